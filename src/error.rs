@@ -1,0 +1,121 @@
+//! The one error type. Each variant names the thing that is wrong and, where there is one, the way out.
+
+use std::path::{Path, PathBuf};
+
+/// Every way in which a call into this library can fail. Nothing panics on a caller's mistake.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No adapter fits what was asked for.
+    #[error("no usable GPU adapter: {what}")]
+    NoAdapter {
+        /// What was asked, what was found and how to get one.
+        what: String,
+    },
+    /// An operation was handed tensors whose shapes do not fit together.
+    #[error("{op}: expected {expected}, got {got}")]
+    Shape {
+        /// The operation.
+        op: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What it was given.
+        got: String,
+    },
+    /// A value that no operation can work with: a stride of 0, a codebook without codes.
+    #[error("{op}: {what}")]
+    Invalid {
+        /// The operation or object.
+        op: &'static str,
+        /// What is wrong and what would be right.
+        what: String,
+    },
+    /// The device cannot hold or bind something of this size.
+    #[error("{what}: {asked} bytes asked for, the device allows {limit}")]
+    Limit {
+        /// What was to be made.
+        what: String,
+        /// Bytes asked for.
+        asked: u64,
+        /// The device's limit in bytes.
+        limit: u64,
+    },
+    /// Device memory ran out.
+    #[error("out of device memory: {asked} bytes asked for while {in_use} are in use; lower the batch size or the model's width")]
+    OutOfMemory {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes that the engine holds.
+        in_use: u64,
+    },
+    /// The device went away (driver reset, unplugged, watchdog).
+    #[error("the GPU device was lost: {reason}; training can go on from the last checkpoint with --resume")]
+    DeviceLost {
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device lacks a feature that this operation needs.
+    #[error("{op} needs the device feature {feature}")]
+    Feature {
+        /// The operation.
+        op: &'static str,
+        /// The feature.
+        feature: String,
+    },
+    /// wgpu or naga refused something: a bug of ours, or of the driver's.
+    #[error("{op}: the GPU layer refused: {what}")]
+    Gpu {
+        /// What was being done.
+        op: String,
+        /// The layer's own words.
+        what: String,
+    },
+    /// A file that is missing, damaged, hostile or of another kind than it should be.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        what: String,
+    },
+    /// A configuration key that is unknown or whose value cannot be used.
+    #[error("config key `{key}`: {what}")]
+    Config {
+        /// The key, dotted (`quantizer.codebook_size`).
+        key: String,
+        /// What is wrong, what is allowed, the nearest known key.
+        what: String,
+    },
+    /// Data that cannot be trained on or read: no images, another model's codes.
+    #[error("{what}")]
+    Data {
+        /// What is wrong and the way out.
+        what: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::File`] about `path`.
+    pub fn file(path: impl AsRef<Path>, what: impl std::fmt::Display) -> Self {
+        Error::File { path: path.as_ref().to_owned(), what: what.to_string() }
+    }
+    /// An [`Error::Config`] about `key`.
+    pub fn config(key: impl Into<String>, what: impl std::fmt::Display) -> Self {
+        Error::Config { key: key.into(), what: what.to_string() }
+    }
+    /// An [`Error::Data`].
+    pub fn data(what: impl std::fmt::Display) -> Self {
+        Error::Data { what: what.to_string() }
+    }
+    /// An [`Error::Invalid`] of `op`.
+    pub fn invalid(op: &'static str, what: impl std::fmt::Display) -> Self {
+        Error::Invalid { op, what: what.to_string() }
+    }
+    /// An [`Error::Shape`] of `op`.
+    pub fn shape(op: &'static str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Self {
+        Error::Shape { op, expected: expected.to_string(), got: got.to_string() }
+    }
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
