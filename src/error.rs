@@ -41,7 +41,9 @@ pub enum Error {
         limit: u64,
     },
     /// Device memory ran out.
-    #[error("out of device memory: {asked} bytes asked for while {in_use} are in use; lower the batch size or the model's width")]
+    #[error(
+        "out of device memory: {asked} bytes asked for while {in_use} are in use; lower the batch size or the model's width"
+    )]
     OutOfMemory {
         /// Bytes asked for.
         asked: u64,

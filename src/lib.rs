@@ -2,5 +2,9 @@
 
 mod error;
 
+pub mod autograd;
+pub mod gpu;
+pub mod ops;
+
 pub use error::{Error, Result};
 pub use wgpu;

@@ -1,0 +1,183 @@
+//! The tape: what was done, in order, and how to walk it back.
+//!
+//! Recording order is a topological order, so the walk is a reverse loop. Each node is consumed as it is passed, and
+//! with it the activations that only it kept: their buffers return to the pool while the walk goes on.
+
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::{Error, Result, ops};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+type Rule = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
+
+struct Node {
+    inputs: Vec<Option<usize>>,
+    rule: Option<Rule>,
+}
+
+/// A tensor, and where on the tape it came from. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Var {
+    tensor: Tensor,
+    node: Option<usize>,
+}
+
+impl Var {
+    /// The value.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+    /// The value's dimensions.
+    pub fn shape(&self) -> &[usize] {
+        self.tensor.shape()
+    }
+    /// Will a backward pass reach it?
+    pub fn needs_gradient(&self) -> bool {
+        self.node.is_some()
+    }
+    /// The same value, cut from the tape.
+    pub fn detach(&self) -> Var {
+        Var { tensor: self.tensor.clone(), node: None }
+    }
+}
+
+/// Records operations for one backward pass. Not global: whoever computes holds it.
+pub struct Tape {
+    gpu: Gpu,
+    recording: bool,
+    nodes: RefCell<Vec<Node>>,
+}
+
+impl Tape {
+    /// A tape that records.
+    pub fn new(gpu: &Gpu) -> Self {
+        Tape { gpu: gpu.clone(), recording: true, nodes: RefCell::default() }
+    }
+
+    /// A tape that records nothing: activations are freed as soon as the caller drops them.
+    pub fn no_grad(gpu: &Gpu) -> Self {
+        Tape { gpu: gpu.clone(), recording: false, nodes: RefCell::default() }
+    }
+
+    /// The engine.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Does it record?
+    pub fn is_recording(&self) -> bool {
+        self.recording
+    }
+
+    /// A variable whose gradient is wanted: a parameter, or an input under study.
+    pub fn leaf(&self, tensor: &Tensor) -> Var {
+        let node = self.recording.then(|| self.push(Node { inputs: Vec::new(), rule: None }));
+        Var { tensor: tensor.clone(), node }
+    }
+
+    /// A value without gradient.
+    pub fn constant(&self, tensor: &Tensor) -> Var {
+        Var { tensor: tensor.clone(), node: None }
+    }
+
+    fn push(&self, node: Node) -> usize {
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(node);
+        nodes.len() - 1
+    }
+
+    /// Records that `value` was computed from `inputs`.
+    ///
+    /// `rule` takes the gradient with respect to `value` and, per input, whether its gradient is wanted; it returns
+    /// one gradient per input, of the input's shape. It must consume the upstream gradient: a rule that does not is
+    /// right only at the end of a graph.
+    pub fn record(
+        &self,
+        value: Tensor,
+        inputs: &[&Var],
+        rule: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Var {
+        let inputs: Vec<Option<usize>> = inputs.iter().map(|v| v.node).collect();
+        if !self.recording || inputs.iter().all(Option::is_none) {
+            return Var { tensor: value, node: None };
+        }
+        let node = self.push(Node { inputs, rule: Some(Box::new(rule)) });
+        Var { tensor: value, node: Some(node) }
+    }
+
+    /// Gradients of the scalar `loss` with respect to every leaf. The tape is empty afterwards.
+    ///
+    /// # Errors
+    /// If `loss` has more than one element, or no leaf leads to it.
+    pub fn backward(&self, loss: &Var) -> Result<Gradients> {
+        if loss.tensor.len() != 1 {
+            return Err(Error::shape("backward", "a loss of one element", format!("{:?}", loss.tensor)));
+        }
+        let one = Tensor::empty(&self.gpu, loss.shape(), DType::F32)?;
+        ops::fill::fill(&one, 1.0)?;
+        self.backward_with(loss, one)
+    }
+
+    /// Gradients of `sum(upstream * output)` with respect to every leaf. The tape is empty afterwards.
+    pub fn backward_with(&self, output: &Var, upstream: Tensor) -> Result<Gradients> {
+        if upstream.shape() != output.shape() {
+            return Err(Error::shape(
+                "backward",
+                format!("an upstream gradient like {:?}", output.tensor),
+                format!("{upstream:?}"),
+            ));
+        }
+        let mut nodes = std::mem::take(&mut *self.nodes.borrow_mut());
+        let Some(last) = output.node.filter(|n| *n < nodes.len()) else {
+            return Err(Error::invalid(
+                "backward",
+                "no leaf of this tape leads to the output, or it was walked already",
+            ));
+        };
+        nodes.truncate(last + 1);
+        let mut pending: HashMap<usize, Tensor> = HashMap::from([(last, upstream)]);
+        let mut leaves = HashMap::new();
+        while let Some(node) = nodes.pop() {
+            let index = nodes.len();
+            let Some(gradient) = pending.remove(&index) else { continue };
+            let Some(rule) = node.rule else {
+                leaves.insert(index, gradient);
+                continue;
+            };
+            let needs: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
+            let parts = rule(&gradient, &needs)?;
+            drop(gradient);
+            if parts.len() != node.inputs.len() {
+                return Err(Error::invalid(
+                    "backward",
+                    "a rule returned another number of gradients than it has inputs",
+                ));
+            }
+            for (input, part) in node.inputs.into_iter().zip(parts) {
+                let (Some(input), Some(part)) = (input, part) else { continue };
+                let sum = match pending.remove(&input) {
+                    Some(before) => ops::add::accumulate(before, part)?,
+                    None => part,
+                };
+                pending.insert(input, sum);
+            }
+        }
+        Ok(Gradients { leaves })
+    }
+}
+
+/// What a backward pass found, by leaf.
+pub struct Gradients {
+    leaves: HashMap<usize, Tensor>,
+}
+
+impl Gradients {
+    /// The gradient of a leaf; `None` if nothing led to it.
+    pub fn get(&self, leaf: &Var) -> Option<&Tensor> {
+        leaf.node.and_then(|n| self.leaves.get(&n))
+    }
+    /// Takes the gradient of a leaf out.
+    pub fn take(&mut self, leaf: &Var) -> Option<Tensor> {
+        leaf.node.and_then(|n| self.leaves.remove(&n))
+    }
+}

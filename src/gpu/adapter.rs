@@ -1,0 +1,142 @@
+//! Finding adapters, choosing one, and saying what of the engine each can run.
+
+use crate::{Error, Result};
+
+/// The matrix cores: the inner loops that every heavy kernel shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Core {
+    /// One operand in registers across a subgroup's lanes, handed round by broadcast. No workgroup memory, no barrier.
+    Subgroup,
+    /// Tiles in workgroup memory, several outputs per invocation. Runs everywhere.
+    Tiled,
+}
+
+impl Core {
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Core::Subgroup => "subgroup",
+            Core::Tiled => "tiled",
+        }
+    }
+}
+
+impl std::str::FromStr for Core {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "subgroup" => Ok(Core::Subgroup),
+            "tiled" => Ok(Core::Tiled),
+            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled"))),
+        }
+    }
+}
+
+/// An adapter as `wgvq info` shows it.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Its number for `--adapter`.
+    pub index: usize,
+    /// Name, driver, kind, backend.
+    pub info: wgpu::AdapterInfo,
+    /// What it allows.
+    pub limits: wgpu::Limits,
+    /// What it offers.
+    pub features: wgpu::Features,
+    /// The matrix cores that can run on it, the preferred one first.
+    pub cores: Vec<Core>,
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Instance::new(descriptor)
+}
+
+/// Every adapter on this machine, hardware first, in a stable order.
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut all = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    all.sort_by_key(|a| rank(a.get_info().device_type));
+    all
+}
+
+fn rank(kind: wgpu::DeviceType) -> u32 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+/// Reports every adapter on this machine, hardware first. Blocks until the drivers answer.
+pub fn adapters() -> Vec<AdapterReport> {
+    pollster::block_on(enumerate())
+        .into_iter()
+        .enumerate()
+        .map(|(index, adapter)| {
+            let (info, features) = (adapter.get_info(), adapter.features());
+            let subgroup = subgroup_size(features, &info);
+            let preferred = pick_core(None, subgroup, &info);
+            let mut cores = vec![preferred];
+            cores.extend(
+                [Core::Subgroup, Core::Tiled]
+                    .into_iter()
+                    .filter(|c| *c != preferred && (*c == Core::Tiled || subgroup.is_some())),
+            );
+            AdapterReport { index, limits: adapter.limits(), features, cores, info }
+        })
+        .collect()
+}
+
+pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
+    let mut all = enumerate().await;
+    if all.is_empty() {
+        return Err(Error::NoAdapter {
+            what: "this machine offers none; install a GPU driver, or Mesa's software Vulkan \
+                   (Debian and Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1)"
+                .into(),
+        });
+    }
+    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else { return Ok(all.remove(0)) };
+    let matches = |a: &wgpu::Adapter| {
+        let (info, w) = (a.get_info(), wanted.to_lowercase());
+        info.name.to_lowercase().contains(&w) || info.backend.to_string().to_lowercase() == w
+    };
+    let found = match wanted.parse::<usize>() {
+        Ok(index) => (index < all.len()).then_some(index),
+        Err(_) => all.iter().position(matches),
+    };
+    match found {
+        Some(index) => Ok(all.swap_remove(index)),
+        None => {
+            let names: Vec<String> = all
+                .iter()
+                .enumerate()
+                .map(|(i, a)| format!("{i}: {} ({})", a.get_info().name, a.get_info().backend))
+                .collect();
+            Err(Error::NoAdapter { what: format!("`{wanted}` names none of: {}", names.join("; ")) })
+        }
+    }
+}
+
+/// Lanes of a subgroup, if there is just one size it can have.
+pub(super) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
+    let one_size = info.subgroup_min_size == info.subgroup_max_size;
+    let lanes = info.subgroup_min_size;
+    (features.contains(wgpu::Features::SUBGROUP) && one_size && lanes.is_power_of_two() && (8..=64).contains(&lanes))
+        .then_some(lanes)
+}
+
+/// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win. On a GPU
+/// workgroup memory does.
+pub(super) fn pick_core(forced: Option<Core>, subgroup: Option<u32>, info: &wgpu::AdapterInfo) -> Core {
+    let subgroup_wins = subgroup.is_some() && info.device_type == wgpu::DeviceType::Cpu;
+    match forced {
+        Some(Core::Subgroup) if subgroup.is_some() => Core::Subgroup,
+        Some(Core::Tiled) => Core::Tiled,
+        _ if subgroup_wins => Core::Subgroup,
+        _ => Core::Tiled,
+    }
+}

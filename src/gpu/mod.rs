@@ -1,0 +1,196 @@
+//! The engine: device, buffers and their pool, recording and submitting, pipelines, timestamps, errors.
+
+mod adapter;
+mod buffer;
+mod kernel;
+mod readback;
+mod record;
+mod shader;
+mod tensor;
+mod timing;
+
+pub use adapter::{AdapterReport, Core, adapters};
+pub use buffer::MemoryReport;
+pub use kernel::{Kernel, Pipeline, Reflection, reflect};
+pub use readback::Readback;
+pub use record::{Counters, Submission, Work};
+pub use shader::{Source, preprocess};
+pub use tensor::{DType, Element, POISON, Tensor};
+
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// How an engine is made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which adapter: an index of [`adapters`], part of a name, or a backend. `None` takes the most capable.
+    pub adapter: Option<String>,
+    /// Use only this matrix core, where the device can run it.
+    pub core: Option<Core>,
+    /// Keep naga's bounds checks and loop guards in every kernel. For tests: the bits are the same without.
+    pub shader_checks: bool,
+    /// Fill every fresh buffer with [`POISON`]. For tests: a kernel that does not write its output is found.
+    pub poison: bool,
+    /// Ask for none of the optional features, as on a browser's default device. For tests.
+    pub no_features: bool,
+}
+
+/// One engine on one device. Clones share it; several may live in a process, and nothing is global.
+#[derive(Clone)]
+pub struct Gpu {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) info: wgpu::AdapterInfo,
+    pub(crate) limits: wgpu::Limits,
+    pub(crate) options: Options,
+    pub(crate) immediates: bool,
+    pub(crate) pool: Arc<Mutex<buffer::Pool>>,
+    pub(crate) recorder: Mutex<record::Recorder>,
+    pub(crate) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
+    pub(crate) uniforms: OnceLock<wgpu::Buffer>,
+    /// Number of the batch being recorded.
+    pub(crate) epoch: AtomicU64,
+    pub(crate) pace: record::Pace,
+    pub(crate) last_done: Mutex<Option<Instant>>,
+    ids: AtomicU64,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.inner.info.name)
+    }
+}
+
+/// The optional features that some kernel can use.
+fn wanted_features() -> wgpu::Features {
+    wgpu::Features::SUBGROUP
+        | wgpu::Features::IMMEDIATES
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` names and makes a device on it. Blocks until the driver answers.
+    ///
+    /// # Errors
+    /// If there is no such adapter (what there is, is listed), or the driver refuses.
+    pub fn new(options: Options) -> Result<Gpu> {
+        pollster::block_on(Gpu::new_async(options))
+    }
+
+    /// [`Gpu::new`] without blocking.
+    pub async fn new_async(options: Options) -> Result<Gpu> {
+        let adapter = adapter::choose(options.adapter.as_deref()).await?;
+        let features =
+            if options.no_features { wgpu::Features::empty() } else { adapter.features() & wanted_features() };
+        let limits = if options.no_features { wgpu::Limits::default() } else { adapter.limits() };
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("wgvq"),
+                required_features: features,
+                required_limits: limits,
+                memory_hints: wgpu::MemoryHints::Performance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| Error::NoAdapter { what: format!("{} refused a device: {e}", adapter.get_info().name) })?;
+        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options);
+        // The device is ours, so its handlers are too: errors become values at the next call that can return one.
+        let failure = gpu.inner.failure.clone();
+        gpu.inner.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            failure.lock().get_or_insert(match &error {
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { asked: 0, in_use: 0 },
+                other => Error::Gpu { op: "device".into(), what: other.to_string() },
+            });
+        }));
+        let failure = gpu.inner.failure.clone();
+        gpu.inner.device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                failure.lock().get_or_insert(Error::DeviceLost { reason: format!("{reason:?}: {message}") });
+            }
+        });
+        Ok(gpu)
+    }
+
+    /// An engine on a host's device and queue. The host keeps its error and device-lost handlers; kernels are chosen
+    /// from what the device has, whatever the adapter could do.
+    pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        Gpu::assemble(info, device, queue, Options::default())
+    }
+
+    fn assemble(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, options: Options) -> Gpu {
+        let limits = device.limits();
+        let immediates = device.features().contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= 128;
+        let guess = match info.device_type {
+            wgpu::DeviceType::Cpu => 1e10,
+            wgpu::DeviceType::DiscreteGpu => 1e12,
+            _ => 1e11,
+        };
+        let inner = Inner {
+            device,
+            queue,
+            info,
+            limits,
+            options,
+            immediates,
+            pool: Default::default(),
+            recorder: Default::default(),
+            pipelines: Default::default(),
+            uniforms: OnceLock::new(),
+            epoch: AtomicU64::new(1),
+            pace: record::Pace::new(guess),
+            last_done: Mutex::new(None),
+            ids: AtomicU64::new(1),
+            failure: Default::default(),
+        };
+        Gpu { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.inner.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The first thing that went wrong on the device since the last call.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.inner.failure.lock().take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The adapter's name, driver and kind.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+    /// The device, for hosts that share it.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+    /// The queue, for hosts that share it.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+    /// The device's limits.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.inner.limits
+    }
+
+    /// The lanes of a subgroup, where the `subgroup` core can run: the device has subgroups of one known size.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
+    }
+
+    /// The matrix core that heavy kernels use on this device.
+    pub fn core(&self) -> Core {
+        adapter::pick_core(self.inner.options.core, self.subgroup_size(), &self.inner.info)
+    }
+}

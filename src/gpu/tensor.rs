@@ -1,0 +1,204 @@
+//! A dense array on the device: a shape over a pooled buffer.
+
+use super::{Gpu, buffer::Storage};
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The element types that kernels store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 32-bit unsigned integer: indices, counts.
+    U32,
+    /// Bytes, four to a word: images.
+    U8,
+}
+
+impl DType {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::U8 => 1,
+        }
+    }
+}
+
+/// An element type of the host that matches a [`DType`].
+pub trait Element: bytemuck::Pod {
+    /// Its name on the device.
+    const DTYPE: DType;
+}
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}
+
+/// A dense, row-major array on the device. Clones share the buffer; the last one to go gives it back to the pool.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Gpu,
+    pub(crate) storage: Arc<Storage>,
+    /// Bytes from the buffer's start; a multiple of 256.
+    pub(crate) offset: u64,
+    shape: Vec<usize>,
+    dtype: DType,
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Tensor({:?}, {:?})", self.dtype, self.shape)
+    }
+}
+
+fn bytes_of(shape: &[usize], dtype: DType) -> Result<u64> {
+    let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d as u64));
+    elements
+        .and_then(|n| n.checked_mul(dtype.size() as u64))
+        .filter(|n| *n < 1 << 48)
+        .ok_or_else(|| Error::invalid("tensor", format!("a shape of {shape:?} is beyond any memory")))
+}
+
+impl Tensor {
+    /// A tensor whose content is undefined until a kernel writes it.
+    pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let storage = gpu.storage(bytes_of(shape, dtype)?.max(4))?;
+        let tensor = Tensor { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype };
+        if gpu.inner.options.poison {
+            crate::ops::fill::fill_bits(&tensor.whole_buffer(), POISON)?;
+        }
+        Ok(tensor)
+    }
+
+    /// Zeros.
+    pub fn zeros(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let tensor = Tensor::empty(gpu, shape, dtype)?;
+        crate::ops::fill::fill_bits(&tensor, 0)?;
+        Ok(tensor)
+    }
+
+    /// A tensor holding `data`, row-major.
+    ///
+    /// # Errors
+    /// If the shape's product is not `data.len()`.
+    pub fn from_slice<T: Element>(gpu: &Gpu, shape: &[usize], data: &[T]) -> Result<Tensor> {
+        if shape.iter().product::<usize>() != data.len() {
+            return Err(Error::shape("tensor", format!("{shape:?}"), format!("{} values", data.len())));
+        }
+        let tensor = Tensor::empty(gpu, shape, T::DTYPE)?;
+        gpu.upload(&tensor, bytemuck::cast_slice(data))?;
+        Ok(tensor)
+    }
+
+    /// Overwrites the content, in order with the work recorded so far.
+    pub fn write<T: Element>(&self, data: &[T]) -> Result<()> {
+        if T::DTYPE != self.dtype || self.len() != data.len() {
+            return Err(Error::shape("tensor write", format!("{self:?}"), format!("{} x {:?}", data.len(), T::DTYPE)));
+        }
+        self.gpu.upload(self, bytemuck::cast_slice(data))
+    }
+
+    /// The same elements under another shape of as many elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        if shape.iter().product::<usize>() != self.len() {
+            return Err(Error::shape("reshape", format!("{} elements", self.len()), format!("{shape:?}")));
+        }
+        Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// A view of `shape` that starts `elements` elements into this tensor's buffer.
+    ///
+    /// # Errors
+    /// If it would leave this tensor, or start off the 256-byte alignment that bindings need.
+    pub fn view(&self, elements: usize, shape: &[usize]) -> Result<Tensor> {
+        let bytes = (elements * self.dtype.size()) as u64;
+        let len: usize = shape.iter().product();
+        if elements + len > self.len() || !bytes.is_multiple_of(256) {
+            return Err(Error::shape(
+                "view",
+                format!("an aligned part of {self:?}"),
+                format!("{shape:?} at {elements}"),
+            ));
+        }
+        Ok(Tensor { offset: self.offset + bytes, shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// A copy in a buffer of its own.
+    pub fn duplicate(&self) -> Result<Tensor> {
+        let copy = Tensor::empty(&self.gpu, &self.shape, self.dtype)?;
+        copy.copy_from(self)?;
+        Ok(copy)
+    }
+
+    /// Copies the elements of `from`, a tensor of equal size and type.
+    pub fn copy_from(&self, from: &Tensor) -> Result<()> {
+        if from.len() != self.len() || from.dtype != self.dtype {
+            return Err(Error::shape("copy", format!("{self:?}"), format!("{from:?}")));
+        }
+        if Arc::ptr_eq(&from.storage, &self.storage) {
+            return Err(Error::invalid("copy", "source and target share a buffer"));
+        }
+        if !self.is_empty() {
+            self.gpu.copy(from, self, self.binding_size());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn whole_buffer(&self) -> Tensor {
+        let words = (self.storage.buffer().size() / 4) as usize;
+        Tensor { offset: 0, shape: vec![words], dtype: DType::U32, ..self.clone() }
+    }
+
+    /// Is this the only tensor over its buffer, so that a kernel may overwrite it?
+    pub(crate) fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1
+    }
+
+    /// Marks the buffer as used by what is being recorded now.
+    pub(crate) fn touch(&self) {
+        self.storage.last_use.store(self.gpu.inner.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// The engine that made it.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+    /// The wgpu buffer, and the byte range in it that this tensor spans.
+    pub fn buffer(&self) -> (&wgpu::Buffer, std::ops::Range<u64>) {
+        (self.storage.buffer(), self.offset..self.offset + self.binding_size())
+    }
+    /// Dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    /// Is there no element?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes that a binding of it covers: whole words, at least one.
+    pub(crate) fn binding_size(&self) -> u64 {
+        ((self.len() * self.dtype.size()) as u64).next_multiple_of(4).max(4)
+    }
+    /// The shape as exactly `N` dimensions, or an error of `op`.
+    pub fn dims<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
+        self.shape.as_slice().try_into().map_err(|_| Error::shape(op, format!("{N} dimensions"), format!("{self:?}")))
+    }
+}
+
+/// The bits that fill unwritten memory in tests: a quiet NaN as f32, out of range as an index.
+pub const POISON: u32 = 0x7fc0_dead;

@@ -1,0 +1,51 @@
+//! Device time between two points of the recording, by timestamp queries.
+
+use super::Gpu;
+use crate::Result;
+use std::time::Duration;
+
+impl Gpu {
+    /// Can [`Gpu::timed`] measure on the device's own clock?
+    pub fn has_timestamps(&self) -> bool {
+        self.inner
+            .device
+            .features()
+            .contains(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+    }
+
+    /// Runs what `record` records, waits for it, and returns the time it took on the device's clock: `None` where the
+    /// device has no timestamp queries.
+    pub fn timed<R>(&self, record: impl FnOnce() -> Result<R>) -> Result<(R, Option<Duration>)> {
+        if !self.has_timestamps() {
+            let result = record()?;
+            self.finish()?;
+            return Ok((result, None));
+        }
+        self.finish()?;
+        let device = &self.inner.device;
+        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("wgvq timing"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let resolved = super::Tensor::empty(self, &[4], super::DType::U32)?;
+        let target = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgvq timing"),
+            size: 256,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        self.with_encoder(|encoder| encoder.write_timestamp(&queries, 0));
+        let result = record()?;
+        self.with_encoder(|encoder| {
+            encoder.write_timestamp(&queries, 1);
+            encoder.resolve_query_set(&queries, 0..2, &target, 0);
+            encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), 0, 16);
+        });
+        resolved.touch();
+        let words = resolved.read::<u32>()?;
+        let tick = |i: usize| (words[2 * i + 1] as u64) << 32 | words[2 * i] as u64;
+        let nanoseconds = tick(1).saturating_sub(tick(0)) as f64 * self.inner.queue.get_timestamp_period() as f64;
+        Ok((result, Some(Duration::from_nanos(nanoseconds as u64))))
+    }
+}

@@ -1,0 +1,45 @@
+//! A case: named sizes, printed so that a line of output can be pasted back to run it again.
+
+use crate::{Error, Result};
+use std::fmt;
+
+/// The sizes of one run of an operation, such as `n=7,k=3,d=5`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Case(Vec<(String, usize)>);
+
+/// A [`Case`] of these sizes.
+pub fn case(sizes: &[(&str, usize)]) -> Case {
+    Case(sizes.iter().map(|(n, v)| (n.to_string(), *v)).collect())
+}
+
+impl Case {
+    /// The size called `name`; 0 if the case has none.
+    pub fn get(&self, name: &str) -> usize {
+        self.0.iter().find(|(n, _)| n == name).map_or(0, |(_, v)| *v)
+    }
+    /// The sizes in order.
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), *v))
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let parts: Vec<String> = self.0.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
+impl std::str::FromStr for Case {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
+        let wrong = |part: &str| Error::data(format!("case `{s}`: `{part}` is not NAME=NUMBER"));
+        s.split(',')
+            .map(|part| {
+                let (name, value) = part.split_once('=').ok_or_else(|| wrong(part))?;
+                Ok((name.trim().to_owned(), value.trim().parse().map_err(|_| wrong(part))?))
+            })
+            .collect::<Result<_>>()
+            .map(Case)
+    }
+}

@@ -1,0 +1,116 @@
+//! One operation, one folder: the host side, its rule on the tape, its twin in plain loops, and its row in the registry.
+//!
+//! [`registry`] is what the tests, `wgvq selftest`, `wgvq bench` and the documents walk, so an operation without a twin
+//! or shapes to test cannot exist. `docs/add-an-op.md` shows how to add one.
+
+mod case;
+mod host;
+pub mod verify;
+
+pub mod activation;
+pub mod add;
+pub mod fill;
+
+pub use case::{Case, case};
+pub use host::{Data, Host, Real, Rng};
+
+use crate::autograd::{Tape, Var};
+use crate::gpu::{Gpu, Kernel, Tensor, Work};
+use crate::{Error, Result};
+
+/// How far one element may lie from its f64 twin: `abs + rel * |expected|`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Absolute part.
+    pub abs: f64,
+    /// Relative part.
+    pub rel: f64,
+}
+
+impl Tolerance {
+    /// Equality, for indices, counts and copies.
+    pub const EXACT: Tolerance = Tolerance { abs: 0.0, rel: 0.0 };
+    /// A handful of roundings per element and no sum.
+    pub const POINTWISE: Tolerance = Tolerance { abs: 1e-6, rel: 4e-6 };
+    /// A sum of `terms` products of values near 1, each rounded to 2^-24: errors grow as the root of their number,
+    /// and the worst of many elements lies a few deviations out.
+    pub fn sum(terms: usize) -> Tolerance {
+        Tolerance { abs: 1e-6 * (terms as f64).sqrt() + 1e-6, rel: 4e-6 }
+    }
+}
+
+/// A row of the registry.
+pub trait Operation: Sync {
+    /// The operation's name: its folder's.
+    fn name(&self) -> &'static str;
+    /// Shapes to check: 1, primes, one past a tile, some large.
+    fn cases(&self) -> Vec<Case>;
+    /// Shapes to time.
+    fn bench(&self) -> Vec<Case>;
+    /// Random inputs of a case.
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host>;
+    /// The operation on the device.
+    fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+    /// The same in f64: floats arrive and leave as [`Data::F64`].
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host>;
+    /// How far an output may lie from the twin, by output.
+    fn tolerance(&self, case: &Case, output: usize) -> Tolerance;
+    /// What a case costs.
+    fn work(&self, case: &Case) -> Work;
+    /// Every kernel variant that the operation can dispatch on any device.
+    fn kernels(&self) -> Vec<Kernel>;
+    /// Calls that must fail with an error: what each does wrong, and how it ended.
+    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)>;
+    /// Its gradient, where it has one.
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        None
+    }
+    /// Compares outputs with the twin's, where equality up to a tolerance is not the right question (an index may
+    /// differ where two distances tie in f32). `None` compares element by element.
+    fn compare(&self, _case: &Case, _inputs: &[Host], _got: &[Host], _want: &[Host]) -> Option<verify::Verdict> {
+        None
+    }
+}
+
+/// The backward side of an [`Operation`].
+pub trait Gradient: Sync {
+    /// The inputs that have a gradient.
+    fn wrt(&self, case: &Case) -> Vec<usize>;
+    /// The operation on a tape; the first output.
+    fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var>;
+    /// The gradient of `sum(upstream * output)` in f64, for each input of [`Gradient::wrt`].
+    fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host>;
+    /// What the twin's gradient is the gradient of, for the check by finite differences: the operation's own twin,
+    /// or the surrogate that defines a straight-through gradient.
+    fn surrogate(&self, op: &dyn Operation, case: &Case, inputs: &[Host]) -> Host {
+        op.twin(case, inputs).swap_remove(0)
+    }
+    /// How far an element of a gradient may lie from the twin's, by position in [`Gradient::wrt`].
+    fn tolerance(&self, case: &Case, input: usize) -> Tolerance;
+}
+
+/// Every operation there is.
+pub fn registry() -> &'static [&'static dyn Operation] {
+    &[&fill::Fill, &add::Add, &activation::Activation]
+}
+
+/// The operation of that name.
+///
+/// # Errors
+/// If there is none; the message lists them.
+pub fn find(name: &str) -> Result<&'static dyn Operation> {
+    registry().iter().copied().find(|op| op.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = registry().iter().map(|op| op.name()).collect();
+        Error::data(format!("no operation is called `{name}`; there are {}", names.join(", ")))
+    })
+}
+
+/// Workgroups, folded to two dimensions, that give each of `items` its own invocation at `per_group` a workgroup.
+pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
+    let groups = items.div_ceil(per_group);
+    if groups == 0 {
+        return [0, 0, 0];
+    }
+    let x = groups.min(32_768);
+    [x as u32, groups.div_ceil(x) as u32, 1]
+}

@@ -1,0 +1,175 @@
+//! Checking operations against their twins. Every comparison is written so that NaN and "nothing was compared" fail.
+
+use super::{Case, Data, Host, Operation, Rng, Tolerance};
+use crate::autograd::Tape;
+use crate::gpu::{Gpu, Tensor};
+use crate::{Error, Result};
+
+/// How a comparison ended.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Elements compared.
+    pub compared: usize,
+    /// The largest ratio of error to what is allowed: at most 1 passes.
+    pub worst: f64,
+    /// The largest absolute error.
+    pub max_error: f64,
+    /// The worst element in words.
+    pub detail: String,
+    /// Did all of it hold?
+    pub pass: bool,
+}
+
+impl Verdict {
+    /// Joins the verdicts of several outputs into one.
+    pub fn join(self, other: Verdict) -> Verdict {
+        let detail = if !self.pass || (other.pass && self.worst >= other.worst) { self.detail } else { other.detail };
+        Verdict {
+            compared: self.compared + other.compared,
+            worst: if self.worst >= other.worst { self.worst } else { other.worst },
+            max_error: self.max_error.max(other.max_error),
+            detail,
+            pass: self.pass && other.pass,
+        }
+    }
+    fn failure(detail: String) -> Verdict {
+        Verdict { compared: 0, worst: f64::INFINITY, max_error: f64::INFINITY, detail, pass: false }
+    }
+}
+
+/// Compares element by element; a NaN anywhere, a missing element or nothing to compare fails.
+pub fn compare(what: &str, got: &Host, want: &Host, tolerance: Tolerance) -> Verdict {
+    if got.shape != want.shape {
+        return Verdict::failure(format!("{what}: shape {:?}, expected {:?}", got.shape, want.shape));
+    }
+    let pairs: Vec<(f64, f64)> = match (&got.data, &want.data) {
+        (Data::F32(g), Data::F64(w)) => g.iter().zip(w).map(|(g, w)| (*g as f64, *w)).collect(),
+        (Data::F64(g), Data::F64(w)) => g.iter().zip(w).map(|(g, w)| (*g, *w)).collect(),
+        (Data::U32(g), Data::U32(w)) => g.iter().zip(w).map(|(g, w)| (*g as f64, *w as f64)).collect(),
+        (Data::U8(g), Data::U8(w)) => g.iter().zip(w).map(|(g, w)| (*g as f64, *w as f64)).collect(),
+        _ => return Verdict::failure(format!("{what}: the element types differ")),
+    };
+    let mut verdict =
+        Verdict { compared: pairs.len(), worst: 0.0, max_error: 0.0, detail: format!("{what}: equal"), pass: true };
+    if pairs.is_empty() || pairs.len() != want.len() {
+        return Verdict::failure(format!("{what}: {} elements compared of {}", pairs.len(), want.len()));
+    }
+    for (i, (g, w)) in pairs.iter().enumerate() {
+        let error = (g - w).abs();
+        let allowed = tolerance.abs + tolerance.rel * w.abs();
+        let ratio = if error == 0.0 { 0.0 } else { error / allowed };
+        // Written so that NaN lands in the failing branch.
+        let holds = error <= allowed;
+        if !holds {
+            if verdict.pass || !(ratio <= verdict.worst) {
+                verdict.detail =
+                    format!("{what}[{i}] of {}: got {g:e}, expected {w:e}, error {error:e} > {allowed:e}", pairs.len());
+            }
+            verdict.pass = false;
+            verdict.worst = if ratio.is_nan() { f64::INFINITY } else { verdict.worst.max(ratio) };
+            verdict.max_error = if error.is_nan() { f64::INFINITY } else { verdict.max_error.max(error) };
+        } else {
+            if verdict.pass && ratio > verdict.worst {
+                verdict.detail = format!("{what}[{i}] of {}: got {g:e}, expected {w:e}", pairs.len());
+            }
+            verdict.worst = verdict.worst.max(ratio);
+            verdict.max_error = verdict.max_error.max(error);
+        }
+    }
+    verdict
+}
+
+fn widen(inputs: &[Host]) -> Vec<Host> {
+    inputs.iter().map(Host::widened).collect()
+}
+
+/// Runs a case on the device and compares every output with the twin's.
+pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Verdict> {
+    let inputs = op.inputs(case, &mut Rng::new(seed));
+    let tensors = inputs.iter().map(|h| h.upload(gpu)).collect::<Result<Vec<Tensor>>>()?;
+    let got = op.run(gpu, case, &tensors)?.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
+    let want = op.twin(case, &widen(&inputs));
+    if let Some(verdict) = op.compare(case, &inputs, &got, &want) {
+        return Ok(verdict);
+    }
+    if got.len() != want.len() || want.is_empty() {
+        return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
+    }
+    let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
+        compare(&format!("{}({case}) output {i}", op.name()), got, want, op.tolerance(case, i))
+    });
+    verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
+}
+
+/// Runs a case on the tape with a random upstream gradient and compares every gradient with the twin's. `None` for an
+/// operation that has no gradient.
+pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Verdict>> {
+    let Some(gradient) = op.gradient() else { return Ok(None) };
+    let mut rng = Rng::new(seed);
+    let inputs = op.inputs(case, &mut rng);
+    let wrt = gradient.wrt(case);
+    let tape = Tape::new(gpu);
+    let mut vars = Vec::new();
+    for (i, host) in inputs.iter().enumerate() {
+        let tensor = host.upload(gpu)?;
+        vars.push(if wrt.contains(&i) { tape.leaf(&tensor) } else { tape.constant(&tensor) });
+    }
+    let output = gradient.record(&tape, case, &vars)?;
+    let upstream = rng.normals(output.tensor().shape());
+    let gradients = tape.backward_with(&output, upstream.upload(gpu)?)?;
+    let want = gradient.twin(case, &widen(&inputs), &upstream.widened());
+    let mut joined: Option<Verdict> = None;
+    for (slot, (input, want)) in wrt.iter().zip(&want).enumerate() {
+        let what = format!("{}({case}) gradient of input {input}", op.name());
+        let verdict = match gradients.get(&vars[*input]) {
+            Some(got) => compare(&what, &Host::download(got)?, want, gradient.tolerance(case, slot)),
+            None => Verdict::failure(format!("{what}: none arrived")),
+        };
+        joined = Some(match joined {
+            Some(j) => j.join(verdict),
+            None => verdict,
+        });
+    }
+    Ok(joined)
+}
+
+/// Compares the twin's gradient with central differences of the twin in f64, at up to `samples` elements per input:
+/// eps 1e-6, tolerance 1e-3 relative and 1e-5 absolute, as PyTorch's gradcheck has them.
+pub fn differences(op: &dyn Operation, case: &Case, seed: u64, samples: usize) -> Option<Verdict> {
+    let gradient = op.gradient()?;
+    let mut rng = Rng::new(seed);
+    let inputs = widen(&op.inputs(case, &mut rng));
+    let output = gradient.surrogate(op, case, &inputs);
+    let upstream = rng.normals(&output.shape).widened();
+    let analytic = gradient.twin(case, &inputs, &upstream);
+    let objective = |inputs: &[Host]| -> f64 {
+        let y = gradient.surrogate(op, case, inputs);
+        y.as_f64().iter().zip(upstream.as_f64()).map(|(y, g)| y * g).sum()
+    };
+    let (mut got, mut want) = (Vec::new(), Vec::new());
+    for (slot, input) in gradient.wrt(case).into_iter().enumerate() {
+        let len = inputs[input].len();
+        let chosen: Vec<usize> =
+            if len <= samples { (0..len).collect() } else { (0..samples).map(|_| rng.below(len)).collect() };
+        for i in chosen {
+            let shifted = |by: f64| {
+                let mut moved = inputs.clone();
+                if let Data::F64(v) = &mut moved[input].data {
+                    v[i] += by;
+                }
+                objective(&moved)
+            };
+            let eps = 1e-6;
+            got.push(analytic[slot].as_f64()[i]);
+            want.push((shifted(eps) - shifted(-eps)) / (2.0 * eps));
+        }
+    }
+    let n = got.len();
+    let tolerance = Tolerance { abs: 1e-5, rel: 1e-3 };
+    Some(compare(
+        &format!("{}({case}) twin against differences", op.name()),
+        &Host::f64(&[n], got),
+        &Host::f64(&[n], want),
+        tolerance,
+    ))
+}
