@@ -4,8 +4,9 @@
 //!
 //! - `#import gemm/subgroup_tile` pastes `shaders/gemm/subgroup_tile.wgsl` here, each time it is written;
 //! - `#ifdef NAME`, `#ifndef NAME`, `#else`, `#endif` choose by the variant's defines;
-//! - `#unroll i 0 N` .. `#end` repeats its lines with `{i}` replaced; `N` is a number or a define, and the
-//!   loops nest. Arrays that a loop indexes spill to memory on many drivers: `acc_{i}` does not.
+//! - `#unroll i 0 N/4` .. `#end` repeats its lines with `{i}` replaced, and whole-number expressions of loop variables
+//!   and defines too (`acc_{4*i+j}`); loops nest. Arrays that a loop indexes spill to memory on many drivers: named
+//!   variables do not.
 //!
 //! Every define becomes a `const NAME: u32` of the module. `enable` lines are hoisted to the top, as WGSL demands.
 
@@ -40,7 +41,7 @@ macro_rules! fragments {
 }
 
 /// What `#import` knows: pieces that several kernels share.
-const FRAGMENTS: &[(&str, &str)] = fragments!["shared/activations", "shared/grid", "shared/philox", "shared/reduce"];
+const FRAGMENTS: &[(&str, &str)] = fragments!["gemm/core", "gemm/accumulate", "gemm/subgroup", "gemm/tiled", "shared/activations", "shared/grid", "shared/philox", "shared/reduce"];
 
 /// The final WGSL of `source` under `defines`.
 pub fn preprocess(source: &Source, defines: &[(&str, u32)]) -> Result<String> {
@@ -75,11 +76,43 @@ impl Expander<'_> {
         self.defines.iter().any(|(n, _)| *n == name)
     }
 
-    fn number(&self, text: &str) -> Result<u32> {
-        if let Some((_, value)) = self.defines.iter().find(|(n, _)| *n == text) {
-            return Ok(*value);
+    fn number(&self, text: &str, vars: &[(String, u32)]) -> Result<u32> {
+        evaluate(text, &|name| self.value(name, vars))
+            .ok_or_else(|| self.error(format!("#unroll bound `{text}` is no expression of numbers and defines")))
+    }
+
+    fn value(&self, name: &str, vars: &[(String, u32)]) -> Option<u32> {
+        let var = vars.iter().rev().find(|(n, _)| n == name).map(|(_, v)| *v);
+        var.or_else(|| self.defines.iter().find(|(n, _)| *n == name).map(|(_, v)| *v))
+    }
+
+    /// Replaces `{expression}` by its value where it is one; other braces are WGSL's.
+    fn substitute(&self, line: &str, vars: &[(String, u32)]) -> String {
+        if vars.is_empty() || !line.contains('{') {
+            return line.to_owned();
         }
-        text.parse().map_err(|_| self.error(format!("#unroll bound `{text}` is neither a number nor a define")))
+        let mut text = String::with_capacity(line.len());
+        let mut rest = line;
+        while let Some(open) = rest.find('{') {
+            text.push_str(&rest[..open]);
+            let inner = &rest[open + 1..];
+            let close = inner.find(|c: char| !(c.is_ascii_alphanumeric() || "_+-*/%()".contains(c)));
+            let value = close
+                .filter(|c| *c > 0 && inner[*c..].starts_with('}'))
+                .and_then(|c| Some((c, evaluate(&inner[..c], &|name| self.value(name, vars))?)));
+            match value {
+                Some((c, value)) => {
+                    text.push_str(&value.to_string());
+                    rest = &inner[c + 1..];
+                }
+                None => {
+                    text.push('{');
+                    rest = inner;
+                }
+            }
+        }
+        text.push_str(rest);
+        text
     }
 
     /// Writes `lines` to `out` with the loop variables of `vars` filled in.
@@ -119,16 +152,16 @@ impl Expander<'_> {
                     self.block(&inner, vars, out)?;
                 }
                 Some("#unroll") => {
-                    let args: Vec<String> = words.map(|w| substitute(w, vars)).collect();
+                    let args: Vec<&str> = words.collect();
                     let [name, from, to] = args.as_slice() else {
                         return Err(self.error(format!("`{trimmed}`: expected #unroll NAME FROM TO")));
                     };
-                    let (from, to) = (self.number(from)?, self.number(to)?);
+                    let (from, to) = (self.number(from, vars)?, self.number(to, vars)?);
                     let end = matching_end(&lines[i..]).ok_or_else(|| self.error("#unroll without #end".into()))?;
                     let body = &lines[i..i + end];
                     for value in from..to {
                         let mut inner = vars.to_vec();
-                        inner.push((name.clone(), value));
+                        inner.push((name.to_string(), value));
                         self.block(body, &inner, out)?;
                     }
                     i += end + 1;
@@ -140,7 +173,7 @@ impl Expander<'_> {
                     }
                 }
                 _ => {
-                    out.push_str(&substitute(line, vars));
+                    out.push_str(&self.substitute(line, vars));
                     out.push('\n');
                 }
             }
@@ -167,16 +200,45 @@ fn matching_end(lines: &[&str]) -> Option<usize> {
     None
 }
 
-/// Replaces `{name}` by the loop variable's value.
-fn substitute(line: &str, vars: &[(String, u32)]) -> String {
-    if vars.is_empty() || !line.contains('{') {
-        return line.to_owned();
+/// The value of a whole-number expression with `+ - * / %` and parentheses; `None` if it is not one.
+fn evaluate(text: &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
+    fn sum(s: &mut &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
+        let mut value = product(s, lookup)?;
+        while let Some(op @ ('+' | '-')) = s.chars().next() {
+            *s = &s[1..];
+            let right = product(s, lookup)?;
+            value = if op == '+' { value.checked_add(right)? } else { value.checked_sub(right)? };
+        }
+        Some(value)
     }
-    let mut text = line.to_owned();
-    for (name, value) in vars {
-        text = text.replace(&format!("{{{name}}}"), &value.to_string());
+    fn product(s: &mut &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
+        let mut value = atom(s, lookup)?;
+        while let Some(op @ ('*' | '/' | '%')) = s.chars().next() {
+            *s = &s[1..];
+            let right = atom(s, lookup)?;
+            value = match op {
+                '*' => value.checked_mul(right)?,
+                '/' => value.checked_div(right)?,
+                _ => value.checked_rem(right)?,
+            };
+        }
+        Some(value)
     }
-    text
+    fn atom(s: &mut &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
+        if let Some(inner) = s.strip_prefix('(') {
+            *s = inner;
+            let value = sum(s, lookup)?;
+            *s = s.strip_prefix(')')?;
+            return Some(value);
+        }
+        let end = s.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(s.len());
+        let (word, rest) = s.split_at(end);
+        *s = rest;
+        word.parse().ok().or_else(|| lookup(word))
+    }
+    let mut rest = text;
+    let value = sum(&mut rest, lookup)?;
+    rest.is_empty().then_some(value)
 }
 
 #[cfg(test)]
@@ -201,6 +263,13 @@ mod tests {
     fn nested_loops_see_outer_variables() {
         let wgsl = run("#unroll i 0 2\n#unroll j {i} 2\nx_{i}_{j}\n#end\n#end\n", &[]).unwrap();
         assert_eq!(wgsl, "x_0_0\nx_0_1\nx_1_1\n");
+    }
+
+    #[test]
+    fn expressions_of_loop_variables_and_defines() {
+        let wgsl = run("#unroll q 0 N/4\nacc_{4*q+1}_{(q+3)%N}_{N}; if a {b} else {0} { q }\n#end\n", &[("N", 8)]).unwrap();
+        let body: Vec<&str> = wgsl.lines().skip(1).collect();
+        assert_eq!(body, ["acc_1_3_8; if a {b} else 0 { q }", "acc_5_4_8; if a {b} else 0 { q }"]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod verify;
 pub mod activation;
 pub mod add;
 pub mod fill;
+pub(crate) mod gemm;
+pub mod matmul;
 
 pub use case::{Case, case};
 pub use host::{Data, Host, Real, Rng};
@@ -91,7 +93,7 @@ pub trait Gradient: Sync {
 
 /// Every operation there is.
 pub fn registry() -> &'static [&'static dyn Operation] {
-    &[&fill::Fill, &add::Add, &activation::Activation]
+    &[&fill::Fill, &add::Add, &activation::Activation, &matmul::Matmul]
 }
 
 /// The operation of that name.

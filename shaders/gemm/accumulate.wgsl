@@ -1,0 +1,5 @@
+#ifdef LANES
+#import gemm/subgroup
+#else
+#import gemm/tiled
+#endif

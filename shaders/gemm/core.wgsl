@@ -1,0 +1,71 @@
+// The matrix cores' module-scope part: how operands are loaded.
+//
+// A heavy kernel computes  acc[row][col] = sum over (t1, t0, k) of own(row; t1, t0, k) * shr(col; t1, t0, k)  for a tile of
+// rows and columns. It says where each operand lies by runs: at (t1, t0), the values of a row along k are
+//     data[base + k * step]  for lo <= k < hi, and 0 elsewhere.
+// It supplies, before importing this:
+//     struct Own, fn own_begin(row) -> Own, fn own_run(own, t1, t0) -> Run          and the same for Shr (a column),
+// binds `own_data` and `shr_data`, and imports gemm/accumulate in its main. How a run is read is a define per operand:
+//     OWN_K: step is 1, and base, lo, hi are multiples of 4: four k's are one vec4;
+//     OWN_M: four consecutive rows from a multiple of 4 share a run and lie side by side, base and step multiples of 4:
+//            one vec4 holds four rows at one k;
+//     neither: element by element.
+// OWN_RELU rectifies the own operand as it is loaded.
+
+struct Run { base: i32, step: i32, lo: i32, hi: i32 }
+
+#ifdef OWN_RELU
+fn own_through(x: vec4<f32>) -> vec4<f32> { return max(x, vec4<f32>()); }
+#else
+fn own_through(x: vec4<f32>) -> vec4<f32> { return x; }
+#endif
+
+#ifdef OWN_K
+fn own_load(r: Run, k: i32) -> vec4<f32> {
+    let ok = k >= r.lo && k < r.hi;
+    return select(vec4<f32>(), own_through(own_data[select(0, (r.base + k) >> 2u, ok)]), ok);
+}
+#else
+#ifdef OWN_M
+fn own_load(r: Run, k: i32) -> vec4<f32> {
+    let ok = k >= r.lo && k < r.hi;
+    return select(vec4<f32>(), own_through(own_data[select(0, (r.base + k * r.step) >> 2u, ok)]), ok);
+}
+#else
+fn own_at(r: Run, k: i32) -> f32 {
+    let ok = k >= r.lo && k < r.hi;
+    return select(0.0, own_data[select(0, r.base + k * r.step, ok)], ok);
+}
+fn own_load(r: Run, k: i32) -> vec4<f32> {
+    return own_through(vec4<f32>(own_at(r, k), own_at(r, k + 1), own_at(r, k + 2), own_at(r, k + 3)));
+}
+#endif
+#endif
+
+#ifdef SHR_K
+fn shr_load(r: Run, k: i32) -> vec4<f32> {
+    let ok = k >= r.lo && k < r.hi;
+    return select(vec4<f32>(), shr_data[select(0, (r.base + k) >> 2u, ok)], ok);
+}
+#else
+#ifdef SHR_M
+fn shr_load(r: Run, k: i32) -> vec4<f32> {
+    let ok = k >= r.lo && k < r.hi;
+    return select(vec4<f32>(), shr_data[select(0, (r.base + k * r.step) >> 2u, ok)], ok);
+}
+#else
+fn shr_at(r: Run, k: i32) -> f32 {
+    let ok = k >= r.lo && k < r.hi;
+    return select(0.0, shr_data[select(0, r.base + k * r.step, ok)], ok);
+}
+fn shr_load(r: Run, k: i32) -> vec4<f32> {
+    return vec4<f32>(shr_at(r, k), shr_at(r, k + 1), shr_at(r, k + 2), shr_at(r, k + 3));
+}
+#endif
+#endif
+
+#ifndef LANES
+// Tiles of the `tiled` core in workgroup memory: TILE_K rows of 64 own rows, and of 64 columns; four to a vec4.
+var<workgroup> own_tile: array<vec4<f32>, 256>;
+var<workgroup> shr_tile: array<vec4<f32>, 256>;
+#endif

@@ -1,0 +1,82 @@
+// C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the defines A_T and B_T
+//
+// A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C: [batch, M, N].
+// On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
+struct Params {
+    m: u32, n: u32, k: u32,
+    col_tiles: u32,
+    tiles: u32,
+    a_batch: u32, b_batch: u32,   // elements from one matrix to the next; 0 where all share one
+}
+var<immediate> p: Params;
+#ifdef OWN_VEC
+@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
+#else
+@group(0) @binding(0) var<storage, read> own_data: array<f32>;
+#endif
+#ifdef SHR_VEC
+@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
+#endif
+#ifdef BIAS
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+#else
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+#endif
+
+// A row of C is a row of A; a column of C is a column of B. Both are one run of K.
+struct Own { run: Run }
+struct Shr { run: Run }
+var<private> batch: u32;
+fn own_begin(row: u32) -> Own {
+    let start = i32(batch * p.a_batch);
+    let end = select(0, i32(p.k), row < p.m);
+#ifdef A_T
+    return Own(Run(start + i32(row), i32(p.m), 0, end));
+#else
+    return Own(Run(start + i32(row * p.k), 1, 0, end));
+#endif
+}
+fn own_run(own: Own, t1: u32, t0: u32) -> Run { return own.run; }
+fn shr_begin(col: u32) -> Shr {
+    let start = i32(batch * p.b_batch);
+    let end = select(0, i32(p.k), col < p.n);
+#ifdef B_T
+    return Shr(Run(start + i32(col * p.k), 1, 0, end));
+#else
+    return Shr(Run(start + i32(col), i32(p.n), 0, end));
+#endif
+}
+fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
+#import gemm/core
+#import shared/grid
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let tile = linear_group(group, groups);
+    if tile >= p.tiles { return; }
+    batch = group.z;
+    let tile_r0 = tile / p.col_tiles * TILE_ROWS;
+    let tile_c0 = tile % p.col_tiles * TILE_COLS;
+    let t1_begin = 0u; let t1_end = 1u; let t0_end = 1u;
+    let k_end = i32(p.k);
+#import gemm/accumulate
+    let out = batch * p.m * p.n;
+#unroll v 0 V
+    if tile_row_{v} < p.m {
+        let at_{v} = out + tile_row_{v} * p.n + tile_col;
+#unroll c 0 NC
+        if tile_col + {c}u < p.n {
+#ifdef BIAS
+            y[at_{v} + {c}u] = acc_{v}_{c} + bias[tile_col + {c}u];
+#else
+            y[at_{v} + {c}u] = acc_{v}_{c};
+#endif
+        }
+#end
+    }
+#end
+}

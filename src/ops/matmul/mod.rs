@@ -1,0 +1,235 @@
+//! Matrix products in all four transpose cases, batched, with an optional bias.
+
+mod twin;
+
+use super::gemm::{Form, Tile};
+use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::autograd::{Tape, Var};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::{Error, Result, shader};
+
+/// Which operands are read transposed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transpose {
+    /// A is stored [K, M].
+    pub a: bool,
+    /// B is stored [N, K].
+    pub b: bool,
+}
+
+impl Transpose {
+    /// C = A B.
+    pub const NONE: Transpose = Transpose { a: false, b: false };
+    /// C = A B^T.
+    pub const B: Transpose = Transpose { a: false, b: true };
+    /// C = A^T B.
+    pub const A: Transpose = Transpose { a: true, b: false };
+    /// C = A^T B^T.
+    pub const BOTH: Transpose = Transpose { a: true, b: true };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    col_tiles: u32,
+    tiles: u32,
+    a_batch: u32,
+    b_batch: u32,
+}
+
+fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, bias: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("matmul")).flag("A_T", t.a).flag("B_T", t.b).flag("BIAS", bias);
+    tile.define(kernel, own, shr)
+}
+
+/// The forms that let vec4 loads stay aligned.
+fn forms(t: Transpose, m: usize, n: usize, k: usize) -> (Form, Form) {
+    let pick = |m_form: bool, rows: usize| match m_form {
+        true if rows.is_multiple_of(4) => Form::M,
+        false if k.is_multiple_of(4) => Form::K,
+        _ => Form::Scalar,
+    };
+    (pick(t.a, m), pick(!t.b, n))
+}
+
+struct Problem {
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+fn problem(a: &[usize], b: &[usize], t: Transpose) -> Option<Problem> {
+    let (batch, a, b) = match (a, b) {
+        ([r, c], [s, d]) => (1, [*r, *c], [*s, *d]),
+        ([n, r, c], [m, s, d]) if n == m => (*n, [*r, *c], [*s, *d]),
+        _ => return None,
+    };
+    let (m, k) = if t.a { (a[1], a[0]) } else { (a[0], a[1]) };
+    let (n, k2) = if t.b { (b[0], b[1]) } else { (b[1], b[0]) };
+    (k == k2).then_some(Problem { batch, m, n, k })
+}
+
+/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored transposed; bias [N].
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Result<Tensor> {
+    let floats = a.dtype() == DType::F32 && b.dtype() == DType::F32;
+    let Some(Problem { batch, m, n, k }) = problem(a.shape(), b.shape(), t).filter(|_| floats) else {
+        return Err(Error::shape("matmul", "f32 matrices whose inner sizes agree", format!("{a:?}, {b:?}, {t:?}")));
+    };
+    if let Some(bias) = bias
+        && bias.shape() != [n]
+    {
+        return Err(Error::shape("matmul bias", format!("[{n}]"), format!("{bias:?}")));
+    }
+    let gpu = a.gpu();
+    let shape = if a.shape().len() == 3 { vec![batch, m, n] } else { vec![m, n] };
+    let y = Tensor::empty(gpu, &shape, DType::F32)?;
+    let tile = Tile::pick(gpu, n);
+    let (own, shr) = forms(t, m, n, k);
+    let (groups, tiles, col_tiles) = tile.grid(m, n, batch);
+    let params = Params {
+        m: m as u32,
+        n: n as u32,
+        k: k as u32,
+        col_tiles,
+        tiles,
+        a_batch: (m * k) as u32,
+        b_batch: (k * n) as u32,
+    };
+    let kernel = kernel(tile, t, own, shr, bias.is_some());
+    let bindings: Vec<&Tensor> = [a, b].into_iter().chain(bias).chain([&y]).collect();
+    gpu.dispatch("matmul", &kernel, &bindings, &params, groups, work(batch, m, n, k))?;
+    Ok(y)
+}
+
+fn work(batch: usize, m: usize, n: usize, k: usize) -> Work {
+    Work { flops: 2.0 * (batch * m * n * k) as f64, bytes: 4.0 * (batch * (m * k + k * n + m * n)) as f64 }
+}
+
+impl Tape {
+    /// `op(a) op(b)`, see [`matmul`].
+    pub fn matmul(&self, a: &Var, b: &Var, t: Transpose) -> Result<Var> {
+        let y = matmul(a.tensor(), b.tensor(), t, None)?;
+        let (sa, sb) = (a.tensor().clone(), b.tensor().clone());
+        Ok(self.record(y, &[a, b], move |g, needs| {
+            let da = || match (t.a, t.b) {
+                (false, false) => matmul(g, &sb, Transpose::B, None),
+                (false, true) => matmul(g, &sb, Transpose::NONE, None),
+                (true, false) => matmul(&sb, g, Transpose::B, None),
+                (true, true) => matmul(&sb, g, Transpose::BOTH, None),
+            };
+            let db = || match (t.a, t.b) {
+                (false, false) => matmul(&sa, g, Transpose::A, None),
+                (false, true) => matmul(g, &sa, Transpose::A, None),
+                (true, false) => matmul(&sa, g, Transpose::NONE, None),
+                (true, true) => matmul(g, &sa, Transpose::BOTH, None),
+            };
+            Ok(vec![needs[0].then(da).transpose()?, needs[1].then(db).transpose()?])
+        }))
+    }
+}
+
+/// The registry's row.
+pub struct Matmul;
+
+fn transpose(case: &Case) -> Transpose {
+    Transpose { a: case.get("ta") == 1, b: case.get("tb") == 1 }
+}
+
+impl Operation for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+    fn cases(&self) -> Vec<Case> {
+        let shapes = [(1, 1, 1, 1), (1, 7, 5, 3), (1, 65, 33, 17), (3, 20, 12, 36), (1, 68, 100, 64), (2, 129, 8, 20)];
+        let mut cases = Vec::new();
+        for (b, m, n, k) in shapes {
+            for (ta, tb) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                cases.push(case(&[("b", b), ("m", m), ("n", n), ("k", k), ("ta", ta), ("tb", tb)]));
+            }
+        }
+        cases
+    }
+    fn bench(&self) -> Vec<Case> {
+        let square = |ta, tb| case(&[("b", 1), ("m", 1024), ("n", 1024), ("k", 1024), ("ta", ta), ("tb", tb)]);
+        vec![square(0, 0), square(0, 1), square(1, 0)]
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+        let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));
+        let t = transpose(case);
+        let a_shape = if t.a { [b, k, m] } else { [b, m, k] };
+        let b_shape = if t.b { [b, n, k] } else { [b, k, n] };
+        vec![rng.normals(&a_shape), rng.normals(&b_shape), rng.normals(&[n])]
+    }
+    fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let t = transpose(case);
+        Ok(vec![
+            matmul(&inputs[0], &inputs[1], t, None)?,
+            matmul(&inputs[0], &inputs[1], t, Some(&inputs[2]))?,
+        ])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
+        let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));
+        let plain = twin::matmul(inputs[0].as_f64(), inputs[1].as_f64(), transpose(case), b, m, n, k);
+        let biased = plain.iter().enumerate().map(|(i, y)| y + inputs[2].as_f64()[i % n]).collect();
+        vec![Host::f64(&[b, m, n], plain), Host::f64(&[b, m, n], biased)]
+    }
+    fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
+        Tolerance::sum(case.get("k"))
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(case.get("b"), case.get("m"), case.get("n"), case.get("k"))
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        let mut all = Vec::new();
+        for tile in Tile::all() {
+            for t in [Transpose::NONE, Transpose::A, Transpose::B, Transpose::BOTH] {
+                for own in [if t.a { Form::M } else { Form::K }, Form::Scalar] {
+                    for shr in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
+                        all.extend([false, true].map(|bias| kernel(tile, t, own, shr, bias)));
+                    }
+                }
+            }
+        }
+        all
+    }
+    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
+        let calls = || -> Result<_> {
+            let a = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
+            let bias = Tensor::zeros(gpu, &[5], DType::F32)?;
+            Ok(vec![
+                ("inner sizes differ", matmul(&a, &a, Transpose::NONE, None).map(drop)),
+                ("a bias of another size", matmul(&a, &a, Transpose::B, Some(&bias)).map(drop)),
+                ("a vector", matmul(&a, &bias, Transpose::NONE, None).map(drop)),
+            ])
+        };
+        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for Matmul {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0, 1]
+    }
+    fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
+        tape.matmul(&inputs[0], &inputs[1], transpose(case))
+    }
+    fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
+        let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));
+        let (da, db) =
+            twin::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), transpose(case), b, m, n, k);
+        vec![Host::f64(&inputs[0].shape, da), Host::f64(&inputs[1].shape, db)]
+    }
+    fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
+        Tolerance::sum(if input == 0 { case.get("n") } else { case.get("m") })
+    }
+}
