@@ -12,6 +12,7 @@ pub mod add;
 pub mod fill;
 pub(crate) mod gemm;
 pub mod matmul;
+pub mod random;
 
 pub use case::{Case, case};
 pub use host::{Data, Host, Real, Rng};
@@ -92,8 +93,15 @@ pub trait Gradient: Sync {
 }
 
 /// Every operation there is.
+#[rustfmt::skip] // one a line, so that two additions do not meet in one
 pub fn registry() -> &'static [&'static dyn Operation] {
-    &[&fill::Fill, &add::Add, &activation::Activation, &matmul::Matmul]
+    &[
+        &fill::Fill,
+        &activation::Activation,
+        &add::Add,
+        &matmul::Matmul,
+        &random::Random,
+    ]
 }
 
 /// The operation of that name.
