@@ -5,6 +5,8 @@ mod error;
 pub mod autograd;
 pub mod gpu;
 pub mod ops;
+#[cfg(feature = "cli")]
+pub mod report;
 
 pub use error::{Error, Result};
 pub use wgpu;

@@ -1,0 +1,176 @@
+//! The RGB picture that everything in this folder draws on.
+
+use crate::{Error, Result};
+
+/// An opaque colour, 8 bits each of red, green and blue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Colour(pub u8, pub u8, pub u8);
+
+impl Colour {
+    /// Paper.
+    pub const WHITE: Colour = Colour(255, 255, 255);
+    /// Headings and labels.
+    pub(super) const INK: Colour = Colour(31, 41, 55);
+    /// Tick labels and captions.
+    pub(super) const GREY: Colour = Colour(107, 114, 128);
+    /// Grid lines.
+    pub(super) const RULE: Colour = Colour(229, 231, 235);
+    /// Axes.
+    pub(super) const AXIS: Colour = Colour(156, 163, 175);
+    /// What the reference did.
+    pub(super) const REFERENCE: Colour = Colour(234, 88, 12);
+
+    /// This colour thinned towards white; `strength` 1 leaves it, 0 gives white.
+    pub(super) fn tint(self, strength: f32) -> Colour {
+        let f = |v: u8| blend(255, v, strength);
+        Colour(f(self.0), f(self.1), f(self.2))
+    }
+}
+
+fn blend(under: u8, over: u8, alpha: f32) -> u8 {
+    (f32::from(under) + (f32::from(over) - f32::from(under)) * alpha.clamp(0.0, 1.0)).round() as u8
+}
+
+/// The most pixels one picture may have: 192 MiB of RGB, more than any viewer shows.
+const MOST_PIXELS: u64 = 64 << 20;
+
+/// An RGB picture, 8 bits per channel, rows from the top. Drawing outside of it is clipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canvas {
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+}
+
+impl Canvas {
+    /// A picture of `width` x `height` pixels filled with `colour`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty picture or one beyond 64 megapixels.
+    pub fn new(width: usize, height: usize, colour: Colour) -> Result<Self> {
+        let size = (width as u64).saturating_mul(height as u64);
+        if size == 0 || size > MOST_PIXELS {
+            return Err(Error::invalid(
+                "report",
+                format!("a picture of {width} x {height} pixels; it must have 1 to {MOST_PIXELS} (show fewer images)"),
+            ));
+        }
+        Ok(Canvas { width, height, pixels: [colour.0, colour.1, colour.2].repeat(width * height) })
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The pixels, RGB, rows from the top: `width * height * 3` bytes.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The colour at (`x`, `y`); white outside of the picture.
+    pub fn get(&self, x: usize, y: usize) -> Colour {
+        if x >= self.width || y >= self.height {
+            return Colour::WHITE;
+        }
+        let at = (y * self.width + x) * 3;
+        Colour(self.pixels[at], self.pixels[at + 1], self.pixels[at + 2])
+    }
+
+    /// Lays `colour` over one pixel, `alpha` of 0 to 1.
+    pub(super) fn dot(&mut self, x: i64, y: i64, colour: Colour, alpha: f32) {
+        if x < 0 || y < 0 || x >= self.width as i64 || y >= self.height as i64 {
+            return;
+        }
+        let at = (y as usize * self.width + x as usize) * 3;
+        for (under, over) in self.pixels[at..at + 3].iter_mut().zip([colour.0, colour.1, colour.2]) {
+            *under = blend(*under, over, alpha);
+        }
+    }
+
+    /// Fills the rectangle whose left upper corner is (`x`, `y`).
+    pub(super) fn fill(&mut self, x: i64, y: i64, width: usize, height: usize, colour: Colour) {
+        let clip = |from: i64, size: usize, end: usize| {
+            let to = from.saturating_add(size as i64).clamp(0, end as i64);
+            (from.clamp(0, end as i64) as usize, to as usize)
+        };
+        let (x0, x1) = clip(x, width, self.width);
+        let (y0, y1) = clip(y, height, self.height);
+        for y in y0..y1 {
+            for pixel in self.pixels[(y * self.width + x0) * 3..(y * self.width + x1) * 3].as_chunks_mut::<3>().0 {
+                *pixel = [colour.0, colour.1, colour.2];
+            }
+        }
+    }
+
+    /// Copies `other` with its left upper corner at (`x`, `y`); what reaches over the edge is left out.
+    pub fn place(&mut self, x: usize, y: usize, other: &Canvas) {
+        if x >= self.width {
+            return;
+        }
+        let columns = other.width.min(self.width - x);
+        for row in 0..other.height.min(self.height.saturating_sub(y)) {
+            let to = ((y + row) * self.width + x) * 3;
+            let from = row * other.width * 3;
+            self.pixels[to..to + columns * 3].copy_from_slice(&other.pixels[from..from + columns * 3]);
+        }
+    }
+
+    /// The picture as the bytes of a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the encoder refuses, which a canvas gives it no reason for.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        use image::ImageEncoder;
+        let mut bytes = Vec::new();
+        image::codecs::png::PngEncoder::new(&mut bytes)
+            .write_image(&self.pixels, self.width as u32, self.height as u32, image::ExtendedColorType::Rgb8)
+            .map_err(|e| Error::invalid("report", format!("the picture cannot be encoded as PNG: {e}")))?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        for (w, h) in [(0, 5), (5, 0), (usize::MAX, 2), (1 << 20, 1 << 20)] {
+            assert!(Canvas::new(w, h, Colour::WHITE).is_err(), "{w} x {h}");
+        }
+    }
+
+    #[test]
+    fn drawing_outside_is_clipped() {
+        let mut canvas = Canvas::new(4, 3, Colour::WHITE).unwrap();
+        canvas.fill(-2, -2, 3, 3, Colour(1, 2, 3));
+        canvas.fill(3, 2, 100, 100, Colour(9, 9, 9));
+        canvas.fill(50, 50, 2, 2, Colour(9, 9, 9));
+        canvas.dot(-1, 0, Colour(0, 0, 0), 1.0);
+        canvas.dot(4, 0, Colour(0, 0, 0), 1.0);
+        let black = Canvas::new(10, 10, Colour(0, 0, 0)).unwrap();
+        canvas.place(2, 1, &black);
+        canvas.place(4, 0, &black);
+        canvas.place(0, 3, &black);
+        assert_eq!(canvas.get(0, 0), Colour(1, 2, 3));
+        assert_eq!(canvas.get(1, 0), Colour::WHITE);
+        assert_eq!(canvas.get(1, 1), Colour::WHITE);
+        assert_eq!(canvas.get(2, 1), Colour(0, 0, 0));
+        assert_eq!(canvas.get(3, 2), Colour(0, 0, 0));
+    }
+
+    #[test]
+    fn png_decodes_to_the_same_pixels() {
+        let mut canvas = Canvas::new(5, 2, Colour::WHITE).unwrap();
+        canvas.fill(1, 0, 2, 1, Colour(200, 30, 7));
+        let back = image::load_from_memory(&canvas.png().unwrap()).unwrap().to_rgb8();
+        assert_eq!((back.width(), back.height()), (5, 2));
+        assert_eq!(back.as_raw().as_slice(), canvas.pixels());
+    }
+}

@@ -1,0 +1,17 @@
+//! Pictures and figures that people look at: grids of images, curves, codebook usage and the run's one-page summary.
+//!
+//! Everything here takes plain data (bytes, slices of numbers) and gives back PNG bytes or numbers; writing files is the
+//! caller's. Images are u8, NHWC, with 1 (grey), 3 (RGB) or 4 (RGBA, shown on white) channels.
+
+mod axes;
+mod canvas;
+pub mod curves;
+pub mod grid;
+pub mod metrics;
+mod stroke;
+pub mod summary;
+mod text;
+pub mod usage;
+
+pub use canvas::{Canvas, Colour};
+pub use summary::{Summary, summary};
