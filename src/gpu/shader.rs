@@ -41,7 +41,16 @@ macro_rules! fragments {
 }
 
 /// What `#import` knows: pieces that several kernels share.
-const FRAGMENTS: &[(&str, &str)] = fragments!["gemm/core", "gemm/accumulate", "gemm/subgroup", "gemm/tiled", "shared/activations", "shared/grid", "shared/philox", "shared/reduce"];
+const FRAGMENTS: &[(&str, &str)] = fragments![
+    "gemm/core",
+    "gemm/accumulate",
+    "gemm/subgroup",
+    "gemm/tiled",
+    "shared/activations",
+    "shared/grid",
+    "shared/philox",
+    "shared/reduce"
+];
 
 /// The final WGSL of `source` under `defines`.
 pub fn preprocess(source: &Source, defines: &[(&str, u32)]) -> Result<String> {
@@ -267,7 +276,8 @@ mod tests {
 
     #[test]
     fn expressions_of_loop_variables_and_defines() {
-        let wgsl = run("#unroll q 0 N/4\nacc_{4*q+1}_{(q+3)%N}_{N}; if a {b} else {0} { q }\n#end\n", &[("N", 8)]).unwrap();
+        let wgsl =
+            run("#unroll q 0 N/4\nacc_{4*q+1}_{(q+3)%N}_{N}; if a {b} else {0} { q }\n#end\n", &[("N", 8)]).unwrap();
         let body: Vec<&str> = wgsl.lines().skip(1).collect();
         assert_eq!(body, ["acc_1_3_8; if a {b} else 0 { q }", "acc_5_4_8; if a {b} else 0 { q }"]);
     }

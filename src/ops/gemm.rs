@@ -37,7 +37,11 @@ impl Tile {
     pub fn pick(gpu: &Gpu, cols: usize) -> Tile {
         match (gpu.core(), gpu.subgroup_size()) {
             (Core::Subgroup, Some(lanes)) => {
-                if cols <= NARROW as usize { Tile::narrow(lanes) } else { Tile::wide(lanes) }
+                if cols <= NARROW as usize {
+                    Tile::narrow(lanes)
+                } else {
+                    Tile::wide(lanes)
+                }
             }
             _ => Tile::TILED,
         }

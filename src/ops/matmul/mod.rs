@@ -169,10 +169,7 @@ impl Operation for Matmul {
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let t = transpose(case);
-        Ok(vec![
-            matmul(&inputs[0], &inputs[1], t, None)?,
-            matmul(&inputs[0], &inputs[1], t, Some(&inputs[2]))?,
-        ])
+        Ok(vec![matmul(&inputs[0], &inputs[1], t, None)?, matmul(&inputs[0], &inputs[1], t, Some(&inputs[2]))?])
     }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));
