@@ -74,7 +74,7 @@ need_linker() {
     for file in "${CARGO_HOME:-${HOME:-/root}/.cargo}"/config{,.toml} "$root"/.cargo/config{,.toml}; do
         if [ -r "$file" ] && grep -q '^ *linker *=' "$file"; then return 0; fi
     done
-    if have cc && printf 'int main(void) { return 0; }\n' | cc -x c - -o /dev/null 2>/dev/null; then return 0; fi
+    if have cc && cc -x c - -o /dev/null <<<'int main(void) { return 0; }' 2>/dev/null; then return 0; fi
     local how
     case $(uname -s) in
         Darwin) how="xcode-select --install" ;;
