@@ -8,9 +8,13 @@ mod host;
 pub mod verify;
 
 pub mod activation;
+pub mod adam;
 pub mod add;
+pub mod clip;
 pub mod fill;
 pub(crate) mod gemm;
+pub mod image;
+pub mod lerp;
 pub mod matmul;
 pub mod random;
 
@@ -96,9 +100,13 @@ pub trait Gradient: Sync {
 #[rustfmt::skip] // one a line, so that two additions do not meet in one
 pub fn registry() -> &'static [&'static dyn Operation] {
     &[
-        &fill::Fill,
         &activation::Activation,
+        &adam::Adam,
         &add::Add,
+        &clip::Clip,
+        &fill::Fill,
+        &image::Image,
+        &lerp::Lerp,
         &matmul::Matmul,
         &random::Random,
     ]
@@ -123,4 +131,12 @@ pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
     }
     let x = groups.min(32_768);
     [x as u32, groups.div_ceil(x) as u32, 1]
+}
+
+/// The parts, as (start, length), in which a kernel over `n` f32 walks buffers of which the device binds `limit` bytes
+/// at a time. Every part but the last is a whole number of 256-byte blocks, as [`Tensor::view`] wants its start.
+pub(crate) fn chunks(n: usize, limit: u64) -> impl Iterator<Item = (usize, usize)> {
+    // Within what u32 counts in a kernel, too.
+    let most = (limit / 256 * 64).clamp(64, 1 << 31) as usize;
+    (0..n).step_by(most).map(move |start| (start, most.min(n - start)))
 }

@@ -1,0 +1,55 @@
+// One step of Adam (Kingma and Ba 2015, algorithm 1), with weight decay as L2 or, with DECOUPLED, as in AdamW
+// (Loshchilov and Hutter 2019, algorithm 2), over all parameters at once:
+//
+//   g = factor * grad [+ decay * w, where not DECOUPLED and i < decay_len]
+//   m = m + (1 - beta1) (g - m);   v = beta2 * v + (1 - beta2) g^2
+//   w = w * (shrink, where i < decay_len) - rate * m / (sqrt(v) / root + eps)
+//
+// shrink = 1 - lr * weight_decay, rate = lr / (1 - beta1^t) and root = sqrt(1 - beta2^t) come from the host. With
+// CLIPPED the factor is clip[1]; a factor of 0 says that the gradient is not finite, and nothing is changed.
+//
+// w, m, v, grad: f32 [N]; clip: f32 [3]. One invocation makes four elements. Reads 16 N bytes, writes 12 N.
+struct Params {
+    n: u32, decay_len: u32, decay: f32, shrink: f32, rate: f32, root: f32, eps: f32,
+    one_minus_beta1: f32, beta2: f32, one_minus_beta2: f32
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read_write> w: array<f32>;
+@group(0) @binding(1) var<storage, read_write> m: array<f32>;
+@group(0) @binding(2) var<storage, read_write> v: array<f32>;
+@group(0) @binding(3) var<storage, read> grad: array<f32>;
+#ifdef CLIPPED
+@group(0) @binding(4) var<storage, read> clip: array<f32>;
+#endif
+#import shared/grid
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let start = linear_group(group, groups) * 256u + lane;
+#ifdef CLIPPED
+    let factor = clip[1];
+    if factor == 0.0 { return; }
+#endif
+#unroll s 0 4
+    let i_{s} = start + {s}u * 64u;
+    if i_{s} < p.n {
+        var g = grad[i_{s}];
+        var x = w[i_{s}];
+#ifdef CLIPPED
+        g = g * factor;
+#endif
+#ifdef DECOUPLED
+        if i_{s} < p.decay_len { x = x * p.shrink; }
+#else
+        if i_{s} < p.decay_len { g = g + p.decay * x; }
+#endif
+        let first = m[i_{s}];
+        let mean = first + p.one_minus_beta1 * (g - first);
+        let square = p.beta2 * v[i_{s}] + p.one_minus_beta2 * g * g;
+        m[i_{s}] = mean;
+        v[i_{s}] = square;
+        w[i_{s}] = x - p.rate * (mean / (sqrt(square) / p.root + p.eps));
+    }
+#end
+}
