@@ -74,7 +74,11 @@ need_linker() {
     for file in "${CARGO_HOME:-${HOME:-/root}/.cargo}"/config{,.toml} "$root"/.cargo/config{,.toml}; do
         if [ -r "$file" ] && grep -q '^ *linker *=' "$file"; then return 0; fi
     done
-    if have cc && cc -x c - -o /dev/null <<<'int main(void) { return 0; }' 2>/dev/null; then return 0; fi
+    local program works=no
+    program=$(mktemp "${TMPDIR:-/tmp}/wgvq-link.XXXXXX")
+    if have cc && cc -x c - -o "$program" <<<'int main(void) { return 0; }' 2>/dev/null; then works=yes; fi
+    rm -f -- "$program"
+    if [ "$works" = yes ]; then return 0; fi
     local how
     case $(uname -s) in
         Darwin) how="xcode-select --install" ;;
