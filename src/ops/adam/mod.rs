@@ -1,6 +1,6 @@
 //! Adam and AdamW, fused over all parameters: one dispatch reads the gradients and moves weights and moments.
 
-mod twin;
+pub(crate) mod twin;
 
 use super::{Case, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};

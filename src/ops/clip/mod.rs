@@ -1,6 +1,6 @@
 //! The global norm of all gradients and the factor that clips it, both left on the device.
 
-mod twin;
+pub(crate) mod twin;
 
 use super::{Case, Host, Operation, Rng, Tolerance, case, chunks};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
