@@ -11,7 +11,7 @@ pub fn adam<T: Real>(hyper: &Hyper, step: u64, decays: bool, [w, m, v]: [T; 3], 
     let decay = if decays { T::of(hyper.weight_decay) } else { T::zero() };
     let (mut w, mut g) = (w, gradient);
     match hyper.decay {
-        Decay::L2 => g = g + decay * w,
+        Decay::L2 => g += decay * w,
         Decay::Decoupled => w = w - lr * decay * w,
     }
     let m = beta1 * m + (one - beta1) * g;
