@@ -19,11 +19,16 @@ var<immediate> p: Params;
 #else
 @group(0) @binding(1) var<storage, read> shr_data: array<f32>;
 #endif
-#ifdef BIAS
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+#ifdef OUT_VEC
+alias Value = vec4<f32>;
 #else
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+alias Value = f32;
+#endif
+#ifdef BIAS
+@group(0) @binding(2) var<storage, read> bias: array<Value>;
+@group(0) @binding(3) var<storage, read_write> y: array<Value>;
+#else
+@group(0) @binding(2) var<storage, read_write> y: array<Value>;
 #endif
 
 // A row of C is a row of A; a column of C is a column of B. Both are one run of K.
@@ -52,6 +57,13 @@ fn shr_begin(col: u32) -> Shr {
 fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
 #import gemm/core
 #import shared/grid
+fn store(at: u32, col: u32, value: Value) {
+#ifdef BIAS
+    y[at] = value + bias[col];
+#else
+    y[at] = value;
+#endif
+}
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -64,19 +76,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let t1_begin = 0u; let t1_end = 1u; let t0_end = 1u;
     let k_end = i32(p.k);
 #import gemm/accumulate
-    let out = batch * p.m * p.n;
 #unroll v 0 V
-    if tile_row_{v} < p.m {
-        let at_{v} = out + tile_row_{v} * p.n + tile_col;
-#unroll c 0 NC
-        if tile_col + {c}u < p.n {
-#ifdef BIAS
-            y[at_{v} + {c}u] = acc_{v}_{c} + bias[tile_col + {c}u];
+    {
+        let row = tile_row(tile_r0, lane, {v}u);
+        if row < p.m {
+            let start = (batch * p.m + row) * p.n + tile_col;
+#ifdef OUT_VEC
+#unroll q 0 NC/4
+            if tile_col + {4*q}u < p.n {
+                store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
+            }
+#end
 #else
-            y[at_{v} + {c}u] = acc_{v}_{c};
+#unroll c 0 NC
+            if tile_col + {c}u < p.n { store(start + {c}u, tile_col + {c}u, acc_{v}_{c}); }
+#end
 #endif
         }
-#end
     }
 #end
 }

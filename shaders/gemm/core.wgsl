@@ -10,7 +10,7 @@
 //     OWN_M: four consecutive rows from a multiple of 4 share a run and lie side by side, base and step multiples of 4:
 //            one vec4 holds four rows at one k;
 //     neither: element by element.
-// OWN_RELU rectifies the own operand as it is loaded.
+// OWN_RELU and SHR_RELU rectify an operand as it is loaded.
 
 struct Run { base: i32, step: i32, lo: i32, hi: i32 }
 
@@ -18,6 +18,12 @@ struct Run { base: i32, step: i32, lo: i32, hi: i32 }
 fn own_through(x: vec4<f32>) -> vec4<f32> { return max(x, vec4<f32>()); }
 #else
 fn own_through(x: vec4<f32>) -> vec4<f32> { return x; }
+#endif
+
+#ifdef SHR_RELU
+fn shr_through(x: vec4<f32>) -> vec4<f32> { return max(x, vec4<f32>()); }
+#else
+fn shr_through(x: vec4<f32>) -> vec4<f32> { return x; }
 #endif
 
 #ifdef OWN_K
@@ -45,13 +51,13 @@ fn own_load(r: Run, k: i32) -> vec4<f32> {
 #ifdef SHR_K
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
-    return select(vec4<f32>(), shr_data[select(0, (r.base + k) >> 2u, ok)], ok);
+    return select(vec4<f32>(), shr_through(shr_data[select(0, (r.base + k) >> 2u, ok)]), ok);
 }
 #else
 #ifdef SHR_M
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
-    return select(vec4<f32>(), shr_data[select(0, (r.base + k * r.step) >> 2u, ok)], ok);
+    return select(vec4<f32>(), shr_through(shr_data[select(0, (r.base + k * r.step) >> 2u, ok)]), ok);
 }
 #else
 fn shr_at(r: Run, k: i32) -> f32 {
@@ -59,12 +65,16 @@ fn shr_at(r: Run, k: i32) -> f32 {
     return select(0.0, shr_data[select(0, r.base + k * r.step, ok)], ok);
 }
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
-    return vec4<f32>(shr_at(r, k), shr_at(r, k + 1), shr_at(r, k + 2), shr_at(r, k + 3));
+    return shr_through(vec4<f32>(shr_at(r, k), shr_at(r, k + 1), shr_at(r, k + 2), shr_at(r, k + 3)));
 }
 #endif
 #endif
 
-#ifndef LANES
+// Row v of this invocation in the tile that starts at row r0.
+#ifdef LANES
+fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + 4u * (v / 4u * LANES + lane) + v % 4u; }
+#else
+fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + lane / 8u * 8u + v; }
 // Tiles of the `tiled` core in workgroup memory: TILE_K rows of 64 own rows, and of 64 columns; four to a vec4.
 var<workgroup> own_tile: array<vec4<f32>, 256>;
 var<workgroup> shr_tile: array<vec4<f32>, 256>;

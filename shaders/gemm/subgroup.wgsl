@@ -3,9 +3,8 @@
     // along k costs a few loads and V x NC x 4 fused multiply-adds. No workgroup memory and no barrier.
     //
     // From main: tile_r0, tile_c0 (first row and column), lane, t1_begin, t1_end, t0_end, k_end.
-    // To main: tile_row_{v}, acc_{v}_{c} for column tile_c0 + c.
+    // To main: acc_{v}_{c} for column tile_c0 + c.
 #unroll v 0 V
-    let tile_row_{v} = tile_r0 + 4u * ({v/4}u * LANES + lane) + {v%4}u;
 #unroll c 0 NC
     var acc_{v}_{c} = 0.0;
 #end
@@ -13,11 +12,11 @@
     let tile_col = tile_c0;
 #ifdef OWN_M
 #unroll s 0 V/4
-    let own_{s} = own_begin(tile_row_{4*s});
+    let own_{s} = own_begin(tile_row(tile_r0, lane, {4*s}u));
 #end
 #else
 #unroll v 0 V
-    let own_{v} = own_begin(tile_row_{v});
+    let own_{v} = own_begin(tile_row(tile_r0, lane, {v}u));
 #end
 #endif
 #ifdef SHR_M

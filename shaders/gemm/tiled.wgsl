@@ -2,10 +2,9 @@
     // workgroup memory. V = NC = 8.
     //
     // From main: tile_r0, tile_c0 (first row and column), lane, t1_begin, t1_end, t0_end, k_end.
-    // To main: tile_row_{v}, tile_col, acc_{v}_{c} for column tile_col + c.
+    // To main: tile_col, acc_{v}_{c} for column tile_col + c.
     let tile_col = tile_c0 + (lane % 8u) * 8u;
 #unroll v 0 V
-    let tile_row_{v} = tile_r0 + (lane / 8u) * 8u + {v}u;
 #unroll c 0 NC
     var acc_{v}_{c} = 0.0;
 #end

@@ -3,7 +3,7 @@
 //! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate knows a tile's size.
 
 use super::groups_for;
-use crate::gpu::{Core, Gpu, Kernel};
+use crate::gpu::{Core, Gpu, Kernel, Work};
 
 /// How an operand's runs lie in memory, see `shaders/gemm/core.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,34 +31,32 @@ pub(crate) struct Tile {
 pub(crate) const LANES: [u32; 4] = [4, 8, 16, 32];
 const NARROW: u32 = 8;
 const WIDE: u32 = 32;
+/// Operations from which the larger tile is worth its compilation.
+const LARGE: f64 = 2e8;
 
 impl Tile {
-    /// The tile for `cols` columns on this device.
-    pub fn pick(gpu: &Gpu, cols: usize) -> Tile {
+    /// The tile for `cols` columns on this device. Larger tiles load less per product but take longer to compile (on
+    /// llvmpipe half a second against a fifth), so they go to problems that are worth it.
+    pub fn pick(gpu: &Gpu, cols: usize, work: Work) -> Tile {
         match (gpu.core(), gpu.subgroup_size()) {
-            (Core::Subgroup, Some(lanes)) => {
-                if cols <= NARROW as usize {
-                    Tile::narrow(lanes)
-                } else {
-                    Tile::wide(lanes)
-                }
-            }
+            (Core::Subgroup, Some(lanes)) if cols <= NARROW as usize => Tile::narrow(lanes),
+            (Core::Subgroup, Some(lanes)) => Tile::wide(lanes, if work.flops < LARGE { 4 } else { 8 }),
             _ => Tile::TILED,
         }
     }
 
     const TILED: Tile = Tile { lanes: None, v: 8, nc: 8 };
     fn narrow(lanes: u32) -> Tile {
-        Tile { lanes: Some(lanes), v: 16, nc: NARROW }
+        Tile { lanes: Some(lanes), v: 8, nc: NARROW }
     }
-    fn wide(lanes: u32) -> Tile {
-        Tile { lanes: Some(lanes), v: 8, nc: WIDE }
+    fn wide(lanes: u32, v: u32) -> Tile {
+        Tile { lanes: Some(lanes), v, nc: WIDE }
     }
 
     /// Every tile that [`Tile::pick`] can return on any device.
     pub fn all() -> Vec<Tile> {
         let mut all = vec![Tile::TILED];
-        all.extend(LANES.iter().flat_map(|l| [Tile::narrow(*l), Tile::wide(*l)]));
+        all.extend(LANES.iter().flat_map(|l| [Tile::narrow(*l), Tile::wide(*l, 4), Tile::wide(*l, 8)]));
         all
     }
 

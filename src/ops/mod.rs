@@ -11,12 +11,16 @@ pub mod activation;
 pub mod adam;
 pub mod add;
 pub mod clip;
+pub mod column_sum;
+pub mod conv2d;
+pub mod conv_transpose2d;
 pub mod fill;
 pub(crate) mod gemm;
 pub mod image;
 pub mod lerp;
 pub mod matmul;
 pub mod random;
+pub mod vq_search;
 
 pub use case::{Case, case};
 pub use host::{Data, Host, Real, Rng};
@@ -104,11 +108,14 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &adam::Adam,
         &add::Add,
         &clip::Clip,
+        &conv2d::Conv2dRow,
+        &conv_transpose2d::ConvTranspose2dRow,
         &fill::Fill,
         &image::Image,
         &lerp::Lerp,
         &matmul::Matmul,
         &random::Random,
+        &vq_search::VqSearch,
     ]
 }
 

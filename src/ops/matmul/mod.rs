@@ -40,8 +40,9 @@ struct Params {
     b_batch: u32,
 }
 
-fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, bias: bool) -> Kernel {
-    let kernel = Kernel::new(shader!("matmul")).flag("A_T", t.a).flag("B_T", t.b).flag("BIAS", bias);
+fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, out_vec: bool, bias: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("matmul")).flag("A_T", t.a).flag("B_T", t.b);
+    let kernel = kernel.flag("OUT_VEC", out_vec).flag("BIAS", bias);
     tile.define(kernel, own, shr)
 }
 
@@ -90,7 +91,7 @@ pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Re
     let gpu = a.gpu();
     let shape = if a.shape().len() == 3 { vec![batch, m, n] } else { vec![m, n] };
     let y = Tensor::empty(gpu, &shape, DType::F32)?;
-    let tile = Tile::pick(gpu, n);
+    let tile = Tile::pick(gpu, n, work(batch, m, n, k));
     let (own, shr) = forms(t, m, n, k);
     let (groups, tiles, col_tiles) = tile.grid(m, n, batch);
     let params = Params {
@@ -102,7 +103,7 @@ pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Re
         a_batch: (m * k) as u32,
         b_batch: (k * n) as u32,
     };
-    let kernel = kernel(tile, t, own, shr, bias.is_some());
+    let kernel = kernel(tile, t, own, shr, n.is_multiple_of(4), bias.is_some());
     let bindings: Vec<&Tensor> = [a, b].into_iter().chain(bias).chain([&y]).collect();
     gpu.dispatch("matmul", &kernel, &bindings, &params, groups, work(batch, m, n, k))?;
     Ok(y)
@@ -189,7 +190,10 @@ impl Operation for Matmul {
             for t in [Transpose::NONE, Transpose::A, Transpose::B, Transpose::BOTH] {
                 for own in [if t.a { Form::M } else { Form::K }, Form::Scalar] {
                     for shr in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
-                        all.extend([false, true].map(|bias| kernel(tile, t, own, shr, bias)));
+                        // A B read by vec4 along the columns means columns in fours; otherwise both can be.
+                        for out_vec in [false, true].into_iter().filter(|v| *v || shr != Form::M) {
+                            all.extend([false, true].map(|bias| kernel(tile, t, own, shr, out_vec, bias)));
+                        }
                     }
                 }
             }

@@ -1,0 +1,108 @@
+// y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy s - p + ky, ox s - p + kx, c]) w[o,ky,kx,c]
+//
+// x: f32 [N, H, W, I], w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the identity, or
+// max(., 0) with OWN_RELU. With RELU_MASK, y is 0 wherever mask [N, OH, OW, O] is not above 0. On the matrix core: rows are output pixels, columns output channels. At one ky the (kx, c)
+// pairs are one run of KW I values in x and in w alike. Reads 4 (N H W I + O KH KW I) bytes or more, writes 4 N OH OW O.
+struct Params {
+    rows: u32,                       // N OH OW
+    h: u32, w: u32, i: u32,
+    oh: u32, ow: u32, o: u32,
+    kh: u32, kw: u32,
+    stride: u32, pad: u32,
+    col_tiles: u32, tiles: u32,
+}
+var<immediate> p: Params;
+#ifdef OWN_VEC
+@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
+#else
+@group(0) @binding(0) var<storage, read> own_data: array<f32>;
+#endif
+#ifdef SHR_VEC
+@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
+#endif
+#ifdef OUT_VEC
+alias Value = vec4<f32>;
+#else
+alias Value = f32;
+#endif
+@group(0) @binding(2) var<storage, read_write> y: array<Value>;
+#ifdef BIAS
+@group(0) @binding(3) var<storage, read> bias: array<Value>;
+#endif
+#ifdef RESIDUAL
+@group(0) @binding(4) var<storage, read> residual: array<Value>;
+#endif
+#ifdef RELU_MASK
+@group(0) @binding(5) var<storage, read> mask: array<Value>;
+#endif
+
+struct Own { image: i32, y: i32, x: i32, lo: i32, hi: i32 }
+struct Shr { start: i32, end: i32 }
+fn own_begin(row: u32) -> Own {
+    let ox = row % p.ow;
+    let rest = row / p.ow;
+    let x0 = i32(ox * p.stride) - i32(p.pad);
+    let lo = max(0, -x0) * i32(p.i);
+    let hi = min(i32(p.kw), i32(p.w) - x0) * i32(p.i);
+    return Own(i32(rest / p.oh * p.h), i32(rest % p.oh * p.stride) - i32(p.pad), x0, lo, select(0, hi, row < p.rows));
+}
+fn own_run(own: Own, t1: u32, t0: u32) -> Run {
+    let iy = own.y + i32(t0);
+    let inside = iy >= 0 && iy < i32(p.h);
+    return Run(((own.image + iy) * i32(p.w) + own.x) * i32(p.i), 1, own.lo, select(0, own.hi, inside));
+}
+fn shr_begin(col: u32) -> Shr {
+    let run = p.kw * p.i;
+    return Shr(i32(col * p.kh * run), select(0, i32(run), col < p.o));
+}
+fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run {
+    return Run(shr.start + i32(t0 * p.kw * p.i), 1, 0, shr.end);
+}
+#import gemm/core
+#import shared/grid
+fn store(at: u32, col: u32, sum: Value) {
+    var value = sum;
+#ifdef BIAS
+    value += bias[col];
+#endif
+#ifdef RESIDUAL
+    value += residual[at];
+#endif
+#ifdef RELU_MASK
+    value = select(Value(), value, mask[at] > Value());
+#endif
+    y[at] = value;
+}
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let tile = linear_group(group, groups);
+    if tile >= p.tiles { return; }
+    let tile_r0 = tile / p.col_tiles * TILE_ROWS;
+    let tile_c0 = tile % p.col_tiles * TILE_COLS;
+    let t1_begin = 0u; let t1_end = 1u; let t0_end = p.kh;
+    let k_end = i32(p.kw * p.i);
+#import gemm/accumulate
+#unroll v 0 V
+    {
+        let row = tile_row(tile_r0, lane, {v}u);
+        if row < p.rows {
+            let start = row * p.o + tile_col;
+#ifdef OUT_VEC
+#unroll q 0 NC/4
+            if tile_col + {4*q}u < p.o {
+                store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
+            }
+#end
+#else
+#unroll c 0 NC
+            if tile_col + {c}u < p.o { store(start + {c}u, tile_col + {c}u, acc_{v}_{c}); }
+#end
+#endif
+        }
+    }
+#end
+}

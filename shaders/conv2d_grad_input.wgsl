@@ -1,0 +1,125 @@
+// dx[n,iy,ix,c] = bias[c] + g(x) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],  oy s - p + ky = iy,  ox s - p + kx = ix
+//
+// dy: f32 [N, OH, OW, O], w: [O, KH, KW, I], dx: [N, H, W, I]; s stride, p padding. With RELU_MASK, g = 1 where x > 0 and 0
+// elsewhere: the convolution had rectified its input x [N, H, W, I]. The forward pass of a transposed convolution is this
+// sum too, with BIAS [I], and OWN_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns input channels. A pixel meets only taps of
+// its own phase ((iy + p) mod s, (ix + p) mod s), so the grid's z is the phase and within it the problem is dense.
+// Reads 4 (N OH OW O + O KH KW I) bytes or more, writes 4 N H W I.
+struct Params {
+    h: u32, w: u32, i: u32,
+    oh: u32, ow: u32, o: u32,
+    kh: u32, kw: u32,
+    stride: u32, pad: u32,
+    n: u32, col_tiles: u32,
+}
+var<immediate> p: Params;
+#ifdef OWN_VEC
+@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
+#else
+@group(0) @binding(0) var<storage, read> own_data: array<f32>;
+#endif
+#ifdef SHR_VEC
+@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
+#endif
+#ifdef SHR_VEC
+alias Value = vec4<f32>;
+#else
+alias Value = f32;
+#endif
+@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
+#ifdef RELU_MASK
+@group(0) @binding(3) var<storage, read> mask: array<Value>;
+#endif
+#ifdef BIAS
+@group(0) @binding(4) var<storage, read> bias: array<Value>;
+#endif
+
+var<private> phase_y: u32;           // the first ky of this phase
+var<private> phase_x: u32;
+var<private> first_y: u32;           // the first iy of this phase
+var<private> first_x: u32;
+var<private> phase_w: u32;           // pixels of this phase along x
+var<private> phase_rows: u32;        // pixels of this phase in all
+
+fn row_x(row: u32) -> u32 { return first_x + row % phase_w * p.stride; }
+struct Own { image: i32, y: i32, x: i32, valid: bool }
+struct Shr { start: i32, valid: bool }
+fn own_begin(row: u32) -> Own {
+    let phase_h = (p.h - first_y + p.stride - 1u) / p.stride;
+    let rest = row / phase_w;
+    let iy = first_y + rest % phase_h * p.stride;
+    let oy = (i32(iy + p.pad) - i32(phase_y)) / i32(p.stride);
+    let ox = (i32(row_x(row) + p.pad) - i32(phase_x)) / i32(p.stride);
+    return Own(i32(rest / phase_h * p.oh), oy, ox, row < phase_rows);
+}
+fn own_run(own: Own, t1: u32, t0: u32) -> Run {
+    let oy = own.y - i32(t1);
+    let ox = own.x - i32(t0);
+    let inside = own.valid && oy >= 0 && oy < i32(p.oh) && ox >= 0 && ox < i32(p.ow);
+    return Run(((own.image + oy) * i32(p.ow) + ox) * i32(p.o), 1, 0, select(0, i32(p.o), inside));
+}
+fn shr_begin(col: u32) -> Shr { return Shr(i32(col), col < p.i); }
+fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run {
+    let ky = phase_y + t1 * p.stride;
+    let kx = phase_x + t0 * p.stride;
+    return Run(shr.start + i32((ky * p.kw + kx) * p.i), i32(p.kh * p.kw * p.i), 0, select(0, i32(p.o), shr.valid));
+}
+#import gemm/core
+#import shared/grid
+fn store(at: u32, col: u32, sum: Value) {
+    var value = sum;
+#ifdef BIAS
+    value += bias[col];
+#endif
+#ifdef RELU_MASK
+    value = select(Value(), value, mask[at] > Value());
+#endif
+    dx[at] = value;
+}
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    phase_y = group.z / p.stride;
+    phase_x = group.z % p.stride;
+    // iy + p = phase (mod s), the smallest such iy.
+    first_y = (phase_y + p.stride - p.pad % p.stride) % p.stride;
+    first_x = (phase_x + p.stride - p.pad % p.stride) % p.stride;
+    if first_y >= p.h || first_x >= p.w { return; }
+    let phase_h = (p.h - first_y + p.stride - 1u) / p.stride;
+    phase_w = (p.w - first_x + p.stride - 1u) / p.stride;
+    phase_rows = p.n * phase_h * phase_w;
+    let tile = linear_group(group, groups);
+    let tile_r0 = tile / p.col_tiles * TILE_ROWS;
+    let tile_c0 = tile % p.col_tiles * TILE_COLS;
+    if tile_r0 >= phase_rows { return; }
+    // Taps of this phase: none where the kernel is narrower than the stride.
+    let t1_begin = 0u;
+    let t1_end = (max(p.kh, phase_y) - phase_y + p.stride - 1u) / p.stride;
+    let t0_end = (max(p.kw, phase_x) - phase_x + p.stride - 1u) / p.stride;
+    let k_end = i32(p.o);
+#import gemm/accumulate
+#unroll v 0 V
+    {
+        let row = tile_row(tile_r0, lane, {v}u);
+        if row < phase_rows {
+            let rest = row / phase_w;
+            let iy = first_y + rest % phase_h * p.stride;
+            let start = ((rest / phase_h * p.h + iy) * p.w + row_x(row)) * p.i + tile_col;
+#ifdef SHR_VEC
+#unroll q 0 NC/4
+            if tile_col + {4*q}u < p.i {
+                store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
+            }
+#end
+#else
+#unroll c 0 NC
+            if tile_col + {c}u < p.i { store(start + {c}u, tile_col + {c}u, acc_{v}_{c}); }
+#end
+#endif
+        }
+    }
+#end
+}

@@ -1,0 +1,92 @@
+// dw[o,ky,kx,c] = sum over n, oy, ox of dy[n,oy,ox,o] f(x[n, oy s - p + ky, ox s - p + kx, c])
+//
+// x: f32 [N, H, W, I], dy: [N, OH, OW, O], dw: [splits, O, KH, KW, I]; s stride, p padding; f is the identity, or max(., 0)
+// with OWN_RELU; SHR_RELU does the same to dy, which a transposed convolution has in its place. On the matrix core: rows are (ky, kx, c), columns output channels, and the sum runs over output pixels.
+// The images are split over the grid's z; split_sum adds the parts in a fixed order.
+// Reads 4 (N H W I + N OH OW O) bytes or more, writes 4 splits O KH KW I.
+struct Params {
+    n: u32,
+    h: u32, w: u32, i: u32,
+    oh: u32, ow: u32, o: u32,
+    kh: u32, kw: u32,
+    stride: u32, pad: u32,
+    images_per_split: u32,
+    col_tiles: u32, tiles: u32,
+}
+var<immediate> p: Params;
+#ifdef OWN_VEC
+@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
+#else
+@group(0) @binding(0) var<storage, read> own_data: array<f32>;
+#endif
+#ifdef SHR_VEC
+@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
+#endif
+#ifdef OWN_VEC
+@group(0) @binding(2) var<storage, read_write> dw: array<vec4<f32>>;
+#else
+@group(0) @binding(2) var<storage, read_write> dw: array<f32>;
+#endif
+
+// A row is one weight of each output channel; along k it meets the pixels of one output row.
+struct Own { y: i32, start: i32, lo: i32, hi: i32 }
+struct Shr { col: i32, end: i32 }
+fn own_begin(row: u32) -> Own {
+    let run = p.kw * p.i;
+    let ky = row / run;
+    let kx = i32(row % run / p.i);
+    let c = i32(row % p.i);
+    // ix = ox s - p + kx lies in the image for lo <= ox < hi.
+    let s = i32(p.stride);
+    let before = max(0, i32(p.pad) - kx);
+    let lo = (before + s - 1) / s;
+    let room = i32(p.w) + i32(p.pad) - kx;
+    let hi = min(select(0, (room + s - 1) / s, room > 0), i32(p.ow));
+    return Own(i32(ky) - i32(p.pad), (kx - i32(p.pad)) * i32(p.i) + c, lo, select(0, hi, ky < p.kh));
+}
+fn own_run(own: Own, t1: u32, t0: u32) -> Run {
+    let iy = i32(t0 * p.stride) + own.y;
+    let inside = iy >= 0 && iy < i32(p.h);
+    let base = (i32(t1 * p.h) + iy) * i32(p.w * p.i) + own.start;
+    return Run(base, i32(p.stride * p.i), own.lo, select(0, own.hi, inside));
+}
+fn shr_begin(col: u32) -> Shr { return Shr(i32(col), select(0, i32(p.ow), col < p.o)); }
+fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run {
+    return Run(i32((t1 * p.oh + t0) * p.ow * p.o) + shr.col, i32(p.o), 0, shr.end);
+}
+#import gemm/core
+#import shared/grid
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let tile = linear_group(group, groups);
+    if tile >= p.tiles { return; }
+    let tile_r0 = tile / p.col_tiles * TILE_ROWS;
+    let tile_c0 = tile % p.col_tiles * TILE_COLS;
+    let t1_begin = group.z * p.images_per_split;
+    let t1_end = min(t1_begin + p.images_per_split, p.n);
+    let t0_end = p.oh;
+    let k_end = i32(p.ow);
+#import gemm/accumulate
+    let rows = p.kh * p.kw * p.i;
+#unroll v 0 V/4
+    {
+        let row = tile_row(tile_r0, lane, {4*v}u);
+        let start = (group.z * p.o + tile_col) * rows + row;
+#unroll c 0 NC
+        if tile_col + {c}u < p.o {
+#ifdef OWN_VEC
+            if row < rows { dw[(start + {c}u * rows) / 4u] = vec4<f32>(acc_{4*v}_{c}, acc_{4*v+1}_{c}, acc_{4*v+2}_{c}, acc_{4*v+3}_{c}); }
+#else
+#unroll j 0 4
+            if row + {j}u < rows { dw[start + {c}u * rows + {j}u] = acc_{4*v+j}_{c}; }
+#end
+#endif
+        }
+#end
+    }
+#end
+}

@@ -1,0 +1,18 @@
+// y[i] = sum over s of parts[s, i], in the order of s
+//
+// parts: f32 [S, N], y: f32 [N]. One invocation makes one element. Reads 4 S N bytes, writes 4 N.
+struct Params { n: u32, splits: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> parts: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+#import shared/grid
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = linear_index(group, groups, lane, 64u);
+    if i >= p.n { return; }
+    var sum = 0.0;
+    for (var s = 0u; s < p.splits; s += 1u) { sum += parts[s * p.n + i]; }
+    y[i] = sum;
+}

@@ -1,0 +1,254 @@
+//! The three kernels of a convolution: forward, to its input, to its weight.
+
+use super::Geometry;
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::ops::gemm::{Form, Tile};
+use crate::ops::groups_for;
+use crate::{Result, shader};
+
+/// What is done on the way in and out of a convolution's sum.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fused<'a> {
+    /// Rectify the operand that the rows load.
+    pub relu: bool,
+    /// Add a value per column.
+    pub bias: Option<&'a Tensor>,
+    /// Add a tensor of the output's shape (forward only).
+    pub residual: Option<&'a Tensor>,
+    /// Zero the output where this tensor, of the output's shape, is not above 0.
+    pub mask: Option<&'a Tensor>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    relu: bool,
+    bias: bool,
+    residual: bool,
+    mask: bool,
+}
+
+impl Fused<'_> {
+    fn flags(&self) -> Flags {
+        Flags {
+            relu: self.relu,
+            bias: self.bias.is_some(),
+            residual: self.residual.is_some(),
+            mask: self.mask.is_some(),
+        }
+    }
+}
+
+fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, f: Flags) -> Kernel {
+    let form = if vec { Form::K } else { Form::Scalar };
+    let kernel = Kernel::new(shader!("conv2d"));
+    let kernel =
+        kernel.flag("BIAS", f.bias).flag("RESIDUAL", f.residual).flag("RELU_MASK", f.mask).flag("OUT_VEC", out_vec);
+    tile.define(kernel, form, form).flag("OWN_RELU", f.relu)
+}
+
+fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, f: Flags) -> Kernel {
+    let own = if o_vec { Form::K } else { Form::Scalar };
+    let shr = if i_vec { Form::M } else { Form::Scalar };
+    let kernel = Kernel::new(shader!("conv2d_grad_input")).flag("BIAS", f.bias).flag("RELU_MASK", f.mask);
+    tile.define(kernel, own, shr).flag("OWN_RELU", f.relu)
+}
+
+fn grad_weight_kernel(tile: Tile, i_vec: bool, o_vec: bool, x_relu: bool, dy_relu: bool) -> Kernel {
+    let form = |vec| if vec { Form::M } else { Form::Scalar };
+    let kernel = tile.define(Kernel::new(shader!("conv2d_grad_weight")), form(i_vec), form(o_vec));
+    kernel.flag("OWN_RELU", x_relu).flag("SHR_RELU", dy_relu)
+}
+
+fn split_sum_kernel() -> Kernel {
+    Kernel::new(shader!("split_sum"))
+}
+
+/// Every variant on any device.
+pub(crate) fn kernels() -> Vec<Kernel> {
+    let mut all = vec![split_sum_kernel()];
+    let both = [false, true];
+    for tile in Tile::all() {
+        for (vec, vec2) in both.iter().flat_map(|a| both.map(|b| (*a, b))) {
+            for bits in 0..8 {
+                let [relu, bias, residual] = [1, 2, 4].map(|bit| bits & bit != 0);
+                all.push(forward_kernel(tile, vec, vec2, Flags { relu, bias, residual, mask: false }));
+            }
+            for (relu, bias) in both.iter().flat_map(|a| both.map(|b| (*a, b))) {
+                all.push(grad_input_kernel(tile, vec, vec2, Flags { relu, bias, ..Default::default() }));
+            }
+            // Gradients through a rectified input.
+            let mask = Flags { mask: true, ..Default::default() };
+            all.extend([forward_kernel(tile, vec, vec2, mask), grad_input_kernel(tile, vec, vec2, mask)]);
+            for (x, dy) in [(false, false), (true, false), (false, true)] {
+                all.push(grad_weight_kernel(tile, vec, vec2, x, dy));
+            }
+        }
+    }
+    all
+}
+
+/// Cost of any of the three: they do the same multiplications.
+pub(crate) fn work(g: &Geometry) -> Work {
+    let outputs = (g.n * g.oh * g.ow * g.o) as f64;
+    let values = (g.n * g.h * g.w * g.i + g.o * g.kh * g.kw * g.i) as f64 + outputs;
+    Work { flops: 2.0 * outputs * (g.kh * g.kw * g.i) as f64, bytes: 4.0 * values }
+}
+
+/// y = conv(x, w).
+pub(crate) fn forward(x: &Tensor, w: &Tensor, g: &Geometry, fused: Fused) -> Result<Tensor> {
+    #[repr(C)]
+    #[derive(Clone, Copy, bytemuck::NoUninit)]
+    struct Params {
+        rows: u32,
+        h: u32,
+        w: u32,
+        i: u32,
+        oh: u32,
+        ow: u32,
+        o: u32,
+        kh: u32,
+        kw: u32,
+        stride: u32,
+        pad: u32,
+        col_tiles: u32,
+        tiles: u32,
+    }
+    let gpu = x.gpu();
+    let y = Tensor::empty(gpu, &g.y_shape(), DType::F32)?;
+    let rows = g.n * g.oh * g.ow;
+    let tile = Tile::pick(gpu, g.o, work(g));
+    let (groups, tiles, col_tiles) = tile.grid(rows, g.o, 1);
+    let params = Params {
+        rows: rows as u32,
+        h: g.h as u32,
+        w: g.w as u32,
+        i: g.i as u32,
+        oh: g.oh as u32,
+        ow: g.ow as u32,
+        o: g.o as u32,
+        kh: g.kh as u32,
+        kw: g.kw as u32,
+        stride: g.stride as u32,
+        pad: g.pad as u32,
+        col_tiles,
+        tiles,
+    };
+    let kernel = forward_kernel(tile, g.i.is_multiple_of(4), g.o.is_multiple_of(4), fused.flags());
+    let extra = [fused.bias, fused.residual, fused.mask];
+    let bindings: Vec<&Tensor> = [x, w, &y].into_iter().chain(extra.into_iter().flatten()).collect();
+    gpu.dispatch("conv2d", &kernel, &bindings, &params, groups, work(g))?;
+    Ok(y)
+}
+
+/// dx = the gradient of conv(x, w) to x for upstream dy.
+pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused) -> Result<Tensor> {
+    #[repr(C)]
+    #[derive(Clone, Copy, bytemuck::NoUninit)]
+    struct Params {
+        h: u32,
+        w: u32,
+        i: u32,
+        oh: u32,
+        ow: u32,
+        o: u32,
+        kh: u32,
+        kw: u32,
+        stride: u32,
+        pad: u32,
+        n: u32,
+        col_tiles: u32,
+    }
+    let gpu = dy.gpu();
+    let dx = Tensor::empty(gpu, &g.x_shape(), DType::F32)?;
+    let tile = Tile::pick(gpu, g.i, work(g));
+    let rows = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
+    let (groups, _, col_tiles) = tile.grid(rows, g.i, g.stride * g.stride);
+    let params = Params {
+        h: g.h as u32,
+        w: g.w as u32,
+        i: g.i as u32,
+        oh: g.oh as u32,
+        ow: g.ow as u32,
+        o: g.o as u32,
+        kh: g.kh as u32,
+        kw: g.kw as u32,
+        stride: g.stride as u32,
+        pad: g.pad as u32,
+        n: g.n as u32,
+        col_tiles,
+    };
+    let kernel = grad_input_kernel(tile, g.o.is_multiple_of(4), g.i.is_multiple_of(4), fused.flags());
+    let bindings: Vec<&Tensor> = [dy, w, &dx].into_iter().chain(fused.mask).chain(fused.bias).collect();
+    gpu.dispatch("conv2d gradient", &kernel, &bindings, &params, groups, work(g))?;
+    Ok(dx)
+}
+
+/// dw = the gradient of conv(f(x), w) to w for upstream f'(dy), where `x_relu` and `dy_relu` rectify either.
+pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, dy_relu: bool) -> Result<Tensor> {
+    #[repr(C)]
+    #[derive(Clone, Copy, bytemuck::NoUninit)]
+    struct Params {
+        n: u32,
+        h: u32,
+        w: u32,
+        i: u32,
+        oh: u32,
+        ow: u32,
+        o: u32,
+        kh: u32,
+        kw: u32,
+        stride: u32,
+        pad: u32,
+        images_per_split: u32,
+        col_tiles: u32,
+        tiles: u32,
+    }
+    let gpu = x.gpu();
+    let rows = g.kh * g.kw * g.i;
+    let tile = Tile::pick(gpu, g.o, work(g));
+    let (_, tiles, _) = tile.grid(rows, g.o, 1);
+    let wanted = workgroups_wanted(gpu).div_ceil(tiles as usize).clamp(1, g.n.max(1));
+    let images_per_split = g.n.div_ceil(wanted).max(1);
+    let splits = g.n.div_ceil(images_per_split).max(1);
+    let (groups, tiles, col_tiles) = tile.grid(rows, g.o, splits);
+    let params = Params {
+        n: g.n as u32,
+        h: g.h as u32,
+        w: g.w as u32,
+        i: g.i as u32,
+        oh: g.oh as u32,
+        ow: g.ow as u32,
+        o: g.o as u32,
+        kh: g.kh as u32,
+        kw: g.kw as u32,
+        stride: g.stride as u32,
+        pad: g.pad as u32,
+        images_per_split: images_per_split as u32,
+        col_tiles,
+        tiles,
+    };
+    let kernel = grad_weight_kernel(tile, g.i.is_multiple_of(4), g.o.is_multiple_of(4), x_relu, dy_relu);
+    let dw = Tensor::empty(gpu, &g.w_shape(), DType::F32)?;
+    if splits == 1 {
+        gpu.dispatch("conv2d gradient", &kernel, &[x, dy, &dw], &params, groups, work(g))?;
+        return Ok(dw);
+    }
+    let parts = Tensor::empty(gpu, &[splits, dw.len()], DType::F32)?;
+    gpu.dispatch("conv2d gradient", &kernel, &[x, dy, &parts], &params, groups, work(g))?;
+    let bytes = 4.0 * (parts.len() + dw.len()) as f64;
+    let (n, work) = (dw.len(), Work { flops: parts.len() as f64, bytes });
+    gpu.dispatch(
+        "conv2d gradient",
+        &split_sum_kernel(),
+        &[&parts, &dw],
+        &[n as u32, splits as u32],
+        groups_for(n, 64),
+        work,
+    )?;
+    Ok(dw)
+}
+
+/// Workgroups that keep the device busy.
+fn workgroups_wanted(gpu: &Gpu) -> usize {
+    if gpu.info().device_type == wgpu::DeviceType::Cpu { 8 } else { 256 }
+}

@@ -1,0 +1,124 @@
+//! The registry's row.
+
+use super::{ConvTranspose, conv_transpose2d};
+use crate::Result;
+use crate::autograd::{Tape, Var};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::ops::conv2d::{Geometry, kernels, twin, work};
+use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+
+/// The registry's row of [`conv_transpose2d`].
+pub struct ConvTranspose2dRow;
+
+fn conv(case: &Case) -> ConvTranspose {
+    ConvTranspose { stride: case.get("s"), pad: case.get("p"), output_pad: case.get("op"), relu: case.get("relu") == 1 }
+}
+
+/// Of the convolution that is transposed.
+fn geometry(case: &Case) -> Geometry {
+    let [n, h, w, i, o, kh, kw, stride, pad, op] =
+        ["n", "h", "w", "i", "o", "kh", "kw", "s", "p", "op"].map(|k| case.get(k));
+    let (oh, ow) = ((h - 1) * stride + kh + op - 2 * pad, (w - 1) * stride + kw + op - 2 * pad);
+    Geometry { n, h: oh, w: ow, i: o, oh: h, ow: w, o: i, kh, kw, stride, pad }
+}
+
+fn sized(v: [usize; 11]) -> Case {
+    let names = ["n", "h", "w", "i", "o", "kh", "kw", "s", "p", "op", "relu"];
+    case(&names.into_iter().zip(v).collect::<Vec<_>>())
+}
+
+impl Operation for ConvTranspose2dRow {
+    fn name(&self) -> &'static str {
+        "conv_transpose2d"
+    }
+    fn cases(&self) -> Vec<Case> {
+        [
+            [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+            [2, 4, 5, 3, 5, 3, 3, 1, 1, 0, 1],
+            [3, 8, 8, 8, 4, 4, 4, 2, 1, 0, 1],
+            [1, 3, 5, 5, 37, 2, 3, 3, 0, 2, 0],
+            [2, 7, 7, 64, 1, 4, 4, 2, 1, 0, 1],
+            [2, 3, 4, 36, 12, 1, 2, 2, 0, 1, 0],
+            [5, 8, 8, 32, 3, 4, 4, 2, 1, 0, 1],
+        ]
+        .map(sized)
+        .to_vec()
+    }
+    fn bench(&self) -> Vec<Case> {
+        [[32, 8, 8, 128, 64, 4, 4, 2, 1, 0, 1], [32, 16, 16, 64, 3, 4, 4, 2, 1, 0, 1]].map(sized).to_vec()
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+        let g = geometry(case);
+        vec![rng.normals(&g.y_shape()), rng.normals(&g.w_shape()), rng.normals(&[g.i])]
+    }
+    fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![
+            conv_transpose2d(&t[0], &t[1], Some(&t[2]), conv(case))?,
+            conv_transpose2d(&t[0], &t[1], None, conv(case))?,
+        ])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
+        let g = geometry(case);
+        let x = inputs[0].as_f64();
+        let x = if conv(case).relu { twin::relu(x) } else { x.to_vec() };
+        let y = twin::grad_input(&x, inputs[1].as_f64(), &g);
+        let biased = y.iter().enumerate().map(|(i, y)| y + inputs[2].as_f64()[i % g.i]).collect();
+        vec![Host::f64(&g.x_shape(), biased), Host::f64(&g.x_shape(), y)]
+    }
+    fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
+        let g = geometry(case);
+        Tolerance::sum(g.kh * g.kw * g.o)
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(&geometry(case))
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        kernels()
+    }
+    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
+        let calls = || -> Result<_> {
+            let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
+            let w = Tensor::zeros(gpu, &[3, 3, 3, 2], DType::F32)?;
+            let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
+            let plain = ConvTranspose { stride: 2, pad: 0, output_pad: 0, relu: false };
+            Ok(vec![
+                ("a stride of 0", conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }).map(drop)),
+                (
+                    "output_pad at the stride",
+                    conv_transpose2d(&x, &w, None, ConvTranspose { output_pad: 2, ..plain }).map(drop),
+                ),
+                (
+                    "padding beyond the output",
+                    conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }).map(drop),
+                ),
+                ("other channels", conv_transpose2d(&x, &other, None, plain).map(drop)),
+            ])
+        };
+        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for ConvTranspose2dRow {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0, 1, 2]
+    }
+    fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
+        tape.conv_transpose2d(&v[0], &v[1], Some(&v[2]), conv(case))
+    }
+    fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
+        let g = geometry(case);
+        let (x, dy, relu) = (inputs[0].as_f64(), upstream.as_f64(), conv(case).relu);
+        let dx = twin::forward(dy, inputs[1].as_f64(), &g);
+        let dx = if relu { twin::mask(dx, x) } else { dx };
+        let x = if relu { twin::relu(x) } else { x.to_vec() };
+        let dw = twin::grad_weight(dy, &x, &g);
+        vec![Host::f64(&g.y_shape(), dx), Host::f64(&g.w_shape(), dw), Host::f64(&[g.i], twin::channel_sum(dy, g.i))]
+    }
+    fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
+        let g = geometry(case);
+        Tolerance::sum([g.kh * g.kw * g.i, g.n * g.oh * g.ow, g.n * g.h * g.w][input])
+    }
+}

@@ -1,0 +1,90 @@
+//! Nearest-codebook search: distance and argmin fused on the matrix cores, never an N x K matrix.
+
+mod row;
+mod twin;
+
+pub use row::VqSearch;
+
+use super::gemm::{Form, Tile};
+use super::groups_for;
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::{Error, Result, shader};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    n: u32,
+    k: u32,
+    d: u32,
+    tiles: u32,
+}
+
+fn kernel(tile: Tile, vec: bool) -> Kernel {
+    let form = if vec { Form::K } else { Form::Scalar };
+    tile.define(Kernel::new(shader!("vq_search")), form, form)
+}
+
+fn half_norm_kernel() -> Kernel {
+    Kernel::new(shader!("half_norm"))
+}
+
+fn work(n: usize, k: usize, d: usize) -> Work {
+    Work { flops: 2.0 * (n * k) as f64 * d as f64, bytes: 4.0 * ((n + k) * d + n) as f64 }
+}
+
+/// `0.5 |e_k|^2` for each row of a codebook [K, D]: [K].
+pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
+    let [k, d] = codebook.dims("half_norms")?;
+    let gpu = codebook.gpu();
+    let y = Tensor::empty(gpu, &[k], DType::F32)?;
+    let work = Work { flops: 2.0 * (k * d) as f64, bytes: 4.0 * (k * d + k) as f64 };
+    gpu.dispatch("half_norms", &half_norm_kernel(), &[codebook, &y], &[k as u32, d as u32], groups_for(k, 64), work)?;
+    Ok(y)
+}
+
+/// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 [N].
+///
+/// Ties go to the lowest index. A latent with a NaN gets index 0. Memory beyond inputs and output: 4 K bytes.
+/// Source: van den Oord et al. 2017, equation 1.
+///
+/// # Errors
+/// If the shapes do not fit or the codebook is empty.
+pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
+    let [n, d] = latents.dims("nearest")?;
+    let [k, d2] = codebook.dims("nearest")?;
+    let floats = latents.dtype() == DType::F32 && codebook.dtype() == DType::F32;
+    if d != d2 || k == 0 || d == 0 || !floats {
+        return Err(Error::shape(
+            "nearest",
+            format!("an f32 codebook [K, {d}] with K, D > 0"),
+            format!("{codebook:?} for {latents:?}"),
+        ));
+    }
+    let gpu = latents.gpu();
+    let norms = half_norms(codebook)?;
+    let index = Tensor::empty(gpu, &[n], DType::U32)?;
+    // Rows beyond the binding limit go in parts; a part starts on the alignment that bindings need.
+    let limit = gpu.limits().max_storage_buffer_binding_size as usize;
+    let part = (limit / (4 * d)).min(i32::MAX as usize / d) / 64 * 64;
+    if part == 0 {
+        return Err(Error::Limit { what: "nearest: 64 latents".into(), asked: 256 * d as u64, limit: limit as u64 });
+    }
+    for start in (0..n).step_by(part) {
+        let rows = part.min(n - start);
+        let x = latents.view(start * d, &[rows, d])?;
+        let out = index.view(start, &[rows])?;
+        let tile = Tile::pick(gpu, k, work(rows, k, d));
+        let tiles = rows.div_ceil(tile.rows());
+        let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32 };
+        let kernel = kernel(tile, d.is_multiple_of(4));
+        gpu.dispatch(
+            "nearest",
+            &kernel,
+            &[&x, codebook, &norms, &out],
+            &params,
+            groups_for(tiles, 1),
+            work(rows, k, d),
+        )?;
+    }
+    Ok(index)
+}

@@ -1,0 +1,96 @@
+//! The registry's row.
+
+use super::{half_norm_kernel, kernel, nearest, twin, work};
+use crate::Result;
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::ops::gemm::Tile;
+use crate::ops::verify::Verdict;
+use crate::ops::{Case, Host, Operation, Rng, Tolerance, case};
+
+/// The registry's row of [`nearest`].
+pub struct VqSearch;
+
+impl Operation for VqSearch {
+    fn name(&self) -> &'static str {
+        "vq_search"
+    }
+    fn cases(&self) -> Vec<Case> {
+        [(1, 1, 1), (7, 3, 5), (65, 33, 4), (257, 100, 17), (1_031, 512, 64), (130, 65, 256), (300, 9, 8)]
+            .into_iter()
+            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
+            .collect()
+    }
+    fn bench(&self) -> Vec<Case> {
+        [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)]
+            .into_iter()
+            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
+            .collect()
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+        let (n, k, d) = (case.get("n"), case.get("k"), case.get("d"));
+        vec![rng.normals(&[n, d]), rng.normals(&[k, d])]
+    }
+    fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![nearest(&inputs[0], &inputs[1])?])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
+        let d = case.get("d");
+        vec![Host::u32(&[case.get("n")], twin::nearest(inputs[0].as_f64(), inputs[1].as_f64(), d))]
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        Tolerance::EXACT
+    }
+    /// Equal indices, except where the two distances differ by less than f32 can tell: the sum of `d` products of
+    /// f32 values errs by at most `d` units in the last place of its terms.
+    fn compare(&self, case: &Case, inputs: &[Host], got: &[Host], want: &[Host]) -> Option<Verdict> {
+        let d = case.get("d");
+        let wide: Vec<Host> = inputs.iter().map(Host::widened).collect();
+        let (x, e) = (wide[0].as_f64(), wide[1].as_f64());
+        let (got, want) = (got.first()?.as_u32(), want.first()?.as_u32());
+        let mut verdict = Verdict {
+            compared: got.len(),
+            worst: 0.0,
+            max_error: 0.0,
+            detail: format!("vq_search({case}): {} indices", got.len()),
+            pass: got.len() == want.len() && !got.is_empty(),
+        };
+        for (i, (g, w)) in got.iter().zip(want).enumerate() {
+            if g == w {
+                continue;
+            }
+            let row = &x[i * d..(i + 1) * d];
+            let code = |k: u32| e.get(k as usize * d..(k as usize + 1) * d);
+            let gap = code(*g)
+                .map_or(f64::INFINITY, |c| twin::distance(row, c) - twin::distance(row, code(*w).unwrap_or(row)));
+            let norm: f64 = row.iter().map(|v| v.abs()).fold(0.0, f64::max);
+            let allowed = (d as f64 + 4.0) * (norm + 1.0).powi(2) * 2f64.powi(-23);
+            if !(gap <= allowed) {
+                verdict.pass = false;
+                verdict.detail = format!("vq_search({case})[{i}]: got {g}, expected {w}, {gap:e} farther");
+            }
+            verdict.worst = verdict.worst.max(gap / allowed);
+            verdict.max_error = verdict.max_error.max(gap);
+        }
+        Some(verdict)
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(case.get("n"), case.get("k"), case.get("d"))
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        let mut all = vec![half_norm_kernel()];
+        all.extend(Tile::all().into_iter().flat_map(|tile| [kernel(tile, false), kernel(tile, true)]));
+        all
+    }
+    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
+        let calls = || -> Result<_> {
+            let x = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
+            let empty = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
+            let wide = Tensor::zeros(gpu, &[3, 5], DType::F32)?;
+            Ok(vec![
+                ("no codes", nearest(&x, &empty).map(drop)),
+                ("codes of another size", nearest(&x, &wide).map(drop)),
+            ])
+        };
+        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    }
+}
