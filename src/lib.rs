@@ -4,6 +4,7 @@ mod error;
 
 pub mod autograd;
 pub mod gpu;
+pub mod models;
 pub mod nn;
 pub mod ops;
 #[cfg(feature = "cli")]

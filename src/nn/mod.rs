@@ -1,9 +1,13 @@
 //! The parameter store, what optimises it, and layers.
 
 mod ema;
+mod layers;
 mod optimizer;
 mod params;
+mod pass;
 
 pub use ema::Ema;
+pub use layers::{Conv2d, ConvTranspose2d, ResidualBlock};
 pub use optimizer::{Adam, AdamState};
 pub use params::{Builder, Handle, HostTensors, Init, Parameters};
+pub use pass::Pass;

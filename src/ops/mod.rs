@@ -18,8 +18,11 @@ pub mod fill;
 pub(crate) mod gemm;
 pub mod image;
 pub mod lerp;
+pub mod loss;
 pub mod matmul;
 pub mod random;
+pub mod reduce;
+pub mod split_sum;
 pub mod vq_search;
 
 pub use case::{Case, case};
@@ -108,13 +111,17 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &adam::Adam,
         &add::Add,
         &clip::Clip,
+        &column_sum::ColumnSum,
         &conv2d::Conv2dRow,
         &conv_transpose2d::ConvTranspose2dRow,
         &fill::Fill,
         &image::Image,
         &lerp::Lerp,
+        &loss::LossRow,
         &matmul::Matmul,
         &random::Random,
+        &reduce::Reduce,
+        &split_sum::SplitSum,
         &vq_search::VqSearch,
     ]
 }

@@ -3,7 +3,7 @@
 use super::Geometry;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::gemm::{Form, Tile};
-use crate::ops::groups_for;
+use crate::ops::split_sum::split_sum;
 use crate::{Result, shader};
 
 /// What is done on the way in and out of a convolution's sum.
@@ -59,13 +59,9 @@ fn grad_weight_kernel(tile: Tile, i_vec: bool, o_vec: bool, x_relu: bool, dy_rel
     kernel.flag("OWN_RELU", x_relu).flag("SHR_RELU", dy_relu)
 }
 
-fn split_sum_kernel() -> Kernel {
-    Kernel::new(shader!("split_sum"))
-}
-
 /// Every variant on any device.
 pub(crate) fn kernels() -> Vec<Kernel> {
-    let mut all = vec![split_sum_kernel()];
+    let mut all = Vec::new();
     let both = [false, true];
     for tile in Tile::all() {
         for (vec, vec2) in both.iter().flat_map(|a| both.map(|b| (*a, b))) {
@@ -228,24 +224,14 @@ pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, d
         tiles,
     };
     let kernel = grad_weight_kernel(tile, g.i.is_multiple_of(4), g.o.is_multiple_of(4), x_relu, dy_relu);
-    let dw = Tensor::empty(gpu, &g.w_shape(), DType::F32)?;
     if splits == 1 {
+        let dw = Tensor::empty(gpu, &g.w_shape(), DType::F32)?;
         gpu.dispatch("conv2d gradient", &kernel, &[x, dy, &dw], &params, groups, work(g))?;
         return Ok(dw);
     }
-    let parts = Tensor::empty(gpu, &[splits, dw.len()], DType::F32)?;
+    let parts = Tensor::empty(gpu, &[splits, rows * g.o], DType::F32)?;
     gpu.dispatch("conv2d gradient", &kernel, &[x, dy, &parts], &params, groups, work(g))?;
-    let bytes = 4.0 * (parts.len() + dw.len()) as f64;
-    let (n, work) = (dw.len(), Work { flops: parts.len() as f64, bytes });
-    gpu.dispatch(
-        "conv2d gradient",
-        &split_sum_kernel(),
-        &[&parts, &dw],
-        &[n as u32, splits as u32],
-        groups_for(n, 64),
-        work,
-    )?;
-    Ok(dw)
+    split_sum(&parts, &g.w_shape())
 }
 
 /// Workgroups that keep the device busy.

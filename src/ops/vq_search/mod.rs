@@ -7,7 +7,7 @@ pub use row::VqSearch;
 
 use super::gemm::{Form, Tile};
 use super::groups_for;
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::gpu::{DType, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
 #[repr(C)]

@@ -1,0 +1,3 @@
+//! Models: plain structs of layers.
+
+pub mod vqvae;

@@ -1,0 +1,165 @@
+//! The VQ-VAE of van den Oord et al. 2017: strided convolutions and residual blocks on either side of a codebook.
+//!
+//! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's example trains.
+
+use crate::autograd::Var;
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock};
+use crate::ops::conv_transpose2d::ConvTranspose;
+use crate::ops::conv2d::Conv;
+use crate::{Error, Result};
+
+/// The shape of a VQ-VAE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Channels of the images: 1 or 3.
+    pub channels: usize,
+    /// Channels inside; even.
+    pub hidden: usize,
+    /// Residual blocks in the encoder, and as many in the decoder.
+    pub residual_layers: usize,
+    /// Channels inside a residual block.
+    pub residual_hidden: usize,
+    /// Image pixels per latent, each way: 2, 4, 8, ..
+    pub downsample: usize,
+    /// Channels of a latent.
+    pub codebook_dim: usize,
+}
+
+impl Config {
+    /// Strided convolutions in the encoder.
+    fn levels(&self) -> usize {
+        self.downsample.trailing_zeros() as usize
+    }
+
+    /// Channels after each strided convolution: half the width at first, as in Sonnet's example.
+    fn widths(&self) -> Vec<usize> {
+        (0..self.levels()).map(|level| if level == 0 { self.hidden / 2 } else { self.hidden }).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let fail = |key: &str, what: &str| Err(Error::config(format!("model.{key}"), what));
+        if !self.downsample.is_power_of_two() || !(2..=64).contains(&self.downsample) {
+            return fail("downsample", "is a power of two from 2 to 64");
+        }
+        if self.hidden < 2 || !self.hidden.is_multiple_of(2) {
+            return fail("hidden", "is even and at least 2");
+        }
+        if self.residual_layers > 0 && self.residual_hidden == 0 {
+            return fail("residual_hidden", "is at least 1");
+        }
+        if self.channels == 0 || self.codebook_dim == 0 {
+            return fail("channels", "is 1 or 3, and codebook_dim at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// Encoder and decoder. The quantizer between them is the caller's.
+#[derive(Debug)]
+pub struct VqVae {
+    config: Config,
+    down: Vec<Conv2d>,
+    encoder_conv: Conv2d,
+    encoder_blocks: Vec<ResidualBlock>,
+    to_latent: Conv2d,
+    from_latent: Conv2d,
+    decoder_blocks: Vec<ResidualBlock>,
+    up: Vec<ConvTranspose2d>,
+}
+
+impl VqVae {
+    /// Declares the model's parameters.
+    ///
+    /// # Errors
+    /// If the configuration makes no model; the error names the key.
+    pub fn new(b: &mut Builder, config: &Config) -> Result<VqVae> {
+        config.check()?;
+        let (hidden, widths) = (config.hidden, config.widths());
+        let down = (0..config.levels())
+            .map(|level| {
+                let i = if level == 0 { config.channels } else { widths[level - 1] };
+                let conv = Conv { stride: 2, pad: 1, relu: level > 0 };
+                Conv2d::new(b, &format!("encoder.down.{level}"), i, widths[level], 4, conv, true)
+            })
+            .collect();
+        let last = widths[widths.len() - 1];
+        let same = |relu| Conv { stride: 1, pad: 1, relu };
+        let blocks = |b: &mut Builder, side: &str| -> Vec<ResidualBlock> {
+            let name = |i| format!("{side}.residual.{i}");
+            (0..config.residual_layers)
+                .map(|i| ResidualBlock::new(b, &name(i), hidden, config.residual_hidden))
+                .collect()
+        };
+        let encoder_conv = Conv2d::new(b, "encoder.conv", last, hidden, 3, same(true), true);
+        let encoder_blocks = blocks(b, "encoder");
+        let to_latent = Conv { stride: 1, pad: 0, relu: true };
+        let to_latent = Conv2d::new(b, "encoder.to_latent", hidden, config.codebook_dim, 1, to_latent, true);
+        let from_latent = Conv2d::new(b, "decoder.from_latent", config.codebook_dim, hidden, 3, same(false), true);
+        let decoder_blocks = blocks(b, "decoder");
+        let up = (0..config.levels())
+            .map(|step| {
+                // The mirror image of the encoder's widths.
+                let level = config.levels() - 1 - step;
+                let i = if step == 0 { hidden } else { widths[level] };
+                let o = if level == 0 { config.channels } else { widths[level - 1] };
+                let conv = ConvTranspose { stride: 2, pad: 1, output_pad: 0, relu: true };
+                ConvTranspose2d::new(b, &format!("decoder.up.{step}"), i, o, 4, conv)
+            })
+            .collect();
+        Ok(VqVae {
+            config: config.clone(),
+            down,
+            encoder_conv,
+            encoder_blocks,
+            to_latent,
+            from_latent,
+            decoder_blocks,
+            up,
+        })
+    }
+
+    /// The shape it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / downsample, W / downsample, D].
+    ///
+    /// # Errors
+    /// If H or W is not divisible by the downsampling.
+    pub fn encode(&self, pass: &Pass, images: &Var) -> Result<Var> {
+        let [_, h, w, _] = images.tensor().dims("encode")?;
+        let f = self.config.downsample;
+        if !h.is_multiple_of(f) || !w.is_multiple_of(f) {
+            return Err(Error::shape("encode", format!("height and width divisible by {f}"), format!("{h} x {w}")));
+        }
+        let mut x = images.clone();
+        for layer in &self.down {
+            x = layer.forward(pass, &x)?;
+        }
+        x = self.encoder_conv.forward(pass, &x)?;
+        for block in &self.encoder_blocks {
+            x = block.forward(pass, &x)?;
+        }
+        self.to_latent.forward(pass, &x)
+    }
+
+    /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1].
+    pub fn decode(&self, pass: &Pass, latents: &Var) -> Result<Var> {
+        let mut x = self.from_latent.forward(pass, latents)?;
+        for block in &self.decoder_blocks {
+            x = block.forward(pass, &x)?;
+        }
+        for layer in &self.up {
+            x = layer.forward(pass, &x)?;
+        }
+        Ok(x)
+    }
+
+    /// A model and its parameters, initialised from `seed`.
+    pub fn build(gpu: &crate::gpu::Gpu, config: &Config, seed: u64) -> Result<(VqVae, Parameters)> {
+        let mut builder = Parameters::builder();
+        let model = VqVae::new(&mut builder, config)?;
+        Ok((model, builder.build(gpu, seed)?))
+    }
+}

@@ -1,0 +1,89 @@
+//! Layers: the handles of their parameters, and how they are applied in a [`Pass`].
+
+use super::{Builder, Handle, Init, Pass};
+use crate::Result;
+use crate::autograd::Var;
+use crate::ops::conv_transpose2d::ConvTranspose;
+use crate::ops::conv2d::Conv;
+
+/// PyTorch's default for convolutions: uniform within 1 / sqrt(fan in), weights and biases alike
+/// (He et al. 2015 with a = sqrt 5).
+fn fan_in_init(fan_in: usize) -> Init {
+    Init::Uniform(1.0 / (fan_in as f32).sqrt())
+}
+
+/// A convolution: weight [O, K, K, I], bias [O].
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Handle,
+    bias: Option<Handle>,
+    conv: Conv,
+}
+
+impl Conv2d {
+    /// Declares `name.weight` and, with `bias`, `name.bias`.
+    pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, kernel: usize, conv: Conv, bias: bool) -> Self {
+        let init = fan_in_init(i * kernel * kernel);
+        let weight = b.declare(format!("{name}.weight"), &[o, kernel, kernel, i], init);
+        let bias = bias.then(|| b.declare(format!("{name}.bias"), &[o], init));
+        Conv2d { weight, bias, conv }
+    }
+
+    /// x [N, H, W, I] to [N, OH, OW, O].
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        self.forward_onto(pass, x, None)
+    }
+
+    /// The same, added to `residual`.
+    pub fn forward_onto(&self, pass: &Pass, x: &Var, residual: Option<&Var>) -> Result<Var> {
+        let bias = self.bias.map(|b| pass.param(b)).transpose()?;
+        pass.tape.conv2d(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv)
+    }
+}
+
+/// A transposed convolution: weight [I, K, K, O], bias [O].
+#[derive(Clone, Debug)]
+pub struct ConvTranspose2d {
+    weight: Handle,
+    bias: Handle,
+    conv: ConvTranspose,
+}
+
+impl ConvTranspose2d {
+    /// Declares `name.weight` and `name.bias`. PyTorch takes the fan in of a transposed convolution from its outputs.
+    pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, kernel: usize, conv: ConvTranspose) -> Self {
+        let init = fan_in_init(o * kernel * kernel);
+        let weight = b.declare(format!("{name}.weight"), &[i, kernel, kernel, o], init);
+        let bias = b.declare(format!("{name}.bias"), &[o], init);
+        ConvTranspose2d { weight, bias, conv }
+    }
+
+    /// x [N, H, W, I] to [N, OH, OW, O].
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        pass.tape.conv_transpose2d(x, &pass.param(self.weight)?, Some(&pass.param(self.bias)?), self.conv)
+    }
+}
+
+/// The residual block of van den Oord et al. 2017: x + conv1x1(relu(conv3x3(relu(x)))), no biases.
+#[derive(Clone, Debug)]
+pub struct ResidualBlock {
+    conv1: Conv2d,
+    conv2: Conv2d,
+}
+
+impl ResidualBlock {
+    /// Declares `name.conv1.weight` and `name.conv2.weight`.
+    pub fn new(b: &mut Builder, name: &str, channels: usize, hidden: usize) -> Self {
+        let conv1 = Conv { stride: 1, pad: 1, relu: true };
+        let conv2 = Conv { stride: 1, pad: 0, relu: true };
+        ResidualBlock {
+            conv1: Conv2d::new(b, &format!("{name}.conv1"), channels, hidden, 3, conv1, false),
+            conv2: Conv2d::new(b, &format!("{name}.conv2"), hidden, channels, 1, conv2, false),
+        }
+    }
+
+    /// x [N, H, W, C] to the same shape.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        self.conv2.forward_onto(pass, &self.conv1.forward(pass, x)?, Some(x))
+    }
+}
