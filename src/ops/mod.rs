@@ -10,18 +10,24 @@ pub mod verify;
 pub mod activation;
 pub mod adam;
 pub mod add;
+pub mod assignment;
 pub mod clip;
+pub mod codebook_use;
 pub mod column_sum;
 pub mod conv2d;
 pub mod conv_transpose2d;
+pub mod ema_update;
 pub mod fill;
+pub mod gather;
 pub(crate) mod gemm;
 pub mod image;
+pub mod kmeans;
 pub mod lerp;
 pub mod loss;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+pub mod scale;
 pub mod split_sum;
 pub mod vq_search;
 
@@ -110,17 +116,23 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &activation::Activation,
         &adam::Adam,
         &add::Add,
+        &assignment::AssignmentRow,
         &clip::Clip,
+        &codebook_use::CodebookUse,
         &column_sum::ColumnSum,
         &conv2d::Conv2dRow,
         &conv_transpose2d::ConvTranspose2dRow,
+        &ema_update::EmaUpdate,
         &fill::Fill,
+        &gather::Gather,
         &image::Image,
+        &kmeans::Kmeans,
         &lerp::Lerp,
         &loss::LossRow,
         &matmul::Matmul,
         &random::Random,
         &reduce::Reduce,
+        &scale::Scale,
         &split_sum::SplitSum,
         &vq_search::VqSearch,
     ]
