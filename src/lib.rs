@@ -7,6 +7,7 @@ pub mod gpu;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod quantize;
 #[cfg(feature = "cli")]
 pub mod report;
 

@@ -105,6 +105,13 @@ impl Tape {
         Var { tensor: value, node: Some(node) }
     }
 
+    /// The same elements under another shape of as many elements.
+    pub fn reshape(&self, x: &Var, shape: &[usize]) -> Result<Var> {
+        let y = x.tensor.reshape(shape)?;
+        let before = x.tensor.shape().to_vec();
+        Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(g.reshape(&before)?)])))
+    }
+
     /// Gradients of the scalar `loss` with respect to every leaf. The tape is empty afterwards.
     ///
     /// # Errors

@@ -1,0 +1,86 @@
+//! Quantizers: what turns latents into codes, behind one small trait.
+
+mod ema;
+
+pub use ema::{EmaOptions, EmaVq};
+
+use crate::Result;
+use crate::autograd::{Tape, Var};
+use crate::gpu::Tensor;
+use crate::nn::{HostTensors, Pass};
+
+/// What a quantizer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Quantize and learn; `step` keys the random numbers.
+    Train {
+        /// The training step, from 0.
+        step: u64,
+    },
+    /// Quantize alone.
+    Eval,
+}
+
+/// Latents, quantized.
+#[derive(Debug)]
+pub struct Quantized {
+    /// The quantized latents [N, D], through which the gradient reaches the latents.
+    pub z_q: Var,
+    /// The code of each latent: u32 [N].
+    pub indices: Tensor,
+    /// How often each code was chosen: u32 [K].
+    pub counts: Tensor,
+    /// What the quantizer adds to the loss, weighted: [1]. `None` where it adds nothing.
+    pub loss: Option<Var>,
+}
+
+/// A quantizer. State that training moves outside the optimiser (an EMA codebook) is its own, saved by name.
+pub trait Quantizer: Send {
+    /// Its name in configurations: `ema`, `fsq`, ..
+    fn name(&self) -> &'static str;
+    /// Codes that there are.
+    fn codebook_size(&self) -> usize;
+    /// Channels of a latent.
+    fn dim(&self) -> usize;
+    /// Does it still want latents of the first batches before it can quantize? See [`Quantizer::initialize`].
+    fn wants_init(&self) -> bool {
+        false
+    }
+    /// Places the codes among `latents` [N, D], those of the first batches.
+    ///
+    /// # Errors
+    /// If the latents have another size.
+    fn initialize(&mut self, latents: &Tensor) -> Result<()> {
+        let _ = latents;
+        Ok(())
+    }
+    /// Quantizes latents [N, D]; while training, learns from them.
+    ///
+    /// # Errors
+    /// If the latents have another size.
+    fn quantize(&mut self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized>;
+    /// The latents [N, D] of codes u32 [N].
+    fn decode(&self, indices: &Tensor) -> Result<Tensor>;
+    /// Its state on the host, by name. Waits for the device.
+    fn save(&self) -> Result<HostTensors>;
+    /// Takes a state that [`Quantizer::save`] gave.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape.
+    fn load(&mut self, state: &HostTensors) -> Result<()>;
+}
+
+impl Tape {
+    /// The straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for `z_e` the gradient that arrives,
+    /// as if quantizing were the identity.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn straight_through(&self, z_e: &Var, z_q: &Tensor) -> Result<Var> {
+        if z_e.shape() != z_q.shape() {
+            let (expected, got) = (format!("{:?}", z_e.shape()), format!("{:?}", z_q.shape()));
+            return Err(crate::Error::shape("straight_through", expected, got));
+        }
+        Ok(self.record(z_q.clone(), &[z_e], |g, _| Ok(vec![Some(g.clone())])))
+    }
+}
