@@ -151,6 +151,22 @@ impl Tensor {
         Ok(())
     }
 
+    /// Copies the elements of `from` to element `at` and on; both are of 4-byte elements.
+    ///
+    /// # Errors
+    /// If they would not fit, or share a buffer.
+    pub fn copy_into(&self, at: usize, from: &Tensor) -> Result<()> {
+        let fits = at + from.len() <= self.len() && from.dtype == self.dtype && self.dtype.size() == 4;
+        if !fits || Arc::ptr_eq(&from.storage, &self.storage) {
+            return Err(Error::shape("copy_into", format!("at most what {self:?} holds past {at}"), format!("{from:?}")));
+        }
+        if !from.is_empty() {
+            let target = Tensor { offset: self.offset + 4 * at as u64, ..self.clone() };
+            self.gpu.copy(from, &target, from.binding_size());
+        }
+        Ok(())
+    }
+
     pub(crate) fn whole_buffer(&self) -> Tensor {
         let words = (self.storage.buffer().size() / 4) as usize;
         Tensor { offset: 0, shape: vec![words], dtype: DType::U32, ..self.clone() }

@@ -1,0 +1,102 @@
+//! Every variant of every kernel translates to SPIR-V, MSL and HLSL, so that one that Metal or DX12 cannot take is found on
+//! a machine that has neither. No GPU is needed.
+
+use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use wgvq::gpu::{Gpu, Kernel, Options, reflect};
+use wgvq::ops::{registry, verify};
+
+fn all_kernels() -> BTreeMap<String, Kernel> {
+    registry().iter().flat_map(|op| op.kernels()).map(|k| (k.label(), k)).collect()
+}
+
+/// The capabilities that the engine asks a device for, and no others.
+fn capabilities(kernel: &Kernel, immediates: bool) -> Capabilities {
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::IMMEDIATES, immediates);
+    capabilities.set(Capabilities::SUBGROUP, kernel.get("LANES").is_some());
+    capabilities
+}
+
+fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), String> {
+    let wgsl = kernel.wgsl(immediates).map_err(|e| e.to_string())?;
+    let (module, reflection) = reflect(label, &wgsl).map_err(|e| e.to_string())?;
+    if reflection.params > 128 {
+        return Err(format!("{} bytes of parameters, of 128 that immediates hold", reflection.params));
+    }
+    if reflection.storage.len() > 8 {
+        return Err(format!("{} storage bindings, of 8 that WebGPU's default limits allow", reflection.storage.len()));
+    }
+    if reflection.workgroup.iter().product::<u32>() > 256 {
+        return Err(format!("workgroups of {:?}, of 256 invocations that the default limits allow", reflection.workgroup));
+    }
+    let info = Validator::new(ValidationFlags::all(), capabilities(kernel, immediates))
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(&wgsl))?;
+
+    use naga::back::{hlsl, msl, spv};
+    let spirv = spv::Options { lang_version: (1, 3), ..Default::default() };
+    spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
+    let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+    msl::write_string(&module, &info, &metal, &Default::default()).map_err(|e| format!("MSL: {e}"))?;
+    let direct = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_0,
+        immediates_target: Some(hlsl::BindTarget { space: 1, ..Default::default() }),
+        ..Default::default()
+    };
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &direct, &Default::default())
+        .write(&module, &info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    Ok(())
+}
+
+#[test]
+fn every_variant_translates() {
+    let kernels = all_kernels();
+    assert!(kernels.len() > 100, "only {} variants are declared", kernels.len());
+    let failures: Vec<String> = kernels
+        .par_iter()
+        .flat_map_iter(|(label, kernel)| {
+            [true, false].map(|immediates| translate(label, kernel, immediates).map_err(|e| format!("{label}: {e}")))
+        })
+        .filter_map(Result::err)
+        .collect();
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), 2 * kernels.len(), failures.join("\n"));
+}
+
+#[test]
+fn a_translation_can_fail() {
+    static BROKEN: wgvq::gpu::Source = wgvq::gpu::Source { name: "broken", text: "fn main() { let x: u32 = 1.5; }" };
+    assert!(translate("broken", &Kernel::new(&BROKEN), true).is_err());
+    // A capability that the engine does not ask for.
+    static DOUBLE: wgvq::gpu::Source = wgvq::gpu::Source {
+        name: "double",
+        text: "@group(0) @binding(0) var<storage, read_write> y: array<f64>;\n@compute @workgroup_size(1)\nfn main() { y[0] = 1.0lf; }",
+    };
+    assert!(translate("double", &Kernel::new(&DOUBLE), true).is_err());
+}
+
+/// What runs is what was translated: no operation dispatches a variant that it does not declare.
+#[test]
+fn variants_in_use_are_declared() {
+    let declared = all_kernels();
+    for core in [None, Some(wgvq::gpu::Core::Tiled)] {
+        let gpu = Gpu::new(Options { core, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
+        for op in registry() {
+            for case in op.cases() {
+                // The large cases dispatch the variants of the small ones.
+                if op.work(&case).flops < 1e7 {
+                    verify::forward(&gpu, *op, &case, 1).unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
+                    verify::backward(&gpu, *op, &case, 1).unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
+                }
+            }
+        }
+        for label in gpu.kernels_in_use() {
+            assert!(declared.contains_key(&label), "{label} is dispatched, and in no operation's list of kernels");
+        }
+    }
+}

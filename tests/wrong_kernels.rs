@@ -1,0 +1,129 @@
+//! The tests of the tests: each way in which a kernel goes wrong, run through the checker, which must go red.
+
+use wgvq::Result;
+use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work};
+use wgvq::ops::{Case, Host, Operation, Rng, Tolerance, case, verify};
+
+/// y = 2 x, with a mistake of the shader's choosing.
+struct Double(&'static Source);
+
+macro_rules! double {
+    ($name:literal, $body:literal) => {{
+        static SOURCE: Source = Source {
+            name: $name,
+            text: concat!(
+                "struct Params { n: u32 }\nvar<immediate> p: Params;\n",
+                "@group(0) @binding(0) var<storage, read> x: array<f32>;\n",
+                "@group(0) @binding(1) var<storage, read_write> y: array<f32>;\n",
+                "@compute @workgroup_size(64)\nfn main(@builtin(global_invocation_id) id: vec3<u32>) {\n",
+                "  let i = id.x;\n",
+                $body,
+                "\n}\n"
+            ),
+        };
+        Double(&SOURCE)
+    }};
+}
+
+impl Operation for Double {
+    fn name(&self) -> &'static str {
+        "double"
+    }
+    fn cases(&self) -> Vec<Case> {
+        vec![case(&[("n", 131)])]
+    }
+    fn bench(&self) -> Vec<Case> {
+        self.cases()
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+        vec![rng.normals(&[case.get("n")])]
+    }
+    fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        let y = Tensor::empty(gpu, &[case.get("n")], DType::F32)?;
+        let n = case.get("n") as u32;
+        gpu.dispatch("double", &Kernel::new(self.0), &[&t[0], &y], &n, [n.div_ceil(64), 1, 1], Work::default())?;
+        Ok(vec![y])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
+        vec![Host::f64(&[case.get("n")], inputs[0].as_f64().iter().map(|x| 2.0 * x).collect())]
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        Tolerance::POINTWISE
+    }
+    fn work(&self, _: &Case) -> Work {
+        Work::default()
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        vec![Kernel::new(self.0)]
+    }
+    fn hostile(&self, _: &Gpu) -> Vec<(&'static str, Result<()>)> {
+        Vec::new()
+    }
+}
+
+fn verdict(op: &Double) -> verify::Verdict {
+    let gpu = Gpu::new(Options { poison: true, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
+    verify::forward(&gpu, op, &op.cases()[0], 7).expect("the kernel compiles and runs")
+}
+
+#[test]
+fn the_right_kernel_passes() {
+    let v = verdict(&double!("double_right", "  if i < p.n { y[i] = 2.0 * x[i]; }"));
+    assert!(v.pass && v.compared == 131, "{}", v.detail);
+}
+
+#[test]
+fn an_unwritten_tail_fails() {
+    assert!(!verdict(&double!("double_tail", "  if i + 1u < p.n { y[i] = 2.0 * x[i]; }")).pass);
+}
+
+#[test]
+fn a_missing_write_fails() {
+    assert!(!verdict(&double!("double_missing", "  if i < p.n && i != 64u { y[i] = 2.0 * x[i]; }")).pass);
+}
+
+#[test]
+fn a_swapped_index_fails() {
+    assert!(!verdict(&double!("double_swapped", "  if i < p.n { y[i] = 2.0 * x[p.n - 1u - i]; }")).pass);
+}
+
+#[test]
+fn nan_fails() {
+    assert!(!verdict(&double!("double_nan", "  if i < p.n { y[i] = select(2.0 * x[i], sqrt(-abs(x[i]) - 1.0), i == 5u); }")).pass);
+}
+
+#[test]
+fn one_zeroed_element_fails() {
+    assert!(!verdict(&double!("double_zero", "  if i < p.n { y[i] = select(2.0, 0.0, i == 130u) * x[i]; }")).pass);
+}
+
+/// Comparisons by themselves: what must never count as agreement.
+#[test]
+fn nothing_compared_is_no_agreement() {
+    let empty = Host::f32(&[0], vec![]);
+    assert!(!verify::compare("empty", &empty, &Host::f64(&[0], vec![]), Tolerance::POINTWISE).pass);
+    let (short, long) = (Host::f32(&[1], vec![1.0]), Host::f64(&[2], vec![1.0, 1.0]));
+    assert!(!verify::compare("shapes", &short, &long, Tolerance::POINTWISE).pass);
+    let nan = Host::f64(&[1], vec![f64::NAN]);
+    assert!(!verify::compare("a NaN expected", &short, &nan, Tolerance { abs: 1e9, rel: 1e9 }).pass);
+}
+
+/// A search that breaks ties to the highest index, and one that is off by one, against the real search's own checker.
+#[test]
+fn wrong_indices_fail() {
+    use wgvq::ops::vq_search::VqSearch;
+    let search = VqSearch;
+    let c = case(&[("n", 65), ("k", 33), ("d", 4)]);
+    let inputs = search.inputs(&c, &mut Rng::new(3));
+    let wide: Vec<Host> = inputs.iter().map(Host::widened).collect();
+    let want = search.twin(&c, &wide);
+    let right = search.compare(&c, &inputs, &want, &want).expect("a verdict");
+    assert!(right.pass && right.compared == 65);
+    let mut off = want[0].as_u32().to_vec();
+    off[40] = (off[40] + 1) % 33;
+    let wrong = search.compare(&c, &inputs, &[Host::u32(&[65], off)], &want).expect("a verdict");
+    assert!(!wrong.pass);
+    let mut out_of_range = want[0].as_u32().to_vec();
+    out_of_range[0] = 99;
+    assert!(!search.compare(&c, &inputs, &[Host::u32(&[65], out_of_range)], &want).expect("a verdict").pass);
+}
