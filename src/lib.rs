@@ -3,6 +3,7 @@
 mod error;
 
 pub mod autograd;
+pub mod data;
 pub mod gpu;
 pub mod models;
 pub mod nn;

@@ -1,0 +1,313 @@
+//! A folder of pictures, with all its subfolders.
+//!
+//! Files are taken by their ending and read by their content, in the order of their paths. The subfolders just below
+//! the folder are the classes; where these are `train` and one of `test`, `val`, `valid`, `validation`, they are the
+//! split, and the classes lie one deeper. A `.txt` file of the same stem is a picture's caption. Pictures that differ
+//! only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels, are variants of one. A file
+//! that cannot be read is skipped and told of, unless half or more cannot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use parking_lot::{Condvar, Mutex};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::picture::{self, Header};
+use super::{ImageSet, Item, Options, budget, split};
+use crate::{Error, Result};
+
+const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
+/// Pictures in formats that are not read; people should know that they were passed over.
+const UNREAD: [&str; 9] = ["tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd"];
+/// Names of the two sides of a split.
+const TRAIN: [&str; 2] = ["train", "training"];
+const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
+/// A caption longer than this is not a caption.
+const MAX_CAPTION: u64 = 64 << 10;
+/// Bytes that pictures may take while they are decoded, all threads together.
+const DECODING: u64 = 1 << 30;
+
+/// One picture file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    path: PathBuf,
+    /// Below the folder, with `/`.
+    name: String,
+}
+
+/// Opens the folder `root`.
+pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
+    let mut notes = Vec::new();
+    let found = walk(root, &mut notes)?;
+    let headers: Vec<Result<Header>> = found.par_iter().map(|file| picture::header(&file.path)).collect();
+    let total = found.len();
+    let mut skipped = Vec::new();
+    let mut kept: Vec<(Found, Header)> = Vec::new();
+    for (file, header) in found.into_iter().zip(headers) {
+        match header {
+            Ok(header) => kept.push((file, header)),
+            Err(error) => skipped.push((file.name, error)),
+        }
+    }
+    enough(root, &skipped, total)?;
+    let headers: Vec<Header> = kept.iter().map(|(_, header)| *header).collect();
+    let (width, height) = options.size.unwrap_or_else(|| choose_size(&headers));
+    let channels = options.channels.unwrap_or(if headers.iter().all(|header| header.grey) { 1 } else { 3 });
+    note_sizes(&headers, (width, height), &mut notes);
+
+    let name = root.display().to_string();
+    let mut pixels = picture::zeros(&name, budget(&name, kept.len(), width, height, channels)?)?;
+    let bytes = width * height * channels;
+    let gate = Gate::new(DECODING);
+    let outcomes: Vec<Result<()>> = (&kept, pixels.par_chunks_mut(bytes))
+        .into_par_iter()
+        .map(|((file, header), out)| {
+            let _pass = gate.enter(header.cost);
+            out.copy_from_slice(&picture::load_image(&file.path, width, height, channels)?);
+            Ok(())
+        })
+        .collect();
+    let mut files = Vec::with_capacity(kept.len());
+    for (i, ((file, _), outcome)) in kept.into_iter().zip(outcomes).enumerate() {
+        match outcome {
+            Ok(()) => {
+                pixels.copy_within(i * bytes..(i + 1) * bytes, files.len() * bytes);
+                files.push(file);
+            }
+            Err(error) => skipped.push((file.name, error)),
+        }
+    }
+    enough(root, &skipped, total)?;
+    pixels.truncate(files.len() * bytes);
+    note_skipped(&mut skipped, total, &mut notes);
+
+    let official = official(&files);
+    let (classes, class_of) = classes(&files, usize::from(official.is_some()));
+    let groups = groups(&files, &pixels, bytes);
+    let items: Vec<Item> = files
+        .iter()
+        .zip(groups)
+        .zip(class_of)
+        .map(|((file, group), class)| Item { name: file.name.clone(), group, class, caption: caption(&file.path) })
+        .collect();
+    let (train, test) = official.unwrap_or_else(|| {
+        let (train, test, note) = split(&items);
+        notes.extend(note);
+        (train, test)
+    });
+    Ok(ImageSet { name, width, height, channels, pixels, items, classes, notes, train, test })
+}
+
+/// Every picture below `root` in the order of the names; hidden files and folders are left alone.
+fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    let mut unread: BTreeMap<String, usize> = BTreeMap::new();
+    let mut closed = Vec::new();
+    let mut others = 0;
+    // A folder reached twice, through a link, holds the same pictures again, or itself.
+    let mut seen = BTreeSet::new();
+    let mut open = vec![(root.to_owned(), String::new())];
+    while let Some((folder, prefix)) = open.pop() {
+        if !seen.insert(fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone())) {
+            continue;
+        }
+        let listed = fs::read_dir(&folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let mut entries = match listed {
+            Ok(entries) => entries,
+            Err(error) if prefix.is_empty() => return Err(Error::file(root, format!("cannot be listed: {error}"))),
+            Err(_) => {
+                closed.push(prefix);
+                continue;
+            }
+        };
+        // Last name first, since the stack turns them round: which of two links is followed must not be chance.
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
+        for entry in entries {
+            let file_name = entry.file_name().to_string_lossy().into_owned();
+            if file_name.starts_with('.') {
+                continue;
+            }
+            let (path, name) = (entry.path(), format!("{prefix}{file_name}"));
+            let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            if fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+                open.push((path, name + "/"));
+            } else if ENDINGS.contains(&&*ending) {
+                found.push(Found { path, name });
+            } else if UNREAD.contains(&&*ending) {
+                *unread.entry(ending).or_default() += 1;
+            } else {
+                others += 1;
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let passed: Vec<String> = unread.iter().map(|(ending, n)| format!("{n} .{ending}")).collect();
+    if found.is_empty() {
+        let passed = if passed.is_empty() { String::new() } else { format!(", {}", passed.join(", ")) };
+        let kinds = ENDINGS.map(|ending| format!(".{ending}")).join(", ");
+        let what =
+            format!("holds no images ({kinds}), itself or in its subfolders; found {others} other files{passed}");
+        return Err(Error::file(root, what));
+    }
+    if !passed.is_empty() {
+        notes.push(format!("pictures in formats that are not read were passed over: {}", passed.join(", ")));
+    }
+    if !closed.is_empty() {
+        closed.sort();
+        notes.push(format!("folders that could not be listed: {}", first_few(closed.into_iter())));
+    }
+    Ok(found)
+}
+
+/// An error that names the first failure if half of the files or more failed.
+fn enough(root: &Path, skipped: &[(String, Error)], total: usize) -> Result<()> {
+    if 2 * skipped.len() < total {
+        return Ok(());
+    }
+    let first = skipped.iter().min_by(|a, b| a.0.cmp(&b.0)).map_or(String::new(), |(_, error)| error.to_string());
+    let what = format!("{} of its {total} images cannot be read; the first: {first}", skipped.len());
+    Err(Error::file(root, what))
+}
+
+/// The size of most, if half or more agree on it and it is not large; a small square otherwise.
+fn choose_size(headers: &[Header]) -> (usize, usize) {
+    let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for header in headers {
+        *counts.entry((header.width, header.height)).or_default() += 1;
+    }
+    // Of two sizes as common, the smaller: the map is in order and the later of equals would win.
+    let (&size, &count) = counts.iter().rev().max_by_key(|(_, count)| **count).unwrap_or((&(64, 64), &0));
+    if count == headers.len() || (2 * count >= headers.len() && size.0.max(size.1) <= 256) {
+        return size;
+    }
+    let mut sides: Vec<usize> = headers.iter().map(|header| header.width.min(header.height)).collect();
+    sides.sort_unstable();
+    let median = sides[sides.len() / 2].max(1);
+    let side = (1 << median.ilog2()).min(64);
+    (side, side)
+}
+
+fn note_sizes(headers: &[Header], (width, height): (usize, usize), notes: &mut Vec<String>) {
+    let other = headers.iter().filter(|header| (header.width, header.height) != (width, height)).count();
+    if other == 0 {
+        return;
+    }
+    let small = headers.iter().filter(|header| header.width < width || header.height < height).count();
+    let enlarged = if small > 0 { format!(" ({small} of them smaller, so enlarged)") } else { String::new() };
+    let all = headers.len();
+    notes.push(format!("{other} of {all} images have another size: cropped and scaled to {width}x{height}{enlarged}"));
+}
+
+fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<String>) {
+    if skipped.is_empty() {
+        return;
+    }
+    skipped.sort_by(|a, b| a.0.cmp(&b.0));
+    let reasons = skipped.iter().map(|(name, error)| match error {
+        Error::File { what, .. } => format!("{name} ({what})"),
+        other => format!("{name} ({other})"),
+    });
+    notes.push(format!("{} of {total} files skipped: {}", skipped.len(), first_few(reasons)));
+}
+
+fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(5);
+    let names = names.take(5).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{names} and {more} more") } else { names }
+}
+
+/// Train and test, where the subfolders just below say so.
+fn official(files: &[Found]) -> Option<(Vec<u32>, Vec<u32>)> {
+    let side = |file: &Found| {
+        let folder = file.name.split_once('/')?.0.to_lowercase();
+        match (TRAIN.contains(&&*folder), TEST.contains(&&*folder)) {
+            (false, false) => None,
+            (train, _) => Some(train),
+        }
+    };
+    let sides: Vec<bool> = files.iter().map(side).collect::<Option<_>>()?;
+    let (train, test): (Vec<u32>, Vec<u32>) = (0..files.len() as u32).partition(|&i| sides[i as usize]);
+    (!train.is_empty() && !test.is_empty()).then_some((train, test))
+}
+
+/// The names of the subfolders `depth` folders down that hold pictures, and each picture's place among them.
+fn classes(files: &[Found], depth: usize) -> (Vec<String>, Vec<Option<u32>>) {
+    let class = |file: &Found| {
+        let parts: Vec<&str> = file.name.split('/').collect();
+        (parts.len() > depth + 1).then(|| parts[depth].to_owned())
+    };
+    let names: Vec<String> = files.iter().filter_map(class).collect::<BTreeSet<_>>().into_iter().collect();
+    let place = |file| class(file).and_then(|name| names.binary_search(&name).ok()).map(|i| i as u32);
+    let of = files.iter().map(place).collect();
+    (names, of)
+}
+
+/// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`; pictures whose pixels
+/// are the same take the first one's.
+fn groups(files: &[Found], pixels: &[u8], bytes: usize) -> Vec<u64> {
+    let sums: Vec<[u8; 32]> = pixels.par_chunks(bytes).map(|image| Sha256::digest(image).into()).collect();
+    let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+    let group = |(file, sum): (&Found, [u8; 32])| {
+        let group = Sha256::digest(stem(&file.name));
+        let group = group.iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte));
+        *first.entry(sum).or_insert(group)
+    };
+    files.iter().zip(sums).map(group).collect()
+}
+
+fn stem(name: &str) -> &str {
+    let file = name.rfind('/').map_or(0, |slash| slash + 1);
+    let end = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
+    match name[file..end].find('@') {
+        Some(at) if at > 0 => &name[..file + at],
+        _ => &name[..end],
+    }
+}
+
+/// The text beside a picture, if there is any that is short enough to be a caption.
+fn caption(path: &Path) -> Option<String> {
+    let path = path.with_extension("txt");
+    let meta = fs::metadata(&path).ok()?;
+    if !meta.is_file() || meta.len() > MAX_CAPTION {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&fs::read(&path).ok()?).split_whitespace().collect::<Vec<_>>().join(" ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// Lets in as much at once as it has room for; what needs more than all of it comes in alone.
+struct Gate {
+    all: u64,
+    left: Mutex<u64>,
+    freed: Condvar,
+}
+
+struct Pass<'a>(&'a Gate, u64);
+
+impl Gate {
+    fn new(all: u64) -> Gate {
+        Gate { all, left: Mutex::new(all), freed: Condvar::new() }
+    }
+
+    fn enter(&self, cost: u64) -> Pass<'_> {
+        let cost = cost.min(self.all);
+        let mut left = self.left.lock();
+        while *left < cost {
+            self.freed.wait(&mut left);
+        }
+        *left -= cost;
+        Pass(self, cost)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        *self.0.left.lock() += self.1;
+        self.0.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Images to train on, from a built-in name, an IDX file or a folder, and the order in which training sees them.
+//!
+//! [`open`] is the one door: whatever the source, it gives an [`ImageSet`] of 8-bit images of one size, split into
+//! train and test. Where the source brings a split, that is the split; otherwise the test side is every item whose
+//! [`Item::group`] is a multiple of ten. The group is a property of the picture, not of its place, so that adding
+//! pictures moves none from one side to the other, and the variants of one picture share it.
+
+mod builtin;
+mod emoji;
+mod folder;
+mod idx;
+mod loader;
+mod picture;
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+pub use builtin::{BUILT_IN, cache_dir};
+pub use loader::{Sampler, batch_indices, flip};
+pub use picture::load_image;
+
+use crate::{Error, Result};
+
+/// The most bytes of pixels that a set may have: the set stays in host memory while a run lasts.
+pub const MAX_BYTES: u64 = 4 << 30;
+
+/// The longest side in pixels of an image that is read or made.
+pub const MAX_SIDE: usize = 16_384;
+
+/// Images of one size in memory, with what is known of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSet {
+    /// The built-in name, or the file or folder they came from.
+    pub name: String,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Numbers in a pixel: 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// `[N, H, W, C]`, 0..=255.
+    pub pixels: Vec<u8>,
+    /// What is known of each image, in their order.
+    pub items: Vec<Item>,
+    /// The classes' names; [`Item::class`] is an index into them. Empty where the source has no classes.
+    pub classes: Vec<String>,
+    /// What whoever asked should be told, once: files skipped, sizes changed, which split was used.
+    pub notes: Vec<String>,
+    /// The images to train on, ascending.
+    pub train: Vec<u32>,
+    /// The images held out, ascending.
+    pub test: Vec<u32>,
+}
+
+/// What is known of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Unique within the set: a short name, a path below the folder (with `/`), a position.
+    pub name: String,
+    /// Shared by the variants of one picture, so that they come on one side of the split.
+    pub group: u64,
+    /// Index into [`ImageSet::classes`].
+    pub class: Option<u32>,
+    /// The image in words.
+    pub caption: Option<String>,
+}
+
+/// What is asked of a set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Width and height; images of another size are scaled and cropped at the centre. `None`: the source's own size.
+    pub size: Option<(usize, usize)>,
+    /// 1 or 3. `None`: the source's own.
+    pub channels: Option<usize>,
+    /// Where fetched sets lie. `None`: [`cache_dir`].
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl ImageSet {
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is no image. [`open`] never gives such a set.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes in one image: height x width x channels.
+    pub fn image_bytes(&self) -> usize {
+        self.width * self.height * self.channels
+    }
+
+    /// Image `i`, `[H, W, C]`; empty if there is no such image.
+    pub fn image(&self, i: usize) -> &[u8] {
+        let bytes = self.image_bytes();
+        let start = i.saturating_mul(bytes);
+        self.pixels.get(start..start.saturating_add(bytes)).unwrap_or(&[])
+    }
+
+    /// The images that `indices` names, one after another, `[indices, H, W, C]`.
+    ///
+    /// # Errors
+    /// If an index is past the last image.
+    pub fn gather(&self, indices: &[u32]) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(indices.len() * self.image_bytes());
+        for &i in indices {
+            if i as usize >= self.len() {
+                return Err(Error::invalid("gather", format!("image {i} of {}, which has {}", self.name, self.len())));
+            }
+            out.extend_from_slice(self.image(i as usize));
+        }
+        Ok(out)
+    }
+
+    /// The name of image `i`'s class.
+    pub fn class_name(&self, i: usize) -> Option<&str> {
+        let class = self.items.get(i)?.class?;
+        self.classes.get(class as usize).map(String::as_str)
+    }
+
+    /// SHA-256 in hexadecimal over everything that training can see: size, pixels, items, classes and split, but not
+    /// where the set came from. Equal sums mean that a run can be resumed on this set.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        let number = |hash: &mut Sha256, n: u64| hash.update(n.to_le_bytes());
+        let text = |hash: &mut Sha256, s: &str| {
+            hash.update((s.len() as u64).to_le_bytes());
+            hash.update(s);
+        };
+        for n in [self.width, self.height, self.channels, self.items.len(), self.classes.len(), self.train.len()] {
+            number(&mut hash, n as u64);
+        }
+        for item in &self.items {
+            text(&mut hash, &item.name);
+            number(&mut hash, item.group);
+            number(&mut hash, item.class.map_or(0, |class| u64::from(class) + 1));
+            number(&mut hash, u64::from(item.caption.is_some()));
+            text(&mut hash, item.caption.as_deref().unwrap_or(""));
+        }
+        for class in &self.classes {
+            text(&mut hash, class);
+        }
+        for &i in self.train.iter().chain(&self.test) {
+            number(&mut hash, u64::from(i));
+        }
+        hash.update(&self.pixels);
+        hex(&hash.finalize())
+    }
+}
+
+/// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels and the other half
+/// of a train/t10k pair beside it), or a folder of images. A built-in name goes before a folder of that name;
+/// `./emoji` means the folder.
+///
+/// # Errors
+/// If there is no such thing, if it holds nothing that can be read, or if it would take more than [`MAX_BYTES`].
+pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
+    check_options(options)?;
+    if let Some(set) = builtin::open(source, options) {
+        return set;
+    }
+    let path = std::path::Path::new(source);
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(builtin::unknown(source)),
+        Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
+    };
+    if meta.is_dir() {
+        folder::open(path, options)
+    } else if meta.is_file() {
+        idx::open(path, options)
+    } else {
+        Err(Error::file(path, "is neither a folder of images nor an IDX file"))
+    }
+}
+
+fn check_options(options: &Options) -> Result<()> {
+    if let Some((width, height)) = options.size {
+        check_size(width, height)?;
+    }
+    options.channels.map_or(Ok(()), check_channels)
+}
+
+fn check_size(width: usize, height: usize) -> Result<()> {
+    let fits = |side: usize| (1..=MAX_SIDE).contains(&side);
+    if fits(width) && fits(height) {
+        return Ok(());
+    }
+    Err(Error::invalid("image size", format!("{width}x{height} asked for; a side can be 1 to {MAX_SIDE} pixels")))
+}
+
+fn check_channels(channels: usize) -> Result<()> {
+    match channels {
+        1 | 3 => Ok(()),
+        _ => Err(Error::invalid("image channels", format!("{channels} asked for; 1 (grey) and 3 (colour) can be had"))),
+    }
+}
+
+/// The bytes of `count` images, or an error if the set would be too large.
+fn budget(name: &str, count: usize, width: usize, height: usize, channels: usize) -> Result<usize> {
+    let bytes = [count, width, height, channels].iter().try_fold(1u64, |n, &by| n.checked_mul(by as u64));
+    match bytes {
+        Some(bytes) if bytes <= MAX_BYTES && count < 1 << 31 => Ok(bytes as usize),
+        _ => Err(Error::data(format!(
+            "{name}: {count} images of {width}x{height}x{channels} would take more than the {} GiB that a set may; \
+             ask for a smaller image size or give fewer images",
+            MAX_BYTES >> 30
+        ))),
+    }
+}
+
+/// Train and test by the rule of the module. Where that would leave a side empty, the lowest group alone is held out;
+/// where there is but one group, both sides are everything. Returns a note where the rule could not be kept.
+fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
+    let by = |held_out: &dyn Fn(u64) -> bool| -> (Vec<u32>, Vec<u32>) {
+        (0..items.len() as u32).partition(|&i| !held_out(items[i as usize].group))
+    };
+    let (train, test) = by(&|group| group.is_multiple_of(10));
+    if !train.is_empty() && !test.is_empty() {
+        return (train, test, None);
+    }
+    let lowest = items.iter().map(|item| item.group).min().unwrap_or(0);
+    let (train, test) = by(&|group| group == lowest);
+    if train.is_empty() {
+        let all = test.clone();
+        let note = "only one picture: it is trained on and tested on, so the test figures say little";
+        return (all, test, Some(note.into()));
+    }
+    let note = format!("too few pictures to hold out one in ten: {} held out for the test", test.len());
+    (train, test, Some(note))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(groups: &[u64]) -> Vec<Item> {
+        let item = |(i, &group): (usize, &u64)| Item { name: i.to_string(), group, class: None, caption: None };
+        groups.iter().enumerate().map(item).collect()
+    }
+
+    fn set() -> ImageSet {
+        ImageSet {
+            name: "toy".into(),
+            width: 2,
+            height: 1,
+            channels: 1,
+            pixels: vec![1, 2, 3, 4],
+            items: items(&[10, 11]),
+            classes: vec!["a".into()],
+            notes: vec![],
+            train: vec![1],
+            test: vec![0],
+        }
+    }
+
+    #[test]
+    fn groups_that_are_multiples_of_ten_are_held_out() {
+        let (train, test, note) = split(&items(&[10, 3, 10, 4, 20]));
+        assert_eq!((train, test, note), (vec![1, 3], vec![0, 2, 4], None));
+    }
+
+    #[test]
+    fn a_small_set_still_has_two_sides() {
+        let (train, test, note) = split(&items(&[7, 3, 3]));
+        assert_eq!((train, test), (vec![0], vec![1, 2]));
+        assert!(note.unwrap().contains("too few"));
+        let (train, test, note) = split(&items(&[10, 20]));
+        assert_eq!((train, test), (vec![1], vec![0]));
+        assert!(note.is_some());
+        let (train, test, note) = split(&items(&[5, 5]));
+        assert_eq!((train, test), (vec![0, 1], vec![0, 1]));
+        assert!(note.unwrap().contains("only one picture"));
+    }
+
+    #[test]
+    fn images_are_slices_and_none_is_past_the_end() {
+        let set = set();
+        assert_eq!((set.image(1), set.image(2), set.image(usize::MAX)), (&[3, 4][..], &[][..], &[][..]));
+        assert_eq!(set.gather(&[1, 0, 1]).unwrap(), [3, 4, 1, 2, 3, 4]);
+        assert!(set.gather(&[2]).unwrap_err().to_string().contains("image 2 of toy, which has 2"));
+    }
+
+    #[test]
+    fn the_sum_sees_everything_but_the_source() {
+        let sum = set().sha256();
+        assert_eq!(sum.len(), 64);
+        assert_eq!(ImageSet { name: "elsewhere".into(), notes: vec!["n".into()], ..set() }.sha256(), sum);
+        let mut changed = [set(), set(), set(), set(), set(), set()];
+        changed[0].pixels[3] ^= 1;
+        changed[1].items[0].group = 20;
+        changed[2].items[1].caption = Some(String::new());
+        changed[3].items[1].class = Some(0);
+        changed[4].classes[0].push('b');
+        (changed[5].train, changed[5].test) = (vec![], vec![1, 0]);
+        for set in &changed {
+            assert_ne!(set.sha256(), sum, "{set:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_channels_that_cannot_be_are_refused() {
+        for (options, words) in [
+            (Options { size: Some((0, 32)), ..Default::default() }, "0x32"),
+            (Options { size: Some((32, 16_385)), ..Default::default() }, "32x16385"),
+            (Options { channels: Some(2), ..Default::default() }, "1 (grey) and 3 (colour)"),
+        ] {
+            let error = open("emoji", &options).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let error = budget("x", 1 << 20, 256, 256, 3).unwrap_err().to_string();
+        assert!(error.contains("4 GiB") && error.contains("smaller image size"), "{error}");
+        assert!(budget("x", usize::MAX, usize::MAX, 2, 2).is_err());
+    }
+}
