@@ -3,6 +3,7 @@
 mod error;
 
 pub mod autograd;
+pub mod codes;
 pub mod data;
 pub mod gpu;
 pub mod models;
@@ -11,6 +12,7 @@ pub mod ops;
 pub mod quantize;
 #[cfg(feature = "cli")]
 pub mod report;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use wgpu;

@@ -29,7 +29,10 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
         return Err(format!("{} storage bindings, of 8 that WebGPU's default limits allow", reflection.storage.len()));
     }
     if reflection.workgroup.iter().product::<u32>() > 256 {
-        return Err(format!("workgroups of {:?}, of 256 invocations that the default limits allow", reflection.workgroup));
+        return Err(format!(
+            "workgroups of {:?}, of 256 invocations that the default limits allow",
+            reflection.workgroup
+        ));
     }
     let info = Validator::new(ValidationFlags::all(), capabilities(kernel, immediates))
         .subgroup_stages(ShaderStages::COMPUTE)

@@ -62,7 +62,8 @@ impl Operation for Double {
 }
 
 fn verdict(op: &Double) -> verify::Verdict {
-    let gpu = Gpu::new(Options { poison: true, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
+    let gpu =
+        Gpu::new(Options { poison: true, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
     verify::forward(&gpu, op, &op.cases()[0], 7).expect("the kernel compiles and runs")
 }
 
@@ -89,7 +90,13 @@ fn a_swapped_index_fails() {
 
 #[test]
 fn nan_fails() {
-    assert!(!verdict(&double!("double_nan", "  if i < p.n { y[i] = select(2.0 * x[i], sqrt(-abs(x[i]) - 1.0), i == 5u); }")).pass);
+    assert!(
+        !verdict(&double!(
+            "double_nan",
+            "  if i < p.n { y[i] = select(2.0 * x[i], sqrt(-abs(x[i]) - 1.0), i == 5u); }"
+        ))
+        .pass
+    );
 }
 
 #[test]

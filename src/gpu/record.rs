@@ -48,6 +48,7 @@ pub(crate) struct Recorder {
     uniforms: Vec<u8>,
     bind_groups: HashMap<(u64, Vec<(u64, u64, u64)>), wgpu::BindGroup>,
     counters: Counters,
+    work: Work,
 }
 
 /// Measured speed of the device in work per second, so that no submission runs for long.
@@ -184,6 +185,8 @@ impl Gpu {
         recorder.recorded += 1;
         recorder.weight += weight;
         recorder.counters.dispatches += 1;
+        recorder.work.flops += work.flops;
+        recorder.work.bytes += work.bytes;
         Ok(())
     }
 
@@ -299,6 +302,11 @@ impl Gpu {
     /// Dispatches and submissions so far.
     pub fn counters(&self) -> Counters {
         self.inner.recorder.lock().counters
+    }
+
+    /// Operations and bytes of everything dispatched so far, as the operations state them.
+    pub fn work_done(&self) -> Work {
+        self.inner.recorder.lock().work
     }
 
     /// Writes `bytes` into `tensor`, in order with what is recorded around the call.

@@ -10,6 +10,7 @@ use crate::ops::gather::gather;
 use crate::ops::kmeans::kmeans;
 use crate::ops::loss::Loss;
 use crate::ops::random::{self, Key};
+use crate::ops::scale::scale;
 use crate::ops::vq_search::nearest;
 use crate::{Error, Result};
 
@@ -113,7 +114,7 @@ impl Quantizer for EmaVq {
         !self.initialized
     }
 
-    fn initialize(&mut self, latents: &Tensor) -> Result<()> {
+    fn initialize(&mut self, latents: &Tensor, per_step: usize) -> Result<()> {
         self.check(latents)?;
         let o = &self.options;
         let clusters = kmeans(latents, o.codebook_size, o.kmeans_iters, o.seed)?;
@@ -123,6 +124,12 @@ impl Quantizer for EmaVq {
         let begin = Options { decay: 0.0, eps: o.eps, threshold: o.threshold_ema_dead_code };
         let key = Key { seed: o.seed, step: u64::MAX, stream: 0 };
         ema_update(&self.ema, &groups.counts, &groups.sums(latents)?, latents, begin, key)?;
+        // In the measure of one step: several batches at full weight would hold the codes where they are while the
+        // encoder moves away, and no code would look dead for hundreds of steps.
+        let share = per_step as f32 / latents.shape()[0].max(1) as f32;
+        for part in [&self.ema.counts, &self.ema.sums] {
+            part.copy_from(&scale(part, share, 0.0)?)?;
+        }
         self.initialized = true;
         Ok(())
     }

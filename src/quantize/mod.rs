@@ -46,12 +46,12 @@ pub trait Quantizer: Send {
     fn wants_init(&self) -> bool {
         false
     }
-    /// Places the codes among `latents` [N, D], those of the first batches.
+    /// Places the codes among `latents` [N, D], those of the first batches; a training step will bring `per_step` of them.
     ///
     /// # Errors
     /// If the latents have another size.
-    fn initialize(&mut self, latents: &Tensor) -> Result<()> {
-        let _ = latents;
+    fn initialize(&mut self, latents: &Tensor, per_step: usize) -> Result<()> {
+        let _ = (latents, per_step);
         Ok(())
     }
     /// Quantizes latents [N, D]; while training, learns from them.

@@ -1,0 +1,56 @@
+//! `wgvq info`
+
+use super::{Ended, Global, output};
+use wgvq::Result;
+use wgvq::gpu::adapters;
+use wgvq::wgpu::Features;
+
+pub fn run(global: &Global) -> Result<Ended> {
+    let all = adapters();
+    if all.is_empty() {
+        output::note(
+            global,
+            "No adapter. Install a GPU driver, or Mesa's software Vulkan (Debian: apt-get install mesa-vulkan-drivers libvulkan1).",
+        );
+        return Ok(Ended::Failed);
+    }
+    for a in &all {
+        let cores: Vec<&str> = a.cores.iter().map(|c| c.name()).collect();
+        let have = [
+            ("subgroups", Features::SUBGROUP),
+            ("immediates", Features::IMMEDIATES),
+            ("timestamps", Features::TIMESTAMP_QUERY),
+            ("f16", Features::SHADER_F16),
+            ("cooperative matrices", Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        ];
+        let features: Vec<&str> = have.iter().filter(|(_, f)| a.features.contains(*f)).map(|(n, _)| *n).collect();
+        let (i, l) = (&a.info, &a.limits);
+        if global.json {
+            let line = serde_json::json!({
+                "index": a.index, "name": i.name, "backend": i.backend.to_string(), "kind": format!("{:?}", i.device_type),
+                "driver": format!("{} {}", i.driver, i.driver_info), "cores": cores, "features": features,
+                "subgroup": [i.subgroup_min_size, i.subgroup_max_size],
+                "max_buffer_size": l.max_buffer_size, "max_binding_size": l.max_storage_buffer_binding_size,
+                "workgroup_memory": l.max_compute_workgroup_storage_size,
+            });
+            output::result(&line.to_string());
+            continue;
+        }
+        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+        output::result(&format!("{}: {} ({}, {:?})", a.index, i.name, i.backend, i.device_type));
+        output::result(&format!("   driver           {} {}", i.driver, i.driver_info));
+        output::result(&format!("   matrix cores     {} (the first is used; --core chooses)", cores.join(", ")));
+        output::result(&format!(
+            "   features         {}",
+            if features.is_empty() { "none".into() } else { features.join(", ") }
+        ));
+        output::result(&format!("   subgroups        {} to {} lanes", i.subgroup_min_size, i.subgroup_max_size));
+        output::result(&format!(
+            "   largest buffer   {}, of which {} in one binding",
+            mib(l.max_buffer_size),
+            mib(l.max_storage_buffer_binding_size)
+        ));
+        output::result(&format!("   workgroup memory {} KiB", l.max_compute_workgroup_storage_size >> 10));
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,110 @@
+//! One file per command.
+
+mod codes;
+mod demo;
+mod info;
+mod output;
+mod plan;
+mod reconstruct;
+mod selftest;
+mod train;
+
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+use wgvq::gpu::{Core, Gpu, Options};
+use wgvq::{Error, Result};
+
+/// Trains VQ-VAEs, turns images into codes and codes into images, on any GPU or none.
+#[derive(Parser)]
+#[command(name = "wgvq", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args)]
+struct Global {
+    /// The adapter: a number or part of a name, as `wgvq info` lists them, or a backend (vulkan, metal, dx12)
+    #[arg(long, global = true, env = "WGVQ_ADAPTER", value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// The matrix core, instead of the one that suits the adapter: subgroup or tiled
+    #[arg(long, global = true, env = "WGVQ_CORE", value_name = "CORE")]
+    core: Option<Core>,
+    /// Print results and errors only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Print results as JSON, one line each
+    #[arg(long, global = true)]
+    json: bool,
+    /// No colour and no progress bar
+    #[arg(long, global = true, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    no_color: bool,
+}
+
+impl Global {
+    fn gpu(&self) -> Result<Gpu> {
+        Gpu::new(Options { adapter: self.adapter.clone(), core: self.core, ..Default::default() })
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a small VQ-VAE on the embedded emoji and show its reconstructions
+    Demo(demo::Demo),
+    /// Train a model on a folder of images, an IDX file or a built-in set
+    Train(train::Train),
+    /// Say what a configuration will take: parameters, memory, operations and time per step
+    Plan(plan::Plan),
+    /// Send images through a trained model and show them side by side with the originals
+    Reconstruct(reconstruct::Reconstruct),
+    /// Turn images into codes
+    Encode(codes::Encode),
+    /// Turn codes into images
+    Decode(codes::Decode),
+    /// List the adapters and what of the engine each can run
+    Info,
+    /// Check every operation against its reference on this adapter
+    Selftest(selftest::Selftest),
+}
+
+/// How a command ended that did not fail.
+enum Ended {
+    Done,
+    Failed,
+    Interrupted,
+}
+
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version go to standard output and are no failure.
+            let code = if e.use_stderr() { 2 } else { 0 };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    let global = &cli.global;
+    let result = match &cli.command {
+        Command::Demo(c) => c.run(global),
+        Command::Train(c) => c.run(global),
+        Command::Plan(c) => c.run(global),
+        Command::Reconstruct(c) => c.run(global),
+        Command::Encode(c) => c.run(global),
+        Command::Decode(c) => c.run(global),
+        Command::Info => info::run(global),
+        Command::Selftest(c) => c.run(global),
+    };
+    match result {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Failed) => ExitCode::FAILURE,
+        Ok(Ended::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            output::error(global, &error);
+            ExitCode::from(if matches!(error, Error::Config { .. }) { 2 } else { 1 })
+        }
+    }
+}

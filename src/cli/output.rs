@@ -1,0 +1,103 @@
+//! What commands print, and where: results to standard output, the rest to standard error.
+
+use super::Global;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+use wgvq::train::metrics::Evaluation;
+use wgvq::train::{Observer, Progress};
+
+/// Prints a result; a closed pipe is no error.
+pub fn result(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints what an error says, in one line that a script can find.
+pub fn error(global: &Global, error: &wgvq::Error) {
+    let colour = std::io::stderr().is_terminal() && !global.no_color;
+    let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let _ = writeln!(std::io::stderr(), "{on}error:{off} {error}");
+}
+
+/// Tells the user something that is no result.
+pub fn note(global: &Global, text: &str) {
+    if !global.quiet {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// Shows a run: a bar on a terminal, otherwise a plain line every few seconds.
+pub struct Watch<'a> {
+    global: &'a Global,
+    bar: Option<ProgressBar>,
+    last_line: Option<Instant>,
+}
+
+/// Between plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+impl<'a> Watch<'a> {
+    pub fn new(global: &'a Global, steps: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !global.quiet && !global.no_color;
+        let bar = terminal.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(5));
+            let style = "{bar:24.cyan/dim} {pos}/{len} {msg}";
+            bar.set_style(
+                ProgressStyle::with_template(style)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .progress_chars("━━─"),
+            );
+            bar
+        });
+        Watch { global, bar, last_line: None }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(self.global, text)),
+            None => note(self.global, text),
+        }
+    }
+
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn describe(p: &Progress) -> String {
+    let figures = match &p.row {
+        Some(r) => format!("loss {:.4}  perplexity {:.0}  ", r.loss, r.perplexity),
+        None => String::new(),
+    };
+    format!("{figures}{:.0} images/s  {} left", p.images_per_second, duration(p.left))
+}
+
+/// `1 h 05 min`, `2 min 07 s`, `9 s`.
+pub fn duration(d: Duration) -> String {
+    let s = d.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn step(&mut self, p: &Progress) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(p.step);
+            bar.set_message(describe(p));
+        } else if !self.global.quiet && self.last_line.is_none_or(|t| t.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            note(self.global, &format!("step {}/{}  {}", p.step, p.steps, describe(p)));
+        }
+    }
+    fn evaluated(&mut self, e: &Evaluation) {
+        self.say(&format!("step {}: {e}", e.step));
+    }
+    fn note(&mut self, text: &str) {
+        self.say(text);
+    }
+}

@@ -1,0 +1,273 @@
+//! `wgvq train`
+
+use super::output::{self, Watch};
+use super::{Ended, Global};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use wgvq::data::{self, ImageSet};
+use wgvq::gpu::Gpu;
+use wgvq::report::{Summary, summary};
+use wgvq::train::config::RunConfig;
+use wgvq::train::presets::{Reference, preset, presets};
+use wgvq::train::run_folder::RunFolder;
+use wgvq::train::{Outcome, Start, atomic, metrics_log, run};
+use wgvq::{Error, Result};
+
+/// The keys of a configuration that have a flag of their own.
+#[derive(Args, Default)]
+pub struct Keys {
+    /// The data: a folder of images, an IDX file, or a built-in name
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    pub data: Option<String>,
+    /// The model: vqvae
+    #[arg(long)]
+    pub model: Option<String>,
+    /// The quantizer: ema
+    #[arg(long)]
+    pub quantizer: Option<String>,
+    /// Training steps
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Pictures per step
+    #[arg(long)]
+    pub batch: Option<u64>,
+    /// Adam's learning rate
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Codes in the codebook
+    #[arg(long, short = 'k', value_name = "K")]
+    pub codes: Option<u64>,
+    /// Seed of everything random
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Any other key, such as quantizer.decay=0.95; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl Keys {
+    pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
+        let text = |v: &Option<u64>| v.map(|v| v.to_string());
+        let flags = [
+            ("data.source", self.data.clone()),
+            ("model.kind", self.model.clone()),
+            ("quantizer.kind", self.quantizer.clone()),
+            ("train.steps", text(&self.steps)),
+            ("train.batch_size", text(&self.batch)),
+            ("train.lr", self.lr.map(|v| v.to_string())),
+            ("quantizer.codebook_size", text(&self.codes)),
+            ("train.seed", text(&self.seed)),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                config.set(key, &value)?;
+            }
+        }
+        for pair in &self.set {
+            let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
+            config.set(key.trim(), value.trim())?;
+        }
+        config.validate()
+    }
+}
+
+/// `wgvq train --preset emoji32 --out runs/emoji`
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq train --preset emoji32 --out runs/emoji\n  wgvq train --data ~/pictures --set data.width=64 --set data.height=64 --out runs/mine\n  wgvq train config.toml --steps 5000 --seed 3 --out runs/three\n  wgvq train --resume runs/emoji"
+)]
+pub struct Train {
+    /// A configuration in TOML
+    config: Option<PathBuf>,
+    /// A configuration by name: emoji32, fashion28, photo64
+    #[arg(long, conflicts_with = "config")]
+    preset: Option<String>,
+    #[command(flatten)]
+    keys: Keys,
+    /// The run's folder
+    #[arg(long, default_value = "runs/run", conflicts_with = "resume")]
+    out: PathBuf,
+    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps alone may change
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
+    resume: Option<PathBuf>,
+    /// Replace a run that the folder holds
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+}
+
+impl Train {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        if let Some(path) = &self.resume {
+            return self.resume(global, path);
+        }
+        let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
+        let data = open(&config)?;
+        let gpu = global.gpu()?;
+        let folder = RunFolder::create(&self.out, self.overwrite)?;
+        train(global, &gpu, &config, data, &folder, Start::Fresh)
+    }
+
+    fn resume(&self, global: &Global, path: &Path) -> Result<Ended> {
+        let folder = RunFolder::resume(path)?;
+        let mut config = RunConfig::load(&folder.config())?;
+        let only_steps = Keys { steps: self.keys.steps, ..Default::default() };
+        let mut asked = config.clone();
+        self.keys.apply(&mut asked)?;
+        only_steps.apply(&mut config)?;
+        if asked != config {
+            return Err(Error::config(
+                "--resume",
+                "goes on under the run's own configuration: of the keys, --steps alone may be given",
+            ));
+        }
+        let data = open(&config)?;
+        let gpu = global.gpu()?;
+        if self.keys.steps.is_some() {
+            atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
+        }
+        train(global, &gpu, &config, data, &folder, Start::Resume)
+    }
+}
+
+/// The configuration of a file or preset, with flags over it.
+pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Result<RunConfig> {
+    let mut config = match (file, name) {
+        (Some(path), _) => RunConfig::load(path)?,
+        (None, Some(name)) => preset(name)?.config,
+        (None, None) => RunConfig::default(),
+    };
+    keys.apply(&mut config)?;
+    Ok(config)
+}
+
+/// The pictures that a configuration names.
+pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
+    let d = &config.data;
+    let size = match (d.width, d.height) {
+        (0, 0) => None,
+        (w, 0) => Some((w, w)),
+        (0, h) => Some((h, h)),
+        (w, h) => Some((w, h)),
+    };
+    let options = data::Options { size, channels: (d.channels > 0).then_some(d.channels), ..Default::default() };
+    Ok(Arc::new(data::open(&d.source, &options)?))
+}
+
+/// Set by the first Ctrl-C; the second leaves at once.
+fn stop_flag() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static PRESSED: AtomicUsize = AtomicUsize::new(0);
+    // Fails where a handler is set already: then Ctrl-C does what that one does.
+    let _ = ctrlc::set_handler(|| {
+        STOP.store(true, Ordering::Relaxed);
+        if PRESSED.fetch_add(1, Ordering::Relaxed) > 0 {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing this step and saving; Ctrl-C again leaves at once");
+    });
+    &STOP
+}
+
+/// Trains, shows how it goes, and draws the run's picture.
+pub fn train(
+    global: &Global,
+    gpu: &Gpu,
+    config: &RunConfig,
+    data: Arc<ImageSet>,
+    folder: &RunFolder,
+    start: Start,
+) -> Result<Ended> {
+    let (q, t) = (&config.quantizer, &config.train);
+    output::note(
+        global,
+        &format!(
+            "{}: {} pictures to train on, {} to test, {} x {} x {}; {} codes of {}; {} steps of {} on {} ({} core)",
+            data.name,
+            data.train.len(),
+            data.test.len(),
+            data.width,
+            data.height,
+            data.channels,
+            q.codebook_size,
+            q.codebook_dim,
+            t.steps,
+            t.batch_size,
+            gpu.info().name,
+            gpu.core().name()
+        ),
+    );
+    let mut watch = Watch::new(global, t.steps);
+    let outcome = run(gpu, config, data, folder, start, &mut watch, stop_flag());
+    watch.finish();
+    let mut outcome = outcome?;
+    if outcome.stopped {
+        let (step, path) = (outcome.trainer.step_number(), folder.path().display());
+        output::note(global, &format!("stopped and saved at step {step}; go on with: wgvq train --resume {path}"));
+        return Ok(Ended::Interrupted);
+    }
+    let picture = picture(config, folder, &mut outcome)?;
+    report(global, folder, &outcome, &picture);
+    Ok(Ended::Done)
+}
+
+/// What the run reached, as a line or as JSON.
+fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path) {
+    let Some(e) = &outcome.evaluation else { return };
+    let memory = outcome.trainer.memory();
+    if global.json {
+        let line = serde_json::json!({
+            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "perplexity": e.perplexity,
+            "used": e.used, "codes": e.counts.len(), "seconds": outcome.elapsed.as_secs_f64(),
+            "peak_device_bytes": memory.peak, "picture": picture,
+        });
+        output::result(&line.to_string());
+    } else {
+        output::result(&format!("{e}"));
+        let (time, mib) = (output::duration(outcome.elapsed), memory.peak >> 20);
+        output::note(global, &format!("{time}, {mib} MiB of device memory at peak"));
+        output::result(&format!("picture: {}", picture.display()));
+        output::result(&format!("model:   {}", folder.model().display()));
+    }
+}
+
+/// Originals over reconstructions, the curves and the codebook's use, in one picture.
+fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Result<PathBuf> {
+    let columns = metrics_log::columns(&folder.metrics())?;
+    let column = |name: &str| columns.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
+    let (steps, reconstruction, perplexity) = (column("step"), column("reconstruction"), column("perplexity"));
+    // The log's pixels lie in [-1, 1], the picture's and the references' in [0, 1].
+    let mse: Vec<f64> = reconstruction.iter().map(|v| v / 4.0).collect();
+    let reference: Vec<Reference> = presets()
+        .into_iter()
+        .filter(|p| p.config.data.source == config.data.source)
+        .flat_map(|p| p.reference)
+        .collect();
+    let shown = |f: fn(&Reference) -> f64| -> Vec<(f64, f64)> {
+        reference.iter().filter(|r| r.step <= config.train.steps).map(|r| (r.step as f64, f(r))).collect()
+    };
+    let (originals, reconstructions) = outcome.trainer.test_pairs(16)?;
+    let data = outcome.trainer.data();
+    let (usage, figures) = match &outcome.evaluation {
+        Some(e) => (e.counts.clone(), e.to_string()),
+        None => (Vec::new(), String::new()),
+    };
+    let png = summary(&Summary {
+        title: &format!("{}: originals over reconstructions, held out", data.name),
+        pairs: (&originals, &reconstructions),
+        width: data.width,
+        height: data.height,
+        channels: data.channels,
+        steps: &steps,
+        loss: &mse,
+        perplexity: &perplexity,
+        reference: &shown(|r| r.mse),
+        reference_perplexity: &[],
+        usage: &usage,
+        figures,
+    })?;
+    let path = folder.pictures().join("summary.png");
+    atomic::write(&path, &png)?;
+    Ok(path)
+}

@@ -1,0 +1,177 @@
+//! Files of codes that describe themselves: which model made them, on what grid, from what images.
+
+use crate::train::{atomic, checkpoint};
+use crate::{Error, Result};
+use safetensors::tensor::Dtype;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Codes of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codes {
+    /// SHA-256 of the model file that made them.
+    pub model: String,
+    /// The quantizer's name.
+    pub quantizer: String,
+    /// Codes that there are.
+    pub codebook_size: usize,
+    /// Rows and columns of an image's codes.
+    pub grid: [usize; 2],
+    /// Width, height and channels of the images.
+    pub image: [usize; 3],
+    /// A name for each image.
+    pub names: Vec<String>,
+    /// Codes, row by row, image by image.
+    pub indices: Vec<u32>,
+}
+
+impl Codes {
+    /// Writes a safetensors file: `indices` [N, rows, columns], u16 where the codebook allows, and the rest as metadata.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (dtype, bytes) = self.packed();
+        let shape = vec![self.names.len(), self.grid[0], self.grid[1]];
+        let tensors = BTreeMap::from([("indices".to_owned(), checkpoint::HostTensor { shape, dtype, bytes })]);
+        let state = serde_json::json!({
+            "codes": {
+                "model": self.model,
+                "quantizer": self.quantizer,
+                "codebook_size": self.codebook_size,
+                "grid": self.grid,
+                "image": self.image,
+                "names": self.names,
+            }
+        });
+        checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state }).map(drop)
+    }
+
+    fn packed(&self) -> (Dtype, Vec<u8>) {
+        if self.codebook_size <= 1 << 16 {
+            (Dtype::U16, self.indices.iter().flat_map(|i| (*i as u16).to_le_bytes()).collect())
+        } else {
+            (Dtype::U32, self.indices.iter().flat_map(|i| i.to_le_bytes()).collect())
+        }
+    }
+
+    /// Writes the codes alone as a NumPy array [N, rows, columns] (format 1.0).
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save_npy(&self, path: &Path) -> Result<()> {
+        let (dtype, bytes) = self.packed();
+        let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
+        let shape = format!("({}, {}, {})", self.names.len(), self.grid[0], self.grid[1]);
+        let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+        // Magic, version, length and header together are a multiple of 64, ended by a line feed.
+        let pad = 64 - (10 + header.len() + 1) % 64;
+        header.push_str(&" ".repeat(pad % 64));
+        header.push('\n');
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        file.extend(bytes);
+        atomic::write(path, &file)
+    }
+
+    /// Reads what [`Codes::save`] wrote.
+    ///
+    /// # Errors
+    /// If it is damaged or holds no codes.
+    pub fn load(path: &Path) -> Result<Codes> {
+        let (file, _) = checkpoint::load_file(path)?;
+        let about = &file.state["codes"];
+        let bad = |what: &str| Error::file(path, format!("holds no codes that can be used: {what}"));
+        let numbers = |key: &str| -> Option<Vec<usize>> {
+            about[key].as_array()?.iter().map(|n| n.as_u64().map(|n| n as usize)).collect()
+        };
+        let text = |key: &str| about[key].as_str().map(str::to_owned).ok_or_else(|| bad(&format!("`{key}` is missing")));
+        let grid: [usize; 2] = numbers("grid").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`grid` is missing"))?;
+        let image: [usize; 3] = numbers("image").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`image` is missing"))?;
+        let names = about["names"].as_array().map(|v| v.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect());
+        let names: Vec<String> = names.ok_or_else(|| bad("`names` are missing"))?;
+        let codebook_size = about["codebook_size"].as_u64().ok_or_else(|| bad("`codebook_size` is missing"))? as usize;
+        let tensor = file.tensors.get("indices").ok_or_else(|| bad("`indices` are missing"))?;
+        if tensor.shape != [names.len(), grid[0], grid[1]] {
+            return Err(bad(&format!("`indices` are {:?}, for {} images of {grid:?}", tensor.shape, names.len())));
+        }
+        let indices: Vec<u32> = match tensor.dtype {
+            Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
+            Dtype::U32 => tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            other => return Err(bad(&format!("`indices` are {other:?}"))),
+        };
+        if let Some(code) = indices.iter().find(|c| **c as usize >= codebook_size) {
+            return Err(bad(&format!("there is a code {code}, of {codebook_size}")));
+        }
+        Ok(Codes { model: text("model")?, quantizer: text("quantizer")?, codebook_size, grid, image, names, indices })
+    }
+
+    /// Were these codes made by the model of this hash?
+    ///
+    /// # Errors
+    /// If not; the message says which model made them.
+    pub fn check_model(&self, hash: &str) -> Result<()> {
+        if self.model == hash {
+            return Ok(());
+        }
+        let short = |h: &str| h.chars().take(12).collect::<String>();
+        Err(Error::data(format!(
+            "these codes were made by the model {} ({}, {} codes), this is the model {}: decode them with the run that made them",
+            short(&self.model),
+            self.quantizer,
+            self.codebook_size,
+            short(hash)
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(codebook_size: usize) -> Codes {
+        Codes {
+            model: "abcdef0123456789".into(),
+            quantizer: "ema".into(),
+            codebook_size,
+            grid: [2, 3],
+            image: [12, 8, 3],
+            names: vec!["one".into(), "zwei".into()],
+            indices: (0..12).collect(),
+        }
+    }
+
+    #[test]
+    fn codes_come_back_and_know_their_model() {
+        let folder = tempfile::tempdir().unwrap();
+        for size in [512, 1 << 20] {
+            let path = folder.path().join("c.safetensors");
+            sample(size).save(&path).unwrap();
+            let again = Codes::load(&path).unwrap();
+            assert_eq!(again, sample(size));
+            again.check_model("abcdef0123456789").unwrap();
+            assert!(again.check_model("fff").unwrap_err().to_string().contains("abcdef012345"));
+        }
+    }
+
+    #[test]
+    fn numpy_reads_the_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.npy");
+        sample(512).save_npy(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
+        assert_eq!((10 + header) % 64, 0);
+        assert_eq!(bytes.len(), 10 + header + 24);
+        assert!(String::from_utf8_lossy(&bytes[10..10 + header]).contains("'shape': (2, 2, 3)"));
+    }
+
+    #[test]
+    fn codes_past_the_codebook_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        sample(8).save(&path).unwrap();
+        assert!(Codes::load(&path).unwrap_err().to_string().contains("a code 8"));
+    }
+}

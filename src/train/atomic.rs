@@ -1,0 +1,72 @@
+//! Files that are there whole or not at all: written beside, synced, renamed, the folder synced.
+
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes `bytes` to `path`. Whatever happens on the way, a file that was there before is either still there as it was, or
+/// replaced whole.
+///
+/// # Errors
+/// If the folder cannot be written or the disk is full; the message names the file and the cause.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e: std::io::Error| Error::file(path, format!("could not be written ({e}); what was there before is as it was"));
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".wgvq-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // An ordinary file's mode, less the umask; a temporary file's would be readable by its owner alone.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    sync_folder(folder).map_err(failed)
+}
+
+/// Makes a rename in `folder` last through a loss of power, where the platform can.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o400, 0o400);
+            assert_ne!(mode & 0o777, 0o600, "an ordinary file, not a temporary one's mode (umask permitting)");
+        }
+    }
+
+    #[test]
+    fn a_failure_names_the_file_and_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("nowhere").join("a.txt");
+        assert!(write(&missing, b"x").unwrap_err().to_string().contains("a.txt"));
+        // A folder stands where the file should go: the rename fails.
+        let blocked = folder.path().join("b");
+        std::fs::create_dir_all(blocked.join("inside")).unwrap();
+        assert!(write(&blocked, b"x").is_err());
+        assert!(blocked.join("inside").is_dir());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the scratch file is gone");
+    }
+}

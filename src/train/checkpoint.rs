@@ -1,0 +1,320 @@
+//! Checkpoints: tensors in safetensors, and a manifest with their SHA-256, written last. What has no manifest, or another sum,
+//! does not count.
+
+use super::atomic;
+use super::config::hex;
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Version of the format of checkpoints and model files. A reader refuses newer ones.
+pub const FORMAT: u32 = 1;
+/// Files beyond this are no model of ours.
+const LARGEST_FILE: u64 = 64 << 30;
+const KEY: &str = "wgvq";
+
+/// An array of the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Elements, row-major, little-endian.
+    pub bytes: Vec<u8>,
+}
+
+impl HostTensor {
+    /// An array of f32.
+    pub fn f32(shape: &[usize], values: &[f32]) -> HostTensor {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        HostTensor { shape: shape.to_vec(), dtype: Dtype::F32, bytes }
+    }
+
+    /// The elements of an array of f32.
+    ///
+    /// # Errors
+    /// If it holds something else.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        if self.dtype != Dtype::F32 {
+            return Err(Error::data(format!("elements are {:?}, f32 was expected", self.dtype)));
+        }
+        Ok(self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+}
+
+/// Tensors by name, and whatever else belongs to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// By name, PyTorch's layout.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Steps, sums, settings.
+    pub state: serde_json::Value,
+}
+
+/// What is written after a checkpoint's tensors, and vouches for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    version: String,
+    step: u64,
+    config_sha256: String,
+    file: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// The bytes of a model file: the same tensors and state give the same bytes.
+///
+/// # Errors
+/// If a tensor's bytes do not fit its shape.
+pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    let state = serde_json::json!({ "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "state": checkpoint.state });
+    // One key, so that the order of a hash map cannot show; its JSON is sorted.
+    let metadata = HashMap::from([(KEY.to_owned(), state.to_string())]);
+    let views = checkpoint.tensors.iter().map(|(name, t)| {
+        let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
+        view.map(|v| (name.clone(), v)).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, Some(metadata)).map_err(|e| Error::data(format!("tensors cannot be written: {e}")))
+}
+
+/// Reads what [`to_bytes`] wrote; `path` names it in errors. Bytes may be anything at all.
+///
+/// # Errors
+/// If they are damaged, of a newer format, or no model file of ours.
+pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+    let damaged = |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
+        Error::file(path, "is a safetensors file, but none that wgvq wrote: its metadata has no `wgvq`")
+    })?;
+    let header: serde_json::Value =
+        serde_json::from_str(header).map_err(|e| Error::file(path, format!("its metadata is damaged: {e}")))?;
+    let format = header["format"].as_u64().unwrap_or(0);
+    if format == 0 || format > FORMAT as u64 {
+        let by = header["version"].as_str().unwrap_or("an unknown version");
+        return Err(Error::file(path, format!("has format {format}, written by wgvq {by}; this version reads up to {FORMAT}")));
+    }
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        (name, HostTensor { shape: view.shape().to_vec(), dtype: view.dtype(), bytes: view.data().to_vec() })
+    });
+    Ok(Checkpoint { tensors: tensors.collect(), state: header["state"].clone() })
+}
+
+/// Writes one file, atomically, and returns its SHA-256.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn save_file(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
+    let bytes = to_bytes(checkpoint)?;
+    atomic::write(path, &bytes)?;
+    Ok(hex(&Sha256::digest(&bytes)))
+}
+
+/// Reads one file; also gives its SHA-256.
+///
+/// # Errors
+/// If it cannot be read, see [`from_bytes`].
+pub fn load_file(path: &Path) -> Result<(Checkpoint, String)> {
+    let bytes = read(path)?;
+    Ok((from_bytes(path, &bytes)?, hex(&Sha256::digest(&bytes))))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
+    let size = std::fs::metadata(path).map_err(cannot)?.len();
+    if size > LARGEST_FILE {
+        return Err(Error::file(path, format!("has {size} bytes, more than any model file of ours")));
+    }
+    std::fs::read(path).map_err(cannot)
+}
+
+fn stem(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Saves a checkpoint of `step` in `folder`, then lets go of all but the newest `keep`.
+///
+/// # Errors
+/// If it cannot be written; earlier checkpoints are as they were then.
+pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &str, keep: usize) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
+    let file = format!("{}.safetensors", stem(step));
+    let bytes = to_bytes(checkpoint)?;
+    atomic::write(&folder.join(&file), &bytes)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        step,
+        config_sha256: config_sha256.into(),
+        bytes: bytes.len() as u64,
+        sha256: hex(&Sha256::digest(&bytes)),
+        file,
+    };
+    let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::data(e))?;
+    atomic::write(&folder.join(format!("{}.json", stem(step))), (text + "\n").as_bytes())?;
+    let steps = list(folder)?;
+    for old in steps.iter().rev().skip(keep.max(1)) {
+        // The manifest first: tensors without one do not count.
+        for ending in ["json", "safetensors"] {
+            let path = folder.join(format!("{}.{ending}", stem(*old)));
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(|e| Error::file(&path, format!("an old checkpoint cannot be removed: {e}")))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Steps of the manifests in `folder`, rising.
+fn list(folder: &Path) -> Result<Vec<u64>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
+    };
+    let step = |name: &str| name.strip_prefix("step-")?.strip_suffix(".json")?.parse::<u64>().ok();
+    let mut steps: Vec<u64> = entries.flatten().filter_map(|e| step(&e.file_name().to_string_lossy())).collect();
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The newest checkpoint that is whole, and a sentence on each newer one that is not.
+#[derive(Debug)]
+pub struct Latest {
+    /// Its step.
+    pub step: u64,
+    /// What it holds.
+    pub checkpoint: Checkpoint,
+    /// The hash of the configuration that it was made under.
+    pub config_sha256: String,
+    /// Damaged checkpoints that were passed over, by name.
+    pub warnings: Vec<String>,
+}
+
+/// Finds the newest checkpoint in `folder` whose manifest and sums agree. `None` if there is no checkpoint.
+///
+/// # Errors
+/// If there are checkpoints and none is whole; the message names them.
+pub fn latest(folder: &Path) -> Result<Option<Latest>> {
+    let mut warnings = Vec::new();
+    for step in list(folder)?.into_iter().rev() {
+        match load(folder, step) {
+            Ok((checkpoint, config_sha256)) => return Ok(Some(Latest { step, checkpoint, config_sha256, warnings })),
+            Err(e) => warnings.push(e.to_string()),
+        }
+    }
+    if warnings.is_empty() { Ok(None) } else { Err(Error::file(folder, format!("no checkpoint is whole: {}", warnings.join("; ")))) }
+}
+
+fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
+    let path: PathBuf = folder.join(format!("{}.json", stem(step)));
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::file(&path, format!("cannot be read: {e}")))?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
+    if manifest.format == 0 || manifest.format > FORMAT {
+        let what = format!("has format {}, written by wgvq {}; this version reads up to {FORMAT}", manifest.format, manifest.version);
+        return Err(Error::file(&path, what));
+    }
+    if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {
+        return Err(Error::file(&path, "speaks of another checkpoint than its name says"));
+    }
+    let tensors = folder.join(&manifest.file);
+    let bytes = read(&tensors)?;
+    if bytes.len() as u64 != manifest.bytes || hex(&Sha256::digest(&bytes)) != manifest.sha256 {
+        return Err(Error::file(&tensors, "is damaged: its size or SHA-256 is not what its manifest says"));
+    }
+    Ok((from_bytes(&tensors, &bytes)?, manifest.config_sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample(step: u64) -> Checkpoint {
+        let tensors = [("b.weight", vec![2, 3]), ("a.bias", vec![4])].map(|(name, shape): (&str, Vec<usize>)| {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|i| i as f32 + step as f32).collect();
+            (name.to_owned(), HostTensor::f32(&shape, &values))
+        });
+        Checkpoint { tensors: tensors.into(), state: serde_json::json!({ "step": step, "z": 1, "a": [1, 2] }) }
+    }
+
+    #[test]
+    fn what_is_saved_is_found_and_the_bytes_repeat() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(latest(folder.path()).unwrap().is_none());
+        for step in [10, 20, 30, 40] {
+            save(folder.path(), step, &sample(step), "c", 2).unwrap();
+        }
+        let found = latest(folder.path()).unwrap().unwrap();
+        assert_eq!((found.step, found.checkpoint, found.config_sha256), (40, sample(40), "c".into()));
+        assert_eq!(list(folder.path()).unwrap(), [30, 40]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+        assert_eq!(to_bytes(&sample(3)).unwrap(), to_bytes(&sample(3)).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_one_is_named_and_the_one_before_used() {
+        let folder = tempfile::tempdir().unwrap();
+        for damage in 0..4 {
+            save(folder.path(), 1, &sample(1), "c", 9).unwrap();
+            save(folder.path(), 2, &sample(2), "c", 9).unwrap();
+            let (tensors, manifest) = (folder.path().join("step-00000002.safetensors"), folder.path().join("step-00000002.json"));
+            let mut bytes = std::fs::read(&tensors).unwrap();
+            match damage {
+                0 => std::fs::write(&tensors, &bytes[..bytes.len() - 3]).unwrap(),
+                1 => {
+                    let last = bytes.len() - 1;
+                    bytes[last] ^= 1;
+                    std::fs::write(&tensors, &bytes).unwrap();
+                }
+                2 => std::fs::remove_file(&tensors).unwrap(),
+                _ => std::fs::write(&manifest, b"{\"format\": 1,").unwrap(),
+            }
+            let found = latest(folder.path()).unwrap().unwrap();
+            assert_eq!(found.step, 1);
+            assert!(found.warnings.len() == 1 && found.warnings[0].contains("step-00000002"), "{:?}", found.warnings);
+        }
+        // Tensors whose manifest was never written do not count at all.
+        std::fs::remove_file(folder.path().join("step-00000002.json")).unwrap();
+        assert!(latest(folder.path()).unwrap().unwrap().warnings.is_empty());
+        std::fs::write(folder.path().join("step-00000001.safetensors"), b"").unwrap();
+        assert!(latest(folder.path()).unwrap_err().to_string().contains("step-00000001"));
+    }
+
+    #[test]
+    fn files_of_others_are_refused_in_words() {
+        let path = Path::new("x.safetensors");
+        let text = |r: Result<Checkpoint>| r.unwrap_err().to_string();
+        let foreign = safetensors::serialize(Vec::<(String, TensorView)>::new(), None).unwrap();
+        assert!(text(from_bytes(path, &foreign)).contains("none that wgvq wrote"));
+        let metadata = HashMap::from([(KEY.to_owned(), r#"{"format": 99, "version": "9.9"}"#.to_owned())]);
+        let newer = safetensors::serialize(Vec::<(String, TensorView)>::new(), Some(metadata)).unwrap();
+        assert!(text(from_bytes(path, &newer)).contains("9.9"));
+        assert!(load_file(Path::new("/nonexistent/x")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = from_bytes(Path::new("x"), &bytes);
+        }
+
+        #[test]
+        fn any_damage_is_read_or_refused(at in 0usize..400, to in any::<u8>(), cut in 0usize..400) {
+            let mut bytes = to_bytes(&sample(1)).unwrap();
+            let len = bytes.len();
+            bytes[at % len] = to;
+            let _ = from_bytes(Path::new("x"), &bytes);
+            bytes.truncate(cut % len);
+            prop_assert!(from_bytes(Path::new("x"), &bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! A run's configuration: every key with its default, checked, and written out whole beside the results.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Everything that decides a run's result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunConfig {
+    /// The model.
+    pub model: Model,
+    /// The quantizer.
+    pub quantizer: Quantizer,
+    /// The pictures.
+    pub data: Data,
+    /// The training.
+    pub train: Train,
+}
+
+/// `[model]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Model {
+    /// The architecture: `vqvae`.
+    pub kind: String,
+    /// Channels inside; even.
+    pub hidden: usize,
+    /// Residual blocks on either side of the quantizer.
+    pub residual_layers: usize,
+    /// Channels inside a residual block.
+    pub residual_hidden: usize,
+    /// Image pixels per latent, each way; a power of two.
+    pub downsample: usize,
+}
+
+/// `[quantizer]`, named as vector-quantize-pytorch names them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quantizer {
+    /// The quantizer: `ema`.
+    pub kind: String,
+    /// Codes.
+    pub codebook_size: usize,
+    /// Channels of a code.
+    pub codebook_dim: usize,
+    /// Weight of the commitment loss, beta.
+    pub commitment_weight: f32,
+    /// Share of the moving average that a step keeps.
+    pub decay: f32,
+    /// Laplace smoothing of the counts.
+    pub eps: f32,
+    /// Place the codes among the first latents by k-means.
+    pub kmeans_init: bool,
+    /// Rounds of k-means.
+    pub kmeans_iters: usize,
+    /// Revive a code whose averaged count falls below; 0 revives none.
+    pub threshold_ema_dead_code: f32,
+}
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Data {
+    /// A built-in name, an IDX file or a folder of images.
+    pub source: String,
+    /// Width that pictures are brought to; 0 leaves it to the data.
+    pub width: usize,
+    /// Height that pictures are brought to; 0 leaves it to the data.
+    pub height: usize,
+    /// Channels that pictures are brought to, 1 or 3; 0 leaves it to the data.
+    pub channels: usize,
+    /// Mirror half of the training pictures.
+    pub flip: bool,
+}
+
+/// `[train]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Train {
+    /// Steps in all.
+    pub steps: u64,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Adam's learning rate.
+    pub lr: f32,
+    /// Adam's first decay.
+    pub beta1: f32,
+    /// Adam's second decay.
+    pub beta2: f32,
+    /// Added to Adam's denominator.
+    pub adam_eps: f32,
+    /// Decoupled weight decay; above 0 the optimiser is AdamW.
+    pub weight_decay: f32,
+    /// Norm to which gradients are clipped; 0 clips none.
+    pub grad_clip: f32,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps per row of the log.
+    pub log_every: u64,
+    /// Steps between measurements on the test split; 0 measures at the end alone.
+    pub eval_every: u64,
+    /// Steps between checkpoints; 0 saves at the end alone.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept.
+    pub keep_checkpoints: usize,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Model { kind: "vqvae".into(), hidden: 128, residual_layers: 2, residual_hidden: 32, downsample: 4 }
+    }
+}
+
+impl Default for Quantizer {
+    fn default() -> Self {
+        Quantizer {
+            kind: "ema".into(),
+            codebook_size: 512,
+            codebook_dim: 64,
+            commitment_weight: 0.25,
+            decay: 0.99,
+            eps: 1e-5,
+            kmeans_init: true,
+            kmeans_iters: 10,
+            threshold_ema_dead_code: 1.0,
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data { source: "emoji".into(), width: 0, height: 0, channels: 0, flip: false }
+    }
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Train {
+            steps: 2000,
+            batch_size: 32,
+            lr: 3e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            adam_eps: 1e-8,
+            weight_decay: 0.0,
+            grad_clip: 0.0,
+            seed: 0,
+            log_every: 10,
+            eval_every: 500,
+            checkpoint_every: 500,
+            keep_checkpoints: 3,
+        }
+    }
+}
+
+impl RunConfig {
+    /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest known key.
+    ///
+    /// # Errors
+    /// If it is no TOML, a key is unknown or a value of the wrong type.
+    pub fn from_toml(text: &str) -> Result<RunConfig> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| Error::config("the file", e.message()))?;
+        RunConfig::from_table(table)
+    }
+
+    fn from_table(table: toml::Table) -> Result<RunConfig> {
+        let known = RunConfig::default().to_table()?;
+        for (section, value) in &table {
+            let Some(keys) = known.get(section).and_then(toml::Value::as_table) else {
+                return Err(unknown(section, known.keys().map(String::as_str)));
+            };
+            let Some(given) = value.as_table() else {
+                return Err(Error::config(section, "is a section: write it as `[section]` with keys below"));
+            };
+            for (key, value) in given {
+                let path = format!("{section}.{key}");
+                let Some(default) = keys.get(key) else {
+                    let all: Vec<String> = dotted(&known);
+                    return Err(unknown(&path, all.iter().map(String::as_str)));
+                };
+                let number = |v: &toml::Value| v.is_integer() || v.is_float();
+                let fits = value.same_type(default) || (default.is_float() && number(value));
+                if !fits {
+                    let what = format!("{value} is a {}, a {} was expected, such as {default}", value.type_str(), default.type_str());
+                    return Err(Error::config(path, what));
+                }
+            }
+        }
+        toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config("a value", e.message()))
+    }
+
+    fn to_table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::config("the configuration", e))
+    }
+
+    /// Reads a file, see [`RunConfig::from_toml`].
+    ///
+    /// # Errors
+    /// Also if the file cannot be read.
+    pub fn load(path: &Path) -> Result<RunConfig> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::file(path, format!("cannot be read as a configuration: {e}")))?;
+        RunConfig::from_toml(&text).map_err(|e| Error::file(path, e))
+    }
+
+    /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would have it; text needs
+    /// no quotes.
+    ///
+    /// # Errors
+    /// If there is no such key, or the value is of another type.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let mut table = self.to_table()?;
+        let all = dotted(&table);
+        let found = key.split_once('.').and_then(|(s, k)| table.get_mut(s)?.as_table_mut()?.get_mut(k));
+        let Some(slot) = found else { return Err(unknown(key, all.iter().map(String::as_str))) };
+        let wrong = |kind: &str| Error::config(key, format!("`{value}` is not {kind}; it is now {slot}"));
+        *slot = match &*slot {
+            toml::Value::Integer(_) => value.parse().map(toml::Value::Integer).map_err(|_| wrong("a whole number"))?,
+            toml::Value::Float(_) => value.parse().map(toml::Value::Float).map_err(|_| wrong("a number"))?,
+            toml::Value::Boolean(_) => value.parse().map(toml::Value::Boolean).map_err(|_| wrong("true or false"))?,
+            _ => toml::Value::String(value.to_owned()),
+        };
+        *self = toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config(key, e.message()))?;
+        Ok(())
+    }
+
+    /// Every value, written out.
+    ///
+    /// # Errors
+    /// If a number is beyond what TOML holds (2^63).
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::config("the configuration", e))
+    }
+
+    /// A hash of every value.
+    ///
+    /// # Errors
+    /// As [`RunConfig::to_toml`].
+    pub fn sha256(&self) -> Result<String> {
+        Ok(hex(&Sha256::digest(self.to_toml()?)))
+    }
+
+    /// Are all values usable?
+    ///
+    /// # Errors
+    /// On the first that is not: its key, its value and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        fn check(key: &str, value: impl std::fmt::Display, holds: bool, allowed: &str) -> Result<()> {
+            if holds { Ok(()) } else { Err(Error::config(key, format!("{value} is not allowed: it must be {allowed}"))) }
+        }
+        let (m, q, d, t) = (&self.model, &self.quantizer, &self.data, &self.train);
+        check("model.kind", &m.kind, m.kind == "vqvae", "vqvae")?;
+        check("model.hidden", m.hidden, m.hidden.is_multiple_of(2) && (2..=4096).contains(&m.hidden), "even, from 2 to 4096")?;
+        check("model.residual_layers", m.residual_layers, m.residual_layers <= 64, "at most 64")?;
+        check("model.residual_hidden", m.residual_hidden, (1..=4096).contains(&m.residual_hidden), "from 1 to 4096")?;
+        let power = m.downsample.is_power_of_two() && (2..=64).contains(&m.downsample);
+        check("model.downsample", m.downsample, power, "a power of two from 2 to 64")?;
+        check("quantizer.kind", &q.kind, q.kind == "ema", "ema")?;
+        check("quantizer.codebook_size", q.codebook_size, (1..=1 << 24).contains(&q.codebook_size), "from 1 to 16777216")?;
+        check("quantizer.codebook_dim", q.codebook_dim, (1..=4096).contains(&q.codebook_dim), "from 1 to 4096")?;
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        let not_negative = |x: f32| x.is_finite() && x >= 0.0;
+        check("quantizer.commitment_weight", q.commitment_weight, not_negative(q.commitment_weight), "a number of at least 0")?;
+        check("quantizer.decay", q.decay, (0.0..1.0).contains(&q.decay), "from 0 to below 1")?;
+        check("quantizer.eps", q.eps, not_negative(q.eps), "a number of at least 0")?;
+        check("quantizer.kmeans_iters", q.kmeans_iters, q.kmeans_iters <= 1000, "at most 1000")?;
+        let threshold = q.threshold_ema_dead_code;
+        check("quantizer.threshold_ema_dead_code", threshold, not_negative(threshold), "a number of at least 0")?;
+        check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
+        check("data.width", d.width, d.width <= 16384, "at most 16384")?;
+        check("data.height", d.height, d.height <= 16384, "at most 16384")?;
+        check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "at least 1")?;
+        check("train.batch_size", t.batch_size, (1..=1 << 16).contains(&t.batch_size), "from 1 to 65536")?;
+        check("train.lr", t.lr, positive(t.lr) && t.lr <= 10.0, "above 0 and at most 10")?;
+        check("train.beta1", t.beta1, (0.0..1.0).contains(&t.beta1), "from 0 to below 1")?;
+        check("train.beta2", t.beta2, (0.0..1.0).contains(&t.beta2), "from 0 to below 1")?;
+        check("train.adam_eps", t.adam_eps, positive(t.adam_eps), "above 0")?;
+        check("train.weight_decay", t.weight_decay, not_negative(t.weight_decay), "a number of at least 0")?;
+        check("train.grad_clip", t.grad_clip, not_negative(t.grad_clip), "a number of at least 0")?;
+        check("train.seed", t.seed, t.seed < 1 << 63, "below 2^63")?;
+        check("train.log_every", t.log_every, (1..=100_000).contains(&t.log_every), "from 1 to 100000")?;
+        check("train.keep_checkpoints", t.keep_checkpoints, t.keep_checkpoints >= 1, "at least 1")
+    }
+}
+
+fn dotted(table: &toml::Table) -> Vec<String> {
+    let keys = |(section, value): (&String, &toml::Value)| -> Vec<String> {
+        value.as_table().map(|t| t.keys().map(|k| format!("{section}.{k}")).collect()).unwrap_or_default()
+    };
+    table.iter().flat_map(keys).collect()
+}
+
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    Error::config(key, format!("is not known; the nearest key is `{}`", nearest(key, known)))
+}
+
+/// The candidate at the smallest edit distance (Levenshtein 1966).
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+    let distance = |a: &str, b: &str| {
+        let b: Vec<char> = b.chars().collect();
+        let mut row: Vec<usize> = (0..=b.len()).collect();
+        for (i, ca) in a.chars().enumerate() {
+            let mut diagonal = row[0];
+            row[0] = i + 1;
+            for (j, cb) in b.iter().enumerate() {
+                let change = diagonal + usize::from(ca != *cb);
+                diagonal = row[j + 1];
+                row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+            }
+        }
+        row[b.len()]
+    };
+    // A key is as often misplaced as misspelt: its last part alone counts too.
+    let tail = |s: &str| s.rsplit('.').next().unwrap_or_default().to_owned();
+    candidates.min_by_key(|c| distance(word, c).min(distance(&tail(word), &tail(c)) + 1)).unwrap_or_default()
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut config = RunConfig::default();
+        config.set("quantizer.codebook_size", "1024").unwrap();
+        config.set("data.source", "my pictures").unwrap();
+        config.set("train.lr", "1e-3").unwrap();
+        config.set("quantizer.kmeans_init", "false").unwrap();
+        let again = RunConfig::from_toml(&config.to_toml().unwrap()).unwrap();
+        assert_eq!(again, config);
+        assert_eq!(again.sha256().unwrap(), config.sha256().unwrap());
+        assert_ne!(config.sha256().unwrap(), RunConfig::default().sha256().unwrap());
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        for (text, near) in [
+            ("[quantizer]\ncodebok_size = 3", "quantizer.codebook_size"),
+            ("[train]\nlearning_rate = 1", "train."),
+            ("[quantiser]\ndecay = 0.9", "quantizer"),
+            ("[model]\nbatch_size = 3", "train.batch_size"),
+        ] {
+            let error = RunConfig::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(near), "{error}");
+        }
+        let error = RunConfig::default().set("train.stps", "3").unwrap_err().to_string();
+        assert!(error.contains("train.steps"), "{error}");
+    }
+
+    #[test]
+    fn wrong_types_and_broken_files_are_errors() {
+        for text in ["[train]\nsteps = \"many\"", "[train]\nsteps = 1.5", "train = 3", "[train", "[data]\nsource = 3"] {
+            assert!(RunConfig::from_toml(text).is_err(), "{text}");
+        }
+        assert_eq!(RunConfig::from_toml("[train]\nlr = 1").unwrap().train.lr, 1.0);
+        assert!(RunConfig::default().set("train.steps", "-").is_err());
+    }
+
+    #[test]
+    fn unusable_values_are_named() {
+        RunConfig::default().validate().unwrap();
+        for (key, value) in [
+            ("quantizer.codebook_size", "0"),
+            ("quantizer.codebook_dim", "0"),
+            ("quantizer.codebook_size", "16777217"),
+            ("quantizer.decay", "1.0"),
+            ("quantizer.decay", "nan"),
+            ("model.downsample", "3"),
+            ("model.downsample", "1"),
+            ("model.hidden", "7"),
+            ("train.batch_size", "0"),
+            ("train.lr", "inf"),
+            ("train.lr", "0"),
+            ("train.steps", "0"),
+            ("data.channels", "2"),
+            ("quantizer.kind", "nonesuch"),
+        ] {
+            let mut config = RunConfig::default();
+            config.set(key, value).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{key} = {value}: {error}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies past its checkpoint, so its
+//! log is that of the run left alone.
+
+use super::metrics::{Evaluation, Row};
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A CSV file that grows. Its first column is the step.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+/// A row of some log.
+pub trait Record {
+    /// Names of the columns.
+    const HEADER: &'static str;
+    /// The values, in their order.
+    fn values(&self) -> String;
+}
+
+impl Record for Row {
+    const HEADER: &'static str = "step,loss,reconstruction,commitment,perplexity,entropy_bits,used";
+    fn values(&self) -> String {
+        let Row { step, loss, reconstruction, commitment, perplexity, entropy_bits, used } = self;
+        format!("{step},{loss:.6e},{reconstruction:.6e},{commitment:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1}")
+    }
+}
+
+impl Record for Evaluation {
+    const HEADER: &'static str = "step,mse,psnr,perplexity,used";
+    fn values(&self) -> String {
+        format!("{},{:.6e},{:.3},{:.2},{}", self.step, self.mse, self.psnr, self.perplexity, self.used)
+    }
+}
+
+impl Log {
+    /// Opens the log of `R` rows, made if it is missing. Rows past `step`, and a last line that was cut short, go.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or is no such log.
+    pub fn open<R: Record>(path: &Path, step: u64) -> Result<Log> {
+        let failed = |e: std::io::Error| Error::file(path, format!("cannot be written: {e}"));
+        let before = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Error::file(path, format!("cannot be read: {e}"))),
+        };
+        let mut lines = before.split_inclusive('\n');
+        if let Some(header) = lines.next()
+            && header.trim_end() != R::HEADER
+        {
+            return Err(Error::file(path, format!("is no log of this kind: its columns are not {}", R::HEADER)));
+        }
+        let kept = lines.filter(|l| l.ends_with('\n')).filter(|l| {
+            let at = l.split(',').next().and_then(|s| s.parse::<u64>().ok());
+            at.is_some_and(|s| s <= step)
+        });
+        let text: String = [R::HEADER, "\n"].into_iter().chain(kept).collect();
+        super::atomic::write(path, text.as_bytes())?;
+        let file = File::options().append(true).open(path).map_err(failed)?;
+        Ok(Log { path: path.to_owned(), file })
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn push<R: Record>(&mut self, row: &R) -> Result<()> {
+        let line = row.values() + "\n";
+        self.file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
+    }
+}
+
+/// The columns of a log by name. Lines cut short are passed over.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+    let mut columns: Vec<(String, Vec<f64>)> = names.iter().map(|n| (n.to_string(), Vec::new())).collect();
+    for line in lines {
+        let values: Vec<f64> = line.split(',').filter_map(|v| v.parse().ok()).collect();
+        if values.len() == names.len() {
+            columns.iter_mut().zip(values).for_each(|((_, column), v)| column.push(v));
+        }
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(step: u64) -> Evaluation {
+        Evaluation { step, mse: 0.5 / step as f64, psnr: 3.0, perplexity: 7.25, used: 3, counts: vec![] }
+    }
+
+    #[test]
+    fn a_resumed_log_equals_one_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a.csv"), folder.path().join("b.csv"));
+        let mut log = Log::open::<Evaluation>(&a, 0).unwrap();
+        (1..=6).for_each(|s| log.push(&row(s)).unwrap());
+        let mut log = Log::open::<Evaluation>(&b, 0).unwrap();
+        (1..=5).for_each(|s| log.push(&row(s)).unwrap());
+        let torn = std::fs::read_to_string(&b).unwrap() + "6,0.08";
+        std::fs::write(&b, torn).unwrap();
+        let mut log = Log::open::<Evaluation>(&b, 4).unwrap();
+        (5..=6).for_each(|s| log.push(&row(s)).unwrap());
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        let columns = columns(&a).unwrap();
+        assert_eq!(columns[0], ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert!(Log::open::<Row>(&a, 0).is_err(), "a log of other columns");
+    }
+}

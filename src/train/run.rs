@@ -1,0 +1,162 @@
+//! A run: a trainer in a folder, with its log, its checkpoints, and a way to stop and go on.
+
+use super::checkpoint;
+use super::config::RunConfig;
+use super::metrics::{Evaluation, Row};
+use super::metrics_log::Log;
+use super::run_folder::RunFolder;
+use super::{Trainer, atomic};
+use crate::data::ImageSet;
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a run tells whoever watches. All calls come from the training thread.
+pub trait Observer {
+    /// After every step.
+    fn step(&mut self, progress: &Progress);
+    /// After a measurement on the test split.
+    fn evaluated(&mut self, evaluation: &Evaluation);
+    /// Something that the user should read once.
+    fn note(&mut self, text: &str);
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// The newest row of the log.
+    pub row: Option<Row>,
+    /// Training pictures per second, lately.
+    pub images_per_second: f64,
+    /// Time left at that pace.
+    pub left: Duration,
+}
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From step 0.
+    Fresh,
+    /// From the newest checkpoint that is whole.
+    Resume,
+}
+
+/// How a run ended.
+pub struct Outcome {
+    /// The trainer, at its last step.
+    pub trainer: Trainer,
+    /// The last measurement; `None` for a run that was stopped.
+    pub evaluation: Option<Evaluation>,
+    /// Was it stopped before its last step? A checkpoint was saved then.
+    pub stopped: bool,
+    /// Time spent in this process.
+    pub elapsed: Duration,
+}
+
+/// Trains in `folder` until the configured steps are done or `stop` is set; the step at hand is finished then, and saved.
+///
+/// # Errors
+/// If the configuration or the data cannot be used, a file cannot be written, the device fails, or the run diverges. The
+/// folder holds the last checkpoint then.
+pub fn run(
+    gpu: &Gpu,
+    config: &RunConfig,
+    data: Arc<ImageSet>,
+    folder: &RunFolder,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    config.validate()?;
+    data.notes.iter().for_each(|n| observer.note(n));
+    let mut trainer = Trainer::new(gpu, config, data)?;
+    let sha = config.sha256()?;
+    if start == Start::Resume {
+        match checkpoint::latest(&folder.checkpoints())? {
+            Some(latest) => {
+                latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
+                trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
+                observer.note(&format!("resumed at step {}", latest.step));
+            }
+            None => observer.note("there is no checkpoint yet: beginning at step 0"),
+        }
+    } else {
+        atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
+    }
+    let mut log = Log::open::<Row>(&folder.metrics(), trainer.step_number())?;
+    let mut tests = Log::open::<Evaluation>(&folder.test(), trainer.step_number())?;
+    let t = &config.train;
+    let (began, mut pace) = (Instant::now(), Pace::new(trainer.step_number()));
+    let mut newest: Option<Row> = None;
+    let mut saved = (start == Start::Resume).then(|| trainer.step_number());
+    while trainer.step_number() < t.steps && !stop.load(Ordering::Relaxed) {
+        trainer.step()?;
+        let step = trainer.step_number();
+        let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < t.steps;
+        let save = due(t.checkpoint_every);
+        // What a resumed run finds in the log must be there before the checkpoint is.
+        for row in trainer.rows(save)? {
+            log.push(&row)?;
+            newest = Some(row);
+        }
+        if due(t.eval_every) {
+            let evaluation = trainer.evaluate()?;
+            tests.push(&evaluation)?;
+            observer.evaluated(&evaluation);
+        }
+        if save {
+            checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &sha, t.keep_checkpoints)?;
+            saved = Some(step);
+        }
+        let per_second = pace.update(step) * t.batch_size as f64;
+        let left = Duration::from_secs_f64((t.steps - step) as f64 * t.batch_size as f64 / per_second.max(1e-9));
+        observer.step(&Progress { step, steps: t.steps, row: newest.clone(), images_per_second: per_second, left });
+    }
+    let stopped = trainer.step_number() < t.steps;
+    if !stopped {
+        trainer.close_window()?;
+    }
+    for row in trainer.rows(true)? {
+        log.push(&row)?;
+    }
+    if saved != Some(trainer.step_number()) {
+        let step = trainer.step_number();
+        checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &sha, t.keep_checkpoints)?;
+    }
+    let mut evaluation = None;
+    if !stopped {
+        let last = trainer.evaluate()?;
+        tests.push(&last)?;
+        observer.evaluated(&last);
+        let model = checkpoint::Checkpoint { tensors: trainer.weights()?, state: super::trained::describe(config, trainer.data()) };
+        checkpoint::save_file(&folder.model(), &model)?;
+        evaluation = Some(last);
+    }
+    Ok(Outcome { trainer, evaluation, stopped, elapsed: began.elapsed() })
+}
+
+/// Steps per second over the last seconds.
+struct Pace {
+    marks: std::collections::VecDeque<(Instant, u64)>,
+}
+
+impl Pace {
+    fn new(step: u64) -> Pace {
+        Pace { marks: [(Instant::now(), step)].into() }
+    }
+    fn update(&mut self, step: u64) -> f64 {
+        let now = Instant::now();
+        self.marks.push_back((now, step));
+        while self.marks.len() > 2 && now - self.marks[0].0 > Duration::from_secs(10) {
+            self.marks.pop_front();
+        }
+        let (then, before) = self.marks[0];
+        (step - before) as f64 / (now - then).as_secs_f64().max(1e-6)
+    }
+}
