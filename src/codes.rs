@@ -31,6 +31,7 @@ impl Codes {
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.check()?;
         let (dtype, bytes) = self.packed();
         let shape = vec![self.names.len(), self.grid[0], self.grid[1]];
         let tensors = BTreeMap::from([("indices".to_owned(), checkpoint::HostTensor { shape, dtype, bytes })]);
@@ -47,6 +48,20 @@ impl Codes {
         checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state }).map(drop)
     }
 
+    /// Do the parts agree? Codes past the codebook would be cut to other codes in 16 bits.
+    fn check(&self) -> Result<()> {
+        let [rows, columns] = self.grid;
+        let expected = self.names.len().checked_mul(rows).and_then(|n| n.checked_mul(columns));
+        if expected != Some(self.indices.len()) {
+            let what = format!("{} codes for {} images of {rows} x {columns}", self.indices.len(), self.names.len());
+            return Err(Error::invalid("codes", what));
+        }
+        match self.indices.iter().find(|c| **c as usize >= self.codebook_size) {
+            Some(code) => Err(Error::invalid("codes", format!("there is a code {code}, of {}", self.codebook_size))),
+            None => Ok(()),
+        }
+    }
+
     fn packed(&self) -> (Dtype, Vec<u8>) {
         if self.codebook_size <= 1 << 16 {
             (Dtype::U16, self.indices.iter().flat_map(|i| (*i as u16).to_le_bytes()).collect())
@@ -60,6 +75,7 @@ impl Codes {
     /// # Errors
     /// If it cannot be written.
     pub fn save_npy(&self, path: &Path) -> Result<()> {
+        self.check()?;
         let (dtype, bytes) = self.packed();
         let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
         let shape = format!("({}, {}, {})", self.names.len(), self.grid[0], self.grid[1]);
@@ -171,7 +187,13 @@ mod tests {
     fn codes_past_the_codebook_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
-        sample(8).save(&path).unwrap();
+        assert!(sample(8).save(&path).unwrap_err().to_string().contains("a code 8"));
+        assert!(!path.exists());
+        // A file that says it all the same: what is written is not what is believed.
+        sample(512).save(&path).unwrap();
+        let (mut file, _) = checkpoint::load_file(&path).unwrap();
+        file.state["codes"]["codebook_size"] = 8.into();
+        checkpoint::save_file(&path, &file).unwrap();
         assert!(Codes::load(&path).unwrap_err().to_string().contains("a code 8"));
     }
 }

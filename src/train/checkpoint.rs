@@ -128,7 +128,12 @@ pub fn load_file(path: &Path) -> Result<(Checkpoint, String)> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-    let size = std::fs::metadata(path).map_err(cannot)?.len();
+    let about = std::fs::metadata(path).map_err(cannot)?;
+    // A device or a pipe has no size, and may have no end.
+    if !about.is_file() {
+        return Err(Error::file(path, "is no ordinary file"));
+    }
+    let size = about.len();
     if size > LARGEST_FILE {
         return Err(Error::file(path, format!("has {size} bytes, more than any model file of ours")));
     }
@@ -159,7 +164,9 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
     };
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::data(e))?;
     atomic::write(&folder.join(format!("{}.json", stem(step))), (text + "\n").as_bytes())?;
-    let steps = list(folder)?;
+    // Steps past this one are damaged ones that a resumed run passed over. They must not count among those kept: the
+    // one just saved would go for them.
+    let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
     for old in steps.iter().rev().skip(keep.max(1)) {
         // The manifest first: tensors without one do not count.
         for ending in ["json", "safetensors"] {
@@ -179,7 +186,10 @@ fn list(folder: &Path) -> Result<Vec<u64>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
     };
-    let step = |name: &str| name.strip_prefix("step-")?.strip_suffix(".json")?.parse::<u64>().ok();
+    let step = |name: &str| {
+        let step = name.strip_prefix("step-")?.strip_suffix(".json")?.parse::<u64>().ok()?;
+        (name == format!("{}.json", stem(step))).then_some(step)
+    };
     let mut steps: Vec<u64> = entries.flatten().filter_map(|e| step(&e.file_name().to_string_lossy())).collect();
     steps.sort_unstable();
     Ok(steps)
@@ -215,9 +225,8 @@ pub fn latest(folder: &Path) -> Result<Option<Latest>> {
 
 fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
     let path: PathBuf = folder.join(format!("{}.json", stem(step)));
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file(&path, format!("cannot be read: {e}")))?;
-    let manifest: Manifest =
-        serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
+    let manifest: Manifest = serde_json::from_slice(&read(&path)?)
+        .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
     if manifest.format == 0 || manifest.format > FORMAT {
         let what = format!("has format {}, written by wgvq {}; this version reads up to {FORMAT}", manifest.format, manifest.version);
         return Err(Error::file(&path, what));

@@ -161,7 +161,8 @@ impl RunConfig {
     /// # Errors
     /// If it is no TOML, a key is unknown or a value of the wrong type.
     pub fn from_toml(text: &str) -> Result<RunConfig> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| Error::config("the file", e.message()))?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| Error::data(format!("no TOML: {}", e.to_string().trim_end())))?;
         RunConfig::from_table(table)
     }
 
@@ -185,6 +186,9 @@ impl RunConfig {
                 if !fits {
                     let what = format!("{value} is a {}, a {} was expected, such as {default}", value.type_str(), default.type_str());
                     return Err(Error::config(path, what));
+                }
+                if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
+                    return Err(Error::config(path, format!("{value} is not allowed: it must be at least 0")));
                 }
             }
         }
@@ -271,6 +275,12 @@ impl RunConfig {
         check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
         check("data.width", d.width, d.width <= 16384, "at most 16384")?;
         check("data.height", d.height, d.height <= 16384, "at most 16384")?;
+        check("data.source", "an empty text", !d.source.is_empty(), "a built-in name, a file or a folder")?;
+        // A size of 0 is the data's own, and is checked once that is known.
+        let whole = |pixels: usize| pixels.is_multiple_of(m.downsample);
+        let multiple = format!("a multiple of model.downsample, {}", m.downsample);
+        check("data.width", d.width, whole(d.width), &multiple)?;
+        check("data.height", d.height, whole(d.height), &multiple)?;
         check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "at least 1")?;
         check("train.batch_size", t.batch_size, (1..=1 << 16).contains(&t.batch_size), "from 1 to 65536")?;
         check("train.lr", t.lr, positive(t.lr) && t.lr <= 10.0, "above 0 and at most 10")?;

@@ -87,7 +87,9 @@ pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let mut columns: Vec<(String, Vec<f64>)> = names.iter().map(|n| (n.to_string(), Vec::new())).collect();
-    for line in lines {
+    // A last line without its end may be short of digits as well as of columns.
+    let whole = text.lines().count() - usize::from(!text.is_empty() && !text.ends_with('\n'));
+    for line in lines.take(whole.saturating_sub(1)) {
         let values: Vec<f64> = line.split(',').filter_map(|v| v.parse().ok()).collect();
         if values.len() == names.len() {
             columns.iter_mut().zip(values).for_each(|((_, column), v)| column.push(v));

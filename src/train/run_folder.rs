@@ -1,11 +1,14 @@
 //! A run's folder: what lies where, who may write it, and what may be overwritten.
 
+use super::config::RunConfig;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Files and folders that a run makes, and that `--overwrite` may remove.
-const OURS: [&str; 6] = ["config.toml", "metrics.csv", "test.csv", "final.safetensors", "checkpoints", "pictures"];
+/// Files of a run beside its two folders.
+const FILES: [&str; 4] = ["config.toml", "metrics.csv", "test.csv", "final.safetensors"];
+const FOLDERS: [&str; 2] = ["checkpoints", "pictures"];
 const LOCK: &str = "run.lock";
 
 /// A folder that this process alone writes a run to, for as long as this value lives.
@@ -25,25 +28,14 @@ impl RunFolder {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file; --out names a folder"));
         }
-        let held: Vec<String> = match std::fs::read_dir(path) {
-            Ok(entries) => entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect(),
-            Err(_) => Vec::new(),
-        };
-        let is_run = held.iter().any(|n| n == "config.toml" || n == "checkpoints");
-        let foreign = held.iter().find(|n| !OURS.contains(&n.as_str()) && *n != LOCK);
-        if is_run && !overwrite {
-            let name = path.display();
-            return Err(Error::file(path, format!("holds a run already; go on with it by `--resume {name}`, or replace it with `--overwrite`")));
-        }
-        if let (false, Some(name)) = (is_run, foreign) {
-            return Err(Error::file(path, format!("is not empty and holds no run (there is `{name}`); choose another --out")));
-        }
+        may_write(path, overwrite)?;
         std::fs::create_dir_all(path).map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
         let folder = RunFolder { path: path.to_owned(), _lock: lock(path)? };
-        for name in OURS.iter().filter(|n| held.iter().any(|h| h == *n)) {
-            let old = path.join(name);
-            let removed = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
-            removed.map_err(|e| Error::file(&old, format!("cannot be removed to overwrite the run: {e}")))?;
+        // Again under the lock: another process may have made a run here and ended since.
+        may_write(path, overwrite)?;
+        for old in made_by_a_run(path)? {
+            std::fs::remove_file(&old)
+                .map_err(|e| Error::file(&old, format!("cannot be removed to overwrite the run: {e}")))?;
         }
         for sub in [folder.checkpoints(), folder.pictures()] {
             std::fs::create_dir_all(&sub).map_err(|e| Error::file(&sub, format!("cannot be made: {e}")))?;
@@ -92,6 +84,61 @@ impl RunFolder {
     }
 }
 
+/// May a new run begin here?
+fn may_write(path: &Path, overwrite: bool) -> Result<()> {
+    let held = names(path)?;
+    let holds = |name: &str| held.iter().any(|n| n == name);
+    let checkpoints = names(&path.join("checkpoints"))?;
+    // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as one.
+    let config = holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
+    let is_run = config || checkpoints.iter().any(|n| is_checkpoint(n));
+    if is_run && !overwrite {
+        let name = path.display();
+        let what = format!("holds a run already; go on with it by `--resume {name}`, or replace it with `--overwrite`");
+        return Err(Error::file(path, what));
+    }
+    if is_run {
+        return Ok(());
+    }
+    // A run that ended before its first file leaves a lock and empty folders.
+    for name in &held {
+        let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && names(&path.join(name))?.is_empty();
+        if name != LOCK && !empty {
+            let what = format!("is not empty and holds no run (there is `{name}`); choose another --out");
+            return Err(Error::file(path, what));
+        }
+    }
+    Ok(())
+}
+
+/// The files that a new run replaces: what a run makes, and nothing that somebody laid beside it.
+fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = FILES.iter().map(|n| path.join(n)).filter(|f| f.is_file()).collect();
+    for (folder, ours) in FOLDERS.iter().zip([is_checkpoint as fn(&str) -> bool, |n: &str| n == "summary.png"]) {
+        let folder = path.join(folder);
+        files.extend(names(&folder)?.iter().filter(|n| ours(n)).map(|n| folder.join(n)).filter(|f| f.is_file()));
+    }
+    Ok(files)
+}
+
+fn is_checkpoint(name: &str) -> bool {
+    name.starts_with("step-") && (name.ends_with(".json") || name.ends_with(".safetensors"))
+}
+
+/// Names in a folder, sorted; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let cannot = |e: std::io::Error| Error::file(folder, format!("cannot be listed: {e}"));
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(cannot(e)),
+    };
+    let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(cannot));
+    let mut names = names.collect::<Result<Vec<String>>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn lock(path: &Path) -> Result<File> {
     let at = path.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&at);
@@ -100,7 +147,7 @@ fn lock(path: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::file(path, "another process is training in this folder")),
         // Some network file systems have no locks; a run there is as safe as its user is careful.
-        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(file),
         Err(TryLockError::Error(e)) => Err(Error::file(&at, format!("cannot be locked: {e}"))),
     }
 }
