@@ -96,9 +96,10 @@ photos() {
     done
     for picture in BytheWater ColdRipple ColorfulCups DarkestHour EveningGlow FallenLeaf Grey Kite OneStandsOut Path \
         summer_1am; do
-        # Another release may lack one, or have it in another size.
-        images=("$work/plasma-workspace-wallpapers/usr/share/wallpapers/$picture"/contents/images/*.jpg)
-        if [ ${#images[@]} -gt 0 ]; then mv -- "${images[0]}" "$work/set/$picture.jpg"; fi
+        # The largest of its sizes; the others are links. Another release may lack the picture.
+        file=$(find "$work/plasma-workspace-wallpapers/usr/share/wallpapers/$picture/contents/images" -name '*.jpg' \
+            -type f 2>>"$work/log" | sort -V | tail -n 1)
+        if [ -n "$file" ]; then mv -- "$file" "$work/set/$picture.jpg"; fi
     done
     images=("$work"/set/*.jpg)
     [ ${#images[@]} -ge 10 ] || stop "These releases of Debian's packages hold only ${#images[@]} of the photographs."

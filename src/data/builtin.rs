@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ImageSet, Options, emoji, folder, idx, picture};
+use super::{ImageSet, Options, emoji, folder, idx, picture, tiles};
 use crate::{Error, Result};
 
 /// Every built-in name and what it stands for. The first is in the program; `scripts/data.sh NAME` fetches the others.
 pub const BUILT_IN: [(&str, &str); 5] = [
     ("emoji", "3,786 Noto emoji, 32x32 colour, with captions (part of the program)"),
     ("fashion-mnist", "70,000 pictures of clothes, 28x28 grey, 10 classes"),
-    ("openclipart", "8,121 drawings of mixed sizes"),
-    ("photos", "crops of some 40 photographs"),
+    ("openclipart", "some 7,000 drawings of mixed sizes"),
+    ("photos", "tiles of two dozen photographs"),
     ("twemoji", "Twitter's emoji with captions, 64x64 colour"),
 ];
 
@@ -38,6 +38,7 @@ pub(super) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
     let set = match name {
         "emoji" => emoji::open(options),
         "fashion-mnist" => fashion_mnist(&[&place, Path::new(DEBIAN)], options),
+        "photos" if place.is_dir() => tiles::open(&place, options),
         _ if place.is_dir() => folder::open(&place, options),
         _ => Err(missing(name, &[&place])),
     };

@@ -27,14 +27,14 @@ const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 /// A caption longer than this is not a caption.
 const MAX_CAPTION: u64 = 64 << 10;
 /// Bytes that pictures may take while they are decoded, all threads together.
-const DECODING: u64 = 1 << 30;
+pub(super) const DECODING: u64 = 1 << 30;
 
 /// One picture file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
-    path: PathBuf,
+pub(super) struct Found {
+    pub(super) path: PathBuf,
     /// Below the folder, with `/`.
-    name: String,
+    pub(super) name: String,
 }
 
 /// Opens the folder `root`.
@@ -101,7 +101,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 }
 
 /// Every picture below `root` in the order of the names; hidden files and folders are left alone.
-fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut unread: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed = Vec::new();
@@ -244,20 +244,19 @@ fn classes(files: &[Found], depth: usize) -> (Vec<String>, Vec<Option<u32>>) {
     (names, of)
 }
 
-/// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`; pictures whose pixels
-/// are the same take the first one's.
+/// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`.
+pub(super) fn group(name: &str) -> u64 {
+    Sha256::digest(stem(name)).iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte))
+}
+
+/// Each picture's [`group`]; pictures whose pixels are the same take the first one's.
 fn groups(files: &[Found], pixels: &[u8], bytes: usize) -> Vec<u64> {
     let sums: Vec<[u8; 32]> = pixels.par_chunks(bytes).map(|image| Sha256::digest(image).into()).collect();
     let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
-    let group = |(file, sum): (&Found, [u8; 32])| {
-        let group = Sha256::digest(stem(&file.name));
-        let group = group.iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte));
-        *first.entry(sum).or_insert(group)
-    };
-    files.iter().zip(sums).map(group).collect()
+    files.iter().zip(sums).map(|(file, sum)| *first.entry(sum).or_insert(group(&file.name))).collect()
 }
 
-fn stem(name: &str) -> &str {
+pub(super) fn stem(name: &str) -> &str {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     let end = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
     match name[file..end].find('@') {
@@ -278,20 +277,20 @@ fn caption(path: &Path) -> Option<String> {
 }
 
 /// Lets in as much at once as it has room for; what needs more than all of it comes in alone.
-struct Gate {
+pub(super) struct Gate {
     all: u64,
     left: Mutex<u64>,
     freed: Condvar,
 }
 
-struct Pass<'a>(&'a Gate, u64);
+pub(super) struct Pass<'a>(&'a Gate, u64);
 
 impl Gate {
-    fn new(all: u64) -> Gate {
+    pub(super) fn new(all: u64) -> Gate {
         Gate { all, left: Mutex::new(all), freed: Condvar::new() }
     }
 
-    fn enter(&self, cost: u64) -> Pass<'_> {
+    pub(super) fn enter(&self, cost: u64) -> Pass<'_> {
         let cost = cost.min(self.all);
         let mut left = self.left.lock();
         while *left < cost {

@@ -11,6 +11,7 @@ mod folder;
 mod idx;
 mod loader;
 mod picture;
+mod tiles;
 
 use std::path::PathBuf;
 

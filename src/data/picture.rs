@@ -43,6 +43,11 @@ pub fn load_image(path: impl AsRef<Path>, width: usize, height: usize, channels:
     guarded(path.as_ref(), |reader| Ok(fit(read(reader)?, width, height, channels)))
 }
 
+/// One picture in its own size and in colour.
+pub(super) fn load_whole(path: &Path) -> Result<RgbImage> {
+    guarded(path, |reader| Ok(on_white(read(reader)?)))
+}
+
 /// The header alone.
 pub(super) fn header(path: &Path) -> Result<Header> {
     guarded(path, |reader| {
@@ -155,10 +160,11 @@ fn on_white(picture: DynamicImage) -> RgbImage {
         let (value, alpha) = (u32::from(value), u32::from(alpha));
         ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
     };
-    RgbImage::from_fn(w, h, |x, y| {
-        let [r, g, b, a] = rgba.get_pixel(x, y).0;
-        image::Rgb([blend(r, a), blend(g, a), blend(b, a)])
-    })
+    let mut rgb = RgbImage::new(w, h);
+    for (out, &[r, g, b, a]) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(rgba.as_chunks::<4>().0) {
+        *out = if a == 255 { [r, g, b] } else { [blend(r, a), blend(g, a), blend(b, a)] };
+    }
+    rgb
 }
 
 /// ITU-R BT.709 weights in thousandths; a grey pixel keeps its value.

@@ -158,7 +158,11 @@ impl Tensor {
     pub fn copy_into(&self, at: usize, from: &Tensor) -> Result<()> {
         let fits = at + from.len() <= self.len() && from.dtype == self.dtype && self.dtype.size() == 4;
         if !fits || Arc::ptr_eq(&from.storage, &self.storage) {
-            return Err(Error::shape("copy_into", format!("at most what {self:?} holds past {at}"), format!("{from:?}")));
+            return Err(Error::shape(
+                "copy_into",
+                format!("at most what {self:?} holds past {at}"),
+                format!("{from:?}"),
+            ));
         }
         if !from.is_empty() {
             let target = Tensor { offset: self.offset + 4 * at as u64, ..self.clone() };
