@@ -102,10 +102,14 @@ impl Codes {
         let numbers = |key: &str| -> Option<Vec<usize>> {
             about[key].as_array()?.iter().map(|n| n.as_u64().map(|n| n as usize)).collect()
         };
-        let text = |key: &str| about[key].as_str().map(str::to_owned).ok_or_else(|| bad(&format!("`{key}` is missing")));
-        let grid: [usize; 2] = numbers("grid").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`grid` is missing"))?;
-        let image: [usize; 3] = numbers("image").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`image` is missing"))?;
-        let names = about["names"].as_array().map(|v| v.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect());
+        let text =
+            |key: &str| about[key].as_str().map(str::to_owned).ok_or_else(|| bad(&format!("`{key}` is missing")));
+        let grid: [usize; 2] =
+            numbers("grid").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`grid` is missing"))?;
+        let image: [usize; 3] =
+            numbers("image").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`image` is missing"))?;
+        let names =
+            about["names"].as_array().map(|v| v.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect());
         let names: Vec<String> = names.ok_or_else(|| bad("`names` are missing"))?;
         let codebook_size = about["codebook_size"].as_u64().ok_or_else(|| bad("`codebook_size` is missing"))? as usize;
         let tensor = file.tensors.get("indices").ok_or_else(|| bad("`indices` are missing"))?;

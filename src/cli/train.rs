@@ -12,7 +12,7 @@ use wgvq::report::{Summary, summary};
 use wgvq::train::config::RunConfig;
 use wgvq::train::presets::{Reference, preset, presets};
 use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Outcome, Start, atomic, metrics_log, run};
+use wgvq::train::{Outcome, Start, atomic, check, metrics_log, run};
 use wgvq::{Error, Result};
 
 /// The keys of a configuration that have a flag of their own.
@@ -104,6 +104,8 @@ impl Train {
         }
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         let data = open(&config)?;
+        // Before the folder is made, and above all before a run in it is replaced.
+        check(&config, &data)?;
         let gpu = global.gpu()?;
         let folder = RunFolder::create(&self.out, self.overwrite)?;
         train(global, &gpu, &config, data, &folder, Start::Fresh)

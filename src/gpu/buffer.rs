@@ -160,7 +160,7 @@ mod tests {
     fn classes_hold_what_was_asked_and_waste_little() {
         for bytes in (1..100_000u64).step_by(37).chain([1 << 20, (1 << 20) + 1, (1 << 30) + 12345]) {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 256 == 0);
+            assert!(class >= bytes && class.is_multiple_of(256));
             assert!(bytes < 2048 || class as f64 <= bytes as f64 * 1.26, "{bytes} -> {class}");
             assert_eq!(size_class(class), class);
         }

@@ -36,6 +36,9 @@ pub struct Counters {
 #[derive(Clone, Debug)]
 pub struct Submission(Option<wgpu::SubmissionIndex>);
 
+/// A pipeline, and per binding the buffer, its offset and its size.
+type BindGroupKey = (u64, Vec<(u64, u64, u64)>);
+
 #[derive(Default)]
 pub(crate) struct Recorder {
     // The pass borrows the encoder in spirit: it is dropped first, always.
@@ -46,7 +49,7 @@ pub(crate) struct Recorder {
     last: Option<wgpu::SubmissionIndex>,
     /// Parameters of this batch, on devices without immediates.
     uniforms: Vec<u8>,
-    bind_groups: HashMap<(u64, Vec<(u64, u64, u64)>), wgpu::BindGroup>,
+    bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
     counters: Counters,
     work: Work,
 }

@@ -20,8 +20,10 @@ pub mod ema_update;
 pub mod fill;
 pub mod gather;
 pub(crate) mod gemm;
+pub mod group_norm;
 pub mod image;
 pub mod kmeans;
+pub mod layer_norm;
 pub mod lerp;
 pub mod loss;
 pub mod matmul;
@@ -125,8 +127,10 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &ema_update::EmaUpdate,
         &fill::Fill,
         &gather::Gather,
+        &group_norm::GroupNorm,
         &image::Image,
         &kmeans::Kmeans,
+        &layer_norm::LayerNorm,
         &lerp::Lerp,
         &loss::LossRow,
         &matmul::Matmul,

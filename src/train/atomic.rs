@@ -11,7 +11,9 @@ use std::path::Path;
 /// # Errors
 /// If the folder cannot be written or the disk is full; the message names the file and the cause.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e: std::io::Error| Error::file(path, format!("could not be written ({e}); what was there before is as it was"));
+    let failed = |e: std::io::Error| {
+        Error::file(path, format!("could not be written ({e}); what was there before is as it was"))
+    };
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

@@ -72,7 +72,8 @@ struct Manifest {
 /// # Errors
 /// If a tensor's bytes do not fit its shape.
 pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    let state = serde_json::json!({ "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "state": checkpoint.state });
+    let state =
+        serde_json::json!({ "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "state": checkpoint.state });
     // One key, so that the order of a hash map cannot show; its JSON is sorted.
     let metadata = HashMap::from([(KEY.to_owned(), state.to_string())]);
     let views = checkpoint.tensors.iter().map(|(name, t)| {
@@ -88,7 +89,8 @@ pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
 /// # Errors
 /// If they are damaged, of a newer format, or no model file of ours.
 pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
-    let damaged = |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
+    let damaged =
+        |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
         Error::file(path, "is a safetensors file, but none that wgvq wrote: its metadata has no `wgvq`")
@@ -98,7 +100,10 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
     let format = header["format"].as_u64().unwrap_or(0);
     if format == 0 || format > FORMAT as u64 {
         let by = header["version"].as_str().unwrap_or("an unknown version");
-        return Err(Error::file(path, format!("has format {format}, written by wgvq {by}; this version reads up to {FORMAT}")));
+        return Err(Error::file(
+            path,
+            format!("has format {format}, written by wgvq {by}; this version reads up to {FORMAT}"),
+        ));
     }
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let tensors = file.tensors().into_iter().map(|(name, view)| {
@@ -162,7 +167,7 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
         sha256: hex(&Sha256::digest(&bytes)),
         file,
     };
-    let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::data(e))?;
+    let text = serde_json::to_string_pretty(&manifest).map_err(Error::data)?;
     atomic::write(&folder.join(format!("{}.json", stem(step))), (text + "\n").as_bytes())?;
     // Steps past this one are damaged ones that a resumed run passed over. They must not count among those kept: the
     // one just saved would go for them.
@@ -172,7 +177,8 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
         for ending in ["json", "safetensors"] {
             let path = folder.join(format!("{}.{ending}", stem(*old)));
             if path.exists() {
-                std::fs::remove_file(&path).map_err(|e| Error::file(&path, format!("an old checkpoint cannot be removed: {e}")))?;
+                std::fs::remove_file(&path)
+                    .map_err(|e| Error::file(&path, format!("an old checkpoint cannot be removed: {e}")))?;
             }
         }
     }
@@ -220,7 +226,11 @@ pub fn latest(folder: &Path) -> Result<Option<Latest>> {
             Err(e) => warnings.push(e.to_string()),
         }
     }
-    if warnings.is_empty() { Ok(None) } else { Err(Error::file(folder, format!("no checkpoint is whole: {}", warnings.join("; ")))) }
+    if warnings.is_empty() {
+        Ok(None)
+    } else {
+        Err(Error::file(folder, format!("no checkpoint is whole: {}", warnings.join("; "))))
+    }
 }
 
 fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
@@ -228,7 +238,10 @@ fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
     if manifest.format == 0 || manifest.format > FORMAT {
-        let what = format!("has format {}, written by wgvq {}; this version reads up to {FORMAT}", manifest.format, manifest.version);
+        let what = format!(
+            "has format {}, written by wgvq {}; this version reads up to {FORMAT}",
+            manifest.format, manifest.version
+        );
         return Err(Error::file(&path, what));
     }
     if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {
@@ -275,7 +288,8 @@ mod tests {
         for damage in 0..4 {
             save(folder.path(), 1, &sample(1), "c", 9).unwrap();
             save(folder.path(), 2, &sample(2), "c", 9).unwrap();
-            let (tensors, manifest) = (folder.path().join("step-00000002.safetensors"), folder.path().join("step-00000002.json"));
+            let (tensors, manifest) =
+                (folder.path().join("step-00000002.safetensors"), folder.path().join("step-00000002.json"));
             let mut bytes = std::fs::read(&tensors).unwrap();
             match damage {
                 0 => std::fs::write(&tensors, &bytes[..bytes.len() - 3]).unwrap(),

@@ -184,7 +184,11 @@ impl RunConfig {
                 let number = |v: &toml::Value| v.is_integer() || v.is_float();
                 let fits = value.same_type(default) || (default.is_float() && number(value));
                 if !fits {
-                    let what = format!("{value} is a {}, a {} was expected, such as {default}", value.type_str(), default.type_str());
+                    let what = format!(
+                        "{value} is a {}, a {} was expected, such as {default}",
+                        value.type_str(),
+                        default.type_str()
+                    );
                     return Err(Error::config(path, what));
                 }
                 if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
@@ -252,21 +256,40 @@ impl RunConfig {
     /// On the first that is not: its key, its value and what is allowed.
     pub fn validate(&self) -> Result<()> {
         fn check(key: &str, value: impl std::fmt::Display, holds: bool, allowed: &str) -> Result<()> {
-            if holds { Ok(()) } else { Err(Error::config(key, format!("{value} is not allowed: it must be {allowed}"))) }
+            if holds {
+                Ok(())
+            } else {
+                Err(Error::config(key, format!("{value} is not allowed: it must be {allowed}")))
+            }
         }
         let (m, q, d, t) = (&self.model, &self.quantizer, &self.data, &self.train);
         check("model.kind", &m.kind, m.kind == "vqvae", "vqvae")?;
-        check("model.hidden", m.hidden, m.hidden.is_multiple_of(2) && (2..=4096).contains(&m.hidden), "even, from 2 to 4096")?;
+        check(
+            "model.hidden",
+            m.hidden,
+            m.hidden.is_multiple_of(2) && (2..=4096).contains(&m.hidden),
+            "even, from 2 to 4096",
+        )?;
         check("model.residual_layers", m.residual_layers, m.residual_layers <= 64, "at most 64")?;
         check("model.residual_hidden", m.residual_hidden, (1..=4096).contains(&m.residual_hidden), "from 1 to 4096")?;
         let power = m.downsample.is_power_of_two() && (2..=64).contains(&m.downsample);
         check("model.downsample", m.downsample, power, "a power of two from 2 to 64")?;
         check("quantizer.kind", &q.kind, q.kind == "ema", "ema")?;
-        check("quantizer.codebook_size", q.codebook_size, (1..=1 << 24).contains(&q.codebook_size), "from 1 to 16777216")?;
+        check(
+            "quantizer.codebook_size",
+            q.codebook_size,
+            (1..=1 << 24).contains(&q.codebook_size),
+            "from 1 to 16777216",
+        )?;
         check("quantizer.codebook_dim", q.codebook_dim, (1..=4096).contains(&q.codebook_dim), "from 1 to 4096")?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
-        check("quantizer.commitment_weight", q.commitment_weight, not_negative(q.commitment_weight), "a number of at least 0")?;
+        check(
+            "quantizer.commitment_weight",
+            q.commitment_weight,
+            not_negative(q.commitment_weight),
+            "a number of at least 0",
+        )?;
         check("quantizer.decay", q.decay, (0.0..1.0).contains(&q.decay), "from 0 to below 1")?;
         check("quantizer.eps", q.eps, not_negative(q.eps), "a number of at least 0")?;
         check("quantizer.kmeans_iters", q.kmeans_iters, q.kmeans_iters <= 1000, "at most 1000")?;

@@ -51,6 +51,10 @@ impl Evaluation {
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let (mse, psnr, perplexity, used) = (self.mse, self.psnr, self.perplexity, self.used);
-        write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, perplexity {perplexity:.1}, codes used {used} of {}", self.counts.len())
+        write!(
+            f,
+            "test MSE {mse:.5}, PSNR {psnr:.2} dB, perplexity {perplexity:.1}, codes used {used} of {}",
+            self.counts.len()
+        )
     }
 }

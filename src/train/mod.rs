@@ -15,4 +15,4 @@ mod vqvae;
 
 pub use run::{Observer, Outcome, Progress, Start, run};
 pub use trained::Trained;
-pub use vqvae::Trainer;
+pub use vqvae::{Trainer, check};

@@ -134,7 +134,10 @@ pub fn run(
         let last = trainer.evaluate()?;
         tests.push(&last)?;
         observer.evaluated(&last);
-        let model = checkpoint::Checkpoint { tensors: trainer.weights()?, state: super::trained::describe(config, trainer.data()) };
+        let model = checkpoint::Checkpoint {
+            tensors: trainer.weights()?,
+            state: super::trained::describe(config, trainer.data()),
+        };
         checkpoint::save_file(&folder.model(), &model)?;
         evaluation = Some(last);
     }

@@ -59,7 +59,8 @@ impl Trained {
         let config: RunConfig = serde_json::from_value(file.state["config"].clone())
             .map_err(|e| Error::file(&path, format!("its configuration cannot be used: {e}")))?;
         config.validate().map_err(at)?;
-        let size = |key: &str| file.state["image"][key].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
+        let size =
+            |key: &str| file.state["image"][key].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
         let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
             return Err(Error::file(&path, "does not say the size of its images"));
         };
@@ -95,7 +96,11 @@ impl Trained {
     pub fn encode(&mut self, images: &[u8]) -> Result<Vec<u32>> {
         let [w, h, c] = self.image;
         if !images.len().is_multiple_of(w * h * c) {
-            return Err(Error::shape("encode", format!("whole images of {w} x {h} x {c}"), format!("{} bytes", images.len())));
+            return Err(Error::shape(
+                "encode",
+                format!("whole images of {w} x {h} x {c}"),
+                format!("{} bytes", images.len()),
+            ));
         }
         let mut codes = Vec::new();
         for part in images.chunks(BATCH * w * h * c) {

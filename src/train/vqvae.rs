@@ -51,6 +51,32 @@ pub(crate) fn build(gpu: &Gpu, c: &RunConfig, channels: usize) -> Result<(VqVae,
     Ok((model, params, Box::new(EmaVq::new(gpu, options)?)))
 }
 
+/// Can this configuration train on this data set?
+///
+/// # Errors
+/// If not; the message names the key, or what the data lack.
+pub fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
+    config.validate()?;
+    let factor = config.model.downsample;
+    if !data.width.is_multiple_of(factor) || !data.height.is_multiple_of(factor) {
+        let what = format!(
+            "{factor} does not divide the images' {} x {}; choose another downsampling, or data.width and data.height",
+            data.width, data.height
+        );
+        return Err(Error::config("model.downsample", what));
+    }
+    if data.train.is_empty() || data.test.is_empty() {
+        let what = format!(
+            "the data set `{}` leaves {} pictures to train on and {} to test; add pictures",
+            data.name,
+            data.train.len(),
+            data.test.len()
+        );
+        return Err(Error::data(what));
+    }
+    Ok(())
+}
+
 /// A VQ-VAE in training.
 pub struct Trainer {
     gpu: Gpu,
@@ -77,23 +103,7 @@ impl Trainer {
     /// # Errors
     /// If the configuration makes no model for this data set, or the device cannot hold it.
     pub fn new(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>) -> Result<Trainer> {
-        let factor = config.model.downsample;
-        if !data.width.is_multiple_of(factor) || !data.height.is_multiple_of(factor) {
-            let what = format!(
-                "{factor} does not divide the images' {} x {}; choose another downsampling, or data.width and data.height",
-                data.width, data.height
-            );
-            return Err(Error::config("model.downsample", what));
-        }
-        if data.train.is_empty() || data.test.is_empty() {
-            let what = format!(
-                "the data set `{}` leaves {} pictures to train on and {} to test; add pictures",
-                data.name,
-                data.train.len(),
-                data.test.len()
-            );
-            return Err(Error::data(what));
-        }
+        check(config, &data)?;
         let (model, params, quantizer) = build(gpu, config, data.channels)?;
         let t = &config.train;
         let hyper = Hyper {
@@ -178,7 +188,8 @@ impl Trainer {
 
     /// Places the codes among the latents of the first batches.
     fn initialize(&mut self) -> Result<()> {
-        let per_image = (self.data.width / self.config.model.downsample) * (self.data.height / self.config.model.downsample);
+        let per_image =
+            (self.data.width / self.config.model.downsample) * (self.data.height / self.config.model.downsample);
         let per_batch = per_image * self.config.train.batch_size;
         let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
         let dim = self.quantizer.dim();

@@ -58,7 +58,12 @@ pub struct Parts {
 /// # Errors
 /// If one is not f32.
 pub fn split(tensors: &BTreeMap<String, HostTensor>) -> Result<Parts> {
-    let mut parts = Parts { model: HostTensors::new(), quantizer: HostTensors::new(), adam_m: HostTensors::new(), adam_v: HostTensors::new() };
+    let mut parts = Parts {
+        model: HostTensors::new(),
+        quantizer: HostTensors::new(),
+        adam_m: HostTensors::new(),
+        adam_v: HostTensors::new(),
+    };
     for (name, tensor) in tensors {
         let value = import(tensor).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))?;
         let prefixes = ["quantizer.", "adam.m.", "adam.v."];

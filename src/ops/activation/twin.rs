@@ -11,7 +11,7 @@ pub fn erf<T: Real>(x: T) -> T {
     let value = if a < T::of(2.5) {
         let (mut term, mut sum, mut n) = (a, a, zero);
         for _ in 0..80 {
-            n = n + one;
+            n += one;
             term = -term * a * a / n;
             sum += term / (two * n + one);
         }

@@ -1,0 +1,207 @@
+//! Group normalisation (Wu and He 2018) over NHWC images.
+//!
+//! With one group and one position it is layer normalisation: see [`super::layer_norm`].
+
+pub(crate) mod twin;
+
+use super::column_sum::column_sum;
+use super::split_sum::split_sum;
+use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use crate::autograd::{Tape, Var};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::{Error, Result, shader};
+
+/// x seen as [n, s, c]: images, positions, channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Layout {
+    pub n: usize,
+    pub s: usize,
+    pub c: usize,
+    pub g: usize,
+    pub eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    s: u32,
+    c: u32,
+    g: u32,
+    rows: u32,
+    eps: f32,
+}
+
+pub(crate) fn kernels() -> [Kernel; 3] {
+    [
+        Kernel::new(shader!("group_norm")),
+        Kernel::new(shader!("group_norm_grad")),
+        Kernel::new(shader!("group_norm_grad_weight")),
+    ]
+}
+
+pub(crate) fn work(l: &Layout) -> Work {
+    let values = (l.n * l.s * l.c) as f64;
+    Work { flops: 8.0 * values, bytes: 16.0 * values }
+}
+
+impl Layout {
+    pub fn check(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<()> {
+        if self.g == 0 || self.c == 0 || self.s == 0 || !self.c.is_multiple_of(self.g) {
+            return Err(Error::invalid(
+                op,
+                format!("{} groups of {} channels: groups divide the channels", self.g, self.c),
+            ));
+        }
+        if w.shape() != [self.c] || b.shape() != [self.c] || x.dtype() != DType::F32 {
+            return Err(Error::shape(
+                op,
+                format!("f32 with weight and bias [{}]", self.c),
+                format!("{x:?}, {w:?}, {b:?}"),
+            ));
+        }
+        if !(self.eps > 0.0) {
+            return Err(Error::invalid(op, format!("eps {} is not above 0", self.eps)));
+        }
+        Ok(())
+    }
+
+    /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
+    pub fn forward(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.check(op, x, w, b)?;
+        let rows = self.n * self.g;
+        let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
+        let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
+        let params = Params { s: self.s as u32, c: self.c as u32, g: self.g as u32, rows: rows as u32, eps: self.eps };
+        x.gpu().dispatch(op, &kernels()[0], &[x, w, b, &y, &stats], &params, groups_for(rows, 1), work(self))?;
+        Ok((y, stats))
+    }
+
+    fn grad_input(&self, op: &'static str, x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+        let rows = self.n * self.g;
+        let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
+        let params = [self.s as u32, self.c as u32, self.g as u32, rows as u32];
+        x.gpu().dispatch(op, &kernels()[1], &[x, w, dy, stats, &dx], &params, groups_for(rows, 1), work(self))?;
+        Ok(dx)
+    }
+
+    fn grad_weight(&self, op: &'static str, x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+        let rows = self.n * self.s;
+        let slices = (4096 / self.c).clamp(1, 64).min(rows.div_ceil(16).max(1));
+        let parts = Tensor::empty(x.gpu(), &[slices, self.c], DType::F32)?;
+        let per_slice = rows.div_ceil(slices);
+        let params = [self.s, self.c, self.g, rows, per_slice, slices].map(|v| v as u32);
+        let groups = groups_for(self.c * slices, 64);
+        x.gpu().dispatch(op, &kernels()[2], &[x, dy, stats, &parts], &params, groups, work(self))?;
+        split_sum(&parts, &[self.c])
+    }
+
+    /// The operation on the tape: x, weight, bias.
+    pub fn record(self, op: &'static str, tape: &Tape, x: &Var, w: &Var, b: &Var) -> Result<Var> {
+        let (y, stats) = self.forward(op, x.tensor(), w.tensor(), b.tensor())?;
+        let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
+        Ok(tape.record(y, &[x, w, b], move |dy, needs| {
+            let rows = || dy.reshape(&[self.n * self.s, self.c]);
+            let dx = needs[0].then(|| self.grad_input(op, &sx, &sw, dy, &stats)).transpose()?;
+            let dw = needs[1].then(|| self.grad_weight(op, &sx, dy, &stats)).transpose()?;
+            let db = needs[2].then(|| column_sum(&rows()?)).transpose()?;
+            Ok(vec![dx, dw, db])
+        }))
+    }
+}
+
+fn layout(x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
+    let [n, h, w, c] = x.dims("group_norm")?;
+    Ok(Layout { n, s: h * w, c, g: groups, eps })
+}
+
+/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and each group's channels:
+/// x [N, H, W, C], weight and bias [C].
+///
+/// # Errors
+/// If the groups do not divide the channels, or the shapes do not fit.
+pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps: f32) -> Result<Tensor> {
+    Ok(layout(x, groups, eps)?.forward("group_norm", x, weight, bias)?.0)
+}
+
+impl Tape {
+    /// Group normalisation, see [`group_norm`].
+    pub fn group_norm(&self, x: &Var, weight: &Var, bias: &Var, groups: usize, eps: f32) -> Result<Var> {
+        layout(x.tensor(), groups, eps)?.record("group_norm", self, x, weight, bias)
+    }
+}
+
+/// The registry's row.
+pub struct GroupNorm;
+
+const EPS: f32 = 1e-5;
+
+fn of(case: &Case) -> Layout {
+    Layout { n: case.get("n"), s: case.get("h") * case.get("w"), c: case.get("c"), g: case.get("g"), eps: EPS }
+}
+
+impl Operation for GroupNorm {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+    fn cases(&self) -> Vec<Case> {
+        [(1, 1, 2, 1, 1), (2, 3, 5, 6, 3), (3, 7, 7, 33, 11), (2, 8, 8, 64, 32), (5, 4, 3, 20, 1)]
+            .map(|(n, h, w, c, g)| case(&[("n", n), ("h", h), ("w", w), ("c", c), ("g", g)]))
+            .to_vec()
+    }
+    fn bench(&self) -> Vec<Case> {
+        vec![case(&[("n", 16), ("h", 32), ("w", 32), ("c", 128), ("g", 32)])]
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+        let [n, h, w, c] = ["n", "h", "w", "c"].map(|k| case.get(k));
+        vec![rng.normals(&[n, h, w, c]), rng.normals(&[c]), rng.normals(&[c])]
+    }
+    fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![group_norm(&t[0], &t[1], &t[2], case.get("g"), EPS)?])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
+        let y = twin::forward(inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_f64(), &of(case));
+        vec![Host::f64(&inputs[0].shape, y)]
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        // A group of few nearly equal values is divided by a small deviation: its roundings are too.
+        Tolerance { abs: 2e-5, rel: 2e-5 }
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(&of(case))
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        kernels().to_vec()
+    }
+    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
+        let calls = || -> Result<_> {
+            let x = Tensor::zeros(gpu, &[1, 2, 2, 6], DType::F32)?;
+            let (w, short) = (Tensor::zeros(gpu, &[6], DType::F32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
+            Ok(vec![
+                ("groups that do not divide", group_norm(&x, &w, &w, 4, EPS).map(drop)),
+                ("no group", group_norm(&x, &w, &w, 0, EPS).map(drop)),
+                ("a weight of another size", group_norm(&x, &short, &w, 2, EPS).map(drop)),
+                ("an eps of 0", group_norm(&x, &w, &w, 2, 0.0).map(drop)),
+            ])
+        };
+        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for GroupNorm {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0, 1, 2]
+    }
+    fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
+        tape.group_norm(&v[0], &v[1], &v[2], case.get("g"), EPS)
+    }
+    fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
+        let (dx, dw, db) = twin::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), &of(case));
+        vec![Host::f64(&inputs[0].shape, dx), Host::f64(&inputs[1].shape, dw), Host::f64(&inputs[1].shape, db)]
+    }
+    fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
+        if input == 0 { Tolerance { abs: 5e-5, rel: 5e-5 } } else { Tolerance::sum(16 * of(case).n * of(case).s) }
+    }
+}

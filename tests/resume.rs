@@ -1,0 +1,106 @@
+//! A run that is stopped at any moment and resumed ends with the bytes of the run left alone.
+
+mod common;
+
+use common::{run, stderr, tiny_config, train_tiny, wgvq};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const STEPS: u64 = 30;
+
+fn same(a: &Path, b: &Path, file: &str) {
+    let read = |p: &Path| std::fs::read(p.join(file)).unwrap_or_else(|e| panic!("{}: {e}", p.join(file).display()));
+    assert!(read(a) == read(b), "{file} differs between {} and {}", a.display(), b.display());
+}
+
+fn start(folder: &Path, name: &str) -> (Child, std::path::PathBuf) {
+    let (config, out) = (folder.join("tiny.toml"), folder.join(name));
+    tiny_config(&config, STEPS);
+    let child = wgvq()
+        .args(["train", config.to_str().unwrap(), "--out", out.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    (child, out)
+}
+
+fn wait_for(path: &Path) {
+    let begun = Instant::now();
+    while !path.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn killed_and_resumed_equals_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = train_tiny(folder.path(), "alone", STEPS);
+    // Moments spread over the run, some of them inside a save; a fresh run each, killed over and over until it ends.
+    for (round, delays) in [[3u64, 40, 90], [0, 11, 150]].iter().enumerate() {
+        let (mut child, out) = start(folder.path(), &format!("killed-{round}"));
+        wait_for(&out.join("config.toml"));
+        for (i, delay) in delays.iter().enumerate() {
+            wait_for(&out.join("metrics.csv"));
+            std::thread::sleep(Duration::from_millis(*delay));
+            child.kill().expect("SIGKILL");
+            child.wait().expect("it is gone");
+            assert!(i > 0 || !out.join("final.safetensors").exists(), "the first kill came after the end");
+            child = wgvq()
+                .args(["train", "--resume", out.to_str().unwrap(), "--quiet"])
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the program starts");
+            // Let it get somewhere before the next kill.
+            std::thread::sleep(Duration::from_millis(350 + 10 * delay));
+        }
+        child.kill().expect("SIGKILL");
+        child.wait().expect("it is gone");
+        let last = run(&["train", "--resume", out.to_str().unwrap(), "--quiet"]);
+        assert!(last.status.success(), "{}", stderr(&last));
+        for file in ["final.safetensors", "metrics.csv", "test.csv", "config.toml"] {
+            same(&alone, &out, file);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = train_tiny(folder.path(), "alone", STEPS);
+    let out = train_tiny(folder.path(), "damaged", STEPS);
+    let newest = out.join("checkpoints/step-00000030.safetensors");
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&newest, bytes).unwrap();
+    std::fs::remove_file(out.join("final.safetensors")).unwrap();
+    let output = run(&["train", "--resume", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("step-00000030.safetensors"), "{}", stderr(&output));
+    same(&alone, &out, "final.safetensors");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("tiny.toml");
+    tiny_config(&config, 100_000);
+    let out = folder.path().join("run");
+    let child = wgvq()
+        .args(["train", config.to_str().unwrap(), "--out", out.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    wait_for(&out.join("checkpoints/step-00000004.json"));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("wgvq train --resume"), "{said}");
+    assert!(!out.join("final.safetensors").exists());
+}
