@@ -83,6 +83,29 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_used() {
     same(&alone, &out, "final.safetensors");
 }
 
+#[test]
+fn a_run_goes_on_for_more_steps_and_under_no_other_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = train_tiny(folder.path(), "long", 16);
+    let out = train_tiny(folder.path(), "short", 8);
+    let text = out.to_str().unwrap();
+    let changed = run(&["train", "--resume", text, "--steps", "16", "--lr", "0.1"]);
+    assert_eq!(changed.status.code(), Some(2), "{}", stderr(&changed));
+    let longer = run(&["train", "--resume", text, "--steps", "16", "--quiet"]);
+    assert!(longer.status.success(), "{}", stderr(&longer));
+    same(&long, &out, "final.safetensors");
+    // The same again changes nothing, and adds no row.
+    let again = run(&["train", "--resume", text, "--quiet"]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    same(&long, &out, "test.csv");
+    let config = out.join("config.toml");
+    let edited = std::fs::read_to_string(&config).unwrap().replace("decay = 0.99", "decay = 0.5");
+    std::fs::write(&config, edited).unwrap();
+    let refused = run(&["train", "--resume", text]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("config.toml"), "{}", stderr(&refused));
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {

@@ -76,11 +76,18 @@ pub fn run(
     config.validate()?;
     data.notes.iter().for_each(|n| observer.note(n));
     let mut trainer = Trainer::new(gpu, config, data)?;
-    let sha = config.sha256()?;
+    // More steps than were planned leave the steps that were done as they are; any other change would not.
+    let mut identity = config.clone();
+    identity.train.steps = 1;
+    let sha = identity.sha256()?;
     if start == Start::Resume {
         match checkpoint::latest(&folder.checkpoints())? {
             Some(latest) => {
                 latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
+                if latest.config_sha256 != sha {
+                    let what = "is not the configuration that the checkpoints were made under (train.steps aside): put it back as it was, or begin a new run";
+                    return Err(Error::file(folder.config(), what));
+                }
                 trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
                 observer.note(&format!("resumed at step {}", latest.step));
             }
@@ -90,8 +97,10 @@ pub fn run(
         atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
     }
     let mut log = Log::open::<Row>(&folder.metrics(), trainer.step_number())?;
-    let mut tests = Log::open::<Evaluation>(&folder.test(), trainer.step_number())?;
     let t = &config.train;
+    // The last measurement comes after the last checkpoint: a run that is resumed there makes it again.
+    let measured = if trainer.step_number() >= t.steps { t.steps - 1 } else { trainer.step_number() };
+    let mut tests = Log::open::<Evaluation>(&folder.test(), measured)?;
     let (began, mut pace) = (Instant::now(), Pace::new(trainer.step_number()));
     let mut newest: Option<Row> = None;
     let mut saved = (start == Start::Resume).then(|| trainer.step_number());
