@@ -1,4 +1,41 @@
-//! wgvq: a GPU compute engine for discrete image representations.
+//! A GPU compute engine for discrete image representations, on wgpu 30.
+//!
+//! wgvq trains VQ-VAEs, turns images into codes and codes into images, on any Vulkan, Metal or DX12 GPU and on Mesa's software
+//! Vulkan where there is none. Every kernel is hand-written WGSL in `shaders/`, and agrees with a reference in plain loops.
+//!
+//! ```no_run
+//! use wgvq::gpu::{Gpu, Options};
+//! use wgvq::train::Trained;
+//!
+//! fn main() -> wgvq::Result<()> {
+//!     let gpu = Gpu::new(Options::default())?;
+//!     let mut model = Trained::load(&gpu, "runs/demo".as_ref())?;
+//!     let [width, height, channels] = model.image();
+//!     let pixels = wgvq::data::load_image("smile.png", width, height, channels)?;
+//!     let codes = model.encode(&pixels)?; // one number per patch
+//!     let again = model.decode(&codes)?; // u8, NHWC
+//!     println!("{} codes, {} bytes", codes.len(), again.len());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Kernels work alone too:
+//!
+//! ```
+//! use wgvq::gpu::{Gpu, Options, Tensor};
+//! use wgvq::ops::vq_search::nearest;
+//!
+//! # fn main() -> wgvq::Result<()> {
+//! let gpu = Gpu::new(Options::default())?;
+//! let codebook = Tensor::from_slice(&gpu, &[3, 2], &[0.0f32, 0.0, 1.0, 0.0, 0.0, 1.0])?;
+//! let latents = Tensor::from_slice(&gpu, &[2, 2], &[0.9f32, 0.2, -0.1, 0.1])?;
+//! assert_eq!(nearest(&latents, &codebook)?.read::<u32>()?, [1, 0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The rooms, lowest first: [`gpu`] (device, memory, recording), [`ops`] (operations and how they are verified), [`autograd`] (the
+//! tape), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`codes`], [`train`]. `ARCHITECTURE.md` tells more.
 
 mod error;
 
