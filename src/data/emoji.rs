@@ -2,6 +2,8 @@
 //!
 //! `scripts/make_emoji_atlas.py` made both files and tells what their rows and columns are.
 
+use std::collections::BTreeMap;
+
 use image::imageops;
 
 use super::{ImageSet, Item, Options, picture, split};
@@ -46,9 +48,29 @@ fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
         let tile = imageops::crop_imm(&atlas, x as u32, y as u32, SIDE as u32, SIDE as u32);
         pixels.extend_from_slice(tile.to_image().as_raw());
     }
+    share_groups(&mut items, &pixels);
     let (train, test, _) = split(&items);
     let (name, notes) = ("emoji".into(), vec![]);
     Ok(ImageSet { name, width: SIDE, height: SIDE, channels: 3, pixels, items, classes, notes, train, test })
+}
+
+/// Gives pictures that are drawn alike (the flags of some countries and of their islands) one group, the first one's, and
+/// so their variants: else what is trained on under one name would be tested on under the other.
+fn share_groups(items: &mut [Item], pixels: &[u8]) {
+    let mut first: BTreeMap<&[u8], u64> = BTreeMap::new();
+    let mut shared: BTreeMap<u64, u64> = BTreeMap::new();
+    for (item, picture) in items.iter().zip(pixels.chunks_exact(SIDE * SIDE * 3)) {
+        let own = *shared.get(&item.group).unwrap_or(&item.group);
+        let group = *first.entry(picture).or_insert(own);
+        if group != own {
+            shared.values_mut().filter(|to| **to == own).for_each(|to| *to = group);
+            first.values_mut().filter(|to| **to == own).for_each(|to| *to = group);
+            shared.extend([(own, group), (item.group, group)]);
+        }
+    }
+    for item in items {
+        item.group = *shared.get(&item.group).unwrap_or(&item.group);
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +121,26 @@ mod tests {
         let tones = set.items.iter().filter(|item| item.name.starts_with("male-cook"));
         assert_eq!(tones.clone().count(), 6);
         assert_eq!(tones.map(|item| item.group).collect::<BTreeSet<_>>().len(), 1);
+    }
+
+    #[test]
+    fn no_drawing_is_on_both_sides() {
+        let set = emoji();
+        let drawings = |side: &[u32]| side.iter().map(|&i| set.image(i as usize)).collect::<BTreeSet<_>>();
+        assert!(drawings(&set.train).is_disjoint(&drawings(&set.test)));
+        let group = |name: &str| set.items.iter().find(|item| item.name == name).unwrap().group;
+        assert_eq!(group("flag-um"), group("us"));
+        assert_ne!(group("us"), group("fr"));
+    }
+
+    #[test]
+    fn variants_go_with_the_drawing_they_belong_to() {
+        // Drawings a b c d a b d e under groups 1 2 3 4 4 3 5 6: 4 is 1 and takes 5 along; 3 is 2; 6 stays alone.
+        let item = |group| Item { name: String::new(), group, class: None, caption: None };
+        let mut items: Vec<Item> = [1, 2, 3, 4, 4, 3, 5, 6].map(item).into();
+        let pixels: Vec<u8> = b"abcdabde".iter().flat_map(|&v| [v; SIDE * SIDE * 3]).collect();
+        share_groups(&mut items, &pixels);
+        assert_eq!(items.iter().map(|item| item.group).collect::<Vec<_>>(), [1, 2, 2, 1, 1, 2, 1, 6]);
     }
 
     #[test]
