@@ -11,6 +11,7 @@ pub mod activation;
 pub mod adam;
 pub mod add;
 pub mod assignment;
+pub mod bias;
 pub mod clip;
 pub mod codebook_use;
 pub mod column_sum;
@@ -119,6 +120,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &adam::Adam,
         &add::Add,
         &assignment::AssignmentRow,
+        &bias::Bias,
         &clip::Clip,
         &codebook_use::CodebookUse,
         &column_sum::ColumnSum,
