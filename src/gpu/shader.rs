@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn nested_loops_see_outer_variables() {
-        let wgsl = run("#unroll i 0 2\n#unroll j {i} 2\nx_{i}_{j}\n#end\n#end\n", &[]).unwrap();
+        let wgsl = run("#unroll i 0 2\n#unroll j i 2\nx_{i}_{j}\n#end\n#end\n", &[]).unwrap();
         assert_eq!(wgsl, "x_0_0\nx_0_1\nx_1_1\n");
     }
 

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+const PREFIX: &str = ".wgvq-";
+const SUFFIX: &str = ".tmp";
+
 /// Writes `bytes` to `path`. Whatever happens on the way, a file that was there before is either still there as it was, or
 /// replaced whole.
 ///
@@ -19,7 +22,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".wgvq-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // An ordinary file's mode, less the umask; a temporary file's would be readable by its owner alone.
@@ -30,7 +33,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
-    sync_folder(folder).map_err(failed)
+    sync_folder(folder).map_err(|e| Error::file(path, format!("was written, but may not outlast a loss of power: {e}")))
+}
+
+/// Is this the name of a file that [`write()`] had begun?
+pub(crate) fn is_scratch(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
 /// Makes a rename in `folder` last through a loss of power, where the platform can.

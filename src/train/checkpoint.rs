@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u32 = 1;
 /// Files beyond this are no model of ours.
 const LARGEST_FILE: u64 = 64 << 30;
+/// How a file of a newer format is refused.
+const NEWER: &str = "this version reads up to";
 const KEY: &str = "wgvq";
 
 /// An array of the host.
@@ -72,8 +74,10 @@ struct Manifest {
 /// # Errors
 /// If a tensor's bytes do not fit its shape.
 pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    let state =
-        serde_json::json!({ "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "state": checkpoint.state });
+    let sum = tensor_sum(&checkpoint.tensors);
+    let state = serde_json::json!({
+        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "sha256": sum, "state": checkpoint.state,
+    });
     // One key, so that the order of a hash map cannot show; its JSON is sorted.
     let metadata = HashMap::from([(KEY.to_owned(), state.to_string())]);
     let views = checkpoint.tensors.iter().map(|(name, t)| {
@@ -109,7 +113,21 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
     let tensors = file.tensors().into_iter().map(|(name, view)| {
         (name, HostTensor { shape: view.shape().to_vec(), dtype: view.dtype(), bytes: view.data().to_vec() })
     });
-    Ok(Checkpoint { tensors: tensors.collect(), state: header["state"].clone() })
+    let tensors = tensors.collect();
+    if header["sha256"].as_str() != Some(tensor_sum(&tensors).as_str()) {
+        return Err(Error::file(path, "is damaged: its tensors do not have the SHA-256 that its metadata states"));
+    }
+    Ok(Checkpoint { tensors, state: header["state"].clone() })
+}
+
+/// SHA-256 over names, types, shapes and elements.
+fn tensor_sum(tensors: &BTreeMap<String, HostTensor>) -> String {
+    let mut hash = Sha256::new();
+    for (name, t) in tensors {
+        hash.update(format!("{name} {:?} {:?}\n", t.dtype, t.shape));
+        hash.update(&t.bytes);
+    }
+    hex(&hash.finalize())
 }
 
 /// Writes one file, atomically, and returns its SHA-256.
@@ -223,6 +241,8 @@ pub fn latest(folder: &Path) -> Result<Option<Latest>> {
     for step in list(folder)?.into_iter().rev() {
         match load(folder, step) {
             Ok((checkpoint, config_sha256)) => return Ok(Some(Latest { step, checkpoint, config_sha256, warnings })),
+            // A newer version's checkpoint is whole: to go on from an older one would undo its work.
+            Err(e) if e.to_string().contains(NEWER) => return Err(e),
             Err(e) => warnings.push(e.to_string()),
         }
     }
@@ -238,10 +258,7 @@ fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
     if manifest.format == 0 || manifest.format > FORMAT {
-        let what = format!(
-            "has format {}, written by wgvq {}; this version reads up to {FORMAT}",
-            manifest.format, manifest.version
-        );
+        let what = format!("has format {}, written by wgvq {}; {NEWER} {FORMAT}", manifest.format, manifest.version);
         return Err(Error::file(&path, what));
     }
     if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {

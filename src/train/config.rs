@@ -208,8 +208,12 @@ impl RunConfig {
     /// # Errors
     /// Also if the file cannot be read.
     pub fn load(path: &Path) -> Result<RunConfig> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::file(path, format!("cannot be read as a configuration: {e}")))?;
+        let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read as a configuration: {e}"));
+        let about = std::fs::metadata(path).map_err(cannot)?;
+        if !about.is_file() || about.len() > 1 << 20 {
+            return Err(Error::file(path, "is no configuration: expected a TOML file of at most 1 MiB"));
+        }
+        let text = std::fs::read_to_string(path).map_err(cannot)?;
         RunConfig::from_toml(&text).map_err(|e| Error::file(path, e))
     }
 
@@ -291,7 +295,7 @@ impl RunConfig {
             "a number of at least 0",
         )?;
         check("quantizer.decay", q.decay, (0.0..1.0).contains(&q.decay), "from 0 to below 1")?;
-        check("quantizer.eps", q.eps, not_negative(q.eps), "a number of at least 0")?;
+        check("quantizer.eps", q.eps, positive(q.eps), "above 0")?;
         check("quantizer.kmeans_iters", q.kmeans_iters, q.kmeans_iters <= 1000, "at most 1000")?;
         let threshold = q.threshold_ema_dead_code;
         check("quantizer.threshold_ema_dead_code", threshold, not_negative(threshold), "a number of at least 0")?;
@@ -304,7 +308,7 @@ impl RunConfig {
         let multiple = format!("a multiple of model.downsample, {}", m.downsample);
         check("data.width", d.width, whole(d.width), &multiple)?;
         check("data.height", d.height, whole(d.height), &multiple)?;
-        check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "at least 1")?;
+        check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "from 1 to 2^40")?;
         check("train.batch_size", t.batch_size, (1..=1 << 16).contains(&t.batch_size), "from 1 to 65536")?;
         check("train.lr", t.lr, positive(t.lr) && t.lr <= 10.0, "above 0 and at most 10")?;
         check("train.beta1", t.beta1, (0.0..1.0).contains(&t.beta1), "from 0 to below 1")?;

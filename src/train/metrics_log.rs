@@ -65,6 +65,14 @@ impl Log {
         Ok(Log { path: path.to_owned(), file })
     }
 
+    /// Makes what was appended outlast a loss of power.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
+    }
+
     /// Appends a row.
     ///
     /// # Errors

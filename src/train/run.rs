@@ -120,6 +120,8 @@ pub fn run(
             observer.evaluated(&evaluation);
         }
         if save {
+            log.sync()?;
+            tests.sync()?;
             checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &sha, t.keep_checkpoints)?;
             saved = Some(step);
         }
@@ -136,6 +138,8 @@ pub fn run(
     }
     if saved != Some(trainer.step_number()) {
         let step = trainer.step_number();
+        log.sync()?;
+        tests.sync()?;
         checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &sha, t.keep_checkpoints)?;
     }
     let mut evaluation = None;

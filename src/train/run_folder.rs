@@ -1,5 +1,6 @@
 //! A run's folder: what lies where, who may write it, and what may be overwritten.
 
+use super::atomic;
 use super::config::RunConfig;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
@@ -31,6 +32,7 @@ impl RunFolder {
         may_write(path, overwrite)?;
         std::fs::create_dir_all(path).map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
         let folder = RunFolder { path: path.to_owned(), _lock: lock(path)? };
+        folder.clear_scratch()?;
         // Again under the lock: another process may have made a run here and ended since.
         may_write(path, overwrite)?;
         for old in made_by_a_run(path)? {
@@ -51,7 +53,20 @@ impl RunFolder {
         if !path.join("config.toml").is_file() {
             return Err(Error::file(path, "holds no run to resume: there is no config.toml in it"));
         }
-        Ok(RunFolder { path: path.to_owned(), _lock: lock(path)? })
+        let folder = RunFolder { path: path.to_owned(), _lock: lock(path)? };
+        folder.clear_scratch()?;
+        Ok(folder)
+    }
+
+    /// Removes what a process that was killed in the middle of a write left beside its file.
+    fn clear_scratch(&self) -> Result<()> {
+        for folder in [self.path.clone(), self.checkpoints(), self.pictures()] {
+            for name in names(&folder)?.iter().filter(|n| atomic::is_scratch(n)) {
+                let left = folder.join(name);
+                std::fs::remove_file(&left).map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// The folder.
@@ -102,8 +117,11 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
     }
     // A run that ended before its first file leaves a lock and empty folders.
     for name in &held {
-        let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && names(&path.join(name))?.is_empty();
-        if name != LOCK && !empty {
+        let inside = names(&path.join(name))?;
+        let empty = FOLDERS.contains(&name.as_str())
+            && path.join(name).is_dir()
+            && inside.iter().all(|n| atomic::is_scratch(n));
+        if name != LOCK && !empty && !atomic::is_scratch(name) {
             let what = format!("is not empty and holds no run (there is `{name}`); choose another --out");
             return Err(Error::file(path, what));
         }
@@ -122,7 +140,8 @@ fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_checkpoint(name: &str) -> bool {
-    name.starts_with("step-") && (name.ends_with(".json") || name.ends_with(".safetensors"))
+    let step = name.strip_suffix(".json").or(name.strip_suffix(".safetensors")).and_then(|n| n.strip_prefix("step-"));
+    step.is_some_and(|s| s.len() >= 8 && s.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Names in a folder, sorted; none where there is no folder.
@@ -186,5 +205,22 @@ mod tests {
         drop(first);
         RunFolder::resume(&path).unwrap();
         assert!(RunFolder::resume(base.path()).unwrap_err().to_string().contains("no run"));
+    }
+
+    #[test]
+    fn what_a_kill_left_behind_is_cleared() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        drop(RunFolder::create(&path, false).unwrap());
+        for left in [path.join(".wgvq-a1b2.tmp"), path.join("checkpoints/.wgvq-c3.tmp")] {
+            std::fs::write(&left, "half").unwrap();
+        }
+        let folder = RunFolder::create(&path, false).unwrap();
+        assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
+        std::fs::write(folder.config(), "").unwrap();
+        std::fs::write(path.join("checkpoints/step-notes.json"), "mine").unwrap();
+        drop(folder);
+        drop(RunFolder::create(&path, true).unwrap());
+        assert!(path.join("checkpoints/step-notes.json").exists(), "only a run's own files go");
     }
 }

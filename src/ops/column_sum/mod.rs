@@ -25,7 +25,7 @@ pub fn column_sum(x: &Tensor) -> Result<Tensor> {
     let gpu = x.gpu();
     let vec = cols.is_multiple_of(4);
     let units = if vec { cols / 4 } else { cols };
-    let slices = (INVOCATIONS / units.max(1)).clamp(1, 64).min(rows.div_ceil(16).max(1));
+    let slices = (INVOCATIONS / units.max(1)).clamp(1, 256).min(rows.div_ceil(16).max(1));
     let rows_per_slice = rows.div_ceil(slices);
     let parts = Tensor::empty(gpu, &[slices, cols], DType::F32)?;
     let params = [rows as u32, units as u32, rows_per_slice as u32, slices as u32];
@@ -66,7 +66,7 @@ impl Operation for ColumnSum {
         "column_sum"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 4), (1_031, 17), (4_099, 64), (300, 1_028)]
+        [(1, 1), (7, 3), (65, 4), (1_031, 17), (4_099, 64), (300, 1_028), (32_771, 3)]
             .map(|(r, c)| case(&[("r", r), ("c", c)]))
             .to_vec()
     }

@@ -52,7 +52,7 @@ impl Layout {
                 format!("{} groups of {} channels: groups divide the channels", self.g, self.c),
             ));
         }
-        if w.shape() != [self.c] || b.shape() != [self.c] || x.dtype() != DType::F32 {
+        if w.shape() != [self.c] || b.shape() != [self.c] || [x, w, b].iter().any(|t| t.dtype() != DType::F32) {
             return Err(Error::shape(
                 op,
                 format!("f32 with weight and bias [{}]", self.c),
