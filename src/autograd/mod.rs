@@ -3,6 +3,10 @@
 //! Recording order is a topological order, so the walk is a reverse loop. Each node is consumed as it is passed, and
 //! with it the activations that only it kept: their buffers return to the pool while the walk goes on.
 
+mod check;
+
+pub use check::{GradientCheck, gradient_check};
+
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::{Error, Result, ops};
 use std::cell::RefCell;
