@@ -14,16 +14,7 @@ struct Params {
     col_tiles: u32, tiles: u32,
 }
 var<immediate> p: Params;
-#ifdef OWN_VEC
-@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
-#else
-@group(0) @binding(0) var<storage, read> own_data: array<f32>;
-#endif
-#ifdef SHR_VEC
-@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
-#else
-@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
-#endif
+#import gemm/operands
 #ifdef OWN_VEC
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4<f32>>;
 #else

@@ -9,16 +9,7 @@ struct Params {
     a_batch: u32, b_batch: u32,   // elements from one matrix to the next; 0 where all share one
 }
 var<immediate> p: Params;
-#ifdef OWN_VEC
-@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
-#else
-@group(0) @binding(0) var<storage, read> own_data: array<f32>;
-#endif
-#ifdef SHR_VEC
-@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
-#else
-@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
-#endif
+#import gemm/operands
 #ifdef OUT_VEC
 alias Value = vec4<f32>;
 #else

@@ -6,13 +6,7 @@
 // One workgroup walks all codes for its rows. Reads 4 D (N + K N / TILE_ROWS) bytes, writes 4 N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32 }
 var<immediate> p: Params;
-#ifdef OWN_VEC
-@group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
-#else
-@group(0) @binding(0) var<storage, read> own_data: array<f32>;
-@group(0) @binding(1) var<storage, read> shr_data: array<f32>;
-#endif
+#import gemm/operands
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
 @group(0) @binding(3) var<storage, read_write> index: array<u32>;
 

@@ -5,7 +5,7 @@
 //     data[base + k * step]  for lo <= k < hi, and 0 elsewhere.
 // It supplies, before importing this:
 //     struct Own, fn own_begin(row) -> Own, fn own_run(own, t1, t0) -> Run          and the same for Shr (a column),
-// binds `own_data` and `shr_data`, and imports gemm/accumulate in its main. How a run is read is a define per operand:
+// binds the operands by importing gemm/operands, and imports gemm/accumulate in its main. How a run is read is a define per operand:
 //     OWN_K: step is 1, and base, lo, hi are multiples of 4: four k's are one vec4;
 //     OWN_M: four consecutive rows from a multiple of 4 share a run and lie side by side, base and step multiples of 4:
 //            one vec4 holds four rows at one k;

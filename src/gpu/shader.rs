@@ -44,6 +44,7 @@ macro_rules! fragments {
 const FRAGMENTS: &[(&str, &str)] = fragments![
     "gemm/core",
     "gemm/accumulate",
+    "gemm/operands",
     "gemm/subgroup",
     "gemm/tiled",
     "shared/activations",
