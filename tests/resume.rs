@@ -38,7 +38,7 @@ fn wait_for(path: &Path) {
 fn killed_and_resumed_equals_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let alone = train_tiny(folder.path(), "alone", STEPS);
-    // Moments spread over the run, some of them inside a save; a fresh run each, killed over and over until it ends.
+    // Moments spread over the run; a fresh run each, killed over and over until it ends.
     for (round, delays) in [[3u64, 40, 90], [0, 11, 150]].iter().enumerate() {
         let (mut child, out) = start(folder.path(), &format!("killed-{round}"));
         wait_for(&out.join("config.toml"));

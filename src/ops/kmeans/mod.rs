@@ -74,8 +74,8 @@ mod twin {
     }
 }
 
-/// The registry's row. On rows that are `k` points far apart, each many times over, k-means must find every point: the
-/// result is then the same whatever rows it began at, up to the order of the clusters, so distortion is compared.
+/// The registry's row. Where rounding decides between two means the clusters may differ from a twin's, so what is checked
+/// is that every row is counted and that the means lie no farther from the rows than the origin does.
 pub struct Kmeans;
 
 impl Operation for Kmeans {
