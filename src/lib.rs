@@ -40,6 +40,8 @@
 mod error;
 
 pub mod autograd;
+#[cfg(feature = "cli")]
+pub mod bench;
 pub mod codes;
 pub mod data;
 pub mod gpu;

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod bench;
 mod codes;
 mod demo;
 mod info;
@@ -30,9 +31,9 @@ struct Global {
     /// The adapter: a number or part of a name, as `wgvq info` lists them, or a backend (vulkan, metal, dx12)
     #[arg(long, global = true, env = "WGVQ_ADAPTER", value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// The matrix core, instead of the one that suits the adapter: subgroup or tiled
-    #[arg(long, global = true, env = "WGVQ_CORE", value_name = "CORE")]
-    core: Option<Core>,
+    /// The matrix core, instead of the one that suits the adapter: subgroup or tiled; `bench` takes a list
+    #[arg(long, global = true, env = "WGVQ_CORE", value_name = "CORE", value_delimiter = ',')]
+    core: Vec<Core>,
     /// Print results and errors only
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -46,7 +47,15 @@ struct Global {
 
 impl Global {
     fn gpu(&self) -> Result<Gpu> {
-        Gpu::new(Options { adapter: self.adapter.clone(), core: self.core, ..Default::default() })
+        match self.core[..] {
+            [] => self.gpu_with(None),
+            [core] => self.gpu_with(Some(core)),
+            _ => Err(Error::config("core", "takes one core here; only `wgvq bench` compares several")),
+        }
+    }
+
+    fn gpu_with(&self, core: Option<Core>) -> Result<Gpu> {
+        Gpu::new(Options { adapter: self.adapter.clone(), core, ..Default::default() })
     }
 }
 
@@ -66,6 +75,8 @@ enum Command {
     Decode(codes::Decode),
     /// List the adapters and what of the engine each can run
     Info,
+    /// Time kernels and whole steps, after checking that they are right
+    Bench(bench::Bench),
     /// Check every operation against its reference on this adapter
     Selftest(selftest::Selftest),
 }
@@ -96,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Encode(c) => c.run(global),
         Command::Decode(c) => c.run(global),
         Command::Info => info::run(global),
+        Command::Bench(c) => c.run(global),
         Command::Selftest(c) => c.run(global),
     };
     match result {

@@ -17,9 +17,29 @@ impl Case {
     pub fn get(&self, name: &str) -> usize {
         self.0.iter().find(|(n, _)| n == name).map_or(0, |(_, v)| *v)
     }
+    /// The same case with the size called `name` at another value.
+    pub fn with(&self, name: &str, value: usize) -> Case {
+        Case(self.0.iter().map(|(n, v)| (n.clone(), if n == name { value } else { *v })).collect())
+    }
     /// The sizes in order.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
         self.0.iter().map(|(n, v)| (n.as_str(), *v))
+    }
+}
+
+/// See [`Operation::check`](super::Operation::check).
+pub(super) fn check(case: &Case, known: &[Case], op: &str) -> Result<()> {
+    let Some(first) = known.first() else { return Ok(()) };
+    let names = |c: &Case| c.sizes().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
+    if names(case) != names(first) {
+        return Err(Error::data(format!(
+            "case `{case}`: {op} takes the sizes {}, in this order",
+            names(first).join(",")
+        )));
+    }
+    match case.sizes().find(|(n, v)| *v == 0 && known.iter().all(|k| k.get(n) != 0)) {
+        Some((name, _)) => Err(Error::data(format!("case `{case}`: {op} needs {name} of at least 1"))),
+        None => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! or shapes to test cannot exist. `docs/add-an-op.md` shows how to add one.
 
 mod case;
+mod excerpt;
 mod host;
 pub mod verify;
 
@@ -17,8 +18,10 @@ pub mod codebook_use;
 pub mod column_sum;
 pub mod conv2d;
 pub mod conv_transpose2d;
+pub mod copy;
 pub mod ema_update;
 pub mod fill;
+pub mod fma_chain;
 pub mod gather;
 pub(crate) mod gemm;
 pub mod group_norm;
@@ -55,10 +58,11 @@ impl Tolerance {
     pub const EXACT: Tolerance = Tolerance { abs: 0.0, rel: 0.0 };
     /// A handful of roundings per element and no sum.
     pub const POINTWISE: Tolerance = Tolerance { abs: 1e-6, rel: 4e-6 };
-    /// A sum of `terms` products of values near 1, each rounded to 2^-24: errors grow as the root of their number,
-    /// and the worst of many elements lies a few deviations out.
+    /// A sum of `terms` products of standard normals, added one after another: the sum so far is about root j after j terms and
+    /// is rounded by a random share of 2^-24 of itself each time, so the errors' deviation is 2.4e-8 times the number of terms. The
+    /// worst of a million elements lies five deviations out.
     pub fn sum(terms: usize) -> Tolerance {
-        Tolerance { abs: 1e-6 * (terms as f64).sqrt() + 1e-6, rel: 4e-6 }
+        Tolerance { abs: 1.6e-7 * terms as f64 + 1e-6, rel: 4e-6 }
     }
 }
 
@@ -70,10 +74,34 @@ pub trait Operation: Sync {
     fn cases(&self) -> Vec<Case>;
     /// Shapes to time.
     fn bench(&self) -> Vec<Case>;
+    /// Is this a case that [`Operation::run`] can be given? Its sizes must be those of the operation's own cases by name, in
+    /// their order; 0 only where one of them has it. For cases that a user made up.
+    ///
+    /// # Errors
+    /// Says which size is wrong, and what there is.
+    fn check(&self, case: &Case) -> Result<()> {
+        case::check(case, &self.cases(), self.name())
+    }
     /// Random inputs of a case.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host>;
     /// The operation on the device.
     fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+    /// What is timed: the one call that [`Operation::work`] counts. [`Operation::run`] may do more (several options, copies of
+    /// what is changed in place); a call that changes its inputs in place may change these.
+    fn time(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
+        self.run(gpu, case, inputs).map(drop)
+    }
+    /// A part of a case's inputs and outputs that is a case by itself and costs at most about `flops` to check (rows of a
+    /// search, images of a convolution): how a large case is compared with its twin. `None` where no part stands alone.
+    fn excerpt(
+        &self,
+        _case: &Case,
+        _inputs: &[Host],
+        _got: &[Host],
+        _flops: f64,
+    ) -> Option<(Case, Vec<Host>, Vec<Host>)> {
+        None
+    }
     /// The same in f64: floats arrive and leave as [`Data::F64`].
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host>;
     /// How far an output may lie from the twin, by output.
@@ -101,6 +129,10 @@ pub trait Gradient: Sync {
     fn wrt(&self, case: &Case) -> Vec<usize>;
     /// The operation on a tape; the first output.
     fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var>;
+    /// What is timed: as [`Gradient::record`], without the options that the forward call is timed without.
+    fn time(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
+        self.record(tape, case, inputs)
+    }
     /// The gradient of `sum(upstream * output)` in f64, for each input of [`Gradient::wrt`].
     fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host>;
     /// What the twin's gradient is the gradient of, for the check by finite differences: the operation's own twin,
@@ -126,8 +158,10 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &column_sum::ColumnSum,
         &conv2d::Conv2dRow,
         &conv_transpose2d::ConvTranspose2dRow,
+        &copy::Copy,
         &ema_update::EmaUpdate,
         &fill::Fill,
+        &fma_chain::FmaChain,
         &gather::Gather,
         &group_norm::GroupNorm,
         &image::Image,

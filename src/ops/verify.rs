@@ -85,18 +85,25 @@ fn widen(inputs: &[Host]) -> Vec<Host> {
 
 /// Runs a case on the device and compares every output with the twin's.
 pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Verdict> {
+    forward_part(gpu, op, case, seed, f64::INFINITY)
+}
+
+/// [`forward`], comparing an [`Operation::excerpt`] where the whole would cost more than `flops`.
+pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops: f64) -> Result<Verdict> {
     let inputs = op.inputs(case, &mut Rng::new(seed));
     let tensors = inputs.iter().map(|h| h.upload(gpu)).collect::<Result<Vec<Tensor>>>()?;
     let got = op.run(gpu, case, &tensors)?.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
-    let want = op.twin(case, &widen(&inputs));
-    if let Some(verdict) = op.compare(case, &inputs, &got, &want) {
+    let part = if op.work(case).flops > flops { op.excerpt(case, &inputs, &got, flops) } else { None };
+    let (case, inputs, got) = part.unwrap_or_else(|| (case.clone(), inputs, got));
+    let want = op.twin(&case, &widen(&inputs));
+    if let Some(verdict) = op.compare(&case, &inputs, &got, &want) {
         return Ok(verdict);
     }
     if got.len() != want.len() || want.is_empty() {
         return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
     }
     let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
-        compare(&format!("{}({case}) output {i}", op.name()), got, want, op.tolerance(case, i))
+        compare(&format!("{}({case}) output {i}", op.name()), got, want, op.tolerance(&case, i))
     });
     verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
 }

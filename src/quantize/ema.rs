@@ -100,6 +100,19 @@ impl EmaVq {
     }
 }
 
+/// For [`super::all`].
+pub(super) fn plain(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Box<dyn Quantizer>> {
+    let options = EmaOptions {
+        codebook_size: k,
+        codebook_dim: d,
+        kmeans_init: false,
+        threshold_ema_dead_code: 0.0,
+        seed,
+        ..Default::default()
+    };
+    Ok(Box::new(EmaVq::new(gpu, options)?))
+}
+
 impl Quantizer for EmaVq {
     fn name(&self) -> &'static str {
         "ema"

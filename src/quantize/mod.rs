@@ -6,7 +6,7 @@ pub use ema::{EmaOptions, EmaVq};
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
-use crate::gpu::Tensor;
+use crate::gpu::{Gpu, Tensor};
 use crate::nn::{HostTensors, Pass};
 
 /// What a quantizer is asked for.
@@ -68,6 +68,32 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If a tensor is missing or of another shape.
     fn load(&mut self, state: &HostTensors) -> Result<()>;
+}
+
+/// One way to quantize, as benchmarks and lists of choices name it.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its [`Quantizer::name`].
+    pub name: &'static str,
+    /// A quantizer of that many codes and channels with default options, its codes random from the seed: no code is ever
+    /// revived, and none placed by k-means.
+    pub build: fn(&Gpu, usize, usize, u64) -> Result<Box<dyn Quantizer>>,
+}
+
+/// Every quantizer there is.
+pub fn all() -> &'static [Kind] {
+    &[Kind { name: "ema", build: ema::plain }]
+}
+
+/// The quantizer of that name.
+///
+/// # Errors
+/// If there is none; the message lists them.
+pub fn find(name: &str) -> Result<&'static Kind> {
+    all().iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<&str> = all().iter().map(|kind| kind.name).collect();
+        crate::Error::data(format!("no quantizer is called `{name}`; there are {}", names.join(", ")))
+    })
 }
 
 impl Tape {

@@ -10,6 +10,7 @@ pub mod grid;
 pub mod metrics;
 mod stroke;
 pub mod summary;
+pub mod sweep;
 mod text;
 pub mod usage;
 

@@ -211,6 +211,11 @@ impl Operation for Adam {
         adam(&hyper(case), case.get("t") as u64, state, &inputs[3], clip, decay_len(case))?;
         Ok(vec![w, m, v])
     }
+    fn time(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
+        let state = State { weights: &inputs[0], m: &inputs[1], v: &inputs[2] };
+        let clip = (case.get("clip") > 0).then_some(&inputs[4]);
+        adam(&hyper(case), case.get("t") as u64, state, &inputs[3], clip, decay_len(case))
+    }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| inputs[i].as_f64());
         let mut out = [w.to_vec(), m.to_vec(), v.to_vec()];

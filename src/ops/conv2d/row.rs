@@ -1,10 +1,10 @@
 //! The registry's row.
 
 use super::{Conv, Geometry, conv2d, kernels, kernels::work, twin};
-use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::{Error, Result};
 
 /// The registry's row of [`conv2d`].
 pub struct Conv2dRow;
@@ -56,6 +56,27 @@ impl Operation for Conv2dRow {
         let c = conv(case);
         Ok(vec![conv2d(&t[0], &t[1], Some(&t[2]), Some(&t[3]), c)?, conv2d(&t[0], &t[1], None, None, c)?])
     }
+    fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
+        conv2d(&t[0], &t[1], None, None, conv(case)).map(drop)
+    }
+    /// Some of the images.
+    fn excerpt(&self, case: &Case, inputs: &[Host], got: &[Host], flops: f64) -> Option<(Case, Vec<Host>, Vec<Host>)> {
+        let n = case.get("n");
+        let chosen = excerpt::spread(n, excerpt::affordable(n, self.work(case).flops, flops));
+        let mut part = inputs.to_vec();
+        for image in [0, 3] {
+            part[image] = excerpt::rows(&inputs[image], &chosen);
+        }
+        Some((case.with("n", chosen.len()), part, got.iter().map(|y| excerpt::rows(y, &chosen)).collect()))
+    }
+    fn check(&self, c: &Case) -> Result<()> {
+        crate::ops::case::check(c, &self.cases(), self.name())?;
+        let fits = |size: &str, kernel: &str| c.get(size) + 2 * c.get("p") >= c.get(kernel);
+        if !fits("h", "kh") || !fits("w", "kw") {
+            return Err(Error::data(format!("case `{c}`: the kernel is larger than the padded input")));
+        }
+        Ok(())
+    }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let g = geometry(case);
         let x = inputs[0].as_f64();
@@ -103,6 +124,9 @@ impl Gradient for Conv2dRow {
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.conv2d(&v[0], &v[1], Some(&v[2]), Some(&v[3]), conv(case))
+    }
+    fn time(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
+        tape.conv2d(&v[0], &v[1], None, None, conv(case))
     }
     fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
         let g = geometry(case);

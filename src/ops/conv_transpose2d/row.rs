@@ -1,11 +1,11 @@
 //! The registry's row.
 
 use super::{ConvTranspose, conv_transpose2d};
-use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv2d::{Geometry, kernels, twin, work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::{Error, Result};
 
 /// The registry's row of [`conv_transpose2d`].
 pub struct ConvTranspose2dRow;
@@ -56,6 +56,28 @@ impl Operation for ConvTranspose2dRow {
             conv_transpose2d(&t[0], &t[1], Some(&t[2]), conv(case))?,
             conv_transpose2d(&t[0], &t[1], None, conv(case))?,
         ])
+    }
+    fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
+        conv_transpose2d(&t[0], &t[1], None, conv(case)).map(drop)
+    }
+    /// Some of the images.
+    fn excerpt(&self, case: &Case, inputs: &[Host], got: &[Host], flops: f64) -> Option<(Case, Vec<Host>, Vec<Host>)> {
+        let n = case.get("n");
+        let chosen = excerpt::spread(n, excerpt::affordable(n, self.work(case).flops, flops));
+        let mut part = inputs.to_vec();
+        for image in [0] {
+            part[image] = excerpt::rows(&inputs[image], &chosen);
+        }
+        Some((case.with("n", chosen.len()), part, got.iter().map(|y| excerpt::rows(y, &chosen)).collect()))
+    }
+    fn check(&self, c: &Case) -> Result<()> {
+        crate::ops::case::check(c, &self.cases(), self.name())?;
+        let fits =
+            |size: &str, kernel: &str| (c.get(size) - 1) * c.get("s") + c.get(kernel) + c.get("op") > 2 * c.get("p");
+        if c.get("op") >= c.get("s") || !fits("h", "kh") || !fits("w", "kw") {
+            return Err(Error::data(format!("case `{c}`: no output is left, or op is not below s")));
+        }
+        Ok(())
     }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let g = geometry(case);

@@ -132,6 +132,13 @@ impl Operation for EmaUpdate {
         ema_update(&ema, &a.counts, &a.sums(&t[1])?, &t[1], options(case), KEY)?;
         Ok(vec![ema.counts, ema.sums, ema.codebook])
     }
+    /// Everything that the moving average adds to a search: counting and sorting the codes, the sums, the update.
+    fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
+        let a = assign(&t[0], case.get("k"))?;
+        let codebook = Tensor::empty(t[3].gpu(), t[3].shape(), DType::F32)?;
+        let ema = Ema { counts: t[2].clone(), sums: t[3].clone(), codebook };
+        ema_update(&ema, &a.counts, &a.sums(&t[1])?, &t[1], options(case), KEY).map(drop)
+    }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let (k, d) = (case.get("k"), case.get("d"));
         let (counts, sums, codebook) = twin::ema_update(

@@ -119,6 +119,9 @@ impl Operation for Image {
     fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![normalize(&inputs[0], &inputs[1])?, to_bytes(&inputs[2])?])
     }
+    fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
+        normalize(&inputs[0], &inputs[1]).map(drop)
+    }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let shape = shape(case);
         let y = twin::normalize(inputs[0].as_u8(), shape, inputs[1].as_u32());
@@ -132,8 +135,8 @@ impl Operation for Image {
         if output == 0 { Tolerance::POINTWISE } else { Tolerance::EXACT }
     }
     fn work(&self, case: &Case) -> Work {
-        let [m, h, w, c] = shape(case);
-        work((m + case.get("b")) * h * w * c)
+        let [_, h, w, c] = shape(case);
+        work(case.get("b") * h * w * c)
     }
     fn kernels(&self) -> Vec<Kernel> {
         vec![normalize_kernel(), bytes_kernel()]

@@ -63,6 +63,9 @@ impl Operation for Lerp {
         lerp_assign(&y, &inputs[1], 0.3)?;
         Ok(vec![y])
     }
+    fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
+        lerp_assign(&inputs[0], &inputs[1], 0.3)
+    }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let pairs = inputs[0].as_f64().iter().zip(inputs[1].as_f64());
         vec![Host::f64(&[case.get("n")], pairs.map(|(y, x)| 0.7 * y + 0.3 * x).collect())]

@@ -3,7 +3,7 @@
 mod twin;
 
 use super::gemm::{Form, Tile};
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -171,6 +171,28 @@ impl Operation for Matmul {
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let t = transpose(case);
         Ok(vec![matmul(&inputs[0], &inputs[1], t, None)?, matmul(&inputs[0], &inputs[1], t, Some(&inputs[2]))?])
+    }
+    fn time(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
+        matmul(&inputs[0], &inputs[1], transpose(case), None).map(drop)
+    }
+    /// Rows of the first matrix, where it is one and stored by rows.
+    fn excerpt(&self, case: &Case, inputs: &[Host], got: &[Host], flops: f64) -> Option<(Case, Vec<Host>, Vec<Host>)> {
+        if case.get("b") != 1 || case.get("ta") != 0 {
+            return None;
+        }
+        let m = case.get("m");
+        let chosen = excerpt::spread(m, excerpt::affordable(m, self.work(case).flops, flops));
+        let flat = |h: &Host| Host { shape: h.shape[1..].to_vec(), data: h.data.clone() };
+        let some = |h: &Host| {
+            let part = excerpt::rows(&flat(h), &chosen);
+            Host { shape: [&[1], &part.shape[..]].concat(), data: part.data }
+        };
+        let a = some(&inputs[0]);
+        Some((
+            case.with("m", chosen.len()),
+            vec![a, inputs[1].clone(), inputs[2].clone()],
+            got.iter().map(some).collect(),
+        ))
     }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));

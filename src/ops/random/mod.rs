@@ -131,6 +131,9 @@ impl Operation for Random {
         normal(&bell, key(case))?;
         Ok(vec![words, flat, bell])
     }
+    fn time(&self, gpu: &Gpu, case: &Case, _: &[Tensor]) -> Result<()> {
+        normal(&Tensor::empty(gpu, &[case.get("n")], DType::F32)?, key(case))
+    }
     fn twin(&self, case: &Case, _: &[Host]) -> Vec<Host> {
         let (n, key) = (case.get("n"), key(case));
         vec![
@@ -148,8 +151,7 @@ impl Operation for Random {
         }
     }
     fn work(&self, case: &Case) -> Work {
-        let one = work(case.get("n"));
-        Work { flops: 3.0 * one.flops, bytes: 3.0 * one.bytes }
+        work(case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
         Kind::ALL.into_iter().map(Kind::kernel).collect()

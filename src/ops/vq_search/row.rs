@@ -5,7 +5,7 @@ use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::gemm::Tile;
 use crate::ops::verify::Verdict;
-use crate::ops::{Case, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, Host, Operation, Rng, Tolerance, case, excerpt};
 
 /// The registry's row of [`nearest`].
 pub struct VqSearch;
@@ -32,6 +32,14 @@ impl Operation for VqSearch {
     }
     fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![nearest(&inputs[0], &inputs[1])?])
+    }
+    /// Some of the latents.
+    fn excerpt(&self, case: &Case, inputs: &[Host], got: &[Host], flops: f64) -> Option<(Case, Vec<Host>, Vec<Host>)> {
+        let n = case.get("n");
+        let chosen = excerpt::spread(n, excerpt::affordable(n, self.work(case).flops, flops));
+        let x = excerpt::rows(&inputs[0], &chosen);
+        let part = got.iter().map(|index| excerpt::rows(index, &chosen)).collect();
+        Some((case.with("n", chosen.len()), vec![x, inputs[1].clone()], part))
     }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         let d = case.get("d");

@@ -1,0 +1,160 @@
+//! How one workload is measured.
+
+use super::Prepared;
+use crate::Result;
+use crate::gpu::{Gpu, Work};
+use std::time::{Duration, Instant};
+
+/// How long a workload is repeated.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Time to fill with repetitions.
+    pub time: Duration,
+    /// Repetitions at least, whatever they take.
+    pub least: usize,
+    /// Repetitions at most.
+    pub most: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { time: Duration::from_secs(1), least: 7, most: 200 }
+    }
+}
+
+/// What was measured. Times in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// The first call of this process: pipelines are made, buffers allocated.
+    pub cold: f64,
+    /// From the first to the last command on the device's clock, sorted; empty without timestamp queries.
+    pub device: Vec<f64>,
+    /// From the call to the device's having done it, sorted.
+    pub wall: Vec<f64>,
+    /// The call alone, until everything is recorded, sorted.
+    pub record: Vec<f64>,
+    /// Device memory that a call took beyond what was there before it, at its peak: outputs and scratch, in bytes.
+    pub memory: u64,
+    /// Buffers that the warm repetitions created.
+    pub allocations: u64,
+    /// Dispatches per call.
+    pub dispatches: u64,
+    /// Submissions per call.
+    pub submissions: u64,
+    /// Operations and bytes per call.
+    pub work: Work,
+}
+
+/// The value at a share of the way through sorted values.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * (sorted.len().max(1) - 1) as f64;
+    let (low, high) = (sorted.get(at.floor() as usize), sorted.get(at.ceil() as usize));
+    match (low, high) {
+        (Some(low), Some(high)) => low + (high - low) * at.fract(),
+        _ => f64::NAN,
+    }
+}
+
+impl Timing {
+    /// The times that speed is stated by: the device's where it has a clock.
+    fn times(&self) -> &[f64] {
+        if self.device.is_empty() { &self.wall } else { &self.device }
+    }
+    /// Where they come from.
+    pub fn clock(&self) -> &'static str {
+        if self.device.is_empty() { "wall" } else { "timestamps" }
+    }
+    /// Median.
+    pub fn ms(&self) -> f64 {
+        quantile(self.times(), 0.5)
+    }
+    /// First and third quartile.
+    pub fn quartiles(&self) -> (f64, f64) {
+        (quantile(self.times(), 0.25), quantile(self.times(), 0.75))
+    }
+    /// Median time from the call to its end.
+    pub fn wall_ms(&self) -> f64 {
+        quantile(&self.wall, 0.5)
+    }
+    /// Median time of the call alone.
+    pub fn record_ms(&self) -> f64 {
+        quantile(&self.record, 0.5)
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// Times a workload: once cold, then warm until the budget is spent. `between` runs after the cold call: the place to
+/// check that what is timed is right.
+///
+/// # Errors
+/// If the workload fails, or `between` does.
+pub fn measure(
+    gpu: &Gpu,
+    prepared: &mut Prepared,
+    budget: Budget,
+    between: impl FnOnce() -> Result<()>,
+) -> Result<Timing> {
+    let call = &mut prepared.call;
+    gpu.finish()?;
+    let start = Instant::now();
+    call()?;
+    gpu.finish()?;
+    let cold = ms(start);
+    between()?;
+
+    // What one call takes. Twice, since the first may still grow the pool after what ran in between.
+    let mut work = Work::default();
+    let (mut memory, mut counters) = (0, gpu.counters());
+    for _ in 0..2 {
+        gpu.finish()?;
+        gpu.reset_peak();
+        let before = (gpu.memory().in_use, gpu.work_done(), gpu.counters());
+        call()?;
+        gpu.finish()?;
+        let (done, count) = (gpu.work_done(), gpu.counters());
+        memory = gpu.memory().peak - before.0;
+        work = Work { flops: done.flops - before.1.flops, bytes: done.bytes - before.1.bytes };
+        counters.dispatches = count.dispatches - before.2.dispatches;
+        counters.submissions = count.submissions - before.2.submissions;
+    }
+    if gpu.has_timestamps() {
+        gpu.timed(&mut *call)?;
+    }
+    let (mut device, mut wall, mut record) = (Vec::new(), Vec::new(), Vec::new());
+    let mut allocations = 0;
+    let begun = Instant::now();
+    while wall.len() < budget.most && (wall.len() < budget.least || begun.elapsed() < budget.time) {
+        let before = gpu.memory().allocations;
+        let start = Instant::now();
+        call()?;
+        record.push(ms(start));
+        gpu.finish()?;
+        wall.push(ms(start));
+        allocations += gpu.memory().allocations - before;
+        if let ((), Some(time)) = gpu.timed(&mut *call)? {
+            device.push(time.as_secs_f64() * 1e3);
+        }
+    }
+    for times in [&mut device, &mut wall, &mut record] {
+        times.sort_by(f64::total_cmp);
+    }
+    let work = prepared.work.unwrap_or(work);
+    let (dispatches, submissions) = (counters.dispatches, counters.submissions);
+    Ok(Timing { cold, device, wall, record, memory, allocations, dispatches, submissions, work })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantile;
+
+    #[test]
+    fn quantiles_lie_between_the_values() {
+        assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.5), 2.0);
+        assert_eq!(quantile(&[1.0, 2.0], 0.5), 1.5);
+        assert_eq!(quantile(&[3.0], 0.25), 3.0);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+}

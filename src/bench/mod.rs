@@ -1,0 +1,22 @@
+//! Timing kernels and the work that is made of them: workloads, how one is measured, and what it is held against.
+//!
+//! [`standard`] is the fixed set that other libraries are measured by too; [`kernels`] has every operation of the registry at
+//! its bench shapes. `wgvq bench` and the criterion benches walk these and have no workloads of their own.
+
+mod baseline;
+mod measure;
+mod peak;
+mod quantizer;
+mod row;
+mod scaling;
+mod train_step;
+mod workload;
+
+pub use baseline::{Baseline, Change};
+pub use measure::{Budget, Timing, measure};
+pub use peak::{Peak, peak};
+pub use quantizer::{QuantizerForward, study};
+pub use row::{FORMAT, Header, Row, row};
+pub use scaling::{Sweep, exponent};
+pub use train_step::TrainStep;
+pub use workload::{Prepared, Workload, find, kernels, operation, standard};

@@ -1,0 +1,123 @@
+//! One line of results, as it is printed, written and read back.
+
+use super::{Budget, Peak, Workload, measure};
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The version of the lines below; a file of another is refused.
+pub const FORMAT: u32 = 1;
+
+/// The first line of a file of results: where they were measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub wgvq_bench: u32,
+    /// The crate's version.
+    pub version: String,
+    /// Adapter, and its driver.
+    pub adapter: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// The processor's name and its number of logical cores.
+    pub processor: String,
+    /// Seed of the inputs.
+    pub seed: u64,
+    /// The measured peaks.
+    pub peak_gflops: f64,
+    /// See [`Peak::gbps`].
+    pub peak_gbps: f64,
+}
+
+/// One workload on one core.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The workload's name; `wgvq bench NAME` runs it again.
+    pub name: String,
+    /// The matrix core that heavy kernels used.
+    pub core: String,
+    /// The elements' type.
+    pub dtype: String,
+    /// Did it agree with f64?
+    pub pass: bool,
+    /// Median time, in milliseconds; `None` where the result was wrong, as are all speeds then.
+    pub ms: Option<f64>,
+    /// First and third quartile.
+    pub ms_quartiles: Option<[f64; 2]>,
+    /// `timestamps`, or `wall` where the device has no clock.
+    pub clock: String,
+    /// Median from the call to its end on the device.
+    pub wall_ms: Option<f64>,
+    /// Median of the call alone: recording and validation.
+    pub record_ms: Option<f64>,
+    /// The first call in this process.
+    pub cold_ms: Option<f64>,
+    /// Operations per nanosecond.
+    pub gflops: Option<f64>,
+    /// Bytes per nanosecond, each tensor counted once.
+    pub gbps: Option<f64>,
+    /// Share of the adapter's measured peak in what binds by the roofline.
+    pub peak_share: Option<f64>,
+    /// `compute` or `memory`.
+    pub bound: String,
+    /// Bytes of device memory beyond the inputs.
+    pub memory: u64,
+    /// Dispatches per call.
+    pub dispatches: u64,
+    /// Submissions per call.
+    pub submissions: u64,
+    /// Buffers created in all warm repetitions.
+    pub allocations: u64,
+    /// Warm repetitions.
+    pub repetitions: usize,
+    /// Largest error against f64.
+    pub max_err: f64,
+    /// Elements compared.
+    pub compared: usize,
+    /// The worst element in words.
+    pub detail: String,
+}
+
+/// Checks and measures a workload.
+///
+/// # Errors
+/// If it does not run. A wrong result is a [`Row`] without speeds.
+pub fn row(gpu: &Gpu, workload: &Workload, peak: &Peak, budget: Budget, seed: u64) -> Result<Row> {
+    let wrong = || Error::data("the check did not run");
+    let mut prepared = workload.prepare(gpu, seed)?;
+    let mut verdict = None;
+    let timing = measure(gpu, &mut prepared, budget, || {
+        verdict = Some(workload.check(gpu, seed)?);
+        Ok(())
+    })?;
+    let verdict = verdict.ok_or_else(wrong)?;
+    let pass = verdict.pass && verdict.compared > 0;
+    let ms = timing.ms();
+    let (share, memory_binds) = peak.share(timing.work.flops, timing.work.bytes, ms);
+    let some = |v: f64| pass.then_some(v);
+    let (q1, q3) = timing.quartiles();
+    Ok(Row {
+        name: workload.name().into(),
+        core: gpu.core().name().into(),
+        dtype: "f32".into(),
+        pass,
+        ms: some(ms),
+        ms_quartiles: pass.then_some([q1, q3]),
+        clock: timing.clock().into(),
+        wall_ms: some(timing.wall_ms()),
+        record_ms: some(timing.record_ms()),
+        cold_ms: some(timing.cold),
+        gflops: some(timing.work.flops / ms / 1e6),
+        gbps: some(timing.work.bytes / ms / 1e6),
+        peak_share: some(share),
+        bound: if memory_binds { "memory" } else { "compute" }.into(),
+        memory: timing.memory,
+        dispatches: timing.dispatches,
+        submissions: timing.submissions,
+        allocations: timing.allocations,
+        repetitions: timing.wall.len(),
+        max_err: verdict.max_error,
+        compared: verdict.compared,
+        detail: verdict.detail,
+    })
+}

@@ -1,0 +1,94 @@
+//! The standard training step: the VQ-VAE of Sonnet's example (32 x 32 x 3, 128 hidden, 2 residual layers of 32, K 512, D 64),
+//! forward, backward, Adam and the moving average of the codebook.
+
+use super::Prepared;
+use crate::Result;
+use crate::autograd::Tape;
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::models::vqvae::{Config, VqVae};
+use crate::nn::{Adam, Parameters, Pass};
+use crate::ops::adam::Hyper;
+use crate::ops::loss::Loss;
+use crate::ops::random::{self, Key};
+use crate::ops::verify::Verdict;
+use crate::quantize::{EmaOptions, EmaVq, Mode, Quantizer};
+
+/// The standard step at a batch size.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainStep {
+    /// Images per step.
+    pub batch: usize,
+}
+
+struct State {
+    gpu: Gpu,
+    model: VqVae,
+    params: Parameters,
+    quantizer: EmaVq,
+    adam: Adam,
+    images: Tensor,
+    step: u64,
+}
+
+impl TrainStep {
+    fn state(self, gpu: &Gpu, seed: u64) -> Result<State> {
+        let config = Config {
+            channels: 3,
+            hidden: 128,
+            residual_layers: 2,
+            residual_hidden: 32,
+            downsample: 4,
+            codebook_dim: 64,
+        };
+        let (model, params) = VqVae::build(gpu, &config, seed)?;
+        let quantizer = EmaVq::new(gpu, EmaOptions { kmeans_init: false, seed, ..Default::default() })?;
+        let adam = Adam::new(&params, Hyper { lr: 3e-4, ..Default::default() })?;
+        let images = Tensor::empty(gpu, &[self.batch, 32, 32, 3], DType::F32)?;
+        random::normal(&images, Key { seed, step: 0, stream: 9 })?;
+        Ok(State { gpu: gpu.clone(), model, params, quantizer, adam, images, step: 0 })
+    }
+
+    pub(super) fn prepare(self, gpu: &Gpu, seed: u64) -> Result<Prepared> {
+        let mut state = self.state(gpu, seed)?;
+        Ok(Prepared { call: Box::new(move || state.step().map(drop)), work: None })
+    }
+
+    /// The step as a whole has no f64 reference; its operations have. Here it has to do what a step is for: bring the
+    /// reconstruction loss of its batch down, at every one of 6 steps, with the loss before the first near what noise of variance
+    /// 1 leaves.
+    pub(super) fn check(self, gpu: &Gpu, seed: u64) -> Result<Verdict> {
+        let mut state = self.state(gpu, seed)?;
+        let losses = (0..6).map(|_| Ok(state.step()?.read::<f32>()?[0])).collect::<Result<Vec<f32>>>()?;
+        let falls = losses.windows(2).all(|w| w[1] < w[0]) && losses[0] > 0.5 && losses[0] < 3.0;
+        Ok(Verdict {
+            compared: losses.len(),
+            worst: if falls { 0.0 } else { f64::INFINITY },
+            max_error: if falls { 0.0 } else { f64::INFINITY },
+            detail: format!("reconstruction loss over 6 steps: {losses:?}"),
+            pass: falls,
+        })
+    }
+}
+
+impl State {
+    /// One step; its reconstruction loss.
+    fn step(&mut self) -> Result<Tensor> {
+        let tape = Tape::new(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let x = tape.constant(&self.images);
+        let z_e = self.model.encode(&pass, &x)?;
+        let [b, h, w, d] = z_e.tensor().dims("train step")?;
+        let rows = tape.reshape(&z_e, &[b * h * w, d])?;
+        let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: self.step })?;
+        let y = self.model.decode(&pass, &tape.reshape(&q.z_q, &[b, h, w, d])?)?;
+        let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
+        let loss = match &q.loss {
+            Some(l) => tape.add(&reconstruction, l)?,
+            None => reconstruction.clone(),
+        };
+        let gradients = pass.gradients(tape.backward(&loss)?);
+        self.adam.step(&self.params, &gradients)?;
+        self.step += 1;
+        Ok(reconstruction.tensor().clone())
+    }
+}

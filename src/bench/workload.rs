@@ -1,0 +1,305 @@
+//! Workloads: what is timed, under a name from which it can be run again.
+
+use super::{QuantizerForward, TrainStep};
+use crate::autograd::Tape;
+use crate::gpu::{Gpu, Tensor, Work};
+use crate::ops::verify::{self, Verdict};
+use crate::ops::{Case, Operation, Rng, case, registry};
+use crate::{Error, Result};
+
+/// One thing to time.
+#[derive(Clone)]
+pub struct Workload {
+    name: String,
+    subject: Subject,
+}
+
+#[derive(Clone)]
+enum Subject {
+    /// An operation; with its gradient, if asked for.
+    Operation { op: &'static dyn Operation, case: Case, backward: bool },
+    /// One training forward pass of a quantizer.
+    Quantizer(QuantizerForward),
+    /// One training step of the standard VQ-VAE.
+    TrainStep(TrainStep),
+}
+
+/// A workload with its inputs on a device.
+pub struct Prepared {
+    /// Records it once.
+    pub call: Box<dyn FnMut() -> Result<()>>,
+    /// Its cost as its operation states it; `None` where what is dispatched has to be added up.
+    pub work: Option<Work>,
+}
+
+/// The end of a name that stands for an operation and its gradient.
+const BACKWARD: &str = "_fwd_bwd";
+/// Operations that a comparison with the f64 twin may take: about half a second.
+const CHECK_FLOPS: f64 = 5e8;
+
+impl std::fmt::Debug for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Workload {
+    /// An operation at a case, under the name `op_n7_k3`.
+    ///
+    /// # Errors
+    /// If it is none of the operation's cases.
+    pub fn operation(op: &'static dyn Operation, case: Case) -> Result<Workload> {
+        op.check(&case)?;
+        let sizes: String = case.sizes().map(|(n, v)| format!("_{n}{v}")).collect();
+        Ok(Workload {
+            name: format!("{}{sizes}", op.name()),
+            subject: Subject::Operation { op, case, backward: false },
+        })
+    }
+
+    /// An operation and its gradient, under the name `op_n7_k3_fwd_bwd`.
+    ///
+    /// # Errors
+    /// If it is none of the operation's cases, or the operation has no gradient.
+    pub fn with_gradient(op: &'static dyn Operation, case: Case) -> Result<Workload> {
+        if op.gradient().is_none() {
+            return Err(Error::data(format!("{} has no gradient to time", op.name())));
+        }
+        let forward = Workload::operation(op, case.clone())?;
+        Ok(Workload { name: forward.name + BACKWARD, subject: Subject::Operation { op, case, backward: true } })
+    }
+
+    /// One training forward pass of a quantizer, under a name of its own.
+    pub fn quantizer(forward: QuantizerForward) -> Workload {
+        let QuantizerForward { kind, n, k, d } = &forward;
+        Workload { name: format!("quantizer_{}_n{n}_k{k}_d{d}", kind.name), subject: Subject::Quantizer(forward) }
+    }
+
+    /// One training step of the standard VQ-VAE, under a name of its own.
+    pub fn train_step(batch: usize) -> Workload {
+        let name = format!("vqvae_train_step_b{batch}");
+        Workload { name, subject: Subject::TrainStep(TrainStep { batch }) }
+    }
+
+    fn called(self, name: &str) -> Workload {
+        Workload { name: name.into(), ..self }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The operation, where it is one.
+    pub fn op(&self) -> Option<&'static dyn Operation> {
+        match &self.subject {
+            Subject::Operation { op, .. } => Some(*op),
+            _ => None,
+        }
+    }
+
+    /// The sizes, as `wgvq bench --case` takes them.
+    pub fn case(&self) -> Case {
+        match &self.subject {
+            Subject::Operation { case, .. } => case.clone(),
+            Subject::Quantizer(q) => case(&[("n", q.n), ("k", q.k), ("d", q.d)]),
+            Subject::TrainStep(t) => case(&[("b", t.batch)]),
+        }
+    }
+
+    /// Makes the inputs, random from `seed`.
+    ///
+    /// # Errors
+    /// If they do not fit the device.
+    pub fn prepare(&self, gpu: &Gpu, seed: u64) -> Result<Prepared> {
+        match &self.subject {
+            Subject::Operation { op, case, backward } => prepare(gpu, *op, case, *backward, seed),
+            Subject::Quantizer(q) => q.prepare(gpu, seed),
+            Subject::TrainStep(t) => t.prepare(gpu, seed),
+        }
+    }
+
+    /// Compares what the workload computes with f64, in full or, where that would take long, at some rows.
+    ///
+    /// # Errors
+    /// If it does not run at all.
+    pub fn check(&self, gpu: &Gpu, seed: u64) -> Result<Verdict> {
+        match &self.subject {
+            Subject::Operation { op, case, backward: false } => verify::forward_part(gpu, *op, case, seed, CHECK_FLOPS),
+            Subject::Operation { op, case, backward: true } => {
+                let forward = verify::forward_part(gpu, *op, case, seed, CHECK_FLOPS)?;
+                Ok(match verify::backward(gpu, *op, case, seed)? {
+                    Some(backward) => forward.join(backward),
+                    None => forward,
+                })
+            }
+            Subject::Quantizer(q) => q.check(gpu, seed, CHECK_FLOPS),
+            Subject::TrainStep(t) => t.check(gpu, seed),
+        }
+    }
+}
+
+fn prepare(gpu: &Gpu, op: &'static dyn Operation, case: &Case, backward: bool, seed: u64) -> Result<Prepared> {
+    let mut rng = Rng::new(seed);
+    let inputs = op.inputs(case, &mut rng).iter().map(|h| h.upload(gpu)).collect::<Result<Vec<Tensor>>>()?;
+    let (gpu, case) = (gpu.clone(), case.clone());
+    let Some(gradient) = op.gradient().filter(|_| backward) else {
+        let work = Some(op.work(&case));
+        return Ok(Prepared { call: Box::new(move || op.time(&gpu, &case, &inputs)), work });
+    };
+    let wrt = gradient.wrt(&case);
+    let mut upstream = None;
+    let call = move || {
+        let tape = Tape::new(&gpu);
+        let vars: Vec<_> = (inputs.iter().enumerate())
+            .map(|(i, x)| if wrt.contains(&i) { tape.leaf(x) } else { tape.constant(x) })
+            .collect();
+        let y = gradient.time(&tape, &case, &vars)?;
+        // Made once: what comes from the rest of a model is there already.
+        let dy = match &upstream {
+            Some(dy) => dy,
+            None => upstream.insert(rng.normals(y.shape()).upload(&gpu)?),
+        };
+        tape.backward_with(&y, dy.clone()).map(drop)
+    };
+    Ok(Prepared { call: Box::new(call), work: None })
+}
+
+fn of(name: &str, op: &str, sizes: &[(&str, usize)], backward: bool) -> Result<Workload> {
+    let op = crate::ops::find(op)?;
+    let make = if backward { Workload::with_gradient } else { Workload::operation };
+    Ok(make(op, case(sizes))?.called(name))
+}
+
+/// The fixed set, under the names by which other libraries are measured beside it.
+///
+/// # Errors
+/// Never, as long as the operations take the sizes that are written here; a test says so.
+pub fn standard() -> Result<Vec<Workload>> {
+    let square = [("b", 1), ("m", 1024), ("n", 1024), ("k", 1024), ("ta", 0), ("tb", 0)];
+    let conv =
+        [("n", 16), ("h", 32), ("w", 32), ("i", 64), ("o", 64), ("kh", 3), ("kw", 3), ("s", 1), ("p", 1), ("relu", 0)];
+    let mut all = vec![
+        of("matmul_1024", "matmul", &square, false)?,
+        of("conv3x3_fwd", "conv2d", &conv, false)?,
+        of("conv3x3_fwd_bwd", "conv2d", &conv, true)?,
+    ];
+    for (n, k, d) in [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)] {
+        let search = [("n", n), ("k", k), ("d", d)];
+        all.push(Workload::operation(crate::ops::find("vq_search")?, case(&search))?);
+    }
+    let ema = crate::quantize::find("ema")?;
+    all.push(
+        Workload::quantizer(QuantizerForward { kind: ema, n: 16_384, k: 1024, d: 64 }).called("vq_module_train_fwd"),
+    );
+    all.push(Workload::train_step(32));
+    Ok(all)
+}
+
+/// Every operation of the registry at its bench shapes, and with its gradient where it has one.
+///
+/// # Errors
+/// If a bench shape is none of its operation's cases; a test says that none is.
+pub fn kernels() -> Result<Vec<Workload>> {
+    let mut all = Vec::new();
+    for op in registry() {
+        for case in op.bench() {
+            all.push(Workload::operation(*op, case.clone())?);
+            if op.gradient().is_some() {
+                all.push(Workload::with_gradient(*op, case)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The workload of that name: one of [`standard`], an operation at any case, or a training step at any batch.
+///
+/// # Errors
+/// If the name stands for none; the nearest one is offered.
+pub fn find(name: &str) -> Result<Workload> {
+    if let Some(found) = standard()?.into_iter().find(|w| w.name == name) {
+        return Ok(found);
+    }
+    if let Some(batch) = name.strip_prefix("vqvae_train_step_b").and_then(|b| b.parse().ok()).filter(|b| *b > 0) {
+        return Ok(Workload::train_step(batch));
+    }
+    if let Some(found) = super::quantizer::parse(name) {
+        return found.map(Workload::quantizer);
+    }
+    let (bare, backward) = name.strip_suffix(BACKWARD).map_or((name, false), |bare| (bare, true));
+    // The longest operation that the name begins with: `bias` must not take `bias_grad_..`.
+    let parsed = registry()
+        .iter()
+        .filter_map(|op| Some((*op, sizes(bare.strip_prefix(op.name())?)?)))
+        .max_by_key(|(op, _)| op.name().len());
+    match parsed {
+        Some((op, case)) if backward => Workload::with_gradient(op, case),
+        Some((op, case)) => Workload::operation(op, case),
+        None => {
+            let known: Vec<String> = standard()?.into_iter().chain(kernels()?).map(|w| w.name).collect();
+            Err(Error::data(format!("no workload is called `{name}`{}", offer(name, known.iter().map(|s| s.as_str())))))
+        }
+    }
+}
+
+/// The operation of that name.
+///
+/// # Errors
+/// If there is none; the nearest one is offered.
+pub fn operation(name: &str) -> Result<&'static dyn Operation> {
+    let found = registry().iter().find(|op| op.name() == name);
+    found.copied().ok_or_else(|| {
+        let names = registry().iter().map(|op| op.name());
+        Error::data(format!("no operation is called `{name}`{}", offer(name, names)))
+    })
+}
+
+/// `_n7_k3` as the case n=7,k=3.
+fn sizes(tail: &str) -> Option<Case> {
+    let parts = tail.strip_prefix('_')?.split('_').map(|part| {
+        let digits = part.find(|c: char| c.is_ascii_digit()).filter(|at| *at > 0)?;
+        Some(format!("{}={}", &part[..digits], part[digits..].parse::<usize>().ok()?))
+    });
+    parts.collect::<Option<Vec<String>>>()?.join(",").parse().ok()
+}
+
+/// `; the nearest is ..`, and where all are listed.
+pub(super) fn offer<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let best = known.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let nearest = best.map_or(String::new(), |b| format!("; the nearest is `{b}`"));
+    format!("{nearest} (`wgvq bench --list` shows all)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workload_is_found_by_its_name() {
+        let all: Vec<Workload> = standard().unwrap().into_iter().chain(kernels().unwrap()).collect();
+        assert!(all.len() > 30);
+        for workload in &all {
+            let again = find(&workload.name).unwrap_or_else(|e| panic!("{}: {e}", workload.name));
+            assert_eq!((again.name(), again.case()), (workload.name(), workload.case()));
+        }
+        assert_eq!(find("vqvae_train_step_b8").unwrap().case(), case(&[("b", 8)]));
+        assert_eq!(find("quantizer_ema_n64_k8_d4").unwrap().case(), case(&[("n", 64), ("k", 8), ("d", 4)]));
+    }
+
+    #[test]
+    fn names_that_stand_for_nothing_are_refused_with_the_nearest() {
+        for (name, said) in [
+            ("matmul_1023", "matmul_1024"),
+            ("vq_search_n0_k8_d4", "n of at least 1"),
+            ("vq_search_n8_k8", "n,k,d"),
+            ("vq_search_n8_k8_d8_fwd_bwd", "no gradient"),
+            ("vq_searh_n8_k8_d8", "vq_search"),
+            ("quantizer_emu_n8_k8_d8", "ema"),
+            ("conv2d_n1_h1_w1_i1_o1_kh9_kw9_s1_p0_relu0", "larger than"),
+        ] {
+            let error = find(name).unwrap_err().to_string();
+            assert!(error.contains(said), "{name}: {error}");
+        }
+    }
+}

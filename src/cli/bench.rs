@@ -1,0 +1,433 @@
+//! `wgvq bench`
+
+use super::{Ended, Global, output};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Sweep, Workload, exponent};
+use wgvq::gpu::Gpu;
+use wgvq::ops::{self, Case};
+use wgvq::report::sweep::{Series, sweep};
+use wgvq::{Error, Result};
+
+/// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and never a speed.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  wgvq bench                                              the standard workloads
+  wgvq bench matmul_1024 vq_search_n999_k77_d12           by name, as a line of output gives it
+  wgvq bench --kernel vq_search --n 4096,16384,65536 --plot search.png
+  wgvq bench --suite standard --json > before.json        and after a change:
+  wgvq bench --suite standard --compare before.json
+  wgvq bench --kernel matmul --core subgroup,tiled")]
+pub struct Bench {
+    /// Workloads by name; --list shows them
+    #[arg(value_name = "NAME", conflicts_with_all = ["suite", "kernel"])]
+    names: Vec<String>,
+    /// A set of workloads
+    #[arg(long, value_enum, conflicts_with = "kernel")]
+    suite: Option<Suite>,
+    /// One operation, at its bench shapes or at those of --case, --n, --k, --d and --size
+    #[arg(long, value_name = "OPERATION")]
+    kernel: Option<String>,
+    /// The sizes, all of them, such as n=4096,k=512,d=64
+    #[arg(long, requires = "kernel")]
+    case: Option<Case>,
+    /// With the gradient
+    #[arg(long, requires = "kernel")]
+    backward: bool,
+    /// Values of the size n
+    #[arg(long, value_delimiter = ',', value_name = "LIST", requires = "kernel")]
+    n: Vec<usize>,
+    /// Values of the size k
+    #[arg(long, value_delimiter = ',', value_name = "LIST", requires = "kernel")]
+    k: Vec<usize>,
+    /// Values of the size d
+    #[arg(long, value_delimiter = ',', value_name = "LIST", requires = "kernel")]
+    d: Vec<usize>,
+    /// Values of any other size, such as m=64,256
+    #[arg(long, value_name = "NAME=LIST", requires = "kernel")]
+    size: Vec<String>,
+    /// Types of the elements
+    #[arg(long, value_delimiter = ',', default_value = "f32", value_name = "LIST")]
+    dtype: Vec<String>,
+    /// Seconds to repeat each workload
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Seed of the inputs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Say how each workload changed against this file, which --json wrote earlier
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Draw time against the size that takes the most values
+    #[arg(long, value_name = "PNG")]
+    plot: Option<PathBuf>,
+    /// Where --suite quantizers writes its table and chart
+    #[arg(long, value_name = "DIR", default_value = "runs/quantizers")]
+    out: PathBuf,
+    /// Replace files that are there
+    #[arg(long)]
+    overwrite: bool,
+    /// List what there is to time
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// The fixed set, by which other libraries are measured too
+    Standard,
+    /// Every operation at its bench shapes
+    Kernels,
+    /// How time grows with rows, codes, channels and batch
+    Scaling,
+    /// Every quantizer over K and D
+    Quantizers,
+}
+
+/// Latents in the quantizer study.
+const STUDY_ROWS: usize = 4096;
+
+impl Bench {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        if self.list {
+            return list(global);
+        }
+        if !(self.seconds >= 0.0 && self.seconds <= 3600.0) {
+            return Err(Error::config("seconds", "lies between 0 and 3600"));
+        }
+        let workloads = self.workloads()?;
+        let baseline = self.compare.as_deref().map(Baseline::read).transpose()?;
+        let plot = match (&self.plot, self.suite) {
+            (None, Some(Suite::Quantizers)) => Some(self.out.join("quantizers.png")),
+            (plot, _) => plot.clone(),
+        };
+        let table = (self.suite == Some(Suite::Quantizers)).then(|| self.out.join("quantizers.csv"));
+        for file in plot.iter().chain(&table).filter(|f| f.exists() && !self.overwrite) {
+            return Err(Error::file(file, "exists; give another place, or --overwrite"));
+        }
+        let cores = if global.core.is_empty() { vec![None] } else { global.core.iter().map(|c| Some(*c)).collect() };
+        let gpus = cores.into_iter().map(|c| global.gpu_with(c)).collect::<Result<Vec<Gpu>>>()?;
+        for (gpu, core) in gpus.iter().zip(&global.core).filter(|(gpu, core)| gpu.core() != **core) {
+            let what = format!("`{}` cannot run on {}; it has {}", core.name(), gpu.info().name, gpu.core().name());
+            return Err(Error::config("core", what));
+        }
+        for workload in &workloads {
+            enough_memory(workload)?;
+        }
+        let budget = Budget { time: Duration::from_secs_f64(self.seconds), ..Default::default() };
+        let mut rows = Vec::new();
+        for (i, gpu) in gpus.iter().enumerate() {
+            let peak = bench::peak(gpu)?;
+            if i == 0 {
+                head(global, gpu, &peak, self.seed, baseline.as_ref());
+            }
+            for workload in &workloads {
+                let row = bench::row(gpu, workload, &peak, budget, self.seed)?;
+                line(global, &row, baseline.as_ref());
+                rows.push((workload.clone(), row));
+            }
+        }
+        growth(global, &rows);
+        if let Some(table) = table {
+            write(&table, csv(&rows).as_bytes())?;
+            output::note(global, &format!("wrote {}", table.display()));
+        }
+        if let Some(plot) = plot {
+            write(&plot, &chart(&rows, gpus[0].info())?)?;
+            output::note(global, &format!("wrote {}", plot.display()));
+        }
+        let failed = rows.iter().filter(|(_, r)| !r.pass).count();
+        if failed > 0 {
+            output::note(
+                global,
+                &format!("{failed} of {} workloads are WRONG: no speed is given for them", rows.len()),
+            );
+        }
+        Ok(if failed == 0 { Ended::Done } else { Ended::Failed })
+    }
+
+    fn workloads(&self) -> Result<Vec<Workload>> {
+        if let Some(other) = self.dtype.iter().find(|t| *t != "f32") {
+            return Err(Error::config("dtype", format!("`{other}` is not stored by any operation yet; there is f32")));
+        }
+        if let Some(kernel) = &self.kernel {
+            return self.kernel(kernel);
+        }
+        if !self.names.is_empty() {
+            return self.names.iter().map(|n| bench::find(n)).collect();
+        }
+        match self.suite.unwrap_or(Suite::Standard) {
+            Suite::Standard => bench::standard(),
+            Suite::Kernels => bench::kernels(),
+            Suite::Scaling => scaling(),
+            Suite::Quantizers => Ok(bench::study(STUDY_ROWS)),
+        }
+    }
+
+    fn kernel(&self, name: &str) -> Result<Vec<Workload>> {
+        let op = bench::operation(name)?;
+        let mut lists: Vec<(String, Vec<usize>)> = [("n", &self.n), ("k", &self.k), ("d", &self.d)]
+            .into_iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(name, list)| (name.to_owned(), list.clone()))
+            .collect();
+        for size in &self.size {
+            lists.push(parse_list(size)?);
+        }
+        let base = match &self.case {
+            Some(case) => vec![case.clone()],
+            // Bench shapes that a sweep makes equal are one.
+            None if lists.is_empty() => op.bench(),
+            None => op.bench().into_iter().take(1).collect(),
+        };
+        for (size, _) in &lists {
+            let known: Vec<&str> = base.iter().flat_map(|c| c.sizes().map(|(n, _)| n)).collect();
+            if !known.contains(&size.as_str()) {
+                return Err(Error::config("size", format!("{name} has no size `{size}`; it has {}", known.join(", "))));
+            }
+        }
+        let make = if self.backward { Workload::with_gradient } else { Workload::operation };
+        let cases = base.iter().flat_map(|c| Sweep(lists.clone()).cases(c));
+        cases.map(|case| make(op, case)).collect()
+    }
+}
+
+fn parse_list(text: &str) -> Result<(String, Vec<usize>)> {
+    let wrong = || Error::config("size", format!("`{text}` is not NAME=NUMBER,NUMBER,.."));
+    let (name, list) = text.split_once('=').ok_or_else(wrong)?;
+    let values = list.split(',').map(|v| v.trim().parse().map_err(|_| wrong())).collect::<Result<_>>()?;
+    Ok((name.trim().to_owned(), values))
+}
+
+/// Each of rows, codes, channels and batch, the others held.
+fn scaling() -> Result<Vec<Workload>> {
+    let op = ops::find("vq_search")?;
+    let base = ops::case(&[("n", 16_384), ("k", 1024), ("d", 64)]);
+    let lists = [
+        ("n", vec![4_096, 8_192, 16_384, 32_768, 65_536]),
+        ("k", vec![256, 512, 1_024, 2_048, 4_096]),
+        ("d", vec![16, 32, 64, 128, 256]),
+    ];
+    let mut all = Vec::new();
+    for (name, values) in lists {
+        for value in values {
+            all.push(Workload::operation(op, base.with(name, value))?);
+        }
+    }
+    all.extend([8, 16, 32, 64].map(Workload::train_step));
+    Ok(all)
+}
+
+fn list(global: &Global) -> Result<Ended> {
+    let show = |suite: &str, workloads: Vec<Workload>| {
+        for w in workloads {
+            if global.json {
+                let op = w.op().map(|o| o.name());
+                let line =
+                    serde_json::json!({ "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string() });
+                output::result(&line.to_string());
+            } else {
+                output::result(&format!("{suite:<10} {}", w.name()));
+            }
+        }
+    };
+    show("standard", bench::standard()?);
+    show("kernels", bench::kernels()?);
+    show("scaling", scaling()?);
+    show("quantizers", bench::study(STUDY_ROWS));
+    Ok(Ended::Done)
+}
+
+/// Inputs and their f64 copies have to fit the machine: better to say so than to be killed by it.
+fn enough_memory(workload: &Workload) -> Result<()> {
+    let Some(op) = workload.op() else { return Ok(()) };
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    // On the device, on the host, widened to f64.
+    let (asked, limit) = (op.work(&workload.case()).bytes * 4.0, system.available_memory());
+    if asked > limit as f64 {
+        let what = format!("{}, with its reference", workload.name());
+        return Err(Error::Limit { what, asked: asked as u64, limit });
+    }
+    Ok(())
+}
+
+fn processor() -> String {
+    let mut system = sysinfo::System::new();
+    system.refresh_cpu_all();
+    let brand = system.cpus().first().map_or("unknown", |c| c.brand().trim()).to_owned();
+    format!("{brand}, {} logical cores", system.cpus().len())
+}
+
+fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Baseline>) {
+    let info = gpu.info();
+    let header = Header {
+        wgvq_bench: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        adapter: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info),
+        processor: processor(),
+        seed,
+        peak_gflops: peak.gflops,
+        peak_gbps: peak.gbps,
+    };
+    if global.json {
+        // A line of our own type always serialises.
+        output::result(&serde_json::to_string(&header).unwrap_or_default());
+        return;
+    }
+    output::note(global, &format!("{} ({}), {}", header.adapter, header.driver, header.processor));
+    let clock = if gpu.has_timestamps() { "timestamp queries" } else { "wall time around a synchronised submission" };
+    output::note(
+        global,
+        &format!(
+            "measured peak {:.1} GFLOP/s (multiply-adds), {:.1} GB/s (copy); times by {clock}; seed {seed}",
+            peak.gflops, peak.gbps
+        ),
+    );
+    if let Some(old) =
+        baseline.filter(|b| (&b.header.adapter, &b.header.processor) != (&header.adapter, &header.processor))
+    {
+        let (a, p) = (&old.header.adapter, &old.header.processor);
+        output::note(global, &format!("the baseline is another machine's: {a}, {p}"));
+    }
+    output::result(&format!(
+        "{:<40} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8}{}",
+        "workload",
+        "ms",
+        "quartiles",
+        "wall ms",
+        "record",
+        "cold ms",
+        "GFLOP/s",
+        "GB/s",
+        "of peak",
+        "memory",
+        "error",
+        if baseline.is_some() { "  against the baseline" } else { "" }
+    ));
+}
+
+fn line(global: &Global, row: &Row, baseline: Option<&Baseline>) {
+    if global.json {
+        output::result(&serde_json::to_string(row).unwrap_or_default());
+        return;
+    }
+    let several = if global.core.len() > 1 { format!(" {}", row.core) } else { String::new() };
+    let name = format!("{}{several}", row.name);
+    let (Some(ms), Some([q1, q3])) = (row.ms, row.ms_quartiles) else {
+        output::result(&format!("{name:<40} WRONG: {}", row.detail));
+        return;
+    };
+    let or = |v: Option<f64>| v.unwrap_or(f64::NAN);
+    let change = match baseline.map(|b| b.change(row)) {
+        None => String::new(),
+        Some(Change::New) => "  not in it".into(),
+        Some(Change::Within(ratio)) => format!("  x{ratio:.2}, within the spread"),
+        Some(Change::Apart(ratio)) => format!("  x{ratio:.2}{}", if ratio > 1.0 { " SLOWER" } else { " faster" }),
+    };
+    output::result(&format!(
+        "{name:<40} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} {:>9} {:>8.1e}{change}",
+        format!("{q1:.3}..{q3:.3}"),
+        or(row.wall_ms),
+        or(row.record_ms),
+        or(row.cold_ms),
+        or(row.gflops),
+        or(row.gbps),
+        100.0 * or(row.peak_share),
+        &row.bound[..1],
+        bytes(row.memory),
+        row.max_err,
+    ));
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..10_240 => format!("{n} B"),
+        10_240..10_485_760 => format!("{:.1} KiB", n as f64 / 1024.0),
+        _ => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+    }
+}
+
+/// Rows that differ in one size only, by that size: (its name, the other sizes in words, points).
+fn lines(rows: &[(Workload, Row)]) -> Vec<(String, String, Vec<(f64, f64)>)> {
+    let mut found: Vec<(String, String, Vec<(f64, f64)>)> = Vec::new();
+    for (workload, row) in rows {
+        let (Some(ms), case) = (row.ms, workload.case()) else { continue };
+        let kind =
+            workload.name().split("_n").next().unwrap_or_default().trim_end_matches(|c: char| c.is_ascii_digit());
+        for (size, value) in case.sizes() {
+            let rest: Vec<String> = case.sizes().filter(|(n, _)| *n != size).map(|(n, v)| format!("{n}={v}")).collect();
+            let several = format!("{} {}", kind, row.core);
+            let rest = format!("{several} {}", rest.join(","));
+            match found.iter_mut().find(|(s, r, _)| s == size && *r == rest) {
+                Some((_, _, points)) => points.push((value as f64, ms)),
+                None => found.push((size.to_owned(), rest, vec![(value as f64, ms)])),
+            }
+        }
+    }
+    for (_, _, points) in &mut found {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points.dedup_by(|a, b| a.0 == b.0);
+    }
+    found.retain(|(_, _, points)| points.len() >= 2);
+    found
+}
+
+/// Says with which power of a size the time grows, where three or more values were measured.
+fn growth(global: &Global, rows: &[(Workload, Row)]) {
+    for (size, rest, points) in lines(rows) {
+        let Some(power) = exponent(&points) else { continue };
+        let (low, high) = (points[0].0, points[points.len() - 1].0);
+        if global.json {
+            continue; // whoever reads the rows can fit them
+        }
+        output::result(&format!("time grows as {size}^{power:.2} from {low} to {high}  ({})", rest.trim()));
+    }
+}
+
+/// Time against the size with the most values; one line per combination of the others.
+fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec<u8>> {
+    let lines = lines(rows);
+    let count = |size: &str| lines.iter().filter(|(s, ..)| s == size).map(|(_, _, p)| p.len()).max().unwrap_or(0);
+    let mut sizes: Vec<&str> = lines.iter().map(|(s, ..)| s.as_str()).collect();
+    sizes.dedup();
+    let Some(size) = sizes.into_iter().rev().max_by_key(|s| count(s)) else {
+        return Err(Error::config("plot", "needs a size with two values or more, such as --n 1024,4096"));
+    };
+    let series: Vec<Series> = lines
+        .iter()
+        .filter(|(s, ..)| s == size)
+        .map(|(_, rest, points)| Series { name: rest.trim().to_owned(), points: points.clone() })
+        .collect();
+    let title = format!("milliseconds against {size}");
+    sweep(&title, &format!("{}, {}", info.name, info.driver_info), size, &series, 900, 560)?.png()
+}
+
+fn csv(rows: &[(Workload, Row)]) -> String {
+    let mut text = String::from("name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error\n");
+    for (workload, r) in rows {
+        let or = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
+        text += &format!(
+            "{},\"{}\",{},{},{},{},{},{},{:.3e}\n",
+            r.name,
+            workload.case(),
+            r.core,
+            or(r.ms),
+            or(r.wall_ms),
+            or(r.gflops),
+            or(r.peak_share),
+            r.memory,
+            r.max_err
+        );
+    }
+    text
+}
+
+fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e.to_string()))?;
+    }
+    std::fs::write(path, bytes).map_err(|e| Error::file(path, e.to_string()))
+}

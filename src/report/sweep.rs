@@ -1,0 +1,87 @@
+//! Times against a size, on logarithmic axes: one line per series, named beside its end.
+
+use super::axes::{self, Axis, Frame, Words};
+use super::canvas::{Canvas, Colour};
+use super::stroke;
+use super::text::{self, Align, Style};
+use crate::Result;
+
+/// One line: its name, and points (size, value), both above 0.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Said in the legend.
+    pub name: String,
+    /// In the order in which they are joined.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Colours that stay apart for most eyes (Okabe and Ito 2008), the light yellow left out.
+const COLOURS: [Colour; 7] = [
+    Colour(0, 114, 178),
+    Colour(213, 94, 0),
+    Colour(0, 158, 115),
+    Colour(204, 121, 167),
+    Colour(86, 180, 233),
+    Colour(230, 159, 0),
+    Colour(31, 41, 55),
+];
+const LABEL: Style = Style::regular(11.0, Colour::INK);
+
+/// Draws the series on a canvas of `width` x `height` pixels.
+///
+/// # Errors
+/// [`Error::Invalid`](crate::Error::Invalid) for an impossible size.
+pub fn sweep(title: &str, caption: &str, x: &str, series: &[Series], width: usize, height: usize) -> Result<Canvas> {
+    let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
+    let words = Words { title, caption, x };
+    let good = |p: &&(f64, f64)| p.0 > 0.0 && p.1 > 0.0 && p.0.is_finite() && p.1.is_finite();
+    let all: Vec<(f64, f64)> = series.iter().flat_map(|s| s.points.iter().filter(good).copied()).collect();
+    if all.is_empty() {
+        axes::empty(&mut canvas, &words, "nothing was measured")?;
+        return Ok(canvas);
+    }
+    let bounds = |of: fn(&(f64, f64)) -> f64| {
+        all.iter().map(of).fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)))
+    };
+    let ((left, right), (low, high)) = (bounds(|p| p.0), bounds(|p| p.1));
+    let frame = Frame::draw(&mut canvas, &words, Axis::log(left, right, 8), Axis::log(low, high, 7), axes::short)?;
+    for (i, s) in series.iter().enumerate() {
+        let colour = COLOURS[i % COLOURS.len()];
+        let path: Vec<(f32, f32)> = s.points.iter().filter(good).filter_map(|(x, y)| frame.place(*x, *y)).collect();
+        stroke::path(&mut canvas, &path, 2.0, colour);
+        for at in &path {
+            stroke::path(&mut canvas, &[*at], 5.0, colour);
+        }
+        // The legend runs down from the left upper corner, where growing times leave room.
+        let line = frame.top as f32 + 10.0 + 15.0 * i as f32;
+        if line < (frame.top + frame.height) as f32 - 8.0 {
+            let from = frame.left as f32 + 10.0;
+            stroke::path(&mut canvas, &[(from, line), (from + 16.0, line)], 2.0, colour);
+            text::draw(&mut canvas, from + 22.0, line, &s.name, LABEL, Align::Left)?;
+        }
+    }
+    Ok(canvas)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_drawn_in_its_colour() {
+        let line =
+            |name: &str, f: f64| Series { name: name.into(), points: [1.0, 10.0, 100.0].map(|x| (x, f * x)).to_vec() };
+        let canvas = sweep("t", "c", "n", &[line("one", 1.0), line("two", 7.0)], 400, 300).unwrap();
+        for colour in &COLOURS[..2] {
+            let pixels = (0..300).flat_map(|y| (0..400).map(move |x| (x, y)));
+            assert!(pixels.filter(|(x, y)| canvas.get(*x, *y) == *colour).count() > 100);
+        }
+    }
+
+    #[test]
+    fn nothing_and_impossible_points_are_no_error() {
+        sweep("t", "c", "n", &[], 200, 100).unwrap();
+        let odd = Series { name: "odd".into(), points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)] };
+        sweep("t", "c", "n", &[odd], 200, 100).unwrap();
+    }
+}
