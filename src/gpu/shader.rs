@@ -42,6 +42,7 @@ macro_rules! fragments {
 
 /// What `#import` knows: pieces that several kernels share.
 const FRAGMENTS: &[(&str, &str)] = fragments![
+    "attention/operands",
     "gemm/core",
     "gemm/accumulate",
     "gemm/operands",

@@ -31,8 +31,10 @@ pub(crate) struct Tile {
 pub(crate) const LANES: [u32; 4] = [4, 8, 16, 32];
 const NARROW: u32 = 8;
 const WIDE: u32 = 32;
-/// Operations from which the larger tile is worth its compilation.
+const WIDEST: u32 = 64;
+/// Operations from which a larger tile is worth its compilation: half a second, and more than a second for the largest.
 const LARGE: f64 = 2e8;
+const LARGEST: f64 = 1e9;
 
 impl Tile {
     /// The tile for `cols` columns on this device. Larger tiles load less per product but take longer to compile (on
@@ -40,7 +42,14 @@ impl Tile {
     pub fn pick(gpu: &Gpu, cols: usize, work: Work) -> Tile {
         match (gpu.core(), gpu.subgroup_size()) {
             (Core::Subgroup, Some(lanes)) if cols <= NARROW as usize => Tile::narrow(lanes),
-            (Core::Subgroup, Some(lanes)) => Tile::wide(lanes, if work.flops < LARGE { 4 } else { 8 }),
+            (Core::Subgroup, Some(lanes)) if work.flops < LARGE => Tile::wide(lanes, 4),
+            // Columns past the last are computed and thrown away: not more than a quarter of them.
+            (Core::Subgroup, Some(lanes))
+                if work.flops >= LARGEST && cols.next_multiple_of(WIDEST as usize) * 3 <= cols * 4 =>
+            {
+                Tile { lanes: Some(lanes), v: 8, nc: WIDEST }
+            }
+            (Core::Subgroup, Some(lanes)) => Tile::wide(lanes, 8),
             _ => Tile::TILED,
         }
     }
@@ -56,7 +65,9 @@ impl Tile {
     /// Every tile that [`Tile::pick`] can return on any device.
     pub fn all() -> Vec<Tile> {
         let mut all = vec![Tile::TILED];
-        all.extend(LANES.iter().flat_map(|l| [Tile::narrow(*l), Tile::wide(*l, 4), Tile::wide(*l, 8)]));
+        all.extend(LANES.iter().flat_map(|l| {
+            [Tile::narrow(*l), Tile::wide(*l, 4), Tile::wide(*l, 8), Tile { lanes: Some(*l), v: 8, nc: WIDEST }]
+        }));
         all
     }
 

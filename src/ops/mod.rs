@@ -12,6 +12,7 @@ pub mod activation;
 pub mod adam;
 pub mod add;
 pub mod assignment;
+pub mod attention;
 pub mod bias;
 pub mod clip;
 pub mod codebook_use;
@@ -152,6 +153,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &adam::Adam,
         &add::Add,
         &assignment::AssignmentRow,
+        &attention::AttentionRow,
         &bias::Bias,
         &clip::Clip,
         &codebook_use::CodebookUse,

@@ -5,9 +5,9 @@ mod twin;
 
 pub use row::VqSearch;
 
-use super::gemm::{Form, Tile};
+use super::gemm::{Form, LANES, Tile};
 use super::groups_for;
-use crate::gpu::{DType, Kernel, Tensor, Work};
+use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -22,6 +22,29 @@ struct Params {
 fn kernel(tile: Tile, vec: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
     tile.define(Kernel::new(shader!("vq_search")), form, form)
+}
+
+/// The channels for which latents stay in registers, and how many latents and codes a lane then works on at a time.
+const RESIDENT: [(usize, u32, u32); 4] = [(8, 8, 32), (16, 8, 16), (32, 8, 8), (64, 4, 8)];
+
+/// The search of a device and size: the kernel, and the latents of one workgroup.
+fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize) -> (Kernel, usize) {
+    let resident = RESIDENT.iter().find(|(channels, ..)| *channels == d);
+    if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) = (gpu.core(), gpu.subgroup_size(), resident) {
+        return (resident_kernel(lanes, d as u32, *v, *nc), (lanes * v) as usize);
+    }
+    let tile = Tile::pick(gpu, k, work(rows, k, d));
+    (kernel(tile, d.is_multiple_of(4)), tile.rows())
+}
+
+fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32) -> Kernel {
+    let spread = lanes.min(nc);
+    let kernel = Kernel::new(shader!("vq_search_resident")).define("LANES", lanes).define("D", d);
+    kernel.define("V", v).define("NC", nc).define("SHR_LANES", spread).define("SHR_GROUPS", nc / spread)
+}
+
+fn resident_kernels() -> impl Iterator<Item = Kernel> {
+    LANES.into_iter().flat_map(|lanes| RESIDENT.map(|(d, v, nc)| resident_kernel(lanes, d as u32, v, nc)))
 }
 
 fn half_norm_kernel() -> Kernel {
@@ -73,10 +96,9 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
         let rows = part.min(n - start);
         let x = latents.view(start * d, &[rows, d])?;
         let out = index.view(start, &[rows])?;
-        let tile = Tile::pick(gpu, k, work(rows, k, d));
-        let tiles = rows.div_ceil(tile.rows());
+        let (kernel, per_group) = choose(gpu, rows, k, d);
+        let tiles = rows.div_ceil(per_group);
         let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32 };
-        let kernel = kernel(tile, d.is_multiple_of(4));
         gpu.dispatch(
             "nearest",
             &kernel,

@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{half_norm_kernel, kernel, nearest, twin, work};
+use super::{half_norm_kernel, kernel, nearest, resident_kernels, twin, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::gemm::Tile;
@@ -15,10 +15,21 @@ impl Operation for VqSearch {
         "vq_search"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 1), (7, 3, 5), (65, 33, 4), (257, 100, 17), (1_031, 512, 64), (130, 65, 256), (300, 9, 8)]
-            .into_iter()
-            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
-            .collect()
+        [
+            (1, 1, 1),
+            (7, 3, 5),
+            (65, 33, 4),
+            (257, 100, 17),
+            (1_031, 512, 64),
+            (130, 65, 256),
+            (300, 9, 8),
+            (77, 31, 16),
+            (261, 130, 32),
+            (67, 19, 128),
+        ]
+        .into_iter()
+        .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
+        .collect()
     }
     fn bench(&self) -> Vec<Case> {
         [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)]
@@ -85,7 +96,7 @@ impl Operation for VqSearch {
         work(case.get("n"), case.get("k"), case.get("d"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let mut all = vec![half_norm_kernel()];
+        let mut all: Vec<Kernel> = resident_kernels().chain([half_norm_kernel()]).collect();
         all.extend(Tile::all().into_iter().flat_map(|tile| [kernel(tile, false), kernel(tile, true)]));
         all
     }

@@ -1,0 +1,139 @@
+// dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale q_i . k_j - lse_i),
+// delta_i = do_i . o_i
+//
+// q, k, v, o, do, dq: f32 as attention/operands says (o and do alike; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
+// are made again from the forward pass's lse (Dao et al. 2022, algorithm 2, with the loops the other way round: no atomics).
+// Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention.wgsl does. delta is written for
+// attention_grad_kv. Reads 4 D (3 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq (D + 1).
+#import attention/operands
+#ifdef VEC
+@group(0) @binding(3) var<storage, read> o: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> do_: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
+fn o_at(row: u32, t: u32) -> vec4<f32> { return o[row / 4u + t]; }
+fn do_at(row: u32, t: u32) -> vec4<f32> { return do_[row / 4u + t]; }
+#else
+@group(0) @binding(3) var<storage, read> o: array<f32>;
+@group(0) @binding(4) var<storage, read> do_: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
+fn o_at(row: u32, t: u32) -> vec4<f32> {
+    return within(t, vec4<f32>(o[row + channel(t, 0u)], o[row + channel(t, 1u)], o[row + channel(t, 2u)], o[row + channel(t, 3u)]));
+}
+fn do_at(row: u32, t: u32) -> vec4<f32> {
+    return within(t, vec4<f32>(do_[row + channel(t, 0u)], do_[row + channel(t, 1u)], do_[row + channel(t, 2u)], do_[row + channel(t, 3u)]));
+}
+#endif
+@group(0) @binding(5) var<storage, read> lse: array<f32>;
+@group(0) @binding(7) var<storage, read_write> delta: array<f32>;
+#ifndef LANES
+var<workgroup> k_tile: array<vec4<f32>, NC * DQ>;
+var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
+#endif
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let tile = linear_group(group, groups);
+    if tile >= p.tiles { return; }
+    let head = tile / p.row_tiles;
+    let image = head / p.heads;
+    let row0 = tile % p.row_tiles * (GROUP * V);
+    let q_base = image * p.q_batch + head % p.heads * p.q_head;
+    let k_base = p.k_offset + image * p.k_batch + head % p.heads * p.k_head;
+    let v_base = p.v_offset + image * p.k_batch + head % p.heads * p.k_head;
+    let o_base = image * p.o_batch + head % p.heads * p.o_head;
+#unroll v 0 V
+    let row_{v} = row0 + {v}u * GROUP + lane;
+    let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
+    let safe_{v} = min(row_{v}, p.tq - 1u);
+    let lse_{v} = lse[head * p.tq + safe_{v}];
+    var delta_{v} = 0.0;
+#unroll t 0 DQ
+    let q_{v}_{t} = q_at(p.q_offset + q_base + safe_{v} * p.q_row, {t}u) * p.scale;
+    let do_{v}_{t} = do_at(o_base + safe_{v} * p.o_row, {t}u);
+    delta_{v} += dot(do_{v}_{t}, o_at(o_base + safe_{v} * p.o_row, {t}u));
+#unroll j 0 4
+    var dq_{v}_{4*t+j} = 0.0;
+#end
+#end
+#end
+    let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
+    for (var c0 = 0; c0 < end; c0 += i32(NC)) {
+#ifdef LANES
+#unroll g 0 NC/SHR_LANES
+        let key_{g} = min(u32(c0) + {g}u * SHR_LANES + lane % SHR_LANES, p.tk - 1u) * p.k_row;
+#unroll t 0 DQ
+        let k_{g}_{t} = k_at(k_base + key_{g}, {t}u);
+        let v_{g}_{t} = v_at(v_base + key_{g}, {t}u);
+#end
+#end
+#else
+        workgroupBarrier();
+        for (var i = lane; i < NC * DQ; i += GROUP) {
+            let key = min(u32(c0) + i / DQ, p.tk - 1u) * p.k_row;
+            k_tile[i] = k_at(k_base + key, i % DQ);
+            v_tile[i] = v_at(v_base + key, i % DQ);
+        }
+        workgroupBarrier();
+#endif
+#unroll c 0 NC
+#unroll v 0 V
+        var s_{v}_{c} = 0.0;
+        var dp_{v}_{c} = 0.0;
+#end
+#unroll t 0 DQ
+        {
+#ifdef LANES
+            let b = subgroupBroadcast(k_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let w = subgroupBroadcast(v_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+#else
+            let b = k_tile[{c*DQ+t}];
+            let w = v_tile[{c*DQ+t}];
+#endif
+#unroll v 0 V
+            s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z, fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
+            dp_{v}_{c} = fma(do_{v}_{t}.w, w.w, fma(do_{v}_{t}.z, w.z, fma(do_{v}_{t}.y, w.y, fma(do_{v}_{t}.x, w.x, dp_{v}_{c}))));
+#end
+        }
+#end
+#unroll v 0 V
+        let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), c0 + {c} <= last_{v}) * (dp_{v}_{c} - delta_{v});
+#end
+#end
+#unroll t 0 DQ
+        {
+#unroll c 0 NC
+#ifdef LANES
+            let b_{c} = subgroupBroadcast(k_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+#else
+            let b_{c} = k_tile[{c*DQ+t}];
+#endif
+#end
+#unroll v 0 V
+#unroll j 0 4
+            var y_{v}_{j} = dq_{v}_{4*t+j};
+#unroll c 0 NC
+            y_{v}_{j} = fma(ds_{v}_{c}, b_{c}[{j}], y_{v}_{j});
+#end
+            dq_{v}_{4*t+j} = y_{v}_{j};
+#end
+#end
+        }
+#end
+    }
+#unroll v 0 V
+    if row_{v} < p.tq {
+        delta[head * p.tq + row_{v}] = delta_{v};
+        let to = p.dq_offset + q_base + row_{v} * p.q_row;
+#ifdef VEC
+#unroll t 0 DQ
+        dq[to / 4u + {t}u] = vec4<f32>(dq_{v}_{4*t}, dq_{v}_{4*t+1}, dq_{v}_{4*t+2}, dq_{v}_{4*t+3}) * p.scale;
+#end
+#else
+#unroll t 0 4*DQ
+        if {t}u < p.d { dq[to + {t}u] = dq_{v}_{t} * p.scale; }
+#end
+#endif
+    }
+#end
+}

@@ -1,0 +1,64 @@
+// index[n] = argmin over k of  0.5 |e_k|^2 - x_n . e_k;  ties go to the lowest k:  vq_search for D known when it is compiled
+//
+// x: f32 [N, D], e: [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]; D a multiple of 4. A workgroup is one subgroup of LANES
+// lanes. Each lane keeps V latents in named variables for the whole walk over the codes; of NC codes at a time each lane loads its
+// share and hands them round by broadcast. Nothing but the best score and its code is carried from one step to the next, where the
+// matrix core of vq_search carries V x NC sums: on llvmpipe every carried variable costs. The sums' order is the matrix core's.
+// Reads 4 D (N + K N / (V LANES)) bytes, writes 4 N.
+struct Params { n: u32, k: u32, d: u32, tiles: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> e: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> half_norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> index: array<u32>;
+#import shared/grid
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let tile = linear_group(group, groups);
+    if tile >= p.tiles { return; }
+#unroll v 0 V
+    let row_{v} = (tile * V + {v}u) * LANES + lane;
+    let start_{v} = min(row_{v}, p.n - 1u) * (D / 4u);
+#unroll t 0 D/4
+    let x_{v}_{t} = x[start_{v} + {t}u];
+#end
+    var best_{v} = 3.4028234e38;
+    var code_{v} = 0u;
+#end
+    for (var c0 = 0u; c0 < p.k; c0 += NC) {
+#unroll g 0 SHR_GROUPS
+        let col_{g} = min(c0 + {g}u * SHR_LANES + lane % SHR_LANES, p.k - 1u);
+        let half_{g} = half_norm[col_{g}];
+#unroll t 0 D/4
+        let e_{g}_{t} = e[col_{g} * (D / 4u) + {t}u];
+#end
+#end
+#unroll c 0 NC
+        {
+#unroll v 0 V
+            var sum_{v} = 0.0;
+#end
+#unroll t 0 D/4
+            let b_{t} = subgroupBroadcast(e_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+#unroll v 0 V
+            sum_{v} = fma(x_{v}_{t}.w, b_{t}.w, fma(x_{v}_{t}.z, b_{t}.z, fma(x_{v}_{t}.y, b_{t}.y, fma(x_{v}_{t}.x, b_{t}.x, sum_{v}))));
+#end
+#end
+            // Past the last code no score can win.
+            let col = c0 + {c}u;
+            let half = select(3.4028234e38, subgroupBroadcast(half_{c/SHR_LANES}, {c%SHR_LANES}u), col < p.k);
+#unroll v 0 V
+            let score_{v} = half - sum_{v};
+            let wins_{v} = score_{v} < best_{v};
+            best_{v} = select(best_{v}, score_{v}, wins_{v});
+            code_{v} = select(code_{v}, col, wins_{v});
+#end
+        }
+#end
+    }
+#unroll v 0 V
+    if row_{v} < p.n { index[row_{v}] = code_{v}; }
+#end
+}
