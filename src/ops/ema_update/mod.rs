@@ -44,7 +44,7 @@ struct CountParams {
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct Params {
     k: u32,
-    d: u32,
+    units: u32,
     n: u32,
     decay: f32,
     eps: f32,
@@ -57,8 +57,12 @@ fn words(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
-fn kernels() -> [Kernel; 2] {
-    [Kernel::new(shader!("ema_counts")), Kernel::new(shader!("ema_codebook"))]
+fn count_kernel() -> Kernel {
+    Kernel::new(shader!("ema_counts"))
+}
+
+fn codebook_kernel(vec: bool) -> Kernel {
+    Kernel::new(shader!("ema_codebook")).flag("VEC", vec)
 }
 
 /// Moves `ema` by one batch: its counts u32 [K] and sums [K, D] by code, and the latents x [N, D] themselves, of which dead
@@ -80,15 +84,16 @@ pub fn ema_update(ema: &Ema, counts: &Tensor, sums: &Tensor, x: &Tensor, o: Opti
         return Err(Error::invalid(op, format!("{o:?}: the decay lies in [0, 1), eps and threshold are not negative")));
     }
     let gpu = x.gpu();
-    let [count_kernel, kernel] = kernels();
+    let vec = d.is_multiple_of(4);
+    let units = if vec { d / 4 } else { d };
     let fresh = Tensor::empty(gpu, &[k], DType::F32)?;
     let params = CountParams { k: k as u32, decay: o.decay };
     let work = Work { flops: 3.0 * k as f64, bytes: 12.0 * k as f64 };
-    gpu.dispatch(op, &count_kernel, &[&ema.counts, counts, &fresh], &params, groups_for(k, 64), work)?;
+    gpu.dispatch(op, &count_kernel(), &[&ema.counts, counts, &fresh], &params, groups_for(k, 64), work)?;
     let total = sum(&fresh)?;
     let params = Params {
         k: k as u32,
-        d: d as u32,
+        units: units as u32,
         n: n as u32,
         decay: o.decay,
         eps: o.eps,
@@ -98,7 +103,7 @@ pub fn ema_update(ema: &Ema, counts: &Tensor, sums: &Tensor, x: &Tensor, o: Opti
     };
     let work = Work { flops: 4.0 * (k * d) as f64, bytes: 16.0 * (k * d) as f64 };
     let bindings = [sums, x, &fresh, &total, &ema.counts, &ema.sums, &ema.codebook];
-    gpu.dispatch(op, &kernel, &bindings, &params, groups_for(k * d, 64), work)?;
+    gpu.dispatch(op, &codebook_kernel(vec), &bindings, &params, groups_for(k * units, 64), work)?;
     Ok(fresh)
 }
 
@@ -159,7 +164,7 @@ impl Operation for EmaUpdate {
         Work { flops: 4.0 * kd, bytes: 16.0 * kd }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels().to_vec()
+        vec![count_kernel(), codebook_kernel(false), codebook_kernel(true)]
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {
