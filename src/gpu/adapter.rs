@@ -1,5 +1,6 @@
 //! Finding adapters, choosing one, and saying what of the engine each can run.
 
+use crate::ops::gemm::LANES;
 use crate::{Error, Result};
 
 /// The matrix cores: the inner loops that every heavy kernel shares.
@@ -125,8 +126,7 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 pub(super) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
     let one_size = info.subgroup_min_size == info.subgroup_max_size;
     let lanes = info.subgroup_min_size;
-    (features.contains(wgpu::Features::SUBGROUP) && one_size && lanes.is_power_of_two() && (8..=64).contains(&lanes))
-        .then_some(lanes)
+    (features.contains(wgpu::Features::SUBGROUP) && one_size && LANES.contains(&lanes)).then_some(lanes)
 }
 
 /// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win. On a GPU

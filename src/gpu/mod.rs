@@ -8,6 +8,7 @@ mod record;
 mod shader;
 mod tensor;
 mod timing;
+mod tuning;
 
 pub use adapter::{AdapterReport, Core, adapters};
 pub use buffer::MemoryReport;
@@ -16,6 +17,7 @@ pub use readback::Readback;
 pub use record::{Counters, Submission, Work};
 pub use shader::{Source, preprocess};
 pub use tensor::{DType, Element, POISON, Tensor};
+pub use tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -60,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) epoch: AtomicU64,
     pub(crate) pace: record::Pace,
     pub(crate) last_done: Mutex<Option<Instant>>,
+    pub(crate) tiles: parking_lot::RwLock<Option<Arc<tuning::Tiles>>>,
     ids: AtomicU64,
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -149,6 +152,7 @@ impl Gpu {
             epoch: AtomicU64::new(1),
             pace: record::Pace::new(guess),
             last_done: Mutex::new(None),
+            tiles: Default::default(),
             ids: AtomicU64::new(1),
             failure: Default::default(),
         };

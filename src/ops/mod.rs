@@ -24,7 +24,7 @@ pub mod ema_update;
 pub mod fill;
 pub mod fma_chain;
 pub mod gather;
-pub(crate) mod gemm;
+pub mod gemm;
 pub mod group_norm;
 pub mod image;
 pub mod kmeans;
