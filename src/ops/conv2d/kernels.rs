@@ -1,6 +1,6 @@
 //! The three kernels of a convolution: forward, to its input, to its weight.
 
-use super::Geometry;
+use super::{Geometry, row_kernel};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::gemm::{Form, Tile};
 use crate::ops::split_sum::split_sum;
@@ -21,15 +21,15 @@ pub(crate) struct Fused<'a> {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Flags {
-    relu: bool,
-    bias: bool,
-    residual: bool,
-    mask: bool,
+pub(super) struct Flags {
+    pub relu: bool,
+    pub bias: bool,
+    pub residual: bool,
+    pub mask: bool,
 }
 
 impl Fused<'_> {
-    fn flags(&self) -> Flags {
+    pub(super) fn flags(&self) -> Flags {
         Flags {
             relu: self.relu,
             bias: self.bias.is_some(),
@@ -62,7 +62,7 @@ fn grad_weight_kernel(tile: Tile, i_vec: bool, o_vec: bool, x_relu: bool, dy_rel
 
 /// Every variant on any device.
 pub(crate) fn kernels() -> Vec<Kernel> {
-    let mut all = Vec::new();
+    let mut all = row_kernel::kernels();
     let both = [false, true];
     for tile in Tile::all() {
         for (vec, vec2) in both.iter().flat_map(|a| both.map(|b| (*a, b))) {
@@ -128,6 +128,9 @@ pub(crate) fn forward(x: &Tensor, w: &Tensor, g: &Geometry, fused: Fused) -> Res
         return forward(&unfold::patches(x, g)?, &w.reshape(&one.w_shape())?, &one, fused);
     }
     let y = Tensor::empty(gpu, &g.y_shape(), DType::F32)?;
+    if row_kernel::forward(x, w, &y, g, fused)? {
+        return Ok(y);
+    }
     let rows = g.n * g.oh * g.ow;
     let tile = Tile::pick(gpu, g.o, work(g));
     let (groups, tiles, col_tiles) = tile.grid(rows, g.o, 1);
@@ -178,6 +181,9 @@ pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused) ->
         return fold::sum(&grad_input(dy, &w.reshape(&one.w_shape())?, &one, inner)?, g, fused.bias, fused.mask);
     }
     let dx = Tensor::empty(gpu, &g.x_shape(), DType::F32)?;
+    if row_kernel::grad_input(dy, w, &dx, g, fused)? {
+        return Ok(dx);
+    }
     let tile = Tile::pick(gpu, g.i, work(g));
     let rows = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
     let (groups, _, col_tiles) = tile.grid(rows, g.i, g.stride * g.stride);

@@ -5,6 +5,7 @@
 
 mod kernels;
 mod row;
+mod row_kernel;
 pub(crate) mod twin;
 
 pub use row::Conv2dRow;

@@ -39,6 +39,8 @@ impl Operation for Conv2dRow {
             [1, 13, 4, 7, 2, 2, 2, 3, 0, 1],
             [5, 16, 16, 3, 64, 4, 4, 2, 1, 0],
             [3, 8, 8, 32, 64, 3, 3, 1, 1, 1],
+            // Large enough for the lanes to own runs of pixels.
+            [6, 13, 23, 60, 72, 2, 3, 1, 1, 1],
         ]
         .map(sized)
         .to_vec()
