@@ -1,5 +1,6 @@
 //! Finding adapters, choosing one, and saying what of the engine each can run.
 
+use super::coopmat::{self, Coopmat};
 use crate::{Error, Result};
 
 /// The matrix cores: the inner loops that every heavy kernel shares.
@@ -9,6 +10,9 @@ pub enum Core {
     Subgroup,
     /// Tiles in workgroup memory, several outputs per invocation. Runs everywhere.
     Tiled,
+    /// Cooperative matrices: operands rounded to f16, sums in f32. Changes results, so it is used only when
+    /// asked for, and never on a host's device.
+    Coopmat,
 }
 
 impl Core {
@@ -17,6 +21,7 @@ impl Core {
         match self {
             Core::Subgroup => "subgroup",
             Core::Tiled => "tiled",
+            Core::Coopmat => "coopmat",
         }
     }
 }
@@ -27,7 +32,8 @@ impl std::str::FromStr for Core {
         match s {
             "subgroup" => Ok(Core::Subgroup),
             "tiled" => Ok(Core::Tiled),
-            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled"))),
+            "coopmat" => Ok(Core::Coopmat),
+            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled, coopmat"))),
         }
     }
 }
@@ -85,6 +91,7 @@ pub fn adapters() -> Vec<AdapterReport> {
                     .into_iter()
                     .filter(|c| *c != preferred && (*c == Core::Tiled || subgroup.is_some())),
             );
+            cores.extend(coopmat(&adapter).ok().map(|_| Core::Coopmat));
             AdapterReport { index, limits: adapter.limits(), features, cores, info }
         })
         .collect()
@@ -127,6 +134,17 @@ pub(super) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) 
     let lanes = info.subgroup_min_size;
     (features.contains(wgpu::Features::SUBGROUP) && one_size && lanes.is_power_of_two() && (8..=64).contains(&lanes))
         .then_some(lanes)
+}
+
+/// The variant of the `coopmat` core for an adapter.
+///
+/// # Errors
+/// Names what the adapter lacks.
+pub(super) fn coopmat(adapter: &wgpu::Adapter) -> Result<Coopmat> {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    let matrices = adapter.cooperative_matrix_properties();
+    Coopmat::of(features, &adapter.limits(), subgroup_size(features, &info), &matrices)
+        .map_err(|what| coopmat::lacking(&info, &what))
 }
 
 /// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win. On a GPU

@@ -3,7 +3,7 @@
 //! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate knows a tile's size.
 
 use super::groups_for;
-use crate::gpu::{Core, Gpu, Kernel, Work};
+use crate::gpu::{Coopmat, Core, Gpu, Kernel, Work};
 
 /// How an operand's runs lie in memory, see `shaders/gemm/core.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub(crate) enum Form {
 /// A core and its tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
-    /// Lanes of a subgroup; `None` is the `tiled` core.
+    /// Lanes of a subgroup; `None` is the `tiled` core, or `coopmat`.
     lanes: Option<u32>,
+    /// The variant of the `coopmat` core, if it is that.
+    coopmat: Option<Coopmat>,
     /// Rows per invocation.
     v: u32,
     /// Columns per invocation.
@@ -40,6 +42,9 @@ impl Tile {
     /// The tile for `cols` columns on this device. Larger tiles load less per product but take longer to compile (on
     /// llvmpipe half a second against a fifth), so they go to problems that are worth it.
     pub fn pick(gpu: &Gpu, cols: usize, work: Work) -> Tile {
+        if let Some(coopmat) = gpu.coopmat() {
+            return Tile::coopmat(coopmat);
+        }
         match (gpu.core(), gpu.subgroup_size()) {
             (Core::Subgroup, Some(lanes)) if cols <= NARROW as usize => Tile::narrow(lanes),
             (Core::Subgroup, Some(lanes)) if work.flops < LARGE => Tile::wide(lanes, 4),
@@ -47,26 +52,42 @@ impl Tile {
             (Core::Subgroup, Some(lanes))
                 if work.flops >= LARGEST && cols.next_multiple_of(WIDEST as usize) * 3 <= cols * 4 =>
             {
-                Tile { lanes: Some(lanes), v: 8, nc: WIDEST }
+                Tile { lanes: Some(lanes), coopmat: None, v: 8, nc: WIDEST }
             }
             (Core::Subgroup, Some(lanes)) => Tile::wide(lanes, 8),
             _ => Tile::TILED,
         }
     }
 
-    const TILED: Tile = Tile { lanes: None, v: 8, nc: 8 };
+    const TILED: Tile = Tile { lanes: None, coopmat: None, v: 8, nc: 8 };
+    /// The tile of the `coopmat` core.
+    pub fn coopmat(coopmat: Coopmat) -> Tile {
+        Tile { lanes: None, coopmat: Some(coopmat), v: coopmat.v(), nc: 4 }
+    }
     fn narrow(lanes: u32) -> Tile {
-        Tile { lanes: Some(lanes), v: 8, nc: NARROW }
+        Tile { lanes: Some(lanes), coopmat: None, v: 8, nc: NARROW }
     }
     fn wide(lanes: u32, v: u32) -> Tile {
-        Tile { lanes: Some(lanes), v, nc: WIDE }
+        Tile { lanes: Some(lanes), coopmat: None, v, nc: WIDE }
     }
 
     /// Every tile that [`Tile::pick`] can return on any device.
     pub fn all() -> Vec<Tile> {
+        let mut all = Tile::exact();
+        all.extend(Coopmat::all().into_iter().map(Tile::coopmat));
+        all
+    }
+
+    /// Those that multiply in f32.
+    pub fn exact() -> Vec<Tile> {
         let mut all = vec![Tile::TILED];
         all.extend(LANES.iter().flat_map(|l| {
-            [Tile::narrow(*l), Tile::wide(*l, 4), Tile::wide(*l, 8), Tile { lanes: Some(*l), v: 8, nc: WIDEST }]
+            [
+                Tile::narrow(*l),
+                Tile::wide(*l, 4),
+                Tile::wide(*l, 8),
+                Tile { lanes: Some(*l), coopmat: None, v: 8, nc: WIDEST },
+            ]
         }));
         all
     }
@@ -95,6 +116,9 @@ impl Tile {
             .flag("SHR_K", shr == Form::K)
             .flag("SHR_M", shr == Form::M)
             .flag("SHR_VEC", shr != Form::Scalar);
+        if let Some(coopmat) = self.coopmat {
+            return coopmat.define(kernel);
+        }
         match self.lanes {
             None => kernel,
             Some(lanes) => {
