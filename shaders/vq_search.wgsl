@@ -19,8 +19,8 @@ fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
 #import gemm/core
 #import shared/grid
 #ifndef LANES
-var<workgroup> scores: array<f32, 512>;
-var<workgroup> codes: array<u32, 512>;
+var<workgroup> scores: array<f32, GROUP>;
+var<workgroup> codes: array<u32, GROUP>;
 #endif
 
 @compute @workgroup_size(GROUP)
@@ -59,23 +59,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 #end
 #else
-    // Eight invocations share a row, each with its own columns: the lowest code among their best scores.
+    // ACROSS invocations share a row, each with its own columns: the lowest code among their best scores.
 #unroll v 0 V
-    scores[((lane / 8u) * 8u + {v}u) * 8u + lane % 8u] = best_{v};
-    codes[((lane / 8u) * 8u + {v}u) * 8u + lane % 8u] = code_{v};
-#end
     workgroupBarrier();
-    var best = scores[lane * 8u];
-    var code = codes[lane * 8u];
-#unroll c 1 8
-    {
-        let score = scores[lane * 8u + {c}u];
-        let other = codes[lane * 8u + {c}u];
-        let wins = score < best || (score == best && other < code);
-        best = select(best, score, wins);
-        code = select(code, other, wins);
+    scores[lane] = best_{v};
+    codes[lane] = code_{v};
+    workgroupBarrier();
+    if lane % ACROSS == 0u {
+        for (var other = lane + 1u; other < lane + ACROSS; other += 1u) {
+            let wins = scores[other] < best_{v} || (scores[other] == best_{v} && codes[other] < code_{v});
+            best_{v} = select(best_{v}, scores[other], wins);
+            code_{v} = select(code_{v}, codes[other], wins);
+        }
+        let row = tile_row(tile_r0, lane, {v}u);
+        if row < p.n { index[row] = code_{v}; }
     }
 #end
-    if tile_r0 + lane < p.n { index[tile_r0 + lane] = code; }
 #endif
 }

@@ -1,22 +1,23 @@
 //! Every operation of the registry against its twin, forward and backward, on the default adapter.
 
-use wgvq::gpu::{Gpu, Options};
-use wgvq::ops::{registry, verify};
+use std::collections::BTreeSet;
+use wgvq::gpu::{Core, Gpu, Options};
+use wgvq::ops::{Case, Operation, registry, verify};
 
 fn gpu(options: Options) -> Gpu {
     Gpu::new(options)
         .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
 }
 
-/// Forward and backward of every case, with unwritten memory full of NaN.
-#[test]
-fn operations_agree_with_their_twins() {
-    let gpu = gpu(Options { poison: true, ..Default::default() });
+/// Forward and backward of every case that `wanted` takes, with unwritten memory full of NaN; and that what ran is what
+/// tests/shaders.rs translates for other devices: no operation dispatches a variant that it does not declare.
+fn agree(core: Option<Core>, wanted: impl Fn(&dyn Operation, &Case) -> bool) {
+    let gpu = gpu(Options { poison: true, core, ..Default::default() });
     let mut failures = Vec::new();
     for op in registry() {
         let cases = op.cases();
         assert!(!cases.is_empty(), "{} has no case", op.name());
-        for (i, case) in cases.iter().enumerate() {
+        for (i, case) in cases.iter().enumerate().filter(|(_, case)| wanted(*op, case)) {
             let seed = 1000 + i as u64;
             let verdict =
                 verify::forward(&gpu, *op, case, seed).unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
@@ -32,6 +33,25 @@ fn operations_agree_with_their_twins() {
         }
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    let declared: BTreeSet<String> = registry().iter().flat_map(|op| op.kernels()).map(|k| k.label()).collect();
+    for label in gpu.kernels_in_use() {
+        assert!(declared.contains(&label), "{label} is dispatched, and in no operation's list of kernels");
+    }
+}
+
+#[test]
+fn operations_agree_with_their_twins() {
+    agree(None, |_, _| true);
+}
+
+/// The core of GPUs, which a software adapter runs too.
+#[test]
+fn operations_agree_with_their_twins_on_the_tiled_core() {
+    // Operations off the matrix cores are the same on every core; the widest heads only compile for long.
+    let heavy = ["attention", "conv2d", "conv_transpose2d", "matmul", "vq_search"];
+    agree(Some(Core::Tiled), |op, case| {
+        heavy.contains(&op.name()) && op.work(case).flops < 1e7 && case.get("d") <= 128
+    });
 }
 
 /// The twins' own gradients, which the device is held to, against central differences in f64.

@@ -77,9 +77,9 @@ fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + 4u * (v / 4u * LANE
 #ifdef SIDE
 #import gemm/coopmat_tiles
 #else
-fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + lane / 8u * 8u + v; }
-// Tiles of the `tiled` core in workgroup memory: TILE_K rows of 64 own rows, and of 64 columns; four to a vec4.
-var<workgroup> own_tile: array<vec4<f32>, 256>;
-var<workgroup> shr_tile: array<vec4<f32>, 256>;
+fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + lane / ACROSS * V + v; }
+// Tiles of the `tiled` core in workgroup memory: TILE_K rows of TILE_ROWS own rows, and of TILE_COLS columns; four to a vec4.
+var<workgroup> own_tile: array<vec4<f32>, TILE_K * TILE_ROWS / 4>;
+var<workgroup> shr_tile: array<vec4<f32>, TILE_K * TILE_COLS / 4>;
 #endif
 #endif

@@ -31,7 +31,7 @@ pub struct Timing {
     pub device: Vec<f64>,
     /// From the call to the device's having done it, sorted.
     pub wall: Vec<f64>,
-    /// The call alone, until everything is recorded, sorted.
+    /// The call alone, until everything is recorded: the processor's side, without the driver's taking of batches; sorted.
     pub record: Vec<f64>,
     /// Device memory that a call took beyond what was there before it, at its peak: outputs and scratch, in bytes.
     pub memory: u64,
@@ -127,10 +127,10 @@ pub fn measure(
     let mut allocations = 0;
     let begun = Instant::now();
     while wall.len() < budget.most && (wall.len() < budget.least || begun.elapsed() < budget.time) {
-        let before = gpu.memory().allocations;
+        let (before, submitting) = (gpu.memory().allocations, gpu.counters().submitting);
         let start = Instant::now();
         call()?;
-        record.push(ms(start));
+        record.push(ms(start) - (gpu.counters().submitting - submitting).as_secs_f64() * 1e3);
         gpu.finish()?;
         wall.push(ms(start));
         allocations += gpu.memory().allocations - before;

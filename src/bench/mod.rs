@@ -10,6 +10,7 @@ mod quantizer;
 mod row;
 mod scaling;
 mod train_step;
+mod tune;
 mod workload;
 
 pub use baseline::{Baseline, Change};
@@ -19,4 +20,5 @@ pub use quantizer::{QuantizerForward, study};
 pub use row::{FORMAT, Header, Row, row};
 pub use scaling::{Sweep, exponent};
 pub use train_step::TrainStep;
+pub use tune::{Class, tune};
 pub use workload::{Prepared, Workload, find, kernels, operation, standard};

@@ -48,7 +48,7 @@ pub struct Row {
     pub clock: String,
     /// Median from the call to its end on the device.
     pub wall_ms: Option<f64>,
-    /// Median of the call alone: recording and validation.
+    /// Median of the call alone: recording and validation, without the driver's taking of batches.
     pub record_ms: Option<f64>,
     /// The first call in this process.
     pub cold_ms: Option<f64>,

@@ -103,12 +103,12 @@ impl Bench {
             (plot, _) => plot.clone(),
         };
         let table = (self.suite == Some(Suite::Quantizers)).then(|| self.out.join("quantizers.csv"));
-        for file in plot.iter().chain(&table).filter(|f| f.exists() && !self.overwrite) {
+        if let Some(file) = plot.iter().chain(&table).find(|f| f.exists() && !self.overwrite) {
             return Err(Error::file(file, "exists; give another place, or --overwrite"));
         }
         let cores = if global.core.is_empty() { vec![None] } else { global.core.iter().map(|c| Some(*c)).collect() };
         let gpus = cores.into_iter().map(|c| global.gpu_with(c)).collect::<Result<Vec<Gpu>>>()?;
-        for (gpu, core) in gpus.iter().zip(&global.core).filter(|(gpu, core)| gpu.core() != **core) {
+        if let Some((gpu, core)) = gpus.iter().zip(&global.core).find(|(gpu, core)| gpu.core() != **core) {
             let what = format!("`{}` cannot run on {}; it has {}", core.name(), gpu.info().name, gpu.core().name());
             return Err(Error::config("core", what));
         }
@@ -350,9 +350,11 @@ fn bytes(n: u64) -> String {
     }
 }
 
-/// Rows that differ in one size only, by that size: (its name, the other sizes in words, points).
-fn lines(rows: &[(Workload, Row)]) -> Vec<(String, String, Vec<(f64, f64)>)> {
-    let mut found: Vec<(String, String, Vec<(f64, f64)>)> = Vec::new();
+/// Rows that differ in one size only: that size's name, the others in words, and points of (size, milliseconds).
+type Line = (String, String, Vec<(f64, f64)>);
+
+fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
+    let mut found: Vec<Line> = Vec::new();
     for (workload, row) in rows {
         let (Some(ms), case) = (row.ms, workload.case()) else { continue };
         let kind =

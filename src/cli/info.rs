@@ -1,8 +1,8 @@
 //! `wgvq info`
 
-use super::{Ended, Global, output};
+use super::{Ended, Global, output, tune};
 use wgvq::Result;
-use wgvq::gpu::adapters;
+use wgvq::gpu::{adapters, default_rules};
 use wgvq::wgpu::Features;
 
 pub fn run(global: &Global) -> Result<Ended> {
@@ -25,6 +25,8 @@ pub fn run(global: &Global) -> Result<Ended> {
         ];
         let features: Vec<&str> = have.iter().filter(|(_, f)| a.features.contains(*f)).map(|(n, _)| *n).collect();
         let (i, l) = (&a.info, &a.limits);
+        let stored = tune::stored(i, a.cores[0].name())?;
+        let rules = stored.as_ref().map_or_else(|| default_rules(a.cores[0]), |(_, t)| t.rules.clone());
         if global.json {
             let line = serde_json::json!({
                 "index": a.index, "name": i.name, "backend": i.backend.to_string(), "kind": format!("{:?}", i.device_type),
@@ -32,6 +34,7 @@ pub fn run(global: &Global) -> Result<Ended> {
                 "subgroup": [i.subgroup_min_size, i.subgroup_max_size],
                 "max_buffer_size": l.max_buffer_size, "max_binding_size": l.max_storage_buffer_binding_size,
                 "workgroup_memory": l.max_compute_workgroup_storage_size,
+                "tiles": rules, "tuned": stored.as_ref().map(|(path, _)| path.display().to_string()),
             });
             output::result(&line.to_string());
             continue;
@@ -51,6 +54,12 @@ pub fn run(global: &Global) -> Result<Ended> {
             mib(l.max_storage_buffer_binding_size)
         ));
         output::result(&format!("   workgroup memory {} KiB", l.max_compute_workgroup_storage_size >> 10));
+        let from =
+            stored.as_ref().map_or("the default table; `wgvq tune` measures a better one".into(), |(path, _)| {
+                format!("measured, from {}", path.display())
+            });
+        output::result(&format!("   tiles            {from}"));
+        rules.iter().for_each(|rule| output::result(&format!("                    {rule}")));
     }
     Ok(Ended::Done)
 }

@@ -9,6 +9,7 @@ mod plan;
 mod reconstruct;
 mod selftest;
 mod train;
+mod tune;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -47,16 +48,27 @@ struct Global {
 }
 
 impl Global {
-    fn gpu(&self) -> Result<Gpu> {
+    fn one_core(&self) -> Result<Option<Core>> {
         match self.core[..] {
-            [] => self.gpu_with(None),
-            [core] => self.gpu_with(Some(core)),
+            [] => Ok(None),
+            [core] => Ok(Some(core)),
             _ => Err(Error::config("core", "takes one core here; only `wgvq bench` compares several")),
         }
     }
 
+    fn gpu(&self) -> Result<Gpu> {
+        self.gpu_with(self.one_core()?)
+    }
+
+    /// Without the stored table, which may be what is wrong.
+    fn untuned_gpu(&self) -> Result<Gpu> {
+        Gpu::new(Options { adapter: self.adapter.clone(), core: self.one_core()?, ..Default::default() })
+    }
+
     fn gpu_with(&self, core: Option<Core>) -> Result<Gpu> {
-        Gpu::new(Options { adapter: self.adapter.clone(), core, ..Default::default() })
+        let gpu = Gpu::new(Options { adapter: self.adapter.clone(), core, ..Default::default() })?;
+        tune::apply(&gpu)?;
+        Ok(gpu)
     }
 }
 
@@ -78,6 +90,8 @@ enum Command {
     Info,
     /// Time kernels and whole steps, after checking that they are right
     Bench(bench::Bench),
+    /// Measure which tiles of the matrix core suit this adapter, and keep the table
+    Tune(tune::Tune),
     /// Check every operation against its reference on this adapter
     Selftest(selftest::Selftest),
 }
@@ -109,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Decode(c) => c.run(global),
         Command::Info => info::run(global),
         Command::Bench(c) => c.run(global),
+        Command::Tune(c) => c.run(global),
         Command::Selftest(c) => c.run(global),
     };
     match result {

@@ -1,6 +1,7 @@
 //! Finding adapters, choosing one, and saying what of the engine each can run.
 
 use super::coopmat::{self, Coopmat};
+use crate::ops::gemm::LANES;
 use crate::{Error, Result};
 
 /// The matrix cores: the inner loops that every heavy kernel shares.
@@ -130,10 +131,12 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 
 /// Lanes of a subgroup, if there is just one size it can have.
 pub(super) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
-    let one_size = info.subgroup_min_size == info.subgroup_max_size;
-    let lanes = info.subgroup_min_size;
-    (features.contains(wgpu::Features::SUBGROUP) && one_size && lanes.is_power_of_two() && (8..=64).contains(&lanes))
-        .then_some(lanes)
+    one_size(features, info).filter(|lanes| LANES.contains(lanes))
+}
+
+fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
+    let one = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+    one.then_some(info.subgroup_min_size)
 }
 
 /// The variant of the `coopmat` core for an adapter.
@@ -143,7 +146,7 @@ pub(super) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) 
 pub(super) fn coopmat(adapter: &wgpu::Adapter) -> Result<Coopmat> {
     let (info, features) = (adapter.get_info(), adapter.features());
     let matrices = adapter.cooperative_matrix_properties();
-    Coopmat::of(features, &adapter.limits(), subgroup_size(features, &info), &matrices)
+    Coopmat::of(features, &adapter.limits(), one_size(features, &info), &matrices)
         .map_err(|what| coopmat::lacking(&info, &what))
 }
 

@@ -5,7 +5,7 @@ use crate::{Error, Result, shader};
 
 /// A variant of the `coopmat` core: the matrices and the subgroups that a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Coopmat {
+pub struct Coopmat {
     /// Rows, columns and depth of one matrix.
     side: u32,
     /// Lanes of a subgroup.
@@ -15,17 +15,19 @@ pub(crate) struct Coopmat {
 /// The features without which there are no cooperative matrices of f16. The second is wgpu's experiment.
 pub(super) const FEATURES: wgpu::Features =
     wgpu::Features::SHADER_F16.union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX).union(wgpu::Features::SUBGROUP);
+/// The lanes that the core is built for.
+const LANES: [u32; 4] = [8, 16, 32, 64];
 /// Workgroup memory of the hungriest variant, the search on subgroups of 64 lanes.
 const MEMORY: u32 = 28_672;
 
 impl Coopmat {
     /// Every variant that a device can get.
-    pub fn all() -> Vec<Coopmat> {
-        [8, 16, 32, 64].iter().flat_map(|lanes| [8, 16].map(|side| Coopmat { side, lanes: *lanes })).collect()
+    pub(crate) fn all() -> Vec<Coopmat> {
+        LANES.iter().flat_map(|lanes| [8, 16].map(|side| Coopmat { side, lanes: *lanes })).collect()
     }
 
     /// The variant for an adapter, or the first thing that it lacks.
-    pub fn of(
+    pub(super) fn of(
         features: wgpu::Features,
         limits: &wgpu::Limits,
         lanes: Option<u32>,
@@ -34,7 +36,7 @@ impl Coopmat {
         if let Some((name, _)) = (FEATURES - features).iter_names().next() {
             return Err(name.to_string());
         }
-        let lanes = lanes.ok_or("subgroups of one size, 8 to 64 lanes")?;
+        let lanes = lanes.filter(|l| LANES.contains(l)).ok_or("subgroups of one size, 8 to 64 lanes")?;
         if limits.max_compute_workgroup_storage_size < MEMORY {
             return Err(format!("{MEMORY} bytes of workgroup memory"));
         }
@@ -54,7 +56,7 @@ impl Coopmat {
     }
 
     /// The defines of `shaders/gemm/coopmat.wgsl`, for a tile of 64 x 64.
-    pub fn define(self, kernel: Kernel) -> Kernel {
+    pub(crate) fn define(self, kernel: Kernel) -> Kernel {
         let Coopmat { side, lanes } = self;
         let kernel = kernel.define("V", self.v()).define("NC", 4).define("TILE_ROWS", 64).define("TILE_COLS", 64);
         let kernel = kernel.define("GROUP", 4 * lanes).define("SIDE", side).define("SUBGROUP", lanes);
@@ -67,7 +69,7 @@ impl Coopmat {
     /// A product of whole numbers that f16 holds, and whose sums f32 holds but f16 does not, must come out exact: drivers list
     /// matrices that they get wrong, and naga leaves out the operands by which one lane's writes become visible to
     /// another's matrix (gfx-rs/wgpu#8805).
-    pub fn check(self, gpu: &Gpu) -> Result<()> {
+    pub(super) fn check(self, gpu: &Gpu) -> Result<()> {
         let (m, k, n) = (193, 161, 135);
         let whole =
             |i: usize, j: usize, mul: usize, span: usize| ((i * mul + j * 29) % (2 * span + 1)) as f32 - span as f32;

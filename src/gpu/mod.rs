@@ -9,15 +9,17 @@ mod record;
 mod shader;
 mod tensor;
 mod timing;
+mod tuning;
 
 pub use adapter::{AdapterReport, Core, adapters};
 pub use buffer::MemoryReport;
-pub(crate) use coopmat::Coopmat;
+pub use coopmat::Coopmat;
 pub use kernel::{Kernel, Pipeline, Reflection, reflect};
 pub use readback::Readback;
 pub use record::{Counters, Submission, Work};
 pub use shader::{Source, preprocess};
 pub use tensor::{DType, Element, POISON, Tensor};
+pub use tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -64,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) epoch: AtomicU64,
     pub(crate) pace: record::Pace,
     pub(crate) last_done: Mutex<Option<Instant>>,
+    pub(crate) tiles: parking_lot::RwLock<Option<Arc<tuning::Tiles>>>,
     ids: AtomicU64,
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -178,6 +181,7 @@ impl Gpu {
             epoch: AtomicU64::new(1),
             pace: record::Pace::new(guess),
             last_done: Mutex::new(None),
+            tiles: Default::default(),
             ids: AtomicU64::new(1),
             failure: Default::default(),
         };

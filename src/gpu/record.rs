@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a dispatch costs, as far as its caller knows: it decides how much work one submission holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Counters {
     pub dispatches: u64,
     /// Submissions to the queue.
     pub submissions: u64,
+    /// Time spent in handing batches to the driver, which may block until the device has room: llvmpipe computes in it.
+    pub submitting: Duration,
 }
 
 /// A point in the queue's order, see [`Gpu::flush`].
@@ -255,7 +257,10 @@ impl Gpu {
             self.inner.queue.write_buffer(self.uniform_arena(), 0, &recorder.uniforms);
             recorder.uniforms.clear();
         }
-        recorder.last = Some(self.inner.queue.submit([encoder.finish()]));
+        let buffer = encoder.finish();
+        let start = Instant::now();
+        recorder.last = Some(self.inner.queue.submit([buffer]));
+        recorder.counters.submitting += start.elapsed();
         self.inner.epoch.fetch_add(1, Ordering::Relaxed);
         recorder.counters.submissions += 1;
         let (weight, start, inner) = (recorder.weight, Instant::now(), Arc::downgrade(&self.inner));

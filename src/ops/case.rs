@@ -37,6 +37,10 @@ pub(super) fn check(case: &Case, known: &[Case], op: &str) -> Result<()> {
             names(first).join(",")
         )));
     }
+    // Products of sizes are taken everywhere: none may overflow.
+    if case.sizes().map(|(_, v)| v.max(1) as f64).product::<f64>() > 1e18 {
+        return Err(Error::data(format!("case `{case}`: beyond any device")));
+    }
     match case.sizes().find(|(n, v)| *v == 0 && known.iter().all(|k| k.get(n) != 0)) {
         Some((name, _)) => Err(Error::data(format!("case `{case}`: {op} needs {name} of at least 1"))),
         None => Ok(()),

@@ -23,8 +23,9 @@ pub mod copy;
 pub mod ema_update;
 pub mod fill;
 pub mod fma_chain;
+pub mod fold;
 pub mod gather;
-pub(crate) mod gemm;
+pub mod gemm;
 pub mod group_norm;
 pub mod image;
 pub mod kmeans;
@@ -36,6 +37,7 @@ pub mod random;
 pub mod reduce;
 pub mod scale;
 pub mod split_sum;
+pub mod unfold;
 pub mod vq_search;
 
 pub use case::{Case, case};
@@ -164,6 +166,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &ema_update::EmaUpdate,
         &fill::Fill,
         &fma_chain::FmaChain,
+        &fold::Fold,
         &gather::Gather,
         &group_norm::GroupNorm,
         &image::Image,
@@ -176,6 +179,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &reduce::Reduce,
         &scale::Scale,
         &split_sum::SplitSum,
+        &unfold::Unfold,
         &vq_search::VqSearch,
     ]
 }

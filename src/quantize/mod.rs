@@ -70,6 +70,9 @@ pub trait Quantizer: Send {
     fn load(&mut self, state: &HostTensors) -> Result<()>;
 }
 
+/// Makes a quantizer on a device: K codes, D channels, seed.
+pub type Build = fn(&Gpu, usize, usize, u64) -> Result<Box<dyn Quantizer>>;
+
 /// One way to quantize, as benchmarks and lists of choices name it.
 #[derive(Debug)]
 pub struct Kind {
@@ -77,7 +80,7 @@ pub struct Kind {
     pub name: &'static str,
     /// A quantizer of that many codes and channels with default options, its codes random from the seed: no code is ever
     /// revived, and none placed by k-means.
-    pub build: fn(&Gpu, usize, usize, u64) -> Result<Box<dyn Quantizer>>,
+    pub build: Build,
 }
 
 /// Every quantizer there is.

@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 pub fn wgvq() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgvq"));
     command.env_remove("WGVQ_ADAPTER").env_remove("WGVQ_CORE").env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    // A table that this machine was tuned with is not under test.
+    command.env("WGVQ_TUNING", std::env::temp_dir().join("wgvq-without-tuning"));
     command
 }
 

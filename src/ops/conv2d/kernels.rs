@@ -1,9 +1,10 @@
 //! The three kernels of a convolution: forward, to its input, to its weight.
 
 use super::Geometry;
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::gemm::{Form, Tile};
 use crate::ops::split_sum::split_sum;
+use crate::ops::{fold, unfold};
 use crate::{Result, shader};
 
 /// What is done on the way in and out of a convolution's sum.
@@ -83,6 +84,18 @@ pub(crate) fn kernels() -> Vec<Kernel> {
     all
 }
 
+/// Few channels in make runs that no vec4 load fits, and on a core that lives in registers loads are what costs: the patches are laid
+/// out first, and the convolution over them is a 1 x 1 one with many channels.
+fn by_patches(gpu: &Gpu, g: &Geometry) -> bool {
+    gpu.core() == Core::Subgroup && g.i < 4 && g.kh * g.kw > 1 && !g.y_shape().contains(&0) && unfold::fits(gpu, g)
+}
+
+/// The convolution over the patches.
+fn over_patches(g: &Geometry) -> Geometry {
+    let i = g.kh * g.kw * g.i;
+    Geometry { h: g.oh, w: g.ow, i, kh: 1, kw: 1, stride: 1, pad: 0, ..*g }
+}
+
 /// Cost of any of the three: they do the same multiplications.
 pub(crate) fn work(g: &Geometry) -> Work {
     let outputs = (g.n * g.oh * g.ow * g.o) as f64;
@@ -110,6 +123,10 @@ pub(crate) fn forward(x: &Tensor, w: &Tensor, g: &Geometry, fused: Fused) -> Res
         tiles: u32,
     }
     let gpu = x.gpu();
+    if by_patches(gpu, g) {
+        let one = over_patches(g);
+        return forward(&unfold::patches(x, g)?, &w.reshape(&one.w_shape())?, &one, fused);
+    }
     let y = Tensor::empty(gpu, &g.y_shape(), DType::F32)?;
     let rows = g.n * g.oh * g.ow;
     let tile = Tile::pick(gpu, g.o, work(g));
@@ -155,6 +172,11 @@ pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused) ->
         col_tiles: u32,
     }
     let gpu = dy.gpu();
+    if by_patches(gpu, g) {
+        let one = over_patches(g);
+        let inner = Fused { relu: fused.relu, ..Default::default() };
+        return fold::sum(&grad_input(dy, &w.reshape(&one.w_shape())?, &one, inner)?, g, fused.bias, fused.mask);
+    }
     let dx = Tensor::empty(gpu, &g.x_shape(), DType::F32)?;
     let tile = Tile::pick(gpu, g.i, work(g));
     let rows = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
@@ -200,6 +222,10 @@ pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, d
         tiles: u32,
     }
     let gpu = x.gpu();
+    if by_patches(gpu, g) {
+        let dw = grad_weight(&unfold::patches(x, g)?, dy, &over_patches(g), x_relu, dy_relu)?;
+        return dw.reshape(&g.w_shape());
+    }
     let rows = g.kh * g.kw * g.i;
     let tile = Tile::pick(gpu, g.o, work(g));
     let (_, tiles, _) = tile.grid(rows, g.o, 1);

@@ -46,8 +46,16 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// From the shapes of x and w.
     pub fn new(op: &'static str, x: &Tensor, w: &Tensor, c: Conv) -> Result<Geometry> {
-        let [n, h, width, i] = x.dims(op)?;
-        let [o, kh, kw, i2] = w.dims(op)?;
+        let (_, _): ([usize; 4], [usize; 4]) = (x.dims(op)?, w.dims(op)?);
+        Geometry::from_shapes(op, x.shape(), w.shape(), c)
+    }
+
+    /// From shapes of four dimensions each.
+    pub fn from_shapes(op: &'static str, x: &[usize], w: &[usize], c: Conv) -> Result<Geometry> {
+        let ([n, h, width, i], [o, kh, kw, i2]) = (x, w) else {
+            return Err(Error::shape(op, "four dimensions", format!("{x:?}, {w:?}")));
+        };
+        let [n, h, width, i, o, kh, kw, i2] = [n, h, width, i, o, kh, kw, i2].map(|v| *v);
         if c.stride == 0 {
             return Err(Error::invalid(op, "a stride of 0; it is at least 1"));
         }

@@ -65,9 +65,7 @@ impl Operation for ConvTranspose2dRow {
         let n = case.get("n");
         let chosen = excerpt::spread(n, excerpt::affordable(n, self.work(case).flops, flops));
         let mut part = inputs.to_vec();
-        for image in [0] {
-            part[image] = excerpt::rows(&inputs[image], &chosen);
-        }
+        part[0] = excerpt::rows(&inputs[0], &chosen);
         Some((case.with("n", chosen.len()), part, got.iter().map(|y| excerpt::rows(y, &chosen)).collect()))
     }
     fn check(&self, c: &Case) -> Result<()> {

@@ -41,7 +41,7 @@ impl Bound {
 
 fn kernel(coopmat: Coopmat, vec: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
-    Tile::coopmat(coopmat).define(Kernel::new(shader!("vq_search_coopmat")), form, form)
+    Tile::Coopmat(coopmat).define(Kernel::new(shader!("vq_search_coopmat")), form, form)
 }
 
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
@@ -51,7 +51,7 @@ pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
 /// One part of [`nearest`](super::nearest): latents [rows, D], codes [K, D] and half their squared norms.
 pub(super) fn search(coopmat: Coopmat, x: &Tensor, codebook: &Tensor, norms: &Tensor, out: &Tensor) -> Result<()> {
     let ([rows, d], [k, _]) = (x.dims("nearest")?, codebook.dims("nearest")?);
-    let tiles = rows.div_ceil(Tile::coopmat(coopmat).rows());
+    let tiles = rows.div_ceil(Tile::Coopmat(coopmat).rows());
     let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32, bound: Bound::of(d) };
     let bindings = [x, codebook, norms, &half_norms(x)?, out];
     let kernel = kernel(coopmat, d.is_multiple_of(4));

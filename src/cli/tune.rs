@@ -1,0 +1,126 @@
+//! `wgvq tune`, and the tables that it stores.
+
+use super::{Ended, Global, output};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use wgvq::bench;
+use wgvq::gpu::{Gpu, Tuning};
+use wgvq::wgpu::AdapterInfo;
+use wgvq::{Error, Result};
+
+/// Measures which tile of the matrix core serves which problems best on this adapter, and stores the table. Every command then
+/// uses it. A table is of one adapter, driver and core; `wgvq info` shows it.
+#[derive(Args)]
+pub struct Tune {
+    /// Forget the stored table; the default one is used again
+    #[arg(long)]
+    reset: bool,
+    /// Measure and print, and store nothing
+    #[arg(long, conflicts_with = "reset")]
+    dry_run: bool,
+}
+
+impl Tune {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let gpu = global.untuned_gpu()?;
+        let path = path(gpu.info(), gpu.core().name());
+        if self.reset {
+            let path = path.ok_or_else(nowhere)?;
+            match std::fs::remove_file(&path) {
+                Ok(()) => output::note(global, &format!("removed {}", path.display())),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => output::note(global, "nothing was stored"),
+                Err(e) => return Err(Error::file(&path, e.to_string())),
+            }
+            return Ok(Ended::Done);
+        }
+        if !self.dry_run && path.is_none() {
+            return Err(nowhere());
+        }
+        output::note(
+            global,
+            &format!("{}, {} core: 10^9 operations per second by tile", gpu.info().name, gpu.core().name()),
+        );
+        let tuning = bench::tune(&gpu, |class| {
+            let [rows, cols, inner] = class.shape;
+            if global.json {
+                let tiles: Vec<_> = class
+                    .tiles
+                    .iter()
+                    .map(|(t, g)| serde_json::json!({ "tile": t.to_string(), "gflops": g }))
+                    .collect();
+                let line =
+                    serde_json::json!({ "m": rows, "n": cols, "k": inner, "chosen": class.rule.tile, "tiles": tiles });
+                output::result(&line.to_string());
+                return;
+            }
+            let tiles: Vec<String> = class
+                .tiles
+                .iter()
+                .map(|(tile, gflops)| {
+                    let mark = if tile.to_string() == class.rule.tile { "*" } else { " " };
+                    let size = tile.to_string();
+                    format!("{:>13} {gflops:>7.1}{mark}", size.split_once(' ').map_or(size.as_str(), |(_, s)| s))
+                })
+                .collect();
+            output::result(&format!("{rows:>7} x {cols:<4} over {inner}: {}", tiles.join("")));
+        })?;
+        if let Some(path) = path.filter(|_| !self.dry_run) {
+            write(&path, &tuning)?;
+            output::note(global, &format!("stored in {}; `wgvq tune --reset` forgets it", path.display()));
+        }
+        Ok(Ended::Done)
+    }
+}
+
+fn nowhere() -> Error {
+    Error::config("WGVQ_TUNING", "this system names no folder for caches; set it to a folder for tuning tables")
+}
+
+fn write(path: &Path, tuning: &Tuning) -> Result<()> {
+    let fail = |e: &dyn std::fmt::Display| Error::file(path, e.to_string());
+    let text = toml::to_string(tuning).map_err(|e| fail(&e))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| fail(&e))?;
+    }
+    wgvq::train::atomic::write(path, text.as_bytes())
+}
+
+/// Where the table of an adapter and core is kept: `$WGVQ_TUNING`, or the user's folder for caches.
+fn path(info: &AdapterInfo, core: &str) -> Option<PathBuf> {
+    let folder = match std::env::var_os("WGVQ_TUNING") {
+        Some(folder) => PathBuf::from(folder),
+        None => dirs::cache_dir()?.join("wgvq"),
+    };
+    let words = format!("{} {} {} {core}", info.name, info.driver, info.driver_info);
+    let slug: String =
+        words.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    Some(folder.join(format!("tuning-{slug}.toml")))
+}
+
+/// The stored table of an adapter and core, and its file.
+///
+/// # Errors
+/// If there is one that cannot be read.
+pub fn stored(info: &AdapterInfo, core: &str) -> Result<Option<(PathBuf, Tuning)>> {
+    let Some(path) = path(info, core) else { return Ok(None) };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let wrong = |e: toml::de::Error| {
+                Error::file(&path, format!("no tuning table ({e}); remove it, or run `wgvq tune`"))
+            };
+            let tuning = toml::from_str(&text).map_err(wrong)?;
+            Ok(Some((path, tuning)))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file(&path, e.to_string())),
+    }
+}
+
+/// Makes a device use its stored table, if there is one.
+///
+/// # Errors
+/// If there is one that cannot be used; the error names the file.
+pub fn apply(gpu: &Gpu) -> Result<()> {
+    let Some((path, tuning)) = stored(gpu.info(), gpu.core().name())? else { return Ok(()) };
+    gpu.set_tuning(&tuning).map_err(|e| Error::file(&path, format!("{e}; remove it, or run `wgvq tune`")))
+}

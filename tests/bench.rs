@@ -1,0 +1,196 @@
+//! `wgvq bench` and `wgvq tune`: right numbers of a right kernel, no speed for a wrong one, and what they say to bad input.
+
+mod common;
+
+use common::{run, stderr, stdout, wgvq};
+use std::time::Duration;
+use wgvq::Result;
+use wgvq::bench::{self, Budget, Peak, Row, Workload};
+use wgvq::gpu::{Gpu, Kernel, Options, Tensor, Work};
+use wgvq::ops::scale::{Scale, scale};
+use wgvq::ops::{Case, Host, Operation, Rng, Tolerance};
+
+/// Scale, with a factor that is not its twin's.
+struct Wrong;
+
+impl Operation for Wrong {
+    fn name(&self) -> &'static str {
+        "wrong"
+    }
+    fn cases(&self) -> Vec<Case> {
+        Scale.cases()
+    }
+    fn bench(&self) -> Vec<Case> {
+        Scale.bench()
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+        Scale.inputs(case, rng)
+    }
+    fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![scale(&t[0], -1.4999, 0.25)?])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
+        Scale.twin(case, inputs)
+    }
+    fn tolerance(&self, case: &Case, output: usize) -> Tolerance {
+        Scale.tolerance(case, output)
+    }
+    fn work(&self, case: &Case) -> Work {
+        Scale.work(case)
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        Scale.kernels()
+    }
+    fn hostile(&self, _: &Gpu) -> Vec<(&'static str, Result<()>)> {
+        Vec::new()
+    }
+}
+
+const QUICK: Budget = Budget { time: Duration::ZERO, least: 2, most: 2 };
+const PEAK: Peak = Peak { gflops: 100.0, gbps: 10.0 };
+
+#[test]
+fn a_wrong_kernel_has_no_speed() {
+    let gpu = Gpu::new(Options::default()).expect("an adapter; scripts/test.sh installs one");
+    let case: Case = "n=257".parse().unwrap();
+    let wrong = bench::row(&gpu, &Workload::operation(&Wrong, case.clone()).unwrap(), &PEAK, QUICK, 1).unwrap();
+    assert!(!wrong.pass && wrong.max_err > 0.0);
+    assert_eq!((wrong.ms, wrong.gflops, wrong.gbps, wrong.peak_share, wrong.cold_ms), (None, None, None, None, None));
+    let right = bench::row(&gpu, &Workload::operation(&Scale, case).unwrap(), &PEAK, QUICK, 1).unwrap();
+    assert!(right.pass && right.compared == 257 && right.ms.is_some_and(|ms| ms > 0.0));
+}
+
+#[test]
+fn warm_calls_allocate_nothing_and_memory_is_what_they_return() {
+    let gpu = Gpu::new(Options::default()).expect("an adapter");
+    let row = |name: &str| {
+        let row = bench::row(&gpu, &bench::find(name).unwrap(), &PEAK, QUICK, 1).unwrap();
+        assert!(row.pass, "{name}: {}", row.detail);
+        assert_eq!(row.allocations, 0, "{name}");
+        row
+    };
+    // The output, and nothing else.
+    assert_eq!(row("scale_n4096").memory, 4 * 4096);
+    // Indices and the codes' norms: no N x K matrix, which would be 8 MiB.
+    let search = row("vq_search_n4096_k512_d8");
+    assert!(search.memory <= 4 * (4096 + 512) + 512, "{}", search.memory);
+    assert_eq!((search.dispatches, search.submissions), (2, 1));
+    // Forward and backward, a quantizer's pass, a whole training step.
+    row("matmul_b1_m64_n64_k64_ta0_tb0_fwd_bwd");
+    row("quantizer_ema_n300_k64_d16");
+    row("vqvae_train_step_b2");
+}
+
+#[test]
+fn rows_are_printed_as_json_and_held_against_a_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    let baseline = folder.path().join("before.json");
+    let names = ["scale_n1000", "vq_search_n99_k7_d4"];
+    let out = run(&["bench", names[0], names[1], "--json", "--seconds", "0"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let text = stdout(&out);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3);
+    let header: bench::Header = serde_json::from_str(lines[0]).unwrap();
+    assert!(header.wgvq_bench == bench::FORMAT && header.peak_gflops > 0.0 && header.peak_gbps > 0.0);
+    for (line, name) in lines[1..].iter().zip(names) {
+        let row: Row = serde_json::from_str(line).unwrap();
+        assert!(row.pass && row.name == name && row.peak_share.is_some_and(|s| s > 0.0));
+    }
+    std::fs::write(&baseline, &text).unwrap();
+    let again = run(&["bench", names[0], "scale_n77", "--seconds", "0", "--compare", baseline.to_str().unwrap()]);
+    let text = stdout(&again);
+    assert!(again.status.success() && text.contains(" x") && text.contains("not in it"), "{text}");
+
+    // Files that are no baseline.
+    for (content, said) in [
+        ("{\"loss\": 1}\n", "no header"),
+        ("", "empty"),
+        ("{\"wgvq_bench\": 99}\n", "format 99"),
+        (&format!("{}\nnonsense\n", lines[0]), "line 2"),
+    ] {
+        std::fs::write(&baseline, content).unwrap();
+        let refused = run(&["bench", "scale_n77", "--compare", baseline.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stderr(&refused).contains(said), "{said}: {}", stderr(&refused));
+    }
+}
+
+#[test]
+fn sweeps_are_fitted_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let plot = folder.path().join("n.png");
+    let sweep = ["bench", "--kernel", "scale", "--n", "1000,100000,1000000", "--seconds", "0", "--plot"];
+    let out = wgvq().args(sweep).arg(&plot).output().unwrap();
+    assert!(out.status.success(), "{}", stderr(&out));
+    assert!(stdout(&out).contains("time grows as n^"), "{}", stdout(&out));
+    assert!(image::open(&plot).unwrap().width() > 300);
+    let refused = wgvq().args(sweep).arg(&plot).output().unwrap();
+    assert!(!refused.status.success() && stderr(&refused).contains("--overwrite"));
+}
+
+#[test]
+fn everything_that_can_be_timed_is_listed_and_the_standard_names_are_there() {
+    let text = stdout(&run(&["bench", "--list"]));
+    for name in [
+        "matmul_1024",
+        "conv3x3_fwd",
+        "conv3x3_fwd_bwd",
+        "vq_search_n16384_k1024_d64",
+        "vq_search_n4096_k8192_d64",
+        "vq_search_n16384_k512_d256",
+        "vq_module_train_fwd",
+        "attention_causal_fwd",
+        "attention_causal_fwd_bwd",
+        "vqvae_train_step_b32",
+        "quantizer_ema_n4096_k16384_d256",
+    ] {
+        assert!(text.lines().any(|l| l.ends_with(&format!(" {name}"))), "{name} is not listed");
+    }
+}
+
+#[test]
+fn bad_input_is_an_error_that_names_it() {
+    for (args, code, said) in [
+        (vec!["matmul_1023"], 1, "matmul_1024"),
+        (vec!["--kernel", "vq_serch"], 1, "vq_search"),
+        (vec!["vq_search_n0_k8_d4"], 1, "n of at least 1"),
+        (vec!["--kernel", "vq_search", "--n", "0"], 1, "n of at least 1"),
+        (vec!["--kernel", "vq_search", "--case", "n=5"], 1, "n,k,d"),
+        (vec!["--kernel", "vq_search", "--size", "q=5"], 2, "no size `q`"),
+        (vec!["--kernel", "scale", "--k", "5"], 2, "no size `k`"),
+        (vec!["--kernel", "vq_search", "--size", "five"], 2, "NAME=NUMBER"),
+        (vec!["scale_n9000000000000"], 1, "bytes asked for"),
+        (vec!["matmul_b1_m4000000000_n4000000000_k4000000000_ta0_tb0"], 1, "beyond any device"),
+        (vec!["scale_n99", "--dtype", "f64"], 2, "f64"),
+        (vec!["scale_n99", "--core", "warp"], 2, "warp"),
+        (vec!["scale_n99", "--seconds", "nan"], 2, "seconds"),
+        (vec!["--n", "4"], 2, "--kernel"),
+        (vec!["scale_n99", "--plot", "x.png"], 2, "two values"),
+    ] {
+        let out = wgvq().arg("bench").args(&args).current_dir(std::env::temp_dir()).output().unwrap();
+        let text = stderr(&out);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(said) && !text.contains("panicked"), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_tuning_table_is_stored_shown_used_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |args: &[&str]| wgvq().args(args).env("WGVQ_TUNING", folder.path()).output().unwrap();
+    let tuned = with(&["tune"]);
+    assert!(tuned.status.success() && stdout(&tuned).lines().count() == 16, "{}", stderr(&tuned));
+    let shown = stdout(&with(&["info"]));
+    assert!(shown.contains("measured, from"), "{shown}");
+    assert!(with(&["bench", "scale_n99", "--seconds", "0"]).status.success());
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    for damage in ["rubbish", "format = 99\nadapter = ''\ndriver = ''\ncore = 'subgroup'\nrule = []\n"] {
+        std::fs::write(&file, damage).unwrap();
+        let refused = with(&["bench", "scale_n99"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stderr(&refused).contains("wgvq tune"), "{}", stderr(&refused));
+    }
+    assert!(with(&["tune", "--reset"]).status.success());
+    assert!(stdout(&with(&["info"])).contains("the default table"));
+}
