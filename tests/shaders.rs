@@ -15,7 +15,9 @@ fn all_kernels() -> BTreeMap<String, Kernel> {
 fn capabilities(kernel: &Kernel, immediates: bool) -> Capabilities {
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::IMMEDIATES, immediates);
-    capabilities.set(Capabilities::SUBGROUP, kernel.get("LANES").is_some());
+    let coopmat = kernel.get("SIDE").is_some();
+    capabilities.set(Capabilities::SUBGROUP, coopmat || kernel.get("LANES").is_some());
+    capabilities.set(Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX, coopmat);
     capabilities
 }
 
@@ -45,6 +47,10 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
     spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
     let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
     msl::write_string(&module, &info, &metal, &Default::default()).map_err(|e| format!("MSL: {e}"))?;
+    // naga's HLSL writer has no cooperative matrices: wgpu offers them on Vulkan and Metal only.
+    if kernel.get("SIDE").is_some() {
+        return Ok(());
+    }
     let direct = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_0,
         immediates_target: Some(hlsl::BindTarget { space: 1, ..Default::default() }),

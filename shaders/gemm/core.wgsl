@@ -74,8 +74,12 @@ fn shr_load(r: Run, k: i32) -> vec4<f32> {
 #ifdef LANES
 fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + 4u * (v / 4u * LANES + lane) + v % 4u; }
 #else
+#ifdef SIDE
+#import gemm/coopmat_tiles
+#else
 fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + lane / ACROSS * V + v; }
 // Tiles of the `tiled` core in workgroup memory: TILE_K rows of TILE_ROWS own rows, and of TILE_COLS columns; four to a vec4.
 var<workgroup> own_tile: array<vec4<f32>, TILE_K * TILE_ROWS / 4>;
 var<workgroup> shr_tile: array<vec4<f32>, TILE_K * TILE_COLS / 4>;
+#endif
 #endif

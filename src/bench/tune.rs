@@ -1,10 +1,10 @@
 //! Measuring which tile of a matrix core serves which problems best on an adapter.
 
-use crate::Result;
 use crate::gpu::{DType, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
 use crate::ops::gemm::Tile;
 use crate::ops::matmul::{Transpose, matmul};
 use crate::ops::random::{Key, normal};
+use crate::{Error, Result};
 use std::time::Instant;
 
 /// Columns of a problem: a rule reaches up to each, the last beyond.
@@ -51,6 +51,12 @@ fn table(gpu: &Gpu, rules: Vec<Rule>) -> Tuning {
 /// If the device fails.
 pub fn tune(gpu: &Gpu, mut done: impl FnMut(&Class)) -> Result<Tuning> {
     let tiles = Tile::candidates(gpu.core(), gpu.subgroup_size());
+    if tiles.is_empty() {
+        return Err(Error::invalid(
+            "tuning",
+            format!("the {} core has one tile: nothing to measure", gpu.core().name()),
+        ));
+    }
     let mut rules: Vec<Rule> = Vec::new();
     for (i, cols) in COLS.into_iter().enumerate() {
         for (flops, below_flops) in FLOPS {

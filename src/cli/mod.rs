@@ -32,7 +32,8 @@ struct Global {
     /// The adapter: a number or part of a name, as `wgvq info` lists them, or a backend (vulkan, metal, dx12)
     #[arg(long, global = true, env = "WGVQ_ADAPTER", value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// The matrix core, instead of the one that suits the adapter: subgroup or tiled; `bench` takes a list
+    /// The matrix core, instead of the one that suits the adapter: subgroup, tiled or
+    /// coopmat (operands in f16); `bench` takes a list
     #[arg(long, global = true, env = "WGVQ_CORE", value_name = "CORE", value_delimiter = ',')]
     core: Vec<Core>,
     /// Print results and errors only

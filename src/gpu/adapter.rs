@@ -1,5 +1,6 @@
 //! Finding adapters, choosing one, and saying what of the engine each can run.
 
+use super::coopmat::{self, Coopmat};
 use crate::ops::gemm::LANES;
 use crate::{Error, Result};
 
@@ -10,6 +11,9 @@ pub enum Core {
     Subgroup,
     /// Tiles in workgroup memory, several outputs per invocation. Runs everywhere.
     Tiled,
+    /// Cooperative matrices: operands rounded to f16, sums in f32. Changes results, so it is used only when
+    /// asked for, and never on a host's device.
+    Coopmat,
 }
 
 impl Core {
@@ -18,6 +22,7 @@ impl Core {
         match self {
             Core::Subgroup => "subgroup",
             Core::Tiled => "tiled",
+            Core::Coopmat => "coopmat",
         }
     }
 }
@@ -28,7 +33,8 @@ impl std::str::FromStr for Core {
         match s {
             "subgroup" => Ok(Core::Subgroup),
             "tiled" => Ok(Core::Tiled),
-            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled"))),
+            "coopmat" => Ok(Core::Coopmat),
+            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled, coopmat"))),
         }
     }
 }
@@ -86,6 +92,7 @@ pub fn adapters() -> Vec<AdapterReport> {
                     .into_iter()
                     .filter(|c| *c != preferred && (*c == Core::Tiled || subgroup.is_some())),
             );
+            cores.extend(coopmat(&adapter).ok().map(|_| Core::Coopmat));
             AdapterReport { index, limits: adapter.limits(), features, cores, info }
         })
         .collect()
@@ -124,9 +131,23 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 
 /// Lanes of a subgroup, if there is just one size it can have.
 pub(super) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
-    let one_size = info.subgroup_min_size == info.subgroup_max_size;
-    let lanes = info.subgroup_min_size;
-    (features.contains(wgpu::Features::SUBGROUP) && one_size && LANES.contains(&lanes)).then_some(lanes)
+    one_size(features, info).filter(|lanes| LANES.contains(lanes))
+}
+
+fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
+    let one = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+    one.then_some(info.subgroup_min_size)
+}
+
+/// The variant of the `coopmat` core for an adapter.
+///
+/// # Errors
+/// Names what the adapter lacks.
+pub(super) fn coopmat(adapter: &wgpu::Adapter) -> Result<Coopmat> {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    let matrices = adapter.cooperative_matrix_properties();
+    Coopmat::of(features, &adapter.limits(), one_size(features, &info), &matrices)
+        .map_err(|what| coopmat::lacking(&info, &what))
 }
 
 /// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win. On a GPU

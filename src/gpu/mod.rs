@@ -2,6 +2,7 @@
 
 mod adapter;
 mod buffer;
+mod coopmat;
 mod kernel;
 mod readback;
 mod record;
@@ -12,6 +13,7 @@ mod tuning;
 
 pub use adapter::{AdapterReport, Core, adapters};
 pub use buffer::MemoryReport;
+pub use coopmat::Coopmat;
 pub use kernel::{Kernel, Pipeline, Reflection, reflect};
 pub use readback::Readback;
 pub use record::{Counters, Submission, Work};
@@ -31,7 +33,8 @@ use std::time::Instant;
 pub struct Options {
     /// Which adapter: an index of [`adapters`], part of a name, or a backend. `None` takes the most capable.
     pub adapter: Option<String>,
-    /// Use only this matrix core, where the device can run it.
+    /// Use only this matrix core, where the device can run it. [`Core::Coopmat`] is used only when asked for here, and
+    /// asking for it where it cannot run is an error.
     pub core: Option<Core>,
     /// Keep naga's bounds checks and loop guards in every kernel. For tests: the bits are the same without.
     pub shader_checks: bool,
@@ -54,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) limits: wgpu::Limits,
     pub(crate) options: Options,
     pub(crate) immediates: bool,
+    pub(crate) coopmat: Option<Coopmat>,
     pub(crate) pool: Arc<Mutex<buffer::Pool>>,
     pub(crate) recorder: Mutex<record::Recorder>,
     pub(crate) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
@@ -93,20 +97,35 @@ impl Gpu {
     /// [`Gpu::new`] without blocking.
     pub async fn new_async(options: Options) -> Result<Gpu> {
         let adapter = adapter::choose(options.adapter.as_deref()).await?;
-        let features =
+        let mut features =
             if options.no_features { wgpu::Features::empty() } else { adapter.features() & wanted_features() };
+        let coopmat = match options.core {
+            Some(Core::Coopmat) if options.no_features => {
+                Err(coopmat::lacking(&adapter.get_info(), "the features that this engine was told not to ask for"))?
+            }
+            Some(Core::Coopmat) => Some(adapter::coopmat(&adapter)?),
+            _ => None,
+        };
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if coopmat.is_some() {
+            features |= coopmat::FEATURES;
+            // SAFETY: wgpu's experiment may have bugs. The user asked for it by name, every module that uses it is
+            // validated, its accesses stay inside its tiles, and `Coopmat::check` has to pass below.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let limits = if options.no_features { wgpu::Limits::default() } else { adapter.limits() };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("wgvq"),
                 required_features: features,
                 required_limits: limits,
+                experimental_features,
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
             })
             .await
             .map_err(|e| Error::NoAdapter { what: format!("{} refused a device: {e}", adapter.get_info().name) })?;
-        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options);
+        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, coopmat);
         // The device is ours, so its handlers are too: errors become values at the next call that can return one.
         let failure = gpu.inner.failure.clone();
         gpu.inner.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -121,16 +140,25 @@ impl Gpu {
                 failure.lock().get_or_insert(Error::DeviceLost { reason: format!("{reason:?}: {message}") });
             }
         });
+        if let Some(coopmat) = coopmat {
+            coopmat.check(&gpu)?;
+        }
         Ok(gpu)
     }
 
     /// An engine on a host's device and queue. The host keeps its error and device-lost handlers; kernels are chosen
     /// from what the device has, whatever the adapter could do.
     pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
-        Gpu::assemble(info, device, queue, Options::default())
+        Gpu::assemble(info, device, queue, Options::default(), None)
     }
 
-    fn assemble(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, options: Options) -> Gpu {
+    fn assemble(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: Options,
+        coopmat: Option<Coopmat>,
+    ) -> Gpu {
         let limits = device.limits();
         let immediates = device.features().contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= 128;
         let guess = match info.device_type {
@@ -145,6 +173,7 @@ impl Gpu {
             limits,
             options,
             immediates,
+            coopmat,
             pool: Default::default(),
             recorder: Default::default(),
             pipelines: Default::default(),
@@ -193,8 +222,16 @@ impl Gpu {
         adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
     }
 
+    /// The variant of the `coopmat` core, where that is the core.
+    pub(crate) fn coopmat(&self) -> Option<Coopmat> {
+        self.inner.coopmat
+    }
+
     /// The matrix core that heavy kernels use on this device.
     pub fn core(&self) -> Core {
+        if self.inner.coopmat.is_some() {
+            return Core::Coopmat;
+        }
         adapter::pick_core(self.inner.options.core, self.subgroup_size(), &self.inner.info)
     }
 }

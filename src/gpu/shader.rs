@@ -8,7 +8,8 @@
 //!   and defines too (`acc_{4*i+j}`); loops nest. Arrays that a loop indexes spill to memory on many drivers: named
 //!   variables do not.
 //!
-//! Every define becomes a `const NAME: u32` of the module. `enable` lines are hoisted to the top, as WGSL demands.
+//! Every define becomes a `const NAME: u32` of the module. `enable` and `diagnostic` lines are hoisted to
+//! the top, as WGSL demands.
 
 use crate::{Error, Result};
 use std::fmt::Write;
@@ -46,6 +47,8 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "gemm/core",
     "gemm/accumulate",
     "gemm/operands",
+    "gemm/coopmat",
+    "gemm/coopmat_tiles",
     "gemm/subgroup",
     "gemm/tiled",
     "shared/activations",
@@ -178,7 +181,7 @@ impl Expander<'_> {
                     i += end + 1;
                 }
                 Some("#end") => return Err(self.error("#end without #unroll".into())),
-                Some("enable") => {
+                Some("enable" | "diagnostic(off,") => {
                     if !self.enables.iter().any(|e| e == trimmed) {
                         self.enables.push(trimmed.to_owned());
                     }

@@ -79,6 +79,8 @@ pub fn default_rules(core: Core) -> Vec<Rule> {
             rule(None, Some(2e7), "tiled 32x32 4x4"),
             rule(None, None, "tiled 64x64 8x8"),
         ],
+        // One tile, so nothing to choose by.
+        Core::Coopmat => Vec::new(),
     }
 }
 
@@ -129,6 +131,9 @@ impl Gpu {
 
     /// The tile for a problem of that many columns and operations.
     pub(crate) fn tile(&self, cols: usize, flops: f64) -> Tile {
+        if let Some(coopmat) = self.coopmat() {
+            return Tile::Coopmat(coopmat);
+        }
         self.tiles().tile(cols, flops)
     }
 

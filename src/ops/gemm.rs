@@ -3,7 +3,7 @@
 //! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate knows a tile's size.
 
 use super::groups_for;
-use crate::gpu::{Core, Gpu, Kernel, Work};
+use crate::gpu::{Coopmat, Core, Gpu, Kernel, Work};
 use std::fmt;
 
 /// How an operand's runs lie in memory, see `shaders/gemm/core.wgsl`.
@@ -42,6 +42,8 @@ pub enum Tile {
         /// Steps along k in workgroup memory at a time.
         depth: u32,
     },
+    /// The `coopmat` core: 64 x 64 outputs, four subgroups.
+    Coopmat(Coopmat),
 }
 
 /// As tables name it: `subgroup 8x64` (rows and columns of a lane), `tiled 128x64 8x8` (of a workgroup, and of an invocation).
@@ -50,6 +52,7 @@ impl fmt::Display for Tile {
         match self {
             Tile::Subgroup { v, nc, .. } => write!(f, "subgroup {v}x{nc}"),
             Tile::Tiled { v, nc, .. } => write!(f, "tiled {}x{} {v}x{nc}", self.rows(), self.cols()),
+            Tile::Coopmat(_) => write!(f, "coopmat 64x64"),
         }
     }
 }
@@ -73,12 +76,20 @@ impl Tile {
     pub fn candidates(core: Core, lanes: Option<u32>) -> Vec<Tile> {
         match (core, lanes) {
             (Core::Subgroup, Some(lanes)) => SUBGROUP.map(|(v, nc)| Tile::Subgroup { lanes, v, nc }).to_vec(),
+            (Core::Coopmat, _) => Vec::new(),
             _ => TILED.map(|(down, across, v, nc, depth)| Tile::Tiled { down, across, v, nc, depth }).to_vec(),
         }
     }
 
     /// Every tile that any device can use.
     pub(crate) fn all() -> Vec<Tile> {
+        let mut all = Tile::exact();
+        all.extend(Coopmat::all().into_iter().map(Tile::Coopmat));
+        all
+    }
+
+    /// Those that multiply in f32.
+    pub(crate) fn exact() -> Vec<Tile> {
         let mut all = Tile::candidates(Core::Tiled, None);
         all.extend(LANES.iter().flat_map(|lanes| Tile::candidates(Core::Subgroup, Some(*lanes))));
         all
@@ -89,6 +100,7 @@ impl Tile {
         match self {
             Tile::Subgroup { lanes, v, .. } => (lanes * v) as usize,
             Tile::Tiled { down, v, .. } => (down * v) as usize,
+            Tile::Coopmat(_) => 64,
         }
     }
 
@@ -97,6 +109,7 @@ impl Tile {
         match self {
             Tile::Subgroup { nc, .. } => nc as usize,
             Tile::Tiled { across, nc, .. } => (across * nc) as usize,
+            Tile::Coopmat(_) => 64,
         }
     }
 
@@ -112,6 +125,7 @@ impl Tile {
             .flag("SHR_M", shr == Form::M)
             .flag("SHR_VEC", shr != Form::Scalar);
         match self {
+            Tile::Coopmat(coopmat) => coopmat.define(kernel),
             Tile::Tiled { down, across, v, nc, depth } => kernel
                 .define("V", v)
                 .define("NC", nc)

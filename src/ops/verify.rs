@@ -2,7 +2,7 @@
 
 use super::{Case, Data, Host, Operation, Rng, Tolerance};
 use crate::autograd::Tape;
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{Core, Gpu, Tensor};
 use crate::{Error, Result};
 
 /// How a comparison ended.
@@ -83,6 +83,21 @@ fn widen(inputs: &[Host]) -> Vec<Host> {
     inputs.iter().map(Host::widened).collect()
 }
 
+/// Inputs that the device's matrix core takes as they are. The `coopmat` core rounds its operands to f16: they get values that
+/// f16 has (11 bits, and below 2^-14 an error under 2^-25), so that its sums are held to what f32 sums are held to.
+fn representable(gpu: &Gpu, mut inputs: Vec<Host>) -> Vec<Host> {
+    if gpu.core() == Core::Coopmat {
+        for host in &mut inputs {
+            if let Data::F32(values) = &mut host.data {
+                for v in values.iter_mut().filter(|v| v.is_finite()) {
+                    *v = f32::from_bits((v.to_bits() + 0x1000) & !0x1fff);
+                }
+            }
+        }
+    }
+    inputs
+}
+
 /// Runs a case on the device and compares every output with the twin's.
 pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Verdict> {
     forward_part(gpu, op, case, seed, f64::INFINITY)
@@ -90,7 +105,7 @@ pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<
 
 /// [`forward`], comparing an [`Operation::excerpt`] where the whole would cost more than `flops`.
 pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops: f64) -> Result<Verdict> {
-    let inputs = op.inputs(case, &mut Rng::new(seed));
+    let inputs = representable(gpu, op.inputs(case, &mut Rng::new(seed)));
     let tensors = inputs.iter().map(|h| h.upload(gpu)).collect::<Result<Vec<Tensor>>>()?;
     let got = op.run(gpu, case, &tensors)?.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
     let part = if op.work(case).flops > flops { op.excerpt(case, &inputs, &got, flops) } else { None };
@@ -113,7 +128,7 @@ pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops
 pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Verdict>> {
     let Some(gradient) = op.gradient() else { return Ok(None) };
     let mut rng = Rng::new(seed);
-    let inputs = op.inputs(case, &mut rng);
+    let inputs = representable(gpu, op.inputs(case, &mut rng));
     let wrt = gradient.wrt(case);
     let tape = Tape::new(gpu);
     let mut vars = Vec::new();
@@ -122,7 +137,7 @@ pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result
         vars.push(if wrt.contains(&i) { tape.leaf(&tensor) } else { tape.constant(&tensor) });
     }
     let output = gradient.record(&tape, case, &vars)?;
-    let upstream = rng.normals(output.tensor().shape());
+    let upstream = representable(gpu, vec![rng.normals(output.tensor().shape())]).swap_remove(0);
     let gradients = tape.backward_with(&output, upstream.upload(gpu)?)?;
     let want = gradient.twin(case, &widen(&inputs), &upstream.widened());
     let mut joined: Option<Verdict> = None;

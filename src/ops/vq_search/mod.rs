@@ -1,5 +1,6 @@
 //! Nearest-codebook search: distance and argmin fused on the matrix cores, never an N x K matrix.
 
+mod coopmat;
 mod row;
 mod twin;
 
@@ -67,7 +68,8 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 
 /// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 [N].
 ///
-/// Ties go to the lowest index. A latent with a NaN gets index 0. Memory beyond inputs and output: 4 K bytes.
+/// Ties go to the lowest index. A latent with a NaN gets index 0. Memory beyond inputs and output: 4 K bytes, and on
+/// the `coopmat` core 4 N more.
 /// Source: van den Oord et al. 2017, equation 1.
 ///
 /// # Errors
@@ -96,6 +98,10 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
         let rows = part.min(n - start);
         let x = latents.view(start * d, &[rows, d])?;
         let out = index.view(start, &[rows])?;
+        if let Some(coopmat) = gpu.coopmat() {
+            coopmat::search(coopmat, &x, codebook, &norms, &out)?;
+            continue;
+        }
         let (kernel, per_group) = choose(gpu, rows, k, d);
         let tiles = rows.div_ceil(per_group);
         let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32 };

@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{half_norm_kernel, kernel, nearest, resident_kernels, twin, work};
+use super::{coopmat, half_norm_kernel, kernel, nearest, resident_kernels, twin, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::gemm::Tile;
@@ -96,8 +96,8 @@ impl Operation for VqSearch {
         work(case.get("n"), case.get("k"), case.get("d"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let mut all: Vec<Kernel> = resident_kernels().chain([half_norm_kernel()]).collect();
-        all.extend(Tile::all().into_iter().flat_map(|tile| [kernel(tile, false), kernel(tile, true)]));
+        let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).chain([half_norm_kernel()]).collect();
+        all.extend(Tile::exact().into_iter().flat_map(|tile| [kernel(tile, false), kernel(tile, true)]));
         all
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
