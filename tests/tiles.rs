@@ -1,7 +1,7 @@
 //! Every tile that a table can name computes right, and tiles of one core give the same bits.
 
+use wgvq::gpu::Tile;
 use wgvq::gpu::{Core, Gpu, Options, Rule, TUNING_FORMAT, Tensor, Tuning};
-use wgvq::ops::gemm::Tile;
 use wgvq::ops::matmul::{Transpose, matmul};
 use wgvq::ops::{Rng, find, verify};
 

@@ -1,7 +1,7 @@
 //! Measuring which tile of a matrix core serves which problems best on an adapter.
 
+use crate::gpu::gemm::Tile;
 use crate::gpu::{DType, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
-use crate::ops::gemm::Tile;
 use crate::ops::matmul::{Transpose, matmul};
 use crate::ops::random::{Key, normal};
 use crate::{Error, Result};

@@ -1,7 +1,7 @@
 //! Finding adapters, choosing one, and saying what of the engine each can run.
 
 use super::coopmat::{self, Coopmat};
-use crate::ops::gemm::LANES;
+use super::gemm::LANES;
 use crate::{Error, Result};
 
 /// The matrix cores: the inner loops that every heavy kernel shares.

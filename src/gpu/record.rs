@@ -38,6 +38,16 @@ pub struct Counters {
 #[derive(Clone, Debug)]
 pub struct Submission(Option<wgpu::SubmissionIndex>);
 
+/// Workgroups, folded to two dimensions, that give each of `items` its own invocation at `per_group` a workgroup.
+pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
+    let groups = items.div_ceil(per_group);
+    if groups == 0 {
+        return [0, 0, 0];
+    }
+    let x = groups.min(32_768);
+    [x as u32, groups.div_ceil(x) as u32, 1]
+}
+
 /// A pipeline, and per binding the buffer, its offset and its size.
 type BindGroupKey = (u64, Vec<(u64, u64, u64)>);
 

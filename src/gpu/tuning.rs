@@ -1,7 +1,7 @@
 //! Which tile of a matrix core serves which problem: a table per adapter, a default one until `wgvq tune` has measured.
 
+use super::gemm::Tile;
 use super::{Core, Gpu};
-use crate::ops::gemm::Tile;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -25,7 +25,6 @@ pub mod fill;
 pub mod fma_chain;
 pub mod fold;
 pub mod gather;
-pub mod gemm;
 pub mod group_norm;
 pub mod image;
 pub mod kmeans;
@@ -44,6 +43,7 @@ pub use case::{Case, case};
 pub use host::{Data, Host, Real, Rng};
 
 use crate::autograd::{Tape, Var};
+pub use crate::gpu::groups_for;
 use crate::gpu::{Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
 
@@ -193,16 +193,6 @@ pub fn find(name: &str) -> Result<&'static dyn Operation> {
         let names: Vec<&str> = registry().iter().map(|op| op.name()).collect();
         Error::data(format!("no operation is called `{name}`; there are {}", names.join(", ")))
     })
-}
-
-/// Workgroups, folded to two dimensions, that give each of `items` its own invocation at `per_group` a workgroup.
-pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
-    let groups = items.div_ceil(per_group);
-    if groups == 0 {
-        return [0, 0, 0];
-    }
-    let x = groups.min(32_768);
-    [x as u32, groups.div_ceil(x) as u32, 1]
 }
 
 /// The parts, as (start, length), in which a kernel over `n` f32 walks buffers of which the device binds `limit` bytes

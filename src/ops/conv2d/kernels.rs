@@ -1,8 +1,8 @@
 //! The three kernels of a convolution: forward, to its input, to its weight.
 
 use super::{Geometry, row_kernel};
+use crate::gpu::gemm::{Form, Tile};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::gemm::{Form, Tile};
 use crate::ops::split_sum::split_sum;
 use crate::ops::{fold, unfold};
 use crate::{Result, shader};

@@ -2,8 +2,8 @@
 
 use super::Geometry;
 use super::kernels::{Flags, Fused, work};
+use crate::gpu::gemm::LANES;
 use crate::gpu::{Core, Gpu, Kernel, Tensor};
-use crate::ops::gemm::LANES;
 use crate::ops::groups_for;
 use crate::{Result, shader};
 

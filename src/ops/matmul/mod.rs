@@ -2,9 +2,9 @@
 
 mod twin;
 
-use super::gemm::{Form, Tile};
 use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::autograd::{Tape, Var};
+use crate::gpu::gemm::{Form, Tile};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 

@@ -1,8 +1,8 @@
 //! The search on cooperative matrices: candidates from f16 operands, ranked in f32. `shaders/vq_search_coopmat.wgsl` says how.
 
 use super::{half_norms, work};
+use crate::gpu::gemm::{Form, Tile};
 use crate::gpu::{Coopmat, Kernel, Tensor};
-use crate::ops::gemm::{Form, Tile};
 use crate::ops::groups_for;
 use crate::{Result, shader};
 

@@ -6,8 +6,8 @@ mod twin;
 
 pub use row::VqSearch;
 
-use super::gemm::{Form, LANES, Tile};
 use super::groups_for;
+use crate::gpu::gemm::{Form, LANES, Tile};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 

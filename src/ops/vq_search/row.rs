@@ -2,8 +2,8 @@
 
 use super::{coopmat, half_norm_kernel, kernel, nearest, resident_kernels, twin, work};
 use crate::Result;
+use crate::gpu::gemm::Tile;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::gemm::Tile;
 use crate::ops::verify::Verdict;
 use crate::ops::{Case, Host, Operation, Rng, Tolerance, case, excerpt};
 

@@ -2,8 +2,7 @@
 //!
 //! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate knows a tile's size.
 
-use super::groups_for;
-use crate::gpu::{Coopmat, Core, Gpu, Kernel, Work};
+use super::{Coopmat, Core, Gpu, Kernel, Work, groups_for};
 use std::fmt;
 
 /// How an operand's runs lie in memory, see `shaders/gemm/core.wgsl`.
