@@ -71,7 +71,7 @@ impl Tape {
 pub struct LossRow;
 
 fn kind(case: &Case) -> Loss {
-    if case.get("l1") == 1 { Loss::L1 } else { Loss::Mse }
+    if case.get("mae") == 1 { Loss::L1 } else { Loss::Mse }
 }
 
 impl Operation for LossRow {
@@ -80,10 +80,10 @@ impl Operation for LossRow {
     }
     fn cases(&self) -> Vec<Case> {
         let sizes = [1, 61, 257, 65_540];
-        (0..2).flat_map(|l1| sizes.map(|n| case(&[("l1", l1), ("n", n)]))).collect()
+        (0..2).flat_map(|l1| sizes.map(|n| case(&[("mae", l1), ("n", n)]))).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        vec![case(&[("l1", 0), ("n", 98_304)])]
+        vec![case(&[("mae", 0), ("n", 98_304)])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
         // A few pairs are equal, where the absolute difference has a corner.
