@@ -5,7 +5,8 @@
 // time, keeps the largest score so far, the sum of exponentials under it, and the weighted sum of values, and brings the last two
 // down whenever the largest grows (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1). A row that sees no key gives 0.
 // Each invocation owns V rows of q and their sums. NC keys and values at a time are handed round: over a subgroup of LANES lanes by
-// broadcast, elsewhere through workgroup memory. Key blocks past the last visible one are not walked.
+// broadcast, elsewhere through workgroup memory. With NC below LANES, SPREAD lanes share a key and load every SPREAD-th quarter of
+// it, so that no lane loads what another has. Key blocks past the last visible one are not walked.
 // Reads 4 D (B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq (D + 1).
 #import attention/operands
 #ifdef VEC
@@ -47,12 +48,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
     for (var c0 = 0; c0 < end; c0 += i32(NC)) {
 #ifdef LANES
-#unroll g 0 NC/SHR_LANES
-        let key_{g} = min(u32(c0) + {g}u * SHR_LANES + lane % SHR_LANES, p.tk - 1u) * p.k_row;
-#unroll t 0 DQ
-        let k_{g}_{t} = k_at(k_base + key_{g}, {t}u);
-        let v_{g}_{t} = v_at(v_base + key_{g}, {t}u);
-#end
+        let key = min(u32(c0) + lane % NC, p.tk - 1u) * p.k_row;
+#unroll u 0 DQ/SPREAD
+        let k_{u} = k_at(k_base + key, SPREAD * {u}u + lane / NC % SPREAD);
+        let v_{u} = v_at(v_base + key, SPREAD * {u}u + lane / NC % SPREAD);
 #end
 #else
         workgroupBarrier();
@@ -73,7 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 DQ
         {
 #ifdef LANES
-            let b = subgroupBroadcast(k_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let b = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
 #else
             let b = k_tile[{c*DQ+t}];
 #endif
@@ -102,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         {
 #unroll c 0 NC
 #ifdef LANES
-            let b_{c} = subgroupBroadcast(v_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let b_{c} = subgroupBroadcast(v_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
 #else
             let b_{c} = v_tile[{c*DQ+t}];
 #endif

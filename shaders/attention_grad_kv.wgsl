@@ -51,14 +51,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let begin = max(i32(row0) - p.diagonal, 0) / i32(NC) * i32(NC);
     for (var c0 = begin; c0 < i32(p.tq); c0 += i32(NC)) {
 #ifdef LANES
-#unroll g 0 NC/SHR_LANES
-        let query_{g} = min(u32(c0) + {g}u * SHR_LANES + lane % SHR_LANES, p.tq - 1u);
-        let lse_{g} = lse[head * p.tq + query_{g}];
-        let delta_{g} = delta[head * p.tq + query_{g}];
-#unroll t 0 DQ
-        let q_{g}_{t} = q_at(q_base + query_{g} * p.q_row, {t}u) * p.scale;
-        let do_{g}_{t} = do_at(o_base + query_{g} * p.o_row, {t}u);
-#end
+        let query = min(u32(c0) + lane % NC, p.tq - 1u);
+        let lse_own = lse[head * p.tq + query];
+        let delta_own = delta[head * p.tq + query];
+#unroll u 0 DQ/SPREAD
+        let q_{u} = q_at(q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
+        let do_{u} = do_at(o_base + query * p.o_row, SPREAD * {u}u + lane / NC % SPREAD);
 #end
 #else
         workgroupBarrier();
@@ -71,8 +69,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #endif
 #unroll c 0 NC
 #ifdef LANES
-        let l_{c} = subgroupBroadcast(lse_{c/SHR_LANES}, {c%SHR_LANES}u);
-        let e_{c} = subgroupBroadcast(delta_{c/SHR_LANES}, {c%SHR_LANES}u);
+        let l_{c} = subgroupBroadcast(lse_own, {c}u);
+        let e_{c} = subgroupBroadcast(delta_own, {c}u);
 #else
         let l_{c} = lse[head * p.tq + min(u32(c0) + {c}u, p.tq - 1u)];
         let e_{c} = delta[head * p.tq + min(u32(c0) + {c}u, p.tq - 1u)];
@@ -84,8 +82,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 DQ
         {
 #ifdef LANES
-            let b = subgroupBroadcast(q_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
-            let w = subgroupBroadcast(do_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let b = subgroupBroadcast(q_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
+            let w = subgroupBroadcast(do_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
 #else
             let b = q_tile[{c*DQ+t}];
             let w = do_tile[{c*DQ+t}];
@@ -106,8 +104,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         {
 #unroll c 0 NC
 #ifdef LANES
-            let b_{c} = subgroupBroadcast(q_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
-            let w_{c} = subgroupBroadcast(do_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let b_{c} = subgroupBroadcast(q_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
+            let w_{c} = subgroupBroadcast(do_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
 #else
             let b_{c} = q_tile[{c*DQ+t}];
             let w_{c} = do_tile[{c*DQ+t}];

@@ -60,12 +60,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
     for (var c0 = 0; c0 < end; c0 += i32(NC)) {
 #ifdef LANES
-#unroll g 0 NC/SHR_LANES
-        let key_{g} = min(u32(c0) + {g}u * SHR_LANES + lane % SHR_LANES, p.tk - 1u) * p.k_row;
-#unroll t 0 DQ
-        let k_{g}_{t} = k_at(k_base + key_{g}, {t}u);
-        let v_{g}_{t} = v_at(v_base + key_{g}, {t}u);
-#end
+        let key = min(u32(c0) + lane % NC, p.tk - 1u) * p.k_row;
+#unroll u 0 DQ/SPREAD
+        let k_{u} = k_at(k_base + key, SPREAD * {u}u + lane / NC % SPREAD);
+        let v_{u} = v_at(v_base + key, SPREAD * {u}u + lane / NC % SPREAD);
 #end
 #else
         workgroupBarrier();
@@ -84,8 +82,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 DQ
         {
 #ifdef LANES
-            let b = subgroupBroadcast(k_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
-            let w = subgroupBroadcast(v_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let b = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
+            let w = subgroupBroadcast(v_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
 #else
             let b = k_tile[{c*DQ+t}];
             let w = v_tile[{c*DQ+t}];
@@ -104,7 +102,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         {
 #unroll c 0 NC
 #ifdef LANES
-            let b_{c} = subgroupBroadcast(k_{c/SHR_LANES}_{t}, {c%SHR_LANES}u);
+            let b_{c} = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
 #else
             let b_{c} = k_tile[{c*DQ+t}];
 #endif

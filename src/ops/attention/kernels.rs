@@ -71,15 +71,22 @@ const LANES: [u32; 2] = [8, 16];
 /// Invocations of a workgroup where keys go through workgroup memory.
 const GROUP: u32 = 64;
 
-/// Rows that a lane owns, such that a step over 8 rows of the other side is about 2048 multiply-adds a lane, up to 4096: the
-/// instructions of one step must stay in the cache.
+/// Rows that a lane owns: as many as keep the instructions of a step over a block, and the time to compile them, in bounds.
 fn rows_per_lane(pass: Pass, quarters: u32) -> u32 {
     let most = match pass {
         Pass::Forward => 64,
-        Pass::Queries => 32,
-        Pass::Keys => 32,
+        Pass::Queries | Pass::Keys => 32,
     };
     (most / quarters).clamp(1, 4)
+}
+
+/// Rows of the other side that are handed round at a time over a subgroup. Fewer than lanes: a step is short enough for the
+/// instruction cache and still loads with every lane.
+const BLOCK: u32 = 4;
+
+/// Lanes that load one row's quarters together: all that the block leaves, as far as the quarters divide among them.
+fn spread(lanes: u32, quarters: u32) -> u32 {
+    (lanes / BLOCK).min(1 << quarters.trailing_zeros())
 }
 
 fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool) -> Kernel {
@@ -88,16 +95,16 @@ fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool) -> Kernel {
         Pass::Queries => shader!("attention_grad_q"),
         Pass::Keys => shader!("attention_grad_kv"),
     };
-    // 16 KiB of workgroup memory is all that every device has.
-    let nc = if quarters > 32 { 4 } else { 8 };
-    let kernel = Kernel::new(source).define("DQ", quarters).define("NC", nc).flag("VEC", vec);
+    let kernel = Kernel::new(source).define("DQ", quarters).flag("VEC", vec);
     match lanes {
         Some(lanes) => kernel
             .define("V", rows_per_lane(pass, quarters))
+            .define("NC", BLOCK)
             .define("LANES", lanes)
             .define("GROUP", lanes)
-            .define("SHR_LANES", lanes.min(nc)),
-        None => kernel.define("V", 1).define("GROUP", GROUP),
+            .define("SPREAD", spread(lanes, quarters)),
+        // 16 KiB of workgroup memory is all that every device has.
+        None => kernel.define("V", 1).define("NC", if quarters > 32 { 4 } else { 8 }).define("GROUP", GROUP),
     }
 }
 

@@ -84,6 +84,8 @@ impl Operation for AttentionRow {
             [1, 2, 5, 7, 24, 1, 0],
             // More queries than keys: the first see nothing.
             [1, 1, 9, 4, 3, 1, 0],
+            // Whole tiles of them, past the last.
+            [1, 2, 257, 65, 8, 1, 0],
             [1, 3, 65, 65, 64, 1, 0],
             [2, 1, 37, 70, 80, 0, 0],
             [1, 1, 130, 130, 9, 1, 0],
