@@ -70,8 +70,8 @@ pub struct Row {
     pub allocations: u64,
     /// Warm repetitions.
     pub repetitions: usize,
-    /// Largest error against f64.
-    pub max_err: f64,
+    /// Largest error against f64; `None` where another property was checked, which `detail` names.
+    pub max_err: Option<f64>,
     /// Elements compared.
     pub compared: usize,
     /// The worst element in words.
@@ -116,7 +116,7 @@ pub fn row(gpu: &Gpu, workload: &Workload, peak: &Peak, budget: Budget, seed: u6
         submissions: timing.submissions,
         allocations: timing.allocations,
         repetitions: timing.wall.len(),
-        max_err: verdict.max_error,
+        max_err: Some(verdict.max_error).filter(|e| !e.is_nan()),
         compared: verdict.compared,
         detail: verdict.detail,
     })

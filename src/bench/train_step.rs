@@ -63,7 +63,7 @@ impl TrainStep {
         Ok(Verdict {
             compared: losses.len(),
             worst: if falls { 0.0 } else { f64::INFINITY },
-            max_error: if falls { 0.0 } else { f64::INFINITY },
+            max_error: f64::NAN,
             detail: format!("reconstruction loss over 6 steps: {losses:?}"),
             pass: falls,
         })

@@ -1,7 +1,7 @@
 //! Measuring which tile of a matrix core serves which problems best on an adapter.
 
 use crate::gpu::gemm::Tile;
-use crate::gpu::{DType, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
+use crate::gpu::{Core, DType, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
 use crate::ops::matmul::{Transpose, matmul};
 use crate::ops::random::{Key, normal};
 use crate::{Error, Result};
@@ -29,70 +29,89 @@ pub struct Class {
     pub rule: Rule,
 }
 
-fn one_tile(gpu: &Gpu, tile: Tile) -> Tuning {
-    table(gpu, vec![Rule { max_cols: None, below_flops: None, tile: tile.to_string(), gflops: None }])
-}
-
-fn table(gpu: &Gpu, rules: Vec<Rule>) -> Tuning {
+fn table(gpu: &Gpu, core: Core, rules: Vec<Rule>) -> Tuning {
     let info = gpu.info();
     Tuning {
         format: TUNING_FORMAT,
         adapter: info.name.clone(),
         driver: format!("{} {}", info.driver, info.driver_info),
-        core: gpu.core().name().into(),
+        core: core.name().into(),
         rules,
     }
 }
 
-/// Measures every tile of the device's core on every class of problems, and says each class as it is done. The device uses the
-/// new table from then on.
+/// Tiles, and 10^9 operations per second with each.
+type Measured = Vec<(Tile, f64)>;
+
+/// Every tile of a core on a product of about `flops` operations over `cols` columns: its shape, and 10^9 operations per second.
+fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], Measured)> {
+    let rows = ((flops / (2 * INNER * cols) as f64) as usize).clamp(64, 1 << 17);
+    let (a, b) = (Tensor::empty(gpu, &[rows, INNER], DType::F32)?, Tensor::empty(gpu, &[cols, INNER], DType::F32)?);
+    normal(&a, Key { seed: 1, step: 0, stream: 0 })?;
+    normal(&b, Key { seed: 1, step: 0, stream: 1 })?;
+    let mut measured = Vec::new();
+    for tile in Tile::candidates(core, gpu.subgroup_size()) {
+        let rule = Rule { max_cols: None, below_flops: None, tile: tile.to_string(), gflops: None };
+        gpu.set_tuning(&table(gpu, core, vec![rule]))?;
+        let mut least = f64::INFINITY;
+        // The first call compiles, and is not timed.
+        for call in 0..=CALLS {
+            gpu.finish()?;
+            let start = Instant::now();
+            let (_, device) = gpu.timed(|| matmul(&a, &b, Transpose::B, None))?;
+            let seconds = device.map_or_else(|| start.elapsed().as_secs_f64(), |d| d.as_secs_f64());
+            least = if call > 0 { least.min(seconds) } else { least };
+        }
+        measured.push((tile, 2.0 * (rows * cols * INNER) as f64 / least / 1e9));
+    }
+    Ok(([rows, cols, INNER], measured))
+}
+
+fn best(measured: &[(Tile, f64)]) -> f64 {
+    measured.iter().map(|m| m.1).fold(0.0, f64::max)
+}
+
+/// The core that is faster on two products, a small one and a large one.
+fn fastest(gpu: &Gpu, cores: &[Core]) -> Result<Core> {
+    let mut fastest = (0.0, cores[0]);
+    for core in cores.iter().filter(|_| cores.len() > 1) {
+        let small = best(&class(gpu, *core, 64, 6e7)?.1);
+        let large = best(&class(gpu, *core, 256, 5e8)?.1);
+        if small * large > fastest.0 {
+            fastest = (small * large, *core);
+        }
+    }
+    Ok(fastest.1)
+}
+
+/// Chooses the faster of the device's cores, measures each of its tiles on every class of problems, and says each class as it is
+/// done. The device uses the new table from then on.
 ///
 /// # Errors
-/// If the device fails.
+/// If the device fails, or its core has nothing to choose.
 pub fn tune(gpu: &Gpu, mut done: impl FnMut(&Class)) -> Result<Tuning> {
-    let tiles = Tile::candidates(gpu.core(), gpu.subgroup_size());
-    if tiles.is_empty() {
-        return Err(Error::invalid(
-            "tuning",
-            format!("the {} core has one tile: nothing to measure", gpu.core().name()),
-        ));
+    let core = fastest(gpu, &gpu.cores())?;
+    if Tile::candidates(core, gpu.subgroup_size()).is_empty() {
+        return Err(Error::invalid("tuning", format!("the {} core has one tile: nothing to measure", core.name())));
     }
     let mut rules: Vec<Rule> = Vec::new();
     for (i, cols) in COLS.into_iter().enumerate() {
         for (flops, below_flops) in FLOPS {
-            let rows = ((flops / (2 * INNER * cols) as f64) as usize).clamp(64, 1 << 17);
-            let (a, b) =
-                (Tensor::empty(gpu, &[rows, INNER], DType::F32)?, Tensor::empty(gpu, &[cols, INNER], DType::F32)?);
-            normal(&a, Key { seed: 1, step: 0, stream: 0 })?;
-            normal(&b, Key { seed: 1, step: 0, stream: 1 })?;
-            let mut measured = Vec::new();
-            for tile in &tiles {
-                gpu.set_tuning(&one_tile(gpu, *tile))?;
-                let mut least = f64::INFINITY;
-                // The first call compiles, and is not timed.
-                for call in 0..=CALLS {
-                    gpu.finish()?;
-                    let start = Instant::now();
-                    let (_, device) = gpu.timed(|| matmul(&a, &b, Transpose::B, None))?;
-                    let seconds = device.map_or_else(|| start.elapsed().as_secs_f64(), |d| d.as_secs_f64());
-                    least = if call > 0 { least.min(seconds) } else { least };
-                }
-                measured.push((*tile, 2.0 * (rows * cols * INNER) as f64 / least / 1e9));
-            }
-            let best = measured.iter().map(|m| m.1).fold(0.0, f64::max);
+            let (shape, measured) = class(gpu, core, cols, flops)?;
             // Candidates stand in the order of their size.
-            let (tile, gflops) = measured.iter().find(|m| m.1 >= WORTH * best).copied().unwrap_or(measured[0]);
+            let fits = |m: &&(Tile, f64)| m.1 >= WORTH * best(&measured);
+            let (tile, gflops) = measured.iter().find(fits).copied().unwrap_or(measured[0]);
             let rule = Rule {
                 max_cols: (i + 1 < COLS.len()).then_some(cols),
                 below_flops,
                 tile: tile.to_string(),
                 gflops: Some((gflops * 10.0).round() / 10.0),
             };
-            done(&Class { shape: [rows, cols, INNER], tiles: measured, rule: rule.clone() });
+            done(&Class { shape, tiles: measured, rule: rule.clone() });
             rules.push(rule);
         }
     }
-    let tuning = table(gpu, rules);
+    let tuning = table(gpu, core, rules);
     gpu.set_tuning(&tuning)?;
     Ok(tuning)
 }

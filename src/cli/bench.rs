@@ -115,16 +115,18 @@ impl Bench {
         for workload in &workloads {
             enough_memory(workload)?;
         }
+        let several = if global.core.len() > 1 { 9 } else { 0 };
+        let width = workloads.iter().map(|w| w.name().len()).max().unwrap_or(0).max(26) + several;
         let budget = Budget { time: Duration::from_secs_f64(self.seconds), ..Default::default() };
         let mut rows = Vec::new();
         for (i, gpu) in gpus.iter().enumerate() {
             let peak = bench::peak(gpu)?;
             if i == 0 {
-                head(global, gpu, &peak, self.seed, baseline.as_ref());
+                head(global, gpu, &peak, self.seed, baseline.as_ref(), width);
             }
             for workload in &workloads {
                 let row = bench::row(gpu, workload, &peak, budget, self.seed)?;
-                line(global, &row, baseline.as_ref());
+                line(global, &row, baseline.as_ref(), width);
                 rows.push((workload.clone(), row));
             }
         }
@@ -260,7 +262,7 @@ fn processor() -> String {
     format!("{brand}, {} logical cores", system.cpus().len())
 }
 
-fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Baseline>) {
+fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Baseline>, width: usize) {
     let info = gpu.info();
     let header = Header {
         wgvq_bench: FORMAT,
@@ -293,7 +295,7 @@ fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Ba
         output::note(global, &format!("the baseline is another machine's: {a}, {p}"));
     }
     output::result(&format!(
-        "{:<40} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8}{}",
+        "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8}{}",
         "workload",
         "ms",
         "quartiles",
@@ -309,7 +311,7 @@ fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Ba
     ));
 }
 
-fn line(global: &Global, row: &Row, baseline: Option<&Baseline>) {
+fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize) {
     if global.json {
         output::result(&serde_json::to_string(row).unwrap_or_default());
         return;
@@ -317,7 +319,7 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>) {
     let several = if global.core.len() > 1 { format!(" {}", row.core) } else { String::new() };
     let name = format!("{}{several}", row.name);
     let (Some(ms), Some([q1, q3])) = (row.ms, row.ms_quartiles) else {
-        output::result(&format!("{name:<40} WRONG: {}", row.detail));
+        output::result(&format!("{name:<width$} WRONG: {}", row.detail));
         return;
     };
     let or = |v: Option<f64>| v.unwrap_or(f64::NAN);
@@ -328,7 +330,7 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>) {
         Some(Change::Apart(ratio)) => format!("  x{ratio:.2}{}", if ratio > 1.0 { " SLOWER" } else { " faster" }),
     };
     output::result(&format!(
-        "{name:<40} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} {:>9} {:>8.1e}{change}",
+        "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} {:>9} {:>8}{change}",
         format!("{q1:.3}..{q3:.3}"),
         or(row.wall_ms),
         or(row.record_ms),
@@ -338,7 +340,7 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>) {
         100.0 * or(row.peak_share),
         &row.bound[..1],
         bytes(row.memory),
-        row.max_err,
+        row.max_err.map_or("-".into(), |e| format!("{e:.1e}")),
     ));
 }
 
@@ -412,7 +414,7 @@ fn csv(rows: &[(Workload, Row)]) -> String {
     for (workload, r) in rows {
         let or = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
         text += &format!(
-            "{},\"{}\",{},{},{},{},{},{},{:.3e}\n",
+            "{},\"{}\",{},{},{},{},{},{},{}\n",
             r.name,
             workload.case(),
             r.core,
@@ -421,7 +423,7 @@ fn csv(rows: &[(Workload, Row)]) -> String {
             or(r.gflops),
             or(r.peak_share),
             r.memory,
-            r.max_err
+            r.max_err.map_or(String::new(), |e| format!("{e:.3e}"))
         );
     }
     text

@@ -25,7 +25,7 @@ pub fn run(global: &Global) -> Result<Ended> {
         ];
         let features: Vec<&str> = have.iter().filter(|(_, f)| a.features.contains(*f)).map(|(n, _)| *n).collect();
         let (i, l) = (&a.info, &a.limits);
-        let stored = tune::stored(i, a.cores[0].name())?;
+        let stored = tune::stored(i, None)?;
         let rules = stored.as_ref().map_or_else(|| default_rules(a.cores[0]), |(_, t)| t.rules.clone());
         if global.json {
             let line = serde_json::json!({
@@ -42,7 +42,8 @@ pub fn run(global: &Global) -> Result<Ended> {
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
         output::result(&format!("{}: {} ({}, {:?})", a.index, i.name, i.backend, i.device_type));
         output::result(&format!("   driver           {} {}", i.driver, i.driver_info));
-        output::result(&format!("   matrix cores     {} (the first is used; --core chooses)", cores.join(", ")));
+        let used = stored.as_ref().map_or(cores[0], |(_, t)| t.core.as_str());
+        output::result(&format!("   matrix cores     {} ({used} is used; --core chooses)", cores.join(", ")));
         output::result(&format!(
             "   features         {}",
             if features.is_empty() { "none".into() } else { features.join(", ") }

@@ -67,7 +67,7 @@ impl Global {
 
     fn gpu_with(&self, core: Option<Core>) -> Result<Gpu> {
         let gpu = Gpu::new(Options { adapter: self.adapter.clone(), core, ..Default::default() })?;
-        tune::apply(&gpu)?;
+        tune::apply(&gpu, core)?;
         Ok(gpu)
     }
 }

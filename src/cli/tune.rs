@@ -4,12 +4,12 @@ use super::{Ended, Global, output};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::bench;
-use wgvq::gpu::{Gpu, Tuning};
+use wgvq::gpu::{Core, Gpu, Tuning};
 use wgvq::wgpu::AdapterInfo;
 use wgvq::{Error, Result};
 
-/// Measures which tile of the matrix core serves which problems best on this adapter, and stores the table. Every command then
-/// uses it. A table is of one adapter, driver and core; `wgvq info` shows it.
+/// Measures which matrix core is the faster on this adapter, and which of its tiles serves which problems best, and stores the table.
+/// Every command then uses it. A table is of one adapter and driver (and core, with --core); `wgvq info` shows it.
 #[derive(Args)]
 pub struct Tune {
     /// Forget the stored table; the default one is used again
@@ -23,7 +23,7 @@ pub struct Tune {
 impl Tune {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let gpu = global.untuned_gpu()?;
-        let path = path(gpu.info(), gpu.core().name());
+        let path = path(gpu.info(), global.one_core()?);
         if self.reset {
             let path = path.ok_or_else(nowhere)?;
             match std::fs::remove_file(&path) {
@@ -36,10 +36,7 @@ impl Tune {
         if !self.dry_run && path.is_none() {
             return Err(nowhere());
         }
-        output::note(
-            global,
-            &format!("{}, {} core: 10^9 operations per second by tile", gpu.info().name, gpu.core().name()),
-        );
+        output::note(global, &format!("{}: 10^9 operations per second by tile", gpu.info().name));
         let tuning = bench::tune(&gpu, |class| {
             let [rows, cols, inner] = class.shape;
             if global.json {
@@ -85,23 +82,23 @@ fn write(path: &Path, tuning: &Tuning) -> Result<()> {
     wgvq::train::atomic::write(path, text.as_bytes())
 }
 
-/// Where the table of an adapter and core is kept: `$WGVQ_TUNING`, or the user's folder for caches.
-fn path(info: &AdapterInfo, core: &str) -> Option<PathBuf> {
+/// Where the table of an adapter, and of a core that was asked for, is kept: `$WGVQ_TUNING`, or the user's folder for caches.
+fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
     let folder = match std::env::var_os("WGVQ_TUNING") {
         Some(folder) => PathBuf::from(folder),
         None => dirs::cache_dir()?.join("wgvq"),
     };
-    let words = format!("{} {} {} {core}", info.name, info.driver, info.driver_info);
+    let words = format!("{} {} {} {}", info.name, info.driver, info.driver_info, core.map_or("", Core::name));
     let slug: String =
         words.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    Some(folder.join(format!("tuning-{slug}.toml")))
+    Some(folder.join(format!("tuning-{}.toml", slug.trim_matches('-'))))
 }
 
-/// The stored table of an adapter and core, and its file.
+/// The stored table of an adapter, and of a core that was asked for, and its file.
 ///
 /// # Errors
 /// If there is one that cannot be read.
-pub fn stored(info: &AdapterInfo, core: &str) -> Result<Option<(PathBuf, Tuning)>> {
+pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf, Tuning)>> {
     let Some(path) = path(info, core) else { return Ok(None) };
     match std::fs::read_to_string(&path) {
         Ok(text) => {
@@ -116,11 +113,11 @@ pub fn stored(info: &AdapterInfo, core: &str) -> Result<Option<(PathBuf, Tuning)
     }
 }
 
-/// Makes a device use its stored table, if there is one.
+/// Makes a device, opened with or without asking for a core, use its stored table, if there is one.
 ///
 /// # Errors
 /// If there is one that cannot be used; the error names the file.
-pub fn apply(gpu: &Gpu) -> Result<()> {
-    let Some((path, tuning)) = stored(gpu.info(), gpu.core().name())? else { return Ok(()) };
+pub fn apply(gpu: &Gpu, core: Option<Core>) -> Result<()> {
+    let Some((path, tuning)) = stored(gpu.info(), core)? else { return Ok(()) };
     gpu.set_tuning(&tuning).map_err(|e| Error::file(&path, format!("{e}; remove it, or run `wgvq tune`")))
 }

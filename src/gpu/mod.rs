@@ -229,10 +229,22 @@ impl Gpu {
         self.inner.coopmat
     }
 
+    /// The cores that a table of tiles may choose among: those that the device runs and [`Options::core`] allows.
+    pub fn cores(&self) -> Vec<Core> {
+        match self.inner.options.core {
+            Some(_) => vec![self.core()],
+            None if self.subgroup_size().is_some() => vec![Core::Subgroup, Core::Tiled],
+            None => vec![Core::Tiled],
+        }
+    }
+
     /// The matrix core that heavy kernels use on this device.
     pub fn core(&self) -> Core {
         if self.inner.coopmat.is_some() {
             return Core::Coopmat;
+        }
+        if let Some(tiles) = &*self.inner.tiles.read() {
+            return tiles.core;
         }
         adapter::pick_core(self.inner.options.core, self.subgroup_size(), &self.inner.info)
     }

@@ -56,6 +56,7 @@ impl fmt::Display for Rule {
 /// The table in use: rules with their tiles found.
 #[derive(Debug)]
 pub(crate) struct Tiles {
+    pub(super) core: Core,
     rules: Vec<(Option<usize>, Option<f64>, Tile)>,
 }
 
@@ -99,7 +100,7 @@ impl Tiles {
         if !rules.iter().any(|(cols, flops, _)| cols.is_none() && flops.is_none()) {
             return Err(Error::invalid("tuning", "the table has no rule for what no other rule fits"));
         }
-        Ok(Tiles { rules })
+        Ok(Tiles { core, rules })
     }
 
     fn tile(&self, cols: usize, flops: f64) -> Tile {
@@ -137,20 +138,25 @@ impl Gpu {
         self.tiles().tile(cols, flops)
     }
 
-    /// Uses a measured table from here on. Results keep their bits: tiles of one core add in the same order.
+    /// Uses a measured table, and its core, from here on. Tiles of one core add in the same order; another core may round
+    /// otherwise.
     ///
     /// # Errors
-    /// If the table is of another format or core, or names a tile that there is not.
+    /// If the table is of another format, of a core that the device cannot run or that [`Options::core`](super::Options) excludes,
+    /// or names a tile that there is not.
     pub fn set_tuning(&self, tuning: &Tuning) -> Result<()> {
         if tuning.format != TUNING_FORMAT {
             let what = format!("format {}, this version reads {TUNING_FORMAT}; run `wgvq tune` again", tuning.format);
             return Err(Error::invalid("tuning", what));
         }
-        if tuning.core != self.core().name() {
-            let what = format!("a table of the {} core, and the {} core is in use", tuning.core, self.core().name());
+        let core: Core = tuning.core.parse()?;
+        if !self.cores().contains(&core) {
+            let cores: Vec<&str> = self.cores().iter().map(|c| c.name()).collect();
+            let what =
+                format!("a table of the {} core, and this engine chooses among {}", core.name(), cores.join(", "));
             return Err(Error::invalid("tuning", what));
         }
-        let tiles = Tiles::new((self.core(), self.subgroup_size()), &tuning.rules)?;
+        let tiles = Tiles::new((core, self.subgroup_size()), &tuning.rules)?;
         *self.inner.tiles.write() = Some(tiles.into());
         Ok(())
     }
