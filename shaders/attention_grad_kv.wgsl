@@ -26,14 +26,7 @@ var<workgroup> do_tile: array<vec4<f32>, NC * DQ>;
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let tile = linear_group(group, groups);
-    if tile >= p.tiles { return; }
-    let head = tile / p.row_tiles;
-    let image = head / p.heads;
-    let row0 = tile % p.row_tiles * (GROUP * V);
-    let q_base = p.q_offset + image * p.q_batch + head % p.heads * p.q_head;
-    let k_base = image * p.k_batch + head % p.heads * p.k_head;
-    let o_base = image * p.o_batch + head % p.heads * p.o_head;
+#import attention/begin
 #unroll v 0 V
     let row_{v} = row0 + {v}u * GROUP + lane;
     let first_{v} = i32(row_{v}) - p.diagonal;
@@ -55,14 +48,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let lse_own = lse[head * p.tq + query];
         let delta_own = delta[head * p.tq + query];
 #unroll u 0 DQ/SPREAD
-        let q_{u} = q_at(q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
+        let q_{u} = q_at(p.q_offset + q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
         let do_{u} = do_at(o_base + query * p.o_row, SPREAD * {u}u + lane / NC % SPREAD);
 #end
 #else
         workgroupBarrier();
         for (var i = lane; i < NC * DQ; i += GROUP) {
             let query = min(u32(c0) + i / DQ, p.tq - 1u);
-            q_tile[i] = q_at(q_base + query * p.q_row, i % DQ) * p.scale;
+            q_tile[i] = q_at(p.q_offset + q_base + query * p.q_row, i % DQ) * p.scale;
             do_tile[i] = do_at(o_base + query * p.o_row, i % DQ);
         }
         workgroupBarrier();

@@ -33,15 +33,7 @@ var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let tile = linear_group(group, groups);
-    if tile >= p.tiles { return; }
-    let head = tile / p.row_tiles;
-    let image = head / p.heads;
-    let row0 = tile % p.row_tiles * (GROUP * V);
-    let q_base = image * p.q_batch + head % p.heads * p.q_head;
-    let k_base = p.k_offset + image * p.k_batch + head % p.heads * p.k_head;
-    let v_base = p.v_offset + image * p.k_batch + head % p.heads * p.k_head;
-    let o_base = image * p.o_batch + head % p.heads * p.o_head;
+#import attention/begin
 #unroll v 0 V
     let row_{v} = row0 + {v}u * GROUP + lane;
     let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
@@ -59,21 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
     for (var c0 = 0; c0 < end; c0 += i32(NC)) {
-#ifdef LANES
-        let key = min(u32(c0) + lane % NC, p.tk - 1u) * p.k_row;
-#unroll u 0 DQ/SPREAD
-        let k_{u} = k_at(k_base + key, SPREAD * {u}u + lane / NC % SPREAD);
-        let v_{u} = v_at(v_base + key, SPREAD * {u}u + lane / NC % SPREAD);
-#end
-#else
-        workgroupBarrier();
-        for (var i = lane; i < NC * DQ; i += GROUP) {
-            let key = min(u32(c0) + i / DQ, p.tk - 1u) * p.k_row;
-            k_tile[i] = k_at(k_base + key, i % DQ);
-            v_tile[i] = v_at(v_base + key, i % DQ);
-        }
-        workgroupBarrier();
-#endif
+#import attention/keys
 #unroll c 0 NC
 #unroll v 0 V
         var s_{v}_{c} = 0.0;

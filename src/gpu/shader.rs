@@ -43,6 +43,8 @@ macro_rules! fragments {
 
 /// What `#import` knows: pieces that several kernels share.
 const FRAGMENTS: &[(&str, &str)] = fragments![
+    "attention/begin",
+    "attention/keys",
     "attention/operands",
     "gemm/core",
     "gemm/accumulate",
