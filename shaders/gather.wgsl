@@ -1,13 +1,13 @@
 // y[n,:] = table[index[n],:]
 //
-// table: f32 [K, D], index: u32 [N] (an index past K reads the last row), y: f32 [N, D]. One invocation copies four
+// table: [K, D] of words of any type, index: u32 [N] (an index past K reads the last row), y: [N, D]. One invocation copies four
 // elements (VEC, where D is a multiple of 4) or one. Reads 4 N (D + 1) bytes, writes 4 N D.
 struct Params { n: u32, k: u32, units: u32 }
 var<immediate> p: Params;
 #ifdef VEC
-alias Value = vec4<f32>;
+alias Value = vec4<u32>;
 #else
-alias Value = f32;
+alias Value = u32;
 #endif
 @group(0) @binding(0) var<storage, read> table: array<Value>;
 @group(0) @binding(1) var<storage, read> index: array<u32>;

@@ -13,33 +13,44 @@ pub struct Codes {
     pub model: String,
     /// The quantizer's name.
     pub quantizer: String,
-    /// Codes that there are.
+    /// Codes of a codebook.
     pub codebook_size: usize,
+    /// Codes of a latent, one from each codebook.
+    pub codebooks: usize,
     /// Rows and columns of an image's codes.
     pub grid: [usize; 2],
     /// Width, height and channels of the images.
     pub image: [usize; 3],
     /// A name for each image.
     pub names: Vec<String>,
-    /// Codes, row by row, image by image.
+    /// Codes, row by row, image by image, those of a latent together.
     pub indices: Vec<u32>,
 }
 
 impl Codes {
-    /// Writes a safetensors file: `indices` [N, rows, columns], u16 where the codebook allows, and the rest as metadata.
+    fn shape(&self) -> Vec<usize> {
+        let mut shape = vec![self.names.len(), self.grid[0], self.grid[1]];
+        if self.codebooks > 1 {
+            shape.push(self.codebooks);
+        }
+        shape
+    }
+
+    /// Writes a safetensors file: `indices` [N, rows, columns], or [N, rows, columns, Q] of Q codebooks, u16 where the codebook allows, and the rest as metadata.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.check()?;
         let (dtype, bytes) = self.packed();
-        let shape = vec![self.names.len(), self.grid[0], self.grid[1]];
+        let shape = self.shape();
         let tensors = BTreeMap::from([("indices".to_owned(), checkpoint::HostTensor { shape, dtype, bytes })]);
         let state = serde_json::json!({
             "codes": {
                 "model": self.model,
                 "quantizer": self.quantizer,
                 "codebook_size": self.codebook_size,
+                "codebooks": self.codebooks,
                 "grid": self.grid,
                 "image": self.image,
                 "names": self.names,
@@ -51,9 +62,11 @@ impl Codes {
     /// Do the parts agree? Codes past the codebook would be cut to other codes in 16 bits.
     fn check(&self) -> Result<()> {
         let [rows, columns] = self.grid;
-        let expected = self.names.len().checked_mul(rows).and_then(|n| n.checked_mul(columns));
+        let parts = [rows, columns, self.codebooks];
+        let expected = parts.into_iter().try_fold(self.names.len(), |n, part| n.checked_mul(part));
         if expected != Some(self.indices.len()) {
-            let what = format!("{} codes for {} images of {rows} x {columns}", self.indices.len(), self.names.len());
+            let (codes, images, books) = (self.indices.len(), self.names.len(), self.codebooks);
+            let what = format!("{codes} codes for {images} images of {rows} x {columns} latents with {books} each");
             return Err(Error::invalid("codes", what));
         }
         match self.indices.iter().find(|c| **c as usize >= self.codebook_size) {
@@ -70,7 +83,7 @@ impl Codes {
         }
     }
 
-    /// Writes the codes alone as a NumPy array [N, rows, columns] (format 1.0).
+    /// Writes the codes alone as a NumPy array (format 1.0) of the same shape.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -78,7 +91,8 @@ impl Codes {
         self.check()?;
         let (dtype, bytes) = self.packed();
         let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
-        let shape = format!("({}, {}, {})", self.names.len(), self.grid[0], self.grid[1]);
+        let sizes: Vec<String> = self.shape().iter().map(usize::to_string).collect();
+        let shape = format!("({})", sizes.join(", "));
         let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
         // Magic, version, length and header together are a multiple of 64, ended by a line feed.
         let pad = 64 - (10 + header.len() + 1) % 64;
@@ -112,10 +126,9 @@ impl Codes {
             about["names"].as_array().map(|v| v.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect());
         let names: Vec<String> = names.ok_or_else(|| bad("`names` are missing"))?;
         let codebook_size = about["codebook_size"].as_u64().ok_or_else(|| bad("`codebook_size` is missing"))? as usize;
+        // Files of the first format have one code to a latent.
+        let codebooks = about["codebooks"].as_u64().unwrap_or(1) as usize;
         let tensor = file.tensors.get("indices").ok_or_else(|| bad("`indices` are missing"))?;
-        if tensor.shape != [names.len(), grid[0], grid[1]] {
-            return Err(bad(&format!("`indices` are {:?}, for {} images of {grid:?}", tensor.shape, names.len())));
-        }
         let indices: Vec<u32> = match tensor.dtype {
             Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
             Dtype::U32 => tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
@@ -124,7 +137,15 @@ impl Codes {
         if let Some(code) = indices.iter().find(|c| **c as usize >= codebook_size) {
             return Err(bad(&format!("there is a code {code}, of {codebook_size}")));
         }
-        Ok(Codes { model: text("model")?, quantizer: text("quantizer")?, codebook_size, grid, image, names, indices })
+        let (model, quantizer) = (text("model")?, text("quantizer")?);
+        let codes = Codes { model, quantizer, codebook_size, codebooks, grid, image, names, indices };
+        if tensor.shape != codes.shape() || codes.check().is_err() {
+            let images = codes.names.len();
+            let what =
+                format!("`indices` are {:?}, for {images} images of {grid:?} and {codebooks} codebooks", tensor.shape);
+            return Err(bad(&what));
+        }
+        Ok(codes)
     }
 
     /// Were these codes made by the model of this hash?
@@ -155,6 +176,7 @@ mod tests {
             model: "abcdef0123456789".into(),
             quantizer: "ema".into(),
             codebook_size,
+            codebooks: 1,
             grid: [2, 3],
             image: [12, 8, 3],
             names: vec!["one".into(), "zwei".into()],
@@ -173,6 +195,10 @@ mod tests {
             again.check_model("abcdef0123456789").unwrap();
             assert!(again.check_model("fff").unwrap_err().to_string().contains("abcdef012345"));
         }
+        let path = folder.path().join("stack.safetensors");
+        let stack = Codes { codebooks: 2, indices: (0..24).collect(), ..sample(64) };
+        stack.save(&path).unwrap();
+        assert_eq!(Codes::load(&path).unwrap(), stack);
     }
 
     #[test]

@@ -88,6 +88,14 @@ pub enum Error {
         /// What is wrong, what is allowed, the nearest known key.
         what: String,
     },
+    /// A run whose figures are no longer finite.
+    #[error("{what}")]
+    Diverged {
+        /// The first step whose figures are not finite.
+        step: u64,
+        /// What is not, and what to change.
+        what: String,
+    },
     /// Data that cannot be trained on or read: no images, another model's codes.
     #[error("{what}")]
     Data {

@@ -11,6 +11,7 @@ use crate::gpu::{DType, Gpu, Tensor};
 use crate::{Error, Result, ops};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 type Rule = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
 
@@ -107,6 +108,31 @@ impl Tape {
         }
         let node = self.push(Node { inputs, rule: Some(Box::new(rule)) });
         Var { tensor: value, node: Some(node) }
+    }
+
+    /// [`Tape::record`] for an operation of several values. `rule` takes the gradient of each, `None` where none arrived.
+    pub fn record_many(
+        &self,
+        values: Vec<Tensor>,
+        inputs: &[&Var],
+        rule: impl FnOnce(Vec<Option<Tensor>>, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Vec<Var> {
+        let Some(first) = values.first() else { return Vec::new() };
+        // The operation is one node; each value is a node after it, which lays its gradient down for the operation. The walk
+        // comes to the operation last, because the first value that it passes hands on a gradient as a token.
+        let slots = Rc::new(RefCell::new(vec![None; values.len()]));
+        let taken = slots.clone();
+        let whole = self.record(first.clone(), inputs, move |_, needs| rule(taken.take(), needs));
+        let lay_down = |(i, value): (usize, Tensor)| {
+            let slots = slots.clone();
+            self.record(value, &[&whole], move |g, _| {
+                let mut slots = slots.borrow_mut();
+                let token = slots.iter().all(Option::is_none).then(|| g.clone());
+                slots[i] = Some(g.clone());
+                Ok(vec![token])
+            })
+        };
+        values.into_iter().enumerate().map(lay_down).collect()
     }
 
     /// The same elements under another shape of as many elements.

@@ -2,12 +2,14 @@
 
 use super::{Prepared, Workload};
 use crate::autograd::Tape;
-use crate::gpu::Gpu;
-use crate::nn::{Init, Parameters, Pass};
+use crate::gpu::{Gpu, Tensor};
+use crate::nn::{HostTensors, Init, Parameters, Pass};
+use crate::ops::gumbel::Draw;
+use crate::ops::random::Key;
 use crate::ops::verify::{self, Verdict};
 use crate::ops::vq_search::VqSearch;
 use crate::ops::{Host, Operation, Rng, Tolerance, case};
-use crate::quantize::{self, Kind, Mode, Quantizer};
+use crate::quantize::{self, Kind, Mode, Options, Quantizer};
 use crate::{Error, Result};
 
 /// A quantizer and the sizes that it meets.
@@ -51,80 +53,192 @@ pub(super) fn parse(name: &str) -> Option<Result<QuantizerForward>> {
     })
 }
 
+/// Levels of about `k` codes: the paper's own for 2^8 to 2^16 (Mentzer et al. 2023, section 4.1), and their like between.
+fn levels(k: usize) -> Vec<usize> {
+    const SETS: [&[usize]; 9] = [
+        &[8, 6, 5],
+        &[8, 8, 8],
+        &[8, 5, 5, 5],
+        &[8, 8, 6, 5],
+        &[7, 5, 5, 5, 5],
+        &[8, 8, 5, 5, 5],
+        &[8, 8, 8, 6, 5],
+        &[8, 8, 8, 8, 8],
+        &[8, 8, 8, 5, 5, 5],
+    ];
+    let distance = |set: &[usize]| (set.iter().product::<usize>() as f64 / k as f64).ln().abs();
+    let nearest = SETS.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    nearest.unwrap_or(SETS[0]).to_vec()
+}
+
 impl QuantizerForward {
-    fn make(&self, gpu: &Gpu, seed: u64) -> Result<(Box<dyn Quantizer>, Parameters)> {
+    /// A quantizer of default options whose codes are random: none is placed by k-means and none revived. `bare` leaves out the
+    /// maps from and to the latents' channels.
+    fn make(&self, gpu: &Gpu, seed: u64, bare: bool) -> Result<(Box<dyn Quantizer>, Parameters)> {
+        let mut options = Options {
+            codebook_size: self.k,
+            dim: if bare { 0 } else { self.d },
+            codebook_dim: if self.kind.name == "cosine" { self.d.min(16) } else { self.d },
+            kmeans_init: false,
+            threshold_ema_dead_code: 0.0,
+            levels: levels(self.k),
+            seed,
+            ..Options::of(self.kind.name)
+        };
+        if bare {
+            options.dim = options.code_channels();
+        }
+        if self.kind.name == "lfq" {
+            options.codebook_size = self.k.next_power_of_two().max(2);
+        }
+        let groups = (1..=4).rev().find(|g| self.d.is_multiple_of(*g));
+        options.groups = groups.unwrap_or(1);
+        options.check()?;
+        let mut b = Parameters::builder();
         // A pass is over a model's parameters; here there is no model around the quantizer.
-        let mut none = Parameters::builder();
-        none.declare("unused", &[1], Init::Zeros);
-        Ok(((self.kind.build)(gpu, self.k, self.d, seed)?, none.build(gpu, seed)?))
+        b.declare("unused", &[1], Init::Zeros);
+        let quantizer = (self.kind.build)(gpu, &mut b, &options)?;
+        Ok((quantizer, b.build(gpu, seed)?))
     }
 
     pub(super) fn prepare(&self, gpu: &Gpu, seed: u64) -> Result<Prepared> {
-        let (mut quantizer, params) = self.make(gpu, seed)?;
+        let (mut quantizer, params) = self.make(gpu, seed, false)?;
         let latents = Rng::new(seed).normals(&[self.n, self.d]).upload(gpu)?;
         let (gpu, mut step) = (gpu.clone(), 0);
         let call = move || {
             let tape = Tape::new(&gpu);
             let pass = Pass::new(&tape, &params);
             step += 1;
-            quantizer.quantize(&pass, &tape.leaf(&latents), Mode::Train { step }).map(drop)
+            let out = quantizer.quantize(&pass, &tape.leaf(&latents), Mode::Train { step })?;
+            quantizer.learn(&params, &out.seen, step).map(drop)
         };
         Ok(Prepared { call: Box::new(call), work: None })
     }
 
-    /// The codes are the nearest ones, what is handed on is those codes, and the state moves as its definition says.
+    /// The codes are the nearest ones (or those that rounding, signs or drawing choose), what is handed on is those codes, and
+    /// averages move as their definition says.
     pub(super) fn check(&self, gpu: &Gpu, seed: u64, flops: f64) -> Result<Verdict> {
-        let (n, k, d) = (self.n, self.k, self.d);
-        let (mut quantizer, params) = self.make(gpu, seed)?;
-        let latents = Rng::new(seed).normals(&[n, d]);
+        let (mut quantizer, params) = self.make(gpu, seed, true)?;
+        let latents = Rng::new(seed).normals(&[self.n, quantizer.dim()]);
         let before = quantizer.save()?;
         let tape = Tape::new(gpu);
         let pass = Pass::new(&tape, &params);
         let out = quantizer.quantize(&pass, &tape.leaf(&latents.upload(gpu)?), Mode::Train { step: 1 })?;
+        let decoded = Host::download(&quantizer.decode(&pass, &out.indices)?)?.widened();
+        let mut verdict = verify::compare("z_q", &Host::download(out.z_q.tensor())?, &decoded, Tolerance::EXACT);
+        quantizer.learn(&params, &out.seen, 1)?;
         let after = quantizer.save()?;
-        let index = Host::download(&out.indices)?;
-        let missing = |what: &str| Error::data(format!("{}: its state has no `{what}`", self.kind.name));
-        let state = |state: &crate::nn::HostTensors, name: &str| -> Result<Vec<f32>> {
-            Ok(state.get(name).ok_or_else(|| missing(name))?.1.clone())
-        };
-        let codebook = state(&before, "codebook")?;
-
-        let whole = case(&[("n", n), ("k", k), ("d", d)]);
-        let inputs = vec![latents.clone(), Host::f32(&[k, d], codebook.clone())];
-        let part = VqSearch.excerpt(&whole, &inputs, std::slice::from_ref(&index), flops);
-        let (case, inputs, got) = part.ok_or_else(|| Error::data("the search has no excerpt"))?;
-        let want = VqSearch.twin(&case, &inputs.iter().map(Host::widened).collect::<Vec<_>>());
-        let mut verdict = VqSearch.compare(&case, &inputs, &got, &want).ok_or_else(|| missing("verdict"))?;
-
-        let code = |row: usize| &codebook[index.as_u32()[row] as usize * d..][..d];
-        let z_q: Vec<f64> = (0..n).flat_map(|row| code(row).iter().map(|v| f64::from(*v))).collect();
-        let got = Host::download(out.z_q.tensor())?;
-        verdict = verdict.join(verify::compare("z_q", &got, &Host::f64(&[n, d], z_q.clone()), Tolerance::EXACT));
-
-        let wide = latents.widened();
-        let x = wide.as_f64();
-        if let Some(loss) = &out.loss {
-            let square: f64 = x.iter().zip(&z_q).map(|(x, q)| (x - q) * (x - q)).sum::<f64>() / x.len() as f64;
-            let want = Host::f64(&[1], vec![0.25 * square]);
-            let tolerance = Tolerance { abs: 0.0, rel: 1e-5 };
-            verdict =
-                verdict.join(verify::compare("commitment loss", &Host::download(loss.tensor())?, &want, tolerance));
-        }
-        if self.kind.name == "ema" {
-            let mut counts: Vec<f64> = state(&before, "ema_counts")?.iter().map(|v| 0.99 * f64::from(*v)).collect();
-            let mut sums: Vec<f64> = state(&before, "ema_sums")?.iter().map(|v| 0.99 * f64::from(*v)).collect();
-            for (row, c) in index.as_u32().iter().enumerate() {
-                counts[*c as usize] += 0.01;
-                for j in 0..d {
-                    sums[*c as usize * d + j] += 0.01 * x[row * d + j];
+        for seen in &out.seen {
+            let (x, index) = (Host::download(&seen.latents)?, Host::download(&seen.index)?);
+            let (k, d) = (quantizer.codebook_size(), x.shape[1]);
+            let prefix = if quantizer.codebooks() > 1 { format!("{}.", seen.book) } else { String::new() };
+            let codebook = match before.get(&format!("{prefix}codebook")) {
+                Some((_, values)) => Host::f32(&[k, d], values.clone()),
+                // One that learns by gradient: its codes, one after another.
+                None => {
+                    let all: Vec<u32> = (0..k as u32).collect();
+                    Host::download(&quantizer.decode(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?)?
+                }
+            };
+            verdict = verdict.join(nearest(&x, &codebook, &index, flops)?);
+            let average =
+                |state: &HostTensors, name: &str| state.get(&format!("{prefix}{name}")).map(|(_, v)| v.clone());
+            if let (Some(counts), Some(sums)) = (average(&before, "ema_counts"), average(&before, "ema_sums")) {
+                let want = moved(&x, &index, &counts, &sums);
+                let tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
+                for (name, want) in ["ema_counts", "ema_sums"].into_iter().zip(want) {
+                    let got = average(&after, name).unwrap_or_default();
+                    let n = want.len();
+                    verdict = verdict.join(verify::compare(
+                        name,
+                        &Host::f32(&[got.len()], got),
+                        &Host::f64(&[n], want),
+                        tolerance,
+                    ));
                 }
             }
-            let tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
-            let counts_got = Host::f32(&[k], state(&after, "ema_counts")?);
-            let sums_got = Host::f32(&[k, d], state(&after, "ema_sums")?);
-            verdict = verdict.join(verify::compare("counts", &counts_got, &Host::f64(&[k], counts), tolerance));
-            verdict = verdict.join(verify::compare("sums", &sums_got, &Host::f64(&[k, d], sums), tolerance));
+        }
+        if out.seen.is_empty() {
+            verdict = verdict.join(self.choice(&latents, &out.indices, &params, seed)?);
         }
         Ok(verdict)
     }
+
+    /// The codes of quantizers that search no codebook, in f64.
+    fn choice(&self, latents: &Host, indices: &Tensor, params: &Parameters, seed: u64) -> Result<Verdict> {
+        let got = Host::u32(&[self.n], indices.read::<u32>()?);
+        let wide = latents.widened();
+        let x = wide.as_f64();
+        let want = match self.kind.name {
+            "fsq" => crate::ops::fsq::twin::quantize(x, &levels(self.k)).1,
+            "lfq" => crate::ops::bits::twin::signs(x, latents.shape[1]).1,
+            "gumbel" => return self.drawn(x, &got, params, seed),
+            other => return Err(Error::data(format!("no reference for the codes of `{other}`"))),
+        };
+        // A latent within f32 of a boundary may fall on either side: with normal ones a few in a million.
+        let differ = want.iter().zip(got.as_u32()).filter(|(w, g)| w != g).count();
+        let allowed = 1e-4 * self.n as f64 + 1.0;
+        Ok(Verdict {
+            compared: want.len(),
+            worst: differ as f64 / allowed,
+            max_error: 0.0,
+            detail: format!("{}: {differ} of {} codes differ", self.kind.name, want.len()),
+            pass: want.len() == got.len() && !want.is_empty() && differ as f64 <= allowed,
+        })
+    }
+
+    /// The codes that Gumbel noise draws at some of the rows.
+    fn drawn(&self, x: &[f64], got: &Host, params: &Parameters, seed: u64) -> Result<Verdict> {
+        let host = params.to_host()?;
+        let wide = |name: &str| -> Vec<f64> {
+            host.get(name).map(|(_, v)| v.iter().map(|v| f64::from(*v)).collect()).unwrap_or_default()
+        };
+        let (weight, bias) = (wide("quantize.logits.weight"), wide("quantize.logits.bias"));
+        let (k, d) = (self.k, self.d);
+        let key = Key { seed, step: 1, stream: crate::quantize::gumbel::NOISE };
+        let draw = Draw { temperature: 1.0, straight_through: true, key };
+        let rows: Vec<usize> = (0..self.n).step_by(self.n.div_ceil(64)).collect();
+        let mut differ = 0;
+        for row in &rows {
+            let value = |c: usize| -> f64 {
+                let x = &x[row * d..][..d];
+                let logit: f64 = x.iter().zip(&weight[c * d..][..d]).map(|(a, b)| a * b).sum();
+                logit + bias[c] + crate::ops::gumbel::twin::noise(draw, *row, c)
+            };
+            let values: Vec<f64> = (0..k).map(value).collect();
+            let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            differ += usize::from(!(best - values[got.as_u32()[*row] as usize % k] <= 1e-4));
+        }
+        Ok(Verdict {
+            compared: rows.len(),
+            worst: differ as f64,
+            max_error: 0.0,
+            detail: format!("gumbel: {differ} of {} codes are not the likeliest", rows.len()),
+            pass: differ == 0 && !rows.is_empty(),
+        })
+    }
+}
+
+/// Is each index that of the nearest code, at as many latents as `flops` allow?
+fn nearest(x: &Host, codebook: &Host, index: &Host, flops: f64) -> Result<Verdict> {
+    let (n, k, d) = (x.shape[0], codebook.shape[0], x.shape[1]);
+    let inputs = vec![x.clone(), codebook.clone()];
+    let whole = case(&[("n", n), ("k", k), ("d", d)]);
+    let part = VqSearch.excerpt(&whole, &inputs, std::slice::from_ref(index), flops);
+    let (case, inputs, got) = part.ok_or_else(|| Error::data("the search has no excerpt"))?;
+    let want = VqSearch.twin(&case, &inputs.iter().map(Host::widened).collect::<Vec<_>>());
+    VqSearch.compare(&case, &inputs, &got, &want).ok_or_else(|| Error::data("the search gave no verdict"))
+}
+
+/// Counts and sums after one step of the moving average at a decay of 0.99.
+fn moved(x: &Host, index: &Host, counts: &[f32], sums: &[f32]) -> [Vec<f64>; 2] {
+    let d = x.shape[1];
+    let wide = x.widened();
+    let mut counts: Vec<f64> = counts.iter().map(|v| 0.99 * f64::from(*v)).collect();
+    let mut sums: Vec<f64> = sums.iter().map(|v| 0.99 * f64::from(*v)).collect();
+    for (row, c) in wide.as_f64().chunks(d).zip(index.as_u32()) {
+        counts[*c as usize] += 0.01;
+        row.iter().zip(&mut sums[*c as usize * d..]).for_each(|(v, sum)| *sum += 0.01 * v);
+    }
+    [counts, sums]
 }

@@ -1,5 +1,5 @@
 //! The standard training step: the VQ-VAE of Sonnet's example (32 x 32 x 3, 128 hidden, 2 residual layers of 32, K 512, D 64),
-//! forward, backward, Adam and the moving average of the codebook.
+//! forward, backward, Adam and the moving average of the codebook; and the same with another quantizer.
 
 use super::Prepared;
 use crate::Result;
@@ -11,20 +11,22 @@ use crate::ops::adam::Hyper;
 use crate::ops::loss::Loss;
 use crate::ops::random::{self, Key};
 use crate::ops::verify::Verdict;
-use crate::quantize::{EmaOptions, EmaVq, Mode, Quantizer};
+use crate::quantize::{Kind, Mode, Options, Quantizer};
 
 /// The standard step at a batch size.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainStep {
     /// Images per step.
     pub batch: usize,
+    /// Which quantizer.
+    pub kind: &'static Kind,
 }
 
 struct State {
     gpu: Gpu,
     model: VqVae,
     params: Parameters,
-    quantizer: EmaVq,
+    quantizer: Box<dyn Quantizer>,
     adam: Adam,
     images: Tensor,
     step: u64,
@@ -32,16 +34,19 @@ struct State {
 
 impl TrainStep {
     fn state(self, gpu: &Gpu, seed: u64) -> Result<State> {
+        let mut b = Parameters::builder();
+        let options = Options { kmeans_init: false, dim: 64, seed, ..Options::of(self.kind.name) };
+        let quantizer = (self.kind.build)(gpu, &mut b, &options)?;
         let config = Config {
             channels: 3,
             hidden: 128,
             residual_layers: 2,
             residual_hidden: 32,
             downsample: 4,
-            codebook_dim: 64,
+            codebook_dim: quantizer.dim(),
         };
-        let (model, params) = VqVae::build(gpu, &config, seed)?;
-        let quantizer = EmaVq::new(gpu, EmaOptions { kmeans_init: false, seed, ..Default::default() })?;
+        let model = VqVae::new(&mut b, &config)?;
+        let params = b.build(gpu, seed)?;
         let adam = Adam::new(&params, Hyper { lr: 3e-4, ..Default::default() })?;
         let images = Tensor::empty(gpu, &[self.batch, 32, 32, 3], DType::F32)?;
         random::normal(&images, Key { seed, step: 0, stream: 9 })?;
@@ -82,12 +87,13 @@ impl State {
         let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: self.step })?;
         let y = self.model.decode(&pass, &tape.reshape(&q.z_q, &[b, h, w, d])?)?;
         let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
-        let loss = match &q.loss {
-            Some(l) => tape.add(&reconstruction, l)?,
+        let loss = match q.total(&tape)? {
+            Some(l) => tape.add(&reconstruction, &l)?,
             None => reconstruction.clone(),
         };
         let gradients = pass.gradients(tape.backward(&loss)?);
         self.adam.step(&self.params, &gradients)?;
+        self.quantizer.learn(&self.params, &q.seen, self.step)?;
         self.step += 1;
         Ok(reconstruction.tensor().clone())
     }

@@ -5,6 +5,7 @@ use crate::autograd::Tape;
 use crate::gpu::{Gpu, Tensor, Work};
 use crate::ops::verify::{self, Verdict};
 use crate::ops::{Case, Operation, Rng, case, registry};
+use crate::quantize::Kind;
 use crate::{Error, Result};
 
 /// One thing to time.
@@ -77,8 +78,15 @@ impl Workload {
 
     /// One training step of the standard VQ-VAE, under a name of its own.
     pub fn train_step(batch: usize) -> Workload {
-        let name = format!("vqvae_train_step_b{batch}");
-        Workload { name, subject: Subject::TrainStep(TrainStep { batch }) }
+        Workload::train_step_of(&crate::quantize::all()[0], batch)
+    }
+
+    /// One training step of the standard VQ-VAE with another quantizer, `vqvae_train_step_fsq_b32`; with `ema` it is the
+    /// standard one.
+    pub fn train_step_of(kind: &'static Kind, batch: usize) -> Workload {
+        let of = if kind.name == "ema" { String::new() } else { format!("{}_", kind.name) };
+        let name = format!("{TRAIN_STEP}{of}b{batch}");
+        Workload { name, subject: Subject::TrainStep(TrainStep { batch, kind }) }
     }
 
     fn called(self, name: &str) -> Workload {
@@ -138,6 +146,8 @@ impl Workload {
         }
     }
 }
+
+const TRAIN_STEP: &str = "vqvae_train_step_";
 
 fn prepare(gpu: &Gpu, op: &'static dyn Operation, case: &Case, backward: bool, seed: u64) -> Result<Prepared> {
     let mut rng = Rng::new(seed);
@@ -224,8 +234,11 @@ pub fn find(name: &str) -> Result<Workload> {
     if let Some(found) = standard()?.into_iter().find(|w| w.name == name) {
         return Ok(found);
     }
-    if let Some(batch) = name.strip_prefix("vqvae_train_step_b").and_then(|b| b.parse().ok()).filter(|b| *b > 0) {
-        return Ok(Workload::train_step(batch));
+    if let Some(rest) = name.strip_prefix(TRAIN_STEP) {
+        let (kind, batch) = rest.rsplit_once('_').unwrap_or(("ema", rest));
+        if let Some(batch) = batch.strip_prefix('b').and_then(|b| b.parse().ok()).filter(|b| *b > 0) {
+            return Ok(Workload::train_step_of(crate::quantize::find(kind)?, batch));
+        }
     }
     if let Some(found) = super::quantizer::parse(name) {
         return found.map(Workload::quantizer);
@@ -287,6 +300,10 @@ mod tests {
             assert_eq!((again.name(), again.case()), (workload.name(), workload.case()));
         }
         assert_eq!(find("vqvae_train_step_b8").unwrap().case(), case(&[("b", 8)]));
+        for kind in crate::quantize::all() {
+            let step = Workload::train_step_of(kind, 4);
+            assert_eq!(find(step.name()).unwrap().name(), step.name());
+        }
         assert_eq!(find("quantizer_ema_n64_k8_d4").unwrap().case(), case(&[("n", 64), ("k", 8), ("d", 4)]));
     }
 

@@ -39,7 +39,11 @@ impl Plan {
         }
         let flops = (gpu.work_done().flops - before.flops) / 3.0;
         let (parameters, memory) = (trainer.parameter_count(), gpu.memory());
-        let codebook = config.quantizer.codebook_size * config.quantizer.codebook_dim;
+        let codebook = if config.quantizer.kind == "ema" {
+            config.quantizer.codebook_size * config.quantizer.code_channels()
+        } else {
+            0
+        };
         let total = best * config.train.steps.min(u32::MAX as u64) as u32;
         if global.json {
             let line = serde_json::json!({

@@ -24,7 +24,7 @@ pub struct Keys {
     /// The model: vqvae
     #[arg(long)]
     pub model: Option<String>,
-    /// The quantizer: ema
+    /// The quantizer: ema, vq, cosine, gumbel, fsq, lfq, residual, product, simvq
     #[arg(long)]
     pub quantizer: Option<String>,
     /// Training steps
@@ -42,6 +42,9 @@ pub struct Keys {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Mend a codebook that collapses and a run that diverges
+    #[arg(long)]
+    pub auto_heal: bool,
     /// Any other key, such as quantizer.decay=0.95; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -64,6 +67,9 @@ impl Keys {
             if let Some(value) = value {
                 config.set(key, &value)?;
             }
+        }
+        if self.auto_heal {
+            config.train.auto_heal = true;
         }
         for pair in &self.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
@@ -141,7 +147,7 @@ pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Re
         (None, None) => RunConfig::default(),
     };
     keys.apply(&mut config)?;
-    Ok(config)
+    Ok(config.resolved())
 }
 
 /// The pictures that a configuration names.
@@ -185,15 +191,16 @@ pub fn train(
     output::note(
         global,
         &format!(
-            "{}: {} pictures to train on, {} to test, {} x {} x {}; {} codes of {}; {} steps of {} on {} ({} core)",
+            "{}: {} pictures to train on, {} to test, {} x {} x {}; {} with {} codes of {}; {} steps of {} on {} ({} core)",
             data.name,
             data.train.len(),
             data.test.len(),
             data.width,
             data.height,
             data.channels,
-            q.codebook_size,
-            q.codebook_dim,
+            q.kind,
+            q.codes(),
+            q.code_channels(),
             t.steps,
             t.batch_size,
             gpu.info().name,
@@ -220,7 +227,8 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
     let memory = outcome.trainer.memory();
     if global.json {
         let line = serde_json::json!({
-            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "perplexity": e.perplexity,
+            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": e.ssim, "perplexity": e.perplexity,
+            "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel, "quantization_error": e.quantization_error,
             "used": e.used, "codes": e.counts.len(), "seconds": outcome.elapsed.as_secs_f64(),
             "peak_device_bytes": memory.peak, "picture": picture,
         });

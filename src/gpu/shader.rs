@@ -55,8 +55,14 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "gemm/tiled",
     "shared/activations",
     "shared/grid",
+    "shared/group_max",
+    "shared/gumbel",
+    "shared/ln_unit",
     "shared/philox",
-    "shared/reduce"
+    "shared/reduce",
+    "shared/rows",
+    "shared/sigmoid",
+    "shared/tanh"
 ];
 
 /// The final WGSL of `source` under `defines`.

@@ -14,28 +14,38 @@ pub mod add;
 pub mod assignment;
 pub mod attention;
 pub mod bias;
+pub mod bits;
 pub mod clip;
+pub mod code_softmax;
 pub mod codebook_use;
 pub mod column_sum;
+pub mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod copy;
 pub mod ema_update;
+pub mod entropy;
 pub mod fill;
 pub mod fma_chain;
 pub mod fold;
+pub mod fsq;
 pub mod gather;
 pub mod group_norm;
+pub mod gumbel;
 pub mod image;
 pub mod kmeans;
+pub mod l2_norm;
 pub mod layer_norm;
 pub mod lerp;
 pub mod loss;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+pub mod revive;
+pub mod rotation;
 pub mod scale;
 pub mod split_sum;
+pub mod ssim;
 pub mod unfold;
 pub mod vq_search;
 
@@ -139,8 +149,9 @@ pub trait Gradient: Sync {
     /// The gradient of `sum(upstream * output)` in f64, for each input of [`Gradient::wrt`].
     fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host>;
     /// What the twin's gradient is the gradient of, for the check by finite differences: the operation's own twin,
-    /// or the surrogate that defines a straight-through gradient.
-    fn surrogate(&self, op: &dyn Operation, case: &Case, inputs: &[Host]) -> Host {
+    /// or the surrogate that defines a straight-through gradient. `at` are the inputs where the gradient is taken, for what
+    /// such a surrogate holds constant.
+    fn surrogate(&self, op: &dyn Operation, case: &Case, _at: &[Host], inputs: &[Host]) -> Host {
         op.twin(case, inputs).swap_remove(0)
     }
     /// How far an element of a gradient may lie from the twin's, by position in [`Gradient::wrt`].
@@ -157,28 +168,41 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &assignment::AssignmentRow,
         &attention::AttentionRow,
         &bias::Bias,
+        &bits::BitEntropy,
+        &bits::BitTable,
+        &bits::Bits,
         &clip::Clip,
+        &code_softmax::CodeAverage,
+        &code_softmax::CodeSample,
         &codebook_use::CodebookUse,
         &column_sum::ColumnSum,
+        &columns::Columns,
         &conv2d::Conv2dRow,
         &conv_transpose2d::ConvTranspose2dRow,
         &copy::Copy,
         &ema_update::EmaUpdate,
+        &entropy::Entropy,
         &fill::Fill,
         &fma_chain::FmaChain,
         &fold::Fold,
+        &fsq::FsqRow,
         &gather::Gather,
         &group_norm::GroupNorm,
+        &gumbel::GumbelRow,
         &image::Image,
         &kmeans::Kmeans,
+        &l2_norm::L2Norm,
         &layer_norm::LayerNorm,
         &lerp::Lerp,
         &loss::LossRow,
         &matmul::Matmul,
         &random::Random,
         &reduce::Reduce,
+        &revive::Revive,
+        &rotation::Rotation,
         &scale::Scale,
         &split_sum::SplitSum,
+        &ssim::Ssim,
         &unfold::Unfold,
         &vq_search::VqSearch,
     ]

@@ -161,11 +161,11 @@ pub fn differences(op: &dyn Operation, case: &Case, seed: u64, samples: usize) -
     let gradient = op.gradient()?;
     let mut rng = Rng::new(seed);
     let inputs = widen(&op.inputs(case, &mut rng));
-    let output = gradient.surrogate(op, case, &inputs);
+    let output = gradient.surrogate(op, case, &inputs, &inputs);
     let upstream = rng.normals(&output.shape).widened();
     let analytic = gradient.twin(case, &inputs, &upstream);
-    let objective = |inputs: &[Host]| -> f64 {
-        let y = gradient.surrogate(op, case, inputs);
+    let objective = |moved: &[Host]| -> f64 {
+        let y = gradient.surrogate(op, case, &inputs, moved);
         y.as_f64().iter().zip(upstream.as_f64()).map(|(y, g)| y * g).sum()
     };
     let (mut got, mut want) = (Vec::new(), Vec::new());

@@ -1,18 +1,39 @@
 //! Quantizers: what turns latents into codes, behind one small trait.
+//!
+//! | name | what | file |
+//! | --- | --- | --- |
+//! | `ema`, `vq`, `cosine`, `simvq` | the nearest code of a codebook, which moves by an average, by gradient, on the sphere, or through a linear map | [`vq`] |
+//! | `gumbel` | a code drawn by the Gumbel-softmax | [`gumbel`] |
+//! | `fsq` | each channel rounded to a few levels | [`fsq`] |
+//! | `lfq` | the signs of the channels | [`lfq`] |
+//! | `residual` | several, each on what the one before left | [`residual`] |
+//! | `product` | several, each on a group of channels | [`product`] |
 
-mod ema;
+pub mod estimator;
+pub mod fsq;
+pub mod gumbel;
+pub mod lfq;
+pub mod mask;
+mod options;
+pub mod product;
+mod projected;
+pub mod regularize;
+pub mod residual;
+pub mod vq;
 
-pub use ema::{EmaOptions, EmaVq};
+pub use options::Options;
+pub use projected::Projected;
 
-use crate::Result;
 use crate::autograd::{Tape, Var};
-use crate::gpu::{Gpu, Tensor};
-use crate::nn::{HostTensors, Pass};
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::ops::assignment::assign;
+use crate::{Error, Result};
 
 /// What a quantizer is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Quantize and learn; `step` keys the random numbers.
+    /// Quantize as training does; `step` keys the random numbers.
     Train {
         /// The training step, from 0.
         step: u64,
@@ -21,25 +42,76 @@ pub enum Mode {
     Eval,
 }
 
+/// What a part of the loss is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// Draws latents to their codes.
+    Commitment,
+    /// Draws codes to their latents.
+    Codebook,
+    /// Keeps codes in use, or apart: entropies, divergences, orthogonality.
+    Regularizer,
+}
+
+/// Latents and the codes that they were given, as [`Quantizer::learn`] takes them.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Which of the quantizer's codebooks.
+    pub book: usize,
+    /// f32 [N, D] as the codebook met them.
+    pub latents: Tensor,
+    /// u32 [N].
+    pub index: Tensor,
+}
+
 /// Latents, quantized.
 #[derive(Debug)]
 pub struct Quantized {
     /// The quantized latents [N, D], through which the gradient reaches the latents.
     pub z_q: Var,
-    /// The code of each latent: u32 [N].
+    /// The codes of each latent, one from each codebook: u32 [N, Q].
     pub indices: Tensor,
-    /// How often each code was chosen: u32 [K].
+    /// How often each code was chosen: u32 [Q, K].
     pub counts: Tensor,
-    /// What the quantizer adds to the loss, weighted: [1]. `None` where it adds nothing.
-    pub loss: Option<Var>,
+    /// What the quantizer adds to the loss, weighted: [1] each.
+    pub losses: Vec<(Term, Var)>,
+    /// What a codebook learns from outside the optimiser.
+    pub seen: Vec<Seen>,
 }
 
-/// A quantizer. State that training moves outside the optimiser (an EMA codebook) is its own, saved by name.
+impl Quantized {
+    /// The sum of the losses of a kind; `None` where there is none.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn loss(&self, tape: &Tape, term: Term) -> Result<Option<Var>> {
+        sum(tape, self.losses.iter().filter(|(t, _)| *t == term).map(|(_, v)| v))
+    }
+
+    /// The sum of all losses; `None` where there is none.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn total(&self, tape: &Tape) -> Result<Option<Var>> {
+        sum(tape, self.losses.iter().map(|(_, v)| v))
+    }
+}
+
+fn sum<'a>(tape: &Tape, parts: impl Iterator<Item = &'a Var>) -> Result<Option<Var>> {
+    parts.map(|v| Ok(v.clone())).reduce(|a, b| tape.add(&a?, &b?)).transpose()
+}
+
+/// A quantizer. What the optimiser trains of it are parameters of the model, under names that begin with `quantize.`; state
+/// that moves outside the optimiser (an EMA codebook) is its own, saved by name.
 pub trait Quantizer: Send {
     /// Its name in configurations: `ema`, `fsq`, ..
-    fn name(&self) -> &'static str;
-    /// Codes that there are.
+    fn name(&self) -> &str;
+    /// Codes of one codebook, K.
     fn codebook_size(&self) -> usize;
+    /// Codes that each latent gets, Q: one from each codebook.
+    fn codebooks(&self) -> usize {
+        1
+    }
     /// Channels of a latent.
     fn dim(&self) -> usize;
     /// Does it still want latents of the first batches before it can quantize? See [`Quantizer::initialize`].
@@ -50,66 +122,177 @@ pub trait Quantizer: Send {
     ///
     /// # Errors
     /// If the latents have another size.
-    fn initialize(&mut self, latents: &Tensor, per_step: usize) -> Result<()> {
-        let _ = (latents, per_step);
+    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+        let _ = (pass, latents, per_step);
         Ok(())
     }
-    /// Quantizes latents [N, D]; while training, learns from them.
+    /// Quantizes latents [N, D].
     ///
     /// # Errors
     /// If the latents have another size.
-    fn quantize(&mut self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized>;
-    /// The latents [N, D] of codes u32 [N].
-    fn decode(&self, indices: &Tensor) -> Result<Tensor>;
+    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized>;
+    /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many it revived, f32 [1], where
+    /// it revives any.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+        let _ = (params, seen, step);
+        Ok(None)
+    }
+    /// The quantized latents [N, D] of codes u32 [N, Q].
+    ///
+    /// # Errors
+    /// If there are more or fewer codes to a latent.
+    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor>;
     /// Its state on the host, by name. Waits for the device.
-    fn save(&self) -> Result<HostTensors>;
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn save(&self) -> Result<HostTensors> {
+        Ok(HostTensors::new())
+    }
     /// Takes a state that [`Quantizer::save`] gave.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape.
-    fn load(&mut self, state: &HostTensors) -> Result<()>;
+    /// If a tensor is missing, unexpected or of another shape.
+    fn load(&mut self, state: &HostTensors) -> Result<()> {
+        match state.keys().next() {
+            Some(name) => Err(Error::data(format!("the quantizer `{}` has no state `{name}`", self.name()))),
+            None => Ok(()),
+        }
+    }
+    /// Begins to revive dead codes, where it has codes that can die and does not revive them yet. Returns whether it did: what
+    /// a training run that heals itself asks for.
+    fn begin_revival(&mut self) -> bool {
+        false
+    }
 }
 
-/// Makes a quantizer on a device: K codes, D channels, seed.
-pub type Build = fn(&Gpu, usize, usize, u64) -> Result<Box<dyn Quantizer>>;
+/// Makes a quantizer: its parameters are declared with the model's.
+pub type Build = fn(&Gpu, &mut Builder, &Options) -> Result<Box<dyn Quantizer>>;
 
-/// One way to quantize, as benchmarks and lists of choices name it.
-#[derive(Debug)]
+/// One way to quantize, as configurations, benchmarks and lists of choices name it.
+#[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// Its [`Quantizer::name`].
     pub name: &'static str,
-    /// A quantizer of that many codes and channels with default options, its codes random from the seed: no code is ever
-    /// revived, and none placed by k-means.
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// Makes it.
     pub build: Build,
 }
 
 /// Every quantizer there is.
 pub fn all() -> &'static [Kind] {
-    &[Kind { name: "ema", build: ema::plain }]
+    &[
+        Kind { name: "ema", about: "nearest code; the codebook is a moving average of its latents", build: vq::ema },
+        Kind { name: "vq", about: "nearest code; the codebook learns by gradient", build: vq::gradient },
+        Kind { name: "cosine", about: "nearest code on the sphere, in few channels", build: vq::cosine },
+        Kind { name: "gumbel", about: "a code drawn by the Gumbel-softmax", build: gumbel::build },
+        Kind { name: "fsq", about: "each channel rounded to a few levels; no codebook", build: fsq::build },
+        Kind { name: "lfq", about: "the signs of the channels; no codebook", build: lfq::build },
+        Kind { name: "residual", about: "several, each on what the one before left", build: residual::build },
+        Kind { name: "product", about: "several, each on a group of channels", build: product::build },
+        Kind {
+            name: "simvq",
+            about: "nearest code of a frozen codebook behind a learned linear map",
+            build: vq::simvq,
+        },
+    ]
 }
 
-/// The quantizer of that name.
+/// The quantizer of that name among those of this crate.
 ///
 /// # Errors
 /// If there is none; the message lists them.
 pub fn find(name: &str) -> Result<&'static Kind> {
-    all().iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let names: Vec<&str> = all().iter().map(|kind| kind.name).collect();
-        crate::Error::data(format!("no quantizer is called `{name}`; there are {}", names.join(", ")))
+    pick(all(), name)
+}
+
+fn pick<'a>(kinds: &'a [Kind], name: &str) -> Result<&'a Kind> {
+    kinds.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+        Error::config("quantizer.kind", format!("no quantizer is called `{name}`; there are {}", names.join(", ")))
     })
 }
 
-impl Tape {
-    /// The straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for `z_e` the gradient that arrives,
-    /// as if quantizing were the identity.
+/// The quantizers that a program can name: this crate's, and its own.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    kinds: Vec<Kind>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { kinds: all().to_vec() }
+    }
+}
+
+impl Registry {
+    /// With one more; one of the same name is replaced.
+    pub fn with(mut self, kind: Kind) -> Registry {
+        self.kinds.retain(|k| k.name != kind.name);
+        self.kinds.push(kind);
+        self
+    }
+
+    /// The quantizer of that name.
     ///
     /// # Errors
-    /// If the shapes differ.
-    pub fn straight_through(&self, z_e: &Var, z_q: &Tensor) -> Result<Var> {
-        if z_e.shape() != z_q.shape() {
-            let (expected, got) = (format!("{:?}", z_e.shape()), format!("{:?}", z_q.shape()));
-            return Err(crate::Error::shape("straight_through", expected, got));
-        }
-        Ok(self.record(z_q.clone(), &[z_e], |g, _| Ok(vec![Some(g.clone())])))
+    /// If there is none; the message lists them.
+    pub fn find(&self, name: &str) -> Result<&Kind> {
+        pick(&self.kinds, name)
     }
+
+    /// The quantizer that the options name, its parameters declared in `b`.
+    ///
+    /// # Errors
+    /// If there is none, or an option cannot be used; the message names it.
+    pub fn build(&self, gpu: &Gpu, b: &mut Builder, options: &Options) -> Result<Box<dyn Quantizer>> {
+        let kind = self.find(&options.kind)?;
+        options.check()?;
+        (kind.build)(gpu, b, options)
+    }
+}
+
+/// Latents must be [N, D].
+pub(crate) fn check_latents(op: &'static str, latents: &Tensor, d: usize) -> Result<()> {
+    match latents.shape() {
+        [_, have] if *have == d && latents.dtype() == DType::F32 => Ok(()),
+        _ => Err(Error::shape(op, format!("f32 latents [N, {d}]"), format!("{latents:?}"))),
+    }
+}
+
+/// One codebook's indices u32 [N], of indices [N, 1].
+pub(crate) fn only(op: &'static str, indices: &Tensor) -> Result<Tensor> {
+    match indices.shape() {
+        [n, 1] => indices.reshape(&[*n]),
+        _ => Err(Error::shape(op, "u32 indices [N, 1]", format!("{indices:?}"))),
+    }
+}
+
+/// How often each of `k` codes is in an index u32 [N]: [1, K].
+pub(crate) fn count(index: &Tensor, k: usize) -> Result<Tensor> {
+    assign(index, k)?.counts.reshape(&[1, k])
+}
+
+/// Takes `parts` by name, as [`Quantizer::load`] does.
+pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)]) -> Result<()> {
+    for (name, tensor) in parts {
+        match state.get(*name) {
+            Some((shape, _)) if shape == tensor.shape() => {}
+            Some((shape, _)) => {
+                let expected = format!("`{name}` {:?}", tensor.shape());
+                return Err(Error::data(format!(
+                    "the state of the quantizer `{who}`: {expected} expected, {shape:?} found"
+                )));
+            }
+            None => return Err(Error::data(format!("the state of the quantizer `{who}` has no `{name}`"))),
+        }
+    }
+    if let Some(name) = state.keys().find(|name| parts.iter().all(|(n, _)| n != name)) {
+        return Err(Error::data(format!("the quantizer `{who}` has no state `{name}`: it is another quantizer's")));
+    }
+    parts.iter().try_for_each(|(name, tensor)| tensor.write(&state[*name].1))
 }

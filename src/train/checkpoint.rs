@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Version of the format of checkpoints and model files. A reader refuses newer ones.
-pub const FORMAT: u32 = 1;
+/// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers with parameters of their own,
+/// figures of more kinds in a checkpoint's open row, the health of the run.
+pub const FORMAT: u32 = 2;
 /// Files beyond this are no model of ours.
 const LARGEST_FILE: u64 = 64 << 30;
 /// How a file of a newer format is refused.
@@ -228,6 +229,8 @@ pub struct Latest {
     pub checkpoint: Checkpoint,
     /// The hash of the configuration that it was made under.
     pub config_sha256: String,
+    /// The format that it was written in.
+    pub format: u32,
     /// Damaged checkpoints that were passed over, by name.
     pub warnings: Vec<String>,
 }
@@ -240,7 +243,9 @@ pub fn latest(folder: &Path) -> Result<Option<Latest>> {
     let mut warnings = Vec::new();
     for step in list(folder)?.into_iter().rev() {
         match load(folder, step) {
-            Ok((checkpoint, config_sha256)) => return Ok(Some(Latest { step, checkpoint, config_sha256, warnings })),
+            Ok((checkpoint, config_sha256, format)) => {
+                return Ok(Some(Latest { step, checkpoint, config_sha256, format, warnings }));
+            }
             // A newer version's checkpoint is whole: to go on from an older one would undo its work.
             Err(e) if e.to_string().contains(NEWER) => return Err(e),
             Err(e) => warnings.push(e.to_string()),
@@ -253,7 +258,7 @@ pub fn latest(folder: &Path) -> Result<Option<Latest>> {
     }
 }
 
-fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
+fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
     let path: PathBuf = folder.join(format!("{}.json", stem(step)));
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
@@ -269,7 +274,7 @@ fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String)> {
     if bytes.len() as u64 != manifest.bytes || hex(&Sha256::digest(&bytes)) != manifest.sha256 {
         return Err(Error::file(&tensors, "is damaged: its size or SHA-256 is not what its manifest says"));
     }
-    Ok((from_bytes(&tensors, &bytes)?, manifest.config_sha256))
+    Ok((from_bytes(&tensors, &bytes)?, manifest.config_sha256, manifest.format))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A run's configuration: every key with its default, checked, and written out whole beside the results.
 
+use crate::quantize::Registry;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ pub struct RunConfig {
     /// The model.
     pub model: Model,
     /// The quantizer.
-    pub quantizer: Quantizer,
+    pub quantizer: crate::quantize::Options,
     /// The pictures.
     pub data: Data,
     /// The training.
@@ -33,30 +34,6 @@ pub struct Model {
     pub residual_hidden: usize,
     /// Image pixels per latent, each way; a power of two.
     pub downsample: usize,
-}
-
-/// `[quantizer]`, named as vector-quantize-pytorch names them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Quantizer {
-    /// The quantizer: `ema`.
-    pub kind: String,
-    /// Codes.
-    pub codebook_size: usize,
-    /// Channels of a code.
-    pub codebook_dim: usize,
-    /// Weight of the commitment loss, beta.
-    pub commitment_weight: f32,
-    /// Share of the moving average that a step keeps.
-    pub decay: f32,
-    /// Laplace smoothing of the counts.
-    pub eps: f32,
-    /// Place the codes among the first latents by k-means.
-    pub kmeans_init: bool,
-    /// Rounds of k-means.
-    pub kmeans_iters: usize,
-    /// Revive a code whose averaged count falls below; 0 revives none.
-    pub threshold_ema_dead_code: f32,
 }
 
 /// `[data]`.
@@ -105,27 +82,13 @@ pub struct Train {
     pub checkpoint_every: u64,
     /// Checkpoints that are kept.
     pub keep_checkpoints: usize,
+    /// Mend a codebook that collapses (revive its dead codes) and a run that diverges (go back, at half the rate).
+    pub auto_heal: bool,
 }
 
 impl Default for Model {
     fn default() -> Self {
         Model { kind: "vqvae".into(), hidden: 128, residual_layers: 2, residual_hidden: 32, downsample: 4 }
-    }
-}
-
-impl Default for Quantizer {
-    fn default() -> Self {
-        Quantizer {
-            kind: "ema".into(),
-            codebook_size: 512,
-            codebook_dim: 64,
-            commitment_weight: 0.25,
-            decay: 0.99,
-            eps: 1e-5,
-            kmeans_init: true,
-            kmeans_iters: 10,
-            threshold_ema_dead_code: 1.0,
-        }
     }
 }
 
@@ -151,6 +114,7 @@ impl Default for Train {
             eval_every: 500,
             checkpoint_every: 500,
             keep_checkpoints: 3,
+            auto_heal: false,
         }
     }
 }
@@ -231,6 +195,13 @@ impl RunConfig {
         *slot = match &*slot {
             toml::Value::Integer(_) => value.parse().map(toml::Value::Integer).map_err(|_| wrong("a whole number"))?,
             toml::Value::Float(_) => value.parse().map(toml::Value::Float).map_err(|_| wrong("a number"))?,
+            toml::Value::Array(_) => {
+                let numbers =
+                    value.trim_matches(['[', ']']).split(',').map(|n| n.trim().parse().map(toml::Value::Integer));
+                toml::Value::Array(
+                    numbers.collect::<std::result::Result<_, _>>().map_err(|_| wrong("a list such as 8,5,5,5"))?,
+                )
+            }
             toml::Value::Boolean(_) => value.parse().map(toml::Value::Boolean).map_err(|_| wrong("true or false"))?,
             _ => toml::Value::String(value.to_owned()),
         };
@@ -246,6 +217,11 @@ impl RunConfig {
         toml::to_string(self).map_err(|e| Error::config("the configuration", e))
     }
 
+    /// The same with every value written out that was left to the quantizer.
+    pub fn resolved(&self) -> RunConfig {
+        RunConfig { quantizer: self.quantizer.resolved(), ..self.clone() }
+    }
+
     /// A hash of every value.
     ///
     /// # Errors
@@ -259,6 +235,14 @@ impl RunConfig {
     /// # Errors
     /// On the first that is not: its key, its value and what is allowed.
     pub fn validate(&self) -> Result<()> {
+        self.validate_with(&Registry::default())
+    }
+
+    /// [`RunConfig::validate`] where a program has quantizers of its own.
+    ///
+    /// # Errors
+    /// As [`RunConfig::validate`].
+    pub fn validate_with(&self, registry: &Registry) -> Result<()> {
         fn check(key: &str, value: impl std::fmt::Display, holds: bool, allowed: &str) -> Result<()> {
             if holds {
                 Ok(())
@@ -278,27 +262,10 @@ impl RunConfig {
         check("model.residual_hidden", m.residual_hidden, (1..=4096).contains(&m.residual_hidden), "from 1 to 4096")?;
         let power = m.downsample.is_power_of_two() && (2..=64).contains(&m.downsample);
         check("model.downsample", m.downsample, power, "a power of two from 2 to 64")?;
-        check("quantizer.kind", &q.kind, q.kind == "ema", "ema")?;
-        check(
-            "quantizer.codebook_size",
-            q.codebook_size,
-            (1..=1 << 24).contains(&q.codebook_size),
-            "from 1 to 16777216",
-        )?;
-        check("quantizer.codebook_dim", q.codebook_dim, (1..=4096).contains(&q.codebook_dim), "from 1 to 4096")?;
+        registry.find(&q.kind)?;
+        q.check()?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
-        check(
-            "quantizer.commitment_weight",
-            q.commitment_weight,
-            not_negative(q.commitment_weight),
-            "a number of at least 0",
-        )?;
-        check("quantizer.decay", q.decay, (0.0..1.0).contains(&q.decay), "from 0 to below 1")?;
-        check("quantizer.eps", q.eps, positive(q.eps), "above 0")?;
-        check("quantizer.kmeans_iters", q.kmeans_iters, q.kmeans_iters <= 1000, "at most 1000")?;
-        let threshold = q.threshold_ema_dead_code;
-        check("quantizer.threshold_ema_dead_code", threshold, not_negative(threshold), "a number of at least 0")?;
         check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
         check("data.width", d.width, d.width <= 16384, "at most 16384")?;
         check("data.height", d.height, d.height <= 16384, "at most 16384")?;
@@ -370,6 +337,7 @@ mod tests {
         config.set("data.source", "my pictures").unwrap();
         config.set("train.lr", "1e-3").unwrap();
         config.set("quantizer.kmeans_init", "false").unwrap();
+        config.set("quantizer.levels", "[7, 5,5]").unwrap();
         let again = RunConfig::from_toml(&config.to_toml().unwrap()).unwrap();
         assert_eq!(again, config);
         assert_eq!(again.sha256().unwrap(), config.sha256().unwrap());
@@ -405,7 +373,7 @@ mod tests {
         RunConfig::default().validate().unwrap();
         for (key, value) in [
             ("quantizer.codebook_size", "0"),
-            ("quantizer.codebook_dim", "0"),
+            ("quantizer.codebook_dim", "5000"),
             ("quantizer.codebook_size", "16777217"),
             ("quantizer.decay", "1.0"),
             ("quantizer.decay", "nan"),
@@ -418,11 +386,28 @@ mod tests {
             ("train.steps", "0"),
             ("data.channels", "2"),
             ("quantizer.kind", "nonesuch"),
+            ("quantizer.temperature", "0"),
+            ("quantizer.sample_codebook_temp", "0"),
+            ("quantizer.orthogonal_reg_weight", "1"),
         ] {
             let mut config = RunConfig::default();
             config.set(key, value).unwrap();
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{key} = {value}: {error}");
+        }
+        for (kind, key, value) in [
+            ("fsq", "quantizer.levels", "8,1,5"),
+            ("fsq", "quantizer.levels", "4096,4097"),
+            ("lfq", "quantizer.codebook_size", "500"),
+            ("product", "quantizer.groups", "5"),
+            ("product", "quantizer.groups", "0"),
+            ("residual", "quantizer.num_quantizers", "0"),
+        ] {
+            let mut config = RunConfig::default();
+            config.set("quantizer.kind", kind).unwrap();
+            config.set(key, value).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{kind}: {key} = {value}: {error}");
         }
     }
 }

@@ -23,17 +23,23 @@ pub trait Record {
 }
 
 impl Record for Row {
-    const HEADER: &'static str = "step,loss,reconstruction,commitment,perplexity,entropy_bits,used";
+    const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,quantization_error,perplexity,entropy_bits,used,revived";
     fn values(&self) -> String {
-        let Row { step, loss, reconstruction, commitment, perplexity, entropy_bits, used } = self;
-        format!("{step},{loss:.6e},{reconstruction:.6e},{commitment:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1}")
+        let losses = [self.loss, self.reconstruction, self.commitment, self.codebook, self.regularizer];
+        let losses: String = losses.iter().map(|v| format!("{v:.6e},")).collect();
+        let Row { step, quantization_error, perplexity, entropy_bits, used, revived, .. } = self;
+        format!("{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}")
     }
 }
 
 impl Record for Evaluation {
-    const HEADER: &'static str = "step,mse,psnr,perplexity,used";
+    const HEADER: &'static str = "step,mse,psnr,ssim,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
     fn values(&self) -> String {
-        format!("{},{:.6e},{:.3},{:.2},{}", self.step, self.mse, self.psnr, self.perplexity, self.used)
+        let Evaluation { step, mse, psnr, ssim, quantization_error, perplexity, .. } = self;
+        let Evaluation { entropy_bits, bits_per_pixel, used, .. } = self;
+        format!(
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+        )
     }
 }
 
@@ -109,9 +115,11 @@ pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::metrics::Fidelity;
 
     fn row(step: u64) -> Evaluation {
-        Evaluation { step, mse: 0.5 / step as f64, psnr: 3.0, perplexity: 7.25, used: 3, counts: vec![] }
+        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, quantization_error: 0.25, codes_per_pixel: 0.0625 };
+        Evaluation::new(step, f, 1, vec![3, 4, 0, 1])
     }
 
     #[test]

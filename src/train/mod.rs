@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod config;
+pub mod health;
 pub mod metrics;
 pub mod metrics_log;
 pub mod presets;
@@ -13,6 +14,6 @@ mod run;
 mod trained;
 mod vqvae;
 
-pub use run::{Observer, Outcome, Progress, Start, run};
+pub use run::{Observer, Outcome, Progress, Start, run, run_with};
 pub use trained::Trained;
 pub use vqvae::{Trainer, check};

@@ -8,6 +8,7 @@ use super::run_folder::RunFolder;
 use super::{Trainer, atomic};
 use crate::data::ImageSet;
 use crate::gpu::Gpu;
+use crate::quantize::Registry;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,9 +74,27 @@ pub fn run(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    config.validate()?;
+    run_with(gpu, config, data, folder, start, observer, stop, &Registry::default())
+}
+
+/// [`run`] where a program has quantizers of its own.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    gpu: &Gpu,
+    config: &RunConfig,
+    data: Arc<ImageSet>,
+    folder: &RunFolder,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+    registry: &Registry,
+) -> Result<Outcome> {
+    config.validate_with(registry)?;
+    let config = &config.resolved();
     data.notes.iter().for_each(|n| observer.note(n));
-    let mut trainer = Trainer::new(gpu, config, data)?;
+    let mut trainer = Trainer::with(gpu, config, data, registry)?;
     // More steps than were planned leave the steps that were done as they are; any other change would not.
     let mut identity = config.clone();
     identity.train.steps = 1;
@@ -84,6 +103,13 @@ pub fn run(
         match checkpoint::latest(&folder.checkpoints())? {
             Some(latest) => {
                 latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
+                if latest.format < checkpoint::FORMAT {
+                    let what = format!(
+                        "were written in format {}, whose runs this version reads but does not continue (their logs and configurations lack what it needs): finish them with the version that began them, or begin anew",
+                        latest.format
+                    );
+                    return Err(Error::file(folder.checkpoints(), what));
+                }
                 if latest.config_sha256 != sha {
                     let what = "is not the configuration that the checkpoints were made under (train.steps aside): put it back as it was, or begin a new run";
                     return Err(Error::file(folder.config(), what));
@@ -110,10 +136,25 @@ pub fn run(
         let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < t.steps;
         let save = due(t.checkpoint_every);
         // What a resumed run finds in the log must be there before the checkpoint is.
-        for row in trainer.rows(save)? {
+        let arrived = trainer.rows(save).and_then(|mut rows| Ok((trainer.heal(&mut rows)?, rows)));
+        let (mended, rows) = match arrived {
+            Ok(arrived) => arrived,
+            Err(e @ Error::Diverged { .. }) => {
+                observer.note(&e.to_string());
+                let note = go_back(&mut trainer, config, folder, e)?;
+                observer.note(&note);
+                log = Log::open::<Row>(&folder.metrics(), trainer.step_number())?;
+                tests = Log::open::<Evaluation>(&folder.test(), trainer.step_number())?;
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        for row in rows {
             log.push(&row)?;
             newest = Some(row);
         }
+        trainer.ailments().iter().for_each(|a| observer.note(a.text()));
+        mended.iter().for_each(|m| observer.note(m));
         if due(t.eval_every) {
             let evaluation = trainer.evaluate()?;
             tests.push(&evaluation)?;
@@ -136,6 +177,7 @@ pub fn run(
     for row in trainer.rows(true)? {
         log.push(&row)?;
     }
+    trainer.ailments().iter().for_each(|a| observer.note(a.text()));
     if saved != Some(trainer.step_number()) {
         let step = trainer.step_number();
         log.sync()?;
@@ -155,6 +197,23 @@ pub fn run(
         evaluation = Some(last);
     }
     Ok(Outcome { trainer, evaluation, stopped, elapsed: began.elapsed() })
+}
+
+/// Takes a run that diverged back to its last checkpoint, to go on from there at half the rate. The checkpoint decides what
+/// follows, not the time at which the divergence was noticed, so the run stays repeatable.
+///
+/// # Errors
+/// `diverged`, where the configuration does not allow it, there is no checkpoint, or it helped not.
+fn go_back(trainer: &mut Trainer, config: &RunConfig, folder: &RunFolder, diverged: Error) -> Result<String> {
+    let halvings = trainer.halvings() + 1;
+    let latest = if config.train.auto_heal { checkpoint::latest(&folder.checkpoints())? } else { None };
+    let Some(latest) = latest.filter(|_| halvings <= 4) else { return Err(diverged) };
+    trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
+    let mut note = String::new();
+    while trainer.halvings() < halvings {
+        note = trainer.halve_rate();
+    }
+    Ok(format!("went back to the checkpoint of step {}; {note}", latest.step))
 }
 
 /// Steps per second over the last seconds.

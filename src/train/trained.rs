@@ -11,7 +11,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::models::vqvae::VqVae;
 use crate::nn::{Parameters, Pass};
 use crate::ops::image::{normalize, to_bytes};
-use crate::quantize::{Mode, Quantizer};
+use crate::quantize::{Mode, Quantizer, Registry};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -45,6 +45,14 @@ impl Trained {
     /// # Errors
     /// If there is none, it is damaged, or its tensors are not those of its configuration.
     pub fn load(gpu: &Gpu, run: &Path) -> Result<Trained> {
+        Trained::load_with(gpu, run, &Registry::default())
+    }
+
+    /// [`Trained::load`] where a program has quantizers of its own.
+    ///
+    /// # Errors
+    /// As [`Trained::load`].
+    pub fn load_with(gpu: &Gpu, run: &Path, registry: &Registry) -> Result<Trained> {
         let path = if run.is_dir() { run.join("final.safetensors") } else { run.to_owned() };
         if !path.exists() {
             let what = if run.is_dir() && run.join("config.toml").exists() {
@@ -58,13 +66,13 @@ impl Trained {
         let at = |e: Error| Error::file(&path, e);
         let config: RunConfig = serde_json::from_value(file.state["config"].clone())
             .map_err(|e| Error::file(&path, format!("its configuration cannot be used: {e}")))?;
-        config.validate().map_err(at)?;
+        config.validate_with(registry).map_err(at)?;
         let size =
             |key: &str| file.state["image"][key].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
         let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
             return Err(Error::file(&path, "does not say the size of its images"));
         };
-        let (model, params, mut quantizer) = build(gpu, &config, channels).map_err(at)?;
+        let (model, params, mut quantizer) = build(gpu, &config, channels, registry).map_err(at)?;
         let parts = weights::split(&file.tensors).map_err(at)?;
         params.load_host(&parts.model).map_err(at)?;
         quantizer.load(&parts.quantizer).map_err(at)?;
@@ -89,7 +97,12 @@ impl Trained {
         [self.image[1] / f, self.image[0] / f]
     }
 
-    /// Codes of images, u8 NHWC of [`Trained::image`]'s size: row by row, image by image.
+    /// The quantizer.
+    pub fn quantizer(&self) -> &dyn Quantizer {
+        &*self.quantizer
+    }
+
+    /// Codes of images, u8 NHWC of [`Trained::image`]'s size: row by row, image by image, those of one latent together.
     ///
     /// # Errors
     /// If the bytes are not whole images, or the device fails.
@@ -123,21 +136,24 @@ impl Trained {
     /// # Errors
     /// If the codes are not whole grids, one is past the codebook, or the device fails.
     pub fn decode(&mut self, codes: &[u32]) -> Result<Vec<u8>> {
-        let [gh, gw] = self.grid();
+        let ([gh, gw], books) = (self.grid(), self.quantizer.codebooks());
         let size = self.quantizer.codebook_size();
-        if !codes.len().is_multiple_of(gh * gw) {
-            return Err(Error::shape("decode", format!("whole grids of {gh} x {gw} codes"), codes.len()));
+        let per_image = gh * gw * books;
+        if !codes.len().is_multiple_of(per_image) {
+            let expected = format!("whole grids of {gh} x {gw} latents with {books} codes each");
+            return Err(Error::shape("decode", expected, codes.len()));
         }
         if let Some(code) = codes.iter().find(|c| **c as usize >= size) {
             return Err(Error::data(format!("there is no code {code}: the codebook has {size}")));
         }
         let mut images = Vec::new();
-        for part in codes.chunks(BATCH * gh * gw) {
-            let n = part.len() / (gh * gw);
-            let latents = self.quantizer.decode(&Tensor::from_slice(&self.gpu, &[part.len()], part)?)?;
-            let latents = latents.reshape(&[n, gh, gw, self.quantizer.dim()])?;
+        for part in codes.chunks(BATCH * per_image) {
+            let n = part.len() / per_image;
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
+            let indices = Tensor::from_slice(&self.gpu, &[n * gh * gw, books], part)?;
+            let latents = self.quantizer.decode(&pass, &indices)?;
+            let latents = latents.reshape(&[n, gh, gw, self.quantizer.dim()])?;
             let y = self.model.decode(&pass, &tape.constant(&latents))?;
             images.extend(to_bytes(y.tensor())?.read::<u8>()?);
         }
@@ -155,6 +171,7 @@ impl Trained {
             model: self.hash.clone(),
             quantizer: self.quantizer.name().into(),
             codebook_size: self.quantizer.codebook_size(),
+            codebooks: self.quantizer.codebooks(),
             grid: self.grid(),
             image: [width, height, channels],
             names,

@@ -2,9 +2,10 @@
 
 use super::checkpoint::{Checkpoint, HostTensor};
 use super::config::RunConfig;
-use super::metrics::{Evaluation, Row};
+use super::health::{Ailment, Health, Reach};
+use super::metrics::{Evaluation, Fidelity, Row};
 use super::weights;
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Var};
 use crate::data::{ImageSet, batch_indices, flip};
 use crate::gpu::{DType, Gpu, MemoryReport, Readback, Submission, Tensor};
 use crate::models::vqvae::{Config, VqVae};
@@ -12,43 +13,45 @@ use crate::nn::{Adam, AdamState, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::codebook_use::codebook_use;
 use crate::ops::image::{FLIP, normalize};
-use crate::ops::loss::Loss;
-use crate::quantize::{EmaOptions, EmaVq, Mode, Quantizer};
+use crate::ops::loss::{Loss, loss};
+use crate::ops::ssim;
+use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry, Term};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Figures that a step leaves on the device: loss, reconstruction, commitment, perplexity, entropy, codes used.
-const FIGURES: usize = 6;
+/// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer, quantization error,
+/// perplexity, entropy, codes used, codes revived.
+const FIGURES: usize = 10;
+/// Steps between the times at which a run mends itself, where it may.
+const HEAL_EVERY: u64 = 100;
 /// Latents that k-means sees at least, where the first batches hold so many.
 const INIT_LATENTS: usize = 20_000;
 /// Steps that may be on the device while the next is recorded.
 const STEPS_IN_FLIGHT: usize = 2;
 
 /// A model of a configuration and a data set's image size, with its quantizer.
-pub(crate) fn build(gpu: &Gpu, c: &RunConfig, channels: usize) -> Result<(VqVae, Parameters, Box<dyn Quantizer>)> {
+pub(crate) fn build(
+    gpu: &Gpu,
+    c: &RunConfig,
+    channels: usize,
+    registry: &Registry,
+) -> Result<(VqVae, Parameters, Box<dyn Quantizer>)> {
+    let mut builder = Parameters::builder();
+    // Initial values depend on a parameter's name alone, so the quantizer's change none of the model's.
+    let options = Options { seed: c.train.seed, ..c.quantizer.clone() };
+    let quantizer = registry.build(gpu, &mut builder, &options)?;
     let shape = Config {
         channels,
         hidden: c.model.hidden,
         residual_layers: c.model.residual_layers,
         residual_hidden: c.model.residual_hidden,
         downsample: c.model.downsample,
-        codebook_dim: c.quantizer.codebook_dim,
+        codebook_dim: quantizer.dim(),
     };
-    let (model, params) = VqVae::build(gpu, &shape, c.train.seed)?;
-    let q = &c.quantizer;
-    let options = EmaOptions {
-        codebook_size: q.codebook_size,
-        codebook_dim: q.codebook_dim,
-        commitment_weight: q.commitment_weight,
-        decay: q.decay,
-        eps: q.eps,
-        kmeans_init: q.kmeans_init,
-        kmeans_iters: q.kmeans_iters,
-        threshold_ema_dead_code: q.threshold_ema_dead_code,
-        seed: c.train.seed,
-    };
-    Ok((model, params, Box::new(EmaVq::new(gpu, options)?)))
+    let model = VqVae::new(&mut builder, &shape)?;
+    Ok((model, builder.build(gpu, c.train.seed)?, quantizer))
 }
 
 /// Can this configuration train on this data set?
@@ -56,7 +59,11 @@ pub(crate) fn build(gpu: &Gpu, c: &RunConfig, channels: usize) -> Result<(VqVae,
 /// # Errors
 /// If not; the message names the key, or what the data lack.
 pub fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
-    config.validate()?;
+    check_with(config, data, &Registry::default())
+}
+
+fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Result<()> {
+    config.validate_with(registry)?;
     let factor = config.model.downsample;
     if !data.width.is_multiple_of(factor) || !data.height.is_multiple_of(factor) {
         let what = format!(
@@ -95,6 +102,21 @@ pub struct Trainer {
     in_window: usize,
     rows: VecDeque<(u64, usize, Readback)>,
     in_flight: VecDeque<Submission>,
+    health: Health,
+    /// What the health of the run is due to say.
+    told: Vec<Ailment>,
+    cures: Cures,
+}
+
+/// What a run that mends itself has changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Cures {
+    /// A collapse and a runaway that wait for the step at which they are mended.
+    collapse_due: bool,
+    runaway_due: bool,
+    revives: bool,
+    /// Times that the learning rate was halved.
+    halvings: u32,
 }
 
 impl Trainer {
@@ -103,8 +125,16 @@ impl Trainer {
     /// # Errors
     /// If the configuration makes no model for this data set, or the device cannot hold it.
     pub fn new(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>) -> Result<Trainer> {
-        check(config, &data)?;
-        let (model, params, quantizer) = build(gpu, config, data.channels)?;
+        Trainer::with(gpu, config, data, &Registry::default())
+    }
+
+    /// [`Trainer::new`] where a program has quantizers of its own.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn with(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>, registry: &Registry) -> Result<Trainer> {
+        check_with(config, &data, registry)?;
+        let (model, params, quantizer) = build(gpu, config, data.channels, registry)?;
         let t = &config.train;
         let hyper = Hyper {
             lr: t.lr as f64,
@@ -134,6 +164,9 @@ impl Trainer {
             in_window: 0,
             rows: VecDeque::new(),
             in_flight: VecDeque::new(),
+            health: Health::default(),
+            told: Vec::new(),
+            cures: Cures::default(),
         })
     }
 
@@ -152,7 +185,12 @@ impl Trainer {
         self.gpu.memory()
     }
 
-    /// Trained numbers, the codebook not counted.
+    /// The quantizer.
+    pub fn quantizer(&self) -> &dyn Quantizer {
+        &*self.quantizer
+    }
+
+    /// Trained numbers; a codebook that moves by an average is not counted.
     pub fn parameter_count(&self) -> usize {
         self.params.count()
     }
@@ -181,16 +219,14 @@ impl Trainer {
     }
 
     /// Latents [N, D] as rows.
-    fn rows_of(tape: &Tape, z_e: &crate::autograd::Var) -> Result<crate::autograd::Var> {
+    fn rows_of(tape: &Tape, z_e: &Var) -> Result<Var> {
         let [b, h, w, d] = z_e.tensor().dims("latents")?;
         tape.reshape(z_e, &[b * h * w, d])
     }
 
     /// Places the codes among the latents of the first batches.
     fn initialize(&mut self) -> Result<()> {
-        let per_image =
-            (self.data.width / self.config.model.downsample) * (self.data.height / self.config.model.downsample);
-        let per_batch = per_image * self.config.train.batch_size;
+        let per_batch = self.latents_per_image() * self.config.train.batch_size;
         let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
         let dim = self.quantizer.dim();
         let all = Tensor::empty(&self.gpu, &[batches * per_batch, dim], DType::F32)?;
@@ -200,7 +236,27 @@ impl Trainer {
             let z_e = self.model.encode(&pass, &tape.constant(&self.batch(i as u64)?))?;
             all.copy_into(i * per_batch * dim, &z_e.tensor().reshape(&[per_batch * dim])?)?;
         }
-        self.quantizer.initialize(&all, per_batch)
+        let tape = Tape::no_grad(&self.gpu);
+        self.quantizer.initialize(&Pass::new(&tape, &self.params), &all, per_batch)
+    }
+
+    /// Leaves the step's figures on the device, until a row of the log is due.
+    fn record(&self, loss_var: &Var, reconstruction: &Var, rows: &Var, q: &Quantized) -> Result<()> {
+        let at = self.in_window * FIGURES;
+        if self.in_window == 0 {
+            // What a quantizer does not have stays 0.
+            crate::ops::fill::fill(&self.window, 0.0)?;
+        }
+        self.window.copy_into(at, loss_var.tensor())?;
+        self.window.copy_into(at + 1, reconstruction.tensor())?;
+        let still = Tape::no_grad(&self.gpu);
+        for (i, term) in [Term::Commitment, Term::Codebook, Term::Regularizer].into_iter().enumerate() {
+            if let Some(part) = q.loss(&still, term)? {
+                self.window.copy_into(at + 2 + i, part.tensor())?;
+            }
+        }
+        self.window.copy_into(at + 5, &loss(Loss::Mse, rows.tensor(), q.z_q.tensor())?)?;
+        self.window.copy_into(at + 6, &codebook_use(&q.counts)?)
     }
 
     /// One training step. Records and submits; waits only for the step before the last.
@@ -219,20 +275,17 @@ impl Trainer {
         let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: self.step })?;
         let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
         let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
-        let loss = match &q.loss {
-            Some(part) => tape.add(&reconstruction, part)?,
+        let loss = match q.total(&tape)? {
+            Some(part) => tape.add(&reconstruction, &part)?,
             None => reconstruction.clone(),
         };
-        // The figures stay on the device until a row of the log is due.
-        let at = self.in_window * FIGURES;
-        self.window.copy_into(at, loss.tensor())?;
-        self.window.copy_into(at + 1, reconstruction.tensor())?;
-        if let Some(part) = &q.loss {
-            self.window.copy_into(at + 2, part.tensor())?;
-        }
-        self.window.copy_into(at + 3, &codebook_use(&q.counts)?)?;
+        self.record(&loss, &reconstruction, &rows, &q)?;
         let gradients = pass.gradients(tape.backward(&loss)?);
         self.adam.step(&self.params, &gradients)?;
+        // The latents above were quantized with the old codes; the next batch meets the new ones.
+        if let Some(revived) = self.quantizer.learn(&self.params, &q.seen, self.step)? {
+            self.window.copy_into(self.in_window * FIGURES + 9, &revived)?;
+        }
         self.step += 1;
         self.in_window += 1;
         if self.in_window == self.window.shape()[0] {
@@ -279,31 +332,102 @@ impl Trainer {
                 loss: mean(0),
                 reconstruction: mean(1),
                 commitment: mean(2),
-                perplexity: mean(3),
-                entropy_bits: mean(4),
-                used: mean(5),
+                codebook: mean(3),
+                regularizer: mean(4),
+                quantization_error: mean(5),
+                perplexity: mean(6),
+                entropy_bits: mean(7),
+                used: mean(8),
+                revived: mean(9),
             };
-            if !row.loss.is_finite() {
-                let what = format!(
-                    "the loss is {} after step {step}: training diverged. Lower train.lr, or set train.grad_clip = 1",
-                    row.loss
-                );
-                return Err(Error::data(what));
+            let bad = values.chunks(FIGURES).take(steps).position(|f| !f[0].is_finite() || !f[5].is_finite());
+            if let Some(i) = bad {
+                return Err(diverged(step - steps as u64 + i as u64 + 1, &values[i * FIGURES..][..FIGURES]));
+            }
+            let latents = self.latents_per_image() * self.config.train.batch_size;
+            let books = self.quantizer.codebooks();
+            let reach = Reach { codes: self.quantizer.codebook_size() * books, choices: latents * books };
+            for ailment in self.health.see(&row, reach, &self.config.quantizer) {
+                match ailment {
+                    Ailment::Collapse(_) => self.cures.collapse_due = true,
+                    Ailment::Runaway(_) => self.cures.runaway_due = true,
+                }
+                self.told.push(ailment);
             }
             done.push(row);
         }
         Ok(done)
     }
 
-    /// Codes u32 [B h w] and reconstructions [B, H, W, C] of images in the set.
-    fn reconstruct(&mut self, numbers: &[u32]) -> Result<(Tensor, Tensor, Tensor)> {
+    /// What is wrong with the run, as its rows show it: each ailment once.
+    pub fn ailments(&mut self) -> Vec<Ailment> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Mends what is wrong, where the configuration allows and the step is one at which this is done. Returns what was done.
+    ///
+    /// # Errors
+    /// As [`Trainer::rows`], whose rows come in `rows`.
+    pub fn heal(&mut self, rows: &mut Vec<Row>) -> Result<Vec<String>> {
+        if !self.config.train.auto_heal || !self.step.is_multiple_of(HEAL_EVERY) {
+            return Ok(Vec::new());
+        }
+        // At fixed steps and with all rows at hand, so that a run resumed is mended at the same step as the run left alone.
+        rows.extend(self.rows(true)?);
+        let mut done = Vec::new();
+        if std::mem::take(&mut self.cures.collapse_due) && self.quantizer.begin_revival() {
+            self.cures.revives = true;
+            self.health.mended();
+            done.push(format!("step {}: from here on dead codes are revived", self.step));
+        }
+        if std::mem::take(&mut self.cures.runaway_due) {
+            done.push(self.halve_rate());
+        }
+        Ok(done)
+    }
+
+    /// Goes on at half the learning rate, with clipped gradients. Returns what was done.
+    pub fn halve_rate(&mut self) -> String {
+        self.cures.halvings += 1;
+        self.apply_rate();
+        self.health.mended();
+        format!(
+            "step {}: from here on at a learning rate of {:e}, gradients clipped to 1",
+            self.step, self.adam.hyper.lr
+        )
+    }
+
+    /// Times that the learning rate was halved.
+    pub fn halvings(&self) -> u32 {
+        self.cures.halvings
+    }
+
+    fn apply_rate(&mut self) {
+        let t = &self.config.train;
+        self.adam.hyper.lr = t.lr as f64 * 0.5f64.powi(self.cures.halvings as i32);
+        let clip = if t.grad_clip > 0.0 { t.grad_clip.min(1.0) } else { 1.0 };
+        if self.cures.halvings > 0 {
+            self.adam.max_norm = Some(clip);
+        }
+    }
+
+    /// Latents of an image.
+    fn latents_per_image(&self) -> usize {
+        let f = self.config.model.downsample;
+        (self.data.width / f) * (self.data.height / f)
+    }
+
+    /// Counts of codes, images, reconstructions [B, H, W, C], and the latents' quantization error, of images in the set.
+    fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let x = tape.constant(&self.images(numbers)?);
         let z_e = self.model.encode(&pass, &x)?;
-        let q = self.quantizer.quantize(&pass, &Self::rows_of(&tape, &z_e)?, Mode::Eval)?;
+        let rows = Self::rows_of(&tape, &z_e)?;
+        let q = self.quantizer.quantize(&pass, &rows, Mode::Eval)?;
         let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
-        Ok((q.counts, x.tensor().clone(), y.tensor().clone()))
+        let error = loss(Loss::Mse, rows.tensor(), q.z_q.tensor())?;
+        Ok(Reconstructed { counts: q.counts, x: x.tensor().clone(), y: y.tensor().clone(), error })
     }
 
     /// Measures the model on the test split; pixels in [0, 1], reconstructions clamped.
@@ -315,16 +439,30 @@ impl Trainer {
             self.initialize()?;
         }
         let test = self.data.test.clone();
-        let mut counts = vec![0u64; self.quantizer.codebook_size()];
+        let books = self.quantizer.codebooks();
+        let mut counts = vec![0u64; self.quantizer.codebook_size() * books];
         let (mut squares, mut pixels) = (0.0f64, 0usize);
+        let (mut similarity, mut error) = (0.0f64, 0.0f64);
+        let windowed = ssim::fits(self.data.height, self.data.width);
         for numbers in test.chunks(128) {
-            let (batch_counts, x, y) = self.reconstruct(numbers)?;
-            let (x, y) = (x.read::<f32>()?, y.read::<f32>()?);
+            let r = self.reconstruct(numbers)?;
+            let share = numbers.len() as f64 / test.len() as f64;
+            if windowed {
+                similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
+            }
+            error += share * r.error.read::<f32>()?[0] as f64;
+            let (x, y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
             squares += x.iter().zip(&y).map(|(x, y)| ((y.clamp(-1.0, 1.0) - x) as f64 / 2.0).powi(2)).sum::<f64>();
             pixels += x.len();
-            batch_counts.read::<u32>()?.iter().zip(&mut counts).for_each(|(c, sum)| *sum += *c as u64);
+            r.counts.read::<u32>()?.iter().zip(&mut counts).for_each(|(c, sum)| *sum += *c as u64);
         }
-        Ok(Evaluation::new(self.step, squares / pixels as f64, counts))
+        let fidelity = Fidelity {
+            mse: squares / pixels as f64,
+            ssim: if windowed { similarity } else { f64::NAN },
+            quantization_error: error,
+            codes_per_pixel: (self.latents_per_image() * books) as f64 / (self.data.width * self.data.height) as f64,
+        };
+        Ok(Evaluation::new(self.step, fidelity, books, counts))
     }
 
     /// Originals and reconstructions of the first `n` test images: u8 NHWC each.
@@ -336,7 +474,7 @@ impl Trainer {
         let stride = (self.data.test.len() / n.max(1)).max(1);
         let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
         let originals = numbers.iter().flat_map(|n| self.data.image(*n as usize).to_vec()).collect();
-        let (_, _, y) = self.reconstruct(&numbers)?;
+        let y = self.reconstruct(&numbers)?.y;
         Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
     }
 
@@ -356,6 +494,8 @@ impl Trainer {
             "adam_step": adam.step,
             "window": self.window.read::<f32>()?[..self.in_window * FIGURES],
             "data": { "name": self.data.name, "sha256": self.data.sha256() },
+            "health": self.health,
+            "cures": self.cures,
         });
         Ok(Checkpoint { tensors, state })
     }
@@ -405,6 +545,33 @@ impl Trainer {
         self.window.write(&values)?;
         self.in_window = open.len() / FIGURES;
         self.rows.clear();
+        self.told.clear();
+        let part = |key: &str| checkpoint.state[key].clone();
+        let damaged = |e: serde_json::Error| Error::data(format!("the checkpoint's state cannot be used: {e}"));
+        self.health = serde_json::from_value(part("health")).map_err(damaged)?;
+        self.cures = serde_json::from_value(part("cures")).map_err(damaged)?;
+        if self.cures.revives {
+            self.quantizer.begin_revival();
+        }
+        self.apply_rate();
         Ok(())
     }
+}
+
+/// Images that went through the model.
+struct Reconstructed {
+    counts: Tensor,
+    x: Tensor,
+    y: Tensor,
+    error: Tensor,
+}
+
+/// The error of a step whose figures are not finite.
+fn diverged(step: u64, figures: &[f32]) -> Error {
+    let what = match (figures[5].is_finite(), figures[0]) {
+        (false, _) => format!("the latents are not finite at step {step}: the encoder diverged"),
+        (true, loss) => format!("the loss is {loss} at step {step}: training diverged"),
+    };
+    let way_out = "Lower train.lr, or set train.grad_clip = 1; --auto-heal goes back to the last checkpoint and on at half the rate";
+    Error::Diverged { step, what: format!("{what}. {way_out}") }
 }

@@ -8,17 +8,18 @@ fn kernel() -> Kernel {
     Kernel::new(shader!("codebook_use"))
 }
 
-/// `[perplexity, entropy in bits, codes used]` of counts u32 [K]: f32 [3]. Perplexity is `exp(-sum p ln p)`.
+/// `[perplexity, entropy in bits, codes used]` of the counts u32 [Q, K] of Q codebooks: f32 [3]. Perplexity is `exp(-sum p ln p)`;
+/// it and the entropy are means over the codebooks that were used, the codes are those of all.
 ///
 /// # Errors
-/// If the counts are no vector of u32, or empty.
+/// If the counts are no matrix of u32, or empty.
 pub fn codebook_use(counts: &Tensor) -> Result<Tensor> {
-    let [k] = counts.dims("codebook_use")?;
-    if counts.dtype() != DType::U32 || k == 0 {
-        return Err(Error::shape("codebook_use", "u32 counts [K]", format!("{counts:?}")));
+    let [q, k] = counts.dims("codebook_use")?;
+    if counts.dtype() != DType::U32 || q * k == 0 {
+        return Err(Error::shape("codebook_use", "u32 counts [Q, K]", format!("{counts:?}")));
     }
     let y = Tensor::empty(counts.gpu(), &[3], DType::F32)?;
-    counts.gpu().dispatch("codebook_use", &kernel(), &[counts, &y], &[k as u32], [1, 1, 1], work(k))?;
+    counts.gpu().dispatch("codebook_use", &kernel(), &[counts, &y], &[q as u32, k as u32], [1, 1, 1], work(q * k))?;
     Ok(y)
 }
 
@@ -48,33 +49,38 @@ impl Operation for CodebookUse {
         "codebook_use"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 3, 64, 65, 512, 8_191].map(|k| case(&[("k", k)])).to_vec()
+        [(1, 1), (1, 3), (2, 64), (3, 65), (1, 512), (1, 8_191)].map(|(q, k)| case(&[("q", q), ("k", k)])).to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        vec![case(&[("k", 8_192)])]
+        vec![case(&[("q", 1), ("k", 8_192)])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
-        let k = case.get("k");
-        // A third of the codes unused.
-        vec![Host::u32(&[k], (0..k).map(|i| if i % 3 == 1 { 0 } else { 1 + rng.below(1000) as u32 }).collect())]
+        let (q, k) = (case.get("q"), case.get("k"));
+        // A third of the codes unused, and of three codebooks one.
+        let count = |i: usize| if i % 3 == 1 || i / k == 2 { 0 } else { 1 + rng.below(1000) as u32 };
+        vec![Host::u32(&[q, k], (0..q * k).map(count).collect())]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![codebook_use(&t[0])?])
     }
     fn twin(&self, _: &Case, inputs: &[Host]) -> Vec<Host> {
-        vec![Host::f64(&[3], twin::codebook_use::<f64>(inputs[0].as_u32()).to_vec())]
+        let k = inputs[0].shape[1];
+        let all: Vec<[f64; 3]> = inputs[0].as_u32().chunks(k).map(twin::codebook_use).collect();
+        let books = all.iter().filter(|y| y[2] > 0.0).count().max(1) as f64;
+        let sum = |i: usize| all.iter().map(|y| y[i]).sum::<f64>();
+        vec![Host::f64(&[3], vec![sum(0) / books, sum(1) / books, sum(2)])]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance { abs: 1e-5, rel: 2e-5 }
     }
     fn work(&self, case: &Case) -> Work {
-        work(case.get("k"))
+        work(case.get("q") * case.get("k"))
     }
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let empty = Tensor::zeros(gpu, &[0], DType::U32);
+        let empty = Tensor::zeros(gpu, &[1, 0], DType::U32);
         vec![("no code", empty.and_then(|x| codebook_use(&x).map(drop)))]
     }
 }

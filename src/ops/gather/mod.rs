@@ -1,6 +1,8 @@
-//! Rows of a table by index: codes become latents.
+//! Rows of a table by index: codes become latents, tokens become embeddings.
 
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::assignment::assign;
+use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -12,23 +14,52 @@ fn work(n: usize, d: usize) -> Work {
     Work { flops: 0.0, bytes: 4.0 * (2 * n * d + n) as f64 }
 }
 
-/// `y[n, :] = table[index[n], :]`: table [K, D], index u32 [N], y [N, D]. An index past K reads the last row.
+/// `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 [N], y [N, D] like the table. An index past K reads the
+/// last row.
 ///
 /// # Errors
 /// If the shapes do not fit or the table is empty.
 pub fn gather(table: &Tensor, index: &Tensor) -> Result<Tensor> {
     let [k, d] = table.dims("gather")?;
     let [n] = index.dims("gather")?;
-    if index.dtype() != DType::U32 || table.dtype() != DType::F32 || k == 0 {
-        return Err(Error::shape("gather", "an f32 table with rows and u32 indices", format!("{table:?}, {index:?}")));
+    if index.dtype() != DType::U32 || table.dtype() == DType::U8 || k == 0 {
+        return Err(Error::shape(
+            "gather",
+            "a table with rows, of f32 or u32, and u32 indices",
+            format!("{table:?}, {index:?}"),
+        ));
     }
     let gpu = table.gpu();
     let vec = d.is_multiple_of(4);
     let units = if vec { d / 4 } else { d };
-    let y = Tensor::empty(gpu, &[n, d], DType::F32)?;
+    let y = Tensor::empty(gpu, &[n, d], table.dtype())?;
     let params = [n as u32, k as u32, units as u32];
     gpu.dispatch("gather", &kernel(vec), &[table, index, &y], &params, groups_for(n * units, 64), work(n, d))?;
     Ok(y)
+}
+
+impl Tape {
+    /// `y[n, :] = table[index[n], :]`, see [`gather`]. The gradient of a row of the table is the sum over its places, in
+    /// their order.
+    ///
+    /// # Errors
+    /// As [`gather`].
+    pub fn gather(&self, table: &Var, index: &Tensor) -> Result<Var> {
+        let y = gather(table.tensor(), index)?;
+        let [k, _] = table.tensor().dims("gather")?;
+        let index = index.clone();
+        Ok(self.record(y, &[table], move |g, _| Ok(vec![Some(assign(&index, k)?.sums(g)?)])))
+    }
+
+    /// The adjoint of [`Tape::gather`]: rows [M, D] laid at their places among `n`, the others 0; rows of one place add.
+    ///
+    /// # Errors
+    /// If the index has another length, or `n` is 0.
+    pub fn scatter(&self, rows: &Var, index: &Tensor, n: usize) -> Result<Var> {
+        let y = assign(index, n)?.sums(rows.tensor())?;
+        let index = index.clone();
+        Ok(self.record(y, &[rows], move |g, _| Ok(vec![Some(gather(g, &index)?)])))
+    }
 }
 
 mod twin {
@@ -85,5 +116,28 @@ impl Operation for Gather {
             ])
         };
         calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for Gather {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0]
+    }
+    fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
+        tape.gather(&v[0], v[1].tensor())
+    }
+    fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
+        let (k, d) = (case.get("k"), case.get("d"));
+        let mut table = vec![0.0; k * d];
+        for (row, i) in upstream.as_f64().chunks(d).zip(inputs[1].as_u32()) {
+            row.iter().zip(&mut table[*i as usize * d..]).for_each(|(g, sum)| *sum += g);
+        }
+        vec![Host::f64(&[k, d], table)]
+    }
+    fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
+        Tolerance::sum(case.get("n"))
     }
 }

@@ -7,6 +7,7 @@ mod twin;
 pub use row::VqSearch;
 
 use super::groups_for;
+use super::scale::scale;
 use crate::gpu::gemm::{Form, LANES, Tile};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -75,6 +76,24 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit or the codebook is empty.
 pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
+    search(latents, codebook, None)
+}
+
+/// The row of `weight` [K, D] with the largest `weight x + bias` for each row x of `latents` [N, D]: u32 [N]. The largest of
+/// K logits, of which none is stored. Ties go to the lowest index; a latent with a NaN gets index 0.
+///
+/// # Errors
+/// If the shapes do not fit or there is no row.
+pub fn likeliest(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    match weight.shape() {
+        [k, _] if bias.shape() == [*k] && bias.dtype() == DType::F32 => {}
+        _ => return Err(Error::shape("likeliest", "weight [K, D] and bias [K]", format!("{weight:?}, {bias:?}"))),
+    }
+    search(latents, weight, Some(&scale(bias, -1.0, 0.0)?))
+}
+
+/// The row with the least `offset - x . row`; half the squared norms as offsets give the nearest.
+fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Result<Tensor> {
     let [n, d] = latents.dims("nearest")?;
     let [k, d2] = codebook.dims("nearest")?;
     let floats = latents.dtype() == DType::F32 && codebook.dtype() == DType::F32;
@@ -86,7 +105,7 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
         ));
     }
     let gpu = latents.gpu();
-    let norms = half_norms(codebook)?;
+    let norms = offsets.map_or_else(|| half_norms(codebook), |o| Ok(o.clone()))?;
     let index = Tensor::empty(gpu, &[n], DType::U32)?;
     // Rows beyond the binding limit go in parts; a part starts on the alignment that bindings need.
     let limit = gpu.limits().max_storage_buffer_binding_size as usize;
@@ -98,7 +117,8 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
         let rows = part.min(n - start);
         let x = latents.view(start * d, &[rows, d])?;
         let out = index.view(start, &[rows])?;
-        if let Some(coopmat) = gpu.coopmat() {
+        // What f16 rules out, it rules out by the codes' norms.
+        if let (Some(coopmat), None) = (gpu.coopmat(), offsets) {
             coopmat::search(coopmat, &x, codebook, &norms, &out)?;
             continue;
         }

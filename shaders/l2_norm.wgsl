@@ -1,0 +1,23 @@
+// y[n,:] = x[n,:] / max(|x[n,:]|, eps)
+//
+// x, y: f32 [N, D]. One invocation makes one row. Reads 8 N D bytes, writes 4 N D.
+struct Params { n: u32, units: u32, eps: f32 }
+var<immediate> p: Params;
+#import shared/rows
+@group(0) @binding(0) var<storage, read> x: array<Value>;
+@group(0) @binding(1) var<storage, read_write> y: array<Value>;
+#import shared/grid
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let n = linear_index(group, groups, lane, 64u);
+    if n >= p.n { return; }
+    var squares = 0.0;
+    for (var i = 0u; i < p.units; i += 1u) {
+        let v = x[n * p.units + i];
+        squares += inner(v, v);
+    }
+    let length = max(sqrt(squares), p.eps);
+    for (var i = 0u; i < p.units; i += 1u) { y[n * p.units + i] = x[n * p.units + i] / length; }
+}

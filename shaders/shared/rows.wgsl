@@ -1,0 +1,8 @@
+// Rows in units of four channels (VEC) or one.
+#ifdef VEC
+alias Value = vec4<f32>;
+fn inner(a: Value, b: Value) -> f32 { return dot(a, b); }
+#else
+alias Value = f32;
+fn inner(a: Value, b: Value) -> f32 { return a * b; }
+#endif

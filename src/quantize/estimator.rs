@@ -1,0 +1,28 @@
+//! How a gradient passes a choice that has none.
+
+use crate::Result;
+use crate::autograd::{Tape, Var};
+use crate::gpu::Tensor;
+
+impl Tape {
+    /// The straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for `z_e` the gradient that arrives,
+    /// as if quantizing were the identity.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn straight_through(&self, z_e: &Var, z_q: &Tensor) -> Result<Var> {
+        if z_e.shape() != z_q.shape() {
+            let (expected, got) = (format!("{:?}", z_e.shape()), format!("{:?}", z_q.shape()));
+            return Err(crate::Error::shape("straight_through", expected, got));
+        }
+        Ok(self.record(z_q.clone(), &[z_e], |g, _| Ok(vec![Some(g.clone())])))
+    }
+
+    /// The value of `z_q` with the gradient of [`Tape::rotate`] or [`Tape::straight_through`].
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn estimate(&self, z_e: &Var, z_q: &Tensor, rotation_trick: bool) -> Result<Var> {
+        if rotation_trick { self.rotate(z_e, z_q) } else { self.straight_through(z_e, z_q) }
+    }
+}

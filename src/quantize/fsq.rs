@@ -1,0 +1,54 @@
+//! Finite scalar quantization (Mentzer et al. 2023): no codebook, no loss of its own.
+
+use super::{Mode, Options, Projected, Quantized, Quantizer, check_latents, count, only};
+use crate::Result;
+use crate::autograd::Var;
+use crate::gpu::{Gpu, Tensor};
+use crate::nn::{Builder, Pass};
+use crate::ops::fsq::Levels;
+
+/// Each channel rounded to a few levels.
+#[derive(Debug)]
+pub struct Fsq {
+    levels: Levels,
+}
+
+impl Fsq {
+    /// A quantizer of these levels, one number per channel.
+    ///
+    /// # Errors
+    /// If a level is below 2, or there are more than 2^24 codes.
+    pub fn new(gpu: &Gpu, levels: &[usize]) -> Result<Fsq> {
+        Ok(Fsq { levels: Levels::new(gpu, levels)? })
+    }
+}
+
+/// `fsq`, from its options.
+///
+/// # Errors
+/// As [`Fsq::new`].
+pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    Projected::around(b, o, Box::new(Fsq::new(gpu, &o.levels)?))
+}
+
+impl Quantizer for Fsq {
+    fn name(&self) -> &str {
+        "fsq"
+    }
+    fn codebook_size(&self) -> usize {
+        self.levels.codes()
+    }
+    fn dim(&self) -> usize {
+        self.levels.channels()
+    }
+    fn quantize(&self, pass: &Pass, z_e: &Var, _: Mode) -> Result<Quantized> {
+        check_latents("fsq", z_e.tensor(), self.dim())?;
+        let (z_q, index) = pass.tape.fsq(z_e, &self.levels)?;
+        let counts = count(&index, self.codebook_size())?;
+        let indices = index.reshape(&[index.len(), 1])?;
+        Ok(Quantized { z_q, indices, counts, losses: Vec::new(), seen: Vec::new() })
+    }
+    fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
+        self.levels.codes_of(&only("decode", indices)?)
+    }
+}

@@ -1,0 +1,218 @@
+//! The options of all quantizers, named as users of vector-quantize-pytorch know them.
+
+use crate::ops::fsq::Levels;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// What a quantizer is made from: the `[quantizer]` section of a configuration. Each reads those of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Which quantizer: see [`super::all`].
+    pub kind: String,
+    /// Codes of a codebook, K. `fsq` has as many as its levels make.
+    pub codebook_size: usize,
+    /// Channels of a latent that arrives; 0 is as many as a code has, and 64 for `cosine`. Where the two differ, a linear map
+    /// leads in and another out.
+    pub dim: usize,
+    /// Channels of a code, D; 0 is the quantizer's own: 64, for `cosine` 16. `fsq` has one to a level, `lfq` log2 K.
+    pub codebook_dim: usize,
+    /// Weight of the commitment loss, beta.
+    pub commitment_weight: f32,
+    /// Weight of the codebook loss, where the codebook learns by gradient.
+    pub codebook_weight: f32,
+    /// Share of the old average that a step keeps.
+    pub decay: f32,
+    /// Laplace smoothing of the counts.
+    pub eps: f32,
+    /// Place the codes among the first latents by k-means; otherwise they begin as random vectors.
+    pub kmeans_init: bool,
+    /// Rounds of k-means.
+    pub kmeans_iters: usize,
+    /// A code whose averaged count falls below takes the place of a random latent; 0 revives none.
+    pub threshold_ema_dead_code: f32,
+    /// Compare directions, not places: latents and codes of length 1.
+    pub use_cosine_sim: bool,
+    /// Hand the gradient on by the rotation that takes a latent to its code, instead of straight through.
+    pub rotation_trick: bool,
+    /// Draw codes at random by distance while training, instead of the nearest.
+    pub stochastic_sample_codes: bool,
+    /// Temperature of such a draw.
+    pub sample_codebook_temp: f32,
+    /// Weight of a loss that raises the entropy of the codes' average use.
+    pub codebook_diversity_loss_weight: f32,
+    /// Sharpness of the softmax over distances in that loss.
+    pub codebook_diversity_temperature: f32,
+    /// Weight of a loss that turns codes away from each other; the codebook must learn by gradient.
+    pub orthogonal_reg_weight: f32,
+    /// `fsq`: levels of each channel.
+    pub levels: Vec<usize>,
+    /// `lfq`: weight of the entropy loss.
+    pub entropy_loss_weight: f32,
+    /// `lfq`: how much raising the entropy of the codes' use counts beside lowering that of each choice.
+    pub diversity_gamma: f32,
+    /// `lfq`: sharpness of the softmax over codes in that loss.
+    pub inv_temperature: f32,
+    /// `residual`: quantizers in the stack.
+    pub num_quantizers: usize,
+    /// `residual`: one codebook for all of the stack.
+    pub shared_codebook: bool,
+    /// `residual`: train with a random number of the stack's first quantizers in each step.
+    pub quantize_dropout: bool,
+    /// `product`: groups of channels, a codebook each.
+    pub groups: usize,
+    /// `gumbel`: temperature at first.
+    pub temperature: f32,
+    /// `gumbel`: temperature in the end.
+    pub temperature_min: f32,
+    /// `gumbel`: steps from the one to the other, along a cosine.
+    pub temperature_steps: u64,
+    /// `gumbel`: the likeliest code forward, the mixture backward; else the mixture both ways.
+    pub straight_through: bool,
+    /// `gumbel`: weight of the divergence from uniform use.
+    pub kl_weight: f32,
+    /// Seed of initial codes, revivals and draws. A configuration's is the run's.
+    #[serde(skip)]
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            kind: "ema".into(),
+            codebook_size: 512,
+            dim: 0,
+            codebook_dim: 0,
+            commitment_weight: 0.25,
+            codebook_weight: 1.0,
+            decay: 0.99,
+            eps: 1e-5,
+            kmeans_init: true,
+            kmeans_iters: 10,
+            threshold_ema_dead_code: 1.0,
+            use_cosine_sim: false,
+            rotation_trick: false,
+            stochastic_sample_codes: false,
+            sample_codebook_temp: 1.0,
+            codebook_diversity_loss_weight: 0.0,
+            codebook_diversity_temperature: 100.0,
+            orthogonal_reg_weight: 0.0,
+            levels: vec![8, 5, 5, 5],
+            entropy_loss_weight: 0.1,
+            diversity_gamma: 1.0,
+            inv_temperature: 100.0,
+            num_quantizers: 4,
+            shared_codebook: false,
+            quantize_dropout: false,
+            groups: 4,
+            temperature: 1.0,
+            temperature_min: 0.0625,
+            temperature_steps: 2000,
+            straight_through: true,
+            kl_weight: 5e-4,
+            seed: 0,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults of a kind.
+    pub fn of(kind: &str) -> Options {
+        Options { kind: kind.to_owned(), ..Options::default() }
+    }
+
+    /// Channels of a code: what `codebook_dim` says, or the quantizer's own.
+    pub fn code_channels(&self) -> usize {
+        match (self.kind.as_str(), self.codebook_dim) {
+            ("fsq", _) => self.levels.len(),
+            ("lfq", _) => self.codebook_size.max(1).ilog2() as usize,
+            ("cosine", 0) => 16,
+            (_, 0) => 64,
+            (_, d) => d,
+        }
+    }
+
+    /// Channels of a latent: what `dim` says, or the quantizer's own.
+    pub fn latent_channels(&self) -> usize {
+        match (self.kind.as_str(), self.dim) {
+            ("cosine", 0) => 64,
+            (_, 0) => self.code_channels(),
+            (_, d) => d,
+        }
+    }
+
+    /// Codes of one codebook.
+    pub fn codes(&self) -> usize {
+        if self.kind == "fsq" { self.levels.iter().product() } else { self.codebook_size }
+    }
+
+    /// Every value that is 0 for "the quantizer's own", written out.
+    pub fn resolved(&self) -> Options {
+        Options { dim: self.latent_channels(), codebook_dim: self.code_channels(), ..self.clone() }
+    }
+
+    /// Are all values usable?
+    ///
+    /// # Errors
+    /// On the first that is not: its key, its value and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let kind = self.kind.as_str();
+        let check = |key: &str, value: &dyn std::fmt::Display, holds: bool, allowed: &str| match holds {
+            true => Ok(()),
+            false => {
+                let what = format!("{value} is not allowed: it must be {allowed}");
+                Err(Error::config(format!("quantizer.{key}"), what))
+            }
+        };
+        let number = |key: &str, value: f32, least: f32, above: bool, allowed: &str| {
+            let holds = value.is_finite() && if above { value > least } else { value >= least };
+            check(key, &value, holds, allowed)
+        };
+        let not_negative = |key: &str, value: f32| number(key, value, 0.0, false, "a number of at least 0");
+        let positive = |key: &str, value: f32| number(key, value, 0.0, true, "above 0");
+        let k = self.codebook_size;
+        check("codebook_size", &k, (1..=1 << 24).contains(&k), "from 1 to 16777216 (2^24)")?;
+        check("codebook_dim", &self.codebook_dim, self.codebook_dim <= 4096, "at most 4096")?;
+        check("dim", &self.dim, self.dim <= 4096, "at most 4096")?;
+        not_negative("commitment_weight", self.commitment_weight)?;
+        not_negative("codebook_weight", self.codebook_weight)?;
+        check("decay", &self.decay, (0.0..1.0).contains(&self.decay), "from 0 to below 1")?;
+        positive("eps", self.eps)?;
+        check("kmeans_iters", &self.kmeans_iters, self.kmeans_iters <= 1000, "at most 1000")?;
+        not_negative("threshold_ema_dead_code", self.threshold_ema_dead_code)?;
+        positive("sample_codebook_temp", self.sample_codebook_temp)?;
+        not_negative("codebook_diversity_loss_weight", self.codebook_diversity_loss_weight)?;
+        positive("codebook_diversity_temperature", self.codebook_diversity_temperature)?;
+        not_negative("orthogonal_reg_weight", self.orthogonal_reg_weight)?;
+        not_negative("entropy_loss_weight", self.entropy_loss_weight)?;
+        not_negative("diversity_gamma", self.diversity_gamma)?;
+        positive("inv_temperature", self.inv_temperature)?;
+        positive("temperature", self.temperature)?;
+        positive("temperature_min", self.temperature_min)?;
+        not_negative("kl_weight", self.kl_weight)?;
+        let learns = matches!(kind, "vq" | "simvq");
+        let what = "0 unless the codebook learns by gradient, as those of `vq` and `simvq` do";
+        check("orthogonal_reg_weight", &self.orthogonal_reg_weight, self.orthogonal_reg_weight == 0.0 || learns, what)?;
+        match kind {
+            "fsq" => {
+                let levels = format!("{:?}", self.levels);
+                check("levels", &levels, self.levels.len() <= 64, "at most 64 channels")?;
+                Levels::size(&self.levels).map_err(|e| Error::config("quantizer.levels", e)).map(drop)
+            }
+            "lfq" => {
+                let power = k.is_power_of_two() && k >= 2;
+                check("codebook_size", &k, power, "a power of two for `lfq`, whose codes are signs")
+            }
+            "residual" => {
+                let n = self.num_quantizers;
+                check("num_quantizers", &n, (1..=64).contains(&n), "from 1 to 64")
+            }
+            "product" => {
+                let (g, d) = (self.groups, self.code_channels());
+                let allowed = format!("a number that divides quantizer.codebook_dim, {d}");
+                check("groups", &g, g > 0 && d.is_multiple_of(g), &allowed)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Product quantization: groups of channels, a codebook each (Jegou et al. 2011, "Product quantization for nearest neighbor
+//! search"; multi-head codebooks).
+
+use super::residual::{learn_each, load_each, save_each};
+use super::vq::VectorQuantizer;
+use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, check_latents};
+use crate::autograd::Var;
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::ops::columns::{columns, concat_columns};
+use crate::{Error, Result};
+
+/// Quantizers with EMA codebooks, one to a group of channels.
+pub struct Product {
+    groups: Vec<VectorQuantizer>,
+}
+
+/// `product`, from its options.
+///
+/// # Errors
+/// If the groups do not divide the channels, or the device cannot hold the codebooks.
+pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    o.check()?;
+    let width = o.code_channels() / o.groups;
+    let group = |i: usize| {
+        let seed = o.seed.wrapping_add((i as u64) << 48);
+        VectorQuantizer::average(gpu, "product", &Options { seed, codebook_dim: width, ..o.clone() })
+    };
+    let groups = (0..o.groups).map(group).collect::<Result<Vec<_>>>()?;
+    Projected::around(b, o, Box::new(Product { groups }))
+}
+
+impl Product {
+    /// Channels of a group.
+    fn width(&self) -> usize {
+        self.groups[0].dim()
+    }
+}
+
+impl Quantizer for Product {
+    fn name(&self) -> &str {
+        "product"
+    }
+    fn codebook_size(&self) -> usize {
+        self.groups[0].codebook_size()
+    }
+    fn codebooks(&self) -> usize {
+        self.groups.len()
+    }
+    fn dim(&self) -> usize {
+        self.width() * self.groups.len()
+    }
+    fn wants_init(&self) -> bool {
+        self.groups.iter().any(Quantizer::wants_init)
+    }
+
+    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+        check_latents("product", latents, self.dim())?;
+        let width = self.width();
+        for (i, group) in self.groups.iter_mut().enumerate() {
+            group.initialize(pass, &columns(latents, i * width, width)?, per_step)?;
+        }
+        Ok(())
+    }
+
+    /// The losses are means over the groups, as if over all channels at once.
+    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+        check_latents("product", z_e.tensor(), self.dim())?;
+        let (tape, k, width) = (pass.tape, self.codebook_size(), self.width());
+        let share = 1.0 / self.groups.len() as f32;
+        let counts = Tensor::empty(tape.gpu(), &[self.groups.len(), k], DType::U32)?;
+        let (mut losses, mut seen, mut indices, mut parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (i, group) in self.groups.iter().enumerate() {
+            let q = group.quantize(pass, &tape.columns(z_e, i * width, width)?, mode)?;
+            counts.copy_into(i * k, &q.counts)?;
+            for (term, loss) in q.losses {
+                losses.push((term, tape.scale(&loss, share, 0.0)?));
+            }
+            seen.extend(q.seen.into_iter().map(|s| Seen { book: i, ..s }));
+            indices.push(q.indices);
+            parts.push(q.z_q);
+        }
+        let indices = concat_columns(&indices.iter().collect::<Vec<_>>())?;
+        Ok(Quantized { z_q: tape.concat_columns(&parts)?, indices, counts, losses, seen })
+    }
+
+    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+        learn_each(&mut self.groups, params, seen, step)
+    }
+
+    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+        let [_, groups] = indices.dims("decode")?;
+        if groups != self.groups.len() {
+            let expected = format!("u32 indices [N, {}]", self.groups.len());
+            return Err(Error::shape("decode", expected, format!("{indices:?}")));
+        }
+        let part = |(i, group): (usize, &VectorQuantizer)| group.decode(pass, &columns(indices, i, 1)?);
+        let parts = self.groups.iter().enumerate().map(part).collect::<Result<Vec<Tensor>>>()?;
+        concat_columns(&parts.iter().collect::<Vec<_>>())
+    }
+
+    fn save(&self) -> Result<HostTensors> {
+        save_each(&self.groups)
+    }
+
+    fn load(&mut self, state: &HostTensors) -> Result<()> {
+        load_each(&mut self.groups, state)
+    }
+
+    fn begin_revival(&mut self) -> bool {
+        self.groups.iter_mut().map(Quantizer::begin_revival).fold(false, |any, one| any || one)
+    }
+}

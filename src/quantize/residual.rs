@@ -1,0 +1,200 @@
+//! Residual quantization: a stack of quantizers, each on what the one before left (Zeghidour et al. 2021, "SoundStream", section
+//! III-C; Lee et al. 2022, "Autoregressive image generation using residual quantization").
+
+use super::vq::VectorQuantizer;
+use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, check_latents};
+use crate::autograd::Var;
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::ops::add::add;
+use crate::ops::columns::{columns, concat_columns};
+use crate::ops::random::Key;
+use crate::ops::random::philox;
+use crate::{Error, Result};
+
+const DROPOUT: u32 = 0x4452_4f50;
+
+/// A stack of quantizers with EMA codebooks.
+pub struct Residual {
+    /// One, where the codebook is shared.
+    stages: Vec<VectorQuantizer>,
+    depth: usize,
+    dropout: bool,
+    rotation_trick: bool,
+    seed: u64,
+}
+
+/// `residual`, from its options.
+///
+/// # Errors
+/// If the device cannot hold the codebooks.
+pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    o.check()?;
+    let own = if o.shared_codebook { 1 } else { o.num_quantizers };
+    let stage = |i: usize| {
+        // Seeds apart, so that stages neither begin with the same codes nor revive the same rows.
+        let seed = o.seed.wrapping_add((i as u64) << 48);
+        VectorQuantizer::average(gpu, "residual", &Options { seed, rotation_trick: false, ..o.clone() })
+    };
+    let stages = (0..own).map(stage).collect::<Result<Vec<_>>>()?;
+    let (depth, dropout, rotation_trick) = (o.num_quantizers, o.quantize_dropout, o.rotation_trick);
+    Projected::around(b, o, Box::new(Residual { stages, depth, dropout, rotation_trick, seed: o.seed }))
+}
+
+impl Residual {
+    fn stage(&self, i: usize) -> &VectorQuantizer {
+        &self.stages[i.min(self.stages.len() - 1)]
+    }
+
+    /// Quantizers at work in a step.
+    fn active(&self, mode: Mode) -> usize {
+        match mode {
+            Mode::Train { step } if self.dropout => {
+                let words = philox::block(Key { seed: self.seed, step, stream: DROPOUT }, 0);
+                1 + ((words[0] as u64 * self.depth as u64) >> 32) as usize
+            }
+            _ => self.depth,
+        }
+    }
+}
+
+impl Quantizer for Residual {
+    fn name(&self) -> &str {
+        "residual"
+    }
+    fn codebook_size(&self) -> usize {
+        self.stages[0].codebook_size()
+    }
+    fn codebooks(&self) -> usize {
+        self.depth
+    }
+    fn dim(&self) -> usize {
+        self.stages[0].dim()
+    }
+    fn wants_init(&self) -> bool {
+        self.stages.iter().any(Quantizer::wants_init)
+    }
+
+    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+        // A shared codebook is placed among the latents themselves, and finds the residuals as it learns.
+        let mut residual = pass.tape.constant(latents);
+        for stage in &mut self.stages {
+            stage.initialize(pass, residual.tensor(), per_step)?;
+            let q = stage.quantize(pass, &residual, Mode::Eval)?;
+            residual = pass.tape.add(&residual, &pass.tape.scale(&q.z_q.detach(), -1.0, 0.0)?)?;
+        }
+        Ok(())
+    }
+
+    /// In a step of which dropout left some quantizers out, their codes are 0 and count nothing.
+    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+        let (tape, k) = (pass.tape, self.codebook_size());
+        check_latents("residual", z_e.tensor(), self.dim())?;
+        let (n, gpu, active) = (z_e.shape()[0], tape.gpu(), self.active(mode));
+        let counts = Tensor::zeros(gpu, &[self.depth, k], DType::U32)?;
+        let (mut losses, mut seen, mut indices) = (Vec::new(), Vec::new(), Vec::new());
+        let mut residual = z_e.clone();
+        let mut sum: Option<Tensor> = None;
+        for i in 0..active {
+            let q = self.stage(i).quantize(pass, &residual, mode)?;
+            let codes = q.z_q.tensor().clone();
+            residual = tape.add(&residual, &tape.scale(&tape.constant(&codes), -1.0, 0.0)?)?;
+            sum = Some(match &sum {
+                Some(before) => add(before, &codes)?,
+                None => codes,
+            });
+            counts.copy_into(i * k, &q.counts)?;
+            losses.extend(q.losses);
+            let book = i.min(self.stages.len() - 1);
+            seen.extend(q.seen.into_iter().map(|s| Seen { book, ..s }));
+            indices.push(q.indices);
+        }
+        for _ in active..self.depth {
+            indices.push(Tensor::zeros(gpu, &[n, 1], DType::U32)?);
+        }
+        let sum = sum.ok_or_else(|| Error::invalid("residual", "no quantizer in the stack"))?;
+        // The gradient passes once, from the sum of codes to the latents; through each stage it would count as often as
+        // there are stages.
+        let z_q = tape.estimate(z_e, &sum, self.rotation_trick)?;
+        let indices = concat_columns(&indices.iter().collect::<Vec<_>>())?;
+        Ok(Quantized { z_q, indices, counts, losses, seen })
+    }
+
+    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+        learn_each(&mut self.stages, params, seen, step)
+    }
+
+    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+        let [_, depth] = indices.dims("decode")?;
+        if depth != self.depth {
+            return Err(Error::shape("decode", format!("u32 indices [N, {}]", self.depth), format!("{indices:?}")));
+        }
+        let mut sum: Option<Tensor> = None;
+        for i in 0..depth {
+            let codes = self.stage(i).decode(pass, &columns(indices, i, 1)?)?;
+            sum = Some(match &sum {
+                Some(before) => add(before, &codes)?,
+                None => codes,
+            });
+        }
+        sum.ok_or_else(|| Error::invalid("decode", "no quantizer in the stack"))
+    }
+
+    fn save(&self) -> Result<HostTensors> {
+        save_each(&self.stages)
+    }
+
+    fn load(&mut self, state: &HostTensors) -> Result<()> {
+        load_each(&mut self.stages, state)
+    }
+
+    fn begin_revival(&mut self) -> bool {
+        self.stages.iter_mut().map(Quantizer::begin_revival).fold(false, |any, one| any || one)
+    }
+}
+
+/// Each quantizer learns from what it saw. Returns how many codes all of them revived.
+pub(super) fn learn_each(
+    stages: &mut [VectorQuantizer],
+    params: &Parameters,
+    seen: &[Seen],
+    step: u64,
+) -> Result<Option<Tensor>> {
+    let mut revived: Option<Tensor> = None;
+    for (i, stage) in stages.iter_mut().enumerate() {
+        let of: Vec<Seen> = seen.iter().filter(|s| s.book == i).cloned().collect();
+        // Dropout may have left it out of this step.
+        if of.is_empty() {
+            continue;
+        }
+        revived = match (revived, stage.learn(params, &of, step)?) {
+            (Some(a), Some(b)) => Some(add(&a, &b)?),
+            (a, b) => a.or(b),
+        };
+    }
+    Ok(revived)
+}
+
+/// The state of each, under its number.
+pub(super) fn save_each(stages: &[VectorQuantizer]) -> Result<HostTensors> {
+    let mut all = HostTensors::new();
+    for (i, stage) in stages.iter().enumerate() {
+        all.extend(stage.save()?.into_iter().map(|(name, part)| (format!("{i}.{name}"), part)));
+    }
+    Ok(all)
+}
+
+/// Takes what [`save_each`] gave.
+pub(super) fn load_each(stages: &mut [VectorQuantizer], state: &HostTensors) -> Result<()> {
+    let stage_of = |name: &str| name.split_once('.').and_then(|(i, _)| i.parse::<usize>().ok());
+    if let Some(name) = state.keys().find(|name| stage_of(name).is_none_or(|i| i >= stages.len())) {
+        let what = format!("there are {} codebooks, and a state `{name}`: it is another quantizer's", stages.len());
+        return Err(Error::data(what));
+    }
+    for (i, stage) in stages.iter_mut().enumerate() {
+        let prefix = format!("{i}.");
+        let of = state.iter().filter_map(|(name, part)| Some((name.strip_prefix(&prefix)?.to_owned(), part.clone())));
+        stage.load(&of.collect())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! Vector quantization: each latent takes the nearest code of a codebook (van den Oord et al. 2017, "Neural discrete
+//! representation learning"), which learns in one of three ways.
+
+use super::{
+    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, check_latents, count, only, regularize, restore,
+};
+use crate::autograd::Var;
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
+use crate::ops::assignment::assign;
+use crate::ops::code_softmax::{Metric, sample_codes};
+use crate::ops::ema_update::{Ema, Options as Average, ema_counts, ema_update};
+use crate::ops::gather::gather;
+use crate::ops::kmeans::kmeans;
+use crate::ops::l2_norm::l2_norm;
+use crate::ops::loss::Loss;
+use crate::ops::matmul::Transpose;
+use crate::ops::random::{self, Key};
+use crate::ops::revive::{Codes, revive};
+use crate::ops::scale::scale;
+use crate::ops::vq_search::nearest;
+use crate::{Error, Result};
+
+/// Streams of random numbers.
+const INITIAL: u32 = 0x434f_4445;
+const SAMPLES: u32 = 0x534d_504c;
+
+/// How a codebook learns.
+#[derive(Debug)]
+enum Book {
+    /// A moving average of the latents that chose each code (van den Oord et al. 2017, appendix A.1).
+    Average(Ema),
+    /// By gradient: the codebook loss of van den Oord et al. 2017, equation 3. Counts are kept for the revival.
+    Gradient { codes: Handle, counts: Tensor },
+    /// A frozen codebook behind a learned linear map (Zhu et al. 2024, "Addressing representation collapse in vector quantized
+    /// models with one linear layer").
+    Mapped { frozen: Tensor, map: Handle },
+}
+
+/// The nearest code of a codebook.
+#[derive(Debug)]
+pub struct VectorQuantizer {
+    name: &'static str,
+    options: Options,
+    /// Codes and channels.
+    size: [usize; 2],
+    book: Book,
+    initialized: bool,
+}
+
+fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
+    let codes = Tensor::empty(gpu, &[k, d], DType::F32)?;
+    random::normal(&codes, Key { seed, step: 0, stream: INITIAL })?;
+    Ok(codes)
+}
+
+fn ones(gpu: &Gpu, k: usize) -> Result<Tensor> {
+    let counts = Tensor::empty(gpu, &[k], DType::F32)?;
+    crate::ops::fill::fill(&counts, 1.0)?;
+    Ok(counts)
+}
+
+/// `ema`: the codebook is a moving average of its latents.
+///
+/// # Errors
+/// If the device cannot hold the codebook.
+pub fn ema(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    Projected::around(b, o, Box::new(VectorQuantizer::average(gpu, "ema", o)?))
+}
+
+/// `vq`: the codebook learns by gradient.
+///
+/// # Errors
+/// If the device cannot hold the codebook.
+pub fn gradient(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let inner = Box::new(VectorQuantizer::gradient(gpu, b, o)?);
+    Projected::around(b, o, inner)
+}
+
+/// `cosine`: latents and codes of length 1, in few channels (Yu et al. 2021).
+///
+/// # Errors
+/// If the device cannot hold the codebook.
+pub fn cosine(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = Options { use_cosine_sim: true, ..o.clone() };
+    Projected::around(b, &o, Box::new(VectorQuantizer::average(gpu, "cosine", &o)?))
+}
+
+/// `simvq`: a frozen codebook behind a learned linear map.
+///
+/// # Errors
+/// If the device cannot hold the codebook.
+pub fn simvq(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let inner = Box::new(VectorQuantizer::mapped(gpu, b, o)?);
+    Projected::around(b, o, inner)
+}
+
+impl VectorQuantizer {
+    /// A quantizer whose codebook is a moving average. Its codes are not placed yet, or random where `kmeans_init` is off;
+    /// counts begin at one, sums at the codes.
+    ///
+    /// # Errors
+    /// If the device cannot hold the codebook.
+    pub fn average(gpu: &Gpu, name: &'static str, o: &Options) -> Result<VectorQuantizer> {
+        let [k, d] = [o.codebook_size, o.code_channels()];
+        let mut codebook = numbers(gpu, k, d, o.seed)?;
+        if o.use_cosine_sim {
+            codebook = l2_norm(&codebook)?;
+        }
+        let ema = Ema { sums: codebook.duplicate()?, counts: ones(gpu, k)?, codebook };
+        Ok(VectorQuantizer::over(name, o, Book::Average(ema), !o.kmeans_init))
+    }
+
+    /// A quantizer whose codebook learns by gradient: the parameter `quantize.codebook`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn gradient(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<VectorQuantizer> {
+        let [k, d] = [o.codebook_size, o.code_channels()];
+        let codes = b.declare("quantize.codebook", &[k, d], Init::Normal(1.0));
+        b.without_decay(codes);
+        Ok(VectorQuantizer::over("vq", o, Book::Gradient { codes, counts: ones(gpu, k)? }, !o.kmeans_init))
+    }
+
+    /// A quantizer of a frozen codebook, normal of deviation D^-1/2, and the parameter `quantize.map` [D, D].
+    ///
+    /// # Errors
+    /// If the device cannot hold the codebook.
+    pub fn mapped(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<VectorQuantizer> {
+        let [k, d] = [o.codebook_size, o.code_channels()];
+        let spread = 1.0 / (d as f32).sqrt();
+        let frozen = scale(&numbers(gpu, k, d, o.seed)?, spread, 0.0)?;
+        let map = b.declare("quantize.map", &[d, d], Init::Uniform(spread));
+        Ok(VectorQuantizer::over("simvq", o, Book::Mapped { frozen, map }, true))
+    }
+
+    fn over(name: &'static str, o: &Options, book: Book, initialized: bool) -> VectorQuantizer {
+        VectorQuantizer { name, options: o.clone(), size: [o.codebook_size, o.code_channels()], book, initialized }
+    }
+
+    fn metric(&self) -> Metric {
+        if self.options.use_cosine_sim { Metric::Cosine } else { Metric::Euclidean }
+    }
+
+    /// The codes as latents meet them: [K, D].
+    fn codebook(&self, pass: &Pass) -> Result<Var> {
+        let codes = match &self.book {
+            // Its codes have length 1 already where that is wanted.
+            Book::Average(ema) => return Ok(pass.tape.constant(&ema.codebook)),
+            Book::Gradient { codes, .. } => pass.param(*codes)?,
+            Book::Mapped { frozen, map } => {
+                pass.tape.matmul(&pass.tape.constant(frozen), &pass.param(*map)?, Transpose::B)?
+            }
+        };
+        if self.options.use_cosine_sim { pass.tape.l2_norm(&codes) } else { Ok(codes) }
+    }
+
+    fn revival(
+        &self,
+        k: &Tensor,
+        codebook: &Tensor,
+        sums: Option<&Tensor>,
+        fresh: &Tensor,
+        x: &Tensor,
+        step: u64,
+    ) -> Result<Option<Tensor>> {
+        let o = &self.options;
+        if o.threshold_ema_dead_code == 0.0 {
+            return Ok(None);
+        }
+        let key = Key { seed: o.seed, step, stream: 0 };
+        revive(Codes { codebook, counts: k, sums }, fresh, x, o.threshold_ema_dead_code, key).map(Some)
+    }
+
+    /// The state by name.
+    fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        match &self.book {
+            Book::Average(ema) => {
+                vec![("codebook", &ema.codebook), ("ema_counts", &ema.counts), ("ema_sums", &ema.sums)]
+            }
+            Book::Gradient { counts, .. } => vec![("ema_counts", counts)],
+            Book::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
+        }
+    }
+}
+
+/// Everything that was seen as one matrix of latents and one index.
+fn join(seen: &[Seen]) -> Result<(Tensor, Tensor)> {
+    let [first, rest @ ..] = seen else { return Err(Error::invalid("learn", "nothing was seen")) };
+    if rest.is_empty() {
+        return Ok((first.latents.clone(), first.index.clone()));
+    }
+    let d = first.latents.shape()[1];
+    let rows: usize = seen.iter().map(|s| s.index.len()).sum();
+    let latents = Tensor::empty(first.latents.gpu(), &[rows, d], DType::F32)?;
+    let index = Tensor::empty(first.latents.gpu(), &[rows], DType::U32)?;
+    let mut at = 0;
+    for s in seen {
+        latents.copy_into(at * d, &s.latents)?;
+        index.copy_into(at, &s.index)?;
+        at += s.index.len();
+    }
+    Ok((latents, index))
+}
+
+impl Quantizer for VectorQuantizer {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn codebook_size(&self) -> usize {
+        self.size[0]
+    }
+    fn dim(&self) -> usize {
+        self.size[1]
+    }
+    fn wants_init(&self) -> bool {
+        !self.initialized
+    }
+
+    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+        let ([k, d], o) = (self.size, &self.options);
+        check_latents("quantizer", latents, d)?;
+        let x = if o.use_cosine_sim { l2_norm(latents)? } else { latents.clone() };
+        let clusters = kmeans(&x, k, o.kmeans_iters, o.seed)?;
+        let groups = assign(&nearest(&x, &clusters.means)?, k)?;
+        // In the measure of one step: several batches at full weight would hold the codes where they are while the
+        // encoder moves away, and no code would look dead for hundreds of steps.
+        let share = per_step as f32 / latents.shape()[0].max(1) as f32;
+        match &self.book {
+            Book::Average(ema) => {
+                // The average begins as this batch left it: a decay of 0 takes over counts and sums, so that sums = mean x
+                // count, and a cluster without rows is revived like any dead code.
+                let begin = Average { decay: 0.0, eps: o.eps };
+                let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, begin)?;
+                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &x, u64::MAX)?;
+                if o.use_cosine_sim {
+                    ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
+                }
+                for part in [&ema.counts, &ema.sums] {
+                    part.copy_from(&scale(part, share, 0.0)?)?;
+                }
+            }
+            Book::Gradient { codes, counts } => {
+                pass.param(*codes)?.tensor().copy_from(&clusters.means)?;
+                let fresh = ema_counts(counts, &groups.counts, 0.0)?;
+                counts.copy_from(&scale(&fresh, share, 0.0)?)?;
+            }
+            Book::Mapped { .. } => {}
+        }
+        self.initialized = true;
+        Ok(())
+    }
+
+    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+        let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
+        check_latents("quantizer", z_e.tensor(), d)?;
+        let x = if o.use_cosine_sim { tape.l2_norm(z_e)? } else { z_e.clone() };
+        let codebook = self.codebook(pass)?;
+        let index = match mode {
+            Mode::Train { step } if o.stochastic_sample_codes => {
+                let key = Key { seed: o.seed, step, stream: SAMPLES };
+                sample_codes(x.tensor(), codebook.tensor(), self.metric(), o.sample_codebook_temp, key)?
+            }
+            _ => nearest(x.tensor(), codebook.tensor())?,
+        };
+        let codes = tape.gather(&codebook, &index)?;
+        let mut losses = Vec::new();
+        if let Mode::Train { .. } = mode {
+            let commitment = tape.loss(Loss::Mse, &x, &codes.detach())?;
+            losses.push((Term::Commitment, tape.scale(&commitment, o.commitment_weight, 0.0)?));
+            if codebook.needs_gradient() {
+                let loss = tape.loss(Loss::Mse, &codes, &x.detach())?;
+                losses.push((Term::Codebook, tape.scale(&loss, o.codebook_weight, 0.0)?));
+            }
+            losses.extend(regularize::terms(tape, o, &x, &codebook, self.metric())?);
+        }
+        let n = index.len();
+        Ok(Quantized {
+            z_q: tape.estimate(&x, codes.tensor(), o.rotation_trick)?,
+            counts: count(&index, k)?,
+            indices: index.reshape(&[n, 1])?,
+            losses,
+            seen: vec![Seen { book: 0, latents: x.tensor().clone(), index }],
+        })
+    }
+
+    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+        let o = &self.options;
+        if matches!(self.book, Book::Mapped { .. }) {
+            return Ok(None);
+        }
+        let (x, index) = join(seen)?;
+        let groups = assign(&index, self.size[0])?;
+        match &self.book {
+            Book::Average(ema) => {
+                let move_by = Average { decay: o.decay, eps: o.eps };
+                let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, move_by)?;
+                if o.use_cosine_sim {
+                    ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
+                }
+                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &x, step)
+            }
+            Book::Gradient { codes, counts } => {
+                let fresh = ema_counts(counts, &groups.counts, o.decay)?;
+                counts.copy_from(&fresh)?;
+                self.revival(counts, params.get(*codes)?, None, &fresh, &x, step)
+            }
+            Book::Mapped { .. } => Ok(None),
+        }
+    }
+
+    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+        gather(self.codebook(pass)?.tensor(), &only("decode", indices)?)
+    }
+
+    fn save(&self) -> Result<HostTensors> {
+        let part = |(name, t): (&str, &Tensor)| Ok((name.to_owned(), (t.shape().to_vec(), t.read::<f32>()?)));
+        self.state().into_iter().map(part).collect()
+    }
+
+    fn load(&mut self, state: &HostTensors) -> Result<()> {
+        restore(self.name, state, &self.state())?;
+        self.initialized = true;
+        Ok(())
+    }
+
+    fn begin_revival(&mut self) -> bool {
+        let can = !matches!(self.book, Book::Mapped { .. }) && self.options.threshold_ema_dead_code == 0.0;
+        if can {
+            self.options.threshold_ema_dead_code = 1.0;
+        }
+        can
+    }
+}

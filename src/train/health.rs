@@ -1,0 +1,156 @@
+//! Watching a run while it trains: a codebook that collapses, and a loss that runs away. What is said names the figure, the
+//! likely cause and what to change.
+
+use super::metrics::Row;
+use crate::quantize::Options;
+use serde::{Deserialize, Serialize};
+
+/// Steps before a codebook is judged: it begins in disorder.
+const WARM_UP: u64 = 200;
+/// A codebook that uses less than this share of what it could is collapsing.
+const LEAST_USE: f64 = 0.1;
+/// Rows of the log in a row that must say so.
+const PATIENCE: u32 = 5;
+/// A loss this many times the least so far has run away.
+const RUNAWAY: f64 = 20.0;
+
+/// What is wrong with a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ailment {
+    /// Few codes are in use.
+    Collapse(String),
+    /// The loss grows.
+    Runaway(String),
+}
+
+impl Ailment {
+    /// What is wrong, the likely cause and what to change.
+    pub fn text(&self) -> &str {
+        match self {
+            Ailment::Collapse(text) | Ailment::Runaway(text) => text,
+        }
+    }
+}
+
+/// What has been seen of a run so far. It follows from the rows alone, and is kept in checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    low: u32,
+    least_loss: Option<f64>,
+    told_collapse: bool,
+    told_runaway: bool,
+}
+
+/// What a codebook could use at best in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Codes of all codebooks.
+    pub codes: usize,
+    /// Latents of a step, times the codebooks.
+    pub choices: usize,
+}
+
+impl Health {
+    /// Looks at one more row. Each ailment is told once.
+    pub fn see(&mut self, row: &Row, reach: Reach, options: &Options) -> Vec<Ailment> {
+        let mut found = Vec::new();
+        let could = reach.codes.min(reach.choices) as f64;
+        let low = row.step >= WARM_UP && row.used < LEAST_USE * could;
+        self.low = if low { self.low + 1 } else { 0 };
+        if self.low >= PATIENCE && !self.told_collapse {
+            self.told_collapse = true;
+            found.push(Ailment::Collapse(collapse(row, reach, options)));
+        }
+        let least = self.least_loss.map_or(row.loss, |l| l.min(row.loss));
+        self.least_loss = Some(least);
+        if least > 0.0 && row.loss > RUNAWAY * least && row.step >= WARM_UP && !self.told_runaway {
+            self.told_runaway = true;
+            found.push(Ailment::Runaway(format!(
+                "the loss is {:.4} at step {}, {:.0} times the least so far: training runs away. Lower train.lr, or set \
+                 train.grad_clip = 1; --auto-heal halves the rate",
+                row.loss,
+                row.step,
+                row.loss / least
+            )));
+        }
+        found
+    }
+
+    /// Begins to judge anew, after something was mended.
+    pub fn mended(&mut self) {
+        *self = Health { least_loss: self.least_loss, ..Health::default() };
+    }
+}
+
+fn collapse(row: &Row, reach: Reach, o: &Options) -> String {
+    let what = format!(
+        "the codebook collapses: {:.0} of {} codes in use at step {}, perplexity {:.1}",
+        row.used, reach.codes, row.step, row.perplexity
+    );
+    let way_out = match o.kind.as_str() {
+        "gumbel" => {
+            "the temperature falls too fast, or kl_weight is too small: raise quantizer.temperature_steps or quantizer.kl_weight"
+        }
+        "fsq" => "the latents hardly move: train longer, or with a larger train.lr",
+        "lfq" => "the entropy loss is too weak: raise quantizer.entropy_loss_weight or quantizer.diversity_gamma",
+        "simvq" => "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim",
+        _ if o.threshold_ema_dead_code == 0.0 => {
+            "dead codes are not revived: set quantizer.threshold_ema_dead_code = 1 (--auto-heal does), or place the codes by quantizer.kmeans_init = true"
+        }
+        _ => {
+            "the codes lie far from the latents: take fewer quantizer.codebook_dim (8 to 32), quantizer.kmeans_init = true, or another quantizer.decay"
+        }
+    };
+    format!("{what}. Likely cause and way out: {way_out}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(step: u64, used: f64, loss: f64) -> Row {
+        Row {
+            step,
+            loss,
+            reconstruction: loss,
+            commitment: 0.0,
+            codebook: 0.0,
+            regularizer: 0.0,
+            quantization_error: 0.0,
+            perplexity: used,
+            entropy_bits: 0.0,
+            used,
+            revived: 0.0,
+        }
+    }
+
+    #[test]
+    fn collapse_is_told_once_with_a_way_out() {
+        let reach = Reach { codes: 512, choices: 2048 };
+        let dead = Options { threshold_ema_dead_code: 0.0, ..Options::default() };
+        let mut health = Health::default();
+        let mut told = Vec::new();
+        for step in (10..600).step_by(10) {
+            told.extend(health.see(&row(step, 20.0, 0.1), reach, &dead));
+        }
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].text().contains("20 of 512") && told[0].text().contains("threshold_ema_dead_code"));
+        let mut health = Health::default();
+        let fine = (10..600).step_by(10).flat_map(|s| health.see(&row(s, 300.0, 0.1), reach, &dead)).count();
+        assert_eq!(fine, 0);
+        // Few latents cannot use many codes: 64 in use of 65,536 by 128 latents is no collapse.
+        let reach = Reach { codes: 65_536, choices: 128 };
+        let mut health = Health::default();
+        assert_eq!((10..600).step_by(10).flat_map(|s| health.see(&row(s, 64.0, 0.1), reach, &dead)).count(), 0);
+    }
+
+    #[test]
+    fn a_loss_that_runs_away_is_told() {
+        let reach = Reach { codes: 8, choices: 64 };
+        let mut health = Health::default();
+        let told: Vec<Ailment> = (1..60)
+            .flat_map(|i| health.see(&row(10 * i, 8.0, if i < 40 { 0.1 } else { 9.0 }), reach, &Options::default()))
+            .collect();
+        assert!(matches!(&told[..], [Ailment::Runaway(text)] if text.contains("90 times")), "{told:?}");
+    }
+}
