@@ -6,7 +6,7 @@ use std::path::Path;
 use wgvq::codes::Codes;
 use wgvq::train::checkpoint::{self, Checkpoint, HostTensor};
 use wgvq::train::config::RunConfig;
-use wgvq::train::metrics::Evaluation;
+use wgvq::train::metrics::{Evaluation, Fidelity};
 use wgvq::train::metrics_log::{self, Log};
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::{atomic, presets};
@@ -22,6 +22,7 @@ fn codes(names: usize) -> Codes {
         model: "0123456789abcdef".into(),
         quantizer: "ema".into(),
         codebook_size: 512,
+        codebooks: 1,
         grid: [2, 2],
         image: [8, 8, 3],
         names: (0..names).map(|i| format!("{i}.png")).collect(),
@@ -206,7 +207,8 @@ fn a_torn_log_is_read_to_its_last_whole_line() {
     let path = folder.path().join("test.csv");
     let mut log = Log::open::<Evaluation>(&path, 0).unwrap();
     for step in 1..=3 {
-        log.push(&Evaluation { step, mse: 0.25, psnr: 6.0, perplexity: 9.5, used: 512, counts: vec![] }).unwrap();
+        let f = Fidelity { mse: 0.25, ssim: 0.5, quantization_error: 0.1, codes_per_pixel: 0.0625 };
+        log.push(&Evaluation::new(step, f, 1, vec![3; 512])).unwrap();
     }
     let whole = std::fs::read_to_string(&path).unwrap();
     let ends: Vec<usize> = whole.match_indices('\n').map(|(at, _)| at).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Sweep, Workload, exponent};
 use wgvq::gpu::Gpu;
 use wgvq::ops::{self, Case};
-use wgvq::report::sweep::{Series, sweep};
+use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::{Error, Result};
 
 /// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and never a speed.
@@ -403,10 +403,10 @@ fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec
     let series: Vec<Series> = lines
         .iter()
         .filter(|(s, ..)| s == size)
-        .map(|(_, rest, points)| Series { name: rest.trim().to_owned(), points: points.clone() })
+        .map(|(_, rest, points)| Series::new(rest.trim(), points.clone()))
         .collect();
     let title = format!("milliseconds against {size}");
-    sweep(&title, &format!("{}, {}", info.name, info.driver_info), size, &series, 900, 560)?.png()
+    sweep([&title, &format!("{}, {}", info.name, info.driver_info), size], &series, Legend::Left, 900, 560)?.png()
 }
 
 fn csv(rows: &[(Workload, Row)]) -> String {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod codes;
+mod compare;
 mod demo;
 mod info;
 mod output;
@@ -78,6 +79,8 @@ enum Command {
     Demo(demo::Demo),
     /// Train a model on a folder of images, an IDX file or a built-in set
     Train(train::Train),
+    /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
+    Compare(compare::Compare),
     /// Say what a configuration will take: parameters, memory, operations and time per step
     Plan(plan::Plan),
     /// Send images through a trained model and show them side by side with the originals
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Demo(c) => c.run(global),
         Command::Train(c) => c.run(global),
+        Command::Compare(c) => c.run(global),
         Command::Plan(c) => c.run(global),
         Command::Reconstruct(c) => c.run(global),
         Command::Encode(c) => c.run(global),

@@ -51,7 +51,14 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Sets the keys that flags name, and checks the whole.
     pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
+        self.apply_unchecked(config)?;
+        config.validate()
+    }
+
+    /// Sets the keys that flags name.
+    pub fn apply_unchecked(&self, config: &mut RunConfig) -> Result<()> {
         let text = |v: &Option<u64>| v.map(|v| v.to_string());
         let flags = [
             ("data.source", self.data.clone()),
@@ -75,7 +82,7 @@ impl Keys {
             let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
             config.set(key.trim(), value.trim())?;
         }
-        config.validate()
+        Ok(())
     }
 }
 
@@ -164,7 +171,7 @@ pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
 }
 
 /// Set by the first Ctrl-C; the second leaves at once.
-fn stop_flag() -> &'static AtomicBool {
+pub fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     static PRESSED: AtomicUsize = AtomicUsize::new(0);
     // Fails where a handler is set already: then Ctrl-C does what that one does.

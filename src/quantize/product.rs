@@ -108,6 +108,8 @@ impl Quantizer for Product {
     }
 
     fn begin_revival(&mut self) -> bool {
-        self.groups.iter_mut().map(Quantizer::begin_revival).fold(false, |any, one| any || one)
+        // Every one, not only up to the first that says yes.
+        let begun = self.groups.iter_mut().map(Quantizer::begin_revival);
+        begun.filter(|begun| *begun).count() > 0
     }
 }

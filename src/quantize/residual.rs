@@ -149,7 +149,9 @@ impl Quantizer for Residual {
     }
 
     fn begin_revival(&mut self) -> bool {
-        self.stages.iter_mut().map(Quantizer::begin_revival).fold(false, |any, one| any || one)
+        // Every one, not only up to the first that says yes.
+        let begun = self.stages.iter_mut().map(Quantizer::begin_revival);
+        begun.filter(|begun| *begun).count() > 0
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod axes;
 mod canvas;
+pub mod comparison;
 pub mod curves;
 pub mod grid;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! Times against a size, on logarithmic axes: one line per series, named beside its end.
+//! Values against a size, on logarithmic axes: one line per series, named in a legend.
 
 use super::axes::{self, Axis, Frame, Words};
 use super::canvas::{Canvas, Colour};
@@ -13,10 +13,28 @@ pub struct Series {
     pub name: String,
     /// In the order in which they are joined.
     pub points: Vec<(f64, f64)>,
+    /// Drawn as a broken line, in the colour of the series before: what it is held against.
+    pub beside: bool,
+}
+
+impl Series {
+    /// A whole line.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
+        Series { name: name.into(), points, beside: false }
+    }
+}
+
+/// Where lines leave room for the legend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Legend {
+    /// Over values that rise.
+    Left,
+    /// Over values that fall.
+    Right,
 }
 
 /// Colours that stay apart for most eyes (Okabe and Ito 2008), the light yellow left out.
-const COLOURS: [Colour; 7] = [
+const COLOURS: [Colour; 10] = [
     Colour(0, 114, 178),
     Colour(213, 94, 0),
     Colour(0, 158, 115),
@@ -24,15 +42,19 @@ const COLOURS: [Colour; 7] = [
     Colour(86, 180, 233),
     Colour(230, 159, 0),
     Colour(31, 41, 55),
+    Colour(120, 94, 240),
+    Colour(140, 86, 75),
+    Colour(128, 140, 32),
 ];
 const LABEL: Style = Style::regular(11.0, Colour::INK);
 
-/// Draws the series on a canvas of `width` x `height` pixels.
+/// Draws the series on a canvas of `width` x `height` pixels; `words` are the title, the caption and the name of the size.
 ///
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) for an impossible size.
-pub fn sweep(title: &str, caption: &str, x: &str, series: &[Series], width: usize, height: usize) -> Result<Canvas> {
+pub fn sweep(words: [&str; 3], series: &[Series], legend: Legend, width: usize, height: usize) -> Result<Canvas> {
     let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
+    let [title, caption, x] = words;
     let words = Words { title, caption, x };
     let good = |p: &&(f64, f64)| p.0 > 0.0 && p.1 > 0.0 && p.0.is_finite() && p.1.is_finite();
     let all: Vec<(f64, f64)> = series.iter().flat_map(|s| s.points.iter().filter(good).copied()).collect();
@@ -45,18 +67,26 @@ pub fn sweep(title: &str, caption: &str, x: &str, series: &[Series], width: usiz
     };
     let ((left, right), (low, high)) = (bounds(|p| p.0), bounds(|p| p.1));
     let frame = Frame::draw(&mut canvas, &words, Axis::log(left, right, 8), Axis::log(low, high, 7), axes::short)?;
+    let mut colour = COLOURS[0];
+    let mut colours = COLOURS.iter().cycle();
     for (i, s) in series.iter().enumerate() {
-        let colour = COLOURS[i % COLOURS.len()];
-        let path: Vec<(f32, f32)> = s.points.iter().filter(good).filter_map(|(x, y)| frame.place(*x, *y)).collect();
-        stroke::path(&mut canvas, &path, 2.0, colour);
-        for at in &path {
-            stroke::path(&mut canvas, &[*at], 5.0, colour);
+        if !s.beside {
+            colour = colours.next().copied().unwrap_or(colour);
         }
-        // The legend runs down from the left upper corner, where growing times leave room.
+        let path: Vec<(f32, f32)> = s.points.iter().filter(good).filter_map(|(x, y)| frame.place(*x, *y)).collect();
+        // A broken line is its points alone, joined thinly.
+        stroke::path(&mut canvas, &path, if s.beside { 0.7 } else { 2.0 }, colour);
+        for at in &path {
+            stroke::path(&mut canvas, &[*at], if s.beside { 3.0 } else { 5.0 }, colour);
+        }
         let line = frame.top as f32 + 10.0 + 15.0 * i as f32;
         if line < (frame.top + frame.height) as f32 - 8.0 {
-            let from = frame.left as f32 + 10.0;
-            stroke::path(&mut canvas, &[(from, line), (from + 16.0, line)], 2.0, colour);
+            let from = match legend {
+                Legend::Left => frame.left as f32 + 10.0,
+                Legend::Right => (frame.left + frame.width) as f32 - 150.0,
+            };
+            let thick = if s.beside { 0.7 } else { 2.0 };
+            stroke::path(&mut canvas, &[(from, line), (from + 16.0, line)], thick, colour);
             text::draw(&mut canvas, from + 22.0, line, &s.name, LABEL, Align::Left)?;
         }
     }
@@ -69,9 +99,8 @@ mod tests {
 
     #[test]
     fn every_series_is_drawn_in_its_colour() {
-        let line =
-            |name: &str, f: f64| Series { name: name.into(), points: [1.0, 10.0, 100.0].map(|x| (x, f * x)).to_vec() };
-        let canvas = sweep("t", "c", "n", &[line("one", 1.0), line("two", 7.0)], 400, 300).unwrap();
+        let line = |name: &str, f: f64| Series::new(name, [1.0, 10.0, 100.0].map(|x| (x, f * x)).to_vec());
+        let canvas = sweep(["t", "c", "n"], &[line("one", 1.0), line("two", 7.0)], Legend::Left, 400, 300).unwrap();
         for colour in &COLOURS[..2] {
             let pixels = (0..300).flat_map(|y| (0..400).map(move |x| (x, y)));
             assert!(pixels.filter(|(x, y)| canvas.get(*x, *y) == *colour).count() > 100);
@@ -80,8 +109,8 @@ mod tests {
 
     #[test]
     fn nothing_and_impossible_points_are_no_error() {
-        sweep("t", "c", "n", &[], 200, 100).unwrap();
-        let odd = Series { name: "odd".into(), points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)] };
-        sweep("t", "c", "n", &[odd], 200, 100).unwrap();
+        sweep(["t", "c", "n"], &[], Legend::Left, 200, 100).unwrap();
+        let odd = Series::new("odd", vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)]);
+        sweep(["t", "c", "n"], &[odd], Legend::Right, 200, 100).unwrap();
     }
 }

@@ -16,7 +16,7 @@ fn draw(case: &Case) -> Draw {
     Draw { temperature: 0.7, straight_through: case.get("hard") == 1, key }
 }
 
-fn codes<'a, T>(v: &'a [T]) -> Codes<&'a T> {
+fn codes<T>(v: &[T]) -> Codes<&T> {
     Codes { weight: &v[1], bias: &v[2], codebook: &v[3] }
 }
 

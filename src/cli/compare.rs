@@ -1,0 +1,345 @@
+//! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on the same data.
+
+use super::codes::png;
+use super::output::{self, Watch};
+use super::train::{Keys, configuration, open, stop_flag};
+use super::{Ended, Global};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use wgvq::data::ImageSet;
+use wgvq::gpu::Gpu;
+use wgvq::report::comparison::{self, Reached};
+use wgvq::train::config::RunConfig;
+use wgvq::train::run_folder::RunFolder;
+use wgvq::train::{Start, Trainer, atomic, check, metrics_log, run};
+use wgvq::{Error, Result, quantize};
+
+/// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq compare --steps 500 --out compared\n  wgvq compare --quantizers ema,fsq --seeds 0,1,2 --steps 2000 --out curves\n  wgvq compare --quantizers ema --k 64..8192 --steps 500 --out sizes"
+)]
+pub struct Compare {
+    /// A configuration in TOML, the base of all runs
+    config: Option<PathBuf>,
+    /// A configuration by name: emoji32, fashion28, photo64
+    #[arg(long, conflicts_with = "config")]
+    preset: Option<String>,
+    /// The quantizers, by name; all there are, or ema with --k
+    #[arg(long, value_delimiter = ',')]
+    quantizers: Vec<String>,
+    /// Sizes of the codebook: from..to in powers of two, or a list
+    #[arg(long, value_name = "K..K|K,K")]
+    k: Option<String>,
+    /// Seeds; a table row is the mean over them
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    seeds: Vec<u64>,
+    /// Another program's curves, to be drawn beside: a CSV file with the columns
+    /// quantizer,seed,step,mse,psnr,perplexity,used,codes
+    #[arg(long, value_name = "CSV")]
+    beside: Option<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
+    /// The folder: a run to each, the table and the chart
+    #[arg(long, default_value = "compared")]
+    out: PathBuf,
+    /// Train again what the folder holds already
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// One run of the comparison.
+struct Entry {
+    /// As the table calls it.
+    name: String,
+    folder: PathBuf,
+    config: RunConfig,
+}
+
+/// `64..8192`, or `64,500,8192`.
+fn sizes(text: &str) -> Result<Vec<u64>> {
+    let wrong =
+        || Error::config("--k", format!("`{text}` is neither FROM..TO, such as 64..8192, nor a list of numbers"));
+    let number = |s: &str| s.trim().parse::<u64>().ok().filter(|n| (1..=1 << 24).contains(n)).ok_or_else(wrong);
+    let Some((from, to)) = text.split_once("..") else { return text.split(',').map(number).collect() };
+    let (from, to) = (number(from)?, number(to.trim_start_matches('='))?);
+    let all: Vec<u64> = std::iter::successors(Some(from), |k| Some(2 * k)).take_while(|k| *k <= to).collect();
+    if all.is_empty() { Err(wrong()) } else { Ok(all) }
+}
+
+impl Compare {
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let base = configuration(self.config.as_deref(), self.preset.as_deref(), &Keys::default())?;
+        let named: Vec<&str> = match (&self.quantizers[..], &self.k) {
+            ([], None) => quantize::all().iter().map(|k| k.name).collect(),
+            ([], Some(_)) => vec!["ema"],
+            (names, _) => names.iter().map(String::as_str).collect(),
+        };
+        let sizes = self.k.as_deref().map(sizes).transpose()?;
+        let mut entries = Vec::new();
+        for kind in named {
+            let kind = quantize::find(kind)?.name;
+            if kind == "fsq" && sizes.is_some() {
+                return Err(Error::config("--k", "does not suit `fsq`, whose codes follow from quantizer.levels"));
+            }
+            for k in sizes.iter().flatten().map(|k| Some(*k)).chain(sizes.is_none().then_some(None)) {
+                for seed in &self.seeds {
+                    let mut config = base.clone();
+                    // A kind's own channels, not those that the base resolved for another.
+                    config.quantizer =
+                        quantize::Options { kind: kind.into(), dim: 0, codebook_dim: 0, ..base.quantizer.clone() };
+                    config.train.seed = *seed;
+                    self.keys.apply_unchecked(&mut config)?;
+                    if let Some(k) = k {
+                        config.quantizer.codebook_size = k as usize;
+                    }
+                    config.validate()?;
+                    // Ten points to a curve, and the last.
+                    config.train.eval_every = (config.train.steps / 10).max(1);
+                    let name = k.map_or_else(|| kind.to_owned(), |k| format!("{kind} {k}"));
+                    let folder = self.out.join(format!("{}-seed{seed}", name.replace(' ', "-k")));
+                    entries.push(Entry { name, folder, config: config.resolved() });
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        if self.quantizers.len() + self.seeds.len() > 1 && self.keys.quantizer.is_some() {
+            return Err(Error::config("--quantizer", "is --quantizers here: a list of those to compare"));
+        }
+        let entries = self.entries()?;
+        let beside = self.beside.as_deref().map(read_beside).transpose()?.unwrap_or_default();
+        let first = &entries.first().ok_or_else(|| Error::config("--seeds", "names no seed"))?.config;
+        let data = open(first)?;
+        entries.iter().try_for_each(|e| check(&e.config, &data))?;
+        let gpu = global.gpu()?;
+        let (steps, batch) = (first.train.steps, first.train.batch_size);
+        let budget = format!("{}: {steps} steps of {batch} each", data.name);
+        output::note(global, &format!("{budget}; {} runs on {}", entries.len(), gpu.info().name));
+        let mut reached = Vec::new();
+        for (i, entry) in entries.iter().enumerate() {
+            output::note(global, &format!("{} of {}: {}", i + 1, entries.len(), entry.folder.display()));
+            match self.one(global, &gpu, entry, &data)? {
+                Some(r) => reached.push(r),
+                None => {
+                    output::note(global, "stopped and saved; the same command goes on from here");
+                    return Ok(Ended::Interrupted);
+                }
+            }
+        }
+        self.report(global, &data, &budget, &reached, &beside)?;
+        Ok(Ended::Done)
+    }
+
+    /// Trains one, or reads what it reached before. `None` if it was stopped.
+    fn one(&self, global: &Global, gpu: &Gpu, entry: &Entry, data: &Arc<ImageSet>) -> Result<Option<Reached>> {
+        let known = entry.folder.join("config.toml");
+        let started = known.is_file() && !self.overwrite;
+        if started && RunConfig::load(&known)? != entry.config {
+            let what = "holds a run of another configuration; choose another --out, or replace it with --overwrite";
+            return Err(Error::file(&entry.folder, what));
+        }
+        let pace = entry.folder.join("pace.json");
+        if !(started && entry.folder.join("final.safetensors").is_file() && pace.is_file()) {
+            let start = if started { Start::Resume } else { Start::Fresh };
+            let folder = match start {
+                Start::Resume => RunFolder::resume(&entry.folder)?,
+                Start::Fresh => RunFolder::create(&entry.folder, self.overwrite)?,
+            };
+            let mut watch = Watch::new(global, entry.config.train.steps);
+            let outcome = run(gpu, &entry.config, data.clone(), &folder, start, &mut watch, stop_flag());
+            watch.finish();
+            let mut outcome = outcome?;
+            if outcome.stopped {
+                return Ok(None);
+            }
+            let ms = ms_per_step(gpu, &mut outcome.trainer)?;
+            let q = outcome.trainer.quantizer();
+            let about = serde_json::json!({ "ms_per_step": ms, "codes": q.codebook_size() * q.codebooks() });
+            atomic::write(&pace, about.to_string().as_bytes())?;
+        }
+        if stop_flag().load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        read(entry, &pace).map(Some)
+    }
+
+    fn report(
+        &self,
+        global: &Global,
+        data: &ImageSet,
+        budget: &str,
+        reached: &[Reached],
+        beside: &[Reached],
+    ) -> Result<()> {
+        let rows = comparison::averaged(reached);
+        let raw = 8 * data.channels;
+        let heading = format!("{budget}; raw pixels have {raw} bits, as PNG {:.2}", png_bits(data)?);
+        let table = comparison::table(&rows);
+        let mut text = format!("{heading}\n\n{table}");
+        let title = format!("{}, test split", data.name);
+        let chart = if self.k.is_some() {
+            let mut lines: Vec<(String, Vec<Reached>)> = Vec::new();
+            for (r, _) in &rows {
+                let kind = r.name.split(' ').next().unwrap_or_default().to_owned();
+                match lines.iter_mut().find(|(name, _)| *name == kind) {
+                    Some((_, line)) => line.push(r.clone()),
+                    None => lines.push((kind, vec![r.clone()])),
+                }
+            }
+            for (name, line) in &lines {
+                text += &format!("\n{}\n", comparison::saturation(name, line));
+            }
+            comparison::sizes(&title, &lines)?
+        } else {
+            comparison::curves(&title, &rows, &comparison::averaged(beside))?
+        };
+        let (md, picture) = (self.out.join("compare.md"), self.out.join("compare.png"));
+        atomic::write(&md, text.as_bytes())?;
+        atomic::write(&picture, &chart)?;
+        atomic::write(&self.out.join("compare.csv"), csv(reached).as_bytes())?;
+        if global.json {
+            for r in reached {
+                let line = serde_json::json!({
+                    "quantizer": r.name, "codes": r.codes, "mse": r.mse, "psnr": r.psnr, "ssim": r.ssim,
+                    "perplexity": r.perplexity, "used": r.used, "bits_per_pixel": r.bits_per_pixel,
+                    "ms_per_step": r.ms_per_step,
+                });
+                output::result(&line.to_string());
+            }
+        } else {
+            output::result(&text);
+            output::result(&format!("table: {}\nchart: {}", md.display(), picture.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Median milliseconds of a few more steps of a trained model.
+fn ms_per_step(gpu: &Gpu, trainer: &mut Trainer) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        gpu.finish()?;
+        let start = Instant::now();
+        trainer.step()?;
+        gpu.finish()?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(Duration::as_secs_f64(&times[times.len() / 2]) * 1e3)
+}
+
+/// What a finished run's files say.
+fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
+    let path = entry.folder.join("test.csv");
+    let columns = metrics_log::columns(&path)?;
+    let column = |name: &str| -> Result<&Vec<f64>> {
+        let found = columns.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        found.ok_or_else(|| Error::file(&path, format!("has no column `{name}`")))
+    };
+    let last = |name: &str| -> Result<f64> {
+        column(name)?.last().copied().ok_or_else(|| Error::file(&path, "holds no measurement"))
+    };
+    let about = std::fs::read(pace).map_err(|e| Error::file(pace, format!("cannot be read: {e}")))?;
+    let about: serde_json::Value =
+        serde_json::from_slice(&about).map_err(|e| Error::file(pace, format!("is damaged: {e}")))?;
+    let curve = |name: &str| -> Result<Vec<(f64, f64)>> {
+        Ok(column("step")?.iter().copied().zip(column(name)?.iter().copied()).collect())
+    };
+    Ok(Reached {
+        name: entry.name.clone(),
+        codes: about["codes"].as_u64().unwrap_or(0) as usize,
+        mse: last("mse")?,
+        psnr: last("psnr")?,
+        ssim: last("ssim")?,
+        perplexity: last("perplexity")?,
+        used: last("used")?,
+        bits_per_pixel: last("bits_per_pixel")?,
+        ms_per_step: about["ms_per_step"].as_f64().unwrap_or(f64::NAN),
+        mse_curve: curve("mse")?,
+        perplexity_curve: curve("perplexity")?,
+    })
+}
+
+/// Another program's curves: rows of `quantizer,seed,step,mse,psnr,perplexity,used,codes`.
+fn read_beside(path: &Path) -> Result<Vec<Reached>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+    let header = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
+    let mut lines = text.lines();
+    if lines.next().map(str::trim) != Some(header) {
+        return Err(Error::file(path, format!("does not begin with the columns {header}")));
+    }
+    let mut all: Vec<(String, Reached)> = Vec::new();
+    for (i, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let values: Vec<f64> = fields.iter().skip(1).filter_map(|v| v.parse().ok()).collect();
+        let ([name, seed, ..], [_, step, mse, psnr, perplexity, used, codes]) = (&fields[..], &values[..]) else {
+            return Err(Error::file(path, format!("line {} does not have the columns {header}", i + 2)));
+        };
+        let run = format!("{name} {seed}");
+        if all.iter().all(|(r, _)| *r != run) {
+            let none = f64::NAN;
+            let empty = Reached {
+                name: name.to_string(),
+                codes: *codes as usize,
+                mse: none,
+                psnr: none,
+                ssim: none,
+                perplexity: none,
+                used: none,
+                bits_per_pixel: none,
+                ms_per_step: none,
+                mse_curve: Vec::new(),
+                perplexity_curve: Vec::new(),
+            };
+            all.push((run.clone(), empty));
+        }
+        if let Some((_, r)) = all.iter_mut().find(|(r, _)| *r == run) {
+            (r.mse, r.psnr, r.perplexity, r.used) = (*mse, *psnr, *perplexity, *used);
+            r.mse_curve.push((*step, *mse));
+            r.perplexity_curve.push((*step, *perplexity));
+        }
+    }
+    Ok(all.into_iter().map(|(_, r)| r).collect())
+}
+
+fn csv(reached: &[Reached]) -> String {
+    let mut text = String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
+    for r in reached {
+        text += &format!(
+            "{},{},{:.6e},{:.3},{:.4},{:.2},{},{:.5},{:.2}\n",
+            r.name, r.codes, r.mse, r.psnr, r.ssim, r.perplexity, r.used, r.bits_per_pixel, r.ms_per_step
+        );
+    }
+    text
+}
+
+/// Bits per pixel of the first thousand test pictures as PNG.
+fn png_bits(data: &ImageSet) -> Result<f64> {
+    let (mut bytes, mut pixels) = (0, 0);
+    for i in data.test.iter().take(1000) {
+        bytes += png(data.image(*i as usize), data.width, data.height, data.channels)?.len();
+        pixels += data.width * data.height;
+    }
+    Ok(8.0 * bytes as f64 / pixels.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sizes;
+
+    #[test]
+    fn sizes_are_ranges_or_lists() {
+        assert_eq!(sizes("64..512").unwrap(), [64, 128, 256, 512]);
+        assert_eq!(sizes("64..=500").unwrap(), [64, 128, 256]);
+        assert_eq!(sizes("7, 500").unwrap(), [7, 500]);
+        for wrong in ["", "0..8", "9..3", "a..b", "8,x", "1..99999999"] {
+            assert!(sizes(wrong).is_err(), "{wrong}");
+        }
+    }
+}
