@@ -157,11 +157,11 @@ impl VectorQuantizer {
 
     fn revival(
         &self,
-        k: &Tensor,
+        counts: &Tensor,
         codebook: &Tensor,
         sums: Option<&Tensor>,
         fresh: &Tensor,
-        x: &Tensor,
+        seen: &[Seen],
         step: u64,
     ) -> Result<Option<Tensor>> {
         let o = &self.options;
@@ -169,7 +169,8 @@ impl VectorQuantizer {
             return Ok(None);
         }
         let key = Key { seed: o.seed, step, stream: 0 };
-        revive(Codes { codebook, counts: k, sums }, fresh, x, o.threshold_ema_dead_code, key).map(Some)
+        let codes = Codes { codebook, counts, sums };
+        revive(codes, fresh, &all_latents(seen)?, o.threshold_ema_dead_code, key).map(Some)
     }
 
     /// The state by name.
@@ -184,23 +185,21 @@ impl VectorQuantizer {
     }
 }
 
-/// Everything that was seen as one matrix of latents and one index.
-fn join(seen: &[Seen]) -> Result<(Tensor, Tensor)> {
+/// All latents that were seen, as one matrix.
+fn all_latents(seen: &[Seen]) -> Result<Tensor> {
     let [first, rest @ ..] = seen else { return Err(Error::invalid("learn", "nothing was seen")) };
     if rest.is_empty() {
-        return Ok((first.latents.clone(), first.index.clone()));
+        return Ok(first.latents.clone());
     }
     let d = first.latents.shape()[1];
     let rows: usize = seen.iter().map(|s| s.index.len()).sum();
     let latents = Tensor::empty(first.latents.gpu(), &[rows, d], DType::F32)?;
-    let index = Tensor::empty(first.latents.gpu(), &[rows], DType::U32)?;
     let mut at = 0;
     for s in seen {
         latents.copy_into(at * d, &s.latents)?;
-        index.copy_into(at, &s.index)?;
         at += s.index.len();
     }
-    Ok((latents, index))
+    Ok(latents)
 }
 
 impl Quantizer for VectorQuantizer {
@@ -222,7 +221,8 @@ impl Quantizer for VectorQuantizer {
         check_latents("quantizer", latents, d)?;
         let x = if o.use_cosine_sim { l2_norm(latents)? } else { latents.clone() };
         let clusters = kmeans(&x, k, o.kmeans_iters, o.seed)?;
-        let groups = assign(&nearest(&x, &clusters.means)?, k)?;
+        let index = nearest(&x, &clusters.means)?;
+        let groups = assign(&index, k)?;
         // In the measure of one step: several batches at full weight would hold the codes where they are while the
         // encoder moves away, and no code would look dead for hundreds of steps.
         let share = per_step as f32 / latents.shape()[0].max(1) as f32;
@@ -232,7 +232,8 @@ impl Quantizer for VectorQuantizer {
                 // count, and a cluster without rows is revived like any dead code.
                 let begin = Average { decay: 0.0, eps: o.eps };
                 let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, begin)?;
-                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &x, u64::MAX)?;
+                let seen = [Seen { book: 0, latents: x, index }];
+                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &seen, u64::MAX)?;
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
                 }
@@ -284,27 +285,35 @@ impl Quantizer for VectorQuantizer {
         })
     }
 
+    /// A codebook that several of a stack share takes in what each of them saw, one after another, as vector-quantize-pytorch
+    /// does: the average keeps `decay` of itself each time.
     fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
-        let o = &self.options;
-        if matches!(self.book, Book::Mapped { .. }) {
-            return Ok(None);
+        let (o, k) = (&self.options, self.size[0]);
+        let mut fresh = None;
+        for s in seen {
+            let groups = assign(&s.index, k)?;
+            fresh = match &self.book {
+                Book::Average(ema) => {
+                    let move_by = Average { decay: o.decay, eps: o.eps };
+                    Some(ema_update(ema, &groups.counts, &groups.sums(&s.latents)?, move_by)?)
+                }
+                Book::Gradient { counts, .. } => {
+                    let fresh = ema_counts(counts, &groups.counts, o.decay)?;
+                    counts.copy_from(&fresh)?;
+                    Some(fresh)
+                }
+                Book::Mapped { .. } => None,
+            };
         }
-        let (x, index) = join(seen)?;
-        let groups = assign(&index, self.size[0])?;
+        let Some(fresh) = fresh else { return Ok(None) };
         match &self.book {
             Book::Average(ema) => {
-                let move_by = Average { decay: o.decay, eps: o.eps };
-                let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, move_by)?;
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
                 }
-                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &x, step)
+                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, seen, step)
             }
-            Book::Gradient { codes, counts } => {
-                let fresh = ema_counts(counts, &groups.counts, o.decay)?;
-                counts.copy_from(&fresh)?;
-                self.revival(counts, params.get(*codes)?, None, &fresh, &x, step)
-            }
+            Book::Gradient { codes, counts } => self.revival(counts, params.get(*codes)?, None, &fresh, seen, step),
             Book::Mapped { .. } => Ok(None),
         }
     }
