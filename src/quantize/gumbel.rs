@@ -30,7 +30,8 @@ pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>
     let [k, d] = [o.codebook_size, o.code_channels()];
     let init = Init::Uniform(1.0 / (d as f32).sqrt());
     let codes = Codes {
-        weight: b.declare("quantize.logits.weight", &[k, d], init),
+        // Large beside the noise from the start: a choice that noise decides teaches the decoder nothing.
+        weight: b.declare("quantize.logits.weight", &[k, d], Init::Normal(1.0)),
         bias: b.declare("quantize.logits.bias", &[k], init),
         codebook: b.declare("quantize.codebook", &[k, d], Init::Normal(1.0)),
     };
