@@ -100,8 +100,8 @@ fn start(gpu: &Gpu, f: &Fixture) -> (Box<dyn Quantizer>, Parameters) {
     let params = b.build(gpu, 0).unwrap();
     let (mut trained, mut state) = (params.to_host().unwrap(), HostTensors::new());
     for (name, tensor) in f.under("in.") {
-        if trained.contains_key(&name) {
-            trained.insert(name, tensor);
+        if let Some(parameter) = trained.get_mut(&name) {
+            *parameter = tensor;
             continue;
         }
         // Averages begin at counts of one and sums at the codes.

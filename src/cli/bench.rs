@@ -83,6 +83,8 @@ enum Suite {
     Scaling,
     /// Every quantizer over K and D
     Quantizers,
+    /// The standard training step with every quantizer
+    Steps,
 }
 
 /// Latents in the quantizer study.
@@ -164,6 +166,7 @@ impl Bench {
             Suite::Kernels => bench::kernels(),
             Suite::Scaling => scaling(),
             Suite::Quantizers => Ok(bench::study(STUDY_ROWS)),
+            Suite::Steps => Ok(steps()),
         }
     }
 
@@ -221,6 +224,11 @@ fn scaling() -> Result<Vec<Workload>> {
     Ok(all)
 }
 
+/// The standard training step with each quantizer in the place of the moving average.
+fn steps() -> Vec<Workload> {
+    wgvq::quantize::all().iter().map(|kind| Workload::train_step_of(kind, 32)).collect()
+}
+
 fn list(global: &Global) -> Result<Ended> {
     let show = |suite: &str, workloads: Vec<Workload>| {
         for w in workloads {
@@ -238,6 +246,7 @@ fn list(global: &Global) -> Result<Ended> {
     show("kernels", bench::kernels()?);
     show("scaling", scaling()?);
     show("quantizers", bench::study(STUDY_ROWS));
+    show("steps", steps());
     Ok(Ended::Done)
 }
 
