@@ -86,7 +86,7 @@ fn bad_input_is_named_and_nothing_is_made() {
         (vec!["train", text(&missing), "--out", out_text], "missing.toml"),
         (vec!["train", text(&typo), "--out", out_text], "quantizer.codebook_size"),
         (vec!["train", text(&zero), "--out", out_text], "quantizer.codebook_size"),
-        (vec!["train", "--set", "quantizer.codebook_dim=0", "--out", out_text], "quantizer.codebook_dim"),
+        (vec!["train", "--set", "quantizer.codebook_dim=5000", "--out", out_text], "quantizer.codebook_dim"),
         (vec!["train", "--set", "train.stps=3", "--out", out_text], "train.steps"),
         (vec!["train", "--data", text(&empty), "--out", out_text], "empty"),
         (vec!["train", "--data", "emojis", "--out", out_text], "emoji"),
