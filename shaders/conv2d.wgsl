@@ -1,6 +1,6 @@
 // y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy s - p + ky, ox s - p + kx, c]) w[o,ky,kx,c]
 //
-// x: f32 [N, H, W, I], w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the identity, or
+// x: f32 [N, H, W, I] (f16 with OWN_HALF, and with OUT_HALF y and residual, with MASK_HALF mask), w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the identity, or
 // max(., 0) with OWN_RELU. With RELU_MASK, y is 0 wherever mask [N, OH, OW, O] is not above 0. On the matrix core: rows are output pixels, columns output channels. At one ky the (kx, c)
 // pairs are one run of KW I values in x and in w alike. Reads 4 (N H W I + O KH KW I) bytes or more, writes 4 N OH OW O.
 struct Params {
@@ -13,20 +13,22 @@ struct Params {
 }
 var<immediate> p: Params;
 #import gemm/operands
-#ifdef OUT_VEC
-alias Value = vec4<f32>;
+#import gemm/stored
+#ifdef MASK_HALF
+enable f16;
+alias Mask = vec4<f16>;
 #else
-alias Value = f32;
+alias Mask = Value;
 #endif
-@group(0) @binding(2) var<storage, read_write> y: array<Value>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 #ifdef BIAS
 @group(0) @binding(3) var<storage, read> bias: array<Value>;
 #endif
 #ifdef RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<Value>;
+@group(0) @binding(4) var<storage, read> residual: array<Stored>;
 #endif
 #ifdef RELU_MASK
-@group(0) @binding(5) var<storage, read> mask: array<Value>;
+@group(0) @binding(5) var<storage, read> mask: array<Mask>;
 #endif
 
 struct Own { image: i32, y: i32, x: i32, lo: i32, hi: i32 }
@@ -59,12 +61,12 @@ fn store(at: u32, col: u32, sum: Value) {
     value += bias[col];
 #endif
 #ifdef RESIDUAL
-    value += residual[at];
+    value += Value(residual[at]);
 #endif
 #ifdef RELU_MASK
-    value = select(Value(), value, mask[at] > Value());
+    value = select(Value(), value, Value(mask[at]) > Value());
 #endif
-    y[at] = value;
+    y[at] = Stored(value);
 }
 
 @compute @workgroup_size(GROUP)

@@ -1,6 +1,6 @@
 // dx[n,iy,ix,c] = bias[c] + g(x) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],  oy s - p + ky = iy,  ox s - p + kx = ix
 //
-// dy: f32 [N, OH, OW, O], w: [O, KH, KW, I], dx: [N, H, W, I]; s stride, p padding. With RELU_MASK, g = 1 where x > 0 and 0
+// dy: f32 [N, OH, OW, O] (f16 with OWN_HALF, and with OUT_HALF dx, with MASK_HALF x), w: [O, KH, KW, I], dx: [N, H, W, I]; s stride, p padding. With RELU_MASK, g = 1 where x > 0 and 0
 // elsewhere: the convolution had rectified its input x [N, H, W, I]. The forward pass of a transposed convolution is this
 // sum too, with BIAS [I], and OWN_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns input channels. A pixel meets only taps of
 // its own phase ((iy + p) mod s, (ix + p) mod s), so the grid's z is the phase and within it the problem is dense.
@@ -14,14 +14,16 @@ struct Params {
 }
 var<immediate> p: Params;
 #import gemm/operands
-#ifdef SHR_VEC
-alias Value = vec4<f32>;
+#import gemm/stored
+#ifdef MASK_HALF
+enable f16;
+alias Mask = vec4<f16>;
 #else
-alias Value = f32;
+alias Mask = Value;
 #endif
-@group(0) @binding(2) var<storage, read_write> dx: array<Value>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 #ifdef RELU_MASK
-@group(0) @binding(3) var<storage, read> mask: array<Value>;
+@group(0) @binding(3) var<storage, read> mask: array<Mask>;
 #endif
 #ifdef BIAS
 @group(0) @binding(4) var<storage, read> bias: array<Value>;
@@ -65,9 +67,9 @@ fn store(at: u32, col: u32, sum: Value) {
     value += bias[col];
 #endif
 #ifdef RELU_MASK
-    value = select(Value(), value, mask[at] > Value());
+    value = select(Value(), value, Value(mask[at]) > Value());
 #endif
-    dx[at] = value;
+    dx[at] = Stored(value);
 }
 
 @compute @workgroup_size(GROUP)
@@ -99,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let rest = row / phase_w;
             let iy = first_y + rest % phase_h * p.stride;
             let start = ((rest / phase_h * p.h + iy) * p.w + row_x(row)) * p.i + tile_col;
-#ifdef SHR_VEC
+#ifdef OUT_VEC
 #unroll q 0 NC/4
             if tile_col + {4*q}u < p.i {
                 store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));

@@ -1,7 +1,8 @@
 // y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy - py + ky, ox - px + kx, c]) w[o,ky,kx,c]
 //
 // conv2d at stride 1 for kernels KW wide; with FLIP its gradient to the input, which is a convolution too: x is dy, y is dx, and
-// w'[c,ky,kx,o] = w[o,KH-1-ky,KW-1-kx,c] stands for w. x: f32 [N, H, W, I], y: [N, OH, OW, O], I and O multiples of 4; f is the
+// w'[c,ky,kx,o] = w[o,KH-1-ky,KW-1-kx,c] stands for w. x: f32 [N, H, W, I] (f16 with OWN_HALF, and with OUT_HALF y and residual, with
+// MASK_HALF mask), y: [N, OH, OW, O], I and O multiples of 4; f is the
 // identity, or max(., 0) with OWN_RELU; with RELU_MASK y is 0 where mask, of y's shape, is not above 0.
 // A workgroup is one subgroup of LANES lanes. Each lane owns V pixels side by side and NC channels of each: the V + KW - 1 values of
 // x that it loads for a row of taps serve all KW of them, where the matrix core would load V for each. Weights are handed round by
@@ -14,22 +15,35 @@ struct Params {
     col_tiles: u32, tiles: u32,
 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+#ifdef OWN_HALF
+enable f16;
+alias Loaded = vec4<f16>;
+#else
+alias Loaded = vec4<f32>;
+#endif
+#import gemm/stored
+#ifdef MASK_HALF
+enable f16;
+alias Mask = vec4<f16>;
+#else
+alias Mask = Value;
+#endif
+@group(0) @binding(0) var<storage, read> x: array<Loaded>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 #ifdef BIAS
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 #endif
 #ifdef RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<Stored>;
 #endif
 #ifdef RELU_MASK
-@group(0) @binding(5) var<storage, read> mask: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> mask: array<Mask>;
 #endif
 #import shared/grid
 
 fn load(base: i32, k: u32, inside: bool) -> vec4<f32> {
-    let value = select(vec4<f32>(), x[select(0u, u32(base) + k / 4u, inside)], inside);
+    let value = select(vec4<f32>(), vec4<f32>(x[select(0u, u32(base) + k / 4u, inside)]), inside);
 #ifdef OWN_RELU
     return max(value, vec4<f32>());
 #else
@@ -42,12 +56,12 @@ fn store(at: u32, col: u32, sum: vec4<f32>) {
     value += bias[col];
 #endif
 #ifdef RESIDUAL
-    value += residual[at];
+    value += vec4<f32>(residual[at]);
 #endif
 #ifdef RELU_MASK
-    value = select(vec4<f32>(), value, mask[at] > vec4<f32>());
+    value = select(vec4<f32>(), value, vec4<f32>(mask[at]) > vec4<f32>());
 #endif
-    y[at] = value;
+    y[at] = Stored(value);
 }
 
 @compute @workgroup_size(LANES)

@@ -1,7 +1,7 @@
 // C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the defines A_T and B_T
 //
 // A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C: [batch, M, N].
-// On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
+// A, B and C may be f16 (OWN_HALF, SHR_HALF, OUT_HALF); sums are f32. On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
 struct Params {
     m: u32, n: u32, k: u32,
     col_tiles: u32,
@@ -10,16 +10,12 @@ struct Params {
 }
 var<immediate> p: Params;
 #import gemm/operands
-#ifdef OUT_VEC
-alias Value = vec4<f32>;
-#else
-alias Value = f32;
-#endif
+#import gemm/stored
 #ifdef BIAS
 @group(0) @binding(2) var<storage, read> bias: array<Value>;
-@group(0) @binding(3) var<storage, read_write> y: array<Value>;
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
 #else
-@group(0) @binding(2) var<storage, read_write> y: array<Value>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 #endif
 
 // A row of C is a row of A; a column of C is a column of B. Both are one run of K.
@@ -50,9 +46,9 @@ fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
 #import shared/grid
 fn store(at: u32, col: u32, value: Value) {
 #ifdef BIAS
-    y[at] = value + bias[col];
+    y[at] = Stored(value + bias[col]);
 #else
-    y[at] = value;
+    y[at] = Stored(value);
 #endif
 }
 

@@ -1,6 +1,6 @@
 // index[n] = argmin over k of |x_n - e_k|^2 = argmin over k of  0.5 |e_k|^2 - x_n . e_k;  ties go to the lowest k
 //
-// x (own_data): f32 [N, D], e (shr_data): [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]. |x|^2 is the same for every
+// x (own_data): f32 [N, D] (f16 with OWN_HALF, widened), e (shr_data): [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]. |x|^2 is the same for every
 // k and would only cost digits. On the matrix core: rows are latents, columns codes; the tile's sums never leave
 // registers, and the N x K matrix never exists. A latent with a NaN gets index 0. Source: van den Oord et al. 2017, eq. 1.
 // One workgroup walks all codes for its rows. Reads 4 D (N + K N / TILE_ROWS) bytes, writes 4 N.

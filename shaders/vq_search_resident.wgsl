@@ -1,13 +1,18 @@
 // index[n] = argmin over k of  0.5 |e_k|^2 - x_n . e_k;  ties go to the lowest k:  vq_search for D known when it is compiled
 //
-// x: f32 [N, D], e: [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]; D a multiple of 4. A workgroup is one subgroup of LANES
+// x: f32 [N, D] (f16 with OWN_HALF, widened), e: [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]; D a multiple of 4. A workgroup is one subgroup of LANES
 // lanes. Each lane keeps V latents in named variables for the whole walk over the codes; of NC codes at a time each lane loads its
 // share and hands them round by broadcast. Nothing but the best score and its code is carried from one step to the next, where the
 // matrix core of vq_search carries V x NC sums: on llvmpipe every carried variable costs. The sums' order is the matrix core's.
 // Reads 4 D (N + K N / (V LANES)) bytes, writes 4 N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32 }
 var<immediate> p: Params;
+#ifdef OWN_HALF
+enable f16;
+@group(0) @binding(0) var<storage, read> x: array<vec4<f16>>;
+#else
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+#endif
 @group(0) @binding(1) var<storage, read> e: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
 @group(0) @binding(3) var<storage, read_write> index: array<u32>;
@@ -22,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let row_{v} = (tile * V + {v}u) * LANES + lane;
     let start_{v} = min(row_{v}, p.n - 1u) * (D / 4u);
 #unroll t 0 D/4
-    let x_{v}_{t} = x[start_{v} + {t}u];
+    let x_{v}_{t} = vec4<f32>(x[start_{v} + {t}u]);
 #end
     var best_{v} = 3.4028234e38;
     var code_{v} = 0u;

@@ -17,7 +17,8 @@ fn capabilities(kernel: &Kernel, immediates: bool) -> Capabilities {
     capabilities.set(Capabilities::IMMEDIATES, immediates);
     let coopmat = kernel.get("SIDE").is_some();
     capabilities.set(Capabilities::SUBGROUP, coopmat || kernel.get("LANES").is_some());
-    capabilities.set(Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX, coopmat);
+    capabilities.set(Capabilities::SHADER_FLOAT16, kernel.needs_f16());
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, coopmat);
     capabilities
 }
 
@@ -52,7 +53,8 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
         return Ok(());
     }
     let direct = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_0,
+        // Native 16-bit floats came with 6.2.
+        shader_model: if kernel.needs_f16() { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 },
         immediates_target: Some(hlsl::BindTarget { space: 1, ..Default::default() }),
         ..Default::default()
     };

@@ -10,7 +10,7 @@
 //     OWN_M: four consecutive rows from a multiple of 4 share a run and lie side by side, base and step multiples of 4:
 //            one vec4 holds four rows at one k;
 //     neither: element by element.
-// OWN_RELU and SHR_RELU rectify an operand as it is loaded.
+// OWN_RELU and SHR_RELU rectify an operand as it is loaded. OWN_HALF and SHR_HALF say that it is stored as f16, which vec4 loads widen.
 
 struct Run { base: i32, step: i32, lo: i32, hi: i32 }
 
@@ -29,13 +29,13 @@ fn shr_through(x: vec4<f32>) -> vec4<f32> { return x; }
 #ifdef OWN_K
 fn own_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
-    return select(vec4<f32>(), own_through(own_data[select(0, (r.base + k) >> 2u, ok)]), ok);
+    return select(vec4<f32>(), own_through(vec4<f32>(own_data[select(0, (r.base + k) >> 2u, ok)])), ok);
 }
 #else
 #ifdef OWN_M
 fn own_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
-    return select(vec4<f32>(), own_through(own_data[select(0, (r.base + k * r.step) >> 2u, ok)]), ok);
+    return select(vec4<f32>(), own_through(vec4<f32>(own_data[select(0, (r.base + k * r.step) >> 2u, ok)])), ok);
 }
 #else
 fn own_at(r: Run, k: i32) -> f32 {
@@ -51,13 +51,13 @@ fn own_load(r: Run, k: i32) -> vec4<f32> {
 #ifdef SHR_K
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
-    return select(vec4<f32>(), shr_through(shr_data[select(0, (r.base + k) >> 2u, ok)]), ok);
+    return select(vec4<f32>(), shr_through(vec4<f32>(shr_data[select(0, (r.base + k) >> 2u, ok)])), ok);
 }
 #else
 #ifdef SHR_M
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
-    return select(vec4<f32>(), shr_through(shr_data[select(0, (r.base + k * r.step) >> 2u, ok)]), ok);
+    return select(vec4<f32>(), shr_through(vec4<f32>(shr_data[select(0, (r.base + k * r.step) >> 2u, ok)])), ok);
 }
 #else
 fn shr_at(r: Run, k: i32) -> f32 {

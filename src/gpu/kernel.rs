@@ -41,6 +41,16 @@ impl Kernel {
         self.defines.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
     }
 
+    /// Is this a variant over tensors of 16-bit floats? Its text needs `SHADER_F16`, unless it is `cast`, which counts in words.
+    pub(crate) fn reads_halves(&self) -> bool {
+        self.name == "cast" || self.needs_f16()
+    }
+
+    /// Does the text use WGSL's f16?
+    pub fn needs_f16(&self) -> bool {
+        self.defines.iter().any(|(n, _)| *n == "SIDE" || n.ends_with("_HALF"))
+    }
+
     /// `name(DEFINE=value,..)`, unique to the variant.
     pub fn label(&self) -> String {
         let defines: Vec<String> = self.defines.iter().map(|(n, v)| format!("{n}={v}")).collect();

@@ -82,6 +82,7 @@ impl std::fmt::Debug for Gpu {
 /// The optional features that some kernel can use.
 fn wanted_features() -> wgpu::Features {
     wgpu::Features::SUBGROUP
+        | wgpu::Features::SHADER_F16
         | wgpu::Features::IMMEDIATES
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
@@ -222,6 +223,11 @@ impl Gpu {
     /// The lanes of a subgroup, where the `subgroup` core can run: the device has subgroups of one known size.
     pub fn subgroup_size(&self) -> Option<u32> {
         adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
+    }
+
+    /// Can kernels read and write f16 themselves? Where they cannot, what is stored as f16 is widened before and narrowed after.
+    pub fn shader_f16(&self) -> bool {
+        self.inner.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// The variant of the `coopmat` core, where that is the core.

@@ -113,6 +113,12 @@ impl Gpu {
         groups: [u32; 3],
         work: Work,
     ) -> Result<()> {
+        // An operation that was not written for 16-bit floats would take two of them for one number.
+        if !kernel.reads_halves()
+            && let Some(t) = bindings.iter().find(|t| t.dtype().is_half())
+        {
+            return Err(Error::shape(op, "f32: `ops::cast` makes it", format!("{t:?}")));
+        }
         let pipeline = self.pipeline(kernel)?;
         let declared = &pipeline.reflection;
         if bindings.len() != declared.storage.len() {

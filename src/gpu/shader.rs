@@ -49,6 +49,7 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "gemm/core",
     "gemm/accumulate",
     "gemm/operands",
+    "gemm/stored",
     "gemm/coopmat",
     "gemm/coopmat_tiles",
     "gemm/subgroup",

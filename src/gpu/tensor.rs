@@ -10,6 +10,10 @@ use std::sync::atomic::Ordering;
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float of 11 bits (IEEE 754 binary16). What is stored so is still added up in f32.
+    F16,
+    /// 16-bit float of 8 bits, with f32's range (bfloat16). No kernel reads it but [`cast`](crate::ops::cast).
+    Bf16,
     /// 32-bit unsigned integer: indices, counts.
     U32,
     /// Bytes, four to a word: images.
@@ -21,8 +25,25 @@ impl DType {
     pub fn size(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
+            DType::F16 | DType::Bf16 => 2,
             DType::U8 => 1,
         }
+    }
+
+    /// Its name in configurations and output: `f32`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::Bf16 => "bf16",
+            DType::U32 => "u32",
+            DType::U8 => "u8",
+        }
+    }
+
+    /// Is it a 16-bit float?
+    pub(crate) fn is_half(self) -> bool {
+        matches!(self, DType::F16 | DType::Bf16)
     }
 }
 
@@ -33,6 +54,12 @@ pub trait Element: bytemuck::Pod {
 }
 impl Element for f32 {
     const DTYPE: DType = DType::F32;
+}
+impl Element for half::f16 {
+    const DTYPE: DType = DType::F16;
+}
+impl Element for half::bf16 {
+    const DTYPE: DType = DType::Bf16;
 }
 impl Element for u32 {
     const DTYPE: DType = DType::U32;

@@ -21,6 +21,11 @@ impl Case {
     pub fn with(&self, name: &str, value: usize) -> Case {
         Case(self.0.iter().map(|(n, v)| (n.clone(), if n == name { value } else { *v })).collect())
     }
+    /// The same case with one more size.
+    pub fn and(mut self, name: &str, value: usize) -> Case {
+        self.0.push((name.to_owned(), value));
+        self
+    }
     /// The sizes in order.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
         self.0.iter().map(|(n, v)| (n.as_str(), *v))
@@ -31,7 +36,7 @@ impl Case {
 pub(super) fn check(case: &Case, known: &[Case], op: &str) -> Result<()> {
     let Some(first) = known.first() else { return Ok(()) };
     let names = |c: &Case| c.sizes().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
-    if names(case) != names(first) {
+    if known.iter().all(|k| names(case) != names(k)) {
         return Err(Error::data(format!(
             "case `{case}`: {op} takes the sizes {}, in this order",
             names(first).join(",")

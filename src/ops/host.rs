@@ -99,6 +99,8 @@ impl Host {
             DType::F32 => Data::F32(tensor.read()?),
             DType::U32 => Data::U32(tensor.read()?),
             DType::U8 => Data::U8(tensor.read()?),
+            DType::F16 => Data::F32(tensor.read::<half::f16>()?.into_iter().map(f32::from).collect()),
+            DType::Bf16 => Data::F32(tensor.read::<half::bf16>()?.into_iter().map(f32::from).collect()),
         };
         Ok(Host { shape: tensor.shape().to_vec(), data })
     }

@@ -15,6 +15,7 @@ pub mod assignment;
 pub mod attention;
 pub mod bias;
 pub mod bits;
+pub mod cast;
 pub mod clip;
 pub mod code_softmax;
 pub mod codebook_use;
@@ -95,6 +96,14 @@ pub trait Operation: Sync {
     fn check(&self, case: &Case) -> Result<()> {
         case::check(case, &self.cases(), self.name())
     }
+    /// The inputs that a case of the size `half=1` has as f16. Empty for an operation that takes f32 alone.
+    fn halves(&self) -> &'static [usize] {
+        &[]
+    }
+    /// The case with those inputs as f16, where the operation takes them.
+    fn in_f16(&self, case: &Case) -> Option<Case> {
+        (!self.halves().is_empty()).then(|| case.clone().and("half", 1))
+    }
     /// Random inputs of a case.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host>;
     /// The operation on the device.
@@ -171,6 +180,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &bits::BitEntropy,
         &bits::BitTable,
         &bits::Bits,
+        &cast::Cast,
         &clip::Clip,
         &code_softmax::CodeAverage,
         &code_softmax::CodeSample,

@@ -1,8 +1,9 @@
 //! Checking operations against their twins. Every comparison is written so that NaN and "nothing was compared" fail.
 
+use super::cast::cast;
 use super::{Case, Data, Host, Operation, Rng, Tolerance};
 use crate::autograd::Tape;
-use crate::gpu::{Core, Gpu, Tensor};
+use crate::gpu::{Core, DType, Gpu, Tensor};
 use crate::{Error, Result};
 
 /// How a comparison ended.
@@ -98,6 +99,41 @@ fn representable(gpu: &Gpu, mut inputs: Vec<Host>) -> Vec<Host> {
     inputs
 }
 
+/// The inputs of a case as the operation takes them: those that a case of `half=1` has as f16 are rounded to it.
+fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<Host> {
+    let mut inputs = representable(gpu, op.inputs(case, rng));
+    if case.get("half") == 1 {
+        for i in op.halves() {
+            if let Data::F32(values) = &mut inputs[*i].data {
+                values.iter_mut().for_each(|v| *v = half::f16::from_f32(*v).to_f32());
+            }
+        }
+    }
+    inputs
+}
+
+/// The inputs of a case on the device.
+///
+/// # Errors
+/// If they do not fit it.
+pub fn upload(gpu: &Gpu, op: &dyn Operation, case: &Case, inputs: &[Host]) -> Result<Vec<Tensor>> {
+    let halves = if case.get("half") == 1 { op.halves() } else { &[] };
+    let one = |(i, host): (usize, &Host)| {
+        let tensor = host.upload(gpu)?;
+        if halves.contains(&i) { cast(&tensor, DType::F16) } else { Ok(tensor) }
+    };
+    inputs.iter().enumerate().map(one).collect()
+}
+
+/// What a value may be off by, where it was rounded to a type of 16 bits on its way to memory: half a unit in the last place, one
+/// where a device's own conversion cuts off.
+fn stored(dtype: DType, tolerance: Tolerance) -> Tolerance {
+    match dtype {
+        DType::F16 => Tolerance { abs: tolerance.abs + 6e-8, rel: tolerance.rel + 1.0 / 1024.0 },
+        _ => tolerance,
+    }
+}
+
 /// Runs a case on the device and compares every output with the twin's.
 pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Verdict> {
     forward_part(gpu, op, case, seed, f64::INFINITY)
@@ -105,9 +141,11 @@ pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<
 
 /// [`forward`], comparing an [`Operation::excerpt`] where the whole would cost more than `flops`.
 pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops: f64) -> Result<Verdict> {
-    let inputs = representable(gpu, op.inputs(case, &mut Rng::new(seed)));
-    let tensors = inputs.iter().map(|h| h.upload(gpu)).collect::<Result<Vec<Tensor>>>()?;
-    let got = op.run(gpu, case, &tensors)?.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
+    let inputs = made(gpu, op, case, &mut Rng::new(seed));
+    let tensors = upload(gpu, op, case, &inputs)?;
+    let outputs = op.run(gpu, case, &tensors)?;
+    let types: Vec<DType> = outputs.iter().map(Tensor::dtype).collect();
+    let got = outputs.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
     let part = if op.work(case).flops > flops { op.excerpt(case, &inputs, &got, flops) } else { None };
     let (case, inputs, got) = part.unwrap_or_else(|| (case.clone(), inputs, got));
     let want = op.twin(&case, &widen(&inputs));
@@ -118,7 +156,7 @@ pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops
         return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
     }
     let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
-        compare(&format!("{}({case}) output {i}", op.name()), got, want, op.tolerance(&case, i))
+        compare(&format!("{}({case}) output {i}", op.name()), got, want, stored(types[i], op.tolerance(&case, i)))
     });
     verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
 }
@@ -128,13 +166,12 @@ pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops
 pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Verdict>> {
     let Some(gradient) = op.gradient() else { return Ok(None) };
     let mut rng = Rng::new(seed);
-    let inputs = representable(gpu, op.inputs(case, &mut rng));
+    let inputs = made(gpu, op, case, &mut rng);
     let wrt = gradient.wrt(case);
     let tape = Tape::new(gpu);
     let mut vars = Vec::new();
-    for (i, host) in inputs.iter().enumerate() {
-        let tensor = host.upload(gpu)?;
-        vars.push(if wrt.contains(&i) { tape.leaf(&tensor) } else { tape.constant(&tensor) });
+    for (i, tensor) in upload(gpu, op, case, &inputs)?.iter().enumerate() {
+        vars.push(if wrt.contains(&i) { tape.leaf(tensor) } else { tape.constant(tensor) });
     }
     let output = gradient.record(&tape, case, &vars)?;
     let upstream = representable(gpu, vec![rng.normals(output.tensor().shape())]).swap_remove(0);

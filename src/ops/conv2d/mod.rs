@@ -14,7 +14,7 @@ pub(crate) use kernels::{Fused, forward, grad_input, grad_weight, kernels, work}
 
 use super::column_sum::column_sum;
 use crate::autograd::{Tape, Var};
-use crate::gpu::Tensor;
+use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
 
 /// How a convolution walks its input.
@@ -94,9 +94,26 @@ pub(crate) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usiz
 /// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias [O], residual and y [N, OH, OW, O], with
 /// OH = (H + 2 pad - KH) / stride + 1 and OW likewise.
 ///
+/// x and the residual may be f16; sums are f32, and y is stored as x is.
+///
 /// # Errors
 /// If the shapes do not fit, or the stride is 0.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>, c: Conv) -> Result<Tensor> {
+    conv2d_as(x, w, bias, residual, c, x.dtype())
+}
+
+/// [`conv2d`] with a result of type `out`, f32 or f16.
+///
+/// # Errors
+/// As [`conv2d`]'s, or if a type is another.
+pub fn conv2d_as(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    c: Conv,
+    out: DType,
+) -> Result<Tensor> {
     let g = Geometry::new("conv2d", x, w, c)?;
     check_bias("conv2d", bias, g.o)?;
     if let Some(r) = residual
@@ -104,20 +121,35 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&T
     {
         return Err(Error::shape("conv2d", format!("a residual {:?}", g.y_shape()), format!("{r:?}")));
     }
-    forward(x, w, &g, Fused { relu: c.relu, bias, residual, mask: None })
+    forward(x, w, &g, Fused { relu: c.relu, bias, residual, mask: None }, out)
 }
 
 impl Tape {
     /// `conv(x, w) + bias + residual`, see [`conv2d`]. The residual connection and the activation before the convolution
     /// cost no pass over memory, forward or backward.
     pub fn conv2d(&self, x: &Var, w: &Var, bias: Option<&Var>, residual: Option<&Var>, c: Conv) -> Result<Var> {
-        let y = conv2d(x.tensor(), w.tensor(), bias.map(Var::tensor), residual.map(Var::tensor), c)?;
+        self.conv2d_as(x, w, bias, residual, c, x.tensor().dtype())
+    }
+
+    /// [`Tape::conv2d`] with a result of type `out`, f32 or f16.
+    pub fn conv2d_as(
+        &self,
+        x: &Var,
+        w: &Var,
+        bias: Option<&Var>,
+        residual: Option<&Var>,
+        c: Conv,
+        out: DType,
+    ) -> Result<Var> {
+        let y = conv2d_as(x.tensor(), w.tensor(), bias.map(Var::tensor), residual.map(Var::tensor), c, out)?;
         let g = Geometry::new("conv2d", x.tensor(), w.tensor(), c)?;
         let inputs: Vec<&Var> = [x, w].into_iter().chain(bias).chain(residual).collect();
         let (sx, sw, has_bias) = (x.tensor().clone(), w.tensor().clone(), bias.is_some());
         Ok(self.record(y, &inputs, move |dy, needs| {
             let mask = c.relu.then_some(&sx);
-            let dx = needs[0].then(|| grad_input(dy, &sw, &g, Fused { mask, ..Default::default() })).transpose()?;
+            let dx = needs[0]
+                .then(|| grad_input(dy, &sw, &g, Fused { mask, ..Default::default() }, DType::F32))
+                .transpose()?;
             let dw = needs[1].then(|| grad_weight(&sx, dy, &g, c.relu, false)).transpose()?;
             let mut parts = vec![dx, dw];
             if has_bias {

@@ -29,7 +29,7 @@ impl Operation for Conv2dRow {
         "conv2d"
     }
     fn cases(&self) -> Vec<Case> {
-        [
+        let cases = [
             [1, 1, 1, 1, 1, 1, 1, 1, 0, 0],
             [2, 7, 5, 3, 5, 3, 3, 1, 1, 0],
             [3, 8, 8, 4, 8, 4, 4, 2, 1, 1],
@@ -42,13 +42,17 @@ impl Operation for Conv2dRow {
             // Large enough for the lanes to own runs of pixels.
             [6, 13, 23, 60, 72, 2, 3, 1, 1, 1],
         ]
-        .map(sized)
-        .to_vec()
+        .map(sized);
+        let halves = cases[1..].iter().filter_map(|c| self.in_f16(c));
+        cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
         [[16, 32, 32, 64, 64, 3, 3, 1, 1, 0], [32, 8, 8, 128, 128, 3, 3, 1, 1, 0], [32, 16, 16, 64, 128, 4, 4, 2, 1, 1]]
             .map(sized)
             .to_vec()
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0, 3]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
         let g = geometry(case);

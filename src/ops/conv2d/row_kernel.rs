@@ -51,23 +51,25 @@ fn kernel(lanes: u32, f: Flags, flip: bool) -> Kernel {
     let spread = lanes.min(if flip { NC as u32 / 4 } else { NC as u32 });
     let kernel = Kernel::new(shader!("conv2d_row")).define("LANES", lanes).define("SHR_LANES", spread);
     let kernel = kernel.define("V", V as u32).define("NC", NC as u32).define("KW", KW as u32).flag("FLIP", flip);
-    let kernel = kernel.flag("OWN_RELU", f.relu).flag("BIAS", f.bias);
-    kernel.flag("RESIDUAL", f.residual).flag("RELU_MASK", f.mask)
+    f.define(kernel.define("OUT_VEC", 1))
 }
 
 /// Every variant on any device.
 pub(super) fn kernels() -> Vec<Kernel> {
     let mut all = Vec::new();
     for lanes in LANES {
+        let mut variants = Vec::new();
         for bits in 0..8 {
             let [relu, bias, residual] = [1, 2, 4].map(|bit| bits & bit != 0);
-            let flags = Flags { relu, bias, residual, mask: false };
+            variants.push(Flags { relu, bias, residual, ..Default::default() });
+        }
+        variants.push(Flags { mask: true, ..Default::default() });
+        for flags in variants.into_iter().flat_map(|f| f.halves().into_iter().chain([f])) {
             all.push(kernel(lanes, flags, false));
-            if !residual {
+            if !flags.residual {
                 all.push(kernel(lanes, flags, true));
             }
         }
-        all.extend([false, true].map(|flip| kernel(lanes, Flags { mask: true, ..Default::default() }, flip)));
     }
     all
 }
@@ -103,7 +105,7 @@ fn run(x: &Tensor, w: &Tensor, y: &Tensor, p: &Problem, g: &Geometry, lanes: u32
     let extra = [f.bias, f.residual, f.mask];
     let bindings: Vec<&Tensor> = [x, w, y].into_iter().chain(extra.into_iter().flatten()).collect();
     let op = if flip { "conv2d gradient" } else { "conv2d" };
-    x.gpu().dispatch(op, &kernel(lanes, f.flags(), flip), &bindings, &params, groups_for(tiles, 1), work(g))
+    x.gpu().dispatch(op, &kernel(lanes, f.flags(x, y.dtype()), flip), &bindings, &params, groups_for(tiles, 1), work(g))
 }
 
 /// y = conv(x, w) into y; false if the matrix core is to do it.

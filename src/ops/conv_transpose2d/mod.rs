@@ -9,7 +9,7 @@ pub use row::ConvTranspose2dRow;
 use super::column_sum::column_sum;
 use super::conv2d::{Fused, Geometry, check_bias, forward, grad_input, grad_weight};
 use crate::autograd::{Tape, Var};
-use crate::gpu::Tensor;
+use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
 
 /// How a transposed convolution walks its output.
@@ -56,24 +56,53 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
 /// `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias [O], y [N, OH, OW, O], with
 /// OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
 ///
+/// x may be f16; sums are f32, and y is stored as x is.
+///
 /// # Errors
 /// If the shapes do not fit, the stride is 0, or output_pad is not below it.
 pub fn conv_transpose2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: ConvTranspose) -> Result<Tensor> {
+    conv_transpose2d_as(x, w, bias, c, x.dtype())
+}
+
+/// [`conv_transpose2d`] with a result of type `out`, f32 or f16.
+///
+/// # Errors
+/// As [`conv_transpose2d`]'s, or if a type is another.
+pub fn conv_transpose2d_as(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    c: ConvTranspose,
+    out: DType,
+) -> Result<Tensor> {
     let g = geometry(x, w, c)?;
     check_bias("conv_transpose2d", bias, g.i)?;
-    grad_input(x, w, &g, Fused { relu: c.relu, bias, ..Default::default() })
+    grad_input(x, w, &g, Fused { relu: c.relu, bias, ..Default::default() }, out)
 }
 
 impl Tape {
     /// `conv_transpose(x, w) + bias`, see [`conv_transpose2d`].
     pub fn conv_transpose2d(&self, x: &Var, w: &Var, bias: Option<&Var>, c: ConvTranspose) -> Result<Var> {
-        let y = conv_transpose2d(x.tensor(), w.tensor(), bias.map(Var::tensor), c)?;
+        self.conv_transpose2d_as(x, w, bias, c, x.tensor().dtype())
+    }
+
+    /// [`Tape::conv_transpose2d`] with a result of type `out`, f32 or f16.
+    pub fn conv_transpose2d_as(
+        &self,
+        x: &Var,
+        w: &Var,
+        bias: Option<&Var>,
+        c: ConvTranspose,
+        out: DType,
+    ) -> Result<Var> {
+        let y = conv_transpose2d_as(x.tensor(), w.tensor(), bias.map(Var::tensor), c, out)?;
         let g = geometry(x.tensor(), w.tensor(), c)?;
         let inputs: Vec<&Var> = [x, w].into_iter().chain(bias).collect();
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
         Ok(self.record(y, &inputs, move |dy, needs| {
             let mask = c.relu.then_some(&sx);
-            let dx = needs[0].then(|| forward(dy, &sw, &g, Fused { mask, ..Default::default() })).transpose()?;
+            let dx =
+                needs[0].then(|| forward(dy, &sw, &g, Fused { mask, ..Default::default() }, DType::F32)).transpose()?;
             let dw = needs[1].then(|| grad_weight(dy, &sx, &g, false, c.relu)).transpose()?;
             let mut parts = vec![dx, dw];
             if let Some(wanted) = needs.get(2) {

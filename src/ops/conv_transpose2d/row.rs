@@ -32,7 +32,7 @@ impl Operation for ConvTranspose2dRow {
         "conv_transpose2d"
     }
     fn cases(&self) -> Vec<Case> {
-        [
+        let cases = [
             [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
             [2, 4, 5, 3, 5, 3, 3, 1, 1, 0, 1],
             [3, 8, 8, 8, 4, 4, 4, 2, 1, 0, 1],
@@ -42,11 +42,15 @@ impl Operation for ConvTranspose2dRow {
             [5, 8, 8, 32, 3, 4, 4, 2, 1, 0, 1],
             [6, 14, 23, 72, 60, 2, 3, 1, 1, 0, 1],
         ]
-        .map(sized)
-        .to_vec()
+        .map(sized);
+        let halves = cases[1..].iter().filter_map(|c| self.in_f16(c));
+        cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
         [[32, 8, 8, 128, 64, 4, 4, 2, 1, 0, 1], [32, 16, 16, 64, 3, 4, 4, 2, 1, 0, 1]].map(sized).to_vec()
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
         let g = geometry(case);

@@ -2,6 +2,7 @@
 
 mod twin;
 
+use super::cast::cast;
 use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::autograd::{Tape, Var};
 use crate::gpu::gemm::{Form, Tile};
@@ -40,10 +41,28 @@ struct Params {
     b_batch: u32,
 }
 
-fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, out_vec: bool, bias: bool) -> Kernel {
+fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, out_vec: bool, bias: bool, halves: Halves) -> Kernel {
     let kernel = Kernel::new(shader!("matmul")).flag("A_T", t.a).flag("B_T", t.b);
     let kernel = kernel.flag("OUT_VEC", out_vec).flag("BIAS", bias);
+    let kernel = kernel.flag("OWN_HALF", halves.a).flag("SHR_HALF", halves.b).flag("OUT_HALF", halves.y);
     tile.define(kernel, own, shr)
+}
+
+/// Which tensors are f16.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Halves {
+    a: bool,
+    b: bool,
+    y: bool,
+}
+
+impl Halves {
+    fn any(self) -> bool {
+        self != Halves::default()
+    }
+    fn all() -> impl Iterator<Item = Halves> {
+        (1..8).map(|bits| Halves { a: bits & 1 != 0, b: bits & 2 != 0, y: bits & 4 != 0 })
+    }
 }
 
 /// The forms that let vec4 loads stay aligned.
@@ -74,15 +93,32 @@ fn problem(a: &[usize], b: &[usize], t: Transpose) -> Option<Problem> {
     (k == k2).then_some(Problem { batch, m, n, k })
 }
 
-/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored transposed; bias [N].
+/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored transposed; bias [N]. Either may be
+/// f16: sums are f32, and the result is stored as `a` is.
 ///
 /// # Errors
 /// If the shapes do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Result<Tensor> {
-    let floats = a.dtype() == DType::F32 && b.dtype() == DType::F32;
+    matmul_as(a, b, t, bias, a.dtype())
+}
+
+/// [`matmul`] with a result of type `out`, f32 or f16.
+///
+/// # Errors
+/// If the shapes do not fit, or a type is another.
+pub fn matmul_as(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>, out: DType) -> Result<Tensor> {
+    let floats = [a.dtype(), b.dtype(), out].iter().all(|d| matches!(d, DType::F32 | DType::F16));
     let Some(Problem { batch, m, n, k }) = problem(a.shape(), b.shape(), t).filter(|_| floats) else {
-        return Err(Error::shape("matmul", "f32 matrices whose inner sizes agree", format!("{a:?}, {b:?}, {t:?}")));
+        let expected = "f32 or f16 matrices whose inner sizes agree";
+        return Err(Error::shape("matmul", expected, format!("{a:?}, {b:?}, {t:?}")));
     };
+    let halves = Halves { a: a.dtype().is_half(), b: b.dtype().is_half(), y: out.is_half() };
+    let (own, shr) = forms(t, m, n, k);
+    let vec = own != Form::Scalar && shr != Form::Scalar && n.is_multiple_of(4);
+    if halves.any() && !(vec && a.gpu().shader_f16()) {
+        let wide = matmul_as(&cast(a, DType::F32)?, &cast(b, DType::F32)?, t, bias, DType::F32)?;
+        return cast(&wide, out);
+    }
     if let Some(bias) = bias
         && bias.shape() != [n]
     {
@@ -90,9 +126,8 @@ pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Re
     }
     let gpu = a.gpu();
     let shape = if a.shape().len() == 3 { vec![batch, m, n] } else { vec![m, n] };
-    let y = Tensor::empty(gpu, &shape, DType::F32)?;
+    let y = Tensor::empty(gpu, &shape, out)?;
     let tile = Tile::pick(gpu, n, work(batch, m, n, k));
-    let (own, shr) = forms(t, m, n, k);
     let (groups, tiles, col_tiles) = tile.grid(m, n, batch);
     let params = Params {
         m: m as u32,
@@ -103,7 +138,7 @@ pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Re
         a_batch: (m * k) as u32,
         b_batch: (k * n) as u32,
     };
-    let kernel = kernel(tile, t, own, shr, n.is_multiple_of(4), bias.is_some());
+    let kernel = kernel(tile, t, own, shr, n.is_multiple_of(4), bias.is_some(), halves);
     let bindings: Vec<&Tensor> = [a, b].into_iter().chain(bias).chain([&y]).collect();
     gpu.dispatch("matmul", &kernel, &bindings, &params, groups, work(batch, m, n, k))?;
     Ok(y)
@@ -118,18 +153,19 @@ impl Tape {
     pub fn matmul(&self, a: &Var, b: &Var, t: Transpose) -> Result<Var> {
         let y = matmul(a.tensor(), b.tensor(), t, None)?;
         let (sa, sb) = (a.tensor().clone(), b.tensor().clone());
+        let gradient = |a: &Tensor, b: &Tensor, t| matmul_as(a, b, t, None, DType::F32);
         Ok(self.record(y, &[a, b], move |g, needs| {
             let da = || match (t.a, t.b) {
-                (false, false) => matmul(g, &sb, Transpose::B, None),
-                (false, true) => matmul(g, &sb, Transpose::NONE, None),
-                (true, false) => matmul(&sb, g, Transpose::B, None),
-                (true, true) => matmul(&sb, g, Transpose::BOTH, None),
+                (false, false) => gradient(g, &sb, Transpose::B),
+                (false, true) => gradient(g, &sb, Transpose::NONE),
+                (true, false) => gradient(&sb, g, Transpose::B),
+                (true, true) => gradient(&sb, g, Transpose::BOTH),
             };
             let db = || match (t.a, t.b) {
-                (false, false) => matmul(&sa, g, Transpose::A, None),
-                (false, true) => matmul(g, &sa, Transpose::A, None),
-                (true, false) => matmul(&sa, g, Transpose::NONE, None),
-                (true, true) => matmul(g, &sa, Transpose::BOTH, None),
+                (false, false) => gradient(&sa, g, Transpose::A),
+                (false, true) => gradient(g, &sa, Transpose::A),
+                (true, false) => gradient(&sa, g, Transpose::NONE),
+                (true, true) => gradient(g, &sa, Transpose::BOTH),
             };
             Ok(vec![needs[0].then(da).transpose()?, needs[1].then(db).transpose()?])
         }))
@@ -155,6 +191,8 @@ impl Operation for Matmul {
                 cases.push(case(&[("b", b), ("m", m), ("n", n), ("k", k), ("ta", ta), ("tb", tb)]));
             }
         }
+        let halves: Vec<Case> = cases.iter().skip(8).filter_map(|c| self.in_f16(c)).collect();
+        cases.extend(halves);
         cases
     }
     fn bench(&self) -> Vec<Case> {
@@ -167,6 +205,9 @@ impl Operation for Matmul {
         let a_shape = if t.a { [b, k, m] } else { [b, m, k] };
         let b_shape = if t.b { [b, n, k] } else { [b, k, n] };
         vec![rng.normals(&a_shape), rng.normals(&b_shape), rng.normals(&[n])]
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0, 1]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let t = transpose(case);
@@ -214,7 +255,13 @@ impl Operation for Matmul {
                     for shr in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
                         // A B read by vec4 along the columns means columns in fours; otherwise both can be.
                         for out_vec in [false, true].into_iter().filter(|v| *v || shr != Form::M) {
-                            all.extend([false, true].map(|bias| kernel(tile, t, own, shr, out_vec, bias)));
+                            let plain = Halves::default();
+                            all.extend([false, true].map(|bias| kernel(tile, t, own, shr, out_vec, bias, plain)));
+                            // f16 is read and written four at a time, or not at all.
+                            if out_vec && own != Form::Scalar && shr != Form::Scalar {
+                                let variants = Halves::all().flat_map(|h| [(h, false), (h, true)]);
+                                all.extend(variants.map(|(h, bias)| kernel(tile, t, own, shr, true, bias, h)));
+                            }
                         }
                     }
                 }

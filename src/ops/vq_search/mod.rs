@@ -6,6 +6,7 @@ mod twin;
 
 pub use row::VqSearch;
 
+use super::cast::cast;
 use super::groups_for;
 use super::scale::scale;
 use crate::gpu::gemm::{Form, LANES, Tile};
@@ -21,32 +22,34 @@ struct Params {
     tiles: u32,
 }
 
-fn kernel(tile: Tile, vec: bool) -> Kernel {
+fn kernel(tile: Tile, vec: bool, half: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
-    tile.define(Kernel::new(shader!("vq_search")), form, form)
+    tile.define(Kernel::new(shader!("vq_search")).flag("OWN_HALF", half), form, form)
 }
 
 /// The channels for which latents stay in registers, and how many latents and codes a lane then works on at a time.
 const RESIDENT: [(usize, u32, u32); 4] = [(8, 8, 32), (16, 8, 16), (32, 8, 8), (64, 4, 8)];
 
 /// The search of a device and size: the kernel, and the latents of one workgroup.
-fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize) -> (Kernel, usize) {
+fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, usize) {
     let resident = RESIDENT.iter().find(|(channels, ..)| *channels == d);
     if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) = (gpu.core(), gpu.subgroup_size(), resident) {
-        return (resident_kernel(lanes, d as u32, *v, *nc), (lanes * v) as usize);
+        return (resident_kernel(lanes, d as u32, *v, *nc, half), (lanes * v) as usize);
     }
     let tile = Tile::pick(gpu, k, work(rows, k, d));
-    (kernel(tile, d.is_multiple_of(4)), tile.rows())
+    (kernel(tile, d.is_multiple_of(4), half), tile.rows())
 }
 
-fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32) -> Kernel {
+fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32, half: bool) -> Kernel {
     let spread = lanes.min(nc);
     let kernel = Kernel::new(shader!("vq_search_resident")).define("LANES", lanes).define("D", d);
+    let kernel = kernel.flag("OWN_HALF", half);
     kernel.define("V", v).define("NC", nc).define("SHR_LANES", spread).define("SHR_GROUPS", nc / spread)
 }
 
 fn resident_kernels() -> impl Iterator<Item = Kernel> {
-    LANES.into_iter().flat_map(|lanes| RESIDENT.map(|(d, v, nc)| resident_kernel(lanes, d as u32, v, nc)))
+    let variants = LANES.into_iter().flat_map(|lanes| [(lanes, false), (lanes, true)]);
+    variants.flat_map(|(lanes, half)| RESIDENT.map(|(d, v, nc)| resident_kernel(lanes, d as u32, v, nc, half)))
 }
 
 fn half_norm_kernel() -> Kernel {
@@ -69,7 +72,8 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 
 /// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 [N].
 ///
-/// Ties go to the lowest index. A latent with a NaN gets index 0. Memory beyond inputs and output: 4 K bytes, and on
+/// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits: distances are f32 all the same, so
+/// that the index is the one that the same latents have in f32. Memory beyond inputs and output: 4 K bytes, and on
 /// the `coopmat` core 4 N more.
 /// Source: van den Oord et al. 2017, equation 1.
 ///
@@ -96,7 +100,7 @@ pub fn likeliest(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Ten
 fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Result<Tensor> {
     let [n, d] = latents.dims("nearest")?;
     let [k, d2] = codebook.dims("nearest")?;
-    let floats = latents.dtype() == DType::F32 && codebook.dtype() == DType::F32;
+    let floats = (latents.dtype() == DType::F32 || latents.dtype().is_half()) && codebook.dtype() == DType::F32;
     if d != d2 || k == 0 || d == 0 || !floats {
         return Err(Error::shape(
             "nearest",
@@ -105,13 +109,16 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
         ));
     }
     let gpu = latents.gpu();
+    // f16 is read as it lies, where the device and the size let a kernel do so.
+    let half = latents.dtype() == DType::F16 && gpu.shader_f16() && d.is_multiple_of(4) && gpu.coopmat().is_none();
+    let latents = &if half { latents.clone() } else { cast(latents, DType::F32)? };
     let norms = offsets.map_or_else(|| half_norms(codebook), |o| Ok(o.clone()))?;
     let index = Tensor::empty(gpu, &[n], DType::U32)?;
     // Rows beyond the binding limit go in parts; a part starts on the alignment that bindings need.
     let limit = gpu.limits().max_storage_buffer_binding_size as usize;
-    let part = (limit / (4 * d)).min(i32::MAX as usize / d) / 64 * 64;
+    let part = (limit / (4 * d)).min(i32::MAX as usize / d) / 128 * 128;
     if part == 0 {
-        return Err(Error::Limit { what: "nearest: 64 latents".into(), asked: 256 * d as u64, limit: limit as u64 });
+        return Err(Error::Limit { what: "nearest: 128 latents".into(), asked: 512 * d as u64, limit: limit as u64 });
     }
     for start in (0..n).step_by(part) {
         let rows = part.min(n - start);
@@ -122,7 +129,7 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
             coopmat::search(coopmat, &x, codebook, &norms, &out)?;
             continue;
         }
-        let (kernel, per_group) = choose(gpu, rows, k, d);
+        let (kernel, per_group) = choose(gpu, rows, k, d, half);
         let tiles = rows.div_ceil(per_group);
         let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32 };
         gpu.dispatch(

@@ -15,7 +15,7 @@ impl Operation for VqSearch {
         "vq_search"
     }
     fn cases(&self) -> Vec<Case> {
-        [
+        let cases = [
             (1, 1, 1),
             (7, 3, 5),
             (65, 33, 4),
@@ -27,15 +27,18 @@ impl Operation for VqSearch {
             (261, 130, 32),
             (67, 19, 128),
         ]
-        .into_iter()
-        .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
-        .collect()
+        .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]));
+        let halves = cases.iter().filter_map(|c| self.in_f16(c));
+        cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
         [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)]
             .into_iter()
             .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
             .collect()
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
         let (n, k, d) = (case.get("n"), case.get("k"), case.get("d"));
@@ -97,7 +100,8 @@ impl Operation for VqSearch {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).chain([half_norm_kernel()]).collect();
-        all.extend(Tile::exact().into_iter().flat_map(|tile| [kernel(tile, false), kernel(tile, true)]));
+        let variants = |tile| [kernel(tile, false, false), kernel(tile, true, false), kernel(tile, true, true)];
+        all.extend(Tile::exact().into_iter().flat_map(variants));
         all
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {

@@ -1,0 +1,63 @@
+// y[i] = x[i] in another float type:  NARROW f32 to 16 bits, WIDEN 16 bits to f32;  16 bits are f16, or bfloat16 with BRAIN
+//
+// x, y: [N], words of 32 bits that hold one f32 or two 16-bit floats, the first in the low half. Narrowing rounds to the nearest,
+// ties to even, to infinity past the largest, and keeps subnormals and NaN: integers do it, so that every device gives the same bits
+// and none needs SHADER_F16. Widening is exact. One invocation makes two elements. Reads and writes 6 N bytes in all.
+struct Params { n: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+#import shared/grid
+
+#ifdef BRAIN
+// bfloat16 is the upper half of an f32.
+fn narrow(bits: u32) -> u32 {
+    if (bits & 0x7fffffffu) > 0x7f800000u { return (bits >> 16u) | 0x40u; }
+    return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
+}
+fn widen(half: u32) -> u32 { return half << 16u; }
+#else
+fn narrow(bits: u32) -> u32 {
+    let sign = (bits >> 16u) & 0x8000u;
+    let size = bits & 0x7fffffffu;
+    if size > 0x7f800000u { return sign | 0x7e00u; }
+    // 65,520 lies halfway between the largest f16 and what would be the next.
+    if size >= 0x477ff000u { return sign | 0x7c00u; }
+    if size >= 0x38800000u {
+        let rebased = size - 0x38000000u;
+        return sign | ((rebased + 0xfffu + ((rebased >> 13u) & 1u)) >> 13u);
+    }
+    // Below 2^-14: a whole number of 2^-24; nothing from 2^-25 on down.
+    if size <= 0x33000000u { return sign; }
+    let mantissa = (size & 0x7fffffu) | 0x800000u;
+    let shift = 126u - (size >> 23u);
+    let whole = mantissa >> shift;
+    let rest = mantissa & ((1u << shift) - 1u);
+    let middle = 1u << (shift - 1u);
+    return sign | (whole + select(0u, 1u, rest > middle || (rest == middle && (whole & 1u) == 1u)));
+}
+fn widen(half: u32) -> u32 {
+    let sign = (half & 0x8000u) << 16u;
+    let exponent = (half >> 10u) & 31u;
+    let mantissa = half & 0x3ffu;
+    if exponent == 31u { return sign | 0x7f800000u | (mantissa << 13u); }
+    if exponent == 0u { return sign | bitcast<u32>(f32(mantissa) * 5.9604645e-8); }
+    return sign | ((exponent + 112u) << 23u) | (mantissa << 13u);
+}
+#endif
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let word = linear_group(group, groups) * 64u + lane;
+    let i = 2u * word;
+    if i >= p.n { return; }
+    let second = i + 1u < p.n;
+#ifdef WIDEN
+    let both = x[word];
+    y[i] = widen(both & 0xffffu);
+    if second { y[i + 1u] = widen(both >> 16u); }
+#else
+    y[word] = narrow(x[i]) | select(0u, narrow(x[min(i + 1u, p.n - 1u)]) << 16u, second);
+#endif
+}
