@@ -99,7 +99,7 @@ pub fn row(gpu: &Gpu, workload: &Workload, peak: &Peak, budget: Budget, seed: u6
     Ok(Row {
         name: workload.name().into(),
         core: gpu.core().name().into(),
-        dtype: "f32".into(),
+        dtype: workload.dtype().name().into(),
         pass,
         ms: some(ms),
         ms_quartiles: pass.then_some([q1, q3]),

@@ -20,10 +20,13 @@ pub struct TrainStep {
     pub batch: usize,
     /// Which quantizer.
     pub kind: &'static Kind,
+    /// How activations are stored.
+    pub activations: DType,
 }
 
 struct State {
     gpu: Gpu,
+    activations: DType,
     model: VqVae,
     params: Parameters,
     quantizer: Box<dyn Quantizer>,
@@ -50,7 +53,7 @@ impl TrainStep {
         let adam = Adam::new(&params, Hyper { lr: 3e-4, ..Default::default() })?;
         let images = Tensor::empty(gpu, &[self.batch, 32, 32, 3], DType::F32)?;
         random::normal(&images, Key { seed, step: 0, stream: 9 })?;
-        Ok(State { gpu: gpu.clone(), model, params, quantizer, adam, images, step: 0 })
+        Ok(State { gpu: gpu.clone(), activations: self.activations, model, params, quantizer, adam, images, step: 0 })
     }
 
     pub(super) fn prepare(self, gpu: &Gpu, seed: u64) -> Result<Prepared> {
@@ -79,7 +82,7 @@ impl State {
     /// One step; its reconstruction loss.
     fn step(&mut self) -> Result<Tensor> {
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = Pass::new(&tape, &self.params).storing(self.activations);
         let x = tape.constant(&self.images);
         let z_e = self.model.encode(&pass, &x)?;
         let [b, h, w, d] = z_e.tensor().dims("train step")?;

@@ -2,7 +2,7 @@
 
 use super::{QuantizerForward, TrainStep};
 use crate::autograd::Tape;
-use crate::gpu::{Gpu, Tensor, Work};
+use crate::gpu::{DType, Gpu, Work};
 use crate::ops::verify::{self, Verdict};
 use crate::ops::{Case, Operation, Rng, case, registry};
 use crate::quantize::Kind;
@@ -86,11 +86,32 @@ impl Workload {
     pub fn train_step_of(kind: &'static Kind, batch: usize) -> Workload {
         let of = if kind.name == "ema" { String::new() } else { format!("{}_", kind.name) };
         let name = format!("{TRAIN_STEP}{of}b{batch}");
-        Workload { name, subject: Subject::TrainStep(TrainStep { batch, kind }) }
+        Workload { name, subject: Subject::TrainStep(TrainStep { batch, kind, activations: DType::F32 }) }
     }
 
     fn called(self, name: &str) -> Workload {
         Workload { name: name.into(), ..self }
+    }
+
+    /// The same with activations stored as f16, under the same name; `None` where there is no such thing.
+    pub fn in_f16(&self) -> Option<Workload> {
+        let subject = match &self.subject {
+            Subject::Operation { op, case, backward } => {
+                Subject::Operation { op: *op, case: op.in_f16(case)?, backward: *backward }
+            }
+            Subject::Quantizer(_) => return None,
+            Subject::TrainStep(step) => Subject::TrainStep(TrainStep { activations: DType::F16, ..*step }),
+        };
+        Some(Workload { name: self.name.clone(), subject })
+    }
+
+    /// What activations are stored as.
+    pub fn dtype(&self) -> DType {
+        match &self.subject {
+            Subject::Operation { case, .. } if case.get("half") == 1 => DType::F16,
+            Subject::TrainStep(step) => step.activations,
+            _ => DType::F32,
+        }
     }
 
     /// The name.
@@ -151,7 +172,7 @@ const TRAIN_STEP: &str = "vqvae_train_step_";
 
 fn prepare(gpu: &Gpu, op: &'static dyn Operation, case: &Case, backward: bool, seed: u64) -> Result<Prepared> {
     let mut rng = Rng::new(seed);
-    let inputs = op.inputs(case, &mut rng).iter().map(|h| h.upload(gpu)).collect::<Result<Vec<Tensor>>>()?;
+    let inputs = verify::upload(gpu, op, case, &verify::made(gpu, op, case, &mut rng))?;
     let (gpu, case) = (gpu.clone(), case.clone());
     let Some(gradient) = op.gradient().filter(|_| backward) else {
         let work = Some(op.work(&case));

@@ -47,7 +47,7 @@ pub struct Bench {
     /// Values of any other size, such as m=64,256
     #[arg(long, value_name = "NAME=LIST", requires = "kernel")]
     size: Vec<String>,
-    /// Types of the elements
+    /// How activations are stored: f32, f16
     #[arg(long, value_delimiter = ',', default_value = "f32", value_name = "LIST")]
     dtype: Vec<String>,
     /// Seconds to repeat each workload
@@ -98,7 +98,7 @@ impl Bench {
         if !(self.seconds >= 0.0 && self.seconds <= 3600.0) {
             return Err(Error::config("seconds", "lies between 0 and 3600"));
         }
-        let workloads = self.workloads()?;
+        let workloads = self.workloads(global)?;
         let baseline = self.compare.as_deref().map(Baseline::read).transpose()?;
         let plot = match (&self.plot, self.suite) {
             (None, Some(Suite::Quantizers)) => Some(self.out.join("quantizers.png")),
@@ -117,7 +117,7 @@ impl Bench {
         for workload in &workloads {
             enough_memory(workload)?;
         }
-        let several = if global.core.len() > 1 { 9 } else { 0 };
+        let several = if global.core.len() > 1 { 9 } else { 0 } + if self.dtype.len() > 1 { 4 } else { 0 };
         let width = workloads.iter().map(|w| w.name().len()).max().unwrap_or(0).max(26) + several;
         let budget = Budget { time: Duration::from_secs_f64(self.seconds), ..Default::default() };
         let mut rows = Vec::new();
@@ -128,7 +128,7 @@ impl Bench {
             }
             for workload in &workloads {
                 let row = bench::row(gpu, workload, &peak, budget, self.seed)?;
-                line(global, &row, baseline.as_ref(), width);
+                line(global, &row, baseline.as_ref(), width, self.dtype.len() > 1);
                 rows.push((workload.clone(), row));
             }
         }
@@ -151,10 +151,38 @@ impl Bench {
         Ok(if failed == 0 { Ended::Done } else { Ended::Failed })
     }
 
-    fn workloads(&self) -> Result<Vec<Workload>> {
-        if let Some(other) = self.dtype.iter().find(|t| *t != "f32") {
-            return Err(Error::config("dtype", format!("`{other}` is not stored by any operation yet; there is f32")));
+    fn workloads(&self, global: &Global) -> Result<Vec<Workload>> {
+        let chosen = self.chosen()?;
+        let mut all = Vec::new();
+        for dtype in &self.dtype {
+            match dtype.as_str() {
+                "f32" => all.extend(chosen.iter().cloned()),
+                "f16" => {
+                    let (has, lacks): (Vec<_>, Vec<_>) =
+                        chosen.iter().map(|w| (w, w.in_f16())).partition(|w| w.1.is_some());
+                    if !lacks.is_empty() {
+                        let names: Vec<&str> = lacks.iter().map(|(w, _)| w.name()).collect();
+                        output::note(global, &format!("in f32 alone, and left out in f16: {}", names.join(", ")));
+                    }
+                    all.extend(has.into_iter().filter_map(|(_, half)| half));
+                }
+                other => {
+                    let what = format!("`{other}` is no type that activations are stored as; there are f32 and f16");
+                    return Err(Error::config("dtype", what));
+                }
+            }
         }
+        if all.is_empty() {
+            let ops = ops::registry().iter().filter(|op| !op.halves().is_empty()).map(|op| op.name());
+            let what =
+                format!("nothing to time in f16; {} and the training step have it", ops.collect::<Vec<_>>().join(", "));
+            return Err(Error::config("dtype", what));
+        }
+        Ok(all)
+    }
+
+    /// What the arguments name, in f32.
+    fn chosen(&self) -> Result<Vec<Workload>> {
         if let Some(kernel) = &self.kernel {
             return self.kernel(kernel);
         }
@@ -320,13 +348,14 @@ fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Ba
     ));
 }
 
-fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize) {
+fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, types: bool) {
     if global.json {
         output::result(&serde_json::to_string(row).unwrap_or_default());
         return;
     }
     let several = if global.core.len() > 1 { format!(" {}", row.core) } else { String::new() };
-    let name = format!("{}{several}", row.name);
+    let dtype = if types { format!(" {}", row.dtype) } else { String::new() };
+    let name = format!("{}{dtype}{several}", row.name);
     let (Some(ms), Some([q1, q3])) = (row.ms, row.ms_quartiles) else {
         output::result(&format!("{name:<width$} WRONG: {}", row.detail));
         return;

@@ -123,7 +123,7 @@ impl VqVae {
         &self.config
     }
 
-    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / downsample, W / downsample, D].
+    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / downsample, W / downsample, D], in f32 however the pass stores activations.
     ///
     /// # Errors
     /// If H or W is not divisible by the downsampling.
@@ -141,19 +141,20 @@ impl VqVae {
         for block in &self.encoder_blocks {
             x = block.forward(pass, &x)?;
         }
-        self.to_latent.forward(pass, &x)
+        self.to_latent.forward_f32(pass, &x)
     }
 
-    /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1].
+    /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1], in f32.
     pub fn decode(&self, pass: &Pass, latents: &Var) -> Result<Var> {
         let mut x = self.from_latent.forward(pass, latents)?;
         for block in &self.decoder_blocks {
             x = block.forward(pass, &x)?;
         }
-        for layer in &self.up {
+        let Some((last, before)) = self.up.split_last() else { return Ok(x) };
+        for layer in before {
             x = layer.forward(pass, &x)?;
         }
-        Ok(x)
+        last.forward_f32(pass, &x)
     }
 
     /// A model and its parameters, initialised from `seed`.

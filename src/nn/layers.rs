@@ -3,6 +3,7 @@
 use super::{Builder, Handle, Init, Pass};
 use crate::Result;
 use crate::autograd::Var;
+use crate::gpu::DType;
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 
@@ -29,15 +30,24 @@ impl Conv2d {
         Conv2d { weight, bias, conv }
     }
 
-    /// x [N, H, W, I] to [N, OH, OW, O].
+    /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
     pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        self.forward_onto(pass, x, None)
+        self.apply(pass, x, None, pass.activations())
     }
 
     /// The same, added to `residual`.
-    pub fn forward_onto(&self, pass: &Pass, x: &Var, residual: Option<&Var>) -> Result<Var> {
+    pub fn forward_onto(&self, pass: &Pass, x: &Var, residual: &Var) -> Result<Var> {
+        self.apply(pass, x, Some(residual), pass.activations())
+    }
+
+    /// The same in f32 in any pass: what leaves a model.
+    pub fn forward_f32(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        self.apply(pass, x, None, DType::F32)
+    }
+
+    fn apply(&self, pass: &Pass, x: &Var, residual: Option<&Var>, out: DType) -> Result<Var> {
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
-        pass.tape.conv2d(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv)
+        pass.tape.conv2d_as(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv, out)
     }
 }
 
@@ -58,9 +68,19 @@ impl ConvTranspose2d {
         ConvTranspose2d { weight, bias, conv }
     }
 
-    /// x [N, H, W, I] to [N, OH, OW, O].
+    /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
     pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        pass.tape.conv_transpose2d(x, &pass.param(self.weight)?, Some(&pass.param(self.bias)?), self.conv)
+        self.apply(pass, x, pass.activations())
+    }
+
+    /// The same in f32 in any pass: what leaves a model.
+    pub fn forward_f32(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        self.apply(pass, x, DType::F32)
+    }
+
+    fn apply(&self, pass: &Pass, x: &Var, out: DType) -> Result<Var> {
+        let (weight, bias) = (pass.param(self.weight)?, pass.param(self.bias)?);
+        pass.tape.conv_transpose2d_as(x, &weight, Some(&bias), self.conv, out)
     }
 }
 
@@ -84,6 +104,6 @@ impl ResidualBlock {
 
     /// x [N, H, W, C] to the same shape.
     pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        self.conv2.forward_onto(pass, &self.conv1.forward(pass, x)?, Some(x))
+        self.conv2.forward_onto(pass, &self.conv1.forward(pass, x)?, x)
     }
 }

@@ -3,7 +3,7 @@
 use super::{Handle, Parameters};
 use crate::Result;
 use crate::autograd::{Gradients, Tape, Var};
-use crate::gpu::Tensor;
+use crate::gpu::{DType, Tensor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -12,13 +12,24 @@ pub struct Pass<'a> {
     /// The tape.
     pub tape: &'a Tape,
     params: &'a Parameters,
+    activations: DType,
     leaves: RefCell<BTreeMap<Handle, Var>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass of `params` over `tape`.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Self {
-        Pass { tape, params, leaves: RefCell::default() }
+        Pass { tape, params, activations: DType::F32, leaves: RefCell::default() }
+    }
+
+    /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and gradients stay f32.
+    pub fn storing(self, dtype: DType) -> Self {
+        Pass { activations: dtype, ..self }
+    }
+
+    /// What layers store their activations as.
+    pub fn activations(&self) -> DType {
+        self.activations
     }
 
     /// The leaf of a parameter.

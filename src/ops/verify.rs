@@ -100,7 +100,7 @@ fn representable(gpu: &Gpu, mut inputs: Vec<Host>) -> Vec<Host> {
 }
 
 /// The inputs of a case as the operation takes them: those that a case of `half=1` has as f16 are rounded to it.
-fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<Host> {
+pub fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<Host> {
     let mut inputs = representable(gpu, op.inputs(case, rng));
     if case.get("half") == 1 {
         for i in op.halves() {

@@ -1,6 +1,6 @@
 //! Finite scalar quantization (Mentzer et al. 2023): no codebook, no loss of its own.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, check_latents, count, only};
+use super::{Mode, Options, Projected, Quantized, Quantizer, arrive, count, only};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
@@ -42,7 +42,7 @@ impl Quantizer for Fsq {
         self.levels.channels()
     }
     fn quantize(&self, pass: &Pass, z_e: &Var, _: Mode) -> Result<Quantized> {
-        check_latents("fsq", z_e.tensor(), self.dim())?;
+        let z_e = &arrive("fsq", pass, z_e, self.dim())?;
         let (z_q, index) = pass.tape.fsq(z_e, &self.levels)?;
         let counts = count(&index, self.codebook_size())?;
         let indices = index.reshape(&[index.len(), 1])?;

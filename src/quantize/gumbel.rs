@@ -1,6 +1,6 @@
 //! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and learn by gradient.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, Term, check_latents, count, only};
+use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, count, only};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
@@ -61,7 +61,7 @@ impl Quantizer for Gumbel {
     }
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
-        check_latents("gumbel", z_e.tensor(), d)?;
+        let z_e = &arrive("gumbel", pass, z_e, d)?;
         let [weight, bias, codebook] =
             [pass.param(self.codes.weight)?, pass.param(self.codes.bias)?, pass.param(self.codes.codebook)?];
         let (z_q, index, losses) = match mode {

@@ -1,7 +1,7 @@
 //! Lookup-free quantization (Yu et al. 2023, "Language model beats diffusion", section 3.1): the signs of the channels, with an
 //! entropy loss that makes each choice sure and their use even.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, Term, check_latents, count, only};
+use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, count, only};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
@@ -59,7 +59,7 @@ impl Quantizer for Lfq {
         self.channels
     }
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
-        check_latents("lfq", z_e.tensor(), self.channels)?;
+        let z_e = &arrive("lfq", pass, z_e, self.channels)?;
         let (tape, o) = (pass.tape, &self.options);
         let (z_q, index) = tape.signs(z_e)?;
         let mut losses = Vec::new();

@@ -1,6 +1,6 @@
 //! Sequences of several lengths: positions that are padding are not quantized, and nothing learns from them.
 
-use super::{Mode, Quantized, Quantizer, check_latents};
+use super::{Mode, Quantized, Quantizer, arrive};
 use crate::autograd::Var;
 use crate::gpu::{DType, Tensor};
 use crate::nn::Pass;
@@ -22,7 +22,7 @@ pub fn quantize_kept(
     keep: &[bool],
     mode: Mode,
 ) -> Result<Quantized> {
-    check_latents("mask", z_e.tensor(), quantizer.dim())?;
+    let z_e = &arrive("mask", pass, z_e, quantizer.dim())?;
     let (n, tape, gpu) = (z_e.shape()[0], pass.tape, pass.tape.gpu());
     if keep.len() != n {
         return Err(Error::shape("mask", format!("{n} positions, as there are latents"), format!("{}", keep.len())));

@@ -264,6 +264,14 @@ pub(crate) fn check_latents(op: &'static str, latents: &Tensor, d: usize) -> Res
     }
 }
 
+/// The latents [N, D] as a quantizer computes with them: f32, whatever they were stored as. Choices are f32's, so that storage in 16
+/// bits changes none.
+pub(crate) fn arrive(op: &'static str, pass: &Pass, latents: &Var, d: usize) -> Result<Var> {
+    let wide = pass.tape.cast(latents, DType::F32)?;
+    check_latents(op, wide.tensor(), d)?;
+    Ok(wide)
+}
+
 /// One codebook's indices u32 [N], of indices [N, 1].
 pub(crate) fn only(op: &'static str, indices: &Tensor) -> Result<Tensor> {
     match indices.shape() {

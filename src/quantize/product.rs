@@ -3,7 +3,7 @@
 
 use super::residual::{learn_each, load_each, save_each};
 use super::vq::VectorQuantizer;
-use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, check_latents};
+use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, check_latents};
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
@@ -65,7 +65,7 @@ impl Quantizer for Product {
 
     /// The losses are means over the groups, as if over all channels at once.
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
-        check_latents("product", z_e.tensor(), self.dim())?;
+        let z_e = &arrive("product", pass, z_e, self.dim())?;
         let (tape, k, width) = (pass.tape, self.codebook_size(), self.width());
         let share = 1.0 / self.groups.len() as f32;
         let counts = Tensor::empty(tape.gpu(), &[self.groups.len(), k], DType::U32)?;

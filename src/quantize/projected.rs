@@ -1,6 +1,6 @@
 //! A quantizer between two linear maps: into the channels that it works in, and out again.
 
-use super::{Mode, Options, Quantized, Quantizer, Seen, check_latents};
+use super::{Mode, Options, Quantized, Quantizer, Seen, arrive, check_latents};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
@@ -64,7 +64,7 @@ impl Quantizer for Projected {
         self.inner.initialize(pass, x.tensor(), per_step)
     }
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
-        check_latents("quantizer", z_e.tensor(), self.dim)?;
+        let z_e = &arrive("quantizer", pass, z_e, self.dim)?;
         let mut q = self.inner.quantize(pass, &apply(pass, z_e, self.into)?, mode)?;
         q.z_q = apply(pass, &q.z_q, self.out)?;
         Ok(q)

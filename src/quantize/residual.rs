@@ -2,7 +2,7 @@
 //! III-C; Lee et al. 2022, "Autoregressive image generation using residual quantization").
 
 use super::vq::VectorQuantizer;
-use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, check_latents};
+use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive};
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
@@ -89,7 +89,7 @@ impl Quantizer for Residual {
     /// In a step of which dropout left some quantizers out, their codes are 0 and count nothing.
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, k) = (pass.tape, self.codebook_size());
-        check_latents("residual", z_e.tensor(), self.dim())?;
+        let z_e = &arrive("residual", pass, z_e, self.dim())?;
         let (n, gpu, active) = (z_e.shape()[0], tape.gpu(), self.active(mode));
         let counts = Tensor::zeros(gpu, &[self.depth, k], DType::U32)?;
         let (mut losses, mut seen, mut indices) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 //! representation learning"), which learns in one of three ways.
 
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, check_latents, count, only, regularize, restore,
+    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, regularize, restore,
 };
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -254,7 +254,7 @@ impl Quantizer for VectorQuantizer {
 
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
-        check_latents("quantizer", z_e.tensor(), d)?;
+        let z_e = &arrive("quantizer", pass, z_e, d)?;
         let x = if o.use_cosine_sim { tape.l2_norm(z_e)? } else { z_e.clone() };
         let codebook = self.codebook(pass)?;
         let index = match mode {

@@ -70,6 +70,9 @@ pub struct Train {
     pub adam_eps: f32,
     /// Decoupled weight decay; above 0 the optimiser is AdamW.
     pub weight_decay: f32,
+    /// How activations are stored between layers while training: `f32`, or `f16` in half the memory. Sums, weights, gradients,
+    /// latents and codes are f32 either way.
+    pub dtype: String,
     /// Norm to which gradients are clipped; 0 clips none.
     pub grad_clip: f32,
     /// Seed of everything random.
@@ -108,6 +111,7 @@ impl Default for Train {
             beta2: 0.999,
             adam_eps: 1e-8,
             weight_decay: 0.0,
+            dtype: "f32".into(),
             grad_clip: 0.0,
             seed: 0,
             log_every: 10,
@@ -282,6 +286,7 @@ impl RunConfig {
         check("train.beta2", t.beta2, (0.0..1.0).contains(&t.beta2), "from 0 to below 1")?;
         check("train.adam_eps", t.adam_eps, positive(t.adam_eps), "above 0")?;
         check("train.weight_decay", t.weight_decay, not_negative(t.weight_decay), "a number of at least 0")?;
+        check("train.dtype", &t.dtype, matches!(t.dtype.as_str(), "f32" | "f16"), "f32 or f16")?;
         check("train.grad_clip", t.grad_clip, not_negative(t.grad_clip), "a number of at least 0")?;
         check("train.seed", t.seed, t.seed < 1 << 63, "below 2^63")?;
         check("train.log_every", t.log_every, (1..=100_000).contains(&t.log_every), "from 1 to 100000")?;

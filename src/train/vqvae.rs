@@ -259,6 +259,11 @@ impl Trainer {
         self.window.copy_into(at + 6, &codebook_use(&q.counts)?)
     }
 
+    /// How activations are stored between layers.
+    fn activations(&self) -> DType {
+        if self.config.train.dtype == "f16" { DType::F16 } else { DType::F32 }
+    }
+
     /// One training step. Records and submits; waits only for the step before the last.
     ///
     /// # Errors
@@ -268,7 +273,7 @@ impl Trainer {
             self.initialize()?;
         }
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = Pass::new(&tape, &self.params).storing(self.activations());
         let x = tape.constant(&self.batch(self.step)?);
         let z_e = self.model.encode(&pass, &x)?;
         let rows = Self::rows_of(&tape, &z_e)?;

@@ -46,6 +46,9 @@ pub fn cast(x: &Tensor, to: DType) -> Result<Tensor> {
 impl Tape {
     /// `x` stored as another float type, see [`cast`]. The gradient passes as it is.
     pub fn cast(&self, x: &Var, to: DType) -> Result<Var> {
+        if x.tensor().dtype() == to {
+            return Ok(x.clone());
+        }
         let y = cast(x.tensor(), to)?;
         Ok(self.record(y, &[x], |g, _| Ok(vec![Some(g.clone())])))
     }

@@ -95,7 +95,9 @@ impl Operation for ConvTranspose2dRow {
         Tolerance::sum(g.kh * g.kw * g.o)
     }
     fn work(&self, case: &Case) -> Work {
-        work(&geometry(case))
+        let (g, work) = (geometry(case), work(&geometry(case)));
+        let activations = g.n * (g.h * g.w * g.i + g.oh * g.ow * g.o);
+        Work { bytes: work.bytes - (2 * case.get("half") * activations) as f64, ..work }
     }
     fn kernels(&self) -> Vec<Kernel> {
         kernels()

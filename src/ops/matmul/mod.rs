@@ -60,9 +60,13 @@ impl Halves {
     fn any(self) -> bool {
         self != Halves::default()
     }
-    fn all() -> impl Iterator<Item = Halves> {
-        (1..8).map(|bits| Halves { a: bits & 1 != 0, b: bits & 2 != 0, y: bits & 4 != 0 })
-    }
+    /// Those that there are kernels for: an activation by a weight or by another activation, and their gradients.
+    const KERNELS: [Halves; 4] = [
+        Halves { a: true, b: false, y: true },
+        Halves { a: true, b: true, y: true },
+        Halves { a: true, b: false, y: false },
+        Halves { a: false, b: true, y: false },
+    ];
 }
 
 /// The forms that let vec4 loads stay aligned.
@@ -115,7 +119,7 @@ pub fn matmul_as(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>, ou
     let halves = Halves { a: a.dtype().is_half(), b: b.dtype().is_half(), y: out.is_half() };
     let (own, shr) = forms(t, m, n, k);
     let vec = own != Form::Scalar && shr != Form::Scalar && n.is_multiple_of(4);
-    if halves.any() && !(vec && a.gpu().shader_f16()) {
+    if halves.any() && !(vec && Halves::KERNELS.contains(&halves) && a.gpu().shader_f16()) {
         let wide = matmul_as(&cast(a, DType::F32)?, &cast(b, DType::F32)?, t, bias, DType::F32)?;
         return cast(&wide, out);
     }
@@ -245,7 +249,8 @@ impl Operation for Matmul {
         Tolerance::sum(case.get("k"))
     }
     fn work(&self, case: &Case) -> Work {
-        work(case.get("b"), case.get("m"), case.get("n"), case.get("k"))
+        let work = work(case.get("b"), case.get("m"), case.get("n"), case.get("k"));
+        Work { bytes: work.bytes / (1 + case.get("half")) as f64, ..work }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
@@ -259,7 +264,7 @@ impl Operation for Matmul {
                             all.extend([false, true].map(|bias| kernel(tile, t, own, shr, out_vec, bias, plain)));
                             // f16 is read and written four at a time, or not at all.
                             if out_vec && own != Form::Scalar && shr != Form::Scalar {
-                                let variants = Halves::all().flat_map(|h| [(h, false), (h, true)]);
+                                let variants = Halves::KERNELS.into_iter().flat_map(|h| [(h, false), (h, true)]);
                                 all.extend(variants.map(|(h, bias)| kernel(tile, t, own, shr, true, bias, h)));
                             }
                         }

@@ -96,7 +96,8 @@ impl Operation for VqSearch {
         Some(verdict)
     }
     fn work(&self, case: &Case) -> Work {
-        work(case.get("n"), case.get("k"), case.get("d"))
+        let work = work(case.get("n"), case.get("k"), case.get("d"));
+        Work { bytes: work.bytes - (2 * case.get("half") * case.get("n") * case.get("d")) as f64, ..work }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).chain([half_norm_kernel()]).collect();
