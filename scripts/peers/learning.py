@@ -15,6 +15,8 @@ emoji, pixels in [-1, 1], test split by picture as wgvq splits it. Quantizers, w
     residual  ResidualVQ(4 of ema)
     product   GroupedResidualVQ(1 quantizer, 4 groups of ema)
     simvq     SimVQ(64, 512), its defaults but the rotation
+    gumbel    no module of the package: the Gumbel-softmax of a 1 x 1 convolution with PyTorch's initialisation, straight through,
+              temperature from 1 to 1/16 along a cosine over 2,000 steps, KL weight 5e-4, as taming-transformers trains it
 
 Prints quantizer,seed,step,mse,psnr,perplexity,used,codes: the test split, pixels in [0, 1]. Of several codebooks the perplexity is
 the mean and the codes used the sum.
@@ -25,7 +27,7 @@ import vector_quantize_pytorch as vqp
 from PIL import Image
 
 ASSETS = os.path.join(os.path.dirname(__file__), "../../assets")
-KINDS = ["ema", "vq", "cosine", "fsq", "lfq", "residual", "product", "simvq"]
+KINDS = ["ema", "vq", "cosine", "fsq", "lfq", "residual", "product", "simvq", "gumbel"]
 
 
 def emoji():
@@ -55,6 +57,25 @@ class Block(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
+class Gumbel(nn.Module):
+    def __init__(self, dim, codes):
+        super().__init__()
+        self.logits, self.codebook, self.codes, self.step = nn.Linear(dim, codes), nn.Embedding(codes, dim), codes, 0
+
+    def forward(self, z):
+        logits = self.logits(z)
+        if not self.training:
+            index = logits.argmax(-1)
+            return self.codebook(index), index
+        self.step += 1
+        way = min(self.step / 2000, 1.0)
+        temperature = 0.0625 + (0.5 + 0.5 * np.cos(np.pi * way)) * (1.0 - 0.0625)
+        drawn = F.gumbel_softmax(logits, tau=temperature, hard=True)
+        p = logits.softmax(-1)
+        kl = (p * (p * self.codes + 1e-10).log()).sum(-1).mean()
+        return drawn @ self.codebook.weight, drawn.argmax(-1), 5e-4 * kl
+
+
 def quantizer(kind):
     """The module, its channels, its codebooks and their codes."""
     ema = dict(codebook_size=512, decay=0.99, commitment_weight=0.25, kmeans_init=True, threshold_ema_dead_code=1, rotation_trick=False)
@@ -72,6 +93,8 @@ def quantizer(kind):
         return vqp.ResidualVQ(dim=64, num_quantizers=4, **ema), 64, 4, 512
     if kind == "product":
         return vqp.GroupedResidualVQ(dim=64, num_quantizers=1, groups=4, **ema), 64, 4, 512
+    if kind == "gumbel":
+        return Gumbel(64, 512), 64, 1, 512
     return vqp.SimVQ(dim=64, codebook_size=512, rotation_trick=False), 64, 1, 512
 
 
