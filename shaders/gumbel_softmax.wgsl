@@ -2,9 +2,9 @@
 //
 // with standard Gumbel noise g (Jang et al. 2016, equation 2; the KL term as in Ramesh et al. 2021, section 2.1).
 //
-// l: f32 [R, K], rows row0 .. row0 + R of the whole; y: f32 [R, K]; index: u32 [R]; kl: f32 [R]. One workgroup makes one row:
-// first l + g, their maximum and the softmax of l as it runs, then the exponentials, then their share. Reads 4 R K bytes,
-// moves y five times.
+// l: f32 [R, K], rows row0 .. row0 + R of the whole; y: f32 [R, K]; index: u32 [R]; kl: f32 [R]. One workgroup makes one row, four
+// codes at a time to an invocation, which VEC loads and stores at once where 4 divides K: first (l + g) / tau and the maxima, then
+// the exponentials and their sums, then their share. Reads 8 R K bytes, moves y four times.
 const GROUP = 64u;
 struct Params {
     rows: u32, k: u32, row0: u32, stream: u32,
@@ -12,14 +12,46 @@ struct Params {
     inv_tau: f32, log_k: f32,
 }
 var<immediate> p: Params;
+#ifdef VEC
+@group(0) @binding(0) var<storage, read> l: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+#else
 @group(0) @binding(0) var<storage, read> l: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+#endif
 @group(0) @binding(2) var<storage, read_write> index: array<u32>;
 @group(0) @binding(3) var<storage, read_write> kl: array<f32>;
 #import shared/grid
 #import shared/reduce
 #import shared/group_max
 #import shared/gumbel
+
+// Four codes of the row that begins at `base`; past the last, what no code loses to.
+#ifdef VEC
+fn load_l(base: u32, block: u32) -> vec4<f32> { return l[base / 4u + block]; }
+fn load_y(base: u32, block: u32) -> vec4<f32> { return y[base / 4u + block]; }
+fn store_y(base: u32, block: u32, v: vec4<f32>) { y[base / 4u + block] = v; }
+#else
+fn load_l(base: u32, block: u32) -> vec4<f32> {
+    var v = vec4<f32>(LOWEST);
+#unroll j 0 4
+    if 4u * block + {j}u < p.k { v[{j}] = l[base + 4u * block + {j}u]; }
+#end
+    return v;
+}
+fn load_y(base: u32, block: u32) -> vec4<f32> {
+    var v = vec4<f32>(LOWEST);
+#unroll j 0 4
+    if 4u * block + {j}u < p.k { v[{j}] = y[base + 4u * block + {j}u]; }
+#end
+    return v;
+}
+fn store_y(base: u32, block: u32, v: vec4<f32>) {
+#unroll j 0 4
+    if 4u * block + {j}u < p.k { y[base + 4u * block + {j}u] = v[{j}]; }
+#end
+}
+#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -29,50 +61,41 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let base = row * p.k;
     var best = LOWEST;
     var best_at = 0u;
-    var m = LOWEST;     // the largest logit so far, the sum of exp(l - m), and the sum of that times l - m
-    var z = 0.0;
-    var s = 0.0;
+    var m = LOWEST;
     for (var block = lane; 4u * block < p.k; block += GROUP) {
-        let noise = gumbel_block(block, p.row0 + row);
-        for (var j = 0u; j < min(4u, p.k - 4u * block); j += 1u) {
-            let k = 4u * block + j;
-            let logit = l[base + k];
-            if logit > m {
-                let shrink = exp(m - logit);
-                s = shrink * (s + z * select(m - logit, 0.0, z == 0.0));
-                z *= shrink;
-                m = logit;
-            }
-            let e = exp(logit - m);
-            z += e;
-            s += e * (logit - m);
-            let t = (logit + noise[j]) * p.inv_tau;
-            y[base + k] = t;
-            if t > best {
-                best = t;
-                best_at = k;
-            }
+        let logit = load_l(base, block);
+        let t = (logit + gumbel_block(block, p.row0 + row)) * p.inv_tau;
+        store_y(base, block, t);
+        m = max(m, max(max(logit.x, logit.y), max(logit.z, logit.w)));
+#unroll j 0 4
+        {
+            let wins = t[{j}] > best;
+            best = select(best, t[{j}], wins);
+            best_at = select(best_at, 4u * block + {j}u, wins);
         }
+#end
     }
     let top = group_max(best, best_at, lane);
     let m_all = group_max(m, lane, lane).value;
-    let shrink = select(exp(m - m_all), 0.0, z == 0.0);
-    let z_all = group_sum(z * shrink, lane);
-    let s_all = group_sum(shrink * (s + z * select(m - m_all, 0.0, z == 0.0)), lane);
+    var sum = 0.0;      // of exp(y - top), and of exp(l - m) and that times l - m
+    var z = 0.0;
+    var s = 0.0;
+    for (var block = lane; 4u * block < p.k; block += GROUP) {
+        let e = exp(load_y(base, block) - top.value);
+        store_y(base, block, e);
+        sum += dot(e, vec4<f32>(1.0));
+        // Where exp is 0 its factor must be a number.
+        let t = max(load_l(base, block) - m_all, vec4<f32>(-1e4));
+        let q = exp(t);
+        z += dot(q, vec4<f32>(1.0));
+        s += dot(q, t);
+    }
+    let share = 1.0 / group_sum(sum, lane);
+    let z_all = group_sum(z, lane);
+    let s_all = group_sum(s, lane);
     if lane == 0u {
         index[row] = top.index;
         kl[row] = s_all / z_all - log(z_all) + p.log_k;
     }
-    var sum = 0.0;
-    for (var block = lane; 4u * block < p.k; block += GROUP) {
-        for (var k = 4u * block; k < min(4u * block + 4u, p.k); k += 1u) {
-            let e = exp(y[base + k] - top.value);
-            y[base + k] = e;
-            sum += e;
-        }
-    }
-    let share = 1.0 / group_sum(sum, lane);
-    for (var block = lane; 4u * block < p.k; block += GROUP) {
-        for (var k = 4u * block; k < min(4u * block + 4u, p.k); k += 1u) { y[base + k] *= share; }
-    }
+    for (var block = lane; 4u * block < p.k; block += GROUP) { store_y(base, block, load_y(base, block) * share); }
 }

@@ -66,8 +66,9 @@ struct GradParams {
     scale: f32,
 }
 
-fn kernels() -> [Kernel; 2] {
-    [Kernel::new(shader!("gumbel_softmax")), Kernel::new(shader!("gumbel_softmax_grad"))]
+/// Forward and backward; `vec` where 4 divides K.
+fn kernels(vec: bool) -> [Kernel; 2] {
+    [shader!("gumbel_softmax"), shader!("gumbel_softmax_grad")].map(|s| Kernel::new(s).flag("VEC", vec))
 }
 
 /// Rows that go through at a time: a multiple of 64, where parts of a tensor may begin.
@@ -105,7 +106,14 @@ fn part(x: &Tensor, codes: Codes<&Tensor>, draw: Draw, start: usize) -> Result<P
         log_k: (k as f32).ln(),
     };
     let bindings = [&logits, &y, &index, &kl];
-    gpu.dispatch("gumbel", &kernels()[0], &bindings, &params, super::groups_for(rows, 1), row_work(rows, k))?;
+    gpu.dispatch(
+        "gumbel",
+        &kernels(k.is_multiple_of(4))[0],
+        &bindings,
+        &params,
+        super::groups_for(rows, 1),
+        row_work(rows, k),
+    )?;
     Ok(Part { start, x, logits, y, index, kl })
 }
 
@@ -155,6 +163,7 @@ impl Tape {
         let z_q = Tensor::empty(gpu, &[n, e], DType::F32)?;
         let index = Tensor::empty(gpu, &[n], DType::U32)?;
         let kl = Tensor::empty(gpu, &[n], DType::F32)?;
+        let mut only = None;
         for start in (0..n).step_by(rows_per_part(k)) {
             let p = part(&x_saved, borrow(&saved), draw, start)?;
             let rows = if draw.straight_through {
@@ -165,10 +174,12 @@ impl Tape {
             z_q.copy_into(start * e, &rows)?;
             index.copy_into(start, &p.index)?;
             kl.copy_into(start, &p.kl)?;
+            // What is one part is kept for the way back; of several each is made again there.
+            only = (p.index.len() == n && self.is_recording()).then_some(p);
         }
         let mean = reduce::mean(&kl)?;
         let inputs = [x, codes.weight, codes.bias, codes.codebook];
-        let values = self.record_many(vec![z_q, mean], &inputs, move |g, _| backward(&x_saved, &saved, draw, &g));
+        let values = self.record_many(vec![z_q, mean], &inputs, move |g, _| backward(&x_saved, &saved, draw, &g, only));
         let [z_q, kl] = <[Var; 2]>::try_from(values).map_err(|_| Error::invalid("gumbel", "two values were made"))?;
         Ok(Drawn { z_q, index, kl })
     }
@@ -179,7 +190,13 @@ fn borrow(c: &Codes<Tensor>) -> Codes<&Tensor> {
 }
 
 /// Gradients of latents, weight, bias and codebook, from those of the codes drawn and of the mean KL.
-fn backward(x: &Tensor, codes: &Codes<Tensor>, draw: Draw, g: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+fn backward(
+    x: &Tensor,
+    codes: &Codes<Tensor>,
+    draw: Draw,
+    g: &[Option<Tensor>],
+    mut only: Option<Part>,
+) -> Result<Vec<Option<Tensor>>> {
     let [n, d, k, e] = check(x, borrow(codes), draw)?;
     let gpu = x.gpu();
     let [g_z, g_kl] = [&g[0], &g[1]];
@@ -194,7 +211,7 @@ fn backward(x: &Tensor, codes: &Codes<Tensor>, draw: Draw, g: &[Option<Tensor>])
         Ok(())
     };
     for start in (0..n).step_by(rows_per_part(k)) {
-        let p = part(x, borrow(codes), draw, start)?;
+        let p = only.take().map_or_else(|| part(x, borrow(codes), draw, start), Ok)?;
         let rows = p.index.len();
         let dl = match g_z {
             Some(g) => {
@@ -212,7 +229,14 @@ fn backward(x: &Tensor, codes: &Codes<Tensor>, draw: Draw, g: &[Option<Tensor>])
         let params =
             GradParams { rows: rows as u32, k: k as u32, inv_tau: 1.0 / draw.temperature, scale: 1.0 / n as f32 };
         let bindings = [&p.logits, &p.y, &g_kl, &dl];
-        gpu.dispatch("gumbel", &kernels()[1], &bindings, &params, super::groups_for(rows, 1), row_work(rows, k))?;
+        gpu.dispatch(
+            "gumbel",
+            &kernels(k.is_multiple_of(4))[1],
+            &bindings,
+            &params,
+            super::groups_for(rows, 1),
+            row_work(rows, k),
+        )?;
         dx.copy_into(p.start * d, &matmul(&dl, &codes.weight, Transpose::NONE, None)?)?;
         add(0, matmul(&dl, &p.x, Transpose::A, None)?)?;
         add(1, column_sum(&dl)?)?;
