@@ -444,7 +444,7 @@ fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec
         .map(|(_, rest, points)| Series::new(rest.trim(), points.clone()))
         .collect();
     let title = format!("milliseconds against {size}");
-    sweep([&title, &format!("{}, {}", info.name, info.driver_info), size], &series, Legend::Left, 900, 560)?.png()
+    sweep([&title, &format!("{}, {}", info.name, info.driver_info), size], &series, Legend::Column, 900, 560)?.png()
 }
 
 fn csv(rows: &[(Workload, Row)]) -> String {

@@ -107,15 +107,15 @@ pub fn curves(title: &str, rows: &[(Reached, usize)], beside: &[(Reached, usize)
             all.push(Series::new(&r.name, f(r).clone()));
             let of = beside.iter().filter(|(b, _)| b.name == r.name);
             all.extend(
-                of.map(|(b, _)| Series { beside: true, ..Series::new(format!("{}, beside", b.name), f(b).clone()) }),
+                of.map(|(b, _)| Series { beside: true, ..Series::new("thin: the other program", f(b).clone()) }),
             );
         }
         all
     };
     let mse =
-        sweep([title, "test MSE, pixels in [0, 1]", "steps"], &series(|r| &r.mse_curve), Legend::Right, 620, 460)?;
+        sweep([title, "test MSE, pixels in [0, 1]", "steps"], &series(|r| &r.mse_curve), Legend::Elsewhere, 600, 460)?;
     let words = ["", "perplexity of the test split", "steps"];
-    let perplexity = sweep(words, &series(|r| &r.perplexity_curve), Legend::Left, 620, 460)?;
+    let perplexity = sweep(words, &series(|r| &r.perplexity_curve), Legend::Column, 750, 460)?;
     pair(&mse, &perplexity)
 }
 
@@ -130,8 +130,8 @@ pub fn sizes(title: &str, lines: &[(String, Vec<Reached>)]) -> Result<Vec<u8>> {
         };
         lines.iter().map(line).collect()
     };
-    let mse = sweep([title, "test MSE, pixels in [0, 1]", "codes"], &series(|r| r.mse), Legend::Right, 620, 460)?;
-    let used = sweep(["", "codes used", "codes"], &series(|r| r.used), Legend::Left, 620, 460)?;
+    let mse = sweep([title, "test MSE, pixels in [0, 1]", "codes"], &series(|r| r.mse), Legend::Elsewhere, 600, 460)?;
+    let used = sweep(["", "codes used", "codes"], &series(|r| r.used), Legend::Column, 750, 460)?;
     pair(&mse, &used)
 }
 

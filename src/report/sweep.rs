@@ -13,7 +13,7 @@ pub struct Series {
     pub name: String,
     /// In the order in which they are joined.
     pub points: Vec<(f64, f64)>,
-    /// Drawn as a broken line, in the colour of the series before: what it is held against.
+    /// Drawn thinly, in the colour of the series before: what it is held against.
     pub beside: bool,
 }
 
@@ -24,14 +24,18 @@ impl Series {
     }
 }
 
-/// Where lines leave room for the legend.
+/// Does the chart say which line is which?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Legend {
-    /// Over values that rise.
-    Left,
-    /// Over values that fall.
-    Right,
+    /// In a column of its own, right of the lines.
+    Column,
+    /// No: a chart beside it does.
+    Elsewhere,
 }
+
+/// Pixels left free at the left edge, and that a legend takes.
+const EDGE: usize = 12;
+const COLUMN: usize = 150;
 
 /// Colours that stay apart for most eyes (Okabe and Ito 2008), the light yellow left out.
 const COLOURS: [Colour; 10] = [
@@ -53,14 +57,17 @@ const LABEL: Style = Style::regular(11.0, Colour::INK);
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) for an impossible size.
 pub fn sweep(words: [&str; 3], series: &[Series], legend: Legend, width: usize, height: usize) -> Result<Canvas> {
-    let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
+    let mut whole = Canvas::new(width, height, Colour::WHITE)?;
+    let column = if legend == Legend::Column { COLUMN } else { 0 };
+    let mut canvas = Canvas::new(width.saturating_sub(EDGE + column).max(1), height, Colour::WHITE)?;
     let [title, caption, x] = words;
     let words = Words { title, caption, x };
     let good = |p: &&(f64, f64)| p.0 > 0.0 && p.1 > 0.0 && p.0.is_finite() && p.1.is_finite();
     let all: Vec<(f64, f64)> = series.iter().flat_map(|s| s.points.iter().filter(good).copied()).collect();
     if all.is_empty() {
         axes::empty(&mut canvas, &words, "nothing was measured")?;
-        return Ok(canvas);
+        whole.place(EDGE, 0, &canvas);
+        return Ok(whole);
     }
     let bounds = |of: fn(&(f64, f64)) -> f64| {
         all.iter().map(of).fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)))
@@ -69,28 +76,34 @@ pub fn sweep(words: [&str; 3], series: &[Series], legend: Legend, width: usize, 
     let frame = Frame::draw(&mut canvas, &words, Axis::log(left, right, 8), Axis::log(low, high, 7), axes::short)?;
     let mut colour = COLOURS[0];
     let mut colours = COLOURS.iter().cycle();
-    for (i, s) in series.iter().enumerate() {
+    let mut entries: Vec<(&str, f32, Colour)> = Vec::new();
+    for s in series {
         if !s.beside {
             colour = colours.next().copied().unwrap_or(colour);
         }
         let path: Vec<(f32, f32)> = s.points.iter().filter(good).filter_map(|(x, y)| frame.place(*x, *y)).collect();
-        // A broken line is its points alone, joined thinly.
         stroke::path(&mut canvas, &path, if s.beside { 0.7 } else { 2.0 }, colour);
         for at in &path {
             stroke::path(&mut canvas, &[*at], if s.beside { 3.0 } else { 5.0 }, colour);
         }
-        let line = frame.top as f32 + 10.0 + 15.0 * i as f32;
-        if line < (frame.top + frame.height) as f32 - 8.0 {
-            let from = match legend {
-                Legend::Left => frame.left as f32 + 10.0,
-                Legend::Right => (frame.left + frame.width) as f32 - 150.0,
-            };
-            let thick = if s.beside { 0.7 } else { 2.0 };
-            stroke::path(&mut canvas, &[(from, line), (from + 16.0, line)], thick, colour);
-            text::draw(&mut canvas, from + 22.0, line, &s.name, LABEL, Align::Left)?;
+        if !s.beside {
+            entries.push((&s.name, 2.0, colour));
         }
     }
-    Ok(canvas)
+    whole.place(EDGE, 0, &canvas);
+    if legend == Legend::Column {
+        // One entry says what all thin lines are.
+        entries.extend(series.iter().find(|s| s.beside).map(|s| (s.name.as_str(), 0.7, Colour::INK)));
+        let from = (width - COLUMN) as f32 + 14.0;
+        for (i, (name, thick, colour)) in entries.into_iter().enumerate() {
+            let line = frame.top as f32 + 10.0 + 17.0 * i as f32;
+            if line < height as f32 - 8.0 {
+                stroke::path(&mut whole, &[(from, line), (from + 16.0, line)], thick, colour);
+                text::draw(&mut whole, from + 22.0, line, name, LABEL, Align::Left)?;
+            }
+        }
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -100,7 +113,7 @@ mod tests {
     #[test]
     fn every_series_is_drawn_in_its_colour() {
         let line = |name: &str, f: f64| Series::new(name, [1.0, 10.0, 100.0].map(|x| (x, f * x)).to_vec());
-        let canvas = sweep(["t", "c", "n"], &[line("one", 1.0), line("two", 7.0)], Legend::Left, 400, 300).unwrap();
+        let canvas = sweep(["t", "c", "n"], &[line("one", 1.0), line("two", 7.0)], Legend::Column, 400, 300).unwrap();
         for colour in &COLOURS[..2] {
             let pixels = (0..300).flat_map(|y| (0..400).map(move |x| (x, y)));
             assert!(pixels.filter(|(x, y)| canvas.get(*x, *y) == *colour).count() > 100);
@@ -109,8 +122,8 @@ mod tests {
 
     #[test]
     fn nothing_and_impossible_points_are_no_error() {
-        sweep(["t", "c", "n"], &[], Legend::Left, 200, 100).unwrap();
+        sweep(["t", "c", "n"], &[], Legend::Elsewhere, 200, 100).unwrap();
         let odd = Series::new("odd", vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)]);
-        sweep(["t", "c", "n"], &[odd], Legend::Right, 200, 100).unwrap();
+        sweep(["t", "c", "n"], &[odd], Legend::Column, 200, 100).unwrap();
     }
 }
