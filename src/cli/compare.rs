@@ -132,7 +132,7 @@ impl Compare {
                 }
             }
         }
-        self.report(global, &data, &budget, &reached, &beside)?;
+        self.report(global, &data, &budget, &entries, &reached, &beside)?;
         Ok(Ended::Done)
     }
 
@@ -174,6 +174,7 @@ impl Compare {
         global: &Global,
         data: &ImageSet,
         budget: &str,
+        entries: &[Entry],
         reached: &[Reached],
         beside: &[Reached],
     ) -> Result<()> {
@@ -182,6 +183,10 @@ impl Compare {
         let heading = format!("{budget}; raw pixels have {raw} bits, as PNG {:.2}", png_bits(data)?);
         let table = comparison::table(&rows);
         let mut text = format!("{heading}\n\n{table}");
+        let beside = comparison::averaged(beside);
+        if let Some(held) = comparison::held_against(&rows, &beside) {
+            text += &format!("\nbeside the other program's\n\n{held}");
+        }
         let title = format!("{}, test split", data.name);
         let chart = if self.k.is_some() {
             let mut lines: Vec<(String, Vec<Reached>)> = Vec::new();
@@ -197,12 +202,13 @@ impl Compare {
             }
             comparison::sizes(&title, &lines)?
         } else {
-            comparison::curves(&title, &rows, &comparison::averaged(beside))?
+            comparison::curves(&title, &rows, &beside)?
         };
         let (md, picture) = (self.out.join("compare.md"), self.out.join("compare.png"));
         atomic::write(&md, text.as_bytes())?;
         atomic::write(&picture, &chart)?;
         atomic::write(&self.out.join("compare.csv"), csv(reached).as_bytes())?;
+        atomic::write(&self.out.join("curves.csv"), curves(entries)?.as_bytes())?;
         if global.json {
             for r in reached {
                 let line = serde_json::json!({
@@ -266,10 +272,39 @@ fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
     })
 }
 
-/// Another program's curves: rows of `quantizer,seed,step,mse,psnr,perplexity,used,codes`.
+/// The columns of a file of curves, one row to a measurement.
+const CURVES: &str = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
+
+/// The runs' curves in the columns that `--beside` reads, so that they can be held against later ones.
+fn curves(entries: &[Entry]) -> Result<String> {
+    let mut text = format!("{CURVES}\n");
+    for entry in entries {
+        let columns = metrics_log::columns(&entry.folder.join("test.csv"))?;
+        let codes = read(entry, &entry.folder.join("pace.json"))?.codes;
+        let at = |name: &str, i: usize| {
+            let column = columns.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+            column.and_then(|v| v.get(i)).copied().unwrap_or(f64::NAN)
+        };
+        for i in 0..columns.first().map_or(0, |(_, v)| v.len()) {
+            text += &format!(
+                "{},{},{},{:.6e},{:.3},{:.2},{},{codes}\n",
+                entry.name,
+                entry.config.train.seed,
+                at("step", i),
+                at("mse", i),
+                at("psnr", i),
+                at("perplexity", i),
+                at("used", i)
+            );
+        }
+    }
+    Ok(text)
+}
+
+/// Another program's curves: rows of [`CURVES`].
 fn read_beside(path: &Path) -> Result<Vec<Reached>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
-    let header = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
+    let header = CURVES;
     let mut lines = text.lines();
     if lines.next().map(str::trim) != Some(header) {
         return Err(Error::file(path, format!("does not begin with the columns {header}")));

@@ -95,6 +95,32 @@ pub fn table(rows: &[(Reached, usize)]) -> String {
     text
 }
 
+/// What runs reached beside another program's of the same names, in Markdown; `None` where no name is in both.
+pub fn held_against(rows: &[(Reached, usize)], beside: &[(Reached, usize)]) -> Option<String> {
+    let mut text = String::from(
+        "| quantizer | test MSE | beside | ratio | perplexity | beside | codes used | beside |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let mut found = false;
+    for (ours, _) in rows {
+        for (theirs, _) in beside.iter().filter(|(b, _)| b.name == ours.name) {
+            found = true;
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                ours.name,
+                shown(ours.mse, 5),
+                shown(theirs.mse, 5),
+                shown(ours.mse / theirs.mse, 2),
+                shown(ours.perplexity, 1),
+                shown(theirs.perplexity, 1),
+                shown(ours.used, 0),
+                shown(theirs.used, 0),
+            );
+        }
+    }
+    found.then_some(text)
+}
+
 /// The test error and the perplexity along the runs, side by side; `beside` are another program's, drawn thinly after the run
 /// of the same name.
 ///
@@ -193,6 +219,15 @@ mod tests {
         let text = table(&rows);
         assert!(text.contains("| b (2 seeds) | 0.03000 |") && text.contains("50 of 64 (78 %)"), "{text}");
         assert!(text.contains("| - |\n"), "a pace that was not measured is a dash: {text}");
+    }
+
+    #[test]
+    fn only_names_that_both_have_are_held_against_each_other() {
+        let (ours, theirs) =
+            (averaged(&[reached("a", 64, 0.02), reached("b", 64, 0.5)]), averaged(&[reached("b", 64, 0.25)]));
+        let text = held_against(&ours, &theirs).unwrap();
+        assert!(text.contains("| b | 0.50000 | 0.25000 | 2.00 |") && !text.contains("| a |"), "{text}");
+        assert_eq!(held_against(&ours, &[]), None);
     }
 
     #[test]
