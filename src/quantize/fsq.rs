@@ -51,4 +51,9 @@ impl Quantizer for Fsq {
     fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
         self.levels.codes_of(&only("decode", indices)?)
     }
+    /// From the bounded latents, before they are rounded.
+    fn distances(&self, _: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        check_latents("fsq", z_e.tensor(), self.dim())?;
+        self.levels.distances(z_e.tensor())
+    }
 }
