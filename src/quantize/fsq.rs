@@ -1,6 +1,6 @@
 //! Finite scalar quantization (Mentzer et al. 2023): no codebook, no loss of its own.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, arrive, count, only};
+use super::{Mode, Options, Projected, Quantized, Quantizer, arrive, check_latents, count, only};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
@@ -50,5 +50,10 @@ impl Quantizer for Fsq {
     }
     fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
         self.levels.codes_of(&only("decode", indices)?)
+    }
+    /// From the bounded latents, before they are rounded.
+    fn distances(&self, _: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        check_latents("fsq", z_e.tensor(), self.dim())?;
+        self.levels.distances(z_e.tensor())
     }
 }

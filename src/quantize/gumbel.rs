@@ -1,6 +1,6 @@
 //! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and learn by gradient.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, count, only};
+use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, check_latents, count, only};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
@@ -85,5 +85,17 @@ impl Quantizer for Gumbel {
     }
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
         gather(pass.param(self.codes.codebook)?.tensor(), &only("decode", indices)?)
+    }
+    /// Codes are chosen by logits, not by distance: the negative logit, so that the surest choice is the nearest.
+    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        check_latents("gumbel", z_e.tensor(), self.size[1])?;
+        let (weight, bias) = (pass.param(self.codes.weight)?, pass.param(self.codes.bias)?);
+        let index = likeliest(z_e.tensor(), weight.tensor(), bias.tensor())?;
+        let rows = gather(weight.tensor(), &index)?.read::<f32>()?;
+        let (z, bias, index) = (z_e.tensor().read::<f32>()?, bias.tensor().read::<f32>()?, index.read::<u32>()?);
+        let d = self.size[1];
+        let logit = |(row, z): (&[f32], &[f32])| row.iter().zip(z).map(|(w, z)| w * z).sum::<f32>();
+        let logits = rows.chunks(d).zip(z.chunks(d)).map(logit);
+        Ok(logits.zip(index).map(|(logit, code)| -(logit + bias[code as usize])).collect())
     }
 }

@@ -145,6 +145,16 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If there are more or fewer codes to a latent.
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor>;
+    /// How far each of the latents [N, D] lies from the codes that it takes, in the measure by which this quantizer chooses:
+    /// [N, Q], row-major; smaller is nearer. Unless told otherwise, the squared distance from what is handed on. Waits for the
+    /// device.
+    ///
+    /// # Errors
+    /// If the latents have another size.
+    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        let q = self.quantize(pass, z_e, Mode::Eval)?;
+        Ok(interleaved(&vec![squared_distances(z_e.tensor(), q.z_q.tensor())?; self.codebooks()]))
+    }
     /// Its state on the host, by name. Waits for the device.
     ///
     /// # Errors
@@ -283,6 +293,23 @@ pub(crate) fn only(op: &'static str, indices: &Tensor) -> Result<Tensor> {
 /// How often each of `k` codes is in an index u32 [N]: [1, K].
 pub(crate) fn count(index: &Tensor, k: usize) -> Result<Tensor> {
     assign(index, k)?.counts.reshape(&[1, k])
+}
+
+/// The squared distance of each row of `a` from that of `b`, both [N, D]: N. Waits for the device.
+pub(crate) fn squared_distances(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
+    let [_, d] = a.dims("distances")?;
+    if b.shape() != a.shape() {
+        return Err(Error::shape("distances", format!("{a:?}"), format!("{b:?}")));
+    }
+    let (a, b) = (a.read::<f32>()?, b.read::<f32>()?);
+    let row = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
+    Ok(a.chunks(d.max(1)).zip(b.chunks(d.max(1))).map(row).collect())
+}
+
+/// [N, Q], row-major, of Q columns of N.
+pub(crate) fn interleaved(columns: &[Vec<f32>]) -> Vec<f32> {
+    let rows = columns.iter().map(Vec::len).min().unwrap_or(0);
+    (0..rows).flat_map(|row| columns.iter().map(move |c| c[row])).collect()
 }
 
 /// Takes `parts` by name, as [`Quantizer::load`] does.

@@ -1,7 +1,7 @@
 //! Product quantization: groups of channels, a codebook each (Jegou et al. 2011, "Product quantization for nearest neighbor
 //! search"; multi-head codebooks).
 
-use super::residual::{learn_each, load_each, save_each};
+use super::residual::{distances_of_each, learn_each, load_each, save_each};
 use super::vq::VectorQuantizer;
 use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, check_latents};
 use crate::autograd::Var;
@@ -97,6 +97,11 @@ impl Quantizer for Product {
         let part = |(i, group): (usize, &VectorQuantizer)| group.decode(pass, &columns(indices, i, 1)?);
         let parts = self.groups.iter().enumerate().map(part).collect::<Result<Vec<Tensor>>>()?;
         concat_columns(&parts.iter().collect::<Vec<_>>())
+    }
+
+    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        let q = self.quantize(pass, z_e, Mode::Eval)?;
+        distances_of_each(pass, &q, |i| &self.groups[i])
     }
 
     fn save(&self) -> Result<HostTensors> {

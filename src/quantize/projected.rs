@@ -76,6 +76,10 @@ impl Quantizer for Projected {
         let codes = pass.tape.constant(&self.inner.decode(pass, indices)?);
         Ok(apply(pass, &codes, self.out)?.tensor().clone())
     }
+    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        check_latents("quantizer", z_e.tensor(), self.dim)?;
+        self.inner.distances(pass, &apply(pass, z_e, self.into)?)
+    }
     fn save(&self) -> Result<HostTensors> {
         self.inner.save()
     }

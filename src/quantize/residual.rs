@@ -2,7 +2,7 @@
 //! III-C; Lee et al. 2022, "Autoregressive image generation using residual quantization").
 
 use super::vq::VectorQuantizer;
-use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive};
+use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, interleaved, squared_distances};
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
@@ -140,6 +140,12 @@ impl Quantizer for Residual {
         sum.ok_or_else(|| Error::invalid("decode", "no quantizer in the stack"))
     }
 
+    /// Of each stage: from what the stages before left.
+    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        let q = self.quantize(pass, z_e, Mode::Eval)?;
+        distances_of_each(pass, &q, |i| self.stage(i))
+    }
+
     fn save(&self) -> Result<HostTensors> {
         save_each(&self.stages)
     }
@@ -175,6 +181,19 @@ pub(super) fn learn_each(
         };
     }
     Ok(revived)
+}
+
+/// How far the latents that each codebook saw lie from the codes they were given: [N, Q].
+pub(super) fn distances_of_each<'a>(
+    pass: &Pass,
+    q: &Quantized,
+    book: impl Fn(usize) -> &'a VectorQuantizer,
+) -> Result<Vec<f32>> {
+    let of = |(i, seen): (usize, &Seen)| {
+        let codes = book(i).decode(pass, &columns(&q.indices, i, 1)?)?;
+        squared_distances(&seen.latents, &codes)
+    };
+    Ok(interleaved(&q.seen.iter().enumerate().map(of).collect::<Result<Vec<_>>>()?))
 }
 
 /// The state of each, under its number.

@@ -2,7 +2,8 @@
 //! representation learning"), which learns in one of three ways.
 
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, regularize, restore,
+    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, regularize,
+    restore, squared_distances,
 };
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -320,6 +321,15 @@ impl Quantizer for VectorQuantizer {
 
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
         gather(self.codebook(pass)?.tensor(), &only("decode", indices)?)
+    }
+
+    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+        let q = self.quantize(pass, z_e, Mode::Eval)?;
+        // The latents as the codebook met them: of length 1 where the codes are.
+        let [Seen { latents, .. }] = &q.seen[..] else {
+            return Err(Error::invalid("distances", "latents were seen by other than one codebook"));
+        };
+        squared_distances(latents, q.z_q.tensor())
     }
 
     fn save(&self) -> Result<HostTensors> {

@@ -6,7 +6,10 @@ pub mod config;
 pub mod health;
 pub mod metrics;
 pub mod metrics_log;
+pub mod nearest;
 pub mod presets;
+pub mod probe;
+pub mod robustness;
 pub mod run_folder;
 pub mod weights;
 

@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 /// Files of a run beside its two folders.
 const FILES: [&str; 4] = ["config.toml", "metrics.csv", "test.csv", "final.safetensors"];
-const FOLDERS: [&str; 2] = ["checkpoints", "pictures"];
+const FOLDERS: [&str; 3] = ["checkpoints", "pictures", INSPECTION];
+/// What `wgvq inspect` makes of a run: the page, and its pictures and tables by how their names begin.
+const INSPECTION: &str = "inspect";
+const PAGE: &str = "index.html";
+const INSPECTED: [&str; 6] = ["codes", "patches", "usage", "map", "overlay", "robustness"];
 const LOCK: &str = "run.lock";
 
 /// A folder that this process alone writes a run to, for as long as this value lives.
@@ -132,7 +136,8 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
 /// The files that a new run replaces: what a run makes, and nothing that somebody laid beside it.
 fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = FILES.iter().map(|n| path.join(n)).filter(|f| f.is_file()).collect();
-    for (folder, ours) in FOLDERS.iter().zip([is_checkpoint as fn(&str) -> bool, |n: &str| n == "summary.png"]) {
+    let ours = [is_checkpoint as fn(&str) -> bool, |n: &str| n == "summary.png", is_inspection];
+    for (folder, ours) in FOLDERS.iter().zip(ours) {
         let folder = path.join(folder);
         files.extend(names(&folder)?.iter().filter(|n| ours(n)).map(|n| folder.join(n)).filter(|f| f.is_file()));
     }
@@ -142,6 +147,13 @@ fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
 fn is_checkpoint(name: &str) -> bool {
     let step = name.strip_suffix(".json").or(name.strip_suffix(".safetensors")).and_then(|n| n.strip_prefix("step-"));
     step.is_some_and(|s| s.len() >= 8 && s.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Is this a file that an inspection makes? `codes.png`, or `codes-2.png` where there are several codebooks.
+fn is_inspection(name: &str) -> bool {
+    let stem = name.strip_suffix(".png").or(name.strip_suffix(".csv")).unwrap_or_default();
+    let (kind, book) = stem.split_once('-').unwrap_or((stem, "1"));
+    name == PAGE || INSPECTED.contains(&kind) && book.parse::<usize>().is_ok()
 }
 
 /// Names in a folder, sorted; none where there is no folder.
@@ -219,8 +231,13 @@ mod tests {
         assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
         std::fs::write(folder.config(), "").unwrap();
         std::fs::write(path.join("checkpoints/step-notes.json"), "mine").unwrap();
+        std::fs::create_dir(path.join("inspect")).unwrap();
+        for name in ["index.html", "codes-2.png", "robustness.csv", "codes-of-mine.png"] {
+            std::fs::write(path.join("inspect").join(name), "").unwrap();
+        }
         drop(folder);
         drop(RunFolder::create(&path, true).unwrap());
         assert!(path.join("checkpoints/step-notes.json").exists(), "only a run's own files go");
+        assert_eq!(names(&path.join("inspect")).unwrap(), ["codes-of-mine.png"], "an inspection is of the run before");
     }
 }

@@ -25,13 +25,13 @@ pub(crate) fn describe(config: &RunConfig, data: &ImageSet) -> serde_json::Value
 
 /// A trained VQ-VAE.
 pub struct Trained {
-    gpu: Gpu,
-    config: RunConfig,
-    model: VqVae,
-    params: Parameters,
-    quantizer: Box<dyn Quantizer>,
+    pub(super) gpu: Gpu,
+    pub(super) config: RunConfig,
+    pub(super) model: VqVae,
+    pub(super) params: Parameters,
+    pub(super) quantizer: Box<dyn Quantizer>,
     /// Width, height and channels of its images.
-    image: [usize; 3],
+    pub(super) image: [usize; 3],
     /// SHA-256 of the model file.
     hash: String,
 }

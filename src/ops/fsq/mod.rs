@@ -117,6 +117,20 @@ impl Levels {
         Ok(codes)
     }
 
+    /// The squared distance of each bounded row of z [N, D] from its rounding, in units of the codes: N. Waits for the device.
+    ///
+    /// # Errors
+    /// If z has another number of channels.
+    pub fn distances(&self, z: &Tensor) -> Result<Vec<f32>> {
+        self.check("fsq", z)?;
+        let off = |(z, level): (&f32, &usize)| {
+            let b = twin::bounded(f64::from(*z), *level);
+            ((b - b.round_ties_even()) / (level / 2) as f64).powi(2)
+        };
+        let row = |row: &[f32]| row.iter().zip(&self.counts).map(off).sum::<f64>() as f32;
+        Ok(z.read::<f32>()?.chunks(self.channels()).map(row).collect())
+    }
+
     fn gradient(&self, z: &Tensor, g: &Tensor) -> Result<Tensor> {
         let (n, d) = (self.check("fsq", z)?, self.channels());
         let dz = Tensor::empty(z.gpu(), z.shape(), DType::F32)?;

@@ -1,0 +1,99 @@
+//! The latents that lie nearest to each code: a running best few per code, so that memory follows the codes in use and not the
+//! pictures seen.
+
+use std::collections::BTreeMap;
+
+/// Where in the pictures a latent is, and how far it lies from its code.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
+    /// In the measure by which the quantizer chooses.
+    pub distance: f32,
+    /// The picture, by its place among those seen.
+    pub image: usize,
+    /// The latent in its picture, row by row.
+    pub position: usize,
+}
+
+/// The nearest latents of each code of each codebook, one to a picture: a picture's flat ground would fill the list by itself.
+#[derive(Clone, Debug)]
+pub struct Nearest {
+    keep: usize,
+    books: Vec<BTreeMap<u32, Vec<Found>>>,
+}
+
+impl Nearest {
+    /// Keeps `keep` latents for each code of `books` codebooks.
+    pub fn new(books: usize, keep: usize) -> Nearest {
+        Nearest { keep, books: vec![BTreeMap::new(); books] }
+    }
+
+    /// Takes in the picture number `image`: the codes of its latents and their distances, [N, Q] each.
+    pub fn see(&mut self, image: usize, codes: &[u32], distances: &[f32]) {
+        let books = self.books.len().max(1);
+        for (book, best) in self.books.iter_mut().enumerate() {
+            // This picture's own best for each code, then one entry at most into each list.
+            let mut own: BTreeMap<u32, Found> = BTreeMap::new();
+            let column = codes.iter().zip(distances).skip(book).step_by(books);
+            for (position, (code, distance)) in column.enumerate() {
+                let found = Found { distance: *distance, image, position };
+                let kept = own.entry(*code).or_insert(found);
+                if found.distance.total_cmp(&kept.distance).is_lt() {
+                    *kept = found;
+                }
+            }
+            for (code, found) in own {
+                let list = best.entry(code).or_default();
+                // Behind those as near: pictures come in their order.
+                let at = list.partition_point(|f| f.distance.total_cmp(&found.distance).is_le());
+                list.insert(at, found);
+                list.truncate(self.keep);
+            }
+        }
+    }
+
+    /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer pictures hold it.
+    pub fn of(&self, book: usize, code: u32) -> &[Found] {
+        self.books.get(book).and_then(|b| b.get(&code)).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::random::Key;
+    use crate::ops::random::philox::bits;
+
+    /// Against a sort of everything.
+    #[test]
+    fn the_lists_are_those_of_brute_force() {
+        let (images, positions, books, k, keep) = (40, 17, 3, 5, 6);
+        let mut nearest = Nearest::new(books, keep);
+        let mut all: Vec<(usize, u32, Found)> = Vec::new();
+        for image in 0..images {
+            let words = bits(Key { seed: 3, step: image as u64, stream: 1 }, 2 * positions * books);
+            let (a, b) = words.split_at(positions * books);
+            let codes: Vec<u32> = a.iter().map(|w| w % k).collect();
+            // Few values, so that there are ties.
+            let distances: Vec<f32> = b.iter().map(|w| (w % 11) as f32 - 2.0).collect();
+            nearest.see(image, &codes, &distances);
+            for (i, (code, distance)) in codes.iter().zip(&distances).enumerate() {
+                all.push((i % books, *code, Found { distance: *distance, image, position: i / books }));
+            }
+        }
+        for book in 0..books {
+            for code in 0..k {
+                let mut own: Vec<Found> =
+                    all.iter().filter(|(b, c, _)| (*b, *c) == (book, code)).map(|(.., f)| *f).collect();
+                own.sort_by(|a, b| {
+                    a.distance.total_cmp(&b.distance).then((a.image, a.position).cmp(&(b.image, b.position)))
+                });
+                let mut seen = std::collections::BTreeSet::new();
+                own.retain(|f| seen.insert(f.image));
+                own.truncate(keep);
+                assert_eq!(own.len(), keep, "enough pictures hold each code");
+                assert_eq!(nearest.of(book, code), own, "code {code} of book {book}");
+            }
+        }
+        assert!(nearest.of(0, k).is_empty() && nearest.of(books, 0).is_empty());
+    }
+}

@@ -1,0 +1,169 @@
+//! Do codes survive when pixels change? The share that stays the same under noise and under a gradient-sign perturbation (FGSM;
+//! Goodfellow et al. 2014, "Explaining and harnessing adversarial examples", section 4), beside the drift of the latents.
+
+use super::Trained;
+use super::probe::BATCH;
+use crate::autograd::Tape;
+use crate::gpu::Tensor;
+use crate::nn::Pass;
+use crate::ops::loss::Loss;
+use crate::ops::random::{Key, philox};
+use crate::quantize::Mode;
+use crate::{Error, Result};
+
+const NOISE: u32 = 0x4e4f_4953;
+
+/// How pixels are changed. Strengths are in grey levels of 255; what leaves black or white is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Perturbation {
+    /// Gaussian noise of this standard deviation, each picture's the same at every strength.
+    Noise,
+    /// Each value of each pixel by this much, up or down by the sign of the gradient of the reconstruction's squared error, which
+    /// passes the quantizer as in training.
+    GradientSign,
+}
+
+impl Perturbation {
+    /// Both.
+    pub const ALL: [Perturbation; 2] = [Perturbation::Noise, Perturbation::GradientSign];
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Perturbation::Noise => "noise",
+            Perturbation::GradientSign => "gradient_sign",
+        }
+    }
+
+    /// The strengths that are tried, 0 first.
+    pub fn strengths(self) -> &'static [f64] {
+        match self {
+            Perturbation::Noise => &[0.0, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0],
+            Perturbation::GradientSign => &[0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0],
+        }
+    }
+}
+
+/// What one strength did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How pixels were changed.
+    pub by: Perturbation,
+    /// How much, in grey levels of 255.
+    pub strength: f64,
+    /// The share of codes that stayed, over all codebooks.
+    pub surviving: f64,
+    /// The same for each codebook.
+    pub by_book: Vec<f64>,
+    /// |z' - z| / |z| of the encoder's latents, over all of them at once.
+    pub latents: f64,
+    /// The same of the quantized latents.
+    pub quantized: f64,
+}
+
+/// Sums over pictures.
+#[derive(Clone, Default)]
+struct Sums {
+    same: Vec<u64>,
+    each: u64,
+    /// Squared lengths: of a change, and of what was changed.
+    latents: [f64; 2],
+    quantized: [f64; 2],
+}
+
+fn add_lengths(sums: &mut [f64; 2], clean: &[f32], changed: &[f32]) {
+    for (a, b) in clean.iter().zip(changed) {
+        sums[0] += (f64::from(*b) - f64::from(*a)).powi(2);
+        sums[1] += f64::from(*a).powi(2);
+    }
+}
+
+fn ratio([change, whole]: [f64; 2]) -> f64 {
+    if change == 0.0 { 0.0 } else { (change / whole).sqrt() }
+}
+
+/// Pictures as they are quantized.
+struct Seen {
+    latents: Vec<f32>,
+    quantized: Vec<f32>,
+    codes: Vec<u32>,
+}
+
+impl Trained {
+    fn seen(&self, x: &Tensor) -> Result<Seen> {
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let rows = self.latents(&pass, &tape.constant(x))?;
+        let q = self.quantizer.quantize(&pass, &rows, Mode::Eval)?;
+        Ok(Seen { latents: rows.tensor().read()?, quantized: q.z_q.tensor().read()?, codes: q.indices.read()? })
+    }
+
+    /// The signs of the gradient of the reconstruction's error with respect to the pictures, as -1, 0 and 1.
+    fn gradient_signs(&self, x: &Tensor) -> Result<Vec<f32>> {
+        let tape = Tape::new(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let leaf = tape.leaf(x);
+        let z_e = self.model.encode(&pass, &leaf)?;
+        let [b, h, w, d] = z_e.tensor().dims("latents")?;
+        let q = self.quantizer.quantize(&pass, &tape.reshape(&z_e, &[b * h * w, d])?, Mode::Eval)?;
+        let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
+        // The picture is also what the reconstruction is held against; that side stays as it is.
+        let error = tape.loss(Loss::Mse, &y, &tape.constant(x))?;
+        let gradient = tape.backward(&error)?.take(&leaf);
+        let gradient = gradient.ok_or_else(|| Error::invalid("inspect", "no gradient reaches the pixels"))?;
+        let sign = |g: &f32| {
+            if *g > 0.0 {
+                1.0
+            } else if *g < 0.0 {
+                -1.0
+            } else {
+                0.0
+            }
+        };
+        Ok(gradient.read::<f32>()?.iter().map(sign).collect())
+    }
+
+    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes: all strengths of one perturbation, then
+    /// those of the next.
+    ///
+    /// # Errors
+    /// If the bytes are not whole images, there are none, or the device fails.
+    pub fn robustness(&mut self, images: &[u8], seed: u64) -> Result<Vec<Outcome>> {
+        let ([w, h, c], books) = (self.image, self.quantizer.codebooks());
+        if images.is_empty() {
+            return Err(Error::invalid("inspect", "there is no image to change"));
+        }
+        let plan: Vec<(Perturbation, f64)> =
+            Perturbation::ALL.iter().flat_map(|by| by.strengths().iter().map(|s| (*by, *s))).collect();
+        let mut sums = vec![Sums { same: vec![0; books], ..Default::default() }; plan.len()];
+        for (batch, part) in images.chunks(BATCH * w * h * c).enumerate() {
+            let x = self.pictures(part)?;
+            let (values, clean) = (x.read::<f32>()?, self.seen(&x)?);
+            let noise = philox::normal(Key { seed, step: batch as u64, stream: NOISE }, values.len());
+            let signs = self.gradient_signs(&x)?;
+            for ((by, strength), sums) in plan.iter().zip(&mut sums) {
+                let direction = if *by == Perturbation::Noise { &noise } else { &signs };
+                // Pixels lie in [-1, 1]: 255 levels are 2.
+                let step = (strength * 2.0 / 255.0) as f32;
+                let moved =
+                    values.iter().zip(direction).map(|(x, d)| (x + step * d).clamp(-1.0, 1.0)).collect::<Vec<_>>();
+                let seen = self.seen(&Tensor::from_slice(&self.gpu, x.shape(), &moved)?)?;
+                for (i, (a, b)) in clean.codes.iter().zip(&seen.codes).enumerate() {
+                    sums.same[i % books] += u64::from(a == b);
+                }
+                sums.each += (clean.codes.len() / books) as u64;
+                add_lengths(&mut sums.latents, &clean.latents, &seen.latents);
+                add_lengths(&mut sums.quantized, &clean.quantized, &seen.quantized);
+            }
+        }
+        let outcome = |((by, strength), s): (&(Perturbation, f64), &Sums)| Outcome {
+            by: *by,
+            strength: *strength,
+            surviving: s.same.iter().sum::<u64>() as f64 / (s.each * books as u64) as f64,
+            by_book: s.same.iter().map(|n| *n as f64 / s.each as f64).collect(),
+            latents: ratio(s.latents),
+            quantized: ratio(s.quantized),
+        };
+        Ok(plan.iter().zip(&sums).map(outcome).collect())
+    }
+}
