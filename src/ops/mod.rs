@@ -23,6 +23,7 @@ pub mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod copy;
+pub mod cross_entropy;
 pub mod ema_update;
 pub mod entropy;
 pub mod fill;
@@ -180,6 +181,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &conv2d::Conv2dRow,
         &conv_transpose2d::ConvTranspose2dRow,
         &copy::Copy,
+        &cross_entropy::CrossEntropyRow,
         &ema_update::EmaUpdate,
         &entropy::Entropy,
         &fill::Fill,
@@ -225,4 +227,13 @@ pub(crate) fn chunks(n: usize, limit: u64) -> impl Iterator<Item = (usize, usize
     // Within what u32 counts in a kernel, too.
     let most = (limit / 256 * 64).clamp(64, 1 << 31) as usize;
     (0..n).step_by(most).map(move |start| (start, most.min(n - start)))
+}
+
+/// The parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the device binds `limit` bytes at a time.
+/// Every part but the last is a multiple of 64 rows, so that it starts where bindings may.
+pub(crate) fn row_chunks(rows: usize, cols: usize, limit: u64) -> impl Iterator<Item = (usize, usize)> {
+    // Within what u32 counts in a kernel, too.
+    let fit = limit.min(1 << 33) / (4 * cols.max(1) as u64);
+    let most = (fit / 64 * 64).max(64) as usize;
+    (0..rows).step_by(most).map(move |first| (first, most.min(rows - first)))
 }
