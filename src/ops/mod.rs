@@ -24,6 +24,7 @@ pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod copy;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod ema_update;
 pub mod entropy;
 pub mod fill;
@@ -40,13 +41,16 @@ pub mod layer_norm;
 pub mod lerp;
 pub mod loss;
 pub mod matmul;
+pub mod positions;
 pub mod random;
 pub mod reduce;
 pub mod revive;
+pub mod rms_norm;
 pub mod rotation;
 pub mod scale;
 pub mod split_sum;
 pub mod ssim;
+pub mod swiglu;
 pub mod unfold;
 pub mod vq_search;
 
@@ -182,6 +186,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &conv_transpose2d::ConvTranspose2dRow,
         &copy::Copy,
         &cross_entropy::CrossEntropyRow,
+        &dropout::Dropout,
         &ema_update::EmaUpdate,
         &entropy::Entropy,
         &fill::Fill,
@@ -198,13 +203,16 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &lerp::Lerp,
         &loss::LossRow,
         &matmul::Matmul,
+        &positions::Positions,
         &random::Random,
         &reduce::Reduce,
         &revive::Revive,
+        &rms_norm::RmsNorm,
         &rotation::Rotation,
         &scale::Scale,
         &split_sum::SplitSum,
         &ssim::Ssim,
+        &swiglu::Swiglu,
         &unfold::Unfold,
         &vq_search::VqSearch,
     ]
