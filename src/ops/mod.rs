@@ -13,6 +13,7 @@ pub mod adam;
 pub mod add;
 pub mod assignment;
 pub mod attention;
+pub mod attention_decode;
 pub mod bias;
 pub mod bits;
 pub mod clip;
@@ -46,6 +47,7 @@ pub mod random;
 pub mod reduce;
 pub mod revive;
 pub mod rms_norm;
+pub mod rotary;
 pub mod rotation;
 pub mod scale;
 pub mod split_sum;
@@ -172,6 +174,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &add::Add,
         &assignment::AssignmentRow,
         &attention::AttentionRow,
+        &attention_decode::AttentionDecodeRow,
         &bias::Bias,
         &bits::BitEntropy,
         &bits::BitTable,
@@ -209,6 +212,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &revive::Revive,
         &rms_norm::RmsNorm,
         &rotation::Rotation,
+        &rotary::RotaryRow,
         &scale::Scale,
         &split_sum::SplitSum,
         &ssim::Ssim,
