@@ -11,5 +11,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_index(group, groups, lane, 64u);
     if i >= p.n { return; }
-    x[i] = p.most - min(p.most - min(x[i], p.most), p.by);
+    let before = min(x[i], p.most);
+    x[i] = before + min(p.by, p.most - before);
 }

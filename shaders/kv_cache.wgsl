@@ -15,9 +15,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_index(group, groups, lane, 64u);
     if i >= p.n { return; }
-    let from = (i / p.units * 3u + 1u) * p.units + i % p.units;
+    let source = (i / p.units * 3u + 1u) * p.units + i % p.units;
     let each = p.t * p.units;
-    let to = i / each * p.most * p.units + i % each;
-    k[to] = qkv[from];
-    v[to] = qkv[from + p.units];
+    let target_row = i / each * p.most * p.units + i % each;
+    k[target_row] = qkv[source];
+    v[target_row] = qkv[source + p.units];
 }

@@ -49,6 +49,7 @@ pub mod revive;
 pub mod rms_norm;
 pub mod rotary;
 pub mod rotation;
+pub mod sample;
 pub mod scale;
 pub mod split_sum;
 pub mod ssim;
@@ -213,6 +214,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &rms_norm::RmsNorm,
         &rotation::Rotation,
         &rotary::RotaryRow,
+        &sample::SampleRow,
         &scale::Scale,
         &split_sum::SplitSum,
         &ssim::Ssim,
