@@ -75,8 +75,8 @@ fn weights(v: vec4<f32>, top: f32) -> vec4<f32> { return exp((v - top) * p.inv_t
 
 // The codes whose key is above `key`, and those that have it below index `end`.
 struct Kept { key: u32, end: u32 }
-fn kept(k: vec4<u32>, i: u32, set: Kept) -> vec4<bool> {
-    return (codes(i) < vec4<u32>(p.v)) & ((k > vec4<u32>(set.key)) | ((k == vec4<u32>(set.key)) & (codes(i) < vec4<u32>(set.end))));
+fn kept(k: vec4<u32>, i: u32, few: Kept) -> vec4<bool> {
+    return (codes(i) < vec4<u32>(p.v)) & ((k > vec4<u32>(few.key)) | ((k == vec4<u32>(few.key)) & (codes(i) < vec4<u32>(few.end))));
 }
 
 var<workgroup> quads: array<vec4<f32>, GROUP>;
@@ -94,9 +94,9 @@ fn total(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 const ALL = 0xffffffffu;
 var<workgroup> tied: u32;
 
-// The first codes of `set` whose counts, or with `heavy` whose weights, reach `goal`. Rounded sums of fewer terms are never above those
+// The first codes of `few` whose counts, or with `heavy` whose weights, reach `goal`. Rounded sums of fewer terms are never above those
 // of more, so that the bound that is found is one.
-fn narrow(row: u32, lane: u32, set: Kept, heavy: bool, goal: f32, top: f32) -> Kept {
+fn narrow(row: u32, lane: u32, few: Kept, heavy: bool, goal: f32, top: f32) -> Kept {
     let blocks = (p.v + 3u) / 4u;
     var key = 0u;
     for (var bits = 0u; bits < 32u; bits += 2u) {
@@ -105,7 +105,7 @@ fn narrow(row: u32, lane: u32, set: Kept, heavy: bool, goal: f32, top: f32) -> K
         for (var i = lane; i < blocks; i += GROUP) {
             let l = values(row, i);
             let k = keys(l);
-            let w = select(vec4<f32>(), select(vec4<f32>(1.0), weights(l, top), heavy), kept(k, i, set));
+            let w = select(vec4<f32>(), select(vec4<f32>(1.0), weights(l, top), heavy), kept(k, i, few));
             sum += vec4<f32>(
                 total(select(vec4<f32>(), w, k >= vec4<u32>(key + one))),
                 total(select(vec4<f32>(), w, k >= vec4<u32>(key + 2u * one))),
@@ -119,7 +119,7 @@ fn narrow(row: u32, lane: u32, set: Kept, heavy: bool, goal: f32, top: f32) -> K
     for (var i = lane; i < blocks; i += GROUP) {
         let l = values(row, i);
         let k = keys(l);
-        let inside = kept(k, i, set);
+        let inside = kept(k, i, few);
         let w = select(vec4<f32>(1.0), weights(l, top), heavy);
         sum += vec4<f32>(total(select(vec4<f32>(), w, inside & (k > vec4<u32>(key)))),
                          total(select(vec4<f32>(), vec4<f32>(1.0), inside & (k == vec4<u32>(key)))), 0.0, 0.0);
@@ -128,7 +128,7 @@ fn narrow(row: u32, lane: u32, set: Kept, heavy: bool, goal: f32, top: f32) -> K
     let each = select(1.0, exp((of_key(key) - top) * p.inv_t), heavy);
     let needed = clamp(ceil((goal - found.x) / each), 1.0, found.y);
     if lane == 0u { tied = u32(needed < found.y); }
-    if workgroupUniformLoad(&tied) == 0u { return Kept(key, select(ALL, set.end, key == set.key)); }
+    if workgroupUniformLoad(&tied) == 0u { return Kept(key, select(ALL, few.end, key == few.key)); }
     // The last index below which too few of them lie.
     var end = 0u;
     for (var bits = 0u; bits < p.index_bits; bits += 2u) {
@@ -136,7 +136,7 @@ fn narrow(row: u32, lane: u32, set: Kept, heavy: bool, goal: f32, top: f32) -> K
         var count = vec4<f32>();
         for (var i = lane; i < blocks; i += GROUP) {
             let k = keys(values(row, i));
-            let w = select(vec4<f32>(), vec4<f32>(1.0), kept(k, i, set) & (k == vec4<u32>(key)));
+            let w = select(vec4<f32>(), vec4<f32>(1.0), kept(k, i, few) & (k == vec4<u32>(key)));
             count += vec4<f32>(
                 total(select(vec4<f32>(), w, codes(i) < vec4<u32>(end + one))),
                 total(select(vec4<f32>(), w, codes(i) < vec4<u32>(end + 2u * one))),
@@ -171,33 +171,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let best = group_max(m, at, lane);
     let top = best.value;
     let log_z = log(group_sum(z * exp(m - top), lane));
-    var set = Kept(0u, ALL);
+    var few = Kept(0u, ALL);
     if p.top_k == 1u {
-        set = Kept(keys(vec4<f32>(top)).x, best.index + 1u);
+        few = Kept(keys(vec4<f32>(top)).x, best.index + 1u);
     } else {
-        if p.top_k > 0u { set = narrow(row, lane, set, false, f32(p.top_k), top); }
+        if p.top_k > 0u { few = narrow(row, lane, few, false, f32(p.top_k), top); }
         if p.top_p < 1.0 {
             var sum = 0.0;
             for (var i = lane; i < blocks; i += GROUP) {
                 let l = values(row, i);
-                sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, set)));
+                sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, few)));
             }
             // Above 0, where the product is too small for f32.
-            set = narrow(row, lane, set, true, max(p.top_p * group_sum(sum, lane), 1e-30), top);
+            few = narrow(row, lane, few, true, max(p.top_p * group_sum(sum, lane), 1e-30), top);
         }
         let least = keys(vec4<f32>(max(top + p.floor, LOWEST))).x;
-        if least > set.key { set = Kept(least, ALL); }
+        if least > few.key { few = Kept(least, ALL); }
     }
 #ifdef PROBS
     var sum = 0.0;
     for (var i = lane; i < blocks; i += GROUP) {
         let l = values(row, i);
-        sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, set)));
+        sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, few)));
     }
     let share = 1.0 / group_sum(sum, lane);
     for (var i = lane; i < blocks; i += GROUP) {
         let l = values(row, i);
-        let w = select(vec4<f32>(), weights(l, top) * share, kept(keys(l), i, set));
+        let w = select(vec4<f32>(), weights(l, top) * share, kept(keys(l), i, few));
 #unroll j 0 4
         if 4u * i + {j}u < p.v { y[row * p.v + 4u * i + {j}u] = w[{j}]; }
 #end
@@ -208,7 +208,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var i = lane; i < blocks; i += GROUP) {
         let l = values(row, i);
         let t = (l - top) * p.inv_t + gumbel_block(i, p.row0 + row);
-        let inside = kept(keys(l), i, set);
+        let inside = kept(keys(l), i, few);
 #unroll j 0 4
         if inside[{j}] && t[{j}] > most {
             most = t[{j}];
