@@ -7,8 +7,8 @@ use crate::ops::random::Key;
 use crate::ops::verify::{Verdict, compare};
 use crate::ops::{Case, Host, Operation, Rng, Tolerance, case, excerpt};
 
-/// The registry's row of [`sample`]: `temp`, `top_p` and `w` (guidance; 0 for none) in percent, `min_p` in thousandths, `top_k` 0 for
-/// none; `tied` 1 rounds logits to quarters, so that many are equal.
+/// The registry's row of [`sample`]: `temp`, `p` (top-p) and `w` (guidance; 0 for none) in percent, `minp` in thousandths, `k` is top-k,
+/// 0 for none; `tied` 1 rounds logits to quarters, so that many are equal.
 pub struct SampleRow;
 
 const KEY: Key = Key { seed: 0x0bad_cafe_dead_beef, step: 1 << 32 | 77, stream: 13 };
@@ -18,7 +18,7 @@ const ROW0: usize = 5;
 const SEQUENCE: [usize; 2] = [3, 1];
 
 fn sized([b, v, temp, top_k, top_p, min_p, w, tied]: [usize; 8]) -> Case {
-    let names = ["b", "v", "temp", "top_k", "top_p", "min_p", "w", "tied"];
+    let names = ["b", "v", "temp", "k", "p", "minp", "w", "tied"];
     case(&names.into_iter().zip([b, v, temp, top_k, top_p, min_p, w, tied]).collect::<Vec<_>>())
 }
 
@@ -26,9 +26,9 @@ fn sampling(c: &Case) -> Sampling {
     let share = |n, of: f32| c.get(n) as f32 / of;
     Sampling {
         temperature: share("temp", 100.0),
-        top_k: Some(c.get("top_k")).filter(|k| *k > 0),
-        top_p: share("top_p", 100.0),
-        min_p: share("min_p", 1000.0),
+        top_k: Some(c.get("k")).filter(|k| *k > 0),
+        top_p: share("p", 100.0),
+        min_p: share("minp", 1000.0),
         guidance: (c.get("w") > 0).then(|| share("w", 100.0)),
     }
 }
