@@ -46,6 +46,7 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "attention/begin",
     "attention/keys",
     "attention/operands",
+    "cross_entropy/logits",
     "gemm/core",
     "gemm/accumulate",
     "gemm/operands",

@@ -13,6 +13,7 @@ pub mod adam;
 pub mod add;
 pub mod assignment;
 pub mod attention;
+pub mod attention_decode;
 pub mod bias;
 pub mod bits;
 pub mod cast;
@@ -24,6 +25,8 @@ pub mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod copy;
+pub mod cross_entropy;
+pub mod dropout;
 pub mod ema_update;
 pub mod entropy;
 pub mod fill;
@@ -40,13 +43,18 @@ pub mod layer_norm;
 pub mod lerp;
 pub mod loss;
 pub mod matmul;
+pub mod positions;
 pub mod random;
 pub mod reduce;
 pub mod revive;
+pub mod rms_norm;
+pub mod rotary;
 pub mod rotation;
+pub mod sample;
 pub mod scale;
 pub mod split_sum;
 pub mod ssim;
+pub mod swiglu;
 pub mod unfold;
 pub mod vq_search;
 
@@ -176,6 +184,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &add::Add,
         &assignment::AssignmentRow,
         &attention::AttentionRow,
+        &attention_decode::AttentionDecodeRow,
         &bias::Bias,
         &bits::BitEntropy,
         &bits::BitTable,
@@ -190,6 +199,8 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &conv2d::Conv2dRow,
         &conv_transpose2d::ConvTranspose2dRow,
         &copy::Copy,
+        &cross_entropy::CrossEntropyRow,
+        &dropout::Dropout,
         &ema_update::EmaUpdate,
         &entropy::Entropy,
         &fill::Fill,
@@ -206,13 +217,18 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &lerp::Lerp,
         &loss::LossRow,
         &matmul::Matmul,
+        &positions::Positions,
         &random::Random,
         &reduce::Reduce,
         &revive::Revive,
+        &rms_norm::RmsNorm,
         &rotation::Rotation,
+        &rotary::RotaryRow,
+        &sample::SampleRow,
         &scale::Scale,
         &split_sum::SplitSum,
         &ssim::Ssim,
+        &swiglu::Swiglu,
         &unfold::Unfold,
         &vq_search::VqSearch,
     ]
@@ -235,4 +251,13 @@ pub(crate) fn chunks(n: usize, limit: u64) -> impl Iterator<Item = (usize, usize
     // Within what u32 counts in a kernel, too.
     let most = (limit / 256 * 64).clamp(64, 1 << 31) as usize;
     (0..n).step_by(most).map(move |start| (start, most.min(n - start)))
+}
+
+/// The parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the device binds `limit` bytes at a time.
+/// Every part but the last is a multiple of 64 rows, so that it starts where bindings may.
+pub(crate) fn row_chunks(rows: usize, cols: usize, limit: u64) -> impl Iterator<Item = (usize, usize)> {
+    // Within what u32 counts in a kernel, too.
+    let fit = limit.min(1 << 33) / (4 * cols.max(1) as u64);
+    let most = (fit / 64 * 64).max(64) as usize;
+    (0..rows).step_by(most).map(move |first| (first, most.min(rows - first)))
 }

@@ -3,7 +3,7 @@
 mod twin;
 
 use super::column_sum::column_sum;
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for, row_chunks};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -43,12 +43,7 @@ fn bias_in_parts(x: &Tensor, b: &Tensor, limit: u64) -> Result<Tensor> {
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let vec = cols.is_multiple_of(4);
     let units = if vec { cols / 4 } else { cols };
-    // Parts of whole rows that start where bindings may: 64 rows of f32 are a multiple of 256 bytes. Within what u32
-    // counts in the kernel, too.
-    let fit = limit.min(1 << 33) / (4 * cols.max(1) as u64);
-    let most = (fit / 64 * 64).max(64) as usize;
-    for first in (0..rows).step_by(most) {
-        let n = most.min(rows - first);
+    for (first, n) in row_chunks(rows, cols, limit) {
         let part = |t: &Tensor| t.view(first * cols, &[n, cols]);
         let params = [n as u32, units as u32];
         let groups = groups_for(n.div_ceil(ROWS) * units, 64);

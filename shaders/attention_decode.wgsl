@@ -1,0 +1,131 @@
+// o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position t = lengths[b] of each sequence;
+// its own key and value join the cache as row t
+//
+// qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
+// k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is a multiple of 4; D is at most 256. One workgroup has one
+// head of one sequence and walks over its keys, KEYS at a time, with a running softmax (Milakov and Gimelshein 2018): for the scores an
+// invocation has whole keys, for the weighted sum a quarter of some channels and every few-th key. Reads 8 B H t D bytes.
+const KEYS = GROUP * KEYS_EACH;
+const LOWEST_SCORE = -3.4e38;
+struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32 }
+var<immediate> p: Params;
+#ifdef VEC
+alias Value = vec4<f32>;
+#else
+alias Value = f32;
+#endif
+@group(0) @binding(0) var<storage, read> qkv: array<Value>;
+@group(0) @binding(1) var<storage, read> lengths: array<u32>;
+@group(0) @binding(2) var<storage, read_write> k: array<Value>;
+@group(0) @binding(3) var<storage, read_write> v: array<Value>;
+@group(0) @binding(4) var<storage, read_write> o: array<Value>;
+#import shared/grid
+#import shared/reduce
+#import shared/group_max
+var<workgroup> query: array<vec4<f32>, GROUP>;
+var<workgroup> weights: array<f32, KEYS>;
+var<workgroup> sums: array<vec4<f32>, GROUP>;
+
+// Quarter u of the row that begins at element `row`; channels past D are 0.
+#ifdef VEC
+fn token(row: u32, u: u32) -> vec4<f32> { return qkv[row / 4u + u]; }
+fn key(row: u32, u: u32) -> vec4<f32> { return k[row / 4u + u]; }
+fn value(row: u32, u: u32) -> vec4<f32> { return v[row / 4u + u]; }
+#else
+fn channel(u: u32) -> vec4<u32> { return min(4u * u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d - 1u)); }
+fn within(u: u32, x: vec4<f32>) -> vec4<f32> { return select(vec4<f32>(), x, 4u * u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.d)); }
+fn token(row: u32, u: u32) -> vec4<f32> {
+    let c = row + channel(u);
+    return within(u, vec4<f32>(qkv[c.x], qkv[c.y], qkv[c.z], qkv[c.w]));
+}
+fn key(row: u32, u: u32) -> vec4<f32> {
+    let c = row + channel(u);
+    return within(u, vec4<f32>(k[c.x], k[c.y], k[c.z], k[c.w]));
+}
+fn value(row: u32, u: u32) -> vec4<f32> {
+    let c = row + channel(u);
+    return within(u, vec4<f32>(v[c.x], v[c.y], v[c.z], v[c.w]));
+}
+#endif
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let at = linear_group(group, groups);
+    if at >= p.sequences * p.heads { return; }
+    let sequence = at / p.heads;
+    let head = at % p.heads;
+    let own = min(lengths[sequence], p.most - 1u);
+    let units = (p.d + 3u) / 4u;
+    let row = p.heads * p.d;
+    let q_at = sequence * 3u * row + head * p.d;
+    let cache = sequence * p.most * row + head * p.d;
+    if lane < units {
+        query[lane] = token(q_at, lane) * p.scale;
+#ifdef VEC
+        k[(cache + own * row) / 4u + lane] = token(q_at + row, lane);
+        v[(cache + own * row) / 4u + lane] = token(q_at + 2u * row, lane);
+#else
+        for (var c = 4u * lane; c < min(4u * lane + 4u, p.d); c += 1u) {
+            k[cache + own * row + c] = qkv[q_at + row + c];
+            v[cache + own * row + c] = qkv[q_at + 2u * row + c];
+        }
+#endif
+    }
+    workgroupBarrier();
+    let unit = lane % units;
+    let stride = GROUP / units;
+    var top = LOWEST_SCORE;
+    var total = 0.0;
+    var sum = vec4<f32>();
+    for (var j0 = 0u; j0 <= own; j0 += KEYS) {
+#unroll i 0 KEYS_EACH
+        let j_{i} = j0 + {i}u * GROUP + lane;
+        var s_{i} = LOWEST_SCORE;
+        if j_{i} <= own {
+            // What this dispatch writes it does not read back: the own key comes from where it came from.
+            s_{i} = 0.0;
+            if j_{i} == own {
+                for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], token(q_at + row, u)); }
+            } else {
+                for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], key(cache + j_{i} * row, u)); }
+            }
+        }
+#end
+        let all = max(top, group_max(max(max(s_0, s_1), max(s_2, s_3)), lane, lane).value);
+        let shrink = exp(top - all);
+        total *= shrink;
+#unroll i 0 KEYS_EACH
+        let w_{i} = select(0.0, exp(s_{i} - all), j_{i} <= own);
+        weights[{i}u * GROUP + lane] = w_{i};
+        total += w_{i};
+#end
+        workgroupBarrier();
+        sum *= shrink;
+        if lane < stride * units {
+            for (var j = lane / units; j < min(KEYS, own + 1u - j0); j += stride) {
+                if j0 + j == own {
+                    sum += weights[j] * token(q_at + 2u * row, unit);
+                } else {
+                    sum += weights[j] * value(cache + (j0 + j) * row, unit);
+                }
+            }
+        }
+        top = all;
+    }
+    let over = 1.0 / group_sum(total, lane);
+    sums[lane] = sum;
+    workgroupBarrier();
+    if lane >= units { return; }
+    var y = vec4<f32>();
+    for (var s = 0u; s < stride; s += 1u) { y += sums[s * units + lane]; }
+    y *= over;
+    let to = sequence * row + head * p.d;
+#ifdef VEC
+    o[to / 4u + lane] = y;
+#else
+#unroll c 0 4
+    if 4u * lane + {c}u < p.d { o[to + 4u * lane + {c}u] = y[{c}]; }
+#end
+#endif
+}
