@@ -247,7 +247,7 @@ mod tests {
         let gpu = Gpu::new(Options::default()).unwrap();
         let (nan, no) = (f32::NAN, f32::NEG_INFINITY);
         let rows = [[nan, 1.0, no, 1.0, nan], [no, no, no, no, 5.0], [nan, no, nan, no, no]];
-        let logits: Vec<f32> = rows.iter().flat_map(|r| r.repeat(1)).collect();
+        let logits: Vec<f32> = rows.iter().flat_map(|r| r.to_vec()).collect();
         let logits = Tensor::from_slice(&gpu, &[3, 5], &logits).unwrap();
         let filters = [
             Sampling::default(),
