@@ -4,7 +4,7 @@
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
 // k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is a multiple of 4; D is at most 256. One workgroup has one
 // head of one sequence and walks over its keys, KEYS at a time, with a running softmax (Milakov and Gimelshein 2018): for the scores an
-// invocation has whole keys, for the weighted sum a quarter of some channels and every few-th key. Reads 8 B H t D bytes.
+// invocation has whole keys, for the weighted sum UNITS_EACH times four channels of every few-th key. Reads 8 B H t D bytes.
 const KEYS = GROUP * KEYS_EACH;
 const LOWEST_SCORE = -3.4e38;
 struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32 }
@@ -22,7 +22,7 @@ alias Value = f32;
 #import shared/grid
 #import shared/reduce
 #import shared/group_max
-var<workgroup> query: array<vec4<f32>, GROUP>;
+var<workgroup> query: array<vec4<f32>, 64>;
 var<workgroup> weights: array<f32, KEYS>;
 var<workgroup> sums: array<vec4<f32>, GROUP>;
 
@@ -60,24 +60,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let row = p.heads * p.d;
     let q_at = sequence * 3u * row + head * p.d;
     let cache = sequence * p.most * row + head * p.d;
-    if lane < units {
-        query[lane] = token(q_at, lane) * p.scale;
+    for (var u = lane; u < units; u += GROUP) {
+        query[u] = token(q_at, u) * p.scale;
 #ifdef VEC
-        k[(cache + own * row) / 4u + lane] = token(q_at + row, lane);
-        v[(cache + own * row) / 4u + lane] = token(q_at + 2u * row, lane);
+        k[(cache + own * row) / 4u + u] = token(q_at + row, u);
+        v[(cache + own * row) / 4u + u] = token(q_at + 2u * row, u);
 #else
-        for (var c = 4u * lane; c < min(4u * lane + 4u, p.d); c += 1u) {
+        for (var c = 4u * u; c < min(4u * u + 4u, p.d); c += 1u) {
             k[cache + own * row + c] = qkv[q_at + row + c];
             v[cache + own * row + c] = qkv[q_at + 2u * row + c];
         }
 #endif
     }
     workgroupBarrier();
-    let unit = lane % units;
-    let stride = GROUP / units;
+    // Invocations that share a key's value; the others take other keys.
+    let sharers = min(units, GROUP);
+    let stride = GROUP / sharers;
+#unroll n 0 UNITS_EACH
+    let unit_{n} = min(lane % sharers + {n}u * GROUP, units - 1u);
+    var sum_{n} = vec4<f32>();
+#end
     var top = LOWEST_SCORE;
     var total = 0.0;
-    var sum = vec4<f32>();
     for (var j0 = 0u; j0 <= own; j0 += KEYS) {
 #unroll i 0 KEYS_EACH
         let j_{i} = j0 + {i}u * GROUP + lane;
@@ -101,31 +105,43 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         total += w_{i};
 #end
         workgroupBarrier();
-        sum *= shrink;
-        if lane < stride * units {
-            for (var j = lane / units; j < min(KEYS, own + 1u - j0); j += stride) {
+#unroll n 0 UNITS_EACH
+        sum_{n} *= shrink;
+#end
+        if lane < stride * sharers {
+            for (var j = lane / sharers; j < min(KEYS, own + 1u - j0); j += stride) {
+                let w = weights[j];
                 if j0 + j == own {
-                    sum += weights[j] * token(q_at + 2u * row, unit);
+#unroll n 0 UNITS_EACH
+                    sum_{n} += w * token(q_at + 2u * row, unit_{n});
+#end
                 } else {
-                    sum += weights[j] * value(cache + (j0 + j) * row, unit);
+#unroll n 0 UNITS_EACH
+                    sum_{n} += w * value(cache + (j0 + j) * row, unit_{n});
+#end
                 }
             }
         }
         top = all;
     }
     let over = 1.0 / group_sum(total, lane);
-    sums[lane] = sum;
+    let o_at = sequence * row + head * p.d;
+#unroll n 0 UNITS_EACH
     workgroupBarrier();
-    if lane >= units { return; }
-    var y = vec4<f32>();
-    for (var s = 0u; s < stride; s += 1u) { y += sums[s * units + lane]; }
-    y *= over;
-    let to = sequence * row + head * p.d;
+    sums[lane] = sum_{n};
+    workgroupBarrier();
+    if lane < sharers && lane + {n}u * GROUP < units {
+        var y = vec4<f32>();
+        for (var s = 0u; s < stride; s += 1u) { y += sums[s * sharers + lane]; }
+        y *= over;
+        let u = lane + {n}u * GROUP;
 #ifdef VEC
-    o[to / 4u + lane] = y;
+        o[o_at / 4u + u] = y;
 #else
 #unroll c 0 4
-    if 4u * lane + {c}u < p.d { o[to + 4u * lane + {c}u] = y[{c}]; }
+        if 4u * u + {c}u < p.d { o[o_at + 4u * u + {c}u] = y[{c}]; }
 #end
 #endif
+    }
+#end
 }

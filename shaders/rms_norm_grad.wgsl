@@ -2,7 +2,6 @@
 //
 // x, dy, dx: f32 [N, D]; w: [D]; stats: [N, 2] = (0, r). As vec4 with VEC, where D is a multiple of 4. One workgroup has one row.
 // Reads 16 N D bytes, writes 4 N D.
-const GROUP = 64u;
 struct Params { rows: u32, units: u32, d: u32, eps: f32 }
 var<immediate> p: Params;
 #import shared/rows

@@ -63,7 +63,7 @@ pub use host::{Data, Host, Real, Rng};
 
 use crate::autograd::{Tape, Var};
 pub use crate::gpu::groups_for;
-use crate::gpu::{Gpu, Kernel, Tensor, Work};
+use crate::gpu::{Core, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
 
 /// How far one element may lie from its f64 twin: `abs + rel * |expected|`.
@@ -251,6 +251,19 @@ pub(crate) fn chunks(n: usize, limit: u64) -> impl Iterator<Item = (usize, usize
     // Within what u32 counts in a kernel, too.
     let most = (limit / 256 * 64).clamp(64, 1 << 31) as usize;
     (0..n).step_by(most).map(move |start| (start, most.min(n - start)))
+}
+
+/// Invocations that share a row, on any device.
+pub(crate) const ROW_GROUPS: [u32; 3] = [8, 64, 256];
+
+/// Invocations that share a row which takes `steps` iterations of loops in all, and is `long` or not. Where the subgroup core is at
+/// home, on software Vulkan, a workgroup larger than a subgroup pays for each barrier with a switch between subgroups, and has nothing
+/// to gain; but no invocation may go through 65,535 iterations there (docs/llvmpipe.md).
+pub(crate) fn row_group(gpu: &Gpu, long: bool, steps: usize) -> u32 {
+    match gpu.core() {
+        Core::Subgroup => ROW_GROUPS.into_iter().find(|g| steps / *g as usize <= 50_000).unwrap_or(ROW_GROUPS[2]),
+        _ => ROW_GROUPS[if long { 2 } else { 1 }],
+    }
 }
 
 /// The parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the device binds `limit` bytes at a time.

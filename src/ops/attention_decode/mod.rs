@@ -9,7 +9,7 @@ mod twin;
 pub use row::AttentionDecodeRow;
 
 use super::attention::MOST_CHANNELS;
-use super::groups_for;
+use super::{ROW_GROUPS, groups_for, row_group};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -32,12 +32,30 @@ struct Params {
     scale: f32,
 }
 
-const GROUP: u32 = 64;
+/// Quarters of a head's channels that an invocation sums, 1 where a workgroup has enough of them.
+const UNITS_EACH: [u32; 4] = [1, 2, 4, 8];
 /// Keys that an invocation scores in one go; the kernel names four.
 const KEYS_EACH: u32 = 4;
 
-fn kernel(vec: bool) -> Kernel {
-    Kernel::new(shader!("attention_decode")).define("GROUP", GROUP).define("KEYS_EACH", KEYS_EACH).flag("VEC", vec)
+fn kernel(vec: bool, group: u32, each: u32) -> Kernel {
+    let kernel = Kernel::new(shader!("attention_decode")).define("GROUP", group).define("KEYS_EACH", KEYS_EACH);
+    kernel.define("UNITS_EACH", each).flag("VEC", vec)
+}
+
+/// The kernel for heads of `d` channels.
+fn choose(gpu: &Gpu, most: usize, d: usize) -> Kernel {
+    // Each key is walked over by quarters for its score, and once for its value.
+    let group = row_group(gpu, most > 512, 2 * most * d.div_ceil(4));
+    let needed = (d as u32).div_ceil(4 * group);
+    let each = UNITS_EACH.into_iter().find(|e| *e >= needed).unwrap_or(UNITS_EACH[3]);
+    kernel(d.is_multiple_of(4), group, each)
+}
+
+fn kernels() -> Vec<Kernel> {
+    let small = UNITS_EACH.map(|each| (ROW_GROUPS[0], each));
+    let variants = small.into_iter().chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
+    let steps = variants.flat_map(|(group, each)| [kernel(false, group, each), kernel(true, group, each)]);
+    steps.chain([fill_kernel(false), fill_kernel(true), advance_kernel()]).collect()
 }
 fn fill_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("kv_cache")).flag("VEC", vec)
@@ -126,7 +144,7 @@ pub fn attention_decode(qkv: &Tensor, cache: &KvCache, lengths: &Tensor, scale: 
     let params = Params { heads: h as u32, sequences: b as u32, most: most as u32, d: d as u32, scale };
     let bindings = [qkv, lengths, &cache.k, &cache.v, &o];
     let groups = groups_for(b * h, 1);
-    qkv.gpu().dispatch(OP, &kernel(d.is_multiple_of(4)), &bindings, &params, groups, work([b, most, h, d]))?;
+    qkv.gpu().dispatch(OP, &choose(qkv.gpu(), most, d), &bindings, &params, groups, work([b, most, h, d]))?;
     Ok(o)
 }
 

@@ -1,7 +1,7 @@
 //! The registry's row.
 
 use super::twin::Head;
-use super::{KvCache, advance, advance_kernel, attention_decode, fill_kernel, kernel, work};
+use super::{KvCache, advance, attention_decode, kernels, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::{Case, Host, Operation, Rng, Tolerance, case};
@@ -128,8 +128,7 @@ impl Operation for AttentionDecodeRow {
         work([b, steps * (prompt + steps), h, d])
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let both = [false, true];
-        both.map(kernel).into_iter().chain(both.map(fill_kernel)).chain([advance_kernel()]).collect()
+        kernels()
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {

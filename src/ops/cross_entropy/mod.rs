@@ -8,7 +8,7 @@ mod twin;
 
 pub use row::CrossEntropyRow;
 
-use super::{groups_for, row_chunks};
+use super::{groups_for, row_chunks, row_group};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -36,13 +36,8 @@ struct Params {
     b: f32,
 }
 
-/// Invocations that share a row: more for rows that are long.
-const GROUPS: [u32; 2] = [64, 256];
-const LONG: usize = 8192;
-
-fn group(v: usize) -> u32 {
-    GROUPS[usize::from(v > LONG)]
-}
+/// Classes from which on more invocations share a row.
+const LONG: usize = 4096;
 
 fn forward(v: usize, smooth: bool, weighted: bool, group: u32) -> Kernel {
     let kernel = Kernel::new(shader!("cross_entropy")).define("GROUP", group).flag("VEC", v.is_multiple_of(4));
@@ -91,7 +86,7 @@ impl CrossEntropy<'_> {
         let [n, v] = self.check(logits, targets)?;
         let gpu = logits.gpu();
         let (loss, stats) = (Tensor::empty(gpu, &[n], DType::F32)?, Tensor::empty(gpu, &[n, 2], DType::F32)?);
-        let kernel = forward(v, self.smoothing > 0.0, self.weight.is_some(), group(v));
+        let kernel = forward(v, self.smoothing > 0.0, self.weight.is_some(), row_group(gpu, v > LONG, v / 4));
         for (at, rows) in row_chunks(n, v, limit) {
             let (x, t) = (logits.view(at * v, &[rows, v])?, targets.view(at, &[rows])?);
             let (y, s) = (loss.view(at, &[rows])?, stats.view(2 * at, &[rows, 2])?);
@@ -108,7 +103,7 @@ impl CrossEntropy<'_> {
         let [n, v] = self.check(&x, targets)?;
         let gpu = x.gpu().clone();
         let dx = if x.is_sole() { None } else { Some(Tensor::empty(&gpu, &[n, v], DType::F32)?) };
-        let kernel = backward(v, self.weight.is_some(), dx.is_none(), group(v));
+        let kernel = backward(v, self.weight.is_some(), dx.is_none(), row_group(&gpu, v > LONG, v / 4));
         for (at, rows) in row_chunks(n, v, limit) {
             let part = |t: &Tensor| t.view(at * v, &[rows, v]);
             let (x, t, s) = (part(&x)?, targets.view(at, &[rows])?, stats.view(2 * at, &[rows, 2])?);

@@ -1,11 +1,11 @@
 //! The registry's row.
 
 use super::twin::{self, Rows};
-use super::{CrossEntropy, GROUPS, backward, cross_entropy, forward, work};
+use super::{CrossEntropy, backward, cross_entropy, forward, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, excerpt};
 
 /// The registry's row of [`cross_entropy`]: `smooth` in percent; `ignore` 1 ignores class 0, 2 a number that is no class;
 /// `weighted` 1 gives every row a factor.
@@ -102,7 +102,7 @@ impl Operation for CrossEntropyRow {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
-        for group in GROUPS {
+        for group in ROW_GROUPS {
             for v in [1, 4] {
                 for flag in [false, true] {
                     all.extend([false, true].map(|weighted| forward(v, flag, weighted, group)));

@@ -4,7 +4,7 @@ mod twin;
 
 use super::group_norm;
 use super::split_sum::split_sum;
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, groups_for, row_group};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -18,11 +18,11 @@ struct Params {
     eps: f32,
 }
 
-fn forward_kernel(vec: bool) -> Kernel {
-    Kernel::new(shader!("rms_norm")).flag("VEC", vec)
+fn forward_kernel(vec: bool, group: u32) -> Kernel {
+    Kernel::new(shader!("rms_norm")).define("GROUP", group).flag("VEC", vec)
 }
-fn backward_kernel(vec: bool) -> Kernel {
-    Kernel::new(shader!("rms_norm_grad")).flag("VEC", vec)
+fn backward_kernel(vec: bool, group: u32) -> Kernel {
+    Kernel::new(shader!("rms_norm_grad")).define("GROUP", group).flag("VEC", vec)
 }
 /// The column sum of dy r x is that of group normalisation, with one group and a mean of 0.
 fn weight_kernel() -> Kernel {
@@ -60,7 +60,8 @@ fn forward(x: &Tensor, w: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
     let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
     let (vec, params) = params([rows, d], eps);
     let bindings = [x, w, &y, &stats];
-    x.gpu().dispatch("rms_norm", &forward_kernel(vec), &bindings, &params, groups_for(rows, 1), work(rows, d, 3))?;
+    let kernel = forward_kernel(vec, row_group(x.gpu(), d > 4096, 2 * d));
+    x.gpu().dispatch("rms_norm", &kernel, &bindings, &params, groups_for(rows, 1), work(rows, d, 3))?;
     Ok((y, stats))
 }
 
@@ -69,7 +70,8 @@ fn grad_input(x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor, eps: f32) -> 
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let (vec, params) = params([rows, d], eps);
     let bindings = [x, w, dy, stats, &dx];
-    x.gpu().dispatch("rms_norm", &backward_kernel(vec), &bindings, &params, groups_for(rows, 1), work(rows, d, 5))?;
+    let kernel = backward_kernel(vec, row_group(x.gpu(), d > 4096, 2 * d));
+    x.gpu().dispatch("rms_norm", &kernel, &bindings, &params, groups_for(rows, 1), work(rows, d, 5))?;
     Ok(dx)
 }
 
@@ -145,8 +147,9 @@ impl Operation for RmsNorm {
         work(case.get("n"), case.get("d"), 3)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let both = [false, true];
-        both.map(forward_kernel).into_iter().chain(both.map(backward_kernel)).chain([weight_kernel()]).collect()
+        let variants = ROW_GROUPS.into_iter().flat_map(|group| [(false, group), (true, group)]);
+        let both = variants.flat_map(|(vec, group)| [forward_kernel(vec, group), backward_kernel(vec, group)]);
+        both.chain([weight_kernel()]).collect()
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {

@@ -5,8 +5,8 @@ mod twin;
 
 pub use row::SampleRow;
 
-use super::groups_for;
 use super::random::Key;
+use super::{ROW_GROUPS, groups_for, row_group};
 use crate::gpu::{DType, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -63,9 +63,13 @@ impl Sampling {
         self.check()?;
         let [rows, v] = logits.dims(OP)?;
         let per = if self.guidance.is_some() { 2 } else { 1 };
-        if v == 0 || v >= 1 << 24 || !rows.is_multiple_of(per) || logits.dtype() != DType::F32 {
+        if v == 0 || v > MOST_TOKENS || !rows.is_multiple_of(per) || logits.dtype() != DType::F32 {
             let shape = if per == 2 { "[2 B, V]" } else { "[B, V]" };
-            return Err(Error::shape(OP, format!("f32 logits {shape}, V of 1 to 2^24 - 1"), format!("{logits:?}")));
+            return Err(Error::shape(
+                OP,
+                format!("f32 logits {shape}, V of 1 to {MOST_TOKENS}"),
+                format!("{logits:?}"),
+            ));
         }
         Ok([rows / per, v])
     }
@@ -102,6 +106,9 @@ struct Params {
     length: u32,
 }
 
+/// Tokens that a vocabulary has at most.
+pub const MOST_TOKENS: usize = 1 << 20;
+
 const OP: &str = "sample";
 
 #[derive(Clone, Copy, PartialEq)]
@@ -111,19 +118,21 @@ enum Output {
     Probabilities,
 }
 
-/// Invocations that share a row: more for rows that are long.
-const GROUPS: [u32; 2] = [64, 256];
-const LONG: usize = 4096;
-
 fn kernel(output: Output, v: usize, guided: bool, group: u32) -> Kernel {
     let kernel = Kernel::new(shader!("sample")).define("GROUP", group).flag("VEC", v.is_multiple_of(4));
     let kernel = kernel.flag("PROBS", output == Output::Probabilities);
     kernel.flag("SEQUENCE", output == Output::TokenAndSequence).flag("GUIDED", guided)
 }
 
+/// Invocations that share a row.
+fn group(logits: &Tensor, v: usize) -> u32 {
+    // 20 walks, and with ties half as many more, for each of two filters.
+    row_group(logits.gpu(), v > 4096, 60 * v.div_ceil(4))
+}
+
 fn kernels() -> Vec<Kernel> {
     let mut all = Vec::new();
-    for group in GROUPS {
+    for group in ROW_GROUPS {
         for output in [Output::Token, Output::TokenAndSequence, Output::Probabilities] {
             for v in [1, 4] {
                 all.extend([false, true].map(|guided| kernel(output, v, guided, group)));
@@ -137,7 +146,7 @@ fn work(rows: usize, v: usize, s: &Sampling) -> Work {
     let filters = usize::from(s.top_k.is_some()) + usize::from(s.top_p < 1.0);
     let walks = if s.temperature == 0.0 { 2 } else { 2 + 18 * filters };
     let inputs = if s.guidance.is_some() { 2 } else { 1 };
-    Work { flops: (30 * walks * rows * v) as f64, bytes: (4 * inputs * walks * rows * v) as f64 }
+    Work { flops: (12 * walks * rows * v) as f64, bytes: (4 * inputs * walks * rows * v) as f64 }
 }
 
 impl Sampling {
@@ -195,7 +204,7 @@ pub fn sample(logits: &Tensor, sampling: &Sampling, key: Key, row0: usize, to: D
         bindings.push(sequence);
         output = Output::TokenAndSequence;
     }
-    let kernel = kernel(output, v, sampling.guidance.is_some(), GROUPS[usize::from(v > LONG)]);
+    let kernel = kernel(output, v, sampling.guidance.is_some(), group(logits, v));
     logits.gpu().dispatch(OP, &kernel, &bindings, &params, groups_for(rows, 1), work(rows, v, sampling))
 }
 
@@ -207,7 +216,7 @@ pub fn probabilities(logits: &Tensor, sampling: &Sampling) -> Result<Tensor> {
     let [rows, v] = sampling.rows(logits)?;
     let y = Tensor::empty(logits.gpu(), &[rows, v], DType::F32)?;
     let params = sampling.params([rows, v], 0, Key { seed: 0, step: 0, stream: 0 });
-    let kernel = kernel(Output::Probabilities, v, sampling.guidance.is_some(), GROUPS[usize::from(v > LONG)]);
+    let kernel = kernel(Output::Probabilities, v, sampling.guidance.is_some(), group(logits, v));
     logits.gpu().dispatch(OP, &kernel, &[logits, &y], &params, groups_for(rows, 1), work(rows, v, sampling))?;
     Ok(y)
 }
