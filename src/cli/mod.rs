@@ -5,6 +5,7 @@ mod codes;
 mod compare;
 mod demo;
 mod info;
+mod inspect;
 mod output;
 mod plan;
 mod reconstruct;
@@ -85,6 +86,8 @@ enum Command {
     Plan(plan::Plan),
     /// Send images through a trained model and show them side by side with the originals
     Reconstruct(reconstruct::Reconstruct),
+    /// Look inside a trained model's codebook: pictures, and a page that holds them
+    Inspect(inspect::Inspect),
     /// Turn images into codes
     Encode(codes::Encode),
     /// Turn codes into images
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Compare(c) => c.run(global),
         Command::Plan(c) => c.run(global),
         Command::Reconstruct(c) => c.run(global),
+        Command::Inspect(c) => c.run(global),
         Command::Encode(c) => c.run(global),
         Command::Decode(c) => c.run(global),
         Command::Info => info::run(global),

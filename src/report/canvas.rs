@@ -121,6 +121,22 @@ impl Canvas {
         }
     }
 
+    /// This picture with white around it, so that nothing touches the edge.
+    pub(super) fn with_margin(&self, margin: usize) -> Result<Canvas> {
+        let mut canvas = Canvas::new(self.width + 2 * margin, self.height + 2 * margin, Colour::WHITE)?;
+        canvas.place(margin, margin, self);
+        Ok(canvas)
+    }
+
+    /// The outline, `line` pixels wide, of the rectangle whose left upper corner is (`x`, `y`); it lies inside of it.
+    pub(super) fn outline(&mut self, x: i64, y: i64, width: usize, height: usize, line: usize, colour: Colour) {
+        let (right, low) = (width.saturating_sub(line) as i64, height.saturating_sub(line) as i64);
+        self.fill(x, y, width, line, colour);
+        self.fill(x, y + low, width, line, colour);
+        self.fill(x, y, line, height, colour);
+        self.fill(x + right, y, line, height, colour);
+    }
+
     /// The picture as the bytes of a PNG file.
     ///
     /// # Errors

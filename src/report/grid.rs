@@ -44,7 +44,7 @@ impl Shape {
 
     /// The `n`-th image of `pixels` with its longer side brought to at most `tile` pixels (nearest, by whole factors:
     /// each pixel becomes a square, or a square of pixels becomes its mean).
-    fn tile(&self, pixels: &[u8], n: usize, tile: usize) -> Result<Canvas> {
+    pub(super) fn tile(&self, pixels: &[u8], n: usize, tile: usize) -> Result<Canvas> {
         let Shape { width, height, channels } = *self;
         let image = &pixels[n * width * height * channels..(n + 1) * width * height * channels];
         let rgb = |x: usize, y: usize| -> [u64; 3] {
@@ -86,7 +86,7 @@ impl Shape {
     }
 
     /// Width and height of a tile of at most `tile` pixels.
-    fn tile_size(&self, tile: usize) -> (usize, usize) {
+    pub(super) fn tile_size(&self, tile: usize) -> (usize, usize) {
         let (up, down) = self.factors(tile);
         (self.width.div_ceil(down) * up, self.height.div_ceil(down) * up)
     }

@@ -3,12 +3,21 @@
 //! Everything here takes plain data (bytes, slices of numbers) and gives back PNG bytes or numbers; writing files is the
 //! caller's. Images are u8, NHWC, with 1 (grey), 3 (RGB) or 4 (RGBA, shown on white) channels.
 
+pub mod atlas;
 mod axes;
 mod canvas;
+mod colours;
 pub mod comparison;
 pub mod curves;
 pub mod grid;
+pub mod inspection;
+pub mod map;
 pub mod metrics;
+pub mod overlay;
+pub mod page;
+pub mod patches;
+pub mod pca;
+pub mod robustness;
 mod stroke;
 pub mod summary;
 pub mod sweep;

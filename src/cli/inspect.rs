@@ -1,0 +1,229 @@
+//! `wgvq inspect`: what a trained model's codes are, as pictures and a page.
+
+use super::codes::refuse_existing;
+use super::{Ended, Global, output};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use wgvq::data::{self, ImageSet};
+use wgvq::report::grid::Shape;
+use wgvq::report::inspection::{Book, Inspection, entropy_bits, names};
+use wgvq::report::metrics::code_usage;
+use wgvq::report::{patches, robustness};
+use wgvq::train::probe::{SWATCH, Survey};
+use wgvq::train::{Trained, atomic};
+use wgvq::{Error, Result};
+
+/// `wgvq inspect runs/emoji`
+#[derive(Args)]
+#[command(
+    after_long_help = "Makes index.html, a page to open from disk, and its pictures beside it: every code decoded, the real\npatches that chose it, usage, a map of the codebook, codes laid over pictures, and whether codes\nsurvive changed pixels.\n\nExamples:\n  wgvq inspect runs/emoji\n  wgvq inspect runs/emoji --data ~/pictures --images 200 --out elsewhere"
+)]
+pub struct Inspect {
+    /// The run whose model is looked into: its folder, or its final.safetensors
+    run: PathBuf,
+    /// The folder for the page and its pictures; RUN/inspect unless given
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The pictures: a folder of images, an IDX file, or a built-in name; the run's own data unless given. Of them, the
+    /// test split is looked at
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    data: Option<String>,
+    /// Pictures to look at, at most
+    #[arg(long, default_value_t = 512)]
+    images: usize,
+    /// Seed of the noise that codes have to bear
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace what an inspection made before
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Codes that are shown decoded, that have a place on the map, and whose patches are shown.
+const DECODED: usize = 512;
+const MAPPED: usize = 4096;
+const PATCHED: usize = 40;
+/// Patches to a code.
+const NEAREST: usize = 8;
+/// Codebooks that are shown.
+const BOOKS: usize = 8;
+/// Pictures that are shown with their codes, and that are changed to see what survives.
+const SHOWN: usize = 8;
+const CHANGED: usize = 128;
+
+impl Inspect {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        if self.images == 0 {
+            return Err(Error::config("--images", "0 is not allowed: at least one picture must be looked at"));
+        }
+        let mut model = Trained::load(&global.gpu()?, &self.run)?;
+        let out = self.out.clone().unwrap_or_else(|| folder_of(&self.run).join("inspect"));
+        let shown_books = model.quantizer().codebooks().min(BOOKS);
+        names(shown_books).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
+        let set = self.open(&model)?;
+        let pictures = chosen(&set, self.images)?;
+        let bytes = set.image_bytes();
+        let count = pictures.len() / bytes;
+        output::note(global, &format!("{count} pictures of {}'s test split", set.name));
+        let survey = model.survey(&pictures, NEAREST)?;
+        output::note(global, "codes, their patches and vectors");
+        let books = (0..shown_books).map(|b| book(&mut model, &survey, b, &pictures)).collect::<Result<Vec<_>>>()?;
+        let changed = spread(&pictures, bytes, CHANGED);
+        output::note(global, &format!("what survives noise and gradient signs, on {} pictures", changed.len() / bytes));
+        let outcomes = model.robustness(&changed, self.seed)?;
+        let originals = spread(&pictures, bytes, SHOWN);
+        let codes = model.encode(&originals)?;
+        let reconstructions = model.decode(&codes)?;
+        let inspection = Inspection {
+            run: name_of(&self.run),
+            quantizer: model.quantizer().name().to_owned(),
+            data: (set.name.clone(), count),
+            shape: shape(&model),
+            grid: model.grid(),
+            dim: model.quantizer().dim(),
+            codebooks: model.quantizer().codebooks(),
+            books,
+            cells: SWATCH,
+            nearest: NEAREST,
+            shown: (originals, reconstructions, codes),
+            outcomes: (outcomes, changed.len() / bytes),
+        };
+        let files = inspection.files()?;
+        std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
+        for (name, bytes) in &files {
+            atomic::write(&out.join(name), bytes)?;
+        }
+        self.report(global, &survey, &inspection, &out);
+        Ok(Ended::Done)
+    }
+
+    /// The pictures, brought to the model's size.
+    fn open(&self, model: &Trained) -> Result<ImageSet> {
+        let [width, height, channels] = model.image();
+        let source = self.data.as_deref().unwrap_or(&model.config().data.source);
+        let options = data::Options { size: Some((width, height)), channels: Some(channels), ..Default::default() };
+        data::open(source, &options)
+    }
+
+    fn report(&self, global: &Global, survey: &Survey, inspection: &Inspection, out: &Path) {
+        let usages: Vec<_> = survey.counts.iter().map(|c| code_usage(c)).collect();
+        let outcomes = &inspection.outcomes.0;
+        let page = out.join("index.html");
+        if global.json {
+            let books: Vec<_> = usages
+                .iter()
+                .map(|u| serde_json::json!({ "codes": u.codes, "used": u.used, "perplexity": u.perplexity, "entropy_bits": entropy_bits(u) }))
+                .collect();
+            let survival: Vec<_> = outcomes
+                .iter()
+                .map(|o| {
+                    serde_json::json!({
+                        "perturbation": o.by.name(), "strength": o.strength, "surviving": o.surviving, "surviving_by_codebook": o.by_book,
+                        "latents_drift": o.latents, "quantized_drift": o.quantized,
+                    })
+                })
+                .collect();
+            let line = serde_json::json!({
+                "run": self.run, "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
+                "robustness": survival, "page": page,
+            });
+            output::result(&line.to_string());
+            return;
+        }
+        for (i, u) in usages.iter().enumerate() {
+            let which = if usages.len() > 1 { format!("codebook {}: ", i + 1) } else { String::new() };
+            let (used, codes, perplexity, bits) = (u.used, u.codes, u.perplexity, entropy_bits(u));
+            output::result(&format!(
+                "{which}{used} of {codes} codes used, perplexity {perplexity:.1}, entropy {bits:.2} bits"
+            ));
+        }
+        let (head, rows) = robustness::table(outcomes);
+        output::result(&aligned(&head, &rows));
+        output::result(&format!("page: {}", page.display()));
+    }
+}
+
+/// The folder of a run that is named by itself or by its model file.
+fn folder_of(run: &Path) -> &Path {
+    if run.is_dir() { run } else { run.parent().unwrap_or(run) }
+}
+
+/// What a run is called: its folder's name.
+fn name_of(run: &Path) -> String {
+    let folder = folder_of(run);
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    whole.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+fn shape(model: &Trained) -> Shape {
+    let [width, height, channels] = model.image();
+    Shape { width, height, channels }
+}
+
+/// At most `most` pictures of the test split, spread over it.
+fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u8>> {
+    let n = set.test.len().min(most);
+    if n == 0 {
+        return Err(Error::data(format!(
+            "the data set `{}` holds no pictures out for the test; add pictures",
+            set.name
+        )));
+    }
+    let numbers: Vec<u32> = (0..n).map(|i| set.test[i * set.test.len() / n]).collect();
+    set.gather(&numbers)
+}
+
+/// At most `most` of pictures of `bytes` each, spread over them.
+fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
+    let have = pictures.len() / bytes.max(1);
+    let n = have.min(most);
+    (0..n).flat_map(|i| pictures[i * have / n * bytes..][..bytes].iter().copied()).collect()
+}
+
+/// What the pictures of one codebook show.
+fn book(model: &mut Trained, survey: &Survey, book: usize, pictures: &[u8]) -> Result<Book> {
+    let (books, shape, [_, columns]) = (model.quantizer().codebooks(), shape(model), model.grid());
+    let order = survey.most_used(book, MAPPED);
+    // The other codebooks at their most used code.
+    let usual: Vec<u32> = (0..books).map(|b| survey.most_used(b, 1).first().copied().unwrap_or(0)).collect();
+    let with = |code: &u32| {
+        let mut all = usual.clone();
+        all[book] = *code;
+        all
+    };
+    let codes: Vec<u32> = order.iter().flat_map(with).collect();
+    let vectors = model.code_vectors(&codes)?;
+    let tiles = model.swatches(&codes[..codes.len().min(DECODED * books)])?;
+    let bytes = shape.width * shape.height * shape.channels;
+    let cell = shape.width / columns.max(1);
+    // At least one row, even of a codebook that nothing took.
+    let used = order.iter().take(PATCHED).filter(|code| survey.counts[book][**code as usize] > 0).count().max(1);
+    let patches = order[..used.min(order.len())]
+        .iter()
+        .map(|code| {
+            let mut tiles = Vec::new();
+            for found in survey.nearest.of(book, *code) {
+                let image = &pictures[found.image * bytes..][..bytes];
+                let (row, column) = (found.position / columns, found.position % columns);
+                tiles.extend(patches::cut(image, shape, cell, SWATCH, row, column)?);
+            }
+            Ok(tiles)
+        })
+        .collect::<Result<Vec<Vec<u8>>>>()?;
+    Ok(Book { counts: survey.counts[book].clone(), order, tiles, vectors, patches })
+}
+
+/// A table in columns for a terminal: the first to the left, the rest to the right.
+fn aligned(head: &[String], rows: &[Vec<String>]) -> String {
+    let lines: Vec<&[String]> = std::iter::once(head).chain(rows.iter().map(Vec::as_slice)).collect();
+    let width =
+        |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let line = |cells: &[String]| -> String {
+        let cell = |(i, c): (usize, &String)| {
+            let w = width(i);
+            if i == 0 { format!("{c:<w$}") } else { format!("  {c:>w$}") }
+        };
+        cells.iter().enumerate().map(cell).collect::<String>().trim_end().to_owned()
+    };
+    lines.iter().map(|l| line(l)).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,356 @@
+//! A look inside a trained codebook: the pictures, each a file, and the page that holds them all and says what is seen.
+
+use super::atlas::{Code, atlas};
+use super::axes::measured;
+use super::canvas::Colour;
+use super::grid::Shape;
+use super::map::{colours, map};
+use super::metrics::{CodeUsage, code_usage};
+use super::overlay::{Overlay, overlay};
+use super::page::{Figure, Page, Section, Table};
+use super::patches::{Row, patches};
+use super::pca::plane;
+use super::robustness;
+use super::usage::usage;
+use crate::Result;
+use crate::train::robustness::Outcome;
+use std::collections::BTreeMap;
+
+/// Codebooks whose codes are laid over pictures.
+const OVERLAID: usize = 3;
+
+/// What is known of one codebook. The first codes of `order` are what its pictures show.
+#[derive(Clone, Debug)]
+pub struct Book {
+    /// How often each code was taken.
+    pub counts: Vec<u64>,
+    /// Codes, the most used first.
+    pub order: Vec<u32>,
+    /// What the first codes decode to: tiles, u8 NHWC.
+    pub tiles: Vec<u8>,
+    /// The vectors of `order`, of [`Inspection::dim`] channels.
+    pub vectors: Vec<f32>,
+    /// The patches nearest to each of the first codes that were used: tiles, u8 NHWC.
+    pub patches: Vec<Vec<u8>>,
+}
+
+/// What is known of a model.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The run.
+    pub run: String,
+    /// The quantizer.
+    pub quantizer: String,
+    /// The pictures looked at: the data set's name, and how many.
+    pub data: (String, usize),
+    /// Size of the pictures.
+    pub shape: Shape,
+    /// Rows and columns of a picture's codes.
+    pub grid: [usize; 2],
+    /// Channels of a latent.
+    pub dim: usize,
+    /// Codebooks that the model has; the first ones are shown.
+    pub codebooks: usize,
+    /// Those that are shown.
+    pub books: Vec<Book>,
+    /// Cells that a tile is wide.
+    pub cells: usize,
+    /// Patches to a code.
+    pub nearest: usize,
+    /// Originals, their reconstructions and codes [N, rows, columns, Q], of some of the pictures.
+    pub shown: (Vec<u8>, Vec<u8>, Vec<u32>),
+    /// What became of codes when pixels changed, and in how many pictures.
+    pub outcomes: (Vec<Outcome>, usize),
+}
+
+/// Entropy of the codes' use, in bits.
+pub fn entropy_bits(usage: &CodeUsage) -> f64 {
+    usage.perplexity.max(1.0).log2()
+}
+
+/// The files' names by codebook: `codes.png`, or `codes-1.png` where there are several.
+fn name(stem: &str, books: usize, book: usize) -> String {
+    if books == 1 { format!("{stem}.png") } else { format!("{stem}-{}.png", book + 1) }
+}
+
+/// The names of all files that an inspection with so many codebooks makes.
+pub fn names(books: usize) -> Vec<String> {
+    let each = ["codes", "patches", "usage", "map"];
+    let pictures = each.iter().flat_map(|stem| (0..books).map(move |book| name(stem, books, book)));
+    let others = ["overlay.png", "robustness.png", "robustness.csv", "index.html"];
+    pictures.chain(others.map(String::from)).collect()
+}
+
+impl Inspection {
+    fn tile(&self) -> Shape {
+        let side = self.cells * self.shape.width / self.grid[1].max(1);
+        Shape { width: side, height: side, channels: self.shape.channels }
+    }
+
+    /// ` of codebook 2`, where there are several.
+    fn of(&self, book: usize) -> String {
+        if self.codebooks == 1 { String::new() } else { format!(" of codebook {}", book + 1) }
+    }
+
+    fn codes(&self, book: &Book) -> Vec<Code> {
+        let total = book.counts.iter().sum::<u64>().max(1) as f64;
+        let code = |n: &u32| Code { number: *n, share: book.counts[*n as usize] as f64 / total };
+        book.order.iter().map(code).collect()
+    }
+
+    /// Of several codebooks, what the others do while one is looked at.
+    fn company(&self) -> String {
+        match self.codebooks {
+            1 => String::new(),
+            _ => " A latent takes a code of each codebook. While the codes of one are shown, the other codebooks stay at their most \
+                  used code, so that tiles of one picture differ in that code alone."
+                .into(),
+        }
+    }
+
+    /// Every file by its name: pictures, the table of survivals, and the page.
+    ///
+    /// # Errors
+    /// If parts do not fit one another, or a picture would be too large.
+    pub fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut files = Vec::new();
+        let mut sections = vec![self.decoded(&mut files)?, self.real(&mut files)?, self.use_of_codes(&mut files)?];
+        let (plan, colours) = self.maps(&mut files)?;
+        sections.extend([plan, self.index_maps(&mut files, &colours)?, self.survival(&mut files)?]);
+        let page = Page { title: format!("Inside the codebook of {}", self.run), intro: self.intro(), sections };
+        files.push(("index.html".into(), page.html().into_bytes()));
+        Ok(files)
+    }
+
+    fn intro(&self) -> Vec<String> {
+        let ([rows, columns], (data, images), s) = (self.grid, &self.data, self.shape);
+        let k = self.books.first().map_or(0, |b| b.counts.len());
+        let each = match self.codebooks {
+            1 => format!("one of {k} codes"),
+            n => format!("{n} codes, one from each of {n} codebooks of {k}"),
+        };
+        let mut intro = vec![
+            format!(
+                "This model writes a picture of {} x {} pixels as {rows} x {columns} places with {each} at each. From these numbers \
+                 alone it draws the picture again. The pages below show what the codes stand for. The quantizer, which chooses \
+                 the codes, is \u{201c}{}\u{201d}.",
+                s.width, s.height, self.quantizer
+            ),
+            format!(
+                "Seen through {images} pictures of {data} that the model did not train on (the data set's test split)."
+            ),
+        ];
+        if self.books.len() < self.codebooks {
+            intro.push(format!("The first {} of the {} codebooks are shown.", self.books.len(), self.codebooks));
+        }
+        intro
+    }
+
+    fn decoded(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
+        let mut section = Section {
+            id: "codes",
+            title: "Every code on its own".into(),
+            text: vec![format!(
+                "One tile to a code: a field of nothing but that code is decoded, and the tile is the middle of it, {0} x {0} places \
+                 wide. So a tile is the colour and texture that the code asks for when nothing beside it disagrees. The most used \
+                 codes come first; under each tile is the code's number.{1}",
+                self.cells,
+                self.company()
+            )],
+            ..Default::default()
+        };
+        for (i, book) in self.books.iter().enumerate() {
+            let size = self.tile().width * self.tile().height * self.tile().channels;
+            let shown = book.tiles.len() / size.max(1);
+            let codes: Vec<Code> = self.codes(book).into_iter().take(shown).collect();
+            let k = book.counts.len();
+            let what = if shown < k { format!("the {shown} most used of {k} codes") } else { format!("all {k} codes") };
+            let unused = codes.iter().filter(|c| c.share == 0.0).count();
+            let red = match unused {
+                0 => String::new(),
+                n => format!("; {n} that no picture took have a red frame"),
+            };
+            let title = format!("codes{}, each decoded on its own", self.of(i));
+            let canvas = atlas(&title, &format!("{what}, most used first{red}"), &codes, &book.tiles, self.tile())?;
+            section.figures.push(Figure {
+                png: canvas.png()?,
+                alt: format!("A grid of {shown} small tiles, one for each code{}", self.of(i)),
+                caption: format!("Decoded codes{}: {what}{red}.", self.of(i)),
+            });
+            files.push((name("codes", self.books.len(), i), canvas.png()?));
+        }
+        Ok(section)
+    }
+
+    fn real(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
+        let cell = self.shape.width / self.grid[1].max(1);
+        let mut section = Section {
+            id: "patches",
+            title: "The real patches that chose a code".into(),
+            text: vec![format!(
+                "Each row is one of the most used codes: its number and share, the tile that it decodes to, and the {} places in real \
+                 pictures whose latents lie nearest to it, nearest first, at most one from each picture. The framed square in the \
+                 middle is the place itself, {cell} x {cell} pixels; around it is what the encoder sees too. Nearest is meant as the \
+                 quantizer itself measures it. A good code gathers patches that look alike.",
+                self.nearest
+            )],
+            ..Default::default()
+        };
+        for (i, book) in self.books.iter().enumerate() {
+            let shape = self.tile();
+            let size = shape.width * shape.height * shape.channels;
+            let codes = self.codes(book);
+            let rows: Vec<Row<'_>> = codes
+                .iter()
+                .zip(&book.patches)
+                .zip(book.tiles.chunks(size))
+                .map(|((code, patches), decoded)| Row { code: *code, decoded, patches: patches.clone() })
+                .collect();
+            let title = format!("real patches of the codes{}", self.of(i));
+            let caption = format!("the {} most used codes; the framed middle is the code's own place", rows.len());
+            let canvas = patches(&title, &caption, &rows, shape, self.cells, self.nearest)?;
+            section.figures.push(Figure {
+                png: canvas.png()?,
+                alt: format!("Rows of picture patches, one row for each of {} codes{}", rows.len(), self.of(i)),
+                caption: format!(
+                    "The patches nearest to the {} most used codes{}. Grey squares: fewer pictures hold that code; pale grey within a \
+                     patch: past the edge of its picture.",
+                    rows.len(),
+                    self.of(i)
+                ),
+            });
+            files.push((name("patches", self.books.len(), i), canvas.png()?));
+        }
+        Ok(section)
+    }
+
+    fn use_of_codes(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
+        let mut table = Table {
+            head: ["codebook", "codes", "used", "perplexity", "entropy", "most used takes"].map(String::from).to_vec(),
+            rows: Vec::new(),
+        };
+        let mut figures = Vec::new();
+        for (i, book) in self.books.iter().enumerate() {
+            let u = code_usage(&book.counts);
+            let most = book.counts.iter().max().copied().unwrap_or(0) as f64 / u.total.max(1) as f64;
+            let bits = format!("{:.2} of {:.2} bits", entropy_bits(&u), (u.codes.max(1) as f64).log2());
+            table.rows.push(vec![
+                (i + 1).to_string(),
+                u.codes.to_string(),
+                u.used.to_string(),
+                measured(u.perplexity),
+                bits,
+                format!("{}%", measured(most * 100.0)),
+            ]);
+            let canvas = usage(&book.counts, 1120, 380)?.with_margin(24)?;
+            figures.push(Figure {
+                png: canvas.png()?,
+                alt: format!("A chart of each code's share{}, falling from left to right", self.of(i)),
+                caption: format!(
+                    "Each code's share of all places{}, sorted. Dashed: if all were used alike.",
+                    self.of(i)
+                ),
+            });
+            files.push((name("usage", self.books.len(), i), canvas.png()?));
+        }
+        let text = "How often each code is taken. If a few codes take everything, the rest of the codebook is wasted. Perplexity \
+                    says it in one number: with a perplexity of 100, the codes carry as much as 100 codes used alike would. Entropy \
+                    is the same in bits: what one place's code tells on average.";
+        let title = "How often codes are used".into();
+        Ok(Section { id: "usage", title, text: vec![text.into()], figures, table: Some(table) })
+    }
+
+    /// The maps, and the colour of each code by codebook.
+    fn maps(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<(Section, Vec<BTreeMap<u32, Colour>>)> {
+        let mut colours_of = Vec::new();
+        let mut section = Section {
+            id: "map",
+            title: "A map of the codebook".into(),
+            text: vec![
+                "Each code is a list of numbers, that is, a point in a space of many dimensions. The map lays the points on the plane \
+                 in which they differ most (principal component analysis), so that codes near each other on the map are mostly alike. \
+                 How much of the difference the plane holds is said at its axes; what it does not hold is not seen. On the left a \
+                 code is the darker the more often it is taken; on the right each has the colour that it has in the index maps below."
+                    .into(),
+            ],
+            ..Default::default()
+        };
+        for (i, book) in self.books.iter().enumerate() {
+            let plane = plane(&book.vectors, self.dim)?;
+            let counts: Vec<u64> =
+                book.order.iter().take(plane.places.len()).map(|c| book.counts[*c as usize]).collect();
+            let canvas = map(&format!("the codebook as a map{}", self.of(i).replace(" of", ":")), &plane, &counts)?;
+            colours_of.push(book.order.iter().copied().zip(colours(&plane)).collect());
+            let (n, k) = (plane.places.len(), book.counts.len());
+            let most = if n < k { format!(" The {n} most used of {k} codes.") } else { String::new() };
+            section.figures.push(Figure {
+                png: canvas.png()?,
+                alt: format!("Two scatter plots of the {n} codes{}", self.of(i)),
+                caption: format!(
+                    "The codes{} on the plane in which they differ most, which holds {}% of the difference.{most}",
+                    self.of(i),
+                    measured((plane.shares[0] + plane.shares[1]) * 100.0)
+                ),
+            });
+            files.push((name("map", self.books.len(), i), canvas.png()?));
+        }
+        Ok((section, colours_of))
+    }
+
+    fn index_maps(&self, files: &mut Vec<(String, Vec<u8>)>, colours: &[BTreeMap<u32, Colour>]) -> Result<Section> {
+        let (originals, reconstructions, codes) = &self.shown;
+        let colours = &colours[..colours.len().min(OVERLAID)];
+        let canvas = overlay(&Overlay {
+            originals,
+            reconstructions,
+            shape: self.shape,
+            grid: self.grid,
+            codes,
+            colours,
+            books: self.codebooks,
+        })?;
+        files.push(("overlay.png".into(), canvas.png()?));
+        let first = match colours.len() {
+            n if n < self.codebooks => format!(" Of the {} codebooks, the first {n} are shown.", self.codebooks),
+            _ => String::new(),
+        };
+        let text = format!(
+            "What the model keeps of a picture is the middle: a code at each place, here as a colour over the original. Codes of like \
+             colours lie near each other on the map above; lines run where neighbouring places have different codes, and where there \
+             is room the code's number is written. The reconstruction is drawn from these codes and nothing else.{first}"
+        );
+        let figure = Figure {
+            png: canvas.png()?,
+            alt: "Pictures, each followed by its codes as a coloured grid and by its reconstruction".into(),
+            caption: "Original, its codes, and what the decoder makes of them.".into(),
+        };
+        let title = "Codes laid over pictures".into();
+        Ok(Section { id: "overlay", title, text: vec![text], figures: vec![figure], table: None })
+    }
+
+    fn survival(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
+        let (outcomes, images) = (&self.outcomes.0, self.outcomes.1);
+        let canvas = robustness::chart(outcomes)?;
+        files.push(("robustness.png".into(), canvas.png()?));
+        files.push(("robustness.csv".into(), robustness::csv(outcomes).into_bytes()));
+        let (head, rows) = robustness::table(outcomes);
+        let text = vec![
+            format!(
+                "{images} of the pictures are changed a little, and the model reads them again. How many places keep their code? On the \
+                 left every pixel gets random noise. On the right every pixel moves by the same small amount, but in the direction \
+                 that harms the reconstruction most (the sign of the gradient, FGSM): the same strength is much harder to bear."
+            ),
+            "Beside it stands how far the model's continuous latents drift, before they become codes. While a code survives, a \
+             drift of the latent beneath it is undone: that is what being discrete buys. Once it changes, it jumps: the quantized \
+             latents, which the decoder is given, then drift further than the continuous ones did."
+                .into(),
+        ];
+        let figure = Figure {
+            png: canvas.png()?,
+            alt: "Two charts: the share of codes that stay the same, and the drift of latents, over the strength of the change".into(),
+            caption: "A strength of 1 is one grey level of the 255 between black and white. At strength 0 nothing changes.".into(),
+        };
+        let title = "Do codes survive changed pixels?".into();
+        Ok(Section { id: "robustness", title, text, figures: vec![figure], table: Some(Table { head, rows }) })
+    }
+}
