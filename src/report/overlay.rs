@@ -55,7 +55,7 @@ pub fn overlay(o: &Overlay<'_>) -> Result<Canvas> {
     let panels = 2 + o.colours.len();
     let across = panels * w + (panels - 1) * GAP;
     let sets = ((WIDTH + BETWEEN) / (across + BETWEEN)).clamp(1, count);
-    let (width, height) = (sets * across + (sets - 1) * BETWEEN, HEAD + count.div_ceil(sets) * (h + 2 * GAP));
+    let (width, height) = (2 + sets * across + (sets - 1) * BETWEEN, HEAD + count.div_ceil(sets) * (h + 2 * GAP));
     let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
     for set in 0..sets {
         for panel in 0..panels {
@@ -65,12 +65,12 @@ pub fn overlay(o: &Overlay<'_>) -> Result<Canvas> {
                 _ if o.books == 1 => "codes".to_owned(),
                 p => format!("codes of codebook {p}"),
             };
-            let x = set * (across + BETWEEN) + panel * (w + GAP);
+            let x = 1 + set * (across + BETWEEN) + panel * (w + GAP);
             text::draw(&mut canvas, x as f32 + w as f32 / 2.0, 10.0, &name, HEADING, Align::Centre)?;
         }
     }
     for n in 0..count {
-        let (x, y) = (n % sets * (across + BETWEEN), HEAD + n / sets * (h + 2 * GAP));
+        let (x, y) = (1 + n % sets * (across + BETWEEN), HEAD + n / sets * (h + 2 * GAP));
         let original = o.shape.tile(o.originals, n, TILE)?;
         canvas.place(x, y, &original);
         for (book, colour) in o.colours.iter().enumerate() {
