@@ -61,16 +61,17 @@ impl Inspect {
         let shown_books = model.quantizer().codebooks().min(BOOKS);
         names(shown_books).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
         let set = self.open(&model)?;
-        let pictures = chosen(&set, self.images)?;
-        let bytes = set.image_bytes();
+        let numbers = chosen(&set, self.images)?;
+        let groups: Vec<u64> = numbers.iter().map(|n| set.items[*n as usize].group).collect();
+        let (pictures, bytes) = (set.gather(&numbers)?, set.image_bytes());
         let count = pictures.len() / bytes;
         output::note(global, &format!("{count} pictures of {}'s test split", set.name));
-        let survey = model.survey(&pictures, NEAREST)?;
+        let survey = model.survey(&pictures, &groups, NEAREST)?;
         output::note(global, "codes, their patches and vectors");
         let books = (0..shown_books).map(|b| book(&mut model, &survey, b, &pictures)).collect::<Result<Vec<_>>>()?;
         let changed = spread(&pictures, bytes, CHANGED);
         output::note(global, &format!("what survives noise and gradient signs, on {} pictures", changed.len() / bytes));
-        let outcomes = model.robustness(&changed, self.seed)?;
+        let robustness = model.robustness(&changed, self.seed)?;
         let originals = spread(&pictures, bytes, SHOWN);
         let codes = model.encode(&originals)?;
         let reconstructions = model.decode(&codes)?;
@@ -86,7 +87,7 @@ impl Inspect {
             cells: SWATCH,
             nearest: NEAREST,
             shown: (originals, reconstructions, codes),
-            outcomes: (outcomes, changed.len() / bytes),
+            robustness,
         };
         let files = inspection.files()?;
         std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
@@ -107,7 +108,7 @@ impl Inspect {
 
     fn report(&self, global: &Global, survey: &Survey, inspection: &Inspection, out: &Path) {
         let usages: Vec<_> = survey.counts.iter().map(|c| code_usage(c)).collect();
-        let outcomes = &inspection.outcomes.0;
+        let outcomes = &inspection.robustness.outcomes;
         let page = out.join("index.html");
         if global.json {
             let books: Vec<_> = usages
@@ -161,7 +162,7 @@ fn shape(model: &Trained) -> Shape {
 }
 
 /// At most `most` pictures of the test split, spread over it.
-fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u8>> {
+fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
     let n = set.test.len().min(most);
     if n == 0 {
         return Err(Error::data(format!(
@@ -169,8 +170,7 @@ fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u8>> {
             set.name
         )));
     }
-    let numbers: Vec<u32> = (0..n).map(|i| set.test[i * set.test.len() / n]).collect();
-    set.gather(&numbers)
+    Ok((0..n).map(|i| set.test[i * set.test.len() / n]).collect())
 }
 
 /// At most `most` of pictures of `bytes` each, spread over them.
@@ -225,5 +225,5 @@ fn aligned(head: &[String], rows: &[Vec<String>]) -> String {
         };
         cells.iter().enumerate().map(cell).collect::<String>().trim_end().to_owned()
     };
-    lines.iter().map(|cells| line(cells)).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|l| line(l)).collect::<Vec<_>>().join("\n")
 }

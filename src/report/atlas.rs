@@ -20,6 +20,7 @@ const UNUSED: Colour = Colour(220, 38, 38);
 const HEAD: usize = 46;
 const LABEL: usize = 15;
 const GAP: usize = 9;
+const FRAME: usize = 2;
 const MARGIN: usize = 24;
 /// About the width that tiles are laid out for.
 const WIDTH: usize = 1400;
@@ -47,11 +48,11 @@ pub fn atlas(title: &str, caption: &str, codes: &[Code], tiles: &[u8], shape: Sh
     // Room for a number of five digits.
     let (across, down) = (w.max(34) + GAP, h + LABEL + GAP);
     let columns = (WIDTH / across).clamp(1, count.max(8));
-    let (width, height) = ((columns * across).max(420), HEAD + count.div_ceil(columns) * down);
+    let (width, height) = ((FRAME + columns * across).max(420), HEAD + count.div_ceil(columns) * down);
     let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
     axes::heading(&mut canvas, &Words { title, caption, x: "" })?;
     for (n, code) in codes.iter().enumerate() {
-        let (x, y) = (n % columns * across, HEAD + n / columns * down);
+        let (x, y) = (FRAME + n % columns * across, HEAD + n / columns * down);
         canvas.place(x, y, &shape.tile(tiles, n, tile)?);
         // Pale tiles would melt into the paper.
         let (line, colour) = if code.share > 0.0 { (1, Colour::RULE) } else { (2, UNUSED) };

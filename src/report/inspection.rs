@@ -13,8 +13,11 @@ use super::pca::plane;
 use super::robustness;
 use super::usage::usage;
 use crate::Result;
-use crate::train::robustness::Outcome;
+use crate::train::robustness::{Attack, Robustness};
 use std::collections::BTreeMap;
+
+/// Codebooks whose codes are laid over pictures.
+const OVERLAID: usize = 3;
 
 /// What is known of one codebook. The first codes of `order` are what its pictures show.
 #[derive(Clone, Debug)]
@@ -56,8 +59,8 @@ pub struct Inspection {
     pub nearest: usize,
     /// Originals, their reconstructions and codes [N, rows, columns, Q], of some of the pictures.
     pub shown: (Vec<u8>, Vec<u8>, Vec<u32>),
-    /// What became of codes when pixels changed, and in how many pictures.
-    pub outcomes: (Vec<Outcome>, usize),
+    /// What became of codes when pixels changed.
+    pub robustness: Robustness,
 }
 
 /// Entropy of the codes' use, in bits.
@@ -186,7 +189,7 @@ impl Inspection {
             title: "The real patches that chose a code".into(),
             text: vec![format!(
                 "Each row is one of the most used codes: its number and share, the tile that it decodes to, and the {} places in real \
-                 pictures whose latents lie nearest to it, nearest first, at most one from each picture. The framed square in the \
+                 pictures whose latents lie nearest to it, nearest first, at most one from each picture and its variants. The framed square in the \
                  middle is the place itself, {cell} x {cell} pixels; around it is what the encoder sees too. Nearest is meant as the \
                  quantizer itself measures it. A good code gathers patches that look alike.",
                 self.nearest
@@ -296,25 +299,18 @@ impl Inspection {
 
     fn index_maps(&self, files: &mut Vec<(String, Vec<u8>)>, colours: &[BTreeMap<u32, Colour>]) -> Result<Section> {
         let (originals, reconstructions, codes) = &self.shown;
-        // A code outside of the map has no colour of its own.
-        let of = |book: &BTreeMap<u32, Colour>, code: u32| book.get(&code).copied().unwrap_or(Colour(160, 160, 160));
-        let functions: Vec<Box<dyn Fn(u32) -> Colour + '_>> = colours
-            .iter()
-            .take(3)
-            .map(|book| Box::new(move |code| of(book, code)) as Box<dyn Fn(u32) -> Colour>)
-            .collect();
-        let functions: Vec<&dyn Fn(u32) -> Colour> = functions.iter().map(|f| &**f as &dyn Fn(u32) -> Colour).collect();
+        let colours = &colours[..colours.len().min(OVERLAID)];
         let canvas = overlay(&Overlay {
             originals,
             reconstructions,
             shape: self.shape,
             grid: self.grid,
             codes,
-            colours: &functions,
+            colours,
             books: self.codebooks,
         })?;
         files.push(("overlay.png".into(), canvas.png()?));
-        let first = match functions.len() {
+        let first = match colours.len() {
             n if n < self.codebooks => format!(" Of the {} codebooks, the first {n} are shown.", self.codebooks),
             _ => String::new(),
         };
@@ -333,16 +329,22 @@ impl Inspection {
     }
 
     fn survival(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
-        let (outcomes, images) = (&self.outcomes.0, self.outcomes.1);
+        let Robustness { outcomes, images, attack } = &self.robustness;
+        let against = match attack {
+            Attack::Commitment => {
+                "drives latents away from their codes the fastest (the sign of the commitment loss's gradient"
+            }
+            Attack::Reconstruction => "harms the reconstruction the fastest (the sign of its squared error's gradient",
+        };
         let canvas = robustness::chart(outcomes)?;
         files.push(("robustness.png".into(), canvas.png()?));
         files.push(("robustness.csv".into(), robustness::csv(outcomes).into_bytes()));
         let (head, rows) = robustness::table(outcomes);
         let text = vec![
             format!(
-                "{images} of the pictures are changed a little, and the model reads them again. How many places keep their code? On the \
-                 left every pixel gets random noise. On the right every pixel moves by the same small amount, but in the direction \
-                 that harms the reconstruction most (the sign of the gradient, FGSM), which carries latents further than noise of that strength."
+                "{images} of the pictures are changed a little, and the model reads them again. How many places keep their code? On \
+                 the left every pixel gets random noise. On the right every pixel moves by the same small amount, up or down as \
+                 {against}; FGSM, Goodfellow et al. 2014): of changes so small that one hardly sees them, one of the worst."
             ),
             "Beside it stands how far the model's continuous latents drift, before they become codes. While a code survives, a \
              drift of the latent beneath it is undone: that is what being discrete buys. Once it changes, it jumps: the quantized \

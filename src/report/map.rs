@@ -34,8 +34,8 @@ pub fn map(title: &str, plane: &Plane, counts: &[u64]) -> Result<Canvas> {
     }
     let mut canvas = Canvas::new(2 * PANEL + BETWEEN, HEIGHT + FOOT, Colour::WHITE)?;
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    // Counts spread over powers of ten; so do the colours.
-    let share = |count: u64| if most > 1 { (count.max(1) as f64).ln() / (most as f64).ln() } else { 1.0 };
+    // A few codes are taken far more often than the rest; roots keep the rest apart.
+    let share = |count: u64| if most > 1 { ((count.max(1) - 1) as f64 / (most - 1) as f64).sqrt() } else { 1.0 };
     let by_use: Vec<Option<Colour>> = counts.iter().map(|c| (*c > 0).then(|| ramp(share(*c)))).collect();
     let by_place: Vec<Option<Colour>> = colours(plane).into_iter().map(Some).collect();
     let [a, b] = plane.shares.map(|s| axes::measured(s * 100.0));

@@ -4,9 +4,10 @@ use super::canvas::{Canvas, Colour};
 use super::grid::Shape;
 use super::text::{self, Align, Style};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 
 /// Pictures, and their codes in one or more codebooks.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Overlay<'a> {
     /// u8 NHWC.
     pub originals: &'a [u8],
@@ -18,8 +19,8 @@ pub struct Overlay<'a> {
     pub grid: [usize; 2],
     /// Codes, [N, rows, columns, Q].
     pub codes: &'a [u32],
-    /// The colour of each code: one function to a codebook that is shown, of the first ones.
-    pub colours: &'a [&'a dyn Fn(u32) -> Colour],
+    /// The colour of each code, of the first codebooks: as many as are shown. A code without one is grey.
+    pub colours: &'a [BTreeMap<u32, Colour>],
     /// Codebooks, Q.
     pub books: usize,
 }
@@ -36,6 +37,7 @@ const MARGIN: usize = 24;
 const NUMBERED: usize = 20;
 /// How much of the colour lies over the original.
 const STRENGTH: f32 = 0.66;
+const PLAIN: Colour = Colour(160, 160, 160);
 
 /// Draws each picture as original, its codes and the reconstruction.
 ///
@@ -53,7 +55,7 @@ pub fn overlay(o: &Overlay<'_>) -> Result<Canvas> {
     let panels = 2 + o.colours.len();
     let across = panels * w + (panels - 1) * GAP;
     let sets = ((WIDTH + BETWEEN) / (across + BETWEEN)).clamp(1, count);
-    let (width, height) = (sets * across + (sets - 1) * BETWEEN, HEAD + count.div_ceil(sets) * (h + 2 * GAP));
+    let (width, height) = (2 + sets * across + (sets - 1) * BETWEEN, HEAD + count.div_ceil(sets) * (h + 2 * GAP));
     let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
     for set in 0..sets {
         for panel in 0..panels {
@@ -63,19 +65,19 @@ pub fn overlay(o: &Overlay<'_>) -> Result<Canvas> {
                 _ if o.books == 1 => "codes".to_owned(),
                 p => format!("codes of codebook {p}"),
             };
-            let x = set * (across + BETWEEN) + panel * (w + GAP);
+            let x = 1 + set * (across + BETWEEN) + panel * (w + GAP);
             text::draw(&mut canvas, x as f32 + w as f32 / 2.0, 10.0, &name, HEADING, Align::Centre)?;
         }
     }
     for n in 0..count {
-        let (x, y) = (n % sets * (across + BETWEEN), HEAD + n / sets * (h + 2 * GAP));
+        let (x, y) = (1 + n % sets * (across + BETWEEN), HEAD + n / sets * (h + 2 * GAP));
         let original = o.shape.tile(o.originals, n, TILE)?;
         canvas.place(x, y, &original);
         for (book, colour) in o.colours.iter().enumerate() {
             let codes: Vec<u32> =
                 o.codes[n * each..(n + 1) * each].iter().skip(book).step_by(o.books).copied().collect();
             let mut tile = original.clone();
-            lay(&mut tile, o.grid, &codes, *colour)?;
+            lay(&mut tile, o.grid, &codes, colour)?;
             canvas.place(x + (book + 1) * (w + GAP), y, &tile);
         }
         canvas.place(x + (panels - 1) * (w + GAP), y, &o.shape.tile(o.reconstructions, n, TILE)?);
@@ -88,13 +90,14 @@ pub fn overlay(o: &Overlay<'_>) -> Result<Canvas> {
 }
 
 /// Lays the codes' colours over a tile; lines run where neighbours have other codes.
-fn lay(tile: &mut Canvas, [rows, columns]: [usize; 2], codes: &[u32], colour: &dyn Fn(u32) -> Colour) -> Result<()> {
+fn lay(tile: &mut Canvas, [rows, columns]: [usize; 2], codes: &[u32], colours: &BTreeMap<u32, Colour>) -> Result<()> {
     let (w, h) = (tile.width(), tile.height());
     for y in 0..h {
         for x in 0..w {
             let (row, column) = (y * rows / h, x * columns / w);
             let code = codes[row * columns + column];
-            tile.dot(x as i64, y as i64, colour(code), STRENGTH);
+            let colour = colours.get(&code).copied().unwrap_or(PLAIN);
+            tile.dot(x as i64, y as i64, colour, STRENGTH);
             let left = x > 0 && (x - 1) * columns / w != column && codes[row * columns + column - 1] != code;
             let above = y > 0 && (y - 1) * rows / h != row && codes[(row - 1) * columns + column] != code;
             if left || above {
@@ -126,14 +129,14 @@ mod tests {
     #[test]
     fn each_cell_has_the_colour_of_its_code() {
         let shape = Shape { width: 4, height: 4, channels: 3 };
-        let colours = |code: u32| if code == 0 { Colour(255, 0, 0) } else { Colour(0, 0, 255) };
+        let colours = [BTreeMap::from([(0, Colour(255, 0, 0)), (1, Colour(0, 0, 255))])];
         let o = Overlay {
             originals: &[255; 48],
             reconstructions: &[200; 48],
             shape,
             grid: [2, 2],
             codes: &[0, 1, 1, 1],
-            colours: &[&colours],
+            colours: &colours,
             books: 1,
         };
         let canvas = overlay(&o).unwrap();

@@ -9,22 +9,29 @@ use crate::Result;
 
 const BARS: Colour = Colour(124, 58, 237);
 const UNUSED: Colour = Colour(254, 226, 226);
+/// From this width on there is room for the entropy.
+const WIDE: usize = 600;
 const NOTE: Style = Style::regular(11.0, Colour::GREY);
 
 /// Draws how often each of the K codes was taken, sorted, on a canvas of `width` x `height` pixels; perplexity and codes
-/// in use stand in the caption, and codes never taken lie on a red ground.
+/// in use, and where there is room the entropy, stand in the caption, and codes never taken lie on a red ground.
 ///
 /// # Errors
 /// [`crate::Error::Invalid`] for an impossible size.
 pub fn usage(counts: &[u64], width: usize, height: usize) -> Result<Canvas> {
     let mut canvas = Canvas::new(width, height, Colour::WHITE)?;
     let figures = code_usage(counts);
-    let caption = format!(
+    let mut caption = format!(
         "perplexity {}, {} of {} codes in use",
         axes::measured(figures.perplexity),
         figures.used,
         figures.codes
     );
+    if width >= WIDE {
+        let bits = |v: f64| v.max(1.0).log2();
+        let (have, most) = (bits(figures.perplexity), bits(figures.codes as f64));
+        caption += &format!(", entropy {have:.2} of at most {most:.2} bits");
+    }
     let words = Words { title: "codebook usage", caption: &caption, x: "codes, most used first" };
     if figures.total == 0 {
         axes::empty(&mut canvas, &Words { caption: "", ..words }, "no codes counted yet")?;

@@ -14,11 +14,13 @@ pub struct Found {
     pub position: usize,
 }
 
-/// The nearest latents of each code of each codebook, one to a picture: a picture's flat ground would fill the list by itself.
+/// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat ground, or variants of one
+/// picture, would fill the list by themselves.
 #[derive(Clone, Debug)]
 pub struct Nearest {
     keep: usize,
-    books: Vec<BTreeMap<u32, Vec<Found>>>,
+    /// By codebook and code: what was found, and its picture's group.
+    books: Vec<BTreeMap<u32, (Vec<Found>, Vec<u64>)>>,
 }
 
 impl Nearest {
@@ -27,33 +29,35 @@ impl Nearest {
         Nearest { keep, books: vec![BTreeMap::new(); books] }
     }
 
-    /// Takes in the picture number `image`: the codes of its latents and their distances, [N, Q] each.
-    pub fn see(&mut self, image: usize, codes: &[u32], distances: &[f32]) {
+    /// Takes in the picture number `image`, of the group `group`: the codes of its latents and their distances, [N, Q] each.
+    pub fn see(&mut self, image: usize, group: u64, codes: &[u32], distances: &[f32]) {
         let books = self.books.len().max(1);
         for (book, best) in self.books.iter_mut().enumerate() {
-            // This picture's own best for each code, then one entry at most into each list.
-            let mut own: BTreeMap<u32, Found> = BTreeMap::new();
             let column = codes.iter().zip(distances).skip(book).step_by(books);
             for (position, (code, distance)) in column.enumerate() {
-                let found = Found { distance: *distance, image, position };
-                let kept = own.entry(*code).or_insert(found);
-                if found.distance.total_cmp(&kept.distance).is_lt() {
-                    *kept = found;
-                }
-            }
-            for (code, found) in own {
-                let list = best.entry(code).or_default();
+                let (found, of) = best.entry(*code).or_default();
                 // Behind those as near: pictures come in their order.
-                let at = list.partition_point(|f| f.distance.total_cmp(&found.distance).is_le());
-                list.insert(at, found);
-                list.truncate(self.keep);
+                let at = found.partition_point(|f| f.distance.total_cmp(distance).is_le());
+                // What its group has in the list already stays if it is nearer, and goes if not.
+                match of.iter().position(|g| *g == group) {
+                    Some(before) if before < at => continue,
+                    Some(before) => {
+                        found.remove(before);
+                        of.remove(before);
+                    }
+                    None => {}
+                }
+                found.insert(at, Found { distance: *distance, image, position });
+                of.insert(at, group);
+                found.truncate(self.keep);
+                of.truncate(self.keep);
             }
         }
     }
 
-    /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer pictures hold it.
+    /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer groups hold it.
     pub fn of(&self, book: usize, code: u32) -> &[Found] {
-        self.books.get(book).and_then(|b| b.get(&code)).map_or(&[], Vec::as_slice)
+        self.books.get(book).and_then(|b| b.get(&code)).map_or(&[], |(found, _)| found)
     }
 }
 
@@ -67,6 +71,7 @@ mod tests {
     #[test]
     fn the_lists_are_those_of_brute_force() {
         let (images, positions, books, k, keep) = (40, 17, 3, 5, 6);
+        let group = |image: usize| (image - usize::from(image % 3 == 2)) as u64;
         let mut nearest = Nearest::new(books, keep);
         let mut all: Vec<(usize, u32, Found)> = Vec::new();
         for image in 0..images {
@@ -75,7 +80,8 @@ mod tests {
             let codes: Vec<u32> = a.iter().map(|w| w % k).collect();
             // Few values, so that there are ties.
             let distances: Vec<f32> = b.iter().map(|w| (w % 11) as f32 - 2.0).collect();
-            nearest.see(image, &codes, &distances);
+            // Every third picture is a variant of the one before.
+            nearest.see(image, group(image), &codes, &distances);
             for (i, (code, distance)) in codes.iter().zip(&distances).enumerate() {
                 all.push((i % books, *code, Found { distance: *distance, image, position: i / books }));
             }
@@ -88,9 +94,9 @@ mod tests {
                     a.distance.total_cmp(&b.distance).then((a.image, a.position).cmp(&(b.image, b.position)))
                 });
                 let mut seen = std::collections::BTreeSet::new();
-                own.retain(|f| seen.insert(f.image));
+                own.retain(|f| seen.insert(group(f.image)));
                 own.truncate(keep);
-                assert_eq!(own.len(), keep, "enough pictures hold each code");
+                assert_eq!(own.len(), keep, "enough groups hold each code");
                 assert_eq!(nearest.of(book, code), own, "code {code} of book {book}");
             }
         }

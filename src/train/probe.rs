@@ -60,12 +60,17 @@ impl Trained {
         pass.tape.reshape(&z_e, &[b * h * w, d])
     }
 
-    /// Counts the codes of `images`, u8 NHWC, and finds the `keep` latents that lie nearest to each.
+    /// Counts the codes of `images`, u8 NHWC, and finds the `keep` latents that lie nearest to each, of each of the images'
+    /// `groups` one at most.
     ///
     /// # Errors
-    /// If the bytes are not whole images, or the device fails.
-    pub fn survey(&mut self, images: &[u8], keep: usize) -> Result<Survey> {
+    /// If the bytes are not whole images with a group each, or the device fails.
+    pub fn survey(&mut self, images: &[u8], groups: &[u64], keep: usize) -> Result<Survey> {
         let ([w, h, c], [gh, gw]) = (self.image, self.grid());
+        if groups.len() * w * h * c != images.len() {
+            let expected = format!("{} images of {w} x {h} x {c}, one to a group number", groups.len());
+            return Err(Error::shape("inspect", expected, format!("{} bytes", images.len())));
+        }
         let (books, k) = (self.quantizer.codebooks(), self.quantizer.codebook_size());
         let mut survey = Survey { counts: vec![vec![0; k]; books], nearest: Nearest::new(books, keep) };
         let mut image = 0;
@@ -81,7 +86,7 @@ impl Trained {
             codes.iter().enumerate().for_each(|(i, code)| survey.counts[i % books][*code as usize] += 1);
             let each = gh * gw * books;
             for (codes, distances) in codes.chunks(each).zip(distances.chunks(each)) {
-                survey.nearest.see(image, codes, distances);
+                survey.nearest.see(image, groups[image], codes, distances);
                 image += 1;
             }
         }

@@ -4,12 +4,13 @@
 use super::Trained;
 use super::probe::BATCH;
 use crate::autograd::Tape;
-use crate::gpu::Tensor;
+use crate::gpu::{DType, Tensor};
 use crate::nn::Pass;
 use crate::ops::loss::Loss;
 use crate::ops::random::{Key, philox};
-use crate::quantize::Mode;
+use crate::quantize::{Mode, Term};
 use crate::{Error, Result};
+use std::cmp::Ordering;
 
 const NOISE: u32 = 0x4e4f_4953;
 
@@ -18,9 +19,28 @@ const NOISE: u32 = 0x4e4f_4953;
 pub enum Perturbation {
     /// Gaussian noise of this standard deviation, each picture's the same at every strength.
     Noise,
-    /// Each value of each pixel by this much, up or down by the sign of the gradient of the reconstruction's squared error, which
-    /// passes the quantizer as in training.
+    /// Each value of each pixel by this much, up or down by the sign of the gradient of a loss: see [`Attack`].
     GradientSign,
+}
+
+/// The loss that the gradient-sign perturbation raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attack {
+    /// The quantizer's commitment loss, as a training step has it: latents are driven away from their codes.
+    Commitment,
+    /// The reconstruction's squared error, which passes the quantizer as in training: for quantizers without commitment.
+    Reconstruction,
+}
+
+/// What became of codes when pixels changed.
+#[derive(Clone, Debug)]
+pub struct Robustness {
+    /// All strengths of one perturbation, 0 first, then those of the next.
+    pub outcomes: Vec<Outcome>,
+    /// Pictures that were changed.
+    pub images: usize,
+    /// What the gradient was taken of.
+    pub attack: Attack,
 }
 
 impl Perturbation {
@@ -98,41 +118,58 @@ impl Trained {
         Ok(Seen { latents: rows.tensor().read()?, quantized: q.z_q.tensor().read()?, codes: q.indices.read()? })
     }
 
-    /// The signs of the gradient of the reconstruction's error with respect to the pictures, as -1, 0 and 1.
-    fn gradient_signs(&self, x: &Tensor) -> Result<Vec<f32>> {
+    /// What the gradient is taken of.
+    fn attack(&self) -> Result<Attack> {
+        let weight = self.config.quantizer.commitment_weight;
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let z = Tensor::zeros(&self.gpu, &[1, self.quantizer.dim()], DType::F32)?;
+        let q = self.quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step: 0 })?;
+        let has = weight > 0.0 && q.loss(&tape, Term::Commitment)?.is_some();
+        Ok(if has { Attack::Commitment } else { Attack::Reconstruction })
+    }
+
+    /// The signs of the gradient of what is attacked with respect to the pictures, as -1, 0 and 1.
+    fn gradient_signs(&self, x: &Tensor, attack: Attack) -> Result<Vec<f32>> {
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let leaf = tape.leaf(x);
         let z_e = self.model.encode(&pass, &leaf)?;
         let [b, h, w, d] = z_e.tensor().dims("latents")?;
-        let q = self.quantizer.quantize(&pass, &tape.reshape(&z_e, &[b * h * w, d])?, Mode::Eval)?;
-        let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
-        // The picture is also what the reconstruction is held against; that side stays as it is.
-        let error = tape.loss(Loss::Mse, &y, &tape.constant(x))?;
-        let gradient = tape.backward(&error)?.take(&leaf);
-        let gradient = gradient.ok_or_else(|| Error::invalid("inspect", "no gradient reaches the pixels"))?;
-        let sign = |g: &f32| {
-            if *g > 0.0 {
-                1.0
-            } else if *g < 0.0 {
-                -1.0
-            } else {
-                0.0
+        let rows = tape.reshape(&z_e, &[b * h * w, d])?;
+        let loss = match attack {
+            Attack::Commitment => {
+                let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: 0 })?;
+                let loss = q.loss(&tape, Term::Commitment)?;
+                loss.ok_or_else(|| Error::invalid("inspect", "the quantizer lost its commitment loss"))?
             }
+            Attack::Reconstruction => {
+                let q = self.quantizer.quantize(&pass, &rows, Mode::Eval)?;
+                let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
+                // The picture is also what the reconstruction is held against; that side stays as it is.
+                tape.loss(Loss::Mse, &y, &tape.constant(x))?
+            }
+        };
+        let gradient = tape.backward(&loss)?.take(&leaf);
+        let gradient = gradient.ok_or_else(|| Error::invalid("inspect", "no gradient reaches the pixels"))?;
+        let sign = |g: &f32| match g.partial_cmp(&0.0) {
+            Some(Ordering::Greater) => 1.0,
+            Some(Ordering::Less) => -1.0,
+            _ => 0.0,
         };
         Ok(gradient.read::<f32>()?.iter().map(sign).collect())
     }
 
-    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes: all strengths of one perturbation, then
-    /// those of the next.
+    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes.
     ///
     /// # Errors
     /// If the bytes are not whole images, there are none, or the device fails.
-    pub fn robustness(&mut self, images: &[u8], seed: u64) -> Result<Vec<Outcome>> {
+    pub fn robustness(&mut self, images: &[u8], seed: u64) -> Result<Robustness> {
         let ([w, h, c], books) = (self.image, self.quantizer.codebooks());
         if images.is_empty() {
             return Err(Error::invalid("inspect", "there is no image to change"));
         }
+        let attack = self.attack()?;
         let plan: Vec<(Perturbation, f64)> =
             Perturbation::ALL.iter().flat_map(|by| by.strengths().iter().map(|s| (*by, *s))).collect();
         let mut sums = vec![Sums { same: vec![0; books], ..Default::default() }; plan.len()];
@@ -140,7 +177,7 @@ impl Trained {
             let x = self.pictures(part)?;
             let (values, clean) = (x.read::<f32>()?, self.seen(&x)?);
             let noise = philox::normal(Key { seed, step: batch as u64, stream: NOISE }, values.len());
-            let signs = self.gradient_signs(&x)?;
+            let signs = self.gradient_signs(&x, attack)?;
             for ((by, strength), sums) in plan.iter().zip(&mut sums) {
                 let direction = if *by == Perturbation::Noise { &noise } else { &signs };
                 // Pixels lie in [-1, 1]: 255 levels are 2.
@@ -164,6 +201,7 @@ impl Trained {
             latents: ratio(s.latents),
             quantized: ratio(s.quantized),
         };
-        Ok(plan.iter().zip(&sums).map(outcome).collect())
+        let outcomes = plan.iter().zip(&sums).map(outcome).collect();
+        Ok(Robustness { outcomes, images: images.len() / (w * h * c), attack })
     }
 }
