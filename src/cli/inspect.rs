@@ -68,7 +68,10 @@ impl Inspect {
         output::note(global, &format!("{count} pictures of {}'s test split", set.name));
         let survey = model.survey(&pictures, &groups, NEAREST)?;
         output::note(global, "codes, their patches and vectors");
-        let books = (0..shown_books).map(|b| book(&mut model, &survey, b, &pictures)).collect::<Result<Vec<_>>>()?;
+        let vectors = vectors(&mut model, &survey)?;
+        let company = company(&vectors, &survey, model.quantizer().dim());
+        let book = |b: usize| book(&mut model, &survey, b, &vectors[b], &company[b], &pictures);
+        let books = (0..shown_books).map(book).collect::<Result<Vec<_>>>()?;
         let changed = spread(&pictures, bytes, CHANGED);
         output::note(global, &format!("what survives noise and gradient signs, on {} pictures", changed.len() / bytes));
         let robustness = model.robustness(&changed, self.seed)?;
@@ -180,20 +183,59 @@ fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
     (0..n).flat_map(|i| pictures[i * have / n * bytes..][..bytes].iter().copied()).collect()
 }
 
-/// What the pictures of one codebook show.
-fn book(model: &mut Trained, survey: &Survey, book: usize, pictures: &[u8]) -> Result<Book> {
-    let (books, shape, [_, columns]) = (model.quantizer().codebooks(), shape(model), model.grid());
-    let order = survey.most_used(book, MAPPED);
-    // The other codebooks at their most used code.
+/// The quantized latents of the codes of each codebook, the most used first, while the other codebooks stay at their most used
+/// code.
+fn vectors(model: &mut Trained, survey: &Survey) -> Result<Vec<Vec<f32>>> {
+    let books = survey.counts.len();
     let usual: Vec<u32> = (0..books).map(|b| survey.most_used(b, 1).first().copied().unwrap_or(0)).collect();
-    let with = |code: &u32| {
-        let mut all = usual.clone();
-        all[book] = *code;
-        all
+    let of = |book: usize| {
+        let with = |code: u32| {
+            let mut all = usual.clone();
+            all[book] = code;
+            all
+        };
+        let codes: Vec<u32> = survey.most_used(book, MAPPED).into_iter().flat_map(with).collect();
+        model.code_vectors(&codes)
     };
-    let codes: Vec<u32> = order.iter().flat_map(with).collect();
-    let vectors = model.code_vectors(&codes)?;
-    let tiles = model.swatches(&codes[..codes.len().min(DECODED * books)])?;
+    (0..books).map(of).collect()
+}
+
+/// By codebook, what turns the company of the other codebooks' most used codes into what they give on average: the codebooks'
+/// parts of a latent add up (residual) or lie side by side (product), and whatever maps them onwards is linear.
+fn company(vectors: &[Vec<f32>], survey: &Survey, dim: usize) -> Vec<Vec<f32>> {
+    let to_mean = |book: usize| -> Vec<f64> {
+        let order = survey.most_used(book, MAPPED);
+        let counts = order.iter().map(|code| survey.counts[book][*code as usize] as f64);
+        let total = counts.clone().sum::<f64>().max(1.0);
+        let mut sum = vec![0.0; dim];
+        for (row, count) in vectors[book].chunks(dim).zip(counts) {
+            let change = row.iter().zip(&vectors[book][..dim]).map(|(v, usual)| f64::from(*v) - f64::from(*usual));
+            sum.iter_mut().zip(change).for_each(|(sum, change)| *sum += change * count / total);
+        }
+        sum
+    };
+    let changes: Vec<Vec<f64>> = (0..vectors.len()).map(to_mean).collect();
+    let of = |book: usize| -> Vec<f32> {
+        let others = |i: usize| changes.iter().enumerate().filter(|(b, _)| *b != book).map(|(_, c)| c[i]).sum::<f64>();
+        (0..dim).map(|i| others(i) as f32).collect()
+    };
+    (0..vectors.len()).map(of).collect()
+}
+
+/// What the pictures of one codebook show.
+fn book(
+    model: &mut Trained,
+    survey: &Survey,
+    book: usize,
+    vectors: &[f32],
+    company: &[f32],
+    pictures: &[u8],
+) -> Result<Book> {
+    let (shape, [_, columns]) = (shape(model), model.grid());
+    let order = survey.most_used(book, MAPPED);
+    let shown = vectors.chunks(company.len()).take(DECODED);
+    let shown: Vec<f32> = shown.flat_map(|v| v.iter().zip(company).map(|(a, b)| a + b)).collect();
+    let tiles = model.swatches(&shown)?;
     let bytes = shape.width * shape.height * shape.channels;
     let cell = shape.width / columns.max(1);
     // At least one row, even of a codebook that nothing took.
@@ -210,7 +252,7 @@ fn book(model: &mut Trained, survey: &Survey, book: usize, pictures: &[u8]) -> R
             Ok(tiles)
         })
         .collect::<Result<Vec<Vec<u8>>>>()?;
-    Ok(Book { counts: survey.counts[book].clone(), order, tiles, vectors, patches })
+    Ok(Book { counts: survey.counts[book].clone(), order, tiles, vectors: vectors.to_vec(), patches })
 }
 
 /// A table in columns for a terminal: the first to the left, the rest to the right.

@@ -132,9 +132,7 @@ pub fn curves(title: &str, rows: &[(Reached, usize)], beside: &[(Reached, usize)
         for (r, _) in rows {
             all.push(Series::new(&r.name, f(r).clone()));
             let of = beside.iter().filter(|(b, _)| b.name == r.name);
-            all.extend(
-                of.map(|(b, _)| Series { beside: true, ..Series::new("thin: beside", f(b).clone()) }),
-            );
+            all.extend(of.map(|(b, _)| Series { beside: true, ..Series::new("thin: beside", f(b).clone()) }));
         }
         all
     };

@@ -102,8 +102,9 @@ impl Inspection {
     fn company(&self) -> String {
         match self.codebooks {
             1 => String::new(),
-            _ => " A latent takes a code of each codebook. While the codes of one are shown, the other codebooks stay at their most \
-                  used code, so that tiles of one picture differ in that code alone."
+            _ => " A place takes a code of each codebook. While the codes of one are shown, the other codebooks give the average of \
+                  what they give over the pictures: no real code, but the tiles then differ in the shown code alone, and not in the \
+                  shade of another."
                 .into(),
         }
     }
@@ -344,11 +345,11 @@ impl Inspection {
             format!(
                 "{images} of the pictures are changed a little, and the model reads them again. How many places keep their code? On \
                  the left every pixel gets random noise. On the right every pixel moves by the same small amount, up or down as \
-                 {against}; FGSM, Goodfellow et al. 2014): of changes so small that one hardly sees them, one of the worst."
+                 {against}; FGSM, Goodfellow et al. 2014): a change that one hardly sees, but aimed."
             ),
             "Beside it stands how far the model's continuous latents drift, before they become codes. While a code survives, a \
-             drift of the latent beneath it is undone: that is what being discrete buys. Once it changes, it jumps: the quantized \
-             latents, which the decoder is given, then drift further than the continuous ones did."
+             drift of the latent beneath it is undone: that is what being discrete buys. Once it changes, it jumps: so the \
+             quantized latents, which the decoder is given, can drift further than the continuous ones did."
                 .into(),
         ];
         let figure = Figure {

@@ -62,7 +62,7 @@ fn panel(words: &Words<'_>, plane: &Plane, counts: &[u64], colours: &[Option<Col
     };
     // One scale for both, or distances would say nothing.
     let ((left, right), (low, high)) = (ends(0), ends(1));
-    let half = ((right - left) / 2.0).max((high - low) / 2.0 * 1.1);
+    let half = ((right - left) / 2.0).max((high - low) / 2.0 * 1.2);
     let (cx, cy) = ((left + right) / 2.0, (low + high) / 2.0);
     let x = Axis::linear(cx - half, cx + half, 6);
     let y = Axis::linear(cy - half / 1.2, cy + half / 1.2, 6);

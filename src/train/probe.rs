@@ -110,24 +110,24 @@ impl Trained {
         Ok(vectors)
     }
 
-    /// What each of `codes`, [N, Q], looks like on its own: the middle, [`SWATCH`] latents wide, of a field of nothing else,
-    /// decoded. u8 NHWC.
+    /// What each of the quantized latents `vectors`, f32 [N, D], looks like on its own: the middle, [`SWATCH`] latents wide, of a
+    /// field of nothing else, decoded. u8 NHWC.
     ///
     /// # Errors
-    /// As [`Trained::code_vectors`].
-    pub fn swatches(&mut self, codes: &[u32]) -> Result<Vec<u8>> {
-        self.check_codes(codes)?;
-        let (books, dim, channels) = (self.quantizer.codebooks(), self.quantizer.dim(), self.image[2]);
-        let cell = self.config.model.downsample;
+    /// If the vectors are of other channels, or the device fails.
+    pub fn swatches(&mut self, vectors: &[f32]) -> Result<Vec<u8>> {
+        let (dim, channels, cell) = (self.quantizer.dim(), self.image[2], self.config.model.downsample);
+        if !vectors.len().is_multiple_of(dim) {
+            let got = format!("{} numbers", vectors.len());
+            return Err(Error::shape("swatches", format!("latents of {dim} channels"), got));
+        }
         let (from, side, row) = ((FIELD - SWATCH) / 2 * cell, SWATCH * cell, FIELD * cell * channels);
         let mut swatches = Vec::new();
-        for part in codes.chunks(BATCH * books) {
-            let n = part.len() / books;
-            let field: Vec<u32> = part.chunks(books).flat_map(|code| code.repeat(FIELD * FIELD)).collect();
+        for part in vectors.chunks(BATCH * dim) {
+            let field: Vec<f32> = part.chunks(dim).flat_map(|v| v.repeat(FIELD * FIELD)).collect();
+            let latents = Tensor::from_slice(&self.gpu, &[part.len() / dim, FIELD, FIELD, dim], &field)?;
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
-            let indices = Tensor::from_slice(&self.gpu, &[n * FIELD * FIELD, books], &field)?;
-            let latents = self.quantizer.decode(&pass, &indices)?.reshape(&[n, FIELD, FIELD, dim])?;
             let y = to_bytes(self.model.decode(&pass, &tape.constant(&latents))?.tensor())?.read::<u8>()?;
             for image in y.chunks(row * FIELD * cell) {
                 let rows = image.chunks(row).skip(from).take(side);
