@@ -14,13 +14,16 @@ pub struct Found {
     pub position: usize,
 }
 
+/// What was found for a code, the nearest first, and each one's group of pictures.
+type Entry = (Vec<Found>, Vec<u64>);
+
 /// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat ground, or variants of one
 /// picture, would fill the list by themselves.
 #[derive(Clone, Debug)]
 pub struct Nearest {
     keep: usize,
-    /// By codebook and code: what was found, and its picture's group.
-    books: Vec<BTreeMap<u32, (Vec<Found>, Vec<u64>)>>,
+    /// By codebook and code.
+    books: Vec<BTreeMap<u32, Entry>>,
 }
 
 impl Nearest {
