@@ -350,7 +350,7 @@ struct Notes(Vec<String>);
 
 impl wgvq::train::Observer for Notes {
     fn step(&mut self, _: &wgvq::train::Progress) {}
-    fn evaluated(&mut self, _: &wgvq::train::metrics::Evaluation) {}
+    fn evaluated(&mut self, _: u64, _: &dyn std::fmt::Display) {}
     fn note(&mut self, text: &str) {
         self.0.push(text.to_owned());
     }

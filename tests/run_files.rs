@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use wgvq::codes::Codes;
+use wgvq::train::Keyed;
 use wgvq::train::checkpoint::{self, Checkpoint, HostTensor};
 use wgvq::train::config::RunConfig;
 use wgvq::train::metrics::{Evaluation, Fidelity};

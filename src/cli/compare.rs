@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::report::comparison::{self, Reached};
+use wgvq::train::Keyed;
 use wgvq::train::config::RunConfig;
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::{Start, Trainer, atomic, check, metrics_log, run};

@@ -8,7 +8,9 @@ mod info;
 mod inspect;
 mod output;
 mod plan;
+mod prior;
 mod reconstruct;
+mod sample;
 mod selftest;
 mod train;
 mod tune;
@@ -92,6 +94,12 @@ enum Command {
     Encode(codes::Encode),
     /// Turn codes into images
     Decode(codes::Decode),
+    /// Train a transformer over the codes of a trained model: the second stage
+    Prior(prior::PriorCommand),
+    /// Draw new images from a run's prior
+    Sample(sample::Sample),
+    /// Complete an image of which a part is given
+    Complete(sample::Complete),
     /// List the adapters and what of the engine each can run
     Info,
     /// Time kernels and whole steps, after checking that they are right
@@ -129,6 +137,9 @@ pub fn main() -> ExitCode {
         Command::Inspect(c) => c.run(global),
         Command::Encode(c) => c.run(global),
         Command::Decode(c) => c.run(global),
+        Command::Prior(c) => c.run(global),
+        Command::Sample(c) => c.run(global),
+        Command::Complete(c) => c.run(global),
         Command::Info => info::run(global),
         Command::Bench(c) => c.run(global),
         Command::Tune(c) => c.run(global),

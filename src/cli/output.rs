@@ -2,9 +2,9 @@
 
 use super::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
-use wgvq::train::metrics::Evaluation;
 use wgvq::train::{Observer, Progress};
 
 /// Prints a result; a closed pipe is no error.
@@ -33,22 +33,57 @@ pub struct Watch<'a> {
     last_line: Option<Instant>,
 }
 
+fn on_terminal(global: &Global) -> bool {
+    std::io::stderr().is_terminal() && !global.quiet && !global.no_color
+}
+
+fn progress_bar(len: u64, style: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr_with_hz(5));
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("━━─"));
+    bar
+}
+
+/// Shows how much of something is done: a bar on a terminal, otherwise a plain line every few seconds.
+pub struct Bar<'a> {
+    global: &'a Global,
+    unit: &'static str,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+impl<'a> Bar<'a> {
+    pub fn new(global: &'a Global, unit: &'static str) -> Self {
+        let bar = on_terminal(global).then(|| progress_bar(0, "{bar:24.cyan/dim} {pos}/{len} {msg}  {eta} left"));
+        if let Some(bar) = &bar {
+            bar.set_message(unit);
+        }
+        Bar { global, unit, bar, last_line: Instant::now() }
+    }
+
+    pub fn show(&mut self, done: usize, all: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            note(self.global, &format!("{done}/{all} {}", self.unit));
+        }
+    }
+
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 impl<'a> Watch<'a> {
     pub fn new(global: &'a Global, steps: u64) -> Self {
-        let terminal = std::io::stderr().is_terminal() && !global.quiet && !global.no_color;
-        let bar = terminal.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(5));
-            let style = "{bar:24.cyan/dim} {pos}/{len} {msg}";
-            bar.set_style(
-                ProgressStyle::with_template(style)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("━━─"),
-            );
-            bar
-        });
+        let bar = on_terminal(global).then(|| progress_bar(steps, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
         Watch { global, bar, last_line: None }
     }
 
@@ -67,11 +102,8 @@ impl<'a> Watch<'a> {
 }
 
 fn describe(p: &Progress) -> String {
-    let figures = match &p.row {
-        Some(r) => format!("loss {:.4}  perplexity {:.0}  ", r.loss, r.perplexity),
-        None => String::new(),
-    };
-    format!("{figures}{:.0} images/s  {} left", p.images_per_second, duration(p.left))
+    let figures = p.row.as_ref().map(|row| format!("{row}  ")).unwrap_or_default();
+    format!("{figures}{:.0} {}/s  {} left", p.per_second, p.unit, duration(p.left))
 }
 
 /// `1 h 05 min`, `2 min 07 s`, `9 s`.
@@ -94,8 +126,8 @@ impl Observer for Watch<'_> {
             note(self.global, &format!("step {}/{}  {}", p.step, p.steps, describe(p)));
         }
     }
-    fn evaluated(&mut self, e: &Evaluation) {
-        self.say(&format!("step {}: {e}", e.step));
+    fn evaluated(&mut self, step: u64, evaluation: &dyn Display) {
+        self.say(&format!("step {step}: {evaluation}"));
     }
     fn note(&mut self, text: &str) {
         self.say(text);

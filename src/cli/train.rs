@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
 use wgvq::report::{Summary, summary};
+use wgvq::train::Keyed;
 use wgvq::train::config::RunConfig;
 use wgvq::train::presets::{Reference, preset, presets};
 use wgvq::train::run_folder::RunFolder;
@@ -252,7 +253,7 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
 /// Originals over reconstructions, the curves and the codebook's use, in one picture.
 fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Result<PathBuf> {
     let columns = metrics_log::columns(&folder.metrics())?;
-    let column = |name: &str| columns.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
+    let column = |name: &str| metrics_log::column(&columns, name);
     let (steps, reconstruction, perplexity) = (column("step"), column("reconstruction"), column("perplexity"));
     // The log's pixels lie in [-1, 1], the picture's and the references' in [0, 1].
     let mse: Vec<f64> = reconstruction.iter().map(|v| v / 4.0).collect();

@@ -36,6 +36,7 @@ impl Tensor {
             mapped_at_creation: false,
         });
         self.touch();
+        gpu.count_readback();
         gpu.with_encoder(|encoder| encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size));
         gpu.flush()?;
         let state = Arc::new(Mutex::new(State::default()));

@@ -30,6 +30,8 @@ pub struct Counters {
     pub dispatches: u64,
     /// Submissions to the queue.
     pub submissions: u64,
+    /// Copies to the host.
+    pub readbacks: u64,
     /// Time spent in handing batches to the driver, which may block until the device has room: llvmpipe computes in it.
     pub submitting: Duration,
 }
@@ -323,9 +325,13 @@ impl Gpu {
         self.wait(&submission)
     }
 
-    /// Dispatches and submissions so far.
+    /// Dispatches, submissions and readbacks so far.
     pub fn counters(&self) -> Counters {
         self.inner.recorder.lock().counters
+    }
+
+    pub(super) fn count_readback(&self) {
+        self.inner.recorder.lock().counters.readbacks += 1;
     }
 
     /// Operations and bytes of everything dispatched so far, as the operations state them.

@@ -1,3 +1,4 @@
 //! Models: plain structs of layers.
 
+pub mod prior;
 pub mod vqvae;

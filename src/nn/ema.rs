@@ -24,15 +24,17 @@ impl Ema {
         Ok(Ema { weights: params.duplicate()?, decay })
     }
 
-    /// `ema = decay ema + (1 - decay) p`, in one dispatch over all parameters.
+    /// `ema = decay ema + (1 - decay) p`, in one dispatch over all parameters. The first updates use a smaller decay,
+    /// (1 + updates) / (10 + updates), so that the average forgets where the weights began.
     ///
     /// # Errors
     /// If `params` are of another model.
-    pub fn update(&self, params: &Parameters) -> Result<()> {
+    pub fn update(&self, params: &Parameters, updates: u64) -> Result<()> {
         if !Arc::ptr_eq(self.weights.layout(), params.layout()) {
             return Err(Error::invalid("ema", "these parameters are not those that it was made for"));
         }
-        lerp_assign(self.weights.arena(), params.arena(), 1.0 - self.decay)
+        let early = (1 + updates) as f64 / (10 + updates) as f64;
+        lerp_assign(self.weights.arena(), params.arena(), 1.0 - self.decay.min(early))
     }
 
     /// The averaged parameters, under the handles of the model's own.
@@ -60,14 +62,14 @@ mod tests {
         let p = b.build(&gpu, 0).unwrap();
         let ema = Ema::new(&p, 0.75).unwrap();
         p.get(w).unwrap().write(&[3.0f32; 70]).unwrap();
-        ema.update(&p).unwrap();
-        ema.update(&p).unwrap();
+        ema.update(&p, 100).unwrap();
+        ema.update(&p, 101).unwrap();
         assert_eq!(ema.weights().get(w).unwrap().read::<f32>().unwrap(), [1.875; 70]);
         assert_eq!(p.get(w).unwrap().read::<f32>().unwrap(), [3.0; 70]);
         assert_eq!(ema.weights().arena().read::<f32>().unwrap()[70..], [0.0; 58]);
         assert!(Ema::new(&p, 1.0).is_err() && Ema::new(&p, f64::NAN).is_err());
         let mut b = Parameters::builder();
         b.declare("w", &[70], Init::Ones);
-        assert!(ema.update(&b.build(&gpu, 0).unwrap()).is_err());
+        assert!(ema.update(&b.build(&gpu, 0).unwrap(), 0).is_err());
     }
 }

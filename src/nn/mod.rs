@@ -5,6 +5,7 @@ mod layers;
 mod optimizer;
 mod params;
 mod pass;
+pub mod transformer;
 
 pub use ema::Ema;
 pub use layers::{Conv2d, ConvTranspose2d, ResidualBlock};

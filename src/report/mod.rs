@@ -18,6 +18,7 @@ pub mod page;
 pub mod patches;
 pub mod pca;
 pub mod robustness;
+pub mod samples;
 mod stroke;
 pub mod summary;
 pub mod sweep;

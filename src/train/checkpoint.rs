@@ -2,7 +2,7 @@
 //! does not count.
 
 use super::atomic;
-use super::config::hex;
+use super::keyed::hex;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};

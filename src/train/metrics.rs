@@ -27,6 +27,12 @@ pub struct Row {
     pub revived: f64,
 }
 
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "loss {:.4}  perplexity {:.0}", self.loss, self.perplexity)
+    }
+}
+
 /// A measurement on the test split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {

@@ -112,6 +112,11 @@ pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     Ok(columns)
 }
 
+/// One of the [`columns`] of a log, by its name; empty where there is none.
+pub fn column(columns: &[(String, Vec<f64>)], name: &str) -> Vec<f64> {
+    columns.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

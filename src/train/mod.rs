@@ -4,19 +4,27 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod config;
 pub mod health;
+mod keyed;
 pub mod metrics;
 pub mod metrics_log;
 pub mod nearest;
 pub mod presets;
+pub mod prior;
+pub mod prior_config;
 pub mod probe;
 pub mod robustness;
 pub mod run_folder;
+pub mod tokens;
 pub mod weights;
 
 mod run;
 mod trained;
+mod trained_prior;
 mod vqvae;
+mod window;
 
-pub use run::{Observer, Outcome, Progress, Start, run, run_with};
+pub use keyed::Keyed;
+pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};
 pub use trained::Trained;
+pub use trained_prior::{Draw, Drawing, Given, TrainedPrior};
 pub use vqvae::{Trainer, check};

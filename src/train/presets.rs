@@ -1,6 +1,7 @@
 //! Configurations for small data, each with the curve that it should follow.
 
-use super::config::{RunConfig, nearest};
+use super::config::RunConfig;
+use super::keyed::nearest;
 use crate::{Error, Result};
 
 /// A point that the same model reaches elsewhere: PyTorch with vector-quantize-pytorch, on the test split.

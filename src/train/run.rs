@@ -1,25 +1,114 @@
-//! A run: a trainer in a folder, with its log, its checkpoints, and a way to stop and go on.
+//! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on. What is trained is behind [`Training`].
 
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::config::RunConfig;
-use super::metrics::{Evaluation, Row};
-use super::metrics_log::Log;
+use super::keyed::Keyed;
+use super::metrics_log::{Log, Record};
 use super::run_folder::RunFolder;
 use super::{Trainer, atomic};
 use crate::data::ImageSet;
 use crate::gpu::Gpu;
 use crate::quantize::Registry;
 use crate::{Error, Result};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// What can be trained in a folder. Steps record and submit; only reading figures waits for the device.
+pub trait Training {
+    /// A row of the training log.
+    type Row: Record + Display;
+    /// A measurement on pictures held out.
+    type Evaluation: Record + Display;
+
+    /// Steps done.
+    fn step_number(&self) -> u64;
+    /// Does one.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn step(&mut self) -> Result<()>;
+    /// How much of what a step takes.
+    fn per_step(&self) -> (usize, &'static str);
+    /// The rows of the log that have arrived; with `wait`, all that are on their way.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a figure is not finite.
+    fn rows(&mut self, wait: bool) -> Result<Vec<Self::Row>>;
+    /// Ends the row that is being gathered, whatever its length.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn close_row(&mut self) -> Result<()>;
+    /// Measures, after the last step more thoroughly where that is dear.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn evaluate(&mut self, last: bool) -> Result<Self::Evaluation>;
+    /// All that going on from here needs.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn checkpoint(&mut self) -> Result<Checkpoint>;
+    /// Goes back to where a checkpoint was made.
+    ///
+    /// # Errors
+    /// If it is another model's, or its data are not these.
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()>;
+    /// What was trained, as inference needs it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn trained(&mut self) -> Result<Checkpoint>;
+    /// What the user should be told of the rows so far, each once.
+    fn advice(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Mends what is wrong, where the step is one at which this is done. Returns what was done; rows that it had to wait for
+    /// join `rows`.
+    ///
+    /// # Errors
+    /// As [`Training::rows`].
+    fn heal(&mut self, rows: &mut Vec<Self::Row>) -> Result<Vec<String>> {
+        let _ = rows;
+        Ok(Vec::new())
+    }
+    /// How often it was calmed so far; `None` where it cannot be.
+    fn calmed(&self) -> Option<u32> {
+        None
+    }
+    /// After the run went back to a checkpoint because it diverged: goes on more carefully, once more than `times`. Returns what
+    /// was done.
+    fn calm(&mut self, times: u32) -> String {
+        let _ = times;
+        String::new()
+    }
+}
+
+/// How long a run is, and when it measures and saves.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Steps in all.
+    pub steps: u64,
+    /// Steps between measurements; 0 measures at the end alone.
+    pub eval_every: u64,
+    /// Steps between checkpoints; 0 saves at the end alone.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept.
+    pub keep_checkpoints: usize,
+    /// The configuration, as the folder keeps it.
+    pub toml: String,
+    /// A hash of what a resumed run may not change.
+    pub identity: String,
+}
 
 /// What a run tells whoever watches. All calls come from the training thread.
 pub trait Observer {
     /// After every step.
     fn step(&mut self, progress: &Progress);
-    /// After a measurement on the test split.
-    fn evaluated(&mut self, evaluation: &Evaluation);
+    /// After a measurement on pictures held out.
+    fn evaluated(&mut self, step: u64, evaluation: &dyn Display);
     /// Something that the user should read once.
     fn note(&mut self, text: &str);
 }
@@ -31,10 +120,12 @@ pub struct Progress {
     pub step: u64,
     /// Steps in all.
     pub steps: u64,
-    /// The newest row of the log.
-    pub row: Option<Row>,
-    /// Training pictures per second, lately.
-    pub images_per_second: f64,
+    /// The newest row of the log, in words.
+    pub row: Option<String>,
+    /// What a step takes, per second, lately.
+    pub per_second: f64,
+    /// What that is: images, say.
+    pub unit: &'static str,
     /// Time left at that pace.
     pub left: Duration,
 }
@@ -49,18 +140,18 @@ pub enum Start {
 }
 
 /// How a run ended.
-pub struct Outcome {
+pub struct Outcome<T: Training = Trainer> {
     /// The trainer, at its last step.
-    pub trainer: Trainer,
+    pub trainer: T,
     /// The last measurement; `None` for a run that was stopped.
-    pub evaluation: Option<Evaluation>,
+    pub evaluation: Option<T::Evaluation>,
     /// Was it stopped before its last step? A checkpoint was saved then.
     pub stopped: bool,
     /// Time spent in this process.
     pub elapsed: Duration,
 }
 
-/// Trains in `folder` until the configured steps are done or `stop` is set; the step at hand is finished then, and saved.
+/// Trains a VQ-VAE in `folder` until the configured steps are done or `stop` is set; the step at hand is finished then, and saved.
 ///
 /// # Errors
 /// If the configuration or the data cannot be used, a file cannot be written, the device fails, or the run diverges. The
@@ -94,109 +185,140 @@ pub fn run_with(
     config.validate_with(registry)?;
     let config = &config.resolved();
     data.notes.iter().for_each(|n| observer.note(n));
-    let mut trainer = Trainer::with(gpu, config, data, registry)?;
+    let trainer = Trainer::with(gpu, config, data, registry)?;
     // More steps than were planned leave the steps that were done as they are; any other change would not.
     let mut identity = config.clone();
     identity.train.steps = 1;
-    let sha = identity.sha256()?;
-    if start == Start::Resume {
-        match checkpoint::latest(&folder.checkpoints())? {
-            Some(latest) => {
-                latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
-                if latest.format < checkpoint::FORMAT {
-                    let what = format!(
-                        "were written in format {}, whose runs this version reads but does not continue (their logs and configurations lack what it needs): finish them with the version that began them, or begin anew",
-                        latest.format
-                    );
-                    return Err(Error::file(folder.checkpoints(), what));
-                }
-                if latest.config_sha256 != sha {
-                    let what = "is not the configuration that the checkpoints were made under (train.steps aside): put it back as it was, or begin a new run";
-                    return Err(Error::file(folder.config(), what));
-                }
-                trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
-                observer.note(&format!("resumed at step {}", latest.step));
-            }
-            None => observer.note("there is no checkpoint yet: beginning at step 0"),
-        }
-    } else {
-        atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
-    }
-    let mut log = Log::open::<Row>(&folder.metrics(), trainer.step_number())?;
     let t = &config.train;
+    let schedule = Schedule {
+        steps: t.steps,
+        eval_every: t.eval_every,
+        checkpoint_every: t.checkpoint_every,
+        keep_checkpoints: t.keep_checkpoints,
+        toml: config.to_toml()?,
+        identity: identity.sha256()?,
+    };
+    follow(trainer, &schedule, folder, start, observer, stop)
+}
+
+/// Trains in `folder` by a schedule, until its steps are done or `stop` is set; the step at hand is finished then, and saved.
+///
+/// # Errors
+/// As [`run`].
+pub fn follow<T: Training>(
+    mut trainer: T,
+    schedule: &Schedule,
+    folder: &RunFolder,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome<T>> {
+    if start == Start::Resume {
+        resume(&mut trainer, schedule, folder, observer)?;
+    } else {
+        atomic::write(&folder.config(), schedule.toml.as_bytes())?;
+    }
+    let s = schedule;
+    let mut log = Log::open::<T::Row>(&folder.metrics(), trainer.step_number())?;
     // The last measurement comes after the last checkpoint: a run that is resumed there makes it again.
-    let measured = if trainer.step_number() >= t.steps { t.steps - 1 } else { trainer.step_number() };
-    let mut tests = Log::open::<Evaluation>(&folder.test(), measured)?;
+    let measured = if trainer.step_number() >= s.steps { s.steps - 1 } else { trainer.step_number() };
+    let mut tests = Log::open::<T::Evaluation>(&folder.test(), measured)?;
     let (began, mut pace) = (Instant::now(), Pace::new(trainer.step_number()));
-    let mut newest: Option<Row> = None;
+    let mut newest: Option<String> = None;
     let mut saved = (start == Start::Resume).then(|| trainer.step_number());
-    while trainer.step_number() < t.steps && !stop.load(Ordering::Relaxed) {
+    while trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed) {
         trainer.step()?;
         let step = trainer.step_number();
-        let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < t.steps;
-        let save = due(t.checkpoint_every);
+        let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < s.steps;
+        let save = due(s.checkpoint_every);
         // What a resumed run finds in the log must be there before the checkpoint is.
         let arrived = trainer.rows(save).and_then(|mut rows| Ok((trainer.heal(&mut rows)?, rows)));
         let (mended, rows) = match arrived {
             Ok(arrived) => arrived,
             Err(e @ Error::Diverged { .. }) => {
                 observer.note(&e.to_string());
-                let note = go_back(&mut trainer, config, folder, e)?;
+                let note = go_back(&mut trainer, folder, e)?;
                 observer.note(&note);
-                log = Log::open::<Row>(&folder.metrics(), trainer.step_number())?;
-                tests = Log::open::<Evaluation>(&folder.test(), trainer.step_number())?;
+                log = Log::open::<T::Row>(&folder.metrics(), trainer.step_number())?;
+                tests = Log::open::<T::Evaluation>(&folder.test(), trainer.step_number())?;
                 continue;
             }
             Err(e) => return Err(e),
         };
         for row in rows {
             log.push(&row)?;
-            newest = Some(row);
+            newest = Some(row.to_string());
         }
-        trainer.ailments().iter().for_each(|a| observer.note(a.text()));
+        trainer.advice().iter().for_each(|a| observer.note(a));
         mended.iter().for_each(|m| observer.note(m));
-        if due(t.eval_every) {
-            let evaluation = trainer.evaluate()?;
+        if due(s.eval_every) {
+            let evaluation = trainer.evaluate(false)?;
             tests.push(&evaluation)?;
-            observer.evaluated(&evaluation);
+            observer.evaluated(step, &evaluation);
         }
         if save {
             log.sync()?;
             tests.sync()?;
-            checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &sha, t.keep_checkpoints)?;
+            checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &s.identity, s.keep_checkpoints)?;
             saved = Some(step);
         }
-        let per_second = pace.update(step) * t.batch_size as f64;
-        let left = Duration::from_secs_f64((t.steps - step) as f64 * t.batch_size as f64 / per_second.max(1e-9));
-        observer.step(&Progress { step, steps: t.steps, row: newest.clone(), images_per_second: per_second, left });
+        let (per_step, unit) = trainer.per_step();
+        let steps_per_second = pace.update(step);
+        let left = Duration::from_secs_f64((s.steps - step) as f64 / steps_per_second.max(1e-9));
+        let per_second = steps_per_second * per_step as f64;
+        observer.step(&Progress { step, steps: s.steps, row: newest.clone(), per_second, unit, left });
     }
-    let stopped = trainer.step_number() < t.steps;
+    let stopped = trainer.step_number() < s.steps;
     if !stopped {
-        trainer.close_window()?;
+        trainer.close_row()?;
     }
     for row in trainer.rows(true)? {
         log.push(&row)?;
     }
-    trainer.ailments().iter().for_each(|a| observer.note(a.text()));
-    if saved != Some(trainer.step_number()) {
-        let step = trainer.step_number();
+    trainer.advice().iter().for_each(|a| observer.note(a));
+    let step = trainer.step_number();
+    if saved != Some(step) {
         log.sync()?;
         tests.sync()?;
-        checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &sha, t.keep_checkpoints)?;
+        checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &s.identity, s.keep_checkpoints)?;
     }
     let mut evaluation = None;
     if !stopped {
-        let last = trainer.evaluate()?;
+        let last = trainer.evaluate(true)?;
         tests.push(&last)?;
-        observer.evaluated(&last);
-        let model = checkpoint::Checkpoint {
-            tensors: trainer.weights()?,
-            state: super::trained::describe(config, trainer.data()),
-        };
-        checkpoint::save_file(&folder.model(), &model)?;
+        observer.evaluated(step, &last);
+        checkpoint::save_file(&folder.model(), &trainer.trained()?)?;
         evaluation = Some(last);
     }
     Ok(Outcome { trainer, evaluation, stopped, elapsed: began.elapsed() })
+}
+
+/// Takes a trainer to the newest checkpoint of its folder that is whole.
+fn resume<T: Training>(
+    trainer: &mut T,
+    schedule: &Schedule,
+    folder: &RunFolder,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let Some(latest) = checkpoint::latest(&folder.checkpoints())? else {
+        observer.note("there is no checkpoint yet: beginning at step 0");
+        return Ok(());
+    };
+    latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
+    if latest.format < checkpoint::FORMAT {
+        let what = format!(
+            "were written in format {}, whose runs this version reads but does not continue (their logs and configurations lack what it needs): finish them with the version that began them, or begin anew",
+            latest.format
+        );
+        return Err(Error::file(folder.checkpoints(), what));
+    }
+    if latest.config_sha256 != schedule.identity {
+        let what = "is not the configuration that the checkpoints were made under (train.steps aside): put it back as it was, or begin a new run";
+        return Err(Error::file(folder.config(), what));
+    }
+    trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
+    observer.note(&format!("resumed at step {}", latest.step));
+    Ok(())
 }
 
 /// Takes a run that diverged back to its last checkpoint, to go on from there at half the rate. The checkpoint decides what
@@ -204,16 +326,11 @@ pub fn run_with(
 ///
 /// # Errors
 /// `diverged`, where the configuration does not allow it, there is no checkpoint, or it helped not.
-fn go_back(trainer: &mut Trainer, config: &RunConfig, folder: &RunFolder, diverged: Error) -> Result<String> {
-    let halvings = trainer.halvings() + 1;
-    let latest = if config.train.auto_heal { checkpoint::latest(&folder.checkpoints())? } else { None };
-    let Some(latest) = latest.filter(|_| halvings <= 4) else { return Err(diverged) };
+fn go_back<T: Training>(trainer: &mut T, folder: &RunFolder, diverged: Error) -> Result<String> {
+    let Some(times) = trainer.calmed().filter(|times| *times < 4) else { return Err(diverged) };
+    let Some(latest) = checkpoint::latest(&folder.checkpoints())? else { return Err(diverged) };
     trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
-    let mut note = String::new();
-    while trainer.halvings() < halvings {
-        note = trainer.halve_rate();
-    }
-    Ok(format!("went back to the checkpoint of step {}; {note}", latest.step))
+    Ok(format!("went back to the checkpoint of step {}; {}", latest.step, trainer.calm(times)))
 }
 
 /// Steps per second over the last seconds.

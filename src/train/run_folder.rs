@@ -2,6 +2,7 @@
 
 use super::atomic;
 use super::config::RunConfig;
+use super::keyed::Keyed;
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Files of a run beside its two folders.
 const FILES: [&str; 4] = ["config.toml", "metrics.csv", "test.csv", "final.safetensors"];
-const FOLDERS: [&str; 3] = ["checkpoints", "pictures", INSPECTION];
+const FOLDERS: [&str; 4] = ["checkpoints", "pictures", INSPECTION, TOKENS];
+/// What a prior is trained on; a new run over the same tokens keeps them.
+const TOKENS: &str = "tokens";
 /// What `wgvq inspect` makes of a run: the page, and its pictures and tables by how their names begin.
 const INSPECTION: &str = "inspect";
 const PAGE: &str = "index.html";
@@ -64,7 +67,7 @@ impl RunFolder {
 
     /// Removes what a process that was killed in the middle of a write left beside its file.
     fn clear_scratch(&self) -> Result<()> {
-        for folder in [self.path.clone(), self.checkpoints(), self.pictures()] {
+        for folder in [self.path.clone(), self.checkpoints(), self.pictures(), self.tokens()] {
             for name in names(&folder)?.iter().filter(|n| atomic::is_scratch(n)) {
                 let left = folder.join(name);
                 std::fs::remove_file(&left).map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
@@ -92,6 +95,10 @@ impl RunFolder {
     /// `checkpoints`.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
+    }
+    /// `tokens`: what a prior is trained on.
+    pub fn tokens(&self) -> PathBuf {
+        self.path.join(TOKENS)
     }
     /// `final.safetensors`: the trained model.
     pub fn model(&self) -> PathBuf {
@@ -122,9 +129,8 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
     // A run that ended before its first file leaves a lock and empty folders.
     for name in &held {
         let inside = names(&path.join(name))?;
-        let empty = FOLDERS.contains(&name.as_str())
-            && path.join(name).is_dir()
-            && inside.iter().all(|n| atomic::is_scratch(n));
+        let ours = |n: &String| atomic::is_scratch(n) || name == TOKENS && is_token_file(n);
+        let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && inside.iter().all(ours);
         if name != LOCK && !empty && !atomic::is_scratch(name) {
             let what = format!("is not empty and holds no run (there is `{name}`); choose another --out");
             return Err(Error::file(path, what));
@@ -136,7 +142,7 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
 /// The files that a new run replaces: what a run makes, and nothing that somebody laid beside it.
 fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = FILES.iter().map(|n| path.join(n)).filter(|f| f.is_file()).collect();
-    let ours = [is_checkpoint as fn(&str) -> bool, |n: &str| n == "summary.png", is_inspection];
+    let ours = [is_checkpoint as fn(&str) -> bool, |n: &str| n == "summary.png", is_inspection, |_: &str| false];
     for (folder, ours) in FOLDERS.iter().zip(ours) {
         let folder = path.join(folder);
         files.extend(names(&folder)?.iter().filter(|n| ours(n)).map(|n| folder.join(n)).filter(|f| f.is_file()));
@@ -147,6 +153,12 @@ fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
 fn is_checkpoint(name: &str) -> bool {
     let step = name.strip_suffix(".json").or(name.strip_suffix(".safetensors")).and_then(|n| n.strip_prefix("step-"));
     step.is_some_and(|s| s.len() >= 8 && s.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Is this a file of tokens, `train-00000.safetensors`, or what names them?
+fn is_token_file(name: &str) -> bool {
+    let shard = name.strip_suffix(".safetensors").and_then(|n| n.strip_prefix("train-").or(n.strip_prefix("test-")));
+    name == "tokens.json" || shard.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Is this a file that an inspection makes? `codes.png`, or `codes-2.png` where there are several codebooks.
@@ -235,8 +247,11 @@ mod tests {
         for name in ["index.html", "codes-2.png", "robustness.csv", "codes-of-mine.png"] {
             std::fs::write(path.join("inspect").join(name), "").unwrap();
         }
+        std::fs::create_dir(folder.tokens()).unwrap();
+        std::fs::write(folder.tokens().join("train-00000.safetensors"), "").unwrap();
         drop(folder);
         drop(RunFolder::create(&path, true).unwrap());
+        assert!(path.join("tokens/train-00000.safetensors").exists(), "a new prior may be trained on the same tokens");
         assert!(path.join("checkpoints/step-notes.json").exists(), "only a run's own files go");
         assert_eq!(names(&path.join("inspect")).unwrap(), ["codes-of-mine.png"], "an inspection is of the run before");
     }

@@ -73,9 +73,9 @@ impl Trained {
             return Err(Error::file(&path, "does not say the size of its images"));
         };
         let (model, params, mut quantizer) = build(gpu, &config, channels, registry).map_err(at)?;
-        let parts = weights::split(&file.tensors).map_err(at)?;
-        params.load_host(&parts.model).map_err(at)?;
-        quantizer.load(&parts.quantizer).map_err(at)?;
+        let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
+        quantizer.load(&parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
+        params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
         Ok(Trained { gpu: gpu.clone(), config, model, params, quantizer, image: [width, height, channels], hash })
     }
 

@@ -4,10 +4,12 @@ use super::checkpoint::{Checkpoint, HostTensor};
 use super::config::RunConfig;
 use super::health::{Ailment, Health, Reach};
 use super::metrics::{Evaluation, Fidelity, Row};
+use super::run::Training;
 use super::weights;
+use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
 use crate::data::{ImageSet, batch_indices, flip};
-use crate::gpu::{DType, Gpu, MemoryReport, Readback, Submission, Tensor};
+use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::vqvae::{Config, VqVae};
 use crate::nn::{Adam, AdamState, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
@@ -18,7 +20,7 @@ use crate::ops::ssim;
 use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry, Term};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer, quantization error,
@@ -28,8 +30,6 @@ const FIGURES: usize = 10;
 const HEAL_EVERY: u64 = 100;
 /// Latents that k-means sees at least, where the first batches hold so many.
 const INIT_LATENTS: usize = 20_000;
-/// Steps that may be on the device while the next is recorded.
-const STEPS_IN_FLIGHT: usize = 2;
 
 /// A model of a configuration and a data set's image size, with its quantizer.
 pub(crate) fn build(
@@ -97,11 +97,8 @@ pub struct Trainer {
     adam: Adam,
     /// Steps done.
     step: u64,
-    /// The figures of the steps since the last row: f32 [log_every, FIGURES].
-    window: Tensor,
-    in_window: usize,
-    rows: VecDeque<(u64, usize, Readback)>,
-    in_flight: VecDeque<Submission>,
+    window: Window<FIGURES>,
+    in_flight: InFlight,
     health: Health,
     /// What the health of the run is due to say.
     told: Vec<Ailment>,
@@ -149,7 +146,7 @@ impl Trainer {
         let fits = (data.pixels.len() as u64) <= gpu.limits().max_storage_buffer_binding_size.min(1 << 30);
         let shape = [data.len(), data.height, data.width, data.channels];
         let resident = fits.then(|| Tensor::from_slice(gpu, &shape, &data.pixels)).transpose()?;
-        let window = Tensor::zeros(gpu, &[t.log_every.max(1) as usize, FIGURES], DType::F32)?;
+        let window = Window::new(gpu, t.log_every)?;
         Ok(Trainer {
             gpu: gpu.clone(),
             config: config.clone(),
@@ -161,9 +158,7 @@ impl Trainer {
             adam,
             step: 0,
             window,
-            in_window: 0,
-            rows: VecDeque::new(),
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::new(STEPS_IN_FLIGHT),
             health: Health::default(),
             told: Vec::new(),
             cures: Cures::default(),
@@ -242,21 +237,18 @@ impl Trainer {
 
     /// Leaves the step's figures on the device, until a row of the log is due.
     fn record(&self, loss_var: &Var, reconstruction: &Var, rows: &Var, q: &Quantized) -> Result<()> {
-        let at = self.in_window * FIGURES;
-        if self.in_window == 0 {
-            // What a quantizer does not have stays 0.
-            crate::ops::fill::fill(&self.window, 0.0)?;
-        }
-        self.window.copy_into(at, loss_var.tensor())?;
-        self.window.copy_into(at + 1, reconstruction.tensor())?;
+        // What a quantizer does not have stays 0.
+        self.window.begin()?;
+        self.window.set(0, loss_var.tensor())?;
+        self.window.set(1, reconstruction.tensor())?;
         let still = Tape::no_grad(&self.gpu);
         for (i, term) in [Term::Commitment, Term::Codebook, Term::Regularizer].into_iter().enumerate() {
             if let Some(part) = q.loss(&still, term)? {
-                self.window.copy_into(at + 2 + i, part.tensor())?;
+                self.window.set(2 + i, part.tensor())?;
             }
         }
-        self.window.copy_into(at + 5, &loss(Loss::Mse, rows.tensor(), q.z_q.tensor())?)?;
-        self.window.copy_into(at + 6, &codebook_use(&q.counts)?)
+        self.window.set(5, &loss(Loss::Mse, rows.tensor(), q.z_q.tensor())?)?;
+        self.window.set(6, &codebook_use(&q.counts)?)
     }
 
     /// How activations are stored between layers.
@@ -289,20 +281,11 @@ impl Trainer {
         self.adam.step(&self.params, &gradients)?;
         // The latents above were quantized with the old codes; the next batch meets the new ones.
         if let Some(revived) = self.quantizer.learn(&self.params, &q.seen, self.step)? {
-            self.window.copy_into(self.in_window * FIGURES + 9, &revived)?;
+            self.window.set(9, &revived)?;
         }
         self.step += 1;
-        self.in_window += 1;
-        if self.in_window == self.window.shape()[0] {
-            self.close_window()?;
-        }
-        self.in_flight.push_back(self.gpu.flush()?);
-        if self.in_flight.len() > STEPS_IN_FLIGHT
-            && let Some(submission) = self.in_flight.pop_front()
-        {
-            self.gpu.wait(&submission)?;
-        }
-        Ok(())
+        self.window.end(self.step)?;
+        self.in_flight.submit(&self.gpu)
     }
 
     /// Ends the row that is being gathered, whatever its length.
@@ -310,11 +293,7 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn close_window(&mut self) -> Result<()> {
-        if self.in_window > 0 {
-            self.rows.push_back((self.step, self.in_window, self.window.read_async()?));
-            self.in_window = 0;
-        }
-        Ok(())
+        self.window.close(self.step)
     }
 
     /// The rows of the log that have arrived; with `wait`, all that are on their way.
@@ -323,17 +302,10 @@ impl Trainer {
     /// If a figure is not finite: the run has diverged.
     pub fn rows(&mut self, wait: bool) -> Result<Vec<Row>> {
         let mut done = Vec::new();
-        while let Some((step, steps, readback)) = self.rows.pop_front() {
-            if !wait && !readback.ready() {
-                self.rows.push_front((step, steps, readback));
-                break;
-            }
-            let values = readback.wait::<f32>()?;
-            let mean = |figure: usize| {
-                values.chunks(FIGURES).take(steps).map(|row| row[figure] as f64).sum::<f64>() / steps as f64
-            };
+        while let Some(arrived) = self.window.arrived(wait)? {
+            let mean = |figure| arrived.mean(figure);
             let row = Row {
-                step,
+                step: arrived.step,
                 loss: mean(0),
                 reconstruction: mean(1),
                 commitment: mean(2),
@@ -345,9 +317,8 @@ impl Trainer {
                 used: mean(8),
                 revived: mean(9),
             };
-            let bad = values.chunks(FIGURES).take(steps).position(|f| !f[0].is_finite() || !f[5].is_finite());
-            if let Some(i) = bad {
-                return Err(diverged(step - steps as u64 + i as u64 + 1, &values[i * FIGURES..][..FIGURES]));
+            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite() && f[5].is_finite()) {
+                return Err(diverged(step, figures));
             }
             let latents = self.latents_per_image() * self.config.train.batch_size;
             let books = self.quantizer.codebooks();
@@ -364,35 +335,8 @@ impl Trainer {
         Ok(done)
     }
 
-    /// What is wrong with the run, as its rows show it: each ailment once.
-    pub fn ailments(&mut self) -> Vec<Ailment> {
-        std::mem::take(&mut self.told)
-    }
-
-    /// Mends what is wrong, where the configuration allows and the step is one at which this is done. Returns what was done.
-    ///
-    /// # Errors
-    /// As [`Trainer::rows`], whose rows come in `rows`.
-    pub fn heal(&mut self, rows: &mut Vec<Row>) -> Result<Vec<String>> {
-        if !self.config.train.auto_heal || !self.step.is_multiple_of(HEAL_EVERY) {
-            return Ok(Vec::new());
-        }
-        // At fixed steps and with all rows at hand, so that a run resumed is mended at the same step as the run left alone.
-        rows.extend(self.rows(true)?);
-        let mut done = Vec::new();
-        if std::mem::take(&mut self.cures.collapse_due) && self.quantizer.begin_revival() {
-            self.cures.revives = true;
-            self.health.mended();
-            done.push(format!("step {}: from here on dead codes are revived", self.step));
-        }
-        if std::mem::take(&mut self.cures.runaway_due) {
-            done.push(self.halve_rate());
-        }
-        Ok(done)
-    }
-
     /// Goes on at half the learning rate, with clipped gradients. Returns what was done.
-    pub fn halve_rate(&mut self) -> String {
+    fn halve_rate(&mut self) -> String {
         self.cures.halvings += 1;
         self.apply_rate();
         self.health.mended();
@@ -400,11 +344,6 @@ impl Trainer {
             "step {}: from here on at a learning rate of {:e}, gradients clipped to 1",
             self.step, self.adam.hyper.lr
         )
-    }
-
-    /// Times that the learning rate was halved.
-    pub fn halvings(&self) -> u32 {
-        self.cures.halvings
     }
 
     fn apply_rate(&mut self) {
@@ -497,7 +436,7 @@ impl Trainer {
         let state = serde_json::json!({
             "step": self.step,
             "adam_step": adam.step,
-            "window": self.window.read::<f32>()?[..self.in_window * FIGURES],
+            "window": self.window.save()?,
             "data": { "name": self.data.name, "sha256": self.data.sha256() },
             "health": self.health,
             "cures": self.cures,
@@ -534,22 +473,15 @@ impl Trainer {
             );
             return Err(Error::data(what));
         }
-        let parts = weights::split(&checkpoint.tensors)?;
-        self.params.load_host(&parts.model)?;
-        self.quantizer.load(&parts.quantizer)?;
-        let state = AdamState { step: number("adam_step")?, m: parts.adam_m, v: parts.adam_v };
+        let mut parts = weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v."])?;
+        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
+        self.params.load_host(&part(""))?;
+        self.quantizer.load(&part("quantizer."))?;
+        let (m, v) = (part("adam.m."), part("adam.v."));
+        let state = AdamState { step: number("adam_step")?, m, v };
         self.adam.load(&state)?;
         self.step = number("step")?;
-        // The row that was being gathered goes on, so that the log is that of a run left alone.
-        let open = checkpoint.state["window"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut values = vec![0.0f32; self.window.len()];
-        if open.len() > values.len() {
-            return Err(Error::data("the checkpoint holds more figures than train.log_every steps make"));
-        }
-        open.iter().zip(&mut values).for_each(|(from, to)| *to = from.as_f64().unwrap_or(f64::NAN) as f32);
-        self.window.write(&values)?;
-        self.in_window = open.len() / FIGURES;
-        self.rows.clear();
+        self.window.load(&checkpoint.state["window"])?;
         self.told.clear();
         let part = |key: &str| checkpoint.state[key].clone();
         let damaged = |e: serde_json::Error| Error::data(format!("the checkpoint's state cannot be used: {e}"));
@@ -560,6 +492,69 @@ impl Trainer {
         }
         self.apply_rate();
         Ok(())
+    }
+}
+
+impl Training for Trainer {
+    type Row = Row;
+    type Evaluation = Evaluation;
+
+    fn step_number(&self) -> u64 {
+        self.step
+    }
+    fn step(&mut self) -> Result<()> {
+        Trainer::step(self)
+    }
+    fn per_step(&self) -> (usize, &'static str) {
+        (self.config.train.batch_size, "images")
+    }
+    fn rows(&mut self, wait: bool) -> Result<Vec<Row>> {
+        Trainer::rows(self, wait)
+    }
+    fn close_row(&mut self) -> Result<()> {
+        self.close_window()
+    }
+    fn evaluate(&mut self, _last: bool) -> Result<Evaluation> {
+        Trainer::evaluate(self)
+    }
+    fn checkpoint(&mut self) -> Result<Checkpoint> {
+        Trainer::checkpoint(self)
+    }
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        Trainer::restore(self, checkpoint)
+    }
+    fn trained(&mut self) -> Result<Checkpoint> {
+        Ok(Checkpoint { tensors: self.weights()?, state: super::trained::describe(&self.config, &self.data) })
+    }
+    fn advice(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told).into_iter().map(|a| a.text().to_owned()).collect()
+    }
+    fn heal(&mut self, rows: &mut Vec<Row>) -> Result<Vec<String>> {
+        if !self.config.train.auto_heal || !self.step.is_multiple_of(HEAL_EVERY) {
+            return Ok(Vec::new());
+        }
+        // At fixed steps and with all rows at hand, so that a run resumed is mended at the same step as the run left alone.
+        rows.extend(self.rows(true)?);
+        let mut done = Vec::new();
+        if std::mem::take(&mut self.cures.collapse_due) && self.quantizer.begin_revival() {
+            self.cures.revives = true;
+            self.health.mended();
+            done.push(format!("step {}: from here on dead codes are revived", self.step));
+        }
+        if std::mem::take(&mut self.cures.runaway_due) {
+            done.push(self.halve_rate());
+        }
+        Ok(done)
+    }
+    fn calmed(&self) -> Option<u32> {
+        self.config.train.auto_heal.then_some(self.cures.halvings)
+    }
+    fn calm(&mut self, times: u32) -> String {
+        let mut note = String::new();
+        while self.cures.halvings <= times {
+            note = self.halve_rate();
+        }
+        note
     }
 }
 

@@ -41,39 +41,20 @@ fn permute(values: &[f32], shape: [usize; 4], order: [usize; 4]) -> Vec<f32> {
     out
 }
 
-/// The tensors of a checkpoint, by what they belong to and under the store's layout.
-pub struct Parts {
-    /// The model's parameters.
-    pub model: HostTensors,
-    /// The quantizer's state.
-    pub quantizer: HostTensors,
-    /// Adam's first moments.
-    pub adam_m: HostTensors,
-    /// Adam's second moments.
-    pub adam_v: HostTensors,
-}
-
-/// Sorts the tensors of a checkpoint.
+/// The tensors of a checkpoint under the store's layout, by the prefix that says what they belong to, without it; those with none of
+/// the `prefixes` under the empty one.
 ///
 /// # Errors
 /// If one is not f32.
-pub fn split(tensors: &BTreeMap<String, HostTensor>) -> Result<Parts> {
-    let mut parts = Parts {
-        model: HostTensors::new(),
-        quantizer: HostTensors::new(),
-        adam_m: HostTensors::new(),
-        adam_v: HostTensors::new(),
-    };
+pub fn by_prefix<const N: usize>(
+    tensors: &BTreeMap<String, HostTensor>,
+    prefixes: [&'static str; N],
+) -> Result<BTreeMap<&'static str, HostTensors>> {
+    let mut parts: BTreeMap<&'static str, HostTensors> = BTreeMap::new();
     for (name, tensor) in tensors {
         let value = import(tensor).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))?;
-        let prefixes = ["quantizer.", "adam.m.", "adam.v."];
-        let (part, rest) = match prefixes.iter().position(|p| name.starts_with(p)) {
-            Some(0) => (&mut parts.quantizer, &name[prefixes[0].len()..]),
-            Some(1) => (&mut parts.adam_m, &name[prefixes[1].len()..]),
-            Some(_) => (&mut parts.adam_v, &name[prefixes[2].len()..]),
-            None => (&mut parts.model, name.as_str()),
-        };
-        part.insert(rest.to_owned(), value);
+        let prefix = prefixes.into_iter().find(|p| name.starts_with(p)).unwrap_or_default();
+        parts.entry(prefix).or_default().insert(name[prefix.len()..].to_owned(), value);
     }
     Ok(parts)
 }

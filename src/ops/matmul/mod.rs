@@ -155,7 +155,15 @@ fn work(batch: usize, m: usize, n: usize, k: usize) -> Work {
 impl Tape {
     /// `op(a) op(b)`, see [`matmul`].
     pub fn matmul(&self, a: &Var, b: &Var, t: Transpose) -> Result<Var> {
-        let y = matmul(a.tensor(), b.tensor(), t, None)?;
+        self.matmul_as(a, b, t, a.tensor().dtype())
+    }
+
+    /// `op(a) op(b)` stored as `out`, see [`matmul_as`]. Gradients are f32.
+    ///
+    /// # Errors
+    /// As [`matmul_as`].
+    pub fn matmul_as(&self, a: &Var, b: &Var, t: Transpose, out: DType) -> Result<Var> {
+        let y = matmul_as(a.tensor(), b.tensor(), t, None, out)?;
         let (sa, sb) = (a.tensor().clone(), b.tensor().clone());
         let gradient = |a: &Tensor, b: &Tensor, t| matmul_as(a, b, t, None, DType::F32);
         Ok(self.record(y, &[a, b], move |g, needs| {

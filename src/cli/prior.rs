@@ -1,0 +1,300 @@
+//! `wgvq prior`: the second stage, trained over the codes of a run's model.
+
+use super::output::{self, Bar, Watch};
+use super::train::{open, stop_flag};
+use super::{Ended, Global};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wgvq::data::ImageSet;
+use wgvq::gpu::Gpu;
+use wgvq::models::prior::{Prior, Shape as PriorShape};
+use wgvq::nn::Parameters;
+use wgvq::ops::sample::Sampling;
+use wgvq::report::grid::Shape;
+use wgvq::report::samples::{PriorPage, page, rows};
+use wgvq::train::prior::run_prior;
+use wgvq::train::prior_config::PriorConfig;
+use wgvq::train::run_folder::RunFolder;
+use wgvq::train::tokens::{self, Baselines, Tokens, baselines, tokenize};
+use wgvq::train::{Draw, Keyed, Start, Trained, TrainedPrior, Training, atomic, metrics_log};
+use wgvq::{Error, Result};
+
+/// `wgvq prior runs/fashion --steps 3000`
+#[derive(Args, Default)]
+#[command(
+    after_long_help = "Examples:\n  wgvq prior runs/fashion\n  wgvq prior runs/fashion --size base --steps 10000 --set prior.dropout=0.2 --overwrite\n  wgvq prior runs/fashion --resume\n  wgvq sample runs/fashion --class boot --n 64 --guidance 2"
+)]
+pub struct PriorCommand {
+    /// The run of the first stage; its prior goes into the folder `prior` there
+    pub run: PathBuf,
+    /// A configuration in TOML
+    #[arg(long, value_name = "TOML", conflicts_with = "resume")]
+    pub config: Option<PathBuf>,
+    /// The model: tiny, small, base, medium or large (0.8 to 99 million parameters)
+    #[arg(long, conflicts_with_all = ["config", "resume"])]
+    pub size: Option<String>,
+    /// Other data than the model was trained on: a folder of images, an IDX file, or a built-in name
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    pub data: Option<String>,
+    /// Training steps
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Images per pass
+    #[arg(long)]
+    pub batch: Option<u64>,
+    /// AdamW's learning rate
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Seed of everything random
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Any other key, such as prior.layers=6; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Go on with the prior that is there, from its last checkpoint; of the keys, --steps alone may change
+    #[arg(long, conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Replace a prior that the run has, and tokens that are not this model's
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Samples in the picture: of each class, and in all where there are none.
+const PER_CLASS: usize = 8;
+const WITHOUT_CLASSES: usize = 64;
+/// Classes in the picture.
+const CLASSES_SHOWN: usize = 12;
+
+impl PriorCommand {
+    fn keys(&self, config: &mut PriorConfig) -> Result<()> {
+        let text = |v: &Option<u64>| v.map(|v| v.to_string());
+        let flags = [
+            ("train.steps", text(&self.steps)),
+            ("train.batch_size", text(&self.batch)),
+            ("train.lr", self.lr.map(|v| v.to_string())),
+            ("train.seed", text(&self.seed)),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                config.set(key, &value)?;
+            }
+        }
+        for pair in &self.set {
+            let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
+            config.set(key.trim(), value.trim())?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self) -> Result<PriorConfig> {
+        let mut config = self.config.as_deref().map(PriorConfig::load).transpose()?.unwrap_or_default();
+        if let Some(size) = &self.size {
+            config.prior = PriorShape::of_size(size)?;
+        }
+        self.keys(&mut config)?;
+        config.validate()?;
+        Ok(config.resolved())
+    }
+
+    /// The configuration of the prior that is there; of the keys, the steps alone may be others.
+    fn resumed(&self, folder: &RunFolder) -> Result<PriorConfig> {
+        let mut config = PriorConfig::load(&folder.config())?;
+        let mut asked = config.clone();
+        self.keys(&mut asked)?;
+        if let Some(steps) = self.steps {
+            config.train.steps = steps;
+        }
+        if asked != config {
+            let what = "goes on under the prior's own configuration: of the keys, --steps alone may be given";
+            return Err(Error::config("--resume", what));
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let config = if self.resume { None } else { Some(self.configuration()?) };
+        let gpu = global.gpu()?;
+        let mut model = Trained::load(&gpu, &self.run)?;
+        let data = self.open(&model)?;
+        let about = tokens::about(&model, &data);
+        let place = self.run.join("prior");
+        // What is wrong is found before anything is written, or replaced.
+        if let Some(config) = &config {
+            Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
+        }
+        let there = place.join("tokens");
+        let made = match Tokens::exist(&there) {
+            true => match Tokens::open(&there).and_then(|t| t.check(&about).map(|()| t)) {
+                Ok(tokens) => Some(tokens),
+                Err(_) if self.overwrite => None,
+                Err(e) => return Err(e),
+            },
+            false => None,
+        };
+        let folder = if self.resume { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
+        let config = match config {
+            Some(config) => config,
+            None => self.resumed(&folder)?,
+        };
+        let tokens = match made {
+            Some(tokens) => tokens,
+            None => match self.tokenize(global, &mut model, &data, &folder)? {
+                Some(tokens) => tokens,
+                None => return Ok(Ended::Interrupted),
+            },
+        };
+        if self.resume && self.steps.is_some() {
+            atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
+        }
+        let start = if self.resume { Start::Resume } else { Start::Fresh };
+        self.train(global, &gpu, &config, model, tokens, &folder, start)
+    }
+
+    /// The pictures whose codes are modelled, in the model's size.
+    fn open(&self, model: &Trained) -> Result<Arc<ImageSet>> {
+        let mut config = model.config().clone();
+        let [width, height, channels] = model.image();
+        config.data.source = self.data.clone().unwrap_or(config.data.source);
+        (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
+        open(&config)
+    }
+
+    fn tokenize(
+        &self,
+        global: &Global,
+        model: &mut Trained,
+        data: &ImageSet,
+        folder: &RunFolder,
+    ) -> Result<Option<Tokens>> {
+        let images = data.train.len() + data.test.len();
+        output::note(global, &format!("turning {images} pictures of {} into codes", data.name));
+        let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
+        let tokens = tokenize(model, data, &folder.tokens(), &mut |done, all| {
+            bar.show(done, all);
+            if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
+        });
+        bar.finish();
+        if stop.load(Ordering::Relaxed) {
+            output::note(global, "stopped; the same command begins with the codes again");
+            return Ok(None);
+        }
+        tokens.map(Some)
+    }
+
+    fn train(
+        &self,
+        global: &Global,
+        gpu: &Gpu,
+        config: &PriorConfig,
+        mut model: Trained,
+        tokens: Tokens,
+        folder: &RunFolder,
+        start: Start,
+    ) -> Result<Ended> {
+        let base = baselines(&tokens)?;
+        let (v, t, p) = (tokens.about.vocabulary.clone(), &config.train, &config.prior);
+        output::note(
+            global,
+            &format!(
+                "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes; {} blocks of {} channels; {} steps of {} on {} ({} core)",
+                tokens.about.data,
+                tokens.train.len(),
+                v.tokens(),
+                tokens.test.len(),
+                v.codebook_size,
+                v.classes,
+                p.layers,
+                p.dim,
+                t.steps,
+                t.batch_size * t.accumulate,
+                gpu.info().name,
+                gpu.core().name()
+            ),
+        );
+        output::note(
+            global,
+            &format!(
+                "to beat, in bits per token: {:.3} by single codes, {:.3} by pairs",
+                base.unigram_bits, base.bigram_bits
+            ),
+        );
+        let mut watch = Watch::new(global, t.steps);
+        let outcome = run_prior(gpu, config, tokens, folder, start, &mut watch, stop_flag());
+        watch.finish();
+        let outcome = outcome?;
+        if outcome.stopped {
+            let (step, run) = (outcome.trainer.step_number(), self.run.display());
+            output::note(global, &format!("stopped and saved at step {step}; go on with: wgvq prior {run} --resume"));
+            return Ok(Ended::Interrupted);
+        }
+        let Some(e) = outcome.evaluation else { return Ok(Ended::Done) };
+        let (parameters, memory) = (outcome.trainer.parameter_count(), outcome.trainer.memory());
+        let (run, model_path) = (folder.path(), folder.model());
+        drop(outcome.trainer);
+        let picture = picture(gpu, &mut model, folder, &format!("{e}"), base)?;
+        if global.json {
+            let line = serde_json::json!({
+                "run": run, "step": e.step, "nats_per_token": e.nats_per_token, "bits_per_token": e.bits_per_token,
+                "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits, "bigram_bits": base.bigram_bits,
+                "parameters": parameters, "seconds": outcome.elapsed.as_secs_f64(), "peak_device_bytes": memory.peak,
+                "picture": picture,
+            });
+            output::result(&line.to_string());
+        } else {
+            output::result(&format!("{e}"));
+            let (time, mib) = (output::duration(outcome.elapsed), memory.peak >> 20);
+            output::note(
+                global,
+                &format!(
+                    "{parameters} parameters, those of step {}; {time}, {mib} MiB of device memory at peak",
+                    e.step
+                ),
+            );
+            output::result(&format!("picture: {}", picture.display()));
+            output::result(&format!("prior:   {}", model_path.display()));
+        }
+        Ok(Ended::Done)
+    }
+}
+
+/// The curves, what was reached, and samples of each class.
+fn picture(gpu: &Gpu, model: &mut Trained, folder: &RunFolder, reached: &str, base: Baselines) -> Result<PathBuf> {
+    let prior = TrainedPrior::load(gpu, folder.path(), model)?;
+    let names = &prior.about().classes;
+    let shown: Vec<u32> = (0..names.len().min(CLASSES_SHOWN) as u32).collect();
+    let (asked, columns): (Vec<u32>, usize) = if shown.is_empty() {
+        (vec![prior.about().vocabulary.no_class(); WITHOUT_CLASSES], 16)
+    } else {
+        (shown.iter().flat_map(|c| std::iter::repeat_n(*c, PER_CLASS)).collect(), PER_CLASS)
+    };
+    let labels: Vec<&str> = shown.iter().map(|c| names[*c as usize].as_str()).collect();
+    // Without a filter: what the prior believes, rare codes too.
+    let drawing =
+        prior.draw(&asked, None, &Draw { sampling: Sampling::default(), ..Default::default() }, &mut |_, _| Ok(()))?;
+    let [width, height, channels] = model.image();
+    let samples = rows(&model.decode(&drawing.codes)?, Shape { width, height, channels }, columns, &labels, 96)?;
+    let (log, test) = (metrics_log::columns(&folder.metrics())?, metrics_log::columns(&folder.test())?);
+    let log = |name: &str| metrics_log::column(&log, name);
+    let test = |name: &str| metrics_log::column(&test, name);
+    let held_out: Vec<(f64, f64)> = test("step").into_iter().zip(test("nats_per_token")).collect();
+    let figures = format!(
+        "{reached}; to beat: {:.3} bits by single codes, {:.3} by pairs. Samples at temperature 1, without filters or guidance.",
+        base.unigram_bits, base.bigram_bits
+    );
+    let (steps, loss, norm) = (log("step"), log("loss"), log("gradient_norm"));
+    let png = page(&PriorPage {
+        title: &format!("{}: a prior over its codes", prior.about().data),
+        figures: &figures,
+        steps: &steps,
+        loss: &loss,
+        gradient_norm: &norm,
+        held_out: &held_out,
+        samples: Some(&samples),
+    })?;
+    let path = folder.pictures().join("summary.png");
+    atomic::write(&path, &png)?;
+    Ok(path)
+}

@@ -1,0 +1,359 @@
+//! `wgvq sample` and `wgvq complete`: new images, and the rest of images of which a part is given.
+
+use super::codes::{png, refuse_existing};
+use super::output::{self, Bar};
+use super::train::stop_flag;
+use super::{Ended, Global};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use wgvq::gpu::Gpu;
+use wgvq::ops::sample::Sampling;
+use wgvq::report::grid::{Layout, Shape, images};
+use wgvq::train::tokens::About;
+use wgvq::train::{Draw, Drawing, Given, Trained, TrainedPrior, atomic};
+use wgvq::{Error, Result, data};
+
+/// How codes are drawn.
+#[derive(Args)]
+pub struct How {
+    /// Logits are divided by it: below 1 likelier, above 1 more various; 0 takes the likeliest code
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f32,
+    /// Draw from this many of the likeliest codes
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Draw from the fewest likeliest codes whose probabilities sum to this, in (0, 1]
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f32,
+    /// Draw from codes of at least this share of the likeliest one's probability
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_p: f32,
+    /// Classifier-free guidance: above 1 more of the class, and less various
+    #[arg(long, value_name = "G")]
+    guidance: Option<f32>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Images drawn at a time; changes memory and time, and no image
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Compute everything again for each code, as a check or for comparison
+    #[arg(long)]
+    no_cache: bool,
+}
+
+impl How {
+    fn draw(&self) -> Result<Draw> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            // A guidance of 1 is the conditional distribution itself, at half the cost.
+            guidance: self.guidance.filter(|g| *g != 1.0),
+        };
+        sampling.check()?;
+        Ok(Draw { sampling, seed: self.seed, batch: self.batch, cache: !self.no_cache })
+    }
+}
+
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq sample runs/fashion --n 64\n  wgvq sample runs/fashion --class boot --n 64 --temperature 0.9 --top-k 100 --top-p 0.95 --guidance 2 --seed 7 --out boots"
+)]
+pub struct Sample {
+    /// The run, with a prior
+    run: PathBuf,
+    /// A class, by its name or a part of it, or `none`; several take turns; all, where none is named
+    #[arg(long)]
+    class: Vec<String>,
+    /// Images
+    #[arg(long, default_value_t = 64)]
+    n: usize,
+    #[command(flatten)]
+    how: How,
+    /// The folder: grid.png, and a PNG for each image
+    #[arg(long, default_value = "samples")]
+    out: PathBuf,
+    /// Replace the samples that the folder holds
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq complete runs/fashion boot.png --keep top-half\n  wgvq complete runs/fashion boot.png --keep left-half --class boot --n 15 --temperature 0.8 -o boots.png"
+)]
+pub struct Complete {
+    /// The run, with a prior
+    run: PathBuf,
+    /// The image
+    image: PathBuf,
+    /// What is kept: top, bottom, left or right, and how much of it: half, third, quarter or a
+    /// number from 0 to 1, as in top-half or left-0.3. Codes are drawn row by row, each from those
+    /// before it, so that a part other than the top is kept but not looked ahead to
+    #[arg(long, default_value = "top-half", value_name = "SIDE-SHARE")]
+    keep: String,
+    /// The image's class, by its name or a part of it
+    #[arg(long)]
+    class: Option<String>,
+    /// Completions
+    #[arg(long, default_value_t = 7)]
+    n: usize,
+    #[command(flatten)]
+    how: How,
+    /// The picture: the image, what is kept of it, and its completions
+    #[arg(long, short, value_name = "PNG", default_value = "completions.png")]
+    output: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// A class's name as part of a file's: `Ankle boot` is `ankle-boot`.
+pub fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
+}
+
+/// The class of that name: the whole of it in whatever case, or a part that no other has.
+fn class(about: &About, name: &str) -> Result<u32> {
+    let names = &about.classes;
+    let asked = name.to_lowercase();
+    if asked == "none" {
+        return Ok(about.vocabulary.no_class());
+    }
+    if names.is_empty() {
+        return Err(Error::config("--class", format!("`{name}` was asked for, but the pictures had no classes")));
+    }
+    let matching = |f: &dyn Fn(&str) -> bool| -> Vec<u32> {
+        (0..names.len() as u32).filter(|i| f(&names[*i as usize].to_lowercase())).collect()
+    };
+    let whole = matching(&|n| n == asked || slug(n) == asked);
+    let part = matching(&|n| n.contains(&asked));
+    match (&whole[..], &part[..]) {
+        ([one], _) | ([], [one]) => Ok(*one),
+        ([], []) => {
+            Err(Error::config("--class", format!("there is no class `{name}`; there are {}", names.join(", "))))
+        }
+        (_, several) => {
+            let several: Vec<&str> = several.iter().map(|i| names[*i as usize].as_str()).collect();
+            Err(Error::config("--class", format!("`{name}` may be {}: say which", several.join(", "))))
+        }
+    }
+}
+
+/// Both stages of a run.
+fn load(gpu: &Gpu, run: &Path) -> Result<(Trained, TrainedPrior)> {
+    let model = Trained::load(gpu, run)?;
+    let prior = TrainedPrior::load(gpu, &run.join("prior"), &model)?;
+    Ok((model, prior))
+}
+
+/// Draws with a progress bar. `None` if the user stopped it.
+fn draw(
+    global: &Global,
+    prior: &TrainedPrior,
+    classes: &[u32],
+    given: Option<Given>,
+    how: &Draw,
+) -> Result<Option<Drawing>> {
+    let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
+    let drawing = prior.draw(classes, given, how, &mut |done, all| {
+        bar.show(done, all);
+        if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
+    });
+    bar.finish();
+    if stop.load(Ordering::Relaxed) { Ok(None) } else { drawing.map(Some) }
+}
+
+impl Sample {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let how = self.how.draw()?;
+        if self.n == 0 || self.n > 1 << 20 {
+            return Err(Error::config("--n", format!("{} images: from 1 to 2^20 can be drawn", self.n)));
+        }
+        may_write(&self.out, self.overwrite)?;
+        let gpu = global.gpu()?;
+        let (mut model, prior) = load(&gpu, &self.run)?;
+        let about = prior.about();
+        let asked: Vec<u32> = match (&self.class[..], about.vocabulary.classes) {
+            ([], 0) => vec![about.vocabulary.no_class()],
+            ([], classes) => (0..classes as u32).collect(),
+            (names, _) => names.iter().map(|name| class(about, name)).collect::<Result<_>>()?,
+        };
+        let classes: Vec<u32> = asked.iter().copied().cycle().take(self.n).collect();
+        let began = std::time::Instant::now();
+        let Some(drawing) = draw(global, &prior, &classes, None, &how)? else { return Ok(Ended::Interrupted) };
+        let seconds = began.elapsed().as_secs_f64();
+        let pixels = model.decode(&drawing.codes)?;
+        let [width, height, channels] = model.image();
+        let shape = Shape { width, height, channels };
+        std::fs::create_dir_all(&self.out).map_err(|e| Error::file(&self.out, format!("cannot be made: {e}")))?;
+        for old in samples_in(&self.out)? {
+            std::fs::remove_file(&old).map_err(|e| Error::file(&old, format!("cannot be replaced: {e}")))?;
+        }
+        for (i, image) in pixels.chunks(width * height * channels).enumerate() {
+            let of = about.classes.get(classes[i] as usize).map(|name| format!("-{}", slug(name))).unwrap_or_default();
+            atomic::write(&self.out.join(format!("{i:04}{of}.png")), &png(image, width, height, channels)?)?;
+        }
+        let grid = self.out.join("grid.png");
+        // A row of the grid has each class once, where there are so many that this is a row.
+        let columns = if (5..=16).contains(&asked.len()) { asked.len() } else { 0 };
+        atomic::write(&grid, &images(&pixels, shape, Layout { columns, ..Default::default() })?.png()?)?;
+        let codes = classes.len() * about.vocabulary.tokens();
+        if global.json {
+            let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / codes as f64;
+            let line = serde_json::json!({
+                "out": self.out, "images": self.n, "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
+                "log_likelihood_per_code": mean, "grid": grid,
+            });
+            output::result(&line.to_string());
+        } else {
+            output::result(&format!("{}: {} images", self.out.display(), self.n));
+            output::result(&format!("grid: {}", grid.display()));
+            output::note(global, &format!("{codes} codes in {seconds:.1} s, {:.0} per second", codes as f64 / seconds));
+        }
+        Ok(Ended::Done)
+    }
+}
+
+/// What an earlier sampling left in a folder.
+fn samples_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
+    };
+    let ours = |name: &str| {
+        let number = name.strip_suffix(".png").map(|n| n.split('-').next().unwrap_or_default());
+        name == "grid.png" || number.is_some_and(|n| n.len() >= 4 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let paths = entries.flatten().map(|e| e.path());
+    Ok(paths.filter(|p| p.is_file() && p.file_name().is_some_and(|n| ours(&n.to_string_lossy()))).collect())
+}
+
+fn may_write(folder: &Path, overwrite: bool) -> Result<()> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::file(folder, "is a file; --out names a folder"));
+    }
+    match samples_in(folder)?.first() {
+        Some(one) if !overwrite => {
+            Err(Error::file(one, "is there already; --overwrite replaces it, --out names another folder"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which of the cells of a grid are kept, row by row.
+fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
+    let wrong = || {
+        let what = "is top, bottom, left or right, and how much: half, third, quarter or a number from 0 to 1, as in top-half or left-0.3";
+        Error::config("--keep", format!("`{keep}` {what}"))
+    };
+    let (side, share) = keep.split_once('-').ok_or_else(wrong)?;
+    let share = match share {
+        "half" => 0.5,
+        "third" => 1.0 / 3.0,
+        "quarter" => 0.25,
+        number => number.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(wrong)?,
+    };
+    let of = |n: usize| (share * n as f64).round() as usize;
+    let cell: Box<dyn Fn(usize, usize) -> bool> = match side {
+        "top" => Box::new(|row, _| row < of(rows)),
+        "bottom" => Box::new(|row, _| row >= rows - of(rows)),
+        "left" => Box::new(|_, column| column < of(columns)),
+        "right" => Box::new(|_, column| column >= columns - of(columns)),
+        _ => return Err(wrong()),
+    };
+    let cells: Vec<bool> = (0..rows * columns).map(|i| cell(i / columns, i % columns)).collect();
+    if cells.iter().all(|kept| *kept) {
+        return Err(Error::config(
+            "--keep",
+            format!("`{keep}` keeps all of the {rows} x {columns} codes: nothing is left to complete"),
+        ));
+    }
+    Ok(cells)
+}
+
+impl Complete {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let how = self.how.draw()?;
+        if self.n == 0 || self.n > 4096 {
+            return Err(Error::config("--n", format!("{} completions: from 1 to 4096 can be drawn", self.n)));
+        }
+        refuse_existing(&self.output, self.overwrite)?;
+        let gpu = global.gpu()?;
+        let (mut model, prior) = load(&gpu, &self.run)?;
+        let (about, [width, height, channels]) = (prior.about(), model.image());
+        let cells = kept(&self.keep, about.vocabulary.grid)?;
+        let class = self.class.as_deref().map_or(Ok(about.vocabulary.no_class()), |name| class(about, name))?;
+        let original = data::load_image(&self.image, width, height, channels)?;
+        let codes = model.encode(&original)?;
+        let places: Vec<bool> =
+            cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, about.vocabulary.codebooks)).collect();
+        let given = Given { codes: &codes.repeat(self.n), places: &places };
+        let Some(drawing) = draw(global, &prior, &vec![class; self.n], Some(given), &how)? else {
+            return Ok(Ended::Interrupted);
+        };
+        let mut pixels = original.clone();
+        pixels.extend(covered(&original, [width, height, channels], &cells, about.vocabulary.grid));
+        pixels.extend(model.decode(&drawing.codes)?);
+        let shape = Shape { width, height, channels };
+        atomic::write(&self.output, &images(&pixels, shape, Layout::default())?.png()?)?;
+        output::result(&format!(
+            "picture: {} (the image, what is kept of it, {} completions)",
+            self.output.display(),
+            self.n
+        ));
+        Ok(Ended::Done)
+    }
+}
+
+/// The image with a middle grey where nothing is kept.
+fn covered(
+    image: &[u8],
+    [width, height, channels]: [usize; 3],
+    cells: &[bool],
+    [rows, columns]: [usize; 2],
+) -> Vec<u8> {
+    let kept = |i: usize| {
+        let (x, y) = (i / channels % width, i / channels / width);
+        cells[y * rows / height * columns + x * columns / width]
+    };
+    image.iter().enumerate().map(|(i, v)| if kept(i) { *v } else { 128 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_kept_by_side_and_share() {
+        let count = |keep: &str| kept(keep, [7, 6]).map(|cells| cells.iter().filter(|c| **c).count());
+        assert_eq!(count("top-half").unwrap(), 4 * 6);
+        assert_eq!(count("left-third").unwrap(), 7 * 2);
+        assert_eq!(count("bottom-0.3").unwrap(), 2 * 6);
+        assert_eq!(count("right-0").unwrap(), 0);
+        assert!(kept("left-half", [2, 4]).unwrap()[..4] == [true, true, false, false]);
+        assert!(kept("bottom-half", [2, 2]).unwrap() == [false, false, true, true]);
+        for bad in ["top", "middle-half", "top-2", "top-nan", "top-1", "half-top", ""] {
+            assert!(count(bad).unwrap_err().to_string().contains("--keep"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_make_files() {
+        assert_eq!(slug("T-shirt/top"), "t-shirt-top");
+        assert_eq!(slug("Ankle boot"), "ankle-boot");
+        assert_eq!(slug("../x"), "x");
+    }
+
+    #[test]
+    fn what_is_not_kept_is_covered() {
+        let image: Vec<u8> = (0..4 * 4 * 3).collect();
+        let out = covered(&image, [4, 4, 3], &[true, false, false, true], [2, 2]);
+        assert_eq!((out[0], out[2 * 3], out[(2 * 4 + 2) * 3 + 1]), (0, 128, image[(2 * 4 + 2) * 3 + 1]));
+    }
+}

@@ -1,0 +1,259 @@
+//! The transformer's parts: linear maps, norms, gated and plain MLPs, and the pre-norm block of causal attention
+//! (Vaswani et al. 2017; Touvron et al. 2023, "LLaMA", section 2.2, for RMS norm, SwiGLU and rotary positions).
+
+use super::{Builder, Handle, Init, Pass};
+use crate::autograd::Var;
+use crate::gpu::{DType, Tensor};
+use crate::ops::activation::Function;
+use crate::ops::attention::Attention;
+use crate::ops::attention_decode::{KvCache, attention_decode};
+use crate::ops::matmul::Transpose;
+use crate::ops::random::Key;
+use crate::ops::rotary::{Rotary, Start};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The standard deviation of initial weights (Radford et al. 2019).
+pub const INIT_STD: f32 = 0.02;
+/// Added under the root of norms.
+const EPS: f32 = 1e-5;
+
+/// How the rows of activations are brought to one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormKind {
+    /// By their root mean square (Zhang and Sennrich 2019).
+    Rms,
+    /// By mean and variance (Ba et al. 2016).
+    Layer,
+}
+
+/// What lies between the two linear maps of an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MlpKind {
+    /// `silu(a) b` of two halves (Shazeer 2020).
+    SwiGlu,
+    /// GELU (Hendrycks and Gimpel 2016).
+    Gelu,
+}
+
+/// The shape of a stack of blocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockConfig {
+    /// Channels of a row.
+    pub dim: usize,
+    /// Heads of attention; they divide the channels.
+    pub heads: usize,
+    /// Channels inside the MLP.
+    pub hidden: usize,
+    /// The norms.
+    pub norm: NormKind,
+    /// The MLP.
+    pub mlp: MlpKind,
+    /// Blocks of the stack: what is added to the residual stream starts smaller by the root of twice as many.
+    pub layers: usize,
+}
+
+/// A linear map without bias: weight [O, I].
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Handle,
+}
+
+impl Linear {
+    /// Declares `name.weight`, normal of standard deviation `std`.
+    pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, std: f32) -> Self {
+        Linear { weight: b.declare(format!("{name}.weight"), &[o, i], Init::Normal(std)) }
+    }
+
+    /// x [N, I] to [N, O], f32. What the backward pass needs of x is stored as the pass stores activations.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        linear(pass, x, &pass.param(self.weight)?)
+    }
+}
+
+/// `x w^T`: x [N, I], w [O, I] to [N, O], f32; x is stored as the pass stores activations.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear(pass: &Pass, x: &Var, w: &Var) -> Result<Var> {
+    let x = pass.tape.cast(x, pass.activations())?;
+    pass.tape.matmul_as(&x, w, Transpose::B, DType::F32)
+}
+
+/// A norm over the channels of a row.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    weight: Handle,
+    bias: Option<Handle>,
+}
+
+impl Norm {
+    /// Declares `name.weight` and, for [`NormKind::Layer`], `name.bias`.
+    pub fn new(b: &mut Builder, name: &str, dim: usize, kind: NormKind) -> Self {
+        let weight = b.declare(format!("{name}.weight"), &[dim], Init::Ones);
+        let bias = (kind == NormKind::Layer).then(|| b.declare(format!("{name}.bias"), &[dim], Init::Zeros));
+        Norm { weight, bias }
+    }
+
+    /// x [.., D] to the same shape.
+    ///
+    /// # Errors
+    /// If x has other channels.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        let weight = pass.param(self.weight)?;
+        match self.bias {
+            Some(bias) => pass.tape.layer_norm(x, &weight, &pass.param(bias)?, EPS),
+            None => pass.tape.rms_norm(x, &weight, EPS),
+        }
+    }
+}
+
+/// Two linear maps with a nonlinearity between them.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    up: Linear,
+    down: Linear,
+    kind: MlpKind,
+}
+
+impl Mlp {
+    /// Declares `name.up.weight` [F, D], or [2 F, D] where it is gated, and `name.down.weight` [D, F].
+    pub fn new(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
+        let inner = if c.mlp == MlpKind::SwiGlu { 2 * c.hidden } else { c.hidden };
+        Mlp {
+            up: Linear::new(b, &format!("{name}.up"), c.dim, inner, INIT_STD),
+            down: Linear::new(b, &format!("{name}.down"), c.hidden, c.dim, residual_std(c.layers)),
+            kind: c.mlp,
+        }
+    }
+
+    /// x [N, D] to [N, D].
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        let inner = self.up.forward(pass, x)?;
+        let inner = match self.kind {
+            MlpKind::SwiGlu => pass.tape.swiglu(&inner)?,
+            MlpKind::Gelu => pass.tape.activation(Function::Gelu, &inner)?,
+        };
+        self.down.forward(pass, &inner)
+    }
+}
+
+/// Of maps that add to the residual stream (Radford et al. 2019, section 2.3; two a block).
+fn residual_std(layers: usize) -> f32 {
+    INIT_STD / (2.0 * layers.max(1) as f32).sqrt()
+}
+
+/// Dropout of what a forward pass adds to the residual stream: its rate, and the key of each place where it acts.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Share of the elements that become 0.
+    pub rate: f32,
+    /// Seed and step; the stream is that of the first place.
+    pub key: Key,
+}
+
+impl Dropout {
+    /// None.
+    pub const OFF: Dropout = Dropout { rate: 0.0, key: Key { seed: 0, step: 0, stream: 0 } };
+
+    /// x with this dropout at the `place`-th place.
+    ///
+    /// # Errors
+    /// If the rate lies outside [0, 1).
+    pub fn apply(&self, pass: &Pass, x: &Var, place: usize) -> Result<Var> {
+        let key = Key { stream: self.key.stream.wrapping_add(place as u32), ..self.key };
+        pass.tape.dropout(x, self.rate, key)
+    }
+}
+
+/// Where the rows of a block stand, and what attention keeps of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
+    /// Whole sequences.
+    Sequences,
+    /// Whole sequences whose keys and values a cache takes in, for steps to go on from.
+    Prompt(&'a KvCache),
+    /// One new row of each sequence, after as many as the lengths [B] say; the cache takes it in.
+    Step(&'a KvCache, &'a Tensor),
+}
+
+/// `x + proj(attention(norm1(x)))`, then `x + mlp(norm2(x))`.
+#[derive(Clone, Debug)]
+pub struct Block {
+    norm1: Norm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: Norm,
+    mlp: Mlp,
+    heads: usize,
+}
+
+impl Block {
+    /// Declares `name.norm1`, `name.attn.qkv`, `name.attn.proj`, `name.norm2` and `name.mlp`.
+    pub fn new(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
+        Block {
+            norm1: Norm::new(b, &format!("{name}.norm1"), c.dim, c.norm),
+            qkv: Linear::new(b, &format!("{name}.attn.qkv"), c.dim, 3 * c.dim, INIT_STD),
+            proj: Linear::new(b, &format!("{name}.attn.proj"), c.dim, c.dim, residual_std(c.layers)),
+            norm2: Norm::new(b, &format!("{name}.norm2"), c.dim, c.norm),
+            mlp: Mlp::new(b, &format!("{name}.mlp"), c),
+            heads: c.heads,
+        }
+    }
+
+    /// x [B, T, D] to the same shape, T of 1 in a step. `rotary` turns queries and keys by their positions; `place` numbers the block's
+    /// places of dropout, of which it has two.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(
+        &self,
+        pass: &Pass,
+        x: &Var,
+        attention: Attention,
+        rotary: Option<&Rotary>,
+        rows: Rows,
+        dropout: (Dropout, usize),
+    ) -> Result<Var> {
+        let [b, t, d] = x.tensor().dims("block")?;
+        if !d.is_multiple_of(self.heads) {
+            return Err(Error::invalid(
+                "block",
+                format!("{} heads of {d} channels: they must divide them", self.heads),
+            ));
+        }
+        let (tape, (dropout, place)) = (pass.tape, dropout);
+        let flat = |x: &Var| tape.reshape(x, &[b * t, d]);
+        let qkv = self.qkv.forward(pass, &flat(&self.norm1.forward(pass, x)?)?)?;
+        let mut qkv = tape.reshape(&qkv, &[b, t, 3, self.heads, d / self.heads])?;
+        if let Some(rotary) = rotary {
+            let start = if let Rows::Step(_, lengths) = rows { Start::Each(lengths) } else { Start::At(0) };
+            qkv = tape.rotary(&qkv, rotary, start)?;
+        }
+        let attended = match rows {
+            Rows::Sequences => tape.attention_packed(&qkv, attention)?,
+            Rows::Prompt(cache) => {
+                cache.prefill(qkv.tensor())?;
+                tape.attention_packed(&qkv, attention)?
+            }
+            Rows::Step(cache, lengths) => {
+                tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention.scale)?)
+            }
+        };
+        // What only the backward pass still needs must not be held here too.
+        drop(qkv);
+        let attended = self.proj.forward(pass, &flat(&attended)?)?;
+        let x = tape.add(&flat(x)?, &dropout.apply(pass, &attended, place)?)?;
+        let inner = self.mlp.forward(pass, &self.norm2.forward(pass, &x)?)?;
+        let x = tape.add(&x, &dropout.apply(pass, &inner, place + 1)?)?;
+        tape.reshape(&x, &[b, t, d])
+    }
+}

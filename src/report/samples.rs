@@ -1,0 +1,136 @@
+//! Samples of a prior: rows of pictures with the class that was asked for beside them, and the page of a prior's training.
+
+use super::canvas::{Canvas, Colour};
+use super::curves::{Curve, curve};
+use super::grid::{Layout, Shape, images};
+use super::text::{self, Align, Style};
+use crate::Result;
+
+const TITLE: Style = Style::bold(22.0, Colour::INK);
+const FIGURES: Style = Style::regular(14.0, Colour::GREY);
+const LABEL: Style = Style::regular(13.0, Colour::INK);
+const LOSS: Colour = Colour(37, 99, 235);
+const NORM: Colour = Colour(13, 148, 136);
+const WIDTH: usize = 1280;
+const MARGIN: usize = 36;
+const CHART: usize = 300;
+const BETWEEN: usize = 28;
+/// Room for a class's name.
+const GUTTER: usize = 150;
+const GAP: usize = 4;
+
+/// Pictures, u8 NHWC, in rows of `columns` with a label to each; a label may be empty.
+///
+/// # Errors
+/// If the pictures do not fit `shape`, or the canvas would be too large.
+pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile: usize) -> Result<Canvas> {
+    let layout = Layout { columns, tile, gap: GAP, labels: false };
+    let grid = images(pictures, shape, layout)?;
+    let left = if labels.iter().all(|l| l.is_empty()) { 0 } else { GUTTER };
+    let mut canvas = Canvas::new(left + grid.width(), grid.height(), Colour::WHITE)?;
+    canvas.place(left, 0, &grid);
+    let (_, h) = shape.tile_size(tile);
+    for (row, label) in labels.iter().enumerate() {
+        let middle = GAP + row * (h + GAP) + h / 2;
+        let label = text::cut(label, LABEL, (GUTTER - 12) as f32)?;
+        text::draw(&mut canvas, (left.max(12) - 10) as f32, middle as f32, &label, LABEL, Align::Right)?;
+    }
+    Ok(canvas)
+}
+
+/// What the training of a prior has to show.
+#[derive(Debug, Clone, Default)]
+pub struct PriorPage<'a> {
+    /// The page's heading, on one line.
+    pub title: &'a str,
+    /// What was measured, wrapped.
+    pub figures: &'a str,
+    /// The steps of the training log.
+    pub steps: &'a [f64],
+    /// Nats per token at each.
+    pub loss: &'a [f64],
+    /// The gradients' norm at each.
+    pub gradient_norm: &'a [f64],
+    /// (step, nats per token) of the tokens held out.
+    pub held_out: &'a [(f64, f64)],
+    /// Samples.
+    pub samples: Option<&'a Canvas>,
+}
+
+/// Draws the page, as the bytes of a PNG file.
+///
+/// # Errors
+/// If the curves do not fit one another.
+pub fn page(page: &PriorPage<'_>) -> Result<Vec<u8>> {
+    let width = page.samples.map_or(0, Canvas::width).max(WIDTH - 2 * MARGIN);
+    let chart = (width - BETWEEN) / 2;
+    let (steps, held_out) = (page.steps, page.held_out);
+    let loss = Curve {
+        title: "nats per token; diamonds: held out",
+        steps,
+        values: page.loss,
+        reference: held_out,
+        log: false,
+        ceiling: None,
+        colour: LOSS,
+    };
+    let norm = Curve {
+        title: "norm of the gradients",
+        steps,
+        values: page.gradient_norm,
+        reference: &[],
+        log: true,
+        ceiling: None,
+        colour: NORM,
+    };
+    let figures = text::wrap(page.figures, FIGURES, width as f32)?;
+    let figures_at = MARGIN + 34;
+    let charts_at = figures_at + figures.len() * 21 + 16;
+    let samples_at = charts_at + CHART + 24;
+    let height = samples_at + page.samples.map_or(0, Canvas::height) + MARGIN - 8;
+    let mut canvas = Canvas::new(width + 2 * MARGIN, height, Colour::WHITE)?;
+    let left = MARGIN as f32;
+    let title = text::cut(page.title, TITLE, width as f32)?;
+    text::draw(&mut canvas, left, (MARGIN + 10) as f32, &title, TITLE, Align::Left)?;
+    for (n, line) in figures.iter().enumerate() {
+        text::draw(&mut canvas, left, (figures_at + n * 21 + 8) as f32, line, FIGURES, Align::Left)?;
+    }
+    canvas.place(MARGIN, charts_at, &curve(&loss, chart, CHART)?);
+    canvas.place(MARGIN + chart + BETWEEN, charts_at, &curve(&norm, chart, CHART)?);
+    if let Some(samples) = page.samples {
+        canvas.place(MARGIN, samples_at, samples);
+    }
+    canvas.png()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_hold_pictures_and_labels_and_a_page_holds_them() {
+        let pictures = vec![0u8; 6 * 8 * 8];
+        let shape = Shape { width: 8, height: 8, channels: 1 };
+        let labelled =
+            rows(&pictures, shape, 3, &["a", "a class with a name that is far too long for its place"], 16).unwrap();
+        let plain = rows(&pictures, shape, 3, &["", ""], 16).unwrap();
+        assert_eq!((labelled.width(), labelled.height()), (plain.width() + GUTTER, plain.height()));
+        assert_eq!(plain.get(GAP + 2, GAP + 2), Colour(0, 0, 0));
+        assert!(rows(&pictures[1..], shape, 3, &[], 16).is_err());
+        let steps = [10.0, 20.0];
+        let full = PriorPage {
+            title: "prior",
+            figures: "3 bits",
+            steps: &steps,
+            loss: &[3.0, 2.0],
+            gradient_norm: &[1.0, 0.5],
+            held_out: &[(20.0, 2.5)],
+            samples: Some(&labelled),
+        };
+        let bytes = page(&full).unwrap();
+        assert_eq!(bytes, page(&full).unwrap(), "the same bytes each time");
+        assert!(image::load_from_memory(&bytes).unwrap().width() >= 1200);
+        assert!(page(&PriorPage { loss: &[1.0], ..full }).is_err());
+        assert!(page(&PriorPage::default()).is_ok());
+    }
+}

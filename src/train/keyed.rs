@@ -1,0 +1,158 @@
+//! Configurations of sections and keys: read from TOML with the nearest known key for a mistyped one, set by dotted names, and
+//! written out whole.
+
+use crate::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// A configuration whose sections are structs of plain values, each with its default.
+pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
+    /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest known key.
+    ///
+    /// # Errors
+    /// If it is no TOML, a key is unknown or a value of the wrong type.
+    fn from_toml(text: &str) -> Result<Self> {
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| Error::data(format!("no TOML: {}", e.to_string().trim_end())))?;
+        from_table(table)
+    }
+
+    /// Reads a file, see [`Keyed::from_toml`].
+    ///
+    /// # Errors
+    /// Also if the file cannot be read.
+    fn load(path: &Path) -> Result<Self> {
+        let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read as a configuration: {e}"));
+        let about = std::fs::metadata(path).map_err(cannot)?;
+        if !about.is_file() || about.len() > 1 << 20 {
+            return Err(Error::file(path, "is no configuration: expected a TOML file of at most 1 MiB"));
+        }
+        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        Self::from_toml(&text).map_err(|e| Error::file(path, e))
+    }
+
+    /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would have it; text needs
+    /// no quotes.
+    ///
+    /// # Errors
+    /// If there is no such key, or the value is of another type.
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let mut table = to_table(self)?;
+        let all = dotted(&table);
+        let found = key.split_once('.').and_then(|(s, k)| table.get_mut(s)?.as_table_mut()?.get_mut(k));
+        let Some(slot) = found else { return Err(unknown(key, all.iter().map(String::as_str))) };
+        let wrong = |kind: &str| Error::config(key, format!("`{value}` is not {kind}; it is now {slot}"));
+        *slot = match &*slot {
+            toml::Value::Integer(_) => value.parse().map(toml::Value::Integer).map_err(|_| wrong("a whole number"))?,
+            toml::Value::Float(_) => value.parse().map(toml::Value::Float).map_err(|_| wrong("a number"))?,
+            toml::Value::Array(_) => {
+                let numbers =
+                    value.trim_matches(['[', ']']).split(',').map(|n| n.trim().parse().map(toml::Value::Integer));
+                toml::Value::Array(
+                    numbers.collect::<std::result::Result<_, _>>().map_err(|_| wrong("a list such as 8,5,5,5"))?,
+                )
+            }
+            toml::Value::Boolean(_) => value.parse().map(toml::Value::Boolean).map_err(|_| wrong("true or false"))?,
+            _ => toml::Value::String(value.to_owned()),
+        };
+        *self = toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config(key, e.message()))?;
+        Ok(())
+    }
+
+    /// Every value, written out.
+    ///
+    /// # Errors
+    /// If a number is beyond what TOML holds (2^63).
+    fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::config("the configuration", e))
+    }
+
+    /// A hash of every value.
+    ///
+    /// # Errors
+    /// As [`Keyed::to_toml`].
+    fn sha256(&self) -> Result<String> {
+        Ok(hex(&Sha256::digest(self.to_toml()?)))
+    }
+}
+
+/// An error that names the key and what is allowed, unless it holds.
+pub(crate) fn check(key: &str, value: impl std::fmt::Display, holds: bool, allowed: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::config(key, format!("{value} is not allowed: it must be {allowed}"))) }
+}
+
+fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
+    let known = to_table(&T::default())?;
+    for (section, value) in &table {
+        let Some(keys) = known.get(section).and_then(toml::Value::as_table) else {
+            return Err(unknown(section, known.keys().map(String::as_str)));
+        };
+        let Some(given) = value.as_table() else {
+            return Err(Error::config(section, "is a section: write it as `[section]` with keys below"));
+        };
+        for (key, value) in given {
+            let path = format!("{section}.{key}");
+            let Some(default) = keys.get(key) else {
+                let all: Vec<String> = dotted(&known);
+                return Err(unknown(&path, all.iter().map(String::as_str)));
+            };
+            let number = |v: &toml::Value| v.is_integer() || v.is_float();
+            let fits = value.same_type(default) || (default.is_float() && number(value));
+            if !fits {
+                let what = format!(
+                    "{value} is a {}, a {} was expected, such as {default}",
+                    value.type_str(),
+                    default.type_str()
+                );
+                return Err(Error::config(path, what));
+            }
+            if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
+                return Err(Error::config(path, format!("{value} is not allowed: it must be at least 0")));
+            }
+        }
+    }
+    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config("a value", e.message()))
+}
+
+fn to_table(config: &impl Serialize) -> Result<toml::Table> {
+    toml::Table::try_from(config).map_err(|e| Error::config("the configuration", e))
+}
+
+fn dotted(table: &toml::Table) -> Vec<String> {
+    let keys = |(section, value): (&String, &toml::Value)| -> Vec<String> {
+        value.as_table().map(|t| t.keys().map(|k| format!("{section}.{k}")).collect()).unwrap_or_default()
+    };
+    table.iter().flat_map(keys).collect()
+}
+
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    Error::config(key, format!("is not known; the nearest key is `{}`", nearest(key, known)))
+}
+
+/// The candidate at the smallest edit distance (Levenshtein 1966).
+pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+    let distance = |a: &str, b: &str| {
+        let b: Vec<char> = b.chars().collect();
+        let mut row: Vec<usize> = (0..=b.len()).collect();
+        for (i, ca) in a.chars().enumerate() {
+            let mut diagonal = row[0];
+            row[0] = i + 1;
+            for (j, cb) in b.iter().enumerate() {
+                let change = diagonal + usize::from(ca != *cb);
+                diagonal = row[j + 1];
+                row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+            }
+        }
+        row[b.len()]
+    };
+    // A key is as often misplaced as misspelt: its last part alone counts too.
+    let tail = |s: &str| s.rsplit('.').next().unwrap_or_default().to_owned();
+    candidates.min_by_key(|c| distance(word, c).min(distance(&tail(word), &tail(c)) + 1)).unwrap_or_default()
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

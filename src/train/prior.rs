@@ -1,0 +1,412 @@
+//! Training a prior over the tokens of a data set.
+
+use super::checkpoint::{Checkpoint, HostTensor};
+use super::metrics_log::Record;
+use super::prior_config::PriorConfig;
+use super::run::{Training, follow};
+use super::run_folder::RunFolder;
+use super::tokens::{Split, Tokens};
+use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
+use super::{Keyed, Observer, Outcome, Schedule, Start, weights};
+use crate::autograd::Tape;
+use crate::data::batch_indices;
+use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
+use crate::models::prior::Prior;
+use crate::nn::transformer::Dropout;
+use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters, Pass};
+use crate::ops::adam::{Decay, Hyper};
+use crate::ops::add::{accumulate, add_assign};
+use crate::ops::random::{Key, philox};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+/// Figures that a step leaves on the device: the loss, the gradients' norm, the factor that clipped them, whether they were finite.
+const FIGURES: usize = 4;
+/// The stream of random numbers that decides which classes are hidden: "clas".
+const CLASS_STREAM: u32 = 0x636c_6173;
+
+/// A row of the training log: means over the steps since the row before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriorRow {
+    /// Steps done.
+    pub step: u64,
+    /// Cross-entropy in nats per token, with label smoothing where there is some.
+    pub loss: f64,
+    /// Norm of the gradients before they are clipped.
+    pub gradient_norm: f64,
+    /// The learning rate of the row's last step.
+    pub lr: f64,
+    /// Steps that were skipped because a gradient was not finite.
+    pub skipped: u64,
+}
+
+impl Record for PriorRow {
+    const HEADER: &'static str = "step,loss,gradient_norm,lr,skipped";
+    fn values(&self) -> String {
+        let PriorRow { step, loss, gradient_norm, lr, skipped } = self;
+        format!("{step},{loss:.6e},{gradient_norm:.4e},{lr:.4e},{skipped}")
+    }
+}
+
+impl std::fmt::Display for PriorRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "loss {:.4}", self.loss)
+    }
+}
+
+/// A measurement on the tokens held out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PriorEvaluation {
+    /// Steps done by the weights that were measured.
+    pub step: u64,
+    /// Cross-entropy in nats per token.
+    pub nats_per_token: f64,
+    /// The same in bits.
+    pub bits_per_token: f64,
+    /// Bits of an image's tokens over its width times height times channels: the rate at which the two stages code its pixels.
+    pub bits_per_dim: f64,
+    /// Images that were looked at.
+    pub images: usize,
+}
+
+impl Record for PriorEvaluation {
+    const HEADER: &'static str = "step,nats_per_token,bits_per_token,bits_per_dim,images";
+    fn values(&self) -> String {
+        let PriorEvaluation { step, nats_per_token, bits_per_token, bits_per_dim, images } = self;
+        format!("{step},{nats_per_token:.6},{bits_per_token:.6},{bits_per_dim:.6},{images}")
+    }
+}
+
+impl std::fmt::Display for PriorEvaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let PriorEvaluation { nats_per_token, bits_per_token, bits_per_dim, .. } = self;
+        write!(
+            f,
+            "held out {nats_per_token:.4} nats per token ({bits_per_token:.3} bits), {bits_per_dim:.4} bits per pixel dimension"
+        )
+    }
+}
+
+/// The best measurement so far, and the weights that reached it.
+struct Best {
+    nats: f64,
+    step: u64,
+    weights: Parameters,
+}
+
+/// A prior in training.
+pub struct PriorTrainer {
+    gpu: Gpu,
+    config: PriorConfig,
+    tokens: Tokens,
+    prior: Prior,
+    params: Parameters,
+    ema: Option<Ema>,
+    best: Option<Best>,
+    adam: Adam,
+    step: u64,
+    window: Window<FIGURES>,
+    in_flight: InFlight,
+}
+
+/// A model of a configuration, and its parameters.
+pub(super) fn build(gpu: &Gpu, c: &PriorConfig, tokens: &super::tokens::About) -> Result<(Prior, Parameters)> {
+    let mut builder = Parameters::builder();
+    let prior = Prior::new(gpu, &mut builder, &c.prior, &tokens.vocabulary)?;
+    Ok((prior, builder.build(gpu, c.train.seed)?))
+}
+
+impl PriorTrainer {
+    /// A trainer at step 0.
+    ///
+    /// # Errors
+    /// If the configuration makes no model, or the device cannot hold it.
+    pub fn new(gpu: &Gpu, config: &PriorConfig, tokens: Tokens) -> Result<PriorTrainer> {
+        config.validate()?;
+        let config = config.resolved();
+        let (prior, params) = build(gpu, &config, &tokens.about)?;
+        let t = &config.train;
+        let hyper = Hyper {
+            lr: t.rate(0),
+            beta1: t.beta1.into(),
+            beta2: t.beta2.into(),
+            eps: t.adam_eps.into(),
+            weight_decay: t.weight_decay.into(),
+            decay: Decay::Decoupled,
+        };
+        let mut adam = Adam::new(&params, hyper)?;
+        // Measured in any case; what is not finite is then passed over.
+        adam.max_norm = Some(if t.grad_clip > 0.0 { t.grad_clip } else { f32::INFINITY });
+        let ema = (t.ema_decay > 0.0).then(|| Ema::new(&params, t.ema_decay.into())).transpose()?;
+        Ok(PriorTrainer {
+            gpu: gpu.clone(),
+            window: Window::new(gpu, t.log_every)?,
+            in_flight: InFlight::new(STEPS_IN_FLIGHT),
+            config,
+            tokens,
+            prior,
+            params,
+            ema,
+            best: None,
+            adam,
+            step: 0,
+        })
+    }
+
+    /// What is trained on.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.params.count()
+    }
+
+    /// What the engine holds of device memory, and held at most.
+    pub fn memory(&self) -> MemoryReport {
+        self.gpu.memory()
+    }
+
+    fn activations(&self) -> DType {
+        if self.config.train.dtype == "f16" { DType::F16 } else { DType::F32 }
+    }
+
+    /// The weights to measure and keep.
+    fn weights(&self) -> &Parameters {
+        self.ema.as_ref().map_or(&self.params, Ema::weights)
+    }
+
+    /// One pass over a batch: its loss, and its share of the step's gradients.
+    fn pass(&self, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
+        let t = &self.config.train;
+        let images = batch_indices(t.seed, number, t.batch_size, self.tokens.train.len());
+        let (codes, mut classes) = self.tokens.train.read(&images)?;
+        let key = Key { seed: t.seed, step: number, stream: CLASS_STREAM };
+        let hidden = philox::uniform(key, 0.0, 1.0, classes.len());
+        for (class, u) in classes.iter_mut().zip(hidden) {
+            if u < t.class_dropout {
+                *class = self.prior.vocabulary().no_class();
+            }
+        }
+        let batch = self.prior.upload(&self.gpu, &classes, &codes)?;
+        let tape = Tape::new(&self.gpu);
+        let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let dropout = Dropout { rate: self.prior.shape().dropout, key };
+        let mut loss = self.prior.loss(&pass, &batch, dropout, t.label_smoothing)?;
+        if t.accumulate > 1 {
+            loss = tape.scale(&loss, 1.0 / t.accumulate as f32, 0.0)?;
+        }
+        Ok((loss.tensor().clone(), pass.gradients(tape.backward(&loss)?)))
+    }
+
+    /// Mean cross-entropy of images of a side, in nats per token.
+    fn measure(&self, weights: &Parameters, side: &Split, images: &[u32]) -> Result<f64> {
+        let mut sum = 0.0;
+        for part in images.chunks(self.config.train.batch_size) {
+            let (codes, classes) = side.read(part)?;
+            let batch = self.prior.upload(&self.gpu, &classes, &codes)?;
+            let tape = Tape::no_grad(&self.gpu);
+            let loss = self.prior.loss(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?;
+            sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
+        }
+        Ok(sum / images.len() as f64)
+    }
+
+    fn evaluation(&self, step: u64, nats: f64, images: usize) -> PriorEvaluation {
+        let (bits, [w, h, c]) = (nats / std::f64::consts::LN_2, self.tokens.about.image);
+        PriorEvaluation {
+            step,
+            nats_per_token: nats,
+            bits_per_token: bits,
+            bits_per_dim: bits * self.prior.vocabulary().tokens() as f64 / (w * h * c) as f64,
+            images,
+        }
+    }
+}
+
+impl Training for PriorTrainer {
+    type Row = PriorRow;
+    type Evaluation = PriorEvaluation;
+
+    fn step_number(&self) -> u64 {
+        self.step
+    }
+
+    fn per_step(&self) -> (usize, &'static str) {
+        let t = &self.config.train;
+        (t.batch_size * t.accumulate * self.prior.vocabulary().tokens(), "tokens")
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let passes = self.config.train.accumulate as u64;
+        let (loss, gradients) = self.pass(self.step * passes)?;
+        let gradients = if passes == 1 {
+            gradients
+        } else {
+            let mut sums: BTreeMap<Handle, Tensor> = gradients.into_iter().collect();
+            for i in 1..passes {
+                let (part, gradients) = self.pass(self.step * passes + i)?;
+                add_assign(&loss, &part)?;
+                for (handle, gradient) in gradients {
+                    let sum = match sums.remove(&handle) {
+                        Some(sum) => accumulate(sum, gradient)?,
+                        None => gradient,
+                    };
+                    sums.insert(handle, sum);
+                }
+                self.gpu.flush()?;
+            }
+            sums.into_iter().collect()
+        };
+        self.window.begin()?;
+        self.window.set(0, &loss)?;
+        self.adam.hyper.lr = self.config.train.rate(self.step);
+        if let Some(report) = self.adam.step(&self.params, &gradients)? {
+            self.window.set(1, &report)?;
+        }
+        if let Some(ema) = &self.ema {
+            ema.update(&self.params, self.step)?;
+        }
+        self.step += 1;
+        self.window.end(self.step)?;
+        self.in_flight.submit(&self.gpu)
+    }
+
+    fn rows(&mut self, wait: bool) -> Result<Vec<PriorRow>> {
+        let mut done = Vec::new();
+        while let Some(arrived) = self.window.arrived(wait)? {
+            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite()) {
+                let what = format!(
+                    "the loss is {} at step {step}: training diverged. Lower train.lr, or clip gradients by train.grad_clip = 1",
+                    figures[0]
+                );
+                return Err(Error::Diverged { step, what });
+            }
+            let skipped = arrived.steps.iter().filter(|f| f[3] == 0.0).count() as u64;
+            done.push(PriorRow {
+                step: arrived.step,
+                loss: arrived.mean(0),
+                gradient_norm: arrived.mean(1),
+                lr: self.config.train.rate(arrived.step.saturating_sub(1)),
+                skipped,
+            });
+        }
+        Ok(done)
+    }
+
+    fn close_row(&mut self) -> Result<()> {
+        self.window.close(self.step)
+    }
+
+    fn evaluate(&mut self, last: bool) -> Result<PriorEvaluation> {
+        let (t, test) = (&self.config.train, &self.tokens.test);
+        let all: Vec<u32> = (0..test.len() as u32).collect();
+        let some: Vec<u32> = match t.eval_images {
+            0 => all.clone(),
+            n => all.iter().step_by((all.len() / n).max(1)).take(n).copied().collect(),
+        };
+        let nats = self.measure(self.weights(), test, &some)?;
+        if t.keep_best && self.best.as_ref().is_none_or(|best| nats < best.nats) {
+            self.best = Some(Best { nats, step: self.step, weights: self.weights().duplicate()? });
+        }
+        if !last {
+            return Ok(self.evaluation(self.step, nats, some.len()));
+        }
+        let (step, kept) = self.best.as_ref().map_or((self.step, self.weights()), |best| (best.step, &best.weights));
+        let nats = self.measure(kept, test, &all)?;
+        Ok(self.evaluation(step, nats, all.len()))
+    }
+
+    fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let adam = self.adam.save()?;
+        let mut parts = vec![("", self.params.to_host()?), ("adam.m.", adam.m), ("adam.v.", adam.v)];
+        if let Some(ema) = &self.ema {
+            parts.push(("ema.", ema.weights().to_host()?));
+        }
+        if let Some(best) = &self.best {
+            parts.push(("best.", best.weights.to_host()?));
+        }
+        let tensors = parts.into_iter().flat_map(|(prefix, part)| named(prefix, part)).collect();
+        let state = serde_json::json!({
+            "step": self.step,
+            "adam_step": adam.step,
+            "window": self.window.save()?,
+            "tokens": self.tokens.about,
+            // As bits: a decimal number may come back as its neighbour.
+            "best": self.best.as_ref().map(|best| (best.nats.to_bits(), best.step)),
+        });
+        Ok(Checkpoint { tensors, state })
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let state = &checkpoint.state;
+        let number = |key: &str| {
+            state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
+        };
+        let about = serde_json::from_value(state["tokens"].clone())
+            .map_err(|e| Error::data(format!("the checkpoint does not say which tokens it was trained on: {e}")))?;
+        self.tokens.check(&about)?;
+        let best: Option<(u64, u64)> = serde_json::from_value(state["best"].clone())
+            .map_err(|e| Error::data(format!("the checkpoint's best measurement cannot be used: {e}")))?;
+        let mut parts = weights::by_prefix(&checkpoint.tensors, ["adam.m.", "adam.v.", "ema.", "best."])?;
+        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
+        self.params.load_host(&part(""))?;
+        let (m, v) = (part("adam.m."), part("adam.v."));
+        self.adam.load(&AdamState { step: number("adam_step")?, m, v })?;
+        if let Some(ema) = &self.ema {
+            ema.load_host(&part("ema."))?;
+        }
+        self.best = match best {
+            Some((nats, step)) => {
+                let weights = self.params.duplicate()?;
+                weights.load_host(&part("best."))?;
+                Some(Best { nats: f64::from_bits(nats), step, weights })
+            }
+            None => None,
+        };
+        self.step = number("step")?;
+        self.window.load(&state["window"])
+    }
+
+    fn trained(&mut self) -> Result<Checkpoint> {
+        let kept = self.best.as_ref().map_or(self.weights(), |best| &best.weights);
+        let tensors = named("", kept.to_host()?).collect();
+        let state = serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
+        Ok(Checkpoint { tensors, state })
+    }
+}
+
+fn named(prefix: &'static str, tensors: HostTensors) -> impl Iterator<Item = (String, HostTensor)> {
+    tensors.into_iter().map(move |(name, t)| (format!("{prefix}{name}"), weights::export(t)))
+}
+
+/// Trains a prior in `folder` until the configured steps are done or `stop` is set, as [`super::run`] trains a first stage.
+///
+/// # Errors
+/// As [`super::run`].
+pub fn run_prior(
+    gpu: &Gpu,
+    config: &PriorConfig,
+    tokens: Tokens,
+    folder: &RunFolder,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome<PriorTrainer>> {
+    let config = config.resolved();
+    let trainer = PriorTrainer::new(gpu, &config, tokens)?;
+    let mut identity = config.clone();
+    identity.train.steps = 1;
+    let t = &config.train;
+    let schedule = Schedule {
+        steps: t.steps,
+        eval_every: t.eval_every,
+        checkpoint_every: t.checkpoint_every,
+        keep_checkpoints: t.keep_checkpoints,
+        toml: config.to_toml()?,
+        identity: identity.sha256()?,
+    };
+    follow(trainer, &schedule, folder, start, observer, stop)
+}

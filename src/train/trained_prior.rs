@@ -1,0 +1,295 @@
+//! A trained prior, read back from its run to draw codes.
+
+use super::checkpoint;
+use super::prior::build;
+use super::prior_config::PriorConfig;
+use super::tokens::About;
+use super::window::{InFlight, STEPS_IN_FLIGHT};
+use super::{Trained, weights};
+use crate::autograd::Tape;
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::models::prior::{Prior, Vocabulary};
+use crate::nn::{Parameters, Pass};
+use crate::ops::add::add_assign;
+use crate::ops::attention_decode::advance;
+use crate::ops::random::Key;
+use crate::ops::sample::{Drawn, Sampling, sample};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// A trained prior.
+pub struct TrainedPrior {
+    gpu: Gpu,
+    config: PriorConfig,
+    about: About,
+    prior: Prior,
+    params: Parameters,
+}
+
+/// How codes are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// The distribution.
+    pub sampling: Sampling,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Images drawn at a time. It changes how much memory is taken, and no image.
+    pub batch: usize,
+    /// Keep keys and values from step to step; without, everything is computed again for each code.
+    pub cache: bool,
+}
+
+impl Default for Draw {
+    fn default() -> Self {
+        Draw { sampling: Sampling::default(), seed: 0, batch: 64, cache: true }
+    }
+}
+
+/// Codes that are given, and not drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// Codes of each image, [N, T]; those that are drawn do not matter.
+    pub codes: &'a [u32],
+    /// Which of the T are given.
+    pub places: &'a [bool],
+}
+
+/// What was drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawing {
+    /// Codes, [N, T].
+    pub codes: Vec<u32>,
+    /// The log-likelihood in nats of what was drawn of each image, under the model without temperature and filters.
+    pub log_likelihood: Vec<f32>,
+}
+
+/// The stream of random numbers that codes are drawn with: "draw".
+const DRAW_STREAM: u32 = 0x6472_6177;
+
+impl TrainedPrior {
+    /// Loads the prior of a run (`RUN/prior`, or its `final.safetensors`) over the codes of `model`.
+    ///
+    /// # Errors
+    /// If there is none, it is damaged, or it was trained on another model's codes.
+    pub fn load(gpu: &Gpu, path: &Path, model: &Trained) -> Result<TrainedPrior> {
+        let file = if path.is_dir() { path.join("final.safetensors") } else { path.to_owned() };
+        if !file.exists() {
+            let run = path.parent().unwrap_or(path).display();
+            let what = if path.join("config.toml").exists() {
+                format!(
+                    "is not there: the prior has not been trained to its end; go on with it by `wgvq prior {run} --resume`"
+                )
+            } else {
+                format!("is not there: the run has no prior yet; train one by `wgvq prior {run}`")
+            };
+            return Err(Error::file(&file, what));
+        }
+        let (checkpoint, _) = checkpoint::load_file(&file)?;
+        let at = |e: Error| Error::file(&file, e);
+        let state = &checkpoint.state["prior"];
+        if state.is_null() {
+            return Err(Error::file(&file, "is a model file of wgvq, but holds no prior"));
+        }
+        let damaged = |e: serde_json::Error| Error::file(&file, format!("what it says of itself cannot be used: {e}"));
+        let config: PriorConfig = serde_json::from_value(state["config"].clone()).map_err(damaged)?;
+        let about: About = serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
+        config.validate().map_err(at)?;
+        let (v, q) = (&about.vocabulary, model.quantizer());
+        let own =
+            Vocabulary { codebook_size: q.codebook_size(), codebooks: q.codebooks(), grid: model.grid(), ..v.clone() };
+        if *v != own {
+            let what = format!(
+                "is a prior of {} x {} x {} codes of {}, the model's are {} x {} x {} of {}",
+                v.grid[0],
+                v.grid[1],
+                v.codebooks,
+                v.codebook_size,
+                own.grid[0],
+                own.grid[1],
+                own.codebooks,
+                own.codebook_size
+            );
+            return Err(Error::file(&file, what));
+        }
+        if about.model != model.hash() {
+            let what = "was trained on the codes of another model than the run's; train one on these by `wgvq prior --overwrite`";
+            return Err(Error::file(&file, what));
+        }
+        let (prior, params) = build(gpu, &config, &about).map_err(at)?;
+        let mut parts = weights::by_prefix::<0>(&checkpoint.tensors, []).map_err(at)?;
+        params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
+        Ok(TrainedPrior { gpu: gpu.clone(), config, about, prior, params })
+    }
+
+    /// The configuration that it was trained under.
+    pub fn config(&self) -> &PriorConfig {
+        &self.config
+    }
+
+    /// What it was trained on.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The model.
+    pub fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    /// Trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.params.count()
+    }
+
+    /// Draws the codes of an image for each of `classes` (as many as there are classes for none). What is drawn of an image follows
+    /// from the seed and the image's place in `classes`, not from the others. `progress` hears of the codes drawn, and of how many there
+    /// will be; an error of its ends the drawing.
+    ///
+    /// # Errors
+    /// If an option is out of range, there is no such class, or the device fails.
+    pub fn draw(
+        &self,
+        classes: &[u32],
+        given: Option<Given>,
+        how: &Draw,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Drawing> {
+        how.sampling.check()?;
+        let t = self.about.vocabulary.tokens();
+        if how.batch == 0 {
+            return Err(Error::invalid("sample", "a batch of 0 images: at least 1 is drawn at a time"));
+        }
+        if let Some(g) = given
+            && (g.codes.len() != classes.len() * t || g.places.len() != t)
+        {
+            let got = format!("{} codes at {} places", g.codes.len(), g.places.len());
+            return Err(Error::shape("sample", format!("{t} codes for each of {} images", classes.len()), got));
+        }
+        let nothing = vec![false; t];
+        let places = given.map_or(&nothing[..], |g| g.places);
+        let to_draw = places.iter().filter(|given| !**given).count();
+        let mut drawing = Drawing { codes: Vec::new(), log_likelihood: Vec::new() };
+        for (i, part) in classes.chunks(how.batch).enumerate() {
+            let first = i * how.batch;
+            let codes = match given {
+                Some(g) => g.codes[first * t..][..part.len() * t].to_vec(),
+                None => vec![0; part.len() * t],
+            };
+            let mut tell = |drawn: usize| progress(first * to_draw + drawn * part.len(), classes.len() * to_draw);
+            let images = Images { first, classes: part, codes, places };
+            let part = if how.cache {
+                self.with_cache(images, how, &mut tell)
+            } else {
+                self.without_cache(images, how, &mut tell)
+            };
+            let part = part?;
+            drawing.codes.extend(part.codes);
+            drawing.log_likelihood.extend(part.log_likelihood);
+        }
+        Ok(drawing)
+    }
+
+    /// The classes that the model sees of images: with guidance, once more with none.
+    fn seen(&self, classes: &[u32], how: &Draw) -> Vec<u32> {
+        let none = std::iter::repeat_n(self.about.vocabulary.no_class(), classes.len());
+        let guided = how.sampling.guidance.is_some();
+        classes.iter().copied().chain(none.filter(|_| guided)).collect()
+    }
+
+    /// Every code feeds the next step on the device; all are read at the end.
+    fn with_cache(&self, images: Images, how: &Draw, tell: &mut dyn FnMut(usize) -> Result<()>) -> Result<Drawing> {
+        let (gpu, t, b) = (&self.gpu, self.about.vocabulary.tokens(), images.classes.len());
+        let classes = self.seen(images.classes, how);
+        let rows = classes.len();
+        let copies = rows / b;
+        let sequence = Tensor::from_slice(gpu, &[b, t], &images.codes)?;
+        let total = Tensor::zeros(gpu, &[b], DType::F32)?;
+        let (token, log_prob) = (Tensor::zeros(gpu, &[rows], DType::U32)?, Tensor::empty(gpu, &[b], DType::F32)?);
+        let prefix = images.places.iter().take_while(|given| **given).count();
+        if prefix < t {
+            let caches = self.prior.caches(gpu, rows)?;
+            let batch = self.prior.upload(gpu, &classes, &images.codes.repeat(copies))?;
+            let lengths = Tensor::from_slice(gpu, &[rows], &vec![prefix as u32 + 1; rows])?;
+            let given = images.columns(gpu, copies)?;
+            let tape = Tape::no_grad(gpu);
+            let pass = Pass::new(&tape, &self.params);
+            let mut logits = self.prior.prompt(&pass, &batch, prefix, Some(&caches))?;
+            drop(batch);
+            let mut in_flight = InFlight::new(STEPS_IN_FLIGHT);
+            let mut drawn = 0;
+            for i in prefix..t {
+                if i > prefix {
+                    logits = self.prior.step(&pass, &token, i, &caches, &lengths)?;
+                    advance(&lengths, 1, t as u32)?;
+                }
+                match given.as_ref().filter(|_| images.places[i]) {
+                    Some(columns) => token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
+                    None => {
+                        let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
+                        let to = Drawn { token: &token, log_prob: &log_prob, sequence: Some((&sequence, i)) };
+                        sample(&logits, &how.sampling, key, images.first, to)?;
+                        add_assign(&total, &log_prob)?;
+                        drawn += 1;
+                    }
+                }
+                in_flight.submit(gpu)?;
+                tell(drawn)?;
+            }
+        }
+        let (codes, total) = (sequence.read_async()?, total.read_async()?);
+        Ok(Drawing { codes: codes.wait()?, log_likelihood: total.wait()? })
+    }
+
+    /// What a loop without a cache does: the whole sequence again for each code, which goes by way of the host.
+    fn without_cache(&self, images: Images, how: &Draw, tell: &mut dyn FnMut(usize) -> Result<()>) -> Result<Drawing> {
+        let (gpu, t, b) = (&self.gpu, self.about.vocabulary.tokens(), images.classes.len());
+        let classes = self.seen(images.classes, how);
+        let rows = classes.len();
+        let mut codes = images.codes;
+        let mut total = vec![0.0f32; b];
+        let (token, log_prob) = (Tensor::zeros(gpu, &[rows], DType::U32)?, Tensor::empty(gpu, &[b], DType::F32)?);
+        let mut drawn = 0;
+        for i in (0..t).filter(|i| !images.places[*i]) {
+            let tape = Tape::no_grad(gpu);
+            let pass = Pass::new(&tape, &self.params);
+            let batch = self.prior.upload(gpu, &classes, &codes.repeat(rows / b))?;
+            let logits = self.prior.prompt(&pass, &batch, i, None)?;
+            let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
+            let to = Drawn { token: &token, log_prob: &log_prob, sequence: None };
+            sample(&logits, &how.sampling, key, images.first, to)?;
+            token.read::<u32>()?.iter().take(b).enumerate().for_each(|(n, code)| codes[n * t + i] = *code);
+            log_prob.read::<f32>()?.iter().zip(&mut total).for_each(|(p, sum)| *sum += p);
+            drawn += 1;
+            tell(drawn)?;
+        }
+        Ok(Drawing { codes, log_likelihood: total })
+    }
+}
+
+/// Images that are drawn together.
+struct Images<'a> {
+    /// The number of the first.
+    first: usize,
+    classes: &'a [u32],
+    /// [B, T].
+    codes: Vec<u32>,
+    places: &'a [bool],
+}
+
+impl Images<'_> {
+    /// The codes as rows of places, each [`copies` B] long and padded to where a view may begin: given codes are copied from there. `None`
+    /// where all that is given comes first.
+    fn columns(&self, gpu: &Gpu, copies: usize) -> Result<Option<Tensor>> {
+        let prefix = self.places.iter().take_while(|given| **given).count();
+        if !self.places[prefix..].contains(&true) {
+            return Ok(None);
+        }
+        let (t, b) = (self.places.len(), self.classes.len());
+        let width = (copies * b).next_multiple_of(64);
+        let mut columns = vec![0; t * width];
+        for (i, column) in columns.chunks_mut(width).enumerate() {
+            column.iter_mut().take(copies * b).enumerate().for_each(|(n, code)| *code = self.codes[n % b * t + i]);
+        }
+        Tensor::from_slice(gpu, &[t, width], &columns).map(Some)
+    }
+}

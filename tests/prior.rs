@@ -1,0 +1,643 @@
+//! The prior: its logits, loss and gradients against a reference in f64, and how it draws.
+
+#[path = "common/scalar.rs"]
+mod scalar;
+
+use scalar::{S, Scalars};
+use std::collections::BTreeMap;
+use wgvq::autograd::Tape;
+use wgvq::gpu::{Gpu, Options};
+use wgvq::models::prior::{Positions, Prior, Shape, Vocabulary};
+use wgvq::nn::transformer::{Dropout, MlpKind, NormKind};
+use wgvq::nn::{HostTensors, Parameters, Pass};
+use wgvq::ops::Rng;
+
+fn gpu() -> Gpu {
+    Gpu::new(Options { poison: true, ..Default::default() })
+        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+}
+
+/// As in LLaMA: RMS norm, SwiGLU, rotary positions, tied.
+fn llama() -> (Shape, Vocabulary) {
+    let shape = Shape { layers: 4, dim: 16, heads: 2, hidden: 20, dropout: 0.0, ..Default::default() };
+    (shape, Vocabulary { codebook_size: 11, codebooks: 1, grid: [3, 2], classes: 3 })
+}
+
+/// As in GPT-2: layer norm, GELU, learned positions, not tied; two codes a cell.
+fn gpt() -> (Shape, Vocabulary) {
+    let shape = Shape {
+        layers: 4,
+        dim: 12,
+        heads: 3,
+        hidden: 24,
+        norm: NormKind::Layer,
+        mlp: MlpKind::Gelu,
+        positions: Positions::Learned,
+        tied: false,
+        dropout: 0.0,
+        ..Default::default()
+    };
+    (shape, Vocabulary { codebook_size: 7, codebooks: 2, grid: [2, 2], classes: 2 })
+}
+
+fn build(gpu: &Gpu, shape: &Shape, vocabulary: &Vocabulary) -> (Prior, Parameters) {
+    let mut b = Parameters::builder();
+    let prior = Prior::new(gpu, &mut b, shape, vocabulary).unwrap();
+    let params = b.build(gpu, 5).unwrap();
+    // Initial weights are so small that attention hardly looks anywhere.
+    let mut rng = Rng::new(17);
+    let larger = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
+        let mid = if name.contains("norm") && name.ends_with(".weight") { 1.0 } else { 0.0 };
+        let values = values.iter().map(|_| (mid + 0.3 * rng.normal()) as f32).collect();
+        (name, (shape, values))
+    };
+    let tensors: HostTensors = params.to_host().unwrap().into_iter().map(larger).collect();
+    params.load_host(&tensors).unwrap();
+    (prior, params)
+}
+
+fn images(v: &Vocabulary, n: usize, seed: u64) -> (Vec<u32>, Vec<u32>) {
+    let mut rng = Rng::new(seed);
+    let codes = (0..n * v.tokens()).map(|_| rng.below(v.codebook_size) as u32).collect();
+    // The last sees no class.
+    let classes = (0..n).map(|i| if i + 1 == n { v.no_class() } else { rng.below(v.classes) as u32 }).collect();
+    (classes, codes)
+}
+
+/// The model in plain arithmetic: van den Oord et al. 2017, section 4, with the parts of Vaswani et al. 2017, Zhang and Sennrich
+/// 2019, Shazeer 2020 and Su et al. 2021.
+struct Reference<'a> {
+    s: &'a Scalars,
+    shape: Shape,
+    v: Vocabulary,
+    params: BTreeMap<String, (Vec<usize>, Vec<S>)>,
+}
+
+impl Reference<'_> {
+    fn row(&self, name: &str, i: usize) -> Vec<S> {
+        let (shape, values) = &self.params[name];
+        let d = shape[shape.len() - 1];
+        values[i * d..][..d].to_vec()
+    }
+
+    fn add(&self, a: &[S], b: &[S]) -> Vec<S> {
+        a.iter().zip(b).map(|(a, b)| self.s.add(*a, *b)).collect()
+    }
+
+    fn linear(&self, name: &str, x: &[S]) -> Vec<S> {
+        (0..self.params[name].0[0]).map(|o| self.s.dot(&self.row(name, o), x)).collect()
+    }
+
+    fn norm(&self, name: &str, x: &[S]) -> Vec<S> {
+        let (s, n) = (self.s, x.len() as f64);
+        let centred = match self.shape.norm {
+            NormKind::Rms => x.to_vec(),
+            NormKind::Layer => {
+                let mean = s.affine(s.sum(x), -1.0 / n, 0.0);
+                x.iter().map(|x| s.add(*x, mean)).collect()
+            }
+        };
+        let scale = s.pow(s.affine(s.dot(&centred, &centred), 1.0 / n, 1e-5), -0.5);
+        let weight = self.row(&format!("{name}.weight"), 0);
+        let y: Vec<S> = centred.iter().zip(weight).map(|(x, w)| s.mul(s.mul(*x, scale), w)).collect();
+        match self.shape.norm {
+            NormKind::Rms => y,
+            NormKind::Layer => self.add(&y, &self.row(&format!("{name}.bias"), 0)),
+        }
+    }
+
+    /// Pairs of channels turned by row and column.
+    fn turned(&self, x: &[S], position: usize) -> Vec<S> {
+        if self.shape.positions == Positions::Learned {
+            return x.to_vec();
+        }
+        let cell = position / self.v.codebooks;
+        let place = [cell / self.v.grid[1], cell % self.v.grid[1]];
+        let (s, pairs) = (self.s, x.len() / 2);
+        let turn = |i: usize| {
+            let (axis, j) = (2 * i / pairs, i % (pairs / 2));
+            let frequency = f64::from(self.shape.rope_base).powf(-2.0 * j as f64 / pairs as f64);
+            let (sin, cos) = (place[axis] as f64 * frequency).sin_cos();
+            let (a, b) = (x[2 * i], x[2 * i + 1]);
+            [s.add(s.affine(a, cos, 0.0), s.affine(b, -sin, 0.0)), s.add(s.affine(a, sin, 0.0), s.affine(b, cos, 0.0))]
+        };
+        (0..pairs).flat_map(turn).collect()
+    }
+
+    fn softmax(&self, x: &[S]) -> Vec<S> {
+        let s = self.s;
+        let e: Vec<S> = x.iter().map(|x| s.exp(*x)).collect();
+        let scale = s.pow(s.sum(&e), -1.0);
+        e.iter().map(|e| s.mul(*e, scale)).collect()
+    }
+
+    fn attention(&self, name: &str, rows: &[Vec<S>]) -> Vec<Vec<S>> {
+        let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
+        let width = d / heads;
+        let qkv: Vec<Vec<S>> = rows.iter().map(|x| self.linear(&format!("{name}.qkv.weight"), x)).collect();
+        let part = |t: usize, which: usize, head: usize| &qkv[t][which * d + head * width..][..width];
+        let attended = |t: usize| -> Vec<S> {
+            let one = |head: usize| -> Vec<S> {
+                let q = self.turned(part(t, 0, head), t);
+                let score =
+                    |j| s.affine(s.dot(&q, &self.turned(part(j, 1, head), j)), 1.0 / (width as f64).sqrt(), 0.0);
+                let p = self.softmax(&(0..=t).map(score).collect::<Vec<S>>());
+                let value = |c| s.dot(&p, &(0..=t).map(|j| part(j, 2, head)[c]).collect::<Vec<S>>());
+                (0..width).map(value).collect()
+            };
+            self.linear(&format!("{name}.proj.weight"), &(0..heads).flat_map(one).collect::<Vec<S>>())
+        };
+        (0..rows.len()).map(attended).collect()
+    }
+
+    fn mlp(&self, name: &str, x: &[S]) -> Vec<S> {
+        let (s, up) = (self.s, self.linear(&format!("{name}.up.weight"), x));
+        let inner: Vec<S> = match self.shape.mlp {
+            MlpKind::SwiGlu => {
+                let (a, b) = up.split_at(up.len() / 2);
+                let silu = |x: f64| {
+                    let sigmoid = 1.0 / (1.0 + (-x).exp());
+                    (x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid)))
+                };
+                a.iter().zip(b).map(|(a, b)| s.mul(s.map(*a, silu), *b)).collect()
+            }
+            MlpKind::Gelu => up.iter().map(|x| s.map(*x, gelu)).collect(),
+        };
+        self.linear(&format!("{name}.down.weight"), &inner)
+    }
+
+    /// Logits of each token of an image.
+    fn logits(&self, class: u32, codes: &[u32]) -> Vec<Vec<S>> {
+        let books = self.v.codebooks;
+        let input = |i: usize| {
+            let mut x = match i {
+                0 => self.row("classes.weight", class as usize),
+                _ => self.row(&format!("tokens.{}.weight", (i - 1) % books), codes[i - 1] as usize),
+            };
+            if books > 1 {
+                x = self.add(&x, &self.row("codebook.weight", i % books));
+            }
+            if self.shape.positions == Positions::Learned {
+                x = self.add(&x, &self.row("positions.weight", i / books));
+            }
+            x
+        };
+        let mut rows: Vec<Vec<S>> = (0..codes.len()).map(input).collect();
+        for i in 0..self.shape.layers {
+            let name = format!("blocks.{i}");
+            let normed: Vec<Vec<S>> = rows.iter().map(|x| self.norm(&format!("{name}.norm1"), x)).collect();
+            let attended = self.attention(&format!("{name}.attn"), &normed);
+            rows = rows.iter().zip(&attended).map(|(x, y)| self.add(x, y)).collect();
+            let inner = |x: &Vec<S>| self.mlp(&format!("{name}.mlp"), &self.norm(&format!("{name}.norm2"), x));
+            rows = rows.iter().map(|x| self.add(x, &inner(x))).collect();
+        }
+        let head = |i: usize| match self.shape.tied {
+            true => format!("tokens.{}.weight", i % books),
+            false => format!("head.{}.weight", i % books),
+        };
+        rows.iter().enumerate().map(|(i, x)| self.linear(&head(i), &self.norm("norm", x))).collect()
+    }
+
+    /// Mean cross-entropy of images, and all logits [B, T, K].
+    fn loss(&self, classes: &[u32], codes: &[u32]) -> (S, Vec<Vec<S>>) {
+        let (s, t) = (self.s, self.v.tokens());
+        let mut all = Vec::new();
+        let mut losses = Vec::new();
+        for (class, codes) in classes.iter().zip(codes.chunks(t)) {
+            for (logits, code) in self.logits(*class, codes).into_iter().zip(codes) {
+                let p = self.softmax(&logits)[*code as usize];
+                losses.push(s.affine(s.ln(p), -1.0, 0.0));
+                all.push(logits);
+            }
+        }
+        let n = losses.len() as f64;
+        (s.affine(s.sum(&losses), 1.0 / n, 0.0), all)
+    }
+}
+
+/// GELU and its derivative, by the error function's series.
+fn gelu(x: f64) -> (f64, f64) {
+    let z = x / std::f64::consts::SQRT_2;
+    let (mut term, mut sum, mut n) = (z, z, 0.0);
+    while term.abs() > 1e-18 * sum.abs().max(1e-300) && n < 400.0 {
+        n += 1.0;
+        term *= -z * z / n;
+        sum += term / (2.0 * n + 1.0);
+        if term == 0.0 {
+            break;
+        }
+    }
+    let erf = sum * 2.0 / std::f64::consts::PI.sqrt();
+    let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    (x / 2.0 * (1.0 + erf), 0.5 * (1.0 + erf) + x * density)
+}
+
+fn reference<'a>(s: &'a Scalars, shape: &Shape, v: &Vocabulary, host: &HostTensors) -> Reference<'a> {
+    let params = host.iter().map(|(name, (shape, values))| {
+        let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+        (name.clone(), (shape.clone(), s.constants(&values)))
+    });
+    Reference { s, shape: shape.clone(), v: v.clone(), params: params.collect() }
+}
+
+/// Every logit, the loss, and every element of every parameter's gradient, under an upstream gradient other than 1: within
+/// 2e-5 + 2e-5 |expected|.
+#[test]
+fn logits_loss_and_gradients_equal_the_reference() {
+    let gpu = gpu();
+    let close = |name: &str, got: f32, want: f64| {
+        let allowed = 2e-5 + 2e-5 * want.abs();
+        let error = (f64::from(got) - want).abs();
+        assert!(error <= allowed, "{name}: {got} for {want}");
+        error / allowed
+    };
+    for (shape, v) in [llama(), gpt()] {
+        let (prior, params) = build(&gpu, &shape, &v);
+        let (classes, codes) = images(&v, 3, 4);
+        let (host, s) = (params.to_host().unwrap(), Scalars::default());
+        let reference = reference(&s, &shape, &v, &host);
+        let (loss, logits) = reference.loss(&classes, &codes);
+        let upstream = 1.75;
+        let gradient = s.backward(loss);
+
+        let batch = prior.upload(&gpu, &classes, &codes).unwrap();
+        let tape = Tape::new(&gpu);
+        let pass = Pass::new(&tape, &params);
+        let got = prior.logits(&pass, &batch, Dropout::OFF).unwrap();
+        let got: Vec<Vec<f32>> = got.iter().map(|l| l.tensor().read().unwrap()).collect();
+        let (mut worst, mut compared) = (0.0f64, 0);
+        for (i, want) in logits.iter().enumerate() {
+            let (cell, book) = (i / v.codebooks, i % v.codebooks);
+            for (c, want) in want.iter().enumerate() {
+                let got = got[book][cell * v.codebook_size + c];
+                worst = worst.max(close(&format!("logit {i} {c}"), got, s.get(*want)));
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, classes.len() * v.tokens() * v.codebook_size);
+
+        let tape = Tape::new(&gpu);
+        let pass = Pass::new(&tape, &params);
+        let value = prior.loss(&pass, &batch, Dropout::OFF, 0.0).unwrap();
+        worst = worst.max(close("loss", value.tensor().read::<f32>().unwrap()[0], s.get(loss)));
+        let scaled = tape.scale(&value, upstream as f32, 0.0).unwrap();
+        let gradients = pass.gradients(tape.backward(&scaled).unwrap());
+        let mut compared = 0;
+        for (handle, got) in &gradients {
+            let name = params.name(*handle);
+            let want = &reference.params[name].1;
+            let got: Vec<f32> = got.read().unwrap();
+            assert_eq!(got.len(), want.len());
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                worst = worst.max(close(&format!("gradient of {name}[{i}]"), *got, upstream * want.of(&gradient)));
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, params.count(), "every parameter has a gradient");
+        println!("{:?}: worst {worst:.3} of what is allowed", shape.mlp);
+    }
+}
+
+/// The reference's own gradients, against central differences.
+#[test]
+fn the_reference_differentiates() {
+    let gpu = gpu();
+    for (shape, v) in [llama(), gpt()] {
+        let (_, params) = build(&gpu, &shape, &v);
+        let (classes, codes) = images(&v, 2, 9);
+        let host = params.to_host().unwrap();
+        let s = Scalars::default();
+        let r = reference(&s, &shape, &v, &host);
+        let gradient = s.backward(r.loss(&classes, &codes).0);
+        for (n, (name, (_, values))) in host.iter().enumerate() {
+            let i = (7 * n + 3) % values.len();
+            let at = |delta: f64| {
+                let s = Scalars::default();
+                let mut r = reference(&s, &shape, &v, &host);
+                let changed = s.constant(f64::from(values[i]) + delta);
+                r.params.get_mut(name).unwrap().1[i] = changed;
+                s.get(r.loss(&classes, &codes).0)
+            };
+            let (difference, found) = ((at(1e-5) - at(-1e-5)) / 2e-5, r.params[name].1[i].of(&gradient));
+            assert!((difference - found).abs() <= 1e-7 + 1e-5 * found.abs(), "{name}[{i}]: {found}, {difference}");
+        }
+    }
+}
+
+mod drawing {
+    use super::*;
+    use wgvq::data::ImageSet;
+    use wgvq::ops::sample::Sampling;
+    use wgvq::train::config::RunConfig;
+    use wgvq::train::prior::PriorTrainer;
+    use wgvq::train::prior_config::PriorConfig;
+    use wgvq::train::tokens::{Tokens, tokenize};
+    use wgvq::train::{Draw, Drawing, Given, Keyed, Trained, TrainedPrior, Trainer, Training, checkpoint};
+
+    /// A first stage and a prior over its codes that have seen a few steps: enough that logits are far apart.
+    struct Stages {
+        gpu: Gpu,
+        prior: TrainedPrior,
+        folder: tempfile::TempDir,
+    }
+
+    fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
+        Ok(())
+    }
+
+    fn pictures(flip: bool) -> (RunConfig, ImageSet) {
+        let mut config = RunConfig::default();
+        for (key, value) in [
+            ("model.hidden", "16"),
+            ("model.residual_layers", "1"),
+            ("model.residual_hidden", "8"),
+            ("model.downsample", "8"),
+            ("quantizer.codebook_size", "32"),
+            ("quantizer.codebook_dim", "8"),
+            ("quantizer.kmeans_iters", "3"),
+            ("train.batch_size", "8"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        config.data.flip = flip;
+        let mut set = wgvq::data::open("emoji", &Default::default()).unwrap();
+        set.train.truncate(70);
+        set.test.truncate(20);
+        (config, set)
+    }
+
+    fn tokens(gpu: &Gpu, kind: &str, flip: bool, folder: &std::path::Path) -> (Trained, Tokens, ImageSet) {
+        let (mut config, set) = pictures(flip);
+        config.set("quantizer.kind", kind).unwrap();
+        let config = config.resolved();
+        let mut trainer = Trainer::new(gpu, &config, set.clone().into()).unwrap();
+        trainer.step().unwrap();
+        let path = folder.join("final.safetensors");
+        checkpoint::save_file(&path, &Training::trained(&mut trainer).unwrap()).unwrap();
+        let mut model = Trained::load(gpu, folder).unwrap();
+        let tokens = tokenize(&mut model, &set, &folder.join("prior/tokens"), &mut quiet).unwrap();
+        (model, tokens, set)
+    }
+
+    fn small(positions: &str) -> PriorConfig {
+        let mut config = PriorConfig::default();
+        for (key, value) in [
+            ("prior.layers", "2"),
+            ("prior.dim", "32"),
+            ("prior.heads", "2"),
+            ("prior.positions", positions),
+            ("train.batch_size", "16"),
+            ("train.warmup", "2"),
+            ("train.lr", "0.01"),
+            ("train.steps", "12"),
+            ("train.ema_decay", "0.5"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        config
+    }
+
+    fn stages(kind: &str, positions: &str) -> Stages {
+        let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+        let (model, tokens, _) = tokens(&gpu, kind, false, folder.path());
+        let mut trainer = PriorTrainer::new(&gpu, &small(positions), tokens).unwrap();
+        for _ in 0..12 {
+            trainer.step().unwrap();
+        }
+        let path = folder.path().join("prior/final.safetensors");
+        checkpoint::save_file(&path, &trainer.trained().unwrap()).unwrap();
+        let prior = TrainedPrior::load(&gpu, &folder.path().join("prior"), &model).unwrap();
+        Stages { gpu, prior, folder }
+    }
+
+    fn draw(s: &Stages, classes: &[u32], given: Option<Given>, how: &Draw) -> Drawing {
+        s.prior.draw(classes, given, how, &mut quiet).unwrap()
+    }
+
+    /// With a cache and without, in whatever batches, guided or not, filtered or not: the same codes, and the same again.
+    #[test]
+    fn codes_follow_from_the_seed_alone() {
+        for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
+            let s = stages(kind, positions);
+            let v = s.prior.about().vocabulary.clone();
+            let classes: Vec<u32> = (0..9).map(|i| i % (v.classes as u32 + 1)).collect();
+            let guided = Sampling { guidance: Some(1.5), temperature: 0.8, top_k: Some(20), ..Default::default() };
+            for sampling in [Sampling::default(), guided, Sampling { temperature: 0.0, ..Default::default() }] {
+                let how = Draw { sampling, seed: 3, ..Default::default() };
+                let one = draw(&s, &classes, None, &how);
+                assert_eq!(one.codes.len(), classes.len() * v.tokens());
+                assert!(one.log_likelihood.iter().all(|l| l.is_finite() && *l < 0.0));
+                assert_eq!(one, draw(&s, &classes, None, &how), "{kind}: again");
+                assert_eq!(one, draw(&s, &classes, None, &Draw { batch: 4, ..how }), "{kind}: in batches of 4");
+                assert_eq!(
+                    one.codes[..2 * v.tokens()],
+                    draw(&s, &classes[..2], None, &how).codes,
+                    "{kind}: two of them"
+                );
+                let again = draw(&s, &classes, None, &Draw { cache: false, ..how });
+                assert_eq!(one.codes, again.codes, "{kind}: without a cache");
+                for (a, b) in one.log_likelihood.iter().zip(&again.log_likelihood) {
+                    assert!((a - b).abs() < 1e-3, "{a} {b}");
+                }
+                if sampling.temperature > 0.0 {
+                    let other = draw(&s, &classes, None, &Draw { seed: 4, ..how });
+                    assert_ne!(one.codes, other.codes, "{kind}: another seed");
+                }
+            }
+        }
+    }
+
+    /// What is drawn of an image is likely under the model as a whole: its log-likelihood is that of the codes, teacher forced.
+    #[test]
+    fn the_log_likelihood_is_that_of_the_codes() {
+        let s = stages("ema", "rotary");
+        let v = s.prior.about().vocabulary.clone();
+        let classes = vec![0, v.no_class(), 2];
+        let how = Draw { sampling: Sampling { top_p: 0.9, ..Default::default() }, seed: 1, ..Default::default() };
+        let drawing = draw(&s, &classes, None, &how);
+        let model = wgvq::train::checkpoint::load_file(&s.folder.path().join("prior/final.safetensors")).unwrap().0;
+        let mut b = Parameters::builder();
+        let prior = Prior::new(&s.gpu, &mut b, &s.prior.config().prior, &v).unwrap();
+        let params = b.build(&s.gpu, 0).unwrap();
+        let host = model.tensors.iter().map(|(name, t)| (name.clone(), (t.shape.clone(), t.to_f32().unwrap())));
+        params.load_host(&host.collect()).unwrap();
+        for (i, codes) in drawing.codes.chunks(v.tokens()).enumerate() {
+            let batch = prior.upload(&s.gpu, &classes[i..=i], codes).unwrap();
+            let tape = Tape::no_grad(&s.gpu);
+            let loss = prior.loss(&Pass::new(&tape, &params), &batch, Dropout::OFF, 0.0).unwrap();
+            let want = -loss.tensor().read::<f32>().unwrap()[0] * v.tokens() as f32;
+            assert!((drawing.log_likelihood[i] - want).abs() < 1e-3, "{} {want}", drawing.log_likelihood[i]);
+        }
+    }
+
+    /// Given codes stay, wherever they are; and a prompt of all that comes first gives what steps over it give.
+    #[test]
+    fn what_is_given_is_kept() {
+        let s = stages("ema", "rotary");
+        let v = s.prior.about().vocabulary.clone();
+        let t = v.tokens();
+        let (_, codes) = images(&v, 3, 8);
+        let classes = [0, 1, v.no_class()];
+        for (guidance, places) in [
+            (None, (0..t).map(|i| i < t / 2).collect::<Vec<bool>>()),
+            (Some(2.0), (0..t).map(|i| i % 4 < 2).collect()),
+            (None, (0..t).map(|i| i >= t / 2).collect()),
+            (None, vec![true; t]),
+        ] {
+            let given = Given { codes: &codes, places: &places };
+            let how = Draw { sampling: Sampling { guidance, ..Default::default() }, seed: 2, ..Default::default() };
+            let drawing = draw(&s, &classes, Some(given), &how);
+            for (i, (drawn, given)) in drawing.codes.iter().zip(&codes).enumerate() {
+                assert!(!places[i % t] || drawn == given, "place {i}");
+            }
+            let again = draw(&s, &classes, Some(given), &Draw { cache: false, ..how });
+            assert_eq!(drawing.codes, again.codes);
+        }
+        let wrong = Given { codes: &codes[1..], places: &[true] };
+        assert!(s.prior.draw(&classes, Some(wrong), &Draw::default(), &mut quiet).is_err());
+    }
+
+    /// A batch is read back once, at its end, however many codes it has; and steps make no new buffers.
+    #[test]
+    fn drawing_stays_on_the_device() {
+        let s = stages("ema", "rotary");
+        let how = Draw { batch: 3, ..Default::default() };
+        draw(&s, &[0; 3], None, &how);
+        let (counters, allocations) = (s.gpu.counters(), s.gpu.memory().allocations);
+        draw(&s, &[0; 9], None, &how);
+        // The codes of each of three batches, and their log-likelihoods.
+        assert_eq!(s.gpu.counters().readbacks - counters.readbacks, 6);
+        assert_eq!(s.gpu.memory().allocations, allocations, "buffers come from the pool");
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_an_error() {
+        let s = stages("ema", "rotary");
+        let fails = |classes: &[u32], how: Draw| s.prior.draw(classes, None, &how, &mut quiet).unwrap_err().to_string();
+        let with = |sampling| Draw { sampling, ..Default::default() };
+        assert!(fails(&[0], with(Sampling { top_p: 0.0, ..Default::default() })).contains("top-p"));
+        assert!(fails(&[0], with(Sampling { top_p: 1.5, ..Default::default() })).contains("top-p"));
+        assert!(fails(&[0], with(Sampling { temperature: -1.0, ..Default::default() })).contains("temperature"));
+        assert!(fails(&[99], Draw::default()).contains("no class 99"));
+        assert!(fails(&[0], Draw { batch: 0, ..Default::default() }).contains("batch"));
+        let none = s.prior.draw(&[], None, &Draw::default(), &mut quiet).unwrap();
+        assert!(none.codes.is_empty());
+        let stop = s.prior.draw(&[0], None, &Draw::default(), &mut |_, _| Err(wgvq::Error::data("enough")));
+        assert!(stop.unwrap_err().to_string().contains("enough"));
+    }
+
+    /// Another model's prior, and another model's tokens, are refused by name.
+    #[test]
+    fn stages_know_each_other() {
+        let s = stages("ema", "rotary");
+        let other = tempfile::tempdir().unwrap();
+        let (model, _, _) = tokens(&s.gpu, "fsq", false, other.path());
+        let load = |path: &std::path::Path| TrainedPrior::load(&s.gpu, path, &model).map(drop).unwrap_err().to_string();
+        let error = load(&s.folder.path().join("prior"));
+        assert!(error.contains("of 32") && error.contains("of 1000"), "{error}");
+        assert!(load(other.path()).contains("holds no prior"));
+        let missing = load(&other.path().join("prior"));
+        assert!(missing.contains("wgvq prior"), "{missing}");
+    }
+
+    /// Tokens come back as they were made, mirrored ones too, in whatever order; damage is found.
+    #[test]
+    fn tokens_come_back() {
+        let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+        let (mut model, tokens, set) = tokens(&gpu, "ema", true, folder.path());
+        assert_eq!((tokens.train.len(), tokens.test.len()), (140, 20));
+        let t = tokens.about.vocabulary.tokens();
+        let whole = model.encode(&set.gather(&set.train).unwrap()).unwrap();
+        let mirrored: Vec<u8> = set
+            .train
+            .iter()
+            .flat_map(|i| {
+                let image = set.image(*i as usize);
+                let row = |y: usize| (0..32).rev().flat_map(move |x| image[(y * 32 + x) * 3..][..3].to_vec());
+                (0..32).flat_map(row).collect::<Vec<u8>>()
+            })
+            .collect();
+        let mirrored = model.encode(&mirrored).unwrap();
+        let order: Vec<u32> = (0..140).map(|i| (i * 37) % 140).collect();
+        let (codes, classes) = tokens.train.read(&order).unwrap();
+        for (place, n) in order.iter().enumerate() {
+            let n = *n as usize;
+            let (side, i) = if n < 70 { (&whole, n) } else { (&mirrored, n - 70) };
+            assert_eq!(codes[place * t..][..t], side[i * t..][..t], "image {n}");
+            assert_eq!(Some(classes[place]), set.items[set.train[i] as usize].class);
+        }
+        assert!(tokens.train.read(&[140]).is_err());
+        let place = folder.path().join("prior/tokens");
+        let shard = place.join("train-00000.safetensors");
+        let mut bytes = std::fs::read(&shard).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&shard, bytes).unwrap();
+        let error = Tokens::open(&place).unwrap_err().to_string();
+        assert!(error.contains("train-00000") && error.contains("SHA-256"), "{error}");
+        std::fs::remove_file(&shard).unwrap();
+        assert!(Tokens::open(&place).unwrap_err().to_string().contains("train-00000"));
+        std::fs::remove_file(place.join("tokens.json")).unwrap();
+        assert!(!Tokens::exist(&place));
+    }
+
+    /// A prior learns; a run that is interrupted and goes on ends with the same bytes; passes that are added up are one.
+    #[test]
+    fn training_goes_on_where_it_stopped() {
+        let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+        tokens(&gpu, "ema", false, folder.path());
+        let open = || Tokens::open(&folder.path().join("prior/tokens")).unwrap();
+        let mut config = small("rotary");
+        config.train.accumulate = 2;
+        config.train.batch_size = 8;
+        let begin = |config: &PriorConfig| PriorTrainer::new(&gpu, config, open()).unwrap();
+        let run = |trainer: &mut PriorTrainer, to: u64| {
+            while trainer.step_number() < to {
+                trainer.step().unwrap();
+                if trainer.step_number() % 4 == 0 {
+                    trainer.evaluate(false).unwrap();
+                }
+            }
+        };
+        let mut whole = begin(&config);
+        let before = whole.evaluate(false).unwrap().nats_per_token;
+        let mut whole = begin(&config);
+        run(&mut whole, 12);
+        let after = whole.evaluate(true).unwrap();
+        assert!(after.nats_per_token < before - 0.3, "{before} {}", after.nats_per_token);
+        let bits = after.bits_per_token * 16.0 / (32.0 * 32.0 * 3.0);
+        assert!((after.bits_per_dim - bits).abs() < 1e-12);
+        let want = checkpoint::to_bytes(&whole.trained().unwrap()).unwrap();
+
+        let mut first = begin(&config);
+        run(&mut first, 6);
+        let saved = checkpoint::to_bytes(&first.checkpoint().unwrap()).unwrap();
+        let mut second = begin(&config);
+        run(&mut second, 2);
+        second.restore(&checkpoint::from_bytes("saved".as_ref(), &saved).unwrap()).unwrap();
+        run(&mut second, 12);
+        assert_eq!(second.evaluate(true).unwrap(), after);
+        assert_eq!(checkpoint::to_bytes(&second.trained().unwrap()).unwrap(), want);
+        let (mut one, mut two) = (whole.rows(true).unwrap(), second.rows(true).unwrap());
+        assert_eq!(one.pop(), two.pop(), "the open row goes on too");
+    }
+
+    /// What the backward pass keeps in 16 bits changes a step by little.
+    #[test]
+    fn sixteen_bits_train_alike() {
+        let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+        tokens(&gpu, "ema", false, folder.path());
+        let losses = |dtype: &str| {
+            let mut config = small("rotary");
+            config.train.dtype = dtype.into();
+            config.prior.dropout = 0.0;
+            let tokens = Tokens::open(&folder.path().join("prior/tokens")).unwrap();
+            let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();
+            (0..12).for_each(|_| trainer.step().unwrap());
+            trainer.close_row().unwrap();
+            trainer.rows(true).unwrap().iter().map(|r| r.loss).sum::<f64>()
+        };
+        let (full, half) = (losses("f32"), losses("f16"));
+        assert!((full - half).abs() < 0.01 * full && full != half, "{full} {half}");
+    }
+}
