@@ -324,6 +324,73 @@ fn the_reference_differentiates() {
     }
 }
 
+/// PyTorch in f64 on the same weights, codes and classes, which `scripts/fixtures/prior.py` wrote: logits, loss and all gradients, within
+/// 3e-5 of each tensor's largest element.
+#[test]
+fn pytorch_agrees() {
+    let gpu = gpu();
+    for name in ["rotary", "learned"] {
+        let path = format!("{}/tests/fixtures/prior/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let c: serde_json::Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let words = |name: &str| -> Vec<[u8; 4]> { file.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec() };
+        let floats = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
+        let numbers = |name: &str| -> Vec<u32> { words(name).into_iter().map(u32::from_le_bytes).collect() };
+        let size = |key: &str| c[key].as_u64().unwrap() as usize;
+        let shape = serde_json::json!({
+            "layers": c["layers"], "dim": c["dim"], "heads": c["heads"], "hidden": c["hidden"], "norm": c["norm"], "mlp": c["mlp"],
+            "positions": c["positions"], "rope_base": c["rope_base"], "tied": c["tied"], "dropout": 0.0,
+        });
+        let shape: Shape = serde_json::from_value(shape).unwrap();
+        let v = Vocabulary {
+            codebook_size: size("codebook_size"),
+            codebooks: size("codebooks"),
+            grid: serde_json::from_value(c["grid"].clone()).unwrap(),
+            classes: size("classes"),
+        };
+        let (prior, params) = build(&gpu, &shape, &v);
+        let weights: HostTensors = file
+            .tensors()
+            .into_iter()
+            .filter_map(|(name, view)| {
+                let own = name.strip_prefix("model.")?.to_owned();
+                Some((own, (view.shape().to_vec(), floats(&name))))
+            })
+            .collect();
+        params.load_host(&weights).unwrap();
+
+        let close = |what: &str, got: &[f32], want: &[f32]| {
+            assert_eq!(got.len(), want.len(), "{name}: {what}");
+            let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                let holds = (got - want).abs() <= 3e-5 * largest;
+                assert!(holds, "{name}: {what}[{i}] is {got}, PyTorch has {want}");
+            }
+        };
+        let batch = prior.upload(&gpu, &numbers("classes"), &numbers("codes")).unwrap();
+        let tape = Tape::new(&gpu);
+        let pass = Pass::new(&tape, &params);
+        let (k, books) = (v.codebook_size, v.codebooks);
+        let want = floats("logits");
+        for (q, logits) in prior.logits(&pass, &batch, Dropout::OFF).unwrap().iter().enumerate() {
+            let want: Vec<f32> = want.chunks(k).skip(q).step_by(books).flatten().copied().collect();
+            close(&format!("logits of codebook {q}"), &logits.tensor().read::<f32>().unwrap(), &want);
+        }
+        let tape = Tape::new(&gpu);
+        let pass = Pass::new(&tape, &params);
+        let loss = prior.loss(&pass, &batch, Dropout::OFF, 0.0).unwrap();
+        close("loss", &loss.tensor().read::<f32>().unwrap(), &floats("loss"));
+        let gradients = pass.gradients(tape.backward(&loss).unwrap());
+        assert_eq!(gradients.len(), weights.len());
+        for (handle, gradient) in gradients {
+            let name = params.name(handle);
+            close(&format!("gradient of {name}"), &gradient.read::<f32>().unwrap(), &floats(&format!("grad.{name}")));
+        }
+    }
+}
+
 mod drawing {
     use super::*;
     use wgvq::data::ImageSet;
