@@ -1,9 +1,8 @@
 // y[n,s,c] = w[c] (x[n,s,c] - mu) r + b[c],  mu and r = 1 / sqrt(var + eps) over the S x C/G values of (n, group of c)
 // (Wu and He 2018; with G = 1 and S = 1 it is the layer norm of Ba et al. 2016)
 //
-// x, y: f32 [N, S, C]; w, b: [C]; stats: [N G, 2] = (mu, r). One workgroup has one (n, group); the mean comes first, then the
+// x, y: f32 [N, S, C]; w, b: [C]; stats: [N G, 2] = (mu, r). One workgroup of GROUP has one (n, group); the mean comes first, then the
 // mean of squared differences from it, so that nothing cancels. Reads 12 N S C bytes, writes 4 N S C.
-const GROUP = 64u;
 struct Params { s: u32, c: u32, g: u32, rows: u32, eps: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -14,6 +13,16 @@ var<immediate> p: Params;
 #import shared/grid
 #import shared/reduce
 
+// Where the i-th value of the row that begins at `first` lies, and its channel within the group of `width`. With LINE, for one position
+// and one group, both are as they come: integer division is dear.
+#ifdef LINE
+fn place(first: u32, i: u32, width: u32) -> u32 { return first + i; }
+fn channel(i: u32, width: u32) -> u32 { return i; }
+#else
+fn place(first: u32, i: u32, width: u32) -> u32 { return first + i / width * p.c + i % width; }
+fn channel(i: u32, width: u32) -> u32 { return i % width; }
+#endif
+
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -23,17 +32,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let count = p.s * width;
     let first = row / p.g * p.s * p.c + row % p.g * width;
     var sum = 0.0;
-    for (var i = lane; i < count; i += GROUP) { sum += x[first + i / width * p.c + i % width]; }
+    for (var i = lane; i < count; i += GROUP) { sum += x[place(first, i, width)]; }
     let mean = group_sum(sum, lane) / f32(count);
     var squares = 0.0;
     for (var i = lane; i < count; i += GROUP) {
-        let d = x[first + i / width * p.c + i % width] - mean;
+        let d = x[place(first, i, width)] - mean;
         squares = fma(d, d, squares);
     }
     let r = inverseSqrt(group_sum(squares, lane) / f32(count) + p.eps);
     for (var i = lane; i < count; i += GROUP) {
-        let at = first + i / width * p.c + i % width;
-        let c = row % p.g * width + i % width;
+        let at = place(first, i, width);
+        let c = row % p.g * width + channel(i, width);
         y[at] = fma((x[at] - mean) * r, w[c], b[c]);
     }
     if lane == 0u {

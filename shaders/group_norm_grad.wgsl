@@ -1,8 +1,7 @@
 // dx = r (g - mean(g) - h mean(g h)),  g = dy w[c],  h = (x - mu) r,  means over the S x C/G values of (n, group)
 //
-// x, dy, dx: f32 [N, S, C]; w: [C]; stats: [N G, 2] = (mu, r). One workgroup has one (n, group). Reads 16 N S C bytes,
+// x, dy, dx: f32 [N, S, C]; w: [C]; stats: [N G, 2] = (mu, r). One workgroup of GROUP has one (n, group). Reads 16 N S C bytes,
 // writes 4 N S C.
-const GROUP = 64u;
 struct Params { s: u32, c: u32, g: u32, rows: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -12,6 +11,16 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 #import shared/grid
 #import shared/reduce
+
+// Where the i-th value of the row that begins at `first` lies, and its channel within the group of `width`. With LINE, for one position
+// and one group, both are as they come: integer division is dear.
+#ifdef LINE
+fn place(first: u32, i: u32, width: u32) -> u32 { return first + i; }
+fn channel(i: u32, width: u32) -> u32 { return i; }
+#else
+fn place(first: u32, i: u32, width: u32) -> u32 { return first + i / width * p.c + i % width; }
+fn channel(i: u32, width: u32) -> u32 { return i % width; }
+#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -26,16 +35,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var sum = 0.0;
     var along = 0.0;
     for (var i = lane; i < count; i += GROUP) {
-        let at = first + i / width * p.c + i % width;
-        let g = dy[at] * w[row % p.g * width + i % width];
+        let at = place(first, i, width);
+        let g = dy[at] * w[row % p.g * width + channel(i, width)];
         sum += g;
         along = fma(g, (x[at] - mean) * r, along);
     }
     let mean_g = group_sum(sum, lane) / f32(count);
     let mean_gh = group_sum(along, lane) / f32(count);
     for (var i = lane; i < count; i += GROUP) {
-        let at = first + i / width * p.c + i % width;
-        let g = dy[at] * w[row % p.g * width + i % width];
+        let at = place(first, i, width);
+        let g = dy[at] * w[row % p.g * width + channel(i, width)];
         dx[at] = r * (g - mean_g - (x[at] - mean) * r * mean_gh);
     }
 }

@@ -391,6 +391,33 @@ fn pytorch_agrees() {
     }
 }
 
+/// Attention makes no matrix of scores: what a pass forward and back takes grows as the sequence does.
+#[test]
+fn attention_takes_memory_in_proportion_to_the_sequence() {
+    use wgvq::gpu::{DType, Tensor};
+    use wgvq::ops::attention::Attention;
+    let gpu = Gpu::new(Options::default()).unwrap();
+    let taken = |t: usize| {
+        let qkv = Tensor::zeros(&gpu, &[1, t, 3, 2, 32], DType::F32).unwrap();
+        let dy = Tensor::zeros(&gpu, &[1, t, 2, 32], DType::F32).unwrap();
+        gpu.finish().unwrap();
+        gpu.reset_peak();
+        let before = gpu.memory().in_use;
+        let tape = Tape::new(&gpu);
+        let leaf = tape.leaf(&qkv);
+        let y = tape.attention_packed(&leaf, Attention::CAUSAL).unwrap();
+        tape.backward_with(&y, dy).unwrap();
+        gpu.finish().unwrap();
+        gpu.memory().peak - before
+    };
+    // Output, gradient and two numbers a row and head: 256 channels and a few.
+    for t in [512, 1024, 2048] {
+        let bytes = taken(t);
+        println!("{t} tokens: {bytes} bytes");
+        assert!(bytes <= 4 * 320 * t as u64, "{t} tokens took {bytes} bytes");
+    }
+}
+
 mod drawing {
     use super::*;
     use wgvq::data::ImageSet;
@@ -514,6 +541,31 @@ mod drawing {
         }
     }
 
+    /// The likeliest code again and again leaves its loops under a penalty, and with an infinite one no code of a codebook comes twice.
+    #[test]
+    fn repetition_is_penalised() {
+        for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
+            let s = stages(kind, positions);
+            let v = s.prior.about().vocabulary.clone();
+            let greedy = Sampling { temperature: 0.0, ..Default::default() };
+            let distinct = |penalty: f32| {
+                let how = Draw { sampling: greedy, repetition_penalty: penalty, ..Default::default() };
+                let codes = draw(&s, &[0, 1], None, &how).codes;
+                assert_eq!(codes, draw(&s, &[0, 1], None, &Draw { cache: false, ..how }).codes);
+                let of = |q: usize| -> usize {
+                    let image = &codes[..v.tokens()];
+                    image.iter().skip(q).step_by(v.codebooks).collect::<std::collections::BTreeSet<_>>().len()
+                };
+                (0..v.codebooks).map(of).collect::<Vec<usize>>()
+            };
+            let cells = v.tokens() / v.codebooks;
+            let (plain, some, banned) = (distinct(1.0), distinct(1.5), distinct(f32::INFINITY));
+            assert!(banned.iter().all(|n| *n == cells), "{kind}: {banned:?}");
+            let sum = |n: &[usize]| n.iter().sum::<usize>();
+            assert!(sum(&plain) <= sum(&some) && sum(&plain) < sum(&banned), "{kind}: {plain:?} {some:?}");
+        }
+    }
+
     /// What is drawn of an image is likely under the model as a whole: its log-likelihood is that of the codes, teacher forced.
     #[test]
     fn the_log_likelihood_is_that_of_the_codes() {
@@ -586,6 +638,7 @@ mod drawing {
         assert!(fails(&[0], with(Sampling { top_p: 1.5, ..Default::default() })).contains("top-p"));
         assert!(fails(&[0], with(Sampling { temperature: -1.0, ..Default::default() })).contains("temperature"));
         assert!(fails(&[99], Draw::default()).contains("no class 99"));
+        assert!(fails(&[0], Draw { repetition_penalty: 0.5, ..Default::default() }).contains("penalty"));
         assert!(fails(&[0], Draw { batch: 0, ..Default::default() }).contains("batch"));
         let none = s.prior.draw(&[], None, &Draw::default(), &mut quiet).unwrap();
         assert!(none.codes.is_empty());
@@ -661,7 +714,7 @@ mod drawing {
         let run = |trainer: &mut PriorTrainer, to: u64| {
             while trainer.step_number() < to {
                 trainer.step().unwrap();
-                if trainer.step_number() % 4 == 0 {
+                if trainer.step_number().is_multiple_of(4) {
                     trainer.evaluate(false).unwrap();
                 }
             }

@@ -171,6 +171,7 @@ fn bad_input_is_named_and_nothing_is_written() {
         (vec!["--temperature=-1"], vec!["temperature"]),
         (vec!["--min-p", "2"], vec!["min-p"]),
         (vec!["--guidance", "nan"], vec!["guidance"]),
+        (vec!["--repetition-penalty", "0.9"], vec!["penalty"]),
         (vec!["--n", "0"], vec!["--n"]),
         (vec!["--batch", "0"], vec!["batch"]),
     ] {

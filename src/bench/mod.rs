@@ -6,6 +6,7 @@
 mod baseline;
 mod measure;
 mod peak;
+mod prior;
 mod quantizer;
 mod row;
 mod scaling;
@@ -16,6 +17,7 @@ mod workload;
 pub use baseline::{Baseline, Change};
 pub use measure::{Budget, Timing, measure};
 pub use peak::{Peak, peak};
+pub use prior::PriorWork;
 pub use quantizer::{QuantizerForward, study};
 pub use row::{FORMAT, Header, Row, row};
 pub use scaling::{Sweep, exponent};

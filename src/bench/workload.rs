@@ -1,6 +1,6 @@
 //! Workloads: what is timed, under a name from which it can be run again.
 
-use super::{QuantizerForward, TrainStep};
+use super::{PriorWork, QuantizerForward, TrainStep};
 use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Work};
 use crate::ops::verify::{self, Verdict};
@@ -23,6 +23,8 @@ enum Subject {
     Quantizer(QuantizerForward),
     /// One training step of the standard VQ-VAE.
     TrainStep(TrainStep),
+    /// A training step of a prior, or images drawn from it.
+    Prior(PriorWork),
 }
 
 /// A workload with its inputs on a device.
@@ -89,6 +91,11 @@ impl Workload {
         Workload { name, subject: Subject::TrainStep(TrainStep { batch, kind, activations: DType::F32 }) }
     }
 
+    /// A training step of a prior, or images drawn from it, under a name of its own.
+    pub fn prior(work: PriorWork) -> Workload {
+        Workload { name: work.name(), subject: Subject::Prior(work) }
+    }
+
     fn called(self, name: &str) -> Workload {
         Workload { name: name.into(), ..self }
     }
@@ -101,6 +108,10 @@ impl Workload {
             }
             Subject::Quantizer(_) => return None,
             Subject::TrainStep(step) => Subject::TrainStep(TrainStep { activations: DType::F16, ..*step }),
+            Subject::Prior(work) if work.kind == super::prior::Kind::Train => {
+                Subject::Prior(PriorWork { activations: DType::F16, ..*work })
+            }
+            Subject::Prior(_) => return None,
         };
         Some(Workload { name: self.name.clone(), subject })
     }
@@ -110,6 +121,7 @@ impl Workload {
         match &self.subject {
             Subject::Operation { case, .. } if case.get("half") == 1 => DType::F16,
             Subject::TrainStep(step) => step.activations,
+            Subject::Prior(work) => work.activations,
             _ => DType::F32,
         }
     }
@@ -133,6 +145,7 @@ impl Workload {
             Subject::Operation { case, .. } => case.clone(),
             Subject::Quantizer(q) => case(&[("n", q.n), ("k", q.k), ("d", q.d)]),
             Subject::TrainStep(t) => case(&[("b", t.batch)]),
+            Subject::Prior(p) => case(&[("images", p.images)]),
         }
     }
 
@@ -145,6 +158,7 @@ impl Workload {
             Subject::Operation { op, case, backward } => prepare(gpu, *op, case, *backward, seed),
             Subject::Quantizer(q) => q.prepare(gpu, seed),
             Subject::TrainStep(t) => t.prepare(gpu, seed),
+            Subject::Prior(p) => p.prepare(gpu, seed),
         }
     }
 
@@ -164,6 +178,7 @@ impl Workload {
             }
             Subject::Quantizer(q) => q.check(gpu, seed, CHECK_FLOPS),
             Subject::TrainStep(t) => t.check(gpu, seed),
+            Subject::Prior(p) => p.check(gpu, seed),
         }
     }
 }
@@ -261,6 +276,9 @@ pub fn find(name: &str) -> Result<Workload> {
             return Ok(Workload::train_step_of(crate::quantize::find(kind)?, batch));
         }
     }
+    if let Some(work) = PriorWork::parse(name) {
+        return Ok(Workload::prior(work));
+    }
     if let Some(found) = super::quantizer::parse(name) {
         return found.map(Workload::quantizer);
     }
@@ -324,6 +342,9 @@ mod tests {
         for kind in crate::quantize::all() {
             let step = Workload::train_step_of(kind, 4);
             assert_eq!(find(step.name()).unwrap().name(), step.name());
+        }
+        for work in PriorWork::all() {
+            assert_eq!(find(&work.name()).unwrap().name(), work.name());
         }
         assert_eq!(find("quantizer_ema_n64_k8_d4").unwrap().case(), case(&[("n", 64), ("k", 8), ("d", 4)]));
     }

@@ -85,6 +85,8 @@ enum Suite {
     Quantizers,
     /// The standard training step with every quantizer
     Steps,
+    /// A training step of the prior, and images drawn from it with a cache and without
+    Prior,
 }
 
 /// Latents in the quantizer study.
@@ -195,6 +197,7 @@ impl Bench {
             Suite::Scaling => scaling(),
             Suite::Quantizers => Ok(bench::study(STUDY_ROWS)),
             Suite::Steps => Ok(steps()),
+            Suite::Prior => Ok(prior()),
         }
     }
 
@@ -257,6 +260,11 @@ fn steps() -> Vec<Workload> {
     wgvq::quantize::all().iter().map(|kind| Workload::train_step_of(kind, 32)).collect()
 }
 
+/// The second stage.
+fn prior() -> Vec<Workload> {
+    bench::PriorWork::all().map(Workload::prior).to_vec()
+}
+
 fn list(global: &Global) -> Result<Ended> {
     let show = |suite: &str, workloads: Vec<Workload>| {
         for w in workloads {
@@ -275,6 +283,7 @@ fn list(global: &Global) -> Result<Ended> {
     show("scaling", scaling()?);
     show("quantizers", bench::study(STUDY_ROWS));
     show("steps", steps());
+    show("prior", prior());
     Ok(Ended::Done)
 }
 

@@ -1,5 +1,6 @@
-//! `wgvq demo`: the main job on the embedded data.
+//! `wgvq demo`: the main job on the embedded data, both stages.
 
+use super::prior::PriorCommand;
 use super::train::{open, train};
 use super::{Ended, Global};
 use clap::Args;
@@ -17,6 +18,9 @@ pub struct Demo {
     /// Training steps
     #[arg(long, default_value_t = 500)]
     steps: u64,
+    /// Training steps of the prior that samples are drawn from; 0 leaves it out
+    #[arg(long, default_value_t = 200)]
+    prior_steps: u64,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -32,6 +36,25 @@ impl Demo {
         let gpu = global.gpu()?;
         let data = open(&config)?;
         let folder = RunFolder::create(&self.out, true)?;
-        train(global, &gpu, &config, data, &folder, Start::Fresh)
+        match train(global, &gpu, &config, data, &folder, Start::Fresh)? {
+            Ended::Done if self.prior_steps > 0 => self.prior(global),
+            ended => Ok(ended),
+        }
+    }
+
+    /// The second stage, small and short.
+    fn prior(&self, global: &Global) -> Result<Ended> {
+        let set = |key: &str, value: u64| format!("{key}={value}");
+        let prior = PriorCommand {
+            run: self.out.clone(),
+            size: Some("tiny".into()),
+            steps: Some(self.prior_steps),
+            batch: Some(32),
+            seed: Some(self.seed),
+            set: vec![set("train.warmup", 20), set("train.eval_every", (self.prior_steps / 4).max(1))],
+            overwrite: true,
+            ..Default::default()
+        };
+        prior.run(global)
     }
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use wgvq::gpu::{Core, Gpu, Options};
 use wgvq::{Error, Result};
 
-/// Trains VQ-VAEs, turns images into codes and codes into images, on any GPU or none.
+/// Trains VQ-VAEs and priors over their codes, turns images into codes and back, draws new images, on any GPU or none.
 #[derive(Parser)]
 #[command(name = "wgvq", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
@@ -78,7 +78,7 @@ impl Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a small VQ-VAE on the embedded emoji and show its reconstructions
+    /// Train a small VQ-VAE on the embedded emoji and a prior over its codes; show reconstructions and samples
     Demo(demo::Demo),
     /// Train a model on a folder of images, an IDX file or a built-in set
     Train(train::Train),

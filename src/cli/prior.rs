@@ -62,7 +62,7 @@ pub struct PriorCommand {
 }
 
 /// Samples in the picture: of each class, and in all where there are none.
-const PER_CLASS: usize = 8;
+const PER_CLASS: usize = 12;
 const WITHOUT_CLASSES: usize = 64;
 /// Classes in the picture.
 const CLASSES_SHOWN: usize = 12;

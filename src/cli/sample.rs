@@ -29,6 +29,10 @@ pub struct How {
     /// Draw from codes of at least this share of the likeliest one's probability
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     min_p: f32,
+    /// Penalty on codes that an image has already: 1 is none, `inf` lets none come twice; with
+    /// --temperature 0 it keeps the likeliest code from being drawn over and over
+    #[arg(long, value_name = "THETA", default_value_t = 1.0)]
+    repetition_penalty: f32,
     /// Classifier-free guidance: above 1 more of the class, and less various
     #[arg(long, value_name = "G")]
     guidance: Option<f32>,
@@ -53,8 +57,15 @@ impl How {
             // A guidance of 1 is the conditional distribution itself, at half the cost.
             guidance: self.guidance.filter(|g| *g != 1.0),
         };
-        sampling.check()?;
-        Ok(Draw { sampling, seed: self.seed, batch: self.batch, cache: !self.no_cache })
+        let draw = Draw {
+            sampling,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+            batch: self.batch,
+            cache: !self.no_cache,
+        };
+        draw.check()?;
+        Ok(draw)
     }
 }
 

@@ -46,6 +46,7 @@ pub mod matmul;
 pub mod positions;
 pub mod random;
 pub mod reduce;
+pub mod repetition;
 pub mod revive;
 pub mod rms_norm;
 pub mod rotary;
@@ -220,6 +221,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &positions::Positions,
         &random::Random,
         &reduce::Reduce,
+        &repetition::Repetition,
         &revive::Revive,
         &rms_norm::RmsNorm,
         &rotation::Rotation,

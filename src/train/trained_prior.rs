@@ -13,6 +13,7 @@ use crate::nn::{Parameters, Pass};
 use crate::ops::add::add_assign;
 use crate::ops::attention_decode::advance;
 use crate::ops::random::Key;
+use crate::ops::repetition::{self, Columns};
 use crate::ops::sample::{Drawn, Sampling, sample};
 use crate::{Error, Result};
 use std::path::Path;
@@ -31,6 +32,9 @@ pub struct TrainedPrior {
 pub struct Draw {
     /// The distribution.
     pub sampling: Sampling,
+    /// The penalty on codes that an image has already, of at least 1, which is none; infinite, no code comes twice. See
+    /// [`repetition`](crate::ops::repetition).
+    pub repetition_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,
     /// Images drawn at a time. It changes how much memory is taken, and no image.
@@ -41,7 +45,22 @@ pub struct Draw {
 
 impl Default for Draw {
     fn default() -> Self {
-        Draw { sampling: Sampling::default(), seed: 0, batch: 64, cache: true }
+        Draw { sampling: Sampling::default(), repetition_penalty: 1.0, seed: 0, batch: 64, cache: true }
+    }
+}
+
+impl Draw {
+    /// Are these usable?
+    ///
+    /// # Errors
+    /// Names the first that is not, and what it may be.
+    pub fn check(&self) -> Result<()> {
+        self.sampling.check()?;
+        repetition::check(self.repetition_penalty)?;
+        if self.batch == 0 {
+            return Err(Error::invalid("sample", "a batch of 0 images: at least 1 is drawn at a time"));
+        }
+        Ok(())
     }
 }
 
@@ -59,7 +78,8 @@ pub struct Given<'a> {
 pub struct Drawing {
     /// Codes, [N, T].
     pub codes: Vec<u32>,
-    /// The log-likelihood in nats of what was drawn of each image, under the model without temperature and filters.
+    /// The log-likelihood in nats of what was drawn of each image, under the model without temperature and filters (but guided and
+    /// penalised).
     pub log_likelihood: Vec<f32>,
 }
 
@@ -121,6 +141,17 @@ impl TrainedPrior {
         Ok(TrainedPrior { gpu: gpu.clone(), config, about, prior, params })
     }
 
+    /// A prior with the weights that training would begin with: to measure how fast it draws.
+    ///
+    /// # Errors
+    /// If the configuration makes no model.
+    pub fn untrained(gpu: &Gpu, config: &PriorConfig, about: About) -> Result<TrainedPrior> {
+        config.validate()?;
+        let config = config.resolved();
+        let (prior, params) = build(gpu, &config, &about)?;
+        Ok(TrainedPrior { gpu: gpu.clone(), config, about, prior, params })
+    }
+
     /// The configuration that it was trained under.
     pub fn config(&self) -> &PriorConfig {
         &self.config
@@ -154,11 +185,8 @@ impl TrainedPrior {
         how: &Draw,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Drawing> {
-        how.sampling.check()?;
+        how.check()?;
         let t = self.about.vocabulary.tokens();
-        if how.batch == 0 {
-            return Err(Error::invalid("sample", "a batch of 0 images: at least 1 is drawn at a time"));
-        }
         if let Some(g) = given
             && (g.codes.len() != classes.len() * t || g.places.len() != t)
         {
@@ -196,6 +224,16 @@ impl TrainedPrior {
         classes.iter().copied().chain(none.filter(|_| guided)).collect()
     }
 
+    /// Logits of the `i`-th code, less those of the codes of its codebook that come before it in sequences [B, T].
+    fn penalised(&self, logits: &Tensor, sequence: &Tensor, i: usize, how: &Draw) -> Result<Tensor> {
+        if how.repetition_penalty == 1.0 {
+            return Ok(logits.clone());
+        }
+        let books = self.about.vocabulary.codebooks;
+        let columns = Columns { first: i % books, stride: books, count: i / books };
+        repetition::repetition(logits, sequence, columns, how.repetition_penalty)
+    }
+
     /// Every code feeds the next step on the device; all are read at the end.
     fn with_cache(&self, images: Images, how: &Draw, tell: &mut dyn FnMut(usize) -> Result<()>) -> Result<Drawing> {
         let (gpu, t, b) = (&self.gpu, self.about.vocabulary.tokens(), images.classes.len());
@@ -225,6 +263,7 @@ impl TrainedPrior {
                 match given.as_ref().filter(|_| images.places[i]) {
                     Some(columns) => token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
                     None => {
+                        let logits = self.penalised(&logits, &sequence, i, how)?;
                         let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
                         let to = Drawn { token: &token, log_prob: &log_prob, sequence: Some((&sequence, i)) };
                         sample(&logits, &how.sampling, key, images.first, to)?;
@@ -254,6 +293,7 @@ impl TrainedPrior {
             let pass = Pass::new(&tape, &self.params);
             let batch = self.prior.upload(gpu, &classes, &codes.repeat(rows / b))?;
             let logits = self.prior.prompt(&pass, &batch, i, None)?;
+            let logits = self.penalised(&logits, &Tensor::from_slice(gpu, &[b, t], &codes)?, i, how)?;
             let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
             let to = Drawn { token: &token, log_prob: &log_prob, sequence: None };
             sample(&logits, &how.sampling, key, images.first, to)?;

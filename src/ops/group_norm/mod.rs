@@ -6,7 +6,7 @@ pub(crate) mod twin;
 
 use super::column_sum::column_sum;
 use super::split_sum::split_sum;
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, groups_for, row_group};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -31,12 +31,20 @@ struct Params {
     eps: f32,
 }
 
-pub(crate) fn kernels() -> [Kernel; 3] {
-    [
-        Kernel::new(shader!("group_norm")),
-        Kernel::new(shader!("group_norm_grad")),
-        Kernel::new(shader!("group_norm_grad_weight")),
-    ]
+fn forward_kernel(line: bool, group: u32) -> Kernel {
+    Kernel::new(shader!("group_norm")).define("GROUP", group).flag("LINE", line)
+}
+fn backward_kernel(line: bool, group: u32) -> Kernel {
+    Kernel::new(shader!("group_norm_grad")).define("GROUP", group).flag("LINE", line)
+}
+pub(crate) fn weight_kernel() -> Kernel {
+    Kernel::new(shader!("group_norm_grad_weight"))
+}
+
+pub(crate) fn kernels() -> Vec<Kernel> {
+    let variants = ROW_GROUPS.into_iter().flat_map(|group| [(false, group), (true, group)]);
+    let rows = variants.flat_map(|(line, group)| [forward_kernel(line, group), backward_kernel(line, group)]);
+    rows.chain([weight_kernel()]).collect()
 }
 
 pub(crate) fn work(l: &Layout) -> Work {
@@ -65,6 +73,12 @@ impl Layout {
         Ok(())
     }
 
+    /// Is a row a line of channels, and how many invocations share it?
+    fn variant(&self, x: &Tensor) -> (bool, u32) {
+        let values = self.s * self.c / self.g;
+        (self.s == 1 && self.g == 1, row_group(x.gpu(), values > 4096, 3 * values))
+    }
+
     /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
     pub fn forward(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
         self.check(op, x, w, b)?;
@@ -72,7 +86,9 @@ impl Layout {
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
         let params = Params { s: self.s as u32, c: self.c as u32, g: self.g as u32, rows: rows as u32, eps: self.eps };
-        x.gpu().dispatch(op, &kernels()[0], &[x, w, b, &y, &stats], &params, groups_for(rows, 1), work(self))?;
+        let (line, group) = self.variant(x);
+        let kernel = forward_kernel(line, group);
+        x.gpu().dispatch(op, &kernel, &[x, w, b, &y, &stats], &params, groups_for(rows, 1), work(self))?;
         Ok((y, stats))
     }
 
@@ -80,7 +96,9 @@ impl Layout {
         let rows = self.n * self.g;
         let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let params = [self.s as u32, self.c as u32, self.g as u32, rows as u32];
-        x.gpu().dispatch(op, &kernels()[1], &[x, w, dy, stats, &dx], &params, groups_for(rows, 1), work(self))?;
+        let (line, group) = self.variant(x);
+        let kernel = backward_kernel(line, group);
+        x.gpu().dispatch(op, &kernel, &[x, w, dy, stats, &dx], &params, groups_for(rows, 1), work(self))?;
         Ok(dx)
     }
 
@@ -91,7 +109,7 @@ impl Layout {
         let per_slice = rows.div_ceil(slices);
         let params = [self.s, self.c, self.g, rows, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(self.c * slices, 64);
-        x.gpu().dispatch(op, &kernels()[2], &[x, dy, stats, &parts], &params, groups, work(self))?;
+        x.gpu().dispatch(op, &weight_kernel(), &[x, dy, stats, &parts], &params, groups, work(self))?;
         split_sum(&parts, &[self.c])
     }
 
@@ -170,7 +188,7 @@ impl Operation for GroupNorm {
         work(&of(case))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels().to_vec()
+        kernels()
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {

@@ -65,7 +65,7 @@ impl Operation for LayerNorm {
         work(&of(case))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels().to_vec()
+        kernels()
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {

@@ -26,8 +26,7 @@ fn backward_kernel(vec: bool, group: u32) -> Kernel {
 }
 /// The column sum of dy r x is that of group normalisation, with one group and a mean of 0.
 fn weight_kernel() -> Kernel {
-    let [_, _, weight] = group_norm::kernels();
-    weight
+    group_norm::weight_kernel()
 }
 
 fn work(n: usize, d: usize, tensors: usize) -> Work {
