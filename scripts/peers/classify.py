@@ -5,9 +5,10 @@
     python scripts/peers/classify.py --weights fashion-cnn.pt samples/ other-samples/ --json
 
 Folders hold PNG files of 28 x 28 pixels, grey, named NUMBER-CLASS.png, where CLASS is a class's name in lower case with a `-` for every
-run of other characters than letters and digits (17-ankle-boot.png). Files whose names name no class are counted by what they are taken
-for. `--reference` judges the 10,000 real test pictures: what the share of perfect samples would be. The network is trained where
-`--weights` is no file yet (some minutes), and kept there.
+run of other characters than letters and digits (0017-ankle-boot.png), as `wgvq sample` writes them. Files whose names name no class are
+counted by what they are taken for; those whose names begin with no number are passed over. `--reference` judges the 10,000 real test
+pictures: what the share of perfect samples would be. The network is trained where `--weights` is no file yet (some minutes), and kept
+there.
 """
 import argparse, gzip, json, os, re, sys, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
