@@ -83,6 +83,8 @@ pub struct Drawing {
     pub log_likelihood: Vec<f32>,
 }
 
+/// Codes of an image that are handed to the device together.
+const CODES_TOGETHER: usize = 8;
 /// The stream of random numbers that codes are drawn with: "draw".
 const DRAW_STREAM: u32 = 0x6472_6177;
 
@@ -271,7 +273,10 @@ impl TrainedPrior {
                         drawn += 1;
                     }
                 }
-                in_flight.submit(gpu)?;
+                // Some codes together: a submission has its price.
+                if (i - prefix) % CODES_TOGETHER == CODES_TOGETHER - 1 {
+                    in_flight.submit(gpu)?;
+                }
                 tell(drawn)?;
             }
         }

@@ -10,7 +10,8 @@ pub use row::AttentionDecodeRow;
 
 use super::attention::MOST_CHANNELS;
 use super::{ROW_GROUPS, groups_for, row_group};
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::gpu::gemm::LANES;
+use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
 /// The keys and values of one layer for sequences of up to T tokens.
@@ -42,8 +43,16 @@ fn kernel(vec: bool, group: u32, each: u32) -> Kernel {
     kernel.define("UNITS_EACH", each).flag("VEC", vec)
 }
 
+/// For workgroups that are a subgroup, and heads of a multiple of 4 channels.
+fn subgroup_kernel(lanes: u32, each: u32) -> Kernel {
+    Kernel::new(shader!("attention_decode_subgroup")).define("LANES", lanes).define("UNITS_EACH", each)
+}
+
 /// The kernel for heads of `d` channels.
 fn choose(gpu: &Gpu, most: usize, d: usize) -> Kernel {
+    if let (Core::Subgroup, Some(lanes), true) = (gpu.core(), gpu.subgroup_size(), d.is_multiple_of(4)) {
+        return subgroup_kernel(lanes, (d as u32 / 4).div_ceil(lanes).next_power_of_two());
+    }
     // Each key is walked over by quarters for its score, and once for its value.
     let group = row_group(gpu, most > 512, 2 * most * d.div_ceil(4));
     let needed = (d as u32).div_ceil(4 * group);
@@ -55,7 +64,12 @@ fn kernels() -> Vec<Kernel> {
     let small = UNITS_EACH.map(|each| (ROW_GROUPS[0], each));
     let variants = small.into_iter().chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
     let steps = variants.flat_map(|(group, each)| [kernel(false, group, each), kernel(true, group, each)]);
-    steps.chain([fill_kernel(false), fill_kernel(true), advance_kernel()]).collect()
+    let most = MOST_CHANNELS as u32 / 4;
+    let subgroup = LANES.into_iter().flat_map(|lanes| {
+        let each = UNITS_EACH.into_iter().filter(move |each| lanes * each <= most);
+        each.map(move |each| subgroup_kernel(lanes, each))
+    });
+    steps.chain(subgroup).chain([fill_kernel(false), fill_kernel(true), advance_kernel()]).collect()
 }
 fn fill_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("kv_cache")).flag("VEC", vec)

@@ -1,0 +1,76 @@
+// o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position t = lengths[b] of each sequence;
+// its own key and value join the cache as row t:  attention_decode for devices where workgroup memory and barriers are dear
+//
+// qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
+// k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]; D a multiple of 4, at most 256. A workgroup is one subgroup of LANES lanes and has one head
+// of one sequence. Each lane keeps UNITS_EACH quarters of the query and of the weighted sum; it scores one key at a time, of LANES, and
+// queries and weights are handed round by broadcast, with a running softmax (Milakov and Gimelshein 2018). Reads 8 B H t D bytes.
+const LOWEST_SCORE = -3.4e38;
+struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> lengths: array<u32>;
+@group(0) @binding(2) var<storage, read_write> k: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> o: array<vec4<f32>>;
+#import shared/grid
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(subgroup_invocation_id) lane: u32) {
+    let at = linear_group(group, groups);
+    if at >= p.sequences * p.heads { return; }
+    let sequence = at / p.heads;
+    let head = at % p.heads;
+    let own = min(lengths[sequence], p.most - 1u);
+    let units = p.d / 4u;
+    let row = p.heads * units;
+    let q_at = sequence * 3u * row + head * units;
+    let cache = sequence * p.most * row + head * units;
+    // What this dispatch writes it does not read back: the own key and value come from where they came from.
+    var own_score = 0.0;
+#unroll n 0 UNITS_EACH
+    let unit_{n} = min(lane + {n}u * LANES, units - 1u);
+    let has_{n} = lane + {n}u * LANES < units;
+    let q_{n} = select(vec4<f32>(), qkv[q_at + unit_{n}] * p.scale, has_{n});
+    let own_k_{n} = qkv[q_at + row + unit_{n}];
+    var sum_{n} = qkv[q_at + 2u * row + unit_{n}];
+    if has_{n} {
+        k[cache + own * row + unit_{n}] = own_k_{n};
+        v[cache + own * row + unit_{n}] = sum_{n};
+    }
+    own_score += dot(q_{n}, own_k_{n});
+#end
+    var top = subgroupAdd(own_score);
+    var total = 1.0;
+    for (var j0 = 0u; j0 < own; j0 += LANES) {
+        let first = cache + min(j0 + lane, own - 1u) * row;
+        var score = 0.0;
+#unroll n 0 UNITS_EACH
+#unroll l 0 LANES
+        if {n}u * LANES + {l}u < units {
+            score += dot(subgroupBroadcast(q_{n}, {l}u), k[first + {n}u * LANES + {l}u]);
+        }
+#end
+#end
+        score = select(LOWEST_SCORE, score, j0 + lane < own);
+        let all = max(top, subgroupMax(score));
+        let shrink = exp(top - all);
+        let weight = select(0.0, exp(score - all), j0 + lane < own);
+        total = fma(total, shrink, subgroupAdd(weight));
+#unroll n 0 UNITS_EACH
+        sum_{n} *= shrink;
+#end
+#unroll l 0 LANES
+        let weight_{l} = subgroupBroadcast(weight, {l}u);
+        let row_{l} = cache + min(j0 + {l}u, own - 1u) * row;
+#unroll n 0 UNITS_EACH
+        sum_{n} += weight_{l} * v[row_{l} + unit_{n}];
+#end
+#end
+        top = all;
+    }
+#unroll n 0 UNITS_EACH
+    if has_{n} { o[sequence * row + head * units + unit_{n}] = sum_{n} / total; }
+#end
+}
