@@ -312,7 +312,8 @@ impl Complete {
         pixels.extend(covered(&original, [width, height, channels], &cells, about.vocabulary.grid));
         pixels.extend(model.decode(&drawing.codes)?);
         let shape = Shape { width, height, channels };
-        atomic::write(&self.output, &images(&pixels, shape, Layout::default())?.png()?)?;
+        let layout = Layout { columns: (self.n + 2).min(8), ..Default::default() };
+        atomic::write(&self.output, &images(&pixels, shape, layout)?.png()?)?;
         output::result(&format!(
             "picture: {} (the image, what is kept of it, {} completions)",
             self.output.display(),

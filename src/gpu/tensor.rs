@@ -198,6 +198,11 @@ impl Tensor {
         Ok(())
     }
 
+    /// The same place as 4-byte words, what pads the last one too.
+    pub(crate) fn words(&self) -> Tensor {
+        Tensor { shape: vec![(self.binding_size() / 4) as usize], dtype: DType::U32, ..self.clone() }
+    }
+
     pub(crate) fn whole_buffer(&self) -> Tensor {
         let words = (self.storage.buffer().size() / 4) as usize;
         Tensor { offset: 0, shape: vec![words], dtype: DType::U32, ..self.clone() }
