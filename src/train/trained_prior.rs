@@ -10,8 +10,6 @@ use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::models::prior::{Prior, Vocabulary};
 use crate::nn::{Parameters, Pass};
-use crate::ops::add::add_assign;
-use crate::ops::attention_decode::advance;
 use crate::ops::random::Key;
 use crate::ops::repetition::{self, Columns};
 use crate::ops::sample::{Drawn, Sampling, sample};
@@ -243,13 +241,16 @@ impl TrainedPrior {
         let rows = classes.len();
         let copies = rows / b;
         let sequence = Tensor::from_slice(gpu, &[b, t], &images.codes)?;
-        let total = Tensor::zeros(gpu, &[b], DType::F32)?;
-        let (token, log_prob) = (Tensor::zeros(gpu, &[rows], DType::U32)?, Tensor::empty(gpu, &[b], DType::F32)?);
+        let token = Tensor::zeros(gpu, &[rows], DType::U32)?;
+        // A row to each code, each where a view may begin: what is drawn goes to its own row, and what a step reads is there already.
+        let wide = rows.next_multiple_of(64);
+        let log_probs = Tensor::zeros(gpu, &[t, wide], DType::F32)?;
         let prefix = images.places.iter().take_while(|given| **given).count();
         if prefix < t {
             let caches = self.prior.caches(gpu, rows)?;
             let batch = self.prior.upload(gpu, &classes, &images.codes.repeat(copies))?;
-            let lengths = Tensor::from_slice(gpu, &[rows], &vec![prefix as u32 + 1; rows])?;
+            let lengths: Vec<u32> = (0..t as u32).flat_map(|i| std::iter::repeat_n(i, wide)).collect();
+            let lengths = Tensor::from_slice(gpu, &[t, wide], &lengths)?;
             let given = images.columns(gpu, copies)?;
             let tape = Tape::no_grad(gpu);
             let pass = Pass::new(&tape, &self.params);
@@ -259,17 +260,16 @@ impl TrainedPrior {
             let mut drawn = 0;
             for i in prefix..t {
                 if i > prefix {
-                    logits = self.prior.step(&pass, &token, i, &caches, &lengths)?;
-                    advance(&lengths, 1, t as u32)?;
+                    logits = self.prior.step(&pass, &token, i, &caches, &lengths.view(i * wide, &[rows])?)?;
                 }
                 match given.as_ref().filter(|_| images.places[i]) {
                     Some(columns) => token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
                     None => {
                         let logits = self.penalised(&logits, &sequence, i, how)?;
                         let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
+                        let log_prob = log_probs.view(i * wide, &[b])?;
                         let to = Drawn { token: &token, log_prob: &log_prob, sequence: Some((&sequence, i)) };
                         sample(&logits, &how.sampling, key, images.first, to)?;
-                        add_assign(&total, &log_prob)?;
                         drawn += 1;
                     }
                 }
@@ -280,8 +280,10 @@ impl TrainedPrior {
                 tell(drawn)?;
             }
         }
-        let (codes, total) = (sequence.read_async()?, total.read_async()?);
-        Ok(Drawing { codes: codes.wait()?, log_likelihood: total.wait()? })
+        let (codes, log_probs) = (sequence.read_async()?, log_probs.read_async()?);
+        let (codes, log_probs) = (codes.wait()?, log_probs.wait::<f32>()?);
+        let sum = |n: usize| log_probs.iter().skip(n).step_by(wide).map(|p| f64::from(*p)).sum::<f64>() as f32;
+        Ok(Drawing { codes, log_likelihood: (0..b).map(sum).collect() })
     }
 
     /// What a loop without a cache does: the whole sequence again for each code, which goes by way of the host.
