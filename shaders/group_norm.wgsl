@@ -12,16 +12,7 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 #import shared/grid
 #import shared/reduce
-
-// Where the i-th value of the row that begins at `first` lies, and its channel within the group of `width`. With LINE, for one position
-// and one group, both are as they come: integer division is dear.
-#ifdef LINE
-fn place(first: u32, i: u32, width: u32) -> u32 { return first + i; }
-fn channel(i: u32, width: u32) -> u32 { return i; }
-#else
-fn place(first: u32, i: u32, width: u32) -> u32 { return first + i / width * p.c + i % width; }
-fn channel(i: u32, width: u32) -> u32 { return i % width; }
-#endif
+#import group_norm/place
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -1,7 +1,7 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
 use super::output::{self, Bar, Watch};
-use super::train::{open, stop_flag};
+use super::train::{open, set_keys, stop_flag};
 use super::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
@@ -76,16 +76,7 @@ impl PriorCommand {
             ("train.lr", self.lr.map(|v| v.to_string())),
             ("train.seed", text(&self.seed)),
         ];
-        for (key, value) in flags {
-            if let Some(value) = value {
-                config.set(key, &value)?;
-            }
-        }
-        for pair in &self.set {
-            let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
-            config.set(key.trim(), value.trim())?;
-        }
-        Ok(())
+        set_keys(config, flags, &self.set)
     }
 
     fn configuration(&self) -> Result<PriorConfig> {

@@ -71,20 +71,30 @@ impl Keys {
             ("quantizer.codebook_size", text(&self.codes)),
             ("train.seed", text(&self.seed)),
         ];
-        for (key, value) in flags {
-            if let Some(value) = value {
-                config.set(key, &value)?;
-            }
-        }
+        set_keys(config, flags, &[])?;
         if self.auto_heal {
             config.train.auto_heal = true;
         }
-        for pair in &self.set {
-            let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
-            config.set(key.trim(), value.trim())?;
-        }
-        Ok(())
+        set_keys(config, [], &self.set)
     }
+}
+
+/// Sets the keys of flags that were given, then those of `KEY=VALUE` pairs.
+pub fn set_keys<'a>(
+    config: &mut impl Keyed,
+    flags: impl IntoIterator<Item = (&'a str, Option<String>)>,
+    pairs: &[String],
+) -> Result<()> {
+    for (key, value) in flags {
+        if let Some(value) = value {
+            config.set(key, &value)?;
+        }
+    }
+    for pair in pairs {
+        let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
+        config.set(key.trim(), value.trim())?;
+    }
+    Ok(())
 }
 
 /// `wgvq train --preset emoji32 --out runs/emoji`

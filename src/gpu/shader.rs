@@ -55,6 +55,7 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "gemm/coopmat_tiles",
     "gemm/subgroup",
     "gemm/tiled",
+    "group_norm/place",
     "shared/activations",
     "shared/grid",
     "shared/group_max",

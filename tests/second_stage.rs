@@ -1,0 +1,348 @@
+//! The second stage on real pictures: token files, training that goes on where it stopped, and how codes are drawn.
+
+use wgvq::autograd::Tape;
+use wgvq::data::ImageSet;
+use wgvq::gpu::{Gpu, Options};
+use wgvq::models::prior::Prior;
+use wgvq::nn::transformer::Dropout;
+use wgvq::nn::{Parameters, Pass};
+use wgvq::ops::sample::Sampling;
+use wgvq::train::config::RunConfig;
+use wgvq::train::prior::PriorTrainer;
+use wgvq::train::prior_config::PriorConfig;
+use wgvq::train::tokens::{Tokens, tokenize};
+use wgvq::train::{Draw, Drawing, Given, Keyed, Trained, TrainedPrior, Trainer, Training, checkpoint};
+
+fn gpu() -> Gpu {
+    Gpu::new(Options { poison: true, ..Default::default() })
+        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+}
+
+/// A first stage and a prior over its codes that have seen a few steps: enough that logits are far apart.
+struct Stages {
+    gpu: Gpu,
+    prior: TrainedPrior,
+    folder: tempfile::TempDir,
+}
+
+fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
+    Ok(())
+}
+
+fn pictures(flip: bool) -> (RunConfig, ImageSet) {
+    let mut config = RunConfig::default();
+    for (key, value) in [
+        ("model.hidden", "16"),
+        ("model.residual_layers", "1"),
+        ("model.residual_hidden", "8"),
+        ("model.downsample", "8"),
+        ("quantizer.codebook_size", "32"),
+        ("quantizer.codebook_dim", "8"),
+        ("quantizer.kmeans_iters", "3"),
+        ("train.batch_size", "8"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    config.data.flip = flip;
+    let mut set = wgvq::data::open("emoji", &Default::default()).unwrap();
+    set.train.truncate(70);
+    set.test.truncate(20);
+    (config, set)
+}
+
+fn tokens(gpu: &Gpu, kind: &str, flip: bool, folder: &std::path::Path) -> (Trained, Tokens, ImageSet) {
+    let (mut config, set) = pictures(flip);
+    config.set("quantizer.kind", kind).unwrap();
+    let config = config.resolved();
+    let mut trainer = Trainer::new(gpu, &config, set.clone().into()).unwrap();
+    trainer.step().unwrap();
+    let path = folder.join("final.safetensors");
+    checkpoint::save_file(&path, &Training::trained(&mut trainer).unwrap()).unwrap();
+    let mut model = Trained::load(gpu, folder).unwrap();
+    let tokens = tokenize(&mut model, &set, &folder.join("prior/tokens"), &mut quiet).unwrap();
+    (model, tokens, set)
+}
+
+fn small(positions: &str) -> PriorConfig {
+    let mut config = PriorConfig::default();
+    for (key, value) in [
+        ("prior.layers", "2"),
+        ("prior.dim", "32"),
+        ("prior.heads", "2"),
+        ("prior.positions", positions),
+        ("train.batch_size", "16"),
+        ("train.warmup", "2"),
+        ("train.lr", "0.01"),
+        ("train.steps", "12"),
+        ("train.ema_decay", "0.5"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    config
+}
+
+fn stages(kind: &str, positions: &str) -> Stages {
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    let (model, tokens, _) = tokens(&gpu, kind, false, folder.path());
+    let mut trainer = PriorTrainer::new(&gpu, &small(positions), tokens).unwrap();
+    for _ in 0..12 {
+        trainer.step().unwrap();
+    }
+    let path = folder.path().join("prior/final.safetensors");
+    checkpoint::save_file(&path, &trainer.trained().unwrap()).unwrap();
+    let prior = TrainedPrior::load(&gpu, &folder.path().join("prior"), &model).unwrap();
+    Stages { gpu, prior, folder }
+}
+
+fn draw(s: &Stages, classes: &[u32], given: Option<Given>, how: &Draw) -> Drawing {
+    s.prior.draw(classes, given, how, &mut quiet).unwrap()
+}
+
+/// With a cache and without, in whatever batches, guided or not, filtered or not: the same codes, and the same again.
+#[test]
+fn codes_follow_from_the_seed_alone() {
+    for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
+        let s = stages(kind, positions);
+        let v = s.prior.about().vocabulary.clone();
+        let classes: Vec<u32> = (0..9).map(|i| i % (v.classes as u32 + 1)).collect();
+        let guided = Sampling { guidance: Some(1.5), temperature: 0.8, top_k: Some(20), ..Default::default() };
+        for sampling in [Sampling::default(), guided, Sampling { temperature: 0.0, ..Default::default() }] {
+            let how = Draw { sampling, seed: 3, ..Default::default() };
+            let one = draw(&s, &classes, None, &how);
+            assert_eq!(one.codes.len(), classes.len() * v.tokens());
+            assert!(one.log_likelihood.iter().all(|l| l.is_finite() && *l < 0.0));
+            assert_eq!(one, draw(&s, &classes, None, &how), "{kind}: again");
+            assert_eq!(one, draw(&s, &classes, None, &Draw { batch: 4, ..how }), "{kind}: in batches of 4");
+            assert_eq!(one.codes[..2 * v.tokens()], draw(&s, &classes[..2], None, &how).codes, "{kind}: two of them");
+            let again = draw(&s, &classes, None, &Draw { cache: false, ..how });
+            assert_eq!(one.codes, again.codes, "{kind}: without a cache");
+            for (a, b) in one.log_likelihood.iter().zip(&again.log_likelihood) {
+                assert!((a - b).abs() < 1e-3, "{a} {b}");
+            }
+            if sampling.temperature > 0.0 {
+                let other = draw(&s, &classes, None, &Draw { seed: 4, ..how });
+                assert_ne!(one.codes, other.codes, "{kind}: another seed");
+            }
+        }
+    }
+}
+
+/// The likeliest code again and again leaves its loops under a penalty, and with an infinite one no code of a codebook comes twice.
+#[test]
+fn repetition_is_penalised() {
+    for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
+        let s = stages(kind, positions);
+        let v = s.prior.about().vocabulary.clone();
+        let greedy = Sampling { temperature: 0.0, ..Default::default() };
+        let distinct = |penalty: f32| {
+            let how = Draw { sampling: greedy, repetition_penalty: penalty, ..Default::default() };
+            let codes = draw(&s, &[0, 1], None, &how).codes;
+            assert_eq!(codes, draw(&s, &[0, 1], None, &Draw { cache: false, ..how }).codes);
+            let of = |q: usize| -> usize {
+                let image = &codes[..v.tokens()];
+                image.iter().skip(q).step_by(v.codebooks).collect::<std::collections::BTreeSet<_>>().len()
+            };
+            (0..v.codebooks).map(of).collect::<Vec<usize>>()
+        };
+        let cells = v.tokens() / v.codebooks;
+        let (plain, some, banned) = (distinct(1.0), distinct(1.5), distinct(f32::INFINITY));
+        assert!(banned.iter().all(|n| *n == cells), "{kind}: {banned:?}");
+        let sum = |n: &[usize]| n.iter().sum::<usize>();
+        assert!(sum(&plain) <= sum(&some) && sum(&plain) < sum(&banned), "{kind}: {plain:?} {some:?}");
+    }
+}
+
+/// What is drawn of an image is likely under the model as a whole: its log-likelihood is that of the codes, teacher forced.
+#[test]
+fn the_log_likelihood_is_that_of_the_codes() {
+    let s = stages("ema", "rotary");
+    let v = s.prior.about().vocabulary.clone();
+    let classes = vec![0, v.no_class(), 2];
+    let how = Draw { sampling: Sampling { top_p: 0.9, ..Default::default() }, seed: 1, ..Default::default() };
+    let drawing = draw(&s, &classes, None, &how);
+    let model = wgvq::train::checkpoint::load_file(&s.folder.path().join("prior/final.safetensors")).unwrap().0;
+    let mut b = Parameters::builder();
+    let prior = Prior::new(&s.gpu, &mut b, &s.prior.config().prior, &v).unwrap();
+    let params = b.build(&s.gpu, 0).unwrap();
+    let host = model.tensors.iter().map(|(name, t)| (name.clone(), (t.shape.clone(), t.to_f32().unwrap())));
+    params.load_host(&host.collect()).unwrap();
+    for (i, codes) in drawing.codes.chunks(v.tokens()).enumerate() {
+        let batch = prior.upload(&s.gpu, &classes[i..=i], codes).unwrap();
+        let tape = Tape::no_grad(&s.gpu);
+        let loss = prior.loss(&Pass::new(&tape, &params), &batch, Dropout::OFF, 0.0).unwrap();
+        let want = -loss.tensor().read::<f32>().unwrap()[0] * v.tokens() as f32;
+        assert!((drawing.log_likelihood[i] - want).abs() < 1e-3, "{} {want}", drawing.log_likelihood[i]);
+    }
+}
+
+/// Given codes stay, wherever they are; and a prompt of all that comes first gives what steps over it give.
+#[test]
+fn what_is_given_is_kept() {
+    let s = stages("ema", "rotary");
+    let v = s.prior.about().vocabulary.clone();
+    let t = v.tokens();
+    let codes: Vec<u32> = (0..3 * t).map(|i| (7 * i % v.codebook_size) as u32).collect();
+    let classes = [0, 1, v.no_class()];
+    for (guidance, places) in [
+        (None, (0..t).map(|i| i < t / 2).collect::<Vec<bool>>()),
+        (Some(2.0), (0..t).map(|i| i % 4 < 2).collect()),
+        (None, (0..t).map(|i| i >= t / 2).collect()),
+        (None, vec![true; t]),
+    ] {
+        let given = Given { codes: &codes, places: &places };
+        let how = Draw { sampling: Sampling { guidance, ..Default::default() }, seed: 2, ..Default::default() };
+        let drawing = draw(&s, &classes, Some(given), &how);
+        for (i, (drawn, given)) in drawing.codes.iter().zip(&codes).enumerate() {
+            assert!(!places[i % t] || drawn == given, "place {i}");
+        }
+        let again = draw(&s, &classes, Some(given), &Draw { cache: false, ..how });
+        assert_eq!(drawing.codes, again.codes);
+    }
+    let wrong = Given { codes: &codes[1..], places: &[true] };
+    assert!(s.prior.draw(&classes, Some(wrong), &Draw::default(), &mut quiet).is_err());
+}
+
+/// A batch is read back once, at its end, however many codes it has; and steps make no new buffers.
+#[test]
+fn drawing_stays_on_the_device() {
+    let s = stages("ema", "rotary");
+    let how = Draw { batch: 3, ..Default::default() };
+    draw(&s, &[0; 3], None, &how);
+    let (counters, allocations) = (s.gpu.counters(), s.gpu.memory().allocations);
+    draw(&s, &[0; 9], None, &how);
+    // The codes of each of three batches, and their log-likelihoods.
+    assert_eq!(s.gpu.counters().readbacks - counters.readbacks, 6);
+    assert_eq!(s.gpu.memory().allocations, allocations, "buffers come from the pool");
+}
+
+#[test]
+fn what_cannot_be_drawn_is_an_error() {
+    let s = stages("ema", "rotary");
+    let fails = |classes: &[u32], how: Draw| s.prior.draw(classes, None, &how, &mut quiet).unwrap_err().to_string();
+    let with = |sampling| Draw { sampling, ..Default::default() };
+    assert!(fails(&[0], with(Sampling { top_p: 0.0, ..Default::default() })).contains("top-p"));
+    assert!(fails(&[0], with(Sampling { top_p: 1.5, ..Default::default() })).contains("top-p"));
+    assert!(fails(&[0], with(Sampling { temperature: -1.0, ..Default::default() })).contains("temperature"));
+    assert!(fails(&[99], Draw::default()).contains("no class 99"));
+    assert!(fails(&[0], Draw { repetition_penalty: 0.5, ..Default::default() }).contains("penalty"));
+    assert!(fails(&[0], Draw { batch: 0, ..Default::default() }).contains("batch"));
+    let none = s.prior.draw(&[], None, &Draw::default(), &mut quiet).unwrap();
+    assert!(none.codes.is_empty());
+    let stop = s.prior.draw(&[0], None, &Draw::default(), &mut |_, _| Err(wgvq::Error::data("enough")));
+    assert!(stop.unwrap_err().to_string().contains("enough"));
+}
+
+/// Another model's prior, and another model's tokens, are refused by name.
+#[test]
+fn stages_know_each_other() {
+    let s = stages("ema", "rotary");
+    let other = tempfile::tempdir().unwrap();
+    let (model, _, _) = tokens(&s.gpu, "fsq", false, other.path());
+    let load = |path: &std::path::Path| TrainedPrior::load(&s.gpu, path, &model).map(drop).unwrap_err().to_string();
+    let error = load(&s.folder.path().join("prior"));
+    assert!(error.contains("of 32") && error.contains("of 1000"), "{error}");
+    assert!(load(other.path()).contains("holds no prior"));
+    let missing = load(&other.path().join("prior"));
+    assert!(missing.contains("wgvq prior"), "{missing}");
+}
+
+/// Tokens come back as they were made, mirrored ones too, in whatever order; damage is found.
+#[test]
+fn tokens_come_back() {
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    let (mut model, tokens, set) = tokens(&gpu, "ema", true, folder.path());
+    assert_eq!((tokens.train.len(), tokens.test.len()), (140, 20));
+    let t = tokens.about.vocabulary.tokens();
+    let whole = model.encode(&set.gather(&set.train).unwrap()).unwrap();
+    let mirrored: Vec<u8> = set
+        .train
+        .iter()
+        .flat_map(|i| {
+            let image = set.image(*i as usize);
+            let row = |y: usize| (0..32).rev().flat_map(move |x| image[(y * 32 + x) * 3..][..3].to_vec());
+            (0..32).flat_map(row).collect::<Vec<u8>>()
+        })
+        .collect();
+    let mirrored = model.encode(&mirrored).unwrap();
+    let order: Vec<u32> = (0..140).map(|i| (i * 37) % 140).collect();
+    let (codes, classes) = tokens.train.read(&order).unwrap();
+    for (place, n) in order.iter().enumerate() {
+        let n = *n as usize;
+        let (side, i) = if n < 70 { (&whole, n) } else { (&mirrored, n - 70) };
+        assert_eq!(codes[place * t..][..t], side[i * t..][..t], "image {n}");
+        assert_eq!(Some(classes[place]), set.items[set.train[i] as usize].class);
+    }
+    assert!(tokens.train.read(&[140]).is_err());
+    let place = folder.path().join("prior/tokens");
+    let shard = place.join("train-00000.safetensors");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let error = Tokens::open(&place).unwrap_err().to_string();
+    assert!(error.contains("train-00000") && error.contains("SHA-256"), "{error}");
+    std::fs::remove_file(&shard).unwrap();
+    assert!(Tokens::open(&place).unwrap_err().to_string().contains("train-00000"));
+    std::fs::remove_file(place.join("tokens.json")).unwrap();
+    assert!(!Tokens::exist(&place));
+}
+
+/// A prior learns; a run that is interrupted and goes on ends with the same bytes; passes that are added up are one.
+#[test]
+fn training_goes_on_where_it_stopped() {
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    tokens(&gpu, "ema", false, folder.path());
+    let open = || Tokens::open(&folder.path().join("prior/tokens")).unwrap();
+    let mut config = small("rotary");
+    config.train.accumulate = 2;
+    config.train.batch_size = 8;
+    let begin = |config: &PriorConfig| PriorTrainer::new(&gpu, config, open()).unwrap();
+    let run = |trainer: &mut PriorTrainer, to: u64| {
+        while trainer.step_number() < to {
+            trainer.step().unwrap();
+            if trainer.step_number().is_multiple_of(4) {
+                trainer.evaluate(false).unwrap();
+            }
+        }
+    };
+    let mut whole = begin(&config);
+    let before = whole.evaluate(false).unwrap().nats_per_token;
+    let mut whole = begin(&config);
+    run(&mut whole, 12);
+    let after = whole.evaluate(true).unwrap();
+    assert!(after.nats_per_token < before - 0.3, "{before} {}", after.nats_per_token);
+    let bits = after.bits_per_token * 16.0 / (32.0 * 32.0 * 3.0);
+    assert!((after.bits_per_dim - bits).abs() < 1e-12);
+    let want = checkpoint::to_bytes(&whole.trained().unwrap()).unwrap();
+
+    let mut first = begin(&config);
+    run(&mut first, 6);
+    let saved = checkpoint::to_bytes(&first.checkpoint().unwrap()).unwrap();
+    let mut second = begin(&config);
+    run(&mut second, 2);
+    second.restore(&checkpoint::from_bytes("saved".as_ref(), &saved).unwrap()).unwrap();
+    run(&mut second, 12);
+    assert_eq!(second.evaluate(true).unwrap(), after);
+    assert_eq!(checkpoint::to_bytes(&second.trained().unwrap()).unwrap(), want);
+    let (mut one, mut two) = (whole.rows(true).unwrap(), second.rows(true).unwrap());
+    assert_eq!(one.pop(), two.pop(), "the open row goes on too");
+}
+
+/// What the backward pass keeps in 16 bits changes a step by little.
+#[test]
+fn sixteen_bits_train_alike() {
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    tokens(&gpu, "ema", false, folder.path());
+    let losses = |dtype: &str| {
+        let mut config = small("rotary");
+        config.train.dtype = dtype.into();
+        config.prior.dropout = 0.0;
+        let tokens = Tokens::open(&folder.path().join("prior/tokens")).unwrap();
+        let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();
+        (0..12).for_each(|_| trainer.step().unwrap());
+        trainer.close_row().unwrap();
+        trainer.rows(true).unwrap().iter().map(|r| r.loss).sum::<f64>()
+    };
+    let (full, half) = (losses("f32"), losses("f16"));
+    assert!((full - half).abs() < 0.01 * full && full != half, "{full} {half}");
+}
