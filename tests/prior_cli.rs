@@ -79,6 +79,27 @@ fn a_prior_is_trained_sampled_and_completes() {
     ok(run(&["prior", text(&run_path), "--resume", "--quiet"]));
     assert_eq!(std::fs::read(own.join("final.safetensors")).unwrap(), whole);
     refused(run(&["prior", text(&run_path), "--resume", "--lr", "0.5"]), &["--resume", "--steps"]);
+    refused(run(&["prior", text(&run_path), "--resume", "--steps", "5"]), &["train.steps", "12 steps are done"]);
+    // One that cannot be trained leaves the one that is there.
+    refused(
+        prior(
+            &run_path,
+            &[
+                "--steps",
+                "2",
+                "--overwrite",
+                "--set",
+                "train.batch_size=65536",
+                "--set",
+                "prior.dim=1024",
+                "--set",
+                "prior.heads=16",
+            ],
+        ),
+        &["bytes"],
+    );
+    assert_eq!(std::fs::read(own.join("final.safetensors")).unwrap(), whole);
+    refused(run(&["sample", text(&own)]), &["name the run"]);
 
     // The same seed gives the same images, whatever is drawn at a time and whether there is a cache.
     let sample = |name: &str, more: &[&str]| {
@@ -111,7 +132,8 @@ fn a_prior_is_trained_sampled_and_completes() {
             "0002-flags.png",
             "0003-food-drink.png",
             "0004-flags.png",
-            "grid.png"
+            "grid.png",
+            "samples.json"
         ]
     );
     for (name, more) in [("b", vec!["--batch", "2"]), ("c", vec!["--no-cache"])] {
@@ -120,16 +142,17 @@ fn a_prior_is_trained_sampled_and_completes() {
             .chain(["--guidance", "2", "--top-k", "20", "--temperature", "0.9", "--top-p", "0.95"])
             .collect();
         ok(sample(name, &more));
-        for file in names(&at("a")) {
+        for file in names(&at("a")).into_iter().filter(|name| name.ends_with(".png")) {
             let same = std::fs::read(at("a").join(&file)).unwrap() == std::fs::read(at(name).join(&file)).unwrap();
             assert!(same, "{name}: {file}");
         }
     }
     // A folder of samples is replaced when asked, and only what is ours.
     std::fs::write(at("a").join("notes.txt"), "mine").unwrap();
+    std::fs::write(at("a").join("2024.png"), "mine").unwrap();
     refused(sample("a", &[]), &["--overwrite"]);
     ok(run(&["sample", text(&run_path), "--n", "2", "--class", "none", "--out", text(&at("a")), "--overwrite"]));
-    assert_eq!(names(&at("a")), ["0000.png", "0001.png", "grid.png", "notes.txt"]);
+    assert_eq!(names(&at("a")), ["0000.png", "0001.png", "2024.png", "grid.png", "notes.txt", "samples.json"]);
 
     let picture = at("p.png");
     image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([(x * 7) as u8, (y * 5) as u8, 90])).save(&picture).unwrap();

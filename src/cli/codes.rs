@@ -40,10 +40,12 @@ pub struct Decode {
 }
 
 pub fn refuse_existing(path: &std::path::Path, overwrite: bool) -> Result<()> {
-    if path.exists() && !overwrite {
-        return Err(Error::file(path, "is there already; --overwrite replaces it"));
+    match std::fs::metadata(path) {
+        // A device or a pipe would be replaced by a file.
+        Ok(about) if !about.is_file() => Err(Error::file(path, "is no ordinary file; name another")),
+        Ok(_) if !overwrite => Err(Error::file(path, "is there already; --overwrite replaces it")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 impl Encode {

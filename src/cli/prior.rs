@@ -14,7 +14,7 @@ use wgvq::nn::Parameters;
 use wgvq::ops::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
-use wgvq::train::prior::run_prior;
+use wgvq::train::prior::{PriorTrainer, run_prior};
 use wgvq::train::prior_config::PriorConfig;
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::tokens::{self, Baselines, Tokens, baselines, tokenize};
@@ -36,7 +36,7 @@ pub struct PriorCommand {
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     pub size: Option<String>,
     /// Other data than the model was trained on: a folder of images, an IDX file, or a built-in name
-    #[arg(long, value_name = "DIR|FILE|NAME")]
+    #[arg(long, value_name = "DIR|FILE|NAME", conflicts_with = "resume")]
     pub data: Option<String>,
     /// Training steps
     #[arg(long)]
@@ -109,37 +109,52 @@ impl PriorCommand {
         let config = if self.resume { None } else { Some(self.configuration()?) };
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
-        let data = self.open(&model)?;
-        let about = tokens::about(&model, &data);
         let place = self.run.join("prior");
         // What is wrong is found before anything is written, or replaced.
-        if let Some(config) = &config {
-            Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
-        }
         let there = place.join("tokens");
-        let made = match Tokens::exist(&there) {
-            true => match Tokens::open(&there).and_then(|t| t.check(&about).map(|()| t)) {
-                Ok(tokens) => Some(tokens),
-                Err(_) if self.overwrite => None,
-                Err(e) => return Err(e),
-            },
-            false => None,
+        let made = if self.resume && Tokens::exist(&there) {
+            // The tokens that it began with are all that it needs, whatever became of the pictures.
+            let tokens = Tokens::open(&there)?;
+            tokens.check_model(model.hash())?;
+            Ok(tokens)
+        } else {
+            let data = self.open(&model)?;
+            let about = tokens::about(&model, &data);
+            if let Some(config) = &config {
+                Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
+            }
+            let opened = if Tokens::exist(&there) { Some(Tokens::open(&there)) } else { None };
+            match opened.map(|tokens| tokens.and_then(|t| t.check(&about).map(|()| t))) {
+                Some(Ok(tokens)) => Ok(tokens),
+                Some(Err(e)) if !self.overwrite => return Err(e),
+                _ => Err(data),
+            }
         };
+        if !self.resume && !self.overwrite && place.join("config.toml").exists() {
+            let run = self.run.display();
+            let what = format!(
+                "holds a prior already; go on with it by `wgvq prior {run} --resume`, or replace it with `--overwrite`"
+            );
+            return Err(Error::file(&place, what));
+        }
+        if let (Some(config), Ok(_), true) = (&config, &made, self.overwrite) {
+            // A step of the new prior, before the old one goes: it may not fit the device.
+            let mut rehearsal = PriorTrainer::new(&gpu, config, Tokens::open(&there)?)?;
+            rehearsal.step()?;
+            gpu.finish()?;
+        }
         let folder = if self.resume { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
         let config = match config {
             Some(config) => config,
             None => self.resumed(&folder)?,
         };
         let tokens = match made {
-            Some(tokens) => tokens,
-            None => match self.tokenize(global, &mut model, &data, &folder)? {
+            Ok(tokens) => tokens,
+            Err(data) => match self.tokenize(global, &mut model, &data, &folder)? {
                 Some(tokens) => tokens,
                 None => return Ok(Ended::Interrupted),
             },
         };
-        if self.resume && self.steps.is_some() {
-            atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
-        }
         let start = if self.resume { Start::Resume } else { Start::Fresh };
         self.train(global, &gpu, &config, model, tokens, &folder, start)
     }

@@ -64,7 +64,7 @@ impl How {
             batch: self.batch,
             cache: !self.no_cache,
         };
-        draw.check()?;
+        draw.check().map_err(|e| Error::config("sampling", e))?;
         Ok(draw)
     }
 }
@@ -176,7 +176,11 @@ fn draw(
         if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
     });
     bar.finish();
-    if stop.load(Ordering::Relaxed) { Ok(None) } else { drawing.map(Some) }
+    if stop.load(Ordering::Relaxed) {
+        output::note(global, "stopped: nothing was written");
+        return Ok(None);
+    }
+    drawing.map(Some)
 }
 
 impl Sample {
@@ -185,7 +189,9 @@ impl Sample {
         if self.n == 0 || self.n > 1 << 20 {
             return Err(Error::config("--n", format!("{} images: from 1 to 2^20 can be drawn", self.n)));
         }
-        may_write(&self.out, self.overwrite)?;
+        if self.out.exists() && !self.out.is_dir() {
+            return Err(Error::file(&self.out, "is a file; --out names a folder"));
+        }
         let gpu = global.gpu()?;
         let (mut model, prior) = load(&gpu, &self.run)?;
         let about = prior.about();
@@ -195,6 +201,16 @@ impl Sample {
             (names, _) => names.iter().map(|name| class(about, name)).collect::<Result<_>>()?,
         };
         let classes: Vec<u32> = asked.iter().copied().cycle().take(self.n).collect();
+        let names: Vec<String> = (classes.iter().enumerate())
+            .map(|(i, class)| match about.classes.get(*class as usize) {
+                Some(name) => format!("{i:04}-{}.png", slug(name)),
+                None => format!("{i:04}.png"),
+            })
+            .collect();
+        for name in names.iter().map(String::as_str).chain([GRID, MADE]) {
+            refuse_existing(&self.out.join(name), self.overwrite)?;
+        }
+        tell_of_guidance(global, about, &classes, &how);
         let began = std::time::Instant::now();
         let Some(drawing) = draw(global, &prior, &classes, None, &how)? else { return Ok(Ended::Interrupted) };
         let seconds = began.elapsed().as_secs_f64();
@@ -202,14 +218,17 @@ impl Sample {
         let [width, height, channels] = model.image();
         let shape = Shape { width, height, channels };
         std::fs::create_dir_all(&self.out).map_err(|e| Error::file(&self.out, format!("cannot be made: {e}")))?;
-        for old in samples_in(&self.out)? {
+        for old in made_before(&self.out) {
             std::fs::remove_file(&old).map_err(|e| Error::file(&old, format!("cannot be replaced: {e}")))?;
         }
-        for (i, image) in pixels.chunks(width * height * channels).enumerate() {
-            let of = about.classes.get(classes[i] as usize).map(|name| format!("-{}", slug(name))).unwrap_or_default();
-            atomic::write(&self.out.join(format!("{i:04}{of}.png")), &png(image, width, height, channels)?)?;
+        // What is listed is what the next sampling may remove, so the list comes first.
+        let list = serde_json::json!({ "run": self.run, "model": about.model, "seed": how.seed, "images": names });
+        let list = serde_json::to_string_pretty(&list).map_err(Error::data)?;
+        atomic::write(&self.out.join(MADE), (list + "\n").as_bytes())?;
+        for (image, name) in pixels.chunks(width * height * channels).zip(&names) {
+            atomic::write(&self.out.join(name), &png(image, width, height, channels)?)?;
         }
-        let grid = self.out.join("grid.png");
+        let grid = self.out.join(GRID);
         // A row of the grid has each class once, where there are so many that this is a row.
         let columns = if (5..=16).contains(&asked.len()) { asked.len() } else { 0 };
         atomic::write(&grid, &images(&pixels, shape, Layout { columns, ..Default::default() })?.png()?)?;
@@ -230,30 +249,26 @@ impl Sample {
     }
 }
 
-/// What an earlier sampling left in a folder.
-fn samples_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
+const GRID: &str = "grid.png";
+/// The images that a sampling made, by name.
+const MADE: &str = "samples.json";
+
+/// The images that an earlier sampling made in a folder, as it says itself, and that are there still.
+fn made_before(folder: &Path) -> Vec<PathBuf> {
+    let read = |path: PathBuf| -> Option<Vec<String>> {
+        let list: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        Some(list["images"].as_array()?.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
     };
-    let ours = |name: &str| {
-        let number = name.strip_suffix(".png").map(|n| n.split('-').next().unwrap_or_default());
-        name == "grid.png" || number.is_some_and(|n| n.len() >= 4 && n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let paths = entries.flatten().map(|e| e.path());
-    Ok(paths.filter(|p| p.is_file() && p.file_name().is_some_and(|n| ours(&n.to_string_lossy()))).collect())
+    let plain = |name: &String| name.ends_with(".png") && Path::new(name).components().count() == 1;
+    let names = read(folder.join(MADE)).unwrap_or_default().into_iter().filter(plain);
+    names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
 }
 
-fn may_write(folder: &Path, overwrite: bool) -> Result<()> {
-    if folder.exists() && !folder.is_dir() {
-        return Err(Error::file(folder, "is a file; --out names a folder"));
-    }
-    match samples_in(folder)?.first() {
-        Some(one) if !overwrite => {
-            Err(Error::file(one, "is there already; --overwrite replaces it, --out names another folder"))
-        }
-        _ => Ok(()),
+/// Guidance away from no class, without a class, goes nowhere.
+fn tell_of_guidance(global: &Global, about: &About, classes: &[u32], how: &Draw) {
+    let none = about.vocabulary.no_class();
+    if how.sampling.guidance.is_some() && classes.iter().all(|class| *class == none) {
+        output::note(global, "--guidance changes nothing where no class is asked for");
     }
 }
 
@@ -304,6 +319,7 @@ impl Complete {
         let codes = model.encode(&original)?;
         let places: Vec<bool> =
             cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, about.vocabulary.codebooks)).collect();
+        tell_of_guidance(global, about, &[class], &how);
         let given = Given { codes: &codes.repeat(self.n), places: &places };
         let Some(drawing) = draw(global, &prior, &vec![class; self.n], Some(given), &how)? else {
             return Ok(Ended::Interrupted);
@@ -314,11 +330,14 @@ impl Complete {
         let shape = Shape { width, height, channels };
         let layout = Layout { columns: (self.n + 2).min(8), ..Default::default() };
         atomic::write(&self.output, &images(&pixels, shape, layout)?.png()?)?;
-        output::result(&format!(
-            "picture: {} (the image, what is kept of it, {} completions)",
-            self.output.display(),
-            self.n
-        ));
+        if global.json {
+            let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / self.n as f64;
+            let line = serde_json::json!({ "picture": self.output, "completions": self.n, "log_likelihood": mean });
+            output::result(&line.to_string());
+        } else {
+            let picture = self.output.display();
+            output::result(&format!("picture: {picture} (the image, what is kept of it, and {} drawn)", self.n));
+        }
         Ok(Ended::Done)
     }
 }

@@ -150,9 +150,6 @@ impl Train {
         }
         let data = open(&config)?;
         let gpu = global.gpu()?;
-        if self.keys.steps.is_some() {
-            atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
-        }
         train(global, &gpu, &config, data, &folder, Start::Resume)
     }
 }

@@ -213,12 +213,15 @@ pub fn follow<T: Training>(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome<T>> {
+    let s = schedule;
     if start == Start::Resume {
         resume(&mut trainer, schedule, folder, observer)?;
-    } else {
-        atomic::write(&folder.config(), schedule.toml.as_bytes())?;
+        if trainer.step_number() > s.steps {
+            let what = format!("{} is not allowed: {} steps are done", s.steps, trainer.step_number());
+            return Err(Error::config("train.steps", what));
+        }
     }
-    let s = schedule;
+    atomic::write(&folder.config(), s.toml.as_bytes())?;
     let mut log = Log::open::<T::Row>(&folder.metrics(), trainer.step_number())?;
     // The last measurement comes after the last checkpoint: a run that is resumed there makes it again.
     let measured = if trainer.step_number() >= s.steps { s.steps - 1 } else { trainer.step_number() };
@@ -301,6 +304,10 @@ fn resume<T: Training>(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let Some(latest) = checkpoint::latest(&folder.checkpoints())? else {
+        if folder.model().exists() {
+            let what = "holds no checkpoint to go on from, though the run has ended; begin anew with `--overwrite`";
+            return Err(Error::file(folder.checkpoints(), what));
+        }
         observer.note("there is no checkpoint yet: beginning at step 0");
         return Ok(());
     };

@@ -276,6 +276,14 @@ impl Tokens {
         Ok(Tokens { about: m.about, train, test })
     }
 
+    /// Were these tokens made by the model of this hash?
+    ///
+    /// # Errors
+    /// If not; the message says the way out.
+    pub fn check_model(&self, hash: &str) -> Result<()> {
+        self.check(&About { model: hash.to_owned(), ..self.about.clone() })
+    }
+
     /// Were these tokens made by this model, from this data set?
     ///
     /// # Errors
@@ -292,7 +300,7 @@ impl Tokens {
         } else if has.model != wanted.model {
             format!("they were made by the model {}, this is the model {}", short(&has.model), short(&wanted.model))
         } else if has.data_sha256 != wanted.data_sha256 {
-            format!("they are of the data set `{}` as it was, its pictures differ now", has.data)
+            format!("they are of the data set `{}` as it was; the pictures of `{}` are others", has.data, wanted.data)
         } else {
             "they were made under another configuration".into()
         };

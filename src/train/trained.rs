@@ -64,6 +64,9 @@ impl Trained {
         }
         let (file, hash) = checkpoint::load_file(&path)?;
         let at = |e: Error| Error::file(&path, e);
+        if !file.state["prior"].is_null() {
+            return Err(Error::file(&path, "is a prior; name the run that it belongs to"));
+        }
         let config: RunConfig = serde_json::from_value(file.state["config"].clone())
             .map_err(|e| Error::file(&path, format!("its configuration cannot be used: {e}")))?;
         config.validate_with(registry).map_err(at)?;
