@@ -2,3 +2,51 @@
 
 pub mod prior;
 pub mod vqvae;
+pub mod vqvae2;
+
+use crate::Result;
+use crate::autograd::Var;
+use crate::nn::Pass;
+
+/// What quantizes the latents [B, h, w, D] of a level into latents of the same shape.
+pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
+
+/// A first stage: images to latents on one or more grids, and back. The quantizers between are the caller's.
+///
+/// Levels are numbered from the top, the coarsest grid, down to the finest.
+pub trait Autoencoder: Send {
+    /// Image pixels per latent of each level, each way.
+    fn factors(&self) -> &[usize];
+
+    /// Images [B, H, W, C] in [-1, 1] to the quantized latents [B, H / f, W / f, D] of each level, in f32 however the pass stores
+    /// activations. `quantize` is called once for each level, from the top down: a level's latents may depend on the quantized ones
+    /// above it.
+    ///
+    /// # Errors
+    /// If H or W is not divisible by the top level's factor.
+    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>>;
+
+    /// Images through the model: what [`Autoencoder::decode`] makes of what [`Autoencoder::encode`] gives, with nothing computed twice.
+    ///
+    /// # Errors
+    /// As those.
+    fn reconstruct(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Var> {
+        self.decode(pass, &self.encode(pass, images, quantize)?)
+    }
+
+    /// Quantized latents of every level to images [B, H, W, C], around [-1, 1], in f32.
+    ///
+    /// # Errors
+    /// If there is not one for each level, or they do not fit one another.
+    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var>;
+}
+
+/// Images must be divisible by the top level's factor.
+fn check_divisible(images: &Var, factor: usize) -> Result<()> {
+    let [_, h, w, _] = images.tensor().dims("encode")?;
+    if h.is_multiple_of(factor) && w.is_multiple_of(factor) {
+        return Ok(());
+    }
+    let expected = format!("height and width divisible by {factor}");
+    Err(crate::Error::shape("encode", expected, format!("{h} x {w}")))
+}

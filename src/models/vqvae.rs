@@ -2,6 +2,7 @@
 //!
 //! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's example trains.
 
+use super::{Autoencoder, Quantize, check_divisible};
 use crate::autograd::Var;
 use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock};
 use crate::ops::conv_transpose2d::ConvTranspose;
@@ -27,16 +28,16 @@ pub struct Config {
 
 impl Config {
     /// Strided convolutions in the encoder.
-    fn levels(&self) -> usize {
+    pub(super) fn levels(&self) -> usize {
         self.downsample.trailing_zeros() as usize
     }
 
     /// Channels after each strided convolution: half the width at first, as in Sonnet's example.
-    fn widths(&self) -> Vec<usize> {
+    pub(super) fn widths(&self) -> Vec<usize> {
         (0..self.levels()).map(|level| if level == 0 { self.hidden / 2 } else { self.hidden }).collect()
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let fail = |key: &str, what: &str| Err(Error::config(format!("model.{key}"), what));
         if !self.downsample.is_power_of_two() || !(2..=64).contains(&self.downsample) {
             return fail("downsample", "is a power of two from 2 to 64");
@@ -127,12 +128,8 @@ impl VqVae {
     ///
     /// # Errors
     /// If H or W is not divisible by the downsampling.
-    pub fn encode(&self, pass: &Pass, images: &Var) -> Result<Var> {
-        let [_, h, w, _] = images.tensor().dims("encode")?;
-        let f = self.config.downsample;
-        if !h.is_multiple_of(f) || !w.is_multiple_of(f) {
-            return Err(Error::shape("encode", format!("height and width divisible by {f}"), format!("{h} x {w}")));
-        }
+    pub fn latents(&self, pass: &Pass, images: &Var) -> Result<Var> {
+        check_divisible(images, self.config.downsample)?;
         let mut x = images.clone();
         for layer in &self.down {
             x = layer.forward(pass, &x)?;
@@ -145,7 +142,7 @@ impl VqVae {
     }
 
     /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1], in f32.
-    pub fn decode(&self, pass: &Pass, latents: &Var) -> Result<Var> {
+    pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
         let mut x = self.from_latent.forward(pass, latents)?;
         for block in &self.decoder_blocks {
             x = block.forward(pass, &x)?;
@@ -162,5 +159,23 @@ impl VqVae {
         let mut builder = Parameters::builder();
         let model = VqVae::new(&mut builder, config)?;
         Ok((model, builder.build(gpu, seed)?))
+    }
+}
+
+impl Autoencoder for VqVae {
+    fn factors(&self) -> &[usize] {
+        std::slice::from_ref(&self.config.downsample)
+    }
+
+    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>> {
+        let z_e = self.latents(pass, images)?;
+        Ok(vec![quantize(0, &z_e)?])
+    }
+
+    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
+        match latents {
+            [latents] => self.images(pass, latents),
+            _ => Err(Error::shape("decode", "latents of one level", latents.len())),
+        }
     }
 }

@@ -45,6 +45,11 @@ impl Conv2d {
         self.apply(pass, x, None, DType::F32)
     }
 
+    /// The same in f32 in any pass, added to `residual`, which is f32.
+    pub fn forward_onto_f32(&self, pass: &Pass, x: &Var, residual: &Var) -> Result<Var> {
+        self.apply(pass, x, Some(residual), DType::F32)
+    }
+
     fn apply(&self, pass: &Pass, x: &Var, residual: Option<&Var>, out: DType) -> Result<Var> {
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
         pass.tape.conv2d_as(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv, out)
