@@ -1,10 +1,75 @@
-//! Files of codes that describe themselves: which model made them, on what grid, from what images.
+//! Files of codes that describe themselves: which model made them, on what grids, from what images.
 
 use crate::train::{atomic, checkpoint};
 use crate::{Error, Result};
 use safetensors::tensor::Dtype;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// What an image's codes look like at one level of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// `top`, `bottom`, ..; empty where there is one level.
+    pub name: String,
+    /// Rows and columns of latents.
+    pub grid: [usize; 2],
+    /// Codes of a codebook, K.
+    pub codebook_size: usize,
+    /// Codes of a latent, Q: one from each codebook.
+    pub codebooks: usize,
+}
+
+impl Level {
+    /// Codes of an image at this level.
+    pub fn codes(&self) -> usize {
+        self.grid[0] * self.grid[1] * self.codebooks
+    }
+
+    fn shape(&self, images: usize) -> Vec<usize> {
+        let mut shape = vec![images, self.grid[0], self.grid[1]];
+        if self.codebooks > 1 {
+            shape.push(self.codebooks);
+        }
+        shape
+    }
+
+    /// The name of this level's tensor in a file.
+    fn tensor(&self) -> String {
+        if self.name.is_empty() { "indices".into() } else { format!("indices.{}", self.name) }
+    }
+
+    /// A first code that its codebook has not.
+    fn stranger(&self, codes: &[u32]) -> Option<u32> {
+        codes.iter().find(|c| **c as usize >= self.codebook_size).copied()
+    }
+}
+
+/// Are these whole images' codes, each of its codebook?
+///
+/// # Errors
+/// If not: how many were expected, or the code that there is not.
+pub fn check(levels: &[Level], codes: &[u32]) -> Result<()> {
+    let per_image: usize = levels.iter().map(Level::codes).sum();
+    if per_image == 0 || !codes.len().is_multiple_of(per_image) {
+        let grid = |l: &Level| format!("{} x {} latents with {} codes each", l.grid[0], l.grid[1], l.codebooks);
+        let grids: Vec<String> = levels.iter().map(grid).collect();
+        return Err(Error::shape("decode", format!("whole grids of {}", grids.join(" and ")), codes.len()));
+    }
+    for image in codes.chunks(per_image) {
+        let mut at = 0;
+        for level in levels {
+            let own = &image[at..at + level.codes()];
+            at += own.len();
+            if let Some(code) = level.stranger(own) {
+                let of = if level.name.is_empty() { String::new() } else { format!(" of the {} level", level.name) };
+                let what = format!("there is no code {code}: the codebook{of} has {}", level.codebook_size);
+                return Err(Error::data(what));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Codes of images.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,96 +78,113 @@ pub struct Codes {
     pub model: String,
     /// The quantizer's name.
     pub quantizer: String,
-    /// Codes of a codebook.
-    pub codebook_size: usize,
-    /// Codes of a latent, one from each codebook.
-    pub codebooks: usize,
-    /// Rows and columns of an image's codes.
-    pub grid: [usize; 2],
+    /// What they look like, level by level, the coarsest first.
+    pub levels: Vec<Level>,
     /// Width, height and channels of the images.
     pub image: [usize; 3],
     /// A name for each image.
     pub names: Vec<String>,
-    /// Codes, row by row, image by image, those of a latent together.
+    /// Codes, image by image; each image's level by level, row by row, those of a latent together.
     pub indices: Vec<u32>,
 }
 
 impl Codes {
-    fn shape(&self) -> Vec<usize> {
-        let mut shape = vec![self.names.len(), self.grid[0], self.grid[1]];
-        if self.codebooks > 1 {
-            shape.push(self.codebooks);
-        }
-        shape
+    /// Codes of an image, of all levels.
+    pub fn per_image(&self) -> usize {
+        self.levels.iter().map(Level::codes).sum()
     }
 
-    /// Writes a safetensors file: `indices` [N, rows, columns], or [N, rows, columns, Q] of Q codebooks, u16 where the codebook allows, and the rest as metadata.
+    /// The codes of one level, image by image.
+    pub fn of_level(&self, level: usize) -> Vec<u32> {
+        let at: usize = self.levels.iter().take(level).map(Level::codes).sum();
+        let each = self.levels.get(level).map_or(0, Level::codes);
+        self.indices.chunks(self.per_image().max(1)).flat_map(|image| &image[at..at + each]).copied().collect()
+    }
+
+    /// Writes a safetensors file: `indices` [N, rows, columns], or [N, rows, columns, Q] of Q codebooks, u16 where the codebook allows,
+    /// and the rest as metadata. With several levels, each has its own, `indices.top` and so on.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.check()?;
-        let (dtype, bytes) = self.packed();
-        let shape = self.shape();
-        let tensors = BTreeMap::from([("indices".to_owned(), checkpoint::HostTensor { shape, dtype, bytes })]);
-        let state = serde_json::json!({
-            "codes": {
-                "model": self.model,
-                "quantizer": self.quantizer,
-                "codebook_size": self.codebook_size,
-                "codebooks": self.codebooks,
-                "grid": self.grid,
-                "image": self.image,
-                "names": self.names,
-            }
+        let n = self.names.len();
+        let tensor = |(i, level): (usize, &Level)| {
+            let (dtype, bytes) = packed(level, &self.of_level(i));
+            (level.tensor(), checkpoint::HostTensor { shape: level.shape(n), dtype, bytes })
+        };
+        let tensors: BTreeMap<String, checkpoint::HostTensor> = self.levels.iter().enumerate().map(tensor).collect();
+        let mut about = serde_json::json!({
+            "model": self.model, "quantizer": self.quantizer, "image": self.image, "names": self.names,
         });
+        match &self.levels[..] {
+            // As they were before there were levels, for readers of that time.
+            [only] if only.name.is_empty() => {
+                about["codebook_size"] = only.codebook_size.into();
+                about["codebooks"] = only.codebooks.into();
+                about["grid"] = serde_json::json!(only.grid);
+            }
+            levels => about["levels"] = serde_json::json!(levels),
+        }
+        let state = serde_json::json!({ "codes": about });
         checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state }).map(drop)
     }
 
     /// Do the parts agree? Codes past the codebook would be cut to other codes in 16 bits.
     fn check(&self) -> Result<()> {
-        let [rows, columns] = self.grid;
-        let parts = [rows, columns, self.codebooks];
-        let expected = parts.into_iter().try_fold(self.names.len(), |n, part| n.checked_mul(part));
-        if expected != Some(self.indices.len()) {
-            let (codes, images, books) = (self.indices.len(), self.names.len(), self.codebooks);
-            let what = format!("{codes} codes for {images} images of {rows} x {columns} latents with {books} each");
+        let sizes = self.levels.iter().map(|l| {
+            let parts = [l.grid[0], l.grid[1], l.codebooks];
+            parts.into_iter().try_fold(self.names.len(), |n, part| n.checked_mul(part))
+        });
+        let expected = sizes.sum::<Option<usize>>();
+        if self.levels.is_empty() || expected != Some(self.indices.len()) {
+            let (codes, images) = (self.indices.len(), self.names.len());
+            let grid = |l: &Level| format!("{} x {} latents with {} each", l.grid[0], l.grid[1], l.codebooks);
+            let grids: Vec<String> = self.levels.iter().map(grid).collect();
+            let what = format!("{codes} codes for {images} images of {}", grids.join(" and "));
             return Err(Error::invalid("codes", what));
         }
-        match self.indices.iter().find(|c| **c as usize >= self.codebook_size) {
-            Some(code) => Err(Error::invalid("codes", format!("there is a code {code}, of {}", self.codebook_size))),
-            None => Ok(()),
+        for (i, level) in self.levels.iter().enumerate() {
+            if let Some(code) = level.stranger(&self.of_level(i)) {
+                return Err(Error::invalid("codes", format!("there is a code {code}, of {}", level.codebook_size)));
+            }
         }
+        Ok(())
     }
 
-    fn packed(&self) -> (Dtype, Vec<u8>) {
-        if self.codebook_size <= 1 << 16 {
-            (Dtype::U16, self.indices.iter().flat_map(|i| (*i as u16).to_le_bytes()).collect())
-        } else {
-            (Dtype::U32, self.indices.iter().flat_map(|i| i.to_le_bytes()).collect())
-        }
+    /// Where [`Codes::save_npy`] writes: `path`, or with several levels a file for each, `codes-top.npy` and so on.
+    pub fn npy_paths(path: &Path, levels: &[Level]) -> Vec<PathBuf> {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let place = |l: &Level| match l.name.as_str() {
+            "" => path.to_owned(),
+            name => path.with_file_name(format!("{stem}-{name}.npy")),
+        };
+        levels.iter().map(place).collect()
     }
 
-    /// Writes the codes alone as a NumPy array (format 1.0) of the same shape.
+    /// Writes the codes alone as NumPy arrays (format 1.0) of the same shapes, a file to each level.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If they cannot be written.
     pub fn save_npy(&self, path: &Path) -> Result<()> {
         self.check()?;
-        let (dtype, bytes) = self.packed();
-        let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
-        let sizes: Vec<String> = self.shape().iter().map(usize::to_string).collect();
-        let shape = format!("({})", sizes.join(", "));
-        let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
-        // Magic, version, length and header together are a multiple of 64, ended by a line feed.
-        let pad = 64 - (10 + header.len() + 1) % 64;
-        header.push_str(&" ".repeat(pad % 64));
-        header.push('\n');
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        file.extend((header.len() as u16).to_le_bytes());
-        file.extend(header.as_bytes());
-        file.extend(bytes);
-        atomic::write(path, &file)
+        for (i, (level, place)) in self.levels.iter().zip(Codes::npy_paths(path, &self.levels)).enumerate() {
+            let (dtype, bytes) = packed(level, &self.of_level(i));
+            let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
+            let sizes: Vec<String> = level.shape(self.names.len()).iter().map(usize::to_string).collect();
+            let shape = format!("({})", sizes.join(", "));
+            let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+            // Magic, version, length and header together are a multiple of 64, ended by a line feed.
+            let pad = 64 - (10 + header.len() + 1) % 64;
+            header.push_str(&" ".repeat(pad % 64));
+            header.push('\n');
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((header.len() as u16).to_le_bytes());
+            file.extend(header.as_bytes());
+            file.extend(bytes);
+            atomic::write(&place, &file)?;
+        }
+        Ok(())
     }
 
     /// Reads what [`Codes::save`] wrote.
@@ -118,33 +200,46 @@ impl Codes {
         };
         let text =
             |key: &str| about[key].as_str().map(str::to_owned).ok_or_else(|| bad(&format!("`{key}` is missing")));
-        let grid: [usize; 2] =
-            numbers("grid").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`grid` is missing"))?;
         let image: [usize; 3] =
             numbers("image").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`image` is missing"))?;
         let names =
             about["names"].as_array().map(|v| v.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect());
         let names: Vec<String> = names.ok_or_else(|| bad("`names` are missing"))?;
-        let codebook_size = about["codebook_size"].as_u64().ok_or_else(|| bad("`codebook_size` is missing"))? as usize;
-        // Files of the first format have one code to a latent.
-        let codebooks = about["codebooks"].as_u64().unwrap_or(1) as usize;
-        let tensor = file.tensors.get("indices").ok_or_else(|| bad("`indices` are missing"))?;
-        let indices: Vec<u32> = match tensor.dtype {
-            Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
-            Dtype::U32 => tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            other => return Err(bad(&format!("`indices` are {other:?}"))),
+        let levels: Vec<Level> = if about["levels"].is_null() {
+            let grid = numbers("grid").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`grid` is missing"))?;
+            let size = about["codebook_size"].as_u64().ok_or_else(|| bad("`codebook_size` is missing"))?;
+            // Files of the first format have one code to a latent.
+            let codebooks = about["codebooks"].as_u64().unwrap_or(1) as usize;
+            vec![Level { name: String::new(), grid, codebook_size: size as usize, codebooks }]
+        } else {
+            serde_json::from_value(about["levels"].clone()).map_err(|e| bad(&format!("its levels: {e}")))?
         };
-        if let Some(code) = indices.iter().find(|c| **c as usize >= codebook_size) {
-            return Err(bad(&format!("there is a code {code}, of {codebook_size}")));
+        let mut parts = Vec::new();
+        for level in &levels {
+            let name = level.tensor();
+            let tensor = file.tensors.get(&name).ok_or_else(|| bad(&format!("`{name}` are missing")))?;
+            let indices: Vec<u32> = match tensor.dtype {
+                Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
+                Dtype::U32 => {
+                    tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                }
+                other => return Err(bad(&format!("`{name}` are {other:?}"))),
+            };
+            if let Some(code) = level.stranger(&indices) {
+                return Err(bad(&format!("there is a code {code}, of {}", level.codebook_size)));
+            }
+            let (images, books, grid) = (names.len(), level.codebooks, level.grid);
+            if tensor.shape != level.shape(images) || indices.len() != tensor.shape.iter().product::<usize>() {
+                let shape = &tensor.shape;
+                return Err(bad(&format!(
+                    "`{name}` are {shape:?}, for {images} images of {grid:?} and {books} codebooks"
+                )));
+            }
+            parts.push(indices);
         }
-        let (model, quantizer) = (text("model")?, text("quantizer")?);
-        let codes = Codes { model, quantizer, codebook_size, codebooks, grid, image, names, indices };
-        if tensor.shape != codes.shape() || codes.check().is_err() {
-            let images = codes.names.len();
-            let what =
-                format!("`indices` are {:?}, for {images} images of {grid:?} and {codebooks} codebooks", tensor.shape);
-            return Err(bad(&what));
-        }
+        let indices = interleave(&parts, names.len());
+        let codes = Codes { model: text("model")?, quantizer: text("quantizer")?, levels, image, names, indices };
+        codes.check().map_err(|e| bad(&e.to_string()))?;
         Ok(codes)
     }
 
@@ -157,13 +252,29 @@ impl Codes {
             return Ok(());
         }
         let short = |h: &str| h.chars().take(12).collect::<String>();
+        let sizes: Vec<String> = self.levels.iter().map(|l| l.codebook_size.to_string()).collect();
         Err(Error::data(format!(
             "these codes were made by the model {} ({}, {} codes), this is the model {}: decode them with the run that made them",
             short(&self.model),
             self.quantizer,
-            self.codebook_size,
+            sizes.join(" and "),
             short(hash)
         )))
+    }
+}
+
+/// The codes of levels, each image by image, as those of images, each level by level.
+pub fn interleave(levels: &[Vec<u32>], images: usize) -> Vec<u32> {
+    let each: Vec<usize> = levels.iter().map(|codes| codes.len() / images.max(1)).collect();
+    let of = |i: usize| levels.iter().zip(&each).flat_map(move |(codes, n)| &codes[i * n..(i + 1) * n]);
+    (0..images).flat_map(of).copied().collect()
+}
+
+fn packed(level: &Level, codes: &[u32]) -> (Dtype, Vec<u8>) {
+    if level.codebook_size <= 1 << 16 {
+        (Dtype::U16, codes.iter().flat_map(|i| (*i as u16).to_le_bytes()).collect())
+    } else {
+        (Dtype::U32, codes.iter().flat_map(|i| i.to_le_bytes()).collect())
     }
 }
 
@@ -175,9 +286,7 @@ mod tests {
         Codes {
             model: "abcdef0123456789".into(),
             quantizer: "ema".into(),
-            codebook_size,
-            codebooks: 1,
-            grid: [2, 3],
+            levels: vec![Level { name: String::new(), grid: [2, 3], codebook_size, codebooks: 1 }],
             image: [12, 8, 3],
             names: vec!["one".into(), "zwei".into()],
             indices: (0..12).collect(),
@@ -196,9 +305,41 @@ mod tests {
             assert!(again.check_model("fff").unwrap_err().to_string().contains("abcdef012345"));
         }
         let path = folder.path().join("stack.safetensors");
-        let stack = Codes { codebooks: 2, indices: (0..24).collect(), ..sample(64) };
+        let mut stack = Codes { indices: (0..24).collect(), ..sample(64) };
+        stack.levels[0].codebooks = 2;
         stack.save(&path).unwrap();
         assert_eq!(Codes::load(&path).unwrap(), stack);
+    }
+
+    fn hierarchy() -> Codes {
+        let level = |name: &str, grid, codebook_size| Level { name: name.into(), grid, codebook_size, codebooks: 1 };
+        let levels = vec![level("top", [1, 2], 1 << 20), level("bottom", [2, 4], 64)];
+        Codes {
+            levels,
+            indices: [[70_000, 1], [2, 3]].iter().flat_map(|top| top.iter().copied().chain(10..18)).collect(),
+            ..sample(64)
+        }
+    }
+
+    #[test]
+    fn levels_lie_apart_in_files_and_together_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.safetensors");
+        let codes = hierarchy();
+        assert_eq!(codes.of_level(0), [70_000, 1, 2, 3]);
+        codes.save(&path).unwrap();
+        assert_eq!(Codes::load(&path).unwrap(), codes);
+        let (file, _) = checkpoint::load_file(&path).unwrap();
+        assert_eq!(file.tensors["indices.top"].shape, [2, 1, 2]);
+        assert_eq!(file.tensors["indices.bottom"].dtype, Dtype::U16);
+        codes.save_npy(&folder.path().join("h.npy")).unwrap();
+        assert!(folder.path().join("h-top.npy").is_file() && folder.path().join("h-bottom.npy").is_file());
+        // A code that is the top's, and not the bottom's.
+        let mut wrong = codes.indices.clone();
+        wrong[2] = 70_000;
+        assert!(check(&codes.levels, &wrong).unwrap_err().to_string().contains("bottom level has 64"));
+        assert!(check(&codes.levels, &wrong[1..]).is_err());
+        assert!(Codes { indices: wrong, ..codes }.save(&path).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod scalar;
 use scalar::{S, Scalars};
 use std::collections::BTreeMap;
 use wgvq::autograd::Tape;
+use wgvq::codes::Level;
 use wgvq::gpu::{Gpu, Options};
 use wgvq::models::prior::{Positions, Prior, Shape, Vocabulary};
 use wgvq::nn::transformer::{Dropout, MlpKind, NormKind};
@@ -20,7 +21,7 @@ fn gpu() -> Gpu {
 /// As in LLaMA: RMS norm, SwiGLU, rotary positions, tied.
 fn llama() -> (Shape, Vocabulary) {
     let shape = Shape { layers: 4, dim: 16, heads: 2, hidden: 20, dropout: 0.0, ..Default::default() };
-    (shape, Vocabulary { codebook_size: 11, codebooks: 1, grid: [3, 2], classes: 3 })
+    (shape, Vocabulary { codebook_size: 11, codebooks: 1, grid: [3, 2], classes: 3, above: Vec::new() })
 }
 
 /// As in GPT-2: layer norm, GELU, learned positions, not tied; two codes a cell.
@@ -37,7 +38,25 @@ fn gpt() -> (Shape, Vocabulary) {
         dropout: 0.0,
         ..Default::default()
     };
-    (shape, Vocabulary { codebook_size: 7, codebooks: 2, grid: [2, 2], classes: 2 })
+    (shape, Vocabulary { codebook_size: 7, codebooks: 2, grid: [2, 2], classes: 2, above: Vec::new() })
+}
+
+/// Below two other levels, one of them with two codes a cell.
+fn below() -> (Shape, Vocabulary) {
+    let shape =
+        Shape { layers: 2, dim: 8, heads: 2, hidden: 12, dropout: 0.0, condition_layers: 2, ..Default::default() };
+    let level =
+        |name: &str, grid, codebook_size, codebooks| Level { name: name.into(), grid, codebook_size, codebooks };
+    let above = vec![level("top", [2, 4], 4, 1), level("middle", [1, 2], 5, 2)];
+    (shape, Vocabulary { codebook_size: 6, codebooks: 2, grid: [2, 4], classes: 2, above })
+}
+
+/// The same with learned positions, and layer norms.
+fn below_gpt() -> (Shape, Vocabulary) {
+    let (_, mut v) = below();
+    v.above.remove(0);
+    let shape = Shape { layers: 1, dim: 6, heads: 1, hidden: 8, condition_layers: 1, ..gpt().0 };
+    (shape, v)
 }
 
 fn build(gpu: &Gpu, shape: &Shape, vocabulary: &Vocabulary) -> (Prior, Parameters) {
@@ -58,7 +77,13 @@ fn build(gpu: &Gpu, shape: &Shape, vocabulary: &Vocabulary) -> (Prior, Parameter
 
 fn images(v: &Vocabulary, n: usize, seed: u64) -> (Vec<u32>, Vec<u32>) {
     let mut rng = Rng::new(seed);
-    let codes = (0..n * v.tokens()).map(|_| rng.below(v.codebook_size) as u32).collect();
+    let mut codes = Vec::new();
+    for _ in 0..n {
+        for level in &v.above {
+            codes.extend((0..level.codes()).map(|_| rng.below(level.codebook_size) as u32));
+        }
+        codes.extend((0..v.tokens()).map(|_| rng.below(v.codebook_size) as u32));
+    }
     // The last sees no class.
     let classes = (0..n).map(|i| if i + 1 == n { v.no_class() } else { rng.below(v.classes) as u32 }).collect();
     (classes, codes)
@@ -107,12 +132,11 @@ impl Reference<'_> {
     }
 
     /// Pairs of channels turned by row and column.
-    fn turned(&self, x: &[S], position: usize) -> Vec<S> {
+    fn turned(&self, x: &[S], cell: usize, columns: usize) -> Vec<S> {
         if self.shape.positions == Positions::Learned {
             return x.to_vec();
         }
-        let cell = position / self.v.codebooks;
-        let place = [cell / self.v.grid[1], cell % self.v.grid[1]];
+        let place = [cell / columns, cell % columns];
         let (s, pairs) = (self.s, x.len() / 2);
         let turn = |i: usize| {
             let (axis, j) = (2 * i / pairs, i % (pairs / 2));
@@ -131,18 +155,22 @@ impl Reference<'_> {
         e.iter().map(|e| s.mul(*e, scale)).collect()
     }
 
-    fn attention(&self, name: &str, rows: &[Vec<S>]) -> Vec<Vec<S>> {
+    /// Rows of a grid of so many columns, `books` rows to a cell; each sees those before it, or, with `both_ways`, all.
+    fn attention(&self, name: &str, rows: &[Vec<S>], [columns, books]: [usize; 2], both_ways: bool) -> Vec<Vec<S>> {
         let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
         let width = d / heads;
         let qkv: Vec<Vec<S>> = rows.iter().map(|x| self.linear(&format!("{name}.qkv.weight"), x)).collect();
         let part = |t: usize, which: usize, head: usize| &qkv[t][which * d + head * width..][..width];
         let attended = |t: usize| -> Vec<S> {
             let one = |head: usize| -> Vec<S> {
-                let q = self.turned(part(t, 0, head), t);
-                let score =
-                    |j| s.affine(s.dot(&q, &self.turned(part(j, 1, head), j)), 1.0 / (width as f64).sqrt(), 0.0);
-                let p = self.softmax(&(0..=t).map(score).collect::<Vec<S>>());
-                let value = |c| s.dot(&p, &(0..=t).map(|j| part(j, 2, head)[c]).collect::<Vec<S>>());
+                let seen = if both_ways { rows.len() } else { t + 1 };
+                let q = self.turned(part(t, 0, head), t / books, columns);
+                let score = |j: usize| {
+                    let k = self.turned(part(j, 1, head), j / books, columns);
+                    s.affine(s.dot(&q, &k), 1.0 / (width as f64).sqrt(), 0.0)
+                };
+                let p = self.softmax(&(0..seen).map(score).collect::<Vec<S>>());
+                let value = |c| s.dot(&p, &(0..seen).map(|j| part(j, 2, head)[c]).collect::<Vec<S>>());
                 (0..width).map(value).collect()
             };
             self.linear(&format!("{name}.proj.weight"), &(0..heads).flat_map(one).collect::<Vec<S>>())
@@ -166,14 +194,64 @@ impl Reference<'_> {
         self.linear(&format!("{name}.down.weight"), &inner)
     }
 
-    /// Logits of each token of an image.
+    fn block(&self, name: &str, rows: &[Vec<S>], grid: [usize; 2], both_ways: bool) -> Vec<Vec<S>> {
+        let normed: Vec<Vec<S>> = rows.iter().map(|x| self.norm(&format!("{name}.norm1"), x)).collect();
+        let attended = self.attention(&format!("{name}.attn"), &normed, grid, both_ways);
+        let rows: Vec<Vec<S>> = rows.iter().zip(&attended).map(|(x, y)| self.add(x, y)).collect();
+        let inner = |x: &Vec<S>| self.mlp(&format!("{name}.mlp"), &self.norm(&format!("{name}.norm2"), x));
+        rows.iter().map(|x| self.add(x, &inner(x))).collect()
+    }
+
+    /// What a level above says of each cell of the grid below it, row by row.
+    fn conditions(&self, level: &Level, codes: &[u32]) -> Vec<Vec<S>> {
+        let (name, [h, w], d) = (format!("above.{}", level.name), level.grid, self.shape.dim);
+        let cell = |i: usize| {
+            let token =
+                |q: usize| self.row(&format!("{name}.tokens.{q}.weight"), codes[i * level.codebooks + q] as usize);
+            let mut x = token(0);
+            for q in 1..level.codebooks {
+                x = self.add(&x, &token(q));
+            }
+            match self.shape.positions {
+                Positions::Learned => self.add(&x, &self.row(&format!("{name}.positions.weight"), i)),
+                Positions::Rotary => x,
+            }
+        };
+        let mut rows: Vec<Vec<S>> = (0..h * w).map(cell).collect();
+        for i in 0..self.shape.condition_layers {
+            rows = self.block(&format!("{name}.blocks.{i}"), &rows, [w, 1], true);
+        }
+        let spread: Vec<Vec<S>> = rows
+            .iter()
+            .map(|x| self.linear(&format!("{name}.spread.weight"), &self.norm(&format!("{name}.norm"), x)))
+            .collect();
+        let [rows, columns] = self.v.grid;
+        let r = rows / h;
+        let below = |i: usize| {
+            let (y, x) = (i / columns, i % columns);
+            spread[y / r * w + x / r][(y % r * r + x % r) * d..][..d].to_vec()
+        };
+        (0..rows * columns).map(below).collect()
+    }
+
+    /// Logits of each token of an image, of its codes behind those of the levels above.
     fn logits(&self, class: u32, codes: &[u32]) -> Vec<Vec<S>> {
         let books = self.v.codebooks;
+        let mut above = Vec::new();
+        let mut codes = codes;
+        for level in &self.v.above {
+            let (own, rest) = codes.split_at(level.codes());
+            above.push(self.conditions(level, own));
+            codes = rest;
+        }
         let input = |i: usize| {
             let mut x = match i {
                 0 => self.row("classes.weight", class as usize),
                 _ => self.row(&format!("tokens.{}.weight", (i - 1) % books), codes[i - 1] as usize),
             };
+            for rows in &above {
+                x = self.add(&x, &rows[i / books]);
+            }
             if books > 1 {
                 x = self.add(&x, &self.row("codebook.weight", i % books));
             }
@@ -184,12 +262,7 @@ impl Reference<'_> {
         };
         let mut rows: Vec<Vec<S>> = (0..codes.len()).map(input).collect();
         for i in 0..self.shape.layers {
-            let name = format!("blocks.{i}");
-            let normed: Vec<Vec<S>> = rows.iter().map(|x| self.norm(&format!("{name}.norm1"), x)).collect();
-            let attended = self.attention(&format!("{name}.attn"), &normed);
-            rows = rows.iter().zip(&attended).map(|(x, y)| self.add(x, y)).collect();
-            let inner = |x: &Vec<S>| self.mlp(&format!("{name}.mlp"), &self.norm(&format!("{name}.norm2"), x));
-            rows = rows.iter().map(|x| self.add(x, &inner(x))).collect();
+            rows = self.block(&format!("blocks.{i}"), &rows, [self.v.grid[1], books], false);
         }
         let head = |i: usize| match self.shape.tied {
             true => format!("tokens.{}.weight", i % books),
@@ -203,8 +276,9 @@ impl Reference<'_> {
         let (s, t) = (self.s, self.v.tokens());
         let mut all = Vec::new();
         let mut losses = Vec::new();
-        for (class, codes) in classes.iter().zip(codes.chunks(t)) {
-            for (logits, code) in self.logits(*class, codes).into_iter().zip(codes) {
+        let known = self.v.known();
+        for (class, codes) in classes.iter().zip(codes.chunks(known + t)) {
+            for (logits, code) in self.logits(*class, codes).into_iter().zip(&codes[known..]) {
                 let p = self.softmax(&logits)[*code as usize];
                 losses.push(s.affine(s.ln(p), -1.0, 0.0));
                 all.push(logits);
@@ -251,7 +325,7 @@ fn logits_loss_and_gradients_equal_the_reference() {
         assert!(error <= allowed, "{name}: {got} for {want}");
         error / allowed
     };
-    for (shape, v) in [llama(), gpt()] {
+    for (shape, v) in [llama(), gpt(), below(), below_gpt()] {
         let (prior, params) = build(&gpu, &shape, &v);
         let (classes, codes) = images(&v, 3, 4);
         let (host, s) = (params.to_host().unwrap(), Scalars::default());
@@ -302,7 +376,7 @@ fn logits_loss_and_gradients_equal_the_reference() {
 #[test]
 fn the_reference_differentiates() {
     let gpu = gpu();
-    for (shape, v) in [llama(), gpt()] {
+    for (shape, v) in [llama(), gpt(), below(), below_gpt()] {
         let (_, params) = build(&gpu, &shape, &v);
         let (classes, codes) = images(&v, 2, 9);
         let host = params.to_host().unwrap();
@@ -349,6 +423,7 @@ fn pytorch_agrees() {
             codebooks: size("codebooks"),
             grid: serde_json::from_value(c["grid"].clone()).unwrap(),
             classes: size("classes"),
+            above: Vec::new(),
         };
         let (prior, params) = build(&gpu, &shape, &v);
         let weights: HostTensors = file

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
-use wgvq::codes::Codes;
+use wgvq::codes::{Codes, Level};
 use wgvq::train::Keyed;
 use wgvq::train::checkpoint::{self, Checkpoint, HostTensor};
 use wgvq::train::config::RunConfig;
-use wgvq::train::metrics::{Evaluation, Fidelity};
-use wgvq::train::metrics_log::{self, Log};
+use wgvq::train::metrics::{Evaluation, Fidelity, LevelCounts};
+use wgvq::train::metrics_log::{self, Log, Record};
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::{atomic, presets};
 
@@ -22,9 +22,7 @@ fn codes(names: usize) -> Codes {
     Codes {
         model: "0123456789abcdef".into(),
         quantizer: "ema".into(),
-        codebook_size: 512,
-        codebooks: 1,
-        grid: [2, 2],
+        levels: vec![Level { name: String::new(), grid: [2, 2], codebook_size: 512, codebooks: 1 }],
         image: [8, 8, 3],
         names: (0..names).map(|i| format!("{i}.png")).collect(),
         indices: (0..names as u32 * 4).map(|i| i % 512).collect(),
@@ -206,10 +204,12 @@ fn configurations_that_cannot_be_used_name_the_key_and_the_way_out() {
 fn a_torn_log_is_read_to_its_last_whole_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.csv");
-    let mut log = Log::open::<Evaluation>(&path, 0).unwrap();
+    let mut log = Log::open(&path, Evaluation::HEADER, 0).unwrap();
     for step in 1..=3 {
-        let f = Fidelity { mse: 0.25, ssim: 0.5, quantization_error: 0.1, codes_per_pixel: 0.0625 };
-        log.push(&Evaluation::new(step, f, 1, vec![3; 512])).unwrap();
+        let f = Fidelity { mse: 0.25, ssim: 0.5, image_pixels: 1024 };
+        let counts = vec![3; 512];
+        let level = LevelCounts { name: String::new(), codes: 64, codebooks: 1, quantization_error: 0.1, counts };
+        log.push(&Evaluation::new(step, f, vec![level])).unwrap();
     }
     let whole = std::fs::read_to_string(&path).unwrap();
     let ends: Vec<usize> = whole.match_indices('\n').map(|(at, _)| at).collect();
@@ -221,7 +221,7 @@ fn a_torn_log_is_read_to_its_last_whole_line() {
             assert!(name != "used" || column.iter().all(|v| *v == 512.0), "cut at {cut}: {column:?}");
         }
         // A resumed log is the beginning of the whole one.
-        drop(Log::open::<Evaluation>(&path, 3).unwrap());
+        drop(Log::open(&path, Evaluation::HEADER, 3).unwrap());
         assert!(whole.starts_with(&std::fs::read_to_string(&path).unwrap()), "cut at {cut}");
     }
     for cut in [0, 3] {
@@ -263,8 +263,8 @@ proptest! {
         std::fs::write(&path, &bytes).unwrap();
         match Codes::load(&path) {
             Ok(c) => {
-                prop_assert!(c.indices.iter().all(|i| (*i as usize) < c.codebook_size));
-                prop_assert_eq!(c.indices.len(), c.names.len() * c.grid[0] * c.grid[1]);
+                prop_assert!(c.indices.iter().all(|i| (*i as usize) < c.levels[0].codebook_size));
+                prop_assert_eq!(c.indices.len(), c.names.len() * c.levels[0].codes());
             }
             Err(e) => prop_assert!(e.to_string().contains("c.safetensors")),
         }

@@ -59,7 +59,7 @@ fn tokens(gpu: &Gpu, kind: &str, flip: bool, folder: &std::path::Path) -> (Train
     let path = folder.join("final.safetensors");
     checkpoint::save_file(&path, &Training::trained(&mut trainer).unwrap()).unwrap();
     let mut model = Trained::load(gpu, folder).unwrap();
-    let tokens = tokenize(&mut model, &set, &folder.join("prior/tokens"), &mut quiet).unwrap();
+    let tokens = tokenize(&mut model, 0, &set, &folder.join("prior/tokens"), &mut quiet).unwrap();
     (model, tokens, set)
 }
 

@@ -40,7 +40,7 @@ pub struct PriorWork {
 
 /// Codes and classes like Fashion-MNIST's.
 fn vocabulary() -> Vocabulary {
-    Vocabulary { codebook_size: 512, codebooks: 1, grid: [7, 7], classes: 10 }
+    Vocabulary { codebook_size: 512, codebooks: 1, grid: [7, 7], classes: 10, above: Vec::new() }
 }
 
 const KINDS: [(Kind, &str, char); 3] = [
@@ -130,6 +130,7 @@ fn untrained(gpu: &Gpu, seed: u64) -> Result<TrainedPrior> {
     let about = About {
         model: String::new(),
         quantizer: "ema".into(),
+        level: String::new(),
         vocabulary: vocabulary(),
         image: [28, 28, 1],
         classes: Vec::new(),

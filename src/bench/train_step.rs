@@ -85,11 +85,11 @@ impl State {
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params).storing(self.activations);
         let x = tape.constant(&self.images);
-        let z_e = self.model.encode(&pass, &x)?;
+        let z_e = self.model.latents(&pass, &x)?;
         let [b, h, w, d] = z_e.tensor().dims("train step")?;
         let rows = tape.reshape(&z_e, &[b * h * w, d])?;
         let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: self.step })?;
-        let y = self.model.decode(&pass, &tape.reshape(&q.z_q, &[b, h, w, d])?)?;
+        let y = self.model.images(&pass, &tape.reshape(&q.z_q, &[b, h, w, d])?)?;
         let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
         let loss = match q.total(&tape)? {
             Some(l) => tape.add(&reconstruction, &l)?,

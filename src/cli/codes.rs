@@ -17,7 +17,7 @@ pub struct Encode {
     /// The file of codes
     #[arg(long, short, value_name = "CODES")]
     output: PathBuf,
-    /// Also write the codes as a NumPy array, beside the file
+    /// Also write the codes as a NumPy array, beside the file; of several levels, an array each
     #[arg(long)]
     npy: bool,
     /// Replace a file that is there
@@ -52,10 +52,10 @@ impl Encode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let npy = self.output.with_extension("npy");
         refuse_existing(&self.output, self.overwrite)?;
-        if self.npy {
-            refuse_existing(&npy, self.overwrite)?;
-        }
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
+        if self.npy {
+            Codes::npy_paths(&npy, model.levels()).iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        }
         let [w, h, c] = model.image();
         let mut pixels = Vec::new();
         let mut names = Vec::new();
@@ -68,8 +68,9 @@ impl Encode {
         if self.npy {
             codes.save_npy(&npy)?;
         }
-        let [rows, columns] = codes.grid;
-        output::result(&format!("{}: {} images of {rows} x {columns} codes", self.output.display(), codes.names.len()));
+        let grids: Vec<String> = codes.levels.iter().map(|l| format!("{} x {}", l.grid[0], l.grid[1])).collect();
+        let (path, images) = (self.output.display(), codes.names.len());
+        output::result(&format!("{path}: {images} images of {} codes", grids.join(" and ")));
         Ok(Ended::Done)
     }
 }

@@ -160,8 +160,8 @@ impl Compare {
                 return Ok(None);
             }
             let ms = ms_per_step(gpu, &mut outcome.trainer)?;
-            let q = outcome.trainer.quantizer();
-            let about = serde_json::json!({ "ms_per_step": ms, "codes": q.codebook_size() * q.codebooks() });
+            let codes: usize = outcome.trainer.levels().iter().map(|l| l.codebook_size * l.codebooks).sum();
+            let about = serde_json::json!({ "ms_per_step": ms, "codes": codes });
             atomic::write(&pace, about.to_string().as_bytes())?;
         }
         if stop_flag().load(Ordering::Relaxed) {

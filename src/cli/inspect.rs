@@ -31,6 +31,9 @@ pub struct Inspect {
     /// Pictures to look at, at most
     #[arg(long, default_value_t = 512)]
     images: usize,
+    /// Of several levels of codes, the one to look into: top, bottom, ..; all of them unless given, a page each
+    #[arg(long, value_name = "NAME")]
+    level: Option<String>,
     /// Seed of the noise that codes have to bear
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -57,48 +60,79 @@ impl Inspect {
             return Err(Error::config("--images", "0 is not allowed: at least one picture must be looked at"));
         }
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
-        let out = self.out.clone().unwrap_or_else(|| folder_of(&self.run).join("inspect"));
-        let shown_books = model.quantizer().codebooks().min(BOOKS);
-        names(shown_books).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
+        let base = self.out.clone().unwrap_or_else(|| folder_of(&self.run).join("inspect"));
+        let levels: Vec<usize> = match self.level.as_deref() {
+            None => (0..model.levels().len()).collect(),
+            name => vec![model.level(name)?],
+        };
+        // A page to each level, where there are several.
+        let place = |model: &Trained, level: usize| base.join(&model.levels()[level].name);
+        for level in &levels {
+            let shown = model.levels()[*level].codebooks.min(BOOKS);
+            let out = place(&model, *level);
+            names(shown).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
+        }
         let set = self.open(&model)?;
         let numbers = chosen(&set, self.images)?;
         let groups: Vec<u64> = numbers.iter().map(|n| set.items[*n as usize].group).collect();
-        let (pictures, bytes) = (set.gather(&numbers)?, set.image_bytes());
-        let count = pictures.len() / bytes;
-        output::note(global, &format!("{count} pictures of {}'s test split", set.name));
-        let survey = model.survey(&pictures, &groups, NEAREST)?;
-        output::note(global, "codes, their patches and vectors");
-        let vectors = vectors(&mut model, &survey)?;
-        let company = company(&vectors, &survey, model.quantizer().dim());
-        let book = |b: usize| book(&mut model, &survey, b, &vectors[b], &company[b], &pictures);
-        let books = (0..shown_books).map(book).collect::<Result<Vec<_>>>()?;
-        let changed = spread(&pictures, bytes, CHANGED);
-        output::note(global, &format!("what survives noise and gradient signs, on {} pictures", changed.len() / bytes));
-        let robustness = model.robustness(&changed, self.seed)?;
-        let originals = spread(&pictures, bytes, SHOWN);
-        let codes = model.encode(&originals)?;
-        let reconstructions = model.decode(&codes)?;
+        let pictures = set.gather(&numbers)?;
+        output::note(global, &format!("{} pictures of {}'s test split", numbers.len(), set.name));
+        for level in levels {
+            let out = place(&model, level);
+            self.level(global, &mut model, level, &set, &pictures, &groups, &out)?;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Inspects a level, and writes its page.
+    fn level(
+        &self,
+        global: &Global,
+        model: &mut Trained,
+        level: usize,
+        set: &ImageSet,
+        pictures: &[u8],
+        groups: &[u64],
+        out: &Path,
+    ) -> Result<()> {
+        let (bytes, of) = (set.image_bytes(), model.levels()[level].clone());
+        let (count, dim) = (pictures.len() / bytes, model.quantizers()[level].dim());
+        let survey = model.survey(level, pictures, groups, NEAREST)?;
+        let which = if of.name.is_empty() { String::new() } else { format!("{} level: ", of.name) };
+        output::note(global, &format!("{which}codes, their patches and vectors"));
+        let vectors = vectors(model, &survey)?;
+        let company = company(&vectors, &survey, dim);
+        let book = |b: usize| book(model, &survey, b, &vectors[b], &company[b], pictures);
+        let books = (0..of.codebooks.min(BOOKS)).map(book).collect::<Result<Vec<_>>>()?;
+        let changed = spread(pictures, bytes, CHANGED);
+        let n = changed.len() / bytes;
+        output::note(global, &format!("{which}what survives noise and gradient signs, on {n} pictures"));
+        let robustness = model.robustness(level, &changed, self.seed)?;
+        let originals = spread(pictures, bytes, SHOWN);
+        let codes = model.to_codes(&originals, vec![String::new(); originals.len() / bytes])?;
+        let (reconstructions, own) = (model.decode(&codes.indices)?, codes.of_level(level));
         let inspection = Inspection {
             run: name_of(&self.run),
-            quantizer: model.quantizer().name().to_owned(),
+            quantizer: model.quantizers()[level].name().to_owned(),
             data: (set.name.clone(), count),
-            shape: shape(&model),
-            grid: model.grid(),
-            dim: model.quantizer().dim(),
-            codebooks: model.quantizer().codebooks(),
+            shape: shape(model),
+            level: of.name,
+            grid: of.grid,
+            dim,
+            codebooks: of.codebooks,
             books,
             cells: SWATCH,
             nearest: NEAREST,
-            shown: (originals, reconstructions, codes),
+            shown: (originals, reconstructions, own),
             robustness,
         };
         let files = inspection.files()?;
-        std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
+        std::fs::create_dir_all(out).map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
         for (name, bytes) in &files {
             atomic::write(&out.join(name), bytes)?;
         }
-        self.report(global, &survey, &inspection, &out);
-        Ok(Ended::Done)
+        self.report(global, &survey, &inspection, out);
+        Ok(())
     }
 
     /// The pictures, brought to the model's size.
@@ -128,14 +162,16 @@ impl Inspect {
                 })
                 .collect();
             let line = serde_json::json!({
-                "run": self.run, "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
+                "run": self.run, "level": inspection.level, "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
                 "robustness": survival, "page": page,
             });
             output::result(&line.to_string());
             return;
         }
+        let level = if inspection.level.is_empty() { String::new() } else { format!("{} level: ", inspection.level) };
         for (i, u) in usages.iter().enumerate() {
-            let which = if usages.len() > 1 { format!("codebook {}: ", i + 1) } else { String::new() };
+            let book = if usages.len() > 1 { format!("codebook {}: ", i + 1) } else { String::new() };
+            let which = format!("{level}{book}");
             let (used, codes, perplexity, bits) = (u.used, u.codes, u.perplexity, entropy_bits(u));
             output::result(&format!(
                 "{which}{used} of {codes} codes used, perplexity {perplexity:.1}, entropy {bits:.2} bits"
@@ -195,7 +231,7 @@ fn vectors(model: &mut Trained, survey: &Survey) -> Result<Vec<Vec<f32>>> {
             all
         };
         let codes: Vec<u32> = survey.most_used(book, MAPPED).into_iter().flat_map(with).collect();
-        model.code_vectors(&codes)
+        model.code_vectors(survey.level, &codes)
     };
     (0..books).map(of).collect()
 }
@@ -231,11 +267,11 @@ fn book(
     company: &[f32],
     pictures: &[u8],
 ) -> Result<Book> {
-    let (shape, [_, columns]) = (shape(model), model.grid());
+    let (shape, [_, columns]) = (shape(model), model.levels()[survey.level].grid);
     let order = survey.most_used(book, MAPPED);
     let shown = vectors.chunks(company.len()).take(DECODED);
     let shown: Vec<f32> = shown.flat_map(|v| v.iter().zip(company).map(|(a, b)| a + b)).collect();
-    let tiles = model.swatches(&shown)?;
+    let tiles = model.swatches(survey.level, &shown, &survey.means)?;
     let bytes = shape.width * shape.height * shape.channels;
     let cell = shape.width / columns.max(1);
     // At least one row, even of a codebook that nothing took.

@@ -4,7 +4,7 @@ use super::output::{self, Bar, Watch};
 use super::train::{open, set_keys, stop_flag};
 use super::{Ended, Global};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wgvq::data::ImageSet;
@@ -18,7 +18,7 @@ use wgvq::train::prior::{PriorTrainer, run_prior};
 use wgvq::train::prior_config::PriorConfig;
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::tokens::{self, Baselines, Tokens, baselines, tokenize};
-use wgvq::train::{Draw, Keyed, Start, Trained, TrainedPrior, Training, atomic, metrics_log};
+use wgvq::train::{Draw, Keyed, Priors, Start, Trained, TrainedPrior, Training, atomic, metrics_log, prior_folder};
 use wgvq::{Error, Result};
 
 /// `wgvq prior runs/fashion --steps 3000`
@@ -27,8 +27,11 @@ use wgvq::{Error, Result};
     after_long_help = "Examples:\n  wgvq prior runs/fashion\n  wgvq prior runs/fashion --size base --steps 10000 --set prior.dropout=0.2 --overwrite\n  wgvq prior runs/fashion --resume\n  wgvq sample runs/fashion --class boot --n 64 --guidance 2"
 )]
 pub struct PriorCommand {
-    /// The run of the first stage; its prior goes into the folder `prior` there
+    /// The run of the first stage; its prior goes into the folder `prior` there (`prior-top` and so on with several levels of codes)
     pub run: PathBuf,
+    /// Of several levels of codes, the one to model: top, bottom, ..
+    #[arg(long, value_name = "NAME")]
+    pub level: Option<String>,
     /// A configuration in TOML
     #[arg(long, value_name = "TOML", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
@@ -109,17 +112,19 @@ impl PriorCommand {
         let config = if self.resume { None } else { Some(self.configuration()?) };
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
-        let place = self.run.join("prior");
+        let level = model.level(self.level.as_deref())?;
+        let place = prior_folder(&self.run, &model.levels()[level].name);
         // What is wrong is found before anything is written, or replaced.
         let there = place.join("tokens");
         let made = if self.resume && Tokens::exist(&there) {
             // The tokens that it began with are all that it needs, whatever became of the pictures.
             let tokens = Tokens::open(&there)?;
             tokens.check_model(model.hash())?;
+            tokens.about.level(&model)?;
             Ok(tokens)
         } else {
             let data = self.open(&model)?;
-            let about = tokens::about(&model, &data);
+            let about = tokens::about(&model, level, &data);
             if let Some(config) = &config {
                 Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
             }
@@ -133,7 +138,8 @@ impl PriorCommand {
         if !self.resume && !self.overwrite && place.join("config.toml").exists() {
             let run = self.run.display();
             let what = format!(
-                "holds a prior already; go on with it by `wgvq prior {run} --resume`, or replace it with `--overwrite`"
+                "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or replace it with `--overwrite`",
+                self.of_level()
             );
             return Err(Error::file(&place, what));
         }
@@ -150,13 +156,18 @@ impl PriorCommand {
         };
         let tokens = match made {
             Ok(tokens) => tokens,
-            Err(data) => match self.tokenize(global, &mut model, &data, &folder)? {
+            Err(data) => match self.tokenize(global, &mut model, level, &data, &folder)? {
                 Some(tokens) => tokens,
                 None => return Ok(Ended::Interrupted),
             },
         };
         let start = if self.resume { Start::Resume } else { Start::Fresh };
         self.train(global, &gpu, &config, model, tokens, &folder, start)
+    }
+
+    /// ` --level top`, as the command line had it.
+    fn of_level(&self) -> String {
+        self.level.as_deref().map_or(String::new(), |name| format!(" --level {name}"))
     }
 
     /// The pictures whose codes are modelled, in the model's size.
@@ -172,13 +183,14 @@ impl PriorCommand {
         &self,
         global: &Global,
         model: &mut Trained,
+        level: usize,
         data: &ImageSet,
         folder: &RunFolder,
     ) -> Result<Option<Tokens>> {
         let images = data.train.len() + data.test.len();
         output::note(global, &format!("turning {images} pictures of {} into codes", data.name));
         let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let tokens = tokenize(model, data, &folder.tokens(), &mut |done, all| {
+        let tokens = tokenize(model, level, data, &folder.tokens(), &mut |done, all| {
             bar.show(done, all);
             if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
         });
@@ -233,14 +245,17 @@ impl PriorCommand {
         let outcome = outcome?;
         if outcome.stopped {
             let (step, run) = (outcome.trainer.step_number(), self.run.display());
-            output::note(global, &format!("stopped and saved at step {step}; go on with: wgvq prior {run} --resume"));
+            output::note(
+                global,
+                &format!("stopped and saved at step {step}; go on with: wgvq prior {run}{} --resume", self.of_level()),
+            );
             return Ok(Ended::Interrupted);
         }
         let Some(e) = outcome.evaluation else { return Ok(Ended::Done) };
         let (parameters, memory) = (outcome.trainer.parameter_count(), outcome.trainer.memory());
         let (run, model_path) = (folder.path(), folder.model());
         drop(outcome.trainer);
-        let picture = picture(gpu, &mut model, folder, &format!("{e}"), base)?;
+        let picture = picture(gpu, &self.run, &mut model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
                 "run": run, "step": e.step, "nats_per_token": e.nats_per_token, "bits_per_token": e.bits_per_token,
@@ -267,38 +282,59 @@ impl PriorCommand {
 }
 
 /// The curves, what was reached, and samples of each class.
-fn picture(gpu: &Gpu, model: &mut Trained, folder: &RunFolder, reached: &str, base: Baselines) -> Result<PathBuf> {
+fn picture(
+    gpu: &Gpu,
+    run: &Path,
+    model: &mut Trained,
+    folder: &RunFolder,
+    reached: &str,
+    base: Baselines,
+) -> Result<PathBuf> {
     let prior = TrainedPrior::load(gpu, folder.path(), model)?;
-    let names = &prior.about().classes;
+    let about = prior.about().clone();
+    let names = &about.classes;
+    let which = if about.level.is_empty() { String::new() } else { format!("{} ", about.level) };
+    let title = format!("{}: a prior over its {which}codes", about.data);
     let shown: Vec<u32> = (0..names.len().min(CLASSES_SHOWN) as u32).collect();
     let (asked, columns): (Vec<u32>, usize) = if shown.is_empty() {
-        (vec![prior.about().vocabulary.no_class(); WITHOUT_CLASSES], 16)
+        (vec![about.vocabulary.no_class(); WITHOUT_CLASSES], 16)
     } else {
         (shown.iter().flat_map(|c| std::iter::repeat_n(*c, PER_CLASS)).collect(), PER_CLASS)
     };
     let labels: Vec<&str> = shown.iter().map(|c| names[*c as usize].as_str()).collect();
-    // Without a filter: what the prior believes, rare codes too.
-    let drawing =
-        prior.draw(&asked, None, &Draw { sampling: Sampling::default(), ..Default::default() }, &mut |_, _| Ok(()))?;
-    let [width, height, channels] = model.image();
-    let samples = rows(&model.decode(&drawing.codes)?, Shape { width, height, channels }, columns, &labels, 96)?;
+    // Of several levels, images need the priors of all.
+    let priors = if model.levels().len() == 1 { Ok(Priors::new(vec![prior])?) } else { Priors::load(gpu, run, model) };
+    let samples = match &priors {
+        Ok(priors) => {
+            // Without a filter: what the priors believe, rare codes too.
+            let how = Draw { sampling: Sampling::default(), ..Default::default() };
+            let drawing = priors.draw(&asked, None, &how, &mut |_, _| Ok(()))?;
+            let [width, height, channels] = model.image();
+            Some(rows(&model.decode(&drawing.codes)?, Shape { width, height, channels }, columns, &labels, 96)?)
+        }
+        Err(_) => None,
+    };
+    let said = match &samples {
+        Some(_) => "Samples at temperature 1, without filters or guidance.",
+        None => "Samples need the priors of the other levels, too.",
+    };
     let (log, test) = (metrics_log::columns(&folder.metrics())?, metrics_log::columns(&folder.test())?);
     let log = |name: &str| metrics_log::column(&log, name);
     let test = |name: &str| metrics_log::column(&test, name);
     let held_out: Vec<(f64, f64)> = test("step").into_iter().zip(test("nats_per_token")).collect();
     let figures = format!(
-        "{reached}; to beat: {:.3} bits by single codes, {:.3} by pairs. Samples at temperature 1, without filters or guidance.",
+        "{reached}; to beat: {:.3} bits by single codes, {:.3} by pairs. {said}",
         base.unigram_bits, base.bigram_bits
     );
     let (steps, loss, norm) = (log("step"), log("loss"), log("gradient_norm"));
     let png = page(&PriorPage {
-        title: &format!("{}: a prior over its codes", prior.about().data),
+        title: &title,
         figures: &figures,
         steps: &steps,
         loss: &loss,
         gradient_norm: &norm,
         held_out: &held_out,
-        samples: Some(&samples),
+        samples: samples.as_ref(),
     })?;
     let path = folder.pictures().join("summary.png");
     atomic::write(&path, &png)?;

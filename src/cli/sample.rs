@@ -11,7 +11,7 @@ use wgvq::gpu::Gpu;
 use wgvq::ops::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::train::tokens::About;
-use wgvq::train::{Draw, Drawing, Given, Trained, TrainedPrior, atomic};
+use wgvq::train::{Draw, Drawing, Given, Priors, Trained, atomic};
 use wgvq::{Error, Result, data};
 
 /// How codes are drawn.
@@ -156,22 +156,22 @@ fn class(about: &About, name: &str) -> Result<u32> {
 }
 
 /// Both stages of a run.
-fn load(gpu: &Gpu, run: &Path) -> Result<(Trained, TrainedPrior)> {
+fn load(gpu: &Gpu, run: &Path) -> Result<(Trained, Priors)> {
     let model = Trained::load(gpu, run)?;
-    let prior = TrainedPrior::load(gpu, &run.join("prior"), &model)?;
-    Ok((model, prior))
+    let priors = Priors::load(gpu, run, &model)?;
+    Ok((model, priors))
 }
 
 /// Draws with a progress bar. `None` if the user stopped it.
 fn draw(
     global: &Global,
-    prior: &TrainedPrior,
+    priors: &Priors,
     classes: &[u32],
     given: Option<Given>,
     how: &Draw,
 ) -> Result<Option<Drawing>> {
     let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
-    let drawing = prior.draw(classes, given, how, &mut |done, all| {
+    let drawing = priors.draw(classes, given, how, &mut |done, all| {
         bar.show(done, all);
         if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
     });
@@ -193,8 +193,8 @@ impl Sample {
             return Err(Error::file(&self.out, "is a file; --out names a folder"));
         }
         let gpu = global.gpu()?;
-        let (mut model, prior) = load(&gpu, &self.run)?;
-        let about = prior.about();
+        let (mut model, priors) = load(&gpu, &self.run)?;
+        let about = priors.about();
         let asked: Vec<u32> = match (&self.class[..], about.vocabulary.classes) {
             ([], 0) => vec![about.vocabulary.no_class()],
             ([], classes) => (0..classes as u32).collect(),
@@ -212,7 +212,7 @@ impl Sample {
         }
         tell_of_guidance(global, about, &classes, &how);
         let began = std::time::Instant::now();
-        let Some(drawing) = draw(global, &prior, &classes, None, &how)? else { return Ok(Ended::Interrupted) };
+        let Some(drawing) = draw(global, &priors, &classes, None, &how)? else { return Ok(Ended::Interrupted) };
         let seconds = began.elapsed().as_secs_f64();
         let pixels = model.decode(&drawing.codes)?;
         let [width, height, channels] = model.image();
@@ -232,7 +232,7 @@ impl Sample {
         // A row of the grid has each class once, where there are so many that this is a row.
         let columns = if (5..=16).contains(&asked.len()) { asked.len() } else { 0 };
         atomic::write(&grid, &images(&pixels, shape, Layout { columns, ..Default::default() })?.png()?)?;
-        let codes = classes.len() * about.vocabulary.tokens();
+        let codes = classes.len() * priors.codes_per_image();
         if global.json {
             let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / codes as f64;
             let line = serde_json::json!({
@@ -311,21 +311,24 @@ impl Complete {
         }
         refuse_existing(&self.output, self.overwrite)?;
         let gpu = global.gpu()?;
-        let (mut model, prior) = load(&gpu, &self.run)?;
-        let (about, [width, height, channels]) = (prior.about(), model.image());
-        let cells = kept(&self.keep, about.vocabulary.grid)?;
+        let (mut model, priors) = load(&gpu, &self.run)?;
+        let (about, [width, height, channels]) = (priors.about(), model.image());
         let class = self.class.as_deref().map_or(Ok(about.vocabulary.no_class()), |name| class(about, name))?;
         let original = data::load_image(&self.image, width, height, channels)?;
         let codes = model.encode(&original)?;
-        let places: Vec<bool> =
-            cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, about.vocabulary.codebooks)).collect();
+        let mut places = Vec::new();
+        let (mut cells, mut grid) = (Vec::new(), [1, 1]);
+        for level in model.levels() {
+            (cells, grid) = (kept(&self.keep, level.grid)?, level.grid);
+            places.extend(cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, level.codebooks)));
+        }
         tell_of_guidance(global, about, &[class], &how);
         let given = Given { codes: &codes.repeat(self.n), places: &places };
-        let Some(drawing) = draw(global, &prior, &vec![class; self.n], Some(given), &how)? else {
+        let Some(drawing) = draw(global, &priors, &vec![class; self.n], Some(given), &how)? else {
             return Ok(Ended::Interrupted);
         };
         let mut pixels = original.clone();
-        pixels.extend(covered(&original, [width, height, channels], &cells, about.vocabulary.grid));
+        pixels.extend(covered(&original, [width, height, channels], &cells, grid));
         pixels.extend(model.decode(&drawing.codes)?);
         let shape = Shape { width, height, channels };
         let layout = Layout { columns: (self.n + 2).min(8), ..Default::default() };

@@ -1,5 +1,6 @@
 //! Models: plain structs of layers.
 
+pub mod conditioning;
 pub mod prior;
 pub mod vqvae;
 pub mod vqvae2;

@@ -1,7 +1,10 @@
 //! The second stage: a decoder-only transformer over the codes of an image, row by row, conditioned on its class
-//! (van den Oord et al. 2017, section 4; Esser et al. 2021, section 3.2).
+//! (van den Oord et al. 2017, section 4; Esser et al. 2021, section 3.2), and on the codes of the levels above them, where there are any
+//! (Razavi et al. 2019, section 3.2).
 
+use super::conditioning::Conditioning;
 use crate::autograd::Var;
+use crate::codes::Level;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, MlpKind, Norm, NormKind, Rows, linear};
 use crate::nn::{Builder, Handle, Init, Pass};
@@ -48,6 +51,10 @@ pub struct Shape {
     pub tied: bool,
     /// Share of the elements that dropout takes from the embeddings and from what each half of a block adds.
     pub dropout: f32,
+    /// Does the model see the codes of the levels above its own, where there are any?
+    pub conditioned: bool,
+    /// Blocks over the codes of each level above, which look both ways.
+    pub condition_layers: usize,
 }
 
 impl Default for Shape {
@@ -63,6 +70,8 @@ impl Default for Shape {
             rope_base: 100.0,
             tied: true,
             dropout: 0.1,
+            conditioned: true,
+            condition_layers: 2,
         }
     }
 }
@@ -86,6 +95,12 @@ impl Shape {
         let wrong = |key: &str, what: String| Err(Error::config(format!("prior.{key}"), what));
         if !(1..=256).contains(&self.layers) {
             return wrong("layers", format!("{} is not allowed: it must be from 1 to 256", self.layers));
+        }
+        if self.condition_layers > 256 {
+            return wrong(
+                "condition_layers",
+                format!("{} is not allowed: it must be at most 256", self.condition_layers),
+            );
         }
         let axes = if self.positions == Positions::Rotary { 4 } else { 1 };
         let head = self.dim.checked_div(self.heads).unwrap_or(0);
@@ -122,12 +137,20 @@ pub struct Vocabulary {
     pub grid: [usize; 2],
     /// Classes, C; 0 where images have none.
     pub classes: usize,
+    /// The levels above these codes', the coarsest first: their codes are known before.
+    #[serde(default)]
+    pub above: Vec<Level>,
 }
 
 impl Vocabulary {
     /// Codes of an image, T.
     pub fn tokens(&self) -> usize {
         self.grid[0] * self.grid[1] * self.codebooks
+    }
+
+    /// Codes of an image at the levels above.
+    pub fn known(&self) -> usize {
+        self.above.iter().map(Level::codes).sum()
     }
 
     /// The class of images that have none, or whose class the model is not to see.
@@ -150,6 +173,8 @@ pub struct Prior {
     /// [h w, D].
     positions: Option<Handle>,
     rotary: Option<Rotary>,
+    /// One for each level above that the model sees.
+    above: Vec<Conditioning>,
     blocks: Vec<Block>,
     norm: Norm,
     /// One for each codebook, where they are not the embeddings.
@@ -191,6 +216,9 @@ impl Prior {
             let cells: Vec<[f64; 2]> = cells.collect();
             Some(Rotary::axial(gpu, &cells, d / shape.heads, f64::from(shape.rope_base))?)
         };
+        let seen = if shape.conditioned { &v.above[..] } else { &[] };
+        let above = seen.iter().map(|l| Conditioning::new(gpu, b, &format!("above.{}", l.name), &shape, l, v.grid));
+        let above = above.collect::<Result<_>>()?;
         let block = BlockConfig {
             dim: d,
             heads: shape.heads,
@@ -203,7 +231,7 @@ impl Prior {
         let norm = Norm::new(b, "norm", d, shape.norm);
         let untied = if shape.tied { 0 } else { v.codebooks };
         let heads = (0..untied).map(|q| Linear::new(b, &format!("head.{q}"), d, v.codebook_size, INIT_STD)).collect();
-        Ok(Prior { shape, vocabulary: v, tokens, classes, codebook, positions, rotary, blocks, norm, heads })
+        Ok(Prior { shape, vocabulary: v, tokens, classes, codebook, positions, rotary, above, blocks, norm, heads })
     }
 
     /// What it looks like.
@@ -216,17 +244,39 @@ impl Prior {
         &self.vocabulary
     }
 
+    /// What the levels above say of each cell: see [`Conditioning::rows`]. Empty where the model sees none.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn conditions(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Vec<Var>> {
+        // Behind the places of the model's own blocks.
+        let mut place = 1 + 2 * self.blocks.len();
+        let of = |(layers, codes): (&Conditioning, &Vec<Tensor>)| {
+            let at = (dropout, place);
+            place += layers.places();
+            layers.rows(pass, codes, at)
+        };
+        self.above.iter().zip(&batch.above).map(of).collect()
+    }
+
     /// Embeddings [B, length, D] of the class [B] and, after it, of the first `length - 1` codes of images, those of each codebook
-    /// u32 [B h w]; `length` of 1 to T.
-    fn embed(&self, pass: &Pass, classes: &Tensor, codes: &[Tensor], length: usize) -> Result<Var> {
-        let (tape, d, [b]) = (pass.tape, self.shape.dim, classes.dims("prior")?);
-        let mut x = tape.gather(&pass.param(self.classes)?, classes)?;
+    /// u32 [B h w], with what is known of the place of the code to come; `length` of 1 to T.
+    fn embed(&self, pass: &Pass, batch: &Batch, conditions: &[Var], length: usize) -> Result<Var> {
+        let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
+        let mut x = tape.gather(&pass.param(self.classes)?, &batch.classes)?;
         if length > 1 {
-            let rows = codes.iter().zip(&self.tokens).map(|(codes, table)| tape.gather(&pass.param(*table)?, codes));
+            let tables = batch.codes.iter().zip(&self.tokens);
+            let rows = tables.map(|(codes, table)| tape.gather(&pass.param(*table)?, codes));
             let rows = rows.collect::<Result<Vec<Var>>>()?;
             let cells = if let [rows] = &rows[..] { rows.clone() } else { tape.concat_columns(&rows)? };
             let cells = tape.reshape(&cells, &[b, self.vocabulary.tokens() * d])?;
             x = tape.concat_columns(&[x, tape.columns(&cells, 0, (length - 1) * d)?])?;
+        }
+        let mut x = tape.reshape(&x, &[b * length, d])?;
+        for (layers, rows) in self.above.iter().zip(conditions) {
+            let places = layers.by_image(b, 0..length, self.vocabulary.codebooks);
+            let known = tape.gather(rows, &Tensor::from_slice(tape.gpu(), &[places.len()], &places)?)?;
+            x = tape.add(&x, &known)?;
         }
         self.place(pass, tape.reshape(&x, &[b, length, d])?, 0..length)
     }
@@ -253,28 +303,37 @@ impl Prior {
         Ok(x)
     }
 
-    /// Of the codes of each codebook as [`Prior::logits`] takes them: codes u32 [B, T] of the host.
+    /// Classes [B] and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each image's A codes of the levels above, the
+    /// coarsest level's first, then its own.
     ///
     /// # Errors
     /// If they are not whole images, or a class or code is none of the vocabulary.
     pub fn upload(&self, gpu: &Gpu, classes: &[u32], codes: &[u32]) -> Result<Batch> {
         let v = &self.vocabulary;
-        if codes.len() != classes.len() * v.tokens() {
-            let expected = format!("{} codes for each of {} images", v.tokens(), classes.len());
+        let each = v.known() + v.tokens();
+        if codes.len() != classes.len() * each {
+            let expected = format!("{each} codes for each of {} images", classes.len());
             return Err(Error::shape("prior", expected, codes.len()));
-        }
-        if let Some(code) = codes.iter().find(|c| **c as usize >= v.codebook_size) {
-            return Err(Error::data(format!("there is no code {code}: the codebook has {}", v.codebook_size)));
         }
         if let Some(class) = classes.iter().find(|c| **c > v.no_class()) {
             return Err(Error::data(format!("there is no class {class}: there are {}", v.classes)));
         }
-        let of = |q: usize| {
-            let own: Vec<u32> = codes.iter().skip(q).step_by(v.codebooks).copied().collect();
-            Tensor::from_slice(gpu, &[own.len()], &own)
+        let mut at = 0;
+        let mut books = |n: usize, books: usize, size: usize| -> Result<Vec<Tensor>> {
+            let own: Vec<u32> = codes.chunks(each).flat_map(|image| &image[at..at + n]).copied().collect();
+            at += n;
+            if let Some(code) = own.iter().find(|c| **c as usize >= size) {
+                return Err(Error::data(format!("there is no code {code}: the codebook has {size}")));
+            }
+            let of = |q: usize| {
+                let own: Vec<u32> = own.iter().skip(q).step_by(books).copied().collect();
+                Tensor::from_slice(gpu, &[own.len()], &own)
+            };
+            (0..books).map(of).collect()
         };
-        let classes = Tensor::from_slice(gpu, &[classes.len()], classes)?;
-        Ok(Batch { classes, codes: (0..v.codebooks).map(of).collect::<Result<_>>()? })
+        let above = v.above.iter().map(|l| books(l.codes(), l.codebooks, l.codebook_size)).collect::<Result<_>>()?;
+        let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
+        Ok(Batch { classes: Tensor::from_slice(gpu, &[classes.len()], classes)?, codes, above })
     }
 
     /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N, K].
@@ -292,9 +351,9 @@ impl Prior {
     pub fn logits(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Vec<Var>> {
         let (tape, v, d) = (pass.tape, &self.vocabulary, self.shape.dim);
         let [b] = batch.classes.dims("prior")?;
-        let mut x = self.embed(pass, &batch.classes, &batch.codes, v.tokens())?;
         let key = Key { stream: DROPOUT_STREAM, ..dropout.key };
         let dropout = Dropout { key, ..dropout };
+        let mut x = self.embed(pass, batch, &self.conditions(pass, batch, dropout)?, v.tokens())?;
         x = dropout.apply(pass, &x, 0)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let at = (dropout, 1 + 2 * i);
@@ -345,15 +404,22 @@ impl Prior {
         8 * (self.shape.layers * self.vocabulary.tokens() * self.shape.dim) as u64
     }
 
-    /// Takes in the class and the first `known` codes of the images, less than T, and returns the logits [B, K] of the code after
-    /// them. The caches, where there are any, hold `known + 1` rows then.
+    /// Takes in the class and the first `known` codes of the images, less than T, with their [`Prior::conditions`], and returns the
+    /// logits [B, K] of the code after them. The caches, where there are any, hold `known + 1` rows then.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn prompt(&self, pass: &Pass, batch: &Batch, known: usize, caches: Option<&[KvCache]>) -> Result<Tensor> {
+    pub fn prompt(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        conditions: &[Var],
+        known: usize,
+        caches: Option<&[KvCache]>,
+    ) -> Result<Tensor> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
         let length = known + 1;
-        let mut x = self.embed(pass, &batch.classes, &batch.codes, length)?;
+        let mut x = self.embed(pass, batch, conditions, length)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let rows = caches.and_then(|caches| caches.get(i)).map_or(Rows::Sequences, Rows::Prompt);
             x = block.forward(pass, &x, Attention::CAUSAL, self.rotary.as_ref(), rows, (Dropout::OFF, 0))?;
@@ -363,8 +429,19 @@ impl Prior {
         Ok(self.head(pass, &x, known % self.vocabulary.codebooks)?.tensor().clone())
     }
 
+    /// Where each code of `rows` images finds what the levels above say of it, for each level: u32 [T, W], W a multiple of 64.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn places(&self, gpu: &Gpu, rows: usize) -> Result<Vec<Tensor>> {
+        let (t, books, wide) = (self.vocabulary.tokens(), self.vocabulary.codebooks, rows.next_multiple_of(64));
+        let of = |layers: &Conditioning| Tensor::from_slice(gpu, &[t, wide], &layers.by_code(rows, t, books, wide));
+        self.above.iter().map(of).collect()
+    }
+
     /// Takes in one code of each image, u32 [B], the `known`-th from 1 on, and returns the logits [B, K] of the code after it;
-    /// `lengths` are the rows that the caches hold, [B].
+    /// `lengths` are the rows that the caches hold, [B], and `conditions` what the levels above say of each cell, with the rows of them
+    /// that belong to the code after it, u32 [B].
     ///
     /// # Errors
     /// If the device fails.
@@ -373,12 +450,16 @@ impl Prior {
         pass: &Pass,
         code: &Tensor,
         known: usize,
+        conditions: &[(Var, Tensor)],
         caches: &[KvCache],
         lengths: &Tensor,
     ) -> Result<Tensor> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, code.dims("prior")?);
         let books = self.vocabulary.codebooks;
-        let x = tape.gather(&pass.param(self.tokens[(known - 1) % books])?, code)?;
+        let mut x = tape.gather(&pass.param(self.tokens[(known - 1) % books])?, code)?;
+        for (rows, places) in conditions {
+            x = tape.add(&x, &tape.gather(rows, places)?)?;
+        }
         let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
         for (block, cache) in self.blocks.iter().zip(caches) {
             let rows = Rows::Step(cache, lengths);
@@ -396,4 +477,6 @@ pub struct Batch {
     pub classes: Tensor,
     /// Codes by codebook.
     pub codes: Vec<Tensor>,
+    /// Codes of each level above, by codebook.
+    pub above: Vec<Vec<Tensor>>,
 }

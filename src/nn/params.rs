@@ -101,6 +101,21 @@ impl Builder {
         }
     }
 
+    /// Declarations so far.
+    pub fn len(&self) -> usize {
+        self.declared.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.declared.is_empty()
+    }
+
+    /// Renames the declarations from the `from`-th on: for a part that a model has several times.
+    pub fn rename(&mut self, from: usize, name: impl Fn(&str) -> String) {
+        self.declared.iter_mut().skip(from).for_each(|d| d.name = name(&d.name));
+    }
+
     /// Allocates the buffer and fills in the initial values of `seed`.
     ///
     /// # Errors

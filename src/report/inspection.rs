@@ -45,6 +45,8 @@ pub struct Inspection {
     pub data: (String, usize),
     /// Size of the pictures.
     pub shape: Shape,
+    /// The level whose codes are shown; empty where there is one.
+    pub level: String,
     /// Rows and columns of a picture's codes.
     pub grid: [usize; 2],
     /// Channels of a latent.
@@ -118,9 +120,18 @@ impl Inspection {
         let mut sections = vec![self.decoded(&mut files)?, self.real(&mut files)?, self.use_of_codes(&mut files)?];
         let (plan, colours) = self.maps(&mut files)?;
         sections.extend([plan, self.index_maps(&mut files, &colours)?, self.survival(&mut files)?]);
-        let page = Page { title: format!("Inside the codebook of {}", self.run), intro: self.intro(), sections };
+        let page = Page {
+            title: format!("Inside the {}codebook of {}", self.which(), self.run),
+            intro: self.intro(),
+            sections,
+        };
         files.push(("index.html".into(), page.html().into_bytes()));
         Ok(files)
+    }
+
+    /// `top `, where there are several levels.
+    fn which(&self) -> String {
+        if self.level.is_empty() { String::new() } else { format!("{} ", self.level) }
     }
 
     fn intro(&self) -> Vec<String> {
@@ -141,6 +152,13 @@ impl Inspection {
                 "Seen through {images} pictures of {data} that the model did not train on (the data set's test split)."
             ),
         ];
+        if !self.level.is_empty() {
+            intro.push(format!(
+                "The model has several grids of codes, from coarse to fine; this page shows the {} one. Where its codes are shown \
+                 decoded, the other grids hold their average: no real code, but the tiles then differ in the shown code alone.",
+                self.level
+            ));
+        }
         if self.books.len() < self.codebooks {
             intro.push(format!("The first {} of the {} codebooks are shown.", self.books.len(), self.codebooks));
         }

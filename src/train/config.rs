@@ -2,7 +2,8 @@
 
 use super::keyed::{Keyed, check};
 use crate::Result;
-use crate::quantize::Registry;
+use crate::models::vqvae2::MOST_LEVELS;
+use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides a run's result.
@@ -23,16 +24,33 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
-    /// The architecture: `vqvae`.
+    /// The architecture: `vqvae`, or `vqvae2` with codes on several grids.
     pub kind: String,
+    /// `vqvae2`: levels of codes, each above with half the rows and columns of the one below; 0 is the architecture's own, 2.
+    pub levels: usize,
+    /// `vqvae2`: codes of each level's codebook, the top level's first; empty, all have `quantizer.codebook_size`.
+    pub codebook_sizes: Vec<usize>,
     /// Channels inside; even.
     pub hidden: usize,
     /// Residual blocks on either side of the quantizer.
     pub residual_layers: usize,
     /// Channels inside a residual block.
     pub residual_hidden: usize,
-    /// Image pixels per latent, each way; a power of two.
+    /// Image pixels per latent, each way; a power of two. With several levels, of the finest.
     pub downsample: usize,
+}
+
+impl Model {
+    /// The same with the levels written out.
+    pub fn resolved(&self) -> Model {
+        let own = if self.kind == "vqvae2" { 2 } else { 1 };
+        Model { levels: if self.levels == 0 { own } else { self.levels }, ..self.clone() }
+    }
+
+    /// Image pixels per latent of the coarsest level: what an image's sides must be multiples of.
+    pub fn coarsest(&self) -> usize {
+        self.downsample << (self.resolved().levels - 1).min(16)
+    }
 }
 
 /// `[data]`.
@@ -90,7 +108,15 @@ pub struct Train {
 
 impl Default for Model {
     fn default() -> Self {
-        Model { kind: "vqvae".into(), hidden: 128, residual_layers: 2, residual_hidden: 32, downsample: 4 }
+        Model {
+            kind: "vqvae".into(),
+            levels: 0,
+            codebook_sizes: Vec::new(),
+            hidden: 128,
+            residual_layers: 2,
+            residual_hidden: 32,
+            downsample: 4,
+        }
     }
 }
 
@@ -127,7 +153,7 @@ impl Keyed for RunConfig {}
 impl RunConfig {
     /// The same with every value written out that was left to the quantizer.
     pub fn resolved(&self) -> RunConfig {
-        RunConfig { quantizer: self.quantizer.resolved(), ..self.clone() }
+        RunConfig { model: self.model.resolved(), quantizer: self.quantizer.resolved(), ..self.clone() }
     }
 
     /// Are all values usable?
@@ -144,7 +170,18 @@ impl RunConfig {
     /// As [`RunConfig::validate`].
     pub fn validate_with(&self, registry: &Registry) -> Result<()> {
         let (m, q, d, t) = (&self.model, &self.quantizer, &self.data, &self.train);
-        check("model.kind", &m.kind, m.kind == "vqvae", "vqvae")?;
+        check("model.kind", &m.kind, matches!(m.kind.as_str(), "vqvae" | "vqvae2"), "vqvae or vqvae2")?;
+        let levels = m.resolved().levels;
+        match m.kind.as_str() {
+            "vqvae" => check("model.levels", levels, levels == 1, "1: `model.kind = \"vqvae2\"` has more")?,
+            _ => {
+                let allowed = format!("from 2 to {MOST_LEVELS}; `model.kind = \"vqvae\"` has one");
+                check("model.levels", levels, (2..=MOST_LEVELS).contains(&levels), &allowed)?;
+            }
+        }
+        let sizes = m.codebook_sizes.len();
+        let what = format!("empty, or of one size for each of {levels} levels");
+        check("model.codebook_sizes", format!("a list of {sizes}"), sizes == 0 || sizes == levels, &what)?;
         check(
             "model.hidden",
             m.hidden,
@@ -157,6 +194,10 @@ impl RunConfig {
         check("model.downsample", m.downsample, power, "a power of two from 2 to 64")?;
         registry.find(&q.kind)?;
         q.check()?;
+        let sized = |k: &usize| q.kind != "fsq" && Options { codebook_size: *k, ..q.clone() }.check().is_ok();
+        let list = format!("{:?}", m.codebook_sizes);
+        let what = format!("what quantizer.codebook_size may be with the quantizer `{}`", q.kind);
+        check("model.codebook_sizes", list, m.codebook_sizes.iter().all(sized), &what)?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
         check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
@@ -164,8 +205,12 @@ impl RunConfig {
         check("data.height", d.height, d.height <= 16384, "at most 16384")?;
         check("data.source", "an empty text", !d.source.is_empty(), "a built-in name, a file or a folder")?;
         // A size of 0 is the data's own, and is checked once that is known.
-        let whole = |pixels: usize| pixels.is_multiple_of(m.downsample);
-        let multiple = format!("a multiple of model.downsample, {}", m.downsample);
+        let coarsest = m.coarsest();
+        let whole = |pixels: usize| pixels.is_multiple_of(coarsest);
+        let multiple = match levels {
+            1 => format!("a multiple of model.downsample, {coarsest}"),
+            _ => format!("a multiple of {coarsest}, the pixels of a latent of the coarsest of {levels} levels"),
+        };
         check("data.width", d.width, whole(d.width), &multiple)?;
         check("data.height", d.height, whole(d.height), &multiple)?;
         check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "from 1 to 2^40")?;

@@ -30,6 +30,14 @@ impl Ailment {
             Ailment::Collapse(text) | Ailment::Runaway(text) => text,
         }
     }
+
+    /// The same, of the level of that name.
+    pub fn at_level(self, name: &str) -> Ailment {
+        match self {
+            Ailment::Collapse(text) if !name.is_empty() => Ailment::Collapse(format!("{name} level: {text}")),
+            other => other,
+        }
+    }
 }
 
 /// What has been seen of a run so far. It follows from the rows alone, and is kept in checkpoints.
@@ -107,21 +115,20 @@ fn collapse(row: &Row, reach: Reach, o: &Options) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::metrics::LevelRow;
 
     fn row(step: u64, used: f64, loss: f64) -> Row {
-        Row {
-            step,
-            loss,
-            reconstruction: loss,
-            commitment: 0.0,
-            codebook: 0.0,
-            regularizer: 0.0,
+        let level = LevelRow {
+            name: String::new(),
+            codes: 1,
+            codebooks: 1,
             quantization_error: 0.0,
             perplexity: used,
             entropy_bits: 0.0,
             used,
             revived: 0.0,
-        }
+        };
+        Row::new(step, [loss, loss, 0.0, 0.0, 0.0], vec![level])
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a run is measured by.
+//! What a run is measured by. Of several levels of codes, the figures without a name speak of all: perplexities are means over the
+//! codebooks, entropies means over the codes of an image, errors means over levels, and codes used are summed.
 
 /// A row of the training log: means over the steps since the row before.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +26,72 @@ pub struct Row {
     pub used: f64,
     /// Dead codes revived.
     pub revived: f64,
+    /// The same of each level, the coarsest first.
+    pub levels: Vec<LevelRow>,
+}
+
+/// What a row says of one level of codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LevelRow {
+    /// Its name; empty where there is one level.
+    pub name: String,
+    /// Codes of an image.
+    pub codes: usize,
+    /// Codebooks.
+    pub codebooks: usize,
+    /// See [`Row::quantization_error`].
+    pub quantization_error: f64,
+    /// See [`Row::perplexity`].
+    pub perplexity: f64,
+    /// See [`Row::entropy_bits`].
+    pub entropy_bits: f64,
+    /// See [`Row::used`].
+    pub used: f64,
+    /// See [`Row::revived`].
+    pub revived: f64,
+}
+
+/// The mean of a figure over levels that count this much.
+fn mean<T>(levels: &[T], weight: impl Fn(&T) -> usize, figure: impl Fn(&T) -> f64) -> f64 {
+    if let [only] = levels {
+        return figure(only);
+    }
+    let all: usize = levels.iter().map(&weight).sum();
+    levels.iter().map(|l| weight(l) as f64 * figure(l)).sum::<f64>() / all.max(1) as f64
+}
+
+impl Row {
+    /// From the losses (all, reconstruction, commitment, codebook, regularizer) and what each level shows.
+    pub fn new(step: u64, losses: [f64; 5], levels: Vec<LevelRow>) -> Row {
+        let [loss, reconstruction, commitment, codebook, regularizer] = losses;
+        Row {
+            step,
+            loss,
+            reconstruction,
+            commitment,
+            codebook,
+            regularizer,
+            quantization_error: mean(&levels, |_| 1, |l| l.quantization_error),
+            perplexity: mean(&levels, |l| l.codebooks, |l| l.perplexity),
+            entropy_bits: mean(&levels, |l| l.codes, |l| l.entropy_bits),
+            used: levels.iter().map(|l| l.used).sum(),
+            revived: levels.iter().map(|l| l.revived).sum(),
+            levels,
+        }
+    }
+
+    /// The same as if there were this level alone.
+    pub fn of_level(&self, level: usize) -> Row {
+        let own = self.levels.get(level).cloned().into_iter().collect();
+        let losses = [self.loss, self.reconstruction, self.commitment, self.codebook, self.regularizer];
+        Row::new(self.step, losses, own)
+    }
 }
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "loss {:.4}  perplexity {:.0}", self.loss, self.perplexity)
+        let each: Vec<String> = self.levels.iter().map(|l| format!("{:.0}", l.perplexity)).collect();
+        write!(f, "loss {:.4}  perplexity {}", self.loss, each.join(" / "))
     }
 }
 
@@ -54,7 +116,47 @@ pub struct Evaluation {
     pub bits_per_pixel: f64,
     /// Codes that it used, of all codebooks.
     pub used: usize,
-    /// How often it used each, codebook by codebook.
+    /// How often it used each, level by level, codebook by codebook.
+    pub counts: Vec<u64>,
+    /// The same of each level, the coarsest first.
+    pub levels: Vec<LevelUse>,
+}
+
+/// What a measurement says of one level of codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LevelUse {
+    /// Its name; empty where there is one level.
+    pub name: String,
+    /// Codes of an image.
+    pub codes: usize,
+    /// Codebooks.
+    pub codebooks: usize,
+    /// See [`Evaluation::quantization_error`].
+    pub quantization_error: f64,
+    /// See [`Evaluation::perplexity`].
+    pub perplexity: f64,
+    /// See [`Evaluation::entropy_bits`].
+    pub entropy_bits: f64,
+    /// See [`Evaluation::bits_per_pixel`].
+    pub bits_per_pixel: f64,
+    /// See [`Evaluation::used`].
+    pub used: usize,
+    /// Codes that there are, of all codebooks.
+    pub of: usize,
+}
+
+/// What is counted of one level of codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LevelCounts {
+    /// Its name; empty where there is one level.
+    pub name: String,
+    /// Codes of an image.
+    pub codes: usize,
+    /// Codebooks.
+    pub codebooks: usize,
+    /// See [`Evaluation::quantization_error`].
+    pub quantization_error: f64,
+    /// How often each code was used, codebook by codebook.
     pub counts: Vec<u64>,
 }
 
@@ -65,30 +167,46 @@ pub struct Fidelity {
     pub mse: f64,
     /// See [`Evaluation::ssim`].
     pub ssim: f64,
-    /// See [`Evaluation::quantization_error`].
-    pub quantization_error: f64,
-    /// Codes per pixel: those of an image over its width times height.
-    pub codes_per_pixel: f64,
+    /// Pixels of an image.
+    pub image_pixels: usize,
+}
+
+impl LevelCounts {
+    fn measured(&self, image_pixels: usize) -> LevelUse {
+        let k = self.counts.len() / self.codebooks.max(1);
+        let entropies: Vec<f64> = self.counts.chunks(k.max(1)).map(entropy).collect();
+        let mean = |f: fn(f64) -> f64| entropies.iter().map(|h| f(*h)).sum::<f64>() / entropies.len().max(1) as f64;
+        let entropy_bits = mean(|h| h / std::f64::consts::LN_2);
+        LevelUse {
+            name: self.name.clone(),
+            codes: self.codes,
+            codebooks: self.codebooks,
+            quantization_error: self.quantization_error,
+            perplexity: if self.counts.iter().any(|c| *c > 0) { mean(f64::exp) } else { 0.0 },
+            entropy_bits,
+            bits_per_pixel: entropy_bits * (self.codes as f64 / image_pixels as f64),
+            used: self.counts.iter().filter(|c| **c > 0).count(),
+            of: self.counts.len(),
+        }
+    }
 }
 
 impl Evaluation {
-    /// From what was measured, and the counts of codes of `books` codebooks.
-    pub fn new(step: u64, f: Fidelity, books: usize, counts: Vec<u64>) -> Evaluation {
-        let k = counts.len() / books.max(1);
-        let entropies: Vec<f64> = counts.chunks(k.max(1)).map(entropy).collect();
-        let mean = |f: fn(f64) -> f64| entropies.iter().map(|h| f(*h)).sum::<f64>() / entropies.len().max(1) as f64;
-        let entropy_bits = mean(|h| h / std::f64::consts::LN_2);
+    /// From what was measured, and the counts of the codes of each level.
+    pub fn new(step: u64, f: Fidelity, levels: Vec<LevelCounts>) -> Evaluation {
+        let of: Vec<LevelUse> = levels.iter().map(|l| l.measured(f.image_pixels)).collect();
         Evaluation {
             step,
             mse: f.mse,
             psnr: -10.0 * f.mse.log10(),
             ssim: f.ssim,
-            quantization_error: f.quantization_error,
-            perplexity: if counts.iter().any(|c| *c > 0) { mean(f64::exp) } else { 0.0 },
-            entropy_bits,
-            bits_per_pixel: entropy_bits * f.codes_per_pixel,
-            used: counts.iter().filter(|c| **c > 0).count(),
-            counts,
+            quantization_error: mean(&of, |_| 1, |l| l.quantization_error),
+            perplexity: mean(&of, |l| l.codebooks, |l| l.perplexity),
+            entropy_bits: mean(&of, |l| l.codes, |l| l.entropy_bits),
+            bits_per_pixel: of.iter().map(|l| l.bits_per_pixel).sum(),
+            used: of.iter().map(|l| l.used).sum(),
+            counts: levels.into_iter().flat_map(|l| l.counts).collect(),
+            levels: of,
         }
     }
 }
@@ -101,12 +219,12 @@ fn entropy(counts: &[u64]) -> f64 {
 
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let (mse, psnr, perplexity, used) = (self.mse, self.psnr, self.perplexity, self.used);
-        write!(
-            f,
-            "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}, perplexity {perplexity:.1}, codes used {used} of {}",
-            self.ssim,
-            self.counts.len()
-        )
+        let (mse, psnr) = (self.mse, self.psnr);
+        write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}", self.ssim)?;
+        for l in &self.levels {
+            let name = if l.name.is_empty() { String::new() } else { format!("{}: ", l.name) };
+            write!(f, ", {name}perplexity {:.1}, codes used {} of {}", l.perplexity, l.used, l.of)?;
+        }
+        Ok(())
     }
 }

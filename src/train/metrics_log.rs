@@ -1,7 +1,7 @@
 //! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies past its checkpoint, so its
 //! log is that of the run left alone.
 
-use super::metrics::{Evaluation, Row};
+use super::metrics::{Evaluation, LevelRow, LevelUse, Row};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::Write;
@@ -22,13 +22,34 @@ pub trait Record {
     fn values(&self) -> String;
 }
 
+/// The columns of all levels together, and behind them those of each where there are several.
+fn with_levels(header: &str, own: &[&str], names: &[&str]) -> String {
+    let named = names.iter().filter(|n| !n.is_empty());
+    let of = |name: &&str| own.iter().map(|column| format!(",{column}.{name}")).collect::<String>();
+    std::iter::once(header.to_owned()).chain(named.map(of)).collect()
+}
+
 impl Record for Row {
     const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,quantization_error,perplexity,entropy_bits,used,revived";
     fn values(&self) -> String {
         let losses = [self.loss, self.reconstruction, self.commitment, self.codebook, self.regularizer];
         let losses: String = losses.iter().map(|v| format!("{v:.6e},")).collect();
         let Row { step, quantization_error, perplexity, entropy_bits, used, revived, .. } = self;
-        format!("{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}")
+        let mut text =
+            format!("{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
+        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
+            let LevelRow { quantization_error, perplexity, entropy_bits, used, revived, .. } = l;
+            text += &format!(",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
+        }
+        text
+    }
+}
+
+impl Row {
+    /// The names of the columns, with levels of these names.
+    pub fn columns(levels: &[&str]) -> String {
+        let own = ["quantization_error", "perplexity", "entropy_bits", "used", "revived"];
+        with_levels(Self::HEADER, &own, levels)
     }
 }
 
@@ -37,18 +58,31 @@ impl Record for Evaluation {
     fn values(&self) -> String {
         let Evaluation { step, mse, psnr, ssim, quantization_error, perplexity, .. } = self;
         let Evaluation { entropy_bits, bits_per_pixel, used, .. } = self;
-        format!(
+        let mut text = format!(
             "{step},{mse:.6e},{psnr:.3},{ssim:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
-        )
+        );
+        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
+            let LevelUse { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = l;
+            text += &format!(",{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}");
+        }
+        text
+    }
+}
+
+impl Evaluation {
+    /// The names of the columns, with levels of these names.
+    pub fn columns(levels: &[&str]) -> String {
+        let own = ["quantization_error", "perplexity", "entropy_bits", "bits_per_pixel", "used"];
+        with_levels(Self::HEADER, &own, levels)
     }
 }
 
 impl Log {
-    /// Opens the log of `R` rows, made if it is missing. Rows past `step`, and a last line that was cut short, go.
+    /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line that was cut short, go.
     ///
     /// # Errors
     /// If the file cannot be written, or is no such log.
-    pub fn open<R: Record>(path: &Path, step: u64) -> Result<Log> {
+    pub fn open(path: &Path, header: &str, step: u64) -> Result<Log> {
         let failed = |e: std::io::Error| Error::file(path, format!("cannot be written: {e}"));
         let before = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -56,16 +90,16 @@ impl Log {
             Err(e) => return Err(Error::file(path, format!("cannot be read: {e}"))),
         };
         let mut lines = before.split_inclusive('\n');
-        if let Some(header) = lines.next()
-            && header.trim_end() != R::HEADER
+        if let Some(found) = lines.next()
+            && found.trim_end() != header
         {
-            return Err(Error::file(path, format!("is no log of this kind: its columns are not {}", R::HEADER)));
+            return Err(Error::file(path, format!("is no log of this kind: its columns are not {header}")));
         }
         let kept = lines.filter(|l| l.ends_with('\n')).filter(|l| {
             let at = l.split(',').next().and_then(|s| s.parse::<u64>().ok());
             at.is_some_and(|s| s <= step)
         });
-        let text: String = [R::HEADER, "\n"].into_iter().chain(kept).collect();
+        let text: String = [header, "\n"].into_iter().chain(kept).collect();
         super::atomic::write(path, text.as_bytes())?;
         let file = File::options().append(true).open(path).map_err(failed)?;
         Ok(Log { path: path.to_owned(), file })
@@ -120,28 +154,30 @@ pub fn column(columns: &[(String, Vec<f64>)], name: &str) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::Fidelity;
+    use crate::train::metrics::{Fidelity, LevelCounts};
 
     fn row(step: u64) -> Evaluation {
-        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, quantization_error: 0.25, codes_per_pixel: 0.0625 };
-        Evaluation::new(step, f, 1, vec![3, 4, 0, 1])
+        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, image_pixels: 64 };
+        let counts = vec![3, 4, 0, 1];
+        let level = LevelCounts { name: String::new(), codes: 4, codebooks: 1, quantization_error: 0.25, counts };
+        Evaluation::new(step, f, vec![level])
     }
 
     #[test]
     fn a_resumed_log_equals_one_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (folder.path().join("a.csv"), folder.path().join("b.csv"));
-        let mut log = Log::open::<Evaluation>(&a, 0).unwrap();
+        let mut log = Log::open(&a, Evaluation::HEADER, 0).unwrap();
         (1..=6).for_each(|s| log.push(&row(s)).unwrap());
-        let mut log = Log::open::<Evaluation>(&b, 0).unwrap();
+        let mut log = Log::open(&b, Evaluation::HEADER, 0).unwrap();
         (1..=5).for_each(|s| log.push(&row(s)).unwrap());
         let torn = std::fs::read_to_string(&b).unwrap() + "6,0.08";
         std::fs::write(&b, torn).unwrap();
-        let mut log = Log::open::<Evaluation>(&b, 4).unwrap();
+        let mut log = Log::open(&b, Evaluation::HEADER, 4).unwrap();
         (5..=6).for_each(|s| log.push(&row(s)).unwrap());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         let columns = columns(&a).unwrap();
         assert_eq!(columns[0], ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-        assert!(Log::open::<Row>(&a, 0).is_err(), "a log of other columns");
+        assert!(Log::open(&a, Row::HEADER, 0).is_err(), "a log of other columns");
     }
 }

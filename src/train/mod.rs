@@ -17,6 +17,8 @@ pub mod run_folder;
 pub mod tokens;
 pub mod weights;
 
+mod first_stage;
+mod priors;
 mod run;
 mod trained;
 mod trained_prior;
@@ -24,6 +26,7 @@ mod vqvae;
 mod window;
 
 pub use keyed::Keyed;
+pub use priors::{Priors, prior_folder};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};
 pub use trained::Trained;
 pub use trained_prior::{Draw, Drawing, Given, TrainedPrior};

@@ -110,42 +110,38 @@ struct Seen {
 }
 
 impl Trained {
-    fn seen(&self, x: &Tensor) -> Result<Seen> {
+    fn seen(&self, level: usize, x: &Tensor) -> Result<Seen> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
-        let rows = self.latents(&pass, &tape.constant(x))?;
-        let q = self.quantizer.quantize(&pass, &rows, Mode::Eval)?;
-        Ok(Seen { latents: rows.tensor().read()?, quantized: q.z_q.tensor().read()?, codes: q.indices.read()? })
+        let coded = self.stage.encode(&pass, &tape.constant(x), Mode::Eval)?.swap_remove(level);
+        let q = coded.quantized;
+        Ok(Seen { latents: coded.rows.tensor().read()?, quantized: q.z_q.tensor().read()?, codes: q.indices.read()? })
     }
 
     /// What the gradient is taken of.
-    fn attack(&self) -> Result<Attack> {
-        let weight = self.config.quantizer.commitment_weight;
+    fn attack(&self, level: usize) -> Result<Attack> {
+        let (weight, quantizer) = (self.config.quantizer.commitment_weight, &self.stage.quantizers[level]);
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
-        let z = Tensor::zeros(&self.gpu, &[1, self.quantizer.dim()], DType::F32)?;
-        let q = self.quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step: 0 })?;
+        let z = Tensor::zeros(&self.gpu, &[1, quantizer.dim()], DType::F32)?;
+        let q = quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step: 0 })?;
         let has = weight > 0.0 && q.loss(&tape, Term::Commitment)?.is_some();
         Ok(if has { Attack::Commitment } else { Attack::Reconstruction })
     }
 
     /// The signs of the gradient of what is attacked with respect to the pictures, as -1, 0 and 1.
-    fn gradient_signs(&self, x: &Tensor, attack: Attack) -> Result<Vec<f32>> {
+    fn gradient_signs(&self, level: usize, x: &Tensor, attack: Attack) -> Result<Vec<f32>> {
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let leaf = tape.leaf(x);
-        let z_e = self.model.encode(&pass, &leaf)?;
-        let [b, h, w, d] = z_e.tensor().dims("latents")?;
-        let rows = tape.reshape(&z_e, &[b * h * w, d])?;
         let loss = match attack {
             Attack::Commitment => {
-                let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: 0 })?;
+                let q = self.stage.encode(&pass, &leaf, Mode::Train { step: 0 })?.swap_remove(level).quantized;
                 let loss = q.loss(&tape, Term::Commitment)?;
                 loss.ok_or_else(|| Error::invalid("inspect", "the quantizer lost its commitment loss"))?
             }
             Attack::Reconstruction => {
-                let q = self.quantizer.quantize(&pass, &rows, Mode::Eval)?;
-                let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
+                let (_, y) = self.stage.reconstruct(&pass, &leaf, Mode::Eval)?;
                 // The picture is also what the reconstruction is held against; that side stays as it is.
                 tape.loss(Loss::Mse, &y, &tape.constant(x))?
             }
@@ -160,31 +156,34 @@ impl Trained {
         Ok(gradient.read::<f32>()?.iter().map(sign).collect())
     }
 
-    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes.
+    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes at a level.
     ///
     /// # Errors
     /// If the bytes are not whole images, there are none, or the device fails.
-    pub fn robustness(&mut self, images: &[u8], seed: u64) -> Result<Robustness> {
-        let ([w, h, c], books) = (self.image, self.quantizer.codebooks());
+    pub fn robustness(&mut self, level: usize, images: &[u8], seed: u64) -> Result<Robustness> {
+        let Some(of) = self.levels.get(level) else {
+            return Err(Error::invalid("inspect", format!("the model has no level {level}")));
+        };
+        let ([w, h, c], books) = (self.image, of.codebooks);
         if images.is_empty() {
             return Err(Error::invalid("inspect", "there is no image to change"));
         }
-        let attack = self.attack()?;
+        let attack = self.attack(level)?;
         let plan: Vec<(Perturbation, f64)> =
             Perturbation::ALL.iter().flat_map(|by| by.strengths().iter().map(|s| (*by, *s))).collect();
         let mut sums = vec![Sums { same: vec![0; books], ..Default::default() }; plan.len()];
         for (batch, part) in images.chunks(BATCH * w * h * c).enumerate() {
             let x = self.pictures(part)?;
-            let (values, clean) = (x.read::<f32>()?, self.seen(&x)?);
+            let (values, clean) = (x.read::<f32>()?, self.seen(level, &x)?);
             let noise = philox::normal(Key { seed, step: batch as u64, stream: NOISE }, values.len());
-            let signs = self.gradient_signs(&x, attack)?;
+            let signs = self.gradient_signs(level, &x, attack)?;
             for ((by, strength), sums) in plan.iter().zip(&mut sums) {
                 let direction = if *by == Perturbation::Noise { &noise } else { &signs };
                 // Pixels lie in [-1, 1]: 255 levels are 2.
                 let step = (strength * 2.0 / 255.0) as f32;
                 let moved =
                     values.iter().zip(direction).map(|(x, d)| (x + step * d).clamp(-1.0, 1.0)).collect::<Vec<_>>();
-                let seen = self.seen(&Tensor::from_slice(&self.gpu, x.shape(), &moved)?)?;
+                let seen = self.seen(level, &Tensor::from_slice(&self.gpu, x.shape(), &moved)?)?;
                 for (i, (a, b)) in clean.codes.iter().zip(&seen.codes).enumerate() {
                     sums.same[i % books] += u64::from(a == b);
                 }

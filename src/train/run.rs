@@ -22,6 +22,10 @@ pub trait Training {
     /// A measurement on pictures held out.
     type Evaluation: Record + Display;
 
+    /// Names of the columns of rows and of measurements.
+    fn columns(&self) -> (String, String) {
+        (Self::Row::HEADER.into(), Self::Evaluation::HEADER.into())
+    }
     /// Steps done.
     fn step_number(&self) -> u64;
     /// Does one.
@@ -222,10 +226,11 @@ pub fn follow<T: Training>(
         }
     }
     atomic::write(&folder.config(), s.toml.as_bytes())?;
-    let mut log = Log::open::<T::Row>(&folder.metrics(), trainer.step_number())?;
+    let (row_columns, test_columns) = trainer.columns();
+    let mut log = Log::open(&folder.metrics(), &row_columns, trainer.step_number())?;
     // The last measurement comes after the last checkpoint: a run that is resumed there makes it again.
     let measured = if trainer.step_number() >= s.steps { s.steps - 1 } else { trainer.step_number() };
-    let mut tests = Log::open::<T::Evaluation>(&folder.test(), measured)?;
+    let mut tests = Log::open(&folder.test(), &test_columns, measured)?;
     let (began, mut pace) = (Instant::now(), Pace::new(trainer.step_number()));
     let mut newest: Option<String> = None;
     let mut saved = (start == Start::Resume).then(|| trainer.step_number());
@@ -242,8 +247,8 @@ pub fn follow<T: Training>(
                 observer.note(&e.to_string());
                 let note = go_back(&mut trainer, folder, e)?;
                 observer.note(&note);
-                log = Log::open::<T::Row>(&folder.metrics(), trainer.step_number())?;
-                tests = Log::open::<T::Evaluation>(&folder.test(), trainer.step_number())?;
+                log = Log::open(&folder.metrics(), &row_columns, trainer.step_number())?;
+                tests = Log::open(&folder.test(), &test_columns, trainer.step_number())?;
                 continue;
             }
             Err(e) => return Err(e),

@@ -1,7 +1,7 @@
 //! Token files: the codes of a data set, in shards that a prior reads a few images at a time.
 //!
-//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` [N], and
-//! `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
+//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` [N] (below
+//! other levels, `codes` [N, A + h w Q], the A codes of those first), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
 //! shard in memory, reading one batch, however large the set is.
 
 use super::checkpoint::{self, Checkpoint, HostTensor};
@@ -19,8 +19,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Version of the format of token folders.
-const FORMAT: u32 = 1;
+/// Version of the format of token folders. 2: codes of the levels above.
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "tokens.json";
 /// Bytes of codes in a shard, about.
 const SHARD_BYTES: usize = 32 << 20;
@@ -38,6 +38,9 @@ pub struct About {
     pub model: String,
     /// Its quantizer's name.
     pub quantizer: String,
+    /// The level whose codes they are; empty where the model has one.
+    #[serde(default)]
+    pub level: String,
     /// What they look like.
     pub vocabulary: Vocabulary,
     /// Width, height and channels of the images.
@@ -101,18 +104,36 @@ struct Shard {
     width: usize,
 }
 
-/// What a model makes of a data set, before it is done.
-pub fn about(model: &Trained, data: &ImageSet) -> About {
-    let vocabulary = Vocabulary {
-        codebook_size: model.quantizer().codebook_size(),
-        codebooks: model.quantizer().codebooks(),
-        grid: model.grid(),
-        classes: data.classes.len(),
-    };
+impl About {
+    /// Which of a model's levels these are.
+    ///
+    /// # Errors
+    /// If it has no such level.
+    pub fn level(&self, model: &Trained) -> Result<usize> {
+        let found = model.levels().iter().position(|l| l.name == self.level);
+        found.ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
+    }
+}
+
+/// What the codes of a model's level look like to a prior.
+pub fn vocabulary(model: &Trained, level: usize, classes: usize) -> Vocabulary {
+    let of = &model.levels()[level];
+    Vocabulary {
+        codebook_size: of.codebook_size,
+        codebooks: of.codebooks,
+        grid: of.grid,
+        classes,
+        above: model.levels()[..level].to_vec(),
+    }
+}
+
+/// What a model makes of a data set at a level, before it is done.
+pub fn about(model: &Trained, level: usize, data: &ImageSet) -> About {
     About {
         model: model.hash().to_owned(),
-        quantizer: model.quantizer().name().to_owned(),
-        vocabulary,
+        quantizer: model.quantizers()[level].name().to_owned(),
+        level: model.levels()[level].name.clone(),
+        vocabulary: vocabulary(model, level, data.classes.len()),
         image: model.image(),
         classes: data.classes.clone(),
         data: data.name.clone(),
@@ -121,17 +142,18 @@ pub fn about(model: &Trained, data: &ImageSet) -> About {
     }
 }
 
-/// Sends a data set through a model and writes its codes into `folder`; `progress` hears of images done, and of how many there are.
+/// Sends a data set through a model and writes its codes of a level, behind those of the levels above, into `folder`; `progress` hears of images done, and of how many there are.
 ///
 /// # Errors
 /// If the images are not of the model's size, a file cannot be written, or `progress` asks to stop by an error.
 pub fn tokenize(
     model: &mut Trained,
+    level: usize,
     data: &ImageSet,
     folder: &Path,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Tokens> {
-    let about = about(model, data);
+    let about = about(model, level, data);
     let [w, h, c] = about.image;
     if [data.width, data.height, data.channels] != [w, h, c] {
         let got = format!("{} x {} x {}", data.width, data.height, data.channels);
@@ -144,6 +166,8 @@ pub fn tokenize(
         std::fs::remove_file(&manifest_path)
             .map_err(|e| Error::file(&manifest_path, format!("cannot be removed: {e}")))?;
     }
+    // The levels above come first in an image's codes, those below last.
+    let (all_levels, kept) = (model.codes_per_image(), about.vocabulary.known() + about.vocabulary.tokens());
     let copies = if about.mirrored { 2 } else { 1 };
     let all = data.train.len() * copies + data.test.len();
     let mut done = 0;
@@ -157,7 +181,9 @@ pub fn tokenize(
                     pixels.chunks_mut(w * c).for_each(|row| mirror(row, c));
                 }
                 let classes = part.iter().map(|i| data.items[*i as usize].class.unwrap_or(NO_CLASS));
-                writer.push(model.encode(&pixels)?, classes)?;
+                let codes = model.encode(&pixels)?;
+                let codes = codes.chunks(all_levels).flat_map(|image| &image[..kept]).copied().collect();
+                writer.push(codes, classes)?;
                 done += part.len();
                 progress(done, all)?;
             }
@@ -202,6 +228,9 @@ impl Writer<'_> {
         if v.codebooks > 1 {
             shape.push(v.codebooks);
         }
+        if !v.above.is_empty() {
+            shape = vec![classes.len(), v.known() + v.tokens()];
+        }
         let (dtype, bytes) = if code_bytes(v) == 2 {
             (Dtype::U16, codes.iter().flat_map(|c| (*c as u16).to_le_bytes()).collect())
         } else {
@@ -230,7 +259,8 @@ impl Writer<'_> {
 }
 
 fn code_bytes(v: &Vocabulary) -> usize {
-    if v.codebook_size <= 1 << 16 { 2 } else { 4 }
+    let most = v.above.iter().map(|l| l.codebook_size).fold(v.codebook_size, usize::max);
+    if most <= 1 << 16 { 2 } else { 4 }
 }
 
 impl Tokens {
@@ -258,7 +288,7 @@ impl Tokens {
             let mut split = Split {
                 shards: Vec::new(),
                 images: 0,
-                per_image: m.about.vocabulary.tokens(),
+                per_image: m.about.vocabulary.known() + m.about.vocabulary.tokens(),
                 open: RefCell::default(),
                 no_class: m.about.vocabulary.no_class(),
             };
@@ -294,7 +324,9 @@ impl Tokens {
             return Ok(());
         }
         let short = |hash: &str| hash.chars().take(12).collect::<String>();
-        let what = if has.vocabulary.codebook_size != wanted.vocabulary.codebook_size {
+        let what = if has.level != wanted.level {
+            format!("they are of the level `{}`, and `{}` is asked for", has.level, wanted.level)
+        } else if has.vocabulary.codebook_size != wanted.vocabulary.codebook_size {
             let now = wanted.vocabulary.codebook_size;
             format!("they are codes of a codebook of {}, the model's codebook has {now}", v.codebook_size)
         } else if has.model != wanted.model {
@@ -354,7 +386,7 @@ impl Shard {
             let fits = info.dtype == dtype && to.checked_sub(from) == Some(size * elements);
             if fits { Ok(8 + header + from as u64) } else { Err(wrong()) }
         };
-        let codes = entry.images.checked_mul(about.vocabulary.tokens()).ok_or_else(wrong)?;
+        let codes = entry.images.checked_mul(about.vocabulary.known() + about.vocabulary.tokens()).ok_or_else(wrong)?;
         Ok(Shard {
             codes_at: at("codes", if width == 2 { Dtype::U16 } else { Dtype::U32 }, codes)?,
             classes_at: at("classes", Dtype::U32, entry.images)?,
@@ -377,7 +409,7 @@ impl Split {
         self.images == 0
     }
 
-    /// The codes of images, by their numbers, one after another, and their classes; an image without one has as its class the number
+    /// The codes of images, by their numbers, one after another, each image's codes of the levels above before its own, and their classes; an image without one has as its class the number
     /// of classes.
     ///
     /// # Errors
@@ -450,13 +482,15 @@ pub struct Baselines {
 /// # Errors
 /// If a file cannot be read.
 pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
-    let (books, k) = (tokens.about.vocabulary.codebooks, tokens.about.vocabulary.codebook_size);
+    let v = &tokens.about.vocabulary;
+    let (books, k, known) = (v.codebooks, v.codebook_size, v.known());
     let mut single = vec![1u64; books * k];
     // By codebook, the code before and the code; the first code of an image has none before.
     let mut pairs: HashMap<(u32, u32, u32), u64> = HashMap::new();
     let mut contexts: HashMap<(u32, u32), u64> = HashMap::new();
     let before = |image: &[u32], i: usize| if i == 0 { u32::MAX } else { image[i - 1] };
     tokens.train.walk(|image| {
+        let image = &image[known..];
         for (i, code) in image.iter().enumerate() {
             let book = (i % books) as u32;
             single[book as usize * k + *code as usize] += 1;
@@ -468,6 +502,7 @@ pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
     const PULLS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
     let (mut unigram, mut bigram, mut count) = (0.0, [0.0; PULLS.len()], 0.0);
     tokens.test.walk(|image| {
+        let image = &image[known..];
         for (i, code) in image.iter().enumerate() {
             let book = i % books;
             let p = single[book * k + *code as usize] as f64 / totals[book];

@@ -2,13 +2,12 @@
 
 use super::checkpoint;
 use super::config::RunConfig;
-use super::vqvae::build;
+use super::first_stage::{FirstStage, build};
 use super::weights;
 use crate::autograd::Tape;
-use crate::codes::Codes;
+use crate::codes::{Codes, Level, check, interleave};
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
-use crate::models::vqvae::VqVae;
 use crate::nn::{Parameters, Pass};
 use crate::ops::image::{normalize, to_bytes};
 use crate::quantize::{Mode, Quantizer, Registry};
@@ -23,13 +22,14 @@ pub(crate) fn describe(config: &RunConfig, data: &ImageSet) -> serde_json::Value
     })
 }
 
-/// A trained VQ-VAE.
+/// A trained first stage: a VQ-VAE, of one level of codes or several.
 pub struct Trained {
     pub(super) gpu: Gpu,
     pub(super) config: RunConfig,
-    pub(super) model: VqVae,
+    pub(super) stage: FirstStage,
     pub(super) params: Parameters,
-    pub(super) quantizer: Box<dyn Quantizer>,
+    /// What an image's codes look like.
+    pub(super) levels: Vec<Level>,
     /// Width, height and channels of its images.
     pub(super) image: [usize; 3],
     /// SHA-256 of the model file.
@@ -75,11 +75,12 @@ impl Trained {
         let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
             return Err(Error::file(&path, "does not say the size of its images"));
         };
-        let (model, params, mut quantizer) = build(gpu, &config, channels, registry).map_err(at)?;
+        let (mut stage, params) = build(gpu, &config, channels, registry).map_err(at)?;
         let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
-        quantizer.load(&parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
+        stage.load(parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
         params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
-        Ok(Trained { gpu: gpu.clone(), config, model, params, quantizer, image: [width, height, channels], hash })
+        let levels = stage.levels(width, height);
+        Ok(Trained { gpu: gpu.clone(), config, stage, params, levels, image: [width, height, channels], hash })
     }
 
     /// The configuration that it was trained under.
@@ -94,18 +95,46 @@ impl Trained {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-    /// Rows and columns of an image's codes.
-    pub fn grid(&self) -> [usize; 2] {
-        let f = self.config.model.downsample;
-        [self.image[1] / f, self.image[0] / f]
+    /// What an image's codes look like, level by level, the coarsest first: one level, but for a hierarchy.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
-    /// The quantizer.
-    pub fn quantizer(&self) -> &dyn Quantizer {
-        &*self.quantizer
+    /// The level of this name; without one, the only level.
+    ///
+    /// # Errors
+    /// If there is none, or there are several and none is named; the message lists them.
+    pub fn level(&self, name: Option<&str>) -> Result<usize> {
+        let names = || self.levels.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
+        match (name, &self.levels[..]) {
+            (None, [_]) => Ok(0),
+            (None, _) => {
+                Err(Error::config("--level", format!("is needed: the model's codes have the levels {}", names())))
+            }
+            (Some(name), [_]) => {
+                Err(Error::config("--level", format!("`{name}`: the model's codes have one level, without a name")))
+            }
+            (Some(name), levels) => levels.iter().position(|l| l.name == name).ok_or_else(|| {
+                Error::config(
+                    "--level",
+                    format!("there is no level `{name}`: the model's codes have the levels {}", names()),
+                )
+            }),
+        }
     }
 
-    /// Codes of images, u8 NHWC of [`Trained::image`]'s size: row by row, image by image, those of one latent together.
+    /// Codes of an image, of all levels.
+    pub fn codes_per_image(&self) -> usize {
+        self.levels.iter().map(Level::codes).sum()
+    }
+
+    /// The quantizers, level by level.
+    pub fn quantizers(&self) -> &[Box<dyn Quantizer>] {
+        &self.stage.quantizers
+    }
+
+    /// Codes of images, u8 NHWC of [`Trained::image`]'s size: image by image, each image's level by level, the coarsest first, row by row,
+    /// those of one latent together.
     ///
     /// # Errors
     /// If the bytes are not whole images, or the device fails.
@@ -126,38 +155,25 @@ impl Trained {
             let x = normalize(&bytes, &Tensor::from_slice(&self.gpu, &[n], &order)?)?;
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
-            let z_e = self.model.encode(&pass, &tape.constant(&x))?;
-            let [b, gh, gw, d] = z_e.tensor().dims("encode")?;
-            let rows = tape.reshape(&z_e, &[b * gh * gw, d])?;
-            codes.extend(self.quantizer.quantize(&pass, &rows, Mode::Eval)?.indices.read::<u32>()?);
+            let coded = self.stage.encode(&pass, &tape.constant(&x), Mode::Eval)?;
+            let levels = coded.iter().map(|c| c.quantized.indices.read::<u32>()).collect::<Result<Vec<_>>>()?;
+            codes.extend(interleave(&levels, n));
         }
         Ok(codes)
     }
 
-    /// Images of codes, a grid each: u8 NHWC.
+    /// Images of codes, as [`Trained::encode`] gives them: u8 NHWC.
     ///
     /// # Errors
     /// If the codes are not whole grids, one is past the codebook, or the device fails.
     pub fn decode(&mut self, codes: &[u32]) -> Result<Vec<u8>> {
-        let ([gh, gw], books) = (self.grid(), self.quantizer.codebooks());
-        let size = self.quantizer.codebook_size();
-        let per_image = gh * gw * books;
-        if !codes.len().is_multiple_of(per_image) {
-            let expected = format!("whole grids of {gh} x {gw} latents with {books} codes each");
-            return Err(Error::shape("decode", expected, codes.len()));
-        }
-        if let Some(code) = codes.iter().find(|c| **c as usize >= size) {
-            return Err(Error::data(format!("there is no code {code}: the codebook has {size}")));
-        }
+        check(&self.levels, codes)?;
+        let per_image = self.codes_per_image();
         let mut images = Vec::new();
         for part in codes.chunks(BATCH * per_image) {
-            let n = part.len() / per_image;
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
-            let indices = Tensor::from_slice(&self.gpu, &[n * gh * gw, books], part)?;
-            let latents = self.quantizer.decode(&pass, &indices)?;
-            let latents = latents.reshape(&[n, gh, gw, self.quantizer.dim()])?;
-            let y = self.model.decode(&pass, &tape.constant(&latents))?;
+            let y = self.stage.decode(&pass, part, &self.levels)?;
             images.extend(to_bytes(y.tensor())?.read::<u8>()?);
         }
         Ok(images)
@@ -172,10 +188,8 @@ impl Trained {
         let [width, height, channels] = self.image;
         Ok(Codes {
             model: self.hash.clone(),
-            quantizer: self.quantizer.name().into(),
-            codebook_size: self.quantizer.codebook_size(),
-            codebooks: self.quantizer.codebooks(),
-            grid: self.grid(),
+            quantizer: self.config.quantizer.kind.clone(),
+            levels: self.levels.clone(),
             image: [width, height, channels],
             names,
             indices,

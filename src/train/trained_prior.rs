@@ -3,12 +3,13 @@
 use super::checkpoint;
 use super::prior::build;
 use super::prior_config::PriorConfig;
-use super::tokens::About;
+use super::tokens::{About, vocabulary};
 use super::window::{InFlight, STEPS_IN_FLIGHT};
 use super::{Trained, weights};
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::models::prior::{Prior, Vocabulary};
+use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
 use crate::ops::random::Key;
 use crate::ops::repetition::{self, Columns};
@@ -65,7 +66,7 @@ impl Draw {
 /// Codes that are given, and not drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {
-    /// Codes of each image, [N, T]; those that are drawn do not matter.
+    /// Codes of each image, [N, A + T]: those of the levels above, then its own; those that are drawn do not matter.
     pub codes: &'a [u32],
     /// Which of the T are given.
     pub places: &'a [bool],
@@ -114,21 +115,14 @@ impl TrainedPrior {
         let config: PriorConfig = serde_json::from_value(state["config"].clone()).map_err(damaged)?;
         let about: About = serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
         config.validate().map_err(at)?;
-        let (v, q) = (&about.vocabulary, model.quantizer());
-        let own =
-            Vocabulary { codebook_size: q.codebook_size(), codebooks: q.codebooks(), grid: model.grid(), ..v.clone() };
+        let v = &about.vocabulary;
+        let own = vocabulary(model, about.level(model).map_err(at)?, v.classes);
         if *v != own {
-            let what = format!(
-                "is a prior of {} x {} x {} codes of {}, the model's are {} x {} x {} of {}",
-                v.grid[0],
-                v.grid[1],
-                v.codebooks,
-                v.codebook_size,
-                own.grid[0],
-                own.grid[1],
-                own.codebooks,
-                own.codebook_size
-            );
+            let text = |v: &Vocabulary| {
+                let [rows, columns] = v.grid;
+                format!("{rows} x {columns} x {} codes of {}", v.codebooks, v.codebook_size)
+            };
+            let what = format!("is a prior of {}, the model's are {}", text(v), text(&own));
             return Err(Error::file(&file, what));
         }
         if about.model != model.hash() {
@@ -186,12 +180,18 @@ impl TrainedPrior {
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Drawing> {
         how.check()?;
-        let t = self.about.vocabulary.tokens();
+        let (t, known) = (self.about.vocabulary.tokens(), self.about.vocabulary.known());
+        let each = known + t;
+        if given.is_none() && known > 0 {
+            let what = "these codes are conditioned on those of the levels above, which are not given";
+            return Err(Error::invalid("sample", what));
+        }
         if let Some(g) = given
-            && (g.codes.len() != classes.len() * t || g.places.len() != t)
+            && (g.codes.len() != classes.len() * each || g.places.len() != t)
         {
             let got = format!("{} codes at {} places", g.codes.len(), g.places.len());
-            return Err(Error::shape("sample", format!("{t} codes for each of {} images", classes.len()), got));
+            let expected = format!("{each} codes for each of {} images, of which {t} may be drawn", classes.len());
+            return Err(Error::shape("sample", expected, got));
         }
         let nothing = vec![false; t];
         let places = given.map_or(&nothing[..], |g| g.places);
@@ -199,12 +199,16 @@ impl TrainedPrior {
         let mut drawing = Drawing { codes: Vec::new(), log_likelihood: Vec::new() };
         for (i, part) in classes.chunks(how.batch).enumerate() {
             let first = i * how.batch;
-            let codes = match given {
-                Some(g) => g.codes[first * t..][..part.len() * t].to_vec(),
-                None => vec![0; part.len() * t],
-            };
+            let (mut above, mut codes) = (Vec::new(), vec![0; part.len() * t]);
+            if let Some(g) = given {
+                codes.clear();
+                for image in g.codes[first * each..][..part.len() * each].chunks(each) {
+                    above.extend(&image[..known]);
+                    codes.extend(&image[known..]);
+                }
+            }
             let mut tell = |drawn: usize| progress(first * to_draw + drawn * part.len(), classes.len() * to_draw);
-            let images = Images { first, classes: part, codes, places };
+            let images = Images { first, classes: part, above, codes, places };
             let part = if how.cache {
                 self.with_cache(images, how, &mut tell)
             } else {
@@ -215,6 +219,12 @@ impl TrainedPrior {
             drawing.log_likelihood.extend(part.log_likelihood);
         }
         Ok(drawing)
+    }
+
+    /// The random numbers of the `i`-th code; each level has its own.
+    fn key(&self, how: &Draw, i: usize) -> Key {
+        let level = self.about.vocabulary.above.len() as u32;
+        Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM.wrapping_add(level) }
     }
 
     /// The classes that the model sees of images: with guidance, once more with none.
@@ -248,25 +258,32 @@ impl TrainedPrior {
         let prefix = images.places.iter().take_while(|given| **given).count();
         if prefix < t {
             let caches = self.prior.caches(gpu, rows)?;
-            let batch = self.prior.upload(gpu, &classes, &images.codes.repeat(copies))?;
+            let batch = self.prior.upload(gpu, &classes, &images.rows(&images.codes).repeat(copies))?;
             let lengths: Vec<u32> = (0..t as u32).flat_map(|i| std::iter::repeat_n(i, wide)).collect();
             let lengths = Tensor::from_slice(gpu, &[t, wide], &lengths)?;
             let given = images.columns(gpu, copies)?;
             let tape = Tape::no_grad(gpu);
             let pass = Pass::new(&tape, &self.params);
-            let mut logits = self.prior.prompt(&pass, &batch, prefix, Some(&caches))?;
+            let conditions = self.prior.conditions(&pass, &batch, Dropout::OFF)?;
+            let mut logits = self.prior.prompt(&pass, &batch, &conditions, prefix, Some(&caches))?;
             drop(batch);
+            let known: Vec<(Var, Tensor)> = conditions.into_iter().zip(self.prior.places(gpu, rows)?).collect();
             let mut in_flight = InFlight::new(STEPS_IN_FLIGHT);
             let mut drawn = 0;
             for i in prefix..t {
                 if i > prefix {
-                    logits = self.prior.step(&pass, &token, i, &caches, &lengths.view(i * wide, &[rows])?)?;
+                    let here = |(rows_above, places): &(Var, Tensor)| {
+                        Ok((rows_above.clone(), places.view(i * wide, &[rows])?))
+                    };
+                    let known = known.iter().map(here).collect::<Result<Vec<_>>>()?;
+                    let lengths = lengths.view(i * wide, &[rows])?;
+                    logits = self.prior.step(&pass, &token, i, &known, &caches, &lengths)?;
                 }
                 match given.as_ref().filter(|_| images.places[i]) {
                     Some(columns) => token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
                     None => {
                         let logits = self.penalised(&logits, &sequence, i, how)?;
-                        let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
+                        let key = self.key(how, i);
                         let log_prob = log_probs.view(i * wide, &[b])?;
                         let to = Drawn { token: &token, log_prob: &log_prob, sequence: Some((&sequence, i)) };
                         sample(&logits, &how.sampling, key, images.first, to)?;
@@ -291,17 +308,18 @@ impl TrainedPrior {
         let (gpu, t, b) = (&self.gpu, self.about.vocabulary.tokens(), images.classes.len());
         let classes = self.seen(images.classes, how);
         let rows = classes.len();
-        let mut codes = images.codes;
+        let mut codes = images.codes.clone();
         let mut total = vec![0.0f32; b];
         let (token, log_prob) = (Tensor::zeros(gpu, &[rows], DType::U32)?, Tensor::empty(gpu, &[b], DType::F32)?);
         let mut drawn = 0;
         for i in (0..t).filter(|i| !images.places[*i]) {
             let tape = Tape::no_grad(gpu);
             let pass = Pass::new(&tape, &self.params);
-            let batch = self.prior.upload(gpu, &classes, &codes.repeat(rows / b))?;
-            let logits = self.prior.prompt(&pass, &batch, i, None)?;
+            let batch = self.prior.upload(gpu, &classes, &images.rows(&codes).repeat(rows / b))?;
+            let conditions = self.prior.conditions(&pass, &batch, Dropout::OFF)?;
+            let logits = self.prior.prompt(&pass, &batch, &conditions, i, None)?;
             let logits = self.penalised(&logits, &Tensor::from_slice(gpu, &[b, t], &codes)?, i, how)?;
-            let key = Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM };
+            let key = self.key(how, i);
             let to = Drawn { token: &token, log_prob: &log_prob, sequence: None };
             sample(&logits, &how.sampling, key, images.first, to)?;
             token.read::<u32>()?.iter().take(b).enumerate().for_each(|(n, code)| codes[n * t + i] = *code);
@@ -318,12 +336,19 @@ struct Images<'a> {
     /// The number of the first.
     first: usize,
     classes: &'a [u32],
+    /// Codes of the levels above: [B, A].
+    above: Vec<u32>,
     /// [B, T].
     codes: Vec<u32>,
     places: &'a [bool],
 }
 
 impl Images<'_> {
+    /// Each image's codes of the levels above, and behind them its own among `codes`.
+    fn rows(&self, codes: &[u32]) -> Vec<u32> {
+        crate::codes::interleave(&[self.above.clone(), codes.to_vec()], self.classes.len())
+    }
+
     /// The codes as rows of places, each [`copies` B] long and padded to where a view may begin: given codes are copied from there. `None`
     /// where all that is given comes first.
     fn columns(&self, gpu: &Gpu, copies: usize) -> Result<Option<Tensor>> {

@@ -1,58 +1,39 @@
-//! Training a VQ-VAE: one step, as data see it, and what is kept to go on from any step.
+//! Training a first stage: one step, as data see it, and what is kept to go on from any step.
 
 use super::checkpoint::{Checkpoint, HostTensor};
 use super::config::RunConfig;
+use super::first_stage::{Coded, FirstStage, build};
 use super::health::{Ailment, Health, Reach};
-use super::metrics::{Evaluation, Fidelity, Row};
+use super::metrics::{Evaluation, Fidelity, LevelCounts, LevelRow, Row};
 use super::run::Training;
 use super::weights;
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
+use crate::codes::Level;
 use crate::data::{ImageSet, batch_indices, flip};
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
-use crate::models::vqvae::{Config, VqVae};
+use crate::models::vqvae2::MOST_LEVELS;
 use crate::nn::{Adam, AdamState, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::codebook_use::codebook_use;
 use crate::ops::image::{FLIP, normalize};
 use crate::ops::loss::{Loss, loss};
 use crate::ops::ssim;
-use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry, Term};
+use crate::quantize::{Mode, Quantizer, Registry, Term};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer, quantization error,
-/// perplexity, entropy, codes used, codes revived.
-const FIGURES: usize = 10;
+/// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer; then for each level
+/// quantization error, perplexity, entropy, codes used, codes revived.
+const FIGURES: usize = OF_LEVELS + OF_LEVEL * MOST_LEVELS;
+const OF_LEVELS: usize = 5;
+const OF_LEVEL: usize = 5;
 /// Steps between the times at which a run mends itself, where it may.
 const HEAL_EVERY: u64 = 100;
 /// Latents that k-means sees at least, where the first batches hold so many.
 const INIT_LATENTS: usize = 20_000;
-
-/// A model of a configuration and a data set's image size, with its quantizer.
-pub(crate) fn build(
-    gpu: &Gpu,
-    c: &RunConfig,
-    channels: usize,
-    registry: &Registry,
-) -> Result<(VqVae, Parameters, Box<dyn Quantizer>)> {
-    let mut builder = Parameters::builder();
-    // Initial values depend on a parameter's name alone, so the quantizer's change none of the model's.
-    let options = Options { seed: c.train.seed, ..c.quantizer.clone() };
-    let quantizer = registry.build(gpu, &mut builder, &options)?;
-    let shape = Config {
-        channels,
-        hidden: c.model.hidden,
-        residual_layers: c.model.residual_layers,
-        residual_hidden: c.model.residual_hidden,
-        downsample: c.model.downsample,
-        codebook_dim: quantizer.dim(),
-    };
-    let model = VqVae::new(&mut builder, &shape)?;
-    Ok((model, builder.build(gpu, c.train.seed)?, quantizer))
-}
 
 /// Can this configuration train on this data set?
 ///
@@ -64,10 +45,10 @@ pub fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
 
 fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Result<()> {
     config.validate_with(registry)?;
-    let factor = config.model.downsample;
+    let factor = config.model.coarsest();
     if !data.width.is_multiple_of(factor) || !data.height.is_multiple_of(factor) {
         let what = format!(
-            "{factor} does not divide the images' {} x {}; choose another downsampling, or data.width and data.height",
+            "{factor}, the pixels of a latent of the coarsest grid, does not divide the images' {} x {}; choose another downsampling, or data.width and data.height",
             data.width, data.height
         );
         return Err(Error::config("model.downsample", what));
@@ -84,22 +65,23 @@ fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Resul
     Ok(())
 }
 
-/// A VQ-VAE in training.
+/// A first stage in training.
 pub struct Trainer {
     gpu: Gpu,
     config: RunConfig,
     data: Arc<ImageSet>,
     /// The whole set on the device as bytes, where it fits a binding.
     resident: Option<Tensor>,
-    model: VqVae,
+    stage: FirstStage,
+    levels: Vec<Level>,
     params: Parameters,
-    quantizer: Box<dyn Quantizer>,
     adam: Adam,
     /// Steps done.
     step: u64,
     window: Window<FIGURES>,
     in_flight: InFlight,
-    health: Health,
+    /// Of each level's codebook.
+    health: Vec<Health>,
     /// What the health of the run is due to say.
     told: Vec<Ailment>,
     cures: Cures,
@@ -131,7 +113,8 @@ impl Trainer {
     /// As [`Trainer::new`].
     pub fn with(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>, registry: &Registry) -> Result<Trainer> {
         check_with(config, &data, registry)?;
-        let (model, params, quantizer) = build(gpu, config, data.channels, registry)?;
+        let (stage, params) = build(gpu, config, data.channels, registry)?;
+        let levels = stage.levels(data.width, data.height);
         let t = &config.train;
         let hyper = Hyper {
             lr: t.lr as f64,
@@ -152,14 +135,14 @@ impl Trainer {
             config: config.clone(),
             data,
             resident,
-            model,
+            health: vec![Health::default(); levels.len()],
+            stage,
+            levels,
             params,
-            quantizer,
             adam,
             step: 0,
             window,
             in_flight: InFlight::new(STEPS_IN_FLIGHT),
-            health: Health::default(),
             told: Vec::new(),
             cures: Cures::default(),
         })
@@ -180,9 +163,14 @@ impl Trainer {
         self.gpu.memory()
     }
 
-    /// The quantizer.
-    pub fn quantizer(&self) -> &dyn Quantizer {
-        &*self.quantizer
+    /// The quantizers, level by level, the coarsest first.
+    pub fn quantizers(&self) -> &[Box<dyn Quantizer>] {
+        &self.stage.quantizers
+    }
+
+    /// What an image's codes look like, level by level.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     /// Trained numbers; a codebook that moves by an average is not counted.
@@ -213,42 +201,60 @@ impl Trainer {
         self.images(&numbers)
     }
 
-    /// Latents [N, D] as rows.
-    fn rows_of(tape: &Tape, z_e: &Var) -> Result<Var> {
-        let [b, h, w, d] = z_e.tensor().dims("latents")?;
-        tape.reshape(z_e, &[b * h * w, d])
+    /// Places the codes of each level, from the top down, among the latents of the first batches.
+    fn initialize(&mut self) -> Result<()> {
+        for level in 0..self.levels.len() {
+            if self.stage.quantizers[level].wants_init() {
+                self.initialize_level(level)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Places the codes among the latents of the first batches.
-    fn initialize(&mut self) -> Result<()> {
-        let per_batch = self.latents_per_image() * self.config.train.batch_size;
+    fn initialize_level(&mut self, level: usize) -> Result<()> {
+        let per_batch = self.latents_per_image(level) * self.config.train.batch_size;
         let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
-        let dim = self.quantizer.dim();
+        let dim = self.stage.quantizers[level].dim();
         let all = Tensor::empty(&self.gpu, &[batches * per_batch, dim], DType::F32)?;
         for i in 0..batches {
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
-            let z_e = self.model.encode(&pass, &tape.constant(&self.batch(i as u64)?))?;
-            all.copy_into(i * per_batch * dim, &z_e.tensor().reshape(&[per_batch * dim])?)?;
+            let rows = self.stage.latents(&pass, &tape.constant(&self.batch(i as u64)?), level)?;
+            all.copy_into(i * per_batch * dim, &rows.tensor().reshape(&[per_batch * dim])?)?;
         }
         let tape = Tape::no_grad(&self.gpu);
-        self.quantizer.initialize(&Pass::new(&tape, &self.params), &all, per_batch)
+        self.stage.quantizers[level].initialize(&Pass::new(&tape, &self.params), &all, per_batch)
+    }
+
+    fn wants_init(&self) -> bool {
+        self.stage.quantizers.iter().any(|q| q.wants_init())
     }
 
     /// Leaves the step's figures on the device, until a row of the log is due.
-    fn record(&self, loss_var: &Var, reconstruction: &Var, rows: &Var, q: &Quantized) -> Result<()> {
+    fn record(&self, loss_var: &Var, reconstruction: &Var, coded: &[Coded]) -> Result<()> {
         // What a quantizer does not have stays 0.
         self.window.begin()?;
         self.window.set(0, loss_var.tensor())?;
         self.window.set(1, reconstruction.tensor())?;
         let still = Tape::no_grad(&self.gpu);
         for (i, term) in [Term::Commitment, Term::Codebook, Term::Regularizer].into_iter().enumerate() {
-            if let Some(part) = q.loss(&still, term)? {
-                self.window.set(2 + i, part.tensor())?;
+            let mut sum: Option<Var> = None;
+            for part in coded {
+                sum = match (sum, part.quantized.loss(&still, term)?) {
+                    (Some(sum), Some(more)) => Some(still.add(&sum, &more)?),
+                    (sum, more) => sum.or(more),
+                };
+            }
+            if let Some(sum) = sum {
+                self.window.set(2 + i, sum.tensor())?;
             }
         }
-        self.window.set(5, &loss(Loss::Mse, rows.tensor(), q.z_q.tensor())?)?;
-        self.window.set(6, &codebook_use(&q.counts)?)
+        for (level, part) in coded.iter().enumerate() {
+            let at = OF_LEVELS + OF_LEVEL * level;
+            self.window.set(at, &loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?)?;
+            self.window.set(at + 1, &codebook_use(&part.quantized.counts)?)?;
+        }
+        Ok(())
     }
 
     /// How activations are stored between layers.
@@ -261,27 +267,30 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn step(&mut self) -> Result<()> {
-        if self.quantizer.wants_init() {
+        if self.wants_init() {
             self.initialize()?;
         }
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
         let x = tape.constant(&self.batch(self.step)?);
-        let z_e = self.model.encode(&pass, &x)?;
-        let rows = Self::rows_of(&tape, &z_e)?;
-        let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: self.step })?;
-        let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
+        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step: self.step })?;
         let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
-        let loss = match q.total(&tape)? {
-            Some(part) => tape.add(&reconstruction, &part)?,
-            None => reconstruction.clone(),
-        };
-        self.record(&loss, &reconstruction, &rows, &q)?;
+        drop(y);
+        let mut loss = reconstruction.clone();
+        for part in &coded {
+            if let Some(part) = part.quantized.total(&tape)? {
+                loss = tape.add(&loss, &part)?;
+            }
+        }
+        self.record(&loss, &reconstruction, &coded)?;
+        let seen: Vec<_> = coded.into_iter().map(|part| part.quantized.seen).collect();
         let gradients = pass.gradients(tape.backward(&loss)?);
         self.adam.step(&self.params, &gradients)?;
         // The latents above were quantized with the old codes; the next batch meets the new ones.
-        if let Some(revived) = self.quantizer.learn(&self.params, &q.seen, self.step)? {
-            self.window.set(9, &revived)?;
+        for (level, (quantizer, seen)) in self.stage.quantizers.iter_mut().zip(seen).enumerate() {
+            if let Some(revived) = quantizer.learn(&self.params, &seen, self.step)? {
+                self.window.set(OF_LEVELS + OF_LEVEL * level + 4, &revived)?;
+            }
         }
         self.step += 1;
         self.window.end(self.step)?;
@@ -304,31 +313,38 @@ impl Trainer {
         let mut done = Vec::new();
         while let Some(arrived) = self.window.arrived(wait)? {
             let mean = |figure| arrived.mean(figure);
-            let row = Row {
-                step: arrived.step,
-                loss: mean(0),
-                reconstruction: mean(1),
-                commitment: mean(2),
-                codebook: mean(3),
-                regularizer: mean(4),
-                quantization_error: mean(5),
-                perplexity: mean(6),
-                entropy_bits: mean(7),
-                used: mean(8),
-                revived: mean(9),
-            };
-            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite() && f[5].is_finite()) {
-                return Err(diverged(step, figures));
-            }
-            let latents = self.latents_per_image() * self.config.train.batch_size;
-            let books = self.quantizer.codebooks();
-            let reach = Reach { codes: self.quantizer.codebook_size() * books, choices: latents * books };
-            for ailment in self.health.see(&row, reach, &self.config.quantizer) {
-                match ailment {
-                    Ailment::Collapse(_) => self.cures.collapse_due = true,
-                    Ailment::Runaway(_) => self.cures.runaway_due = true,
+            let level = |(i, level): (usize, &Level)| {
+                let figure = |n: usize| mean(OF_LEVELS + OF_LEVEL * i + n);
+                LevelRow {
+                    name: level.name.clone(),
+                    codes: level.codes(),
+                    codebooks: level.codebooks,
+                    quantization_error: figure(0),
+                    perplexity: figure(1),
+                    entropy_bits: figure(2),
+                    used: figure(3),
+                    revived: figure(4),
                 }
-                self.told.push(ailment);
+            };
+            let levels = self.levels.iter().enumerate().map(level).collect();
+            let row = Row::new(arrived.step, [0, 1, 2, 3, 4].map(mean), levels);
+            let errors = |f: &[f32; FIGURES]| (0..self.levels.len()).map(|i| f[OF_LEVELS + OF_LEVEL * i]).sum::<f32>();
+            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite() && errors(f).is_finite()) {
+                return Err(diverged(step, figures[0], errors(figures)));
+            }
+            for (i, level) in self.levels.iter().enumerate() {
+                let choices = level.codes() * self.config.train.batch_size;
+                let reach = Reach { codes: level.codebook_size * level.codebooks, choices };
+                let options = super::first_stage::options(&self.config, i);
+                for ailment in self.health[i].see(&row.of_level(i), reach, &options) {
+                    match &ailment {
+                        Ailment::Collapse(_) => self.cures.collapse_due = true,
+                        // The loss is that of all levels: one word of it is enough.
+                        Ailment::Runaway(_) if i > 0 => continue,
+                        Ailment::Runaway(_) => self.cures.runaway_due = true,
+                    }
+                    self.told.push(ailment.at_level(&level.name));
+                }
             }
             done.push(row);
         }
@@ -339,11 +355,16 @@ impl Trainer {
     fn halve_rate(&mut self) -> String {
         self.cures.halvings += 1;
         self.apply_rate();
-        self.health.mended();
+        self.health.iter_mut().for_each(Health::mended);
         format!(
             "step {}: from here on at a learning rate of {:e}, gradients clipped to 1",
             self.step, self.adam.hyper.lr
         )
+    }
+
+    /// Begins to revive dead codes at every level that can and does not yet; says whether one did.
+    fn begin_revival(&mut self) -> bool {
+        self.stage.quantizers.iter_mut().fold(false, |began, q| q.begin_revival() || began)
     }
 
     fn apply_rate(&mut self) {
@@ -355,23 +376,24 @@ impl Trainer {
         }
     }
 
-    /// Latents of an image.
-    fn latents_per_image(&self) -> usize {
-        let f = self.config.model.downsample;
-        (self.data.width / f) * (self.data.height / f)
+    /// Latents of an image at a level.
+    fn latents_per_image(&self, level: usize) -> usize {
+        let [h, w] = self.levels[level].grid;
+        h * w
     }
 
-    /// Counts of codes, images, reconstructions [B, H, W, C], and the latents' quantization error, of images in the set.
+    /// Images in the set, and what the model makes of them.
     fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let x = tape.constant(&self.images(numbers)?);
-        let z_e = self.model.encode(&pass, &x)?;
-        let rows = Self::rows_of(&tape, &z_e)?;
-        let q = self.quantizer.quantize(&pass, &rows, Mode::Eval)?;
-        let y = self.model.decode(&pass, &tape.reshape(&q.z_q, z_e.shape())?)?;
-        let error = loss(Loss::Mse, rows.tensor(), q.z_q.tensor())?;
-        Ok(Reconstructed { counts: q.counts, x: x.tensor().clone(), y: y.tensor().clone(), error })
+        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
+        let of = |part: &Coded| {
+            let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
+            Ok((part.quantized.counts.clone(), error))
+        };
+        let levels = coded.iter().map(of).collect::<Result<_>>()?;
+        Ok(Reconstructed { levels, x: x.tensor().clone(), y: y.tensor().clone() })
     }
 
     /// Measures the model on the test split; pixels in [0, 1], reconstructions clamped.
@@ -379,34 +401,45 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn evaluate(&mut self) -> Result<Evaluation> {
-        if self.quantizer.wants_init() {
+        if self.wants_init() {
             self.initialize()?;
         }
         let test = self.data.test.clone();
-        let books = self.quantizer.codebooks();
-        let mut counts = vec![0u64; self.quantizer.codebook_size() * books];
-        let (mut squares, mut pixels) = (0.0f64, 0usize);
-        let (mut similarity, mut error) = (0.0f64, 0.0f64);
+        let count = |l: &Level| LevelCounts {
+            name: l.name.clone(),
+            codes: l.codes(),
+            codebooks: l.codebooks,
+            quantization_error: 0.0,
+            counts: vec![0; l.codebook_size * l.codebooks],
+        };
+        let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
+        let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
         let windowed = ssim::fits(self.data.height, self.data.width);
-        for numbers in test.chunks(128) {
+        for numbers in test.chunks(self.evaluation_batch()) {
             let r = self.reconstruct(numbers)?;
             let share = numbers.len() as f64 / test.len() as f64;
             if windowed {
                 similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
             }
-            error += share * r.error.read::<f32>()?[0] as f64;
+            for (level, (counts, error)) in levels.iter_mut().zip(&r.levels) {
+                level.quantization_error += share * error.read::<f32>()?[0] as f64;
+                counts.read::<u32>()?.iter().zip(&mut level.counts).for_each(|(c, sum)| *sum += *c as u64);
+            }
             let (x, y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
             squares += x.iter().zip(&y).map(|(x, y)| ((y.clamp(-1.0, 1.0) - x) as f64 / 2.0).powi(2)).sum::<f64>();
             pixels += x.len();
-            r.counts.read::<u32>()?.iter().zip(&mut counts).for_each(|(c, sum)| *sum += *c as u64);
         }
         let fidelity = Fidelity {
             mse: squares / pixels as f64,
             ssim: if windowed { similarity } else { f64::NAN },
-            quantization_error: error,
-            codes_per_pixel: (self.latents_per_image() * books) as f64 / (self.data.width * self.data.height) as f64,
+            image_pixels: self.data.width * self.data.height,
         };
-        Ok(Evaluation::new(self.step, fidelity, books, counts))
+        Ok(Evaluation::new(self.step, fidelity, levels))
+    }
+
+    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64.
+    fn evaluation_batch(&self) -> usize {
+        (128 * 64 * 64 / (self.data.width * self.data.height)).clamp(1, 128)
     }
 
     /// Originals and reconstructions of the first `n` test images: u8 NHWC each.
@@ -451,8 +484,7 @@ impl Trainer {
     pub fn weights(&mut self) -> Result<BTreeMap<String, HostTensor>> {
         let mut tensors: BTreeMap<String, HostTensor> =
             self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
-        let state = self.quantizer.save()?;
-        tensors.extend(state.into_iter().map(|(name, t)| (format!("quantizer.{name}"), weights::export(t))));
+        tensors.extend(self.stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
         Ok(tensors)
     }
 
@@ -476,7 +508,7 @@ impl Trainer {
         let mut parts = weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v."])?;
         let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
         self.params.load_host(&part(""))?;
-        self.quantizer.load(&part("quantizer."))?;
+        self.stage.load(part("quantizer."))?;
         let (m, v) = (part("adam.m."), part("adam.v."));
         let state = AdamState { step: number("adam_step")?, m, v };
         self.adam.load(&state)?;
@@ -488,7 +520,7 @@ impl Trainer {
         self.health = serde_json::from_value(part("health")).map_err(damaged)?;
         self.cures = serde_json::from_value(part("cures")).map_err(damaged)?;
         if self.cures.revives {
-            self.quantizer.begin_revival();
+            self.begin_revival();
         }
         self.apply_rate();
         Ok(())
@@ -499,6 +531,10 @@ impl Training for Trainer {
     type Row = Row;
     type Evaluation = Evaluation;
 
+    fn columns(&self) -> (String, String) {
+        let names: Vec<&str> = self.levels.iter().map(|l| l.name.as_str()).collect();
+        (Row::columns(&names), Evaluation::columns(&names))
+    }
     fn step_number(&self) -> u64 {
         self.step
     }
@@ -536,9 +572,9 @@ impl Training for Trainer {
         // At fixed steps and with all rows at hand, so that a run resumed is mended at the same step as the run left alone.
         rows.extend(self.rows(true)?);
         let mut done = Vec::new();
-        if std::mem::take(&mut self.cures.collapse_due) && self.quantizer.begin_revival() {
+        if std::mem::take(&mut self.cures.collapse_due) && self.begin_revival() {
             self.cures.revives = true;
-            self.health.mended();
+            self.health.iter_mut().for_each(Health::mended);
             done.push(format!("step {}: from here on dead codes are revived", self.step));
         }
         if std::mem::take(&mut self.cures.runaway_due) {
@@ -560,17 +596,18 @@ impl Training for Trainer {
 
 /// Images that went through the model.
 struct Reconstructed {
-    counts: Tensor,
+    /// Counts of each level's codes, and its latents' quantization error.
+    levels: Vec<(Tensor, Tensor)>,
     x: Tensor,
     y: Tensor,
-    error: Tensor,
 }
 
-/// The error of a step whose figures are not finite.
-fn diverged(step: u64, figures: &[f32]) -> Error {
-    let what = match (figures[5].is_finite(), figures[0]) {
-        (false, _) => format!("the latents are not finite at step {step}: the encoder diverged"),
-        (true, loss) => format!("the loss is {loss} at step {step}: training diverged"),
+/// The error of a step whose loss, or the quantization error of whose latents, is not finite.
+fn diverged(step: u64, loss: f32, error: f32) -> Error {
+    let what = if error.is_finite() {
+        format!("the loss is {loss} at step {step}: training diverged")
+    } else {
+        format!("the latents are not finite at step {step}: the encoder diverged")
     };
     let way_out = "Lower train.lr, or set train.grad_clip = 1; --auto-heal goes back to the last checkpoint and on at half the rate";
     Error::Diverged { step, what: format!("{what}. {way_out}") }

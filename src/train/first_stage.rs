@@ -1,0 +1,220 @@
+//! The first stage of a configuration: an autoencoder with a quantizer at each of its levels.
+
+use super::config::RunConfig;
+use crate::autograd::{Tape, Var};
+use crate::codes::Level;
+use crate::gpu::{Gpu, Tensor};
+use crate::models::vqvae::{self, VqVae};
+use crate::models::vqvae2::{self, VqVae2, level_names};
+use crate::models::{Autoencoder, Quantize};
+use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Model and quantizers, the top level's first.
+pub(crate) struct FirstStage {
+    pub(crate) model: Box<dyn Autoencoder>,
+    pub(crate) quantizers: Vec<Box<dyn Quantizer>>,
+    /// What the levels are called; a level alone has no name.
+    pub(crate) names: Vec<String>,
+}
+
+/// A level's latents, and what they became.
+pub(crate) struct Coded {
+    /// [N, D].
+    pub(crate) rows: Var,
+    pub(crate) quantized: Quantized,
+}
+
+/// Keeps the levels' random numbers apart; the top level, or the only one, has the run's own.
+const LEVEL_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The first stage of a configuration for images of so many channels, and its parameters.
+pub(crate) fn build(
+    gpu: &Gpu,
+    c: &RunConfig,
+    channels: usize,
+    registry: &Registry,
+) -> Result<(FirstStage, Parameters)> {
+    let mut builder = Parameters::builder();
+    let m = c.model.resolved();
+    let names = level_names(m.levels);
+    let mut quantizers = Vec::new();
+    for (level, name) in names.iter().enumerate() {
+        let options = options(c, level);
+        quantizers.push(quantizer(gpu, &mut builder, registry, &options, name)?);
+    }
+    let dims: Vec<usize> = quantizers.iter().map(|q| q.dim()).collect();
+    let (hidden, residual_layers, residual_hidden) = (m.hidden, m.residual_layers, m.residual_hidden);
+    let downsample = m.downsample;
+    let model: Box<dyn Autoencoder> = match dims[..] {
+        [codebook_dim] => {
+            let shape = vqvae::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dim };
+            Box::new(VqVae::new(&mut builder, &shape)?)
+        }
+        _ => {
+            let codebook_dims = dims;
+            let shape =
+                vqvae2::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dims };
+            Box::new(VqVae2::new(&mut builder, &shape)?)
+        }
+    };
+    let params = builder.build(gpu, c.train.seed)?;
+    Ok((FirstStage { model, quantizers, names }, params))
+}
+
+/// The options of a level's quantizer.
+pub(crate) fn options(c: &RunConfig, level: usize) -> Options {
+    let own = c.model.codebook_sizes.get(level).copied();
+    Options {
+        seed: c.train.seed ^ LEVEL_SEED.wrapping_mul(level as u64),
+        codebook_size: own.unwrap_or(c.quantizer.codebook_size),
+        ..c.quantizer.clone()
+    }
+}
+
+/// A level's quantizer. Its parameters, `quantize.` and so on, get the level's name behind that.
+fn quantizer(
+    gpu: &Gpu,
+    b: &mut Builder,
+    registry: &Registry,
+    options: &Options,
+    name: &str,
+) -> Result<Box<dyn Quantizer>> {
+    if name.is_empty() {
+        return registry.build(gpu, b, options);
+    }
+    let before = b.len();
+    let quantizer = registry.build(gpu, b, options)?;
+    b.rename(before, |own| match own.strip_prefix("quantize.") {
+        Some(rest) => format!("quantize.{name}.{rest}"),
+        None => format!("{name}.{own}"),
+    });
+    Ok(quantizer)
+}
+
+impl FirstStage {
+    /// What images of this size become, level by level.
+    pub(crate) fn levels(&self, width: usize, height: usize) -> Vec<Level> {
+        let level = |((name, q), f): ((&String, &Box<dyn Quantizer>), &usize)| Level {
+            name: name.clone(),
+            grid: [height / f, width / f],
+            codebook_size: q.codebook_size(),
+            codebooks: q.codebooks(),
+        };
+        self.names.iter().zip(&self.quantizers).zip(self.model.factors()).map(level).collect()
+    }
+
+    /// Latents [B, h, w, D] as rows [N, D].
+    fn rows(tape: &Tape, z_e: &Var) -> Result<Var> {
+        let [b, h, w, d] = z_e.tensor().dims("latents")?;
+        tape.reshape(z_e, &[b * h * w, d])
+    }
+
+    /// Runs `model` with each level's latents quantized, and returns what became of them.
+    fn with_codes<T>(
+        &self,
+        pass: &Pass,
+        mode: Mode,
+        model: impl FnOnce(&dyn Autoencoder, &mut Quantize) -> Result<T>,
+    ) -> Result<(Vec<Coded>, T)> {
+        let mut coded = Vec::new();
+        let out = model(&*self.model, &mut |level, z_e| {
+            let rows = Self::rows(pass.tape, z_e)?;
+            let quantized = self.quantizer(level)?.quantize(pass, &rows, mode)?;
+            let z_q = pass.tape.reshape(&quantized.z_q, z_e.shape())?;
+            coded.push(Coded { rows, quantized });
+            Ok(z_q)
+        })?;
+        Ok((coded, out))
+    }
+
+    fn quantizer(&self, level: usize) -> Result<&dyn Quantizer> {
+        let missing = || Error::invalid("quantize", format!("the model has a level {level} without a quantizer"));
+        self.quantizers.get(level).map(|q| &**q).ok_or_else(missing)
+    }
+
+    /// Codes of images, level by level.
+    pub(crate) fn encode(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<Vec<Coded>> {
+        Ok(self.with_codes(pass, mode, |model, quantize| model.encode(pass, images, quantize))?.0)
+    }
+
+    /// Codes of images, and the images that come of them.
+    pub(crate) fn reconstruct(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<(Vec<Coded>, Var)> {
+        self.with_codes(pass, mode, |model, quantize| model.reconstruct(pass, images, quantize))
+    }
+
+    /// The latents [N, D] of one level as they come to its quantizer, those above it quantized.
+    pub(crate) fn latents(&self, pass: &Pass, images: &Var, level: usize) -> Result<Var> {
+        let mut found = None;
+        self.model.encode(pass, images, &mut |at, z_e| {
+            if at >= level {
+                if at == level {
+                    found = Some(Self::rows(pass.tape, z_e)?);
+                }
+                return Ok(z_e.clone());
+            }
+            let rows = Self::rows(pass.tape, z_e)?;
+            let quantized = self.quantizer(at)?.quantize(pass, &rows, Mode::Eval)?;
+            pass.tape.reshape(&quantized.z_q, z_e.shape())
+        })?;
+        found.ok_or_else(|| Error::invalid("latents", format!("the model has no level {level}")))
+    }
+
+    /// The quantizers' state, under `quantizer.` and, where there are several, the level's name.
+    pub(crate) fn save(&self) -> Result<HostTensors> {
+        let mut all = HostTensors::new();
+        for (name, q) in self.names.iter().zip(&self.quantizers) {
+            let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
+            all.extend(q.save()?.into_iter().map(|(key, t)| (format!("quantizer.{prefix}{key}"), t)));
+        }
+        Ok(all)
+    }
+
+    /// Takes a state that [`FirstStage::save`] gave, without its `quantizer.`.
+    pub(crate) fn load(&mut self, state: HostTensors) -> Result<()> {
+        if let [only] = &mut self.quantizers[..] {
+            return only.load(&state);
+        }
+        let mut parts: BTreeMap<&str, HostTensors> = BTreeMap::new();
+        for (key, tensor) in state {
+            let name = key.split_once('.').and_then(|(name, rest)| {
+                let own = self.names.iter().find(|n| *n == name)?;
+                Some((own.as_str(), rest.to_owned()))
+            });
+            let Some((name, rest)) = name else {
+                return Err(Error::data(format!("no level has the quantizer's state `{key}`")));
+            };
+            parts.entry(name).or_default().insert(rest, tensor);
+        }
+        for (name, q) in self.names.iter().zip(&mut self.quantizers) {
+            q.load(&parts.remove(name.as_str()).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Images of codes u32, each image's one level after another, on the given levels' grids: [B, H, W, C] in f32.
+    pub(crate) fn decode(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Var> {
+        let latents = self.code_latents(pass, codes, levels)?;
+        self.model.decode(pass, &latents)
+    }
+
+    /// The quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`] takes them.
+    pub(crate) fn code_latents(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Vec<Var>> {
+        let per_image: usize = levels.iter().map(Level::codes).sum();
+        let n = codes.len() / per_image.max(1);
+        let mut at = 0;
+        let mut latents = Vec::new();
+        for (level, q) in levels.iter().zip(&self.quantizers) {
+            let each = level.codes();
+            let own: Vec<u32> = codes.chunks(per_image).flat_map(|image| &image[at..at + each]).copied().collect();
+            at += each;
+            let [h, w] = level.grid;
+            let indices = Tensor::from_slice(pass.tape.gpu(), &[n * h * w, level.codebooks], &own)?;
+            let z = q.decode(pass, &indices)?.reshape(&[n, h, w, q.dim()])?;
+            latents.push(pass.tape.constant(&z));
+        }
+        Ok(latents)
+    }
+}
