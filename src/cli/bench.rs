@@ -7,6 +7,7 @@ use std::time::Duration;
 use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Sweep, Workload, exponent};
 use wgvq::gpu::Gpu;
 use wgvq::ops::{self, Case};
+use wgvq::report::study::{Point, study};
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::{Error, Result};
 
@@ -140,7 +141,14 @@ impl Bench {
             output::note(global, &format!("wrote {}", table.display()));
         }
         if let Some(plot) = plot {
-            write(&plot, &chart(&rows, gpus[0].info())?)?;
+            let info = gpus[0].info();
+            let png = match self.suite {
+                Some(Suite::Quantizers) => {
+                    study(&studied(&rows), &format!("{STUDY_ROWS} latents; {}, {}", info.name, info.driver_info))?
+                }
+                _ => chart(&rows, info)?,
+            };
+            write(&plot, &png)?;
             output::note(global, &format!("wrote {}", plot.display()));
         }
         let failed = rows.iter().filter(|(_, r)| !r.pass).count();
@@ -454,6 +462,16 @@ fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec
         .collect();
     let title = format!("milliseconds against {size}");
     sweep([&title, &format!("{}, {}", info.name, info.driver_info), size], &series, Legend::Column, 900, 560)?.png()
+}
+
+/// The quantizer study's measurements: `quantizer_ema_n4096_k512_d8` says what each is.
+fn studied(rows: &[(Workload, Row)]) -> Vec<Point> {
+    let point = |(workload, row): &(Workload, Row)| {
+        let quantizer = row.name.strip_prefix("quantizer_")?.split('_').next()?.to_owned();
+        let case = workload.case();
+        Some(Point { quantizer, k: case.get("k"), d: case.get("d"), ms: row.ms? })
+    };
+    rows.iter().filter_map(point).collect()
 }
 
 fn csv(rows: &[(Workload, Row)]) -> String {

@@ -20,6 +20,7 @@ pub mod pca;
 pub mod robustness;
 pub mod samples;
 mod stroke;
+pub mod study;
 pub mod summary;
 pub mod sweep;
 mod text;
