@@ -176,7 +176,7 @@ fn what_is_above_conditions_what_is_below() {
     let (mut config, set) = pictures("ema", 2);
     config.train.lr = 3e-3;
     let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
-    (0..40).for_each(|_| trainer.step().unwrap());
+    (0..120).for_each(|_| trainer.step().unwrap());
     let folder = tempfile::tempdir().unwrap();
     checkpoint::save_file(&folder.path().join("final.safetensors"), &Training::trained(&mut trainer).unwrap()).unwrap();
     let mut model = Trained::load(&gpu, folder.path()).unwrap();
@@ -194,6 +194,14 @@ fn what_is_above_conditions_what_is_below() {
     // Far from the changed latent nothing changes: top latents cover 8 x 8 pixels, and convolutions reach a few of them far.
     let row = 32 * 3;
     assert!(a[31 * row + row - 3..] == b[31 * row + row - 3..], "the far corner");
+    // The last of the partial reconstructions is that of all levels; the first knows the top alone.
+    let pictures = set.gather(&[0, 1, 2]).unwrap();
+    let parts = model.by_levels(&pictures).unwrap();
+    let whole = model.encode(&pictures).unwrap();
+    assert_eq!((parts.len(), parts[0].len()), (2, pictures.len()));
+    let apart = model.decode(&whole).unwrap().iter().zip(&parts[1]).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+    assert_eq!(apart, 0, "values of two ways to the same image");
+    assert!(parts[0] != parts[1], "the bottom level adds something");
     let mut past = codes.clone();
     past[16] = 32;
     assert!(model.decode(&past).unwrap_err().to_string().contains("bottom level has 32"));
@@ -316,7 +324,7 @@ fn every_command_works_level_by_level() {
     }
     let log = std::fs::read_to_string(one.join("metrics.csv")).unwrap();
     assert!(log.lines().next().unwrap().ends_with("used.bottom,revived.bottom"), "{log}");
-    assert!(one.join("pictures/summary.png").is_file());
+    assert!(one.join("pictures/summary.png").is_file() && one.join("pictures/levels.png").is_file());
 
     // Pictures to codes and back.
     let set = wgvq::data::open("emoji", &Default::default()).unwrap();

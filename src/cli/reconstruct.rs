@@ -6,6 +6,7 @@ use clap::Args;
 use std::path::PathBuf;
 use wgvq::report::grid::{Layout, Shape, pairs};
 use wgvq::report::metrics::{mse, psnr};
+use wgvq::report::samples::by_level;
 use wgvq::train::{Trained, atomic};
 use wgvq::{Result, data};
 
@@ -16,7 +17,7 @@ pub struct Reconstruct {
     /// Image files
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The picture: originals over reconstructions
+    /// The picture: originals over reconstructions; of a model with several levels of codes, also from the coarse ones alone
     #[arg(long, short, value_name = "PNG", default_value = "reconstructions.png")]
     output: PathBuf,
     /// Replace a file that is there
@@ -33,10 +34,18 @@ impl Reconstruct {
         for path in &self.images {
             originals.extend(data::load_image(path, width, height, channels)?);
         }
-        let codes = model.encode(&originals)?;
-        let reconstructions = model.decode(&codes)?;
         let shape = Shape { width, height, channels };
-        let canvas = pairs(&originals, &reconstructions, shape, Layout::default())?;
+        let (canvas, reconstructions) = if model.levels().len() == 1 {
+            let codes = model.encode(&originals)?;
+            let reconstructions = model.decode(&codes)?;
+            (pairs(&originals, &reconstructions, shape, Layout::default())?, reconstructions)
+        } else {
+            let mut levels = model.by_levels(&originals)?;
+            let names: Vec<&str> = model.levels().iter().map(|l| l.name.as_str()).collect();
+            let all = std::iter::once(&originals).chain(&levels).flatten().copied().collect::<Vec<u8>>();
+            let canvas = by_level(&all, shape, &names)?;
+            (canvas, levels.pop().unwrap_or_default())
+        };
         atomic::write(&self.output, &canvas.png()?)?;
         let size = width * height * channels;
         for ((path, a), b) in self.images.iter().zip(originals.chunks(size)).zip(reconstructions.chunks(size)) {

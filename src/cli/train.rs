@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
+use wgvq::report::grid::Shape;
+use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::train::Keyed;
 use wgvq::train::config::RunConfig;
@@ -22,7 +24,7 @@ pub struct Keys {
     /// The data: a folder of images, an IDX file, or a built-in name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
-    /// The model: vqvae
+    /// The model: vqvae, or vqvae2 with codes on several grids
     #[arg(long)]
     pub model: Option<String>,
     /// The quantizer: ema, vq, cosine, gumbel, fsq, lfq, residual, product, simvq
@@ -294,5 +296,13 @@ fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Res
     })?;
     let path = folder.pictures().join("summary.png");
     atomic::write(&path, &png)?;
+    let names: Vec<String> = outcome.trainer.levels().iter().map(|l| l.name.clone()).collect();
+    if names.len() > 1 {
+        let data = outcome.trainer.data();
+        let shape = Shape { width: data.width, height: data.height, channels: data.channels };
+        let pictures = outcome.trainer.test_levels(8)?.concat();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        atomic::write(&folder.pictures().join("levels.png"), &by_level(&pictures, shape, &names)?.png()?)?;
+    }
     Ok(path)
 }

@@ -38,6 +38,23 @@ pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile
     Ok(canvas)
 }
 
+/// Originals, and below them the same images from their first level of codes, their first two, and so on: all of one after all of the
+/// other, u8 NHWC. `levels` are their names, the coarsest first.
+///
+/// # Errors
+/// If the pictures do not fit `shape`, or the canvas would be too large.
+pub fn by_level(pictures: &[u8], shape: Shape, levels: &[&str]) -> Result<Canvas> {
+    let columns = shape.count(pictures)? / (levels.len() + 1);
+    let label = |i: usize| match i {
+        0 => "original".to_owned(),
+        1 => format!("{} alone", levels[0]),
+        i => format!("and {}", levels[i - 1]),
+    };
+    let labels: Vec<String> = (0..=levels.len()).map(label).collect();
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    rows(pictures, shape, columns.max(1), &labels, shape.width.max(shape.height).max(96))
+}
+
 /// What the training of a prior has to show.
 #[derive(Debug, Clone, Default)]
 pub struct PriorPage<'a> {

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers with parameters of their own,
-/// figures of more kinds in a checkpoint's open row, the health of the run.
-pub const FORMAT: u32 = 2;
+/// figures of more kinds in a checkpoint's open row, the health of the run. 3: levels of codes, with figures and health of each.
+pub const FORMAT: u32 = 3;
 /// Files beyond this are no model of ours.
 const LARGEST_FILE: u64 = 64 << 30;
 /// How a file of a newer format is refused.

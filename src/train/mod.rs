@@ -18,6 +18,7 @@ pub mod tokens;
 pub mod weights;
 
 mod first_stage;
+mod partial;
 mod priors;
 mod run;
 mod trained;

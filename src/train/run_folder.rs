@@ -3,6 +3,7 @@
 use super::atomic;
 use super::config::RunConfig;
 use super::keyed::Keyed;
+use crate::models::vqvae2::{MOST_LEVELS, level_names};
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -142,11 +143,24 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
 /// The files that a new run replaces: what a run makes, and nothing that somebody laid beside it.
 fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = FILES.iter().map(|n| path.join(n)).filter(|f| f.is_file()).collect();
-    let ours = [is_checkpoint as fn(&str) -> bool, |n: &str| n == "summary.png", is_inspection, |_: &str| false];
+    // Of several levels of codes, each has its own folder of an inspection.
+    for level in (2..=MOST_LEVELS).flat_map(level_names) {
+        let folder = path.join(INSPECTION).join(level);
+        files.extend(names(&folder)?.iter().filter(|n| is_inspection(n)).map(|n| folder.join(n)));
+    }
+    let ours = [
+        is_checkpoint as fn(&str) -> bool,
+        |n: &str| matches!(n, "summary.png" | "levels.png"),
+        is_inspection,
+        |_: &str| false,
+    ];
     for (folder, ours) in FOLDERS.iter().zip(ours) {
         let folder = path.join(folder);
         files.extend(names(&folder)?.iter().filter(|n| ours(n)).map(|n| folder.join(n)).filter(|f| f.is_file()));
     }
+    files.retain(|f| f.is_file());
+    files.sort();
+    files.dedup();
     Ok(files)
 }
 
@@ -243,7 +257,10 @@ mod tests {
         assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
         std::fs::write(folder.config(), "").unwrap();
         std::fs::write(path.join("checkpoints/step-notes.json"), "mine").unwrap();
-        std::fs::create_dir(path.join("inspect")).unwrap();
+        std::fs::create_dir_all(path.join("inspect/top")).unwrap();
+        for name in ["index.html", "usage.png", "mine.png"] {
+            std::fs::write(path.join("inspect/top").join(name), "").unwrap();
+        }
         for name in ["index.html", "codes-2.png", "robustness.csv", "codes-of-mine.png"] {
             std::fs::write(path.join("inspect").join(name), "").unwrap();
         }
@@ -253,6 +270,11 @@ mod tests {
         drop(RunFolder::create(&path, true).unwrap());
         assert!(path.join("tokens/train-00000.safetensors").exists(), "a new prior may be trained on the same tokens");
         assert!(path.join("checkpoints/step-notes.json").exists(), "only a run's own files go");
-        assert_eq!(names(&path.join("inspect")).unwrap(), ["codes-of-mine.png"], "an inspection is of the run before");
+        assert_eq!(
+            names(&path.join("inspect")).unwrap(),
+            ["codes-of-mine.png", "top"],
+            "an inspection is of the run before"
+        );
+        assert_eq!(names(&path.join("inspect/top")).unwrap(), ["mine.png"]);
     }
 }

@@ -3,6 +3,7 @@
 use super::checkpoint;
 use super::config::RunConfig;
 use super::first_stage::{FirstStage, build};
+use super::partial::Means;
 use super::weights;
 use crate::autograd::Tape;
 use crate::codes::{Codes, Level, check, interleave};
@@ -177,6 +178,27 @@ impl Trained {
             images.extend(to_bytes(y.tensor())?.read::<u8>()?);
         }
         Ok(images)
+    }
+
+    /// What images, u8 NHWC, are drawn from by their coarsest level alone, by their first two, and so on; the last is what all levels
+    /// give. The other levels hold their mean over these images.
+    ///
+    /// # Errors
+    /// As [`Trained::encode`].
+    pub fn by_levels(&mut self, images: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let [w, h, c] = self.image;
+        let mut means = Means::new(&self.stage);
+        for part in images.chunks(BATCH * w * h * c) {
+            means.see(&self.stage, &self.params, &self.pictures(part)?)?;
+        }
+        let mut levels = vec![Vec::new(); self.levels.len()];
+        for part in images.chunks(BATCH * w * h * c) {
+            let drawn = means.reconstructions(&self.stage, &self.params, &self.pictures(part)?)?;
+            for (level, y) in levels.iter_mut().zip(drawn) {
+                level.extend(to_bytes(&y)?.read::<u8>()?);
+            }
+        }
+        Ok(levels)
     }
 
     /// The codes of images as a file that describes itself.

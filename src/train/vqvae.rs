@@ -5,6 +5,7 @@ use super::config::RunConfig;
 use super::first_stage::{Coded, FirstStage, build};
 use super::health::{Ailment, Health, Reach};
 use super::metrics::{Evaluation, Fidelity, LevelCounts, LevelRow, Row};
+use super::partial::Means;
 use super::run::Training;
 use super::weights;
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
@@ -453,6 +454,32 @@ impl Trainer {
         let originals = numbers.iter().flat_map(|n| self.data.image(*n as usize).to_vec()).collect();
         let y = self.reconstruct(&numbers)?.y;
         Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
+    }
+
+    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
+    /// u8 NHWC each. The other levels hold their mean over at most 256 test images.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn test_levels(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
+        let spread = |n: usize| -> Vec<u32> {
+            let stride = (self.data.test.len() / n.max(1)).max(1);
+            self.data.test.iter().step_by(stride).take(n).copied().collect()
+        };
+        let mut means = Means::new(&self.stage);
+        for part in spread(256).chunks(self.evaluation_batch()) {
+            means.see(&self.stage, &self.params, &self.images(part)?)?;
+        }
+        let shown = spread(n);
+        let mut pictures = vec![Vec::new(); self.levels.len() + 1];
+        for part in shown.chunks(self.evaluation_batch()) {
+            let x = self.images(part)?;
+            let levels = means.reconstructions(&self.stage, &self.params, &x)?;
+            for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
+                picture.extend(crate::ops::image::to_bytes(y)?.read::<u8>()?);
+            }
+        }
+        Ok(pictures)
     }
 
     /// All that going on from here needs: weights, optimiser, quantizer, and the step, from which data order and random
