@@ -92,14 +92,15 @@ fn results_keep_the_type_of_their_activations() {
     let gpu = gpu_with(false);
     let x = cast(&Tensor::zeros(&gpu, &[2, 4, 4, 8], DType::F32).unwrap(), DType::F16).unwrap();
     let w = Tensor::zeros(&gpu, &[4, 3, 3, 8], DType::F32).unwrap();
-    let y = conv2d(&x, &w, None, None, Conv { stride: 1, pad: 1, relu: true }).unwrap();
+    let y = conv2d(&x, &w, None, None, Conv { stride: 1, pad: 1, relu: true, after: 0 }).unwrap();
     assert_eq!(y.dtype(), DType::F16);
     let rows = x.reshape(&[32, 8]).unwrap();
     assert_eq!(matmul(&rows, &w.reshape(&[36, 8]).unwrap(), Transpose::B, None).unwrap().dtype(), DType::F16);
     // Half the bytes.
     assert_eq!(2 * x.buffer().1.count(), Tensor::zeros(&gpu, &[2, 4, 4, 8], DType::F32).unwrap().buffer().1.count());
     let weights = cast(&w, DType::F16).unwrap();
-    let error = conv2d(&x, &weights, None, None, Conv { stride: 1, pad: 1, relu: true }).unwrap_err().to_string();
+    let error =
+        conv2d(&x, &weights, None, None, Conv { stride: 1, pad: 1, relu: true, after: 0 }).unwrap_err().to_string();
     assert!(error.contains("weights in f32"), "{error}");
 }
 

@@ -79,12 +79,12 @@ impl VqVae {
         let down = (0..config.levels())
             .map(|level| {
                 let i = if level == 0 { config.channels } else { widths[level - 1] };
-                let conv = Conv { stride: 2, pad: 1, relu: level > 0 };
+                let conv = Conv { stride: 2, pad: 1, relu: level > 0, after: 0 };
                 Conv2d::new(b, &format!("encoder.down.{level}"), i, widths[level], 4, conv, true)
             })
             .collect();
         let last = widths[widths.len() - 1];
-        let same = |relu| Conv { stride: 1, pad: 1, relu };
+        let same = |relu| Conv { stride: 1, pad: 1, relu, after: 0 };
         let blocks = |b: &mut Builder, side: &str| -> Vec<ResidualBlock> {
             let name = |i| format!("{side}.residual.{i}");
             (0..config.residual_layers)
@@ -93,7 +93,7 @@ impl VqVae {
         };
         let encoder_conv = Conv2d::new(b, "encoder.conv", last, hidden, 3, same(true), true);
         let encoder_blocks = blocks(b, "encoder");
-        let to_latent = Conv { stride: 1, pad: 0, relu: true };
+        let to_latent = Conv { stride: 1, pad: 0, relu: true, after: 0 };
         let to_latent = Conv2d::new(b, "encoder.to_latent", hidden, config.codebook_dim, 1, to_latent, true);
         let from_latent = Conv2d::new(b, "decoder.from_latent", config.codebook_dim, hidden, 3, same(false), true);
         let decoder_blocks = blocks(b, "decoder");

@@ -155,19 +155,19 @@ impl Level {
                 0 => hidden,
                 _ => widths[i - 1],
             };
-            let conv = Conv { stride: 2, pad: 1, relu: i > 0 || !bottom };
+            let conv = Conv { stride: 2, pad: 1, relu: i > 0 || !bottom, after: 0 };
             Conv2d::new(b, &format!("encoder.{name}.down.{i}"), from, *o, 4, conv, true)
         });
         let down = down.collect();
         let last = widths[widths.len() - 1];
-        let same = |relu| Conv { stride: 1, pad: 1, relu };
+        let same = |relu| Conv { stride: 1, pad: 1, relu, after: 0 };
         let encoder_conv = Conv2d::new(b, &format!("encoder.{name}.conv"), last, hidden, 3, same(true), true);
         let blocks = |b: &mut Builder, side: &str| -> Vec<ResidualBlock> {
             let block = |i| format!("{side}.{name}.residual.{i}");
             (0..c.residual_layers).map(|i| ResidualBlock::new(b, &block(i), hidden, c.residual_hidden)).collect()
         };
         let encoder_blocks = blocks(b, "encoder");
-        let point = Conv { stride: 1, pad: 0, relu: true };
+        let point = Conv { stride: 1, pad: 0, relu: true, after: 0 };
         let to_latent = Conv2d::new(b, &format!("encoder.{name}.to_latent"), hidden, dim, 1, point, true);
         let from_above =
             (level > 0).then(|| Conv2d::new(b, &format!("encoder.{name}.from_above"), hidden, dim, 1, point, false));

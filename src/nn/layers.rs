@@ -99,8 +99,8 @@ pub struct ResidualBlock {
 impl ResidualBlock {
     /// Declares `name.conv1.weight` and `name.conv2.weight`.
     pub fn new(b: &mut Builder, name: &str, channels: usize, hidden: usize) -> Self {
-        let conv1 = Conv { stride: 1, pad: 1, relu: true };
-        let conv2 = Conv { stride: 1, pad: 0, relu: true };
+        let conv1 = Conv { stride: 1, pad: 1, relu: true, after: 0 };
+        let conv2 = Conv { stride: 1, pad: 0, relu: true, after: 0 };
         ResidualBlock {
             conv1: Conv2d::new(b, &format!("{name}.conv1"), channels, hidden, 3, conv1, false),
             conv2: Conv2d::new(b, &format!("{name}.conv2"), hidden, channels, 1, conv2, false),

@@ -57,6 +57,7 @@ pub mod split_sum;
 pub mod ssim;
 pub mod swiglu;
 pub mod unfold;
+pub mod upsample;
 pub mod vq_search;
 
 pub use case::{Case, case};
@@ -232,6 +233,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &ssim::Ssim,
         &swiglu::Swiglu,
         &unfold::Unfold,
+        &upsample::Upsample,
         &vq_search::VqSearch,
     ]
 }

@@ -24,6 +24,9 @@ pub struct Conv {
     pub stride: usize,
     /// Zeros around the input, on every side.
     pub pad: usize,
+    /// More zeros below and to the right: with 1 and no padding, a 3 x 3 convolution of stride 2 halves an even image, as the one of
+    /// taming-transformers does.
+    pub after: usize,
     /// Rectify the input first (`max(x, 0)`), at no pass over memory: the activation before a convolution.
     pub relu: bool,
 }
@@ -63,14 +66,15 @@ impl Geometry {
         if i != i2 || i == 0 || o == 0 || kh == 0 || kw == 0 {
             return Err(Error::shape(op, format!("weights [out, kh, kw, {i}] without a 0"), format!("{w:?}")));
         }
-        if h + 2 * c.pad < kh || width + 2 * c.pad < kw {
+        let zeros = 2 * c.pad + c.after;
+        if h + zeros < kh || width + zeros < kw {
             return Err(Error::shape(
                 op,
                 format!("an input of at least {kh} x {kw} with its padding of {}", c.pad),
                 format!("{x:?}"),
             ));
         }
-        let (oh, ow) = ((h + 2 * c.pad - kh) / c.stride + 1, (width + 2 * c.pad - kw) / c.stride + 1);
+        let (oh, ow) = ((h + zeros - kh) / c.stride + 1, (width + zeros - kw) / c.stride + 1);
         Ok(Geometry { n, h, w: width, i, oh, ow, o, kh, kw, stride: c.stride, pad: c.pad })
     }
     pub fn x_shape(&self) -> [usize; 4] {
@@ -92,7 +96,7 @@ pub(crate) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usiz
 }
 
 /// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias [O], residual and y [N, OH, OW, O], with
-/// OH = (H + 2 pad - KH) / stride + 1 and OW likewise.
+/// OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
 ///
 /// x and the residual may be f16; sums are f32, and y is stored as x is.
 ///
@@ -161,5 +165,56 @@ impl Tape {
             }
             Ok(parts)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Gpu, Options};
+    use crate::ops::Rng;
+
+    /// Zeros after the input are zeros written there, forward and backward, whichever kernel runs: few channels in or many, a
+    /// stride of 1 or 2, a 3-wide kernel or another.
+    #[test]
+    fn zeros_after_the_input_are_an_input_that_ends_in_zeros() {
+        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let mut rng = Rng::new(5);
+        for (h, w, i, o, k, stride) in
+            [(8, 6, 12, 20, 3, 2), (7, 9, 3, 8, 3, 2), (5, 4, 8, 36, 3, 1), (6, 6, 5, 7, 2, 3)]
+        {
+            let mut normals = |shape: &[usize]| rng.normals(shape).upload(&gpu).unwrap();
+            let (x, weights) = (normals(&[2, h, w, i]), normals(&[o, k, k, i]));
+            let values: Vec<f32> = x.read().unwrap();
+            let mut padded = vec![0.0; 2 * (h + 1) * (w + 1) * i];
+            for (n, row) in values.chunks(w * i).enumerate() {
+                padded[(n / h * (h + 1) + n % h) * (w + 1) * i..][..w * i].copy_from_slice(row);
+            }
+            let padded = Tensor::from_slice(&gpu, &[2, h + 1, w + 1, i], &padded).unwrap();
+            let run = |x: &Tensor, after: usize| {
+                let tape = Tape::new(&gpu);
+                let (x, w) = (tape.leaf(x), tape.leaf(&weights));
+                let y = tape.conv2d(&x, &w, None, None, Conv { stride, pad: 0, relu: true, after }).unwrap();
+                let upstream: Vec<f32> = (0..y.tensor().len()).map(|i| (i % 7) as f32 - 3.0).collect();
+                let upstream = Tensor::from_slice(&gpu, y.shape(), &upstream).unwrap();
+                let shape = y.shape().to_vec();
+                let out: Vec<f32> = y.tensor().read().unwrap();
+                let gradients = tape.backward_with(&y, upstream).unwrap();
+                let of = |v: &Var| gradients.get(v).unwrap().read::<f32>().unwrap();
+                (shape, out, of(&x), of(&w))
+            };
+            let ((shape, y, dx, dw), (shape2, y2, dx2, dw2)) = (run(&x, 1), run(&padded, 0));
+            let close = |a: &[f32], b: &[f32]| {
+                assert_eq!(a.len(), b.len());
+                let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f32::max);
+                assert!(worst < 1e-4, "{h} x {w}, {i} to {o}, {k} wide, stride {stride}: {worst}");
+            };
+            assert_eq!(shape, shape2);
+            close(&y, &y2);
+            close(&dw, &dw2);
+            let inside: Vec<f32> =
+                (0..2 * h).flat_map(|n| &dx2[(n / h * (h + 1) + n % h) * (w + 1) * i..][..w * i]).copied().collect();
+            close(&dx, &inside);
+        }
     }
 }

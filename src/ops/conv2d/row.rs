@@ -10,7 +10,7 @@ use crate::{Error, Result};
 pub struct Conv2dRow;
 
 pub(crate) fn conv(case: &Case) -> Conv {
-    Conv { stride: case.get("s"), pad: case.get("p"), relu: case.get("relu") == 1 }
+    Conv { stride: case.get("s"), pad: case.get("p"), relu: case.get("relu") == 1, after: 0 }
 }
 
 fn geometry(case: &Case) -> Geometry {
@@ -110,7 +110,7 @@ impl Operation for Conv2dRow {
             let w = Tensor::zeros(gpu, &[2, 3, 3, 3], DType::F32)?;
             let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
             let large = Tensor::zeros(gpu, &[2, 5, 5, 3], DType::F32)?;
-            let plain = Conv { stride: 1, pad: 0, relu: false };
+            let plain = Conv { stride: 1, pad: 0, relu: false, after: 0 };
             Ok(vec![
                 ("a stride of 0", conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }).map(drop)),
                 ("other channels", conv2d(&x, &other, None, None, plain).map(drop)),

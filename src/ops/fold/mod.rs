@@ -33,7 +33,12 @@ pub fn fold(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let [_, _, _, i] = shape;
-    let g = Geometry::from_shapes("fold", &shape, &[1, kernel[0], kernel[1], i], Conv { stride, pad, relu: false })?;
+    let g = Geometry::from_shapes(
+        "fold",
+        &shape,
+        &[1, kernel[0], kernel[1], i],
+        Conv { stride, pad, relu: false, after: 0 },
+    )?;
     let expected = [g.n, g.oh, g.ow, g.kh * g.kw * g.i];
     if y.shape() != expected || y.dtype() != DType::F32 {
         return Err(Error::shape("fold", format!("f32 patches {expected:?}"), format!("{y:?}")));

@@ -50,8 +50,12 @@ pub fn unfold(x: &Tensor, kernel: [usize; 2], stride: usize, pad: usize) -> Resu
     if x.dtype() != DType::F32 {
         return Err(Error::shape("unfold", "f32 images", format!("{x:?}")));
     }
-    let g =
-        Geometry::from_shapes("unfold", x.shape(), &[1, kernel[0], kernel[1], i], Conv { stride, pad, relu: false })?;
+    let g = Geometry::from_shapes(
+        "unfold",
+        x.shape(),
+        &[1, kernel[0], kernel[1], i],
+        Conv { stride, pad, relu: false, after: 0 },
+    )?;
     if !fits(x.gpu(), &g) {
         let limit = x.gpu().limits().max_compute_workgroups_per_dimension as u64;
         return Err(Error::Limit { what: "unfold: images, or rows".into(), asked: g.n.max(g.h) as u64, limit });
