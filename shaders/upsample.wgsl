@@ -12,7 +12,7 @@ var<immediate> p: Params;
 alias T = vec4<f32>;
 #else
 alias T = f32;
-#end
+#endif
 @group(0) @binding(0) var<storage, read> from_: array<T>;
 @group(0) @binding(1) var<storage, read_write> to_: array<T>;
 #import shared/grid
@@ -35,5 +35,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let x = pixel % (2u * p.width);
     let row = pixel / (2u * p.width);
     to_[i] = from_[(row / 2u * p.width + x / 2u) * p.c + c];
-#end
+#endif
 }

@@ -2,6 +2,7 @@
 
 pub mod conditioning;
 pub mod prior;
+pub mod vqgan;
 pub mod vqvae;
 pub mod vqvae2;
 

@@ -89,6 +89,32 @@ impl ConvTranspose2d {
     }
 }
 
+/// A group norm over the channels of images (Wu and He 2018): weight and bias [C].
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    weight: Handle,
+    bias: Handle,
+    groups: usize,
+    eps: f32,
+}
+
+impl GroupNorm {
+    /// Declares `name.weight` and `name.bias`; the groups must divide the channels.
+    pub fn new(b: &mut Builder, name: &str, channels: usize, groups: usize, eps: f32) -> Self {
+        let weight = b.declare(format!("{name}.weight"), &[channels], Init::Ones);
+        let bias = b.declare(format!("{name}.bias"), &[channels], Init::Zeros);
+        GroupNorm { weight, bias, groups, eps }
+    }
+
+    /// x f32 [N, H, W, C] to the same shape.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        pass.tape.group_norm(x, &pass.param(self.weight)?, &pass.param(self.bias)?, self.groups, self.eps)
+    }
+}
+
 /// The residual block of van den Oord et al. 2017: x + conv1x1(relu(conv3x3(relu(x)))), no biases.
 #[derive(Clone, Debug)]
 pub struct ResidualBlock {

@@ -1,0 +1,147 @@
+//! VQ-GAN's first stage against PyTorch, under taming-transformers' names.
+
+use wgvq::autograd::Tape;
+use wgvq::gpu::{Gpu, Options, Tensor};
+use wgvq::models::Autoencoder;
+use wgvq::models::vqgan::{Config, VqGan};
+use wgvq::nn::{HostTensors, Parameters, Pass};
+use wgvq::ops::vq_search::nearest;
+use wgvq::train::{checkpoint::HostTensor, weights};
+
+fn gpu() -> Gpu {
+    Gpu::new(Options { poison: true, ..Default::default() })
+        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+}
+
+fn config() -> Config {
+    Config {
+        channels: 3,
+        hidden: 32,
+        multipliers: vec![1, 1, 2],
+        residual_layers: 1,
+        attention: vec![2],
+        latent_channels: 6,
+        codebook_dim: 4,
+    }
+}
+
+/// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/vqgan.py` makes them.
+fn pattern(name: &str, n: usize) -> Vec<f64> {
+    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let mixed = |i: usize| {
+        let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
+        let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
+        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
+    };
+    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
+}
+
+/// The model's weights, made under PyTorch's names and layouts: a checkpoint as taming-transformers writes it.
+fn taming(params: &Parameters) -> HostTensors {
+    let ours = params.to_host().unwrap();
+    let of = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| {
+        let n = values.len();
+        let scale = |v: f64| match shape.len() {
+            1 => 0.25 * v + if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 },
+            _ => v * (3.0 * shape[0] as f64 / n as f64).sqrt(),
+        };
+        let values: Vec<f32> = pattern(name, n).into_iter().map(|v| scale(v) as f32).collect();
+        let shape = match shape[..] {
+            [o, h, w, i] => vec![o, i, h, w],
+            _ => shape.clone(),
+        };
+        (name.clone(), weights::import(&HostTensor::f32(&shape, &values)).unwrap())
+    };
+    ours.iter().map(of).collect()
+}
+
+/// PyTorch in f64 on the same weights and images: latents, codes, reconstruction, and of every parameter's gradient its norm, its sum
+/// against a pattern and its first element.
+#[test]
+fn pytorch_agrees() {
+    let gpu = gpu();
+    let bytes =
+        std::fs::read(format!("{}/tests/fixtures/vqgan/taming.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let words = |name: &str| -> Vec<[u8; 4]> {
+        file.tensor(name).unwrap().data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]).collect()
+    };
+    let floats = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
+    let tensor = |name: &str| Tensor::from_slice(&gpu, file.tensor(name).unwrap().shape(), &floats(name)).unwrap();
+    let mut b = Parameters::builder();
+    let model = VqGan::new(&mut b, &config()).unwrap();
+    assert_eq!(model.factors(), [4]);
+    let params = b.build(&gpu, 1).unwrap();
+    params.load_host(&taming(&params)).unwrap();
+    let close = |name: &str, got: &[f32], want: &[f32], share: f32| {
+        assert_eq!(got.len(), want.len(), "{name}");
+        let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let worst = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= share * largest, "{name}: off by {worst}, of {largest} at most");
+    };
+
+    let tape = Tape::new(&gpu);
+    let pass = Pass::new(&tape, &params);
+    let z = model.latents(&pass, &tape.constant(&tensor("images"))).unwrap();
+    close("latents", &z.tensor().read::<f32>().unwrap(), &floats("latents"), 1e-5);
+    let codebook = tensor("codebook");
+    let rows = z.tensor().reshape(&[8, 4]).unwrap();
+    let codes = nearest(&rows, &codebook).unwrap();
+    let want: Vec<u32> = words("codes").into_iter().map(u32::from_le_bytes).collect();
+    assert_eq!(codes.read::<u32>().unwrap(), want);
+
+    let still = Tape::no_grad(&gpu);
+    let z_q = wgvq::ops::gather::gather(&codebook, &codes).unwrap().reshape(z.shape()).unwrap();
+    let y = model.images(&Pass::new(&still, &params), &still.constant(&z_q)).unwrap();
+    close("reconstruction", &y.tensor().read::<f32>().unwrap(), &floats("reconstruction"), 1e-5);
+
+    let y = model.images(&pass, &z).unwrap();
+    let gradients = pass.gradients(tape.backward_with(&y, tensor("upstream")).unwrap());
+    assert_eq!(gradients.len(), file.names().iter().filter(|n| n.starts_with("grad.")).count());
+    for (handle, got) in gradients {
+        let name = params.name(handle);
+        let (shape, values) = (got.shape().to_vec(), got.read::<f32>().unwrap());
+        // Under PyTorch's layout, in which the pattern runs.
+        let g: Vec<f64> = weights::export((shape, values)).to_f32().unwrap().into_iter().map(f64::from).collect();
+        let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let along: f64 = g.iter().zip(pattern(name, g.len())).map(|(g, p)| g * p).sum();
+        for (got, want) in [norm, along, g[0]].into_iter().zip(floats(&format!("grad.{name}"))) {
+            assert!(
+                (got - f64::from(want)).abs() <= 3e-5 * norm + 1e-5,
+                "gradient of {name}: {got} for {want}, norm {norm}"
+            );
+        }
+    }
+}
+
+/// What makes no model is named; what is a model takes every size that the downsampling divides.
+#[test]
+fn shapes_are_checked() {
+    let gpu = gpu();
+    let wrong = |change: fn(&mut Config), word: &str| {
+        let mut c = config();
+        change(&mut c);
+        let error = VqGan::new(&mut Parameters::builder(), &c).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    wrong(|c| c.hidden = 48, "model.hidden");
+    wrong(|c| c.multipliers = vec![1], "model.multipliers");
+    wrong(|c| c.residual_layers = 0, "model.residual_layers");
+    wrong(|c| c.attention = vec![8], "model.attention");
+    wrong(|c| c.multipliers = vec![1, 16], "512 channels");
+    let mut b = Parameters::builder();
+    let model = VqGan::new(&mut b, &config()).unwrap();
+    let params = b.build(&gpu, 1).unwrap();
+    let tape = Tape::no_grad(&gpu);
+    let pass = Pass::new(&tape, &params);
+    for (h, w, fits) in [(4, 8, true), (12, 4, true), (6, 8, false)] {
+        let x = tape.constant(&Tensor::zeros(&gpu, &[2, h, w, 3], wgvq::gpu::DType::F32).unwrap());
+        match model.latents(&pass, &x) {
+            Ok(z) => {
+                assert!(fits && z.shape() == [2, h / 4, w / 4, 4]);
+                assert_eq!(model.images(&pass, &z).unwrap().shape(), [2, h, w, 3]);
+            }
+            Err(e) => assert!(!fits && e.to_string().contains("divisible by 4"), "{e}"),
+        }
+    }
+}
