@@ -329,7 +329,7 @@ fn every_command_works_level_by_level() {
     // Pictures to codes and back.
     let set = wgvq::data::open("emoji", &Default::default()).unwrap();
     let picture = at("a.png");
-    image::save_buffer(&picture, set.image(5), 32, 32, image::ColorType::Rgb8).unwrap();
+    image::save_buffer(&picture, &set.image(5).unwrap(), 32, 32, image::ColorType::Rgb8).unwrap();
     let codes = at("codes.safetensors");
     let said = ok(&["encode", text(&one), text(&picture), "-o", text(&codes), "--npy"]);
     assert!(said.contains("4 x 4 and 8 x 8"), "{said}");

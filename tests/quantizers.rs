@@ -188,7 +188,7 @@ fn each_trains_resumes_and_is_read_back() {
         let model = wgvq::train::checkpoint::Checkpoint { tensors: weights, state };
         wgvq::train::checkpoint::save_file(&path, &model).unwrap();
         let mut trained = Trained::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
-        let pictures: Vec<u8> = (0..3).flat_map(|i| data.image(i).to_vec()).collect();
+        let pictures: Vec<u8> = (0..3).flat_map(|i| data.image(i).unwrap().to_vec()).collect();
         let codes = trained.to_codes(&pictures, vec!["a".into(), "b".into(), "c".into()]).unwrap();
         assert_eq!(codes.indices.len(), 3 * 64 * trained.levels()[0].codebooks, "{}", kind.name);
         let file = folder.path().join(format!("{}-codes.safetensors", kind.name));

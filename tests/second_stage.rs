@@ -258,7 +258,7 @@ fn tokens_come_back() {
         .train
         .iter()
         .flat_map(|i| {
-            let image = set.image(*i as usize);
+            let image = &set.image(*i as usize).unwrap();
             let row = |y: usize| (0..32).rev().flat_map(move |x| image[(y * 32 + x) * 3..][..3].to_vec());
             (0..32).flat_map(row).collect::<Vec<u8>>()
         })

@@ -359,7 +359,7 @@ fn csv(reached: &[Reached]) -> String {
 fn png_bits(data: &ImageSet) -> Result<f64> {
     let (mut bytes, mut pixels) = (0, 0);
     for i in data.test.iter().take(1000) {
-        bytes += png(data.image(*i as usize), data.width, data.height, data.channels)?.len();
+        bytes += png(&data.image(*i as usize)?, data.width, data.height, data.channels)?.len();
         pixels += data.width * data.height;
     }
     Ok(8.0 * bytes as f64 / pixels.max(1) as f64)

@@ -139,7 +139,8 @@ impl Inspect {
     fn open(&self, model: &Trained) -> Result<ImageSet> {
         let [width, height, channels] = model.image();
         let source = self.data.as_deref().unwrap_or(&model.config().data.source);
-        let options = data::Options { size: Some((width, height)), channels: Some(channels), ..Default::default() };
+        let own = model.config().data.options();
+        let options = data::Options { size: Some((width, height)), channels: Some(channels), ..own };
         data::open(source, &options)
     }
 

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+use wgvq::data::Waiting;
 use wgvq::train::{Observer, Progress};
 
 /// Prints a result; a closed pipe is no error.
@@ -103,7 +104,13 @@ impl<'a> Watch<'a> {
 
 fn describe(p: &Progress) -> String {
     let figures = p.row.as_ref().map(|row| format!("{row}  ")).unwrap_or_default();
-    format!("{figures}{:.0} {}/s  {} left", p.per_second, p.unit, duration(p.left))
+    let waited = p.waiting.map(|w| format!("  {}", waited(w))).unwrap_or_default();
+    format!("{figures}{:.0} {}/s  {} left{waited}", p.per_second, p.unit, duration(p.left))
+}
+
+/// `2 % of the time waiting for data`
+pub fn waited(waiting: Waiting) -> String {
+    format!("{:.0} % of the time waiting for data", 100.0 * waiting.share())
 }
 
 /// `1 h 05 min`, `2 min 07 s`, `9 s`.

@@ -15,7 +15,7 @@ use wgvq::train::Keyed;
 use wgvq::train::config::RunConfig;
 use wgvq::train::presets::{Reference, preset, presets};
 use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Outcome, Start, atomic, check, metrics_log, run};
+use wgvq::train::{Outcome, Start, Training, atomic, check, metrics_log, run};
 use wgvq::{Error, Result};
 
 /// The keys of a configuration that have a flag of their own.
@@ -115,7 +115,7 @@ pub struct Train {
     /// The run's folder
     #[arg(long, default_value = "runs/run", conflicts_with = "resume")]
     out: PathBuf,
-    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps alone may change
+    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps and those of where pixels lie may change
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
     resume: Option<PathBuf>,
     /// Replace a run that the folder holds
@@ -140,14 +140,13 @@ impl Train {
     fn resume(&self, global: &Global, path: &Path) -> Result<Ended> {
         let folder = RunFolder::resume(path)?;
         let mut config = RunConfig::load(&folder.config())?;
-        let only_steps = Keys { steps: self.keys.steps, ..Default::default() };
-        let mut asked = config.clone();
-        self.keys.apply(&mut asked)?;
-        only_steps.apply(&mut config)?;
-        if asked != config {
+        let began = config.identity()?;
+        self.keys.apply(&mut config)?;
+        if config.identity()? != began {
             return Err(Error::config(
                 "--resume",
-                "goes on under the run's own configuration: of the keys, --steps alone may be given",
+                "goes on under the run's own configuration: of the keys, --steps alone may be given, and where pixels lie \
+                 (data.store, data.memory_mib, data.cache_mib, data.workers)",
             ));
         }
         let data = open(&config)?;
@@ -169,15 +168,7 @@ pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Re
 
 /// The pictures that a configuration names.
 pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
-    let d = &config.data;
-    let size = match (d.width, d.height) {
-        (0, 0) => None,
-        (w, 0) => Some((w, w)),
-        (0, h) => Some((h, h)),
-        (w, h) => Some((w, h)),
-    };
-    let options = data::Options { size, channels: (d.channels > 0).then_some(d.channels), ..Default::default() };
-    Ok(Arc::new(data::open(&d.source, &options)?))
+    Ok(Arc::new(data::open(&config.data.source, &config.data.options())?))
 }
 
 /// Set by the first Ctrl-C; the second leaves at once.
@@ -247,13 +238,14 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
             "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": e.ssim, "perplexity": e.perplexity,
             "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel, "quantization_error": e.quantization_error,
             "used": e.used, "codes": e.counts.len(), "seconds": outcome.elapsed.as_secs_f64(),
-            "peak_device_bytes": memory.peak, "picture": picture,
+            "peak_device_bytes": memory.peak, "waited_share": outcome.trainer.waiting().map(|w| w.share()), "picture": picture,
         });
         output::result(&line.to_string());
     } else {
         output::result(&format!("{e}"));
         let (time, mib) = (output::duration(outcome.elapsed), memory.peak >> 20);
-        output::note(global, &format!("{time}, {mib} MiB of device memory at peak"));
+        let waited = outcome.trainer.waiting().map(|w| format!(", {}", output::waited(w))).unwrap_or_default();
+        output::note(global, &format!("{time}, {mib} MiB of device memory at peak{waited}"));
         output::result(&format!("picture: {}", picture.display()));
         output::result(&format!("model:   {}", folder.model().display()));
     }

@@ -169,7 +169,7 @@ mod tests {
         }
         // The first picture of the training set is an ankle boot; the mean brightness is the published 0.2860.
         assert_eq!(set.class_name(0), Some("ankle boot"));
-        let train = &set.pixels[..60_000 * 784];
+        let train = &set.pixels.in_memory().unwrap()[..60_000 * 784];
         let mean = train.iter().map(|&v| f64::from(v)).sum::<f64>() / (train.len() as f64 * 255.0);
         assert!((mean - 0.2860).abs() < 1e-4, "{mean}");
     }

@@ -5,6 +5,11 @@
 //! split, and the classes lie one deeper. A `.txt` file of the same stem is a picture's caption. Pictures that differ
 //! only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels, are variants of one. A file
 //! that cannot be read is skipped and told of, unless half or more cannot.
+//!
+//! What does not fit in memory stays on disk ([`stored`]): then a damaged file whose header is in order is found when it is
+//! wanted, which is an error, and pictures count as the same if their files are.
+
+pub(super) mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,8 +20,11 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::picture::{self, Header};
+use super::store::How;
+use super::tiles::{self, Grid};
 use super::{ImageSet, Item, Options, budget, split};
 use crate::{Error, Result};
+use stored::Form;
 
 const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
 /// Pictures in formats that are not read; people should know that they were passed over.
@@ -52,14 +60,24 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         }
     }
     enough(root, &skipped, total)?;
+    if options.whole {
+        note_skipped(&mut skipped, total, &mut notes);
+        return tiles::stored(root, kept, options, notes);
+    }
     let headers: Vec<Header> = kept.iter().map(|(_, header)| *header).collect();
     let (width, height) = options.size.unwrap_or_else(|| choose_size(&headers));
     let channels = options.channels.unwrap_or(if headers.iter().all(|header| header.grey) { 1 } else { 3 });
     note_sizes(&headers, (width, height), &mut notes);
 
+    let bytes = width * height * channels;
+    if options.on_disk(kept.len(), bytes) {
+        note_skipped(&mut skipped, total, &mut notes);
+        let one = |_: &Header| Some(Grid { width: width as u32, height: height as u32, across: 1, down: 1 });
+        let form = Form { image: (width, height, channels), how: How::Fit, grid: &one };
+        return stored::open(root, kept, &form, options, notes);
+    }
     let name = root.display().to_string();
     let mut pixels = picture::zeros(&name, budget(&name, kept.len(), width, height, channels)?)?;
-    let bytes = width * height * channels;
     let gate = Gate::new(DECODING);
     let outcomes: Vec<Result<()>> = (&kept, pixels.par_chunks_mut(bytes))
         .into_par_iter()
@@ -97,6 +115,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         notes.extend(note);
         (train, test)
     });
+    let pixels = pixels.into();
     Ok(ImageSet { name, width, height, channels, pixels, items, classes, notes, train, test })
 }
 
@@ -277,6 +296,7 @@ fn caption(path: &Path) -> Option<String> {
 }
 
 /// Lets in as much at once as it has room for; what needs more than all of it comes in alone.
+#[derive(Debug)]
 pub(super) struct Gate {
     all: u64,
     left: Mutex<u64>,

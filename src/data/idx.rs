@@ -64,7 +64,7 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
         width,
         height,
         channels,
-        pixels,
+        pixels: pixels.into(),
         items,
         classes: (0..classes).map(|class| class.to_string()).collect(),
         notes,
@@ -222,7 +222,7 @@ pub(super) mod tests {
         let set = open_in(&dir, "train-images-idx3-ubyte.gz").unwrap();
         assert_eq!((set.len(), set.width, set.height, set.channels), (5, 4, 2, 1));
         assert_eq!((&set.train[..], &set.test[..]), (&[0, 1, 2][..], &[3, 4][..]));
-        assert_eq!(set.image(3), &numbers(8)[..]);
+        assert_eq!(*set.image(3).unwrap(), numbers(8)[..]);
         assert_eq!(set.items.iter().map(|item| item.class.unwrap()).collect::<Vec<_>>(), [1, 0, 2, 4, 0]);
         assert_eq!(set.classes, ["0", "1", "2", "3", "4"]);
         assert_eq!(set.items[4].name, "test/00001");
@@ -239,7 +239,7 @@ pub(super) mod tests {
         assert!(set.notes[0].contains("no classes"), "{:?}", set.notes);
         let options = Options { size: Some((2, 2)), channels: Some(1), ..Default::default() };
         let grey = open(&dir.path().join("digits.idx"), &options).unwrap();
-        assert_eq!((grey.width, grey.height, grey.channels, grey.pixels.len()), (2, 2, 1, 80));
+        assert_eq!((grey.width, grey.height, grey.channels, grey.pixels.in_memory().unwrap().len()), (2, 2, 1, 80));
     }
 
     #[test]
@@ -286,7 +286,7 @@ pub(super) mod tests {
             let bytes = if raw { bytes } else { idx(&dims, &bytes) };
             let dir = files(&[("images", if zip { gz(&bytes) } else { bytes })]);
             match open_in(&dir, "images") {
-                Ok(set) => prop_assert_eq!(set.pixels.len(), set.len() * set.image_bytes()),
+                Ok(set) => prop_assert_eq!(set.pixels.in_memory().unwrap().len(), set.len() * set.image_bytes()),
                 Err(error) => prop_assert!(error.to_string().contains("images")),
             }
         }

@@ -64,6 +64,15 @@ pub fn flip(seed: u64, step: u64, i: usize) -> bool {
     mix(mix(mix(seed ^ FLIP_STREAM).wrapping_add(step)).wrapping_add(i as u64)) >> 63 == 1
 }
 
+/// Random number `word` of place `i` of step `step`'s batch, uniform in [0, 1): a multiple of 2^-53.
+pub fn uniform(seed: u64, step: u64, i: usize, word: u64) -> f64 {
+    let place = mix(mix(mix(seed ^ CHANGE_STREAM).wrapping_add(step)).wrapping_add(i as u64));
+    (mix(place.wrapping_add(word)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Keeps the random words of crops and colours apart from the order's.
+const CHANGE_STREAM: u64 = 0x6368_616e_6765;
+
 /// Keeps the flips' random words apart from the order's.
 const FLIP_STREAM: u64 = 0x666c_6970;
 
@@ -208,6 +217,28 @@ mod tests {
             let same = flips.iter().zip(&flips[lag..]).filter(|(a, b)| a == b).count();
             assert!((rate(same, flips.len() - lag) - 0.5).abs() < 0.015, "lag {lag}");
         }
+    }
+
+    #[test]
+    fn numbers_are_uniform_and_words_are_independent() {
+        let word = |w: u64| -> Vec<f64> { (0..40_000).map(|n| uniform(5, n / 40, n as usize % 40, w)).collect() };
+        let (a, b) = (word(0), word(1));
+        for numbers in [&a, &b] {
+            assert!(numbers.iter().all(|x| (0.0..1.0).contains(x)));
+            let mut tenths = [0f64; 10];
+            numbers.iter().for_each(|x| tenths[(x * 10.0) as usize] += 1.0);
+            let chi: f64 = tenths.iter().map(|n| (n - 4000.0).powi(2) / 4000.0).sum();
+            assert!(chi < 9.0 + 5.0 * 18f64.sqrt(), "chi-squared {chi} of 9");
+        }
+        // Between words, places and steps: 1 / 12 of variance, so that a correlation of 0.025 is five deviations.
+        let correlation = |x: &[f64], y: &[f64]| {
+            x.iter().zip(y).map(|(x, y)| (x - 0.5) * (y - 0.5)).sum::<f64>() * 12.0 / x.len() as f64
+        };
+        for c in [correlation(&a, &b), correlation(&a, &a[1..]), correlation(&a, &a[40..])] {
+            assert!(c.abs() < 0.025, "{c}");
+        }
+        let flips: Vec<f64> = (0..40_000).map(|n| f64::from(flip(5, n / 40, n as usize % 40))).collect();
+        assert!(correlation(&a, &flips).abs() < 0.05);
     }
 
     #[test]

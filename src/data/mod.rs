@@ -4,32 +4,48 @@
 //! train and test. Where the source brings a split, that is the split; otherwise the test side is every item whose
 //! [`Item::group`] is a multiple of ten. The group is a property of the picture, not of its place, so that adding
 //! pictures moves none from one side to the other, and the variants of one picture share it.
+//!
+//! What fits a budget of memory lies there; of a larger folder the decoded pictures lie on disk ([`Store`]), and an image
+//! is read when it is asked for. [`Recipe`] says what training sees of a set at each step, and [`Ahead`] makes that on
+//! other threads before it is needed.
 
+mod ahead;
 mod builtin;
 mod emoji;
 mod folder;
 mod idx;
+mod jitter;
 mod loader;
 mod picture;
+mod pixels;
+mod recipe;
+mod store;
 mod tiles;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+pub use ahead::{Ahead, Waiting};
 pub use builtin::{BUILT_IN, cache_dir};
-pub use loader::{Sampler, batch_indices, flip};
+pub use loader::{Sampler, batch_indices, flip, uniform};
 pub use picture::load_image;
+pub use pixels::Pixels;
+pub(crate) use recipe::no_photographs;
+pub use recipe::{Batch, Recipe};
+pub use store::Store;
 
 use crate::{Error, Result};
 
-/// The most bytes of pixels that a set may have: the set stays in host memory while a run lasts.
+/// The most bytes of pixels that a set in memory may have.
 pub const MAX_BYTES: u64 = 4 << 30;
 
 /// The longest side in pixels of an image that is read or made.
 pub const MAX_SIDE: usize = 16_384;
 
-/// Images of one size in memory, with what is known of each.
+/// Images of one size, with what is known of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSet {
     /// The built-in name, or the file or folder they came from.
@@ -40,8 +56,8 @@ pub struct ImageSet {
     pub height: usize,
     /// Numbers in a pixel: 1 (grey) or 3 (red, green, blue).
     pub channels: usize,
-    /// `[N, H, W, C]`, 0..=255.
-    pub pixels: Vec<u8>,
+    /// `[N, H, W, C]`, 0..=255, in memory or on disk.
+    pub pixels: Pixels,
     /// What is known of each image, in their order.
     pub items: Vec<Item>,
     /// The classes' names; [`Item::class`] is an index into them. Empty where the source has no classes.
@@ -67,15 +83,64 @@ pub struct Item {
     pub caption: Option<String>,
 }
 
+/// Where the pixels of a set are to lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// In memory, if they fit the budget; otherwise on disk.
+    #[default]
+    Auto,
+    /// In memory.
+    Memory,
+    /// On disk. IDX files and the emoji stay in memory all the same.
+    Disk,
+}
+
 /// What is asked of a set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Width and height; images of another size are scaled and cropped at the centre. `None`: the source's own size.
     pub size: Option<(usize, usize)>,
     /// 1 or 3. `None`: the source's own.
     pub channels: Option<usize>,
-    /// Where fetched sets lie. `None`: [`cache_dir`].
+    /// Where fetched sets and decoded pictures lie. `None`: [`cache_dir`].
     pub cache_dir: Option<PathBuf>,
+    /// Keep the photographs of a folder whole, so that training can draw crops from anywhere in them. The images of such a
+    /// set are tiles of the photographs, and `photos` is such a folder.
+    pub whole: bool,
+    /// The shorter side in pixels at which photographs are cut into tiles, or kept whole. 0: eight tiles'.
+    pub photo_side: usize,
+    /// Where pixels are to lie.
+    pub keep: Keep,
+    /// Bytes of pixels that may lie in memory, at most [`MAX_BYTES`].
+    pub memory_bytes: u64,
+    /// Bytes that decoded pictures may take on disk, those of all sets together.
+    pub cache_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            size: None,
+            channels: None,
+            cache_dir: None,
+            whole: false,
+            photo_side: 0,
+            keep: Keep::Auto,
+            memory_bytes: MAX_BYTES,
+            cache_bytes: 10 << 30,
+        }
+    }
+}
+
+impl Options {
+    /// Do this many images of `image_bytes` belong on disk?
+    fn on_disk(&self, count: usize, image_bytes: usize) -> bool {
+        match self.keep {
+            Keep::Memory => false,
+            Keep::Disk => true,
+            Keep::Auto => (count as u64).saturating_mul(image_bytes as u64) > self.memory_bytes.min(MAX_BYTES),
+        }
+    }
 }
 
 impl ImageSet {
@@ -94,24 +159,39 @@ impl ImageSet {
         self.width * self.height * self.channels
     }
 
-    /// Image `i`, `[H, W, C]`; empty if there is no such image.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let bytes = self.image_bytes();
-        let start = i.saturating_mul(bytes);
-        self.pixels.get(start..start.saturating_add(bytes)).unwrap_or(&[])
+    /// Image `i`, `[H, W, C]`.
+    ///
+    /// # Errors
+    /// If there is no such image; of a set on disk also if its picture can no longer be read, and the error names that.
+    pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
+        if i >= self.len() {
+            return Err(Error::invalid("image", format!("image {i} of {}, which has {}", self.name, self.len())));
+        }
+        match &self.pixels {
+            Pixels::Memory(pixels) => {
+                let bytes = self.image_bytes();
+                let image = pixels.get(i * bytes..(i + 1) * bytes);
+                image.map(Cow::Borrowed).ok_or_else(|| Error::data(format!("{}: image {i} is short", self.name)))
+            }
+            Pixels::Stored(store) => store.image(i).map(Cow::Owned),
+        }
     }
 
     /// The images that `indices` names, one after another, `[indices, H, W, C]`.
     ///
     /// # Errors
-    /// If an index is past the last image.
+    /// If an index is past the last image, or as [`ImageSet::image`].
     pub fn gather(&self, indices: &[u32]) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(indices.len() * self.image_bytes());
-        for &i in indices {
-            if i as usize >= self.len() {
-                return Err(Error::invalid("gather", format!("image {i} of {}, which has {}", self.name, self.len())));
-            }
-            out.extend_from_slice(self.image(i as usize));
+        let bytes = self.image_bytes();
+        let mut out = vec![0; indices.len() * bytes];
+        let fill = |(out, &i): (&mut [u8], &u32)| -> Result<()> {
+            out.copy_from_slice(&self.image(i as usize)?);
+            Ok(())
+        };
+        match self.pixels {
+            Pixels::Memory(_) => out.chunks_mut(bytes.max(1)).zip(indices).try_for_each(fill)?,
+            // Reading and decoding are worth a thread each; the copy above is not.
+            Pixels::Stored(_) => out.par_chunks_mut(bytes.max(1)).zip(indices).try_for_each(fill)?,
         }
         Ok(out)
     }
@@ -124,6 +204,9 @@ impl ImageSet {
 
     /// SHA-256 in hexadecimal over everything that training can see: size, pixels, items, classes and split, but not
     /// where the set came from. Equal sums mean that a run can be resumed on this set.
+    ///
+    /// Of a set on disk, which may be terabytes, not the pixels are summed but each picture's name, the length and both
+    /// ends (4 KiB) of its file, and the size at which it is kept. A file changed in its middle alone is not noticed.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         let number = |hash: &mut Sha256, n: u64| hash.update(n.to_le_bytes());
@@ -147,7 +230,10 @@ impl ImageSet {
         for &i in self.train.iter().chain(&self.test) {
             number(&mut hash, u64::from(i));
         }
-        hash.update(&self.pixels);
+        match &self.pixels {
+            Pixels::Memory(pixels) => hash.update(pixels),
+            Pixels::Stored(store) => hash.update(store.sum()),
+        }
         hex(&hash.finalize())
     }
 }
@@ -157,7 +243,8 @@ impl ImageSet {
 /// `./emoji` means the folder.
 ///
 /// # Errors
-/// If there is no such thing, if it holds nothing that can be read, or if it would take more than [`MAX_BYTES`].
+/// If there is no such thing, if it holds nothing that can be read, if it would take more than [`MAX_BYTES`] of memory, or
+/// if decoded pictures cannot be kept on disk.
 pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     check_options(options)?;
     if let Some(set) = builtin::open(source, options) {
@@ -206,8 +293,8 @@ fn budget(name: &str, count: usize, width: usize, height: usize, channels: usize
     match bytes {
         Some(bytes) if bytes <= MAX_BYTES && count < 1 << 31 => Ok(bytes as usize),
         _ => Err(Error::data(format!(
-            "{name}: {count} images of {width}x{height}x{channels} would take more than the {} GiB that a set may; \
-             ask for a smaller image size or give fewer images",
+            "{name}: {count} images of {width}x{height}x{channels} would take more than the {} GiB that a set in memory \
+             may; ask for a smaller image size or give fewer images (a folder's can lie on disk: data.store)",
             MAX_BYTES >> 30
         ))),
     }
@@ -253,7 +340,7 @@ mod tests {
             width: 2,
             height: 1,
             channels: 1,
-            pixels: vec![1, 2, 3, 4],
+            pixels: vec![1, 2, 3, 4].into(),
             items: items(&[10, 11]),
             classes: vec!["a".into()],
             notes: vec![],
@@ -284,7 +371,10 @@ mod tests {
     #[test]
     fn images_are_slices_and_none_is_past_the_end() {
         let set = set();
-        assert_eq!((set.image(1), set.image(2), set.image(usize::MAX)), (&[3, 4][..], &[][..], &[][..]));
+        assert_eq!(*set.image(1).unwrap(), [3, 4]);
+        for i in [2, usize::MAX] {
+            assert!(set.image(i).unwrap_err().to_string().contains("of toy, which has 2"));
+        }
         assert_eq!(set.gather(&[1, 0, 1]).unwrap(), [3, 4, 1, 2, 3, 4]);
         assert!(set.gather(&[2]).unwrap_err().to_string().contains("image 2 of toy, which has 2"));
     }
@@ -295,7 +385,7 @@ mod tests {
         assert_eq!(sum.len(), 64);
         assert_eq!(ImageSet { name: "elsewhere".into(), notes: vec!["n".into()], ..set() }.sha256(), sum);
         let mut changed = [set(), set(), set(), set(), set(), set()];
-        changed[0].pixels[3] ^= 1;
+        changed[0].pixels = vec![1, 2, 3, 5].into();
         changed[1].items[0].group = 20;
         changed[2].items[1].caption = Some(String::new());
         changed[3].items[1].class = Some(0);

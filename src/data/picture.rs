@@ -95,6 +95,11 @@ pub(super) fn fit(picture: DynamicImage, width: usize, height: usize, channels: 
     if rgb.dimensions() != (to_w, to_h) {
         rgb = imageops::resize(&rgb, to_w, to_h, FilterType::Lanczos3);
     }
+    in_channels(rgb, channels)
+}
+
+/// The bytes of a picture in colour, or in grey.
+pub(super) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
     match channels {
         1 => rgb.pixels().map(|pixel| luma(pixel.0)).collect(),
         _ => rgb.into_raw(),
@@ -112,13 +117,13 @@ pub(super) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
     let mut pixels = zeros(&set.name, budget(&set.name, set.len(), width, height, channels)?)?;
     pixels.par_chunks_mut(width * height * channels).enumerate().try_for_each(|(i, out)| {
         let whole =
-            whole(set.image(i), from).ok_or_else(|| Error::data(format!("{}: image {i} is short", set.name)))?;
+            whole(&set.image(i)?, from).ok_or_else(|| Error::data(format!("{}: image {i} is short", set.name)))?;
         out.copy_from_slice(&fit(whole, width, height, channels));
         Ok(())
     })?;
     let shape = |(w, h, c): (usize, usize, usize)| format!("{w}x{h} {}", if c == 1 { "grey" } else { "colour" });
     set.notes.push(format!("images changed from {} to {}", shape(from), shape(to)));
-    (set.width, set.height, set.channels, set.pixels) = (width, height, channels, pixels);
+    (set.width, set.height, set.channels, set.pixels) = (width, height, channels, pixels.into());
     Ok(set)
 }
 
@@ -136,7 +141,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     read(std::io::Cursor::new(bytes))
 }
 
-fn whole(pixels: &[u8], (width, height, channels): (usize, usize, usize)) -> Option<DynamicImage> {
+/// A picture of `[H, W, C]` bytes; `None` if they are too few.
+pub(super) fn whole(pixels: &[u8], (width, height, channels): (usize, usize, usize)) -> Option<DynamicImage> {
     let (w, h) = (width as u32, height as u32);
     match channels {
         1 => Some(DynamicImage::ImageLuma8(image::GrayImage::from_raw(w, h, pixels.to_vec())?)),
@@ -168,7 +174,7 @@ fn on_white(picture: DynamicImage) -> RgbImage {
 }
 
 /// ITU-R BT.709 weights in thousandths; a grey pixel keeps its value.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
+pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((213 * u32::from(r) + 715 * u32::from(g) + 72 * u32::from(b) + 500) / 1000) as u8
 }
 

@@ -1,23 +1,56 @@
 //! Large photographs cut into many small images.
 //!
-//! Each photograph is scaled so that [`ROWS`] tiles fit its height or width, whichever is shorter (never enlarged for
-//! it: a smaller one gives fewer), and cut into tiles side by side. A photograph's tiles share its group, so that no
-//! part of a photograph trained on is tested on.
+//! Each photograph is scaled so that [`ROWS`] tiles, or as many as fit the side asked for, fit its height or width, whichever is
+//! shorter (never enlarged for it: a smaller one gives fewer), and cut into tiles side by side. A photograph's tiles share its
+//! group, so that no part of a photograph trained on is tested on.
 
 use std::path::Path;
 
-use image::DynamicImage;
-use image::imageops::{self, FilterType};
+use image::imageops;
 use rayon::prelude::*;
 
-use super::folder::{self, DECODING, Gate};
+use super::folder::stored::Form;
+use super::folder::{self, DECODING, Found, Gate};
+use super::picture::Header;
+use super::store::{How, scaled};
 use super::{ImageSet, Item, Options, budget, picture, split};
 use crate::{Error, Result};
 
-/// Tiles across the shorter side of a photograph.
+/// Tiles across the shorter side of a photograph, where no side is asked for.
 const ROWS: u32 = 8;
 /// The side of a tile where no size is asked for.
 const SIDE: usize = 64;
+
+/// A photograph's size once scaled, and its tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) across: u32,
+    pub(super) down: u32,
+}
+
+impl Grid {
+    /// Of a photograph of that size; none if it is smaller than a tile. `side`: see [`Options::photo_side`].
+    fn of(photograph: &Header, (tile_w, tile_h): (u32, u32), side: usize) -> Option<Grid> {
+        let (w, h) = (photograph.width as u32, photograph.height as u32);
+        let most = if side == 0 { ROWS } else { (side as u32 / tile_w.min(tile_h)).max(1) };
+        let rows = (w / tile_w).min(h / tile_h).min(most);
+        if rows == 0 {
+            return None;
+        }
+        // The scale at which the side that is shorter, in tiles, holds `rows` of them.
+        let scale = (f64::from(rows * tile_w) / f64::from(w)).max(f64::from(rows * tile_h) / f64::from(h));
+        let scaled = |side: u32| (f64::from(side) * scale).round() as u32;
+        let (width, height) = (scaled(w), scaled(h));
+        Some(Grid { width, height, across: width / tile_w, down: height / tile_h })
+    }
+
+    /// How many tiles.
+    pub(super) fn tiles(&self) -> usize {
+        self.across as usize * self.down as usize
+    }
+}
 
 /// Opens the folder `root` of photographs as tiles.
 pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
@@ -26,65 +59,65 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     let name = root.display().to_string();
     let mut notes = Vec::new();
     let files = folder::walk(root, &mut notes)?;
+    let headers: Vec<Result<Header>> = files.par_iter().map(|file| picture::header(&file.path)).collect();
+    let headers: Vec<Header> = headers.into_iter().collect::<Result<_>>()?;
+    let tile = (width as u32, height as u32);
+    let grids: Vec<Option<Grid>> = headers.iter().map(|h| Grid::of(h, tile, options.photo_side)).collect();
+    let count = grids.iter().flatten().map(Grid::tiles).sum();
+    if options.whole || options.on_disk(count, width * height * channels) {
+        return stored(root, files.into_iter().zip(headers).collect(), options, notes);
+    }
+    budget(&name, count, width, height, channels)?;
     let gate = Gate::new(DECODING);
-    let cut: Vec<Result<Vec<Vec<u8>>>> = files
-        .par_iter()
-        .map(|file| {
-            let _pass = gate.enter(picture::header(&file.path)?.cost);
-            cut(&file.path, width, height, channels)
+    let cut: Vec<Result<Vec<Vec<u8>>>> = (&files, &headers, &grids)
+        .into_par_iter()
+        .map(|(file, header, grid)| {
+            let Some(grid) = grid else { return Ok(Vec::new()) };
+            let _pass = gate.enter(header.cost);
+            cut(&file.path, *grid, tile, channels)
         })
         .collect();
-    let mut set = ImageSet {
-        name,
-        width,
-        height,
-        channels,
-        pixels: Vec::new(),
-        items: Vec::new(),
-        classes: Vec::new(),
-        notes,
-        train: Vec::new(),
-        test: Vec::new(),
-    };
+    let mut pixels = Vec::new();
+    let mut items = Vec::new();
     let photographs = files.len();
     for (file, tiles) in files.into_iter().zip(cut) {
-        let tiles = tiles?;
-        budget(&set.name, set.len() + tiles.len(), width, height, channels)?;
-        for (i, tile) in tiles.into_iter().enumerate() {
-            set.pixels.extend_from_slice(&tile);
+        for (i, tile) in tiles?.into_iter().enumerate() {
+            pixels.extend_from_slice(&tile);
             let name = format!("{}@{i:03}", folder::stem(&file.name));
-            set.items.push(Item { name, group: folder::group(&file.name), class: None, caption: None });
+            items.push(Item { name, group: folder::group(&file.name), class: None, caption: None });
         }
     }
-    if set.is_empty() {
+    if items.is_empty() {
         return Err(Error::file(root, format!("no photograph is as large as {width}x{height} pixels")));
     }
-    set.notes.push(format!("{photographs} photographs cut into {} tiles of {width}x{height}", set.len()));
-    let (train, test, note) = split(&set.items);
-    (set.train, set.test) = (train, test);
-    set.notes.extend(note);
-    Ok(set)
+    notes.push(format!("{photographs} photographs cut into {} tiles of {width}x{height}", items.len()));
+    let (train, test, note) = split(&items);
+    notes.extend(note);
+    let (pixels, classes) = (pixels.into(), Vec::new());
+    Ok(ImageSet { name, width, height, channels, pixels, items, classes, notes, train, test })
 }
 
-/// The tiles of one photograph, row by row; none if it is smaller than a tile.
-fn cut(path: &Path, width: usize, height: usize, channels: usize) -> Result<Vec<Vec<u8>>> {
-    let photograph = picture::load_whole(path)?;
-    let (w, h) = photograph.dimensions();
-    let (tile_w, tile_h) = (width as u32, height as u32);
-    let rows = (w / tile_w).min(h / tile_h).min(ROWS);
-    if rows == 0 {
-        return Ok(Vec::new());
-    }
-    // The scale at which the side that is shorter, in tiles, holds `rows` of them.
-    let scale = (f64::from(rows * tile_w) / f64::from(w)).max(f64::from(rows * tile_h) / f64::from(h));
-    let scaled = |side: u32| (f64::from(side) * scale).round() as u32;
-    let small = imageops::resize(&photograph, scaled(w), scaled(h), FilterType::Lanczos3);
-    let (across, down) = (small.width() / tile_w, small.height() / tile_h);
+/// The set of photographs that stay on disk.
+pub(super) fn stored(
+    root: &Path,
+    kept: Vec<(Found, Header)>,
+    options: &Options,
+    notes: Vec<String>,
+) -> Result<ImageSet> {
+    let (width, height) = options.size.unwrap_or((SIDE, SIDE));
+    let grid = |header: &Header| Grid::of(header, (width as u32, height as u32), options.photo_side);
+    let image = (width, height, options.channels.unwrap_or(3));
+    folder::stored::open(root, kept, &Form { image, how: How::Scale, grid: &grid }, options, notes)
+}
+
+/// The tiles of one photograph, row by row.
+fn cut(path: &Path, grid: Grid, (tile_w, tile_h): (u32, u32), channels: usize) -> Result<Vec<Vec<u8>>> {
+    let small = scaled(path, grid.width, grid.height)?;
     let tile = |i: u32| {
-        let view = imageops::crop_imm(&small, i % across * tile_w, i / across * tile_h, tile_w, tile_h);
-        picture::fit(DynamicImage::ImageRgb8(view.to_image()), width, height, channels)
+        let (x, y) = (i % grid.across * tile_w, i / grid.across * tile_h);
+        picture::in_channels(imageops::crop_imm(&small, x, y, tile_w, tile_h).to_image(), channels)
     };
-    Ok((0..across * down).map(tile).collect())
+    Ok((0..grid.tiles() as u32).map(tile).collect())
 }
 
 #[cfg(test)]
@@ -115,12 +148,34 @@ mod tests {
         counts.sort_unstable();
         assert_eq!(counts, [12, 96]);
         assert_eq!((set.len(), set.items[95].name.as_str(), set.items[96].name.as_str()), (108, "0@095", "1@000"));
-        assert_eq!(set.pixels.len(), 108 * 16 * 16 * 3);
+        assert_eq!(set.pixels.in_memory().unwrap().len(), 108 * 16 * 16 * 3);
         // Tiles at full size are the picture's own pixels: the first row of the second tile starts at column 16.
-        assert_eq!(set.image(97)[..3], [(16 * 7) as u8, 0, 20]);
+        assert_eq!(set.image(97).unwrap()[..3], [(16 * 7) as u8, 0, 20]);
         assert!(!set.train.is_empty() && !set.test.is_empty());
         let side = |i: &u32| set.items[*i as usize].group;
         assert!(!set.train.iter().map(side).any(|group| set.test.iter().map(side).any(|other| other == group)));
+    }
+
+    #[test]
+    fn tiles_on_disk_are_the_tiles_in_memory() {
+        let (dir, cache) = (folder(&[(384, 256), (48, 64), (15, 200), (100, 80)]), tempfile::tempdir().unwrap());
+        for channels in [1, 3] {
+            let options = Options {
+                size: Some((16, 16)),
+                channels: Some(channels),
+                cache_dir: Some(cache.path().into()),
+                photo_side: 70,
+                ..Default::default()
+            };
+            let memory = open(dir.path(), &options).unwrap();
+            let stored = open(dir.path(), &Options { memory_bytes: 1000, ..options.clone() }).unwrap();
+            assert!(stored.pixels.in_memory().is_none() && stored.pixels.photographs().is_none());
+            // Four rows in 70 pixels, six columns; 3 x 4 as they are; 4 x 5.
+            assert_eq!((memory.len(), &memory.items), (24 + 12 + 20, &stored.items));
+            let all: Vec<u32> = (0..memory.len() as u32).collect();
+            assert_eq!(stored.gather(&all).unwrap(), memory.gather(&all).unwrap());
+            assert_eq!((stored.train, stored.test), (memory.train, memory.test));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::keyed::{Keyed, check};
 use crate::Result;
+use crate::data;
 use crate::models::vqvae2::MOST_LEVELS;
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,25 @@ pub struct Data {
     pub channels: usize,
     /// Mirror half of the training pictures.
     pub flip: bool,
+    /// What training sees of a photograph: `none`, its tiles or all of it; `random`, crops from anywhere in it.
+    pub crop: String,
+    /// The smallest area of a random crop, of the largest that fits the photograph. A crop is never enlarged.
+    pub crop_scale_min: f64,
+    /// The largest area of a random crop, of the largest that fits the photograph.
+    pub crop_scale_max: f64,
+    /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random crops; 0: eight pictures.
+    pub photo_side: usize,
+    /// How much brightness, contrast and saturation of a training picture may change: each by a factor from 1 - color to
+    /// 1 + color.
+    pub color: f32,
+    /// Where pixels lie: `memory`, `disk`, or `auto`, which is in memory what fits data.memory_mib.
+    pub store: String,
+    /// MiB of pixels that may lie in memory.
+    pub memory_mib: u64,
+    /// MiB that decoded pictures may take on disk, those of all data sets together.
+    pub cache_mib: u64,
+    /// Threads that make batches ahead; 0 leaves it to the processor.
+    pub workers: usize,
 }
 
 /// `[train]`.
@@ -122,7 +142,22 @@ impl Default for Model {
 
 impl Default for Data {
     fn default() -> Self {
-        Data { source: "emoji".into(), width: 0, height: 0, channels: 0, flip: false }
+        Data {
+            source: "emoji".into(),
+            width: 0,
+            height: 0,
+            channels: 0,
+            flip: false,
+            crop: "none".into(),
+            crop_scale_min: 0.01,
+            crop_scale_max: 0.25,
+            photo_side: 0,
+            color: 0.0,
+            store: "auto".into(),
+            memory_mib: 4096,
+            cache_mib: 10 << 10,
+            workers: 0,
+        }
     }
 }
 
@@ -148,12 +183,73 @@ impl Default for Train {
     }
 }
 
+impl Data {
+    /// How [`data::open`] is to open them.
+    pub fn options(&self) -> data::Options {
+        let size = match (self.width, self.height) {
+            (0, 0) => None,
+            (w, 0) => Some((w, w)),
+            (0, h) => Some((h, h)),
+            (w, h) => Some((w, h)),
+        };
+        data::Options {
+            size,
+            channels: (self.channels > 0).then_some(self.channels),
+            cache_dir: None,
+            whole: self.crop == "random",
+            photo_side: self.photo_side,
+            keep: match self.store.as_str() {
+                "memory" => data::Keep::Memory,
+                "disk" => data::Keep::Disk,
+                _ => data::Keep::Auto,
+            },
+            memory_bytes: self.memory_mib << 20,
+            cache_bytes: self.cache_mib << 20,
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let d = self;
+        check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
+        check("data.width", d.width, d.width <= 16384, "at most 16384")?;
+        check("data.height", d.height, d.height <= 16384, "at most 16384")?;
+        check("data.source", "an empty text", !d.source.is_empty(), "a built-in name, a file or a folder")?;
+        check("data.crop", &d.crop, matches!(d.crop.as_str(), "none" | "random"), "none or random")?;
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        check("data.crop_scale_min", d.crop_scale_min, share(d.crop_scale_min), "from 0 to 1")?;
+        let at_least = format!("from data.crop_scale_min, {}, to 1", d.crop_scale_min);
+        let most = share(d.crop_scale_max) && d.crop_scale_max >= d.crop_scale_min;
+        check("data.crop_scale_max", d.crop_scale_max, most, &at_least)?;
+        let side = d.photo_side == 0 || (d.width.max(d.height)..=16384).contains(&d.photo_side);
+        check("data.photo_side", d.photo_side, side, "0, or from data.width and data.height to 16384")?;
+        check("data.color", d.color, (0.0..=1.0).contains(&d.color), "from 0 to 1")?;
+        let store = matches!(d.store.as_str(), "auto" | "memory" | "disk");
+        check("data.store", &d.store, store, "auto, memory or disk")?;
+        check("data.memory_mib", d.memory_mib, d.memory_mib <= 1 << 30, "at most 2^30")?;
+        check("data.cache_mib", d.cache_mib, d.cache_mib <= 1 << 30, "at most 2^30")?;
+        check("data.workers", d.workers, d.workers <= 256, "at most 256")
+    }
+}
+
 impl Keyed for RunConfig {}
 
 impl RunConfig {
     /// The same with every value written out that was left to the quantizer.
     pub fn resolved(&self) -> RunConfig {
         RunConfig { model: self.model.resolved(), quantizer: self.quantizer.resolved(), ..self.clone() }
+    }
+
+    /// A hash of what a resumed run may not change: every value, but for the steps in all, and for where pixels lie and how many
+    /// threads make batches of them. These leave the steps that were done as they are; any other change would not.
+    ///
+    /// # Errors
+    /// As [`Keyed::to_toml`].
+    pub fn identity(&self) -> Result<String> {
+        let mut same = self.resolved();
+        same.train.steps = 1;
+        let Data { store, memory_mib, cache_mib, workers, .. } = Data::default();
+        same.data = Data { store, memory_mib, cache_mib, workers, ..same.data };
+        same.sha256()
     }
 
     /// Are all values usable?
@@ -200,10 +296,7 @@ impl RunConfig {
         check("model.codebook_sizes", list, m.codebook_sizes.iter().all(sized), &what)?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
-        check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
-        check("data.width", d.width, d.width <= 16384, "at most 16384")?;
-        check("data.height", d.height, d.height <= 16384, "at most 16384")?;
-        check("data.source", "an empty text", !d.source.is_empty(), "a built-in name, a file or a folder")?;
+        d.validate()?;
         // A size of 0 is the data's own, and is checked once that is known.
         let coarsest = m.coarsest();
         let whole = |pixels: usize| pixels.is_multiple_of(coarsest);
@@ -247,6 +340,30 @@ mod tests {
     }
 
     #[test]
+    fn a_resumed_run_may_change_where_pixels_lie_and_nothing_that_they_are() {
+        let config = RunConfig::default();
+        let first = config.identity().unwrap();
+        assert_eq!(config.resolved().identity().unwrap(), first);
+        for (key, value, same) in [
+            ("train.steps", "77", true),
+            ("data.workers", "3", true),
+            ("data.store", "disk", true),
+            ("data.memory_mib", "1", true),
+            ("data.cache_mib", "1", true),
+            ("data.crop", "random", false),
+            ("data.color", "0.1", false),
+            ("data.crop_scale_min", "0.02", false),
+            ("data.photo_side", "512", false),
+            ("data.flip", "true", false),
+            ("train.seed", "1", false),
+        ] {
+            let mut other = config.clone();
+            other.set(key, value).unwrap();
+            assert_eq!(other.identity().unwrap() == first, same, "{key}");
+        }
+    }
+
+    #[test]
     fn unknown_keys_name_the_nearest() {
         for (text, near) in [
             ("[quantizer]\ncodebok_size = 3", "quantizer.codebook_size"),
@@ -287,6 +404,13 @@ mod tests {
             ("train.lr", "0"),
             ("train.steps", "0"),
             ("data.channels", "2"),
+            ("data.crop", "center"),
+            ("data.crop_scale_min", "-0.1"),
+            ("data.crop_scale_max", "0.001"),
+            ("data.color", "nan"),
+            ("data.store", "tape"),
+            ("data.workers", "1000"),
+            ("data.photo_side", "20000"),
             ("quantizer.kind", "nonesuch"),
             ("quantizer.temperature", "0"),
             ("quantizer.sample_codebook_temp", "0"),

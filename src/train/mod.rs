@@ -17,6 +17,7 @@ pub mod run_folder;
 pub mod tokens;
 pub mod weights;
 
+mod batches;
 mod first_stage;
 mod partial;
 mod priors;

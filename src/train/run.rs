@@ -6,7 +6,7 @@ use super::keyed::Keyed;
 use super::metrics_log::{Log, Record};
 use super::run_folder::RunFolder;
 use super::{Trainer, atomic};
-use crate::data::ImageSet;
+use crate::data::{ImageSet, Waiting};
 use crate::gpu::Gpu;
 use crate::quantize::Registry;
 use crate::{Error, Result};
@@ -78,6 +78,10 @@ pub trait Training {
         let _ = rows;
         Ok(Vec::new())
     }
+    /// How long training waited for its data so far; `None` where they lie ready.
+    fn waiting(&self) -> Option<Waiting> {
+        None
+    }
     /// How often it was calmed so far; `None` where it cannot be.
     fn calmed(&self) -> Option<u32> {
         None
@@ -132,6 +136,8 @@ pub struct Progress {
     pub unit: &'static str,
     /// Time left at that pace.
     pub left: Duration,
+    /// How long training waited for its data so far; `None` where they lie ready.
+    pub waiting: Option<Waiting>,
 }
 
 /// How a run begins.
@@ -190,9 +196,6 @@ pub fn run_with(
     let config = &config.resolved();
     data.notes.iter().for_each(|n| observer.note(n));
     let trainer = Trainer::with(gpu, config, data, registry)?;
-    // More steps than were planned leave the steps that were done as they are; any other change would not.
-    let mut identity = config.clone();
-    identity.train.steps = 1;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,
@@ -200,7 +203,7 @@ pub fn run_with(
         checkpoint_every: t.checkpoint_every,
         keep_checkpoints: t.keep_checkpoints,
         toml: config.to_toml()?,
-        identity: identity.sha256()?,
+        identity: config.identity()?,
     };
     follow(trainer, &schedule, folder, start, observer, stop)
 }
@@ -274,7 +277,8 @@ pub fn follow<T: Training>(
         let steps_per_second = pace.update(step);
         let left = Duration::from_secs_f64((s.steps - step) as f64 / steps_per_second.max(1e-9));
         let per_second = steps_per_second * per_step as f64;
-        observer.step(&Progress { step, steps: s.steps, row: newest.clone(), per_second, unit, left });
+        let (row, waiting) = (newest.clone(), trainer.waiting());
+        observer.step(&Progress { step, steps: s.steps, row, per_second, unit, left, waiting });
     }
     let stopped = trainer.step_number() < s.steps;
     if !stopped {

@@ -1,5 +1,6 @@
 //! Training a first stage: one step, as data see it, and what is kept to go on from any step.
 
+use super::batches::{self, Batches};
 use super::checkpoint::{Checkpoint, HostTensor};
 use super::config::RunConfig;
 use super::first_stage::{Coded, FirstStage, build};
@@ -11,13 +12,12 @@ use super::weights;
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
-use crate::data::{ImageSet, batch_indices, flip};
+use crate::data::{ImageSet, Waiting};
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::vqvae2::MOST_LEVELS;
 use crate::nn::{Adam, AdamState, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::codebook_use::codebook_use;
-use crate::ops::image::{FLIP, normalize};
 use crate::ops::loss::{Loss, loss};
 use crate::ops::ssim;
 use crate::quantize::{Mode, Quantizer, Registry, Term};
@@ -63,7 +63,7 @@ fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Resul
         );
         return Err(Error::data(what));
     }
-    Ok(())
+    batches::check(config, data)
 }
 
 /// A first stage in training.
@@ -71,8 +71,7 @@ pub struct Trainer {
     gpu: Gpu,
     config: RunConfig,
     data: Arc<ImageSet>,
-    /// The whole set on the device as bytes, where it fits a binding.
-    resident: Option<Tensor>,
+    batches: Batches,
     stage: FirstStage,
     levels: Vec<Level>,
     params: Parameters,
@@ -127,15 +126,13 @@ impl Trainer {
         };
         let mut adam = Adam::new(&params, hyper)?;
         adam.max_norm = (t.grad_clip > 0.0).then_some(t.grad_clip);
-        let fits = (data.pixels.len() as u64) <= gpu.limits().max_storage_buffer_binding_size.min(1 << 30);
-        let shape = [data.len(), data.height, data.width, data.channels];
-        let resident = fits.then(|| Tensor::from_slice(gpu, &shape, &data.pixels)).transpose()?;
+        let batches = Batches::new(gpu, config, data.clone())?;
         let window = Window::new(gpu, t.log_every)?;
         Ok(Trainer {
             gpu: gpu.clone(),
             config: config.clone(),
             data,
-            resident,
+            batches,
             health: vec![Health::default(); levels.len()],
             stage,
             levels,
@@ -181,25 +178,12 @@ impl Trainer {
 
     /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number mirrors the image.
     fn images(&self, numbers: &[u32]) -> Result<Tensor> {
-        if let Some(all) = &self.resident {
-            return normalize(all, &Tensor::from_slice(&self.gpu, &[numbers.len()], numbers)?);
-        }
-        let d = &self.data;
-        let mut bytes = Vec::with_capacity(numbers.len() * d.width * d.height * d.channels);
-        numbers.iter().for_each(|n| bytes.extend_from_slice(d.image((n & !FLIP) as usize)));
-        let images = Tensor::from_slice(&self.gpu, &[numbers.len(), d.height, d.width, d.channels], &bytes)?;
-        let places: Vec<u32> = numbers.iter().enumerate().map(|(i, n)| i as u32 | (n & FLIP)).collect();
-        normalize(&images, &Tensor::from_slice(&self.gpu, &[numbers.len()], &places)?)
+        self.batches.images(numbers)
     }
 
     /// The training images of a step: a function of the seed and the step alone, so that a resumed run sees the same.
     fn batch(&self, step: u64) -> Result<Tensor> {
-        let t = &self.config.train;
-        let order = batch_indices(t.seed, step, t.batch_size, self.data.train.len());
-        let mirrored = |i: usize| if self.config.data.flip && flip(t.seed, step, i) { FLIP } else { 0 };
-        let numbers: Vec<u32> =
-            order.iter().enumerate().map(|(i, n)| self.data.train[*n as usize] | mirrored(i)).collect();
-        self.images(&numbers)
+        self.batches.batch(step)
     }
 
     /// Places the codes of each level, from the top down, among the latents of the first batches.
@@ -451,7 +435,7 @@ impl Trainer {
         // Spread over the split, so that neighbours in the set do not fill the picture.
         let stride = (self.data.test.len() / n.max(1)).max(1);
         let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
-        let originals = numbers.iter().flat_map(|n| self.data.image(*n as usize).to_vec()).collect();
+        let originals = self.data.gather(&numbers)?;
         let y = self.reconstruct(&numbers)?.y;
         Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
     }
@@ -608,6 +592,9 @@ impl Training for Trainer {
             done.push(self.halve_rate());
         }
         Ok(done)
+    }
+    fn waiting(&self) -> Option<Waiting> {
+        self.batches.waiting()
     }
     fn calmed(&self) -> Option<u32> {
         self.config.train.auto_heal.then_some(self.cures.halvings)

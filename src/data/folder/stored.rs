@@ -1,0 +1,104 @@
+//! A folder whose pictures stay on disk: one image of each, or the tiles of each.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{Found, caption, classes, group, official, stem};
+use crate::data::picture::Header;
+use crate::data::store::{How, Source, Stamp, Store, View};
+use crate::data::tiles::Grid;
+use crate::data::{ImageSet, Item, Keep, Options, cache_dir, split};
+use crate::{Error, Result};
+
+/// The form of a set's pictures, and of its images.
+pub(in crate::data) struct Form<'a> {
+    /// Width, height and channels of an image.
+    pub(in crate::data) image: (usize, usize, usize),
+    /// How pictures are brought to the size at which they are kept.
+    pub(in crate::data) how: How,
+    /// That size, and the images that a picture gives; `None` leaves it out as too small.
+    pub(in crate::data) grid: &'a dyn Fn(&Header) -> Option<Grid>,
+}
+
+/// The set of the pictures `kept`.
+pub(in crate::data) fn open(
+    root: &Path,
+    kept: Vec<(Found, Header)>,
+    form: &Form,
+    options: &Options,
+    mut notes: Vec<String>,
+) -> Result<ImageSet> {
+    let Form { image: (width, height, channels), how, grid } = *form;
+    let tile = (width as u32, height as u32);
+    let all = kept.len();
+    let stamps: Vec<Result<Stamp>> = kept.par_iter().map(|(file, _)| Stamp::of(&file.path)).collect();
+    let (mut files, mut sources, mut grids, mut groups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // Copies share the first one's group, though no picture was decoded: they have the same length and ends.
+    let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+    for ((file, header), stamp) in kept.into_iter().zip(stamps) {
+        let Some(grid) = grid(&header) else { continue };
+        let stamp = stamp?;
+        groups.push(*first.entry(stamp.ends).or_insert(group(&file.name)));
+        let (path, cost) = (file.path.clone(), header.cost);
+        sources.push(Source { path, stamp, width: grid.width, height: grid.height, cost });
+        grids.push(grid);
+        files.push(file);
+    }
+    let count: usize = grids.iter().map(Grid::tiles).sum();
+    if count == 0 {
+        return Err(Error::file(root, format!("no photograph is as large as {width}x{height} pixels")));
+    }
+    if count >= 1 << 31 {
+        return Err(Error::file(root, format!("would give {count} images; 2^31 - 1 can be had")));
+    }
+    let sides = official(&files);
+    let (classes, class_of) = classes(&files, usize::from(sides.is_some()));
+    let (mut items, mut views) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for (n, (file, grid)) in files.iter().zip(&grids).enumerate() {
+        let caption = caption(&file.path);
+        for i in 0..grid.tiles() as u32 {
+            let name = match how {
+                How::Fit => file.name.clone(),
+                How::Scale => format!("{}@{i:03}", stem(&file.name)),
+            };
+            items.push(Item { name, group: groups[n], class: class_of[n], caption: caption.clone() });
+            let (x, y) = (i % grid.across * tile.0, i / grid.across * tile.1);
+            views.push(View { picture: n as u32, x, y });
+        }
+    }
+    let (train, test) = match sides {
+        Some((_, held_out)) => {
+            let mut held = vec![false; files.len()];
+            held_out.iter().for_each(|n| held[*n as usize] = true);
+            (0..count as u32).partition(|i| !held[views[*i as usize].picture as usize])
+        }
+        None => {
+            let (train, test, note) = split(&items);
+            notes.extend(note);
+            (train, test)
+        }
+    };
+    if files.len() < all {
+        let small = all - files.len();
+        notes.push(format!("{small} of {all} photographs are smaller than {width}x{height} and were left out"));
+    }
+    if how == How::Scale {
+        notes.push(format!("{} photographs cut into {count} tiles of {width}x{height}", files.len()));
+    }
+    notes.push(where_kept(options));
+    let store = Store::new(sources, views, tile, channels, how, options)?;
+    let name = root.display().to_string();
+    Ok(ImageSet { name, width, height, channels, pixels: store.into(), items, classes, notes, train, test })
+}
+
+fn where_kept(options: &Options) -> String {
+    if options.keep == Keep::Memory {
+        let mib = options.memory_bytes >> 20;
+        return format!("pictures are decoded as they are needed, and up to {mib} MiB of them held in memory");
+    }
+    let folder = options.cache_dir.clone().unwrap_or_else(cache_dir).join("decoded");
+    let mib = options.cache_bytes >> 20;
+    format!("pictures are decoded as they are needed, and kept on disk in {}, up to {mib} MiB", folder.display())
+}

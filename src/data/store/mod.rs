@@ -1,0 +1,342 @@
+//! Pictures that are not in memory: decoded once, brought to the size at which they are kept, written to the cache as bytes,
+//! and read from there by rows.
+//!
+//! Memory holds a name and some numbers for each picture, what is being decoded (1 GiB at most, all threads together), and the
+//! pictures used last that have no place on disk.
+
+mod file;
+mod recent;
+mod shelf;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image::RgbImage;
+use image::imageops::{self, FilterType};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use super::folder::{DECODING, Gate};
+use super::{Keep, Options, cache_dir, picture};
+use crate::{Error, Result};
+use file::{Found, Key, Size};
+use recent::Recent;
+use shelf::Shelf;
+
+/// Bytes of pictures without a place on disk that are held in memory, where the disk is used.
+const HELD: u64 = 256 << 20;
+/// Bytes at either end of a file that stand for its content.
+const END: u64 = 4 << 10;
+/// Locks under which pictures are made, so that one is not decoded twice at once.
+const LOCKS: usize = 64;
+
+/// How a picture is brought to the size at which it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Cropped at the centre to the shape of that size, and scaled: [`picture::fit`].
+    Fit,
+    /// Scaled as a whole.
+    Scale,
+}
+
+/// A picture file, as it was when the set was opened.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) stamp: Stamp,
+    /// The size at which it is kept.
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Bytes that decoding may take.
+    pub(super) cost: u64,
+}
+
+/// What tells a file from another, or from what it was, without reading all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) bytes: u64,
+    pub(super) modified: SystemTime,
+    /// SHA-256 of its length and both ends.
+    pub(super) ends: [u8; 32],
+}
+
+/// Where an image of the set lies in a picture: its upper left corner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) picture: u32,
+    pub(super) x: u32,
+    pub(super) y: u32,
+}
+
+#[derive(Debug)]
+struct Picture {
+    path: PathBuf,
+    bytes: u64,
+    modified: SystemTime,
+    key: Key,
+    width: u32,
+    height: u32,
+    cost: u64,
+}
+
+/// The pictures of a set on disk.
+#[derive(Debug)]
+pub struct Store {
+    pictures: Vec<Picture>,
+    views: Vec<View>,
+    /// Of an image.
+    tile: (u32, u32),
+    channels: u32,
+    how: How,
+    whole: bool,
+    shelf: Option<Shelf>,
+    recent: Recent,
+    gate: Gate,
+    making: Vec<Mutex<()>>,
+    sum: [u8; 32],
+}
+
+/// A part of a picture, in its pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> Result<Stamp> {
+        let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
+        let mut file = File::open(path).map_err(cannot)?;
+        let about = file.metadata().map_err(cannot)?;
+        let mut ends = Vec::new();
+        (&mut file).take(END).read_to_end(&mut ends).map_err(cannot)?;
+        file.seek(SeekFrom::Start(about.len().saturating_sub(END))).map_err(cannot)?;
+        file.take(END).read_to_end(&mut ends).map_err(cannot)?;
+        let hash = Sha256::new().chain_update(about.len().to_le_bytes()).chain_update(ends);
+        Ok(Stamp { bytes: about.len(), modified: about.modified().unwrap_or(UNIX_EPOCH), ends: hash.finalize().into() })
+    }
+}
+
+impl Store {
+    /// Pictures of which `views` are the images, each `tile` wide and high; a view's tile must lie in its picture. `whole`:
+    /// crops may be drawn from anywhere in them.
+    ///
+    /// # Errors
+    /// If the cache on disk cannot be used.
+    pub(super) fn new(
+        sources: Vec<Source>,
+        views: Vec<View>,
+        tile: (u32, u32),
+        channels: usize,
+        how: How,
+        options: &Options,
+    ) -> Result<Store> {
+        let channels = channels as u32;
+        let mut sum = Sha256::new();
+        let mut pictures = Vec::with_capacity(sources.len());
+        for source in sources {
+            let Source { path, stamp, width, height, cost } = source;
+            sum.update(stamp.ends);
+            sum.update(form(how, width, height, channels));
+            let key = key(&path, &stamp, how, width, height, channels);
+            let Stamp { bytes, modified, .. } = stamp;
+            pictures.push(Picture { path, bytes, modified, key, width, height, cost });
+        }
+        for View { picture, x, y } in &views {
+            [picture, x, y].iter().for_each(|n| sum.update(n.to_le_bytes()));
+        }
+        let (shelf, held) = match options.keep {
+            Keep::Memory => (None, options.memory_bytes),
+            Keep::Auto | Keep::Disk => {
+                let size = |p: &Picture| Size { width: p.width, height: p.height, channels }.file_bytes();
+                let mut own: Vec<(Key, u64)> = pictures.iter().map(|p| (p.key, size(p))).collect();
+                own.sort_unstable();
+                let root = options.cache_dir.clone().unwrap_or_else(cache_dir).join("decoded");
+                (Some(Shelf::open(root, options.cache_bytes, &own)?), options.memory_bytes.min(HELD))
+            }
+        };
+        Ok(Store {
+            pictures,
+            views,
+            tile,
+            channels,
+            how,
+            whole: options.whole,
+            shelf,
+            recent: Recent::new(usize::try_from(held).unwrap_or(usize::MAX)),
+            gate: Gate::new(DECODING),
+            making: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            sum: sum.finalize().into(),
+        })
+    }
+
+    /// Can crops be drawn from anywhere in the pictures?
+    pub fn whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Pictures behind the images.
+    pub fn pictures(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// Stands for all pixels: see [`super::ImageSet::sha256`].
+    pub(super) fn sum(&self) -> &[u8; 32] {
+        &self.sum
+    }
+
+    /// Image `i`, `[H, W, C]`.
+    pub(super) fn image(&self, i: usize) -> Result<Vec<u8>> {
+        let view = self.view(i)?;
+        let (width, height) = self.tile;
+        self.part(view.picture, Part { x: view.x, y: view.y, width, height })
+    }
+
+    /// A crop of the picture that image `i` is from, brought to the size of an image, `[H, W, C]`. The crop has an image's shape
+    /// and `area` of the area of the largest such crop, but is never smaller than an image; `at` says where it lies, from one
+    /// side (0, 0) to the other (towards 1, 1).
+    ///
+    /// # Errors
+    /// If there is no such image, or its picture can no longer be read.
+    pub fn crop(&self, i: usize, area: f64, at: (f64, f64)) -> Result<Vec<u8>> {
+        let picture = self.view(i)?.picture;
+        let Picture { width, height, .. } = self.pictures[picture as usize];
+        let part = place((width, height), self.tile, area, at);
+        let pixels = self.part(picture, part)?;
+        if (part.width, part.height) == self.tile {
+            return Ok(pixels);
+        }
+        let whole = picture::whole(&pixels, (part.width as usize, part.height as usize, self.channels as usize));
+        let whole = whole.ok_or_else(|| Error::file(&self.pictures[picture as usize].path, "its crop is short"))?;
+        Ok(picture::fit(whole, self.tile.0 as usize, self.tile.1 as usize, self.channels as usize))
+    }
+
+    fn view(&self, i: usize) -> Result<View> {
+        let missing = || Error::invalid("image", format!("image {i} of {}", self.views.len()));
+        self.views.get(i).copied().ok_or_else(missing)
+    }
+
+    fn size(&self, picture: &Picture) -> Size {
+        Size { width: picture.width, height: picture.height, channels: self.channels }
+    }
+
+    /// Part of a picture: from memory, from disk, or from its file.
+    fn part(&self, number: u32, part: Part) -> Result<Vec<u8>> {
+        if let Found::Rows(pixels) = self.kept(number, part) {
+            return Ok(pixels);
+        }
+        let _one = self.making[number as usize % LOCKS].lock();
+        // Another thread may have made it meanwhile.
+        let damaged = match self.kept(number, part) {
+            Found::Rows(pixels) => return Ok(pixels),
+            Found::Damaged => true,
+            Found::Absent => false,
+        };
+        let picture = &self.pictures[number as usize];
+        let (size, pixels) = (self.size(picture), self.decode(picture)?);
+        let out = cut(&pixels, size, 0, part);
+        match &self.shelf {
+            // A damaged file's room is its own.
+            Some(shelf) if damaged || shelf.reserve(size.file_bytes()) => {
+                let path = shelf.path(&picture.key);
+                file::write(&path, &picture.key, size, &pixels).map_err(|e| {
+                    if !damaged {
+                        shelf.release(size.file_bytes());
+                    }
+                    shelf.refused(&path, &e)
+                })?;
+            }
+            _ => self.recent.put(number, Arc::new(pixels)),
+        }
+        Ok(out)
+    }
+
+    /// Part of a picture, if it is decoded already.
+    fn kept(&self, number: u32, part: Part) -> Found {
+        let picture = &self.pictures[number as usize];
+        let size = self.size(picture);
+        if let Some(pixels) = self.recent.get(number) {
+            return Found::Rows(cut(&pixels, size, 0, part));
+        }
+        let Some(shelf) = &self.shelf else { return Found::Absent };
+        match file::read(&shelf.path(&picture.key), &picture.key, size, part.y, part.height) {
+            Found::Rows(rows) => Found::Rows(cut(&rows, size, part.y, part)),
+            other => other,
+        }
+    }
+
+    /// The picture in the form in which it is kept.
+    fn decode(&self, picture: &Picture) -> Result<Vec<u8>> {
+        let gone = |e: std::io::Error| Error::file(&picture.path, format!("was there when the set was opened: {e}"));
+        let about = std::fs::metadata(&picture.path).map_err(gone)?;
+        if (about.len(), about.modified().unwrap_or(UNIX_EPOCH)) != (picture.bytes, picture.modified) {
+            return Err(Error::file(
+                &picture.path,
+                "has changed since the set was opened; begin again with it as it is now",
+            ));
+        }
+        let _pass = self.gate.enter(picture.cost);
+        let (width, height, channels) = (picture.width as usize, picture.height as usize, self.channels as usize);
+        match self.how {
+            How::Fit => picture::load_image(&picture.path, width, height, channels),
+            How::Scale => Ok(picture::in_channels(scaled(&picture.path, picture.width, picture.height)?, channels)),
+        }
+    }
+}
+
+/// The picture at `path`, scaled as a whole.
+pub(super) fn scaled(path: &Path, width: u32, height: u32) -> Result<RgbImage> {
+    Ok(imageops::resize(&picture::load_whole(path)?, width, height, FilterType::Lanczos3))
+}
+
+/// The bytes that say in what form a picture is kept.
+fn form(how: How, width: u32, height: u32, channels: u32) -> [u8; 13] {
+    let mut out = [0; 13];
+    // Another number here, should the same form ever be made in another way.
+    out[0] = match how {
+        How::Fit => 1,
+        How::Scale => 2,
+    };
+    for (i, n) in [width, height, channels].into_iter().enumerate() {
+        out[1 + 4 * i..5 + 4 * i].copy_from_slice(&n.to_le_bytes());
+    }
+    out
+}
+
+fn key(path: &Path, stamp: &Stamp, how: How, width: u32, height: u32, channels: u32) -> Key {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let modified = stamp.modified.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos());
+    let hash = Sha256::new()
+        .chain_update(whole.as_os_str().as_encoded_bytes())
+        .chain_update(modified.to_le_bytes())
+        .chain_update(stamp.ends)
+        .chain_update(form(how, width, height, channels));
+    hash.finalize().into()
+}
+
+/// `part` out of rows that begin at row `from` of a picture of that size.
+fn cut(rows: &[u8], size: Size, from: u32, part: Part) -> Vec<u8> {
+    let (row, pixel) = (size.row(), size.channels as usize);
+    let (left, bytes) = (part.x as usize * pixel, part.width as usize * pixel);
+    let lines = rows.chunks(row.max(1)).skip((part.y - from) as usize).take(part.height as usize);
+    lines.flat_map(|line| &line[left..left + bytes]).copied().collect()
+}
+
+/// The crop of a picture: see [`Store::crop`].
+fn place(picture: (u32, u32), tile: (u32, u32), area: f64, at: (f64, f64)) -> Part {
+    let (w, h, tile_w, tile_h) = (u64::from(picture.0), u64::from(picture.1), u64::from(tile.0), u64::from(tile.1));
+    let (most_w, most_h) = if w * tile_h > h * tile_w { (h * tile_w / tile_h, h) } else { (w, w * tile_h / tile_w) };
+    let side = area.clamp(0.0, 1.0).sqrt();
+    let of = |most: u64, least: u64| ((most as f64 * side).round() as u64).max(least).min(most);
+    let (width, height) = (of(most_w, tile_w), of(most_h, tile_h));
+    let from = |room: u64, at: f64| ((at.clamp(0.0, 1.0) * (room + 1) as f64) as u64).min(room) as u32;
+    Part { x: from(w - width, at.0), y: from(h - height, at.1), width: width as u32, height: height as u32 }
+}
+
+#[cfg(test)]
+mod tests;

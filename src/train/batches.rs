@@ -1,0 +1,134 @@
+//! The images of a step, and of a measurement, on the device.
+//!
+//! A set that fits a binding lies on the device as bytes, and a step gathers its images there. Of any other set, and where crops
+//! or colours change, a step's images are made on the host by [`Ahead`]'s threads before it comes.
+
+use super::config::RunConfig;
+use crate::Result;
+use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
+use crate::gpu::{Gpu, Tensor};
+use crate::ops::image::{FLIP, normalize};
+use std::sync::Arc;
+
+/// Bytes of a set on the device, at most.
+const RESIDENT: u64 = 1 << 30;
+/// Bytes of batches that wait in memory, at most, where a single one is not larger.
+const WAITING: usize = 512 << 20;
+/// Threads that make batches, where the configuration leaves it open and the processor has more.
+const WORKERS: usize = 8;
+
+/// A set as training sees it.
+pub(super) struct Batches {
+    gpu: Gpu,
+    data: Arc<ImageSet>,
+    recipe: Recipe,
+    source: Source,
+}
+
+enum Source {
+    /// All images, on the device.
+    Resident(Tensor),
+    Ahead(Ahead<Batch>),
+}
+
+/// How a configuration's batches are made.
+fn recipe(config: &RunConfig) -> Recipe {
+    let (d, t) = (&config.data, &config.train);
+    let crop = (d.crop == "random").then_some((d.crop_scale_min, d.crop_scale_max));
+    Recipe { seed: t.seed, batch: t.batch_size, flip: d.flip, crop, color: d.color }
+}
+
+/// Can batches be made of this set as the configuration says?
+///
+/// # Errors
+/// If not; the message names the key.
+pub(super) fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
+    if recipe(config).crop.is_some() && data.pixels.photographs().is_none() {
+        return Err(no_photographs(data));
+    }
+    Ok(())
+}
+
+impl Batches {
+    /// Batches of `data` for this configuration.
+    ///
+    /// # Errors
+    /// If the device cannot hold a set that should fit, or the system gives no threads.
+    pub(super) fn new(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>) -> Result<Batches> {
+        let recipe = recipe(config);
+        let most = gpu.limits().max_storage_buffer_binding_size.min(RESIDENT);
+        let resident = data.pixels.in_memory().filter(|all| all.len() as u64 <= most && !recipe.changes_pixels());
+        let source = match resident {
+            Some(all) => {
+                let shape = [data.len(), data.height, data.width, data.channels];
+                Source::Resident(Tensor::from_slice(gpu, &shape, all)?)
+            }
+            None => Source::Ahead(ahead(config, recipe, data.clone())?),
+        };
+        Ok(Batches { gpu: gpu.clone(), data, recipe, source })
+    }
+
+    /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number mirrors the image.
+    ///
+    /// # Errors
+    /// If there is no such image, its picture can no longer be read, or the device fails.
+    pub(super) fn images(&self, numbers: &[u32]) -> Result<Tensor> {
+        match &self.source {
+            Source::Resident(all) => normalize(all, &Tensor::from_slice(&self.gpu, &[numbers.len()], numbers)?),
+            Source::Ahead(_) => {
+                let plain: Vec<u32> = numbers.iter().map(|n| n & !FLIP).collect();
+                let mirrored: Vec<bool> = numbers.iter().map(|n| n & FLIP != 0).collect();
+                self.upload(&self.data.gather(&plain)?, &mirrored)
+            }
+        }
+    }
+
+    /// The training images of a step, as [`Batches::images`]: a function of the seed and the step alone.
+    ///
+    /// # Errors
+    /// As [`Batches::images`].
+    pub(super) fn batch(&self, step: u64) -> Result<Tensor> {
+        match &self.source {
+            Source::Resident(_) => {
+                let (numbers, mirrored) = self.recipe.order(&self.data, step);
+                let numbers: Vec<u32> = numbers.iter().zip(mirrored).map(|(n, m)| n | flag(m)).collect();
+                self.images(&numbers)
+            }
+            Source::Ahead(ahead) => {
+                let batch = ahead.take(step)?;
+                self.upload(&batch.pixels, &batch.mirrored)
+            }
+        }
+    }
+
+    /// How long steps waited for their images; `None` where these lie on the device.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        match &self.source {
+            Source::Resident(_) => None,
+            Source::Ahead(ahead) => Some(ahead.waiting()),
+        }
+    }
+
+    fn upload(&self, pixels: &[u8], mirrored: &[bool]) -> Result<Tensor> {
+        let d = &self.data;
+        let images = Tensor::from_slice(&self.gpu, &[mirrored.len(), d.height, d.width, d.channels], pixels)?;
+        let places: Vec<u32> = mirrored.iter().enumerate().map(|(i, m)| i as u32 | flag(*m)).collect();
+        normalize(&images, &Tensor::from_slice(&self.gpu, &[places.len()], &places)?)
+    }
+}
+
+fn flag(mirrored: bool) -> u32 {
+    if mirrored { FLIP } else { 0 }
+}
+
+/// Threads that make the batches of `data`. Each holds one, and as many again may wait, within bounds.
+fn ahead(config: &RunConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahead<Batch>> {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    let workers = match config.data.workers {
+        0 => processors.min(WORKERS),
+        workers => workers,
+    };
+    let bytes = data.image_bytes().saturating_mul(recipe.batch);
+    let most = (WAITING / bytes.max(1)).max(1);
+    Ahead::new(workers.min(most), (2 * workers).min(most), move |step| recipe.batch(&data, step))
+}

@@ -1,0 +1,201 @@
+//! Training on photographs that are not in memory: the same bytes wherever they lie and whoever reads them, and errors by name.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use wgvq::data::{self, ImageSet};
+use wgvq::gpu::{Gpu, Options};
+use wgvq::train::config::RunConfig;
+use wgvq::train::run_folder::RunFolder;
+use wgvq::train::tokens::tokenize;
+use wgvq::train::{Keyed, Observer, Progress, Start, Trained, Trainer, Training, checkpoint, run};
+
+fn gpu() -> Gpu {
+    Gpu::new(Options { poison: true, ..Default::default() })
+        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+}
+
+/// Thirty photographs of 96 x 64 that differ, and a place for what is decoded.
+struct Place {
+    pictures: tempfile::TempDir,
+    cache: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place { pictures: tempfile::tempdir().unwrap(), cache: tempfile::tempdir().unwrap() };
+        for i in 0..30u32 {
+            let picture = image::RgbImage::from_fn(96, 64, |x, y| {
+                let wave = |n: u32, by: u32| ((x * n + y * by + i * 37) % 256) as u8;
+                image::Rgb([wave(3, 1), wave(1, 5), wave(i % 7 + 1, 2)])
+            });
+            picture.save(place.pictures.path().join(format!("{i:02}.png"))).unwrap();
+        }
+        place
+    }
+
+    fn open(&self, config: &RunConfig) -> wgvq::Result<Arc<ImageSet>> {
+        let mut options = config.data.options();
+        options.cache_dir = Some(self.cache.path().into());
+        // Less than the thirty pictures take even at 16 x 16; the configuration's budget is in whole MiB.
+        if config.data.store == "auto" {
+            options.memory_bytes = 10_000;
+        }
+        Ok(Arc::new(data::open(self.pictures.path().to_str().unwrap(), &options)?))
+    }
+}
+
+fn config(place: &Place, keys: &[(&str, &str)]) -> RunConfig {
+    let mut config = RunConfig::default();
+    let source = place.pictures.path().to_str().unwrap();
+    let small = [
+        ("data.source", source),
+        ("data.width", "16"),
+        ("data.height", "16"),
+        ("data.flip", "true"),
+        ("model.hidden", "16"),
+        ("model.residual_layers", "1"),
+        ("model.residual_hidden", "8"),
+        ("quantizer.codebook_size", "16"),
+        ("quantizer.codebook_dim", "8"),
+        ("quantizer.kmeans_iters", "2"),
+        ("train.batch_size", "8"),
+        ("train.log_every", "2"),
+        ("train.steps", "6"),
+    ];
+    for (key, value) in small.iter().chain(keys) {
+        config.set(key, value).unwrap();
+    }
+    config
+}
+
+const CROPS: [(&str, &str); 3] = [("data.crop", "random"), ("data.color", "0.3"), ("data.crop_scale_max", "1")];
+
+/// The trained weights after `steps` steps.
+fn trained(gpu: &Gpu, place: &Place, config: &RunConfig, steps: u64) -> Vec<u8> {
+    let mut trainer = Trainer::new(gpu, config, place.open(config).unwrap()).unwrap();
+    (0..steps).for_each(|_| trainer.step().unwrap());
+    checkpoint::to_bytes(&Training::trained(&mut trainer).unwrap()).unwrap()
+}
+
+/// Tensors alone: the configuration that comes with them differs.
+fn tensors(bytes: &[u8]) -> &[u8] {
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    &bytes[8 + header..]
+}
+
+#[test]
+fn threads_and_places_change_no_bit() {
+    let (gpu, place) = (gpu(), Place::new());
+    let one = trained(&gpu, &place, &config(&place, &[&CROPS[..], &[("data.workers", "1")]].concat()), 3);
+    for keys in [
+        &[("data.workers", "2")][..],
+        &[("data.workers", "4")],
+        &[("data.store", "memory")],
+        &[("data.store", "disk"), ("data.cache_mib", "0"), ("data.memory_mib", "0")],
+    ] {
+        let other = trained(&gpu, &place, &config(&place, &[&CROPS[..], keys].concat()), 3);
+        assert!(tensors(&other) == tensors(&one), "{keys:?}");
+    }
+    // And the keys do what they say.
+    for changed in [&CROPS[..1], &[("data.crop", "random"), ("data.color", "0.3"), ("data.crop_scale_max", "0.3")]] {
+        assert!(tensors(&trained(&gpu, &place, &config(&place, changed), 3)) != tensors(&one), "{changed:?}");
+    }
+}
+
+/// Without crops and colours: pictures on the device, in memory and on disk are the same pictures.
+#[test]
+fn a_set_on_disk_trains_as_the_set_on_the_device() {
+    let (gpu, place) = (gpu(), Place::new());
+    let (resident, stored) = (config(&place, &[("data.store", "memory")]), config(&place, &[]));
+    let in_memory = |c: &RunConfig| place.open(c).unwrap().pixels.in_memory().is_some();
+    assert!(in_memory(&resident) && !in_memory(&stored));
+    let (a, b) = (trained(&gpu, &place, &resident, 3), trained(&gpu, &place, &stored, 3));
+    assert!(tensors(&a) == tensors(&b));
+    let mut trainers = [&resident, &stored].map(|c| Trainer::new(&gpu, c, place.open(c).unwrap()).unwrap());
+    let [mse, again] = trainers.each_mut().map(|t| t.evaluate().unwrap().mse);
+    assert_eq!(mse.to_bits(), again.to_bits());
+    let [pairs, others] = trainers.each_mut().map(|t| t.test_pairs(3).unwrap());
+    assert_eq!(pairs, others);
+    assert!(trainers[0].waiting().is_none() && trainers[1].waiting().is_some());
+}
+
+#[derive(Default)]
+struct Heard {
+    notes: Vec<String>,
+    waiting: Vec<f64>,
+}
+
+impl Observer for Heard {
+    fn step(&mut self, progress: &Progress) {
+        self.waiting.extend(progress.waiting.map(|w| w.share()));
+    }
+    fn evaluated(&mut self, _: u64, _: &dyn std::fmt::Display) {}
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.into());
+    }
+}
+
+fn run_in(gpu: &Gpu, place: &Place, config: &RunConfig, folder: &Path, start: Start) -> wgvq::Result<Heard> {
+    let folder = match start {
+        Start::Fresh => RunFolder::create(folder, true)?,
+        Start::Resume => RunFolder::resume(folder)?,
+    };
+    let mut heard = Heard::default();
+    run(gpu, config, place.open(config)?, &folder, start, &mut heard, &AtomicBool::new(false))?;
+    Ok(heard)
+}
+
+#[test]
+fn a_run_on_photographs_resumes_to_the_same_bytes_and_becomes_tokens() {
+    let (gpu, place, out) = (gpu(), Place::new(), tempfile::tempdir().unwrap());
+    let whole = config(&place, &CROPS);
+    let set = place.open(&whole).unwrap();
+    assert!(set.pixels.photographs().is_some() && set.len() == 30 * 6 * 4);
+    let [a, b] = ["a", "b"].map(|name| out.path().join(name));
+    let heard = run_in(&gpu, &place, &whole, &a, Start::Fresh).unwrap();
+    assert_eq!(heard.waiting.len(), 6, "each step tells how long was waited");
+    assert!(heard.waiting.iter().all(|share| (0.0..=1.0).contains(share)));
+    assert!(heard.notes.iter().any(|note| note.contains("kept on disk")), "{:?}", heard.notes);
+    let half = config(&place, &[&CROPS[..], &[("train.steps", "3")]].concat());
+    run_in(&gpu, &place, &half, &b, Start::Fresh).unwrap();
+    // Other threads and another place may take it on.
+    let rest = config(&place, &[&CROPS[..], &[("data.workers", "3"), ("data.store", "memory")]].concat());
+    run_in(&gpu, &place, &rest, &b, Start::Resume).unwrap();
+    let model = |folder: &Path| std::fs::read(folder.join("final.safetensors")).unwrap();
+    assert!(tensors(&model(&a)) == tensors(&model(&b)));
+    // The tokens walk over the fixed tiles, each training tile mirrored too.
+    let mut trained = Trained::load(&gpu, &a).unwrap();
+    let tokens = tokenize(&mut trained, 0, &set, &out.path().join("tokens"), &mut |_, _| Ok(())).unwrap();
+    assert_eq!((tokens.train.len(), tokens.test.len()), (2 * set.train.len(), set.test.len()));
+    let codes = trained.encode(&set.gather(&set.test[..2]).unwrap()).unwrap();
+    assert_eq!(tokens.test.read(&[0, 1]).unwrap().0, codes);
+    // Other pictures are another set.
+    std::fs::remove_file(place.pictures.path().join("07.png")).unwrap();
+    let longer = config(&place, &[&CROPS[..], &[("train.steps", "9")]].concat());
+    let error = run_in(&gpu, &place, &longer, &b, Start::Resume).err().unwrap().to_string();
+    assert!(error.contains("is not the one that this run began with"), "{error}");
+}
+
+#[test]
+fn what_goes_wrong_with_pictures_is_named() {
+    let (gpu, place) = (gpu(), Place::new());
+    let crops = config(&place, &CROPS);
+    let mut trainer = Trainer::new(&gpu, &crops, place.open(&crops).unwrap()).unwrap();
+    for i in 0..30 {
+        std::fs::remove_file(place.pictures.path().join(format!("{i:02}.png"))).unwrap();
+    }
+    let error = trainer.step().err().unwrap().to_string();
+    assert!(error.contains(".png: was there when the set was opened"), "{error}");
+    // A place where nothing can be kept.
+    let place = Place::new();
+    std::fs::write(place.cache.path().join("decoded"), b"a file").unwrap();
+    let error = place.open(&config(&place, &CROPS)).unwrap_err().to_string();
+    assert!(error.contains("decoded") && error.contains("data.store"), "{error}");
+    // A set of which no crops can be drawn, before anything is trained.
+    let mut emoji = crops.clone();
+    emoji.data.source = "emoji".into();
+    let set = data::open("emoji", &emoji.data.options()).unwrap();
+    let error = wgvq::train::check(&emoji, &set).unwrap_err().to_string();
+    assert!(error.contains("data.crop") && error.contains("not a folder of photographs"), "{error}");
+}
