@@ -107,7 +107,7 @@ pub fn set_keys<'a>(
 pub struct Train {
     /// A configuration in TOML
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64
+    /// A configuration by name: emoji32, fashion28, photo64, photo128
     #[arg(long, conflicts_with = "config")]
     preset: Option<String>,
     #[command(flatten)]

@@ -97,13 +97,13 @@ fn quantizer(
 impl FirstStage {
     /// What images of this size become, level by level.
     pub(crate) fn levels(&self, width: usize, height: usize) -> Vec<Level> {
-        let level = |((name, q), f): ((&String, &Box<dyn Quantizer>), &usize)| Level {
+        let level = |(i, (name, f)): (usize, (&String, &usize))| Level {
             name: name.clone(),
             grid: [height / f, width / f],
-            codebook_size: q.codebook_size(),
-            codebooks: q.codebooks(),
+            codebook_size: self.quantizers[i].codebook_size(),
+            codebooks: self.quantizers[i].codebooks(),
         };
-        self.names.iter().zip(&self.quantizers).zip(self.model.factors()).map(level).collect()
+        self.names.iter().zip(self.model.factors()).enumerate().map(level).collect()
     }
 
     /// Latents [B, h, w, D] as rows [N, D].

@@ -47,6 +47,13 @@ pub fn presets() -> Vec<Preset> {
     photo.train.steps = 20_000;
     photo.train.eval_every = 1000;
     photo.train.checkpoint_every = 1000;
+    let mut hierarchy = photo.clone();
+    hierarchy.model.kind = "vqvae2".into();
+    hierarchy.quantizer.codebook_size = 512;
+    hierarchy.data.width = 128;
+    hierarchy.data.height = 128;
+    hierarchy.data.crop = "random".into();
+    hierarchy.train.batch_size = 16;
     vec![
         Preset {
             name: "emoji32",
@@ -64,6 +71,12 @@ pub fn presets() -> Vec<Preset> {
             name: "photo64",
             about: "a folder of photographs (set data.source), 64 x 64 in colour",
             config: photo,
+            reference: Vec::new(),
+        },
+        Preset {
+            name: "photo128",
+            about: "random crops of a folder of photographs (set data.source), 128 x 128 in colour, codes on two grids",
+            config: hierarchy,
             reference: Vec::new(),
         },
     ]

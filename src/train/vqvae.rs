@@ -349,7 +349,9 @@ impl Trainer {
 
     /// Begins to revive dead codes at every level that can and does not yet; says whether one did.
     fn begin_revival(&mut self) -> bool {
-        self.stage.quantizers.iter_mut().fold(false, |began, q| q.begin_revival() || began)
+        // All of them, whatever the first one says.
+        let began: Vec<bool> = self.stage.quantizers.iter_mut().map(|q| q.begin_revival()).collect();
+        began.contains(&true)
     }
 
     fn apply_rate(&mut self) {
