@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-type Rule = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
+type Rule = Box<dyn FnOnce(Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
 
 struct Node {
     inputs: Vec<Option<usize>>,
@@ -102,6 +102,16 @@ impl Tape {
         inputs: &[&Var],
         rule: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Var {
+        self.record_owned(value, inputs, move |gradient, needs| rule(&gradient, needs))
+    }
+
+    /// [`Tape::record`] for a rule that lets go of the upstream gradient before it ends.
+    pub(crate) fn record_owned(
+        &self,
+        value: Tensor,
+        inputs: &[&Var],
+        rule: impl FnOnce(Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Var {
         let inputs: Vec<Option<usize>> = inputs.iter().map(|v| v.node).collect();
         if !self.recording || inputs.iter().all(Option::is_none) {
             return Var { tensor: value, node: None };
@@ -157,6 +167,11 @@ impl Tape {
 
     /// Gradients of `sum(upstream * output)` with respect to every leaf. The tape is empty afterwards.
     pub fn backward_with(&self, output: &Var, upstream: Tensor) -> Result<Gradients> {
+        self.walk_back(output.clone(), upstream)
+    }
+
+    /// [`Tape::backward_with`] that lets go of the output's value before the walk begins.
+    pub(crate) fn walk_back(&self, output: Var, upstream: Tensor) -> Result<Gradients> {
         if upstream.shape() != output.shape() {
             return Err(Error::shape(
                 "backward",
@@ -171,6 +186,7 @@ impl Tape {
                 "no leaf of this tape leads to the output, or it was walked already",
             ));
         };
+        drop(output);
         nodes.truncate(last + 1);
         let mut pending: HashMap<usize, Tensor> = HashMap::from([(last, upstream)]);
         let mut leaves = HashMap::new();
@@ -182,8 +198,7 @@ impl Tape {
                 continue;
             };
             let needs: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
-            let parts = rule(&gradient, &needs)?;
-            drop(gradient);
+            let parts = rule(gradient, &needs)?;
             if parts.len() != node.inputs.len() {
                 return Err(Error::invalid(
                     "backward",

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::codes::Level;
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, Norm, Rows};
+use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, Norm};
 use crate::nn::{Builder, Handle, Init, Pass};
 use crate::ops::attention::Attention;
 use crate::ops::rotary::{Rotary, raster};
@@ -96,7 +96,7 @@ impl Conditioning {
         let (dropout, place) = dropout;
         for (i, block) in self.blocks.iter().enumerate() {
             let at = (dropout, place + 2 * i);
-            x = block.forward(pass, &x, Attention::FULL, self.rotary.as_ref(), Rows::Sequences, at)?;
+            x = block.sequences(pass, x, Attention::FULL, self.rotary.as_ref(), at)?;
         }
         let x = self.norm.forward(pass, &tape.reshape(&x, &[b * h * w, d])?)?;
         let x = self.spread.forward(pass, &x)?;

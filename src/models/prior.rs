@@ -357,7 +357,7 @@ impl Prior {
         x = dropout.apply(pass, &x, 0)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let at = (dropout, 1 + 2 * i);
-            x = block.forward(pass, &x, Attention::CAUSAL, self.rotary.as_ref(), Rows::Sequences, at)?;
+            x = block.sequences(pass, x, Attention::CAUSAL, self.rotary.as_ref(), at)?;
         }
         let x = self.norm.forward(pass, &x)?;
         let cells = b * v.grid[0] * v.grid[1];

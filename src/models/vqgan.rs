@@ -100,7 +100,7 @@ fn activated(pass: &Pass, norm: &GroupNorm, x: &Var) -> Result<Var> {
 }
 
 /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`. What runs along the shortcuts is f32.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Block {
     norm1: GroupNorm,
     conv1: Conv2d,
@@ -120,7 +120,13 @@ impl Block {
         }
     }
 
-    fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    /// [`Block::layers`] as a [`Pass::block`].
+    fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
+        let block = self.clone();
+        pass.block(x, move |pass, x| block.layers(pass, &x))
+    }
+
+    fn layers(&self, pass: &Pass, x: &Var) -> Result<Var> {
         let h = self.conv1.forward_f32(pass, &activated(pass, &self.norm1, x)?)?;
         let h = activated(pass, &self.norm2, &h)?;
         match &self.shortcut {
@@ -131,7 +137,7 @@ impl Block {
 }
 
 /// `x + proj_out(attention(q, k, v of norm(x)))` over all positions, one head of all channels.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct AttentionBlock {
     norm: GroupNorm,
     q: Conv2d,
@@ -147,7 +153,13 @@ impl AttentionBlock {
         AttentionBlock { norm: norm(b, &format!("{name}.norm"), c), q, k, v, proj_out }
     }
 
-    fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    /// [`AttentionBlock::layers`] as a [`Pass::block`].
+    fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
+        let block = self.clone();
+        pass.block(x, move |pass, x| block.layers(pass, &x))
+    }
+
+    fn layers(&self, pass: &Pass, x: &Var) -> Result<Var> {
         let (tape, [n, height, width, c]) = (pass.tape, x.tensor().dims("attention")?);
         let h = self.norm.forward(pass, x)?;
         let part = |map: &Conv2d| tape.reshape(&map.forward_f32(pass, &h)?, &[n, 1, height * width, c]);
@@ -167,9 +179,9 @@ struct Stage {
 impl Stage {
     fn blocks(&self, pass: &Pass, mut x: Var) -> Result<Var> {
         for (block, attention) in &self.blocks {
-            x = block.forward(pass, &x)?;
+            x = block.forward(pass, x)?;
             if let Some(attention) = attention {
-                x = attention.forward(pass, &x)?;
+                x = attention.forward(pass, x)?;
             }
         }
         Ok(x)
@@ -193,8 +205,8 @@ impl Middle {
         }
     }
 
-    fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        self.block_2.forward(pass, &self.attn_1.forward(pass, &self.block_1.forward(pass, x)?)?)
+    fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
+        self.block_2.forward(pass, self.attn_1.forward(pass, self.block_1.forward(pass, x)?)?)
     }
 }
 
@@ -302,7 +314,7 @@ impl VqGan {
                 x = halve.forward_f32(pass, &x)?;
             }
         }
-        x = self.encoder_middle.forward(pass, &x)?;
+        x = self.encoder_middle.forward(pass, x)?;
         x = self.encoder_out.forward_f32(pass, &activated(pass, &self.encoder_norm, &x)?)?;
         self.quant_conv.forward_f32(pass, &x)
     }
@@ -314,7 +326,7 @@ impl VqGan {
     pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
         let latents = pass.tape.cast(latents, DType::F32)?;
         let mut x = self.decoder_in.forward_f32(pass, &self.post_quant_conv.forward_f32(pass, &latents)?)?;
-        x = self.decoder_middle.forward(pass, &x)?;
+        x = self.decoder_middle.forward(pass, x)?;
         for stage in self.up.iter().rev() {
             x = stage.blocks(pass, x)?;
             if let Some(conv) = &stage.next {

@@ -4,7 +4,7 @@
 
 use super::{Autoencoder, Quantize, check_divisible};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock};
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
@@ -66,6 +66,16 @@ pub struct VqVae {
     from_latent: Conv2d,
     decoder_blocks: Vec<ResidualBlock>,
     up: Vec<ConvTranspose2d>,
+}
+
+/// The strided convolutions of an encoder and the one after them, recomputed as one block where the pass recomputes: a convolution
+/// keeps its input and nothing else, so that one alone would gain nothing. For the same reason the transposed convolutions at the
+/// decoder's end are no block: the backward pass begins with them, when all else is still kept.
+pub(super) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> Result<Var> {
+    let (down, conv) = (down.to_vec(), conv.clone());
+    pass.block(x.clone(), move |pass, x| {
+        conv.forward(pass, &down.iter().try_fold(x, |x, layer| layer.forward(pass, &x))?)
+    })
 }
 
 impl VqVae {
@@ -130,23 +140,15 @@ impl VqVae {
     /// If H or W is not divisible by the downsampling.
     pub fn latents(&self, pass: &Pass, images: &Var) -> Result<Var> {
         check_divisible(images, self.config.downsample)?;
-        let mut x = images.clone();
-        for layer in &self.down {
-            x = layer.forward(pass, &x)?;
-        }
-        x = self.encoder_conv.forward(pass, &x)?;
-        for block in &self.encoder_blocks {
-            x = block.forward(pass, &x)?;
-        }
+        let x = come_up(pass, &self.down, &self.encoder_conv, images)?;
+        let x = residual_stack(pass, &self.encoder_blocks, x)?;
         self.to_latent.forward_f32(pass, &x)
     }
 
     /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1], in f32.
     pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
-        let mut x = self.from_latent.forward(pass, latents)?;
-        for block in &self.decoder_blocks {
-            x = block.forward(pass, &x)?;
-        }
+        let x = self.from_latent.forward(pass, latents)?;
+        let mut x = residual_stack(pass, &self.decoder_blocks, x)?;
         let Some((last, before)) = self.up.split_last() else { return Ok(x) };
         for layer in before {
             x = layer.forward(pass, &x)?;

@@ -5,10 +5,10 @@
 //! quantized latents to what the levels above gave, and hands the sum on at twice the size. What comes down also conditions the
 //! level's latents before they are quantized, so that they need not repeat what is known from above.
 
-use super::vqvae;
+use super::vqvae::{self, come_up};
 use super::{Autoencoder, Quantize, check_divisible};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Pass, ResidualBlock};
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Pass, ResidualBlock, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
@@ -119,13 +119,11 @@ impl VqVae2 {
     /// What a level's decoder makes of its quantized latents and of what comes from above: what the level below gets, or the image.
     fn come_down(&self, pass: &Pass, level: usize, latents: &Var, above: Option<&Var>) -> Result<Var> {
         let l = &self.levels[level];
-        let mut x = match above {
+        let x = match above {
             Some(above) => l.from_latent.forward_onto(pass, latents, above)?,
             None => l.from_latent.forward(pass, latents)?,
         };
-        for block in &l.decoder_blocks {
-            x = block.forward(pass, &x)?;
-        }
+        let mut x = residual_stack(pass, &l.decoder_blocks, x)?;
         let Some((last, before)) = l.up.split_last() else { return Ok(x) };
         for layer in before {
             x = layer.forward(pass, &x)?;
@@ -190,15 +188,8 @@ impl Level {
 
     /// The features of this level, of the image or of the features below.
     fn features(&self, pass: &Pass, below: &Var) -> Result<Var> {
-        let mut x = below.clone();
-        for layer in &self.down {
-            x = layer.forward(pass, &x)?;
-        }
-        x = self.encoder_conv.forward(pass, &x)?;
-        for block in &self.encoder_blocks {
-            x = block.forward(pass, &x)?;
-        }
-        Ok(x)
+        let x = come_up(pass, &self.down, &self.encoder_conv, below)?;
+        residual_stack(pass, &self.encoder_blocks, x)
     }
 
     /// Latents before they are quantized.

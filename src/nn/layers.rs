@@ -138,3 +138,19 @@ impl ResidualBlock {
         self.conv2.forward_onto(pass, &self.conv1.forward(pass, x)?, x)
     }
 }
+
+/// Residual blocks one after another: x [N, H, W, C] to the same shape.
+///
+/// Where the pass recomputes ([`Pass::block`]), it does so for runs of blocks. A block keeps little more than its input, so that
+/// recomputing each alone would keep nearly as much. Of runs of r among the n blocks of an encoder and as many of a decoder, 2 n / r
+/// inputs are kept, and r blocks made again at a time: the least is at the root of 2 n (Chen et al. 2016, section 3.2).
+///
+/// # Errors
+/// If x has other channels.
+pub fn residual_stack(pass: &Pass, blocks: &[ResidualBlock], x: Var) -> Result<Var> {
+    let run = (2 * blocks.len()).isqrt().max(1);
+    blocks.chunks(run).try_fold(x, |x, blocks| {
+        let blocks = blocks.to_vec();
+        pass.block(x, move |pass, x| blocks.iter().try_fold(x, |x, block| block.forward(pass, &x)))
+    })
+}

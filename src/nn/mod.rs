@@ -8,7 +8,7 @@ mod pass;
 pub mod transformer;
 
 pub use ema::Ema;
-pub use layers::{Conv2d, ConvTranspose2d, GroupNorm, ResidualBlock};
+pub use layers::{Conv2d, ConvTranspose2d, GroupNorm, ResidualBlock, residual_stack};
 pub use optimizer::{Adam, AdamState};
 pub use params::{Builder, Handle, HostTensors, Init, Parameters};
 pub use pass::Pass;

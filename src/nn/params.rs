@@ -233,12 +233,12 @@ impl Layout {
     }
 }
 
-/// The parameters of a model.
-#[derive(Debug)]
+/// The parameters of a model. Clones are cheap and share the buffer; [`Parameters::duplicate`] makes another.
+#[derive(Clone, Debug)]
 pub struct Parameters {
     layout: Arc<Layout>,
     arena: Tensor,
-    views: Vec<Tensor>,
+    views: Arc<[Tensor]>,
 }
 
 impl Parameters {
@@ -248,7 +248,7 @@ impl Parameters {
     }
 
     fn over(layout: Arc<Layout>, arena: Tensor) -> Result<Parameters> {
-        let views = layout.views(&arena)?;
+        let views = layout.views(&arena)?.into();
         Ok(Parameters { layout, arena, views })
     }
 

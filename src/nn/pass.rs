@@ -13,18 +13,24 @@ pub struct Pass<'a> {
     pub tape: &'a Tape,
     params: &'a Parameters,
     activations: DType,
+    recomputes: bool,
     leaves: RefCell<BTreeMap<Handle, Var>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass of `params` over `tape`.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Self {
-        Pass { tape, params, activations: DType::F32, leaves: RefCell::default() }
+        Pass { tape, params, activations: DType::F32, recomputes: false, leaves: RefCell::default() }
     }
 
     /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and gradients stay f32.
     pub fn storing(self, dtype: DType) -> Self {
         Pass { activations: dtype, ..self }
+    }
+
+    /// The same, keeping of each [`Pass::block`] its input alone where `on`: what is inside is computed again in the backward pass.
+    pub fn recomputing(self, on: bool) -> Self {
+        Pass { recomputes: on, ..self }
     }
 
     /// What layers store their activations as.
@@ -40,6 +46,44 @@ impl<'a> Pass<'a> {
         let var = self.tape.leaf(self.params.get(handle)?);
         self.leaves.borrow_mut().insert(handle, var.clone());
         Ok(var)
+    }
+
+    /// Runs `f` of `x`, as a part of the model whose activations need not be kept.
+    ///
+    /// In a pass that is [`Pass::recomputing`], the tape keeps `x` and none of what `f` computes; the backward pass runs `f` once
+    /// more, on a tape of its own, when it comes to the gradients of `x` and of the parameters that `f` uses (Chen et al. 2016,
+    /// "Training deep nets with sublinear memory cost"). Otherwise it is `f(self, x)`. Gradients are the same to the bit where
+    /// nothing but `x` and parameters leads into `f`, and a parameter used in several blocks is used once in each.
+    ///
+    /// `f` must compute the same whenever it runs: its random numbers come from keys that it holds. Tensors that it holds are
+    /// constants. Blocks within a block are a part of it.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn block(&self, x: Var, f: impl Fn(&Pass, Var) -> Result<Var> + 'static) -> Result<Var> {
+        if !(self.recomputes && self.tape.is_recording()) {
+            return f(self, x);
+        }
+        let gpu = self.tape.gpu().clone();
+        let still = Tape::no_grad(&gpu);
+        let inner = Pass::new(&still, self.params).storing(self.activations);
+        let y = f(&inner, x.detach())?;
+        let used: Vec<Handle> = inner.leaves.into_inner().into_keys().collect();
+        let leaves = used.iter().map(|handle| self.param(*handle)).collect::<Result<Vec<Var>>>()?;
+        let inputs: Vec<&Var> = std::iter::once(&x).chain(&leaves).collect();
+        let (params, activations, input) = (self.params.clone(), self.activations, x.tensor().clone());
+        Ok(self.tape.record_owned(y.tensor().clone(), &inputs, move |upstream, needs| {
+            let tape = Tape::new(&gpu);
+            let pass = Pass::new(&tape, &params).storing(activations);
+            let x = if needs[0] { tape.leaf(&input) } else { tape.constant(&input) };
+            drop(input);
+            let y = f(&pass, x.clone())?;
+            let mut gradients = tape.walk_back(y, upstream)?;
+            let of_params = used.iter().map(|handle| Ok(gradients.take(&pass.param(*handle)?)));
+            let mut parts = of_params.collect::<Result<Vec<_>>>()?;
+            parts.insert(0, gradients.take(&x));
+            Ok(parts)
+        }))
     }
 
     /// The gradients of the parameters that this pass used, as [`super::Adam::step`] takes them.

@@ -209,6 +209,22 @@ impl Block {
         }
     }
 
+    /// [`Block::forward`] of whole sequences, as a [`Pass::block`].
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn sequences(
+        &self,
+        pass: &Pass,
+        x: Var,
+        attention: Attention,
+        rotary: Option<&Rotary>,
+        dropout: (Dropout, usize),
+    ) -> Result<Var> {
+        let (block, rotary) = (self.clone(), rotary.cloned());
+        pass.block(x, move |pass, x| block.forward(pass, &x, attention, rotary.as_ref(), Rows::Sequences, dropout))
+    }
+
     /// x [B, T, D] to the same shape, T of 1 in a step. `rotary` turns queries and keys by their positions; `place` numbers the block's
     /// places of dropout, of which it has two.
     ///

@@ -110,6 +110,9 @@ pub struct Train {
     /// How activations are stored between layers while training: `f32`, or `f16` in half the memory. Sums, weights, gradients,
     /// latents and codes are f32 either way.
     pub dtype: String,
+    /// Keep no activations inside the model's blocks, and compute them again in the backward pass: less memory, more time, the same
+    /// bits. A run may change it when it is resumed.
+    pub checkpoint_blocks: bool,
     /// Norm to which gradients are clipped; 0 clips none.
     pub grad_clip: f32,
     /// Seed of everything random.
@@ -172,6 +175,7 @@ impl Default for Train {
             adam_eps: 1e-8,
             weight_decay: 0.0,
             dtype: "f32".into(),
+            checkpoint_blocks: false,
             grad_clip: 0.0,
             seed: 0,
             log_every: 10,
@@ -239,14 +243,15 @@ impl RunConfig {
         RunConfig { model: self.model.resolved(), quantizer: self.quantizer.resolved(), ..self.clone() }
     }
 
-    /// A hash of what a resumed run may not change: every value, but for the steps in all, and for where pixels lie and how many
-    /// threads make batches of them. These leave the steps that were done as they are; any other change would not.
+    /// A hash of what a resumed run may not change: every value, but for the steps in all, for where pixels lie and how many
+    /// threads make batches of them, and for what the backward pass keeps. These leave the steps that were done as they are; any other change would not.
     ///
     /// # Errors
     /// As [`Keyed::to_toml`].
     pub fn identity(&self) -> Result<String> {
         let mut same = self.resolved();
         same.train.steps = 1;
+        same.train.checkpoint_blocks = false;
         let Data { store, memory_mib, cache_mib, workers, .. } = Data::default();
         same.data = Data { store, memory_mib, cache_mib, workers, ..same.data };
         same.sha256()
@@ -346,6 +351,7 @@ mod tests {
         assert_eq!(config.resolved().identity().unwrap(), first);
         for (key, value, same) in [
             ("train.steps", "77", true),
+            ("train.checkpoint_blocks", "true", true),
             ("data.workers", "3", true),
             ("data.store", "disk", true),
             ("data.memory_mib", "1", true),

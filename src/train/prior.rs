@@ -193,6 +193,7 @@ impl PriorTrainer {
         let batch = self.prior.upload(&self.gpu, &classes, &codes)?;
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let pass = pass.recomputing(t.checkpoint_blocks);
         let dropout = Dropout { rate: self.prior.shape().dropout, key };
         let mut loss = self.prior.loss(&pass, &batch, dropout, t.label_smoothing)?;
         if t.accumulate > 1 {
@@ -399,6 +400,7 @@ pub fn run_prior(
     let trainer = PriorTrainer::new(gpu, &config, tokens)?;
     let mut identity = config.clone();
     identity.train.steps = 1;
+    identity.train.checkpoint_blocks = false;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,

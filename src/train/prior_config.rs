@@ -54,6 +54,9 @@ pub struct Train {
     /// What the backward pass needs of the inputs of linear maps is stored as this: `f32`, or `f16` in half the memory. Sums,
     /// weights and gradients are f32 either way.
     pub dtype: String,
+    /// Keep no activations inside the model's blocks, and compute them again in the backward pass: less memory, more time, the same
+    /// bits. A run may change it when it is resumed.
+    pub checkpoint_blocks: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Steps per row of the log.
@@ -88,6 +91,7 @@ impl Default for Train {
             ema_decay: 0.999,
             keep_best: true,
             dtype: "f32".into(),
+            checkpoint_blocks: false,
             seed: 0,
             log_every: 10,
             eval_every: 250,

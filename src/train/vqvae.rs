@@ -257,6 +257,7 @@ impl Trainer {
         }
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let pass = pass.recomputing(self.config.train.checkpoint_blocks);
         let x = tape.constant(&self.batch(self.step)?);
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step: self.step })?;
         let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
