@@ -13,6 +13,16 @@ use crate::nn::Pass;
 /// What quantizes the latents [B, h, w, D] of a level into latents of the same shape.
 pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
 
+/// How many image pixels beyond a place a model looks, each way, where the place is a whole number of the top level's latents: codes,
+/// and pixels, of an image's part come out as those of the whole image if so much around it is there too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// From a place's codes, of every level, to the pixels that they depend on.
+    pub encode: usize,
+    /// From a place's pixels to the latents, of every level, that they depend on.
+    pub decode: usize,
+}
+
 /// A first stage: images to latents on one or more grids, and back. The quantizers between are the caller's.
 ///
 /// Levels are numbered from the top, the coarsest grid, down to the finest.
@@ -41,6 +51,9 @@ pub trait Autoencoder: Send {
     /// # Errors
     /// If there is not one for each level, or they do not fit one another.
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var>;
+
+    /// How far [`Autoencoder::encode`] and [`Autoencoder::decode`] look; `None` where norms or attention see all of an image.
+    fn reach(&self) -> Option<Reach>;
 }
 
 /// Images must be divisible by the top level's factor.

@@ -3,7 +3,7 @@
 //!
 //! A published checkpoint loads by its own names, but for `quantize.embedding.weight`, which is the quantizer's codebook.
 
-use super::{Autoencoder, Quantize, check_divisible};
+use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
 use crate::gpu::DType;
 use crate::nn::{Builder, Conv2d, GroupNorm, Pass};
@@ -352,5 +352,8 @@ impl Autoencoder for VqGan {
             [latents] => self.images(pass, latents),
             _ => Err(Error::shape("decode", "latents of one level", latents.len())),
         }
+    }
+    fn reach(&self) -> Option<Reach> {
+        None
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's example trains.
 
-use super::{Autoencoder, Quantize, check_divisible};
+use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock, residual_stack};
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock, Span, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
@@ -76,6 +76,21 @@ pub(super) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> R
     pass.block(x.clone(), move |pass, x| {
         conv.forward(pass, &down.iter().try_fold(x, |x, layer| layer.forward(pass, &x))?)
     })
+}
+
+/// What of its input [`come_up`] needs to give this.
+pub(super) fn needs_below(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
+    down.iter().rev().fold(conv.needs(output), |span, layer| layer.needs(span))
+}
+
+/// What of its input a stack of blocks needs to give this.
+pub(super) fn needs_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
+    blocks.iter().rev().fold(output, |span, block| block.needs(span))
+}
+
+/// What of its input transposed convolutions one after another need to give this.
+pub(super) fn needs_above(up: &[ConvTranspose2d], output: Span) -> Span {
+    up.iter().rev().fold(output, |span, layer| layer.needs(span))
 }
 
 impl VqVae {
@@ -179,5 +194,13 @@ impl Autoencoder for VqVae {
             [latents] => self.images(pass, latents),
             _ => Err(Error::shape("decode", "latents of one level", latents.len())),
         }
+    }
+    fn reach(&self) -> Option<Reach> {
+        let factor = self.config.downsample;
+        let features = needs_of_blocks(&self.encoder_blocks, self.to_latent.needs(Span::new(1)));
+        let pixels = needs_below(&self.down, &self.encoder_conv, features);
+        let hidden = needs_of_blocks(&self.decoder_blocks, needs_above(&self.up, Span::new(factor)));
+        let latents = self.from_latent.needs(hidden);
+        Some(Reach { encode: pixels.beyond(factor), decode: latents.times(factor).beyond(factor) })
     }
 }

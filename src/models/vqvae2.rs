@@ -5,10 +5,10 @@
 //! quantized latents to what the levels above gave, and hands the sum on at twice the size. What comes down also conditions the
 //! level's latents before they are quantized, so that they need not repeat what is known from above.
 
-use super::vqvae::{self, come_up};
-use super::{Autoencoder, Quantize, check_divisible};
+use super::vqvae::{self, come_up, needs_above, needs_below, needs_of_blocks};
+use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Pass, ResidualBlock, residual_stack};
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Pass, ResidualBlock, Span, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
@@ -192,6 +192,11 @@ impl Level {
         residual_stack(pass, &self.encoder_blocks, x)
     }
 
+    /// What of the sum of its latents and of what comes from above its decoder needs to give this below.
+    fn needs_to_come_down(&self, output: Span) -> Span {
+        needs_of_blocks(&self.decoder_blocks, needs_above(&self.up, output))
+    }
+
     /// Latents before they are quantized.
     fn latents(&self, pass: &Pass, features: &Var, above: Option<&Var>) -> Result<Var> {
         let z = self.to_latent.forward_f32(pass, features)?;
@@ -228,5 +233,38 @@ impl Autoencoder for VqVae2 {
             x = Some(self.come_down(pass, i, z_q, x.as_ref())?);
         }
         x.ok_or_else(|| Error::invalid("decode", "a model without levels"))
+    }
+    fn reach(&self) -> Option<Reach> {
+        let (top, pixels) = (self.factors[0], Span::new(self.factors[0]));
+        // Encoding: the codes of one of the top level's cells, at every level. What comes down is asked for from the bottom up.
+        let own: Vec<Span> = self.factors.iter().map(|f| Span::new(top / f)).collect();
+        let (mut latents, mut features) = (own.clone(), own.clone());
+        let mut above = None;
+        for (i, level) in self.levels.iter().enumerate().rev() {
+            if let Some(output) = above.take() {
+                let hidden = level.needs_to_come_down(output);
+                latents[i] = latents[i].and(level.from_latent.needs(hidden));
+                above = Some(hidden);
+            }
+            features[i] = level.to_latent.needs(latents[i]);
+            if let Some(layer) = &level.from_above {
+                let wanted = layer.needs(latents[i]);
+                above = Some(above.map_or(wanted, |span: Span| span.and(wanted)));
+            }
+        }
+        // And then what the features are made of, from the top down.
+        let mut from_above = features[0];
+        for (level, own) in self.levels.iter().zip(&features) {
+            let hidden = needs_of_blocks(&level.encoder_blocks, own.and(from_above));
+            from_above = needs_below(&level.down, &level.encoder_conv, hidden);
+        }
+        // Decoding: a cell's pixels.
+        let mut output = pixels;
+        let mut decode = 0;
+        for (level, factor) in self.levels.iter().zip(&self.factors).rev() {
+            output = level.needs_to_come_down(output);
+            decode = decode.max(level.from_latent.needs(output).times(*factor).beyond(top));
+        }
+        Some(Reach { encode: from_above.beyond(top), decode })
     }
 }

@@ -1,5 +1,6 @@
 //! Layers: the handles of their parameters, and how they are applied in a [`Pass`].
 
+use super::span::Span;
 use super::{Builder, Handle, Init, Pass};
 use crate::Result;
 use crate::autograd::Var;
@@ -18,6 +19,7 @@ fn fan_in_init(fan_in: usize) -> Init {
 pub struct Conv2d {
     weight: Handle,
     bias: Option<Handle>,
+    kernel: usize,
     conv: Conv,
 }
 
@@ -27,7 +29,7 @@ impl Conv2d {
         let init = fan_in_init(i * kernel * kernel);
         let weight = b.declare(format!("{name}.weight"), &[o, kernel, kernel, i], init);
         let bias = bias.then(|| b.declare(format!("{name}.bias"), &[o], init));
-        Conv2d { weight, bias, conv }
+        Conv2d { weight, bias, kernel, conv }
     }
 
     /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
@@ -50,6 +52,11 @@ impl Conv2d {
         self.apply(pass, x, Some(residual), DType::F32)
     }
 
+    /// What it needs of its input to give this.
+    pub(crate) fn needs(&self, output: Span) -> Span {
+        output.of_conv(self.kernel, self.conv.stride, self.conv.pad)
+    }
+
     fn apply(&self, pass: &Pass, x: &Var, residual: Option<&Var>, out: DType) -> Result<Var> {
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
         pass.tape.conv2d_as(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv, out)
@@ -61,6 +68,7 @@ impl Conv2d {
 pub struct ConvTranspose2d {
     weight: Handle,
     bias: Handle,
+    kernel: usize,
     conv: ConvTranspose,
 }
 
@@ -70,7 +78,7 @@ impl ConvTranspose2d {
         let init = fan_in_init(o * kernel * kernel);
         let weight = b.declare(format!("{name}.weight"), &[i, kernel, kernel, o], init);
         let bias = b.declare(format!("{name}.bias"), &[o], init);
-        ConvTranspose2d { weight, bias, conv }
+        ConvTranspose2d { weight, bias, kernel, conv }
     }
 
     /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
@@ -81,6 +89,11 @@ impl ConvTranspose2d {
     /// The same in f32 in any pass: what leaves a model.
     pub fn forward_f32(&self, pass: &Pass, x: &Var) -> Result<Var> {
         self.apply(pass, x, DType::F32)
+    }
+
+    /// What it needs of its input to give this.
+    pub(crate) fn needs(&self, output: Span) -> Span {
+        output.of_conv_transpose(self.kernel, self.conv.stride, self.conv.pad)
     }
 
     fn apply(&self, pass: &Pass, x: &Var, out: DType) -> Result<Var> {
@@ -136,6 +149,11 @@ impl ResidualBlock {
     /// x [N, H, W, C] to the same shape.
     pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
         self.conv2.forward_onto(pass, &self.conv1.forward(pass, x)?, x)
+    }
+
+    /// What it needs of its input to give this.
+    pub(crate) fn needs(&self, output: Span) -> Span {
+        self.conv1.needs(self.conv2.needs(output)).and(output)
     }
 }
 

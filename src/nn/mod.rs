@@ -5,6 +5,7 @@ mod layers;
 mod optimizer;
 mod params;
 mod pass;
+mod span;
 pub mod transformer;
 
 pub use ema::Ema;
@@ -12,3 +13,4 @@ pub use layers::{Conv2d, ConvTranspose2d, GroupNorm, ResidualBlock, residual_sta
 pub use optimizer::{Adam, AdamState};
 pub use params::{Builder, Handle, HostTensors, Init, Parameters};
 pub use pass::Pass;
+pub(crate) use span::Span;
