@@ -26,8 +26,11 @@ fn gpu() -> Gpu {
 /// A model's loss on a pass.
 type LossOf<'a> = dyn Fn(&Pass) -> Var + 'a;
 
+/// The bits of each parameter's gradient, by name.
+type Gradients = Vec<(String, Vec<u32>)>;
+
 /// The loss, the gradient of each parameter by name, and the bytes that the step took at most beside what was there.
-fn step(params: &Parameters, dtype: DType, recompute: bool, loss: &LossOf) -> (Vec<u32>, Vec<(String, Vec<u32>)>, u64) {
+fn step(params: &Parameters, dtype: DType, recompute: bool, loss: &LossOf) -> (Vec<u32>, Gradients, u64) {
     let gpu = params.gpu();
     gpu.finish().unwrap();
     gpu.reset_peak();

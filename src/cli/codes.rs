@@ -1,10 +1,12 @@
 //! `wgvq encode` and `wgvq decode`
 
-use super::{Ended, Global, output};
+use super::output::{self, Bar};
+use super::{Ended, Global};
 use clap::Args;
-use std::path::PathBuf;
-use wgvq::codes::Codes;
-use wgvq::train::{Trained, atomic};
+use std::path::{Path, PathBuf};
+use wgvq::codes::{Codes, load_all, save_all};
+use wgvq::gpu::Gpu;
+use wgvq::train::{Tiling, Trained, atomic};
 use wgvq::{Error, Result, data};
 
 #[derive(Args)]
@@ -20,6 +22,11 @@ pub struct Encode {
     /// Also write the codes as a NumPy array, beside the file; of several levels, an array each
     #[arg(long)]
     npy: bool,
+    /// Keep every image at its own size, whatever it is; large ones go through the model in tiles
+    #[arg(long, conflicts_with = "npy")]
+    native_size: bool,
+    #[command(flatten)]
+    memory: Memory,
     /// Replace a file that is there
     #[arg(long)]
     overwrite: bool,
@@ -34,12 +41,38 @@ pub struct Decode {
     /// The folder for the images, one PNG each
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    memory: Memory,
     /// Replace files that are there
     #[arg(long)]
     overwrite: bool,
 }
 
-pub fn refuse_existing(path: &std::path::Path, overwrite: bool) -> Result<()> {
+/// What images of their own size may take.
+#[derive(Args)]
+pub struct Memory {
+    /// MiB of device memory to stay within, where images keep their own size: tiles are as large as that allows [default: from the device's limits]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    memory_budget: Option<u64>,
+}
+
+impl Memory {
+    pub fn tiling(&self) -> Tiling {
+        Tiling { memory_budget: self.memory_budget.map(|mib| mib << 20) }
+    }
+}
+
+/// What the work took, as `wgvq plan` says what training will.
+pub fn tell_memory(global: &Global, gpu: &Gpu) {
+    output::note(global, &format!("{} MiB of device memory at peak", gpu.memory().peak.div_ceil(1 << 20)));
+}
+
+/// The name of an image's codes, and of the image that comes of them: its file's, without folder and ending.
+pub fn name_of(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned())
+}
+
+pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     match std::fs::metadata(path) {
         // A device or a pipe would be replaced by a file.
         Ok(about) if !about.is_file() => Err(Error::file(path, "is no ordinary file; name another")),
@@ -52,52 +85,102 @@ impl Encode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let npy = self.output.with_extension("npy");
         refuse_existing(&self.output, self.overwrite)?;
-        let mut model = Trained::load(&global.gpu()?, &self.run)?;
+        let gpu = global.gpu()?;
+        let mut model = Trained::load(&gpu, &self.run)?;
         if self.npy {
             Codes::npy_paths(&npy, model.levels()).iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        }
+        if self.native_size {
+            self.native(global, &mut model)?;
+            tell_memory(global, &gpu);
+            return Ok(Ended::Done);
         }
         let [w, h, c] = model.image();
         let mut pixels = Vec::new();
         let mut names = Vec::new();
         for path in &self.images {
             pixels.extend(data::load_image(path, w, h, c)?);
-            names.push(path.file_stem().map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned()));
+            names.push(name_of(path));
         }
         let codes = model.to_codes(&pixels, names)?;
         codes.save(&self.output)?;
         if self.npy {
             codes.save_npy(&npy)?;
         }
-        let grids: Vec<String> = codes.levels.iter().map(|l| format!("{} x {}", l.grid[0], l.grid[1])).collect();
         let (path, images) = (self.output.display(), codes.names.len());
-        output::result(&format!("{path}: {images} images of {} codes", grids.join(" and ")));
+        output::result(&format!("{path}: {images} images of {} codes", grids(&codes)));
         Ok(Ended::Done)
     }
+
+    /// Images at their own size.
+    fn native(&self, global: &Global, model: &mut Trained) -> Result<()> {
+        let channels = model.image()[2];
+        let mut tiled = model.tiled(self.memory.tiling());
+        let mut all = Vec::new();
+        for path in &self.images {
+            let (pixels, size) = data::load_image_whole(path, channels)?;
+            let mut bar = Bar::new(global, "tiles");
+            let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| bar.show(done, of))?;
+            bar.finish();
+            let [w, h] = size;
+            output::note(global, &format!("{}: {w} x {h} pixels, {} codes", path.display(), grids(&codes)));
+            all.push(codes);
+        }
+        save_all(&self.output, &all)?;
+        output::result(&format!("{}: {} images, each at its own size", self.output.display(), all.len()));
+        Ok(())
+    }
+}
+
+/// The grids of an image's codes, in words.
+fn grids(codes: &Codes) -> String {
+    let grids: Vec<String> = codes.levels.iter().map(|l| format!("{} x {}", l.grid[0], l.grid[1])).collect();
+    grids.join(" and ")
 }
 
 impl Decode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        let codes = Codes::load(&self.codes)?;
-        let mut model = Trained::load(&global.gpu()?, &self.run)?;
-        codes.check_model(model.hash())?;
-        let [w, h, c] = model.image();
-        let names = unique(&codes.names);
-        for name in &names {
-            refuse_existing(&self.output.join(format!("{name}.png")), self.overwrite)?;
+        let all = load_all(&self.codes)?;
+        let gpu = global.gpu()?;
+        let mut model = Trained::load(&gpu, &self.run)?;
+        all.iter().try_for_each(|codes| codes.check_model(model.hash()))?;
+        let channels = model.image()[2];
+        if let Some(codes) = all.iter().find(|codes| codes.image[2] != channels) {
+            let (names, theirs) = (codes.names.join(", "), codes.image[2]);
+            let what = format!("{names}: {theirs} channels, but the model's images have {channels}");
+            return Err(Error::file(&self.codes, what));
         }
+        let names: Vec<String> = all.iter().flat_map(|codes| codes.names.clone()).collect();
+        let names = unique(&names);
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.output.join(format!("{name}.png"))).collect();
+        paths.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
         std::fs::create_dir_all(&self.output).map_err(|e| Error::file(&self.output, format!("cannot be made: {e}")))?;
-        let images = model.decode(&codes.indices)?;
-        for (name, pixels) in names.iter().zip(images.chunks(w * h * c)) {
-            let path = self.output.join(format!("{name}.png"));
-            atomic::write(&path, &png(pixels, w, h, c)?)?;
+        let mut rest = paths.iter();
+        for codes in &all {
+            let [w, h, c] = codes.image;
+            let images = if codes.image == model.image() {
+                model.decode(&codes.indices)?
+            } else {
+                let mut bar = Bar::new(global, "tiles");
+                let mut tiled = model.tiled(self.memory.tiling());
+                let image = tiled.decode(&codes.indices, [w, h], &mut |done, of| bar.show(done, of))?;
+                bar.finish();
+                image
+            };
+            for (pixels, path) in images.chunks(w * h * c).zip(rest.by_ref()) {
+                atomic::write(path, &png(pixels, w, h, c)?)?;
+            }
         }
         output::result(&format!("{}: {} images", self.output.display(), names.len()));
+        if all.iter().any(|codes| codes.image != model.image()) {
+            tell_memory(global, &gpu);
+        }
         Ok(Ended::Done)
     }
 }
 
 /// File names that do not meet: a name that comes again gets a number, and nothing leads out of the folder.
-fn unique(names: &[String]) -> Vec<String> {
+pub fn unique(names: &[String]) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let safe = |name: &String| -> String {
         let plain: String =

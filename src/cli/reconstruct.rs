@@ -1,14 +1,15 @@
 //! `wgvq reconstruct`
 
-use super::codes::refuse_existing;
-use super::{Ended, Global, output};
+use super::codes::{Memory, name_of, png, refuse_existing, tell_memory, unique};
+use super::output::{self, Bar};
+use super::{Ended, Global};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgvq::report::grid::{Layout, Shape, pairs};
 use wgvq::report::metrics::{mse, psnr};
 use wgvq::report::samples::by_level;
 use wgvq::train::{Trained, atomic};
-use wgvq::{Result, data};
+use wgvq::{Error, Result, data};
 
 #[derive(Args)]
 pub struct Reconstruct {
@@ -17,17 +18,27 @@ pub struct Reconstruct {
     /// Image files
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The picture: originals over reconstructions; of a model with several levels of codes, also from the coarse ones alone
-    #[arg(long, short, value_name = "PNG", default_value = "reconstructions.png")]
-    output: PathBuf,
-    /// Replace a file that is there
+    /// The picture: originals over reconstructions; with --native-size the folder for a picture of each
+    /// [default: reconstructions.png, or reconstructions]
+    #[arg(long, short, value_name = "PNG|DIR")]
+    output: Option<PathBuf>,
+    /// Keep every image at its own size, whatever it is; large ones go through the model in tiles
+    #[arg(long)]
+    native_size: bool,
+    #[command(flatten)]
+    memory: Memory,
+    /// Replace files that are there
     #[arg(long)]
     overwrite: bool,
 }
 
 impl Reconstruct {
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        refuse_existing(&self.output, self.overwrite)?;
+        if self.native_size {
+            return self.native(global);
+        }
+        let output = self.output.clone().unwrap_or_else(|| "reconstructions.png".into());
+        refuse_existing(&output, self.overwrite)?;
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
         let [width, height, channels] = model.image();
         let mut originals = Vec::new();
@@ -46,18 +57,47 @@ impl Reconstruct {
             let canvas = by_level(&all, shape, &names)?;
             (canvas, levels.pop().unwrap_or_default())
         };
-        atomic::write(&self.output, &canvas.png()?)?;
+        atomic::write(&output, &canvas.png()?)?;
         let size = width * height * channels;
         for ((path, a), b) in self.images.iter().zip(originals.chunks(size)).zip(reconstructions.chunks(size)) {
-            let error = mse(a, b)?;
-            let db = psnr(error);
-            if global.json {
-                output::result(&serde_json::json!({ "image": path, "mse": error, "psnr": db }).to_string());
-            } else {
-                output::result(&format!("{}: MSE {error:.5}, PSNR {db:.2} dB", path.display()));
-            }
+            tell(global, path, mse(a, b)?);
         }
-        output::note(global, &format!("picture: {}", self.output.display()));
+        output::note(global, &format!("picture: {}", output.display()));
         Ok(Ended::Done)
+    }
+
+    /// Images at their own size, each in a file of its own.
+    fn native(&self, global: &Global) -> Result<Ended> {
+        let folder = self.output.clone().unwrap_or_else(|| "reconstructions".into());
+        let names = unique(&self.images.iter().map(|path| name_of(path)).collect::<Vec<_>>());
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(format!("{name}.png"))).collect();
+        paths.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        let gpu = global.gpu()?;
+        let mut model = Trained::load(&gpu, &self.run)?;
+        let channels = model.image()[2];
+        let mut tiled = model.tiled(self.memory.tiling());
+        std::fs::create_dir_all(&folder).map_err(|e| Error::file(&folder, format!("cannot be made: {e}")))?;
+        for (path, to) in self.images.iter().zip(&paths) {
+            let (original, size) = data::load_image_whole(path, channels)?;
+            let mut bar = Bar::new(global, "tiles");
+            let codes = tiled.encode(&original, size, &mut |done, of| bar.show(done, of))?;
+            let pixels = tiled.decode(&codes, size, &mut |done, of| bar.show(done, of))?;
+            bar.finish();
+            atomic::write(to, &png(&pixels, size[0], size[1], channels)?)?;
+            tell(global, path, mse(&original, &pixels)?);
+        }
+        output::note(global, &format!("pictures: {}", folder.display()));
+        tell_memory(global, &gpu);
+        Ok(Ended::Done)
+    }
+}
+
+/// How far an image and its reconstruction are apart.
+fn tell(global: &Global, path: &Path, error: f64) {
+    let db = psnr(error);
+    if global.json {
+        output::result(&serde_json::json!({ "image": path, "mse": error, "psnr": db }).to_string());
+    } else {
+        output::result(&format!("{}: MSE {error:.5}, PSNR {db:.2} dB", path.display()));
     }
 }

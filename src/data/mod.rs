@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 pub use ahead::{Ahead, Waiting};
 pub use builtin::{BUILT_IN, cache_dir};
 pub use loader::{Sampler, batch_indices, flip, uniform};
-pub use picture::load_image;
+pub use picture::{load_image, load_image_whole};
 pub use pixels::Pixels;
 pub(crate) use recipe::no_photographs;
 pub use recipe::{Batch, Recipe};

@@ -43,6 +43,21 @@ pub fn load_image(path: impl AsRef<Path>, width: usize, height: usize, channels:
     guarded(path.as_ref(), |reader| Ok(fit(read(reader)?, width, height, channels)))
 }
 
+/// Loads one picture at its own size: `[height, width, channels]` bytes, and width and height.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn load_image_whole(path: impl AsRef<Path>, channels: usize) -> Result<(Vec<u8>, [usize; 2])> {
+    check_channels(channels)?;
+    let rgb = load_whole(path.as_ref())?;
+    let size = [rgb.width() as usize, rgb.height() as usize];
+    let pixels = match channels {
+        1 => rgb.pixels().map(|pixel| luma(pixel.0)).collect(),
+        _ => rgb.into_raw(),
+    };
+    Ok((pixels, size))
+}
+
 /// One picture in its own size and in colour.
 pub(super) fn load_whole(path: &Path) -> Result<RgbImage> {
     guarded(path, |reader| Ok(on_white(read(reader)?)))

@@ -145,6 +145,18 @@ impl Gpu {
         self.inner.pool.lock().report
     }
 
+    /// Runs `work`, and gives the most bytes that were in use meanwhile beside those from before. [`MemoryReport::peak`] is what it
+    /// would have been.
+    pub(crate) fn peak_of<R>(&self, work: impl FnOnce() -> R) -> (R, u64) {
+        let before = self.memory();
+        self.reset_peak();
+        let result = work();
+        let mut pool = self.inner.pool.lock();
+        let peak = pool.report.peak;
+        pool.report.peak = peak.max(before.peak);
+        (result, peak - before.in_use)
+    }
+
     /// Starts a new measurement of [`MemoryReport::peak`] from what is in use now.
     pub fn reset_peak(&self) {
         let mut pool = self.inner.pool.lock();

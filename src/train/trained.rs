@@ -151,14 +151,7 @@ impl Trained {
         let mut codes = Vec::new();
         for part in images.chunks(BATCH * w * h * c) {
             let n = part.len() / (w * h * c);
-            let bytes = Tensor::from_slice(&self.gpu, &[n, h, w, c], part)?;
-            let order: Vec<u32> = (0..n as u32).collect();
-            let x = normalize(&bytes, &Tensor::from_slice(&self.gpu, &[n], &order)?)?;
-            let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, &self.params);
-            let coded = self.stage.encode(&pass, &tape.constant(&x), Mode::Eval)?;
-            let levels = coded.iter().map(|c| c.quantized.indices.read::<u32>()).collect::<Result<Vec<_>>>()?;
-            codes.extend(interleave(&levels, n));
+            codes.extend(interleave(&self.code(part, [n, w, h])?, n));
         }
         Ok(codes)
     }
@@ -172,10 +165,7 @@ impl Trained {
         let per_image = self.codes_per_image();
         let mut images = Vec::new();
         for part in codes.chunks(BATCH * per_image) {
-            let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, &self.params);
-            let y = self.stage.decode(&pass, part, &self.levels)?;
-            images.extend(to_bytes(y.tensor())?.read::<u8>()?);
+            images.extend(self.picture(part, &self.levels)?);
         }
         Ok(images)
     }
@@ -199,6 +189,26 @@ impl Trained {
             }
         }
         Ok(levels)
+    }
+
+    /// Codes of images of one size, level by level.
+    pub(super) fn code(&self, pixels: &[u8], [n, w, h]: [usize; 3]) -> Result<Vec<Vec<u32>>> {
+        let bytes = Tensor::from_slice(&self.gpu, &[n, h, w, self.image[2]], pixels)?;
+        let order: Vec<u32> = (0..n as u32).collect();
+        let x = normalize(&bytes, &Tensor::from_slice(&self.gpu, &[n], &order)?)?;
+        drop(bytes);
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let coded = self.stage.encode(&pass, &tape.constant(&x), Mode::Eval)?;
+        coded.iter().map(|c| c.quantized.indices.read::<u32>()).collect()
+    }
+
+    /// Images of codes on the given levels' grids: u8 NHWC.
+    pub(super) fn picture(&self, codes: &[u32], levels: &[Level]) -> Result<Vec<u8>> {
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let y = self.stage.decode(&pass, codes, levels)?;
+        to_bytes(y.tensor())?.read::<u8>()
     }
 
     /// The codes of images as a file that describes itself.

@@ -1,10 +1,13 @@
 //! Files of codes that describe themselves: which model made them, on what grids, from what images.
 
+mod sized;
+
+pub use sized::{load_all, save_all};
+
 use crate::train::{atomic, checkpoint};
 use crate::{Error, Result};
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What an image's codes look like at one level of a model.
@@ -108,12 +111,7 @@ impl Codes {
     /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.check()?;
-        let n = self.names.len();
-        let tensor = |(i, level): (usize, &Level)| {
-            let (dtype, bytes) = packed(level, &self.of_level(i));
-            (level.tensor(), checkpoint::HostTensor { shape: level.shape(n), dtype, bytes })
-        };
-        let tensors: BTreeMap<String, checkpoint::HostTensor> = self.levels.iter().enumerate().map(tensor).collect();
+        let tensors = self.tensors(String::new()).collect();
         let mut about = serde_json::json!({
             "model": self.model, "quantizer": self.quantizer, "image": self.image, "names": self.names,
         });
@@ -128,6 +126,15 @@ impl Codes {
         }
         let state = serde_json::json!({ "codes": about });
         checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state }).map(drop)
+    }
+
+    /// The tensors of a file, each level's under its name behind `prefix`.
+    fn tensors(&self, prefix: String) -> impl Iterator<Item = (String, checkpoint::HostTensor)> {
+        self.levels.iter().enumerate().map(move |(i, level)| {
+            let (dtype, bytes) = packed(level, &self.of_level(i));
+            let shape = level.shape(self.names.len());
+            (format!("{prefix}{}", level.tensor()), checkpoint::HostTensor { shape, dtype, bytes })
+        })
     }
 
     /// Do the parts agree? Codes past the codebook would be cut to other codes in 16 bits.
@@ -193,6 +200,17 @@ impl Codes {
     /// If it is damaged or holds no codes.
     pub fn load(path: &Path) -> Result<Codes> {
         let (file, _) = checkpoint::load_file(path)?;
+        if !file.state["codes"]["images"].is_null() {
+            return Err(Error::file(
+                path,
+                "holds codes of images that each have their own size; `wgvq decode` reads it",
+            ));
+        }
+        Codes::of_file(path, &file)
+    }
+
+    /// The codes of a file whose images have one size.
+    fn of_file(path: &Path, file: &checkpoint::Checkpoint) -> Result<Codes> {
         let about = &file.state["codes"];
         let bad = |what: &str| Error::file(path, format!("holds no codes that can be used: {what}"));
         let numbers = |key: &str| -> Option<Vec<usize>> {
@@ -214,30 +232,7 @@ impl Codes {
         } else {
             serde_json::from_value(about["levels"].clone()).map_err(|e| bad(&format!("its levels: {e}")))?
         };
-        let mut parts = Vec::new();
-        for level in &levels {
-            let name = level.tensor();
-            let tensor = file.tensors.get(&name).ok_or_else(|| bad(&format!("`{name}` are missing")))?;
-            let indices: Vec<u32> = match tensor.dtype {
-                Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
-                Dtype::U32 => {
-                    tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-                }
-                other => return Err(bad(&format!("`{name}` are {other:?}"))),
-            };
-            if let Some(code) = level.stranger(&indices) {
-                return Err(bad(&format!("there is a code {code}, of {}", level.codebook_size)));
-            }
-            let (images, books, grid) = (names.len(), level.codebooks, level.grid);
-            if tensor.shape != level.shape(images) || indices.len() != tensor.shape.iter().product::<usize>() {
-                let shape = &tensor.shape;
-                return Err(bad(&format!(
-                    "`{name}` are {shape:?}, for {images} images of {grid:?} and {books} codebooks"
-                )));
-            }
-            parts.push(indices);
-        }
-        let indices = interleave(&parts, names.len());
+        let indices = indices_of(file, "", &levels, names.len()).map_err(|e| bad(&e))?;
         let codes = Codes { model: text("model")?, quantizer: text("quantizer")?, levels, image, names, indices };
         codes.check().map_err(|e| bad(&e.to_string()))?;
         Ok(codes)
@@ -268,6 +263,35 @@ pub fn interleave(levels: &[Vec<u32>], images: usize) -> Vec<u32> {
     let each: Vec<usize> = levels.iter().map(|codes| codes.len() / images.max(1)).collect();
     let of = |i: usize| levels.iter().zip(&each).flat_map(move |(codes, n)| &codes[i * n..(i + 1) * n]);
     (0..images).flat_map(of).copied().collect()
+}
+
+/// The codes of the levels of `images` images, from a file's tensors under `prefix`; or what is wrong with them.
+fn indices_of(
+    file: &checkpoint::Checkpoint,
+    prefix: &str,
+    levels: &[Level],
+    images: usize,
+) -> std::result::Result<Vec<u32>, String> {
+    let mut parts = Vec::new();
+    for level in levels {
+        let name = format!("{prefix}{}", level.tensor());
+        let tensor = file.tensors.get(&name).ok_or_else(|| format!("`{name}` are missing"))?;
+        let indices: Vec<u32> = match tensor.dtype {
+            Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
+            Dtype::U32 => tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            other => return Err(format!("`{name}` are {other:?}")),
+        };
+        if let Some(code) = level.stranger(&indices) {
+            return Err(format!("there is a code {code}, of {}", level.codebook_size));
+        }
+        let (books, grid, shape) = (level.codebooks, level.grid, &tensor.shape);
+        let size = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        if *shape != level.shape(images) || size != Some(indices.len()) {
+            return Err(format!("`{name}` are {shape:?}, for {images} images of {grid:?} and {books} codebooks"));
+        }
+        parts.push(indices);
+    }
+    Ok(interleave(&parts, images))
 }
 
 fn packed(level: &Level, codes: &[u32]) -> (Dtype, Vec<u8>) {
