@@ -87,7 +87,7 @@ fn small_images_and_small_budgets() {
     let image = model.decode(&codes).unwrap();
     let (same, _, again) = tiled(&mut model, &pixels, [32, 32], None);
     assert_eq!((codes, image), (same.clone(), again));
-    let mut small = model.tiled(Tiling { memory_budget: Some(1 << 20) });
+    let mut small = model.tiled(Tiling { memory_budget: Some(1 << 18) });
     let error = small.encode(&picture(400, 400), [400, 400], &mut |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("memory-budget") && error.contains("allow more"), "{error}");
     let mut tiled = model.tiled(Tiling::default());

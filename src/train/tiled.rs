@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// How large tiles may be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tiling {
-    /// Bytes of device memory that the engine may hold, the model with it. Unless given, and at most, the work on a tile takes what
-    /// one binding holds, so that none of its tensors is larger; and at most 1 GiB.
+    /// Bytes of device memory that the engine may hold, the model with it. Unless given, the work on a tile takes 1 GiB at most. In either
+    /// case it takes no more than one binding holds, so that none of its tensors is larger.
     pub memory_budget: Option<u64>,
 }
 
@@ -169,13 +169,24 @@ impl Tiled<'_> {
 
     /// How an image of this size is cut.
     fn plan(&mut self, size: [usize; 2], way: Way) -> Result<Vec<Tile>> {
-        let (padded, factor, reach) = (self.padded(size), self.factor(), self.model.stage.model.reach());
-        let halo = if way == Way::Encode { reach.encode } else { reach.decode };
-        let halo = halo.next_multiple_of(factor);
+        let (padded, factor) = (self.padded(size), self.factor());
+        let halo = self.model.stage.model.reach().map(|reach| {
+            let looks = if way == Way::Encode { reach.encode } else { reach.decode };
+            looks.next_multiple_of(factor)
+        });
         let area = self.area(padded, way)?;
-        let Some(window) = window(padded, area.most, halo, factor) else {
-            let [w, h] = smallest(padded, halo, factor);
-            let what = format!("a tile of {w} x {h} pixels, the least that this model's reach allows");
+        let window = match halo {
+            Some(halo) => window(padded, area.most, halo, factor),
+            None => (padded[0] * padded[1] <= area.most).then_some(padded),
+        };
+        let Some(window) = window else {
+            let [w, h] = halo.map_or(padded, |halo| smallest(padded, halo, factor));
+            let what = match halo {
+                Some(_) => format!("a tile of {w} x {h} pixels, the least that this model's reach allows"),
+                None => {
+                    format!("an image of {w} x {h} pixels, all of which this model's norms and attention see at once")
+                }
+            };
             let (asked, limit) = ((area.bytes * (w * h) as f64) as u64, area.limit);
             return Err(match self.tiling.memory_budget {
                 None => Error::Limit { what, asked, limit },
@@ -185,7 +196,7 @@ impl Tiled<'_> {
                 }
             });
         };
-        Ok(tiles(padded, window, halo))
+        Ok(tiles(padded, window, halo.unwrap_or(0)))
     }
 
     /// How many pixels a tile may have.
@@ -197,9 +208,11 @@ impl Tiled<'_> {
         if self.tiling.memory_budget.is_none() && all <= PROBES[1] * PROBES[1] {
             return Ok(Area { most: all, bytes: 0.0, limit: MOST });
         }
-        let most = MOST.min(gpu.limits().max_storage_buffer_binding_size);
+        // What a binding holds, so that no tensor is larger, however it is cut; what cannot be cut is for the kernels to take or refuse.
+        let cut = self.model.stage.model.reach().is_some();
+        let most = if cut { gpu.limits().max_storage_buffer_binding_size } else { u64::MAX };
         let held = gpu.memory().in_use;
-        let limit = self.tiling.memory_budget.map_or(most, |budget| most.min(budget.saturating_sub(held)));
+        let limit = self.tiling.memory_budget.map_or(MOST, |budget| budget.saturating_sub(held)).min(most);
         let bytes = match self.bytes[way as usize] {
             Some(bytes) => bytes,
             None => self.measure(&gpu, way, limit)?,
