@@ -31,6 +31,9 @@ pub struct Model {
     pub levels: usize,
     /// `vqvae2`: codes of each level's codebook, the top level's first; empty, all have `quantizer.codebook_size`.
     pub codebook_sizes: Vec<usize>,
+    /// `vqvae2`: share of the training steps whose images are drawn from some of the coarse levels alone, so that these hold what they
+    /// can. Without, the finest level may learn to hold everything.
+    pub level_dropout: f32,
     /// Channels inside; even.
     pub hidden: usize,
     /// Residual blocks on either side of the quantizer.
@@ -135,6 +138,7 @@ impl Default for Model {
             kind: "vqvae".into(),
             levels: 0,
             codebook_sizes: Vec::new(),
+            level_dropout: 0.2,
             hidden: 128,
             residual_layers: 2,
             residual_hidden: 32,
@@ -280,6 +284,8 @@ impl RunConfig {
                 check("model.levels", levels, (2..=MOST_LEVELS).contains(&levels), &allowed)?;
             }
         }
+        let share = (0.0..1.0).contains(&m.level_dropout);
+        check("model.level_dropout", m.level_dropout, share, "from 0 to below 1")?;
         let sizes = m.codebook_sizes.len();
         let what = format!("empty, or of one size for each of {levels} levels");
         check("model.codebook_sizes", format!("a list of {sizes}"), sizes == 0 || sizes == levels, &what)?;

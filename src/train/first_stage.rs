@@ -3,11 +3,12 @@
 use super::config::RunConfig;
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor};
 use crate::models::vqvae::{self, VqVae};
 use crate::models::vqvae2::{self, VqVae2, level_names};
 use crate::models::{Autoencoder, Quantize};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::ops::random::{Key, philox};
 use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -18,6 +19,9 @@ pub(crate) struct FirstStage {
     pub(crate) quantizers: Vec<Box<dyn Quantizer>>,
     /// What the levels are called; a level alone has no name.
     pub(crate) names: Vec<String>,
+    /// See [`super::config::Model::level_dropout`], and the run's seed.
+    pub(crate) level_dropout: f32,
+    seed: u64,
 }
 
 /// A level's latents, and what they became.
@@ -29,6 +33,8 @@ pub(crate) struct Coded {
 
 /// Keeps the levels' random numbers apart; the top level, or the only one, has the run's own.
 const LEVEL_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+/// The stream of random numbers that levels are left out by: "levl".
+const LEVEL_STREAM: u32 = 0x6c65_766c;
 
 /// The first stage of a configuration for images of so many channels, and its parameters.
 pub(crate) fn build(
@@ -61,7 +67,8 @@ pub(crate) fn build(
         }
     };
     let params = builder.build(gpu, c.train.seed)?;
-    Ok((FirstStage { model, quantizers, names }, params))
+    let (level_dropout, seed) = (m.level_dropout, c.train.seed);
+    Ok((FirstStage { model, quantizers, names, level_dropout, seed }, params))
 }
 
 /// The options of a level's quantizer.
@@ -112,18 +119,33 @@ impl FirstStage {
         tape.reshape(z_e, &[b * h * w, d])
     }
 
-    /// Runs `model` with each level's latents quantized, and returns what became of them.
+    /// Levels that a step's images are drawn from: all, or, in a share of the steps, so many of the coarsest.
+    fn kept(&self, mode: Mode) -> usize {
+        let levels = self.names.len();
+        let Mode::Train { step } = mode else { return levels };
+        let key = Key { seed: self.seed, step, stream: LEVEL_STREAM };
+        match philox::uniform(key, 0.0, 1.0, 2)[..] {
+            [u, v] if levels > 1 && u < self.level_dropout => 1 + (v * (levels - 1) as f32) as usize % (levels - 1),
+            _ => levels,
+        }
+    }
+
+    /// Runs `model` with each level's latents quantized, 0 for those below the first `kept` levels, and returns what became of them.
     fn with_codes<T>(
         &self,
         pass: &Pass,
         mode: Mode,
+        kept: usize,
         model: impl FnOnce(&dyn Autoencoder, &mut Quantize) -> Result<T>,
     ) -> Result<(Vec<Coded>, T)> {
         let mut coded = Vec::new();
         let out = model(&*self.model, &mut |level, z_e| {
             let rows = Self::rows(pass.tape, z_e)?;
             let quantized = self.quantizer(level)?.quantize(pass, &rows, mode)?;
-            let z_q = pass.tape.reshape(&quantized.z_q, z_e.shape())?;
+            let z_q = match level < kept {
+                true => pass.tape.reshape(&quantized.z_q, z_e.shape())?,
+                false => pass.tape.constant(&Tensor::zeros(pass.tape.gpu(), z_e.shape(), DType::F32)?),
+            };
             coded.push(Coded { rows, quantized });
             Ok(z_q)
         })?;
@@ -137,12 +159,12 @@ impl FirstStage {
 
     /// Codes of images, level by level.
     pub(crate) fn encode(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<Vec<Coded>> {
-        Ok(self.with_codes(pass, mode, |model, quantize| model.encode(pass, images, quantize))?.0)
+        Ok(self.with_codes(pass, mode, self.names.len(), |model, quantize| model.encode(pass, images, quantize))?.0)
     }
 
     /// Codes of images, and the images that come of them.
     pub(crate) fn reconstruct(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<(Vec<Coded>, Var)> {
-        self.with_codes(pass, mode, |model, quantize| model.reconstruct(pass, images, quantize))
+        self.with_codes(pass, mode, self.kept(mode), |model, quantize| model.reconstruct(pass, images, quantize))
     }
 
     /// The latents [N, D] of one level as they come to its quantizer, those above it quantized.

@@ -1,5 +1,6 @@
-//! Images from the coarse levels alone: what each level adds (Razavi et al. 2019, figure 3). The levels that are left out hold the mean
-//! of their quantized latents everywhere, which a decoder has never seen but lies among what it has.
+//! Images from the coarse levels alone: what each level adds (Razavi et al. 2019, figure 3). The levels that are left out hold 0, as
+//! in the training steps that leave them out; where there were none, the mean of their quantized latents everywhere, which the decoder has
+//! never seen but lies among what it has.
 
 use super::first_stage::FirstStage;
 use crate::Result;
@@ -12,16 +13,21 @@ use crate::quantize::Mode;
 pub(super) struct Means {
     sums: Vec<Vec<f64>>,
     rows: Vec<usize>,
+    /// Did the decoder see 0 in their place?
+    zero: bool,
 }
 
 impl Means {
     pub(super) fn new(stage: &FirstStage) -> Means {
         let sums: Vec<Vec<f64>> = stage.quantizers.iter().map(|q| vec![0.0; q.dim()]).collect();
-        Means { rows: vec![0; sums.len()], sums }
+        Means { rows: vec![0; sums.len()], sums, zero: stage.level_dropout > 0.0 }
     }
 
     /// Takes in images [B, H, W, C].
     pub(super) fn see(&mut self, stage: &FirstStage, params: &Parameters, images: &Tensor) -> Result<()> {
+        if self.zero {
+            return Ok(());
+        }
         let tape = Tape::no_grad(images.gpu());
         let coded = stage.encode(&Pass::new(&tape, params), &tape.constant(images), Mode::Eval)?;
         for ((sum, n), level) in self.sums.iter_mut().zip(&mut self.rows).zip(&coded) {
@@ -35,6 +41,9 @@ impl Means {
     }
 
     fn of(&self, level: usize) -> Vec<f32> {
+        if self.zero {
+            return vec![0.0; self.sums[level].len()];
+        }
         let n = self.rows[level].max(1) as f64;
         self.sums[level].iter().map(|sum| (sum / n) as f32).collect()
     }

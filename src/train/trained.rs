@@ -171,7 +171,7 @@ impl Trained {
     }
 
     /// What images, u8 NHWC, are drawn from by their coarsest level alone, by their first two, and so on; the last is what all levels
-    /// give. The other levels hold their mean over these images.
+    /// give. The other levels hold 0, as in the training steps that left them out; without such steps, their mean over these images.
     ///
     /// # Errors
     /// As [`Trained::encode`].

@@ -444,7 +444,7 @@ impl Trainer {
     }
 
     /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
-    /// u8 NHWC each. The other levels hold their mean over at most 256 test images.
+    /// u8 NHWC each. The other levels hold 0, or their mean over at most 256 test images: see [`super::config::Model::level_dropout`].
     ///
     /// # Errors
     /// If the device fails.
