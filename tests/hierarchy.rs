@@ -175,6 +175,8 @@ fn what_is_above_conditions_what_is_below() {
     let gpu = gpu();
     let (mut config, set) = pictures("ema", 2);
     config.train.lr = 3e-3;
+    // The top level learns to draw alone.
+    config.model.level_dropout = 0.3;
     let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
     (0..120).for_each(|_| trainer.step().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -379,6 +381,7 @@ fn every_command_works_level_by_level() {
     for (set, words) in [
         ("model.levels=1", "from 2 to 5"),
         ("model.levels=6", "from 2 to 5"),
+        ("model.level_dropout=1", "below 1"),
         ("model.codebook_sizes=16", "2 levels"),
         ("model.codebook_sizes=16,0", "model.codebook_sizes"),
         ("data.width=36", "multiple of 8"),

@@ -138,7 +138,7 @@ impl Default for Model {
             kind: "vqvae".into(),
             levels: 0,
             codebook_sizes: Vec::new(),
-            level_dropout: 0.2,
+            level_dropout: 0.0,
             hidden: 128,
             residual_layers: 2,
             residual_hidden: 32,
