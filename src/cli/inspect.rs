@@ -72,7 +72,7 @@ impl Inspect {
             let out = place(&model, *level);
             names(shown).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
         }
-        let set = self.open(&model)?;
+        let set = open(&model, self.data.as_deref())?;
         let numbers = chosen(&set, self.images)?;
         let groups: Vec<u64> = numbers.iter().map(|n| set.items[*n as usize].group).collect();
         let pictures = set.gather(&numbers)?;
@@ -135,15 +135,6 @@ impl Inspect {
         Ok(())
     }
 
-    /// The pictures, brought to the model's size.
-    fn open(&self, model: &Trained) -> Result<ImageSet> {
-        let [width, height, channels] = model.image();
-        let source = self.data.as_deref().unwrap_or(&model.config().data.source);
-        let own = model.config().data.options();
-        let options = data::Options { size: Some((width, height)), channels: Some(channels), ..own };
-        data::open(source, &options)
-    }
-
     fn report(&self, global: &Global, survey: &Survey, inspection: &Inspection, out: &Path) {
         let usages: Vec<_> = survey.counts.iter().map(|c| code_usage(c)).collect();
         let outcomes = &inspection.robustness.outcomes;
@@ -185,24 +176,33 @@ impl Inspect {
 }
 
 /// The folder of a run that is named by itself or by its model file.
-fn folder_of(run: &Path) -> &Path {
+pub fn folder_of(run: &Path) -> &Path {
     if run.is_dir() { run } else { run.parent().unwrap_or(run) }
 }
 
 /// What a run is called: its folder's name.
-fn name_of(run: &Path) -> String {
+pub fn name_of(run: &Path) -> String {
     let folder = folder_of(run);
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     whole.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 
-fn shape(model: &Trained) -> Shape {
+pub fn shape(model: &Trained) -> Shape {
     let [width, height, channels] = model.image();
     Shape { width, height, channels }
 }
 
+/// A model's own data set or another, brought to the model's size.
+pub fn open(model: &Trained, other: Option<&str>) -> Result<ImageSet> {
+    let [width, height, channels] = model.image();
+    let source = other.unwrap_or(&model.config().data.source);
+    let own = model.config().data.options();
+    let options = data::Options { size: Some((width, height)), channels: Some(channels), ..own };
+    data::open(source, &options)
+}
+
 /// At most `most` pictures of the test split, spread over it.
-fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
+pub fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
     let n = set.test.len().min(most);
     if n == 0 {
         return Err(Error::data(format!(

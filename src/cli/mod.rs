@@ -10,6 +10,7 @@ mod output;
 mod plan;
 mod prior;
 mod reconstruct;
+mod report;
 mod sample;
 mod selftest;
 mod train;
@@ -90,6 +91,8 @@ enum Command {
     Reconstruct(reconstruct::Reconstruct),
     /// Look inside a trained model's codebook: pictures, and a page that holds them
     Inspect(inspect::Inspect),
+    /// Set what runs keep of images, and for how many bits, beside JPEG, PNG and WebP: a chart and a table
+    Report(report::Report),
     /// Turn images into codes
     Encode(codes::Encode),
     /// Turn codes into images
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Plan(c) => c.run(global),
         Command::Reconstruct(c) => c.run(global),
         Command::Inspect(c) => c.run(global),
+        Command::Report(c) => c.run(global),
         Command::Encode(c) => c.run(global),
         Command::Decode(c) => c.run(global),
         Command::Prior(c) => c.run(global),

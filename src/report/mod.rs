@@ -6,6 +6,7 @@
 pub mod atlas;
 mod axes;
 mod canvas;
+pub mod codecs;
 mod colours;
 pub mod comparison;
 pub mod curves;
@@ -17,6 +18,7 @@ pub mod overlay;
 pub mod page;
 pub mod patches;
 pub mod pca;
+pub mod rate;
 pub mod robustness;
 pub mod samples;
 mod stroke;

@@ -38,7 +38,7 @@ const EDGE: usize = 12;
 const COLUMN: usize = 150;
 
 /// Colours that stay apart for most eyes (Okabe and Ito 2008), the light yellow left out.
-const COLOURS: [Colour; 10] = [
+pub(super) const COLOURS: [Colour; 10] = [
     Colour(0, 114, 178),
     Colour(213, 94, 0),
     Colour(0, 158, 115),

@@ -1,0 +1,162 @@
+//! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP.
+
+use super::codes::refuse_existing;
+use super::inspect::{chosen, folder_of, name_of, open, shape};
+use super::{Ended, Global, output};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use wgvq::codes::Codes;
+use wgvq::report::codecs::{self, At, QUALITIES, at_psnr};
+use wgvq::report::metrics::{code_usage, mse, psnr};
+use wgvq::report::rate::{Codecs, Coded, LevelRate, chart, csv, table};
+use wgvq::train::{Trained, atomic};
+use wgvq::{Error, Result};
+
+/// `wgvq report runs/emoji runs/fsq`
+#[derive(Args)]
+#[command(
+    after_long_help = "Writes rate.png and rate.csv. A run's rate is the entropy of its codes over the pictures, each by its frequency,\nlevel by level and summed; beside it, log2 K for each code. Neither counts the model. A codec's rate is that of\nits files, whose headers weigh heavily on small pictures.\n\nExamples:\n  wgvq report runs/emoji\n  wgvq report runs/ema runs/fsq runs/residual --out compared"
+)]
+pub struct Report {
+    /// The runs: their folders, or their final.safetensors; all of images of one size
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// The folder for the chart and the table; RUN/report of the first run unless given
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The pictures: a folder of images, an IDX file, or a built-in name; the runs' own data unless given. Of them, the
+    /// test split is looked at
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    data: Option<String>,
+    /// Pictures to look at, at most
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    images: u32,
+    /// Replace what a report made before
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Report {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let first = &self.runs[0];
+        let out = self.out.clone().unwrap_or_else(|| folder_of(first).join("report"));
+        let [picture, figures] = ["rate.png", "rate.csv"].map(|name| out.join(name));
+        [&picture, &figures].into_iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        let gpu = global.gpu()?;
+        let mut models = self.runs.iter().map(|run| Trained::load(&gpu, run)).collect::<Result<Vec<_>>>()?;
+        self.comparable(&models)?;
+        let set = open(&models[0], self.data.as_deref())?;
+        let pixels = set.gather(&chosen(&set, self.images as usize)?)?;
+        let shape = shape(&models[0]);
+        let count = shape.count(&pixels)?;
+        output::note(global, &format!("{count} pictures of {}'s test split", set.name));
+        let names = names(&self.runs);
+        let mut runs = Vec::new();
+        for (model, name) in models.iter_mut().zip(names) {
+            runs.push(coded(model, name, &pixels, count)?);
+        }
+        output::note(global, &format!("JPEG at {} qualities, PNG and WebP", QUALITIES.len()));
+        let codecs = Codecs {
+            jpeg: QUALITIES.iter().map(|q| codecs::jpeg(&pixels, shape, *q)).collect::<Result<_>>()?,
+            jpeg_headers: codecs::jpeg_headers(shape)?,
+            png: codecs::png(&pixels, shape)?,
+            webp: codecs::webp(&pixels, shape)?,
+        };
+        // Of a folder its name alone, so that the chart says nothing of where it lies.
+        let data = Path::new(&set.name).file_name().map_or(set.name.clone(), |n| n.to_string_lossy().into_owned());
+        let size = format!("{} x {}", shape.width, shape.height);
+        let title = format!("PSNR, dB, of {count} held-out pictures of {data}, {size}");
+        let caption = "dots: entropy of the codes; thin lines: up to log2 K; codecs: whole files";
+        let png = chart(&title, caption, &runs, &codecs)?;
+        std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
+        atomic::write(&figures, csv(&runs, &codecs).as_bytes())?;
+        atomic::write(&picture, &png)?;
+        if global.json {
+            runs.iter().for_each(|run| output::result(&line(run, &codecs).to_string()));
+            output::result(&codec_line(&codecs, count).to_string());
+        } else {
+            output::result(table(&runs, &codecs).trim_end());
+        }
+        output::note(
+            global,
+            "WebP is lossless: there is no lossy encoder of it here. Files' headers count, the models do not.",
+        );
+        output::note(global, &format!("chart: {}, figures: {}", picture.display(), figures.display()));
+        Ok(Ended::Done)
+    }
+
+    /// Can the runs be measured on the same pictures?
+    fn comparable(&self, models: &[Trained]) -> Result<()> {
+        let (first, name) = (&models[0], self.runs[0].display());
+        for (model, run) in models.iter().zip(&self.runs).skip(1) {
+            if model.image() != first.image() {
+                let ([w, h, c], [fw, fh, fc]) = (model.image(), first.image());
+                let what =
+                    format!("its images are {w} x {h} x {c}, those of {name} {fw} x {fh} x {fc}: report on them apart");
+                return Err(Error::file(run, what));
+            }
+            let (source, other) = (&model.config().data.source, &first.config().data.source);
+            if self.data.is_none() && source != other {
+                let what = format!("was trained on `{source}`, and {name} on `{other}`: say which pictures by --data");
+                return Err(Error::file(run, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the runs are called: by their folders; those of one name also by their place in the list.
+fn names(runs: &[PathBuf]) -> Vec<String> {
+    let plain: Vec<String> = runs.iter().map(|run| name_of(run)).collect();
+    let of = |(i, name): (usize, &String)| match plain.iter().filter(|n| *n == name).count() {
+        1 => name.clone(),
+        _ => format!("{name} ({})", i + 1),
+    };
+    plain.iter().enumerate().map(of).collect()
+}
+
+/// What a model makes of pictures, and what its codes take.
+fn coded(model: &mut Trained, name: String, pixels: &[u8], count: usize) -> Result<Coded> {
+    let codes = model.to_codes(pixels, vec![String::new(); count])?;
+    let error = mse(pixels, &model.decode(&codes.indices)?)?;
+    let [w, h, _] = model.image();
+    let levels = (0..codes.levels.len()).map(|level| rate(&codes, level, w * h)).collect();
+    Ok(Coded { name, mse: error, psnr: psnr(error), levels })
+}
+
+/// What a level's codes take, per pixel.
+fn rate(codes: &Codes, level: usize, pixels: usize) -> LevelRate {
+    let (of, indices) = (&codes.levels[level], codes.of_level(level));
+    let entropy = |book: usize| {
+        let mut counts = vec![0; of.codebook_size];
+        indices.iter().skip(book).step_by(of.codebooks).for_each(|code| counts[*code as usize] += 1);
+        code_usage(&counts).perplexity.log2()
+    };
+    let latents = (of.grid[0] * of.grid[1]) as f64 / pixels as f64;
+    LevelRate {
+        name: of.name.clone(),
+        entropy: latents * (0..of.codebooks).map(entropy).sum::<f64>(),
+        nominal: latents * of.codebooks as f64 * (of.codebook_size as f64).log2(),
+    }
+}
+
+fn line(run: &Coded, codecs: &Codecs) -> serde_json::Value {
+    let level = |l: &LevelRate| serde_json::json!({ "level": l.name, "bits_per_pixel": l.entropy, "nominal_bits_per_pixel": l.nominal });
+    let jpeg = match at_psnr(&codecs.jpeg, run.psnr) {
+        Some(At::Rate(rate)) => Some(rate),
+        _ => None,
+    };
+    serde_json::json!({
+        "run": run.name, "mse": run.mse, "psnr": run.psnr, "bits_per_pixel": run.entropy(),
+        "nominal_bits_per_pixel": run.nominal(), "levels": run.levels.iter().map(level).collect::<Vec<_>>(),
+        "jpeg_bits_per_pixel": jpeg,
+    })
+}
+
+fn codec_line(codecs: &Codecs, images: usize) -> serde_json::Value {
+    let point = |l: &codecs::Lossy| serde_json::json!({ "quality": l.quality, "bits_per_pixel": l.bits_per_pixel, "mse": l.mse, "psnr": l.psnr });
+    serde_json::json!({
+        "images": images, "jpeg_headers_bits_per_pixel": codecs.jpeg_headers, "jpeg": codecs.jpeg.iter().map(point).collect::<Vec<_>>(),
+        "png_bits_per_pixel": codecs.png, "webp_lossless_bits_per_pixel": codecs.webp,
+    })
+}
