@@ -65,3 +65,11 @@ fn check_divisible(images: &Var, factor: usize) -> Result<()> {
     let expected = format!("height and width divisible by {factor}");
     Err(crate::Error::shape("encode", expected, format!("{h} x {w}")))
 }
+
+/// The latents of a model's only level.
+fn only_level(latents: &[Var]) -> Result<&Var> {
+    match latents {
+        [only] => Ok(only),
+        _ => Err(crate::Error::shape("decode", "latents of one level", latents.len())),
+    }
+}

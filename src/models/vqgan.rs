@@ -3,7 +3,7 @@
 //!
 //! A published checkpoint loads by its own names, but for `quantize.embedding.weight`, which is the quantizer's codebook.
 
-use super::{Autoencoder, Quantize, Reach, check_divisible};
+use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
 use crate::gpu::DType;
 use crate::nn::{Builder, Conv2d, GroupNorm, Pass};
@@ -348,10 +348,7 @@ impl Autoencoder for VqGan {
     }
 
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
-        match latents {
-            [latents] => self.images(pass, latents),
-            _ => Err(Error::shape("decode", "latents of one level", latents.len())),
-        }
+        self.images(pass, only_level(latents)?)
     }
     fn reach(&self) -> Option<Reach> {
         None

@@ -2,7 +2,7 @@
 //!
 //! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's example trains.
 
-use super::{Autoencoder, Quantize, Reach, check_divisible};
+use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
 use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock, Span, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
@@ -190,10 +190,7 @@ impl Autoencoder for VqVae {
     }
 
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
-        match latents {
-            [latents] => self.images(pass, latents),
-            _ => Err(Error::shape("decode", "latents of one level", latents.len())),
-        }
+        self.images(pass, only_level(latents)?)
     }
     fn reach(&self) -> Option<Reach> {
         let factor = self.config.downsample;
