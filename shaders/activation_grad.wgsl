@@ -1,4 +1,4 @@
-// dx[i] = dy[i] f'(x[i]), with f chosen by RELU, SILU or GELU
+// dx[i] = dy[i] f'(x[i]), with f chosen by RELU, SILU, GELU, LEAKY, SOFTPLUS or TANH
 //
 // x, dy, dx: f32 [N]. One invocation makes four elements. Reads 8 N bytes, writes 4 N.
 struct Params { n: u32 }

@@ -1,5 +1,5 @@
 // parts[i] = sum over j = i, i + P, i + 2 P, .. of term(a[j], b[j]),  by default term = a, with SQUARED (a - b)^2, with
-// ABSOLUTE |a - b|
+// ABSOLUTE |a - b|, with PRODUCT a b
 //
 // a, b: f32 [N] (as vec4 with VEC, where N is a multiple of 4), parts: f32 [P]. One invocation makes one part.
 // Reads 4 N or 8 N bytes, writes 4 P. reduce_finish adds the parts.
@@ -31,7 +31,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef ABSOLUTE
         sum += abs(a[j] - b[j]);
 #else
+#ifdef PRODUCT
+        sum += a[j] * b[j];
+#else
         sum += a[j];
+#endif
 #endif
 #endif
     }

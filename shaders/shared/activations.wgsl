@@ -54,3 +54,25 @@ fn slope(x: f32) -> f32 {
     return 0.5 * (1.0 + erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * exp(-0.5 * x * x);
 }
 #endif
+#ifdef LEAKY
+fn activate(x: f32) -> f32 { return select(0.2 * x, x, x > 0.0); }
+fn slope(x: f32) -> f32 { return select(0.2, 1.0, x > 0.0); }
+#endif
+#ifdef SOFTPLUS
+// Of large numbers nothing overflows.
+fn activate(x: f32) -> f32 { return max(x, 0.0) + log(1.0 + exp(-abs(x))); }
+fn slope(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
+#endif
+#ifdef TANH
+// By e^-2|x|, which does not overflow; near 0, where that would cancel, by the series.
+fn activate(x: f32) -> f32 {
+    let t = x * x;
+    if t < 0.04 { return x * (1.0 + t * (-1.0 / 3.0 + t * (2.0 / 15.0 - t * (17.0 / 315.0)))); }
+    let e = exp(-2.0 * abs(x));
+    return sign(x) * (1.0 - e) / (1.0 + e);
+}
+fn slope(x: f32) -> f32 {
+    let y = activate(x);
+    return 1.0 - y * y;
+}
+#endif

@@ -1,6 +1,7 @@
 //! Models: plain structs of layers.
 
 pub mod conditioning;
+pub mod discriminator;
 pub mod prior;
 pub mod vqgan;
 pub mod vqvae;
@@ -8,7 +9,7 @@ pub mod vqvae2;
 
 use crate::Result;
 use crate::autograd::Var;
-use crate::nn::Pass;
+use crate::nn::{Handle, Pass};
 
 /// What quantizes the latents [B, h, w, D] of a level into latents of the same shape.
 pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
@@ -51,6 +52,9 @@ pub trait Autoencoder: Send {
     /// # Errors
     /// If there is not one for each level, or they do not fit one another.
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var>;
+
+    /// The weight of the decoder's last layer, which makes the pixels.
+    fn last_weight(&self) -> Handle;
 
     /// How far [`Autoencoder::encode`] and [`Autoencoder::decode`] look; `None` where norms or attention see all of an image.
     fn reach(&self) -> Option<Reach>;

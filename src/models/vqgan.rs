@@ -6,7 +6,7 @@
 use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
 use crate::gpu::DType;
-use crate::nn::{Builder, Conv2d, GroupNorm, Pass};
+use crate::nn::{Builder, Conv2d, GroupNorm, Handle, Pass};
 use crate::ops::activation::Function;
 use crate::ops::attention::{Attention, MOST_CHANNELS};
 use crate::ops::conv2d::Conv;
@@ -37,7 +37,11 @@ pub struct Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<()> {
+    /// Does this make a model?
+    ///
+    /// # Errors
+    /// Names the key, and what it may be.
+    pub fn check(&self) -> Result<()> {
         let fail = |key: &str, what: String| Err(Error::config(format!("model.{key}"), what));
         if self.hidden == 0 || !self.hidden.is_multiple_of(GROUPS) {
             return fail("hidden", format!("{} is not allowed: it must be a multiple of {GROUPS}", self.hidden));
@@ -349,6 +353,9 @@ impl Autoencoder for VqGan {
 
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
+    }
+    fn last_weight(&self) -> Handle {
+        self.decoder_out.weight()
     }
     fn reach(&self) -> Option<Reach> {
         None

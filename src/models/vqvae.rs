@@ -4,7 +4,7 @@
 
 use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Parameters, Pass, ResidualBlock, Span, residual_stack};
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Parameters, Pass, ResidualBlock, Span, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
@@ -191,6 +191,9 @@ impl Autoencoder for VqVae {
 
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
+    }
+    fn last_weight(&self) -> Handle {
+        self.up.last().map_or_else(|| self.from_latent.weight(), |layer| layer.weight())
     }
     fn reach(&self) -> Option<Reach> {
         let factor = self.config.downsample;

@@ -8,7 +8,7 @@
 use super::vqvae::{self, come_up, needs_above, needs_below, needs_of_blocks};
 use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Pass, ResidualBlock, Span, residual_stack};
+use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Pass, ResidualBlock, Span, residual_stack};
 use crate::ops::conv_transpose2d::ConvTranspose;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
@@ -233,6 +233,10 @@ impl Autoencoder for VqVae2 {
             x = Some(self.come_down(pass, i, z_q, x.as_ref())?);
         }
         x.ok_or_else(|| Error::invalid("decode", "a model without levels"))
+    }
+    fn last_weight(&self) -> Handle {
+        let bottom = &self.levels[self.levels.len() - 1];
+        bottom.up.last().map_or_else(|| bottom.from_latent.weight(), |layer| layer.weight())
     }
     fn reach(&self) -> Option<Reach> {
         let (top, pixels) = (self.factors[0], Span::new(self.factors[0]));

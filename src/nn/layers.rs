@@ -52,12 +52,19 @@ impl Conv2d {
         self.apply(pass, x, Some(residual), DType::F32)
     }
 
+    /// Its weight.
+    pub fn weight(&self) -> Handle {
+        self.weight
+    }
+
     /// What it needs of its input to give this.
     pub(crate) fn needs(&self, output: Span) -> Span {
         output.of_conv(self.kernel, self.conv.stride, self.conv.pad)
     }
 
     fn apply(&self, pass: &Pass, x: &Var, residual: Option<&Var>, out: DType) -> Result<Var> {
+        let layer = self.clone();
+        pass.see(self.weight, x, move |pass, x| layer.apply(pass, x, None, out));
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
         pass.tape.conv2d_as(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv, out)
     }
@@ -91,12 +98,19 @@ impl ConvTranspose2d {
         self.apply(pass, x, DType::F32)
     }
 
+    /// Its weight.
+    pub fn weight(&self) -> Handle {
+        self.weight
+    }
+
     /// What it needs of its input to give this.
     pub(crate) fn needs(&self, output: Span) -> Span {
         output.of_conv_transpose(self.kernel, self.conv.stride, self.conv.pad)
     }
 
     fn apply(&self, pass: &Pass, x: &Var, out: DType) -> Result<Var> {
+        let layer = self.clone();
+        pass.see(self.weight, x, move |pass, x| layer.apply(pass, x, out));
         let (weight, bias) = (pass.param(self.weight)?, pass.param(self.bias)?);
         pass.tape.conv_transpose2d_as(x, &weight, Some(&bias), self.conv, out)
     }

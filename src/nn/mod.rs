@@ -6,6 +6,7 @@ mod optimizer;
 mod params;
 mod pass;
 mod span;
+mod spectral;
 pub mod transformer;
 
 pub use ema::Ema;
@@ -14,3 +15,4 @@ pub use optimizer::{Adam, AdamState};
 pub use params::{Builder, Handle, HostTensors, Init, Parameters};
 pub use pass::Pass;
 pub(crate) use span::Span;
+pub use spectral::SpectralNorm;

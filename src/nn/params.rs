@@ -36,7 +36,7 @@ const ALIGN: usize = 64;
 impl Init {
     /// The first `n` values for the parameter called `name`: they depend on the seed and the name alone, so a layer
     /// more or less changes no other layer.
-    fn values(self, seed: u64, name: &str, n: usize) -> Vec<f32> {
+    pub(super) fn values(self, seed: u64, name: &str, n: usize) -> Vec<f32> {
         let hash = Sha256::digest(name.as_bytes());
         let step = hash.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
         let key = Key { seed, step, stream: INIT_STREAM };

@@ -1,11 +1,14 @@
 //! One forward pass: a tape, the parameters, and the leaves that the parameters are on it.
 
 use super::{Handle, Parameters};
-use crate::Result;
 use crate::autograd::{Gradients, Tape, Var};
 use crate::gpu::{DType, Tensor};
+use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+
+/// A layer, to be run again on another tape.
+type Layer = Box<dyn Fn(&Pass, &Var) -> Result<Var>>;
 
 /// What layers compute with. A parameter becomes a leaf of the tape at its first use.
 pub struct Pass<'a> {
@@ -14,13 +17,26 @@ pub struct Pass<'a> {
     params: &'a Parameters,
     activations: DType,
     recomputes: bool,
+    frozen: bool,
     leaves: RefCell<BTreeMap<Handle, Var>>,
+    watched: Option<Handle>,
+    /// What the watched parameter's layer was given, and the layer.
+    seen: RefCell<Option<(Tensor, Layer)>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass of `params` over `tape`.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Self {
-        Pass { tape, params, activations: DType::F32, recomputes: false, leaves: RefCell::default() }
+        Pass {
+            tape,
+            params,
+            activations: DType::F32,
+            recomputes: false,
+            frozen: false,
+            leaves: RefCell::default(),
+            watched: None,
+            seen: RefCell::default(),
+        }
     }
 
     /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and gradients stay f32.
@@ -33,6 +49,39 @@ impl<'a> Pass<'a> {
         Pass { recomputes: on, ..self }
     }
 
+    /// The same with parameters that are constants: gradients reach inputs alone.
+    pub fn frozen(self) -> Self {
+        Pass { frozen: true, ..self }
+    }
+
+    /// The same, keeping what the layer of this weight is given, for [`Pass::watched_gradient`].
+    pub fn watching(self, weight: Handle) -> Self {
+        Pass { watched: Some(weight), ..self }
+    }
+
+    /// The gradient of the watched weight alone, of `upstream`, a gradient of what its layer gave: as often as is wanted, before the tape is
+    /// walked back or after. Where the layer was used several times, it is of the last.
+    ///
+    /// # Errors
+    /// If no weight is watched, or its layer was not used yet.
+    pub fn watched_gradient(&self, upstream: &Tensor) -> Result<Tensor> {
+        let seen = self.seen.borrow();
+        let missing = || Error::invalid("watched gradient", "no weight is watched, or its layer was not used");
+        let ((x, layer), weight) = seen.as_ref().zip(self.watched).ok_or_else(missing)?;
+        let tape = Tape::new(self.tape.gpu());
+        let pass = Pass::new(&tape, self.params).storing(self.activations);
+        let y = layer(&pass, &tape.constant(x))?;
+        let mut gradients = tape.backward_with(&y, upstream.clone())?;
+        gradients.take(&pass.param(weight)?).ok_or_else(missing)
+    }
+
+    /// Keeps a layer and its input, where its weight is the one that is watched.
+    pub(super) fn see(&self, weight: Handle, x: &Var, layer: impl Fn(&Pass, &Var) -> Result<Var> + 'static) {
+        if self.watched == Some(weight) {
+            *self.seen.borrow_mut() = Some((x.tensor().clone(), Box::new(layer)));
+        }
+    }
+
     /// What layers store their activations as.
     pub fn activations(&self) -> DType {
         self.activations
@@ -43,7 +92,8 @@ impl<'a> Pass<'a> {
         if let Some(var) = self.leaves.borrow().get(&handle) {
             return Ok(var.clone());
         }
-        let var = self.tape.leaf(self.params.get(handle)?);
+        let value = self.params.get(handle)?;
+        let var = if self.frozen { self.tape.constant(value) } else { self.tape.leaf(value) };
         self.leaves.borrow_mut().insert(handle, var.clone());
         Ok(var)
     }

@@ -10,6 +10,7 @@ pub mod verify;
 
 pub mod activation;
 pub mod adam;
+pub mod adaptive_weight;
 pub mod add;
 pub mod assignment;
 pub mod attention;
@@ -26,6 +27,8 @@ pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod copy;
 pub mod cross_entropy;
+pub mod differences;
+pub mod downsample;
 pub mod dropout;
 pub mod ema_update;
 pub mod entropy;
@@ -53,6 +56,7 @@ pub mod rotary;
 pub mod rotation;
 pub mod sample;
 pub mod scale;
+pub mod scale_by;
 pub mod split_sum;
 pub mod ssim;
 pub mod swiglu;
@@ -183,6 +187,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
     &[
         &activation::Activation,
         &adam::Adam,
+        &adaptive_weight::AdaptiveWeight,
         &add::Add,
         &assignment::AssignmentRow,
         &attention::AttentionRow,
@@ -202,6 +207,8 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &conv_transpose2d::ConvTranspose2dRow,
         &copy::Copy,
         &cross_entropy::CrossEntropyRow,
+        &differences::Differences,
+        &downsample::Downsample,
         &dropout::Dropout,
         &ema_update::EmaUpdate,
         &entropy::Entropy,
@@ -229,6 +236,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &rotary::RotaryRow,
         &sample::SampleRow,
         &scale::Scale,
+        &scale_by::ScaleBy,
         &split_sum::SplitSum,
         &ssim::Ssim,
         &swiglu::Swiglu,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers with parameters of their own,
 /// figures of more kinds in a checkpoint's open row, the health of the run. 3: levels of codes, with figures and health of each.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// Files beyond this are no model of ours.
 const LARGEST_FILE: u64 = 64 << 30;
 /// How a file of a newer format is refused.
@@ -192,16 +192,28 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
     // one just saved would go for them.
     let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
     for old in steps.iter().rev().skip(keep.max(1)) {
-        // The manifest first: tensors without one do not count.
-        for ending in ["json", "safetensors"] {
-            let path = folder.join(format!("{}.{ending}", stem(*old)));
-            if path.exists() {
-                std::fs::remove_file(&path)
-                    .map_err(|e| Error::file(&path, format!("an old checkpoint cannot be removed: {e}")))?;
-            }
+        remove(folder, *old)?;
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path, step: u64) -> Result<()> {
+    // The manifest first: tensors without one do not count.
+    for ending in ["json", "safetensors"] {
+        let path = folder.join(format!("{}.{ending}", stem(step)));
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(|e| Error::file(&path, format!("a checkpoint cannot be removed: {e}")))?;
         }
     }
     Ok(())
+}
+
+/// Removes the checkpoints past `step`: those of steps that a run took back.
+///
+/// # Errors
+/// If one cannot be removed.
+pub fn remove_after(folder: &Path, step: u64) -> Result<()> {
+    list(folder)?.into_iter().filter(|s| *s > step).try_for_each(|s| remove(folder, s))
 }
 
 /// Steps of the manifests in `folder`, rising.
@@ -240,9 +252,18 @@ pub struct Latest {
 /// # Errors
 /// If there are checkpoints and none is whole; the message names them.
 pub fn latest(folder: &Path) -> Result<Option<Latest>> {
+    latest_that(folder, |_| true)
+}
+
+/// The newest of which `good` is true, as [`latest`].
+///
+/// # Errors
+/// As [`latest`].
+pub fn latest_that(folder: &Path, good: impl Fn(&Checkpoint) -> bool) -> Result<Option<Latest>> {
     let mut warnings = Vec::new();
     for step in list(folder)?.into_iter().rev() {
         match load(folder, step) {
+            Ok((checkpoint, ..)) if !good(&checkpoint) => {}
             Ok((checkpoint, config_sha256, format)) => {
                 return Ok(Some(Latest { step, checkpoint, config_sha256, format, warnings }));
             }

@@ -1,8 +1,11 @@
 //! A run's configuration: every key with its default, checked, and written out whole beside the results.
 
 use super::keyed::{Keyed, check};
+use super::learning_rate;
+use super::objective::options::{Gan, Loss};
 use crate::Result;
 use crate::data;
+use crate::models::vqgan;
 use crate::models::vqvae2::MOST_LEVELS;
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,10 @@ pub struct RunConfig {
     pub quantizer: crate::quantize::Options,
     /// The pictures.
     pub data: Data,
+    /// What reconstructions are compared by.
+    pub loss: Loss,
+    /// The discriminator, where there is one.
+    pub gan: Gan,
     /// The training.
     pub train: Train,
 }
@@ -25,7 +32,7 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
-    /// The architecture: `vqvae`, or `vqvae2` with codes on several grids.
+    /// The architecture: `vqvae`, `vqvae2` with codes on several grids, or `vqgan`, which is trained against a discriminator.
     pub kind: String,
     /// `vqvae2`: levels of codes, each above with half the rows and columns of the one below; 0 is the architecture's own, 2.
     pub levels: usize,
@@ -34,26 +41,70 @@ pub struct Model {
     /// `vqvae2`: share of the training steps whose images are drawn from some of the coarse levels alone, so that these hold what they
     /// can. Without, the finest level may learn to hold everything.
     pub level_dropout: f32,
-    /// Channels inside; even.
+    /// `vqvae2`: steps in which levels may be dropped; 0: all. Where they are the first part of a run, the rest of it makes up for what
+    /// dropping costs.
+    pub level_dropout_steps: u64,
+    /// Channels inside; even. `vqgan`: at full resolution, a multiple of 32.
     pub hidden: usize,
-    /// Residual blocks on either side of the quantizer.
+    /// Residual blocks on either side of the quantizer. `vqgan`: at each resolution, and one more in the decoder.
     pub residual_layers: usize,
-    /// Channels inside a residual block.
+    /// Channels inside a residual block of `vqvae` and `vqvae2`.
     pub residual_hidden: usize,
     /// Image pixels per latent, each way; a power of two. With several levels, of the finest.
     pub downsample: usize,
+    /// `vqgan`: what `hidden` is multiplied by at each resolution, the finest first; empty, what is usual for the downsampling, such as
+    /// [1, 2, 4] for 4. Where it is given, it decides the downsampling.
+    pub multipliers: Vec<usize>,
+    /// `vqgan`: downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts once at the coarsest.
+    pub attention: Vec<usize>,
+    /// `vqgan`: channels between encoder and quantizer; 0: those of a latent.
+    pub latent_channels: usize,
+}
+
+/// What `hidden` is multiplied by at each resolution: those of taming-transformers' and latent diffusion's models.
+fn usual_multipliers(downsample: usize) -> Vec<usize> {
+    match downsample {
+        2 => vec![1, 2],
+        4 => vec![1, 2, 4],
+        8 => vec![1, 2, 2, 4],
+        16 => vec![1, 1, 2, 2, 4],
+        32 => vec![1, 1, 2, 2, 4, 4],
+        _ => vec![1, 1, 2, 2, 4, 4, 4],
+    }
 }
 
 impl Model {
     /// The same with the levels written out.
     pub fn resolved(&self) -> Model {
         let own = if self.kind == "vqvae2" { 2 } else { 1 };
-        Model { levels: if self.levels == 0 { own } else { self.levels }, ..self.clone() }
+        let mut all = Model { levels: if self.levels == 0 { own } else { self.levels }, ..self.clone() };
+        if all.kind == "vqgan" {
+            match all.multipliers.len() {
+                0 => all.multipliers = usual_multipliers(all.downsample),
+                n => all.downsample = 1 << (n - 1).min(16),
+            }
+        }
+        all
+    }
+
+    /// The shape of a `vqgan` for images of so many channels, whose latents have `codebook_dim`.
+    pub(crate) fn gan_shape(&self, channels: usize, codebook_dim: usize) -> vqgan::Config {
+        let all = self.resolved();
+        vqgan::Config {
+            channels,
+            hidden: all.hidden,
+            multipliers: all.multipliers,
+            residual_layers: all.residual_layers,
+            attention: all.attention,
+            latent_channels: if all.latent_channels == 0 { codebook_dim } else { all.latent_channels },
+            codebook_dim,
+        }
     }
 
     /// Image pixels per latent of the coarsest level: what an image's sides must be multiples of.
     pub fn coarsest(&self) -> usize {
-        self.downsample << (self.resolved().levels - 1).min(16)
+        let all = self.resolved();
+        all.downsample << (all.levels - 1).min(16)
     }
 }
 
@@ -102,12 +153,20 @@ pub struct Train {
     pub batch_size: usize,
     /// Adam's learning rate.
     pub lr: f32,
+    /// Steps over which it rises to that.
+    pub warmup: u64,
+    /// Steps after them over which it falls along half a cosine; 0: it does not.
+    pub decay_steps: u64,
+    /// What it falls to, as a share of `lr`.
+    pub min_lr: f32,
     /// Adam's first decay.
     pub beta1: f32,
     /// Adam's second decay.
     pub beta2: f32,
     /// Added to Adam's denominator.
     pub adam_eps: f32,
+    /// Decay of a moving average of the weights, which is what is measured and kept; 0: there is none.
+    pub ema_decay: f32,
     /// Decoupled weight decay; above 0 the optimiser is AdamW.
     pub weight_decay: f32,
     /// How activations are stored between layers while training: `f32`, or `f16` in half the memory. Sums, weights, gradients,
@@ -139,10 +198,14 @@ impl Default for Model {
             levels: 0,
             codebook_sizes: Vec::new(),
             level_dropout: 0.0,
+            level_dropout_steps: 0,
             hidden: 128,
             residual_layers: 2,
             residual_hidden: 32,
             downsample: 4,
+            multipliers: Vec::new(),
+            attention: Vec::new(),
+            latent_channels: 0,
         }
     }
 }
@@ -174,9 +237,13 @@ impl Default for Train {
             steps: 2000,
             batch_size: 32,
             lr: 3e-4,
+            warmup: 0,
+            decay_steps: 0,
+            min_lr: 0.01,
             beta1: 0.9,
             beta2: 0.999,
             adam_eps: 1e-8,
+            ema_decay: 0.0,
             weight_decay: 0.0,
             dtype: "f32".into(),
             checkpoint_blocks: false,
@@ -188,6 +255,13 @@ impl Default for Train {
             keep_checkpoints: 3,
             auto_heal: false,
         }
+    }
+}
+
+impl Train {
+    /// The learning rate of a step, from 0 on.
+    pub fn rate(&self, step: u64) -> f64 {
+        learning_rate::at(step, self.lr, self.min_lr, self.warmup, self.decay_steps)
     }
 }
 
@@ -244,7 +318,14 @@ impl Keyed for RunConfig {}
 impl RunConfig {
     /// The same with every value written out that was left to the quantizer.
     pub fn resolved(&self) -> RunConfig {
-        RunConfig { model: self.model.resolved(), quantizer: self.quantizer.resolved(), ..self.clone() }
+        let adversarial = self.model.kind == "vqgan";
+        RunConfig {
+            model: self.model.resolved(),
+            quantizer: self.quantizer.resolved(),
+            loss: self.loss.resolved(adversarial),
+            gan: self.gan.resolved(adversarial),
+            ..self.clone()
+        }
     }
 
     /// A hash of what a resumed run may not change: every value, but for the steps in all, for where pixels lie and how many
@@ -275,10 +356,13 @@ impl RunConfig {
     /// As [`RunConfig::validate`].
     pub fn validate_with(&self, registry: &Registry) -> Result<()> {
         let (m, q, d, t) = (&self.model, &self.quantizer, &self.data, &self.train);
-        check("model.kind", &m.kind, matches!(m.kind.as_str(), "vqvae" | "vqvae2"), "vqvae or vqvae2")?;
+        let kinds = matches!(m.kind.as_str(), "vqvae" | "vqvae2" | "vqgan");
+        check("model.kind", &m.kind, kinds, "vqvae, vqvae2 or vqgan")?;
         let levels = m.resolved().levels;
         match m.kind.as_str() {
-            "vqvae" => check("model.levels", levels, levels == 1, "1: `model.kind = \"vqvae2\"` has more")?,
+            "vqvae" | "vqgan" => {
+                check("model.levels", levels, levels == 1, "1: `model.kind = \"vqvae2\"` has more")?;
+            }
             _ => {
                 let allowed = format!("from 2 to {MOST_LEVELS}; `model.kind = \"vqvae\"` has one");
                 check("model.levels", levels, (2..=MOST_LEVELS).contains(&levels), &allowed)?;
@@ -297,6 +381,7 @@ impl RunConfig {
         )?;
         check("model.residual_layers", m.residual_layers, m.residual_layers <= 64, "at most 64")?;
         check("model.residual_hidden", m.residual_hidden, (1..=4096).contains(&m.residual_hidden), "from 1 to 4096")?;
+        check("model.latent_channels", m.latent_channels, m.latent_channels <= 4096, "at most 4096")?;
         let power = m.downsample.is_power_of_two() && (2..=64).contains(&m.downsample);
         check("model.downsample", m.downsample, power, "a power of two from 2 to 64")?;
         registry.find(&q.kind)?;
@@ -307,6 +392,13 @@ impl RunConfig {
         check("model.codebook_sizes", list, m.codebook_sizes.iter().all(sized), &what)?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
+        if m.kind == "vqgan" {
+            // The quantizer says how many channels its latents have; any number will do to check the rest.
+            m.gan_shape(3, 4).check()?;
+        }
+        let all = self.resolved();
+        all.loss.validate()?;
+        all.gan.validate()?;
         d.validate()?;
         // A size of 0 is the data's own, and is checked once that is known.
         let coarsest = m.coarsest();
@@ -320,9 +412,13 @@ impl RunConfig {
         check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "from 1 to 2^40")?;
         check("train.batch_size", t.batch_size, (1..=1 << 16).contains(&t.batch_size), "from 1 to 65536")?;
         check("train.lr", t.lr, positive(t.lr) && t.lr <= 10.0, "above 0 and at most 10")?;
+        check("train.warmup", t.warmup, t.warmup <= 1 << 40, "at most 2^40")?;
+        check("train.decay_steps", t.decay_steps, t.decay_steps <= 1 << 40, "at most 2^40")?;
+        check("train.min_lr", t.min_lr, (0.0..=1.0).contains(&t.min_lr), "from 0 to 1, a share of train.lr")?;
         check("train.beta1", t.beta1, (0.0..1.0).contains(&t.beta1), "from 0 to below 1")?;
         check("train.beta2", t.beta2, (0.0..1.0).contains(&t.beta2), "from 0 to below 1")?;
         check("train.adam_eps", t.adam_eps, positive(t.adam_eps), "above 0")?;
+        check("train.ema_decay", t.ema_decay, (0.0..1.0).contains(&t.ema_decay), "from 0 to below 1")?;
         check("train.weight_decay", t.weight_decay, not_negative(t.weight_decay), "a number of at least 0")?;
         check("train.dtype", &t.dtype, matches!(t.dtype.as_str(), "f32" | "f16"), "f32 or f16")?;
         check("train.grad_clip", t.grad_clip, not_negative(t.grad_clip), "a number of at least 0")?;
@@ -414,6 +510,7 @@ mod tests {
             ("train.batch_size", "0"),
             ("train.lr", "inf"),
             ("train.lr", "0"),
+            ("train.min_lr", "1.5"),
             ("train.steps", "0"),
             ("data.channels", "2"),
             ("data.crop", "center"),

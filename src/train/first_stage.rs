@@ -4,6 +4,7 @@ use super::config::RunConfig;
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
 use crate::gpu::{DType, Gpu, Tensor};
+use crate::models::vqgan::VqGan;
 use crate::models::vqvae::{self, VqVae};
 use crate::models::vqvae2::{self, VqVae2, level_names};
 use crate::models::{Autoencoder, Quantize};
@@ -20,7 +21,8 @@ pub(crate) struct FirstStage {
     /// What the levels are called; a level alone has no name.
     pub(crate) names: Vec<String>,
     /// See [`super::config::Model::level_dropout`], and the run's seed.
-    pub(crate) level_dropout: f32,
+    level_dropout: f32,
+    level_dropout_steps: u64,
     seed: u64,
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn build(
     let (hidden, residual_layers, residual_hidden) = (m.hidden, m.residual_layers, m.residual_hidden);
     let downsample = m.downsample;
     let model: Box<dyn Autoencoder> = match dims[..] {
+        [codebook_dim] if m.kind == "vqgan" => Box::new(VqGan::new(&mut builder, &m.gan_shape(channels, codebook_dim))?),
         [codebook_dim] => {
             let shape = vqvae::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dim };
             Box::new(VqVae::new(&mut builder, &shape)?)
@@ -67,8 +70,8 @@ pub(crate) fn build(
         }
     };
     let params = builder.build(gpu, c.train.seed)?;
-    let (level_dropout, seed) = (m.level_dropout, c.train.seed);
-    Ok((FirstStage { model, quantizers, names, level_dropout, seed }, params))
+    let (level_dropout, level_dropout_steps, seed) = (m.level_dropout, m.level_dropout_steps, c.train.seed);
+    Ok((FirstStage { model, quantizers, names, level_dropout, level_dropout_steps, seed }, params))
 }
 
 /// The options of a level's quantizer.
@@ -119,10 +122,18 @@ impl FirstStage {
         tape.reshape(z_e, &[b * h * w, d])
     }
 
+    /// Do the last steps still leave levels out, so that the decoder knows what 0 means?
+    pub(crate) fn drops_to_the_end(&self) -> bool {
+        self.level_dropout > 0.0 && self.level_dropout_steps == 0
+    }
+
     /// Levels that a step's images are drawn from: all, or, in a share of the steps, so many of the coarsest.
     fn kept(&self, mode: Mode) -> usize {
         let levels = self.names.len();
         let Mode::Train { step } = mode else { return levels };
+        if self.level_dropout_steps > 0 && step >= self.level_dropout_steps {
+            return levels;
+        }
         let key = Key { seed: self.seed, step, stream: LEVEL_STREAM };
         match philox::uniform(key, 0.0, 1.0, 2)[..] {
             [u, v] if levels > 1 && u < self.level_dropout => 1 + (v * (levels - 1) as f32) as usize % (levels - 1),

@@ -28,6 +28,71 @@ pub struct Row {
     pub revived: f64,
     /// The same of each level, the coarsest first.
     pub levels: Vec<LevelRow>,
+    /// Of a run with a discriminator, what it and the model did to one another.
+    pub players: Option<Players>,
+}
+
+/// What a row says of a run with a discriminator. What is not heard yet is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Players {
+    /// The loss of edges and windows, weighted.
+    pub structure: f64,
+    /// The perceptual loss, weighted.
+    pub perceptual: f64,
+    /// The generator's adversarial loss, unweighted.
+    pub generator: f64,
+    /// The feature matching loss, with `gan.feature_weight`.
+    pub features: f64,
+    /// What both were multiplied by, adaptive factor and all.
+    pub adversarial_weight: f64,
+    /// The discriminator's loss, without its regularizer.
+    pub discriminator: f64,
+    /// Mean logit for originals.
+    pub logits_real: f64,
+    /// Mean logit for reconstructions.
+    pub logits_fake: f64,
+    /// R1 or LeCAM, unweighted; of R1, over the steps that have it.
+    pub penalty: f64,
+    /// Norm of the model's gradients.
+    pub gradient_norm: f64,
+    /// Norm of the discriminator's.
+    pub discriminator_gradient_norm: f64,
+}
+
+impl Players {
+    /// The columns' names.
+    pub const NAMES: [&str; 11] = [
+        "structure",
+        "perceptual",
+        "generator",
+        "features",
+        "adversarial_weight",
+        "discriminator",
+        "logits_real",
+        "logits_fake",
+        "penalty",
+        "gradient_norm",
+        "discriminator_gradient_norm",
+    ];
+
+    /// Their values, in that order.
+    pub fn values(&self) -> [f64; 11] {
+        let Players { structure, perceptual, generator, features, adversarial_weight, discriminator, .. } = *self;
+        let Players { logits_real, logits_fake, penalty, gradient_norm, discriminator_gradient_norm, .. } = *self;
+        [
+            structure,
+            perceptual,
+            generator,
+            features,
+            adversarial_weight,
+            discriminator,
+            logits_real,
+            logits_fake,
+            penalty,
+            gradient_norm,
+            discriminator_gradient_norm,
+        ]
+    }
 }
 
 /// What a row says of one level of codes.
@@ -77,6 +142,7 @@ impl Row {
             used: levels.iter().map(|l| l.used).sum(),
             revived: levels.iter().map(|l| l.revived).sum(),
             levels,
+            players: None,
         }
     }
 
@@ -91,7 +157,11 @@ impl Row {
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let each: Vec<String> = self.levels.iter().map(|l| format!("{:.0}", l.perplexity)).collect();
-        write!(f, "loss {:.4}  perplexity {}", self.loss, each.join(" / "))
+        write!(f, "loss {:.4}  perplexity {}", self.loss, each.join(" / "))?;
+        if let Some(p) = &self.players {
+            write!(f, "  generator {:.3}  discriminator {:.3}", p.generator, p.discriminator)?;
+        }
+        Ok(())
     }
 }
 
@@ -106,6 +176,8 @@ pub struct Evaluation {
     pub psnr: f64,
     /// Mean structural similarity; NaN for images smaller than its window of 11 x 11.
     pub ssim: f64,
+    /// Energy of reconstructions in high frequencies over that of the originals: sums of squared Laplacians. Below 1 they are blurred.
+    pub sharpness: f64,
     /// Mean squared distance of latents to what they became, per channel.
     pub quantization_error: f64,
     /// Perplexity of all codes of the split; of several codebooks the mean.
@@ -167,6 +239,8 @@ pub struct Fidelity {
     pub mse: f64,
     /// See [`Evaluation::ssim`].
     pub ssim: f64,
+    /// See [`Evaluation::sharpness`].
+    pub sharpness: f64,
     /// Pixels of an image.
     pub image_pixels: usize,
 }
@@ -200,6 +274,7 @@ impl Evaluation {
             mse: f.mse,
             psnr: -10.0 * f.mse.log10(),
             ssim: f.ssim,
+            sharpness: f.sharpness,
             quantization_error: mean(&of, |_| 1, |l| l.quantization_error),
             perplexity: mean(&of, |l| l.codebooks, |l| l.perplexity),
             entropy_bits: mean(&of, |l| l.codes, |l| l.entropy_bits),
@@ -220,7 +295,7 @@ fn entropy(counts: &[u64]) -> f64 {
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let (mse, psnr) = (self.mse, self.psnr);
-        write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}", self.ssim)?;
+        write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}, sharpness {:.2}", self.ssim, self.sharpness)?;
         for l in &self.levels {
             let name = if l.name.is_empty() { String::new() } else { format!("{}: ", l.name) };
             write!(f, ", {name}perplexity {:.1}, codes used {} of {}", l.perplexity, l.used, l.of)?;

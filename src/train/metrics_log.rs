@@ -1,7 +1,7 @@
 //! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies past its checkpoint, so its
 //! log is that of the run left alone.
 
-use super::metrics::{Evaluation, LevelRow, LevelUse, Row};
+use super::metrics::{Evaluation, LevelRow, LevelUse, Players, Row};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::Write;
@@ -41,25 +41,32 @@ impl Record for Row {
             let LevelRow { quantization_error, perplexity, entropy_bits, used, revived, .. } = l;
             text += &format!(",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
         }
+        for value in self.players.iter().flat_map(Players::values) {
+            text += &format!(",{value:.5e}");
+        }
         text
     }
 }
 
 impl Row {
-    /// The names of the columns, with levels of these names.
-    pub fn columns(levels: &[&str]) -> String {
+    /// The names of the columns, with levels of these names, and those of a run with a discriminator.
+    pub fn columns(levels: &[&str], players: bool) -> String {
         let own = ["quantization_error", "perplexity", "entropy_bits", "used", "revived"];
-        with_levels(Self::HEADER, &own, levels)
+        let mut all = with_levels(Self::HEADER, &own, levels);
+        if players {
+            Players::NAMES.iter().for_each(|name| all += &format!(",{name}"));
+        }
+        all
     }
 }
 
 impl Record for Evaluation {
-    const HEADER: &'static str = "step,mse,psnr,ssim,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
+    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
     fn values(&self) -> String {
-        let Evaluation { step, mse, psnr, ssim, quantization_error, perplexity, .. } = self;
+        let Evaluation { step, mse, psnr, ssim, sharpness, quantization_error, perplexity, .. } = self;
         let Evaluation { entropy_bits, bits_per_pixel, used, .. } = self;
         let mut text = format!(
-            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
         );
         for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
             let LevelUse { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = l;
@@ -157,7 +164,7 @@ mod tests {
     use crate::train::metrics::{Fidelity, LevelCounts};
 
     fn row(step: u64) -> Evaluation {
-        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, image_pixels: 64 };
+        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, sharpness: 0.7, image_pixels: 64 };
         let counts = vec![3, 4, 0, 1];
         let level = LevelCounts { name: String::new(), codes: 4, codebooks: 1, quantization_error: 0.25, counts };
         Evaluation::new(step, f, vec![level])

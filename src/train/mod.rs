@@ -19,9 +19,12 @@ pub mod weights;
 
 mod batches;
 mod first_stage;
+mod learning_rate;
+pub mod objective;
 mod partial;
 mod priors;
 mod run;
+mod sharpness;
 mod tiled;
 mod tiles;
 mod trained;

@@ -20,7 +20,7 @@ pub(super) struct Means {
 impl Means {
     pub(super) fn new(stage: &FirstStage) -> Means {
         let sums: Vec<Vec<f64>> = stage.quantizers.iter().map(|q| vec![0.0; q.dim()]).collect();
-        Means { rows: vec![0; sums.len()], sums, zero: stage.level_dropout > 0.0 }
+        Means { rows: vec![0; sums.len()], sums, zero: stage.drops_to_the_end() }
     }
 
     /// Takes in images [B, H, W, C].

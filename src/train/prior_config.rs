@@ -1,6 +1,7 @@
 //! A prior's configuration: every key with its default, checked, and written out whole beside its results.
 
 use super::keyed::{Keyed, check};
+use super::learning_rate;
 use crate::models::prior::Shape;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -178,12 +179,7 @@ impl PriorConfig {
 impl Train {
     /// The learning rate of a step, from 0 on.
     pub fn rate(&self, step: u64) -> f64 {
-        let (high, low) = (f64::from(self.lr), f64::from(self.lr) * f64::from(self.min_lr));
-        if step < self.warmup {
-            return high * (step + 1) as f64 / self.warmup as f64;
-        }
-        let along = ((step - self.warmup) as f64 / self.decay_steps.max(1) as f64).min(1.0);
-        low + (high - low) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
+        learning_rate::at(step, self.lr, self.min_lr, self.warmup, self.decay_steps.max(1))
     }
 }
 

@@ -86,6 +86,11 @@ pub trait Training {
     fn calmed(&self) -> Option<u32> {
         None
     }
+    /// May a run that diverged go back to this checkpoint?
+    fn may_go_back_to(&self, checkpoint: &Checkpoint) -> bool {
+        let _ = checkpoint;
+        true
+    }
     /// After the run went back to a checkpoint because it diverged: goes on more carefully, once more than `times`. Returns what
     /// was done.
     fn calm(&mut self, times: u32) -> String {
@@ -337,14 +342,16 @@ fn resume<T: Training>(
     Ok(())
 }
 
-/// Takes a run that diverged back to its last checkpoint, to go on from there at half the rate. The checkpoint decides what
+/// Takes a run that diverged back to its last good checkpoint, to go on from there more carefully; what came after it goes. The checkpoint decides what
 /// follows, not the time at which the divergence was noticed, so the run stays repeatable.
 ///
 /// # Errors
 /// `diverged`, where the configuration does not allow it, there is no checkpoint, or it helped not.
 fn go_back<T: Training>(trainer: &mut T, folder: &RunFolder, diverged: Error) -> Result<String> {
     let Some(times) = trainer.calmed().filter(|times| *times < 4) else { return Err(diverged) };
-    let Some(latest) = checkpoint::latest(&folder.checkpoints())? else { return Err(diverged) };
+    let good = |c: &Checkpoint| trainer.may_go_back_to(c);
+    let Some(latest) = checkpoint::latest_that(&folder.checkpoints(), good)? else { return Err(diverged) };
+    checkpoint::remove_after(&folder.checkpoints(), latest.step)?;
     trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
     Ok(format!("went back to the checkpoint of step {}; {}", latest.step, trainer.calm(times)))
 }

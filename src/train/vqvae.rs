@@ -5,9 +5,12 @@ use super::checkpoint::{Checkpoint, HostTensor};
 use super::config::RunConfig;
 use super::first_stage::{Coded, FirstStage, build};
 use super::health::{Ailment, Health, Reach};
-use super::metrics::{Evaluation, Fidelity, LevelCounts, LevelRow, Row};
+use super::metrics::{Evaluation, Fidelity, LevelCounts, LevelRow, Players, Row};
+use super::objective::guard::{Guard, Seen};
+use super::objective::{self, Objective, figure};
 use super::partial::Means;
 use super::run::Training;
+use super::sharpness;
 use super::weights;
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
@@ -15,7 +18,7 @@ use crate::codes::Level;
 use crate::data::{ImageSet, Waiting};
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::vqvae2::MOST_LEVELS;
-use crate::nn::{Adam, AdamState, Parameters, Pass};
+use crate::nn::{Adam, AdamState, Ema, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::codebook_use::codebook_use;
 use crate::ops::loss::{Loss, loss};
@@ -27,8 +30,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer; then for each level
-/// quantization error, perplexity, entropy, codes used, codes revived.
-const FIGURES: usize = OF_LEVELS + OF_LEVEL * MOST_LEVELS;
+/// quantization error, perplexity, entropy, codes used, codes revived; then those of its objective.
+const FIGURES: usize = OF_OBJECTIVE + objective::FIGURES;
+const OF_OBJECTIVE: usize = OF_LEVELS + OF_LEVEL * MOST_LEVELS;
 const OF_LEVELS: usize = 5;
 const OF_LEVEL: usize = 5;
 /// Steps between the times at which a run mends itself, where it may.
@@ -76,6 +80,9 @@ pub struct Trainer {
     levels: Vec<Level>,
     params: Parameters,
     adam: Adam,
+    ema: Option<Ema>,
+    objective: Objective,
+    guard: Guard,
     /// Steps done.
     step: u64,
     window: Window<FIGURES>,
@@ -113,6 +120,8 @@ impl Trainer {
     /// As [`Trainer::new`].
     pub fn with(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>, registry: &Registry) -> Result<Trainer> {
         check_with(config, &data, registry)?;
+        let config = &config.resolved();
+        let objective = Objective::new(gpu, config, [data.height, data.width, data.channels])?;
         let (stage, params) = build(gpu, config, data.channels, registry)?;
         let levels = stage.levels(data.width, data.height);
         let t = &config.train;
@@ -124,8 +133,8 @@ impl Trainer {
             weight_decay: t.weight_decay as f64,
             decay: Decay::Decoupled,
         };
-        let mut adam = Adam::new(&params, hyper)?;
-        adam.max_norm = (t.grad_clip > 0.0).then_some(t.grad_clip);
+        let adam = Adam::new(&params, hyper)?;
+        let ema = (t.ema_decay > 0.0).then(|| Ema::new(&params, t.ema_decay.into())).transpose()?;
         let batches = Batches::new(gpu, config, data.clone())?;
         let window = Window::new(gpu, t.log_every)?;
         Ok(Trainer {
@@ -138,6 +147,9 @@ impl Trainer {
             levels,
             params,
             adam,
+            ema,
+            objective,
+            guard: Guard::default(),
             step: 0,
             window,
             in_flight: InFlight::new(STEPS_IN_FLIGHT),
@@ -216,11 +228,11 @@ impl Trainer {
     }
 
     /// Leaves the step's figures on the device, until a row of the log is due.
-    fn record(&self, loss_var: &Var, reconstruction: &Var, coded: &[Coded]) -> Result<()> {
+    fn record(&self, loss_var: &Var, reconstruction: &Tensor, coded: &[Coded]) -> Result<()> {
         // What a quantizer does not have stays 0.
         self.window.begin()?;
         self.window.set(0, loss_var.tensor())?;
-        self.window.set(1, reconstruction.tensor())?;
+        self.window.set(1, reconstruction)?;
         let still = Tape::no_grad(&self.gpu);
         for (i, term) in [Term::Commitment, Term::Codebook, Term::Regularizer].into_iter().enumerate() {
             let mut sum: Option<Var> = None;
@@ -259,10 +271,11 @@ impl Trainer {
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
         let pass = pass.recomputing(self.config.train.checkpoint_blocks);
         let x = tape.constant(&self.batch(self.step)?);
+        let pass = pass.watching(self.stage.model.last_weight());
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step: self.step })?;
-        let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
-        drop(y);
-        let mut loss = reconstruction.clone();
+        let (mut loss, reconstruction, figures) = self.objective.judge(&pass, &x, &y, self.step)?;
+        let judged = self.objective.adversary.is_some().then(|| (x.tensor().clone(), y.tensor().clone()));
+        drop((x, y));
         for part in &coded {
             if let Some(part) = part.quantized.total(&tape)? {
                 loss = tape.add(&loss, &part)?;
@@ -271,7 +284,23 @@ impl Trainer {
         self.record(&loss, &reconstruction, &coded)?;
         let seen: Vec<_> = coded.into_iter().map(|part| part.quantized.seen).collect();
         let gradients = pass.gradients(tape.backward(&loss)?);
-        self.adam.step(&self.params, &gradients)?;
+        self.apply_rate();
+        let report = self.adam.step(&self.params, &gradients)?;
+        drop(gradients);
+        for (at, value) in figures {
+            self.window.set(OF_OBJECTIVE + at, &value)?;
+        }
+        if let Some(report) = report {
+            self.window.set(OF_OBJECTIVE + figure::NORM, &report.view(0, &[1])?)?;
+        }
+        if let Some(ema) = &self.ema {
+            ema.update(&self.params, self.step)?;
+        }
+        if let Some((x, y)) = judged {
+            for (at, value) in self.objective.learn(&x, &y, self.step, self.adam.hyper.lr)? {
+                self.window.set(OF_OBJECTIVE + at, &value)?;
+            }
+        }
         // The latents above were quantized with the old codes; the next batch meets the new ones.
         for (level, (quantizer, seen)) in self.stage.quantizers.iter_mut().zip(seen).enumerate() {
             if let Some(revived) = quantizer.learn(&self.params, &seen, self.step)? {
@@ -313,7 +342,8 @@ impl Trainer {
                 }
             };
             let levels = self.levels.iter().enumerate().map(level).collect();
-            let row = Row::new(arrived.step, [0, 1, 2, 3, 4].map(mean), levels);
+            let mut row = Row::new(arrived.step, [0, 1, 2, 3, 4].map(mean), levels);
+            row.players = self.objective.adversary.is_some().then(|| players(&arrived.steps));
             let errors = |f: &[f32; FIGURES]| (0..self.levels.len()).map(|i| f[OF_LEVELS + OF_LEVEL * i]).sum::<f32>();
             if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite() && errors(f).is_finite()) {
                 return Err(diverged(step, figures[0], errors(figures)));
@@ -332,9 +362,34 @@ impl Trainer {
                     self.told.push(ailment.at_level(&level.name));
                 }
             }
+            self.watch(&row)?;
             done.push(row);
         }
         Ok(done)
+    }
+
+    /// Has the discriminator broken the model?
+    fn watch(&mut self, row: &Row) -> Result<()> {
+        let (Some(players), true) = (&row.players, self.config.gan.guard) else { return Ok(()) };
+        let seen = Seen {
+            step: row.step,
+            reconstruction: row.reconstruction,
+            used: row.used,
+            norm: players.gradient_norm,
+            heard: self.config.gan.share(row.step.saturating_sub(1)) > 0.0,
+        };
+        match self.guard.see(seen) {
+            None => Ok(()),
+            Some(what) => {
+                let way_out = "lower gan.weight or gan.lr, or start the discriminator later (gan.start)";
+                Err(Error::Diverged { step: row.step, what: format!("{what}. Where that does not mend it: {way_out}") })
+            }
+        }
+    }
+
+    /// The weights that are measured and kept.
+    fn kept(&self) -> &Parameters {
+        self.ema.as_ref().map_or(&self.params, Ema::weights)
     }
 
     /// Goes on at half the learning rate, with clipped gradients. Returns what was done.
@@ -357,11 +412,15 @@ impl Trainer {
 
     fn apply_rate(&mut self) {
         let t = &self.config.train;
-        self.adam.hyper.lr = t.lr as f64 * 0.5f64.powi(self.cures.halvings as i32);
-        let clip = if t.grad_clip > 0.0 { t.grad_clip.min(1.0) } else { 1.0 };
-        if self.cures.halvings > 0 {
-            self.adam.max_norm = Some(clip);
-        }
+        self.adam.hyper.lr = t.rate(self.step) * 0.5f64.powi(self.cures.halvings as i32);
+        let clip = match (t.grad_clip > 0.0, self.cures.halvings > 0) {
+            (true, true) => Some(t.grad_clip.min(1.0)),
+            (true, false) => Some(t.grad_clip),
+            (false, true) => Some(1.0),
+            (false, false) => None,
+        };
+        // Beside a discriminator, the norm is measured anyway.
+        self.adam.max_norm = clip.or(self.objective.adversary.is_some().then_some(f32::INFINITY));
     }
 
     /// Latents of an image at a level.
@@ -373,7 +432,7 @@ impl Trainer {
     /// Images in the set, and what the model makes of them.
     fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = Pass::new(&tape, self.kept());
         let x = tape.constant(&self.images(numbers)?);
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
         let of = |part: &Coded| {
@@ -402,6 +461,8 @@ impl Trainer {
         };
         let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
         let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
+        let mut fine = [0.0f64; 2];
+        let shape = [self.data.height, self.data.width, self.data.channels];
         let windowed = ssim::fits(self.data.height, self.data.width);
         for numbers in test.chunks(self.evaluation_batch()) {
             let r = self.reconstruct(numbers)?;
@@ -413,13 +474,16 @@ impl Trainer {
                 level.quantization_error += share * error.read::<f32>()?[0] as f64;
                 counts.read::<u32>()?.iter().zip(&mut level.counts).for_each(|(c, sum)| *sum += *c as u64);
             }
-            let (x, y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
-            squares += x.iter().zip(&y).map(|(x, y)| ((y.clamp(-1.0, 1.0) - x) as f64 / 2.0).powi(2)).sum::<f64>();
+            let (x, mut y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
+            y.iter_mut().for_each(|y| *y = y.clamp(-1.0, 1.0));
+            squares += x.iter().zip(&y).map(|(x, y)| ((y - x) as f64 / 2.0).powi(2)).sum::<f64>();
+            [&x, &y].iter().zip(&mut fine).for_each(|(image, sum)| *sum += sharpness::energy(image, shape));
             pixels += x.len();
         }
         let fidelity = Fidelity {
             mse: squares / pixels as f64,
             ssim: if windowed { similarity } else { f64::NAN },
+            sharpness: fine[1] / fine[0],
             image_pixels: self.data.width * self.data.height,
         };
         Ok(Evaluation::new(self.step, fidelity, levels))
@@ -455,13 +519,13 @@ impl Trainer {
         };
         let mut means = Means::new(&self.stage);
         for part in spread(256).chunks(self.evaluation_batch()) {
-            means.see(&self.stage, &self.params, &self.images(part)?)?;
+            means.see(&self.stage, self.kept(), &self.images(part)?)?;
         }
         let shown = spread(n);
         let mut pictures = vec![Vec::new(); self.levels.len() + 1];
         for part in shown.chunks(self.evaluation_batch()) {
             let x = self.images(part)?;
-            let levels = means.reconstructions(&self.stage, &self.params, &x)?;
+            let levels = means.reconstructions(&self.stage, self.kept(), &x)?;
             for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
                 picture.extend(crate::ops::image::to_bytes(y)?.read::<u8>()?);
             }
@@ -475,9 +539,12 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut tensors = self.weights()?;
+        let mut tensors = self.tensors(&self.params)?;
         let adam = self.adam.save()?;
-        for (prefix, part) in [("adam.m.", adam.m), ("adam.v.", adam.v)] {
+        let (adversary, objective) = self.objective.save()?;
+        let ema = self.ema.as_ref().map(|ema| ema.weights().to_host()).transpose()?.unwrap_or_default();
+        let parts = [("adam.m.", adam.m), ("adam.v.", adam.v), ("adversary.", adversary), ("ema.", ema)];
+        for (prefix, part) in parts {
             tensors.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))));
         }
         let state = serde_json::json!({
@@ -487,6 +554,8 @@ impl Trainer {
             "data": { "name": self.data.name, "sha256": self.data.sha256() },
             "health": self.health,
             "cures": self.cures,
+            "objective": objective,
+            "guard": self.guard,
         });
         Ok(Checkpoint { tensors, state })
     }
@@ -496,8 +565,12 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn weights(&mut self) -> Result<BTreeMap<String, HostTensor>> {
+        self.tensors(self.kept())
+    }
+
+    fn tensors(&self, params: &Parameters) -> Result<BTreeMap<String, HostTensor>> {
         let mut tensors: BTreeMap<String, HostTensor> =
-            self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
+            params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
         tensors.extend(self.stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
         Ok(tensors)
     }
@@ -519,13 +592,17 @@ impl Trainer {
             );
             return Err(Error::data(what));
         }
-        let mut parts = weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v."])?;
+        let mut parts = weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."])?;
         let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
         self.params.load_host(&part(""))?;
         self.stage.load(part("quantizer."))?;
         let (m, v) = (part("adam.m."), part("adam.v."));
         let state = AdamState { step: number("adam_step")?, m, v };
         self.adam.load(&state)?;
+        self.objective.load(part("adversary."), &checkpoint.state["objective"])?;
+        if let Some(ema) = &self.ema {
+            ema.load_host(&part("ema."))?;
+        }
         self.step = number("step")?;
         self.window.load(&checkpoint.state["window"])?;
         self.told.clear();
@@ -533,6 +610,7 @@ impl Trainer {
         let damaged = |e: serde_json::Error| Error::data(format!("the checkpoint's state cannot be used: {e}"));
         self.health = serde_json::from_value(part("health")).map_err(damaged)?;
         self.cures = serde_json::from_value(part("cures")).map_err(damaged)?;
+        self.guard = serde_json::from_value(part("guard")).map_err(damaged)?;
         if self.cures.revives {
             self.begin_revival();
         }
@@ -547,7 +625,7 @@ impl Training for Trainer {
 
     fn columns(&self) -> (String, String) {
         let names: Vec<&str> = self.levels.iter().map(|l| l.name.as_str()).collect();
-        (Row::columns(&names), Evaluation::columns(&names))
+        (Row::columns(&names, self.objective.adversary.is_some()), Evaluation::columns(&names))
     }
     fn step_number(&self) -> u64 {
         self.step
@@ -600,14 +678,49 @@ impl Training for Trainer {
         self.batches.waiting()
     }
     fn calmed(&self) -> Option<u32> {
-        self.config.train.auto_heal.then_some(self.cures.halvings)
+        match &self.objective.adversary {
+            Some(adversary) if self.config.gan.guard => Some(adversary.halvings()),
+            _ => self.config.train.auto_heal.then_some(self.cures.halvings),
+        }
     }
     fn calm(&mut self, times: u32) -> String {
         let mut note = String::new();
+        if self.config.gan.guard
+            && let Some(adversary) = &mut self.objective.adversary
+        {
+            while adversary.halvings() <= times {
+                note = adversary.weaken();
+            }
+            return note;
+        }
         while self.cures.halvings <= times {
             note = self.halve_rate();
         }
         note
+    }
+    fn may_go_back_to(&self, checkpoint: &Checkpoint) -> bool {
+        let guard: Option<Guard> = serde_json::from_value(checkpoint.state["guard"].clone()).ok();
+        guard.is_some_and(|guard| guard.is_calm())
+    }
+}
+
+/// What the steps of a row say of model and discriminator.
+fn players(steps: &[[f32; FIGURES]]) -> Players {
+    let all = |at: usize| steps.iter().map(move |s| f64::from(s[OF_OBJECTIVE + at]));
+    let mean = |at: usize| all(at).sum::<f64>() / steps.len().max(1) as f64;
+    let penalties: Vec<f64> = all(figure::PENALTY).filter(|p| *p != 0.0).collect();
+    Players {
+        structure: mean(figure::STRUCTURE),
+        perceptual: mean(figure::PERCEPTUAL),
+        generator: mean(figure::GENERATOR),
+        features: mean(figure::FEATURES),
+        adversarial_weight: mean(figure::WEIGHT),
+        discriminator: mean(figure::DISCRIMINATOR),
+        logits_real: mean(figure::REAL),
+        logits_fake: mean(figure::FAKE),
+        penalty: penalties.iter().sum::<f64>() / penalties.len().max(1) as f64,
+        gradient_norm: mean(figure::NORM),
+        discriminator_gradient_norm: mean(figure::DISCRIMINATOR_NORM),
     }
 }
 

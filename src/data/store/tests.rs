@@ -124,9 +124,9 @@ proptest! {
         let part = place((w, h), (tile_w, tile_h), area, (u, v));
         prop_assert!(part.x + part.width <= w && part.y + part.height <= h);
         prop_assert!(part.width >= tile_w && part.height >= tile_h, "{:?}", part);
-        // The shape, to a pixel of either side, where the smallest crop does not bind.
+        // The shape, where the smallest crop does not bind: the largest crop is cut to whole pixels, and each side is rounded.
         let wide = f64::from(part.width) * f64::from(tile_h) - f64::from(part.height) * f64::from(tile_w);
-        prop_assert!(wide.abs() <= 1.5 * f64::from(tile_w.max(tile_h)), "{:?} of {w}x{h} for {tile_w}x{tile_h}", part);
+        prop_assert!(wide.abs() <= 2.0 * f64::from(tile_w.max(tile_h)), "{:?} of {w}x{h} for {tile_w}x{tile_h}", part);
         if area == 1.0 {
             prop_assert!(part.width == w || part.height == h);
         }

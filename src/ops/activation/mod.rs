@@ -1,4 +1,4 @@
-//! ReLU, SiLU and GELU.
+//! Activation functions: ReLU, SiLU, GELU, leaky ReLU, softplus and tanh.
 
 mod twin;
 
@@ -16,15 +16,25 @@ pub enum Function {
     Silu,
     /// `x/2 (1 + erf(x / sqrt 2))`, the exact form (Hendrycks and Gimpel 2016).
     Gelu,
+    /// `x`, below 0 `x / 5`: the discriminators' (Radford et al. 2015).
+    Leaky,
+    /// `ln(1 + exp(x))`: minus the logarithm of the logistic function of `-x`.
+    Softplus,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 impl Function {
-    const ALL: [Function; 3] = [Function::Relu, Function::Silu, Function::Gelu];
+    const ALL: [Function; 6] =
+        [Function::Relu, Function::Silu, Function::Gelu, Function::Leaky, Function::Softplus, Function::Tanh];
     fn define(self) -> &'static str {
         match self {
             Function::Relu => "RELU",
             Function::Silu => "SILU",
             Function::Gelu => "GELU",
+            Function::Leaky => "LEAKY",
+            Function::Softplus => "SOFTPLUS",
+            Function::Tanh => "TANH",
         }
     }
 }
@@ -81,7 +91,7 @@ impl Tape {
 pub struct Activation;
 
 fn function(case: &Case) -> Function {
-    Function::ALL[case.get("f").min(2)]
+    Function::ALL[case.get("f").min(5)]
 }
 
 impl Operation for Activation {
@@ -89,10 +99,10 @@ impl Operation for Activation {
         "activation"
     }
     fn cases(&self) -> Vec<Case> {
-        (0..3).flat_map(|f| [1, 61, 257, 4_099].map(|n| case(&[("f", f), ("n", n)]))).collect()
+        (0..6).flat_map(|f| [1, 61, 257, 4_099].map(|n| case(&[("f", f), ("n", n)]))).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        (0..3).map(|f| case(&[("f", f), ("n", 1 << 20)])).collect()
+        (0..6).map(|f| case(&[("f", f), ("n", 1 << 20)])).collect()
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
         // Four deviations wide, so that the flat tails are met too.

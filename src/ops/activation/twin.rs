@@ -32,6 +32,9 @@ pub fn activate<T: Real>(f: Function, x: T) -> T {
         Function::Relu => x.max(T::zero()),
         Function::Silu => x / (one + (-x).exp()),
         Function::Gelu => T::of(0.5) * x * (one + erf(x * T::of(std::f64::consts::FRAC_1_SQRT_2))),
+        Function::Leaky => x.max(x * T::of(0.2)),
+        Function::Softplus => x.max(T::zero()) + (-x.abs()).exp().ln_1p(),
+        Function::Tanh => x.tanh(),
     }
 }
 
@@ -53,5 +56,14 @@ pub fn slope<T: Real>(f: Function, x: T) -> T {
             let normal = T::of(0.398_942_280_401_432_7) * (T::of(-0.5) * x * x).exp();
             T::of(0.5) * (one + erf(x * T::of(std::f64::consts::FRAC_1_SQRT_2))) + x * normal
         }
+        Function::Leaky => {
+            if x > T::zero() {
+                one
+            } else {
+                T::of(0.2)
+            }
+        }
+        Function::Softplus => one / (one + (-x).exp()),
+        Function::Tanh => one - x.tanh() * x.tanh(),
     }
 }

@@ -11,6 +11,7 @@ pub(crate) enum Term {
     Value,
     SquaredDifference,
     AbsoluteDifference,
+    Product,
 }
 
 #[repr(C)]
@@ -25,7 +26,8 @@ const PARTS: usize = 4096;
 
 fn kernel(term: Term, vec: bool) -> Kernel {
     let kernel = Kernel::new(shader!("reduce")).flag("VEC", vec).flag("PAIR", term != Term::Value);
-    kernel.flag("SQUARED", term == Term::SquaredDifference).flag("ABSOLUTE", term == Term::AbsoluteDifference)
+    let kernel = kernel.flag("SQUARED", term == Term::SquaredDifference);
+    kernel.flag("ABSOLUTE", term == Term::AbsoluteDifference).flag("PRODUCT", term == Term::Product)
 }
 
 fn finish_kernel() -> Kernel {

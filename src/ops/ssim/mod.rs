@@ -1,7 +1,8 @@
 //! Structural similarity of images (Wang et al. 2004, "Image quality assessment: from error visibility to structural
 //! similarity").
 
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for, reduce};
+use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for, reduce};
+use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -19,6 +20,12 @@ struct Params {
 
 fn kernel() -> Kernel {
     Kernel::new(shader!("ssim"))
+}
+fn slopes_kernel() -> Kernel {
+    Kernel::new(shader!("ssim_slopes"))
+}
+fn grad_kernel() -> Kernel {
+    Kernel::new(shader!("ssim_grad"))
 }
 
 /// Gaussian weights of deviation 1.5, of sum 1.
@@ -51,6 +58,38 @@ pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let params = Params { n: n as u32, h: h as u32, w: w as u32, c: c as u32 };
     gpu.dispatch("ssim", &kernel(), &[a, b, &weights, &y], &params, groups_for(y.len(), 64), work(y.len()))?;
     reduce::mean(&y)
+}
+
+/// `g` times the gradient of [`ssim`] with respect to a: a, b [N, H, W, C], g [1].
+fn ssim_grad(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = a.dims("ssim gradient")?;
+    let gpu = a.gpu();
+    let weights = Tensor::from_slice(gpu, &[WINDOW], &weights().map(|w| w as f32))?;
+    let params = Params { n: n as u32, h: h as u32, w: w as u32, c: c as u32 };
+    let slopes = Tensor::empty(gpu, &[3, n, h - 10, w - 10, c], DType::F32)?;
+    let windows = slopes.len() / 3;
+    let bindings = [a, b, &weights, &slopes];
+    gpu.dispatch("ssim", &slopes_kernel(), &bindings, &params, groups_for(windows, 64), work(windows))?;
+    let da = Tensor::empty(gpu, a.shape(), DType::F32)?;
+    let bindings = [a, b, &weights, &slopes, g, &da];
+    gpu.dispatch("ssim", &grad_kernel(), &bindings, &params, groups_for(a.len(), 64), work(a.len()))?;
+    Ok(da)
+}
+
+impl Tape {
+    /// See [`ssim`]. Where a value lies outside [-1, 1] its gradient is 0.
+    ///
+    /// # Errors
+    /// As [`ssim`].
+    pub fn ssim(&self, a: &Var, b: &Var) -> Result<Var> {
+        let y = ssim(a.tensor(), b.tensor())?;
+        let (s, t) = (a.tensor().clone(), b.tensor().clone());
+        Ok(self.record(y, &[a, b], move |g, needs| {
+            let da = needs[0].then(|| ssim_grad(&s, &t, g)).transpose()?;
+            let db = needs[1].then(|| ssim_grad(&t, &s, g)).transpose()?;
+            Ok(vec![da, db])
+        }))
+    }
 }
 
 fn work(elements: usize) -> Work {
@@ -88,6 +127,46 @@ mod twin {
             }
         }
         sum / T::of(places as f64)
+    }
+
+    /// The gradient with respect to a: each window's similarity by the means, variances and covariance that its pixels enter.
+    pub fn gradient<T: Real>(a: &[T], b: &[T], [n, h, w, c]: [usize; 4], upstream: T) -> Vec<T> {
+        let pixel = |x: T| (x / T::of(2.0) + T::of(0.5)).max(T::zero()).min(T::one());
+        let weights = weights().map(T::of);
+        let (two, c1, c2) = (T::of(2.0), T::of(1e-4), T::of(9e-4));
+        let places = T::of((n * (h - WINDOW + 1) * (w - WINDOW + 1) * c) as f64);
+        let mut da = vec![T::zero(); a.len()];
+        for image in 0..n {
+            for (y0, x0) in (0..=h - WINDOW).flat_map(|y| (0..=w - WINDOW).map(move |x| (y, x))) {
+                for channel in 0..c {
+                    let place = |i: usize| ((image * h + y0 + i / WINDOW) * w + x0 + i % WINDOW) * c + channel;
+                    let weight = |i: usize| weights[i / WINDOW] * weights[i % WINDOW];
+                    let mean = |f: &dyn Fn(T, T) -> T| -> T {
+                        (0..WINDOW * WINDOW).map(|i| weight(i) * f(pixel(a[place(i)]), pixel(b[place(i)]))).sum()
+                    };
+                    let (ma, mb) = (mean(&|u, _| u), mean(&|_, v| v));
+                    let sa = mean(&|u, _| (u - ma) * (u - ma));
+                    let sb = mean(&|_, v| (v - mb) * (v - mb));
+                    let sab = mean(&|u, v| (u - ma) * (v - mb));
+                    let (a1, a2) = (two * ma * mb + c1, two * sab + c2);
+                    let (b1, b2) = (ma * ma + mb * mb + c1, sa + sb + c2);
+                    let s = a1 * a2 / (b1 * b2);
+                    for i in 0..WINDOW * WINDOW {
+                        let (u, v) = (pixel(a[place(i)]), pixel(b[place(i)]));
+                        // d of the mean is the weight, of the variance 2 (u - ma) times it, of the covariance (v - mb) times it.
+                        let by_mean = two * mb * a2 / (b1 * b2) - s * two * ma / b1;
+                        let by_variance = -s / b2 * two * (u - ma);
+                        let by_covariance = two * a1 / (b1 * b2) * (v - mb);
+                        let inside = a[place(i)].abs() <= T::one();
+                        if inside {
+                            let slope = weight(i) * (by_mean + by_variance + by_covariance);
+                            da[place(i)] += upstream * slope / (two * places);
+                        }
+                    }
+                }
+            }
+        }
+        da
     }
 }
 
@@ -132,7 +211,7 @@ impl Operation for Ssim {
         work(n * h.saturating_sub(10) * w.saturating_sub(10) * c)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel()]
+        vec![kernel(), slopes_kernel(), grad_kernel()]
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {
@@ -144,5 +223,26 @@ impl Operation for Ssim {
             ])
         };
         calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for Ssim {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0, 1]
+    }
+    fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
+        tape.ssim(&v[0], &v[1])
+    }
+    fn twin(&self, case: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
+        let (a, b, g) = (inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64()[0]);
+        let shape = shape(case);
+        let both = [twin::gradient(a, b, shape, g), twin::gradient(b, a, shape, g)];
+        both.map(|d| Host::f64(&inputs[0].shape, d)).to_vec()
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        Tolerance { abs: 2e-5, rel: 1e-4 }
     }
 }

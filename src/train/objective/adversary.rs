@@ -1,0 +1,206 @@
+//! The other player: a discriminator, its optimiser, and what it tells the generator.
+
+use super::options::{Gan, Regularizer};
+use super::penalty::{Averages, gradient_penalty};
+use crate::autograd::{Tape, Var};
+use crate::gpu::{Gpu, Tensor};
+use crate::models::discriminator::{Config, Discriminator, Verdict};
+use crate::nn::{Adam, AdamState, HostTensors, Parameters, Pass};
+use crate::ops::adam::{Decay, Hyper};
+use crate::ops::loss::Loss;
+use crate::ops::reduce::mean;
+use crate::{Error, Result};
+
+/// Keeps the discriminator's initial weights apart from the model's.
+const SEED: u64 = 0x6469_7363_7269_6d69;
+
+/// A discriminator in training.
+pub(crate) struct Adversary {
+    gpu: Gpu,
+    options: Gan,
+    discriminator: Discriminator,
+    params: Parameters,
+    adam: Adam,
+    averages: Averages,
+    /// Times that its weight and its rate were halved.
+    halvings: u32,
+}
+
+/// What the generator hears.
+pub(super) struct Heard {
+    /// The generator's adversarial loss, unweighted, and the feature matching loss, weighted: [1] each.
+    pub(super) generator: Tensor,
+    pub(super) features: Option<Tensor>,
+    /// The gradient of their sum with respect to the reconstructions.
+    pub(super) slope: Tensor,
+}
+
+/// What a step of the discriminator leaves for the log, each [1], and the report of its gradients' norm [3].
+pub(super) struct Learned {
+    pub(super) loss: Tensor,
+    pub(super) real: Tensor,
+    pub(super) fake: Tensor,
+    pub(super) penalty: Option<Tensor>,
+    pub(super) norm: Option<Tensor>,
+}
+
+impl Adversary {
+    /// For images of so many channels.
+    pub(super) fn new(gpu: &Gpu, options: &Gan, channels: usize, seed: u64) -> Result<Adversary> {
+        let mut b = Parameters::builder();
+        let config = Config { channels, hidden: options.hidden, layers: options.layers, norm: options.norm };
+        let mut discriminator = Discriminator::new(&mut b, &config)?;
+        let params = b.build(gpu, seed ^ SEED)?;
+        discriminator.begin(gpu, &params, seed ^ SEED)?;
+        let hyper = Hyper {
+            lr: 1e-4,
+            beta1: options.beta1.into(),
+            beta2: options.beta2.into(),
+            eps: 1e-8,
+            weight_decay: 0.0,
+            decay: Decay::Decoupled,
+        };
+        let mut adam = Adam::new(&params, hyper)?;
+        adam.max_norm = Some(f32::INFINITY);
+        let averages = Averages::new(gpu)?;
+        let (gpu, options) = (gpu.clone(), options.clone());
+        Ok(Adversary { gpu, options, discriminator, params, adam, averages, halvings: 0 })
+    }
+
+    /// Sides of the smallest images that it can judge.
+    pub(super) fn smallest(&self) -> usize {
+        self.discriminator.smallest()
+    }
+
+    /// Does the discriminator train at this step?
+    pub(super) fn trains(&self, step: u64) -> bool {
+        step >= self.options.start
+    }
+
+    /// The weight of what it says at this step; 0 while it is not heard.
+    pub(super) fn weight(&self, step: u64) -> f32 {
+        self.options.weight * self.options.share(step) as f32 * 0.5f32.powi(self.halvings as i32)
+    }
+
+    /// Times that it was weakened.
+    pub(crate) fn halvings(&self) -> u32 {
+        self.halvings
+    }
+
+    /// From here on it weighs half as much and learns at half the rate.
+    pub(crate) fn weaken(&mut self) -> String {
+        self.halvings += 1;
+        let weight = self.options.weight * 0.5f32.powi(self.halvings as i32);
+        format!("the discriminator weighs half as much from here on ({weight}), and learns at half the rate")
+    }
+
+    fn judge(&self, pass: &Pass, images: &Var) -> Result<Verdict> {
+        self.discriminator.forward(pass, images)
+    }
+
+    /// What the generator hears of reconstructions y of x, both [B, H, W, C].
+    pub(super) fn hear(&self, x: &Tensor, y: &Tensor) -> Result<Heard> {
+        let matched = self.options.feature_weight > 0.0;
+        let still = Tape::no_grad(&self.gpu);
+        let real = match matched {
+            true => self.judge(&Pass::new(&still, &self.params), &still.constant(x))?.features,
+            false => Vec::new(),
+        };
+        let tape = Tape::new(&self.gpu);
+        let leaf = tape.leaf(y);
+        let verdict = self.judge(&Pass::new(&tape, &self.params).frozen(), &leaf)?;
+        let generator = self.options.objective.generator(&tape, &verdict.logits)?;
+        let mut loss = generator.clone();
+        let mut features: Option<Var> = None;
+        let share = self.options.feature_weight / real.len().max(1) as f32;
+        for (fake, real) in verdict.features.iter().zip(&real) {
+            let part = tape.scale(&tape.loss(Loss::L1, fake, &tape.constant(real.tensor()))?, share, 0.0)?;
+            features = Some(match features {
+                Some(sum) => tape.add(&sum, &part)?,
+                None => part,
+            });
+        }
+        drop(verdict);
+        if let Some(features) = &features {
+            loss = tape.add(&loss, features)?;
+        }
+        let slope = tape.backward(&loss)?.take(&leaf);
+        let slope = slope.ok_or_else(|| Error::invalid("adversary", "the discriminator does not see its images"))?;
+        let features = features.map(|f| f.tensor().clone());
+        Ok(Heard { generator: generator.tensor().clone(), features, slope })
+    }
+
+    /// One step of the discriminator, on images x and reconstructions y, at this learning rate.
+    pub(super) fn learn(&mut self, x: &Tensor, y: &Tensor, step: u64, rate: f64) -> Result<Learned> {
+        let o = &self.options;
+        let tape = Tape::new(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let real = self.judge(&pass, &tape.constant(x))?.logits;
+        let fake = self.judge(&pass, &tape.constant(y))?.logits;
+        let objective = o.objective.discriminator(&tape, &real, &fake)?;
+        let (mut loss, mut penalty) = (objective.clone(), None);
+        if o.regularizer_weight > 0.0 {
+            match o.regularizer {
+                Regularizer::R1 if step.is_multiple_of(o.regularizer_every) => {
+                    let weight = o.regularizer_weight * o.regularizer_every as f32;
+                    let judge = |pass: &Pass, x: &Var| Ok(self.judge(pass, x)?.logits);
+                    let (term, value) = gradient_penalty(&pass, &self.params, &judge, x, weight)?;
+                    loss = tape.add(&loss, &term)?;
+                    penalty = Some(value);
+                }
+                Regularizer::Lecam => {
+                    let term = self.averages.penalty(&tape, &real, &fake)?;
+                    loss = tape.add(&loss, &tape.scale(&term, o.regularizer_weight, 0.0)?)?;
+                    penalty = Some(term.tensor().clone());
+                }
+                Regularizer::R1 | Regularizer::None => {}
+            }
+        }
+        let (real, fake) = (mean(real.tensor())?, mean(fake.tensor())?);
+        let gradients = pass.gradients(tape.backward(&loss)?);
+        let own = if o.lr > 0.0 { f64::from(o.lr) } else { rate };
+        self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
+        let norm = self.adam.step(&self.params, &gradients)?;
+        self.discriminator.follow(&self.params)?;
+        self.averages.see(&real, &fake)?;
+        Ok(Learned { loss: objective.tensor().clone(), real, fake, penalty, norm })
+    }
+
+    /// What goes on from here needs, by name.
+    pub(super) fn save(&self) -> Result<HostTensors> {
+        let AdamState { m, v, .. } = self.adam.save()?;
+        let mut all = self.params.to_host()?;
+        let parts = [("m.", m), ("v.", v), ("state.", self.discriminator.save()?), ("logits.", self.averages.save()?)];
+        for (prefix, part) in parts {
+            all.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
+        }
+        Ok(all)
+    }
+
+    /// Its numbers that are not tensors.
+    pub(super) fn state(&self) -> serde_json::Value {
+        serde_json::json!({ "adam_step": self.adam.steps(), "halvings": self.halvings, "seen": self.averages.seen })
+    }
+
+    /// Goes back to where [`Adversary::save`] and [`Adversary::state`] were taken.
+    pub(super) fn load(&mut self, tensors: HostTensors, state: &serde_json::Value) -> Result<()> {
+        let number = |key: &str| {
+            let missing = || Error::data(format!("the checkpoint's adversary has no `{key}`"));
+            state[key].as_u64().ok_or_else(missing)
+        };
+        let mut parts: [HostTensors; 5] = Default::default();
+        for (name, t) in tensors {
+            let prefixes = ["m.", "v.", "state.", "logits."];
+            let found = prefixes.iter().enumerate().find_map(|(i, p)| Some((i, name.strip_prefix(p)?.to_owned())));
+            let (part, own) = found.unwrap_or((4, name));
+            parts[part].insert(own, t);
+        }
+        let [m, v, kept, logits, weights] = parts;
+        self.params.load_host(&weights)?;
+        self.adam.load(&AdamState { step: number("adam_step")?, m, v })?;
+        self.discriminator.load(&kept)?;
+        self.averages.load(&logits, number("seen")?)?;
+        self.halvings = number("halvings")? as u32;
+        Ok(())
+    }
+}
