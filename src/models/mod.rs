@@ -2,6 +2,7 @@
 
 pub mod conditioning;
 pub mod discriminator;
+pub mod lpips;
 pub mod prior;
 pub mod vqgan;
 pub mod vqvae;

@@ -32,6 +32,7 @@ pub mod downsample;
 pub mod dropout;
 pub mod ema_update;
 pub mod entropy;
+pub mod feature_distance;
 pub mod fill;
 pub mod fma_chain;
 pub mod fold;
@@ -46,6 +47,7 @@ pub mod layer_norm;
 pub mod lerp;
 pub mod loss;
 pub mod matmul;
+pub mod max_pool;
 pub mod positions;
 pub mod random;
 pub mod reduce;
@@ -212,6 +214,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &dropout::Dropout,
         &ema_update::EmaUpdate,
         &entropy::Entropy,
+        &feature_distance::FeatureDistance,
         &fill::Fill,
         &fma_chain::FmaChain,
         &fold::Fold,
@@ -226,6 +229,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &lerp::Lerp,
         &loss::LossRow,
         &matmul::Matmul,
+        &max_pool::MaxPool,
         &positions::Positions,
         &random::Random,
         &reduce::Reduce,

@@ -1,0 +1,17 @@
+// What the kernels of feature_distance share: rows of features, and their lengths once rectified.
+struct Params { n: u32, units: u32, eps: f32 }
+var<immediate> p: Params;
+#import shared/rows
+@group(0) @binding(0) var<storage, read> a: array<Value>;
+@group(0) @binding(1) var<storage, read> b: array<Value>;
+@group(0) @binding(2) var<storage, read> w: array<Value>;
+fn rectified(x: Value) -> Value { return max(x, Value()); }
+fn lengths_of(n: u32) -> vec2<f32> {
+    var squares = vec2<f32>();
+    for (var i = 0u; i < p.units; i += 1u) {
+        let r = rectified(a[n * p.units + i]);
+        let s = rectified(b[n * p.units + i]);
+        squares += vec2<f32>(inner(r, r), inner(s, s));
+    }
+    return sqrt(squares);
+}
