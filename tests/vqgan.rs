@@ -129,7 +129,6 @@ fn shapes_are_checked() {
     wrong(|c| c.multipliers = vec![1], "model.multipliers");
     wrong(|c| c.residual_layers = 0, "model.residual_layers");
     wrong(|c| c.attention = vec![8], "model.attention");
-    wrong(|c| c.multipliers = vec![1, 16], "512 channels");
     let mut b = Parameters::builder();
     let model = VqGan::new(&mut b, &config()).unwrap();
     let params = b.build(&gpu, 1).unwrap();
@@ -144,5 +143,30 @@ fn shapes_are_checked() {
             }
             Err(e) => assert!(!fits && e.to_string().contains("divisible by 4"), "{e}"),
         }
+    }
+}
+
+/// Attention over the 512 channels of the published models, forward and backward.
+#[test]
+fn attention_is_as_wide_as_the_published_models() {
+    let gpu = gpu();
+    let mut b = Parameters::builder();
+    let c = Config { multipliers: vec![1, 16], attention: vec![], ..config() };
+    let model = VqGan::new(&mut b, &c).unwrap();
+    let params = b.build(&gpu, 1).unwrap();
+    let tape = Tape::new(&gpu);
+    let pass = Pass::new(&tape, &params);
+    let x: Vec<f32> = pattern("images", 4 * 6 * 3).into_iter().map(|v| v as f32).collect();
+    let z = model.latents(&pass, &tape.constant(&Tensor::from_slice(&gpu, &[1, 4, 6, 3], &x).unwrap())).unwrap();
+    assert_eq!(z.shape(), [1, 2, 3, 4]);
+    let upstream: Vec<f32> = pattern("upstream", 24).into_iter().map(|v| v as f32).collect();
+    let upstream = Tensor::from_slice(&gpu, z.shape(), &upstream).unwrap();
+    let gradients = pass.gradients(tape.backward_with(&z, upstream).unwrap());
+    for part in ["q", "k", "v"] {
+        let handle = params.find(&format!("encoder.mid.attn_1.{part}.weight")).unwrap();
+        let (_, g) = gradients.iter().find(|(h, _)| *h == handle).unwrap();
+        assert_eq!(g.shape(), [512, 1, 1, 512]);
+        let g: Vec<f32> = g.read().unwrap();
+        assert!(g.iter().all(|v| v.is_finite()) && g.iter().any(|v| *v != 0.0), "{part}");
     }
 }

@@ -8,7 +8,7 @@ use crate::autograd::Var;
 use crate::gpu::DType;
 use crate::nn::{Builder, Conv2d, GroupNorm, Handle, Pass};
 use crate::ops::activation::Function;
-use crate::ops::attention::{Attention, MOST_CHANNELS};
+use crate::ops::attention::Attention;
 use crate::ops::conv2d::Conv;
 use crate::{Error, Result};
 
@@ -61,13 +61,6 @@ impl Config {
         if let Some(at) = self.attention.iter().find(|at| !at.is_power_of_two() || **at > 1 << (levels - 1)) {
             let what =
                 format!("{at} is not allowed: the resolutions are 1, 2, 4, .. to {} times coarser", 1 << (levels - 1));
-            return fail("attention", what);
-        }
-        let with_attention = (0..levels).filter(|i| self.attention.contains(&(1 << i)) || *i + 1 == levels);
-        if let Some(c) = with_attention.map(|i| self.width(i)).find(|c| *c > MOST_CHANNELS) {
-            let what = format!(
-                "attention over {c} channels, at most {MOST_CHANNELS}: take fewer model.hidden or a smaller multiplier there"
-            );
             return fail("attention", what);
         }
         if self.channels == 0 || self.latent_channels == 0 || self.codebook_dim == 0 {

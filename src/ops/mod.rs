@@ -59,6 +59,7 @@ pub mod rotation;
 pub mod sample;
 pub mod scale;
 pub mod scale_by;
+pub mod softmax;
 pub mod split_sum;
 pub mod ssim;
 pub mod swiglu;
@@ -241,6 +242,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &sample::SampleRow,
         &scale::Scale,
         &scale_by::ScaleBy,
+        &softmax::SoftmaxRow,
         &split_sum::SplitSum,
         &ssim::Ssim,
         &swiglu::Swiglu,

@@ -16,6 +16,13 @@ pub(super) struct Problem {
     pub options: Attention,
 }
 
+impl Problem {
+    /// The factor of scores.
+    pub fn scale(&self) -> f32 {
+        self.options.scale.unwrap_or_else(|| 1.0 / (self.d as f32).sqrt())
+    }
+}
+
 /// Elements from one image, head and row to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strides {
@@ -169,7 +176,7 @@ fn params(p: &Problem, l: &Layout, rows: usize, rows_per_group: usize, to: [usiz
         row_tiles: row_tiles as u32,
         tiles: tiles as u32,
         diagonal,
-        scale: p.options.scale.unwrap_or_else(|| 1.0 / (p.d as f32).sqrt()),
+        scale: p.scale(),
         dq_offset: to[0] as u32,
         dk_offset: to[1] as u32,
         dv_offset: to[2] as u32,

@@ -1,8 +1,10 @@
-//! Scaled dot-product attention (Vaswani et al. 2017, equation 1) without the matrix of scores, and its gradients.
+//! Scaled dot-product attention (Vaswani et al. 2017, equation 1) without the matrix of scores, and its gradients. Heads of more than
+//! [`MOST_CHANNELS`] channels make it.
 
 mod kernels;
 mod row;
 mod twin;
+mod wide;
 
 pub use row::AttentionRow;
 
@@ -28,7 +30,8 @@ impl Attention {
     pub const FULL: Attention = Attention { causal: false, scale: None };
 }
 
-/// Channels of a head at most.
+/// Channels of a head at most where queries, keys and values are packed, or kept in a cache; elsewhere, those up to which the matrix of
+/// scores is never made.
 pub const MOST_CHANNELS: usize = 256;
 
 fn problem(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Result<(Problem, Layout)> {
@@ -54,16 +57,17 @@ fn packed_problem(qkv: &Tensor, options: Attention) -> Result<(Problem, Layout)>
     let part = Strides { batch: t * 3 * h * d, head: d, row: 3 * h * d };
     let o = Strides { batch: t * h * d, head: d, row: h * d };
     let layout = Layout { q: part, k: part, o, q_at: 0, k_at: h * d, v_at: 2 * h * d };
+    if d > MOST_CHANNELS {
+        let what = format!("packed heads of {d} channels: at most {MOST_CHANNELS}; take more heads");
+        return Err(Error::invalid(op, what));
+    }
     Ok((check(Problem { b, h, tq: t, tk: t, d, options })?, layout))
 }
 
 fn check(p: Problem) -> Result<Problem> {
     let op = "attention";
-    if p.d == 0 || p.d > MOST_CHANNELS || p.tk == 0 {
-        return Err(Error::invalid(
-            op,
-            format!("{} keys of {} channels: at least one key, and 1 to {MOST_CHANNELS} channels a head", p.tk, p.d),
-        ));
+    if p.d == 0 || p.tk == 0 {
+        return Err(Error::invalid(op, format!("{} keys of {} channels: at least one of each", p.tk, p.d)));
     }
     if p.options.scale.is_some_and(|s| !s.is_finite()) {
         return Err(Error::invalid(op, "a scale that is not finite"));
@@ -80,12 +84,17 @@ fn check(p: Problem) -> Result<Problem> {
 }
 
 /// The attended values [B, H, Tq, D], and the logarithm of each query's softmax denominator [B, H, Tq], for q [B, H, Tq, D] and
-/// k, v [B, H, Tk, D]. A query that sees no key gives 0. Memory beyond inputs and outputs: none.
+/// k, v [B, H, Tk, D]. A query that sees no key gives 0. Memory beyond inputs and outputs: none up to [`MOST_CHANNELS`] channels a head;
+/// above, two matrices [B, H, Tq, Tk], of which the tape keeps one.
 ///
 /// # Errors
-/// If the shapes do not fit, D is above [`MOST_CHANNELS`], or there is no key.
+/// If the shapes do not fit, or there is no key or no channel.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Result<(Tensor, Tensor)> {
     let (p, layout) = problem(q, k, v, options)?;
+    if p.d > MOST_CHANNELS {
+        let (o, lse, _) = wide::forward([q, k, v], &p)?;
+        return Ok((o, lse));
+    }
     kernels::forward([q, k, v], &p, &layout, &[p.b, p.h, p.tq, p.d])
 }
 
@@ -93,7 +102,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Resu
 /// they lie.
 ///
 /// # Errors
-/// As [`attention`].
+/// As [`attention`]'s, or if D is above [`MOST_CHANNELS`].
 pub fn attention_packed(qkv: &Tensor, options: Attention) -> Result<(Tensor, Tensor)> {
     let (p, layout) = packed_problem(qkv, options)?;
     kernels::forward([qkv; 3], &p, &layout, &[p.b, p.tq, p.h, p.d])
@@ -103,8 +112,13 @@ impl Tape {
     /// See [`attention`].
     pub fn attention(&self, q: &Var, k: &Var, v: &Var, options: Attention) -> Result<Var> {
         let (p, layout) = problem(q.tensor(), k.tensor(), v.tensor(), options)?;
-        let (o, lse) = attention(q.tensor(), k.tensor(), v.tensor(), options)?;
-        let (sq, sk, sv, so) = (q.tensor().clone(), k.tensor().clone(), v.tensor().clone(), o.clone());
+        let (sq, sk, sv) = (q.tensor().clone(), k.tensor().clone(), v.tensor().clone());
+        if p.d > MOST_CHANNELS {
+            let (o, _, kept) = wide::forward([&sq, &sk, &sv], &p)?;
+            return Ok(self.record(o, &[q, k, v], move |g, needs| wide::backward([&sq, &sk, &sv], &kept, g, needs)));
+        }
+        let (o, lse) = attention(&sq, &sk, &sv, options)?;
+        let so = o.clone();
         Ok(self.record(o, &[q, k, v], move |g, _| {
             let gpu = g.gpu();
             let dq = Tensor::empty(gpu, sq.shape(), DType::F32)?;
