@@ -4,6 +4,7 @@ pub mod conditioning;
 pub mod discriminator;
 pub mod lpips;
 pub mod prior;
+pub mod vit;
 pub mod vqgan;
 pub mod vqvae;
 pub mod vqvae2;
