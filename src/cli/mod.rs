@@ -4,6 +4,7 @@ mod bench;
 mod codes;
 mod compare;
 mod demo;
+mod import;
 mod info;
 mod inspect;
 mod output;
@@ -85,6 +86,8 @@ enum Command {
     Train(train::Train),
     /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
     Compare(compare::Compare),
+    /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers or LlamaGen
+    Import(import::Import),
     /// Say what a configuration will take: parameters, memory, operations and time per step
     Plan(plan::Plan),
     /// Send images through a trained model and show them side by side with the originals
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Demo(c) => c.run(global),
         Command::Train(c) => c.run(global),
         Command::Compare(c) => c.run(global),
+        Command::Import(c) => c.run(global),
         Command::Plan(c) => c.run(global),
         Command::Reconstruct(c) => c.run(global),
         Command::Inspect(c) => c.run(global),

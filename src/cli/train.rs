@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
 use wgvq::report::grid::Shape;
+use wgvq::report::players::players;
 use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::train::Keyed;
@@ -235,7 +236,9 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
     let memory = outcome.trainer.memory();
     if global.json {
         let line = serde_json::json!({
-            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": e.ssim, "perplexity": e.perplexity,
+            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": e.ssim, "sharpness": e.sharpness,
+            "lpips": (!e.lpips.is_nan()).then_some(e.lpips),
+            "perplexity": e.perplexity,
             "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel, "quantization_error": e.quantization_error,
             "used": e.used, "codes": e.counts.len(), "seconds": outcome.elapsed.as_secs_f64(),
             "peak_device_bytes": memory.peak, "waited_share": outcome.trainer.waiting().map(|w| w.share()), "picture": picture,
@@ -288,6 +291,9 @@ fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Res
     })?;
     let path = folder.pictures().join("summary.png");
     atomic::write(&path, &png)?;
+    if columns.iter().any(|(name, _)| name == "discriminator") {
+        atomic::write(&folder.pictures().join("players.png"), &players(&columns)?)?;
+    }
     let names: Vec<String> = outcome.trainer.levels().iter().map(|l| l.name.clone()).collect();
     if names.len() > 1 {
         let data = outcome.trainer.data();

@@ -18,6 +18,7 @@ pub mod overlay;
 pub mod page;
 pub mod patches;
 pub mod pca;
+pub mod players;
 pub mod rate;
 pub mod robustness;
 pub mod samples;

@@ -202,7 +202,8 @@ fn remove(folder: &Path, step: u64) -> Result<()> {
     for ending in ["json", "safetensors"] {
         let path = folder.join(format!("{}.{ending}", stem(step)));
         if path.exists() {
-            std::fs::remove_file(&path).map_err(|e| Error::file(&path, format!("a checkpoint cannot be removed: {e}")))?;
+            std::fs::remove_file(&path)
+                .map_err(|e| Error::file(&path, format!("a checkpoint cannot be removed: {e}")))?;
         }
     }
     Ok(())

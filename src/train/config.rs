@@ -5,8 +5,8 @@ use super::learning_rate;
 use super::objective::options::{Gan, Loss};
 use crate::Result;
 use crate::data;
-use crate::models::vqgan;
 use crate::models::vqvae2::MOST_LEVELS;
+use crate::models::{vit, vqgan};
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,8 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
-    /// The architecture: `vqvae`, `vqvae2` with codes on several grids, or `vqgan`, which is trained against a discriminator.
+    /// The architecture: `vqvae`, `vqvae2` with codes on several grids, or `vqgan` or `vit`, which are trained against a
+    /// discriminator.
     pub kind: String,
     /// `vqvae2`: levels of codes, each above with half the rows and columns of the one below; 0 is the architecture's own, 2.
     pub levels: usize,
@@ -44,7 +45,7 @@ pub struct Model {
     /// `vqvae2`: steps in which levels may be dropped; 0: all. Where they are the first part of a run, the rest of it makes up for what
     /// dropping costs.
     pub level_dropout_steps: u64,
-    /// Channels inside; even. `vqgan`: at full resolution, a multiple of 32.
+    /// Channels inside; even. `vqgan`: at full resolution, a multiple of 32. `vit`: inside the blocks' MLPs; four times `dim` is usual.
     pub hidden: usize,
     /// Residual blocks on either side of the quantizer. `vqgan`: at each resolution, and one more in the decoder.
     pub residual_layers: usize,
@@ -59,6 +60,12 @@ pub struct Model {
     pub attention: Vec<usize>,
     /// `vqgan`: channels between encoder and quantizer; 0: those of a latent.
     pub latent_channels: usize,
+    /// `vit`: transformer blocks of the encoder, and of the decoder.
+    pub layers: usize,
+    /// `vit`: channels of a token.
+    pub dim: usize,
+    /// `vit`: heads of attention; they divide the channels.
+    pub heads: usize,
 }
 
 /// What `hidden` is multiplied by at each resolution: those of taming-transformers' and latent diffusion's models.
@@ -85,6 +92,13 @@ impl Model {
             }
         }
         all
+    }
+
+    /// The shape of a `vit` for images of so many channels, rows and columns, whose latents have `codebook_dim`.
+    pub(crate) fn vit_shape(&self, [height, width, channels]: [usize; 3], codebook_dim: usize) -> vit::Config {
+        let Model { downsample, layers, dim, heads, hidden, .. } = *self;
+        let grid = [height / downsample.max(1), width / downsample.max(1)];
+        vit::Config { channels, grid, downsample, layers, dim, heads, hidden, codebook_dim }
     }
 
     /// The shape of a `vqgan` for images of so many channels, whose latents have `codebook_dim`.
@@ -206,6 +220,9 @@ impl Default for Model {
             multipliers: Vec::new(),
             attention: Vec::new(),
             latent_channels: 0,
+            layers: 8,
+            dim: 256,
+            heads: 4,
         }
     }
 }
@@ -318,7 +335,7 @@ impl Keyed for RunConfig {}
 impl RunConfig {
     /// The same with every value written out that was left to the quantizer.
     pub fn resolved(&self) -> RunConfig {
-        let adversarial = self.model.kind == "vqgan";
+        let adversarial = matches!(self.model.kind.as_str(), "vqgan" | "vit");
         RunConfig {
             model: self.model.resolved(),
             quantizer: self.quantizer.resolved(),
@@ -356,11 +373,11 @@ impl RunConfig {
     /// As [`RunConfig::validate`].
     pub fn validate_with(&self, registry: &Registry) -> Result<()> {
         let (m, q, d, t) = (&self.model, &self.quantizer, &self.data, &self.train);
-        let kinds = matches!(m.kind.as_str(), "vqvae" | "vqvae2" | "vqgan");
-        check("model.kind", &m.kind, kinds, "vqvae, vqvae2 or vqgan")?;
+        let kinds = matches!(m.kind.as_str(), "vqvae" | "vqvae2" | "vqgan" | "vit");
+        check("model.kind", &m.kind, kinds, "vqvae, vqvae2, vqgan or vit")?;
         let levels = m.resolved().levels;
         match m.kind.as_str() {
-            "vqvae" | "vqgan" => {
+            "vqvae" | "vqgan" | "vit" => {
                 check("model.levels", levels, levels == 1, "1: `model.kind = \"vqvae2\"` has more")?;
             }
             _ => {
@@ -395,6 +412,11 @@ impl RunConfig {
         if m.kind == "vqgan" {
             // The quantizer says how many channels its latents have; any number will do to check the rest.
             m.gan_shape(3, 4).check()?;
+        }
+        if m.kind == "vit" {
+            // So is the images' size, where it is the data's own.
+            let side = |pixels: usize| if pixels == 0 { m.downsample } else { pixels };
+            m.vit_shape([side(d.height), side(d.width), 3], 4).check()?;
         }
         let all = self.resolved();
         all.loss.validate()?;

@@ -4,6 +4,7 @@ use super::config::RunConfig;
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
 use crate::gpu::{DType, Gpu, Tensor};
+use crate::models::vit::Vit;
 use crate::models::vqgan::VqGan;
 use crate::models::vqvae::{self, VqVae};
 use crate::models::vqvae2::{self, VqVae2, level_names};
@@ -38,11 +39,11 @@ const LEVEL_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The stream of random numbers that levels are left out by: "levl".
 const LEVEL_STREAM: u32 = 0x6c65_766c;
 
-/// The first stage of a configuration for images of so many channels, and its parameters.
+/// The first stage of a configuration for images of this height, width and channels, and its parameters.
 pub(crate) fn build(
     gpu: &Gpu,
     c: &RunConfig,
-    channels: usize,
+    image: [usize; 3],
     registry: &Registry,
 ) -> Result<(FirstStage, Parameters)> {
     let mut builder = Parameters::builder();
@@ -56,8 +57,12 @@ pub(crate) fn build(
     let dims: Vec<usize> = quantizers.iter().map(|q| q.dim()).collect();
     let (hidden, residual_layers, residual_hidden) = (m.hidden, m.residual_layers, m.residual_hidden);
     let downsample = m.downsample;
+    let channels = image[2];
     let model: Box<dyn Autoencoder> = match dims[..] {
-        [codebook_dim] if m.kind == "vqgan" => Box::new(VqGan::new(&mut builder, &m.gan_shape(channels, codebook_dim))?),
+        [codebook_dim] if m.kind == "vit" => Box::new(Vit::new(&mut builder, &m.vit_shape(image, codebook_dim))?),
+        [codebook_dim] if m.kind == "vqgan" => {
+            Box::new(VqGan::new(&mut builder, &m.gan_shape(channels, codebook_dim))?)
+        }
         [codebook_dim] => {
             let shape = vqvae::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dim };
             Box::new(VqVae::new(&mut builder, &shape)?)

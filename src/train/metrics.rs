@@ -178,6 +178,8 @@ pub struct Evaluation {
     pub ssim: f64,
     /// Energy of reconstructions in high frequencies over that of the originals: sums of squared Laplacians. Below 1 they are blurred.
     pub sharpness: f64,
+    /// LPIPS (Zhang et al. 2018) to the originals; NaN where the run has no weights of it.
+    pub lpips: f64,
     /// Mean squared distance of latents to what they became, per channel.
     pub quantization_error: f64,
     /// Perplexity of all codes of the split; of several codebooks the mean.
@@ -241,6 +243,8 @@ pub struct Fidelity {
     pub ssim: f64,
     /// See [`Evaluation::sharpness`].
     pub sharpness: f64,
+    /// See [`Evaluation::lpips`].
+    pub lpips: f64,
     /// Pixels of an image.
     pub image_pixels: usize,
 }
@@ -275,6 +279,7 @@ impl Evaluation {
             psnr: -10.0 * f.mse.log10(),
             ssim: f.ssim,
             sharpness: f.sharpness,
+            lpips: f.lpips,
             quantization_error: mean(&of, |_| 1, |l| l.quantization_error),
             perplexity: mean(&of, |l| l.codebooks, |l| l.perplexity),
             entropy_bits: mean(&of, |l| l.codes, |l| l.entropy_bits),
@@ -296,6 +301,9 @@ impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let (mse, psnr) = (self.mse, self.psnr);
         write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}, sharpness {:.2}", self.ssim, self.sharpness)?;
+        if !self.lpips.is_nan() {
+            write!(f, ", LPIPS {:.4}", self.lpips)?;
+        }
         for l in &self.levels {
             let name = if l.name.is_empty() { String::new() } else { format!("{}: ", l.name) };
             write!(f, ", {name}perplexity {:.1}, codes used {} of {}", l.perplexity, l.used, l.of)?;

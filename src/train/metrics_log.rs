@@ -61,12 +61,13 @@ impl Row {
 }
 
 impl Record for Evaluation {
-    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
+    const HEADER: &'static str =
+        "step,mse,psnr,ssim,sharpness,lpips,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
     fn values(&self) -> String {
-        let Evaluation { step, mse, psnr, ssim, sharpness, quantization_error, perplexity, .. } = self;
+        let Evaluation { step, mse, psnr, ssim, sharpness, lpips, quantization_error, perplexity, .. } = self;
         let Evaluation { entropy_bits, bits_per_pixel, used, .. } = self;
         let mut text = format!(
-            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{lpips:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
         );
         for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
             let LevelUse { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = l;
@@ -164,7 +165,7 @@ mod tests {
     use crate::train::metrics::{Fidelity, LevelCounts};
 
     fn row(step: u64) -> Evaluation {
-        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, sharpness: 0.7, image_pixels: 64 };
+        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, sharpness: 0.7, lpips: f64::NAN, image_pixels: 64 };
         let counts = vec![3, 4, 0, 1];
         let level = LevelCounts { name: String::new(), codes: 4, codebooks: 1, quantization_error: 0.25, counts };
         Evaluation::new(step, f, vec![level])

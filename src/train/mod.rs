@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod config;
 pub mod health;
+pub mod import;
 mod keyed;
 pub mod metrics;
 pub mod metrics_log;

@@ -76,7 +76,7 @@ impl Trained {
         let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
             return Err(Error::file(&path, "does not say the size of its images"));
         };
-        let (mut stage, params) = build(gpu, &config, channels, registry).map_err(at)?;
+        let (mut stage, params) = build(gpu, &config, [height, width, channels], registry).map_err(at)?;
         let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
         stage.load(parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
         params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
@@ -168,6 +168,18 @@ impl Trained {
             images.extend(self.picture(part, &self.levels)?);
         }
         Ok(images)
+    }
+
+    /// Images on the device through the model: f32 [B, H, W, C] in [-1, 1] of the model's size to each level's codes, u32 [B h w, Q], the coarsest
+    /// level first, and to reconstructions, f32 of the images' shape and not clamped.
+    ///
+    /// # Errors
+    /// If the images have another shape, or the device fails.
+    pub fn reconstruct(&self, images: &Tensor) -> Result<(Vec<Tensor>, Tensor)> {
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let (coded, y) = self.stage.reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
+        Ok((coded.into_iter().map(|part| part.quantized.indices).collect(), y.tensor().clone()))
     }
 
     /// What images, u8 NHWC, are drawn from by their coarsest level alone, by their first two, and so on; the last is what all levels

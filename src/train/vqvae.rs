@@ -122,7 +122,7 @@ impl Trainer {
         check_with(config, &data, registry)?;
         let config = &config.resolved();
         let objective = Objective::new(gpu, config, [data.height, data.width, data.channels])?;
-        let (stage, params) = build(gpu, config, data.channels, registry)?;
+        let (stage, params) = build(gpu, config, [data.height, data.width, data.channels], registry)?;
         let levels = stage.levels(data.width, data.height);
         let t = &config.train;
         let hyper = Hyper {
@@ -461,6 +461,7 @@ impl Trainer {
         };
         let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
         let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
+        let mut perceptual: Option<f64> = None;
         let mut fine = [0.0f64; 2];
         let shape = [self.data.height, self.data.width, self.data.channels];
         let windowed = ssim::fits(self.data.height, self.data.width);
@@ -469,6 +470,9 @@ impl Trainer {
             let share = numbers.len() as f64 / test.len() as f64;
             if windowed {
                 similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
+            }
+            if let Some(distance) = self.objective.lpips(&r.x, &r.y)? {
+                *perceptual.get_or_insert(0.0) += share * distance.read::<f32>()?[0] as f64;
             }
             for (level, (counts, error)) in levels.iter_mut().zip(&r.levels) {
                 level.quantization_error += share * error.read::<f32>()?[0] as f64;
@@ -484,6 +488,7 @@ impl Trainer {
             mse: squares / pixels as f64,
             ssim: if windowed { similarity } else { f64::NAN },
             sharpness: fine[1] / fine[0],
+            lpips: perceptual.unwrap_or(f64::NAN),
             image_pixels: self.data.width * self.data.height,
         };
         Ok(Evaluation::new(self.step, fidelity, levels))
@@ -592,7 +597,8 @@ impl Trainer {
             );
             return Err(Error::data(what));
         }
-        let mut parts = weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."])?;
+        let mut parts =
+            weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."])?;
         let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
         self.params.load_host(&part(""))?;
         self.stage.load(part("quantizer."))?;

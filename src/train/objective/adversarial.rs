@@ -48,12 +48,12 @@ mod tests {
         let soft = |x: f64| x.exp().ln_1p();
         let mean = |v: &[f64], f: &dyn Fn(f64) -> f64| v.iter().map(|x| f(*x)).sum::<f64>() / v.len() as f64;
         let wanted = [
-            (Adversarial::Hinge, mean(&real, &|x| (1.0 - x).max(0.0)) + mean(&fake, &|x| (1.0 + x).max(0.0)), -mean(&fake, &|x| x)),
             (
-                Adversarial::NonSaturating,
-                mean(&real, &|x| soft(-x)) + mean(&fake, &soft),
-                mean(&fake, &|x| soft(-x)),
+                Adversarial::Hinge,
+                mean(&real, &|x| (1.0 - x).max(0.0)) + mean(&fake, &|x| (1.0 + x).max(0.0)),
+                -mean(&fake, &|x| x),
             ),
+            (Adversarial::NonSaturating, mean(&real, &|x| soft(-x)) + mean(&fake, &soft), mean(&fake, &|x| soft(-x))),
         ];
         for (kind, discriminator, generator) in wanted {
             let tape = Tape::new(&gpu);

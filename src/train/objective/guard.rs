@@ -68,7 +68,9 @@ impl Guard {
         let least = before.least.unwrap_or(row.reconstruction);
         if row.reconstruction > WORSE * least {
             let (now, times) = (row.reconstruction, row.reconstruction / least);
-            return Some(format!("reconstructions fall apart at step {step}: their error is {now:.4}, {times:.1} times the least so far"));
+            return Some(format!(
+                "reconstructions fall apart at step {step}: their error is {now:.4}, {times:.1} times the least so far"
+            ));
         }
         if row.used < FEWER * before.most_used {
             return Some(format!(
@@ -77,7 +79,10 @@ impl Guard {
             ));
         }
         if row.norm > STEEPER * median {
-            return Some(format!("gradients explode at step {step}: their norm is {:.3}, {median:.3} before", row.norm));
+            return Some(format!(
+                "gradients explode at step {step}: their norm is {:.3}, {median:.3} before",
+                row.norm
+            ));
         }
         None
     }
@@ -135,7 +140,13 @@ mod tests {
     fn the_usual_price_is_no_collapse() {
         let mut guard = Guard::default();
         for i in 0..60 {
-            let reconstruction = if i < 2 { 1.0 } else if i < 10 { 0.02 } else { 0.05 };
+            let reconstruction = if i < 2 {
+                1.0
+            } else if i < 10 {
+                0.02
+            } else {
+                0.05
+            };
             let norm = if i % 7 == 0 { 20.0 } else { 1.0 };
             assert_eq!(guard.see(Seen { reconstruction, norm, ..row(i) }), None, "{i}");
         }

@@ -15,6 +15,7 @@ pub use structure::structure;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
+use crate::models::lpips::Lpips;
 use crate::nn::{HostTensors, Pass};
 use crate::ops::adaptive_weight::adaptive_weight;
 use crate::ops::add::accumulate;
@@ -23,6 +24,7 @@ use crate::ops::loss::{Loss, loss};
 use crate::ops::scale_by::scale_by;
 use crate::train::config::RunConfig;
 use crate::{Error, Result};
+use std::path::Path;
 
 /// Figures that a step leaves of its objective.
 pub(crate) const FIGURES: usize = 11;
@@ -47,6 +49,8 @@ pub(crate) struct Objective {
     gpu: Gpu,
     pixels: Loss,
     structure_weight: f32,
+    lpips_weight: f32,
+    lpips: Option<Lpips>,
     pub(crate) adversary: Option<Adversary>,
     adaptive: bool,
 }
@@ -72,8 +76,19 @@ impl Objective {
             );
             return Err(Error::config("gan.layers", what));
         }
+        let (lpips, file) = (c.loss.lpips_weight > 0.0, Path::new(&c.loss.lpips));
+        let lpips = lpips.then(|| Lpips::load(gpu, file)).transpose()?;
+        let least = lpips.as_ref().map_or(0, |l| l.backbone().smallest_side());
+        if height.min(width) < least {
+            let what = format!(
+                "compares images of {least} pixels either way at least, and these have {width} x {height}: leave it 0"
+            );
+            return Err(Error::config("loss.lpips_weight", what));
+        }
         Ok(Objective {
             gpu: gpu.clone(),
+            lpips_weight: c.loss.lpips_weight,
+            lpips,
             pixels: if c.loss.pixels == "l1" { Loss::L1 } else { Loss::Mse },
             structure_weight: c.loss.structure_weight,
             adversary,
@@ -83,7 +98,7 @@ impl Objective {
 
     /// Is it the mean squared error and nothing else? Then the model's own tape does.
     fn is_plain(&self) -> bool {
-        self.pixels == Loss::Mse && self.structure_weight == 0.0 && self.adversary.is_none()
+        self.pixels == Loss::Mse && self.structure_weight == 0.0 && self.lpips.is_none() && self.adversary.is_none()
     }
 
     /// What reconstructions y on the tape of `pass`, of originals x, cost at a step: the loss [1] on that tape, the mean squared error [1], and
@@ -105,6 +120,11 @@ impl Objective {
         if self.structure_weight > 0.0 {
             let part = tape.scale(&structure(&tape, &leaf, &target)?, self.structure_weight, 0.0)?;
             figures.push((figure::STRUCTURE, part.tensor().clone()));
+            sum = tape.add(&sum, &part)?;
+        }
+        if let Some(lpips) = &self.lpips {
+            let part = tape.scale(&lpips.distance(&tape, &leaf, &target)?, self.lpips_weight, 0.0)?;
+            figures.push((figure::PERCEPTUAL, part.tensor().clone()));
             sum = tape.add(&sum, &part)?;
         }
         let value = sum.tensor().clone();
@@ -134,6 +154,16 @@ impl Objective {
         let constant = Tensor::empty(&self.gpu, &[1], crate::gpu::DType::F32)?;
         fill(&constant, weight)?;
         Ok(constant)
+    }
+
+    /// LPIPS [1] of reconstructions y and originals x [B, H, W, C], where its weights are at hand.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn lpips(&self, x: &Tensor, y: &Tensor) -> Result<Option<Tensor>> {
+        let tape = Tape::no_grad(&self.gpu);
+        let distance = |l: &Lpips| Ok(l.distance(&tape, &tape.constant(y), &tape.constant(x))?.tensor().clone());
+        self.lpips.as_ref().map(distance).transpose()
     }
 
     /// The other player's step, where there is one: on originals x and reconstructions y, at the model's learning rate. Returns figures
@@ -173,5 +203,109 @@ impl Objective {
             Some(adversary) => adversary.load(tensors, state),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{DType, Options};
+    use crate::models::Autoencoder;
+    use crate::models::vqvae::{Config, VqVae};
+    use crate::nn::{Parameters, Pass};
+
+    fn config(adaptive: bool) -> RunConfig {
+        let mut c = RunConfig::default();
+        c.loss = options::Loss { pixels: "l1".into(), structure_weight: 0.5, ..c.loss };
+        c.gan = options::Gan { weight: 0.6, start: 0, head_start: 0, ramp: 0, adaptive, hidden: 4, layers: 1, ..c.gan };
+        c.gan.feature_weight = 1.5;
+        c
+    }
+
+    /// The whole slope is that of `L1 + structure + weight (generator + features)`, the weight being what makes both parts' gradients of the
+    /// last layer's weight equal in length, times 0.6.
+    #[test]
+    fn parts_are_weighed_and_added() {
+        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let shape =
+            Config { channels: 3, hidden: 8, residual_layers: 1, residual_hidden: 4, downsample: 2, codebook_dim: 4 };
+        let mut b = Parameters::builder();
+        let model = VqVae::new(&mut b, &shape).unwrap();
+        let params = b.build(&gpu, 2).unwrap();
+        let values: Vec<f32> = (0..2 * 24 * 24 * 3).map(|i| (i as f32 * 0.37).sin()).collect();
+        let images = Tensor::from_slice(&gpu, &[2, 24, 24, 3], &values).unwrap();
+        for adaptive in [true, false] {
+            let objective = Objective::new(&gpu, &config(adaptive), [24, 24, 3]).unwrap();
+            let run = || {
+                let tape = Tape::new(&gpu);
+                let pass = Pass::new(&tape, &params).watching(model.last_weight());
+                let x = tape.constant(&images);
+                let y = model.reconstruct(&pass, &x, &mut |_, z| Ok(z.clone())).unwrap();
+                let (loss, mse, figures) = objective.judge(&pass, &x, &y, 0).unwrap();
+                let gradients = pass.gradients(tape.backward(&loss).unwrap());
+                let of = |h| gradients.iter().find(|(g, _)| *g == h).unwrap().1.read::<f32>().unwrap();
+                (of(model.last_weight()), of(params.find("encoder.down.0.weight").unwrap()), mse, figures, y)
+            };
+            let (last, first, mse, figures, y) = run();
+            let value = |at| figures.iter().find(|(a, _)| *a == at).unwrap().1.read::<f32>().unwrap()[0];
+            let expected = crate::ops::loss::loss(Loss::Mse, y.tensor(), &images).unwrap();
+            assert_eq!(mse.read::<f32>().unwrap(), expected.read::<f32>().unwrap());
+
+            // The same by hand, in one graph, with the weight as a number.
+            let weight = value(figure::WEIGHT);
+            let tape = Tape::new(&gpu);
+            let pass = Pass::new(&tape, &params);
+            let x = tape.constant(&images);
+            let y = model.reconstruct(&pass, &x, &mut |_, z| Ok(z.clone())).unwrap();
+            let edges = tape.scale(&structure(&tape, &y, &x).unwrap(), 0.5, 0.0).unwrap();
+            let own = tape.add(&tape.loss(Loss::L1, &y, &x).unwrap(), &edges).unwrap();
+            let all = pass.gradients(tape.backward(&own).unwrap());
+            let of = |h| all.iter().find(|(g, _)| *g == h).unwrap().1.read::<f32>().unwrap();
+            let (own_last, own_first) = (of(model.last_weight()), of(params.find("encoder.down.0.weight").unwrap()));
+            let pass = Pass::new(&tape, &params);
+            let y = model.reconstruct(&pass, &x, &mut |_, z| Ok(z.clone())).unwrap();
+            let heard = objective.adversary.as_ref().unwrap().hear(&images, y.tensor()).unwrap();
+            let loss = penalty::carry(&tape, &y, heard.generator, heard.slope);
+            let all = pass.gradients(tape.backward(&loss).unwrap());
+            let of = |h| all.iter().find(|(g, _)| *g == h).unwrap().1.read::<f32>().unwrap();
+            let (her_last, her_first) = (of(model.last_weight()), of(params.find("encoder.down.0.weight").unwrap()));
+            let norm = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let wanted = if adaptive { 0.6 * norm(&own_last) / (norm(&her_last) + 1e-4) } else { 0.6 };
+            assert!((f64::from(weight) / wanted - 1.0).abs() < 1e-3, "{adaptive}: {weight} for {wanted}");
+            for (got, own, her) in [(&last, &own_last, &her_last), (&first, &own_first, &her_first)] {
+                let sum: Vec<f32> = own.iter().zip(her).map(|(a, b)| a + weight * b).collect();
+                let apart: Vec<f32> = got.iter().zip(&sum).map(|(a, b)| a - b).collect();
+                assert!(norm(&apart) < 1e-4 * norm(&sum), "{adaptive}: {} of {}", norm(&apart), norm(&sum));
+            }
+        }
+    }
+
+    /// What was L2 before is L2 still, on the model's own tape.
+    #[test]
+    fn without_options_it_is_the_mean_squared_error() {
+        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let objective = Objective::new(&gpu, &RunConfig::default().resolved(), [8, 8, 1]).unwrap();
+        let params = {
+            let mut b = Parameters::builder();
+            b.declare("w", &[1], crate::nn::Init::Zeros);
+            b.build(&gpu, 0).unwrap()
+        };
+        let tape = Tape::new(&gpu);
+        let pass = Pass::new(&tape, &params);
+        let y = tape.leaf(&Tensor::from_slice(&gpu, &[1, 1, 2, 1], &[1.0f32, 0.0]).unwrap());
+        let x = tape.constant(&Tensor::zeros(&gpu, &[1, 1, 2, 1], DType::F32).unwrap());
+        let (loss, mse, figures) = objective.judge(&pass, &x, &y, 0).unwrap();
+        assert_eq!((loss.tensor().read::<f32>().unwrap(), figures.len()), (vec![0.5], 0));
+        assert_eq!(mse.read::<f32>().unwrap(), [0.5]);
+        assert_eq!(tape.backward(&loss).unwrap().get(&y).unwrap().read::<f32>().unwrap(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn images_without_a_patch_are_refused_by_name() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let mut c = config(true);
+        c.gan.layers = 3;
+        let error = Objective::new(&gpu, &c, [16, 40, 3]).err().unwrap().to_string();
+        assert!(error.contains("gan.layers") && error.contains("40 x 16") && error.contains("24"), "{error}");
     }
 }

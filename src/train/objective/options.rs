@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Loss {
-    /// Pixel by pixel: `mse` or `l1`; `auto` is `l1` for `vqgan`, else `mse`.
+    /// Pixel by pixel: `mse` or `l1`; `auto` is `l1` for `vqgan` and `vit`, else `mse`.
     pub pixels: String,
-    /// Weight of what edges and windows show at several scales: differences of neighbours, and structural similarity; -1: 1 for `vqgan`, else
-    /// 0.
+    /// Weight of what edges and windows show at several scales: differences of neighbours, and structural similarity; -1: 1 for `vqgan` and
+    /// `vit`, else 0.
     pub structure_weight: f32,
     /// Weight of LPIPS (Zhang et al. 2018), which needs `loss.lpips`.
     pub lpips_weight: f32,
@@ -46,7 +46,7 @@ pub enum Regularizer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gan {
-    /// Weight of what the discriminator says in the generator's loss; 0: there is no discriminator; -1: 0.8 for `vqgan`, else 0.
+    /// Weight of what the discriminator says in the generator's loss; 0: there is no discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
     pub weight: f32,
     /// `hinge` or `non-saturating`.
     pub objective: Adversarial,
@@ -59,7 +59,7 @@ pub struct Gan {
     /// Steps over which its weight then rises.
     pub ramp: u64,
     /// Weight of feature matching, the mean difference of what the discriminator's layers make of originals and reconstructions, beside what
-    /// it says (Wang et al. 2018, "pix2pixHD", equation 4); -1: 2 for `vqgan`, else 0.
+    /// it says (Wang et al. 2018, "pix2pixHD", equation 4); -1: 2 for `vqgan` and `vit`, else 0.
     pub feature_weight: f32,
     /// Channels of the discriminator's first layer.
     pub hidden: usize,

@@ -117,3 +117,92 @@ impl Averages {
 pub(super) fn carry(tape: &Tape, y: &Var, value: Tensor, slope: Tensor) -> Var {
     tape.record(value, &[y], move |g, _| Ok(vec![Some(scale_by(&slope, g)?)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Options;
+    use crate::nn::{Conv2d, Handle};
+    use crate::ops::conv2d::Conv;
+
+    fn gpu() -> Gpu {
+        Gpu::new(Options { poison: true, ..Default::default() }).unwrap()
+    }
+
+    fn random(gpu: &Gpu, shape: &[usize], seed: usize) -> Tensor {
+        let n: usize = shape.iter().product();
+        let values: Vec<f32> = (0..n).map(|i| ((i + seed) as f32 * 12.9898).sin() * 0.8).collect();
+        Tensor::from_slice(gpu, shape, &values).unwrap()
+    }
+
+    /// The term's gradient is that of `weight / 2` times the squared length, of which the value is returned: moved against it, the squared
+    /// length falls as its slope says. The judge is smooth: a discriminator's penalty jumps where a rectifier changes sides, of which no
+    /// gradient tells.
+    #[test]
+    fn the_gradient_penalty_has_the_penaltys_gradient() {
+        let gpu = gpu();
+        let conv = Conv { stride: 2, pad: 1, relu: false, after: 0 };
+        let mut b = Parameters::builder();
+        let layers = [
+            Conv2d::new(&mut b, "a", 3, 6, 4, conv, true),
+            Conv2d::new(&mut b, "b", 6, 5, 4, conv, true),
+            Conv2d::new(&mut b, "c", 5, 1, 3, Conv { stride: 1, ..conv }, true),
+        ];
+        let params = b.build(&gpu, 3).unwrap();
+        let judge = |pass: &Pass, x: &Var| {
+            let mut x = layers[0].forward(pass, x)?;
+            for layer in &layers[1..] {
+                x = layer.forward(pass, &pass.tape.activation(Function::Silu, &x)?)?;
+            }
+            Ok(x)
+        };
+        let x = random(&gpu, &[3, 12, 10, 3], 5);
+        let weight = 0.7;
+        let penalty = |params: &Parameters| {
+            let tape = Tape::new(&gpu);
+            let pass = Pass::new(&tape, params);
+            let (term, value) = gradient_penalty(&pass, params, &judge, &x, weight).unwrap();
+            let gradients = pass.gradients(tape.backward(&term).unwrap());
+            let gradients: Vec<(Handle, Vec<f32>)> = gradients.iter().map(|(h, g)| (*h, g.read().unwrap())).collect();
+            (f64::from(value.read::<f32>().unwrap()[0]), gradients)
+        };
+        let (before, gradients) = penalty(&params);
+        let squares: f64 = gradients.iter().flat_map(|(_, g)| g).map(|g| f64::from(*g).powi(2)).sum();
+        let share = 0.01;
+        let step = share * before * f64::from(weight) / 2.0 / squares;
+        let start = params.to_host().unwrap();
+        let at = |side: f64| {
+            let mut host = start.clone();
+            for (handle, g) in &gradients {
+                let values = &mut host.get_mut(params.name(*handle)).unwrap().1;
+                values.iter_mut().zip(g).for_each(|(w, g)| *w -= (side * step) as f32 * g);
+            }
+            params.load_host(&host).unwrap();
+            penalty(&params).0
+        };
+        let fell = (at(-1.0) - at(1.0)) / (2.0 * share * before);
+        assert!(before > 0.0 && (fell - 1.0).abs() < 0.02, "{fell} of what the slope promises, of {before}");
+    }
+
+    #[test]
+    fn lecam_holds_logits_near_the_others_average() {
+        let gpu = gpu();
+        let mut averages = Averages::new(&gpu).unwrap();
+        let one = |v: f32| Tensor::from_slice(&gpu, &[1], &[v]).unwrap();
+        averages.see(&one(1.0), &one(-2.0)).unwrap();
+        averages.see(&one(3.0), &one(-1.0)).unwrap();
+        // The first two count alike: 2 and -1.5.
+        let tape = Tape::new(&gpu);
+        let leaf = |v: &[f32]| tape.leaf(&Tensor::from_slice(&gpu, &[1, 2, 1, 1], v).unwrap());
+        let (real, fake) = (leaf(&[0.5, -2.0]), leaf(&[3.0, 1.0]));
+        let penalty = averages.penalty(&tape, &real, &fake).unwrap();
+        // (0.5 + 1.5)^2 / 2 and (2 - 1)^2 / 2; the others lie on the right side.
+        assert!((penalty.tensor().read::<f32>().unwrap()[0] - 2.5).abs() < 1e-6);
+        let gradients = tape.backward(&penalty).unwrap();
+        let of = |v: &Var| gradients.get(v).unwrap().read::<f32>().unwrap();
+        assert_eq!((of(&real), of(&fake)), (vec![2.0, 0.0], vec![0.0, -1.0]));
+        let mut again = Averages::new(&gpu).unwrap();
+        again.load(&averages.save().unwrap(), averages.seen).unwrap();
+        assert_eq!((again.save().unwrap(), again.seen), (averages.save().unwrap(), 2));
+    }
+}

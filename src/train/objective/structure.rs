@@ -70,7 +70,8 @@ mod tests {
             let fine = |x: usize, y: usize| if (x / 2 + y / 3) % 2 == 0 { 0.4 } else { -0.4 };
             let sharp = image(&gpu, &shape, fine);
             let blurred = image(&gpu, &shape, |x, y| {
-                let near = (x.saturating_sub(1)..=x + 1).flat_map(|x| (y.saturating_sub(1)..=y + 1).map(move |y| (x, y)));
+                let near =
+                    (x.saturating_sub(1)..=x + 1).flat_map(|x| (y.saturating_sub(1)..=y + 1).map(move |y| (x, y)));
                 let values: Vec<f32> = near.map(|(x, y)| fine(x, y)).collect();
                 values.iter().sum::<f32>() / values.len() as f32
             });

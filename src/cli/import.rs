@@ -1,0 +1,68 @@
+//! `wgvq import`: a first stage that others trained.
+
+use super::{Ended, Global, output};
+use clap::Args;
+use std::path::PathBuf;
+use wgvq::Result;
+use wgvq::train::import::{Names, read};
+use wgvq::train::run_folder::RunFolder;
+
+/// `wgvq import vqgan.safetensors --size 256 --out runs/vqgan`
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq import vqgan_imagenet_f16_16384.safetensors --size 256 --data ~/pictures --out runs/taming\n  wgvq reconstruct runs/taming a.png -o side-by-side.png\n  wgvq prior runs/taming"
+)]
+pub struct Import {
+    /// A checkpoint of taming-transformers' VQModel or a LlamaGen VQ tokenizer, converted to safetensors
+    file: PathBuf,
+    /// The run to make of it
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Width and height of its images
+    #[arg(long, default_value_t = 256, value_name = "PIXELS")]
+    size: usize,
+    /// Pictures that a prior is to be trained on: a folder, an IDX file or a built-in set
+    #[arg(long)]
+    data: Option<String>,
+    /// Latents and codes are brought to length 1; otherwise they are for LlamaGen's names and not for taming-transformers'
+    #[arg(long)]
+    cosine: Option<bool>,
+    /// Replace a run that is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Import {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let mut imported = read(&self.file)?;
+        if let Some(source) = &self.data {
+            imported.config.data.source = source.clone();
+        }
+        if let Some(cosine) = self.cosine {
+            imported.config.quantizer.use_cosine_sim = cosine;
+        }
+        let gpu = global.gpu()?;
+        // What cannot be loaded leaves no folder behind.
+        imported.check(&gpu, [self.size; 2])?;
+        let folder = RunFolder::create(&self.out, self.overwrite)?;
+        imported.write(&gpu, [self.size; 2], &folder)?;
+        let (m, q) = (&imported.config.model, &imported.config.quantizer);
+        if global.json {
+            let line =
+                serde_json::json!({ "run": folder.path(), "config": imported.config, "left_out": imported.left_out });
+            output::result(&line.to_string());
+            return Ok(Ended::Done);
+        }
+        let names = if imported.names == Names::Taming { "taming-transformers" } else { "LlamaGen" };
+        let left = imported.left_out.len();
+        output::note(global, &format!("{names}' names; {left} tensors belong to no first stage and are left out"));
+        let (side, cells) = (self.size, self.size >> (m.multipliers.len() - 1));
+        let (hidden, codes, dim) = (m.hidden, q.codebook_size, q.codebook_dim);
+        output::result(&format!(
+            "{hidden} channels times {:?}, {codes} codes of {dim}: {side} x {side} pixels are {cells} x {cells} codes",
+            m.multipliers
+        ));
+        output::result(&format!("model: {}", folder.model().display()));
+        Ok(Ended::Done)
+    }
+}

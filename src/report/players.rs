@@ -1,0 +1,76 @@
+//! What model and discriminator did to one another over a run: a chart to each figure of both.
+
+use super::canvas::{Canvas, Colour};
+use super::curves::{Curve, curve};
+use crate::Result;
+
+/// Charts: the log's column, what stands over it, a logarithmic axis, and whose it is.
+const CHARTS: [(&str, &str, bool, Whose); 9] = [
+    ("reconstruction", "mean squared error, pixels in [-1, 1]", true, Whose::Model),
+    ("generator", "generator's adversarial loss", false, Whose::Model),
+    ("features", "feature matching", false, Whose::Model),
+    ("gradient_norm", "norm of the model's gradients", true, Whose::Model),
+    ("adversarial_weight", "weight of the discriminator's word", false, Whose::Model),
+    ("discriminator", "discriminator's loss", false, Whose::Discriminator),
+    ("logits_real", "mean logit for originals", false, Whose::Discriminator),
+    ("logits_fake", "mean logit for reconstructions", false, Whose::Discriminator),
+    ("discriminator_gradient_norm", "norm of the discriminator's gradients", true, Whose::Discriminator),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Model,
+    Discriminator,
+}
+
+const PANEL: [usize; 2] = [440, 300];
+const ACROSS: usize = 3;
+
+/// Draws the charts of a log's columns, by name, as the bytes of a PNG file. A column that is missing leaves its chart empty.
+///
+/// # Errors
+/// If columns have other lengths than that of `step`.
+pub fn players(columns: &[(String, Vec<f64>)]) -> Result<Vec<u8>> {
+    let column = |name: &str| columns.iter().find(|(n, _)| n == name).map_or(&[][..], |(_, values)| values);
+    let steps = column("step");
+    let [width, height] = PANEL;
+    let mut canvas = Canvas::new(ACROSS * width, CHARTS.len().div_ceil(ACROSS) * height, Colour::WHITE)?;
+    for (i, (name, title, log, whose)) in CHARTS.into_iter().enumerate() {
+        let values = column(name);
+        let colour = if whose == Whose::Model { Colour(37, 99, 235) } else { Colour(217, 119, 6) };
+        let steps = if values.is_empty() { &[][..] } else { steps };
+        let chart = Curve { title, steps, values, reference: &[], log, ceiling: None, colour };
+        canvas.place(i % ACROSS * width, i / ACROSS * height, &curve(&chart, width, height)?);
+    }
+    canvas.png()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_has_its_chart() {
+        let steps: Vec<f64> = (1..40).map(f64::from).collect();
+        let of = |name: &str| (name.to_owned(), steps.iter().map(|s| (s / 9.0).sin() + 1.5).collect::<Vec<f64>>());
+        let mut columns = vec![("step".to_owned(), steps.clone())];
+        let draw = |columns: &[(String, Vec<f64>)]| {
+            let picture = image::load_from_memory(&players(columns).unwrap()).unwrap().to_rgb8();
+            assert_eq!(picture.dimensions(), (3 * 440, 3 * 300));
+            picture
+        };
+        let empty = draw(&columns);
+        columns.extend(CHARTS.iter().map(|(name, ..)| of(name)));
+        let full = draw(&columns);
+        for (i, (_, _, _, whose)) in CHARTS.iter().enumerate() {
+            let ink = if *whose == Whose::Model { [37, 99, 235] } else { [217, 119, 6] };
+            let inked = |p: &image::RgbImage| {
+                let inside = |x: u32, y: u32| x / 440 + 3 * (y / 300) == i as u32;
+                p.enumerate_pixels().filter(|(x, y, c)| inside(*x, *y) && c.0 == ink).count()
+            };
+            assert!(inked(&full) > 100 && inked(&empty) == 0, "{i}");
+        }
+        columns[1].1.pop();
+        assert!(players(&columns).is_err());
+    }
+}
