@@ -126,11 +126,11 @@ fn a_discriminator_learns_to_tell() {
         ("gan.hidden", "16"),
         ("gan.lr", "0.002"),
         ("train.lr", "1e-9"),
-        ("train.batch_size", "8"),
+        ("train.batch_size", "4"),
         ("train.log_every", "10"),
     ]);
     let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
-    (0..60).for_each(|_| trainer.step().unwrap());
+    (0..50).for_each(|_| trainer.step().unwrap());
     let rows = trainer.rows(true).unwrap();
     let last = rows.last().unwrap().players.unwrap();
     assert!(last.logits_real > last.logits_fake + 0.5 && last.discriminator < 0.7, "{last:?}");
@@ -149,8 +149,8 @@ fn a_run_that_falls_apart_goes_back() {
         ("gan.head_start", "2"),
         ("gan.ramp", "0"),
         ("train.lr", "0.003"),
-        ("train.batch_size", "4"),
-        ("train.steps", "60"),
+        ("train.batch_size", "2"),
+        ("train.steps", "45"),
         ("train.log_every", "1"),
         ("train.checkpoint_every", "10"),
         ("train.keep_checkpoints", "9"),
@@ -164,7 +164,7 @@ fn a_run_that_falls_apart_goes_back() {
     let said = notes.0.join("\n");
     assert!(said.contains("went back to the checkpoint of step") && said.contains("weighs half as much"), "{said}");
     match outcome {
-        Ok(outcome) => assert_eq!(outcome.trainer.step_number(), 60),
+        Ok(outcome) => assert_eq!(outcome.trainer.step_number(), 45),
         // Four times weaker it may still be too much: then the run ends and says so.
         Err(e) => assert!(e.to_string().contains("gan.weight") && said.matches("went back").count() == 4, "{e}"),
     }

@@ -64,13 +64,8 @@ fn activate(x: f32) -> f32 { return max(x, 0.0) + log(1.0 + exp(-abs(x))); }
 fn slope(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
 #endif
 #ifdef TANH
-// By e^-2|x|, which does not overflow; near 0, where that would cancel, by the series.
-fn activate(x: f32) -> f32 {
-    let t = x * x;
-    if t < 0.04 { return x * (1.0 + t * (-1.0 / 3.0 + t * (2.0 / 15.0 - t * (17.0 / 315.0)))); }
-    let e = exp(-2.0 * abs(x));
-    return sign(x) * (1.0 - e) / (1.0 + e);
-}
+#import shared/tanh
+fn activate(x: f32) -> f32 { return tanh_of(x); }
 fn slope(x: f32) -> f32 {
     let y = activate(x);
     return 1.0 - y * y;

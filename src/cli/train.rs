@@ -108,7 +108,7 @@ pub fn set_keys<'a>(
 pub struct Train {
     /// A configuration in TOML
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64, photo128
+    /// A configuration by name: emoji32, fashion28, photo64, gan64, photo128
     #[arg(long, conflicts_with = "config")]
     preset: Option<String>,
     #[command(flatten)]

@@ -56,7 +56,6 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "gemm/coopmat_tiles",
     "gemm/subgroup",
     "gemm/tiled",
-    "group_norm/place",
     "max_pool/window",
     "shared/activations",
     "shared/grid",

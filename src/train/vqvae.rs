@@ -724,7 +724,7 @@ fn players(steps: &[[f32; FIGURES]]) -> Players {
         discriminator: mean(figure::DISCRIMINATOR),
         logits_real: mean(figure::REAL),
         logits_fake: mean(figure::FAKE),
-        penalty: penalties.iter().sum::<f64>() / penalties.len().max(1) as f64,
+        penalty: penalties.iter().fold(0.0, |sum, p| sum + p) / penalties.len().max(1) as f64,
         gradient_norm: mean(figure::NORM),
         discriminator_gradient_norm: mean(figure::DISCRIMINATOR_NORM),
     }

@@ -3,6 +3,7 @@
 //! With one group and one position it is layer normalisation: see [`super::layer_norm`].
 
 pub(crate) mod twin;
+mod wide;
 
 use super::column_sum::column_sum;
 use super::split_sum::split_sum;
@@ -24,27 +25,24 @@ pub(crate) struct Layout {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct Params {
-    s: u32,
     c: u32,
-    g: u32,
     rows: u32,
     eps: f32,
 }
 
-fn forward_kernel(line: bool, group: u32) -> Kernel {
-    Kernel::new(shader!("group_norm")).define("GROUP", group).flag("LINE", line)
+fn forward_kernel(group: u32) -> Kernel {
+    Kernel::new(shader!("layer_norm")).define("GROUP", group)
 }
-fn backward_kernel(line: bool, group: u32) -> Kernel {
-    Kernel::new(shader!("group_norm_grad")).define("GROUP", group).flag("LINE", line)
+fn backward_kernel(group: u32) -> Kernel {
+    Kernel::new(shader!("layer_norm_grad")).define("GROUP", group)
 }
 pub(crate) fn weight_kernel() -> Kernel {
-    Kernel::new(shader!("group_norm_grad_weight"))
+    Kernel::new(shader!("layer_norm_grad_weight"))
 }
 
 pub(crate) fn kernels() -> Vec<Kernel> {
-    let variants = ROW_GROUPS.into_iter().flat_map(|group| [(false, group), (true, group)]);
-    let rows = variants.flat_map(|(line, group)| [forward_kernel(line, group), backward_kernel(line, group)]);
-    rows.chain([weight_kernel()]).collect()
+    let rows = ROW_GROUPS.into_iter().flat_map(|group| [forward_kernel(group), backward_kernel(group)]);
+    rows.chain([weight_kernel()]).chain(wide::kernels()).collect()
 }
 
 pub(crate) fn work(l: &Layout) -> Work {
@@ -73,41 +71,46 @@ impl Layout {
         Ok(())
     }
 
-    /// Is a row a line of channels, and how many invocations share it?
-    fn variant(&self, x: &Tensor) -> (bool, u32) {
-        let values = self.s * self.c / self.g;
-        (self.s == 1 && self.g == 1, row_group(x.gpu(), values > 4096, 3 * values))
+    /// Is it a layer norm: one group over one position's channels?
+    fn is_line(&self) -> bool {
+        self.s == 1 && self.g == 1
+    }
+
+    /// How many invocations share a line of channels?
+    fn group(&self, x: &Tensor) -> u32 {
+        row_group(x.gpu(), self.c > 4096, 3 * self.c)
     }
 
     /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
     pub fn forward(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
         self.check(op, x, w, b)?;
-        let rows = self.n * self.g;
+        if !self.is_line() {
+            return self.forward_wide(op, x, w, b);
+        }
+        let rows = self.n;
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
-        let params = Params { s: self.s as u32, c: self.c as u32, g: self.g as u32, rows: rows as u32, eps: self.eps };
-        let (line, group) = self.variant(x);
-        let kernel = forward_kernel(line, group);
+        let params = Params { c: self.c as u32, rows: rows as u32, eps: self.eps };
+        let kernel = forward_kernel(self.group(x));
         x.gpu().dispatch(op, &kernel, &[x, w, b, &y, &stats], &params, groups_for(rows, 1), work(self))?;
         Ok((y, stats))
     }
 
     fn grad_input(&self, op: &'static str, x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
-        let rows = self.n * self.g;
+        let rows = self.n;
         let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-        let params = [self.s as u32, self.c as u32, self.g as u32, rows as u32];
-        let (line, group) = self.variant(x);
-        let kernel = backward_kernel(line, group);
+        let params = [self.c as u32, rows as u32];
+        let kernel = backward_kernel(self.group(x));
         x.gpu().dispatch(op, &kernel, &[x, w, dy, stats, &dx], &params, groups_for(rows, 1), work(self))?;
         Ok(dx)
     }
 
     fn grad_weight(&self, op: &'static str, x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
-        let rows = self.n * self.s;
+        let rows = self.n;
         let slices = (4096 / self.c).clamp(1, 64).min(rows.div_ceil(16).max(1));
         let parts = Tensor::empty(x.gpu(), &[slices, self.c], DType::F32)?;
         let per_slice = rows.div_ceil(slices);
-        let params = [self.s, self.c, self.g, rows, per_slice, slices].map(|v| v as u32);
+        let params = [self.c, rows, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(self.c * slices, 64);
         x.gpu().dispatch(op, &weight_kernel(), &[x, dy, stats, &parts], &params, groups, work(self))?;
         split_sum(&parts, &[self.c])
@@ -118,6 +121,9 @@ impl Layout {
         let (y, stats) = self.forward(op, x.tensor(), w.tensor(), b.tensor())?;
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
         Ok(tape.record(y, &[x, w, b], move |dy, needs| {
+            if !self.is_line() {
+                return self.backward_wide(op, [&sx, &sw, dy, &stats], needs);
+            }
             let rows = || dy.reshape(&[self.n * self.s, self.c]);
             let dx = needs[0].then(|| self.grad_input(op, &sx, &sw, dy, &stats)).transpose()?;
             let dw = needs[1].then(|| self.grad_weight(op, &sx, dy, &stats)).transpose()?;
@@ -162,9 +168,17 @@ impl Operation for GroupNorm {
         "group_norm"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 2, 1, 1), (2, 3, 5, 6, 3), (3, 7, 7, 33, 11), (2, 8, 8, 64, 32), (5, 4, 3, 20, 1)]
-            .map(|(n, h, w, c, g)| case(&[("n", n), ("h", h), ("w", w), ("c", c), ("g", g)]))
-            .to_vec()
+        [
+            (1, 1, 2, 1, 1),
+            (2, 3, 5, 6, 3),
+            (3, 7, 7, 33, 11),
+            (2, 8, 8, 64, 32),
+            (5, 4, 3, 20, 1),
+            (3, 1, 1, 12, 4),
+            (1, 37, 61, 8, 8),
+        ]
+        .map(|(n, h, w, c, g)| case(&[("n", n), ("h", h), ("w", w), ("c", c), ("g", g)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16), ("h", 32), ("w", 32), ("c", 128), ("g", 32)])]

@@ -24,7 +24,7 @@ fn forward_kernel(vec: bool, group: u32) -> Kernel {
 fn backward_kernel(vec: bool, group: u32) -> Kernel {
     Kernel::new(shader!("rms_norm_grad")).define("GROUP", group).flag("VEC", vec)
 }
-/// The column sum of dy r x is that of group normalisation, with one group and a mean of 0.
+/// The column sum of dy r x is that of layer normalisation, with a mean of 0.
 fn weight_kernel() -> Kernel {
     group_norm::weight_kernel()
 }
@@ -79,7 +79,7 @@ fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
     let d = x.len() / rows.max(1);
     let slices = (4096 / d.max(1)).clamp(1, 64).min(rows.div_ceil(16).max(1));
     let parts = Tensor::empty(x.gpu(), &[slices, d], DType::F32)?;
-    let params = [1, d, 1, rows, rows.div_ceil(slices), slices].map(|v| v as u32);
+    let params = [d, rows, rows.div_ceil(slices), slices].map(|v| v as u32);
     let groups = groups_for(d * slices, 64);
     x.gpu().dispatch("rms_norm", &weight_kernel(), &[x, dy, stats, &parts], &params, groups, work(rows, d, 2))?;
     split_sum(&parts, &[d])

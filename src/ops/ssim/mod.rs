@@ -18,11 +18,14 @@ struct Params {
     c: u32,
 }
 
-fn kernel() -> Kernel {
-    Kernel::new(shader!("ssim"))
+fn rows_kernel() -> Kernel {
+    Kernel::new(shader!("ssim_rows"))
 }
-fn slopes_kernel() -> Kernel {
-    Kernel::new(shader!("ssim_slopes"))
+fn kernel(slopes: bool) -> Kernel {
+    Kernel::new(shader!("ssim")).flag("SLOPES", slopes)
+}
+fn columns_kernel() -> Kernel {
+    Kernel::new(shader!("ssim_grad_columns"))
 }
 fn grad_kernel() -> Kernel {
     Kernel::new(shader!("ssim_grad"))
@@ -52,26 +55,42 @@ pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let expected = format!("two f32 tensors [N, H, W, C] of one shape, H and W at least {WINDOW}");
         return Err(Error::shape("ssim", expected, format!("{a:?}, {b:?}")));
     }
+    reduce::mean(&windows(a, b, false)?)
+}
+
+/// Each window's similarity [N, H - 10, W - 10, C], or its slopes [N, H - 10, W - 10, C, 4].
+fn windows(a: &Tensor, b: &Tensor, slopes: bool) -> Result<Tensor> {
+    let [n, h, w, c] = a.dims("ssim")?;
     let gpu = a.gpu();
-    let weights = Tensor::from_slice(gpu, &[WINDOW], &weights().map(|w| w as f32))?;
-    let y = Tensor::empty(gpu, &[n, h - 10, w - 10, c], DType::F32)?;
+    let weights = taps(gpu)?;
     let params = Params { n: n as u32, h: h as u32, w: w as u32, c: c as u32 };
-    gpu.dispatch("ssim", &kernel(), &[a, b, &weights, &y], &params, groups_for(y.len(), 64), work(y.len()))?;
-    reduce::mean(&y)
+    let rows = Tensor::empty(gpu, &[n, h, w - 10, c, 4], DType::F32)?;
+    let count = rows.len() / 4;
+    let bindings = [a, b, &weights, &rows];
+    gpu.dispatch("ssim", &rows_kernel(), &bindings, &params, groups_for(count, 64), work(count))?;
+    let shape = [n, h - 10, w - 10, c, 4];
+    let y = Tensor::empty(gpu, if slopes { &shape } else { &shape[..4] }, DType::F32)?;
+    let count = n * (h - 10) * (w - 10) * c;
+    gpu.dispatch("ssim", &kernel(slopes), &[&rows, &weights, &y], &params, groups_for(count, 64), work(count))?;
+    Ok(y)
+}
+
+fn taps(gpu: &Gpu) -> Result<Tensor> {
+    Tensor::from_slice(gpu, &[WINDOW], &weights().map(|w| w as f32))
 }
 
 /// `g` times the gradient of [`ssim`] with respect to a: a, b [N, H, W, C], g [1].
 fn ssim_grad(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = a.dims("ssim gradient")?;
-    let gpu = a.gpu();
-    let weights = Tensor::from_slice(gpu, &[WINDOW], &weights().map(|w| w as f32))?;
+    let (gpu, slopes) = (a.gpu(), windows(a, b, true)?);
+    let weights = taps(gpu)?;
     let params = Params { n: n as u32, h: h as u32, w: w as u32, c: c as u32 };
-    let slopes = Tensor::empty(gpu, &[3, n, h - 10, w - 10, c], DType::F32)?;
-    let windows = slopes.len() / 3;
-    let bindings = [a, b, &weights, &slopes];
-    gpu.dispatch("ssim", &slopes_kernel(), &bindings, &params, groups_for(windows, 64), work(windows))?;
+    let columns = Tensor::empty(gpu, &[n, h, w - 10, c, 4], DType::F32)?;
+    let count = columns.len() / 4;
+    let bindings = [&slopes, &weights, &columns];
+    gpu.dispatch("ssim", &columns_kernel(), &bindings, &params, groups_for(count, 64), work(count))?;
     let da = Tensor::empty(gpu, a.shape(), DType::F32)?;
-    let bindings = [a, b, &weights, &slopes, g, &da];
+    let bindings = [a, b, &weights, &columns, g, &da];
     gpu.dispatch("ssim", &grad_kernel(), &bindings, &params, groups_for(a.len(), 64), work(a.len()))?;
     Ok(da)
 }
@@ -93,7 +112,7 @@ impl Tape {
 }
 
 fn work(elements: usize) -> Work {
-    Work { flops: 12.0 * (WINDOW * WINDOW * elements) as f64, bytes: 12.0 * elements as f64 }
+    Work { flops: (12 * WINDOW * elements) as f64, bytes: 24.0 * elements as f64 }
 }
 
 mod twin {
@@ -211,7 +230,7 @@ impl Operation for Ssim {
         work(n * h.saturating_sub(10) * w.saturating_sub(10) * c)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel(), slopes_kernel(), grad_kernel()]
+        vec![rows_kernel(), kernel(false), kernel(true), columns_kernel(), grad_kernel()]
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
         let calls = || -> Result<_> {

@@ -67,7 +67,7 @@ mod tests {
     fn blur_costs_more_than_a_shade() {
         let gpu = gpu();
         for shape in [[1, 44, 44, 3], [1, 9, 12, 1], [2, 23, 31, 1]] {
-            let fine = |x: usize, y: usize| if (x / 2 + y / 3) % 2 == 0 { 0.4 } else { -0.4 };
+            let fine = |x: usize, y: usize| if (x / 2 + y / 3).is_multiple_of(2) { 0.4 } else { -0.4 };
             let sharp = image(&gpu, &shape, fine);
             let blurred = image(&gpu, &shape, |x, y| {
                 let near =

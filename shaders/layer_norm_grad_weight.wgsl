@@ -1,8 +1,8 @@
-// parts[t,c] = sum over the rows (n, s) of slice t of dy[n,s,c] (x[n,s,c] - mu) r
+// parts[t,c] = sum over the rows n of slice t of dy[n,c] (x[n,c] - mu) r
 //
-// x, dy: f32 [N, S, C]; stats: [N G, 2] = (mu, r); parts: [T, C]. One invocation has one column of one slice of the N S rows;
-// split_sum adds the slices in order. Reads 8 N S C bytes, writes 4 T C.
-struct Params { s: u32, c: u32, g: u32, rows: u32, rows_per_slice: u32, slices: u32 }
+// x, dy: f32 [N, C]; stats: [N, 2] = (mu, r); parts: [T, C]. One invocation has one column of one slice of the N rows; split_sum adds the
+// slices in order. Reads 8 N C bytes, writes 4 T C.
+struct Params { c: u32, rows: u32, rows_per_slice: u32, slices: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
@@ -20,9 +20,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let end = min(start + p.rows_per_slice, p.rows);
     var sum = 0.0;
     for (var row = start; row < end; row += 1u) {
-        let stat = 2u * (row / p.s * p.g + c / (p.c / p.g));
         let at = row * p.c + c;
-        sum = fma(dy[at], (x[at] - stats[stat]) * stats[stat + 1u], sum);
+        sum = fma(dy[at], (x[at] - stats[2u * row]) * stats[2u * row + 1u], sum);
     }
     parts[i] = sum;
 }

@@ -1,0 +1,29 @@
+// means[n,g] = the means over the S x C/G values of group g of image n of g = dy w[c], and of g (x - mu) r
+//
+// sums, along: f32 [N, T, C] of grad_parts; w: [C]; means: [N G, 2]. One invocation has one (n, g), and adds slice by slice, channel by channel.
+struct Params { rows: u32, s: u32, c: u32, g: u32, slices: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> sums: array<f32>;
+@group(0) @binding(1) var<storage, read> along: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read_write> means: array<f32>;
+#import shared/grid
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let row = linear_index(group, groups, lane, 64u);
+    if row >= p.rows { return; }
+    let width = p.c / p.g;
+    let channel = row % p.g * width;
+    let first = row / p.g * p.slices * p.c + channel;
+    var both = vec2<f32>();
+    for (var t = 0u; t < p.slices; t += 1u) {
+        for (var k = 0u; k < width; k += 1u) {
+            let at = first + t * p.c + k;
+            both += w[channel + k] * vec2<f32>(sums[at], along[at]);
+        }
+    }
+    means[2u * row] = both.x / f32(p.s * width);
+    means[2u * row + 1u] = both.y / f32(p.s * width);
+}
