@@ -254,3 +254,39 @@ fn a_vit_trains_and_codes() {
     let bad = run(&["train", "--model", "vit", "--set", "model.heads=3", "--out", text(&folder.path().join("bad"))]);
     assert!(stderr(&bad).contains("model.heads"), "{}", stderr(&bad));
 }
+
+/// What is kept is the moving average of weights and codes, and measuring it leaves the model as it is.
+#[test]
+fn weights_and_codes_are_averaged_together() {
+    let (gpu, data) = (gpu(), emoji());
+    let config = tiny(&[("train.ema_decay", "0.3"), ("gan.weight", "0"), ("quantizer.threshold_ema_dead_code", "0")]);
+    let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
+    let floats = |t: &wgvq::train::checkpoint::HostTensor| t.to_f32().unwrap();
+    let names = ["decoder.conv_out.weight", "quantizer.codebook"];
+    let mut averages: Vec<Vec<f32>> = Vec::new();
+    for step in 0..5u64 {
+        if step == 0 {
+            averages.push(floats(&trainer.checkpoint().unwrap().tensors[names[0]]));
+        }
+        trainer.step().unwrap();
+        let live = trainer.checkpoint().unwrap().tensors;
+        // The codes are placed in the first step: their average begins behind it.
+        if step == 0 {
+            averages.push(floats(&live[names[1]]));
+        }
+        let weight = 1.0 - 0.3f32.min((1 + step) as f32 / (10 + step) as f32);
+        for (average, name) in averages.iter_mut().zip(names) {
+            average.iter_mut().zip(floats(&live[name])).for_each(|(a, v)| *a += weight * (v - *a));
+        }
+    }
+    let before = trainer.checkpoint().unwrap();
+    trainer.evaluate().unwrap();
+    trainer.test_pairs(2).unwrap();
+    let kept = trainer.weights().unwrap();
+    for (average, name) in averages.iter().zip(names) {
+        let apart = average.iter().zip(floats(&kept[name])).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-6, "{name}: {apart}");
+        assert_ne!(floats(&kept[name]), floats(&before.tensors[name]));
+    }
+    assert!(trainer.checkpoint().unwrap().tensors == before.tensors);
+}

@@ -172,6 +172,10 @@ pub trait Quantizer: Send {
             None => Ok(()),
         }
     }
+    /// The codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average of the model averages beside its weights.
+    fn learned(&self) -> Vec<&Tensor> {
+        Vec::new()
+    }
     /// Begins to revive dead codes, where it has codes that can die and does not revive them yet. Returns whether it did: what
     /// a training run that heals itself asks for.
     fn begin_revival(&mut self) -> bool {

@@ -112,6 +112,10 @@ impl Quantizer for Product {
         load_each(&mut self.groups, state)
     }
 
+    fn learned(&self) -> Vec<&Tensor> {
+        self.groups.iter().flat_map(Quantizer::learned).collect()
+    }
+
     fn begin_revival(&mut self) -> bool {
         // Every one, not only up to the first that says yes.
         let begun = self.groups.iter_mut().map(Quantizer::begin_revival);

@@ -86,6 +86,9 @@ impl Quantizer for Projected {
     fn load(&mut self, state: &HostTensors) -> Result<()> {
         self.inner.load(state)
     }
+    fn learned(&self) -> Vec<&Tensor> {
+        self.inner.learned()
+    }
     fn begin_revival(&mut self) -> bool {
         self.inner.begin_revival()
     }

@@ -154,6 +154,10 @@ impl Quantizer for Residual {
         load_each(&mut self.stages, state)
     }
 
+    fn learned(&self) -> Vec<&Tensor> {
+        self.stages.iter().flat_map(Quantizer::learned).collect()
+    }
+
     fn begin_revival(&mut self) -> bool {
         // Every one, not only up to the first that says yes.
         let begun = self.stages.iter_mut().map(Quantizer::begin_revival);

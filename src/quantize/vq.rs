@@ -343,6 +343,13 @@ impl Quantizer for VectorQuantizer {
         Ok(())
     }
 
+    fn learned(&self) -> Vec<&Tensor> {
+        match &self.book {
+            Book::Average(ema) => vec![&ema.codebook],
+            Book::Gradient { .. } | Book::Mapped { .. } => Vec::new(),
+        }
+    }
+
     fn begin_revival(&mut self) -> bool {
         let can = !matches!(self.book, Book::Mapped { .. }) && self.options.threshold_ema_dead_code == 0.0;
         if can {

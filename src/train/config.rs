@@ -179,7 +179,7 @@ pub struct Train {
     pub beta2: f32,
     /// Added to Adam's denominator.
     pub adam_eps: f32,
-    /// Decay of a moving average of the weights, which is what is measured and kept; 0: there is none.
+    /// Decay of a moving average of weights and codes, which is what is measured and kept; 0: there is none.
     pub ema_decay: f32,
     /// Decoupled weight decay; above 0 the optimiser is AdamW.
     pub weight_decay: f32,

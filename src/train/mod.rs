@@ -18,6 +18,7 @@ pub mod run_folder;
 pub mod tokens;
 pub mod weights;
 
+mod average;
 mod batches;
 mod first_stage;
 mod learning_rate;

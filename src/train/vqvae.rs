@@ -1,5 +1,6 @@
 //! Training a first stage: one step, as data see it, and what is kept to go on from any step.
 
+use super::average::Average;
 use super::batches::{self, Batches};
 use super::checkpoint::{Checkpoint, HostTensor};
 use super::config::RunConfig;
@@ -18,7 +19,7 @@ use crate::codes::Level;
 use crate::data::{ImageSet, Waiting};
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::vqvae2::MOST_LEVELS;
-use crate::nn::{Adam, AdamState, Ema, Parameters, Pass};
+use crate::nn::{Adam, AdamState, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::codebook_use::codebook_use;
 use crate::ops::loss::{Loss, loss};
@@ -80,7 +81,7 @@ pub struct Trainer {
     levels: Vec<Level>,
     params: Parameters,
     adam: Adam,
-    ema: Option<Ema>,
+    average: Option<Average>,
     objective: Objective,
     guard: Guard,
     /// Steps done.
@@ -134,7 +135,7 @@ impl Trainer {
             decay: Decay::Decoupled,
         };
         let adam = Adam::new(&params, hyper)?;
-        let ema = (t.ema_decay > 0.0).then(|| Ema::new(&params, t.ema_decay.into())).transpose()?;
+        let average = (t.ema_decay > 0.0).then(|| Average::new(&params, t.ema_decay.into())).transpose()?;
         let batches = Batches::new(gpu, config, data.clone())?;
         let window = Window::new(gpu, t.log_every)?;
         Ok(Trainer {
@@ -147,7 +148,7 @@ impl Trainer {
             levels,
             params,
             adam,
-            ema,
+            average,
             objective,
             guard: Guard::default(),
             step: 0,
@@ -293,9 +294,6 @@ impl Trainer {
         if let Some(report) = report {
             self.window.set(OF_OBJECTIVE + figure::NORM, &report.view(0, &[1])?)?;
         }
-        if let Some(ema) = &self.ema {
-            ema.update(&self.params, self.step)?;
-        }
         if let Some((x, y)) = judged {
             for (at, value) in self.objective.learn(&x, &y, self.step, self.adam.hyper.lr)? {
                 self.window.set(OF_OBJECTIVE + at, &value)?;
@@ -306,6 +304,9 @@ impl Trainer {
             if let Some(revived) = quantizer.learn(&self.params, &seen, self.step)? {
                 self.window.set(OF_LEVELS + OF_LEVEL * level + 4, &revived)?;
             }
+        }
+        if let Some(average) = &mut self.average {
+            average.follow(&self.params, &self.stage, self.step)?;
         }
         self.step += 1;
         self.window.end(self.step)?;
@@ -387,9 +388,13 @@ impl Trainer {
         }
     }
 
-    /// The weights that are measured and kept.
-    fn kept(&self) -> &Parameters {
-        self.ema.as_ref().map_or(&self.params, Ema::weights)
+    /// Runs `f` with the weights and codes that are measured and kept: those of the moment, or their average.
+    fn kept<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let exchange = |t: &Self| t.average.as_ref().map_or(Ok(()), |a| a.exchange(&t.params, &t.stage));
+        exchange(self)?;
+        let found = f(self);
+        exchange(self)?;
+        found
     }
 
     /// Goes on at half the learning rate, with clipped gradients. Returns what was done.
@@ -432,7 +437,7 @@ impl Trainer {
     /// Images in the set, and what the model makes of them.
     fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, self.kept());
+        let pass = Pass::new(&tape, &self.params);
         let x = tape.constant(&self.images(numbers)?);
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
         let of = |part: &Coded| {
@@ -451,6 +456,10 @@ impl Trainer {
         if self.wants_init() {
             self.initialize()?;
         }
+        self.kept(Trainer::measure)
+    }
+
+    fn measure(&mut self) -> Result<Evaluation> {
         let test = self.data.test.clone();
         let count = |l: &Level| LevelCounts {
             name: l.name.clone(),
@@ -508,7 +517,7 @@ impl Trainer {
         let stride = (self.data.test.len() / n.max(1)).max(1);
         let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
         let originals = self.data.gather(&numbers)?;
-        let y = self.reconstruct(&numbers)?.y;
+        let y = self.kept(|t| t.reconstruct(&numbers))?.y;
         Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
     }
 
@@ -518,19 +527,23 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn test_levels(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
+        self.kept(|t| t.partial(n))
+    }
+
+    fn partial(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
         let spread = |n: usize| -> Vec<u32> {
             let stride = (self.data.test.len() / n.max(1)).max(1);
             self.data.test.iter().step_by(stride).take(n).copied().collect()
         };
         let mut means = Means::new(&self.stage);
         for part in spread(256).chunks(self.evaluation_batch()) {
-            means.see(&self.stage, self.kept(), &self.images(part)?)?;
+            means.see(&self.stage, &self.params, &self.images(part)?)?;
         }
         let shown = spread(n);
         let mut pictures = vec![Vec::new(); self.levels.len() + 1];
         for part in shown.chunks(self.evaluation_batch()) {
             let x = self.images(part)?;
-            let levels = means.reconstructions(&self.stage, self.kept(), &x)?;
+            let levels = means.reconstructions(&self.stage, &self.params, &x)?;
             for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
                 picture.extend(crate::ops::image::to_bytes(y)?.read::<u8>()?);
             }
@@ -544,10 +557,10 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut tensors = self.tensors(&self.params)?;
+        let mut tensors = self.tensors()?;
         let adam = self.adam.save()?;
         let (adversary, objective) = self.objective.save()?;
-        let ema = self.ema.as_ref().map(|ema| ema.weights().to_host()).transpose()?.unwrap_or_default();
+        let ema = self.average.as_ref().map(Average::save).transpose()?.unwrap_or_default();
         let parts = [("adam.m.", adam.m), ("adam.v.", adam.v), ("adversary.", adversary), ("ema.", ema)];
         for (prefix, part) in parts {
             tensors.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))));
@@ -570,12 +583,12 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn weights(&mut self) -> Result<BTreeMap<String, HostTensor>> {
-        self.tensors(self.kept())
+        self.kept(|t| t.tensors())
     }
 
-    fn tensors(&self, params: &Parameters) -> Result<BTreeMap<String, HostTensor>> {
+    fn tensors(&self) -> Result<BTreeMap<String, HostTensor>> {
         let mut tensors: BTreeMap<String, HostTensor> =
-            params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
+            self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
         tensors.extend(self.stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
         Ok(tensors)
     }
@@ -606,8 +619,8 @@ impl Trainer {
         let state = AdamState { step: number("adam_step")?, m, v };
         self.adam.load(&state)?;
         self.objective.load(part("adversary."), &checkpoint.state["objective"])?;
-        if let Some(ema) = &self.ema {
-            ema.load_host(&part("ema."))?;
+        if let Some(average) = &mut self.average {
+            average.load(&self.gpu, part("ema."), &self.stage)?;
         }
         self.step = number("step")?;
         self.window.load(&checkpoint.state["window"])?;
