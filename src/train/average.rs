@@ -2,11 +2,11 @@
 //! moment do not fit one another.
 
 use super::first_stage::FirstStage;
+use crate::Error;
 use crate::Result;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Ema, HostTensors, Parameters};
 use crate::ops::lerp::lerp_assign;
-use crate::{Error, quantize::Quantizer};
 
 /// The average.
 pub(super) struct Average {
@@ -17,7 +17,7 @@ pub(super) struct Average {
 }
 
 fn live(stage: &FirstStage) -> Vec<&Tensor> {
-    stage.quantizers.iter().flat_map(|q: &Box<dyn Quantizer>| q.learned()).collect()
+    stage.quantizers.iter().flat_map(|q| q.learned()).collect()
 }
 
 fn exchange(a: &Tensor, b: &Tensor) -> Result<()> {
