@@ -26,7 +26,7 @@ use wgvq::{Error, Result, quantize};
 pub struct Compare {
     /// A configuration in TOML, the base of all runs
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64, photo128
+    /// A configuration by name: emoji32, fashion28, photo64, gan64, photo128
     #[arg(long, conflicts_with = "config")]
     preset: Option<String>,
     /// The quantizers, by name; all there are, or ema with --k

@@ -12,7 +12,7 @@ use wgvq::train::Trainer;
 pub struct Plan {
     /// A configuration in TOML
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64, photo128
+    /// A configuration by name: emoji32, fashion28, photo64, gan64, photo128
     #[arg(long, conflicts_with = "config")]
     preset: Option<String>,
     #[command(flatten)]

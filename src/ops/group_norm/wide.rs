@@ -30,8 +30,9 @@ pub(super) fn kernels() -> [Kernel; 6] {
 
 /// Invocations that fill a device, of those that go along positions.
 const INVOCATIONS: usize = 16_384;
-/// Positions of a slice at least.
-const SLICE: usize = 16;
+/// Positions of a slice at least, and at most: an invocation goes through them twice, and through no more than 65,535 iterations on
+/// llvmpipe.
+const SLICE: [usize; 2] = [16, 16_384];
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -48,7 +49,8 @@ struct Stats {
 impl Layout {
     /// Positions of a slice, and slices of an image.
     fn slices(&self) -> [usize; 2] {
-        let slices = (INVOCATIONS / (self.n * self.c)).clamp(1, self.s.div_ceil(SLICE).max(1));
+        let [least, most] = SLICE.map(|positions| self.s.div_ceil(positions));
+        let slices = (INVOCATIONS / (self.n * self.c)).clamp(most.max(1), least.max(1));
         let per_slice = self.s.div_ceil(slices);
         [per_slice, self.s.div_ceil(per_slice)]
     }
