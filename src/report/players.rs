@@ -25,6 +25,8 @@ enum Whose {
 
 const PANEL: [usize; 2] = [440, 300];
 const ACROSS: usize = 3;
+/// Around and between the charts.
+const MARGIN: usize = 24;
 
 /// Draws the charts of a log's columns, by name, as the bytes of a PNG file. A column that is missing leaves its chart empty.
 ///
@@ -34,13 +36,15 @@ pub fn players(columns: &[(String, Vec<f64>)]) -> Result<Vec<u8>> {
     let column = |name: &str| columns.iter().find(|(n, _)| n == name).map_or(&[][..], |(_, values)| values);
     let steps = column("step");
     let [width, height] = PANEL;
-    let mut canvas = Canvas::new(ACROSS * width, CHARTS.len().div_ceil(ACROSS) * height, Colour::WHITE)?;
+    let across = |charts: usize, side: usize| charts * (side + MARGIN) + MARGIN;
+    let size = [across(ACROSS, width), across(CHARTS.len().div_ceil(ACROSS), height)];
+    let mut canvas = Canvas::new(size[0], size[1], Colour::WHITE)?;
     for (i, (name, title, log, whose)) in CHARTS.into_iter().enumerate() {
         let values = column(name);
         let colour = if whose == Whose::Model { Colour(37, 99, 235) } else { Colour(217, 119, 6) };
         let steps = if values.is_empty() { &[][..] } else { steps };
         let chart = Curve { title, steps, values, reference: &[], log, ceiling: None, colour };
-        canvas.place(i % ACROSS * width, i / ACROSS * height, &curve(&chart, width, height)?);
+        canvas.place(across(i % ACROSS, width), across(i / ACROSS, height), &curve(&chart, width, height)?);
     }
     canvas.png()
 }
@@ -56,7 +60,7 @@ mod tests {
         let mut columns = vec![("step".to_owned(), steps.clone())];
         let draw = |columns: &[(String, Vec<f64>)]| {
             let picture = image::load_from_memory(&players(columns).unwrap()).unwrap().to_rgb8();
-            assert_eq!(picture.dimensions(), (3 * 440, 3 * 300));
+            assert_eq!(picture.dimensions(), (3 * 464 + 24, 3 * 324 + 24));
             picture
         };
         let empty = draw(&columns);
@@ -65,7 +69,7 @@ mod tests {
         for (i, (_, _, _, whose)) in CHARTS.iter().enumerate() {
             let ink = if *whose == Whose::Model { [37, 99, 235] } else { [217, 119, 6] };
             let inked = |p: &image::RgbImage| {
-                let inside = |x: u32, y: u32| x / 440 + 3 * (y / 300) == i as u32;
+                let inside = |x: u32, y: u32| x.saturating_sub(24) / 464 + 3 * (y.saturating_sub(24) / 324) == i as u32;
                 p.enumerate_pixels().filter(|(x, y, c)| inside(*x, *y) && c.0 == ink).count()
             };
             assert!(inked(&full) > 100 && inked(&empty) == 0, "{i}");
