@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{run, stderr, stdout};
+use common::{pattern, run, stderr, stdout};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,6 @@ use wgvq::train::run_folder::RunFolder;
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
         .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
-}
-
-/// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/vqgan.py` makes them.
-fn pattern(name: &str, n: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    let mixed = |i: usize| {
-        let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
-        let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
-        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
-    };
-    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
 }
 
 /// The shapes of the fixtures' network under taming-transformers' names, with attention at these resolutions: 32 channels times

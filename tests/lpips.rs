@@ -1,5 +1,8 @@
 //! LPIPS against PyTorch, over torchvision's networks under their names.
 
+mod common;
+
+use common::pattern;
 use std::path::Path;
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
@@ -9,17 +12,6 @@ use wgvq::nn::HostTensors;
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
         .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
-}
-
-/// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/lpips.py` makes them.
-fn pattern(name: &str, n: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    let mixed = |i: usize| {
-        let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
-        let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
-        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
-    };
-    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
 }
 
 /// The convolutions of torchvision's networks, as (name, [O, I, K, K]), and the channels of the features that are compared.

@@ -1,5 +1,8 @@
 //! ViT-VQGAN's first stage against PyTorch.
 
+mod common;
+
+use common::pattern;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
@@ -14,17 +17,6 @@ fn gpu() -> Gpu {
 
 fn config() -> Config {
     Config { channels: 3, grid: [3, 2], downsample: 4, layers: 2, dim: 24, heads: 3, hidden: 40, codebook_dim: 5 }
-}
-
-/// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/vit.py` makes them.
-fn pattern(name: &str, n: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    let mixed = |i: usize| {
-        let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
-        let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
-        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
-    };
-    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
 }
 
 /// The model's weights as the fixture has them, brought from PyTorch's layouts.

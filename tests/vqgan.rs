@@ -1,5 +1,8 @@
 //! VQ-GAN's first stage against PyTorch, under taming-transformers' names.
 
+mod common;
+
+use common::pattern;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
@@ -23,17 +26,6 @@ fn config() -> Config {
         latent_channels: 6,
         codebook_dim: 4,
     }
-}
-
-/// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/vqgan.py` makes them.
-fn pattern(name: &str, n: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    let mixed = |i: usize| {
-        let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
-        let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
-        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
-    };
-    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
 }
 
 /// The model's weights, made under PyTorch's names and layouts: a checkpoint as taming-transformers writes it.

@@ -1,33 +1,31 @@
-//! Training a first stage: one step, as data see it, and what is kept to go on from any step.
+//! Training a first stage: one step, as data see it, and what watches over it.
+
+mod measure;
+mod state;
 
 use super::average::Average;
 use super::batches::{self, Batches};
-use super::checkpoint::{Checkpoint, HostTensor};
+use super::checkpoint::Checkpoint;
 use super::config::RunConfig;
 use super::first_stage::{Coded, FirstStage, build};
 use super::health::{Ailment, Health, Reach};
-use super::metrics::{Evaluation, Fidelity, LevelCounts, LevelRow, Players, Row};
+use super::metrics::{Evaluation, LevelRow, Players, Row};
 use super::objective::guard::{Guard, Seen};
 use super::objective::{self, Objective, figure};
-use super::partial::Means;
 use super::run::Training;
-use super::sharpness;
-use super::weights;
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
 use crate::data::{ImageSet, Waiting};
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::vqvae2::MOST_LEVELS;
-use crate::nn::{Adam, AdamState, Parameters, Pass};
+use crate::nn::{Adam, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::codebook_use::codebook_use;
 use crate::ops::loss::{Loss, loss};
-use crate::ops::ssim;
 use crate::quantize::{Mode, Quantizer, Registry, Term};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer; then for each level
@@ -433,209 +431,6 @@ impl Trainer {
         let [h, w] = self.levels[level].grid;
         h * w
     }
-
-    /// Images in the set, and what the model makes of them.
-    fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
-        let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
-        let x = tape.constant(&self.images(numbers)?);
-        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
-        let of = |part: &Coded| {
-            let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
-            Ok((part.quantized.counts.clone(), error))
-        };
-        let levels = coded.iter().map(of).collect::<Result<_>>()?;
-        Ok(Reconstructed { levels, x: x.tensor().clone(), y: y.tensor().clone() })
-    }
-
-    /// Measures the model on the test split; pixels in [0, 1], reconstructions clamped.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn evaluate(&mut self) -> Result<Evaluation> {
-        if self.wants_init() {
-            self.initialize()?;
-        }
-        self.kept(Trainer::measure)
-    }
-
-    fn measure(&mut self) -> Result<Evaluation> {
-        let test = self.data.test.clone();
-        let count = |l: &Level| LevelCounts {
-            name: l.name.clone(),
-            codes: l.codes(),
-            codebooks: l.codebooks,
-            quantization_error: 0.0,
-            counts: vec![0; l.codebook_size * l.codebooks],
-        };
-        let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
-        let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
-        let mut perceptual: Option<f64> = None;
-        let mut fine = [0.0f64; 2];
-        let shape = [self.data.height, self.data.width, self.data.channels];
-        let windowed = ssim::fits(self.data.height, self.data.width);
-        for numbers in test.chunks(self.evaluation_batch()) {
-            let r = self.reconstruct(numbers)?;
-            let share = numbers.len() as f64 / test.len() as f64;
-            if windowed {
-                similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
-            }
-            if let Some(distance) = self.objective.lpips(&r.x, &r.y)? {
-                *perceptual.get_or_insert(0.0) += share * distance.read::<f32>()?[0] as f64;
-            }
-            for (level, (counts, error)) in levels.iter_mut().zip(&r.levels) {
-                level.quantization_error += share * error.read::<f32>()?[0] as f64;
-                counts.read::<u32>()?.iter().zip(&mut level.counts).for_each(|(c, sum)| *sum += *c as u64);
-            }
-            let (x, mut y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
-            y.iter_mut().for_each(|y| *y = y.clamp(-1.0, 1.0));
-            squares += x.iter().zip(&y).map(|(x, y)| ((y - x) as f64 / 2.0).powi(2)).sum::<f64>();
-            [&x, &y].iter().zip(&mut fine).for_each(|(image, sum)| *sum += sharpness::energy(image, shape));
-            pixels += x.len();
-        }
-        let fidelity = Fidelity {
-            mse: squares / pixels as f64,
-            ssim: if windowed { similarity } else { f64::NAN },
-            sharpness: fine[1] / fine[0],
-            lpips: perceptual.unwrap_or(f64::NAN),
-            image_pixels: self.data.width * self.data.height,
-        };
-        Ok(Evaluation::new(self.step, fidelity, levels))
-    }
-
-    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64.
-    fn evaluation_batch(&self) -> usize {
-        (128 * 64 * 64 / (self.data.width * self.data.height)).clamp(1, 128)
-    }
-
-    /// Originals and reconstructions of the first `n` test images: u8 NHWC each.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn test_pairs(&mut self, n: usize) -> Result<(Vec<u8>, Vec<u8>)> {
-        // Spread over the split, so that neighbours in the set do not fill the picture.
-        let stride = (self.data.test.len() / n.max(1)).max(1);
-        let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
-        let originals = self.data.gather(&numbers)?;
-        let y = self.kept(|t| t.reconstruct(&numbers))?.y;
-        Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
-    }
-
-    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
-    /// u8 NHWC each. The other levels hold 0, or their mean over at most 256 test images: see [`super::config::Model::level_dropout`].
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn test_levels(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
-        self.kept(|t| t.partial(n))
-    }
-
-    fn partial(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
-        let spread = |n: usize| -> Vec<u32> {
-            let stride = (self.data.test.len() / n.max(1)).max(1);
-            self.data.test.iter().step_by(stride).take(n).copied().collect()
-        };
-        let mut means = Means::new(&self.stage);
-        for part in spread(256).chunks(self.evaluation_batch()) {
-            means.see(&self.stage, &self.params, &self.images(part)?)?;
-        }
-        let shown = spread(n);
-        let mut pictures = vec![Vec::new(); self.levels.len() + 1];
-        for part in shown.chunks(self.evaluation_batch()) {
-            let x = self.images(part)?;
-            let levels = means.reconstructions(&self.stage, &self.params, &x)?;
-            for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
-                picture.extend(crate::ops::image::to_bytes(y)?.read::<u8>()?);
-            }
-        }
-        Ok(pictures)
-    }
-
-    /// All that going on from here needs: weights, optimiser, quantizer, and the step, from which data order and random
-    /// numbers follow.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut tensors = self.tensors()?;
-        let adam = self.adam.save()?;
-        let (adversary, objective) = self.objective.save()?;
-        let ema = self.average.as_ref().map(Average::save).transpose()?.unwrap_or_default();
-        let parts = [("adam.m.", adam.m), ("adam.v.", adam.v), ("adversary.", adversary), ("ema.", ema)];
-        for (prefix, part) in parts {
-            tensors.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))));
-        }
-        let state = serde_json::json!({
-            "step": self.step,
-            "adam_step": adam.step,
-            "window": self.window.save()?,
-            "data": { "name": self.data.name, "sha256": self.data.sha256() },
-            "health": self.health,
-            "cures": self.cures,
-            "objective": objective,
-            "guard": self.guard,
-        });
-        Ok(Checkpoint { tensors, state })
-    }
-
-    /// The model alone, as inference needs it.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn weights(&mut self) -> Result<BTreeMap<String, HostTensor>> {
-        self.kept(|t| t.tensors())
-    }
-
-    fn tensors(&self) -> Result<BTreeMap<String, HostTensor>> {
-        let mut tensors: BTreeMap<String, HostTensor> =
-            self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
-        tensors.extend(self.stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
-        Ok(tensors)
-    }
-
-    /// Goes back to the step at which `checkpoint` was made.
-    ///
-    /// # Errors
-    /// If it belongs to another architecture or another data set.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let number = |key: &str| {
-            checkpoint.state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
-        };
-        let sum = checkpoint.state["data"]["sha256"].as_str().unwrap_or_default();
-        if sum != self.data.sha256() {
-            let what = format!(
-                "the data set `{}` is not the one that this run began with (`{}`): its pictures differ",
-                self.data.name,
-                checkpoint.state["data"]["name"].as_str().unwrap_or("unknown")
-            );
-            return Err(Error::data(what));
-        }
-        let mut parts =
-            weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."])?;
-        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
-        self.params.load_host(&part(""))?;
-        self.stage.load(part("quantizer."))?;
-        let (m, v) = (part("adam.m."), part("adam.v."));
-        let state = AdamState { step: number("adam_step")?, m, v };
-        self.adam.load(&state)?;
-        self.objective.load(part("adversary."), &checkpoint.state["objective"])?;
-        if let Some(average) = &mut self.average {
-            average.load(&self.gpu, part("ema."), &self.stage)?;
-        }
-        self.step = number("step")?;
-        self.window.load(&checkpoint.state["window"])?;
-        self.told.clear();
-        let part = |key: &str| checkpoint.state[key].clone();
-        let damaged = |e: serde_json::Error| Error::data(format!("the checkpoint's state cannot be used: {e}"));
-        self.health = serde_json::from_value(part("health")).map_err(damaged)?;
-        self.cures = serde_json::from_value(part("cures")).map_err(damaged)?;
-        self.guard = serde_json::from_value(part("guard")).map_err(damaged)?;
-        if self.cures.revives {
-            self.begin_revival();
-        }
-        self.apply_rate();
-        Ok(())
-    }
 }
 
 impl Training for Trainer {
@@ -741,14 +536,6 @@ fn players(steps: &[[f32; FIGURES]]) -> Players {
         gradient_norm: mean(figure::NORM),
         discriminator_gradient_norm: mean(figure::DISCRIMINATOR_NORM),
     }
-}
-
-/// Images that went through the model.
-struct Reconstructed {
-    /// Counts of each level's codes, and its latents' quantization error.
-    levels: Vec<(Tensor, Tensor)>,
-    x: Tensor,
-    y: Tensor,
 }
 
 /// The error of a step whose loss, or the quantization error of whose latents, is not finite.

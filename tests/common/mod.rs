@@ -1,4 +1,4 @@
-//! What the tests of the command line share.
+//! What the tests share: the command line, and weights that follow from their names.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::Path;
@@ -43,4 +43,15 @@ pub fn train_tiny(folder: &Path, name: &str, steps: u64) -> std::path::PathBuf {
     let output = run(&["train", config.to_str().unwrap(), "--out", out.to_str().unwrap(), "--quiet"]);
     assert!(output.status.success(), "{}", stderr(&output));
     out
+}
+
+/// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/pattern.py` makes them of a name.
+pub fn pattern(name: &str, n: usize) -> Vec<f64> {
+    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let mixed = |i: usize| {
+        let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
+        let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
+        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
+    };
+    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
 }

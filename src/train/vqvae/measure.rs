@@ -1,0 +1,142 @@
+//! Measuring a first stage on the test split, and what is shown of it.
+
+use super::Trainer;
+use crate::Result;
+use crate::autograd::Tape;
+use crate::codes::Level;
+use crate::gpu::Tensor;
+use crate::nn::Pass;
+use crate::ops::loss::{Loss, loss};
+use crate::ops::ssim;
+use crate::quantize::Mode;
+use crate::train::first_stage::Coded;
+use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
+use crate::train::partial::Means;
+use crate::train::sharpness;
+
+impl Trainer {
+    /// Images in the set, and what the model makes of them.
+    fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params);
+        let x = tape.constant(&self.images(numbers)?);
+        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
+        let of = |part: &Coded| {
+            let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
+            Ok((part.quantized.counts.clone(), error))
+        };
+        let levels = coded.iter().map(of).collect::<Result<_>>()?;
+        Ok(Reconstructed { levels, x: x.tensor().clone(), y: y.tensor().clone() })
+    }
+
+    /// Measures the model on the test split; pixels in [0, 1], reconstructions clamped.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn evaluate(&mut self) -> Result<Evaluation> {
+        if self.wants_init() {
+            self.initialize()?;
+        }
+        self.kept(Trainer::measure)
+    }
+
+    fn measure(&mut self) -> Result<Evaluation> {
+        let test = self.data.test.clone();
+        let count = |l: &Level| LevelCounts {
+            name: l.name.clone(),
+            codes: l.codes(),
+            codebooks: l.codebooks,
+            quantization_error: 0.0,
+            counts: vec![0; l.codebook_size * l.codebooks],
+        };
+        let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
+        let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
+        let mut perceptual: Option<f64> = None;
+        let mut fine = [0.0f64; 2];
+        let shape = [self.data.height, self.data.width, self.data.channels];
+        let windowed = ssim::fits(self.data.height, self.data.width);
+        for numbers in test.chunks(self.evaluation_batch()) {
+            let r = self.reconstruct(numbers)?;
+            let share = numbers.len() as f64 / test.len() as f64;
+            if windowed {
+                similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
+            }
+            if let Some(distance) = self.objective.lpips(&r.x, &r.y)? {
+                *perceptual.get_or_insert(0.0) += share * distance.read::<f32>()?[0] as f64;
+            }
+            for (level, (counts, error)) in levels.iter_mut().zip(&r.levels) {
+                level.quantization_error += share * error.read::<f32>()?[0] as f64;
+                counts.read::<u32>()?.iter().zip(&mut level.counts).for_each(|(c, sum)| *sum += *c as u64);
+            }
+            let (x, mut y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
+            y.iter_mut().for_each(|y| *y = y.clamp(-1.0, 1.0));
+            squares += x.iter().zip(&y).map(|(x, y)| ((y - x) as f64 / 2.0).powi(2)).sum::<f64>();
+            [&x, &y].iter().zip(&mut fine).for_each(|(image, sum)| *sum += sharpness::energy(image, shape));
+            pixels += x.len();
+        }
+        let fidelity = Fidelity {
+            mse: squares / pixels as f64,
+            ssim: if windowed { similarity } else { f64::NAN },
+            sharpness: fine[1] / fine[0],
+            lpips: perceptual.unwrap_or(f64::NAN),
+            image_pixels: self.data.width * self.data.height,
+        };
+        Ok(Evaluation::new(self.step, fidelity, levels))
+    }
+
+    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64.
+    fn evaluation_batch(&self) -> usize {
+        (128 * 64 * 64 / (self.data.width * self.data.height)).clamp(1, 128)
+    }
+
+    /// Originals and reconstructions of the first `n` test images: u8 NHWC each.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn test_pairs(&mut self, n: usize) -> Result<(Vec<u8>, Vec<u8>)> {
+        // Spread over the split, so that neighbours in the set do not fill the picture.
+        let stride = (self.data.test.len() / n.max(1)).max(1);
+        let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
+        let originals = self.data.gather(&numbers)?;
+        let y = self.kept(|t| t.reconstruct(&numbers))?.y;
+        Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
+    }
+
+    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
+    /// u8 NHWC each. The other levels hold 0, or their mean over at most 256 test images: see [`crate::train::config::Model::level_dropout`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn test_levels(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
+        self.kept(|t| t.partial(n))
+    }
+
+    fn partial(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
+        let spread = |n: usize| -> Vec<u32> {
+            let stride = (self.data.test.len() / n.max(1)).max(1);
+            self.data.test.iter().step_by(stride).take(n).copied().collect()
+        };
+        let mut means = Means::new(&self.stage);
+        for part in spread(256).chunks(self.evaluation_batch()) {
+            means.see(&self.stage, &self.params, &self.images(part)?)?;
+        }
+        let shown = spread(n);
+        let mut pictures = vec![Vec::new(); self.levels.len() + 1];
+        for part in shown.chunks(self.evaluation_batch()) {
+            let x = self.images(part)?;
+            let levels = means.reconstructions(&self.stage, &self.params, &x)?;
+            for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
+                picture.extend(crate::ops::image::to_bytes(y)?.read::<u8>()?);
+            }
+        }
+        Ok(pictures)
+    }
+}
+
+/// Images that went through the model.
+struct Reconstructed {
+    /// Counts of each level's codes, and its latents' quantization error.
+    levels: Vec<(Tensor, Tensor)>,
+    x: Tensor,
+    y: Tensor,
+}

@@ -1,0 +1,97 @@
+//! What is kept of a first stage in training, to go on from any step, and what is kept of one that has ended.
+
+use super::Trainer;
+use crate::nn::AdamState;
+use crate::train::average::Average;
+use crate::train::checkpoint::{Checkpoint, HostTensor};
+use crate::train::weights;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+impl Trainer {
+    /// All that going on from here needs: weights, optimiser, quantizer, and the step, from which data order and random
+    /// numbers follow.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let mut tensors = self.tensors()?;
+        let adam = self.adam.save()?;
+        let (adversary, objective) = self.objective.save()?;
+        let ema = self.average.as_ref().map(Average::save).transpose()?.unwrap_or_default();
+        let parts = [("adam.m.", adam.m), ("adam.v.", adam.v), ("adversary.", adversary), ("ema.", ema)];
+        for (prefix, part) in parts {
+            tensors.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))));
+        }
+        let state = serde_json::json!({
+            "step": self.step,
+            "adam_step": adam.step,
+            "window": self.window.save()?,
+            "data": { "name": self.data.name, "sha256": self.data.sha256() },
+            "health": self.health,
+            "cures": self.cures,
+            "objective": objective,
+            "guard": self.guard,
+        });
+        Ok(Checkpoint { tensors, state })
+    }
+
+    /// The model alone, as inference needs it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn weights(&mut self) -> Result<BTreeMap<String, HostTensor>> {
+        self.kept(|t| t.tensors())
+    }
+
+    fn tensors(&self) -> Result<BTreeMap<String, HostTensor>> {
+        let mut tensors: BTreeMap<String, HostTensor> =
+            self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
+        tensors.extend(self.stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
+        Ok(tensors)
+    }
+
+    /// Goes back to the step at which `checkpoint` was made.
+    ///
+    /// # Errors
+    /// If it belongs to another architecture or another data set.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let number = |key: &str| {
+            checkpoint.state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
+        };
+        let sum = checkpoint.state["data"]["sha256"].as_str().unwrap_or_default();
+        if sum != self.data.sha256() {
+            let what = format!(
+                "the data set `{}` is not the one that this run began with (`{}`): its pictures differ",
+                self.data.name,
+                checkpoint.state["data"]["name"].as_str().unwrap_or("unknown")
+            );
+            return Err(Error::data(what));
+        }
+        let mut parts =
+            weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."])?;
+        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
+        self.params.load_host(&part(""))?;
+        self.stage.load(part("quantizer."))?;
+        let (m, v) = (part("adam.m."), part("adam.v."));
+        let state = AdamState { step: number("adam_step")?, m, v };
+        self.adam.load(&state)?;
+        self.objective.load(part("adversary."), &checkpoint.state["objective"])?;
+        if let Some(average) = &mut self.average {
+            average.load(&self.gpu, part("ema."), &self.stage)?;
+        }
+        self.step = number("step")?;
+        self.window.load(&checkpoint.state["window"])?;
+        self.told.clear();
+        let part = |key: &str| checkpoint.state[key].clone();
+        let damaged = |e: serde_json::Error| Error::data(format!("the checkpoint's state cannot be used: {e}"));
+        self.health = serde_json::from_value(part("health")).map_err(damaged)?;
+        self.cures = serde_json::from_value(part("cures")).map_err(damaged)?;
+        self.guard = serde_json::from_value(part("guard")).map_err(damaged)?;
+        if self.cures.revives {
+            self.begin_revival();
+        }
+        self.apply_rate();
+        Ok(())
+    }
+}
