@@ -270,7 +270,8 @@ impl Trainer {
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
         let pass = pass.recomputing(self.config.train.checkpoint_blocks);
         let x = tape.constant(&self.batch(self.step)?);
-        let pass = pass.watching(self.stage.model.last_weight());
+        // What is watched stays in memory for the whole step.
+        let pass = if self.objective.watches() { pass.watching(self.stage.model.last_weight()) } else { pass };
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step: self.step })?;
         let (mut loss, reconstruction, figures) = self.objective.judge(&pass, &x, &y, self.step)?;
         let judged = self.objective.adversary.is_some().then(|| (x.tensor().clone(), y.tensor().clone()));

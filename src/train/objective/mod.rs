@@ -101,8 +101,13 @@ impl Objective {
         self.pixels == Loss::Mse && self.structure_weight == 0.0 && self.lpips.is_none() && self.adversary.is_none()
     }
 
+    /// Does the pass that is judged have to watch the decoder's last weight?
+    pub(crate) fn watches(&self) -> bool {
+        self.adaptive && self.adversary.is_some()
+    }
+
     /// What reconstructions y on the tape of `pass`, of originals x, cost at a step: the loss [1] on that tape, the mean squared error [1], and
-    /// figures for the log. `pass` watches the decoder's last weight.
+    /// figures for the log. `pass` watches the decoder's last weight where [`Objective::watches`].
     ///
     /// # Errors
     /// If the device fails.
