@@ -123,6 +123,10 @@ fn shapes_are_checked() {
     wrong(|c| c.attention = vec![8], "model.attention");
     let mut b = Parameters::builder();
     let model = VqGan::new(&mut b, &config()).unwrap();
+    // The finest resolution has the most, and above it what is upsampled of the channels below.
+    assert_eq!(model.widest(), 32);
+    let wide = Config { hidden: 64, multipliers: vec![1, 2, 4], ..config() };
+    assert_eq!(VqGan::new(&mut Parameters::builder(), &wide).unwrap().widest(), 128);
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::no_grad(&gpu);
     let pass = Pass::new(&tape, &params);

@@ -55,6 +55,9 @@ pub trait Autoencoder: Send {
     /// If there is not one for each level, or they do not fit one another.
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var>;
 
+    /// Numbers per image pixel of the largest tensor that a pass makes: of them a device must bind as many as a batch has pixels.
+    fn widest(&self) -> usize;
+
     /// The weight of the decoder's last layer, which makes the pixels.
     fn last_weight(&self) -> Handle;
 

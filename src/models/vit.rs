@@ -201,6 +201,11 @@ impl Autoencoder for Vit {
         self.images(pass, only_level(latents)?)
     }
 
+    fn widest(&self) -> usize {
+        let c = &self.config;
+        // Inside the blocks' MLPs, or queries, keys and values together.
+        c.hidden.max(3 * c.dim).div_ceil(c.downsample * c.downsample).max(c.channels)
+    }
     fn last_weight(&self) -> Handle {
         self.pixels.weight()
     }

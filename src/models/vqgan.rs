@@ -347,6 +347,13 @@ impl Autoencoder for VqGan {
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
     }
+    fn widest(&self) -> usize {
+        // What is upsampled still has the channels of the resolution below.
+        let at = |i: usize| {
+            self.config.width((i + 1).min(self.config.last())).max(self.config.width(i)).div_ceil(1 << (2 * i))
+        };
+        (0..=self.config.last()).map(at).max().unwrap_or(1)
+    }
     fn last_weight(&self) -> Handle {
         self.decoder_out.weight()
     }

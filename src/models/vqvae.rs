@@ -192,6 +192,10 @@ impl Autoencoder for VqVae {
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
     }
+    fn widest(&self) -> usize {
+        // All channels at half the rows and columns, at most.
+        self.config.hidden.div_ceil(4).max(self.config.channels)
+    }
     fn last_weight(&self) -> Handle {
         self.up.last().map_or_else(|| self.from_latent.weight(), |layer| layer.weight())
     }

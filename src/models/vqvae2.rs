@@ -234,6 +234,9 @@ impl Autoencoder for VqVae2 {
         }
         x.ok_or_else(|| Error::invalid("decode", "a model without levels"))
     }
+    fn widest(&self) -> usize {
+        self.config.hidden.div_ceil(4).max(self.config.channels)
+    }
     fn last_weight(&self) -> Handle {
         let bottom = &self.levels[self.levels.len() - 1];
         bottom.up.last().map_or_else(|| bottom.from_latent.weight(), |layer| layer.weight())

@@ -121,6 +121,12 @@ impl FirstStage {
         self.names.iter().zip(self.model.factors()).enumerate().map(level).collect()
     }
 
+    /// Images of this width and height that go through the model at a time: `wanted`, or as many as the device can bind the widest tensor of.
+    pub(crate) fn batch(&self, gpu: &Gpu, wanted: usize, width: usize, height: usize) -> usize {
+        let bytes = 4 * (self.model.widest() * width * height).max(1) as u64;
+        ((gpu.limits().max_storage_buffer_binding_size / bytes) as usize).clamp(1, wanted)
+    }
+
     /// Latents [B, h, w, D] as rows [N, D].
     fn rows(tape: &Tape, z_e: &Var) -> Result<Var> {
         let [b, h, w, d] = z_e.tensor().dims("latents")?;

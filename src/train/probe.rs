@@ -76,7 +76,7 @@ impl Trained {
             Survey { level, counts: vec![vec![0; k]; books], nearest: Nearest::new(books, keep), means: Vec::new() };
         let mut sums: Vec<Vec<f64>> = self.stage.quantizers.iter().map(|q| vec![0.0; q.dim()]).collect();
         let mut image = 0;
-        for part in images.chunks(BATCH * w * h * c) {
+        for part in images.chunks(self.batch(BATCH) * w * h * c) {
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
             let coded = self.stage.encode(&pass, &tape.constant(&self.pictures(part)?), Mode::Eval)?;

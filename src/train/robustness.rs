@@ -172,7 +172,7 @@ impl Trained {
         let plan: Vec<(Perturbation, f64)> =
             Perturbation::ALL.iter().flat_map(|by| by.strengths().iter().map(|s| (*by, *s))).collect();
         let mut sums = vec![Sums { same: vec![0; books], ..Default::default() }; plan.len()];
-        for (batch, part) in images.chunks(BATCH * w * h * c).enumerate() {
+        for (batch, part) in images.chunks(self.batch(BATCH) * w * h * c).enumerate() {
             let x = self.pictures(part)?;
             let (values, clean) = (x.read::<f32>()?, self.seen(level, &x)?);
             let noise = philox::normal(Key { seed, step: batch as u64, stream: NOISE }, values.len());

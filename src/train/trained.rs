@@ -101,6 +101,12 @@ impl Trained {
         &self.levels
     }
 
+    /// Images that go through the model at a time, of `wanted`.
+    pub(super) fn batch(&self, wanted: usize) -> usize {
+        let [width, height, _] = self.image;
+        self.stage.batch(&self.gpu, wanted, width, height)
+    }
+
     /// The level of this name; without one, the only level.
     ///
     /// # Errors
@@ -149,7 +155,7 @@ impl Trained {
             ));
         }
         let mut codes = Vec::new();
-        for part in images.chunks(BATCH * w * h * c) {
+        for part in images.chunks(self.batch(BATCH) * w * h * c) {
             let n = part.len() / (w * h * c);
             codes.extend(interleave(&self.code(part, [n, w, h])?, n));
         }
@@ -164,7 +170,7 @@ impl Trained {
         check(&self.levels, codes)?;
         let per_image = self.codes_per_image();
         let mut images = Vec::new();
-        for part in codes.chunks(BATCH * per_image) {
+        for part in codes.chunks(self.batch(BATCH) * per_image) {
             images.extend(self.picture(part, &self.levels)?);
         }
         Ok(images)
@@ -190,11 +196,11 @@ impl Trained {
     pub fn by_levels(&mut self, images: &[u8]) -> Result<Vec<Vec<u8>>> {
         let [w, h, c] = self.image;
         let mut means = Means::new(&self.stage);
-        for part in images.chunks(BATCH * w * h * c) {
+        for part in images.chunks(self.batch(BATCH) * w * h * c) {
             means.see(&self.stage, &self.params, &self.pictures(part)?)?;
         }
         let mut levels = vec![Vec::new(); self.levels.len()];
-        for part in images.chunks(BATCH * w * h * c) {
+        for part in images.chunks(self.batch(BATCH) * w * h * c) {
             let drawn = means.reconstructions(&self.stage, &self.params, &self.pictures(part)?)?;
             for (level, y) in levels.iter_mut().zip(drawn) {
                 level.extend(to_bytes(&y)?.read::<u8>()?);

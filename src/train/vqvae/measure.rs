@@ -84,9 +84,11 @@ impl Trainer {
         Ok(Evaluation::new(self.step, fidelity, levels))
     }
 
-    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64.
+    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64, where the device binds as much.
     fn evaluation_batch(&self) -> usize {
-        (128 * 64 * 64 / (self.data.width * self.data.height)).clamp(1, 128)
+        let (width, height) = (self.data.width, self.data.height);
+        let wanted = (128 * 64 * 64 / (width * height)).clamp(1, 128);
+        self.stage.batch(&self.gpu, wanted, width, height)
     }
 
     /// Originals and reconstructions of the first `n` test images: u8 NHWC each.
