@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{pattern, run, stderr, stdout};
+use common::{pattern_weight, run, stderr, stdout};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,16 +80,6 @@ fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
     all
 }
 
-/// A weight's values, from its name under taming-transformers.
-fn values(name: &str, shape: &[usize]) -> Vec<f32> {
-    let n: usize = shape.iter().product();
-    let scale = |v: f64| match shape.len() {
-        1 => 0.25 * v + if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 },
-        _ => v * (3.0 * shape[0] as f64 / n as f64).sqrt(),
-    };
-    pattern(name, n).into_iter().map(|v| scale(v) as f32).collect()
-}
-
 /// A name of taming-transformers as LlamaGen has it.
 fn llama(name: &str) -> String {
     let mid = name.replace("mid.block_1", "mid.0").replace("mid.attn_1", "mid.1").replace("mid.block_2", "mid.2");
@@ -118,7 +108,7 @@ fn checkpoint(folder: &Path, fixture_name: &str, names: Names) -> PathBuf {
     ];
     let attention: &[usize] = if names == Names::LlamaGen { &[4] } else { &[2] };
     for (name, shape) in shapes(attention) {
-        let bytes = values(&name, &shape).iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes = pattern_weight(&name, &shape).iter().flat_map(|v| v.to_le_bytes()).collect();
         // LlamaGen's stands behind a prefix, as in a training checkpoint.
         let name = if names == Names::LlamaGen { llama(&name) } else { name };
         tensors.push((name, shape, bytes));

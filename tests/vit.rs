@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::pattern;
+use common::{pattern, pattern_weights};
 use wgvq::autograd::Tape;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::vit::{Config, Vit};
-use wgvq::nn::{HostTensors, Parameters, Pass};
-use wgvq::train::{checkpoint::HostTensor, weights};
+use wgvq::nn::{Parameters, Pass};
+use wgvq::train::weights;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
@@ -17,24 +17,6 @@ fn gpu() -> Gpu {
 
 fn config() -> Config {
     Config { channels: 3, grid: [3, 2], downsample: 4, layers: 2, dim: 24, heads: 3, hidden: 40, codebook_dim: 5 }
-}
-
-/// The model's weights as the fixture has them, brought from PyTorch's layouts.
-fn made(params: &Parameters) -> HostTensors {
-    let of = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| {
-        let n = values.len();
-        let scale = |v: f64| match shape.len() {
-            1 => 0.25 * v + if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 },
-            _ => v * (3.0 * shape[0] as f64 / n as f64).sqrt(),
-        };
-        let values: Vec<f32> = pattern(name, n).into_iter().map(|v| scale(v) as f32).collect();
-        let shape = match shape[..] {
-            [o, h, w, i] => vec![o, i, h, w],
-            _ => shape.clone(),
-        };
-        (name.clone(), weights::import(&HostTensor::f32(&shape, &values)).unwrap())
-    };
-    params.to_host().unwrap().iter().map(of).collect()
 }
 
 /// PyTorch in f64 on the same weights and images: latents, reconstruction, and of every parameter's gradient its norm, its sum against a
@@ -55,7 +37,7 @@ fn pytorch_agrees() {
     let mut b = Parameters::builder();
     let model = Vit::new(&mut b, &config()).unwrap();
     let params = b.build(&gpu, 1).unwrap();
-    params.load_host(&made(&params)).unwrap();
+    params.load_host(&pattern_weights(&params)).unwrap();
     assert!(model.factors() == [4] && model.reach().is_none());
     let close = |name: &str, got: &[f32]| {
         let want = floats(name);

@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::pattern;
+use common::{pattern, pattern_weights};
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::vqgan::{Config, VqGan};
-use wgvq::nn::{HostTensors, Parameters, Pass};
+use wgvq::nn::{Parameters, Pass};
 use wgvq::ops::vq_search::nearest;
-use wgvq::train::{checkpoint::HostTensor, weights};
+use wgvq::train::weights;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
@@ -26,25 +26,6 @@ fn config() -> Config {
         latent_channels: 6,
         codebook_dim: 4,
     }
-}
-
-/// The model's weights, made under PyTorch's names and layouts: a checkpoint as taming-transformers writes it.
-fn taming(params: &Parameters) -> HostTensors {
-    let ours = params.to_host().unwrap();
-    let of = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| {
-        let n = values.len();
-        let scale = |v: f64| match shape.len() {
-            1 => 0.25 * v + if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 },
-            _ => v * (3.0 * shape[0] as f64 / n as f64).sqrt(),
-        };
-        let values: Vec<f32> = pattern(name, n).into_iter().map(|v| scale(v) as f32).collect();
-        let shape = match shape[..] {
-            [o, h, w, i] => vec![o, i, h, w],
-            _ => shape.clone(),
-        };
-        (name.clone(), weights::import(&HostTensor::f32(&shape, &values)).unwrap())
-    };
-    ours.iter().map(of).collect()
 }
 
 /// PyTorch in f64 on the same weights and images: latents, codes, reconstruction, and of every parameter's gradient its norm, its sum
@@ -64,7 +45,7 @@ fn pytorch_agrees() {
     let model = VqGan::new(&mut b, &config()).unwrap();
     assert_eq!(model.factors(), [4]);
     let params = b.build(&gpu, 1).unwrap();
-    params.load_host(&taming(&params)).unwrap();
+    params.load_host(&pattern_weights(&params)).unwrap();
     let close = |name: &str, got: &[f32], want: &[f32], share: f32| {
         assert_eq!(got.len(), want.len(), "{name}");
         let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use wgvq::nn::{HostTensors, Parameters};
+use wgvq::train::{checkpoint::HostTensor, weights};
 
 /// The program, without the caller's environment getting in its way.
 pub fn wgvq() -> Command {
@@ -54,4 +56,28 @@ pub fn pattern(name: &str, n: usize) -> Vec<f64> {
         [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
     };
     (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
+}
+
+/// The values of the weight of that name and shape, as `Weights` of `scripts/fixtures/pattern.py` makes them. Only the first dimension and the
+/// number of elements count.
+pub fn pattern_weight(name: &str, shape: &[usize]) -> Vec<f32> {
+    let n: usize = shape.iter().product();
+    let scale = |v: f64| match shape.len() {
+        1 => 0.25 * v + if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 },
+        _ => v * (3.0 * shape[0] as f64 / n as f64).sqrt(),
+    };
+    pattern(name, n).into_iter().map(|v| scale(v) as f32).collect()
+}
+
+/// A model's weights, made under PyTorch's names and layouts.
+pub fn pattern_weights(params: &Parameters) -> HostTensors {
+    let of = |(name, (shape, _)): (&String, &(Vec<usize>, Vec<f32>))| {
+        let shape = match shape[..] {
+            [o, h, w, i] => vec![o, i, h, w],
+            _ => shape.clone(),
+        };
+        let made = HostTensor::f32(&shape, &pattern_weight(name, &shape));
+        (name.clone(), weights::import(&made).expect("f32 is imported"))
+    };
+    params.to_host().expect("the device gives them back").iter().map(of).collect()
 }
