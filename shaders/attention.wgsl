@@ -1,4 +1,4 @@
-// o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys j <= i + diagonal;  lse_i = log of the
+// o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys j <= i + diagonal that the mask lets it see;  lse_i = log of the
 // softmax's denominator
 //
 // q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists: a walk over the keys, NC at a
@@ -15,6 +15,9 @@
 @group(0) @binding(3) var<storage, read_write> o: array<f32>;
 #endif
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;
+#ifdef MASK
+@group(0) @binding(5) var<storage, read> mask: array<u32>;
+#endif
 #ifndef LANES
 var<workgroup> k_tile: array<vec4<f32>, NC * DQ>;
 var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
@@ -28,6 +31,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let row_{v} = row0 + {v}u * GROUP + lane;
     let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
     let from_{v} = p.q_offset + q_base + min(row_{v}, p.tq - 1u) * p.q_row;
+#ifdef MASK
+    let mask_{v} = image * p.mask_batch + min(row_{v}, p.tq - 1u) * p.mask_row;
+    var word_{v} = 0u;
+#endif
     var top_{v} = LOWEST;
     var sum_{v} = 0.0;
 #unroll t 0 DQ
@@ -39,6 +46,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
     for (var c0 = 0; c0 < end; c0 += i32(NC)) {
+#ifdef MASK
+        if c0 % 32 == 0 {
+#unroll v 0 V
+            word_{v} = mask[mask_{v} + u32(c0) / 32u * p.mask_word];
+#end
+        }
+        let bit = u32(c0) % 32u;
+#ifdef LANES
+        // A block that no row of the group sees changes nothing.
+        var any = 0u;
+#unroll v 0 V
+        any |= extractBits(word_{v}, bit, NC);
+#end
+        if !subgroupAny(any != 0u) { continue; }
+#endif
+#endif
 #import attention/keys
 #unroll v 0 V
         var new_{v} = top_{v};
@@ -60,7 +83,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
 #end
 #unroll v 0 V
-        s_{v}_{c} = select(LOWEST, s_{v}_{c}, c0 + {c} <= last_{v});
+#ifdef MASK
+        let sees_{v}_{c} = c0 + {c} <= last_{v} && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
+#else
+        let sees_{v}_{c} = c0 + {c} <= last_{v};
+#endif
+        s_{v}_{c} = select(LOWEST, s_{v}_{c}, sees_{v}_{c});
         new_{v} = max(new_{v}, s_{v}_{c});
 #end
 #end
@@ -70,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         var part_{v} = 0.0;
 #unroll c 0 NC
         // A row that has seen no key yet has LOWEST for its largest: its weights are 0 and not exp(0).
-        let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - new_{v}), c0 + {c} <= last_{v});
+        let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - new_{v}), sees_{v}_{c});
         part_{v} += p_{v}_{c};
 #end
         sum_{v} = fma(sum_{v}, shrink_{v}, part_{v});

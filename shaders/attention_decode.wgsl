@@ -1,5 +1,8 @@
 // o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position t = lengths[b] of each sequence;
-// its own key and value join the cache as row t
+// its own key and value join the cache as row t. With MASK over the keys j that bit j of row t of the mask lets it see,
+// and t itself
+//
+// With CROSS over j < lengths[b] of keys and values that stay, kv: f32 [B, S, 2, H, D]; q: f32 [B, 1, H, D]. Without a key o is 0.
 //
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
 // k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is a multiple of 4; D is at most 256. One workgroup has one
@@ -7,7 +10,7 @@
 // invocation has whole keys, for the weighted sum UNITS_EACH times four channels of every few-th key. Reads 8 B H t D bytes.
 const KEYS = GROUP * KEYS_EACH;
 const LOWEST_SCORE = -3.4e38;
-struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32 }
+struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32 }
 var<immediate> p: Params;
 #ifdef VEC
 alias Value = vec4<f32>;
@@ -16,9 +19,17 @@ alias Value = f32;
 #endif
 @group(0) @binding(0) var<storage, read> qkv: array<Value>;
 @group(0) @binding(1) var<storage, read> lengths: array<u32>;
+#ifdef CROSS
+@group(0) @binding(2) var<storage, read> kv: array<Value>;
+@group(0) @binding(3) var<storage, read_write> o: array<Value>;
+#else
 @group(0) @binding(2) var<storage, read_write> k: array<Value>;
 @group(0) @binding(3) var<storage, read_write> v: array<Value>;
 @group(0) @binding(4) var<storage, read_write> o: array<Value>;
+#endif
+#ifdef MASK
+@group(0) @binding(5) var<storage, read> mask: array<u32>;
+#endif
 #import shared/grid
 #import shared/reduce
 #import shared/group_max
@@ -29,8 +40,13 @@ var<workgroup> sums: array<vec4<f32>, GROUP>;
 // Quarter u of the row that begins at element `row`; channels past D are 0.
 #ifdef VEC
 fn token(row: u32, u: u32) -> vec4<f32> { return qkv[row / 4u + u]; }
+#ifdef CROSS
+fn key(row: u32, u: u32) -> vec4<f32> { return kv[row / 4u + u]; }
+fn value(row: u32, u: u32) -> vec4<f32> { return kv[(row + p.heads * p.d) / 4u + u]; }
+#else
 fn key(row: u32, u: u32) -> vec4<f32> { return k[row / 4u + u]; }
 fn value(row: u32, u: u32) -> vec4<f32> { return v[row / 4u + u]; }
+#endif
 #else
 fn channel(u: u32) -> vec4<u32> { return min(4u * u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d - 1u)); }
 fn within(u: u32, x: vec4<f32>) -> vec4<f32> { return select(vec4<f32>(), x, 4u * u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.d)); }
@@ -38,6 +54,13 @@ fn token(row: u32, u: u32) -> vec4<f32> {
     let c = row + channel(u);
     return within(u, vec4<f32>(qkv[c.x], qkv[c.y], qkv[c.z], qkv[c.w]));
 }
+#ifdef CROSS
+fn key(row: u32, u: u32) -> vec4<f32> {
+    let c = row + channel(u);
+    return within(u, vec4<f32>(kv[c.x], kv[c.y], kv[c.z], kv[c.w]));
+}
+fn value(row: u32, u: u32) -> vec4<f32> { return key(row + p.heads * p.d, u); }
+#else
 fn key(row: u32, u: u32) -> vec4<f32> {
     let c = row + channel(u);
     return within(u, vec4<f32>(k[c.x], k[c.y], k[c.z], k[c.w]));
@@ -47,6 +70,7 @@ fn value(row: u32, u: u32) -> vec4<f32> {
     return within(u, vec4<f32>(v[c.x], v[c.y], v[c.z], v[c.w]));
 }
 #endif
+#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -55,13 +79,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if at >= p.sequences * p.heads { return; }
     let sequence = at / p.heads;
     let head = at % p.heads;
-    let own = min(lengths[sequence], p.most - 1u);
     let units = (p.d + 3u) / 4u;
-    let row = p.heads * p.d;
+    let width = p.heads * p.d;
+#ifdef CROSS
+    let count = min(lengths[sequence], p.most);
+    let row = 2u * width;
+    let q_at = sequence * width + head * p.d;
+#else
+    let own = min(lengths[sequence], p.most - 1u);
+    let count = own + 1u;
+    let row = width;
     let q_at = sequence * 3u * row + head * p.d;
+#endif
     let cache = sequence * p.most * row + head * p.d;
+#ifdef MASK
+    let mask_at = sequence * p.mask_batch + own * p.mask_row;
+#endif
     for (var u = lane; u < units; u += GROUP) {
         query[u] = token(q_at, u) * p.scale;
+#ifdef CROSS
+#else
 #ifdef VEC
         k[(cache + own * row) / 4u + u] = token(q_at + row, u);
         v[(cache + own * row) / 4u + u] = token(q_at + 2u * row, u);
@@ -70,6 +107,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             k[cache + own * row + c] = qkv[q_at + row + c];
             v[cache + own * row + c] = qkv[q_at + 2u * row + c];
         }
+#endif
 #endif
     }
     workgroupBarrier();
@@ -82,25 +120,34 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     var top = LOWEST_SCORE;
     var total = 0.0;
-    for (var j0 = 0u; j0 <= own; j0 += KEYS) {
+    for (var j0 = 0u; j0 < count; j0 += KEYS) {
 #unroll i 0 KEYS_EACH
         let j_{i} = j0 + {i}u * GROUP + lane;
         var s_{i} = LOWEST_SCORE;
-        if j_{i} <= own {
-            // What this dispatch writes it does not read back: the own key comes from where it came from.
+#ifdef MASK
+        let seen_{i} = j_{i} < count && (j_{i} == own || (mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u) & 1u) == 1u);
+#else
+        let seen_{i} = j_{i} < count;
+#endif
+        if seen_{i} {
             s_{i} = 0.0;
+#ifdef CROSS
+            for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], key(cache + j_{i} * row, u)); }
+#else
+            // What this dispatch writes it does not read back: the own key comes from where it came from.
             if j_{i} == own {
                 for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], token(q_at + row, u)); }
             } else {
                 for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], key(cache + j_{i} * row, u)); }
             }
+#endif
         }
 #end
         let all = max(top, group_max(max(max(s_0, s_1), max(s_2, s_3)), lane, lane).value);
         let shrink = exp(top - all);
         total *= shrink;
 #unroll i 0 KEYS_EACH
-        let w_{i} = select(0.0, exp(s_{i} - all), j_{i} <= own);
+        let w_{i} = select(0.0, exp(s_{i} - all), seen_{i});
         weights[{i}u * GROUP + lane] = w_{i};
         total += w_{i};
 #end
@@ -109,8 +156,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum_{n} *= shrink;
 #end
         if lane < stride * sharers {
-            for (var j = lane / sharers; j < min(KEYS, own + 1u - j0); j += stride) {
+            for (var j = lane / sharers; j < min(KEYS, count - j0); j += stride) {
                 let w = weights[j];
+#ifdef CROSS
+#unroll n 0 UNITS_EACH
+                sum_{n} += w * value(cache + (j0 + j) * row, unit_{n});
+#end
+#else
                 if j0 + j == own {
 #unroll n 0 UNITS_EACH
                     sum_{n} += w * token(q_at + 2u * row, unit_{n});
@@ -120,12 +172,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                     sum_{n} += w * value(cache + (j0 + j) * row, unit_{n});
 #end
                 }
+#endif
             }
         }
         top = all;
     }
-    let over = 1.0 / group_sum(total, lane);
-    let o_at = sequence * row + head * p.d;
+    let all = group_sum(total, lane);
+    let over = select(0.0, 1.0 / all, all > 0.0);
+    let o_at = sequence * width + head * p.d;
 #unroll n 0 UNITS_EACH
     workgroupBarrier();
     sums[lane] = sum_{n};

@@ -6,13 +6,16 @@
 // of one sequence. Each lane keeps UNITS_EACH quarters of the query and of the weighted sum; it scores one key at a time, of LANES, and
 // queries and weights are handed round by broadcast, with a running softmax (Milakov and Gimelshein 2018). Reads 8 B H t D bytes.
 const LOWEST_SCORE = -3.4e38;
-struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32 }
+struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> lengths: array<u32>;
 @group(0) @binding(2) var<storage, read_write> k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> o: array<vec4<f32>>;
+#ifdef MASK
+@group(0) @binding(5) var<storage, read> mask: array<u32>;
+#endif
 #import shared/grid
 
 @compute @workgroup_size(LANES)
@@ -27,6 +30,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let row = p.heads * units;
     let q_at = sequence * 3u * row + head * units;
     let cache = sequence * p.most * row + head * units;
+#ifdef MASK
+    let mask_at = sequence * p.mask_batch + own * p.mask_row;
+#endif
     // What this dispatch writes it does not read back: the own key and value come from where they came from.
     var own_score = 0.0;
 #unroll n 0 UNITS_EACH
@@ -44,6 +50,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var top = subgroupAdd(own_score);
     var total = 1.0;
     for (var j0 = 0u; j0 < own; j0 += LANES) {
+#ifdef MASK
+        let j = min(j0 + lane, own - 1u);
+        let seen = j0 + lane < own && (mask[mask_at + j / 32u] >> (j % 32u) & 1u) == 1u;
+        if !subgroupAny(seen) { continue; }
+#else
+        let seen = j0 + lane < own;
+#endif
         let first = cache + min(j0 + lane, own - 1u) * row;
         var score = 0.0;
 #unroll n 0 UNITS_EACH
@@ -53,10 +66,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
 #end
 #end
-        score = select(LOWEST_SCORE, score, j0 + lane < own);
+        score = select(LOWEST_SCORE, score, seen);
         let all = max(top, subgroupMax(score));
         let shrink = exp(top - all);
-        let weight = select(0.0, exp(score - all), j0 + lane < own);
+        let weight = select(0.0, exp(score - all), seen);
         total = fma(total, shrink, subgroupAdd(weight));
 #unroll n 0 UNITS_EACH
         sum_{n} *= shrink;

@@ -18,6 +18,9 @@ fn do_at(row: u32, t: u32) -> vec4<f32> {
 #endif
 @group(0) @binding(4) var<storage, read> lse: array<f32>;
 @group(0) @binding(5) var<storage, read> delta: array<f32>;
+#ifdef MASK
+@group(0) @binding(7) var<storage, read> mask: array<u32>;
+#endif
 #ifndef LANES
 var<workgroup> q_tile: array<vec4<f32>, NC * DQ>;
 var<workgroup> do_tile: array<vec4<f32>, NC * DQ>;
@@ -30,6 +33,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll v 0 V
     let row_{v} = row0 + {v}u * GROUP + lane;
     let first_{v} = i32(row_{v}) - p.diagonal;
+#ifdef MASK
+    let mask_{v} = image * p.mask_batch + min(row_{v}, p.tk - 1u) * p.mask_row;
+    var word_{v} = 0u;
+#endif
     let safe_{v} = k_base + min(row_{v}, p.tk - 1u) * p.k_row;
 #unroll t 0 DQ
     let k_{v}_{t} = k_at(p.k_offset + safe_{v}, {t}u);
@@ -43,6 +50,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // The first query that sees the tile's first key, on a multiple of NC so that every sum has one order.
     let begin = max(i32(row0) - p.diagonal, 0) / i32(NC) * i32(NC);
     for (var c0 = begin; c0 < i32(p.tq); c0 += i32(NC)) {
+#ifdef MASK
+        if c0 % 32 == 0 || c0 == begin {
+#unroll v 0 V
+            word_{v} = mask[mask_{v} + u32(c0) / 32u * p.mask_word];
+#end
+        }
+        let bit = u32(c0) % 32u;
+#ifdef LANES
+        // A block that no row of the group sees changes nothing.
+        var any = 0u;
+#unroll v 0 V
+        any |= extractBits(word_{v}, bit, NC);
+#end
+        if !subgroupAny(any != 0u) { continue; }
+#endif
+#endif
 #ifdef LANES
         let query = min(u32(c0) + lane % NC, p.tq - 1u);
         let lse_own = lse[head * p.tq + query];
@@ -88,7 +111,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
 #end
 #unroll v 0 V
+#ifdef MASK
+        let seen_{v}_{c} = c0 + {c} >= first_{v} && c0 + {c} < i32(p.tq) && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
+#else
         let seen_{v}_{c} = c0 + {c} >= first_{v} && c0 + {c} < i32(p.tq);
+#endif
         let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - l_{c}), seen_{v}_{c});
         let ds_{v}_{c} = p_{v}_{c} * (dp_{v}_{c} - e_{c});
 #end

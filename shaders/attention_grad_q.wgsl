@@ -1,30 +1,27 @@
 // dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale q_i . k_j - lse_i),
 // delta_i = do_i . o_i
 //
-// q, k, v, o, do, dq: f32 as attention/operands says (o and do alike; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
+// q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
 // are made again from the forward pass's lse (Dao et al. 2022, algorithm 2, with the loops the other way round: no atomics).
-// Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention.wgsl does. delta is written for
-// attention_grad_kv. Reads 4 D (3 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq (D + 1).
+// Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention.wgsl does.
+// Reads 4 D (2 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq D.
 #import attention/operands
 #ifdef VEC
-@group(0) @binding(3) var<storage, read> o: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> do_: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> do_: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
-fn o_at(row: u32, t: u32) -> vec4<f32> { return o[row / 4u + t]; }
 fn do_at(row: u32, t: u32) -> vec4<f32> { return do_[row / 4u + t]; }
 #else
-@group(0) @binding(3) var<storage, read> o: array<f32>;
-@group(0) @binding(4) var<storage, read> do_: array<f32>;
+@group(0) @binding(3) var<storage, read> do_: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dq: array<f32>;
-fn o_at(row: u32, t: u32) -> vec4<f32> {
-    return within(t, vec4<f32>(o[row + channel(t, 0u)], o[row + channel(t, 1u)], o[row + channel(t, 2u)], o[row + channel(t, 3u)]));
-}
 fn do_at(row: u32, t: u32) -> vec4<f32> {
     return within(t, vec4<f32>(do_[row + channel(t, 0u)], do_[row + channel(t, 1u)], do_[row + channel(t, 2u)], do_[row + channel(t, 3u)]));
 }
 #endif
-@group(0) @binding(5) var<storage, read> lse: array<f32>;
-@group(0) @binding(7) var<storage, read_write> delta: array<f32>;
+@group(0) @binding(4) var<storage, read> lse: array<f32>;
+@group(0) @binding(5) var<storage, read> delta: array<f32>;
+#ifdef MASK
+@group(0) @binding(7) var<storage, read> mask: array<u32>;
+#endif
 #ifndef LANES
 var<workgroup> k_tile: array<vec4<f32>, NC * DQ>;
 var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
@@ -39,11 +36,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
     let safe_{v} = min(row_{v}, p.tq - 1u);
     let lse_{v} = lse[head * p.tq + safe_{v}];
-    var delta_{v} = 0.0;
+    let delta_{v} = delta[head * p.tq + safe_{v}];
+#ifdef MASK
+    let mask_{v} = image * p.mask_batch + safe_{v} * p.mask_row;
+    var word_{v} = 0u;
+#endif
 #unroll t 0 DQ
     let q_{v}_{t} = q_at(p.q_offset + q_base + safe_{v} * p.q_row, {t}u) * p.scale;
     let do_{v}_{t} = do_at(o_base + safe_{v} * p.o_row, {t}u);
-    delta_{v} += dot(do_{v}_{t}, o_at(o_base + safe_{v} * p.o_row, {t}u));
 #unroll j 0 4
     var dq_{v}_{4*t+j} = 0.0;
 #end
@@ -51,6 +51,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
     for (var c0 = 0; c0 < end; c0 += i32(NC)) {
+#ifdef MASK
+        if c0 % 32 == 0 {
+#unroll v 0 V
+            word_{v} = mask[mask_{v} + u32(c0) / 32u * p.mask_word];
+#end
+        }
+        let bit = u32(c0) % 32u;
+#ifdef LANES
+        // A block that no row of the group sees changes nothing.
+        var any = 0u;
+#unroll v 0 V
+        any |= extractBits(word_{v}, bit, NC);
+#end
+        if !subgroupAny(any != 0u) { continue; }
+#endif
+#endif
 #import attention/keys
 #unroll c 0 NC
 #unroll v 0 V
@@ -73,7 +89,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
 #end
 #unroll v 0 V
-        let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), c0 + {c} <= last_{v}) * (dp_{v}_{c} - delta_{v});
+#ifdef MASK
+        let sees_{v}_{c} = c0 + {c} <= last_{v} && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
+#else
+        let sees_{v}_{c} = c0 + {c} <= last_{v};
+#endif
+        let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), sees_{v}_{c}) * (dp_{v}_{c} - delta_{v});
 #end
 #end
 #unroll t 0 DQ
@@ -99,7 +120,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 #unroll v 0 V
     if row_{v} < p.tq {
-        delta[head * p.tq + row_{v}] = delta_{v};
         let to = p.dq_offset + q_base + row_{v} * p.q_row;
 #ifdef VEC
 #unroll t 0 DQ

@@ -226,7 +226,7 @@ fn priors_of_levels_draw_top_down() {
         let mut priors = Vec::new();
         for (level, name) in ["top", "bottom"].into_iter().enumerate() {
             let own = prior_folder(folder.path(), name);
-            let tokens = tokenize(&mut model, level, &set, &own.join("tokens"), &mut quiet).unwrap();
+            let tokens = tokenize(&mut model, level, &set, None, &own.join("tokens"), &mut quiet).unwrap();
             let (codes, _) = tokens.test.read(&[1]).unwrap();
             let whole = model.encode(&set.gather(&set.test[1..2]).unwrap()).unwrap();
             assert_eq!(codes, whole[..codes.len()], "the levels above, and this one");

@@ -50,7 +50,7 @@ fn operations_agree_with_their_twins_on_the_tiled_core() {
     // Operations off the matrix cores are the same on every core, but for those that share out rows; the widest heads only compile
     // for long.
     let heavy = ["attention", "conv2d", "conv_transpose2d", "matmul", "vq_search"];
-    let rows = ["attention_decode", "cross_entropy", "rms_norm", "sample", "softmax"];
+    let rows = ["attention_decode", "cross_decode", "cross_entropy", "rms_norm", "sample", "softmax"];
     let heavy = [&heavy[..], &rows[..]].concat();
     agree(Some(Core::Tiled), |op, case| {
         heavy.contains(&op.name()) && op.work(case).flops < 1e7 && case.get("d") <= 128

@@ -166,7 +166,7 @@ fn a_run_on_photographs_resumes_to_the_same_bytes_and_becomes_tokens() {
     assert!(tensors(&model(&a)) == tensors(&model(&b)));
     // The tokens walk over the fixed tiles, each training tile mirrored too.
     let mut trained = Trained::load(&gpu, &a).unwrap();
-    let tokens = tokenize(&mut trained, 0, &set, &out.path().join("tokens"), &mut |_, _| Ok(())).unwrap();
+    let tokens = tokenize(&mut trained, 0, &set, None, &out.path().join("tokens"), &mut |_, _| Ok(())).unwrap();
     assert_eq!((tokens.train.len(), tokens.test.len()), (2 * set.train.len(), set.test.len()));
     let codes = trained.encode(&set.gather(&set.test[..2]).unwrap()).unwrap();
     assert_eq!(tokens.test.read(&[0, 1]).unwrap().0, codes);

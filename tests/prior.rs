@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use wgvq::autograd::Tape;
 use wgvq::codes::Level;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::models::prior::{Positions, Prior, Shape, Vocabulary};
+use wgvq::models::prior::{Pattern, Positions, Prior, Shape, TextKind, Vocabulary};
+use wgvq::models::text::{Form, Text, Texts};
 use wgvq::nn::transformer::{Dropout, MlpKind, NormKind};
 use wgvq::nn::{HostTensors, Parameters, Pass};
 use wgvq::ops::Rng;
@@ -21,7 +22,7 @@ fn gpu() -> Gpu {
 /// As in LLaMA: RMS norm, SwiGLU, rotary positions, tied.
 fn llama() -> (Shape, Vocabulary) {
     let shape = Shape { layers: 4, dim: 16, heads: 2, hidden: 20, dropout: 0.0, ..Default::default() };
-    (shape, Vocabulary { codebook_size: 11, codebooks: 1, grid: [3, 2], classes: 3, above: Vec::new() })
+    (shape, Vocabulary { codebook_size: 11, codebooks: 1, grid: [3, 2], classes: 3, above: Vec::new(), text: None })
 }
 
 /// As in GPT-2: layer norm, GELU, learned positions, not tied; two codes a cell.
@@ -38,7 +39,7 @@ fn gpt() -> (Shape, Vocabulary) {
         dropout: 0.0,
         ..Default::default()
     };
-    (shape, Vocabulary { codebook_size: 7, codebooks: 2, grid: [2, 2], classes: 2, above: Vec::new() })
+    (shape, Vocabulary { codebook_size: 7, codebooks: 2, grid: [2, 2], classes: 2, above: Vec::new(), text: None })
 }
 
 /// Below two other levels, one of them with two codes a cell.
@@ -48,7 +49,7 @@ fn below() -> (Shape, Vocabulary) {
     let level =
         |name: &str, grid, codebook_size, codebooks| Level { name: name.into(), grid, codebook_size, codebooks };
     let above = vec![level("top", [2, 4], 4, 1), level("middle", [1, 2], 5, 2)];
-    (shape, Vocabulary { codebook_size: 6, codebooks: 2, grid: [2, 4], classes: 2, above })
+    (shape, Vocabulary { codebook_size: 6, codebooks: 2, grid: [2, 4], classes: 2, above, text: None })
 }
 
 /// The same with learned positions, and layer norms.
@@ -57,6 +58,63 @@ fn below_gpt() -> (Shape, Vocabulary) {
     v.above.remove(0);
     let shape = Shape { layers: 1, dim: 6, heads: 1, hidden: 8, condition_layers: 1, ..gpt().0 };
     (shape, v)
+}
+
+/// Text and codes in one sequence, as DALL-E's: sparse attention, learned positions.
+fn dalle() -> (Shape, Vocabulary) {
+    let shape = Shape {
+        layers: 4,
+        text: TextKind::Stream,
+        attention: vec![Pattern::Row, Pattern::Column, Pattern::Full, Pattern::Convolution],
+        attention_kernel: 3,
+        ..gpt().0
+    };
+    let text = Some(Text { form: Form::Tokens(9), length: 5 });
+    (shape, Vocabulary { codebook_size: 7, codebooks: 1, grid: [3, 3], classes: 0, above: Vec::new(), text })
+}
+
+/// The same with rotary positions, and two codes a cell.
+fn dalle_rotary() -> (Shape, Vocabulary) {
+    let shape =
+        Shape { text: TextKind::Stream, text_weight: 0.3, attention: vec![Pattern::Row], layers: 2, ..llama().0 };
+    let text = Some(Text { form: Form::Tokens(6), length: 4 });
+    (shape, Vocabulary { codebook_size: 5, codebooks: 2, grid: [2, 3], classes: 0, above: Vec::new(), text })
+}
+
+/// An encoder of the text, as Parti's.
+fn parti() -> (Shape, Vocabulary) {
+    let shape = Shape { layers: 2, text_layers: 2, ..llama().0 };
+    let text = Some(Text { form: Form::Tokens(8), length: 6 });
+    (shape, Vocabulary { codebook_size: 6, codebooks: 1, grid: [2, 3], classes: 2, above: Vec::new(), text })
+}
+
+/// Rows of an encoder from elsewhere.
+fn rows() -> (Shape, Vocabulary) {
+    let text = Some(Text { form: Form::Rows(3), length: 4 });
+    (Shape { layers: 2, ..gpt().0 }, Vocabulary { text, ..gpt().1 })
+}
+
+/// A text for each image: of several lengths, one that is as long as may be, and the last says nothing.
+fn texts(v: &Vocabulary, n: usize) -> Option<Texts> {
+    let text = v.text?;
+    let mut rng = Rng::new(21);
+    let mut texts = match text.form {
+        Form::Tokens(size) => {
+            let one =
+                |i: usize| (0..text.length - 2 - i % 2).map(|_| 2 + rng.below(size - 2) as u32).collect::<Vec<_>>();
+            Texts::of_tokens(&text, &(0..n).map(one).collect::<Vec<_>>()).unwrap()
+        }
+        Form::Rows(channels) => {
+            let one = |i: usize| (0..channels * (text.length - i % 2)).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            Texts::of_rows(&text, &(0..n).map(one).collect::<Vec<_>>()).unwrap()
+        }
+    };
+    texts.hide(&text, n - 1);
+    Some(texts)
+}
+
+fn every() -> [(Shape, Vocabulary); 8] {
+    [llama(), gpt(), below(), below_gpt(), dalle(), dalle_rotary(), parti(), rows()]
 }
 
 fn build(gpu: &Gpu, shape: &Shape, vocabulary: &Vocabulary) -> (Prior, Parameters) {
@@ -85,7 +143,7 @@ fn images(v: &Vocabulary, n: usize, seed: u64) -> (Vec<u32>, Vec<u32>) {
         codes.extend((0..v.tokens()).map(|_| rng.below(v.codebook_size) as u32));
     }
     // The last sees no class.
-    let classes = (0..n).map(|i| if i + 1 == n { v.no_class() } else { rng.below(v.classes) as u32 }).collect();
+    let classes = (0..n).map(|i| if i + 1 == n { v.no_class() } else { rng.below(v.classes.max(1)) as u32 }).collect();
     (classes, codes)
 }
 
@@ -96,6 +154,13 @@ struct Reference<'a> {
     shape: Shape,
     v: Vocabulary,
     params: BTreeMap<String, (Vec<usize>, Vec<S>)>,
+}
+
+/// What attention sees of rows: which cell of a grid each stands in, and which sees which.
+struct Seen<'a> {
+    columns: usize,
+    cell: &'a dyn Fn(usize) -> usize,
+    sees: &'a dyn Fn(usize, usize) -> bool,
 }
 
 impl Reference<'_> {
@@ -155,22 +220,22 @@ impl Reference<'_> {
         e.iter().map(|e| s.mul(*e, scale)).collect()
     }
 
-    /// Rows of a grid of so many columns, `books` rows to a cell; each sees those before it, or, with `both_ways`, all.
-    fn attention(&self, name: &str, rows: &[Vec<S>], [columns, books]: [usize; 2], both_ways: bool) -> Vec<Vec<S>> {
+    /// Rows whose cells lie in a grid of so many columns: row i sees the rows j of which `sees(i, j)`.
+    fn attention(&self, name: &str, rows: &[Vec<S>], at: &Seen) -> Vec<Vec<S>> {
         let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
         let width = d / heads;
         let qkv: Vec<Vec<S>> = rows.iter().map(|x| self.linear(&format!("{name}.qkv.weight"), x)).collect();
         let part = |t: usize, which: usize, head: usize| &qkv[t][which * d + head * width..][..width];
         let attended = |t: usize| -> Vec<S> {
             let one = |head: usize| -> Vec<S> {
-                let seen = if both_ways { rows.len() } else { t + 1 };
-                let q = self.turned(part(t, 0, head), t / books, columns);
-                let score = |j: usize| {
-                    let k = self.turned(part(j, 1, head), j / books, columns);
+                let seen: Vec<usize> = (0..rows.len()).filter(|j| (at.sees)(t, *j)).collect();
+                let q = self.turned(part(t, 0, head), (at.cell)(t), at.columns);
+                let score = |j: &usize| {
+                    let k = self.turned(part(*j, 1, head), (at.cell)(*j), at.columns);
                     s.affine(s.dot(&q, &k), 1.0 / (width as f64).sqrt(), 0.0)
                 };
-                let p = self.softmax(&(0..seen).map(score).collect::<Vec<S>>());
-                let value = |c| s.dot(&p, &(0..seen).map(|j| part(j, 2, head)[c]).collect::<Vec<S>>());
+                let p = self.softmax(&seen.iter().map(score).collect::<Vec<S>>());
+                let value = |c| s.dot(&p, &seen.iter().map(|j| part(*j, 2, head)[c]).collect::<Vec<S>>());
                 (0..width).map(value).collect()
             };
             self.linear(&format!("{name}.proj.weight"), &(0..heads).flat_map(one).collect::<Vec<S>>())
@@ -194,10 +259,37 @@ impl Reference<'_> {
         self.linear(&format!("{name}.down.weight"), &inner)
     }
 
-    fn block(&self, name: &str, rows: &[Vec<S>], grid: [usize; 2], both_ways: bool) -> Vec<Vec<S>> {
+    /// What rows add to themselves by attention to another sequence, [`Reference::memory`]'s.
+    fn cross(&self, name: &str, rows: &[Vec<S>], memory: &[Vec<S>]) -> Vec<Vec<S>> {
+        let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
+        let width = d / heads;
+        let kv: Vec<Vec<S>> = memory.iter().map(|x| self.linear(&format!("{name}.kv.weight"), x)).collect();
+        let one = |x: &Vec<S>| {
+            let q = self.linear(&format!("{name}.q.weight"), &self.norm(&format!("{name}.norm"), x));
+            let head = |h: usize| -> Vec<S> {
+                if kv.is_empty() {
+                    return s.constants(&vec![0.0; width]);
+                }
+                let at = h * width;
+                let score = |k: &Vec<S>| {
+                    s.affine(s.dot(&q[at..at + width], &k[at..at + width]), (width as f64).powf(-0.5), 0.0)
+                };
+                let p = self.softmax(&kv.iter().map(score).collect::<Vec<S>>());
+                (0..width).map(|c| s.dot(&p, &kv.iter().map(|v| v[d + at + c]).collect::<Vec<S>>())).collect()
+            };
+            self.linear(&format!("{name}.proj.weight"), &(0..heads).flat_map(head).collect::<Vec<S>>())
+        };
+        rows.iter().map(one).collect()
+    }
+
+    fn block(&self, name: &str, rows: &[Vec<S>], at: &Seen, memory: Option<&[Vec<S>]>) -> Vec<Vec<S>> {
         let normed: Vec<Vec<S>> = rows.iter().map(|x| self.norm(&format!("{name}.norm1"), x)).collect();
-        let attended = self.attention(&format!("{name}.attn"), &normed, grid, both_ways);
-        let rows: Vec<Vec<S>> = rows.iter().zip(&attended).map(|(x, y)| self.add(x, y)).collect();
+        let attended = self.attention(&format!("{name}.attn"), &normed, at);
+        let mut rows: Vec<Vec<S>> = rows.iter().zip(&attended).map(|(x, y)| self.add(x, y)).collect();
+        if let Some(memory) = memory {
+            let read = self.cross(&format!("{name}.cross"), &rows, memory);
+            rows = rows.iter().zip(&read).map(|(x, y)| self.add(x, y)).collect();
+        }
         let inner = |x: &Vec<S>| self.mlp(&format!("{name}.mlp"), &self.norm(&format!("{name}.norm2"), x));
         rows.iter().map(|x| self.add(x, &inner(x))).collect()
     }
@@ -219,7 +311,8 @@ impl Reference<'_> {
         };
         let mut rows: Vec<Vec<S>> = (0..h * w).map(cell).collect();
         for i in 0..self.shape.condition_layers {
-            rows = self.block(&format!("{name}.blocks.{i}"), &rows, [w, 1], true);
+            let at = Seen { columns: w, cell: &|i| i, sees: &|_, _| true };
+            rows = self.block(&format!("{name}.blocks.{i}"), &rows, &at, None);
         }
         let spread: Vec<Vec<S>> = rows
             .iter()
@@ -234,8 +327,50 @@ impl Reference<'_> {
         (0..rows * columns).map(below).collect()
     }
 
-    /// Logits of each token of an image, of its codes behind those of the levels above.
-    fn logits(&self, class: u32, codes: &[u32]) -> Vec<Vec<S>> {
+    /// The text's own tokens or rows as an encoder makes them.
+    fn memory(&self, words: &[u32]) -> Vec<Vec<S>> {
+        let text = self.v.text.unwrap();
+        let rows: Vec<Vec<S>> = match text.form {
+            Form::Tokens(_) => {
+                let row = |(i, w): (usize, &u32)| {
+                    self.add(&self.row("text.tokens.weight", *w as usize), &self.row("text.positions.weight", i))
+                };
+                let mut rows: Vec<Vec<S>> = words.iter().enumerate().map(row).collect();
+                for i in 0..self.shape.text_layers {
+                    let at = Seen { columns: 1, cell: &|_| 0, sees: &|_, _| true };
+                    rows = self.block(&format!("text.blocks.{i}"), &rows, &at, None);
+                }
+                rows
+            }
+            Form::Rows(channels) => {
+                let row = |w: &[u32]| {
+                    let x: Vec<f64> = w.iter().map(|w| f64::from(f32::from_bits(*w))).collect();
+                    self.linear("text.rows.weight", &self.s.constants(&x))
+                };
+                words.chunks(channels).map(row).collect()
+            }
+        };
+        rows.iter().map(|x| self.norm("text.norm", x)).collect()
+    }
+
+    /// Which code sees which, by [`Pattern`]'s words.
+    fn sees(&self, layer: usize, i: usize, j: usize) -> bool {
+        let (columns, books, kernel) = (self.v.grid[1], self.v.codebooks, self.shape.attention_kernel);
+        let [(y, x), (above, left)] = [i, j].map(|i| (i / books / columns, i / books % columns));
+        match self.shape.attention.get(layer % self.shape.attention.len().max(1)).unwrap_or(&Pattern::Full) {
+            Pattern::Full => true,
+            Pattern::Row => (y * columns + x) - (above * columns + left) <= columns,
+            Pattern::Column => x == left,
+            Pattern::Convolution => y - above <= kernel / 2 && x.abs_diff(left) <= kernel / 2,
+        }
+    }
+
+    /// Logits of each token of an image, of its codes behind those of the levels above; and of each token but the first of a text in
+    /// the same sequence. `words` are those of the text, `length` of them its own.
+    fn logits(&self, class: u32, codes: &[u32], words: &[u32], length: usize) -> (Vec<Vec<S>>, Vec<Vec<S>>) {
+        let stream = self.v.text.filter(|_| self.shape.text == TextKind::Stream);
+        let each = self.v.text.map_or(0, |t| t.words() / t.length);
+        let memory = self.v.text.filter(|_| stream.is_none()).map(|_| self.memory(&words[..length * each]));
         let books = self.v.codebooks;
         let mut above = Vec::new();
         let mut codes = codes;
@@ -244,8 +379,15 @@ impl Reference<'_> {
             above.push(self.conditions(level, own));
             codes = rest;
         }
+        let text_row = |i: usize| {
+            let Form::Tokens(size) = self.v.text.unwrap().form else { panic!() };
+            let token = if i < length { words[i] as usize } else { size + i };
+            self.add(&self.row("text.tokens.weight", token), &self.row("text.positions.weight", i))
+        };
+        let before = stream.map_or(0, |t| t.length - 1);
         let input = |i: usize| {
             let mut x = match i {
+                0 if stream.is_some() => text_row(self.v.text.unwrap().length - 1),
                 0 => self.row("classes.weight", class as usize),
                 _ => self.row(&format!("tokens.{}.weight", (i - 1) % books), codes[i - 1] as usize),
             };
@@ -260,32 +402,51 @@ impl Reference<'_> {
             }
             x
         };
-        let mut rows: Vec<Vec<S>> = (0..codes.len()).map(input).collect();
+        let mut rows: Vec<Vec<S>> = (0..before).map(text_row).chain((0..codes.len()).map(input)).collect();
         for i in 0..self.shape.layers {
-            rows = self.block(&format!("blocks.{i}"), &rows, [self.v.grid[1], books], false);
+            let cell = |i: usize| i.saturating_sub(before) / books;
+            let sees = |a: usize, b: usize| b <= a && (b <= before || self.sees(i, a - before - 1, b - before - 1));
+            let at = Seen { columns: self.v.grid[1], cell: &cell, sees: &sees };
+            rows = self.block(&format!("blocks.{i}"), &rows, &at, memory.as_deref());
         }
         let head = |i: usize| match self.shape.tied {
             true => format!("tokens.{}.weight", i % books),
             false => format!("head.{}.weight", i % books),
         };
-        rows.iter().enumerate().map(|(i, x)| self.linear(&head(i), &self.norm("norm", x))).collect()
+        let rows: Vec<Vec<S>> = rows.iter().map(|x| self.norm("norm", x)).collect();
+        let text = rows[..before].iter().map(|x| self.linear("text.head.weight", x)).collect();
+        (rows[before..].iter().enumerate().map(|(i, x)| self.linear(&head(i), x)).collect(), text)
     }
 
     /// Mean cross-entropy of images, and all logits [B, T, K].
-    fn loss(&self, classes: &[u32], codes: &[u32]) -> (S, Vec<Vec<S>>) {
+    fn loss(&self, classes: &[u32], codes: &[u32], texts: Option<&Texts>) -> (S, Vec<Vec<S>>) {
         let (s, t) = (self.s, self.v.tokens());
         let mut all = Vec::new();
-        let mut losses = Vec::new();
+        let (mut losses, mut of_text) = (Vec::new(), Vec::new());
         let known = self.v.known();
-        for (class, codes) in classes.iter().zip(codes.chunks(known + t)) {
-            for (logits, code) in self.logits(*class, codes).into_iter().zip(&codes[known..]) {
-                let p = self.softmax(&logits)[*code as usize];
-                losses.push(s.affine(s.ln(p), -1.0, 0.0));
+        let loss = |logits: &[S], right: u32| s.affine(s.ln(self.softmax(logits)[right as usize]), -1.0, 0.0);
+        for (n, (class, codes)) in classes.iter().zip(codes.chunks(known + t)).enumerate() {
+            let each = self.v.text.map_or(0, |text| text.words());
+            let (words, length, hidden) = match texts {
+                Some(texts) => (&texts.words[n * each..][..each], texts.lengths[n] as usize, texts.hidden[n]),
+                None => (&[][..], 0, true),
+            };
+            let (logits, text) = self.logits(*class, codes, words, length);
+            for (logits, code) in logits.into_iter().zip(&codes[known..]) {
+                losses.push(loss(&logits, *code));
                 all.push(logits);
             }
+            let learned = if hidden { 0 } else { length.saturating_sub(1) };
+            for (logits, word) in text.iter().zip(words.iter().skip(1)).take(learned) {
+                of_text.push(loss(logits, *word));
+            }
         }
-        let n = losses.len() as f64;
-        (s.affine(s.sum(&losses), 1.0 / n, 0.0), all)
+        let mean = |losses: &[S]| s.affine(s.sum(losses), 1.0 / losses.len() as f64, 0.0);
+        let w = f64::from(self.shape.text_weight);
+        if of_text.is_empty() {
+            return (mean(&losses), all);
+        }
+        (s.add(s.affine(mean(&losses), 1.0 - w, 0.0), s.affine(mean(&of_text), w, 0.0)), all)
     }
 }
 
@@ -325,16 +486,17 @@ fn logits_loss_and_gradients_equal_the_reference() {
         assert!(error <= allowed, "{name}: {got} for {want}");
         error / allowed
     };
-    for (shape, v) in [llama(), gpt(), below(), below_gpt()] {
+    for (shape, v) in every() {
         let (prior, params) = build(&gpu, &shape, &v);
         let (classes, codes) = images(&v, 3, 4);
+        let texts = texts(&v, 3);
         let (host, s) = (params.to_host().unwrap(), Scalars::default());
         let reference = reference(&s, &shape, &v, &host);
-        let (loss, logits) = reference.loss(&classes, &codes);
+        let (loss, logits) = reference.loss(&classes, &codes, texts.as_ref());
         let upstream = 1.75;
         let gradient = s.backward(loss);
 
-        let batch = prior.upload(&gpu, &classes, &codes).unwrap();
+        let batch = prior.upload(&gpu, &classes, &codes, texts.as_ref()).unwrap();
         let tape = Tape::new(&gpu);
         let pass = Pass::new(&tape, &params);
         let got = prior.logits(&pass, &batch, Dropout::OFF).unwrap();
@@ -376,13 +538,14 @@ fn logits_loss_and_gradients_equal_the_reference() {
 #[test]
 fn the_reference_differentiates() {
     let gpu = gpu();
-    for (shape, v) in [llama(), gpt(), below(), below_gpt()] {
+    for (shape, v) in every() {
         let (_, params) = build(&gpu, &shape, &v);
         let (classes, codes) = images(&v, 2, 9);
+        let texts = texts(&v, 2);
         let host = params.to_host().unwrap();
         let s = Scalars::default();
         let r = reference(&s, &shape, &v, &host);
-        let gradient = s.backward(r.loss(&classes, &codes).0);
+        let gradient = s.backward(r.loss(&classes, &codes, texts.as_ref()).0);
         for (n, (name, (_, values))) in host.iter().enumerate() {
             let i = (7 * n + 3) % values.len();
             let at = |delta: f64| {
@@ -390,7 +553,7 @@ fn the_reference_differentiates() {
                 let mut r = reference(&s, &shape, &v, &host);
                 let changed = s.constant(f64::from(values[i]) + delta);
                 r.params.get_mut(name).unwrap().1[i] = changed;
-                s.get(r.loss(&classes, &codes).0)
+                s.get(r.loss(&classes, &codes, texts.as_ref()).0)
             };
             let (difference, found) = ((at(1e-5) - at(-1e-5)) / 2e-5, r.params[name].1[i].of(&gradient));
             assert!((difference - found).abs() <= 1e-7 + 1e-5 * found.abs(), "{name}[{i}]: {found}, {difference}");
@@ -424,6 +587,7 @@ fn pytorch_agrees() {
             grid: serde_json::from_value(c["grid"].clone()).unwrap(),
             classes: size("classes"),
             above: Vec::new(),
+            text: None,
         };
         let (prior, params) = build(&gpu, &shape, &v);
         let weights: HostTensors = file
@@ -444,7 +608,7 @@ fn pytorch_agrees() {
                 assert!(holds, "{name}: {what}[{i}] is {got}, PyTorch has {want}");
             }
         };
-        let batch = prior.upload(&gpu, &numbers("classes"), &numbers("codes")).unwrap();
+        let batch = prior.upload(&gpu, &numbers("classes"), &numbers("codes"), None).unwrap();
         let tape = Tape::new(&gpu);
         let pass = Pass::new(&tape, &params);
         let (k, books) = (v.codebook_size, v.codebooks);

@@ -145,7 +145,7 @@ fn priors_have_the_same_gradients_to_the_bit() {
     let gpu = gpu();
     let llama = Shape { layers: 3, dim: 20, heads: 5, hidden: 13, dropout: 0.3, ..Default::default() };
     let gpt = Shape { norm: NormKind::Layer, mlp: MlpKind::Gelu, positions: Positions::Learned, ..llama.clone() };
-    let plain = Vocabulary { codebook_size: 11, codebooks: 2, grid: [3, 5], classes: 3, above: Vec::new() };
+    let plain = Vocabulary { codebook_size: 11, codebooks: 2, grid: [3, 5], classes: 3, above: Vec::new(), text: None };
     let top = Level { name: "top".into(), grid: [2, 3], codebook_size: 9, codebooks: 1 };
     let below = Vocabulary { codebooks: 1, grid: [4, 6], above: vec![top], ..plain.clone() };
     for (what, shape, v) in [("llama", &llama, &plain), ("gpt", &gpt, &plain), ("below a level", &llama, &below)] {
@@ -155,7 +155,7 @@ fn priors_have_the_same_gradients_to_the_bit() {
         let above: usize = v.above.iter().map(Level::codes).sum();
         let image = |rng: &mut Rng| [draw(rng, above, 9), draw(rng, v.tokens(), v.codebook_size)].concat();
         let codes: Vec<u32> = (0..5).flat_map(|_| image(&mut rng)).collect();
-        let batch = prior.upload(&gpu, &[0, 1, 2, 3, 0], &codes).unwrap();
+        let batch = prior.upload(&gpu, &[0, 1, 2, 3, 0], &codes, None).unwrap();
         let dropout = Dropout { rate: shape.dropout, key: Key { seed: 4, step: 77, stream: 0 } };
         same_bits(what, &params, &|pass| prior.loss(pass, &batch, dropout, 0.1).unwrap());
     }
@@ -224,10 +224,10 @@ fn the_peak_of_memory_falls_by_a_wide_margin() {
     assert!(recomputed * 2 < kept, "VQ-VAE: {recomputed} bytes at peak recomputed, {kept} kept");
 
     let shape = Shape { layers: 6, dim: 48, heads: 4, dropout: 0.1, ..Default::default() };
-    let v = Vocabulary { codebook_size: 32, codebooks: 1, grid: [12, 12], classes: 0, above: Vec::new() };
+    let v = Vocabulary { codebook_size: 32, codebooks: 1, grid: [12, 12], classes: 0, above: Vec::new(), text: None };
     let (prior, params) = prior(&gpu, &shape, &v);
     let codes: Vec<u32> = (0..4 * v.tokens()).map(|i| (i * 7 % 32) as u32).collect();
-    let batch = prior.upload(&gpu, &[0; 4], &codes).unwrap();
+    let batch = prior.upload(&gpu, &[0; 4], &codes, None).unwrap();
     let dropout = Dropout { rate: 0.1, key: Key { seed: 4, step: 1, stream: 0 } };
     let loss = |pass: &Pass| prior.loss(pass, &batch, dropout, 0.0).unwrap();
     let (kept, recomputed) = peaks(&params, &loss);

@@ -59,7 +59,7 @@ fn tokens(gpu: &Gpu, kind: &str, flip: bool, folder: &std::path::Path) -> (Train
     let path = folder.join("final.safetensors");
     checkpoint::save_file(&path, &Training::trained(&mut trainer).unwrap()).unwrap();
     let mut model = Trained::load(gpu, folder).unwrap();
-    let tokens = tokenize(&mut model, 0, &set, &folder.join("prior/tokens"), &mut quiet).unwrap();
+    let tokens = tokenize(&mut model, 0, &set, None, &folder.join("prior/tokens"), &mut quiet).unwrap();
     (model, tokens, set)
 }
 
@@ -167,7 +167,7 @@ fn the_log_likelihood_is_that_of_the_codes() {
     let host = model.tensors.iter().map(|(name, t)| (name.clone(), (t.shape.clone(), t.to_f32().unwrap())));
     params.load_host(&host.collect()).unwrap();
     for (i, codes) in drawing.codes.chunks(v.tokens()).enumerate() {
-        let batch = prior.upload(&s.gpu, &classes[i..=i], codes).unwrap();
+        let batch = prior.upload(&s.gpu, &classes[i..=i], codes, None).unwrap();
         let tape = Tape::no_grad(&s.gpu);
         let loss = prior.loss(&Pass::new(&tape, &params), &batch, Dropout::OFF, 0.0).unwrap();
         let want = -loss.tensor().read::<f32>().unwrap()[0] * v.tokens() as f32;

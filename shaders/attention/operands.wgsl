@@ -1,6 +1,7 @@
 // What the attention kernels share: parameters, and rows of q, k and v. Row i of head h of image b begins at
 // offset + b batch + h head + i row elements, so heads may lie apart ([B, H, T, D]) or packed ([B, T, 3, H, D]). D is at most 4 DQ;
-// channels past D read as 0. With VEC D is 4 DQ and everything begins at a multiple of 4.
+// channels past D read as 0. With VEC D is 4 DQ and everything begins at a multiple of 4. With MASK a bit for each pair says whether the query
+// may see the key: words of 32 rows of the side that is walked over, for each row of the side that is owned.
 struct Params {
     heads: u32, tq: u32, tk: u32, d: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
@@ -10,6 +11,7 @@ struct Params {
     diagonal: i32,                   // row i sees the keys j <= i + diagonal
     scale: f32,
     dq_offset: u32, dk_offset: u32, dv_offset: u32,
+    mask_batch: u32, mask_row: u32, mask_word: u32, // words from one image, own row and 32 rows of the other side to the next
 }
 var<immediate> p: Params;
 const LOWEST: f32 = -3.4028234e38;

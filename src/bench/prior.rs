@@ -40,7 +40,7 @@ pub struct PriorWork {
 
 /// Codes and classes like Fashion-MNIST's.
 fn vocabulary() -> Vocabulary {
-    Vocabulary { codebook_size: 512, codebooks: 1, grid: [7, 7], classes: 10, above: Vec::new() }
+    Vocabulary { codebook_size: 512, codebooks: 1, grid: [7, 7], classes: 10, above: Vec::new(), text: None }
 }
 
 const KINDS: [(Kind, &str, char); 3] = [
@@ -128,6 +128,7 @@ fn untrained(gpu: &Gpu, seed: u64) -> Result<TrainedPrior> {
     let mut config = PriorConfig::default();
     config.train.seed = seed;
     let about = About {
+        reader: String::new(),
         model: String::new(),
         quantizer: "ema".into(),
         level: String::new(),
@@ -162,7 +163,7 @@ impl State {
         let count = count.ok_or_else(|| Error::invalid("bench", format!("a step of {} images", work.images)))?;
         let codes: Vec<u32> = (0..count).map(|_| rng.below(v.codebook_size) as u32).collect();
         let classes: Vec<u32> = (0..work.images).map(|_| rng.below(v.classes + 1) as u32).collect();
-        let batch = prior.upload(gpu, &classes, &codes)?;
+        let batch = prior.upload(gpu, &classes, &codes, None)?;
         Ok(State { gpu: gpu.clone(), prior, params, adam, batch, activations: work.activations })
     }
 

@@ -124,7 +124,7 @@ impl PriorCommand {
             Ok(tokens)
         } else {
             let data = self.open(&model)?;
-            let about = tokens::about(&model, level, &data);
+            let about = tokens::about(&model, level, &data, None);
             if let Some(config) = &config {
                 Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
             }
@@ -190,7 +190,7 @@ impl PriorCommand {
         let images = data.train.len() + data.test.len();
         output::note(global, &format!("turning {images} pictures of {} into codes", data.name));
         let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let tokens = tokenize(model, level, data, &folder.tokens(), &mut |done, all| {
+        let tokens = tokenize(model, level, data, None, &folder.tokens(), &mut |done, all| {
             bar.show(done, all);
             if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
         });

@@ -37,6 +37,7 @@ fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
             group: group.parse().map_err(|_| damaged(line))?,
             class: Some(class as u32),
             caption: Some(caption.into()),
+            embedding: None,
         });
     }
     if columns == 0 || items.is_empty() || items.len().div_ceil(columns) * SIDE != atlas.height() as usize {
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn variants_go_with_the_drawing_they_belong_to() {
         // Drawings a b c d a b d e under groups 1 2 3 4 4 3 5 6: 4 is 1 and takes 5 along; 3 is 2; 6 stays alone.
-        let item = |group| Item { name: String::new(), group, class: None, caption: None };
+        let item = |group| Item { name: String::new(), group, class: None, caption: None, embedding: None };
         let mut items: Vec<Item> = [1, 2, 3, 4, 4, 3, 5, 6].map(item).into();
         let pixels: Vec<u8> = b"abcdabde".iter().flat_map(|&v| [v; SIDE * SIDE * 3]).collect();
         share_groups(&mut items, &pixels);

@@ -30,8 +30,8 @@ const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
 /// Pictures in formats that are not read; people should know that they were passed over.
 const UNREAD: [&str; 9] = ["tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd"];
 /// Names of the two sides of a split.
-const TRAIN: [&str; 2] = ["train", "training"];
-const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
+pub(super) const TRAIN: [&str; 2] = ["train", "training"];
+pub(super) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 /// A caption longer than this is not a caption.
 const MAX_CAPTION: u64 = 64 << 10;
 /// Bytes that pictures may take while they are decoded, all threads together.
@@ -49,6 +49,11 @@ pub(super) struct Found {
 pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     let mut notes = Vec::new();
     let found = walk(root, &mut notes)?;
+    load(root, found, options, notes)
+}
+
+/// Reads these pictures, which `root` holds or names.
+pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes: Vec<String>) -> Result<ImageSet> {
     let headers: Vec<Result<Header>> = found.par_iter().map(|file| picture::header(&file.path)).collect();
     let total = found.len();
     let mut skipped = Vec::new();
@@ -108,7 +113,13 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         .iter()
         .zip(groups)
         .zip(class_of)
-        .map(|((file, group), class)| Item { name: file.name.clone(), group, class, caption: caption(&file.path) })
+        .map(|((file, group), class)| Item {
+            name: file.name.clone(),
+            group,
+            class,
+            caption: caption(&file.path),
+            embedding: None,
+        })
         .collect();
     let (train, test) = official.unwrap_or_else(|| {
         let (train, test, note) = split(&items);

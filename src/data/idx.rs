@@ -48,8 +48,9 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
     };
     let class = |i: usize| labels.as_ref().map(|labels| u32::from(labels[i]));
     let all = count + held_out;
-    let items: Vec<Item> =
-        (0..all).map(|i| Item { name: named(i), group: i as u64, class: class(i), caption: None }).collect();
+    let items: Vec<Item> = (0..all)
+        .map(|i| Item { name: named(i), group: i as u64, class: class(i), caption: None, embedding: None })
+        .collect();
     let classes = labels.iter().flatten().max().map_or(0, |&last| usize::from(last) + 1);
     let (train_items, test_items) = if held_out > 0 {
         notes.push(format!("split as the files give it: {count} to train on, {held_out} held out"));

@@ -10,7 +10,9 @@
 //! other threads before it is needed.
 
 mod ahead;
+mod archive;
 mod builtin;
+mod captions;
 mod emoji;
 mod folder;
 mod idx;
@@ -30,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub use ahead::{Ahead, Waiting};
 pub use builtin::{BUILT_IN, cache_dir};
+pub use captions::hold_out_combinations;
 pub use loader::{Sampler, batch_indices, flip, uniform};
 pub use picture::{load_image, load_image_whole};
 pub use pixels::Pixels;
@@ -81,6 +84,18 @@ pub struct Item {
     pub class: Option<u32>,
     /// The image in words.
     pub caption: Option<String>,
+    /// A file of the caption as an encoder from elsewhere made it.
+    pub embedding: Option<PathBuf>,
+}
+
+/// What is held out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HoldOut {
+    /// The source's own test side; else one picture in ten, with its variants.
+    #[default]
+    Pictures,
+    /// Combinations of the captions' words: [`hold_out_combinations`].
+    Combinations,
 }
 
 /// Where the pixels of a set are to lie.
@@ -115,6 +130,8 @@ pub struct Options {
     pub memory_bytes: u64,
     /// Bytes that decoded pictures may take on disk, those of all sets together.
     pub cache_bytes: u64,
+    /// What is held out.
+    pub hold_out: HoldOut,
 }
 
 impl Default for Options {
@@ -128,6 +145,7 @@ impl Default for Options {
             keep: Keep::Auto,
             memory_bytes: MAX_BYTES,
             cache_bytes: 10 << 30,
+            hold_out: HoldOut::Pictures,
         }
     }
 }
@@ -223,6 +241,10 @@ impl ImageSet {
             number(&mut hash, item.class.map_or(0, |class| u64::from(class) + 1));
             number(&mut hash, u64::from(item.caption.is_some()));
             text(&mut hash, item.caption.as_deref().unwrap_or(""));
+            // Sets without such files keep the sums that they had.
+            if let Some(embedding) = &item.embedding {
+                text(&mut hash, &embedding.to_string_lossy());
+            }
         }
         for class in &self.classes {
             text(&mut hash, class);
@@ -239,14 +261,22 @@ impl ImageSet {
 }
 
 /// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels and the other half
-/// of a train/t10k pair beside it), or a folder of images. A built-in name goes before a folder of that name;
-/// `./emoji` means the folder.
+/// of a train/t10k pair beside it), a folder of images, JSON Lines of images and texts, or a tar archive as WebDataset's. A built-in
+/// name goes before a folder of that name; `./emoji` means the folder.
 ///
 /// # Errors
 /// If there is no such thing, if it holds nothing that can be read, if it would take more than [`MAX_BYTES`] of memory, or
 /// if decoded pictures cannot be kept on disk.
 pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     check_options(options)?;
+    let mut set = open_source(source, options)?;
+    if options.hold_out == HoldOut::Combinations {
+        hold_out_combinations(&mut set)?;
+    }
+    Ok(set)
+}
+
+fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     if let Some(set) = builtin::open(source, options) {
         return set;
     }
@@ -258,10 +288,14 @@ pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     };
     if meta.is_dir() {
         folder::open(path, options)
+    } else if meta.is_file() && captions::is_captions(path) {
+        captions::open(path, options)
+    } else if meta.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar")) {
+        archive::open(path, options)
     } else if meta.is_file() {
         idx::open(path, options)
     } else {
-        Err(Error::file(path, "is neither a folder of images nor an IDX file"))
+        Err(Error::file(path, "is neither a folder of images nor a file of images or captions"))
     }
 }
 
@@ -330,7 +364,13 @@ mod tests {
     use super::*;
 
     fn items(groups: &[u64]) -> Vec<Item> {
-        let item = |(i, &group): (usize, &u64)| Item { name: i.to_string(), group, class: None, caption: None };
+        let item = |(i, &group): (usize, &u64)| Item {
+            name: i.to_string(),
+            group,
+            class: None,
+            caption: None,
+            embedding: None,
+        };
         groups.iter().enumerate().map(item).collect()
     }
 

@@ -84,7 +84,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         for (i, tile) in tiles?.into_iter().enumerate() {
             pixels.extend_from_slice(&tile);
             let name = format!("{}@{i:03}", folder::stem(&file.name));
-            items.push(Item { name, group: folder::group(&file.name), class: None, caption: None });
+            items.push(Item { name, group: folder::group(&file.name), class: None, caption: None, embedding: None });
         }
     }
     if items.is_empty() {

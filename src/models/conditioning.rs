@@ -96,7 +96,7 @@ impl Conditioning {
         let (dropout, place) = dropout;
         for (i, block) in self.blocks.iter().enumerate() {
             let at = (dropout, place + 2 * i);
-            x = block.sequences(pass, x, Attention::FULL, self.rotary.as_ref(), at)?;
+            x = block.sequences(pass, x, Attention::FULL, self.rotary.as_ref(), at, None)?;
         }
         let x = self.norm.forward(pass, &tape.reshape(&x, &[b * h * w, d])?)?;
         let x = self.spread.forward(pass, &x)?;

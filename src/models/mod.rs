@@ -1,9 +1,13 @@
 //! Models: plain structs of layers.
 
 pub mod conditioning;
+pub mod contrastive;
 pub mod discriminator;
 pub mod lpips;
+mod pattern;
 pub mod prior;
+pub mod text;
+pub mod text_encoder;
 pub mod vit;
 pub mod vqgan;
 pub mod vqvae;

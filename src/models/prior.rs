@@ -1,14 +1,24 @@
 //! The second stage: a decoder-only transformer over the codes of an image, row by row, conditioned on its class
 //! (van den Oord et al. 2017, section 4; Esser et al. 2021, section 3.2), and on the codes of the levels above them, where there are any
-//! (Razavi et al. 2019, section 3.2).
+//! (Razavi et al. 2019, section 3.2), or on a text: in one sequence with it (Ramesh et al. 2021), or by attention to what an encoder makes of
+//! it (Yu et al. 2022).
+
+mod shape;
+
+pub use super::pattern::Pattern;
+pub use shape::{Positions, Shape, TextKind};
 
 use super::conditioning::Conditioning;
+use super::pattern::{Masks, Place};
+use super::text::{Form, IGNORED, Text, TextBatch, Texts};
+use super::text_encoder::TextEncoder;
 use crate::autograd::Var;
 use crate::codes::Level;
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, MlpKind, Norm, NormKind, Rows, linear};
+use crate::nn::cross::Heard;
+use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, Norm, Rows, linear};
 use crate::nn::{Builder, Handle, Init, Pass};
-use crate::ops::attention::Attention;
+use crate::ops::attention::{Attention, Mask};
 use crate::ops::attention_decode::KvCache;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::random::Key;
@@ -16,115 +26,6 @@ use crate::ops::rotary::{Rotary, raster};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-
-/// How the model knows where a code stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Positions {
-    /// Queries and keys turned by row and column (Su et al. 2021; axial, as in Fang et al. 2023, "EVA-02").
-    Rotary,
-    /// An embedding for each cell of the grid, learned.
-    Learned,
-}
-
-/// What a prior looks like.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Shape {
-    /// Blocks.
-    pub layers: usize,
-    /// Channels.
-    pub dim: usize,
-    /// Heads of attention; they divide the channels.
-    pub heads: usize,
-    /// Channels inside the MLPs; 0 is 8/3 of the channels with `swiglu`, four times as many with `gelu`.
-    pub hidden: usize,
-    /// The norms.
-    pub norm: NormKind,
-    /// The MLPs.
-    pub mlp: MlpKind,
-    /// Positions.
-    pub positions: Positions,
-    /// The base of rotary positions.
-    pub rope_base: f32,
-    /// Do the logits share their weights with the codes' embeddings (Press and Wolf 2017)?
-    pub tied: bool,
-    /// Share of the elements that dropout takes from the embeddings and from what each half of a block adds.
-    pub dropout: f32,
-    /// Does the model see the codes of the levels above its own, where there are any?
-    pub conditioned: bool,
-    /// Blocks over the codes of each level above, which look both ways.
-    pub condition_layers: usize,
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Shape {
-            layers: 4,
-            dim: 192,
-            heads: 6,
-            hidden: 0,
-            norm: NormKind::Rms,
-            mlp: MlpKind::SwiGlu,
-            positions: Positions::Rotary,
-            rope_base: 100.0,
-            tied: true,
-            dropout: 0.1,
-            conditioned: true,
-            condition_layers: 2,
-        }
-    }
-}
-
-impl Shape {
-    /// The same with the MLPs' channels written out.
-    pub fn resolved(&self) -> Shape {
-        let hidden = match (self.hidden, self.mlp) {
-            (0, MlpKind::SwiGlu) => (8 * self.dim / 3).next_multiple_of(32),
-            (0, MlpKind::Gelu) => 4 * self.dim,
-            (hidden, _) => hidden,
-        };
-        Shape { hidden, ..self.clone() }
-    }
-
-    /// Does this make a model?
-    ///
-    /// # Errors
-    /// Names the key, and what it may be.
-    pub fn check(&self) -> Result<()> {
-        let wrong = |key: &str, what: String| Err(Error::config(format!("prior.{key}"), what));
-        if !(1..=256).contains(&self.layers) {
-            return wrong("layers", format!("{} is not allowed: it must be from 1 to 256", self.layers));
-        }
-        if self.condition_layers > 256 {
-            return wrong(
-                "condition_layers",
-                format!("{} is not allowed: it must be at most 256", self.condition_layers),
-            );
-        }
-        let axes = if self.positions == Positions::Rotary { 4 } else { 1 };
-        let head = self.dim.checked_div(self.heads).unwrap_or(0);
-        if head == 0 || !self.dim.is_multiple_of(self.heads) || head > 256 || !head.is_multiple_of(axes) {
-            let multiple = if axes == 1 { "" } else { ", a multiple of 4 for rotary positions" };
-            let what = format!(
-                "{} heads of {} channels: each must get a whole number of them, at most 256{multiple}",
-                self.heads, self.dim
-            );
-            return wrong("heads", what);
-        }
-        if self.dim > 1 << 16 || self.hidden > 1 << 18 {
-            let what = format!("{} channels with {} inside the MLPs: at most 65536 and 262144", self.dim, self.hidden);
-            return wrong("dim", what);
-        }
-        if !(self.rope_base > 1.0 && self.rope_base.is_finite()) {
-            return wrong("rope_base", format!("{} is not allowed: it must be above 1", self.rope_base));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return wrong("dropout", format!("{} is not allowed: it must be at least 0 and below 1", self.dropout));
-        }
-        Ok(())
-    }
-}
 
 /// What the codes look like that a prior models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +41,9 @@ pub struct Vocabulary {
     /// The levels above these codes', the coarsest first: their codes are known before.
     #[serde(default)]
     pub above: Vec<Level>,
+    /// What the images' texts look like, where they have some.
+    #[serde(default)]
+    pub text: Option<Text>,
 }
 
 impl Vocabulary {
@@ -166,8 +70,8 @@ pub struct Prior {
     vocabulary: Vocabulary,
     /// One for each codebook: [K, D].
     tokens: Vec<Handle>,
-    /// [C + 1, D], the last for no class.
-    classes: Handle,
+    /// [C + 1, D], the last for no class. None where a text stands in its place.
+    classes: Option<Handle>,
     /// [Q, D], where there are several codebooks.
     codebook: Option<Handle>,
     /// [h w, D].
@@ -175,10 +79,60 @@ pub struct Prior {
     rotary: Option<Rotary>,
     /// One for each level above that the model sees.
     above: Vec<Conditioning>,
+    reader: Reader,
+    /// Masks of whole sequences.
+    masks: Masks,
     blocks: Vec<Block>,
     norm: Norm,
     /// One for each codebook, where they are not the embeddings.
     heads: Vec<Linear>,
+}
+
+/// What reads the text.
+#[derive(Clone, Debug)]
+enum Reader {
+    None,
+    /// Embeddings [V + S, D] and positions [S, D] of the text's tokens, and what predicts them.
+    Stream {
+        table: Handle,
+        positions: Handle,
+        head: Linear,
+        text: Text,
+    },
+    Encoder(TextEncoder),
+}
+
+/// What is known beside the codes before a code, for all codes of a batch.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// What the levels above say of each cell: see [`Conditioning::rows`].
+    pub above: Vec<Var>,
+    /// What an encoder made of the texts.
+    pub memory: Option<Memory>,
+}
+
+/// The keys and values of texts, for each block.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    keys: Vec<Var>,
+    mask: Mask,
+    lengths: Tensor,
+}
+
+impl Memory {
+    fn heard(&self, block: usize) -> Option<Heard<'_>> {
+        let kv = self.keys.get(block)?;
+        Some(Heard { kv, mask: &self.mask, lengths: &self.lengths })
+    }
+}
+
+/// Losses in nats: means over codes, and over the tokens of texts.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    /// Of the codes: [1].
+    pub codes: Var,
+    /// Of the texts, where the model learns them: [1].
+    pub text: Option<Var>,
 }
 
 /// A stream of random numbers for dropout: "drop".
@@ -205,7 +159,8 @@ impl Prior {
             handle
         };
         let tokens = (0..v.codebooks).map(|q| table(format!("tokens.{q}.weight"), v.codebook_size)).collect();
-        let classes = table("classes.weight".into(), v.classes + 1);
+        let prefix = prefix(&shape, &v);
+        let classes = (prefix == 1).then(|| table("classes.weight".into(), v.classes + 1));
         let codebook = (v.codebooks > 1).then(|| table("codebook.weight".into(), v.codebooks));
         let learned = shape.positions == Positions::Learned;
         let positions = learned.then(|| table("positions.weight".into(), rows * cols));
@@ -213,7 +168,8 @@ impl Prior {
             None
         } else {
             let cells = raster(rows, cols).into_iter().flat_map(|cell| std::iter::repeat_n(cell, v.codebooks));
-            let cells: Vec<[f64; 2]> = cells.collect();
+            // A text's tokens have their own places: attention turns none of them.
+            let cells: Vec<[f64; 2]> = std::iter::repeat_n([0.0; 2], prefix - 1).chain(cells).collect();
             Some(Rotary::axial(gpu, &cells, d / shape.heads, f64::from(shape.rope_base))?)
         };
         let seen = if shape.conditioned { &v.above[..] } else { &[] };
@@ -227,11 +183,45 @@ impl Prior {
             mlp: shape.mlp,
             layers: shape.layers,
         };
-        let blocks = (0..shape.layers).map(|i| Block::new(b, &format!("blocks.{i}"), &block)).collect();
+        let reader = match (&v.text, shape.text) {
+            (None, _) => Reader::None,
+            (Some(text), TextKind::Encoder) => Reader::Encoder(TextEncoder::new(b, "text", &shape, text)?),
+            (Some(text), TextKind::Stream) => {
+                text.check()?;
+                let Form::Tokens(size) = text.form else {
+                    let what = "`stream` learns a text's tokens: rows of an encoder from elsewhere need `encoder`";
+                    return Err(Error::config("prior.text", what));
+                };
+                let table = b.declare("text.tokens.weight", &[size + text.length, d], Init::Normal(INIT_STD));
+                let positions = b.declare("text.positions.weight", &[text.length, d], Init::Normal(INIT_STD));
+                b.without_decay(table);
+                b.without_decay(positions);
+                let head = Linear::new(b, "text.head", d, size, INIT_STD);
+                Reader::Stream { table, positions, head, text: *text }
+            }
+        };
+        let new = if matches!(reader, Reader::Encoder(_)) { Block::reading } else { Block::new };
+        let blocks = (0..shape.layers).map(|i| new(b, &format!("blocks.{i}"), &block)).collect();
         let norm = Norm::new(b, "norm", d, shape.norm);
         let untied = if shape.tied { 0 } else { v.codebooks };
         let heads = (0..untied).map(|q| Linear::new(b, &format!("head.{q}"), d, v.codebook_size, INIT_STD)).collect();
-        Ok(Prior { shape, vocabulary: v, tokens, classes, codebook, positions, rotary, above, blocks, norm, heads })
+        let place = place(&shape, &v);
+        let masks = Masks::new(gpu, &shape.attention, prefix - 1 + v.tokens(), &place)?;
+        Ok(Prior {
+            shape,
+            vocabulary: v,
+            tokens,
+            classes,
+            codebook,
+            positions,
+            rotary,
+            above,
+            reader,
+            masks,
+            blocks,
+            norm,
+            heads,
+        })
     }
 
     /// What it looks like.
@@ -244,11 +234,21 @@ impl Prior {
         &self.vocabulary
     }
 
-    /// What the levels above say of each cell: see [`Conditioning::rows`]. Empty where the model sees none.
+    /// Rows before the one that stands for the first code, and that one: a class, or a text in one sequence with the codes.
+    pub fn prefix(&self) -> usize {
+        prefix(&self.shape, &self.vocabulary)
+    }
+
+    /// Rows of a whole sequence.
+    fn rows(&self) -> usize {
+        self.prefix() - 1 + self.vocabulary.tokens()
+    }
+
+    /// What the levels above say of each cell, and an encoder of the texts.
     ///
     /// # Errors
-    /// If the device fails.
-    pub fn conditions(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Vec<Var>> {
+    /// If the device fails, or a text is missing.
+    pub fn conditions(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Conditions> {
         // Behind the places of the model's own blocks.
         let mut place = 1 + 2 * self.blocks.len();
         let of = |(layers, codes): (&Conditioning, &Vec<Tensor>)| {
@@ -256,14 +256,33 @@ impl Prior {
             place += layers.places();
             layers.rows(pass, codes, at)
         };
-        self.above.iter().zip(&batch.above).map(of).collect()
+        let above = self.above.iter().zip(&batch.above).map(of).collect::<Result<_>>()?;
+        let Reader::Encoder(encoder) = &self.reader else { return Ok(Conditions { above, memory: None }) };
+        let text = batch.text()?;
+        let rows = encoder.forward(pass, text, (dropout, place))?;
+        let keys = self.blocks.iter().filter_map(Block::cross).map(|cross| cross.keys(pass, &rows));
+        let keys = keys.collect::<Result<_>>()?;
+        let memory = Memory { keys, mask: text.mask.clone(), lengths: text.lengths.clone() };
+        Ok(Conditions { above, memory: Some(memory) })
     }
 
-    /// Embeddings [B, length, D] of the class [B] and, after it, of the first `length - 1` codes of images, those of each codebook
-    /// u32 [B h w], with what is known of the place of the code to come; `length` of 1 to T.
-    fn embed(&self, pass: &Pass, batch: &Batch, conditions: &[Var], length: usize) -> Result<Var> {
+    /// Embeddings [B, P - 1 + length, D] of the class [B], or of the text, and, after it, of the first `length - 1` codes of images, those of
+    /// each codebook u32 [B h w], with what is known of the place of the code to come; `length` of 1 to T.
+    fn embed(&self, pass: &Pass, batch: &Batch, conditions: &Conditions, length: usize) -> Result<Var> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
-        let mut x = tape.gather(&pass.param(self.classes)?, &batch.classes)?;
+        let (before, mut x) = match &self.reader {
+            Reader::Stream { table, positions, text, .. } => {
+                let rows = tape.gather(&pass.param(*table)?, &batch.text()?.input)?;
+                let rows = tape.positions(&tape.reshape(&rows, &[b, text.length, d])?, &pass.param(*positions)?)?;
+                let rows = tape.reshape(&rows, &[b, text.length * d])?;
+                let before = (text.length - 1) * d;
+                (Some(tape.columns(&rows, 0, before)?), tape.columns(&rows, before, d)?)
+            }
+            _ => {
+                let table = self.classes.ok_or_else(|| Error::invalid("prior", "nothing stands before the codes"))?;
+                (None, tape.gather(&pass.param(table)?, &batch.classes)?)
+            }
+        };
         if length > 1 {
             let tables = batch.codes.iter().zip(&self.tokens);
             let rows = tables.map(|(codes, table)| tape.gather(&pass.param(*table)?, codes));
@@ -273,12 +292,15 @@ impl Prior {
             x = tape.concat_columns(&[x, tape.columns(&cells, 0, (length - 1) * d)?])?;
         }
         let mut x = tape.reshape(&x, &[b * length, d])?;
-        for (layers, rows) in self.above.iter().zip(conditions) {
+        for (layers, rows) in self.above.iter().zip(&conditions.above) {
             let places = layers.by_image(b, 0..length, self.vocabulary.codebooks);
             let known = tape.gather(rows, &Tensor::from_slice(tape.gpu(), &[places.len()], &places)?)?;
             x = tape.add(&x, &known)?;
         }
-        self.place(pass, tape.reshape(&x, &[b, length, d])?, 0..length)
+        let x = self.place(pass, tape.reshape(&x, &[b, length, d])?, 0..length)?;
+        let Some(before) = before else { return Ok(x) };
+        let all = tape.concat_columns(&[before, tape.reshape(&x, &[b, length * d])?])?;
+        tape.reshape(&all, &[b, self.prefix() - 1 + length, d])
     }
 
     /// Adds the learned embeddings of positions `at` to x [B, T, D].
@@ -304,12 +326,21 @@ impl Prior {
     }
 
     /// Classes [B] and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each image's A codes of the levels above, the
-    /// coarsest level's first, then its own.
+    /// coarsest level's first, then its own; and the images' texts, where the model reads them.
     ///
     /// # Errors
-    /// If they are not whole images, or a class or code is none of the vocabulary.
-    pub fn upload(&self, gpu: &Gpu, classes: &[u32], codes: &[u32]) -> Result<Batch> {
+    /// If they are not whole images, a class, code or token is none of the vocabulary, or texts are missing or too many.
+    pub fn upload(&self, gpu: &Gpu, classes: &[u32], codes: &[u32], texts: Option<&Texts>) -> Result<Batch> {
         let v = &self.vocabulary;
+        let text = match (&v.text, texts) {
+            (Some(text), Some(texts)) if texts.lengths.len() == classes.len() => Some(texts.upload(gpu, text)?),
+            (None, None) => None,
+            (expected, got) => {
+                let expected = if expected.is_some() { classes.len() } else { 0 };
+                let got = got.map_or(0, |t| t.lengths.len());
+                return Err(Error::shape("prior", format!("{expected} texts"), got));
+            }
+        };
         let each = v.known() + v.tokens();
         if codes.len() != classes.len() * each {
             let expected = format!("{each} codes for each of {} images", classes.len());
@@ -333,7 +364,7 @@ impl Prior {
         };
         let above = v.above.iter().map(|l| books(l.codes(), l.codebooks, l.codebook_size)).collect::<Result<_>>()?;
         let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
-        Ok(Batch { classes: Tensor::from_slice(gpu, &[classes.len()], classes)?, codes, above })
+        Ok(Batch { classes: Tensor::from_slice(gpu, &[classes.len()], classes)?, codes, above, text })
     }
 
     /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N, K].
@@ -344,22 +375,42 @@ impl Prior {
         }
     }
 
-    /// Logits of every code of the images, each from the class and the codes before it: for each codebook [B h w, K].
+    /// The attention of a block over whole sequences.
+    fn attention(&self, block: usize) -> Attention<'_> {
+        Attention { mask: self.masks.of(&self.shape.attention, block), ..Attention::CAUSAL }
+    }
+
+    /// What the blocks make of whole images: [B, P - 1 + T, D], normed.
+    fn run(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Var> {
+        let key = Key { stream: DROPOUT_STREAM, ..dropout.key };
+        let dropout = Dropout { key, ..dropout };
+        let conditions = self.conditions(pass, batch, dropout)?;
+        let mut x = self.embed(pass, batch, &conditions, self.vocabulary.tokens())?;
+        x = dropout.apply(pass, &x, 0)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let at = (dropout, 1 + 2 * i);
+            let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
+            x = block.sequences(pass, x, self.attention(i), self.rotary.as_ref(), at, heard)?;
+        }
+        self.norm.forward(pass, &x)
+    }
+
+    /// Logits of every code of the images, each from the class or the text and the codes before it: for each codebook [B h w, K].
     ///
     /// # Errors
     /// If the device fails.
     pub fn logits(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Vec<Var>> {
+        let x = self.run(pass, batch, dropout)?;
+        self.code_logits(pass, x)
+    }
+
+    fn code_logits(&self, pass: &Pass, mut x: Var) -> Result<Vec<Var>> {
         let (tape, v, d) = (pass.tape, &self.vocabulary, self.shape.dim);
-        let [b] = batch.classes.dims("prior")?;
-        let key = Key { stream: DROPOUT_STREAM, ..dropout.key };
-        let dropout = Dropout { key, ..dropout };
-        let mut x = self.embed(pass, batch, &self.conditions(pass, batch, dropout)?, v.tokens())?;
-        x = dropout.apply(pass, &x, 0)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            let at = (dropout, 1 + 2 * i);
-            x = block.sequences(pass, x, Attention::CAUSAL, self.rotary.as_ref(), at)?;
+        let [b, rows, _] = x.tensor().dims("prior")?;
+        let before = rows - v.tokens();
+        if before > 0 {
+            x = tape.columns(&tape.reshape(&x, &[b, rows * d])?, before * d, v.tokens() * d)?;
         }
-        let x = self.norm.forward(pass, &x)?;
         let cells = b * v.grid[0] * v.grid[1];
         let x = tape.reshape(&x, &[cells, v.codebooks * d])?;
         let of = |q: usize| {
@@ -369,17 +420,31 @@ impl Prior {
         (0..v.codebooks).map(of).collect()
     }
 
-    /// The mean cross-entropy of the images' codes, in nats per code: [1].
+    /// The mean cross-entropies of the images' codes and, where the model learns them, of their texts, in nats.
     ///
     /// # Errors
     /// If the device fails, or the smoothing lies outside [0, 1).
-    pub fn loss(&self, pass: &Pass, batch: &Batch, dropout: Dropout, smoothing: f32) -> Result<Var> {
-        let tape = pass.tape;
+    pub fn losses(&self, pass: &Pass, batch: &Batch, dropout: Dropout, smoothing: f32) -> Result<Losses> {
+        let (tape, d) = (pass.tape, self.shape.dim);
         let books = self.vocabulary.codebooks as f32;
         let options = CrossEntropy { smoothing, ..Default::default() };
+        let x = self.run(pass, batch, dropout)?;
+        let text = match &self.reader {
+            Reader::Stream { head, text, .. } => {
+                let ([b, rows, _], of) = (x.tensor().dims("prior")?, batch.text()?);
+                let before = text.length - 1;
+                let rows = tape.columns(&tape.reshape(&x, &[b, rows * d])?, 0, before * d)?;
+                let logits = head.forward(pass, &tape.reshape(&rows, &[b * before, d])?)?;
+                let targets = of.targets.as_ref().ok_or_else(|| Error::invalid("prior", "texts without tokens"))?;
+                let options = CrossEntropy { ignore: Some(IGNORED), ..options };
+                let sum = tape.sum(&tape.cross_entropy(&logits, targets, options)?)?;
+                Some(tape.scale(&sum, 1.0 / of.counted.max(1) as f32, 0.0)?)
+            }
+            _ => None,
+        };
         let mut sum: Option<Var> = None;
         // Each handle on logits goes before the next is made: the gradient then takes their place.
-        for (logits, targets) in self.logits(pass, batch, dropout)?.into_iter().zip(&batch.codes) {
+        for (logits, targets) in self.code_logits(pass, x)?.into_iter().zip(&batch.codes) {
             let mean = tape.mean(&tape.cross_entropy(&logits, targets, options)?)?;
             sum = Some(match sum {
                 Some(sum) => tape.add(&sum, &mean)?,
@@ -387,25 +452,38 @@ impl Prior {
             });
         }
         let sum = sum.ok_or_else(|| Error::invalid("prior", "a vocabulary without codebooks"))?;
-        if books == 1.0 { Ok(sum) } else { tape.scale(&sum, 1.0 / books, 0.0) }
+        let codes = if books == 1.0 { sum } else { tape.scale(&sum, 1.0 / books, 0.0)? };
+        Ok(Losses { codes, text })
     }
 
-    /// Room for the keys and values of `rows` sequences of T tokens, a cache for each block.
+    /// What training lowers, in nats: [1]. The mean cross-entropy of the images' codes; where the model learns texts too, both weighed by
+    /// [`Shape::text_weight`] (Ramesh et al. 2021, section 2.2).
+    ///
+    /// # Errors
+    /// As [`Prior::losses`].
+    pub fn loss(&self, pass: &Pass, batch: &Batch, dropout: Dropout, smoothing: f32) -> Result<Var> {
+        let Losses { codes, text } = self.losses(pass, batch, dropout, smoothing)?;
+        let Some(text) = text else { return Ok(codes) };
+        let (tape, w) = (pass.tape, self.shape.text_weight);
+        tape.add(&tape.scale(&codes, 1.0 - w, 0.0)?, &tape.scale(&text, w, 0.0)?)
+    }
+
+    /// Room for the keys and values of `rows` sequences, a cache for each block.
     ///
     /// # Errors
     /// If the device cannot hold them.
     pub fn caches(&self, gpu: &Gpu, rows: usize) -> Result<Vec<KvCache>> {
         let (h, d) = (self.shape.heads, self.shape.dim / self.shape.heads);
-        self.blocks.iter().map(|_| KvCache::new(gpu, [rows, self.vocabulary.tokens(), h, d])).collect()
+        self.blocks.iter().map(|_| KvCache::new(gpu, [rows, self.rows(), h, d])).collect()
     }
 
     /// Bytes that [`Prior::caches`] take for each sequence.
     pub fn cache_bytes(&self) -> u64 {
-        8 * (self.shape.layers * self.vocabulary.tokens() * self.shape.dim) as u64
+        8 * (self.shape.layers * self.rows() * self.shape.dim) as u64
     }
 
-    /// Takes in the class and the first `known` codes of the images, less than T, with their [`Prior::conditions`], and returns the
-    /// logits [B, K] of the code after them. The caches, where there are any, hold `known + 1` rows then.
+    /// Takes in the class or the text and the first `known` codes of the images, less than T, with their [`Prior::conditions`], and returns
+    /// the logits [B, K] of the code after them. The caches, where there are any, hold P + `known` rows then.
     ///
     /// # Errors
     /// If the device fails.
@@ -413,18 +491,22 @@ impl Prior {
         &self,
         pass: &Pass,
         batch: &Batch,
-        conditions: &[Var],
+        conditions: &Conditions,
         known: usize,
         caches: Option<&[KvCache]>,
     ) -> Result<Tensor> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
-        let length = known + 1;
-        let mut x = self.embed(pass, batch, conditions, length)?;
+        let length = self.prefix() + known;
+        let mut x = self.embed(pass, batch, conditions, known + 1)?;
+        let patterns = &self.shape.attention;
+        let masks = Masks::new(tape.gpu(), patterns, length, &place(&self.shape, &self.vocabulary))?;
         for (i, block) in self.blocks.iter().enumerate() {
             let rows = caches.and_then(|caches| caches.get(i)).map_or(Rows::Sequences, Rows::Prompt);
-            x = block.forward(pass, &x, Attention::CAUSAL, self.rotary.as_ref(), rows, (Dropout::OFF, 0))?;
+            let attention = Attention { mask: masks.of(patterns, i), ..Attention::CAUSAL };
+            let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
+            x = block.forward(pass, &x, attention, self.rotary.as_ref(), rows, (Dropout::OFF, 0), heard)?;
         }
-        let last = tape.columns(&tape.reshape(&x, &[b, length * d])?, known * d, d)?;
+        let last = tape.columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
         let x = self.norm.forward(pass, &last)?;
         Ok(self.head(pass, &x, known % self.vocabulary.codebooks)?.tensor().clone())
     }
@@ -440,8 +522,8 @@ impl Prior {
     }
 
     /// Takes in one code of each image, u32 [B], the `known`-th from 1 on, and returns the logits [B, K] of the code after it;
-    /// `lengths` are the rows that the caches hold, [B], and `conditions` what the levels above say of each cell, with the rows of them
-    /// that belong to the code after it, u32 [B].
+    /// `lengths` are the rows that the caches hold, [B], `conditions` what the levels above say of each cell, with the rows of them
+    /// that belong to the code after it, u32 [B], and `memory` what an encoder made of the texts.
     ///
     /// # Errors
     /// If the device fails.
@@ -451,6 +533,7 @@ impl Prior {
         code: &Tensor,
         known: usize,
         conditions: &[(Var, Tensor)],
+        memory: Option<&Memory>,
         caches: &[KvCache],
         lengths: &Tensor,
     ) -> Result<Tensor> {
@@ -461,9 +544,9 @@ impl Prior {
             x = tape.add(&x, &tape.gather(rows, places)?)?;
         }
         let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
-        for (block, cache) in self.blocks.iter().zip(caches) {
-            let rows = Rows::Step(cache, lengths);
-            x = block.forward(pass, &x, Attention::CAUSAL, self.rotary.as_ref(), rows, (Dropout::OFF, 0))?;
+        for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
+            let (rows, heard) = (Rows::Step(cache, lengths), memory.and_then(|m| m.heard(i)));
+            x = block.forward(pass, &x, self.attention(i), self.rotary.as_ref(), rows, (Dropout::OFF, 0), heard)?;
         }
         let x = self.norm.forward(pass, &tape.reshape(&x, &[b, d])?)?;
         Ok(self.head(pass, &x, known % books)?.tensor().clone())
@@ -479,4 +562,24 @@ pub struct Batch {
     pub codes: Vec<Tensor>,
     /// Codes of each level above, by codebook.
     pub above: Vec<Vec<Tensor>>,
+    /// The images' texts, where the model reads them.
+    pub text: Option<TextBatch>,
+}
+
+impl Batch {
+    fn text(&self) -> Result<&TextBatch> {
+        self.text.as_ref().ok_or_else(|| Error::invalid("prior", "a batch without texts, for a model that reads them"))
+    }
+}
+
+/// See [`Prior::prefix`].
+fn prefix(shape: &Shape, v: &Vocabulary) -> usize {
+    match (&v.text, shape.text) {
+        (Some(text), TextKind::Stream) => text.length,
+        _ => 1,
+    }
+}
+
+fn place(shape: &Shape, v: &Vocabulary) -> Place {
+    Place { prefix: prefix(shape, v), columns: v.grid[1], books: v.codebooks, kernel: shape.attention_kernel }
 }

@@ -109,7 +109,7 @@ impl Transformer {
         let x = tape.reshape(x, &[n, h * w, d])?;
         let mut x = tape.positions(&x, &pass.param(self.positions)?)?;
         for block in &self.blocks {
-            x = block.sequences(pass, x, Attention::FULL, None, (Dropout::OFF, 0))?;
+            x = block.sequences(pass, x, Attention::FULL, None, (Dropout::OFF, 0), None)?;
         }
         tape.reshape(&self.norm.forward(pass, &x)?, &[n, h, w, d])
     }

@@ -1,5 +1,6 @@
 //! The parameter store, what optimises it, and layers.
 
+pub mod cross;
 mod ema;
 mod layers;
 mod optimizer;

@@ -111,27 +111,42 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// Those of `f`.
     pub fn block(&self, x: Var, f: impl Fn(&Pass, Var) -> Result<Var> + 'static) -> Result<Var> {
+        self.block_of([x], move |pass, [x]| f(pass, x))
+    }
+
+    /// [`Pass::block`] of several values.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn block_of<const N: usize>(
+        &self,
+        x: [Var; N],
+        f: impl Fn(&Pass, [Var; N]) -> Result<Var> + 'static,
+    ) -> Result<Var> {
         if !(self.recomputes && self.tape.is_recording()) {
             return f(self, x);
         }
         let gpu = self.tape.gpu().clone();
         let still = Tape::no_grad(&gpu);
         let inner = Pass::new(&still, self.params).storing(self.activations);
-        let y = f(&inner, x.detach())?;
+        let y = f(&inner, x.each_ref().map(Var::detach))?;
         let used: Vec<Handle> = inner.leaves.into_inner().into_keys().collect();
         let leaves = used.iter().map(|handle| self.param(*handle)).collect::<Result<Vec<Var>>>()?;
-        let inputs: Vec<&Var> = std::iter::once(&x).chain(&leaves).collect();
-        let (params, activations, input) = (self.params.clone(), self.activations, x.tensor().clone());
+        let inputs: Vec<&Var> = x.iter().chain(&leaves).collect();
+        let (params, activations, given) =
+            (self.params.clone(), self.activations, x.each_ref().map(|x| x.tensor().clone()));
         Ok(self.tape.record_owned(y.tensor().clone(), &inputs, move |upstream, needs| {
             let tape = Tape::new(&gpu);
             let pass = Pass::new(&tape, &params).storing(activations);
-            let x = if needs[0] { tape.leaf(&input) } else { tape.constant(&input) };
-            drop(input);
+            let own = |i: usize| if needs[i] { tape.leaf(&given[i]) } else { tape.constant(&given[i]) };
+            let x: [Var; N] = std::array::from_fn(own);
+            drop(given);
             let y = f(&pass, x.clone())?;
             let mut gradients = tape.walk_back(y, upstream)?;
-            let of_params = used.iter().map(|handle| Ok(gradients.take(&pass.param(*handle)?)));
-            let mut parts = of_params.collect::<Result<Vec<_>>>()?;
-            parts.insert(0, gradients.take(&x));
+            let mut parts: Vec<Option<Tensor>> = x.iter().map(|x| gradients.take(x)).collect();
+            for handle in &used {
+                parts.push(gradients.take(&pass.param(*handle)?));
+            }
             Ok(parts)
         }))
     }

@@ -1,6 +1,7 @@
 //! The transformer's parts: linear maps, norms, gated and plain MLPs, and the pre-norm block of causal attention
 //! (Vaswani et al. 2017; Touvron et al. 2023, "LLaMA", section 2.2, for RMS norm, SwiGLU and rotary positions).
 
+use super::cross::{CrossAttention, Heard};
 use super::{Builder, Handle, Init, Pass};
 use crate::autograd::Var;
 use crate::gpu::{DType, Tensor};
@@ -147,7 +148,7 @@ impl Mlp {
 }
 
 /// Of maps that add to the residual stream (Radford et al. 2019, section 2.3; two a block).
-fn residual_std(layers: usize) -> f32 {
+pub(super) fn residual_std(layers: usize) -> f32 {
     INIT_STD / (2.0 * layers.max(1) as f32).sqrt()
 }
 
@@ -185,12 +186,13 @@ pub enum Rows<'a> {
     Step(&'a KvCache, &'a Tensor),
 }
 
-/// `x + proj(attention(norm1(x)))`, then `x + mlp(norm2(x))`.
+/// `x + proj(attention(norm1(x)))`, then, where it reads another sequence, [`CrossAttention`], then `x + mlp(norm2(x))`.
 #[derive(Clone, Debug)]
 pub struct Block {
     norm1: Norm,
     qkv: Linear,
     proj: Linear,
+    cross: Option<CrossAttention>,
     norm2: Norm,
     mlp: Mlp,
     heads: usize,
@@ -199,14 +201,29 @@ pub struct Block {
 impl Block {
     /// Declares `name.norm1`, `name.attn.qkv`, `name.attn.proj`, `name.norm2` and `name.mlp`.
     pub fn new(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
+        Block::declare(b, name, c, false)
+    }
+
+    /// The same with `name.cross`, a [`CrossAttention`].
+    pub fn reading(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
+        Block::declare(b, name, c, true)
+    }
+
+    fn declare(b: &mut Builder, name: &str, c: &BlockConfig, cross: bool) -> Self {
         Block {
             norm1: Norm::new(b, &format!("{name}.norm1"), c.dim, c.norm),
             qkv: Linear::new(b, &format!("{name}.attn.qkv"), c.dim, 3 * c.dim, INIT_STD),
             proj: Linear::new(b, &format!("{name}.attn.proj"), c.dim, c.dim, residual_std(c.layers)),
+            cross: cross.then(|| CrossAttention::new(b, &format!("{name}.cross"), c)),
             norm2: Norm::new(b, &format!("{name}.norm2"), c.dim, c.norm),
             mlp: Mlp::new(b, &format!("{name}.mlp"), c),
             heads: c.heads,
         }
+    }
+
+    /// The part that reads another sequence, where there is one.
+    pub fn cross(&self) -> Option<&CrossAttention> {
+        self.cross.as_ref()
     }
 
     /// [`Block::forward`] of whole sequences, as a [`Pass::block`].
@@ -220,16 +237,29 @@ impl Block {
         attention: Attention,
         rotary: Option<&Rotary>,
         dropout: (Dropout, usize),
+        heard: Option<Heard>,
     ) -> Result<Var> {
-        let (block, rotary) = (self.clone(), rotary.cloned());
-        pass.block(x, move |pass, x| block.forward(pass, &x, attention, rotary.as_ref(), Rows::Sequences, dropout))
+        let (block, rotary, mask) = (self.clone(), rotary.cloned(), attention.mask.cloned());
+        let Attention { causal, scale, .. } = attention;
+        let Some(Heard { kv, mask: words, lengths }) = heard else {
+            return pass.block(x, move |pass, x| {
+                let attention = Attention { causal, scale, mask: mask.as_ref() };
+                block.forward(pass, &x, attention, rotary.as_ref(), Rows::Sequences, dropout, None)
+            });
+        };
+        let (words, lengths) = (words.clone(), lengths.clone());
+        pass.block_of([x, kv.clone()], move |pass, [x, kv]| {
+            let attention = Attention { causal, scale, mask: mask.as_ref() };
+            let heard = Heard { kv: &kv, mask: &words, lengths: &lengths };
+            block.forward(pass, &x, attention, rotary.as_ref(), Rows::Sequences, dropout, Some(heard))
+        })
     }
 
     /// x [B, T, D] to the same shape, T of 1 in a step. `rotary` turns queries and keys by their positions; `place` numbers the block's
-    /// places of dropout, of which it has two.
+    /// places of dropout, of which it has two. What reading another sequence adds has none.
     ///
     /// # Errors
-    /// If the shapes do not fit.
+    /// If the shapes do not fit, or the block reads another sequence and there is none, or the other way round.
     pub fn forward(
         &self,
         pass: &Pass,
@@ -238,8 +268,12 @@ impl Block {
         rotary: Option<&Rotary>,
         rows: Rows,
         dropout: (Dropout, usize),
+        heard: Option<Heard>,
     ) -> Result<Var> {
         let [b, t, d] = x.tensor().dims("block")?;
+        if heard.is_some() != self.cross.is_some() {
+            return Err(Error::invalid("block", "a sequence to read goes to a block that reads one, and to no other"));
+        }
         if !d.is_multiple_of(self.heads) {
             return Err(Error::invalid(
                 "block",
@@ -260,14 +294,19 @@ impl Block {
                 cache.prefill(qkv.tensor())?;
                 tape.attention_packed(&qkv, attention)?
             }
-            Rows::Step(cache, lengths) => {
-                tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention.scale)?)
-            }
+            Rows::Step(cache, lengths) => tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention)?),
         };
         // What only the backward pass still needs must not be held here too.
         drop(qkv);
         let attended = self.proj.forward(pass, &flat(&attended)?)?;
         let x = tape.add(&flat(x)?, &dropout.apply(pass, &attended, place)?)?;
+        let x = match self.cross.as_ref().zip(heard) {
+            Some((cross, heard)) => {
+                let step = matches!(rows, Rows::Step(..));
+                tape.add(&x, &cross.forward(pass, &tape.reshape(&x, &[b, t, d])?, heard, step)?)?
+            }
+            None => x,
+        };
         let inner = self.mlp.forward(pass, &self.norm2.forward(pass, &x)?)?;
         let x = tape.add(&x, &dropout.apply(pass, &inner, place + 1)?)?;
         tape.reshape(&x, &[b, t, d])

@@ -26,6 +26,7 @@ pub mod columns;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod copy;
+pub mod cross_decode;
 pub mod cross_entropy;
 pub mod differences;
 pub mod downsample;
@@ -195,6 +196,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &assignment::AssignmentRow,
         &attention::AttentionRow,
         &attention_decode::AttentionDecodeRow,
+        &cross_decode::CrossDecodeRow,
         &bias::Bias,
         &bits::BitEntropy,
         &bits::BitTable,

@@ -147,6 +147,9 @@ pub struct Data {
     /// How much brightness, contrast and saturation of a training picture may change: each by a factor from 1 - color to
     /// 1 + color.
     pub color: f32,
+    /// What is held out: `pictures`, the source's own test side or one picture in ten; or `captions`, combinations of words that no caption of
+    /// the other side has, though it has each word.
+    pub split: String,
     /// Where pixels lie: `memory`, `disk`, or `auto`, which is in memory what fits data.memory_mib.
     pub store: String,
     /// MiB of pixels that may lie in memory.
@@ -240,6 +243,7 @@ impl Default for Data {
             crop_scale_max: 0.25,
             photo_side: 0,
             color: 0.0,
+            split: "pictures".into(),
             store: "auto".into(),
             memory_mib: 4096,
             cache_mib: 10 << 10,
@@ -304,6 +308,7 @@ impl Data {
             },
             memory_bytes: self.memory_mib << 20,
             cache_bytes: self.cache_mib << 20,
+            hold_out: if self.split == "captions" { data::HoldOut::Combinations } else { data::HoldOut::Pictures },
         }
     }
 
@@ -322,6 +327,7 @@ impl Data {
         let side = d.photo_side == 0 || (d.width.max(d.height)..=16384).contains(&d.photo_side);
         check("data.photo_side", d.photo_side, side, "0, or from data.width and data.height to 16384")?;
         check("data.color", d.color, (0.0..=1.0).contains(&d.color), "from 0 to 1")?;
+        check("data.split", &d.split, matches!(d.split.as_str(), "pictures" | "captions"), "pictures or captions")?;
         let store = matches!(d.store.as_str(), "auto" | "memory" | "disk");
         check("data.store", &d.store, store, "auto, memory or disk")?;
         check("data.memory_mib", d.memory_mib, d.memory_mib <= 1 << 30, "at most 2^30")?;
@@ -540,6 +546,7 @@ mod tests {
             ("data.crop_scale_max", "0.001"),
             ("data.color", "nan"),
             ("data.store", "tape"),
+            ("data.split", "halves"),
             ("data.workers", "1000"),
             ("data.photo_side", "20000"),
             ("quantizer.kind", "nonesuch"),

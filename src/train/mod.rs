@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod config;
+pub mod contrastive;
 pub mod health;
 pub mod import;
 mod keyed;
@@ -15,6 +16,8 @@ pub mod prior_config;
 pub mod probe;
 pub mod robustness;
 pub mod run_folder;
+#[cfg(feature = "text")]
+pub mod tokenizer;
 pub mod tokens;
 pub mod weights;
 
@@ -39,5 +42,5 @@ pub use priors::{Priors, prior_folder};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};
 pub use tiled::{Tiled, Tiling};
 pub use trained::Trained;
-pub use trained_prior::{Draw, Drawing, Given, TrainedPrior};
+pub use trained_prior::{Asked, Draw, Drawing, Given, TrainedPrior};
 pub use vqvae::{Trainer, check};

@@ -12,6 +12,7 @@ use crate::autograd::Tape;
 use crate::data::batch_indices;
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::prior::Prior;
+use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
@@ -185,12 +186,17 @@ impl PriorTrainer {
         let (codes, mut classes) = self.tokens.train.read(&images)?;
         let key = Key { seed: t.seed, step: number, stream: CLASS_STREAM };
         let hidden = philox::uniform(key, 0.0, 1.0, classes.len());
-        for (class, u) in classes.iter_mut().zip(hidden) {
+        let v = self.prior.vocabulary();
+        let mut texts = self.tokens.train.read_texts(&images)?;
+        for (i, (class, u)) in classes.iter_mut().zip(hidden).enumerate() {
             if u < t.class_dropout {
-                *class = self.prior.vocabulary().no_class();
+                *class = v.no_class();
+                if let (Some(texts), Some(text)) = (&mut texts, &v.text) {
+                    texts.hide(text, i);
+                }
             }
         }
-        let batch = self.prior.upload(&self.gpu, &classes, &codes)?;
+        let batch = self.prior.upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
         let pass = pass.recomputing(t.checkpoint_blocks);
@@ -204,15 +210,7 @@ impl PriorTrainer {
 
     /// Mean cross-entropy of images of a side, in nats per token.
     fn measure(&self, weights: &Parameters, side: &Split, images: &[u32]) -> Result<f64> {
-        let mut sum = 0.0;
-        for part in images.chunks(self.config.train.batch_size) {
-            let (codes, classes) = side.read(part)?;
-            let batch = self.prior.upload(&self.gpu, &classes, &codes)?;
-            let tape = Tape::no_grad(&self.gpu);
-            let loss = self.prior.loss(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?;
-            sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
-        }
-        Ok(sum / images.len() as f64)
+        measure(&self.prior, weights, side, images, self.config.train.batch_size, Told::Own)
     }
 
     fn evaluation(&self, step: u64, nats: f64, images: usize) -> PriorEvaluation {
@@ -377,6 +375,54 @@ impl Training for PriorTrainer {
         let state = serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
         Ok(Checkpoint { tensors, state })
     }
+}
+
+/// What a prior is told of each image while it is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Its class and text.
+    Own,
+    /// No class, and a text that says nothing.
+    Nothing,
+    /// Those of another image.
+    Others,
+}
+
+/// Mean cross-entropy of the codes of images of a side, in nats per token.
+///
+/// # Errors
+/// If an image cannot be read, or the device fails.
+pub fn measure(
+    prior: &Prior,
+    weights: &Parameters,
+    side: &Split,
+    images: &[u32],
+    batch: usize,
+    told: Told,
+) -> Result<f64> {
+    let (gpu, v) = (weights.gpu(), prior.vocabulary());
+    let other = |i: usize| images[(i + images.len().div_ceil(2)) % images.len()];
+    let mut sum = 0.0;
+    for (n, part) in images.chunks(batch.max(1)).enumerate() {
+        let (codes, mut classes) = side.read(part)?;
+        let mut texts = side.read_texts(part)?;
+        match told {
+            Told::Own => {}
+            Told::Nothing => {
+                classes.fill(v.no_class());
+                texts = texts.zip(v.text).map(|(_, text)| Texts::nothing(&text, part.len()));
+            }
+            Told::Others => {
+                let others: Vec<u32> = (0..part.len()).map(|i| other(n * batch.max(1) + i)).collect();
+                (classes, texts) = (side.read(&others)?.1, side.read_texts(&others)?);
+            }
+        }
+        let batch = prior.upload(gpu, &classes, &codes, texts.as_ref())?;
+        let tape = Tape::no_grad(gpu);
+        let loss = prior.losses(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?.codes;
+        sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
+    }
+    Ok(sum / images.len() as f64)
 }
 
 fn named(prefix: &'static str, tensors: HostTensors) -> impl Iterator<Item = (String, HostTensor)> {

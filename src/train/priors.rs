@@ -2,7 +2,7 @@
 
 use super::Trained;
 use super::tokens::About;
-use super::trained_prior::{Draw, Drawing, Given, TrainedPrior};
+use super::trained_prior::{Asked, Draw, Drawing, Given, TrainedPrior};
 use crate::gpu::Gpu;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -67,19 +67,20 @@ impl Priors {
         self.levels.iter().map(|p| p.about().vocabulary.tokens()).sum()
     }
 
-    /// Draws the codes of an image for each of `classes`, level by level, as [`TrainedPrior::draw`] draws those of one. `given` has the
+    /// Draws the codes of an image for each that is asked for, level by level, as [`TrainedPrior::draw`] draws those of one. `given` has the
     /// codes and places of all levels. The codes are those of [`Trained::decode`], the log-likelihoods sums over levels.
     ///
     /// # Errors
     /// As [`TrainedPrior::draw`].
-    pub fn draw(
+    pub fn draw<'a>(
         &self,
-        classes: &[u32],
+        asked: impl Into<Asked<'a>>,
         given: Option<Given>,
         how: &Draw,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Drawing> {
-        let (n, all) = (classes.len(), self.codes_per_image());
+        let asked = asked.into();
+        let (n, all) = (asked.classes.len(), self.codes_per_image());
         if let Some(g) = given
             && (g.codes.len() != n * all || g.places.len() != all)
         {
@@ -100,7 +101,7 @@ impl Priors {
             let own_places = &places[first..first + each];
             let known: Vec<u32> = drawing.codes.chunks(all).flat_map(|image| &image[..first + each]).copied().collect();
             let own = Given { codes: &known, places: own_places };
-            let drawn = prior.draw(classes, Some(own), how, &mut |done, _| progress(before + done, to_draw))?;
+            let drawn = prior.draw(asked, Some(own), how, &mut |done, _| progress(before + done, to_draw))?;
             before += n * own_places.iter().filter(|given| !**given).count();
             for (image, codes) in drawing.codes.chunks_mut(all).zip(drawn.codes.chunks(each)) {
                 image[first..first + each].copy_from_slice(codes);

@@ -1,7 +1,8 @@
 //! Token files: the codes of a data set, in shards that a prior reads a few images at a time.
 //!
 //! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` [N] (below
-//! other levels, `codes` [N, A + h w Q], the A codes of those first), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
+//! other levels, `codes` [N, A + h w Q], the A codes of those first; with texts, `text` [N, S] of tokens or [N, S, E] of rows and
+//! `text_lengths` [N]), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
 //! shard in memory, reading one batch, however large the set is.
 
 use super::checkpoint::{self, Checkpoint, HostTensor};
@@ -9,6 +10,7 @@ use super::keyed::hex;
 use super::{Trained, atomic};
 use crate::data::ImageSet;
 use crate::models::prior::Vocabulary;
+use crate::models::text::{Form, Text, Texts};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
@@ -19,8 +21,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Version of the format of token folders. 2: codes of the levels above.
-const FORMAT: u32 = 2;
+/// Version of the format of token folders. 2: codes of the levels above. 3: texts.
+const FORMAT: u32 = 3;
 const MANIFEST: &str = "tokens.json";
 /// Bytes of codes in a shard, about.
 const SHARD_BYTES: usize = 32 << 20;
@@ -53,6 +55,20 @@ pub struct About {
     pub data_sha256: String,
     /// Is each training image there mirrored, too?
     pub mirrored: bool,
+    /// What made tokens of the texts, by its SHA-256; empty where there are none.
+    #[serde(default)]
+    pub reader: String,
+}
+
+/// The images' texts, as a prior is to read them.
+#[derive(Clone, Copy)]
+pub struct Captions<'a> {
+    /// What they look like.
+    pub text: Text,
+    /// SHA-256 of what makes tokens of them.
+    pub reader: &'a str,
+    /// The texts of images by their numbers in the set.
+    pub of: &'a dyn Fn(&[u32]) -> Result<Texts>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,6 +106,7 @@ pub struct Split {
     per_image: usize,
     open: RefCell<VecDeque<(usize, File)>>,
     no_class: u32,
+    text: Option<Text>,
 }
 
 #[derive(Debug)]
@@ -101,6 +118,8 @@ struct Shard {
     /// Bytes before the codes and the classes, and of a code.
     codes_at: u64,
     classes_at: u64,
+    /// Of the texts and of their lengths, where there are some.
+    text_at: Option<[u64; 2]>,
     width: usize,
 }
 
@@ -124,16 +143,19 @@ pub fn vocabulary(model: &Trained, level: usize, classes: usize) -> Vocabulary {
         grid: of.grid,
         classes,
         above: model.levels()[..level].to_vec(),
+        text: None,
     }
 }
 
 /// What a model makes of a data set at a level, before it is done.
-pub fn about(model: &Trained, level: usize, data: &ImageSet) -> About {
+pub fn about(model: &Trained, level: usize, data: &ImageSet, captions: Option<Captions>) -> About {
+    let vocabulary = vocabulary(model, level, data.classes.len());
     About {
+        reader: captions.map_or(String::new(), |c| c.reader.to_owned()),
         model: model.hash().to_owned(),
         quantizer: model.quantizers()[level].name().to_owned(),
         level: model.levels()[level].name.clone(),
-        vocabulary: vocabulary(model, level, data.classes.len()),
+        vocabulary: Vocabulary { text: captions.map(|c| c.text), ..vocabulary },
         image: model.image(),
         classes: data.classes.clone(),
         data: data.name.clone(),
@@ -142,7 +164,8 @@ pub fn about(model: &Trained, level: usize, data: &ImageSet) -> About {
     }
 }
 
-/// Sends a data set through a model and writes its codes of a level, behind those of the levels above, into `folder`; `progress` hears of images done, and of how many there are.
+/// Sends a data set through a model and writes its codes of a level, behind those of the levels above, and its texts into `folder`;
+/// `progress` hears of images done, and of how many there are.
 ///
 /// # Errors
 /// If the images are not of the model's size, a file cannot be written, or `progress` asks to stop by an error.
@@ -150,10 +173,11 @@ pub fn tokenize(
     model: &mut Trained,
     level: usize,
     data: &ImageSet,
+    captions: Option<Captions>,
     folder: &Path,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Tokens> {
-    let about = about(model, level, data);
+    let about = about(model, level, data, captions);
     let [w, h, c] = about.image;
     if [data.width, data.height, data.channels] != [w, h, c] {
         let got = format!("{} x {} x {}", data.width, data.height, data.channels);
@@ -172,8 +196,15 @@ pub fn tokenize(
     let all = data.train.len() * copies + data.test.len();
     let mut done = 0;
     let mut side = |name: &str, items: &[u32], copies: usize| -> Result<Vec<ShardEntry>> {
-        let mut writer =
-            Writer { folder, name, about: &about, codes: Vec::new(), classes: Vec::new(), entries: Vec::new() };
+        let mut writer = Writer {
+            folder,
+            name,
+            about: &about,
+            codes: Vec::new(),
+            classes: Vec::new(),
+            texts: Texts::default(),
+            entries: Vec::new(),
+        };
         for part in items.chunks(BATCH) {
             for copy in 0..copies {
                 let mut pixels = data.gather(part)?;
@@ -183,7 +214,8 @@ pub fn tokenize(
                 let classes = part.iter().map(|i| data.items[*i as usize].class.unwrap_or(NO_CLASS));
                 let codes = model.encode(&pixels)?;
                 let codes = codes.chunks(all_levels).flat_map(|image| &image[..kept]).copied().collect();
-                writer.push(codes, classes)?;
+                let texts = captions.map(|c| (c.of)(part)).transpose()?;
+                writer.push(codes, classes, texts)?;
                 done += part.len();
                 progress(done, all)?;
             }
@@ -211,14 +243,19 @@ struct Writer<'a> {
     about: &'a About,
     codes: Vec<u32>,
     classes: Vec<u32>,
+    texts: Texts,
     entries: Vec<ShardEntry>,
 }
 
 impl Writer<'_> {
-    fn push(&mut self, codes: Vec<u32>, classes: impl Iterator<Item = u32>) -> Result<()> {
+    fn push(&mut self, codes: Vec<u32>, classes: impl Iterator<Item = u32>, texts: Option<Texts>) -> Result<()> {
         self.codes.extend(codes);
         self.classes.extend(classes);
-        if self.codes.len() * code_bytes(&self.about.vocabulary) >= SHARD_BYTES { self.write() } else { Ok(()) }
+        if let Some(texts) = texts {
+            self.texts = std::mem::take(&mut self.texts).and(&texts);
+        }
+        let bytes = self.codes.len() * code_bytes(&self.about.vocabulary) + 4 * self.texts.words.len();
+        if bytes >= SHARD_BYTES { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<()> {
@@ -241,8 +278,23 @@ impl Writer<'_> {
             dtype: Dtype::U32,
             bytes: classes.iter().flat_map(|c| c.to_le_bytes()).collect(),
         };
-        let tensors =
+        let mut tensors =
             BTreeMap::from([("codes".to_owned(), HostTensor { shape, dtype, bytes }), ("classes".to_owned(), labels)]);
+        if let Some(text) = &v.text {
+            let Texts { words, lengths, .. } = std::mem::take(&mut self.texts);
+            let n = classes.len();
+            let (shape, dtype) = match text.form {
+                Form::Tokens(_) => (vec![n, text.length], Dtype::U32),
+                Form::Rows(channels) => (vec![n, text.length, channels], Dtype::F32),
+            };
+            let bytes = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect();
+            if words.len() != n * text.words() || lengths.len() != n {
+                return Err(Error::shape("tokenize", format!("{n} texts"), lengths.len()));
+            }
+            tensors.insert("text".into(), HostTensor { shape, dtype, bytes: bytes(&words) });
+            let lengths = HostTensor { shape: vec![n], dtype: Dtype::U32, bytes: bytes(&lengths) };
+            tensors.insert("text_lengths".into(), lengths);
+        }
         let file = format!("{}-{:05}.safetensors", self.name, self.entries.len());
         let state = serde_json::json!({ "tokens": self.about });
         let sha256 = checkpoint::save_file(&self.folder.join(&file), &Checkpoint { tensors, state })?;
@@ -291,6 +343,7 @@ impl Tokens {
                 per_image: m.about.vocabulary.known() + m.about.vocabulary.tokens(),
                 open: RefCell::default(),
                 no_class: m.about.vocabulary.no_class(),
+                text: m.about.vocabulary.text,
             };
             for entry in entries {
                 let shard = Shard::open(folder, entry, &m.about, split.images)?;
@@ -331,6 +384,8 @@ impl Tokens {
             format!("they are codes of a codebook of {}, the model's codebook has {now}", v.codebook_size)
         } else if has.model != wanted.model {
             format!("they were made by the model {}, this is the model {}", short(&has.model), short(&wanted.model))
+        } else if has.reader != wanted.reader || v.text != wanted.vocabulary.text {
+            "their texts were read by another tokenizer, or there were none".into()
         } else if has.data_sha256 != wanted.data_sha256 {
             format!("they are of the data set `{}` as it was; the pictures of `{}` are others", has.data, wanted.data)
         } else {
@@ -387,7 +442,16 @@ impl Shard {
             if fits { Ok(8 + header + from as u64) } else { Err(wrong()) }
         };
         let codes = entry.images.checked_mul(about.vocabulary.known() + about.vocabulary.tokens()).ok_or_else(wrong)?;
+        let text_at = match &about.vocabulary.text {
+            Some(text) => {
+                let dtype = if matches!(text.form, Form::Tokens(_)) { Dtype::U32 } else { Dtype::F32 };
+                let words = entry.images.checked_mul(text.words()).ok_or_else(wrong)?;
+                Some([at("text", dtype, words)?, at("text_lengths", Dtype::U32, entry.images)?])
+            }
+            None => None,
+        };
         Ok(Shard {
+            text_at,
             codes_at: at("codes", if width == 2 { Dtype::U16 } else { Dtype::U32 }, codes)?,
             classes_at: at("classes", Dtype::U32, entry.images)?,
             first,
@@ -439,6 +503,31 @@ impl Split {
             });
         }
         Ok((codes, classes))
+    }
+
+    /// The texts of images, by their numbers; `None` where there are none.
+    ///
+    /// # Errors
+    /// As [`Split::read`].
+    pub fn read_texts(&self, numbers: &[u32]) -> Result<Option<Texts>> {
+        let Some(text) = &self.text else { return Ok(None) };
+        let mut texts = Texts { hidden: vec![false; numbers.len()], ..Default::default() };
+        let mut words = vec![0; 4 * text.words()];
+        for &number in numbers {
+            let number = number as usize;
+            let shard = self.shards.partition_point(|s| s.first + s.images <= number);
+            let found = self.shards.get(shard).and_then(|s| Some((s, s.text_at?)));
+            let (s, [text_at, lengths_at]) = found.ok_or_else(|| {
+                Error::invalid("tokens", format!("image {number} of {}: there is no such image", self.images))
+            })?;
+            let place = (number - s.first) as u64;
+            self.bytes(shard, text_at + place * words.len() as u64, &mut words)?;
+            texts.words.extend(words.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            let mut length = [0; 4];
+            self.bytes(shard, lengths_at + 4 * place, &mut length)?;
+            texts.lengths.push(u32::from_le_bytes(length));
+        }
+        Ok(Some(texts))
     }
 
     fn bytes(&self, shard: usize, at: u64, into: &mut [u8]) -> Result<()> {

@@ -1,14 +1,15 @@
 //! A trained prior, read back from its run to draw codes.
 
 use super::checkpoint;
-use super::prior::build;
+use super::prior::{Told, build, measure};
 use super::prior_config::PriorConfig;
-use super::tokens::{About, vocabulary};
+use super::tokens::{About, Tokens, vocabulary};
 use super::window::{InFlight, STEPS_IN_FLIGHT};
 use super::{Trained, weights};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::models::prior::{Prior, Vocabulary};
+use crate::models::prior::{Conditions, Prior, Vocabulary};
+use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
 use crate::ops::random::Key;
@@ -60,6 +61,33 @@ impl Draw {
             return Err(Error::invalid("sample", "a batch of 0 images: at least 1 is drawn at a time"));
         }
         Ok(())
+    }
+}
+
+/// What images are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// A class for each image, or as many as there are for none.
+    pub classes: &'a [u32],
+    /// A text for each image, where the prior reads texts.
+    pub texts: Option<&'a Texts>,
+}
+
+impl<'a> From<&'a [u32]> for Asked<'a> {
+    fn from(classes: &'a [u32]) -> Self {
+        Asked { classes, texts: None }
+    }
+}
+
+impl<'a> From<&'a Vec<u32>> for Asked<'a> {
+    fn from(classes: &'a Vec<u32>) -> Self {
+        Asked { classes, texts: None }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u32; N]> for Asked<'a> {
+    fn from(classes: &'a [u32; N]) -> Self {
+        Asked { classes, texts: None }
     }
 }
 
@@ -116,7 +144,7 @@ impl TrainedPrior {
         let about: About = serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
         config.validate().map_err(at)?;
         let v = &about.vocabulary;
-        let own = vocabulary(model, about.level(model).map_err(at)?, v.classes);
+        let own = Vocabulary { text: v.text, ..vocabulary(model, about.level(model).map_err(at)?, v.classes) };
         if *v != own {
             let text = |v: &Vocabulary| {
                 let [rows, columns] = v.grid;
@@ -161,25 +189,43 @@ impl TrainedPrior {
         &self.prior
     }
 
+    /// Mean cross-entropy of the codes of tokens held out, in nats per token, when the model is told this of each image.
+    ///
+    /// # Errors
+    /// If the tokens are not such as it was trained on, or cannot be read.
+    pub fn measure(&self, tokens: &Tokens, told: Told) -> Result<f64> {
+        if tokens.about.vocabulary != self.about.vocabulary {
+            return Err(Error::data("the tokens are not such as the prior was trained on"));
+        }
+        let images: Vec<u32> = (0..tokens.test.len() as u32).collect();
+        measure(&self.prior, &self.params, &tokens.test, &images, self.config.train.batch_size, told)
+    }
+
     /// Trained numbers.
     pub fn parameter_count(&self) -> usize {
         self.params.count()
     }
 
-    /// Draws the codes of an image for each of `classes` (as many as there are classes for none). What is drawn of an image follows
-    /// from the seed and the image's place in `classes`, not from the others. `progress` hears of the codes drawn, and of how many there
+    /// Draws the codes of an image for each that is asked for: a class, or a class and a text. What is drawn of an image follows
+    /// from the seed and the image's place, not from the others. `progress` hears of the codes drawn, and of how many there
     /// will be; an error of its ends the drawing.
     ///
     /// # Errors
-    /// If an option is out of range, there is no such class, or the device fails.
-    pub fn draw(
+    /// If an option is out of range, there is no such class, texts are missing, or the device fails.
+    pub fn draw<'a>(
         &self,
-        classes: &[u32],
+        asked: impl Into<Asked<'a>>,
         given: Option<Given>,
         how: &Draw,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Drawing> {
         how.check()?;
+        let Asked { classes, texts } = asked.into();
+        let text = &self.about.vocabulary.text;
+        if texts.map(|t| t.lengths.len()) != text.map(|_| classes.len()) {
+            let expected = format!("{} texts", if text.is_some() { classes.len() } else { 0 });
+            return Err(Error::shape("sample", expected, texts.map_or(0, |t| t.lengths.len())));
+        }
         let (t, known) = (self.about.vocabulary.tokens(), self.about.vocabulary.known());
         let each = known + t;
         if given.is_none() && known > 0 {
@@ -208,7 +254,12 @@ impl TrainedPrior {
                 }
             }
             let mut tell = |drawn: usize| progress(first * to_draw + drawn * part.len(), classes.len() * to_draw);
-            let images = Images { first, classes: part, above, codes, places };
+            let texts = texts.zip(text.as_ref()).map(|(all, text)| {
+                let own = all.slice(text, first..first + part.len());
+                // Guided, the second half is told nothing.
+                if how.sampling.guidance.is_some() { own.and(&Texts::nothing(text, part.len())) } else { own }
+            });
+            let images = Images { first, classes: part, texts, above, codes, places };
             let part = if how.cache {
                 self.with_cache(images, how, &mut tell)
             } else {
@@ -254,12 +305,14 @@ impl TrainedPrior {
         let token = Tensor::zeros(gpu, &[rows], DType::U32)?;
         // A row to each code, each where a view may begin: what is drawn goes to its own row, and what a step reads is there already.
         let wide = rows.next_multiple_of(64);
+        let before = self.prior.prefix() as u32 - 1;
         let log_probs = Tensor::zeros(gpu, &[t, wide], DType::F32)?;
         let prefix = images.places.iter().take_while(|given| **given).count();
         if prefix < t {
             let caches = self.prior.caches(gpu, rows)?;
-            let batch = self.prior.upload(gpu, &classes, &images.rows(&images.codes).repeat(copies))?;
-            let lengths: Vec<u32> = (0..t as u32).flat_map(|i| std::iter::repeat_n(i, wide)).collect();
+            let batch =
+                self.prior.upload(gpu, &classes, &images.rows(&images.codes).repeat(copies), images.texts.as_ref())?;
+            let lengths: Vec<u32> = (0..t as u32).flat_map(|i| std::iter::repeat_n(before + i, wide)).collect();
             let lengths = Tensor::from_slice(gpu, &[t, wide], &lengths)?;
             let given = images.columns(gpu, copies)?;
             let tape = Tape::no_grad(gpu);
@@ -267,7 +320,8 @@ impl TrainedPrior {
             let conditions = self.prior.conditions(&pass, &batch, Dropout::OFF)?;
             let mut logits = self.prior.prompt(&pass, &batch, &conditions, prefix, Some(&caches))?;
             drop(batch);
-            let known: Vec<(Var, Tensor)> = conditions.into_iter().zip(self.prior.places(gpu, rows)?).collect();
+            let Conditions { above, memory } = conditions;
+            let known: Vec<(Var, Tensor)> = above.into_iter().zip(self.prior.places(gpu, rows)?).collect();
             let mut in_flight = InFlight::new(STEPS_IN_FLIGHT);
             let mut drawn = 0;
             for i in prefix..t {
@@ -277,7 +331,7 @@ impl TrainedPrior {
                     };
                     let known = known.iter().map(here).collect::<Result<Vec<_>>>()?;
                     let lengths = lengths.view(i * wide, &[rows])?;
-                    logits = self.prior.step(&pass, &token, i, &known, &caches, &lengths)?;
+                    logits = self.prior.step(&pass, &token, i, &known, memory.as_ref(), &caches, &lengths)?;
                 }
                 match given.as_ref().filter(|_| images.places[i]) {
                     Some(columns) => token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
@@ -315,7 +369,8 @@ impl TrainedPrior {
         for i in (0..t).filter(|i| !images.places[*i]) {
             let tape = Tape::no_grad(gpu);
             let pass = Pass::new(&tape, &self.params);
-            let batch = self.prior.upload(gpu, &classes, &images.rows(&codes).repeat(rows / b))?;
+            let batch =
+                self.prior.upload(gpu, &classes, &images.rows(&codes).repeat(rows / b), images.texts.as_ref())?;
             let conditions = self.prior.conditions(&pass, &batch, Dropout::OFF)?;
             let logits = self.prior.prompt(&pass, &batch, &conditions, i, None)?;
             let logits = self.penalised(&logits, &Tensor::from_slice(gpu, &[b, t], &codes)?, i, how)?;
@@ -336,6 +391,8 @@ struct Images<'a> {
     /// The number of the first.
     first: usize,
     classes: &'a [u32],
+    /// With guidance as many again.
+    texts: Option<Texts>,
     /// Codes of the levels above: [B, A].
     above: Vec<u32>,
     /// [B, T].

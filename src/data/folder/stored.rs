@@ -63,7 +63,7 @@ pub(in crate::data) fn open(
                 How::Fit => file.name.clone(),
                 How::Scale => format!("{}@{i:03}", stem(&file.name)),
             };
-            items.push(Item { name, group: groups[n], class: class_of[n], caption: caption.clone() });
+            items.push(Item { name, group: groups[n], class: class_of[n], caption: caption.clone(), embedding: None });
             let (x, y) = (i % grid.across * tile.0, i / grid.across * tile.1);
             views.push(View { picture: n as u32, x, y });
         }

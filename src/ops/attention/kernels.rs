@@ -1,6 +1,6 @@
 //! The three kernels: forward, to the queries, to the keys and values.
 
-use super::Attention;
+use super::mask::{Bits, Mask};
 use crate::gpu::{Core, DType, Gpu, Kernel, Source, Tensor, Work};
 use crate::ops::groups_for;
 use crate::{Result, shader};
@@ -13,14 +13,9 @@ pub(super) struct Problem {
     pub tq: usize,
     pub tk: usize,
     pub d: usize,
-    pub options: Attention,
-}
-
-impl Problem {
+    pub causal: bool,
     /// The factor of scores.
-    pub fn scale(&self) -> f32 {
-        self.options.scale.unwrap_or_else(|| 1.0 / (self.d as f32).sqrt())
-    }
+    pub scale: f32,
 }
 
 /// Elements from one image, head and row to the next.
@@ -62,6 +57,17 @@ struct Params {
     dq_offset: u32,
     dk_offset: u32,
     dv_offset: u32,
+    mask: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct DeltaParams {
+    rows: u32,
+    heads: u32,
+    tq: u32,
+    d: u32,
+    o: [u32; 3],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +79,8 @@ enum Pass {
 
 /// The quarters of a head's channels that kernels are made for; others round up.
 const QUARTERS: [u32; 11] = [1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64];
+/// Those of kernels with a mask: fewer, for there are enough variants.
+const MASKED_QUARTERS: [u32; 6] = [2, 4, 8, 16, 32, 64];
 /// The subgroups that kernels are made for.
 const LANES: [u32; 2] = [8, 16];
 /// Invocations of a workgroup where keys go through workgroup memory.
@@ -96,13 +104,13 @@ fn spread(lanes: u32, quarters: u32) -> u32 {
     (lanes / BLOCK).min(1 << quarters.trailing_zeros())
 }
 
-fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool) -> Kernel {
+fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool, masked: bool) -> Kernel {
     let source: &'static Source = match pass {
         Pass::Forward => shader!("attention"),
         Pass::Queries => shader!("attention_grad_q"),
         Pass::Keys => shader!("attention_grad_kv"),
     };
-    let kernel = Kernel::new(source).define("DQ", quarters).flag("VEC", vec);
+    let kernel = Kernel::new(source).define("DQ", quarters).flag("VEC", vec).flag("MASK", masked);
     match lanes {
         Some(lanes) => kernel
             .define("V", rows_per_lane(pass, quarters))
@@ -119,27 +127,34 @@ fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool) -> Kernel {
 pub(super) fn kernels() -> Vec<Kernel> {
     let mut all = Vec::new();
     for lanes in LANES.map(Some).into_iter().chain([None]) {
-        for quarters in QUARTERS {
-            for pass in [Pass::Forward, Pass::Queries, Pass::Keys] {
-                all.extend([false, true].map(|vec| kernel(pass, lanes, quarters, vec)));
+        for pass in [Pass::Forward, Pass::Queries, Pass::Keys] {
+            for vec in [false, true] {
+                all.extend(QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, false)));
+                all.extend(MASKED_QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, true)));
             }
         }
     }
+    all.extend([false, true].map(delta_kernel));
     all
 }
 
+fn delta_kernel(vec: bool) -> Kernel {
+    Kernel::new(shader!("attention_delta")).flag("VEC", vec)
+}
+
 /// The kernel for a problem on a device, and the rows of one workgroup.
-fn choose(gpu: &Gpu, pass: Pass, p: &Problem) -> (Kernel, usize) {
+fn choose(gpu: &Gpu, pass: Pass, p: &Problem, masked: bool) -> (Kernel, usize) {
     let lanes = gpu.subgroup_size().filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
     let needed = p.d.div_ceil(4) as u32;
-    let quarters = QUARTERS.into_iter().find(|q| *q >= needed).unwrap_or(QUARTERS[QUARTERS.len() - 1]);
+    let made: &[u32] = if masked { &MASKED_QUARTERS } else { &QUARTERS };
+    let quarters = made.iter().copied().find(|q| *q >= needed).unwrap_or(made[made.len() - 1]);
     let rows = lanes.map_or(GROUP, |lanes| lanes * rows_per_lane(pass, quarters));
-    (kernel(pass, lanes, quarters, p.d == 4 * quarters as usize), rows as usize)
+    (kernel(pass, lanes, quarters, p.d == 4 * quarters as usize, masked), rows as usize)
 }
 
 /// Pairs of a query and a key that it sees.
 fn pairs(p: &Problem) -> f64 {
-    if !p.options.causal {
+    if !p.causal {
         return (p.b * p.h) as f64 * p.tq as f64 * p.tk as f64;
     }
     // Query i sees i + tk - tq + 1 keys, if that is above 0.
@@ -157,11 +172,18 @@ fn products(p: &Problem, products: f64) -> Work {
     Work { flops: 2.0 * products * pairs(p) * p.d as f64, bytes: 4.0 * values }
 }
 
-fn params(p: &Problem, l: &Layout, rows: usize, rows_per_group: usize, to: [usize; 3]) -> (Params, [u32; 3]) {
+fn params(
+    p: &Problem,
+    l: &Layout,
+    rows: usize,
+    rows_per_group: usize,
+    to: [usize; 3],
+    mask: Option<&Bits>,
+) -> (Params, [u32; 3]) {
     let row_tiles = rows.div_ceil(rows_per_group);
     let tiles = p.b * p.h * row_tiles;
     let strides = |s: Strides| [s.batch as u32, s.head as u32, s.row as u32];
-    let diagonal = if p.options.causal { p.tk as i32 - p.tq as i32 } else { p.tk as i32 };
+    let diagonal = if p.causal { p.tk as i32 - p.tq as i32 } else { p.tk as i32 };
     let params = Params {
         heads: p.h as u32,
         tq: p.tq as u32,
@@ -176,22 +198,32 @@ fn params(p: &Problem, l: &Layout, rows: usize, rows_per_group: usize, to: [usiz
         row_tiles: row_tiles as u32,
         tiles: tiles as u32,
         diagonal,
-        scale: p.scale(),
+        scale: p.scale,
         dq_offset: to[0] as u32,
         dk_offset: to[1] as u32,
         dv_offset: to[2] as u32,
+        mask: mask.map_or([0; 3], |m| m.strides),
     };
     (params, groups_for(tiles, 1))
 }
 
 /// The attended values, of the given shape, and log-sum-exp.
-pub(super) fn forward(qkv: [&Tensor; 3], p: &Problem, l: &Layout, shape: &[usize]) -> Result<(Tensor, Tensor)> {
+pub(super) fn forward(
+    qkv: [&Tensor; 3],
+    p: &Problem,
+    l: &Layout,
+    mask: Option<&Mask>,
+    shape: &[usize],
+) -> Result<(Tensor, Tensor)> {
     let gpu = qkv[0].gpu();
     let o = Tensor::empty(gpu, shape, DType::F32)?;
     let lse = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
-    let (kernel, rows) = choose(gpu, Pass::Forward, p);
-    let (params, groups) = params(p, l, p.tq, rows, [0; 3]);
-    gpu.dispatch("attention", &kernel, &[qkv[0], qkv[1], qkv[2], &o, &lse], &params, groups, work(p))?;
+    let mask = mask.map(Mask::by_query);
+    let (kernel, rows) = choose(gpu, Pass::Forward, p, mask.is_some());
+    let (params, groups) = params(p, l, p.tq, rows, [0; 3], mask);
+    let mut bindings = vec![qkv[0], qkv[1], qkv[2], &o, &lse];
+    bindings.extend(mask.map(|m| &m.words));
+    gpu.dispatch("attention", &kernel, &bindings, &params, groups, work(p))?;
     Ok((o, lse))
 }
 
@@ -203,18 +235,34 @@ pub(super) fn backward(
     lse: &Tensor,
     p: &Problem,
     l: &Layout,
+    mask: Option<&Mask>,
     dq: &Tensor,
     dkv: &Tensor,
     to: [usize; 3],
 ) -> Result<()> {
     let gpu = q.gpu();
     let delta = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
-    let (kernel, rows) = choose(gpu, Pass::Queries, p);
-    let (queries, groups) = params(p, l, p.tq, rows, to);
-    let bindings = [q, k, v, o, upstream, lse, dq, &delta];
+    let rows = p.b * p.h * p.tq;
+    let of = DeltaParams {
+        rows: rows as u32,
+        heads: p.h as u32,
+        tq: p.tq as u32,
+        d: p.d as u32,
+        o: [l.o.batch, l.o.head, l.o.row].map(|s| s as u32),
+    };
+    let work = Work { flops: 2.0 * o.len() as f64, bytes: 8.0 * o.len() as f64 };
+    let kernel = delta_kernel(p.d.is_multiple_of(4));
+    gpu.dispatch("attention gradient", &kernel, &[o, upstream, &delta], &of, groups_for(rows, 64), work)?;
+    let bits = mask.map(Mask::by_query);
+    let (kernel, rows) = choose(gpu, Pass::Queries, p, bits.is_some());
+    let (queries, groups) = params(p, l, p.tq, rows, to, bits);
+    let mut bindings = vec![q, k, v, upstream, lse, &delta, dq];
+    bindings.extend(bits.map(|m| &m.words));
     gpu.dispatch("attention gradient", &kernel, &bindings, &queries, groups, products(p, 3.0))?;
-    let (kernel, rows) = choose(gpu, Pass::Keys, p);
-    let (keys, groups) = params(p, l, p.tk, rows, to);
-    let bindings = [q, k, v, upstream, lse, &delta, dkv];
+    let bits = mask.map(Mask::by_key);
+    let (kernel, rows) = choose(gpu, Pass::Keys, p, bits.is_some());
+    let (keys, groups) = params(p, l, p.tk, rows, to, bits);
+    let mut bindings = vec![q, k, v, upstream, lse, &delta, dkv];
+    bindings.extend(bits.map(|m| &m.words));
     gpu.dispatch("attention gradient", &kernel, &bindings, &keys, groups, products(p, 4.0))
 }

@@ -2,33 +2,35 @@
 
 use crate::ops::Real;
 
-/// Sizes of one twin call: `heads` independent heads.
+/// Sizes of one twin call: `images` times `heads` independent heads.
 #[derive(Clone, Copy)]
-pub struct Sizes {
+pub struct Sizes<'a> {
+    pub images: usize,
     pub heads: usize,
     pub tq: usize,
     pub tk: usize,
     pub d: usize,
-    pub causal: bool,
+    /// Which query of which image sees which key: [B, Tq, Tk].
+    pub sees: &'a [bool],
 }
 
 fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-impl Sizes {
-    fn sees(&self, i: usize, j: usize) -> bool {
-        !self.causal || j + self.tq <= i + self.tk
+impl Sizes<'_> {
+    fn sees(&self, h: usize, i: usize, j: usize) -> bool {
+        self.sees[(h / self.heads * self.tq + i) * self.tk + j]
     }
     /// Row `i` of `t` rows in head `h`.
-    fn row<'a, T>(&self, x: &'a [T], h: usize, t: usize, i: usize) -> &'a [T] {
+    fn row<'b, T>(&self, x: &'b [T], h: usize, t: usize, i: usize) -> &'b [T] {
         &x[(h * t + i) * self.d..][..self.d]
     }
     /// The softmax of row i's scores over the keys that it sees, 0 for others; and its log-sum-exp.
     fn probabilities<T: Real>(&self, q: &[T], k: &[T], scale: T, h: usize, i: usize) -> (Vec<T>, Option<T>) {
         let q = self.row(q, h, self.tq, i);
         let scores: Vec<Option<T>> =
-            (0..self.tk).map(|j| self.sees(i, j).then(|| scale * dot(q, self.row(k, h, self.tk, j)))).collect();
+            (0..self.tk).map(|j| self.sees(h, i, j).then(|| scale * dot(q, self.row(k, h, self.tk, j)))).collect();
         let top = scores.iter().flatten().fold(T::neg_infinity(), |a, b| a.max(*b));
         let total: T = scores.iter().flatten().map(|s| (*s - top).exp()).sum();
         let lse = scores.iter().any(Option::is_some).then(|| top + total.ln());
@@ -39,7 +41,7 @@ impl Sizes {
 /// The attended values, and log-sum-exp (the largest f32 for a row that sees nothing).
 pub fn forward<T: Real>(q: &[T], k: &[T], v: &[T], scale: T, s: Sizes) -> (Vec<T>, Vec<T>) {
     let (mut o, mut sums) = (vec![T::zero(); q.len()], Vec::new());
-    for h in 0..s.heads {
+    for h in 0..s.images * s.heads {
         for i in 0..s.tq {
             let (p, lse) = s.probabilities(q, k, scale, h, i);
             sums.push(lse.unwrap_or(T::of(f32::MAX as f64)));
@@ -56,7 +58,7 @@ pub fn forward<T: Real>(q: &[T], k: &[T], v: &[T], scale: T, s: Sizes) -> (Vec<T
 /// Gradients of sum(upstream o) to q, k and v.
 pub fn backward<T: Real>(q: &[T], k: &[T], v: &[T], upstream: &[T], scale: T, s: Sizes) -> [Vec<T>; 3] {
     let (mut dq, mut dk, mut dv) = (vec![T::zero(); q.len()], vec![T::zero(); k.len()], vec![T::zero(); v.len()]);
-    for h in 0..s.heads {
+    for h in 0..s.images * s.heads {
         for i in 0..s.tq {
             let (p, _) = s.probabilities(q, k, scale, h, i);
             let g = s.row(upstream, h, s.tq, i);

@@ -21,7 +21,7 @@ fn heads(p: &Problem, x: &Tensor, rows: usize) -> Result<Tensor> {
 /// The attended values and log-sum-exp, as `kernels::forward` gives them.
 pub(super) fn forward([q, k, v]: [&Tensor; 3], p: &Problem) -> Result<(Tensor, Tensor, Kept)> {
     let scores = matmul(&heads(p, q, p.tq)?, &heads(p, k, p.tk)?, Transpose::B, None)?;
-    let (shares, lse) = softmax(&scores, Softmax { scale: p.scale(), causal: p.options.causal })?;
+    let (shares, lse) = softmax(&scores, Softmax { scale: p.scale, causal: p.causal })?;
     let o = matmul(&shares, &heads(p, v, p.tk)?, Transpose::NONE, None)?;
     let lse = lse.reshape(&[p.b, p.h, p.tq])?;
     Ok((o.reshape(&[p.b, p.h, p.tq, p.d])?, lse, Kept { shares, p: *p }))
@@ -43,7 +43,7 @@ pub(super) fn backward(
     if !wanted[0] && !wanted[1] {
         return Ok(vec![None, None, dv]);
     }
-    let d_scores = softmax_grad(&kept.shares, &matmul(&g, &v, Transpose::B, None)?, p.scale())?;
+    let d_scores = softmax_grad(&kept.shares, &matmul(&g, &v, Transpose::B, None)?, p.scale)?;
     let dq = wanted[0].then(|| product(&d_scores, &k, Transpose::NONE, p.tq)).transpose()?;
     let dk = wanted[1].then(|| product(&d_scores, &q, Transpose::A, p.tk)).transpose()?;
     Ok(vec![dq, dk, dv])

@@ -8,7 +8,7 @@ mod twin;
 
 pub use row::AttentionDecodeRow;
 
-use super::attention::MOST_CHANNELS;
+use super::attention::{Attention, MOST_CHANNELS};
 use super::{ROW_GROUPS, groups_for, row_group};
 use crate::gpu::gemm::LANES;
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
@@ -31,6 +31,7 @@ struct Params {
     most: u32,
     d: u32,
     scale: f32,
+    mask: [u32; 2],
 }
 
 /// Quarters of a head's channels that an invocation sums, 1 where a workgroup has enough of them.
@@ -38,38 +39,57 @@ const UNITS_EACH: [u32; 4] = [1, 2, 4, 8];
 /// Keys that an invocation scores in one go; the kernel names four.
 const KEYS_EACH: u32 = 4;
 
-fn kernel(vec: bool, group: u32, each: u32) -> Kernel {
+/// What a query attends to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// A cache.
+    All,
+    /// Those of a cache that a mask lets it see.
+    Masked,
+    /// Those of another sequence.
+    Cross,
+}
+
+fn kernel(keys: Keys, vec: bool, group: u32, each: u32) -> Kernel {
     let kernel = Kernel::new(shader!("attention_decode")).define("GROUP", group).define("KEYS_EACH", KEYS_EACH);
-    kernel.define("UNITS_EACH", each).flag("VEC", vec)
+    let kernel = kernel.define("UNITS_EACH", each).flag("VEC", vec);
+    kernel.flag("MASK", keys == Keys::Masked).flag("CROSS", keys == Keys::Cross)
 }
 
 /// For workgroups that are a subgroup, and heads of a multiple of 4 channels.
-fn subgroup_kernel(lanes: u32, each: u32) -> Kernel {
-    Kernel::new(shader!("attention_decode_subgroup")).define("LANES", lanes).define("UNITS_EACH", each)
+fn subgroup_kernel(masked: bool, lanes: u32, each: u32) -> Kernel {
+    let kernel = Kernel::new(shader!("attention_decode_subgroup")).define("LANES", lanes).define("UNITS_EACH", each);
+    kernel.flag("MASK", masked)
 }
 
 /// The kernel for heads of `d` channels.
-fn choose(gpu: &Gpu, most: usize, d: usize) -> Kernel {
-    if let (Core::Subgroup, Some(lanes), true) = (gpu.core(), gpu.subgroup_size(), d.is_multiple_of(4)) {
-        return subgroup_kernel(lanes, (d as u32 / 4).div_ceil(lanes).next_power_of_two());
+pub(super) fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> Kernel {
+    let fits = d.is_multiple_of(4) && keys != Keys::Cross;
+    if let (Core::Subgroup, Some(lanes), true) = (gpu.core(), gpu.subgroup_size(), fits) {
+        let each = (d as u32 / 4).div_ceil(lanes).next_power_of_two();
+        return subgroup_kernel(keys == Keys::Masked, lanes, each);
     }
     // Each key is walked over by quarters for its score, and once for its value.
     let group = row_group(gpu, most > 512, 2 * most * d.div_ceil(4));
     let needed = (d as u32).div_ceil(4 * group);
     let each = UNITS_EACH.into_iter().find(|e| *e >= needed).unwrap_or(UNITS_EACH[3]);
-    kernel(d.is_multiple_of(4), group, each)
+    kernel(keys, d.is_multiple_of(4), group, each)
+}
+
+pub(super) fn steps(keys: Keys) -> Vec<Kernel> {
+    let small = UNITS_EACH.map(|each| (ROW_GROUPS[0], each));
+    let variants = small.into_iter().chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
+    variants.flat_map(|(group, each)| [false, true].map(|vec| kernel(keys, vec, group, each))).collect()
 }
 
 fn kernels() -> Vec<Kernel> {
-    let small = UNITS_EACH.map(|each| (ROW_GROUPS[0], each));
-    let variants = small.into_iter().chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
-    let steps = variants.flat_map(|(group, each)| [kernel(false, group, each), kernel(true, group, each)]);
     let most = MOST_CHANNELS as u32 / 4;
     let subgroup = LANES.into_iter().flat_map(|lanes| {
         let each = UNITS_EACH.into_iter().filter(move |each| lanes * each <= most);
-        each.map(move |each| subgroup_kernel(lanes, each))
+        each.flat_map(move |each| [false, true].map(|masked| subgroup_kernel(masked, lanes, each)))
     });
-    steps.chain(subgroup).chain([fill_kernel(false), fill_kernel(true), advance_kernel()]).collect()
+    let fixed = [fill_kernel(false), fill_kernel(true), advance_kernel()];
+    [steps(Keys::All), steps(Keys::Masked)].concat().into_iter().chain(subgroup).chain(fixed).collect()
 }
 fn fill_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("kv_cache")).flag("VEC", vec)
@@ -79,7 +99,7 @@ fn advance_kernel() -> Kernel {
 }
 
 /// Cost of a step over caches of `t` rows.
-fn work([b, t, h, d]: [usize; 4]) -> Work {
+pub(super) fn work([b, t, h, d]: [usize; 4]) -> Work {
     let values = (b * t * h * d) as f64;
     Work { flops: 4.0 * values, bytes: 8.0 * values }
 }
@@ -139,27 +159,38 @@ impl KvCache {
 }
 
 /// The attended values [B, 1, H, D] of one new token per sequence: qkv [B, 1, 3, H, D], as a projection of the new tokens makes it. Its
-/// key and value become row `lengths[b]` of the cache, and the query sees that row and those before it. `scale` is the factor of
-/// q . k; `None` is 1 / sqrt D. A sequence whose cache is full writes its last row again: stop before.
+/// key and value become row `lengths[b]` of the cache, and the query sees that row and those before it: with a mask, which has T queries
+/// and T keys, that row and those that row `lengths[b]` of the mask lets it see. A sequence whose cache is full writes its last row again: stop
+/// before.
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn attention_decode(qkv: &Tensor, cache: &KvCache, lengths: &Tensor, scale: Option<f32>) -> Result<Tensor> {
+pub fn attention_decode(qkv: &Tensor, cache: &KvCache, lengths: &Tensor, options: Attention) -> Result<Tensor> {
     let ([b, t, h, d], most) = cache.check(qkv)?;
     if t != 1 || lengths.shape() != [b] || lengths.dtype() != DType::U32 {
         let expected = format!("one token, [{b}, 1, 3, {h}, {d}], and u32 lengths [{b}]");
         return Err(Error::shape(OP, expected, format!("{qkv:?}, {lengths:?}")));
     }
-    let scale = scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt());
-    if !scale.is_finite() {
-        return Err(Error::invalid(OP, "a scale that is not finite"));
-    }
+    let scale = scale(options, d)?;
+    let mask = options.mask.map(|m| m.check(OP, [b, most, most]).map(|()| m.by_query())).transpose()?;
     let o = Tensor::empty(qkv.gpu(), &[b, 1, h, d], DType::F32)?;
-    let params = Params { heads: h as u32, sequences: b as u32, most: most as u32, d: d as u32, scale };
-    let bindings = [qkv, lengths, &cache.k, &cache.v, &o];
+    let params = params([b, most, h, d], scale, mask.map_or([0; 2], |m| [m.strides[0], m.strides[1]]));
+    let mut bindings = vec![qkv, lengths, &cache.k, &cache.v, &o];
+    bindings.extend(mask.map(|m| &m.words));
+    let keys = if mask.is_some() { Keys::Masked } else { Keys::All };
     let groups = groups_for(b * h, 1);
-    qkv.gpu().dispatch(OP, &choose(qkv.gpu(), most, d), &bindings, &params, groups, work([b, most, h, d]))?;
+    qkv.gpu().dispatch(OP, &choose(qkv.gpu(), keys, most, d), &bindings, &params, groups, work([b, most, h, d]))?;
     Ok(o)
+}
+
+/// The factor of q . k.
+pub(super) fn scale(options: Attention, d: usize) -> Result<f32> {
+    let scale = options.scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt());
+    if scale.is_finite() { Ok(scale) } else { Err(Error::invalid(OP, "a scale that is not finite")) }
+}
+
+pub(super) fn params([b, most, h, d]: [usize; 4], scale: f32, mask: [u32; 2]) -> impl bytemuck::NoUninit {
+    Params { heads: h as u32, sequences: b as u32, most: most as u32, d: d as u32, scale, mask }
 }
 
 /// `lengths[b] = min(lengths[b] + by, most)`, u32 [B], in place: after the last layer of a step.
@@ -181,7 +212,7 @@ mod tests {
     use super::*;
     use crate::gpu::Options;
     use crate::ops::Rng;
-    use crate::ops::attention::{Attention, attention_packed};
+    use crate::ops::attention::attention_packed;
 
     fn close(a: &[f32], b: &[f32]) {
         assert_eq!(a.len(), b.len());
@@ -206,7 +237,7 @@ mod tests {
         for i in 0..t {
             let step: Vec<f32> = (0..b).flat_map(|s| values[(s * t + i) * each..][..each].to_vec()).collect();
             let step = Tensor::from_slice(&gpu, &[b, 1, 3, h, d], &step).unwrap();
-            let y = attention_decode(&step, &cache, &lengths, None).unwrap().read::<f32>().unwrap();
+            let y = attention_decode(&step, &cache, &lengths, Attention::CAUSAL).unwrap().read::<f32>().unwrap();
             advance(&lengths, 1, t as u32).unwrap();
             let want: Vec<f32> = (0..b).flat_map(|s| whole[(s * t + i) * h * d..][..h * d].to_vec()).collect();
             close(&y, &want);
@@ -223,7 +254,7 @@ mod tests {
             .unwrap();
         let lengths = Tensor::from_slice(&gpu, &[1], &[u32::MAX]).unwrap();
         let token = Tensor::from_slice(&gpu, &[1, 1, 3, 1, 1], &[0.0f32, 5.0, 6.0]).unwrap();
-        let y = attention_decode(&token, &cache, &lengths, None).unwrap().read::<f32>().unwrap();
+        let y = attention_decode(&token, &cache, &lengths, Attention::CAUSAL).unwrap().read::<f32>().unwrap();
         close(&y, &[4.0]);
         assert_eq!(cache.k.read::<f32>().unwrap(), [1.0, 5.0]);
         assert_eq!(cache.v.read::<f32>().unwrap(), [2.0, 6.0]);

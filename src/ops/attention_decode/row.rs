@@ -4,14 +4,25 @@ use super::twin::Head;
 use super::{KvCache, advance, attention_decode, kernels, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::ops::attention::{Attention, Mask};
 use crate::ops::{Case, Host, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length of its own, then `steps` tokens
 /// in a row. The outputs are those of the steps, and the cache where it was written.
 pub struct AttentionDecodeRow;
 
-fn sized([b, most, h, d, prompt, steps]: [usize; 6]) -> Case {
-    case(&[("b", b), ("most", most), ("h", h), ("d", d), ("prompt", prompt), ("steps", steps)])
+fn sized([b, most, h, d, prompt, steps, mask]: [usize; 7]) -> Case {
+    case(&[("b", b), ("most", most), ("h", h), ("d", d), ("prompt", prompt), ("steps", steps), ("mask", mask)])
+}
+
+/// Whether the row at i sees that at j, with a mask.
+fn sees(i: usize, j: usize) -> bool {
+    i == j || j < 2 || (i + 2 * j).is_multiple_of(5)
+}
+
+fn mask(gpu: &Gpu, c: &Case) -> Result<Option<Mask>> {
+    let most = c.get("most");
+    if c.get("mask") == 0 { Ok(None) } else { Mask::pattern(gpu, most, most, sees).map(Some) }
 }
 
 fn sizes(c: &Case) -> [usize; 6] {
@@ -29,21 +40,24 @@ impl Operation for AttentionDecodeRow {
     }
     fn cases(&self) -> Vec<Case> {
         [
-            [1, 1, 1, 1, 0, 1],
-            [2, 7, 3, 5, 3, 4],
-            [3, 70, 2, 64, 66, 3],
+            [1, 1, 1, 1, 0, 1, 0],
+            [2, 7, 3, 5, 3, 4, 0],
+            [3, 70, 2, 64, 66, 3, 0],
             // Past one walk of 256 keys, and at its edge.
-            [2, 262, 2, 12, 256, 5],
-            [3, 600, 1, 33, 590, 2],
-            [1, 20, 2, 128, 0, 3],
-            [1, 9, 1, 130, 6, 2],
-            [2, 70, 1, 256, 65, 2],
+            [2, 262, 2, 12, 256, 5, 0],
+            [3, 600, 1, 33, 590, 2, 0],
+            [1, 20, 2, 128, 0, 3, 0],
+            [1, 9, 1, 130, 6, 2, 0],
+            [2, 70, 1, 256, 65, 2, 0],
+            [2, 9, 2, 5, 4, 4, 1],
+            [2, 70, 2, 32, 60, 4, 1],
+            [1, 300, 1, 12, 280, 2, 1],
         ]
         .map(sized)
         .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        [[64, 64, 8, 32, 63, 1], [16, 1_024, 8, 64, 1_023, 1]].map(sized).to_vec()
+        [[64, 64, 8, 32, 63, 1, 0], [16, 1_024, 8, 64, 1_023, 1, 0]].map(sized).to_vec()
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::ops::case::check(c, &self.cases(), self.name())?;
@@ -71,9 +85,11 @@ impl Operation for AttentionDecodeRow {
         cache.v.copy_from(&cache.k)?;
         cache.prefill(&t[1])?;
         let lengths = t[0].duplicate()?;
+        let mask = mask(gpu, c)?;
+        let options = Attention { mask: mask.as_ref(), ..Attention::CAUSAL };
         let mut out = Vec::new();
         for token in &t[2..] {
-            out.push(attention_decode(token, &cache, &lengths, None)?);
+            out.push(attention_decode(token, &cache, &lengths, options)?);
             advance(&lengths, 1, most as u32)?;
         }
         out.extend([cache.k, cache.v, lengths]);
@@ -83,7 +99,9 @@ impl Operation for AttentionDecodeRow {
         // What the cache holds takes no more or less time.
         let [b, most, h, d, ..] = sizes(c);
         let cache = KvCache::new(gpu, [b, most, h, d])?;
-        t[2..].iter().try_for_each(|token| attention_decode(token, &cache, &t[0], None).map(drop))
+        let mask = mask(gpu, c)?;
+        let options = Attention { mask: mask.as_ref(), ..Attention::CAUSAL };
+        t[2..].iter().try_for_each(|token| attention_decode(token, &cache, &t[0], options).map(drop))
     }
     fn twin(&self, c: &Case, inputs: &[Host]) -> Vec<Host> {
         let [b, most, heads, d, prompt, steps] = sizes(c);
@@ -105,10 +123,11 @@ impl Operation for AttentionDecodeRow {
                     head.values.push(v.to_vec());
                 }
             }
+            let see = |i: usize, j: usize| c.get("mask") == 0 || sees(i, j);
             for (i, output) in outputs.iter_mut().enumerate() {
                 let [q, k, v] = parts(inputs[2 + i].as_f64(), s, h, heads, d);
                 write(lengths[s] as usize + i, [k, v]);
-                output[(s * heads + h) * d..][..d].copy_from_slice(&head.step(q, k, v, scale));
+                output[(s * heads + h) * d..][..d].copy_from_slice(&head.step(q, k, v, scale, see));
             }
         }
         let grown = lengths.iter().map(|l| (*l + steps as u32).min(most as u32)).collect();
@@ -136,7 +155,11 @@ impl Operation for AttentionDecodeRow {
             let cache = KvCache::new(gpu, [2, 3, 2, 4])?;
             let token = zeros(&[2, 1, 3, 2, 4], DType::F32)?;
             let (lengths, floats) = (zeros(&[2], DType::U32)?, zeros(&[2], DType::F32)?);
-            let step = |x: &Tensor, l: &Tensor, scale| attention_decode(x, &cache, l, scale).map(drop);
+            let step = |x: &Tensor, l: &Tensor, scale| {
+                attention_decode(x, &cache, l, Attention { scale, ..Attention::CAUSAL }).map(drop)
+            };
+            let other = Mask::pattern(gpu, 4, 3, sees)?;
+            let masked = Attention { mask: Some(&other), ..Attention::CAUSAL };
             let prompt = |shape: &[usize]| zeros(shape, DType::F32).and_then(|x| cache.prefill(&x));
             Ok(vec![
                 ("a cache without rows", KvCache::new(gpu, [2, 0, 2, 4]).map(drop)),
@@ -149,6 +172,7 @@ impl Operation for AttentionDecodeRow {
                 ("integers", step(&zeros(&[2, 1, 3, 2, 4], DType::U32)?, &lengths, None)),
                 ("lengths that are floats", step(&token, &floats, None)),
                 ("a scale of NaN", step(&token, &lengths, Some(f32::NAN))),
+                ("a mask of other queries", attention_decode(&token, &cache, &lengths, masked).map(drop)),
                 ("a prompt longer than the cache", prompt(&[2, 4, 3, 2, 4])),
                 ("a prompt of two parts", prompt(&[2, 2, 2, 2, 4])),
                 ("floats that count", advance(&floats, 1, 3)),
