@@ -14,6 +14,7 @@ mod reconstruct;
 mod report;
 mod sample;
 mod selftest;
+mod text2image;
 mod train;
 mod tune;
 
@@ -106,6 +107,9 @@ enum Command {
     Sample(sample::Sample),
     /// Complete an image of which a part is given
     Complete(sample::Complete),
+    /// Images from texts: train on captioned images, draw, and measure
+    #[command(name = "text2image")]
+    Text2Image(text2image::Text2Image),
     /// List the adapters and what of the engine each can run
     Info,
     /// Time kernels and whole steps, after checking that they are right
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Prior(c) => c.run(global),
         Command::Sample(c) => c.run(global),
         Command::Complete(c) => c.run(global),
+        Command::Text2Image(c) => c.run(global),
         Command::Info => info::run(global),
         Command::Bench(c) => c.run(global),
         Command::Tune(c) => c.run(global),

@@ -48,7 +48,7 @@ pub struct How {
 }
 
 impl How {
-    fn draw(&self) -> Result<Draw> {
+    pub fn draw(&self) -> Result<Draw> {
         let sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,

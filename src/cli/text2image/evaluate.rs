@@ -1,0 +1,149 @@
+//! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model, over a range of guidance.
+
+use super::super::output;
+use super::super::sample::How;
+use super::sample::{draw, load, load_judge};
+use super::{Ended, Global, reading};
+use clap::Args;
+use std::path::PathBuf;
+use wgvq::data::open;
+use wgvq::models::text::Form;
+use wgvq::report::sweep::{Legend, Series, sweep};
+use wgvq::train::contrastive::{Retrieval, some};
+use wgvq::train::{Draw, atomic};
+use wgvq::{Error, Result};
+
+#[derive(Args)]
+#[command(after_long_help = "Example:\n  wgvq text2image evaluate runs/hearts --n 256 --sweep 1,2,3,4,5")]
+pub struct Evaluate {
+    /// The run, with a contrastive model
+    run: PathBuf,
+    /// Captions held out of which an image each is drawn, spread over them; 0 is all
+    #[arg(long, default_value_t = 256)]
+    n: usize,
+    /// Images among which each finds its text
+    #[arg(long, default_value_t = 64)]
+    pool: usize,
+    /// Guidances to draw with
+    #[arg(long, value_name = "G,..", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 5.0])]
+    sweep: Vec<f32>,
+    #[command(flatten)]
+    how: How,
+    /// The folder of evaluation.csv and evaluation.png; without, RUN/report
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// One line of the table.
+struct Line {
+    name: String,
+    guidance: Option<f32>,
+    found: Retrieval,
+    score: f64,
+}
+
+impl Evaluate {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let how = self.how.draw()?;
+        if self.sweep.iter().any(|g| !g.is_finite()) || self.sweep.is_empty() || self.pool < 2 {
+            return Err(Error::config("--sweep", "takes finite numbers, and --pool at least 2"));
+        }
+        let gpu = global.gpu()?;
+        let mut models = load(&gpu, &self.run)?;
+        let judge = load_judge(&gpu, &self.run, &models.tokenizer)?;
+        let mut config = models.first.config().clone();
+        let [width, height, channels] = models.first.image();
+        (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
+        config.data.crop = "none".into();
+        let source = models.priors.about().data.clone();
+        let mut set = open(&source, &config.data.options())?;
+        if set.sha256() != models.priors.about().data_sha256 {
+            return Err(Error::data(format!("{source} is not as it was when the prior was trained on it")));
+        }
+        reading::captioned(global, &mut set)?;
+        let all = set.test.len();
+        let n = if self.n == 0 { all } else { self.n.min(all) };
+        let numbers: Vec<u32> = (0..n).map(|i| set.test[i * all / n]).collect();
+        let (read, _) = reading::tokens(&set, &models.tokenizer, judge.text())?;
+        let judged = some(&read, judge.text(), &numbers);
+        let asked = match models.text.form {
+            Form::Rows(_) => reading::read_rows(&set, &models.text, &numbers)?,
+            Form::Tokens(_) => some(&reading::tokens(&set, &models.tokenizer, &models.text)?.0, &models.text, &numbers),
+        };
+        let real = set.gather(&numbers)?;
+        let measure = |name: &str, guidance, pixels: &[u8], texts: &_| -> Result<Line> {
+            let found = judge.retrieval(pixels, texts, self.pool)?;
+            let scores = judge.score(pixels, texts)?;
+            let score = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;
+            Ok(Line { name: name.into(), guidance, found, score })
+        };
+        // Each image with the text of another: half the set away.
+        let away: Vec<u32> = (0..n).map(|i| numbers[(i + n.div_ceil(2)) % n]).collect();
+        let mut lines = vec![
+            measure("real images", None, &real, &judged)?,
+            measure(
+                "real images, as the first stage keeps them",
+                None,
+                &{
+                    let codes = models.first.encode(&real)?;
+                    models.first.decode(&codes)?
+                },
+                &judged,
+            )?,
+        ];
+        for guidance in &self.sweep {
+            let mut own: Draw = how;
+            own.sampling.guidance = Some(*guidance).filter(|g| *g != 1.0);
+            let Some(drawing) = draw(global, &models.priors, &asked, &own)? else { return Ok(Ended::Interrupted) };
+            let pixels = models.first.decode(&drawing.codes)?;
+            lines.push(measure("drawn", Some(*guidance), &pixels, &judged)?);
+            if *guidance == self.sweep[0] {
+                let others = some(&read, judge.text(), &away);
+                lines.push(measure("drawn, held against another's text", Some(*guidance), &pixels, &others)?);
+            }
+        }
+        self.report(global, &lines)
+    }
+
+    fn report(&self, global: &Global, lines: &[Line]) -> Result<Ended> {
+        let out = self.out.clone().unwrap_or_else(|| self.run.join("report"));
+        std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
+        let mut csv = String::from("images,guidance,texts_found,images_found,mean_cosine,pool,count\n");
+        for Line { name, guidance, found, score } in lines {
+            let g = guidance.map_or(String::new(), |g| g.to_string());
+            let Retrieval { texts, images, pool, count, .. } = found;
+            csv += &format!("\"{name}\",{g},{texts:.4},{images:.4},{score:.4},{pool:.1},{count}\n");
+            if global.json {
+                let line = serde_json::json!({
+                    "images": name, "guidance": guidance, "texts_found": texts, "images_found": images, "mean_cosine": score,
+                    "pool": pool, "count": count,
+                });
+                output::result(&line.to_string());
+            } else {
+                let g = guidance.map_or(String::new(), |g| format!(", guidance {g}"));
+                output::result(&format!(
+                    "{name}{g}: {:.1} % find their text among {pool:.0}, cosine {score:.3}",
+                    100.0 * texts
+                ));
+            }
+        }
+        atomic::write(&out.join("evaluation.csv"), csv.as_bytes())?;
+        let drawn: Vec<&Line> = lines.iter().filter(|l| l.name == "drawn").collect();
+        let points: Vec<(f64, f64)> =
+            drawn.iter().filter_map(|l| Some((f64::from(l.guidance?), 100.0 * l.found.texts))).collect();
+        let flat = |y: f64| points.iter().map(|(x, _)| (*x, y)).collect::<Vec<_>>();
+        let pool = lines[0].found.pool;
+        let series = [
+            Series::new("drawn", points.clone()),
+            Series::new("real images", flat(100.0 * lines[0].found.texts)),
+            Series::new("by chance", flat(100.0 / pool)),
+        ];
+        let title = format!("Images that find their text among {pool:.0}, in per cent");
+        let said = format!("{} captions held out", lines[0].found.count);
+        let chart = sweep([&title, &said, "guidance"], &series, Legend::Column, 720, 420)?;
+        let path = out.join("evaluation.png");
+        atomic::write(&path, &chart.png()?)?;
+        output::note(global, &format!("table and chart: {}", out.display()));
+        Ok(Ended::Done)
+    }
+}

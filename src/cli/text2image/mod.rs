@@ -1,0 +1,47 @@
+//! `wgvq text2image`: images from texts, in the ways of DALL-E and Parti.
+
+mod evaluate;
+mod reading;
+mod sample;
+mod train;
+
+use super::{Ended, Global};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use wgvq::Result;
+
+#[derive(Args)]
+pub struct Text2Image {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Train on captioned images: a first stage, a prior that reads texts, and a contrastive model that judges
+    Train(train::Train),
+    /// Draw images of texts
+    Sample(sample::Sample),
+    /// Measure whether images drawn of captions held out are of what was asked for
+    Evaluate(evaluate::Evaluate),
+}
+
+impl Text2Image {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        match &self.action {
+            Action::Train(c) => c.run(global),
+            Action::Sample(c) => c.run(global),
+            Action::Evaluate(c) => c.run(global),
+        }
+    }
+}
+
+/// Where a run keeps its tokenizer.
+fn text_folder(run: &Path) -> PathBuf {
+    run.join("text")
+}
+
+/// Where a run keeps its contrastive model.
+fn contrastive_folder(run: &Path) -> PathBuf {
+    run.join("contrastive")
+}

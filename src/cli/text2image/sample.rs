@@ -1,0 +1,252 @@
+//! `wgvq text2image sample`: images of texts.
+
+use super::super::codes::{png, refuse_existing};
+use super::super::output::{self, Bar};
+use super::super::sample::{How, slug};
+use super::super::train::stop_flag;
+use super::{Ended, Global, contrastive_folder, reading, text_folder};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use wgvq::data::load_embedding;
+use wgvq::gpu::Gpu;
+use wgvq::models::text::{Form, Text, Texts};
+use wgvq::report::grid::Shape;
+use wgvq::report::samples::rows;
+use wgvq::train::contrastive::TrainedContrastive;
+use wgvq::train::tokenizer::Tokenizer;
+use wgvq::train::{Asked, Draw, Drawing, Priors, Trained, atomic};
+use wgvq::{Error, Result};
+
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 --guidance 3 --seed 1 --rerank\n  wgvq text2image sample runs/hearts --prompts prompts.txt --n 8 --out many"
+)]
+pub struct Sample {
+    /// The run
+    run: PathBuf,
+    /// What is to be seen; several make a row of the grid each
+    prompt: Vec<String>,
+    /// A file with a prompt on each line
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// A text as an encoder from elsewhere made it, .npy or safetensors, for a model that reads such; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
+    embedding: Vec<PathBuf>,
+    /// Images of each prompt
+    #[arg(long, default_value_t = 8)]
+    n: usize,
+    /// Order the images of a prompt by what the contrastive model thinks of them, the best first
+    #[arg(long)]
+    rerank: bool,
+    /// Draw so many of each prompt, of which the best --n stay; implies --rerank
+    #[arg(long, value_name = "N")]
+    candidates: Option<usize>,
+    /// A prompt that is too long, or has characters that no caption had, is an error
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    how: How,
+    /// The folder: grid.png, samples.json, and a PNG for each image
+    #[arg(long, default_value = "samples")]
+    out: PathBuf,
+    /// Replace the samples that the folder holds
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// The three models of a run.
+pub struct Models {
+    pub first: Trained,
+    pub priors: Priors,
+    pub tokenizer: Tokenizer,
+    /// How the priors see texts.
+    pub text: Text,
+}
+
+/// Loads a run.
+pub fn load(gpu: &Gpu, run: &Path) -> Result<Models> {
+    let first = Trained::load(gpu, run)?;
+    let priors = Priors::load(gpu, run, &first)?;
+    let about = priors.about();
+    let Some(text) = about.vocabulary.text else {
+        let what =
+            "has a prior that reads no texts: draw from it by `wgvq sample`, or train one by `wgvq text2image train`";
+        return Err(Error::file(run, what));
+    };
+    let tokenizer = Tokenizer::load(&text_folder(run))?;
+    if about.reader != tokenizer.sha256() {
+        let what =
+            "is not the tokenizer that the prior was trained with: put that back, or train again with --overwrite";
+        return Err(Error::file(text_folder(run), what));
+    }
+    Ok(Models { first, priors, tokenizer, text })
+}
+
+/// The contrastive model of a run.
+pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<TrainedContrastive> {
+    let folder = contrastive_folder(run);
+    let judge = TrainedContrastive::load(gpu, &folder)?;
+    if judge.reader() != tokenizer.sha256() {
+        return Err(Error::file(&folder, "was trained with another tokenizer than the run has now; train it again"));
+    }
+    Ok(judge)
+}
+
+/// Draws an image of each text, with a bar. `None` if the user stopped it.
+pub fn draw(global: &Global, priors: &Priors, texts: &Texts, how: &Draw) -> Result<Option<Drawing>> {
+    let none = vec![priors.about().vocabulary.no_class(); texts.lengths.len()];
+    let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
+    let asked = Asked { classes: &none, texts: Some(texts) };
+    let drawing = priors.draw(asked, None, how, &mut |done, all| {
+        bar.show(done, all);
+        if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
+    });
+    bar.finish();
+    if stop.load(Ordering::Relaxed) {
+        output::note(global, "stopped: nothing was written");
+        return Ok(None);
+    }
+    drawing.map(Some)
+}
+
+/// Columns of the grid of one prompt's images.
+const COLUMNS: usize = 8;
+const GRID: &str = "grid.png";
+const MADE: &str = "samples.json";
+
+impl Sample {
+    fn asked(&self) -> Result<Vec<String>> {
+        let mut prompts = self.prompt.clone();
+        if let Some(path) = &self.prompts {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+            prompts.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
+        }
+        Ok(prompts)
+    }
+
+    /// What is asked for, as the priors read it, and as the grid calls it.
+    fn texts(&self, global: &Global, models: &Models) -> Result<(Texts, Vec<String>)> {
+        let prompts = self.asked()?;
+        match models.text.form {
+            Form::Tokens(_) if !self.embedding.is_empty() => {
+                Err(Error::config("--embedding", "the run's prior reads texts, not embeddings: give a prompt"))
+            }
+            Form::Tokens(_) if prompts.is_empty() => {
+                Err(Error::config("the prompt", "is missing: say what is to be seen"))
+            }
+            Form::Tokens(_) => {
+                let one = |p: &String| reading::prompt(global, p, &models.tokenizer, &models.text, self.strict);
+                let ids = prompts.iter().map(one).collect::<Result<Vec<_>>>()?;
+                Ok((Texts::of_tokens(&models.text, &ids)?, prompts))
+            }
+            Form::Rows(channels) => {
+                if self.embedding.is_empty() {
+                    let what = format!("is needed: the run's prior reads embeddings of {channels} channels");
+                    return Err(Error::config("--embedding", what));
+                }
+                let rows = self.embedding.iter().map(|path| load_embedding(path).map(|e| e.values));
+                let texts = Texts::of_rows(&models.text, &rows.collect::<Result<Vec<_>>>()?)?;
+                let named = |(i, path): (usize, &PathBuf)| {
+                    prompts
+                        .get(i)
+                        .cloned()
+                        .unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+                };
+                Ok((texts, self.embedding.iter().enumerate().map(named).collect()))
+            }
+        }
+    }
+
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let how = self.how.draw()?;
+        let each = self.candidates.unwrap_or(self.n);
+        if self.n == 0 || each < self.n || each > 1 << 16 {
+            let what = format!(
+                "{} images of {each} candidates: from 1, and at most as many as are drawn, up to 65536",
+                self.n
+            );
+            return Err(Error::config("--n", what));
+        }
+        if self.out.exists() && !self.out.is_dir() {
+            return Err(Error::file(&self.out, "is a file; --out names a folder"));
+        }
+        let rerank = self.rerank || self.candidates.is_some();
+        let gpu = global.gpu()?;
+        let mut models = load(&gpu, &self.run)?;
+        let judge = rerank.then(|| load_judge(&gpu, &self.run, &models.tokenizer)).transpose()?;
+        let (texts, prompts) = self.texts(global, &models)?;
+        let name = |p: usize, i: usize| {
+            let mut slug = slug(&prompts[p]);
+            slug.truncate(40);
+            format!("{p:03}-{}-{i:03}.png", slug.trim_end_matches('-'))
+        };
+        let names: Vec<Vec<String>> = (0..prompts.len()).map(|p| (0..self.n).map(|i| name(p, i)).collect()).collect();
+        for name in names.iter().flatten().map(String::as_str).chain([GRID, MADE]) {
+            refuse_existing(&self.out.join(name), self.overwrite)?;
+        }
+        let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
+        let all = places.clone().fold(Texts::default(), |all, p| all.and(&texts.slice(&models.text, p..p + 1)));
+        let began = std::time::Instant::now();
+        let Some(drawing) = draw(global, &models.priors, &all, &how)? else { return Ok(Ended::Interrupted) };
+        let pixels = models.first.decode(&drawing.codes)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let [width, height, channels] = models.first.image();
+        let size = width * height * channels;
+        // The judge reads the prompt itself, whatever the prior reads.
+        let scores = match &judge {
+            Some(judge) => {
+                let ids = |p: usize| models.tokenizer.encode(&prompts[p]).map(|t| t.ids);
+                let own = Texts::of_tokens(judge.text(), &places.map(ids).collect::<Result<Vec<_>>>()?)?;
+                Some(judge.score(&pixels, &own)?)
+            }
+            None => None,
+        };
+        let (mut kept, mut list) = (Vec::new(), Vec::new());
+        std::fs::create_dir_all(&self.out).map_err(|e| Error::file(&self.out, format!("cannot be made: {e}")))?;
+        for (p, names) in names.iter().enumerate() {
+            let mut order: Vec<usize> = (p * each..(p + 1) * each).collect();
+            if let Some(scores) = &scores {
+                // Equal scores stay in their order.
+                order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+            }
+            for (name, i) in names.iter().zip(order) {
+                let image = &pixels[i * size..][..size];
+                kept.extend_from_slice(image);
+                atomic::write(&self.out.join(name), &png(image, width, height, channels)?)?;
+                list.push(serde_json::json!({
+                    "image": name, "prompt": prompts[p], "score": scores.as_ref().map(|s| s[i]),
+                    "log_likelihood": drawing.log_likelihood[i],
+                }));
+            }
+        }
+        let made = serde_json::json!({ "images": list });
+        atomic::write(
+            &self.out.join(MADE),
+            (serde_json::to_string_pretty(&made).map_err(Error::data)? + "\n").as_bytes(),
+        )?;
+        let columns = self.n.min(COLUMNS);
+        let lines = self.n.div_ceil(columns);
+        let label = |line: usize| if line.is_multiple_of(lines) { prompts[line / lines].as_str() } else { "" };
+        let labels: Vec<&str> = (0..prompts.len() * lines).map(label).collect();
+        let shape = Shape { width, height, channels };
+        let grid = self.out.join(GRID);
+        // A prompt begins a row of its own.
+        let blank = vec![255u8; (lines * columns - self.n) * size];
+        let padded: Vec<u8> = kept.chunks(self.n * size).flat_map(|row| [row, &blank[..]].concat()).collect();
+        atomic::write(&grid, &rows(&padded, shape, columns, &labels, 96)?.png()?)?;
+        let codes = drawing.codes.len();
+        if global.json {
+            let line = serde_json::json!({
+                "out": self.out, "images": list.len(), "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
+                "grid": grid,
+            });
+            output::result(&line.to_string());
+        } else {
+            output::result(&format!("{}: {} images", self.out.display(), list.len()));
+            output::result(&format!("grid: {}", grid.display()));
+            output::note(global, &format!("{codes} codes in {seconds:.1} s, {:.0} per second", codes as f64 / seconds));
+        }
+        Ok(Ended::Done)
+    }
+}

@@ -1,0 +1,407 @@
+//! `wgvq text2image train`: three models, one after the other, each of which goes on where it stopped.
+
+use super::super::output::{self, Bar, Watch};
+use super::super::train::{Keys, configuration, open, set_keys, stop_flag, train as train_first_stage};
+use super::{Ended, Global, contrastive_folder, reading, text_folder};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wgvq::data::ImageSet;
+use wgvq::gpu::Gpu;
+use wgvq::models::prior::{Pattern, Prior, Shape as PriorShape, TextKind};
+use wgvq::models::text::{Text, Texts};
+use wgvq::nn::Parameters;
+use wgvq::train::config::RunConfig;
+use wgvq::train::contrastive::{ContrastiveConfig, ContrastiveTrainer, run_contrastive, some};
+use wgvq::train::prior::{PriorEvaluation, Told, run_prior};
+use wgvq::train::prior_config::PriorConfig;
+use wgvq::train::run_folder::RunFolder;
+use wgvq::train::tokenizer::Tokenizer;
+use wgvq::train::tokens::{self, Captions, Tokens, tokenize};
+use wgvq::train::{Keyed, Start, Trained, TrainedPrior, Training, check, prior_folder};
+use wgvq::{Error, Result};
+
+/// Which way texts become images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum System {
+    /// Text and codes in one sequence, over a Gumbel-softmax codebook (Ramesh et al. 2021)
+    Dalle,
+    /// An encoder that the decoder attends to, over a cosine codebook (Yu et al. 2022)
+    Parti,
+}
+
+#[derive(Args)]
+#[command(
+    after_long_help = "The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, a folder with a .txt beside each image, a WebDataset tar, or a built-in set with captions (emoji, twemoji).\n\nExamples:\n  wgvq text2image train --data captions.jsonl --out runs/hearts\n  wgvq text2image train --system dalle --data emoji --first data.split=captions --out runs/dalle\n  wgvq train --preset emoji32 --quantizer cosine --out runs/mine && wgvq text2image train --out runs/mine\n  wgvq text2image train --resume runs/hearts\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 --guidance 3 --rerank"
+)]
+pub struct Train {
+    /// Captioned images; without, those of the first stage that the run has
+    #[arg(long, value_name = "FILE|DIR|NAME")]
+    data: Option<String>,
+    /// dalle or parti
+    #[arg(long, value_enum, default_value = "parti", hide_possible_values = true)]
+    system: System,
+    /// The run's folder. A first stage that it holds, trained by `wgvq train`, is used as it is
+    #[arg(long, default_value = "runs/text2image", conflicts_with = "resume")]
+    out: PathBuf,
+    /// Training steps of the first stage
+    #[arg(long, value_name = "N")]
+    first_steps: Option<u64>,
+    /// A key of the first stage, such as model.hidden=64; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    first: Vec<String>,
+    /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters)
+    #[arg(long, default_value = "small")]
+    size: String,
+    /// Training steps of the prior
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Images per pass of the prior
+    #[arg(long)]
+    batch: Option<u64>,
+    /// A key of the prior, such as prior.text_layers=4; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Training steps of the contrastive model that judges and reranks; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 1500)]
+    judge_steps: u64,
+    /// A key of the contrastive model, such as model.dim=256; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    judge: Vec<String>,
+    /// Tokens to learn from the captions, at most
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    vocabulary: usize,
+    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest caption's, up to 128
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    text_length: usize,
+    /// Read the embeddings that the lines of --data name, in place of a text encoder
+    #[arg(long)]
+    embeddings: bool,
+    /// Captions that are too long are an error, and not cut
+    #[arg(long)]
+    strict: bool,
+    /// Seed of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Go on with the run in this folder: give the other options as they were
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Replace the prior and the contrastive model that the run holds; the first stage stays
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+}
+
+/// What a text may have without being asked.
+const LONGEST: usize = 128;
+
+/// What the models of a run are trained on.
+struct Material {
+    set: Arc<ImageSet>,
+    tokenizer: Tokenizer,
+    /// Captions in tokens.
+    text: Text,
+    texts: Arc<Texts>,
+    /// What the prior reads, where that is something else.
+    rows: Option<Text>,
+}
+
+impl Train {
+    fn folder(&self) -> &Path {
+        self.resume.as_deref().unwrap_or(&self.out)
+    }
+
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        let run = self.folder();
+        let prior = self.prior_config()?;
+        let judge = self.judge_config()?;
+        if self.resume.is_none() && !self.overwrite {
+            for folder in [prior_folder(run, ""), contrastive_folder(run)] {
+                if folder.join("config.toml").exists() {
+                    let what = format!(
+                        "is there already: go on with it by `wgvq text2image train --resume {}`, or replace it with `--overwrite`",
+                        run.display()
+                    );
+                    return Err(Error::file(&folder, what));
+                }
+            }
+        }
+        let gpu = global.gpu()?;
+        match self.first_stage(global, &gpu)? {
+            Ended::Done => {}
+            ended => return Ok(ended),
+        }
+        let mut model = Trained::load(&gpu, run)?;
+        let material = self.material(global, &model)?;
+        for level in 0..model.levels().len() {
+            match self.prior(global, &gpu, &mut model, level, &material, &prior)? {
+                Ended::Done => {}
+                ended => return Ok(ended),
+            }
+        }
+        if self.judge_steps > 0 {
+            return self.contrastive(global, &gpu, &material, &judge);
+        }
+        Ok(Ended::Done)
+    }
+
+    fn prior_config(&self) -> Result<PriorConfig> {
+        let mut config = PriorConfig { prior: PriorShape::of_size(&self.size)?, ..Default::default() };
+        if self.system == System::Dalle {
+            config.prior.text = TextKind::Stream;
+            config.prior.positions = wgvq::models::prior::Positions::Learned;
+            // Full attention in every fourth layer: the small model's last looks at everything.
+            config.prior.attention = vec![Pattern::Row, Pattern::Column, Pattern::Row, Pattern::Full];
+        }
+        let text = |v: &Option<u64>| v.map(|v| v.to_string());
+        let flags = [
+            ("train.steps", text(&self.steps)),
+            ("train.batch_size", text(&self.batch)),
+            ("train.seed", text(&self.seed)),
+        ];
+        set_keys(&mut config, flags, &self.set)?;
+        config.validate()?;
+        Ok(config.resolved())
+    }
+
+    fn judge_config(&self) -> Result<ContrastiveConfig> {
+        let mut config = ContrastiveConfig::default();
+        config.train.steps = self.judge_steps.max(1);
+        let flags = [("train.seed", self.seed.map(|s| s.to_string()))];
+        set_keys(&mut config, flags, &self.judge)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Trains the first stage, unless the run has one.
+    fn first_stage(&self, global: &Global, gpu: &Gpu) -> Result<Ended> {
+        let run = self.folder();
+        if run.join("final.safetensors").exists() {
+            if !self.first.is_empty() || self.first_steps.is_some() {
+                let what = format!("{} has its first stage already: train another in another folder", run.display());
+                return Err(Error::config("--first", what));
+            }
+            return Ok(Ended::Done);
+        }
+        if run.join("config.toml").exists() && self.resume.is_some() {
+            let folder = RunFolder::resume(run)?;
+            let config = RunConfig::load(&folder.config())?;
+            return train_first_stage(global, gpu, &config, open(&config)?, &folder, Start::Resume);
+        }
+        let data = self.data.clone().ok_or_else(|| {
+            Error::config(
+                "--data",
+                format!("is needed: {} has no first stage yet to take its images from", run.display()),
+            )
+        })?;
+        // What is asked for by name comes last: it overrides what the system would take.
+        let mut set = match self.system {
+            System::Dalle => vec!["quantizer.kind=gumbel".to_owned()],
+            System::Parti => vec!["quantizer.kind=cosine".to_owned()],
+        };
+        set.extend(self.first.clone());
+        let keys = Keys { data: Some(data), steps: self.first_steps, seed: self.seed, set, ..Default::default() };
+        let config = configuration(None, None, &keys)?;
+        let images = open(&config)?;
+        let mut copy = (*images).clone();
+        reading::captioned(global, &mut copy)?;
+        check(&config, &images)?;
+        let folder = RunFolder::create(run, false)?;
+        train_first_stage(global, gpu, &config, images, &folder, Start::Fresh)
+    }
+
+    fn material(&self, global: &Global, model: &Trained) -> Result<Material> {
+        let run = self.folder();
+        let mut config = model.config().clone();
+        let [width, height, channels] = model.image();
+        config.data.source = self.data.clone().unwrap_or(config.data.source);
+        (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
+        // Crops of whole photographs are the first stage's: what is described is the whole picture.
+        config.data.crop = "none".into();
+        let mut set = (*open(&config)?).clone();
+        set.notes.iter().for_each(|n| output::note(global, n));
+        reading::captioned(global, &mut set)?;
+        let folder = text_folder(run);
+        let tokenizer = if self.resume.is_some() && folder.join("tokenizer.json").exists() {
+            Tokenizer::load(&folder)?
+        } else {
+            let captions: Vec<&str> =
+                set.train.iter().filter_map(|i| set.items[*i as usize].caption.as_deref()).collect();
+            let tokenizer = Tokenizer::learn(&captions, self.vocabulary)?;
+            tokenizer.save(&folder)?;
+            tokenizer
+        };
+        let own = reading::longest(&set, &tokenizer)?;
+        let length = if self.text_length == 0 || self.embeddings { own.min(LONGEST) } else { self.text_length };
+        if length < 3 {
+            return Err(Error::config(
+                "--text-length",
+                format!("{length} is not allowed: a text has its first and last token, and one more"),
+            ));
+        }
+        let text = tokenizer.text(length);
+        let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
+        reading::tell_of_long(global, &long, set.len(), length, self.strict)?;
+        let rows = if self.embeddings { Some(reading::rows(&set, self.text_length)?) } else { None };
+        output::note(
+            global,
+            &format!(
+                "{}: {} captions to train on, {} held out; {} tokens learned of them, {length} to a text",
+                set.name,
+                set.train.len(),
+                set.test.len(),
+                tokenizer.size()
+            ),
+        );
+        Ok(Material { set: Arc::new(set), tokenizer, text, texts: Arc::new(texts), rows })
+    }
+
+    /// Turns images and captions into tokens, and trains a level's prior on them.
+    fn prior(
+        &self,
+        global: &Global,
+        gpu: &Gpu,
+        model: &mut Trained,
+        level: usize,
+        m: &Material,
+        config: &PriorConfig,
+    ) -> Result<Ended> {
+        let run = self.folder();
+        let name = model.levels()[level].name.clone();
+        let place = prior_folder(run, &name);
+        if self.resume.is_some() && place.join("final.safetensors").exists() {
+            return Ok(Ended::Done);
+        }
+        let of = |numbers: &[u32]| match &m.rows {
+            Some(text) => reading::read_rows(&m.set, text, numbers),
+            None => Ok(some(&m.texts, &m.text, numbers)),
+        };
+        let captions = Captions { text: m.rows.unwrap_or(m.text), reader: m.tokenizer.sha256(), of: &of };
+        let about = tokens::about(model, level, &m.set, Some(captions));
+        // What is wrong with the model is found before anything is written.
+        Prior::new(gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
+        let resumed = self.resume.is_some() && place.join("config.toml").exists();
+        let folder = if resumed { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
+        let made = if Tokens::exist(&folder.tokens()) { Some(Tokens::open(&folder.tokens())?) } else { None };
+        let tokens = match made.filter(|t| t.check(&about).is_ok()) {
+            Some(tokens) => tokens,
+            None => {
+                output::note(global, &format!("turning {} pictures into codes", m.set.train.len() + m.set.test.len()));
+                let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
+                let made = tokenize(model, level, &m.set, Some(captions), &folder.tokens(), &mut |done, all| {
+                    bar.show(done, all);
+                    if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
+                });
+                bar.finish();
+                if stop.load(Ordering::Relaxed) {
+                    output::note(global, "stopped; the same command begins with the codes again");
+                    return Ok(Ended::Interrupted);
+                }
+                made?
+            }
+        };
+        let (v, p, t) = (&tokens.about.vocabulary, &config.prior, &config.train);
+        let way = if p.text == TextKind::Stream { "text and codes in one sequence" } else { "a text encoder" };
+        output::note(
+            global,
+            &format!(
+                "prior{}: {way}, {} codes of {}; {} blocks of {} channels; {} steps of {} on {} ({} core)",
+                if name.is_empty() { String::new() } else { format!(" of level {name}") },
+                v.tokens(),
+                v.codebook_size,
+                p.layers,
+                p.dim,
+                t.steps,
+                t.batch_size * t.accumulate,
+                gpu.info().name,
+                gpu.core().name()
+            ),
+        );
+        let mut watch = Watch::new(global, t.steps);
+        let start = if resumed { Start::Resume } else { Start::Fresh };
+        let outcome = run_prior(gpu, config, tokens, &folder, start, &mut watch, stop_flag());
+        watch.finish();
+        let outcome = outcome?;
+        if outcome.stopped {
+            self.tell_stopped(global, outcome.trainer.step_number());
+            return Ok(Ended::Interrupted);
+        }
+        let (Some(e), parameters) = (outcome.evaluation, outcome.trainer.parameter_count()) else {
+            return Ok(Ended::Done);
+        };
+        drop(outcome.trainer);
+        self.text_helps(global, gpu, &folder, model, e, parameters)?;
+        Ok(Ended::Done)
+    }
+
+    /// What captions held out save of the bits of their images.
+    fn text_helps(
+        &self,
+        global: &Global,
+        gpu: &Gpu,
+        folder: &RunFolder,
+        model: &Trained,
+        e: PriorEvaluation,
+        parameters: usize,
+    ) -> Result<()> {
+        let prior = TrainedPrior::load(gpu, folder.path(), model)?;
+        let held_out = Tokens::open(&folder.tokens())?;
+        let bits = |told| prior.measure(&held_out, told).map(|nats| nats / std::f64::consts::LN_2);
+        let (own, none, others) = (bits(Told::Own)?, bits(Told::Nothing)?, bits(Told::Others)?);
+        if global.json {
+            let line = serde_json::json!({
+                "prior": folder.path(), "step": e.step, "parameters": parameters, "bits_per_code": own,
+                "bits_per_code_without_text": none, "bits_per_code_with_other_text": others,
+            });
+            output::result(&line.to_string());
+        } else {
+            output::result(&format!(
+                "held out, bits per code: {own:.3} with its text, {none:.3} without, {others:.3} with another image's"
+            ));
+            output::note(global, &format!("{parameters} parameters, those of step {}", e.step));
+        }
+        Ok(())
+    }
+
+    fn contrastive(&self, global: &Global, gpu: &Gpu, m: &Material, config: &ContrastiveConfig) -> Result<Ended> {
+        let place = contrastive_folder(self.folder());
+        if self.resume.is_some() && place.join("final.safetensors").exists() {
+            return Ok(Ended::Done);
+        }
+        let resumed = self.resume.is_some() && place.join("config.toml").exists();
+        let reader = m.tokenizer.sha256();
+        let trainer = ContrastiveTrainer::new(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;
+        let folder = if resumed { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
+        let t = &config.train;
+        output::note(global, &format!("contrastive model: {} steps of {} pairs", t.steps, t.batch_size));
+        let mut watch = Watch::new(global, t.steps);
+        let start = if resumed { Start::Resume } else { Start::Fresh };
+        let outcome = run_contrastive(trainer, &folder, start, &mut watch, stop_flag());
+        watch.finish();
+        let outcome = outcome?;
+        if outcome.stopped {
+            self.tell_stopped(global, outcome.trainer.step_number());
+            return Ok(Ended::Interrupted);
+        }
+        if let Some(e) = outcome.evaluation {
+            if global.json {
+                let line = serde_json::json!({
+                    "contrastive": folder.path(), "texts_found": e.texts, "images_found": e.images, "pool": e.pool, "count": e.count,
+                });
+                output::result(&line.to_string());
+            } else {
+                output::result(&format!("{e}"));
+                output::result(&format!("run: {}", self.folder().display()));
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    fn tell_stopped(&self, global: &Global, step: u64) {
+        let run = self.folder().display();
+        output::note(
+            global,
+            &format!("stopped and saved at step {step}; go on with the same options and --resume {run}"),
+        );
+    }
+}
