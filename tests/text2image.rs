@@ -169,7 +169,7 @@ fn pictures(folder: &Path) -> PathBuf {
     file
 }
 
-const TINY: [&str; 34] = [
+const TINY: [&str; 28] = [
     "--first",
     "model.hidden=16",
     "--first",
@@ -198,13 +198,8 @@ const TINY: [&str; 34] = [
     "16",
     "--vocabulary",
     "300",
-    "--judge-steps",
-    "20",
-    "--judge",
-    "model.dim=32",
-    "--judge",
-    "model.layers=1",
 ];
+const JUDGE: [&str; 6] = ["--judge-steps", "20", "--judge", "model.dim=32", "--judge", "model.layers=1"];
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -235,7 +230,7 @@ fn a_run_is_trained_drawn_from_and_measured() {
     let data = pictures(folder.path());
     let at = |name: &str| folder.path().join(name);
     let run_path = at("run");
-    let output = ok(trained(&data, &run_path, &["--first", "data.split=captions", "--json"]));
+    let output = ok(trained(&data, &run_path, &[&JUDGE[..], &["--first", "data.split=captions", "--json"]].concat()));
     let lines: Vec<serde_json::Value> =
         stdout(&output).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     let figure = |key: &str| lines.iter().find_map(|l| l[key].as_f64()).unwrap_or_else(|| panic!("{key} is missing"));
@@ -335,6 +330,15 @@ fn dalles_way_works_over_the_same_pictures() {
     assert!(samples.join("grid.png").is_file());
 }
 
+/// A file of zeros as NumPy writes it.
+fn npy([rows, columns]: [usize; 2]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    header += &" ".repeat(63 - (10 + header.len()) % 64);
+    header.push('\n');
+    let length = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &vec![0; 4 * rows * columns]].concat()
+}
+
 /// An encoder from elsewhere in place of the model's own.
 #[test]
 fn embeddings_take_the_encoders_place() {
@@ -348,7 +352,7 @@ fn embeddings_take_the_encoders_place() {
         std::fs::write(&path, safetensors::serialize([("x", view)], None).unwrap()).unwrap();
         path
     };
-    refused(trained(&data, &out, &["--embeddings"]), &["embedding"]);
+    refused(trained(&data, &out, &["--embeddings", "--judge-steps", "0"]), &["embedding"]);
     let lines = std::fs::read_to_string(&data).unwrap();
     let mut with = String::new();
     for (i, line) in lines.lines().enumerate() {
@@ -357,7 +361,7 @@ fn embeddings_take_the_encoders_place() {
     }
     std::fs::write(&data, with).unwrap();
     let rest = ["text2image", "train", "--data", text(&data), "--resume", text(&out), "--embeddings", "--quiet"];
-    let tail = TINY.iter().copied().skip(14);
+    let tail = TINY.iter().copied().skip(14).chain(["--judge-steps", "0"]);
     ok(run(&rest.into_iter().chain(tail).collect::<Vec<_>>()));
     let asked = write("asked.safetensors", &[0.5, 1.0, 2.0, 0.0]);
     let samples = folder.path().join("s");
@@ -366,7 +370,8 @@ fn embeddings_take_the_encoders_place() {
         run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
     };
     refused(sample(&["a red square"]), &["--embedding", "4 channels"]);
-    refused(sample(&["--embedding", text(&write("wide.safetensors", &[1.0; 8]))]), &["channels"]);
+    std::fs::write(folder.path().join("wide.npy"), npy([2, 3])).unwrap();
+    refused(sample(&["--embedding", text(&folder.path().join("wide.npy"))]), &["3 channels", "reads 4"]);
     ok(sample(&["--embedding", text(&asked)]));
     assert!(samples.join("000-asked-000.png").is_file());
 }

@@ -108,6 +108,8 @@ impl ContrastiveConfig {
     }
 }
 
+/// Figures that a step leaves on the device: the loss, the gradients' norm, the factor that clipped them, whether they were finite.
+const FIGURES: usize = 4;
 /// Images that a measurement tells apart.
 const POOL: usize = 64;
 /// The stream of random numbers for dropout: "clip".
@@ -209,7 +211,7 @@ pub struct ContrastiveTrainer {
     params: Parameters,
     adam: Adam,
     step: u64,
-    window: Window<2>,
+    window: Window<FIGURES>,
     in_flight: InFlight,
 }
 

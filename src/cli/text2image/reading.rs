@@ -2,6 +2,7 @@
 
 use super::super::output;
 use super::Global;
+use std::path::Path;
 use wgvq::data::{ImageSet, load_embedding};
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::train::tokenizer::Tokenizer;
@@ -91,13 +92,11 @@ pub fn prompt(global: &Global, prompt: &str, tokenizer: &Tokenizer, text: &Text,
         let letters = read.unknown.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ");
         faults.push(format!("has characters that no caption had, which mean nothing to the model: {letters}"));
     }
-    for fault in faults {
-        let what = format!("the prompt `{}` {fault}", prompt.chars().take(60).collect::<String>());
-        if strict {
-            return Err(Error::config("--strict", what));
-        }
-        output::note(global, &what);
+    let name = prompt.chars().take(60).collect::<String>();
+    if strict && !faults.is_empty() {
+        return Err(Error::config("--strict", format!("the prompt `{name}` {}", faults.join(", and "))));
     }
+    faults.iter().for_each(|fault| output::note(global, &format!("the prompt `{name}` {fault}")));
     Ok(read.ids)
 }
 
@@ -121,11 +120,22 @@ pub fn rows(set: &ImageSet, length: usize) -> Result<Text> {
     Ok(Text { form: Form::Rows(channels.unwrap_or(0)), length })
 }
 
+/// The rows of one text, of so many channels.
+pub fn embedding(path: &Path, channels: usize) -> Result<Vec<f32>> {
+    let own = load_embedding(path)?;
+    if own.channels != channels {
+        let what = format!("has {} channels, the model reads {channels}", own.channels);
+        return Err(Error::file(path, what));
+    }
+    Ok(own.values)
+}
+
 /// The rows of some pictures' texts.
 pub fn read_rows(set: &ImageSet, text: &Text, numbers: &[u32]) -> Result<Texts> {
+    let Form::Rows(channels) = text.form else { return Err(Error::data("the model reads tokens")) };
     let own = |i: &u32| {
         let path = set.items[*i as usize].embedding.as_deref();
-        load_embedding(path.ok_or_else(|| Error::data("a picture has no embedding"))?).map(|e| e.values)
+        embedding(path.ok_or_else(|| Error::data("a picture has no embedding"))?, channels)
     };
     Texts::of_rows(text, &numbers.iter().map(own).collect::<Result<Vec<_>>>()?)
 }

@@ -8,7 +8,6 @@ use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use wgvq::data::load_embedding;
 use wgvq::gpu::Gpu;
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::report::grid::Shape;
@@ -145,7 +144,7 @@ impl Sample {
                     let what = format!("is needed: the run's prior reads embeddings of {channels} channels");
                     return Err(Error::config("--embedding", what));
                 }
-                let rows = self.embedding.iter().map(|path| load_embedding(path).map(|e| e.values));
+                let rows = self.embedding.iter().map(|path| reading::embedding(path, channels));
                 let texts = Texts::of_rows(&models.text, &rows.collect::<Result<Vec<_>>>()?)?;
                 let named = |(i, path): (usize, &PathBuf)| {
                     prompts

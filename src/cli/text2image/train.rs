@@ -72,7 +72,7 @@ pub struct Train {
     /// Tokens to learn from the captions, at most
     #[arg(long, value_name = "N", default_value_t = 1024)]
     vocabulary: usize,
-    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest caption's, up to 128
+    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest caption's, from 12 to 128
     #[arg(long, value_name = "N", default_value_t = 0)]
     text_length: usize,
     /// Read the embeddings that the lines of --data name, in place of a text encoder
@@ -92,7 +92,8 @@ pub struct Train {
     overwrite: bool,
 }
 
-/// What a text may have without being asked.
+/// What a text may have without being asked, at least and at most: prompts are often longer than captions.
+const LEAST: usize = 12;
 const LONGEST: usize = 128;
 
 /// What the models of a run are trained on.
@@ -232,7 +233,8 @@ impl Train {
             tokenizer
         };
         let own = reading::longest(&set, &tokenizer)?;
-        let length = if self.text_length == 0 || self.embeddings { own.min(LONGEST) } else { self.text_length };
+        let length =
+            if self.text_length == 0 || self.embeddings { own.clamp(LEAST, LONGEST) } else { self.text_length };
         if length < 3 {
             return Err(Error::config(
                 "--text-length",
