@@ -50,6 +50,19 @@ pub enum Error {
         /// Bytes that the engine holds.
         in_use: u64,
     },
+    /// The engine's memory budget does not allow it.
+    #[error(
+        "memory budget: {asked} bytes asked for while {in_use} of {budget} are in use; raise it by `Gpu::set_memory_budget`, or lower the \
+         batch size or the model's width"
+    )]
+    Budget {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes that the engine holds and cannot give back.
+        in_use: u64,
+        /// Bytes that it may hold.
+        budget: u64,
+    },
     /// The device went away (driver reset, unplugged, watchdog).
     #[error("the GPU device was lost: {reason}; training can go on from the last checkpoint with --resume")]
     DeviceLost {

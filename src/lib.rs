@@ -54,4 +54,5 @@ pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use gpu::{Lost, Wanted, required_features, required_limits};
 pub use wgpu;

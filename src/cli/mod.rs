@@ -4,6 +4,7 @@ mod bench;
 mod codes;
 mod compare;
 mod demo;
+mod export;
 mod import;
 mod info;
 mod inspect;
@@ -101,6 +102,8 @@ enum Command {
     Encode(codes::Encode),
     /// Turn codes into images
     Decode(codes::Decode),
+    /// Write a part of a trained model, its decoder, as a file for other programs
+    Export(export::Export),
     /// Train a transformer over the codes of a trained model: the second stage
     Prior(prior::PriorCommand),
     /// Draw new images from a run's prior
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Report(c) => c.run(global),
         Command::Encode(c) => c.run(global),
         Command::Decode(c) => c.run(global),
+        Command::Export(c) => c.run(global),
         Command::Prior(c) => c.run(global),
         Command::Sample(c) => c.run(global),
         Command::Complete(c) => c.run(global),

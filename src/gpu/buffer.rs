@@ -5,7 +5,7 @@ use super::Gpu;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// What the engine holds of device memory.
@@ -21,10 +21,69 @@ pub struct MemoryReport {
     pub allocations: u64,
 }
 
-#[derive(Debug, Default)]
+/// What all pools of an engine hold together, and how much they may.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    report: Mutex<MemoryReport>,
+    /// `u64::MAX` without a budget.
+    budget: AtomicU64,
+}
+
+impl Ledger {
+    pub(crate) fn new(budget: Option<u64>) -> Arc<Ledger> {
+        Arc::new(Ledger { report: Mutex::default(), budget: AtomicU64::new(budget.unwrap_or(u64::MAX)) })
+    }
+}
+
+/// Buffers that wait for the next tensor of their size class.
+#[derive(Debug)]
 pub(crate) struct Pool {
     free: BTreeMap<u64, Vec<Raw>>,
-    report: MemoryReport,
+    ledger: Arc<Ledger>,
+}
+
+impl Pool {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Arc<Mutex<Pool>> {
+        Arc::new(Mutex::new(Pool { free: BTreeMap::new(), ledger: ledger.clone() }))
+    }
+
+    fn give(&mut self, raw: Raw) {
+        self.free.entry(raw.buffer.size()).or_default().push(raw);
+    }
+
+    /// The buffer of this size that came last, of those that no batch after `submitted` uses.
+    fn take(&mut self, size: u64, submitted: u64) -> Option<Raw> {
+        let free = self.free.get_mut(&size)?;
+        let at = free.iter().rposition(|raw| raw.last_use <= submitted)?;
+        self.ledger.report.lock().pooled -= size;
+        Some(free.remove(at))
+    }
+
+    /// Puts the buffers in one order, so that the same calls get the same ones again and bind groups are found.
+    pub(crate) fn settle(&mut self) {
+        self.free.values_mut().for_each(|free| free.sort_unstable_by_key(|raw| std::cmp::Reverse(raw.id)));
+    }
+
+    /// Gives buffers back to the device, the largest first, until `enough`.
+    fn shrink(&mut self, enough: impl Fn(&MemoryReport) -> bool) {
+        while !enough(&self.ledger.report.lock())
+            && let Some(mut largest) = self.free.last_entry()
+        {
+            let size = *largest.key();
+            if largest.get_mut().pop().is_some() {
+                self.ledger.report.lock().pooled -= size;
+            }
+            if largest.get().is_empty() {
+                largest.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shrink(|_| false);
+    }
 }
 
 #[derive(Debug)]
@@ -34,13 +93,23 @@ struct Raw {
     last_use: u64,
 }
 
-/// A buffer that goes back to its pool when the last tensor over it is dropped.
+/// Where a buffer goes when the last tensor over it is dropped.
+#[derive(Debug)]
+enum Home {
+    Pool(Weak<Mutex<Pool>>, Arc<Ledger>),
+    /// To its host. Bind groups over it are forgotten by its number.
+    Host(Arc<Mutex<Vec<u64>>>),
+}
+
+/// A buffer, and what is known of its use.
 #[derive(Debug)]
 pub(crate) struct Storage {
     raw: Option<Raw>,
-    /// The recording epoch that last used this buffer, see [`Gpu::upload`].
+    /// The last batch of our own that uses this buffer, see [`Gpu::upload`].
     pub(crate) last_use: AtomicU64,
-    pool: Weak<Mutex<Pool>>,
+    /// Taken for an upload, and not used by anything that is recorded: the queue may write it at once.
+    pub(crate) fresh: AtomicBool,
+    home: Home,
 }
 
 impl Storage {
@@ -50,17 +119,26 @@ impl Storage {
     pub(crate) fn id(&self) -> u64 {
         self.raw.as_ref().expect("a live storage holds its buffer").id
     }
+    /// Does it go back to this pool?
+    pub(crate) fn is_of(&self, pool: &Arc<Mutex<Pool>>) -> bool {
+        matches!(&self.home, Home::Pool(home, _) if home.as_ptr() == Arc::as_ptr(pool))
+    }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if let (Some(mut raw), Some(pool)) = (self.raw.take(), self.pool.upgrade()) {
-            raw.last_use = self.last_use.load(Ordering::Relaxed);
-            let size = raw.buffer.size();
-            let mut pool = pool.lock();
-            pool.report.in_use -= size;
-            pool.report.pooled += size;
-            pool.free.entry(size).or_default().push(raw);
+        let Some(mut raw) = self.raw.take() else { return };
+        raw.last_use = *self.last_use.get_mut();
+        match &self.home {
+            Home::Host(gone) => gone.lock().push(raw.id),
+            Home::Pool(pool, ledger) => {
+                let size = raw.buffer.size();
+                ledger.report.lock().in_use -= size;
+                if let Some(pool) = pool.upgrade() {
+                    ledger.report.lock().pooled += size;
+                    pool.lock().give(raw);
+                }
+            }
         }
     }
 }
@@ -77,35 +155,80 @@ pub(crate) const USAGES: wgpu::BufferUsages =
 
 impl Gpu {
     /// A buffer of at least `bytes`, from the pool or new. Its content is undefined.
+    ///
+    /// What is recorded for a host gets buffers of its own, see [`Gpu::record_into`].
     pub(crate) fn storage(&self, bytes: u64) -> Result<Arc<Storage>> {
+        match self.host_set() {
+            Some(set) => self.storage_from(&set.kernels, bytes, self.submitted()),
+            None => self.storage_from(&self.inner.pool, bytes, u64::MAX),
+        }
+    }
+
+    /// The same for what the host is about to write: where the queue's order could not keep an upload apart from work that is recorded and
+    /// not submitted, a buffer that no such work uses.
+    pub(crate) fn storage_for_upload(&self, bytes: u64) -> Result<Arc<Storage>> {
+        let submitted = self.submitted();
+        if let Some(set) = self.host_set() {
+            let storage = self.storage_from(&set.uploads, bytes, submitted)?;
+            self.hold(&storage);
+            storage.fresh.store(true, Ordering::Relaxed);
+            return Ok(storage);
+        }
+        let storage =
+            self.storage_from(&self.inner.pool, bytes, if self.deferring() { submitted } else { u64::MAX })?;
+        storage.fresh.store(storage.last_use.load(Ordering::Relaxed) <= submitted, Ordering::Relaxed);
+        Ok(storage)
+    }
+
+    fn storage_from(&self, pool: &Arc<Mutex<Pool>>, bytes: u64, submitted: u64) -> Result<Arc<Storage>> {
         let limit = self.inner.limits.max_buffer_size;
         let size = size_class(bytes).min(limit.max(bytes));
         if bytes > limit {
             return Err(Error::Limit { what: "a tensor".into(), asked: bytes, limit });
         }
-        let pool = &self.inner.pool;
-        let reused = {
-            let mut pool = pool.lock();
-            let raw = pool.free.get_mut(&size).and_then(Vec::pop);
-            if raw.is_some() {
-                pool.report.pooled -= size;
-            }
-            raw
-        };
+        let reused = pool.lock().take(size, submitted);
         let raw = match reused {
             Some(raw) => raw,
             None => self.allocate(size)?,
         };
         {
-            let mut pool = pool.lock();
-            pool.report.in_use += size;
-            pool.report.peak = pool.report.peak.max(pool.report.in_use);
+            let mut report = self.inner.ledger.report.lock();
+            report.in_use += size;
+            report.peak = report.peak.max(report.in_use);
         }
-        let last_use = AtomicU64::new(raw.last_use);
-        Ok(Arc::new(Storage { raw: Some(raw), last_use, pool: Arc::downgrade(pool) }))
+        let home = Home::Pool(Arc::downgrade(pool), self.inner.ledger.clone());
+        Ok(Arc::new(Storage { last_use: AtomicU64::new(raw.last_use), raw: Some(raw), fresh: false.into(), home }))
+    }
+
+    /// A host's buffer as a tensor's storage: it is not counted and never pooled.
+    pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> Arc<Storage> {
+        let raw = Raw { buffer: buffer.clone(), id: self.next_id(), last_use: 0 };
+        let home = Home::Host(self.inner.gone.clone());
+        Arc::new(Storage { raw: Some(raw), last_use: AtomicU64::new(0), fresh: false.into(), home })
+    }
+
+    /// Keeps the budget: what waits in pools goes before an allocation fails.
+    fn make_room(&self, size: u64) -> Result<()> {
+        let budget = self.inner.ledger.budget.load(Ordering::Relaxed);
+        let fits = |r: &MemoryReport| r.in_use + r.pooled <= budget.saturating_sub(size) && size <= budget;
+        if fits(&self.inner.ledger.report.lock()) {
+            return Ok(());
+        }
+        // Cached bind groups hold on to their buffers.
+        self.forget_bind_groups();
+        self.inner.pool.lock().shrink(fits);
+        if !fits(&self.inner.ledger.report.lock()) {
+            self.forget_idle_sets();
+        }
+        let report = *self.inner.ledger.report.lock();
+        if fits(&report) {
+            return Ok(());
+        }
+        Err(Error::Budget { asked: size, in_use: report.in_use + report.pooled, budget })
     }
 
     fn allocate(&self, size: u64) -> Result<Raw> {
+        self.make_room(size)?;
         let device = &self.inner.device;
         for attempt in 0..2 {
             let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -121,7 +244,7 @@ impl Gpu {
                 return Err(Error::Gpu { op: format!("a buffer of {size} bytes"), what: error.to_string() });
             }
             if out_of_memory.is_none() {
-                self.inner.pool.lock().report.allocations += 1;
+                self.inner.ledger.report.lock().allocations += 1;
                 return Ok(Raw { buffer, id: self.next_id(), last_use: 0 });
             }
             if attempt == 0 {
@@ -129,20 +252,36 @@ impl Gpu {
                 self.trim();
             }
         }
-        Err(Error::OutOfMemory { asked: size, in_use: self.inner.pool.lock().report.in_use })
+        Err(Error::OutOfMemory { asked: size, in_use: self.inner.ledger.report.lock().in_use })
     }
 
-    /// Gives every pooled buffer back to the device.
+    /// Gives every pooled buffer back to the device: for a host that will not need the engine for a while. What live tensors own, and
+    /// what a host's encoder that has not run yet uses, stays.
     pub fn trim(&self) {
         self.forget_bind_groups();
-        let mut pool = self.inner.pool.lock();
-        pool.free.clear();
-        pool.report.pooled = 0;
+        self.forget_idle_sets();
+        self.inner.pool.lock().shrink(|_| false);
+    }
+
+    /// Sets how many bytes of device memory the engine may hold, tensors and pooled buffers together; `None` for no limit but the
+    /// device's. What waits in the pools is given back first; an allocation that still does not fit is an [`Error::Budget`]. What is held
+    /// already stays. Pipelines, copies on their way to the host, and a host's own buffers and textures do not count.
+    pub fn set_memory_budget(&self, bytes: Option<u64>) {
+        self.inner.ledger.budget.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+        if let Some(budget) = bytes {
+            self.forget_bind_groups();
+            self.inner.pool.lock().shrink(|r| r.in_use + r.pooled <= budget);
+        }
+    }
+
+    /// What [`Gpu::set_memory_budget`] set.
+    pub fn memory_budget(&self) -> Option<u64> {
+        Some(self.inner.ledger.budget.load(Ordering::Relaxed)).filter(|bytes| *bytes < u64::MAX)
     }
 
     /// What the engine holds of device memory.
     pub fn memory(&self) -> MemoryReport {
-        self.inner.pool.lock().report
+        *self.inner.ledger.report.lock()
     }
 
     /// Runs `work`, and gives the most bytes that were in use meanwhile beside those from before. [`MemoryReport::peak`] is what it
@@ -151,16 +290,16 @@ impl Gpu {
         let before = self.memory();
         self.reset_peak();
         let result = work();
-        let mut pool = self.inner.pool.lock();
-        let peak = pool.report.peak;
-        pool.report.peak = peak.max(before.peak);
+        let mut report = self.inner.ledger.report.lock();
+        let peak = report.peak;
+        report.peak = peak.max(before.peak);
         (result, peak - before.in_use)
     }
 
     /// Starts a new measurement of [`MemoryReport::peak`] from what is in use now.
     pub fn reset_peak(&self) {
-        let mut pool = self.inner.pool.lock();
-        pool.report.peak = pool.report.in_use;
+        let mut report = self.inner.ledger.report.lock();
+        report.peak = report.in_use;
     }
 }
 

@@ -144,6 +144,15 @@ impl Gpu {
         let label = kernel.label();
         let wgsl = kernel.wgsl(self.inner.immediates)?;
         let (_, reflection) = reflect(&label, &wgsl)?;
+        let most = self.inner.limits.max_storage_buffers_per_shader_stage as usize;
+        if reflection.storage.len() > most {
+            let feature = format!(
+                "max_storage_buffers_per_shader_stage of {}: {label} binds so many, and the device allows {most}; ask for \
+                 WebGPU's default limits",
+                reflection.storage.len()
+            );
+            return Err(Error::Feature { op: kernel.name(), feature });
+        }
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
             .storage

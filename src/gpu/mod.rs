@@ -4,11 +4,15 @@ mod adapter;
 mod buffer;
 mod coopmat;
 pub(crate) mod gemm;
+mod host;
 mod kernel;
 mod readback;
 mod record;
+mod require;
 mod shader;
+mod slices;
 mod tensor;
+mod texture;
 mod timing;
 mod tuning;
 
@@ -19,14 +23,17 @@ pub use gemm::Tile;
 pub use kernel::{Kernel, Pipeline, Reflection, reflect};
 pub use readback::Readback;
 pub use record::{Counters, Submission, Work, groups_for};
+pub use require::{Lost, Wanted, required_features, required_limits};
 pub use shader::{Source, preprocess};
+pub use slices::Worked;
 pub use tensor::{DType, Element, POISON, Tensor};
+pub use texture::{Light, Picture, texture_shaders};
 pub use tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -44,6 +51,8 @@ pub struct Options {
     pub poison: bool,
     /// Ask for none of the optional features, as on a browser's default device. For tests.
     pub no_features: bool,
+    /// Bytes of device memory that the engine may hold, see [`Gpu::set_memory_budget`].
+    pub memory_budget: Option<u64>,
 }
 
 /// One engine on one device. Clones share it; several may live in a process, and nothing is global.
@@ -60,12 +69,21 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) immediates: bool,
     pub(crate) coopmat: Option<Coopmat>,
+    pub(crate) ledger: Arc<buffer::Ledger>,
     pub(crate) pool: Arc<Mutex<buffer::Pool>>,
+    /// Sets of buffers that no host's encoder uses now.
+    pub(crate) idle_sets: Arc<Mutex<Vec<host::Set>>>,
+    /// Recordings for hosts that are going on.
+    pub(crate) hosts: AtomicUsize,
+    /// Hosts' buffers over which there are no tensors any more.
+    pub(crate) gone: Arc<Mutex<Vec<u64>>>,
+    pub(crate) textures: Mutex<texture::Pipelines>,
     pub(crate) recorder: Mutex<record::Recorder>,
     pub(crate) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
-    pub(crate) uniforms: OnceLock<wgpu::Buffer>,
-    /// Number of the batch being recorded.
+    pub(crate) uniforms: OnceLock<host::Arena>,
+    /// Number of the batch being recorded, and of the last that was submitted.
     pub(crate) epoch: AtomicU64,
+    pub(crate) submitted: AtomicU64,
     pub(crate) pace: record::Pace,
     pub(crate) last_done: Mutex<Option<Instant>>,
     pub(crate) tiles: parking_lot::RwLock<Option<Arc<tuning::Tiles>>>,
@@ -77,15 +95,6 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "Gpu({})", self.inner.info.name)
     }
-}
-
-/// The optional features that some kernel can use.
-fn wanted_features() -> wgpu::Features {
-    wgpu::Features::SUBGROUP
-        | wgpu::Features::SHADER_F16
-        | wgpu::Features::IMMEDIATES
-        | wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
 }
 
 impl Gpu {
@@ -101,7 +110,7 @@ impl Gpu {
     pub async fn new_async(options: Options) -> Result<Gpu> {
         let adapter = adapter::choose(options.adapter.as_deref()).await?;
         let mut features =
-            if options.no_features { wgpu::Features::empty() } else { adapter.features() & wanted_features() };
+            if options.no_features { wgpu::Features::empty() } else { required_features(&adapter, Wanted::ALL) };
         let coopmat = match options.core {
             Some(Core::Coopmat) if options.no_features => {
                 Err(coopmat::lacking(&adapter.get_info(), "the features that this engine was told not to ask for"))?
@@ -149,10 +158,20 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// An engine on a host's device and queue. The host keeps its error and device-lost handlers; kernels are chosen
-    /// from what the device has, whatever the adapter could do.
+    /// An engine on a host's device and queue: any device that has compute, WebGPU's default one without features too.
+    ///
+    /// The host keeps its error and device-lost handlers; kernels are chosen from what the device has, whatever the adapter could
+    /// do. [`Gpu::lost`] says what it goes without, and [`required_features`] and [`required_limits`] what to ask an adapter for.
+    /// Several engines may share a device; each has its own memory and its own recording.
     pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
-        Gpu::assemble(info, device, queue, Options::default(), None)
+        Gpu::from_wgpu_with(info, device, queue, Options::default())
+    }
+
+    /// [`Gpu::from_wgpu`] under options, of which those about choosing an adapter and its features do not apply. A core that the device
+    /// cannot run is passed over, and [`Core::Coopmat`] always.
+    pub fn from_wgpu_with(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, options: Options) -> Gpu {
+        let core = options.core.filter(|core| *core != Core::Coopmat);
+        Gpu::assemble(info, device, queue, Options { core, ..options }, None)
     }
 
     fn assemble(
@@ -163,12 +182,13 @@ impl Gpu {
         coopmat: Option<Coopmat>,
     ) -> Gpu {
         let limits = device.limits();
-        let immediates = device.features().contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= 128;
+        let immediates = require::has_immediates(device.features(), &limits);
         let guess = match info.device_type {
             wgpu::DeviceType::Cpu => 1e10,
             wgpu::DeviceType::DiscreteGpu => 1e12,
             _ => 1e11,
         };
+        let ledger = buffer::Ledger::new(options.memory_budget);
         let inner = Inner {
             device,
             queue,
@@ -177,11 +197,17 @@ impl Gpu {
             options,
             immediates,
             coopmat,
-            pool: Default::default(),
+            pool: buffer::Pool::new(&ledger),
+            ledger,
+            idle_sets: Default::default(),
+            hosts: AtomicUsize::new(0),
+            gone: Default::default(),
+            textures: Default::default(),
             recorder: Default::default(),
             pipelines: Default::default(),
             uniforms: OnceLock::new(),
             epoch: AtomicU64::new(1),
+            submitted: AtomicU64::new(0),
             pace: record::Pace::new(guess),
             last_done: Mutex::new(None),
             tiles: Default::default(),

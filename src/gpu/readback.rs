@@ -14,17 +14,41 @@ struct State {
     waker: Option<Waker>,
 }
 
+/// The copy's side of a readback. One that is dropped with an encoder that was never submitted says so.
+struct Notice(Arc<Mutex<State>>);
+
+impl Notice {
+    fn tell(&self, result: Result<(), String>) {
+        let mut state = self.0.lock();
+        state.done.get_or_insert(result);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        self.tell(Err("the encoder that the copy was recorded into was dropped and not submitted".into()));
+    }
+}
+
 /// A copy on its way to the host. Await it, poll it with [`Readback::ready`], or [`Readback::wait`] for it.
 pub struct Readback {
     gpu: Gpu,
     staging: wgpu::Buffer,
     bytes: usize,
     dtype: DType,
+    /// The batch of our own that holds the copy; 0 where a host's encoder does.
+    epoch: u64,
     state: Arc<Mutex<State>>,
 }
 
 impl Tensor {
     /// Starts copying the content to the host and returns at once; what was recorded so far is submitted.
+    ///
+    /// Inside [`Gpu::record_into`], nothing is: the copy is recorded, and arrives after the host has submitted its encoder and polls the
+    /// device.
     pub fn read_async(&self) -> Result<Readback> {
         let gpu = self.gpu();
         let (buffer, range) = self.buffer();
@@ -37,18 +61,17 @@ impl Tensor {
         });
         self.touch();
         gpu.count_readback();
-        gpu.with_encoder(|encoder| encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size));
-        gpu.flush()?;
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let mut state = shared.lock();
-            state.done = Some(result.map_err(|e| e.to_string()));
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
+        let arrival = Notice(state.clone());
+        gpu.with_encoder(|encoder| {
+            encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+            encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
+                arrival.tell(result.map_err(|e| e.to_string()));
+            });
         });
-        Ok(Readback { gpu: gpu.clone(), staging, bytes: self.len() * self.dtype().size(), dtype: self.dtype(), state })
+        let epoch = if gpu.host_set().is_some() { 0 } else { gpu.flush()?.epoch() };
+        let dtype = self.dtype();
+        Ok(Readback { gpu: gpu.clone(), staging, bytes: self.len() * dtype.size(), dtype, epoch, state })
     }
 
     /// The content, row-major. Waits for the device.
@@ -69,12 +92,17 @@ impl Readback {
 
     /// Waits for the copy and returns it.
     pub fn wait<T: Element>(self) -> Result<Vec<T>> {
+        self.gpu.send_up_to(self.epoch);
+        let mut idle = 0;
         while self.state.lock().done.is_none() {
-            self.gpu
-                .inner
-                .device
-                .poll(wgpu::PollType::wait_indefinitely())
-                .map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+            let polled = self.gpu.inner.device.poll(wgpu::PollType::wait_indefinitely());
+            let status = polled.map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+            // With nothing under way, only another thread that just polled can still bring it.
+            idle += u32::from(status.is_queue_empty());
+            if idle > 1_000 && self.state.lock().done.is_none() {
+                let what = "the copy was recorded into a host's encoder, and that has not been submitted; wait after `queue.submit`";
+                return Err(Error::invalid("readback", what));
+            }
         }
         self.take()
     }
@@ -91,7 +119,7 @@ impl Readback {
             return Err(Error::shape("read", format!("{:?}", self.dtype), format!("{:?}", T::DTYPE)));
         }
         if let Some(Err(reason)) = self.state.lock().done.clone() {
-            return Err(Error::DeviceLost { reason });
+            return Err(Error::Gpu { op: "readback".into(), what: reason });
         }
         let mapped =
             self.staging.get_mapped_range(..).map_err(|e| Error::Gpu { op: "readback".into(), what: e.to_string() })?;

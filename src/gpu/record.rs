@@ -1,5 +1,7 @@
 //! Recording and submitting: dispatches gather in one pass of one encoder, and go to the queue in batches.
 
+use super::host::{Arena, Recording};
+use super::slices::{Slice, Slices};
 use super::{Gpu, Kernel, Tensor, kernel::UNIFORM_BINDING};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -38,7 +40,20 @@ pub struct Counters {
 
 /// A point in the queue's order, see [`Gpu::flush`].
 #[derive(Clone, Debug)]
-pub struct Submission(Option<wgpu::SubmissionIndex>);
+pub struct Submission {
+    index: Option<wgpu::SubmissionIndex>,
+    /// The last batch before it.
+    epoch: u64,
+}
+
+impl Submission {
+    pub(super) fn at(index: Option<wgpu::SubmissionIndex>, epoch: u64) -> Submission {
+        Submission { index, epoch }
+    }
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
 
 /// Workgroups, folded to two dimensions, that give each of `items` its own invocation at `per_group` a workgroup.
 pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
@@ -51,18 +66,53 @@ pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
 }
 
 /// A pipeline, and per binding the buffer, its offset and its size.
-type BindGroupKey = (u64, Vec<(u64, u64, u64)>);
+pub(super) type BindGroupKey = (u64, Vec<(u64, u64, u64)>);
+
+/// An encoder that is being filled.
+#[derive(Default)]
+pub(super) struct Stream {
+    // The pass borrows the encoder in spirit: it is dropped first, always.
+    pub(super) pass: Option<wgpu::ComputePass<'static>>,
+    pub(super) encoder: Option<wgpu::CommandEncoder>,
+    /// Parameters of this batch, on devices without immediates.
+    pub(super) uniforms: Vec<u8>,
+}
+
+impl Stream {
+    fn pass(&mut self, device: &wgpu::Device) -> &mut wgpu::ComputePass<'static> {
+        let Stream { pass, encoder, .. } = self;
+        pass.get_or_insert_with(|| {
+            let encoder = encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
+        })
+    }
+
+    /// The encoder between passes.
+    fn encoder(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
+        self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
+    }
+
+    /// Where parameters lie on devices without immediates.
+    fn lay_down(&mut self, params: &[u8]) -> u32 {
+        let offset = self.uniforms.len() as u32;
+        self.uniforms.extend_from_slice(params);
+        let aligned = self.uniforms.len().next_multiple_of(UNIFORM_STEP);
+        self.uniforms.resize(aligned, 0);
+        offset
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Recorder {
-    // The pass borrows the encoder in spirit: it is dropped first, always.
-    pass: Option<wgpu::ComputePass<'static>>,
-    encoder: Option<wgpu::CommandEncoder>,
+    own: Stream,
     recorded: u32,
     weight: f64,
-    last: Option<wgpu::SubmissionIndex>,
-    /// Parameters of this batch, on devices without immediates.
-    uniforms: Vec<u8>,
+    pub(super) last: Option<wgpu::SubmissionIndex>,
+    pub(super) hosts: Vec<Recording>,
+    /// Encoders that stand in for a host's while it is lent.
+    pub(super) spares: Vec<wgpu::CommandEncoder>,
+    pub(super) slices: Slices,
     bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
     counters: Counters,
     work: Work,
@@ -78,7 +128,7 @@ impl Pace {
     pub(crate) fn new(guess: f64) -> Self {
         Pace { per_second: AtomicU64::new(guess.to_bits()) }
     }
-    fn get(&self) -> f64 {
+    pub(super) fn get(&self) -> f64 {
         f64::from_bits(self.per_second.load(Ordering::Relaxed))
     }
     fn observe(&self, weight: f64, seconds: f64) {
@@ -95,6 +145,8 @@ const SUBMIT_SECONDS: f64 = 0.04;
 const SUBMIT_DISPATCHES: u32 = 128;
 /// Bytes of parameters that one submission can carry where there are no immediates.
 const UNIFORM_ARENA: usize = 256 * 1024;
+/// Bytes from one dispatch's parameters to the next's: the offset alignment that every device has.
+pub(super) const UNIFORM_STEP: usize = 256;
 const BIND_GROUPS_KEPT: usize = 8192;
 
 impl Gpu {
@@ -148,16 +200,9 @@ impl Gpu {
                 limit: self.inner.limits.max_compute_workgroups_per_dimension as u64,
             });
         }
-        let limit = self.inner.limits.max_storage_buffer_binding_size;
-        let mut key = Vec::with_capacity(bindings.len());
+        let mut key = Vec::with_capacity(bindings.len() + 1);
         for (i, t) in bindings.iter().enumerate() {
-            if t.binding_size() > limit {
-                return Err(Error::Limit {
-                    what: format!("{op}: a tensor of shape {:?}", t.shape()),
-                    asked: t.binding_size(),
-                    limit,
-                });
-            }
+            self.check_binding(op, t)?;
             let twice = |other: &&&Tensor| Arc::ptr_eq(&other.storage, &t.storage);
             if declared.storage[i].1 && bindings.iter().filter(twice).count() > 1 {
                 return Err(Error::invalid(op, "a tensor that the kernel writes is bound twice"));
@@ -168,52 +213,80 @@ impl Gpu {
         let mut recorder = self.inner.recorder.lock();
         let recorder = &mut *recorder;
         let weight = work.weight();
-        let budget = self.inner.pace.get() * SUBMIT_SECONDS;
-        let full = recorder.recorded >= SUBMIT_DISPATCHES
-            || recorder.uniforms.len() + 256 > UNIFORM_ARENA
-            || (recorder.recorded > 0 && recorder.weight + weight > budget);
-        if full {
-            self.submit(recorder);
+        let host = recorder.host();
+        if host.is_none() {
+            let budget = self.inner.pace.get() * SUBMIT_SECONDS;
+            let full = recorder.recorded >= SUBMIT_DISPATCHES
+                || recorder.own.uniforms.len() + UNIFORM_STEP > UNIFORM_ARENA
+                || (recorder.recorded > 0 && recorder.weight + weight > budget);
+            if recorder.slices.full(pipeline.id, weight, self.inner.pace.get()) || full {
+                self.submit(recorder);
+            }
         }
         let epoch = self.inner.epoch.load(Ordering::Relaxed);
         for t in bindings {
-            t.storage.last_use.store(epoch, Ordering::Relaxed);
+            t.storage.fresh.store(false, Ordering::Relaxed);
+            match host {
+                Some(i) => recorder.hosts[i].hold(&t.storage),
+                None => t.storage.last_use.store(epoch, Ordering::Relaxed),
+            }
         }
+        let uniform = !self.inner.immediates && !params.is_empty();
+        let arena = match host {
+            _ if !uniform => None,
+            Some(i) => Some(recorder.hosts[i].arena(self)),
+            None => Some(self.uniform_arena()),
+        };
+        key.extend(arena.as_ref().map(|arena| (arena.id, 0, 0)));
         let bind_group = match recorder.bind_groups.entry((pipeline.id, key)) {
             std::collections::hash_map::Entry::Occupied(e) => e.into_mut(),
-            std::collections::hash_map::Entry::Vacant(e) => e.insert(self.bind_group(&pipeline, bindings)),
-        };
-        if recorder.encoder.is_none() {
-            recorder.encoder = Some(self.inner.device.create_command_encoder(&Default::default()));
-        }
-        if recorder.pass.is_none() {
-            let encoder = recorder.encoder.as_mut().expect("made above");
-            recorder.pass = Some(encoder.begin_compute_pass(&Default::default()).forget_lifetime());
-        }
-        let pass = recorder.pass.as_mut().expect("made above");
-        pass.set_pipeline(&pipeline.pipeline);
-        if self.inner.immediates || params.is_empty() {
-            pass.set_bind_group(0, &*bind_group, &[]);
-            if !params.is_empty() {
-                pass.set_immediates(0, params);
+            std::collections::hash_map::Entry::Vacant(e) => {
+                e.insert(self.bind_group(&pipeline, bindings, arena.as_ref()))
             }
-        } else {
-            let offset = recorder.uniforms.len() as u32;
-            pass.set_bind_group(0, &*bind_group, &[offset]);
-            recorder.uniforms.extend_from_slice(params);
-            let aligned = recorder.uniforms.len().next_multiple_of(256);
-            recorder.uniforms.resize(aligned, 0);
+        };
+        let stream = match host {
+            Some(i) => &mut recorder.hosts[i].stream,
+            None => &mut recorder.own,
+        };
+        let offset = uniform.then(|| stream.lay_down(params));
+        let pass = stream.pass(&self.inner.device);
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &*bind_group, offset.as_slice());
+        if offset.is_none() && !params.is_empty() {
+            pass.set_immediates(0, params);
         }
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
-        recorder.recorded += 1;
-        recorder.weight += weight;
+        if host.is_none() {
+            recorder.recorded += 1;
+            recorder.weight += weight;
+            recorder.slices.count(pipeline.id, weight, self.inner.pace.get());
+        }
         recorder.counters.dispatches += 1;
         recorder.work.flops += work.flops;
         recorder.work.bytes += work.bytes;
         Ok(())
     }
 
-    fn bind_group(&self, pipeline: &super::kernel::Pipeline, bindings: &[&Tensor]) -> wgpu::BindGroup {
+    /// Is the tensor small enough to bind?
+    pub(super) fn check_binding(&self, op: &'static str, t: &Tensor) -> Result<()> {
+        let (asked, limit) = (t.binding_size(), self.inner.limits.max_storage_buffer_binding_size);
+        if asked > limit {
+            return Err(Error::Limit { what: format!("{op}: a tensor of shape {:?}", t.shape()), asked, limit });
+        }
+        Ok(())
+    }
+
+    /// The bind group of a pipeline and buffers, made at the first use.
+    pub(super) fn bind_group_for(&self, key: BindGroupKey, make: impl FnOnce() -> wgpu::BindGroup) -> wgpu::BindGroup {
+        self.inner.recorder.lock().bind_groups.entry(key).or_insert_with(make).clone()
+    }
+
+    fn bind_group(
+        &self,
+        pipeline: &super::kernel::Pipeline,
+        bindings: &[&Tensor],
+        arena: Option<&Arena>,
+    ) -> wgpu::BindGroup {
         let mut entries: Vec<wgpu::BindGroupEntry> = bindings
             .iter()
             .zip(&pipeline.reflection.storage)
@@ -226,11 +299,11 @@ impl Gpu {
                 }),
             })
             .collect();
-        if !self.inner.immediates && pipeline.reflection.params > 0 {
+        if let Some(arena) = arena {
             entries.push(wgpu::BindGroupEntry {
                 binding: UNIFORM_BINDING,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: self.uniform_arena(),
+                    buffer: &arena.buffer,
                     offset: 0,
                     size: std::num::NonZeroU64::new(pipeline.reflection.params as u64),
                 }),
@@ -243,45 +316,99 @@ impl Gpu {
         })
     }
 
-    fn uniform_arena(&self) -> &wgpu::Buffer {
-        self.inner.uniforms.get_or_init(|| {
-            self.inner.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgvq parameters"),
-                size: (UNIFORM_ARENA + 256) as u64,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })
+    fn uniform_arena(&self) -> Arena {
+        let arena = self.inner.uniforms.get_or_init(|| Arena::new(self, UNIFORM_ARENA));
+        arena.clone()
     }
 
     pub(crate) fn forget_bind_groups(&self) {
         self.inner.recorder.lock().bind_groups.clear();
     }
 
-    /// Ends the pass and lends the encoder, for copies and queries.
-    pub(crate) fn with_encoder<R>(&self, f: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
-        let mut recorder = self.inner.recorder.lock();
-        recorder.pass = None;
-        let device = &self.inner.device;
-        recorder.recorded += 1;
-        f(recorder.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default())))
+    /// Forgets the bind groups over buffers that their host took back.
+    pub(super) fn forget_gone(&self, recorder: &mut Recorder) {
+        let gone = std::mem::take(&mut *self.inner.gone.lock());
+        if !gone.is_empty() {
+            recorder.bind_groups.retain(|(_, key), _| !key.iter().any(|(id, ..)| gone.contains(id)));
+        }
+        if recorder.bind_groups.len() > BIND_GROUPS_KEPT {
+            recorder.bind_groups.clear();
+        }
     }
 
-    fn submit(&self, recorder: &mut Recorder) {
-        recorder.pass = None;
-        let Some(encoder) = recorder.encoder.take() else { return };
-        if !recorder.uniforms.is_empty() {
-            // Ordered by the queue after what was submitted before, and before what is submitted now.
-            self.inner.queue.write_buffer(self.uniform_arena(), 0, &recorder.uniforms);
-            recorder.uniforms.clear();
+    /// Ends the pass and lends the encoder, for copies, queries and render passes.
+    pub(crate) fn with_encoder<R>(&self, f: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
+        let mut recorder = self.inner.recorder.lock();
+        let stream = match recorder.host() {
+            Some(i) => &mut recorder.hosts[i].stream,
+            None => {
+                recorder.recorded += 1;
+                &mut recorder.own
+            }
+        };
+        f(stream.encoder(&self.inner.device))
+    }
+
+    /// Marks a tensor's buffer as used by what is being recorded now.
+    pub(crate) fn mark(&self, tensor: &Tensor) {
+        tensor.storage.fresh.store(false, Ordering::Relaxed);
+        let mut recorder = self.inner.recorder.lock();
+        match recorder.host() {
+            Some(i) => recorder.hosts[i].hold(&tensor.storage),
+            None => tensor.storage.last_use.store(self.inner.epoch.load(Ordering::Relaxed), Ordering::Relaxed),
         }
-        let buffer = encoder.finish();
+    }
+
+    /// The last batch that went to the queue.
+    pub(crate) fn submitted(&self) -> u64 {
+        self.inner.submitted.load(Ordering::Relaxed)
+    }
+
+    /// Is there work of our own that is recorded and has not been closed?
+    pub(super) fn has_open_work(recorder: &Recorder) -> bool {
+        recorder.own.encoder.is_some()
+    }
+
+    /// Closes the batch. It is submitted, after those that wait, unless batches are being kept for later.
+    pub(super) fn submit(&self, recorder: &mut Recorder) {
+        self.forget_gone(recorder);
+        let Recorder { own, slices, recorded, weight, .. } = recorder;
+        own.pass = None;
+        if let Some(encoder) = own.encoder.take() {
+            let epoch = self.inner.epoch.fetch_add(1, Ordering::Relaxed);
+            let uniforms = std::mem::take(&mut own.uniforms);
+            slices.push(Slice::new(encoder.finish(), uniforms, std::mem::take(weight), epoch));
+            *recorded = 0;
+        }
+        if !recorder.slices.keeping() {
+            self.send_all(recorder);
+        }
+    }
+
+    /// Submits all batches that wait.
+    pub(super) fn send_all(&self, recorder: &mut Recorder) {
+        while let Some(slice) = recorder.slices.pop() {
+            self.send(recorder, slice);
+        }
+    }
+
+    /// Submits one batch.
+    pub(super) fn send(&self, recorder: &mut Recorder, slice: Slice) {
+        let Slice { commands, mut uniforms, weight, epoch, .. } = slice;
+        if !uniforms.is_empty() {
+            // Ordered by the queue after what was submitted before, and before what is submitted now.
+            self.inner.queue.write_buffer(&self.uniform_arena().buffer, 0, &uniforms);
+            uniforms.clear();
+            if recorder.own.uniforms.capacity() == 0 {
+                recorder.own.uniforms = uniforms;
+            }
+        }
         let start = Instant::now();
-        recorder.last = Some(self.inner.queue.submit([buffer]));
+        recorder.last = Some(self.inner.queue.submit([commands]));
         recorder.counters.submitting += start.elapsed();
-        self.inner.epoch.fetch_add(1, Ordering::Relaxed);
         recorder.counters.submissions += 1;
-        let (weight, start, inner) = (recorder.weight, Instant::now(), Arc::downgrade(&self.inner));
+        self.inner.submitted.store(epoch, Ordering::Relaxed);
+        let (start, inner) = (Instant::now(), Arc::downgrade(&self.inner));
         self.inner.queue.on_submitted_work_done(move || {
             if let Some(inner) = inner.upgrade() {
                 let now = Instant::now();
@@ -289,11 +416,6 @@ impl Gpu {
                 inner.pace.observe(weight, (now - begun).as_secs_f64());
             }
         });
-        recorder.recorded = 0;
-        recorder.weight = 0.0;
-        if recorder.bind_groups.len() > BIND_GROUPS_KEPT {
-            recorder.bind_groups.clear();
-        }
     }
 
     /// Submits what was recorded. Returns the point in the queue up to which all is then on its way.
@@ -301,19 +423,33 @@ impl Gpu {
     /// # Errors
     /// If the device was lost or refused something since the last call.
     pub fn flush(&self) -> Result<Submission> {
-        let last = {
+        let submission = {
             let mut recorder = self.inner.recorder.lock();
             self.submit(&mut recorder);
-            recorder.last.clone()
+            Submission { index: recorder.last.clone(), epoch: self.inner.epoch.load(Ordering::Relaxed) - 1 }
         };
         self.check()?;
-        Ok(Submission(last))
+        Ok(submission)
+    }
+
+    /// Sends what waits, up to this batch, whether it is being kept for later or not.
+    pub(crate) fn send_up_to(&self, epoch: u64) {
+        if epoch > self.submitted() {
+            let mut recorder = self.inner.recorder.lock();
+            self.submit(&mut recorder);
+            self.send_all(&mut recorder);
+        }
     }
 
     /// Waits until the device has done everything up to `submission`.
     pub fn wait(&self, submission: &Submission) -> Result<()> {
-        if let Some(index) = &submission.0 {
-            let poll = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: None };
+        let mut index = submission.index.clone();
+        if submission.epoch > self.submitted() {
+            self.send_up_to(submission.epoch);
+            index = self.inner.recorder.lock().last.clone();
+        }
+        if let Some(index) = index {
+            let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
             self.inner.device.poll(poll).map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
         }
         self.check()
@@ -341,30 +477,48 @@ impl Gpu {
 
     /// Writes `bytes` into `tensor`, in order with what is recorded around the call.
     ///
-    /// `queue.write_buffer` runs before everything recorded and not yet submitted, so a buffer that such work uses is
-    /// flushed first.
+    /// `queue.write_buffer` runs before everything recorded and not yet submitted. So a buffer that such work uses is
+    /// flushed first; where that may not be, what is recorded is a copy from a buffer that nothing else uses.
     pub(crate) fn upload(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if tensor.storage.last_use.load(Ordering::Relaxed) == self.inner.epoch.load(Ordering::Relaxed) {
-            self.flush()?;
+        if !tensor.storage.fresh.swap(false, Ordering::Relaxed) {
+            let for_host = self.host_set().is_some();
+            let waits = tensor.storage.last_use.load(Ordering::Relaxed) > self.submitted();
+            if for_host || (waits && self.deferring()) {
+                let staging = self.storage_for_upload(bytes.len() as u64)?;
+                self.write(staging.buffer(), 0, bytes);
+                let size = (bytes.len() as u64).next_multiple_of(4);
+                staging.last_use.store(self.inner.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+                self.mark(tensor);
+                let target = tensor.storage.buffer();
+                self.with_encoder(|e| e.copy_buffer_to_buffer(staging.buffer(), 0, target, tensor.offset, size));
+                return Ok(());
+            }
+            if waits {
+                self.flush()?;
+            }
         }
+        self.write(tensor.storage.buffer(), tensor.offset, bytes);
+        Ok(())
+    }
+
+    /// Writes whole words, the last filled up with 0.
+    fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         let whole = bytes.len() & !3;
-        self.inner.queue.write_buffer(tensor.storage.buffer(), tensor.offset, &bytes[..whole]);
+        self.inner.queue.write_buffer(buffer, offset, &bytes[..whole]);
         if whole < bytes.len() {
             let mut tail = [0u8; 4];
             tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.inner.queue.write_buffer(tensor.storage.buffer(), tensor.offset + whole as u64, &tail);
+            self.inner.queue.write_buffer(buffer, offset + whole as u64, &tail);
         }
-        Ok(())
     }
 
     /// Records a copy of `bytes` bytes between two tensors.
     pub(crate) fn copy(&self, from: &Tensor, to: &Tensor, bytes: u64) {
-        let epoch = self.inner.epoch.load(Ordering::Relaxed);
-        from.storage.last_use.store(epoch, Ordering::Relaxed);
-        to.storage.last_use.store(epoch, Ordering::Relaxed);
+        self.mark(from);
+        self.mark(to);
         self.with_encoder(|encoder| {
             encoder.copy_buffer_to_buffer(from.storage.buffer(), from.offset, to.storage.buffer(), to.offset, bytes)
         });

@@ -66,6 +66,7 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
     "shared/reduce",
     "shared/rows",
     "shared/sigmoid",
+    "shared/srgb",
     "shared/tanh"
 ];
 

@@ -3,7 +3,6 @@
 use super::{Gpu, buffer::Storage};
 use crate::{Error, Result};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The element types that kernels store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,9 +118,68 @@ impl Tensor {
         if shape.iter().product::<usize>() != data.len() {
             return Err(Error::shape("tensor", format!("{shape:?}"), format!("{} values", data.len())));
         }
-        let tensor = Tensor::empty(gpu, shape, T::DTYPE)?;
+        let storage = gpu.storage_for_upload(bytes_of(shape, T::DTYPE)?.max(4))?;
+        let tensor = Tensor { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype: T::DTYPE };
+        // What is recorded for later would poison what the queue writes now.
+        if gpu.inner.options.poison && !gpu.is_deferred_here() {
+            crate::ops::fill::fill_bits(&tensor.whole_buffer(), POISON)?;
+        }
         gpu.upload(&tensor, bytemuck::cast_slice(data))?;
         Ok(tensor)
+    }
+
+    /// A host's buffer as a tensor, from `offset` bytes on: no copy. The buffer is the host's before and after; while work that was recorded
+    /// over it has not run, what the host writes there is what that work sees.
+    ///
+    /// # Errors
+    /// If the buffer lacks the usage `STORAGE`, the offset is no multiple of the device's `min_storage_buffer_offset_alignment` (256 bytes
+    /// on a default device), or the buffer ends before the tensor does; a tensor of 2- or 1-byte elements covers whole words.
+    pub fn from_buffer(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        const OP: &str = "tensor over a host's buffer";
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            let what = format!("the buffer has the usages {:?}; create it with STORAGE too", buffer.usage());
+            return Err(Error::invalid(OP, what));
+        }
+        let align = u64::from(gpu.limits().min_storage_buffer_offset_alignment);
+        if !offset.is_multiple_of(align) {
+            return Err(Error::invalid(
+                OP,
+                format!("an offset of {offset} bytes; the device binds at multiples of {align}"),
+            ));
+        }
+        let bytes = bytes_of(shape, dtype)?.next_multiple_of(4).max(4);
+        if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+            let what = format!(
+                "{shape:?} of {} take {bytes} bytes from {offset} on, the buffer has {}",
+                dtype.name(),
+                buffer.size()
+            );
+            return Err(Error::invalid(OP, what));
+        }
+        Ok(Tensor { gpu: gpu.clone(), storage: gpu.storage_of(buffer), offset, shape: shape.to_vec(), dtype })
+    }
+
+    /// Records a copy of the elements to `offset` bytes into a host's buffer.
+    ///
+    /// # Errors
+    /// If the buffer lacks the usage `COPY_DST`, the offset is no multiple of 4, or it ends too early.
+    pub fn copy_to_buffer(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
+        let bytes = self.binding_size();
+        let ends = offset.checked_add(bytes).is_none_or(|end| end > buffer.size());
+        if !buffer.usage().contains(wgpu::BufferUsages::COPY_DST) || !offset.is_multiple_of(4) || ends {
+            let what = format!(
+                "{bytes} bytes to {offset} of a buffer of {} bytes and the usages {:?}; it takes COPY_DST, a multiple of 4, and room",
+                buffer.size(),
+                buffer.usage()
+            );
+            return Err(Error::invalid("copy to a host's buffer", what));
+        }
+        if !self.is_empty() {
+            self.touch();
+            let from = self.storage.buffer();
+            self.gpu.with_encoder(|e| e.copy_buffer_to_buffer(from, self.offset, buffer, offset, bytes));
+        }
+        Ok(())
     }
 
     /// Overwrites the content, in order with the work recorded so far.
@@ -215,7 +273,7 @@ impl Tensor {
 
     /// Marks the buffer as used by what is being recorded now.
     pub(crate) fn touch(&self) {
-        self.storage.last_use.store(self.gpu.inner.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.gpu.mark(self);
     }
 
     /// The engine that made it.

@@ -75,6 +75,7 @@ struct Declared {
     shape: Vec<usize>,
     init: Init,
     decays: bool,
+    omitted: bool,
 }
 
 /// Collects declarations, then [`Builder::build`]s the store.
@@ -90,7 +91,7 @@ impl Builder {
     /// norms; see [`Builder::without_decay`].
     pub fn declare(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> Handle {
         let decays = shape.len() >= 2;
-        self.declared.push(Declared { name: name.into(), shape: shape.to_vec(), init, decays });
+        self.declared.push(Declared { name: name.into(), shape: shape.to_vec(), init, decays, omitted: false });
         Handle(self.declared.len() - 1)
     }
 
@@ -116,6 +117,12 @@ impl Builder {
         self.declared.iter_mut().skip(from).for_each(|d| d.name = name(&d.name));
     }
 
+    /// Leaves out what a part of the model does without: what `keep` refuses takes no memory, is not saved, loaded or counted, and cannot
+    /// be used.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.declared.iter_mut().for_each(|d| d.omitted = !keep(&d.name));
+    }
+
     /// Allocates the buffer and fills in the initial values of `seed`.
     ///
     /// # Errors
@@ -124,7 +131,7 @@ impl Builder {
     pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
         let layout = self.layout()?;
         let mut content = vec![0f32; layout.len];
-        for (slot, declared) in layout.slots.iter().zip(&self.declared) {
+        for (slot, declared) in layout.slots.iter().zip(&self.declared).filter(|(slot, _)| !slot.omitted) {
             let n = slot.len();
             content[slot.start..][..n].copy_from_slice(&declared.init.values(seed, &slot.name, n));
         }
@@ -151,7 +158,7 @@ impl Builder {
         let mut starts = vec![0; self.declared.len()];
         let (mut len, mut decay_len) = (0, 0);
         for decays in [true, false] {
-            for (start, d) in starts.iter_mut().zip(&self.declared).filter(|(_, d)| d.decays == decays) {
+            for (start, d) in starts.iter_mut().zip(&self.declared).filter(|(_, d)| d.decays == decays && !d.omitted) {
                 *start = len;
                 len += d.shape.iter().product::<usize>().next_multiple_of(ALIGN);
             }
@@ -160,7 +167,14 @@ impl Builder {
             }
         }
         let slots = starts.into_iter().zip(&self.declared);
-        let slots = slots.map(|(start, d)| Slot { name: d.name.clone(), shape: d.shape.clone(), start }).collect();
+        let slot = |(start, d): (usize, &Declared)| {
+            let (name, shape) = (d.name.clone(), d.shape.clone());
+            Slot { name, shape, start, omitted: d.omitted }
+        };
+        let slots = slots.map(slot).collect();
+        if len == 0 {
+            return wrong("all were left out; a part of a model needs one at least".into());
+        }
         Ok(Layout { slots, len, decay_len })
     }
 }
@@ -171,6 +185,8 @@ struct Slot {
     shape: Vec<usize>,
     /// Elements before it in the arena.
     start: usize,
+    /// Has it no place there?
+    omitted: bool,
 }
 
 impl Slot {
@@ -192,7 +208,12 @@ pub(crate) struct Layout {
 impl Layout {
     /// A tensor for each parameter over an arena of this layout.
     pub(crate) fn views(&self, arena: &Tensor) -> Result<Vec<Tensor>> {
-        self.slots.iter().map(|slot| arena.view(slot.start, &slot.shape)).collect()
+        let view = |slot: &Slot| if slot.omitted { arena.view(0, &[0]) } else { arena.view(slot.start, &slot.shape) };
+        self.slots.iter().map(view).collect()
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| !slot.omitted)
     }
 
     /// The content of an arena, by name.
@@ -202,13 +223,13 @@ impl Layout {
             let values = content[slot.start..][..slot.len()].to_vec();
             (slot.name.clone(), (slot.shape.clone(), values))
         };
-        Ok(self.slots.iter().map(named).collect())
+        Ok(self.kept().map(named).collect())
     }
 
     /// The content of an arena from tensors by name. `what` names them in errors.
     pub(crate) fn pack(&self, what: &str, tensors: &HostTensors) -> Result<Vec<f32>> {
         let mut content = vec![0f32; self.len];
-        for slot in &self.slots {
+        for slot in self.kept() {
             let Some((shape, values)) = tensors.get(&slot.name) else {
                 return Err(Error::data(format!(
                     "{what}: `{}` of shape {:?} is missing: it is another architecture's, or cut short",
@@ -225,7 +246,7 @@ impl Layout {
             }
             content[slot.start..][..values.len()].copy_from_slice(values);
         }
-        let known: BTreeSet<&str> = self.slots.iter().map(|slot| slot.name.as_str()).collect();
+        let known: BTreeSet<&str> = self.kept().map(|slot| slot.name.as_str()).collect();
         match tensors.keys().find(|name| !known.contains(name.as_str())) {
             Some(name) => Err(Error::data(format!("{what}: `{name}` is unexpected: the model has no such parameter"))),
             None => Ok(content),
@@ -255,8 +276,13 @@ impl Parameters {
     /// The parameter behind a handle: a view of the one buffer.
     ///
     /// # Errors
-    /// If the handle comes from another builder.
+    /// If the handle comes from another builder, or the parameter was left out ([`Builder::retain`]).
     pub fn get(&self, handle: Handle) -> Result<&Tensor> {
+        if let Some(slot) = self.layout.slots.get(handle.0).filter(|slot| slot.omitted) {
+            let what =
+                format!("`{}` was left out: this is a part of a model, a decoder say, that does without it", slot.name);
+            return Err(Error::invalid("parameters", what));
+        }
         self.views.get(handle.0).ok_or_else(|| {
             let what = format!("handle {} of another model: this one has {} parameters", handle.0, self.views.len());
             Error::invalid("parameters", what)
@@ -278,14 +304,14 @@ impl Parameters {
         (0..self.views.len()).map(Handle)
     }
 
-    /// All names, in the order of declaration.
+    /// All names but of those left out, in the order of declaration.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.layout.slots.iter().map(|slot| slot.name.as_str())
+        self.layout.kept().map(|slot| slot.name.as_str())
     }
 
     /// Trained numbers in all.
     pub fn count(&self) -> usize {
-        self.layout.slots.iter().map(Slot::len).sum()
+        self.layout.kept().map(Slot::len).sum()
     }
 
     /// The one buffer, f32 `[N]`: every parameter at a multiple of 64 elements, and 0 between them.
@@ -404,6 +430,27 @@ mod tests {
         p.load_host(&tensors).unwrap();
         assert_eq!(p.to_host().unwrap(), tensors);
         assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [3.0, -4.0]);
+    }
+
+    #[test]
+    fn a_part_of_a_model_holds_no_more_than_it_uses() {
+        let gpu = gpu();
+        let mut b = Parameters::builder();
+        let gone = b.declare("encoder.weight", &[100, 100], Init::Normal(1.0));
+        let kept = b.declare("decoder.bias", &[5], Init::Constant(2.0));
+        b.retain(|name| name.starts_with("decoder"));
+        let p = b.build(&gpu, 3).unwrap();
+        assert_eq!((p.count(), p.arena().len(), p.decay_len()), (5, 64, 0));
+        assert_eq!(p.names().collect::<Vec<_>>(), ["decoder.bias"]);
+        assert_eq!(p.get(kept).unwrap().read::<f32>().unwrap(), [2.0; 5]);
+        assert!(p.get(gone).unwrap_err().to_string().contains("`encoder.weight` was left out"));
+        let saved = p.to_host().unwrap();
+        assert_eq!(saved.keys().collect::<Vec<_>>(), ["decoder.bias"]);
+        p.load_host(&saved).unwrap();
+        let mut b = Parameters::builder();
+        b.declare("a", &[1], Init::Ones);
+        b.retain(|_| false);
+        assert!(b.build(&gpu, 0).is_err());
     }
 
     #[test]

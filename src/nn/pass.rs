@@ -98,6 +98,11 @@ impl<'a> Pass<'a> {
         Ok(var)
     }
 
+    /// The parameters that this pass used so far.
+    pub fn used(&self) -> Vec<Handle> {
+        self.leaves.borrow().keys().copied().collect()
+    }
+
     /// Runs `f` of `x`, as a part of the model whose activations need not be kept.
     ///
     /// In a pass that is [`Pass::recomputing`], the tape keeps `x` and none of what `f` computes; the backward pass runs `f` once

@@ -172,6 +172,20 @@ pub trait Quantizer: Send {
             None => Ok(()),
         }
     }
+    /// The part of [`Quantizer::save`] that [`Quantizer::decode`] reads: no averages that only training needs.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn save_codes(&self) -> Result<HostTensors> {
+        self.save()
+    }
+    /// Takes what [`Quantizer::save_codes`] gave. It then decodes and quantizes, and is not trained further.
+    ///
+    /// # Errors
+    /// As [`Quantizer::load`].
+    fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
+        self.load(codes)
+    }
     /// The codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average of the model averages beside its weights.
     fn learned(&self) -> Vec<&Tensor> {
         Vec::new()
@@ -314,6 +328,12 @@ pub(crate) fn squared_distances(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
 pub(crate) fn interleaved(columns: &[Vec<f32>]) -> Vec<f32> {
     let rows = columns.iter().map(Vec::len).min().unwrap_or(0);
     (0..rows).flat_map(|row| columns.iter().map(move |c| c[row])).collect()
+}
+
+/// Parts by name, as [`Quantizer::save`] gives them.
+pub(crate) fn saved(parts: Vec<(&str, &Tensor)>) -> Result<HostTensors> {
+    let part = |(name, t): (&str, &Tensor)| Ok((name.to_owned(), (t.shape().to_vec(), t.read::<f32>()?)));
+    parts.into_iter().map(part).collect()
 }
 
 /// Takes `parts` by name, as [`Quantizer::load`] does.

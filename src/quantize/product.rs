@@ -105,11 +105,19 @@ impl Quantizer for Product {
     }
 
     fn save(&self) -> Result<HostTensors> {
-        save_each(&self.groups)
+        save_each(&self.groups, Quantizer::save)
+    }
+
+    fn save_codes(&self) -> Result<HostTensors> {
+        save_each(&self.groups, Quantizer::save_codes)
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
-        load_each(&mut self.groups, state)
+        load_each(&mut self.groups, state, Quantizer::load)
+    }
+
+    fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
+        load_each(&mut self.groups, codes, Quantizer::load_codes)
     }
 
     fn learned(&self) -> Vec<&Tensor> {

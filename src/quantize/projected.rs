@@ -86,6 +86,12 @@ impl Quantizer for Projected {
     fn load(&mut self, state: &HostTensors) -> Result<()> {
         self.inner.load(state)
     }
+    fn save_codes(&self) -> Result<HostTensors> {
+        self.inner.save_codes()
+    }
+    fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
+        self.inner.load_codes(codes)
+    }
     fn learned(&self) -> Vec<&Tensor> {
         self.inner.learned()
     }

@@ -147,11 +147,19 @@ impl Quantizer for Residual {
     }
 
     fn save(&self) -> Result<HostTensors> {
-        save_each(&self.stages)
+        save_each(&self.stages, Quantizer::save)
+    }
+
+    fn save_codes(&self) -> Result<HostTensors> {
+        save_each(&self.stages, Quantizer::save_codes)
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
-        load_each(&mut self.stages, state)
+        load_each(&mut self.stages, state, Quantizer::load)
+    }
+
+    fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
+        load_each(&mut self.stages, codes, Quantizer::load_codes)
     }
 
     fn learned(&self) -> Vec<&Tensor> {
@@ -201,16 +209,23 @@ pub(super) fn distances_of_each<'a>(
 }
 
 /// The state of each, under its number.
-pub(super) fn save_each(stages: &[VectorQuantizer]) -> Result<HostTensors> {
+pub(super) fn save_each(
+    stages: &[VectorQuantizer],
+    save: impl Fn(&VectorQuantizer) -> Result<HostTensors>,
+) -> Result<HostTensors> {
     let mut all = HostTensors::new();
     for (i, stage) in stages.iter().enumerate() {
-        all.extend(stage.save()?.into_iter().map(|(name, part)| (format!("{i}.{name}"), part)));
+        all.extend(save(stage)?.into_iter().map(|(name, part)| (format!("{i}.{name}"), part)));
     }
     Ok(all)
 }
 
 /// Takes what [`save_each`] gave.
-pub(super) fn load_each(stages: &mut [VectorQuantizer], state: &HostTensors) -> Result<()> {
+pub(super) fn load_each(
+    stages: &mut [VectorQuantizer],
+    state: &HostTensors,
+    load: impl Fn(&mut VectorQuantizer, &HostTensors) -> Result<()>,
+) -> Result<()> {
     let stage_of = |name: &str| name.split_once('.').and_then(|(i, _)| i.parse::<usize>().ok());
     if let Some(name) = state.keys().find(|name| stage_of(name).is_none_or(|i| i >= stages.len())) {
         let what = format!("there are {} codebooks, and a state `{name}`: it is another quantizer's", stages.len());
@@ -219,7 +234,7 @@ pub(super) fn load_each(stages: &mut [VectorQuantizer], state: &HostTensors) -> 
     for (i, stage) in stages.iter_mut().enumerate() {
         let prefix = format!("{i}.");
         let of = state.iter().filter_map(|(name, part)| Some((name.strip_prefix(&prefix)?.to_owned(), part.clone())));
-        stage.load(&of.collect())?;
+        load(stage, &of.collect())?;
     }
     Ok(())
 }

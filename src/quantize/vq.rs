@@ -3,7 +3,7 @@
 
 use super::{
     Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, regularize,
-    restore, squared_distances,
+    restore, saved, squared_distances,
 };
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -174,6 +174,15 @@ impl VectorQuantizer {
         revive(codes, fresh, &all_latents(seen)?, o.threshold_ema_dead_code, key).map(Some)
     }
 
+    /// What of the state decoding reads.
+    fn codes(&self) -> Vec<(&'static str, &Tensor)> {
+        match &self.book {
+            Book::Average(ema) => vec![("codebook", &ema.codebook)],
+            Book::Gradient { .. } => Vec::new(),
+            Book::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
+        }
+    }
+
     /// The state by name.
     fn state(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.book {
@@ -333,8 +342,17 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn save(&self) -> Result<HostTensors> {
-        let part = |(name, t): (&str, &Tensor)| Ok((name.to_owned(), (t.shape().to_vec(), t.read::<f32>()?)));
-        self.state().into_iter().map(part).collect()
+        saved(self.state())
+    }
+
+    fn save_codes(&self) -> Result<HostTensors> {
+        saved(self.codes())
+    }
+
+    fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
+        restore(self.name, codes, &self.codes())?;
+        self.initialized = true;
+        Ok(())
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {

@@ -147,10 +147,16 @@ pub fn save_file(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
 /// If it cannot be read, see [`from_bytes`].
 pub fn load_file(path: &Path) -> Result<(Checkpoint, String)> {
     let bytes = read(path)?;
-    Ok((from_bytes(path, &bytes)?, hex(&Sha256::digest(&bytes))))
+    Ok((from_bytes(path, &bytes)?, sum(&bytes)))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// SHA-256 of a file's bytes.
+pub(super) fn sum(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The bytes of a model file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
     let about = std::fs::metadata(path).map_err(cannot)?;
     // A device or a pipe has no size, and may have no end.

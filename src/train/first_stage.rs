@@ -1,6 +1,7 @@
 //! The first stage of a configuration: an autoencoder with a quantizer at each of its levels.
 
 use super::config::RunConfig;
+use super::decoder::split;
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -46,6 +47,17 @@ pub(crate) fn build(
     image: [usize; 3],
     registry: &Registry,
 ) -> Result<(FirstStage, Parameters)> {
+    build_part(gpu, c, image, registry, &|_| true)
+}
+
+/// The same with the parameters that `keep` names alone: of a decoder, say.
+pub(crate) fn build_part(
+    gpu: &Gpu,
+    c: &RunConfig,
+    image: [usize; 3],
+    registry: &Registry,
+    keep: &dyn Fn(&str) -> bool,
+) -> Result<(FirstStage, Parameters)> {
     let mut builder = Parameters::builder();
     let m = c.model.resolved();
     let names = level_names(m.levels);
@@ -74,6 +86,7 @@ pub(crate) fn build(
             Box::new(VqVae2::new(&mut builder, &shape)?)
         }
     };
+    builder.retain(keep);
     let params = builder.build(gpu, c.train.seed)?;
     let (level_dropout, level_dropout_steps, seed) = (m.level_dropout, m.level_dropout_steps, c.train.seed);
     Ok((FirstStage { model, quantizers, names, level_dropout, level_dropout_steps, seed }, params))
@@ -208,18 +221,40 @@ impl FirstStage {
 
     /// The quantizers' state, under `quantizer.` and, where there are several, the level's name.
     pub(crate) fn save(&self) -> Result<HostTensors> {
+        self.save_each(|q| q.save())
+    }
+
+    /// What decoding reads of that.
+    pub(crate) fn save_codes(&self) -> Result<HostTensors> {
+        self.save_each(|q| q.save_codes())
+    }
+
+    fn save_each(&self, save: impl Fn(&dyn Quantizer) -> Result<HostTensors>) -> Result<HostTensors> {
         let mut all = HostTensors::new();
         for (name, q) in self.names.iter().zip(&self.quantizers) {
             let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
-            all.extend(q.save()?.into_iter().map(|(key, t)| (format!("quantizer.{prefix}{key}"), t)));
+            all.extend(save(&**q)?.into_iter().map(|(key, t)| (format!("quantizer.{prefix}{key}"), t)));
         }
         Ok(all)
     }
 
     /// Takes a state that [`FirstStage::save`] gave, without its `quantizer.`.
     pub(crate) fn load(&mut self, state: HostTensors) -> Result<()> {
+        self.load_each(state, |q, state| q.load(state))
+    }
+
+    /// Takes what [`FirstStage::save_codes`] gave, likewise.
+    pub(crate) fn load_codes(&mut self, codes: HostTensors) -> Result<()> {
+        self.load_each(codes, |q, codes| q.load_codes(codes))
+    }
+
+    fn load_each(
+        &mut self,
+        state: HostTensors,
+        load: impl Fn(&mut dyn Quantizer, &HostTensors) -> Result<()>,
+    ) -> Result<()> {
         if let [only] = &mut self.quantizers[..] {
-            return only.load(&state);
+            return load(&mut **only, &state);
         }
         let mut parts: BTreeMap<&str, HostTensors> = BTreeMap::new();
         for (key, tensor) in state {
@@ -233,7 +268,7 @@ impl FirstStage {
             parts.entry(name).or_default().insert(rest, tensor);
         }
         for (name, q) in self.names.iter().zip(&mut self.quantizers) {
-            q.load(&parts.remove(name.as_str()).unwrap_or_default())?;
+            load(&mut **q, &parts.remove(name.as_str()).unwrap_or_default())?;
         }
         Ok(())
     }
@@ -246,16 +281,19 @@ impl FirstStage {
 
     /// The quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`] takes them.
     pub(crate) fn code_latents(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Vec<Var>> {
-        let per_image: usize = levels.iter().map(Level::codes).sum();
-        let n = codes.len() / per_image.max(1);
-        let mut at = 0;
+        self.tensor_latents(pass, &Tensor::from_slice(pass.tape.gpu(), &[codes.len()], codes)?, levels)
+    }
+
+    /// [`FirstStage::decode`] of codes on the device, u32.
+    pub(crate) fn decode_tensor(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Var> {
+        self.model.decode(pass, &self.tensor_latents(pass, codes, levels)?)
+    }
+
+    fn tensor_latents(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Vec<Var>> {
         let mut latents = Vec::new();
-        for (level, q) in levels.iter().zip(&self.quantizers) {
-            let each = level.codes();
-            let own: Vec<u32> = codes.chunks(per_image).flat_map(|image| &image[at..at + each]).copied().collect();
-            at += each;
+        for ((level, q), indices) in levels.iter().zip(&self.quantizers).zip(split(codes, levels)?) {
             let [h, w] = level.grid;
-            let indices = Tensor::from_slice(pass.tape.gpu(), &[n * h * w, level.codebooks], &own)?;
+            let n = indices.shape()[0] / (h * w).max(1);
             let z = q.decode(pass, &indices)?.reshape(&[n, h, w, q.dim()])?;
             latents.push(pass.tape.constant(&z));
         }

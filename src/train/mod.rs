@@ -23,6 +23,8 @@ pub mod weights;
 
 mod average;
 mod batches;
+mod decoder;
+mod encode_from;
 mod first_stage;
 mod learning_rate;
 pub mod objective;
@@ -37,6 +39,7 @@ mod trained_prior;
 mod vqvae;
 mod window;
 
+pub use decoder::{DECODER_FORMAT, Decoder};
 pub use keyed::Keyed;
 pub use priors::{Priors, prior_folder};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};

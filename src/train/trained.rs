@@ -1,6 +1,6 @@
 //! A trained model, read back from its run to encode, decode and reconstruct.
 
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::config::RunConfig;
 use super::first_stage::{FirstStage, build};
 use super::partial::Means;
@@ -21,6 +21,21 @@ pub(crate) fn describe(config: &RunConfig, data: &ImageSet) -> serde_json::Value
         "config": config,
         "image": { "width": data.width, "height": data.height, "channels": data.channels },
     })
+}
+
+/// What [`describe`] wrote: the configuration, and width, height and channels of images.
+pub(super) fn description(path: &Path, file: &Checkpoint, registry: &Registry) -> Result<(RunConfig, [usize; 3])> {
+    if !file.state["prior"].is_null() {
+        return Err(Error::file(path, "is a prior; name the run that it belongs to"));
+    }
+    let config: RunConfig = serde_json::from_value(file.state["config"].clone())
+        .map_err(|e| Error::file(path, format!("its configuration cannot be used: {e}")))?;
+    config.validate_with(registry).map_err(|e| Error::file(path, e))?;
+    let size = |key: &str| file.state["image"][key].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
+    let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
+        return Err(Error::file(path, "does not say the size of its images"));
+    };
+    Ok((config, [width, height, channels]))
 }
 
 /// A trained first stage: a VQ-VAE, of one level of codes or several.
@@ -64,24 +79,42 @@ impl Trained {
             return Err(Error::file(&path, what));
         }
         let (file, hash) = checkpoint::load_file(&path)?;
-        let at = |e: Error| Error::file(&path, e);
-        if !file.state["prior"].is_null() {
-            return Err(Error::file(&path, "is a prior; name the run that it belongs to"));
+        Trained::of(gpu, &path, &file, hash, registry)
+    }
+
+    /// A model from the bytes of its file: `include_bytes!`, a download.
+    ///
+    /// # Errors
+    /// If they are damaged, of a newer format, or no model's.
+    pub fn from_bytes(gpu: &Gpu, bytes: &[u8]) -> Result<Trained> {
+        Trained::from_bytes_with(gpu, bytes, &Registry::default())
+    }
+
+    /// [`Trained::from_bytes`] where a program has quantizers of its own.
+    ///
+    /// # Errors
+    /// As [`Trained::from_bytes`].
+    pub fn from_bytes_with(gpu: &Gpu, bytes: &[u8], registry: &Registry) -> Result<Trained> {
+        let path = Path::new("the model's bytes");
+        Trained::of(gpu, path, &checkpoint::from_bytes(path, bytes)?, checkpoint::sum(bytes), registry)
+    }
+
+    fn of(gpu: &Gpu, path: &Path, file: &Checkpoint, hash: String, registry: &Registry) -> Result<Trained> {
+        let at = |e: Error| Error::file(path, e);
+        if !file.state["decoder"].is_null() {
+            return Err(Error::file(
+                path,
+                "is a decoder, without the encoder of its model; `wgvq::train::Decoder` reads it",
+            ));
         }
-        let config: RunConfig = serde_json::from_value(file.state["config"].clone())
-            .map_err(|e| Error::file(&path, format!("its configuration cannot be used: {e}")))?;
-        config.validate_with(registry).map_err(at)?;
-        let size =
-            |key: &str| file.state["image"][key].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
-        let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
-            return Err(Error::file(&path, "does not say the size of its images"));
-        };
+        let (config, image) = description(path, file, registry)?;
+        let [width, height, channels] = image;
         let (mut stage, params) = build(gpu, &config, [height, width, channels], registry).map_err(at)?;
         let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
         stage.load(parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
         params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
         let levels = stage.levels(width, height);
-        Ok(Trained { gpu: gpu.clone(), config, stage, params, levels, image: [width, height, channels], hash })
+        Ok(Trained { gpu: gpu.clone(), config, stage, params, levels, image, hash })
     }
 
     /// The configuration that it was trained under.

@@ -17,7 +17,7 @@ use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
 use crate::data::{ImageSet, Waiting};
-use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
+use crate::gpu::{DType, Gpu, MemoryReport, Tensor, Worked};
 use crate::models::vqvae2::MOST_LEVELS;
 use crate::nn::{Adam, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
@@ -27,6 +27,7 @@ use crate::quantize::{Mode, Quantizer, Registry, Term};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer; then for each level
 /// quantization error, perplexity, entropy, codes used, codes revived; then those of its objective.
@@ -310,6 +311,28 @@ impl Trainer {
         self.step += 1;
         self.window.end(self.step)?;
         self.in_flight.submit(&self.gpu)
+    }
+
+    /// Trains for about `budget`, a part of a step or several, and leaves the rest of a step to the next call: for a render loop. The bytes
+    /// are those of [`Trainer::step`]. See [`Gpu::work_for`] for the rules; a step counts in [`Trainer::step_number`] once it is recorded.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn step_for(&mut self, budget: Duration) -> Result<Worked> {
+        let gpu = self.gpu.clone();
+        gpu.work_for(budget, || self.step().map(|()| true))
+    }
+
+    /// Images f32 [B, H, W, C] in [-1, 1] through the model as it is now, to reconstructions of the same shape, not clamped. Records
+    /// and waits for nothing; while a step is half done, some parameters are new and some old.
+    ///
+    /// # Errors
+    /// If the images have another shape, or the device fails.
+    pub fn reconstruction(&self, images: &Tensor) -> Result<Tensor> {
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let (_, y) = self.stage.reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
+        Ok(y.tensor().clone())
     }
 
     /// Ends the row that is being gathered, whatever its length.
