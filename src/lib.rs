@@ -19,7 +19,9 @@
 //! }
 //! ```
 //!
-//! Kernels work alone too:
+//! A program with a device of its own hands it over ([`gpu::Gpu::from_wgpu`]), and decodes codes into its own texture within its own encoder
+//! ([`train::Decoder::decode_into`]); `docs/embedding.md` tells all of it. Kernels work alone too, over tensors as here or over a host's
+//! buffers ([`kernels`]):
 //!
 //! ```
 //! use wgvq::gpu::{Gpu, Options, Tensor};
@@ -34,7 +36,7 @@
 //! # }
 //! ```
 //!
-//! The rooms, lowest first: [`gpu`] (device, memory, recording), [`ops`] (operations and how they are verified), [`autograd`] (the
+//! The rooms, lowest first: [`gpu`] (device, memory, recording), [`ops`] (operations and how they are verified), [`kernels`] (some of them over a host's buffers), [`autograd`] (the
 //! tape), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`codes`], [`train`]. `ARCHITECTURE.md` tells more.
 
 mod error;
@@ -45,6 +47,7 @@ pub mod bench;
 pub mod codes;
 pub mod data;
 pub mod gpu;
+pub mod kernels;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -330,15 +330,15 @@ fn latents_that_are_not_numbers_are_named_at_their_step() {
     }
 }
 
-#[path = "../examples/own_quantizer.rs"]
-mod own_quantizer;
+#[path = "../examples/custom_quantizer.rs"]
+mod custom_quantizer;
 
 /// The example of a quantizer from outside this crate, as far as a few steps show it.
 #[test]
 fn a_quantizer_from_outside_trains_by_its_name() {
     let mut config = tiny("ema");
     config.quantizer = Options { codebook_size: 64, ..Options::of("spherical") };
-    let evaluation = own_quantizer::train(&config, 4).unwrap();
+    let evaluation = custom_quantizer::train(&config, 4).unwrap();
     assert_eq!(evaluation.counts.len(), 64);
     // As many codes as the test split has latents.
     let (pictures, latents) = (evaluation.counts.iter().sum::<u64>() / 64, 64);

@@ -98,3 +98,23 @@ fn a_translation_can_fail() {
     };
     assert!(translate("double", &Kernel::new(&DOUBLE), true).is_err());
 }
+
+/// The shaders that read and write textures have sizes for constants, which a pipeline fixes.
+#[test]
+fn texture_shaders_translate() {
+    use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
+    for source in wgvq::gpu::texture_shaders() {
+        let wgsl = wgvq::gpu::preprocess(source, &[]).unwrap();
+        let module = naga::front::wgsl::parse_str(&wgsl).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&wgsl)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).unwrap();
+        for (channels, levels, linear) in [(1.0, 255.0, 0.0), (3.0, 0.0, 1.0), (4.0, 255.0, 1.0)] {
+            let constants = [("W", 64.0), ("H", 48.0), ("C", channels), ("LEVELS", levels), ("LINEAR", linear)];
+            let constants = constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let (module, info) = process_overrides(&module, &info, None, &constants).unwrap();
+            spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
+            msl::write_string(&module, &info, &msl::Options::default(), &Default::default()).unwrap();
+            let (options, mut text) = (hlsl::Options::default(), String::new());
+            hlsl::Writer::new(&mut text, &options, &Default::default()).write(&module, &info, None).unwrap();
+        }
+    }
+}

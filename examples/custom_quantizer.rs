@@ -1,7 +1,7 @@
 //! A quantizer of your own, beside the built-in ones: binary spherical quantization (Zhao et al. 2024, "Image and video
 //! tokenization with binary spherical quantization"), trained by name on the embedded emoji.
 //!
-//!     cargo run --release --example own_quantizer
+//!     cargo run --release --example custom_quantizer
 //!
 //! A latent goes to the sphere; its code is the corner of the cube inscribed there that lies nearest: the signs of its
 //! channels, over root D. There is no codebook, and with so few codes to a channel no loss is needed to keep them in use.
