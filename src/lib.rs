@@ -59,3 +59,8 @@ pub mod train;
 pub use error::{Error, Result};
 pub use gpu::{Lost, Wanted, required_features, required_limits};
 pub use wgpu;
+
+/// The page's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+pub struct Embedding;

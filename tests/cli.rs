@@ -171,3 +171,24 @@ fn help_is_no_failure_and_wrong_usage_is_2() {
     let closed = wgvq().arg("info").stdout(std::process::Stdio::null()).status().expect("it starts");
     assert!(closed.success());
 }
+
+#[test]
+fn export_writes_a_decoder_that_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = train_tiny(folder.path(), "run", 2);
+    let file = folder.path().join("decoder.safetensors");
+    let (run_folder, target) = (out.to_str().unwrap(), file.to_str().unwrap());
+    let nothing = run(&["export", run_folder, "-o", target]);
+    assert!(nothing.status.code() == Some(2) && stderr(&nothing).contains("--decoder"), "{}", stderr(&nothing));
+    let output = run(&["export", run_folder, "--decoder", "-o", target]);
+    assert!(output.status.success() && stdout(&output).contains("a decoder of 64 codes"), "{}", stderr(&output));
+    let again = run(&["export", run_folder, "--decoder", "-o", target]);
+    assert!(!again.status.success() && stderr(&again).contains("--overwrite"));
+    let gpu = wgvq::gpu::Gpu::new(Default::default()).unwrap();
+    let decoder = wgvq::train::Decoder::load(&gpu, &file).unwrap();
+    let codes: Vec<u32> = (0..64).map(|i| i % 32).collect();
+    let mut whole = wgvq::train::Trained::load(&gpu, &out).unwrap();
+    assert_eq!(decoder.decode(&codes).unwrap(), whole.decode(&codes).unwrap());
+    let encode = run(&["decode", target, target, "-o", run_folder]);
+    assert!(!encode.status.success(), "a decoder is no run");
+}

@@ -112,7 +112,8 @@ fn texture_shaders_translate() {
             let constants = constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let (module, info) = process_overrides(&module, &info, None, &constants).unwrap();
             spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
-            msl::write_string(&module, &info, &msl::Options::default(), &Default::default()).unwrap();
+            let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+            msl::write_string(&module, &info, &metal, &Default::default()).unwrap();
             let (options, mut text) = (hlsl::Options::default(), String::new());
             hlsl::Writer::new(&mut text, &options, &Default::default()).write(&module, &info, None).unwrap();
         }

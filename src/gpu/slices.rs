@@ -28,7 +28,6 @@ impl Slice {
 }
 
 /// Batches that wait, and what is known of their pace.
-#[derive(Default)]
 pub(super) struct Slices {
     waiting: VecDeque<Slice>,
     /// Seconds of work that a batch holds at most, while batches are being kept.
@@ -37,6 +36,18 @@ pub(super) struct Slices {
     open: Vec<(u64, f64)>,
     /// Seconds per weight of each pipeline, as measured.
     rates: HashMap<u64, f64>,
+    /// How many times longer than expected slices took lately, rather the worst of them than the mean: a machine that others use
+    /// too is not even.
+    overrun: f64,
+    /// Seconds that recording took the last time.
+    recording: f64,
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        let (waiting, open, rates) = Default::default();
+        Slices { waiting, length: None, open, rates, overrun: 2.0, recording: 0.0 }
+    }
 }
 
 impl Slices {
@@ -76,7 +87,10 @@ impl Slices {
         if expected <= 0.0 {
             return;
         }
-        let factor = (seconds / expected).clamp(0.1, 10.0).sqrt();
+        let ratio = seconds / expected;
+        self.overrun = if ratio > self.overrun { 0.5 * (self.overrun + ratio.min(8.0)) } else { self.overrun * 0.99 };
+        self.overrun = self.overrun.max(1.0);
+        let factor = ratio.clamp(0.1, 10.0).sqrt();
         let mut seen: Vec<u64> = slice.iter().map(|(pipeline, _)| *pipeline).collect();
         seen.sort_unstable();
         seen.dedup();
@@ -120,13 +134,15 @@ impl Gpu {
             return Err(Error::invalid("work_for", "is called from within itself, or while recording for a host"));
         }
         let mut worked = Worked::default();
-        let mut recording = 0.0f64;
         loop {
-            let next = self.inner.recorder.lock().slices.waiting.front().map(Slice::seconds);
+            let (next, recording) = {
+                let slices = &self.inner.recorder.lock().slices;
+                (slices.waiting.front().map(|slice| slice.seconds() * slices.overrun), slices.recording)
+            };
             let left = budget.as_secs_f64() - start.elapsed().as_secs_f64();
             let Some(next) = next else {
-                // As much as the last time: a step is recorded as quickly as the one before.
-                if worked.slices > 0 && recording > left {
+                // A step is recorded as quickly as the one before; its first slice comes on top.
+                if worked.slices > 0 && recording + budget.as_secs_f64() / SLICES > left {
                     worked.done = true;
                     break;
                 }
@@ -135,8 +151,9 @@ impl Gpu {
                     worked.done = true;
                     break;
                 }
-                recording = began.elapsed().as_secs_f64();
-                if self.inner.recorder.lock().slices.waiting.is_empty() {
+                let slices = &mut self.inner.recorder.lock().slices;
+                slices.recording = began.elapsed().as_secs_f64();
+                if slices.waiting.is_empty() {
                     return Err(Error::invalid("work_for", "`more` says that there is more, and recorded nothing"));
                 }
                 continue;

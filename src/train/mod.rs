@@ -45,5 +45,5 @@ pub use priors::{Priors, prior_folder};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};
 pub use tiled::{Tiled, Tiling};
 pub use trained::Trained;
-pub use trained_prior::{Asked, Draw, Drawing, Given, TrainedPrior};
+pub use trained_prior::{Arriving, Asked, Draw, Drawing, Given, TrainedPrior};
 pub use vqvae::{Trainer, check};

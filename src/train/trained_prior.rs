@@ -7,7 +7,7 @@ use super::tokens::{About, Tokens, vocabulary};
 use super::window::{InFlight, STEPS_IN_FLIGHT};
 use super::{Trained, weights};
 use crate::autograd::{Tape, Var};
-use crate::gpu::{DType, Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Readback, Tensor};
 use crate::models::prior::{Conditions, Prior, Vocabulary};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
@@ -16,6 +16,7 @@ use crate::ops::random::Key;
 use crate::ops::repetition::{self, Columns};
 use crate::ops::sample::{Drawn, Sampling, sample};
 use crate::{Error, Result};
+use std::ops::Range;
 use std::path::Path;
 
 /// A trained prior.
@@ -108,6 +109,32 @@ pub struct Drawing {
     /// The log-likelihood in nats of what was drawn of each image, under the model without temperature and filters (but guided and
     /// penalised).
     pub log_likelihood: Vec<f32>,
+}
+
+/// Codes that are being drawn, on their way to the processor.
+pub struct Arriving {
+    codes: Readback,
+    log_probs: Readback,
+    /// A row of the log-probabilities.
+    wide: usize,
+    images: usize,
+}
+
+impl Arriving {
+    /// Have they arrived? Never waits.
+    pub fn ready(&self) -> bool {
+        self.codes.ready() && self.log_probs.ready()
+    }
+
+    /// Waits for them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait(self) -> Result<Drawing> {
+        let (codes, log_probs) = (self.codes.wait()?, self.log_probs.wait::<f32>()?);
+        let sum = |n: usize| log_probs.iter().skip(n).step_by(self.wide).map(|p| f64::from(*p)).sum::<f64>() as f32;
+        Ok(Drawing { codes, log_likelihood: (0..self.images).map(sum).collect() })
+    }
 }
 
 /// Codes of an image that are handed to the device together.
@@ -219,8 +246,50 @@ impl TrainedPrior {
         how: &Draw,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Drawing> {
+        let asked = asked.into();
+        let nothing = self.check(&asked, &given, how)?;
+        let places = given.map_or(&nothing[..], |g| g.places);
+        let classes = asked.classes;
+        let to_draw = places.iter().filter(|given| !**given).count();
+        let mut drawing = Drawing { codes: Vec::new(), log_likelihood: Vec::new() };
+        for (i, part) in classes.chunks(how.batch).enumerate() {
+            let first = i * how.batch;
+            let mut tell = |drawn: usize| progress(first * to_draw + drawn * part.len(), classes.len() * to_draw);
+            let images = self.images(&asked, first..first + part.len(), &given, places, how);
+            let part = if how.cache {
+                self.with_cache(images, how, &mut tell)?.wait()
+            } else {
+                self.without_cache(images, how, &mut tell)
+            };
+            let part = part?;
+            drawing.codes.extend(part.codes);
+            drawing.log_likelihood.extend(part.log_likelihood);
+        }
+        Ok(drawing)
+    }
+
+    /// Records what [`TrainedPrior::draw`] does, all at once whatever `how.batch` says, and waits for nothing: for
+    /// [`Gpu::work_for`], which draws between the frames of a render loop. The codes are those of `draw`.
+    ///
+    /// # Errors
+    /// As [`TrainedPrior::draw`]; if `how.cache` is off, since each code then goes by way of the processor.
+    pub fn draw_async<'a>(&self, asked: impl Into<Asked<'a>>, given: Option<Given>, how: &Draw) -> Result<Arriving> {
+        let asked = asked.into();
+        let nothing = self.check(&asked, &given, how)?;
+        let all = 0..asked.classes.len();
+        if !how.cache || all.is_empty() {
+            let what =
+                "drawing without waiting takes a cache of keys and values, and a class for each of one image at least";
+            return Err(Error::invalid("sample", what));
+        }
+        let places = given.map_or(&nothing[..], |g| g.places);
+        self.with_cache(self.images(&asked, all, &given, places, how), how, &mut |_| Ok(()))
+    }
+
+    /// Checks a call; returns the places of a call in which nothing is given.
+    fn check(&self, asked: &Asked, given: &Option<Given>, how: &Draw) -> Result<Vec<bool>> {
         how.check()?;
-        let Asked { classes, texts } = asked.into();
+        let Asked { classes, texts } = asked;
         let text = &self.about.vocabulary.text;
         if texts.map(|t| t.lengths.len()) != text.map(|_| classes.len()) {
             let expected = format!("{} texts", if text.is_some() { classes.len() } else { 0 });
@@ -239,37 +308,36 @@ impl TrainedPrior {
             let expected = format!("{each} codes for each of {} images, of which {t} may be drawn", classes.len());
             return Err(Error::shape("sample", expected, got));
         }
-        let nothing = vec![false; t];
-        let places = given.map_or(&nothing[..], |g| g.places);
-        let to_draw = places.iter().filter(|given| !**given).count();
-        let mut drawing = Drawing { codes: Vec::new(), log_likelihood: Vec::new() };
-        for (i, part) in classes.chunks(how.batch).enumerate() {
-            let first = i * how.batch;
-            let (mut above, mut codes) = (Vec::new(), vec![0; part.len() * t]);
-            if let Some(g) = given {
-                codes.clear();
-                for image in g.codes[first * each..][..part.len() * each].chunks(each) {
-                    above.extend(&image[..known]);
-                    codes.extend(&image[known..]);
-                }
+        Ok(vec![false; t])
+    }
+
+    /// The images of a checked call that are drawn together.
+    fn images<'a>(
+        &self,
+        asked: &Asked<'a>,
+        which: Range<usize>,
+        given: &Option<Given>,
+        places: &'a [bool],
+        how: &Draw,
+    ) -> Images<'a> {
+        let (first, classes) = (which.start, &asked.classes[which.clone()]);
+        let (t, known) = (self.about.vocabulary.tokens(), self.about.vocabulary.known());
+        let each = known + t;
+        let (mut above, mut codes) = (Vec::new(), vec![0; classes.len() * t]);
+        if let Some(g) = given {
+            codes.clear();
+            for image in g.codes[first * each..][..classes.len() * each].chunks(each) {
+                above.extend(&image[..known]);
+                codes.extend(&image[known..]);
             }
-            let mut tell = |drawn: usize| progress(first * to_draw + drawn * part.len(), classes.len() * to_draw);
-            let texts = texts.zip(text.as_ref()).map(|(all, text)| {
-                let own = all.slice(text, first..first + part.len());
-                // Guided, the second half is told nothing.
-                if how.sampling.guidance.is_some() { own.and(&Texts::nothing(text, part.len())) } else { own }
-            });
-            let images = Images { first, classes: part, texts, above, codes, places };
-            let part = if how.cache {
-                self.with_cache(images, how, &mut tell)
-            } else {
-                self.without_cache(images, how, &mut tell)
-            };
-            let part = part?;
-            drawing.codes.extend(part.codes);
-            drawing.log_likelihood.extend(part.log_likelihood);
         }
-        Ok(drawing)
+        let text = self.about.vocabulary.text.as_ref();
+        let texts = asked.texts.zip(text).map(|(all, text)| {
+            let own = all.slice(text, which);
+            // Guided, the second half is told nothing.
+            if how.sampling.guidance.is_some() { own.and(&Texts::nothing(text, classes.len())) } else { own }
+        });
+        Images { first, classes, texts, above, codes, places }
     }
 
     /// The random numbers of the `i`-th code; each level has its own.
@@ -296,7 +364,7 @@ impl TrainedPrior {
     }
 
     /// Every code feeds the next step on the device; all are read at the end.
-    fn with_cache(&self, images: Images, how: &Draw, tell: &mut dyn FnMut(usize) -> Result<()>) -> Result<Drawing> {
+    fn with_cache(&self, images: Images, how: &Draw, tell: &mut dyn FnMut(usize) -> Result<()>) -> Result<Arriving> {
         let (gpu, t, b) = (&self.gpu, self.about.vocabulary.tokens(), images.classes.len());
         let classes = self.seen(images.classes, how);
         let rows = classes.len();
@@ -352,9 +420,7 @@ impl TrainedPrior {
             }
         }
         let (codes, log_probs) = (sequence.read_async()?, log_probs.read_async()?);
-        let (codes, log_probs) = (codes.wait()?, log_probs.wait::<f32>()?);
-        let sum = |n: usize| log_probs.iter().skip(n).step_by(wide).map(|p| f64::from(*p)).sum::<f64>() as f32;
-        Ok(Drawing { codes, log_likelihood: (0..b).map(sum).collect() })
+        Ok(Arriving { codes, log_probs, wide, images: b })
     }
 
     /// What a loop without a cache does: the whole sequence again for each code, which goes by way of the host.

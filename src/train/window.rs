@@ -119,7 +119,12 @@ impl InFlight {
 
     /// Submits what is recorded, and waits for the oldest where there are too many.
     pub fn submit(&mut self, gpu: &Gpu) -> Result<()> {
-        self.submissions.push_back(gpu.flush()?);
+        let submission = gpu.flush()?;
+        if gpu.deferring() {
+            // What waits is submitted bit by bit, and bounded by whoever does that.
+            return Ok(());
+        }
+        self.submissions.push_back(submission);
         if self.submissions.len() > self.most
             && let Some(oldest) = self.submissions.pop_front()
         {

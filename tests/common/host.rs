@@ -38,7 +38,9 @@ pub fn picture(side: usize, seed: usize) -> Vec<u8> {
 
 /// Such pictures, as data to train on.
 pub fn pictures(side: usize, count: usize) -> ImageSet {
-    let items = (0..count).map(|i| Item { name: i.to_string(), group: i as u64, class: None, caption: None }).collect();
+    let items = (0..count)
+        .map(|i| Item { name: i.to_string(), group: i as u64, class: None, caption: None, embedding: None })
+        .collect();
     let all: Vec<u32> = (0..count as u32).collect();
     ImageSet {
         name: "waves".into(),
