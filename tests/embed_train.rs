@@ -202,7 +202,7 @@ fn samples_come_in_slices_too() {
         data: String::new(),
         data_sha256: String::new(),
         mirrored: false,
-        reader: None,
+        reader: String::new(),
     };
     let prior = TrainedPrior::untrained(&gpu, &PriorConfig::default(), about).unwrap();
     let how = Draw { seed: 11, ..Default::default() };
