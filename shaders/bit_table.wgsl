@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let off = sigmoid(-p.a * x[at]);
     var sum = 0.0;
     for (var j = 0u; j < width; j += 1u) {
-        let bit = (j >> (p.bits - 1u - i) & 1u) == 1u;
+        let bit = ((j >> (p.bits - 1u - i)) & 1u) == 1u;
         sum += g[n * width + j] * table[n * width + j] * select(-on, off, bit);
     }
     dx[at] = p.a * sum;
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var product = 1.0;
     for (var i = 0u; i < p.bits; i += 1u) {
         let t = p.a * x[n * p.d + p.first + i];
-        product *= sigmoid(select(-t, t, (j >> (p.bits - 1u - i) & 1u) == 1u));
+        product *= sigmoid(select(-t, t, ((j >> (p.bits - 1u - i)) & 1u) == 1u));
     }
     table[at] = product;
 #endif

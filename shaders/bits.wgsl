@@ -23,14 +23,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef FROM_INDEX
     let word = index[n];
     for (var i = 0u; i < p.d; i += 1u) {
-        codes[n * p.d + i] = select(-1.0, 1.0, (word >> (p.d - 1u - i) & 1u) == 1u);
+        codes[n * p.d + i] = select(-1.0, 1.0, ((word >> (p.d - 1u - i)) & 1u) == 1u);
     }
 #else
     var word = 0u;
     for (var i = 0u; i < p.d; i += 1u) {
         let on = x[n * p.d + i] > 0.0;
         codes[n * p.d + i] = select(-1.0, 1.0, on);
-        word = word << 1u | select(0u, 1u, on);
+        word = (word << 1u) | select(0u, 1u, on);
     }
     index[n] = word;
 #endif

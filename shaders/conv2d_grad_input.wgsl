@@ -75,23 +75,29 @@ fn store(at: u32, col: u32, sum: Value) {
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    phase_y = group.z / p.stride;
-    phase_x = group.z % p.stride;
+    // Whether the workgroup has work, and how long its loops are, is read from values that browsers see to be the same for all of it:
+    // variables outside of functions never are.
+    let phase = vec2(group.z % p.stride, group.z / p.stride);
     // iy + p = phase (mod s), the smallest such iy.
-    first_y = (phase_y + p.stride - p.pad % p.stride) % p.stride;
-    first_x = (phase_x + p.stride - p.pad % p.stride) % p.stride;
-    if first_y >= p.h || first_x >= p.w { return; }
-    let phase_h = (p.h - first_y + p.stride - 1u) / p.stride;
-    phase_w = (p.w - first_x + p.stride - 1u) / p.stride;
-    phase_rows = p.n * phase_h * phase_w;
+    let first = (phase + p.stride - p.pad % p.stride) % p.stride;
+    if first.y >= p.h || first.x >= p.w { return; }
+    let phase_h = (p.h - first.y + p.stride - 1u) / p.stride;
+    let phase_across = (p.w - first.x + p.stride - 1u) / p.stride;
+    let all_rows = p.n * phase_h * phase_across;
+    phase_y = phase.y;
+    phase_x = phase.x;
+    first_y = first.y;
+    first_x = first.x;
+    phase_w = phase_across;
+    phase_rows = all_rows;
     let tile = linear_group(group, groups);
     let tile_r0 = tile / p.col_tiles * TILE_ROWS;
     let tile_c0 = tile % p.col_tiles * TILE_COLS;
-    if tile_r0 >= phase_rows { return; }
+    if tile_r0 >= all_rows { return; }
     // Taps of this phase: none where the kernel is narrower than the stride.
     let t1_begin = 0u;
-    let t1_end = (max(p.kh, phase_y) - phase_y + p.stride - 1u) / p.stride;
-    let t0_end = (max(p.kw, phase_x) - phase_x + p.stride - 1u) / p.stride;
+    let t1_end = (max(p.kh, phase.y) - phase.y + p.stride - 1u) / p.stride;
+    let t0_end = (max(p.kw, phase.x) - phase.x + p.stride - 1u) / p.stride;
     let k_end = i32(p.o);
 #import gemm/accumulate
 #unroll v 0 V

@@ -1,5 +1,6 @@
 //! The second stage on real pictures: token files, training that goes on where it stopped, and how codes are drawn.
 
+use std::task::{Context, Poll, Waker};
 use wgvq::autograd::Tape;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};
@@ -200,6 +201,64 @@ fn what_is_given_is_kept() {
     }
     let wrong = Given { codes: &codes[1..], places: &[true] };
     assert!(s.prior.draw(&classes, Some(wrong), &Draw::default(), &mut quiet).is_err());
+}
+
+/// Place by place, with the codes looked at on the way, it is the same drawing; and without waiting, the same codes and pictures.
+#[test]
+fn a_drawing_may_be_taken_in_steps() {
+    let s = stages("ema", "rotary");
+    let t = s.prior.about().vocabulary.tokens();
+    let guided = Sampling { guidance: Some(2.0), temperature: 0.9, ..Default::default() };
+    let how = Draw { sampling: guided, seed: 11, ..Default::default() };
+    let classes = [0, 3, 1];
+    let want = draw(&s, &classes, None, &how);
+    let mut underway = s.prior.begin(&classes, None, &how).unwrap();
+    while underway.step().unwrap() {
+        let so_far = underway.codes().unwrap().wait::<u32>().unwrap();
+        for (image, drawn) in so_far.chunks(t).zip(want.codes.chunks(t)) {
+            assert_eq!(image[..underway.drawn()], drawn[..underway.drawn()]);
+        }
+    }
+    assert!(underway.drawn() == t && !underway.step().unwrap());
+    assert_eq!(underway.finish().unwrap(), want);
+
+    let (mut codes, mut places) = (want.codes.clone(), vec![true; t]);
+    places[t / 2..].fill(false);
+    places[t - 1] = true;
+    codes.chunks_mut(t).for_each(|image| image[t / 2..t - 1].fill(0));
+    let given = Given { codes: &codes, places: &places };
+    let mut underway = s.prior.begin(&classes, Some(given), &how).unwrap();
+    while underway.step().unwrap() {}
+    assert_eq!((underway.steps(), underway.drawn()), (t - t / 2, t - t / 2 - 1));
+    assert_eq!(underway.finish().unwrap(), draw(&s, &classes, Some(given), &how));
+    assert!(s.prior.begin(&[], None, &how).is_err());
+
+    let mut model = Trained::load(&s.gpu, s.folder.path()).unwrap();
+    let pictures = model.decode(&want.codes).unwrap();
+    let bytes = std::fs::read(s.folder.path().join("final.safetensors")).unwrap();
+    let again = Trained::from_bytes(&s.gpu, &bytes).unwrap();
+    assert_eq!(again.hash(), model.hash());
+    // Someone has to poll the device for a future that does not.
+    assert_eq!(polled(&s.gpu, again.decode_async(&want.codes)), pictures);
+    assert_eq!(polled(&s.gpu, again.encode_async(&pictures)), model.encode(&pictures).unwrap());
+    let prior = std::fs::read(s.folder.path().join("prior/final.safetensors")).unwrap();
+    let prior = TrainedPrior::from_bytes(&s.gpu, &prior, &again).unwrap();
+    assert_eq!(prior.draw(&classes, None, &how, &mut quiet).unwrap(), want);
+    let error = TrainedPrior::from_bytes(&s.gpu, &bytes, &again).err().expect("a model is no prior").to_string();
+    assert!(error.contains("bytes") && error.contains("no prior"), "{error}");
+    let finish = s.gpu.clone();
+    polled(&s.gpu, async move { finish.finish_async().await });
+}
+
+/// The value of a future, with the device polled by us.
+fn polled<T>(gpu: &Gpu, future: impl Future<Output = wgvq::Result<T>>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value.unwrap();
+        }
+        gpu.device().poll(wgvq::wgpu::PollType::wait_indefinitely()).unwrap();
+    }
 }
 
 /// A batch is read back once, at its end, however many codes it has; and steps make no new buffers.

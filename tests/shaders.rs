@@ -119,3 +119,26 @@ fn texture_shaders_translate() {
         }
     }
 }
+
+/// Browsers want a line for each extension that a text uses, and take none for one that the device lacks.
+#[test]
+fn texts_for_browsers_name_what_they_use() {
+    let (mut with, mut without) = (0, 0);
+    for (label, kernel) in all_kernels() {
+        let text = kernel.wgsl_for_browsers().unwrap();
+        let code: String =
+            text.lines().filter_map(|line| line.split("//").next()).map(|l| l.to_owned() + "\n").collect();
+        let names = |line: &str| code.lines().any(|l| l == line);
+        let uses = ["subgroupBroadcast", "subgroupAdd", "subgroupMax", "subgroup_"].iter().any(|f| code.contains(f));
+        assert_eq!(
+            names("enable subgroups;"),
+            uses || kernel.get("LANES").is_some() || kernel.get("SIDE").is_some(),
+            "{label}"
+        );
+        assert!(!uses || kernel.needs_subgroups(), "{label}");
+        assert_eq!(names("enable f16;"), code.contains("f16>") || code.contains("f16("), "{label}");
+        assert!(!code.contains("var<immediate>"), "{label}");
+        if uses { with += 1 } else { without += 1 }
+    }
+    assert!(with > 100 && without > 100, "{with} with subgroups, {without} without");
+}

@@ -36,7 +36,7 @@ pub use builtin::{BUILT_IN, cache_dir};
 pub use captions::hold_out_combinations;
 pub use embedding::{Embedding, load_embedding};
 pub use loader::{Sampler, batch_indices, flip, uniform};
-pub use picture::{load_image, load_image_whole};
+pub use picture::{load_image, load_image_whole, read_image};
 pub use pixels::Pixels;
 pub(crate) use recipe::no_photographs;
 pub use recipe::{Batch, Recipe};

@@ -43,6 +43,22 @@ pub fn load_image(path: impl AsRef<Path>, width: usize, height: usize, channels:
     guarded(path.as_ref(), |reader| Ok(fit(read(reader)?, width, height, channels)))
 }
 
+/// [`load_image`] of a file's bytes, for those without files.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn read_image(bytes: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
+    check_size(width, height)?;
+    check_channels(channels)?;
+    let path = Path::new("the picture's bytes");
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::file(path, "are more than the 256 MiB that are read"));
+    }
+    let result = catch_unwind(|| decode(bytes));
+    let picture = result.unwrap_or_else(|_| Err("the decoder gave up on it: damaged?".into()));
+    Ok(fit(picture.map_err(|what| Error::file(path, what))?, width, height, channels))
+}
+
 /// Loads one picture at its own size: `[height, width, channels]` bytes, and width and height.
 ///
 /// # Errors
@@ -403,6 +419,19 @@ pub(super) mod tests {
         assert!(error.contains("is not a file"), "{error}");
         assert!(load_image("x", 0, 8, 3).is_err());
         assert!(load_image("x", 8, 8, 4).is_err());
+    }
+
+    #[test]
+    fn bytes_are_read_as_files_are() {
+        let png = encoded(&gradient(61, 40, 9), ImageFormat::Png);
+        assert_eq!(read_image(&png, 8, 8, 3).unwrap(), load(&png, 8, 8, 3).unwrap());
+        for (bytes, words) in
+            [(&png[..100], "truncated"), (b"text", "is not a PNG"), (&png_header(100_000, 9), "16384")]
+        {
+            let error = read_image(bytes, 8, 8, 3).unwrap_err().to_string();
+            assert!(error.contains("bytes") && error.contains(words), "{error}");
+        }
+        assert!(read_image(&png, 8, 8, 4).is_err());
     }
 
     #[test]

@@ -56,7 +56,10 @@ pub struct AdapterReport {
 
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    descriptor.backends = match cfg!(target_arch = "wasm32") {
+        true => wgpu::Backends::BROWSER_WEBGPU,
+        false => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+    };
     wgpu::Instance::new(descriptor)
 }
 
@@ -77,7 +80,8 @@ fn rank(kind: wgpu::DeviceType) -> u32 {
     }
 }
 
-/// Reports every adapter on this machine, hardware first. Blocks until the drivers answer.
+/// Reports every adapter on this machine, hardware first. Blocks until the drivers answer, and so is not there in a browser.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn adapters() -> Vec<AdapterReport> {
     pollster::block_on(enumerate())
         .into_iter()
@@ -101,6 +105,10 @@ pub fn adapters() -> Vec<AdapterReport> {
 pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let mut all = enumerate().await;
     if all.is_empty() {
+        if cfg!(target_arch = "wasm32") {
+            let what = "this browser offers none: WebGPU is switched off, or it has no driver for this machine's GPU";
+            return Err(Error::NoAdapter { what: what.into() });
+        }
         return Err(Error::NoAdapter {
             what: "this machine offers none; install a GPU driver, or Mesa's software Vulkan \
                    (Debian and Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1)"

@@ -239,8 +239,8 @@ impl Gpu {
                 usage: USAGES,
                 mapped_at_creation: false,
             });
-            let out_of_memory = pollster::block_on(memory.pop());
-            if let Some(error) = pollster::block_on(validation.pop()) {
+            let out_of_memory = self.caught(memory, "a buffer");
+            if let Some(error) = self.caught(validation, "a buffer") {
                 return Err(Error::Gpu { op: format!("a buffer of {size} bytes"), what: error.to_string() });
             }
             if out_of_memory.is_none() {

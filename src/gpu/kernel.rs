@@ -57,6 +57,17 @@ impl Kernel {
         if defines.is_empty() { self.name.to_owned() } else { format!("{}({})", self.name, defines.join(",")) }
     }
 
+    /// Does the text use subgroups?
+    pub fn needs_subgroups(&self) -> bool {
+        self.defines.iter().any(|(n, _)| *n == "SIDE" || *n == "LANES")
+    }
+
+    /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are announced by a line, which naga refuses.
+    pub fn wgsl_for_browsers(&self) -> Result<String> {
+        let text = self.wgsl(false)?;
+        Ok(if self.needs_subgroups() { format!("enable subgroups;\n{text}") } else { text })
+    }
+
     /// The final WGSL. `immediates` tells whether the device takes parameters as immediates; without them
     /// the same struct is read from a uniform buffer.
     pub fn wgsl(&self, immediates: bool) -> Result<String> {
@@ -153,6 +164,7 @@ impl Gpu {
             );
             return Err(Error::Feature { op: kernel.name(), feature });
         }
+        let wgsl = if cfg!(target_arch = "wasm32") { kernel.wgsl_for_browsers()? } else { wgsl };
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
             .storage
@@ -208,7 +220,7 @@ impl Gpu {
             },
             cache: None,
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        if let Some(error) = self.caught(scope, &label) {
             return Err(Error::Gpu { op: format!("kernel {label}"), what: error.to_string() });
         }
         Ok(Pipeline { id: self.next_id(), pipeline, layout, reflection, label })

@@ -2,13 +2,16 @@
 
 mod adapter;
 mod buffer;
+pub(crate) mod clock;
 mod coopmat;
+mod finish;
 pub(crate) mod gemm;
 mod host;
 mod kernel;
 mod readback;
 mod record;
 mod require;
+mod scope;
 mod shader;
 mod slices;
 mod tensor;
@@ -16,7 +19,9 @@ mod texture;
 mod timing;
 mod tuning;
 
-pub use adapter::{AdapterReport, Core, adapters};
+#[cfg(not(target_arch = "wasm32"))]
+pub use adapter::adapters;
+pub use adapter::{AdapterReport, Core};
 pub use buffer::MemoryReport;
 pub use coopmat::Coopmat;
 pub use gemm::Tile;
@@ -31,11 +36,11 @@ pub use texture::{Light, Picture, texture_shaders};
 pub use tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 
 use crate::{Error, Result};
+use clock::Instant;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 /// How an engine is made.
 #[derive(Clone, Debug, Default)]
@@ -98,15 +103,20 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that `options` names and makes a device on it. Blocks until the driver answers.
+    /// Opens the adapter that `options` names and makes a device on it. Blocks until the driver answers; browsers, where
+    /// nothing may block, have [`Gpu::new_async`] alone.
     ///
     /// # Errors
     /// If there is no such adapter (what there is, is listed), or the driver refuses.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new(options: Options) -> Result<Gpu> {
         pollster::block_on(Gpu::new_async(options))
     }
 
-    /// [`Gpu::new`] without blocking.
+    /// Opens the adapter that `options` names and makes a device on it, without blocking. A browser chooses the adapter itself.
+    ///
+    /// # Errors
+    /// If there is no such adapter (what there is, is listed), or the driver refuses.
     pub async fn new_async(options: Options) -> Result<Gpu> {
         let adapter = adapter::choose(options.adapter.as_deref()).await?;
         let mut features =

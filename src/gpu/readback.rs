@@ -74,7 +74,7 @@ impl Tensor {
         Ok(Readback { gpu: gpu.clone(), staging, bytes: self.len() * dtype.size(), dtype, epoch, state })
     }
 
-    /// The content, row-major. Waits for the device.
+    /// The content, row-major. Waits for the device, which a browser does not allow: there, await [`Readback::get`].
     ///
     /// # Errors
     /// If `T` is not the tensor's element type, or the device was lost.
@@ -91,7 +91,13 @@ impl Readback {
     }
 
     /// Waits for the copy and returns it.
+    ///
+    /// # Errors
+    /// If `T` is not the tensor's element type, or the device was lost; in a browser, if the copy has not arrived yet.
     pub fn wait<T: Element>(self) -> Result<Vec<T>> {
+        if cfg!(target_arch = "wasm32") && self.state.lock().done.is_none() {
+            return Err(Error::invalid("read", "nothing may wait for the device in a browser: await `Readback::get`"));
+        }
         self.gpu.send_up_to(self.epoch);
         let mut idle = 0;
         while self.state.lock().done.is_none() {
@@ -107,7 +113,7 @@ impl Readback {
         self.take()
     }
 
-    /// Waits without blocking the thread: on platforms where the host polls the device.
+    /// Waits without blocking the thread: in browsers, and where the host polls the device.
     pub async fn get<T: Element>(self) -> Result<Vec<T>> {
         Arrival(&self.state).await;
         self.take()

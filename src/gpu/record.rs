@@ -2,12 +2,12 @@
 
 use super::host::{Arena, Recording};
 use super::slices::{Slice, Slices};
-use super::{Gpu, Kernel, Tensor, kernel::UNIFORM_BINDING};
+use super::{Gpu, Kernel, Tensor, clock::Instant, kernel::UNIFORM_BINDING};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a dispatch costs, as far as its caller knows: it decides how much work one submission holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -441,7 +441,8 @@ impl Gpu {
         }
     }
 
-    /// Waits until the device has done everything up to `submission`.
+    /// Waits until the device has done everything up to `submission`. In a browser nothing may wait: this returns at once, and
+    /// [`Gpu::finish_async`] is what waits.
     pub fn wait(&self, submission: &Submission) -> Result<()> {
         let mut index = submission.index.clone();
         if submission.epoch > self.submitted() {

@@ -36,6 +36,7 @@ mod tiled;
 mod tiles;
 mod trained;
 mod trained_prior;
+mod underway;
 mod vqvae;
 mod window;
 
@@ -46,4 +47,5 @@ pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, ru
 pub use tiled::{Tiled, Tiling};
 pub use trained::Trained;
 pub use trained_prior::{Arriving, Asked, Draw, Drawing, Given, TrainedPrior};
+pub use underway::Underway;
 pub use vqvae::{Trainer, check};

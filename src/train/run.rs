@@ -7,13 +7,13 @@ use super::metrics_log::{Log, Record};
 use super::run_folder::RunFolder;
 use super::{Trainer, atomic};
 use crate::data::{ImageSet, Waiting};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, clock::Instant};
 use crate::quantize::Registry;
 use crate::{Error, Result};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What can be trained in a folder. Steps record and submit; only reading figures waits for the device.
 pub trait Training {

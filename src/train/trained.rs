@@ -13,6 +13,7 @@ use crate::nn::{Parameters, Pass};
 use crate::ops::image::{normalize, to_bytes};
 use crate::quantize::{Mode, Quantizer, Registry};
 use crate::{Error, Result};
+
 use std::path::Path;
 
 /// What a model file says of itself beside its tensors.
@@ -180,13 +181,7 @@ impl Trained {
     /// If the bytes are not whole images, or the device fails.
     pub fn encode(&mut self, images: &[u8]) -> Result<Vec<u32>> {
         let [w, h, c] = self.image;
-        if !images.len().is_multiple_of(w * h * c) {
-            return Err(Error::shape(
-                "encode",
-                format!("whole images of {w} x {h} x {c}"),
-                format!("{} bytes", images.len()),
-            ));
-        }
+        self.check_images(images)?;
         let mut codes = Vec::new();
         for part in images.chunks(self.batch(BATCH) * w * h * c) {
             let n = part.len() / (w * h * c);
@@ -242,8 +237,53 @@ impl Trained {
         Ok(levels)
     }
 
+    /// [`Trained::encode`] without waiting for the device.
+    ///
+    /// # Errors
+    /// As [`Trained::encode`].
+    pub async fn encode_async(&self, images: &[u8]) -> Result<Vec<u32>> {
+        let [w, h, c] = self.image;
+        self.check_images(images)?;
+        let mut codes = Vec::new();
+        for part in images.chunks(self.batch(BATCH) * w * h * c) {
+            let n = part.len() / (w * h * c);
+            let mut levels = Vec::new();
+            for indices in self.indices(part, [n, w, h])? {
+                levels.push(indices.read_async()?.get::<u32>().await?);
+            }
+            codes.extend(interleave(&levels, n));
+        }
+        Ok(codes)
+    }
+
+    /// [`Trained::decode`] without waiting for the device.
+    ///
+    /// # Errors
+    /// As [`Trained::decode`].
+    pub async fn decode_async(&self, codes: &[u32]) -> Result<Vec<u8>> {
+        check(&self.levels, codes)?;
+        let mut images = Vec::new();
+        for part in codes.chunks(self.batch(BATCH) * self.codes_per_image()) {
+            images.extend(self.bytes(part, &self.levels)?.read_async()?.get::<u8>().await?);
+        }
+        Ok(images)
+    }
+
+    fn check_images(&self, images: &[u8]) -> Result<()> {
+        let [w, h, c] = self.image;
+        if images.len().is_multiple_of(w * h * c) {
+            return Ok(());
+        }
+        Err(Error::shape("encode", format!("whole images of {w} x {h} x {c}"), format!("{} bytes", images.len())))
+    }
+
     /// Codes of images of one size, level by level.
-    pub(super) fn code(&self, pixels: &[u8], [n, w, h]: [usize; 3]) -> Result<Vec<Vec<u32>>> {
+    pub(super) fn code(&self, pixels: &[u8], size: [usize; 3]) -> Result<Vec<Vec<u32>>> {
+        self.indices(pixels, size)?.iter().map(Tensor::read::<u32>).collect()
+    }
+
+    /// The same on the device.
+    fn indices(&self, pixels: &[u8], [n, w, h]: [usize; 3]) -> Result<Vec<Tensor>> {
         let bytes = Tensor::from_slice(&self.gpu, &[n, h, w, self.image[2]], pixels)?;
         let order: Vec<u32> = (0..n as u32).collect();
         let x = normalize(&bytes, &Tensor::from_slice(&self.gpu, &[n], &order)?)?;
@@ -251,15 +291,20 @@ impl Trained {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let coded = self.stage.encode(&pass, &tape.constant(&x), Mode::Eval)?;
-        coded.iter().map(|c| c.quantized.indices.read::<u32>()).collect()
+        Ok(coded.into_iter().map(|c| c.quantized.indices).collect())
     }
 
     /// Images of codes on the given levels' grids: u8 NHWC.
     pub(super) fn picture(&self, codes: &[u32], levels: &[Level]) -> Result<Vec<u8>> {
+        self.bytes(codes, levels)?.read::<u8>()
+    }
+
+    /// The same on the device.
+    fn bytes(&self, codes: &[u32], levels: &[Level]) -> Result<Tensor> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let y = self.stage.decode(&pass, codes, levels)?;
-        to_bytes(y.tensor())?.read::<u8>()
+        to_bytes(y.tensor())
     }
 
     /// The codes of images as a file that describes itself.

@@ -1,14 +1,15 @@
 //! A trained prior, read back from its run to draw codes.
 
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::prior::{Told, build, measure};
 use super::prior_config::PriorConfig;
 use super::tokens::{About, Tokens, vocabulary};
+use super::underway::{Images, Underway};
 use super::window::{InFlight, STEPS_IN_FLIGHT};
 use super::{Trained, weights};
-use crate::autograd::{Tape, Var};
+use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Readback, Tensor};
-use crate::models::prior::{Conditions, Prior, Vocabulary};
+use crate::models::prior::{Prior, Vocabulary};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
@@ -16,16 +17,15 @@ use crate::ops::random::Key;
 use crate::ops::repetition::{self, Columns};
 use crate::ops::sample::{Drawn, Sampling, sample};
 use crate::{Error, Result};
-use std::ops::Range;
 use std::path::Path;
 
 /// A trained prior.
 pub struct TrainedPrior {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     config: PriorConfig,
-    about: About,
-    prior: Prior,
-    params: Parameters,
+    pub(super) about: About,
+    pub(super) prior: Prior,
+    pub(super) params: Parameters,
 }
 
 /// How codes are drawn.
@@ -113,11 +113,11 @@ pub struct Drawing {
 
 /// Codes that are being drawn, on their way to the processor.
 pub struct Arriving {
-    codes: Readback,
-    log_probs: Readback,
+    pub(super) codes: Readback,
+    pub(super) log_probs: Readback,
     /// A row of the log-probabilities.
-    wide: usize,
-    images: usize,
+    pub(super) wide: usize,
+    pub(super) images: usize,
 }
 
 impl Arriving {
@@ -161,12 +161,26 @@ impl TrainedPrior {
             return Err(Error::file(&file, what));
         }
         let (checkpoint, _) = checkpoint::load_file(&file)?;
-        let at = |e: Error| Error::file(&file, e);
+        TrainedPrior::of(gpu, &file, &checkpoint, model)
+    }
+
+    /// The prior that the bytes of a model file hold, as [`TrainedPrior::load`] finds it: for those without files.
+    ///
+    /// # Errors
+    /// As [`TrainedPrior::load`].
+    pub fn from_bytes(gpu: &Gpu, bytes: &[u8], model: &Trained) -> Result<TrainedPrior> {
+        let name = Path::new("the prior's bytes");
+        TrainedPrior::of(gpu, name, &checkpoint::from_bytes(name, bytes)?, model)
+    }
+
+    /// The prior that a file holds; `file` names it in errors.
+    fn of(gpu: &Gpu, file: &Path, checkpoint: &Checkpoint, model: &Trained) -> Result<TrainedPrior> {
+        let at = |e: Error| Error::file(file, e);
         let state = &checkpoint.state["prior"];
         if state.is_null() {
-            return Err(Error::file(&file, "is a model file of wgvq, but holds no prior"));
+            return Err(Error::file(file, "is a model file of wgvq, but holds no prior"));
         }
-        let damaged = |e: serde_json::Error| Error::file(&file, format!("what it says of itself cannot be used: {e}"));
+        let damaged = |e: serde_json::Error| Error::file(file, format!("what it says of itself cannot be used: {e}"));
         let config: PriorConfig = serde_json::from_value(state["config"].clone()).map_err(damaged)?;
         let about: About = serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
         config.validate().map_err(at)?;
@@ -178,11 +192,11 @@ impl TrainedPrior {
                 format!("{rows} x {columns} x {} codes of {}", v.codebooks, v.codebook_size)
             };
             let what = format!("is a prior of {}, the model's are {}", text(v), text(&own));
-            return Err(Error::file(&file, what));
+            return Err(Error::file(file, what));
         }
         if about.model != model.hash() {
             let what = "was trained on the codes of another model than the run's; train one on these by `wgvq prior --overwrite`";
-            return Err(Error::file(&file, what));
+            return Err(Error::file(file, what));
         }
         let (prior, params) = build(gpu, &config, &about).map_err(at)?;
         let mut parts = weights::by_prefix::<0>(&checkpoint.tensors, []).map_err(at)?;
@@ -247,15 +261,16 @@ impl TrainedPrior {
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Drawing> {
         let asked = asked.into();
-        let nothing = self.check(&asked, &given, how)?;
-        let places = given.map_or(&nothing[..], |g| g.places);
+        self.check(asked, given, how)?;
         let classes = asked.classes;
+        let nothing = vec![false; self.about.vocabulary.tokens()];
+        let places = given.map_or(&nothing[..], |g| g.places);
         let to_draw = places.iter().filter(|given| !**given).count();
         let mut drawing = Drawing { codes: Vec::new(), log_likelihood: Vec::new() };
         for (i, part) in classes.chunks(how.batch).enumerate() {
             let first = i * how.batch;
+            let images = Images::of(self, asked, first..first + part.len(), given, &nothing, how);
             let mut tell = |drawn: usize| progress(first * to_draw + drawn * part.len(), classes.len() * to_draw);
-            let images = self.images(&asked, first..first + part.len(), &given, places, how);
             let part = if how.cache {
                 self.with_cache(images, how, &mut tell)?.wait()
             } else {
@@ -275,19 +290,35 @@ impl TrainedPrior {
     /// As [`TrainedPrior::draw`]; if `how.cache` is off, since each code then goes by way of the processor.
     pub fn draw_async<'a>(&self, asked: impl Into<Asked<'a>>, given: Option<Given>, how: &Draw) -> Result<Arriving> {
         let asked = asked.into();
-        let nothing = self.check(&asked, &given, how)?;
+        self.check(asked, given, how)?;
         let all = 0..asked.classes.len();
         if !how.cache || all.is_empty() {
             let what =
                 "drawing without waiting takes a cache of keys and values, and a class for each of one image at least";
             return Err(Error::invalid("sample", what));
         }
-        let places = given.map_or(&nothing[..], |g| g.places);
-        self.with_cache(self.images(&asked, all, &given, places, how), how, &mut |_| Ok(()))
+        let nothing = vec![false; self.about.vocabulary.tokens()];
+        self.with_cache(Images::of(self, asked, all, given, &nothing, how), how, &mut |_| Ok(()))
     }
 
-    /// Checks a call; returns the places of a call in which nothing is given.
-    fn check(&self, asked: &Asked, given: &Option<Given>, how: &Draw) -> Result<Vec<bool>> {
+    /// Begins to draw what [`TrainedPrior::draw`] draws, to go on place by place with [`Underway::step`]: for those who may not wait for the
+    /// device, as in a browser or a render loop. All images are drawn together, whatever [`Draw::batch`] says, and with a cache.
+    ///
+    /// # Errors
+    /// As [`TrainedPrior::draw`]; also if there is no class at all.
+    pub fn begin<'a>(&self, asked: impl Into<Asked<'a>>, given: Option<Given>, how: &Draw) -> Result<Underway<'_>> {
+        let asked = asked.into();
+        self.check(asked, given, how)?;
+        let images = asked.classes.len();
+        if images == 0 {
+            return Err(Error::invalid("sample", "no image to draw: name a class for each"));
+        }
+        let nothing = vec![false; self.about.vocabulary.tokens()];
+        Underway::new(self, Images::of(self, asked, 0..images, given, &nothing, how), how)
+    }
+
+    /// Can this be drawn? Classes are looked at when they are uploaded.
+    fn check(&self, asked: Asked, given: Option<Given>, how: &Draw) -> Result<()> {
         how.check()?;
         let Asked { classes, texts } = asked;
         let text = &self.about.vocabulary.text;
@@ -308,53 +339,24 @@ impl TrainedPrior {
             let expected = format!("{each} codes for each of {} images, of which {t} may be drawn", classes.len());
             return Err(Error::shape("sample", expected, got));
         }
-        Ok(vec![false; t])
-    }
-
-    /// The images of a checked call that are drawn together.
-    fn images<'a>(
-        &self,
-        asked: &Asked<'a>,
-        which: Range<usize>,
-        given: &Option<Given>,
-        places: &'a [bool],
-        how: &Draw,
-    ) -> Images<'a> {
-        let (first, classes) = (which.start, &asked.classes[which.clone()]);
-        let (t, known) = (self.about.vocabulary.tokens(), self.about.vocabulary.known());
-        let each = known + t;
-        let (mut above, mut codes) = (Vec::new(), vec![0; classes.len() * t]);
-        if let Some(g) = given {
-            codes.clear();
-            for image in g.codes[first * each..][..classes.len() * each].chunks(each) {
-                above.extend(&image[..known]);
-                codes.extend(&image[known..]);
-            }
-        }
-        let text = self.about.vocabulary.text.as_ref();
-        let texts = asked.texts.zip(text).map(|(all, text)| {
-            let own = all.slice(text, which);
-            // Guided, the second half is told nothing.
-            if how.sampling.guidance.is_some() { own.and(&Texts::nothing(text, classes.len())) } else { own }
-        });
-        Images { first, classes, texts, above, codes, places }
+        Ok(())
     }
 
     /// The random numbers of the `i`-th code; each level has its own.
-    fn key(&self, how: &Draw, i: usize) -> Key {
+    pub(super) fn key(&self, how: &Draw, i: usize) -> Key {
         let level = self.about.vocabulary.above.len() as u32;
         Key { seed: how.seed, step: i as u64, stream: DRAW_STREAM.wrapping_add(level) }
     }
 
     /// The classes that the model sees of images: with guidance, once more with none.
-    fn seen(&self, classes: &[u32], how: &Draw) -> Vec<u32> {
+    pub(super) fn seen(&self, classes: &[u32], how: &Draw) -> Vec<u32> {
         let none = std::iter::repeat_n(self.about.vocabulary.no_class(), classes.len());
         let guided = how.sampling.guidance.is_some();
         classes.iter().copied().chain(none.filter(|_| guided)).collect()
     }
 
     /// Logits of the `i`-th code, less those of the codes of its codebook that come before it in sequences [B, T].
-    fn penalised(&self, logits: &Tensor, sequence: &Tensor, i: usize, how: &Draw) -> Result<Tensor> {
+    pub(super) fn penalised(&self, logits: &Tensor, sequence: &Tensor, i: usize, how: &Draw) -> Result<Tensor> {
         if how.repetition_penalty == 1.0 {
             return Ok(logits.clone());
         }
@@ -365,62 +367,16 @@ impl TrainedPrior {
 
     /// Every code feeds the next step on the device; all are read at the end.
     fn with_cache(&self, images: Images, how: &Draw, tell: &mut dyn FnMut(usize) -> Result<()>) -> Result<Arriving> {
-        let (gpu, t, b) = (&self.gpu, self.about.vocabulary.tokens(), images.classes.len());
-        let classes = self.seen(images.classes, how);
-        let rows = classes.len();
-        let copies = rows / b;
-        let sequence = Tensor::from_slice(gpu, &[b, t], &images.codes)?;
-        let token = Tensor::zeros(gpu, &[rows], DType::U32)?;
-        // A row to each code, each where a view may begin: what is drawn goes to its own row, and what a step reads is there already.
-        let wide = rows.next_multiple_of(64);
-        let before = self.prior.prefix() as u32 - 1;
-        let log_probs = Tensor::zeros(gpu, &[t, wide], DType::F32)?;
-        let prefix = images.places.iter().take_while(|given| **given).count();
-        if prefix < t {
-            let caches = self.prior.caches(gpu, rows)?;
-            let batch =
-                self.prior.upload(gpu, &classes, &images.rows(&images.codes).repeat(copies), images.texts.as_ref())?;
-            let lengths: Vec<u32> = (0..t as u32).flat_map(|i| std::iter::repeat_n(before + i, wide)).collect();
-            let lengths = Tensor::from_slice(gpu, &[t, wide], &lengths)?;
-            let given = images.columns(gpu, copies)?;
-            let tape = Tape::no_grad(gpu);
-            let pass = Pass::new(&tape, &self.params);
-            let conditions = self.prior.conditions(&pass, &batch, Dropout::OFF)?;
-            let mut logits = self.prior.prompt(&pass, &batch, &conditions, prefix, Some(&caches))?;
-            drop(batch);
-            let Conditions { above, memory } = conditions;
-            let known: Vec<(Var, Tensor)> = above.into_iter().zip(self.prior.places(gpu, rows)?).collect();
-            let mut in_flight = InFlight::new(STEPS_IN_FLIGHT);
-            let mut drawn = 0;
-            for i in prefix..t {
-                if i > prefix {
-                    let here = |(rows_above, places): &(Var, Tensor)| {
-                        Ok((rows_above.clone(), places.view(i * wide, &[rows])?))
-                    };
-                    let known = known.iter().map(here).collect::<Result<Vec<_>>>()?;
-                    let lengths = lengths.view(i * wide, &[rows])?;
-                    logits = self.prior.step(&pass, &token, i, &known, memory.as_ref(), &caches, &lengths)?;
-                }
-                match given.as_ref().filter(|_| images.places[i]) {
-                    Some(columns) => token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
-                    None => {
-                        let logits = self.penalised(&logits, &sequence, i, how)?;
-                        let key = self.key(how, i);
-                        let log_prob = log_probs.view(i * wide, &[b])?;
-                        let to = Drawn { token: &token, log_prob: &log_prob, sequence: Some((&sequence, i)) };
-                        sample(&logits, &how.sampling, key, images.first, to)?;
-                        drawn += 1;
-                    }
-                }
-                // Some codes together: a submission has its price.
-                if (i - prefix) % CODES_TOGETHER == CODES_TOGETHER - 1 {
-                    in_flight.submit(gpu)?;
-                }
-                tell(drawn)?;
+        let mut underway = Underway::new(self, images, how)?;
+        let mut in_flight = InFlight::new(STEPS_IN_FLIGHT);
+        while underway.step()? {
+            // Some codes together: a submission has its price.
+            if underway.steps().is_multiple_of(CODES_TOGETHER) {
+                in_flight.submit(&self.gpu)?;
             }
+            tell(underway.drawn())?;
         }
-        let (codes, log_probs) = (sequence.read_async()?, log_probs.read_async()?);
-        Ok(Arriving { codes, log_probs, wide, images: b })
+        underway.read()
     }
 
     /// What a loop without a cache does: the whole sequence again for each code, which goes by way of the host.
@@ -449,42 +405,5 @@ impl TrainedPrior {
             tell(drawn)?;
         }
         Ok(Drawing { codes, log_likelihood: total })
-    }
-}
-
-/// Images that are drawn together.
-struct Images<'a> {
-    /// The number of the first.
-    first: usize,
-    classes: &'a [u32],
-    /// With guidance as many again.
-    texts: Option<Texts>,
-    /// Codes of the levels above: [B, A].
-    above: Vec<u32>,
-    /// [B, T].
-    codes: Vec<u32>,
-    places: &'a [bool],
-}
-
-impl Images<'_> {
-    /// Each image's codes of the levels above, and behind them its own among `codes`.
-    fn rows(&self, codes: &[u32]) -> Vec<u32> {
-        crate::codes::interleave(&[self.above.clone(), codes.to_vec()], self.classes.len())
-    }
-
-    /// The codes as rows of places, each [`copies` B] long and padded to where a view may begin: given codes are copied from there. `None`
-    /// where all that is given comes first.
-    fn columns(&self, gpu: &Gpu, copies: usize) -> Result<Option<Tensor>> {
-        let prefix = self.places.iter().take_while(|given| **given).count();
-        if !self.places[prefix..].contains(&true) {
-            return Ok(None);
-        }
-        let (t, b) = (self.places.len(), self.classes.len());
-        let width = (copies * b).next_multiple_of(64);
-        let mut columns = vec![0; t * width];
-        for (i, column) in columns.chunks_mut(width).enumerate() {
-            column.iter_mut().take(copies * b).enumerate().for_each(|(n, code)| *code = self.codes[n % b * t + i]);
-        }
-        Tensor::from_slice(gpu, &[t, width], &columns).map(Some)
     }
 }
