@@ -309,6 +309,7 @@ fn a_run_is_trained_drawn_from_and_measured() {
     assert_eq!(lines.len(), 5);
     assert!(lines.iter().all(|l| (0.0..=1.0).contains(&l["texts_found"].as_f64().unwrap())));
     assert!(image::open(run_path.join("report/evaluation.png")).is_ok());
+    assert!(image::open(run_path.join("report/evaluation-samples.png")).is_ok());
 
     // Without its tokenizer a prior reads nothing.
     std::fs::write(run_path.join("text/tokenizer.json"), "{}").unwrap();

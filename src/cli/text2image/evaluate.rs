@@ -8,6 +8,8 @@ use clap::Args;
 use std::path::PathBuf;
 use wgvq::data::open;
 use wgvq::models::text::Form;
+use wgvq::report::grid::Shape;
+use wgvq::report::samples::rows;
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::train::contrastive::{Retrieval, some};
 use wgvq::train::{Draw, atomic};
@@ -29,10 +31,13 @@ pub struct Evaluate {
     sweep: Vec<f32>,
     #[command(flatten)]
     how: How,
-    /// The folder of evaluation.csv and evaluation.png; without, RUN/report
+    /// The folder of evaluation.csv, evaluation.png and evaluation-samples.png; without, RUN/report
     #[arg(long)]
     out: Option<PathBuf>,
 }
+
+/// Captions whose images the picture shows.
+const SHOWN: usize = 12;
 
 /// One line of the table.
 struct Line {
@@ -79,33 +84,39 @@ impl Evaluate {
         };
         // Each image with the text of another: half the set away.
         let away: Vec<u32> = (0..n).map(|i| numbers[(i + n.div_ceil(2)) % n]).collect();
+        let codes = models.first.encode(&real)?;
+        let kept = models.first.decode(&codes)?;
         let mut lines = vec![
             measure("real images", None, &real, &judged)?,
-            measure(
-                "real images, as the first stage keeps them",
-                None,
-                &{
-                    let codes = models.first.encode(&real)?;
-                    models.first.decode(&codes)?
-                },
-                &judged,
-            )?,
+            measure("real images, as the first stage keeps them", None, &kept, &judged)?,
         ];
+        // What the first captions give: a row to each, the real image and what is kept of it before what is drawn.
+        let shown = SHOWN.min(n);
+        let bytes = shown * width * height * channels;
+        let mut columns = vec![real[..bytes].to_vec(), kept[..bytes].to_vec()];
         for guidance in &self.sweep {
             let mut own: Draw = how;
             own.sampling.guidance = Some(*guidance).filter(|g| *g != 1.0);
             let Some(drawing) = draw(global, &models.priors, &asked, &own)? else { return Ok(Ended::Interrupted) };
             let pixels = models.first.decode(&drawing.codes)?;
+            columns.push(pixels[..bytes].to_vec());
             lines.push(measure("drawn", Some(*guidance), &pixels, &judged)?);
             if *guidance == self.sweep[0] {
                 let others = some(&read, judge.text(), &away);
                 lines.push(measure("drawn, held against another's text", Some(*guidance), &pixels, &others)?);
             }
         }
-        self.report(global, &lines)
+        let size = width * height * channels;
+        let row = |i: usize| columns.iter().flat_map(move |c| c[i * size..][..size].iter().copied());
+        let pictures: Vec<u8> = (0..shown).flat_map(row).collect();
+        let caption = |i: &u32| set.items[*i as usize].caption.as_deref().unwrap_or_default();
+        let labels: Vec<&str> = numbers.iter().take(shown).map(caption).collect();
+        let shape = Shape { width, height, channels };
+        let grid = rows(&pictures, shape, columns.len(), &labels, 64)?.png()?;
+        self.report(global, &lines, &grid)
     }
 
-    fn report(&self, global: &Global, lines: &[Line]) -> Result<Ended> {
+    fn report(&self, global: &Global, lines: &[Line], grid: &[u8]) -> Result<Ended> {
         let out = self.out.clone().unwrap_or_else(|| self.run.join("report"));
         std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
         let mut csv = String::from("images,guidance,texts_found,images_found,mean_cosine,pool,count\n");
@@ -141,9 +152,9 @@ impl Evaluate {
         let title = format!("Images that find their text among {pool:.0}, in per cent");
         let said = format!("{} captions held out", lines[0].found.count);
         let chart = sweep([&title, &said, "guidance"], &series, Legend::Column, 720, 420)?;
-        let path = out.join("evaluation.png");
-        atomic::write(&path, &chart.png()?)?;
-        output::note(global, &format!("table and chart: {}", out.display()));
+        atomic::write(&out.join("evaluation.png"), &chart.png()?)?;
+        atomic::write(&out.join("evaluation-samples.png"), grid)?;
+        output::note(global, &format!("table, chart, and images of {SHOWN} captions: {}", out.display()));
         Ok(Ended::Done)
     }
 }
