@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var j0 = 0u; j0 < own; j0 += LANES) {
 #ifdef MASK
         let j = min(j0 + lane, own - 1u);
-        let seen = j0 + lane < own && (mask[mask_at + j / 32u] >> (j % 32u) & 1u) == 1u;
+        let seen = j0 + lane < own && ((mask[mask_at + j / 32u] >> (j % 32u)) & 1u) == 1u;
         if !subgroupAny(seen) { continue; }
 #else
         let seen = j0 + lane < own;

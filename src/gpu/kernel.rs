@@ -62,10 +62,11 @@ impl Kernel {
         self.defines.iter().any(|(n, _)| *n == "SIDE" || *n == "LANES")
     }
 
-    /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are announced by a line, which naga refuses.
+    /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are announced by a line, which naga refuses. Browsers
+    /// prove that a subgroup branches as one, and cannot see it where a vote (`subgroupAny`) decides: for that the proof is waived.
     pub fn wgsl_for_browsers(&self) -> Result<String> {
         let text = self.wgsl(false)?;
-        Ok(if self.needs_subgroups() { format!("enable subgroups;\n{text}") } else { text })
+        Ok(if self.needs_subgroups() { format!("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n{text}") } else { text })
     }
 
     /// The final WGSL. `immediates` tells whether the device takes parameters as immediates; without them

@@ -35,7 +35,8 @@ fn upload(gpu: &Gpu, words: Vec<u32>, strides: [usize; 3]) -> Result<Bits> {
 }
 
 fn check(images: usize, queries: usize, keys: usize) -> Result<()> {
-    if images == 0 || queries == 0 || keys == 0 || images.saturating_mul(queries).saturating_mul(keys) > 1 << 34 {
+    if images == 0 || queries == 0 || keys == 0 || images.saturating_mul(queries).saturating_mul(keys) as u64 > 1 << 34
+    {
         let what =
             format!("{images} images of {queries} queries and {keys} keys: at least one of each, 2^34 pairs at most");
         return Err(Error::invalid("attention mask", what));
