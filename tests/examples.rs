@@ -1,4 +1,5 @@
 //! The examples of embedding, briefly: each shows what it says.
+#![allow(clippy::duplicate_mod, reason = "each example is a program, and has the host that it shares with the others")]
 
 #[path = "../examples/custom_kernel.rs"]
 mod custom_kernel;

@@ -43,7 +43,7 @@ impl Half<'_> {
     }
 
     /// Records the image of codes into a host's encoder and texture.
-    pub(super) fn into_texture(&self, encoder: &mut wgpu::CommandEncoder, codes: &[u32], to: Picture) -> Result<()> {
+    pub(super) fn record_image(&self, encoder: &mut wgpu::CommandEncoder, codes: &[u32], to: Picture) -> Result<()> {
         check(self.levels, codes)?;
         let each: usize = self.levels.iter().map(Level::codes).sum();
         if codes.len() != each {
@@ -56,7 +56,7 @@ impl Half<'_> {
     }
 
     /// The same of codes that lie on the device.
-    pub(super) fn tensor_into_texture(
+    pub(super) fn record_image_of(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         codes: &Tensor,
@@ -229,7 +229,7 @@ impl Decoder {
         codes: &[u32],
         to: impl Into<Picture<'a>>,
     ) -> Result<()> {
-        self.half().into_texture(encoder, codes, to.into())
+        self.half().record_image(encoder, codes, to.into())
     }
 
     /// [`Decoder::decode_into`] of codes that lie on the device ([`Tensor::from_buffer`] takes a host's buffer), of the given image among
@@ -244,7 +244,7 @@ impl Decoder {
         image: usize,
         to: impl Into<Picture<'a>>,
     ) -> Result<()> {
-        self.half().tensor_into_texture(encoder, codes, image, to.into())
+        self.half().record_image_of(encoder, codes, image, to.into())
     }
 }
 
@@ -271,7 +271,7 @@ impl Trained {
         codes: &[u32],
         to: impl Into<Picture<'a>>,
     ) -> Result<()> {
-        self.half().into_texture(encoder, codes, to.into())
+        self.half().record_image(encoder, codes, to.into())
     }
 
     /// What decoding reads of this model, as a checkpoint: the tensors that a decode uses, and no other.
