@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Errors are values: shapes that do not fit name both, and a buffer that cannot be bound says why. Each function's own are listed with
-//! it, beside those that all share: an array outside its buffer, or a device that fails. [`ops`](crate::ops) has more operations, over tensors.
+//! it, beside those that all share: an array outside its buffer, or a device that fails. [`ops`] has more operations, over tensors.
 
 use crate::Result;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -78,7 +78,7 @@ fn f32s(gpu: &Gpu, x: impl Operand) -> Result<Tensor> {
     x.tensor(gpu, DType::F32)
 }
 
-/// The nearest code of each latent, by Euclidean distance: latents [N, D] and codebook [K, D] to indices u32 [N].
+/// The nearest code of each latent, by Euclidean distance: latents [N, D] and codebook [K, D] to indices u32 `[N]`.
 ///
 /// Ties go to the lowest index; a latent with a NaN gets index 0. The matrix of distances is never made: memory beyond the result is 4 K
 /// bytes. Source: van den Oord et al. 2017, equation 1.
@@ -104,7 +104,7 @@ pub fn nearest_codebook(gpu: &Gpu, latents: impl Operand, codebook: impl Operand
     ops::vq_search::nearest(&f32s(gpu, latents)?, &f32s(gpu, codebook)?)
 }
 
-/// The codes of indices: codebook [K, D] and indices u32 [N] to [N, D]. An index past K reads the last code.
+/// The codes of indices: codebook [K, D] and indices u32 `[N]` to [N, D]. An index past K reads the last code.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -129,7 +129,7 @@ pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Resul
 }
 
 /// How often each of `codes` codes is used, and the sum of its latents: what a codebook that is a moving average learns from. Latents [N, D]
-/// and indices u32 [N] to counts u32 [K] and sums [K, D], which are added in the order of the latents. An index past K counts as the last.
+/// and indices u32 `[N]` to counts u32 `[K]` and sums [K, D], which are added in the order of the latents. An index past K counts as the last.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -158,7 +158,7 @@ pub fn code_sums(gpu: &Gpu, latents: impl Operand, indices: impl Operand, codes:
 }
 
 /// Codes and indices of finite scalar quantization (Mentzer et al. 2023): latents [N, D], and for each of the D channels how many `levels` it
-/// is rounded to, to codes [N, D] in [-1, 1] and indices u32 [N], below the product of the levels.
+/// is rounded to, to codes [N, D] in [-1, 1] and indices u32 `[N]`, below the product of the levels.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -290,7 +290,7 @@ pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
 }
 
 /// `weight (x - mean) / sqrt(variance + eps) + bias`, mean and variance over the last dimension (Ba et al. 2016): x [.., C], weight and bias
-/// [C], to the shape of x.
+/// `[C]`, to the shape of x.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -302,14 +302,14 @@ pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
 ///
 /// let (x, ones, zeros) = (buffer(&[1.0, 3.0]), buffer(&[1.0, 1.0]), buffer(&[0.0, 0.5]));
 /// let (one, zero) = (Array::new(&ones, 0, &[2]), Array::new(&zeros, 0, &[2]));
-/// let y = layer_norm(&gpu, Array::new(&x, 0, &[1, 2]), one, zero, 0.0)?.read::<f32>()?;
-/// assert!((y[0] + 1.0).abs() < 1e-6 && (y[1] - 1.5).abs() < 1e-6);
+/// let y = layer_norm(&gpu, Array::new(&x, 0, &[1, 2]), one, zero, 1e-6)?.read::<f32>()?;
+/// assert!((y[0] + 1.0).abs() < 1e-5 && (y[1] - 1.5).abs() < 1e-5);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// If the shapes do not fit.
+/// If the shapes do not fit, or `eps` is not above 0.
 pub fn layer_norm(gpu: &Gpu, x: impl Operand, weight: impl Operand, bias: impl Operand, eps: f32) -> Result<Tensor> {
     ops::layer_norm::layer_norm(&f32s(gpu, x)?, &f32s(gpu, weight)?, &f32s(gpu, bias)?, eps)
 }

@@ -189,7 +189,7 @@ impl Contrastive {
         tape.l2_norm(&self.from_text.forward(pass, &first)?)
     }
 
-    /// The mean of both cross-entropies of a batch whose images and texts belong together pair by pair, in nats: [1].
+    /// The mean of both cross-entropies of a batch whose images and texts belong together pair by pair, in nats: `[1]`.
     ///
     /// # Errors
     /// If there are other texts than images.

@@ -129,9 +129,9 @@ impl Memory {
 /// Losses in nats: means over codes, and over the tokens of texts.
 #[derive(Clone, Debug)]
 pub struct Losses {
-    /// Of the codes: [1].
+    /// Of the codes: `[1]`.
     pub codes: Var,
-    /// Of the texts, where the model learns them: [1].
+    /// Of the texts, where the model learns them: `[1]`.
     pub text: Option<Var>,
 }
 
@@ -325,7 +325,7 @@ impl Prior {
         Ok(x)
     }
 
-    /// Classes [B] and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each image's A codes of the levels above, the
+    /// Classes `[B]` and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each image's A codes of the levels above, the
     /// coarsest level's first, then its own; and the images' texts, where the model reads them.
     ///
     /// # Errors
@@ -456,7 +456,7 @@ impl Prior {
         Ok(Losses { codes, text })
     }
 
-    /// What training lowers, in nats: [1]. The mean cross-entropy of the images' codes; where the model learns texts too, both weighed by
+    /// What training lowers, in nats: `[1]`. The mean cross-entropy of the images' codes; where the model learns texts too, both weighed by
     /// [`Shape::text_weight`] (Ramesh et al. 2021, section 2.2).
     ///
     /// # Errors
@@ -521,9 +521,9 @@ impl Prior {
         self.above.iter().map(of).collect()
     }
 
-    /// Takes in one code of each image, u32 [B], the `known`-th from 1 on, and returns the logits [B, K] of the code after it;
-    /// `lengths` are the rows that the caches hold, [B], `conditions` what the levels above say of each cell, with the rows of them
-    /// that belong to the code after it, u32 [B], and `memory` what an encoder made of the texts.
+    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits [B, K] of the code after it;
+    /// `lengths` are the rows that the caches hold, `[B]`, `conditions` what the levels above say of each cell, with the rows of them
+    /// that belong to the code after it, u32 `[B]`, and `memory` what an encoder made of the texts.
     ///
     /// # Errors
     /// If the device fails.
@@ -553,7 +553,7 @@ impl Prior {
     }
 }
 
-/// Classes u32 [B], and the codes of each codebook u32 [B h w], on the device.
+/// Classes u32 `[B]`, and the codes of each codebook u32 [B h w], on the device.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Classes; as many as there are for none.

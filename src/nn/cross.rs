@@ -25,7 +25,7 @@ pub struct Heard<'a> {
     pub kv: &'a Var,
     /// Which of the S every query of an image sees.
     pub mask: &'a Mask,
-    /// The same as lengths, u32 [B].
+    /// The same as lengths, u32 `[B]`.
     pub lengths: &'a Tensor,
 }
 

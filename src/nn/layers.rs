@@ -14,7 +14,7 @@ fn fan_in_init(fan_in: usize) -> Init {
     Init::Uniform(1.0 / (fan_in as f32).sqrt())
 }
 
-/// A convolution: weight [O, K, K, I], bias [O].
+/// A convolution: weight [O, K, K, I], bias `[O]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     weight: Handle,
@@ -70,7 +70,7 @@ impl Conv2d {
     }
 }
 
-/// A transposed convolution: weight [I, K, K, O], bias [O].
+/// A transposed convolution: weight [I, K, K, O], bias `[O]`.
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2d {
     weight: Handle,
@@ -116,7 +116,7 @@ impl ConvTranspose2d {
     }
 }
 
-/// A group norm over the channels of images (Wu and He 2018): weight and bias [C].
+/// A group norm over the channels of images (Wu and He 2018): weight and bias `[C]`.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     weight: Handle,

@@ -182,7 +182,7 @@ pub enum Rows<'a> {
     Sequences,
     /// Whole sequences whose keys and values a cache takes in, for steps to go on from.
     Prompt(&'a KvCache),
-    /// One new row of each sequence, after as many as the lengths [B] say; the cache takes it in.
+    /// One new row of each sequence, after as many as the lengths `[B]` say; the cache takes it in.
     Step(&'a KvCache, &'a Tensor),
 }
 

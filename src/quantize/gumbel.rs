@@ -13,7 +13,7 @@ use crate::ops::vq_search::likeliest;
 pub(crate) const NOISE: u32 = 0x4755_4d42;
 
 /// A code drawn by the Gumbel-softmax of a linear map of the latent: the parameters `quantize.logits.weight` [K, D],
-/// `quantize.logits.bias` [K] and `quantize.codebook` [K, D].
+/// `quantize.logits.bias` `[K]` and `quantize.codebook` [K, D].
 #[derive(Debug)]
 pub struct Gumbel {
     options: Options,

@@ -60,7 +60,7 @@ pub struct Seen {
     pub book: usize,
     /// f32 [N, D] as the codebook met them.
     pub latents: Tensor,
-    /// u32 [N].
+    /// u32 `[N]`.
     pub index: Tensor,
 }
 
@@ -73,7 +73,7 @@ pub struct Quantized {
     pub indices: Tensor,
     /// How often each code was chosen: u32 [Q, K].
     pub counts: Tensor,
-    /// What the quantizer adds to the loss, weighted: [1] each.
+    /// What the quantizer adds to the loss, weighted: `[1]` each.
     pub losses: Vec<(Term, Var)>,
     /// What a codebook learns from outside the optimiser.
     pub seen: Vec<Seen>,
@@ -131,7 +131,7 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If the latents have another size.
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized>;
-    /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many it revived, f32 [1], where
+    /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many it revived, f32 `[1]`, where
     /// it revives any.
     ///
     /// # Errors

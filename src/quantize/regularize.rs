@@ -10,7 +10,7 @@ use crate::ops::matmul::Transpose;
 
 impl Tape {
     /// Minus the entropy, in nats, of the codes' average use by x [N, D], each latent choosing by softmax(sharpness times the
-    /// metric) over the codebook [K, D]: [1].
+    /// metric) over the codebook [K, D]: `[1]`.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -19,7 +19,7 @@ impl Tape {
         self.scale(&self.entropy(&used)?, -1.0, 0.0)
     }
 
-    /// The mean over pairs of codes of their squared cosine, less 1 / K: [1] (Shin et al. 2021, "Translation-equivariant image
+    /// The mean over pairs of codes of their squared cosine, less 1 / K: `[1]` (Shin et al. 2021, "Translation-equivariant image
     /// quantizer for bi-directional image-text generation", equation 2).
     ///
     /// The sum over K x K pairs is that over D x D of the codes' second moments, `|C C^T|^2 = |C^T C|^2`, so K x K is never made.

@@ -1,8 +1,8 @@
 //! Token files: the codes of a data set, in shards that a prior reads a few images at a time.
 //!
-//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` [N] (below
+//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` `[N]` (below
 //! other levels, `codes` [N, A + h w Q], the A codes of those first; with texts, `text` [N, S] of tokens or [N, S, E] of rows and
-//! `text_lengths` [N]), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
+//! `text_lengths` `[N]`), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
 //! shard in memory, reading one batch, however large the set is.
 
 use super::checkpoint::{self, Checkpoint, HostTensor};

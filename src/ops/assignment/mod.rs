@@ -10,11 +10,11 @@ use crate::{Error, Result, shader};
 /// Rows by code.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// Rows of each code: u32 [K].
+    /// Rows of each code: u32 `[K]`.
     pub counts: Tensor,
     /// Where each code's rows begin in `order`: u32 [K + 1].
     pub offsets: Tensor,
-    /// Row numbers, by code and rising within a code: u32 [N].
+    /// Row numbers, by code and rising within a code: u32 `[N]`.
     pub order: Tensor,
 }
 
@@ -39,7 +39,7 @@ fn block(gpu: &Gpu) -> usize {
     if gpu.info().device_type == wgpu::DeviceType::Cpu { 256 } else { 64 }
 }
 
-/// Groups rows by code: index u32 [N] with values below `codes`.
+/// Groups rows by code: index u32 `[N]` with values below `codes`.
 ///
 /// # Errors
 /// If there is no code, or index is not a vector of u32.

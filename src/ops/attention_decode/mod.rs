@@ -193,7 +193,7 @@ pub(super) fn params([b, most, h, d]: [usize; 4], scale: f32, mask: [u32; 2]) ->
     Params { heads: h as u32, sequences: b as u32, most: most as u32, d: d as u32, scale, mask }
 }
 
-/// `lengths[b] = min(lengths[b] + by, most)`, u32 [B], in place: after the last layer of a step.
+/// `lengths[b] = min(lengths[b] + by, most)`, u32 `[B]`, in place: after the last layer of a step.
 ///
 /// # Errors
 /// If the lengths are not u32.

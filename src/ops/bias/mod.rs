@@ -29,7 +29,7 @@ fn rows_of(x: &Tensor, b: &Tensor) -> Result<(usize, usize)> {
     }
 }
 
-/// `y[r, c] = x[r, c] + b[c]`: x and y [.., C], b [C]; the dimensions before the last count as rows.
+/// `y[r, c] = x[r, c] + b[c]`: x and y [.., C], b `[C]`; the dimensions before the last count as rows.
 ///
 /// # Errors
 /// If b is not as long as a row of x, or either is not f32.

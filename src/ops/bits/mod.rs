@@ -57,7 +57,7 @@ fn matrix(op: &'static str, x: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// The signs of x [N, D], 1 or -1 (0 counts as -1), and as numbers u32 [N], channel 0 the highest bit.
+/// The signs of x [N, D], 1 or -1 (0 counts as -1), and as numbers u32 `[N]`, channel 0 the highest bit.
 ///
 /// # Errors
 /// If D is above 24.
@@ -69,7 +69,7 @@ pub fn signs(x: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((codes, index))
 }
 
-/// The signs [N, D] that a number u32 [N] stands for.
+/// The signs [N, D] that a number u32 `[N]` stands for.
 ///
 /// # Errors
 /// If D is above 24, or the indices are no vector of u32.
@@ -124,7 +124,7 @@ impl Tape {
         Ok((self.record(codes, &[x], |g, _| Ok(vec![Some(g.clone())])), index))
     }
 
-    /// The mean over rows of the entropy, in nats, of D independent bits that are on with probability sigmoid(a x): [1].
+    /// The mean over rows of the entropy, in nats, of D independent bits that are on with probability sigmoid(a x): `[1]`.
     ///
     /// # Errors
     /// If D is above 24.

@@ -144,7 +144,7 @@ fn scale_rows(s: &Tensor, x: &Tensor, z: &Tensor) -> Result<()> {
 const NO_KEY: Key = Key { seed: 0, step: 0, stream: 0 };
 
 /// A code for each latent, drawn with the probabilities softmax(f / temperature) over the codes, where f is the metric:
-/// x [N, D], codebook [K, D] to u32 [N].
+/// x [N, D], codebook [K, D] to u32 `[N]`.
 ///
 /// # Errors
 /// If the shapes do not fit, or the temperature is not above 0.
@@ -205,7 +205,7 @@ fn average_grad(problem: &Problem, u: &Tensor, needs: &[bool]) -> Result<Vec<Opt
 }
 
 impl Tape {
-    /// The mean over rows of softmax(sharpness f) over the codes, where f is the metric: x [N, D], codebook [K, D] to [K].
+    /// The mean over rows of softmax(sharpness f) over the codes, where f is the metric: x [N, D], codebook [K, D] to `[K]`.
     ///
     /// # Errors
     /// If the shapes do not fit, or the sharpness is not above 0.

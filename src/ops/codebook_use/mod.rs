@@ -8,7 +8,7 @@ fn kernel() -> Kernel {
     Kernel::new(shader!("codebook_use"))
 }
 
-/// `[perplexity, entropy in bits, codes used]` of the counts u32 [Q, K] of Q codebooks: f32 [3]. Perplexity is `exp(-sum p ln p)`;
+/// `[perplexity, entropy in bits, codes used]` of the counts u32 [Q, K] of Q codebooks: f32 `[3]`. Perplexity is `exp(-sum p ln p)`;
 /// it and the entropy are means over the codebooks that were used, the codes are those of all.
 ///
 /// # Errors

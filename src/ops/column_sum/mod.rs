@@ -13,7 +13,7 @@ fn kernel(vec: bool) -> Kernel {
 /// Invocations that a large matrix is spread over: a fixed number, so that the order of the sum is fixed too.
 const INVOCATIONS: usize = 4096;
 
-/// `y[c] = sum over r of x[r, c]`: x [R, C], y [C]. The order of the sum depends on the shape alone.
+/// `y[c] = sum over r of x[r, c]`: x [R, C], y `[C]`. The order of the sum depends on the shape alone.
 ///
 /// # Errors
 /// If x is not a matrix of f32.

@@ -95,7 +95,7 @@ pub(crate) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usiz
     }
 }
 
-/// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias [O], residual and y [N, OH, OW, O], with
+/// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`, residual and y [N, OH, OW, O], with
 /// OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
 ///
 /// x and the residual may be f16; sums are f32, and y is stored as x is.

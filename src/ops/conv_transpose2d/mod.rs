@@ -53,7 +53,7 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
     Ok(Geometry { n, h: oh, w: ow, i: o, oh: h, ow: width, o: i, kh, kw, stride: c.stride, pad: c.pad })
 }
 
-/// `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias [O], y [N, OH, OW, O], with
+/// `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias `[O]`, y [N, OH, OW, O], with
 /// OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
 ///
 /// x may be f16; sums are f32, and y is stored as x is.

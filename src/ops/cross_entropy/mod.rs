@@ -21,7 +21,7 @@ pub struct CrossEntropy<'a> {
     pub smoothing: f32,
     /// Rows with this target have loss 0 and no gradient.
     pub ignore: Option<u32>,
-    /// The factor of each row's loss, f32 [N]; 1 without.
+    /// The factor of each row's loss, f32 `[N]`; 1 without.
     pub weight: Option<&'a Tensor>,
 }
 
@@ -117,8 +117,8 @@ impl CrossEntropy<'_> {
     }
 }
 
-/// The loss of each row in nats, [N], and its log-sum-exp in two parts, (max, log of the sum) [N, 2]: logits f32 [N, V], targets u32
-/// [N]. A target past V that is not the ignored one gives NaN.
+/// The loss of each row in nats, `[N]`, and its log-sum-exp in two parts, (max, log of the sum) [N, 2]: logits f32 [N, V], targets u32
+/// `[N]`. A target past V that is not the ignored one gives NaN.
 ///
 /// # Errors
 /// If the shapes do not fit, or the smoothing lies outside [0, 1).
@@ -127,7 +127,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, options: CrossEntropy) -
 }
 
 impl Tape {
-    /// The loss of each row in nats, [N]: see [`cross_entropy`]. The gradient goes to the logits; in place of them where the
+    /// The loss of each row in nats, `[N]`: see [`cross_entropy`]. The gradient goes to the logits; in place of them where the
     /// caller has dropped its own handles.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::{Error, Result, shader};
 /// from zero would scale an unused code up a hundred-thousand-fold at the first step.
 #[derive(Clone, Debug)]
 pub struct Ema {
-    /// Rows per code and step, averaged: f32 [K].
+    /// Rows per code and step, averaged: f32 `[K]`.
     pub counts: Tensor,
     /// Sums of those rows, averaged: f32 [K, D].
     pub sums: Tensor,
@@ -54,7 +54,7 @@ fn codebook_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("ema_codebook")).flag("VEC", vec)
 }
 
-/// The averaged counts after a batch, f32 [K]: `decay c + (1 - decay) counts`, of c f32 [K] and the batch's counts u32 [K].
+/// The averaged counts after a batch, f32 `[K]`: `decay c + (1 - decay) counts`, of c f32 `[K]` and the batch's counts u32 `[K]`.
 ///
 /// # Errors
 /// If the shapes do not fit, or the decay is outside [0, 1).
@@ -74,8 +74,8 @@ pub fn ema_counts(c: &Tensor, counts: &Tensor, decay: f32) -> Result<Tensor> {
     Ok(fresh)
 }
 
-/// Moves `ema` by one batch: its counts u32 [K] and sums [K, D] by code. Returns the new averaged counts in a tensor of their
-/// own, f32 [K], by which [`revive`](super::revive::revive) judges.
+/// Moves `ema` by one batch: its counts u32 `[K]` and sums [K, D] by code. Returns the new averaged counts in a tensor of their
+/// own, f32 `[K]`, by which [`revive`](super::revive::revive) judges.
 ///
 /// # Errors
 /// If the shapes do not fit, or the decay is outside [0, 1).

@@ -23,7 +23,7 @@ fn work(k: usize) -> Work {
     Work { flops: 3.0 * k as f64, bytes: 4.0 * k as f64 }
 }
 
-/// `- sum of p ln max(p, 1e-5)` of a distribution of any shape: [1].
+/// `- sum of p ln max(p, 1e-5)` of a distribution of any shape: `[1]`.
 ///
 /// # Errors
 /// If p is empty or not f32.

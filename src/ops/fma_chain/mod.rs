@@ -28,7 +28,7 @@ fn work(n: usize, rounds: usize) -> Work {
     Work { flops: (2 * CHAINS * STEPS * rounds) as f64 * n as f64, bytes: 8.0 * n as f64 }
 }
 
-/// Eight chains of `64 rounds` multiply-adds on each element of x, f32 [N], summed: f32 [N].
+/// Eight chains of `64 rounds` multiply-adds on each element of x, f32 `[N]`, summed: f32 `[N]`.
 ///
 /// # Errors
 /// If x is not f32.

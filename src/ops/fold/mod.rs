@@ -1,4 +1,4 @@
-//! Overlapping patches summed into images: [`unfold`](super::unfold) transposed.
+//! Overlapping patches summed into images: [`unfold`](mod@super::unfold) transposed.
 
 use super::conv2d::{Conv, Geometry};
 use super::unfold::{self, Params, geometry, sized, sources};
@@ -20,7 +20,7 @@ pub(crate) fn sum(y: &Tensor, g: &Geometry, bias: Option<&Tensor>, mask: Option<
 }
 
 /// Images f32 [N, H, W, I] from patches y [N, OH, OW, KH KW I], `kernel` (height, width) each: every pixel is the sum of the patches'
-/// elements that lie on it, plus bias [I].
+/// elements that lie on it, plus bias `[I]`.
 ///
 /// # Errors
 /// If the patches are not those of such images.

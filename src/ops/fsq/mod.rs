@@ -89,7 +89,7 @@ impl Levels {
         }
     }
 
-    /// Codes [N, D] in [-1, 1] and indices u32 [N] of z [N, D].
+    /// Codes [N, D] in [-1, 1] and indices u32 `[N]` of z [N, D].
     ///
     /// # Errors
     /// If z has another number of channels.
@@ -102,7 +102,7 @@ impl Levels {
         Ok((codes, index))
     }
 
-    /// The codes [N, D] of indices u32 [N].
+    /// The codes [N, D] of indices u32 `[N]`.
     ///
     /// # Errors
     /// If the indices are no vector of u32.
@@ -141,7 +141,7 @@ impl Levels {
 }
 
 impl Tape {
-    /// Codes [N, D] and indices u32 [N] of z [N, D]; the gradient of the codes passes straight through the rounding.
+    /// Codes [N, D] and indices u32 `[N]` of z [N, D]; the gradient of the codes passes straight through the rounding.
     ///
     /// # Errors
     /// If z has another number of channels than the levels.

@@ -14,7 +14,7 @@ fn work(n: usize, d: usize) -> Work {
     Work { flops: 0.0, bytes: 4.0 * (2 * n * d + n) as f64 }
 }
 
-/// `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 [N], y [N, D] like the table. An index past K reads the
+/// `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 `[N]`, y [N, D] like the table. An index past K reads the
 /// last row.
 ///
 /// # Errors

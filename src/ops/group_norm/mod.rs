@@ -139,7 +139,7 @@ fn layout(x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
 }
 
 /// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and each group's channels:
-/// x [N, H, W, C], weight and bias [C].
+/// x [N, H, W, C], weight and bias `[C]`.
 ///
 /// # Errors
 /// If the groups do not divide the channels, or the shapes do not fit.

@@ -33,12 +33,12 @@ pub struct Draw {
     pub key: Key,
 }
 
-/// What makes logits and codes: weight [K, D], bias [K], codebook [K, E].
+/// What makes logits and codes: weight [K, D], bias `[K]`, codebook [K, E].
 #[derive(Clone, Copy, Debug)]
 pub struct Codes<T> {
     /// Logits are `weight z + bias`: [K, D].
     pub weight: T,
-    /// [K].
+    /// `[K]`.
     pub bias: T,
     /// What is mixed: [K, E].
     pub codebook: T,
@@ -140,9 +140,9 @@ fn check(x: &Tensor, codes: Codes<&Tensor>, draw: Draw) -> Result<[usize; 4]> {
 pub struct Drawn {
     /// Codes, or mixtures of them: [N, E].
     pub z_q: Var,
-    /// The likeliest code under the noise: u32 [N].
+    /// The likeliest code under the noise: u32 `[N]`.
     pub index: Tensor,
-    /// The mean over rows of KL(softmax(logits) || uniform), in nats: [1].
+    /// The mean over rows of KL(softmax(logits) || uniform), in nats: `[1]`.
     pub kl: Var,
 }
 

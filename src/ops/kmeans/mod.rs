@@ -11,7 +11,7 @@ use crate::{Error, Result, shader};
 pub struct Clusters {
     /// Their means: f32 [K, D].
     pub means: Tensor,
-    /// The rows of each: u32 [K].
+    /// The rows of each: u32 `[K]`.
     pub counts: Tensor,
 }
 

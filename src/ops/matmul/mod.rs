@@ -97,7 +97,7 @@ fn problem(a: &[usize], b: &[usize], t: Transpose) -> Option<Problem> {
     (k == k2).then_some(Problem { batch, m, n, k })
 }
 
-/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored transposed; bias [N]. Either may be
+/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored transposed; bias `[N]`. Either may be
 /// f16: sums are f32, and the result is stored as `a` is.
 ///
 /// # Errors

@@ -66,23 +66,23 @@ pub(crate) fn reduce(op: &'static str, term: Term, a: &Tensor, b: Option<&Tensor
     Ok(y)
 }
 
-/// The sum of all elements: [1].
+/// The sum of all elements: `[1]`.
 pub fn sum(x: &Tensor) -> Result<Tensor> {
     reduce("sum", Term::Value, x, None, 1.0)
 }
 
-/// The mean of all elements: [1].
+/// The mean of all elements: `[1]`.
 pub fn mean(x: &Tensor) -> Result<Tensor> {
     reduce("mean", Term::Value, x, None, 1.0 / x.len() as f32)
 }
 
 impl Tape {
-    /// The sum of all elements: [1].
+    /// The sum of all elements: `[1]`.
     pub fn sum(&self, x: &Var) -> Result<Var> {
         self.reduction(x, sum(x.tensor())?, 1.0)
     }
 
-    /// The mean of all elements: [1].
+    /// The mean of all elements: `[1]`.
     pub fn mean(&self, x: &Var) -> Result<Var> {
         self.reduction(x, mean(x.tensor())?, 1.0 / x.tensor().len() as f32)
     }

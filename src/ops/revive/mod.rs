@@ -40,14 +40,14 @@ fn count_kernel() -> Kernel {
 pub struct Codes<'a> {
     /// The codes: f32 [K, D].
     pub codebook: &'a Tensor,
-    /// Rows per code and step, averaged: f32 [K].
+    /// Rows per code and step, averaged: f32 `[K]`.
     pub counts: &'a Tensor,
     /// Sums of those rows, averaged, where they are kept: f32 [K, D].
     pub sums: Option<&'a Tensor>,
 }
 
-/// Codes whose count in `judged` (f32 [K], in a tensor of its own) is below the threshold become random rows of x [N, D], with
-/// a count of the threshold. Returns how many: f32 [1].
+/// Codes whose count in `judged` (f32 `[K]`, in a tensor of its own) is below the threshold become random rows of x [N, D], with
+/// a count of the threshold. Returns how many: f32 `[1]`.
 ///
 /// # Errors
 /// If the shapes do not fit, there is no row, or the threshold is negative.

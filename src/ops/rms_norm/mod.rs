@@ -85,7 +85,7 @@ fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
     split_sum(&parts, &[d])
 }
 
-/// `w x / sqrt(mean(x^2) + eps)`, the mean over the last dimension: x [.., D], weight [D].
+/// `w x / sqrt(mean(x^2) + eps)`, the mean over the last dimension: x [.., D], weight `[D]`.
 ///
 /// # Errors
 /// If the shapes do not fit, or eps is not above 0.

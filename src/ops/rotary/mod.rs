@@ -25,7 +25,7 @@ pub struct Rotary {
 pub enum Start<'a> {
     /// The same for every sequence.
     At(usize),
-    /// u32 [B], one for each: how many rows a cache has of each sequence, say. Positions past the table's last read the last.
+    /// u32 `[B]`, one for each: how many rows a cache has of each sequence, say. Positions past the table's last read the last.
     Each(&'a Tensor),
 }
 

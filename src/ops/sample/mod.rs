@@ -78,9 +78,9 @@ impl Sampling {
 /// Where tokens go.
 #[derive(Clone, Copy, Debug)]
 pub struct Drawn<'a> {
-    /// u32 [B], or [2 B] with guidance, where the halves get the same tokens: what the next step's embedding reads.
+    /// u32 `[B]`, or [2 B] with guidance, where the halves get the same tokens: what the next step's embedding reads.
     pub token: &'a Tensor,
-    /// f32 [B]: the logarithm of the token's probability under the (guided) logits as they are, without temperature and filters. Their
+    /// f32 `[B]`: the logarithm of the token's probability under the (guided) logits as they are, without temperature and filters. Their
     /// sum over a sequence is its log-likelihood.
     pub log_prob: &'a Tensor,
     /// u32 [B, L] and a column: the whole sequences, where they are kept.

@@ -30,7 +30,7 @@ fn dispatch(x: &Tensor, s: &Tensor, divide: bool) -> Result<Tensor> {
     Ok(y)
 }
 
-/// `s x`, elementwise: x of any shape, s [1].
+/// `s x`, elementwise: x of any shape, s `[1]`.
 ///
 /// # Errors
 /// If either is not f32, or s has more than one element.
@@ -38,7 +38,7 @@ pub fn scale_by(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     dispatch(x, s, false)
 }
 
-/// `x / s`, elementwise: x of any shape, s [1].
+/// `x / s`, elementwise: x of any shape, s `[1]`.
 ///
 /// # Errors
 /// As [`scale_by`].
@@ -46,7 +46,7 @@ pub fn divide_by(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     dispatch(x, s, true)
 }
 
-/// The sum of `a b` over all elements: [1].
+/// The sum of `a b` over all elements: `[1]`.
 ///
 /// # Errors
 /// If the shapes differ or there is no element.

@@ -44,7 +44,7 @@ pub fn fits(height: usize, width: usize) -> bool {
 }
 
 /// The mean structural similarity of images a and b, f32 [N, H, W, C] in [-1, 1], over channels and the places of an 11 x 11
-/// Gaussian window inside the image: [1].
+/// Gaussian window inside the image: `[1]`.
 ///
 /// # Errors
 /// If the shapes differ, there is no image, or the window does not fit.

@@ -60,7 +60,7 @@ fn work(n: usize, k: usize, d: usize) -> Work {
     Work { flops: 2.0 * (n * k) as f64 * d as f64, bytes: 4.0 * ((n + k) * d + n) as f64 }
 }
 
-/// `0.5 |e_k|^2` for each row of a codebook [K, D]: [K].
+/// `0.5 |e_k|^2` for each row of a codebook [K, D]: `[K]`.
 pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
     let [k, d] = codebook.dims("half_norms")?;
     let gpu = codebook.gpu();
@@ -70,7 +70,7 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 [N].
+/// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 `[N]`.
 ///
 /// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits: distances are f32 all the same, so
 /// that the index is the one that the same latents have in f32. Memory beyond inputs and output: 4 K bytes, and on
@@ -83,7 +83,7 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
     search(latents, codebook, None)
 }
 
-/// The row of `weight` [K, D] with the largest `weight x + bias` for each row x of `latents` [N, D]: u32 [N]. The largest of
+/// The row of `weight` [K, D] with the largest `weight x + bias` for each row x of `latents` [N, D]: u32 `[N]`. The largest of
 /// K logits, of which none is stored. Ties go to the lowest index; a latent with a NaN gets index 0.
 ///
 /// # Errors

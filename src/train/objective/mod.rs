@@ -1,7 +1,7 @@
 //! What a first stage minimises of its reconstructions: pixels, structure, a perceptual distance, and a discriminator's word.
 //!
 //! The loss is found on tapes of its own, of the reconstructions as leaves. What they give is a value and its slope, the gradient with
-//! respect to the reconstructions; [`Objective::judge`] hands it to the model's tape as one node. So each part's slope can be weighed before they meet.
+//! respect to the reconstructions; `Objective::judge` hands it to the model's tape as one node. So each part's slope can be weighed before they meet.
 
 mod adversarial;
 mod adversary;
