@@ -20,8 +20,7 @@ const TEXT: Text = Text { form: Form::Tokens(40), length: 7 };
 
 /// A prior that has not been trained, whose logits are far enough apart to draw from.
 fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> TrainedPrior {
-    let mut config = PriorConfig::default();
-    config.prior = Shape {
+    let prior = Shape {
         layers: 3,
         dim: 32,
         heads: 2,
@@ -31,6 +30,7 @@ fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> Traine
         tied: false,
         ..Default::default()
     };
+    let config = PriorConfig { prior, ..Default::default() };
     let about = About {
         reader: String::new(),
         model: String::new(),

@@ -70,8 +70,9 @@ fn sample(name: &str) -> Vec<u8> {
 
 /// A picture that has to be cropped and scaled.
 fn larger(path: &Path) {
-    let colour =
-        |x: u32, y: u32| image::Rgb([(x * 2) as u8, (y * 4) as u8, if (x / 20 + y / 20).is_multiple_of(2) { 220 } else { 40 }]);
+    let colour = |x: u32, y: u32| {
+        image::Rgb([(x * 2) as u8, (y * 4) as u8, if (x / 20 + y / 20).is_multiple_of(2) { 220 } else { 40 }])
+    };
     image::RgbImage::from_fn(120, 60, colour).save(path).unwrap();
 }
 

@@ -66,7 +66,11 @@ impl Kernel {
     /// prove that a subgroup branches as one, and cannot see it where a vote (`subgroupAny`) decides: for that the proof is waived.
     pub fn wgsl_for_browsers(&self) -> Result<String> {
         let text = self.wgsl(false)?;
-        Ok(if self.needs_subgroups() { format!("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n{text}") } else { text })
+        Ok(if self.needs_subgroups() {
+            format!("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n{text}")
+        } else {
+            text
+        })
     }
 
     /// The final WGSL. `immediates` tells whether the device takes parameters as immediates; without them
