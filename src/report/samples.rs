@@ -18,6 +18,8 @@ const BETWEEN: usize = 28;
 /// Room for a class's name.
 const GUTTER: usize = 150;
 const GAP: usize = 4;
+/// From one line of a label to the next.
+const LINE: usize = 16;
 
 /// Pictures, u8 NHWC, in rows of `columns` with a label to each; a label may be empty.
 ///
@@ -32,8 +34,19 @@ pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile
     let (_, h) = shape.tile_size(tile);
     for (row, label) in labels.iter().enumerate() {
         let middle = GAP + row * (h + GAP) + h / 2;
-        let label = text::cut(label, LABEL, (GUTTER - 12) as f32)?;
-        text::draw(&mut canvas, (left.max(12) - 10) as f32, middle as f32, &label, LABEL, Align::Right)?;
+        // On as many lines as the pictures are high; what is left of a long one stands on the last, cut.
+        let limit = (GUTTER - 12) as f32;
+        let words = text::wrap(label, LABEL, limit)?;
+        let most = (h / LINE).max(1);
+        let mut lines: Vec<String> = words.iter().take(most).cloned().collect();
+        if let (true, Some(last)) = (words.len() > most, lines.last_mut()) {
+            *last = words[most - 1..].join(" ");
+        }
+        let top = middle as f32 - (lines.len().saturating_sub(1) * LINE) as f32 / 2.0;
+        for (i, line) in lines.iter().enumerate() {
+            let (line, at) = (text::cut(line, LABEL, limit)?, top + (i * LINE) as f32);
+            text::draw(&mut canvas, (left.max(12) - 10) as f32, at, &line, LABEL, Align::Right)?;
+        }
     }
     Ok(canvas)
 }
