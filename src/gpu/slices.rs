@@ -2,10 +2,10 @@
 //! long as the frame has time, and no longer.
 
 use super::record::Recorder;
-use super::{Gpu, Submission};
+use super::{Gpu, Submission, clock::Instant};
 use crate::{Error, Result};
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A batch that was recorded and waits for its submission.
 pub(super) struct Slice {

@@ -162,7 +162,7 @@ impl Gpu {
                 cache: None,
             })),
         };
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        if let Some(error) = self.caught(scope, source.name) {
             return Err(Error::Gpu { op: format!("shader {}", source.name), what: error.to_string() });
         }
         let made = Arc::new((self.next_id(), made));
