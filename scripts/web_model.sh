@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the small model and the small prior that the page in web/ shows, on the embedded emoji, and puts them in web/model/.
-# Ten minutes or less on two processor cores.
+# Some fifteen minutes on two processor cores.
 #
 #   scripts/web_model.sh [FOLDER]     FOLDER instead of web/model
 #   STEPS, PRIOR_STEPS                training steps of the two (1500 and 1200); a handful makes a model for tests in seconds

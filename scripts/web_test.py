@@ -27,6 +27,8 @@ FLAGS = [
     "--headless", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--remote-debugging-pipe",
     "--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--mute-audio",
 ]
+# A page that scrolls by itself moves from under the mouse.
+STILL = {"name": "prefers-reduced-motion", "value": "reduce"}
 PATIENCE = 60  # seconds for an answer
 WIDE, PHONE = (1280, 900), (390, 844)
 
@@ -424,7 +426,7 @@ class Page:
             check(wide <= size[0], f"at {size[0]} px the page is {wide} px wide")
             self.b.screenshot(self.folder / f"{name}.png")
             said.append(f"{size[0]} px")
-        self.b.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        self.b.call("Emulation.setEmulatedMedia", features=[STILL, {"name": "prefers-color-scheme", "value": "dark"}])
         self.b.size(WIDE)
         self.b.screenshot(self.folder / "dark.png")
         return "no sideways scrolling at " + " and ".join(said)
@@ -461,6 +463,7 @@ def main():
         browser = Chromium(program, profile, log)
         try:
             browser.size(WIDE)
+            browser.call("Emulation.setEmulatedMedia", features=[STILL])
             tested = Page(browser, expected, folder)
             steps = [
                 ("shaders", lambda: tested.shaders(url)),

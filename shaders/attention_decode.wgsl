@@ -125,7 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let j_{i} = j0 + {i}u * GROUP + lane;
         var s_{i} = LOWEST_SCORE;
 #ifdef MASK
-        let seen_{i} = j_{i} < count && (j_{i} == own || (mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u) & 1u) == 1u);
+        let seen_{i} = j_{i} < count && (j_{i} == own || ((mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u)) & 1u) == 1u);
 #else
         let seen_{i} = j_{i} < count;
 #endif

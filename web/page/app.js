@@ -314,7 +314,8 @@ async function draw() {
       context.clearRect(0, 0, $("original").width, $("original").height);
       take(own);
       decodeSoon();
-      $("editor").scrollIntoView({ behavior: "smooth" });
+      const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      $("editor").scrollIntoView({ behavior: still ? "instant" : "smooth" });
     });
     return canvas;
   });
