@@ -234,7 +234,7 @@ pub fn standard() -> Result<Vec<Workload>> {
         let search = [("n", n), ("k", k), ("d", d)];
         all.push(Workload::operation(crate::ops::find("vq_search")?, case(&search))?);
     }
-    let heads = [("b", 4), ("h", 8), ("tq", 256), ("tk", 256), ("d", 64), ("causal", 1), ("packed", 0)];
+    let heads = [("b", 4), ("h", 8), ("tq", 256), ("tk", 256), ("d", 64), ("causal", 1), ("packed", 0), ("mask", 0)];
     all.push(of("attention_causal_fwd", "attention", &heads, false)?);
     all.push(of("attention_causal_fwd_bwd", "attention", &heads, true)?);
     let ema = crate::quantize::find("ema")?;
