@@ -51,20 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let begin = max(i32(row0) - p.diagonal, 0) / i32(NC) * i32(NC);
     for (var c0 = begin; c0 < i32(p.tq); c0 += i32(NC)) {
 #ifdef MASK
-        if c0 % 32 == 0 || c0 == begin {
-#unroll v 0 V
-            word_{v} = mask[mask_{v} + u32(c0) / 32u * p.mask_word];
-#end
-        }
-        let bit = u32(c0) % 32u;
-#ifdef LANES
-        // A block that no row of the group sees changes nothing.
-        var any = 0u;
-#unroll v 0 V
-        any |= extractBits(word_{v}, bit, NC);
-#end
-        if !subgroupAny(any != 0u) { continue; }
-#endif
+#import attention/mask
 #endif
 #ifdef LANES
         let query = min(u32(c0) + lane % NC, p.tq - 1u);

@@ -50,22 +50,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #end
     let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
-    for (var c0 = 0; c0 < end; c0 += i32(NC)) {
+    let begin = 0;
+    for (var c0 = begin; c0 < end; c0 += i32(NC)) {
 #ifdef MASK
-        if c0 % 32 == 0 {
-#unroll v 0 V
-            word_{v} = mask[mask_{v} + u32(c0) / 32u * p.mask_word];
-#end
-        }
-        let bit = u32(c0) % 32u;
-#ifdef LANES
-        // A block that no row of the group sees changes nothing.
-        var any = 0u;
-#unroll v 0 V
-        any |= extractBits(word_{v}, bit, NC);
-#end
-        if !subgroupAny(any != 0u) { continue; }
-#endif
+#import attention/mask
 #endif
 #import attention/keys
 #unroll c 0 NC

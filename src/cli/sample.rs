@@ -11,7 +11,7 @@ use wgvq::gpu::Gpu;
 use wgvq::ops::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::train::tokens::About;
-use wgvq::train::{Draw, Drawing, Given, Priors, Trained, atomic};
+use wgvq::train::{Asked, Draw, Drawing, Given, Priors, Trained, atomic};
 use wgvq::{Error, Result, data};
 
 /// How codes are drawn.
@@ -163,15 +163,15 @@ fn load(gpu: &Gpu, run: &Path) -> Result<(Trained, Priors)> {
 }
 
 /// Draws with a progress bar. `None` if the user stopped it.
-fn draw(
+pub fn draw(
     global: &Global,
     priors: &Priors,
-    classes: &[u32],
+    asked: Asked,
     given: Option<Given>,
     how: &Draw,
 ) -> Result<Option<Drawing>> {
     let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
-    let drawing = priors.draw(classes, given, how, &mut |done, all| {
+    let drawing = priors.draw(asked, given, how, &mut |done, all| {
         bar.show(done, all);
         if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
     });
@@ -212,7 +212,9 @@ impl Sample {
         }
         tell_of_guidance(global, about, &classes, &how);
         let began = std::time::Instant::now();
-        let Some(drawing) = draw(global, &priors, &classes, None, &how)? else { return Ok(Ended::Interrupted) };
+        let Some(drawing) = draw(global, &priors, (&classes).into(), None, &how)? else {
+            return Ok(Ended::Interrupted);
+        };
         let seconds = began.elapsed().as_secs_f64();
         let pixels = model.decode(&drawing.codes)?;
         let [width, height, channels] = model.image();
@@ -324,7 +326,7 @@ impl Complete {
         }
         tell_of_guidance(global, about, &[class], &how);
         let given = Given { codes: &codes.repeat(self.n), places: &places };
-        let Some(drawing) = draw(global, &priors, &vec![class; self.n], Some(given), &how)? else {
+        let Some(drawing) = draw(global, &priors, (&vec![class; self.n]).into(), Some(given), &how)? else {
             return Ok(Ended::Interrupted);
         };
         let mut pixels = original.clone();

@@ -45,6 +45,7 @@ macro_rules! fragments {
 const FRAGMENTS: &[(&str, &str)] = fragments![
     "attention/begin",
     "attention/keys",
+    "attention/mask",
     "attention/operands",
     "cross_entropy/logits",
     "feature_distance/rows",

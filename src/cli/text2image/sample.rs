@@ -1,13 +1,11 @@
 //! `wgvq text2image sample`: images of texts.
 
 use super::super::codes::{png, refuse_existing};
-use super::super::output::{self, Bar};
-use super::super::sample::{How, slug};
-use super::super::train::stop_flag;
+use super::super::output;
+use super::super::sample::{How, draw as draw_asked, slug};
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use wgvq::gpu::Gpu;
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::report::grid::Shape;
@@ -95,18 +93,7 @@ pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<Traine
 /// Draws an image of each text, with a bar. `None` if the user stopped it.
 pub fn draw(global: &Global, priors: &Priors, texts: &Texts, how: &Draw) -> Result<Option<Drawing>> {
     let none = vec![priors.about().vocabulary.no_class(); texts.lengths.len()];
-    let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
-    let asked = Asked { classes: &none, texts: Some(texts) };
-    let drawing = priors.draw(asked, None, how, &mut |done, all| {
-        bar.show(done, all);
-        if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
-    });
-    bar.finish();
-    if stop.load(Ordering::Relaxed) {
-        output::note(global, "stopped: nothing was written");
-        return Ok(None);
-    }
-    drawing.map(Some)
+    draw_asked(global, priors, Asked { classes: &none, texts: Some(texts) }, None, how)
 }
 
 /// Columns of the grid of one prompt's images.
