@@ -29,7 +29,8 @@ pub struct Options {
     pub kmeans_init: bool,
     /// Rounds of k-means.
     pub kmeans_iters: usize,
-    /// A code whose averaged count falls below takes the place of a random latent; 0 revives none.
+    /// A code whose averaged count falls below takes the place of a random latent; 0 revives none, and -1 stands for a quarter of
+    /// the mean count, the latents of a step over K: see [`Options::dead_below`].
     pub threshold_ema_dead_code: f32,
     /// Compare directions, not places: latents and codes of length 1.
     pub use_cosine_sim: bool,
@@ -89,7 +90,7 @@ impl Default for Options {
             eps: 1e-5,
             kmeans_init: true,
             kmeans_iters: 10,
-            threshold_ema_dead_code: 1.0,
+            threshold_ema_dead_code: -1.0,
             use_cosine_sim: false,
             rotation_trick: false,
             stochastic_sample_codes: false,
@@ -141,6 +142,18 @@ impl Options {
         }
     }
 
+    /// The averaged count below which a code is dead, where a step has this many latents; none if codes are not revived.
+    ///
+    /// A count that is right for one codebook is wrong for another: of 64 codes that share 2,048 latents a code has 32, and takes hundreds of
+    /// steps to fall below 1 after its last latent; of 8,192 codes most never reach 1. A quarter of the mean is 1 for 512.
+    pub fn dead_below(&self, latents: usize) -> Option<f32> {
+        match self.threshold_ema_dead_code {
+            0.0 => None,
+            count if count < 0.0 => Some(0.25 * latents as f32 / self.codebook_size.max(1) as f32),
+            count => Some(count),
+        }
+    }
+
     /// Codes of one codebook.
     pub fn codes(&self) -> usize {
         if self.kind == "fsq" { self.levels.iter().product() } else { self.codebook_size }
@@ -179,7 +192,9 @@ impl Options {
         check("decay", &self.decay, (0.0..1.0).contains(&self.decay), "from 0 to below 1")?;
         positive("eps", self.eps)?;
         check("kmeans_iters", &self.kmeans_iters, self.kmeans_iters <= 1000, "at most 1000")?;
-        not_negative("threshold_ema_dead_code", self.threshold_ema_dead_code)?;
+        let dead = self.threshold_ema_dead_code;
+        let allowed = "a count of at least 0, or -1 for a quarter of the mean";
+        check("threshold_ema_dead_code", &dead, dead.is_finite() && (dead >= 0.0 || dead == -1.0), allowed)?;
         positive("sample_codebook_temp", self.sample_codebook_temp)?;
         not_negative("codebook_diversity_loss_weight", self.codebook_diversity_loss_weight)?;
         positive("codebook_diversity_temperature", self.codebook_diversity_temperature)?;
@@ -213,6 +228,31 @@ impl Options {
                 check("groups", &g, g > 0 && d.is_multiple_of(g), &allowed)
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    #[test]
+    fn a_code_is_dead_below_a_quarter_of_the_mean_count_unless_told_otherwise() {
+        let of = |k: usize, threshold: f32| Options {
+            codebook_size: k,
+            threshold_ema_dead_code: threshold,
+            ..Options::default()
+        };
+        let own = Options::default().threshold_ema_dead_code;
+        let least = [64, 512, 8192].map(|k| of(k, own).dead_below(2048).unwrap());
+        assert_eq!(least, [8.0, 1.0, 0.0625]);
+        assert_eq!(of(64, 2.0).dead_below(2048), Some(2.0));
+        assert_eq!(of(64, 0.0).dead_below(2048), None);
+        let allowed = [own, 0.0, 3.5].map(|threshold| of(64, threshold).check().is_ok());
+        assert_eq!(allowed, [true; 3]);
+        for wrong in [-0.5, f32::NAN, f32::INFINITY] {
+            let told = of(64, wrong).check().unwrap_err().to_string();
+            assert!(told.contains("quantizer.threshold_ema_dead_code") && told.contains("-1"), "{told}");
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::{Error, Result};
 /// Streams of random numbers.
 const INITIAL: u32 = 0x434f_4445;
 const SAMPLES: u32 = 0x534d_504c;
+/// The step of what happens before the first.
+const AT_START: u64 = u64::MAX;
 
 /// How a codebook learns.
 #[derive(Debug)]
@@ -165,13 +167,13 @@ impl VectorQuantizer {
         seen: &[Seen],
         step: u64,
     ) -> Result<Option<Tensor>> {
-        let o = &self.options;
-        if o.threshold_ema_dead_code == 0.0 {
-            return Ok(None);
-        }
-        let key = Key { seed: o.seed, step, stream: 0 };
-        let codes = Codes { codebook, counts, sums };
-        revive(codes, fresh, &all_latents(seen)?, o.threshold_ema_dead_code, key).map(Some)
+        // The books that share a codebook are averaged one after another, so the mean is of one of them.
+        let rows = seen.iter().map(|s| s.index.len()).sum::<usize>() / seen.len().max(1);
+        let least = self.options.dead_below(rows);
+        // K-means has just placed the codes, small clusters too: only those without latents are dead.
+        let Some(least) = least.map(|least| if step == AT_START { 1.0 } else { least }) else { return Ok(None) };
+        let key = Key { seed: self.options.seed, step, stream: 0 };
+        revive(Codes { codebook, counts, sums }, fresh, &all_latents(seen)?, least, key).map(Some)
     }
 
     /// What of the state decoding reads.
@@ -243,7 +245,7 @@ impl Quantizer for VectorQuantizer {
                 let begin = Average { decay: 0.0, eps: o.eps };
                 let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, begin)?;
                 let seen = [Seen { book: 0, latents: x, index }];
-                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &seen, u64::MAX)?;
+                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &seen, AT_START)?;
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
                 }
@@ -371,7 +373,7 @@ impl Quantizer for VectorQuantizer {
     fn begin_revival(&mut self) -> bool {
         let can = !matches!(self.book, Book::Mapped { .. }) && self.options.threshold_ema_dead_code == 0.0;
         if can {
-            self.options.threshold_ema_dead_code = 1.0;
+            self.options.threshold_ema_dead_code = Options::default().threshold_ema_dead_code;
         }
         can
     }

@@ -103,7 +103,7 @@ fn collapse(row: &Row, reach: Reach, o: &Options) -> String {
         "lfq" => "the entropy loss is too weak: raise quantizer.entropy_loss_weight or quantizer.diversity_gamma",
         "simvq" => "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim",
         _ if o.threshold_ema_dead_code == 0.0 => {
-            "dead codes are not revived: set quantizer.threshold_ema_dead_code = 1 (--auto-heal does), or place the codes by quantizer.kmeans_init = true"
+            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 (--auto-heal does), or place the codes by quantizer.kmeans_init = true"
         }
         _ => {
             "the codes lie far from the latents: take fewer quantizer.codebook_dim (8 to 32), quantizer.kmeans_init = true, or another quantizer.decay"
