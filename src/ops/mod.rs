@@ -15,6 +15,7 @@ pub mod add;
 pub mod assignment;
 pub mod attention;
 pub mod attention_decode;
+pub mod batch_norm;
 pub mod bias;
 pub mod bits;
 pub mod cast;
@@ -224,6 +225,7 @@ pub fn registry() -> &'static [&'static dyn Operation] {
         &fsq::FsqRow,
         &gather::Gather,
         &group_norm::GroupNorm,
+        &batch_norm::BatchNorm,
         &gumbel::GumbelRow,
         &image::Image,
         &kmeans::Kmeans,

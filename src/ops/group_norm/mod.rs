@@ -83,10 +83,10 @@ impl Layout {
 
     /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
     pub fn forward(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.check(op, x, w, b)?;
         if !self.is_line() {
             return self.forward_wide(op, x, w, b);
         }
+        self.check(op, x, w, b)?;
         let rows = self.n;
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
@@ -118,18 +118,33 @@ impl Layout {
 
     /// The operation on the tape: x, weight, bias.
     pub fn record(self, op: &'static str, tape: &Tape, x: &Var, w: &Var, b: &Var) -> Result<Var> {
+        if !self.is_line() {
+            return Ok(self.record_with_moments(op, tape, x, w, b)?.0);
+        }
         let (y, stats) = self.forward(op, x.tensor(), w.tensor(), b.tensor())?;
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
         Ok(tape.record(y, &[x, w, b], move |dy, needs| {
-            if !self.is_line() {
-                return self.backward_wide(op, [&sx, &sw, dy, &stats], needs);
-            }
             let rows = || dy.reshape(&[self.n * self.s, self.c]);
             let dx = needs[0].then(|| self.grad_input(op, &sx, &sw, dy, &stats)).transpose()?;
             let dw = needs[1].then(|| self.grad_weight(op, &sx, dy, &stats)).transpose()?;
             let db = needs[2].then(|| column_sum(&rows()?)).transpose()?;
             Ok(vec![dx, dw, db])
         }))
+    }
+
+    /// The same over many positions, and (mean, inverse deviation) of each group: [N G, 2].
+    pub fn record_with_moments(
+        self,
+        op: &'static str,
+        tape: &Tape,
+        x: &Var,
+        w: &Var,
+        b: &Var,
+    ) -> Result<(Var, Tensor)> {
+        let (y, stats) = self.forward_wide(op, x.tensor(), w.tensor(), b.tensor())?;
+        let (sx, sw, found) = (x.tensor().clone(), w.tensor().clone(), stats.clone());
+        let y = tape.record(y, &[x, w, b], move |dy, needs| self.backward_wide(op, [&sx, &sw, dy, &found], needs));
+        Ok((y, stats))
     }
 }
 

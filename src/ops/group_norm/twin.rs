@@ -31,6 +31,11 @@ pub fn forward<T: Real>(x: &[T], w: &[T], b: &[T], l: &Layout) -> Vec<T> {
     y
 }
 
+/// (mean, inverse deviation) of each image's groups.
+pub fn moments<T: Real>(x: &[T], l: &Layout) -> Vec<T> {
+    groups(l).iter().map(|members| stats(x, members, l.eps)).flat_map(|(mean, r)| [mean, r]).collect()
+}
+
 /// dx, dw and db.
 pub fn gradients<T: Real>(x: &[T], w: &[T], dy: &[T], l: &Layout) -> (Vec<T>, Vec<T>, Vec<T>) {
     let (mut dx, mut dw, mut db) = (vec![T::zero(); x.len()], vec![T::zero(); l.c], vec![T::zero(); l.c]);

@@ -61,13 +61,14 @@ impl Layout {
     }
 
     /// As [`Layout::forward`].
-    pub(super) fn forward_wide(
+    pub(crate) fn forward_wide(
         &self,
         op: &'static str,
         x: &Tensor,
         w: &Tensor,
         b: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
+        self.check(op, x, w, b)?;
         let (gpu, rows, [per_slice, slices]) = (x.gpu(), self.n * self.g, self.slices());
         let part = || Tensor::empty(gpu, &[self.n * slices, self.c], DType::F32);
         let (means, squares) = (part()?, part()?);
@@ -86,10 +87,23 @@ impl Layout {
         };
         let small = Work { flops: 4.0 * means.len() as f64, bytes: 12.0 * means.len() as f64 };
         gpu.dispatch(op, &stats(), &[&means, &squares, &found], &params, groups_for(rows, 64), small)?;
-        let y = Tensor::empty(gpu, x.shape(), DType::F32)?;
+        Ok((self.apply_wide(op, x, w, b, &found)?, found))
+    }
+
+    /// The tensor normalised by given (mean, inverse deviation) of each group: [N G, 2].
+    pub(crate) fn apply_wide(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        found: &Tensor,
+    ) -> Result<Tensor> {
+        self.check(op, x, w, b)?;
+        let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
-        gpu.dispatch(op, &apply(false), &[x, w, &found, b, &y], &params, self.places(), self.elements(2))?;
-        Ok((y, found))
+        x.gpu().dispatch(op, &apply(false), &[x, w, found, b, &y], &params, self.places(), self.elements(2))?;
+        Ok(y)
     }
 
     fn places(&self) -> [u32; 3] {
