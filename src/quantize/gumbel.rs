@@ -1,31 +1,68 @@
 //! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and learn by gradient.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, check_latents, count, only};
+use super::{
+    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, restore, saved,
+};
 use crate::Result;
 use crate::autograd::Var;
-use crate::gpu::{Gpu, Tensor};
-use crate::nn::{Builder, Handle, Init, Pass};
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
+use crate::ops::batch_norm::{batch_norm, batch_norm_by};
+use crate::ops::fill::fill;
 use crate::ops::gather::gather;
 use crate::ops::gumbel::{Codes, Draw};
+use crate::ops::lerp::lerp_assign;
 use crate::ops::random::Key;
 use crate::ops::vq_search::likeliest;
 
 pub(crate) const NOISE: u32 = 0x4755_4d42;
 
-/// A code drawn by the Gumbel-softmax of a linear map of the latent: the parameters `quantize.logits.weight` [K, D],
+/// Added to the variance of a channel.
+pub(crate) const EPS: f32 = 1e-5;
+/// How much of a step's moments the kept ones take over, as in PyTorch's batch norm.
+const MOMENTUM: f64 = 0.1;
+
+/// A code drawn by the Gumbel-softmax of a linear map of the normalised latent: the parameters `quantize.logits.weight` [K, D],
 /// `quantize.logits.bias` `[K]` and `quantize.codebook` [K, D].
+///
+/// An untrained encoder's latents differ from each other by far less than their common mean, so that one code would be likeliest for nearly all
+/// of them, and the few that are ever drawn are the only ones that learn. So each channel is brought to mean 0 and deviation 1: in training over
+/// the step's latents, otherwise by a moving average of their moments.
 #[derive(Debug)]
 pub struct Gumbel {
     options: Options,
     size: [usize; 2],
     codes: Codes<Handle>,
+    norm: Option<Norm>,
+}
+
+/// How latents are normalised; models of an earlier version have none.
+#[derive(Debug)]
+struct Norm {
+    /// (mean, inverse deviation) of each channel, averaged over steps: [D, 2].
+    moments: Tensor,
+    ones: Tensor,
+    zeros: Tensor,
+}
+
+impl Norm {
+    fn new(gpu: &Gpu, d: usize) -> Result<Norm> {
+        let ones = Tensor::empty(gpu, &[d], DType::F32)?;
+        fill(&ones, 1.0)?;
+        let start: Vec<f32> = [0.0, 1.0].repeat(d);
+        Ok(Norm {
+            moments: Tensor::from_slice(gpu, &[d, 2], &start)?,
+            ones,
+            zeros: Tensor::zeros(gpu, &[d], DType::F32)?,
+        })
+    }
 }
 
 /// `gumbel`, from its options.
 ///
 /// # Errors
-/// If a temperature is not above 0.
-pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+/// If a temperature is not above 0, or the device fails.
+pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
     o.check()?;
     let [k, d] = [o.codebook_size, o.code_channels()];
     let init = Init::Uniform(1.0 / (d as f32).sqrt());
@@ -36,7 +73,8 @@ pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>
         codebook: b.declare("quantize.codebook", &[k, d], Init::Normal(1.0)),
     };
     b.without_decay(codes.codebook);
-    Projected::around(b, o, Box::new(Gumbel { options: o.clone(), size: [k, d], codes }))
+    let norm = Some(Norm::new(gpu, d)?);
+    Projected::around(b, o, Box::new(Gumbel { options: o.clone(), size: [k, d], codes, norm }))
 }
 
 impl Gumbel {
@@ -46,6 +84,18 @@ impl Gumbel {
         let way = (step as f64 / o.temperature_steps.max(1) as f64).min(1.0);
         let share = 0.5 + 0.5 * (std::f64::consts::PI * way).cos();
         (o.temperature_min as f64 + share * (o.temperature as f64 - o.temperature_min as f64)) as f32
+    }
+
+    /// Latents [N, D] as the logits' map takes them where a model is used.
+    fn normalised(&self, z_e: &Tensor) -> Result<Tensor> {
+        match &self.norm {
+            Some(norm) => batch_norm_by(z_e, &norm.ones, &norm.zeros, &norm.moments),
+            None => Ok(z_e.clone()),
+        }
+    }
+
+    fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        self.norm.iter().map(|norm| ("moments", &norm.moments)).collect()
     }
 }
 
@@ -69,19 +119,33 @@ impl Quantizer for Gumbel {
                 let key = Key { seed: o.seed, step, stream: NOISE };
                 let draw = Draw { temperature: self.temperature(step), straight_through: o.straight_through, key };
                 let codes = Codes { weight: &weight, bias: &bias, codebook: &codebook };
-                let drawn = tape.gumbel(z_e, codes, draw)?;
+                let x = match &self.norm {
+                    Some(norm) => tape.batch_norm(z_e, &tape.constant(&norm.ones), &tape.constant(&norm.zeros), EPS)?.0,
+                    None => z_e.clone(),
+                };
+                let drawn = tape.gumbel(&x, codes, draw)?;
                 let kl = tape.scale(&drawn.kl, o.kl_weight, 0.0)?;
                 (drawn.z_q, drawn.index, vec![(Term::Regularizer, kl)])
             }
             Mode::Eval => {
-                let index = likeliest(z_e.tensor(), weight.tensor(), bias.tensor())?;
+                let index = likeliest(&self.normalised(z_e.tensor())?, weight.tensor(), bias.tensor())?;
                 let codes = gather(codebook.tensor(), &index)?;
                 (tape.straight_through(z_e, &codes)?, index, Vec::new())
             }
         };
         let counts = count(&index, k)?;
         let indices = index.reshape(&[index.len(), 1])?;
-        Ok(Quantized { z_q, indices, counts, losses, seen: Vec::new() })
+        let seen = vec![Seen { book: 0, latents: z_e.tensor().clone(), index }];
+        Ok(Quantized { z_q, indices, counts, losses, seen })
+    }
+    fn learn(&mut self, _: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+        let Some(norm) = &self.norm else { return Ok(None) };
+        for s in seen {
+            let (_, moments) = batch_norm(&s.latents, &norm.ones, &norm.zeros, EPS)?;
+            // The first steps count alike, so that nothing of where the average began is left.
+            lerp_assign(&norm.moments, &moments, MOMENTUM.max(1.0 / (step + 1) as f64))?;
+        }
+        Ok(None)
     }
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
         gather(pass.param(self.codes.codebook)?.tensor(), &only("decode", indices)?)
@@ -90,12 +154,65 @@ impl Quantizer for Gumbel {
     fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("gumbel", z_e.tensor(), self.size[1])?;
         let (weight, bias) = (pass.param(self.codes.weight)?, pass.param(self.codes.bias)?);
-        let index = likeliest(z_e.tensor(), weight.tensor(), bias.tensor())?;
+        let x = self.normalised(z_e.tensor())?;
+        let index = likeliest(&x, weight.tensor(), bias.tensor())?;
         let rows = gather(weight.tensor(), &index)?.read::<f32>()?;
-        let (z, bias, index) = (z_e.tensor().read::<f32>()?, bias.tensor().read::<f32>()?, index.read::<u32>()?);
+        let (z, bias, index) = (x.read::<f32>()?, bias.tensor().read::<f32>()?, index.read::<u32>()?);
         let d = self.size[1];
         let logit = |(row, z): (&[f32], &[f32])| row.iter().zip(z).map(|(w, z)| w * z).sum::<f32>();
         let logits = rows.chunks(d).zip(z.chunks(d)).map(logit);
         Ok(logits.zip(index).map(|(logit, code)| -(logit + bias[code as usize])).collect())
+    }
+    fn save(&self) -> Result<HostTensors> {
+        saved(self.state())
+    }
+    fn load(&mut self, state: &HostTensors) -> Result<()> {
+        // Models of a version that did not normalise have no state.
+        if state.is_empty() {
+            self.norm = None;
+        }
+        restore("gumbel", state, &self.state())
+    }
+    fn learned(&self) -> Vec<&Tensor> {
+        self.norm.iter().map(|norm| &norm.moments).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::Tape;
+    use crate::gpu::Options as Device;
+
+    /// Latents that share a large mean still take several codes, in training and after it; a model of before the normalisation, which has no
+    /// state, takes one for all.
+    #[test]
+    fn a_common_mean_does_not_decide_the_codes() {
+        let gpu = Gpu::new(Device { poison: true, ..Default::default() }).unwrap();
+        let options = Options { codebook_size: 7, codebook_dim: 3, ..Options::of("gumbel") };
+        let mut b = Parameters::builder();
+        let mut quantizer = build(&gpu, &mut b, &options).unwrap();
+        let params = b.build(&gpu, 3).unwrap();
+        let n = 41;
+        let latents: Vec<f32> = (0..n * 3).map(|i| 20.0 + 0.01 * ((i * 7919 % 97) as f32 / 48.5 - 1.0)).collect();
+        let latents = Tensor::from_slice(&gpu, &[n, 3], &latents).unwrap();
+        let codes = |quantizer: &dyn Quantizer, mode: Mode| {
+            let tape = Tape::new(&gpu);
+            let q = quantizer.quantize(&Pass::new(&tape, &params), &tape.leaf(&latents), mode).unwrap();
+            let indices = q.indices.read::<u32>().unwrap();
+            (indices.iter().collect::<std::collections::BTreeSet<_>>().len(), indices, q.seen)
+        };
+        let (drawn, _, seen) = codes(&*quantizer, Mode::Train { step: 0 });
+        assert!(drawn > 3, "{drawn} codes of 7");
+        quantizer.learn(&params, &seen, 0).unwrap();
+        let (used, taken, _) = codes(&*quantizer, Mode::Eval);
+        assert!(used > 3, "{used} codes of 7");
+
+        let state = quantizer.save().unwrap();
+        let mut again = build(&gpu, &mut Parameters::builder(), &options).unwrap();
+        again.load(&state).unwrap();
+        assert_eq!(codes(&*again, Mode::Eval).1, taken);
+        again.load(&HostTensors::new()).unwrap();
+        assert_eq!(codes(&*again, Mode::Eval).0, 1);
     }
 }
