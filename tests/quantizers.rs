@@ -132,6 +132,12 @@ fn a_state_comes_back_and_another_is_refused() {
         if let Some(first) = state.keys().next().cloned() {
             let mut short = state.clone();
             short.remove(&first);
+            if kind.name == "gumbel" {
+                // One without a state is of a version that normalised nothing.
+                again.load(&short).unwrap();
+                assert_eq!(again.save().unwrap(), short);
+                continue;
+            }
             assert!(again.load(&short).unwrap_err().to_string().contains("has no"), "{}", kind.name);
         }
     }

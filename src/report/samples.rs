@@ -18,6 +18,9 @@ const BETWEEN: usize = 28;
 /// Room for a class's name.
 const GUTTER: usize = 150;
 const GAP: usize = 4;
+const HEADING: Style = Style::regular(11.0, Colour::GREY);
+/// Room for headings over columns.
+const HEAD: usize = 20;
 /// From one line of a label to the next.
 const LINE: usize = 16;
 
@@ -47,6 +50,24 @@ pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile
             let (line, at) = (text::cut(line, LABEL, limit)?, top + (i * LINE) as f32);
             text::draw(&mut canvas, (left.max(12) - 10) as f32, at, &line, LABEL, Align::Right)?;
         }
+    }
+    Ok(canvas)
+}
+
+/// [`rows`] with a heading over each column; one too long for its column is cut.
+///
+/// # Errors
+/// As there.
+pub fn headed_rows(pictures: &[u8], shape: Shape, headings: &[&str], labels: &[&str], tile: usize) -> Result<Canvas> {
+    let below = rows(pictures, shape, headings.len(), labels, tile)?;
+    let mut canvas = Canvas::new(below.width(), HEAD + below.height(), Colour::WHITE)?;
+    canvas.place(0, HEAD, &below);
+    let (w, _) = shape.tile_size(tile);
+    let left = below.width() - GAP - headings.len() * (w + GAP);
+    for (i, heading) in headings.iter().enumerate() {
+        let middle = (left + GAP + i * (w + GAP)) as f32 + w as f32 / 2.0;
+        let heading = text::cut(heading, HEADING, w as f32)?;
+        text::draw(&mut canvas, middle, HEAD as f32 / 2.0, &heading, HEADING, Align::Centre)?;
     }
     Ok(canvas)
 }
@@ -147,6 +168,12 @@ mod tests {
         assert_eq!((labelled.width(), labelled.height()), (plain.width() + GUTTER, plain.height()));
         assert_eq!(plain.get(GAP + 2, GAP + 2), Colour(0, 0, 0));
         assert!(rows(&pictures[1..], shape, 3, &[], 16).is_err());
+        let headed =
+            headed_rows(&pictures, shape, &["x", "a heading too long for its column", ""], &["", ""], 16).unwrap();
+        assert_eq!((headed.width(), headed.height()), (plain.width(), plain.height() + HEAD));
+        assert_eq!(headed.get(GAP + 2, HEAD + GAP + 2), Colour(0, 0, 0));
+        let inked = |from: usize| (from..from + 16).any(|x| (0..HEAD).any(|y| headed.get(x, y) != Colour::WHITE));
+        assert_eq!([GAP, 2 * GAP + 16, 3 * GAP + 32].map(inked), [true, true, false]);
         let steps = [10.0, 20.0];
         let full = PriorPage {
             title: "prior",

@@ -1,4 +1,4 @@
-//! Values against a size, on logarithmic axes: one line per series, named in a legend.
+//! Values against a size: one line per series, named in a legend.
 
 use super::axes::{self, Axis, Frame, Words};
 use super::canvas::{Canvas, Colour};
@@ -52,11 +52,35 @@ pub(super) const COLOURS: [Colour; 10] = [
 ];
 const LABEL: Style = Style::regular(11.0, Colour::INK);
 
-/// Draws the series on a canvas of `width` x `height` pixels; `words` are the title, the caption and the name of the size.
+/// Draws the series over logarithmic axes, on a canvas of `width` x `height` pixels; `words` are the title, the caption and the name of the
+/// size.
 ///
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) for an impossible size.
 pub fn sweep(words: [&str; 3], series: &[Series], legend: Legend, width: usize, height: usize) -> Result<Canvas> {
+    draw(words, series, legend, [width, height], |[left, right], [low, high]| {
+        [Axis::log(left, right, 8), Axis::log(low, high, 7)]
+    })
+}
+
+/// [`sweep`] over linear axes, that of the values from 0.
+///
+/// # Errors
+/// As there.
+pub fn lines(words: [&str; 3], series: &[Series], legend: Legend, width: usize, height: usize) -> Result<Canvas> {
+    draw(words, series, legend, [width, height], |[left, right], [_, high]| {
+        [Axis::linear(left, right, 8), Axis::linear(0.0, 1.05 * high, 7)]
+    })
+}
+
+/// The lines, over axes that are made of the least and the largest size and value.
+fn draw(
+    words: [&str; 3],
+    series: &[Series],
+    legend: Legend,
+    [width, height]: [usize; 2],
+    axes_over: fn([f64; 2], [f64; 2]) -> [Axis; 2],
+) -> Result<Canvas> {
     let mut whole = Canvas::new(width, height, Colour::WHITE)?;
     let column = if legend == Legend::Column { COLUMN } else { 0 };
     let mut canvas = Canvas::new(width.saturating_sub(EDGE + column).max(1), height, Colour::WHITE)?;
@@ -72,8 +96,8 @@ pub fn sweep(words: [&str; 3], series: &[Series], legend: Legend, width: usize, 
     let bounds = |of: fn(&(f64, f64)) -> f64| {
         all.iter().map(of).fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)))
     };
-    let ((left, right), (low, high)) = (bounds(|p| p.0), bounds(|p| p.1));
-    let frame = Frame::draw(&mut canvas, &words, Axis::log(left, right, 8), Axis::log(low, high, 7), axes::short)?;
+    let [across, up] = axes_over(bounds(|p| p.0).into(), bounds(|p| p.1).into());
+    let frame = Frame::draw(&mut canvas, &words, across, up, axes::short)?;
     let mut colour = COLOURS[0];
     let mut colours = COLOURS.iter().cycle();
     let mut entries: Vec<(&str, f32, Colour)> = Vec::new();
@@ -113,10 +137,13 @@ mod tests {
     #[test]
     fn every_series_is_drawn_in_its_colour() {
         let line = |name: &str, f: f64| Series::new(name, [1.0, 10.0, 100.0].map(|x| (x, f * x)).to_vec());
-        let canvas = sweep(["t", "c", "n"], &[line("one", 1.0), line("two", 7.0)], Legend::Column, 400, 300).unwrap();
-        for colour in &COLOURS[..2] {
-            let pixels = (0..300).flat_map(|y| (0..400).map(move |x| (x, y)));
-            assert!(pixels.filter(|(x, y)| canvas.get(*x, *y) == *colour).count() > 100);
+        for chart in [sweep, lines] {
+            let canvas =
+                chart(["t", "c", "n"], &[line("one", 1.0), line("two", 7.0)], Legend::Column, 400, 300).unwrap();
+            for colour in &COLOURS[..2] {
+                let pixels = (0..300).flat_map(|y| (0..400).map(move |x| (x, y)));
+                assert!(pixels.filter(|(x, y)| canvas.get(*x, *y) == *colour).count() > 100);
+            }
         }
     }
 

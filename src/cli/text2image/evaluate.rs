@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use wgvq::data::open;
 use wgvq::models::text::Form;
 use wgvq::report::grid::Shape;
-use wgvq::report::samples::rows;
-use wgvq::report::sweep::{Legend, Series, sweep};
+use wgvq::report::samples::headed_rows;
+use wgvq::report::sweep::{Legend, Series, lines as curves};
 use wgvq::train::contrastive::{Retrieval, some};
 use wgvq::train::{Draw, atomic};
 use wgvq::{Error, Result};
@@ -112,7 +112,10 @@ impl Evaluate {
         let caption = |i: &u32| set.items[*i as usize].caption.as_deref().unwrap_or_default();
         let labels: Vec<&str> = numbers.iter().take(shown).map(caption).collect();
         let shape = Shape { width, height, channels };
-        let grid = rows(&pictures, shape, columns.len(), &labels, 64)?.png()?;
+        let drawn = self.sweep.iter().map(|guidance| format!("guidance {guidance}"));
+        let headings: Vec<String> = ["real", "kept of it"].map(str::to_owned).into_iter().chain(drawn).collect();
+        let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+        let grid = headed_rows(&pictures, shape, &headings, &labels, 64)?.png()?;
         self.report(global, &lines, &grid)
     }
 
@@ -151,7 +154,7 @@ impl Evaluate {
         ];
         let title = format!("Images that find their text among {pool:.0}, in per cent");
         let said = format!("{} captions held out", lines[0].found.count);
-        let chart = sweep([&title, &said, "guidance"], &series, Legend::Column, 720, 420)?;
+        let chart = curves([&title, &said, "guidance"], &series, Legend::Column, 720, 420)?;
         atomic::write(&out.join("evaluation.png"), &chart.png()?)?;
         atomic::write(&out.join("evaluation-samples.png"), grid)?;
         output::note(global, &format!("table, chart, and images of {SHOWN} captions: {}", out.display()));
