@@ -1,11 +1,11 @@
 //! Training a contrastive model on the captioned images of a set, and what is read back of it.
 
 use super::checkpoint::{self, Checkpoint};
+use super::descent::{Descent, Figures, named};
 use super::keyed::check;
 use super::metrics_log::Record;
 use super::run::{Training, follow};
 use super::run_folder::RunFolder;
-use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use super::{Keyed, Observer, Outcome, Schedule, Start, learning_rate, weights};
 use crate::autograd::Tape;
 use crate::data::{ImageSet, batch_indices};
@@ -13,7 +13,7 @@ use crate::gpu::{Gpu, MemoryReport, Tensor};
 use crate::models::contrastive::{Contrastive, Shape};
 use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
-use crate::nn::{Adam, AdamState, Parameters, Pass};
+use crate::nn::{Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::image::normalize;
 use crate::ops::random::Key;
@@ -108,8 +108,8 @@ impl ContrastiveConfig {
     }
 }
 
-/// Figures that a step leaves on the device: the loss, the gradients' norm, the factor that clipped them, whether they were finite.
-const FIGURES: usize = 4;
+/// The norm that gradients are clipped to.
+const MAX_NORM: f32 = 1.0;
 /// Images that a measurement tells apart.
 const POOL: usize = 64;
 /// The stream of random numbers for dropout: "clip".
@@ -208,11 +208,7 @@ pub struct ContrastiveTrainer {
     texts: Arc<Texts>,
     reader: String,
     model: Contrastive,
-    params: Parameters,
-    adam: Adam,
-    step: u64,
-    window: Window<FIGURES>,
-    in_flight: InFlight,
+    descent: Descent,
 }
 
 fn build(gpu: &Gpu, config: &ContrastiveConfig, image: [usize; 3], text: &Text) -> Result<(Contrastive, Parameters)> {
@@ -263,21 +259,16 @@ impl ContrastiveTrainer {
             weight_decay: t.weight_decay.into(),
             decay: Decay::Decoupled,
         };
-        let mut adam = Adam::new(&params, hyper)?;
-        adam.max_norm = Some(1.0);
+        let descent = Descent::new(gpu, params, hyper, MAX_NORM, 0.0, t.log_every)?;
         Ok(ContrastiveTrainer {
             gpu: gpu.clone(),
-            window: Window::new(gpu, t.log_every)?,
-            in_flight: InFlight::new(STEPS_IN_FLIGHT),
             config: config.clone(),
             data,
             text,
             texts,
             reader: reader.to_owned(),
             model,
-            params,
-            adam,
-            step: 0,
+            descent,
         })
     }
 
@@ -297,7 +288,7 @@ impl Training for ContrastiveTrainer {
     type Evaluation = Retrieval;
 
     fn step_number(&self) -> u64 {
-        self.step
+        self.descent.number()
     }
 
     fn per_step(&self) -> (usize, &'static str) {
@@ -305,85 +296,58 @@ impl Training for ContrastiveTrainer {
     }
 
     fn step(&mut self) -> Result<()> {
-        let t = &self.config.train;
-        let places = batch_indices(t.seed, self.step, t.batch_size, self.data.train.len());
+        let (t, step) = (&self.config.train, self.descent.number());
+        let places = batch_indices(t.seed, step, t.batch_size, self.data.train.len());
         let numbers: Vec<u32> = places.iter().map(|i| self.data.train[*i as usize]).collect();
         let images = upload(&self.gpu, &self.data, &numbers)?;
         let texts = some(&self.texts, &self.text, &numbers).upload(&self.gpu, &self.text)?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
-        let key = Key { seed: t.seed, step: self.step, stream: STREAM };
+        let pass = Pass::new(&tape, self.descent.params());
+        let key = Key { seed: t.seed, step, stream: STREAM };
         let dropout = Dropout { rate: self.config.model.dropout, key };
         let loss = self.model.loss(&pass, &tape.constant(&images), &texts, dropout)?;
-        self.window.begin()?;
-        self.window.set(0, loss.tensor())?;
         let gradients = pass.gradients(tape.backward(&loss)?);
-        self.adam.hyper.lr = self.rate(self.step);
-        if let Some(report) = self.adam.step(&self.params, &gradients)? {
-            self.window.set(1, &report)?;
-        }
-        self.step += 1;
-        self.window.end(self.step)?;
-        self.in_flight.submit(&self.gpu)
+        self.descent.step(loss.tensor(), &gradients, self.rate(step))
     }
 
     fn rows(&mut self, wait: bool) -> Result<Vec<ContrastiveRow>> {
         let mut done = Vec::new();
-        while let Some(arrived) = self.window.arrived(wait)? {
-            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite()) {
-                let what = format!("the loss is {} at step {step}: training diverged. Lower train.lr", figures[0]);
-                return Err(Error::Diverged { step, what });
-            }
-            done.push(ContrastiveRow { step: arrived.step, loss: arrived.mean(0), gradient_norm: arrived.mean(1) });
+        while let Some(Figures { step, loss, gradient_norm, .. }) = self.descent.arrived(wait, "Lower train.lr")? {
+            done.push(ContrastiveRow { step, loss, gradient_norm });
         }
         Ok(done)
     }
 
     fn close_row(&mut self) -> Result<()> {
-        self.window.close(self.step)
+        self.descent.close_row()
     }
 
     fn evaluate(&mut self, _: bool) -> Result<Retrieval> {
-        let judge = Judge { gpu: &self.gpu, model: &self.model, params: &self.params, text: &self.text };
+        let judge = Judge { gpu: &self.gpu, model: &self.model, params: self.descent.weights(), text: &self.text };
         let numbers = &self.data.test;
         let texts = some(&self.texts, &self.text, numbers);
         let images = judge.images(&self.data.gather(numbers)?)?;
         let found = retrieval(&images, &judge.texts(&texts)?, &texts, &self.text, POOL);
-        Ok(Retrieval { step: self.step, ..found })
+        Ok(Retrieval { step: self.descent.number(), ..found })
     }
 
     fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let adam = self.adam.save()?;
-        let parts = [("", self.params.to_host()?), ("adam.m.", adam.m), ("adam.v.", adam.v)];
-        let all = parts.into_iter().flat_map(|(prefix, part)| {
-            part.into_iter().map(move |(name, t)| (format!("{prefix}{name}"), weights::export(t)))
-        });
-        let state = serde_json::json!({
-            "step": self.step, "adam_step": adam.step, "window": self.window.save()?,
-            "data": self.data.sha256(), "reader": self.reader,
-        });
-        Ok(Checkpoint { tensors: all.collect(), state })
+        let mut checkpoint = self.descent.checkpoint()?;
+        checkpoint.state["data"] = self.data.sha256().into();
+        checkpoint.state["reader"] = self.reader.clone().into();
+        Ok(checkpoint)
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        let number = |key: &str| {
-            state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
-        };
         if state["data"] != self.data.sha256() || state["reader"] != *self.reader {
             return Err(Error::data("the checkpoint was made on other images or texts; begin anew with --overwrite"));
         }
-        let mut parts = weights::by_prefix(&checkpoint.tensors, ["adam.m.", "adam.v."])?;
-        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
-        self.params.load_host(&part(""))?;
-        let (m, v) = (part("adam.m."), part("adam.v."));
-        self.adam.load(&AdamState { step: number("adam_step")?, m, v })?;
-        self.step = number("step")?;
-        self.window.load(&state["window"])
+        self.descent.restore(checkpoint, "").map(drop)
     }
 
     fn trained(&mut self) -> Result<Checkpoint> {
-        let tensors = self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
+        let tensors = named("", self.descent.weights().to_host()?);
         let about = About {
             config: self.config.clone(),
             image: self.model.image(),

@@ -24,6 +24,7 @@ pub mod weights;
 mod average;
 mod batches;
 mod decoder;
+mod descent;
 mod encode_from;
 mod first_stage;
 mod learning_rate;

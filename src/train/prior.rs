@@ -1,20 +1,20 @@
 //! Training a prior over the tokens of a data set.
 
-use super::checkpoint::{Checkpoint, HostTensor};
+use super::checkpoint::Checkpoint;
+use super::descent::{Descent, Figures, named};
 use super::metrics_log::Record;
 use super::prior_config::PriorConfig;
 use super::run::{Training, follow};
 use super::run_folder::RunFolder;
 use super::tokens::{Split, Tokens};
-use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
-use super::{Keyed, Observer, Outcome, Schedule, Start, weights};
+use super::{Keyed, Observer, Outcome, Schedule, Start};
 use crate::autograd::Tape;
 use crate::data::batch_indices;
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::models::prior::Prior;
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
-use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters, Pass};
+use crate::nn::{Handle, Parameters, Pass};
 use crate::ops::adam::{Decay, Hyper};
 use crate::ops::add::{accumulate, add_assign};
 use crate::ops::random::{Key, philox};
@@ -22,8 +22,8 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-/// Figures that a step leaves on the device: the loss, the gradients' norm, the factor that clipped them, whether they were finite.
-const FIGURES: usize = 4;
+/// Under what a checkpoint keeps the best weights so far.
+const BEST: &str = "best.";
 /// The stream of random numbers that decides which classes are hidden: "clas".
 const CLASS_STREAM: u32 = 0x636c_6173;
 
@@ -102,13 +102,8 @@ pub struct PriorTrainer {
     config: PriorConfig,
     tokens: Tokens,
     prior: Prior,
-    params: Parameters,
-    ema: Option<Ema>,
+    descent: Descent,
     best: Option<Best>,
-    adam: Adam,
-    step: u64,
-    window: Window<FIGURES>,
-    in_flight: InFlight,
 }
 
 /// A model of a configuration, and its parameters.
@@ -136,23 +131,10 @@ impl PriorTrainer {
             weight_decay: t.weight_decay.into(),
             decay: Decay::Decoupled,
         };
-        let mut adam = Adam::new(&params, hyper)?;
         // Measured in any case; what is not finite is then passed over.
-        adam.max_norm = Some(if t.grad_clip > 0.0 { t.grad_clip } else { f32::INFINITY });
-        let ema = (t.ema_decay > 0.0).then(|| Ema::new(&params, t.ema_decay.into())).transpose()?;
-        Ok(PriorTrainer {
-            gpu: gpu.clone(),
-            window: Window::new(gpu, t.log_every)?,
-            in_flight: InFlight::new(STEPS_IN_FLIGHT),
-            config,
-            tokens,
-            prior,
-            params,
-            ema,
-            best: None,
-            adam,
-            step: 0,
-        })
+        let max_norm = if t.grad_clip > 0.0 { t.grad_clip } else { f32::INFINITY };
+        let descent = Descent::new(gpu, params, hyper, max_norm, t.ema_decay, t.log_every)?;
+        Ok(PriorTrainer { gpu: gpu.clone(), config, tokens, prior, descent, best: None })
     }
 
     /// What is trained on.
@@ -162,7 +144,7 @@ impl PriorTrainer {
 
     /// Trained numbers.
     pub fn parameter_count(&self) -> usize {
-        self.params.count()
+        self.descent.params().count()
     }
 
     /// What the engine holds of device memory, and held at most.
@@ -172,11 +154,6 @@ impl PriorTrainer {
 
     fn activations(&self) -> DType {
         if self.config.train.dtype == "f16" { DType::F16 } else { DType::F32 }
-    }
-
-    /// The weights to measure and keep.
-    fn weights(&self) -> &Parameters {
-        self.ema.as_ref().map_or(&self.params, Ema::weights)
     }
 
     /// One pass over a batch: its loss, and its share of the step's gradients.
@@ -198,7 +175,7 @@ impl PriorTrainer {
         }
         let batch = self.prior.upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let pass = Pass::new(&tape, self.descent.params()).storing(self.activations());
         let pass = pass.recomputing(t.checkpoint_blocks);
         let dropout = Dropout { rate: self.prior.shape().dropout, key };
         let mut loss = self.prior.loss(&pass, &batch, dropout, t.label_smoothing)?;
@@ -230,7 +207,7 @@ impl Training for PriorTrainer {
     type Evaluation = PriorEvaluation;
 
     fn step_number(&self) -> u64 {
-        self.step
+        self.descent.number()
     }
 
     fn per_step(&self) -> (usize, &'static str) {
@@ -239,14 +216,14 @@ impl Training for PriorTrainer {
     }
 
     fn step(&mut self) -> Result<()> {
-        let passes = self.config.train.accumulate as u64;
-        let (loss, gradients) = self.pass(self.step * passes)?;
+        let (step, passes) = (self.descent.number(), self.config.train.accumulate as u64);
+        let (loss, gradients) = self.pass(step * passes)?;
         let gradients = if passes == 1 {
             gradients
         } else {
             let mut sums: BTreeMap<Handle, Tensor> = gradients.into_iter().collect();
             for i in 1..passes {
-                let (part, gradients) = self.pass(self.step * passes + i)?;
+                let (part, gradients) = self.pass(step * passes + i)?;
                 add_assign(&loss, &part)?;
                 for (handle, gradient) in gradients {
                     let sum = match sums.remove(&handle) {
@@ -259,44 +236,21 @@ impl Training for PriorTrainer {
             }
             sums.into_iter().collect()
         };
-        self.window.begin()?;
-        self.window.set(0, &loss)?;
-        self.adam.hyper.lr = self.config.train.rate(self.step);
-        if let Some(report) = self.adam.step(&self.params, &gradients)? {
-            self.window.set(1, &report)?;
-        }
-        if let Some(ema) = &self.ema {
-            ema.update(&self.params, self.step)?;
-        }
-        self.step += 1;
-        self.window.end(self.step)?;
-        self.in_flight.submit(&self.gpu)
+        self.descent.step(&loss, &gradients, self.config.train.rate(step))
     }
 
     fn rows(&mut self, wait: bool) -> Result<Vec<PriorRow>> {
         let mut done = Vec::new();
-        while let Some(arrived) = self.window.arrived(wait)? {
-            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite()) {
-                let what = format!(
-                    "the loss is {} at step {step}: training diverged. Lower train.lr, or clip gradients by train.grad_clip = 1",
-                    figures[0]
-                );
-                return Err(Error::Diverged { step, what });
-            }
-            let skipped = arrived.steps.iter().filter(|f| f[3] == 0.0).count() as u64;
-            done.push(PriorRow {
-                step: arrived.step,
-                loss: arrived.mean(0),
-                gradient_norm: arrived.mean(1),
-                lr: self.config.train.rate(arrived.step.saturating_sub(1)),
-                skipped,
-            });
+        let advice = "Lower train.lr, or clip gradients by train.grad_clip = 1";
+        while let Some(Figures { step, loss, gradient_norm, skipped }) = self.descent.arrived(wait, advice)? {
+            let lr = self.config.train.rate(step.saturating_sub(1));
+            done.push(PriorRow { step, loss, gradient_norm, lr, skipped });
         }
         Ok(done)
     }
 
     fn close_row(&mut self) -> Result<()> {
-        self.window.close(self.step)
+        self.descent.close_row()
     }
 
     fn evaluate(&mut self, last: bool) -> Result<PriorEvaluation> {
@@ -306,72 +260,52 @@ impl Training for PriorTrainer {
             0 => all.clone(),
             n => all.iter().step_by((all.len() / n).max(1)).take(n).copied().collect(),
         };
-        let nats = self.measure(self.weights(), test, &some)?;
+        let (now, weights) = (self.descent.number(), self.descent.weights());
+        let nats = self.measure(weights, test, &some)?;
         if t.keep_best && self.best.as_ref().is_none_or(|best| nats < best.nats) {
-            self.best = Some(Best { nats, step: self.step, weights: self.weights().duplicate()? });
+            self.best = Some(Best { nats, step: now, weights: weights.duplicate()? });
         }
         if !last {
-            return Ok(self.evaluation(self.step, nats, some.len()));
+            return Ok(self.evaluation(now, nats, some.len()));
         }
-        let (step, kept) = self.best.as_ref().map_or((self.step, self.weights()), |best| (best.step, &best.weights));
+        let (step, kept) = self.best.as_ref().map_or((now, weights), |best| (best.step, &best.weights));
         let nats = self.measure(kept, test, &all)?;
         Ok(self.evaluation(step, nats, all.len()))
     }
 
     fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let adam = self.adam.save()?;
-        let mut parts = vec![("", self.params.to_host()?), ("adam.m.", adam.m), ("adam.v.", adam.v)];
-        if let Some(ema) = &self.ema {
-            parts.push(("ema.", ema.weights().to_host()?));
-        }
+        let mut checkpoint = self.descent.checkpoint()?;
         if let Some(best) = &self.best {
-            parts.push(("best.", best.weights.to_host()?));
+            checkpoint.tensors.extend(named(BEST, best.weights.to_host()?));
         }
-        let tensors = parts.into_iter().flat_map(|(prefix, part)| named(prefix, part)).collect();
-        let state = serde_json::json!({
-            "step": self.step,
-            "adam_step": adam.step,
-            "window": self.window.save()?,
-            "tokens": self.tokens.about,
-            // As bits: a decimal number may come back as its neighbour.
-            "best": self.best.as_ref().map(|best| (best.nats.to_bits(), best.step)),
-        });
-        Ok(Checkpoint { tensors, state })
+        checkpoint.state["tokens"] = serde_json::json!(self.tokens.about);
+        // As bits: a decimal number may come back as its neighbour.
+        checkpoint.state["best"] = serde_json::json!(self.best.as_ref().map(|best| (best.nats.to_bits(), best.step)));
+        Ok(checkpoint)
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        let number = |key: &str| {
-            state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
-        };
         let about = serde_json::from_value(state["tokens"].clone())
             .map_err(|e| Error::data(format!("the checkpoint does not say which tokens it was trained on: {e}")))?;
         self.tokens.check(&about)?;
         let best: Option<(u64, u64)> = serde_json::from_value(state["best"].clone())
             .map_err(|e| Error::data(format!("the checkpoint's best measurement cannot be used: {e}")))?;
-        let mut parts = weights::by_prefix(&checkpoint.tensors, ["adam.m.", "adam.v.", "ema.", "best."])?;
-        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
-        self.params.load_host(&part(""))?;
-        let (m, v) = (part("adam.m."), part("adam.v."));
-        self.adam.load(&AdamState { step: number("adam_step")?, m, v })?;
-        if let Some(ema) = &self.ema {
-            ema.load_host(&part("ema."))?;
-        }
+        let best_weights = self.descent.restore(checkpoint, BEST)?;
         self.best = match best {
             Some((nats, step)) => {
-                let weights = self.params.duplicate()?;
-                weights.load_host(&part("best."))?;
+                let weights = self.descent.params().duplicate()?;
+                weights.load_host(&best_weights)?;
                 Some(Best { nats: f64::from_bits(nats), step, weights })
             }
             None => None,
         };
-        self.step = number("step")?;
-        self.window.load(&state["window"])
+        Ok(())
     }
 
     fn trained(&mut self) -> Result<Checkpoint> {
-        let kept = self.best.as_ref().map_or(self.weights(), |best| &best.weights);
-        let tensors = named("", kept.to_host()?).collect();
+        let kept = self.best.as_ref().map_or(self.descent.weights(), |best| &best.weights);
+        let tensors = named("", kept.to_host()?);
         let state = serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
         Ok(Checkpoint { tensors, state })
     }
@@ -423,10 +357,6 @@ pub fn measure(
         sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
     }
     Ok(sum / images.len() as f64)
-}
-
-fn named(prefix: &'static str, tensors: HostTensors) -> impl Iterator<Item = (String, HostTensor)> {
-    tensors.into_iter().map(move |(name, t)| (format!("{prefix}{name}"), weights::export(t)))
 }
 
 /// Trains a prior in `folder` until the configured steps are done or `stop` is set, as [`super::run`] trains a first stage.
