@@ -7,7 +7,7 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
-use crate::ops::batch_norm::{batch_norm, batch_norm_by};
+use crate::ops::batch_norm::batch_norm_by;
 use crate::ops::fill::fill;
 use crate::ops::gather::gather;
 use crate::ops::gumbel::{Codes, Draw};
@@ -114,36 +114,39 @@ impl Quantizer for Gumbel {
         let z_e = &arrive("gumbel", pass, z_e, d)?;
         let [weight, bias, codebook] =
             [pass.param(self.codes.weight)?, pass.param(self.codes.bias)?, pass.param(self.codes.codebook)?];
-        let (z_q, index, losses) = match mode {
+        let (z_q, index, losses, moments) = match mode {
             Mode::Train { step } => {
                 let key = Key { seed: o.seed, step, stream: NOISE };
                 let draw = Draw { temperature: self.temperature(step), straight_through: o.straight_through, key };
                 let codes = Codes { weight: &weight, bias: &bias, codebook: &codebook };
-                let x = match &self.norm {
-                    Some(norm) => tape.batch_norm(z_e, &tape.constant(&norm.ones), &tape.constant(&norm.zeros), EPS)?.0,
-                    None => z_e.clone(),
+                let (x, moments) = match &self.norm {
+                    Some(norm) => {
+                        let (ones, zeros) = (tape.constant(&norm.ones), tape.constant(&norm.zeros));
+                        let (x, moments) = tape.batch_norm(z_e, &ones, &zeros, EPS)?;
+                        (x, Some(moments))
+                    }
+                    None => (z_e.clone(), None),
                 };
                 let drawn = tape.gumbel(&x, codes, draw)?;
                 let kl = tape.scale(&drawn.kl, o.kl_weight, 0.0)?;
-                (drawn.z_q, drawn.index, vec![(Term::Regularizer, kl)])
+                (drawn.z_q, drawn.index, vec![(Term::Regularizer, kl)], moments)
             }
             Mode::Eval => {
                 let index = likeliest(&self.normalised(z_e.tensor())?, weight.tensor(), bias.tensor())?;
                 let codes = gather(codebook.tensor(), &index)?;
-                (tape.straight_through(z_e, &codes)?, index, Vec::new())
+                (tape.straight_through(z_e, &codes)?, index, Vec::new(), None)
             }
         };
         let counts = count(&index, k)?;
         let indices = index.reshape(&[index.len(), 1])?;
-        let seen = vec![Seen { book: 0, latents: z_e.tensor().clone(), index }];
+        let seen = vec![Seen { book: 0, latents: z_e.tensor().clone(), index, moments }];
         Ok(Quantized { z_q, indices, counts, losses, seen })
     }
     fn learn(&mut self, _: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
         let Some(norm) = &self.norm else { return Ok(None) };
-        for s in seen {
-            let (_, moments) = batch_norm(&s.latents, &norm.ones, &norm.zeros, EPS)?;
+        for moments in seen.iter().filter_map(|s| s.moments.as_ref()) {
             // The first steps count alike, so that nothing of where the average began is left.
-            lerp_assign(&norm.moments, &moments, MOMENTUM.max(1.0 / (step + 1) as f64))?;
+            lerp_assign(&norm.moments, moments, MOMENTUM.max(1.0 / (step + 1) as f64))?;
         }
         Ok(None)
     }

@@ -62,6 +62,8 @@ pub struct Seen {
     pub latents: Tensor,
     /// u32 `[N]`.
     pub index: Tensor,
+    /// What a quantizer that normalises its latents did so by: (mean, inverse deviation) of each channel, f32 [D, 2].
+    pub moments: Option<Tensor>,
 }
 
 /// Latents, quantized.

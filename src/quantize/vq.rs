@@ -244,7 +244,7 @@ impl Quantizer for VectorQuantizer {
                 // count, and a cluster without rows is revived like any dead code.
                 let begin = Average { decay: 0.0, eps: o.eps };
                 let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, begin)?;
-                let seen = [Seen { book: 0, latents: x, index }];
+                let seen = [Seen { book: 0, latents: x, index, moments: None }];
                 self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &seen, AT_START)?;
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
@@ -293,7 +293,7 @@ impl Quantizer for VectorQuantizer {
             counts: count(&index, k)?,
             indices: index.reshape(&[n, 1])?,
             losses,
-            seen: vec![Seen { book: 0, latents: x.tensor().clone(), index }],
+            seen: vec![Seen { book: 0, latents: x.tensor().clone(), index, moments: None }],
         })
     }
 

@@ -166,21 +166,18 @@ fn pair(left: &Canvas, right: &Canvas) -> Result<Vec<u8>> {
     both.png()
 }
 
-/// From which codebook on a larger one gains less than a hundredth, in words. Runs in the order of their codes.
+/// The smallest codebook on which no larger one gains a hundredth, in words. Runs in the order of their codes.
 pub fn saturation(name: &str, runs: &[Reached]) -> String {
-    let [first, rest @ ..] = runs else { return String::new() };
-    if rest.is_empty() {
+    if runs.len() < 2 {
         return String::new();
     }
-    let mut best = first;
-    for run in rest {
-        if run.mse > 0.99 * best.mse {
-            return format!(
-                "{name}: a larger codebook reconstructs better up to {} codes (test MSE {:.5}); {} codes reach {:.5}, with {:.0} of them in use",
-                best.codes, best.mse, run.codes, run.mse, run.used
-            );
-        }
-        best = run;
+    let enough = |i: &usize| runs[i + 1..].iter().all(|larger| larger.mse > 0.99 * runs[*i].mse);
+    let Some(best) = (0..runs.len()).find(enough).map(|i| &runs[i]) else { return String::new() };
+    if let Some(largest) = runs.last().filter(|run| run.codes > best.codes) {
+        return format!(
+            "{name}: a larger codebook reconstructs better up to {} codes (test MSE {:.5}); {} codes reach {:.5}, with {:.0} of them in use",
+            best.codes, best.mse, largest.codes, largest.mse, largest.used
+        );
     }
     format!(
         "{name}: a larger codebook reconstructs better up to the largest tried, {} codes (test MSE {:.5})",
@@ -230,10 +227,12 @@ mod tests {
 
     #[test]
     fn saturation_is_where_the_error_stops_falling() {
-        let runs = [(64, 0.02), (128, 0.015), (256, 0.0149), (512, 0.01)].map(|(k, mse)| reached("x", k, mse));
+        let runs = [(64, 0.02), (128, 0.0199), (256, 0.015), (512, 0.0149), (1024, 0.0155)];
+        let runs = runs.map(|(k, mse)| reached("x", k, mse));
         let text = saturation("ema", &runs);
-        assert!(text.contains("up to 128 codes") && text.contains("256 codes reach"), "{text}");
-        assert!(saturation("ema", &runs[..2]).contains("the largest tried, 128"));
+        // A step that gains little, before one that gains much, is no end.
+        assert!(text.contains("up to 256 codes") && text.contains("1024 codes reach"), "{text}");
+        assert!(saturation("ema", &runs[..3]).contains("the largest tried, 256"));
         assert_eq!(saturation("ema", &runs[..1]), "");
     }
 
