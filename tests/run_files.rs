@@ -206,7 +206,8 @@ fn a_torn_log_is_read_to_its_last_whole_line() {
     let path = folder.path().join("test.csv");
     let mut log = Log::open(&path, Evaluation::HEADER, 0).unwrap();
     for step in 1..=3 {
-        let f = Fidelity { mse: 0.25, ssim: 0.5, sharpness: 0.7, lpips: f64::NAN, image_pixels: 1024 };
+        let f =
+            Fidelity { mse: 0.25, ssim: 0.5, sharpness: 0.7, edge_sharpness: 0.6, lpips: f64::NAN, image_pixels: 1024 };
         let counts = vec![3; 512];
         let level = LevelCounts { name: String::new(), codes: 64, codebooks: 1, quantization_error: 0.1, counts };
         log.push(&Evaluation::new(step, f, vec![level])).unwrap();

@@ -178,6 +178,8 @@ pub struct Evaluation {
     pub ssim: f64,
     /// Energy of reconstructions in high frequencies over that of the originals: sums of squared Laplacians. Below 1 they are blurred.
     pub sharpness: f64,
+    /// The same over the tenth of each original's pixels where it has most: its edges, without what is grain on smooth ground.
+    pub edge_sharpness: f64,
     /// LPIPS (Zhang et al. 2018) to the originals; NaN where the run has no weights of it.
     pub lpips: f64,
     /// Mean squared distance of latents to what they became, per channel.
@@ -243,6 +245,8 @@ pub struct Fidelity {
     pub ssim: f64,
     /// See [`Evaluation::sharpness`].
     pub sharpness: f64,
+    /// See [`Evaluation::edge_sharpness`].
+    pub edge_sharpness: f64,
     /// See [`Evaluation::lpips`].
     pub lpips: f64,
     /// Pixels of an image.
@@ -279,6 +283,7 @@ impl Evaluation {
             psnr: -10.0 * f.mse.log10(),
             ssim: f.ssim,
             sharpness: f.sharpness,
+            edge_sharpness: f.edge_sharpness,
             lpips: f.lpips,
             quantization_error: mean(&of, |_| 1, |l| l.quantization_error),
             perplexity: mean(&of, |l| l.codebooks, |l| l.perplexity),
@@ -301,6 +306,7 @@ impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let (mse, psnr) = (self.mse, self.psnr);
         write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}, sharpness {:.2}", self.ssim, self.sharpness)?;
+        write!(f, " ({:.2} at edges)", self.edge_sharpness)?;
         if !self.lpips.is_nan() {
             write!(f, ", LPIPS {:.4}", self.lpips)?;
         }

@@ -61,13 +61,12 @@ impl Row {
 }
 
 impl Record for Evaluation {
-    const HEADER: &'static str =
-        "step,mse,psnr,ssim,sharpness,lpips,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
+    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,edge_sharpness,lpips,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
     fn values(&self) -> String {
-        let Evaluation { step, mse, psnr, ssim, sharpness, lpips, quantization_error, perplexity, .. } = self;
-        let Evaluation { entropy_bits, bits_per_pixel, used, .. } = self;
+        let Evaluation { step, mse, psnr, ssim, sharpness, edge_sharpness, lpips, .. } = self;
+        let Evaluation { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = self;
         let mut text = format!(
-            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{lpips:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{edge_sharpness:.4},{lpips:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
         );
         for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
             let LevelUse { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = l;
@@ -86,7 +85,8 @@ impl Evaluation {
 }
 
 impl Log {
-    /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line that was cut short, go.
+    /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line that was cut short, go. The log of an
+    /// earlier version, which has some of the columns, gets the others, NaN in its rows.
     ///
     /// # Errors
     /// If the file cannot be written, or is no such log.
@@ -98,16 +98,20 @@ impl Log {
             Err(e) => return Err(Error::file(path, format!("cannot be read: {e}"))),
         };
         let mut lines = before.split_inclusive('\n');
-        if let Some(found) = lines.next()
-            && found.trim_end() != header
-        {
+        let found: Vec<&str> = lines.next().unwrap_or(header).trim_end().split(',').collect();
+        let wanted: Vec<&str> = header.split(',').collect();
+        if found.first() != wanted.first() || found.iter().any(|name| !wanted.contains(name)) {
             return Err(Error::file(path, format!("is no log of this kind: its columns are not {header}")));
         }
-        let kept = lines.filter(|l| l.ends_with('\n')).filter(|l| {
-            let at = l.split(',').next().and_then(|s| s.parse::<u64>().ok());
-            at.is_some_and(|s| s <= step)
-        });
-        let text: String = [header, "\n"].into_iter().chain(kept).collect();
+        let places: Vec<Option<usize>> = wanted.iter().map(|name| found.iter().position(|f| f == name)).collect();
+        let mut text = format!("{header}\n");
+        for line in lines.filter_map(|l| l.strip_suffix('\n')) {
+            let values: Vec<&str> = line.split(',').collect();
+            if values[0].parse::<u64>().is_ok_and(|at| at <= step) {
+                let of = |place: &Option<usize>| place.map_or("NaN", |i| values.get(i).copied().unwrap_or("NaN"));
+                text += &(places.iter().map(of).collect::<Vec<_>>().join(",") + "\n");
+            }
+        }
         super::atomic::write(path, text.as_bytes())?;
         let file = File::options().append(true).open(path).map_err(failed)?;
         Ok(Log { path: path.to_owned(), file })
@@ -165,7 +169,14 @@ mod tests {
     use crate::train::metrics::{Fidelity, LevelCounts};
 
     fn row(step: u64) -> Evaluation {
-        let f = Fidelity { mse: 0.5 / step as f64, ssim: 0.5, sharpness: 0.7, lpips: f64::NAN, image_pixels: 64 };
+        let f = Fidelity {
+            mse: 0.5 / step as f64,
+            ssim: 0.5,
+            sharpness: 0.7,
+            edge_sharpness: 0.6,
+            lpips: f64::NAN,
+            image_pixels: 64,
+        };
         let counts = vec![3, 4, 0, 1];
         let level = LevelCounts { name: String::new(), codes: 4, codebooks: 1, quantization_error: 0.25, counts };
         Evaluation::new(step, f, vec![level])
@@ -187,5 +198,21 @@ mod tests {
         let columns = columns(&a).unwrap();
         assert_eq!(columns[0], ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         assert!(Log::open(&a, Row::HEADER, 0).is_err(), "a log of other columns");
+    }
+
+    #[test]
+    fn the_log_of_an_earlier_version_gets_the_columns_that_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.csv");
+        std::fs::write(&path, "step,used,mse\n1,7,0.5\n2,8,0.25\n3,9,0.125\n").unwrap();
+        let mut log = Log::open(&path, Evaluation::HEADER, 2).unwrap();
+        log.push(&row(3)).unwrap();
+        let columns = columns(&path).unwrap();
+        assert_eq!(column(&columns, "step"), [1.0, 2.0, 3.0]);
+        assert_eq!(column(&columns, "used"), [7.0, 8.0, 3.0]);
+        let edges = column(&columns, "edge_sharpness");
+        assert!(edges[0].is_nan() && edges[2] == 0.6, "{edges:?}");
+        std::fs::write(&path, "step,mse,colour\n").unwrap();
+        assert!(Log::open(&path, Evaluation::HEADER, 2).is_err(), "a column that there never was");
     }
 }

@@ -12,7 +12,7 @@ use crate::quantize::Mode;
 use crate::train::first_stage::Coded;
 use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
 use crate::train::partial::Means;
-use crate::train::sharpness;
+use crate::train::sharpness::Energy;
 
 impl Trainer {
     /// Images in the set, and what the model makes of them.
@@ -52,7 +52,7 @@ impl Trainer {
         let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
         let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
         let mut perceptual: Option<f64> = None;
-        let mut fine = [0.0f64; 2];
+        let mut energy = Energy::default();
         let shape = [self.data.height, self.data.width, self.data.channels];
         let windowed = ssim::fits(self.data.height, self.data.width);
         for numbers in test.chunks(self.evaluation_batch()) {
@@ -71,13 +71,14 @@ impl Trainer {
             let (x, mut y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
             y.iter_mut().for_each(|y| *y = y.clamp(-1.0, 1.0));
             squares += x.iter().zip(&y).map(|(x, y)| ((y - x) as f64 / 2.0).powi(2)).sum::<f64>();
-            [&x, &y].iter().zip(&mut fine).for_each(|(image, sum)| *sum += sharpness::energy(image, shape));
+            energy.add(&x, &y, shape);
             pixels += x.len();
         }
         let fidelity = Fidelity {
             mse: squares / pixels as f64,
             ssim: if windowed { similarity } else { f64::NAN },
-            sharpness: fine[1] / fine[0],
+            sharpness: energy.sharpness(),
+            edge_sharpness: energy.at_edges(),
             lpips: perceptual.unwrap_or(f64::NAN),
             image_pixels: self.data.width * self.data.height,
         };
