@@ -129,12 +129,24 @@ fn drawing_of_texts_stays_on_the_device() {
     }
 }
 
+/// `wgvq sample` and `wgvq complete` of a prior that reads texts.
+#[test]
+fn without_a_text_a_prior_is_told_nothing() {
+    let gpu = Gpu::new(Options::default()).unwrap();
+    for (prior, _) in systems(&gpu) {
+        let text = prior.about().vocabulary.text.unwrap();
+        let nothing = Texts::nothing(&text, 4);
+        let how = Draw { batch: 3, ..Draw::default() };
+        let drawn = |texts| prior.draw(Asked { classes: &[0; 4], texts }, None, &how, &mut quiet).unwrap();
+        assert_eq!(drawn(None), drawn(Some(&nothing)));
+    }
+}
+
 #[test]
 fn texts_that_do_not_fit_are_errors() {
     let gpu = Gpu::new(Options::default()).unwrap();
     let (prior, texts) = systems(&gpu).remove(1);
     let none = |asked: Asked| prior.draw(asked, None, &Draw::default(), &mut quiet).unwrap_err().to_string();
-    assert!(none((&[0; 4]).into()).contains("4 texts"));
     assert!(none(Asked { classes: &[0; 3], texts: Some(&texts) }).contains("3 texts"));
     let wrong = Texts { words: vec![99; 4 * 7], ..texts };
     assert!(none(Asked { classes: &[0; 4], texts: Some(&wrong) }).contains("no token 99"));
@@ -294,8 +306,12 @@ fn a_run_is_trained_drawn_from_and_measured() {
     assert!(stderr(&strange).contains("`ö`, `心`"), "{}", stderr(&strange));
     refused(sample("c", &["a röd 心", "--strict"]), &["`ö`"]);
     refused(sample("c", &["x", "--embedding", "none.npy"]), &["reads texts"]);
-    refused(run(&["sample", text(&run_path), "--out", text(&at("c"))]), &["text"]);
     assert!(!at("c").exists());
+
+    // The commands of priors without texts work on this one, too.
+    let untold = ok(run(&["sample", text(&run_path), "--n", "2", "--out", text(&at("untold"))]));
+    assert!(stderr(&untold).contains("wgvq text2image sample"), "{}", stderr(&untold));
+    ok(run(&["prior", text(&run_path), "--resume"]));
 
     let prompts = at("prompts.txt");
     std::fs::write(&prompts, "a red square\n\na green frame\n").unwrap();

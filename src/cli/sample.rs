@@ -211,6 +211,7 @@ impl Sample {
             refuse_existing(&self.out.join(name), self.overwrite)?;
         }
         tell_of_guidance(global, about, &classes, &how);
+        tell_of_texts(global, about);
         let began = std::time::Instant::now();
         let Some(drawing) = draw(global, &priors, (&classes).into(), None, &how)? else {
             return Ok(Ended::Interrupted);
@@ -274,6 +275,16 @@ fn tell_of_guidance(global: &Global, about: &About, classes: &[u32], how: &Draw)
     }
 }
 
+/// What a prior that reads texts draws without one.
+fn tell_of_texts(global: &Global, about: &About) {
+    if about.vocabulary.text.is_some() {
+        output::note(
+            global,
+            "this prior reads texts and is told nothing here; `wgvq text2image sample` draws of a text",
+        );
+    }
+}
+
 /// Which of the cells of a grid are kept, row by row.
 fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
     let wrong = || {
@@ -325,6 +336,7 @@ impl Complete {
             places.extend(cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, level.codebooks)));
         }
         tell_of_guidance(global, about, &[class], &how);
+        tell_of_texts(global, priors.about());
         let given = Given { codes: &codes.repeat(self.n), places: &places };
         let Some(drawing) = draw(global, &priors, (&vec![class; self.n]).into(), Some(given), &how)? else {
             return Ok(Ended::Interrupted);

@@ -70,7 +70,7 @@ impl Draw {
 pub struct Asked<'a> {
     /// A class for each image, or as many as there are for none.
     pub classes: &'a [u32],
-    /// A text for each image, where the prior reads texts.
+    /// A text for each image, where the prior reads texts; without, it is told nothing.
     pub texts: Option<&'a Texts>,
 }
 
@@ -252,7 +252,7 @@ impl TrainedPrior {
     /// will be; an error of its ends the drawing.
     ///
     /// # Errors
-    /// If an option is out of range, there is no such class, texts are missing, or the device fails.
+    /// If an option is out of range, there is no such class, there are other texts than images, or the device fails.
     pub fn draw<'a>(
         &self,
         asked: impl Into<Asked<'a>>,
@@ -322,9 +322,9 @@ impl TrainedPrior {
         how.check()?;
         let Asked { classes, texts } = asked;
         let text = &self.about.vocabulary.text;
-        if texts.map(|t| t.lengths.len()) != text.map(|_| classes.len()) {
-            let expected = format!("{} texts", if text.is_some() { classes.len() } else { 0 });
-            return Err(Error::shape("sample", expected, texts.map_or(0, |t| t.lengths.len())));
+        let readable = if text.is_some() { classes.len() } else { 0 };
+        if let Some(n) = texts.map(|t| t.lengths.len()).filter(|n| *n != readable) {
+            return Err(Error::shape("sample", format!("{readable} texts"), n));
         }
         let (t, known) = (self.about.vocabulary.tokens(), self.about.vocabulary.known());
         let each = known + t;

@@ -195,10 +195,11 @@ impl<'a> Images<'a> {
                 codes.extend(&image[known..]);
             }
         }
-        let texts = asked.texts.zip(prior.about.vocabulary.text.as_ref()).map(|(all, text)| {
-            let own = all.slice(text, which.clone());
+        let texts = prior.about.vocabulary.text.as_ref().map(|text| {
+            let nothing = Texts::nothing(text, which.len());
+            let own = asked.texts.map_or_else(|| nothing.clone(), |all| all.slice(text, which.clone()));
             // Guided, the second half is told nothing.
-            if how.sampling.guidance.is_some() { own.and(&Texts::nothing(text, which.len())) } else { own }
+            if how.sampling.guidance.is_some() { own.and(&nothing) } else { own }
         });
         Images {
             first: which.start,
