@@ -1,12 +1,14 @@
 // C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the defines A_T and B_T
 //
 // A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C: [batch, M, N].
-// A, B and C may be f16 (OWN_HALF, SHR_HALF, OUT_HALF); sums are f32. On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
+// A, B and C may be f16 (OWN_HALF, SHR_HALF, OUT_HALF); sums are f32. Where C has few tiles, `splits` workgroups share each: every one
+// sums k_part steps of K, and C is [splits, M, N], which split_sum adds. On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
 struct Params {
     m: u32, n: u32, k: u32,
     col_tiles: u32,
     tiles: u32,
     a_batch: u32, b_batch: u32,   // elements from one matrix to the next; 0 where all share one
+    splits: u32, k_part: u32,
 }
 var<immediate> p: Params;
 #import gemm/operands
@@ -22,23 +24,25 @@ var<immediate> p: Params;
 struct Own { run: Run }
 struct Shr { run: Run }
 var<private> batch: u32;
+var<private> k_begin: u32;
+fn steps() -> u32 { return min(p.k - k_begin, p.k_part); }
 fn own_begin(row: u32) -> Own {
-    let start = i32(batch * p.a_batch);
-    let end = select(0, i32(p.k), row < p.m);
+    let start = batch * p.a_batch;
+    let end = select(0, i32(steps()), row < p.m);
 #ifdef A_T
-    return Own(Run(start + i32(row), i32(p.m), 0, end));
+    return Own(Run(i32(start + row + k_begin * p.m), i32(p.m), 0, end));
 #else
-    return Own(Run(start + i32(row * p.k), 1, 0, end));
+    return Own(Run(i32(start + row * p.k + k_begin), 1, 0, end));
 #endif
 }
 fn own_run(own: Own, t1: u32, t0: u32) -> Run { return own.run; }
 fn shr_begin(col: u32) -> Shr {
-    let start = i32(batch * p.b_batch);
-    let end = select(0, i32(p.k), col < p.n);
+    let start = batch * p.b_batch;
+    let end = select(0, i32(steps()), col < p.n);
 #ifdef B_T
-    return Shr(Run(start + i32(col * p.k), 1, 0, end));
+    return Shr(Run(i32(start + col * p.k + k_begin), 1, 0, end));
 #else
-    return Shr(Run(start + i32(col), i32(p.n), 0, end));
+    return Shr(Run(i32(start + col + k_begin * p.n), i32(p.n), 0, end));
 #endif
 }
 fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
@@ -57,17 +61,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
     let tile = linear_group(group, groups);
     if tile >= p.tiles { return; }
-    batch = group.z;
+    batch = group.z / p.splits;
+    k_begin = group.z % p.splits * p.k_part;
     let tile_r0 = tile / p.col_tiles * TILE_ROWS;
     let tile_c0 = tile % p.col_tiles * TILE_COLS;
     let t1_begin = 0u; let t1_end = 1u; let t0_end = 1u;
-    let k_end = i32(p.k);
+    let k_end = i32(p.k_part);
 #import gemm/accumulate
 #unroll v 0 V
     {
         let row = tile_row(tile_r0, lane, {v}u);
         if row < p.m {
-            let start = (batch * p.m + row) * p.n + tile_col;
+            let start = (group.z * p.m + row) * p.n + tile_col;
 #ifdef OUT_VEC
 #unroll q 0 NC/4
             if tile_col + {4*q}u < p.n {

@@ -3,12 +3,18 @@
 // x (own_data): f32 [N, D] (f16 with OWN_HALF, widened), e (shr_data): [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]. |x|^2 is the same for every
 // k and would only cost digits. On the matrix core: rows are latents, columns codes; the tile's sums never leave
 // registers, and the N x K matrix never exists. A latent with a NaN gets index 0. Source: van den Oord et al. 2017, eq. 1.
-// One workgroup walks all codes for its rows. Reads 4 D (N + K N / TILE_ROWS) bytes, writes 4 N.
-struct Params { n: u32, k: u32, d: u32, tiles: u32 }
+// One workgroup walks all codes for its rows, or (SPLIT, where there are few rows) k_part of them, and leaves the best score and its
+// code to vq_search_pick: score and code [S, N]. Reads 4 D (N + K N / TILE_ROWS) bytes, writes 4 N, or 8 S N.
+struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }
 var<immediate> p: Params;
 #import gemm/operands
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
+#ifdef SPLIT
+@group(0) @binding(3) var<storage, read_write> part_score: array<f32>;
+@group(0) @binding(4) var<storage, read_write> part_code: array<u32>;
+#else
 @group(0) @binding(3) var<storage, read_write> index: array<u32>;
+#endif
 
 struct Own { run: Run }
 struct Shr { run: Run }
@@ -18,6 +24,14 @@ fn shr_begin(col: u32) -> Shr { return Shr(Run(i32(col * p.d), 1, 0, select(0, i
 fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
 #import gemm/core
 #import shared/grid
+fn found(part: u32, row: u32, best: f32, code: u32) {
+#ifdef SPLIT
+    part_score[part * p.n + row] = best;
+    part_code[part * p.n + row] = code;
+#else
+    index[row] = code;
+#endif
+}
 #ifndef LANES
 var<workgroup> scores: array<f32, GROUP>;
 var<workgroup> codes: array<u32, GROUP>;
@@ -35,7 +49,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var best_{v} = 3.4028234e38;
     var code_{v} = 0u;
 #end
-    for (var tile_c0 = 0u; tile_c0 < p.k; tile_c0 += TILE_COLS) {
+    let codes_begin = group.z * p.k_part;
+    let codes_end = min(codes_begin + p.k_part, p.k);
+    for (var tile_c0 = codes_begin; tile_c0 < codes_end; tile_c0 += TILE_COLS) {
 #import gemm/accumulate
 #unroll c 0 NC
         {
@@ -55,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll v 0 V
     {
         let row = tile_row(tile_r0, lane, {v}u);
-        if row < p.n { index[row] = code_{v}; }
+        if row < p.n { found(group.z, row, best_{v}, code_{v}); }
     }
 #end
 #else
@@ -72,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             code_{v} = select(code_{v}, codes[other], wins);
         }
         let row = tile_row(tile_r0, lane, {v}u);
-        if row < p.n { index[row] = code_{v}; }
+        if row < p.n { found(group.z, row, best_{v}, code_{v}); }
     }
 #end
 #endif

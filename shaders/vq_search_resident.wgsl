@@ -5,7 +5,7 @@
 // share and hands them round by broadcast. Nothing but the best score and its code is carried from one step to the next, where the
 // matrix core of vq_search carries V x NC sums: on llvmpipe every carried variable costs. The sums' order is the matrix core's.
 // Reads 4 D (N + K N / (V LANES)) bytes, writes 4 N.
-struct Params { n: u32, k: u32, d: u32, tiles: u32 }
+struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }  // as vq_search's; no codes are shared out here
 var<immediate> p: Params;
 #ifdef OWN_HALF
 enable f16;

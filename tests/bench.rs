@@ -71,9 +71,9 @@ fn warm_calls_allocate_nothing_and_memory_is_what_they_return() {
     };
     // The output, and nothing else.
     assert_eq!(row("scale_n4096").memory, 4 * 4096);
-    // Indices and the codes' norms: no N x K matrix, which would be 8 MiB.
-    let search = row("vq_search_n4096_k512_d8");
-    assert!(search.memory <= 4 * (4096 + 512) + 512, "{}", search.memory);
+    // Indices and the codes' norms: no N x K matrix, which would be 3 MiB.
+    let search = row("vq_search_n4096_k200_d8");
+    assert!(search.memory <= 4 * (4096 + 200) + 512, "{}", search.memory);
     assert_eq!((search.dispatches, search.submissions), (2, 1));
     // Forward and backward, a quantizer's pass, a whole training step.
     row("matmul_b1_m64_n64_k64_ta0_tb0_fwd_bwd");
@@ -102,6 +102,16 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
     let text = stdout(&again);
     assert!(again.status.success() && text.contains(" x") && text.contains("not in it"), "{text}");
 
+    // With the kernels' shares between the rows, too.
+    let out = run(&["bench", names[1], "--json", "--seconds", "0", "--profile"]);
+    let text = stdout(&out);
+    let shares: Vec<bench::Share> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    assert!(shares.iter().any(|s| s.op == "nearest" && s.kernel.starts_with("vq_search")), "{text}");
+    std::fs::write(&baseline, &text).unwrap();
+    let again = run(&["bench", names[1], "--seconds", "0", "--profile", "--compare", baseline.to_str().unwrap()]);
+    let text = stdout(&again);
+    assert!(again.status.success() && text.contains(" x") && text.contains("nearest: vq_search"), "{text}");
+
     // Files that are no baseline.
     for (content, said) in [
         ("{\"loss\": 1}\n", "no header"),
@@ -114,6 +124,31 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
         assert_eq!(refused.status.code(), Some(1));
         assert!(stderr(&refused).contains(said), "{said}: {}", stderr(&refused));
     }
+}
+
+#[test]
+fn a_profile_holds_every_dispatch_once_and_changes_nothing() {
+    let gpu = Gpu::new(Options::default()).expect("an adapter");
+    if !gpu.has_timestamps() {
+        eprintln!("NOT RUN: {} has no timestamp queries", gpu.info().name);
+        return;
+    }
+    let x = Tensor::from_slice(&gpu, &[3], &[1.0f32, 2.0, 3.0]).unwrap();
+    // More than one set of queries holds.
+    let count = 2_100;
+    let before = gpu.counters().dispatches;
+    let (y, spans) = gpu.profiled(|| (0..count).try_fold(x, |x, _| scale(&x, 1.0, 1.0))).unwrap();
+    assert_eq!(y.read::<f32>().unwrap(), [2101.0, 2102.0, 2103.0]);
+    assert_eq!((spans.len() as u64, gpu.counters().dispatches - before), (count, count));
+    assert!(spans.iter().all(|s| s.op == "scale" && s.kernel.starts_with("scale") && s.groups == [1, 1, 1]));
+    assert!(spans.iter().all(|s| s.time < Duration::from_secs(1)) && spans.iter().any(|s| !s.time.is_zero()));
+    // A failure ends it.
+    let failed: Result<_> = gpu.profiled(|| scale(&y, 1.0, 1.0).and(Err::<(), _>(wgvq::Error::data("enough"))));
+    assert!(failed.is_err_and(|e| e.to_string().contains("enough")));
+    assert_eq!(gpu.profiled(|| Ok(())).unwrap().1.len(), 0);
+    let shares = bench::profile(&gpu, &bench::find("vq_search_n99_k7_d4").unwrap(), 1).unwrap();
+    assert!((shares.iter().map(|s| s.share).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(shares.windows(2).all(|s| s[0].ms >= s[1].ms) && shares.iter().any(|s| s.op == "nearest"));
 }
 
 #[test]

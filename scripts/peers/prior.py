@@ -3,6 +3,7 @@
     pip install torch numpy safetensors
     python scripts/peers/prior.py                                    # every figure, on two threads
     python scripts/peers/prior.py --parts cached --n 16 --guidance 2
+    python scripts/peers/prior.py --device cuda
 
 Eager, f32, random weights and codes, F.scaled_dot_product_attention. Parts:
 
@@ -172,6 +173,8 @@ def median(call, warm, calls):
     for _ in range(warm + calls):
         begun = time.perf_counter()
         call()
+        if torch.get_default_device().type == "cuda":
+            torch.cuda.synchronize()
         times.append(1e3 * (time.perf_counter() - begun))
     return statistics.median(times[warm:])
 
@@ -199,8 +202,10 @@ if __name__ == "__main__":
     parser.add_argument("--warm", type=int, default=2)
     parser.add_argument("--calls", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
     torch.manual_seed(0)
     model, parts = Prior(args), args.parts.split(",")
     size = f"l{args.layers}_d{args.dim}_t{model.length}_k{args.codebook_size}"
@@ -220,12 +225,12 @@ if __name__ == "__main__":
 
         ms = median(step, args.warm, args.calls)
         figure = {"name": f"prior_train_{size}_b{args.batch}", "ms": round(ms, 2), "tokens_per_s": round(1e3 * codes.numel() / ms, 1)}
-        print(json.dumps(figure | {"threads": args.threads}), flush=True)
+        print(json.dumps(figure | {"threads": args.threads, "device": args.device}), flush=True)
     for part in ("plain", "cached"):
         if part not in parts:
             continue
-        classes, draw = torch.arange(args.n) % args.classes, torch.Generator().manual_seed(0)
+        classes, draw = torch.arange(args.n) % args.classes, torch.Generator(args.device).manual_seed(0)
         ms = median(lambda: model.sample(classes, args.guidance, args.top, draw, part == "cached"), args.warm, args.calls)
         rates = {"images_per_s": round(1e3 * args.n / ms, 2), "tokens_per_s": round(1e3 * args.n * model.length / ms, 1)}
         name = f"prior_sample_{part}_{size}_n{args.n}" + ("" if args.guidance is None else "_guided")
-        print(json.dumps({"name": name, "ms": round(ms, 2)} | rates | {"threads": args.threads}), flush=True)
+        print(json.dumps({"name": name, "ms": round(ms, 2)} | rates | {"threads": args.threads, "device": args.device}), flush=True)

@@ -1,5 +1,6 @@
 //! Results of an earlier run, to hold new ones against.
 
+use super::Share;
 use super::row::{FORMAT, Header, Row};
 use crate::{Error, Result};
 use std::path::Path;
@@ -47,6 +48,8 @@ impl Baseline {
         }
         let header = serde_json::from_str(first).map_err(|e| Error::file(path, format!("line 1: {e}; {kind}")))?;
         let rows = lines
+            // What --profile adds is no workload.
+            .filter(|(_, l)| serde_json::from_str::<Share>(l).is_err())
             .map(|(i, l)| {
                 serde_json::from_str(l).map_err(|e| Error::file(path, format!("line {}: {e}; {kind}", i + 1)))
             })

@@ -4,7 +4,7 @@ use super::{Ended, Global, output};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Sweep, Workload, exponent};
+use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Share, Sweep, Workload, exponent};
 use wgvq::gpu::Gpu;
 use wgvq::ops::{self, Case};
 use wgvq::report::study::{Point, study};
@@ -63,6 +63,9 @@ pub struct Bench {
     /// Draw time against the size that takes the most values
     #[arg(long, value_name = "PNG")]
     plot: Option<PathBuf>,
+    /// After each workload, say which kernels the device's time goes to
+    #[arg(long)]
+    profile: bool,
     /// Where --suite quantizers writes its table and chart
     #[arg(long, value_name = "DIR", default_value = "runs/quantizers")]
     out: PathBuf,
@@ -132,6 +135,9 @@ impl Bench {
             for workload in &workloads {
                 let row = bench::row(gpu, workload, &peak, budget, self.seed)?;
                 line(global, &row, baseline.as_ref(), width, self.dtype.len() > 1);
+                if self.profile && row.pass {
+                    shares(global, &bench::profile(gpu, workload, self.seed)?);
+                }
                 rows.push((workload.clone(), row));
             }
         }
@@ -397,6 +403,36 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, t
         bytes(row.memory),
         row.max_err.map_or("-".into(), |e| format!("{e:.1e}")),
     ));
+}
+
+/// Where the time of a workload goes: every variant of a kernel as JSON, else a line for all of them.
+fn shares(global: &Global, shares: &[Share]) {
+    if global.json {
+        shares.iter().for_each(|s| output::result(&serde_json::to_string(s).unwrap_or_default()));
+        return;
+    }
+    let mut kernels: Vec<(String, Vec<&Share>)> = Vec::new();
+    for s in shares {
+        let name = format!("{}: {}", s.op, s.kernel.split('(').next().unwrap_or_default());
+        match kernels.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, variants)) => variants.push(s),
+            None => kernels.push((name, vec![s])),
+        }
+    }
+    let sum = |of: fn(&Share) -> f64, all: &[&Share]| all.iter().map(|s| of(s)).sum::<f64>();
+    kernels.sort_by(|a, b| sum(|s| s.ms, &b.1).total_cmp(&sum(|s| s.ms, &a.1)));
+    for (name, variants) in kernels {
+        let ms = sum(|s| s.ms, &variants);
+        let per_ms = |total: f64| if ms > 0.0 { total / ms } else { 0.0 };
+        output::result(&format!(
+            "  {:>6.0} x {:>9.3} ms {:>5.1}% {:>9.1} GFLOP/s {:>7.1} GB/s  {name}",
+            sum(|s| s.dispatches, &variants),
+            ms,
+            100.0 * sum(|s| s.share, &variants),
+            per_ms(sum(|s| s.gflops * s.ms, &variants)),
+            per_ms(sum(|s| s.gbps * s.ms, &variants)),
+        ));
+    }
 }
 
 fn bytes(n: u64) -> String {

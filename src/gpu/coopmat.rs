@@ -79,7 +79,7 @@ impl Coopmat {
         let bindings = [&Tensor::from_slice(gpu, &[m, k], &a)?, &Tensor::from_slice(gpu, &[k, n], &b)?, &y];
         let (col_tiles, tiles) = (n.div_ceil(64), m.div_ceil(64) * n.div_ceil(64));
         // As in shaders/matmul.wgsl: the product of two matrices, element by element.
-        let params = [m, n, k, col_tiles, tiles, m * k, k * n].map(|v| v as u32);
+        let params = [m, n, k, col_tiles, tiles, m * k, k * n, 1, k].map(|v| v as u32);
         let kernel = self.define(Kernel::new(shader!("matmul")));
         gpu.dispatch("coopmat check", &kernel, &bindings, &params, [tiles as u32, 1, 1], Work::default())?;
         for (at, got) in y.read::<f32>()?.into_iter().enumerate() {

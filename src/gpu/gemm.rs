@@ -56,6 +56,12 @@ impl fmt::Display for Tile {
     }
 }
 
+/// Into how many parts a sum may fall where there are `tiles` tiles, so that there are workgroups to keep the device busy.
+pub(crate) fn splits(gpu: &Gpu, tiles: usize) -> usize {
+    let wanted: usize = if gpu.info().device_type == wgpu::DeviceType::Cpu { 8 } else { 512 };
+    wanted.div_ceil(tiles.max(1))
+}
+
 /// The lanes that the `subgroup` core is built and tested for.
 pub(crate) const LANES: [u32; 3] = [8, 16, 32];
 /// Rows and columns of a lane in the `subgroup` core.

@@ -1,6 +1,7 @@
 //! Recording and submitting: dispatches gather in one pass of one encoder, and go to the queue in batches.
 
 use super::host::{Arena, Recording};
+use super::profile::{Profile, Span};
 use super::slices::{Slice, Slices};
 use super::{Gpu, Kernel, Tensor, clock::Instant, kernel::UNIFORM_BINDING};
 use crate::{Error, Result};
@@ -88,7 +89,7 @@ impl Stream {
     }
 
     /// The encoder between passes.
-    fn encoder(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
+    pub(super) fn encoder(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
         self.pass = None;
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
     }
@@ -116,6 +117,7 @@ pub(crate) struct Recorder {
     bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
     counters: Counters,
     work: Work,
+    pub(super) profile: Option<Profile>,
 }
 
 /// Measured speed of the device in work per second, so that no submission runs for long.
@@ -248,6 +250,10 @@ impl Gpu {
             Some(i) => &mut recorder.hosts[i].stream,
             None => &mut recorder.own,
         };
+        let mut profile = recorder.profile.as_mut().filter(|_| host.is_none());
+        if let Some(profile) = &mut profile {
+            profile.before(stream, &self.inner.device);
+        }
         let offset = uniform.then(|| stream.lay_down(params));
         let pass = stream.pass(&self.inner.device);
         pass.set_pipeline(&pipeline.pipeline);
@@ -256,6 +262,10 @@ impl Gpu {
             pass.set_immediates(0, params);
         }
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        if let Some(profile) = profile {
+            let span = Span { op, kernel: pipeline.label.clone(), groups, work, time: Duration::ZERO };
+            profile.after(stream, &self.inner.device, span);
+        }
         if host.is_none() {
             recorder.recorded += 1;
             recorder.weight += weight;

@@ -28,24 +28,30 @@ impl Gpu {
             ty: wgpu::QueryType::Timestamp,
             count: 2,
         });
-        let resolved = super::Tensor::empty(self, &[4], super::DType::U32)?;
-        let target = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("wgvq timing"),
-            size: 256,
-            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
         self.with_encoder(|encoder| encoder.write_timestamp(&queries, 0));
         let result = record()?;
-        self.with_encoder(|encoder| {
-            encoder.write_timestamp(&queries, 1);
-            encoder.resolve_query_set(&queries, 0..2, &target, 0);
-            encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), 0, 16);
-        });
-        resolved.touch();
-        let words = resolved.read::<u32>()?;
+        self.with_encoder(|encoder| encoder.write_timestamp(&queries, 1));
+        let words = self.resolve(&queries, 2)?;
         let tick = |i: usize| (words[2 * i + 1] as u64) << 32 | words[2 * i] as u64;
         let nanoseconds = tick(1).saturating_sub(tick(0)) as f64 * self.inner.queue.get_timestamp_period() as f64;
         Ok((result, Some(Duration::from_nanos(nanoseconds as u64))))
+    }
+
+    /// The first `count` queries of a set, two words each, the lower first. Waits for them.
+    pub(super) fn resolve(&self, queries: &wgpu::QuerySet, count: u32) -> Result<Vec<u32>> {
+        let size = 8 * count as u64;
+        let resolved = super::Tensor::empty(self, &[2 * count as usize], super::DType::U32)?;
+        let target = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgvq timing"),
+            size: size.next_multiple_of(wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT),
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        self.with_encoder(|encoder| {
+            encoder.resolve_query_set(queries, 0..count, &target, 0);
+            encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), 0, size);
+        });
+        resolved.touch();
+        resolved.read::<u32>()
     }
 }

@@ -147,6 +147,11 @@ pub trait Operation: Sync {
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host>;
     /// How far an output may lie from the twin, by output.
     fn tolerance(&self, case: &Case, output: usize) -> Tolerance;
+    /// What an element may be off by beside that where the `coopmat` core rounds to f16 what the operation works out in between. Its
+    /// inputs need no allowance: a check rounds them first.
+    fn rounded(&self, _case: &Case) -> f64 {
+        0.0
+    }
     /// What a case costs.
     fn work(&self, case: &Case) -> Work;
     /// Every kernel variant that the operation can dispatch on any device.

@@ -134,6 +134,12 @@ fn stored(dtype: DType, tolerance: Tolerance) -> Tolerance {
     }
 }
 
+/// With what the `coopmat` core adds to it.
+fn on_core(gpu: &Gpu, op: &dyn Operation, case: &Case, tolerance: Tolerance) -> Tolerance {
+    let rounded = if gpu.core() == Core::Coopmat { op.rounded(case) } else { 0.0 };
+    Tolerance { abs: tolerance.abs + rounded, ..tolerance }
+}
+
 /// Runs a case on the device and compares every output with the twin's.
 pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Verdict> {
     forward_part(gpu, op, case, seed, f64::INFINITY)
@@ -156,7 +162,8 @@ pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops
         return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
     }
     let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
-        compare(&format!("{}({case}) output {i}", op.name()), got, want, stored(types[i], op.tolerance(&case, i)))
+        let tolerance = on_core(gpu, op, &case, stored(types[i], op.tolerance(&case, i)));
+        compare(&format!("{}({case}) output {i}", op.name()), got, want, tolerance)
     });
     verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
 }
@@ -181,7 +188,10 @@ pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result
     for (slot, (input, want)) in wrt.iter().zip(&want).enumerate() {
         let what = format!("{}({case}) gradient of input {input}", op.name());
         let verdict = match gradients.get(&vars[*input]) {
-            Some(got) => compare(&what, &Host::download(got)?, want, gradient.tolerance(case, slot)),
+            Some(got) => {
+                let tolerance = on_core(gpu, op, case, gradient.tolerance(case, slot));
+                compare(&what, &Host::download(got)?, want, tolerance)
+            }
             None => Verdict::failure(format!("{what}: none arrived")),
         };
         joined = Some(match joined {

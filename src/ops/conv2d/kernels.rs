@@ -1,7 +1,7 @@
 //! The three kernels of a convolution: forward, to its input, to its weight.
 
 use super::{Geometry, row_kernel};
-use crate::gpu::gemm::{Form, Tile};
+use crate::gpu::gemm::{Form, Tile, splits};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::cast::cast;
 use crate::ops::split_sum::split_sum;
@@ -314,7 +314,7 @@ pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, d
     let rows = g.kh * g.kw * g.i;
     let tile = Tile::pick(gpu, g.o, work(g));
     let (_, tiles, _) = tile.grid(rows, g.o, 1);
-    let wanted = workgroups_wanted(gpu).div_ceil(tiles as usize).clamp(1, g.n.max(1));
+    let wanted = splits(gpu, tiles as usize).clamp(1, g.n.max(1));
     let images_per_split = g.n.div_ceil(wanted).max(1);
     let splits = g.n.div_ceil(images_per_split).max(1);
     let (groups, tiles, col_tiles) = tile.grid(rows, g.o, splits);
@@ -352,9 +352,4 @@ fn widened<const N: usize>(tensors: [Option<&Tensor>; N]) -> Result<[Option<Tens
         *slot = t.map(|t| cast(t, DType::F32)).transpose()?;
     }
     Ok(wide)
-}
-
-/// Workgroups that keep the device busy.
-fn workgroups_wanted(gpu: &Gpu) -> usize {
-    if gpu.info().device_type == wgpu::DeviceType::Cpu { 8 } else { 256 }
 }

@@ -3,9 +3,10 @@
 mod twin;
 
 use super::cast::cast;
+use super::split_sum::split_sum;
 use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::autograd::{Tape, Var};
-use crate::gpu::gemm::{Form, Tile};
+use crate::gpu::gemm::{Form, Tile, splits};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -39,6 +40,8 @@ struct Params {
     tiles: u32,
     a_batch: u32,
     b_batch: u32,
+    splits: u32,
+    k_part: u32,
 }
 
 fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, out_vec: bool, bias: bool, halves: Halves) -> Kernel {
@@ -132,7 +135,12 @@ pub fn matmul_as(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>, ou
     let shape = if a.shape().len() == 3 { vec![batch, m, n] } else { vec![m, n] };
     let y = Tensor::empty(gpu, &shape, out)?;
     let tile = Tile::pick(gpu, n, work(batch, m, n, k));
-    let (groups, tiles, col_tiles) = tile.grid(m, n, batch);
+    // By the shape and not by the tile: a table of tiles changes no order of a sum.
+    let (splits, k_part) = match (batch, bias, out) {
+        (1, None, DType::F32) => parts(k, splits(gpu, m.div_ceil(64) * n.div_ceil(64))),
+        _ => (1, k),
+    };
+    let (groups, tiles, col_tiles) = tile.grid(m, n, batch * splits);
     let params = Params {
         m: m as u32,
         n: n as u32,
@@ -141,11 +149,26 @@ pub fn matmul_as(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>, ou
         tiles,
         a_batch: (m * k) as u32,
         b_batch: (k * n) as u32,
+        splits: splits as u32,
+        k_part: k_part as u32,
     };
     let kernel = kernel(tile, t, own, shr, n.is_multiple_of(4), bias.is_some(), halves);
-    let bindings: Vec<&Tensor> = [a, b].into_iter().chain(bias).chain([&y]).collect();
+    let split = if splits > 1 { Some(Tensor::empty(gpu, &[splits, m * n], out)?) } else { None };
+    let bindings: Vec<&Tensor> = [a, b].into_iter().chain(bias).chain([split.as_ref().unwrap_or(&y)]).collect();
     gpu.dispatch("matmul", &kernel, &bindings, &params, groups, work(batch, m, n, k))?;
-    Ok(y)
+    match split {
+        Some(split) => split_sum(&split, &shape),
+        None => Ok(y),
+    }
+}
+
+/// Steps of K that a workgroup sums at least, where several share a tile: below, the second pass costs what they save.
+const STEPS: usize = 256;
+
+/// Into how many parts K falls, `wanted` at most, and the steps of each but the last.
+fn parts(k: usize, wanted: usize) -> (usize, usize) {
+    let part = k.div_ceil(wanted.min(k / STEPS).max(1)).next_multiple_of(32);
+    if part >= k { (1, k) } else { (k.div_ceil(part), part) }
 }
 
 fn work(batch: usize, m: usize, n: usize, k: usize) -> Work {
@@ -197,6 +220,8 @@ impl Operation for Matmul {
     }
     fn cases(&self) -> Vec<Case> {
         let shapes = [(1, 1, 1, 1), (1, 7, 5, 3), (1, 65, 33, 17), (3, 20, 12, 36), (1, 68, 100, 64), (2, 129, 8, 20)];
+        // The last falls into parts along k.
+        let shapes = shapes.into_iter().chain([(1, 20, 13, 1100), (1, 36, 12, 1096)]);
         let mut cases = Vec::new();
         for (b, m, n, k) in shapes {
             for (ta, tb) in [(0, 0), (0, 1), (1, 0), (1, 1)] {

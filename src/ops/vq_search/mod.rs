@@ -9,7 +9,7 @@ pub use row::VqSearch;
 use super::cast::cast;
 use super::groups_for;
 use super::scale::scale;
-use crate::gpu::gemm::{Form, LANES, Tile};
+use crate::gpu::gemm::{Form, LANES, Tile, splits};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -20,24 +20,34 @@ struct Params {
     k: u32,
     d: u32,
     tiles: u32,
+    k_part: u32,
 }
 
-fn kernel(tile: Tile, vec: bool, half: bool) -> Kernel {
+fn kernel(tile: Tile, vec: bool, half: bool, split: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
-    tile.define(Kernel::new(shader!("vq_search")).flag("OWN_HALF", half), form, form)
+    tile.define(Kernel::new(shader!("vq_search")).flag("OWN_HALF", half).flag("SPLIT", split), form, form)
+}
+
+fn pick_kernel() -> Kernel {
+    Kernel::new(shader!("vq_search_pick"))
 }
 
 /// The channels for which latents stay in registers, and how many latents and codes a lane then works on at a time.
 const RESIDENT: [(usize, u32, u32); 4] = [(8, 8, 32), (16, 8, 16), (32, 8, 8), (64, 4, 8)];
 
-/// The search of a device and size: the kernel, and the latents of one workgroup.
-fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, usize) {
+/// Codes that a workgroup walks at least, where several share those of a row.
+const CODES: usize = 256;
+
+/// The search of a device and size: the kernel, the latents of one workgroup and its codes.
+fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, usize, usize) {
     let resident = RESIDENT.iter().find(|(channels, ..)| *channels == d);
     if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) = (gpu.core(), gpu.subgroup_size(), resident) {
-        return (resident_kernel(lanes, d as u32, *v, *nc, half), (lanes * v) as usize);
+        return (resident_kernel(lanes, d as u32, *v, *nc, half), (lanes * v) as usize, k);
     }
     let tile = Tile::pick(gpu, k, work(rows, k, d));
-    (kernel(tile, d.is_multiple_of(4), half), tile.rows())
+    let wanted = splits(gpu, rows.div_ceil(tile.rows())).min(k / CODES).max(1);
+    let part = k.div_ceil(wanted).next_multiple_of(tile.cols()).min(k);
+    (kernel(tile, d.is_multiple_of(4), half, part < k), tile.rows(), part)
 }
 
 fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32, half: bool) -> Kernel {
@@ -73,8 +83,8 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 /// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 `[N]`.
 ///
 /// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits: distances are f32 all the same, so
-/// that the index is the one that the same latents have in f32. Memory beyond inputs and output: 4 K bytes, and on
-/// the `coopmat` core 4 N more.
+/// that the index is the one that the same latents have in f32. Memory beyond inputs and output: 4 K bytes, on
+/// the `coopmat` core 4 N more, and for few latents 8 N for each of the parts into which the codes are shared out.
 /// Source: van den Oord et al. 2017, equation 1.
 ///
 /// # Errors
@@ -129,17 +139,22 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
             coopmat::search(coopmat, &x, codebook, &norms, &out)?;
             continue;
         }
-        let (kernel, per_group) = choose(gpu, rows, k, d, half);
+        let (kernel, per_group, k_part) = choose(gpu, rows, k, d, half);
         let tiles = rows.div_ceil(per_group);
-        let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32 };
-        gpu.dispatch(
-            "nearest",
-            &kernel,
-            &[&x, codebook, &norms, &out],
-            &params,
-            groups_for(tiles, 1),
-            work(rows, k, d),
-        )?;
+        let [n, k, d, tiles, k_part] = [rows, k, d, tiles, k_part].map(|v| v as u32);
+        let params = Params { n, k, d, tiles, k_part };
+        let ([x_groups, y_groups, _], splits) = (groups_for(tiles as usize, 1), k.div_ceil(k_part));
+        let (groups, work) = ([x_groups, y_groups, splits], work(rows, k as usize, d as usize));
+        if splits == 1 {
+            gpu.dispatch("nearest", &kernel, &[&x, codebook, &norms, &out], &params, groups, work)?;
+            continue;
+        }
+        let scores = Tensor::empty(gpu, &[splits as usize, rows], DType::F32)?;
+        let codes = Tensor::empty(gpu, &[splits as usize, rows], DType::U32)?;
+        gpu.dispatch("nearest", &kernel, &[&x, codebook, &norms, &scores, &codes], &params, groups, work)?;
+        let picking = Work { flops: 0.0, bytes: 8.0 * splits as f64 * rows as f64 };
+        let bindings = [&scores, &codes, &out];
+        gpu.dispatch("nearest", &pick_kernel(), &bindings, &[n, splits], groups_for(rows, 64), picking)?;
     }
     Ok(index)
 }

@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{coopmat, half_norm_kernel, kernel, nearest, resident_kernels, twin, work};
+use super::{coopmat, half_norm_kernel, kernel, nearest, pick_kernel, resident_kernels, twin, work};
 use crate::Result;
 use crate::gpu::gemm::Tile;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -26,6 +26,7 @@ impl Operation for VqSearch {
             (77, 31, 16),
             (261, 130, 32),
             (67, 19, 128),
+            (70, 1_100, 36),
         ]
         .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]));
         let halves = cases.iter().filter_map(|c| self.in_f16(c));
@@ -100,9 +101,11 @@ impl Operation for VqSearch {
         Work { bytes: work.bytes - (2 * case.get("half") * case.get("n") * case.get("d")) as f64, ..work }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).chain([half_norm_kernel()]).collect();
-        let variants = |tile| [kernel(tile, false, false), kernel(tile, true, false), kernel(tile, true, true)];
-        all.extend(Tile::exact().into_iter().flat_map(variants));
+        let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).collect();
+        all.extend([half_norm_kernel(), pick_kernel()]);
+        let forms = [(false, false), (true, false), (true, true)];
+        let both = |tile, (vec, half)| [false, true].map(|split| kernel(tile, vec, half, split));
+        all.extend(Tile::exact().into_iter().flat_map(|tile| forms.into_iter().flat_map(move |form| both(tile, form))));
         all
     }
     fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {

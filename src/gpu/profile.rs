@@ -1,0 +1,89 @@
+//! Where a computation's time goes on the device: a timestamp before and after each dispatch.
+
+use super::{Gpu, Work, record::Stream};
+use crate::{Error, Result};
+use std::time::Duration;
+
+/// One dispatch, timed on the device's clock.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The operation that recorded it.
+    pub op: &'static str,
+    /// The kernel and its defines.
+    pub kernel: String,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// What it costs, as its operation states it.
+    pub work: Work,
+    /// From the end of what ran before it to its own end.
+    pub time: Duration,
+}
+
+/// Queries in one set: what WebGPU allows.
+const QUERIES: u32 = 4096;
+
+/// What is being timed: sets of queries, and what each pair of them stands for.
+#[derive(Default)]
+pub(super) struct Profile {
+    sets: Vec<wgpu::QuerySet>,
+    spans: Vec<Span>,
+}
+
+impl Profile {
+    /// The set and the first query of the next dispatch.
+    fn next(&mut self, device: &wgpu::Device) -> (&wgpu::QuerySet, u32) {
+        let at = 2 * self.spans.len() as u32;
+        if at / QUERIES == self.sets.len() as u32 {
+            self.sets.push(device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("wgvq profile"),
+                ty: wgpu::QueryType::Timestamp,
+                count: QUERIES,
+            }));
+        }
+        (&self.sets[(at / QUERIES) as usize], at % QUERIES)
+    }
+
+    /// Stamps the clock before a dispatch.
+    pub(super) fn before(&mut self, stream: &mut Stream, device: &wgpu::Device) {
+        let (set, query) = self.next(device);
+        stream.encoder(device).write_timestamp(set, query);
+    }
+
+    /// Stamps it after the dispatch, which `span` describes.
+    pub(super) fn after(&mut self, stream: &mut Stream, device: &wgpu::Device, span: Span) {
+        let (set, query) = self.next(device);
+        stream.encoder(device).write_timestamp(set, query + 1);
+        self.spans.push(span);
+    }
+}
+
+impl Gpu {
+    /// Runs what `record` records, waits for it, and returns every dispatch with the time that it took on the device, in the order of
+    /// recording. Each dispatch is a pass of its own then, so that all together take longer than without: what counts is how the
+    /// time is shared out. What is recorded for a host's encoder is not timed.
+    ///
+    /// # Errors
+    /// If the device has no timestamp queries, or `record` fails.
+    pub fn profiled<R>(&self, record: impl FnOnce() -> Result<R>) -> Result<(R, Vec<Span>)> {
+        if !self.has_timestamps() {
+            let feature = "timestamp queries, without which nothing on the device can be timed".into();
+            return Err(Error::Feature { op: "profile", feature });
+        }
+        self.finish()?;
+        self.inner.recorder.lock().profile = Some(Profile::default());
+        let result = record();
+        let profile = self.inner.recorder.lock().profile.take().unwrap_or_default();
+        let (result, Profile { sets, mut spans }) = (result?, profile);
+        let period = self.inner.queue.get_timestamp_period() as f64;
+        let per_set = (QUERIES / 2) as usize;
+        for (set, spans) in sets.iter().zip(spans.chunks_mut(per_set)) {
+            let words = self.resolve(set, 2 * spans.len() as u32)?;
+            let tick = |i: usize| (words[2 * i + 1] as u64) << 32 | words[2 * i] as u64;
+            for (i, span) in spans.iter_mut().enumerate() {
+                let nanoseconds = tick(2 * i + 1).saturating_sub(tick(2 * i)) as f64 * period;
+                span.time = Duration::from_nanos(nanoseconds as u64);
+            }
+        }
+        Ok((result, spans))
+    }
+}
