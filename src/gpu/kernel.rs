@@ -5,11 +5,19 @@ use crate::{Error, Result};
 use std::sync::Arc;
 
 /// A kernel file and the defines that make one variant of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     name: &'static str,
     text: &'static str,
+    /// Sorted by name.
     defines: Vec<(&'static str, u32)>,
+}
+
+/// Without the text, whose hash would cost each dispatch more than everything else that it does on the host. Equality has it.
+impl std::hash::Hash for Kernel {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.name, self.text.len(), &self.defines).hash(state);
+    }
 }
 
 impl Kernel {
@@ -20,9 +28,10 @@ impl Kernel {
 
     /// Sets the constant `name`, which the text also sees in `#ifdef` and `#unroll`.
     pub fn define(mut self, name: &'static str, value: u32) -> Self {
-        self.defines.retain(|(n, _)| *n != name);
-        self.defines.push((name, value));
-        self.defines.sort_unstable();
+        match self.defines.binary_search_by_key(&name, |d| d.0) {
+            Ok(at) => self.defines[at].1 = value,
+            Err(at) => self.defines.insert(at, (name, value)),
+        }
         self
     }
 
