@@ -319,7 +319,9 @@ fn every_command_works_level_by_level() {
     let (one, two) = (at("one"), at("two"));
     train("8", &one);
     train("4", &two);
-    ok(&["train", "--resume", text(&two), "--steps", "8", "--quiet"]);
+    let resumed = common::run(&["train", "--resume", text(&two), "--steps", "8"]);
+    let said = common::stderr(&resumed);
+    assert!(resumed.status.success() && said.contains("16 and 32 codes of 8"), "{said}");
     for file in ["final.safetensors", "metrics.csv", "test.csv", "checkpoints/step-00000008.safetensors"] {
         let read = |run: &Path| std::fs::read(run.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert!(read(&one) == read(&two), "{file} differs");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
+use wgvq::quantize::Options;
 use wgvq::report::grid::Shape;
 use wgvq::report::players::players;
 use wgvq::report::samples::by_level;
@@ -197,6 +198,12 @@ pub fn train(
     start: Start,
 ) -> Result<Ended> {
     let (q, t) = (&config.quantizer, &config.train);
+    // Each level's, where they have sizes of their own.
+    let sized = |size: &usize| Options { codebook_size: *size, ..q.clone() }.codes().to_string();
+    let codes = match config.model.codebook_sizes.as_slice() {
+        [] => q.codes().to_string(),
+        sizes => sizes.iter().map(sized).collect::<Vec<_>>().join(" and "),
+    };
     output::note(
         global,
         &format!(
@@ -208,7 +215,7 @@ pub fn train(
             data.height,
             data.channels,
             q.kind,
-            q.codes(),
+            codes,
             q.code_channels(),
             t.steps,
             t.batch_size,
