@@ -13,7 +13,7 @@ pub struct Kernel {
     defines: Vec<(&'static str, u32)>,
 }
 
-/// Without the text, whose hash would cost each dispatch more than everything else that it does on the host. Equality has it.
+/// Without the text, whose hash took a fifth of the time in which a dispatch is recorded. Equality has it.
 impl std::hash::Hash for Kernel {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         (self.name, self.text.len(), &self.defines).hash(state);

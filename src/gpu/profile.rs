@@ -74,14 +74,11 @@ impl Gpu {
         let result = record();
         let profile = self.inner.recorder.lock().profile.take().unwrap_or_default();
         let (result, Profile { sets, mut spans }) = (result?, profile);
-        let period = self.inner.queue.get_timestamp_period() as f64;
         let per_set = (QUERIES / 2) as usize;
         for (set, spans) in sets.iter().zip(spans.chunks_mut(per_set)) {
-            let words = self.resolve(set, 2 * spans.len() as u32)?;
-            let tick = |i: usize| (words[2 * i + 1] as u64) << 32 | words[2 * i] as u64;
-            for (i, span) in spans.iter_mut().enumerate() {
-                let nanoseconds = tick(2 * i + 1).saturating_sub(tick(2 * i)) as f64 * period;
-                span.time = Duration::from_nanos(nanoseconds as u64);
+            let ticks = self.resolve(set, 2 * spans.len() as u32)?;
+            for (span, ticks) in spans.iter_mut().zip(ticks.chunks_exact(2)) {
+                span.time = self.between(ticks[0], ticks[1]);
             }
         }
         Ok((result, spans))

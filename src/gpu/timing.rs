@@ -31,14 +31,18 @@ impl Gpu {
         self.with_encoder(|encoder| encoder.write_timestamp(&queries, 0));
         let result = record()?;
         self.with_encoder(|encoder| encoder.write_timestamp(&queries, 1));
-        let words = self.resolve(&queries, 2)?;
-        let tick = |i: usize| (words[2 * i + 1] as u64) << 32 | words[2 * i] as u64;
-        let nanoseconds = tick(1).saturating_sub(tick(0)) as f64 * self.inner.queue.get_timestamp_period() as f64;
-        Ok((result, Some(Duration::from_nanos(nanoseconds as u64))))
+        let ticks = self.resolve(&queries, 2)?;
+        Ok((result, Some(self.between(ticks[0], ticks[1]))))
     }
 
-    /// The first `count` queries of a set, two words each, the lower first. Waits for them.
-    pub(super) fn resolve(&self, queries: &wgpu::QuerySet, count: u32) -> Result<Vec<u32>> {
+    /// The time from one tick of the device's clock to another.
+    pub(super) fn between(&self, from: u64, to: u64) -> Duration {
+        let nanoseconds = to.saturating_sub(from) as f64 * self.inner.queue.get_timestamp_period() as f64;
+        Duration::from_nanos(nanoseconds as u64)
+    }
+
+    /// The first `count` queries of a set, in ticks. Waits for them.
+    pub(super) fn resolve(&self, queries: &wgpu::QuerySet, count: u32) -> Result<Vec<u64>> {
         let size = 8 * count as u64;
         let resolved = super::Tensor::empty(self, &[2 * count as usize], super::DType::U32)?;
         let target = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
@@ -52,6 +56,8 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), 0, size);
         });
         resolved.touch();
-        resolved.read::<u32>()
+        // Two words each, the lower first.
+        let words = resolved.read::<u32>()?;
+        Ok(words.chunks_exact(2).map(|w| (w[1] as u64) << 32 | w[0] as u64).collect())
     }
 }
