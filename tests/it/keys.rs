@@ -1,0 +1,1 @@
+//! Configuration keys, plans, and what commands say.

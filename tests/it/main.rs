@@ -1,0 +1,11 @@
+//! The command line and its files, end to end: one binary, a module to each subject.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod input;
+mod keys;
+mod models;
+mod replacing;
+mod resuming;
+mod system;

@@ -1,0 +1,1 @@
+//! Files of models and codes, and training that goes wrong.

@@ -1,0 +1,1 @@
+//! Runs that are moved, resumed and extended.

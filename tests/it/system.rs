@@ -1,0 +1,1 @@
+//! Signals, paths, file systems and limits of the machine.
