@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use wgvq::data::ImageSet;
+use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::report::comparison::{self, Reached};
-use wgvq::train::Keyed;
+use wgvq::train::checkpoint::{self, Checkpoint};
 use wgvq::train::config::RunConfig;
 use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Start, Trainer, atomic, check, metrics_log, run};
+use wgvq::train::{Keyed, Lasting, Start, Trainer, atomic, check, metrics_log, run};
 use wgvq::{Error, Result, quantize};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
@@ -141,8 +141,8 @@ impl Compare {
     fn one(&self, global: &Global, gpu: &Gpu, entry: &Entry, data: &Arc<ImageSet>) -> Result<Option<Reached>> {
         let known = entry.folder.join("config.toml");
         let started = known.is_file() && !self.overwrite;
-        if started && RunConfig::load(&known)? != entry.config {
-            let what = "holds a run of another configuration; choose another --out, or replace it with --overwrite";
+        if started && !continues(&entry.folder, &RunConfig::load(&known)?, &entry.config, data)? {
+            let what = "holds a run of another configuration or on other pictures; choose another --out, or replace it with --overwrite";
             return Err(Error::file(&entry.folder, what));
         }
         let pace = entry.folder.join("pace.json");
@@ -225,6 +225,20 @@ impl Compare {
         }
         Ok(())
     }
+}
+
+/// Is what a folder holds a run of this configuration on these pictures, by whatever path they were named?
+fn continues(folder: &Path, known: &RunConfig, wanted: &RunConfig, data: &ImageSet) -> Result<bool> {
+    if known.identity()? != wanted.identity()? || known.train.steps != wanted.train.steps {
+        return Ok(false);
+    }
+    if absolute(&known.data.source) == absolute(&wanted.data.source) {
+        return Ok(true);
+    }
+    // Where nothing was saved yet, nothing was made of other pictures.
+    let latest = checkpoint::latest(&folder.join("checkpoints"))?;
+    let sum = |c: &Checkpoint| c.state["data"]["sha256"].as_str().unwrap_or_default().to_owned();
+    Ok(latest.is_none_or(|latest| data.is_of_sum(&sum(&latest.checkpoint))))
 }
 
 /// Median milliseconds of a few more steps of a trained model.

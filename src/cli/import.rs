@@ -36,7 +36,7 @@ impl Import {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let mut imported = read(&self.file)?;
         if let Some(source) = &self.data {
-            imported.config.data.source = source.clone();
+            imported.config.data.source = wgvq::data::absolute(source);
         }
         if let Some(cosine) = self.cosine {
             imported.config.quantizer.use_cosine_sim = cosine;

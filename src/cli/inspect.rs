@@ -1,7 +1,7 @@
 //! `wgvq inspect`: what a trained model's codes are, as pictures and a page.
 
 use super::codes::refuse_existing;
-use super::{Ended, Global, output};
+use super::{Ended, Global, output, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::data::{self, ImageSet};
@@ -72,7 +72,7 @@ impl Inspect {
             let out = place(&model, *level);
             names(shown).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
         }
-        let set = open(&model, self.data.as_deref())?;
+        let set = open(&self.run, &model, self.data.as_deref())?;
         let numbers = chosen(&set, self.images)?;
         let groups: Vec<u64> = numbers.iter().map(|n| set.items[*n as usize].group).collect();
         let pictures = set.gather(&numbers)?;
@@ -193,12 +193,11 @@ pub fn shape(model: &Trained) -> Shape {
 }
 
 /// A model's own data set or another, brought to the model's size.
-pub fn open(model: &Trained, other: Option<&str>) -> Result<ImageSet> {
+pub fn open(run: &Path, model: &Trained, other: Option<&str>) -> Result<ImageSet> {
     let [width, height, channels] = model.image();
-    let source = other.unwrap_or(&model.config().data.source);
     let own = model.config().data.options();
     let options = data::Options { size: Some((width, height)), channels: Some(channels), ..own };
-    data::open(source, &options)
+    pictures::open(run, &pictures::source_of(run, model), other, &options)
 }
 
 /// At most `most` pictures of the test split, spread over it.

@@ -9,6 +9,7 @@ mod import;
 mod info;
 mod inspect;
 mod output;
+mod pictures;
 mod plan;
 mod prior;
 mod reconstruct;

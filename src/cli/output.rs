@@ -4,6 +4,7 @@ use super::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use wgvq::data::Waiting;
 use wgvq::train::{Observer, Progress};
@@ -11,6 +12,16 @@ use wgvq::train::{Observer, Progress};
 /// Prints a result; a closed pipe is no error.
 pub fn result(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A path as a shell reads it, for commands that are to be copied.
+pub fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Prints what an error says, in one line that a script can find.

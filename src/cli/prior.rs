@@ -1,8 +1,8 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
 use super::output::{self, Bar, Watch};
-use super::train::{open, set_keys, stop_flag};
-use super::{Ended, Global};
+use super::train::{set_keys, stop_flag};
+use super::{Ended, Global, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct PriorCommand {
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     pub size: Option<String>,
     /// Other data than the model was trained on: a folder of images, an IDX file, or a built-in name
-    #[arg(long, value_name = "DIR|FILE|NAME", conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// Training steps
     #[arg(long)]
@@ -121,6 +121,10 @@ impl PriorCommand {
             let tokens = Tokens::open(&there)?;
             tokens.check_model(model.hash())?;
             tokens.about.level(&model)?;
+            if self.data.is_some() && !self.open(&model)?.is_of_sum(&tokens.about.data_sha256) {
+                let what = "are other pictures than the prior began with, whose tokens it has: leave --data out to go on with those";
+                return Err(Error::config("--data", what));
+            }
             Ok(tokens)
         } else {
             let data = self.open(&model)?;
@@ -136,7 +140,7 @@ impl PriorCommand {
             }
         };
         if !self.resume && !self.overwrite && place.join("config.toml").exists() {
-            let run = self.run.display();
+            let run = output::shell(&self.run);
             let what = format!(
                 "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or replace it with `--overwrite`",
                 self.of_level()
@@ -174,9 +178,9 @@ impl PriorCommand {
     fn open(&self, model: &Trained) -> Result<Arc<ImageSet>> {
         let mut config = model.config().clone();
         let [width, height, channels] = model.image();
-        config.data.source = self.data.clone().unwrap_or(config.data.source);
         (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
-        open(&config)
+        let own = pictures::source_of(&self.run, model);
+        Ok(Arc::new(pictures::open(&self.run, &own, self.data.as_deref(), &config.data.options())?))
     }
 
     fn tokenize(
@@ -244,7 +248,7 @@ impl PriorCommand {
         watch.finish();
         let outcome = outcome?;
         if outcome.stopped {
-            let (step, run) = (outcome.trainer.step_number(), self.run.display());
+            let (step, run) = (outcome.trainer.step_number(), output::shell(&self.run));
             output::note(
                 global,
                 &format!("stopped and saved at step {step}; go on with: wgvq prior {run}{} --resume", self.of_level()),

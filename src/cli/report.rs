@@ -2,10 +2,12 @@
 
 use super::codes::refuse_existing;
 use super::inspect::{chosen, folder_of, name_of, open, shape};
+use super::pictures::source_of;
 use super::{Ended, Global, output};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::Codes;
+use wgvq::data::absolute;
 use wgvq::report::codecs::{self, At, QUALITIES, at_psnr};
 use wgvq::report::metrics::{code_usage, mse, psnr};
 use wgvq::report::rate::{Codecs, Coded, LevelRate, chart, csv, table};
@@ -45,7 +47,7 @@ impl Report {
         let gpu = global.gpu()?;
         let mut models = self.runs.iter().map(|run| Trained::load(&gpu, run)).collect::<Result<Vec<_>>>()?;
         self.comparable(&models)?;
-        let set = open(&models[0], self.data.as_deref())?;
+        let set = open(&self.runs[0], &models[0], self.data.as_deref())?;
         let pixels = set.gather(&chosen(&set, self.images as usize)?)?;
         let shape = shape(&models[0]);
         let count = shape.count(&pixels)?;
@@ -95,7 +97,8 @@ impl Report {
                     format!("its images are {w} x {h} x {c}, those of {name} {fw} x {fh} x {fc}: report on them apart");
                 return Err(Error::file(run, what));
             }
-            let (source, other) = (&model.config().data.source, &first.config().data.source);
+            let [source, other] =
+                [(run, model), (&self.runs[0], first)].map(|(run, model)| absolute(&source_of(run, model)));
             if self.data.is_none() && source != other {
                 let what = format!("was trained on `{source}`, and {name} on `{other}`: say which pictures by --data");
                 return Err(Error::file(run, what));

@@ -1,7 +1,7 @@
 //! `wgvq train`
 
 use super::output::{self, Watch};
-use super::{Ended, Global};
+use super::{Ended, Global, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,11 +13,10 @@ use wgvq::report::grid::Shape;
 use wgvq::report::players::players;
 use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
-use wgvq::train::Keyed;
 use wgvq::train::config::RunConfig;
 use wgvq::train::presets::{Reference, preset, presets};
 use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Outcome, Start, Training, atomic, check, metrics_log, run};
+use wgvq::train::{Keyed, Lasting, Outcome, Start, Training, atomic, check, checkpoint, metrics_log, priors_of, run};
 use wgvq::{Error, Result};
 
 /// The keys of a configuration that have a flag of their own.
@@ -117,7 +116,8 @@ pub struct Train {
     /// The run's folder
     #[arg(long, default_value = "runs/run", conflicts_with = "resume")]
     out: PathBuf,
-    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps and those of where pixels lie may change
+    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps may change, --data where the same pictures lie
+    /// elsewhere, and those of where pixels lie
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
     resume: Option<PathBuf>,
     /// Replace a run that the folder holds
@@ -141,17 +141,20 @@ impl Train {
 
     fn resume(&self, global: &Global, path: &Path) -> Result<Ended> {
         let folder = RunFolder::resume(path)?;
-        let mut config = RunConfig::load(&folder.config())?;
-        let began = config.identity()?;
+        let kept = RunConfig::load(&folder.config())?;
+        let mut config = kept.clone();
         self.keys.apply(&mut config)?;
-        if config.identity()? != began {
+        let config = config.going_on(&kept);
+        if config.identity()? != kept.identity()? {
             return Err(Error::config(
                 "--resume",
-                "goes on under the run's own configuration: of the keys, --steps alone may be given, and where pixels lie \
-                 (data.store, data.memory_mib, data.cache_mib, data.workers)",
+                "goes on under the run's own configuration: of the keys, --steps alone may be given, --data where the same pictures lie \
+                 elsewhere now, and where pixels lie (data.store, data.memory_mib, data.cache_mib, data.workers)",
             ));
         }
-        let data = open(&config)?;
+        keep_priors(path, config.train.steps)?;
+        let data =
+            Arc::new(pictures::open(path, &config.data.source, self.keys.data.as_deref(), &config.data.options())?);
         let gpu = global.gpu()?;
         train(global, &gpu, &config, data, &folder, Start::Resume)
     }
@@ -228,13 +231,37 @@ pub fn train(
     watch.finish();
     let mut outcome = outcome?;
     if outcome.stopped {
-        let (step, path) = (outcome.trainer.step_number(), folder.path().display());
+        let (step, path) = (outcome.trainer.step_number(), output::shell(folder.path()));
         output::note(global, &format!("stopped and saved at step {step}; go on with: wgvq train --resume {path}"));
         return Ok(Ended::Interrupted);
     }
     let picture = picture(config, folder, &mut outcome)?;
     report(global, folder, &outcome, &picture);
+    for (prior, _) in priors_of(folder.path())?.iter().filter(|(_, own)| !own) {
+        let (prior, run) = (prior.display(), output::shell(folder.path()));
+        output::note(
+            global,
+            &format!("{prior} is of another model than the run has now: `wgvq prior {run} --overwrite` trains it anew"),
+        );
+    }
     Ok(Ended::Done)
+}
+
+/// Fails where steps are still to be done by a run whose model has a prior: they would make another model, whose codes the prior does not
+/// know.
+pub fn keep_priors(run: &Path, steps: u64) -> Result<()> {
+    let done = checkpoint::newest(&run.join("checkpoints"))?.map_or(0, |(step, _)| step);
+    let priors = priors_of(run)?;
+    let own: Vec<String> = priors.iter().filter(|(_, own)| *own).map(|(p, _)| p.display().to_string()).collect();
+    if done >= steps || own.is_empty() {
+        return Ok(());
+    }
+    let (priors, run_path) = (own.join(" and "), output::shell(run));
+    let what = format!(
+        "{steps} steps are asked for and {done} are done, but {priors} is over the codes of the model as it is, and more steps would make it \
+         useless: go on in a copy of the run that is without it, or move it away, go on, and train another by `wgvq prior {run_path}`"
+    );
+    Err(Error::file(run, what))
 }
 
 /// What the run reached, as a line or as JSON.

@@ -22,11 +22,12 @@ mod loader;
 mod picture;
 mod pixels;
 mod recipe;
+mod source;
 mod store;
 mod tiles;
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -40,6 +41,7 @@ pub use picture::{load_image, load_image_whole, read_image};
 pub use pixels::Pixels;
 pub(crate) use recipe::no_photographs;
 pub use recipe::{Batch, Recipe};
+pub use source::{absolute, is_there};
 pub use store::Store;
 
 use crate::{Error, Result};
@@ -228,6 +230,19 @@ impl ImageSet {
     /// Of a set on disk, which may be terabytes, not the pixels are summed but each picture's name, the length and both
     /// ends (4 KiB) of its file, and the size at which it is kept. A file changed in its middle alone is not noticed.
     pub fn sha256(&self) -> String {
+        // By its place beside the set's file, which moves with it.
+        let base = Path::new(&self.name).parent().unwrap_or(Path::new(""));
+        self.sum(|embedding| embedding.strip_prefix(base).unwrap_or(embedding))
+    }
+
+    /// Is this the set whose [`ImageSet::sha256`] was `sum`? Also by the sums of earlier versions, in which the paths of embeddings
+    /// stood as they were found.
+    pub fn is_of_sum(&self, sum: &str) -> bool {
+        let embeddings = || self.items.iter().any(|item| item.embedding.is_some());
+        self.sha256() == sum || (embeddings() && self.sum(|embedding| embedding) == sum)
+    }
+
+    fn sum(&self, embedding_path: impl Fn(&Path) -> &Path) -> String {
         let mut hash = Sha256::new();
         let number = |hash: &mut Sha256, n: u64| hash.update(n.to_le_bytes());
         let text = |hash: &mut Sha256, s: &str| {
@@ -245,7 +260,7 @@ impl ImageSet {
             text(&mut hash, item.caption.as_deref().unwrap_or(""));
             // Sets without such files keep the sums that they had.
             if let Some(embedding) = &item.embedding {
-                text(&mut hash, &embedding.to_string_lossy());
+                text(&mut hash, &embedding_path(embedding).to_string_lossy());
             }
         }
         for class in &self.classes {
@@ -282,7 +297,7 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     if let Some(set) = builtin::open(source, options) {
         return set;
     }
-    let path = std::path::Path::new(source);
+    let path = Path::new(source);
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(builtin::unknown(source)),
@@ -426,6 +441,17 @@ mod tests {
         let sum = set().sha256();
         assert_eq!(sum.len(), 64);
         assert_eq!(ImageSet { name: "elsewhere".into(), notes: vec!["n".into()], ..set() }.sha256(), sum);
+        // Files of embeddings count by their places beside the set's own.
+        let at = |folder: &str, file: &str| {
+            let mut set = ImageSet { name: format!("{folder}/set.jsonl"), ..set() };
+            set.items[0].embedding = Some(Path::new(folder).join(file));
+            set
+        };
+        assert_eq!(at("here", "e.npy").sha256(), at("/moved/there", "e.npy").sha256());
+        assert_ne!(at("here", "e.npy").sha256(), at("here", "f.npy").sha256());
+        let as_found = at("here", "e.npy").sum(|path| path);
+        assert!(at("here", "e.npy").is_of_sum(&as_found) && !at("there", "e.npy").is_of_sum(&as_found));
+        assert!(set().is_of_sum(&sum) && !set().is_of_sum(&as_found));
         let mut changed = [set(), set(), set(), set(), set(), set()];
         changed[0].pixels = vec![1, 2, 3, 5].into();
         changed[1].items[0].group = 20;

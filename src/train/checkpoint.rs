@@ -192,8 +192,7 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
         sha256: hex(&Sha256::digest(&bytes)),
         file,
     };
-    let text = serde_json::to_string_pretty(&manifest).map_err(Error::data)?;
-    atomic::write(&folder.join(format!("{}.json", stem(step))), (text + "\n").as_bytes())?;
+    write_manifest(folder, &manifest)?;
     // Steps past this one are damaged ones that a resumed run passed over. They must not count among those kept: the
     // one just saved would go for them.
     let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
@@ -201,6 +200,38 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
         remove(folder, *old)?;
     }
     Ok(())
+}
+
+fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
+    let text = serde_json::to_string_pretty(manifest).map_err(Error::data)?;
+    atomic::write(&folder.join(format!("{}.json", stem(manifest.step))), (text + "\n").as_bytes())
+}
+
+/// Puts another hash of the same configuration into all manifests that have `from`.
+///
+/// # Errors
+/// If one cannot be written.
+pub fn rename_identity(folder: &Path, from: &str, to: &str) -> Result<()> {
+    if from == to {
+        return Ok(());
+    }
+    for step in list(folder)? {
+        if let Ok(manifest) = manifest(folder, step)
+            && manifest.config_sha256 == from
+        {
+            write_manifest(folder, &Manifest { config_sha256: to.into(), ..manifest })?;
+        }
+    }
+    Ok(())
+}
+
+/// The step of the newest checkpoint that has a manifest, and the hash of its configuration; its tensors are not looked at.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn newest(folder: &Path) -> Result<Option<(u64, String)>> {
+    let known = list(folder)?.into_iter().rev().find_map(|step| Some((step, manifest(folder, step).ok()?)));
+    Ok(known.map(|(step, manifest)| (step, manifest.config_sha256)))
 }
 
 fn remove(folder: &Path, step: u64) -> Result<()> {
@@ -286,7 +317,8 @@ pub fn latest_that(folder: &Path, good: impl Fn(&Checkpoint) -> bool) -> Result<
     }
 }
 
-fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
+/// The manifest of a step's checkpoint.
+fn manifest(folder: &Path, step: u64) -> Result<Manifest> {
     let path: PathBuf = folder.join(format!("{}.json", stem(step)));
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
@@ -297,6 +329,11 @@ fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
     if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {
         return Err(Error::file(&path, "speaks of another checkpoint than its name says"));
     }
+    Ok(manifest)
+}
+
+fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
+    let manifest = manifest(folder, step)?;
     let tensors = folder.join(&manifest.file);
     let bytes = read(&tensors)?;
     if bytes.len() as u64 != manifest.bytes || hex(&Sha256::digest(&bytes)) != manifest.sha256 {

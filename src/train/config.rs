@@ -1,5 +1,6 @@
 //! A run's configuration: every key with its default, checked, and written out whole beside the results.
 
+use super::going_on::{Lasting, Span};
 use super::keyed::{Keyed, check};
 use super::learning_rate;
 use super::objective::options::{Gan, Loss};
@@ -338,6 +339,35 @@ impl Data {
 
 impl Keyed for RunConfig {}
 
+impl Lasting for RunConfig {
+    fn span(&self) -> Span {
+        let Train { steps, warmup, decay_steps, .. } = self.train;
+        Span { steps, warmup, decay_steps }
+    }
+
+    fn decaying(mut self, decay_steps: u64) -> Self {
+        self.train.decay_steps = decay_steps;
+        self
+    }
+
+    /// Every value, but for the steps in all, for where pictures and pixels lie and how many threads make batches of them, and for what
+    /// the backward pass keeps. These leave the steps that were done as they are; any other change would not. That the pictures are the
+    /// same is told by their sum, which checkpoints have.
+    fn plain_identity(&self) -> Result<String> {
+        let mut same = self.clone();
+        same.data.source = Data::default().source;
+        same.identity_with_source()
+    }
+
+    /// They had the source in them, as it was written.
+    fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>> {
+        let mut same = self.clone();
+        same.data.source.clone_from(&kept.data.source);
+        // Another schedule than the run began with was another configuration.
+        same.decaying(kept.train.decay_steps).identity_with_source().map(|identity| vec![identity])
+    }
+}
+
 impl RunConfig {
     /// The same with every value written out that was left to the quantizer.
     pub fn resolved(&self) -> RunConfig {
@@ -351,12 +381,7 @@ impl RunConfig {
         }
     }
 
-    /// A hash of what a resumed run may not change: every value, but for the steps in all, for where pixels lie and how many
-    /// threads make batches of them, and for what the backward pass keeps. These leave the steps that were done as they are; any other change would not.
-    ///
-    /// # Errors
-    /// As [`Keyed::to_toml`].
-    pub fn identity(&self) -> Result<String> {
+    fn identity_with_source(&self) -> Result<String> {
         let mut same = self.resolved();
         same.train.steps = 1;
         same.train.checkpoint_blocks = false;
@@ -487,6 +512,7 @@ mod tests {
             ("data.memory_mib", "1", true),
             ("data.cache_mib", "1", true),
             ("data.crop", "random", false),
+            ("data.source", "elsewhere", true),
             ("data.color", "0.1", false),
             ("data.crop_scale_min", "0.02", false),
             ("data.photo_side", "512", false),

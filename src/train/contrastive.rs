@@ -276,10 +276,12 @@ impl ContrastiveTrainer {
     pub fn memory(&self) -> MemoryReport {
         self.gpu.memory()
     }
+}
 
-    fn rate(&self, step: u64) -> f64 {
-        let t = &self.config.train;
-        learning_rate::at(step, t.lr, t.min_lr, t.warmup, t.steps.saturating_sub(t.warmup).max(1))
+impl Train {
+    /// The learning rate of a step, from 0 on. It reaches its least at the last step.
+    pub fn rate(&self, step: u64) -> f64 {
+        learning_rate::at(step, self.lr, self.min_lr, self.warmup, learning_rate::to_the_end(self.steps, self.warmup))
     }
 }
 
@@ -295,6 +297,10 @@ impl Training for ContrastiveTrainer {
         (self.config.train.batch_size, "pairs")
     }
 
+    fn rate(&self, step: u64) -> Option<f64> {
+        Some(self.config.train.rate(step))
+    }
+
     fn step(&mut self) -> Result<()> {
         let (t, step) = (&self.config.train, self.descent.number());
         let places = batch_indices(t.seed, step, t.batch_size, self.data.train.len());
@@ -307,7 +313,7 @@ impl Training for ContrastiveTrainer {
         let dropout = Dropout { rate: self.config.model.dropout, key };
         let loss = self.model.loss(&pass, &tape.constant(&images), &texts, dropout)?;
         let gradients = pass.gradients(tape.backward(&loss)?);
-        self.descent.step(loss.tensor(), &gradients, self.rate(step))
+        self.descent.step(loss.tensor(), &gradients, t.rate(step))
     }
 
     fn rows(&mut self, wait: bool) -> Result<Vec<ContrastiveRow>> {
@@ -340,8 +346,12 @@ impl Training for ContrastiveTrainer {
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        if state["data"] != self.data.sha256() || state["reader"] != *self.reader {
-            return Err(Error::data("the checkpoint was made on other images or texts; begin anew with --overwrite"));
+        if !self.data.is_of_sum(state["data"].as_str().unwrap_or_default()) || state["reader"] != *self.reader {
+            let what = format!(
+                "the checkpoint was made on other images or texts than those of `{}`: say where they lie now by --data",
+                self.data.name
+            );
+            return Err(Error::data(what));
         }
         self.descent.restore(checkpoint, "").map(drop)
     }
@@ -386,6 +396,7 @@ pub fn run_contrastive(
         keep_checkpoints: t.keep_checkpoints,
         toml: config.to_toml()?,
         identity: config.identity()?,
+        earlier: Vec::new(),
     };
     follow(trainer, &schedule, folder, start, observer, stop)
 }

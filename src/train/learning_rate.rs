@@ -14,8 +14,34 @@ pub(super) fn at(step: u64, lr: f32, min_lr: f32, warmup: u64, decay_steps: u64)
     low + (high - low) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
 }
 
+/// Steps of decay that fall until the last of `steps`.
+pub(super) fn to_the_end(steps: u64, warmup: u64) -> u64 {
+    steps.saturating_sub(warmup).max(1)
+}
+
+/// What a run that began with `before` steps and goes on at step `at` to `steps` is told of its rate. `rate` gives that of each step.
+pub(super) fn extension(before: u64, steps: u64, at: u64, rate: impl Fn(u64) -> f64) -> String {
+    let (now, last) = (rate(at), rate(steps.saturating_sub(1)));
+    if now == last {
+        return format!("{steps} steps and not {before}: the learning rate stays {now:.3e}");
+    }
+    format!(
+        "{steps} steps and not {before}: the learning rate's schedule covers them, and goes from {now:.3e} at step {at} to {last:.3e} at the last"
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_extension_says_where_the_rate_goes() {
+        let falls = |step| super::at(step, 1.0, 0.1, 0, super::to_the_end(40, 0));
+        let said = super::extension(20, 40, 20, falls);
+        assert!(said.contains("40 steps and not 20") && said.contains("from 5.500e-1 at step 20"), "{said}");
+        let stays = |step| super::at(step, 1.0, 0.1, 0, 20);
+        assert!(super::extension(20, 40, 20, stays).contains("stays 1.000e-1"));
+        assert_eq!(super::to_the_end(5, 10), 1);
+    }
+
     #[test]
     fn each_part_may_be_left_out() {
         assert_eq!(super::at(1 << 40, 0.5, 0.1, 0, 0), 0.5);

@@ -27,6 +27,7 @@ mod decoder;
 mod descent;
 mod encode_from;
 mod first_stage;
+mod going_on;
 mod learning_rate;
 pub mod objective;
 mod partial;
@@ -42,8 +43,9 @@ mod vqvae;
 mod window;
 
 pub use decoder::{DECODER_FORMAT, Decoder};
+pub use going_on::{Lasting, Span};
 pub use keyed::Keyed;
-pub use priors::{Priors, prior_folder};
+pub use priors::{Priors, prior_folder, priors_of};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};
 pub use tiled::{Tiled, Tiling};
 pub use trained::Trained;

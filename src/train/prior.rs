@@ -2,6 +2,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::descent::{Descent, Figures, named};
+use super::going_on::{Lasting, configured};
 use super::metrics_log::Record;
 use super::prior_config::PriorConfig;
 use super::run::{Training, follow};
@@ -215,6 +216,10 @@ impl Training for PriorTrainer {
         (t.batch_size * t.accumulate * self.prior.vocabulary().tokens(), "tokens")
     }
 
+    fn rate(&self, step: u64) -> Option<f64> {
+        Some(self.config.train.rate(step))
+    }
+
     fn step(&mut self) -> Result<()> {
         let (step, passes) = (self.descent.number(), self.config.train.accumulate as u64);
         let (loss, gradients) = self.pass(step * passes)?;
@@ -372,11 +377,8 @@ pub fn run_prior(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome<PriorTrainer>> {
-    let config = config.resolved();
+    let (config, earlier) = configured(config.resolved(), folder, start)?;
     let trainer = PriorTrainer::new(gpu, &config, tokens)?;
-    let mut identity = config.clone();
-    identity.train.steps = 1;
-    identity.train.checkpoint_blocks = false;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,
@@ -384,7 +386,8 @@ pub fn run_prior(
         checkpoint_every: t.checkpoint_every,
         keep_checkpoints: t.keep_checkpoints,
         toml: config.to_toml()?,
-        identity: identity.sha256()?,
+        identity: config.identity()?,
+        earlier,
     };
     follow(trainer, &schedule, folder, start, observer, stop)
 }

@@ -1,5 +1,6 @@
 //! A prior's configuration: every key with its default, checked, and written out whole beside its results.
 
+use super::going_on::{Lasting, Span};
 use super::keyed::{Keyed, check};
 use super::learning_rate;
 use crate::models::prior::Shape;
@@ -105,6 +106,31 @@ impl Default for Train {
 
 impl Keyed for PriorConfig {}
 
+impl Lasting for PriorConfig {
+    fn span(&self) -> Span {
+        let Train { steps, warmup, decay_steps, .. } = self.resolved().train;
+        Span { steps, warmup, decay_steps }
+    }
+
+    fn decaying(mut self, decay_steps: u64) -> Self {
+        self.train.decay_steps = decay_steps;
+        self
+    }
+
+    /// Every value, but for the steps in all and for what the backward pass keeps.
+    fn plain_identity(&self) -> Result<String> {
+        let mut same = self.resolved();
+        same.train.steps = 1;
+        same.train.checkpoint_blocks = false;
+        same.sha256()
+    }
+
+    /// Another schedule than the run began with was another configuration.
+    fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>> {
+        self.clone().decaying(kept.span().decay_steps).plain_identity().map(|identity| vec![identity])
+    }
+}
+
 /// A size by name: layers, channels, heads.
 const SIZES: [(&str, [usize; 3]); 5] = [
     ("tiny", [4, 128, 4]),
@@ -139,7 +165,7 @@ impl PriorConfig {
         let mut all = self.clone();
         all.prior = all.prior.resolved();
         if all.train.decay_steps == 0 {
-            all.train.decay_steps = all.train.steps.saturating_sub(all.train.warmup).max(1);
+            all.train.decay_steps = learning_rate::to_the_end(all.train.steps, all.train.warmup);
         }
         all
     }

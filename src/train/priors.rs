@@ -1,15 +1,48 @@
 //! The priors of a run's levels together: drawn from the top down, each over the codes above it.
 
-use super::Trained;
-use super::tokens::About;
+use super::tokens::{self, About};
 use super::trained_prior::{Asked, Draw, Drawing, Given, TrainedPrior};
+use super::{Trained, checkpoint};
 use crate::gpu::Gpu;
+use crate::models::vqvae2::{MOST_LEVELS, level_names};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Where the prior of a level lies in its run: `prior`, or `prior-top` and so on where there are several.
 pub fn prior_folder(run: &Path, level: &str) -> PathBuf {
     if level.is_empty() { run.join("prior") } else { run.join(format!("prior-{level}")) }
+}
+
+/// The folders of a run's priors, and of each whether it is over the codes of the model that the run has now.
+///
+/// # Errors
+/// If the run's model cannot be read.
+pub fn priors_of(run: &Path) -> Result<Vec<(PathBuf, bool)>> {
+    let several = (2..=MOST_LEVELS).flat_map(level_names);
+    let mut places: Vec<PathBuf> = [String::new()].into_iter().chain(several).map(|l| prior_folder(run, &l)).collect();
+    places.sort();
+    places.dedup();
+    let found: Vec<(PathBuf, String)> =
+        places.into_iter().filter_map(|place| model_of(&place).map(|model| (place, model))).collect();
+    let file = run.join("final.safetensors");
+    if found.is_empty() || !file.is_file() {
+        return Ok(found.into_iter().map(|(place, _)| (place, false)).collect());
+    }
+    let model = checkpoint::sum(&checkpoint::read(&file)?);
+    Ok(found.into_iter().map(|(place, of)| (place, of == model)).collect())
+}
+
+/// The SHA-256 of the model that the prior in a folder is of; `None` where there is none, or nothing was trained.
+fn model_of(place: &Path) -> Option<String> {
+    if !place.join("config.toml").is_file() {
+        return None;
+    }
+    let by_tokens = || tokens::made_by(&place.join("tokens"));
+    let by_prior = || {
+        let (prior, _) = checkpoint::load_file(&place.join("final.safetensors")).ok()?;
+        prior.state["prior"]["tokens"]["model"].as_str().map(str::to_owned)
+    };
+    by_tokens().or_else(by_prior)
 }
 
 /// A prior for each level of a model, the top level's first.

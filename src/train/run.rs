@@ -2,15 +2,18 @@
 
 use super::checkpoint::{self, Checkpoint};
 use super::config::RunConfig;
+use super::going_on::{Lasting, configured};
 use super::keyed::Keyed;
+use super::learning_rate;
 use super::metrics_log::{Log, Record};
 use super::run_folder::RunFolder;
 use super::{Trainer, atomic};
-use crate::data::{ImageSet, Waiting};
+use crate::data::{ImageSet, Waiting, absolute};
 use crate::gpu::{Gpu, clock::Instant};
 use crate::quantize::Registry;
 use crate::{Error, Result};
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,6 +38,11 @@ pub trait Training {
     fn step(&mut self) -> Result<()>;
     /// How much of what a step takes.
     fn per_step(&self) -> (usize, &'static str);
+    /// The learning rate of a step; `None` where there is no one rate.
+    fn rate(&self, step: u64) -> Option<f64> {
+        let _ = step;
+        None
+    }
     /// The rows of the log that have arrived; with `wait`, all that are on their way.
     ///
     /// # Errors
@@ -114,6 +122,8 @@ pub struct Schedule {
     pub toml: String,
     /// A hash of what a resumed run may not change.
     pub identity: String,
+    /// What that was in earlier versions: their checkpoints are gone on from, too.
+    pub earlier: Vec<String>,
 }
 
 /// What a run tells whoever watches. All calls come from the training thread.
@@ -198,7 +208,10 @@ pub fn run_with(
     registry: &Registry,
 ) -> Result<Outcome> {
     config.validate_with(registry)?;
-    let config = &config.resolved();
+    let (mut config, earlier) = configured(config.resolved(), folder, start)?;
+    // The run may be gone on with from another working directory.
+    config.data.source = absolute(&config.data.source);
+    let config = &config;
     data.notes.iter().for_each(|n| observer.note(n));
     let trainer = Trainer::with(gpu, config, data, registry)?;
     let t = &config.train;
@@ -209,6 +222,7 @@ pub fn run_with(
         keep_checkpoints: t.keep_checkpoints,
         toml: config.to_toml()?,
         identity: config.identity()?,
+        earlier,
     };
     follow(trainer, &schedule, folder, start, observer, stop)
 }
@@ -231,6 +245,11 @@ pub fn follow<T: Training>(
         if trainer.step_number() > s.steps {
             let what = format!("{} is not allowed: {} steps are done", s.steps, trainer.step_number());
             return Err(Error::config("train.steps", what));
+        }
+        let (before, at) = (steps_of(&folder.config()), trainer.step_number());
+        if let (Some(before), Some(_), true) = (before.filter(|n| *n != s.steps), trainer.rate(at), at < s.steps) {
+            let rate = |step| trainer.rate(step).unwrap_or(f64::NAN);
+            observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
     }
     atomic::write(&folder.config(), s.toml.as_bytes())?;
@@ -304,10 +323,25 @@ pub fn follow<T: Training>(
         let last = trainer.evaluate(true)?;
         tests.push(&last)?;
         observer.evaluated(step, &last);
-        checkpoint::save_file(&folder.model(), &trainer.trained()?)?;
+        save_model(&folder.model(), &trainer.trained()?)?;
         evaluation = Some(last);
     }
     Ok(Outcome { trainer, evaluation, stopped, elapsed: began.elapsed() })
+}
+
+/// Writes what was trained. The same model stays as it stands there: what was made of it knows it by its file's sum.
+fn save_model(path: &Path, trained: &Checkpoint) -> Result<()> {
+    let there = if path.is_file() { checkpoint::load_file(path).ok() } else { None };
+    if there.is_some_and(|(there, _)| there.tensors == trained.tensors) {
+        return Ok(());
+    }
+    checkpoint::save_file(path, trained).map(drop)
+}
+
+/// The steps that a configuration of any kind says.
+fn steps_of(config: &Path) -> Option<u64> {
+    let table: toml::Table = std::fs::read_to_string(config).ok()?.parse().ok()?;
+    table.get("train")?.get("steps")?.as_integer()?.try_into().ok()
 }
 
 /// Takes a trainer to the newest checkpoint of its folder that is whole.
@@ -333,11 +367,14 @@ fn resume<T: Training>(
         );
         return Err(Error::file(folder.checkpoints(), what));
     }
-    if latest.config_sha256 != schedule.identity {
-        let what = "is not the configuration that the checkpoints were made under (train.steps aside): put it back as it was, or begin a new run";
+    let known = latest.config_sha256 == schedule.identity || schedule.earlier.contains(&latest.config_sha256);
+    if !known {
+        let what = "is not the configuration that the checkpoints were made under (train.steps and data.source aside): put it back as it was, or begin a new run";
         return Err(Error::file(folder.config(), what));
     }
     trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
+    // Before the folder's configuration is written, by which an earlier version's identity is known.
+    checkpoint::rename_identity(&folder.checkpoints(), &latest.config_sha256, &schedule.identity)?;
     observer.note(&format!("resumed at step {}", latest.step));
     Ok(())
 }

@@ -8,7 +8,7 @@
 use super::checkpoint::{self, Checkpoint, HostTensor};
 use super::keyed::hex;
 use super::{Trained, atomic};
-use crate::data::ImageSet;
+use crate::data::{ImageSet, absolute};
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Text, Texts};
 use crate::{Error, Result};
@@ -49,7 +49,7 @@ pub struct About {
     pub image: [usize; 3],
     /// The classes' names.
     pub classes: Vec<String>,
-    /// The data set.
+    /// The data set, by a name that holds from any working directory. It counts for nothing when tokens are held against what is wanted.
     pub data: String,
     /// Its [`ImageSet::sha256`].
     pub data_sha256: String,
@@ -134,6 +134,12 @@ impl About {
     }
 }
 
+/// The SHA-256 of the model that made the tokens in a folder, as their manifest says; `None` where there is none that can be read.
+pub(super) fn made_by(folder: &Path) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;
+    value["about"]["model"].as_str().map(str::to_owned)
+}
+
 /// What the codes of a model's level look like to a prior.
 pub fn vocabulary(model: &Trained, level: usize, classes: usize) -> Vocabulary {
     let of = &model.levels()[level];
@@ -158,7 +164,7 @@ pub fn about(model: &Trained, level: usize, data: &ImageSet, captions: Option<Ca
         vocabulary: Vocabulary { text: captions.map(|c| c.text), ..vocabulary },
         image: model.image(),
         classes: data.classes.clone(),
-        data: data.name.clone(),
+        data: absolute(&data.name),
         data_sha256: data.sha256(),
         mirrored: model.config().data.flip,
     }
@@ -373,7 +379,8 @@ impl Tokens {
     /// If not; the message says what differs, and the way out.
     pub fn check(&self, wanted: &About) -> Result<()> {
         let (has, v) = (&self.about, &self.about.vocabulary);
-        if has == wanted {
+        // The set may have been moved, or be called by another path: what it holds is in its sum.
+        if *has == (About { data: has.data.clone(), ..wanted.clone() }) {
             return Ok(());
         }
         let short = |hash: &str| hash.chars().take(12).collect::<String>();

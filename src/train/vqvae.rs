@@ -474,6 +474,9 @@ impl Training for Trainer {
     fn per_step(&self) -> (usize, &'static str) {
         (self.config.train.batch_size, "images")
     }
+    fn rate(&self, step: u64) -> Option<f64> {
+        Some(self.config.train.rate(step) * 0.5f64.powi(self.cures.halvings as i32))
+    }
     fn rows(&mut self, wait: bool) -> Result<Vec<Row>> {
         Trainer::rows(self, wait)
     }

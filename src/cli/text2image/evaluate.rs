@@ -1,12 +1,12 @@
 //! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model, over a range of guidance.
 
-use super::super::output;
 use super::super::sample::How;
+use super::super::{output, pictures};
 use super::sample::{draw, load, load_judge};
 use super::{Ended, Global, reading};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::data::open;
+use wgvq::data::is_there;
 use wgvq::models::text::Form;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
@@ -20,6 +20,9 @@ use wgvq::{Error, Result};
 pub struct Evaluate {
     /// The run, with a contrastive model
     run: PathBuf,
+    /// Where the images lie that the prior was trained on, if they were moved since
+    #[arg(long, value_name = "FILE|DIR|NAME")]
+    data: Option<String>,
     /// Captions held out of which an image each is drawn, spread over them; 0 is all
     #[arg(long, default_value_t = 256)]
     n: usize,
@@ -60,10 +63,18 @@ impl Evaluate {
         let [width, height, channels] = models.first.image();
         (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
         config.data.crop = "none".into();
-        let source = models.priors.about().data.clone();
-        let mut set = open(&source, &config.data.options())?;
-        if set.sha256() != models.priors.about().data_sha256 {
-            return Err(Error::data(format!("{source} is not as it was when the prior was trained on it")));
+        let about = models.priors.about();
+        // Where the prior found them, or where the run says that they are now.
+        let now = pictures::source_of(&self.run, &models.first);
+        let own = if is_there(&about.data) { &about.data } else { &now };
+        let mut set = pictures::open(&self.run, own, self.data.as_deref(), &config.data.options())?;
+        if !set.is_of_sum(&about.data_sha256) {
+            let what = format!(
+                "are not as they were when the prior was trained on them at `{}`, and what was held out then may not be now: say by --data where \
+                 those lie",
+                about.data
+            );
+            return Err(Error::data(format!("the pictures of {} {what}", set.name)));
         }
         reading::captioned(global, &mut set)?;
         let all = set.test.len();

@@ -60,9 +60,9 @@ impl Trainer {
             checkpoint.state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
         };
         let sum = checkpoint.state["data"]["sha256"].as_str().unwrap_or_default();
-        if sum != self.data.sha256() {
+        if !self.data.is_of_sum(sum) {
             let what = format!(
-                "the data set `{}` is not the one that this run began with (`{}`): its pictures differ",
+                "the data set `{}` is not the one that this run began with (`{}`): its pictures differ (--data says where those lie now)",
                 self.data.name,
                 checkpoint.state["data"]["name"].as_str().unwrap_or("unknown")
             );

@@ -1,0 +1,27 @@
+//! The pictures that a run was trained on, wherever they lie now.
+
+use super::inspect::folder_of;
+use std::path::Path;
+use wgvq::data::{self, ImageSet};
+use wgvq::train::config::RunConfig;
+use wgvq::train::{Keyed, Trained};
+use wgvq::{Error, Result};
+
+/// Where a run's pictures lie, as its folder says: they may have been moved since its model was written.
+pub fn source_of(run: &Path, model: &Trained) -> String {
+    let kept = RunConfig::load(&folder_of(run).join("config.toml"));
+    kept.map_or_else(|_| model.config().data.source.clone(), |config| config.data.source)
+}
+
+/// Opens the pictures of a run at `source`, which is its own unless `asked` says where else they lie.
+///
+/// # Errors
+/// Where the run's own are no longer there; the message says how to tell where they are.
+pub fn open(run: &Path, own: &str, asked: Option<&str>, options: &data::Options) -> Result<ImageSet> {
+    let source = asked.unwrap_or(own);
+    if asked.is_none() && !data::is_there(source) {
+        let what = format!("its pictures were at `{source}`, where there is nothing now: say by --data where they lie");
+        return Err(Error::file(run, what));
+    }
+    data::open(source, options)
+}

@@ -1,0 +1,43 @@
+//! Where a set lies, as a configuration names it.
+
+use std::path::{Path, PathBuf};
+
+use super::BUILT_IN;
+
+/// The source under a name that holds from any working directory: a path in full, without `.` and without a slash at its end. Built-in
+/// names stay as they are, and so does what names nothing here.
+pub fn absolute(source: &str) -> String {
+    let path = Path::new(source);
+    if is_built_in(source) || !path.exists() {
+        return source.to_owned();
+    }
+    let full = std::path::absolute(path).map(|full| full.components().collect::<PathBuf>());
+    // A working directory that is no Unicode cannot be written into a configuration.
+    full.ok().and_then(|full| full.to_str().map(str::to_owned)).unwrap_or_else(|| source.to_owned())
+}
+
+/// Is something there that [`super::open`] could open?
+pub fn is_there(source: &str) -> bool {
+    is_built_in(source) || Path::new(source).exists()
+}
+
+fn is_built_in(source: &str) -> bool {
+    BUILT_IN.iter().any(|(name, _)| *name == source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_name_and_a_built_in_name_stays() {
+        let here = std::env::current_dir().unwrap();
+        let full = here.join("src").to_str().unwrap().to_owned();
+        for written in ["src", "./src", "src/", "././src/.", &full] {
+            assert_eq!(absolute(written), full, "{written}");
+        }
+        assert_eq!(absolute("emoji"), "emoji");
+        assert_eq!(absolute("my set, which lies nowhere"), "my set, which lies nowhere");
+        assert!(is_there("emoji") && is_there("./src") && !is_there("my set, which lies nowhere"));
+    }
+}
