@@ -47,10 +47,16 @@ impl RunFolder {
             std::fs::remove_file(&old)
                 .map_err(|e| Error::file(&old, format!("cannot be removed to overwrite the run: {e}")))?;
         }
-        for sub in [folder.checkpoints(), folder.pictures()] {
+        folder.make_subfolders()?;
+        Ok(folder)
+    }
+
+    /// Makes the folders inside; a copy of a run may lack those that were empty.
+    fn make_subfolders(&self) -> Result<()> {
+        for sub in [self.checkpoints(), self.pictures()] {
             std::fs::create_dir_all(&sub).map_err(|e| Error::file(&sub, format!("cannot be made: {e}")))?;
         }
-        Ok(folder)
+        Ok(())
     }
 
     /// Opens the folder of a run to go on with it.
@@ -63,6 +69,7 @@ impl RunFolder {
         }
         let folder = RunFolder { path: path.to_owned(), _lock: lock(path)? };
         folder.clear_scratch()?;
+        folder.make_subfolders()?;
         Ok(folder)
     }
 

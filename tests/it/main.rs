@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod compat;
 mod input;
 mod keys;
 mod models;
