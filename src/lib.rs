@@ -46,6 +46,7 @@ pub mod autograd;
 pub mod bench;
 pub mod codes;
 pub mod data;
+pub mod files;
 pub mod gpu;
 pub mod kernels;
 pub mod models;

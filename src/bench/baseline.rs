@@ -2,7 +2,7 @@
 
 use super::Share;
 use super::row::{FORMAT, Header, Row};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::path::Path;
 
 /// A file that `wgvq bench --json` wrote.
@@ -31,7 +31,7 @@ impl Baseline {
     /// # Errors
     /// If it cannot be read, is of another kind, or of a later format; the error names the line.
     pub fn read(path: &Path) -> Result<Baseline> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e.to_string()))?;
+        let text = files::read_text(path, files::LIST)?;
         let mut lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
         let kind = "a baseline is what `wgvq bench --json > FILE` writes";
         let first = lines.next().ok_or_else(|| Error::file(path, format!("empty; {kind}")))?.1;

@@ -1,5 +1,6 @@
 //! `wgvq bench`
 
+use super::apart::apart;
 use super::{Ended, Global, output};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -111,6 +112,7 @@ impl Bench {
             (plot, _) => plot.clone(),
         };
         let table = (self.suite == Some(Suite::Quantizers)).then(|| self.out.join("quantizers.csv"));
+        apart(&self.compare, plot.iter().chain(&table))?;
         if let Some(file) = plot.iter().chain(&table).find(|f| f.exists() && !self.overwrite) {
             return Err(Error::file(file, "exists; give another place, or --overwrite"));
         }

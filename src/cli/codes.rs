@@ -1,5 +1,6 @@
 //! `wgvq encode` and `wgvq decode`
 
+use super::apart::{apart, model_of};
 use super::output::{self, Bar};
 use super::{Ended, Global};
 use clap::Args;
@@ -85,10 +86,15 @@ impl Encode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let npy = self.output.with_extension("npy");
         refuse_existing(&self.output, self.overwrite)?;
+        let read = || self.images.iter().cloned().chain([model_of(&self.run)]);
+        let beside = self.npy.then(|| npy.clone());
+        apart(read(), std::iter::once(&self.output).chain(&beside))?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         if self.npy {
-            Codes::npy_paths(&npy, model.levels()).iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+            let arrays = Codes::npy_paths(&npy, model.levels());
+            arrays.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+            apart(read(), std::iter::once(&self.output).chain(&arrays))?;
         }
         if self.native_size {
             self.native(global, &mut model)?;
@@ -154,6 +160,7 @@ impl Decode {
         let names = unique(&names);
         let paths: Vec<PathBuf> = names.iter().map(|name| self.output.join(format!("{name}.png"))).collect();
         paths.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        apart([self.codes.clone(), model_of(&self.run)], &paths)?;
         std::fs::create_dir_all(&self.output).map_err(|e| Error::file(&self.output, format!("cannot be made: {e}")))?;
         let mut rest = paths.iter();
         for codes in &all {
@@ -190,7 +197,8 @@ pub fn unique(names: &[String]) -> Vec<String> {
     let number = |base: String| {
         let mut name = base.clone();
         let mut n = 2;
-        while !seen.insert(name.clone()) {
+        // Where a file system knows no case, `A` and `a` are one file.
+        while !seen.insert(name.to_lowercase()) {
             name = format!("{base}-{n}");
             n += 1;
         }
@@ -213,7 +221,7 @@ pub fn png(pixels: &[u8], w: usize, h: usize, c: usize) -> Result<Vec<u8>> {
 mod tests {
     #[test]
     fn names_stay_in_the_folder_and_apart() {
-        let names = ["a", "a", "../../etc/passwd", "", "a-2"].map(String::from);
-        assert_eq!(super::unique(&names), ["a", "a-2", "______etc_passwd", "image", "a-2-2"]);
+        let names = ["a", "a", "../../etc/passwd", "", "a-2", "A"].map(String::from);
+        assert_eq!(super::unique(&names), ["a", "a-2", "______etc_passwd", "image", "a-2-2", "A-3"]);
     }
 }

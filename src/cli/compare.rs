@@ -1,5 +1,6 @@
 //! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on the same data.
 
+use super::apart::apart;
 use super::codes::png;
 use super::output::{self, Watch};
 use super::train::{Keys, configuration, open, stop_flag};
@@ -16,7 +17,7 @@ use wgvq::train::checkpoint::{self, Checkpoint};
 use wgvq::train::config::RunConfig;
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::{Keyed, Lasting, Start, Trainer, atomic, check, metrics_log, run};
-use wgvq::{Error, Result, quantize};
+use wgvq::{Error, Result, files, quantize};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
 #[derive(Args)]
@@ -114,6 +115,8 @@ impl Compare {
             return Err(Error::config("--quantizer", "is --quantizers here: a list of those to compare"));
         }
         let entries = self.entries()?;
+        let written = ["compare.csv", "curves.csv", "compare.md", "compare.png"];
+        apart(self.beside.iter().chain(&self.config), written.map(|name| self.out.join(name)))?;
         let beside = self.beside.as_deref().map(read_beside).transpose()?.unwrap_or_default();
         let first = &entries.first().ok_or_else(|| Error::config("--seeds", "names no seed"))?.config;
         let data = open(first)?;
@@ -266,7 +269,7 @@ fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
     let last = |name: &str| -> Result<f64> {
         column(name)?.last().copied().ok_or_else(|| Error::file(&path, "holds no measurement"))
     };
-    let about = std::fs::read(pace).map_err(|e| Error::file(pace, format!("cannot be read: {e}")))?;
+    let about = files::read(pace, files::TEXT)?;
     let about: serde_json::Value =
         serde_json::from_slice(&about).map_err(|e| Error::file(pace, format!("is damaged: {e}")))?;
     let curve = |name: &str| -> Result<Vec<(f64, f64)>> {
@@ -318,7 +321,7 @@ fn curves(entries: &[Entry]) -> Result<String> {
 
 /// Another program's curves: rows of [`CURVES`].
 fn read_beside(path: &Path) -> Result<Vec<Reached>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+    let text = files::read_text(path, files::LIST)?;
     let header = CURVES;
     let mut lines = text.lines();
     if lines.next().map(str::trim) != Some(header) {

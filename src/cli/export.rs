@@ -1,5 +1,6 @@
 //! `wgvq export`: a part of a trained model as a file of its own.
 
+use super::apart::{apart, model_of};
 use super::codes::refuse_existing;
 use super::{Ended, Global, output};
 use clap::Args;
@@ -32,6 +33,7 @@ impl Export {
             return Err(Error::config("--decoder", what));
         }
         refuse_existing(&self.output, self.overwrite)?;
+        apart([model_of(&self.run)], [&self.output])?;
         let model = Trained::load(&global.gpu()?, &self.run)?;
         let bytes = model.to_decoder_bytes()?;
         atomic::write(&self.output, &bytes)?;

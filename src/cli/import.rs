@@ -1,5 +1,6 @@
 //! `wgvq import`: a first stage that others trained.
 
+use super::apart::apart;
 use super::{Ended, Global, output};
 use clap::Args;
 use std::path::PathBuf;
@@ -18,10 +19,13 @@ pub struct Import {
     /// The run to make of it
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Width and height of its images
+    /// What the names of the first stage stand behind, such as first_stage_model, where the file holds several models
+    #[arg(long, value_name = "NAME")]
+    prefix: Option<String>,
+    /// Width and height of its images, a multiple of what the model's strides make of a latent
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     size: usize,
-    /// Pictures that a prior is to be trained on: a folder, an IDX file or a built-in set
+    /// Pictures that a prior is to be trained on, unless it names others: a folder, an IDX file or a built-in set
     #[arg(long)]
     data: Option<String>,
     /// Latents and codes are brought to length 1; otherwise they are for LlamaGen's names and not for taming-transformers'
@@ -34,13 +38,14 @@ pub struct Import {
 
 impl Import {
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        let mut imported = read(&self.file)?;
+        let mut imported = read(&self.file, self.prefix.as_deref())?;
         if let Some(source) = &self.data {
             imported.config.data.source = wgvq::data::absolute(source);
         }
         if let Some(cosine) = self.cosine {
             imported.config.quantizer.use_cosine_sim = cosine;
         }
+        apart([&self.file], [self.out.join("final.safetensors"), self.out.join("config.toml")])?;
         let gpu = global.gpu()?;
         // What cannot be loaded leaves no folder behind.
         imported.check(&gpu, [self.size; 2])?;
@@ -48,14 +53,22 @@ impl Import {
         imported.write(&gpu, [self.size; 2], &folder)?;
         let (m, q) = (&imported.config.model, &imported.config.quantizer);
         if global.json {
-            let line =
-                serde_json::json!({ "run": folder.path(), "config": imported.config, "left_out": imported.left_out });
+            let line = serde_json::json!({ "run": folder.path(), "config": imported.config, "prefix": imported.prefix,
+                "others": imported.others, "left_out": imported.left_out });
             output::result(&line.to_string());
             return Ok(Ended::Done);
         }
         let names = if imported.names == Names::Taming { "taming-transformers" } else { "LlamaGen" };
+        if !imported.others.is_empty() {
+            let others = imported.others.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ");
+            let taken = &imported.prefix;
+            output::note(global, &format!("took `{taken}`; the file also holds {others}, which --prefix would take"));
+        }
         let left = imported.left_out.len();
-        output::note(global, &format!("{names}' names; {left} tensors belong to no first stage and are left out"));
+        output::note(
+            global,
+            &format!("{names}' names; {left} tensors do not belong to the first stage and are left out"),
+        );
         let (side, cells) = (self.size, self.size >> (m.multipliers.len() - 1));
         let (hidden, codes, dim) = (m.hidden, q.codebook_size, q.codebook_dim);
         output::result(&format!(

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod apart;
 mod bench;
 mod codes;
 mod compare;

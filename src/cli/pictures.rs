@@ -19,7 +19,8 @@ pub fn source_of(run: &Path, model: &Trained) -> String {
 /// Where the run's own are no longer there; the message says how to tell where they are.
 pub fn open(run: &Path, own: &str, asked: Option<&str>, options: &data::Options) -> Result<ImageSet> {
     let source = asked.unwrap_or(own);
-    if asked.is_none() && !data::is_there(source) {
+    // A model that came without pictures is told apart where they are opened.
+    if asked.is_none() && source != data::NO_SOURCE && !data::is_there(source) {
         let what = format!("its pictures were at `{source}`, where there is nothing now: say by --data where they lie");
         return Err(Error::file(run, what));
     }

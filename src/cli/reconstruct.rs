@@ -1,5 +1,6 @@
 //! `wgvq reconstruct`
 
+use super::apart::{apart, model_of};
 use super::codes::{Memory, name_of, png, refuse_existing, tell_memory, unique};
 use super::output::{self, Bar};
 use super::{Ended, Global};
@@ -39,6 +40,7 @@ impl Reconstruct {
         }
         let output = self.output.clone().unwrap_or_else(|| "reconstructions.png".into());
         refuse_existing(&output, self.overwrite)?;
+        apart(self.read(), [&output])?;
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
         let [width, height, channels] = model.image();
         let mut originals = Vec::new();
@@ -66,12 +68,18 @@ impl Reconstruct {
         Ok(Ended::Done)
     }
 
+    /// What is read, and must not be written over.
+    fn read(&self) -> impl Iterator<Item = PathBuf> {
+        self.images.iter().cloned().chain([model_of(&self.run)])
+    }
+
     /// Images at their own size, each in a file of its own.
     fn native(&self, global: &Global) -> Result<Ended> {
         let folder = self.output.clone().unwrap_or_else(|| "reconstructions".into());
         let names = unique(&self.images.iter().map(|path| name_of(path)).collect::<Vec<_>>());
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(format!("{name}.png"))).collect();
         paths.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        apart(self.read(), &paths)?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         let channels = model.image()[2];

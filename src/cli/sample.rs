@@ -1,5 +1,6 @@
 //! `wgvq sample` and `wgvq complete`: new images, and the rest of images of which a part is given.
 
+use super::apart::{apart, model_of};
 use super::codes::{png, refuse_existing};
 use super::output::{self, Bar};
 use super::train::stop_flag;
@@ -12,7 +13,7 @@ use wgvq::ops::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::train::tokens::About;
 use wgvq::train::{Asked, Draw, Drawing, Given, Priors, Trained, atomic};
-use wgvq::{Error, Result, data};
+use wgvq::{Error, Result, data, files};
 
 /// How codes are drawn.
 #[derive(Args)]
@@ -259,7 +260,7 @@ const MADE: &str = "samples.json";
 /// The images that an earlier sampling made in a folder, as it says itself, and that are there still.
 fn made_before(folder: &Path) -> Vec<PathBuf> {
     let read = |path: PathBuf| -> Option<Vec<String>> {
-        let list: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let list: serde_json::Value = serde_json::from_slice(&files::read(&path, files::LIST).ok()?).ok()?;
         Some(list["images"].as_array()?.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
     };
     let plain = |name: &String| name.ends_with(".png") && Path::new(name).components().count() == 1;
@@ -323,6 +324,7 @@ impl Complete {
             return Err(Error::config("--n", format!("{} completions: from 1 to 4096 can be drawn", self.n)));
         }
         refuse_existing(&self.output, self.overwrite)?;
+        apart([self.image.clone(), model_of(&self.run)], [&self.output])?;
         let gpu = global.gpu()?;
         let (mut model, priors) = load(&gpu, &self.run)?;
         let (about, [width, height, channels]) = (priors.about(), model.image());

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{ImageSet, Options, cache_dir, folder, hex};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A text longer than this is no caption.
 const MAX_JSON: u64 = 1 << 20;
@@ -43,7 +43,7 @@ fn unpack(path: &Path, root: &Path, to: &Path) -> Result<()> {
     let cannot = |at: &Path, e: std::io::Error| Error::file(at, format!("cannot be written: {e}"));
     fs::create_dir_all(root).map_err(|e| cannot(root, e))?;
     let place = tempfile::Builder::new().prefix(".unpacking").tempdir_in(root).map_err(|e| cannot(root, e))?;
-    let file = File::open(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+    let file = files::open(path)?;
     let mut archive = tar::Archive::new(std::io::BufReader::new(file));
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;

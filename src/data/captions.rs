@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{self, Found, TEST, TRAIN};
 use super::{ImageSet, Item, Options};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Names of the picture's path.
 const IMAGE: [&str; 5] = ["image", "file_name", "file", "path", "image_path"];
@@ -97,7 +97,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
 }
 
 fn read(path: &Path) -> Result<Vec<Line>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+    let bytes = files::read(path, files::LIST)?;
     let text = String::from_utf8(bytes).map_err(|e| {
         Error::file(
             path,

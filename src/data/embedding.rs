@@ -5,7 +5,7 @@ use std::path::Path;
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A text's rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Embedding {
 /// Names the file: it cannot be read, is of another format, or holds no matrix of f16, f32 or f64.
 pub fn load_embedding(path: &Path) -> Result<Embedding> {
     let wrong = |what: String| Error::file(path, what);
-    let bytes = std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let bytes = files::read(path, files::LIST)?;
     let (shape, values) = if bytes.starts_with(b"\x93NUMPY") { npy(&bytes) } else { tensors(&bytes) }.map_err(wrong)?;
     // Encoders often give a batch of one.
     let shape: Vec<usize> = if shape.len() == 3 && shape[0] == 1 { shape[1..].to_vec() } else { shape };

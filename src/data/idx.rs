@@ -5,14 +5,13 @@
 //! Beside `train-images-idx3-ubyte` belong `train-labels-idx1-ubyte` (classes) and `t10k-images-idx3-ubyte` (the test
 //! side), and so for other names that say `images`, `labels`, `train`, `t10k` or `test`.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::{ImageSet, Item, MAX_SIDE, Options, budget, picture, split};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Opens an IDX file of images with all that belongs to it.
 pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
@@ -139,7 +138,7 @@ fn labels_of(images: &Path, count: usize, notes: &mut Vec<String>) -> Result<Opt
 /// The dimensions, and a reader that stands at the numbers.
 fn header(path: &Path) -> Result<(Vec<usize>, Box<dyn Read>)> {
     let unreadable = |error| Error::file(path, format!("cannot be read: {error}"));
-    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut file = BufReader::new(files::open(path)?);
     let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
     let mut reader: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut magic = [0; 4];

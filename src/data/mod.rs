@@ -293,7 +293,14 @@ pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     Ok(set)
 }
 
+/// The source of a model that came without pictures: one that others trained.
+pub const NO_SOURCE: &str = "(none)";
+
 fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
+    if source == NO_SOURCE {
+        let what = "is needed: the model was imported without pictures. Name a folder, an IDX file or a built-in set";
+        return Err(Error::config("--data", what));
+    }
     if let Some(set) = builtin::open(source, options) {
         return set;
     }

@@ -3,7 +3,7 @@
 
 use super::atomic;
 use super::keyed::hex;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 /// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers with parameters of their own,
 /// figures of more kinds in a checkpoint's open row, the health of the run. 3: levels of codes, with figures and health of each.
 pub const FORMAT: u32 = 4;
-/// Files beyond this are no model of ours.
-const LARGEST_FILE: u64 = 64 << 30;
 /// How a file of a newer format is refused.
 const NEWER: &str = "this version reads up to";
 const KEY: &str = "wgvq";
@@ -56,6 +54,21 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, HostTensor>,
     /// Steps, sums, settings.
     pub state: serde_json::Value,
+}
+
+/// Where means of squared gradients lie. They may be infinite: the weight then stays as it is.
+const SQUARES: [&str; 2] = ["adam.v.", "adversary.v."];
+
+impl Checkpoint {
+    /// The first tensor of floats with a value that is not finite, from which nothing can go on.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        let sound = |(name, t): &(&String, &HostTensor)| {
+            let squares = SQUARES.iter().any(|prefix| name.starts_with(prefix));
+            let mut values = t.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+            t.dtype != Dtype::F32 || values.all(|v| v.is_finite() || squares && v == f32::INFINITY)
+        };
+        self.tensors.iter().find(|tensor| !sound(tensor)).map(|(name, _)| name.as_str())
+    }
 }
 
 /// What is written after a checkpoint's tensors, and vouches for them.
@@ -157,17 +170,7 @@ pub(super) fn sum(bytes: &[u8]) -> String {
 
 /// The bytes of a model file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-    let about = std::fs::metadata(path).map_err(cannot)?;
-    // A device or a pipe has no size, and may have no end.
-    if !about.is_file() {
-        return Err(Error::file(path, "is no ordinary file"));
-    }
-    let size = about.len();
-    if size > LARGEST_FILE {
-        return Err(Error::file(path, format!("has {size} bytes, more than any model file of ours")));
-    }
-    std::fs::read(path).map_err(cannot)
+    files::read(path, files::MODEL)
 }
 
 fn stem(step: u64) -> String {

@@ -3,12 +3,14 @@
 use super::checkpoint::{self, Checkpoint, HostTensor};
 use super::config::RunConfig;
 use super::first_stage::build;
+use super::keyed::check;
 use super::run_folder::RunFolder;
 use super::{Keyed, atomic, weights};
+use crate::data::NO_SOURCE;
 use crate::gpu::Gpu;
 use crate::nn::HostTensors;
 use crate::quantize::Registry;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +29,10 @@ pub enum Names {
 pub struct Imported {
     /// Whose names it had.
     pub names: Names,
+    /// What they stood behind.
+    pub prefix: String,
+    /// What those of the file's other models stand behind.
+    pub others: Vec<String>,
     /// The first stage's configuration.
     pub config: RunConfig,
     /// Channels of its images.
@@ -38,25 +44,24 @@ pub struct Imported {
 
 const CODEBOOK: &str = "quantize.embedding.weight";
 
-/// Reads a checkpoint in safetensors, f32, f16 or bf16, whose names may stand behind a common prefix.
+/// What every first stage has, and tells where its names begin.
+const ANCHOR: &str = "encoder.conv_in.weight";
+/// Where a model of two stages keeps its first.
+const FIRST_STAGE: &str = "first_stage_model.";
+
+/// Reads a checkpoint in safetensors, f32, f16 or bf16. Names may stand behind a prefix, with or without its last dot; where the file
+/// holds several first stages, `prefix` says which, unless one of them is a `first_stage_model`.
 ///
 /// # Errors
-/// If the file cannot be read, or is no such checkpoint; the message names what is missing.
-pub fn read(path: &Path) -> Result<Imported> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+/// If the file cannot be read, is no such checkpoint, or holds several; the message names what is missing, or what there is.
+pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
+    let bytes = files::read(path, files::MODEL)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
         Error::file(path, format!("is no safetensors file: {e}. A checkpoint in PyTorch's format is converted by `safetensors.torch.save_file(torch.load(..)[\"state_dict\"], ..)`"))
     })?;
     let at = |e: Error| Error::file(path, e);
     let names = file.names();
-    let anchor = "encoder.conv_in.weight";
-    let prefix = names.iter().filter_map(|n| n.strip_suffix(anchor)).min_by_key(|p| p.len());
-    let Some(prefix) = prefix else {
-        return Err(Error::file(
-            path,
-            format!("holds no `{anchor}`: it is no VQ-GAN of taming-transformers or LlamaGen"),
-        ));
-    };
+    let (prefix, others) = choose(&names, prefix).map_err(at)?;
     let mut own = HostTensors::new();
     let mut left_out = Vec::new();
     for name in &names {
@@ -67,8 +72,11 @@ pub fn read(path: &Path) -> Result<Imported> {
             continue;
         }
         let view = file.tensor(name).map_err(|e| Error::file(path, e))?;
-        let values =
-            floats(view.dtype(), view.data()).map_err(|e| Error::file(path, format!("tensor `{name}`: {e}")))?;
+        let of = |e: Error| Error::file(path, format!("tensor `{name}`: {e}"));
+        let values = floats(view.dtype(), view.data()).map_err(of)?;
+        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+            return Err(of(Error::data(format!("its value {i} of {} is {}: it is damaged", values.len(), values[i]))));
+        }
         own.insert(rest.to_owned(), weights::import(&HostTensor::f32(view.shape(), &values)).map_err(at)?);
     }
     left_out.sort();
@@ -76,7 +84,47 @@ pub fn read(path: &Path) -> Result<Imported> {
     let names = if llama { Names::LlamaGen } else { Names::Taming };
     let tensors = if llama { renamed(own) } else { own };
     let (config, channels) = configuration(&tensors, names).map_err(at)?;
-    Ok(Imported { names, config, channels, tensors, left_out })
+    let prefix = prefix.trim_end_matches('.').to_owned();
+    Ok(Imported { names, prefix, others, config, channels, tensors, left_out })
+}
+
+/// The prefix of the first stage to take, and the other models that there are.
+fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<String>)> {
+    let mut all: Vec<&str> = names.iter().filter_map(|n| n.strip_suffix(ANCHOR)).collect();
+    all.retain(|p| p.is_empty() || p.ends_with('.'));
+    all.sort_unstable();
+    let shown = |p: &str| format!("`{}`", p.trim_end_matches('.'));
+    let list = |of: &[&str]| of.iter().map(|p| shown(p)).collect::<Vec<_>>().join(", ");
+    // An autoencoder may have no codes: that of latent diffusion, say.
+    let coded = |p: &&str| names.iter().any(|n| n.strip_prefix(p) == Some(CODEBOOK));
+    let usable: Vec<&str> = all.iter().copied().filter(coded).collect();
+    let found = match asked.map(|p| p.trim_end_matches('.')) {
+        Some(p) => match all.iter().find(|known| known.trim_end_matches('.') == p) {
+            Some(known) => *known,
+            None if all.is_empty() => "",
+            None => {
+                let what = format!("holds no first stage behind the prefix `{p}`: there are {}", list(&all));
+                return Err(Error::data(what));
+            }
+        },
+        None => match (&usable[..], &all[..]) {
+            (_, [only]) | ([only], _) => *only,
+            (several, _) if several.contains(&FIRST_STAGE) => FIRST_STAGE,
+            (_, []) => "",
+            ([], several) | (several, _) => {
+                let what = format!("holds {} models: {}; say which by --prefix", several.len(), list(several));
+                return Err(Error::data(what));
+            }
+        },
+    };
+    let Some(found) = all.iter().copied().find(|p| *p == found) else {
+        return Err(Error::data(format!("holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers or LlamaGen")));
+    };
+    if !coded(&found) {
+        let what = format!("the model {} has no `{CODEBOOK}`: it has no codes", shown(found));
+        return Err(Error::data(what));
+    }
+    Ok((found, all.iter().filter(|p| **p != found).map(|p| p.trim_end_matches('.').to_owned()).collect()))
 }
 
 fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
@@ -130,6 +178,8 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
     let multipliers = (0..levels).map(|i| Ok(width(i)? / hidden.max(1))).collect::<Result<Vec<_>>>()?;
     let [codes, dim] = [last(CODEBOOK, 0)?, last(CODEBOOK, 1)?];
     let mut c = RunConfig::default();
+    // Whoever imports it may name pictures; none are its own.
+    c.data.source = NO_SOURCE.into();
     c.model.kind = "vqgan".into();
     c.model.hidden = hidden;
     c.model.multipliers = multipliers;
@@ -149,6 +199,11 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
 impl Imported {
     fn configured(&self, [width, height]: [usize; 2]) -> Result<RunConfig> {
         let mut config = self.config.clone();
+        // In a configuration 0 is the data's own size, and here there are no data.
+        let coarsest = config.model.coarsest();
+        for (key, pixels) in [("data.width", width), ("data.height", height)] {
+            check(key, pixels, pixels > 0, &format!("a multiple of {coarsest}, the pixels of a latent, up to 16384"))?;
+        }
         (config.data.width, config.data.height, config.data.channels) = (width, height, self.channels);
         let config = config.resolved();
         config.validate()?;

@@ -1,7 +1,7 @@
 //! Configurations of sections and keys: read from TOML with the nearest known key for a mistyped one, set by dotted names, and
 //! written out whole.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -24,13 +24,7 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
     /// # Errors
     /// Also if the file cannot be read.
     fn load(path: &Path) -> Result<Self> {
-        let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read as a configuration: {e}"));
-        let about = std::fs::metadata(path).map_err(cannot)?;
-        if !about.is_file() || about.len() > 1 << 20 {
-            return Err(Error::file(path, "is no configuration: expected a TOML file of at most 1 MiB"));
-        }
-        let text = std::fs::read_to_string(path).map_err(cannot)?;
-        Self::from_toml(&text).map_err(|e| Error::file(path, e))
+        Self::from_toml(&files::read_text(path, files::TEXT)?).map_err(|e| Error::file(path, e))
     }
 
     /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would have it; text needs

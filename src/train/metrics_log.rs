@@ -2,7 +2,7 @@
 //! log is that of the run left alone.
 
 use super::metrics::{Evaluation, LevelRow, LevelUse, Players, Row};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -143,7 +143,7 @@ impl Log {
 /// # Errors
 /// If the file cannot be read.
 pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+    let text = files::read_text(path, files::LIST)?;
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let mut columns: Vec<(String, Vec<f64>)> = names.iter().map(|n| (n.to_string(), Vec::new())).collect();

@@ -3,7 +3,7 @@
 
 use super::atomic;
 use crate::models::text::{BEGIN, END, Form, Text};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -107,10 +107,10 @@ impl Tokenizer {
     /// If there is none, or it is damaged.
     pub fn load(folder: &Path) -> Result<Tokenizer> {
         let path = folder.join(FILE);
-        let json = std::fs::read(&path).map_err(|e| Error::file(&path, format!("cannot be read: {e}")))?;
+        let json = files::read(&path, files::LIST)?;
         let inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|e| Error::file(&path, format!("is damaged, or no tokenizer: {e}")))?;
-        let seen = std::fs::read_to_string(folder.join(SEEN)).unwrap_or_default().chars().collect();
+        let seen = files::read_text(&folder.join(SEEN), files::LIST).unwrap_or_default().chars().collect();
         Tokenizer::checked(inner, seen).map_err(|e| Error::file(&path, e))
     }
 

@@ -11,7 +11,7 @@ use super::{Trained, atomic};
 use crate::data::{ImageSet, absolute};
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Text, Texts};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -333,7 +333,7 @@ impl Tokens {
     /// If there are none, one is damaged, or they are of a newer format.
     pub fn open(folder: &Path) -> Result<Tokens> {
         let path = folder.join(MANIFEST);
-        let text = std::fs::read(&path).map_err(|e| Error::file(&path, format!("cannot be read: {e}")))?;
+        let text = files::read(&path, files::LIST)?;
         let damaged = |e: serde_json::Error| Error::file(&path, format!("is damaged, or no manifest of tokens: {e}"));
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
         if value["format"].as_u64().is_none_or(|f| f == 0 || f > u64::from(FORMAT)) {

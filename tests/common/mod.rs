@@ -1,6 +1,8 @@
 //! What the tests share: the command line, and weights that follow from their names.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod published;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use wgvq::nn::{HostTensors, Parameters};

@@ -1,5 +1,6 @@
 //! `wgvq text2image sample`: images of texts.
 
+use super::super::apart::apart;
 use super::super::codes::{png, refuse_existing};
 use super::super::output;
 use super::super::sample::{How, draw as draw_asked, slug};
@@ -13,7 +14,7 @@ use wgvq::report::samples::rows;
 use wgvq::train::contrastive::TrainedContrastive;
 use wgvq::train::tokenizer::Tokenizer;
 use wgvq::train::{Asked, Draw, Drawing, Priors, Trained, atomic};
-use wgvq::{Error, Result};
+use wgvq::{Error, Result, files};
 
 #[derive(Args)]
 #[command(
@@ -105,7 +106,7 @@ impl Sample {
     fn asked(&self) -> Result<Vec<String>> {
         let mut prompts = self.prompt.clone();
         if let Some(path) = &self.prompts {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+            let text = files::read_text(path, files::LIST)?;
             prompts.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
         }
         Ok(prompts)
@@ -171,6 +172,8 @@ impl Sample {
         for name in names.iter().flatten().map(String::as_str).chain([GRID, MADE]) {
             refuse_existing(&self.out.join(name), self.overwrite)?;
         }
+        let written = names.iter().flatten().map(String::as_str).chain([GRID, MADE]).map(|name| self.out.join(name));
+        apart(self.prompts.iter().chain(&self.embedding), written)?;
         let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
         let all = places.clone().fold(Texts::default(), |all, p| all.and(&texts.slice(&models.text, p..p + 1)));
         let began = std::time::Instant::now();

@@ -1,7 +1,7 @@
 //! Weights from a safetensors file, under PyTorch's names and layouts.
 
 use crate::nn::HostTensors;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
@@ -14,7 +14,10 @@ pub(super) const WAY: &str = "`python scripts/convert_lpips.py vgg lpips-vgg.saf
 /// # Errors
 /// If it cannot be read, is no safetensors file, or one of them holds no floats of 16 or 32 bits.
 pub(super) fn read(path: &Path, prefixes: &[&str]) -> Result<HostTensors> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("cannot be read: {e}; {WAY}")))?;
+    let bytes = files::read(path, files::MODEL).map_err(|e| match e {
+        Error::File { path, what } => Error::file(path, format!("{what}; {WAY}")),
+        other => other,
+    })?;
     let damaged =
         |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
     let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
@@ -23,6 +26,9 @@ pub(super) fn read(path: &Path, prefixes: &[&str]) -> Result<HostTensors> {
         let values = floats(&view).ok_or_else(|| {
             Error::file(path, format!("`{name}` holds {:?}, where f32, f16 or bf16 was expected", view.dtype()))
         })?;
+        if let Some(value) = values.iter().find(|v| !v.is_finite()) {
+            return Err(Error::file(path, format!("`{name}` holds the value {value}: it is damaged")));
+        }
         tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
     }
     Ok(tensors)

@@ -1,0 +1,125 @@
+//! Checkpoints as others publish them, made of weights that follow from their names.
+
+use super::pattern_weight;
+use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use wgvq::train::import::Names;
+
+/// The shapes of the fixtures' network under taming-transformers' names, with attention at these resolutions: 32 channels times
+/// [1, 1, 2], one block each, 6 channels before the quantizer and 4 in it.
+fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
+    let mut all = BTreeMap::new();
+    fn conv(all: &mut BTreeMap<String, Vec<usize>>, name: &str, i: usize, o: usize, k: usize) {
+        all.insert(format!("{name}.weight"), vec![o, i, k, k]);
+        all.insert(format!("{name}.bias"), vec![o]);
+    }
+    fn norm(all: &mut BTreeMap<String, Vec<usize>>, name: &str, c: usize) {
+        all.insert(format!("{name}.weight"), vec![c]);
+        all.insert(format!("{name}.bias"), vec![c]);
+    }
+    fn block(all: &mut BTreeMap<String, Vec<usize>>, name: &str, i: usize, o: usize) {
+        norm(all, &format!("{name}.norm1"), i);
+        conv(all, &format!("{name}.conv1"), i, o, 3);
+        norm(all, &format!("{name}.norm2"), o);
+        conv(all, &format!("{name}.conv2"), o, o, 3);
+        if i != o {
+            conv(all, &format!("{name}.nin_shortcut"), i, o, 1);
+        }
+    }
+    fn attend(all: &mut BTreeMap<String, Vec<usize>>, name: &str, c: usize) {
+        norm(all, &format!("{name}.norm"), c);
+        ["q", "k", "v", "proj_out"].iter().for_each(|part| conv(all, &format!("{name}.{part}"), c, c, 1));
+    }
+    let widths = [32, 32, 64];
+    let all_of = &mut all;
+    conv(all_of, "encoder.conv_in", 3, 32, 3);
+    conv(all_of, "decoder.conv_in", 6, 64, 3);
+    for (side, blocks) in [("encoder.down", 1), ("decoder.up", 2)] {
+        for (level, width) in widths.into_iter().enumerate() {
+            let before = match side {
+                "encoder.down" => widths[level.saturating_sub(1)],
+                _ => widths[(level + 1).min(2)],
+            };
+            for j in 0..blocks {
+                let from = if j == 0 { before } else { width };
+                block(all_of, &format!("{side}.{level}.block.{j}"), from, width);
+                if attention.contains(&(1 << level)) {
+                    attend(all_of, &format!("{side}.{level}.attn.{j}"), width);
+                }
+            }
+            if side == "encoder.down" && level < 2 {
+                conv(all_of, &format!("{side}.{level}.downsample.conv"), width, width, 3);
+            }
+            if side == "decoder.up" && level > 0 {
+                conv(all_of, &format!("{side}.{level}.upsample.conv"), width, width, 3);
+            }
+        }
+    }
+    for side in ["encoder", "decoder"] {
+        block(all_of, &format!("{side}.mid.block_1"), 64, 64);
+        attend(all_of, &format!("{side}.mid.attn_1"), 64);
+        block(all_of, &format!("{side}.mid.block_2"), 64, 64);
+    }
+    norm(all_of, "encoder.norm_out", 64);
+    conv(all_of, "encoder.conv_out", 64, 6, 3);
+    conv(all_of, "quant_conv", 6, 4, 1);
+    conv(all_of, "post_quant_conv", 4, 6, 1);
+    norm(all_of, "decoder.norm_out", 32);
+    conv(all_of, "decoder.conv_out", 32, 3, 3);
+    all
+}
+
+/// A name of taming-transformers as LlamaGen has it.
+fn llama(name: &str) -> String {
+    let mid = name.replace("mid.block_1", "mid.0").replace("mid.attn_1", "mid.1").replace("mid.block_2", "mid.2");
+    let down = mid.replace("encoder.down.", "encoder.conv_blocks.").replace(".block.", ".res.");
+    (0..3).fold(down, |name, i| name.replace(&format!("decoder.up.{i}."), &format!("decoder.conv_blocks.{}.", 2 - i)))
+}
+
+/// What PyTorch made of the fixtures' network.
+pub fn fixture(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+    let path = format!("{}/tests/fixtures/vqgan/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let own = file.tensors().into_iter().map(|(n, v)| (n, (v.shape().to_vec(), v.data().to_vec())));
+    own.filter(|(n, _)| !n.starts_with("grad.")).collect()
+}
+
+/// Tensors of a file: name, shape and bytes of f32.
+pub type Tensors = Vec<(String, Vec<usize>, Vec<u8>)>;
+
+/// A published checkpoint: its network, its codebook, and what else such files hold.
+pub fn tensors(fixture_name: &str, names: Names) -> Tensors {
+    let codebook = &fixture(fixture_name)["codebook"];
+    let mut tensors: Tensors = vec![
+        ("quantize.embedding.weight".into(), codebook.0.clone(), codebook.1.clone()),
+        ("loss.discriminator.main.0.weight".into(), vec![2], vec![0; 8]),
+    ];
+    let attention: &[usize] = if names == Names::LlamaGen { &[4] } else { &[2] };
+    for (name, shape) in shapes(attention) {
+        let bytes = pattern_weight(&name, &shape).iter().flat_map(|v| v.to_le_bytes()).collect();
+        let name = if names == Names::LlamaGen { llama(&name) } else { name };
+        tensors.push((name, shape, bytes));
+    }
+    // LlamaGen's stands behind a prefix, as in a training checkpoint.
+    if names == Names::LlamaGen { behind("model.", &tensors) } else { tensors }
+}
+
+/// The same behind a prefix.
+pub fn behind(prefix: &str, tensors: &Tensors) -> Tensors {
+    tensors.iter().map(|(name, shape, bytes)| (format!("{prefix}{name}"), shape.clone(), bytes.clone())).collect()
+}
+
+/// Writes a file of tensors.
+pub fn write(path: &Path, tensors: &Tensors) {
+    let views = tensors.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
+    std::fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+/// A published checkpoint's file.
+pub fn checkpoint(folder: &Path, fixture_name: &str, names: Names) -> PathBuf {
+    let path = folder.join(format!("{fixture_name}.safetensors"));
+    write(&path, &tensors(fixture_name, names));
+    path
+}
