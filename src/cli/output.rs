@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wgvq::data::Waiting;
-use wgvq::train::{Observer, Progress};
+use wgvq::train::{Observer, Pace, Progress, Rest};
 
 /// Prints a result; a closed pipe is no error.
 pub fn result(text: &str) {
@@ -61,25 +61,34 @@ pub struct Bar<'a> {
     global: &'a Global,
     unit: &'static str,
     bar: Option<ProgressBar>,
+    began: Instant,
     last_line: Instant,
+    pace: Pace,
+    done: usize,
 }
 
 impl<'a> Bar<'a> {
     pub fn new(global: &'a Global, unit: &'static str) -> Self {
-        let bar = on_terminal(global).then(|| progress_bar(0, "{bar:24.cyan/dim} {pos}/{len} {msg}  {eta} left"));
+        let bar = on_terminal(global).then(|| progress_bar(0, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
         if let Some(bar) = &bar {
             bar.set_message(unit);
         }
-        Bar { global, unit, bar, last_line: Instant::now() }
+        let now = Instant::now();
+        Bar { global, unit, bar, began: now, last_line: now, pace: Pace::new(Duration::ZERO), done: 0 }
     }
 
     pub fn show(&mut self, done: usize, all: usize) {
+        self.pace.stepped(done.saturating_sub(self.done) as u64, self.began.elapsed());
+        self.done = done;
+        let rest = Rest { steps: all.saturating_sub(done) as u64, measurements: 0, checkpoints: 0 };
+        let left = self.pace.left(rest).map(|left| format!("  {} left", duration(left))).unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
+            bar.set_message(format!("{}{left}", self.unit));
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            note(self.global, &format!("{done}/{all} {}", self.unit));
+            note(self.global, &format!("{done}/{all} {}{left}", self.unit));
         }
     }
 
@@ -116,7 +125,9 @@ impl<'a> Watch<'a> {
 fn describe(p: &Progress) -> String {
     let figures = p.row.as_ref().map(|row| format!("{row}  ")).unwrap_or_default();
     let waited = p.waiting.map(|w| format!("  {}", waited(w))).unwrap_or_default();
-    format!("{figures}{:.0} {}/s  {} left{waited}", p.per_second, p.unit, duration(p.left))
+    let pace = p.per_second.map(|n| format!("{n:.0} {}/s  ", p.unit)).unwrap_or_default();
+    let left = p.left.map(|left| format!("{} left", duration(left))).unwrap_or_default();
+    format!("{figures}{pace}{left}{waited}").trim_end().to_owned()
 }
 
 /// `2 % of the time waiting for data`
@@ -141,7 +152,7 @@ impl Observer for Watch<'_> {
             bar.set_message(describe(p));
         } else if !self.global.quiet && self.last_line.is_none_or(|t| t.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            note(self.global, &format!("step {}/{}  {}", p.step, p.steps, describe(p)));
+            note(self.global, format!("step {}/{}  {}", p.step, p.steps, describe(p)).trim_end());
         }
     }
     fn evaluated(&mut self, step: u64, evaluation: &dyn Display) {

@@ -188,6 +188,11 @@ pub trait Quantizer: Send {
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
         self.load(codes)
     }
+    /// Goes back to how it was made, its tensors apart: no revival that was begun, and with `placed` false it wants its codes
+    /// placed again, where it did at first. For a training run that goes back.
+    fn reset(&mut self, placed: bool) {
+        let _ = placed;
+    }
     /// The codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average of the model averages beside its weights.
     fn learned(&self) -> Vec<&Tensor> {
         Vec::new()

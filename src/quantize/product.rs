@@ -124,6 +124,10 @@ impl Quantizer for Product {
         self.groups.iter().flat_map(Quantizer::learned).collect()
     }
 
+    fn reset(&mut self, placed: bool) {
+        self.groups.iter_mut().for_each(|q| q.reset(placed));
+    }
+
     fn begin_revival(&mut self) -> bool {
         // Every one, not only up to the first that says yes.
         let begun = self.groups.iter_mut().map(Quantizer::begin_revival);

@@ -95,6 +95,9 @@ impl Quantizer for Projected {
     fn learned(&self) -> Vec<&Tensor> {
         self.inner.learned()
     }
+    fn reset(&mut self, placed: bool) {
+        self.inner.reset(placed);
+    }
     fn begin_revival(&mut self) -> bool {
         self.inner.begin_revival()
     }

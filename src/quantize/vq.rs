@@ -49,6 +49,8 @@ pub struct VectorQuantizer {
     size: [usize; 2],
     book: Book,
     initialized: bool,
+    /// The threshold of dead codes, and whether it was initialized, as it was made.
+    at_first: (f32, bool),
 }
 
 fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
@@ -138,7 +140,8 @@ impl VectorQuantizer {
     }
 
     fn over(name: &'static str, o: &Options, book: Book, initialized: bool) -> VectorQuantizer {
-        VectorQuantizer { name, options: o.clone(), size: [o.codebook_size, o.code_channels()], book, initialized }
+        let (size, at_first) = ([o.codebook_size, o.code_channels()], (o.threshold_ema_dead_code, initialized));
+        VectorQuantizer { name, options: o.clone(), size, book, initialized, at_first }
     }
 
     fn metric(&self) -> Metric {
@@ -361,6 +364,12 @@ impl Quantizer for VectorQuantizer {
         restore(self.name, state, &self.state())?;
         self.initialized = true;
         Ok(())
+    }
+
+    fn reset(&mut self, placed: bool) {
+        let (threshold, initialized) = self.at_first;
+        self.options.threshold_ema_dead_code = threshold;
+        self.initialized = placed || initialized;
     }
 
     fn learned(&self) -> Vec<&Tensor> {

@@ -4,6 +4,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::descent::{Descent, Figures, named};
 use super::keyed::check;
 use super::metrics_log::Record;
+pub use super::retrieval::{Retrieval, retrieval};
 use super::run::{Training, follow};
 use super::run_folder::RunFolder;
 use super::{Keyed, Observer, Outcome, Schedule, Start, learning_rate, weights};
@@ -110,6 +111,8 @@ impl ContrastiveConfig {
 
 /// The norm that gradients are clipped to.
 const MAX_NORM: f32 = 1.0;
+/// What to change where training diverges.
+const ADVICE: &str = "Lower train.lr";
 /// Images that a measurement tells apart.
 const POOL: usize = 64;
 /// The stream of random numbers for dropout: "clip".
@@ -137,65 +140,6 @@ impl std::fmt::Display for ContrastiveRow {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "loss {:.4}", self.loss)
     }
-}
-
-/// How well images and texts held out find each other.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Retrieval {
-    /// Steps done.
-    pub step: u64,
-    /// Share of the images whose own text is the nearest of its pool's; a text of the same words counts.
-    pub texts: f64,
-    /// Share of the texts whose own image is the nearest.
-    pub images: f64,
-    /// Images of a pool, on average.
-    pub pool: f64,
-    /// Images in all.
-    pub count: usize,
-}
-
-impl Record for Retrieval {
-    const HEADER: &'static str = "step,texts_found,images_found,pool,count";
-    fn values(&self) -> String {
-        let Retrieval { step, texts, images, pool, count } = self;
-        format!("{step},{texts:.6},{images:.6},{pool:.2},{count}")
-    }
-}
-
-impl std::fmt::Display for Retrieval {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(
-            f,
-            "held out: {:.1} % of images find their text among {:.0}, {:.1} % of texts their image (by chance {:.1} %)",
-            100.0 * self.texts,
-            self.pool,
-            100.0 * self.images,
-            100.0 / self.pool
-        )
-    }
-}
-
-/// Shares of rows of `a` whose nearest row of `b`, pool by pool, is one with the same text, and the other way round.
-pub fn retrieval(a: &[f32], b: &[f32], texts: &Texts, text: &Text, pool: usize) -> Retrieval {
-    let (n, words) = (texts.lengths.len(), text.words());
-    let e = a.len().checked_div(n).unwrap_or(0);
-    let said = |i: usize| (&texts.words[i * words..][..words], texts.lengths[i]);
-    let (mut found, mut pools) = ([0usize; 2], 0);
-    for start in (0..n).step_by(pool.max(1)) {
-        pools += 1;
-        let end = (start + pool.max(1)).min(n);
-        for i in start..end {
-            for (side, (x, y)) in [(a, b), (b, a)].into_iter().enumerate() {
-                let near =
-                    |j: usize| x[i * e..][..e].iter().zip(&y[j * e..][..e]).map(|(p, q)| f64::from(p * q)).sum::<f64>();
-                let best = (start..end).map(|j| (near(j), j)).reduce(|m, c| if c.0 > m.0 { c } else { m });
-                found[side] += usize::from(best.is_some_and(|(_, j)| said(j) == said(i)));
-            }
-        }
-    }
-    let share = |n_found: usize| n_found as f64 / n.max(1) as f64;
-    let [of_texts, of_images] = found.map(share);
-    Retrieval { step: 0, texts: of_texts, images: of_images, pool: n as f64 / pools.max(1) as f64, count: n }
 }
 
 /// A contrastive model in training.
@@ -318,7 +262,7 @@ impl Training for ContrastiveTrainer {
 
     fn rows(&mut self, wait: bool) -> Result<Vec<ContrastiveRow>> {
         let mut done = Vec::new();
-        while let Some(Figures { step, loss, gradient_norm, .. }) = self.descent.arrived(wait, "Lower train.lr")? {
+        while let Some(Figures { step, loss, gradient_norm, .. }) = self.descent.arrived(wait, ADVICE)? {
             done.push(ContrastiveRow { step, loss, gradient_norm });
         }
         Ok(done)
@@ -342,6 +286,10 @@ impl Training for ContrastiveTrainer {
         checkpoint.state["data"] = self.data.sha256().into();
         checkpoint.state["reader"] = self.reader.clone().into();
         Ok(checkpoint)
+    }
+
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.descent.check(checkpoint, ADVICE)
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {

@@ -91,10 +91,7 @@ impl Descent {
     /// If a loss is not finite: the step, and `advice`.
     pub fn arrived(&mut self, wait: bool, advice: &str) -> Result<Option<Figures>> {
         let Some(arrived) = self.window.arrived(wait)? else { return Ok(None) };
-        if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite()) {
-            let what = format!("the loss is {} at step {step}: training diverged. {advice}", figures[0]);
-            return Err(Error::Diverged { step, what });
-        }
+        finite(&arrived, advice)?;
         let Arrived { step, steps } = &arrived;
         let skipped = steps.iter().filter(|f| f[3] == 0.0).count() as u64;
         Ok(Some(Figures { step: *step, loss: arrived.mean(0), gradient_norm: arrived.mean(1), skipped }))
@@ -117,6 +114,19 @@ impl Descent {
         Ok(Checkpoint { tensors, state })
     }
 
+    /// Is all of a checkpoint finite?
+    ///
+    /// # Errors
+    /// If not: the step, what is not, and `advice`.
+    pub fn check(&self, checkpoint: &Checkpoint, advice: &str) -> Result<()> {
+        let step = checkpoint.state["step"].as_u64().unwrap_or(self.step);
+        // Steps whose row is not full yet, and whom nothing has looked at.
+        finite(&Window::open(&checkpoint.state["window"], step), advice)?;
+        let Some(name) = checkpoint.first_not_finite() else { return Ok(()) };
+        let what = format!("`{name}` is not finite at step {step}: training diverged. {advice}");
+        Err(Error::Diverged { step, what })
+    }
+
     /// Goes on from a checkpoint, in which the caller's own tensors may stand under `prefix`, empty where there are none; these are returned.
     ///
     /// # Errors
@@ -137,6 +147,12 @@ impl Descent {
         self.window.load(&checkpoint.state["window"])?;
         Ok(part(prefix))
     }
+}
+
+fn finite(row: &Arrived<FIGURES>, advice: &str) -> Result<()> {
+    let Some((step, figures)) = row.first_bad(|f| f[0].is_finite()) else { return Ok(()) };
+    let what = format!("the loss is {} at step {step}: training diverged. {advice}", figures[0]);
+    Err(Error::Diverged { step, what })
 }
 
 /// Tensors as a file has them, each name behind a prefix.

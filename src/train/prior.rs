@@ -28,6 +28,9 @@ const BEST: &str = "best.";
 /// The stream of random numbers that decides which classes are hidden: "clas".
 const CLASS_STREAM: u32 = 0x636c_6173;
 
+/// What to change where training diverges.
+const ADVICE: &str = "Lower train.lr, or clip gradients by train.grad_clip = 1";
+
 /// A row of the training log: means over the steps since the row before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriorRow {
@@ -246,8 +249,7 @@ impl Training for PriorTrainer {
 
     fn rows(&mut self, wait: bool) -> Result<Vec<PriorRow>> {
         let mut done = Vec::new();
-        let advice = "Lower train.lr, or clip gradients by train.grad_clip = 1";
-        while let Some(Figures { step, loss, gradient_norm, skipped }) = self.descent.arrived(wait, advice)? {
+        while let Some(Figures { step, loss, gradient_norm, skipped }) = self.descent.arrived(wait, ADVICE)? {
             let lr = self.config.train.rate(step.saturating_sub(1));
             done.push(PriorRow { step, loss, gradient_norm, lr, skipped });
         }
@@ -287,6 +289,10 @@ impl Training for PriorTrainer {
         // As bits: a decimal number may come back as its neighbour.
         checkpoint.state["best"] = serde_json::json!(self.best.as_ref().map(|best| (best.nats.to_bits(), best.step)));
         Ok(checkpoint)
+    }
+
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.descent.check(checkpoint, ADVICE)
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {

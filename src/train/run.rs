@@ -2,10 +2,11 @@
 
 use super::checkpoint::{self, Checkpoint};
 use super::config::RunConfig;
+use super::course::{Course, Setback};
 use super::going_on::{Lasting, configured};
 use super::keyed::Keyed;
 use super::learning_rate;
-use super::metrics_log::{Log, Record};
+use super::metrics_log::Record;
 use super::run_folder::RunFolder;
 use super::{Trainer, atomic};
 use crate::data::{ImageSet, Waiting, absolute};
@@ -90,20 +91,47 @@ pub trait Training {
     fn waiting(&self) -> Option<Waiting> {
         None
     }
-    /// How often it was calmed so far; `None` where it cannot be.
-    fn calmed(&self) -> Option<u32> {
+    /// Is all that this checkpoint holds finite? One that is not would be gone back to in vain.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if not.
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()>;
+    /// May it go back by itself where it diverges? Then there is a checkpoint from the first step on.
+    fn heals(&self) -> bool {
+        false
+    }
+    /// How it would go on more carefully after it diverged at a step; `None` where it would not.
+    fn cure(&self, step: u64) -> Option<Cure> {
+        let _ = step;
         None
     }
-    /// May a run that diverged go back to this checkpoint?
-    fn may_go_back_to(&self, checkpoint: &Checkpoint) -> bool {
-        let _ = checkpoint;
+    /// May a run that diverged go back to this checkpoint? `failed` is the step of the one that it went back to before, where it
+    /// diverged again and came to no other.
+    fn may_go_back_to(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
+        let _ = (checkpoint, failed);
         true
     }
-    /// After the run went back to a checkpoint because it diverged: goes on more carefully, once more than `times`. Returns what
+    /// After the run went back to a checkpoint because it diverged: goes on more carefully, once more than `cure` says. Returns what
     /// was done.
-    fn calm(&mut self, times: u32) -> String {
-        let _ = times;
+    fn calm(&mut self, cure: Cure) -> String {
+        let _ = cure;
         String::new()
+    }
+}
+
+/// What a run that diverged goes on with, and how often that was done to it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// A lower learning rate.
+    Rate(u32),
+    /// A weaker discriminator.
+    Adversary(u32),
+}
+
+impl Cure {
+    pub(super) fn times(self) -> u32 {
+        let (Cure::Rate(times) | Cure::Adversary(times)) = self;
+        times
     }
 }
 
@@ -145,12 +173,12 @@ pub struct Progress {
     pub steps: u64,
     /// The newest row of the log, in words.
     pub row: Option<String>,
-    /// What a step takes, per second, lately.
-    pub per_second: f64,
+    /// What a step takes, per second, lately; `None` before it is known.
+    pub per_second: Option<f64>,
     /// What that is: images, say.
     pub unit: &'static str,
-    /// Time left at that pace.
-    pub left: Duration,
+    /// Time left at that pace, measurements and checkpoints counted; `None` before it is known.
+    pub left: Option<Duration>,
     /// How long training waited for its data so far; `None` where they lie ready.
     pub waiting: Option<Waiting>,
 }
@@ -240,8 +268,9 @@ pub fn follow<T: Training>(
     stop: &AtomicBool,
 ) -> Result<Outcome<T>> {
     let s = schedule;
+    let mut setback = None;
     if start == Start::Resume {
-        resume(&mut trainer, schedule, folder, observer)?;
+        setback = resume(&mut trainer, schedule, folder, observer)?;
         if trainer.step_number() > s.steps {
             let what = format!("{} is not allowed: {} steps are done", s.steps, trainer.step_number());
             return Err(Error::config("train.steps", what));
@@ -253,76 +282,24 @@ pub fn follow<T: Training>(
         }
     }
     atomic::write(&folder.config(), s.toml.as_bytes())?;
-    let (row_columns, test_columns) = trainer.columns();
-    let mut log = Log::open(&folder.metrics(), &row_columns, trainer.step_number())?;
-    // The last measurement comes after the last checkpoint: a run that is resumed there makes it again.
-    let measured = if trainer.step_number() >= s.steps { s.steps - 1 } else { trainer.step_number() };
-    let mut tests = Log::open(&folder.test(), &test_columns, measured)?;
-    let (began, mut pace) = (Instant::now(), Pace::new(trainer.step_number()));
-    let mut newest: Option<String> = None;
-    let mut saved = (start == Start::Resume).then(|| trainer.step_number());
-    while trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed) {
-        trainer.step()?;
-        let step = trainer.step_number();
-        let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < s.steps;
-        let save = due(s.checkpoint_every);
-        // What a resumed run finds in the log must be there before the checkpoint is.
-        let arrived = trainer.rows(save).and_then(|mut rows| Ok((trainer.heal(&mut rows)?, rows)));
-        let (mended, rows) = match arrived {
-            Ok(arrived) => arrived,
-            Err(e @ Error::Diverged { .. }) => {
-                observer.note(&e.to_string());
-                let note = go_back(&mut trainer, folder, e)?;
-                observer.note(&note);
-                log = Log::open(&folder.metrics(), &row_columns, trainer.step_number())?;
-                tests = Log::open(&folder.test(), &test_columns, trainer.step_number())?;
-                continue;
-            }
+    let began = Instant::now();
+    let saved = (start == Start::Resume).then(|| trainer.step_number());
+    let mut course = Course::new(trainer, schedule, folder, observer, saved, setback)?;
+    let stopped = loop {
+        let more = course.trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed);
+        match if more { course.step() } else { course.end() } {
+            Ok(()) if more => {}
+            Ok(()) => break course.trainer.step_number() < s.steps,
+            Err(e @ Error::Diverged { .. }) => course.back(e)?,
             Err(e) => return Err(e),
-        };
-        for row in rows {
-            log.push(&row)?;
-            newest = Some(row.to_string());
         }
-        trainer.advice().iter().for_each(|a| observer.note(a));
-        mended.iter().for_each(|m| observer.note(m));
-        if due(s.eval_every) {
-            let evaluation = trainer.evaluate(false)?;
-            tests.push(&evaluation)?;
-            observer.evaluated(step, &evaluation);
-        }
-        if save {
-            log.sync()?;
-            tests.sync()?;
-            checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &s.identity, s.keep_checkpoints)?;
-            saved = Some(step);
-        }
-        let (per_step, unit) = trainer.per_step();
-        let steps_per_second = pace.update(step);
-        let left = Duration::from_secs_f64((s.steps - step) as f64 / steps_per_second.max(1e-9));
-        let per_second = steps_per_second * per_step as f64;
-        let (row, waiting) = (newest.clone(), trainer.waiting());
-        observer.step(&Progress { step, steps: s.steps, row, per_second, unit, left, waiting });
-    }
-    let stopped = trainer.step_number() < s.steps;
-    if !stopped {
-        trainer.close_row()?;
-    }
-    for row in trainer.rows(true)? {
-        log.push(&row)?;
-    }
-    trainer.advice().iter().for_each(|a| observer.note(a));
-    let step = trainer.step_number();
-    if saved != Some(step) {
-        log.sync()?;
-        tests.sync()?;
-        checkpoint::save(&folder.checkpoints(), step, &trainer.checkpoint()?, &s.identity, s.keep_checkpoints)?;
-    }
+    };
+    let Course { mut trainer, mut tests, observer, .. } = course;
     let mut evaluation = None;
     if !stopped {
         let last = trainer.evaluate(true)?;
         tests.push(&last)?;
-        observer.evaluated(step, &last);
+        observer.evaluated(trainer.step_number(), &last);
         save_model(&folder.model(), &trainer.trained()?)?;
         evaluation = Some(last);
     }
@@ -350,14 +327,14 @@ fn resume<T: Training>(
     schedule: &Schedule,
     folder: &RunFolder,
     observer: &mut dyn Observer,
-) -> Result<()> {
+) -> Result<Option<Setback>> {
     let Some(latest) = checkpoint::latest(&folder.checkpoints())? else {
         if folder.model().exists() {
             let what = "holds no checkpoint to go on from, though the run has ended; begin anew with `--overwrite`";
             return Err(Error::file(folder.checkpoints(), what));
         }
         observer.note("there is no checkpoint yet: beginning at step 0");
-        return Ok(());
+        return Ok(None);
     };
     latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
     if latest.format < checkpoint::FORMAT {
@@ -376,39 +353,5 @@ fn resume<T: Training>(
     // Before the folder's configuration is written, by which an earlier version's identity is known.
     checkpoint::rename_identity(&folder.checkpoints(), &latest.config_sha256, &schedule.identity)?;
     observer.note(&format!("resumed at step {}", latest.step));
-    Ok(())
-}
-
-/// Takes a run that diverged back to its last good checkpoint, to go on from there more carefully; what came after it goes. The checkpoint decides what
-/// follows, not the time at which the divergence was noticed, so the run stays repeatable.
-///
-/// # Errors
-/// `diverged`, where the configuration does not allow it, there is no checkpoint, or it helped not.
-fn go_back<T: Training>(trainer: &mut T, folder: &RunFolder, diverged: Error) -> Result<String> {
-    let Some(times) = trainer.calmed().filter(|times| *times < 4) else { return Err(diverged) };
-    let good = |c: &Checkpoint| trainer.may_go_back_to(c);
-    let Some(latest) = checkpoint::latest_that(&folder.checkpoints(), good)? else { return Err(diverged) };
-    checkpoint::remove_after(&folder.checkpoints(), latest.step)?;
-    trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
-    Ok(format!("went back to the checkpoint of step {}; {}", latest.step, trainer.calm(times)))
-}
-
-/// Steps per second over the last seconds.
-struct Pace {
-    marks: std::collections::VecDeque<(Instant, u64)>,
-}
-
-impl Pace {
-    fn new(step: u64) -> Pace {
-        Pace { marks: [(Instant::now(), step)].into() }
-    }
-    fn update(&mut self, step: u64) -> f64 {
-        let now = Instant::now();
-        self.marks.push_back((now, step));
-        while self.marks.len() > 2 && now - self.marks[0].0 > Duration::from_secs(10) {
-            self.marks.pop_front();
-        }
-        let (then, before) = self.marks[0];
-        (step - before) as f64 / (now - then).as_secs_f64().max(1e-6)
-    }
+    Ok(Setback::of(&latest.checkpoint))
 }

@@ -12,7 +12,7 @@ use super::health::{Ailment, Health, Reach};
 use super::metrics::{Evaluation, LevelRow, Players, Row};
 use super::objective::guard::{Guard, Seen};
 use super::objective::{self, Objective, figure};
-use super::run::Training;
+use super::run::{Cure, Training};
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
 use crate::codes::Level;
@@ -367,9 +367,8 @@ impl Trainer {
             let levels = self.levels.iter().enumerate().map(level).collect();
             let mut row = Row::new(arrived.step, [0, 1, 2, 3, 4].map(mean), levels);
             row.players = self.objective.adversary.is_some().then(|| players(&arrived.steps));
-            let errors = |f: &[f32; FIGURES]| (0..self.levels.len()).map(|i| f[OF_LEVELS + OF_LEVEL * i]).sum::<f32>();
-            if let Some((step, figures)) = arrived.first_bad(|f| f[0].is_finite() && errors(f).is_finite()) {
-                return Err(diverged(step, figures[0], errors(figures)));
+            if let Some((step, figures)) = arrived.first_bad(|f| self.finite(f)) {
+                return Err(self.diverged(step, figures));
             }
             for (i, level) in self.levels.iter().enumerate() {
                 let choices = level.codes() * self.config.train.batch_size;
@@ -391,6 +390,39 @@ impl Trainer {
         Ok(done)
     }
 
+    /// The quantization errors of a step's figures.
+    fn errors(&self, figures: &[f32; FIGURES]) -> f32 {
+        (0..self.levels.len()).map(|i| figures[OF_LEVELS + OF_LEVEL * i]).sum()
+    }
+
+    fn finite(&self, figures: &[f32; FIGURES]) -> bool {
+        figures[0].is_finite() && self.errors(figures).is_finite()
+    }
+
+    /// The error of a step whose loss, or the quantization error of whose latents, is not finite.
+    fn diverged(&self, step: u64, figures: &[f32; FIGURES]) -> Error {
+        let what = if self.errors(figures).is_finite() {
+            format!("the loss is {} at step {step}: training diverged", figures[0])
+        } else {
+            format!("the latents are not finite at step {step}: the encoder diverged")
+        };
+        self.lost(step, &what)
+    }
+
+    fn lost(&self, step: u64, what: &str) -> Error {
+        let heal = match self.config.train.auto_heal {
+            // It is at it.
+            true => "",
+            false => "; --auto-heal goes back to the last checkpoint and on at half the rate",
+        };
+        Error::Diverged { step, what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{heal}") }
+    }
+
+    /// Is the discriminator heard in the step that is the `step`-th?
+    fn heard(&self, step: u64) -> bool {
+        self.objective.adversary.is_some() && self.config.gan.share(step.saturating_sub(1)) > 0.0
+    }
+
     /// Has the discriminator broken the model?
     fn watch(&mut self, row: &Row) -> Result<()> {
         let (Some(players), true) = (&row.players, self.config.gan.guard) else { return Ok(()) };
@@ -399,7 +431,7 @@ impl Trainer {
             reconstruction: row.reconstruction,
             used: row.used,
             norm: players.gradient_norm,
-            heard: self.config.gan.share(row.step.saturating_sub(1)) > 0.0,
+            heard: self.heard(row.step),
         };
         match self.guard.see(seen) {
             None => Ok(()),
@@ -426,7 +458,7 @@ impl Trainer {
         self.health.iter_mut().for_each(Health::mended);
         format!(
             "step {}: from here on at a learning rate of {:e}, gradients clipped to 1",
-            self.step, self.adam.hyper.lr
+            self.step, self.adam.hyper.lr as f32
         )
     }
 
@@ -518,30 +550,50 @@ impl Training for Trainer {
     fn waiting(&self) -> Option<Waiting> {
         self.batches.waiting()
     }
-    fn calmed(&self) -> Option<u32> {
-        match &self.objective.adversary {
-            Some(adversary) if self.config.gan.guard => Some(adversary.halvings()),
-            _ => self.config.train.auto_heal.then_some(self.cures.halvings),
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let step = checkpoint.state["step"].as_u64().unwrap_or(self.step);
+        // Steps whose row is not full yet, and whom nothing has looked at.
+        let open = Window::<FIGURES>::open(&checkpoint.state["window"], step);
+        if let Some((step, figures)) = open.first_bad(|f| self.finite(f)) {
+            return Err(self.diverged(step, figures));
+        }
+        match checkpoint.first_not_finite() {
+            Some(name) => Err(self.lost(step, &format!("`{name}` is not finite at step {step}: training diverged"))),
+            None => Ok(()),
         }
     }
-    fn calm(&mut self, times: u32) -> String {
-        let mut note = String::new();
-        if self.config.gan.guard
-            && let Some(adversary) = &mut self.objective.adversary
-        {
-            while adversary.halvings() <= times {
-                note = adversary.weaken();
-            }
-            return note;
+    fn heals(&self) -> bool {
+        self.config.train.auto_heal || (self.config.gan.guard && self.objective.adversary.is_some())
+    }
+    fn cure(&self, step: u64) -> Option<Cure> {
+        match &self.objective.adversary {
+            // Before it is heard, it is not what a run diverges by.
+            Some(adversary) if self.config.gan.guard && self.heard(step) => Some(Cure::Adversary(adversary.halvings())),
+            _ => self.config.train.auto_heal.then_some(Cure::Rate(self.cures.halvings)),
         }
-        while self.cures.halvings <= times {
-            note = self.halve_rate();
+    }
+    fn calm(&mut self, cure: Cure) -> String {
+        let mut note = String::new();
+        match (cure, &mut self.objective.adversary) {
+            (Cure::Adversary(times), Some(adversary)) => {
+                while adversary.halvings() <= times {
+                    note = adversary.weaken();
+                }
+            }
+            (Cure::Rate(times) | Cure::Adversary(times), _) => {
+                while self.cures.halvings <= times {
+                    note = self.halve_rate();
+                }
+            }
         }
         note
     }
-    fn may_go_back_to(&self, checkpoint: &Checkpoint) -> bool {
+    fn may_go_back_to(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
         let guard: Option<Guard> = serde_json::from_value(checkpoint.state["guard"].clone()).ok();
-        guard.is_some_and(|guard| guard.is_calm())
+        let step = checkpoint.state["step"].as_u64().unwrap_or(u64::MAX);
+        // A model that a discriminator broke was sound before. One that diverges by itself again may have been about to at the checkpoint.
+        let before = failed.is_none_or(|failed| step < failed || self.heard(failed));
+        guard.is_some_and(|guard| guard.is_calm()) && before
     }
 }
 
@@ -563,15 +615,4 @@ fn players(steps: &[[f32; FIGURES]]) -> Players {
         gradient_norm: mean(figure::NORM),
         discriminator_gradient_norm: mean(figure::DISCRIMINATOR_NORM),
     }
-}
-
-/// The error of a step whose loss, or the quantization error of whose latents, is not finite.
-fn diverged(step: u64, loss: f32, error: f32) -> Error {
-    let what = if error.is_finite() {
-        format!("the loss is {loss} at step {step}: training diverged")
-    } else {
-        format!("the latents are not finite at step {step}: the encoder diverged")
-    };
-    let way_out = "Lower train.lr, or set train.grad_clip = 1; --auto-heal goes back to the last checkpoint and on at half the rate";
-    Error::Diverged { step, what: format!("{what}. {way_out}") }
 }

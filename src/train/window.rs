@@ -87,6 +87,12 @@ impl<const FIGURES: usize> Window<FIGURES> {
         Ok(values)
     }
 
+    /// The steps of a row that [`Window::save`] gave after the `step`-th.
+    pub fn open(open: &serde_json::Value, step: u64) -> Arrived<FIGURES> {
+        let values: Vec<f32> = open.as_array().map(|all| all.iter().map(figure).collect()).unwrap_or_default();
+        Arrived { step, steps: values.as_chunks::<FIGURES>().0.to_vec() }
+    }
+
     /// Goes on with a row that [`Window::save`] gave, so that a resumed run's log is that of a run left alone.
     ///
     /// # Errors
@@ -97,12 +103,17 @@ impl<const FIGURES: usize> Window<FIGURES> {
         if open.len() > values.len() {
             return Err(Error::data("the checkpoint holds more figures than train.log_every steps make"));
         }
-        open.iter().zip(&mut values).for_each(|(from, to)| *to = from.as_f64().unwrap_or(f64::NAN) as f32);
+        open.iter().zip(&mut values).for_each(|(from, to)| *to = figure(from));
         self.figures.write(&values)?;
         self.filled = open.len() / FIGURES;
         self.on_their_way.clear();
         Ok(())
     }
+}
+
+/// A figure as JSON has it, which knows no NaN.
+fn figure(value: &serde_json::Value) -> f32 {
+    value.as_f64().unwrap_or(f64::NAN) as f32
 }
 
 /// Submissions that the device has not finished: a few, so that it has work while the next is recorded, and memory stays bounded.

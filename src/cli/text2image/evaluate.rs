@@ -133,22 +133,23 @@ impl Evaluate {
     fn report(&self, global: &Global, lines: &[Line], grid: &[u8]) -> Result<Ended> {
         let out = self.out.clone().unwrap_or_else(|| self.run.join("report"));
         std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
-        let mut csv = String::from("images,guidance,texts_found,images_found,mean_cosine,pool,count\n");
+        let mut csv = String::from("images,guidance,texts_found,images_found,mean_cosine,pool,count,by_chance\n");
         for Line { name, guidance, found, score } in lines {
             let g = guidance.map_or(String::new(), |g| g.to_string());
-            let Retrieval { texts, images, pool, count, .. } = found;
-            csv += &format!("\"{name}\",{g},{texts:.4},{images:.4},{score:.4},{pool:.1},{count}\n");
+            let Retrieval { texts, images, chance, pool, count, .. } = found;
+            csv += &format!("\"{name}\",{g},{texts:.4},{images:.4},{score:.4},{pool:.1},{count},{chance:.4}\n");
             if global.json {
                 let line = serde_json::json!({
                     "images": name, "guidance": guidance, "texts_found": texts, "images_found": images, "mean_cosine": score,
-                    "pool": pool, "count": count,
+                    "pool": pool, "count": count, "by_chance": chance,
                 });
                 output::result(&line.to_string());
             } else {
                 let g = guidance.map_or(String::new(), |g| format!(", guidance {g}"));
                 output::result(&format!(
-                    "{name}{g}: {:.1} % find their text among {pool:.0}, cosine {score:.3}",
-                    100.0 * texts
+                    "{name}{g}: {:.1} % find their text among {pool:.0} (by chance {:.1} %), cosine {score:.3}",
+                    100.0 * texts,
+                    100.0 * chance
                 ));
             }
         }
@@ -161,7 +162,7 @@ impl Evaluate {
         let series = [
             Series::new("drawn", points.clone()),
             Series::new("real images", flat(100.0 * lines[0].found.texts)),
-            Series::new("by chance", flat(100.0 / pool)),
+            Series::new("by chance", flat(100.0 * lines[0].found.chance)),
         ];
         let title = format!("Images that find their text among {pool:.0}, in per cent");
         let said = format!("{} captions held out", lines[0].found.count);

@@ -81,6 +81,8 @@ impl Trainer {
             average.load(&self.gpu, part("ema."), &self.stage)?;
         }
         self.step = number("step")?;
+        // Codes are placed by the first step.
+        self.stage.quantizers.iter_mut().for_each(|q| q.reset(self.step > 0));
         self.window.load(&checkpoint.state["window"])?;
         self.told.clear();
         let part = |key: &str| checkpoint.state[key].clone();
@@ -93,5 +95,50 @@ impl Trainer {
         }
         self.apply_rate();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Gpu, Options};
+    use crate::train::config::RunConfig;
+    use crate::train::{Keyed, Training};
+    use std::sync::Arc;
+
+    /// Codes are placed again, and a revival that was begun is over.
+    #[test]
+    fn a_run_that_goes_back_to_its_start_begins_as_it_did() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let data = Arc::new(crate::data::open("emoji", &Default::default()).unwrap());
+        for kind in ["ema", "vq", "residual", "product"] {
+            let mut config = RunConfig::default();
+            for (key, value) in [
+                ("quantizer.kind", kind),
+                ("model.hidden", "8"),
+                ("model.residual_layers", "0"),
+                ("quantizer.codebook_size", "16"),
+                ("quantizer.codebook_dim", "4"),
+                ("quantizer.kmeans_iters", "2"),
+                ("quantizer.threshold_ema_dead_code", "0"),
+                ("train.batch_size", "2"),
+                ("train.ema_decay", "0.9"),
+            ] {
+                config.set(key, value).unwrap();
+            }
+            let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
+            let first = Trainer::checkpoint(&mut trainer).unwrap();
+            let go = |trainer: &mut Trainer| {
+                (0..3).for_each(|_| trainer.step().unwrap());
+                Trainer::checkpoint(trainer).unwrap()
+            };
+            let once = go(&mut trainer);
+            assert!(Training::check(&trainer, &once).is_ok() && trainer.begin_revival(), "{kind}");
+            trainer.restore(&first).unwrap();
+            assert!(trainer.wants_init(), "{kind}");
+            assert!(go(&mut trainer) == once, "{kind}: other bytes");
+            // Nothing is left to revive by what the first time began.
+            assert!(trainer.begin_revival(), "{kind}");
+        }
     }
 }
