@@ -2,7 +2,7 @@
 
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work};
-use wgvq::ops::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for, verify};
+use wgvq::ops::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for, verify};
 use wgvq::{Error, Result};
 
 static FORWARD: Source = Source {
@@ -114,9 +114,9 @@ impl Operation for Softplus {
     fn kernels(&self) -> Vec<Kernel> {
         vec![Kernel::new(&FORWARD), Kernel::new(&BACKWARD)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let integers = Tensor::zeros(gpu, &[4], DType::U32);
-        vec![("integers", integers.and_then(|x| softplus(&x).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
+        Ok(vec![("integers", softplus(&integers).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -151,7 +151,8 @@ fn the_page_tells_how_to_add_an_operation() {
         let differences = verify::differences(&Softplus, &case, 5, 16).expect("it has a gradient");
         assert!(differences.pass, "{}", differences.detail);
     }
-    assert!(Softplus.hostile(&gpu).iter().all(|(_, result)| result.is_err()));
+    let calls = Softplus.error_inputs(&gpu).expect("the set-up holds");
+    assert!(calls.iter().all(|(_, result)| matches!(result, Err(Error::Shape { .. }))));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use wgvq::Result;
 use wgvq::bench::{self, Budget, Peak, Row, Workload};
 use wgvq::gpu::{Gpu, Kernel, Options, Tensor, Work};
 use wgvq::ops::scale::{Scale, scale};
-use wgvq::ops::{Case, Host, Operation, Rng, Tolerance};
+use wgvq::ops::{Case, ErrorInputs, Host, Operation, Rng, Tolerance};
 
 /// Scale, with a factor that is not its twin's.
 struct Wrong;
@@ -41,8 +41,8 @@ impl Operation for Wrong {
     fn kernels(&self) -> Vec<Kernel> {
         Scale.kernels()
     }
-    fn hostile(&self, _: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        Vec::new()
+    fn error_inputs(&self, _: &Gpu) -> ErrorInputs {
+        Ok(Vec::new())
     }
 }
 
@@ -130,7 +130,7 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
 fn a_profile_holds_every_dispatch_once_and_changes_nothing() {
     let gpu = Gpu::new(Options::default()).expect("an adapter");
     if !gpu.has_timestamps() {
-        eprintln!("NOT RUN: {} has no timestamp queries", gpu.info().name);
+        common::skip::skipped("a profile", &format!("{} has no timestamp queries", gpu.info().name));
         return;
     }
     let x = Tensor::from_slice(&gpu, &[3], &[1.0f32, 2.0, 3.0]).unwrap();
@@ -141,7 +141,7 @@ fn a_profile_holds_every_dispatch_once_and_changes_nothing() {
     assert_eq!(y.read::<f32>().unwrap(), [2101.0, 2102.0, 2103.0]);
     assert_eq!((spans.len() as u64, gpu.counters().dispatches - before), (count, count));
     assert!(spans.iter().all(|s| s.op == "scale" && s.kernel.starts_with("scale") && s.groups == [1, 1, 1]));
-    assert!(spans.iter().all(|s| s.time < Duration::from_secs(1)) && spans.iter().any(|s| !s.time.is_zero()));
+    assert!(spans.iter().any(|s| !s.time.is_zero()));
     // A failure ends it.
     let failed: Result<_> = gpu.profiled(|| scale(&y, 1.0, 1.0).and(Err::<(), _>(wgvq::Error::data("enough"))));
     assert!(failed.is_err_and(|e| e.to_string().contains("enough")));

@@ -2,6 +2,9 @@
 //! does, what asking for it says. Newer versions of Mesa's llvmpipe have them
 //! (run on 26.2), and take minutes for this, nearly all to compile.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use wgvq::gpu::{Core, Gpu, Options, Tensor, adapters};
 use wgvq::ops::vq_search::nearest;
 use wgvq::ops::{Rng, registry, verify};
@@ -10,7 +13,7 @@ use wgvq::ops::{Rng, registry, verify};
 fn gpu(options: Options) -> Option<Gpu> {
     let found = adapters().into_iter().find(|a| a.cores.contains(&Core::Coopmat));
     let Some(adapter) = found else {
-        println!("no adapter here has the coopmat core: nothing was run");
+        skip::skipped("coopmat", "no adapter here has the coopmat core");
         return None;
     };
     let adapter = Some(adapter.index.to_string());
@@ -41,7 +44,7 @@ fn asking_for_it_in_vain_names_what_is_missing() {
 
 #[test]
 fn operations_agree_with_their_twins() {
-    let Some(gpu) = gpu(Options { poison: true, ..Default::default() }) else { return };
+    let Some(gpu) = gpu(Options { guard: true, ..Default::default() }) else { return };
     let multiply = ["matmul", "conv2d", "conv_transpose2d", "vq_search", "kmeans"];
     let mut failures = Vec::new();
     for op in registry().iter().filter(|op| multiply.contains(&op.name())) {
@@ -59,6 +62,7 @@ fn operations_agree_with_their_twins() {
             }
         }
     }
+    gpu.check_guard_bands().unwrap();
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     let used = gpu.kernels_in_use();
     assert!(used.iter().any(|k| k.contains("SIDE=")), "the core was not used");

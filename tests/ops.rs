@@ -1,88 +1,234 @@
-//! Every operation of the registry against its twin, forward and backward, on the default adapter.
+//! Every operation of the registry against its reference, forward and backward, with every tensor between guard bands and
+//! naga's bounds checks off and on. A test per operation, core or group size, and some of its cases, so that they can run
+//! side by side.
 
-use std::collections::BTreeSet;
-use wgvq::gpu::{Core, Gpu, Options};
+#[path = "common/skip.rs"]
+mod skip;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use wgvq::Error;
+use wgvq::gpu::{Core, Gpu, Kernel, Options};
 use wgvq::ops::{Case, Operation, registry, verify};
+
+/// Operations with a gradient. One that loses it is missed here.
+const WITH_A_GRADIENT: &[&str] = &[
+    "activation",
+    "add",
+    "attention",
+    "batch_norm",
+    "bias",
+    "bit_entropy",
+    "bit_table",
+    "cast",
+    "code_average",
+    "column_sum",
+    "columns",
+    "conv2d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "differences",
+    "downsample",
+    "dropout",
+    "entropy",
+    "feature_distance",
+    "fsq",
+    "gather",
+    "group_norm",
+    "gumbel",
+    "l2_norm",
+    "layer_norm",
+    "loss",
+    "matmul",
+    "max_pool",
+    "positions",
+    "reduce",
+    "rms_norm",
+    "rotary",
+    "rotation",
+    "scale",
+    "scale_by",
+    "softmax",
+    "ssim",
+    "swiglu",
+    "upsample",
+];
+
+/// What an operation runs on: kernels differ by it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    /// What the device prefers.
+    Default,
+    Core(Core),
+    /// Invocations that share a row. No device chooses all three by itself.
+    RowGroup(u32),
+}
+
+impl Place {
+    fn name(self) -> String {
+        match self {
+            Place::Default => "default".into(),
+            Place::Core(core) => core.name().into(),
+            Place::RowGroup(n) => format!("row_group_{n}"),
+        }
+    }
+
+    fn options(self) -> Options {
+        let (core, row_group) = match self {
+            Place::Default => (None, None),
+            Place::Core(core) => (Some(core), None),
+            Place::RowGroup(n) => (Some(Core::Tiled), Some(n)),
+        };
+        Options { core, row_group, guard: true, ..Default::default() }
+    }
+}
 
 fn gpu(options: Options) -> Gpu {
     Gpu::new(options)
         .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
 }
 
-/// Forward and backward of every case that `wanted` takes, with unwritten memory full of NaN; and that what ran is what
-/// tests/shaders.rs translates for other devices: no operation dispatches a variant that it does not declare.
-fn agree(core: Option<Core>, wanted: impl Fn(&dyn Operation, &Case) -> bool) {
-    let gpu = gpu(Options { poison: true, core, ..Default::default() });
+/// Is it of a matrix core, or of subgroups?
+fn of_a_core(kernel: &Kernel) -> bool {
+    ["LANES", "TILE_ROWS", "SIDE"].iter().any(|define| kernel.get(define).is_some())
+}
+
+/// What the kernels of an operation differ by, from what it declares. Cooperative matrices are in `tests/coopmat.rs`.
+fn places(op: &dyn Operation) -> Vec<Place> {
+    let kernels = op.kernels();
+    let mut groups: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    for kernel in kernels.iter().filter(|kernel| !of_a_core(kernel)) {
+        groups.entry(kernel.name()).or_default().extend(kernel.get("GROUP"));
+    }
+    let mut places = Vec::new();
+    if kernels.iter().any(of_a_core) {
+        places.extend([Core::Subgroup, Core::Tiled].map(Place::Core));
+    }
+    let shared: BTreeSet<u32> = groups.into_values().filter(|sizes| sizes.len() > 1).flatten().collect();
+    places.extend(shared.into_iter().map(Place::RowGroup));
+    if places.is_empty() { vec![Place::Default] } else { places }
+}
+
+/// Cases that are checked in one test: a few, or one that takes long.
+fn parts(op: &dyn Operation, cases: &[Case]) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut sum = f64::INFINITY;
+    for (i, case) in cases.iter().enumerate() {
+        let cost = op.work(case).flops + 5e6;
+        if sum + cost > 1e8 {
+            parts.push(i..i);
+            sum = 0.0;
+        }
+        sum += cost;
+        if let Some(last) = parts.last_mut() {
+            last.end = i + 1;
+        }
+    }
+    parts
+}
+
+/// Forward and backward of some cases, each as [`verify::guarded`] has it; and that what ran is what `tests/shaders.rs`
+/// translates for other devices: no operation dispatches a variant that it does not declare.
+fn agree(name: &str, op: &dyn Operation, place: Place, cases: &[(usize, Case)]) -> Result<(), Failed> {
+    let unchecked = gpu(place.options());
+    if matches!(place, Place::Core(core) if unchecked.core() != core) {
+        skip::skipped(name, &format!("{} cannot run the {} core", unchecked.info().name, place.name()));
+        return Ok(());
+    }
+    let checked = gpu(Options { shader_checks: true, ..place.options() });
     let mut failures = Vec::new();
-    for op in registry() {
-        let cases = op.cases();
-        assert!(!cases.is_empty(), "{} has no case", op.name());
-        for (i, case) in cases.iter().enumerate().filter(|(_, case)| wanted(*op, case)) {
-            let seed = 1000 + i as u64;
-            let verdict =
-                verify::forward(&gpu, *op, case, seed).unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
+    for (i, case) in cases {
+        let seed = 1000 + *i as u64;
+        let verdicts = verify::guarded(&unchecked, &checked, op, case, seed)
+            .map_err(|e| format!("seed {seed}: {}({case}): {e}", op.name()))?;
+        for verdict in verdicts {
             println!("{:>9.2e} of allowed, {}", verdict.worst, verdict.detail);
             if !verdict.pass || verdict.compared == 0 {
                 failures.push(format!("seed {seed}: {}", verdict.detail));
             }
-            match verify::backward(&gpu, *op, case, seed) {
-                Ok(Some(v)) if !v.pass || v.compared == 0 => failures.push(format!("seed {seed}: {}", v.detail)),
-                Err(e) => failures.push(format!("{}({case}) backward: {e}", op.name())),
+        }
+    }
+    let used = unchecked.kernels_in_use();
+    let own: BTreeSet<String> = op.kernels().iter().map(Kernel::label).collect();
+    if !used.iter().all(|label| own.contains(label)) {
+        let kernels: Vec<Kernel> = registry().iter().flat_map(|op| op.kernels()).collect();
+        let declared: BTreeMap<String, &Kernel> = kernels.iter().map(|k| (k.label(), k)).collect();
+        for label in &used {
+            match declared.get(label) {
+                None => failures.push(format!("{label} is dispatched, and in no operation's list of kernels")),
+                // It would not be run on the other cores.
+                Some(kernel) if of_a_core(kernel) && !own.contains(label) => {
+                    failures.push(format!("{label} is dispatched, and {} does not declare it", op.name()));
+                }
                 _ => {}
             }
         }
     }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-    let declared: BTreeSet<String> = registry().iter().flat_map(|op| op.kernels()).map(|k| k.label()).collect();
-    for label in gpu.kernels_in_use() {
-        assert!(declared.contains(&label), "{label} is dispatched, and in no operation's list of kernels");
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} failures:\n{}", failures.len(), failures.join("\n")).into())
     }
 }
 
-#[test]
-fn operations_agree_with_their_twins() {
-    agree(None, |_, _| true);
-}
-
-/// The core of GPUs, which a software adapter runs too.
-#[test]
-fn operations_agree_with_their_twins_on_the_tiled_core() {
-    // Operations off the matrix cores are the same on every core, but for those that share out rows; the widest heads only compile
-    // for long.
-    let heavy = ["attention", "conv2d", "conv_transpose2d", "matmul", "vq_search"];
-    let rows = ["attention_decode", "cross_decode", "cross_entropy", "rms_norm", "sample", "softmax"];
-    let heavy = [&heavy[..], &rows[..]].concat();
-    agree(Some(Core::Tiled), |op, case| {
-        heavy.contains(&op.name()) && op.work(case).flops < 1e7 && case.get("d") <= 128
-    });
-}
-
-/// The twins' own gradients, which the device is held to, against central differences in f64.
-#[test]
-fn twins_agree_with_differences() {
+/// The references' own gradients, which the device is held to, against central differences in f64.
+fn differences(op: &dyn Operation) -> Result<(), Failed> {
     let mut checked = 0;
-    for op in registry() {
-        // The smallest case of each kind says the same as the largest, in a thousandth of the time.
-        for (i, case) in op.cases().iter().enumerate() {
-            if op.work(case).flops > 3e6 {
-                continue;
+    // The smallest case of each kind says the same as the largest, in a thousandth of the time.
+    for (i, case) in op.cases().iter().enumerate().filter(|(_, case)| op.work(case).flops <= 3e6) {
+        if let Some(v) = verify::differences(op, case, 2000 + i as u64, 24) {
+            if !v.pass || v.compared == 0 {
+                return Err(v.detail.into());
             }
-            if let Some(v) = verify::differences(*op, case, 2000 + i as u64, 24) {
-                assert!(v.pass && v.compared > 0, "{}", v.detail);
-                checked += 1;
-            }
+            checked += 1;
         }
     }
-    assert!(checked > 0);
+    if checked == 0 { Err("no case is small enough".into()) } else { Ok(()) }
 }
 
-#[test]
-fn hostile_calls_are_errors() {
+fn operations_with_a_gradient() -> Result<(), Failed> {
+    let names: BTreeSet<&str> = registry().iter().filter(|op| op.gradient().is_some()).map(|op| op.name()).collect();
+    let expected: BTreeSet<&str> = WITH_A_GRADIENT.iter().copied().collect();
+    if names == expected { Ok(()) } else { Err(format!("gradients of {names:?}, expected {expected:?}").into()) }
+}
+
+/// Each call ends in an error about what it was given, and none reaches the device.
+fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
     let gpu = gpu(Options::default());
-    for op in registry() {
-        for (what, result) in op.hostile(&gpu) {
-            assert!(result.is_err(), "{}: {what} was accepted", op.name());
-        }
-        gpu.finish().unwrap_or_else(|e| panic!("{}: a hostile call reached the device: {e}", op.name()));
+    let calls = op.error_inputs(&gpu).map_err(|e| format!("the set-up failed: {e}"))?;
+    let takes_inputs = op.cases().iter().any(|case| !op.inputs(case, &mut wgvq::ops::Rng::new(1)).is_empty());
+    if calls.is_empty() && takes_inputs {
+        return Err("it takes inputs, and lists none that are errors".into());
     }
+    for (what, result) in calls {
+        match result {
+            Ok(()) => return Err(format!("{what}: accepted").into()),
+            Err(Error::Shape { .. } | Error::Invalid { .. } | Error::Limit { .. }) => {}
+            Err(other) => return Err(format!("{what}: an error of the wrong kind: {other:?}").into()),
+        }
+    }
+    gpu.finish().map_err(|e| format!("a call reached the device: {e}").into())
+}
+
+fn main() {
+    let mut trials = vec![Trial::test("operations_with_a_gradient", operations_with_a_gradient)];
+    for op in registry() {
+        let (op, name): (&'static dyn Operation, _) = (*op, op.name());
+        trials.push(Trial::test(format!("error_inputs::{name}"), move || error_inputs(op)));
+        if op.gradient().is_some() {
+            trials.push(Trial::test(format!("differences::{name}"), move || differences(op)));
+        }
+        let cases = op.cases();
+        assert!(!cases.is_empty(), "{name} has no case");
+        for place in places(op) {
+            for part in parts(op, &cases) {
+                let test = format!("agree::{name}::{}::{}_to_{}", place.name(), part.start, part.end - 1);
+                let some: Vec<(usize, Case)> = part.clone().map(|i| (i, cases[i].clone())).collect();
+                let label = test.clone();
+                trials.push(Trial::test(test, move || agree(&label, op, place, &some)));
+            }
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -1,5 +1,8 @@
 //! Every tile that a table can name computes right, and tiles of one core give the same bits.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use wgvq::gpu::Tile;
 use wgvq::gpu::{Core, Gpu, Options, Rule, TUNING_FORMAT, Tensor, Tuning};
 use wgvq::ops::matmul::{Transpose, matmul};
@@ -17,15 +20,16 @@ fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
 
 fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
     for core in [Core::Subgroup, Core::Tiled] {
-        let gpu = Gpu::new(Options { core: Some(core), ..Default::default() })
+        let gpu = Gpu::new(Options { core: Some(core), guard: true, ..Default::default() })
             .expect("an adapter; scripts/test.sh installs one");
         if gpu.core() != core {
-            eprintln!("NOT TESTED: {} cannot run the {} core", gpu.info().name, core.name());
+            skip::skipped("tiles", &format!("{} cannot run the {} core", gpu.info().name, core.name()));
             continue;
         }
         for tile in Tile::candidates(core, gpu.subgroup_size()) {
             use_tile(&gpu, &tile.to_string()).unwrap();
             check(&gpu, tile);
+            gpu.check_guard_bands().unwrap_or_else(|e| panic!("{tile}: {e}"));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The tests of the tests: each way in which a kernel goes wrong, run through the checker, which must go red.
 
 use wgvq::Result;
+use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work};
-use wgvq::ops::{Case, Host, Operation, Rng, Tolerance, case, verify};
+use wgvq::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, verify};
 
-/// y = 2 x, with a mistake of the shader's choosing.
-struct Double(&'static Source);
+/// y = 2 x, with a mistake of the shader's choosing; and its gradient, 2 dy, where there is a shader for it.
+struct Double(&'static Source, Option<&'static Source>);
 
 macro_rules! double {
     ($name:literal, $body:literal) => {{
@@ -21,7 +22,7 @@ macro_rules! double {
                 "\n}\n"
             ),
         };
-        Double(&SOURCE)
+        Double(&SOURCE, None)
     }};
 }
 
@@ -38,11 +39,8 @@ impl Operation for Double {
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
         vec![rng.normals(&[case.get("n")])]
     }
-    fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        let y = Tensor::empty(gpu, &[case.get("n")], DType::F32)?;
-        let n = case.get("n") as u32;
-        gpu.dispatch("double", &Kernel::new(self.0), &[&t[0], &y], &n, [n.div_ceil(64), 1, 1], Work::default())?;
-        Ok(vec![y])
+    fn run(&self, gpu: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![apply(gpu, self.0, &t[0])?])
     }
     fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
         vec![Host::f64(&[case.get("n")], inputs[0].as_f64().iter().map(|x| 2.0 * x).collect())]
@@ -56,15 +54,100 @@ impl Operation for Double {
     fn kernels(&self) -> Vec<Kernel> {
         vec![Kernel::new(self.0)]
     }
-    fn hostile(&self, _: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        Vec::new()
+    fn error_inputs(&self, _: &Gpu) -> ErrorInputs {
+        Ok(Vec::new())
     }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        self.1.map(|_| self as &dyn Gradient)
+    }
+}
+
+impl Gradient for Double {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0]
+    }
+    fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
+        let x = v[0].tensor();
+        let (y, backward) = (apply(x.gpu(), self.0, x)?, self.1);
+        Ok(tape
+            .record(y, &[&v[0]], move |g, _| Ok(vec![backward.map(|source| apply(g.gpu(), source, g)).transpose()?])))
+    }
+    fn twin(&self, case: &Case, _: &[Host], upstream: &Host) -> Vec<Host> {
+        Operation::twin(self, case, std::slice::from_ref(upstream))
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        Tolerance::POINTWISE
+    }
+}
+
+fn apply(gpu: &Gpu, source: &'static Source, x: &Tensor) -> Result<Tensor> {
+    let (y, n) = (Tensor::empty(gpu, x.shape(), DType::F32)?, x.len() as u32);
+    gpu.dispatch("double", &Kernel::new(source), &[x, &y], &n, [n.div_ceil(64), 1, 1], Work::default())?;
+    Ok(y)
 }
 
 fn verdict(op: &Double) -> verify::Verdict {
     let gpu =
         Gpu::new(Options { poison: true, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
     verify::forward(&gpu, op, &op.cases()[0], 7).expect("the kernel compiles and runs")
+}
+
+/// What fails between guard bands, with naga's bounds checks off and on.
+fn failures(op: &Double) -> Vec<String> {
+    let options = Options { guard: true, ..Default::default() };
+    let unchecked = Gpu::new(options.clone()).expect("an adapter; scripts/test.sh installs one");
+    let checked = Gpu::new(Options { shader_checks: true, ..options }).expect("the same adapter again");
+    let verdicts = verify::guarded(&unchecked, &checked, op, &op.cases()[0], 7).expect("the kernels compile and run");
+    verdicts.into_iter().filter(|v| !v.pass || v.compared == 0).map(|v| v.detail).collect()
+}
+
+/// The right kernel forward, and another backward.
+fn backward(wrong: Double) -> Double {
+    Double(double!("double_forward", "  if i < p.n { y[i] = 2.0 * x[i]; }").0, Some(wrong.0))
+}
+
+#[test]
+fn right_kernels_leave_the_bands() {
+    let right = backward(double!("double_backward", "  if i < p.n { y[i] = 2.0 * x[i]; }"));
+    assert_eq!(failures(&right), Vec::<String>::new());
+}
+
+#[test]
+fn a_write_past_the_end_fails() {
+    for (words, past) in [
+        (0, double!("double_one_past", "  if i <= p.n { y[i] = 2.0 * x[min(i, p.n - 1u)]; }")),
+        (1000, double!("double_far_past", "  if i < p.n { y[i] = 2.0 * x[i]; y[i + p.n + 1000u] = 0.0; }")),
+    ] {
+        let found = failures(&past).join("\n");
+        assert!(found.contains(&format!("{words} words behind the end of a tensor of 524 bytes")), "{found}");
+    }
+}
+
+#[test]
+fn a_read_past_the_end_fails() {
+    let found = failures(&double!("double_read", "  if i < p.n { y[i] = 2.0 * x[i] + 1e-30 * x[i + 1u]; }")).join("\n");
+    assert!(found.contains("bounds checks"), "{found}");
+}
+
+#[test]
+fn a_write_past_the_end_of_a_gradient_fails() {
+    let past = backward(double!("double_grad_past", "  if i <= p.n { y[i] = 2.0 * x[min(i, p.n - 1u)]; }"));
+    let found = failures(&past).join("\n");
+    assert!(found.contains("0 words behind the end of a tensor of 524 bytes"), "{found}");
+}
+
+#[test]
+fn wrong_gradients_fail() {
+    for wrong in [
+        double!("double_grad_factor", "  if i < p.n { y[i] = 2.001 * x[i]; }"),
+        double!("double_grad_sign", "  if i < p.n { y[i] = -2.0 * x[i]; }"),
+        double!("double_grad_tail", "  if i + 1u < p.n { y[i] = 2.0 * x[i]; }"),
+        double!("double_grad_swapped", "  if i < p.n { y[i] = 2.0 * x[p.n - 1u - i]; }"),
+    ] {
+        let name = wrong.0.name;
+        let found = failures(&backward(wrong));
+        assert!(found.iter().any(|f| f.contains("gradient of input 0[")), "{name}: {found:?}");
+    }
 }
 
 #[test]

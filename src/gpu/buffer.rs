@@ -109,6 +109,8 @@ pub(crate) struct Storage {
     pub(crate) last_use: AtomicU64,
     /// Taken for an upload, and not used by anything that is recorded: the queue may write it at once.
     pub(crate) fresh: AtomicBool,
+    /// Bytes from the buffer's start to the tensor's: a guard band, or none.
+    pub(crate) start: u64,
     home: Home,
 }
 
@@ -181,6 +183,9 @@ impl Gpu {
     }
 
     fn storage_from(&self, pool: &Arc<Mutex<Pool>>, bytes: u64, submitted: u64) -> Result<Arc<Storage>> {
+        if self.inner.options.guard {
+            return self.guarded_storage(bytes);
+        }
         let limit = self.inner.limits.max_buffer_size;
         let size = size_class(bytes).min(limit.max(bytes));
         if bytes > limit {
@@ -189,7 +194,7 @@ impl Gpu {
         let reused = pool.lock().take(size, submitted);
         let raw = match reused {
             Some(raw) => raw,
-            None => self.allocate(size)?,
+            None => self.allocate(size, false)?,
         };
         {
             let mut report = self.inner.ledger.report.lock();
@@ -197,14 +202,41 @@ impl Gpu {
             report.peak = report.peak.max(report.in_use);
         }
         let home = Home::Pool(Arc::downgrade(pool), self.inner.ledger.clone());
-        Ok(Arc::new(Storage { last_use: AtomicU64::new(raw.last_use), raw: Some(raw), fresh: false.into(), home }))
+        Ok(Arc::new(Storage {
+            last_use: AtomicU64::new(raw.last_use),
+            raw: Some(raw),
+            fresh: false.into(),
+            start: 0,
+            home,
+        }))
+    }
+
+    /// A new buffer between guard bands. It is never pooled, so that its bands can still be read after its tensors are gone.
+    fn guarded_storage(&self, bytes: u64) -> Result<Arc<Storage>> {
+        let (size, tensor) = Gpu::guard_layout(bytes);
+        let limit = self.inner.limits.max_buffer_size;
+        if size > limit {
+            return Err(Error::Limit { what: "a tensor between guard bands".into(), asked: size, limit });
+        }
+        let raw = self.allocate(size, true)?;
+        Gpu::poison_mapped(&raw.buffer);
+        {
+            let mut report = self.inner.ledger.report.lock();
+            report.in_use += size;
+            report.peak = report.peak.max(report.in_use);
+        }
+        let home = Home::Pool(Weak::new(), self.inner.ledger.clone());
+        let (raw, start) = (Some(raw), tensor.start);
+        let storage = Arc::new(Storage { last_use: AtomicU64::new(0), raw, fresh: false.into(), start, home });
+        self.watch(&storage, tensor);
+        Ok(storage)
     }
 
     /// A host's buffer as a tensor's storage: it is not counted and never pooled.
     pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> Arc<Storage> {
         let raw = Raw { buffer: buffer.clone(), id: self.next_id(), last_use: 0 };
         let home = Home::Host(self.inner.gone.clone());
-        Arc::new(Storage { raw: Some(raw), last_use: AtomicU64::new(0), fresh: false.into(), home })
+        Arc::new(Storage { raw: Some(raw), last_use: AtomicU64::new(0), fresh: false.into(), start: 0, home })
     }
 
     /// Keeps the budget: what waits in pools goes before an allocation fails.
@@ -227,7 +259,7 @@ impl Gpu {
         Err(Error::Budget { asked: size, in_use: report.in_use + report.pooled, budget })
     }
 
-    fn allocate(&self, size: u64) -> Result<Raw> {
+    fn allocate(&self, size: u64, mapped: bool) -> Result<Raw> {
         self.make_room(size)?;
         let device = &self.inner.device;
         for attempt in 0..2 {
@@ -237,7 +269,7 @@ impl Gpu {
                 label: Some("wgvq tensor"),
                 size,
                 usage: USAGES,
-                mapped_at_creation: false,
+                mapped_at_creation: mapped,
             });
             let out_of_memory = self.caught(memory, "a buffer");
             if let Some(error) = self.caught(validation, "a buffer") {

@@ -219,8 +219,9 @@ impl Gpu {
         let module = if checked {
             device.create_shader_module(descriptor)
         } else {
-            // SAFETY: kernels guard every index by hand and their loops end; the tests run each kernel at awkward
-            // sizes with the checks on and off, between guard bands, and ask for equal bits.
+            // SAFETY: kernels guard every index by hand and their loops end. `tests/ops.rs` runs every case of the
+            // registry with the checks on and off, between guard bands (`gpu/guard.rs`), and asks for equal bits and
+            // intact bands.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

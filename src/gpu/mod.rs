@@ -6,6 +6,7 @@ pub(crate) mod clock;
 mod coopmat;
 mod finish;
 pub(crate) mod gemm;
+mod guard;
 mod host;
 mod kernel;
 mod profile;
@@ -26,6 +27,7 @@ pub use adapter::{AdapterReport, Core};
 pub use buffer::MemoryReport;
 pub use coopmat::Coopmat;
 pub use gemm::Tile;
+pub use guard::GUARD_BAND;
 pub use kernel::{Kernel, Pipeline, Reflection, reflect};
 pub use profile::Span;
 pub use readback::Readback;
@@ -56,6 +58,12 @@ pub struct Options {
     pub shader_checks: bool,
     /// Fill every fresh buffer with [`POISON`]. For tests: a kernel that does not write its output is found.
     pub poison: bool,
+    /// Place each tensor between two bands of [`POISON`], in a buffer of its own that is filled with it, see
+    /// [`Gpu::check_guard_bands`]. For tests: a kernel that leaves its tensors is found.
+    pub guard: bool,
+    /// Let this many invocations share a row, 8, 64 or 256, where a kernel has such variants and rows are short enough.
+    /// For tests: every device can run what the others choose.
+    pub row_group: Option<u32>,
     /// Ask for none of the optional features, as on a browser's default device. For tests.
     pub no_features: bool,
     /// Bytes of device memory that the engine may hold, see [`Gpu::set_memory_budget`].
@@ -78,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) coopmat: Option<Coopmat>,
     pub(crate) ledger: Arc<buffer::Ledger>,
     pub(crate) pool: Arc<Mutex<buffer::Pool>>,
+    /// Buffers between guard bands that were made or alive since the last check.
+    pub(crate) guarded: Mutex<Vec<guard::Guarded>>,
     /// Sets of buffers that no host's encoder uses now.
     pub(crate) idle_sets: Arc<Mutex<Vec<host::Set>>>,
     /// Recordings for hosts that are going on.
@@ -210,6 +220,7 @@ impl Gpu {
             immediates,
             coopmat,
             pool: buffer::Pool::new(&ledger),
+            guarded: Default::default(),
             ledger,
             idle_sets: Default::default(),
             hosts: AtomicUsize::new(0),

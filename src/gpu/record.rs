@@ -209,7 +209,7 @@ impl Gpu {
             if declared.storage[i].1 && bindings.iter().filter(twice).count() > 1 {
                 return Err(Error::invalid(op, "a tensor that the kernel writes is bound twice"));
             }
-            key.push((t.storage.id(), t.offset, t.binding_size()));
+            key.push((t.storage.id(), t.offset, t.bound_size()));
         }
 
         let mut recorder = self.inner.recorder.lock();
@@ -305,7 +305,7 @@ impl Gpu {
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: t.storage.buffer(),
                     offset: t.offset,
-                    size: std::num::NonZeroU64::new(t.binding_size()),
+                    size: std::num::NonZeroU64::new(t.bound_size()),
                 }),
             })
             .collect();
@@ -499,12 +499,14 @@ impl Gpu {
             let waits = tensor.storage.last_use.load(Ordering::Relaxed) > self.submitted();
             if for_host || (waits && self.deferring()) {
                 let staging = self.storage_for_upload(bytes.len() as u64)?;
-                self.write(staging.buffer(), 0, bytes);
+                self.write(staging.buffer(), staging.start, bytes);
                 let size = (bytes.len() as u64).next_multiple_of(4);
                 staging.last_use.store(self.inner.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
                 self.mark(tensor);
                 let target = tensor.storage.buffer();
-                self.with_encoder(|e| e.copy_buffer_to_buffer(staging.buffer(), 0, target, tensor.offset, size));
+                self.with_encoder(|e| {
+                    e.copy_buffer_to_buffer(staging.buffer(), staging.start, target, tensor.offset, size)
+                });
                 return Ok(());
             }
             if waits {

@@ -96,8 +96,8 @@ impl Tensor {
     /// A tensor whose content is undefined until a kernel writes it.
     pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
         let storage = gpu.storage(bytes_of(shape, dtype)?.max(4))?;
-        let tensor = Tensor { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype };
-        if gpu.inner.options.poison {
+        let tensor = Tensor { gpu: gpu.clone(), offset: storage.start, storage, shape: shape.to_vec(), dtype };
+        if gpu.poisons() {
             crate::ops::fill::fill_bits(&tensor.whole_buffer(), POISON)?;
         }
         Ok(tensor)
@@ -119,9 +119,10 @@ impl Tensor {
             return Err(Error::shape("tensor", format!("{shape:?}"), format!("{} values", data.len())));
         }
         let storage = gpu.storage_for_upload(bytes_of(shape, T::DTYPE)?.max(4))?;
-        let tensor = Tensor { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype: T::DTYPE };
+        let tensor =
+            Tensor { gpu: gpu.clone(), offset: storage.start, storage, shape: shape.to_vec(), dtype: T::DTYPE };
         // What is recorded for later would poison what the queue writes now.
-        if gpu.inner.options.poison && !gpu.is_deferred_here() {
+        if gpu.poisons() && !gpu.is_deferred_here() {
             crate::ops::fill::fill_bits(&tensor.whole_buffer(), POISON)?;
         }
         gpu.upload(&tensor, bytemuck::cast_slice(data))?;
@@ -303,6 +304,15 @@ impl Tensor {
     /// Bytes that a binding of it covers: whole words, at least one.
     pub(crate) fn binding_size(&self) -> u64 {
         ((self.len() * self.dtype.size()) as u64).next_multiple_of(4).max(4)
+    }
+    /// Bytes that a kernel gets to see: as many, or up to the end of the guard band behind, see [`Gpu::check_guard_bands`].
+    pub(super) fn bound_size(&self) -> u64 {
+        let options = &self.gpu.inner.options;
+        if self.storage.start == 0 || options.shader_checks {
+            return self.binding_size();
+        }
+        let limit = self.gpu.inner.limits.max_storage_buffer_binding_size & !3;
+        (self.storage.buffer().size() - self.offset).min(limit)
     }
     /// The shape as exactly `N` dimensions, or an error of `op`.
     pub fn dims<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {

@@ -53,7 +53,7 @@ impl Gpu {
         });
         self.with_encoder(|encoder| {
             encoder.resolve_query_set(queries, 0..count, &target, 0);
-            encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), 0, size);
+            encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), resolved.offset, size);
         });
         resolved.touch();
         // Two words each, the lower first.

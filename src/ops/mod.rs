@@ -99,6 +99,9 @@ impl Tolerance {
     }
 }
 
+/// What [`Operation::error_inputs`] returns.
+pub type ErrorInputs = Result<Vec<(&'static str, Result<()>)>>;
+
 /// A row of the registry.
 pub trait Operation: Sync {
     /// The operation's name: its folder's.
@@ -156,8 +159,12 @@ pub trait Operation: Sync {
     fn work(&self, case: &Case) -> Work;
     /// Every kernel variant that the operation can dispatch on any device.
     fn kernels(&self) -> Vec<Kernel>;
-    /// Calls that must fail with an error: what each does wrong, and how it ended.
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)>;
+    /// Calls that must fail with an error: what each does wrong, and how it ended. At least one, where the operation takes
+    /// inputs.
+    ///
+    /// # Errors
+    /// If what the calls are given cannot be made.
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs;
     /// Its gradient, where it has one.
     fn gradient(&self) -> Option<&dyn Gradient> {
         None
@@ -287,8 +294,12 @@ pub(crate) const ROW_GROUPS: [u32; 3] = [8, 64, 256];
 /// home, on software Vulkan, a workgroup larger than a subgroup pays for each barrier with a switch between subgroups, and has nothing
 /// to gain; but no invocation may go through 65,535 iterations there (docs/llvmpipe.md).
 pub(crate) fn row_group(gpu: &Gpu, long: bool, steps: usize) -> u32 {
+    let fits = |group: &u32| steps / *group as usize <= 50_000;
+    if let Some(group) = gpu.inner.options.row_group.filter(|group| ROW_GROUPS.contains(group) && fits(group)) {
+        return group;
+    }
     match gpu.core() {
-        Core::Subgroup => ROW_GROUPS.into_iter().find(|g| steps / *g as usize <= 50_000).unwrap_or(ROW_GROUPS[2]),
+        Core::Subgroup => ROW_GROUPS.into_iter().find(fits).unwrap_or(ROW_GROUPS[2]),
         _ => ROW_GROUPS[if long { 2 } else { 1 }],
     }
 }

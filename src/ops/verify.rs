@@ -140,6 +140,83 @@ fn on_core(gpu: &Gpu, op: &dyn Operation, case: &Case, tolerance: Tolerance) -> 
     Tolerance { abs: tolerance.abs + rounded, ..tolerance }
 }
 
+/// The outputs of a case on a device.
+struct Forward {
+    inputs: Vec<Host>,
+    outputs: Vec<Host>,
+    types: Vec<DType>,
+}
+
+/// The gradients of a case on a device, by [`Gradient::wrt`](super::Gradient::wrt), for a random upstream gradient.
+struct Backward {
+    inputs: Vec<Host>,
+    upstream: Host,
+    gradients: Vec<Option<Host>>,
+}
+
+impl Forward {
+    fn run(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Forward> {
+        let inputs = made(gpu, op, case, &mut Rng::new(seed));
+        let tensors = upload(gpu, op, case, &inputs)?;
+        let outputs = op.run(gpu, case, &tensors)?;
+        let types: Vec<DType> = outputs.iter().map(Tensor::dtype).collect();
+        let outputs = outputs.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
+        Ok(Forward { inputs, outputs, types })
+    }
+
+    fn judge(self, gpu: &Gpu, op: &dyn Operation, case: &Case, flops: f64) -> Result<Verdict> {
+        let Forward { inputs, outputs: got, types } = self;
+        let part = if op.work(case).flops > flops { op.excerpt(case, &inputs, &got, flops) } else { None };
+        let (case, inputs, got) = part.unwrap_or_else(|| (case.clone(), inputs, got));
+        let want = op.twin(&case, &widen(&inputs));
+        if let Some(verdict) = op.compare(&case, &inputs, &got, &want) {
+            return Ok(verdict);
+        }
+        if got.len() != want.len() || want.is_empty() {
+            return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
+        }
+        let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
+            let tolerance = on_core(gpu, op, &case, stored(types[i], op.tolerance(&case, i)));
+            compare(&format!("{}({case}) output {i}", op.name()), got, want, tolerance)
+        });
+        verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
+    }
+}
+
+impl Backward {
+    fn run(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Backward>> {
+        let Some(gradient) = op.gradient() else { return Ok(None) };
+        let mut rng = Rng::new(seed);
+        let inputs = made(gpu, op, case, &mut rng);
+        let wrt = gradient.wrt(case);
+        let tape = Tape::new(gpu);
+        let mut vars = Vec::new();
+        for (i, tensor) in upload(gpu, op, case, &inputs)?.iter().enumerate() {
+            vars.push(if wrt.contains(&i) { tape.leaf(tensor) } else { tape.constant(tensor) });
+        }
+        let output = gradient.record(&tape, case, &vars)?;
+        let upstream = representable(gpu, vec![rng.normals(output.tensor().shape())]).swap_remove(0);
+        let gradients = tape.backward_with(&output, upstream.upload(gpu)?)?;
+        let download = |input: &usize| gradients.get(&vars[*input]).map(Host::download).transpose();
+        let gradients = wrt.iter().map(download).collect::<Result<_>>()?;
+        Ok(Some(Backward { inputs, upstream, gradients }))
+    }
+
+    fn judge(&self, gpu: &Gpu, op: &dyn Operation, case: &Case) -> Option<Verdict> {
+        let gradient = op.gradient()?;
+        let want = gradient.twin(case, &widen(&self.inputs), &self.upstream.widened());
+        let slots = gradient.wrt(case).into_iter().zip(&self.gradients).zip(&want).enumerate();
+        let verdicts = slots.map(|(slot, ((input, got), want))| {
+            let what = format!("{}({case}) gradient of input {input}", op.name());
+            match got {
+                Some(got) => compare(&what, got, want, on_core(gpu, op, case, gradient.tolerance(case, slot))),
+                None => Verdict::failure(format!("{what}: none arrived")),
+            }
+        });
+        verdicts.reduce(Verdict::join)
+    }
+}
+
 /// Runs a case on the device and compares every output with the twin's.
 pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Verdict> {
     forward_part(gpu, op, case, seed, f64::INFINITY)
@@ -147,59 +224,76 @@ pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<
 
 /// [`forward`], comparing an [`Operation::excerpt`] where the whole would cost more than `flops`.
 pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops: f64) -> Result<Verdict> {
-    let inputs = made(gpu, op, case, &mut Rng::new(seed));
-    let tensors = upload(gpu, op, case, &inputs)?;
-    let outputs = op.run(gpu, case, &tensors)?;
-    let types: Vec<DType> = outputs.iter().map(Tensor::dtype).collect();
-    let got = outputs.iter().map(Host::download).collect::<Result<Vec<Host>>>()?;
-    let part = if op.work(case).flops > flops { op.excerpt(case, &inputs, &got, flops) } else { None };
-    let (case, inputs, got) = part.unwrap_or_else(|| (case.clone(), inputs, got));
-    let want = op.twin(&case, &widen(&inputs));
-    if let Some(verdict) = op.compare(&case, &inputs, &got, &want) {
-        return Ok(verdict);
-    }
-    if got.len() != want.len() || want.is_empty() {
-        return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
-    }
-    let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
-        let tolerance = on_core(gpu, op, &case, stored(types[i], op.tolerance(&case, i)));
-        compare(&format!("{}({case}) output {i}", op.name()), got, want, tolerance)
-    });
-    verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
+    Forward::run(gpu, op, case, seed)?.judge(gpu, op, case, flops)
 }
 
 /// Runs a case on the tape with a random upstream gradient and compares every gradient with the twin's. `None` for an
 /// operation that has no gradient.
 pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Verdict>> {
-    let Some(gradient) = op.gradient() else { return Ok(None) };
-    let mut rng = Rng::new(seed);
-    let inputs = made(gpu, op, case, &mut rng);
-    let wrt = gradient.wrt(case);
-    let tape = Tape::new(gpu);
-    let mut vars = Vec::new();
-    for (i, tensor) in upload(gpu, op, case, &inputs)?.iter().enumerate() {
-        vars.push(if wrt.contains(&i) { tape.leaf(tensor) } else { tape.constant(tensor) });
+    Ok(Backward::run(gpu, op, case, seed)?.and_then(|ran| ran.judge(gpu, op, case)))
+}
+
+/// Are the elements of both equal, bit by bit?
+fn same_bits(what: &str, one: &Host, other: &Host) -> Verdict {
+    let bits = |host: &Host| -> Vec<u64> {
+        match &host.data {
+            Data::F32(v) => v.iter().map(|x| u64::from(x.to_bits())).collect(),
+            Data::F64(v) => v.iter().map(|x| x.to_bits()).collect(),
+            Data::U32(v) => v.iter().map(|x| u64::from(*x)).collect(),
+            Data::U8(v) => v.iter().map(|x| u64::from(*x)).collect(),
+        }
+    };
+    let (a, b) = (bits(one), bits(other));
+    match a.iter().zip(&b).position(|(a, b)| a != b) {
+        _ if one.shape != other.shape || a.len() != b.len() => {
+            Verdict::failure(format!("{what}: shapes {:?} and {:?}", one.shape, other.shape))
+        }
+        Some(i) => Verdict::failure(format!(
+            "{what}[{i}] of {}: {:#x} without naga's bounds checks, {:#x} with them",
+            a.len(),
+            a[i],
+            b[i]
+        )),
+        None => Verdict {
+            compared: a.len(),
+            worst: 0.0,
+            max_error: 0.0,
+            detail: format!("{what}: the same bits"),
+            pass: true,
+        },
     }
-    let output = gradient.record(&tape, case, &vars)?;
-    let upstream = representable(gpu, vec![rng.normals(output.tensor().shape())]).swap_remove(0);
-    let gradients = tape.backward_with(&output, upstream.upload(gpu)?)?;
-    let want = gradient.twin(case, &widen(&inputs), &upstream.widened());
-    let mut joined: Option<Verdict> = None;
-    for (slot, (input, want)) in wrt.iter().zip(&want).enumerate() {
-        let what = format!("{}({case}) gradient of input {input}", op.name());
-        let verdict = match gradients.get(&vars[*input]) {
-            Some(got) => {
-                let tolerance = on_core(gpu, op, case, gradient.tolerance(case, slot));
-                compare(&what, &Host::download(got)?, want, tolerance)
+}
+
+/// Runs a case, forward and backward, on two engines with guard bands, the first without naga's bounds checks and the second
+/// with them: both leave the bands as they were, both give the same bits, and the first agrees with the twin.
+///
+/// # Errors
+/// If the case does not run.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn guarded(unchecked: &Gpu, checked: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Vec<Verdict>> {
+    let mut verdicts = Vec::new();
+    let mut run = |gpu: &Gpu, checks: &str| -> Result<(Forward, Option<Backward>)> {
+        let ran = (Forward::run(gpu, op, case, seed)?, Backward::run(gpu, op, case, seed)?);
+        if let Err(e) = gpu.check_guard_bands() {
+            verdicts.push(Verdict::failure(format!("{}({case}), bounds checks {checks}: {e}", op.name())));
+        }
+        Ok(ran)
+    };
+    let (forward, backward) = run(unchecked, "off")?;
+    let (forward_checked, backward_checked) = run(checked, "on")?;
+    for (i, (one, other)) in forward.outputs.iter().zip(&forward_checked.outputs).enumerate() {
+        verdicts.push(same_bits(&format!("{}({case}) output {i}", op.name()), one, other));
+    }
+    if let (Some(one), Some(other)) = (&backward, &backward_checked) {
+        for (i, pair) in one.gradients.iter().zip(&other.gradients).enumerate() {
+            if let (Some(one), Some(other)) = pair {
+                verdicts.push(same_bits(&format!("{}({case}) gradient {i}", op.name()), one, other));
             }
-            None => Verdict::failure(format!("{what}: none arrived")),
-        };
-        joined = Some(match joined {
-            Some(j) => j.join(verdict),
-            None => verdict,
-        });
+        }
     }
-    Ok(joined)
+    verdicts.extend(backward.and_then(|ran| ran.judge(unchecked, op, case)));
+    verdicts.push(forward.judge(unchecked, op, case, f64::INFINITY)?);
+    Ok(verdicts)
 }
 
 /// Compares the twin's gradient with central differences of the twin in f64, at up to `samples` elements per input:

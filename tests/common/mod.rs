@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod published;
+pub mod skip;
 
 use std::path::Path;
 use std::process::{Command, Output};

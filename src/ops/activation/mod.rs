@@ -2,7 +2,7 @@
 
 mod twin;
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -125,9 +125,9 @@ impl Operation for Activation {
     fn kernels(&self) -> Vec<Kernel> {
         Function::ALL.into_iter().flat_map(|f| [forward(f), backward(f)]).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let indices = Tensor::zeros(gpu, &[4], DType::U32);
-        vec![("integers", indices.and_then(|x| activation(Function::Relu, &x).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let indices = Tensor::zeros(gpu, &[4], DType::U32)?;
+        Ok(vec![("integers", activation(Function::Relu, &indices).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

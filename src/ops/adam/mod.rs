@@ -2,7 +2,7 @@
 
 pub(crate) mod twin;
 
-use super::{Case, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -240,31 +240,28 @@ impl Operation for Adam {
         let variants = [(Decay::L2, false), (Decay::L2, true), (Decay::Decoupled, false), (Decay::Decoupled, true)];
         variants.into_iter().map(|(decay, clipped)| kernel(decay, clipped)).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let [a, b, c, g] = [0; 4].map(|_| Tensor::zeros(gpu, &[4], DType::F32));
-            let (a, b, c, g) = (a?, b?, c?, g?);
-            let short = Tensor::zeros(gpu, &[3], DType::F32)?;
-            let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
-            let state = State { weights: &a, m: &b, v: &c };
-            let good = Hyper::default();
-            let with = |hyper: Hyper| adam(&hyper, 1, state, &g, None, 0);
-            Ok(vec![
-                ("a short gradient", adam(&good, 1, state, &short, None, 0)),
-                ("a gradient of integers", adam(&good, 1, state, &integers, None, 0)),
-                ("a short moment", adam(&good, 1, State { m: &short, ..state }, &g, None, 0)),
-                ("one buffer for both moments", adam(&good, 1, State { m: &c, ..state }, &g, None, 0)),
-                ("a clip report of four", adam(&good, 1, state, &g, Some(&g), 0)),
-                ("step 0", adam(&good, 0, state, &g, None, 0)),
-                ("a negative rate", with(Hyper { lr: -1.0, ..good })),
-                ("a rate of NaN", with(Hyper { lr: f64::NAN, ..good })),
-                ("beta1 of 1", with(Hyper { beta1: 1.0, ..good })),
-                ("beta2 of NaN", with(Hyper { beta2: f64::NAN, ..good })),
-                ("eps of 0", with(Hyper { eps: 0.0, ..good })),
-                ("a negative decay", with(Hyper { weight_decay: -0.1, ..good })),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let [a, b, c, g] = [0; 4].map(|_| Tensor::zeros(gpu, &[4], DType::F32));
+        let (a, b, c, g) = (a?, b?, c?, g?);
+        let short = Tensor::zeros(gpu, &[3], DType::F32)?;
+        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
+        let state = State { weights: &a, m: &b, v: &c };
+        let good = Hyper::default();
+        let with = |hyper: Hyper| adam(&hyper, 1, state, &g, None, 0);
+        Ok(vec![
+            ("a short gradient", adam(&good, 1, state, &short, None, 0)),
+            ("a gradient of integers", adam(&good, 1, state, &integers, None, 0)),
+            ("a short moment", adam(&good, 1, State { m: &short, ..state }, &g, None, 0)),
+            ("one buffer for both moments", adam(&good, 1, State { m: &c, ..state }, &g, None, 0)),
+            ("a clip report of four", adam(&good, 1, state, &g, Some(&g), 0)),
+            ("step 0", adam(&good, 0, state, &g, None, 0)),
+            ("a negative rate", with(Hyper { lr: -1.0, ..good })),
+            ("a rate of NaN", with(Hyper { lr: f64::NAN, ..good })),
+            ("beta1 of 1", with(Hyper { beta1: 1.0, ..good })),
+            ("beta2 of NaN", with(Hyper { beta2: f64::NAN, ..good })),
+            ("eps of 0", with(Hyper { eps: 0.0, ..good })),
+            ("a negative decay", with(Hyper { weight_decay: -0.1, ..good })),
+        ])
     }
 }
 

@@ -2,7 +2,7 @@
 //! equation 7).
 
 use super::clip::global_norm;
-use super::{Case, Host, Operation, Rng, Tolerance, case, clip};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, clip};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -76,14 +76,11 @@ impl Operation for AdaptiveWeight {
         all.push(kernel());
         all
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (floats, integers) = (Tensor::zeros(gpu, &[4], DType::F32)?, Tensor::zeros(gpu, &[4], DType::U32)?);
-            Ok(vec![
-                ("integers", adaptive_weight(&floats, &integers, 1.0).map(drop)),
-                ("a factor that is no number", adaptive_weight(&floats, &floats, f32::NAN).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (floats, integers) = (Tensor::zeros(gpu, &[4], DType::F32)?, Tensor::zeros(gpu, &[4], DType::U32)?);
+        Ok(vec![
+            ("integers", adaptive_weight(&floats, &integers, 1.0).map(drop)),
+            ("a factor that is no number", adaptive_weight(&floats, &floats, f32::NAN).map(drop)),
+        ])
     }
 }

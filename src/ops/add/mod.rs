@@ -1,6 +1,6 @@
 //! Elementwise sum of two tensors of equal shape: residual connections, and gradients that meet.
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -101,12 +101,9 @@ impl Operation for Add {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
-            Ok(vec![("shapes differ", add(&a, &b).map(drop)), ("one buffer twice", add_assign(&a, &a))])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
+        Ok(vec![("shapes differ", add(&a, &b).map(drop)), ("one buffer twice", add_assign(&a, &a))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

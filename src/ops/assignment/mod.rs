@@ -3,7 +3,7 @@
 
 mod twin;
 
-use super::{Case, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -138,15 +138,12 @@ impl Operation for AssignmentRow {
     fn kernels(&self) -> Vec<Kernel> {
         kernels().into_iter().chain([sum_kernel(false), sum_kernel(true)]).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let index = Tensor::zeros(gpu, &[4], DType::U32)?;
-            let x = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
-            Ok(vec![
-                ("no code", assign(&index, 0).map(drop)),
-                ("another number of rows", assign(&index, 2).and_then(|a| a.sums(&x)).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let index = Tensor::zeros(gpu, &[4], DType::U32)?;
+        let x = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
+        Ok(vec![
+            ("no code", assign(&index, 0).map(drop)),
+            ("another number of rows", assign(&index, 2).and_then(|a| a.sums(&x)).map(drop)),
+        ])
     }
 }

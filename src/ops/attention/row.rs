@@ -6,7 +6,7 @@ use super::{Attention, Mask, attention, attention_cross, attention_packed};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 
 /// The registry's row of [`attention`]; with `packed` 1 of [`attention_packed`], with 2 of [`attention_cross`]. `mask` 1 is of the
 /// sequences' lengths, 2 of a pattern for all, 3 of one for each image.
@@ -240,38 +240,35 @@ impl Operation for AttentionRow {
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let q = Tensor::zeros(gpu, &[1, 2, 3, 4], DType::F32)?;
-            let other = Tensor::zeros(gpu, &[1, 2, 3, 5], DType::F32)?;
-            let longer = Tensor::zeros(gpu, &[1, 2, 6, 4], DType::F32)?;
-            let none = Tensor::zeros(gpu, &[1, 2, 0, 4], DType::F32)?;
-            let wide = Tensor::zeros(gpu, &[1, 2, 3, 1, 257], DType::F32)?;
-            let flat = Tensor::zeros(gpu, &[1, 2, 3, 0], DType::F32)?;
-            let two = Tensor::zeros(gpu, &[1, 3, 2, 2, 4], DType::F32)?;
-            let three = Tensor::zeros(gpu, &[1, 3, 3, 2, 4], DType::F32)?;
-            let full = Attention::FULL;
-            let endless = Attention { scale: Some(f32::INFINITY), ..full };
-            let short = Mask::lengths(gpu, &[1], 2)?;
-            let masked = Attention { mask: Some(&short), ..full };
-            let large = Tensor::zeros(gpu, &[1, 1, 2, 257], DType::F32)?;
-            let rows = Tensor::zeros(gpu, &[1, 2, 2, 4], DType::F32)?;
-            Ok(vec![
-                ("keys of other channels", attention(&q, &other, &other, full).map(drop)),
-                ("more values than keys", attention(&q, &q, &longer, full).map(drop)),
-                ("no key", attention(&q, &none, &none, full).map(drop)),
-                ("no channel", attention(&flat, &flat, &flat, full).map(drop)),
-                ("257 channels packed", attention_packed(&wide, full).map(drop)),
-                ("an endless scale", attention(&q, &q, &q, endless).map(drop)),
-                ("a mask of fewer keys", attention(&q, &q, &q, masked).map(drop)),
-                ("257 channels masked", attention(&large, &large, &large, masked).map(drop)),
-                ("a length past the keys", Mask::lengths(gpu, &[3], 2).map(drop)),
-                ("a mask of nothing", Mask::lengths(gpu, &[], 2).map(drop)),
-                ("keys and values of three parts", attention_cross(&rows, &three, full).map(drop)),
-                ("two parts packed", attention_packed(&two, full).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let q = Tensor::zeros(gpu, &[1, 2, 3, 4], DType::F32)?;
+        let other = Tensor::zeros(gpu, &[1, 2, 3, 5], DType::F32)?;
+        let longer = Tensor::zeros(gpu, &[1, 2, 6, 4], DType::F32)?;
+        let none = Tensor::zeros(gpu, &[1, 2, 0, 4], DType::F32)?;
+        let wide = Tensor::zeros(gpu, &[1, 2, 3, 1, 257], DType::F32)?;
+        let flat = Tensor::zeros(gpu, &[1, 2, 3, 0], DType::F32)?;
+        let two = Tensor::zeros(gpu, &[1, 3, 2, 2, 4], DType::F32)?;
+        let three = Tensor::zeros(gpu, &[1, 3, 3, 2, 4], DType::F32)?;
+        let full = Attention::FULL;
+        let endless = Attention { scale: Some(f32::INFINITY), ..full };
+        let short = Mask::lengths(gpu, &[1], 2)?;
+        let masked = Attention { mask: Some(&short), ..full };
+        let large = Tensor::zeros(gpu, &[1, 1, 2, 257], DType::F32)?;
+        let rows = Tensor::zeros(gpu, &[1, 2, 2, 4], DType::F32)?;
+        Ok(vec![
+            ("keys of other channels", attention(&q, &other, &other, full).map(drop)),
+            ("more values than keys", attention(&q, &q, &longer, full).map(drop)),
+            ("no key", attention(&q, &none, &none, full).map(drop)),
+            ("no channel", attention(&flat, &flat, &flat, full).map(drop)),
+            ("257 channels packed", attention_packed(&wide, full).map(drop)),
+            ("an endless scale", attention(&q, &q, &q, endless).map(drop)),
+            ("a mask of fewer keys", attention(&q, &q, &q, masked).map(drop)),
+            ("257 channels masked", attention(&large, &large, &large, masked).map(drop)),
+            ("a length past the keys", Mask::lengths(gpu, &[3], 2).map(drop)),
+            ("a mask of nothing", Mask::lengths(gpu, &[], 2).map(drop)),
+            ("keys and values of three parts", attention_cross(&rows, &three, full).map(drop)),
+            ("two parts packed", attention_packed(&two, full).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

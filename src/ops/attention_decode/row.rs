@@ -5,7 +5,7 @@ use super::{KvCache, advance, attention_decode, kernels, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::attention::{Attention, Mask};
-use crate::ops::{Case, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length of its own, then `steps` tokens
 /// in a row. The outputs are those of the steps, and the cache where it was written.
@@ -149,35 +149,32 @@ impl Operation for AttentionDecodeRow {
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-            let cache = KvCache::new(gpu, [2, 3, 2, 4])?;
-            let token = zeros(&[2, 1, 3, 2, 4], DType::F32)?;
-            let (lengths, floats) = (zeros(&[2], DType::U32)?, zeros(&[2], DType::F32)?);
-            let step = |x: &Tensor, l: &Tensor, scale| {
-                attention_decode(x, &cache, l, Attention { scale, ..Attention::CAUSAL }).map(drop)
-            };
-            let other = Mask::pattern(gpu, 4, 3, sees)?;
-            let masked = Attention { mask: Some(&other), ..Attention::CAUSAL };
-            let prompt = |shape: &[usize]| zeros(shape, DType::F32).and_then(|x| cache.prefill(&x));
-            Ok(vec![
-                ("a cache without rows", KvCache::new(gpu, [2, 0, 2, 4]).map(drop)),
-                ("a cache of 257 channels", KvCache::new(gpu, [2, 3, 2, 257]).map(drop)),
-                ("a cache beyond the device", KvCache::new(gpu, [1 << 20, 1 << 20, 8, 64]).map(drop)),
-                ("a cache beyond counting", KvCache::new(gpu, [usize::MAX / 2, usize::MAX / 2, 8, 64]).map(drop)),
-                ("two tokens at a time", step(&zeros(&[2, 2, 3, 2, 4], DType::F32)?, &lengths, None)),
-                ("other heads", step(&zeros(&[2, 1, 3, 1, 4], DType::F32)?, &lengths, None)),
-                ("more sequences than the cache", step(&zeros(&[3, 1, 3, 2, 4], DType::F32)?, &lengths, None)),
-                ("integers", step(&zeros(&[2, 1, 3, 2, 4], DType::U32)?, &lengths, None)),
-                ("lengths that are floats", step(&token, &floats, None)),
-                ("a scale of NaN", step(&token, &lengths, Some(f32::NAN))),
-                ("a mask of other queries", attention_decode(&token, &cache, &lengths, masked).map(drop)),
-                ("a prompt longer than the cache", prompt(&[2, 4, 3, 2, 4])),
-                ("a prompt of two parts", prompt(&[2, 2, 2, 2, 4])),
-                ("floats that count", advance(&floats, 1, 3)),
-            ])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
+        let cache = KvCache::new(gpu, [2, 3, 2, 4])?;
+        let token = zeros(&[2, 1, 3, 2, 4], DType::F32)?;
+        let (lengths, floats) = (zeros(&[2], DType::U32)?, zeros(&[2], DType::F32)?);
+        let step = |x: &Tensor, l: &Tensor, scale| {
+            attention_decode(x, &cache, l, Attention { scale, ..Attention::CAUSAL }).map(drop)
         };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+        let other = Mask::pattern(gpu, 4, 3, sees)?;
+        let masked = Attention { mask: Some(&other), ..Attention::CAUSAL };
+        let prompt = |shape: &[usize]| zeros(shape, DType::F32).and_then(|x| cache.prefill(&x));
+        Ok(vec![
+            ("a cache without rows", KvCache::new(gpu, [2, 0, 2, 4]).map(drop)),
+            ("a cache of 257 channels", KvCache::new(gpu, [2, 3, 2, 257]).map(drop)),
+            ("a cache beyond the device", KvCache::new(gpu, [1 << 20, 1 << 20, 8, 64]).map(drop)),
+            ("a cache beyond counting", KvCache::new(gpu, [usize::MAX / 2, usize::MAX / 2, 8, 64]).map(drop)),
+            ("two tokens at a time", step(&zeros(&[2, 2, 3, 2, 4], DType::F32)?, &lengths, None)),
+            ("other heads", step(&zeros(&[2, 1, 3, 1, 4], DType::F32)?, &lengths, None)),
+            ("more sequences than the cache", step(&zeros(&[3, 1, 3, 2, 4], DType::F32)?, &lengths, None)),
+            ("integers", step(&zeros(&[2, 1, 3, 2, 4], DType::U32)?, &lengths, None)),
+            ("lengths that are floats", step(&token, &floats, None)),
+            ("a scale of NaN", step(&token, &lengths, Some(f32::NAN))),
+            ("a mask of other queries", attention_decode(&token, &cache, &lengths, masked).map(drop)),
+            ("a prompt longer than the cache", prompt(&[2, 4, 3, 2, 4])),
+            ("a prompt of two parts", prompt(&[2, 2, 2, 2, 4])),
+            ("floats that count", advance(&floats, 1, 3)),
+        ])
     }
 }

@@ -2,7 +2,7 @@
 //! The kernels are those of group normalisation, to which rows are the positions of one image and each column a group.
 
 use super::group_norm::{self, Layout, kernels, work};
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
@@ -102,19 +102,16 @@ impl Operation for BatchNorm {
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let x = Tensor::zeros(gpu, &[3, 6], DType::F32)?;
-            let (w, short) = (Tensor::zeros(gpu, &[6], DType::F32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
-            let moments = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
-            Ok(vec![
-                ("a weight of another size", batch_norm(&x, &short, &w, EPS).map(drop)),
-                ("an eps of 0", batch_norm(&x, &w, &w, 0.0).map(drop)),
-                ("moments of other columns", batch_norm_by(&x, &w, &w, &moments).map(drop)),
-                ("a bias of another size", batch_norm_by(&x, &w, &short, &moments).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[3, 6], DType::F32)?;
+        let (w, short) = (Tensor::zeros(gpu, &[6], DType::F32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
+        let moments = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
+        Ok(vec![
+            ("a weight of another size", batch_norm(&x, &short, &w, EPS).map(drop)),
+            ("an eps of 0", batch_norm(&x, &w, &w, 0.0).map(drop)),
+            ("moments of other columns", batch_norm_by(&x, &w, &w, &moments).map(drop)),
+            ("a bias of another size", batch_norm_by(&x, &w, &short, &moments).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

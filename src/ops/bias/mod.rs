@@ -3,7 +3,7 @@
 mod twin;
 
 use super::column_sum::column_sum;
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for, row_chunks};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for, row_chunks};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -96,20 +96,17 @@ impl Operation for Bias {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (x, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
-            let (short, matrix) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[1, 4], DType::F32)?);
-            let (scalar, integers) = (Tensor::zeros(gpu, &[], DType::F32)?, Tensor::zeros(gpu, &[4], DType::U32)?);
-            Ok(vec![
-                ("a bias as long as a column", bias(&x, &short).map(drop)),
-                ("a bias of two dimensions", bias(&x, &matrix).map(drop)),
-                ("a tensor without dimensions", bias(&scalar, &b).map(drop)),
-                ("a bias of integers", bias(&x, &integers).map(drop)),
-                ("integers", bias(&integers, &b).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (x, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
+        let (short, matrix) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[1, 4], DType::F32)?);
+        let (scalar, integers) = (Tensor::zeros(gpu, &[], DType::F32)?, Tensor::zeros(gpu, &[4], DType::U32)?);
+        Ok(vec![
+            ("a bias as long as a column", bias(&x, &short).map(drop)),
+            ("a bias of two dimensions", bias(&x, &matrix).map(drop)),
+            ("a tensor without dimensions", bias(&scalar, &b).map(drop)),
+            ("a bias of integers", bias(&x, &integers).map(drop)),
+            ("integers", bias(&integers, &b).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

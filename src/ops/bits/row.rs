@@ -4,7 +4,7 @@ use super::{bit_entropy, bit_table, entropy_kernel, kernel, signs, signs_of, tab
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case};
 
 /// Sharpness in the cases: the bits are neither all certain nor all open.
 const SHARP: f32 = 3.0;
@@ -48,13 +48,10 @@ impl Operation for Bits {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let wide = Tensor::zeros(gpu, &[2, 25], DType::F32);
-        let index = Tensor::zeros(gpu, &[2], DType::U32);
-        vec![
-            ("25 channels", wide.and_then(|x| signs(&x).map(drop))),
-            ("no channel", index.and_then(|x| signs_of(&x, 0).map(drop))),
-        ]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let wide = Tensor::zeros(gpu, &[2, 25], DType::F32)?;
+        let index = Tensor::zeros(gpu, &[2], DType::U32)?;
+        Ok(vec![("25 channels", signs(&wide).map(drop)), ("no channel", signs_of(&index, 0).map(drop))])
     }
 }
 
@@ -92,9 +89,9 @@ impl Operation for BitEntropy {
         all.extend([entropy_kernel(false), entropy_kernel(true)]);
         all
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let words = Tensor::zeros(gpu, &[2, 5], DType::U32);
-        vec![("integers", words.and_then(|x| bit_entropy(&x, 1.0).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let words = Tensor::zeros(gpu, &[2, 5], DType::U32)?;
+        Ok(vec![("integers", bit_entropy(&words, 1.0).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -152,15 +149,12 @@ impl Operation for BitTable {
     fn kernels(&self) -> Vec<Kernel> {
         vec![table_kernel(false), table_kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let x = Tensor::zeros(gpu, &[2, 20], DType::F32)?;
-            Ok(vec![
-                ("channels past the last", bit_table(&x, 18, 3, 1.0).map(drop)),
-                ("13 bits", bit_table(&x, 0, 13, 1.0).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[2, 20], DType::F32)?;
+        Ok(vec![
+            ("channels past the last", bit_table(&x, 18, 3, 1.0).map(drop)),
+            ("13 bits", bit_table(&x, 0, 13, 1.0).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

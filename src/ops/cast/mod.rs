@@ -1,6 +1,6 @@
 //! Floats of one width to another. Gradients are f32 whatever the values were stored in.
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -97,18 +97,15 @@ impl Operation for Cast {
     fn kernels(&self) -> Vec<Kernel> {
         [false, true].into_iter().flat_map(|widen| [kernel(widen, false), kernel(widen, true)]).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let indices = Tensor::zeros(gpu, &[3], DType::U32)?;
-            let halves = Tensor::zeros(gpu, &[3], DType::F16)?;
-            Ok(vec![
-                ("integers", cast(&indices, DType::F16).map(drop)),
-                ("to integers", cast(&halves, DType::U32).map(drop)),
-                ("f16 where f32 is read", super::add::add(&halves, &halves).map(drop)),
-                ("f16 where nothing asks", super::column_sum::column_sum(&halves.reshape(&[1, 3])?).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let indices = Tensor::zeros(gpu, &[3], DType::U32)?;
+        let halves = Tensor::zeros(gpu, &[3], DType::F16)?;
+        Ok(vec![
+            ("integers", cast(&indices, DType::F16).map(drop)),
+            ("to integers", cast(&halves, DType::U32).map(drop)),
+            ("f16 where f32 is read", super::add::add(&halves, &halves).map(drop)),
+            ("f16 where nothing asks", super::column_sum::column_sum(&halves.reshape(&[1, 3])?).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::random::Key;
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case};
 
 const KEY: Key = Key { seed: 0xfeed_f00d, step: 3, stream: 8 };
 const SHARPNESS: f32 = 2.0;
@@ -61,19 +61,16 @@ impl Operation for CodeAverage {
         work(case)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels()
+        kernels().into_iter().chain(crate::ops::matmul::Matmul.kernels()).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-            let tape = Tape::no_grad(gpu);
-            let [x, e, wide] = [f(&[3, 4])?, f(&[5, 4])?, f(&[5, 3])?].map(|t| tape.constant(&t));
-            Ok(vec![
-                ("a sharpness of 0", tape.code_average(&x, &e, Metric::Cosine, 0.0).map(drop)),
-                ("codes of another size", tape.code_average(&x, &wide, Metric::Cosine, 1.0).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
+        let tape = Tape::no_grad(gpu);
+        let [x, e, wide] = [f(&[3, 4])?, f(&[5, 4])?, f(&[5, 3])?].map(|t| tape.constant(&t));
+        Ok(vec![
+            ("a sharpness of 0", tape.code_average(&x, &e, Metric::Cosine, 0.0).map(drop)),
+            ("codes of another size", tape.code_average(&x, &wide, Metric::Cosine, 1.0).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -135,13 +132,10 @@ impl Operation for CodeSample {
         work(case)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels()
+        kernels().into_iter().chain(crate::ops::matmul::Matmul.kernels()).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (x, e) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[5, 4], DType::F32)?);
-            Ok(vec![("a temperature of 0", sample_codes(&x, &e, Metric::Euclidean, 0.0, KEY).map(drop))])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (x, e) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[5, 4], DType::F32)?);
+        Ok(vec![("a temperature of 0", sample_codes(&x, &e, Metric::Euclidean, 0.0, KEY).map(drop))])
     }
 }

@@ -1,6 +1,6 @@
 //! How a codebook is used: perplexity, entropy and the number of codes in use.
 
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case};
+use super::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -79,8 +79,8 @@ impl Operation for CodebookUse {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let empty = Tensor::zeros(gpu, &[1, 0], DType::U32);
-        vec![("no code", empty.and_then(|x| codebook_use(&x).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let empty = Tensor::zeros(gpu, &[1, 0], DType::U32)?;
+        Ok(vec![("no code", codebook_use(&empty).map(drop))])
     }
 }

@@ -1,7 +1,7 @@
 //! The sum of each column of a matrix: the gradient of a bias.
 
 use super::split_sum::split_sum;
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -90,15 +90,14 @@ impl Operation for ColumnSum {
         work(case.get("r"), case.get("c"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel(false), kernel(true)]
+        // Its gradient is a product with a column of ones.
+        let own = [kernel(false), kernel(true)];
+        own.into_iter().chain(super::matmul::Matmul.kernels()).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let vector = Tensor::zeros(gpu, &[4], DType::F32);
-        let integers = Tensor::zeros(gpu, &[4, 4], DType::U32);
-        vec![
-            ("a vector", vector.and_then(|x| column_sum(&x).map(drop))),
-            ("integers", integers.and_then(|x| column_sum(&x).map(drop))),
-        ]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let vector = Tensor::zeros(gpu, &[4], DType::F32)?;
+        let integers = Tensor::zeros(gpu, &[4, 4], DType::U32)?;
+        Ok(vec![("a vector", column_sum(&vector).map(drop)), ("integers", column_sum(&integers).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

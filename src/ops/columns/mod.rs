@@ -1,6 +1,6 @@
 //! Columns of a matrix cut out and put together: the groups of a product quantizer.
 
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -153,16 +153,13 @@ impl Operation for Columns {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (a, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[2, 4], DType::F32)?);
-            Ok(vec![
-                ("columns past the last", columns(&a, 2, 3).map(drop)),
-                ("other rows", concat_columns(&[&a, &b]).map(drop)),
-                ("nothing to put together", concat_columns(&[]).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (a, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[2, 4], DType::F32)?);
+        Ok(vec![
+            ("columns past the last", columns(&a, 2, 3).map(drop)),
+            ("other rows", concat_columns(&[&a, &b]).map(drop)),
+            ("nothing to put together", concat_columns(&[]).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -3,7 +3,7 @@
 use super::{Conv, Geometry, conv2d, kernels, kernels::work, twin};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::{Error, Result};
 
 /// The registry's row of [`conv2d`].
@@ -104,22 +104,19 @@ impl Operation for Conv2dRow {
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
-            let w = Tensor::zeros(gpu, &[2, 3, 3, 3], DType::F32)?;
-            let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
-            let large = Tensor::zeros(gpu, &[2, 5, 5, 3], DType::F32)?;
-            let plain = Conv { stride: 1, pad: 0, relu: false, after: 0 };
-            Ok(vec![
-                ("a stride of 0", conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }).map(drop)),
-                ("other channels", conv2d(&x, &other, None, None, plain).map(drop)),
-                ("a kernel larger than the input", conv2d(&x, &large, None, None, plain).map(drop)),
-                ("a bias of another size", conv2d(&x, &w, Some(&x), None, plain).map(drop)),
-                ("a residual of another shape", conv2d(&x, &w, None, Some(&x), plain).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
+        let w = Tensor::zeros(gpu, &[2, 3, 3, 3], DType::F32)?;
+        let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
+        let large = Tensor::zeros(gpu, &[2, 5, 5, 3], DType::F32)?;
+        let plain = Conv { stride: 1, pad: 0, relu: false, after: 0 };
+        Ok(vec![
+            ("a stride of 0", conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }).map(drop)),
+            ("other channels", conv2d(&x, &other, None, None, plain).map(drop)),
+            ("a kernel larger than the input", conv2d(&x, &large, None, None, plain).map(drop)),
+            ("a bias of another size", conv2d(&x, &w, Some(&x), None, plain).map(drop)),
+            ("a residual of another shape", conv2d(&x, &w, None, Some(&x), plain).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

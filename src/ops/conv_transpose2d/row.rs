@@ -4,7 +4,7 @@ use super::{ConvTranspose, conv_transpose2d};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv2d::{Geometry, kernels, twin, work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::{Error, Result};
 
 /// The registry's row of [`conv_transpose2d`].
@@ -102,26 +102,20 @@ impl Operation for ConvTranspose2dRow {
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
-            let w = Tensor::zeros(gpu, &[3, 3, 3, 2], DType::F32)?;
-            let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
-            let plain = ConvTranspose { stride: 2, pad: 0, output_pad: 0, relu: false };
-            Ok(vec![
-                ("a stride of 0", conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }).map(drop)),
-                (
-                    "output_pad at the stride",
-                    conv_transpose2d(&x, &w, None, ConvTranspose { output_pad: 2, ..plain }).map(drop),
-                ),
-                (
-                    "padding beyond the output",
-                    conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }).map(drop),
-                ),
-                ("other channels", conv_transpose2d(&x, &other, None, plain).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
+        let w = Tensor::zeros(gpu, &[3, 3, 3, 2], DType::F32)?;
+        let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
+        let plain = ConvTranspose { stride: 2, pad: 0, output_pad: 0, relu: false };
+        Ok(vec![
+            ("a stride of 0", conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }).map(drop)),
+            (
+                "output_pad at the stride",
+                conv_transpose2d(&x, &w, None, ConvTranspose { output_pad: 2, ..plain }).map(drop),
+            ),
+            ("padding beyond the output", conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }).map(drop)),
+            ("other channels", conv_transpose2d(&x, &other, None, plain).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -1,6 +1,6 @@
 //! A copy by a kernel: the measure of bandwidth that others are held against.
 
-use super::{Case, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -58,12 +58,9 @@ impl Operation for Copy {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let three = Tensor::zeros(gpu, &[3], DType::F32);
-        let integers = Tensor::zeros(gpu, &[4], DType::U32);
-        vec![
-            ("three elements", three.and_then(|x| copy(&x).map(drop))),
-            ("integers", integers.and_then(|x| copy(&x).map(drop))),
-        ]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let three = Tensor::zeros(gpu, &[3], DType::F32)?;
+        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
+        Ok(vec![("three elements", copy(&three).map(drop)), ("integers", copy(&integers).map(drop))])
     }
 }

@@ -4,7 +4,7 @@ use super::{cross_decode, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::attention_decode::{Keys, steps};
-use crate::ops::{Case, Host, Operation, Real, Rng, Tolerance, case};
+use crate::ops::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case};
 
 /// The registry's row of [`cross_decode`].
 pub struct CrossDecodeRow;
@@ -78,23 +78,20 @@ impl Operation for CrossDecodeRow {
     fn kernels(&self) -> Vec<Kernel> {
         steps(Keys::Cross)
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-            let (q, kv) = (zeros(&[2, 1, 2, 4], DType::F32)?, zeros(&[2, 3, 2, 2, 4], DType::F32)?);
-            let lengths = zeros(&[2], DType::U32)?;
-            let wide = (zeros(&[2, 1, 1, 257], DType::F32)?, zeros(&[2, 3, 2, 1, 257], DType::F32)?);
-            let call = |q: &Tensor, kv: &Tensor, l: &Tensor, scale| cross_decode(q, kv, l, scale).map(drop);
-            Ok(vec![
-                ("two tokens at a time", call(&zeros(&[2, 2, 2, 4], DType::F32)?, &kv, &lengths, None)),
-                ("three parts", call(&q, &zeros(&[2, 3, 3, 2, 4], DType::F32)?, &lengths, None)),
-                ("other heads", call(&q, &zeros(&[2, 3, 2, 1, 4], DType::F32)?, &lengths, None)),
-                ("no key", call(&q, &zeros(&[2, 0, 2, 2, 4], DType::F32)?, &lengths, None)),
-                ("257 channels", call(&wide.0, &wide.1, &lengths, None)),
-                ("lengths that are floats", call(&q, &kv, &zeros(&[2], DType::F32)?, None)),
-                ("a scale of NaN", call(&q, &kv, &lengths, Some(f32::NAN))),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
+        let (q, kv) = (zeros(&[2, 1, 2, 4], DType::F32)?, zeros(&[2, 3, 2, 2, 4], DType::F32)?);
+        let lengths = zeros(&[2], DType::U32)?;
+        let wide = (zeros(&[2, 1, 1, 257], DType::F32)?, zeros(&[2, 3, 2, 1, 257], DType::F32)?);
+        let call = |q: &Tensor, kv: &Tensor, l: &Tensor, scale| cross_decode(q, kv, l, scale).map(drop);
+        Ok(vec![
+            ("two tokens at a time", call(&zeros(&[2, 2, 2, 4], DType::F32)?, &kv, &lengths, None)),
+            ("three parts", call(&q, &zeros(&[2, 3, 3, 2, 4], DType::F32)?, &lengths, None)),
+            ("other heads", call(&q, &zeros(&[2, 3, 2, 1, 4], DType::F32)?, &lengths, None)),
+            ("no key", call(&q, &zeros(&[2, 0, 2, 2, 4], DType::F32)?, &lengths, None)),
+            ("257 channels", call(&wide.0, &wide.1, &lengths, None)),
+            ("lengths that are floats", call(&q, &kv, &zeros(&[2], DType::F32)?, None)),
+            ("a scale of NaN", call(&q, &kv, &lengths, Some(f32::NAN))),
+        ])
     }
 }

@@ -5,7 +5,7 @@ use super::{CrossEntropy, backward, cross_entropy, forward, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, excerpt};
 
 /// The registry's row of [`cross_entropy`]: `smooth` in percent; `ignore` 1 ignores class 0, 2 a number that is no class;
 /// `weighted` 1 gives every row a factor.
@@ -112,27 +112,24 @@ impl Operation for CrossEntropyRow {
         }
         all
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-            let (x, t) = (zeros(&[3, 4], DType::F32)?, zeros(&[3], DType::U32)?);
-            let (short, floats) = (zeros(&[2], DType::U32)?, zeros(&[3], DType::F32)?);
-            let (none, matrix) = (zeros(&[3, 0], DType::F32)?, zeros(&[3, 1], DType::F32)?);
-            let fine = CrossEntropy::default();
-            let smooth = |smoothing| CrossEntropy { smoothing, ..fine };
-            let weighted = CrossEntropy { weight: Some(&matrix), ..fine };
-            Ok(vec![
-                ("fewer targets than rows", cross_entropy(&x, &short, fine).map(drop)),
-                ("targets that are floats", cross_entropy(&x, &floats, fine).map(drop)),
-                ("logits of one dimension", cross_entropy(&floats, &t, fine).map(drop)),
-                ("no class", cross_entropy(&none, &t, fine).map(drop)),
-                ("weights of two dimensions", cross_entropy(&x, &t, weighted).map(drop)),
-                ("a smoothing of 1", cross_entropy(&x, &t, smooth(1.0)).map(drop)),
-                ("a smoothing below 0", cross_entropy(&x, &t, smooth(-0.1)).map(drop)),
-                ("a smoothing of NaN", cross_entropy(&x, &t, smooth(f32::NAN)).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
+        let (x, t) = (zeros(&[3, 4], DType::F32)?, zeros(&[3], DType::U32)?);
+        let (short, floats) = (zeros(&[2], DType::U32)?, zeros(&[3], DType::F32)?);
+        let (none, matrix) = (zeros(&[3, 0], DType::F32)?, zeros(&[3, 1], DType::F32)?);
+        let fine = CrossEntropy::default();
+        let smooth = |smoothing| CrossEntropy { smoothing, ..fine };
+        let weighted = CrossEntropy { weight: Some(&matrix), ..fine };
+        Ok(vec![
+            ("fewer targets than rows", cross_entropy(&x, &short, fine).map(drop)),
+            ("targets that are floats", cross_entropy(&x, &floats, fine).map(drop)),
+            ("logits of one dimension", cross_entropy(&floats, &t, fine).map(drop)),
+            ("no class", cross_entropy(&none, &t, fine).map(drop)),
+            ("weights of two dimensions", cross_entropy(&x, &t, weighted).map(drop)),
+            ("a smoothing of 1", cross_entropy(&x, &t, smooth(1.0)).map(drop)),
+            ("a smoothing below 0", cross_entropy(&x, &t, smooth(-0.1)).map(drop)),
+            ("a smoothing of NaN", cross_entropy(&x, &t, smooth(f32::NAN)).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

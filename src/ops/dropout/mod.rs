@@ -2,7 +2,7 @@
 //! from the key again in the backward pass and never stored.
 
 use super::random::{Key, philox};
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, chunks, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, chunks, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -137,18 +137,15 @@ impl Operation for Dropout {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (x, integers) = (Tensor::zeros(gpu, &[5], DType::F32)?, Tensor::zeros(gpu, &[5], DType::U32)?);
-            let at = |rate| dropout(&x, rate, KEY).map(drop);
-            Ok(vec![
-                ("a rate of 1", at(1.0)),
-                ("a rate below 0", at(-0.1)),
-                ("a rate of NaN", at(f32::NAN)),
-                ("integers", dropout(&integers, 0.5, KEY).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (x, integers) = (Tensor::zeros(gpu, &[5], DType::F32)?, Tensor::zeros(gpu, &[5], DType::U32)?);
+        let at = |rate| dropout(&x, rate, KEY).map(drop);
+        Ok(vec![
+            ("a rate of 1", at(1.0)),
+            ("a rate below 0", at(-0.1)),
+            ("a rate of NaN", at(f32::NAN)),
+            ("integers", dropout(&integers, 0.5, KEY).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -5,7 +5,7 @@ mod twin;
 
 use super::assignment::assign;
 use super::reduce::sum;
-use super::{Case, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -151,18 +151,15 @@ impl Operation for EmaUpdate {
     fn kernels(&self) -> Vec<Kernel> {
         vec![count_kernel(), codebook_kernel(false), codebook_kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-            let ema = Ema { counts: f(&[3])?, sums: f(&[3, 2])?, codebook: f(&[3, 2])? };
-            let (counts, sums) = (Tensor::zeros(gpu, &[3], DType::U32)?, f(&[3, 2])?);
-            let wild = Options { decay: f32::NAN, ..OPTIONS };
-            Ok(vec![
-                ("a decay of NaN", ema_update(&ema, &counts, &sums, wild).map(drop)),
-                ("sums of another size", ema_update(&ema, &counts, &f(&[5, 2])?, OPTIONS).map(drop)),
-                ("float counts", ema_update(&ema, &f(&[3])?, &sums, OPTIONS).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
+        let ema = Ema { counts: f(&[3])?, sums: f(&[3, 2])?, codebook: f(&[3, 2])? };
+        let (counts, sums) = (Tensor::zeros(gpu, &[3], DType::U32)?, f(&[3, 2])?);
+        let wild = Options { decay: f32::NAN, ..OPTIONS };
+        Ok(vec![
+            ("a decay of NaN", ema_update(&ema, &counts, &sums, wild).map(drop)),
+            ("sums of another size", ema_update(&ema, &counts, &f(&[5, 2])?, OPTIONS).map(drop)),
+            ("float counts", ema_update(&ema, &f(&[3])?, &sums, OPTIONS).map(drop)),
+        ])
     }
 }

@@ -1,6 +1,6 @@
 //! The entropy of a distribution, in nats: what keeps codes in use when it is raised.
 
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -102,9 +102,9 @@ impl Operation for Entropy {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let empty = Tensor::zeros(gpu, &[0], DType::F32);
-        vec![("no probability", empty.and_then(|x| entropy(&x).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let empty = Tensor::zeros(gpu, &[0], DType::F32)?;
+        Ok(vec![("no probability", entropy(&empty).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -4,7 +4,7 @@
 
 mod twin;
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for, row_chunks};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for, row_chunks};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -156,18 +156,15 @@ impl Operation for FeatureDistance {
     fn kernels(&self) -> Vec<Kernel> {
         [false, true].into_iter().flat_map(|vec| [forward(vec), backward(vec)]).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-        let calls = || -> Result<_> {
-            let (a, w) = (zeros(&[3, 4], DType::F32)?, zeros(&[4], DType::F32)?);
-            Ok(vec![
-                ("fewer rows", feature_distance(&a, &zeros(&[2, 4], DType::F32)?, &w).map(drop)),
-                ("weights of other channels", feature_distance(&a, &a, &zeros(&[3], DType::F32)?).map(drop)),
-                ("integers", feature_distance(&a, &zeros(&[3, 4], DType::U32)?, &w).map(drop)),
-                ("a gradient of other rows", feature_distance_grad(&a, &a, &w, &w).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+        let (a, w) = (zeros(&[3, 4], DType::F32)?, zeros(&[4], DType::F32)?);
+        Ok(vec![
+            ("fewer rows", feature_distance(&a, &zeros(&[2, 4], DType::F32)?, &w).map(drop)),
+            ("weights of other channels", feature_distance(&a, &a, &zeros(&[3], DType::F32)?).map(drop)),
+            ("integers", feature_distance(&a, &zeros(&[3, 4], DType::U32)?, &w).map(drop)),
+            ("a gradient of other rows", feature_distance_grad(&a, &a, &w, &w).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -1,6 +1,6 @@
 //! Fills a tensor with one value.
 
-use super::{Case, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Result, shader};
 
@@ -69,8 +69,8 @@ impl Operation for Fill {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        vec![("a shape beyond any memory", Tensor::zeros(gpu, &[usize::MAX / 2, 3], DType::F32).map(drop))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        Ok(vec![("a shape beyond any memory", Tensor::zeros(gpu, &[usize::MAX / 2, 3], DType::F32).map(drop))])
     }
 }
 

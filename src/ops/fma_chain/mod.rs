@@ -1,6 +1,6 @@
 //! Multiply-adds and nothing else: the measure of arithmetic that other kernels are held against.
 
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -89,8 +89,8 @@ impl Operation for FmaChain {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let integers = Tensor::zeros(gpu, &[4], DType::U32);
-        vec![("integers", integers.and_then(|x| fma_chain(&x, 1).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
+        Ok(vec![("integers", fma_chain(&integers, 1).map(drop))])
     }
 }

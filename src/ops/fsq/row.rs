@@ -4,7 +4,7 @@ use super::{Levels, grad_kernel, kernel, twin, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Data, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, Data, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`Levels`].
 pub struct FsqRow;
@@ -64,19 +64,16 @@ impl Operation for FsqRow {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true), grad_kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let levels = Levels::new(gpu, &[8, 5])?;
-            let three = Tensor::zeros(gpu, &[4, 3], DType::F32)?;
-            Ok(vec![
-                ("a level of 1", Levels::new(gpu, &[8, 1]).map(drop)),
-                ("no level", Levels::new(gpu, &[]).map(drop)),
-                ("too many codes", Levels::new(gpu, &[4096, 4097]).map(drop)),
-                ("another number of channels", levels.quantize(&three).map(drop)),
-                ("floats as indices", levels.codes_of(&three.reshape(&[12])?).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let levels = Levels::new(gpu, &[8, 5])?;
+        let three = Tensor::zeros(gpu, &[4, 3], DType::F32)?;
+        Ok(vec![
+            ("a level of 1", Levels::new(gpu, &[8, 1]).map(drop)),
+            ("no level", Levels::new(gpu, &[]).map(drop)),
+            ("too many codes", Levels::new(gpu, &[4096, 4097]).map(drop)),
+            ("another number of channels", levels.quantize(&three).map(drop)),
+            ("floats as indices", levels.codes_of(&three.reshape(&[12])?).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

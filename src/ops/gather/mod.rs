@@ -1,7 +1,7 @@
 //! Rows of a table by index: codes become latents, tokens become embeddings.
 
 use super::assignment::assign;
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -104,18 +104,15 @@ impl Operation for Gather {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let table = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
-            let none = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
-            let index = Tensor::zeros(gpu, &[2], DType::U32)?;
-            let floats = Tensor::zeros(gpu, &[2], DType::F32)?;
-            Ok(vec![
-                ("floats as indices", gather(&table, &floats).map(drop)),
-                ("an empty table", gather(&none, &index).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let table = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
+        let none = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
+        let index = Tensor::zeros(gpu, &[2], DType::U32)?;
+        let floats = Tensor::zeros(gpu, &[2], DType::F32)?;
+        Ok(vec![
+            ("floats as indices", gather(&table, &floats).map(drop)),
+            ("an empty table", gather(&none, &index).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

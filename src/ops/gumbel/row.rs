@@ -5,7 +5,7 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::random::Key;
-use crate::ops::{Case, Data, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, Data, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`Tape::gumbel`]: the codes drawn, and beside them `3 kl` as one more row, so that the gradient of both is
 /// checked at once.
@@ -84,24 +84,20 @@ impl Operation for GumbelRow {
         Work { flops: 4.0 * (n * k * d) as f64, bytes: 4.0 * (2 * n * d + 2 * k * d + 2 * n) as f64 }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true].into_iter().flat_map(kernels).collect()
+        [false, true].into_iter().flat_map(kernels).chain(crate::ops::matmul::Matmul.kernels()).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-            let tape = Tape::no_grad(gpu);
-            let v: Vec<Var> =
-                [f(&[3, 4])?, f(&[5, 4])?, f(&[5])?, f(&[5, 4])?].iter().map(|t| tape.constant(t)).collect();
-            let fine = draw(&case(&[]));
-            let (cold, frozen) = (Draw { temperature: 0.0, ..fine }, Draw { temperature: f32::NAN, ..fine });
-            let short = [v[0].clone(), v[1].clone(), v[1].clone(), v[3].clone()];
-            Ok(vec![
-                ("a temperature of 0", tape.gumbel(&v[0], codes(&v), cold).map(drop)),
-                ("a temperature of NaN", tape.gumbel(&v[0], codes(&v), frozen).map(drop)),
-                ("a bias that is a matrix", tape.gumbel(&v[0], codes(&short), fine).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
+        let tape = Tape::no_grad(gpu);
+        let v: Vec<Var> = [f(&[3, 4])?, f(&[5, 4])?, f(&[5])?, f(&[5, 4])?].iter().map(|t| tape.constant(t)).collect();
+        let fine = draw(&case(&[]));
+        let (cold, frozen) = (Draw { temperature: 0.0, ..fine }, Draw { temperature: f32::NAN, ..fine });
+        let short = [v[0].clone(), v[1].clone(), v[1].clone(), v[3].clone()];
+        Ok(vec![
+            ("a temperature of 0", tape.gumbel(&v[0], codes(&v), cold).map(drop)),
+            ("a temperature of NaN", tape.gumbel(&v[0], codes(&v), frozen).map(drop)),
+            ("a bias that is a matrix", tape.gumbel(&v[0], codes(&short), fine).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

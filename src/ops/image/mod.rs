@@ -2,7 +2,7 @@
 
 mod twin;
 
-use super::{Case, Data, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, Data, ErrorInputs, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -141,21 +141,18 @@ impl Operation for Image {
     fn kernels(&self) -> Vec<Kernel> {
         vec![normalize_kernel(), bytes_kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let images = Tensor::zeros(gpu, &[2, 3, 3, 1], DType::U8)?;
-            let index = Tensor::zeros(gpu, &[2], DType::U32)?;
-            let square = Tensor::zeros(gpu, &[2, 1], DType::U32)?;
-            let floats = Tensor::zeros(gpu, &[2, 3, 3, 1], DType::F32)?;
-            Ok(vec![
-                ("images without channels", normalize(&images.reshape(&[2, 3, 3])?, &index).map(drop)),
-                ("images of f32", normalize(&floats, &index).map(drop)),
-                ("indices of f32", normalize(&images, &floats.reshape(&[18])?).map(drop)),
-                ("indices in a square", normalize(&images, &square).map(drop)),
-                ("bytes to bytes", to_bytes(&images).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let images = Tensor::zeros(gpu, &[2, 3, 3, 1], DType::U8)?;
+        let index = Tensor::zeros(gpu, &[2], DType::U32)?;
+        let square = Tensor::zeros(gpu, &[2, 1], DType::U32)?;
+        let floats = Tensor::zeros(gpu, &[2, 3, 3, 1], DType::F32)?;
+        Ok(vec![
+            ("images without channels", normalize(&images.reshape(&[2, 3, 3])?, &index).map(drop)),
+            ("images of f32", normalize(&floats, &index).map(drop)),
+            ("indices of f32", normalize(&images, &floats.reshape(&[18])?).map(drop)),
+            ("indices in a square", normalize(&images, &square).map(drop)),
+            ("bytes to bytes", to_bytes(&images).map(drop)),
+        ])
     }
 }
 

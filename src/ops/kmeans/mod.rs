@@ -2,7 +2,7 @@
 
 use super::assignment::assign;
 use super::vq_search::nearest;
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -120,10 +120,11 @@ impl Operation for Kmeans {
         }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel(false), kernel(true)]
+        let own = [kernel(false), kernel(true)];
+        own.into_iter().chain(super::vq_search::VqSearch.kernels()).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let x = Tensor::zeros(gpu, &[4, 2], DType::F32);
-        vec![("no cluster", x.and_then(|x| kmeans(&x, 0, 3, 0).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[4, 2], DType::F32)?;
+        Ok(vec![("no cluster", kmeans(&x, 0, 3, 0).map(drop))])
     }
 }

@@ -3,7 +3,7 @@
 
 mod twin;
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -101,13 +101,10 @@ impl Operation for L2Norm {
     fn kernels(&self) -> Vec<Kernel> {
         vec![forward(false), forward(true), backward(false), backward(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let vector = Tensor::zeros(gpu, &[4], DType::F32);
-        let words = Tensor::zeros(gpu, &[4, 2], DType::U32);
-        vec![
-            ("a vector", vector.and_then(|x| l2_norm(&x).map(drop))),
-            ("integers", words.and_then(|x| l2_norm(&x).map(drop))),
-        ]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let vector = Tensor::zeros(gpu, &[4], DType::F32)?;
+        let words = Tensor::zeros(gpu, &[4, 2], DType::U32)?;
+        Ok(vec![("a vector", l2_norm(&vector).map(drop)), ("integers", l2_norm(&words).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

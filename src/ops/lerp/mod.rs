@@ -1,6 +1,6 @@
 //! Moving one tensor a part of the way to another: the moving average of weights.
 
-use super::{Case, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, chunks, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -79,17 +79,14 @@ impl Operation for Lerp {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[3], DType::F32)?);
-            let longer = Tensor::zeros(gpu, &[4], DType::F32)?;
-            Ok(vec![
-                ("shapes differ", lerp_assign(&a, &longer, 0.5)),
-                ("one buffer twice", lerp_assign(&a, &a, 0.5)),
-                ("a weight above 1", lerp_assign(&a, &b, 1.5)),
-                ("a weight of NaN", lerp_assign(&a, &b, f64::NAN)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[3], DType::F32)?);
+        let longer = Tensor::zeros(gpu, &[4], DType::F32)?;
+        Ok(vec![
+            ("shapes differ", lerp_assign(&a, &longer, 0.5)),
+            ("one buffer twice", lerp_assign(&a, &a, 0.5)),
+            ("a weight above 1", lerp_assign(&a, &b, 1.5)),
+            ("a weight of NaN", lerp_assign(&a, &b, f64::NAN)),
+        ])
     }
 }

@@ -3,7 +3,7 @@
 mod twin;
 
 use super::reduce::{self, Term, reduce};
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Result, shader};
@@ -110,12 +110,9 @@ impl Operation for LossRow {
         all.extend([grad_kernel(Loss::Mse), grad_kernel(Loss::L1)]);
         all
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
-            Ok(vec![("shapes differ", loss(Loss::Mse, &a, &b).map(drop))])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
+        Ok(vec![("shapes differ", loss(Loss::Mse, &a, &b).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -4,7 +4,7 @@ mod twin;
 
 use super::cast::cast;
 use super::split_sum::split_sum;
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, excerpt};
 use crate::autograd::{Tape, Var};
 use crate::gpu::gemm::{Form, Tile, splits};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -307,17 +307,14 @@ impl Operation for Matmul {
         }
         all
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let a = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
-            let bias = Tensor::zeros(gpu, &[5], DType::F32)?;
-            Ok(vec![
-                ("inner sizes differ", matmul(&a, &a, Transpose::NONE, None).map(drop)),
-                ("a bias of another size", matmul(&a, &a, Transpose::B, Some(&bias)).map(drop)),
-                ("a vector", matmul(&a, &bias, Transpose::NONE, None).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let a = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
+        let bias = Tensor::zeros(gpu, &[5], DType::F32)?;
+        Ok(vec![
+            ("inner sizes differ", matmul(&a, &a, Transpose::NONE, None).map(drop)),
+            ("a bias of another size", matmul(&a, &a, Transpose::B, Some(&bias)).map(drop)),
+            ("a vector", matmul(&a, &bias, Transpose::NONE, None).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

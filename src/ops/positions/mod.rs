@@ -2,7 +2,7 @@
 
 use super::bias;
 use super::column_sum::column_sum;
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
@@ -109,19 +109,16 @@ impl Operation for Positions {
     fn kernels(&self) -> Vec<Kernel> {
         bias::Bias.kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-            let (x, fine) = (zeros(&[2, 3, 4])?, zeros(&[3, 4])?);
-            let integers = Tensor::zeros(gpu, &[3, 4], DType::U32)?;
-            Ok(vec![
-                ("more rows than positions", positions(&x, &zeros(&[2, 4])?).map(drop)),
-                ("embeddings of another size", positions(&x, &zeros(&[3, 5])?).map(drop)),
-                ("embeddings of integers", positions(&x, &integers).map(drop)),
-                ("a matrix", positions(&fine, &fine).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
+        let (x, fine) = (zeros(&[2, 3, 4])?, zeros(&[3, 4])?);
+        let integers = Tensor::zeros(gpu, &[3, 4], DType::U32)?;
+        Ok(vec![
+            ("more rows than positions", positions(&x, &zeros(&[2, 4])?).map(drop)),
+            ("embeddings of another size", positions(&x, &zeros(&[3, 5])?).map(drop)),
+            ("embeddings of integers", positions(&x, &integers).map(drop)),
+            ("a matrix", positions(&fine, &fine).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -1,6 +1,6 @@
 //! The sum or mean of a whole tensor, in two passes whose order depends on the length alone.
 
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -141,11 +141,12 @@ impl Operation for Reduce {
         Work { flops: case.get("n") as f64, bytes: 4.0 * case.get("n") as f64 }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels(&[Term::Value])
+        // Its gradient is a product with a column of ones.
+        kernels(&[Term::Value]).into_iter().chain(super::matmul::Matmul.kernels()).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let empty = Tensor::zeros(gpu, &[0], DType::F32);
-        vec![("no element", empty.and_then(|x| mean(&x).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let empty = Tensor::zeros(gpu, &[0], DType::F32)?;
+        Ok(vec![("no element", mean(&empty).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -1,7 +1,7 @@
 //! A penalty on tokens that a sequence has already (Keskar et al. 2019, "CTRL", section 4.1): drawing the likeliest token again and
 //! again then leaves its loops.
 
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -155,22 +155,19 @@ impl Operation for Repetition {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (x, seq) = (Tensor::zeros(gpu, &[4, 5], DType::F32)?, Tensor::zeros(gpu, &[2, 3], DType::U32)?);
-            let (odd, floats) = (Tensor::zeros(gpu, &[3, 3], DType::U32)?, Tensor::zeros(gpu, &[2, 3], DType::F32)?);
-            let all = Columns { first: 0, stride: 1, count: 3 };
-            let call = |seq: &Tensor, columns, penalty| repetition(&x, seq, columns, penalty).map(drop);
-            Ok(vec![
-                ("a penalty below 1", call(&seq, all, 0.5)),
-                ("a penalty of NaN", call(&seq, all, f32::NAN)),
-                ("a column past the last", call(&seq, Columns { first: 1, ..all }, 2.0)),
-                ("columns 0 apart", call(&seq, Columns { stride: 0, ..all }, 2.0)),
-                ("columns beyond numbers", call(&seq, Columns { stride: usize::MAX, ..all }, 2.0)),
-                ("sequences that do not divide the rows", call(&odd, all, 2.0)),
-                ("sequences of f32", call(&floats, all, 2.0)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (x, seq) = (Tensor::zeros(gpu, &[4, 5], DType::F32)?, Tensor::zeros(gpu, &[2, 3], DType::U32)?);
+        let (odd, floats) = (Tensor::zeros(gpu, &[3, 3], DType::U32)?, Tensor::zeros(gpu, &[2, 3], DType::F32)?);
+        let all = Columns { first: 0, stride: 1, count: 3 };
+        let call = |seq: &Tensor, columns, penalty| repetition(&x, seq, columns, penalty).map(drop);
+        Ok(vec![
+            ("a penalty below 1", call(&seq, all, 0.5)),
+            ("a penalty of NaN", call(&seq, all, f32::NAN)),
+            ("a column past the last", call(&seq, Columns { first: 1, ..all }, 2.0)),
+            ("columns 0 apart", call(&seq, Columns { stride: 0, ..all }, 2.0)),
+            ("columns beyond numbers", call(&seq, Columns { stride: usize::MAX, ..all }, 2.0)),
+            ("sequences that do not divide the rows", call(&odd, all, 2.0)),
+            ("sequences of f32", call(&floats, all, 2.0)),
+        ])
     }
 }

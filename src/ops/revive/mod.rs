@@ -2,7 +2,7 @@
 //! does not collapse (Dhariwal et al. 2020, "Jukebox", section 3.1; Zeghidour et al. 2021, "SoundStream").
 
 use super::random::{Key, philox};
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -173,17 +173,14 @@ impl Operation for Revive {
         let both = [false, true].into_iter().flat_map(|vec| [kernel(vec, false), kernel(vec, true)]);
         both.chain([count_kernel()]).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-            let (codebook, counts, judged) = (f(&[3, 2])?, f(&[3])?, f(&[3])?);
-            let codes = Codes { codebook: &codebook, counts: &counts, sums: None };
-            Ok(vec![
-                ("no latent", revive(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop)),
-                ("a threshold of NaN", revive(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop)),
-                ("counts of another size", revive(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
+        let (codebook, counts, judged) = (f(&[3, 2])?, f(&[3])?, f(&[3])?);
+        let codes = Codes { codebook: &codebook, counts: &counts, sums: None };
+        Ok(vec![
+            ("no latent", revive(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop)),
+            ("a threshold of NaN", revive(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop)),
+            ("counts of another size", revive(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop)),
+        ])
     }
 }

@@ -4,7 +4,7 @@ mod twin;
 
 use super::group_norm;
 use super::split_sum::split_sum;
-use super::{Case, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, groups_for, row_group};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, ROW_GROUPS, Rng, Tolerance, case, groups_for, row_group};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -150,20 +150,17 @@ impl Operation for RmsNorm {
         let both = variants.flat_map(|(vec, group)| [forward_kernel(vec, group), backward_kernel(vec, group)]);
         both.chain([weight_kernel()]).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (x, w) = (Tensor::zeros(gpu, &[3, 6], DType::F32)?, Tensor::zeros(gpu, &[6], DType::F32)?);
-            let (short, scalar) = (Tensor::zeros(gpu, &[5], DType::F32)?, Tensor::zeros(gpu, &[], DType::F32)?);
-            let integers = Tensor::zeros(gpu, &[3, 6], DType::U32)?;
-            Ok(vec![
-                ("a weight of another size", rms_norm(&x, &short, EPS).map(drop)),
-                ("a tensor without dimensions", rms_norm(&scalar, &w, EPS).map(drop)),
-                ("integers", rms_norm(&integers, &w, EPS).map(drop)),
-                ("an eps of 0", rms_norm(&x, &w, 0.0).map(drop)),
-                ("an eps of NaN", rms_norm(&x, &w, f32::NAN).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (x, w) = (Tensor::zeros(gpu, &[3, 6], DType::F32)?, Tensor::zeros(gpu, &[6], DType::F32)?);
+        let (short, scalar) = (Tensor::zeros(gpu, &[5], DType::F32)?, Tensor::zeros(gpu, &[], DType::F32)?);
+        let integers = Tensor::zeros(gpu, &[3, 6], DType::U32)?;
+        Ok(vec![
+            ("a weight of another size", rms_norm(&x, &short, EPS).map(drop)),
+            ("a tensor without dimensions", rms_norm(&scalar, &w, EPS).map(drop)),
+            ("integers", rms_norm(&integers, &w, EPS).map(drop)),
+            ("an eps of 0", rms_norm(&x, &w, 0.0).map(drop)),
+            ("an eps of NaN", rms_norm(&x, &w, f32::NAN).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -4,7 +4,7 @@ use super::{Rotary, Start, kernel, raster, twin, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::{Case, Gradient, Host, Operation, Rng, Tolerance, case};
+use crate::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`Rotary`]: `axes` 1 or 2; `parts` 1 or 3; every sequence starts at `start`, or with `each` at a place of
 /// its own up to it.
@@ -114,31 +114,28 @@ impl Operation for RotaryRow {
         let pairs = both.into_iter().flat_map(|vec| both.map(|each| (vec, each)));
         pairs.flat_map(|(vec, each)| both.map(|inverse| kernel(vec, each, inverse))).collect()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-            let fine = Rotary::line(gpu, &[0.0, 1.0, 2.0], 4, BASE)?;
-            let x = zeros(&[2, 3, 1, 4], DType::F32)?;
-            let turn = |x: &Tensor, start| fine.rotate(x, start).map(drop);
-            let (short, floats) = (zeros(&[1], DType::U32)?, zeros(&[2], DType::F32)?);
-            Ok(vec![
-                ("odd channels", Rotary::line(gpu, &[0.0], 5, BASE).map(drop)),
-                ("no channel", Rotary::line(gpu, &[0.0], 0, BASE).map(drop)),
-                ("two axes in six channels", Rotary::axial(gpu, &[[0.0, 1.0]], 6, BASE).map(drop)),
-                ("a base of 1", Rotary::line(gpu, &[0.0], 4, 1.0).map(drop)),
-                ("a base of NaN", Rotary::line(gpu, &[0.0], 4, f64::NAN).map(drop)),
-                ("no position", Rotary::line(gpu, &[], 4, BASE).map(drop)),
-                ("an endless position", Rotary::line(gpu, &[f64::INFINITY], 4, BASE).map(drop)),
-                ("rows past the table", turn(&x, Start::At(1))),
-                ("a start that overflows", turn(&x, Start::At(usize::MAX))),
-                ("heads of other channels", turn(&zeros(&[2, 3, 1, 6], DType::F32)?, Start::At(0))),
-                ("two parts", turn(&zeros(&[2, 3, 2, 1, 4], DType::F32)?, Start::At(0))),
-                ("integers", turn(&zeros(&[2, 3, 1, 4], DType::U32)?, Start::At(0))),
-                ("fewer starts than sequences", turn(&x, Start::Each(&short))),
-                ("starts that are floats", turn(&x, Start::Each(&floats))),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
+        let fine = Rotary::line(gpu, &[0.0, 1.0, 2.0], 4, BASE)?;
+        let x = zeros(&[2, 3, 1, 4], DType::F32)?;
+        let turn = |x: &Tensor, start| fine.rotate(x, start).map(drop);
+        let (short, floats) = (zeros(&[1], DType::U32)?, zeros(&[2], DType::F32)?);
+        Ok(vec![
+            ("odd channels", Rotary::line(gpu, &[0.0], 5, BASE).map(drop)),
+            ("no channel", Rotary::line(gpu, &[0.0], 0, BASE).map(drop)),
+            ("two axes in six channels", Rotary::axial(gpu, &[[0.0, 1.0]], 6, BASE).map(drop)),
+            ("a base of 1", Rotary::line(gpu, &[0.0], 4, 1.0).map(drop)),
+            ("a base of NaN", Rotary::line(gpu, &[0.0], 4, f64::NAN).map(drop)),
+            ("no position", Rotary::line(gpu, &[], 4, BASE).map(drop)),
+            ("an endless position", Rotary::line(gpu, &[f64::INFINITY], 4, BASE).map(drop)),
+            ("rows past the table", turn(&x, Start::At(1))),
+            ("a start that overflows", turn(&x, Start::At(usize::MAX))),
+            ("heads of other channels", turn(&zeros(&[2, 3, 1, 6], DType::F32)?, Start::At(0))),
+            ("two parts", turn(&zeros(&[2, 3, 2, 1, 4], DType::F32)?, Start::At(0))),
+            ("integers", turn(&zeros(&[2, 3, 1, 4], DType::U32)?, Start::At(0))),
+            ("fewer starts than sequences", turn(&x, Start::Each(&short))),
+            ("starts that are floats", turn(&x, Start::Each(&floats))),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -3,7 +3,7 @@
 
 mod twin;
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -95,12 +95,9 @@ impl Operation for Rotation {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let (a, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[3, 5], DType::F32)?);
-            Ok(vec![("shapes differ", rotation_grad(&a, &b, &a).map(drop))])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let (a, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[3, 5], DType::F32)?);
+        Ok(vec![("shapes differ", rotation_grad(&a, &b, &a).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::random::Key;
 use crate::ops::verify::{Verdict, compare};
-use crate::ops::{Case, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, excerpt};
 
 /// The registry's row of [`sample`]: `temp`, `p` (top-p) and `w` (guidance; 0 for none) in percent, `minp` in thousandths, `k` is top-k,
 /// 0 for none; `tied` 1 rounds logits to quarters, so that many are equal.
@@ -167,37 +167,34 @@ impl Operation for SampleRow {
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-            let (x, none) = (zeros(&[3, 4], DType::F32)?, zeros(&[3, 0], DType::F32)?);
-            let (token, log_prob) = (zeros(&[3], DType::U32)?, zeros(&[3], DType::F32)?);
-            let sequence = zeros(&[3, 2], DType::U32)?;
-            let fine = Sampling::default();
-            let with = |s: Sampling| probabilities(&x, &s).map(drop);
-            let into = |token: &Tensor, log_prob: &Tensor, sequence: Option<(&Tensor, usize)>| {
-                sample(&x, &fine, KEY, 0, Drawn { token, log_prob, sequence })
-            };
-            Ok(vec![
-                ("a temperature below 0", with(Sampling { temperature: -1.0, ..fine })),
-                ("a temperature of NaN", with(Sampling { temperature: f32::NAN, ..fine })),
-                ("an endless temperature", with(Sampling { temperature: f32::INFINITY, ..fine })),
-                ("a top-k of 0", with(Sampling { top_k: Some(0), ..fine })),
-                ("a top-p of 0", with(Sampling { top_p: 0.0, ..fine })),
-                ("a top-p above 1", with(Sampling { top_p: 1.5, ..fine })),
-                ("a top-p of NaN", with(Sampling { top_p: f32::NAN, ..fine })),
-                ("a min-p above 1", with(Sampling { min_p: 1.5, ..fine })),
-                ("a guidance of NaN", with(Sampling { guidance: Some(f32::NAN), ..fine })),
-                ("guided rows without partners", with(Sampling { guidance: Some(2.0), ..fine })),
-                ("no token", probabilities(&none, &fine).map(drop)),
-                ("logits that are integers", probabilities(&sequence, &fine).map(drop)),
-                ("logits of one dimension", probabilities(&log_prob, &fine).map(drop)),
-                ("tokens that are floats", into(&log_prob, &log_prob, None)),
-                ("tokens of other rows", into(&sequence.reshape(&[6])?, &log_prob, None)),
-                ("log-probabilities that are integers", into(&token, &token, None)),
-                ("a column past the sequence", into(&token, &log_prob, Some((&sequence, 2)))),
-            ])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
+        let (x, none) = (zeros(&[3, 4], DType::F32)?, zeros(&[3, 0], DType::F32)?);
+        let (token, log_prob) = (zeros(&[3], DType::U32)?, zeros(&[3], DType::F32)?);
+        let sequence = zeros(&[3, 2], DType::U32)?;
+        let fine = Sampling::default();
+        let with = |s: Sampling| probabilities(&x, &s).map(drop);
+        let into = |token: &Tensor, log_prob: &Tensor, sequence: Option<(&Tensor, usize)>| {
+            sample(&x, &fine, KEY, 0, Drawn { token, log_prob, sequence })
         };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+        Ok(vec![
+            ("a temperature below 0", with(Sampling { temperature: -1.0, ..fine })),
+            ("a temperature of NaN", with(Sampling { temperature: f32::NAN, ..fine })),
+            ("an endless temperature", with(Sampling { temperature: f32::INFINITY, ..fine })),
+            ("a top-k of 0", with(Sampling { top_k: Some(0), ..fine })),
+            ("a top-p of 0", with(Sampling { top_p: 0.0, ..fine })),
+            ("a top-p above 1", with(Sampling { top_p: 1.5, ..fine })),
+            ("a top-p of NaN", with(Sampling { top_p: f32::NAN, ..fine })),
+            ("a min-p above 1", with(Sampling { min_p: 1.5, ..fine })),
+            ("a guidance of NaN", with(Sampling { guidance: Some(f32::NAN), ..fine })),
+            ("guided rows without partners", with(Sampling { guidance: Some(2.0), ..fine })),
+            ("no token", probabilities(&none, &fine).map(drop)),
+            ("logits that are integers", probabilities(&sequence, &fine).map(drop)),
+            ("logits of one dimension", probabilities(&log_prob, &fine).map(drop)),
+            ("tokens that are floats", into(&log_prob, &log_prob, None)),
+            ("tokens of other rows", into(&sequence.reshape(&[6])?, &log_prob, None)),
+            ("log-probabilities that are integers", into(&token, &token, None)),
+            ("a column past the sequence", into(&token, &log_prob, Some((&sequence, 2)))),
+        ])
     }
 }

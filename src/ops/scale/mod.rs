@@ -1,6 +1,6 @@
 //! A tensor times a number, plus a number.
 
-use super::{Case, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, groups_for};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -74,9 +74,9 @@ impl Operation for Scale {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let integers = Tensor::zeros(gpu, &[4], DType::U32);
-        vec![("integers", integers.and_then(|x| scale(&x, 1.0, 0.0).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
+        Ok(vec![("integers", scale(&integers, 1.0, 0.0).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

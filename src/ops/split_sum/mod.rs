@@ -1,6 +1,6 @@
 //! The second pass of a sum that was split: parts added in a fixed order.
 
-use super::{Case, Host, Operation, Real, Rng, Tolerance, case, groups_for};
+use super::{Case, ErrorInputs, Host, Operation, Real, Rng, Tolerance, case, groups_for};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
 
@@ -66,8 +66,8 @@ impl Operation for SplitSum {
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let parts = Tensor::zeros(gpu, &[2, 4], DType::F32);
-        vec![("another shape", parts.and_then(|p| split_sum(&p, &[5]).map(drop)))]
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let parts = Tensor::zeros(gpu, &[2, 4], DType::F32)?;
+        Ok(vec![("another shape", split_sum(&parts, &[5]).map(drop))])
     }
 }

@@ -1,7 +1,7 @@
 //! Structural similarity of images (Wang et al. 2004, "Image quality assessment: from error visibility to structural
 //! similarity").
 
-use super::{Case, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for, reduce};
+use super::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for, reduce};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result, shader};
@@ -232,16 +232,10 @@ impl Operation for Ssim {
     fn kernels(&self) -> Vec<Kernel> {
         vec![rows_kernel(), kernel(false), kernel(true), columns_kernel(), grad_kernel()]
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-            let (small, a, b) = (f(&[1, 10, 12, 1])?, f(&[1, 12, 12, 1])?, f(&[1, 12, 12, 3])?);
-            Ok(vec![
-                ("smaller than the window", ssim(&small, &small).map(drop)),
-                ("shapes differ", ssim(&a, &b).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
+        let (small, a, b) = (f(&[1, 10, 12, 1])?, f(&[1, 12, 12, 1])?, f(&[1, 12, 12, 3])?);
+        Ok(vec![("smaller than the window", ssim(&small, &small).map(drop)), ("shapes differ", ssim(&a, &b).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

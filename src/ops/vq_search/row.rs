@@ -5,7 +5,7 @@ use crate::Result;
 use crate::gpu::gemm::Tile;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::verify::Verdict;
-use crate::ops::{Case, Host, Operation, Rng, Tolerance, case, excerpt};
+use crate::ops::{Case, ErrorInputs, Host, Operation, Rng, Tolerance, case, excerpt};
 
 /// The registry's row of [`nearest`].
 pub struct VqSearch;
@@ -108,16 +108,10 @@ impl Operation for VqSearch {
         all.extend(Tile::exact().into_iter().flat_map(|tile| forms.into_iter().flat_map(move |form| both(tile, form))));
         all
     }
-    fn hostile(&self, gpu: &Gpu) -> Vec<(&'static str, Result<()>)> {
-        let calls = || -> Result<_> {
-            let x = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
-            let empty = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
-            let wide = Tensor::zeros(gpu, &[3, 5], DType::F32)?;
-            Ok(vec![
-                ("no codes", nearest(&x, &empty).map(drop)),
-                ("codes of another size", nearest(&x, &wide).map(drop)),
-            ])
-        };
-        calls().unwrap_or_else(|e| vec![("set-up", Err(e))])
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
+        let empty = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
+        let wide = Tensor::zeros(gpu, &[3, 5], DType::F32)?;
+        Ok(vec![("no codes", nearest(&x, &empty).map(drop)), ("codes of another size", nearest(&x, &wide).map(drop))])
     }
 }
