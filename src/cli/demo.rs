@@ -1,7 +1,7 @@
 //! `wgvq demo`: the main job on the embedded data, both stages.
 
 use super::prior::PriorCommand;
-use super::train::{open, train};
+use super::train::{GO_ON, open, train};
 use super::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl Demo {
         let gpu = global.gpu()?;
         let data = open(&config)?;
         let folder = RunFolder::create(&self.out, true)?;
-        match train(global, &gpu, &config, data, &folder, Start::Fresh)? {
+        match train(global, &gpu, &config, data, &folder, Start::Fresh, GO_ON)? {
             Ended::Done if self.prior_steps > 0 => self.prior(global),
             ended => Ok(ended),
         }

@@ -13,6 +13,11 @@ pub fn source_of(run: &Path, model: &Trained) -> String {
     kept.map_or_else(|_| model.config().data.source.clone(), |config| config.data.source)
 }
 
+/// The first of two places where something is: where a run's pictures were last used, or where its folder says that they are.
+pub fn first_there(last: &str, own: String) -> String {
+    if !last.is_empty() && (data::is_there(last) || !data::is_there(&own)) { last.to_owned() } else { own }
+}
+
 /// Opens the pictures of a run at `source`, which is its own unless `asked` says where else they lie.
 ///
 /// # Errors

@@ -136,28 +136,42 @@ impl Train {
         check(&config, &data)?;
         let gpu = global.gpu()?;
         let folder = RunFolder::create(&self.out, self.overwrite)?;
-        train(global, &gpu, &config, data, &folder, Start::Fresh)
+        train(global, &gpu, &config, data, &folder, Start::Fresh, GO_ON)
     }
 
     fn resume(&self, global: &Global, path: &Path) -> Result<Ended> {
         let folder = RunFolder::resume(path)?;
         let kept = RunConfig::load(&folder.config())?;
-        let mut config = kept.clone();
-        self.keys.apply(&mut config)?;
-        let config = config.going_on(&kept);
-        if config.identity()? != kept.identity()? {
-            return Err(Error::config(
-                "--resume",
-                "goes on under the run's own configuration: of the keys, --steps alone may be given, --data where the same pictures lie \
-                 elsewhere now, and where pixels lie (data.store, data.memory_mib, data.cache_mib, data.workers)",
-            ));
-        }
-        keep_priors(path, config.train.steps)?;
-        let data =
-            Arc::new(pictures::open(path, &config.data.source, self.keys.data.as_deref(), &config.data.options())?);
+        let config = going_on(&kept, &self.keys, "--resume")?;
+        let data = own_pictures(path, &config, &self.keys)?;
         let gpu = global.gpu()?;
-        train(global, &gpu, &config, data, &folder, Start::Resume)
+        train(global, &gpu, &config, data, &folder, Start::Resume, GO_ON)
     }
+}
+
+/// The configuration with which a first stage goes on, with flags over it.
+///
+/// # Errors
+/// If a flag would make another run of it; `option` is what it is named by.
+pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<RunConfig> {
+    let mut config = kept.clone();
+    keys.apply(&mut config)?;
+    let config = config.going_on(kept);
+    if config.identity()? != kept.identity()? {
+        return Err(Error::config(
+            option,
+            "goes on under the run's own configuration: of the keys, --steps alone may be given, --data where the same pictures lie \
+             elsewhere now, and where pixels lie (data.store, data.memory_mib, data.cache_mib, data.workers)",
+        ));
+    }
+    Ok(config)
+}
+
+/// The pictures of a first stage that goes on, once it is known that it may.
+pub fn own_pictures(run: &Path, config: &RunConfig, keys: &Keys) -> Result<Arc<ImageSet>> {
+    keep_priors(run, config.train.steps)?;
+    let options = config.data.options();
+    Ok(Arc::new(pictures::open(run, &config.data.source, keys.data.as_deref(), &options)?))
 }
 
 /// The configuration of a file or preset, with flags over it.
@@ -191,7 +205,10 @@ pub fn stop_flag() -> &'static AtomicBool {
     &STOP
 }
 
-/// Trains, shows how it goes, and draws the run's picture.
+/// The command that goes on with a run whose first stage was stopped, before the run's name.
+pub const GO_ON: &str = "wgvq train --resume";
+
+/// Trains, shows how it goes, and draws the run's picture. `go_on` is the command that goes on with it where it was stopped.
 pub fn train(
     global: &Global,
     gpu: &Gpu,
@@ -199,6 +216,7 @@ pub fn train(
     data: Arc<ImageSet>,
     folder: &RunFolder,
     start: Start,
+    go_on: &str,
 ) -> Result<Ended> {
     let (q, t) = (&config.quantizer, &config.train);
     // Each level's, where they have sizes of their own.
@@ -232,7 +250,7 @@ pub fn train(
     let mut outcome = outcome?;
     if outcome.stopped {
         let (step, path) = (outcome.trainer.step_number(), output::shell(folder.path()));
-        output::note(global, &format!("stopped and saved at step {step}; go on with: wgvq train --resume {path}"));
+        output::note(global, &format!("stopped and saved at step {step}; go on with: {go_on} {path}"));
         return Ok(Ended::Interrupted);
     }
     let picture = picture(config, folder, &mut outcome)?;
@@ -249,7 +267,7 @@ pub fn train(
 
 /// Fails where steps are still to be done by a run whose model has a prior: they would make another model, whose codes the prior does not
 /// know.
-pub fn keep_priors(run: &Path, steps: u64) -> Result<()> {
+fn keep_priors(run: &Path, steps: u64) -> Result<()> {
     let done = checkpoint::newest(&run.join("checkpoints"))?.map_or(0, |(step, _)| step);
     let priors = priors_of(run)?;
     let own: Vec<String> = priors.iter().filter(|(_, own)| *own).map(|(p, _)| p.display().to_string()).collect();

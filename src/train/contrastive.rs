@@ -102,7 +102,11 @@ impl ContrastiveConfig {
         check("train.keep_checkpoints", t.keep_checkpoints, t.keep_checkpoints >= 1, "at least 1")
     }
 
-    fn identity(&self) -> Result<String> {
+    /// A hash of what a resumed run may not change: every value, but for the steps in all.
+    ///
+    /// # Errors
+    /// As [`Keyed::to_toml`].
+    pub fn identity(&self) -> Result<String> {
         let mut same = self.clone();
         same.train.steps = 0;
         same.sha256()

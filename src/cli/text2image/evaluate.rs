@@ -6,7 +6,6 @@ use super::sample::{draw, load, load_judge};
 use super::{Ended, Global, reading};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::data::is_there;
 use wgvq::models::text::Form;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
@@ -64,10 +63,10 @@ impl Evaluate {
         (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
         config.data.crop = "none".into();
         let about = models.priors.about();
-        // Where the prior found them, or where the run says that they are now.
-        let now = pictures::source_of(&self.run, &models.first);
-        let own = if is_there(&about.data) { &about.data } else { &now };
-        let mut set = pictures::open(&self.run, own, self.data.as_deref(), &config.data.options())?;
+        let own = pictures::first_there(&about.data, pictures::source_of(&self.run, &models.first));
+        let mut set = pictures::open(&self.run, &own, self.data.as_deref(), &config.data.options())?;
+        // As the prior saw them: those without a caption count for neither.
+        reading::captioned(global, &mut set)?;
         if !set.is_of_sum(&about.data_sha256) {
             let what = format!(
                 "are not as they were when the prior was trained on them at `{}`, and what was held out then may not be now: say by --data where \
@@ -76,7 +75,6 @@ impl Evaluate {
             );
             return Err(Error::data(format!("the pictures of {} {what}", set.name)));
         }
-        reading::captioned(global, &mut set)?;
         let all = set.test.len();
         let n = if self.n == 0 { all } else { self.n.min(all) };
         let numbers: Vec<u32> = (0..n).map(|i| set.test[i * all / n]).collect();

@@ -1,5 +1,6 @@
 //! `wgvq text2image`: images from texts, in the ways of DALL-E and Parti.
 
+mod asked;
 mod evaluate;
 mod reading;
 mod sample;

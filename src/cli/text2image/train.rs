@@ -1,13 +1,20 @@
 //! `wgvq text2image train`: three models, one after the other, each of which goes on where it stopped.
 
+mod going_on;
+
 use super::super::output::{self, Bar, Watch};
-use super::super::train::{Keys, configuration, open, set_keys, stop_flag, train as train_first_stage};
+use super::super::pictures;
+use super::super::train::{
+    Keys, configuration, going_on as first_stage_going_on, open, own_pictures, set_keys, stop_flag,
+    train as train_first_stage,
+};
+use super::asked::Asked;
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wgvq::data::ImageSet;
+use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::models::prior::{Pattern, Prior, Shape as PriorShape, TextKind};
 use wgvq::models::text::{Text, Texts};
@@ -19,7 +26,7 @@ use wgvq::train::prior_config::PriorConfig;
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::tokenizer::Tokenizer;
 use wgvq::train::tokens::{self, Captions, Tokens, tokenize};
-use wgvq::train::{Keyed, Start, Trained, TrainedPrior, Training, check, prior_folder};
+use wgvq::train::{Keyed, Start, Trained, TrainedPrior, Training, atomic, check, prior_folder};
 use wgvq::{Error, Result};
 
 /// Which way texts become images.
@@ -39,9 +46,9 @@ pub struct Train {
     /// Captioned images; without, those of the first stage that the run has
     #[arg(long, value_name = "FILE|DIR|NAME")]
     data: Option<String>,
-    /// dalle or parti
-    #[arg(long, value_enum, default_value = "parti", hide_possible_values = true)]
-    system: System,
+    /// dalle or parti [default: parti]
+    #[arg(long, value_enum, hide_possible_values = true)]
+    system: Option<System>,
     /// The run's folder. A first stage that it holds, trained by `wgvq train`, is used as it is
     #[arg(long, default_value = "runs/text2image", conflicts_with = "resume")]
     out: PathBuf,
@@ -51,9 +58,9 @@ pub struct Train {
     /// A key of the first stage, such as model.hidden=64; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     first: Vec<String>,
-    /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters)
-    #[arg(long, default_value = "small")]
-    size: String,
+    /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters) [default: small]
+    #[arg(long)]
+    size: Option<String>,
     /// Training steps of the prior
     #[arg(long)]
     steps: Option<u64>,
@@ -63,18 +70,18 @@ pub struct Train {
     /// A key of the prior, such as prior.text_layers=4; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Training steps of the contrastive model that judges and reranks; 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 1500)]
-    judge_steps: u64,
+    /// Training steps of the contrastive model that judges and reranks; 0 leaves it out [default: 1500]
+    #[arg(long, value_name = "N")]
+    judge_steps: Option<u64>,
     /// A key of the contrastive model, such as model.dim=256; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     judge: Vec<String>,
-    /// Tokens to learn from the captions, at most
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    vocabulary: usize,
-    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest caption's, from 12 to 128
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    text_length: usize,
+    /// Tokens to learn from the captions, at most [default: 1024]
+    #[arg(long, value_name = "N")]
+    vocabulary: Option<usize>,
+    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest caption's, from 12 to 128 [default: 0]
+    #[arg(long, value_name = "N")]
+    text_length: Option<usize>,
     /// Read the embeddings that the lines of --data name, in place of a text encoder
     #[arg(long)]
     embeddings: bool,
@@ -84,7 +91,8 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on with the run in this folder: give the other options as they were
+    /// Go on with the run in this folder, each stage where it stopped, as it was asked for; --steps, --first-steps and --judge-steps may be
+    /// more, and --data says where the same images lie now
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// Replace the prior and the contrastive model that the run holds; the first stage stays
@@ -95,6 +103,12 @@ pub struct Train {
 /// What a text may have without being asked, at least and at most: prompts are often longer than captions.
 const LEAST: usize = 12;
 const LONGEST: usize = 128;
+/// What is taken where nothing is asked for.
+const SIZE: &str = "small";
+const VOCABULARY: usize = 1024;
+const JUDGE_STEPS: u64 = 1500;
+/// The command that goes on with a run, before its name.
+const GO_ON: &str = "wgvq text2image train --resume";
 
 /// What the models of a run are trained on.
 struct Material {
@@ -114,41 +128,106 @@ impl Train {
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let run = self.folder();
-        let prior = self.prior_config()?;
-        let judge = self.judge_config()?;
+        let mut asked = if self.resume.is_some() { self.going_on(run)? } else { self.asked(run)? };
         if self.resume.is_none() && !self.overwrite {
             for folder in [prior_folder(run, ""), contrastive_folder(run)] {
                 if folder.join("config.toml").exists() {
                     let what = format!(
-                        "is there already: go on with it by `wgvq text2image train --resume {}`, or replace it with `--overwrite`",
-                        run.display()
+                        "is there already: go on with it by `{GO_ON} {}`, or replace it with `--overwrite`",
+                        output::shell(run)
                     );
                     return Err(Error::file(&folder, what));
                 }
             }
         }
         let gpu = global.gpu()?;
-        match self.first_stage(global, &gpu)? {
+        match self.first_stage(global, &gpu, &asked)? {
             Ended::Done => {}
             ended => return Ok(ended),
         }
         let mut model = Trained::load(&gpu, run)?;
-        let material = self.material(global, &model)?;
-        for level in 0..model.levels().len() {
-            match self.prior(global, &gpu, &mut model, level, &material, &prior)? {
+        let places: Vec<PathBuf> = model.levels().iter().map(|level| prior_folder(run, &level.name)).collect();
+        let priors = places.iter().map(|place| self.prior_of(place, &asked)).collect::<Result<Vec<_>>>()?;
+        let judge = self.judge_of(&contrastive_folder(run), &asked)?;
+        asked.save(run)?;
+        let judged = asked.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
+        // Priors that have begun need their tokens alone, whatever became of the images.
+        let begun = |place: &PathBuf| place.join("config.toml").exists() && Tokens::exist(&place.join("tokens"));
+        let needed = self.resume.is_none() || self.data.is_some() || !judged || !places.iter().all(begun);
+        let material = if needed { Some(self.material(global, &model, &asked)?) } else { None };
+        if let (Some(m), Some(_)) = (&material, &self.resume) {
+            for place in places.iter().filter(|place| begun(place)) {
+                self.same_images(&Tokens::open(&place.join("tokens"))?, m)?;
+            }
+            asked.data = absolute(&m.set.name);
+            asked.save(run)?;
+        }
+        let mut done = judged;
+        for (level, config) in priors.iter().enumerate() {
+            if self.ended(&places[level], config.train.steps)? {
+                continue;
+            }
+            done = false;
+            match self.prior(global, &gpu, &mut model, level, material.as_ref(), config)? {
                 Ended::Done => {}
                 ended => return Ok(ended),
             }
         }
-        if self.judge_steps > 0 {
-            return self.contrastive(global, &gpu, &material, &judge);
+        match &material {
+            Some(m) if !judged => return self.contrastive(global, &gpu, m, &judge),
+            _ if done => {
+                output::note(
+                    global,
+                    &format!("{}: every stage has ended; --steps trains the prior for more", run.display()),
+                );
+            }
+            _ => {}
         }
         Ok(Ended::Done)
     }
 
+    /// Has a stage of a run that goes on been trained to its end?
+    fn ended(&self, place: &Path, steps: u64) -> Result<bool> {
+        Ok(self.resume.is_some() && going_on::ended(place, steps)?)
+    }
+
+    /// Are these the images and texts that a prior's tokens were made of?
+    fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
+        if m.set.is_of_sum(&tokens.about.data_sha256) && tokens.about.reader == m.tokenizer.sha256() {
+            return Ok(());
+        }
+        let what = format!(
+            "the images or captions of `{}` are others than those that the run began with (`{}`): say by --data where those lie now",
+            m.set.name, tokens.about.data
+        );
+        Err(Error::data(what))
+    }
+
+    /// What is asked for of a run that begins.
+    fn asked(&self, run: &Path) -> Result<Asked> {
+        let kept = || RunConfig::load(&run.join("config.toml")).map(|kept| kept.data.source).unwrap_or_default();
+        Ok(Asked {
+            data: self.data.as_deref().map_or_else(kept, absolute),
+            system: self.system().name().into(),
+            size: self.size.clone().unwrap_or_else(|| SIZE.into()),
+            vocabulary: self.vocabulary.unwrap_or(VOCABULARY),
+            text_length: self.text_length.unwrap_or(0),
+            embeddings: self.embeddings,
+            strict: self.strict,
+            judge_steps: self.judge_steps.unwrap_or(JUDGE_STEPS),
+            prior: self.prior_config()?,
+            judge: self.judge_config()?,
+        })
+    }
+
+    fn system(&self) -> System {
+        self.system.unwrap_or(System::Parti)
+    }
+
     fn prior_config(&self) -> Result<PriorConfig> {
-        let mut config = PriorConfig { prior: PriorShape::of_size(&self.size)?, ..Default::default() };
-        if self.system == System::Dalle {
+        let mut config =
+            PriorConfig { prior: PriorShape::of_size(self.size.as_deref().unwrap_or(SIZE))?, ..Default::default() };
+        if self.system() == System::Dalle {
             config.prior.text = TextKind::Stream;
             config.prior.positions = wgvq::models::prior::Positions::Learned;
             // Full attention in every fourth layer: the small model's last looks at everything.
@@ -167,7 +246,7 @@ impl Train {
 
     fn judge_config(&self) -> Result<ContrastiveConfig> {
         let mut config = ContrastiveConfig::default();
-        config.train.steps = self.judge_steps.max(1);
+        config.train.steps = self.judge_steps.unwrap_or(JUDGE_STEPS).max(1);
         let flags = [("train.seed", self.seed.map(|s| s.to_string()))];
         set_keys(&mut config, flags, &self.judge)?;
         config.validate()?;
@@ -175,19 +254,36 @@ impl Train {
     }
 
     /// Trains the first stage, unless the run has one.
-    fn first_stage(&self, global: &Global, gpu: &Gpu) -> Result<Ended> {
+    fn first_stage(&self, global: &Global, gpu: &Gpu, asked: &Asked) -> Result<Ended> {
         let run = self.folder();
+        if let (Some(_), true) = (&self.resume, run.join("config.toml").exists()) {
+            let kept = RunConfig::load(&run.join("config.toml"))?;
+            let has_ended = going_on::ended(run, kept.train.steps)?;
+            // Beside a first stage that `wgvq train` made, the seed is the others' alone.
+            let seed = if has_ended { None } else { self.seed };
+            let (data, steps, set) = (self.data.clone(), self.first_steps, self.first.clone());
+            let keys = Keys { data, steps, seed, set, ..Default::default() };
+            let config = first_stage_going_on(&kept, &keys, "--first")?;
+            if has_ended && config.train.steps == kept.train.steps {
+                return Ok(Ended::Done);
+            }
+            let folder = RunFolder::resume(run)?;
+            let images = own_pictures(run, &config, &keys)?;
+            return train_first_stage(global, gpu, &config, images, &folder, Start::Resume, GO_ON);
+        }
         if run.join("final.safetensors").exists() {
             if !self.first.is_empty() || self.first_steps.is_some() {
-                let what = format!("{} has its first stage already: train another in another folder", run.display());
+                let what = format!(
+                    "{} has its first stage already: go on with what was asked for by `{GO_ON} {}`, or train another in another folder",
+                    run.display(),
+                    output::shell(run)
+                );
                 return Err(Error::config("--first", what));
             }
             return Ok(Ended::Done);
         }
-        if run.join("config.toml").exists() && self.resume.is_some() {
-            let folder = RunFolder::resume(run)?;
-            let config = RunConfig::load(&folder.config())?;
-            return train_first_stage(global, gpu, &config, open(&config)?, &folder, Start::Resume);
+        if self.resume.is_some() {
+            return Err(Error::file(run, "holds no run to resume: there is no config.toml in it; --out begins one"));
         }
         let data = self.data.clone().ok_or_else(|| {
             Error::config(
@@ -196,30 +292,34 @@ impl Train {
             )
         })?;
         // What is asked for by name comes last: it overrides what the system would take.
-        let mut set = match self.system {
+        let mut set = match self.system() {
             System::Dalle => vec!["quantizer.kind=gumbel".to_owned()],
             System::Parti => vec!["quantizer.kind=cosine".to_owned()],
         };
         set.extend(self.first.clone());
         let keys = Keys { data: Some(data), steps: self.first_steps, seed: self.seed, set, ..Default::default() };
-        let config = configuration(None, None, &keys)?;
+        let mut config = configuration(None, None, &keys)?;
         let images = open(&config)?;
         let mut copy = (*images).clone();
         reading::captioned(global, &mut copy)?;
         check(&config, &images)?;
         let folder = RunFolder::create(run, false)?;
-        train_first_stage(global, gpu, &config, images, &folder, Start::Fresh)
+        // From here on --resume goes on, whichever stage is stopped.
+        config.data.source = absolute(&config.data.source);
+        atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
+        asked.save(run)?;
+        train_first_stage(global, gpu, &config, images, &folder, Start::Fresh, GO_ON)
     }
 
-    fn material(&self, global: &Global, model: &Trained) -> Result<Material> {
+    fn material(&self, global: &Global, model: &Trained, asked: &Asked) -> Result<Material> {
         let run = self.folder();
         let mut config = model.config().clone();
         let [width, height, channels] = model.image();
-        config.data.source = self.data.clone().unwrap_or(config.data.source);
+        let own = pictures::first_there(&asked.data, pictures::source_of(run, model));
         (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
         // Crops of whole photographs are the first stage's: what is described is the whole picture.
         config.data.crop = "none".into();
-        let mut set = (*open(&config)?).clone();
+        let mut set = pictures::open(run, &own, self.data.as_deref(), &config.data.options())?;
         set.notes.iter().for_each(|n| output::note(global, n));
         reading::captioned(global, &mut set)?;
         let folder = text_folder(run);
@@ -228,13 +328,13 @@ impl Train {
         } else {
             let captions: Vec<&str> =
                 set.train.iter().filter_map(|i| set.items[*i as usize].caption.as_deref()).collect();
-            let tokenizer = Tokenizer::learn(&captions, self.vocabulary)?;
+            let tokenizer = Tokenizer::learn(&captions, asked.vocabulary)?;
             tokenizer.save(&folder)?;
             tokenizer
         };
         let own = reading::longest(&set, &tokenizer)?;
         let length =
-            if self.text_length == 0 || self.embeddings { own.clamp(LEAST, LONGEST) } else { self.text_length };
+            if asked.text_length == 0 || asked.embeddings { own.clamp(LEAST, LONGEST) } else { asked.text_length };
         if length < 3 {
             return Err(Error::config(
                 "--text-length",
@@ -243,8 +343,8 @@ impl Train {
         }
         let text = tokenizer.text(length);
         let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
-        reading::tell_of_long(global, &long, set.len(), length, self.strict)?;
-        let rows = if self.embeddings { Some(reading::rows(&set, self.text_length)?) } else { None };
+        reading::tell_of_long(global, &long, set.len(), length, asked.strict)?;
+        let rows = if asked.embeddings { Some(reading::rows(&set, asked.text_length)?) } else { None };
         output::note(
             global,
             &format!(
@@ -265,43 +365,25 @@ impl Train {
         gpu: &Gpu,
         model: &mut Trained,
         level: usize,
-        m: &Material,
+        material: Option<&Material>,
         config: &PriorConfig,
     ) -> Result<Ended> {
         let run = self.folder();
         let name = model.levels()[level].name.clone();
         let place = prior_folder(run, &name);
-        if self.resume.is_some() && place.join("final.safetensors").exists() {
-            return Ok(Ended::Done);
-        }
-        let of = |numbers: &[u32]| match &m.rows {
-            Some(text) => reading::read_rows(&m.set, text, numbers),
-            None => Ok(some(&m.texts, &m.text, numbers)),
-        };
-        let captions = Captions { text: m.rows.unwrap_or(m.text), reader: m.tokenizer.sha256(), of: &of };
-        let about = tokens::about(model, level, &m.set, Some(captions));
-        // What is wrong with the model is found before anything is written.
-        Prior::new(gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
-        let folder = if resumed { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
-        let made = if Tokens::exist(&folder.tokens()) { Some(Tokens::open(&folder.tokens())?) } else { None };
-        let tokens = match made.filter(|t| t.check(&about).is_ok()) {
-            Some(tokens) => tokens,
-            None => {
-                output::note(global, &format!("turning {} pictures into codes", m.set.train.len() + m.set.test.len()));
-                let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-                let made = tokenize(model, level, &m.set, Some(captions), &folder.tokens(), &mut |done, all| {
-                    bar.show(done, all);
-                    if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
-                });
-                bar.finish();
-                if stop.load(Ordering::Relaxed) {
-                    output::note(global, "stopped; the same command begins with the codes again");
-                    return Ok(Ended::Interrupted);
-                }
-                made?
+        let own = resumed && Tokens::exist(&place.join("tokens"));
+        let (folder, tokens) = match material {
+            _ if own => {
+                let tokens = Tokens::open(&place.join("tokens"))?;
+                tokens.check_model(model.hash())?;
+                Prior::new(gpu, &mut Parameters::builder(), &config.prior, &tokens.about.vocabulary)?;
+                (RunFolder::resume(&place)?, Some(tokens))
             }
+            Some(m) => self.tokenized(global, gpu, model, level, m, config, &place)?,
+            None => return Err(Error::file(&place, "has no tokens: say by --data where the images lie")),
         };
+        let Some(tokens) = tokens else { return Ok(Ended::Interrupted) };
         let (v, p, t) = (&tokens.about.vocabulary, &config.prior, &config.train);
         let way = if p.text == TextKind::Stream { "text and codes in one sequence" } else { "a text encoder" };
         output::note(
@@ -336,6 +418,48 @@ impl Train {
         Ok(Ended::Done)
     }
 
+    /// Turns images and captions into tokens, unless these are there. No tokens if this was stopped.
+    fn tokenized(
+        &self,
+        global: &Global,
+        gpu: &Gpu,
+        model: &mut Trained,
+        level: usize,
+        m: &Material,
+        config: &PriorConfig,
+        place: &Path,
+    ) -> Result<(RunFolder, Option<Tokens>)> {
+        let of = |numbers: &[u32]| match &m.rows {
+            Some(text) => reading::read_rows(&m.set, text, numbers),
+            None => Ok(some(&m.texts, &m.text, numbers)),
+        };
+        let captions = Captions { text: m.rows.unwrap_or(m.text), reader: m.tokenizer.sha256(), of: &of };
+        let about = tokens::about(model, level, &m.set, Some(captions));
+        // What is wrong with the model is found before anything is written.
+        Prior::new(gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
+        let resumed = self.resume.is_some() && place.join("config.toml").exists();
+        let folder = if resumed { RunFolder::resume(place)? } else { RunFolder::create(place, self.overwrite)? };
+        let made = if Tokens::exist(&folder.tokens()) { Some(Tokens::open(&folder.tokens())?) } else { None };
+        if let Some(tokens) = made.filter(|t| t.check(&about).is_ok()) {
+            return Ok((folder, Some(tokens)));
+        }
+        output::note(global, &format!("turning {} pictures into codes", m.set.train.len() + m.set.test.len()));
+        let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
+        let made = tokenize(model, level, &m.set, Some(captions), &folder.tokens(), &mut |done, all| {
+            bar.show(done, all);
+            if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
+        });
+        bar.finish();
+        if stop.load(Ordering::Relaxed) {
+            output::note(
+                global,
+                &format!("stopped; begin with the codes again by: {GO_ON} {}", output::shell(self.folder())),
+            );
+            return Ok((folder, None));
+        }
+        made.map(|tokens| (folder, Some(tokens)))
+    }
+
     /// What captions held out save of the bits of their images.
     fn text_helps(
         &self,
@@ -367,9 +491,6 @@ impl Train {
 
     fn contrastive(&self, global: &Global, gpu: &Gpu, m: &Material, config: &ContrastiveConfig) -> Result<Ended> {
         let place = contrastive_folder(self.folder());
-        if self.resume.is_some() && place.join("final.safetensors").exists() {
-            return Ok(Ended::Done);
-        }
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
         let reader = m.tokenizer.sha256();
         let trainer = ContrastiveTrainer::new(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;
@@ -400,10 +521,7 @@ impl Train {
     }
 
     fn tell_stopped(&self, global: &Global, step: u64) {
-        let run = self.folder().display();
-        output::note(
-            global,
-            &format!("stopped and saved at step {step}; go on with the same options and --resume {run}"),
-        );
+        let run = output::shell(self.folder());
+        output::note(global, &format!("stopped and saved at step {step}; go on with: {GO_ON} {run}"));
     }
 }

@@ -1,0 +1,97 @@
+//! What `wgvq text2image train` was asked for, as the run keeps it: a stage that has not begun yet begins as it was to, whenever that is.
+
+use super::text_folder;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use wgvq::train::atomic;
+use wgvq::train::contrastive::ContrastiveConfig;
+use wgvq::train::prior_config::PriorConfig;
+use wgvq::{Error, Result};
+
+/// What was asked for, beside the first stage's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Where the captioned images lie.
+    pub data: String,
+    /// Which way texts become images, by its name.
+    pub system: String,
+    /// The prior's size, by its name.
+    pub size: String,
+    /// Tokens to learn from the captions, at most.
+    pub vocabulary: usize,
+    /// Tokens of a text, or rows; 0 is the longest caption's.
+    pub text_length: usize,
+    /// Are texts read from files of embeddings?
+    pub embeddings: bool,
+    /// Is a caption that is too long an error?
+    pub strict: bool,
+    /// Steps of the contrastive model; 0: there is none.
+    pub judge_steps: u64,
+    /// Of the prior of each level.
+    pub prior: PriorConfig,
+    /// Of the contrastive model.
+    pub judge: ContrastiveConfig,
+}
+
+impl Asked {
+    fn path(run: &Path) -> PathBuf {
+        text_folder(run).join("asked.toml")
+    }
+
+    /// Writes it into a run.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, run: &Path) -> Result<()> {
+        let text = toml::to_string(self).map_err(|e| Error::config("the configuration", e))?;
+        let folder = text_folder(run);
+        std::fs::create_dir_all(&folder).map_err(|e| Error::file(&folder, format!("cannot be made: {e}")))?;
+        atomic::write(&Asked::path(run), text.as_bytes())
+    }
+
+    /// Reads it; `None` for a run that says nothing of it.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn load(run: &Path) -> Result<Option<Asked>> {
+        let path = Asked::path(run);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::file(&path, format!("cannot be read: {e}"))),
+        };
+        let damaged = |e: toml::de::Error| Error::file(&path, format!("is damaged: {}", e.message()));
+        let asked: Asked = toml::from_str(&text).map_err(damaged)?;
+        let checked = asked.prior.validate().and_then(|()| asked.judge.validate());
+        checked.map_err(|e| Error::file(&path, e)).map(|()| Some(asked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let run = tempfile::tempdir().unwrap();
+        assert_eq!(Asked::load(run.path()).unwrap(), None);
+        let mut prior = PriorConfig::default();
+        prior.prior.attention = vec![wgvq::models::prior::Pattern::Row];
+        let asked = Asked {
+            data: "a \"b\".jsonl".into(),
+            system: "parti".into(),
+            size: "tiny".into(),
+            vocabulary: 300,
+            text_length: 0,
+            embeddings: false,
+            strict: true,
+            judge_steps: 7,
+            prior: prior.resolved(),
+            judge: ContrastiveConfig::default(),
+        };
+        asked.save(run.path()).unwrap();
+        assert_eq!(Asked::load(run.path()).unwrap(), Some(asked));
+        std::fs::write(run.path().join("text/asked.toml"), "data = 3").unwrap();
+        assert!(Asked::load(run.path()).unwrap_err().to_string().contains("asked.toml"));
+    }
+}

@@ -1,0 +1,158 @@
+//! What a run that goes on was asked for: its own, with more steps where they are asked for now.
+
+use super::{System, Train};
+use crate::cli::text2image::asked::Asked;
+use crate::cli::text2image::contrastive_folder;
+use crate::cli::train::set_keys;
+use std::path::Path;
+use wgvq::models::text::Form;
+use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
+use wgvq::train::contrastive::ContrastiveConfig;
+use wgvq::train::prior_config::PriorConfig;
+use wgvq::train::tokens::Tokens;
+use wgvq::train::{Keyed, Lasting, checkpoint, prior_folder};
+use wgvq::{Error, Result};
+
+/// Has the model in a folder been trained to its end, which is at `steps`? A shorter one of before may stand there while more are done.
+pub(super) fn ended(place: &Path, steps: u64) -> Result<bool> {
+    let newest = checkpoint::newest(&place.join("checkpoints"))?;
+    Ok(place.join("final.safetensors").is_file() && newest.is_none_or(|(step, _)| step == steps))
+}
+
+/// An error of options that would make another run.
+fn refused(others: &[&str]) -> Error {
+    let what = format!(
+        "goes on under the run's own configuration, and {} would be another: leave it out (--steps, --first-steps and --judge-steps may be \
+         more, and --data says where the same images lie now)",
+        others.join(", ")
+    );
+    Error::config("--resume", what)
+}
+
+impl Train {
+    /// What the run was asked for, with more steps where these are asked for now. Its own options may be given again.
+    pub(super) fn going_on(&self, run: &Path) -> Result<Asked> {
+        let Some(kept) = Asked::load(run)? else { return self.going_on_from_earlier(run) };
+        let mut asked = kept.clone();
+        let (batch, seed) = (self.batch.map(|n| n.to_string()), self.seed.map(|n| n.to_string()));
+        set_keys(&mut asked.prior, [("train.batch_size", batch), ("train.seed", seed.clone())], &self.set)?;
+        set_keys(&mut asked.judge, [("train.seed", seed)], &self.judge)?;
+        let others: Vec<&str> = [
+            ("--system", self.system.is_some_and(|system| system.name() != kept.system)),
+            ("--size", self.size.as_ref().is_some_and(|size| *size != kept.size)),
+            ("--vocabulary", self.vocabulary.is_some_and(|n| n != kept.vocabulary)),
+            ("--text-length", self.text_length.is_some_and(|n| n != kept.text_length)),
+            ("--embeddings", self.embeddings && !kept.embeddings),
+            ("--set, --batch or --seed", asked.prior.resolved() != kept.prior),
+            ("--judge or --seed", asked.judge != kept.judge),
+        ]
+        .into_iter()
+        .filter_map(|(option, other)| other.then_some(option))
+        .collect();
+        if !others.is_empty() {
+            return Err(refused(&others));
+        }
+        asked.strict |= self.strict;
+        self.more_steps(&mut asked);
+        asked.prior.validate()?;
+        asked.judge.validate()?;
+        Ok(asked)
+    }
+
+    fn more_steps(&self, asked: &mut Asked) {
+        let kept = asked.prior.clone();
+        asked.prior.train.steps = self.steps.unwrap_or(kept.train.steps);
+        asked.prior = asked.prior.clone().going_on(&kept);
+        if let Some(steps) = self.judge_steps {
+            (asked.judge_steps, asked.judge.train.steps) = (steps, steps.max(1));
+        }
+    }
+
+    /// The same of a run that an earlier version began: what its stages have is theirs, and options say the rest.
+    fn going_on_from_earlier(&self, run: &Path) -> Result<Asked> {
+        let mut asked = self.asked(run)?;
+        let levels = [String::new()].into_iter().chain((2..=MOST_LEVELS).flat_map(level_names));
+        let begun = levels.map(|level| prior_folder(run, &level)).find(|place| place.join("config.toml").is_file());
+        if let Some(place) = begun {
+            let kept = PriorConfig::load(&place.join("config.toml"))?;
+            let given = self.system.is_some()
+                || self.size.is_some()
+                || !self.set.is_empty()
+                || self.batch.is_some()
+                || self.seed.is_some();
+            if given && asked.prior.identity()? != kept.identity()? {
+                return Err(refused(&["--system, --size, --set, --batch or --seed"]));
+            }
+            asked.prior = kept;
+            if Tokens::exist(&place.join("tokens")) {
+                let text = Tokens::open(&place.join("tokens"))?.about.vocabulary.text;
+                asked.embeddings = text.is_some_and(|text| matches!(text.form, Form::Rows(_)));
+                asked.text_length = self.text_length.or(text.map(|text| text.length)).unwrap_or(0);
+            }
+        }
+        let judge = contrastive_folder(run).join("config.toml");
+        if judge.is_file() {
+            let kept = ContrastiveConfig::load(&judge)?;
+            if (!self.judge.is_empty() || self.seed.is_some()) && asked.judge.identity()? != kept.identity()? {
+                return Err(refused(&["--judge or --seed"]));
+            }
+            (asked.judge_steps, asked.judge) = (kept.train.steps, kept);
+        }
+        self.more_steps(&mut asked);
+        Ok(asked)
+    }
+
+    /// The configuration of a level's prior. What has begun must be what was asked for: another may be there still.
+    pub(super) fn prior_of(&self, place: &Path, asked: &Asked) -> Result<PriorConfig> {
+        if self.resume.is_none() || !place.join("config.toml").is_file() {
+            return Ok(asked.prior.clone());
+        }
+        let kept = PriorConfig::load(&place.join("config.toml"))?;
+        if kept.identity()? != asked.prior.identity()? {
+            return Err(another(place));
+        }
+        let mut config = kept.clone();
+        config.train.steps = self.steps.unwrap_or(kept.train.steps);
+        let config = config.going_on(&kept);
+        config.validate()?;
+        enough(place, config.train.steps).map(|()| config)
+    }
+
+    /// The configuration of the contrastive model, likewise.
+    pub(super) fn judge_of(&self, place: &Path, asked: &Asked) -> Result<ContrastiveConfig> {
+        if self.resume.is_none() || !place.join("config.toml").is_file() {
+            return Ok(asked.judge.clone());
+        }
+        let mut kept = ContrastiveConfig::load(&place.join("config.toml"))?;
+        if kept.identity()? != asked.judge.identity()? {
+            return Err(another(place));
+        }
+        kept.train.steps = self.judge_steps.filter(|steps| *steps > 0).unwrap_or(kept.train.steps);
+        enough(place, kept.train.steps).map(|()| kept)
+    }
+}
+
+/// Fewer steps than are done are refused before the run keeps what it is asked for.
+fn enough(place: &Path, steps: u64) -> Result<()> {
+    match checkpoint::newest(&place.join("checkpoints"))? {
+        Some((done, _)) if done > steps => {
+            Err(Error::config("train.steps", format!("{steps} is not allowed: {done} steps are done")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn another(place: &Path) -> Error {
+    let what =
+        "is not what this run was asked for last: train what was asked for by the same options with `--overwrite`";
+    Error::file(place, what)
+}
+
+impl System {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            System::Dalle => "dalle",
+            System::Parti => "parti",
+        }
+    }
+}
