@@ -1,5 +1,6 @@
 //! Files that are read whole: ordinary ones, of a size that can be meant.
 
+use crate::text::decode_text;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::Read;
@@ -47,15 +48,12 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(large(format!("more than {most}"))) } else { Ok(bytes) }
 }
 
-/// The same of a file of text.
+/// The same of a file of text, decoded as [`decode_text`] does.
 ///
 /// # Errors
-/// As [`read`], and if it is no UTF-8.
+/// As [`read`], and if it is no text.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    String::from_utf8(read(path, most)?).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::file(path, format!("is no text in UTF-8, from byte {at} on"))
-    })
+    decode_text(&read(path, most)?).map_err(|what| Error::file(path, what))
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub mod ops;
 pub mod quantize;
 #[cfg(feature = "cli")]
 pub mod report;
+pub mod text;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,162 +1,228 @@
-//! Pictures in a tar archive, as WebDataset lays them: the files of a sample share a name up to its first dot, `00012.jpg`, `00012.txt`.
+//! Pictures in tar archives, as WebDataset lays them: the files of a sample share a name up to its first dot, `00012.jpg`, `00012.txt`.
 //!
-//! The archive is unpacked once, beside the decoded pictures of other sets ([`super::cache_dir`]), and read as a folder is. A sample's text is
-//! its `.txt`, or the `caption` or `text` of its `.json`.
+//! An archive's headers are read when the set is opened, and its pictures from where they lie in it when they are wanted: nothing is
+//! unpacked. A sample's text is its `.txt`, or the `caption` or `text` of its `.json`; its class is its `.cls`. Endings count in whatever
+//! case. A sample that has a picture under a plain ending (`00012.jpg`) has that one; others (`00012.seg.png`) are beside it. What macOS
+//! puts beside files (`._00012.jpg`, `__MACOSX`) and other hidden files are left alone.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
+use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use super::{ImageSet, Options, cache_dir, folder, hex};
+use super::folder::{self, Beside, ENDINGS, Found, MAX_CAPTION};
+use super::place::Place;
+use super::{ImageSet, Options, cache_dir};
+use crate::text::decode_text;
 use crate::{Error, Result, files};
 
-/// A text longer than this is no caption.
+/// A sample's JSON, which holds more than its caption, is at most this long.
 const MAX_JSON: u64 = 1 << 20;
-/// Written last into an unpacked folder.
-const WHOLE: &str = ".whole";
+/// How compressed archives begin, what they are, and how they are unpacked.
+const COMPRESSED: [(&[u8], &str, &str); 6] = [
+    (b"\x1F\x8B", "compressed by gzip", "gunzip -k"),
+    (b"BZh", "compressed by bzip2", "bunzip2 -k"),
+    (b"\xFD7zXZ", "compressed by xz", "unxz -k"),
+    (b"\x28\xB5\x2F\xFD", "compressed by zstd", "unzstd"),
+    (b"PK\x03\x04", "a zip archive", "unzip"),
+    (b"7z\xBC\xAF", "a 7z archive", "7z x"),
+];
+
+/// Is it an archive, by its name?
+pub(super) fn is_archive(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let endings =
+        [".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z"];
+    endings.iter().any(|ending| name.ends_with(ending))
+}
 
 /// Opens the archive.
 pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
-    let root = options.cache_dir.clone().unwrap_or_else(cache_dir).join("archives");
-    let to = root.join(key(path)?);
-    if !to.join(WHOLE).is_file() {
-        unpack(path, &root, &to)?;
+    let mut notes = Vec::new();
+    clear_unpacked(&options.cache_dir.clone().unwrap_or_else(cache_dir), &mut notes);
+    let found = samples(path, "", &mut notes)?;
+    if found.is_empty() {
+        return Err(Error::file(path, format!("holds no images ({})", folder::kinds())));
     }
-    let set = folder::open(&to, options)?;
-    Ok(ImageSet { name: path.display().to_string(), ..set })
+    folder::load(path, found, options, notes)
 }
 
-/// An archive by its path, length and time of change.
-fn key(path: &Path) -> Result<String> {
+/// What earlier versions unpacked archives to, or began to, which nothing reads any more.
+fn clear_unpacked(cache: &Path, notes: &mut Vec<String>) {
+    let root = cache.join("archives");
+    let Ok(entries) = fs::read_dir(&root) else { return };
+    let mut cleared = false;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let own = name.starts_with(".unpacking") || name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        cleared |= own && fs::remove_dir_all(entry.path()).is_ok();
+    }
+    // Others' files keep the folder.
+    let _ = fs::remove_dir(&root);
+    if cleared {
+        notes.push(format!("archives unpacked by an earlier version were removed from {}", root.display()));
+    }
+}
+
+/// A file of an archive.
+#[derive(Clone)]
+enum Member {
+    Picture(Place),
+    /// What it says, or why it cannot be read.
+    Text(Result<String, String>),
+}
+
+/// A picture of a sample, or a text beside it, by its ending in lower case.
+#[derive(Default)]
+struct Sample {
+    pictures: Vec<(String, String, Place)>,
+    texts: BTreeMap<String, (String, Result<String, String>)>,
+}
+
+/// The pictures of an archive in the order of their names, which begin with `prefix`.
+pub(super) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+    let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
+    for (name, member) in members(path)? {
+        let file = name.rfind('/').map_or(0, |slash| slash + 1);
+        let Some(dot) = name[file..].find('.').map(|dot| file + dot) else { continue };
+        let (key, ending) = (name[..dot].to_owned(), name[dot + 1..].to_lowercase());
+        let sample = samples.entry(key).or_default();
+        match member {
+            Member::Picture(place) => sample.pictures.push((ending, name, place)),
+            Member::Text(text) => {
+                sample.texts.insert(ending, (name, text));
+            }
+        }
+    }
+    let (mut found, mut beside) = (Vec::new(), Vec::new());
+    for sample in samples.into_values() {
+        let Sample { pictures, texts } = sample;
+        let plain = pictures.iter().any(|(ending, ..)| !ending.contains('.'));
+        for (ending, name, place) in pictures {
+            if plain && ending.contains('.') {
+                beside.push(format!("{prefix}{name}"));
+                continue;
+            }
+            let said = |endings: &[&str]| said(&texts, &ending, endings, prefix);
+            let (caption, class) = (said(&["txt", "json"]), said(&["cls"]));
+            found.push(Found { place, name: format!("{prefix}{name}"), shard: 0..prefix.len(), caption, class });
+        }
+    }
+    if !beside.is_empty() {
+        let what = "pictures were passed over, which lie beside the picture of their sample";
+        notes.push(format!("{} {what}: {}", beside.len(), folder::first_few(beside.into_iter())));
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// What the texts of a sample say of its picture with that ending: those that share more of its name first.
+fn said(
+    texts: &BTreeMap<String, (String, Result<String, String>)>,
+    picture: &str,
+    endings: &[&str],
+    prefix: &str,
+) -> Beside {
+    let more = picture.rfind('.').map_or("", |dot| &picture[..dot + 1]);
+    let mut damaged = None;
+    for ending in endings {
+        let own = texts.get(&format!("{more}{ending}")).or_else(|| texts.get(*ending));
+        let Some((name, text)) = own else { continue };
+        match text
+            .as_ref()
+            .map_err(String::clone)
+            .and_then(|text| if *ending == "json" { json(text) } else { Ok(text.clone()) })
+        {
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => return Beside::Said(text),
+            Err(what) => damaged = damaged.or(Some(Beside::Damaged(format!("{prefix}{name}"), what))),
+        }
+    }
+    damaged.unwrap_or(Beside::Nothing)
+}
+
+/// The caption of a sample's JSON; empty if it has none.
+fn json(text: &str) -> Result<String, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("is not JSON: {e}"))?;
+    Ok(["caption", "text"].iter().find_map(|key| value[*key].as_str()).unwrap_or_default().to_owned())
+}
+
+/// The pictures and texts of an archive, by their names. Of two that share a name the later counts, as it would were they unpacked.
+fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-    let meta = fs::metadata(path).map_err(cannot)?;
-    let full = fs::canonicalize(path).map_err(cannot)?;
-    let changed = meta.modified().map_err(cannot)?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let text = format!("{}\n{}\n{}", full.display(), meta.len(), changed.as_nanos());
-    Ok(hex(&Sha256::digest(text))[..16].to_owned())
-}
-
-fn unpack(path: &Path, root: &Path, to: &Path) -> Result<()> {
     let damaged = |e: std::io::Error| Error::file(path, format!("is damaged, or no tar archive: {e}"));
-    let cannot = |at: &Path, e: std::io::Error| Error::file(at, format!("cannot be written: {e}"));
-    fs::create_dir_all(root).map_err(|e| cannot(root, e))?;
-    let place = tempfile::Builder::new().prefix(".unpacking").tempdir_in(root).map_err(|e| cannot(root, e))?;
+    let mut head = Vec::new();
     let file = files::open(path)?;
-    let mut archive = tar::Archive::new(std::io::BufReader::new(file));
-    for entry in archive.entries().map_err(damaged)? {
+    let length = file.metadata().map_err(cannot)?.len();
+    (&file).take(8).read_to_end(&mut head).map_err(cannot)?;
+    if let Some((_, what, by)) = COMPRESSED.iter().find(|(magic, ..)| head.starts_with(magic)) {
+        let way = if *by == "unzip" || *by == "7z x" { "; then give the folder" } else { "; then give the plain tar" };
+        let what = format!(
+            "is {what}, and pictures are read from where they lie: unpack it, as by `{by} {}`{way}",
+            path.display()
+        );
+        return Err(Error::file(path, what));
+    }
+    let archive_path: Arc<Path> = path.into();
+    let mut archive = tar::Archive::new(files::open(path)?);
+    let mut members = BTreeMap::new();
+    for entry in archive.entries_with_seek().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        if !entry.header().entry_type().is_file() {
+        let Some(name) = inner_name(&entry.path().map_err(damaged)?) else { continue };
+        let kind = entry.header().entry_type();
+        if kind.is_hard_link() {
+            let target = entry.link_name().map_err(damaged)?.and_then(|target| inner_name(&target));
+            if let Some(member) = target.and_then(|target| members.get(&target).cloned()) {
+                members.insert(name, member);
+            }
             continue;
         }
-        let name = entry.path().map_err(damaged)?.into_owned();
-        // Nothing is written outside the folder, whatever the archive says.
-        let parts: Option<PathBuf> = name
-            .components()
-            .filter(|part| *part != Component::CurDir)
-            .map(|part| if let Component::Normal(part) = part { Some(part) } else { None })
-            .collect();
-        let Some(own) = parts.filter(|parts| parts.components().next().is_some()) else { continue };
-        let (target, caption) = sample(&place.path().join(own));
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(|e| cannot(parent, e))?;
+        if !kind.is_file() {
+            continue;
         }
-        if caption {
-            let mut text = String::new();
-            entry.by_ref().take(MAX_JSON).read_to_string(&mut text).map_err(damaged)?;
-            let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            let said = ["caption", "text"].iter().find_map(|key| value[*key].as_str());
-            if let (Some(said), false) = (said, target.exists()) {
-                fs::write(&target, said).map_err(|e| cannot(&target, e))?;
-            }
-        } else {
-            let mut out = File::create(&target).map_err(|e| cannot(&target, e))?;
-            std::io::copy(&mut entry, &mut out).map_err(damaged)?;
+        let (at, bytes) = (entry.raw_file_position(), entry.size());
+        if at.checked_add(bytes).is_none_or(|end| end > length) {
+            let what =
+                format!("ends within `{name}`: truncated; get it again, or unpack what there is and give the folder");
+            return Err(Error::file(path, what));
+        }
+        let ending = name.rsplit_once('.').map_or(String::new(), |(_, ending)| ending.to_lowercase());
+        let most = if ending == "json" { MAX_JSON } else { MAX_CAPTION };
+        if ENDINGS.contains(&&*ending) {
+            members.insert(name.clone(), Member::Picture(Place::within(&archive_path, &name, at, bytes)));
+        } else if ["txt", "json", "cls"].contains(&&*ending) {
+            let mut text = Vec::new();
+            let text = if bytes > most {
+                Err(folder::too_long(most))
+            } else {
+                entry.read_to_end(&mut text).map_err(damaged)?;
+                decode_text(&text)
+            };
+            members.insert(name, Member::Text(text));
         }
     }
-    fs::write(place.path().join(WHOLE), "").map_err(|e| cannot(place.path(), e))?;
-    match fs::rename(place.path(), to) {
-        Ok(()) => {
-            // Its place is taken over.
-            let _ = place.keep();
-            Ok(())
-        }
-        // Another process was faster.
-        Err(_) if to.join(WHOLE).is_file() => Ok(()),
-        Err(e) => Err(cannot(to, e)),
-    }
+    Ok(members)
 }
 
-/// Where an entry goes, so that texts lie beside their pictures under one stem; and whether it is JSON that may hold a caption.
-fn sample(path: &Path) -> (PathBuf, bool) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    match (name.split_once('.'), &*ending) {
-        (Some((stem, _)), "json") => (path.with_file_name(format!("{stem}.txt")), true),
-        _ => (path.to_owned(), false),
+/// The name of an entry with `/`; none for what lies outside the archive, and for hidden files.
+fn inner_name(path: &Path) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => {
+                let part = part.to_string_lossy();
+                if part.starts_with('.') || part == "__MACOSX" {
+                    return None;
+                }
+                parts.push(part.into_owned());
+            }
+            _ => return None,
+        }
     }
+    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data;
-
-    fn png(shade: u8) -> Vec<u8> {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        let picture = image::RgbImage::from_pixel(4, 4, image::Rgb([shade, 0, 0]));
-        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        bytes.into_inner()
-    }
-
-    fn write(path: &Path, files: &[(&str, Vec<u8>)]) {
-        let mut builder = tar::Builder::new(File::create(path).unwrap());
-        for (name, bytes) in files {
-            let mut header = tar::Header::new_gnu();
-            // As an archive may have it that means harm: the builder's own way refuses such names.
-            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            header.set_cksum();
-            builder.append(&header, &bytes[..]).unwrap();
-        }
-        builder.finish().unwrap();
-    }
-
-    #[test]
-    fn samples_have_their_texts() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("set.tar");
-        let files = [
-            ("./a/000.png", png(1)),
-            ("./a/000.txt", b"a red\n square".to_vec()),
-            ("./a/001.json", br#"{"caption": "dark", "x": 1}"#.to_vec()),
-            ("./a/001.png", png(2)),
-            ("../outside.png", png(3)),
-            ("/outside.png", png(4)),
-        ];
-        write(&path, &files);
-        let options = Options { cache_dir: Some(dir.path().join("cache")), ..Default::default() };
-        for _ in 0..2 {
-            let set = data::open(path.to_str().unwrap(), &options).unwrap();
-            let captions: Vec<_> = set.items.iter().map(|i| i.caption.as_deref()).collect();
-            assert_eq!(captions, [Some("a red square"), Some("dark")]);
-            assert_eq!(set.image(1).unwrap()[0], 2);
-        }
-        assert!(!dir.path().join("outside.png").exists() && !dir.path().join("cache/outside.png").exists());
-    }
-
-    #[test]
-    fn what_is_no_archive_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("set.tar");
-        fs::write(&path, vec![7; 3000]).unwrap();
-        let options = Options { cache_dir: Some(dir.path().join("cache")), ..Default::default() };
-        let error = data::open(path.to_str().unwrap(), &options).unwrap_err().to_string();
-        assert!(error.contains("set.tar") && error.contains("no tar archive"), "{error}");
-        write(&path, &[("a.txt", b"x".to_vec())]);
-        let error = data::open(path.to_str().unwrap(), &options).unwrap_err().to_string();
-        assert!(error.contains("holds no images"), "{error}");
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{self, Found, TEST, TRAIN};
 use super::{ImageSet, Item, Options};
+use crate::text::one_line;
 use crate::{Error, Result, files};
 
 /// Names of the picture's path.
@@ -48,7 +49,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     let mut found = Vec::new();
     for line in &lines {
         if line.path.is_file() {
-            found.push(Found { path: line.path.clone(), name: line.name.clone() });
+            found.push(Found::file(line.path.clone(), line.name.clone()));
             names.insert(line.name.clone(), line);
         } else {
             missing.push(line.path.display().to_string());
@@ -97,17 +98,13 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
 }
 
 fn read(path: &Path) -> Result<Vec<Line>> {
-    let bytes = files::read(path, files::LIST)?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        Error::file(
-            path,
-            format!("is not UTF-8 from byte {} on: captions are JSON Lines", e.utf8_error().valid_up_to()),
-        )
-    })?;
+    let text = files::read_text(path, files::LIST)?;
     let base = path.parent().unwrap_or(Path::new(""));
     let mut lines = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
-    for (i, row) in text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
+    for (i, row) in
+        text.lines().map(|row| row.trim_start_matches('\u{feff}')).enumerate().filter(|(_, row)| !row.trim().is_empty())
+    {
         let wrong = |what: String| {
             let form = r#"each line is an object such as {"image": "hearts/1.png", "text": "a red heart"}"#;
             Error::file(path, format!("line {}: {what}; {form}", i + 1))
@@ -118,7 +115,7 @@ fn read(path: &Path) -> Result<Vec<Line>> {
         let keys = || object.keys().take(8).cloned().collect::<Vec<_>>().join(", ");
         let image = string(&IMAGE).ok_or_else(|| wrong(format!("names no picture (it has {})", keys())))?;
         let text = string(&TEXT).ok_or_else(|| wrong(format!("has no text (it has {})", keys())))?;
-        let text = tidy(text);
+        let text = one_line(text);
         if text.is_empty() {
             return Err(wrong(format!("the text of {image} is empty")));
         }
@@ -145,11 +142,6 @@ fn variant(name: &str, n: usize) -> String {
         Some(dot) if !name[dot..].contains('/') => format!("{}@line{n}{}", &name[..dot], &name[dot..]),
         _ => format!("{name}@line{n}"),
     }
-}
-
-/// A caption in one line.
-pub(super) fn tidy(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A caption's words, in lower case.

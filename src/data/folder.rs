@@ -2,17 +2,19 @@
 //!
 //! Files are taken by their ending and read by their content, in the order of their paths. The subfolders just below
 //! the folder are the classes; where these are `train` and one of `test`, `val`, `valid`, `validation`, they are the
-//! split, and the classes lie one deeper. A `.txt` file of the same stem is a picture's caption. Pictures that differ
-//! only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels, are variants of one. A file
-//! that cannot be read is skipped and told of, unless half or more cannot.
+//! split, and the classes lie one deeper. A `.txt` file of the same stem is a picture's caption, or one whose stem is the
+//! picture's up to its first dot. A folder without pictures that has tar archives is the pictures of these. Pictures that
+//! differ only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels, are variants of one. A
+//! file that cannot be read is skipped and told of, unless half or more cannot.
 //!
 //! What does not fit in memory stays on disk ([`stored`]): then a damaged file whose header is in order is found when it is
 //! wanted, which is an error, and pictures count as the same if their files are.
 
 pub(super) mod stored;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{Condvar, Mutex};
@@ -20,29 +22,111 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::picture::{self, Header};
+use super::place::Place;
 use super::store::How;
 use super::tiles::{self, Grid};
-use super::{ImageSet, Item, Options, budget, split};
+use super::{ImageSet, Item, Options, archive, budget, split};
+use crate::text::{decode_text, one_line};
 use crate::{Error, Result};
 use stored::Form;
 
-const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
+pub(super) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
 /// Pictures in formats that are not read; people should know that they were passed over.
 const UNREAD: [&str; 9] = ["tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd"];
 /// Names of the two sides of a split.
 pub(super) const TRAIN: [&str; 2] = ["train", "training"];
 pub(super) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 /// A caption longer than this is not a caption.
-const MAX_CAPTION: u64 = 64 << 10;
+pub(super) const MAX_CAPTION: u64 = 64 << 10;
 /// Bytes that pictures may take while they are decoded, all threads together.
 pub(super) const DECODING: u64 = 1 << 30;
 
-/// One picture file.
+/// One picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     /// Below the folder, with `/`.
     pub(super) name: String,
+    /// The part of the name that is an archive's, with the folders above it.
+    pub(super) shard: Range<usize>,
+    pub(super) caption: Beside,
+    pub(super) class: Beside,
+}
+
+/// What a text beside a picture says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Beside {
+    Nothing,
+    /// What this file says.
+    At(Place),
+    Said(String),
+    /// The name of one that cannot be read, and why.
+    Damaged(String, String),
+}
+
+/// Texts that cannot be read, and why.
+#[derive(Debug, Default)]
+pub(super) struct Unread(Vec<(String, String)>);
+
+impl Unread {
+    fn note(self, notes: &mut Vec<String>) {
+        let Unread(all) = self;
+        if !all.is_empty() {
+            let count = all.len();
+            let reasons = all.into_iter().map(|(name, what)| format!("{name} ({what})")).collect::<Vec<_>>();
+            let reasons = first_few(reasons.into_iter());
+            notes.push(format!("{count} texts beside pictures cannot be read and count as missing: {reasons}"));
+        }
+    }
+}
+
+impl Beside {
+    fn read(&self, unread: &mut Unread) -> Option<String> {
+        let damaged = match self {
+            Beside::Nothing => return None,
+            Beside::Said(text) => return Some(one_line(text)).filter(|text| !text.is_empty()),
+            Beside::Damaged(name, what) => (name.clone(), what.clone()),
+            Beside::At(place) => {
+                let text = match place.read(MAX_CAPTION) {
+                    Ok(Some(bytes)) => decode_text(&bytes),
+                    Ok(None) => Err(too_long(MAX_CAPTION)),
+                    Err(error) => Err(format!("cannot be read: {error}")),
+                };
+                match text {
+                    Ok(text) => return Some(one_line(&text)).filter(|text| !text.is_empty()),
+                    Err(what) => (place.named().display().to_string(), what),
+                }
+            }
+        };
+        unread.0.push(damaged);
+        None
+    }
+}
+
+/// The words for a text that is too long to be one of a picture.
+pub(super) fn too_long(most: u64) -> String {
+    format!("is longer than the {} KiB that are read", most >> 10)
+}
+
+impl Found {
+    /// A file of its own, with nothing beside it.
+    pub(super) fn file(path: PathBuf, name: String) -> Found {
+        Found { place: Place::file(path), name, shard: 0..0, caption: Beside::Nothing, class: Beside::Nothing }
+    }
+
+    /// The text beside it.
+    fn caption(&self, unread: &mut Unread) -> Option<String> {
+        self.caption.read(unread)
+    }
+
+    /// The folders that it lies in, the outermost first: those of its archive, and those in it.
+    fn folders(&self) -> Vec<&str> {
+        let (shard, inner) = (&self.name[self.shard.clone()], &self.name[self.shard.end..]);
+        let above = |name: &str| name.split('/').count() - 1;
+        // The last of the shard's parts is empty, since it ends in a slash, and the one before it is the archive.
+        let outer = above(shard).saturating_sub(1);
+        shard.split('/').take(outer).chain(inner.split('/').take(above(inner))).collect()
+    }
 }
 
 /// Opens the folder `root`.
@@ -54,7 +138,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 
 /// Reads these pictures, which `root` holds or names.
 pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes: Vec<String>) -> Result<ImageSet> {
-    let headers: Vec<Result<Header>> = found.par_iter().map(|file| picture::header(&file.path)).collect();
+    let headers: Vec<Result<Header>> = found.par_iter().map(|file| picture::header(&file.place)).collect();
     let total = found.len();
     let mut skipped = Vec::new();
     let mut kept: Vec<(Found, Header)> = Vec::new();
@@ -88,7 +172,7 @@ pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes:
         .into_par_iter()
         .map(|((file, header), out)| {
             let _pass = gate.enter(header.cost);
-            out.copy_from_slice(&picture::load_image(&file.path, width, height, channels)?);
+            out.copy_from_slice(&picture::load_fit(&file.place, width, height, channels)?);
             Ok(())
         })
         .collect();
@@ -107,7 +191,8 @@ pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes:
     note_skipped(&mut skipped, total, &mut notes);
 
     let official = official(&files);
-    let (classes, class_of) = classes(&files, usize::from(official.is_some()));
+    let mut unread = Unread::default();
+    let (classes, class_of) = classes(&files, usize::from(official.is_some()), &mut unread);
     let groups = groups(&files, &pixels, bytes);
     let items: Vec<Item> = files
         .iter()
@@ -117,10 +202,11 @@ pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes:
             name: file.name.clone(),
             group,
             class,
-            caption: caption(&file.path),
+            caption: file.caption(&mut unread),
             embedding: None,
         })
         .collect();
+    unread.note(&mut notes);
     let (train, test) = official.unwrap_or_else(|| {
         let (train, test, note) = split(&items);
         notes.extend(note);
@@ -136,6 +222,7 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
     let mut unread: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed = Vec::new();
     let mut others = 0;
+    let (mut texts, mut shards) = (HashMap::<String, PathBuf>::new(), Vec::new());
     // A folder reached twice, through a link, holds the same pictures again, or itself.
     let mut seen = BTreeSet::new();
     let mut open = vec![(root.to_owned(), String::new())];
@@ -164,7 +251,16 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
             if fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) {
                 open.push((path, name + "/"));
             } else if ENDINGS.contains(&&*ending) {
-                found.push(Found { path, name });
+                found.push(Found::file(path, name));
+            } else if ending == "txt" {
+                others += 1;
+                let end = name.len() - ending.len() - 1;
+                // Of two that differ in case alone, the one that is so written before, and else the first.
+                if name.ends_with(".txt") || !texts.contains_key(&name[..end]) {
+                    texts.insert(name[..end].to_owned(), path);
+                }
+            } else if archive::is_archive(&path) {
+                shards.push((path, name));
             } else if UNREAD.contains(&&*ending) {
                 *unread.entry(ending).or_default() += 1;
             } else {
@@ -172,11 +268,25 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
             }
         }
     }
+    for file in &mut found {
+        if let Some(text) = stems(&file.name).iter().find_map(|stem| texts.get(*stem)) {
+            file.caption = Beside::At(Place::file(text));
+        }
+    }
+    if found.is_empty() {
+        for (path, name) in &shards {
+            found.extend(archive::samples(path, &format!("{name}/"), notes)?);
+        }
+    } else if !shards.is_empty() {
+        let what = "archives beside the pictures were passed over: give a folder of archives alone, or one of them";
+        notes.push(format!("{} {what}", shards.len()));
+    }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let passed: Vec<String> = unread.iter().map(|(ending, n)| format!("{n} .{ending}")).collect();
     if found.is_empty() {
         let passed = if passed.is_empty() { String::new() } else { format!(", {}", passed.join(", ")) };
-        let kinds = ENDINGS.map(|ending| format!(".{ending}")).join(", ");
+        let others = others + shards.len();
+        let kinds = kinds();
         let what =
             format!("holds no images ({kinds}), itself or in its subfolders; found {others} other files{passed}");
         return Err(Error::file(root, what));
@@ -189,6 +299,19 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
         notes.push(format!("folders that could not be listed: {}", first_few(closed.into_iter())));
     }
     Ok(found)
+}
+
+/// The endings of pictures, as a list.
+pub(super) fn kinds() -> String {
+    ENDINGS.map(|ending| format!(".{ending}")).join(", ")
+}
+
+/// What a picture's text may be called, without its ending: as the picture without its own, or up to its first dot.
+fn stems(name: &str) -> [&str; 2] {
+    let file = name.rfind('/').map_or(0, |slash| slash + 1);
+    let last = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
+    let first = name[file..].find('.').map_or(name.len(), |dot| file + dot);
+    [&name[..last], &name[..first]]
 }
 
 /// An error that names the first failure if half of the files or more failed.
@@ -242,7 +365,7 @@ fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<S
     notes.push(format!("{} of {total} files skipped: {}", skipped.len(), first_few(reasons)));
 }
 
-fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
+pub(super) fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(5);
     let names = names.take(5).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{names} and {more} more") } else { names }
@@ -251,7 +374,7 @@ fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
 /// Train and test, where the subfolders just below say so.
 fn official(files: &[Found]) -> Option<(Vec<u32>, Vec<u32>)> {
     let side = |file: &Found| {
-        let folder = file.name.split_once('/')?.0.to_lowercase();
+        let folder = file.folders().first()?.to_lowercase();
         match (TRAIN.contains(&&*folder), TEST.contains(&&*folder)) {
             (false, false) => None,
             (train, _) => Some(train),
@@ -262,16 +385,21 @@ fn official(files: &[Found]) -> Option<(Vec<u32>, Vec<u32>)> {
     (!train.is_empty() && !test.is_empty()).then_some((train, test))
 }
 
-/// The names of the subfolders `depth` folders down that hold pictures, and each picture's place among them.
-fn classes(files: &[Found], depth: usize) -> (Vec<String>, Vec<Option<u32>>) {
-    let class = |file: &Found| {
-        let parts: Vec<&str> = file.name.split('/').collect();
-        (parts.len() > depth + 1).then(|| parts[depth].to_owned())
+/// The names of the classes, and each picture's place among them: what is said beside pictures, where that is so of any, else the names
+/// of the subfolders `depth` folders down.
+fn classes(files: &[Found], depth: usize, unread: &mut Unread) -> (Vec<String>, Vec<Option<u32>>) {
+    let said: Vec<Option<String>> = match files.iter().any(|file| file.class != Beside::Nothing) {
+        true => files.iter().map(|file| file.class.read(unread)).collect(),
+        false => files.iter().map(|file| file.folders().get(depth).map(|name| (*name).to_owned())).collect(),
     };
-    let names: Vec<String> = files.iter().filter_map(class).collect::<BTreeSet<_>>().into_iter().collect();
-    let place = |file| class(file).and_then(|name| names.binary_search(&name).ok()).map(|i| i as u32);
-    let of = files.iter().map(place).collect();
-    (names, of)
+    let mut names: Vec<&String> = said.iter().flatten().collect::<BTreeSet<_>>().into_iter().collect();
+    // Numbers in their own order, where all are; so many digits or none more is as good as their value.
+    if files.iter().any(|file| file.class != Beside::Nothing) && names.iter().all(|name| name.parse::<u64>().is_ok()) {
+        names.sort_by_key(|name| name.parse::<u64>().unwrap_or(0));
+    }
+    let place: HashMap<&String, u32> = names.iter().copied().zip(0..).collect();
+    let of = said.iter().map(|name| name.as_ref().map(|name| place[name])).collect();
+    (names.into_iter().cloned().collect(), of)
 }
 
 /// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`.
@@ -293,17 +421,6 @@ pub(super) fn stem(name: &str) -> &str {
         Some(at) if at > 0 => &name[..file + at],
         _ => &name[..end],
     }
-}
-
-/// The text beside a picture, if there is any that is short enough to be a caption.
-fn caption(path: &Path) -> Option<String> {
-    let path = path.with_extension("txt");
-    let meta = fs::metadata(&path).ok()?;
-    if !meta.is_file() || meta.len() > MAX_CAPTION {
-        return None;
-    }
-    let text = String::from_utf8_lossy(&fs::read(&path).ok()?).split_whitespace().collect::<Vec<_>>().join(" ");
-    (!text.is_empty()).then_some(text)
 }
 
 /// Lets in as much at once as it has room for; what needs more than all of it comes in alone.

@@ -5,6 +5,7 @@
 //! Beside `train-images-idx3-ubyte` belong `train-labels-idx1-ubyte` (classes) and `t10k-images-idx3-ubyte` (the test
 //! side), and so for other names that say `images`, `labels`, `train`, `t10k` or `test`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -45,12 +46,13 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
         Some(_) if i < count => format!("train/{i:05}"),
         Some(_) => format!("test/{:05}", i - count),
     };
-    let class = |i: usize| labels.as_ref().map(|labels| u32::from(labels[i]));
+    // A label that never comes is no class: nothing could be drawn of it.
+    let numbers: Vec<u8> = labels.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let class = |i: usize| Some(numbers.binary_search(&labels.as_ref()?[i]).ok()? as u32);
     let all = count + held_out;
     let items: Vec<Item> = (0..all)
         .map(|i| Item { name: named(i), group: i as u64, class: class(i), caption: None, embedding: None })
         .collect();
-    let classes = labels.iter().flatten().max().map_or(0, |&last| usize::from(last) + 1);
     let (train_items, test_items) = if held_out > 0 {
         notes.push(format!("split as the files give it: {count} to train on, {held_out} held out"));
         ((0..count as u32).collect(), (count as u32..all as u32).collect())
@@ -66,7 +68,7 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
         channels,
         pixels: pixels.into(),
         items,
-        classes: (0..classes).map(|class| class.to_string()).collect(),
+        classes: numbers.iter().map(u8::to_string).collect(),
         notes,
         train: train_items,
         test: test_items,
@@ -223,8 +225,8 @@ pub(super) mod tests {
         assert_eq!((set.len(), set.width, set.height, set.channels), (5, 4, 2, 1));
         assert_eq!((&set.train[..], &set.test[..]), (&[0, 1, 2][..], &[3, 4][..]));
         assert_eq!(*set.image(3).unwrap(), numbers(8)[..]);
-        assert_eq!(set.items.iter().map(|item| item.class.unwrap()).collect::<Vec<_>>(), [1, 0, 2, 4, 0]);
-        assert_eq!(set.classes, ["0", "1", "2", "3", "4"]);
+        assert_eq!(set.items.iter().map(|item| item.class.unwrap()).collect::<Vec<_>>(), [1, 0, 2, 3, 0]);
+        assert_eq!(set.classes, ["0", "1", "2", "4"], "no picture is labelled 3");
         assert_eq!(set.items[4].name, "test/00001");
         // The other half named gives the same set.
         assert_eq!(open_in(&dir, "t10k-images-idx3-ubyte").unwrap().sha256(), set.sha256());

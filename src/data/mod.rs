@@ -18,9 +18,11 @@ mod emoji;
 mod folder;
 mod idx;
 mod jitter;
+mod jpeg;
 mod loader;
 mod picture;
 mod pixels;
+mod place;
 mod recipe;
 mod source;
 mod store;
@@ -278,8 +280,8 @@ impl ImageSet {
 }
 
 /// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels and the other half
-/// of a train/t10k pair beside it), a folder of images, JSON Lines of images and texts, or a tar archive as WebDataset's. A built-in
-/// name goes before a folder of that name; `./emoji` means the folder.
+/// of a train/t10k pair beside it), a folder of images, JSON Lines of images and texts, or a tar archive as WebDataset's or a folder of
+/// such. A built-in name goes before a folder of that name; `./emoji` means the folder.
 ///
 /// # Errors
 /// If there is no such thing, if it holds nothing that can be read, if it would take more than [`MAX_BYTES`] of memory, or
@@ -314,7 +316,7 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
         folder::open(path, options)
     } else if meta.is_file() && captions::is_captions(path) {
         captions::open(path, options)
-    } else if meta.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar")) {
+    } else if meta.is_file() && archive::is_archive(path) {
         archive::open(path, options)
     } else if meta.is_file() {
         idx::open(path, options)

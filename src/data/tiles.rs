@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::folder::stored::Form;
 use super::folder::{self, DECODING, Found, Gate};
 use super::picture::Header;
+use super::place::Place;
 use super::store::{How, scaled};
 use super::{ImageSet, Item, Options, budget, picture, split};
 use crate::{Error, Result};
@@ -59,7 +60,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     let name = root.display().to_string();
     let mut notes = Vec::new();
     let files = folder::walk(root, &mut notes)?;
-    let headers: Vec<Result<Header>> = files.par_iter().map(|file| picture::header(&file.path)).collect();
+    let headers: Vec<Result<Header>> = files.par_iter().map(|file| picture::header(&file.place)).collect();
     let headers: Vec<Header> = headers.into_iter().collect::<Result<_>>()?;
     let tile = (width as u32, height as u32);
     let grids: Vec<Option<Grid>> = headers.iter().map(|h| Grid::of(h, tile, options.photo_side)).collect();
@@ -74,7 +75,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         .map(|(file, header, grid)| {
             let Some(grid) = grid else { return Ok(Vec::new()) };
             let _pass = gate.enter(header.cost);
-            cut(&file.path, *grid, tile, channels)
+            cut(&file.place, *grid, tile, channels)
         })
         .collect();
     let mut pixels = Vec::new();
@@ -111,8 +112,8 @@ pub(super) fn stored(
 }
 
 /// The tiles of one photograph, row by row.
-fn cut(path: &Path, grid: Grid, (tile_w, tile_h): (u32, u32), channels: usize) -> Result<Vec<Vec<u8>>> {
-    let small = scaled(path, grid.width, grid.height)?;
+fn cut(place: &Place, grid: Grid, (tile_w, tile_h): (u32, u32), channels: usize) -> Result<Vec<Vec<u8>>> {
+    let small = scaled(place, grid.width, grid.height)?;
     let tile = |i: u32| {
         let (x, y) = (i % grid.across * tile_w, i / grid.across * tile_h);
         picture::in_channels(imageops::crop_imm(&small, x, y, tile_w, tile_h).to_image(), channels)

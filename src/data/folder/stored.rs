@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Found, caption, classes, group, official, stem};
+use super::{Found, Unread, classes, group, official, stem};
 use crate::data::picture::Header;
 use crate::data::store::{How, Source, Stamp, Store, View};
 use crate::data::tiles::Grid;
@@ -33,7 +33,7 @@ pub(in crate::data) fn open(
     let Form { image: (width, height, channels), how, grid } = *form;
     let tile = (width as u32, height as u32);
     let all = kept.len();
-    let stamps: Vec<Result<Stamp>> = kept.par_iter().map(|(file, _)| Stamp::of(&file.path)).collect();
+    let stamps: Vec<Result<Stamp>> = kept.par_iter().map(|(file, _)| Stamp::of(&file.place)).collect();
     let (mut files, mut sources, mut grids, mut groups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Copies share the first one's group, though no picture was decoded: they have the same length and ends.
     let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
@@ -41,8 +41,8 @@ pub(in crate::data) fn open(
         let Some(grid) = grid(&header) else { continue };
         let stamp = stamp?;
         groups.push(*first.entry(stamp.ends).or_insert(group(&file.name)));
-        let (path, cost) = (file.path.clone(), header.cost);
-        sources.push(Source { path, stamp, width: grid.width, height: grid.height, cost });
+        let (place, cost) = (file.place.clone(), header.cost);
+        sources.push(Source { place, stamp, width: grid.width, height: grid.height, cost });
         grids.push(grid);
         files.push(file);
     }
@@ -54,10 +54,11 @@ pub(in crate::data) fn open(
         return Err(Error::file(root, format!("would give {count} images; 2^31 - 1 can be had")));
     }
     let sides = official(&files);
-    let (classes, class_of) = classes(&files, usize::from(sides.is_some()));
+    let mut unread = Unread::default();
+    let (classes, class_of) = classes(&files, usize::from(sides.is_some()), &mut unread);
     let (mut items, mut views) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (n, (file, grid)) in files.iter().zip(&grids).enumerate() {
-        let caption = caption(&file.path);
+        let caption = file.caption(&mut unread);
         for i in 0..grid.tiles() as u32 {
             let name = match how {
                 How::Fit => file.name.clone(),
@@ -68,6 +69,7 @@ pub(in crate::data) fn open(
             views.push(View { picture: n as u32, x, y });
         }
     }
+    unread.note(&mut notes);
     let (train, test) = match sides {
         Some((_, held_out)) => {
             let mut held = vec![false; files.len()];

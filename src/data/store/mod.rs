@@ -8,9 +8,7 @@ mod file;
 mod recent;
 mod shelf;
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +18,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::folder::{DECODING, Gate};
+use super::place::Place;
 use super::{Keep, Options, cache_dir, picture};
 use crate::{Error, Result};
 use file::{Found, Key, Size};
@@ -45,7 +44,7 @@ pub(super) enum How {
 /// A picture file, as it was when the set was opened.
 #[derive(Debug)]
 pub(super) struct Source {
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     pub(super) stamp: Stamp,
     /// The size at which it is kept.
     pub(super) width: u32,
@@ -73,7 +72,7 @@ pub(super) struct View {
 
 #[derive(Debug)]
 struct Picture {
-    path: PathBuf,
+    place: Place,
     bytes: u64,
     modified: SystemTime,
     key: Key,
@@ -109,16 +108,16 @@ struct Part {
 }
 
 impl Stamp {
-    pub(super) fn of(path: &Path) -> Result<Stamp> {
-        let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-        let mut file = File::open(path).map_err(cannot)?;
-        let about = file.metadata().map_err(cannot)?;
+    pub(super) fn of(place: &Place) -> Result<Stamp> {
+        let cannot = |e: std::io::Error| place.error(format!("cannot be read: {e}"));
+        let mut file = place.open().map_err(cannot)?;
+        let (bytes, modified) = place.about().map_err(cannot)?;
         let mut ends = Vec::new();
         (&mut file).take(END).read_to_end(&mut ends).map_err(cannot)?;
-        file.seek(SeekFrom::Start(about.len().saturating_sub(END))).map_err(cannot)?;
+        file.seek(SeekFrom::Start(bytes.saturating_sub(END))).map_err(cannot)?;
         file.take(END).read_to_end(&mut ends).map_err(cannot)?;
-        let hash = Sha256::new().chain_update(about.len().to_le_bytes()).chain_update(ends);
-        Ok(Stamp { bytes: about.len(), modified: about.modified().unwrap_or(UNIX_EPOCH), ends: hash.finalize().into() })
+        let hash = Sha256::new().chain_update(bytes.to_le_bytes()).chain_update(ends);
+        Ok(Stamp { bytes, modified, ends: hash.finalize().into() })
     }
 }
 
@@ -140,12 +139,12 @@ impl Store {
         let mut sum = Sha256::new();
         let mut pictures = Vec::with_capacity(sources.len());
         for source in sources {
-            let Source { path, stamp, width, height, cost } = source;
+            let Source { place, stamp, width, height, cost } = source;
             sum.update(stamp.ends);
             sum.update(form(how, width, height, channels));
-            let key = key(&path, &stamp, how, width, height, channels);
+            let key = key(&place, &stamp, how, width, height, channels);
             let Stamp { bytes, modified, .. } = stamp;
-            pictures.push(Picture { path, bytes, modified, key, width, height, cost });
+            pictures.push(Picture { place, bytes, modified, key, width, height, cost });
         }
         for View { picture, x, y } in &views {
             [picture, x, y].iter().for_each(|n| sum.update(n.to_le_bytes()));
@@ -212,7 +211,7 @@ impl Store {
             return Ok(pixels);
         }
         let whole = picture::whole(&pixels, (part.width as usize, part.height as usize, self.channels as usize));
-        let whole = whole.ok_or_else(|| Error::file(&self.pictures[picture as usize].path, "its crop is short"))?;
+        let whole = whole.ok_or_else(|| self.pictures[picture as usize].place.error("its crop is short"))?;
         Ok(picture::fit(whole, self.tile.0 as usize, self.tile.1 as usize, self.channels as usize))
     }
 
@@ -272,26 +271,22 @@ impl Store {
 
     /// The picture in the form in which it is kept.
     fn decode(&self, picture: &Picture) -> Result<Vec<u8>> {
-        let gone = |e: std::io::Error| Error::file(&picture.path, format!("was there when the set was opened: {e}"));
-        let about = std::fs::metadata(&picture.path).map_err(gone)?;
-        if (about.len(), about.modified().unwrap_or(UNIX_EPOCH)) != (picture.bytes, picture.modified) {
-            return Err(Error::file(
-                &picture.path,
-                "has changed since the set was opened; begin again with it as it is now",
-            ));
+        let gone = |e: std::io::Error| picture.place.error(format!("was there when the set was opened: {e}"));
+        if picture.place.about().map_err(gone)? != (picture.bytes, picture.modified) {
+            return Err(picture.place.error("has changed since the set was opened; begin again with it as it is now"));
         }
         let _pass = self.gate.enter(picture.cost);
         let (width, height, channels) = (picture.width as usize, picture.height as usize, self.channels as usize);
         match self.how {
-            How::Fit => picture::load_image(&picture.path, width, height, channels),
-            How::Scale => Ok(picture::in_channels(scaled(&picture.path, picture.width, picture.height)?, channels)),
+            How::Fit => picture::load_fit(&picture.place, width, height, channels),
+            How::Scale => Ok(picture::in_channels(scaled(&picture.place, picture.width, picture.height)?, channels)),
         }
     }
 }
 
-/// The picture at `path`, scaled as a whole.
-pub(super) fn scaled(path: &Path, width: u32, height: u32) -> Result<RgbImage> {
-    Ok(imageops::resize(&picture::load_whole(path)?, width, height, FilterType::Lanczos3))
+/// The picture at `place`, scaled as a whole.
+pub(super) fn scaled(place: &Place, width: u32, height: u32) -> Result<RgbImage> {
+    Ok(imageops::resize(&picture::load_whole(place)?, width, height, FilterType::Lanczos3))
 }
 
 /// The bytes that say in what form a picture is kept.
@@ -308,11 +303,10 @@ fn form(how: How, width: u32, height: u32, channels: u32) -> [u8; 13] {
     out
 }
 
-fn key(path: &Path, stamp: &Stamp, how: How, width: u32, height: u32, channels: u32) -> Key {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+fn key(place: &Place, stamp: &Stamp, how: How, width: u32, height: u32, channels: u32) -> Key {
     let modified = stamp.modified.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos());
     let hash = Sha256::new()
-        .chain_update(whole.as_os_str().as_encoded_bytes())
+        .chain_update(place.identity())
         .chain_update(modified.to_le_bytes())
         .chain_update(stamp.ends)
         .chain_update(form(how, width, height, channels));
