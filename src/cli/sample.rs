@@ -77,7 +77,8 @@ impl How {
 pub struct Sample {
     /// The run, with a prior
     run: PathBuf,
-    /// A class, by its name or a part of it, or `none`; several take turns; all, where none is named
+    /// A class, by its name or a part of it; several take turns; all, where none is named. `none` draws without a class, and so does
+    /// `unconditional` where a class is called none
     #[arg(long)]
     class: Vec<String>,
     /// Images
@@ -123,17 +124,30 @@ pub struct Complete {
     overwrite: bool,
 }
 
-/// A class's name as part of a file's: `Ankle boot` is `ankle-boot`.
+/// A class's name as part of a file's: `Ankle boot` is `ankle-boot`. Characters of all scripts stay, and pictographs; only what stands
+/// between words, what some file system forbids and what cannot be seen does not.
 pub fn slug(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
-    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
+    let invisible = |c: char| matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let between = |c: char| match c.is_ascii() {
+        true => !c.is_ascii_alphanumeric(),
+        false => c.is_whitespace() || c.is_control() || invisible(c),
+    };
+    let words = name.split(between).filter(|w| !w.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
 }
 
-/// The class of that name: the whole of it in whatever case, or a part that no other has.
+/// Names of no class, beside classes that are called so.
+const NO_CLASS: [&str; 2] = ["none", "unconditional"];
+
+/// The class of that name: just it, the whole of it in whatever case, or a part that no other has. A class that is called as no class is
+/// goes before it.
 fn class(about: &About, name: &str) -> Result<u32> {
     let names = &about.classes;
+    if let Some(exact) = names.iter().position(|n| n == name) {
+        return Ok(exact as u32);
+    }
     let asked = name.to_lowercase();
-    if asked == "none" {
+    if NO_CLASS.contains(&&*asked) && !names.iter().any(|n| n.to_lowercase() == asked) {
         return Ok(about.vocabulary.no_class());
     }
     if names.is_empty() {
@@ -202,10 +216,11 @@ impl Sample {
             (names, _) => names.iter().map(|name| class(about, name)).collect::<Result<_>>()?,
         };
         let classes: Vec<u32> = asked.iter().copied().cycle().take(self.n).collect();
+        let words = |class: u32| about.classes.get(class as usize).map(|name| slug(name)).unwrap_or_default();
         let names: Vec<String> = (classes.iter().enumerate())
-            .map(|(i, class)| match about.classes.get(*class as usize) {
-                Some(name) => format!("{i:04}-{}.png", slug(name)),
-                None => format!("{i:04}.png"),
+            .map(|(i, class)| match words(*class).chars().take(NAMED).collect::<String>() {
+                words if words.is_empty() => format!("{i:04}.png"),
+                words => format!("{i:04}-{words}.png"),
             })
             .collect();
         for name in names.iter().map(String::as_str).chain([GRID, MADE]) {
@@ -254,6 +269,8 @@ impl Sample {
 }
 
 const GRID: &str = "grid.png";
+/// Characters of a class's name in the names of its images: at most 240 bytes of the 255 that file systems allow.
+const NAMED: usize = 60;
 /// The images that a sampling made, by name.
 const MADE: &str = "samples.json";
 
@@ -398,6 +415,10 @@ mod tests {
         assert_eq!(slug("T-shirt/top"), "t-shirt-top");
         assert_eq!(slug("Ankle boot"), "ankle-boot");
         assert_eq!(slug("../x"), "x");
+        assert_eq!(slug("Красный  Круг?"), "красный-круг");
+        assert_eq!(slug("红色的 心/星"), "红色的-心-星");
+        assert_eq!(slug("\u{feff}\u{2764}\u{fe0f} \u{202e}हिन्दी"), "\u{2764}\u{fe0f}-हिन्दी");
+        assert_eq!(slug("?!"), "");
     }
 
     #[test]

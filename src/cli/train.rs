@@ -288,7 +288,7 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
     let memory = outcome.trainer.memory();
     if global.json {
         let line = serde_json::json!({
-            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": e.ssim, "sharpness": e.sharpness, "edge_sharpness": e.edge_sharpness,
+            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": (!e.ssim.is_nan()).then_some(e.ssim), "sharpness": e.sharpness, "edge_sharpness": e.edge_sharpness,
             "lpips": (!e.lpips.is_nan()).then_some(e.lpips),
             "perplexity": e.perplexity,
             "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel, "quantization_error": e.quantization_error,

@@ -305,8 +305,11 @@ fn entropy(counts: &[u64]) -> f64 {
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let (mse, psnr) = (self.mse, self.psnr);
-        write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB, SSIM {:.3}, sharpness {:.2}", self.ssim, self.sharpness)?;
-        write!(f, " ({:.2} at edges)", self.edge_sharpness)?;
+        write!(f, "test MSE {mse:.5}, PSNR {psnr:.2} dB")?;
+        if !self.ssim.is_nan() {
+            write!(f, ", SSIM {:.3}", self.ssim)?;
+        }
+        write!(f, ", sharpness {:.2} ({:.2} at edges)", self.sharpness, self.edge_sharpness)?;
         if !self.lpips.is_nan() {
             write!(f, ", LPIPS {:.4}", self.lpips)?;
         }

@@ -79,7 +79,9 @@ impl Tokenizer {
         Tokenizer::checked(inner, seen)
     }
 
-    fn checked(inner: tokenizers::Tokenizer, seen: BTreeSet<char>) -> Result<Tokenizer> {
+    fn checked(mut inner: tokenizers::Tokenizer, seen: BTreeSet<char>) -> Result<Tokenizer> {
+        // `<end>` in a caption or a prompt is those five characters: only models put the special tokens around texts.
+        inner.set_encode_special_tokens(true);
         for (name, id) in SPECIAL.iter().zip([BEGIN, END]) {
             if inner.token_to_id(name) != Some(id) {
                 return Err(Error::data(format!("the tokenizer has no `{name}` with the number {id}")));
@@ -189,6 +191,23 @@ mod tests {
         let again = Tokenizer::load(dir.path()).unwrap();
         assert_eq!((again.sha256(), again.size()), (learned().sha256(), learned().size()));
         assert_eq!(again.encode("a réd").unwrap(), learned().encode("a réd").unwrap());
+    }
+
+    #[test]
+    fn special_tokens_in_a_text_are_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let captions = [&CAPTIONS[..], &["the <end> of <begin>", "the <end> of <begin>"]].concat();
+        for captions in [&CAPTIONS[..], &captions] {
+            let learned = Tokenizer::learn(captions, 320).unwrap();
+            learned.save(dir.path()).unwrap();
+            for t in [learned, Tokenizer::load(dir.path()).unwrap()] {
+                for text in ["a <end> red heart", "<begin>", "<end><END> a"] {
+                    let ids = t.encode(text).unwrap().ids;
+                    assert!(!ids.contains(&BEGIN) && !ids.contains(&END), "{text}: {ids:?}");
+                    assert_eq!(t.decode(&ids).unwrap(), text.to_lowercase());
+                }
+            }
+        }
     }
 
     #[test]

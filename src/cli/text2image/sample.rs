@@ -11,6 +11,7 @@ use wgvq::gpu::Gpu;
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::rows;
+use wgvq::text::one_line;
 use wgvq::train::contrastive::TrainedContrastive;
 use wgvq::train::tokenizer::Tokenizer;
 use wgvq::train::{Asked, Draw, Drawing, Priors, Trained, atomic};
@@ -97,6 +98,8 @@ pub fn draw(global: &Global, priors: &Priors, texts: &Texts, how: &Draw) -> Resu
     draw_asked(global, priors, Asked { classes: &none, texts: Some(texts) }, None, how)
 }
 
+/// Characters of a prompt in the names of its images: at most 160 bytes of the 255 that file systems allow.
+const NAMED: usize = 40;
 /// Columns of the grid of one prompt's images.
 const COLUMNS: usize = 8;
 const GRID: &str = "grid.png";
@@ -104,10 +107,10 @@ const MADE: &str = "samples.json";
 
 impl Sample {
     fn asked(&self) -> Result<Vec<String>> {
-        let mut prompts = self.prompt.clone();
+        let mut prompts: Vec<String> = self.prompt.iter().map(|prompt| prompt.replace('\u{feff}', "")).collect();
         if let Some(path) = &self.prompts {
             let text = files::read_text(path, files::LIST)?;
-            prompts.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
+            prompts.extend(text.lines().map(one_line).filter(|l| !l.is_empty()));
         }
         Ok(prompts)
     }
@@ -164,9 +167,11 @@ impl Sample {
         let judge = rerank.then(|| load_judge(&gpu, &self.run, &models.tokenizer)).transpose()?;
         let (texts, prompts) = self.texts(global, &models)?;
         let name = |p: usize, i: usize| {
-            let mut slug = slug(&prompts[p]);
-            slug.truncate(40);
-            format!("{p:03}-{}-{i:03}.png", slug.trim_end_matches('-'))
+            let words: String = slug(&prompts[p]).chars().take(NAMED).collect();
+            match words.trim_end_matches('-') {
+                "" => format!("{p:03}-{i:03}.png"),
+                words => format!("{p:03}-{words}-{i:03}.png"),
+            }
         };
         let names: Vec<Vec<String>> = (0..prompts.len()).map(|p| (0..self.n).map(|i| name(p, i)).collect()).collect();
         for name in names.iter().flatten().map(String::as_str).chain([GRID, MADE]) {

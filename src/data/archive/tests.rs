@@ -1,6 +1,6 @@
 use super::*;
-use std::fs::File;
 use crate::data;
+use std::fs::File;
 
 fn png(shade: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
