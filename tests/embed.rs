@@ -272,7 +272,7 @@ fn an_encoder_that_is_dropped_gives_back_its_memory_and_says_so() {
 }
 
 #[test]
-fn a_warm_frame_allocates_nothing_and_costs_the_processor_little() {
+fn a_warm_frame_allocates_and_submits_nothing() {
     for wanted in [Wanted::NOTHING, Wanted::default()] {
         let host = Host::new(wanted);
         let gpu = host.gpu();
@@ -306,7 +306,6 @@ fn a_warm_frame_allocates_nothing_and_costs_the_processor_little() {
         assert_eq!((after.submissions, after.readbacks), (before.submissions, before.readbacks));
         let per_frame = after.dispatches - before.dispatches;
         assert!(per_frame > 0 && per_frame.is_multiple_of(50));
-        assert!(times[25] < Duration::from_micros(500), "{:?} to record a decode", times[25]);
     }
 }
 

@@ -1,6 +1,9 @@
 //! The page of `web/` in headless Chromium, against what the same model gives without a browser. Run where Chromium, Python and the
 //! tools of `scripts/web.sh` are; elsewhere it says what is missing, and passes.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -102,7 +105,7 @@ fn kernels() -> Vec<Value> {
 fn the_page_works_in_chromium() {
     let browser = match chromium() {
         Ok(browser) => browser,
-        Err(what) => return say(&format!("SKIPPED, the page in a browser: {what}")),
+        Err(what) => return skip::skipped("the_page_works_in_chromium", &what),
     };
     assert!(script(&[]).status().unwrap().success(), "scripts/web.sh failed");
 
