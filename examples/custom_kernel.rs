@@ -3,13 +3,14 @@
 //!
 //!     cargo run --release --example custom_kernel
 
-use wgvq::autograd::{GradientCheck, Tape, Var, gradient_check};
-use wgvq::gpu::{DType, Gpu, Kernel, Source, Tensor, Work};
+use wgvq::autograd::{Tape, Var};
+use wgvq::gpu::{DType, Gpu, Kernel, Source, Tensor, Work, groups_for};
 use wgvq::nn::{Adam, Init, Parameters, Pass};
-use wgvq::ops::adam::Hyper;
-use wgvq::ops::column_sum::column_sum;
-use wgvq::ops::loss::Loss;
-use wgvq::ops::{Host, Rng, groups_for};
+use wgvq::ops::linalg::column_sum::column_sum;
+use wgvq::ops::loss::loss::Loss;
+use wgvq::ops::optim::adam::Hyper;
+use wgvq::spec::{HostTensor, Rng};
+use wgvq::verify::{GradientCheck, gradient_check};
 use wgvq::{Error, Result};
 
 // The text is WGSL with the engine's imports. Bindings are in order, parameters are `var<immediate> p` (a uniform, on devices without), and
@@ -93,7 +94,7 @@ fn snake(tape: &Tape, x: &Var, a: &Var) -> Result<Var> {
 /// Checks the gradient, then trains one frequency towards another; returns it.
 pub fn run(steps: usize) -> Result<f32> {
     let gpu = Gpu::new(Default::default())?;
-    let frequencies = Host::f32(&[5], vec![0.5, 0.8, 1.0, 1.5, 2.0]);
+    let frequencies = HostTensor::f32(&[5], vec![0.5, 0.8, 1.0, 1.5, 2.0]);
     let inputs = [Rng::new(3).normals(&[7, 5]), frequencies];
     let verdict = gradient_check(&gpu, &inputs, GradientCheck::default(), |tape, v| snake(tape, &v[0], &v[1]))?;
     if !verdict.pass {

@@ -15,7 +15,7 @@ use host::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::ops::image::normalize;
+use wgvq::ops::image::image::normalize;
 use wgvq::train::Trainer;
 use wgvq::train::config::RunConfig;
 use wgvq::{Result, Wanted, wgpu};

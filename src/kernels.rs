@@ -31,12 +31,11 @@
 //! Errors are values: shapes that do not fit name both, and a buffer that cannot be bound says why. Each function's own are listed with
 //! it, beside those that all share: an array outside its buffer, or a device that fails. [`ops`] has more operations, over tensors.
 
-use crate::Result;
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::ops;
-pub use crate::ops::attention::Attention;
-pub use crate::ops::conv2d::Conv;
-pub use crate::ops::matmul::Transpose;
+pub use crate::ops::attention::attention::Attention;
+pub use crate::ops::conv::Conv;
+pub use crate::ops::linalg::matmul::Transpose;
+use crate::{Result, ops};
 
 /// A dense array in a host's buffer.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +100,7 @@ fn f32s(gpu: &Gpu, x: impl Operand) -> Result<Tensor> {
 /// # Errors
 /// If N x D and K x D do not share D, or the codebook is empty.
 pub fn nearest_codebook(gpu: &Gpu, latents: impl Operand, codebook: impl Operand) -> Result<Tensor> {
-    ops::vq_search::nearest(&f32s(gpu, latents)?, &f32s(gpu, codebook)?)
+    ops::quantize::vq_search::nearest(&f32s(gpu, latents)?, &f32s(gpu, codebook)?)
 }
 
 /// The codes of indices: codebook [K, D] and indices u32 `[N]` to [N, D]. An index past K reads the last code.
@@ -125,7 +124,7 @@ pub fn nearest_codebook(gpu: &Gpu, latents: impl Operand, codebook: impl Operand
 /// # Errors
 /// If the codebook is empty, or the indices are no vector.
 pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Result<Tensor> {
-    ops::gather::gather(&f32s(gpu, codebook)?, &indices.tensor(gpu, DType::U32)?)
+    ops::quantize::gather::gather(&f32s(gpu, codebook)?, &indices.tensor(gpu, DType::U32)?)
 }
 
 /// How often each of `codes` codes is used, and the sum of its latents: what a codebook that is a moving average learns from. Latents [N, D]
@@ -152,7 +151,7 @@ pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Resul
 /// # Errors
 /// If there is not one index to a latent, or no code.
 pub fn code_sums(gpu: &Gpu, latents: impl Operand, indices: impl Operand, codes: usize) -> Result<(Tensor, Tensor)> {
-    let assignment = ops::assignment::assign(&indices.tensor(gpu, DType::U32)?, codes)?;
+    let assignment = ops::quantize::assignment::assign(&indices.tensor(gpu, DType::U32)?, codes)?;
     let sums = assignment.sums(&f32s(gpu, latents)?)?;
     Ok((assignment.counts, sums))
 }
@@ -179,7 +178,7 @@ pub fn code_sums(gpu: &Gpu, latents: impl Operand, indices: impl Operand, codes:
 /// # Errors
 /// If there is not a level for each channel, one is below 2, or the codes are more than 2^24.
 pub fn fsq(gpu: &Gpu, latents: impl Operand, levels: &[usize]) -> Result<(Tensor, Tensor)> {
-    ops::fsq::Levels::new(gpu, levels)?.quantize(&f32s(gpu, latents)?)
+    ops::quantize::fsq::Levels::new(gpu, levels)?.quantize(&f32s(gpu, latents)?)
 }
 
 /// The matrix product `a b`, of [M, K] and [K, N] to [M, N], or of as many pairs: [B, M, K] and [B, K, N] to [B, M, N]. `t` says which is
@@ -204,7 +203,7 @@ pub fn fsq(gpu: &Gpu, latents: impl Operand, levels: &[usize]) -> Result<(Tensor
 /// # Errors
 /// If the shapes do not fit.
 pub fn matmul(gpu: &Gpu, a: impl Operand, b: impl Operand, t: Transpose) -> Result<Tensor> {
-    ops::matmul::matmul(&f32s(gpu, a)?, &f32s(gpu, b)?, t, None)
+    ops::linalg::matmul::matmul(&f32s(gpu, a)?, &f32s(gpu, b)?, t, None)
 }
 
 /// The convolution of images x [N, H, W, I] (NHWC) with weights [O, KH, KW, I], to [N, OH, OW, O], OH = (H + 2 pad + after - KH) / stride + 1
@@ -229,7 +228,7 @@ pub fn matmul(gpu: &Gpu, a: impl Operand, b: impl Operand, t: Transpose) -> Resu
 /// # Errors
 /// If the channels differ, the kernel is larger than the padded image, or the stride is 0.
 pub fn conv2d(gpu: &Gpu, x: impl Operand, weights: impl Operand, conv: Conv) -> Result<Tensor> {
-    ops::conv2d::conv2d(&f32s(gpu, x)?, &f32s(gpu, weights)?, None, None, conv)
+    ops::conv::conv2d::conv2d(&f32s(gpu, x)?, &f32s(gpu, weights)?, None, None, conv)
 }
 
 /// Scaled dot-product attention (Vaswani et al. 2017): queries [B, H, Tq, D], keys and values [B, H, Tk, D], to [B, H, Tq, D]. Up to 256
@@ -261,7 +260,7 @@ pub fn attention(
     values: impl Operand,
     options: Attention,
 ) -> Result<Tensor> {
-    Ok(ops::attention::attention(&f32s(gpu, queries)?, &f32s(gpu, keys)?, &f32s(gpu, values)?, options)?.0)
+    Ok(ops::attention::attention::attention(&f32s(gpu, queries)?, &f32s(gpu, keys)?, &f32s(gpu, values)?, options)?.0)
 }
 
 /// The softmax of each row of x [N, C] times `scale`, an inverse temperature: [N, C].
@@ -285,8 +284,8 @@ pub fn attention(
 pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
     let x = f32s(gpu, x)?;
     let [n, c] = x.dims("softmax")?;
-    let options = ops::softmax::Softmax { scale, causal: false };
-    ops::softmax::softmax(&x.reshape(&[1, n, c])?, options)?.0.reshape(&[n, c])
+    let options = ops::attention::softmax::Softmax { scale, causal: false };
+    ops::attention::softmax::softmax(&x.reshape(&[1, n, c])?, options)?.0.reshape(&[n, c])
 }
 
 /// `weight (x - mean) / sqrt(variance + eps) + bias`, mean and variance over the last dimension (Ba et al. 2016): x [.., C], weight and bias
@@ -311,5 +310,5 @@ pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit, or `eps` is not above 0.
 pub fn layer_norm(gpu: &Gpu, x: impl Operand, weight: impl Operand, bias: impl Operand, eps: f32) -> Result<Tensor> {
-    ops::layer_norm::layer_norm(&f32s(gpu, x)?, &f32s(gpu, weight)?, &f32s(gpu, bias)?, eps)
+    ops::norm::layer_norm::layer_norm(&f32s(gpu, x)?, &f32s(gpu, weight)?, &f32s(gpu, bias)?, eps)
 }

@@ -25,7 +25,7 @@
 //!
 //! ```
 //! use wgvq::gpu::{Gpu, Options, Tensor};
-//! use wgvq::ops::vq_search::nearest;
+//! use wgvq::ops::quantize::vq_search::nearest;
 //!
 //! # fn main() -> wgvq::Result<()> {
 //! let gpu = Gpu::new(Options::default())?;
@@ -36,8 +36,10 @@
 //! # }
 //! ```
 //!
-//! The rooms, lowest first: [`gpu`] (device, memory, recording), [`ops`] (operations and how they are verified), [`kernels`] (some of them over a host's buffers), [`autograd`] (the
-//! tape), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`codes`], [`train`]. `ARCHITECTURE.md` tells more.
+//! The floors, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape), [`spec`] (what an
+//! operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they are held to it), [`kernels`] (some of
+//! them over a host's buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`codes`],
+//! [`train`]. `ARCHITECTURE.md` tells more.
 
 mod error;
 
@@ -53,10 +55,13 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod quantize;
+pub mod registry;
 #[cfg(feature = "cli")]
 pub mod report;
+pub mod spec;
 pub mod text;
 pub mod train;
+pub mod verify;
 
 pub use error::{Error, Result};
 pub use gpu::{Lost, Wanted, required_features, required_limits};

@@ -1,9 +1,9 @@
 //! Adds the operation of `docs/add-an-op.md` by following it, and runs it through every check that the registry's rows meet.
 
 use wgvq::autograd::{Tape, Var};
-use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work};
-use wgvq::ops::{Case, ErrorInputs, Gradient, Host, Operation, Real, Rng, Tolerance, case, groups_for, verify};
-use wgvq::{Error, Result};
+use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work, groups_for};
+use wgvq::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
+use wgvq::{Error, Result, verify};
 
 static FORWARD: Source = Source {
     name: "softplus",
@@ -76,11 +76,11 @@ fn record(tape: &Tape, x: &Var) -> Result<Var> {
     Ok(tape.record(y, &[x], move |g, _| Ok(vec![Some(softplus_grad(&saved, g)?)])))
 }
 
-fn twin<T: Real>(x: T) -> T {
+fn reference<T: Real>(x: T) -> T {
     (T::one() + x.exp()).ln()
 }
 
-fn twin_grad<T: Real>(x: T, g: T) -> T {
+fn reference_grad<T: Real>(x: T, g: T) -> T {
     g * x.exp() / (T::one() + x.exp())
 }
 
@@ -96,14 +96,14 @@ impl Operation for Softplus {
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
     }
-    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n")])]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![softplus(&t[0])?])
     }
-    fn twin(&self, _: &Case, inputs: &[Host]) -> Vec<Host> {
-        vec![Host::f64(&inputs[0].shape, inputs[0].as_f64().iter().map(|x| twin(*x)).collect())]
+    fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
+        vec![HostTensor::f64(&inputs[0].shape, inputs[0].as_f64().iter().map(|x| reference(*x)).collect())]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -130,9 +130,9 @@ impl Gradient for Softplus {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         record(tape, &v[0])
     }
-    fn twin(&self, _: &Case, inputs: &[Host], upstream: &Host) -> Vec<Host> {
+    fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
         let pairs = inputs[0].as_f64().iter().zip(upstream.as_f64());
-        vec![Host::f64(&inputs[0].shape, pairs.map(|(x, g)| twin_grad(*x, *g)).collect())]
+        vec![HostTensor::f64(&inputs[0].shape, pairs.map(|(x, g)| reference_grad(*x, *g)).collect())]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

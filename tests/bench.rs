@@ -7,10 +7,10 @@ use std::time::Duration;
 use wgvq::Result;
 use wgvq::bench::{self, Budget, Peak, Row, Workload};
 use wgvq::gpu::{Gpu, Kernel, Options, Tensor, Work};
-use wgvq::ops::scale::{Scale, scale};
-use wgvq::ops::{Case, ErrorInputs, Host, Operation, Rng, Tolerance};
+use wgvq::ops::elementwise::scale::{Scale, scale};
+use wgvq::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance};
 
-/// Scale, with a factor that is not its twin's.
+/// Scale, with a factor that is not its reference's.
 struct Wrong;
 
 impl Operation for Wrong {
@@ -23,14 +23,14 @@ impl Operation for Wrong {
     fn bench(&self) -> Vec<Case> {
         Scale.bench()
     }
-    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         Scale.inputs(case, rng)
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![scale(&t[0], -1.4999, 0.25)?])
     }
-    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
-        Scale.twin(case, inputs)
+    fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
+        Scale.reference(case, inputs)
     }
     fn tolerance(&self, case: &Case, output: usize) -> Tolerance {
         Scale.tolerance(case, output)

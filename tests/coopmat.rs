@@ -6,8 +6,10 @@
 mod skip;
 
 use wgvq::gpu::{Core, Gpu, Options, Tensor, adapters};
-use wgvq::ops::vq_search::nearest;
-use wgvq::ops::{Rng, registry, verify};
+use wgvq::ops::quantize::vq_search::nearest;
+use wgvq::registry::operations;
+use wgvq::spec::Rng;
+use wgvq::verify;
 
 /// An engine on the core, or `None` where no adapter has it.
 fn gpu(options: Options) -> Option<Gpu> {
@@ -47,7 +49,7 @@ fn operations_agree_with_their_twins() {
     let Some(gpu) = gpu(Options { guard: true, ..Default::default() }) else { return };
     let multiply = ["matmul", "conv2d", "conv_transpose2d", "vq_search", "kmeans"];
     let mut failures = Vec::new();
-    for op in registry().iter().filter(|op| multiply.contains(&op.name())) {
+    for op in operations().iter().filter(|op| multiply.contains(&op.name())) {
         for (i, case) in op.cases().iter().enumerate() {
             let seed = 3000 + i as u64;
             let forward =
@@ -66,7 +68,7 @@ fn operations_agree_with_their_twins() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     let used = gpu.kernels_in_use();
     assert!(used.iter().any(|k| k.contains("SIDE=")), "the core was not used");
-    let declared: Vec<String> = registry().iter().flat_map(|op| op.kernels()).map(|k| k.label()).collect();
+    let declared: Vec<String> = operations().iter().flat_map(|op| op.kernels()).map(|k| k.label()).collect();
     for label in used {
         assert!(declared.contains(&label), "{label} is dispatched, and in no operation's list of kernels");
     }

@@ -7,7 +7,7 @@ use host::{Host, model_bytes, picture, solid};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wgvq::gpu::{Core, DType, Gpu, Light, Picture, Tensor};
-use wgvq::ops::scale::scale;
+use wgvq::ops::elementwise::scale::scale;
 use wgvq::train::{Decoder, Trained};
 use wgvq::{Error, Lost, Wanted, wgpu};
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::ops::scale::scale;
+use wgvq::ops::elementwise::scale::scale;
 use wgvq::train::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
 use wgvq::train::config::RunConfig;
 use wgvq::train::{DECODER_FORMAT, Decoder, Trained, Trainer, Training};

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::nn::{Init, Parameters, Pass};
-use wgvq::ops::cast::cast;
-use wgvq::ops::conv2d::{Conv, conv2d};
-use wgvq::ops::matmul::{Transpose, matmul};
-use wgvq::ops::vq_search::nearest;
-use wgvq::ops::{Rng, registry, verify};
+use wgvq::ops::conv::Conv;
+use wgvq::ops::conv::conv2d::conv2d;
+use wgvq::ops::elementwise::cast::cast;
+use wgvq::ops::linalg::matmul::{Transpose, matmul};
+use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::quantize::{self, Mode, Registry};
+use wgvq::registry::operations;
+use wgvq::spec::Rng;
 use wgvq::train::Trainer;
 use wgvq::train::config::RunConfig;
+use wgvq::verify;
 
 fn gpu_with(no_features: bool) -> Gpu {
     Gpu::new(Options { poison: true, no_features, ..Default::default() })
@@ -75,7 +78,7 @@ fn devices_without_f16_arithmetic_store_it_too() {
     let gpu = gpu_with(true);
     assert!(!gpu.shader_f16());
     let mut checked = 0;
-    for op in registry().iter().filter(|op| !op.halves().is_empty()) {
+    for op in operations().iter().filter(|op| !op.halves().is_empty()) {
         for case in op.cases().iter().filter(|c| c.get("half") == 1 && op.work(c).flops < 3e6) {
             for verdict in [verify::forward(&gpu, *op, case, 7).map(Some), verify::backward(&gpu, *op, case, 7)] {
                 let Some(verdict) = verdict.unwrap_or_else(|e| panic!("{}({case}): {e}", op.name())) else { continue };

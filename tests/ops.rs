@@ -8,9 +8,10 @@ mod skip;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use wgvq::Error;
 use wgvq::gpu::{Core, Gpu, Kernel, Options};
-use wgvq::ops::{Case, Operation, registry, verify};
+use wgvq::registry::operations;
+use wgvq::spec::{Case, Operation};
+use wgvq::{Error, verify};
 
 /// Operations with a gradient. One that loses it is missed here.
 const WITH_A_GRADIENT: &[&str] = &[
@@ -152,7 +153,7 @@ fn agree(name: &str, op: &dyn Operation, place: Place, cases: &[(usize, Case)]) 
     let used = unchecked.kernels_in_use();
     let own: BTreeSet<String> = op.kernels().iter().map(Kernel::label).collect();
     if !used.iter().all(|label| own.contains(label)) {
-        let kernels: Vec<Kernel> = registry().iter().flat_map(|op| op.kernels()).collect();
+        let kernels: Vec<Kernel> = operations().iter().flat_map(|op| op.kernels()).collect();
         let declared: BTreeMap<String, &Kernel> = kernels.iter().map(|k| (k.label(), k)).collect();
         for label in &used {
             match declared.get(label) {
@@ -188,7 +189,7 @@ fn differences(op: &dyn Operation) -> Result<(), Failed> {
 }
 
 fn operations_with_a_gradient() -> Result<(), Failed> {
-    let names: BTreeSet<&str> = registry().iter().filter(|op| op.gradient().is_some()).map(|op| op.name()).collect();
+    let names: BTreeSet<&str> = operations().iter().filter(|op| op.gradient().is_some()).map(|op| op.name()).collect();
     let expected: BTreeSet<&str> = WITH_A_GRADIENT.iter().copied().collect();
     if names == expected { Ok(()) } else { Err(format!("gradients of {names:?}, expected {expected:?}").into()) }
 }
@@ -197,7 +198,7 @@ fn operations_with_a_gradient() -> Result<(), Failed> {
 fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
     let gpu = gpu(Options::default());
     let calls = op.error_inputs(&gpu).map_err(|e| format!("the set-up failed: {e}"))?;
-    let takes_inputs = op.cases().iter().any(|case| !op.inputs(case, &mut wgvq::ops::Rng::new(1)).is_empty());
+    let takes_inputs = op.cases().iter().any(|case| !op.inputs(case, &mut wgvq::spec::Rng::new(1)).is_empty());
     if calls.is_empty() && takes_inputs {
         return Err("it takes inputs, and lists none that are errors".into());
     }
@@ -213,7 +214,7 @@ fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
 
 fn main() {
     let mut trials = vec![Trial::test("operations_with_a_gradient", operations_with_a_gradient)];
-    for op in registry() {
+    for op in operations() {
         let (op, name): (&'static dyn Operation, _) = (*op, op.name());
         trials.push(Trial::test(format!("error_inputs::{name}"), move || error_inputs(op)));
         if op.gradient().is_some() {

@@ -10,9 +10,9 @@ use wgvq::codes::Level;
 use wgvq::gpu::{Gpu, Options};
 use wgvq::models::prior::{Pattern, Positions, Prior, Shape, TextKind, Vocabulary};
 use wgvq::models::text::{Form, Text, Texts};
-use wgvq::nn::transformer::{Dropout, MlpKind, NormKind};
-use wgvq::nn::{HostTensors, Parameters, Pass};
-use wgvq::ops::Rng;
+use wgvq::nn::transformer::Dropout;
+use wgvq::nn::{HostTensors, MlpKind, NormKind, Parameters, Pass};
+use wgvq::spec::Rng;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
@@ -634,7 +634,7 @@ fn pytorch_agrees() {
 #[test]
 fn attention_takes_memory_in_proportion_to_the_sequence() {
     use wgvq::gpu::{DType, Tensor};
-    use wgvq::ops::attention::Attention;
+    use wgvq::ops::attention::attention::Attention;
     let gpu = Gpu::new(Options::default()).unwrap();
     let taken = |t: usize| {
         let qkv = Tensor::zeros(&gpu, &[1, t, 3, 2, 32], DType::F32).unwrap();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::nn::{Init, Parameters, Pass};
-use wgvq::ops::code_softmax::{Metric, sample_codes};
-use wgvq::ops::random::Key;
-use wgvq::ops::{Host, Rng};
+use wgvq::ops::quantize::code_softmax::{Metric, sample_codes};
+use wgvq::ops::sampling::random::Key;
 use wgvq::quantize::{self, Mode, Options, Quantizer, Term};
+use wgvq::spec::{HostTensor, Rng};
 use wgvq::train::config::RunConfig;
 use wgvq::train::{Trained, Trainer};
 
@@ -83,7 +83,7 @@ fn codes_decode_to_what_was_handed_on_and_gradients_arrive() {
                 .matmul(
                     &tape.reshape(&q.z_q, &[1, n * 12]).unwrap(),
                     &tape.constant(&upstream.reshape(&[n * 12, 1]).unwrap()),
-                    wgvq::ops::matmul::Transpose::NONE,
+                    wgvq::ops::linalg::matmul::Transpose::NONE,
                 )
                 .unwrap();
             let mut loss = tape.reshape(&product, &[1]).unwrap();
@@ -260,7 +260,7 @@ fn drawn_codes_have_the_right_shares() {
     let mut rng = Rng::new(12);
     let (x, e) = (rng.normals(&[1, d]), rng.normals(&[k, d]));
     let row: Vec<f32> = x.upload(&gpu).unwrap().read().unwrap();
-    let tile = Host::f32(&[rows, d], (0..rows).flat_map(|_| row.clone()).collect());
+    let tile = HostTensor::f32(&[rows, d], (0..rows).flat_map(|_| row.clone()).collect());
     let temperature = 0.7;
     for metric in [Metric::Euclidean, Metric::Cosine] {
         let key = Key { seed: 3, step: 1, stream: 2 };

@@ -6,7 +6,7 @@ use wgvq::models::vqvae::{self, VqVae};
 use wgvq::models::vqvae2::{self, VqVae2};
 use wgvq::models::{Autoencoder, Reach};
 use wgvq::nn::{Parameters, Pass};
-use wgvq::ops::Rng;
+use wgvq::spec::Rng;
 
 /// The first and the last row that holds something other than 0, of a gradient [1, H, W, C].
 fn touched(gradient: &Tensor) -> (usize, usize) {

@@ -9,12 +9,12 @@ use wgvq::models::vqgan::{self, VqGan};
 use wgvq::models::vqvae::{self, VqVae};
 use wgvq::models::vqvae2::{self, VqVae2};
 use wgvq::models::{Autoencoder, Quantize};
-use wgvq::nn::transformer::{Dropout, MlpKind, NormKind};
-use wgvq::nn::{Init, Parameters, Pass};
-use wgvq::ops::Rng;
-use wgvq::ops::loss::Loss;
-use wgvq::ops::matmul::Transpose;
-use wgvq::ops::random::Key;
+use wgvq::nn::transformer::Dropout;
+use wgvq::nn::{Init, MlpKind, NormKind, Parameters, Pass};
+use wgvq::ops::linalg::matmul::Transpose;
+use wgvq::ops::loss::loss::Loss;
+use wgvq::ops::sampling::random::Key;
+use wgvq::spec::Rng;
 use wgvq::train::Trainer;
 use wgvq::train::config::RunConfig;
 

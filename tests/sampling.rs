@@ -2,10 +2,10 @@
 //! (Pearson 1900), and drawn tokens that feed the next step without the host.
 
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
-use wgvq::ops::gather::gather;
-use wgvq::ops::random::Key;
-use wgvq::ops::sample::{Drawn, Sampling, probabilities, sample};
-use wgvq::ops::{Host, Rng};
+use wgvq::ops::quantize::gather::gather;
+use wgvq::ops::sampling::random::Key;
+use wgvq::ops::sampling::sample::{Drawn, Sampling, probabilities, sample};
+use wgvq::spec::{HostTensor, Rng};
 
 const ROWS: usize = 4_000;
 /// Times ROWS: a million draws, and enough to see a filter that is wrong.
@@ -115,7 +115,7 @@ fn tokens_feed_the_next_step_on_the_device() {
     let table = Rng::new(6).normals(&[v, v]);
     let table: Tensor = table.upload(&gpu).unwrap();
     let s = Sampling { top_k: Some(20), top_p: 0.95, ..Default::default() };
-    let run = |read: bool| -> (Host, Vec<u32>) {
+    let run = |read: bool| -> (HostTensor, Vec<u32>) {
         let token = Tensor::zeros(&gpu, &[b], DType::U32).unwrap();
         let log_prob = Tensor::empty(&gpu, &[b], DType::F32).unwrap();
         let sequence = Tensor::zeros(&gpu, &[b, length], DType::U32).unwrap();
@@ -128,7 +128,7 @@ fn tokens_feed_the_next_step_on_the_device() {
                 token.write(&token.read::<u32>().unwrap()).unwrap();
             }
         }
-        (Host::download(&sequence).unwrap(), token.read().unwrap())
+        (HostTensor::download(&sequence).unwrap(), token.read().unwrap())
     };
     let (whole, last) = run(false);
     assert_eq!((whole.clone(), last.clone()), run(true));

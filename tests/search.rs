@@ -1,8 +1,8 @@
-//! What the nearest-codebook search promises beyond its twin: ties, NaN, and every core and check the same indices.
+//! What the nearest-codebook search promises beyond its reference: ties, NaN, and every core and check the same indices.
 
 use wgvq::gpu::{Core, Gpu, Options, Tensor};
-use wgvq::ops::Rng;
-use wgvq::ops::vq_search::nearest;
+use wgvq::ops::quantize::vq_search::nearest;
+use wgvq::spec::Rng;
 
 fn gpu(options: Options) -> Gpu {
     Gpu::new(options).expect("an adapter; scripts/test.sh installs one")

@@ -7,7 +7,7 @@ use wgvq::gpu::{Gpu, Options};
 use wgvq::models::prior::Prior;
 use wgvq::nn::transformer::Dropout;
 use wgvq::nn::{Parameters, Pass};
-use wgvq::ops::sample::Sampling;
+use wgvq::ops::sampling::sample::Sampling;
 use wgvq::train::config::RunConfig;
 use wgvq::train::prior::PriorTrainer;
 use wgvq::train::prior_config::PriorConfig;

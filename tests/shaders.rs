@@ -5,10 +5,10 @@ use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFl
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use wgvq::gpu::{Kernel, reflect};
-use wgvq::ops::registry;
+use wgvq::registry::operations;
 
 fn all_kernels() -> BTreeMap<String, Kernel> {
-    registry().iter().flat_map(|op| op.kernels()).map(|k| (k.label(), k)).collect()
+    operations().iter().flat_map(|op| op.kernels()).map(|k| (k.label(), k)).collect()
 }
 
 /// The capabilities that the engine asks a device for, and no others.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wgvq::gpu::{Gpu, Options};
 use wgvq::models::prior::{Pattern, Shape, TextKind, Vocabulary};
 use wgvq::models::text::{Form, Text, Texts};
-use wgvq::ops::sample::Sampling;
+use wgvq::ops::sampling::sample::Sampling;
 use wgvq::train::prior_config::PriorConfig;
 use wgvq::train::tokens::About;
 use wgvq::train::{Asked, Draw, Drawing, TrainedPrior};

@@ -3,10 +3,11 @@
 #[path = "common/skip.rs"]
 mod skip;
 
-use wgvq::gpu::Tile;
-use wgvq::gpu::{Core, Gpu, Options, Rule, TUNING_FORMAT, Tensor, Tuning};
-use wgvq::ops::matmul::{Transpose, matmul};
-use wgvq::ops::{Rng, find, verify};
+use wgvq::gpu::{Core, Gpu, Options, Rule, TUNING_FORMAT, Tensor, Tile, Tuning};
+use wgvq::ops::linalg::matmul::{Transpose, matmul};
+use wgvq::registry::find;
+use wgvq::spec::Rng;
+use wgvq::verify;
 
 fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
     gpu.set_tuning(&Tuning {

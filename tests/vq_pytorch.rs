@@ -8,7 +8,7 @@ use std::path::Path;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::nn::{HostTensors, Init, Parameters, Pass};
-use wgvq::ops::matmul::Transpose;
+use wgvq::ops::linalg::matmul::Transpose;
 use wgvq::quantize::{Mode, Options, Quantizer, Registry, Term, mask};
 
 struct Fixture {

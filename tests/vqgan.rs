@@ -8,7 +8,7 @@ use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::vqgan::{Config, VqGan};
 use wgvq::nn::{Parameters, Pass};
-use wgvq::ops::vq_search::nearest;
+use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::train::weights;
 
 fn gpu() -> Gpu {
@@ -64,7 +64,7 @@ fn pytorch_agrees() {
     assert_eq!(codes.read::<u32>().unwrap(), want);
 
     let still = Tape::no_grad(&gpu);
-    let z_q = wgvq::ops::gather::gather(&codebook, &codes).unwrap().reshape(z.shape()).unwrap();
+    let z_q = wgvq::ops::quantize::gather::gather(&codebook, &codes).unwrap().reshape(z.shape()).unwrap();
     let y = model.images(&Pass::new(&still, &params), &still.constant(&z_q)).unwrap();
     close("reconstruction", &y.tensor().read::<f32>().unwrap(), &floats("reconstruction"), 1e-5);
 

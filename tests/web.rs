@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgvq::data::{Options, load_image};
 use wgvq::gpu::{Core, Gpu};
-use wgvq::ops::registry;
-use wgvq::ops::sample::Sampling;
+use wgvq::ops::sampling::sample::Sampling;
+use wgvq::registry::operations;
 use wgvq::train::{Draw, Trained, TrainedPrior};
 
 /// The pictures that the page offers, as app.js lists them.
@@ -86,7 +86,7 @@ const TILE: [&str; 11] =
 /// Of the kernels that a browser may be handed, the shortest of those that differ by their tile alone: label, features, text.
 fn kernels() -> Vec<Value> {
     let mut found: BTreeMap<String, (String, Value)> = BTreeMap::new();
-    for kernel in registry().iter().flat_map(|op| op.kernels()).filter(|k| k.get("SIDE").is_none()) {
+    for kernel in operations().iter().flat_map(|op| op.kernels()).filter(|k| k.get("SIDE").is_none()) {
         let text = kernel.wgsl_for_browsers().unwrap();
         let mut features = Vec::new();
         features.extend(kernel.needs_subgroups().then_some("subgroups"));

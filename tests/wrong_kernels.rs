@@ -1,9 +1,9 @@
 //! The tests of the tests: each way in which a kernel goes wrong, run through the checker, which must go red.
 
-use wgvq::Result;
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work};
-use wgvq::ops::{Case, ErrorInputs, Gradient, Host, Operation, Rng, Tolerance, case, verify};
+use wgvq::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, Verdict, case, compare};
+use wgvq::{Result, verify};
 
 /// y = 2 x, with a mistake of the shader's choosing; and its gradient, 2 dy, where there is a shader for it.
 struct Double(&'static Source, Option<&'static Source>);
@@ -36,14 +36,14 @@ impl Operation for Double {
     fn bench(&self) -> Vec<Case> {
         self.cases()
     }
-    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<Host> {
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n")])]
     }
     fn run(&self, gpu: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![apply(gpu, self.0, &t[0])?])
     }
-    fn twin(&self, case: &Case, inputs: &[Host]) -> Vec<Host> {
-        vec![Host::f64(&[case.get("n")], inputs[0].as_f64().iter().map(|x| 2.0 * x).collect())]
+    fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
+        vec![HostTensor::f64(&[case.get("n")], inputs[0].as_f64().iter().map(|x| 2.0 * x).collect())]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -72,8 +72,8 @@ impl Gradient for Double {
         Ok(tape
             .record(y, &[&v[0]], move |g, _| Ok(vec![backward.map(|source| apply(g.gpu(), source, g)).transpose()?])))
     }
-    fn twin(&self, case: &Case, _: &[Host], upstream: &Host) -> Vec<Host> {
-        Operation::twin(self, case, std::slice::from_ref(upstream))
+    fn reference(&self, case: &Case, _: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+        Operation::reference(self, case, std::slice::from_ref(upstream))
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -86,7 +86,7 @@ fn apply(gpu: &Gpu, source: &'static Source, x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-fn verdict(op: &Double) -> verify::Verdict {
+fn verdict(op: &Double) -> Verdict {
     let gpu =
         Gpu::new(Options { poison: true, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
     verify::forward(&gpu, op, &op.cases()[0], 7).expect("the kernel compiles and runs")
@@ -190,30 +190,30 @@ fn one_zeroed_element_fails() {
 /// Comparisons by themselves: what must never count as agreement.
 #[test]
 fn nothing_compared_is_no_agreement() {
-    let empty = Host::f32(&[0], vec![]);
-    assert!(!verify::compare("empty", &empty, &Host::f64(&[0], vec![]), Tolerance::POINTWISE).pass);
-    let (short, long) = (Host::f32(&[1], vec![1.0]), Host::f64(&[2], vec![1.0, 1.0]));
-    assert!(!verify::compare("shapes", &short, &long, Tolerance::POINTWISE).pass);
-    let nan = Host::f64(&[1], vec![f64::NAN]);
-    assert!(!verify::compare("a NaN expected", &short, &nan, Tolerance { abs: 1e9, rel: 1e9 }).pass);
+    let empty = HostTensor::f32(&[0], vec![]);
+    assert!(!compare("empty", &empty, &HostTensor::f64(&[0], vec![]), Tolerance::POINTWISE).pass);
+    let (short, long) = (HostTensor::f32(&[1], vec![1.0]), HostTensor::f64(&[2], vec![1.0, 1.0]));
+    assert!(!compare("shapes", &short, &long, Tolerance::POINTWISE).pass);
+    let nan = HostTensor::f64(&[1], vec![f64::NAN]);
+    assert!(!compare("a NaN expected", &short, &nan, Tolerance { abs: 1e9, rel: 1e9 }).pass);
 }
 
 /// A search that breaks ties to the highest index, and one that is off by one, against the real search's own checker.
 #[test]
 fn wrong_indices_fail() {
-    use wgvq::ops::vq_search::VqSearch;
+    use wgvq::ops::quantize::vq_search::VqSearch;
     let search = VqSearch;
     let c = case(&[("n", 65), ("k", 33), ("d", 4)]);
     let inputs = search.inputs(&c, &mut Rng::new(3));
-    let wide: Vec<Host> = inputs.iter().map(Host::widened).collect();
-    let want = search.twin(&c, &wide);
+    let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
+    let want = search.reference(&c, &wide);
     let right = search.compare(&c, &inputs, &want, &want).expect("a verdict");
     assert!(right.pass && right.compared == 65);
     let mut off = want[0].as_u32().to_vec();
     off[40] = (off[40] + 1) % 33;
-    let wrong = search.compare(&c, &inputs, &[Host::u32(&[65], off)], &want).expect("a verdict");
+    let wrong = search.compare(&c, &inputs, &[HostTensor::u32(&[65], off)], &want).expect("a verdict");
     assert!(!wrong.pass);
     let mut out_of_range = want[0].as_u32().to_vec();
     out_of_range[0] = 99;
-    assert!(!search.compare(&c, &inputs, &[Host::u32(&[65], out_of_range)], &want).expect("a verdict").pass);
+    assert!(!search.compare(&c, &inputs, &[HostTensor::u32(&[65], out_of_range)], &want).expect("a verdict").pass);
 }

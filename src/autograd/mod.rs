@@ -3,12 +3,10 @@
 //! Recording order is a topological order, so the walk is a reverse loop. Each node is consumed as it is passed, and
 //! with it the activations that only it kept: their buffers return to the pool while the walk goes on.
 
-mod check;
+pub mod accumulate;
 
-pub use check::{GradientCheck, gradient_check};
-
-use crate::gpu::{DType, Gpu, Tensor};
-use crate::{Error, Result, ops};
+use crate::gpu::{DType, Gpu, Tensor, fill};
+use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -161,7 +159,7 @@ impl Tape {
             return Err(Error::shape("backward", "a loss of one element", format!("{:?}", loss.tensor)));
         }
         let one = Tensor::empty(&self.gpu, loss.shape(), DType::F32)?;
-        ops::fill::fill(&one, 1.0)?;
+        fill(&one, 1.0)?;
         self.backward_with(loss, one)
     }
 
@@ -208,7 +206,7 @@ impl Tape {
             for (input, part) in node.inputs.into_iter().zip(parts) {
                 let (Some(input), Some(part)) = (input, part) else { continue };
                 let sum = match pending.remove(&input) {
-                    Some(before) => ops::add::accumulate(before, part)?,
+                    Some(before) => accumulate::accumulate(before, part)?,
                     None => part,
                 };
                 pending.insert(input, sum);

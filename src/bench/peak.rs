@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::gpu::{Gpu, Tensor};
-use crate::ops::copy::copy;
-use crate::ops::fma_chain::fma_chain;
-use crate::ops::{Operation, Rng, case};
+use crate::ops::elementwise::copy::copy;
+use crate::ops::elementwise::fma_chain::fma_chain;
+use crate::spec::{Operation, Rng, case};
 use std::time::Instant;
 
 /// An adapter's measured ceilings.
@@ -47,7 +47,7 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
     let mut rounds = 1;
     let gflops = loop {
         let seconds = least(gpu, || fma_chain(&x, rounds).map(drop))?;
-        let work = crate::ops::fma_chain::FmaChain.work(&case(&[("n", x.len()), ("rounds", rounds)]));
+        let work = crate::ops::elementwise::fma_chain::FmaChain.work(&case(&[("n", x.len()), ("rounds", rounds)]));
         if seconds > 0.02 || rounds >= 1 << 16 {
             break work.flops / seconds / 1e9;
         }
@@ -56,7 +56,7 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
     // Larger than any cache where the device can bind that much.
     let n = (gpu.limits().max_storage_buffer_binding_size / 4).min(1 << 26) as usize / 4 * 4;
     let x = Tensor::zeros(gpu, &[n], crate::gpu::DType::F32)?;
-    crate::ops::random::normal(&x, crate::ops::random::Key { seed: 1, step: 0, stream: 0 })?;
+    crate::ops::sampling::random::normal(&x, crate::ops::sampling::random::Key { seed: 1, step: 0, stream: 0 })?;
     let seconds = least(gpu, || copy(&x).map(drop))?;
     Ok(Peak { gflops, gbps: 8.0 * n as f64 / seconds / 1e9 })
 }

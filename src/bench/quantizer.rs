@@ -4,13 +4,12 @@ use super::{Prepared, Workload};
 use crate::autograd::Tape;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{HostTensors, Init, Parameters, Pass};
-use crate::ops::batch_norm;
-use crate::ops::gumbel::Draw;
-use crate::ops::random::Key;
-use crate::ops::verify::{self, Verdict};
-use crate::ops::vq_search::VqSearch;
-use crate::ops::{Host, Operation, Rng, Tolerance, case};
+use crate::ops::norm::batch_norm;
+use crate::ops::quantize::vq_search::VqSearch;
+use crate::ops::sampling::random::Key;
+use crate::ops::sampling::random::philox::gumbel;
 use crate::quantize::{self, Kind, Mode, Options, Quantizer};
+use crate::spec::{HostTensor, Operation, Rng, Tolerance, Verdict, case, compare};
 use crate::{Error, Result};
 
 /// A quantizer and the sizes that it meets.
@@ -125,21 +124,21 @@ impl QuantizerForward {
         let tape = Tape::new(gpu);
         let pass = Pass::new(&tape, &params);
         let out = quantizer.quantize(&pass, &tape.leaf(&latents.upload(gpu)?), Mode::Train { step: 1 })?;
-        let decoded = Host::download(&quantizer.decode(&pass, &out.indices)?)?.widened();
-        let mut verdict = verify::compare("z_q", &Host::download(out.z_q.tensor())?, &decoded, Tolerance::EXACT);
+        let decoded = HostTensor::download(&quantizer.decode(&pass, &out.indices)?)?.widened();
+        let mut verdict = compare("z_q", &HostTensor::download(out.z_q.tensor())?, &decoded, Tolerance::EXACT);
         quantizer.learn(&params, &out.seen, 1)?;
         let after = quantizer.save()?;
         let searches = !matches!(self.kind.name, "fsq" | "lfq" | "gumbel");
         for seen in out.seen.iter().filter(|_| searches) {
-            let (x, index) = (Host::download(&seen.latents)?, Host::download(&seen.index)?);
+            let (x, index) = (HostTensor::download(&seen.latents)?, HostTensor::download(&seen.index)?);
             let (k, d) = (quantizer.codebook_size(), x.shape[1]);
             let prefix = if quantizer.codebooks() > 1 { format!("{}.", seen.book) } else { String::new() };
             let codebook = match before.get(&format!("{prefix}codebook")) {
-                Some((_, values)) => Host::f32(&[k, d], values.clone()),
+                Some((_, values)) => HostTensor::f32(&[k, d], values.clone()),
                 // One that learns by gradient: its codes, one after another.
                 None => {
                     let all: Vec<u32> = (0..k as u32).collect();
-                    Host::download(&quantizer.decode(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?)?
+                    HostTensor::download(&quantizer.decode(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?)?
                 }
             };
             verdict = verdict.join(nearest(&x, &codebook, &index, flops)?);
@@ -151,10 +150,10 @@ impl QuantizerForward {
                 for (name, want) in ["ema_counts", "ema_sums"].into_iter().zip(want) {
                     let got = average(&after, name).unwrap_or_default();
                     let n = want.len();
-                    verdict = verdict.join(verify::compare(
+                    verdict = verdict.join(compare(
                         name,
-                        &Host::f32(&[got.len()], got),
-                        &Host::f64(&[n], want),
+                        &HostTensor::f32(&[got.len()], got),
+                        &HostTensor::f64(&[n], want),
                         tolerance,
                     ));
                 }
@@ -167,13 +166,13 @@ impl QuantizerForward {
     }
 
     /// The codes of quantizers that search no codebook, in f64.
-    fn choice(&self, latents: &Host, indices: &Tensor, params: &Parameters, seed: u64) -> Result<Verdict> {
-        let got = Host::u32(&[self.n], indices.read::<u32>()?);
+    fn choice(&self, latents: &HostTensor, indices: &Tensor, params: &Parameters, seed: u64) -> Result<Verdict> {
+        let got = HostTensor::u32(&[self.n], indices.read::<u32>()?);
         let wide = latents.widened();
         let x = wide.as_f64();
         let want = match self.kind.name {
-            "fsq" => crate::ops::fsq::twin::quantize(x, &levels(self.k)).1,
-            "lfq" => crate::ops::bits::twin::signs(x, latents.shape[1]).1,
+            "fsq" => crate::ops::quantize::fsq::reference::quantize(x, &levels(self.k)).1,
+            "lfq" => crate::ops::quantize::bits::reference::signs(x, latents.shape[1]).1,
             "gumbel" => return self.drawn(x, &got, params, seed),
             other => return Err(Error::data(format!("no reference for the codes of `{other}`"))),
         };
@@ -190,23 +189,22 @@ impl QuantizerForward {
     }
 
     /// The codes that Gumbel noise draws at some of the rows, of latents that are normalised over all of them.
-    fn drawn(&self, x: &[f64], got: &Host, params: &Parameters, seed: u64) -> Result<Verdict> {
+    fn drawn(&self, x: &[f64], got: &HostTensor, params: &Parameters, seed: u64) -> Result<Verdict> {
         let host = params.to_host()?;
         let wide = |name: &str| -> Vec<f64> {
             host.get(name).map(|(_, v)| v.iter().map(|v| f64::from(*v)).collect()).unwrap_or_default()
         };
         let (weight, bias) = (wide("quantize.logits.weight"), wide("quantize.logits.bias"));
         let (k, d) = (self.k, self.d);
-        let x = batch_norm::twin::batch_norm(x, &vec![1.0; d], &vec![0.0; d], crate::quantize::gumbel::EPS);
+        let x = batch_norm::reference::batch_norm(x, &vec![1.0; d], &vec![0.0; d], crate::quantize::gumbel::EPS);
         let key = Key { seed, step: 1, stream: crate::quantize::gumbel::NOISE };
-        let draw = Draw { temperature: 1.0, straight_through: true, key };
         let rows: Vec<usize> = (0..self.n).step_by(self.n.div_ceil(64)).collect();
         let mut differ = 0;
         for row in &rows {
             let value = |c: usize| -> f64 {
                 let x = &x[row * d..][..d];
                 let logit: f64 = x.iter().zip(&weight[c * d..][..d]).map(|(a, b)| a * b).sum();
-                logit + bias[c] + crate::ops::gumbel::twin::noise(draw, *row, c)
+                logit + bias[c] + gumbel(key, *row, c)
             };
             let values: Vec<f64> = (0..k).map(value).collect();
             let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -223,18 +221,18 @@ impl QuantizerForward {
 }
 
 /// Is each index that of the nearest code, at as many latents as `flops` allow?
-fn nearest(x: &Host, codebook: &Host, index: &Host, flops: f64) -> Result<Verdict> {
+fn nearest(x: &HostTensor, codebook: &HostTensor, index: &HostTensor, flops: f64) -> Result<Verdict> {
     let (n, k, d) = (x.shape[0], codebook.shape[0], x.shape[1]);
     let inputs = vec![x.clone(), codebook.clone()];
     let whole = case(&[("n", n), ("k", k), ("d", d)]);
     let part = VqSearch.excerpt(&whole, &inputs, std::slice::from_ref(index), flops);
     let (case, inputs, got) = part.ok_or_else(|| Error::data("the search has no excerpt"))?;
-    let want = VqSearch.twin(&case, &inputs.iter().map(Host::widened).collect::<Vec<_>>());
+    let want = VqSearch.reference(&case, &inputs.iter().map(HostTensor::widened).collect::<Vec<_>>());
     VqSearch.compare(&case, &inputs, &got, &want).ok_or_else(|| Error::data("the search gave no verdict"))
 }
 
 /// Counts and sums after one step of the moving average at a decay of 0.99.
-fn moved(x: &Host, index: &Host, counts: &[f32], sums: &[f32]) -> [Vec<f64>; 2] {
+fn moved(x: &HostTensor, index: &HostTensor, counts: &[f32], sums: &[f32]) -> [Vec<f64>; 2] {
     let d = x.shape[1];
     let wide = x.widened();
     let mut counts: Vec<f64> = counts.iter().map(|v| 0.99 * f64::from(*v)).collect();

@@ -1,6 +1,6 @@
 //! How cost grows: lists of sizes to walk, and the exponent that the times follow.
 
-use crate::ops::Case;
+use crate::spec::Case;
 
 /// Sizes to take in place of a case's own: every combination of the lists.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::case;
+    use crate::spec::case;
 
     #[test]
     fn sweeps_walk_every_combination() {

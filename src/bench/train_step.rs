@@ -7,11 +7,12 @@ use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::models::vqvae::{Config, VqVae};
 use crate::nn::{Adam, Parameters, Pass};
-use crate::ops::adam::Hyper;
-use crate::ops::loss::Loss;
-use crate::ops::random::{self, Key};
-use crate::ops::verify::Verdict;
+use crate::ops::loss::loss::Loss;
+use crate::ops::optim::adam::Hyper;
+use crate::ops::sampling::random;
+use crate::ops::sampling::random::Key;
 use crate::quantize::{Kind, Mode, Options, Quantizer};
+use crate::spec::Verdict;
 
 /// The standard step at a batch size.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,9 @@
 //! Measuring which tile of a matrix core serves which problems best on an adapter.
 
-use crate::gpu::gemm::Tile;
+use crate::gpu::kernel::gemm::Tile;
 use crate::gpu::{Core, DType, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
-use crate::ops::matmul::{Transpose, matmul};
-use crate::ops::random::{Key, normal};
+use crate::ops::linalg::matmul::{Transpose, matmul};
+use crate::ops::sampling::random::{Key, normal};
 use crate::{Error, Result};
 use std::time::Instant;
 

@@ -3,10 +3,10 @@
 use super::{PriorWork, QuantizerForward, TrainStep};
 use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Work};
-use crate::ops::verify::{self, Verdict};
-use crate::ops::{Case, Operation, Rng, case, registry};
 use crate::quantize::Kind;
-use crate::{Error, Result};
+use crate::registry::operations;
+use crate::spec::{Case, Operation, Rng, Verdict, case};
+use crate::{Error, Result, verify};
 
 /// One thing to time.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct Prepared {
 
 /// The end of a name that stands for an operation and its gradient.
 const BACKWARD: &str = "_fwd_bwd";
-/// Operations that a comparison with the f64 twin may take: about half a second.
+/// Operations that a comparison with the f64 reference may take: about half a second.
 const CHECK_FLOPS: f64 = 5e8;
 
 impl std::fmt::Debug for Workload {
@@ -212,7 +212,7 @@ fn prepare(gpu: &Gpu, op: &'static dyn Operation, case: &Case, backward: bool, s
 }
 
 fn of(name: &str, op: &str, sizes: &[(&str, usize)], backward: bool) -> Result<Workload> {
-    let op = crate::ops::find(op)?;
+    let op = crate::registry::find(op)?;
     let make = if backward { Workload::with_gradient } else { Workload::operation };
     Ok(make(op, case(sizes))?.called(name))
 }
@@ -232,7 +232,7 @@ pub fn standard() -> Result<Vec<Workload>> {
     ];
     for (n, k, d) in [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)] {
         let search = [("n", n), ("k", k), ("d", d)];
-        all.push(Workload::operation(crate::ops::find("vq_search")?, case(&search))?);
+        all.push(Workload::operation(crate::registry::find("vq_search")?, case(&search))?);
     }
     let heads = [("b", 4), ("h", 8), ("tq", 256), ("tk", 256), ("d", 64), ("causal", 1), ("packed", 0), ("mask", 0)];
     all.push(of("attention_causal_fwd", "attention", &heads, false)?);
@@ -251,7 +251,7 @@ pub fn standard() -> Result<Vec<Workload>> {
 /// If a bench shape is none of its operation's cases; a test says that none is.
 pub fn kernels() -> Result<Vec<Workload>> {
     let mut all = Vec::new();
-    for op in registry() {
+    for op in operations() {
         for case in op.bench() {
             all.push(Workload::operation(*op, case.clone())?);
             if op.gradient().is_some() {
@@ -284,7 +284,7 @@ pub fn find(name: &str) -> Result<Workload> {
     }
     let (bare, backward) = name.strip_suffix(BACKWARD).map_or((name, false), |bare| (bare, true));
     // The longest operation that the name begins with: `bias` must not take `bias_grad_..`.
-    let parsed = registry()
+    let parsed = operations()
         .iter()
         .filter_map(|op| Some((*op, sizes(bare.strip_prefix(op.name())?)?)))
         .max_by_key(|(op, _)| op.name().len());
@@ -303,9 +303,9 @@ pub fn find(name: &str) -> Result<Workload> {
 /// # Errors
 /// If there is none; the nearest one is offered.
 pub fn operation(name: &str) -> Result<&'static dyn Operation> {
-    let found = registry().iter().find(|op| op.name() == name);
+    let found = operations().iter().find(|op| op.name() == name);
     found.copied().ok_or_else(|| {
-        let names = registry().iter().map(|op| op.name());
+        let names = operations().iter().map(|op| op.name());
         Error::data(format!("no operation is called `{name}`{}", offer(name, names)))
     })
 }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Share, Sweep, Workload, exponent};
 use wgvq::gpu::Gpu;
-use wgvq::ops::{self, Case};
 use wgvq::report::study::{Point, study};
 use wgvq::report::sweep::{Legend, Series, sweep};
-use wgvq::{Error, Result};
+use wgvq::spec::{Case, case};
+use wgvq::{Error, Result, registry};
 
 /// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and never a speed.
 #[derive(Args)]
@@ -191,7 +191,7 @@ impl Bench {
             }
         }
         if all.is_empty() {
-            let ops = ops::registry().iter().filter(|op| !op.halves().is_empty()).map(|op| op.name());
+            let ops = registry::operations().iter().filter(|op| !op.halves().is_empty()).map(|op| op.name());
             let what =
                 format!("nothing to time in f16; {} and the training step have it", ops.collect::<Vec<_>>().join(", "));
             return Err(Error::config("dtype", what));
@@ -254,8 +254,8 @@ fn parse_list(text: &str) -> Result<(String, Vec<usize>)> {
 
 /// Each of rows, codes, channels and batch, the others held.
 fn scaling() -> Result<Vec<Workload>> {
-    let op = ops::find("vq_search")?;
-    let base = ops::case(&[("n", 16_384), ("k", 1024), ("d", 64)]);
+    let op = registry::find("vq_search")?;
+    let base = case(&[("n", 16_384), ("k", 1024), ("d", 64)]);
     let lists = [
         ("n", vec![4_096, 8_192, 16_384, 32_768, 65_536]),
         ("k", vec![256, 512, 1_024, 2_048, 4_096]),

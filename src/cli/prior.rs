@@ -11,7 +11,7 @@ use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::models::prior::{Prior, Shape as PriorShape};
 use wgvq::nn::Parameters;
-use wgvq::ops::sample::Sampling;
+use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::train::prior::{PriorTrainer, run_prior};

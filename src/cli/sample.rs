@@ -9,7 +9,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use wgvq::gpu::Gpu;
-use wgvq::ops::sample::Sampling;
+use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::train::tokens::About;
 use wgvq::train::{Asked, Draw, Drawing, Given, Priors, Trained, atomic};

@@ -2,9 +2,9 @@
 
 use super::{Ended, Global, output};
 use clap::Args;
-use wgvq::Result;
-use wgvq::ops::verify::{self, Verdict};
-use wgvq::ops::{Case, find, registry};
+use wgvq::registry::{find, operations};
+use wgvq::spec::{Case, Verdict};
+use wgvq::{Result, verify};
 
 #[derive(Args)]
 pub struct Selftest {
@@ -24,7 +24,7 @@ impl Selftest {
         let gpu = global.gpu()?;
         let ops = match &self.op {
             Some(name) => vec![find(name)?],
-            None => registry().to_vec(),
+            None => operations().to_vec(),
         };
         output::note(global, &format!("{}, {} core, seed {}", gpu.info().name, gpu.core().name(), self.seed));
         if !global.json {

@@ -107,8 +107,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::{gz, idx};
     use super::*;
+    use crate::data::idx::tests::{gz, idx};
     use std::fs;
 
     #[test]

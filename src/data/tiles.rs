@@ -123,8 +123,8 @@ fn cut(place: &Place, grid: Grid, (tile_w, tile_h): (u32, u32), channels: usize)
 
 #[cfg(test)]
 mod tests {
-    use super::super::picture::tests::{encoded, gradient};
     use super::*;
+    use crate::data::picture::tests::{encoded, gradient};
     use std::collections::BTreeMap;
 
     fn folder(sizes: &[(u32, u32)]) -> tempfile::TempDir {

@@ -1,50 +1,39 @@
 //! The engine: device, buffers and their pool, recording and submitting, pipelines, timestamps, errors.
 
-mod adapter;
-mod buffer;
-pub(crate) mod clock;
-mod coopmat;
-mod finish;
-pub(crate) mod gemm;
-mod guard;
-mod host;
-mod kernel;
-mod profile;
-mod readback;
-mod record;
-mod require;
-mod scope;
-mod shader;
-mod slices;
-mod tensor;
-mod texture;
-mod timing;
-mod tuning;
+pub(crate) mod command;
+mod coopmat_check;
+pub(crate) mod device;
+pub(crate) mod kernel;
+pub(crate) mod memory;
 
+pub(crate) use command::clock;
+pub use command::profile::Span;
+pub use command::slices::Worked;
+pub use command::stream::{Counters, Submission};
 #[cfg(not(target_arch = "wasm32"))]
-pub use adapter::adapters;
-pub use adapter::{AdapterReport, Core};
-pub use buffer::MemoryReport;
-pub use coopmat::Coopmat;
-pub use gemm::Tile;
-pub use guard::GUARD_BAND;
-pub use kernel::{Kernel, Pipeline, Reflection, reflect};
-pub use profile::Span;
-pub use readback::Readback;
-pub use record::{Counters, Submission, Work, groups_for};
-pub use require::{Lost, Wanted, required_features, required_limits};
-pub use shader::{Source, preprocess};
-pub use slices::Worked;
-pub use tensor::{DType, Element, POISON, Tensor};
-pub use texture::{Light, Picture, texture_shaders};
-pub use tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
+pub use device::adapter::adapters;
+pub use device::adapter::{AdapterReport, Core};
+pub use device::coopmat::Coopmat;
+pub use device::features::{Lost, Wanted, required_features, required_limits};
+pub use kernel::gemm::Tile;
+pub use kernel::groups::groups_for;
+pub(crate) use kernel::groups::{ROW_GROUPS, chunks, row_chunks, row_group};
+pub use kernel::pipelines::{Kernel, Pipeline, Reflection, reflect};
+pub use kernel::preprocess::{Source, preprocess};
+pub use kernel::tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
+pub use kernel::work::Work;
+pub use memory::fill::{fill, fill_bits};
+pub use memory::guard::GUARD_BAND;
+pub use memory::pool::MemoryReport;
+pub use memory::readback::Readback;
+pub use memory::tensor::{DType, Element, POISON, Tensor};
+pub use memory::texture::{Light, Picture, texture_shaders};
 
 use crate::{Error, Result};
-use clock::Instant;
+use device::{adapter, coopmat, features};
 use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How an engine is made.
 #[derive(Clone, Debug, Default)]
@@ -84,26 +73,10 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) immediates: bool,
     pub(crate) coopmat: Option<Coopmat>,
-    pub(crate) ledger: Arc<buffer::Ledger>,
-    pub(crate) pool: Arc<Mutex<buffer::Pool>>,
-    /// Buffers between guard bands that were made or alive since the last check.
-    pub(crate) guarded: Mutex<Vec<guard::Guarded>>,
-    /// Sets of buffers that no host's encoder uses now.
-    pub(crate) idle_sets: Arc<Mutex<Vec<host::Set>>>,
-    /// Recordings for hosts that are going on.
-    pub(crate) hosts: AtomicUsize,
-    /// Hosts' buffers over which there are no tensors any more.
-    pub(crate) gone: Arc<Mutex<Vec<u64>>>,
-    pub(crate) textures: Mutex<texture::Pipelines>,
-    pub(crate) recorder: Mutex<record::Recorder>,
-    pub(crate) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
-    pub(crate) uniforms: OnceLock<host::Arena>,
-    /// Number of the batch being recorded, and of the last that was submitted.
-    pub(crate) epoch: AtomicU64,
-    pub(crate) submitted: AtomicU64,
-    pub(crate) pace: record::Pace,
-    pub(crate) last_done: Mutex<Option<Instant>>,
-    pub(crate) tiles: parking_lot::RwLock<Option<Arc<tuning::Tiles>>>,
+    pub(crate) memory: memory::Memory,
+    pub(crate) command: command::Commands,
+    pub(crate) kernel: kernel::Kernels,
+    /// The number of the next buffer, pipeline or arena.
     ids: AtomicU64,
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -204,13 +177,13 @@ impl Gpu {
         coopmat: Option<Coopmat>,
     ) -> Gpu {
         let limits = device.limits();
-        let immediates = require::has_immediates(device.features(), &limits);
+        let immediates = features::has_immediates(device.features(), &limits);
         let guess = match info.device_type {
             wgpu::DeviceType::Cpu => 1e10,
             wgpu::DeviceType::DiscreteGpu => 1e12,
             _ => 1e11,
         };
-        let ledger = buffer::Ledger::new(options.memory_budget);
+        let memory = memory::Memory::new(options.memory_budget);
         let inner = Inner {
             device,
             queue,
@@ -219,21 +192,9 @@ impl Gpu {
             options,
             immediates,
             coopmat,
-            pool: buffer::Pool::new(&ledger),
-            guarded: Default::default(),
-            ledger,
-            idle_sets: Default::default(),
-            hosts: AtomicUsize::new(0),
-            gone: Default::default(),
-            textures: Default::default(),
-            recorder: Default::default(),
-            pipelines: Default::default(),
-            uniforms: OnceLock::new(),
-            epoch: AtomicU64::new(1),
-            submitted: AtomicU64::new(0),
-            pace: record::Pace::new(guess),
-            last_done: Mutex::new(None),
-            tiles: Default::default(),
+            memory,
+            command: command::Commands::new(guess),
+            kernel: kernel::Kernels::default(),
             ids: AtomicU64::new(1),
             failure: Default::default(),
         };
@@ -298,7 +259,7 @@ impl Gpu {
         if self.inner.coopmat.is_some() {
             return Core::Coopmat;
         }
-        if let Some(tiles) = &*self.inner.tiles.read() {
+        if let Some(tiles) = &*self.inner.kernel.tiles.read() {
             return tiles.core;
         }
         adapter::pick_core(self.inner.options.core, self.subgroup_size(), &self.inner.info)

@@ -6,10 +6,10 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::codes::Level;
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, Norm};
-use crate::nn::{Builder, Handle, Init, Pass};
-use crate::ops::attention::Attention;
-use crate::ops::rotary::{Rotary, raster};
+use crate::nn::transformer::{Block, Dropout};
+use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
+use crate::ops::attention::attention::Attention;
+use crate::ops::attention::rotary::{Rotary, raster};
 use std::ops::Range;
 
 /// The layers of one level above.

@@ -6,12 +6,12 @@ use super::text::{Text, TextBatch};
 use super::text_encoder::TextEncoder;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
-use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, Norm};
-use crate::nn::{Builder, Conv2d, Handle, Init, Pass};
-use crate::ops::attention::{Attention, MOST_CHANNELS};
-use crate::ops::conv2d::Conv;
-use crate::ops::cross_entropy::CrossEntropy;
-use crate::ops::matmul::Transpose;
+use crate::nn::transformer::{Block, Dropout};
+use crate::nn::{BlockConfig, Builder, Conv2d, Handle, INIT_STD, Init, Linear, Norm, Pass};
+use crate::ops::attention::attention::{Attention, MOST_CHANNELS};
+use crate::ops::conv::Conv;
+use crate::ops::linalg::matmul::Transpose;
+use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

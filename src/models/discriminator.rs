@@ -4,8 +4,8 @@
 use crate::autograd::Var;
 use crate::gpu::Gpu;
 use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass, SpectralNorm};
-use crate::ops::activation::Function;
-use crate::ops::conv2d::Conv;
+use crate::ops::conv::Conv;
+use crate::ops::elementwise::activation::Function;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

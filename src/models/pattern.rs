@@ -1,7 +1,7 @@
 //! Which of the codes before it a code of an image sees, in a layer of sparse attention (Child et al. 2019; Ramesh et al. 2021, appendix B.1).
 
 use crate::gpu::Gpu;
-use crate::ops::attention::Mask;
+use crate::ops::attention::attention::Mask;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

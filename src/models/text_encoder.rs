@@ -5,9 +5,9 @@ use super::prior::Shape;
 use super::text::{Form, Text, TextBatch};
 use crate::Result;
 use crate::autograd::Var;
-use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, Linear, Norm};
-use crate::nn::{Builder, Handle, Init, Pass};
-use crate::ops::attention::Attention;
+use crate::nn::transformer::{Block, Dropout};
+use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
+use crate::ops::attention::attention::Attention;
 
 /// Embeddings, blocks, a norm; or a linear map of given rows, and a norm.
 #[derive(Clone, Debug)]

@@ -7,12 +7,12 @@
 use super::{Autoencoder, Quantize, Reach, only_level};
 use crate::autograd::Var;
 use crate::gpu::DType;
-use crate::nn::transformer::{Block, BlockConfig, Dropout, INIT_STD, MlpKind, Norm, NormKind};
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Init, Pass};
-use crate::ops::activation::Function;
-use crate::ops::attention::{Attention, MOST_CHANNELS};
-use crate::ops::conv_transpose2d::ConvTranspose;
-use crate::ops::conv2d::Conv;
+use crate::nn::transformer::{Block, Dropout};
+use crate::nn::{BlockConfig, Builder, Conv2d, ConvTranspose2d, Handle, INIT_STD, Init, MlpKind, Norm, NormKind, Pass};
+use crate::ops::attention::attention::{Attention, MOST_CHANNELS};
+use crate::ops::conv::Conv;
+use crate::ops::conv::conv_transpose2d::ConvTranspose;
+use crate::ops::elementwise::activation::Function;
 use crate::{Error, Result};
 
 /// The shape of a ViT-VQGAN's first stage. The paper's small one has 8 layers of 512 channels, 8 heads and 2048 hidden channels, on 32 x 32

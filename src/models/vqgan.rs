@@ -7,9 +7,9 @@ use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
 use crate::gpu::DType;
 use crate::nn::{Builder, Conv2d, GroupNorm, Handle, Pass};
-use crate::ops::activation::Function;
-use crate::ops::attention::Attention;
-use crate::ops::conv2d::Conv;
+use crate::ops::attention::attention::Attention;
+use crate::ops::conv::Conv;
+use crate::ops::elementwise::activation::Function;
 use crate::{Error, Result};
 
 /// Groups of every norm, and what is added under its root.

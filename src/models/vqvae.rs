@@ -5,8 +5,8 @@
 use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
 use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Parameters, Pass, ResidualBlock, Span, residual_stack};
-use crate::ops::conv_transpose2d::ConvTranspose;
-use crate::ops::conv2d::Conv;
+use crate::ops::conv::Conv;
+use crate::ops::conv::conv_transpose2d::ConvTranspose;
 use crate::{Error, Result};
 
 /// The shape of a VQ-VAE.

@@ -9,8 +9,8 @@ use super::vqvae::{self, come_up, needs_above, needs_below, needs_of_blocks};
 use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
 use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Pass, ResidualBlock, Span, residual_stack};
-use crate::ops::conv_transpose2d::ConvTranspose;
-use crate::ops::conv2d::Conv;
+use crate::ops::conv::Conv;
+use crate::ops::conv::conv_transpose2d::ConvTranspose;
 use crate::{Error, Result};
 
 /// Levels that a model may have.

@@ -1,7 +1,7 @@
 //! A moving average of the weights, whose model is often the better one to judge by.
 
 use super::{HostTensors, Parameters};
-use crate::ops::lerp::lerp_assign;
+use crate::ops::elementwise::lerp::lerp_assign;
 use crate::{Error, Result};
 use std::sync::Arc;
 

@@ -1,19 +1,27 @@
 //! The parameter store, what optimises it, and layers.
 
-pub mod cross;
+mod attention;
+mod block_config;
+mod conv;
 mod ema;
-mod layers;
+mod forward;
+mod linear;
+mod norm;
 mod optimizer;
-mod params;
-mod pass;
+mod parameters;
 mod span;
 mod spectral;
 pub mod transformer;
 
+pub use attention::{CrossAttention, Heard};
+pub use block_config::{BlockConfig, MlpKind};
+pub use conv::{Conv2d, ConvTranspose2d, ResidualBlock, residual_stack};
 pub use ema::Ema;
-pub use layers::{Conv2d, ConvTranspose2d, GroupNorm, ResidualBlock, residual_stack};
+pub use forward::Pass;
+pub(crate) use linear::residual_std;
+pub use linear::{INIT_STD, Linear, linear};
+pub use norm::{GroupNorm, Norm, NormKind};
 pub use optimizer::{Adam, AdamState};
-pub use params::{Builder, Handle, HostTensors, Init, Parameters};
-pub use pass::Pass;
+pub use parameters::{Builder, Handle, HostTensors, Init, Parameters};
 pub(crate) use span::Span;
 pub use spectral::SpectralNorm;

@@ -1,10 +1,10 @@
 //! Adam over a parameter store: gradients gathered in one buffer, their norm clipped, one dispatch for the step.
 
-use super::params::Layout;
+use super::parameters::Layout;
 use super::{Handle, HostTensors, Parameters};
-use crate::gpu::Tensor;
-use crate::ops::adam::{Hyper, State, adam};
-use crate::ops::{clip, fill};
+use crate::gpu::{Tensor, fill};
+use crate::ops::optim::adam::{Hyper, State, adam};
+use crate::ops::optim::clip;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl Adam {
         }
         for ((part, filled), named) in self.parts.iter().zip(&mut self.filled).zip(named) {
             if *filled && !named {
-                fill::fill(part, 0.0)?;
+                fill(part, 0.0)?;
                 *filled = false;
             }
         }
@@ -135,7 +135,9 @@ mod tests {
     use super::*;
     use crate::gpu::{DType, Gpu, Options};
     use crate::nn::Init;
-    use crate::ops::{Rng, adam::Decay, adam::twin as adam_twin, clip::twin as clip_twin};
+    use crate::ops::optim::adam::{Decay, reference as adam_reference};
+    use crate::ops::optim::clip::reference as clip_reference;
+    use crate::spec::Rng;
 
     const SHAPES: [(&str, &[usize]); 3] = [("weight", &[7, 13]), ("bias", &[13]), ("table", &[3, 65])];
     const MAX_NORM: f32 = 12.0;
@@ -174,7 +176,7 @@ mod tests {
         }
     }
 
-    /// The same steps by the twins, in f64.
+    /// The same steps by the references, in f64.
     fn reference(params: &Parameters, hyper: Hyper) -> Vec<Vec<f64>> {
         let host = params.to_host().unwrap();
         let mut state: Vec<Vec<[f64; 3]>> =
@@ -184,12 +186,12 @@ mod tests {
             let g: Vec<Vec<f32>> =
                 gradients(step).into_iter().enumerate().map(|(i, g)| g.unwrap_or_else(|| zeros(i))).collect();
             let all: Vec<f64> = g.iter().flatten().map(|g| *g as f64).collect();
-            let [_, factor, finite] = clip_twin::global_norm(&all, MAX_NORM as f64);
+            let [_, factor, finite] = clip_reference::global_norm(&all, MAX_NORM as f64);
             assert!(factor < 1.0 && finite == 1.0, "the clipping is to be met");
             let hyper = Hyper { lr: 0.02 / (1.0 + step as f64), ..hyper };
             for (i, (parts, g)) in state.iter_mut().zip(&g).enumerate() {
                 for (part, g) in parts.iter_mut().zip(g) {
-                    *part = adam_twin::adam(&hyper, step as u64 + 1, i != 1, *part, factor * *g as f64);
+                    *part = adam_reference::adam(&hyper, step as u64 + 1, i != 1, *part, factor * *g as f64);
                 }
             }
         }

@@ -3,8 +3,8 @@
 use super::{Handle, HostTensors, Init, Parameters, Pass};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
-use crate::ops::l2_norm::l2_norm;
-use crate::ops::matmul::{Transpose, matmul};
+use crate::ops::linalg::matmul::{Transpose, matmul};
+use crate::ops::norm::l2_norm::l2_norm;
 use crate::{Error, Result};
 
 /// Divides a weight [O, ..] by its largest singular value as a matrix of O rows, estimated by one power iteration a step.

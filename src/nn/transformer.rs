@@ -1,118 +1,15 @@
 //! The transformer's parts: linear maps, norms, gated and plain MLPs, and the pre-norm block of causal attention
 //! (Vaswani et al. 2017; Touvron et al. 2023, "LLaMA", section 2.2, for RMS norm, SwiGLU and rotary positions).
 
-use super::cross::{CrossAttention, Heard};
-use super::{Builder, Handle, Init, Pass};
+use super::{BlockConfig, Builder, CrossAttention, Heard, INIT_STD, Linear, MlpKind, Norm, Pass, residual_std};
 use crate::autograd::Var;
-use crate::gpu::{DType, Tensor};
-use crate::ops::activation::Function;
-use crate::ops::attention::Attention;
-use crate::ops::attention_decode::{KvCache, attention_decode};
-use crate::ops::matmul::Transpose;
-use crate::ops::random::Key;
-use crate::ops::rotary::{Rotary, Start};
+use crate::gpu::Tensor;
+use crate::ops::attention::attention::Attention;
+use crate::ops::attention::attention_decode::{KvCache, attention_decode};
+use crate::ops::attention::rotary::{Rotary, Start};
+use crate::ops::elementwise::activation::Function;
+use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
-
-/// The standard deviation of initial weights (Radford et al. 2019).
-pub const INIT_STD: f32 = 0.02;
-/// Added under the root of norms.
-const EPS: f32 = 1e-5;
-
-/// How the rows of activations are brought to one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NormKind {
-    /// By their root mean square (Zhang and Sennrich 2019).
-    Rms,
-    /// By mean and variance (Ba et al. 2016).
-    Layer,
-}
-
-/// What lies between the two linear maps of an MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MlpKind {
-    /// `silu(a) b` of two halves (Shazeer 2020).
-    SwiGlu,
-    /// GELU (Hendrycks and Gimpel 2016).
-    Gelu,
-}
-
-/// The shape of a stack of blocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BlockConfig {
-    /// Channels of a row.
-    pub dim: usize,
-    /// Heads of attention; they divide the channels.
-    pub heads: usize,
-    /// Channels inside the MLP.
-    pub hidden: usize,
-    /// The norms.
-    pub norm: NormKind,
-    /// The MLP.
-    pub mlp: MlpKind,
-    /// Blocks of the stack: what is added to the residual stream starts smaller by the root of twice as many.
-    pub layers: usize,
-}
-
-/// A linear map without bias: weight [O, I].
-#[derive(Clone, Debug)]
-pub struct Linear {
-    weight: Handle,
-}
-
-impl Linear {
-    /// Declares `name.weight`, normal of standard deviation `std`.
-    pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, std: f32) -> Self {
-        Linear { weight: b.declare(format!("{name}.weight"), &[o, i], Init::Normal(std)) }
-    }
-
-    /// x [N, I] to [N, O], f32. What the backward pass needs of x is stored as the pass stores activations.
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        linear(pass, x, &pass.param(self.weight)?)
-    }
-}
-
-/// `x w^T`: x [N, I], w [O, I] to [N, O], f32; x is stored as the pass stores activations.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn linear(pass: &Pass, x: &Var, w: &Var) -> Result<Var> {
-    let x = pass.tape.cast(x, pass.activations())?;
-    pass.tape.matmul_as(&x, w, Transpose::B, DType::F32)
-}
-
-/// A norm over the channels of a row.
-#[derive(Clone, Debug)]
-pub struct Norm {
-    weight: Handle,
-    bias: Option<Handle>,
-}
-
-impl Norm {
-    /// Declares `name.weight` and, for [`NormKind::Layer`], `name.bias`.
-    pub fn new(b: &mut Builder, name: &str, dim: usize, kind: NormKind) -> Self {
-        let weight = b.declare(format!("{name}.weight"), &[dim], Init::Ones);
-        let bias = (kind == NormKind::Layer).then(|| b.declare(format!("{name}.bias"), &[dim], Init::Zeros));
-        Norm { weight, bias }
-    }
-
-    /// x [.., D] to the same shape.
-    ///
-    /// # Errors
-    /// If x has other channels.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        let weight = pass.param(self.weight)?;
-        match self.bias {
-            Some(bias) => pass.tape.layer_norm(x, &weight, &pass.param(bias)?, EPS),
-            None => pass.tape.rms_norm(x, &weight, EPS),
-        }
-    }
-}
 
 /// Two linear maps with a nonlinearity between them.
 #[derive(Clone, Debug)]
@@ -145,11 +42,6 @@ impl Mlp {
         };
         self.down.forward(pass, &inner)
     }
-}
-
-/// Of maps that add to the residual stream (Radford et al. 2019, section 2.3; two a block).
-pub(super) fn residual_std(layers: usize) -> f32 {
-    INIT_STD / (2.0 * layers.max(1) as f32).sqrt()
 }
 
 /// Dropout of what a forward pass adds to the residual stream: its rate, and the key of each place where it acts.

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, Pass};
-use crate::ops::fsq::Levels;
+use crate::ops::quantize::fsq::Levels;
 
 /// Each channel rounded to a few levels.
 #[derive(Debug)]

@@ -5,15 +5,14 @@ use super::{
 };
 use crate::Result;
 use crate::autograd::Var;
-use crate::gpu::{DType, Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor, fill};
 use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
-use crate::ops::batch_norm::batch_norm_by;
-use crate::ops::fill::fill;
-use crate::ops::gather::gather;
-use crate::ops::gumbel::{Codes, Draw};
-use crate::ops::lerp::lerp_assign;
-use crate::ops::random::Key;
-use crate::ops::vq_search::likeliest;
+use crate::ops::elementwise::lerp::lerp_assign;
+use crate::ops::norm::batch_norm::batch_norm_by;
+use crate::ops::quantize::gather::gather;
+use crate::ops::quantize::gumbel::{Codes, Draw};
+use crate::ops::quantize::vq_search::likeliest;
+use crate::ops::sampling::random::Key;
 
 pub(crate) const NOISE: u32 = 0x4755_4d42;
 

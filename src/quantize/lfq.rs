@@ -6,9 +6,9 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, Pass};
-use crate::ops::bits::signs_of;
-use crate::ops::loss::Loss;
-use crate::ops::matmul::Transpose;
+use crate::ops::linalg::matmul::Transpose;
+use crate::ops::loss::loss::Loss;
+use crate::ops::quantize::bits::signs_of;
 
 /// The signs of the channels.
 #[derive(Debug)]

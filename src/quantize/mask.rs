@@ -4,7 +4,7 @@ use super::{Mode, Quantized, Quantizer, arrive};
 use crate::autograd::Var;
 use crate::gpu::{DType, Tensor};
 use crate::nn::Pass;
-use crate::ops::gather::gather;
+use crate::ops::quantize::gather::gather;
 use crate::{Error, Result};
 
 /// The code of a padded position.

@@ -27,7 +27,7 @@ pub use projected::Projected;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::assignment::assign;
+use crate::ops::quantize::assignment::assign;
 use crate::{Error, Result};
 
 /// What a quantizer is asked for.

@@ -1,6 +1,6 @@
 //! The options of all quantizers, named as users of vector-quantize-pytorch know them.
 
-use crate::ops::fsq::Levels;
+use crate::ops::quantize::fsq::Levels;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,7 @@ use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, check_
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::columns::{columns, concat_columns};
+use crate::ops::elementwise::columns::{columns, concat_columns};
 use crate::{Error, Result};
 
 /// Quantizers with EMA codebooks, one to a group of channels.

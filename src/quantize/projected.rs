@@ -5,7 +5,7 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
 use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
-use crate::ops::matmul::Transpose;
+use crate::ops::linalg::matmul::Transpose;
 
 /// A quantizer between the parameters `quantize.project_in` and `quantize.project_out`, a weight [out, in] and a bias each.
 pub struct Projected {

@@ -4,9 +4,9 @@ use super::{Options, Term};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};
-use crate::ops::code_softmax::Metric;
-use crate::ops::loss::Loss;
-use crate::ops::matmul::Transpose;
+use crate::ops::linalg::matmul::Transpose;
+use crate::ops::loss::loss::Loss;
+use crate::ops::quantize::code_softmax::Metric;
 
 impl Tape {
     /// Minus the entropy, in nats, of the codes' average use by x [N, D], each latent choosing by softmax(sharpness times the

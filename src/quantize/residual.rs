@@ -4,12 +4,11 @@
 use super::vq::VectorQuantizer;
 use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, interleaved, squared_distances};
 use crate::autograd::Var;
+use crate::autograd::accumulate::add;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::add::add;
-use crate::ops::columns::{columns, concat_columns};
-use crate::ops::random::Key;
-use crate::ops::random::philox;
+use crate::ops::elementwise::columns::{columns, concat_columns};
+use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result};
 
 const DROPOUT: u32 = 0x4452_4f50;

@@ -8,18 +8,19 @@ use super::{
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
-use crate::ops::assignment::assign;
-use crate::ops::code_softmax::{Metric, sample_codes};
-use crate::ops::ema_update::{Ema, Options as Average, ema_counts, ema_update};
-use crate::ops::gather::gather;
-use crate::ops::kmeans::kmeans;
-use crate::ops::l2_norm::l2_norm;
-use crate::ops::loss::Loss;
-use crate::ops::matmul::Transpose;
-use crate::ops::random::{self, Key};
-use crate::ops::revive::{Codes, revive};
-use crate::ops::scale::scale;
-use crate::ops::vq_search::nearest;
+use crate::ops::elementwise::scale::scale;
+use crate::ops::linalg::matmul::Transpose;
+use crate::ops::loss::loss::Loss;
+use crate::ops::norm::l2_norm::l2_norm;
+use crate::ops::quantize::assignment::assign;
+use crate::ops::quantize::code_softmax::{Metric, sample_codes};
+use crate::ops::quantize::ema_update::{Ema, Options as Average, ema_counts, ema_update};
+use crate::ops::quantize::gather::gather;
+use crate::ops::quantize::kmeans::kmeans;
+use crate::ops::quantize::revive::{Codes, revive};
+use crate::ops::quantize::vq_search::nearest;
+use crate::ops::sampling::random;
+use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
 
 /// Streams of random numbers.
@@ -61,7 +62,7 @@ fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
 
 fn ones(gpu: &Gpu, k: usize) -> Result<Tensor> {
     let counts = Tensor::empty(gpu, &[k], DType::F32)?;
-    crate::ops::fill::fill(&counts, 1.0)?;
+    crate::gpu::fill(&counts, 1.0)?;
     Ok(counts)
 }
 

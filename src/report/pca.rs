@@ -1,6 +1,6 @@
 //! The two directions in which vectors differ most (principal component analysis, Pearson 1901), in f64 on the host.
 
-use crate::ops::random::{Key, philox};
+use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result};
 
 /// Vectors laid on a plane.

@@ -2,11 +2,10 @@
 //! moment do not fit one another.
 
 use super::first_stage::FirstStage;
-use crate::Error;
-use crate::Result;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Ema, HostTensors, Parameters};
-use crate::ops::lerp::lerp_assign;
+use crate::ops::elementwise::lerp::lerp_assign;
+use crate::{Error, Result};
 
 /// The average.
 pub(super) struct Average {

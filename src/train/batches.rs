@@ -7,7 +7,7 @@ use super::config::RunConfig;
 use crate::Result;
 use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
 use crate::gpu::{Gpu, Tensor};
-use crate::ops::image::{FLIP, normalize};
+use crate::ops::image::image::{FLIP, normalize};
 use std::sync::Arc;
 
 /// Bytes of a set on the device, at most.

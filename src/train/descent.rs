@@ -6,7 +6,7 @@ use super::weights;
 use super::window::{Arrived, InFlight, STEPS_IN_FLIGHT, Window};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters};
-use crate::ops::adam::Hyper;
+use crate::ops::optim::adam::Hyper;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

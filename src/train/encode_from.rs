@@ -4,7 +4,7 @@ use super::trained::Trained;
 use crate::autograd::Tape;
 use crate::gpu::{Picture, Tensor};
 use crate::nn::Pass;
-use crate::ops::columns::concat_columns;
+use crate::ops::elementwise::columns::concat_columns;
 use crate::quantize::Mode;
 use crate::{Error, Result};
 

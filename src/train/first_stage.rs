@@ -11,7 +11,7 @@ use crate::models::vqvae::{self, VqVae};
 use crate::models::vqvae2::{self, VqVae2, level_names};
 use crate::models::{Autoencoder, Quantize};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::random::{Key, philox};
+use crate::ops::sampling::random::{Key, philox};
 use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry};
 use crate::{Error, Result};
 use std::collections::BTreeMap;

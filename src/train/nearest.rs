@@ -67,8 +67,8 @@ impl Nearest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::random::Key;
-    use crate::ops::random::philox::bits;
+    use crate::ops::sampling::random::Key;
+    use crate::ops::sampling::random::philox::bits;
 
     /// Against a sort of everything.
     #[test]

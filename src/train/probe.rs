@@ -7,7 +7,7 @@ use crate::autograd::Tape;
 use crate::codes::{Level, check};
 use crate::gpu::Tensor;
 use crate::nn::Pass;
-use crate::ops::image::{normalize, to_bytes};
+use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::Mode;
 use crate::{Error, Result};
 

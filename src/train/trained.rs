@@ -10,7 +10,7 @@ use crate::codes::{Codes, Level, check, interleave};
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Parameters, Pass};
-use crate::ops::image::{normalize, to_bytes};
+use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::{Mode, Quantizer, Registry};
 use crate::{Error, Result};
 

@@ -13,9 +13,10 @@ use crate::models::prior::{Prior, Vocabulary};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
-use crate::ops::random::Key;
-use crate::ops::repetition::{self, Columns};
-use crate::ops::sample::{Drawn, Sampling, sample};
+use crate::ops::sampling::random::Key;
+use crate::ops::sampling::repetition;
+use crate::ops::sampling::repetition::Columns;
+use crate::ops::sampling::sample::{Drawn, Sampling, sample};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -34,7 +35,7 @@ pub struct Draw {
     /// The distribution.
     pub sampling: Sampling,
     /// The penalty on codes that an image has already, of at least 1, which is none; infinite, no code comes twice. See
-    /// [`repetition`](crate::ops::repetition).
+    /// [`repetition`](crate::ops::sampling::repetition).
     pub repetition_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,

@@ -8,8 +8,8 @@ use crate::models::prior::{Conditions, Memory};
 use crate::models::text::Texts;
 use crate::nn::Pass;
 use crate::nn::transformer::Dropout;
-use crate::ops::attention_decode::KvCache;
-use crate::ops::sample::{Drawn, sample};
+use crate::ops::attention::attention_decode::KvCache;
+use crate::ops::sampling::sample::{Drawn, sample};
 use std::ops::Range;
 
 /// Codes that are being drawn, see [`TrainedPrior::begin`].

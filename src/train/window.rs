@@ -1,7 +1,6 @@
 //! The figures of the steps since the last row of a log. They stay on the device and are read asynchronously, so that no step waits.
 
-use crate::gpu::{DType, Gpu, Readback, Submission, Tensor};
-use crate::ops::fill::fill;
+use crate::gpu::{DType, Gpu, Readback, Submission, Tensor, fill};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 

@@ -8,7 +8,7 @@ mod search;
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::ops::sample::Sampling;
+use wgvq::ops::sampling::sample::Sampling;
 use wgvq::train::{Draw, Trained, TrainedPrior};
 
 #[wasm_bindgen]

@@ -2,7 +2,7 @@
 
 use web_time::Instant;
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::ops::vq_search::nearest;
+use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::{Error, Result};
 
 /// Rows that are compared with the processor's.

@@ -5,11 +5,10 @@
 //! use nothing of it is thrown out for the rest of it: a shuffled epoch asks for each picture once, so that what was used
 //! longest ago is as likely to be next as anything. Pictures beyond the budget are decoded again each time.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use super::file::Key;
 use crate::{Error, Result};
@@ -98,7 +97,7 @@ impl Shelf {
 
     /// Where the file of that name is or would be.
     pub(super) fn path(&self, key: &Key) -> PathBuf {
-        let name = super::super::hex(key);
+        let name = crate::data::hex(key);
         self.root.join(&name[..2]).join(format!("{}.{ENDING}", &name[2..]))
     }
 

@@ -1,7 +1,7 @@
 //! The networks whose features LPIPS compares, layer by layer, under torchvision's names.
 
-use crate::ops::conv2d::Conv;
-use crate::ops::max_pool::Pool;
+use crate::ops::conv::Conv;
+use crate::ops::conv::max_pool::Pool;
 
 /// A network trained to classify images, whose features LPIPS compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

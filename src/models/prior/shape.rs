@@ -1,7 +1,7 @@
 //! What a prior looks like: the keys of `[prior]`.
 
 use crate::models::pattern::{Pattern, check_kernel};
-use crate::nn::transformer::{MlpKind, NormKind};
+use crate::nn::{MlpKind, NormKind};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use super::options::Adversarial;
 use crate::Result;
 use crate::autograd::{Tape, Var};
-use crate::ops::activation::Function;
+use crate::ops::elementwise::activation::Function;
 
 /// The mean of `f(a x + b)`: [1].
 fn mean_of(tape: &Tape, f: Function, x: &Var, a: f32, b: f32) -> Result<Var> {

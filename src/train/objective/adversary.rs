@@ -6,9 +6,9 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
 use crate::models::discriminator::{Config, Discriminator, Verdict};
 use crate::nn::{Adam, AdamState, HostTensors, Parameters, Pass};
-use crate::ops::adam::{Decay, Hyper};
-use crate::ops::loss::Loss;
-use crate::ops::reduce::mean;
+use crate::ops::linalg::reduce::mean;
+use crate::ops::loss::loss::Loss;
+use crate::ops::optim::adam::{Decay, Hyper};
 use crate::{Error, Result};
 
 /// Keeps the discriminator's initial weights apart from the model's.

@@ -13,15 +13,14 @@ mod structure;
 pub(crate) use adversary::Adversary;
 pub use structure::structure;
 
+use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{Gpu, Tensor, fill};
 use crate::models::lpips::Lpips;
 use crate::nn::{HostTensors, Pass};
-use crate::ops::adaptive_weight::adaptive_weight;
-use crate::ops::add::accumulate;
-use crate::ops::fill::fill;
-use crate::ops::loss::{Loss, loss};
-use crate::ops::scale_by::scale_by;
+use crate::ops::linalg::scale_by::scale_by;
+use crate::ops::loss::adaptive_weight::adaptive_weight;
+use crate::ops::loss::loss::{Loss, loss};
 use crate::train::config::RunConfig;
 use crate::{Error, Result};
 use std::path::Path;
@@ -253,7 +252,7 @@ mod tests {
             };
             let (last, first, mse, figures, y) = run();
             let value = |at| figures.iter().find(|(a, _)| *a == at).unwrap().1.read::<f32>().unwrap()[0];
-            let expected = crate::ops::loss::loss(Loss::Mse, y.tensor(), &images).unwrap();
+            let expected = crate::ops::loss::loss::loss(Loss::Mse, y.tensor(), &images).unwrap();
             assert_eq!(mse.read::<f32>().unwrap(), expected.read::<f32>().unwrap());
 
             // The same by hand, in one graph, with the weight as a number.

@@ -1,15 +1,15 @@
 //! What keeps a discriminator from running away: R1, and LeCAM.
 
+use crate::autograd::accumulate::add;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{HostTensors, Parameters, Pass};
-use crate::ops::activation::Function;
-use crate::ops::add::add;
-use crate::ops::clip::global_norm;
-use crate::ops::lerp::lerp_assign;
-use crate::ops::loss::Loss;
-use crate::ops::scale::scale;
-use crate::ops::scale_by::{divide_by, dot, scale_by};
+use crate::ops::elementwise::activation::Function;
+use crate::ops::elementwise::lerp::lerp_assign;
+use crate::ops::elementwise::scale::scale;
+use crate::ops::linalg::scale_by::{divide_by, dot, scale_by};
+use crate::ops::loss::loss::Loss;
+use crate::ops::optim::clip::global_norm;
 use crate::{Error, Result};
 
 /// How far images are moved, each, as a length in [-1, 1] pixels: so little that a discriminator is straight along the way, and enough that
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::gpu::Options;
     use crate::nn::{Conv2d, Handle};
-    use crate::ops::conv2d::Conv;
+    use crate::ops::conv::Conv;
 
     fn gpu() -> Gpu {
         Gpu::new(Options { poison: true, ..Default::default() }).unwrap()

@@ -3,8 +3,8 @@
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
-use crate::ops::loss::Loss;
-use crate::ops::ssim;
+use crate::ops::image::ssim;
+use crate::ops::loss::loss::Loss;
 
 /// Scales at most, each half the one before.
 const SCALES: usize = 3;

@@ -6,8 +6,8 @@ use crate::autograd::Tape;
 use crate::codes::Level;
 use crate::gpu::Tensor;
 use crate::nn::Pass;
-use crate::ops::loss::{Loss, loss};
-use crate::ops::ssim;
+use crate::ops::image::ssim;
+use crate::ops::loss::loss::{Loss, loss};
 use crate::quantize::Mode;
 use crate::train::first_stage::Coded;
 use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
@@ -102,7 +102,7 @@ impl Trainer {
         let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
         let originals = self.data.gather(&numbers)?;
         let y = self.kept(|t| t.reconstruct(&numbers))?.y;
-        Ok((originals, crate::ops::image::to_bytes(&y)?.read::<u8>()?))
+        Ok((originals, crate::ops::image::image::to_bytes(&y)?.read::<u8>()?))
     }
 
     /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
@@ -129,7 +129,7 @@ impl Trainer {
             let x = self.images(part)?;
             let levels = means.reconstructions(&self.stage, &self.params, &x)?;
             for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
-                picture.extend(crate::ops::image::to_bytes(y)?.read::<u8>()?);
+                picture.extend(crate::ops::image::image::to_bytes(y)?.read::<u8>()?);
             }
         }
         Ok(pictures)

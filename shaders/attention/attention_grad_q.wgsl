@@ -1,0 +1,123 @@
+// dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale q_i . k_j - lse_i),
+// delta_i = do_i . o_i
+//
+// q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
+// are made again from the forward pass's lse (Dao et al. 2022, algorithm 2, with the loops the other way round: no atomics).
+// Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention.wgsl does.
+// Reads 4 D (2 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq D.
+#import attention/attention/operands
+#ifdef VEC
+@group(0) @binding(3) var<storage, read> do_: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
+fn do_at(row: u32, t: u32) -> vec4<f32> { return do_[row / 4u + t]; }
+#else
+@group(0) @binding(3) var<storage, read> do_: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
+fn do_at(row: u32, t: u32) -> vec4<f32> {
+    return within(t, vec4<f32>(do_[row + channel(t, 0u)], do_[row + channel(t, 1u)], do_[row + channel(t, 2u)], do_[row + channel(t, 3u)]));
+}
+#endif
+@group(0) @binding(4) var<storage, read> lse: array<f32>;
+@group(0) @binding(5) var<storage, read> delta: array<f32>;
+#ifdef MASK
+@group(0) @binding(7) var<storage, read> mask: array<u32>;
+#endif
+#ifndef LANES
+var<workgroup> k_tile: array<vec4<f32>, NC * DQ>;
+var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
+#endif
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+#import attention/attention/begin
+#unroll v 0 V
+    let row_{v} = row0 + {v}u * GROUP + lane;
+    let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
+    let safe_{v} = min(row_{v}, p.tq - 1u);
+    let lse_{v} = lse[head * p.tq + safe_{v}];
+    let delta_{v} = delta[head * p.tq + safe_{v}];
+#ifdef MASK
+    let mask_{v} = image * p.mask_batch + safe_{v} * p.mask_row;
+    var word_{v} = 0u;
+#endif
+#unroll t 0 DQ
+    let q_{v}_{t} = q_at(p.q_offset + q_base + safe_{v} * p.q_row, {t}u) * p.scale;
+    let do_{v}_{t} = do_at(o_base + safe_{v} * p.o_row, {t}u);
+#unroll j 0 4
+    var dq_{v}_{4*t+j} = 0.0;
+#end
+#end
+#end
+    let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
+    let begin = 0;
+    for (var c0 = begin; c0 < end; c0 += i32(NC)) {
+#ifdef MASK
+#import attention/attention/mask
+#endif
+#import attention/attention/keys
+#unroll c 0 NC
+#unroll v 0 V
+        var s_{v}_{c} = 0.0;
+        var dp_{v}_{c} = 0.0;
+#end
+#unroll t 0 DQ
+        {
+#ifdef LANES
+            let b = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
+            let w = subgroupBroadcast(v_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
+#else
+            let b = k_tile[{c*DQ+t}];
+            let w = v_tile[{c*DQ+t}];
+#endif
+#unroll v 0 V
+            s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z, fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
+            dp_{v}_{c} = fma(do_{v}_{t}.w, w.w, fma(do_{v}_{t}.z, w.z, fma(do_{v}_{t}.y, w.y, fma(do_{v}_{t}.x, w.x, dp_{v}_{c}))));
+#end
+        }
+#end
+#unroll v 0 V
+#ifdef MASK
+        let sees_{v}_{c} = c0 + {c} <= last_{v} && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
+#else
+        let sees_{v}_{c} = c0 + {c} <= last_{v};
+#endif
+        let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), sees_{v}_{c}) * (dp_{v}_{c} - delta_{v});
+#end
+#end
+#unroll t 0 DQ
+        {
+#unroll c 0 NC
+#ifdef LANES
+            let b_{c} = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
+#else
+            let b_{c} = k_tile[{c*DQ+t}];
+#endif
+#end
+#unroll v 0 V
+#unroll j 0 4
+            var y_{v}_{j} = dq_{v}_{4*t+j};
+#unroll c 0 NC
+            y_{v}_{j} = fma(ds_{v}_{c}, b_{c}[{j}], y_{v}_{j});
+#end
+            dq_{v}_{4*t+j} = y_{v}_{j};
+#end
+#end
+        }
+#end
+    }
+#unroll v 0 V
+    if row_{v} < p.tq {
+        let to = p.dq_offset + q_base + row_{v} * p.q_row;
+#ifdef VEC
+#unroll t 0 DQ
+        dq[to / 4u + {t}u] = vec4<f32>(dq_{v}_{4*t}, dq_{v}_{4*t+1}, dq_{v}_{4*t+2}, dq_{v}_{4*t+3}) * p.scale;
+#end
+#else
+#unroll t 0 4*DQ
+        if {t}u < p.d { dq[to + {t}u] = dq_{v}_{t} * p.scale; }
+#end
+#endif
+    }
+#end
+}

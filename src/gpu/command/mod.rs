@@ -1,0 +1,51 @@
+//! Recording and submitting, for this engine or into an encoder of its host's; time on the device.
+
+pub(crate) mod clock;
+pub(crate) mod finish;
+pub(crate) mod host_encoder;
+pub(crate) mod profile;
+pub(crate) mod recorder;
+pub(crate) mod scope;
+pub(crate) mod slices;
+pub(crate) mod stream;
+pub(crate) mod timing;
+
+use clock::Instant;
+use host_encoder::{Arena, Set};
+use parking_lot::Mutex;
+use recorder::Recorder;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+use stream::Pace;
+
+/// What an engine records and has sent.
+pub(crate) struct Commands {
+    pub(in crate::gpu) recorder: Mutex<Recorder>,
+    /// Sets of buffers that no host's encoder uses now.
+    pub(in crate::gpu) idle_sets: Arc<Mutex<Vec<Set>>>,
+    /// Recordings for hosts that are going on.
+    pub(in crate::gpu) hosts: AtomicUsize,
+    pub(in crate::gpu) uniforms: OnceLock<Arena>,
+    /// Number of the batch being recorded.
+    pub(in crate::gpu) epoch: AtomicU64,
+    /// Number of the last batch that was submitted.
+    pub(in crate::gpu) submitted: AtomicU64,
+    pub(in crate::gpu) pace: Pace,
+    pub(in crate::gpu) last_done: Mutex<Option<Instant>>,
+}
+
+impl Commands {
+    /// For a device that does about `guess` units of work a second.
+    pub(in crate::gpu) fn new(guess: f64) -> Commands {
+        Commands {
+            recorder: Default::default(),
+            idle_sets: Default::default(),
+            hosts: AtomicUsize::new(0),
+            uniforms: OnceLock::new(),
+            epoch: AtomicU64::new(1),
+            submitted: AtomicU64::new(0),
+            pace: Pace::new(guess),
+            last_done: Mutex::new(None),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Finding adapters, choosing one, and saying what of the engine each can run.
+
+use super::coopmat::{self, Coopmat};
+use crate::{Error, Result};
+
+/// The lanes that the `subgroup` core is built and tested for.
+pub(crate) const LANES: [u32; 3] = [8, 16, 32];
+
+/// The matrix cores: the inner loops that every heavy kernel shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Core {
+    /// One operand in registers across a subgroup's lanes, handed round by broadcast. No workgroup memory, no barrier.
+    Subgroup,
+    /// Tiles in workgroup memory, several outputs per invocation. Runs everywhere.
+    Tiled,
+    /// Cooperative matrices: operands rounded to f16, sums in f32. Changes results, so it is used only when
+    /// asked for, and never on a host's device.
+    Coopmat,
+}
+
+impl Core {
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Core::Subgroup => "subgroup",
+            Core::Tiled => "tiled",
+            Core::Coopmat => "coopmat",
+        }
+    }
+}
+
+impl std::str::FromStr for Core {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "subgroup" => Ok(Core::Subgroup),
+            "tiled" => Ok(Core::Tiled),
+            "coopmat" => Ok(Core::Coopmat),
+            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled, coopmat"))),
+        }
+    }
+}
+
+/// An adapter as `wgvq info` shows it.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Its number for `--adapter`.
+    pub index: usize,
+    /// Name, driver, kind, backend.
+    pub info: wgpu::AdapterInfo,
+    /// What it allows.
+    pub limits: wgpu::Limits,
+    /// What it offers.
+    pub features: wgpu::Features,
+    /// The matrix cores that can run on it, the preferred one first.
+    pub cores: Vec<Core>,
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = match cfg!(target_arch = "wasm32") {
+        true => wgpu::Backends::BROWSER_WEBGPU,
+        false => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+    };
+    wgpu::Instance::new(descriptor)
+}
+
+/// Every adapter on this machine, hardware first, in a stable order.
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut all = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    all.sort_by_key(|a| rank(a.get_info().device_type));
+    all
+}
+
+fn rank(kind: wgpu::DeviceType) -> u32 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+/// Reports every adapter on this machine, hardware first. Blocks until the drivers answer, and so is not there in a browser.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn adapters() -> Vec<AdapterReport> {
+    pollster::block_on(enumerate())
+        .into_iter()
+        .enumerate()
+        .map(|(index, adapter)| {
+            let (info, features) = (adapter.get_info(), adapter.features());
+            let subgroup = subgroup_size(features, &info);
+            let preferred = pick_core(None, subgroup, &info);
+            let mut cores = vec![preferred];
+            cores.extend(
+                [Core::Subgroup, Core::Tiled]
+                    .into_iter()
+                    .filter(|c| *c != preferred && (*c == Core::Tiled || subgroup.is_some())),
+            );
+            cores.extend(coopmat(&adapter).ok().map(|_| Core::Coopmat));
+            AdapterReport { index, limits: adapter.limits(), features, cores, info }
+        })
+        .collect()
+}
+
+pub(in crate::gpu) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
+    let mut all = enumerate().await;
+    if all.is_empty() {
+        if cfg!(target_arch = "wasm32") {
+            let what = "this browser offers none: WebGPU is switched off, or it has no driver for this machine's GPU";
+            return Err(Error::NoAdapter { what: what.into() });
+        }
+        return Err(Error::NoAdapter {
+            what: "this machine offers none; install a GPU driver, or Mesa's software Vulkan \
+                   (Debian and Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1)"
+                .into(),
+        });
+    }
+    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else { return Ok(all.remove(0)) };
+    let matches = |a: &wgpu::Adapter| {
+        let (info, w) = (a.get_info(), wanted.to_lowercase());
+        info.name.to_lowercase().contains(&w) || info.backend.to_string().to_lowercase() == w
+    };
+    let found = match wanted.parse::<usize>() {
+        Ok(index) => (index < all.len()).then_some(index),
+        Err(_) => all.iter().position(matches),
+    };
+    match found {
+        Some(index) => Ok(all.swap_remove(index)),
+        None => {
+            let names: Vec<String> = all
+                .iter()
+                .enumerate()
+                .map(|(i, a)| format!("{i}: {} ({})", a.get_info().name, a.get_info().backend))
+                .collect();
+            Err(Error::NoAdapter { what: format!("`{wanted}` names none of: {}", names.join("; ")) })
+        }
+    }
+}
+
+/// Lanes of a subgroup, if there is just one size it can have.
+pub(in crate::gpu) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
+    one_size(features, info).filter(|lanes| LANES.contains(lanes))
+}
+
+fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
+    let one = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+    one.then_some(info.subgroup_min_size)
+}
+
+/// The variant of the `coopmat` core for an adapter.
+///
+/// # Errors
+/// Names what the adapter lacks.
+pub(in crate::gpu) fn coopmat(adapter: &wgpu::Adapter) -> Result<Coopmat> {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    let matrices = adapter.cooperative_matrix_properties();
+    Coopmat::of(features, &adapter.limits(), one_size(features, &info), &matrices)
+        .map_err(|what| coopmat::lacking(&info, &what))
+}
+
+/// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win. On a GPU
+/// workgroup memory does.
+pub(in crate::gpu) fn pick_core(forced: Option<Core>, subgroup: Option<u32>, info: &wgpu::AdapterInfo) -> Core {
+    let subgroup_wins = subgroup.is_some() && info.device_type == wgpu::DeviceType::Cpu;
+    match forced {
+        Some(Core::Subgroup) if subgroup.is_some() => Core::Subgroup,
+        Some(Core::Tiled) => Core::Tiled,
+        _ if subgroup_wins => Core::Subgroup,
+        _ => Core::Tiled,
+    }
+}

@@ -1,0 +1,21 @@
+//! Kernels: their text, its reflection, pipelines, and what shares their work out.
+
+pub(crate) mod coopmat;
+pub(crate) mod gemm;
+pub(crate) mod groups;
+pub(crate) mod pipelines;
+pub(crate) mod preprocess;
+pub(crate) mod tuning;
+pub(crate) mod work;
+
+use parking_lot::{Mutex, RwLock};
+use pipelines::{Kernel, Pipeline};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The kernels of an engine: what was compiled, and which tiles its problems get.
+#[derive(Default)]
+pub(crate) struct Kernels {
+    pub(in crate::gpu) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
+    pub(in crate::gpu) tiles: RwLock<Option<Arc<tuning::Tiles>>>,
+}

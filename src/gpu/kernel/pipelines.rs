@@ -1,0 +1,245 @@
+//! From kernel text to a pipeline: naga's reflection supplies the bindings and the workgroup size.
+
+use super::preprocess;
+use crate::gpu::{Gpu, Source};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// A kernel file and the defines that make one variant of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    name: &'static str,
+    text: &'static str,
+    /// Sorted by name.
+    defines: Vec<(&'static str, u32)>,
+}
+
+/// Without the text, whose hash took a fifth of the time in which a dispatch is recorded. Equality has it.
+impl std::hash::Hash for Kernel {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.name, self.text.len(), &self.defines).hash(state);
+    }
+}
+
+impl Kernel {
+    /// The plain variant of `source`.
+    pub fn new(source: &'static Source) -> Self {
+        let name = source.name.rsplit_once('/').map_or(source.name, |(_, name)| name);
+        Kernel { name, text: source.text, defines: Vec::new() }
+    }
+
+    /// Sets the constant `name`, which the text also sees in `#ifdef` and `#unroll`.
+    pub fn define(mut self, name: &'static str, value: u32) -> Self {
+        match self.defines.binary_search_by_key(&name, |d| d.0) {
+            Ok(at) => self.defines[at].1 = value,
+            Err(at) => self.defines.insert(at, (name, value)),
+        }
+        self
+    }
+
+    /// Sets `name` if `on`.
+    pub fn flag(self, name: &'static str, on: bool) -> Self {
+        if on { self.define(name, 1) } else { self }
+    }
+
+    /// The kernel's file name, without `.wgsl`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The value of a define of this variant.
+    pub fn get(&self, name: &str) -> Option<u32> {
+        self.defines.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
+    }
+
+    /// Is this a variant over tensors of 16-bit floats? Its text needs `SHADER_F16`, unless it is `cast`, which counts in words.
+    pub(crate) fn reads_halves(&self) -> bool {
+        self.name == "cast" || self.needs_f16()
+    }
+
+    /// Does the text use WGSL's f16?
+    pub fn needs_f16(&self) -> bool {
+        self.defines.iter().any(|(n, _)| *n == "SIDE" || n.ends_with("_HALF"))
+    }
+
+    /// `name(DEFINE=value,..)`, unique to the variant.
+    pub fn label(&self) -> String {
+        let defines: Vec<String> = self.defines.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        if defines.is_empty() { self.name.to_owned() } else { format!("{}({})", self.name, defines.join(",")) }
+    }
+
+    /// Does the text use subgroups?
+    pub fn needs_subgroups(&self) -> bool {
+        self.defines.iter().any(|(n, _)| *n == "SIDE" || *n == "LANES")
+    }
+
+    /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are announced by a line, which naga refuses. Browsers
+    /// prove that a subgroup branches as one, and cannot see it where a vote (`subgroupAny`) decides: for that the proof is waived.
+    pub fn wgsl_for_browsers(&self) -> Result<String> {
+        let text = self.wgsl(false)?;
+        Ok(if self.needs_subgroups() {
+            format!("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n{text}")
+        } else {
+            text
+        })
+    }
+
+    /// The final WGSL. `immediates` tells whether the device takes parameters as immediates; without them
+    /// the same struct is read from a uniform buffer.
+    pub fn wgsl(&self, immediates: bool) -> Result<String> {
+        let text = preprocess::preprocess(&Source { name: self.name, text: self.text }, &self.defines)?;
+        Ok(if immediates {
+            text
+        } else {
+            text.replace("var<immediate>", &format!("@group(0) @binding({UNIFORM_BINDING}) var<uniform>"))
+        })
+    }
+}
+
+/// Where parameters are bound on devices without immediates: past every storage binding.
+pub(crate) const UNIFORM_BINDING: u32 = 15;
+
+/// What a module's text says about itself.
+#[derive(Clone, Debug)]
+pub struct Reflection {
+    /// Storage bindings of group 0 in order: (binding, may the kernel write it?).
+    pub storage: Vec<(u32, bool)>,
+    /// Bytes of the parameter struct, 0 if the kernel takes none.
+    pub params: u32,
+    /// Invocations per workgroup.
+    pub workgroup: [u32; 3],
+}
+
+/// Parses `wgsl` and reads its bindings, parameter size and workgroup size.
+pub fn reflect(label: &str, wgsl: &str) -> Result<(naga::Module, Reflection)> {
+    let module = naga::front::wgsl::parse_str(wgsl)
+        .map_err(|e| Error::Gpu { op: format!("shader {label}"), what: e.emit_to_string(wgsl) })?;
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|e| Error::Gpu { op: format!("shader {label}"), what: e.to_string() })?;
+    let mut storage = Vec::new();
+    let mut params = 0;
+    for (_, var) in module.global_variables.iter() {
+        match var.space {
+            naga::AddressSpace::Storage { access } => {
+                if let Some(binding) = &var.binding {
+                    storage.push((binding.binding, access.contains(naga::StorageAccess::STORE)));
+                }
+            }
+            naga::AddressSpace::Immediate | naga::AddressSpace::Uniform => params = layouter[var.ty].size,
+            _ => {}
+        }
+    }
+    storage.sort_unstable();
+    let entry = module
+        .entry_points
+        .first()
+        .ok_or_else(|| Error::Gpu { op: format!("shader {label}"), what: "no entry point".into() })?;
+    let workgroup = entry.workgroup_size;
+    Ok((module, Reflection { storage, params, workgroup }))
+}
+
+/// A compiled variant.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub(crate) id: u64,
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) reflection: Reflection,
+    pub(crate) label: String,
+}
+
+impl Gpu {
+    /// The pipeline of a kernel, compiled at first use and kept.
+    pub fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+        if let Some(p) = self.inner.kernel.pipelines.lock().get(kernel) {
+            return Ok(p.clone());
+        }
+        let pipeline = Arc::new(self.compile(kernel)?);
+        self.inner.kernel.pipelines.lock().insert(kernel.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// The variants compiled so far, sorted by label.
+    pub fn kernels_in_use(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.inner.kernel.pipelines.lock().values().map(|p| p.label.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+        let device = &self.inner.device;
+        let label = kernel.label();
+        let wgsl = kernel.wgsl(self.inner.immediates)?;
+        let (_, reflection) = reflect(&label, &wgsl)?;
+        let most = self.inner.limits.max_storage_buffers_per_shader_stage as usize;
+        if reflection.storage.len() > most {
+            let feature = format!(
+                "max_storage_buffers_per_shader_stage of {}: {label} binds so many, and the device allows {most}; ask for \
+                 WebGPU's default limits",
+                reflection.storage.len()
+            );
+            return Err(Error::Feature { op: kernel.name(), feature });
+        }
+        let wgsl = if cfg!(target_arch = "wasm32") { kernel.wgsl_for_browsers()? } else { wgsl };
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
+            .storage
+            .iter()
+            .map(|&(binding, write)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only: !write },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        if !self.inner.immediates && reflection.params > 0 {
+            entries.push(wgpu::BindGroupLayoutEntry {
+                binding: UNIFORM_BINDING,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Uniform,
+                    has_dynamic_offset: true,
+                    min_binding_size: None,
+                },
+                count: None,
+            });
+        }
+        let layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: if self.inner.immediates { reflection.params } else { 0 },
+        });
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
+        let checked = self.inner.options.shader_checks;
+        let module = if checked {
+            device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: kernels guard every index by hand and their loops end. `tests/ops.rs` runs every case of the
+            // registry with the checks on and off, between guard bands (`gpu/guard.rs`), and asks for equal bits and
+            // intact bands.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        if let Some(error) = self.caught(scope, &label) {
+            return Err(Error::Gpu { op: format!("kernel {label}"), what: error.to_string() });
+        }
+        Ok(Pipeline { id: self.next_id(), pipeline, layout, reflection, label })
+    }
+}

@@ -1,0 +1,195 @@
+//! Which tile of a matrix core serves which problem: a table per adapter, a default one until `wgvq tune` has measured.
+
+use super::gemm::Tile;
+use crate::gpu::{Core, Gpu};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version of a stored table; one of another is refused.
+pub const TUNING_FORMAT: u32 = 1;
+
+/// A table of tiles for one core of one adapter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// [`TUNING_FORMAT`].
+    pub format: u32,
+    /// The adapter's name.
+    pub adapter: String,
+    /// Its driver: a new one may prefer other tiles.
+    pub driver: String,
+    /// The core that the tiles are of.
+    pub core: String,
+    /// The rules; the first that fits a problem gives its tile.
+    #[serde(rename = "rule")]
+    pub rules: Vec<Rule>,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Problems of as many columns at most; any number without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cols: Option<usize>,
+    /// Problems of fewer operations; any number without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub below_flops: Option<f64>,
+    /// The tile, as [`Tile`] displays it.
+    pub tile: String,
+    /// What was measured with it, in 10^9 operations per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gflops: Option<f64>,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:<20}", self.tile)?;
+        match (self.max_cols, self.below_flops) {
+            (Some(c), Some(o)) => write!(f, " up to {c} columns and below {o:.0e} operations"),
+            (Some(c), None) => write!(f, " up to {c} columns"),
+            (None, Some(o)) => write!(f, " below {o:.0e} operations"),
+            (None, None) => write!(f, " otherwise"),
+        }
+    }
+}
+
+/// The table in use: rules with their tiles found.
+#[derive(Debug)]
+pub(crate) struct Tiles {
+    pub(in crate::gpu) core: Core,
+    rules: Vec<(Option<usize>, Option<f64>, Tile)>,
+}
+
+fn rule(max_cols: Option<usize>, below_flops: Option<f64>, tile: &str) -> Rule {
+    Rule { max_cols, below_flops, tile: tile.into(), gflops: None }
+}
+
+/// What an untuned device uses.
+pub fn default_rules(core: Core) -> Vec<Rule> {
+    match core {
+        // Larger tiles load less per product but take longer to compile: on llvmpipe half a second, and the largest more than one.
+        Core::Subgroup => vec![
+            rule(Some(8), None, "subgroup 8x8"),
+            rule(None, Some(2e8), "subgroup 4x32"),
+            rule(Some(32), None, "subgroup 8x32"),
+            rule(None, Some(1e9), "subgroup 8x32"),
+            rule(None, None, "subgroup 8x64"),
+        ],
+        // Small tiles make more workgroups, and it takes many to keep a GPU busy: a product of a few 10^8 operations is not enough for
+        // the largest. As measured on an NVIDIA H100.
+        Core::Tiled => vec![
+            rule(Some(16), None, "tiled 64x16 4x4"),
+            rule(Some(32), None, "tiled 32x32 4x4"),
+            rule(None, Some(2e8), "tiled 32x32 4x4"),
+            rule(None, Some(1e9), "tiled 64x64 4x4"),
+            rule(None, None, "tiled 128x64 8x8"),
+        ],
+        // One tile, so nothing to choose by.
+        Core::Coopmat => Vec::new(),
+    }
+}
+
+impl Tiles {
+    fn new(gpu: (Core, Option<u32>), rules: &[Rule]) -> Result<Tiles> {
+        let (core, lanes) = gpu;
+        let candidates = Tile::candidates(core, lanes);
+        let find = |rule: &Rule| {
+            let tile = candidates.iter().find(|t| t.to_string() == rule.tile).copied();
+            let names: Vec<String> = candidates.iter().map(Tile::to_string).collect();
+            let what =
+                || format!("no tile is called `{}`; the {} core has {}", rule.tile, core.name(), names.join(", "));
+            Ok((rule.max_cols, rule.below_flops, tile.ok_or_else(|| Error::invalid("tuning", what()))?))
+        };
+        let rules = rules.iter().map(find).collect::<Result<Vec<_>>>()?;
+        if !rules.iter().any(|(cols, flops, _)| cols.is_none() && flops.is_none()) {
+            return Err(Error::invalid("tuning", "the table has no rule for what no other rule fits"));
+        }
+        Ok(Tiles { core, rules })
+    }
+
+    fn tile(&self, cols: usize, flops: f64) -> Tile {
+        let fits = |(most, below, _): &&(Option<usize>, Option<f64>, Tile)| {
+            most.is_none_or(|m| cols <= m) && below.is_none_or(|b| flops < b)
+        };
+        let last = self.rules.len() - 1;
+        match self.rules.iter().find(fits).unwrap_or(&self.rules[last]).2 {
+            // Columns past the last are computed and thrown away: not more than a quarter of them.
+            Tile::Subgroup { lanes, v, nc: 64 } if cols.next_multiple_of(64) * 3 > cols * 4 => {
+                Tile::Subgroup { lanes, v, nc: 32 }
+            }
+            tile => tile,
+        }
+    }
+}
+
+impl Gpu {
+    /// The default table; made at the first use.
+    fn tiles(&self) -> std::sync::Arc<Tiles> {
+        if let Some(tiles) = &*self.inner.kernel.tiles.read() {
+            return tiles.clone();
+        }
+        let core = self.core();
+        // The default rules name tiles that there are; a test says so.
+        let tiles = Tiles::new((core, self.subgroup_size()), &default_rules(core)).expect("default tiles");
+        self.inner.kernel.tiles.write().get_or_insert(tiles.into()).clone()
+    }
+
+    /// The tile for a problem of that many columns and operations.
+    pub(crate) fn tile(&self, cols: usize, flops: f64) -> Tile {
+        if let Some(coopmat) = self.coopmat() {
+            return Tile::Coopmat(coopmat);
+        }
+        self.tiles().tile(cols, flops)
+    }
+
+    /// Uses a measured table, and its core, from here on. Tiles of one core add in the same order; another core may round
+    /// otherwise.
+    ///
+    /// # Errors
+    /// If the table is of another format, of a core that the device cannot run or that [`Options::core`](crate::gpu::Options) excludes,
+    /// or names a tile that there is not.
+    pub fn set_tuning(&self, tuning: &Tuning) -> Result<()> {
+        if tuning.format != TUNING_FORMAT {
+            let what = format!("format {}, this version reads {TUNING_FORMAT}; run `wgvq tune` again", tuning.format);
+            return Err(Error::invalid("tuning", what));
+        }
+        let core: Core = tuning.core.parse()?;
+        if !self.cores().contains(&core) {
+            let cores: Vec<&str> = self.cores().iter().map(|c| c.name()).collect();
+            let what =
+                format!("a table of the {} core, and this engine chooses among {}", core.name(), cores.join(", "));
+            return Err(Error::invalid("tuning", what));
+        }
+        let tiles = Tiles::new((core, self.subgroup_size()), &tuning.rules)?;
+        *self.inner.kernel.tiles.write() = Some(tiles.into());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_tables_name_tiles_that_there_are() {
+        for (core, lanes) in [(Core::Tiled, None), (Core::Subgroup, Some(8)), (Core::Subgroup, Some(32))] {
+            let tiles = Tiles::new((core, lanes), &default_rules(core)).unwrap();
+            for cols in [1, 8, 9, 33, 64, 4096] {
+                for flops in [1.0, 1e8, 5e8, 1e12] {
+                    tiles.tile(cols, flops);
+                }
+            }
+        }
+        let tiles = Tiles::new((Core::Subgroup, Some(8)), &default_rules(Core::Subgroup)).unwrap();
+        assert_eq!(tiles.tile(3, 1e12).to_string(), "subgroup 8x8");
+        assert_eq!(tiles.tile(64, 2e9).to_string(), "subgroup 8x64");
+    }
+
+    #[test]
+    fn tables_that_cannot_be_used_are_refused() {
+        let table = |rules: &[Rule]| Tiles::new((Core::Tiled, None), rules);
+        assert!(table(&[rule(None, None, "tiled 7x7 1x1")]).unwrap_err().to_string().contains("64x64"));
+        assert!(table(&[rule(Some(8), None, "tiled 64x64 8x8")]).is_err());
+        assert!(table(&[]).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! Device memory: pooled buffers, tensors over them, and the ways in and out.
+
+pub mod fill;
+pub(crate) mod guard;
+pub(crate) mod pool;
+pub(crate) mod readback;
+pub(crate) mod tensor;
+pub(crate) mod texture;
+
+use parking_lot::Mutex;
+use pool::{Ledger, Pool};
+use std::sync::Arc;
+
+/// The memory of an engine: its pool, what it counts, and the pipelines that textures go through.
+pub(crate) struct Memory {
+    pub(in crate::gpu) ledger: Arc<Ledger>,
+    pub(in crate::gpu) pool: Arc<Mutex<Pool>>,
+    /// Hosts' buffers over which there are no tensors any more.
+    pub(in crate::gpu) gone: Arc<Mutex<Vec<u64>>>,
+    /// Buffers between guard bands that were made or alive since the last check.
+    pub(in crate::gpu) guarded: Mutex<Vec<guard::Guarded>>,
+    pub(in crate::gpu) textures: Mutex<texture::Pipelines>,
+}
+
+impl Memory {
+    pub(in crate::gpu) fn new(budget: Option<u64>) -> Memory {
+        let ledger = Ledger::new(budget);
+        Memory {
+            pool: Pool::new(&ledger),
+            ledger,
+            gone: Default::default(),
+            guarded: Default::default(),
+            textures: Default::default(),
+        }
+    }
+}

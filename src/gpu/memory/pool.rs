@@ -1,0 +1,351 @@
+//! Device memory: a pool of size-classed buffers. A dropped tensor's buffer is free for the next one at once, since
+//! the one queue orders every use.
+
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// What the engine holds of device memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Bytes of buffers that live tensors own.
+    pub in_use: u64,
+    /// Bytes of buffers that wait in the pool.
+    pub pooled: u64,
+    /// The most bytes that were in use at one time.
+    pub peak: u64,
+    /// Buffers ever created on the device.
+    pub allocations: u64,
+}
+
+/// What all pools of an engine hold together, and how much they may.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    report: Mutex<MemoryReport>,
+    /// `u64::MAX` without a budget.
+    budget: AtomicU64,
+}
+
+impl Ledger {
+    pub(crate) fn new(budget: Option<u64>) -> Arc<Ledger> {
+        Arc::new(Ledger { report: Mutex::default(), budget: AtomicU64::new(budget.unwrap_or(u64::MAX)) })
+    }
+}
+
+/// Buffers that wait for the next tensor of their size class.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    free: BTreeMap<u64, Vec<Raw>>,
+    ledger: Arc<Ledger>,
+}
+
+impl Pool {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Arc<Mutex<Pool>> {
+        Arc::new(Mutex::new(Pool { free: BTreeMap::new(), ledger: ledger.clone() }))
+    }
+
+    fn give(&mut self, raw: Raw) {
+        self.free.entry(raw.buffer.size()).or_default().push(raw);
+    }
+
+    /// The buffer of this size that came last, of those that no batch after `submitted` uses.
+    fn take(&mut self, size: u64, submitted: u64) -> Option<Raw> {
+        let free = self.free.get_mut(&size)?;
+        let at = free.iter().rposition(|raw| raw.last_use <= submitted)?;
+        self.ledger.report.lock().pooled -= size;
+        Some(free.remove(at))
+    }
+
+    /// Puts the buffers in one order, so that the same calls get the same ones again and bind groups are found.
+    pub(crate) fn settle(&mut self) {
+        self.free.values_mut().for_each(|free| free.sort_unstable_by_key(|raw| std::cmp::Reverse(raw.id)));
+    }
+
+    /// Gives buffers back to the device, the largest first, until `enough`.
+    fn shrink(&mut self, enough: impl Fn(&MemoryReport) -> bool) {
+        while !enough(&self.ledger.report.lock())
+            && let Some(mut largest) = self.free.last_entry()
+        {
+            let size = *largest.key();
+            if largest.get_mut().pop().is_some() {
+                self.ledger.report.lock().pooled -= size;
+            }
+            if largest.get().is_empty() {
+                largest.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shrink(|_| false);
+    }
+}
+
+#[derive(Debug)]
+struct Raw {
+    buffer: wgpu::Buffer,
+    id: u64,
+    last_use: u64,
+}
+
+/// Where a buffer goes when the last tensor over it is dropped.
+#[derive(Debug)]
+enum Home {
+    Pool(Weak<Mutex<Pool>>, Arc<Ledger>),
+    /// To its host. Bind groups over it are forgotten by its number.
+    Host(Arc<Mutex<Vec<u64>>>),
+}
+
+/// A buffer, and what is known of its use.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    raw: Option<Raw>,
+    /// The last batch of our own that uses this buffer, see [`Gpu::upload`].
+    pub(crate) last_use: AtomicU64,
+    /// Taken for an upload, and not used by anything that is recorded: the queue may write it at once.
+    pub(crate) fresh: AtomicBool,
+    /// Bytes from the buffer's start to the tensor's: a guard band, or none.
+    pub(crate) start: u64,
+    home: Home,
+}
+
+impl Storage {
+    pub(crate) fn buffer(&self) -> &wgpu::Buffer {
+        &self.raw.as_ref().expect("a live storage holds its buffer").buffer
+    }
+    pub(crate) fn id(&self) -> u64 {
+        self.raw.as_ref().expect("a live storage holds its buffer").id
+    }
+    /// Does it go back to this pool?
+    pub(crate) fn is_of(&self, pool: &Arc<Mutex<Pool>>) -> bool {
+        matches!(&self.home, Home::Pool(home, _) if home.as_ptr() == Arc::as_ptr(pool))
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let Some(mut raw) = self.raw.take() else { return };
+        raw.last_use = *self.last_use.get_mut();
+        match &self.home {
+            Home::Host(gone) => gone.lock().push(raw.id),
+            Home::Pool(pool, ledger) => {
+                let size = raw.buffer.size();
+                ledger.report.lock().in_use -= size;
+                if let Some(pool) = pool.upgrade() {
+                    ledger.report.lock().pooled += size;
+                    pool.lock().give(raw);
+                }
+            }
+        }
+    }
+}
+
+/// Rounds up to a size class: at least 256 bytes, and four classes per power of two, so at most a quarter is wasted.
+pub(crate) fn size_class(bytes: u64) -> u64 {
+    let bytes = bytes.max(256);
+    let step = (bytes.next_power_of_two() / 8).max(256);
+    bytes.div_ceil(step) * step
+}
+
+pub(crate) const USAGES: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+impl Gpu {
+    /// A buffer of at least `bytes`, from the pool or new. Its content is undefined.
+    ///
+    /// What is recorded for a host gets buffers of its own, see [`Gpu::record_into`].
+    pub(crate) fn storage(&self, bytes: u64) -> Result<Arc<Storage>> {
+        match self.host_set() {
+            Some(set) => self.storage_from(&set.kernels, bytes, self.submitted()),
+            None => self.storage_from(&self.inner.memory.pool, bytes, u64::MAX),
+        }
+    }
+
+    /// The same for what the host is about to write: where the queue's order could not keep an upload apart from work that is recorded and
+    /// not submitted, a buffer that no such work uses.
+    pub(crate) fn storage_for_upload(&self, bytes: u64) -> Result<Arc<Storage>> {
+        let submitted = self.submitted();
+        if let Some(set) = self.host_set() {
+            let storage = self.storage_from(&set.uploads, bytes, submitted)?;
+            self.hold(&storage);
+            storage.fresh.store(true, Ordering::Relaxed);
+            return Ok(storage);
+        }
+        let storage =
+            self.storage_from(&self.inner.memory.pool, bytes, if self.deferring() { submitted } else { u64::MAX })?;
+        storage.fresh.store(storage.last_use.load(Ordering::Relaxed) <= submitted, Ordering::Relaxed);
+        Ok(storage)
+    }
+
+    fn storage_from(&self, pool: &Arc<Mutex<Pool>>, bytes: u64, submitted: u64) -> Result<Arc<Storage>> {
+        if self.inner.options.guard {
+            return self.guarded_storage(bytes);
+        }
+        let limit = self.inner.limits.max_buffer_size;
+        let size = size_class(bytes).min(limit.max(bytes));
+        if bytes > limit {
+            return Err(Error::Limit { what: "a tensor".into(), asked: bytes, limit });
+        }
+        let reused = pool.lock().take(size, submitted);
+        let raw = match reused {
+            Some(raw) => raw,
+            None => self.allocate(size, false)?,
+        };
+        {
+            let mut report = self.inner.memory.ledger.report.lock();
+            report.in_use += size;
+            report.peak = report.peak.max(report.in_use);
+        }
+        let home = Home::Pool(Arc::downgrade(pool), self.inner.memory.ledger.clone());
+        Ok(Arc::new(Storage {
+            last_use: AtomicU64::new(raw.last_use),
+            raw: Some(raw),
+            fresh: false.into(),
+            start: 0,
+            home,
+        }))
+    }
+
+    /// A new buffer between guard bands. It is never pooled, so that its bands can still be read after its tensors are gone.
+    fn guarded_storage(&self, bytes: u64) -> Result<Arc<Storage>> {
+        let (size, tensor) = Gpu::guard_layout(bytes);
+        let limit = self.inner.limits.max_buffer_size;
+        if size > limit {
+            return Err(Error::Limit { what: "a tensor between guard bands".into(), asked: size, limit });
+        }
+        let raw = self.allocate(size, true)?;
+        Gpu::poison_mapped(&raw.buffer);
+        {
+            let mut report = self.inner.memory.ledger.report.lock();
+            report.in_use += size;
+            report.peak = report.peak.max(report.in_use);
+        }
+        let home = Home::Pool(Weak::new(), self.inner.memory.ledger.clone());
+        let (raw, start) = (Some(raw), tensor.start);
+        let storage = Arc::new(Storage { last_use: AtomicU64::new(0), raw, fresh: false.into(), start, home });
+        self.watch(&storage, tensor);
+        Ok(storage)
+    }
+
+    /// A host's buffer as a tensor's storage: it is not counted and never pooled.
+    pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> Arc<Storage> {
+        let raw = Raw { buffer: buffer.clone(), id: self.next_id(), last_use: 0 };
+        let home = Home::Host(self.inner.memory.gone.clone());
+        Arc::new(Storage { raw: Some(raw), last_use: AtomicU64::new(0), fresh: false.into(), start: 0, home })
+    }
+
+    /// Keeps the budget: what waits in pools goes before an allocation fails.
+    fn make_room(&self, size: u64) -> Result<()> {
+        let budget = self.inner.memory.ledger.budget.load(Ordering::Relaxed);
+        let fits = |r: &MemoryReport| r.in_use + r.pooled <= budget.saturating_sub(size) && size <= budget;
+        if fits(&self.inner.memory.ledger.report.lock()) {
+            return Ok(());
+        }
+        // Cached bind groups hold on to their buffers.
+        self.forget_bind_groups();
+        self.inner.memory.pool.lock().shrink(fits);
+        if !fits(&self.inner.memory.ledger.report.lock()) {
+            self.forget_idle_sets();
+        }
+        let report = *self.inner.memory.ledger.report.lock();
+        if fits(&report) {
+            return Ok(());
+        }
+        Err(Error::Budget { asked: size, in_use: report.in_use + report.pooled, budget })
+    }
+
+    fn allocate(&self, size: u64, mapped: bool) -> Result<Raw> {
+        self.make_room(size)?;
+        let device = &self.inner.device;
+        for attempt in 0..2 {
+            let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgvq tensor"),
+                size,
+                usage: USAGES,
+                mapped_at_creation: mapped,
+            });
+            let out_of_memory = self.caught(memory, "a buffer");
+            if let Some(error) = self.caught(validation, "a buffer") {
+                return Err(Error::Gpu { op: format!("a buffer of {size} bytes"), what: error.to_string() });
+            }
+            if out_of_memory.is_none() {
+                self.inner.memory.ledger.report.lock().allocations += 1;
+                return Ok(Raw { buffer, id: self.next_id(), last_use: 0 });
+            }
+            if attempt == 0 {
+                // What waits in the pool may be what is missing.
+                self.trim();
+            }
+        }
+        Err(Error::OutOfMemory { asked: size, in_use: self.inner.memory.ledger.report.lock().in_use })
+    }
+
+    /// Gives every pooled buffer back to the device: for a host that will not need the engine for a while. What live tensors own, and
+    /// what a host's encoder that has not run yet uses, stays.
+    pub fn trim(&self) {
+        self.forget_bind_groups();
+        self.forget_idle_sets();
+        self.inner.memory.pool.lock().shrink(|_| false);
+    }
+
+    /// Sets how many bytes of device memory the engine may hold, tensors and pooled buffers together; `None` for no limit but the
+    /// device's. What waits in the pools is given back first; an allocation that still does not fit is an [`Error::Budget`]. What is held
+    /// already stays. Pipelines, copies on their way to the host, and a host's own buffers and textures do not count.
+    pub fn set_memory_budget(&self, bytes: Option<u64>) {
+        self.inner.memory.ledger.budget.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+        if let Some(budget) = bytes {
+            self.forget_bind_groups();
+            self.inner.memory.pool.lock().shrink(|r| r.in_use + r.pooled <= budget);
+        }
+    }
+
+    /// What [`Gpu::set_memory_budget`] set.
+    pub fn memory_budget(&self) -> Option<u64> {
+        Some(self.inner.memory.ledger.budget.load(Ordering::Relaxed)).filter(|bytes| *bytes < u64::MAX)
+    }
+
+    /// What the engine holds of device memory.
+    pub fn memory(&self) -> MemoryReport {
+        *self.inner.memory.ledger.report.lock()
+    }
+
+    /// Runs `work`, and gives the most bytes that were in use meanwhile beside those from before. [`MemoryReport::peak`] is what it
+    /// would have been.
+    pub(crate) fn peak_of<R>(&self, work: impl FnOnce() -> R) -> (R, u64) {
+        let before = self.memory();
+        self.reset_peak();
+        let result = work();
+        let mut report = self.inner.memory.ledger.report.lock();
+        let peak = report.peak;
+        report.peak = peak.max(before.peak);
+        (result, peak - before.in_use)
+    }
+
+    /// Starts a new measurement of [`MemoryReport::peak`] from what is in use now.
+    pub fn reset_peak(&self) {
+        let mut report = self.inner.memory.ledger.report.lock();
+        report.peak = report.in_use;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn classes_hold_what_was_asked_and_waste_little() {
+        for bytes in (1..100_000u64).step_by(37).chain([1 << 20, (1 << 20) + 1, (1 << 30) + 12345]) {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class.is_multiple_of(256));
+            assert!(bytes < 2048 || class as f64 <= bytes as f64 * 1.26, "{bytes} -> {class}");
+            assert_eq!(size_class(class), class);
+        }
+    }
+}

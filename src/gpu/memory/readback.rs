@@ -1,0 +1,148 @@
+//! Reading tensors back, with or without waiting.
+
+use crate::gpu::{DType, Element, Gpu, Tensor};
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+#[derive(Default)]
+struct State {
+    done: Option<Result<(), String>>,
+    waker: Option<Waker>,
+}
+
+/// The copy's side of a readback. One that is dropped with an encoder that was never submitted says so.
+struct Notice(Arc<Mutex<State>>);
+
+impl Notice {
+    fn tell(&self, result: Result<(), String>) {
+        let mut state = self.0.lock();
+        state.done.get_or_insert(result);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        self.tell(Err("the encoder that the copy was recorded into was dropped and not submitted".into()));
+    }
+}
+
+/// A copy on its way to the host. Await it, poll it with [`Readback::ready`], or [`Readback::wait`] for it.
+pub struct Readback {
+    gpu: Gpu,
+    staging: wgpu::Buffer,
+    bytes: usize,
+    dtype: DType,
+    /// The batch of our own that holds the copy; 0 where a host's encoder does.
+    epoch: u64,
+    state: Arc<Mutex<State>>,
+}
+
+impl Tensor {
+    /// Starts copying the content to the host and returns at once; what was recorded so far is submitted.
+    ///
+    /// Inside [`Gpu::record_into`], nothing is: the copy is recorded, and arrives after the host has submitted its encoder and polls the
+    /// device.
+    pub fn read_async(&self) -> Result<Readback> {
+        let gpu = self.gpu();
+        let (buffer, range) = self.buffer();
+        let size = range.end - range.start;
+        let staging = gpu.inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgvq readback"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.touch();
+        gpu.count_readback();
+        let state = Arc::new(Mutex::new(State::default()));
+        let arrival = Notice(state.clone());
+        gpu.with_encoder(|encoder| {
+            encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+            encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
+                arrival.tell(result.map_err(|e| e.to_string()));
+            });
+        });
+        let epoch = if gpu.host_set().is_some() { 0 } else { gpu.flush()?.epoch() };
+        let dtype = self.dtype();
+        Ok(Readback { gpu: gpu.clone(), staging, bytes: self.len() * dtype.size(), dtype, epoch, state })
+    }
+
+    /// The content, row-major. Waits for the device, which a browser does not allow: there, await [`Readback::get`].
+    ///
+    /// # Errors
+    /// If `T` is not the tensor's element type, or the device was lost.
+    pub fn read<T: Element>(&self) -> Result<Vec<T>> {
+        self.read_async()?.wait()
+    }
+}
+
+impl Readback {
+    /// Has the copy arrived? Never waits.
+    pub fn ready(&self) -> bool {
+        let _ = self.gpu.inner.device.poll(wgpu::PollType::Poll);
+        self.state.lock().done.is_some()
+    }
+
+    /// Waits for the copy and returns it.
+    ///
+    /// # Errors
+    /// If `T` is not the tensor's element type, or the device was lost; in a browser, if the copy has not arrived yet.
+    pub fn wait<T: Element>(self) -> Result<Vec<T>> {
+        if cfg!(target_arch = "wasm32") && self.state.lock().done.is_none() {
+            return Err(Error::invalid("read", "nothing may wait for the device in a browser: await `Readback::get`"));
+        }
+        self.gpu.send_up_to(self.epoch);
+        let mut idle = 0;
+        while self.state.lock().done.is_none() {
+            let polled = self.gpu.inner.device.poll(wgpu::PollType::wait_indefinitely());
+            let status = polled.map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+            // With nothing under way, only another thread that just polled can still bring it.
+            idle += u32::from(status.is_queue_empty());
+            if idle > 1_000 && self.state.lock().done.is_none() {
+                let what = "the copy was recorded into a host's encoder, and that has not been submitted; wait after `queue.submit`";
+                return Err(Error::invalid("readback", what));
+            }
+        }
+        self.take()
+    }
+
+    /// Waits without blocking the thread: in browsers, and where the host polls the device.
+    pub async fn get<T: Element>(self) -> Result<Vec<T>> {
+        Arrival(&self.state).await;
+        self.take()
+    }
+
+    fn take<T: Element>(self) -> Result<Vec<T>> {
+        self.gpu.check()?;
+        if T::DTYPE != self.dtype {
+            return Err(Error::shape("read", format!("{:?}", self.dtype), format!("{:?}", T::DTYPE)));
+        }
+        if let Some(Err(reason)) = self.state.lock().done.clone() {
+            return Err(Error::Gpu { op: "readback".into(), what: reason });
+        }
+        let mapped =
+            self.staging.get_mapped_range(..).map_err(|e| Error::Gpu { op: "readback".into(), what: e.to_string() })?;
+        Ok(bytemuck::pod_collect_to_vec(&mapped[..self.bytes]))
+    }
+}
+
+struct Arrival<'a>(&'a Mutex<State>);
+
+impl Future for Arrival<'_> {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.done.is_some() {
+            return Poll::Ready(());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}

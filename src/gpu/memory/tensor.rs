@@ -1,0 +1,325 @@
+//! A dense array on the device: a shape over a pooled buffer.
+
+use super::pool::Storage;
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// The element types that kernels store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float of 11 bits (IEEE 754 binary16). What is stored so is still added up in f32.
+    F16,
+    /// 16-bit float of 8 bits, with f32's range (bfloat16). No kernel reads it but [`cast`](crate::ops::elementwise::cast).
+    Bf16,
+    /// 32-bit unsigned integer: indices, counts.
+    U32,
+    /// Bytes, four to a word: images.
+    U8,
+}
+
+impl DType {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::F16 | DType::Bf16 => 2,
+            DType::U8 => 1,
+        }
+    }
+
+    /// Its name in configurations and output: `f32`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::Bf16 => "bf16",
+            DType::U32 => "u32",
+            DType::U8 => "u8",
+        }
+    }
+
+    /// Is it a 16-bit float?
+    pub(crate) fn is_half(self) -> bool {
+        matches!(self, DType::F16 | DType::Bf16)
+    }
+}
+
+/// An element type of the host that matches a [`DType`].
+pub trait Element: bytemuck::Pod {
+    /// Its name on the device.
+    const DTYPE: DType;
+}
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for half::f16 {
+    const DTYPE: DType = DType::F16;
+}
+impl Element for half::bf16 {
+    const DTYPE: DType = DType::Bf16;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}
+
+/// A dense, row-major array on the device. Clones share the buffer; the last one to go gives it back to the pool.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Gpu,
+    pub(crate) storage: Arc<Storage>,
+    /// Bytes from the buffer's start; a multiple of 256.
+    pub(crate) offset: u64,
+    shape: Vec<usize>,
+    dtype: DType,
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Tensor({:?}, {:?})", self.dtype, self.shape)
+    }
+}
+
+fn bytes_of(shape: &[usize], dtype: DType) -> Result<u64> {
+    let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d as u64));
+    elements
+        .and_then(|n| n.checked_mul(dtype.size() as u64))
+        .filter(|n| *n < 1 << 48)
+        .ok_or_else(|| Error::invalid("tensor", format!("a shape of {shape:?} is beyond any memory")))
+}
+
+impl Tensor {
+    /// A tensor whose content is undefined until a kernel writes it.
+    pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let storage = gpu.storage(bytes_of(shape, dtype)?.max(4))?;
+        let tensor = Tensor { gpu: gpu.clone(), offset: storage.start, storage, shape: shape.to_vec(), dtype };
+        if gpu.poisons() {
+            crate::gpu::fill_bits(&tensor.whole_buffer(), POISON)?;
+        }
+        Ok(tensor)
+    }
+
+    /// Zeros.
+    pub fn zeros(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let tensor = Tensor::empty(gpu, shape, dtype)?;
+        crate::gpu::fill_bits(&tensor, 0)?;
+        Ok(tensor)
+    }
+
+    /// A tensor holding `data`, row-major.
+    ///
+    /// # Errors
+    /// If the shape's product is not `data.len()`.
+    pub fn from_slice<T: Element>(gpu: &Gpu, shape: &[usize], data: &[T]) -> Result<Tensor> {
+        if shape.iter().product::<usize>() != data.len() {
+            return Err(Error::shape("tensor", format!("{shape:?}"), format!("{} values", data.len())));
+        }
+        let storage = gpu.storage_for_upload(bytes_of(shape, T::DTYPE)?.max(4))?;
+        let tensor =
+            Tensor { gpu: gpu.clone(), offset: storage.start, storage, shape: shape.to_vec(), dtype: T::DTYPE };
+        // What is recorded for later would poison what the queue writes now.
+        if gpu.poisons() && !gpu.is_deferred_here() {
+            crate::gpu::fill_bits(&tensor.whole_buffer(), POISON)?;
+        }
+        gpu.upload(&tensor, bytemuck::cast_slice(data))?;
+        Ok(tensor)
+    }
+
+    /// A host's buffer as a tensor, from `offset` bytes on: no copy. The buffer is the host's before and after; while work that was recorded
+    /// over it has not run, what the host writes there is what that work sees.
+    ///
+    /// # Errors
+    /// If the buffer lacks the usage `STORAGE`, the offset is no multiple of the device's `min_storage_buffer_offset_alignment` (256 bytes
+    /// on a default device), or the buffer ends before the tensor does; a tensor of 2- or 1-byte elements covers whole words.
+    pub fn from_buffer(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        const OP: &str = "tensor over a host's buffer";
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            let what = format!("the buffer has the usages {:?}; create it with STORAGE too", buffer.usage());
+            return Err(Error::invalid(OP, what));
+        }
+        let align = u64::from(gpu.limits().min_storage_buffer_offset_alignment);
+        if !offset.is_multiple_of(align) {
+            return Err(Error::invalid(
+                OP,
+                format!("an offset of {offset} bytes; the device binds at multiples of {align}"),
+            ));
+        }
+        let bytes = bytes_of(shape, dtype)?.next_multiple_of(4).max(4);
+        if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+            let what = format!(
+                "{shape:?} of {} take {bytes} bytes from {offset} on, the buffer has {}",
+                dtype.name(),
+                buffer.size()
+            );
+            return Err(Error::invalid(OP, what));
+        }
+        Ok(Tensor { gpu: gpu.clone(), storage: gpu.storage_of(buffer), offset, shape: shape.to_vec(), dtype })
+    }
+
+    /// Records a copy of the elements to `offset` bytes into a host's buffer.
+    ///
+    /// # Errors
+    /// If the buffer lacks the usage `COPY_DST`, the offset is no multiple of 4, or it ends too early.
+    pub fn copy_to_buffer(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
+        let bytes = self.binding_size();
+        let ends = offset.checked_add(bytes).is_none_or(|end| end > buffer.size());
+        if !buffer.usage().contains(wgpu::BufferUsages::COPY_DST) || !offset.is_multiple_of(4) || ends {
+            let what = format!(
+                "{bytes} bytes to {offset} of a buffer of {} bytes and the usages {:?}; it takes COPY_DST, a multiple of 4, and room",
+                buffer.size(),
+                buffer.usage()
+            );
+            return Err(Error::invalid("copy to a host's buffer", what));
+        }
+        if !self.is_empty() {
+            self.touch();
+            let from = self.storage.buffer();
+            self.gpu.with_encoder(|e| e.copy_buffer_to_buffer(from, self.offset, buffer, offset, bytes));
+        }
+        Ok(())
+    }
+
+    /// Overwrites the content, in order with the work recorded so far.
+    pub fn write<T: Element>(&self, data: &[T]) -> Result<()> {
+        if T::DTYPE != self.dtype || self.len() != data.len() {
+            return Err(Error::shape("tensor write", format!("{self:?}"), format!("{} x {:?}", data.len(), T::DTYPE)));
+        }
+        self.gpu.upload(self, bytemuck::cast_slice(data))
+    }
+
+    /// The same elements under another shape of as many elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        if shape.iter().product::<usize>() != self.len() {
+            return Err(Error::shape("reshape", format!("{} elements", self.len()), format!("{shape:?}")));
+        }
+        Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// A view of `shape` that starts `elements` elements into this tensor's buffer.
+    ///
+    /// # Errors
+    /// If it would leave this tensor, or start off the 256-byte alignment that bindings need.
+    pub fn view(&self, elements: usize, shape: &[usize]) -> Result<Tensor> {
+        let bytes = (elements * self.dtype.size()) as u64;
+        let len: usize = shape.iter().product();
+        if elements + len > self.len() || !bytes.is_multiple_of(256) {
+            return Err(Error::shape(
+                "view",
+                format!("an aligned part of {self:?}"),
+                format!("{shape:?} at {elements}"),
+            ));
+        }
+        Ok(Tensor { offset: self.offset + bytes, shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// A copy in a buffer of its own.
+    pub fn duplicate(&self) -> Result<Tensor> {
+        let copy = Tensor::empty(&self.gpu, &self.shape, self.dtype)?;
+        copy.copy_from(self)?;
+        Ok(copy)
+    }
+
+    /// Copies the elements of `from`, a tensor of equal size and type.
+    pub fn copy_from(&self, from: &Tensor) -> Result<()> {
+        if from.len() != self.len() || from.dtype != self.dtype {
+            return Err(Error::shape("copy", format!("{self:?}"), format!("{from:?}")));
+        }
+        if Arc::ptr_eq(&from.storage, &self.storage) {
+            return Err(Error::invalid("copy", "source and target share a buffer"));
+        }
+        if !self.is_empty() {
+            self.gpu.copy(from, self, self.binding_size());
+        }
+        Ok(())
+    }
+
+    /// Copies the elements of `from` to element `at` and on; both are of 4-byte elements.
+    ///
+    /// # Errors
+    /// If they would not fit, or share a buffer.
+    pub fn copy_into(&self, at: usize, from: &Tensor) -> Result<()> {
+        let fits = at + from.len() <= self.len() && from.dtype == self.dtype && self.dtype.size() == 4;
+        if !fits || Arc::ptr_eq(&from.storage, &self.storage) {
+            return Err(Error::shape(
+                "copy_into",
+                format!("at most what {self:?} holds past {at}"),
+                format!("{from:?}"),
+            ));
+        }
+        if !from.is_empty() {
+            let target = Tensor { offset: self.offset + 4 * at as u64, ..self.clone() };
+            self.gpu.copy(from, &target, from.binding_size());
+        }
+        Ok(())
+    }
+
+    /// The same place as 4-byte words, what pads the last one too.
+    pub(crate) fn words(&self) -> Tensor {
+        Tensor { shape: vec![(self.binding_size() / 4) as usize], dtype: DType::U32, ..self.clone() }
+    }
+
+    pub(crate) fn whole_buffer(&self) -> Tensor {
+        let words = (self.storage.buffer().size() / 4) as usize;
+        Tensor { offset: 0, shape: vec![words], dtype: DType::U32, ..self.clone() }
+    }
+
+    /// Is this the only tensor over its buffer, so that a kernel may overwrite it?
+    pub(crate) fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1
+    }
+
+    /// Marks the buffer as used by what is being recorded now.
+    pub(crate) fn touch(&self) {
+        self.gpu.mark(self);
+    }
+
+    /// The engine that made it.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+    /// The wgpu buffer, and the byte range in it that this tensor spans.
+    pub fn buffer(&self) -> (&wgpu::Buffer, std::ops::Range<u64>) {
+        (self.storage.buffer(), self.offset..self.offset + self.binding_size())
+    }
+    /// Dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    /// Is there no element?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes that a binding of it covers: whole words, at least one.
+    pub(crate) fn binding_size(&self) -> u64 {
+        ((self.len() * self.dtype.size()) as u64).next_multiple_of(4).max(4)
+    }
+    /// Bytes that a kernel gets to see: as many, or up to the end of the guard band behind, see [`Gpu::check_guard_bands`].
+    pub(in crate::gpu) fn bound_size(&self) -> u64 {
+        let options = &self.gpu.inner.options;
+        if self.storage.start == 0 || options.shader_checks {
+            return self.binding_size();
+        }
+        let limit = self.gpu.inner.limits.max_storage_buffer_binding_size & !3;
+        (self.storage.buffer().size() - self.offset).min(limit)
+    }
+    /// The shape as exactly `N` dimensions, or an error of `op`.
+    pub fn dims<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
+        self.shape.as_slice().try_into().map_err(|_| Error::shape(op, format!("{N} dimensions"), format!("{self:?}")))
+    }
+}
+
+/// The bits that fill unwritten memory in tests: a quiet NaN as f32, out of range as an index.
+pub const POISON: u32 = 0x7fc0_dead;

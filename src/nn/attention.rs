@@ -1,0 +1,69 @@
+//! Attention of one sequence to another: the part of a decoder's block that reads what an encoder made (Vaswani et al. 2017, section 3.2.3).
+
+use super::{BlockConfig, Builder, INIT_STD, Linear, Norm, Pass, residual_std};
+use crate::Result;
+use crate::autograd::Var;
+use crate::gpu::Tensor;
+use crate::ops::attention::attention::{Attention, Mask};
+use crate::ops::attention::cross_decode::cross_decode;
+
+/// `x + proj(attention(q(norm(x)), kv))`, where kv are the keys and values of the other sequence.
+#[derive(Clone, Debug)]
+pub struct CrossAttention {
+    norm: Norm,
+    q: Linear,
+    kv: Linear,
+    proj: Linear,
+    heads: usize,
+}
+
+/// A sequence that is read: its keys and values for one block, and how much of it there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// [B, S, 2, H, D], of [`CrossAttention::keys`].
+    pub kv: &'a Var,
+    /// Which of the S every query of an image sees.
+    pub mask: &'a Mask,
+    /// The same as lengths, u32 `[B]`.
+    pub lengths: &'a Tensor,
+}
+
+impl CrossAttention {
+    /// Declares `name.norm`, `name.q`, `name.kv` and `name.proj`.
+    pub fn new(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
+        CrossAttention {
+            norm: Norm::new(b, &format!("{name}.norm"), c.dim, c.norm),
+            q: Linear::new(b, &format!("{name}.q"), c.dim, c.dim, INIT_STD),
+            kv: Linear::new(b, &format!("{name}.kv"), c.dim, 2 * c.dim, INIT_STD),
+            proj: Linear::new(b, &format!("{name}.proj"), c.dim, c.dim, residual_std(c.layers)),
+            heads: c.heads,
+        }
+    }
+
+    /// The keys and values of a sequence: memory [B, S, D] to [B, S, 2, H, D / H].
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn keys(&self, pass: &Pass, memory: &Var) -> Result<Var> {
+        let [b, s, d] = memory.tensor().dims("cross-attention")?;
+        let kv = self.kv.forward(pass, &pass.tape.reshape(memory, &[b * s, d])?)?;
+        pass.tape.reshape(&kv, &[b, s, 2, self.heads, d / self.heads])
+    }
+
+    /// What is added to x [B, T, D]: [B T, D]. A step's single row takes the kernel made for it.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, pass: &Pass, x: &Var, heard: Heard, step: bool) -> Result<Var> {
+        let [b, t, d] = x.tensor().dims("cross-attention")?;
+        let tape = pass.tape;
+        let q = self.q.forward(pass, &tape.reshape(&self.norm.forward(pass, x)?, &[b * t, d])?)?;
+        let q = tape.reshape(&q, &[b, t, self.heads, d / self.heads])?;
+        let attended = if step {
+            tape.constant(&cross_decode(q.tensor(), heard.kv.tensor(), heard.lengths, None)?)
+        } else {
+            tape.attention_cross(&q, heard.kv, Attention { mask: Some(heard.mask), ..Attention::FULL })?
+        };
+        self.proj.forward(pass, &tape.reshape(&attended, &[b * t, d])?)
+    }
+}

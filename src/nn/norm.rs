@@ -1,0 +1,73 @@
+//! Norms: of the channels of rows, and of groups of channels.
+
+use super::{Builder, Handle, Init, Pass};
+use crate::Result;
+use crate::autograd::Var;
+use serde::{Deserialize, Serialize};
+
+/// Added under the root of norms.
+const EPS: f32 = 1e-5;
+
+/// How the rows of activations are brought to one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormKind {
+    /// By their root mean square (Zhang and Sennrich 2019).
+    Rms,
+    /// By mean and variance (Ba et al. 2016).
+    Layer,
+}
+
+/// A norm over the channels of a row.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    weight: Handle,
+    bias: Option<Handle>,
+}
+
+impl Norm {
+    /// Declares `name.weight` and, for [`NormKind::Layer`], `name.bias`.
+    pub fn new(b: &mut Builder, name: &str, dim: usize, kind: NormKind) -> Self {
+        let weight = b.declare(format!("{name}.weight"), &[dim], Init::Ones);
+        let bias = (kind == NormKind::Layer).then(|| b.declare(format!("{name}.bias"), &[dim], Init::Zeros));
+        Norm { weight, bias }
+    }
+
+    /// x [.., D] to the same shape.
+    ///
+    /// # Errors
+    /// If x has other channels.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        let weight = pass.param(self.weight)?;
+        match self.bias {
+            Some(bias) => pass.tape.layer_norm(x, &weight, &pass.param(bias)?, EPS),
+            None => pass.tape.rms_norm(x, &weight, EPS),
+        }
+    }
+}
+
+/// A group norm over the channels of images (Wu and He 2018): weight and bias `[C]`.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    weight: Handle,
+    bias: Handle,
+    groups: usize,
+    eps: f32,
+}
+
+impl GroupNorm {
+    /// Declares `name.weight` and `name.bias`; the groups must divide the channels.
+    pub fn new(b: &mut Builder, name: &str, channels: usize, groups: usize, eps: f32) -> Self {
+        let weight = b.declare(format!("{name}.weight"), &[channels], Init::Ones);
+        let bias = b.declare(format!("{name}.bias"), &[channels], Init::Zeros);
+        GroupNorm { weight, bias, groups, eps }
+    }
+
+    /// x f32 [N, H, W, C] to the same shape.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+        pass.tape.group_norm(x, &pass.param(self.weight)?, &pass.param(self.bias)?, self.groups, self.eps)
+    }
+}

@@ -1,0 +1,479 @@
+//! The parameter store: every trained number of a model in one buffer, by name.
+//!
+//! Each parameter starts on the 256-byte alignment that bindings need, so layers see ordinary tensors while the
+//! optimiser walks the whole buffer in one dispatch. Parameters that weight decay reaches come first.
+
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::ops::sampling::random::{Key, philox};
+use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Tensors of the host by name, each a shape and its elements, row-major: what checkpoints hold.
+pub type HostTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// What a parameter holds before training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// 0 everywhere.
+    Zeros,
+    /// 1 everywhere.
+    Ones,
+    /// This number everywhere.
+    Constant(f32),
+    /// Uniform in [-bound, bound).
+    Uniform(f32),
+    /// Normal of mean 0 and this standard deviation.
+    Normal(f32),
+}
+
+/// The stream of random numbers that initial values are drawn from; the step is the hash of the parameter's name.
+const INIT_STREAM: u32 = 0x696e_6974;
+/// Elements in 256 bytes.
+const ALIGN: usize = 64;
+
+impl Init {
+    /// The first `n` values for the parameter called `name`: they depend on the seed and the name alone, so a layer
+    /// more or less changes no other layer.
+    pub(super) fn values(self, seed: u64, name: &str, n: usize) -> Vec<f32> {
+        let hash = Sha256::digest(name.as_bytes());
+        let step = hash.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        let key = Key { seed, step, stream: INIT_STREAM };
+        match self {
+            Init::Zeros | Init::Uniform(0.0) => vec![0.0; n],
+            Init::Ones => vec![1.0; n],
+            Init::Constant(value) => vec![value; n],
+            Init::Uniform(bound) => philox::uniform(key, -bound, bound, n),
+            Init::Normal(std) => philox::normal(key, n).into_iter().map(|x| std * x).collect(),
+        }
+    }
+
+    fn check(self, name: &str) -> Result<()> {
+        let (what, value, ok) = match self {
+            Init::Zeros | Init::Ones => return Ok(()),
+            Init::Constant(v) => ("constant", v, v.is_finite()),
+            Init::Uniform(v) => ("uniform bound", v, v >= 0.0 && (2.0 * v).is_finite()),
+            Init::Normal(v) => ("standard deviation", v, v >= 0.0 && v.is_finite()),
+        };
+        if ok { Ok(()) } else { Err(Error::invalid("parameters", format!("`{name}`: a {what} of {value}"))) }
+    }
+}
+
+/// One parameter of a [`Parameters`], as its [`Builder`] returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle(usize);
+
+impl Handle {
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+struct Declared {
+    name: String,
+    shape: Vec<usize>,
+    init: Init,
+    decays: bool,
+    omitted: bool,
+}
+
+/// Collects declarations, then [`Builder::build`]s the store.
+#[derive(Default)]
+pub struct Builder {
+    declared: Vec<Declared>,
+}
+
+impl Builder {
+    /// Declares a parameter. Names are dotted paths (`encoder.conv1.weight`); each may occur once.
+    ///
+    /// Weight decay reaches parameters of two dimensions and more, that is weights and not biases or the gains of
+    /// norms; see [`Builder::without_decay`].
+    pub fn declare(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> Handle {
+        let decays = shape.len() >= 2;
+        self.declared.push(Declared { name: name.into(), shape: shape.to_vec(), init, decays, omitted: false });
+        Handle(self.declared.len() - 1)
+    }
+
+    /// Keeps weight decay away from a parameter: a codebook or an embedding.
+    pub fn without_decay(&mut self, handle: Handle) {
+        if let Some(declared) = self.declared.get_mut(handle.0) {
+            declared.decays = false;
+        }
+    }
+
+    /// Declarations so far.
+    pub fn len(&self) -> usize {
+        self.declared.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.declared.is_empty()
+    }
+
+    /// Renames the declarations from the `from`-th on: for a part that a model has several times.
+    pub fn rename(&mut self, from: usize, name: impl Fn(&str) -> String) {
+        self.declared.iter_mut().skip(from).for_each(|d| d.name = name(&d.name));
+    }
+
+    /// Leaves out what a part of the model does without: what `keep` refuses takes no memory, is not saved, loaded or counted, and cannot
+    /// be used.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.declared.iter_mut().for_each(|d| d.omitted = !keep(&d.name));
+    }
+
+    /// Allocates the buffer and fills in the initial values of `seed`.
+    ///
+    /// # Errors
+    /// If nothing was declared, a name occurs twice, a shape holds no element, an initial value is not finite, or the
+    /// device cannot hold it all.
+    pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
+        let layout = self.layout()?;
+        let mut content = vec![0f32; layout.len];
+        for (slot, declared) in layout.slots.iter().zip(&self.declared).filter(|(slot, _)| !slot.omitted) {
+            let n = slot.len();
+            content[slot.start..][..n].copy_from_slice(&declared.init.values(seed, &slot.name, n));
+        }
+        let arena = Tensor::from_slice(gpu, &[layout.len], &content)?;
+        Parameters::over(Arc::new(layout), arena)
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let wrong = |what: String| Err(Error::invalid("parameters", what));
+        if self.declared.is_empty() {
+            return wrong("none was declared; a model needs one at least".into());
+        }
+        let mut seen = BTreeSet::new();
+        for d in &self.declared {
+            if !seen.insert(&d.name) {
+                return wrong(format!("`{}` is declared twice; every name must be its own", d.name));
+            }
+            let size = d.shape.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
+            if !size.is_some_and(|n| n > 0 && n <= u32::MAX as usize) {
+                return wrong(format!("`{}` has shape {:?}; it must hold 1 to 2^32 elements", d.name, d.shape));
+            }
+            d.init.check(&d.name)?;
+        }
+        let mut starts = vec![0; self.declared.len()];
+        let (mut len, mut decay_len) = (0, 0);
+        for decays in [true, false] {
+            for (start, d) in starts.iter_mut().zip(&self.declared).filter(|(_, d)| d.decays == decays && !d.omitted) {
+                *start = len;
+                len += d.shape.iter().product::<usize>().next_multiple_of(ALIGN);
+            }
+            if decays {
+                decay_len = len;
+            }
+        }
+        let slots = starts.into_iter().zip(&self.declared);
+        let slot = |(start, d): (usize, &Declared)| {
+            let (name, shape) = (d.name.clone(), d.shape.clone());
+            Slot { name, shape, start, omitted: d.omitted }
+        };
+        let slots = slots.map(slot).collect();
+        if len == 0 {
+            return wrong("all were left out; a part of a model needs one at least".into());
+        }
+        Ok(Layout { slots, len, decay_len })
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    shape: Vec<usize>,
+    /// Elements before it in the arena.
+    start: usize,
+    /// Has it no place there?
+    omitted: bool,
+}
+
+impl Slot {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Where each parameter lies in an arena.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    slots: Vec<Slot>,
+    /// Elements of the arena, padding included.
+    pub(crate) len: usize,
+    /// Elements at its start that weight decay reaches.
+    pub(crate) decay_len: usize,
+}
+
+impl Layout {
+    /// A tensor for each parameter over an arena of this layout.
+    pub(crate) fn views(&self, arena: &Tensor) -> Result<Vec<Tensor>> {
+        let view = |slot: &Slot| if slot.omitted { arena.view(0, &[0]) } else { arena.view(slot.start, &slot.shape) };
+        self.slots.iter().map(view).collect()
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| !slot.omitted)
+    }
+
+    /// The content of an arena, by name.
+    pub(crate) fn unpack(&self, arena: &Tensor) -> Result<HostTensors> {
+        let content: Vec<f32> = arena.read()?;
+        let named = |slot: &Slot| {
+            let values = content[slot.start..][..slot.len()].to_vec();
+            (slot.name.clone(), (slot.shape.clone(), values))
+        };
+        Ok(self.kept().map(named).collect())
+    }
+
+    /// The content of an arena from tensors by name. `what` names them in errors.
+    pub(crate) fn pack(&self, what: &str, tensors: &HostTensors) -> Result<Vec<f32>> {
+        let mut content = vec![0f32; self.len];
+        for slot in self.kept() {
+            let Some((shape, values)) = tensors.get(&slot.name) else {
+                return Err(Error::data(format!(
+                    "{what}: `{}` of shape {:?} is missing: it is another architecture's, or cut short",
+                    slot.name, slot.shape
+                )));
+            };
+            if *shape != slot.shape || values.len() != slot.len() {
+                return Err(Error::data(format!(
+                    "{what}: `{}` has shape {shape:?} with {} values, but the model's has shape {:?}",
+                    slot.name,
+                    values.len(),
+                    slot.shape
+                )));
+            }
+            content[slot.start..][..values.len()].copy_from_slice(values);
+        }
+        let known: BTreeSet<&str> = self.kept().map(|slot| slot.name.as_str()).collect();
+        match tensors.keys().find(|name| !known.contains(name.as_str())) {
+            Some(name) => Err(Error::data(format!("{what}: `{name}` is unexpected: the model has no such parameter"))),
+            None => Ok(content),
+        }
+    }
+}
+
+/// The parameters of a model. Clones are cheap and share the buffer; [`Parameters::duplicate`] makes another.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    layout: Arc<Layout>,
+    arena: Tensor,
+    views: Arc<[Tensor]>,
+}
+
+impl Parameters {
+    /// Starts declaring.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn over(layout: Arc<Layout>, arena: Tensor) -> Result<Parameters> {
+        let views = layout.views(&arena)?.into();
+        Ok(Parameters { layout, arena, views })
+    }
+
+    /// The parameter behind a handle: a view of the one buffer.
+    ///
+    /// # Errors
+    /// If the handle comes from another builder, or the parameter was left out ([`Builder::retain`]).
+    pub fn get(&self, handle: Handle) -> Result<&Tensor> {
+        if let Some(slot) = self.layout.slots.get(handle.0).filter(|slot| slot.omitted) {
+            let what =
+                format!("`{}` was left out: this is a part of a model, a decoder say, that does without it", slot.name);
+            return Err(Error::invalid("parameters", what));
+        }
+        self.views.get(handle.0).ok_or_else(|| {
+            let what = format!("handle {} of another model: this one has {} parameters", handle.0, self.views.len());
+            Error::invalid("parameters", what)
+        })
+    }
+
+    /// The handle of the parameter called `name`.
+    pub fn find(&self, name: &str) -> Option<Handle> {
+        self.layout.slots.iter().position(|slot| slot.name == name).map(Handle)
+    }
+
+    /// The name of the parameter behind a handle; empty for another builder's handle.
+    pub fn name(&self, handle: Handle) -> &str {
+        self.layout.slots.get(handle.0).map_or("", |slot| &slot.name)
+    }
+
+    /// All handles, in the order of declaration.
+    pub fn handles(&self) -> impl Iterator<Item = Handle> + use<> {
+        (0..self.views.len()).map(Handle)
+    }
+
+    /// All names but of those left out, in the order of declaration.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.layout.kept().map(|slot| slot.name.as_str())
+    }
+
+    /// Trained numbers in all.
+    pub fn count(&self) -> usize {
+        self.layout.kept().map(Slot::len).sum()
+    }
+
+    /// The one buffer, f32 `[N]`: every parameter at a multiple of 64 elements, and 0 between them.
+    pub fn arena(&self) -> &Tensor {
+        &self.arena
+    }
+
+    /// Elements at the start of [`Parameters::arena`] that weight decay reaches.
+    pub fn decay_len(&self) -> usize {
+        self.layout.decay_len
+    }
+
+    /// The engine.
+    pub fn gpu(&self) -> &Gpu {
+        self.arena.gpu()
+    }
+
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// A copy in a buffer of its own, under the same handles.
+    pub fn duplicate(&self) -> Result<Parameters> {
+        Parameters::over(self.layout.clone(), self.arena.duplicate()?)
+    }
+
+    /// Every parameter on the host, by name. Waits for the device.
+    pub fn to_host(&self) -> Result<HostTensors> {
+        self.layout.unpack(&self.arena)
+    }
+
+    /// Overwrites every parameter from tensors by name.
+    ///
+    /// # Errors
+    /// If one is missing, unexpected or of another shape; nothing is changed then.
+    pub fn load_host(&self, tensors: &HostTensors) -> Result<()> {
+        self.arena.write(&self.layout.pack("weights", tensors)?)
+    }
+
+    /// A zeroed arena of this layout.
+    pub(crate) fn zeros(&self) -> Result<Tensor> {
+        Tensor::zeros(self.gpu(), &[self.layout.len], DType::F32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Options;
+
+    fn gpu() -> Gpu {
+        Gpu::new(Options { poison: true, ..Default::default() }).unwrap()
+    }
+
+    #[test]
+    fn views_are_aligned_initialised_and_padded_with_zeros() {
+        let gpu = gpu();
+        let mut b = Parameters::builder();
+        let bias = b.declare("bias", &[3], Init::Constant(0.5));
+        let weight = b.declare("weight", &[5, 13], Init::Uniform(0.25));
+        let gain = b.declare("gain", &[64], Init::Ones);
+        let table = b.declare("table", &[2, 2], Init::Normal(2.0));
+        b.without_decay(table);
+        let p = b.build(&gpu, 9).unwrap();
+        assert_eq!(p.names().collect::<Vec<_>>(), ["bias", "weight", "gain", "table"]);
+        assert_eq!((p.count(), p.arena().len(), p.decay_len()), (3 + 65 + 64 + 4, 5 * 64, 128));
+        assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [0.5; 3]);
+        assert_eq!(p.get(gain).unwrap().read::<f32>().unwrap(), [1.0; 64]);
+        let values: Vec<f32> = p.get(weight).unwrap().read().unwrap();
+        assert!(values.iter().all(|x| (-0.25..0.25).contains(x)) && values.iter().any(|x| x.abs() > 0.2));
+        assert!(p.get(table).unwrap().read::<f32>().unwrap().iter().all(|x| *x != 0.0 && x.abs() < 12.0));
+        let arena: Vec<f32> = p.arena().read().unwrap();
+        // The weight decays and comes first, its padding after it; then bias, gain and table.
+        assert!(arena[65..128].iter().chain(&arena[131..192]).chain(&arena[260..]).all(|x| x.to_bits() == 0));
+        assert_eq!((p.find("gain"), p.find("gone"), p.name(table)), (Some(gain), None, "table"));
+    }
+
+    #[test]
+    fn a_parameter_depends_on_seed_and_name_alone() {
+        let gpu = gpu();
+        let build = |seed, names: &[&str]| {
+            let mut b = Parameters::builder();
+            for name in names {
+                b.declare(*name, &[7, 3], Init::Normal(1.0));
+            }
+            b.build(&gpu, seed).unwrap().to_host().unwrap()
+        };
+        let (one, two, other) = (build(1, &["a"]), build(1, &["z", "a", "b"]), build(2, &["a"]));
+        assert_eq!(one["a"], two["a"]);
+        assert_ne!(two["a"], two["b"]);
+        assert_ne!(one["a"], other["a"]);
+    }
+
+    #[test]
+    fn loading_checks_all_before_it_changes_any() {
+        let gpu = gpu();
+        let mut b = Parameters::builder();
+        b.declare("a.weight", &[2, 3], Init::Normal(1.0));
+        let bias = b.declare("a.bias", &[2], Init::Zeros);
+        let p = b.build(&gpu, 1).unwrap();
+        let saved = p.to_host().unwrap();
+        let refuse = |change: &dyn Fn(&mut HostTensors), word: &str| {
+            let mut tensors = saved.clone();
+            tensors.get_mut("a.weight").unwrap().1[0] = 99.0;
+            change(&mut tensors);
+            let message = p.load_host(&tensors).unwrap_err().to_string();
+            assert!(message.contains(word) && message.contains('`'), "{message}");
+            assert_eq!(p.to_host().unwrap(), saved);
+        };
+        refuse(&|t| drop(t.remove("a.bias")), "missing");
+        refuse(&|t| drop(t.insert("b".into(), (vec![1], vec![0.0]))), "unexpected");
+        refuse(&|t| t.get_mut("a.bias").unwrap().0 = vec![1, 2], "shape");
+        refuse(&|t| t.get_mut("a.bias").unwrap().1 = vec![1.0], "shape");
+        let mut tensors = saved.clone();
+        tensors.get_mut("a.bias").unwrap().1 = vec![3.0, -4.0];
+        p.load_host(&tensors).unwrap();
+        assert_eq!(p.to_host().unwrap(), tensors);
+        assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [3.0, -4.0]);
+    }
+
+    #[test]
+    fn a_part_of_a_model_holds_no_more_than_it_uses() {
+        let gpu = gpu();
+        let mut b = Parameters::builder();
+        let gone = b.declare("encoder.weight", &[100, 100], Init::Normal(1.0));
+        let kept = b.declare("decoder.bias", &[5], Init::Constant(2.0));
+        b.retain(|name| name.starts_with("decoder"));
+        let p = b.build(&gpu, 3).unwrap();
+        assert_eq!((p.count(), p.arena().len(), p.decay_len()), (5, 64, 0));
+        assert_eq!(p.names().collect::<Vec<_>>(), ["decoder.bias"]);
+        assert_eq!(p.get(kept).unwrap().read::<f32>().unwrap(), [2.0; 5]);
+        assert!(p.get(gone).unwrap_err().to_string().contains("`encoder.weight` was left out"));
+        let saved = p.to_host().unwrap();
+        assert_eq!(saved.keys().collect::<Vec<_>>(), ["decoder.bias"]);
+        p.load_host(&saved).unwrap();
+        let mut b = Parameters::builder();
+        b.declare("a", &[1], Init::Ones);
+        b.retain(|_| false);
+        assert!(b.build(&gpu, 0).is_err());
+    }
+
+    #[test]
+    fn wrong_declarations_are_errors() {
+        let gpu = gpu();
+        let build = |declared: &[(&str, &[usize], Init)]| {
+            let mut b = Parameters::builder();
+            for (name, shape, init) in declared {
+                b.declare(*name, shape, *init);
+            }
+            b.build(&gpu, 0).map(drop).map_err(|e| e.to_string())
+        };
+        let ok = ("a", &[2usize][..], Init::Zeros);
+        assert!(build(&[ok]).is_ok());
+        assert!(build(&[]).unwrap_err().contains("none"));
+        assert!(build(&[ok, ok]).unwrap_err().contains("`a` is declared twice"));
+        assert!(build(&[("b", &[3, 0], Init::Zeros)]).unwrap_err().contains("`b`"));
+        assert!(build(&[("b", &[usize::MAX, 3], Init::Zeros)]).is_err());
+        assert!(build(&[("b", &[1], Init::Normal(f32::NAN))]).is_err());
+        assert!(build(&[("b", &[1], Init::Uniform(-1.0))]).is_err());
+        assert!(build(&[("b", &[4], Init::Uniform(0.0))]).is_ok());
+        let mut b = Parameters::builder();
+        b.declare("a", &[1], Init::Ones);
+        assert!(b.build(&gpu, 0).unwrap().get(Handle(1)).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! The three kernels: forward, to the queries, to the keys and values.
+
+use super::mask::{Bits, Mask};
+use crate::gpu::{Core, DType, Gpu, Kernel, Source, Tensor, Work, groups_for};
+use crate::{Result, shader};
+
+/// Sizes: q [b, h, tq, d], k and v [b, h, tk, d].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Problem {
+    pub b: usize,
+    pub h: usize,
+    pub tq: usize,
+    pub tk: usize,
+    pub d: usize,
+    pub causal: bool,
+    /// The factor of scores.
+    pub scale: f32,
+}
+
+/// Elements from one image, head and row to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strides {
+    pub batch: usize,
+    pub head: usize,
+    pub row: usize,
+}
+
+/// Where q, k, v and o lie in their buffers; v as k.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub q: Strides,
+    pub k: Strides,
+    pub o: Strides,
+    pub q_at: usize,
+    pub k_at: usize,
+    pub v_at: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    heads: u32,
+    tq: u32,
+    tk: u32,
+    d: u32,
+    q_offset: u32,
+    q: [u32; 3],
+    k_offset: u32,
+    k: [u32; 3],
+    v_offset: u32,
+    o: [u32; 3],
+    row_tiles: u32,
+    tiles: u32,
+    diagonal: i32,
+    scale: f32,
+    dq_offset: u32,
+    dk_offset: u32,
+    dv_offset: u32,
+    mask: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct DeltaParams {
+    rows: u32,
+    heads: u32,
+    tq: u32,
+    d: u32,
+    o: [u32; 3],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    Queries,
+    Keys,
+}
+
+/// The quarters of a head's channels that kernels are made for; others round up.
+const QUARTERS: [u32; 11] = [1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64];
+/// Those of kernels with a mask: fewer, for there are enough variants.
+const MASKED_QUARTERS: [u32; 6] = [2, 4, 8, 16, 32, 64];
+/// The subgroups that kernels are made for.
+const LANES: [u32; 2] = [8, 16];
+/// Invocations of a workgroup where keys go through workgroup memory.
+const GROUP: u32 = 64;
+
+/// Rows that a lane owns: as many as keep the instructions of a step over a block, and the time to compile them, in bounds.
+fn rows_per_lane(pass: Pass, quarters: u32) -> u32 {
+    let most = match pass {
+        Pass::Forward => 64,
+        Pass::Queries | Pass::Keys => 32,
+    };
+    (most / quarters).clamp(1, 4)
+}
+
+/// Rows of the other side that are handed round at a time over a subgroup. Fewer than lanes: a step is short enough for the
+/// instruction cache and still loads with every lane.
+const BLOCK: u32 = 4;
+
+/// Lanes that load one row's quarters together: all that the block leaves, as far as the quarters divide among them.
+fn spread(lanes: u32, quarters: u32) -> u32 {
+    (lanes / BLOCK).min(1 << quarters.trailing_zeros())
+}
+
+fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool, masked: bool) -> Kernel {
+    let source: &'static Source = match pass {
+        Pass::Forward => shader!("attention/attention"),
+        Pass::Queries => shader!("attention/attention_grad_q"),
+        Pass::Keys => shader!("attention/attention_grad_kv"),
+    };
+    let kernel = Kernel::new(source).define("DQ", quarters).flag("VEC", vec).flag("MASK", masked);
+    match lanes {
+        Some(lanes) => kernel
+            .define("V", rows_per_lane(pass, quarters))
+            .define("NC", BLOCK)
+            .define("LANES", lanes)
+            .define("GROUP", lanes)
+            .define("SPREAD", spread(lanes, quarters)),
+        // 16 KiB of workgroup memory is all that every device has.
+        None => kernel.define("V", 1).define("NC", if quarters > 32 { 4 } else { 8 }).define("GROUP", GROUP),
+    }
+}
+
+/// Every variant on any device.
+pub(super) fn kernels() -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for lanes in LANES.map(Some).into_iter().chain([None]) {
+        for pass in [Pass::Forward, Pass::Queries, Pass::Keys] {
+            for vec in [false, true] {
+                all.extend(QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, false)));
+                all.extend(MASKED_QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, true)));
+            }
+        }
+    }
+    all.extend([false, true].map(delta_kernel));
+    all
+}
+
+fn delta_kernel(vec: bool) -> Kernel {
+    Kernel::new(shader!("attention/attention_delta")).flag("VEC", vec)
+}
+
+/// The kernel for a problem on a device, and the rows of one workgroup.
+fn choose(gpu: &Gpu, pass: Pass, p: &Problem, masked: bool) -> (Kernel, usize) {
+    let lanes = gpu.subgroup_size().filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
+    let needed = p.d.div_ceil(4) as u32;
+    let made: &[u32] = if masked { &MASKED_QUARTERS } else { &QUARTERS };
+    let quarters = made.iter().copied().find(|q| *q >= needed).unwrap_or(made[made.len() - 1]);
+    let rows = lanes.map_or(GROUP, |lanes| lanes * rows_per_lane(pass, quarters));
+    (kernel(pass, lanes, quarters, p.d == 4 * quarters as usize, masked), rows as usize)
+}
+
+/// Pairs of a query and a key that it sees.
+fn pairs(p: &Problem) -> f64 {
+    if !p.causal {
+        return (p.b * p.h) as f64 * p.tq as f64 * p.tk as f64;
+    }
+    // Query i sees i + tk - tq + 1 keys, if that is above 0.
+    let (last, seen) = (p.tk as f64, p.tk.min(p.tq) as f64);
+    (p.b * p.h) as f64 * (seen * last - seen * (seen - 1.0) / 2.0)
+}
+
+/// Cost of the forward pass: two products per visible pair.
+pub(super) fn work(p: &Problem) -> Work {
+    products(p, 2.0)
+}
+
+fn products(p: &Problem, products: f64) -> Work {
+    let values = (p.b * p.h * p.d) as f64 * (2 * p.tq + 2 * p.tk) as f64;
+    Work { flops: 2.0 * products * pairs(p) * p.d as f64, bytes: 4.0 * values }
+}
+
+fn params(
+    p: &Problem,
+    l: &Layout,
+    rows: usize,
+    rows_per_group: usize,
+    to: [usize; 3],
+    mask: Option<&Bits>,
+) -> (Params, [u32; 3]) {
+    let row_tiles = rows.div_ceil(rows_per_group);
+    let tiles = p.b * p.h * row_tiles;
+    let strides = |s: Strides| [s.batch as u32, s.head as u32, s.row as u32];
+    let diagonal = if p.causal { p.tk as i32 - p.tq as i32 } else { p.tk as i32 };
+    let params = Params {
+        heads: p.h as u32,
+        tq: p.tq as u32,
+        tk: p.tk as u32,
+        d: p.d as u32,
+        q_offset: l.q_at as u32,
+        q: strides(l.q),
+        k_offset: l.k_at as u32,
+        k: strides(l.k),
+        v_offset: l.v_at as u32,
+        o: strides(l.o),
+        row_tiles: row_tiles as u32,
+        tiles: tiles as u32,
+        diagonal,
+        scale: p.scale,
+        dq_offset: to[0] as u32,
+        dk_offset: to[1] as u32,
+        dv_offset: to[2] as u32,
+        mask: mask.map_or([0; 3], |m| m.strides),
+    };
+    (params, groups_for(tiles, 1))
+}
+
+/// The attended values, of the given shape, and log-sum-exp.
+pub(super) fn forward(
+    qkv: [&Tensor; 3],
+    p: &Problem,
+    l: &Layout,
+    mask: Option<&Mask>,
+    shape: &[usize],
+) -> Result<(Tensor, Tensor)> {
+    let gpu = qkv[0].gpu();
+    let o = Tensor::empty(gpu, shape, DType::F32)?;
+    let lse = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
+    let mask = mask.map(Mask::by_query);
+    let (kernel, rows) = choose(gpu, Pass::Forward, p, mask.is_some());
+    let (params, groups) = params(p, l, p.tq, rows, [0; 3], mask);
+    let mut bindings = vec![qkv[0], qkv[1], qkv[2], &o, &lse];
+    bindings.extend(mask.map(|m| &m.words));
+    gpu.dispatch("attention", &kernel, &bindings, &params, groups, work(p))?;
+    Ok((o, lse))
+}
+
+/// Writes the gradients of q to `dq` and of k and v to `dkv`, from the element offsets `to`.
+pub(super) fn backward(
+    [q, k, v]: [&Tensor; 3],
+    o: &Tensor,
+    upstream: &Tensor,
+    lse: &Tensor,
+    p: &Problem,
+    l: &Layout,
+    mask: Option<&Mask>,
+    dq: &Tensor,
+    dkv: &Tensor,
+    to: [usize; 3],
+) -> Result<()> {
+    let gpu = q.gpu();
+    let delta = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
+    let rows = p.b * p.h * p.tq;
+    let of = DeltaParams {
+        rows: rows as u32,
+        heads: p.h as u32,
+        tq: p.tq as u32,
+        d: p.d as u32,
+        o: [l.o.batch, l.o.head, l.o.row].map(|s| s as u32),
+    };
+    let work = Work { flops: 2.0 * o.len() as f64, bytes: 8.0 * o.len() as f64 };
+    let kernel = delta_kernel(p.d.is_multiple_of(4));
+    gpu.dispatch("attention gradient", &kernel, &[o, upstream, &delta], &of, groups_for(rows, 64), work)?;
+    let bits = mask.map(Mask::by_query);
+    let (kernel, rows) = choose(gpu, Pass::Queries, p, bits.is_some());
+    let (queries, groups) = params(p, l, p.tq, rows, to, bits);
+    let mut bindings = vec![q, k, v, upstream, lse, &delta, dq];
+    bindings.extend(bits.map(|m| &m.words));
+    gpu.dispatch("attention gradient", &kernel, &bindings, &queries, groups, products(p, 3.0))?;
+    let bits = mask.map(Mask::by_key);
+    let (kernel, rows) = choose(gpu, Pass::Keys, p, bits.is_some());
+    let (keys, groups) = params(p, l, p.tk, rows, to, bits);
+    let mut bindings = vec![q, k, v, upstream, lse, &delta, dkv];
+    bindings.extend(bits.map(|m| &m.words));
+    gpu.dispatch("attention gradient", &kernel, &bindings, &keys, groups, products(p, 4.0))
+}

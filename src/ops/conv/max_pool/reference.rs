@@ -1,0 +1,30 @@
+//! Max pooling in plain loops.
+
+use super::Geometry;
+use crate::spec::Real;
+
+/// Of every output, the element of x that is the largest of its window: the first of several.
+pub fn winners<T: Real>(x: &[T], g: &Geometry) -> Vec<usize> {
+    let mut all = Vec::new();
+    for n in 0..g.n {
+        for i in 0..g.oh {
+            for j in 0..g.ow {
+                for c in 0..g.c {
+                    let (rows, columns) = (g.pool.reach(i, g.h), g.pool.reach(j, g.w));
+                    let window = rows.flat_map(|h| columns.clone().map(move |w| ((n * g.h + h) * g.w + w) * g.c + c));
+                    let first = window.reduce(|best, at| if x[at] > x[best] { at } else { best });
+                    all.extend(first);
+                }
+            }
+        }
+    }
+    all
+}
+
+pub fn gradient<T: Real>(x: &[T], dy: &[T], g: &Geometry) -> Vec<T> {
+    let mut dx = vec![T::zero(); x.len()];
+    for (at, d) in winners(x, g).into_iter().zip(dy) {
+        dx[at] += *d;
+    }
+    dx
+}

@@ -1,0 +1,12 @@
+//! Each element by itself, or moved as it is.
+
+pub mod activation;
+pub mod add;
+pub mod cast;
+pub mod columns;
+pub mod copy;
+pub mod fill;
+pub mod fma_chain;
+pub mod lerp;
+pub mod scale;
+pub mod swiglu;

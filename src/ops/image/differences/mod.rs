@@ -1,0 +1,156 @@
+//! Differences of neighbouring pixels: edges, as a loss compares them (Mathieu et al. 2015, "Deep multi-scale video prediction beyond
+//! mean square error", section 3.3).
+
+use crate::autograd::{Tape, Var};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
+use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::{Error, Result, shader};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    n: u32,
+    h: u32,
+    w: u32,
+    c: u32,
+}
+
+fn kernel(grad: bool) -> Kernel {
+    Kernel::new(shader!("image/differences")).flag("GRAD", grad)
+}
+
+fn work(n: usize) -> Work {
+    Work { flops: 4.0 * n as f64, bytes: 20.0 * n as f64 }
+}
+
+fn dispatch(from: &Tensor, to: &Tensor, [n, h, w, c]: [usize; 4], grad: bool) -> Result<()> {
+    let all = n * h * w * c;
+    let params = Params { n: all as u32, h: h as u32, w: w as u32, c: c as u32 };
+    from.gpu().dispatch("differences", &kernel(grad), &[from, to], &params, groups_for(all, 64), work(all))
+}
+
+/// What the pixel to the right has more, and the pixel below: f32 x [N, H, W, C] to [N, H, W, 2 C], those to the right first, 0 where there is
+/// no such pixel.
+///
+/// # Errors
+/// If x is no f32 [N, H, W, C].
+pub fn differences(x: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = x.dims("differences")?;
+    if x.dtype() != DType::F32 {
+        return Err(Error::shape("differences", "f32 [N, H, W, C]", format!("{x:?}")));
+    }
+    let y = Tensor::empty(x.gpu(), &[n, h, w, 2 * c], DType::F32)?;
+    dispatch(x, &y, [n, h, w, c], false)?;
+    Ok(y)
+}
+
+fn differences_grad(dy: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = dy.dims("differences gradient")?;
+    let dx = Tensor::empty(dy.gpu(), &[n, h, w, c / 2], DType::F32)?;
+    dispatch(dy, &dx, [n, h, w, c / 2], true)?;
+    Ok(dx)
+}
+
+impl Tape {
+    /// See [`differences`].
+    ///
+    /// # Errors
+    /// As [`differences`].
+    pub fn differences(&self, x: &Var) -> Result<Var> {
+        let y = differences(x.tensor())?;
+        Ok(self.record(y, &[x], |g, _| Ok(vec![Some(differences_grad(g)?)])))
+    }
+}
+
+mod reference {
+    use super::Real;
+    /// The two differences of each element, as (place in y, place of the larger, place of the smaller).
+    fn pairs([n, h, w, c]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..n * h * w * c).flat_map(move |i| {
+            let (channel, pixel) = (i % c, i / c);
+            let (column, row) = (pixel % w, pixel / w % h);
+            let at = 2 * c * pixel + channel;
+            let right = (column + 1 < w).then_some((at, i + c, i));
+            let below = (row + 1 < h).then_some((at + c, i + c * w, i));
+            right.into_iter().chain(below)
+        })
+    }
+    pub fn differences<T: Real>(x: &[T], shape: [usize; 4]) -> Vec<T> {
+        let mut y = vec![T::zero(); 2 * x.len()];
+        pairs(shape).for_each(|(at, a, b)| y[at] = x[a] - x[b]);
+        y
+    }
+    pub fn gradient<T: Real>(dy: &[T], shape: [usize; 4]) -> Vec<T> {
+        let mut dx = vec![T::zero(); dy.len() / 2];
+        pairs(shape).for_each(|(at, a, b)| {
+            dx[a] += dy[at];
+            dx[b] += -dy[at];
+        });
+        dx
+    }
+}
+
+/// The registry's row.
+pub struct Differences;
+
+fn shape(case: &Case) -> [usize; 4] {
+    ["n", "h", "w", "c"].map(|size| case.get(size))
+}
+
+impl Operation for Differences {
+    fn name(&self) -> &'static str {
+        "differences"
+    }
+    fn cases(&self) -> Vec<Case> {
+        [(1, 1, 1, 1), (1, 1, 7, 2), (2, 5, 1, 3), (3, 13, 17, 3), (1, 9, 31, 4)]
+            .map(|(n, h, w, c)| case(&[("n", n), ("h", h), ("w", w), ("c", c)]))
+            .to_vec()
+    }
+    fn bench(&self) -> Vec<Case> {
+        vec![case(&[("n", 16), ("h", 64), ("w", 64), ("c", 3)])]
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
+        vec![rng.normals(&shape(case))]
+    }
+    fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![differences(&t[0])?])
+    }
+    fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
+        let [n, h, w, c] = shape(case);
+        vec![HostTensor::f64(&[n, h, w, 2 * c], reference::differences(inputs[0].as_f64(), [n, h, w, c]))]
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        Tolerance::POINTWISE
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(shape(case).iter().product())
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        vec![kernel(false), kernel(true)]
+    }
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
+        Ok(vec![
+            ("a matrix", differences(&zeros(&[4, 4], DType::F32)?).map(drop)),
+            ("integers", differences(&zeros(&[1, 2, 2, 4], DType::U32)?).map(drop)),
+        ])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for Differences {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0]
+    }
+    fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
+        tape.differences(&v[0])
+    }
+    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+        vec![HostTensor::f64(&inputs[0].shape, reference::gradient(upstream.as_f64(), shape(case)))]
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        Tolerance::sum(4)
+    }
+}

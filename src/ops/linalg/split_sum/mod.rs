@@ -1,0 +1,73 @@
+//! The second pass of a sum that was split: parts added in a fixed order.
+
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::{Error, Result, shader};
+
+fn kernel() -> Kernel {
+    Kernel::new(shader!("linalg/split_sum"))
+}
+
+fn work(splits: usize, n: usize) -> Work {
+    Work { flops: (splits * n) as f64, bytes: 4.0 * (splits * n + n) as f64 }
+}
+
+/// `y[i] = sum over s of parts[s, i]`, in the order of s: parts [S, N], y of `shape`, N elements.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn split_sum(parts: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    let [splits, n] = parts.dims("split_sum")?;
+    if shape.iter().product::<usize>() != n || parts.dtype() != DType::F32 {
+        return Err(Error::shape("split_sum", format!("f32 parts of {shape:?}"), format!("{parts:?}")));
+    }
+    let y = Tensor::empty(parts.gpu(), shape, DType::F32)?;
+    let params = [n as u32, splits as u32];
+    parts.gpu().dispatch("split_sum", &kernel(), &[parts, &y], &params, groups_for(n, 64), work(splits, n))?;
+    Ok(y)
+}
+
+mod reference {
+    use super::Real;
+    pub fn split_sum<T: Real>(parts: &[T], n: usize) -> Vec<T> {
+        (0..n).map(|i| parts.iter().skip(i).step_by(n).copied().sum()).collect()
+    }
+}
+
+/// The registry's row.
+pub struct SplitSum;
+
+impl Operation for SplitSum {
+    fn name(&self) -> &'static str {
+        "split_sum"
+    }
+    fn cases(&self) -> Vec<Case> {
+        [(1, 1), (3, 65), (64, 7), (17, 1_031)].map(|(s, n)| case(&[("s", s), ("n", n)])).to_vec()
+    }
+    fn bench(&self) -> Vec<Case> {
+        vec![case(&[("s", 8), ("n", 1 << 17)])]
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
+        vec![rng.normals(&[case.get("s"), case.get("n")])]
+    }
+    fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![split_sum(&inputs[0], &[case.get("n")])?])
+    }
+    fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
+        let n = case.get("n");
+        vec![HostTensor::f64(&[n], reference::split_sum(inputs[0].as_f64(), n))]
+    }
+    fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
+        Tolerance::sum(case.get("s"))
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(case.get("s"), case.get("n"))
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        vec![kernel()]
+    }
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let parts = Tensor::zeros(gpu, &[2, 4], DType::F32)?;
+        Ok(vec![("another shape", split_sum(&parts, &[5]).map(drop))])
+    }
+}

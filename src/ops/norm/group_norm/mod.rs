@@ -1,0 +1,255 @@
+//! Group normalisation (Wu and He 2018) over NHWC images.
+//!
+//! With one group and one position it is layer normalisation: see [`super::layer_norm`].
+
+pub(crate) mod reference;
+mod wide;
+
+use crate::autograd::{Tape, Var};
+use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
+use crate::ops::linalg::column_sum::column_sum;
+use crate::ops::linalg::split_sum::split_sum;
+use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::{Error, Result, shader};
+
+/// x seen as [n, s, c]: images, positions, channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Layout {
+    pub n: usize,
+    pub s: usize,
+    pub c: usize,
+    pub g: usize,
+    pub eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    c: u32,
+    rows: u32,
+    eps: f32,
+}
+
+fn forward_kernel(group: u32) -> Kernel {
+    Kernel::new(shader!("norm/layer_norm")).define("GROUP", group)
+}
+fn backward_kernel(group: u32) -> Kernel {
+    Kernel::new(shader!("norm/layer_norm_grad")).define("GROUP", group)
+}
+pub(crate) fn weight_kernel() -> Kernel {
+    Kernel::new(shader!("norm/layer_norm_grad_weight"))
+}
+
+pub(crate) fn kernels() -> Vec<Kernel> {
+    let rows = ROW_GROUPS.into_iter().flat_map(|group| [forward_kernel(group), backward_kernel(group)]);
+    rows.chain([weight_kernel()]).chain(wide::kernels()).collect()
+}
+
+pub(crate) fn work(l: &Layout) -> Work {
+    let values = (l.n * l.s * l.c) as f64;
+    Work { flops: 8.0 * values, bytes: 16.0 * values }
+}
+
+impl Layout {
+    pub fn check(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<()> {
+        if self.g == 0 || self.c == 0 || self.s == 0 || !self.c.is_multiple_of(self.g) {
+            return Err(Error::invalid(
+                op,
+                format!("{} groups of {} channels: groups divide the channels", self.g, self.c),
+            ));
+        }
+        if w.shape() != [self.c] || b.shape() != [self.c] || [x, w, b].iter().any(|t| t.dtype() != DType::F32) {
+            return Err(Error::shape(
+                op,
+                format!("f32 with weight and bias [{}]", self.c),
+                format!("{x:?}, {w:?}, {b:?}"),
+            ));
+        }
+        if !(self.eps > 0.0) {
+            return Err(Error::invalid(op, format!("eps {} is not above 0", self.eps)));
+        }
+        Ok(())
+    }
+
+    /// Is it a layer norm: one group over one position's channels?
+    fn is_line(&self) -> bool {
+        self.s == 1 && self.g == 1
+    }
+
+    /// How many invocations share a line of channels?
+    fn group(&self, x: &Tensor) -> u32 {
+        row_group(x.gpu(), self.c > 4096, 3 * self.c)
+    }
+
+    /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
+    pub fn forward(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
+        if !self.is_line() {
+            return self.forward_wide(op, x, w, b);
+        }
+        self.check(op, x, w, b)?;
+        let rows = self.n;
+        let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
+        let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
+        let params = Params { c: self.c as u32, rows: rows as u32, eps: self.eps };
+        let kernel = forward_kernel(self.group(x));
+        x.gpu().dispatch(op, &kernel, &[x, w, b, &y, &stats], &params, groups_for(rows, 1), work(self))?;
+        Ok((y, stats))
+    }
+
+    fn grad_input(&self, op: &'static str, x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+        let rows = self.n;
+        let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
+        let params = [self.c as u32, rows as u32];
+        let kernel = backward_kernel(self.group(x));
+        x.gpu().dispatch(op, &kernel, &[x, w, dy, stats, &dx], &params, groups_for(rows, 1), work(self))?;
+        Ok(dx)
+    }
+
+    fn grad_weight(&self, op: &'static str, x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+        let rows = self.n;
+        let slices = (4096 / self.c).clamp(1, 64).min(rows.div_ceil(16).max(1));
+        let parts = Tensor::empty(x.gpu(), &[slices, self.c], DType::F32)?;
+        let per_slice = rows.div_ceil(slices);
+        let params = [self.c, rows, per_slice, slices].map(|v| v as u32);
+        let groups = groups_for(self.c * slices, 64);
+        x.gpu().dispatch(op, &weight_kernel(), &[x, dy, stats, &parts], &params, groups, work(self))?;
+        split_sum(&parts, &[self.c])
+    }
+
+    /// The operation on the tape: x, weight, bias.
+    pub fn record(self, op: &'static str, tape: &Tape, x: &Var, w: &Var, b: &Var) -> Result<Var> {
+        if !self.is_line() {
+            return Ok(self.record_with_moments(op, tape, x, w, b)?.0);
+        }
+        let (y, stats) = self.forward(op, x.tensor(), w.tensor(), b.tensor())?;
+        let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
+        Ok(tape.record(y, &[x, w, b], move |dy, needs| {
+            let rows = || dy.reshape(&[self.n * self.s, self.c]);
+            let dx = needs[0].then(|| self.grad_input(op, &sx, &sw, dy, &stats)).transpose()?;
+            let dw = needs[1].then(|| self.grad_weight(op, &sx, dy, &stats)).transpose()?;
+            let db = needs[2].then(|| column_sum(&rows()?)).transpose()?;
+            Ok(vec![dx, dw, db])
+        }))
+    }
+
+    /// The same over many positions, and (mean, inverse deviation) of each group: [N G, 2].
+    pub fn record_with_moments(
+        self,
+        op: &'static str,
+        tape: &Tape,
+        x: &Var,
+        w: &Var,
+        b: &Var,
+    ) -> Result<(Var, Tensor)> {
+        let (y, stats) = self.forward_wide(op, x.tensor(), w.tensor(), b.tensor())?;
+        let (sx, sw, found) = (x.tensor().clone(), w.tensor().clone(), stats.clone());
+        let y = tape.record(y, &[x, w, b], move |dy, needs| self.backward_wide(op, [&sx, &sw, dy, &found], needs));
+        Ok((y, stats))
+    }
+}
+
+fn layout(x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
+    let [n, h, w, c] = x.dims("group_norm")?;
+    Ok(Layout { n, s: h * w, c, g: groups, eps })
+}
+
+/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and each group's channels:
+/// x [N, H, W, C], weight and bias `[C]`.
+///
+/// # Errors
+/// If the groups do not divide the channels, or the shapes do not fit.
+pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps: f32) -> Result<Tensor> {
+    Ok(layout(x, groups, eps)?.forward("group_norm", x, weight, bias)?.0)
+}
+
+impl Tape {
+    /// Group normalisation, see [`group_norm`].
+    pub fn group_norm(&self, x: &Var, weight: &Var, bias: &Var, groups: usize, eps: f32) -> Result<Var> {
+        layout(x.tensor(), groups, eps)?.record("group_norm", self, x, weight, bias)
+    }
+}
+
+/// The registry's row.
+pub struct GroupNorm;
+
+const EPS: f32 = 1e-5;
+
+fn of(case: &Case) -> Layout {
+    Layout { n: case.get("n"), s: case.get("h") * case.get("w"), c: case.get("c"), g: case.get("g"), eps: EPS }
+}
+
+impl Operation for GroupNorm {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+    fn cases(&self) -> Vec<Case> {
+        [
+            (1, 1, 2, 1, 1),
+            (2, 3, 5, 6, 3),
+            (3, 7, 7, 33, 11),
+            (2, 8, 8, 64, 32),
+            (5, 4, 3, 20, 1),
+            (3, 1, 1, 12, 4),
+            (1, 37, 61, 8, 8),
+        ]
+        .map(|(n, h, w, c, g)| case(&[("n", n), ("h", h), ("w", w), ("c", c), ("g", g)]))
+        .to_vec()
+    }
+    fn bench(&self) -> Vec<Case> {
+        vec![case(&[("n", 16), ("h", 32), ("w", 32), ("c", 128), ("g", 32)])]
+    }
+    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
+        let [n, h, w, c] = ["n", "h", "w", "c"].map(|k| case.get(k));
+        vec![rng.normals(&[n, h, w, c]), rng.normals(&[c]), rng.normals(&[c])]
+    }
+    fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![group_norm(&t[0], &t[1], &t[2], case.get("g"), EPS)?])
+    }
+    fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
+        let y = reference::forward(inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_f64(), &of(case));
+        vec![HostTensor::f64(&inputs[0].shape, y)]
+    }
+    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
+        // A group of few nearly equal values is divided by a small deviation: its roundings are too.
+        Tolerance { abs: 2e-5, rel: 2e-5 }
+    }
+    fn work(&self, case: &Case) -> Work {
+        work(&of(case))
+    }
+    fn kernels(&self) -> Vec<Kernel> {
+        kernels()
+    }
+    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
+        let x = Tensor::zeros(gpu, &[1, 2, 2, 6], DType::F32)?;
+        let (w, short) = (Tensor::zeros(gpu, &[6], DType::F32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
+        Ok(vec![
+            ("groups that do not divide", group_norm(&x, &w, &w, 4, EPS).map(drop)),
+            ("no group", group_norm(&x, &w, &w, 0, EPS).map(drop)),
+            ("a weight of another size", group_norm(&x, &short, &w, 2, EPS).map(drop)),
+            ("an eps of 0", group_norm(&x, &w, &w, 2, 0.0).map(drop)),
+        ])
+    }
+    fn gradient(&self) -> Option<&dyn Gradient> {
+        Some(self)
+    }
+}
+
+impl Gradient for GroupNorm {
+    fn wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0, 1, 2]
+    }
+    fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
+        tape.group_norm(&v[0], &v[1], &v[2], case.get("g"), EPS)
+    }
+    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+        let (dx, dw, db) = reference::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), &of(case));
+        vec![
+            HostTensor::f64(&inputs[0].shape, dx),
+            HostTensor::f64(&inputs[1].shape, dw),
+            HostTensor::f64(&inputs[1].shape, db),
+        ]
+    }
+    fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
+        if input == 0 { Tolerance { abs: 5e-5, rel: 5e-5 } } else { Tolerance::sum(16 * of(case).n * of(case).s) }
+    }
+}

@@ -1,0 +1,15 @@
+//! What quantizers compute: searches, codebooks and their use, estimators.
+
+pub mod assignment;
+pub mod bits;
+pub mod code_softmax;
+pub mod codebook_use;
+pub mod ema_update;
+pub mod entropy;
+pub mod fsq;
+pub mod gather;
+pub mod gumbel;
+pub mod kmeans;
+pub mod revive;
+pub mod rotation;
+pub mod vq_search;

@@ -1,0 +1,141 @@
+//! The search on cooperative matrices: candidates from f16 operands, ranked in f32. `shaders/quantize/vq_search_coopmat.wgsl` says how.
+
+use super::{half_norms, work};
+use crate::gpu::kernel::gemm::{Form, Tile};
+use crate::gpu::{Coopmat, Kernel, Tensor, groups_for};
+use crate::{Result, shader};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    n: u32,
+    k: u32,
+    d: u32,
+    tiles: u32,
+    bound: Bound,
+}
+
+/// The constants of the bound on what f16 does to a score, by the number of channels. The shader derives it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::NoUninit)]
+struct Bound {
+    /// What losing f16's subnormals can change a vector by.
+    flush: f32,
+    /// What summing can lose, of the product of the norms.
+    grow: f32,
+    /// What makes an upper bound of a norm that was rounded (its square by D 2^-24 of itself).
+    inflate: f32,
+}
+
+impl Bound {
+    fn of(d: usize) -> Bound {
+        let d = d as f64;
+        Bound {
+            flush: (1.001 * d.sqrt() * 2f64.powi(-14)) as f32,
+            grow: ((d + 32.0) * 2f64.powi(-21)) as f32,
+            inflate: (1.001 + d * 2f64.powi(-23)) as f32,
+        }
+    }
+}
+
+fn kernel(coopmat: Coopmat, vec: bool) -> Kernel {
+    let form = if vec { Form::K } else { Form::Scalar };
+    Tile::Coopmat(coopmat).define(Kernel::new(shader!("quantize/vq_search_coopmat")), form, form)
+}
+
+pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
+    Coopmat::all().into_iter().flat_map(|c| [kernel(c, false), kernel(c, true)])
+}
+
+/// One part of [`nearest`](super::nearest): latents [rows, D], codes [K, D] and half their squared norms.
+pub(super) fn search(coopmat: Coopmat, x: &Tensor, codebook: &Tensor, norms: &Tensor, out: &Tensor) -> Result<()> {
+    let ([rows, d], [k, _]) = (x.dims("nearest")?, codebook.dims("nearest")?);
+    let tiles = rows.div_ceil(Tile::Coopmat(coopmat).rows());
+    let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32, bound: Bound::of(d) };
+    let bindings = [x, codebook, norms, &half_norms(x)?, out];
+    let kernel = kernel(coopmat, d.is_multiple_of(4));
+    x.gpu().dispatch("nearest", &kernel, &bindings, &params, groups_for(tiles, 1), work(rows, k, d))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+    use proptest::prelude::*;
+
+    /// As the shader computes it, from exact half squared norms.
+    fn eps(d: usize, half_x: f32, half_e: f32) -> f32 {
+        let Bound { flush, grow, inflate } = Bound::of(d);
+        let (u, round) = (2f32.powi(-10), 2f32.powi(-21));
+        let [x, e] = [half_x, half_e].map(|h| (2.0 * h).sqrt() * inflate);
+        let b = u * e + flush;
+        let slope = (1.0 + u) * (b + grow * (e + b)) + (u + round) * e;
+        let rest = flush * (1.0 + grow) * (e + b) + 0.5 * round * e * e;
+        x * slope + rest
+    }
+
+    /// The ways in which a device may make an f16 of an f32.
+    fn halves(x: f32) -> [f32; 3] {
+        let nearest = f16::from_f32(x);
+        let up = nearest.to_f32().abs() > x.abs();
+        let toward_zero = if up { f16::from_bits(nearest.to_bits() - 1) } else { nearest };
+        let flushed = if nearest.to_f32().abs() < 2f32.powi(-14) { 0.0 } else { nearest.to_f32() };
+        [nearest.to_f32(), toward_zero.to_f32(), flushed]
+    }
+
+    /// Sums of eight exact products, cut (not rounded) to 24 bits of the largest term: what tensor cores are measured to do
+    /// (Fasi, Higham, Mikaitis, Pranesh 2021).
+    fn cut(x: &[f32], e: &[f32]) -> f32 {
+        x.chunks(8).zip(e.chunks(8)).fold(0.0f32, |sum, (x, e)| {
+            let terms: Vec<f64> = x.iter().zip(e).map(|(x, e)| *x as f64 * *e as f64).chain([sum as f64]).collect();
+            let largest = terms.iter().fold(0.0f64, |m, t| m.max(t.abs()));
+            if largest == 0.0 {
+                return 0.0;
+            }
+            let unit = 2f64.powi(largest.log2().floor() as i32 - 23);
+            let whole: f64 = terms.iter().map(|t| (t / unit).trunc()).sum();
+            let total = whole * unit;
+            // To f32, again by cutting.
+            let near = total as f32;
+            if (near as f64).abs() > total.abs() { f32::from_bits(near.to_bits() - 1) } else { near }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..Default::default() })]
+        #[test]
+        fn f16_moves_a_score_by_less_than_the_bound(
+            d in 1usize..300,
+            scales in (-16i32..10, -16i32..10),
+            seed: u64,
+            skew in 0usize..3,
+        ) {
+            let mut rng = crate::spec::Rng::new(seed);
+            // Skewed: a few large channels among many small ones, so that sums round most.
+            let mut vector = |scale: i32| -> Vec<f32> {
+                (0..d).map(|_| (rng.normal() * 2f64.powi(scale)) as f32 * if rng.below(4) < skew { 1.0 } else { 1e-3 }).collect()
+            };
+            let (x, e) = (vector(scales.0), vector(scales.1));
+            let half_square = |v: &[f32]| 0.5 * v.iter().fold(0.0f32, |s, x| x.mul_add(*x, s));
+            let (half_x, half_e) = (half_square(&x), half_square(&e));
+            let exact = half_e - x.iter().zip(&e).fold(0.0f32, |s, (x, e)| x.mul_add(*e, s));
+            let eps = eps(d, half_x, half_e);
+            for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
+                let hx: Vec<f32> = x.iter().map(|v| halves(*v)[i]).collect();
+                let he: Vec<f32> = e.iter().map(|v| halves(*v)[j]).collect();
+                for sum in [cut(&hx, &he), hx.iter().zip(&he).rev().fold(0.0, |s, (a, b)| a.mul_add(*b, s))] {
+                    let score = half_e - sum;
+                    prop_assert!(score - eps <= exact && exact <= score + eps, "{score} -+ {eps} misses {exact}");
+                }
+            }
+        }
+    }
+
+    /// A bound that rules nothing out would pass the test above.
+    #[test]
+    fn the_bound_is_a_few_thousandths_of_the_norms() {
+        for d in [4, 64, 256] {
+            assert!(eps(d, 0.5 * d as f32, 0.5 * d as f32) < 4e-3 * d as f32);
+        }
+    }
+}

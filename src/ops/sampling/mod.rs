@@ -1,0 +1,6 @@
+//! Random numbers, dropout, and drawing codes.
+
+pub mod dropout;
+pub mod random;
+pub mod repetition;
+pub mod sample;

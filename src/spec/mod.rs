@@ -1,0 +1,19 @@
+//! What an operation promises, and the arrays of the host in which its reference says it.
+//!
+//! Operations ([`crate::ops`]) implement [`Operation`], and [`Gradient`] where they have one; [`crate::registry`] lists
+//! them, and [`crate::verify`] holds them to it.
+
+pub(crate) mod case;
+pub(crate) mod excerpt;
+mod host_tensor;
+mod operation;
+mod rng;
+mod tolerance;
+mod verdict;
+
+pub use case::{Case, case};
+pub use host_tensor::{Data, HostTensor, Real};
+pub use operation::{ErrorInputs, Gradient, Operation};
+pub use rng::Rng;
+pub use tolerance::Tolerance;
+pub use verdict::{Verdict, compare};
