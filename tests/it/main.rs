@@ -6,6 +6,7 @@ mod common;
 mod compat;
 mod input;
 mod keys;
+mod layering;
 mod models;
 mod replacing;
 mod resuming;
