@@ -63,6 +63,16 @@ pub enum Error {
         /// Bytes that it may hold.
         budget: u64,
     },
+    /// This process may not use so much memory.
+    #[error("{what}: {} of memory asked for, and this process may use {} MiB more; ask for less, or raise its limit", mib(*asked), available >> 20)]
+    Memory {
+        /// Who asks, and for what.
+        what: String,
+        /// Bytes asked for; `u64::MAX` is beyond all numbers.
+        asked: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
     /// The device went away (driver reset, unplugged, watchdog).
     #[error("the GPU device was lost: {reason}; training can go on from the last checkpoint with --resume")]
     DeviceLost {
@@ -115,6 +125,11 @@ pub enum Error {
         /// What is wrong and the way out.
         what: String,
     },
+}
+
+/// Bytes in words.
+fn mib(bytes: u64) -> String {
+    if bytes == u64::MAX { "a size beyond all numbers".into() } else { format!("{} MiB", bytes.div_ceil(1 << 20)) }
 }
 
 impl Error {

@@ -51,6 +51,7 @@ pub mod data;
 pub mod files;
 pub mod gpu;
 pub mod kernels;
+pub mod memory;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -46,7 +46,7 @@ pub use recipe::{Batch, Recipe};
 pub use source::{absolute, is_there};
 pub use store::Store;
 
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 
 /// The most bytes of pixels that a set in memory may have.
 pub const MAX_BYTES: u64 = 4 << 30;
@@ -107,7 +107,7 @@ pub enum HoldOut {
 /// Where the pixels of a set are to lie.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// In memory, if they fit the budget; otherwise on disk.
+    /// In memory, if they fit the budget and half of what this process may use; otherwise on disk.
     #[default]
     Auto,
     /// In memory.
@@ -162,8 +162,15 @@ impl Options {
         match self.keep {
             Keep::Memory => false,
             Keep::Disk => true,
-            Keep::Auto => (count as u64).saturating_mul(image_bytes as u64) > self.memory_bytes.min(MAX_BYTES),
+            Keep::Auto => self.is_beyond(memory::available(), count, image_bytes),
         }
+    }
+
+    /// Is this more than may lie in memory, of which this process may use `available`? Half of that is for what comes beside the set:
+    /// its copy on the device, batches and the model.
+    fn is_beyond(&self, available: u64, count: usize, image_bytes: usize) -> bool {
+        let most = self.memory_bytes.min(MAX_BYTES).min(available / 2);
+        (count as u64).saturating_mul(image_bytes as u64) > most
     }
 }
 
@@ -351,7 +358,10 @@ fn check_channels(channels: usize) -> Result<()> {
 fn budget(name: &str, count: usize, width: usize, height: usize, channels: usize) -> Result<usize> {
     let bytes = [count, width, height, channels].iter().try_fold(1u64, |n, &by| n.checked_mul(by as u64));
     match bytes {
-        Some(bytes) if bytes <= MAX_BYTES && count < 1 << 31 => Ok(bytes as usize),
+        Some(bytes) if bytes <= MAX_BYTES && count < 1 << 31 => {
+            memory::hold(format!("{name}: {count} images of {width}x{height}x{channels}"), Some(bytes))?;
+            Ok(bytes as usize)
+        }
         _ => Err(Error::data(format!(
             "{name}: {count} images of {width}x{height}x{channels} would take more than the {} GiB that a set in memory \
              may; ask for a smaller image size or give fewer images (a folder's can lie on disk: data.store)",
@@ -432,6 +442,15 @@ mod tests {
         let (train, test, note) = split(&items(&[5, 5]));
         assert_eq!((train, test), (vec![0, 1], vec![0, 1]));
         assert!(note.unwrap().contains("only one picture"));
+    }
+
+    #[test]
+    fn what_the_process_may_not_hold_goes_to_disk() {
+        let options = Options { memory_bytes: 1000, ..Default::default() };
+        let beyond = |available: u64, count: usize| options.is_beyond(available, count, 10);
+        assert!(!beyond(u64::MAX, 100) && beyond(u64::MAX, 101), "the budget");
+        assert!(!beyond(1000, 50) && beyond(1000, 51), "half of what there is");
+        assert!(beyond(u64::MAX, usize::MAX));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) queue: wgpu::Queue,
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) limits: wgpu::Limits,
+    /// Bytes of the host's memory that there were at the start, where the device has none of its own.
+    pub(crate) host_memory: u64,
     pub(crate) options: Options,
     pub(crate) immediates: bool,
     pub(crate) coopmat: Option<Coopmat>,
@@ -184,6 +186,8 @@ impl Gpu {
             _ => 1e11,
         };
         let memory = memory::Memory::new(options.memory_budget);
+        // Where the processor is the device, its memory is the host's.
+        let host_memory = (info.device_type == wgpu::DeviceType::Cpu).then(crate::memory::available);
         let inner = Inner {
             device,
             queue,
@@ -195,6 +199,7 @@ impl Gpu {
             memory,
             command: command::Commands::new(guess),
             kernel: kernel::Kernels::default(),
+            host_memory: host_memory.unwrap_or(u64::MAX),
             ids: AtomicU64::new(1),
             failure: Default::default(),
         };

@@ -2,7 +2,7 @@
 
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::attention::attention::Mask;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use serde::{Deserialize, Serialize};
 
 /// The token before a text.
@@ -56,6 +56,13 @@ impl Text {
         Ok(())
     }
 
+    /// Holds what `n` such texts take against the memory that there is.
+    fn hold(&self, n: usize) -> Result<()> {
+        self.check()?;
+        let unit = if matches!(self.form, Form::Tokens(_)) { "tokens" } else { "rows" };
+        memory::hold(format!("{n} texts of {} {unit} each", self.length), memory::product(&[n, self.words(), 4]))
+    }
+
     /// The words and length of a text that says nothing.
     fn nothing(&self) -> (Vec<u32>, u32) {
         let mut words = vec![0; self.words()];
@@ -89,6 +96,7 @@ impl Texts {
         let Form::Tokens(size) = text.form else {
             return Err(Error::invalid("text", "tokens for a model that reads rows of an encoder from elsewhere"));
         };
+        text.hold(tokens.len())?;
         let mut texts = Texts::default();
         for tokens in tokens {
             let tokens = tokens.as_ref();
@@ -113,6 +121,7 @@ impl Texts {
         let Form::Rows(channels) = text.form else {
             return Err(Error::invalid("text", "rows for a model that reads tokens"));
         };
+        text.hold(rows.len())?;
         let mut texts = Texts::default();
         for rows in rows {
             let rows = rows.as_ref();
@@ -237,6 +246,16 @@ pub struct TextBatch {
 mod tests {
     use super::*;
     use crate::gpu::Options;
+
+    #[test]
+    fn texts_beyond_all_memory_are_refused() {
+        let text = Text { form: Form::Tokens(9), length: 1 << 20 };
+        let error = text.hold(1 << 40).unwrap_err().to_string();
+        assert!(error.contains("1048576 tokens") && error.contains("memory asked for"), "{error}");
+        text.hold(usize::MAX).unwrap_err();
+        let none: [Vec<u32>; 1] = [Vec::new()];
+        assert!(Texts::of_tokens(&Text { length: 100_000_000, ..text }, &none).is_err());
+    }
 
     #[test]
     fn texts_are_padded_cut_and_hidden() {

@@ -5,7 +5,7 @@
 
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::ops::sampling::random::{Key, philox};
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -130,6 +130,13 @@ impl Builder {
     /// device cannot hold it all.
     pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
         let layout = self.layout()?;
+        let what = format!("the {} parameters of the model", layout.len);
+        let asked = memory::product(&[layout.len, 4]);
+        let limit = gpu.limits().max_buffer_size;
+        if let Some(asked) = asked.filter(|asked| *asked > limit) {
+            return Err(Error::Limit { what, asked, limit });
+        }
+        memory::hold(what, asked)?;
         let mut content = vec![0f32; layout.len];
         for (slot, declared) in layout.slots.iter().zip(&self.declared).filter(|(slot, _)| !slot.omitted) {
             let n = slot.len();
@@ -156,11 +163,14 @@ impl Builder {
             d.init.check(&d.name)?;
         }
         let mut starts = vec![0; self.declared.len()];
-        let (mut len, mut decay_len) = (0, 0);
+        let (mut len, mut decay_len) = (0usize, 0);
         for decays in [true, false] {
             for (start, d) in starts.iter_mut().zip(&self.declared).filter(|(_, d)| d.decays == decays && !d.omitted) {
                 *start = len;
-                len += d.shape.iter().product::<usize>().next_multiple_of(ALIGN);
+                let more = d.shape.iter().product::<usize>().next_multiple_of(ALIGN);
+                let all: Option<usize> = len.checked_add(more).filter(|all| *all <= isize::MAX as usize / 4);
+                let Some(all) = all else { return wrong("they are more than any memory holds".into()) };
+                len = all;
             }
             if decays {
                 decay_len = len;

@@ -4,10 +4,10 @@
 //! or colours change, a step's images are made on the host by [`Ahead`]'s threads before it comes.
 
 use super::config::RunConfig;
-use crate::Result;
 use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};
+use crate::{Result, memory};
 use std::sync::Arc;
 
 /// Bytes of a set on the device, at most.
@@ -130,5 +130,8 @@ fn ahead(config: &RunConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahea
     };
     let bytes = data.image_bytes().saturating_mul(recipe.batch);
     let most = (WAITING / bytes.max(1)).max(1);
+    let what = format!("batches of {} pictures of {} bytes, made ahead", recipe.batch, data.image_bytes());
+    let held = workers.min(most) + (2 * workers).min(most);
+    memory::hold(what, memory::product(&[data.image_bytes(), recipe.batch, held]))?;
     Ahead::new(workers.min(most), (2 * workers).min(most), move |step| recipe.batch(&data, step))
 }

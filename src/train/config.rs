@@ -151,7 +151,8 @@ pub struct Data {
     /// What is held out: `pictures`, the source's own test side or one picture in ten; or `captions`, combinations of words that no caption of
     /// the other side has, though it has each word.
     pub split: String,
-    /// Where pixels lie: `memory`, `disk`, or `auto`, which is in memory what fits data.memory_mib.
+    /// Where pixels lie: `memory`, `disk`, or `auto`, which is in memory what fits data.memory_mib and half of the memory that the process may
+    /// use.
     pub store: String,
     /// MiB of pixels that may lie in memory.
     pub memory_mib: u64,

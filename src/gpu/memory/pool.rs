@@ -152,6 +152,9 @@ pub(crate) fn size_class(bytes: u64) -> u64 {
     bytes.div_ceil(step) * step
 }
 
+/// Above this many bytes, a buffer in the host's memory is worth asking the system whether there is so much.
+const LARGE: u64 = 64 << 20;
+
 pub(crate) const USAGES: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
@@ -259,8 +262,25 @@ impl Gpu {
         Err(Error::Budget { asked: size, in_use: report.in_use + report.pooled, budget })
     }
 
+    /// Is there so much of the host's memory, where the device has none of its own? Such a device grants any size, and the system ends the process
+    /// once it is written to. What was granted before may not have been written to yet, so what there was at the start counts too.
+    fn host_has(&self, size: u64) -> bool {
+        let most = self.inner.host_memory;
+        let held = || {
+            let report = self.inner.ledger.report.lock();
+            (report.in_use + report.pooled).saturating_add(size)
+        };
+        most == u64::MAX || held() <= most && (size <= LARGE || size <= crate::memory::available())
+    }
+
     fn allocate(&self, size: u64, mapped: bool) -> Result<Raw> {
         self.make_room(size)?;
+        if !self.host_has(size) {
+            self.trim();
+        }
+        if !self.host_has(size) {
+            return Err(Error::OutOfMemory { asked: size, in_use: self.inner.ledger.report.lock().in_use });
+        }
         let device = &self.inner.device;
         for attempt in 0..2 {
             let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
