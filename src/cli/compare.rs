@@ -3,7 +3,8 @@
 use super::apart::apart;
 use super::codes::png;
 use super::output::{self, Watch};
-use super::train::{Keys, configuration, open, stop_flag};
+use super::signals::stop_flag;
+use super::train::{Keys, configuration, open};
 use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -154,8 +154,8 @@ impl Inspect {
                 })
                 .collect();
             let line = serde_json::json!({
-                "run": self.run, "level": inspection.level, "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
-                "robustness": survival, "page": page,
+                "run": output::shown(&self.run), "level": inspection.level, "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
+                "robustness": survival, "page": output::shown(&page),
             });
             output::result(&line.to_string());
             return;

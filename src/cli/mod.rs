@@ -17,6 +17,7 @@ mod reconstruct;
 mod report;
 mod sample;
 mod selftest;
+mod signals;
 mod text2image;
 mod train;
 mod tune;
@@ -129,7 +130,10 @@ enum Command {
 enum Ended {
     Done,
     Failed,
+    /// Interrupted, and saved.
     Interrupted,
+    /// Interrupted, with nothing to go on from.
+    Abandoned,
 }
 
 pub fn main() -> ExitCode {
@@ -143,6 +147,7 @@ pub fn main() -> ExitCode {
         }
     };
     let global = &cli.global;
+    output::warn_of_what_the_library_says(global);
     let result = match &cli.command {
         Command::Demo(c) => c.run(global),
         Command::Train(c) => c.run(global),
@@ -166,7 +171,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(Ended::Done) => ExitCode::SUCCESS,
-        Ok(Ended::Failed) => ExitCode::FAILURE,
+        Ok(Ended::Failed | Ended::Abandoned) => ExitCode::FAILURE,
         Ok(Ended::Interrupted) => ExitCode::from(130),
         Err(error) => {
             output::error(global, &error);

@@ -2,8 +2,9 @@
 
 use super::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wgvq::data::Waiting;
@@ -24,6 +25,11 @@ pub fn shell(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
+/// A path as JSON has it, which is Unicode: what of a path is not becomes U+FFFD.
+pub fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// Prints what an error says, in one line that a script can find.
 pub fn error(global: &Global, error: &wgvq::Error) {
     let colour = std::io::stderr().is_terminal() && !global.no_color;
@@ -35,6 +41,50 @@ pub fn error(global: &Global, error: &wgvq::Error) {
 pub fn note(global: &Global, text: &str) {
     if !global.quiet {
         let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// The bar that is shown now, above which others print.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Tells the user something whatever `--quiet` says, from any thread. Nobody may be there to read it.
+pub fn anyway(text: &str) {
+    let write = || drop(writeln!(io::stderr(), "{text}"));
+    let bar = SHOWN.lock().clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Prints the library's warnings as notes.
+pub fn warn_of_what_the_library_says(global: &Global) {
+    if global.quiet {
+        return;
+    }
+    let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(|| Lines).with_ansi(false);
+    // Fails where there is a subscriber already, which then hears them.
+    let _ = lines.without_time().with_level(false).with_target(false).log_internal_errors(false).try_init();
+}
+
+/// Writes lines where notes go; a closed pipe is no error.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        anyway(String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes the bar away.
+fn clear(bar: Option<&ProgressBar>) {
+    if let Some(bar) = bar {
+        *SHOWN.lock() = None;
+        bar.finish_and_clear();
     }
 }
 
@@ -53,6 +103,7 @@ fn progress_bar(len: u64, style: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr_with_hz(5));
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("━━─"));
+    *SHOWN.lock() = Some(bar.clone());
     bar
 }
 
@@ -93,9 +144,7 @@ impl<'a> Bar<'a> {
     }
 
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        clear(self.bar.as_ref());
     }
 }
 
@@ -116,9 +165,7 @@ impl<'a> Watch<'a> {
     }
 
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        clear(self.bar.as_ref());
     }
 }
 

@@ -1,7 +1,8 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
 use super::output::{self, Bar, Watch};
-use super::train::{set_keys, stop_flag};
+use super::signals::stop_flag;
+use super::train::set_keys;
 use super::{Ended, Global, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -162,7 +163,7 @@ impl PriorCommand {
             Ok(tokens) => tokens,
             Err(data) => match self.tokenize(global, &mut model, level, &data, &folder)? {
                 Some(tokens) => tokens,
-                None => return Ok(Ended::Interrupted),
+                None => return Ok(Ended::Abandoned),
             },
         };
         let start = if self.resume { Start::Resume } else { Start::Fresh };
@@ -262,10 +263,10 @@ impl PriorCommand {
         let picture = picture(gpu, &self.run, &mut model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
-                "run": run, "step": e.step, "nats_per_token": e.nats_per_token, "bits_per_token": e.bits_per_token,
+                "run": output::shown(run), "step": e.step, "nats_per_token": e.nats_per_token, "bits_per_token": e.bits_per_token,
                 "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits, "bigram_bits": base.bigram_bits,
                 "parameters": parameters, "seconds": outcome.elapsed.as_secs_f64(), "peak_device_bytes": memory.peak,
-                "picture": picture,
+                "picture": output::shown(&picture),
             });
             output::result(&line.to_string());
         } else {

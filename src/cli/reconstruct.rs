@@ -104,7 +104,7 @@ impl Reconstruct {
 fn tell(global: &Global, path: &Path, error: f64) {
     let db = psnr(error);
     if global.json {
-        output::result(&serde_json::json!({ "image": path, "mse": error, "psnr": db }).to_string());
+        output::result(&serde_json::json!({ "image": output::shown(path), "mse": error, "psnr": db }).to_string());
     } else {
         output::result(&format!("{}: MSE {error:.5}, PSNR {db:.2} dB", path.display()));
     }

@@ -3,7 +3,7 @@
 use super::apart::{apart, model_of};
 use super::codes::{png, refuse_existing};
 use super::output::{self, Bar};
-use super::train::stop_flag;
+use super::signals::stop_flag;
 use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::train::tokens::About;
 use wgvq::train::{Asked, Draw, Drawing, Given, Priors, Trained, atomic};
-use wgvq::{Error, Result, data, files};
+use wgvq::{Error, Result, data, files, memory};
 
 /// How codes are drawn.
 #[derive(Args)]
@@ -177,6 +177,15 @@ fn load(gpu: &Gpu, run: &Path) -> Result<(Trained, Priors)> {
     Ok((model, priors))
 }
 
+/// Holds what drawing `n` images takes of the host's memory against what there is: their codes, their pixels, and the grid of them.
+pub fn room(model: &Trained, priors: &Priors, n: usize) -> Result<()> {
+    let [width, height, channels] = model.image();
+    let codes = memory::product(&[n, priors.codes_per_image(), 8]);
+    let pixels = memory::product(&[n, width, height, channels, 3]);
+    let asked = codes.and_then(|codes| codes.checked_add(pixels?));
+    memory::hold(format!("--n: {n} images of {width} x {height} x {channels}"), asked)
+}
+
 /// Draws with a progress bar. `None` if the user stopped it.
 pub fn draw(
     global: &Global,
@@ -210,6 +219,7 @@ impl Sample {
         let gpu = global.gpu()?;
         let (mut model, priors) = load(&gpu, &self.run)?;
         let about = priors.about();
+        room(&model, &priors, self.n)?;
         let asked: Vec<u32> = match (&self.class[..], about.vocabulary.classes) {
             ([], 0) => vec![about.vocabulary.no_class()],
             ([], classes) => (0..classes as u32).collect(),
@@ -230,7 +240,7 @@ impl Sample {
         tell_of_texts(global, about);
         let began = std::time::Instant::now();
         let Some(drawing) = draw(global, &priors, (&classes).into(), None, &how)? else {
-            return Ok(Ended::Interrupted);
+            return Ok(Ended::Abandoned);
         };
         let seconds = began.elapsed().as_secs_f64();
         let pixels = model.decode(&drawing.codes)?;
@@ -241,7 +251,7 @@ impl Sample {
             std::fs::remove_file(&old).map_err(|e| Error::file(&old, format!("cannot be replaced: {e}")))?;
         }
         // What is listed is what the next sampling may remove, so the list comes first.
-        let list = serde_json::json!({ "run": self.run, "model": about.model, "seed": how.seed, "images": names });
+        let list = serde_json::json!({ "run": output::shown(&self.run), "model": about.model, "seed": how.seed, "images": names });
         let list = serde_json::to_string_pretty(&list).map_err(Error::data)?;
         atomic::write(&self.out.join(MADE), (list + "\n").as_bytes())?;
         for (image, name) in pixels.chunks(width * height * channels).zip(&names) {
@@ -255,8 +265,8 @@ impl Sample {
         if global.json {
             let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / codes as f64;
             let line = serde_json::json!({
-                "out": self.out, "images": self.n, "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
-                "log_likelihood_per_code": mean, "grid": grid,
+                "out": output::shown(&self.out), "images": self.n, "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
+                "log_likelihood_per_code": mean, "grid": output::shown(&grid),
             });
             output::result(&line.to_string());
         } else {
@@ -345,6 +355,7 @@ impl Complete {
         let gpu = global.gpu()?;
         let (mut model, priors) = load(&gpu, &self.run)?;
         let (about, [width, height, channels]) = (priors.about(), model.image());
+        room(&model, &priors, self.n)?;
         let class = self.class.as_deref().map_or(Ok(about.vocabulary.no_class()), |name| class(about, name))?;
         let original = data::load_image(&self.image, width, height, channels)?;
         let codes = model.encode(&original)?;
@@ -358,7 +369,7 @@ impl Complete {
         tell_of_texts(global, priors.about());
         let given = Given { codes: &codes.repeat(self.n), places: &places };
         let Some(drawing) = draw(global, &priors, (&vec![class; self.n]).into(), Some(given), &how)? else {
-            return Ok(Ended::Interrupted);
+            return Ok(Ended::Abandoned);
         };
         let mut pixels = original.clone();
         pixels.extend(covered(&original, [width, height, channels], &cells, grid));
@@ -368,7 +379,7 @@ impl Complete {
         atomic::write(&self.output, &images(&pixels, shape, layout)?.png()?)?;
         if global.json {
             let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / self.n as f64;
-            let line = serde_json::json!({ "picture": self.output, "completions": self.n, "log_likelihood": mean });
+            let line = serde_json::json!({ "picture": output::shown(&self.output), "completions": self.n, "log_likelihood": mean });
             output::result(&line.to_string());
         } else {
             let picture = self.output.display();

@@ -1,11 +1,11 @@
 //! `wgvq train`
 
 use super::output::{self, Watch};
+use super::signals::stop_flag;
 use super::{Ended, Global, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
 use wgvq::quantize::Options;
@@ -190,21 +190,6 @@ pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
     Ok(Arc::new(data::open(&config.data.source, &config.data.options())?))
 }
 
-/// Set by the first Ctrl-C; the second leaves at once.
-pub fn stop_flag() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    static PRESSED: AtomicUsize = AtomicUsize::new(0);
-    // Fails where a handler is set already: then Ctrl-C does what that one does.
-    let _ = ctrlc::set_handler(|| {
-        STOP.store(true, Ordering::Relaxed);
-        if PRESSED.fetch_add(1, Ordering::Relaxed) > 0 {
-            std::process::exit(130);
-        }
-        eprintln!("\nfinishing this step and saving; Ctrl-C again leaves at once");
-    });
-    &STOP
-}
-
 /// The command that goes on with a run whose first stage was stopped, before the run's name.
 pub const GO_ON: &str = "wgvq train --resume";
 
@@ -288,12 +273,12 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
     let memory = outcome.trainer.memory();
     if global.json {
         let line = serde_json::json!({
-            "run": folder.path(), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": (!e.ssim.is_nan()).then_some(e.ssim), "sharpness": e.sharpness, "edge_sharpness": e.edge_sharpness,
+            "run": output::shown(folder.path()), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": (!e.ssim.is_nan()).then_some(e.ssim), "sharpness": e.sharpness, "edge_sharpness": e.edge_sharpness,
             "lpips": (!e.lpips.is_nan()).then_some(e.lpips),
             "perplexity": e.perplexity,
             "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel, "quantization_error": e.quantization_error,
             "used": e.used, "codes": e.counts.len(), "seconds": outcome.elapsed.as_secs_f64(),
-            "peak_device_bytes": memory.peak, "waited_share": outcome.trainer.waiting().map(|w| w.share()), "picture": picture,
+            "peak_device_bytes": memory.peak, "waited_share": outcome.trainer.waiting().map(|w| w.share()), "picture": output::shown(picture),
         });
         output::result(&line.to_string());
     } else {

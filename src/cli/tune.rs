@@ -2,6 +2,7 @@
 
 use super::{Ended, Global, output};
 use clap::Args;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use wgvq::bench;
 use wgvq::gpu::{Core, Gpu, Tuning};
@@ -28,7 +29,9 @@ impl Tune {
             let path = path.ok_or_else(nowhere)?;
             match std::fs::remove_file(&path) {
                 Ok(()) => output::note(global, &format!("removed {}", path.display())),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => output::note(global, "nothing was stored"),
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    output::note(global, "nothing was stored")
+                }
                 Err(e) => return Err(Error::file(&path, e.to_string())),
             }
             return Ok(Ended::Done);
@@ -94,10 +97,11 @@ fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
     Some(folder.join(format!("tuning-{}.toml", slug.trim_matches('-'))))
 }
 
-/// The stored table of an adapter, and of a core that was asked for, and its file.
+/// The stored table of an adapter, and of a core that was asked for, and its file. Tables are a convenience: where the
+/// user's own folder cannot be looked into (no home, or one that is closed to this process), there is none.
 ///
 /// # Errors
-/// If there is one that cannot be read.
+/// If there is one that is damaged, or the folder that `WGVQ_TUNING` names cannot be looked into.
 pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf, Tuning)>> {
     let Some(path) = path(info, core) else { return Ok(None) };
     match std::fs::read_to_string(&path) {
@@ -108,8 +112,15 @@ pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf,
             let tuning = toml::from_str(&text).map_err(wrong)?;
             Ok(Some((path, tuning)))
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::file(&path, e.to_string())),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) if std::env::var_os("WGVQ_TUNING").is_some() => {
+            let what = format!("cannot be read ({e}); WGVQ_TUNING names the folder, or unset it");
+            Err(Error::file(&path, what))
+        }
+        Err(e) => {
+            tracing::warn!("note: {}: the tuning table cannot be read ({e}); the default one is used", path.display());
+            Ok(None)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all: written beside, synced, renamed, the folder synced.
 
+use super::file_system;
 use crate::{Error, Result};
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -31,19 +31,15 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     let mut file = builder.tempfile_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    file_system::sync(file.as_file(), path).map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
-    sync_folder(folder).map_err(|e| Error::file(path, format!("was written, but may not outlast a loss of power: {e}")))
+    file_system::sync_folder(folder)
+        .map_err(|e| Error::file(path, format!("was written, but may not outlast a loss of power: {e}")))
 }
 
 /// Is this the name of a file that [`write()`] had begun?
 pub(crate) fn is_scratch(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
-}
-
-/// Makes a rename in `folder` last through a loss of power, where the platform can.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

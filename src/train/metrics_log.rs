@@ -122,7 +122,8 @@ impl Log {
     /// # Errors
     /// If the disk refuses.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
+        super::file_system::sync(&self.file, &self.path)
+            .map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
     }
 
     /// Appends a row.

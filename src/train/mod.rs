@@ -27,6 +27,7 @@ mod course;
 mod decoder;
 mod descent;
 mod encode_from;
+mod file_system;
 mod first_stage;
 mod going_on;
 mod learning_rate;

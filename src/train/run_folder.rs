@@ -2,10 +2,11 @@
 
 use super::atomic;
 use super::config::RunConfig;
+use super::file_system;
 use super::keyed::Keyed;
 use crate::models::vqvae2::{MOST_LEVELS, level_names};
 use crate::{Error, Result};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -207,12 +208,10 @@ fn lock(path: &Path) -> Result<File> {
     let at = path.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&at);
     let file = file.map_err(|e| Error::file(&at, format!("cannot be opened: {e}")))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::file(path, "another process is training in this folder")),
-        // Some network file systems have no locks; a run there is as safe as its user is careful.
-        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::Error(e)) => Err(Error::file(&at, format!("cannot be locked: {e}"))),
+    if file_system::try_lock(&file, &at)? {
+        Ok(file)
+    } else {
+        Err(Error::file(path, "another process is training in this folder"))
     }
 }
 

@@ -106,7 +106,7 @@ impl Evaluate {
         for guidance in &self.sweep {
             let mut own: Draw = how;
             own.sampling.guidance = Some(*guidance).filter(|g| *g != 1.0);
-            let Some(drawing) = draw(global, &models.priors, &asked, &own)? else { return Ok(Ended::Interrupted) };
+            let Some(drawing) = draw(global, &models.priors, &asked, &own)? else { return Ok(Ended::Abandoned) };
             let pixels = models.first.decode(&drawing.codes)?;
             columns.push(pixels[..bytes].to_vec());
             lines.push(measure("drawn", Some(*guidance), &pixels, &judged)?);

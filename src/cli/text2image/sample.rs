@@ -3,7 +3,7 @@
 use super::super::apart::apart;
 use super::super::codes::{png, refuse_existing};
 use super::super::output;
-use super::super::sample::{How, draw as draw_asked, slug};
+use super::super::sample::{How, draw as draw_asked, room, slug};
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -166,6 +166,7 @@ impl Sample {
         let mut models = load(&gpu, &self.run)?;
         let judge = rerank.then(|| load_judge(&gpu, &self.run, &models.tokenizer)).transpose()?;
         let (texts, prompts) = self.texts(global, &models)?;
+        room(&models.first, &models.priors, prompts.len().saturating_mul(each))?;
         let name = |p: usize, i: usize| {
             let words: String = slug(&prompts[p]).chars().take(NAMED).collect();
             match words.trim_end_matches('-') {
@@ -182,7 +183,7 @@ impl Sample {
         let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
         let all = places.clone().fold(Texts::default(), |all, p| all.and(&texts.slice(&models.text, p..p + 1)));
         let began = std::time::Instant::now();
-        let Some(drawing) = draw(global, &models.priors, &all, &how)? else { return Ok(Ended::Interrupted) };
+        let Some(drawing) = draw(global, &models.priors, &all, &how)? else { return Ok(Ended::Abandoned) };
         let pixels = models.first.decode(&drawing.codes)?;
         let seconds = began.elapsed().as_secs_f64();
         let [width, height, channels] = models.first.image();
@@ -232,8 +233,8 @@ impl Sample {
         let codes = drawing.codes.len();
         if global.json {
             let line = serde_json::json!({
-                "out": self.out, "images": list.len(), "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
-                "grid": grid,
+                "out": output::shown(&self.out), "images": list.len(), "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
+                "grid": output::shown(&grid),
             });
             output::result(&line.to_string());
         } else {

@@ -4,9 +4,9 @@ mod going_on;
 
 use super::super::output::{self, Bar, Watch};
 use super::super::pictures;
+use super::super::signals::stop_flag;
 use super::super::train::{
-    Keys, configuration, going_on as first_stage_going_on, open, own_pictures, set_keys, stop_flag,
-    train as train_first_stage,
+    Keys, configuration, going_on as first_stage_going_on, open, own_pictures, set_keys, train as train_first_stage,
 };
 use super::asked::Asked;
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
@@ -128,6 +128,10 @@ impl Train {
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let run = self.folder();
+        if let Some(length) = self.text_length.filter(|length| *length > 1 << 20) {
+            let what = format!("{length} is not allowed: at most 2^20 tokens can be read");
+            return Err(Error::config("--text-length", what));
+        }
         let mut asked = if self.resume.is_some() { self.going_on(run)? } else { self.asked(run)? };
         if self.resume.is_none() && !self.overwrite {
             for folder in [prior_folder(run, ""), contrastive_folder(run)] {
@@ -383,7 +387,7 @@ impl Train {
             Some(m) => self.tokenized(global, gpu, model, level, m, config, &place)?,
             None => return Err(Error::file(&place, "has no tokens: say by --data where the images lie")),
         };
-        let Some(tokens) = tokens else { return Ok(Ended::Interrupted) };
+        let Some(tokens) = tokens else { return Ok(Ended::Abandoned) };
         let (v, p, t) = (&tokens.about.vocabulary, &config.prior, &config.train);
         let way = if p.text == TextKind::Stream { "text and codes in one sequence" } else { "a text encoder" };
         output::note(
@@ -476,7 +480,7 @@ impl Train {
         let (own, none, others) = (bits(Told::Own)?, bits(Told::Nothing)?, bits(Told::Others)?);
         if global.json {
             let line = serde_json::json!({
-                "prior": folder.path(), "step": e.step, "parameters": parameters, "bits_per_code": own,
+                "prior": output::shown(folder.path()), "step": e.step, "parameters": parameters, "bits_per_code": own,
                 "bits_per_code_without_text": none, "bits_per_code_with_other_text": others,
             });
             output::result(&line.to_string());
@@ -509,7 +513,7 @@ impl Train {
         if let Some(e) = outcome.evaluation {
             if global.json {
                 let line = serde_json::json!({
-                    "contrastive": folder.path(), "texts_found": e.texts, "images_found": e.images, "pool": e.pool, "count": e.count,
+                    "contrastive": output::shown(folder.path()), "texts_found": e.texts, "images_found": e.images, "pool": e.pool, "count": e.count,
                 });
                 output::result(&line.to_string());
             } else {
