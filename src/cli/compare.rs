@@ -7,16 +7,18 @@ use super::signals::stop_flag;
 use super::train::{Keys, configuration, open};
 use super::{Ended, Global};
 use clap::Args;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::report::comparison::{self, Reached};
 use wgvq::train::checkpoint::{self, Checkpoint};
 use wgvq::train::config::RunConfig;
 use wgvq::train::run_folder::RunFolder;
+use wgvq::train::run_parts::COMPARED;
 use wgvq::train::{Keyed, Lasting, Start, Trainer, atomic, check, metrics_log, run};
 use wgvq::{Error, Result, files, quantize};
 
@@ -126,10 +128,11 @@ impl Compare {
         let (steps, batch) = (first.train.steps, first.train.batch_size);
         let budget = format!("{}: {steps} steps of {batch} each", data.name);
         output::note(global, &format!("{budget}; {} runs on {}", entries.len(), gpu.info().name));
+        let round = Round::begin(&self.out, &entries, self.overwrite)?;
         let mut reached = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             output::note(global, &format!("{} of {}: {}", i + 1, entries.len(), entry.folder.display()));
-            match self.one(global, &gpu, entry, &data)? {
+            match self.one(global, &gpu, entry, &data, &round)? {
                 Some(r) => reached.push(r),
                 None => {
                     output::note(global, "stopped and saved; the same command goes on from here");
@@ -138,13 +141,22 @@ impl Compare {
             }
         }
         self.report(global, &data, &budget, &entries, &reached, &beside)?;
+        round.end()?;
         Ok(Ended::Done)
     }
 
     /// Trains one, or reads what it reached before. `None` if it was stopped.
-    fn one(&self, global: &Global, gpu: &Gpu, entry: &Entry, data: &Arc<ImageSet>) -> Result<Option<Reached>> {
+    fn one(
+        &self,
+        global: &Global,
+        gpu: &Gpu,
+        entry: &Entry,
+        data: &Arc<ImageSet>,
+        round: &Round,
+    ) -> Result<Option<Reached>> {
+        RunFolder::settle(&entry.folder)?;
         let known = entry.folder.join("config.toml");
-        let started = known.is_file() && !self.overwrite;
+        let started = known.is_file() && !round.replaces(&entry.folder);
         if started && !continues(&entry.folder, &RunConfig::load(&known)?, &entry.config, data)? {
             let what = "holds a run of another configuration or on other pictures; choose another --out, or replace it with --overwrite";
             return Err(Error::file(&entry.folder, what));
@@ -154,12 +166,20 @@ impl Compare {
             let start = if started { Start::Resume } else { Start::Fresh };
             let folder = match start {
                 Start::Resume => RunFolder::resume(&entry.folder)?,
-                Start::Fresh => RunFolder::create(&entry.folder, self.overwrite)?,
+                Start::Fresh => {
+                    let folder = RunFolder::create(&entry.folder, self.overwrite)?;
+                    round.mark(folder.path())?;
+                    folder
+                }
             };
             let mut watch = Watch::new(global, entry.config.train.steps);
             let outcome = run(gpu, &entry.config, data.clone(), &folder, start, &mut watch, stop_flag());
             watch.finish();
-            let mut outcome = outcome?;
+            let mut outcome = match outcome {
+                // The run that is there is as it was: the next call begins with it.
+                Err(_) if stop_flag().load(Ordering::Relaxed) && folder.replaces() => return Ok(None),
+                outcome => outcome?,
+            };
             if outcome.stopped {
                 return Ok(None);
             }
@@ -243,6 +263,63 @@ fn continues(folder: &Path, known: &RunConfig, wanted: &RunConfig, data: &ImageS
     let latest = checkpoint::latest(&folder.join("checkpoints"))?;
     let sum = |c: &Checkpoint| c.state["data"]["sha256"].as_str().unwrap_or_default().to_owned();
     Ok(latest.is_none_or(|latest| data.is_of_sum(&sum(&latest.checkpoint))))
+}
+
+/// One replacing of a comparison, which may take several calls of the same command: what was trained in it is gone on with.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Round {
+    /// What it is of: another command begins another.
+    of: String,
+    /// When it began: what names it in the runs that it made. `None` where nothing is replaced.
+    began: Option<String>,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+impl Round {
+    /// The round that a folder is in, or a new one.
+    fn begin(out: &Path, entries: &[Entry], overwrite: bool) -> Result<Round> {
+        let name = |e: &Entry| e.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let identity = |e: &Entry| Ok(format!("{} {}", name(e), e.config.sha256()?));
+        let of = entries.iter().map(identity).collect::<Result<Vec<_>>>()?.join("\n");
+        let file = out.join("replacing.json");
+        if !overwrite {
+            return Ok(Round { of, began: None, file });
+        }
+        let known = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Round>(&text).ok());
+        if let Some(round) = known.filter(|round| round.of == of) {
+            return Ok(Round { file, ..round });
+        }
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let round = Round { of, began: Some(began.to_string()), file };
+        std::fs::create_dir_all(out).map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
+        atomic::write(&round.file, &serde_json::to_vec_pretty(&round).map_err(Error::data)?)?;
+        Ok(round)
+    }
+
+    /// Is the run in this folder from before the round?
+    fn replaces(&self, folder: &Path) -> bool {
+        let made = std::fs::read_to_string(folder.join(COMPARED)).unwrap_or_default();
+        self.began.as_ref().is_some_and(|began| made != *began)
+    }
+
+    /// Notes in the folder of a run that the round made it.
+    fn mark(&self, folder: &Path) -> Result<()> {
+        match &self.began {
+            Some(began) => atomic::write(&folder.join(COMPARED), began.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// All is replaced: the same command begins another round.
+    fn end(self) -> Result<()> {
+        match std::fs::remove_file(&self.file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::file(&self.file, format!("cannot be removed: {e}")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Median milliseconds of a few more steps of a trained model.

@@ -15,7 +15,7 @@ use wgvq::nn::Parameters;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
-use wgvq::train::prior::{PriorTrainer, run_prior};
+use wgvq::train::prior::run_prior;
 use wgvq::train::prior_config::PriorConfig;
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::tokens::{self, Baselines, Tokens, baselines, tokenize};
@@ -115,6 +115,7 @@ impl PriorCommand {
         let mut model = Trained::load(&gpu, &self.run)?;
         let level = model.level(self.level.as_deref())?;
         let place = prior_folder(&self.run, &model.levels()[level].name);
+        RunFolder::settle(&place)?;
         // What is wrong is found before anything is written, or replaced.
         let there = place.join("tokens");
         let made = if self.resume && Tokens::exist(&there) {
@@ -147,12 +148,6 @@ impl PriorCommand {
                 self.of_level()
             );
             return Err(Error::file(&place, what));
-        }
-        if let (Some(config), Ok(_), true) = (&config, &made, self.overwrite) {
-            // A step of the new prior, before the old one goes: it may not fit the device.
-            let mut rehearsal = PriorTrainer::new(&gpu, config, Tokens::open(&there)?)?;
-            rehearsal.step()?;
-            gpu.finish()?;
         }
         let folder = if self.resume { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
         let config = match config {

@@ -146,6 +146,17 @@ impl<'a, T: Training> Course<'a, T> {
         self.tests.sync()?;
         checkpoint::save(&self.folder.checkpoints(), step, &checkpoint, &s.identity, s.keep_checkpoints)?;
         self.saved = Some(step);
+        // Before its first step it is not known whether the run can run at all.
+        if step > 0 { self.establish() } else { Ok(()) }
+    }
+
+    /// Puts the run in the place of the one that it replaces, where it does.
+    fn establish(&mut self) -> Result<()> {
+        let Some(from) = self.folder.establish()? else { return Ok(()) };
+        self.trainer.moved(&from, self.folder.path());
+        let (step, (row_columns, test_columns)) = (self.trainer.step_number(), self.trainer.columns());
+        self.log = Log::open(&self.folder.metrics(), &row_columns, step)?;
+        self.tests = Log::open(&self.folder.test(), &test_columns, step)?;
         Ok(())
     }
 

@@ -246,6 +246,6 @@ impl Imported {
         });
         atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
         checkpoint::save_file(&folder.model(), &Checkpoint { tensors, state })?;
-        Ok(())
+        folder.establish().map(drop)
     }
 }

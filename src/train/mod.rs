@@ -16,6 +16,8 @@ pub mod prior_config;
 pub mod probe;
 pub mod robustness;
 pub mod run_folder;
+pub mod run_parts;
+pub mod staged;
 #[cfg(feature = "text")]
 pub mod tokenizer;
 pub mod tokens;

@@ -21,6 +21,7 @@ use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// Under what a checkpoint keeps the best weights so far.
@@ -212,6 +213,10 @@ impl Training for PriorTrainer {
 
     fn step_number(&self) -> u64 {
         self.descent.number()
+    }
+
+    fn moved(&mut self, from: &Path, to: &Path) {
+        self.tokens.moved(from, to);
     }
 
     fn per_step(&self) -> (usize, &'static str) {

@@ -73,6 +73,10 @@ pub trait Training {
     /// # Errors
     /// If the device fails.
     fn trained(&mut self) -> Result<Checkpoint>;
+    /// What it reads from the run's folder lies in `to` from now on, and no longer in `from`.
+    fn moved(&mut self, from: &Path, to: &Path) {
+        let _ = (from, to);
+    }
     /// What the user should be told of the rows so far, each once.
     fn advice(&mut self) -> Vec<String> {
         Vec::new()
@@ -280,12 +284,19 @@ pub fn follow<T: Training>(
             observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
     }
+    if folder.replaces() {
+        observer.note("the run that is there stays until this one has its first checkpoint");
+    }
     atomic::write(&folder.config(), s.toml.as_bytes())?;
     let began = Instant::now();
     let saved = (start == Start::Resume).then(|| trainer.step_number());
     let mut course = Course::new(trainer, schedule, folder, observer, saved, setback)?;
     let stopped = loop {
         let more = course.trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed);
+        if !more && course.trainer.step_number() == 0 && folder.replaces() {
+            let what = "stopped before the first step: the run that is there is as it was";
+            return Err(Error::file(folder.place(), what));
+        }
         match if more { course.step() } else { course.end() } {
             Ok(()) if more => {}
             Ok(()) => break course.trainer.step_number() < s.steps,

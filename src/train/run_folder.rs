@@ -4,32 +4,30 @@ use super::atomic;
 use super::config::RunConfig;
 use super::file_system;
 use super::keyed::Keyed;
-use crate::models::vqvae2::{MOST_LEVELS, level_names};
+use super::run_parts::{
+    FOLDERS, LOCK, TOKENS, hanging, is_checkpoint, is_own_entry, is_token_file, made_by_a_run, names,
+};
+use super::staged::{self, Staged};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Files of a run beside its two folders.
-const FILES: [&str; 4] = ["config.toml", "metrics.csv", "test.csv", "final.safetensors"];
-const FOLDERS: [&str; 4] = ["checkpoints", "pictures", INSPECTION, TOKENS];
-/// What a prior is trained on; a new run over the same tokens keeps them.
-const TOKENS: &str = "tokens";
-/// What `wgvq inspect` makes of a run: the page, and its pictures and tables by how their names begin.
-const INSPECTION: &str = "inspect";
-const PAGE: &str = "index.html";
-const INSPECTED: [&str; 6] = ["codes", "patches", "usage", "map", "overlay", "robustness"];
-const LOCK: &str = "run.lock";
-
-/// A folder that this process alone writes a run to, for as long as this value lives.
+/// A folder that this process alone writes a run to, for as long as this value lives. A run that is to replace another is made in a
+/// folder inside, until [`RunFolder::establish`].
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    staged: Option<Staged>,
+    /// Files beside the folder that go with the old run.
+    beside: Vec<PathBuf>,
     _lock: File,
+    /// Of the runs that hang on the one that is replaced: nobody trains in them meanwhile.
+    hanging: Vec<(PathBuf, File)>,
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run.
+    /// Makes the folder of a new run. A run that it holds stays as it is until [`RunFolder::establish`].
     ///
     /// # Errors
     /// If it holds a run already and `overwrite` is not set, if it holds something else, or if another process trains
@@ -40,14 +38,15 @@ impl RunFolder {
         }
         may_write(path, overwrite)?;
         std::fs::create_dir_all(path).map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
-        let folder = RunFolder { path: path.to_owned(), _lock: lock(path)? };
-        folder.clear_scratch()?;
+        let lock = lock(path)?;
+        staged::settle(path)?;
+        clear_scratch(path)?;
         // Again under the lock: another process may have made a run here and ended since.
-        may_write(path, overwrite)?;
-        for old in made_by_a_run(path)? {
-            std::fs::remove_file(&old)
-                .map_err(|e| Error::file(&old, format!("cannot be removed to overwrite the run: {e}")))?;
-        }
+        let replaces = may_write(path, overwrite)?;
+        let with_lock = hanging(path)?.into_iter().filter(|run| run.join(LOCK).is_file());
+        let hanging = with_lock.map(|run| Ok((run.clone(), self::lock(&run)?))).collect::<Result<Vec<_>>>()?;
+        let staged = if replaces { Some(Staged::begin(path)?) } else { None };
+        let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging };
         folder.make_subfolders()?;
         Ok(folder)
     }
@@ -65,143 +64,152 @@ impl RunFolder {
     /// # Errors
     /// If there is no run, or another process trains in it.
     pub fn resume(path: &Path) -> Result<RunFolder> {
-        if !path.join("config.toml").is_file() {
+        if !path.join("config.toml").is_file() && !staged::is_unsettled(path) {
             return Err(Error::file(path, "holds no run to resume: there is no config.toml in it"));
         }
-        let folder = RunFolder { path: path.to_owned(), _lock: lock(path)? };
-        folder.clear_scratch()?;
+        let lock = lock(path)?;
+        staged::settle(path)?;
+        clear_scratch(path)?;
+        let staged = None;
+        let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging: Vec::new() };
         folder.make_subfolders()?;
         Ok(folder)
     }
 
-    /// Removes what a process that was killed in the middle of a write left beside its file.
-    fn clear_scratch(&self) -> Result<()> {
-        for folder in [self.path.clone(), self.checkpoints(), self.pictures(), self.tokens()] {
-            for name in names(&folder)?.iter().filter(|n| atomic::is_scratch(n)) {
-                let left = folder.join(name);
-                std::fs::remove_file(&left).map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
+    /// Brings a replacement to its end that a killed process had decided upon, where there is one.
+    ///
+    /// # Errors
+    /// If another process is at it, or a file cannot be removed or moved.
+    pub fn settle(path: &Path) -> Result<()> {
+        if !staged::is_unsettled(path) {
+            return Ok(());
+        }
+        let _lock = lock(path)?;
+        staged::settle(path)
+    }
+
+    /// Does the folder hold another run, which goes once this one is established?
+    pub fn replaces(&self) -> bool {
+        self.staged.as_ref().is_some_and(|s| !s.is_put())
+    }
+
+    /// Names files in folders beside this one that go together with the old run.
+    pub fn replaces_beside(&mut self, files: Vec<PathBuf>) {
+        self.beside = files;
+    }
+
+    /// The folder of this name beside this one, where what belongs to the run is written; it gets there together with the run.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        match &self.staged {
+            Some(staged) if !staged.is_put() => staged.beside(name),
+            _ => self.path.parent().unwrap_or(Path::new("")).join(name),
+        }
+    }
+
+    /// Puts a run that can be gone on with, or that is whole, in the place of the one that the folder holds, which goes with all
+    /// that hangs on it: priors, reports, pictures. Returns where the files lay, if they moved. A process that is killed at any
+    /// moment leaves one run or the other.
+    ///
+    /// # Errors
+    /// If a file cannot be removed or moved.
+    pub fn establish(&self) -> Result<Option<PathBuf>> {
+        let Some(staged) = self.staged.as_ref().filter(|s| !s.is_put()) else { return Ok(None) };
+        let mut old = made_by_a_run(&self.path, staged.path().join(TOKENS).is_dir())?;
+        old.extend(self.beside.iter().cloned());
+        // A run that hangs on the old one and was begun since is its process's to write.
+        for run in hanging(&self.path)?.iter().filter(|run| self.hanging.iter().all(|(held, _)| held != *run)) {
+            if run.join(LOCK).is_file() && lock(run).is_err() {
+                old.retain(|file| !file.starts_with(run));
             }
         }
-        Ok(())
+        staged.put(&old)?;
+        Ok(Some(staged.path().to_owned()))
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
+        self.staged.as_ref().filter(|s| !s.is_put()).map_or(&self.path, Staged::path)
+    }
+    /// The folder that was asked for, also while the run is made in one inside it.
+    pub fn place(&self) -> &Path {
         &self.path
     }
     /// `config.toml`: every value written out.
     pub fn config(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path().join("config.toml")
     }
     /// `metrics.csv`: the training log.
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.csv")
+        self.path().join("metrics.csv")
     }
     /// `test.csv`: measurements on the test split.
     pub fn test(&self) -> PathBuf {
-        self.path.join("test.csv")
+        self.path().join("test.csv")
     }
     /// `checkpoints`.
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path().join("checkpoints")
     }
     /// `tokens`: what a prior is trained on.
     pub fn tokens(&self) -> PathBuf {
-        self.path.join(TOKENS)
+        self.path().join(TOKENS)
     }
     /// `final.safetensors`: the trained model.
     pub fn model(&self) -> PathBuf {
-        self.path.join("final.safetensors")
+        self.path().join("final.safetensors")
     }
     /// `pictures`.
     pub fn pictures(&self) -> PathBuf {
-        self.path.join("pictures")
+        self.path().join("pictures")
     }
 }
 
-/// May a new run begin here?
-fn may_write(path: &Path, overwrite: bool) -> Result<()> {
+/// Removes what a process that was killed in the middle of a write left beside its file.
+fn clear_scratch(path: &Path) -> Result<()> {
+    let folders = ["checkpoints", "pictures", TOKENS].map(|f| path.join(f));
+    for folder in [path.to_owned()].into_iter().chain(folders) {
+        for name in names(&folder)?.iter().filter(|n| atomic::is_scratch(n)) {
+            let left = folder.join(name);
+            std::fs::remove_file(&left).map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// May a new run begin here? Says whether it replaces one.
+fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     let held = names(path)?;
     let holds = |name: &str| held.iter().any(|n| n == name);
     let checkpoints = names(&path.join("checkpoints"))?;
     // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as one.
     let config = holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
-    let is_run = config || checkpoints.iter().any(|n| is_checkpoint(n));
+    let is_run = config || staged::is_unsettled(path) || checkpoints.iter().any(|n| is_checkpoint(n));
     if is_run && !overwrite {
         let name = path.display();
         let what = format!("holds a run already; go on with it by `--resume {name}`, or replace it with `--overwrite`");
         return Err(Error::file(path, what));
     }
-    if is_run {
-        return Ok(());
+    // What is left of a run counts as one where it lies beside a lock.
+    if is_run || overwrite && holds(LOCK) && !made_by_a_run(path, false)?.is_empty() {
+        return Ok(true);
     }
     // A run that ended before its first file leaves a lock and empty folders.
     for name in &held {
         let inside = names(&path.join(name))?;
         let ours = |n: &String| atomic::is_scratch(n) || name == TOKENS && is_token_file(n);
         let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && inside.iter().all(ours);
-        if name != LOCK && !empty && !atomic::is_scratch(name) {
-            let what = format!("is not empty and holds no run (there is `{name}`); choose another --out");
+        if name != LOCK && !empty && !atomic::is_scratch(name) && !staged::is_staged(name) {
+            let what = if is_own_entry(path, name)? {
+                format!(
+                    "holds what is left of a run (there is `{name}`); replace it with `--overwrite`, or choose another --out"
+                )
+            } else {
+                format!("is not empty and holds no run (there is `{name}`); choose another --out")
+            };
             return Err(Error::file(path, what));
         }
     }
-    Ok(())
-}
-
-/// The files that a new run replaces: what a run makes, and nothing that somebody laid beside it.
-fn made_by_a_run(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = FILES.iter().map(|n| path.join(n)).filter(|f| f.is_file()).collect();
-    // Of several levels of codes, each has its own folder of an inspection.
-    for level in (2..=MOST_LEVELS).flat_map(level_names) {
-        let folder = path.join(INSPECTION).join(level);
-        files.extend(names(&folder)?.iter().filter(|n| is_inspection(n)).map(|n| folder.join(n)));
-    }
-    let ours = [
-        is_checkpoint as fn(&str) -> bool,
-        |n: &str| matches!(n, "summary.png" | "levels.png"),
-        is_inspection,
-        |_: &str| false,
-    ];
-    for (folder, ours) in FOLDERS.iter().zip(ours) {
-        let folder = path.join(folder);
-        files.extend(names(&folder)?.iter().filter(|n| ours(n)).map(|n| folder.join(n)).filter(|f| f.is_file()));
-    }
-    files.retain(|f| f.is_file());
-    files.sort();
-    files.dedup();
-    Ok(files)
-}
-
-fn is_checkpoint(name: &str) -> bool {
-    let step = name.strip_suffix(".json").or(name.strip_suffix(".safetensors")).and_then(|n| n.strip_prefix("step-"));
-    step.is_some_and(|s| s.len() >= 8 && s.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Is this a file of tokens, `train-00000.safetensors`, or what names them?
-fn is_token_file(name: &str) -> bool {
-    let shard = name.strip_suffix(".safetensors").and_then(|n| n.strip_prefix("train-").or(n.strip_prefix("test-")));
-    name == "tokens.json" || shard.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Is this a file that an inspection makes? `codes.png`, or `codes-2.png` where there are several codebooks.
-fn is_inspection(name: &str) -> bool {
-    let stem = name.strip_suffix(".png").or(name.strip_suffix(".csv")).unwrap_or_default();
-    let (kind, book) = stem.split_once('-').unwrap_or((stem, "1"));
-    name == PAGE || INSPECTED.contains(&kind) && book.parse::<usize>().is_ok()
-}
-
-/// Names in a folder, sorted; none where there is no folder.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let cannot = |e: std::io::Error| Error::file(folder, format!("cannot be listed: {e}"));
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        Err(e) => return Err(cannot(e)),
-    };
-    let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(cannot));
-    let mut names = names.collect::<Result<Vec<String>>>()?;
-    names.sort_unstable();
-    Ok(names)
+    Ok(false)
 }
 
 fn lock(path: &Path) -> Result<File> {
@@ -219,17 +227,29 @@ fn lock(path: &Path) -> Result<File> {
 mod tests {
     use super::*;
 
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
     #[test]
     fn a_run_is_not_overwritten_unasked_and_foreign_files_never() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("run");
         drop(RunFolder::create(&path, false).unwrap());
-        std::fs::write(path.join("config.toml"), "").unwrap();
-        std::fs::write(path.join("notes.txt"), "mine").unwrap();
+        write(&path.join("config.toml"), "old");
+        write(&path.join("notes.txt"), "mine");
         let refused = RunFolder::create(&path, false).unwrap_err().to_string();
         assert!(refused.contains("--resume") && refused.contains("--overwrite"), "{refused}");
+        // One that never came to anything leaves the old one.
         drop(RunFolder::create(&path, true).unwrap());
-        assert!(!path.join("config.toml").exists());
+        assert_eq!(std::fs::read_to_string(path.join("config.toml")).unwrap(), "old");
+        let new = RunFolder::create(&path, true).unwrap();
+        write(&new.metrics(), "new");
+        assert!(path.join("config.toml").exists() && !path.join("metrics.csv").exists());
+        new.establish().unwrap();
+        assert!(!path.join("config.toml").exists() && new.metrics() == path.join("metrics.csv"));
+        assert!(new.metrics().exists() && new.checkpoints().is_dir());
         assert_eq!(std::fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
 
         let other = base.path().join("photos");
@@ -249,6 +269,115 @@ mod tests {
         drop(first);
         RunFolder::resume(&path).unwrap();
         assert!(RunFolder::resume(base.path()).unwrap_err().to_string().contains("no run"));
+        // Nor is a run replaced on which another is being trained.
+        std::fs::create_dir(path.join("prior")).unwrap();
+        let prior = RunFolder::create(&path.join("prior"), false).unwrap();
+        assert!(RunFolder::create(&path, true).unwrap_err().to_string().contains("another process"));
+        drop(prior);
+        RunFolder::create(&path, true).unwrap();
+    }
+
+    /// What hangs on a run goes with it, what its owner laid anywhere beside stays.
+    #[test]
+    fn a_run_that_is_replaced_goes_whole() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        drop(RunFolder::create(&path, false).unwrap());
+        let run = ["config.toml", "metrics.csv", "test.csv", "final.safetensors", "run.lock"];
+        let own = ["checkpoints/step-00000005.json", "pictures/summary.png", "pictures/players.png"];
+        let parts: Vec<String> = ["", "prior/", "prior-top/", "prior-middle-1/", "contrastive/"]
+            .iter()
+            .flat_map(|part| run.iter().chain(&own).map(move |file| format!("{part}{file}")))
+            .collect();
+        let more = [
+            "pace.json",
+            "prior/tokens/tokens.json",
+            "prior/tokens/train-00000.safetensors",
+            "text/tokenizer.json",
+            "text/characters.txt",
+            "report/rate.png",
+            "report/rate.csv",
+            "report/evaluation.csv",
+            "inspect/index.html",
+            "inspect/codes-2.png",
+            "inspect/top/usage.png",
+            ".wgvq-a1b2.tmp",
+            "checkpoints/.wgvq-c3.tmp",
+        ];
+        let foreign = [
+            "notes.txt",
+            "prior/notes.txt",
+            "prior-mine/config.toml",
+            "checkpoints/step-notes.json",
+            "inspect/codes-of-mine.png",
+            "inspect/top/mine.png",
+            "report/mine.csv",
+            "text/mine.txt",
+        ];
+        for file in parts.iter().map(String::as_str).chain(more).chain(foreign) {
+            write(&path.join(file), "old");
+        }
+        let new = RunFolder::create(&path, true).unwrap();
+        new.establish().unwrap();
+        for file in parts.iter().map(String::as_str).chain(more).filter(|f| *f != "run.lock") {
+            assert!(!path.join(file).exists(), "{file}");
+        }
+        for file in foreign {
+            assert!(path.join(file).exists(), "{file}");
+        }
+        for folder in ["contrastive", "prior-top", "prior/tokens", "prior/checkpoints"] {
+            assert!(!path.join(folder).exists(), "{folder} is empty");
+        }
+    }
+
+    #[test]
+    fn a_prior_keeps_the_tokens_that_its_successor_goes_on_with() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("prior");
+        drop(RunFolder::create(&path, false).unwrap());
+        write(&path.join("config.toml"), "old");
+        write(&path.join("tokens/train-00000.safetensors"), "old");
+        let new = RunFolder::create(&path, true).unwrap();
+        new.establish().unwrap();
+        assert!(path.join("tokens/train-00000.safetensors").exists());
+        write(&path.join("config.toml"), "old");
+        drop(new);
+        let new = RunFolder::create(&path, true).unwrap();
+        write(&new.tokens().join("test-00000.safetensors"), "new");
+        write(&new.beside("text").join("tokenizer.json"), "new");
+        assert!(path.join("tokens/train-00000.safetensors").exists() && !base.path().join("text").exists());
+        new.establish().unwrap();
+        assert!(!path.join("tokens/train-00000.safetensors").exists());
+        assert!(path.join("tokens/test-00000.safetensors").exists());
+        assert!(base.path().join("text/tokenizer.json").exists());
+    }
+
+    /// A process that was killed while it replaced a run leaves one that is resumed, or replaced again.
+    #[test]
+    fn a_replacement_that_was_cut_short_is_resumed_or_overwritten() {
+        for overwrite in [false, true] {
+            let base = tempfile::tempdir().unwrap();
+            let path = base.path().join("run");
+            drop(RunFolder::create(&path, false).unwrap());
+            write(&path.join("config.toml"), "old");
+            write(&path.join("checkpoints/step-00000005.json"), "old");
+            // A folder stands where a file of the new run goes: it stops there, as a kill would.
+            let new = RunFolder::create(&path, true).unwrap();
+            write(&new.config(), "new");
+            write(&new.test(), "new");
+            let list = r#"{"here":["checkpoints/step-00000005.json"],"beside":[]}"#;
+            write(&new.path().join(".wgvq-replaced.json"), list);
+            std::fs::rename(new.path(), path.join(".wgvq-new")).unwrap();
+            std::fs::remove_file(path.join("config.toml")).unwrap();
+            drop(new);
+            let refused = RunFolder::create(&path, false).unwrap_err().to_string();
+            assert!(refused.contains("--resume"), "{refused}");
+            let next = if overwrite { RunFolder::create(&path, true) } else { RunFolder::resume(&path) };
+            let next = next.unwrap();
+            assert_eq!(std::fs::read_to_string(path.join("config.toml")).unwrap(), "new");
+            assert!(path.join("test.csv").exists() && !path.join("checkpoints/step-00000005.json").exists());
+            assert_eq!(next.replaces(), overwrite);
+        }
     }
 
     #[test]
@@ -259,28 +388,16 @@ mod tests {
         for left in [path.join(".wgvq-a1b2.tmp"), path.join("checkpoints/.wgvq-c3.tmp")] {
             std::fs::write(&left, "half").unwrap();
         }
-        let folder = RunFolder::create(&path, false).unwrap();
+        // So is what a run had made that was to replace another, and what an earlier version had not removed yet.
+        write(&path.join(".wgvq-next/config.toml"), "half");
+        drop(RunFolder::create(&path, false).unwrap());
         assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
-        std::fs::write(folder.config(), "").unwrap();
-        std::fs::write(path.join("checkpoints/step-notes.json"), "mine").unwrap();
-        std::fs::create_dir_all(path.join("inspect/top")).unwrap();
-        for name in ["index.html", "usage.png", "mine.png"] {
-            std::fs::write(path.join("inspect/top").join(name), "").unwrap();
-        }
-        for name in ["index.html", "codes-2.png", "robustness.csv", "codes-of-mine.png"] {
-            std::fs::write(path.join("inspect").join(name), "").unwrap();
-        }
-        std::fs::create_dir(folder.tokens()).unwrap();
-        std::fs::write(folder.tokens().join("train-00000.safetensors"), "").unwrap();
-        drop(folder);
-        drop(RunFolder::create(&path, true).unwrap());
-        assert!(path.join("tokens/train-00000.safetensors").exists(), "a new prior may be trained on the same tokens");
-        assert!(path.join("checkpoints/step-notes.json").exists(), "only a run's own files go");
-        assert_eq!(
-            names(&path.join("inspect")).unwrap(),
-            ["codes-of-mine.png", "top"],
-            "an inspection is of the run before"
-        );
-        assert_eq!(names(&path.join("inspect/top")).unwrap(), ["mine.png"]);
+        assert!(!path.join(".wgvq-next").exists());
+        write(&path.join("metrics.csv"), "old");
+        write(&path.join("pictures/summary.png"), "old");
+        let refused = RunFolder::create(&path, false).unwrap_err().to_string();
+        assert!(refused.contains("left of a run") && refused.contains("--overwrite"), "{refused}");
+        RunFolder::create(&path, true).unwrap().establish().unwrap();
+        assert!(!path.join("metrics.csv").exists() && !path.join("pictures/summary.png").exists());
     }
 }

@@ -365,6 +365,15 @@ impl Tokens {
         Ok(Tokens { about: m.about, train, test })
     }
 
+    /// The files lie in `to` from now on, if they lay in `from`.
+    pub(super) fn moved(&mut self, from: &Path, to: &Path) {
+        for shard in self.train.shards.iter_mut().chain(&mut self.test.shards) {
+            if let Ok(own) = shard.path.strip_prefix(from) {
+                shard.path = to.join(own);
+            }
+        }
+    }
+
     /// Were these tokens made by the model of this hash?
     ///
     /// # Errors
