@@ -1,6 +1,7 @@
 //! `wgvq bench`
 
 use super::apart::apart;
+use super::place::Place;
 use super::{Ended, Global, output};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use wgvq::report::study::{Point, study};
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::spec::{Case, case};
 use wgvq::{Error, Result, registry};
+use wgvq::train::atomic;
 
 /// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and never a speed.
 #[derive(Args)]
@@ -112,10 +114,9 @@ impl Bench {
             (plot, _) => plot.clone(),
         };
         let table = (self.suite == Some(Suite::Quantizers)).then(|| self.out.join("quantizers.csv"));
+        let files = plot.iter().chain(&table);
+        let _places = files.map(|file| Place::file(global, file, self.overwrite)).collect::<Result<Vec<_>>>()?;
         apart(&self.compare, plot.iter().chain(&table))?;
-        if let Some(file) = plot.iter().chain(&table).find(|f| f.exists() && !self.overwrite) {
-            return Err(Error::file(file, "exists; give another place, or --overwrite"));
-        }
         let cores = if global.core.is_empty() { vec![None] } else { global.core.iter().map(|c| Some(*c)).collect() };
         let gpus = cores.into_iter().map(|c| global.gpu_with(c)).collect::<Result<Vec<Gpu>>>()?;
         if let Some((gpu, core)) = gpus.iter().zip(&global.core).find(|(gpu, core)| gpu.core() != **core) {
@@ -145,7 +146,7 @@ impl Bench {
         }
         growth(global, &rows);
         if let Some(table) = table {
-            write(&table, csv(&rows).as_bytes())?;
+            atomic::write(&table, csv(&rows).as_bytes())?;
             output::note(global, &format!("wrote {}", table.display()));
         }
         if let Some(plot) = plot {
@@ -156,7 +157,7 @@ impl Bench {
                 }
                 _ => chart(&rows, info)?,
             };
-            write(&plot, &png)?;
+            atomic::write(&plot, &png)?;
             output::note(global, &format!("wrote {}", plot.display()));
         }
         let failed = rows.iter().filter(|(_, r)| !r.pass).count();
@@ -530,11 +531,4 @@ fn csv(rows: &[(Workload, Row)]) -> String {
         );
     }
     text
-}
-
-fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e.to_string()))?;
-    }
-    std::fs::write(path, bytes).map_err(|e| Error::file(path, e.to_string()))
 }

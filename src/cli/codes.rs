@@ -2,6 +2,7 @@
 
 use super::apart::{apart, model_of};
 use super::output::{self, Bar};
+use super::place::Place;
 use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,7 @@ pub fn name_of(path: &Path) -> String {
 
 pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     match std::fs::metadata(path) {
+        Ok(about) if about.is_dir() => Err(Error::file(path, "is a folder, and a file is to go there; name another")),
         // A device or a pipe would be replaced by a file.
         Ok(about) if !about.is_file() => Err(Error::file(path, "is no ordinary file; name another")),
         Ok(_) if !overwrite => Err(Error::file(path, "is there already; --overwrite replaces it")),
@@ -85,7 +87,7 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
 impl Encode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let npy = self.output.with_extension("npy");
-        refuse_existing(&self.output, self.overwrite)?;
+        let _place = Place::file(global, &self.output, self.overwrite)?;
         let read = || self.images.iter().cloned().chain([model_of(&self.run)]);
         let beside = self.npy.then(|| npy.clone());
         apart(read(), std::iter::once(&self.output).chain(&beside))?;
@@ -147,6 +149,11 @@ fn grids(codes: &Codes) -> String {
 impl Decode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let all = load_all(&self.codes)?;
+        let names: Vec<String> = all.iter().flat_map(|codes| codes.names.clone()).collect();
+        let names: Vec<String> = unique(&names).into_iter().map(|name| format!("{name}.png")).collect();
+        let place = Place::folder(global, &self.output)?;
+        place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
+        apart([self.codes.clone(), model_of(&self.run)], names.iter().map(|name| self.output.join(name)))?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         all.iter().try_for_each(|codes| codes.check_model(model.hash()))?;
@@ -156,13 +163,8 @@ impl Decode {
             let what = format!("{names}: {theirs} channels, but the model's images have {channels}");
             return Err(Error::file(&self.codes, what));
         }
-        let names: Vec<String> = all.iter().flat_map(|codes| codes.names.clone()).collect();
-        let names = unique(&names);
-        let paths: Vec<PathBuf> = names.iter().map(|name| self.output.join(format!("{name}.png"))).collect();
-        paths.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
-        apart([self.codes.clone(), model_of(&self.run)], &paths)?;
-        std::fs::create_dir_all(&self.output).map_err(|e| Error::file(&self.output, format!("cannot be made: {e}")))?;
-        let mut rest = paths.iter();
+        let staged = place.staged()?;
+        let mut rest = names.iter().map(|name| staged.path().join(name));
         for codes in &all {
             let [w, h, c] = codes.image;
             let images = if codes.image == model.image() {
@@ -175,9 +177,10 @@ impl Decode {
                 image
             };
             for (pixels, path) in images.chunks(w * h * c).zip(rest.by_ref()) {
-                atomic::write(path, &png(pixels, w, h, c)?)?;
+                atomic::write(&path, &png(pixels, w, h, c)?)?;
             }
         }
+        staged.put(&[])?;
         output::result(&format!("{}: {} images", self.output.display(), names.len()));
         if all.iter().any(|codes| codes.image != model.image()) {
             tell_memory(global, &gpu);

@@ -3,6 +3,7 @@
 use super::apart::apart;
 use super::codes::png;
 use super::output::{self, Watch};
+use super::place::Place;
 use super::signals::stop_flag;
 use super::train::{Keys, configuration, open};
 use super::{Ended, Global};
@@ -51,10 +52,13 @@ pub struct Compare {
     /// The folder: a run to each, the table and the chart
     #[arg(long, default_value = "compared")]
     out: PathBuf,
-    /// Train again what the folder holds already
+    /// Train again what the folder holds already; each run stays until its successor has its first checkpoint
     #[arg(long)]
     overwrite: bool,
 }
+
+/// What it writes beside the runs.
+const FILES: [&str; 4] = ["compare.md", "compare.png", "compare.csv", "curves.csv"];
 
 /// One run of the comparison.
 struct Entry {
@@ -124,11 +128,15 @@ impl Compare {
         let first = &entries.first().ok_or_else(|| Error::config("--seeds", "names no seed"))?.config;
         let data = open(first)?;
         entries.iter().try_for_each(|e| check(&e.config, &data))?;
+        let place = Place::folder(global, &self.out)?;
+        place.holds_none(FILES, true)?;
+        let round = Round::begin(&self.out, &entries, self.overwrite)?;
+        // Of all, before the first is trained.
+        entries.iter().try_for_each(|e| self.started(e, &data, &round).map(drop))?;
         let gpu = global.gpu()?;
         let (steps, batch) = (first.train.steps, first.train.batch_size);
         let budget = format!("{}: {steps} steps of {batch} each", data.name);
         output::note(global, &format!("{budget}; {} runs on {}", entries.len(), gpu.info().name));
-        let round = Round::begin(&self.out, &entries, self.overwrite)?;
         let mut reached = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             output::note(global, &format!("{} of {}: {}", i + 1, entries.len(), entry.folder.display()));
@@ -140,9 +148,23 @@ impl Compare {
                 }
             }
         }
-        self.report(global, &data, &budget, &entries, &reached, &beside)?;
+        self.report(global, &data, &budget, &entries, &reached, &beside, &place)?;
         round.end()?;
         Ok(Ended::Done)
+    }
+
+    /// Was one begun before, which is gone on with?
+    fn started(&self, entry: &Entry, data: &ImageSet, round: &Round) -> Result<bool> {
+        RunFolder::settle(&entry.folder)?;
+        let known = entry.folder.join("config.toml");
+        if !known.is_file() || round.replaces(&entry.folder) {
+            return RunFolder::may_create(&entry.folder, self.overwrite).map(|()| false);
+        }
+        if !continues(&entry.folder, &RunConfig::load(&known)?, &entry.config, data)? {
+            let what = "holds a run of another configuration or on other pictures; choose another --out, or replace it with --overwrite";
+            return Err(Error::file(&entry.folder, what));
+        }
+        Ok(true)
     }
 
     /// Trains one, or reads what it reached before. `None` if it was stopped.
@@ -154,13 +176,7 @@ impl Compare {
         data: &Arc<ImageSet>,
         round: &Round,
     ) -> Result<Option<Reached>> {
-        RunFolder::settle(&entry.folder)?;
-        let known = entry.folder.join("config.toml");
-        let started = known.is_file() && !round.replaces(&entry.folder);
-        if started && !continues(&entry.folder, &RunConfig::load(&known)?, &entry.config, data)? {
-            let what = "holds a run of another configuration or on other pictures; choose another --out, or replace it with --overwrite";
-            return Err(Error::file(&entry.folder, what));
-        }
+        let started = self.started(entry, data, round)?;
         let pace = entry.folder.join("pace.json");
         if !(started && entry.folder.join("final.safetensors").is_file() && pace.is_file()) {
             let start = if started { Start::Resume } else { Start::Fresh };
@@ -202,6 +218,7 @@ impl Compare {
         entries: &[Entry],
         reached: &[Reached],
         beside: &[Reached],
+        place: &Place,
     ) -> Result<()> {
         let rows = comparison::averaged(reached);
         let raw = 8 * data.channels;
@@ -229,11 +246,15 @@ impl Compare {
         } else {
             comparison::curves(&title, &rows, &beside)?
         };
-        let (md, picture) = (self.out.join("compare.md"), self.out.join("compare.png"));
-        atomic::write(&md, text.as_bytes())?;
-        atomic::write(&picture, &chart)?;
-        atomic::write(&self.out.join("compare.csv"), csv(reached).as_bytes())?;
-        atomic::write(&self.out.join("curves.csv"), curves(entries)?.as_bytes())?;
+        let [md, picture, table_csv, curves_csv] = FILES;
+        let staged = place.staged()?;
+        let write = |name: &str, bytes: &[u8]| atomic::write(&staged.path().join(name), bytes);
+        write(md, text.as_bytes())?;
+        write(picture, &chart)?;
+        write(table_csv, csv(reached).as_bytes())?;
+        write(curves_csv, curves(entries)?.as_bytes())?;
+        staged.put(&[])?;
+        let (md, picture) = (self.out.join(md), self.out.join(picture));
         if global.json {
             for r in reached {
                 let line = serde_json::json!({

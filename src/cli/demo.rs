@@ -33,6 +33,7 @@ impl Demo {
         config.train.seed = self.seed;
         config.train.eval_every = 100;
         config.validate()?;
+        RunFolder::may_create(&self.out, true)?;
         let gpu = global.gpu()?;
         let data = open(&config)?;
         let folder = RunFolder::create(&self.out, true)?;

@@ -1,7 +1,7 @@
 //! `wgvq export`: a part of a trained model as a file of its own.
 
 use super::apart::{apart, model_of};
-use super::codes::refuse_existing;
+use super::place::Place;
 use super::{Ended, Global, output};
 use clap::Args;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ impl Export {
                 "says what to export, and is the one part there is; the whole model is the run's final.safetensors";
             return Err(Error::config("--decoder", what));
         }
-        refuse_existing(&self.output, self.overwrite)?;
+        let _place = Place::file(global, &self.output, self.overwrite)?;
         apart([model_of(&self.run)], [&self.output])?;
         let model = Trained::load(&global.gpu()?, &self.run)?;
         let bytes = model.to_decoder_bytes()?;

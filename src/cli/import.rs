@@ -38,6 +38,7 @@ pub struct Import {
 
 impl Import {
     pub fn run(&self, global: &Global) -> Result<Ended> {
+        RunFolder::may_create(&self.out, self.overwrite)?;
         let mut imported = read(&self.file, self.prefix.as_deref())?;
         if let Some(source) = &self.data {
             imported.config.data.source = wgvq::data::absolute(source);

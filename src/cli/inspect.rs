@@ -1,6 +1,6 @@
 //! `wgvq inspect`: what a trained model's codes are, as pictures and a page.
 
-use super::codes::refuse_existing;
+use super::place::Place;
 use super::{Ended, Global, output, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use wgvq::report::inspection::{Book, Inspection, entropy_bits, names};
 use wgvq::report::metrics::code_usage;
 use wgvq::report::{patches, robustness};
 use wgvq::train::probe::{SWATCH, Survey};
+use wgvq::train::run_parts::made_by_an_inspection;
 use wgvq::train::{Trained, atomic};
 use wgvq::{Error, Result};
 
@@ -59,28 +60,35 @@ impl Inspect {
         if self.images == 0 {
             return Err(Error::config("--images", "0 is not allowed: at least one picture must be looked at"));
         }
-        let mut model = Trained::load(&global.gpu()?, &self.run)?;
         let base = self.out.clone().unwrap_or_else(|| folder_of(&self.run).join("inspect"));
+        let place = Place::folder(global, &base)?;
+        let mut model = Trained::load(&global.gpu()?, &self.run)?;
         let levels: Vec<usize> = match self.level.as_deref() {
             None => (0..model.levels().len()).collect(),
             name => vec![model.level(name)?],
         };
         // A page to each level, where there are several.
-        let place = |model: &Trained, level: usize| base.join(&model.levels()[level].name);
+        let mut old = Vec::new();
         for level in &levels {
-            let shown = model.levels()[*level].codebooks.min(BOOKS);
-            let out = place(&model, *level);
-            names(shown).iter().try_for_each(|name| refuse_existing(&out.join(name), self.overwrite))?;
+            let (shown, name) = (model.levels()[*level].codebooks.min(BOOKS), Path::new(&model.levels()[*level].name));
+            let files: Vec<PathBuf> = names(shown).iter().map(|file| name.join(file)).collect();
+            place.holds_none(files.iter().filter_map(|file| file.to_str()), self.overwrite)?;
+            old.extend(made_by_an_inspection(&base.join(name))?);
         }
         let set = open(&self.run, &model, self.data.as_deref())?;
         let numbers = chosen(&set, self.images)?;
         let groups: Vec<u64> = numbers.iter().map(|n| set.items[*n as usize].group).collect();
         let pictures = set.gather(&numbers)?;
         output::note(global, &format!("{} pictures of {}'s test split", numbers.len(), set.name));
+        let (staged, mut said) = (place.staged()?, Vec::new());
         for level in levels {
-            let out = place(&model, level);
-            self.level(global, &mut model, level, &set, &pictures, &groups, &out)?;
+            let name = model.levels()[level].name.clone();
+            let to = staged.path().join(&name);
+            let (survey, inspection) = self.level(global, &mut model, level, &set, &pictures, &groups, &to)?;
+            said.push((survey, inspection, base.join(name)));
         }
+        staged.put(&old)?;
+        said.iter().for_each(|(survey, inspection, out)| self.report(global, survey, inspection, out));
         Ok(Ended::Done)
     }
 
@@ -94,7 +102,7 @@ impl Inspect {
         pictures: &[u8],
         groups: &[u64],
         out: &Path,
-    ) -> Result<()> {
+    ) -> Result<(Survey, Inspection)> {
         let (bytes, of) = (set.image_bytes(), model.levels()[level].clone());
         let (count, dim) = (pictures.len() / bytes, model.quantizers()[level].dim());
         let survey = model.survey(level, pictures, groups, NEAREST)?;
@@ -131,8 +139,7 @@ impl Inspect {
         for (name, bytes) in &files {
             atomic::write(&out.join(name), bytes)?;
         }
-        self.report(global, &survey, &inspection, out);
-        Ok(())
+        Ok((survey, inspection))
     }
 
     fn report(&self, global: &Global, survey: &Survey, inspection: &Inspection, out: &Path) {

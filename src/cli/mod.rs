@@ -11,6 +11,7 @@ mod info;
 mod inspect;
 mod output;
 mod pictures;
+mod place;
 mod plan;
 mod prior;
 mod reconstruct;

@@ -60,7 +60,7 @@ pub struct PriorCommand {
     /// Go on with the prior that is there, from its last checkpoint; of the keys, --steps alone may change
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
-    /// Replace a prior that the run has, and tokens that are not this model's
+    /// Replace a prior that the run has, and tokens that are not this model's, once the new one has its first checkpoint
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -116,8 +116,22 @@ impl PriorCommand {
         let level = model.level(self.level.as_deref())?;
         let place = prior_folder(&self.run, &model.levels()[level].name);
         RunFolder::settle(&place)?;
-        // What is wrong is found before anything is written, or replaced.
         let there = place.join("tokens");
+        if !self.resume && !self.overwrite && place.join("config.toml").exists() {
+            if Tokens::exist(&there) {
+                Tokens::open(&there)?.check_model(model.hash())?;
+            }
+            let run = output::shell(&self.run);
+            let what = format!(
+                "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or replace it with `--overwrite`",
+                self.of_level()
+            );
+            return Err(Error::file(&place, what));
+        }
+        if !self.resume {
+            RunFolder::may_create(&place, self.overwrite)?;
+        }
+        // What is wrong is found before anything is written, or replaced.
         let made = if self.resume && Tokens::exist(&there) {
             // The tokens that it began with are all that it needs, whatever became of the pictures.
             let tokens = Tokens::open(&there)?;
@@ -141,14 +155,6 @@ impl PriorCommand {
                 _ => Err(data),
             }
         };
-        if !self.resume && !self.overwrite && place.join("config.toml").exists() {
-            let run = output::shell(&self.run);
-            let what = format!(
-                "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or replace it with `--overwrite`",
-                self.of_level()
-            );
-            return Err(Error::file(&place, what));
-        }
         let folder = if self.resume { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
         let config = match config {
             Some(config) => config,

@@ -1,8 +1,9 @@
 //! `wgvq reconstruct`
 
 use super::apart::{apart, model_of};
-use super::codes::{Memory, name_of, png, refuse_existing, tell_memory, unique};
+use super::codes::{Memory, name_of, png, tell_memory, unique};
 use super::output::{self, Bar};
+use super::place::Place;
 use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use wgvq::report::grid::{Layout, Shape, pairs};
 use wgvq::report::metrics::{mse, psnr};
 use wgvq::report::samples::by_level;
 use wgvq::train::{Trained, atomic};
-use wgvq::{Error, Result, data};
+use wgvq::{Result, data};
 
 #[derive(Args)]
 pub struct Reconstruct {
@@ -39,7 +40,7 @@ impl Reconstruct {
             return self.native(global);
         }
         let output = self.output.clone().unwrap_or_else(|| "reconstructions.png".into());
-        refuse_existing(&output, self.overwrite)?;
+        let _place = Place::file(global, &output, self.overwrite)?;
         apart(self.read(), [&output])?;
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
         let [width, height, channels] = model.image();
@@ -77,23 +78,25 @@ impl Reconstruct {
     fn native(&self, global: &Global) -> Result<Ended> {
         let folder = self.output.clone().unwrap_or_else(|| "reconstructions".into());
         let names = unique(&self.images.iter().map(|path| name_of(path)).collect::<Vec<_>>());
-        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(format!("{name}.png"))).collect();
-        paths.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
-        apart(self.read(), &paths)?;
+        let names: Vec<String> = names.iter().map(|name| format!("{name}.png")).collect();
+        let place = Place::folder(global, &folder)?;
+        place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
+        apart(self.read(), names.iter().map(|name| folder.join(name)))?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         let channels = model.image()[2];
         let mut tiled = model.tiled(self.memory.tiling());
-        std::fs::create_dir_all(&folder).map_err(|e| Error::file(&folder, format!("cannot be made: {e}")))?;
-        for (path, to) in self.images.iter().zip(&paths) {
+        let staged = place.staged()?;
+        for (path, name) in self.images.iter().zip(&names) {
             let (original, size) = data::load_image_whole(path, channels)?;
             let mut bar = Bar::new(global, "tiles");
             let codes = tiled.encode(&original, size, &mut |done, of| bar.show(done, of))?;
             let pixels = tiled.decode(&codes, size, &mut |done, of| bar.show(done, of))?;
             bar.finish();
-            atomic::write(to, &png(&pixels, size[0], size[1], channels)?)?;
+            atomic::write(&staged.path().join(name), &png(&pixels, size[0], size[1], channels)?)?;
             tell(global, path, mse(&original, &pixels)?);
         }
+        staged.put(&[])?;
         output::note(global, &format!("pictures: {}", folder.display()));
         tell_memory(global, &gpu);
         Ok(Ended::Done)

@@ -1,8 +1,8 @@
 //! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP.
 
-use super::codes::refuse_existing;
 use super::inspect::{chosen, folder_of, name_of, open, shape};
 use super::pictures::source_of;
+use super::place::Place;
 use super::{Ended, Global, output};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,8 @@ impl Report {
         let first = &self.runs[0];
         let out = self.out.clone().unwrap_or_else(|| folder_of(first).join("report"));
         let [picture, figures] = ["rate.png", "rate.csv"].map(|name| out.join(name));
-        [&picture, &figures].into_iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+        let place = Place::folder(global, &out)?;
+        place.holds_none(["rate.png", "rate.csv"], self.overwrite)?;
         let gpu = global.gpu()?;
         let mut models = self.runs.iter().map(|run| Trained::load(&gpu, run)).collect::<Result<Vec<_>>>()?;
         self.comparable(&models)?;
@@ -70,9 +71,10 @@ impl Report {
         let title = format!("PSNR, dB, of {count} held-out pictures of {data}, {size}");
         let caption = "dots: entropy of the codes; thin lines: up to log2 K; codecs: whole files";
         let png = chart(&title, caption, &runs, &codecs)?;
-        std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
-        atomic::write(&figures, csv(&runs, &codecs).as_bytes())?;
-        atomic::write(&picture, &png)?;
+        let staged = place.staged()?;
+        atomic::write(&staged.path().join("rate.csv"), csv(&runs, &codecs).as_bytes())?;
+        atomic::write(&staged.path().join("rate.png"), &png)?;
+        staged.put(&[])?;
         if global.json {
             runs.iter().for_each(|run| output::result(&line(run, &codecs).to_string()));
             output::result(&codec_line(&codecs, count).to_string());

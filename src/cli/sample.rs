@@ -1,8 +1,9 @@
 //! `wgvq sample` and `wgvq complete`: new images, and the rest of images of which a part is given.
 
 use super::apart::{apart, model_of};
-use super::codes::{png, refuse_existing};
+use super::codes::png;
 use super::output::{self, Bar};
+use super::place::Place;
 use super::signals::stop_flag;
 use super::{Ended, Global};
 use clap::Args;
@@ -213,9 +214,7 @@ impl Sample {
         if self.n == 0 || self.n > 1 << 20 {
             return Err(Error::config("--n", format!("{} images: from 1 to 2^20 can be drawn", self.n)));
         }
-        if self.out.exists() && !self.out.is_dir() {
-            return Err(Error::file(&self.out, "is a file; --out names a folder"));
-        }
+        let place = Place::folder(global, &self.out)?;
         let gpu = global.gpu()?;
         let (mut model, priors) = load(&gpu, &self.run)?;
         let about = priors.about();
@@ -233,9 +232,7 @@ impl Sample {
                 words => format!("{i:04}-{words}.png"),
             })
             .collect();
-        for name in names.iter().map(String::as_str).chain([GRID, MADE]) {
-            refuse_existing(&self.out.join(name), self.overwrite)?;
-        }
+        place.holds_none(names.iter().map(String::as_str).chain([GRID, MADE]), self.overwrite)?;
         tell_of_guidance(global, about, &classes, &how);
         tell_of_texts(global, about);
         let began = std::time::Instant::now();
@@ -246,21 +243,20 @@ impl Sample {
         let pixels = model.decode(&drawing.codes)?;
         let [width, height, channels] = model.image();
         let shape = Shape { width, height, channels };
-        std::fs::create_dir_all(&self.out).map_err(|e| Error::file(&self.out, format!("cannot be made: {e}")))?;
-        for old in made_before(&self.out) {
-            std::fs::remove_file(&old).map_err(|e| Error::file(&old, format!("cannot be replaced: {e}")))?;
-        }
-        // What is listed is what the next sampling may remove, so the list comes first.
+        let staged = place.staged()?;
+        // What is listed is what the next sampling may remove.
         let list = serde_json::json!({ "run": output::shown(&self.run), "model": about.model, "seed": how.seed, "images": names });
         let list = serde_json::to_string_pretty(&list).map_err(Error::data)?;
-        atomic::write(&self.out.join(MADE), (list + "\n").as_bytes())?;
+        atomic::write(&staged.path().join(MADE), (list + "\n").as_bytes())?;
         for (image, name) in pixels.chunks(width * height * channels).zip(&names) {
-            atomic::write(&self.out.join(name), &png(image, width, height, channels)?)?;
+            atomic::write(&staged.path().join(name), &png(image, width, height, channels)?)?;
         }
         let grid = self.out.join(GRID);
         // A row of the grid has each class once, where there are so many that this is a row.
         let columns = if (5..=16).contains(&asked.len()) { asked.len() } else { 0 };
-        atomic::write(&grid, &images(&pixels, shape, Layout { columns, ..Default::default() })?.png()?)?;
+        let picture = images(&pixels, shape, Layout { columns, ..Default::default() })?.png()?;
+        atomic::write(&staged.path().join(GRID), &picture)?;
+        staged.put(&made_before(&self.out))?;
         let codes = classes.len() * priors.codes_per_image();
         if global.json {
             let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / codes as f64;
@@ -278,17 +274,18 @@ impl Sample {
     }
 }
 
-const GRID: &str = "grid.png";
+pub const GRID: &str = "grid.png";
 /// Characters of a class's name in the names of its images: at most 240 bytes of the 255 that file systems allow.
 const NAMED: usize = 60;
 /// The images that a sampling made, by name.
-const MADE: &str = "samples.json";
+pub const MADE: &str = "samples.json";
 
-/// The images that an earlier sampling made in a folder, as it says itself, and that are there still.
-fn made_before(folder: &Path) -> Vec<PathBuf> {
+/// The images that an earlier sampling made in a folder, of classes or of texts, as it says itself, and that are there still.
+pub fn made_before(folder: &Path) -> Vec<PathBuf> {
     let read = |path: PathBuf| -> Option<Vec<String>> {
         let list: serde_json::Value = serde_json::from_slice(&files::read(&path, files::LIST).ok()?).ok()?;
-        Some(list["images"].as_array()?.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
+        let name = |image: &serde_json::Value| image.as_str().or(image["image"].as_str()).map(str::to_owned);
+        Some(list["images"].as_array()?.iter().filter_map(name).collect())
     };
     let plain = |name: &String| name.ends_with(".png") && Path::new(name).components().count() == 1;
     let names = read(folder.join(MADE)).unwrap_or_default().into_iter().filter(plain);
@@ -350,7 +347,7 @@ impl Complete {
         if self.n == 0 || self.n > 4096 {
             return Err(Error::config("--n", format!("{} completions: from 1 to 4096 can be drawn", self.n)));
         }
-        refuse_existing(&self.output, self.overwrite)?;
+        let _place = Place::file(global, &self.output, self.overwrite)?;
         apart([self.image.clone(), model_of(&self.run)], [&self.output])?;
         let gpu = global.gpu()?;
         let (mut model, priors) = load(&gpu, &self.run)?;

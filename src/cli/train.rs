@@ -120,7 +120,7 @@ pub struct Train {
     /// elsewhere, and those of where pixels lie
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
     resume: Option<PathBuf>,
-    /// Replace a run that the folder holds
+    /// Replace a run that the folder holds, with its priors and reports, once this one has its first checkpoint
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
 }
@@ -131,6 +131,7 @@ impl Train {
             return self.resume(global, path);
         }
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
+        RunFolder::may_create(&self.out, self.overwrite)?;
         let data = open(&config)?;
         // Before the folder is made, and above all before a run in it is replaced.
         check(&config, &data)?;

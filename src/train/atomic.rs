@@ -37,6 +37,24 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(|e| Error::file(path, format!("was written, but may not outlast a loss of power: {e}")))
 }
 
+/// Can files be written to a folder, which may not be there yet? Nothing is left of the attempt.
+///
+/// # Errors
+/// If not; the message names what stands in the way.
+pub fn may_write_below(folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|f| f.as_os_str().is_empty() || f.symlink_metadata().is_ok());
+    let there = there.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(Error::file(there, "is a file, and a folder is to be made there; name another"));
+    }
+    // Of what is not there yet, the first that is made tells of the rest.
+    let cannot = |e: std::io::Error| Error::file(folder, format!("cannot be written: {e}"));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).suffix(SUFFIX);
+    if there == folder { builder.tempfile_in(there).map(drop) } else { builder.tempdir_in(there).map(drop) }
+        .map_err(cannot)
+}
+
 /// Is this the name of a file that [`write()`] had begun?
 pub(crate) fn is_scratch(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)

@@ -7,7 +7,7 @@ use super::keyed::Keyed;
 use super::run_parts::{
     FOLDERS, LOCK, TOKENS, hanging, is_checkpoint, is_own_entry, is_token_file, made_by_a_run, names,
 };
-use super::staged::{self, Staged};
+use super::staged::{self, Content, Staged};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -27,25 +27,34 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
+    /// Can the folder of a new run be made here? Says so before anything is done, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`], and if the folder cannot be written.
+    pub fn may_create(path: &Path, overwrite: bool) -> Result<()> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::file(path, "is a file; --out names a folder"));
+        }
+        may_write(path, overwrite)?;
+        atomic::may_write_below(path)
+    }
+
     /// Makes the folder of a new run. A run that it holds stays as it is until [`RunFolder::establish`].
     ///
     /// # Errors
     /// If it holds a run already and `overwrite` is not set, if it holds something else, or if another process trains
     /// in it. Nothing is changed then.
     pub fn create(path: &Path, overwrite: bool) -> Result<RunFolder> {
-        if path.exists() && !path.is_dir() {
-            return Err(Error::file(path, "is a file; --out names a folder"));
-        }
-        may_write(path, overwrite)?;
+        RunFolder::may_create(path, overwrite)?;
         std::fs::create_dir_all(path).map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
         let lock = lock(path)?;
-        staged::settle(path)?;
+        staged::settle(path, Content::Run)?;
         clear_scratch(path)?;
         // Again under the lock: another process may have made a run here and ended since.
         let replaces = may_write(path, overwrite)?;
         let with_lock = hanging(path)?.into_iter().filter(|run| run.join(LOCK).is_file());
         let hanging = with_lock.map(|run| Ok((run.clone(), self::lock(&run)?))).collect::<Result<Vec<_>>>()?;
-        let staged = if replaces { Some(Staged::begin(path)?) } else { None };
+        let staged = if replaces { Some(Staged::begin(path, Content::Run)?) } else { None };
         let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging };
         folder.make_subfolders()?;
         Ok(folder)
@@ -64,11 +73,11 @@ impl RunFolder {
     /// # Errors
     /// If there is no run, or another process trains in it.
     pub fn resume(path: &Path) -> Result<RunFolder> {
-        if !path.join("config.toml").is_file() && !staged::is_unsettled(path) {
+        if !path.join("config.toml").is_file() && !staged::is_unsettled(path, Content::Run) {
             return Err(Error::file(path, "holds no run to resume: there is no config.toml in it"));
         }
         let lock = lock(path)?;
-        staged::settle(path)?;
+        staged::settle(path, Content::Run)?;
         clear_scratch(path)?;
         let staged = None;
         let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging: Vec::new() };
@@ -81,11 +90,11 @@ impl RunFolder {
     /// # Errors
     /// If another process is at it, or a file cannot be removed or moved.
     pub fn settle(path: &Path) -> Result<()> {
-        if !staged::is_unsettled(path) {
+        if !staged::is_unsettled(path, Content::Run) {
             return Ok(());
         }
         let _lock = lock(path)?;
-        staged::settle(path)
+        staged::settle(path, Content::Run)
     }
 
     /// Does the folder hold another run, which goes once this one is established?
@@ -183,7 +192,7 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     let checkpoints = names(&path.join("checkpoints"))?;
     // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as one.
     let config = holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
-    let is_run = config || staged::is_unsettled(path) || checkpoints.iter().any(|n| is_checkpoint(n));
+    let is_run = config || staged::is_unsettled(path, Content::Run) || checkpoints.iter().any(|n| is_checkpoint(n));
     if is_run && !overwrite {
         let name = path.display();
         let what = format!("holds a run already; go on with it by `--resume {name}`, or replace it with `--overwrite`");
@@ -367,7 +376,7 @@ mod tests {
             write(&new.test(), "new");
             let list = r#"{"here":["checkpoints/step-00000005.json"],"beside":[]}"#;
             write(&new.path().join(".wgvq-replaced.json"), list);
-            std::fs::rename(new.path(), path.join(".wgvq-new")).unwrap();
+            std::fs::rename(new.path(), path.join(".wgvq-run-new")).unwrap();
             std::fs::remove_file(path.join("config.toml")).unwrap();
             drop(new);
             let refused = RunFolder::create(&path, false).unwrap_err().to_string();
@@ -389,10 +398,10 @@ mod tests {
             std::fs::write(&left, "half").unwrap();
         }
         // So is what a run had made that was to replace another, and what an earlier version had not removed yet.
-        write(&path.join(".wgvq-next/config.toml"), "half");
+        write(&path.join(".wgvq-run-next/config.toml"), "half");
         drop(RunFolder::create(&path, false).unwrap());
         assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
-        assert!(!path.join(".wgvq-next").exists());
+        assert!(!path.join(".wgvq-run-next").exists());
         write(&path.join("metrics.csv"), "old");
         write(&path.join("pictures/summary.png"), "old");
         let refused = RunFolder::create(&path, false).unwrap_err().to_string();

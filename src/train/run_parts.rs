@@ -107,7 +107,7 @@ fn own_files(run: &Path, folder: &str, kind: &str) -> Result<Vec<PathBuf>> {
 pub(super) fn is_own_entry(path: &Path, name: &str) -> Result<bool> {
     let entry = path.join(name);
     if !entry.is_dir() {
-        return Ok(is_own("", name) || name == LOCK || atomic::is_scratch(name));
+        return Ok(is_own("", name) || name == LOCK || atomic::is_scratch(name) || staged::is_staged(name));
     }
     if staged::is_staged(name) {
         return Ok(true);
@@ -116,7 +116,7 @@ pub(super) fn is_own_entry(path: &Path, name: &str) -> Result<bool> {
     if hanging(path)?.contains(&entry) {
         return inside.iter().try_fold(true, |all, n| Ok(all && is_own_entry(&entry, n)?));
     }
-    let own = |n: &String| is_own(name, n) || atomic::is_scratch(n);
+    let own = |n: &String| is_own(name, n) || atomic::is_scratch(n) || staged::is_staged(n);
     Ok(FOLDERS.contains(&name) && inside.iter().all(own))
 }
 

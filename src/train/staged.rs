@@ -1,19 +1,35 @@
 //! A folder's next content: made whole in a folder inside it, then put in the place of what was there.
 //!
-//! What is being made lies in `.wgvq-next` and counts for nothing. Once it is whole, one rename to `.wgvq-new` decides:
+//! What is being made lies in `.wgvq-run-next` and counts for nothing. Once it is whole, one rename to `.wgvq-run-new` decides:
 //! from there on it is the folder's content. What it replaces is then removed, by a list that was written before, and the
 //! new files are moved up. A process that is killed before the rename leaves the old content as it was; one that is killed
 //! after it leaves what [`settle`] brings to its end.
 
-use super::atomic;
+use super::{atomic, file_system};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const NEXT: &str = ".wgvq-next";
-const NEW: &str = ".wgvq-new";
+/// What a folder's content is of. Each has names of its own: a run may be trained where a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A run, by whoever holds its lock.
+    Run,
+    /// What another command writes, by whoever holds the folder's.
+    Output,
+}
+
+impl Content {
+    fn next(self) -> &'static str {
+        if self == Content::Run { ".wgvq-run-next" } else { ".wgvq-output-next" }
+    }
+    fn new(self) -> &'static str {
+        if self == Content::Run { ".wgvq-run-new" } else { ".wgvq-output-new" }
+    }
+}
+
 /// Of what is staged: what goes into folders beside the target.
 const BESIDE: &str = ".wgvq-beside";
 /// What goes, written before the rename that decides and removed once all of it is gone.
@@ -23,6 +39,7 @@ const LIST: &str = ".wgvq-replaced.json";
 #[derive(Debug)]
 pub struct Staged {
     target: PathBuf,
+    content: Content,
     next: PathBuf,
     put: AtomicBool,
 }
@@ -34,14 +51,20 @@ struct Replaced {
     beside: Vec<String>,
 }
 
-/// Is this the name of what [`Staged`] works with?
+/// How the names of files begin by whose locks commands keep out of each other's folders.
+pub const LOCK: &str = ".wgvq-lock";
+
+/// Is this the name of what [`Staged`] works with, or of a lock?
 pub(crate) fn is_staged(name: &str) -> bool {
-    matches!(name, NEXT | NEW)
+    if name.starts_with(LOCK) {
+        return true;
+    }
+    [Content::Run, Content::Output].iter().any(|c| name == c.next() || name == c.new())
 }
 
 /// Does `target` hold content that was decided upon, and that a killed process did not bring to its place?
-pub fn is_unsettled(target: &Path) -> bool {
-    target.join(NEW).is_dir()
+pub fn is_unsettled(target: &Path, content: Content) -> bool {
+    target.join(content.new()).is_dir()
 }
 
 impl Staged {
@@ -50,11 +73,11 @@ impl Staged {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn begin(target: &Path) -> Result<Staged> {
-        settle(target)?;
-        let next = target.join(NEXT);
+    pub fn begin(target: &Path, content: Content) -> Result<Staged> {
+        settle(target, content)?;
+        let next = target.join(content.next());
         std::fs::create_dir(&next).map_err(|e| Error::file(target, format!("cannot be written: {e}")))?;
-        Ok(Staged { target: target.to_owned(), next, put: AtomicBool::new(false) })
+        Ok(Staged { target: target.to_owned(), content, next, put: AtomicBool::new(false) })
     }
 
     /// Where the content is made.
@@ -94,11 +117,11 @@ impl Staged {
         }
         let list = serde_json::to_vec_pretty(&list).map_err(Error::data)?;
         atomic::write(&self.next.join(LIST), &list)?;
-        let new = self.target.join(NEW);
+        let new = self.target.join(self.content.new());
         let failed = |e| Error::file(&self.target, format!("what was made anew could not be put there: {e}"));
         std::fs::rename(&self.next, &new).map_err(failed)?;
         self.put.store(true, Ordering::Relaxed);
-        atomic::sync_folder(&self.target).map_err(failed)?;
+        file_system::sync_folder(&self.target).map_err(failed)?;
         finish(&self.target, &new)
     }
 }
@@ -116,12 +139,12 @@ impl Drop for Staged {
 ///
 /// # Errors
 /// If a file cannot be removed or moved.
-pub fn settle(target: &Path) -> Result<()> {
-    let new = target.join(NEW);
+pub fn settle(target: &Path, content: Content) -> Result<()> {
+    let new = target.join(content.new());
     if new.is_dir() {
         finish(target, &new)?;
     }
-    let next = target.join(NEXT);
+    let next = target.join(content.next());
     match std::fs::remove_dir_all(&next) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(Error::file(&next, format!("is left of a process that was stopped, and cannot be removed: {e}")))
@@ -145,7 +168,7 @@ fn finish(target: &Path, new: &Path) -> Result<()> {
     move_up(&new.join(BESIDE), parent(target))?;
     move_up(new, target)?;
     std::fs::remove_dir_all(new).map_err(|e| Error::file(new, format!("cannot be removed: {e}")))?;
-    atomic::sync_folder(target).map_err(|e| Error::file(target, format!("cannot be written: {e}")))
+    file_system::sync_folder(target).map_err(|e| Error::file(target, format!("cannot be written: {e}")))
 }
 
 /// Does a listed path stay in the folder that it is read from?
@@ -250,6 +273,8 @@ fn walk(folder: &Path, want_folders: bool) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
+    const NEW: &str = ".wgvq-run-new";
+
     fn write(path: &Path, text: &str) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -262,7 +287,7 @@ mod tests {
             write(&target.join(file), "old");
         }
         write(&base.join("side/old"), "old");
-        let staged = Staged::begin(&target).unwrap();
+        let staged = Staged::begin(&target, Content::Run).unwrap();
         for file in ["config", "new/a", "new/b"] {
             write(&staged.path().join(file), "new");
         }
@@ -308,7 +333,7 @@ mod tests {
         let (_, stage, old) = staged(base.path());
         write(&target.join("new"), "a file");
         assert!(stage.put(&old).unwrap_err().to_string().contains("new"));
-        assert!(!is_unsettled(&target) && target.join("old/a").exists());
+        assert!(!is_unsettled(&target, Content::Run) && target.join("old/a").exists());
     }
 
     /// However far a process came before it was killed, the next one brings it to the same end.
@@ -333,8 +358,8 @@ mod tests {
                 &|| move_up(&new, &target).unwrap(),
             ];
             steps.iter().take(done).for_each(|step| step());
-            assert!(is_unsettled(&target));
-            settle(&target).unwrap();
+            assert!(is_unsettled(&target, Content::Run));
+            settle(&target, Content::Run).unwrap();
             assert_eq!(all(base.path()), expected(), "{done} parts done");
             assert!(old.iter().skip(1).all(|f| !f.exists()));
         }
@@ -349,7 +374,7 @@ mod tests {
         let here = vec!["../precious".into(), base.path().join("precious").display().to_string()];
         let list = Replaced { here, beside: Vec::new() };
         std::fs::write(new.join(LIST), serde_json::to_vec(&list).unwrap()).unwrap();
-        settle(&base.path().join("target")).unwrap();
+        settle(&base.path().join("target"), Content::Run).unwrap();
         assert!(base.path().join("precious").exists());
     }
 }

@@ -42,6 +42,17 @@ fn failed(what: &str, e: tokenizers::Error) -> Error {
 }
 
 impl Tokenizer {
+    /// Can so many tokens be learned?
+    ///
+    /// # Errors
+    /// If the size is below [`LEAST`] or above 2^20.
+    pub fn check_size(size: usize) -> Result<()> {
+        if (LEAST..=1 << 20).contains(&size) {
+            return Ok(());
+        }
+        Err(Error::config("--vocabulary", format!("{size} is not allowed: it must be from {LEAST} to 2^20")))
+    }
+
     /// Learns at most `size` tokens from captions; fewer, where the captions have no more pairs that come twice.
     ///
     /// # Errors
@@ -50,12 +61,7 @@ impl Tokenizer {
         if captions.is_empty() {
             return Err(Error::data("there is no caption to learn tokens from"));
         }
-        if !(LEAST..=1 << 20).contains(&size) {
-            return Err(Error::config(
-                "--vocabulary",
-                format!("{size} is not allowed: it must be from {LEAST} to 2^20"),
-            ));
-        }
+        Tokenizer::check_size(size)?;
         let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(BPE::default()));
         let folded = Sequence::new(vec![NormalizerWrapper::NFKC(NFKC), NormalizerWrapper::Lowercase(Lowercase)]);
         let bytes = ByteLevel::new(true, true, true);

@@ -8,6 +8,7 @@
 use super::checkpoint::{self, Checkpoint, HostTensor};
 use super::keyed::hex;
 use super::{Trained, atomic};
+use crate::codes::Level;
 use crate::data::{ImageSet, absolute};
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Text, Texts};
@@ -142,13 +143,18 @@ pub(super) fn made_by(folder: &Path) -> Option<String> {
 
 /// What the codes of a model's level look like to a prior.
 pub fn vocabulary(model: &Trained, level: usize, classes: usize) -> Vocabulary {
-    let of = &model.levels()[level];
+    vocabulary_of(model.levels(), level, classes)
+}
+
+/// What the codes of a level look like to a prior, where a model has these.
+pub fn vocabulary_of(levels: &[Level], level: usize, classes: usize) -> Vocabulary {
+    let of = &levels[level];
     Vocabulary {
         codebook_size: of.codebook_size,
         codebooks: of.codebooks,
         grid: of.grid,
         classes,
-        above: model.levels()[..level].to_vec(),
+        above: levels[..level].to_vec(),
         text: None,
     }
 }

@@ -100,14 +100,14 @@ fn a_run_outlives_a_successor_that_is_killed() {
     let endless = ["train", text(&config), "--out", text(&out), "--overwrite", "--set", "train.checkpoint_every=99999"];
     for _ in 0..2 {
         let mut child = start(&endless);
-        wait_for(&out.join(".wgvq-next/metrics.csv"));
+        wait_for(&out.join(".wgvq-run-next/metrics.csv"));
         child.kill().expect("SIGKILL");
         child.wait().expect("it is gone");
         assert!(before.iter().all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes));
     }
     ok(run(&["train", "--resume", text(&out), "--quiet"]));
     assert!(before[&out.join("final.safetensors")] == std::fs::read(out.join("final.safetensors")).unwrap());
-    assert!(!out.join(".wgvq-next").exists());
+    assert!(!out.join(".wgvq-run-next").exists());
     // Once it has a checkpoint, it is the run that is there.
     let mut child = start(&["train", text(&config), "--out", text(&out), "--overwrite"]);
     wait_for(&out.join("checkpoints/step-00000008.json"));
@@ -176,7 +176,7 @@ fn a_prior_stays_until_its_successor_has_codes_and_runs() {
     let others = ["--overwrite", "--data", text(&pictures)];
     let endless = ["--steps", "100000", "--set", "train.checkpoint_every=99999"];
     let long = ["prior", text(&out), "--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1"];
-    for moment in [".wgvq-next/tokens", ".wgvq-next/metrics.csv"] {
+    for moment in [".wgvq-run-next/tokens", ".wgvq-run-next/metrics.csv"] {
         let mut child = start(&long.into_iter().chain(others).chain(endless).collect::<Vec<_>>());
         wait_for(&own.join(moment));
         child.kill().expect("SIGKILL");
@@ -186,7 +186,7 @@ fn a_prior_stays_until_its_successor_has_codes_and_runs() {
     ok(run(&["sample", text(&out), "--n", "1", "--out", text(&folder.path().join("a")), "--quiet"]));
     ok(prior(&out, &others));
     assert_ne!(before[&own.join("tokens/tokens.json")], std::fs::read(own.join("tokens/tokens.json")).unwrap());
-    assert!(!own.join(".wgvq-next").exists() && own.join("pictures/summary.png").exists());
+    assert!(!own.join(".wgvq-run-next").exists() && own.join("pictures/summary.png").exists());
     ok(run(&["sample", text(&out), "--n", "1", "--out", text(&folder.path().join("b")), "--quiet"]));
 }
 
@@ -225,4 +225,254 @@ fn a_comparison_that_replaces_goes_on_where_it_stopped() {
     // Now that all is replaced, the same command replaces it anew.
     ok(called(&args));
     assert_ne!(of_first("final.safetensors"), finished.1);
+}
+
+/// The PNG files of a folder.
+fn pictures(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|n| n.ends_with(".png")).collect();
+    names.sort();
+    names
+}
+
+/// Samples of texts make way for later ones, of classes or of texts, as they list them.
+#[test]
+fn pictures_that_are_replaced_go_and_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_path = train_tiny(folder.path(), "run", 4);
+    ok(prior(&run_path, &[]));
+    let out = folder.path().join("samples");
+    std::fs::create_dir(&out).unwrap();
+    // As `wgvq text2image sample` leaves them.
+    for name in ["000-a-red-heart-000.png", "000-a-red-heart-001.png", "grid.png", "mine.png"] {
+        std::fs::write(out.join(name), "old").unwrap();
+    }
+    let list = r#"{"images": [{"image": "000-a-red-heart-000.png"}, {"image": "000-a-red-heart-001.png"}]}"#;
+    std::fs::write(out.join("samples.json"), list).unwrap();
+    let sample =
+        |n: &str| run(&["sample", text(&run_path), "--n", n, "--out", text(&out), "--class", "none", "--overwrite"]);
+    ok(sample("2"));
+    assert_eq!(pictures(&out), ["0000.png", "0001.png", "grid.png", "mine.png"]);
+    ok(sample("1"));
+    assert_eq!(pictures(&out), ["0000.png", "grid.png", "mine.png"]);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 4, "neither lock nor scratch is left");
+    // Of an inspection, what the next one does not make.
+    let inspect = || run(&["inspect", text(&run_path), "--images", "20", "--quiet", "--overwrite"]);
+    ok(inspect());
+    let place = run_path.join("inspect");
+    for name in ["codes-2.png", "usage-2.png", "codes-mine.png"] {
+        std::fs::write(place.join(name), "old").unwrap();
+    }
+    ok(inspect());
+    assert!(!place.join("codes-2.png").exists() && !place.join("usage-2.png").exists());
+    assert!(place.join("codes-mine.png").exists() && place.join("index.html").exists());
+}
+
+/// Where a command cannot write, it says so first: before the run is opened, which is not there here.
+#[test]
+fn places_are_checked_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("file"), "mine").unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    let (below, at_file, at_folder) = (at("file/below/x"), at("file"), at("folder"));
+    let gone = at("no-run");
+    std::fs::write(at("codes"), "").unwrap();
+    let image = at("p.png");
+    image::RgbImage::new(32, 32).save(&image).unwrap();
+    let files: [&[&str]; 6] = [
+        &["encode", &gone, &image, "-o"],
+        &["complete", &gone, &image, "-o"],
+        &["reconstruct", &gone, &image, "-o"],
+        &["export", &gone, "--decoder", "-o"],
+        &["bench", "vq_search", "--seconds", "0", "--plot"],
+        &["bench", "--suite", "quantizers", "--seconds", "0", "--plot"],
+    ];
+    for args in files {
+        for (place, named) in [(&below, "file"), (&at_folder, "folder")] {
+            let called = run(&args.iter().chain([&place.as_str()]).copied().collect::<Vec<_>>());
+            refused(&called, &[named]);
+            assert!(!stderr(&called).contains("no-run"), "{args:?}: {}", stderr(&called));
+        }
+    }
+    let folders: [&[&str]; 8] = [
+        &["sample", &gone, "--out"],
+        &["text2image", "sample", &gone, "a heart", "--out"],
+        &["text2image", "evaluate", &gone, "--out"],
+        &["inspect", &gone, "--out"],
+        &["report", &gone, "--out"],
+        &["reconstruct", &gone, &image, "--native-size", "-o"],
+        &["import", &gone, "--out"],
+        &["train", "--data", &gone, "--out"],
+    ];
+    for args in folders {
+        for place in [&below, &at_file] {
+            let called = run(&args.iter().chain([&place.as_str()]).copied().collect::<Vec<_>>());
+            refused(&called, &[&at_file]);
+            assert!(!stderr(&called).contains("no-run"), "{args:?}: {}", stderr(&called));
+        }
+    }
+    // What was made to see whether it can be goes again.
+    refused(&run(&["sample", &gone, "--out", &at("a/b/c")]), &["no-run"]);
+    refused(&run(&["export", &gone, "--decoder", "-o", &at("d/e/x")]), &["no-run"]);
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["codes", "file", "folder", "p.png"]);
+    // Folders on the way are made.
+    let run_path = train_tiny(folder.path(), "run", 2);
+    ok(run(&["encode", text(&run_path), &image, "-o", &at("new/codes")]));
+    ok(run(&["decode", text(&run_path), &at("new/codes"), "-o", &at("new/images")]));
+    ok(run(&["export", text(&run_path), "--decoder", "-o", &at("newer/still/x")]));
+}
+
+/// Two commands do not write to one place.
+#[test]
+fn a_place_is_one_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_path = train_tiny(folder.path(), "run", 2);
+    let at = |name: &str| folder.path().join(name);
+    let lock = |path: PathBuf| {
+        let file = std::fs::File::create(path).unwrap();
+        file.try_lock().unwrap();
+        file
+    };
+    std::fs::create_dir(at("out")).unwrap();
+    let held = lock(at("out/.wgvq-lock"));
+    for args in [["report", text(&run_path), "--out"], ["inspect", text(&run_path), "--out"]] {
+        refused(&run(&args.into_iter().chain([text(&at("out"))]).collect::<Vec<_>>()), &["another command"]);
+    }
+    let compare = ["compare", "--quantizers", "ema", "--steps", "1", "--out"];
+    refused(&run(&compare.into_iter().chain([text(&at("out"))]).collect::<Vec<_>>()), &["another command"]);
+    drop(held);
+    // What a killed command left does not keep the next one out.
+    ok(run(&["report", text(&run_path), "--out", text(&at("out")), "--images", "20", "--quiet"]));
+    assert!(!at("out/.wgvq-lock").exists());
+    // Of a file, its name counts.
+    use sha2::{Digest, Sha256};
+    let sum: String = Sha256::digest("x.safetensors").iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let held = lock(at(&format!(".wgvq-lock-{sum}")));
+    let export = |name: &str| run(&["export", text(&run_path), "--decoder", "-o", text(&at(name))]);
+    refused(&export("x.safetensors"), &["another command", "x.safetensors"]);
+    assert!(!at("x.safetensors").exists());
+    ok(export("y.safetensors"));
+    drop(held);
+    ok(export("x.safetensors"));
+}
+
+/// Captioned pictures of 16 x 16.
+fn captioned(folder: &Path) -> PathBuf {
+    let mut lines = String::new();
+    for n in 0..40u8 {
+        let (name, colour) = (format!("{n}.png"), if n % 2 == 0 { "red" } else { "blue" });
+        let rgb = if n % 2 == 0 { [200, 30, n] } else { [30, n, 200] };
+        image::RgbImage::from_pixel(16, 16, image::Rgb(rgb)).save(folder.join(&name)).unwrap();
+        lines += &format!("{{\"image\": \"{name}\", \"text\": \"a {colour} square of number {}\"}}\n", n % 4);
+    }
+    let file = folder.join("captions.jsonl");
+    std::fs::write(&file, lines).unwrap();
+    file
+}
+
+const TEXTS: [&str; 30] = [
+    "--first",
+    "model.hidden=16",
+    "--first",
+    "model.residual_layers=1",
+    "--first",
+    "model.residual_hidden=8",
+    "--first",
+    "quantizer.codebook_size=32",
+    "--first",
+    "quantizer.kmeans_iters=3",
+    "--first",
+    "train.batch_size=8",
+    "--first-steps",
+    "4",
+    "--set",
+    "prior.layers=1",
+    "--set",
+    "prior.dim=16",
+    "--set",
+    "prior.heads=1",
+    "--steps",
+    "4",
+    "--batch",
+    "8",
+    "--judge-steps",
+    "4",
+    "--judge",
+    "model.dim=16",
+    "--judge",
+    "model.layers=1",
+];
+
+/// What the later stages cannot take is refused before the first one trains.
+#[test]
+fn the_later_stages_are_checked_before_the_first_one_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (captioned(folder.path()), folder.path().join("run"));
+    for (more, named) in [
+        (&["--vocabulary", "0"][..], "--vocabulary"),
+        (&["--text-length", "2"], "--text-length"),
+        (&["--strict", "--text-length", "3"], "--strict"),
+        (&["--embeddings"], "--embeddings"),
+        (&["--set", "prior.heads=3"], "prior.heads"),
+        (&["--judge", "model.heads=3"], "model.heads"),
+        (&["--out", text(&data)], "captions.jsonl"),
+    ] {
+        let mut args = vec!["text2image", "train", "--data", text(&data)];
+        args.extend(TEXTS);
+        if !more.contains(&"--out") {
+            args.extend(["--out", text(&out)]);
+        }
+        args.extend(more);
+        refused(&run(&args), &[named]);
+        assert!(!out.exists(), "{more:?}");
+    }
+}
+
+/// A run of texts keeps its tokenizer and its models until those that replace them can run; then all of them are the new ones.
+#[test]
+fn models_of_texts_are_replaced_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (captioned(folder.path()), folder.path().join("run"));
+    let args = ["text2image", "train", "--data", text(&data), "--out", text(&out), "--quiet", "--vocabulary", "260"];
+    let call = |first: &[&'static str], more: &[&'static str]| {
+        let models = TEXTS.iter().skip(14).copied();
+        run(&args
+            .into_iter()
+            .chain(first.iter().copied())
+            .chain(models)
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>())
+    };
+    ok(call(&TEXTS[..14], &[]));
+    std::fs::create_dir(out.join("report")).unwrap();
+    std::fs::write(out.join("report/evaluation.csv"), "old").unwrap();
+    let before = all(&out);
+    let others = ["--vocabulary", "300", "--overwrite"];
+    // The prior does not fit the device.
+    let large = ["--set", "train.batch_size=65536", "--set", "prior.dim=1024", "--set", "prior.heads=16"];
+    refused(
+        &run(&args[..7]
+            .iter()
+            .copied()
+            .chain(TEXTS.iter().skip(14).copied())
+            .chain(others)
+            .chain(large)
+            .collect::<Vec<_>>()),
+        &["bytes"],
+    );
+    unchanged(&out, &before);
+    let others = &args[..7];
+    let again = ["--vocabulary", "300", "--overwrite", "--judge-steps", "0"];
+    let models = TEXTS.iter().skip(14).take(10).copied();
+    ok(run(&others.iter().copied().chain(models).chain(again).collect::<Vec<_>>()));
+    assert_ne!(before[&out.join("text/tokenizer.json")], std::fs::read(out.join("text/tokenizer.json")).unwrap());
+    assert!(!out.join("contrastive").exists() && !out.join("report/evaluation.csv").exists());
+    assert!(before[&out.join("final.safetensors")] == std::fs::read(out.join("final.safetensors")).unwrap());
+    ok(run(&["text2image", "sample", text(&out), "a red square", "--n", "1", "--out", text(&folder.path().join("s"))]));
 }

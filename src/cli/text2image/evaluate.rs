@@ -1,5 +1,6 @@
 //! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model, over a range of guidance.
 
+use super::super::place::Place;
 use super::super::sample::How;
 use super::super::{output, pictures};
 use super::sample::{draw, load, load_judge};
@@ -41,6 +42,9 @@ pub struct Evaluate {
 /// Captions whose images the picture shows.
 const SHOWN: usize = 12;
 
+/// What it writes.
+const FILES: [&str; 3] = ["evaluation.csv", "evaluation.png", "evaluation-samples.png"];
+
 /// One line of the table.
 struct Line {
     name: String,
@@ -55,6 +59,8 @@ impl Evaluate {
         if self.sweep.iter().any(|g| !g.is_finite()) || self.sweep.is_empty() || self.pool < 2 {
             return Err(Error::config("--sweep", "takes finite numbers, and --pool at least 2"));
         }
+        let place = Place::folder(global, &self.out())?;
+        place.holds_none(FILES, true)?;
         let gpu = global.gpu()?;
         let mut models = load(&gpu, &self.run)?;
         let judge = load_judge(&gpu, &self.run, &models.tokenizer)?;
@@ -125,12 +131,16 @@ impl Evaluate {
         let headings: Vec<String> = ["real", "kept of it"].map(str::to_owned).into_iter().chain(drawn).collect();
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let grid = headed_rows(&pictures, shape, &headings, &labels, 64)?.png()?;
-        self.report(global, &lines, &grid)
+        self.report(global, &lines, &grid, &place)
     }
 
-    fn report(&self, global: &Global, lines: &[Line], grid: &[u8]) -> Result<Ended> {
-        let out = self.out.clone().unwrap_or_else(|| self.run.join("report"));
-        std::fs::create_dir_all(&out).map_err(|e| Error::file(&out, format!("cannot be made: {e}")))?;
+    fn out(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| self.run.join("report"))
+    }
+
+    fn report(&self, global: &Global, lines: &[Line], grid: &[u8], place: &Place) -> Result<Ended> {
+        let (staged, [table, curve, samples]) = (place.staged()?, FILES);
+        let at = |name: &str| staged.path().join(name);
         let mut csv = String::from("images,guidance,texts_found,images_found,mean_cosine,pool,count,by_chance\n");
         for Line { name, guidance, found, score } in lines {
             let g = guidance.map_or(String::new(), |g| g.to_string());
@@ -151,7 +161,7 @@ impl Evaluate {
                 ));
             }
         }
-        atomic::write(&out.join("evaluation.csv"), csv.as_bytes())?;
+        atomic::write(&at(table), csv.as_bytes())?;
         let drawn: Vec<&Line> = lines.iter().filter(|l| l.name == "drawn").collect();
         let points: Vec<(f64, f64)> =
             drawn.iter().filter_map(|l| Some((f64::from(l.guidance?), 100.0 * l.found.texts))).collect();
@@ -165,9 +175,10 @@ impl Evaluate {
         let title = format!("Images that find their text among {pool:.0}, in per cent");
         let said = format!("{} captions held out", lines[0].found.count);
         let chart = curves([&title, &said, "guidance"], &series, Legend::Column, 720, 420)?;
-        atomic::write(&out.join("evaluation.png"), &chart.png()?)?;
-        atomic::write(&out.join("evaluation-samples.png"), grid)?;
-        output::note(global, &format!("table, chart, and images of {SHOWN} captions: {}", out.display()));
+        atomic::write(&at(curve), &chart.png()?)?;
+        atomic::write(&at(samples), grid)?;
+        staged.put(&[])?;
+        output::note(global, &format!("table, chart, and images of {SHOWN} captions: {}", self.out().display()));
         Ok(Ended::Done)
     }
 }

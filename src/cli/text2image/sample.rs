@@ -1,9 +1,10 @@
 //! `wgvq text2image sample`: images of texts.
 
 use super::super::apart::apart;
-use super::super::codes::{png, refuse_existing};
+use super::super::codes::png;
 use super::super::output;
-use super::super::sample::{How, draw as draw_asked, room, slug};
+use super::super::place::Place;
+use super::super::sample::{GRID, How, MADE, draw as draw_asked, made_before, room, slug};
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -102,8 +103,6 @@ pub fn draw(global: &Global, priors: &Priors, texts: &Texts, how: &Draw) -> Resu
 const NAMED: usize = 40;
 /// Columns of the grid of one prompt's images.
 const COLUMNS: usize = 8;
-const GRID: &str = "grid.png";
-const MADE: &str = "samples.json";
 
 impl Sample {
     fn asked(&self) -> Result<Vec<String>> {
@@ -158,9 +157,7 @@ impl Sample {
             );
             return Err(Error::config("--n", what));
         }
-        if self.out.exists() && !self.out.is_dir() {
-            return Err(Error::file(&self.out, "is a file; --out names a folder"));
-        }
+        let place = Place::folder(global, &self.out)?;
         let rerank = self.rerank || self.candidates.is_some();
         let gpu = global.gpu()?;
         let mut models = load(&gpu, &self.run)?;
@@ -175,9 +172,7 @@ impl Sample {
             }
         };
         let names: Vec<Vec<String>> = (0..prompts.len()).map(|p| (0..self.n).map(|i| name(p, i)).collect()).collect();
-        for name in names.iter().flatten().map(String::as_str).chain([GRID, MADE]) {
-            refuse_existing(&self.out.join(name), self.overwrite)?;
-        }
+        place.holds_none(names.iter().flatten().map(String::as_str).chain([GRID, MADE]), self.overwrite)?;
         let written = names.iter().flatten().map(String::as_str).chain([GRID, MADE]).map(|name| self.out.join(name));
         apart(self.prompts.iter().chain(&self.embedding), written)?;
         let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
@@ -198,7 +193,7 @@ impl Sample {
             None => None,
         };
         let (mut kept, mut list) = (Vec::new(), Vec::new());
-        std::fs::create_dir_all(&self.out).map_err(|e| Error::file(&self.out, format!("cannot be made: {e}")))?;
+        let staged = place.staged()?;
         for (p, names) in names.iter().enumerate() {
             let mut order: Vec<usize> = (p * each..(p + 1) * each).collect();
             if let Some(scores) = &scores {
@@ -208,7 +203,7 @@ impl Sample {
             for (name, i) in names.iter().zip(order) {
                 let image = &pixels[i * size..][..size];
                 kept.extend_from_slice(image);
-                atomic::write(&self.out.join(name), &png(image, width, height, channels)?)?;
+                atomic::write(&staged.path().join(name), &png(image, width, height, channels)?)?;
                 list.push(serde_json::json!({
                     "image": name, "prompt": prompts[p], "score": scores.as_ref().map(|s| s[i]),
                     "log_likelihood": drawing.log_likelihood[i],
@@ -217,7 +212,7 @@ impl Sample {
         }
         let made = serde_json::json!({ "images": list });
         atomic::write(
-            &self.out.join(MADE),
+            &staged.path().join(MADE),
             (serde_json::to_string_pretty(&made).map_err(Error::data)? + "\n").as_bytes(),
         )?;
         let columns = self.n.min(COLUMNS);
@@ -229,7 +224,8 @@ impl Sample {
         // A prompt begins a row of its own.
         let blank = vec![255u8; (lines * columns - self.n) * size];
         let padded: Vec<u8> = kept.chunks(self.n * size).flat_map(|row| [row, &blank[..]].concat()).collect();
-        atomic::write(&grid, &rows(&padded, shape, columns, &labels, 96)?.png()?)?;
+        atomic::write(&staged.path().join(GRID), &rows(&padded, shape, columns, &labels, 96)?.png()?)?;
+        staged.put(&made_before(&self.out))?;
         let codes = drawing.codes.len();
         if global.json {
             let line = serde_json::json!({

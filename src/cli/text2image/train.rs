@@ -4,6 +4,7 @@ mod going_on;
 
 use super::super::output::{self, Bar, Watch};
 use super::super::pictures;
+use super::super::place::Place;
 use super::super::signals::stop_flag;
 use super::super::train::{
     Keys, configuration, going_on as first_stage_going_on, open, own_pictures, set_keys, train as train_first_stage,
@@ -110,6 +111,16 @@ const JUDGE_STEPS: u64 = 1500;
 /// The command that goes on with a run, before its name.
 const GO_ON: &str = "wgvq text2image train --resume";
 
+/// What the options say of texts, whatever the captions are: before anything is trained.
+fn check_texts(asked: &Asked) -> Result<()> {
+    Tokenizer::check_size(asked.vocabulary)?;
+    if asked.text_length != 0 && asked.text_length < 3 && !asked.embeddings {
+        let what = "is not allowed: a text has its first and last token, and one more";
+        return Err(Error::config("--text-length", format!("{} {what}", asked.text_length)));
+    }
+    Ok(())
+}
+
 /// What the models of a run are trained on.
 struct Material {
     set: Arc<ImageSet>,
@@ -133,6 +144,7 @@ impl Train {
             return Err(Error::config("--text-length", what));
         }
         let mut asked = if self.resume.is_some() { self.going_on(run)? } else { self.asked(run)? };
+        check_texts(&asked)?;
         if self.resume.is_none() && !self.overwrite {
             for folder in [prior_folder(run, ""), contrastive_folder(run)] {
                 if folder.join("config.toml").exists() {
@@ -144,6 +156,7 @@ impl Train {
                 }
             }
         }
+        let _place = Place::folder(global, run)?;
         let gpu = global.gpu()?;
         match self.first_stage(global, &gpu, &asked)? {
             Ended::Done => {}
