@@ -304,6 +304,7 @@ mod tests {
             "prior/tokens/train-00000.safetensors",
             "text/tokenizer.json",
             "text/characters.txt",
+            "text/asked.toml",
             "report/rate.png",
             "report/rate.csv",
             "report/evaluation.csv",
@@ -327,6 +328,7 @@ mod tests {
             write(&path.join(file), "old");
         }
         let new = RunFolder::create(&path, true).unwrap();
+        std::fs::create_dir_all(path.join("contrastive/pictures")).unwrap();
         new.establish().unwrap();
         for file in parts.iter().map(String::as_str).chain(more).filter(|f| *f != "run.lock") {
             assert!(!path.join(file).exists(), "{file}");

@@ -34,7 +34,7 @@ fn is_own(folder: &str, name: &str) -> bool {
         TOKENS => is_token_file(name),
         INSPECTION => is_inspection(name),
         REPORT => matches!(name, "rate.png" | "rate.csv") || EVALUATION.contains(&name),
-        TEXT => matches!(name, "tokenizer.json" | "characters.txt"),
+        TEXT => matches!(name, "tokenizer.json" | "characters.txt" | "asked.toml"),
         _ => false,
     }
 }
@@ -68,12 +68,18 @@ pub(super) fn made_by_a_run(path: &Path, tokens: bool) -> Result<Vec<PathBuf>> {
         files.extend(own_files(path, &format!("{INSPECTION}/{level}"), INSPECTION)?);
     }
     for run in hanging(path)? {
-        files.extend(made_by_a_run(&run, true)?);
-        files.extend([run.join(LOCK)].into_iter().filter(|f| f.is_file()));
+        files.extend(all_of(&run)?);
     }
     files.sort();
     files.dedup();
     Ok(files)
+}
+
+/// All that a run made that hangs on another: its files, its lock, and the folders that it makes whether or not it fills them.
+fn all_of(run: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = made_by_a_run(run, true)?;
+    all.extend(["checkpoints", "pictures", LOCK].map(|name| run.join(name)).into_iter().filter(|p| p.exists()));
+    Ok(all)
 }
 
 /// What hangs on the prior of a run that reads texts, beside that prior: the other levels', the judge, and what they were measured by.
@@ -84,7 +90,7 @@ pub fn made_of_texts(run: &Path, prior: &Path) -> Result<Vec<PathBuf>> {
     let mut files = own_files(run, TEXT, TEXT)?;
     files.extend(EVALUATION.iter().map(|n| run.join(REPORT).join(n)).filter(|f| f.is_file()));
     for other in hanging(run)?.into_iter().filter(|p| p != prior) {
-        files.extend(made_by_a_run(&other, true)?);
+        files.extend(all_of(&other)?);
     }
     Ok(files)
 }

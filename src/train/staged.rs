@@ -44,7 +44,7 @@ pub struct Staged {
     put: AtomicBool,
 }
 
-/// What a staged content replaces: files by their paths from the target, and from the folder that the target lies in.
+/// What a staged content replaces: files, and folders as far as they are empty, by their paths from the target, and from the folder that the target lies in.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Replaced {
     here: Vec<String>,
@@ -95,7 +95,8 @@ impl Staged {
         self.put.load(Ordering::Relaxed)
     }
 
-    /// Puts the content in its place. `old` is what goes: files in the target, or in folders beside it.
+    /// Puts the content in its place. `old` is what goes: files in the target, or in folders beside it, and folders that are
+    /// empty then.
     ///
     /// # Errors
     /// If a file cannot be written, or a folder stands where one is to go. The old content is as it was then, or the new one in its
@@ -115,6 +116,8 @@ impl Staged {
                 _ => {}
             }
         }
+        // What lies in a folder before the folder.
+        [&mut list.here, &mut list.beside].into_iter().for_each(|names| names.sort_by(|a, b| b.cmp(a)));
         let list = serde_json::to_vec_pretty(&list).map_err(Error::data)?;
         atomic::write(&self.next.join(LIST), &list)?;
         let new = self.target.join(self.content.new());
@@ -176,10 +179,12 @@ fn is_inside(name: &str) -> bool {
     Path::new(name).components().all(|c| matches!(c, Component::Normal(_)))
 }
 
-/// Removes a file, and the folders on the way to it that are empty then.
+/// Removes a file, or a folder if it is empty, and the folders on the way to it that are empty then.
 fn remove(place: &Path, file: &Path) -> Result<()> {
     let path = place.join(file);
-    match std::fs::remove_file(&path) {
+    let is_folder = path.symlink_metadata().is_ok_and(|m| m.is_dir());
+    let removed = if is_folder { std::fs::remove_dir(&path).or(Ok(())) } else { std::fs::remove_file(&path) };
+    match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => {
             return Err(Error::file(&path, format!("cannot be removed to make way: {e}")));
         }
