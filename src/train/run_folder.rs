@@ -10,7 +10,6 @@ use super::run_parts::{
 use super::staged::{self, Content, Staged};
 use crate::{Error, Result};
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A folder that this process alone writes a run to, for as long as this value lives. A run that is to replace another is made in a

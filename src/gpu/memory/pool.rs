@@ -267,7 +267,7 @@ impl Gpu {
     fn host_has(&self, size: u64) -> bool {
         let most = self.inner.host_memory;
         let held = || {
-            let report = self.inner.ledger.report.lock();
+            let report = self.inner.memory.ledger.report.lock();
             (report.in_use + report.pooled).saturating_add(size)
         };
         most == u64::MAX || held() <= most && (size <= LARGE || size <= crate::memory::available())
@@ -279,7 +279,7 @@ impl Gpu {
             self.trim();
         }
         if !self.host_has(size) {
-            return Err(Error::OutOfMemory { asked: size, in_use: self.inner.ledger.report.lock().in_use });
+            return Err(Error::OutOfMemory { asked: size, in_use: self.inner.memory.ledger.report.lock().in_use });
         }
         let device = &self.inner.device;
         for attempt in 0..2 {
