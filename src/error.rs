@@ -103,10 +103,10 @@ pub enum Error {
         /// What is wrong with it, and what was expected.
         what: String,
     },
-    /// A configuration key that is unknown or whose value cannot be used.
-    #[error("config key `{key}`: {what}")]
+    /// A configuration key, or an option of a command, that is unknown or whose value cannot be used.
+    #[error("{}: {what}", subject(key))]
     Config {
-        /// The key, dotted (`quantizer.codebook_size`).
+        /// The key, dotted (`quantizer.codebook_size`), or the option as it is written (`--temperature`).
         key: String,
         /// What is wrong, what is allowed, the nearest known key.
         what: String,
@@ -130,6 +130,16 @@ pub enum Error {
 /// Bytes in words.
 fn mib(bytes: u64) -> String {
     if bytes == u64::MAX { "a size beyond all numbers".into() } else { format!("{} MiB", bytes.div_ceil(1 << 20)) }
+}
+
+/// What is wrong: a key of a configuration, an option, or something that has words for its name.
+fn subject(key: &str) -> String {
+    match key {
+        option if option.starts_with('-') => format!("option `{option}`"),
+        words if words.contains(' ') => words.to_owned(),
+        variable if variable.chars().all(|c| c.is_ascii_uppercase() || c == '_') => format!("variable `{variable}`"),
+        key => format!("config key `{key}`"),
+    }
 }
 
 impl Error {

@@ -55,7 +55,7 @@ pub struct Bench {
     #[arg(long, value_delimiter = ',', default_value = "f32", value_name = "LIST")]
     dtype: Vec<String>,
     /// Seconds to repeat each workload
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     seconds: f64,
     /// Seed of the inputs
     #[arg(long, default_value_t = 1)]
@@ -105,7 +105,7 @@ impl Bench {
             return list(global);
         }
         if !(self.seconds >= 0.0 && self.seconds <= 3600.0) {
-            return Err(Error::config("seconds", "lies between 0 and 3600"));
+            return Err(Error::config("--seconds", "lies between 0 and 3600"));
         }
         let workloads = self.workloads(global)?;
         let baseline = self.compare.as_deref().map(Baseline::read).transpose()?;
@@ -121,7 +121,7 @@ impl Bench {
         let gpus = cores.into_iter().map(|c| global.gpu_with(c)).collect::<Result<Vec<Gpu>>>()?;
         if let Some((gpu, core)) = gpus.iter().zip(&global.core).find(|(gpu, core)| gpu.core() != **core) {
             let what = format!("`{}` cannot run on {}; it has {}", core.name(), gpu.info().name, gpu.core().name());
-            return Err(Error::config("core", what));
+            return Err(Error::config("--core", what));
         }
         for workload in &workloads {
             enough_memory(workload)?;
@@ -187,7 +187,7 @@ impl Bench {
                 }
                 other => {
                     let what = format!("`{other}` is no type that activations are stored as; there are f32 and f16");
-                    return Err(Error::config("dtype", what));
+                    return Err(Error::config("--dtype", what));
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Bench {
             let ops = registry::operations().iter().filter(|op| !op.halves().is_empty()).map(|op| op.name());
             let what =
                 format!("nothing to time in f16; {} and the training step have it", ops.collect::<Vec<_>>().join(", "));
-            return Err(Error::config("dtype", what));
+            return Err(Error::config("--dtype", what));
         }
         Ok(all)
     }
@@ -237,7 +237,10 @@ impl Bench {
         for (size, _) in &lists {
             let known: Vec<&str> = base.iter().flat_map(|c| c.sizes().map(|(n, _)| n)).collect();
             if !known.contains(&size.as_str()) {
-                return Err(Error::config("size", format!("{name} has no size `{size}`; it has {}", known.join(", "))));
+                return Err(Error::config(
+                    "--size",
+                    format!("{name} has no size `{size}`; it has {}", known.join(", ")),
+                ));
             }
         }
         let make = if self.backward { Workload::with_gradient } else { Workload::operation };
@@ -247,7 +250,7 @@ impl Bench {
 }
 
 fn parse_list(text: &str) -> Result<(String, Vec<usize>)> {
-    let wrong = || Error::config("size", format!("`{text}` is not NAME=NUMBER,NUMBER,.."));
+    let wrong = || Error::config("--size", format!("`{text}` is not NAME=NUMBER,NUMBER,.."));
     let (name, list) = text.split_once('=').ok_or_else(wrong)?;
     let values = list.split(',').map(|v| v.trim().parse().map_err(|_| wrong())).collect::<Result<_>>()?;
     Ok((name.trim().to_owned(), values))
@@ -492,7 +495,7 @@ fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec
     let mut sizes: Vec<&str> = lines.iter().map(|(s, ..)| s.as_str()).collect();
     sizes.dedup();
     let Some(size) = sizes.into_iter().rev().max_by_key(|s| count(s)) else {
-        return Err(Error::config("plot", "needs a size with two values or more, such as --n 1024,4096"));
+        return Err(Error::config("--plot", "needs a size with two values or more, such as --n 1024,4096"));
     };
     let series: Vec<Series> = lines
         .iter()

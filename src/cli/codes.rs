@@ -99,7 +99,12 @@ impl Encode {
             apart(read(), std::iter::once(&self.output).chain(&arrays))?;
         }
         if self.native_size {
-            self.native(global, &mut model)?;
+            let all = self.native(global, &mut model)?;
+            if global.json {
+                self.tell(&all, &[], &gpu);
+            } else {
+                output::result(&format!("{}: {} images, each at its own size", self.output.display(), all.len()));
+            }
             tell_memory(global, &gpu);
             return Ok(Ended::Done);
         }
@@ -115,13 +120,21 @@ impl Encode {
         if self.npy {
             codes.save_npy(&npy)?;
         }
+        if global.json {
+            let arrays: Vec<String> = match self.npy {
+                true => Codes::npy_paths(&npy, model.levels()).iter().map(|p| p.display().to_string()).collect(),
+                false => Vec::new(),
+            };
+            self.tell(std::slice::from_ref(&codes), &arrays, &gpu);
+            return Ok(Ended::Done);
+        }
         let (path, images) = (self.output.display(), codes.names.len());
         output::result(&format!("{path}: {images} images of {} codes", grids(&codes)));
         Ok(Ended::Done)
     }
 
     /// Images at their own size.
-    fn native(&self, global: &Global, model: &mut Trained) -> Result<()> {
+    fn native(&self, global: &Global, model: &mut Trained) -> Result<Vec<Codes>> {
         let channels = model.image()[2];
         let mut tiled = model.tiled(self.memory.tiling());
         let mut all = Vec::new();
@@ -135,8 +148,24 @@ impl Encode {
             all.push(codes);
         }
         save_all(&self.output, &all)?;
-        output::result(&format!("{}: {} images, each at its own size", self.output.display(), all.len()));
-        Ok(())
+        Ok(all)
+    }
+
+    /// What was written, as JSON.
+    fn tell(&self, all: &[Codes], arrays: &[String], gpu: &Gpu) {
+        let image = |codes: &Codes| -> Vec<serde_json::Value> {
+            let [width, height, channels] = codes.image;
+            let levels: Vec<_> = (codes.levels.iter())
+                .map(|l| serde_json::json!({ "level": l.name, "grid": l.grid, "codebook_size": l.codebook_size, "codebooks": l.codebooks }))
+                .collect();
+            let one = |name: &String| serde_json::json!({ "name": name, "width": width, "height": height, "channels": channels, "levels": levels });
+            codes.names.iter().map(one).collect()
+        };
+        let images: Vec<_> = all.iter().flat_map(image).collect();
+        let line = serde_json::json!({
+            "codes": self.output.display().to_string(), "npy": arrays, "images": images, "peak_device_bytes": gpu.memory().peak,
+        });
+        output::result(&line.to_string());
     }
 }
 
@@ -181,7 +210,15 @@ impl Decode {
             }
         }
         staged.put(&[])?;
-        output::result(&format!("{}: {} images", self.output.display(), names.len()));
+        if global.json {
+            let images: Vec<String> = names.iter().map(|name| output::shown(&self.output.join(name))).collect();
+            let line = serde_json::json!({
+                "out": output::shown(&self.output), "images": images, "peak_device_bytes": gpu.memory().peak,
+            });
+            output::result(&line.to_string());
+        } else {
+            output::result(&format!("{}: {} images", self.output.display(), names.len()));
+        }
         if all.iter().any(|codes| codes.image != model.image()) {
             tell_memory(global, &gpu);
         }

@@ -5,7 +5,7 @@ use super::codes::png;
 use super::output::{self, Watch};
 use super::place::Place;
 use super::signals::stop_flag;
-use super::train::{Keys, configuration, open};
+use super::train::{Keys, configuration, open, preset_names, quantizer_names};
 use super::{Ended, Global};
 use clap::Args;
 use std::io::ErrorKind;
@@ -31,11 +31,11 @@ use wgvq::{Error, Result, files, quantize};
 pub struct Compare {
     /// A configuration in TOML, the base of all runs
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64, gan64, photo128
-    #[arg(long, conflicts_with = "config")]
+    /// A configuration by name
+    #[arg(long, conflicts_with = "config", value_parser = preset_names())]
     preset: Option<String>,
     /// The quantizers, by name; all there are, or ema with --k
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = quantizer_names(), hide_possible_values = true)]
     quantizers: Vec<String>,
     /// Sizes of the codebook: from..to in powers of two, or a list
     #[arg(long, value_name = "K..K|K,K")]
@@ -79,29 +79,47 @@ fn sizes(text: &str) -> Result<Vec<u64>> {
     if all.is_empty() { Err(wrong()) } else { Ok(all) }
 }
 
+/// Each once, in order: what is named twice would be one run, counted as two.
+fn once<T: PartialEq + std::fmt::Display>(global: &Global, option: &str, all: Vec<T>) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::new();
+    for one in all {
+        if kept.contains(&one) {
+            output::note(global, &format!("{option} names {one} more than once: it is one run"));
+        } else {
+            kept.push(one);
+        }
+    }
+    kept
+}
+
 impl Compare {
-    fn entries(&self) -> Result<Vec<Entry>> {
+    fn entries(&self, global: &Global) -> Result<Vec<Entry>> {
         let base = configuration(self.config.as_deref(), self.preset.as_deref(), &Keys::default())?;
         let named: Vec<&str> = match (&self.quantizers[..], &self.k) {
             ([], None) => quantize::all().iter().map(|k| k.name).collect(),
             ([], Some(_)) => vec!["ema"],
             (names, _) => names.iter().map(String::as_str).collect(),
         };
-        let sizes = self.k.as_deref().map(sizes).transpose()?;
+        let named = named.into_iter().map(|name| Ok(quantize::find(name)?.name)).collect::<Result<Vec<_>>>()?;
+        let sizes = self.k.as_deref().map(sizes).transpose()?.map(|all| once(global, "--k", all));
+        let (named, seeds) = (once(global, "--quantizers", named), once(global, "--seeds", self.seeds.clone()));
         let mut entries = Vec::new();
         for kind in named {
-            let kind = quantize::find(kind)?.name;
             if kind == "fsq" && sizes.is_some() {
                 return Err(Error::config("--k", "does not suit `fsq`, whose codes follow from quantizer.levels"));
             }
             for k in sizes.iter().flatten().map(|k| Some(*k)).chain(sizes.is_none().then_some(None)) {
-                for seed in &self.seeds {
+                for seed in &seeds {
                     let mut config = base.clone();
                     // A kind's own channels, not those that the base resolved for another.
                     config.quantizer =
                         quantize::Options { kind: kind.into(), dim: 0, codebook_dim: 0, ..base.quantizer.clone() };
                     config.train.seed = *seed;
                     self.keys.apply_unchecked(&mut config)?;
+                    if seed == &seeds[0] {
+                        let unread = self.keys.unread(&config);
+                        unread.iter().for_each(|(key, why)| output::note(global, &format!("{kind}: {key}: {why}")));
+                    }
                     if let Some(k) = k {
                         config.quantizer.codebook_size = k as usize;
                     }
@@ -121,7 +139,7 @@ impl Compare {
         if self.quantizers.len() + self.seeds.len() > 1 && self.keys.quantizer.is_some() {
             return Err(Error::config("--quantizer", "is --quantizers here: a list of those to compare"));
         }
-        let entries = self.entries()?;
+        let entries = self.entries(global)?;
         let written = ["compare.csv", "curves.csv", "compare.md", "compare.png"];
         apart(self.beside.iter().chain(&self.config), written.map(|name| self.out.join(name)))?;
         let beside = self.beside.as_deref().map(read_beside).transpose()?.unwrap_or_default();

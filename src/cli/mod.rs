@@ -64,7 +64,7 @@ impl Global {
         match self.core[..] {
             [] => Ok(None),
             [core] => Ok(Some(core)),
-            _ => Err(Error::config("core", "takes one core here; only `wgvq bench` compares several")),
+            _ => Err(Error::config("--core", "takes one core here; only `wgvq bench` compares several")),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -30,17 +31,27 @@ pub fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Text in one line: a line break, of a file's name or a driver's words, would look like another message.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let breaks = |c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}';
+    if !text.contains(breaks) {
+        return text.into();
+    }
+    let parts: Vec<&str> = text.split(breaks).map(str::trim).filter(|part| !part.is_empty()).collect();
+    parts.join(" ").into()
+}
+
 /// Prints what an error says, in one line that a script can find.
 pub fn error(global: &Global, error: &wgvq::Error) {
     let colour = std::io::stderr().is_terminal() && !global.no_color;
     let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let _ = writeln!(std::io::stderr(), "{on}error:{off} {error}");
+    let _ = writeln!(std::io::stderr(), "{on}error:{off} {}", one_line(&error.to_string()));
 }
 
-/// Tells the user something that is no result.
+/// Tells the user something that is no result, in one line.
 pub fn note(global: &Global, text: &str) {
     if !global.quiet {
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", one_line(text));
     }
 }
 
@@ -207,5 +218,21 @@ impl Observer for Watch<'_> {
     }
     fn note(&mut self, text: &str) {
         self.say(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_said_has_one_line() {
+        for (text, want) in [
+            ("plain, with  two spaces", "plain, with  two spaces"),
+            ("a\nb", "a b"),
+            ("no TOML:\r\n  |\n1 | x\t= \u{2028}y\n", "no TOML: | 1 | x = y"),
+            ("\u{1b}[31mred", "[31mred"),
+            ("\n", ""),
+        ] {
+            assert_eq!(super::one_line(text), want);
+        }
     }
 }

@@ -1,19 +1,19 @@
-//! `wgvq plan`: what a configuration will take, found by taking one step of it.
+//! `wgvq plan`: what a configuration will take.
 
-use super::train::{Keys, configuration, open};
+use super::train::{Keys, configuration, open, preset_names};
 use super::{Ended, Global, output};
 use clap::Args;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wgvq::Result;
-use wgvq::train::Trainer;
+use wgvq::train::plan::Plan as Found;
 
 #[derive(Args)]
 pub struct Plan {
     /// A configuration in TOML
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64, gan64, photo128
-    #[arg(long, conflicts_with = "config")]
+    /// A configuration by name
+    #[arg(long, conflicts_with = "config", value_parser = preset_names())]
     preset: Option<String>,
     #[command(flatten)]
     keys: Keys,
@@ -22,46 +22,57 @@ pub struct Plan {
 impl Plan {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
+        self.keys.tell_unread(global, &config)?;
         let data = open(&config)?;
         let gpu = global.gpu()?;
         output::note(global, &format!("taking a few steps on {} to measure them", gpu.info().name));
-        let mut trainer = Trainer::new(&gpu, &config, data)?;
-        // The first step also compiles kernels and places the codes.
-        trainer.step()?;
-        gpu.finish()?;
-        let before = gpu.work_done();
-        let mut best = Duration::MAX;
-        for _ in 0..3 {
-            let start = Instant::now();
-            trainer.step()?;
-            gpu.finish()?;
-            best = best.min(start.elapsed());
-        }
-        let flops = (gpu.work_done().flops - before.flops) / 3.0;
-        let (parameters, memory) = (trainer.parameter_count(), gpu.memory());
-        let codebook = if config.quantizer.kind == "ema" {
-            config.quantizer.codebook_size * config.quantizer.code_channels()
-        } else {
-            0
-        };
-        let total = best * config.train.steps.min(u32::MAX as u64) as u32;
+        let plan = Found::of(&gpu, &config, &data)?;
         if global.json {
             let line = serde_json::json!({
-                "parameters": parameters, "codebook": codebook, "peak_device_bytes": memory.peak, "flops_per_step": flops,
-                "ms_per_step": best.as_secs_f64() * 1e3, "steps": config.train.steps, "seconds": total.as_secs_f64(),
+                "parameters": plan.parameters, "discriminator": plan.discriminator, "lpips": plan.lpips,
+                "codebook": plan.codebook, "peak_device_bytes": plan.peak_bytes, "flops_per_step": plan.step.flops,
+                "ms_per_step": plan.step.seconds * 1e3,
+                "steps_before_discriminator": plan.before.map_or(0, |(steps, _)| steps),
+                "ms_per_step_before": plan.before.map(|(_, pace)| pace.seconds * 1e3),
+                "steps": plan.steps, "measurements": plan.measurements, "ms_per_measurement": plan.measurement_seconds * 1e3,
+                "training_seconds": plan.training_seconds(), "measuring_seconds": plan.measuring_seconds(),
+                "seconds": plan.total().as_secs_f64(),
             });
             output::result(&line.to_string());
         } else {
-            output::result(&format!("parameters        {parameters} (and {codebook} numbers in the codebook)"));
-            output::result(&format!("device memory     {} MiB at peak", memory.peak.div_ceil(1 << 20)));
-            output::result(&format!("operations        {:.2} GFLOP per step", flops / 1e9));
-            output::result(&format!(
-                "time per step     {:.0} ms ({:.1} GFLOP/s)",
-                best.as_secs_f64() * 1e3,
-                flops / best.as_secs_f64() / 1e9
-            ));
-            output::result(&format!("time in all       {} for {} steps", output::duration(total), config.train.steps));
+            table(&plan);
         }
         Ok(Ended::Done)
     }
+}
+
+fn table(plan: &Found) {
+    let row = |name: &str, value: String| output::result(&format!("{name:<18}{value}"));
+    row("parameters", plan.parameters.to_string());
+    if plan.discriminator > 0 {
+        row("discriminator", format!("{} parameters", plan.discriminator));
+    }
+    if plan.lpips > 0 {
+        row("LPIPS", format!("{} numbers, which are not trained", plan.lpips));
+    }
+    row(
+        "codebook",
+        match plan.codebook {
+            0 => "none: codes follow from a rule".to_owned(),
+            numbers => format!("{numbers} numbers"),
+        },
+    );
+    row("device memory", format!("{} MiB at peak", plan.peak_bytes.div_ceil(1 << 20)));
+    row("operations", format!("{:.2} GFLOP per step", plan.step.flops / 1e9));
+    let rate = plan.step.flops / plan.step.seconds.max(1e-9) / 1e9;
+    let early = match plan.before {
+        Some((steps, pace)) => {
+            format!("; {:.0} ms in the first {steps}, without the discriminator", pace.seconds * 1e3)
+        }
+        None => String::new(),
+    };
+    row("time per step", format!("{:.0} ms ({rate:.1} GFLOP/s){early}", plan.step.seconds * 1e3));
+    let each = Duration::from_secs_f64(plan.measurement_seconds);
+    row("measurements", format!("{} of {:.1} s each", plan.measurements, each.as_secs_f64()));
+    row("time in all", format!("{} for {} steps and the measurements", output::duration(plan.total()), plan.steps));
 }

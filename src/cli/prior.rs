@@ -80,7 +80,7 @@ impl PriorCommand {
             ("train.lr", self.lr.map(|v| v.to_string())),
             ("train.seed", text(&self.seed)),
         ];
-        set_keys(config, flags, &self.set)
+        set_keys(config, flags, "--set", &self.set)
     }
 
     fn configuration(&self) -> Result<PriorConfig> {

@@ -9,6 +9,7 @@ use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use wgvq::codes::Level;
 use wgvq::gpu::Gpu;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
@@ -20,23 +21,23 @@ use wgvq::{Error, Result, data, files, memory};
 #[derive(Args)]
 pub struct How {
     /// Logits are divided by it: below 1 likelier, above 1 more various; 0 takes the likeliest code
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from this many of the likeliest codes
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw from the fewest likeliest codes whose probabilities sum to this, in (0, 1]
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f32,
     /// Draw from codes of at least this share of the likeliest one's probability
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
     /// Penalty on codes that an image has already: 1 is none, `inf` lets none come twice; with
     /// --temperature 0 it keeps the likeliest code from being drawn over and over
-    #[arg(long, value_name = "THETA", default_value_t = 1.0)]
+    #[arg(long, value_name = "THETA", default_value_t = 1.0, allow_negative_numbers = true)]
     repetition_penalty: f32,
     /// Classifier-free guidance: above 1 more of the class, and less various
-    #[arg(long, value_name = "G")]
+    #[arg(long, value_name = "G", allow_negative_numbers = true)]
     guidance: Option<f32>,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
@@ -66,8 +67,10 @@ impl How {
             batch: self.batch,
             cache: !self.no_cache,
         };
-        draw.check().map_err(|e| Error::config("sampling", e))?;
-        Ok(draw)
+        match draw.fault() {
+            Some((field, what)) => Err(Error::config(format!("--{}", field.replace('_', "-")), what)),
+            None => Ok(draw),
+        }
     }
 }
 
@@ -105,8 +108,9 @@ pub struct Complete {
     /// The image
     image: PathBuf,
     /// What is kept: top, bottom, left or right, and how much of it: half, third, quarter or a
-    /// number from 0 to 1, as in top-half or left-0.3. Codes are drawn row by row, each from those
-    /// before it, so that a part other than the top is kept but not looked ahead to
+    /// number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share, rounded to
+    /// whole rows or columns. Codes are drawn row by row, each from those before it, so that a part
+    /// other than the top is kept but not looked ahead to
     #[arg(long, default_value = "top-half", value_name = "SIDE-SHARE")]
     keep: String,
     /// The image's class, by its name or a part of it
@@ -323,7 +327,11 @@ fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
         "quarter" => 0.25,
         number => number.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(wrong)?,
     };
-    let of = |n: usize| (share * n as f64).round() as usize;
+    // Rounded to whole cells; but a part that is not all of the picture leaves a row or a column to draw, on a coarse grid too.
+    let of = |n: usize| match (share * n as f64).round() as usize {
+        all if all == n && share < 1.0 => n - 1,
+        some => some,
+    };
     let cell: Box<dyn Fn(usize, usize) -> bool> = match side {
         "top" => Box::new(|row, _| row < of(rows)),
         "bottom" => Box::new(|row, _| row >= rows - of(rows)),
@@ -331,14 +339,23 @@ fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
         "right" => Box::new(|_, column| column >= columns - of(columns)),
         _ => return Err(wrong()),
     };
-    let cells: Vec<bool> = (0..rows * columns).map(|i| cell(i / columns, i % columns)).collect();
-    if cells.iter().all(|kept| *kept) {
-        return Err(Error::config(
-            "--keep",
-            format!("`{keep}` keeps all of the {rows} x {columns} codes: nothing is left to complete"),
-        ));
+    Ok((0..rows * columns).map(|i| cell(i / columns, i % columns)).collect())
+}
+
+/// [`kept`] of each level: at least one must have something to draw. What a level keeps nothing of is told.
+fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<Vec<bool>>> {
+    let all = levels.iter().map(|level| kept(keep, level.grid)).collect::<Result<Vec<_>>>()?;
+    if all.iter().flatten().all(|kept| *kept) {
+        let what = format!("`{keep}` keeps all codes of the image: nothing is left to complete");
+        return Err(Error::config("--keep", what));
     }
-    Ok(cells)
+    for (level, _) in levels.iter().zip(&all).filter(|(_, cells)| cells.iter().all(|kept| !*kept)) {
+        let [rows, columns] = level.grid;
+        let which = if level.name.is_empty() { String::new() } else { format!("of level {}, ", level.name) };
+        let what = format!("{which}`{keep}` keeps none of the {rows} x {columns} codes: all are drawn");
+        output::note(global, &what);
+    }
+    Ok(all)
 }
 
 impl Complete {
@@ -357,9 +374,10 @@ impl Complete {
         let original = data::load_image(&self.image, width, height, channels)?;
         let codes = model.encode(&original)?;
         let mut places = Vec::new();
+        // The finest level's, which are the last, cover the picture.
         let (mut cells, mut grid) = (Vec::new(), [1, 1]);
-        for level in model.levels() {
-            (cells, grid) = (kept(&self.keep, level.grid)?, level.grid);
+        for (level, own) in model.levels().iter().zip(kept_of_levels(global, &self.keep, model.levels())?) {
+            (cells, grid) = (own, level.grid);
             places.extend(cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, level.codebooks)));
         }
         tell_of_guidance(global, about, &[class], &how);
@@ -408,14 +426,27 @@ mod tests {
     fn parts_are_kept_by_side_and_share() {
         let count = |keep: &str| kept(keep, [7, 6]).map(|cells| cells.iter().filter(|c| **c).count());
         assert_eq!(count("top-half").unwrap(), 4 * 6);
+        assert_eq!(count("top-1").unwrap(), 7 * 6);
         assert_eq!(count("left-third").unwrap(), 7 * 2);
         assert_eq!(count("bottom-0.3").unwrap(), 2 * 6);
         assert_eq!(count("right-0").unwrap(), 0);
         assert!(kept("left-half", [2, 4]).unwrap()[..4] == [true, true, false, false]);
         assert!(kept("bottom-half", [2, 2]).unwrap() == [false, false, true, true]);
-        for bad in ["top", "middle-half", "top-2", "top-nan", "top-1", "half-top", ""] {
+        for bad in ["top", "middle-half", "top-2", "top-nan", "half-top", ""] {
             assert!(count(bad).unwrap_err().to_string().contains("--keep"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_share_below_all_leaves_something_of_each_grid() {
+        let count = |keep: &str, grid| kept(keep, grid).unwrap().iter().filter(|c| **c).count();
+        for (keep, fine, coarse) in
+            [("top-0.9", 3 * 4, 2), ("left-0.2", 4, 0), ("bottom-0.5", 2 * 4, 2), ("right-1", 16, 4)]
+        {
+            assert_eq!((count(keep, [4, 4]), count(keep, [2, 2])), (fine, coarse), "{keep}");
+        }
+        // One row cannot be shared out: it is drawn.
+        assert_eq!((count("top-0.9", [1, 4]), count("left-0.9", [1, 4])), (0, 3));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::output::{self, Watch};
 use super::signals::stop_flag;
 use super::{Ended, Global, pictures};
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wgvq::data::{self, ImageSet};
@@ -17,7 +18,7 @@ use wgvq::train::config::RunConfig;
 use wgvq::train::presets::{Reference, preset, presets};
 use wgvq::train::run_folder::RunFolder;
 use wgvq::train::{Keyed, Lasting, Outcome, Start, Training, atomic, check, checkpoint, metrics_log, priors_of, run};
-use wgvq::{Error, Result};
+use wgvq::{Error, Result, quantize};
 
 /// The keys of a configuration that have a flag of their own.
 #[derive(Args, Default)]
@@ -25,11 +26,11 @@ pub struct Keys {
     /// The data: a folder of images, an IDX file, or a built-in name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
-    /// The model: vqvae, or vqvae2 with codes on several grids
-    #[arg(long)]
+    /// The model: codes on one grid, or, with vqvae2, on several; vqgan and vit are trained against a discriminator
+    #[arg(long, value_parser = ["vqvae", "vqvae2", "vqgan", "vit"])]
     pub model: Option<String>,
-    /// The quantizer: ema, vq, cosine, gumbel, fsq, lfq, residual, product, simvq
-    #[arg(long)]
+    /// The quantizer
+    #[arg(long, value_parser = quantizer_names())]
     pub quantizer: Option<String>,
     /// Training steps
     #[arg(long)]
@@ -38,7 +39,7 @@ pub struct Keys {
     #[arg(long)]
     pub batch: Option<u64>,
     /// Adam's learning rate
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Codes in the codebook
     #[arg(long, short = 'k', value_name = "K")]
@@ -74,18 +75,54 @@ impl Keys {
             ("quantizer.codebook_size", text(&self.codes)),
             ("train.seed", text(&self.seed)),
         ];
-        set_keys(config, flags, &[])?;
+        set_keys(config, flags, "--set", &[])?;
         if self.auto_heal {
             config.train.auto_heal = true;
         }
-        set_keys(config, [], &self.set)
+        set_keys(config, [], "--set", &self.set)
+    }
+
+    /// The options and keys that were given and that the configuration does not read, each with what to set in its place.
+    pub fn unread(&self, config: &RunConfig) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        if self.codes.is_some() {
+            all.extend(config.unread("quantizer.codebook_size").map(|why| ("--codes".to_owned(), why)));
+        }
+        for (key, value) in self.set.iter().filter_map(|pair| pair.split_once('=')) {
+            let (key, mut default) = (key.trim(), RunConfig::default());
+            let says = default.set(key, value).is_ok() && default != RunConfig::default();
+            all.extend(config.unread(key).filter(|_| says).map(|why| (key.to_owned(), why)));
+        }
+        all
+    }
+
+    /// Refuses an option that the configuration does not read, and tells of such keys.
+    pub fn tell_unread(&self, global: &Global, config: &RunConfig) -> Result<()> {
+        for (key, why) in self.unread(config) {
+            if key.starts_with('-') {
+                return Err(Error::config(key, format!("is of no use here: {why}")));
+            }
+            output::note(global, &format!("{key} changes nothing: {why}"));
+        }
+        Ok(())
     }
 }
 
-/// Sets the keys of flags that were given, then those of `KEY=VALUE` pairs.
+/// The presets' names, for the command line.
+pub fn preset_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(presets().into_iter().map(|p| PossibleValue::new(p.name).help(p.about)))
+}
+
+/// The quantizers' names, likewise.
+pub fn quantizer_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(quantize::all().iter().map(|k| PossibleValue::new(k.name).help(k.about)))
+}
+
+/// Sets the keys of flags that were given, then those of the `KEY=VALUE` pairs of an option.
 pub fn set_keys<'a>(
     config: &mut impl Keyed,
     flags: impl IntoIterator<Item = (&'a str, Option<String>)>,
+    option: &str,
     pairs: &[String],
 ) -> Result<()> {
     for (key, value) in flags {
@@ -94,10 +131,20 @@ pub fn set_keys<'a>(
         }
     }
     for pair in pairs {
-        let (key, value) = pair.split_once('=').ok_or_else(|| Error::config(pair, "is not KEY=VALUE"))?;
-        config.set(key.trim(), value.trim())?;
+        let (key, value) = key_value(option, pair)?;
+        config.set(key, value)?;
     }
     Ok(())
+}
+
+/// The key and the value of a pair that an option was given.
+///
+/// # Errors
+/// If it is no pair; the error names the option.
+pub fn key_value<'a>(option: &str, pair: &'a str) -> Result<(&'a str, &'a str)> {
+    let (key, value) =
+        pair.split_once('=').ok_or_else(|| Error::config(option, format!("`{pair}` is not KEY=VALUE")))?;
+    Ok((key.trim(), value.trim()))
 }
 
 /// `wgvq train --preset emoji32 --out runs/emoji`
@@ -108,8 +155,8 @@ pub fn set_keys<'a>(
 pub struct Train {
     /// A configuration in TOML
     config: Option<PathBuf>,
-    /// A configuration by name: emoji32, fashion28, photo64, gan64, photo128
-    #[arg(long, conflicts_with = "config")]
+    /// A configuration by name
+    #[arg(long, conflicts_with = "config", value_parser = preset_names())]
     preset: Option<String>,
     #[command(flatten)]
     keys: Keys,
@@ -132,6 +179,7 @@ impl Train {
         }
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         RunFolder::may_create(&self.out, self.overwrite)?;
+        self.keys.tell_unread(global, &config)?;
         let data = open(&config)?;
         // Before the folder is made, and above all before a run in it is replaced.
         check(&config, &data)?;

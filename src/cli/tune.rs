@@ -27,12 +27,17 @@ impl Tune {
         let path = path(gpu.info(), global.one_core()?);
         if self.reset {
             let path = path.ok_or_else(nowhere)?;
-            match std::fs::remove_file(&path) {
-                Ok(()) => output::note(global, &format!("removed {}", path.display())),
-                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    output::note(global, "nothing was stored")
-                }
+            let removed = match std::fs::remove_file(&path) {
+                Ok(()) => true,
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => false,
                 Err(e) => return Err(Error::file(&path, e.to_string())),
+            };
+            let file = path.display().to_string();
+            if global.json {
+                let line = serde_json::json!({ "table": file, "removed": removed });
+                output::result(&line.to_string());
+            } else {
+                output::note(global, &if removed { format!("removed {file}") } else { "nothing was stored".into() });
             }
             return Ok(Ended::Done);
         }

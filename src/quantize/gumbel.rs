@@ -102,6 +102,9 @@ impl Quantizer for Gumbel {
     fn name(&self) -> &str {
         "gumbel"
     }
+    fn codebook_numbers(&self) -> usize {
+        self.size.iter().product()
+    }
     fn codebook_size(&self) -> usize {
         self.size[0]
     }

@@ -114,6 +114,10 @@ pub trait Quantizer: Send {
     fn codebooks(&self) -> usize {
         1
     }
+    /// Numbers of its codebooks, whether an optimiser trains them, an average moves them or they stay; 0 where codes follow from a rule.
+    fn codebook_numbers(&self) -> usize {
+        0
+    }
     /// Channels of a latent.
     fn dim(&self) -> usize;
     /// Does it still want latents of the first batches before it can quantize? See [`Quantizer::initialize`].

@@ -41,6 +41,9 @@ impl Quantizer for Product {
     fn name(&self) -> &str {
         "product"
     }
+    fn codebook_numbers(&self) -> usize {
+        self.groups.iter().map(Quantizer::codebook_numbers).sum()
+    }
     fn codebook_size(&self) -> usize {
         self.groups[0].codebook_size()
     }

@@ -46,6 +46,9 @@ impl Quantizer for Projected {
     fn name(&self) -> &str {
         self.inner.name()
     }
+    fn codebook_numbers(&self) -> usize {
+        self.inner.codebook_numbers()
+    }
     fn codebook_size(&self) -> usize {
         self.inner.codebook_size()
     }

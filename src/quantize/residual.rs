@@ -61,6 +61,9 @@ impl Quantizer for Residual {
     fn name(&self) -> &str {
         "residual"
     }
+    fn codebook_numbers(&self) -> usize {
+        self.stages.iter().map(Quantizer::codebook_numbers).sum()
+    }
     fn codebook_size(&self) -> usize {
         self.stages[0].codebook_size()
     }

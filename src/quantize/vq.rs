@@ -222,6 +222,9 @@ impl Quantizer for VectorQuantizer {
     fn name(&self) -> &str {
         self.name
     }
+    fn codebook_numbers(&self) -> usize {
+        self.size.iter().product()
+    }
     fn codebook_size(&self) -> usize {
         self.size[0]
     }

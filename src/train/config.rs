@@ -289,6 +289,11 @@ impl Train {
 }
 
 impl Data {
+    /// Does training see random crops?
+    pub(crate) fn crops(&self) -> bool {
+        self.crop == "random"
+    }
+
     /// How [`data::open`] is to open them.
     pub fn options(&self) -> data::Options {
         let size = match (self.width, self.height) {
@@ -370,6 +375,11 @@ impl Lasting for RunConfig {
 }
 
 impl RunConfig {
+    /// The model's name, as `model.kind` has it.
+    pub(crate) fn model_name(&self) -> String {
+        self.model.kind.clone()
+    }
+
     /// The same with every value written out that was left to the quantizer.
     pub fn resolved(&self) -> RunConfig {
         let adversarial = matches!(self.model.kind.as_str(), "vqgan" | "vit");

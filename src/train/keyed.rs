@@ -1,11 +1,14 @@
 //! Configurations of sections and keys: read from TOML with the nearest known key for a mistyped one, set by dotted names, and
 //! written out whole.
 
+mod value;
+
 use crate::{Error, Result, files};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use value::{Kind, shown, told};
 
 /// A configuration whose sections are structs of plain values, each with its default.
 pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
@@ -15,7 +18,7 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
     /// If it is no TOML, a key is unknown or a value of the wrong type.
     fn from_toml(text: &str) -> Result<Self> {
         let table: toml::Table =
-            text.parse().map_err(|e: toml::de::Error| Error::data(format!("no TOML: {}", e.to_string().trim_end())))?;
+            text.parse().map_err(|e: toml::de::Error| Error::data(format!("no TOML: {}", located(text, &e))))?;
         from_table(table)
     }
 
@@ -27,31 +30,23 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
         Self::from_toml(&files::read_text(path, files::TEXT)?).map_err(|e| Error::file(path, e))
     }
 
-    /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would have it; text needs
-    /// no quotes.
+    /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would have it; words need no quotes, and
+    /// lists no brackets.
     ///
     /// # Errors
     /// If there is no such key, or the value is of another type.
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let mut table = to_table(self)?;
         let all = dotted(&table);
-        let found = key.split_once('.').and_then(|(s, k)| table.get_mut(s)?.as_table_mut()?.get_mut(k));
+        let (section, name) = key.split_once('.').unwrap_or_default();
+        let found = table.get_mut(section).and_then(|s| s.as_table_mut()?.get_mut(name));
         let Some(slot) = found else { return Err(unknown(key, all.iter().map(String::as_str))) };
-        let wrong = |kind: &str| Error::config(key, format!("`{value}` is not {kind}; it is now {slot}"));
-        *slot = match &*slot {
-            toml::Value::Integer(_) => value.parse().map(toml::Value::Integer).map_err(|_| wrong("a whole number"))?,
-            toml::Value::Float(_) => value.parse().map(toml::Value::Float).map_err(|_| wrong("a number"))?,
-            toml::Value::Array(_) => {
-                let numbers =
-                    value.trim_matches(['[', ']']).split(',').map(|n| n.trim().parse().map(toml::Value::Integer));
-                toml::Value::Array(
-                    numbers.collect::<std::result::Result<_, _>>().map_err(|_| wrong("a list such as 8,5,5,5"))?,
-                )
-            }
-            toml::Value::Boolean(_) => value.parse().map(toml::Value::Boolean).map_err(|_| wrong("true or false"))?,
-            _ => toml::Value::String(value.to_owned()),
-        };
-        *self = toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config(key, e.message()))?;
+        let kind = Kind::of(slot, &|v| alone::<Self>(section, name, v).is_ok());
+        let new = kind.read(value);
+        let new = new.map_err(|what| Error::config(key, format!("{what}; it is now {}", shown(slot))))?;
+        fits::<Self>(section, name, &kind, &new)?;
+        *slot = new;
+        *self = whole(table)?;
         Ok(())
     }
 
@@ -92,22 +87,37 @@ fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
                 let all: Vec<String> = dotted(&known);
                 return Err(unknown(&path, all.iter().map(String::as_str)));
             };
-            let number = |v: &toml::Value| v.is_integer() || v.is_float();
-            let fits = value.same_type(default) || (default.is_float() && number(value));
-            if !fits {
-                let what = format!(
-                    "{value} is a {}, a {} was expected, such as {default}",
-                    value.type_str(),
-                    default.type_str()
-                );
-                return Err(Error::config(path, what));
-            }
-            if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
-                return Err(Error::config(path, format!("{value} is not allowed: it must be at least 0")));
-            }
+            let kind = Kind::of(default, &|v| alone::<T>(section, key, v).is_ok());
+            fits::<T>(section, key, &kind, value)?;
         }
     }
-    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config("a value", e.message()))
+    whole(table)
+}
+
+fn whole<T: Keyed>(table: toml::Table) -> Result<T> {
+    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config("the configuration", e.message()))
+}
+
+/// The default configuration with one value in it.
+fn alone<T: Keyed>(section: &str, key: &str, value: &toml::Value) -> Result<T, toml::de::Error> {
+    let inner = toml::Table::from_iter([(key.to_owned(), value.clone())]);
+    toml::Value::Table(toml::Table::from_iter([(section.to_owned(), inner.into())])).try_into()
+}
+
+/// Is this a value of that key? If not, the error names the key, and not the place in a file where reading ended.
+fn fits<T: Keyed>(section: &str, key: &str, kind: &Kind, value: &toml::Value) -> Result<()> {
+    let wrong = |what: String| Error::config(format!("{section}.{key}"), what);
+    kind.check(value).map_err(wrong)?;
+    alone::<T>(section, key, value).map(drop).map_err(|e| wrong(told(e.message())))
+}
+
+/// What is wrong in a text, in one line: its line by number, and no picture of it.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {what}", before.matches('\n').count() + 1),
+        None => what,
+    }
 }
 
 fn to_table(config: &impl Serialize) -> Result<toml::Table> {

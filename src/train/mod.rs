@@ -10,6 +10,7 @@ mod keyed;
 pub mod metrics;
 pub mod metrics_log;
 pub mod nearest;
+pub mod plan;
 pub mod presets;
 pub mod prior;
 pub mod prior_config;
@@ -21,6 +22,7 @@ pub mod staged;
 #[cfg(feature = "text")]
 pub mod tokenizer;
 pub mod tokens;
+mod unread;
 pub mod weights;
 
 mod average;

@@ -57,12 +57,18 @@ impl Draw {
     /// # Errors
     /// Names the first that is not, and what it may be.
     pub fn check(&self) -> Result<()> {
-        self.sampling.check()?;
-        repetition::check(self.repetition_penalty)?;
-        if self.batch == 0 {
-            return Err(Error::invalid("sample", "a batch of 0 images: at least 1 is drawn at a time"));
-        }
-        Ok(())
+        self.fault().map_or(Ok(()), |(field, what)| Err(Error::invalid("sample", format!("{field}: {what}"))))
+    }
+
+    /// The first field that cannot be used, by its name, and what it may be.
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        let penalty = || {
+            let what = "it must be at least 1, which is none; `inf` lets no code come twice";
+            let wrong = repetition::check(self.repetition_penalty).is_err();
+            wrong.then(|| ("repetition_penalty", format!("{} is not allowed: {what}", self.repetition_penalty)))
+        };
+        let batch = || (self.batch == 0).then(|| ("batch", "0 is not allowed: at least 1 is drawn at a time".into()));
+        self.sampling.fault().or_else(penalty).or_else(batch)
     }
 }
 

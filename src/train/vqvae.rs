@@ -11,7 +11,7 @@ use super::first_stage::{Coded, FirstStage, build};
 use super::health::{Ailment, Health, Reach};
 use super::metrics::{Evaluation, LevelRow, Players, Row};
 use super::objective::guard::{Guard, Seen};
-use super::objective::{self, Objective, figure};
+use super::objective::{self, Adversary, Objective, figure};
 use super::run::{Cure, Training};
 use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
 use crate::autograd::{Tape, Var};
@@ -186,6 +186,16 @@ impl Trainer {
     /// Trained numbers; a codebook that moves by an average is not counted.
     pub fn parameter_count(&self) -> usize {
         self.params.count()
+    }
+
+    /// Trained numbers of the discriminator; 0 where there is none.
+    pub fn discriminator_count(&self) -> usize {
+        self.objective.adversary.as_ref().map_or(0, Adversary::parameter_count)
+    }
+
+    /// Numbers of LPIPS, which nothing trains; 0 where it is not asked for.
+    pub fn lpips_count(&self) -> usize {
+        self.objective.lpips_numbers()
     }
 
     /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number mirrors the image.

@@ -7,7 +7,8 @@ use super::super::pictures;
 use super::super::place::Place;
 use super::super::signals::stop_flag;
 use super::super::train::{
-    Keys, configuration, going_on as first_stage_going_on, open, own_pictures, set_keys, train as train_first_stage,
+    Keys, configuration, going_on as first_stage_going_on, key_value, open, own_pictures, set_keys,
+    train as train_first_stage,
 };
 use super::asked::Asked;
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
@@ -143,6 +144,8 @@ impl Train {
             let what = format!("{length} is not allowed: at most 2^20 tokens can be read");
             return Err(Error::config("--text-length", what));
         }
+        // Before anything is trained, and by the name that this command has for them.
+        self.first.iter().try_for_each(|pair| key_value("--first", pair).map(drop))?;
         let mut asked = if self.resume.is_some() { self.going_on(run)? } else { self.asked(run)? };
         check_texts(&asked)?;
         if self.resume.is_none() && !self.overwrite {
@@ -256,7 +259,7 @@ impl Train {
             ("train.batch_size", text(&self.batch)),
             ("train.seed", text(&self.seed)),
         ];
-        set_keys(&mut config, flags, &self.set)?;
+        set_keys(&mut config, flags, "--set", &self.set)?;
         config.validate()?;
         Ok(config.resolved())
     }
@@ -265,7 +268,7 @@ impl Train {
         let mut config = ContrastiveConfig::default();
         config.train.steps = self.judge_steps.unwrap_or(JUDGE_STEPS).max(1);
         let flags = [("train.seed", self.seed.map(|s| s.to_string()))];
-        set_keys(&mut config, flags, &self.judge)?;
+        set_keys(&mut config, flags, "--judge", &self.judge)?;
         config.validate()?;
         Ok(config)
     }

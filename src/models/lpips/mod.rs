@@ -104,6 +104,15 @@ impl Lpips {
         Ok(Lpips { backbone, scaling: [scaling(gpu, 1)?, scaling(gpu, 3)?], layers, lins })
     }
 
+    /// Numbers of the network and of its channels' weights.
+    pub fn numbers(&self) -> usize {
+        let layer = |layer: &Layer| match layer {
+            Layer::Conv(conv) => conv.weight.len() + conv.bias.len(),
+            Layer::Pool(_) | Layer::Tap => 0,
+        };
+        self.layers.iter().map(layer).sum::<usize>() + self.lins.iter().map(Tensor::len).sum::<usize>()
+    }
+
     /// The network whose features are compared.
     pub fn backbone(&self) -> Backbone {
         self.backbone

@@ -72,6 +72,11 @@ impl Adversary {
         self.discriminator.smallest()
     }
 
+    /// Trained numbers.
+    pub(crate) fn parameter_count(&self) -> usize {
+        self.params.count()
+    }
+
     /// Does the discriminator train at this step?
     pub(super) fn trains(&self, step: u64) -> bool {
         step >= self.options.start

@@ -100,6 +100,11 @@ impl Objective {
         self.pixels == Loss::Mse && self.structure_weight == 0.0 && self.lpips.is_none() && self.adversary.is_none()
     }
 
+    /// Numbers of LPIPS; 0 where it is not asked for.
+    pub(crate) fn lpips_numbers(&self) -> usize {
+        self.lpips.as_ref().map_or(0, Lpips::numbers)
+    }
+
     /// Does the pass that is judged have to watch the decoder's last weight?
     pub(crate) fn watches(&self) -> bool {
         self.adaptive && self.adversary.is_some()

@@ -13,6 +13,7 @@ use crate::train::first_stage::Coded;
 use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
 use crate::train::partial::Means;
 use crate::train::sharpness::Energy;
+use std::time::{Duration, Instant};
 
 impl Trainer {
     /// Images in the set, and what the model makes of them.
@@ -37,11 +38,28 @@ impl Trainer {
         if self.wants_init() {
             self.initialize()?;
         }
-        self.kept(Trainer::measure)
+        let test = self.data.test.clone();
+        self.kept(|t| t.measure(&test))
     }
 
-    fn measure(&mut self) -> Result<Evaluation> {
-        let test = self.data.test.clone();
+    /// The time that a measurement will take, by that of a part of it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn time_measurement(&mut self) -> Result<Duration> {
+        let (test, part) = (self.data.test.clone(), self.evaluation_batch());
+        let mut parts = test.chunks(part);
+        let first = parts.next().unwrap_or_default();
+        // The first time compiles kernels. The last part may be a small one.
+        self.kept(|t| t.measure(first))?;
+        let second = parts.next().filter(|second| second.len() == first.len()).unwrap_or(first);
+        let began = Instant::now();
+        self.kept(|t| t.measure(second))?;
+        Ok(began.elapsed().mul_f64(test.len() as f64 / second.len().max(1) as f64))
+    }
+
+    /// Measures the model on some pictures of the set.
+    fn measure(&mut self, test: &[u32]) -> Result<Evaluation> {
         let count = |l: &Level| LevelCounts {
             name: l.name.clone(),
             codes: l.codes(),

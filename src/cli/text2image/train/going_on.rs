@@ -35,8 +35,8 @@ impl Train {
         let Some(kept) = Asked::load(run)? else { return self.going_on_from_earlier(run) };
         let mut asked = kept.clone();
         let (batch, seed) = (self.batch.map(|n| n.to_string()), self.seed.map(|n| n.to_string()));
-        set_keys(&mut asked.prior, [("train.batch_size", batch), ("train.seed", seed.clone())], &self.set)?;
-        set_keys(&mut asked.judge, [("train.seed", seed)], &self.judge)?;
+        set_keys(&mut asked.prior, [("train.batch_size", batch), ("train.seed", seed.clone())], "--set", &self.set)?;
+        set_keys(&mut asked.judge, [("train.seed", seed)], "--judge", &self.judge)?;
         let others: Vec<&str> = [
             ("--system", self.system.is_some_and(|system| system.name() != kept.system)),
             ("--size", self.size.as_ref().is_some_and(|size| *size != kept.size)),

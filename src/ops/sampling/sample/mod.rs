@@ -38,23 +38,30 @@ impl Sampling {
     /// # Errors
     /// Names the first that is not, and what it may be.
     pub fn check(&self) -> Result<()> {
-        let wrong = |what: String| Err(Error::invalid(OP, what));
+        self.fault().map_or(Ok(()), |(field, what)| Err(Error::invalid(OP, format!("{field}: {what}"))))
+    }
+
+    /// The first field that cannot be used, by its name, and what it may be.
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        let wrong = |field, value: &dyn std::fmt::Display, allowed: &str| {
+            Some((field, format!("{value} is not allowed: it must be {allowed}")))
+        };
         if !(self.temperature == 0.0 || (1e-6..=1e6).contains(&self.temperature)) {
-            return wrong(format!("a temperature of {}: it is 0 or between 1e-6 and 1e6", self.temperature));
+            return wrong("temperature", &self.temperature, "0, for the likeliest, or from 1e-6 to 1e6");
         }
         if self.top_k == Some(0) {
-            return wrong("a top-k of 0: it keeps at least 1 token".into());
+            return wrong("top_k", &0, "at least 1");
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return wrong(format!("a top-p of {}: it is above 0 and at most 1", self.top_p));
+            return wrong("top_p", &self.top_p, "above 0 and at most 1");
         }
         if !(0.0..=1.0).contains(&self.min_p) {
-            return wrong(format!("a min-p of {}: it is between 0 and 1", self.min_p));
+            return wrong("min_p", &self.min_p, "from 0 to 1");
         }
-        if let Some(w) = self.guidance.filter(|w| !w.is_finite()) {
-            return wrong(format!("a guidance of {w}: it is a finite number"));
+        match self.guidance.filter(|w| !w.is_finite()) {
+            Some(w) => wrong("guidance", &w, "a finite number"),
+            None => None,
         }
-        Ok(())
     }
 
     /// Rows that are drawn, of logits [B, V] or, guided, [2 B, V]; and V.

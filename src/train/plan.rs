@@ -1,0 +1,134 @@
+//! What a configuration will take, found by taking a few steps of it and measuring a few pictures.
+
+use super::Trainer;
+use super::config::RunConfig;
+use super::objective::options::Regularizer;
+use crate::Result;
+use crate::data::ImageSet;
+use crate::gpu::Gpu;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Steps that are timed, of which the fastest counts.
+const TIMED: u32 = 3;
+/// A step that no run reaches.
+const NEVER: u64 = 1 << 40;
+
+/// What a step takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    /// Seconds.
+    pub seconds: f64,
+    /// Operations on floating-point numbers.
+    pub flops: f64,
+}
+
+/// What a configuration will take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Numbers that the model's optimiser trains, those of the quantizers among them.
+    pub parameters: usize,
+    /// Numbers of the discriminator; 0 where there is none.
+    pub discriminator: usize,
+    /// Numbers of LPIPS, which are not trained; 0 where it is not asked for.
+    pub lpips: usize,
+    /// Numbers of the codebooks of all levels, however they learn; 0 where codes follow from a rule.
+    pub codebook: usize,
+    /// Device memory at its peak, training or measuring.
+    pub peak_bytes: u64,
+    /// A step with all that there is.
+    pub step: Pace,
+    /// Steps before the discriminator begins, and what one of them takes.
+    pub before: Option<(u64, Pace)>,
+    /// Steps in all.
+    pub steps: u64,
+    /// Measurements on the test split in all.
+    pub measurements: u64,
+    /// Seconds that one takes.
+    pub measurement_seconds: f64,
+}
+
+impl Plan {
+    /// Takes a few steps of the configuration, as they are once a discriminator has begun, and measures a few pictures.
+    ///
+    /// # Errors
+    /// If the configuration makes no model for this data set, or the device cannot hold it.
+    pub fn of(gpu: &Gpu, config: &RunConfig, data: &Arc<ImageSet>) -> Result<Plan> {
+        gpu.reset_peak();
+        let all = config.resolved();
+        let start = all.gan.start.min(all.train.steps);
+        let before = match all.gan.is_on() && start > 0 {
+            true => {
+                let mut alone = all.clone();
+                alone.gan.start = NEVER;
+                Some((start, pace(gpu, &mut Trainer::new(gpu, &alone, data.clone())?)?))
+            }
+            false => None,
+        };
+        let mut heard = all.clone();
+        (heard.gan.start, heard.gan.head_start, heard.gan.ramp) = (0, 0, 1);
+        let penalized = all.gan.is_on() && all.gan.regularizer == Regularizer::R1 && all.gan.regularizer_weight > 0.0;
+        // The penalty comes once in so many steps; what it adds to one is shared out among them.
+        let with_penalty = match penalized {
+            true => {
+                let mut each = heard.clone();
+                each.gan.regularizer_every = 1;
+                heard.gan.regularizer = Regularizer::None;
+                Some(pace(gpu, &mut Trainer::new(gpu, &each, data.clone())?)?)
+            }
+            false => None,
+        };
+        let mut trainer = Trainer::new(gpu, &heard, data.clone())?;
+        let mut step = pace(gpu, &mut trainer)?;
+        if let Some(dear) = with_penalty {
+            let share = 1.0 / all.gan.regularizer_every as f64;
+            step.seconds += share * (dear.seconds - step.seconds).max(0.0);
+            step.flops += share * (dear.flops - step.flops).max(0.0);
+        }
+        let measurement_seconds = trainer.time_measurement()?.as_secs_f64();
+        let (steps, every) = (all.train.steps, all.train.eval_every);
+        Ok(Plan {
+            parameters: trainer.parameter_count(),
+            discriminator: trainer.discriminator_count(),
+            lpips: trainer.lpips_count(),
+            codebook: trainer.quantizers().iter().map(|q| q.codebook_numbers()).sum(),
+            peak_bytes: gpu.memory().peak,
+            step,
+            before,
+            steps,
+            // After every so many steps but the last, and in the end.
+            measurements: 1 + (steps - 1).checked_div(every).unwrap_or(0),
+            measurement_seconds,
+        })
+    }
+
+    /// Seconds that all steps take.
+    pub fn training_seconds(&self) -> f64 {
+        let (early, pace) = self.before.unwrap_or_default();
+        early as f64 * pace.seconds + self.steps.saturating_sub(early) as f64 * self.step.seconds
+    }
+
+    /// Seconds that all measurements take.
+    pub fn measuring_seconds(&self) -> f64 {
+        self.measurements as f64 * self.measurement_seconds
+    }
+
+    /// All of a run.
+    pub fn total(&self) -> Duration {
+        Duration::try_from_secs_f64(self.training_seconds() + self.measuring_seconds()).unwrap_or(Duration::MAX)
+    }
+}
+
+/// What a step of the trainer takes. The first one also compiles kernels and places the codes, and does not count.
+fn pace(gpu: &Gpu, trainer: &mut Trainer) -> Result<Pace> {
+    trainer.step()?;
+    gpu.finish()?;
+    let (before, mut best) = (gpu.work_done().flops, Duration::MAX);
+    for _ in 0..TIMED {
+        let start = Instant::now();
+        trainer.step()?;
+        gpu.finish()?;
+        best = best.min(start.elapsed());
+    }
+    Ok(Pace { seconds: best.as_secs_f64(), flops: (gpu.work_done().flops - before) / f64::from(TIMED) })
+}
