@@ -97,6 +97,7 @@ mod linux {
             let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             // SAFETY: the call writes to `limit`, which outlives it.
             let known = unsafe { libc::getrlimit(resource, &mut limit) } == 0 && limit.rlim_cur != libc::RLIM_INFINITY;
+            #[allow(clippy::unnecessary_cast, reason = "the limit has 32 bits on some systems")]
             if known { (limit.rlim_cur as u64).saturating_sub(used) } else { u64::MAX }
         };
         left(libc::RLIMIT_AS, used("VmSize:")).min(left(libc::RLIMIT_DATA, used("VmData:")))

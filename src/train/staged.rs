@@ -22,10 +22,12 @@ pub enum Content {
 }
 
 impl Content {
+    /// Name of the folder that is being filled.
     fn next(self) -> &'static str {
         if self == Content::Run { ".wgvq-run-next" } else { ".wgvq-output-next" }
     }
-    fn new(self) -> &'static str {
+    /// Name of the folder once it is whole.
+    fn whole(self) -> &'static str {
         if self == Content::Run { ".wgvq-run-new" } else { ".wgvq-output-new" }
     }
 }
@@ -59,12 +61,12 @@ pub(crate) fn is_staged(name: &str) -> bool {
     if name.starts_with(LOCK) {
         return true;
     }
-    [Content::Run, Content::Output].iter().any(|c| name == c.next() || name == c.new())
+    [Content::Run, Content::Output].iter().any(|c| name == c.next() || name == c.whole())
 }
 
 /// Does `target` hold content that was decided upon, and that a killed process did not bring to its place?
 pub fn is_unsettled(target: &Path, content: Content) -> bool {
-    target.join(content.new()).is_dir()
+    target.join(content.whole()).is_dir()
 }
 
 impl Staged {
@@ -120,7 +122,7 @@ impl Staged {
         [&mut list.here, &mut list.beside].into_iter().for_each(|names| names.sort_by(|a, b| b.cmp(a)));
         let list = serde_json::to_vec_pretty(&list).map_err(Error::data)?;
         atomic::write(&self.next.join(LIST), &list)?;
-        let new = self.target.join(self.content.new());
+        let new = self.target.join(self.content.whole());
         let failed = |e| Error::file(&self.target, format!("what was made anew could not be put there: {e}"));
         std::fs::rename(&self.next, &new).map_err(failed)?;
         self.put.store(true, Ordering::Relaxed);
@@ -143,7 +145,7 @@ impl Drop for Staged {
 /// # Errors
 /// If a file cannot be removed or moved.
 pub fn settle(target: &Path, content: Content) -> Result<()> {
-    let new = target.join(content.new());
+    let new = target.join(content.whole());
     if new.is_dir() {
         finish(target, &new)?;
     }
