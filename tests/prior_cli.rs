@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{run, stderr, stdout, train_tiny, wgvq};
+use common::{kill, lines_of, run, stderr, stdout, train_tiny, wait_until, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in Unicode")
@@ -248,33 +247,20 @@ fn killed_and_resumed_equals_left_alone() {
         let mut command = wgvq();
         command.args(args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts")
     };
-    let wait_for = |path: PathBuf| {
-        let begun = Instant::now();
-        while !path.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(120), "{} never came", path.display());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    };
     let own = killed.join("prior");
     let args: Vec<&str> = ["prior", text(&killed)].into_iter().chain(TINY).chain(steps).collect();
     // Among its tokens, where the same command begins again.
     let mut child = start(&args);
-    wait_for(own.join("run.lock"));
-    std::thread::sleep(Duration::from_millis(300));
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it is gone");
+    wait_until(&mut child, || own.join("run.lock").exists());
+    kill(&mut child);
     let begun = own.join("config.toml").exists();
     let mut child = if begun { start(&["prior", text(&killed), "--resume"]) } else { start(&args) };
-    for delay in [10, 250, 400] {
-        wait_for(own.join("metrics.csv"));
-        std::thread::sleep(Duration::from_millis(delay));
-        child.kill().expect("SIGKILL");
-        child.wait().expect("it is gone");
+    for lines in [1, 3, 5] {
+        wait_until(&mut child, || lines_of(&own.join("metrics.csv")) >= lines);
+        kill(&mut child);
         child = start(&["prior", text(&killed), "--resume"]);
-        std::thread::sleep(Duration::from_millis(600));
     }
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it is gone");
+    kill(&mut child);
     ok(run(&["prior", text(&killed), "--resume", "--quiet"]));
     for file in ["final.safetensors", "metrics.csv", "test.csv", "config.toml"] {
         let read = |p: &Path| std::fs::read(p.join("prior").join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));

@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{run, stderr, tiny_config, train_tiny, wgvq};
+use common::{kill, lines_of, run, stderr, tiny_config, train_tiny, wait_until, wgvq};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 const STEPS: u64 = 30;
 
@@ -26,38 +25,24 @@ fn start(folder: &Path, name: &str) -> (Child, std::path::PathBuf) {
     (child, out)
 }
 
-fn wait_for(path: &Path) {
-    let begun = Instant::now();
-    while !path.exists() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "{} never came", path.display());
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn killed_and_resumed_equals_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let alone = train_tiny(folder.path(), "alone", STEPS);
-    // Moments spread over the run; a fresh run each, killed over and over until it ends.
-    for (round, delays) in [[3u64, 40, 90], [0, 11, 150]].iter().enumerate() {
+    // Moments spread over the run, as lines of its metrics; a fresh run each, killed over and over until it ends.
+    for (round, lines) in [[1usize, 4, 8], [2, 5, 10]].iter().enumerate() {
         let (mut child, out) = start(folder.path(), &format!("killed-{round}"));
-        wait_for(&out.join("config.toml"));
-        for (i, delay) in delays.iter().enumerate() {
-            wait_for(&out.join("metrics.csv"));
-            std::thread::sleep(Duration::from_millis(*delay));
-            child.kill().expect("SIGKILL");
-            child.wait().expect("it is gone");
+        for (i, lines) in lines.iter().enumerate() {
+            wait_until(&mut child, || lines_of(&out.join("metrics.csv")) >= *lines);
+            kill(&mut child);
             assert!(i > 0 || !out.join("final.safetensors").exists(), "the first kill came after the end");
             child = wgvq()
                 .args(["train", "--resume", out.to_str().unwrap(), "--quiet"])
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("the program starts");
-            // Let it get somewhere before the next kill.
-            std::thread::sleep(Duration::from_millis(350 + 10 * delay));
         }
-        child.kill().expect("SIGKILL");
-        child.wait().expect("it is gone");
+        kill(&mut child);
         let last = run(&["train", "--resume", out.to_str().unwrap(), "--quiet"]);
         assert!(last.status.success(), "{}", stderr(&last));
         for file in ["final.safetensors", "metrics.csv", "test.csv", "config.toml"] {
@@ -113,12 +98,12 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     let config = folder.path().join("tiny.toml");
     tiny_config(&config, 100_000);
     let out = folder.path().join("run");
-    let child = wgvq()
+    let mut child = wgvq()
         .args(["train", config.to_str().unwrap(), "--out", out.to_str().unwrap()])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    wait_for(&out.join("checkpoints/step-00000004.json"));
+    wait_until(&mut child, || out.join("checkpoints/step-00000004.json").exists());
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
     let output = child.wait_with_output().expect("it ends");

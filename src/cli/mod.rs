@@ -9,6 +9,7 @@ mod export;
 mod import;
 mod info;
 mod inspect;
+mod kernels;
 mod output;
 mod pictures;
 mod place;
@@ -123,6 +124,8 @@ enum Command {
     Bench(bench::Bench),
     /// Measure which tiles of the matrix core suit this adapter, and keep the table
     Tune(tune::Tune),
+    /// Write every variant of every kernel, for the tools of compilers and drivers; no adapter is needed
+    Kernels(kernels::Kernels),
     /// Check every operation against its reference on this adapter
     Selftest(selftest::Selftest),
 }
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Command::Info => info::run(global),
         Command::Bench(c) => c.run(global),
         Command::Tune(c) => c.run(global),
+        Command::Kernels(c) => c.run(global),
         Command::Selftest(c) => c.run(global),
     };
     match result {

@@ -5,7 +5,7 @@ pub mod published;
 pub mod skip;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use wgvq::nn::{HostTensors, Parameters};
 use wgvq::train::{checkpoint::HostTensor, weights};
 
@@ -48,6 +48,24 @@ pub fn train_tiny(folder: &Path, name: &str, steps: u64) -> std::path::PathBuf {
     let output = run(&["train", config.to_str().unwrap(), "--out", out.to_str().unwrap(), "--quiet"]);
     assert!(output.status.success(), "{}", stderr(&output));
     out
+}
+
+/// Waits until a running program has come so far, or has ended.
+pub fn wait_until(child: &mut Child, reached: impl Fn() -> bool) {
+    while !reached() && child.try_wait().expect("the program can be asked").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// The lines that were written of a file.
+pub fn lines_of(file: &Path) -> usize {
+    std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+/// Ends a program where it stands.
+pub fn kill(child: &mut Child) {
+    child.kill().expect("SIGKILL");
+    child.wait().expect("it is gone");
 }
 
 /// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/pattern.py` makes them of a name.
