@@ -117,7 +117,7 @@ fn parts(op: &dyn Operation, cases: &[Case]) -> Vec<Range<usize>> {
     let mut sum = f64::INFINITY;
     for (i, case) in cases.iter().enumerate() {
         let cost = op.work(case).flops + 5e6;
-        if sum + cost > 1e8 {
+        if sum + cost > 1e8 || parts.last().is_some_and(|part| part.len() == 10) {
             parts.push(i..i);
             sum = 0.0;
         }

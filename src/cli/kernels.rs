@@ -7,7 +7,7 @@ use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFl
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wgvq::gpu::{Kernel, reflect};
-use wgvq::ops::registry;
+use wgvq::registry::operations;
 use wgvq::{Error, Result};
 
 #[derive(Args)]
@@ -27,7 +27,7 @@ impl Kernels {
             std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         }
         let kernels: BTreeMap<String, Kernel> =
-            registry().iter().flat_map(|op| op.kernels()).map(|kernel| (kernel.label(), kernel)).collect();
+            operations().iter().flat_map(|op| op.kernels()).map(|kernel| (kernel.label(), kernel)).collect();
         for (label, kernel) in &kernels {
             let (name, wgsl) = (file_name(label), kernel.wgsl(true)?);
             if let Some(folder) = &self.spirv {
@@ -81,7 +81,7 @@ mod tests {
     fn names_are_those_of_files_and_differ() {
         assert_eq!(file_name("cast(TO_HALF=1,VEC=1)"), "cast_TO_HALF=1_VEC=1_");
         let labels: std::collections::BTreeSet<String> =
-            registry().iter().flat_map(|op| op.kernels()).map(|kernel| kernel.label()).collect();
+            operations().iter().flat_map(|op| op.kernels()).map(|kernel| kernel.label()).collect();
         let names: std::collections::BTreeSet<String> = labels.iter().map(|label| file_name(label)).collect();
         assert!(names.len() == labels.len() && labels.len() > 100, "{} names of {}", names.len(), labels.len());
     }
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn kernels_become_spirv() {
         let mut seen = std::collections::BTreeSet::new();
-        for kernel in registry().iter().flat_map(|op| op.kernels()) {
+        for kernel in operations().iter().flat_map(|op| op.kernels()) {
             if seen.insert(kernel.name()) {
                 let words = spirv(&kernel.label(), &kernel.wgsl(true).unwrap()).unwrap();
                 assert_eq!(words[0], 0x0723_0203, "{}", kernel.label());
