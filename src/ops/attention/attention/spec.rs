@@ -244,7 +244,8 @@ impl Operation for AttentionRow {
         work(&problem(c))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels()
+        // Heads of more channels than the kernels hold are products of matrices.
+        kernels().into_iter().chain(crate::ops::linalg::matmul::Matmul.kernels()).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let q = Tensor::zeros(gpu, &[1, 2, 3, 4], DType::F32)?;
