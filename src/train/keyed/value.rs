@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_word_that_is_not_known_names_those_that_are() {
-        let told = told("unknown variant `clown`, expected one of `full`, `row`, `column`");
-        assert_eq!(told, "`clown` is not known: it must be full, row or column; the nearest is `column`");
+        let told = told("unknown variant `colum`, expected one of `full`, `row`, `column`");
+        assert_eq!(told, "`colum` is not known: it must be full, row or column; the nearest is `column`");
         assert_eq!(super::told("unknown variant `x`, expected `a`"), unknown_word("x", &["a"]));
         assert_eq!(super::told("something else"), "something else");
     }
