@@ -38,6 +38,7 @@ pub struct Import {
 
 impl Import {
     pub fn run(&self, global: &Global) -> Result<Ended> {
+        apart([&self.file], [self.out.join("final.safetensors"), self.out.join("config.toml")])?;
         RunFolder::may_create(&self.out, self.overwrite)?;
         let mut imported = read(&self.file, self.prefix.as_deref())?;
         if let Some(source) = &self.data {
@@ -46,7 +47,6 @@ impl Import {
         if let Some(cosine) = self.cosine {
             imported.config.quantizer.use_cosine_sim = cosine;
         }
-        apart([&self.file], [self.out.join("final.safetensors"), self.out.join("config.toml")])?;
         let gpu = global.gpu()?;
         // What cannot be loaded leaves no folder behind.
         imported.check(&gpu, [self.size; 2])?;
