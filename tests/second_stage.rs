@@ -279,8 +279,8 @@ fn what_cannot_be_drawn_is_an_error() {
     let s = stages("ema", "rotary");
     let fails = |classes: &[u32], how: Draw| s.prior.draw(classes, None, &how, &mut quiet).unwrap_err().to_string();
     let with = |sampling| Draw { sampling, ..Default::default() };
-    assert!(fails(&[0], with(Sampling { top_p: 0.0, ..Default::default() })).contains("top-p"));
-    assert!(fails(&[0], with(Sampling { top_p: 1.5, ..Default::default() })).contains("top-p"));
+    assert!(fails(&[0], with(Sampling { top_p: 0.0, ..Default::default() })).contains("top_p"));
+    assert!(fails(&[0], with(Sampling { top_p: 1.5, ..Default::default() })).contains("top_p"));
     assert!(fails(&[0], with(Sampling { temperature: -1.0, ..Default::default() })).contains("temperature"));
     assert!(fails(&[99], Draw::default()).contains("no class 99"));
     assert!(fails(&[0], Draw { repetition_penalty: 0.5, ..Default::default() }).contains("penalty"));

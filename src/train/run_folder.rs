@@ -207,7 +207,7 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
         let ours = |n: &String| atomic::is_scratch(n) || name == TOKENS && is_token_file(n);
         let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && inside.iter().all(ours);
         if name != LOCK && !empty && !atomic::is_scratch(name) && !staged::is_staged(name) {
-            let what = if !overwrite && is_own_entry(path, name)? {
+            let what = if !overwrite && holds(LOCK) && is_own_entry(path, name)? {
                 format!(
                     "holds what is left of a run (there is `{name}`); replace it with `--overwrite`, or choose another --out"
                 )
