@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use wgvq::autograd::Var;
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::nn::{Builder, Pass};
 use wgvq::ops::elementwise::scale::scale;
@@ -16,7 +17,6 @@ use wgvq::ops::quantize::assignment::assign;
 use wgvq::ops::quantize::bits::{signs, signs_of};
 use wgvq::quantize::{Kind, Mode, Options, Projected, Quantized, Quantizer, Registry, Term};
 use wgvq::train::Trainer;
-use wgvq::train::config::RunConfig;
 use wgvq::{Error, Result};
 
 struct Spherical {

@@ -11,9 +11,11 @@ mod host;
 use host::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::Gpu;
-use wgvq::train::config::RunConfig;
-use wgvq::train::{Decoder, Trainer, Training, checkpoint};
+use wgvq::inference::Decoder;
+use wgvq::storage::checkpoint;
+use wgvq::train::{Trainer, Training};
 use wgvq::{Error, Result, Wanted, wgpu};
 
 /// Pixels of the frame for one of the picture, each way.

@@ -14,10 +14,10 @@ mod window;
 use host::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::ops::image::image::normalize;
 use wgvq::train::Trainer;
-use wgvq::train::config::RunConfig;
 use wgvq::{Result, Wanted, wgpu};
 
 /// Pictures that are shown.

@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use wgvq::gpu::{Gpu, Options};
-//! use wgvq::train::Trained;
+//! use wgvq::inference::Trained;
 //!
 //! fn main() -> wgvq::Result<()> {
 //!     let gpu = Gpu::new(Options::default())?;
@@ -20,7 +20,7 @@
 //! ```
 //!
 //! A program with a device of its own hands it over ([`gpu::Gpu::from_wgpu`]), and decodes codes into its own texture within its own encoder
-//! ([`train::Decoder::decode_into`]); `docs/embedding.md` tells all of it. Kernels work alone too, over tensors as here or over a host's
+//! ([`inference::Decoder::decode_into`]); `docs/embedding.md` tells all of it. Kernels work alone too, over tensors as here or over a host's
 //! buffers ([`kernels`]):
 //!
 //! ```
@@ -38,18 +38,21 @@
 //!
 //! The floors, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape), [`spec`] (what an
 //! operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they are held to it), [`kernels`] (some of
-//! them over a host's buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`codes`],
-//! [`train`]. `ARCHITECTURE.md` tells more.
+//! them over a host's buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`config`], [`storage`],
+//! [`codes`], [`inference`], [`analysis`], [`train`]. `ARCHITECTURE.md` tells more.
 
 mod error;
 
+pub mod analysis;
 pub mod autograd;
 #[cfg(feature = "cli")]
 pub mod bench;
 pub mod codes;
+pub mod config;
 pub mod data;
 pub mod files;
 pub mod gpu;
+pub mod inference;
 pub mod kernels;
 pub mod memory;
 pub mod models;
@@ -60,6 +63,7 @@ pub mod registry;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod spec;
+pub mod storage;
 pub mod text;
 pub mod train;
 pub mod verify;

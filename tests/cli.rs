@@ -185,9 +185,9 @@ fn export_writes_a_decoder_that_loads() {
     let again = run(&["export", run_folder, "--decoder", "-o", target]);
     assert!(!again.status.success() && stderr(&again).contains("--overwrite"));
     let gpu = wgvq::gpu::Gpu::new(Default::default()).unwrap();
-    let decoder = wgvq::train::Decoder::load(&gpu, &file).unwrap();
+    let decoder = wgvq::inference::Decoder::load(&gpu, &file).unwrap();
     let codes: Vec<u32> = (0..64).map(|i| i % 32).collect();
-    let mut whole = wgvq::train::Trained::load(&gpu, &out).unwrap();
+    let mut whole = wgvq::inference::Trained::load(&gpu, &out).unwrap();
     assert_eq!(decoder.decode(&codes).unwrap(), whole.decode(&codes).unwrap());
     let encode = run(&["decode", target, target, "-o", run_folder]);
     assert!(!encode.status.success(), "a decoder is no run");

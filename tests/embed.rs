@@ -7,8 +7,8 @@ use host::{Host, model_bytes, picture, solid};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wgvq::gpu::{Core, DType, Gpu, Light, Picture, Tensor};
+use wgvq::inference::{Decoder, Trained};
 use wgvq::ops::elementwise::scale::scale;
-use wgvq::train::{Decoder, Trained};
 use wgvq::{Error, Lost, Wanted, wgpu};
 
 /// Codes that look like nothing in particular.
@@ -439,5 +439,5 @@ fn what_crosses_threads_may() {
     sends::<Decoder>();
     sends::<Trained>();
     sends::<wgvq::train::Trainer>();
-    sends::<wgvq::train::TrainedPrior>();
+    sends::<wgvq::inference::TrainedPrior>();
 }

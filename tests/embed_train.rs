@@ -7,11 +7,12 @@ use host::{Host, model_bytes, picture, pictures, small_config};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
+use wgvq::inference::{DECODER_FORMAT, Decoder, Trained};
 use wgvq::ops::elementwise::scale::scale;
-use wgvq::train::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
-use wgvq::train::config::RunConfig;
-use wgvq::train::{DECODER_FORMAT, Decoder, Trained, Trainer, Training};
+use wgvq::storage::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
+use wgvq::train::{Trainer, Training};
 use wgvq::{Wanted, wgpu};
 
 /// The bytes of training after so many steps.
@@ -185,10 +186,10 @@ fn every_models_decoder_decodes_alike() {
 /// Samples drawn between frames are those that are drawn at once.
 #[test]
 fn samples_come_in_slices_too() {
+    use wgvq::codes::tokens::About;
+    use wgvq::config::prior::PriorConfig;
+    use wgvq::inference::{Draw, TrainedPrior};
     use wgvq::models::prior::Vocabulary;
-    use wgvq::train::prior_config::PriorConfig;
-    use wgvq::train::tokens::About;
-    use wgvq::train::{Draw, TrainedPrior};
     let gpu = Host::new(Wanted::default()).gpu();
     let vocabulary =
         Vocabulary { codebook_size: 32, codebooks: 1, grid: [3, 3], classes: 2, above: Vec::new(), text: None };
@@ -210,7 +211,7 @@ fn samples_come_in_slices_too() {
     let expected = prior.draw(&classes, None, &how, &mut |_, _| Ok(())).unwrap();
     let mut arriving = None;
     let mut frames = 0;
-    while !arriving.as_ref().is_some_and(wgvq::train::Arriving::ready) {
+    while !arriving.as_ref().is_some_and(wgvq::inference::Arriving::ready) {
         let begin = || {
             let begins = arriving.is_none();
             if begins {

@@ -6,12 +6,14 @@ use common::{run, stderr, stdout};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use wgvq::config::Keyed;
+use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::train::config::RunConfig;
-use wgvq::train::metrics_log::columns;
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Keyed, Observer, Progress, Start, Trained, Trainer};
+use wgvq::inference::Trained;
+use wgvq::storage::metrics_log::columns;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::train::{Observer, Progress, Start, Trainer};
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
@@ -261,7 +263,7 @@ fn weights_and_codes_are_averaged_together() {
     let (gpu, data) = (gpu(), emoji());
     let config = tiny(&[("train.ema_decay", "0.3"), ("gan.weight", "0"), ("quantizer.threshold_ema_dead_code", "0")]);
     let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
-    let floats = |t: &wgvq::train::checkpoint::HostTensor| t.to_f32().unwrap();
+    let floats = |t: &wgvq::storage::checkpoint::HostTensor| t.to_f32().unwrap();
     let names = ["decoder.conv_out.weight", "quantizer.codebook"];
     let mut averages: Vec<Vec<f32>> = Vec::new();
     for step in 0..5u64 {

@@ -8,18 +8,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use wgvq::autograd::Tape;
 use wgvq::codes::Codes;
+use wgvq::config::Keyed;
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options, Tensor};
+use wgvq::inference::tokenize::tokenize;
+use wgvq::inference::{Draw, Given, Priors, Trained, TrainedPrior, prior_folder};
 use wgvq::models::Autoencoder;
 use wgvq::models::vqvae2::{Config, VqVae2, level_names};
 use wgvq::nn::{HostTensors, Parameters, Pass};
-use wgvq::train::config::RunConfig;
+use wgvq::storage::{checkpoint, weights};
 use wgvq::train::prior::PriorTrainer;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::tokens::tokenize;
-use wgvq::train::{
-    Draw, Given, Keyed, Priors, Trained, TrainedPrior, Trainer, Training, checkpoint, prior_folder, weights,
-};
+use wgvq::train::{Trainer, Training};
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })

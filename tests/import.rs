@@ -7,9 +7,9 @@ use common::{run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
 use wgvq::gpu::{Gpu, Options, Tensor};
-use wgvq::train::Trained;
-use wgvq::train::import::{Names, read};
-use wgvq::train::run_folder::RunFolder;
+use wgvq::inference::Trained;
+use wgvq::inference::import::{Names, read};
+use wgvq::storage::run_folder::RunFolder;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })

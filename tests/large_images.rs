@@ -6,7 +6,7 @@ use common::{run, stderr, stdout, wgvq};
 use std::path::{Path, PathBuf};
 use wgvq::codes::load_all;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::train::{Tiling, Trained};
+use wgvq::inference::{Tiling, Trained};
 
 /// A model of one level, or of two, trained for a few steps: its weights and codes are then no longer symmetric in anything.
 fn train(folder: &Path, kind: &str) -> PathBuf {

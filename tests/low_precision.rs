@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use wgvq::autograd::Tape;
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::nn::{Init, Parameters, Pass};
 use wgvq::ops::conv::Conv;
@@ -13,7 +14,6 @@ use wgvq::quantize::{self, Mode, Registry};
 use wgvq::registry::operations;
 use wgvq::spec::Rng;
 use wgvq::train::Trainer;
-use wgvq::train::config::RunConfig;
 use wgvq::verify;
 
 fn gpu_with(no_features: bool) -> Gpu {

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use wgvq::config::Keyed;
+use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::{Gpu, Options};
-use wgvq::train::config::RunConfig;
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::tokens::tokenize;
-use wgvq::train::{Keyed, Observer, Progress, Start, Trained, Trainer, Training, checkpoint, run};
+use wgvq::inference::Trained;
+use wgvq::inference::tokenize::tokenize;
+use wgvq::storage::checkpoint;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::train::{Observer, Progress, Start, Trainer, Training, run};
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
+use wgvq::inference::Trained;
 use wgvq::nn::{Init, Parameters, Pass};
 use wgvq::ops::quantize::code_softmax::{Metric, sample_codes};
 use wgvq::ops::sampling::random::Key;
 use wgvq::quantize::{self, Mode, Options, Quantizer, Term};
 use wgvq::spec::{HostTensor, Rng};
-use wgvq::train::config::RunConfig;
-use wgvq::train::{Trained, Trainer};
+use wgvq::train::Trainer;
 
 fn gpu() -> Gpu {
     Gpu::new(wgvq::gpu::Options { poison: true, ..Default::default() })
@@ -191,8 +192,8 @@ fn each_trains_resumes_and_is_read_back() {
         let state = serde_json::json!({
             "config": config, "image": { "width": image[0], "height": image[1], "channels": image[2] },
         });
-        let model = wgvq::train::checkpoint::Checkpoint { tensors: weights, state };
-        wgvq::train::checkpoint::save_file(&path, &model).unwrap();
+        let model = wgvq::storage::checkpoint::Checkpoint { tensors: weights, state };
+        wgvq::storage::checkpoint::save_file(&path, &model).unwrap();
         let mut trained = Trained::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
         let pictures: Vec<u8> = (0..3).flat_map(|i| data.image(i).unwrap().to_vec()).collect();
         let codes = trained.to_codes(&pictures, vec!["a".into(), "b".into(), "c".into()]).unwrap();
@@ -367,7 +368,7 @@ impl wgvq::train::Observer for Notes {
 #[test]
 fn a_collapse_is_told_and_mended() {
     use std::sync::atomic::AtomicBool;
-    use wgvq::train::run_folder::RunFolder;
+    use wgvq::storage::run_folder::RunFolder;
     use wgvq::train::{Start, run};
     let gpu = gpu();
     let data = Arc::new(wgvq::data::open("emoji", &Default::default()).unwrap());
@@ -389,7 +390,7 @@ fn a_collapse_is_told_and_mended() {
         let mut notes = Notes(Vec::new());
         run(&gpu, config, data.clone(), &at.unwrap(), start, &mut notes, &AtomicBool::new(false)).unwrap();
         let model = std::fs::read(path.join("final.safetensors")).unwrap();
-        let used = wgvq::train::metrics_log::columns(&path.join("metrics.csv")).unwrap();
+        let used = wgvq::storage::metrics_log::columns(&path.join("metrics.csv")).unwrap();
         let used = used.into_iter().find(|(n, _)| n == "used").unwrap().1;
         (notes.0.join("\n"), model, used)
     };
@@ -414,7 +415,7 @@ fn a_collapse_is_told_and_mended() {
 #[test]
 fn a_run_that_diverges_goes_back() {
     use std::sync::atomic::AtomicBool;
-    use wgvq::train::run_folder::RunFolder;
+    use wgvq::storage::run_folder::RunFolder;
     use wgvq::train::{Start, run};
     let gpu = gpu();
     let data = Arc::new(wgvq::data::open("emoji", &Default::default()).unwrap());

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
-use wgvq::codes::Level;
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
+use wgvq::models::Level;
 use wgvq::models::prior::{Positions, Prior, Shape, Vocabulary};
 use wgvq::models::vqgan::{self, VqGan};
 use wgvq::models::vqvae::{self, VqVae};
@@ -16,7 +17,6 @@ use wgvq::ops::loss::loss::Loss;
 use wgvq::ops::sampling::random::Key;
 use wgvq::spec::Rng;
 use wgvq::train::Trainer;
-use wgvq::train::config::RunConfig;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })

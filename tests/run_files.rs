@@ -3,14 +3,18 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
-use wgvq::codes::{Codes, Level};
-use wgvq::train::Keyed;
-use wgvq::train::checkpoint::{self, Checkpoint, HostTensor};
-use wgvq::train::config::RunConfig;
+use wgvq::codes::Codes;
+use wgvq::config::Keyed;
+use wgvq::config::presets;
+use wgvq::config::run::RunConfig;
+use wgvq::models::Level;
+use wgvq::storage::atomic;
+use wgvq::storage::checkpoint;
+use wgvq::storage::checkpoint::{Checkpoint, HostTensor};
+use wgvq::storage::metrics_log;
+use wgvq::storage::metrics_log::{Log, Record};
+use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::metrics::{Evaluation, Fidelity, LevelCounts};
-use wgvq::train::metrics_log::{self, Log, Record};
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{atomic, presets};
 
 fn sample(step: u64) -> Checkpoint {
     let values: Vec<f32> = (0..24).map(|i| i as f32 * 0.5 + step as f32).collect();

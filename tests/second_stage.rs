@@ -2,17 +2,21 @@
 
 use std::task::{Context, Poll, Waker};
 use wgvq::autograd::Tape;
+use wgvq::codes::tokens::Tokens;
+use wgvq::config::Keyed;
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};
+use wgvq::inference::tokenize::tokenize;
+use wgvq::inference::{Draw, Drawing, Given, Trained, TrainedPrior};
 use wgvq::models::prior::Prior;
 use wgvq::nn::transformer::Dropout;
 use wgvq::nn::{Parameters, Pass};
 use wgvq::ops::sampling::sample::Sampling;
-use wgvq::train::config::RunConfig;
+use wgvq::storage::checkpoint;
 use wgvq::train::prior::PriorTrainer;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::tokens::{Tokens, tokenize};
-use wgvq::train::{Draw, Drawing, Given, Keyed, Trained, TrainedPrior, Trainer, Training, checkpoint};
+use wgvq::train::{Trainer, Training};
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })
@@ -161,7 +165,7 @@ fn the_log_likelihood_is_that_of_the_codes() {
     let classes = vec![0, v.no_class(), 2];
     let how = Draw { sampling: Sampling { top_p: 0.9, ..Default::default() }, seed: 1, ..Default::default() };
     let drawing = draw(&s, &classes, None, &how);
-    let model = wgvq::train::checkpoint::load_file(&s.folder.path().join("prior/final.safetensors")).unwrap().0;
+    let model = wgvq::storage::checkpoint::load_file(&s.folder.path().join("prior/final.safetensors")).unwrap().0;
     let mut b = Parameters::builder();
     let prior = Prior::new(&s.gpu, &mut b, &s.prior.config().prior, &v).unwrap();
     let params = b.build(&s.gpu, 0).unwrap();

@@ -4,13 +4,13 @@ mod common;
 
 use common::{run, stderr, stdout};
 use std::path::{Path, PathBuf};
+use wgvq::codes::tokens::About;
+use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::{Gpu, Options};
+use wgvq::inference::{Asked, Draw, Drawing, TrainedPrior};
 use wgvq::models::prior::{Pattern, Shape, TextKind, Vocabulary};
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::ops::sampling::sample::Sampling;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::tokens::About;
-use wgvq::train::{Asked, Draw, Drawing, TrainedPrior};
 
 fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
     Ok(())

@@ -8,7 +8,7 @@ use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::vit::{Config, Vit};
 use wgvq::nn::{Parameters, Pass};
-use wgvq::train::weights;
+use wgvq::storage::weights;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })

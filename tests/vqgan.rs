@@ -9,7 +9,7 @@ use wgvq::models::Autoencoder;
 use wgvq::models::vqgan::{Config, VqGan};
 use wgvq::nn::{Parameters, Pass};
 use wgvq::ops::quantize::vq_search::nearest;
-use wgvq::train::weights;
+use wgvq::storage::weights;
 
 fn gpu() -> Gpu {
     Gpu::new(Options { poison: true, ..Default::default() })

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgvq::data::{Options, load_image};
 use wgvq::gpu::{Core, Gpu};
+use wgvq::inference::{Draw, Trained, TrainedPrior};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::registry::operations;
-use wgvq::train::{Draw, Trained, TrainedPrior};
 
 /// The pictures that the page offers, as app.js lists them.
 const SAMPLES: [&str; 6] = ["sunglasses", "dog", "rose", "pizza", "earth_asia", "parrot"];

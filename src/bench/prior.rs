@@ -3,16 +3,16 @@
 
 use super::Prepared;
 use crate::autograd::Tape;
+use crate::codes::tokens::About;
+use crate::config::prior::PriorConfig;
 use crate::gpu::{DType, Gpu, Tensor};
+use crate::inference::{Draw, TrainedPrior};
 use crate::models::prior::{Batch, Prior, Vocabulary};
 use crate::nn::transformer::Dropout;
 use crate::nn::{Adam, Parameters, Pass};
 use crate::ops::optim::adam::Hyper;
 use crate::ops::sampling::sample::Sampling;
 use crate::spec::{Rng, Verdict};
-use crate::train::prior_config::PriorConfig;
-use crate::train::tokens::About;
-use crate::train::{Draw, TrainedPrior};
 use crate::{Error, Result};
 
 /// What is done with it.

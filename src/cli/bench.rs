@@ -11,7 +11,7 @@ use wgvq::gpu::Gpu;
 use wgvq::report::study::{Point, study};
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::spec::{Case, case};
-use wgvq::train::atomic;
+use wgvq::storage::atomic;
 use wgvq::{Error, Result, registry};
 
 /// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and never a speed.

@@ -8,7 +8,8 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
-use wgvq::train::{Tiling, Trained, atomic};
+use wgvq::inference::{Tiling, Trained};
+use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
 
 #[derive(Args)]

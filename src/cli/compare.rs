@@ -13,14 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use wgvq::config::run::RunConfig;
+use wgvq::config::{Keyed, Lasting};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::report::comparison::{self, Reached};
-use wgvq::train::checkpoint::{self, Checkpoint};
-use wgvq::train::config::RunConfig;
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::run_parts::COMPARED;
-use wgvq::train::{Keyed, Lasting, Start, Trainer, atomic, check, metrics_log, run};
+use wgvq::storage::checkpoint;
+use wgvq::storage::checkpoint::Checkpoint;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::run_parts::COMPARED;
+use wgvq::storage::{atomic, metrics_log};
+use wgvq::train::{Start, Trainer, check, run};
 use wgvq::{Error, Result, files, quantize};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`

@@ -6,9 +6,9 @@ use super::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::Result;
+use wgvq::config::presets::preset;
+use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
-use wgvq::train::presets::preset;
-use wgvq::train::run_folder::RunFolder;
 
 #[derive(Args)]
 pub struct Demo {

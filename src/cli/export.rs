@@ -5,7 +5,8 @@ use super::place::Place;
 use super::{Ended, Global, output};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::train::{DECODER_FORMAT, Trained, atomic};
+use wgvq::inference::{DECODER_FORMAT, Trained};
+use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 /// `wgvq export RUN --decoder -o decoder.safetensors`

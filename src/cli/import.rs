@@ -5,8 +5,8 @@ use super::{Ended, Global, output};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::Result;
-use wgvq::train::import::{Names, read};
-use wgvq::train::run_folder::RunFolder;
+use wgvq::inference::import::{Names, read};
+use wgvq::storage::run_folder::RunFolder;
 
 /// `wgvq import vqgan.safetensors --size 256 --out runs/vqgan`
 #[derive(Args)]

@@ -4,14 +4,15 @@ use super::place::Place;
 use super::{Ended, Global, output, pictures};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use wgvq::analysis::probe::{SWATCH, Survey};
 use wgvq::data::{self, ImageSet};
+use wgvq::inference::Trained;
 use wgvq::report::grid::Shape;
 use wgvq::report::inspection::{Book, Inspection, entropy_bits, names};
 use wgvq::report::metrics::code_usage;
 use wgvq::report::{patches, robustness};
-use wgvq::train::probe::{SWATCH, Survey};
-use wgvq::train::run_parts::made_by_an_inspection;
-use wgvq::train::{Trained, atomic};
+use wgvq::storage::atomic;
+use wgvq::storage::run_parts::made_by_an_inspection;
 use wgvq::{Error, Result};
 
 /// `wgvq inspect runs/emoji`

@@ -2,9 +2,10 @@
 
 use super::inspect::folder_of;
 use std::path::Path;
+use wgvq::config::Keyed;
+use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
-use wgvq::train::config::RunConfig;
-use wgvq::train::{Keyed, Trained};
+use wgvq::inference::Trained;
 use wgvq::{Error, Result};
 
 /// Where a run's pictures lie, as its folder says: they may have been moved since its model was written.

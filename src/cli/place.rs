@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use wgvq::train::staged::{self, Content, LOCK, Staged};
+use wgvq::storage::staged;
+use wgvq::storage::staged::{Content, LOCK, Staged};
 use wgvq::{Error, Result};
 
 /// A file or a folder that this command alone writes to, for as long as this value lives. Folders that were made for it go again

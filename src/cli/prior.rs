@@ -8,18 +8,22 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use wgvq::codes::tokens::{Baselines, Tokens, baselines};
+use wgvq::config::Keyed;
+use wgvq::config::prior::PriorConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
+use wgvq::inference::tokenize::{about as tokens_about, tokenize};
+use wgvq::inference::{Draw, Priors, Trained, TrainedPrior, prior_folder};
 use wgvq::models::prior::{Prior, Shape as PriorShape};
 use wgvq::nn::Parameters;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::{atomic, metrics_log};
 use wgvq::train::prior::run_prior;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::tokens::{self, Baselines, Tokens, baselines, tokenize};
-use wgvq::train::{Draw, Keyed, Priors, Start, Trained, TrainedPrior, Training, atomic, metrics_log, prior_folder};
+use wgvq::train::{Start, Training};
 use wgvq::{Error, Result};
 
 /// `wgvq prior runs/fashion --steps 3000`
@@ -136,7 +140,7 @@ impl PriorCommand {
             // The tokens that it began with are all that it needs, whatever became of the pictures.
             let tokens = Tokens::open(&there)?;
             tokens.check_model(model.hash())?;
-            tokens.about.level(&model)?;
+            tokens.about.level(model.levels())?;
             if self.data.is_some() && !self.open(&model)?.is_of_sum(&tokens.about.data_sha256) {
                 let what = "are other pictures than the prior began with, whose tokens it has: leave --data out to go on with those";
                 return Err(Error::config("--data", what));
@@ -144,7 +148,7 @@ impl PriorCommand {
             Ok(tokens)
         } else {
             let data = self.open(&model)?;
-            let about = tokens::about(&model, level, &data, None);
+            let about = tokens_about(&model, level, &data, None);
             if let Some(config) = &config {
                 Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
             }

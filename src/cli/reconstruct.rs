@@ -7,10 +7,11 @@ use super::place::Place;
 use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use wgvq::inference::Trained;
 use wgvq::report::grid::{Layout, Shape, pairs};
 use wgvq::report::metrics::{mse, psnr};
 use wgvq::report::samples::by_level;
-use wgvq::train::{Trained, atomic};
+use wgvq::storage::atomic;
 use wgvq::{Result, data};
 
 #[derive(Args)]

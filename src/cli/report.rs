@@ -8,10 +8,11 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::Codes;
 use wgvq::data::absolute;
+use wgvq::inference::Trained;
 use wgvq::report::codecs::{self, At, QUALITIES, at_psnr};
 use wgvq::report::metrics::{code_usage, mse, psnr};
 use wgvq::report::rate::{Codecs, Coded, LevelRate, chart, csv, table};
-use wgvq::train::{Trained, atomic};
+use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 /// `wgvq report runs/emoji runs/fsq`

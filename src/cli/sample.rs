@@ -9,12 +9,13 @@ use super::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use wgvq::codes::Level;
+use wgvq::codes::tokens::About;
 use wgvq::gpu::Gpu;
+use wgvq::inference::{Asked, Draw, Drawing, Given, Priors, Trained};
+use wgvq::models::Level;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
-use wgvq::train::tokens::About;
-use wgvq::train::{Asked, Draw, Drawing, Given, Priors, Trained, atomic};
+use wgvq::storage::atomic;
 use wgvq::{Error, Result, data, files, memory};
 
 /// How codes are drawn.

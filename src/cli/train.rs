@@ -7,17 +7,20 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use wgvq::config::presets::{Reference, preset, presets};
+use wgvq::config::run::RunConfig;
+use wgvq::config::{Keyed, Lasting};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
+use wgvq::inference::priors_of;
 use wgvq::quantize::Options;
 use wgvq::report::grid::Shape;
 use wgvq::report::players::players;
 use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
-use wgvq::train::config::RunConfig;
-use wgvq::train::presets::{Reference, preset, presets};
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Keyed, Lasting, Outcome, Start, Training, atomic, check, checkpoint, metrics_log, priors_of, run};
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::{atomic, checkpoint, metrics_log};
+use wgvq::train::{Outcome, Start, Training, check, run};
 use wgvq::{Error, Result, quantize};
 
 /// The keys of a configuration that have a flag of their own.

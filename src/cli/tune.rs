@@ -87,7 +87,7 @@ fn write(path: &Path, tuning: &Tuning) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| fail(&e))?;
     }
-    wgvq::train::atomic::write(path, text.as_bytes())
+    wgvq::storage::atomic::write(path, text.as_bytes())
 }
 
 /// Where the table of an adapter, and of a core that was asked for, is kept: `$WGVQ_TUNING`, or the user's folder for caches.

@@ -2,51 +2,17 @@
 
 mod sized;
 
+#[cfg(feature = "text")]
+pub mod tokenizer;
+pub mod tokens;
+
+use crate::models::Level;
 pub use sized::{load_all, save_all};
 
-use crate::train::{atomic, checkpoint};
+use crate::storage::{atomic, checkpoint};
 use crate::{Error, Result};
 use safetensors::tensor::Dtype;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// What an image's codes look like at one level of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Level {
-    /// `top`, `bottom`, ..; empty where there is one level.
-    pub name: String,
-    /// Rows and columns of latents.
-    pub grid: [usize; 2],
-    /// Codes of a codebook, K.
-    pub codebook_size: usize,
-    /// Codes of a latent, Q: one from each codebook.
-    pub codebooks: usize,
-}
-
-impl Level {
-    /// Codes of an image at this level.
-    pub fn codes(&self) -> usize {
-        self.grid[0] * self.grid[1] * self.codebooks
-    }
-
-    fn shape(&self, images: usize) -> Vec<usize> {
-        let mut shape = vec![images, self.grid[0], self.grid[1]];
-        if self.codebooks > 1 {
-            shape.push(self.codebooks);
-        }
-        shape
-    }
-
-    /// The name of this level's tensor in a file.
-    fn tensor(&self) -> String {
-        if self.name.is_empty() { "indices".into() } else { format!("indices.{}", self.name) }
-    }
-
-    /// A first code that its codebook has not.
-    fn stranger(&self, codes: &[u32]) -> Option<u32> {
-        codes.iter().find(|c| **c as usize >= self.codebook_size).copied()
-    }
-}
 
 /// Are these whole images' codes, each of its codebook?
 ///

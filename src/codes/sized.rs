@@ -1,7 +1,9 @@
 //! Files of codes of images that each have their own size.
 
-use super::{Codes, Level, indices_of};
-use crate::train::checkpoint::{self, Checkpoint};
+use super::{Codes, indices_of};
+use crate::models::Level;
+use crate::storage::checkpoint;
+use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -4,8 +4,8 @@
 use super::prior::{Positions, Shape};
 use crate::Result;
 use crate::autograd::Var;
-use crate::codes::Level;
 use crate::gpu::{Gpu, Tensor};
+use crate::models::Level;
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
 use crate::ops::attention::attention::Attention;

@@ -3,6 +3,7 @@
 pub mod conditioning;
 pub mod contrastive;
 pub mod discriminator;
+mod level;
 pub mod lpips;
 mod pattern;
 pub mod prior;
@@ -12,6 +13,8 @@ pub mod vit;
 pub mod vqgan;
 pub mod vqvae;
 pub mod vqvae2;
+
+pub use level::Level;
 
 use crate::Result;
 use crate::autograd::Var;

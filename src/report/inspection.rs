@@ -13,7 +13,7 @@ use super::pca::plane;
 use super::robustness;
 use super::usage::usage;
 use crate::Result;
-use crate::train::robustness::{Attack, Robustness};
+use crate::analysis::robustness::{Attack, Robustness};
 use std::collections::BTreeMap;
 
 /// Codebooks whose codes are laid over pictures.

@@ -5,7 +5,7 @@ use super::canvas::{Canvas, Colour};
 use super::stroke;
 use super::text::{self, Align, Style};
 use crate::Result;
-use crate::train::robustness::{Outcome, Perturbation};
+use crate::analysis::robustness::{Outcome, Perturbation};
 use std::fmt::Write;
 
 const SURVIVING: Colour = Colour(0, 114, 178);

@@ -1,8 +1,8 @@
 //! A moving average of a first stage: of its weights, and of the codes that its quantizers move themselves. Averaged weights with codes of the
 //! moment do not fit one another.
 
-use super::first_stage::FirstStage;
 use crate::gpu::{Gpu, Tensor};
+use crate::inference::first_stage::FirstStage;
 use crate::nn::{Ema, HostTensors, Parameters};
 use crate::ops::elementwise::lerp::lerp_assign;
 use crate::{Error, Result};

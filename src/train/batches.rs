@@ -3,7 +3,7 @@
 //! A set that fits a binding lies on the device as bytes, and a step gathers its images there. Of any other set, and where crops
 //! or colours change, a step's images are made on the host by [`Ahead`]'s threads before it comes.
 
-use super::config::RunConfig;
+use crate::config::run::RunConfig;
 use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};

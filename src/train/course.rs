@@ -1,11 +1,12 @@
 //! A run under way: its steps, what is due after each of them, and the way back where it diverges.
 
-use super::checkpoint::{self, Checkpoint};
-use super::metrics_log::Log;
 use super::pace::{Break, Pace, Rest};
-use super::run::{Observer, Progress, Schedule, Training};
-use super::run_folder::RunFolder;
 use crate::gpu::clock::Instant;
+use crate::storage::checkpoint;
+use crate::storage::checkpoint::Checkpoint;
+use crate::storage::metrics_log::Log;
+use crate::storage::run_folder::RunFolder;
+use crate::train::{Observer, Progress, Schedule, Training};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -219,8 +220,9 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics_log::Record;
-    use crate::train::run::{Cure, Start, follow};
+    use crate::storage::metrics_log::Record;
+    use crate::train::run::Cure;
+    use crate::train::{Start, follow};
     use std::fmt::Display;
     use std::path::Path;
     use std::sync::atomic::AtomicBool;

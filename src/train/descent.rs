@@ -1,12 +1,13 @@
 //! Weights on their way down: the optimiser's steps along the gradients of one loss, the moving average that follows, and the figures
 //! that each step leaves. Priors and contrastive models train by it.
 
-use super::checkpoint::{Checkpoint, HostTensor};
-use super::weights;
-use super::window::{Arrived, InFlight, STEPS_IN_FLIGHT, Window};
+use super::window::{Arrived, Window};
+use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::Hyper;
+use crate::storage::checkpoint::{Checkpoint, HostTensor};
+use crate::storage::weights;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

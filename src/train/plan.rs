@@ -1,9 +1,9 @@
 //! What a configuration will take, found by taking a few steps of it and measuring a few pictures.
 
 use super::Trainer;
-use super::config::RunConfig;
-use super::objective::options::Regularizer;
 use crate::Result;
+use crate::config::objective::Regularizer;
+use crate::config::run::RunConfig;
 use crate::data::ImageSet;
 use crate::gpu::Gpu;
 use std::sync::Arc;

@@ -1,24 +1,26 @@
 //! Training a prior over the tokens of a data set.
 
-use super::checkpoint::Checkpoint;
 use super::descent::{Descent, Figures, named};
-use super::going_on::{Lasting, configured};
-use super::metrics_log::Record;
-use super::prior_config::PriorConfig;
-use super::run::{Training, follow};
-use super::run_folder::RunFolder;
-use super::tokens::{Split, Tokens};
-use super::{Keyed, Observer, Outcome, Schedule, Start};
+use super::going_on::configured;
+use super::{Observer, Outcome, Schedule, Start};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::{accumulate, add_assign};
+use crate::codes::tokens::{Split, Tokens};
+use crate::config::Keyed;
+use crate::config::Lasting;
+use crate::config::prior::PriorConfig;
 use crate::data::batch_indices;
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
+use crate::inference::prior_measure::{Told, build, measure};
 use crate::models::prior::Prior;
-use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{Handle, Parameters, Pass};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
+use crate::storage::checkpoint::Checkpoint;
+use crate::storage::metrics_log::Record;
+use crate::storage::run_folder::RunFolder;
+use crate::train::{Training, follow};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -109,13 +111,6 @@ pub struct PriorTrainer {
     prior: Prior,
     descent: Descent,
     best: Option<Best>,
-}
-
-/// A model of a configuration, and its parameters.
-pub(super) fn build(gpu: &Gpu, c: &PriorConfig, tokens: &super::tokens::About) -> Result<(Prior, Parameters)> {
-    let mut builder = Parameters::builder();
-    let prior = Prior::new(gpu, &mut builder, &c.prior, &tokens.vocabulary)?;
-    Ok((prior, builder.build(gpu, c.train.seed)?))
 }
 
 impl PriorTrainer {
@@ -325,54 +320,6 @@ impl Training for PriorTrainer {
         let state = serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
         Ok(Checkpoint { tensors, state })
     }
-}
-
-/// What a prior is told of each image while it is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Its class and text.
-    Own,
-    /// No class, and a text that says nothing.
-    Nothing,
-    /// Those of another image.
-    Others,
-}
-
-/// Mean cross-entropy of the codes of images of a side, in nats per token.
-///
-/// # Errors
-/// If an image cannot be read, or the device fails.
-pub fn measure(
-    prior: &Prior,
-    weights: &Parameters,
-    side: &Split,
-    images: &[u32],
-    batch: usize,
-    told: Told,
-) -> Result<f64> {
-    let (gpu, v) = (weights.gpu(), prior.vocabulary());
-    let other = |i: usize| images[(i + images.len().div_ceil(2)) % images.len()];
-    let mut sum = 0.0;
-    for (n, part) in images.chunks(batch.max(1)).enumerate() {
-        let (codes, mut classes) = side.read(part)?;
-        let mut texts = side.read_texts(part)?;
-        match told {
-            Told::Own => {}
-            Told::Nothing => {
-                classes.fill(v.no_class());
-                texts = texts.zip(v.text).map(|(_, text)| Texts::nothing(&text, part.len()));
-            }
-            Told::Others => {
-                let others: Vec<u32> = (0..part.len()).map(|i| other(n * batch.max(1) + i)).collect();
-                (classes, texts) = (side.read(&others)?.1, side.read_texts(&others)?);
-            }
-        }
-        let batch = prior.upload(gpu, &classes, &codes, texts.as_ref())?;
-        let tape = Tape::no_grad(gpu);
-        let loss = prior.losses(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?.codes;
-        sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
-    }
-    Ok(sum / images.len() as f64)
 }
 
 /// Trains a prior in `folder` until the configured steps are done or `stop` is set, as [`super::run`] trains a first stage.

@@ -1,16 +1,20 @@
 //! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on. What is trained is behind [`Training`].
 
-use super::checkpoint::{self, Checkpoint};
-use super::config::RunConfig;
+use super::Trainer;
 use super::course::{Course, Setback};
-use super::going_on::{Lasting, configured};
-use super::keyed::Keyed;
-use super::metrics_log::Record;
-use super::run_folder::RunFolder;
-use super::{Trainer, atomic, learning_rate};
+use super::going_on::configured;
+use crate::config::Keyed;
+use crate::config::Lasting;
+use crate::config::learning_rate;
+use crate::config::run::RunConfig;
 use crate::data::{ImageSet, Waiting, absolute};
 use crate::gpu::{Gpu, clock::Instant};
 use crate::quantize::Registry;
+use crate::storage::atomic;
+use crate::storage::checkpoint;
+use crate::storage::checkpoint::Checkpoint;
+use crate::storage::metrics_log::Record;
+use crate::storage::run_folder::RunFolder;
 use crate::{Error, Result};
 use std::fmt::Display;
 use std::path::Path;

@@ -5,25 +5,27 @@ mod state;
 
 use super::average::Average;
 use super::batches::{self, Batches};
-use super::checkpoint::Checkpoint;
-use super::config::RunConfig;
-use super::first_stage::{Coded, FirstStage, build};
 use super::health::{Ailment, Health, Reach};
 use super::metrics::{Evaluation, LevelRow, Players, Row};
 use super::objective::guard::{Guard, Seen};
 use super::objective::{self, Adversary, Objective, figure};
-use super::run::{Cure, Training};
-use super::window::{InFlight, STEPS_IN_FLIGHT, Window};
+use super::run::Cure;
+use super::window::Window;
 use crate::autograd::{Tape, Var};
-use crate::codes::Level;
+use crate::config::run::RunConfig;
 use crate::data::{ImageSet, Waiting};
+use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor, Worked};
+use crate::inference::first_stage::{Coded, FirstStage, build};
+use crate::models::Level;
 use crate::models::vqvae2::MOST_LEVELS;
 use crate::nn::{Adam, Parameters, Pass};
 use crate::ops::loss::loss::{Loss, loss};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::quantize::codebook_use::codebook_use;
 use crate::quantize::{Mode, Quantizer, Registry, Term};
+use crate::storage::checkpoint::Checkpoint;
+use crate::train::Training;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -383,7 +385,7 @@ impl Trainer {
             for (i, level) in self.levels.iter().enumerate() {
                 let choices = level.codes() * self.config.train.batch_size;
                 let reach = Reach { codes: level.codebook_size * level.codebooks, choices };
-                let options = super::first_stage::options(&self.config, i);
+                let options = crate::inference::first_stage::options(&self.config, i);
                 for ailment in self.health[i].see(&row.of_level(i), reach, &options) {
                     match &ailment {
                         Ailment::Collapse(_) => self.cures.collapse_due = true,
@@ -535,7 +537,10 @@ impl Training for Trainer {
         Trainer::restore(self, checkpoint)
     }
     fn trained(&mut self) -> Result<Checkpoint> {
-        Ok(Checkpoint { tensors: self.weights()?, state: super::trained::describe(&self.config, &self.data) })
+        Ok(Checkpoint {
+            tensors: self.weights()?,
+            state: crate::inference::trained::describe(&self.config, &self.data),
+        })
     }
     fn advice(&mut self) -> Vec<String> {
         std::mem::take(&mut self.told).into_iter().map(|a| a.text().to_owned()).collect()

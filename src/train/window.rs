@@ -1,11 +1,8 @@
 //! The figures of the steps since the last row of a log. They stay on the device and are read asynchronously, so that no step waits.
 
-use crate::gpu::{DType, Gpu, Readback, Submission, Tensor, fill};
+use crate::gpu::{DType, Gpu, Readback, Tensor, fill};
 use crate::{Error, Result};
 use std::collections::VecDeque;
-
-/// Steps that may be on the device while the next is recorded.
-pub const STEPS_IN_FLIGHT: usize = 2;
 
 /// A row's steps, each with `FIGURES` figures.
 pub struct Window<const FIGURES: usize> {
@@ -113,33 +110,4 @@ impl<const FIGURES: usize> Window<FIGURES> {
 /// A figure as JSON has it, which knows no NaN.
 fn figure(value: &serde_json::Value) -> f32 {
     value.as_f64().unwrap_or(f64::NAN) as f32
-}
-
-/// Submissions that the device has not finished: a few, so that it has work while the next is recorded, and memory stays bounded.
-pub struct InFlight {
-    most: usize,
-    submissions: VecDeque<Submission>,
-}
-
-impl InFlight {
-    /// At most `most`.
-    pub fn new(most: usize) -> Self {
-        InFlight { most, submissions: VecDeque::new() }
-    }
-
-    /// Submits what is recorded, and waits for the oldest where there are too many.
-    pub fn submit(&mut self, gpu: &Gpu) -> Result<()> {
-        let submission = gpu.flush()?;
-        if gpu.deferring() {
-            // What waits is submitted bit by bit, and bounded by whoever does that.
-            return Ok(());
-        }
-        self.submissions.push_back(submission);
-        if self.submissions.len() > self.most
-            && let Some(oldest) = self.submissions.pop_front()
-        {
-            gpu.wait(&oldest)?;
-        }
-        Ok(())
-    }
 }

@@ -7,10 +7,11 @@ mod app;
 pub use app::Host;
 
 use std::sync::{Arc, OnceLock};
+use wgvq::config::run::RunConfig;
 use wgvq::data::{ImageSet, Item, Pixels};
 use wgvq::gpu::Gpu;
-use wgvq::train::config::RunConfig;
-use wgvq::train::{Trainer, Training, checkpoint};
+use wgvq::storage::checkpoint;
+use wgvq::train::{Trainer, Training};
 use wgvq::wgpu;
 
 /// A texture of bytes with one usage alone.

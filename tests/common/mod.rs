@@ -7,7 +7,8 @@ pub mod skip;
 use std::path::Path;
 use std::process::{Child, Command, Output};
 use wgvq::nn::{HostTensors, Parameters};
-use wgvq::train::{checkpoint::HostTensor, weights};
+use wgvq::storage::checkpoint::HostTensor;
+use wgvq::storage::weights;
 
 /// The program, without the caller's environment getting in its way.
 pub fn wgvq() -> Command {

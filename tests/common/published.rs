@@ -4,7 +4,7 @@ use super::pattern_weight;
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wgvq::train::import::Names;
+use wgvq::inference::import::Names;
 
 /// The shapes of the fixtures' network under taming-transformers' names, with attention at these resolutions: 32 channels times
 /// [1, 1, 2], one block each, 6 channels before the quantizer and 4 in it.

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use wgvq::config::Keyed;
+use wgvq::config::contrastive::ContrastiveConfig;
+use wgvq::config::presets::presets;
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::train::config::RunConfig;
-use wgvq::train::contrastive::ContrastiveConfig;
+use wgvq::storage::checkpoint;
+use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::plan::Plan;
-use wgvq::train::presets::presets;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::{Keyed, Observer, Progress, Start, checkpoint};
+use wgvq::train::{Observer, Progress, Start};
 use wgvq::{data, quantize};
 
 fn text(path: &Path) -> &str {

@@ -5,7 +5,7 @@ use crate::common::{run, stderr, stdout, tiny_config, train_tiny, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
-use wgvq::train::import::Names;
+use wgvq::inference::import::Names;
 
 struct Place(tempfile::TempDir);
 

@@ -3,10 +3,10 @@
 use crate::common::{run, stderr, stdout, tiny_config, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use wgvq::train::checkpoint;
-use wgvq::train::config::RunConfig;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::{Keyed, Lasting};
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::run::RunConfig;
+use wgvq::config::{Keyed, Lasting};
+use wgvq::storage::checkpoint;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -179,7 +179,7 @@ fn a_path_written_otherwise_is_the_same_set() {
 
 /// Learning rates of a prior's log, a row to each step.
 fn rates(prior: &Path) -> Vec<f64> {
-    let columns = wgvq::train::metrics_log::columns(&prior.join("metrics.csv")).unwrap();
+    let columns = wgvq::storage::metrics_log::columns(&prior.join("metrics.csv")).unwrap();
     columns.into_iter().find(|(name, _)| name == "lr").unwrap().1
 }
 

@@ -9,7 +9,7 @@ use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wgvq::gpu::{Gpu, Options};
 use wgvq::ops::sampling::sample::Sampling;
-use wgvq::train::{Draw, Trained, TrainedPrior};
+use wgvq::inference::{Draw, Trained, TrainedPrior};
 
 #[wasm_bindgen]
 extern "C" {

@@ -3,9 +3,9 @@
 use super::text_folder;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use wgvq::train::atomic;
-use wgvq::train::contrastive::ContrastiveConfig;
-use wgvq::train::prior_config::PriorConfig;
+use wgvq::config::contrastive::ContrastiveConfig;
+use wgvq::config::prior::PriorConfig;
+use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 /// What was asked for, beside the first stage's configuration.

@@ -7,12 +7,14 @@ use super::sample::{draw, load, load_judge};
 use super::{Ended, Global, reading};
 use clap::Args;
 use std::path::PathBuf;
+use wgvq::inference::Draw;
+use wgvq::inference::contrastive::some;
+use wgvq::inference::retrieval::Retrieval;
 use wgvq::models::text::Form;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
 use wgvq::report::sweep::{Legend, Series, lines as curves};
-use wgvq::train::contrastive::{Retrieval, some};
-use wgvq::train::{Draw, atomic};
+use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 #[derive(Args)]

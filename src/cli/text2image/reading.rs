@@ -3,9 +3,9 @@
 use super::super::output;
 use super::Global;
 use std::path::Path;
+use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::data::{ImageSet, load_embedding};
 use wgvq::models::text::{Form, Text, Texts};
-use wgvq::train::tokenizer::Tokenizer;
 use wgvq::{Error, Result};
 
 /// Examples that a note or an error lists.

@@ -8,14 +8,15 @@ use super::super::sample::{GRID, How, MADE, draw as draw_asked, made_before, roo
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::gpu::Gpu;
+use wgvq::inference::contrastive::TrainedContrastive;
+use wgvq::inference::{Asked, Draw, Drawing, Priors, Trained};
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::rows;
+use wgvq::storage::atomic;
 use wgvq::text::one_line;
-use wgvq::train::contrastive::TrainedContrastive;
-use wgvq::train::tokenizer::Tokenizer;
-use wgvq::train::{Asked, Draw, Drawing, Priors, Trained, atomic};
 use wgvq::{Error, Result, files};
 
 #[derive(Args)]

@@ -16,19 +16,26 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use wgvq::codes::tokenizer::Tokenizer;
+use wgvq::codes::tokens::{Captions, Tokens};
+use wgvq::config::Keyed;
+use wgvq::config::contrastive::ContrastiveConfig;
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::run::RunConfig;
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
+use wgvq::inference::contrastive::some;
+use wgvq::inference::prior_measure::Told;
+use wgvq::inference::tokenize::{about as tokens_about, tokenize};
+use wgvq::inference::{Trained, TrainedPrior, prior_folder};
 use wgvq::models::prior::{Pattern, Prior, Shape as PriorShape, TextKind};
 use wgvq::models::text::{Text, Texts};
 use wgvq::nn::Parameters;
-use wgvq::train::config::RunConfig;
-use wgvq::train::contrastive::{ContrastiveConfig, ContrastiveTrainer, run_contrastive, some};
-use wgvq::train::prior::{PriorEvaluation, Told, run_prior};
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::run_folder::RunFolder;
-use wgvq::train::tokenizer::Tokenizer;
-use wgvq::train::tokens::{self, Captions, Tokens, tokenize};
-use wgvq::train::{Keyed, Start, Trained, TrainedPrior, Training, atomic, check, prior_folder};
+use wgvq::storage::atomic;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::train::contrastive::{ContrastiveTrainer, run_contrastive};
+use wgvq::train::prior::{PriorEvaluation, run_prior};
+use wgvq::train::{Start, Training, check};
 use wgvq::{Error, Result};
 
 /// Which way texts become images.
@@ -454,7 +461,7 @@ impl Train {
             None => Ok(some(&m.texts, &m.text, numbers)),
         };
         let captions = Captions { text: m.rows.unwrap_or(m.text), reader: m.tokenizer.sha256(), of: &of };
-        let about = tokens::about(model, level, &m.set, Some(captions));
+        let about = tokens_about(model, level, &m.set, Some(captions));
         // What is wrong with the model is found before anything is written.
         Prior::new(gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
         let resumed = self.resume.is_some() && place.join("config.toml").exists();

@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod finish;
 pub(crate) mod host_encoder;
+pub(crate) mod in_flight;
 pub(crate) mod profile;
 pub(crate) mod recorder;
 pub(crate) mod scope;

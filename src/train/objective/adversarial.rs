@@ -1,8 +1,8 @@
 //! How discriminator and generator are scored by logits.
 
-use super::options::Adversarial;
 use crate::Result;
 use crate::autograd::{Tape, Var};
+use crate::config::objective::Adversarial;
 use crate::ops::elementwise::activation::Function;
 
 /// The mean of `f(a x + b)`: [1].

@@ -1,8 +1,8 @@
 //! The other player: a discriminator, its optimiser, and what it tells the generator.
 
-use super::options::{Gan, Regularizer};
 use super::penalty::{Averages, gradient_penalty};
 use crate::autograd::{Tape, Var};
+use crate::config::objective::{Gan, Regularizer};
 use crate::gpu::{Gpu, Tensor};
 use crate::models::discriminator::{Config, Discriminator, Verdict};
 use crate::nn::{Adam, AdamState, HostTensors, Parameters, Pass};

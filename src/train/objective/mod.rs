@@ -6,7 +6,6 @@
 mod adversarial;
 mod adversary;
 pub(crate) mod guard;
-pub mod options;
 mod penalty;
 mod structure;
 
@@ -15,13 +14,13 @@ pub use structure::structure;
 
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
+use crate::config::run::RunConfig;
 use crate::gpu::{Gpu, Tensor, fill};
 use crate::models::lpips::Lpips;
 use crate::nn::{HostTensors, Pass};
 use crate::ops::linalg::scale_by::scale_by;
 use crate::ops::loss::adaptive_weight::adaptive_weight;
 use crate::ops::loss::loss::{Loss, loss};
-use crate::train::config::RunConfig;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -218,6 +217,7 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::objective;
     use crate::gpu::{DType, Options};
     use crate::models::Autoencoder;
     use crate::models::vqvae::{Config, VqVae};
@@ -225,8 +225,9 @@ mod tests {
 
     fn config(adaptive: bool) -> RunConfig {
         let mut c = RunConfig::default();
-        c.loss = options::Loss { pixels: "l1".into(), structure_weight: 0.5, ..c.loss };
-        c.gan = options::Gan { weight: 0.6, start: 0, head_start: 0, ramp: 0, adaptive, hidden: 4, layers: 1, ..c.gan };
+        c.loss = objective::Loss { pixels: "l1".into(), structure_weight: 0.5, ..c.loss };
+        c.gan =
+            objective::Gan { weight: 0.6, start: 0, head_start: 0, ramp: 0, adaptive, hidden: 4, layers: 1, ..c.gan };
         c.gan.feature_weight = 1.5;
         c
     }

@@ -1,18 +1,18 @@
 //! Measuring a first stage on the test split, and what is shown of it.
 
-use super::Trainer;
 use crate::Result;
+use crate::analysis::sharpness::Energy;
 use crate::autograd::Tape;
-use crate::codes::Level;
 use crate::gpu::Tensor;
+use crate::inference::ablation::Means;
+use crate::inference::first_stage::Coded;
+use crate::models::Level;
 use crate::nn::Pass;
 use crate::ops::image::ssim;
 use crate::ops::loss::loss::{Loss, loss};
 use crate::quantize::Mode;
-use crate::train::first_stage::Coded;
+use crate::train::Trainer;
 use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
-use crate::train::partial::Means;
-use crate::train::sharpness::Energy;
 use std::time::{Duration, Instant};
 
 impl Trainer {
@@ -124,7 +124,7 @@ impl Trainer {
     }
 
     /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
-    /// u8 NHWC each. The other levels hold 0, or their mean over at most 256 test images: see [`crate::train::config::Model::level_dropout`].
+    /// u8 NHWC each. The other levels hold 0, or their mean over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
     ///
     /// # Errors
     /// If the device fails.

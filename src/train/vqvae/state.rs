@@ -1,10 +1,10 @@
 //! What is kept of a first stage in training, to go on from any step, and what is kept of one that has ended.
 
-use super::Trainer;
 use crate::nn::AdamState;
+use crate::storage::checkpoint::{Checkpoint, HostTensor};
+use crate::storage::weights;
+use crate::train::Trainer;
 use crate::train::average::Average;
-use crate::train::checkpoint::{Checkpoint, HostTensor};
-use crate::train::weights;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -101,9 +101,10 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Keyed;
+    use crate::config::run::RunConfig;
     use crate::gpu::{Gpu, Options};
-    use crate::train::config::RunConfig;
-    use crate::train::{Keyed, Training};
+    use crate::train::Training;
     use std::sync::Arc;
 
     /// Codes are placed again, and a revival that was begun is over.

@@ -5,12 +5,14 @@ use crate::cli::text2image::asked::Asked;
 use crate::cli::text2image::contrastive_folder;
 use crate::cli::train::set_keys;
 use std::path::Path;
+use wgvq::codes::tokens::Tokens;
+use wgvq::config::contrastive::ContrastiveConfig;
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::{Keyed, Lasting};
+use wgvq::inference::prior_folder;
 use wgvq::models::text::Form;
 use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
-use wgvq::train::contrastive::ContrastiveConfig;
-use wgvq::train::prior_config::PriorConfig;
-use wgvq::train::tokens::Tokens;
-use wgvq::train::{Keyed, Lasting, checkpoint, prior_folder};
+use wgvq::storage::checkpoint;
 use wgvq::{Error, Result};
 
 /// Has the model in a folder been trained to its end, which is at `steps`? A shorter one of before may stand there while more are done.

@@ -1,0 +1,460 @@
+//! Token files: the codes of a data set, in shards that a prior reads a few images at a time.
+//!
+//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` `[N]` (below
+//! other levels, `codes` [N, A + h w Q], the A codes of those first; with texts, `text` [N, S] of tokens or [N, S, E] of rows and
+//! `text_lengths` `[N]`), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
+//! shard in memory, reading one batch, however large the set is.
+
+use crate::config::hex;
+use crate::models::Level;
+use crate::models::prior::Vocabulary;
+use crate::models::text::{Form, Text, Texts};
+use crate::{Error, Result, files};
+use safetensors::tensor::{Dtype, Metadata};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Version of the format of token folders. 2: codes of the levels above. 3: texts.
+pub(crate) const FORMAT: u32 = 3;
+pub(crate) const MANIFEST: &str = "tokens.json";
+/// Bytes of codes in a shard, about.
+pub(crate) const SHARD_BYTES: usize = 32 << 20;
+/// Images that go through the model between two reports of progress.
+pub(crate) const BATCH: usize = 256;
+/// Shards kept open.
+const OPEN: usize = 32;
+/// The class of an image that has none, in files.
+pub(crate) const NO_CLASS: u32 = u32::MAX;
+
+/// What tokens are, and where they come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// SHA-256 of the model file that made them.
+    pub model: String,
+    /// Its quantizer's name.
+    pub quantizer: String,
+    /// The level whose codes they are; empty where the model has one.
+    #[serde(default)]
+    pub level: String,
+    /// What they look like.
+    pub vocabulary: Vocabulary,
+    /// Width, height and channels of the images.
+    pub image: [usize; 3],
+    /// The classes' names.
+    pub classes: Vec<String>,
+    /// The data set, by a name that holds from any working directory. It counts for nothing when tokens are held against what is wanted.
+    pub data: String,
+    /// Its [`ImageSet::sha256`].
+    pub data_sha256: String,
+    /// Is each training image there mirrored, too?
+    pub mirrored: bool,
+    /// What made tokens of the texts, by its SHA-256; empty where there are none.
+    #[serde(default)]
+    pub reader: String,
+}
+
+/// The images' texts, as a prior is to read them.
+#[derive(Clone, Copy)]
+pub struct Captions<'a> {
+    /// What they look like.
+    pub text: Text,
+    /// SHA-256 of what makes tokens of them.
+    pub reader: &'a str,
+    /// The texts of images by their numbers in the set.
+    pub of: &'a dyn Fn(&[u32]) -> Result<Texts>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShardEntry {
+    pub(crate) file: String,
+    pub(crate) images: usize,
+    pub(crate) sha256: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) format: u32,
+    pub(crate) version: String,
+    pub(crate) about: About,
+    pub(crate) train: Vec<ShardEntry>,
+    pub(crate) test: Vec<ShardEntry>,
+}
+
+/// The tokens of a data set.
+#[derive(Debug)]
+pub struct Tokens {
+    /// What they are.
+    pub about: About,
+    /// Of the images to train on.
+    pub train: Split,
+    /// Of the images held out.
+    pub test: Split,
+}
+
+/// One side of a data set.
+#[derive(Debug)]
+pub struct Split {
+    shards: Vec<Shard>,
+    images: usize,
+    per_image: usize,
+    open: RefCell<VecDeque<(usize, File)>>,
+    no_class: u32,
+    text: Option<Text>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    /// Number of its first image.
+    first: usize,
+    images: usize,
+    /// Bytes before the codes and the classes, and of a code.
+    codes_at: u64,
+    classes_at: u64,
+    /// Of the texts and of their lengths, where there are some.
+    text_at: Option<[u64; 2]>,
+    width: usize,
+}
+
+impl About {
+    /// Which of a model's levels these are.
+    ///
+    /// # Errors
+    /// If it has no such level.
+    pub fn level(&self, levels: &[Level]) -> Result<usize> {
+        let found = levels.iter().position(|l| l.name == self.level);
+        found.ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
+    }
+}
+
+/// The SHA-256 of the model that made the tokens in a folder, as their manifest says; `None` where there is none that can be read.
+pub(crate) fn made_by(folder: &Path) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;
+    value["about"]["model"].as_str().map(str::to_owned)
+}
+
+/// What the codes of a level look like to a prior, where a model has these.
+pub fn vocabulary_of(levels: &[Level], level: usize, classes: usize) -> Vocabulary {
+    let of = &levels[level];
+    Vocabulary {
+        codebook_size: of.codebook_size,
+        codebooks: of.codebooks,
+        grid: of.grid,
+        classes,
+        above: levels[..level].to_vec(),
+        text: None,
+    }
+}
+
+pub(crate) fn code_bytes(v: &Vocabulary) -> usize {
+    let most = v.above.iter().map(|l| l.codebook_size).fold(v.codebook_size, usize::max);
+    if most <= 1 << 16 { 2 } else { 4 }
+}
+
+impl Tokens {
+    /// Are there whole tokens in `folder`?
+    pub fn exist(folder: &Path) -> bool {
+        folder.join(MANIFEST).is_file()
+    }
+
+    /// Opens what [`tokenize`] wrote. Every shard is read once, for its sum.
+    ///
+    /// # Errors
+    /// If there are none, one is damaged, or they are of a newer format.
+    pub fn open(folder: &Path) -> Result<Tokens> {
+        let path = folder.join(MANIFEST);
+        let text = files::read(&path, files::LIST)?;
+        let damaged = |e: serde_json::Error| Error::file(&path, format!("is damaged, or no manifest of tokens: {e}"));
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
+        if value["format"].as_u64().is_none_or(|f| f == 0 || f > u64::from(FORMAT)) {
+            let (format, by) = (&value["format"], value["version"].as_str().unwrap_or("an unknown version"));
+            let what = format!("has format {format}, written by wgvq {by}; this version reads up to {FORMAT}");
+            return Err(Error::file(&path, what));
+        }
+        let m: Manifest = serde_json::from_value(value).map_err(damaged)?;
+        let side = |entries: &[ShardEntry]| -> Result<Split> {
+            let mut split = Split {
+                shards: Vec::new(),
+                images: 0,
+                per_image: m.about.vocabulary.known() + m.about.vocabulary.tokens(),
+                open: RefCell::default(),
+                no_class: m.about.vocabulary.no_class(),
+                text: m.about.vocabulary.text,
+            };
+            for entry in entries {
+                let shard = Shard::open(folder, entry, &m.about, split.images)?;
+                split.images += shard.images;
+                split.shards.push(shard);
+            }
+            Ok(split)
+        };
+        let (train, test) = (side(&m.train)?, side(&m.test)?);
+        if train.is_empty() || test.is_empty() {
+            return Err(Error::file(&path, "names no images to train on, or none to measure with"));
+        }
+        Ok(Tokens { about: m.about, train, test })
+    }
+
+    /// The files lie in `to` from now on, if they lay in `from`.
+    pub(crate) fn moved(&mut self, from: &Path, to: &Path) {
+        for shard in self.train.shards.iter_mut().chain(&mut self.test.shards) {
+            if let Ok(own) = shard.path.strip_prefix(from) {
+                shard.path = to.join(own);
+            }
+        }
+    }
+
+    /// Were these tokens made by the model of this hash?
+    ///
+    /// # Errors
+    /// If not; the message says the way out.
+    pub fn check_model(&self, hash: &str) -> Result<()> {
+        self.check(&About { model: hash.to_owned(), ..self.about.clone() })
+    }
+
+    /// Were these tokens made by this model, from this data set?
+    ///
+    /// # Errors
+    /// If not; the message says what differs, and the way out.
+    pub fn check(&self, wanted: &About) -> Result<()> {
+        let (has, v) = (&self.about, &self.about.vocabulary);
+        // The set may have been moved, or be called by another path: what it holds is in its sum.
+        if *has == (About { data: has.data.clone(), ..wanted.clone() }) {
+            return Ok(());
+        }
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        let what = if has.level != wanted.level {
+            format!("they are of the level `{}`, and `{}` is asked for", has.level, wanted.level)
+        } else if has.vocabulary.codebook_size != wanted.vocabulary.codebook_size {
+            let now = wanted.vocabulary.codebook_size;
+            format!("they are codes of a codebook of {}, the model's codebook has {now}", v.codebook_size)
+        } else if has.model != wanted.model {
+            format!("they were made by the model {}, this is the model {}", short(&has.model), short(&wanted.model))
+        } else if has.reader != wanted.reader || v.text != wanted.vocabulary.text {
+            "their texts were read by another tokenizer, or there were none".into()
+        } else if has.data_sha256 != wanted.data_sha256 {
+            format!("they are of the data set `{}` as it was; the pictures of `{}` are others", has.data, wanted.data)
+        } else {
+            "they were made under another configuration".into()
+        };
+        Err(Error::data(format!("the tokens are not those of this run: {what}; make them again with --overwrite")))
+    }
+}
+
+impl Shard {
+    fn open(folder: &Path, entry: &ShardEntry, about: &About, first: usize) -> Result<Shard> {
+        let path = folder.join(&entry.file);
+        let cannot = |e: std::io::Error| Error::file(&path, format!("cannot be read: {e}"));
+        let plain = Path::new(&entry.file).components().count() == 1 && path.is_file();
+        if !plain {
+            return Err(Error::file(
+                &path,
+                "is not there, though the manifest of tokens names it; make them again with --overwrite",
+            ));
+        }
+        let mut file = File::open(&path).map_err(cannot)?;
+        let mut hash = Sha256::new();
+        let mut block = vec![0; 1 << 20];
+        loop {
+            let n = file.read(&mut block).map_err(cannot)?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&block[..n]);
+        }
+        if hex(&hash.finalize()) != entry.sha256 {
+            return Err(Error::file(
+                &path,
+                "is damaged: its SHA-256 is not what the manifest says; make the tokens again with --overwrite",
+            ));
+        }
+        // The sum vouches for what follows, but not for whoever wrote the manifest.
+        let mut length = [0; 8];
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut length)).map_err(cannot)?;
+        let header = u64::from_le_bytes(length);
+        let wrong = || Error::file(&path, "does not hold the codes and classes that the manifest says");
+        if header > 1 << 20 {
+            return Err(wrong());
+        }
+        let mut text = vec![0; header as usize];
+        file.read_exact(&mut text).map_err(cannot)?;
+        let metadata: Metadata = serde_json::from_slice(&text).map_err(|_| wrong())?;
+        let width = code_bytes(&about.vocabulary);
+        let at = |name: &str, dtype: Dtype, elements: usize| -> Result<u64> {
+            let info = metadata.info(name).ok_or_else(wrong)?;
+            let size = if dtype == Dtype::U16 { 2 } else { 4 };
+            let (from, to) = info.data_offsets;
+            let fits = info.dtype == dtype && to.checked_sub(from) == Some(size * elements);
+            if fits { Ok(8 + header + from as u64) } else { Err(wrong()) }
+        };
+        let codes = entry.images.checked_mul(about.vocabulary.known() + about.vocabulary.tokens()).ok_or_else(wrong)?;
+        let text_at = match &about.vocabulary.text {
+            Some(text) => {
+                let dtype = if matches!(text.form, Form::Tokens(_)) { Dtype::U32 } else { Dtype::F32 };
+                let words = entry.images.checked_mul(text.words()).ok_or_else(wrong)?;
+                Some([at("text", dtype, words)?, at("text_lengths", Dtype::U32, entry.images)?])
+            }
+            None => None,
+        };
+        Ok(Shard {
+            text_at,
+            codes_at: at("codes", if width == 2 { Dtype::U16 } else { Dtype::U32 }, codes)?,
+            classes_at: at("classes", Dtype::U32, entry.images)?,
+            first,
+            images: entry.images,
+            width,
+            path,
+        })
+    }
+}
+
+impl Split {
+    /// Images.
+    pub fn len(&self) -> usize {
+        self.images
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.images == 0
+    }
+
+    /// The codes of images, by their numbers, one after another, each image's codes of the levels above before its own, and their classes; an image without one has as its class the number
+    /// of classes.
+    ///
+    /// # Errors
+    /// If there is no such image, or a file cannot be read.
+    pub fn read(&self, numbers: &[u32]) -> Result<(Vec<u32>, Vec<u32>)> {
+        let mut codes = Vec::with_capacity(numbers.len() * self.per_image);
+        let mut classes = Vec::with_capacity(numbers.len());
+        let mut bytes = Vec::new();
+        for &number in numbers {
+            let number = number as usize;
+            let shard = self.shards.partition_point(|s| s.first + s.images <= number);
+            let s = self.shards.get(shard).ok_or_else(|| {
+                Error::invalid("tokens", format!("image {number} of {}: there is no such image", self.images))
+            })?;
+            let place = (number - s.first) as u64;
+            bytes.resize(self.per_image * s.width, 0);
+            self.bytes(shard, s.codes_at + place * bytes.len() as u64, &mut bytes)?;
+            match s.width {
+                2 => codes.extend(bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]])))),
+                _ => codes.extend(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+            }
+            let mut class = [0; 4];
+            self.bytes(shard, s.classes_at + 4 * place, &mut class)?;
+            classes.push(match u32::from_le_bytes(class) {
+                NO_CLASS => self.no_class,
+                class => class,
+            });
+        }
+        Ok((codes, classes))
+    }
+
+    /// The texts of images, by their numbers; `None` where there are none.
+    ///
+    /// # Errors
+    /// As [`Split::read`].
+    pub fn read_texts(&self, numbers: &[u32]) -> Result<Option<Texts>> {
+        let Some(text) = &self.text else { return Ok(None) };
+        let mut texts = Texts { hidden: vec![false; numbers.len()], ..Default::default() };
+        let mut words = vec![0; 4 * text.words()];
+        for &number in numbers {
+            let number = number as usize;
+            let shard = self.shards.partition_point(|s| s.first + s.images <= number);
+            let found = self.shards.get(shard).and_then(|s| Some((s, s.text_at?)));
+            let (s, [text_at, lengths_at]) = found.ok_or_else(|| {
+                Error::invalid("tokens", format!("image {number} of {}: there is no such image", self.images))
+            })?;
+            let place = (number - s.first) as u64;
+            self.bytes(shard, text_at + place * words.len() as u64, &mut words)?;
+            texts.words.extend(words.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            let mut length = [0; 4];
+            self.bytes(shard, lengths_at + 4 * place, &mut length)?;
+            texts.lengths.push(u32::from_le_bytes(length));
+        }
+        Ok(Some(texts))
+    }
+
+    fn bytes(&self, shard: usize, at: u64, into: &mut [u8]) -> Result<()> {
+        let path = &self.shards[shard].path;
+        let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
+        let mut open = self.open.borrow_mut();
+        let place = open.iter().position(|(n, _)| *n == shard);
+        let entry = match place.and_then(|i| open.remove(i)) {
+            Some(entry) => entry,
+            None => (shard, File::open(path).map_err(cannot)?),
+        };
+        let mut file = &entry.1;
+        let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(into)).map_err(cannot);
+        open.push_front(entry);
+        open.truncate(OPEN);
+        read
+    }
+
+    /// Walks over all images, a few at a time.
+    fn walk(&self, mut each: impl FnMut(&[u32])) -> Result<()> {
+        let numbers: Vec<u32> = (0..self.images as u32).collect();
+        for part in numbers.chunks(BATCH) {
+            self.read(part)?.0.chunks(self.per_image).for_each(&mut each);
+        }
+        Ok(())
+    }
+}
+
+/// What simple models of the training tokens say of those held out, in bits per token: what a prior has to beat.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Baselines {
+    /// Each code by how often it comes, one more for each.
+    pub unigram_bits: f64,
+    /// Each code by the one before it in the sequence, brought towards the unigram where pairs are rare: as much as suits the held-out
+    /// tokens best.
+    pub bigram_bits: f64,
+}
+
+/// Counts tokens and pairs of them. Memory grows with the pairs that occur, and is bounded by the vocabulary.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
+    let v = &tokens.about.vocabulary;
+    let (books, k, known) = (v.codebooks, v.codebook_size, v.known());
+    let mut single = vec![1u64; books * k];
+    // By codebook, the code before and the code; the first code of an image has none before.
+    let mut pairs: HashMap<(u32, u32, u32), u64> = HashMap::new();
+    let mut contexts: HashMap<(u32, u32), u64> = HashMap::new();
+    let before = |image: &[u32], i: usize| if i == 0 { u32::MAX } else { image[i - 1] };
+    tokens.train.walk(|image| {
+        let image = &image[known..];
+        for (i, code) in image.iter().enumerate() {
+            let book = (i % books) as u32;
+            single[book as usize * k + *code as usize] += 1;
+            *pairs.entry((book, before(image, i), *code)).or_default() += 1;
+            *contexts.entry((book, before(image, i))).or_default() += 1;
+        }
+    })?;
+    let totals: Vec<f64> = single.chunks(k).map(|book| book.iter().sum::<u64>() as f64).collect();
+    const PULLS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
+    let (mut unigram, mut bigram, mut count) = (0.0, [0.0; PULLS.len()], 0.0);
+    tokens.test.walk(|image| {
+        let image = &image[known..];
+        for (i, code) in image.iter().enumerate() {
+            let book = i % books;
+            let p = single[book * k + *code as usize] as f64 / totals[book];
+            unigram -= p.log2();
+            let pair = pairs.get(&(book as u32, before(image, i), *code)).copied().unwrap_or(0) as f64;
+            let context = contexts.get(&(book as u32, before(image, i))).copied().unwrap_or(0) as f64;
+            for (sum, pull) in bigram.iter_mut().zip(PULLS) {
+                *sum -= ((pair + pull * p) / (context + pull)).log2();
+            }
+            count += 1.0;
+        }
+    })?;
+    let bigram = bigram.into_iter().fold(f64::INFINITY, f64::min);
+    Ok(Baselines { unigram_bits: unigram / count, bigram_bits: bigram / count })
+}

@@ -1,0 +1,37 @@
+//! Submissions that the device has not finished.
+
+use crate::Result;
+use crate::gpu::{Gpu, Submission};
+use std::collections::VecDeque;
+
+/// Steps that may be on the device while the next is recorded.
+pub const STEPS_IN_FLIGHT: usize = 2;
+
+/// Submissions that the device has not finished: a few, so that it has work while the next is recorded, and memory stays bounded.
+pub struct InFlight {
+    most: usize,
+    submissions: VecDeque<Submission>,
+}
+
+impl InFlight {
+    /// At most `most`.
+    pub fn new(most: usize) -> Self {
+        InFlight { most, submissions: VecDeque::new() }
+    }
+
+    /// Submits what is recorded, and waits for the oldest where there are too many.
+    pub fn submit(&mut self, gpu: &Gpu) -> Result<()> {
+        let submission = gpu.flush()?;
+        if gpu.deferring() {
+            // What waits is submitted bit by bit, and bounded by whoever does that.
+            return Ok(());
+        }
+        self.submissions.push_back(submission);
+        if self.submissions.len() > self.most
+            && let Some(oldest) = self.submissions.pop_front()
+        {
+            gpu.wait(&oldest)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! The first stage of a configuration: an autoencoder with a quantizer at each of its levels.
+
+use crate::autograd::{Tape, Var};
+use crate::config::run::RunConfig;
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::inference::decoder::split;
+use crate::models::Level;
+use crate::models::vit::Vit;
+use crate::models::vqgan::VqGan;
+use crate::models::vqvae::{self, VqVae};
+use crate::models::vqvae2::{self, VqVae2, level_names};
+use crate::models::{Autoencoder, Quantize};
+use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::ops::sampling::random::{Key, philox};
+use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Model and quantizers, the top level's first.
+pub(crate) struct FirstStage {
+    pub(crate) model: Box<dyn Autoencoder>,
+    pub(crate) quantizers: Vec<Box<dyn Quantizer>>,
+    /// What the levels are called; a level alone has no name.
+    pub(crate) names: Vec<String>,
+    /// See [`crate::config::run::Model::level_dropout`], and the run's seed.
+    level_dropout: f32,
+    level_dropout_steps: u64,
+    seed: u64,
+}
+
+/// A level's latents, and what they became.
+pub(crate) struct Coded {
+    /// [N, D].
+    pub(crate) rows: Var,
+    pub(crate) quantized: Quantized,
+}
+
+/// Keeps the levels' random numbers apart; the top level, or the only one, has the run's own.
+const LEVEL_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+/// The stream of random numbers that levels are left out by: "levl".
+const LEVEL_STREAM: u32 = 0x6c65_766c;
+
+/// The first stage of a configuration for images of this height, width and channels, and its parameters.
+pub(crate) fn build(
+    gpu: &Gpu,
+    c: &RunConfig,
+    image: [usize; 3],
+    registry: &Registry,
+) -> Result<(FirstStage, Parameters)> {
+    build_part(gpu, c, image, registry, &|_| true)
+}
+
+/// The same with the parameters that `keep` names alone: of a decoder, say.
+pub(crate) fn build_part(
+    gpu: &Gpu,
+    c: &RunConfig,
+    image: [usize; 3],
+    registry: &Registry,
+    keep: &dyn Fn(&str) -> bool,
+) -> Result<(FirstStage, Parameters)> {
+    let mut builder = Parameters::builder();
+    let m = c.model.resolved();
+    let names = level_names(m.levels);
+    let mut quantizers = Vec::new();
+    for (level, name) in names.iter().enumerate() {
+        let options = options(c, level);
+        quantizers.push(quantizer(gpu, &mut builder, registry, &options, name)?);
+    }
+    let dims: Vec<usize> = quantizers.iter().map(|q| q.dim()).collect();
+    let (hidden, residual_layers, residual_hidden) = (m.hidden, m.residual_layers, m.residual_hidden);
+    let downsample = m.downsample;
+    let channels = image[2];
+    let model: Box<dyn Autoencoder> = match dims[..] {
+        [codebook_dim] if m.kind == "vit" => Box::new(Vit::new(&mut builder, &m.vit_shape(image, codebook_dim))?),
+        [codebook_dim] if m.kind == "vqgan" => {
+            Box::new(VqGan::new(&mut builder, &m.gan_shape(channels, codebook_dim))?)
+        }
+        [codebook_dim] => {
+            let shape = vqvae::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dim };
+            Box::new(VqVae::new(&mut builder, &shape)?)
+        }
+        _ => {
+            let codebook_dims = dims;
+            let shape =
+                vqvae2::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dims };
+            Box::new(VqVae2::new(&mut builder, &shape)?)
+        }
+    };
+    builder.retain(keep);
+    let params = builder.build(gpu, c.train.seed)?;
+    let (level_dropout, level_dropout_steps, seed) = (m.level_dropout, m.level_dropout_steps, c.train.seed);
+    Ok((FirstStage { model, quantizers, names, level_dropout, level_dropout_steps, seed }, params))
+}
+
+/// The options of a level's quantizer.
+pub(crate) fn options(c: &RunConfig, level: usize) -> Options {
+    let own = c.model.codebook_sizes.get(level).copied();
+    Options {
+        seed: c.train.seed ^ LEVEL_SEED.wrapping_mul(level as u64),
+        codebook_size: own.unwrap_or(c.quantizer.codebook_size),
+        ..c.quantizer.clone()
+    }
+}
+
+/// A level's quantizer. Its parameters, `quantize.` and so on, get the level's name behind that.
+fn quantizer(
+    gpu: &Gpu,
+    b: &mut Builder,
+    registry: &Registry,
+    options: &Options,
+    name: &str,
+) -> Result<Box<dyn Quantizer>> {
+    if name.is_empty() {
+        return registry.build(gpu, b, options);
+    }
+    let before = b.len();
+    let quantizer = registry.build(gpu, b, options)?;
+    b.rename(before, |own| match own.strip_prefix("quantize.") {
+        Some(rest) => format!("quantize.{name}.{rest}"),
+        None => format!("{name}.{own}"),
+    });
+    Ok(quantizer)
+}
+
+impl FirstStage {
+    /// What images of this size become, level by level.
+    pub(crate) fn levels(&self, width: usize, height: usize) -> Vec<Level> {
+        let level = |(i, (name, f)): (usize, (&String, &usize))| Level {
+            name: name.clone(),
+            grid: [height / f, width / f],
+            codebook_size: self.quantizers[i].codebook_size(),
+            codebooks: self.quantizers[i].codebooks(),
+        };
+        self.names.iter().zip(self.model.factors()).enumerate().map(level).collect()
+    }
+
+    /// Images of this width and height that go through the model at a time: `wanted`, or as many as the device can bind the widest tensor of.
+    pub(crate) fn batch(&self, gpu: &Gpu, wanted: usize, width: usize, height: usize) -> usize {
+        let bytes = 4 * (self.model.widest() * width * height).max(1) as u64;
+        ((gpu.limits().max_storage_buffer_binding_size / bytes) as usize).clamp(1, wanted)
+    }
+
+    /// Latents [B, h, w, D] as rows [N, D].
+    fn rows(tape: &Tape, z_e: &Var) -> Result<Var> {
+        let [b, h, w, d] = z_e.tensor().dims("latents")?;
+        tape.reshape(z_e, &[b * h * w, d])
+    }
+
+    /// Do the last steps still leave levels out, so that the decoder knows what 0 means?
+    pub(crate) fn drops_to_the_end(&self) -> bool {
+        self.level_dropout > 0.0 && self.level_dropout_steps == 0
+    }
+
+    /// Levels that a step's images are drawn from: all, or, in a share of the steps, so many of the coarsest.
+    fn kept(&self, mode: Mode) -> usize {
+        let levels = self.names.len();
+        let Mode::Train { step } = mode else { return levels };
+        if self.level_dropout_steps > 0 && step >= self.level_dropout_steps {
+            return levels;
+        }
+        let key = Key { seed: self.seed, step, stream: LEVEL_STREAM };
+        match philox::uniform(key, 0.0, 1.0, 2)[..] {
+            [u, v] if levels > 1 && u < self.level_dropout => 1 + (v * (levels - 1) as f32) as usize % (levels - 1),
+            _ => levels,
+        }
+    }
+
+    /// Runs `model` with each level's latents quantized, 0 for those below the first `kept` levels, and returns what became of them.
+    fn with_codes<T>(
+        &self,
+        pass: &Pass,
+        mode: Mode,
+        kept: usize,
+        model: impl FnOnce(&dyn Autoencoder, &mut Quantize) -> Result<T>,
+    ) -> Result<(Vec<Coded>, T)> {
+        let mut coded = Vec::new();
+        let out = model(&*self.model, &mut |level, z_e| {
+            let rows = Self::rows(pass.tape, z_e)?;
+            let quantized = self.quantizer(level)?.quantize(pass, &rows, mode)?;
+            let z_q = match level < kept {
+                true => pass.tape.reshape(&quantized.z_q, z_e.shape())?,
+                false => pass.tape.constant(&Tensor::zeros(pass.tape.gpu(), z_e.shape(), DType::F32)?),
+            };
+            coded.push(Coded { rows, quantized });
+            Ok(z_q)
+        })?;
+        Ok((coded, out))
+    }
+
+    fn quantizer(&self, level: usize) -> Result<&dyn Quantizer> {
+        let missing = || Error::invalid("quantize", format!("the model has a level {level} without a quantizer"));
+        self.quantizers.get(level).map(|q| &**q).ok_or_else(missing)
+    }
+
+    /// Codes of images, level by level.
+    pub(crate) fn encode(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<Vec<Coded>> {
+        Ok(self.with_codes(pass, mode, self.names.len(), |model, quantize| model.encode(pass, images, quantize))?.0)
+    }
+
+    /// Codes of images, and the images that come of them.
+    pub(crate) fn reconstruct(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<(Vec<Coded>, Var)> {
+        self.with_codes(pass, mode, self.kept(mode), |model, quantize| model.reconstruct(pass, images, quantize))
+    }
+
+    /// The latents [N, D] of one level as they come to its quantizer, those above it quantized.
+    pub(crate) fn latents(&self, pass: &Pass, images: &Var, level: usize) -> Result<Var> {
+        let mut found = None;
+        self.model.encode(pass, images, &mut |at, z_e| {
+            if at >= level {
+                if at == level {
+                    found = Some(Self::rows(pass.tape, z_e)?);
+                }
+                return Ok(z_e.clone());
+            }
+            let rows = Self::rows(pass.tape, z_e)?;
+            let quantized = self.quantizer(at)?.quantize(pass, &rows, Mode::Eval)?;
+            pass.tape.reshape(&quantized.z_q, z_e.shape())
+        })?;
+        found.ok_or_else(|| Error::invalid("latents", format!("the model has no level {level}")))
+    }
+
+    /// The quantizers' state, under `quantizer.` and, where there are several, the level's name.
+    pub(crate) fn save(&self) -> Result<HostTensors> {
+        self.save_each(|q| q.save())
+    }
+
+    /// What decoding reads of that.
+    pub(crate) fn save_codes(&self) -> Result<HostTensors> {
+        self.save_each(|q| q.save_codes())
+    }
+
+    fn save_each(&self, save: impl Fn(&dyn Quantizer) -> Result<HostTensors>) -> Result<HostTensors> {
+        let mut all = HostTensors::new();
+        for (name, q) in self.names.iter().zip(&self.quantizers) {
+            let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
+            all.extend(save(&**q)?.into_iter().map(|(key, t)| (format!("quantizer.{prefix}{key}"), t)));
+        }
+        Ok(all)
+    }
+
+    /// Takes a state that [`FirstStage::save`] gave, without its `quantizer.`.
+    pub(crate) fn load(&mut self, state: HostTensors) -> Result<()> {
+        self.load_each(state, |q, state| q.load(state))
+    }
+
+    /// Takes what [`FirstStage::save_codes`] gave, likewise.
+    pub(crate) fn load_codes(&mut self, codes: HostTensors) -> Result<()> {
+        self.load_each(codes, |q, codes| q.load_codes(codes))
+    }
+
+    fn load_each(
+        &mut self,
+        state: HostTensors,
+        load: impl Fn(&mut dyn Quantizer, &HostTensors) -> Result<()>,
+    ) -> Result<()> {
+        if let [only] = &mut self.quantizers[..] {
+            return load(&mut **only, &state);
+        }
+        let mut parts: BTreeMap<&str, HostTensors> = BTreeMap::new();
+        for (key, tensor) in state {
+            let name = key.split_once('.').and_then(|(name, rest)| {
+                let own = self.names.iter().find(|n| *n == name)?;
+                Some((own.as_str(), rest.to_owned()))
+            });
+            let Some((name, rest)) = name else {
+                return Err(Error::data(format!("no level has the quantizer's state `{key}`")));
+            };
+            parts.entry(name).or_default().insert(rest, tensor);
+        }
+        for (name, q) in self.names.iter().zip(&mut self.quantizers) {
+            load(&mut **q, &parts.remove(name.as_str()).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Images of codes u32, each image's one level after another, on the given levels' grids: [B, H, W, C] in f32.
+    pub(crate) fn decode(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Var> {
+        let latents = self.code_latents(pass, codes, levels)?;
+        self.model.decode(pass, &latents)
+    }
+
+    /// The quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`] takes them.
+    pub(crate) fn code_latents(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Vec<Var>> {
+        self.tensor_latents(pass, &Tensor::from_slice(pass.tape.gpu(), &[codes.len()], codes)?, levels)
+    }
+
+    /// [`FirstStage::decode`] of codes on the device, u32.
+    pub(crate) fn decode_tensor(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Var> {
+        self.model.decode(pass, &self.tensor_latents(pass, codes, levels)?)
+    }
+
+    fn tensor_latents(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Vec<Var>> {
+        let mut latents = Vec::new();
+        for ((level, q), indices) in levels.iter().zip(&self.quantizers).zip(split(codes, levels)?) {
+            let [h, w] = level.grid;
+            let n = indices.shape()[0] / (h * w).max(1);
+            let z = q.decode(pass, &indices)?.reshape(&[n, h, w, q.dim()])?;
+            latents.push(pass.tape.constant(&z));
+        }
+        Ok(latents)
+    }
+}

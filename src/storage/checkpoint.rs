@@ -1,0 +1,433 @@
+//! Checkpoints: tensors in safetensors, and a manifest with their SHA-256, written last. What has no manifest, or another sum,
+//! does not count.
+
+use crate::config::hex;
+use crate::storage::atomic;
+use crate::{Error, Result, files};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers with parameters of their own,
+/// figures of more kinds in a checkpoint's open row, the health of the run. 3: levels of codes, with figures and health of each.
+pub const FORMAT: u32 = 4;
+/// How a file of a newer format is refused.
+const NEWER: &str = "this version reads up to";
+const KEY: &str = "wgvq";
+
+/// An array of the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Elements, row-major, little-endian.
+    pub bytes: Vec<u8>,
+}
+
+impl HostTensor {
+    /// An array of f32.
+    pub fn f32(shape: &[usize], values: &[f32]) -> HostTensor {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        HostTensor { shape: shape.to_vec(), dtype: Dtype::F32, bytes }
+    }
+
+    /// The elements of an array of f32.
+    ///
+    /// # Errors
+    /// If it holds something else.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        if self.dtype != Dtype::F32 {
+            return Err(Error::data(format!("elements are {:?}, f32 was expected", self.dtype)));
+        }
+        Ok(self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+}
+
+/// Tensors by name, and whatever else belongs to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// By name, PyTorch's layout.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Steps, sums, settings.
+    pub state: serde_json::Value,
+}
+
+/// Where means of squared gradients lie. They may be infinite: the weight then stays as it is.
+const SQUARES: [&str; 2] = ["adam.v.", "adversary.v."];
+
+impl Checkpoint {
+    /// The first tensor of floats with a value that is not finite, from which nothing can go on.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        let sound = |(name, t): &(&String, &HostTensor)| {
+            let squares = SQUARES.iter().any(|prefix| name.starts_with(prefix));
+            let mut values = t.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+            t.dtype != Dtype::F32 || values.all(|v| v.is_finite() || squares && v == f32::INFINITY)
+        };
+        self.tensors.iter().find(|tensor| !sound(tensor)).map(|(name, _)| name.as_str())
+    }
+}
+
+/// What is written after a checkpoint's tensors, and vouches for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    version: String,
+    step: u64,
+    config_sha256: String,
+    file: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// The bytes of a model file: the same tensors and state give the same bytes.
+///
+/// # Errors
+/// If a tensor's bytes do not fit its shape.
+pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    let sum = tensor_sum(&checkpoint.tensors);
+    let state = serde_json::json!({
+        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "sha256": sum, "state": checkpoint.state,
+    });
+    // One key, so that the order of a hash map cannot show; its JSON is sorted.
+    let metadata = HashMap::from([(KEY.to_owned(), state.to_string())]);
+    let views = checkpoint.tensors.iter().map(|(name, t)| {
+        let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
+        view.map(|v| (name.clone(), v)).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, Some(metadata)).map_err(|e| Error::data(format!("tensors cannot be written: {e}")))
+}
+
+/// Reads what [`to_bytes`] wrote; `path` names it in errors. Bytes may be anything at all.
+///
+/// # Errors
+/// If they are damaged, of a newer format, or no model file of ours.
+pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+    let damaged =
+        |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
+        Error::file(path, "is a safetensors file, but none that wgvq wrote: its metadata has no `wgvq`")
+    })?;
+    let header: serde_json::Value =
+        serde_json::from_str(header).map_err(|e| Error::file(path, format!("its metadata is damaged: {e}")))?;
+    let format = header["format"].as_u64().unwrap_or(0);
+    if format == 0 || format > FORMAT as u64 {
+        let by = header["version"].as_str().unwrap_or("an unknown version");
+        return Err(Error::file(
+            path,
+            format!("has format {format}, written by wgvq {by}; this version reads up to {FORMAT}"),
+        ));
+    }
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        (name, HostTensor { shape: view.shape().to_vec(), dtype: view.dtype(), bytes: view.data().to_vec() })
+    });
+    let tensors = tensors.collect();
+    if header["sha256"].as_str() != Some(tensor_sum(&tensors).as_str()) {
+        return Err(Error::file(path, "is damaged: its tensors do not have the SHA-256 that its metadata states"));
+    }
+    Ok(Checkpoint { tensors, state: header["state"].clone() })
+}
+
+/// SHA-256 over names, types, shapes and elements.
+fn tensor_sum(tensors: &BTreeMap<String, HostTensor>) -> String {
+    let mut hash = Sha256::new();
+    for (name, t) in tensors {
+        hash.update(format!("{name} {:?} {:?}\n", t.dtype, t.shape));
+        hash.update(&t.bytes);
+    }
+    hex(&hash.finalize())
+}
+
+/// Writes one file, atomically, and returns its SHA-256.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn save_file(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
+    let bytes = to_bytes(checkpoint)?;
+    atomic::write(path, &bytes)?;
+    Ok(hex(&Sha256::digest(&bytes)))
+}
+
+/// Reads one file; also gives its SHA-256.
+///
+/// # Errors
+/// If it cannot be read, see [`from_bytes`].
+pub fn load_file(path: &Path) -> Result<(Checkpoint, String)> {
+    let bytes = read(path)?;
+    Ok((from_bytes(path, &bytes)?, sum(&bytes)))
+}
+
+/// SHA-256 of a file's bytes.
+pub(crate) fn sum(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The bytes of a model file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    files::read(path, files::MODEL)
+}
+
+fn stem(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Saves a checkpoint of `step` in `folder`, then lets go of all but the newest `keep`.
+///
+/// # Errors
+/// If it cannot be written; earlier checkpoints are as they were then.
+pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &str, keep: usize) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
+    let file = format!("{}.safetensors", stem(step));
+    let bytes = to_bytes(checkpoint)?;
+    atomic::write(&folder.join(&file), &bytes)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        step,
+        config_sha256: config_sha256.into(),
+        bytes: bytes.len() as u64,
+        sha256: hex(&Sha256::digest(&bytes)),
+        file,
+    };
+    write_manifest(folder, &manifest)?;
+    // Steps past this one are damaged ones that a resumed run passed over. They must not count among those kept: the
+    // one just saved would go for them.
+    let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
+    for old in steps.iter().rev().skip(keep.max(1)) {
+        remove(folder, *old)?;
+    }
+    Ok(())
+}
+
+fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
+    let text = serde_json::to_string_pretty(manifest).map_err(Error::data)?;
+    atomic::write(&folder.join(format!("{}.json", stem(manifest.step))), (text + "\n").as_bytes())
+}
+
+/// Puts another hash of the same configuration into all manifests that have `from`.
+///
+/// # Errors
+/// If one cannot be written.
+pub fn rename_identity(folder: &Path, from: &str, to: &str) -> Result<()> {
+    if from == to {
+        return Ok(());
+    }
+    for step in list(folder)? {
+        if let Ok(manifest) = manifest(folder, step)
+            && manifest.config_sha256 == from
+        {
+            write_manifest(folder, &Manifest { config_sha256: to.into(), ..manifest })?;
+        }
+    }
+    Ok(())
+}
+
+/// The step of the newest checkpoint that has a manifest, and the hash of its configuration; its tensors are not looked at.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn newest(folder: &Path) -> Result<Option<(u64, String)>> {
+    let known = list(folder)?.into_iter().rev().find_map(|step| Some((step, manifest(folder, step).ok()?)));
+    Ok(known.map(|(step, manifest)| (step, manifest.config_sha256)))
+}
+
+fn remove(folder: &Path, step: u64) -> Result<()> {
+    // The manifest first: tensors without one do not count.
+    for ending in ["json", "safetensors"] {
+        let path = folder.join(format!("{}.{ending}", stem(step)));
+        if path.exists() {
+            std::fs::remove_file(&path)
+                .map_err(|e| Error::file(&path, format!("a checkpoint cannot be removed: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the checkpoints past `step`: those of steps that a run took back.
+///
+/// # Errors
+/// If one cannot be removed.
+pub fn remove_after(folder: &Path, step: u64) -> Result<()> {
+    list(folder)?.into_iter().filter(|s| *s > step).try_for_each(|s| remove(folder, s))
+}
+
+/// Steps of the manifests in `folder`, rising.
+fn list(folder: &Path) -> Result<Vec<u64>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
+    };
+    let step = |name: &str| {
+        let step = name.strip_prefix("step-")?.strip_suffix(".json")?.parse::<u64>().ok()?;
+        (name == format!("{}.json", stem(step))).then_some(step)
+    };
+    let mut steps: Vec<u64> = entries.flatten().filter_map(|e| step(&e.file_name().to_string_lossy())).collect();
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The newest checkpoint that is whole, and a sentence on each newer one that is not.
+#[derive(Debug)]
+pub struct Latest {
+    /// Its step.
+    pub step: u64,
+    /// What it holds.
+    pub checkpoint: Checkpoint,
+    /// The hash of the configuration that it was made under.
+    pub config_sha256: String,
+    /// The format that it was written in.
+    pub format: u32,
+    /// Damaged checkpoints that were passed over, by name.
+    pub warnings: Vec<String>,
+}
+
+/// Finds the newest checkpoint in `folder` whose manifest and sums agree. `None` if there is no checkpoint.
+///
+/// # Errors
+/// If there are checkpoints and none is whole; the message names them.
+pub fn latest(folder: &Path) -> Result<Option<Latest>> {
+    latest_that(folder, |_| true)
+}
+
+/// The newest of which `good` is true, as [`latest`].
+///
+/// # Errors
+/// As [`latest`].
+pub fn latest_that(folder: &Path, good: impl Fn(&Checkpoint) -> bool) -> Result<Option<Latest>> {
+    let mut warnings = Vec::new();
+    for step in list(folder)?.into_iter().rev() {
+        match load(folder, step) {
+            Ok((checkpoint, ..)) if !good(&checkpoint) => {}
+            Ok((checkpoint, config_sha256, format)) => {
+                return Ok(Some(Latest { step, checkpoint, config_sha256, format, warnings }));
+            }
+            // A newer version's checkpoint is whole: to go on from an older one would undo its work.
+            Err(e) if e.to_string().contains(NEWER) => return Err(e),
+            Err(e) => warnings.push(e.to_string()),
+        }
+    }
+    if warnings.is_empty() {
+        Ok(None)
+    } else {
+        Err(Error::file(folder, format!("no checkpoint is whole: {}", warnings.join("; "))))
+    }
+}
+
+/// The manifest of a step's checkpoint.
+fn manifest(folder: &Path, step: u64) -> Result<Manifest> {
+    let path: PathBuf = folder.join(format!("{}.json", stem(step)));
+    let manifest: Manifest = serde_json::from_slice(&read(&path)?)
+        .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
+    if manifest.format == 0 || manifest.format > FORMAT {
+        let what = format!("has format {}, written by wgvq {}; {NEWER} {FORMAT}", manifest.format, manifest.version);
+        return Err(Error::file(&path, what));
+    }
+    if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {
+        return Err(Error::file(&path, "speaks of another checkpoint than its name says"));
+    }
+    Ok(manifest)
+}
+
+fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
+    let manifest = manifest(folder, step)?;
+    let tensors = folder.join(&manifest.file);
+    let bytes = read(&tensors)?;
+    if bytes.len() as u64 != manifest.bytes || hex(&Sha256::digest(&bytes)) != manifest.sha256 {
+        return Err(Error::file(&tensors, "is damaged: its size or SHA-256 is not what its manifest says"));
+    }
+    Ok((from_bytes(&tensors, &bytes)?, manifest.config_sha256, manifest.format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample(step: u64) -> Checkpoint {
+        let tensors = [("b.weight", vec![2, 3]), ("a.bias", vec![4])].map(|(name, shape): (&str, Vec<usize>)| {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|i| i as f32 + step as f32).collect();
+            (name.to_owned(), HostTensor::f32(&shape, &values))
+        });
+        Checkpoint { tensors: tensors.into(), state: serde_json::json!({ "step": step, "z": 1, "a": [1, 2] }) }
+    }
+
+    #[test]
+    fn what_is_saved_is_found_and_the_bytes_repeat() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(latest(folder.path()).unwrap().is_none());
+        for step in [10, 20, 30, 40] {
+            save(folder.path(), step, &sample(step), "c", 2).unwrap();
+        }
+        let found = latest(folder.path()).unwrap().unwrap();
+        assert_eq!((found.step, found.checkpoint, found.config_sha256), (40, sample(40), "c".into()));
+        assert_eq!(list(folder.path()).unwrap(), [30, 40]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+        assert_eq!(to_bytes(&sample(3)).unwrap(), to_bytes(&sample(3)).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_one_is_named_and_the_one_before_used() {
+        let folder = tempfile::tempdir().unwrap();
+        for damage in 0..4 {
+            save(folder.path(), 1, &sample(1), "c", 9).unwrap();
+            save(folder.path(), 2, &sample(2), "c", 9).unwrap();
+            let (tensors, manifest) =
+                (folder.path().join("step-00000002.safetensors"), folder.path().join("step-00000002.json"));
+            let mut bytes = std::fs::read(&tensors).unwrap();
+            match damage {
+                0 => std::fs::write(&tensors, &bytes[..bytes.len() - 3]).unwrap(),
+                1 => {
+                    let last = bytes.len() - 1;
+                    bytes[last] ^= 1;
+                    std::fs::write(&tensors, &bytes).unwrap();
+                }
+                2 => std::fs::remove_file(&tensors).unwrap(),
+                _ => std::fs::write(&manifest, b"{\"format\": 1,").unwrap(),
+            }
+            let found = latest(folder.path()).unwrap().unwrap();
+            assert_eq!(found.step, 1);
+            assert!(found.warnings.len() == 1 && found.warnings[0].contains("step-00000002"), "{:?}", found.warnings);
+        }
+        // Tensors whose manifest was never written do not count at all.
+        std::fs::remove_file(folder.path().join("step-00000002.json")).unwrap();
+        assert!(latest(folder.path()).unwrap().unwrap().warnings.is_empty());
+        std::fs::write(folder.path().join("step-00000001.safetensors"), b"").unwrap();
+        assert!(latest(folder.path()).unwrap_err().to_string().contains("step-00000001"));
+    }
+
+    #[test]
+    fn files_of_others_are_refused_in_words() {
+        let path = Path::new("x.safetensors");
+        let text = |r: Result<Checkpoint>| r.unwrap_err().to_string();
+        let foreign = safetensors::serialize(Vec::<(String, TensorView)>::new(), None).unwrap();
+        assert!(text(from_bytes(path, &foreign)).contains("none that wgvq wrote"));
+        let metadata = HashMap::from([(KEY.to_owned(), r#"{"format": 99, "version": "9.9"}"#.to_owned())]);
+        let newer = safetensors::serialize(Vec::<(String, TensorView)>::new(), Some(metadata)).unwrap();
+        assert!(text(from_bytes(path, &newer)).contains("9.9"));
+        assert!(load_file(Path::new("/nonexistent/x")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = from_bytes(Path::new("x"), &bytes);
+        }
+
+        #[test]
+        fn any_damage_is_read_or_refused(at in 0usize..400, to in any::<u8>(), cut in 0usize..400) {
+            let mut bytes = to_bytes(&sample(1)).unwrap();
+            let len = bytes.len();
+            bytes[at % len] = to;
+            let _ = from_bytes(Path::new("x"), &bytes);
+            bytes.truncate(cut % len);
+            prop_assert!(from_bytes(Path::new("x"), &bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies past its checkpoint, so its
+//! log is that of the run left alone.
+
+use crate::train::metrics::{Evaluation, LevelRow, LevelUse, Players, Row};
+use crate::{Error, Result, files};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A CSV file that grows. Its first column is the step.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+/// A row of some log.
+pub trait Record {
+    /// Names of the columns.
+    const HEADER: &'static str;
+    /// The values, in their order.
+    fn values(&self) -> String;
+}
+
+/// The columns of all levels together, and behind them those of each where there are several.
+fn with_levels(header: &str, own: &[&str], names: &[&str]) -> String {
+    let named = names.iter().filter(|n| !n.is_empty());
+    let of = |name: &&str| own.iter().map(|column| format!(",{column}.{name}")).collect::<String>();
+    std::iter::once(header.to_owned()).chain(named.map(of)).collect()
+}
+
+impl Record for Row {
+    const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,quantization_error,perplexity,entropy_bits,used,revived";
+    fn values(&self) -> String {
+        let losses = [self.loss, self.reconstruction, self.commitment, self.codebook, self.regularizer];
+        let losses: String = losses.iter().map(|v| format!("{v:.6e},")).collect();
+        let Row { step, quantization_error, perplexity, entropy_bits, used, revived, .. } = self;
+        let mut text =
+            format!("{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
+        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
+            let LevelRow { quantization_error, perplexity, entropy_bits, used, revived, .. } = l;
+            text += &format!(",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
+        }
+        for value in self.players.iter().flat_map(Players::values) {
+            text += &format!(",{value:.5e}");
+        }
+        text
+    }
+}
+
+impl Row {
+    /// The names of the columns, with levels of these names, and those of a run with a discriminator.
+    pub fn columns(levels: &[&str], players: bool) -> String {
+        let own = ["quantization_error", "perplexity", "entropy_bits", "used", "revived"];
+        let mut all = with_levels(Self::HEADER, &own, levels);
+        if players {
+            Players::NAMES.iter().for_each(|name| all += &format!(",{name}"));
+        }
+        all
+    }
+}
+
+impl Record for Evaluation {
+    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,edge_sharpness,lpips,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
+    fn values(&self) -> String {
+        let Evaluation { step, mse, psnr, ssim, sharpness, edge_sharpness, lpips, .. } = self;
+        let Evaluation { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = self;
+        let mut text = format!(
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{edge_sharpness:.4},{lpips:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+        );
+        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
+            let LevelUse { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = l;
+            text += &format!(",{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}");
+        }
+        text
+    }
+}
+
+impl Evaluation {
+    /// The names of the columns, with levels of these names.
+    pub fn columns(levels: &[&str]) -> String {
+        let own = ["quantization_error", "perplexity", "entropy_bits", "bits_per_pixel", "used"];
+        with_levels(Self::HEADER, &own, levels)
+    }
+}
+
+impl Log {
+    /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line that was cut short, go. The log of an
+    /// earlier version, which has some of the columns, gets the others, NaN in its rows.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or is no such log.
+    pub fn open(path: &Path, header: &str, step: u64) -> Result<Log> {
+        let failed = |e: std::io::Error| Error::file(path, format!("cannot be written: {e}"));
+        let before = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Error::file(path, format!("cannot be read: {e}"))),
+        };
+        let mut lines = before.split_inclusive('\n');
+        let found: Vec<&str> = lines.next().unwrap_or(header).trim_end().split(',').collect();
+        let wanted: Vec<&str> = header.split(',').collect();
+        if found.first() != wanted.first() || found.iter().any(|name| !wanted.contains(name)) {
+            return Err(Error::file(path, format!("is no log of this kind: its columns are not {header}")));
+        }
+        let places: Vec<Option<usize>> = wanted.iter().map(|name| found.iter().position(|f| f == name)).collect();
+        let mut text = format!("{header}\n");
+        for line in lines.filter_map(|l| l.strip_suffix('\n')) {
+            let values: Vec<&str> = line.split(',').collect();
+            if values[0].parse::<u64>().is_ok_and(|at| at <= step) {
+                let of = |place: &Option<usize>| place.map_or("NaN", |i| values.get(i).copied().unwrap_or("NaN"));
+                text += &(places.iter().map(of).collect::<Vec<_>>().join(",") + "\n");
+            }
+        }
+        crate::storage::atomic::write(path, text.as_bytes())?;
+        let file = File::options().append(true).open(path).map_err(failed)?;
+        Ok(Log { path: path.to_owned(), file })
+    }
+
+    /// Makes what was appended outlast a loss of power.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn sync(&self) -> Result<()> {
+        crate::storage::file_system::sync(&self.file, &self.path)
+            .map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn push<R: Record>(&mut self, row: &R) -> Result<()> {
+        let line = row.values() + "\n";
+        self.file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
+    }
+}
+
+/// The columns of a log by name. Lines cut short are passed over.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
+    let text = files::read_text(path, files::LIST)?;
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+    let mut columns: Vec<(String, Vec<f64>)> = names.iter().map(|n| (n.to_string(), Vec::new())).collect();
+    // A last line without its end may be short of digits as well as of columns.
+    let whole = text.lines().count() - usize::from(!text.is_empty() && !text.ends_with('\n'));
+    for line in lines.take(whole.saturating_sub(1)) {
+        let values: Vec<f64> = line.split(',').filter_map(|v| v.parse().ok()).collect();
+        if values.len() == names.len() {
+            columns.iter_mut().zip(values).for_each(|((_, column), v)| column.push(v));
+        }
+    }
+    Ok(columns)
+}
+
+/// One of the [`columns`] of a log, by its name; empty where there is none.
+pub fn column(columns: &[(String, Vec<f64>)], name: &str) -> Vec<f64> {
+    columns.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::metrics::{Fidelity, LevelCounts};
+
+    fn row(step: u64) -> Evaluation {
+        let f = Fidelity {
+            mse: 0.5 / step as f64,
+            ssim: 0.5,
+            sharpness: 0.7,
+            edge_sharpness: 0.6,
+            lpips: f64::NAN,
+            image_pixels: 64,
+        };
+        let counts = vec![3, 4, 0, 1];
+        let level = LevelCounts { name: String::new(), codes: 4, codebooks: 1, quantization_error: 0.25, counts };
+        Evaluation::new(step, f, vec![level])
+    }
+
+    #[test]
+    fn a_resumed_log_equals_one_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a.csv"), folder.path().join("b.csv"));
+        let mut log = Log::open(&a, Evaluation::HEADER, 0).unwrap();
+        (1..=6).for_each(|s| log.push(&row(s)).unwrap());
+        let mut log = Log::open(&b, Evaluation::HEADER, 0).unwrap();
+        (1..=5).for_each(|s| log.push(&row(s)).unwrap());
+        let torn = std::fs::read_to_string(&b).unwrap() + "6,0.08";
+        std::fs::write(&b, torn).unwrap();
+        let mut log = Log::open(&b, Evaluation::HEADER, 4).unwrap();
+        (5..=6).for_each(|s| log.push(&row(s)).unwrap());
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        let columns = columns(&a).unwrap();
+        assert_eq!(columns[0], ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert!(Log::open(&a, Row::HEADER, 0).is_err(), "a log of other columns");
+    }
+
+    #[test]
+    fn the_log_of_an_earlier_version_gets_the_columns_that_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.csv");
+        std::fs::write(&path, "step,used,mse\n1,7,0.5\n2,8,0.25\n3,9,0.125\n").unwrap();
+        let mut log = Log::open(&path, Evaluation::HEADER, 2).unwrap();
+        log.push(&row(3)).unwrap();
+        let columns = columns(&path).unwrap();
+        assert_eq!(column(&columns, "step"), [1.0, 2.0, 3.0]);
+        assert_eq!(column(&columns, "used"), [7.0, 8.0, 3.0]);
+        let edges = column(&columns, "edge_sharpness");
+        assert!(edges[0].is_nan() && edges[2] == 0.6, "{edges:?}");
+        std::fs::write(&path, "step,mse,colour\n").unwrap();
+        assert!(Log::open(&path, Evaluation::HEADER, 2).is_err(), "a column that there never was");
+    }
+}

@@ -1,0 +1,414 @@
+//! A run's folder: what lies where, who may write it, and what may be overwritten.
+
+use crate::config::Keyed;
+use crate::config::run::RunConfig;
+use crate::storage::atomic;
+use crate::storage::file_system;
+use crate::storage::run_parts::{
+    FOLDERS, LOCK, TOKENS, hanging, is_checkpoint, is_own_entry, is_token_file, made_by_a_run, names,
+};
+use crate::storage::staged;
+use crate::storage::staged::{Content, Staged};
+use crate::{Error, Result};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A folder that this process alone writes a run to, for as long as this value lives. A run that is to replace another is made in a
+/// folder inside, until [`RunFolder::establish`].
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    staged: Option<Staged>,
+    /// Files beside the folder that go with the old run.
+    beside: Vec<PathBuf>,
+    _lock: File,
+    /// Of the runs that hang on the one that is replaced: nobody trains in them meanwhile.
+    hanging: Vec<(PathBuf, File)>,
+}
+
+impl RunFolder {
+    /// Can the folder of a new run be made here? Says so before anything is done, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`], and if the folder cannot be written.
+    pub fn may_create(path: &Path, overwrite: bool) -> Result<()> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::file(path, "is a file; --out names a folder"));
+        }
+        may_write(path, overwrite)?;
+        atomic::may_write_below(path)
+    }
+
+    /// Makes the folder of a new run. A run that it holds stays as it is until [`RunFolder::establish`].
+    ///
+    /// # Errors
+    /// If it holds a run already and `overwrite` is not set, if it holds something else, or if another process trains
+    /// in it. Nothing is changed then.
+    pub fn create(path: &Path, overwrite: bool) -> Result<RunFolder> {
+        RunFolder::may_create(path, overwrite)?;
+        std::fs::create_dir_all(path).map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
+        let lock = lock(path)?;
+        staged::settle(path, Content::Run)?;
+        clear_scratch(path)?;
+        // Again under the lock: another process may have made a run here and ended since.
+        let replaces = may_write(path, overwrite)?;
+        let with_lock = hanging(path)?.into_iter().filter(|run| run.join(LOCK).is_file());
+        let hanging = with_lock.map(|run| Ok((run.clone(), self::lock(&run)?))).collect::<Result<Vec<_>>>()?;
+        let staged = if replaces { Some(Staged::begin(path, Content::Run)?) } else { None };
+        let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging };
+        folder.make_subfolders()?;
+        Ok(folder)
+    }
+
+    /// Makes the folders inside; a copy of a run may lack those that were empty.
+    fn make_subfolders(&self) -> Result<()> {
+        for sub in [self.checkpoints(), self.pictures()] {
+            std::fs::create_dir_all(&sub).map_err(|e| Error::file(&sub, format!("cannot be made: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the folder of a run to go on with it.
+    ///
+    /// # Errors
+    /// If there is no run, or another process trains in it.
+    pub fn resume(path: &Path) -> Result<RunFolder> {
+        if !path.join("config.toml").is_file() && !staged::is_unsettled(path, Content::Run) {
+            return Err(Error::file(path, "holds no run to resume: there is no config.toml in it"));
+        }
+        let lock = lock(path)?;
+        staged::settle(path, Content::Run)?;
+        clear_scratch(path)?;
+        let staged = None;
+        let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging: Vec::new() };
+        folder.make_subfolders()?;
+        Ok(folder)
+    }
+
+    /// Brings a replacement to its end that a killed process had decided upon, where there is one.
+    ///
+    /// # Errors
+    /// If another process is at it, or a file cannot be removed or moved.
+    pub fn settle(path: &Path) -> Result<()> {
+        if !staged::is_unsettled(path, Content::Run) {
+            return Ok(());
+        }
+        let _lock = lock(path)?;
+        staged::settle(path, Content::Run)
+    }
+
+    /// Does the folder hold another run, which goes once this one is established?
+    pub fn replaces(&self) -> bool {
+        self.staged.as_ref().is_some_and(|s| !s.is_put())
+    }
+
+    /// Names files in folders beside this one that go together with the old run.
+    pub fn replaces_beside(&mut self, files: Vec<PathBuf>) {
+        self.beside = files;
+    }
+
+    /// The folder of this name beside this one, where what belongs to the run is written; it gets there together with the run.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        match &self.staged {
+            Some(staged) if !staged.is_put() => staged.beside(name),
+            _ => self.path.parent().unwrap_or(Path::new("")).join(name),
+        }
+    }
+
+    /// Puts a run that can be gone on with, or that is whole, in the place of the one that the folder holds, which goes with all
+    /// that hangs on it: priors, reports, pictures. Returns where the files lay, if they moved. A process that is killed at any
+    /// moment leaves one run or the other.
+    ///
+    /// # Errors
+    /// If a file cannot be removed or moved.
+    pub fn establish(&self) -> Result<Option<PathBuf>> {
+        let Some(staged) = self.staged.as_ref().filter(|s| !s.is_put()) else { return Ok(None) };
+        let mut old = made_by_a_run(&self.path, staged.path().join(TOKENS).is_dir())?;
+        old.extend(self.beside.iter().cloned());
+        // A run that hangs on the old one and was begun since is its process's to write.
+        for run in hanging(&self.path)?.iter().filter(|run| self.hanging.iter().all(|(held, _)| held != *run)) {
+            if run.join(LOCK).is_file() && lock(run).is_err() {
+                old.retain(|file| !file.starts_with(run));
+            }
+        }
+        staged.put(&old)?;
+        Ok(Some(staged.path().to_owned()))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.staged.as_ref().filter(|s| !s.is_put()).map_or(&self.path, Staged::path)
+    }
+    /// The folder that was asked for, also while the run is made in one inside it.
+    pub fn place(&self) -> &Path {
+        &self.path
+    }
+    /// `config.toml`: every value written out.
+    pub fn config(&self) -> PathBuf {
+        self.path().join("config.toml")
+    }
+    /// `metrics.csv`: the training log.
+    pub fn metrics(&self) -> PathBuf {
+        self.path().join("metrics.csv")
+    }
+    /// `test.csv`: measurements on the test split.
+    pub fn test(&self) -> PathBuf {
+        self.path().join("test.csv")
+    }
+    /// `checkpoints`.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path().join("checkpoints")
+    }
+    /// `tokens`: what a prior is trained on.
+    pub fn tokens(&self) -> PathBuf {
+        self.path().join(TOKENS)
+    }
+    /// `final.safetensors`: the trained model.
+    pub fn model(&self) -> PathBuf {
+        self.path().join("final.safetensors")
+    }
+    /// `pictures`.
+    pub fn pictures(&self) -> PathBuf {
+        self.path().join("pictures")
+    }
+}
+
+/// Removes what a process that was killed in the middle of a write left beside its file.
+fn clear_scratch(path: &Path) -> Result<()> {
+    let folders = ["checkpoints", "pictures", TOKENS].map(|f| path.join(f));
+    for folder in [path.to_owned()].into_iter().chain(folders) {
+        for name in names(&folder)?.iter().filter(|n| atomic::is_scratch(n)) {
+            let left = folder.join(name);
+            std::fs::remove_file(&left).map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// May a new run begin here? Says whether it replaces one.
+fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
+    let held = names(path)?;
+    let holds = |name: &str| held.iter().any(|n| n == name);
+    let checkpoints = names(&path.join("checkpoints"))?;
+    // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as one.
+    let config = holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
+    let is_run = config || staged::is_unsettled(path, Content::Run) || checkpoints.iter().any(|n| is_checkpoint(n));
+    if is_run && !overwrite {
+        let name = path.display();
+        let what = format!("holds a run already; go on with it by `--resume {name}`, or replace it with `--overwrite`");
+        return Err(Error::file(path, what));
+    }
+    // What is left of a run counts as one where it lies beside a lock.
+    if is_run || overwrite && holds(LOCK) && !made_by_a_run(path, false)?.is_empty() {
+        return Ok(true);
+    }
+    // A run that ended before its first file leaves a lock and empty folders.
+    for name in &held {
+        let inside = names(&path.join(name))?;
+        let ours = |n: &String| atomic::is_scratch(n) || name == TOKENS && is_token_file(n);
+        let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && inside.iter().all(ours);
+        if name != LOCK && !empty && !atomic::is_scratch(name) && !staged::is_staged(name) {
+            let what = if !overwrite && holds(LOCK) && is_own_entry(path, name)? {
+                format!(
+                    "holds what is left of a run (there is `{name}`); replace it with `--overwrite`, or choose another --out"
+                )
+            } else {
+                format!("is not empty and holds no run (there is `{name}`); choose another --out")
+            };
+            return Err(Error::file(path, what));
+        }
+    }
+    Ok(false)
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let at = path.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&at);
+    let file = file.map_err(|e| Error::file(&at, format!("cannot be opened: {e}")))?;
+    if file_system::try_lock(&file, &at)? {
+        Ok(file)
+    } else {
+        Err(Error::file(path, "another process is training in this folder"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_run_is_not_overwritten_unasked_and_foreign_files_never() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        drop(RunFolder::create(&path, false).unwrap());
+        write(&path.join("config.toml"), "old");
+        write(&path.join("notes.txt"), "mine");
+        let refused = RunFolder::create(&path, false).unwrap_err().to_string();
+        assert!(refused.contains("--resume") && refused.contains("--overwrite"), "{refused}");
+        // One that never came to anything leaves the old one.
+        drop(RunFolder::create(&path, true).unwrap());
+        assert_eq!(std::fs::read_to_string(path.join("config.toml")).unwrap(), "old");
+        let new = RunFolder::create(&path, true).unwrap();
+        write(&new.metrics(), "new");
+        assert!(path.join("config.toml").exists() && !path.join("metrics.csv").exists());
+        new.establish().unwrap();
+        assert!(!path.join("config.toml").exists() && new.metrics() == path.join("metrics.csv"));
+        assert!(new.metrics().exists() && new.checkpoints().is_dir());
+        assert_eq!(std::fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
+
+        let other = base.path().join("photos");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("a.jpg"), "x").unwrap();
+        assert!(RunFolder::create(&other, true).is_err(), "a folder of something else is left alone");
+        assert!(RunFolder::create(&other.join("a.jpg"), true).is_err());
+    }
+
+    #[test]
+    fn one_process_at_a_time_and_only_runs_resume() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        let first = RunFolder::create(&path, false).unwrap();
+        std::fs::write(first.config(), "").unwrap();
+        assert!(RunFolder::resume(&path).unwrap_err().to_string().contains("another process"));
+        drop(first);
+        RunFolder::resume(&path).unwrap();
+        assert!(RunFolder::resume(base.path()).unwrap_err().to_string().contains("no run"));
+        // Nor is a run replaced on which another is being trained.
+        std::fs::create_dir(path.join("prior")).unwrap();
+        let prior = RunFolder::create(&path.join("prior"), false).unwrap();
+        assert!(RunFolder::create(&path, true).unwrap_err().to_string().contains("another process"));
+        drop(prior);
+        RunFolder::create(&path, true).unwrap();
+    }
+
+    /// What hangs on a run goes with it, what its owner laid anywhere beside stays.
+    #[test]
+    fn a_run_that_is_replaced_goes_whole() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        drop(RunFolder::create(&path, false).unwrap());
+        let run = ["config.toml", "metrics.csv", "test.csv", "final.safetensors", "run.lock"];
+        let own = ["checkpoints/step-00000005.json", "pictures/summary.png", "pictures/players.png"];
+        let parts: Vec<String> = ["", "prior/", "prior-top/", "prior-middle-1/", "contrastive/"]
+            .iter()
+            .flat_map(|part| run.iter().chain(&own).map(move |file| format!("{part}{file}")))
+            .collect();
+        let more = [
+            "pace.json",
+            "prior/tokens/tokens.json",
+            "prior/tokens/train-00000.safetensors",
+            "text/tokenizer.json",
+            "text/characters.txt",
+            "text/asked.toml",
+            "report/rate.png",
+            "report/rate.csv",
+            "report/evaluation.csv",
+            "inspect/index.html",
+            "inspect/codes-2.png",
+            "inspect/top/usage.png",
+            ".wgvq-a1b2.tmp",
+            "checkpoints/.wgvq-c3.tmp",
+        ];
+        let foreign = [
+            "notes.txt",
+            "prior/notes.txt",
+            "prior-mine/config.toml",
+            "checkpoints/step-notes.json",
+            "inspect/codes-of-mine.png",
+            "inspect/top/mine.png",
+            "report/mine.csv",
+            "text/mine.txt",
+        ];
+        for file in parts.iter().map(String::as_str).chain(more).chain(foreign) {
+            write(&path.join(file), "old");
+        }
+        let new = RunFolder::create(&path, true).unwrap();
+        std::fs::create_dir_all(path.join("contrastive/pictures")).unwrap();
+        new.establish().unwrap();
+        for file in parts.iter().map(String::as_str).chain(more).filter(|f| *f != "run.lock") {
+            assert!(!path.join(file).exists(), "{file}");
+        }
+        for file in foreign {
+            assert!(path.join(file).exists(), "{file}");
+        }
+        for folder in ["contrastive", "prior-top", "prior/tokens", "prior/checkpoints"] {
+            assert!(!path.join(folder).exists(), "{folder} is empty");
+        }
+    }
+
+    #[test]
+    fn a_prior_keeps_the_tokens_that_its_successor_goes_on_with() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("prior");
+        drop(RunFolder::create(&path, false).unwrap());
+        write(&path.join("config.toml"), "old");
+        write(&path.join("tokens/train-00000.safetensors"), "old");
+        let new = RunFolder::create(&path, true).unwrap();
+        new.establish().unwrap();
+        assert!(path.join("tokens/train-00000.safetensors").exists());
+        write(&path.join("config.toml"), "old");
+        drop(new);
+        let new = RunFolder::create(&path, true).unwrap();
+        write(&new.tokens().join("test-00000.safetensors"), "new");
+        write(&new.beside("text").join("tokenizer.json"), "new");
+        assert!(path.join("tokens/train-00000.safetensors").exists() && !base.path().join("text").exists());
+        new.establish().unwrap();
+        assert!(!path.join("tokens/train-00000.safetensors").exists());
+        assert!(path.join("tokens/test-00000.safetensors").exists());
+        assert!(base.path().join("text/tokenizer.json").exists());
+    }
+
+    /// A process that was killed while it replaced a run leaves one that is resumed, or replaced again.
+    #[test]
+    fn a_replacement_that_was_cut_short_is_resumed_or_overwritten() {
+        for overwrite in [false, true] {
+            let base = tempfile::tempdir().unwrap();
+            let path = base.path().join("run");
+            drop(RunFolder::create(&path, false).unwrap());
+            write(&path.join("config.toml"), "old");
+            write(&path.join("checkpoints/step-00000005.json"), "old");
+            // A folder stands where a file of the new run goes: it stops there, as a kill would.
+            let new = RunFolder::create(&path, true).unwrap();
+            write(&new.config(), "new");
+            write(&new.test(), "new");
+            let list = r#"{"here":["checkpoints/step-00000005.json"],"beside":[]}"#;
+            write(&new.path().join(".wgvq-replaced.json"), list);
+            std::fs::rename(new.path(), path.join(".wgvq-run-new")).unwrap();
+            std::fs::remove_file(path.join("config.toml")).unwrap();
+            drop(new);
+            let refused = RunFolder::create(&path, false).unwrap_err().to_string();
+            assert!(refused.contains("--resume"), "{refused}");
+            let next = if overwrite { RunFolder::create(&path, true) } else { RunFolder::resume(&path) };
+            let next = next.unwrap();
+            assert_eq!(std::fs::read_to_string(path.join("config.toml")).unwrap(), "new");
+            assert!(path.join("test.csv").exists() && !path.join("checkpoints/step-00000005.json").exists());
+            assert_eq!(next.replaces(), overwrite);
+        }
+    }
+
+    #[test]
+    fn what_a_kill_left_behind_is_cleared() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("run");
+        drop(RunFolder::create(&path, false).unwrap());
+        for left in [path.join(".wgvq-a1b2.tmp"), path.join("checkpoints/.wgvq-c3.tmp")] {
+            std::fs::write(&left, "half").unwrap();
+        }
+        // So is what a run had made that was to replace another, and what an earlier version had not removed yet.
+        write(&path.join(".wgvq-run-next/config.toml"), "half");
+        drop(RunFolder::create(&path, false).unwrap());
+        assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
+        assert!(!path.join(".wgvq-run-next").exists());
+        write(&path.join("metrics.csv"), "old");
+        write(&path.join("pictures/summary.png"), "old");
+        let refused = RunFolder::create(&path, false).unwrap_err().to_string();
+        assert!(refused.contains("left of a run") && refused.contains("--overwrite"), "{refused}");
+        RunFolder::create(&path, true).unwrap().establish().unwrap();
+        assert!(!path.join("metrics.csv").exists() && !path.join("pictures/summary.png").exists());
+    }
+}
