@@ -1,4 +1,5 @@
-//! The standard training step, forward, backward, Adam and EMA: `cargo bench --bench train_step`. Run beside a peer's for a ratio.
+//! The standard training step, forward, backward, Adam and EMA: `cargo bench --bench train_step`.
+//! Run beside a peer's for a ratio.
 
 mod common;
 

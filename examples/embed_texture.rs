@@ -1,9 +1,11 @@
-//! A renderer that has the engine decode into one of its textures: its own device, its own encoder, one submit per frame.
+//! A renderer that has the engine decode into one of its textures: its own device, its own encoder,
+//! one submit per frame.
 //!
 //!     cargo run --release --example embed_texture [MODEL] [--frames N] [--png FILE]
 //!
-//! MODEL is a decoder's file (`wgvq export RUN --decoder -o FILE`) or a whole model's; without it, a small one is trained for some steps on the
-//! embedded emoji. Each frame, some codes change, the picture is decoded into a texture and drawn over the frame. The last frame is read
+//! MODEL is a decoder's file (`wgvq export RUN --decoder -o FILE`) or a whole model's; without it,
+//! a small one is trained for some steps on the embedded emoji. Each frame, some codes change, the
+//! picture is decoded into a texture and drawn over the frame. The last frame is read
 //! back and compared with what the same codes give by way of the processor.
 
 mod host;
@@ -24,7 +26,11 @@ const ZOOM: usize = 4;
 /// A small model, for a start.
 pub fn small_model(gpu: &Gpu, steps: u64) -> Result<Vec<u8>> {
     let mut config = RunConfig::default();
-    (config.model.hidden, config.model.residual_hidden, config.train.batch_size) = (32, 16, 8);
+    (
+        config.model.hidden,
+        config.model.residual_hidden,
+        config.train.batch_size,
+    ) = (32, 16, 8);
     let data = Arc::new(wgvq::data::open("emoji", &Default::default())?);
     let mut trainer = Trainer::new(gpu, &config, data)?;
     (0..steps).try_for_each(|_| trainer.step())?;
@@ -48,17 +54,29 @@ pub fn run(model: Option<&[u8]>, frames: usize) -> Result<Shown> {
     // What a host asks for, so that the engine runs at its best; it runs on a default device too.
     let host = Host::new(Wanted::default());
     let gpu = host.gpu();
-    let trained = if model.is_none() { small_model(&gpu, 20)? } else { Vec::new() };
+    let trained = if model.is_none() {
+        small_model(&gpu, 20)?
+    } else {
+        Vec::new()
+    };
     let decoder = Decoder::from_bytes(&gpu, model.unwrap_or(&trained))?;
     let [width, height, channels] = decoder.image();
     let size = [width, height].map(|n| (n * ZOOM) as u32);
 
-    let picture = host.texture([width as u32, height as u32], wgpu::TextureFormat::Rgba8UnormSrgb);
+    let picture = host.texture(
+        [width as u32, height as u32],
+        wgpu::TextureFormat::Rgba8UnormSrgb,
+    );
     let view = picture.create_view(&Default::default());
     // sRGB on both sides: the host samples linear light, and its target encodes again.
     let frame = host.texture(size, wgpu::TextureFormat::Rgba8UnormSrgb);
     let pipeline = host.quad(frame.format());
-    let largest = decoder.levels().iter().map(|l| l.codebook_size as u32).min().unwrap_or(1);
+    let largest = decoder
+        .levels()
+        .iter()
+        .map(|l| l.codebook_size as u32)
+        .min()
+        .unwrap_or(1);
     let mut codes = vec![0; decoder.codes_per_image()];
     let mut times = Vec::new();
     for i in 0..frames.max(1) {
@@ -70,10 +88,20 @@ pub fn run(model: Option<&[u8]>, frames: usize) -> Result<Shown> {
         let start = Instant::now();
         decoder.decode_into(&mut encoder, &codes, &view)?;
         times.push(start.elapsed());
-        host.draw_with(&pipeline, &mut encoder, &picture, &frame, [0.0, 0.0, size[0] as f32, size[1] as f32]);
+        host.draw_with(
+            &pipeline,
+            &mut encoder,
+            &picture,
+            &frame,
+            [0.0, 0.0, size[0] as f32, size[1] as f32],
+        );
         host.queue.submit([encoder.finish()]);
         // In a window, presenting the frame would do this.
-        host.device.poll(wgpu::PollType::Poll).map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+        host.device
+            .poll(wgpu::PollType::Poll)
+            .map_err(|e| Error::DeviceLost {
+                reason: e.to_string(),
+            })?;
     }
     times.sort_unstable();
 
@@ -86,7 +114,12 @@ pub fn run(model: Option<&[u8]>, frames: usize) -> Result<Shown> {
     let row = size[0] as usize;
     let differs = |(i, p): &(usize, &[u8])| expected(i % row, i / row)[..] != p[..3];
     let wrong = pixels.chunks(4).enumerate().filter(differs).count();
-    Ok(Shown { wrong, pixels: pixels.len() / 4, recording: times[times.len() / 2], frame: (pixels, size) })
+    Ok(Shown {
+        wrong,
+        pixels: pixels.len() / 4,
+        recording: times[times.len() / 2],
+        frame: (pixels, size),
+    })
 }
 
 #[allow(dead_code, reason = "a test includes this file for what it shows")]
@@ -95,18 +128,33 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--frames" => frames = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(frames),
+            "--frames" => {
+                frames = arguments
+                    .next()
+                    .and_then(|n| n.parse().ok())
+                    .unwrap_or(frames)
+            }
             "--png" => png = arguments.next(),
             path => model = Some(std::fs::read(path).map_err(|e| Error::file(path, e))?),
         }
     }
     let shown = run(model.as_deref(), frames)?;
-    println!("{frames} frames, a decode recorded in {:?}", shown.recording);
-    println!("{} of {} pixels of the last frame differ from the processor's", shown.wrong, shown.pixels);
+    println!(
+        "{frames} frames, a decode recorded in {:?}",
+        shown.recording
+    );
+    println!(
+        "{} of {} pixels of the last frame differ from the processor's",
+        shown.wrong, shown.pixels
+    );
     if let Some(path) = png {
         let (pixels, [width, height]) = &shown.frame;
         image::save_buffer(&path, pixels, *width, *height, image::ColorType::Rgba8)
             .map_err(|e| Error::file(&path, e))?;
     }
-    if shown.wrong > 0 { Err(Error::data("the frame is not what it should be")) } else { Ok(()) }
+    if shown.wrong > 0 {
+        Err(Error::data("the frame is not what it should be"))
+    } else {
+        Ok(())
+    }
 }

@@ -1,4 +1,5 @@
-//! The one error type. Each variant names the thing that is wrong and, where there is one, the way out.
+//! The one error type. Each variant names the thing that is wrong and, where there is one, the way
+//! out.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,8 @@ pub enum Error {
     },
     /// Device memory ran out.
     #[error(
-        "out of device memory: {asked} bytes asked for while {in_use} are in use; lower the batch size or the model's width"
+        "out of device memory: {asked} bytes asked for while {in_use} are in use; lower the batch \
+         size or the model's width"
     )]
     OutOfMemory {
         /// Bytes asked for.
@@ -52,8 +54,8 @@ pub enum Error {
     },
     /// The engine's memory budget does not allow it.
     #[error(
-        "memory budget: {asked} bytes asked for while {in_use} of {budget} are in use; raise it by `Gpu::set_memory_budget`, or lower the \
-         batch size or the model's width"
+        "memory budget: {asked} bytes asked for while {in_use} of {budget} are in use; raise it \
+         by `Gpu::set_memory_budget`, or lower the batch size or the model's width"
     )]
     Budget {
         /// Bytes asked for.
@@ -74,7 +76,10 @@ pub enum Error {
         available: u64,
     },
     /// The device went away (driver reset, unplugged, watchdog).
-    #[error("the GPU device was lost: {reason}; training can go on from the last checkpoint with --resume")]
+    #[error(
+        "the GPU device was lost: {reason}; training can go on from the last checkpoint with \
+         --resume"
+    )]
     DeviceLost {
         /// The driver's words.
         reason: String,
@@ -103,10 +108,12 @@ pub enum Error {
         /// What is wrong with it, and what was expected.
         what: String,
     },
-    /// A configuration key, or an option of a command, that is unknown or whose value cannot be used.
+    /// A configuration key, or an option of a command, that is unknown or whose value cannot be
+    /// used.
     #[error("{}: {what}", subject(key))]
     Config {
-        /// The key, dotted (`quantizer.codebook_size`), or the option as it is written (`--temperature`).
+        /// The key, dotted (`quantizer.codebook_size`), or the option as it is written
+        /// (`--temperature`).
         key: String,
         /// What is wrong, what is allowed, the nearest known key.
         what: String,
@@ -129,7 +136,11 @@ pub enum Error {
 
 /// Bytes in words.
 fn mib(bytes: u64) -> String {
-    if bytes == u64::MAX { "a size beyond all numbers".into() } else { format!("{} MiB", bytes.div_ceil(1 << 20)) }
+    if bytes == u64::MAX {
+        "a size beyond all numbers".into()
+    } else {
+        format!("{} MiB", bytes.div_ceil(1 << 20))
+    }
 }
 
 /// What is wrong: a key of a configuration, an option, or something that has words for its name.
@@ -137,7 +148,9 @@ fn subject(key: &str) -> String {
     match key {
         option if option.starts_with('-') => format!("option `{option}`"),
         words if words.contains(' ') => words.to_owned(),
-        variable if variable.chars().all(|c| c.is_ascii_uppercase() || c == '_') => format!("variable `{variable}`"),
+        variable if variable.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {
+            format!("variable `{variable}`")
+        }
         key => format!("config key `{key}`"),
     }
 }
@@ -145,23 +158,42 @@ fn subject(key: &str) -> String {
 impl Error {
     /// An [`Error::File`] about `path`.
     pub fn file(path: impl AsRef<Path>, what: impl std::fmt::Display) -> Self {
-        Error::File { path: path.as_ref().to_owned(), what: what.to_string() }
+        Error::File {
+            path: path.as_ref().to_owned(),
+            what: what.to_string(),
+        }
     }
     /// An [`Error::Config`] about `key`.
     pub fn config(key: impl Into<String>, what: impl std::fmt::Display) -> Self {
-        Error::Config { key: key.into(), what: what.to_string() }
+        Error::Config {
+            key: key.into(),
+            what: what.to_string(),
+        }
     }
     /// An [`Error::Data`].
     pub fn data(what: impl std::fmt::Display) -> Self {
-        Error::Data { what: what.to_string() }
+        Error::Data {
+            what: what.to_string(),
+        }
     }
     /// An [`Error::Invalid`] of `op`.
     pub fn invalid(op: &'static str, what: impl std::fmt::Display) -> Self {
-        Error::Invalid { op, what: what.to_string() }
+        Error::Invalid {
+            op,
+            what: what.to_string(),
+        }
     }
     /// An [`Error::Shape`] of `op`.
-    pub fn shape(op: &'static str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Self {
-        Error::Shape { op, expected: expected.to_string(), got: got.to_string() }
+    pub fn shape(
+        op: &'static str,
+        expected: impl std::fmt::Display,
+        got: impl std::fmt::Display,
+    ) -> Self {
+        Error::Shape {
+            op,
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
     }
 }
 

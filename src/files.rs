@@ -17,15 +17,16 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |e| Error::file(path, format!("cannot be read: {e}"))
 }
 
-/// Opens an ordinary file. A pipe would wait for whoever writes to it, and a device may have no end.
+/// Opens an ordinary file. A pipe would wait for whoever writes to it, and a device may have no
+/// end.
 ///
 /// # Errors
 /// If it is something else, or cannot be opened.
 pub fn open(path: &Path) -> Result<File> {
     // Before it is opened: opening a pipe waits.
     if !std::fs::metadata(path).map_err(unreadable(path))?.is_file() {
-        let what =
-            "is no ordinary file; a folder, a pipe or a device cannot be read here: write what it gives to a file";
+        let what = "is no ordinary file; a folder, a pipe or a device cannot be read here: write \
+                    what it gives to a file";
         return Err(Error::file(path, what));
     }
     File::open(path).map_err(unreadable(path))
@@ -38,14 +39,25 @@ pub fn open(path: &Path) -> Result<File> {
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let file = open(path)?;
     let size = file.metadata().map_err(unreadable(path))?.len();
-    let large = |size: String| Error::file(path, format!("has {size} bytes; at most {most} are read of such a file"));
+    let large = |size: String| {
+        Error::file(
+            path,
+            format!("has {size} bytes; at most {most} are read of such a file"),
+        )
+    };
     if size > most {
         return Err(large(size.to_string()));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     // It may grow meanwhile.
-    file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable(path))?;
-    if bytes.len() as u64 > most { Err(large(format!("more than {most}"))) } else { Ok(bytes) }
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable(path))?;
+    if bytes.len() as u64 > most {
+        Err(large(format!("more than {most}")))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// The same of a file of text, decoded as [`decode_text`] does.
@@ -73,9 +85,18 @@ mod tests {
         };
         refused(&path, 10, &["a.txt", "11 bytes", "at most 10"]);
         refused(folder.path(), TEXT, &["no ordinary file"]);
-        refused(&folder.path().join("none"), TEXT, &["none", "cannot be read"]);
+        refused(
+            &folder.path().join("none"),
+            TEXT,
+            &["none", "cannot be read"],
+        );
         std::fs::write(&path, [b'a', 0xff]).unwrap();
-        assert!(read_text(&path, TEXT).unwrap_err().to_string().contains("from byte 1 on"));
+        assert!(
+            read_text(&path, TEXT)
+                .unwrap_err()
+                .to_string()
+                .contains("from byte 1 on")
+        );
     }
 
     #[cfg(unix)]
@@ -83,11 +104,17 @@ mod tests {
     fn pipes_and_devices_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap();
         assert!(made.success());
         for path in [&pipe, Path::new("/dev/zero")] {
             let said = read(path, MODEL).unwrap_err().to_string();
-            assert!(said.contains("no ordinary file") && said.contains(&*path.to_string_lossy()), "{said}");
+            assert!(
+                said.contains("no ordinary file") && said.contains(&*path.to_string_lossy()),
+                "{said}"
+            );
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Kernels alone, over a host's buffers: no model, no tape.
 //!
-//! Every function takes [`Operand`]s: an [`Array`] (a `wgpu::Buffer`, an offset in bytes and a shape) or a [`Tensor`] that another one
-//! returned. Arrays are dense and row-major, floats are f32 and indices u32; a buffer needs the usage `STORAGE`, and its offset must be a
-//! multiple of the device's `min_storage_buffer_offset_alignment`, 256 bytes by default. Nothing is copied. A result is a tensor from
-//! the engine's pool: [`Tensor::buffer`] names its buffer for the host's own passes, [`Tensor::copy_to_buffer`] puts it where the host wants it,
-//! [`Tensor::read_async`] brings it to the processor.
+//! Every function takes [`Operand`]s: an [`Array`] (a `wgpu::Buffer`, an offset in bytes and a
+//! shape) or a [`Tensor`] that another one returned. Arrays are dense and row-major, floats are f32
+//! and indices u32; a buffer needs the usage `STORAGE`, and its offset must be a multiple of the
+//! device's `min_storage_buffer_offset_alignment`, 256 bytes by default. Nothing is copied. A
+//! result is a tensor from the engine's pool: [`Tensor::buffer`] names its buffer for the host's
+//! own passes, [`Tensor::copy_to_buffer`] puts it where the host wants it, [`Tensor::read_async`]
+//! brings it to the processor.
 //!
-//! Calls record. [`Gpu::flush`] submits what they recorded; within [`Gpu::record_into`] they go to the host's encoder instead:
+//! Calls record. [`Gpu::flush`] submits what they recorded; within [`Gpu::record_into`] they go to
+//! the host's encoder instead:
 //!
 //! ```
 //! # use wgvq::gpu::{Gpu, Options};
@@ -28,8 +31,9 @@
 //! # }
 //! ```
 //!
-//! Errors are values: shapes that do not fit name both, and a buffer that cannot be bound says why. Each function's own are listed with
-//! it, beside those that all share: an array outside its buffer, or a device that fails. [`ops`] has more operations, over tensors.
+//! Errors are values: shapes that do not fit name both, and a buffer that cannot be bound says why.
+//! Each function's own are listed with it, beside those that all share: an array outside its
+//! buffer, or a device that fails. [`ops`] has more operations, over tensors.
 
 use crate::gpu::{DType, Gpu, Tensor};
 pub use crate::ops::attention::attention::Attention;
@@ -48,7 +52,11 @@ pub struct Array<'a> {
 impl<'a> Array<'a> {
     /// An array of `shape`, row-major, that begins `offset` bytes into `buffer`.
     pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize]) -> Self {
-        Array { buffer, offset, shape }
+        Array {
+            buffer,
+            offset,
+            shape,
+        }
     }
 }
 
@@ -77,10 +85,11 @@ fn f32s(gpu: &Gpu, x: impl Operand) -> Result<Tensor> {
     x.tensor(gpu, DType::F32)
 }
 
-/// The nearest code of each latent, by Euclidean distance: latents [N, D] and codebook [K, D] to indices u32 `[N]`.
+/// The nearest code of each latent, by Euclidean distance: latents [N, D] and codebook [K, D] to
+/// indices u32 `[N]`.
 ///
-/// Ties go to the lowest index; a latent with a NaN gets index 0. The matrix of distances is never made: memory beyond the result is 4 K
-/// bytes. Source: van den Oord et al. 2017, equation 1.
+/// Ties go to the lowest index; a latent with a NaN gets index 0. The matrix of distances is never
+/// made: memory beyond the result is 4 K bytes. Source: van den Oord et al. 2017, equation 1.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -99,11 +108,16 @@ fn f32s(gpu: &Gpu, x: impl Operand) -> Result<Tensor> {
 ///
 /// # Errors
 /// If N x D and K x D do not share D, or the codebook is empty.
-pub fn nearest_codebook(gpu: &Gpu, latents: impl Operand, codebook: impl Operand) -> Result<Tensor> {
+pub fn nearest_codebook(
+    gpu: &Gpu,
+    latents: impl Operand,
+    codebook: impl Operand,
+) -> Result<Tensor> {
     ops::quantize::vq_search::nearest(&f32s(gpu, latents)?, &f32s(gpu, codebook)?)
 }
 
-/// The codes of indices: codebook [K, D] and indices u32 `[N]` to [N, D]. An index past K reads the last code.
+/// The codes of indices: codebook [K, D] and indices u32 `[N]` to [N, D]. An index past K reads the
+/// last code.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -127,8 +141,9 @@ pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Resul
     ops::quantize::gather::gather(&f32s(gpu, codebook)?, &indices.tensor(gpu, DType::U32)?)
 }
 
-/// How often each of `codes` codes is used, and the sum of its latents: what a codebook that is a moving average learns from. Latents [N, D]
-/// and indices u32 `[N]` to counts u32 `[K]` and sums [K, D], which are added in the order of the latents. An index past K counts as the last.
+/// How often each of `codes` codes is used, and the sum of its latents: what a codebook that is a
+/// moving average learns from. Latents [N, D] and indices u32 `[N]` to counts u32 `[K]` and sums
+/// [K, D], which are added in the order of the latents. An index past K counts as the last.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -150,14 +165,20 @@ pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Resul
 ///
 /// # Errors
 /// If there is not one index to a latent, or no code.
-pub fn code_sums(gpu: &Gpu, latents: impl Operand, indices: impl Operand, codes: usize) -> Result<(Tensor, Tensor)> {
+pub fn code_sums(
+    gpu: &Gpu,
+    latents: impl Operand,
+    indices: impl Operand,
+    codes: usize,
+) -> Result<(Tensor, Tensor)> {
     let assignment = ops::quantize::assignment::assign(&indices.tensor(gpu, DType::U32)?, codes)?;
     let sums = assignment.sums(&f32s(gpu, latents)?)?;
     Ok((assignment.counts, sums))
 }
 
-/// Codes and indices of finite scalar quantization (Mentzer et al. 2023): latents [N, D], and for each of the D channels how many `levels` it
-/// is rounded to, to codes [N, D] in [-1, 1] and indices u32 `[N]`, below the product of the levels.
+/// Codes and indices of finite scalar quantization (Mentzer et al. 2023): latents [N, D], and for
+/// each of the D channels how many `levels` it is rounded to, to codes [N, D] in [-1, 1] and
+/// indices u32 `[N]`, below the product of the levels.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -181,8 +202,9 @@ pub fn fsq(gpu: &Gpu, latents: impl Operand, levels: &[usize]) -> Result<(Tensor
     ops::quantize::fsq::Levels::new(gpu, levels)?.quantize(&f32s(gpu, latents)?)
 }
 
-/// The matrix product `a b`, of [M, K] and [K, N] to [M, N], or of as many pairs: [B, M, K] and [B, K, N] to [B, M, N]. `t` says which is
-/// stored transposed. Sums are f32, in an order that depends on the shapes alone.
+/// The matrix product `a b`, of [M, K] and [K, N] to [M, N], or of as many pairs: [B, M, K] and [B,
+/// K, N] to [B, M, N]. `t` says which is stored transposed. Sums are f32, in an order that depends
+/// on the shapes alone.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -206,8 +228,9 @@ pub fn matmul(gpu: &Gpu, a: impl Operand, b: impl Operand, t: Transpose) -> Resu
     ops::linalg::matmul::matmul(&f32s(gpu, a)?, &f32s(gpu, b)?, t, None)
 }
 
-/// The convolution of images x [N, H, W, I] (NHWC) with weights [O, KH, KW, I], to [N, OH, OW, O], OH = (H + 2 pad + after - KH) / stride + 1
-/// and OW likewise. PyTorch's weights are [O, I, KH, KW].
+/// The convolution of images x [N, H, W, I] (NHWC) with weights [O, KH, KW, I], to [N, OH, OW, O],
+/// OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise. PyTorch's weights are [O, I, KH,
+/// KW].
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -231,8 +254,9 @@ pub fn conv2d(gpu: &Gpu, x: impl Operand, weights: impl Operand, conv: Conv) -> 
     ops::conv::conv2d::conv2d(&f32s(gpu, x)?, &f32s(gpu, weights)?, None, None, conv)
 }
 
-/// Scaled dot-product attention (Vaswani et al. 2017): queries [B, H, Tq, D], keys and values [B, H, Tk, D], to [B, H, Tq, D]. Up to 256
-/// channels a head, the matrix of scores is never made. With `causal`, the last query sees all keys, and each before it one less.
+/// Scaled dot-product attention (Vaswani et al. 2017): queries [B, H, Tq, D], keys and values [B,
+/// H, Tk, D], to [B, H, Tq, D]. Up to 256 channels a head, the matrix of scores is never made. With
+/// `causal`, the last query sees all keys, and each before it one less.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -260,7 +284,13 @@ pub fn attention(
     values: impl Operand,
     options: Attention,
 ) -> Result<Tensor> {
-    Ok(ops::attention::attention::attention(&f32s(gpu, queries)?, &f32s(gpu, keys)?, &f32s(gpu, values)?, options)?.0)
+    Ok(ops::attention::attention::attention(
+        &f32s(gpu, queries)?,
+        &f32s(gpu, keys)?,
+        &f32s(gpu, values)?,
+        options,
+    )?
+    .0)
 }
 
 /// The softmax of each row of x [N, C] times `scale`, an inverse temperature: [N, C].
@@ -284,12 +314,17 @@ pub fn attention(
 pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
     let x = f32s(gpu, x)?;
     let [n, c] = x.dims("softmax")?;
-    let options = ops::attention::softmax::Softmax { scale, causal: false };
-    ops::attention::softmax::softmax(&x.reshape(&[1, n, c])?, options)?.0.reshape(&[n, c])
+    let options = ops::attention::softmax::Softmax {
+        scale,
+        causal: false,
+    };
+    ops::attention::softmax::softmax(&x.reshape(&[1, n, c])?, options)?
+        .0
+        .reshape(&[n, c])
 }
 
-/// `weight (x - mean) / sqrt(variance + eps) + bias`, mean and variance over the last dimension (Ba et al. 2016): x [.., C], weight and bias
-/// `[C]`, to the shape of x.
+/// `weight (x - mean) / sqrt(variance + eps) + bias`, mean and variance over the last dimension (Ba
+/// et al. 2016): x [.., C], weight and bias `[C]`, to the shape of x.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
@@ -309,6 +344,12 @@ pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
 ///
 /// # Errors
 /// If the shapes do not fit, or `eps` is not above 0.
-pub fn layer_norm(gpu: &Gpu, x: impl Operand, weight: impl Operand, bias: impl Operand, eps: f32) -> Result<Tensor> {
+pub fn layer_norm(
+    gpu: &Gpu,
+    x: impl Operand,
+    weight: impl Operand,
+    bias: impl Operand,
+    eps: f32,
+) -> Result<Tensor> {
     ops::norm::layer_norm::layer_norm(&f32s(gpu, x)?, &f32s(gpu, weight)?, &f32s(gpu, bias)?, eps)
 }

@@ -1,7 +1,8 @@
 //! A GPU compute engine for discrete image representations, on wgpu 30.
 //!
-//! wgvq trains VQ-VAEs, turns images into codes and codes into images, on any Vulkan, Metal or DX12 GPU and on Mesa's software
-//! Vulkan where there is none. Every kernel is hand-written WGSL in `shaders/`, and agrees with a reference in plain loops.
+//! wgvq trains VQ-VAEs, turns images into codes and codes into images, on any Vulkan, Metal or DX12
+//! GPU and on Mesa's software Vulkan where there is none. Every kernel is hand-written WGSL in
+//! `shaders/`, and agrees with a reference in plain loops.
 //!
 //! ```no_run
 //! use wgvq::gpu::{Gpu, Options};
@@ -19,9 +20,10 @@
 //! }
 //! ```
 //!
-//! A program with a device of its own hands it over ([`gpu::Gpu::from_wgpu`]), and decodes codes into its own texture within its own encoder
-//! ([`inference::Decoder::decode_into`]); `docs/embedding.md` tells all of it. Kernels work alone too, over tensors as here or over a host's
-//! buffers ([`kernels`]):
+//! A program with a device of its own hands it over ([`gpu::Gpu::from_wgpu`]), and decodes codes
+//! into its own texture within its own encoder ([`inference::Decoder::decode_into`]);
+//! `docs/embedding.md` tells all of it. Kernels work alone too, over tensors as here or over a
+//! host's buffers ([`kernels`]):
 //!
 //! ```
 //! use wgvq::gpu::{Gpu, Options, Tensor};
@@ -36,10 +38,11 @@
 //! # }
 //! ```
 //!
-//! The floors, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape), [`spec`] (what an
-//! operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they are held to it), [`kernels`] (some of
-//! them over a host's buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`config`], [`storage`],
-//! [`codes`], [`inference`], [`analysis`], [`train`]. `ARCHITECTURE.md` tells more.
+//! The floors, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape),
+//! [`spec`] (what an operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they
+//! are held to it), [`kernels`] (some of them over a host's buffers), [`nn`] (parameters, layers,
+//! Adam), [`quantize`], [`models`], [`data`], [`config`], [`storage`], [`codes`], [`inference`],
+//! [`analysis`], [`train`]. `ARCHITECTURE.md` tells more.
 
 mod error;
 

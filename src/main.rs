@@ -7,7 +7,8 @@ fn main() -> std::process::ExitCode {
     cli::main()
 }
 
-/// Mesa complains on every start where this is unset, as in a container, though nothing here opens a window.
+/// Mesa complains on every start where this is unset, as in a container, though nothing here opens
+/// a window.
 fn quiet_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         // SAFETY: no other thread runs yet.

@@ -1,9 +1,11 @@
 //! The one list of operations, above the operations that it names.
 //!
-//! The tests, `wgvq selftest`, `wgvq bench` and the documents walk it, so an operation without a reference or shapes to
-//! test cannot exist. `docs/add-an-op.md` shows how to add one.
+//! The tests, `wgvq selftest`, `wgvq bench` and the documents walk it, so an operation without a
+//! reference or shapes to test cannot exist. `docs/add-an-op.md` shows how to add one.
 
-use crate::ops::{attention, conv, elementwise, image, linalg, loss, norm, optim, quantize, sampling};
+use crate::ops::{
+    attention, conv, elementwise, image, linalg, loss, norm, optim, quantize, sampling,
+};
 use crate::spec::Operation;
 use crate::{Error, Result};
 
@@ -82,8 +84,15 @@ pub fn operations() -> &'static [&'static dyn Operation] {
 /// # Errors
 /// If there is none; the message lists them.
 pub fn find(name: &str) -> Result<&'static dyn Operation> {
-    operations().iter().copied().find(|op| op.name() == name).ok_or_else(|| {
-        let names: Vec<&str> = operations().iter().map(|op| op.name()).collect();
-        Error::data(format!("no operation is called `{name}`; there are {}", names.join(", ")))
-    })
+    operations()
+        .iter()
+        .copied()
+        .find(|op| op.name() == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = operations().iter().map(|op| op.name()).collect();
+            Error::data(format!(
+                "no operation is called `{name}`; there are {}",
+                names.join(", ")
+            ))
+        })
 }

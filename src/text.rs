@@ -1,27 +1,37 @@
-//! Bytes of other people's text files, whatever editor they come from: UTF-8, or UTF-16 that says so in its first bytes.
+//! Bytes of other people's text files, whatever editor they come from: UTF-8, or UTF-16 that says
+//! so in its first bytes.
 
-/// The text of these bytes, decoded as their byte order mark says and without it; UTF-8 where there is none.
+/// The text of these bytes, decoded as their byte order mark says and without it; UTF-8 where there
+/// is none.
 ///
 /// # Errors
 /// Says what is not text, and from which byte on.
 pub fn decode_text(bytes: &[u8]) -> Result<String, String> {
     let text = match bytes {
         // The mark of UTF-32 begins as that of UTF-16 does.
-        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => return Err("is UTF-32: save it as UTF-8".into()),
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => {
+            return Err("is UTF-32: save it as UTF-8".into());
+        }
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes)?,
         [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes)?,
         [0xEF, 0xBB, 0xBF, rest @ ..] => utf8(rest, 3)?,
         all => utf8(all, 0)?,
     };
     match text.find('\0') {
-        Some(_) => Err("holds zero bytes: is it UTF-16 without a byte order mark? Save it as UTF-8".into()),
+        Some(_) => {
+            Err("holds zero bytes: is it UTF-16 without a byte order mark? Save it as UTF-8".into())
+        }
         None => Ok(text),
     }
 }
 
 fn utf8(bytes: &[u8], before: usize) -> Result<String, String> {
-    let wrong =
-        |e: std::str::Utf8Error| format!("is not UTF-8 from byte {} on: save it as UTF-8", before + e.valid_up_to());
+    let wrong = |e: std::str::Utf8Error| {
+        format!(
+            "is not UTF-8 from byte {} on: save it as UTF-8",
+            before + e.valid_up_to()
+        )
+    };
     std::str::from_utf8(bytes).map(str::to_owned).map_err(wrong)
 }
 
@@ -34,7 +44,11 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
         at += 2 * c.len_utf16();
         text.push(c);
     }
-    if rest.is_empty() { Ok(text) } else { Err("is UTF-16 that ends within a character: truncated".into()) }
+    if rest.is_empty() {
+        Ok(text)
+    } else {
+        Err("is UTF-16 that ends within a character: truncated".into())
+    }
 }
 
 /// A text in one line, without byte order marks.
@@ -51,7 +65,8 @@ mod tests {
     #[test]
     fn marks_say_how_text_is_read() {
         let text = "ein rotes Herz \u{2764} \u{1F600}\n心";
-        let utf16 = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        let utf16 =
+            |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
         for bytes in [
             text.as_bytes().to_vec(),
             [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
@@ -61,7 +76,10 @@ mod tests {
             assert_eq!(decode_text(&bytes).unwrap(), text);
         }
         assert_eq!(decode_text(b"").unwrap(), "");
-        assert_eq!(one_line("\u{feff}a\u{feff} red\n heart \u{feff}"), "a red heart");
+        assert_eq!(
+            one_line("\u{feff}a\u{feff} red\n heart \u{feff}"),
+            "a red heart"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Adds the operation of `docs/add-an-op.md` by following it, and runs it through every check that the registry's rows meet.
+//! Adds the operation of `docs/add-an-op.md` by following it, and runs it through every check that
+//! the registry's rows meet.
 
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work, groups_for};
@@ -46,7 +47,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 fn softplus(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 {
-        return Err(Error::shape("softplus", "a tensor of f32", format!("{x:?}")));
+        return Err(Error::shape(
+            "softplus",
+            "a tensor of f32",
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     x.gpu().dispatch(
@@ -63,17 +68,29 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
 fn softplus_grad(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let kernel = Kernel::new(&BACKWARD);
-    x.gpu().dispatch("softplus", &kernel, &[x, dy, &dx], &(x.len() as u32), groups_for(x.len(), 64), work(x.len()))?;
+    x.gpu().dispatch(
+        "softplus",
+        &kernel,
+        &[x, dy, &dx],
+        &(x.len() as u32),
+        groups_for(x.len(), 64),
+        work(x.len()),
+    )?;
     Ok(dx)
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 4.0 * n as f64, bytes: 8.0 * n as f64 }
+    Work {
+        flops: 4.0 * n as f64,
+        bytes: 8.0 * n as f64,
+    }
 }
 
 fn record(tape: &Tape, x: &Var) -> Result<Var> {
     let (y, saved) = (softplus(x.tensor())?, x.tensor().clone());
-    Ok(tape.record(y, &[x], move |g, _| Ok(vec![Some(softplus_grad(&saved, g)?)])))
+    Ok(tape.record(y, &[x], move |g, _| {
+        Ok(vec![Some(softplus_grad(&saved, g)?)])
+    }))
 }
 
 fn reference<T: Real>(x: T) -> T {
@@ -103,7 +120,10 @@ impl Operation for Softplus {
         Ok(vec![softplus(&t[0])?])
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, inputs[0].as_f64().iter().map(|x| reference(*x)).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            inputs[0].as_f64().iter().map(|x| reference(*x)).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -132,7 +152,10 @@ impl Gradient for Softplus {
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
         let pairs = inputs[0].as_f64().iter().zip(upstream.as_f64());
-        vec![HostTensor::f64(&inputs[0].shape, pairs.map(|(x, g)| reference_grad(*x, *g)).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            pairs.map(|(x, g)| reference_grad(*x, *g)).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -141,24 +164,47 @@ impl Gradient for Softplus {
 
 #[test]
 fn the_page_tells_how_to_add_an_operation() {
-    let gpu =
-        Gpu::new(Options { poison: true, ..Default::default() }).expect("an adapter; scripts/test.sh installs one");
+    let gpu = Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect("an adapter; scripts/test.sh installs one");
     for case in Softplus.cases() {
         let forward = verify::forward(&gpu, &Softplus, &case, 5).expect("it runs");
-        assert!(forward.pass && forward.compared == case.get("n"), "{}", forward.detail);
-        let backward = verify::backward(&gpu, &Softplus, &case, 5).expect("it runs").expect("it has a gradient");
-        assert!(backward.pass && backward.compared == case.get("n"), "{}", backward.detail);
+        assert!(
+            forward.pass && forward.compared == case.get("n"),
+            "{}",
+            forward.detail
+        );
+        let backward = verify::backward(&gpu, &Softplus, &case, 5)
+            .expect("it runs")
+            .expect("it has a gradient");
+        assert!(
+            backward.pass && backward.compared == case.get("n"),
+            "{}",
+            backward.detail
+        );
         let differences = verify::differences(&Softplus, &case, 5, 16).expect("it has a gradient");
         assert!(differences.pass, "{}", differences.detail);
     }
     let calls = Softplus.error_inputs(&gpu).expect("the set-up holds");
-    assert!(calls.iter().all(|(_, result)| matches!(result, Err(Error::Shape { .. }))));
+    assert!(
+        calls
+            .iter()
+            .all(|(_, result)| matches!(result, Err(Error::Shape { .. })))
+    );
 }
 
 #[test]
 fn the_page_shows_the_kernel_that_is_tested() {
-    let page: String = include_str!("../docs/add-an-op.md").lines().map(|l| l.trim_start().to_owned() + "\n").collect();
+    let page: String = include_str!("../docs/add-an-op.md")
+        .lines()
+        .map(|l| l.trim_start().to_owned() + "\n")
+        .collect();
     for line in FORWARD.text.lines() {
-        assert!(page.contains(line.trim_start()), "docs/add-an-op.md lacks: {line}");
+        assert!(
+            page.contains(line.trim_start()),
+            "docs/add-an-op.md lacks: {line}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `wgvq bench` and `wgvq tune`: right numbers of a right kernel, no speed for a wrong one, and what they say to bad input.
+//! `wgvq bench` and `wgvq tune`: right numbers of a right kernel, no speed for a wrong one, and
+//! what they say to bad input.
 
 mod common;
 
@@ -46,17 +47,47 @@ impl Operation for Wrong {
     }
 }
 
-const QUICK: Budget = Budget { time: Duration::ZERO, least: 2, most: 2 };
-const PEAK: Peak = Peak { gflops: 100.0, gbps: 10.0 };
+const QUICK: Budget = Budget {
+    time: Duration::ZERO,
+    least: 2,
+    most: 2,
+};
+const PEAK: Peak = Peak {
+    gflops: 100.0,
+    gbps: 10.0,
+};
 
 #[test]
 fn a_wrong_kernel_has_no_speed() {
     let gpu = Gpu::new(Options::default()).expect("an adapter; scripts/test.sh installs one");
     let case: Case = "n=257".parse().unwrap();
-    let wrong = bench::row(&gpu, &Workload::operation(&Wrong, case.clone()).unwrap(), &PEAK, QUICK, 1).unwrap();
+    let wrong = bench::row(
+        &gpu,
+        &Workload::operation(&Wrong, case.clone()).unwrap(),
+        &PEAK,
+        QUICK,
+        1,
+    )
+    .unwrap();
     assert!(!wrong.pass && wrong.max_err.is_some_and(|e| e > 0.0));
-    assert_eq!((wrong.ms, wrong.gflops, wrong.gbps, wrong.peak_share, wrong.cold_ms), (None, None, None, None, None));
-    let right = bench::row(&gpu, &Workload::operation(&Scale, case).unwrap(), &PEAK, QUICK, 1).unwrap();
+    assert_eq!(
+        (
+            wrong.ms,
+            wrong.gflops,
+            wrong.gbps,
+            wrong.peak_share,
+            wrong.cold_ms
+        ),
+        (None, None, None, None, None)
+    );
+    let right = bench::row(
+        &gpu,
+        &Workload::operation(&Scale, case).unwrap(),
+        &PEAK,
+        QUICK,
+        1,
+    )
+    .unwrap();
     assert!(right.pass && right.compared == 257 && right.ms.is_some_and(|ms| ms > 0.0));
 }
 
@@ -92,25 +123,57 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3);
     let header: bench::Header = serde_json::from_str(lines[0]).unwrap();
-    assert!(header.wgvq_bench == bench::FORMAT && header.peak_gflops > 0.0 && header.peak_gbps > 0.0);
+    assert!(
+        header.wgvq_bench == bench::FORMAT && header.peak_gflops > 0.0 && header.peak_gbps > 0.0
+    );
     for (line, name) in lines[1..].iter().zip(names) {
         let row: Row = serde_json::from_str(line).unwrap();
         assert!(row.pass && row.name == name && row.peak_share.is_some_and(|s| s > 0.0));
     }
     std::fs::write(&baseline, &text).unwrap();
-    let again = run(&["bench", names[0], "scale_n77", "--seconds", "0", "--compare", baseline.to_str().unwrap()]);
+    let again = run(&[
+        "bench",
+        names[0],
+        "scale_n77",
+        "--seconds",
+        "0",
+        "--compare",
+        baseline.to_str().unwrap(),
+    ]);
     let text = stdout(&again);
-    assert!(again.status.success() && text.contains(" x") && text.contains("not in it"), "{text}");
+    assert!(
+        again.status.success() && text.contains(" x") && text.contains("not in it"),
+        "{text}"
+    );
 
     // With the kernels' shares between the rows, too.
     let out = run(&["bench", names[1], "--json", "--seconds", "0", "--profile"]);
     let text = stdout(&out);
-    let shares: Vec<bench::Share> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
-    assert!(shares.iter().any(|s| s.op == "nearest" && s.kernel.starts_with("vq_search")), "{text}");
+    let shares: Vec<bench::Share> = text
+        .lines()
+        .filter_map(|l| serde_json::from_str(l).ok())
+        .collect();
+    assert!(
+        shares
+            .iter()
+            .any(|s| s.op == "nearest" && s.kernel.starts_with("vq_search")),
+        "{text}"
+    );
     std::fs::write(&baseline, &text).unwrap();
-    let again = run(&["bench", names[1], "--seconds", "0", "--profile", "--compare", baseline.to_str().unwrap()]);
+    let again = run(&[
+        "bench",
+        names[1],
+        "--seconds",
+        "0",
+        "--profile",
+        "--compare",
+        baseline.to_str().unwrap(),
+    ]);
     let text = stdout(&again);
-    assert!(again.status.success() && text.contains(" x") && text.contains("nearest: vq_search"), "{text}");
+    assert!(
+        again.status.success() && text.contains(" x") && text.contains("nearest: vq_search"),
+        "{text}"
+    );
 
     // Files that are no baseline.
     for (content, said) in [
@@ -120,9 +183,18 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
         (&format!("{}\nnonsense\n", lines[0]), "line 2"),
     ] {
         std::fs::write(&baseline, content).unwrap();
-        let refused = run(&["bench", "scale_n77", "--compare", baseline.to_str().unwrap()]);
+        let refused = run(&[
+            "bench",
+            "scale_n77",
+            "--compare",
+            baseline.to_str().unwrap(),
+        ]);
         assert_eq!(refused.status.code(), Some(1));
-        assert!(stderr(&refused).contains(said), "{said}: {}", stderr(&refused));
+        assert!(
+            stderr(&refused).contains(said),
+            "{said}: {}",
+            stderr(&refused)
+        );
     }
 }
 
@@ -130,35 +202,63 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
 fn a_profile_holds_every_dispatch_once_and_changes_nothing() {
     let gpu = Gpu::new(Options::default()).expect("an adapter");
     if !gpu.has_timestamps() {
-        common::skip::skipped("a profile", &format!("{} has no timestamp queries", gpu.info().name));
+        common::skip::skipped(
+            "a profile",
+            &format!("{} has no timestamp queries", gpu.info().name),
+        );
         return;
     }
     let x = Tensor::from_slice(&gpu, &[3], &[1.0f32, 2.0, 3.0]).unwrap();
     // More than one set of queries holds.
     let count = 2_100;
     let before = gpu.counters().dispatches;
-    let (y, spans) = gpu.profiled(|| (0..count).try_fold(x, |x, _| scale(&x, 1.0, 1.0))).unwrap();
+    let (y, spans) = gpu
+        .profiled(|| (0..count).try_fold(x, |x, _| scale(&x, 1.0, 1.0)))
+        .unwrap();
     assert_eq!(y.read::<f32>().unwrap(), [2101.0, 2102.0, 2103.0]);
-    assert_eq!((spans.len() as u64, gpu.counters().dispatches - before), (count, count));
-    assert!(spans.iter().all(|s| s.op == "scale" && s.kernel.starts_with("scale") && s.groups == [1, 1, 1]));
+    assert_eq!(
+        (spans.len() as u64, gpu.counters().dispatches - before),
+        (count, count)
+    );
+    assert!(
+        spans
+            .iter()
+            .all(|s| s.op == "scale" && s.kernel.starts_with("scale") && s.groups == [1, 1, 1])
+    );
     assert!(spans.iter().any(|s| !s.time.is_zero()));
     // A failure ends it.
-    let failed: Result<_> = gpu.profiled(|| scale(&y, 1.0, 1.0).and(Err::<(), _>(wgvq::Error::data("enough"))));
+    let failed: Result<_> =
+        gpu.profiled(|| scale(&y, 1.0, 1.0).and(Err::<(), _>(wgvq::Error::data("enough"))));
     assert!(failed.is_err_and(|e| e.to_string().contains("enough")));
     assert_eq!(gpu.profiled(|| Ok(())).unwrap().1.len(), 0);
     let shares = bench::profile(&gpu, &bench::find("vq_search_n99_k7_d4").unwrap(), 1).unwrap();
     assert!((shares.iter().map(|s| s.share).sum::<f64>() - 1.0).abs() < 1e-9);
-    assert!(shares.windows(2).all(|s| s[0].ms >= s[1].ms) && shares.iter().any(|s| s.op == "nearest"));
+    assert!(
+        shares.windows(2).all(|s| s[0].ms >= s[1].ms) && shares.iter().any(|s| s.op == "nearest")
+    );
 }
 
 #[test]
 fn sweeps_are_fitted_and_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let plot = folder.path().join("n.png");
-    let sweep = ["bench", "--kernel", "scale", "--n", "1000,100000,1000000", "--seconds", "0", "--plot"];
+    let sweep = [
+        "bench",
+        "--kernel",
+        "scale",
+        "--n",
+        "1000,100000,1000000",
+        "--seconds",
+        "0",
+        "--plot",
+    ];
     let out = wgvq().args(sweep).arg(&plot).output().unwrap();
     assert!(out.status.success(), "{}", stderr(&out));
-    assert!(stdout(&out).contains("time grows as n^"), "{}", stdout(&out));
+    assert!(
+        stdout(&out).contains("time grows as n^"),
+        "{}",
+        stdout(&out)
+    );
     assert!(image::open(&plot).unwrap().width() > 300);
     let refused = wgvq().args(sweep).arg(&plot).output().unwrap();
     assert!(!refused.status.success() && stderr(&refused).contains("--overwrite"));
@@ -180,7 +280,10 @@ fn everything_that_can_be_timed_is_listed_and_the_standard_names_are_there() {
         "vqvae_train_step_b32",
         "quantizer_ema_n4096_k16384_d256",
     ] {
-        assert!(text.lines().any(|l| l.ends_with(&format!(" {name}"))), "{name} is not listed");
+        assert!(
+            text.lines().any(|l| l.ends_with(&format!(" {name}"))),
+            "{name} is not listed"
+        );
     }
 }
 
@@ -190,41 +293,91 @@ fn bad_input_is_an_error_that_names_it() {
         (vec!["matmul_1023"], 1, "matmul_1024"),
         (vec!["--kernel", "vq_serch"], 1, "vq_search"),
         (vec!["vq_search_n0_k8_d4"], 1, "n of at least 1"),
-        (vec!["--kernel", "vq_search", "--n", "0"], 1, "n of at least 1"),
+        (
+            vec!["--kernel", "vq_search", "--n", "0"],
+            1,
+            "n of at least 1",
+        ),
         (vec!["--kernel", "vq_search", "--case", "n=5"], 1, "n,k,d"),
-        (vec!["--kernel", "vq_search", "--size", "q=5"], 2, "no size `q`"),
+        (
+            vec!["--kernel", "vq_search", "--size", "q=5"],
+            2,
+            "no size `q`",
+        ),
         (vec!["--kernel", "scale", "--k", "5"], 2, "no size `k`"),
-        (vec!["--kernel", "vq_search", "--size", "five"], 2, "NAME=NUMBER"),
+        (
+            vec!["--kernel", "vq_search", "--size", "five"],
+            2,
+            "NAME=NUMBER",
+        ),
         (vec!["scale_n9000000000000"], 1, "bytes asked for"),
-        (vec!["matmul_b1_m4000000000_n4000000000_k4000000000_ta0_tb0"], 1, "beyond any device"),
+        (
+            vec!["matmul_b1_m4000000000_n4000000000_k4000000000_ta0_tb0"],
+            1,
+            "beyond any device",
+        ),
         (vec!["scale_n99", "--dtype", "f64"], 2, "f64"),
         (vec!["scale_n99", "--core", "warp"], 2, "warp"),
         (vec!["scale_n99", "--seconds", "nan"], 2, "seconds"),
         (vec!["--n", "4"], 2, "--kernel"),
         (vec!["scale_n99", "--plot", "x.png"], 2, "two values"),
     ] {
-        let out = wgvq().arg("bench").args(&args).current_dir(std::env::temp_dir()).output().unwrap();
+        let out = wgvq()
+            .arg("bench")
+            .args(&args)
+            .current_dir(std::env::temp_dir())
+            .output()
+            .unwrap();
         let text = stderr(&out);
         assert_eq!(out.status.code(), Some(code), "{args:?}: {text}");
-        assert!(text.contains(said) && !text.contains("panicked"), "{args:?}: {text}");
+        assert!(
+            text.contains(said) && !text.contains("panicked"),
+            "{args:?}: {text}"
+        );
     }
 }
 
 #[test]
 fn a_tuning_table_is_stored_shown_used_and_forgotten() {
     let folder = tempfile::tempdir().unwrap();
-    let with = |args: &[&str]| wgvq().args(args).env("WGVQ_TUNING", folder.path()).output().unwrap();
+    let with = |args: &[&str]| {
+        wgvq()
+            .args(args)
+            .env("WGVQ_TUNING", folder.path())
+            .output()
+            .unwrap()
+    };
     let tuned = with(&["tune"]);
-    assert!(tuned.status.success() && stdout(&tuned).lines().count() == 16, "{}", stderr(&tuned));
+    assert!(
+        tuned.status.success() && stdout(&tuned).lines().count() == 16,
+        "{}",
+        stderr(&tuned)
+    );
     let shown = stdout(&with(&["info"]));
     assert!(shown.contains("measured, from"), "{shown}");
-    assert!(with(&["bench", "scale_n99", "--seconds", "0"]).status.success());
-    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
-    for damage in ["rubbish", "format = 99\nadapter = ''\ndriver = ''\ncore = 'subgroup'\nrule = []\n"] {
+    assert!(
+        with(&["bench", "scale_n99", "--seconds", "0"])
+            .status
+            .success()
+    );
+    let file = std::fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    for damage in [
+        "rubbish",
+        "format = 99\nadapter = ''\ndriver = ''\ncore = 'subgroup'\nrule = []\n",
+    ] {
         std::fs::write(&file, damage).unwrap();
         let refused = with(&["bench", "scale_n99"]);
         assert_eq!(refused.status.code(), Some(1));
-        assert!(stderr(&refused).contains("wgvq tune"), "{}", stderr(&refused));
+        assert!(
+            stderr(&refused).contains("wgvq tune"),
+            "{}",
+            stderr(&refused)
+        );
     }
     assert!(with(&["tune", "--reset"]).status.success());
     assert!(stdout(&with(&["info"])).contains("the default table"));

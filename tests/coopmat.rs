@@ -1,6 +1,6 @@
-//! The `coopmat` core: where an adapter lists cooperative matrices, every operation that multiplies and the search; where none
-//! does, what asking for it says. Newer versions of Mesa's llvmpipe have them
-//! (run on 26.2), and take minutes for this, nearly all to compile.
+//! The `coopmat` core: where an adapter lists cooperative matrices, every operation that multiplies
+//! and the search; where none does, what asking for it says. Newer versions of Mesa's llvmpipe have
+//! them (run on 26.2), and take minutes for this, nearly all to compile.
 
 #[path = "common/skip.rs"]
 mod skip;
@@ -13,32 +13,54 @@ use wgvq::verify;
 
 /// An engine on the core, or `None` where no adapter has it.
 fn gpu(options: Options) -> Option<Gpu> {
-    let found = adapters().into_iter().find(|a| a.cores.contains(&Core::Coopmat));
+    let found = adapters()
+        .into_iter()
+        .find(|a| a.cores.contains(&Core::Coopmat));
     let Some(adapter) = found else {
         skip::skipped("coopmat", "no adapter here has the coopmat core");
         return None;
     };
     let adapter = Some(adapter.index.to_string());
     Some(
-        Gpu::new(Options { adapter, core: Some(Core::Coopmat), ..options })
-            .expect("an adapter that lists the core runs it"),
+        Gpu::new(Options {
+            adapter,
+            core: Some(Core::Coopmat),
+            ..options
+        })
+        .expect("an adapter that lists the core runs it"),
     )
 }
 
 #[test]
 fn asking_for_it_in_vain_names_what_is_missing() {
     let reports = adapters();
-    assert!(!reports.is_empty(), "these tests need an adapter; scripts/test.sh installs one");
+    assert!(
+        !reports.is_empty(),
+        "these tests need an adapter; scripts/test.sh installs one"
+    );
     for report in reports {
         let adapter = Some(report.index.to_string());
-        let options = Options { adapter, core: Some(Core::Coopmat), ..Default::default() };
-        assert!(Gpu::new(Options { no_features: true, ..options.clone() }).is_err());
+        let options = Options {
+            adapter,
+            core: Some(Core::Coopmat),
+            ..Default::default()
+        };
+        assert!(
+            Gpu::new(Options {
+                no_features: true,
+                ..options.clone()
+            })
+            .is_err()
+        );
         match Gpu::new(options) {
             Ok(gpu) => assert_eq!(gpu.core(), Core::Coopmat),
             Err(e) => {
                 assert!(!report.cores.contains(&Core::Coopmat), "{e}");
                 let text = e.to_string();
-                assert!(text.contains("coopmat core needs") && text.contains("choose another core"), "{text}");
+                assert!(
+                    text.contains("coopmat core needs") && text.contains("choose another core"),
+                    "{text}"
+                );
             }
         }
     }
@@ -46,16 +68,30 @@ fn asking_for_it_in_vain_names_what_is_missing() {
 
 #[test]
 fn operations_agree_with_their_twins() {
-    let Some(gpu) = gpu(Options { guard: true, ..Default::default() }) else { return };
-    let multiply = ["matmul", "conv2d", "conv_transpose2d", "vq_search", "kmeans"];
+    let Some(gpu) = gpu(Options {
+        guard: true,
+        ..Default::default()
+    }) else {
+        return;
+    };
+    let multiply = [
+        "matmul",
+        "conv2d",
+        "conv_transpose2d",
+        "vq_search",
+        "kmeans",
+    ];
     let mut failures = Vec::new();
-    for op in operations().iter().filter(|op| multiply.contains(&op.name())) {
+    for op in operations()
+        .iter()
+        .filter(|op| multiply.contains(&op.name()))
+    {
         for (i, case) in op.cases().iter().enumerate() {
             let seed = 3000 + i as u64;
-            let forward =
-                verify::forward(&gpu, *op, case, seed).unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
-            let backward =
-                verify::backward(&gpu, *op, case, seed).unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
+            let forward = verify::forward(&gpu, *op, case, seed)
+                .unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
+            let backward = verify::backward(&gpu, *op, case, seed)
+                .unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()));
             for verdict in [Some(forward), backward].into_iter().flatten() {
                 println!("{:>9.2e} of allowed, {}", verdict.worst, verdict.detail);
                 if !verdict.pass || verdict.compared == 0 {
@@ -65,12 +101,27 @@ fn operations_agree_with_their_twins() {
         }
     }
     gpu.check_guard_bands().unwrap();
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     let used = gpu.kernels_in_use();
-    assert!(used.iter().any(|k| k.contains("SIDE=")), "the core was not used");
-    let declared: Vec<String> = operations().iter().flat_map(|op| op.kernels()).map(|k| k.label()).collect();
+    assert!(
+        used.iter().any(|k| k.contains("SIDE=")),
+        "the core was not used"
+    );
+    let declared: Vec<String> = operations()
+        .iter()
+        .flat_map(|op| op.kernels())
+        .map(|k| k.label())
+        .collect();
     for label in used {
-        assert!(declared.contains(&label), "{label} is dispatched, and in no operation's list of kernels");
+        assert!(
+            declared.contains(&label),
+            "{label} is dispatched, and in no operation's list of kernels"
+        );
     }
 }
 
@@ -80,12 +131,18 @@ fn search(gpu: &Gpu, x: &[f32], e: &[f32], d: usize) -> Vec<u32> {
     nearest(&x, &e).unwrap().read().unwrap()
 }
 
-/// Not near the f32 search's indices: the same. With codes that f16 cannot tell apart, too small or too large for it, or NaN.
+/// Not near the f32 search's indices: the same. With codes that f16 cannot tell apart, too small or
+/// too large for it, or NaN.
 #[test]
 fn the_search_is_the_f32_search() {
-    let Some(coopmat) = gpu(Options::default()) else { return };
-    let tiled =
-        Gpu::new(Options { adapter: Some(coopmat.info().name.clone()), core: Some(Core::Tiled), ..Default::default() });
+    let Some(coopmat) = gpu(Options::default()) else {
+        return;
+    };
+    let tiled = Gpu::new(Options {
+        adapter: Some(coopmat.info().name.clone()),
+        core: Some(Core::Tiled),
+        ..Default::default()
+    });
     let tiled = tiled.unwrap();
     let mut rng = Rng::new(5);
     for (n, k, d, scale, spread) in [
@@ -101,7 +158,9 @@ fn the_search_is_the_f32_search() {
         // All points about one centre, `spread` apart.
         let centre: Vec<f64> = (0..d).map(|_| rng.normal()).collect();
         let mut points = |count: usize| -> Vec<f32> {
-            (0..count * d).map(|i| (scale * (centre[i % d] + spread * rng.normal())) as f32).collect()
+            (0..count * d)
+                .map(|i| (scale * (centre[i % d] + spread * rng.normal())) as f32)
+                .collect()
         };
         let (mut x, mut e) = (points(n), points(k));
         if n > 2 {

@@ -13,10 +13,13 @@ impl Machine {
     fn new() -> Machine {
         let machine = Machine(tempfile::tempdir().unwrap());
         fs::create_dir(machine.path("bin")).unwrap();
-        let tools = "bash cat cp dirname env find grep gzip mkdir mktemp mv rm sed sha256sum sort tail tar";
+        let tools =
+            "bash cat cp dirname env find grep gzip mkdir mktemp mv rm sed sha256sum sort tail tar";
         for tool in tools.split(' ') {
-            let found =
-                ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(tool)).find(|path| path.exists());
+            let found = ["/usr/bin", "/bin"]
+                .iter()
+                .map(|folder| Path::new(folder).join(tool))
+                .find(|path| path.exists());
             let found = found.unwrap_or_else(|| panic!("this machine has no {tool}"));
             symlink(found, machine.path("bin").join(tool)).unwrap();
         }
@@ -36,15 +39,26 @@ impl Machine {
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/data.sh");
         let mut command = Command::new(script);
-        command.args(arguments).env_clear().env("PATH", self.path("bin")).env("WGVQ_DATA", self.path("cache"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .env("WGVQ_DATA", self.path("cache"));
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     }
 
     /// What is in the cache, hidden files too.
     fn cached(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.path("cache")) else { return Vec::new() };
-        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let Ok(entries) = fs::read_dir(self.path("cache")) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -56,20 +70,33 @@ fn it_says_what_it_takes() {
     for arguments in [&[][..], &["mnist"], &["photos", "twemoji"]] {
         let (code, said) = machine.run(arguments);
         assert_eq!(code, Some(2));
-        for name in ["fashion-mnist", "openclipart", "photos", "twemoji", "WGVQ_DATA"] {
+        for name in [
+            "fashion-mnist",
+            "openclipart",
+            "photos",
+            "twemoji",
+            "WGVQ_DATA",
+        ] {
             assert!(said.contains(name), "{name}: {said}");
         }
     }
     assert_eq!(machine.run(&["--help"]).0, Some(0));
     let (code, said) = machine.run(&["emoji"]);
-    assert!(code == Some(0) && said.contains("part of the program"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("part of the program"),
+        "{said}"
+    );
     assert!(machine.cached().is_empty());
 }
 
 #[test]
 fn a_missing_tool_is_named_with_the_way_to_it() {
     let machine = Machine::new();
-    for (name, tool) in [("fashion-mnist", "apt-get"), ("openclipart", "apt-get"), ("twemoji", "npm")] {
+    for (name, tool) in [
+        ("fashion-mnist", "apt-get"),
+        ("openclipart", "apt-get"),
+        ("twemoji", "npm"),
+    ] {
         let (code, said) = machine.run(&[name]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&format!("{name} needs {tool}")), "{said}");
@@ -81,12 +108,21 @@ fn a_missing_tool_is_named_with_the_way_to_it() {
 fn a_network_that_is_missing_is_said_and_nothing_is_left() {
     let machine = Machine::new();
     machine.tool("dpkg-deb", "exit 0");
-    machine.tool("apt-get", "echo 'E: Temporary failure resolving deb.debian.org' >&2; exit 100");
+    machine.tool(
+        "apt-get",
+        "echo 'E: Temporary failure resolving deb.debian.org' >&2; exit 100",
+    );
     machine.tool("npm", "echo 'ENOTFOUND registry.npmjs.org' >&2; exit 1");
-    for (name, words) in [("photos", "Temporary failure resolving"), ("twemoji", "ENOTFOUND")] {
+    for (name, words) in [
+        ("photos", "Temporary failure resolving"),
+        ("twemoji", "ENOTFOUND"),
+    ] {
         let (code, said) = machine.run(&[name]);
         assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(words) && said.contains("Is there a network?"), "{said}");
+        assert!(
+            said.contains(words) && said.contains("Is there a network?"),
+            "{said}"
+        );
     }
     assert!(machine.cached().is_empty());
 }
@@ -94,19 +130,25 @@ fn a_network_that_is_missing_is_said_and_nothing_is_left() {
 #[test]
 fn what_is_not_what_was_published_is_not_kept() {
     let machine = Machine::new();
-    machine.tool("apt-get", "touch package_1_all.deb; mv package_1_all.deb \"${@: -1}_1_all.deb\"");
+    machine.tool(
+        "apt-get",
+        "touch package_1_all.deb; mv package_1_all.deb \"${@: -1}_1_all.deb\"",
+    );
     machine.tool(
         "dpkg-deb",
-        "place=$3/usr/share/datasets/fashion-mnist; mkdir -p $place\n\
-         for half in train t10k; do for kind in images-idx3 labels-idx1; do\n\
-         echo other | gzip >$place/$half-$kind-ubyte.gz; done; done",
+        "place=$3/usr/share/datasets/fashion-mnist; mkdir -p $place\nfor half in train t10k; do \
+         for kind in images-idx3 labels-idx1; do\necho other | gzip >$place/$half-$kind-ubyte.gz; \
+         done; done",
     );
     machine.tool("npm", "echo other >emoji-datasource-twitter-16.0.0.tgz");
     machine.tool("touch", ": >\"$1\"");
     for name in ["fashion-mnist", "twemoji"] {
         let (code, said) = machine.run(&[name]);
         assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("is not what was published") && said.contains("nothing was kept"), "{said}");
+        assert!(
+            said.contains("is not what was published") && said.contains("nothing was kept"),
+            "{said}"
+        );
     }
     assert!(machine.cached().is_empty());
 }
@@ -114,18 +156,27 @@ fn what_is_not_what_was_published_is_not_kept() {
 #[test]
 fn a_set_is_fetched_once_and_whole() {
     let machine = Machine::new();
-    machine.tool("apt-get", "echo once >>\"$WGVQ_DATA/../fetched\"; : >\"${@: -1}_1_all.deb\"");
+    machine.tool(
+        "apt-get",
+        "echo once >>\"$WGVQ_DATA/../fetched\"; : >\"${@: -1}_1_all.deb\"",
+    );
     machine.tool(
         "dpkg-deb",
-        "mkdir -p $3/usr/share/openclipart/png/animals $3/usr/share/doc/openclipart-png\n\
-         echo picture >$3/usr/share/openclipart/png/animals/cat.png\n\
-         echo free >$3/usr/share/doc/openclipart-png/copyright",
+        "mkdir -p $3/usr/share/openclipart/png/animals $3/usr/share/doc/openclipart-png\necho \
+         picture >$3/usr/share/openclipart/png/animals/cat.png\necho free \
+         >$3/usr/share/doc/openclipart-png/copyright",
     );
     for words in ["openclipart is in", "is here already"] {
         let (code, said) = machine.run(&["openclipart"]);
         assert!(code == Some(0) && said.contains(words), "{said}");
         assert_eq!(machine.cached(), ["openclipart"]);
     }
-    assert_eq!(fs::read_to_string(machine.path("cache/openclipart/animals/cat.png")).unwrap(), "picture\n");
-    assert_eq!(fs::read_to_string(machine.path("fetched")).unwrap(), "once\n");
+    assert_eq!(
+        fs::read_to_string(machine.path("cache/openclipart/animals/cat.png")).unwrap(),
+        "picture\n"
+    );
+    assert_eq!(
+        fs::read_to_string(machine.path("fetched")).unwrap(),
+        "once\n"
+    );
 }

@@ -1,4 +1,5 @@
-//! The engine inside another wgpu application: the host's device, its encoder, its textures and buffers.
+//! The engine inside another wgpu application: the host's device, its encoder, its textures and
+//! buffers.
 
 #[path = "common/host.rs"]
 mod host;
@@ -21,7 +22,10 @@ fn codes(decoder: &Decoder, seed: u32) -> Vec<u32> {
 
 /// The bytes of a decoded image with alpha, as `Rgba8Unorm` has them.
 fn rgba(pixels: &[u8]) -> Vec<u8> {
-    pixels.chunks(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect()
+    pixels
+        .chunks(3)
+        .flat_map(|p| [p[0], p[1], p[2], 255])
+        .collect()
 }
 
 #[test]
@@ -33,20 +37,33 @@ fn one_encoder_and_one_submit_hold_the_hosts_pass_and_our_decode() {
     for missing in [Lost::F16, Lost::Immediates, Lost::Timestamps] {
         assert!(lost.contains(&missing), "{lost:?}");
     }
-    assert!(lost.iter().any(|l| matches!(l, Lost::Core { core: Core::Subgroup, .. })), "{lost:?}");
+    assert!(
+        lost.iter().any(|l| matches!(
+            l,
+            Lost::Core {
+                core: Core::Subgroup,
+                ..
+            }
+        )),
+        "{lost:?}"
+    );
     assert_eq!(gpu.core(), Core::Tiled);
 
     let decoder = Decoder::from_bytes(&gpu, &model_bytes(64)).unwrap();
     let (codes, before) = (codes(&decoder, 1), gpu.counters());
     let expected = rgba(&decoder.decode(&codes).unwrap());
-    assert!(expected.chunks(4).any(|p| p != &expected[..4]), "an image of one colour shows nothing");
+    assert!(
+        expected.chunks(4).any(|p| p != &expected[..4]),
+        "an image of one colour shows nothing"
+    );
     let mut between = gpu.counters();
     assert!(between.submissions > before.submissions);
 
     let scope = host.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let texture = host.texture([64, 64], wgpu::TextureFormat::Rgba8Unorm);
     let view = texture.create_view(&Default::default());
-    // A frame of 160 x 96: the host clears it to green, and draws our picture over its left 96 x 96.
+    // A frame of 160 x 96: the host clears it to green, and draws our picture over its left 96 x
+    // 96.
     let frame = host.texture([160, 96], wgpu::TextureFormat::Rgba8Unorm);
     let mut encoder = host.device.create_command_encoder(&Default::default());
     host.clear(&mut encoder, &frame, wgpu::Color::GREEN);
@@ -64,7 +81,11 @@ fn one_encoder_and_one_submit_hold_the_hosts_pass_and_our_decode() {
     for (x, y) in [(0, 0), (13, 50), (95, 95), (47, 1)] {
         // Nearest of 64 pixels over 96.
         let (from_x, from_y) = ((2 * x + 1) / 3, (2 * y + 1) / 3);
-        assert_eq!(at(x, y), &expected[(from_y * 64 + from_x) * 4..][..4], "{x}, {y}");
+        assert_eq!(
+            at(x, y),
+            &expected[(from_y * 64 + from_x) * 4..][..4],
+            "{x}, {y}"
+        );
     }
     assert_eq!(at(96, 0), [0, 255, 0, 255]);
     assert_eq!(at(159, 95), [0, 255, 0, 255]);
@@ -76,7 +97,10 @@ fn no_frame_makes_a_validation_error() {
         let host = Host::new(wanted);
         let errors = Arc::new(Mutex::new(Vec::new()));
         let seen = errors.clone();
-        host.device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| seen.lock().unwrap().push(e.to_string())));
+        host.device
+            .on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+                seen.lock().unwrap().push(e.to_string())
+            }));
         let gpu = host.gpu();
         let model = Trained::from_bytes(&gpu, &model_bytes(64)).unwrap();
         let decoder = Decoder::from_bytes(&gpu, &model.to_decoder_bytes().unwrap()).unwrap();
@@ -87,13 +111,21 @@ fn no_frame_makes_a_validation_error() {
             let mut encoder = host.device.create_command_encoder(&Default::default());
             decoder.decode_into(&mut encoder, &codes, &view).unwrap();
             let coded = model.encode_from(&mut encoder, &view).unwrap();
-            let back = gpu.record_into(&mut encoder, || coded.read_async()).unwrap();
+            let back = gpu
+                .record_into(&mut encoder, || coded.read_async())
+                .unwrap();
             host.queue.submit([encoder.finish()]);
             assert_eq!(back.wait::<u32>().unwrap().len(), codes.len());
         }
         gpu.trim();
-        host.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-        assert!(errors.lock().unwrap().is_empty(), "{:?}", errors.lock().unwrap());
+        host.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .unwrap();
+        assert!(
+            errors.lock().unwrap().is_empty(),
+            "{:?}",
+            errors.lock().unwrap()
+        );
     }
 }
 
@@ -109,7 +141,13 @@ fn every_format_holds_the_decoded_bytes() {
         let view = texture.create_view(&Default::default());
         let picture = Picture::from(&view);
         let mut encoder = host.device.create_command_encoder(&Default::default());
-        decoder.decode_into(&mut encoder, &codes, light.map_or(picture, |light| picture.holding(light))).unwrap();
+        decoder
+            .decode_into(
+                &mut encoder,
+                &codes,
+                light.map_or(picture, |light| picture.holding(light)),
+            )
+            .unwrap();
         host.queue.submit([encoder.finish()]);
         host.read(&texture)
     };
@@ -117,18 +155,39 @@ fn every_format_holds_the_decoded_bytes() {
     assert_eq!(draw(Rgba8Unorm, None), rgba(&bytes));
     // What is stored is the same: a host that samples it gets linear light.
     assert_eq!(draw(Rgba8UnormSrgb, None), rgba(&bytes));
-    let swapped: Vec<u8> = rgba(&bytes).chunks(4).flat_map(|p| [p[2], p[1], p[0], p[3]]).collect();
+    let swapped: Vec<u8> = rgba(&bytes)
+        .chunks(4)
+        .flat_map(|p| [p[2], p[1], p[0], p[3]])
+        .collect();
     assert_eq!(draw(Bgra8Unorm, None), swapped);
     let halves = |texels: Vec<u8>| -> Vec<f32> {
-        texels.chunks(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        texels
+            .chunks(2)
+            .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect()
     };
-    let linear = |v: f32| if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) };
-    let (encoded, light) = (halves(draw(Rgba16Float, None)), halves(draw(Rgba16Float, Some(Light::Linear))));
+    let linear = |v: f32| {
+        if v <= 0.04045 {
+            v / 12.92
+        } else {
+            ((v + 0.055) / 1.055).powf(2.4)
+        }
+    };
+    let (encoded, light) = (
+        halves(draw(Rgba16Float, None)),
+        halves(draw(Rgba16Float, Some(Light::Linear))),
+    );
     for ((encoded, light), byte) in encoded.iter().zip(&light).zip(rgba(&bytes)) {
         // Not rounded to bytes: half a step, and f16's own 2^-11.
         let v = f32::from(byte) / 255.0;
-        assert!((encoded - v).abs() <= 0.5 / 255.0 + 5e-4, "{encoded} for the byte {byte}");
-        assert!((light - linear(*encoded)).abs() < 2e-3, "{light} for {encoded}");
+        assert!(
+            (encoded - v).abs() <= 0.5 / 255.0 + 5e-4,
+            "{encoded} for the byte {byte}"
+        );
+        assert!(
+            (light - linear(*encoded)).abs() < 2e-3,
+            "{light} for {encoded}"
+        );
     }
     let y = draw(Rgba32Float, None);
     assert_eq!(y.len(), 64 * 64 * 16);
@@ -141,9 +200,11 @@ fn a_texture_is_encoded_as_its_bytes_are() {
     let mut model = Trained::from_bytes(&gpu, &model_bytes(64)).unwrap();
     let pixels = picture(64, 9);
     let expected = model.encode(&pixels).unwrap();
-    for format in
-        [wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureFormat::Rgba8UnormSrgb, wgpu::TextureFormat::Rgba16Float]
-    {
+    for format in [
+        wgpu::TextureFormat::Rgba8Unorm,
+        wgpu::TextureFormat::Rgba8UnormSrgb,
+        wgpu::TextureFormat::Rgba16Float,
+    ] {
         // Larger than the image: its top left corner counts.
         let texture = host.texture([70, 64], format);
         host.write(&texture, [64, 64], &rgba(&pixels));
@@ -151,32 +212,62 @@ fn a_texture_is_encoded_as_its_bytes_are() {
         let mut encoder = host.device.create_command_encoder(&Default::default());
         let submissions = gpu.counters().submissions;
         let codes = model.encode_from(&mut encoder, &view).unwrap();
-        let back = gpu.record_into(&mut encoder, || codes.read_async()).unwrap();
+        let back = gpu
+            .record_into(&mut encoder, || codes.read_async())
+            .unwrap();
         assert!(!back.ready());
-        assert!(back.wait::<u32>().unwrap_err().to_string().contains("has not been submitted"));
-        let back = gpu.record_into(&mut encoder, || codes.read_async()).unwrap();
+        assert!(
+            back.wait::<u32>()
+                .unwrap_err()
+                .to_string()
+                .contains("has not been submitted")
+        );
+        let back = gpu
+            .record_into(&mut encoder, || codes.read_async())
+            .unwrap();
         host.queue.submit([encoder.finish()]);
         assert_eq!(gpu.counters().submissions, submissions);
         // As a future, with the host polling.
-        host.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        host.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .unwrap();
         let codes = pollster::block_on(back.get::<u32>()).unwrap();
         let others = codes.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        // Half floats are not the bytes' fractions to the bit, so a latent between two codes may take the other.
-        let allowed = if format == wgpu::TextureFormat::Rgba16Float { expected.len() / 32 } else { 0 };
-        assert!(codes.len() == expected.len() && others <= allowed, "{format:?}: {others} codes differ");
+        // Half floats are not the bytes' fractions to the bit, so a latent between two codes may
+        // take the other.
+        let allowed = if format == wgpu::TextureFormat::Rgba16Float {
+            expected.len() / 32
+        } else {
+            0
+        };
+        assert!(
+            codes.len() == expected.len() && others <= allowed,
+            "{format:?}: {others} codes differ"
+        );
     }
     // The image itself, to the bit.
     let texture = host.texture([64, 64], wgpu::TextureFormat::Rgba8UnormSrgb);
     host.write(&texture, [64, 64], &rgba(&pixels));
     let view = texture.create_view(&Default::default());
-    let read: Vec<f32> = Tensor::from_texture(&gpu, &view, [64, 64, 3]).unwrap().read().unwrap();
-    let same = |(x, byte): (&f32, &u8)| x.to_bits() == ((2 * i32::from(*byte) - 255) as f32 * (1.0 / 255.0)).to_bits();
+    let read: Vec<f32> = Tensor::from_texture(&gpu, &view, [64, 64, 3])
+        .unwrap()
+        .read()
+        .unwrap();
+    let same = |(x, byte): (&f32, &u8)| {
+        x.to_bits() == ((2 * i32::from(*byte) - 255) as f32 * (1.0 / 255.0)).to_bits()
+    };
     assert!(read.iter().zip(&pixels).all(same));
-    let grey: Vec<f32> = Tensor::from_texture(&gpu, &view, [64, 64, 1]).unwrap().read().unwrap();
+    let grey: Vec<f32> = Tensor::from_texture(&gpu, &view, [64, 64, 1])
+        .unwrap()
+        .read()
+        .unwrap();
     // Half a step of 2 / 255.
     for (x, p) in grey.iter().zip(pixels.chunks(3)) {
         let luma = 0.2126 * f32::from(p[0]) + 0.7152 * f32::from(p[1]) + 0.0722 * f32::from(p[2]);
-        assert!((x - (luma / 127.5 - 1.0)).abs() <= 1.01 / 255.0, "{x} of {p:?}");
+        assert!(
+            (x - (luma / 127.5 - 1.0)).abs() <= 1.01 / 255.0,
+            "{x} of {p:?}"
+        );
     }
 }
 
@@ -187,8 +278,14 @@ fn encoders_that_wait_keep_what_they_will_read() {
         let gpu = host.gpu();
         let decoder = Decoder::from_bytes(&gpu, &model_bytes(64)).unwrap();
         let all: Vec<Vec<u32>> = (0..4).map(|seed| codes(&decoder, seed)).collect();
-        let expected: Vec<Vec<u8>> = all.iter().map(|c| rgba(&decoder.decode(c).unwrap())).collect();
-        let targets: Vec<_> = all.iter().map(|_| host.texture([64, 64], wgpu::TextureFormat::Rgba8Unorm)).collect();
+        let expected: Vec<Vec<u8>> = all
+            .iter()
+            .map(|c| rgba(&decoder.decode(c).unwrap()))
+            .collect();
+        let targets: Vec<_> = all
+            .iter()
+            .map(|_| host.texture([64, 64], wgpu::TextureFormat::Rgba8Unorm))
+            .collect();
         let mut waiting = Vec::new();
         for (codes, target) in all.iter().zip(&targets) {
             let view = target.create_view(&Default::default());
@@ -196,13 +293,22 @@ fn encoders_that_wait_keep_what_they_will_read() {
             // Codes that lie on the device, and that the host lets go of before the encoder runs.
             let tensor = Tensor::from_slice(&gpu, &[codes.len()], codes).unwrap();
             gpu.finish().unwrap();
-            decoder.decode_tensor_into(&mut encoder, &tensor, 0, &view).unwrap();
+            decoder
+                .decode_tensor_into(&mut encoder, &tensor, 0, &view)
+                .unwrap();
             drop(tensor);
             waiting.push(encoder.finish());
             // Work of our own takes, writes and gives back buffers of every size meanwhile.
             for size in [16usize, 256, 2_048, 16_384, 65_536, 131_072] {
                 let junk = Tensor::from_slice(&gpu, &[size], &vec![f32::NAN; size]).unwrap();
-                assert!(scale(&junk, 1.0, 0.0).unwrap().read::<f32>().unwrap().iter().all(|v| v.is_nan()));
+                assert!(
+                    scale(&junk, 1.0, 0.0)
+                        .unwrap()
+                        .read::<f32>()
+                        .unwrap()
+                        .iter()
+                        .all(|v| v.is_nan())
+                );
             }
         }
         // In another order than they were recorded in, with more of ours between.
@@ -226,7 +332,8 @@ fn uploads_within_a_recording_come_in_its_order() {
         let results = gpu
             .record_into(&mut encoder, || {
                 let mut results = vec![scale(&kept, 10.0, 0.0)?.read_async()?];
-                // The same tensor again, which the queue's own order would have changed before the first use.
+                // The same tensor again, which the queue's own order would have changed before the
+                // first use.
                 kept.write(&[2.0f32; 64])?;
                 results.push(scale(&kept, 10.0, 0.0)?.read_async()?);
                 for i in 3..200 {
@@ -239,7 +346,10 @@ fn uploads_within_a_recording_come_in_its_order() {
             .unwrap();
         host.queue.submit([encoder.finish()]);
         for (i, result) in results.into_iter().enumerate() {
-            assert_eq!(result.wait::<f32>().unwrap(), vec![10.0 * (i + 1) as f32; 64]);
+            assert_eq!(
+                result.wait::<f32>().unwrap(),
+                vec![10.0 * (i + 1) as f32; 64]
+            );
         }
         assert_eq!(kept.read::<f32>().unwrap(), [2.0; 64]);
     }
@@ -253,9 +363,18 @@ fn an_encoder_that_is_dropped_gives_back_its_memory_and_says_so() {
     let mut allocations = 0;
     for round in 0..20 {
         let mut encoder = host.device.create_command_encoder(&Default::default());
-        let back = gpu.record_into(&mut encoder, || scale(&scale(&x, 2.0, 0.0)?, 3.0, 0.0)?.read_async()).unwrap();
+        let back = gpu
+            .record_into(&mut encoder, || {
+                scale(&scale(&x, 2.0, 0.0)?, 3.0, 0.0)?.read_async()
+            })
+            .unwrap();
         drop(encoder);
-        assert!(back.wait::<f32>().unwrap_err().to_string().contains("dropped"));
+        assert!(
+            back.wait::<f32>()
+                .unwrap_err()
+                .to_string()
+                .contains("dropped")
+        );
         if round == 0 {
             allocations = gpu.memory().allocations;
         }
@@ -286,7 +405,9 @@ fn a_warm_frame_allocates_and_submits_nothing() {
             decoder.decode_into(&mut encoder, &codes, &view).unwrap();
             let recording = start.elapsed();
             host.queue.submit([encoder.finish()]);
-            host.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            host.device
+                .poll(wgpu::PollType::wait_indefinitely())
+                .unwrap();
             recording
         };
         for _ in 0..4 {
@@ -303,7 +424,10 @@ fn a_warm_frame_allocates_and_submits_nothing() {
             times[49]
         );
         assert_eq!(gpu.memory(), memory);
-        assert_eq!((after.submissions, after.readbacks), (before.submissions, before.readbacks));
+        assert_eq!(
+            (after.submissions, after.readbacks),
+            (before.submissions, before.readbacks)
+        );
         let per_frame = after.dispatches - before.dispatches;
         assert!(per_frame > 0 && per_frame.is_multiple_of(50));
     }
@@ -316,10 +440,20 @@ fn the_budget_is_kept_and_named() {
     let (a, b) = (mib(4).unwrap(), mib(4).unwrap());
     gpu.set_memory_budget(Some(10 << 20));
     assert_eq!(gpu.memory_budget(), Some(10 << 20));
-    let Err(Error::Budget { asked, in_use, budget }) = mib(4) else { panic!("more than the budget") };
+    let Err(Error::Budget {
+        asked,
+        in_use,
+        budget,
+    }) = mib(4)
+    else {
+        panic!("more than the budget")
+    };
     assert_eq!((asked, in_use, budget), (4 << 20, 8 << 20, 10 << 20));
     let message = mib(4).unwrap_err().to_string();
-    assert!(message.contains("4194304") && message.contains("8388608") && message.contains("10485760"), "{message}");
+    assert!(
+        message.contains("4194304") && message.contains("8388608") && message.contains("10485760"),
+        "{message}"
+    );
     // What waits in the pool makes room.
     drop(a);
     assert_eq!(gpu.memory().pooled, 4 << 20);
@@ -383,9 +517,11 @@ fn several_engines_share_a_device() {
 fn hosts_buffers_are_tensors() {
     let host = Host::new(Wanted::NOTHING);
     let gpu = host.gpu();
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let usage =
+        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let buffer = host.buffer(4_096, usage);
-    host.queue.write_buffer(&buffer, 512, bytemuck::cast_slice(&[1.0f32, 2.0, 3.0]));
+    host.queue
+        .write_buffer(&buffer, 512, bytemuck::cast_slice(&[1.0f32, 2.0, 3.0]));
     let in_use = gpu.memory().in_use;
     let x = Tensor::from_buffer(&gpu, &buffer, 512, &[3], DType::F32).unwrap();
     assert_eq!(gpu.memory().in_use, in_use, "a host's buffer is not ours");
@@ -394,14 +530,21 @@ fn hosts_buffers_are_tensors() {
     let again = Tensor::from_buffer(&gpu, &buffer, 1_024, &[3], DType::F32).unwrap();
     assert_eq!(again.read::<f32>().unwrap(), [2.5, 4.5, 6.5]);
     let refuse = |offset, shape: &[usize], word: &str| {
-        let message = Tensor::from_buffer(&gpu, &buffer, offset, shape, DType::F32).unwrap_err().to_string();
+        let message = Tensor::from_buffer(&gpu, &buffer, offset, shape, DType::F32)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(word), "{message}");
     };
     refuse(4, &[1], "multiples of 256");
     refuse(512, &[1_000], "4000 bytes from 512 on, the buffer has 4096");
     refuse(u64::MAX - 255, &[1], "the buffer has");
     let plain = host.buffer(256, wgpu::BufferUsages::COPY_DST);
-    assert!(Tensor::from_buffer(&gpu, &plain, 0, &[1], DType::F32).unwrap_err().to_string().contains("STORAGE"));
+    assert!(
+        Tensor::from_buffer(&gpu, &plain, 0, &[1], DType::F32)
+            .unwrap_err()
+            .to_string()
+            .contains("STORAGE")
+    );
     assert!(y.copy_to_buffer(&buffer, 4_090).is_err() && y.copy_to_buffer(&buffer, 4_088).is_err());
 }
 
@@ -415,13 +558,29 @@ fn textures_that_do_not_fit_are_refused() {
         let message = image.to_texture(1, &view).unwrap_err().to_string();
         assert!(message.contains(word), "{message}");
     };
-    refuse(&host.texture([7, 8], wgpu::TextureFormat::Rgba8Unorm), "8 x 8 or larger");
-    refuse(&host.texture([8, 8], wgpu::TextureFormat::R8Unorm), "Rgba16Float");
-    refuse(&solid(&host, [8, 8], wgpu::TextureUsages::COPY_DST), "RENDER_ATTACHMENT");
-    let view = host.texture([8, 8], wgpu::TextureFormat::Rgba8Unorm).create_view(&Default::default());
+    refuse(
+        &host.texture([7, 8], wgpu::TextureFormat::Rgba8Unorm),
+        "8 x 8 or larger",
+    );
+    refuse(
+        &host.texture([8, 8], wgpu::TextureFormat::R8Unorm),
+        "Rgba16Float",
+    );
+    refuse(
+        &solid(&host, [8, 8], wgpu::TextureUsages::COPY_DST),
+        "RENDER_ATTACHMENT",
+    );
+    let view = host
+        .texture([8, 8], wgpu::TextureFormat::Rgba8Unorm)
+        .create_view(&Default::default());
     assert!(image.to_texture(2, &view).is_err());
     image.to_texture(1, &view).unwrap();
-    assert!(Tensor::from_texture(&gpu, &view, [8, 8, 2]).unwrap_err().to_string().contains("1, 3 or 4"));
+    assert!(
+        Tensor::from_texture(&gpu, &view, [8, 8, 2])
+            .unwrap_err()
+            .to_string()
+            .contains("1, 3 or 4")
+    );
     assert!(Tensor::from_texture(&gpu, &view, [9, 8, 3]).is_err());
     gpu.finish().unwrap();
 }

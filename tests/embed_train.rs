@@ -16,7 +16,12 @@ use wgvq::train::{Trainer, Training};
 use wgvq::{Wanted, wgpu};
 
 /// The bytes of training after so many steps.
-fn after(config: &RunConfig, gpu: &Gpu, steps: u64, advance: impl Fn(&mut Trainer)) -> BTreeMap<String, HostTensor> {
+fn after(
+    config: &RunConfig,
+    gpu: &Gpu,
+    steps: u64,
+    advance: impl Fn(&mut Trainer),
+) -> BTreeMap<String, HostTensor> {
     let mut trainer = Trainer::new(gpu, config, Arc::new(pictures(64, 12))).unwrap();
     while trainer.step_number() < steps {
         advance(&mut trainer);
@@ -38,10 +43,14 @@ fn a_step_in_slices_is_the_step() {
             // What making the trainer recorded goes before its first step.
             let one = worked.slices == 1 && gpu.counters().submissions == before + 1;
             assert!(one || trainer.step_number() == 1, "{worked:?}");
-            // A frame of the host's between, in its own encoder; it takes none of the step's buffers.
+            // A frame of the host's between, in its own encoder; it takes none of the step's
+            // buffers.
             let mut encoder = host.device.create_command_encoder(&Default::default());
-            let back =
-                gpu.record_into(&mut encoder, || scale(&scale(&kept, 2.0, 0.0)?, 1.0, 1.0)?.read_async()).unwrap();
+            let back = gpu
+                .record_into(&mut encoder, || {
+                    scale(&scale(&kept, 2.0, 0.0)?, 1.0, 1.0)?.read_async()
+                })
+                .unwrap();
             host.queue.submit([encoder.finish()]);
             assert_eq!(back.wait::<f32>().unwrap(), [7.0; 1_000]);
         });
@@ -96,7 +105,12 @@ fn work_for_ends_in_time_and_says_what_is_left() {
     assert_eq!(left.unwrap().wait::<f32>().unwrap()[7], -399.0);
     let nested = gpu.work_for(budget, || gpu.work_for(budget, || Ok(false)).map(|_| true));
     assert!(nested.unwrap_err().to_string().contains("within itself"));
-    assert!(gpu.work_for(budget, || Ok(true)).unwrap_err().to_string().contains("recorded nothing"));
+    assert!(
+        gpu.work_for(budget, || Ok(true))
+            .unwrap_err()
+            .to_string()
+            .contains("recorded nothing")
+    );
     assert_eq!(scale(&x, 5.0, 0.0).unwrap().read::<f32>().unwrap()[0], 5.0);
 }
 
@@ -108,34 +122,70 @@ fn a_decoders_file_holds_no_more_than_decoding_reads() {
     let codes = whole.encode(&picture(64, 3)).unwrap();
     let expected = whole.decode(&codes).unwrap();
     let part = whole.to_decoder_bytes().unwrap();
-    assert!(part.len() < bytes.len() * 2 / 3, "{} of {} bytes", part.len(), bytes.len());
+    assert!(
+        part.len() < bytes.len() * 2 / 3,
+        "{} of {} bytes",
+        part.len(),
+        bytes.len()
+    );
     let file = from_bytes("part".as_ref(), &part).unwrap();
-    let strangers: Vec<&String> =
-        file.tensors.keys().filter(|n| n.starts_with("encoder") || n.contains("ema_") || n.contains("adam")).collect();
-    assert!(strangers.is_empty() && file.tensors.contains_key("quantizer.codebook"), "{:?}", file.tensors.keys());
+    let strangers: Vec<&String> = file
+        .tensors
+        .keys()
+        .filter(|n| n.starts_with("encoder") || n.contains("ema_") || n.contains("adam"))
+        .collect();
+    assert!(
+        strangers.is_empty() && file.tensors.contains_key("quantizer.codebook"),
+        "{:?}",
+        file.tensors.keys()
+    );
     assert_eq!(file.state["decoder"]["format"], DECODER_FORMAT);
     for bytes in [&part, &bytes] {
         let decoder = Decoder::from_bytes(&gpu, bytes).unwrap();
-        assert_eq!((decoder.image(), decoder.model()), ([64, 64, 3], whole.hash()));
+        assert_eq!(
+            (decoder.image(), decoder.model()),
+            ([64, 64, 3], whole.hash())
+        );
         assert!(decoder.decode(&codes).unwrap() == expected);
         assert!(decoder.decode(&codes[1..]).is_err());
     }
     // The same bytes each time, and no decoder is taken for a model.
     assert!(whole.to_decoder_bytes().unwrap() == part);
     let message = Trained::from_bytes(&gpu, &part).err().unwrap().to_string();
-    assert!(message.contains("is a decoder") && message.contains("Decoder"), "{message}");
+    assert!(
+        message.contains("is a decoder") && message.contains("Decoder"),
+        "{message}"
+    );
     let refuse = |change: &dyn Fn(&mut Checkpoint), word: &str| {
         let mut file = file.clone();
         change(&mut file);
-        let message = Decoder::from_bytes(&gpu, &to_bytes(&file).unwrap()).err().unwrap().to_string();
+        let message = Decoder::from_bytes(&gpu, &to_bytes(&file).unwrap())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(message.contains(word), "{message}");
     };
-    refuse(&|f| f.state["decoder"]["format"] = 99.into(), "format 99; this version reads up to");
-    refuse(&|f| drop(f.tensors.remove("decoder.from_latent.weight")), "`decoder.from_latent.weight` was left out");
-    refuse(&|f| drop(f.tensors.remove("quantizer.codebook")), "codebook");
+    refuse(
+        &|f| f.state["decoder"]["format"] = 99.into(),
+        "format 99; this version reads up to",
+    );
+    refuse(
+        &|f| drop(f.tensors.remove("decoder.from_latent.weight")),
+        "`decoder.from_latent.weight` was left out",
+    );
+    refuse(
+        &|f| drop(f.tensors.remove("quantizer.codebook")),
+        "codebook",
+    );
     let mut damaged = part.clone();
     *damaged.last_mut().unwrap() ^= 1;
-    assert!(Decoder::from_bytes(&gpu, &damaged).err().unwrap().to_string().contains("damaged"));
+    assert!(
+        Decoder::from_bytes(&gpu, &damaged)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("damaged")
+    );
     assert!(Decoder::from_bytes(&gpu, b"nothing").is_err());
 }
 
@@ -147,8 +197,11 @@ fn every_models_decoder_decodes_alike() {
     let mut configs: Vec<RunConfig> = Vec::new();
     for kind in wgvq::quantize::all() {
         let mut config = small_config();
-        config.quantizer =
-            wgvq::quantize::Options { codebook_size: 16, kmeans_iters: 2, ..wgvq::quantize::Options::of(kind.name) };
+        config.quantizer = wgvq::quantize::Options {
+            codebook_size: 16,
+            kmeans_iters: 2,
+            ..wgvq::quantize::Options::of(kind.name)
+        };
         configs.push(config);
     }
     let mut hierarchy = small_config();
@@ -159,8 +212,11 @@ fn every_models_decoder_decodes_alike() {
         let name = format!("{} {}", config.model.kind, config.quantizer.kind);
         let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
         trainer.step().unwrap();
-        let mut whole = Trained::from_bytes(&gpu, &to_bytes(&trainer.trained().unwrap()).unwrap()).unwrap();
-        let codes = whole.encode(&[picture(64, 1), picture(64, 2)].concat()).unwrap();
+        let mut whole =
+            Trained::from_bytes(&gpu, &to_bytes(&trainer.trained().unwrap()).unwrap()).unwrap();
+        let codes = whole
+            .encode(&[picture(64, 1), picture(64, 2)].concat())
+            .unwrap();
         let decoder = Decoder::from_bytes(&gpu, &whole.to_decoder_bytes().unwrap()).unwrap();
         let expected = whole.decode(&codes).unwrap();
         assert!(decoder.decode(&codes).unwrap() == expected, "{name}");
@@ -169,17 +225,26 @@ fn every_models_decoder_decodes_alike() {
         let target = host.texture([64, 64], wgpu::TextureFormat::Rgba8Unorm);
         let view = target.create_view(&Default::default());
         let mut encoder = host.device.create_command_encoder(&Default::default());
-        decoder.decode_tensor_into(&mut encoder, &on_device, 1, &view).unwrap();
+        decoder
+            .decode_tensor_into(&mut encoder, &on_device, 1, &view)
+            .unwrap();
         host.queue.submit([encoder.finish()]);
-        let second = expected[64 * 64 * 3..].chunks(3).flat_map(|p| [p[0], p[1], p[2], 255]);
+        let second = expected[64 * 64 * 3..]
+            .chunks(3)
+            .flat_map(|p| [p[0], p[1], p[2], 255]);
         assert!(host.read(&target).into_iter().eq(second), "{name}");
         // And there: the same codes, level by level.
-        let images: Vec<f32> =
-            picture(64, 2).iter().map(|b| (2 * i32::from(*b) - 255) as f32 * (1.0 / 255.0)).collect();
+        let images: Vec<f32> = picture(64, 2)
+            .iter()
+            .map(|b| (2 * i32::from(*b) - 255) as f32 * (1.0 / 255.0))
+            .collect();
         let images = Tensor::from_slice(&gpu, &[1, 64, 64, 3], &images).unwrap();
         let coded = whole.codes(&images).unwrap();
         assert_eq!(coded.shape(), [1, decoder.codes_per_image()]);
-        assert!(coded.read::<u32>().unwrap() == codes[decoder.codes_per_image()..], "{name}");
+        assert!(
+            coded.read::<u32>().unwrap() == codes[decoder.codes_per_image()..],
+            "{name}"
+        );
     }
 }
 
@@ -191,8 +256,14 @@ fn samples_come_in_slices_too() {
     use wgvq::inference::{Draw, TrainedPrior};
     use wgvq::models::prior::Vocabulary;
     let gpu = Host::new(Wanted::default()).gpu();
-    let vocabulary =
-        Vocabulary { codebook_size: 32, codebooks: 1, grid: [3, 3], classes: 2, above: Vec::new(), text: None };
+    let vocabulary = Vocabulary {
+        codebook_size: 32,
+        codebooks: 1,
+        grid: [3, 3],
+        classes: 2,
+        above: Vec::new(),
+        text: None,
+    };
     let about = About {
         model: String::new(),
         quantizer: "ema".into(),
@@ -206,12 +277,20 @@ fn samples_come_in_slices_too() {
         reader: String::new(),
     };
     let prior = TrainedPrior::untrained(&gpu, &PriorConfig::default(), about).unwrap();
-    let how = Draw { seed: 11, ..Default::default() };
+    let how = Draw {
+        seed: 11,
+        ..Default::default()
+    };
     let classes = [0, 1, 1, 0, 1];
-    let expected = prior.draw(&classes, None, &how, &mut |_, _| Ok(())).unwrap();
+    let expected = prior
+        .draw(&classes, None, &how, &mut |_, _| Ok(()))
+        .unwrap();
     let mut arriving = None;
     let mut frames = 0;
-    while !arriving.as_ref().is_some_and(wgvq::inference::Arriving::ready) {
+    while !arriving
+        .as_ref()
+        .is_some_and(wgvq::inference::Arriving::ready)
+    {
         let begin = || {
             let begins = arriving.is_none();
             if begins {
@@ -225,5 +304,16 @@ fn samples_come_in_slices_too() {
     }
     assert!(frames > 1, "one frame shows no slices");
     assert_eq!(arriving.unwrap().wait().unwrap(), expected);
-    assert!(prior.draw_async(&classes, None, &Draw { cache: false, ..how }).is_err());
+    assert!(
+        prior
+            .draw_async(
+                &classes,
+                None,
+                &Draw {
+                    cache: false,
+                    ..how
+                }
+            )
+            .is_err()
+    );
 }

@@ -16,8 +16,13 @@ use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start, Trainer};
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 fn text(path: &Path) -> &str {
@@ -75,9 +80,11 @@ impl Observer for Notes {
 #[test]
 fn both_players_go_on_to_the_same_bytes() {
     let (gpu, data) = (gpu(), emoji());
-    for (norm, regularizer, objective) in
-        [("batch", "lecam", "hinge"), ("spectral", "r1", "non-saturating"), ("none", "none", "hinge")]
-    {
+    for (norm, regularizer, objective) in [
+        ("batch", "lecam", "hinge"),
+        ("spectral", "r1", "non-saturating"),
+        ("none", "none", "hinge"),
+    ] {
         let config = tiny(&[
             ("gan.norm", norm),
             ("gan.regularizer", regularizer),
@@ -100,18 +107,41 @@ fn both_players_go_on_to_the_same_bytes() {
         resumed.restore(&half.unwrap()).unwrap();
         (3..6).for_each(|_| resumed.step().unwrap());
         let again = resumed.checkpoint().unwrap();
-        let differ: Vec<&String> =
-            end.tensors.keys().filter(|k| again.tensors.get(*k) != end.tensors.get(*k)).collect();
-        assert!(differ.is_empty() && again.tensors.len() == end.tensors.len(), "{norm}: {differ:?}");
+        let differ: Vec<&String> = end
+            .tensors
+            .keys()
+            .filter(|k| again.tensors.get(*k) != end.tensors.get(*k))
+            .collect();
+        assert!(
+            differ.is_empty() && again.tensors.len() == end.tensors.len(),
+            "{norm}: {differ:?}"
+        );
         assert_eq!(again.state["objective"], end.state["objective"]);
         let players: Vec<_> = rows.iter().map(|row| row.players.unwrap()).collect();
         // Steps 1 and 2, 3 and 4, 5 and 6: alone at first, then heard.
-        assert!(players[0].generator == 0.0 && players[0].discriminator > 0.0, "{players:?}");
-        assert!(players[1].adversarial_weight > 0.0 && players[2].features > 0.0, "{players:?}");
-        assert_eq!(players[2].penalty > 0.0, regularizer != "none", "{players:?}");
-        assert!(players.iter().all(|p| p.values().iter().all(|v| v.is_finite()) && p.gradient_norm > 0.0));
+        assert!(
+            players[0].generator == 0.0 && players[0].discriminator > 0.0,
+            "{players:?}"
+        );
+        assert!(
+            players[1].adversarial_weight > 0.0 && players[2].features > 0.0,
+            "{players:?}"
+        );
+        assert_eq!(
+            players[2].penalty > 0.0,
+            regularizer != "none",
+            "{players:?}"
+        );
+        assert!(
+            players
+                .iter()
+                .all(|p| p.values().iter().all(|v| v.is_finite()) && p.gradient_norm > 0.0)
+        );
         let moved = |name: &str| {
-            let before = Trainer::new(&gpu, &config, data.clone()).unwrap().checkpoint().unwrap();
+            let before = Trainer::new(&gpu, &config, data.clone())
+                .unwrap()
+                .checkpoint()
+                .unwrap();
             before.tensors[name] != end.tensors[name]
         };
         assert!(moved("adversary.discriminator.0.weight") && moved("decoder.conv_out.weight"));
@@ -135,11 +165,15 @@ fn a_discriminator_learns_to_tell() {
     (0..50).for_each(|_| trainer.step().unwrap());
     let rows = trainer.rows(true).unwrap();
     let last = rows.last().unwrap().players.unwrap();
-    assert!(last.logits_real > last.logits_fake + 0.5 && last.discriminator < 0.7, "{last:?}");
+    assert!(
+        last.logits_real > last.logits_fake + 0.5 && last.discriminator < 0.7,
+        "{last:?}"
+    );
     assert!(rows[0].players.unwrap().discriminator > last.discriminator);
 }
 
-/// A weight that no model bears: the run says what fell apart, goes back to the checkpoint before, and on with less, to the end.
+/// A weight that no model bears: the run says what fell apart, goes back to the checkpoint before,
+/// and on with less, to the end.
 #[test]
 fn a_run_that_falls_apart_goes_back() {
     let gpu = gpu();
@@ -162,13 +196,28 @@ fn a_run_that_falls_apart_goes_back() {
     let mut notes = Notes::default();
     let place = RunFolder::create(&folder.path().join("run"), false).unwrap();
     let stop = AtomicBool::new(false);
-    let outcome = wgvq::train::run(&gpu, &config, emoji(), &place, Start::Fresh, &mut notes, &stop);
+    let outcome = wgvq::train::run(
+        &gpu,
+        &config,
+        emoji(),
+        &place,
+        Start::Fresh,
+        &mut notes,
+        &stop,
+    );
     let said = notes.0.join("\n");
-    assert!(said.contains("went back to the checkpoint of step") && said.contains("weighs half as much"), "{said}");
+    assert!(
+        said.contains("went back to the checkpoint of step")
+            && said.contains("weighs half as much"),
+        "{said}"
+    );
     match outcome {
         Ok(outcome) => assert_eq!(outcome.trainer.step_number(), 45),
         // Four times weaker it may still be too much: then the run ends and says so.
-        Err(e) => assert!(e.to_string().contains("gan.weight") && said.matches("went back").count() == 4, "{e}"),
+        Err(e) => assert!(
+            e.to_string().contains("gan.weight") && said.matches("went back").count() == 4,
+            "{e}"
+        ),
     }
     // What was taken back is in no log, and in no checkpoint.
     let steps = &columns(&place.metrics()).unwrap()[0].1;
@@ -189,15 +238,30 @@ fn every_command_works_with_it() {
     let said: serde_json::Value = serde_json::from_str(ok(&args).trim()).unwrap();
     assert!(said["sharpness"].as_f64().unwrap() >= 0.0, "{said}");
     let log = std::fs::read_to_string(run_at.join("metrics.csv")).unwrap();
-    assert!(log.lines().next().unwrap().ends_with("gradient_norm,discriminator_gradient_norm"), "{log}");
+    assert!(
+        log.lines()
+            .next()
+            .unwrap()
+            .ends_with("gradient_norm,discriminator_gradient_norm"),
+        "{log}"
+    );
     assert!(run_at.join("pictures/players.png").is_file());
 
     // What is kept is the average of the weights, and no discriminator.
     let gpu = gpu();
     let model = Trained::load(&gpu, &run_at).unwrap();
     assert_eq!(model.config().model.downsample, 2);
-    let tiny =
-        ["--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1", "--batch", "4", "--quiet"];
+    let tiny = [
+        "--set",
+        "prior.layers=1",
+        "--set",
+        "prior.dim=16",
+        "--set",
+        "prior.heads=1",
+        "--batch",
+        "4",
+        "--quiet",
+    ];
     ok(&[&["prior", text(&run_at), "--steps", "2"], &tiny[..]].concat());
     ok(&["sample", text(&run_at), "--n", "2", "--out", text(&at("s"))]);
     ok(&["inspect", text(&run_at), "--images", "4"]);
@@ -205,7 +269,10 @@ fn every_command_works_with_it() {
     assert!(
         picture.is_file(),
         "{:?}",
-        std::fs::read_dir(at("s")).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>()
+        std::fs::read_dir(at("s"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect::<Vec<_>>()
     );
 
     for (set, words) in [
@@ -220,20 +287,40 @@ fn every_command_works_with_it() {
         ("train.ema_decay=1", "train.ema_decay"),
     ] {
         let bad = at("bad");
-        let small = ["train", "--model", "vqgan", "--set", "model.hidden=32", "--steps", "1", "--out", text(&bad)];
+        let small = [
+            "train",
+            "--model",
+            "vqgan",
+            "--set",
+            "model.hidden=32",
+            "--steps",
+            "1",
+            "--out",
+            text(&bad),
+        ];
         let out = run(&[&small[..], &["--set", set]].concat());
-        assert!(!out.status.success() && stderr(&out).contains(words), "{set}: {}", stderr(&out));
+        assert!(
+            !out.status.success() && stderr(&out).contains(words),
+            "{set}: {}",
+            stderr(&out)
+        );
     }
     assert!(!at("bad").exists());
 }
 
-/// A transformer over patches trains against the same discriminator, and its files say for which size.
+/// A transformer over patches trains against the same discriminator, and its files say for which
+/// size.
 #[test]
 fn a_vit_trains_and_codes() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let mut args: Vec<String> = ["train", "--model", "vit", "--quantizer", "cosine"].map(String::from).to_vec();
-    for (key, value) in TINY.iter().filter(|(key, _)| !key.starts_with("model.") && *key != "quantizer.codebook_dim") {
+    let mut args: Vec<String> = ["train", "--model", "vit", "--quantizer", "cosine"]
+        .map(String::from)
+        .to_vec();
+    for (key, value) in TINY
+        .iter()
+        .filter(|(key, _)| !key.starts_with("model.") && *key != "quantizer.codebook_dim")
+    {
         args.extend(["--set".into(), format!("{key}={value}")]);
     }
     for set in [
@@ -252,16 +339,32 @@ fn a_vit_trains_and_codes() {
     let mut model = Trained::load(&gpu, &out).unwrap();
     assert_eq!(model.levels()[0].grid, [4, 4]);
     let codes = model.encode(&emoji().image(3).unwrap()).unwrap();
-    assert_eq!((codes.len(), model.decode(&codes).unwrap().len()), (16, 32 * 32 * 3));
-    let bad = run(&["train", "--model", "vit", "--set", "model.heads=3", "--out", text(&folder.path().join("bad"))]);
+    assert_eq!(
+        (codes.len(), model.decode(&codes).unwrap().len()),
+        (16, 32 * 32 * 3)
+    );
+    let bad = run(&[
+        "train",
+        "--model",
+        "vit",
+        "--set",
+        "model.heads=3",
+        "--out",
+        text(&folder.path().join("bad")),
+    ]);
     assert!(stderr(&bad).contains("model.heads"), "{}", stderr(&bad));
 }
 
-/// What is kept is the moving average of weights and codes, and measuring it leaves the model as it is.
+/// What is kept is the moving average of weights and codes, and measuring it leaves the model as it
+/// is.
 #[test]
 fn weights_and_codes_are_averaged_together() {
     let (gpu, data) = (gpu(), emoji());
-    let config = tiny(&[("train.ema_decay", "0.3"), ("gan.weight", "0"), ("quantizer.threshold_ema_dead_code", "0")]);
+    let config = tiny(&[
+        ("train.ema_decay", "0.3"),
+        ("gan.weight", "0"),
+        ("quantizer.threshold_ema_dead_code", "0"),
+    ]);
     let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
     let floats = |t: &wgvq::storage::checkpoint::HostTensor| t.to_f32().unwrap();
     let names = ["decoder.conv_out.weight", "quantizer.codebook"];
@@ -278,7 +381,10 @@ fn weights_and_codes_are_averaged_together() {
         }
         let weight = 1.0 - 0.3f32.min((1 + step) as f32 / (10 + step) as f32);
         for (average, name) in averages.iter_mut().zip(names) {
-            average.iter_mut().zip(floats(&live[name])).for_each(|(a, v)| *a += weight * (v - *a));
+            average
+                .iter_mut()
+                .zip(floats(&live[name]))
+                .for_each(|(a, v)| *a += weight * (v - *a));
         }
     }
     let before = trainer.checkpoint().unwrap();
@@ -286,7 +392,11 @@ fn weights_and_codes_are_averaged_together() {
     trainer.test_pairs(2).unwrap();
     let kept = trainer.weights().unwrap();
     for (average, name) in averages.iter().zip(names) {
-        let apart = average.iter().zip(floats(&kept[name])).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let apart = average
+            .iter()
+            .zip(floats(&kept[name]))
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         assert!(apart < 1e-6, "{name}: {apart}");
         assert_ne!(floats(&kept[name]), floats(&before.tensors[name]));
     }

@@ -1,4 +1,5 @@
-//! Codes on several grids: the model against PyTorch, every quantizer at every level, and the whole way from pictures to new ones.
+//! Codes on several grids: the model against PyTorch, every quantizer at every level, and the whole
+//! way from pictures to new ones.
 
 mod common;
 
@@ -23,21 +24,34 @@ use wgvq::train::prior::PriorTrainer;
 use wgvq::train::{Trainer, Training};
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
-/// PyTorch in f64 on the same weights and images, which `scripts/fixtures/vqvae2.py` wrote: each level's latents, the reconstruction
-/// and the gradients of every parameter, within 2e-5 of each tensor's largest element.
+/// PyTorch in f64 on the same weights and images, which `scripts/fixtures/vqvae2.py` wrote: each
+/// level's latents, the reconstruction and the gradients of every parameter, within 2e-5 of each
+/// tensor's largest element.
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
-    let bytes =
-        std::fs::read(format!("{}/tests/fixtures/vqvae2/three.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let bytes = std::fs::read(format!(
+        "{}/tests/fixtures/vqvae2/three.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let host = |name: &str| {
         let view = file.tensor(name).unwrap();
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         (view.shape().to_vec(), values)
     };
     let under = |prefix: &str| -> HostTensors {
@@ -45,7 +59,10 @@ fn pytorch_agrees() {
             let (shape, values): (Vec<usize>, Vec<f32>) = host(&format!("{prefix}{name}"));
             weights::import(&checkpoint::HostTensor::f32(&shape, &values)).unwrap()
         };
-        let names = file.names().into_iter().filter_map(|n| n.strip_prefix(prefix));
+        let names = file
+            .names()
+            .into_iter()
+            .filter_map(|n| n.strip_prefix(prefix));
         names.map(|n| (n.to_owned(), ours(n))).collect()
     };
     let config = Config {
@@ -66,7 +83,10 @@ fn pytorch_agrees() {
         let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         assert_eq!(got.len(), want.len(), "{name}");
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
-            assert!((got - want).abs() <= 2e-5 * largest, "{name}[{i}]: {got} for {want}");
+            assert!(
+                (got - want).abs() <= 2e-5 * largest,
+                "{name}[{i}]: {got} for {want}"
+            );
         }
     };
     let (shape, values) = host("images");
@@ -79,8 +99,12 @@ fn pytorch_agrees() {
         tape.scale(z, 0.75, 0.1 * (level + 1) as f32)
     };
     let x = tape.constant(&images);
-    let latents = model.encode(&Pass::new(&Tape::no_grad(&gpu), &params), &x, &mut stand_in).unwrap();
-    let again = model.decode(&Pass::new(&Tape::no_grad(&gpu), &params), &latents).unwrap();
+    let latents = model
+        .encode(&Pass::new(&Tape::no_grad(&gpu), &params), &x, &mut stand_in)
+        .unwrap();
+    let again = model
+        .decode(&Pass::new(&Tape::no_grad(&gpu), &params), &latents)
+        .unwrap();
     seen.borrow_mut().clear();
     let y = model.reconstruct(&pass, &x, &mut stand_in).unwrap();
     for (name, got) in level_names(3).iter().zip(seen.borrow().iter()) {
@@ -88,7 +112,11 @@ fn pytorch_agrees() {
     }
     let whole: Vec<f32> = y.tensor().read().unwrap();
     close("reconstruction", &whole, &host("reconstruction").1);
-    assert_eq!(whole, again.tensor().read::<f32>().unwrap(), "in one way as in two");
+    assert_eq!(
+        whole,
+        again.tensor().read::<f32>().unwrap(),
+        "in one way as in two"
+    );
     let (shape, values) = host("upstream");
     let upstream = Tensor::from_slice(&gpu, &shape, &values).unwrap();
     let gradients = pass.gradients(tape.backward_with(&y, upstream).unwrap());
@@ -129,8 +157,8 @@ fn pictures(kind: &str, levels: usize) -> (RunConfig, ImageSet) {
     (config.resolved(), set)
 }
 
-/// Every quantizer at two levels and three: trains, is measured level by level, comes back from its files, and codes images as the
-/// model itself reconstructs them.
+/// Every quantizer at two levels and three: trains, is measured level by level, comes back from its
+/// files, and codes images as the model itself reconstructs them.
 #[test]
 fn every_quantizer_works_at_every_level() {
     let gpu = gpu();
@@ -142,35 +170,80 @@ fn every_quantizer_works_at_every_level() {
             trainer.step().unwrap();
         }
         let rows = trainer.rows(true).unwrap();
-        assert_eq!((rows.len(), rows[1].levels.len()), (2, levels), "{}", kind.name);
-        assert!(rows[1].levels.iter().all(|l| l.perplexity >= 1.0 && l.used >= 1.0), "{}: {:?}", kind.name, rows[1]);
+        assert_eq!(
+            (rows.len(), rows[1].levels.len()),
+            (2, levels),
+            "{}",
+            kind.name
+        );
+        assert!(
+            rows[1]
+                .levels
+                .iter()
+                .all(|l| l.perplexity >= 1.0 && l.used >= 1.0),
+            "{}: {:?}",
+            kind.name,
+            rows[1]
+        );
         let e = trainer.evaluate().unwrap();
         let rate: f64 = e.levels.iter().map(|l| l.bits_per_pixel).sum();
-        assert!((rate - e.bits_per_pixel).abs() < 1e-9 && e.levels.len() == levels, "{}", kind.name);
+        assert!(
+            (rate - e.bits_per_pixel).abs() < 1e-9 && e.levels.len() == levels,
+            "{}",
+            kind.name
+        );
 
         let folder = tempfile::tempdir().unwrap();
-        checkpoint::save_file(&folder.path().join("final.safetensors"), &Training::trained(&mut trainer).unwrap())
-            .unwrap();
+        checkpoint::save_file(
+            &folder.path().join("final.safetensors"),
+            &Training::trained(&mut trainer).unwrap(),
+        )
+        .unwrap();
         let mut model = Trained::load(&gpu, folder.path()).unwrap();
         let grids: Vec<[usize; 2]> = model.levels().iter().map(|l| l.grid).collect();
-        assert_eq!(grids, if levels == 2 { vec![[4, 4], [8, 8]] } else { vec![[2, 2], [4, 4], [8, 8]] });
+        assert_eq!(
+            grids,
+            if levels == 2 {
+                vec![[4, 4], [8, 8]]
+            } else {
+                vec![[2, 2], [4, 4], [8, 8]]
+            }
+        );
         let (originals, reconstructions) = trainer.test_pairs(4).unwrap();
         let codes = model.encode(&originals).unwrap();
         assert_eq!(codes.len(), 4 * model.codes_per_image());
-        // Codes become latents again by another way than the one that training takes; a few roundings may fall otherwise.
+        // Codes become latents again by another way than the one that training takes; a few
+        // roundings may fall otherwise.
         let decoded = model.decode(&codes).unwrap();
-        let apart = decoded.iter().zip(&reconstructions).filter(|(a, b)| a.abs_diff(**b) > 1).count();
-        assert!(apart == 0, "{}: {apart} of {} values differ", kind.name, decoded.len());
+        let apart = decoded
+            .iter()
+            .zip(&reconstructions)
+            .filter(|(a, b)| a.abs_diff(**b) > 1)
+            .count();
+        assert!(
+            apart == 0,
+            "{}: {apart} of {} values differ",
+            kind.name,
+            decoded.len()
+        );
         // One image alone, and among others.
-        assert_eq!(model.encode(&originals[..originals.len() / 4]).unwrap(), codes[..codes.len() / 4], "{}", kind.name);
+        assert_eq!(
+            model.encode(&originals[..originals.len() / 4]).unwrap(),
+            codes[..codes.len() / 4],
+            "{}",
+            kind.name
+        );
         let path = folder.path().join("codes.safetensors");
-        let file = model.to_codes(&originals, (0..4).map(|i| i.to_string()).collect()).unwrap();
+        let file = model
+            .to_codes(&originals, (0..4).map(|i| i.to_string()).collect())
+            .unwrap();
         file.save(&path).unwrap();
         assert_eq!(Codes::load(&path).unwrap(), file, "{}", kind.name);
     }
 }
 
-/// The levels' latents depend on the quantized ones above: another top code changes what the bottom level holds, and the image.
+/// The levels' latents depend on the quantized ones above: another top code changes what the bottom
+/// level holds, and the image.
 #[test]
 fn what_is_above_conditions_what_is_below() {
     let gpu = gpu();
@@ -181,7 +254,11 @@ fn what_is_above_conditions_what_is_below() {
     let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
     (0..120).for_each(|_| trainer.step().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    checkpoint::save_file(&folder.path().join("final.safetensors"), &Training::trained(&mut trainer).unwrap()).unwrap();
+    checkpoint::save_file(
+        &folder.path().join("final.safetensors"),
+        &Training::trained(&mut trainer).unwrap(),
+    )
+    .unwrap();
     let mut model = Trained::load(&gpu, folder.path()).unwrap();
     let codes = model.encode(&set.gather(&[0]).unwrap()).unwrap();
     let a = model.decode(&codes).unwrap();
@@ -191,28 +268,51 @@ fn what_is_above_conditions_what_is_below() {
         other[0] = code;
         model.decode(&other).unwrap()
     };
-    let b = (0..32).map(other).max_by_key(|b| a.iter().zip(b).filter(|(a, b)| a != b).count()).unwrap();
-    let near = |x: &[u8]| (0..8).flat_map(|y| x[y * 32 * 3..][..24].to_vec()).collect::<Vec<u8>>();
+    let b = (0..32)
+        .map(other)
+        .max_by_key(|b| a.iter().zip(b).filter(|(a, b)| a != b).count())
+        .unwrap();
+    let near = |x: &[u8]| {
+        (0..8)
+            .flat_map(|y| x[y * 32 * 3..][..24].to_vec())
+            .collect::<Vec<u8>>()
+    };
     assert!(near(&a) != near(&b), "the changed corner");
-    // Far from the changed latent nothing changes: top latents cover 8 x 8 pixels, and convolutions reach a few of them far.
+    // Far from the changed latent nothing changes: top latents cover 8 x 8 pixels, and convolutions
+    // reach a few of them far.
     let row = 32 * 3;
-    assert!(a[31 * row + row - 3..] == b[31 * row + row - 3..], "the far corner");
+    assert!(
+        a[31 * row + row - 3..] == b[31 * row + row - 3..],
+        "the far corner"
+    );
     // The last of the partial reconstructions is that of all levels; the first knows the top alone.
     let pictures = set.gather(&[0, 1, 2]).unwrap();
     let parts = model.by_levels(&pictures).unwrap();
     let whole = model.encode(&pictures).unwrap();
     assert_eq!((parts.len(), parts[0].len()), (2, pictures.len()));
-    let apart = model.decode(&whole).unwrap().iter().zip(&parts[1]).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+    let apart = model
+        .decode(&whole)
+        .unwrap()
+        .iter()
+        .zip(&parts[1])
+        .filter(|(a, b)| a.abs_diff(**b) > 1)
+        .count();
     assert_eq!(apart, 0, "values of two ways to the same image");
     assert!(parts[0] != parts[1], "the bottom level adds something");
     let mut past = codes.clone();
     past[16] = 32;
-    assert!(model.decode(&past).unwrap_err().to_string().contains("bottom level has 32"));
+    assert!(
+        model
+            .decode(&past)
+            .unwrap_err()
+            .to_string()
+            .contains("bottom level has 32")
+    );
     assert!(model.decode(&codes[1..]).is_err());
 }
 
-/// Token files hold each level behind those above it; priors draw the same whatever the batch, with a cache and without; what is given
-/// stays.
+/// Token files hold each level behind those above it; priors draw the same whatever the batch, with
+/// a cache and without; what is given stays.
 #[test]
 fn priors_of_levels_draw_top_down() {
     let gpu = gpu();
@@ -221,16 +321,31 @@ fn priors_of_levels_draw_top_down() {
         let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
         (0..4).for_each(|_| trainer.step().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        checkpoint::save_file(&folder.path().join("final.safetensors"), &Training::trained(&mut trainer).unwrap())
-            .unwrap();
+        checkpoint::save_file(
+            &folder.path().join("final.safetensors"),
+            &Training::trained(&mut trainer).unwrap(),
+        )
+        .unwrap();
         let mut model = Trained::load(&gpu, folder.path()).unwrap();
         let mut priors = Vec::new();
         for (level, name) in ["top", "bottom"].into_iter().enumerate() {
             let own = prior_folder(folder.path(), name);
-            let tokens = tokenize(&mut model, level, &set, None, &own.join("tokens"), &mut quiet).unwrap();
+            let tokens = tokenize(
+                &mut model,
+                level,
+                &set,
+                None,
+                &own.join("tokens"),
+                &mut quiet,
+            )
+            .unwrap();
             let (codes, _) = tokens.test.read(&[1]).unwrap();
             let whole = model.encode(&set.gather(&set.test[1..2]).unwrap()).unwrap();
-            assert_eq!(codes, whole[..codes.len()], "the levels above, and this one");
+            assert_eq!(
+                codes,
+                whole[..codes.len()],
+                "the levels above, and this one"
+            );
             let mut config = PriorConfig::default();
             for (key, value) in [
                 ("prior.layers", "2"),
@@ -247,40 +362,82 @@ fn priors_of_levels_draw_top_down() {
             }
             let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();
             (0..8).for_each(|_| trainer.step().unwrap());
-            checkpoint::save_file(&own.join("final.safetensors"), &Training::trained(&mut trainer).unwrap()).unwrap();
+            checkpoint::save_file(
+                &own.join("final.safetensors"),
+                &Training::trained(&mut trainer).unwrap(),
+            )
+            .unwrap();
             priors.push(TrainedPrior::load(&gpu, &own, &model).unwrap());
         }
         // A level below is drawn under codes above it, and not without.
-        let error = priors[1].draw(&[0], None, &Draw::default(), &mut quiet).unwrap_err().to_string();
+        let error = priors[1]
+            .draw(&[0], None, &Draw::default(), &mut quiet)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("levels above"), "{error}");
         let priors = Priors::new(priors).unwrap();
         let none = priors.about().vocabulary.no_class();
         let (all, classes) = (priors.codes_per_image(), vec![none; 5]);
         let mut told = Vec::new();
         let drawing = priors
-            .draw(&classes, None, &Draw { seed: 3, ..Default::default() }, &mut |done, all| {
-                told.push((done, all));
-                Ok(())
-            })
+            .draw(
+                &classes,
+                None,
+                &Draw {
+                    seed: 3,
+                    ..Default::default()
+                },
+                &mut |done, all| {
+                    told.push((done, all));
+                    Ok(())
+                },
+            )
             .unwrap();
-        assert_eq!((drawing.codes.len(), told.last()), (5 * all, Some(&(5 * all, 5 * all))));
+        assert_eq!(
+            (drawing.codes.len(), told.last()),
+            (5 * all, Some(&(5 * all, 5 * all)))
+        );
         assert!(told.is_sorted());
         for how in [
-            Draw { seed: 3, batch: 2, ..Default::default() },
-            Draw { seed: 3, cache: false, batch: 3, ..Default::default() },
+            Draw {
+                seed: 3,
+                batch: 2,
+                ..Default::default()
+            },
+            Draw {
+                seed: 3,
+                cache: false,
+                batch: 3,
+                ..Default::default()
+            },
         ] {
             let again = priors.draw(&classes, None, &how, &mut quiet).unwrap();
             assert_eq!(again.codes, drawing.codes, "{kind}: {how:?}");
         }
-        assert_ne!(priors.draw(&classes, None, &Draw::default(), &mut quiet).unwrap().codes, drawing.codes);
+        assert_ne!(
+            priors
+                .draw(&classes, None, &Draw::default(), &mut quiet)
+                .unwrap()
+                .codes,
+            drawing.codes
+        );
         // All of the top is given, and a part of the bottom.
         let original = model.encode(&set.gather(&[3]).unwrap()).unwrap();
         let top = model.levels()[0].codes();
         let places: Vec<bool> = (0..all).map(|i| i < top || i % 3 == 0).collect();
-        let given = Given { codes: &original.repeat(2), places: &places };
-        let drawn = priors.draw(&[none; 2], Some(given), &Draw::default(), &mut quiet).unwrap();
+        let given = Given {
+            codes: &original.repeat(2),
+            places: &places,
+        };
+        let drawn = priors
+            .draw(&[none; 2], Some(given), &Draw::default(), &mut quiet)
+            .unwrap();
         for image in drawn.codes.chunks(all) {
-            let stays = places.iter().zip(image).zip(&original).all(|((given, a), b)| !given || a == b);
+            let stays = places
+                .iter()
+                .zip(image)
+                .zip(&original)
+                .all(|((given, a), b)| !given || a == b);
             assert!(stays, "{kind}: what is given stays");
         }
         model.decode(&drawn.codes).unwrap();
@@ -300,11 +457,15 @@ fn ok(args: &[&str]) -> String {
 fn refused(args: &[&str], words: &[&str]) {
     let output = run(args);
     let said = stderr(&output);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {said}");
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{args:?}: {said}"
+    );
     assert!(words.iter().all(|w| said.contains(w)), "{args:?}: {said}");
 }
 
-/// Every command on a hierarchy, as a user has it; and a run stopped and gone on with is the run left alone, byte by byte.
+/// Every command on a hierarchy, as a user has it; and a run stopped and gone on with is the run
+/// left alone, byte by byte.
 #[test]
 fn every_command_works_level_by_level() {
     let folder = tempfile::tempdir().unwrap();
@@ -312,9 +473,21 @@ fn every_command_works_level_by_level() {
     let config = at("tiny.toml");
     common::tiny_config(&config, 8);
     let train = |steps: &str, out: &Path| {
-        let set = ["--set", "model.codebook_sizes=16,32", "--set", "train.log_every=2", "--set", "train.eval_every=4"];
+        let set = [
+            "--set",
+            "model.codebook_sizes=16,32",
+            "--set",
+            "train.log_every=2",
+            "--set",
+            "train.eval_every=4",
+        ];
         let set = [&set[..], &["--steps", steps, "--quiet", "--json", "--out"]].concat();
-        let args = [&["train", text(&config), "--model", "vqvae2"], &set[..], &[text(out)]].concat();
+        let args = [
+            &["train", text(&config), "--model", "vqvae2"],
+            &set[..],
+            &[text(out)],
+        ]
+        .concat();
         ok(&args)
     };
     let (one, two) = (at("one"), at("two"));
@@ -322,64 +495,171 @@ fn every_command_works_level_by_level() {
     train("4", &two);
     let resumed = common::run(&["train", "--resume", text(&two), "--steps", "8"]);
     let said = common::stderr(&resumed);
-    assert!(resumed.status.success() && said.contains("16 and 32 codes of 8"), "{said}");
-    for file in ["final.safetensors", "metrics.csv", "test.csv", "checkpoints/step-00000008.safetensors"] {
-        let read = |run: &Path| std::fs::read(run.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    assert!(
+        resumed.status.success() && said.contains("16 and 32 codes of 8"),
+        "{said}"
+    );
+    for file in [
+        "final.safetensors",
+        "metrics.csv",
+        "test.csv",
+        "checkpoints/step-00000008.safetensors",
+    ] {
+        let read =
+            |run: &Path| std::fs::read(run.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert!(read(&one) == read(&two), "{file} differs");
     }
     let log = std::fs::read_to_string(one.join("metrics.csv")).unwrap();
-    assert!(log.lines().next().unwrap().ends_with("used.bottom,revived.bottom"), "{log}");
-    assert!(one.join("pictures/summary.png").is_file() && one.join("pictures/levels.png").is_file());
+    assert!(
+        log.lines()
+            .next()
+            .unwrap()
+            .ends_with("used.bottom,revived.bottom"),
+        "{log}"
+    );
+    assert!(
+        one.join("pictures/summary.png").is_file() && one.join("pictures/levels.png").is_file()
+    );
 
     // Pictures to codes and back.
     let set = wgvq::data::open("emoji", &Default::default()).unwrap();
     let picture = at("a.png");
-    image::save_buffer(&picture, &set.image(5).unwrap(), 32, 32, image::ColorType::Rgb8).unwrap();
+    image::save_buffer(
+        &picture,
+        &set.image(5).unwrap(),
+        32,
+        32,
+        image::ColorType::Rgb8,
+    )
+    .unwrap();
     let codes = at("codes.safetensors");
-    let said = ok(&["encode", text(&one), text(&picture), "-o", text(&codes), "--npy"]);
+    let said = ok(&[
+        "encode",
+        text(&one),
+        text(&picture),
+        "-o",
+        text(&codes),
+        "--npy",
+    ]);
     assert!(said.contains("4 x 4 and 8 x 8"), "{said}");
     assert!(at("codes-top.npy").is_file() && at("codes-bottom.npy").is_file());
-    ok(&["decode", text(&one), text(&codes), "-o", text(&at("decoded"))]);
+    ok(&[
+        "decode",
+        text(&one),
+        text(&codes),
+        "-o",
+        text(&at("decoded")),
+    ]);
     assert!(at("decoded/a.png").is_file());
-    ok(&["reconstruct", text(&one), text(&picture), "-o", text(&at("r.png"))]);
+    ok(&[
+        "reconstruct",
+        text(&one),
+        text(&picture),
+        "-o",
+        text(&at("r.png")),
+    ]);
 
     // A page to each level.
     ok(&["inspect", text(&one), "--images", "6"]);
     for level in ["top", "bottom"] {
-        let page = std::fs::read_to_string(one.join("inspect").join(level).join("index.html")).unwrap();
-        assert!(page.contains(&format!("Inside the {level} codebook")), "{level}");
+        let page =
+            std::fs::read_to_string(one.join("inspect").join(level).join("index.html")).unwrap();
+        assert!(
+            page.contains(&format!("Inside the {level} codebook")),
+            "{level}"
+        );
     }
-    refused(&["inspect", text(&one), "--level", "middle"], &["--level", "top, bottom"]);
+    refused(
+        &["inspect", text(&one), "--level", "middle"],
+        &["--level", "top, bottom"],
+    );
 
     // A prior to each level, then images.
-    let tiny =
-        ["--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1", "--batch", "8", "--quiet"];
+    let tiny = [
+        "--set",
+        "prior.layers=1",
+        "--set",
+        "prior.dim=16",
+        "--set",
+        "prior.heads=1",
+        "--batch",
+        "8",
+        "--quiet",
+    ];
     fn with<'a>(run: &'a Path, more: &[&'a str], tiny: &[&'a str]) -> Vec<&'a str> {
         [&["prior", text(run)], more, tiny].concat()
     }
     let prior = |more: &[&'static str]| with(&one, more, &tiny);
     refused(&prior(&["--steps", "2"]), &["--level", "top, bottom"]);
-    refused(&["sample", text(&one), "--out", text(&at("s"))], &["no prior yet", "wgvq prior"]);
+    refused(
+        &["sample", text(&one), "--out", text(&at("s"))],
+        &["no prior yet", "wgvq prior"],
+    );
     ok(&prior(&["--level", "top", "--steps", "3"]));
     assert!(one.join("prior-top/final.safetensors").is_file());
-    refused(&["sample", text(&one), "--out", text(&at("s"))], &["prior-bottom"]);
+    refused(
+        &["sample", text(&one), "--out", text(&at("s"))],
+        &["prior-bottom"],
+    );
     let bottom = ok(&prior(&["--level", "bottom", "--steps", "3", "--json"]));
     let bottom: serde_json::Value = serde_json::from_str(bottom.trim()).unwrap();
     assert!(bottom["bits_per_token"].as_f64().unwrap() > 0.0);
-    refused(&prior(&["--level", "bottom", "--steps", "3"]), &["--level bottom --resume", "--overwrite"]);
-    ok(&["sample", text(&one), "--n", "6", "--seed", "2", "--out", text(&at("s"))]);
-    ok(&["sample", text(&one), "--n", "6", "--seed", "2", "--batch", "4", "--no-cache", "--out", text(&at("t"))]);
+    refused(
+        &prior(&["--level", "bottom", "--steps", "3"]),
+        &["--level bottom --resume", "--overwrite"],
+    );
+    ok(&[
+        "sample",
+        text(&one),
+        "--n",
+        "6",
+        "--seed",
+        "2",
+        "--out",
+        text(&at("s")),
+    ]);
+    ok(&[
+        "sample",
+        text(&one),
+        "--n",
+        "6",
+        "--seed",
+        "2",
+        "--batch",
+        "4",
+        "--no-cache",
+        "--out",
+        text(&at("t")),
+    ]);
     let names: BTreeMap<_, _> = std::fs::read_dir(at("s"))
         .unwrap()
         .map(|e| e.unwrap().path())
         .filter(|p| p.extension().is_some_and(|e| e == "png"))
-        .map(|p| (p.file_name().unwrap().to_owned(), std::fs::read(&p).unwrap()))
+        .map(|p| {
+            (
+                p.file_name().unwrap().to_owned(),
+                std::fs::read(&p).unwrap(),
+            )
+        })
         .collect();
     assert_eq!(names.len(), 7);
     for (name, bytes) in names {
-        assert!(bytes == std::fs::read(at("t").join(&name)).unwrap(), "{name:?}");
+        assert!(
+            bytes == std::fs::read(at("t").join(&name)).unwrap(),
+            "{name:?}"
+        );
     }
-    ok(&["complete", text(&one), text(&picture), "--keep", "left-half", "--n", "3", "-o", text(&at("c.png"))]);
+    ok(&[
+        "complete",
+        text(&one),
+        text(&picture),
+        "--keep",
+        "left-half",
+        "--n",
+        "3",
+        "-o",
+        text(&at("c.png")),
+    ]);
 
     for (set, words) in [
         ("model.levels=1", "from 2 to 5"),
@@ -390,12 +670,26 @@ fn every_command_works_level_by_level() {
         ("data.width=36", "multiple of 8"),
     ] {
         let no = at("no");
-        let args = ["train", "--model", "vqvae2", "--set", set, "--out", text(&no)];
+        let args = [
+            "train",
+            "--model",
+            "vqvae2",
+            "--set",
+            set,
+            "--out",
+            text(&no),
+        ];
         refused(&args, &[words, set.split('=').next().unwrap()]);
         assert!(!at("no").exists());
     }
-    refused(&["train", "--set", "model.levels=2", "--out", text(&at("no"))], &["model.levels", "vqvae2"]);
+    refused(
+        &["train", "--set", "model.levels=2", "--out", text(&at("no"))],
+        &["model.levels", "vqvae2"],
+    );
     // A level is asked for where there is but one.
     let flat = common::train_tiny(folder.path(), "flat", 4);
-    refused(&["prior", text(&flat), "--level", "top"], &["--level", "one level"]);
+    refused(
+        &["prior", text(&flat), "--level", "top"],
+        &["--level", "one level"],
+    );
 }

@@ -1,21 +1,37 @@
-//! It learns: the standard model on the embedded emoji, a short budget of the curve that the README states.
+//! It learns: the standard model on the embedded emoji, a short budget of the curve that the README
+//! states.
 
 mod common;
 
 use common::{run, stderr, stdout};
 
-/// 60 steps of the preset, held to what this engine reached with room to spare. The curves that are compared with another
-/// program's are those of `scripts/learning.sh`.
+/// 60 steps of the preset, held to what this engine reached with room to spare. The curves that are
+/// compared with another program's are those of `scripts/learning.sh`.
 #[test]
 fn the_standard_model_learns_and_its_codebook_lives() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let output =
-        run(&["train", "--preset", "emoji32", "--steps", "60", "--out", out.to_str().unwrap(), "--quiet", "--json"]);
+    let output = run(&[
+        "train",
+        "--preset",
+        "emoji32",
+        "--steps",
+        "60",
+        "--out",
+        out.to_str().unwrap(),
+        "--quiet",
+        "--json",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let line: serde_json::Value = serde_json::from_str(stdout(&output).trim()).expect("JSON");
-    let (mse, perplexity) = (line["mse"].as_f64().unwrap(), line["perplexity"].as_f64().unwrap());
+    let (mse, perplexity) = (
+        line["mse"].as_f64().unwrap(),
+        line["perplexity"].as_f64().unwrap(),
+    );
     println!("MSE {mse}, perplexity {perplexity}");
     assert!(mse < 0.05, "test MSE {mse} after 60 steps");
-    assert!(perplexity > 20.0, "perplexity {perplexity} after 60 steps: the codebook collapses");
+    assert!(
+        perplexity > 20.0,
+        "perplexity {perplexity} after 60 steps: the codebook collapses"
+    );
 }

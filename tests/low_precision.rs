@@ -1,4 +1,5 @@
-//! 16-bit storage: it changes no choice of a code, halves what activations take, and trains as f32 does.
+//! 16-bit storage: it changes no choice of a code, halves what activations take, and trains as f32
+//! does.
 
 use std::sync::Arc;
 use wgvq::autograd::Tape;
@@ -17,15 +18,23 @@ use wgvq::train::Trainer;
 use wgvq::verify;
 
 fn gpu_with(no_features: bool) -> Gpu {
-    Gpu::new(Options { poison: true, no_features, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        no_features,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
-/// Latents that crowd around the middle between two codes, so that a distance rounded to 16 bits would choose wrongly.
+/// Latents that crowd around the middle between two codes, so that a distance rounded to 16 bits
+/// would choose wrongly.
 fn crowded(gpu: &Gpu, n: usize, d: usize) -> Tensor {
     let mut rng = Rng::new(11);
-    let values: Vec<f32> =
-        (0..n * d).map(|_| (0.5 * (rng.below(7) as f64 - 3.0) + 2e-3 * rng.normal()) as f32).collect();
+    let values: Vec<f32> = (0..n * d)
+        .map(|_| (0.5 * (rng.below(7) as f64 - 3.0) + 2e-3 * rng.normal()) as f32)
+        .collect();
     Tensor::from_slice(gpu, &[n, d], &values).unwrap()
 }
 
@@ -36,13 +45,19 @@ fn storage_in_16_bits_changes_no_index() {
     for kind in quantize::all() {
         let mut b = Parameters::builder();
         b.declare("unused", &[1], Init::Zeros);
-        let options =
-            quantize::Options { codebook_size: 256, dim: d, kmeans_init: false, ..quantize::Options::of(kind.name) };
+        let options = quantize::Options {
+            codebook_size: 256,
+            dim: d,
+            kmeans_init: false,
+            ..quantize::Options::of(kind.name)
+        };
         let quantizer = Registry::default().build(&gpu, &mut b, &options).unwrap();
         let params = b.build(&gpu, 3).unwrap();
         let indices = |z: &Tensor, mode| -> Vec<u32> {
             let tape = Tape::new(&gpu);
-            let q = quantizer.quantize(&Pass::new(&tape, &params), &tape.leaf(z), mode).unwrap();
+            let q = quantizer
+                .quantize(&Pass::new(&tape, &params), &tape.leaf(z), mode)
+                .unwrap();
             q.indices.read().unwrap()
         };
         for dtype in [DType::F16, DType::Bf16] {
@@ -51,19 +66,34 @@ fn storage_in_16_bits_changes_no_index() {
             for mode in [Mode::Eval, Mode::Train { step: 3 }] {
                 let (low, full) = (indices(&stored, mode), indices(&wide, mode));
                 assert_eq!(low, full, "{} in {}", kind.name, dtype.name());
-                assert!(full.iter().any(|i| *i != full[0]), "{}: one code for all proves nothing", kind.name);
+                assert!(
+                    full.iter().any(|i| *i != full[0]),
+                    "{}: one code for all proves nothing",
+                    kind.name
+                );
             }
         }
     }
 }
 
-/// The fused search reads f16 as it lies, in each of its kernels, and the indices are those of the widened latents.
+/// The fused search reads f16 as it lies, in each of its kernels, and the indices are those of the
+/// widened latents.
 #[test]
 fn the_search_over_f16_gives_the_indices_of_f32() {
     for gpu in [gpu_with(false), gpu_with(true)] {
-        for (n, k, d) in [(300, 65, 8), (517, 512, 64), (129, 100, 128), (70, 33, 20), (61, 17, 5)] {
+        for (n, k, d) in [
+            (300, 65, 8),
+            (517, 512, 64),
+            (129, 100, 128),
+            (70, 33, 20),
+            (61, 17, 5),
+        ] {
             let codes = Rng::new(5).normals(&[k, d]).upload(&gpu).unwrap();
-            let stored = cast(&Rng::new(4).normals(&[n, d]).upload(&gpu).unwrap(), DType::F16).unwrap();
+            let stored = cast(
+                &Rng::new(4).normals(&[n, d]).upload(&gpu).unwrap(),
+                DType::F16,
+            )
+            .unwrap();
             let wide = cast(&stored, DType::F32).unwrap();
             let low: Vec<u32> = nearest(&stored, &codes).unwrap().read().unwrap();
             let full: Vec<u32> = nearest(&wide, &codes).unwrap().read().unwrap();
@@ -79,9 +109,20 @@ fn devices_without_f16_arithmetic_store_it_too() {
     assert!(!gpu.shader_f16());
     let mut checked = 0;
     for op in operations().iter().filter(|op| !op.halves().is_empty()) {
-        for case in op.cases().iter().filter(|c| c.get("half") == 1 && op.work(c).flops < 3e6) {
-            for verdict in [verify::forward(&gpu, *op, case, 7).map(Some), verify::backward(&gpu, *op, case, 7)] {
-                let Some(verdict) = verdict.unwrap_or_else(|e| panic!("{}({case}): {e}", op.name())) else { continue };
+        for case in op
+            .cases()
+            .iter()
+            .filter(|c| c.get("half") == 1 && op.work(c).flops < 3e6)
+        {
+            for verdict in [
+                verify::forward(&gpu, *op, case, 7).map(Some),
+                verify::backward(&gpu, *op, case, 7),
+            ] {
+                let Some(verdict) =
+                    verdict.unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()))
+                else {
+                    continue;
+                };
                 assert!(verdict.pass && verdict.compared > 0, "{}", verdict.detail);
                 checked += 1;
             }
@@ -93,21 +134,62 @@ fn devices_without_f16_arithmetic_store_it_too() {
 #[test]
 fn results_keep_the_type_of_their_activations() {
     let gpu = gpu_with(false);
-    let x = cast(&Tensor::zeros(&gpu, &[2, 4, 4, 8], DType::F32).unwrap(), DType::F16).unwrap();
+    let x = cast(
+        &Tensor::zeros(&gpu, &[2, 4, 4, 8], DType::F32).unwrap(),
+        DType::F16,
+    )
+    .unwrap();
     let w = Tensor::zeros(&gpu, &[4, 3, 3, 8], DType::F32).unwrap();
-    let y = conv2d(&x, &w, None, None, Conv { stride: 1, pad: 1, relu: true, after: 0 }).unwrap();
+    let y = conv2d(
+        &x,
+        &w,
+        None,
+        None,
+        Conv {
+            stride: 1,
+            pad: 1,
+            relu: true,
+            after: 0,
+        },
+    )
+    .unwrap();
     assert_eq!(y.dtype(), DType::F16);
     let rows = x.reshape(&[32, 8]).unwrap();
-    assert_eq!(matmul(&rows, &w.reshape(&[36, 8]).unwrap(), Transpose::B, None).unwrap().dtype(), DType::F16);
+    assert_eq!(
+        matmul(&rows, &w.reshape(&[36, 8]).unwrap(), Transpose::B, None)
+            .unwrap()
+            .dtype(),
+        DType::F16
+    );
     // Half the bytes.
-    assert_eq!(2 * x.buffer().1.count(), Tensor::zeros(&gpu, &[2, 4, 4, 8], DType::F32).unwrap().buffer().1.count());
+    assert_eq!(
+        2 * x.buffer().1.count(),
+        Tensor::zeros(&gpu, &[2, 4, 4, 8], DType::F32)
+            .unwrap()
+            .buffer()
+            .1
+            .count()
+    );
     let weights = cast(&w, DType::F16).unwrap();
-    let error =
-        conv2d(&x, &weights, None, None, Conv { stride: 1, pad: 1, relu: true, after: 0 }).unwrap_err().to_string();
+    let error = conv2d(
+        &x,
+        &weights,
+        None,
+        None,
+        Conv {
+            stride: 1,
+            pad: 1,
+            relu: true,
+            after: 0,
+        },
+    )
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("weights in f32"), "{error}");
 }
 
-/// A few steps of the same model with activations in f32 and in f16: the losses stay together, and the peak of memory falls.
+/// A few steps of the same model with activations in f32 and in f16: the losses stay together, and
+/// the peak of memory falls.
 #[test]
 fn training_with_f16_activations_follows_f32_in_less_memory() {
     let data = Arc::new(wgvq::data::open("emoji", &Default::default()).unwrap());
@@ -137,6 +219,9 @@ fn training_with_f16_activations_follows_f32_in_less_memory() {
     for (i, (f, h)) in full.iter().zip(&half).enumerate() {
         assert!((f - h).abs() < 0.1 * f, "step {i}: {f} in f32, {h} in f16");
     }
-    assert!(half.iter().zip(&full).any(|(h, f)| h != f), "f16 was not used");
+    assert!(
+        half.iter().zip(&full).any(|(h, f)| h != f),
+        "f16 was not used"
+    );
     assert!(less < more, "{less} bytes at peak in f16, {more} in f32");
 }

@@ -10,19 +10,35 @@ use wgvq::models::lpips::{Backbone, Lpips};
 use wgvq::nn::HostTensors;
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
-/// The convolutions of torchvision's networks, as (name, [O, I, K, K]), and the channels of the features that are compared.
+/// The convolutions of torchvision's networks, as (name, [O, I, K, K]), and the channels of the
+/// features that are compared.
 fn network(backbone: Backbone) -> (Vec<(String, [usize; 4])>, &'static [usize]) {
-    let named = |list: &[(usize, [usize; 4])]| list.iter().map(|(i, s)| (format!("features.{i}"), *s)).collect();
+    let named = |list: &[(usize, [usize; 4])]| {
+        list.iter()
+            .map(|(i, s)| (format!("features.{i}"), *s))
+            .collect()
+    };
     match backbone {
         Backbone::Vgg16 => {
             let places = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
-            let widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512];
+            let widths = [
+                64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512,
+            ];
             let shape = |k: usize| [widths[k], if k == 0 { 3 } else { widths[k - 1] }, 3, 3];
-            let all: Vec<_> = places.into_iter().enumerate().map(|(k, place)| (place, shape(k))).collect();
+            let all: Vec<_> = places
+                .into_iter()
+                .enumerate()
+                .map(|(k, place)| (place, shape(k)))
+                .collect();
             (named(&all), &[64, 128, 256, 512, 512])
         }
         Backbone::AlexNet => {
@@ -48,9 +64,11 @@ fn network(backbone: Backbone) -> (Vec<(String, [usize; 4])>, &'static [usize]) 
                 (11, 64, 256),
                 (12, 64, 256),
             ] {
-                for (part, shape) in
-                    [("squeeze", [s, i, 1, 1]), ("expand1x1", [e, s, 1, 1]), ("expand3x3", [e, s, 3, 3])]
-                {
+                for (part, shape) in [
+                    ("squeeze", [s, i, 1, 1]),
+                    ("expand1x1", [e, s, 1, 1]),
+                    ("expand3x3", [e, s, 3, 3]),
+                ] {
                     all.push((format!("features.{place}.{part}"), shape));
                 }
                 i = 2 * e;
@@ -64,7 +82,10 @@ fn network(backbone: Backbone) -> (Vec<(String, [usize; 4])>, &'static [usize]) 
 fn weights(backbone: Backbone) -> HostTensors {
     let mut all = HostTensors::new();
     let mut put = |name: String, shape: &[usize], of: &dyn Fn(f64) -> f64| {
-        let values = pattern(&name, shape.iter().product()).into_iter().map(|v| of(v) as f32).collect();
+        let values = pattern(&name, shape.iter().product())
+            .into_iter()
+            .map(|v| of(v) as f32)
+            .collect();
         all.insert(name, (shape.to_vec(), values));
     };
     let (convolutions, channels) = network(backbone);
@@ -74,7 +95,9 @@ fn weights(backbone: Backbone) -> HostTensors {
         put(format!("{name}.bias"), &shape[..1], &|v| v * 0.05);
     }
     for (i, c) in channels.iter().enumerate() {
-        put(format!("lin{i}.model.1.weight"), &[1, *c, 1, 1], &|v| (v + 1.0) / 2.0);
+        put(format!("lin{i}.model.1.weight"), &[1, *c, 1, 1], &|v| {
+            (v + 1.0) / 2.0
+        });
     }
     all
 }
@@ -82,21 +105,35 @@ fn weights(backbone: Backbone) -> HostTensors {
 /// Images [B, H, W, C], and others near them.
 fn pair(gpu: &Gpu, shape: [usize; 4]) -> [Tensor; 2] {
     let n = shape.iter().product();
-    let first: Vec<f32> = pattern("first", n).into_iter().map(|v| (0.7 * v) as f32).collect();
-    let second: Vec<f32> =
-        first.iter().zip(pattern("second", n)).map(|(a, v)| (f64::from(*a) + 0.3 * v) as f32).collect();
+    let first: Vec<f32> = pattern("first", n)
+        .into_iter()
+        .map(|v| (0.7 * v) as f32)
+        .collect();
+    let second: Vec<f32> = first
+        .iter()
+        .zip(pattern("second", n))
+        .map(|(a, v)| (f64::from(*a) + 0.3 * v) as f32)
+        .collect();
     [first, second].map(|values| Tensor::from_slice(gpu, &shape, &values).unwrap())
 }
 
-/// PyTorch in f64 on the same weights and images: distances, and their gradient to the first images.
+/// PyTorch in f64 on the same weights and images: distances, and their gradient to the first
+/// images.
 fn agrees(backbone: Backbone, batch: usize) {
     let gpu = gpu();
-    let path = format!("{}/tests/fixtures/lpips/{}.safetensors", env!("CARGO_MANIFEST_DIR"), backbone.name());
+    let path = format!(
+        "{}/tests/fixtures/lpips/{}.safetensors",
+        env!("CARGO_MANIFEST_DIR"),
+        backbone.name()
+    );
     let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let floats = |name: &str| -> Vec<f32> {
         let bytes = file.tensor(name).unwrap().data();
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()
     };
     let lpips = Lpips::from_tensors(&gpu, &weights(backbone)).unwrap();
     assert_eq!(lpips.backbone(), backbone);
@@ -109,14 +146,28 @@ fn agrees(backbone: Backbone, batch: usize) {
         let x = tape.leaf(&a);
         let y = lpips.distance(&tape, &x, &tape.constant(&b)).unwrap();
         let got = y.tensor().read::<f32>().unwrap()[0];
-        assert!((got - want).abs() <= 1e-5 * want, "{name}: {got} for {want}");
+        assert!(
+            (got - want).abs() <= 1e-5 * want,
+            "{name}: {got} for {want}"
+        );
         let got: Vec<f32> = tape.backward(&y).unwrap().get(&x).unwrap().read().unwrap();
         let want = floats(gradient);
         assert_eq!(got.len(), want.len());
         let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= 1e-4 * largest, "{gradient}: off by {worst}, of {largest} at most");
-        println!("{} {gradient}: off by {:e} of the largest", backbone.name(), worst / largest);
+        let worst = got
+            .iter()
+            .zip(&want)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            worst <= 1e-4 * largest,
+            "{gradient}: off by {worst}, of {largest} at most"
+        );
+        println!(
+            "{} {gradient}: off by {:e} of the largest",
+            backbone.name(),
+            worst / largest
+        );
     }
 }
 
@@ -135,8 +186,8 @@ fn pytorch_agrees_over_squeezenet() {
     agrees(Backbone::SqueezeNet, 1);
 }
 
-/// Equal images have distance 0, and none of what is compared becomes NaN there; either side can be the one that learns; features
-/// that are kept give the same as images.
+/// Equal images have distance 0, and none of what is compared becomes NaN there; either side can be
+/// the one that learns; features that are kept give the same as images.
 #[test]
 fn a_distance_is_one() {
     let gpu = gpu();
@@ -147,7 +198,10 @@ fn a_distance_is_one() {
         let tape = Tape::new(&gpu);
         let x = tape.leaf(&a);
         let y = distance(&tape, &x);
-        (read(&y), tape.backward(&y).unwrap().get(&x).unwrap().read().unwrap())
+        (
+            read(&y),
+            tape.backward(&y).unwrap().get(&x).unwrap().read().unwrap(),
+        )
     };
     let there = gradient(&|tape, x| lpips.distance(tape, x, &tape.constant(&b)).unwrap());
     let back = gradient(&|tape, x| lpips.distance(tape, &tape.constant(&b), x).unwrap());
@@ -155,7 +209,11 @@ fn a_distance_is_one() {
     assert_eq!(there, back);
     let still = Tape::no_grad(&gpu);
     let kept = lpips.features(&still, &still.constant(&b)).unwrap();
-    let of_features = gradient(&|tape, x| lpips.between(tape, &lpips.features(tape, x).unwrap(), &kept).unwrap());
+    let of_features = gradient(&|tape, x| {
+        lpips
+            .between(tape, &lpips.features(tape, x).unwrap(), &kept)
+            .unwrap()
+    });
     assert_eq!(there, of_features);
     let (zero, none) = gradient(&|tape, x| lpips.distance(tape, x, &tape.constant(&a)).unwrap());
     assert!(zero == 0.0 && none.iter().all(|g| *g == 0.0));
@@ -171,7 +229,8 @@ fn what_does_not_fit_is_named() {
     let tensors = weights(Backbone::AlexNet);
     let lpips = Lpips::from_tensors(&gpu, &tensors).unwrap();
     let tape = Tape::no_grad(&gpu);
-    let zeros = |shape: [usize; 4]| tape.constant(&Tensor::zeros(&gpu, &shape, DType::F32).unwrap());
+    let zeros =
+        |shape: [usize; 4]| tape.constant(&Tensor::zeros(&gpu, &shape, DType::F32).unwrap());
     let of = |a: [usize; 4], b: [usize; 4]| lpips.distance(&tape, &zeros(a), &zeros(b)).map(drop);
     assert!(of([1, 31, 31, 3], [1, 31, 31, 3]).is_ok());
     let says = |result: wgvq::Result<()>, word: &str| {
@@ -188,14 +247,27 @@ fn what_does_not_fit_is_named() {
         change(&mut tensors);
         says(Lpips::from_tensors(&gpu, &tensors).map(drop), word);
     };
-    wrong(&|t| drop(t.remove("features.6.bias")), "`features.6.bias` of shape [384] is missing");
-    wrong(&|t| drop(t.remove("lin3.model.1.weight")), "`lin3.model.1.weight`");
+    wrong(
+        &|t| drop(t.remove("features.6.bias")),
+        "`features.6.bias` of shape [384] is missing",
+    );
+    wrong(
+        &|t| drop(t.remove("lin3.model.1.weight")),
+        "`lin3.model.1.weight`",
+    );
     wrong(&|t| drop(t.remove("features.8.weight")), "holds no network");
-    wrong(&|t| t.get_mut("features.3.weight").unwrap().0 = vec![64, 192, 5, 5], "has shape [64, 192, 5, 5]");
-    wrong(&|t| t.get_mut("features.10.weight").unwrap().1[7] = f32::NAN, "`features.10.weight` has values");
+    wrong(
+        &|t| t.get_mut("features.3.weight").unwrap().0 = vec![64, 192, 5, 5],
+        "has shape [64, 192, 5, 5]",
+    );
+    wrong(
+        &|t| t.get_mut("features.10.weight").unwrap().1[7] = f32::NAN,
+        "`features.10.weight` has values",
+    );
 }
 
-/// A file is read as what it holds, in 16 bits too; one that holds no network says how to make one that does.
+/// A file is read as what it holds, in 16 bits too; one that holds no network says how to make one
+/// that does.
 #[test]
 fn files_are_read() {
     let gpu = gpu();
@@ -207,9 +279,13 @@ fn files_are_read() {
             false => v.to_le_bytes().to_vec(),
         };
         let dtype = if half { Dtype::F16 } else { Dtype::F32 };
-        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> =
-            tensors.iter().map(|(name, (shape, v))| (name, shape, v.iter().flat_map(data).collect())).collect();
-        let views = bytes.iter().map(|(name, shape, b)| (*name, TensorView::new(dtype, (*shape).clone(), b).unwrap()));
+        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+            .iter()
+            .map(|(name, (shape, v))| (name, shape, v.iter().flat_map(data).collect()))
+            .collect();
+        let views = bytes
+            .iter()
+            .map(|(name, shape, b)| (*name, TensorView::new(dtype, (*shape).clone(), b).unwrap()));
         let path = folder.path().join(name);
         std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
         path
@@ -217,16 +293,24 @@ fn files_are_read() {
     let [a, b] = pair(&gpu, [1, 20, 17, 3]);
     let distance = |lpips: &Lpips| {
         let tape = Tape::no_grad(&gpu);
-        let y = lpips.distance(&tape, &tape.constant(&a), &tape.constant(&b)).unwrap();
+        let y = lpips
+            .distance(&tape, &tape.constant(&a), &tape.constant(&b))
+            .unwrap();
         y.tensor().read::<f32>().unwrap()[0]
     };
     let mut tensors = weights(Backbone::SqueezeNet);
     let want = distance(&Lpips::from_tensors(&gpu, &tensors).unwrap());
     // What else a checkpoint holds does not matter.
     tensors.insert("classifier.1.bias".into(), (vec![3], vec![0.0; 3]));
-    assert_eq!(distance(&Lpips::load(&gpu, &write("whole", &tensors, false)).unwrap()), want);
+    assert_eq!(
+        distance(&Lpips::load(&gpu, &write("whole", &tensors, false)).unwrap()),
+        want
+    );
     let rounded = distance(&Lpips::load(&gpu, &write("half", &tensors, true)).unwrap());
-    assert!(rounded != want && (rounded - want).abs() < 1e-2 * want, "{rounded} for {want}");
+    assert!(
+        rounded != want && (rounded - want).abs() < 1e-2 * want,
+        "{rounded} for {want}"
+    );
 
     let says = |path: &Path, words: [&str; 3]| {
         let error = Lpips::load(&gpu, path).unwrap_err().to_string();
@@ -234,9 +318,18 @@ fn files_are_read() {
     };
     tensors.remove("features.9.expand3x3.bias");
     let way = "scripts/convert_lpips.py";
-    says(&write("short", &tensors, false), ["short", "`features.9.expand3x3.bias`", way]);
-    says(&write("empty", &HostTensors::new(), false), ["empty", "holds no network", way]);
-    says(&folder.path().join("nowhere"), ["nowhere", "cannot be read", way]);
+    says(
+        &write("short", &tensors, false),
+        ["short", "`features.9.expand3x3.bias`", way],
+    );
+    says(
+        &write("empty", &HostTensors::new(), false),
+        ["empty", "holds no network", way],
+    );
+    says(
+        &folder.path().join("nowhere"),
+        ["nowhere", "cannot be read", way],
+    );
     std::fs::write(folder.path().join("text"), "no tensors").unwrap();
     says(&folder.path().join("text"), ["text", "safetensors", ""]);
 }

@@ -1,6 +1,6 @@
-//! Every operation of the registry against its reference, forward and backward, with every tensor between guard bands and
-//! naga's bounds checks off and on. A test per operation, core or group size, and some of its cases, so that they can run
-//! side by side.
+//! Every operation of the registry against its reference, forward and backward, with every tensor
+//! between guard bands and naga's bounds checks off and on. A test per operation, core or group
+//! size, and some of its cases, so that they can run side by side.
 
 #[path = "common/skip.rs"]
 mod skip;
@@ -81,34 +81,54 @@ impl Place {
             Place::Core(core) => (Some(core), None),
             Place::RowGroup(n) => (Some(Core::Tiled), Some(n)),
         };
-        Options { core, row_group, guard: true, ..Default::default() }
+        Options {
+            core,
+            row_group,
+            guard: true,
+            ..Default::default()
+        }
     }
 }
 
 fn gpu(options: Options) -> Gpu {
-    Gpu::new(options)
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(options).expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 /// Is it of a matrix core, or of subgroups?
 fn of_a_core(kernel: &Kernel) -> bool {
-    ["LANES", "TILE_ROWS", "SIDE"].iter().any(|define| kernel.get(define).is_some())
+    ["LANES", "TILE_ROWS", "SIDE"]
+        .iter()
+        .any(|define| kernel.get(define).is_some())
 }
 
-/// What the kernels of an operation differ by, from what it declares. Cooperative matrices are in `tests/coopmat.rs`.
+/// What the kernels of an operation differ by, from what it declares. Cooperative matrices are in
+/// `tests/coopmat.rs`.
 fn places(op: &dyn Operation) -> Vec<Place> {
     let kernels = op.kernels();
     let mut groups: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
     for kernel in kernels.iter().filter(|kernel| !of_a_core(kernel)) {
-        groups.entry(kernel.name()).or_default().extend(kernel.get("GROUP"));
+        groups
+            .entry(kernel.name())
+            .or_default()
+            .extend(kernel.get("GROUP"));
     }
     let mut places = Vec::new();
     if kernels.iter().any(of_a_core) {
         places.extend([Core::Subgroup, Core::Tiled].map(Place::Core));
     }
-    let shared: BTreeSet<u32> = groups.into_values().filter(|sizes| sizes.len() > 1).flatten().collect();
+    let shared: BTreeSet<u32> = groups
+        .into_values()
+        .filter(|sizes| sizes.len() > 1)
+        .flatten()
+        .collect();
     places.extend(shared.into_iter().map(Place::RowGroup));
-    if places.is_empty() { vec![Place::Default] } else { places }
+    if places.is_empty() {
+        vec![Place::Default]
+    } else {
+        places
+    }
 }
 
 /// Cases that are checked in one test: a few, or one that takes long.
@@ -139,28 +159,52 @@ fn compiles_for_long(case: &Case) -> bool {
     (65..=256).contains(&case.get("d"))
 }
 
-/// Is a case left to [`thorough`] checks? On the tiled core, those that were never run there for their cost.
+/// Is a case left to [`thorough`] checks? On the tiled core, those that were never run there for
+/// their cost.
 fn left_out(op: &dyn Operation, place: Place, case: &Case) -> bool {
-    place == Place::Core(Core::Tiled) && (op.work(case).flops >= 1e7 || case.get("d") > 128) && !thorough()
+    place == Place::Core(Core::Tiled)
+        && (op.work(case).flops >= 1e7 || case.get("d") > 128)
+        && !thorough()
 }
 
 /// As [`verify::guarded`], without the run under naga's bounds checks.
-fn unchecked_only(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> wgvq::Result<Vec<wgvq::spec::Verdict>> {
+fn unchecked_only(
+    gpu: &Gpu,
+    op: &dyn Operation,
+    case: &Case,
+    seed: u64,
+) -> wgvq::Result<Vec<wgvq::spec::Verdict>> {
     let forward = verify::forward(gpu, op, case, seed)?;
     let backward = verify::backward(gpu, op, case, seed)?;
     gpu.check_guard_bands()?;
     Ok([Some(forward), backward].into_iter().flatten().collect())
 }
 
-/// Forward and backward of some cases, each as [`verify::guarded`] has it; and that what ran is what `tests/shaders.rs`
-/// translates for other devices: no operation dispatches a variant that it does not declare.
-fn agree(name: &str, op: &dyn Operation, place: Place, cases: &[(usize, Case)]) -> Result<(), Failed> {
+/// Forward and backward of some cases, each as [`verify::guarded`] has it; and that what ran is
+/// what `tests/shaders.rs` translates for other devices: no operation dispatches a variant that it
+/// does not declare.
+fn agree(
+    name: &str,
+    op: &dyn Operation,
+    place: Place,
+    cases: &[(usize, Case)],
+) -> Result<(), Failed> {
     let unchecked = gpu(place.options());
     if matches!(place, Place::Core(core) if unchecked.core() != core) {
-        skip::skipped(name, &format!("{} cannot run the {} core", unchecked.info().name, place.name()));
+        skip::skipped(
+            name,
+            &format!(
+                "{} cannot run the {} core",
+                unchecked.info().name,
+                place.name()
+            ),
+        );
         return Ok(());
     }
-    let checked = gpu(Options { shader_checks: true, ..place.options() });
+    let checked = gpu(Options {
+        shader_checks: true,
+        ..place.options()
+    });
     let mut failures = Vec::new();
     for (i, case) in cases {
         let seed = 1000 + *i as u64;
@@ -170,7 +214,8 @@ fn agree(name: &str, op: &dyn Operation, place: Place, cases: &[(usize, Case)]) 
         }
         let quick = op.name() == "attention" && compiles_for_long(case) && !thorough();
         if quick {
-            let what = "compiles for long with bounds checks, and ran without; WGVQ_THOROUGH=1 runs it with them";
+            let what = "compiles for long with bounds checks, and ran without; WGVQ_THOROUGH=1 \
+                        runs it with them";
             skip::skipped(name, &format!("{case} {what}"));
         }
         let verdicts = if quick {
@@ -193,10 +238,15 @@ fn agree(name: &str, op: &dyn Operation, place: Place, cases: &[(usize, Case)]) 
         let declared: BTreeMap<String, &Kernel> = kernels.iter().map(|k| (k.label(), k)).collect();
         for label in &used {
             match declared.get(label) {
-                None => failures.push(format!("{label} is dispatched, and in no operation's list of kernels")),
+                None => failures.push(format!(
+                    "{label} is dispatched, and in no operation's list of kernels"
+                )),
                 // It would not be run on the other cores.
                 Some(kernel) if of_a_core(kernel) && !own.contains(label) => {
-                    failures.push(format!("{label} is dispatched, and {} does not declare it", op.name()));
+                    failures.push(format!(
+                        "{label} is dispatched, and {} does not declare it",
+                        op.name()
+                    ));
                 }
                 _ => {}
             }
@@ -213,7 +263,12 @@ fn agree(name: &str, op: &dyn Operation, place: Place, cases: &[(usize, Case)]) 
 fn differences(op: &dyn Operation) -> Result<(), Failed> {
     let mut checked = 0;
     // The smallest case of each kind says the same as the largest, in a thousandth of the time.
-    for (i, case) in op.cases().iter().enumerate().filter(|(_, case)| op.work(case).flops <= 3e6) {
+    for (i, case) in op
+        .cases()
+        .iter()
+        .enumerate()
+        .filter(|(_, case)| op.work(case).flops <= 3e6)
+    {
         if let Some(v) = verify::differences(op, case, 2000 + i as u64, 24) {
             if !v.pass || v.compared == 0 {
                 return Err(v.detail.into());
@@ -221,20 +276,37 @@ fn differences(op: &dyn Operation) -> Result<(), Failed> {
             checked += 1;
         }
     }
-    if checked == 0 { Err("no case is small enough".into()) } else { Ok(()) }
+    if checked == 0 {
+        Err("no case is small enough".into())
+    } else {
+        Ok(())
+    }
 }
 
 fn operations_with_a_gradient() -> Result<(), Failed> {
-    let names: BTreeSet<&str> = operations().iter().filter(|op| op.gradient().is_some()).map(|op| op.name()).collect();
+    let names: BTreeSet<&str> = operations()
+        .iter()
+        .filter(|op| op.gradient().is_some())
+        .map(|op| op.name())
+        .collect();
     let expected: BTreeSet<&str> = WITH_A_GRADIENT.iter().copied().collect();
-    if names == expected { Ok(()) } else { Err(format!("gradients of {names:?}, expected {expected:?}").into()) }
+    if names == expected {
+        Ok(())
+    } else {
+        Err(format!("gradients of {names:?}, expected {expected:?}").into())
+    }
 }
 
 /// Each call ends in an error about what it was given, and none reaches the device.
 fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
     let gpu = gpu(Options::default());
-    let calls = op.error_inputs(&gpu).map_err(|e| format!("the set-up failed: {e}"))?;
-    let takes_inputs = op.cases().iter().any(|case| !op.inputs(case, &mut wgvq::spec::Rng::new(1)).is_empty());
+    let calls = op
+        .error_inputs(&gpu)
+        .map_err(|e| format!("the set-up failed: {e}"))?;
+    let takes_inputs = op
+        .cases()
+        .iter()
+        .any(|case| !op.inputs(case, &mut wgvq::spec::Rng::new(1)).is_empty());
     if calls.is_empty() && takes_inputs {
         return Err("it takes inputs, and lists none that are errors".into());
     }
@@ -242,26 +314,42 @@ fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
         match result {
             Ok(()) => return Err(format!("{what}: accepted").into()),
             Err(Error::Shape { .. } | Error::Invalid { .. } | Error::Limit { .. }) => {}
-            Err(other) => return Err(format!("{what}: an error of the wrong kind: {other:?}").into()),
+            Err(other) => {
+                return Err(format!("{what}: an error of the wrong kind: {other:?}").into());
+            }
         }
     }
-    gpu.finish().map_err(|e| format!("a call reached the device: {e}").into())
+    gpu.finish()
+        .map_err(|e| format!("a call reached the device: {e}").into())
 }
 
 fn main() {
-    let mut trials = vec![Trial::test("operations_with_a_gradient", operations_with_a_gradient)];
+    let mut trials = vec![Trial::test(
+        "operations_with_a_gradient",
+        operations_with_a_gradient,
+    )];
     for op in operations() {
         let (op, name): (&'static dyn Operation, _) = (*op, op.name());
-        trials.push(Trial::test(format!("error_inputs::{name}"), move || error_inputs(op)));
+        trials.push(Trial::test(format!("error_inputs::{name}"), move || {
+            error_inputs(op)
+        }));
         if op.gradient().is_some() {
-            trials.push(Trial::test(format!("differences::{name}"), move || differences(op)));
+            trials.push(Trial::test(format!("differences::{name}"), move || {
+                differences(op)
+            }));
         }
         let cases = op.cases();
         assert!(!cases.is_empty(), "{name} has no case");
         for place in places(op) {
             for part in parts(op, &cases) {
-                let test = format!("agree::{name}::{}::{}_to_{}", place.name(), part.start, part.end - 1);
-                let some: Vec<(usize, Case)> = part.clone().map(|i| (i, cases[i].clone())).collect();
+                let test = format!(
+                    "agree::{name}::{}::{}_to_{}",
+                    place.name(),
+                    part.start,
+                    part.end - 1
+                );
+                let some: Vec<(usize, Case)> =
+                    part.clone().map(|i| (i, cases[i].clone())).collect();
                 let label = test.clone();
                 trials.push(Trial::test(test, move || agree(&label, op, place, &some)));
             }

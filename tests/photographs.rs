@@ -1,4 +1,5 @@
-//! Training on photographs that are not in memory: the same bytes wherever they lie and whoever reads them, and errors by name.
+//! Training on photographs that are not in memory: the same bytes wherever they lie and whoever
+//! reads them, and errors by name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +15,13 @@ use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start, Trainer, Training, run};
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 /// Thirty photographs of 96 x 64 that differ, and a place for what is decoded.
@@ -26,13 +32,18 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let place = Place { pictures: tempfile::tempdir().unwrap(), cache: tempfile::tempdir().unwrap() };
+        let place = Place {
+            pictures: tempfile::tempdir().unwrap(),
+            cache: tempfile::tempdir().unwrap(),
+        };
         for i in 0..30u32 {
             let picture = image::RgbImage::from_fn(96, 64, |x, y| {
                 let wave = |n: u32, by: u32| ((x * n + y * by + i * 37) % 256) as u8;
                 image::Rgb([wave(3, 1), wave(1, 5), wave(i % 7 + 1, 2)])
             });
-            picture.save(place.pictures.path().join(format!("{i:02}.png"))).unwrap();
+            picture
+                .save(place.pictures.path().join(format!("{i:02}.png")))
+                .unwrap();
         }
         place
     }
@@ -40,11 +51,15 @@ impl Place {
     fn open(&self, config: &RunConfig) -> wgvq::Result<Arc<ImageSet>> {
         let mut options = config.data.options();
         options.cache_dir = Some(self.cache.path().into());
-        // Less than the thirty pictures take even at 16 x 16; the configuration's budget is in whole MiB.
+        // Less than the thirty pictures take even at 16 x 16; the configuration's budget is in
+        // whole MiB.
         if config.data.store == "auto" {
             options.memory_bytes = 10_000;
         }
-        Ok(Arc::new(data::open(self.pictures.path().to_str().unwrap(), &options)?))
+        Ok(Arc::new(data::open(
+            self.pictures.path().to_str().unwrap(),
+            &options,
+        )?))
     }
 }
 
@@ -72,7 +87,11 @@ fn config(place: &Place, keys: &[(&str, &str)]) -> RunConfig {
     config
 }
 
-const CROPS: [(&str, &str); 3] = [("data.crop", "random"), ("data.color", "0.3"), ("data.crop_scale_max", "1")];
+const CROPS: [(&str, &str); 3] = [
+    ("data.crop", "random"),
+    ("data.color", "0.3"),
+    ("data.crop_scale_max", "1"),
+];
 
 /// The trained weights after `steps` steps.
 fn trained(gpu: &Gpu, place: &Place, config: &RunConfig, steps: u64) -> Vec<u8> {
@@ -90,19 +109,43 @@ fn tensors(bytes: &[u8]) -> &[u8] {
 #[test]
 fn threads_and_places_change_no_bit() {
     let (gpu, place) = (gpu(), Place::new());
-    let one = trained(&gpu, &place, &config(&place, &[&CROPS[..], &[("data.workers", "1")]].concat()), 3);
+    let one = trained(
+        &gpu,
+        &place,
+        &config(&place, &[&CROPS[..], &[("data.workers", "1")]].concat()),
+        3,
+    );
     for keys in [
         &[("data.workers", "2")][..],
         &[("data.workers", "4")],
         &[("data.store", "memory")],
-        &[("data.store", "disk"), ("data.cache_mib", "0"), ("data.memory_mib", "0")],
+        &[
+            ("data.store", "disk"),
+            ("data.cache_mib", "0"),
+            ("data.memory_mib", "0"),
+        ],
     ] {
-        let other = trained(&gpu, &place, &config(&place, &[&CROPS[..], keys].concat()), 3);
+        let other = trained(
+            &gpu,
+            &place,
+            &config(&place, &[&CROPS[..], keys].concat()),
+            3,
+        );
         assert!(tensors(&other) == tensors(&one), "{keys:?}");
     }
     // And the keys do what they say.
-    for changed in [&CROPS[..1], &[("data.crop", "random"), ("data.color", "0.3"), ("data.crop_scale_max", "0.3")]] {
-        assert!(tensors(&trained(&gpu, &place, &config(&place, changed), 3)) != tensors(&one), "{changed:?}");
+    for changed in [
+        &CROPS[..1],
+        &[
+            ("data.crop", "random"),
+            ("data.color", "0.3"),
+            ("data.crop_scale_max", "0.3"),
+        ],
+    ] {
+        assert!(
+            tensors(&trained(&gpu, &place, &config(&place, changed), 3)) != tensors(&one),
+            "{changed:?}"
+        );
     }
 }
 
@@ -110,12 +153,19 @@ fn threads_and_places_change_no_bit() {
 #[test]
 fn a_set_on_disk_trains_as_the_set_on_the_device() {
     let (gpu, place) = (gpu(), Place::new());
-    let (resident, stored) = (config(&place, &[("data.store", "memory")]), config(&place, &[]));
+    let (resident, stored) = (
+        config(&place, &[("data.store", "memory")]),
+        config(&place, &[]),
+    );
     let in_memory = |c: &RunConfig| place.open(c).unwrap().pixels.in_memory().is_some();
     assert!(in_memory(&resident) && !in_memory(&stored));
-    let (a, b) = (trained(&gpu, &place, &resident, 3), trained(&gpu, &place, &stored, 3));
+    let (a, b) = (
+        trained(&gpu, &place, &resident, 3),
+        trained(&gpu, &place, &stored, 3),
+    );
     assert!(tensors(&a) == tensors(&b));
-    let mut trainers = [&resident, &stored].map(|c| Trainer::new(&gpu, c, place.open(c).unwrap()).unwrap());
+    let mut trainers =
+        [&resident, &stored].map(|c| Trainer::new(&gpu, c, place.open(c).unwrap()).unwrap());
     let [mse, again] = trainers.each_mut().map(|t| t.evaluate().unwrap().mse);
     assert_eq!(mse.to_bits(), again.to_bits());
     let [pairs, others] = trainers.each_mut().map(|t| t.test_pairs(3).unwrap());
@@ -139,13 +189,27 @@ impl Observer for Heard {
     }
 }
 
-fn run_in(gpu: &Gpu, place: &Place, config: &RunConfig, folder: &Path, start: Start) -> wgvq::Result<Heard> {
+fn run_in(
+    gpu: &Gpu,
+    place: &Place,
+    config: &RunConfig,
+    folder: &Path,
+    start: Start,
+) -> wgvq::Result<Heard> {
     let folder = match start {
         Start::Fresh => RunFolder::create(folder, true)?,
         Start::Resume => RunFolder::resume(folder)?,
     };
     let mut heard = Heard::default();
-    run(gpu, config, place.open(config)?, &folder, start, &mut heard, &AtomicBool::new(false))?;
+    run(
+        gpu,
+        config,
+        place.open(config)?,
+        &folder,
+        start,
+        &mut heard,
+        &AtomicBool::new(false),
+    )?;
     Ok(heard)
 }
 
@@ -157,27 +221,66 @@ fn a_run_on_photographs_resumes_to_the_same_bytes_and_becomes_tokens() {
     assert!(set.pixels.photographs().is_some() && set.len() == 30 * 6 * 4);
     let [a, b] = ["a", "b"].map(|name| out.path().join(name));
     let heard = run_in(&gpu, &place, &whole, &a, Start::Fresh).unwrap();
-    assert_eq!(heard.waiting.len(), 6, "each step tells how long was waited");
-    assert!(heard.waiting.iter().all(|share| (0.0..=1.0).contains(share)));
-    assert!(heard.notes.iter().any(|note| note.contains("kept on disk")), "{:?}", heard.notes);
+    assert_eq!(
+        heard.waiting.len(),
+        6,
+        "each step tells how long was waited"
+    );
+    assert!(
+        heard
+            .waiting
+            .iter()
+            .all(|share| (0.0..=1.0).contains(share))
+    );
+    assert!(
+        heard.notes.iter().any(|note| note.contains("kept on disk")),
+        "{:?}",
+        heard.notes
+    );
     let half = config(&place, &[&CROPS[..], &[("train.steps", "3")]].concat());
     run_in(&gpu, &place, &half, &b, Start::Fresh).unwrap();
     // Other threads and another place may take it on.
-    let rest = config(&place, &[&CROPS[..], &[("data.workers", "3"), ("data.store", "memory")]].concat());
+    let rest = config(
+        &place,
+        &[
+            &CROPS[..],
+            &[("data.workers", "3"), ("data.store", "memory")],
+        ]
+        .concat(),
+    );
     run_in(&gpu, &place, &rest, &b, Start::Resume).unwrap();
     let model = |folder: &Path| std::fs::read(folder.join("final.safetensors")).unwrap();
     assert!(tensors(&model(&a)) == tensors(&model(&b)));
     // The tokens walk over the fixed tiles, each training tile mirrored too.
     let mut trained = Trained::load(&gpu, &a).unwrap();
-    let tokens = tokenize(&mut trained, 0, &set, None, &out.path().join("tokens"), &mut |_, _| Ok(())).unwrap();
-    assert_eq!((tokens.train.len(), tokens.test.len()), (2 * set.train.len(), set.test.len()));
-    let codes = trained.encode(&set.gather(&set.test[..2]).unwrap()).unwrap();
+    let tokens = tokenize(
+        &mut trained,
+        0,
+        &set,
+        None,
+        &out.path().join("tokens"),
+        &mut |_, _| Ok(()),
+    )
+    .unwrap();
+    assert_eq!(
+        (tokens.train.len(), tokens.test.len()),
+        (2 * set.train.len(), set.test.len())
+    );
+    let codes = trained
+        .encode(&set.gather(&set.test[..2]).unwrap())
+        .unwrap();
     assert_eq!(tokens.test.read(&[0, 1]).unwrap().0, codes);
     // Other pictures are another set.
     std::fs::remove_file(place.pictures.path().join("07.png")).unwrap();
     let longer = config(&place, &[&CROPS[..], &[("train.steps", "9")]].concat());
-    let error = run_in(&gpu, &place, &longer, &b, Start::Resume).err().unwrap().to_string();
-    assert!(error.contains("is not the one that this run began with"), "{error}");
+    let error = run_in(&gpu, &place, &longer, &b, Start::Resume)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("is not the one that this run began with"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -189,16 +292,25 @@ fn what_goes_wrong_with_pictures_is_named() {
         std::fs::remove_file(place.pictures.path().join(format!("{i:02}.png"))).unwrap();
     }
     let error = trainer.step().err().unwrap().to_string();
-    assert!(error.contains(".png: was there when the set was opened"), "{error}");
+    assert!(
+        error.contains(".png: was there when the set was opened"),
+        "{error}"
+    );
     // A place where nothing can be kept.
     let place = Place::new();
     std::fs::write(place.cache.path().join("decoded"), b"a file").unwrap();
     let error = place.open(&config(&place, &CROPS)).unwrap_err().to_string();
-    assert!(error.contains("decoded") && error.contains("data.store"), "{error}");
+    assert!(
+        error.contains("decoded") && error.contains("data.store"),
+        "{error}"
+    );
     // A set of which no crops can be drawn, before anything is trained.
     let mut emoji = crops.clone();
     emoji.data.source = "emoji".into();
     let set = data::open("emoji", &emoji.data.options()).unwrap();
     let error = wgvq::train::check(&emoji, &set).unwrap_err().to_string();
-    assert!(error.contains("data.crop") && error.contains("not a folder of photographs"), "{error}");
+    assert!(
+        error.contains("data.crop") && error.contains("not a folder of photographs"),
+        "{error}"
+    );
 }

@@ -15,14 +15,36 @@ use wgvq::nn::{HostTensors, MlpKind, NormKind, Parameters, Pass};
 use wgvq::spec::Rng;
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 /// As in LLaMA: RMS norm, SwiGLU, rotary positions, tied.
 fn llama() -> (Shape, Vocabulary) {
-    let shape = Shape { layers: 4, dim: 16, heads: 2, hidden: 20, dropout: 0.0, ..Default::default() };
-    (shape, Vocabulary { codebook_size: 11, codebooks: 1, grid: [3, 2], classes: 3, above: Vec::new(), text: None })
+    let shape = Shape {
+        layers: 4,
+        dim: 16,
+        heads: 2,
+        hidden: 20,
+        dropout: 0.0,
+        ..Default::default()
+    };
+    (
+        shape,
+        Vocabulary {
+            codebook_size: 11,
+            codebooks: 1,
+            grid: [3, 2],
+            classes: 3,
+            above: Vec::new(),
+            text: None,
+        },
+    )
 }
 
 /// As in GPT-2: layer norm, GELU, learned positions, not tied; two codes a cell.
@@ -39,24 +61,62 @@ fn gpt() -> (Shape, Vocabulary) {
         dropout: 0.0,
         ..Default::default()
     };
-    (shape, Vocabulary { codebook_size: 7, codebooks: 2, grid: [2, 2], classes: 2, above: Vec::new(), text: None })
+    (
+        shape,
+        Vocabulary {
+            codebook_size: 7,
+            codebooks: 2,
+            grid: [2, 2],
+            classes: 2,
+            above: Vec::new(),
+            text: None,
+        },
+    )
 }
 
 /// Below two other levels, one of them with two codes a cell.
 fn below() -> (Shape, Vocabulary) {
-    let shape =
-        Shape { layers: 2, dim: 8, heads: 2, hidden: 12, dropout: 0.0, condition_layers: 2, ..Default::default() };
-    let level =
-        |name: &str, grid, codebook_size, codebooks| Level { name: name.into(), grid, codebook_size, codebooks };
+    let shape = Shape {
+        layers: 2,
+        dim: 8,
+        heads: 2,
+        hidden: 12,
+        dropout: 0.0,
+        condition_layers: 2,
+        ..Default::default()
+    };
+    let level = |name: &str, grid, codebook_size, codebooks| Level {
+        name: name.into(),
+        grid,
+        codebook_size,
+        codebooks,
+    };
     let above = vec![level("top", [2, 4], 4, 1), level("middle", [1, 2], 5, 2)];
-    (shape, Vocabulary { codebook_size: 6, codebooks: 2, grid: [2, 4], classes: 2, above, text: None })
+    (
+        shape,
+        Vocabulary {
+            codebook_size: 6,
+            codebooks: 2,
+            grid: [2, 4],
+            classes: 2,
+            above,
+            text: None,
+        },
+    )
 }
 
 /// The same with learned positions, and layer norms.
 fn below_gpt() -> (Shape, Vocabulary) {
     let (_, mut v) = below();
     v.above.remove(0);
-    let shape = Shape { layers: 1, dim: 6, heads: 1, hidden: 8, condition_layers: 1, ..gpt().0 };
+    let shape = Shape {
+        layers: 1,
+        dim: 6,
+        heads: 1,
+        hidden: 8,
+        condition_layers: 1,
+        ..gpt().0
+    };
     (shape, v)
 }
 
@@ -65,47 +125,117 @@ fn dalle() -> (Shape, Vocabulary) {
     let shape = Shape {
         layers: 4,
         text: TextKind::Stream,
-        attention: vec![Pattern::Row, Pattern::Column, Pattern::Full, Pattern::Convolution],
+        attention: vec![
+            Pattern::Row,
+            Pattern::Column,
+            Pattern::Full,
+            Pattern::Convolution,
+        ],
         attention_kernel: 3,
         ..gpt().0
     };
-    let text = Some(Text { form: Form::Tokens(9), length: 5 });
-    (shape, Vocabulary { codebook_size: 7, codebooks: 1, grid: [3, 3], classes: 0, above: Vec::new(), text })
+    let text = Some(Text {
+        form: Form::Tokens(9),
+        length: 5,
+    });
+    (
+        shape,
+        Vocabulary {
+            codebook_size: 7,
+            codebooks: 1,
+            grid: [3, 3],
+            classes: 0,
+            above: Vec::new(),
+            text,
+        },
+    )
 }
 
 /// The same with rotary positions, and two codes a cell.
 fn dalle_rotary() -> (Shape, Vocabulary) {
-    let shape =
-        Shape { text: TextKind::Stream, text_weight: 0.3, attention: vec![Pattern::Row], layers: 2, ..llama().0 };
-    let text = Some(Text { form: Form::Tokens(6), length: 4 });
-    (shape, Vocabulary { codebook_size: 5, codebooks: 2, grid: [2, 3], classes: 0, above: Vec::new(), text })
+    let shape = Shape {
+        text: TextKind::Stream,
+        text_weight: 0.3,
+        attention: vec![Pattern::Row],
+        layers: 2,
+        ..llama().0
+    };
+    let text = Some(Text {
+        form: Form::Tokens(6),
+        length: 4,
+    });
+    (
+        shape,
+        Vocabulary {
+            codebook_size: 5,
+            codebooks: 2,
+            grid: [2, 3],
+            classes: 0,
+            above: Vec::new(),
+            text,
+        },
+    )
 }
 
 /// An encoder of the text, as Parti's.
 fn parti() -> (Shape, Vocabulary) {
-    let shape = Shape { layers: 2, text_layers: 2, ..llama().0 };
-    let text = Some(Text { form: Form::Tokens(8), length: 6 });
-    (shape, Vocabulary { codebook_size: 6, codebooks: 1, grid: [2, 3], classes: 2, above: Vec::new(), text })
+    let shape = Shape {
+        layers: 2,
+        text_layers: 2,
+        ..llama().0
+    };
+    let text = Some(Text {
+        form: Form::Tokens(8),
+        length: 6,
+    });
+    (
+        shape,
+        Vocabulary {
+            codebook_size: 6,
+            codebooks: 1,
+            grid: [2, 3],
+            classes: 2,
+            above: Vec::new(),
+            text,
+        },
+    )
 }
 
 /// Rows of an encoder from elsewhere.
 fn rows() -> (Shape, Vocabulary) {
-    let text = Some(Text { form: Form::Rows(3), length: 4 });
-    (Shape { layers: 2, ..gpt().0 }, Vocabulary { text, ..gpt().1 })
+    let text = Some(Text {
+        form: Form::Rows(3),
+        length: 4,
+    });
+    (
+        Shape {
+            layers: 2,
+            ..gpt().0
+        },
+        Vocabulary { text, ..gpt().1 },
+    )
 }
 
-/// A text for each image: of several lengths, one that is as long as may be, and the last says nothing.
+/// A text for each image: of several lengths, one that is as long as may be, and the last says
+/// nothing.
 fn texts(v: &Vocabulary, n: usize) -> Option<Texts> {
     let text = v.text?;
     let mut rng = Rng::new(21);
     let mut texts = match text.form {
         Form::Tokens(size) => {
-            let one =
-                |i: usize| (0..text.length - 2 - i % 2).map(|_| 2 + rng.below(size - 2) as u32).collect::<Vec<_>>();
+            let one = |i: usize| {
+                (0..text.length - 2 - i % 2)
+                    .map(|_| 2 + rng.below(size - 2) as u32)
+                    .collect::<Vec<_>>()
+            };
             Texts::of_tokens(&text, &(0..n).map(one).collect::<Vec<_>>()).unwrap()
         }
         Form::Rows(channels) => {
-            let one = |i: usize| (0..channels * (text.length - i % 2)).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+            let one = |i: usize| {
+                (0..channels * (text.length - i % 2))
+                    .map(|_| rng.normal() as f32)
+                    .collect::<Vec<_>>()
+            };
             Texts::of_rows(&text, &(0..n).map(one).collect::<Vec<_>>()).unwrap()
         }
     };
@@ -114,7 +244,16 @@ fn texts(v: &Vocabulary, n: usize) -> Option<Texts> {
 }
 
 fn every() -> [(Shape, Vocabulary); 8] {
-    [llama(), gpt(), below(), below_gpt(), dalle(), dalle_rotary(), parti(), rows()]
+    [
+        llama(),
+        gpt(),
+        below(),
+        below_gpt(),
+        dalle(),
+        dalle_rotary(),
+        parti(),
+        rows(),
+    ]
 }
 
 fn build(gpu: &Gpu, shape: &Shape, vocabulary: &Vocabulary) -> (Prior, Parameters) {
@@ -124,8 +263,15 @@ fn build(gpu: &Gpu, shape: &Shape, vocabulary: &Vocabulary) -> (Prior, Parameter
     // Initial weights are so small that attention hardly looks anywhere.
     let mut rng = Rng::new(17);
     let larger = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
-        let mid = if name.contains("norm") && name.ends_with(".weight") { 1.0 } else { 0.0 };
-        let values = values.iter().map(|_| (mid + 0.3 * rng.normal()) as f32).collect();
+        let mid = if name.contains("norm") && name.ends_with(".weight") {
+            1.0
+        } else {
+            0.0
+        };
+        let values = values
+            .iter()
+            .map(|_| (mid + 0.3 * rng.normal()) as f32)
+            .collect();
         (name, (shape, values))
     };
     let tensors: HostTensors = params.to_host().unwrap().into_iter().map(larger).collect();
@@ -143,12 +289,20 @@ fn images(v: &Vocabulary, n: usize, seed: u64) -> (Vec<u32>, Vec<u32>) {
         codes.extend((0..v.tokens()).map(|_| rng.below(v.codebook_size) as u32));
     }
     // The last sees no class.
-    let classes = (0..n).map(|i| if i + 1 == n { v.no_class() } else { rng.below(v.classes.max(1)) as u32 }).collect();
+    let classes = (0..n)
+        .map(|i| {
+            if i + 1 == n {
+                v.no_class()
+            } else {
+                rng.below(v.classes.max(1)) as u32
+            }
+        })
+        .collect();
     (classes, codes)
 }
 
-/// The model in plain arithmetic: van den Oord et al. 2017, section 4, with the parts of Vaswani et al. 2017, Zhang and Sennrich
-/// 2019, Shazeer 2020 and Su et al. 2021.
+/// The model in plain arithmetic: van den Oord et al. 2017, section 4, with the parts of Vaswani et
+/// al. 2017, Zhang and Sennrich 2019, Shazeer 2020 and Su et al. 2021.
 struct Reference<'a> {
     s: &'a Scalars,
     shape: Shape,
@@ -175,7 +329,9 @@ impl Reference<'_> {
     }
 
     fn linear(&self, name: &str, x: &[S]) -> Vec<S> {
-        (0..self.params[name].0[0]).map(|o| self.s.dot(&self.row(name, o), x)).collect()
+        (0..self.params[name].0[0])
+            .map(|o| self.s.dot(&self.row(name, o), x))
+            .collect()
     }
 
     fn norm(&self, name: &str, x: &[S]) -> Vec<S> {
@@ -189,7 +345,11 @@ impl Reference<'_> {
         };
         let scale = s.pow(s.affine(s.dot(&centred, &centred), 1.0 / n, 1e-5), -0.5);
         let weight = self.row(&format!("{name}.weight"), 0);
-        let y: Vec<S> = centred.iter().zip(weight).map(|(x, w)| s.mul(s.mul(*x, scale), w)).collect();
+        let y: Vec<S> = centred
+            .iter()
+            .zip(weight)
+            .map(|(x, w)| s.mul(s.mul(*x, scale), w))
+            .collect();
         match self.shape.norm {
             NormKind::Rms => y,
             NormKind::Layer => self.add(&y, &self.row(&format!("{name}.bias"), 0)),
@@ -208,7 +368,10 @@ impl Reference<'_> {
             let frequency = f64::from(self.shape.rope_base).powf(-2.0 * j as f64 / pairs as f64);
             let (sin, cos) = (place[axis] as f64 * frequency).sin_cos();
             let (a, b) = (x[2 * i], x[2 * i + 1]);
-            [s.add(s.affine(a, cos, 0.0), s.affine(b, -sin, 0.0)), s.add(s.affine(a, sin, 0.0), s.affine(b, cos, 0.0))]
+            [
+                s.add(s.affine(a, cos, 0.0), s.affine(b, -sin, 0.0)),
+                s.add(s.affine(a, sin, 0.0), s.affine(b, cos, 0.0)),
+            ]
         };
         (0..pairs).flat_map(turn).collect()
     }
@@ -220,12 +383,17 @@ impl Reference<'_> {
         e.iter().map(|e| s.mul(*e, scale)).collect()
     }
 
-    /// Rows whose cells lie in a grid of so many columns: row i sees the rows j of which `sees(i, j)`.
+    /// Rows whose cells lie in a grid of so many columns: row i sees the rows j of which `sees(i,
+    /// j)`.
     fn attention(&self, name: &str, rows: &[Vec<S>], at: &Seen) -> Vec<Vec<S>> {
         let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
         let width = d / heads;
-        let qkv: Vec<Vec<S>> = rows.iter().map(|x| self.linear(&format!("{name}.qkv.weight"), x)).collect();
-        let part = |t: usize, which: usize, head: usize| &qkv[t][which * d + head * width..][..width];
+        let qkv: Vec<Vec<S>> = rows
+            .iter()
+            .map(|x| self.linear(&format!("{name}.qkv.weight"), x))
+            .collect();
+        let part =
+            |t: usize, which: usize, head: usize| &qkv[t][which * d + head * width..][..width];
         let attended = |t: usize| -> Vec<S> {
             let one = |head: usize| -> Vec<S> {
                 let seen: Vec<usize> = (0..rows.len()).filter(|j| (at.sees)(t, *j)).collect();
@@ -235,10 +403,21 @@ impl Reference<'_> {
                     s.affine(s.dot(&q, &k), 1.0 / (width as f64).sqrt(), 0.0)
                 };
                 let p = self.softmax(&seen.iter().map(score).collect::<Vec<S>>());
-                let value = |c| s.dot(&p, &seen.iter().map(|j| part(*j, 2, head)[c]).collect::<Vec<S>>());
+                let value = |c| {
+                    s.dot(
+                        &p,
+                        &seen
+                            .iter()
+                            .map(|j| part(*j, 2, head)[c])
+                            .collect::<Vec<S>>(),
+                    )
+                };
                 (0..width).map(value).collect()
             };
-            self.linear(&format!("{name}.proj.weight"), &(0..heads).flat_map(one).collect::<Vec<S>>())
+            self.linear(
+                &format!("{name}.proj.weight"),
+                &(0..heads).flat_map(one).collect::<Vec<S>>(),
+            )
         };
         (0..rows.len()).map(attended).collect()
     }
@@ -252,7 +431,10 @@ impl Reference<'_> {
                     let sigmoid = 1.0 / (1.0 + (-x).exp());
                     (x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid)))
                 };
-                a.iter().zip(b).map(|(a, b)| s.mul(s.map(*a, silu), *b)).collect()
+                a.iter()
+                    .zip(b)
+                    .map(|(a, b)| s.mul(s.map(*a, silu), *b))
+                    .collect()
             }
             MlpKind::Gelu => up.iter().map(|x| s.map(*x, gelu)).collect(),
         };
@@ -263,34 +445,71 @@ impl Reference<'_> {
     fn cross(&self, name: &str, rows: &[Vec<S>], memory: &[Vec<S>]) -> Vec<Vec<S>> {
         let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
         let width = d / heads;
-        let kv: Vec<Vec<S>> = memory.iter().map(|x| self.linear(&format!("{name}.kv.weight"), x)).collect();
+        let kv: Vec<Vec<S>> = memory
+            .iter()
+            .map(|x| self.linear(&format!("{name}.kv.weight"), x))
+            .collect();
         let one = |x: &Vec<S>| {
-            let q = self.linear(&format!("{name}.q.weight"), &self.norm(&format!("{name}.norm"), x));
+            let q = self.linear(
+                &format!("{name}.q.weight"),
+                &self.norm(&format!("{name}.norm"), x),
+            );
             let head = |h: usize| -> Vec<S> {
                 if kv.is_empty() {
                     return s.constants(&vec![0.0; width]);
                 }
                 let at = h * width;
                 let score = |k: &Vec<S>| {
-                    s.affine(s.dot(&q[at..at + width], &k[at..at + width]), (width as f64).powf(-0.5), 0.0)
+                    s.affine(
+                        s.dot(&q[at..at + width], &k[at..at + width]),
+                        (width as f64).powf(-0.5),
+                        0.0,
+                    )
                 };
                 let p = self.softmax(&kv.iter().map(score).collect::<Vec<S>>());
-                (0..width).map(|c| s.dot(&p, &kv.iter().map(|v| v[d + at + c]).collect::<Vec<S>>())).collect()
+                (0..width)
+                    .map(|c| s.dot(&p, &kv.iter().map(|v| v[d + at + c]).collect::<Vec<S>>()))
+                    .collect()
             };
-            self.linear(&format!("{name}.proj.weight"), &(0..heads).flat_map(head).collect::<Vec<S>>())
+            self.linear(
+                &format!("{name}.proj.weight"),
+                &(0..heads).flat_map(head).collect::<Vec<S>>(),
+            )
         };
         rows.iter().map(one).collect()
     }
 
-    fn block(&self, name: &str, rows: &[Vec<S>], at: &Seen, memory: Option<&[Vec<S>]>) -> Vec<Vec<S>> {
-        let normed: Vec<Vec<S>> = rows.iter().map(|x| self.norm(&format!("{name}.norm1"), x)).collect();
+    fn block(
+        &self,
+        name: &str,
+        rows: &[Vec<S>],
+        at: &Seen,
+        memory: Option<&[Vec<S>]>,
+    ) -> Vec<Vec<S>> {
+        let normed: Vec<Vec<S>> = rows
+            .iter()
+            .map(|x| self.norm(&format!("{name}.norm1"), x))
+            .collect();
         let attended = self.attention(&format!("{name}.attn"), &normed, at);
-        let mut rows: Vec<Vec<S>> = rows.iter().zip(&attended).map(|(x, y)| self.add(x, y)).collect();
+        let mut rows: Vec<Vec<S>> = rows
+            .iter()
+            .zip(&attended)
+            .map(|(x, y)| self.add(x, y))
+            .collect();
         if let Some(memory) = memory {
             let read = self.cross(&format!("{name}.cross"), &rows, memory);
-            rows = rows.iter().zip(&read).map(|(x, y)| self.add(x, y)).collect();
+            rows = rows
+                .iter()
+                .zip(&read)
+                .map(|(x, y)| self.add(x, y))
+                .collect();
         }
-        let inner = |x: &Vec<S>| self.mlp(&format!("{name}.mlp"), &self.norm(&format!("{name}.norm2"), x));
+        let inner = |x: &Vec<S>| {
+            self.mlp(
+                &format!("{name}.mlp"),
+                &self.norm(&format!("{name}.norm2"), x),
+            )
+        };
         rows.iter().map(|x| self.add(x, &inner(x))).collect()
     }
 
@@ -298,25 +517,40 @@ impl Reference<'_> {
     fn conditions(&self, level: &Level, codes: &[u32]) -> Vec<Vec<S>> {
         let (name, [h, w], d) = (format!("above.{}", level.name), level.grid, self.shape.dim);
         let cell = |i: usize| {
-            let token =
-                |q: usize| self.row(&format!("{name}.tokens.{q}.weight"), codes[i * level.codebooks + q] as usize);
+            let token = |q: usize| {
+                self.row(
+                    &format!("{name}.tokens.{q}.weight"),
+                    codes[i * level.codebooks + q] as usize,
+                )
+            };
             let mut x = token(0);
             for q in 1..level.codebooks {
                 x = self.add(&x, &token(q));
             }
             match self.shape.positions {
-                Positions::Learned => self.add(&x, &self.row(&format!("{name}.positions.weight"), i)),
+                Positions::Learned => {
+                    self.add(&x, &self.row(&format!("{name}.positions.weight"), i))
+                }
                 Positions::Rotary => x,
             }
         };
         let mut rows: Vec<Vec<S>> = (0..h * w).map(cell).collect();
         for i in 0..self.shape.condition_layers {
-            let at = Seen { columns: w, cell: &|i| i, sees: &|_, _| true };
+            let at = Seen {
+                columns: w,
+                cell: &|i| i,
+                sees: &|_, _| true,
+            };
             rows = self.block(&format!("{name}.blocks.{i}"), &rows, &at, None);
         }
         let spread: Vec<Vec<S>> = rows
             .iter()
-            .map(|x| self.linear(&format!("{name}.spread.weight"), &self.norm(&format!("{name}.norm"), x)))
+            .map(|x| {
+                self.linear(
+                    &format!("{name}.spread.weight"),
+                    &self.norm(&format!("{name}.norm"), x),
+                )
+            })
             .collect();
         let [rows, columns] = self.v.grid;
         let r = rows / h;
@@ -333,11 +567,18 @@ impl Reference<'_> {
         let rows: Vec<Vec<S>> = match text.form {
             Form::Tokens(_) => {
                 let row = |(i, w): (usize, &u32)| {
-                    self.add(&self.row("text.tokens.weight", *w as usize), &self.row("text.positions.weight", i))
+                    self.add(
+                        &self.row("text.tokens.weight", *w as usize),
+                        &self.row("text.positions.weight", i),
+                    )
                 };
                 let mut rows: Vec<Vec<S>> = words.iter().enumerate().map(row).collect();
                 for i in 0..self.shape.text_layers {
-                    let at = Seen { columns: 1, cell: &|_| 0, sees: &|_, _| true };
+                    let at = Seen {
+                        columns: 1,
+                        cell: &|_| 0,
+                        sees: &|_, _| true,
+                    };
                     rows = self.block(&format!("text.blocks.{i}"), &rows, &at, None);
                 }
                 rows
@@ -355,9 +596,18 @@ impl Reference<'_> {
 
     /// Which code sees which, by [`Pattern`]'s words.
     fn sees(&self, layer: usize, i: usize, j: usize) -> bool {
-        let (columns, books, kernel) = (self.v.grid[1], self.v.codebooks, self.shape.attention_kernel);
+        let (columns, books, kernel) = (
+            self.v.grid[1],
+            self.v.codebooks,
+            self.shape.attention_kernel,
+        );
         let [(y, x), (above, left)] = [i, j].map(|i| (i / books / columns, i / books % columns));
-        match self.shape.attention.get(layer % self.shape.attention.len().max(1)).unwrap_or(&Pattern::Full) {
+        match self
+            .shape
+            .attention
+            .get(layer % self.shape.attention.len().max(1))
+            .unwrap_or(&Pattern::Full)
+        {
             Pattern::Full => true,
             Pattern::Row => (y * columns + x) - (above * columns + left) <= columns,
             Pattern::Column => x == left,
@@ -365,12 +615,23 @@ impl Reference<'_> {
         }
     }
 
-    /// Logits of each token of an image, of its codes behind those of the levels above; and of each token but the first of a text in
-    /// the same sequence. `words` are those of the text, `length` of them its own.
-    fn logits(&self, class: u32, codes: &[u32], words: &[u32], length: usize) -> (Vec<Vec<S>>, Vec<Vec<S>>) {
+    /// Logits of each token of an image, of its codes behind those of the levels above; and of each
+    /// token but the first of a text in the same sequence. `words` are those of the text, `length`
+    /// of them its own.
+    fn logits(
+        &self,
+        class: u32,
+        codes: &[u32],
+        words: &[u32],
+        length: usize,
+    ) -> (Vec<Vec<S>>, Vec<Vec<S>>) {
         let stream = self.v.text.filter(|_| self.shape.text == TextKind::Stream);
         let each = self.v.text.map_or(0, |t| t.words() / t.length);
-        let memory = self.v.text.filter(|_| stream.is_none()).map(|_| self.memory(&words[..length * each]));
+        let memory = self
+            .v
+            .text
+            .filter(|_| stream.is_none())
+            .map(|_| self.memory(&words[..length * each]));
         let books = self.v.codebooks;
         let mut above = Vec::new();
         let mut codes = codes;
@@ -380,16 +641,28 @@ impl Reference<'_> {
             codes = rest;
         }
         let text_row = |i: usize| {
-            let Form::Tokens(size) = self.v.text.unwrap().form else { panic!() };
-            let token = if i < length { words[i] as usize } else { size + i };
-            self.add(&self.row("text.tokens.weight", token), &self.row("text.positions.weight", i))
+            let Form::Tokens(size) = self.v.text.unwrap().form else {
+                panic!()
+            };
+            let token = if i < length {
+                words[i] as usize
+            } else {
+                size + i
+            };
+            self.add(
+                &self.row("text.tokens.weight", token),
+                &self.row("text.positions.weight", i),
+            )
         };
         let before = stream.map_or(0, |t| t.length - 1);
         let input = |i: usize| {
             let mut x = match i {
                 0 if stream.is_some() => text_row(self.v.text.unwrap().length - 1),
                 0 => self.row("classes.weight", class as usize),
-                _ => self.row(&format!("tokens.{}.weight", (i - 1) % books), codes[i - 1] as usize),
+                _ => self.row(
+                    &format!("tokens.{}.weight", (i - 1) % books),
+                    codes[i - 1] as usize,
+                ),
             };
             for rows in &above {
                 x = self.add(&x, &rows[i / books]);
@@ -402,11 +675,20 @@ impl Reference<'_> {
             }
             x
         };
-        let mut rows: Vec<Vec<S>> = (0..before).map(text_row).chain((0..codes.len()).map(input)).collect();
+        let mut rows: Vec<Vec<S>> = (0..before)
+            .map(text_row)
+            .chain((0..codes.len()).map(input))
+            .collect();
         for i in 0..self.shape.layers {
             let cell = |i: usize| i.saturating_sub(before) / books;
-            let sees = |a: usize, b: usize| b <= a && (b <= before || self.sees(i, a - before - 1, b - before - 1));
-            let at = Seen { columns: self.v.grid[1], cell: &cell, sees: &sees };
+            let sees = |a: usize, b: usize| {
+                b <= a && (b <= before || self.sees(i, a - before - 1, b - before - 1))
+            };
+            let at = Seen {
+                columns: self.v.grid[1],
+                cell: &cell,
+                sees: &sees,
+            };
             rows = self.block(&format!("blocks.{i}"), &rows, &at, memory.as_deref());
         }
         let head = |i: usize| match self.shape.tied {
@@ -414,8 +696,18 @@ impl Reference<'_> {
             false => format!("head.{}.weight", i % books),
         };
         let rows: Vec<Vec<S>> = rows.iter().map(|x| self.norm("norm", x)).collect();
-        let text = rows[..before].iter().map(|x| self.linear("text.head.weight", x)).collect();
-        (rows[before..].iter().enumerate().map(|(i, x)| self.linear(&head(i), x)).collect(), text)
+        let text = rows[..before]
+            .iter()
+            .map(|x| self.linear("text.head.weight", x))
+            .collect();
+        (
+            rows[before..]
+                .iter()
+                .enumerate()
+                .map(|(i, x)| self.linear(&head(i), x))
+                .collect(),
+            text,
+        )
     }
 
     /// Mean cross-entropy of images, and all logits [B, T, K].
@@ -424,11 +716,17 @@ impl Reference<'_> {
         let mut all = Vec::new();
         let (mut losses, mut of_text) = (Vec::new(), Vec::new());
         let known = self.v.known();
-        let loss = |logits: &[S], right: u32| s.affine(s.ln(self.softmax(logits)[right as usize]), -1.0, 0.0);
+        let loss = |logits: &[S], right: u32| {
+            s.affine(s.ln(self.softmax(logits)[right as usize]), -1.0, 0.0)
+        };
         for (n, (class, codes)) in classes.iter().zip(codes.chunks(known + t)).enumerate() {
             let each = self.v.text.map_or(0, |text| text.words());
             let (words, length, hidden) = match texts {
-                Some(texts) => (&texts.words[n * each..][..each], texts.lengths[n] as usize, texts.hidden[n]),
+                Some(texts) => (
+                    &texts.words[n * each..][..each],
+                    texts.lengths[n] as usize,
+                    texts.hidden[n],
+                ),
                 None => (&[][..], 0, true),
             };
             let (logits, text) = self.logits(*class, codes, words, length);
@@ -446,7 +744,13 @@ impl Reference<'_> {
         if of_text.is_empty() {
             return (mean(&losses), all);
         }
-        (s.add(s.affine(mean(&losses), 1.0 - w, 0.0), s.affine(mean(&of_text), w, 0.0)), all)
+        (
+            s.add(
+                s.affine(mean(&losses), 1.0 - w, 0.0),
+                s.affine(mean(&of_text), w, 0.0),
+            ),
+            all,
+        )
     }
 }
 
@@ -467,16 +771,26 @@ fn gelu(x: f64) -> (f64, f64) {
     (x / 2.0 * (1.0 + erf), 0.5 * (1.0 + erf) + x * density)
 }
 
-fn reference<'a>(s: &'a Scalars, shape: &Shape, v: &Vocabulary, host: &HostTensors) -> Reference<'a> {
+fn reference<'a>(
+    s: &'a Scalars,
+    shape: &Shape,
+    v: &Vocabulary,
+    host: &HostTensors,
+) -> Reference<'a> {
     let params = host.iter().map(|(name, (shape, values))| {
         let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
         (name.clone(), (shape.clone(), s.constants(&values)))
     });
-    Reference { s, shape: shape.clone(), v: v.clone(), params: params.collect() }
+    Reference {
+        s,
+        shape: shape.clone(),
+        v: v.clone(),
+        params: params.collect(),
+    }
 }
 
-/// Every logit, the loss, and every element of every parameter's gradient, under an upstream gradient other than 1: within
-/// 2e-5 + 2e-5 |expected|.
+/// Every logit, the loss, and every element of every parameter's gradient, under an upstream
+/// gradient other than 1: within 2e-5 + 2e-5 |expected|.
 #[test]
 fn logits_loss_and_gradients_equal_the_reference() {
     let gpu = gpu();
@@ -496,7 +810,9 @@ fn logits_loss_and_gradients_equal_the_reference() {
         let upstream = 1.75;
         let gradient = s.backward(loss);
 
-        let batch = prior.upload(&gpu, &classes, &codes, texts.as_ref()).unwrap();
+        let batch = prior
+            .upload(&gpu, &classes, &codes, texts.as_ref())
+            .unwrap();
         let tape = Tape::new(&gpu);
         let pass = Pass::new(&tape, &params);
         let got = prior.logits(&pass, &batch, Dropout::OFF).unwrap();
@@ -515,7 +831,11 @@ fn logits_loss_and_gradients_equal_the_reference() {
         let tape = Tape::new(&gpu);
         let pass = Pass::new(&tape, &params);
         let value = prior.loss(&pass, &batch, Dropout::OFF, 0.0).unwrap();
-        worst = worst.max(close("loss", value.tensor().read::<f32>().unwrap()[0], s.get(loss)));
+        worst = worst.max(close(
+            "loss",
+            value.tensor().read::<f32>().unwrap()[0],
+            s.get(loss),
+        ));
         let scaled = tape.scale(&value, upstream as f32, 0.0).unwrap();
         let gradients = pass.gradients(tape.backward(&scaled).unwrap());
         let mut compared = 0;
@@ -525,7 +845,11 @@ fn logits_loss_and_gradients_equal_the_reference() {
             let got: Vec<f32> = got.read().unwrap();
             assert_eq!(got.len(), want.len());
             for (i, (got, want)) in got.iter().zip(want).enumerate() {
-                worst = worst.max(close(&format!("gradient of {name}[{i}]"), *got, upstream * want.of(&gradient)));
+                worst = worst.max(close(
+                    &format!("gradient of {name}[{i}]"),
+                    *got,
+                    upstream * want.of(&gradient),
+                ));
                 compared += 1;
             }
         }
@@ -555,26 +879,45 @@ fn the_reference_differentiates() {
                 r.params.get_mut(name).unwrap().1[i] = changed;
                 s.get(r.loss(&classes, &codes, texts.as_ref()).0)
             };
-            let (difference, found) = ((at(1e-5) - at(-1e-5)) / 2e-5, r.params[name].1[i].of(&gradient));
-            assert!((difference - found).abs() <= 1e-7 + 1e-5 * found.abs(), "{name}[{i}]: {found}, {difference}");
+            let (difference, found) = (
+                (at(1e-5) - at(-1e-5)) / 2e-5,
+                r.params[name].1[i].of(&gradient),
+            );
+            assert!(
+                (difference - found).abs() <= 1e-7 + 1e-5 * found.abs(),
+                "{name}[{i}]: {found}, {difference}"
+            );
         }
     }
 }
 
-/// PyTorch in f64 on the same weights, codes and classes, which `scripts/fixtures/prior.py` wrote: logits, loss and all gradients, within
-/// 3e-5 of each tensor's largest element.
+/// PyTorch in f64 on the same weights, codes and classes, which `scripts/fixtures/prior.py` wrote:
+/// logits, loss and all gradients, within 3e-5 of each tensor's largest element.
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
     for name in ["rotary", "learned"] {
-        let path = format!("{}/tests/fixtures/prior/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/tests/fixtures/prior/{name}.safetensors",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let c: serde_json::Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+        let c: serde_json::Value =
+            serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let words = |name: &str| -> Vec<[u8; 4]> { file.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec() };
-        let floats = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
-        let numbers = |name: &str| -> Vec<u32> { words(name).into_iter().map(u32::from_le_bytes).collect() };
+        let words = |name: &str| -> Vec<[u8; 4]> {
+            file.tensor(name)
+                .unwrap()
+                .data()
+                .as_chunks::<4>()
+                .0
+                .to_vec()
+        };
+        let floats =
+            |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
+        let numbers =
+            |name: &str| -> Vec<u32> { words(name).into_iter().map(u32::from_le_bytes).collect() };
         let size = |key: &str| c[key].as_u64().unwrap() as usize;
         let shape = serde_json::json!({
             "layers": c["layers"], "dim": c["dim"], "heads": c["heads"], "hidden": c["hidden"], "norm": c["norm"], "mlp": c["mlp"],
@@ -608,29 +951,55 @@ fn pytorch_agrees() {
                 assert!(holds, "{name}: {what}[{i}] is {got}, PyTorch has {want}");
             }
         };
-        let batch = prior.upload(&gpu, &numbers("classes"), &numbers("codes"), None).unwrap();
+        let batch = prior
+            .upload(&gpu, &numbers("classes"), &numbers("codes"), None)
+            .unwrap();
         let tape = Tape::new(&gpu);
         let pass = Pass::new(&tape, &params);
         let (k, books) = (v.codebook_size, v.codebooks);
         let want = floats("logits");
-        for (q, logits) in prior.logits(&pass, &batch, Dropout::OFF).unwrap().iter().enumerate() {
-            let want: Vec<f32> = want.chunks(k).skip(q).step_by(books).flatten().copied().collect();
-            close(&format!("logits of codebook {q}"), &logits.tensor().read::<f32>().unwrap(), &want);
+        for (q, logits) in prior
+            .logits(&pass, &batch, Dropout::OFF)
+            .unwrap()
+            .iter()
+            .enumerate()
+        {
+            let want: Vec<f32> = want
+                .chunks(k)
+                .skip(q)
+                .step_by(books)
+                .flatten()
+                .copied()
+                .collect();
+            close(
+                &format!("logits of codebook {q}"),
+                &logits.tensor().read::<f32>().unwrap(),
+                &want,
+            );
         }
         let tape = Tape::new(&gpu);
         let pass = Pass::new(&tape, &params);
         let loss = prior.loss(&pass, &batch, Dropout::OFF, 0.0).unwrap();
-        close("loss", &loss.tensor().read::<f32>().unwrap(), &floats("loss"));
+        close(
+            "loss",
+            &loss.tensor().read::<f32>().unwrap(),
+            &floats("loss"),
+        );
         let gradients = pass.gradients(tape.backward(&loss).unwrap());
         assert_eq!(gradients.len(), weights.len());
         for (handle, gradient) in gradients {
             let name = params.name(handle);
-            close(&format!("gradient of {name}"), &gradient.read::<f32>().unwrap(), &floats(&format!("grad.{name}")));
+            close(
+                &format!("gradient of {name}"),
+                &gradient.read::<f32>().unwrap(),
+                &floats(&format!("grad.{name}")),
+            );
         }
     }
 }
 
-/// Attention makes no matrix of scores: what a pass forward and back takes grows as the sequence does.
+/// Attention makes no matrix of scores: what a pass forward and back takes grows as the sequence
+/// does.
 #[test]
 fn attention_takes_memory_in_proportion_to_the_sequence() {
     use wgvq::gpu::{DType, Tensor};

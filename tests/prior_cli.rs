@@ -25,7 +25,11 @@ const TINY: [&str; 10] = [
 const SHORT: [&str; 2] = ["--steps", "12"];
 
 fn prior(run_path: &Path, more: &[&str]) -> std::process::Output {
-    let args: Vec<&str> = ["prior", text(run_path)].into_iter().chain(TINY).chain(more.iter().copied()).collect();
+    let args: Vec<&str> = ["prior", text(run_path)]
+        .into_iter()
+        .chain(TINY)
+        .chain(more.iter().copied())
+        .collect();
     run(&args)
 }
 
@@ -36,7 +40,11 @@ fn ok(output: std::process::Output) -> std::process::Output {
 
 fn refused(output: std::process::Output, named: &[&str]) {
     let said = stderr(&output);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}\n{said}", output.status);
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}\n{said}",
+        output.status
+    );
     for named in named {
         assert!(said.contains(named), "does not name {named}:\n{said}");
     }
@@ -44,8 +52,10 @@ fn refused(output: std::process::Output, named: &[&str]) {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -55,30 +65,53 @@ fn a_prior_is_trained_sampled_and_completes() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     let run_path = train_tiny(folder.path(), "run", 6);
-    refused(run(&["sample", text(&run_path), "--out", text(&at("s"))]), &["wgvq prior"]);
+    refused(
+        run(&["sample", text(&run_path), "--out", text(&at("s"))]),
+        &["wgvq prior"],
+    );
     assert!(!at("s").exists());
 
     let trained = ok(prior(&run_path, &["--steps", "12", "--json"]));
     let line: serde_json::Value = serde_json::from_str(stdout(&trained).trim()).expect("JSON");
-    let bits = |key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key} is missing"));
+    let bits = |key: &str| {
+        line[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{key} is missing"))
+    };
     assert!(bits("unigram_bits") > bits("bigram_bits") && bits("bigram_bits") > 0.0);
     // 64 codes for 32 x 32 x 3 numbers.
     assert!((bits("bits_per_dim") - bits("bits_per_token") * 64.0 / 3072.0).abs() < 1e-9);
     let own = run_path.join("prior");
-    for file in
-        ["config.toml", "metrics.csv", "test.csv", "final.safetensors", "pictures/summary.png", "tokens/tokens.json"]
-    {
+    for file in [
+        "config.toml",
+        "metrics.csv",
+        "test.csv",
+        "final.safetensors",
+        "pictures/summary.png",
+        "tokens/tokens.json",
+    ] {
         assert!(own.join(file).is_file(), "{file}");
     }
-    assert!(image::open(own.join("pictures/summary.png")).expect("a picture").width() > 1000);
+    assert!(
+        image::open(own.join("pictures/summary.png"))
+            .expect("a picture")
+            .width()
+            > 1000
+    );
     let whole = std::fs::read(own.join("final.safetensors")).unwrap();
     refused(prior(&run_path, &SHORT), &["--resume", "--overwrite"]);
     assert_eq!(std::fs::read(own.join("final.safetensors")).unwrap(), whole);
     // A prior that has ended stays as it is; another key than the steps is refused.
     ok(run(&["prior", text(&run_path), "--resume", "--quiet"]));
     assert_eq!(std::fs::read(own.join("final.safetensors")).unwrap(), whole);
-    refused(run(&["prior", text(&run_path), "--resume", "--lr", "0.5"]), &["--resume", "--steps"]);
-    refused(run(&["prior", text(&run_path), "--resume", "--steps", "5"]), &["train.steps", "12 steps are done"]);
+    refused(
+        run(&["prior", text(&run_path), "--resume", "--lr", "0.5"]),
+        &["--resume", "--steps"],
+    );
+    refused(
+        run(&["prior", text(&run_path), "--resume", "--steps", "5"]),
+        &["train.steps", "12 steps are done"],
+    );
     // One that cannot be trained leaves the one that is there.
     refused(
         prior(
@@ -100,7 +133,8 @@ fn a_prior_is_trained_sampled_and_completes() {
     assert_eq!(std::fs::read(own.join("final.safetensors")).unwrap(), whole);
     refused(run(&["sample", text(&own)]), &["name the run"]);
 
-    // The same seed gives the same images, whatever is drawn at a time and whether there is a cache.
+    // The same seed gives the same images, whatever is drawn at a time and whether there is a
+    // cache.
     let sample = |name: &str, more: &[&str]| {
         let out = at(name);
         let args = [
@@ -117,12 +151,30 @@ fn a_prior_is_trained_sampled_and_completes() {
             "--out",
             text(&out),
         ];
-        run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<&str>>())
+        run(&args
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect::<Vec<&str>>())
     };
-    let first =
-        ok(sample("a", &["--guidance", "2", "--top-k", "20", "--temperature", "0.9", "--top-p", "0.95", "--json"]));
+    let first = ok(sample(
+        "a",
+        &[
+            "--guidance",
+            "2",
+            "--top-k",
+            "20",
+            "--temperature",
+            "0.9",
+            "--top-p",
+            "0.95",
+            "--json",
+        ],
+    ));
     let line: serde_json::Value = serde_json::from_str(stdout(&first).trim()).expect("JSON");
-    assert_eq!((line["images"].as_u64(), line["codes"].as_u64()), (Some(5), Some(5 * 64)));
+    assert_eq!(
+        (line["images"].as_u64(), line["codes"].as_u64()),
+        (Some(5), Some(5 * 64))
+    );
     assert_eq!(
         names(&at("a")),
         [
@@ -138,11 +190,24 @@ fn a_prior_is_trained_sampled_and_completes() {
     for (name, more) in [("b", vec!["--batch", "2"]), ("c", vec!["--no-cache"])] {
         let more: Vec<&str> = more
             .into_iter()
-            .chain(["--guidance", "2", "--top-k", "20", "--temperature", "0.9", "--top-p", "0.95"])
+            .chain([
+                "--guidance",
+                "2",
+                "--top-k",
+                "20",
+                "--temperature",
+                "0.9",
+                "--top-p",
+                "0.95",
+            ])
             .collect();
         ok(sample(name, &more));
-        for file in names(&at("a")).into_iter().filter(|name| name.ends_with(".png")) {
-            let same = std::fs::read(at("a").join(&file)).unwrap() == std::fs::read(at(name).join(&file)).unwrap();
+        for file in names(&at("a"))
+            .into_iter()
+            .filter(|name| name.ends_with(".png"))
+        {
+            let same = std::fs::read(at("a").join(&file)).unwrap()
+                == std::fs::read(at(name).join(&file)).unwrap();
             assert!(same, "{name}: {file}");
         }
     }
@@ -150,16 +215,68 @@ fn a_prior_is_trained_sampled_and_completes() {
     std::fs::write(at("a").join("notes.txt"), "mine").unwrap();
     std::fs::write(at("a").join("2024.png"), "mine").unwrap();
     refused(sample("a", &[]), &["--overwrite"]);
-    ok(run(&["sample", text(&run_path), "--n", "2", "--class", "none", "--out", text(&at("a")), "--overwrite"]));
-    assert_eq!(names(&at("a")), ["0000.png", "0001.png", "2024.png", "grid.png", "notes.txt", "samples.json"]);
+    ok(run(&[
+        "sample",
+        text(&run_path),
+        "--n",
+        "2",
+        "--class",
+        "none",
+        "--out",
+        text(&at("a")),
+        "--overwrite",
+    ]));
+    assert_eq!(
+        names(&at("a")),
+        [
+            "0000.png",
+            "0001.png",
+            "2024.png",
+            "grid.png",
+            "notes.txt",
+            "samples.json"
+        ]
+    );
 
     let picture = at("p.png");
-    image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([(x * 7) as u8, (y * 5) as u8, 90])).save(&picture).unwrap();
+    image::RgbImage::from_fn(32, 32, |x, y| {
+        image::Rgb([(x * 7) as u8, (y * 5) as u8, 90])
+    })
+    .save(&picture)
+    .unwrap();
     let out = at("completed.png");
-    ok(run(&["complete", text(&run_path), text(&picture), "--keep", "top-half", "--n", "3", "-o", text(&out)]));
+    ok(run(&[
+        "complete",
+        text(&run_path),
+        text(&picture),
+        "--keep",
+        "top-half",
+        "--n",
+        "3",
+        "-o",
+        text(&out),
+    ]));
     assert!(image::open(&out).is_ok());
-    refused(run(&["complete", text(&run_path), text(&picture), "-o", text(&out)]), &["--overwrite"]);
-    ok(run(&["complete", text(&run_path), text(&picture), "--keep", "right-third", "-o", text(&out), "--overwrite"]));
+    refused(
+        run(&[
+            "complete",
+            text(&run_path),
+            text(&picture),
+            "-o",
+            text(&out),
+        ]),
+        &["--overwrite"],
+    );
+    ok(run(&[
+        "complete",
+        text(&run_path),
+        text(&picture),
+        "--keep",
+        "right-third",
+        "-o",
+        text(&out),
+        "--overwrite",
+    ]));
 }
 
 #[test]
@@ -184,7 +301,10 @@ fn bad_input_is_named_and_nothing_is_written() {
 
     ok(prior(&run_path, &SHORT));
     for (more, named) in [
-        (vec!["--class", "nonesuch"], vec!["nonesuch", "Flags", "Smileys"]),
+        (
+            vec!["--class", "nonesuch"],
+            vec!["nonesuch", "Flags", "Smileys"],
+        ),
         // A part that several classes have.
         (vec!["--class", "&"], vec!["may be"]),
         (vec!["--top-p", "1.5"], vec!["top-p"]),
@@ -197,39 +317,100 @@ fn bad_input_is_named_and_nothing_is_written() {
         (vec!["--n", "0"], vec!["--n"]),
         (vec!["--batch", "0"], vec!["batch"]),
     ] {
-        let args: Vec<&str> = ["sample", text(&run_path), "--out", text(&out)].into_iter().chain(more).collect();
+        let args: Vec<&str> = ["sample", text(&run_path), "--out", text(&out)]
+            .into_iter()
+            .chain(more)
+            .collect();
         refused(run(&args), &named);
         assert!(!out.exists(), "{args:?} left something");
     }
     let picture = folder.path().join("p.png");
     image::RgbImage::new(32, 32).save(&picture).unwrap();
-    for (more, named) in [(vec!["--keep", "middle-half"], "--keep"), (vec!["--keep", "top-1"], "nothing is left")] {
-        let args = ["complete", text(&run_path), text(&picture), "-o", text(&out)];
-        refused(run(&args.into_iter().chain(more).collect::<Vec<&str>>()), &[named]);
+    for (more, named) in [
+        (vec!["--keep", "middle-half"], "--keep"),
+        (vec!["--keep", "top-1"], "nothing is left"),
+    ] {
+        let args = [
+            "complete",
+            text(&run_path),
+            text(&picture),
+            "-o",
+            text(&out),
+        ];
+        refused(
+            run(&args.into_iter().chain(more).collect::<Vec<&str>>()),
+            &[named],
+        );
         assert!(!out.exists());
     }
-    refused(run(&["complete", text(&run_path), "gone.png", "-o", text(&out)]), &["gone.png"]);
+    refused(
+        run(&["complete", text(&run_path), "gone.png", "-o", text(&out)]),
+        &["gone.png"],
+    );
 
-    // The first stage is trained anew: neither its tokens nor its prior are those of the run any more.
+    // The first stage is trained anew: neither its tokens nor its prior are those of the run any
+    // more.
     let other = train_tiny(folder.path(), "other", 9);
-    std::fs::copy(other.join("final.safetensors"), run_path.join("final.safetensors")).unwrap();
+    std::fs::copy(
+        other.join("final.safetensors"),
+        run_path.join("final.safetensors"),
+    )
+    .unwrap();
     let before = std::fs::read(run_path.join("prior/final.safetensors")).unwrap();
-    refused(run(&["sample", text(&run_path), "--out", text(&out)]), &["another model", "--overwrite"]);
-    refused(prior(&run_path, &SHORT), &["made by the model", "--overwrite"]);
+    refused(
+        run(&["sample", text(&run_path), "--out", text(&out)]),
+        &["another model", "--overwrite"],
+    );
+    refused(
+        prior(&run_path, &SHORT),
+        &["made by the model", "--overwrite"],
+    );
     assert!(!out.exists());
-    assert_eq!(std::fs::read(run_path.join("prior/final.safetensors")).unwrap(), before);
+    assert_eq!(
+        std::fs::read(run_path.join("prior/final.safetensors")).unwrap(),
+        before
+    );
     ok(prior(&run_path, &["--steps", "12", "--overwrite"]));
-    ok(run(&["sample", text(&run_path), "--n", "2", "--out", text(&out)]));
+    ok(run(&[
+        "sample",
+        text(&run_path),
+        "--n",
+        "2",
+        "--out",
+        text(&out),
+    ]));
 
     // A prior over a vocabulary of another size.
     let config = folder.path().join("tiny.toml");
-    let larger = std::fs::read_to_string(&config).unwrap().replace("codebook_size = 32", "codebook_size = 40");
+    let larger = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("codebook_size = 32", "codebook_size = 40");
     std::fs::write(&config, larger).unwrap();
     let larger = folder.path().join("larger");
-    ok(run(&["train", text(&config), "--steps", "6", "--out", text(&larger), "--quiet"]));
+    ok(run(&[
+        "train",
+        text(&config),
+        "--steps",
+        "6",
+        "--out",
+        text(&larger),
+        "--quiet",
+    ]));
     std::fs::create_dir(larger.join("prior")).unwrap();
-    std::fs::copy(run_path.join("prior/final.safetensors"), larger.join("prior/final.safetensors")).unwrap();
-    refused(run(&["sample", text(&larger), "--out", text(&folder.path().join("x"))]), &["codes of 32", "of 40"]);
+    std::fs::copy(
+        run_path.join("prior/final.safetensors"),
+        larger.join("prior/final.safetensors"),
+    )
+    .unwrap();
+    refused(
+        run(&[
+            "sample",
+            text(&larger),
+            "--out",
+            text(&folder.path().join("x")),
+        ]),
+        &["codes of 32", "of 40"],
+    );
     assert!(!folder.path().join("x").exists());
 }
 
@@ -240,21 +421,38 @@ fn killed_and_resumed_equals_left_alone() {
     let alone = train_tiny(folder.path(), "alone", 6);
     let killed = folder.path().join("killed");
     std::fs::create_dir(&killed).unwrap();
-    std::fs::copy(alone.join("final.safetensors"), killed.join("final.safetensors")).unwrap();
+    std::fs::copy(
+        alone.join("final.safetensors"),
+        killed.join("final.safetensors"),
+    )
+    .unwrap();
     let steps = ["--steps", "40"];
     ok(prior(&alone, &steps));
     let start = |args: &[&str]| {
         let mut command = wgvq();
-        command.args(args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts")
+        command
+            .args(args)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program starts")
     };
     let own = killed.join("prior");
-    let args: Vec<&str> = ["prior", text(&killed)].into_iter().chain(TINY).chain(steps).collect();
+    let args: Vec<&str> = ["prior", text(&killed)]
+        .into_iter()
+        .chain(TINY)
+        .chain(steps)
+        .collect();
     // Among its tokens, where the same command begins again.
     let mut child = start(&args);
     wait_until(&mut child, || own.join("run.lock").exists());
     kill(&mut child);
     let begun = own.join("config.toml").exists();
-    let mut child = if begun { start(&["prior", text(&killed), "--resume"]) } else { start(&args) };
+    let mut child = if begun {
+        start(&["prior", text(&killed), "--resume"])
+    } else {
+        start(&args)
+    };
     for lines in [1, 3, 5] {
         wait_until(&mut child, || lines_of(&own.join("metrics.csv")) >= lines);
         kill(&mut child);
@@ -262,8 +460,15 @@ fn killed_and_resumed_equals_left_alone() {
     }
     kill(&mut child);
     ok(run(&["prior", text(&killed), "--resume", "--quiet"]));
-    for file in ["final.safetensors", "metrics.csv", "test.csv", "config.toml"] {
-        let read = |p: &Path| std::fs::read(p.join("prior").join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    for file in [
+        "final.safetensors",
+        "metrics.csv",
+        "test.csv",
+        "config.toml",
+    ] {
+        let read = |p: &Path| {
+            std::fs::read(p.join("prior").join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+        };
         assert!(read(&alone) == read(&killed), "{file} differs");
     }
 }

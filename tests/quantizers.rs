@@ -1,5 +1,5 @@
-//! Every quantizer by what all must do: codes that decode to what was handed on, gradients that arrive, a state that comes back,
-//! training that resumes; and by what is its own.
+//! Every quantizer by what all must do: codes that decode to what was handed on, gradients that
+//! arrive, a state that comes back, training that resumes; and by what is its own.
 
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
@@ -14,15 +14,21 @@ use wgvq::spec::{HostTensor, Rng};
 use wgvq::train::Trainer;
 
 fn gpu() -> Gpu {
-    Gpu::new(wgvq::gpu::Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(wgvq::gpu::Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 fn make(gpu: &Gpu, options: &Options) -> (Box<dyn Quantizer>, Parameters) {
     let mut b = Parameters::builder();
     b.declare("unused", &[1], Init::Zeros);
-    let quantizer =
-        quantize::Registry::default().build(gpu, &mut b, options).unwrap_or_else(|e| panic!("{}: {e}", options.kind));
+    let quantizer = quantize::Registry::default()
+        .build(gpu, &mut b, options)
+        .unwrap_or_else(|e| panic!("{}: {e}", options.kind));
     (quantizer, b.build(gpu, 3).unwrap())
 }
 
@@ -69,14 +75,33 @@ fn codes_decode_to_what_was_handed_on_and_gradients_arrive() {
             assert_eq!(counts.len(), books * k);
             for book in 0..books {
                 for code in 0..k {
-                    let chosen = indices.iter().skip(book).step_by(books).filter(|i| **i as usize == code).count();
-                    assert_eq!(chosen as u32, counts[book * k + code], "{}: code {code} of book {book}", kind.name);
+                    let chosen = indices
+                        .iter()
+                        .skip(book)
+                        .step_by(books)
+                        .filter(|i| **i as usize == code)
+                        .count();
+                    assert_eq!(
+                        chosen as u32,
+                        counts[book * k + code],
+                        "{}: code {code} of book {book}",
+                        kind.name
+                    );
                 }
             }
             let decoded = quantizer.decode(&pass, &q.indices).unwrap();
-            assert_eq!(floats(&decoded), floats(q.z_q.tensor()), "{} in {mode:?}", kind.name);
+            assert_eq!(
+                floats(&decoded),
+                floats(q.z_q.tensor()),
+                "{} in {mode:?}",
+                kind.name
+            );
             if mode == Mode::Eval {
-                assert!(q.losses.is_empty(), "{}: a loss without training", kind.name);
+                assert!(
+                    q.losses.is_empty(),
+                    "{}: a loss without training",
+                    kind.name
+                );
                 continue;
             }
             let upstream = latents(&gpu, n, 12, 8);
@@ -94,12 +119,22 @@ fn codes_decode_to_what_was_handed_on_and_gradients_arrive() {
             }
             let mut gradients = tape.backward(&loss).unwrap();
             let dz = floats(&gradients.take(&z_e).expect("a gradient for the latents"));
-            assert!(dz.iter().all(|g| g.is_finite()) && dz.iter().any(|g| *g != 0.0), "{}", kind.name);
-            // Everything that the optimiser trains is reached: all parameters but the one that stands for a model.
+            assert!(
+                dz.iter().all(|g| g.is_finite()) && dz.iter().any(|g| *g != 0.0),
+                "{}",
+                kind.name
+            );
+            // Everything that the optimiser trains is reached: all parameters but the one that
+            // stands for a model.
             let reached = pass.gradients(gradients);
             assert_eq!(reached.len(), params.handles().count() - 1, "{}", kind.name);
             for (handle, g) in reached {
-                assert!(floats(&g).iter().all(|g| g.is_finite()), "{}: {}", kind.name, params.name(handle));
+                assert!(
+                    floats(&g).iter().all(|g| g.is_finite()),
+                    "{}: {}",
+                    kind.name,
+                    params.name(handle)
+                );
             }
         }
     }
@@ -114,22 +149,38 @@ fn a_state_comes_back_and_another_is_refused() {
         for step in 0..3 {
             let tape = Tape::no_grad(&gpu);
             let pass = Pass::new(&tape, &params);
-            let q = quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step }).unwrap();
+            let q = quantizer
+                .quantize(&pass, &tape.constant(&z), Mode::Train { step })
+                .unwrap();
             quantizer.learn(&params, &q.seen, step).unwrap();
         }
         let state = quantizer.save().unwrap();
-        let (mut again, _) = make(&gpu, &Options { seed: 99, ..small(kind.name) });
+        let (mut again, _) = make(
+            &gpu,
+            &Options {
+                seed: 99,
+                ..small(kind.name)
+            },
+        );
         again.load(&state).unwrap();
         assert_eq!(again.save().unwrap(), state, "{}", kind.name);
         let codes = |q: &dyn Quantizer| {
             let tape = Tape::no_grad(&gpu);
             let pass = Pass::new(&tape, &params);
-            q.quantize(&pass, &tape.constant(&z), Mode::Eval).unwrap().indices.read::<u32>().unwrap()
+            q.quantize(&pass, &tape.constant(&z), Mode::Eval)
+                .unwrap()
+                .indices
+                .read::<u32>()
+                .unwrap()
         };
         assert_eq!(codes(&*again), codes(&*quantizer), "{}", kind.name);
         let mut foreign = state.clone();
         foreign.insert("0.nonesuch".into(), (vec![1], vec![0.0]));
-        assert!(again.load(&foreign).is_err(), "{} takes a state that is not its own", kind.name);
+        assert!(
+            again.load(&foreign).is_err(),
+            "{} takes a state that is not its own",
+            kind.name
+        );
         if let Some(first) = state.keys().next().cloned() {
             let mut short = state.clone();
             short.remove(&first);
@@ -139,7 +190,15 @@ fn a_state_comes_back_and_another_is_refused() {
                 assert_eq!(again.save().unwrap(), short);
                 continue;
             }
-            assert!(again.load(&short).unwrap_err().to_string().contains("has no"), "{}", kind.name);
+            assert!(
+                again
+                    .load(&short)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("has no"),
+                "{}",
+                kind.name
+            );
         }
     }
 }
@@ -149,13 +208,18 @@ fn tiny(kind: &str) -> RunConfig {
     config.model.hidden = 16;
     config.model.residual_layers = 1;
     config.model.residual_hidden = 8;
-    config.quantizer = Options { kmeans_init: true, kmeans_iters: 2, ..small(kind) };
+    config.quantizer = Options {
+        kmeans_init: true,
+        kmeans_iters: 2,
+        ..small(kind)
+    };
     config.train.batch_size = 4;
     config.train.log_every = 2;
     config
 }
 
-/// Each trains, goes on from a checkpoint to the same bytes, and its model file encodes and decodes.
+/// Each trains, goes on from a checkpoint to the same bytes, and its model file encodes and
+/// decodes.
 #[test]
 fn each_trains_resumes_and_is_read_back() {
     let gpu = gpu();
@@ -163,7 +227,10 @@ fn each_trains_resumes_and_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     for kind in quantize::all() {
         let config = tiny(kind.name);
-        let new = || Trainer::new(&gpu, &config, data.clone()).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+        let new = || {
+            Trainer::new(&gpu, &config, data.clone())
+                .unwrap_or_else(|e| panic!("{}: {e}", kind.name))
+        };
         let mut whole = new();
         let mut half = None;
         for step in 0..5 {
@@ -178,9 +245,17 @@ fn each_trains_resumes_and_is_read_back() {
             resumed.step().unwrap();
         }
         let weights = whole.weights().unwrap();
-        assert!(weights == resumed.weights().unwrap(), "{}: resumed is not the same", kind.name);
+        assert!(
+            weights == resumed.weights().unwrap(),
+            "{}: resumed is not the same",
+            kind.name
+        );
         let rows = whole.rows(true).unwrap();
-        assert!(rows.len() == 2 && rows.iter().all(|r| r.loss.is_finite() && r.used >= 1.0), "{}: {rows:?}", kind.name);
+        assert!(
+            rows.len() == 2 && rows.iter().all(|r| r.loss.is_finite() && r.used >= 1.0),
+            "{}: {rows:?}",
+            kind.name
+        );
         let evaluation = whole.evaluate().unwrap();
         assert!(
             evaluation.ssim.is_finite() && evaluation.used >= 1 && evaluation.entropy_bits >= 0.0,
@@ -192,17 +267,37 @@ fn each_trains_resumes_and_is_read_back() {
         let state = serde_json::json!({
             "config": config, "image": { "width": image[0], "height": image[1], "channels": image[2] },
         });
-        let model = wgvq::storage::checkpoint::Checkpoint { tensors: weights, state };
+        let model = wgvq::storage::checkpoint::Checkpoint {
+            tensors: weights,
+            state,
+        };
         wgvq::storage::checkpoint::save_file(&path, &model).unwrap();
-        let mut trained = Trained::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
-        let pictures: Vec<u8> = (0..3).flat_map(|i| data.image(i).unwrap().to_vec()).collect();
-        let codes = trained.to_codes(&pictures, vec!["a".into(), "b".into(), "c".into()]).unwrap();
-        assert_eq!(codes.indices.len(), 3 * 64 * trained.levels()[0].codebooks, "{}", kind.name);
-        let file = folder.path().join(format!("{}-codes.safetensors", kind.name));
+        let mut trained =
+            Trained::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+        let pictures: Vec<u8> = (0..3)
+            .flat_map(|i| data.image(i).unwrap().to_vec())
+            .collect();
+        let codes = trained
+            .to_codes(&pictures, vec!["a".into(), "b".into(), "c".into()])
+            .unwrap();
+        assert_eq!(
+            codes.indices.len(),
+            3 * 64 * trained.levels()[0].codebooks,
+            "{}",
+            kind.name
+        );
+        let file = folder
+            .path()
+            .join(format!("{}-codes.safetensors", kind.name));
         codes.save(&file).unwrap();
         let again = wgvq::codes::Codes::load(&file).unwrap();
         assert_eq!(again, codes);
-        assert_eq!(trained.decode(&again.indices).unwrap().len(), pictures.len(), "{}", kind.name);
+        assert_eq!(
+            trained.decode(&again.indices).unwrap().len(),
+            pictures.len(),
+            "{}",
+            kind.name
+        );
     }
 }
 
@@ -221,35 +316,77 @@ fn padding_is_not_quantized_and_teaches_nothing() {
         let q = quantize::mask::quantize_kept(&*quantizer, &pass, &z_e, &keep, mode).unwrap();
         // The same latents without the padding between them.
         let all = floats(&z);
-        let kept: Vec<f32> = (0..n).filter(|i| keep[*i]).flat_map(|i| all[12 * i..][..12].to_vec()).collect();
+        let kept: Vec<f32> = (0..n)
+            .filter(|i| keep[*i])
+            .flat_map(|i| all[12 * i..][..12].to_vec())
+            .collect();
         let kept = Tensor::from_slice(&gpu, &[kept.len() / 12, 12], &kept).unwrap();
-        let dense = quantizer.quantize(&pass, &tape.constant(&kept), mode).unwrap();
-        let (indices, dense_indices): (Vec<u32>, Vec<u32>) = (q.indices.read().unwrap(), dense.indices.read().unwrap());
+        let dense = quantizer
+            .quantize(&pass, &tape.constant(&kept), mode)
+            .unwrap();
+        let (indices, dense_indices): (Vec<u32>, Vec<u32>) =
+            (q.indices.read().unwrap(), dense.indices.read().unwrap());
         let (z_q, dense_z_q) = (floats(q.z_q.tensor()), floats(dense.z_q.tensor()));
         let books = quantizer.codebooks();
         let mut next = 0;
         for (i, keep) in keep.iter().enumerate() {
             let codes = &indices[i * books..][..books];
             if *keep {
-                assert_eq!(codes, &dense_indices[next * books..][..books], "{} at {i}", kind.name);
-                assert_eq!(z_q[12 * i..][..12], dense_z_q[12 * next..][..12], "{} at {i}", kind.name);
+                assert_eq!(
+                    codes,
+                    &dense_indices[next * books..][..books],
+                    "{} at {i}",
+                    kind.name
+                );
+                assert_eq!(
+                    z_q[12 * i..][..12],
+                    dense_z_q[12 * next..][..12],
+                    "{} at {i}",
+                    kind.name
+                );
                 next += 1;
             } else {
-                assert!(codes.iter().all(|c| *c == quantize::mask::PADDING), "{} at {i}", kind.name);
-                assert!(z_q[12 * i..][..12].iter().all(|v| *v == 0.0), "{} at {i}", kind.name);
+                assert!(
+                    codes.iter().all(|c| *c == quantize::mask::PADDING),
+                    "{} at {i}",
+                    kind.name
+                );
+                assert!(
+                    z_q[12 * i..][..12].iter().all(|v| *v == 0.0),
+                    "{} at {i}",
+                    kind.name
+                );
             }
         }
-        assert_eq!(q.counts.read::<u32>().unwrap(), dense.counts.read::<u32>().unwrap(), "{}", kind.name);
-        let total = |q: &quantize::Quantized| q.total(&Tape::no_grad(&gpu)).unwrap().map(|l: Var| floats(l.tensor()));
+        assert_eq!(
+            q.counts.read::<u32>().unwrap(),
+            dense.counts.read::<u32>().unwrap(),
+            "{}",
+            kind.name
+        );
+        let total = |q: &quantize::Quantized| {
+            q.total(&Tape::no_grad(&gpu))
+                .unwrap()
+                .map(|l: Var| floats(l.tensor()))
+        };
         assert_eq!(total(&q), total(&dense), "{}", kind.name);
         let upstream = latents(&gpu, n, 12, 6);
-        let dz = floats(tape.backward_with(&q.z_q, upstream).unwrap().get(&z_e).unwrap());
+        let dz = floats(
+            tape.backward_with(&q.z_q, upstream)
+                .unwrap()
+                .get(&z_e)
+                .unwrap(),
+        );
         for (i, keep) in keep.iter().enumerate() {
             let any = dz[12 * i..][..12].iter().any(|g| *g != 0.0);
             assert_eq!(any, *keep, "{}: a gradient at {i}", kind.name);
         }
-        assert!(quantize::mask::quantize_kept(&*quantizer, &pass, &z_e, &[false; 70], mode).is_err());
-        assert!(quantize::mask::quantize_kept(&*quantizer, &pass, &z_e, &[true; 69], mode).is_err());
+        assert!(
+            quantize::mask::quantize_kept(&*quantizer, &pass, &z_e, &[false; 70], mode).is_err()
+        );
+        assert!(
+            quantize::mask::quantize_kept(&*quantizer, &pass, &z_e, &[true; 69], mode).is_err()
+        );
     }
 }
 
@@ -264,17 +401,40 @@ fn drawn_codes_have_the_right_shares() {
     let tile = HostTensor::f32(&[rows, d], (0..rows).flat_map(|_| row.clone()).collect());
     let temperature = 0.7;
     for metric in [Metric::Euclidean, Metric::Cosine] {
-        let key = Key { seed: 3, step: 1, stream: 2 };
-        let drawn =
-            sample_codes(&tile.upload(&gpu).unwrap(), &e.upload(&gpu).unwrap(), metric, temperature, key).unwrap();
+        let key = Key {
+            seed: 3,
+            step: 1,
+            stream: 2,
+        };
+        let drawn = sample_codes(
+            &tile.upload(&gpu).unwrap(),
+            &e.upload(&gpu).unwrap(),
+            metric,
+            temperature,
+            key,
+        )
+        .unwrap();
         let mut counts = vec![0f64; k];
-        drawn.read::<u32>().unwrap().iter().for_each(|i| counts[*i as usize] += 1.0);
+        drawn
+            .read::<u32>()
+            .unwrap()
+            .iter()
+            .for_each(|i| counts[*i as usize] += 1.0);
         let (x, e) = (x.widened(), e.widened());
         let score = |e: &[f64]| match metric {
-            Metric::Euclidean => -e.iter().zip(x.as_f64()).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),
+            Metric::Euclidean => -e
+                .iter()
+                .zip(x.as_f64())
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum::<f64>()
+                .sqrt(),
             Metric::Cosine => e.iter().zip(x.as_f64()).map(|(a, b)| a * b).sum(),
         };
-        let weights: Vec<f64> = e.as_f64().chunks(d).map(|e| (score(e) / f64::from(temperature)).exp()).collect();
+        let weights: Vec<f64> = e
+            .as_f64()
+            .chunks(d)
+            .map(|e| (score(e) / f64::from(temperature)).exp())
+            .collect();
         let total: f64 = weights.iter().sum();
         let chi: f64 = weights
             .iter()
@@ -285,31 +445,63 @@ fn drawn_codes_have_the_right_shares() {
             })
             .sum();
         // 8 degrees of freedom: 26.1 is exceeded once in a thousand.
-        assert!(chi < 26.1, "{metric:?}: chi-square {chi}, counts {counts:?}");
+        assert!(
+            chi < 26.1,
+            "{metric:?}: chi-square {chi}, counts {counts:?}"
+        );
     }
 }
 
-/// A share of the stack's quantizers is left out at random, always the last ones, and at measuring none.
+/// A share of the stack's quantizers is left out at random, always the last ones, and at measuring
+/// none.
 #[test]
 fn dropout_shortens_the_stack() {
     let gpu = gpu();
-    let (quantizer, params) = make(&gpu, &Options { quantize_dropout: true, ..small("residual") });
+    let (quantizer, params) = make(
+        &gpu,
+        &Options {
+            quantize_dropout: true,
+            ..small("residual")
+        },
+    );
     let z = latents(&gpu, 50, 12, 2);
     let mut depths = std::collections::BTreeSet::new();
     for step in 0..12 {
         let tape = Tape::no_grad(&gpu);
         let pass = Pass::new(&tape, &params);
-        let q = quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step }).unwrap();
-        let used: Vec<bool> = q.counts.read::<u32>().unwrap().chunks(32).map(|c| c.iter().any(|n| *n > 0)).collect();
+        let q = quantizer
+            .quantize(&pass, &tape.constant(&z), Mode::Train { step })
+            .unwrap();
+        let used: Vec<bool> = q
+            .counts
+            .read::<u32>()
+            .unwrap()
+            .chunks(32)
+            .map(|c| c.iter().any(|n| *n > 0))
+            .collect();
         let depth = used.iter().filter(|u| **u).count();
         assert!(used[..depth].iter().all(|u| *u) && depth > 0, "{used:?}");
-        assert_eq!(q.losses.iter().filter(|(t, _)| *t == Term::Commitment).count(), depth);
+        assert_eq!(
+            q.losses
+                .iter()
+                .filter(|(t, _)| *t == Term::Commitment)
+                .count(),
+            depth
+        );
         depths.insert(depth);
     }
     assert_eq!(depths.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
     let tape = Tape::no_grad(&gpu);
-    let q = quantizer.quantize(&Pass::new(&tape, &params), &tape.constant(&z), Mode::Eval).unwrap();
-    assert!(q.counts.read::<u32>().unwrap().chunks(32).all(|c| c.iter().sum::<u32>() == 50));
+    let q = quantizer
+        .quantize(&Pass::new(&tape, &params), &tape.constant(&z), Mode::Eval)
+        .unwrap();
+    assert!(
+        q.counts
+            .read::<u32>()
+            .unwrap()
+            .chunks(32)
+            .all(|c| c.iter().sum::<u32>() == 50)
+    );
 }
 
 /// A latent that is not a number is named at its step.
@@ -325,7 +517,10 @@ fn latents_that_are_not_numbers_are_named_at_their_step() {
             trainer.step().unwrap();
         }
         let mut checkpoint = trainer.checkpoint().unwrap();
-        let bias = checkpoint.tensors.get_mut("encoder.to_latent.bias").unwrap();
+        let bias = checkpoint
+            .tensors
+            .get_mut("encoder.to_latent.bias")
+            .unwrap();
         bias.bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
         trainer.restore(&checkpoint).unwrap();
         for _ in 0..4 {
@@ -333,7 +528,10 @@ fn latents_that_are_not_numbers_are_named_at_their_step() {
         }
         trainer.close_window().unwrap();
         let error = trainer.rows(true).unwrap_err().to_string();
-        assert!(error.contains("latents are not finite at step 6"), "{kind}: {error}");
+        assert!(
+            error.contains("latents are not finite at step 6"),
+            "{kind}: {error}"
+        );
     }
 }
 
@@ -344,13 +542,27 @@ mod custom_quantizer;
 #[test]
 fn a_quantizer_from_outside_trains_by_its_name() {
     let mut config = tiny("ema");
-    config.quantizer = Options { codebook_size: 64, ..Options::of("spherical") };
+    config.quantizer = Options {
+        codebook_size: 64,
+        ..Options::of("spherical")
+    };
     let evaluation = custom_quantizer::train(&config, 4).unwrap();
     assert_eq!(evaluation.counts.len(), 64);
     // As many codes as the test split has latents.
     let (pictures, latents) = (evaluation.counts.iter().sum::<u64>() / 64, 64);
-    assert!(evaluation.mse.is_finite() && pictures > 300 && evaluation.counts.iter().sum::<u64>() % latents == 0);
-    assert!(config.validate().unwrap_err().to_string().contains("spherical"), "this crate alone does not know it");
+    assert!(
+        evaluation.mse.is_finite()
+            && pictures > 300
+            && evaluation.counts.iter().sum::<u64>() % latents == 0
+    );
+    assert!(
+        config
+            .validate()
+            .unwrap_err()
+            .to_string()
+            .contains("spherical"),
+        "this crate alone does not know it"
+    );
 }
 
 struct Notes(Vec<String>);
@@ -363,8 +575,8 @@ impl wgvq::train::Observer for Notes {
     }
 }
 
-/// A codebook that collapses is told while it trains, and with `auto_heal` mended: at the same step, and to the same bytes,
-/// whether the run was interrupted or not.
+/// A codebook that collapses is told while it trains, and with `auto_heal` mended: at the same
+/// step, and to the same bytes, whether the run was interrupted or not.
 #[test]
 fn a_collapse_is_told_and_mended() {
     use std::sync::atomic::AtomicBool;
@@ -386,28 +598,53 @@ fn a_collapse_is_told_and_mended() {
     config.train.steps = 420;
     let go = |name: &str, config: &RunConfig, start: Start| {
         let path = folder.path().join(name);
-        let at = if start == Start::Fresh { RunFolder::create(&path, false) } else { RunFolder::resume(&path) };
+        let at = if start == Start::Fresh {
+            RunFolder::create(&path, false)
+        } else {
+            RunFolder::resume(&path)
+        };
         let mut notes = Notes(Vec::new());
-        run(&gpu, config, data.clone(), &at.unwrap(), start, &mut notes, &AtomicBool::new(false)).unwrap();
+        run(
+            &gpu,
+            config,
+            data.clone(),
+            &at.unwrap(),
+            start,
+            &mut notes,
+            &AtomicBool::new(false),
+        )
+        .unwrap();
         let model = std::fs::read(path.join("final.safetensors")).unwrap();
         let used = wgvq::storage::metrics_log::columns(&path.join("metrics.csv")).unwrap();
         let used = used.into_iter().find(|(n, _)| n == "used").unwrap().1;
         (notes.0.join("\n"), model, used)
     };
     let (notes, _, left_alone) = go("alone", &config, Start::Fresh);
-    assert!(notes.contains("collapses") && notes.contains("threshold_ema_dead_code"), "{notes}");
+    assert!(
+        notes.contains("collapses") && notes.contains("threshold_ema_dead_code"),
+        "{notes}"
+    );
     assert!(!notes.contains("from here on"), "{notes}");
     config.train.auto_heal = true;
     let (notes, whole, healed) = go("healed", &config, Start::Fresh);
-    assert!(notes.contains("step 300: from here on dead codes are revived"), "{notes}");
+    assert!(
+        notes.contains("step 300: from here on dead codes are revived"),
+        "{notes}"
+    );
     let (before, after) = (left_alone[41], healed[41]);
-    assert!(after > 3.0 * before, "codes used: {after} mended, {before} left alone");
+    assert!(
+        after > 3.0 * before,
+        "codes used: {after} mended, {before} left alone"
+    );
     // Stopped after the collapse was seen and before it was mended, and gone on with.
     let mut short = config.clone();
     short.train.steps = 280;
     go("twice", &short, Start::Fresh);
     let (notes, resumed, _) = go("twice", &config, Start::Resume);
-    assert!(notes.contains("step 300: from here on dead codes are revived"), "{notes}");
+    assert!(
+        notes.contains("step 300: from here on dead codes are revived"),
+        "{notes}"
+    );
     assert!(whole == resumed, "a resumed run is mended to other bytes");
 }
 
@@ -428,14 +665,30 @@ fn a_run_that_diverges_goes_back() {
     let go = |name: &str, config: &RunConfig| {
         let at = RunFolder::create(&folder.path().join(name), false).unwrap();
         let mut notes = Notes(Vec::new());
-        let ended = run(&gpu, config, data.clone(), &at, Start::Fresh, &mut notes, &AtomicBool::new(false));
+        let ended = run(
+            &gpu,
+            config,
+            data.clone(),
+            &at,
+            Start::Fresh,
+            &mut notes,
+            &AtomicBool::new(false),
+        );
         (ended.map(|o| o.evaluation.is_some()), notes.0.join("\n"))
     };
     let (ended, _) = go("plain", &config);
-    let Err(error) = ended else { panic!("a rate of 9 does not diverge: choose a wilder one") };
-    assert!(matches!(error, wgvq::Error::Diverged { .. }) && error.to_string().contains("train.lr"), "{error}");
+    let Err(error) = ended else {
+        panic!("a rate of 9 does not diverge: choose a wilder one")
+    };
+    assert!(
+        matches!(error, wgvq::Error::Diverged { .. }) && error.to_string().contains("train.lr"),
+        "{error}"
+    );
     config.train.auto_heal = true;
     let (ended, notes) = go("healed", &config);
-    assert!(notes.contains("went back to the checkpoint") || ended.is_err(), "{notes}");
+    assert!(
+        notes.contains("went back to the checkpoint") || ended.is_err(),
+        "{notes}"
+    );
     println!("{ended:?}\n{notes}");
 }

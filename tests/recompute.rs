@@ -1,4 +1,5 @@
-//! Blocks that are computed again in the backward pass: the same gradients to the bit, in much less memory.
+//! Blocks that are computed again in the backward pass: the same gradients to the bit, in much less
+//! memory.
 
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
@@ -19,8 +20,13 @@ use wgvq::spec::Rng;
 use wgvq::train::Trainer;
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 /// A model's loss on a pass.
@@ -29,19 +35,36 @@ type LossOf<'a> = dyn Fn(&Pass) -> Var + 'a;
 /// The bits of each parameter's gradient, by name.
 type Gradients = Vec<(String, Vec<u32>)>;
 
-/// The loss, the gradient of each parameter by name, and the bytes that the step took at most beside what was there.
-fn step(params: &Parameters, dtype: DType, recompute: bool, loss: &LossOf) -> (Vec<u32>, Gradients, u64) {
+/// The loss, the gradient of each parameter by name, and the bytes that the step took at most
+/// beside what was there.
+fn step(
+    params: &Parameters,
+    dtype: DType,
+    recompute: bool,
+    loss: &LossOf,
+) -> (Vec<u32>, Gradients, u64) {
     let gpu = params.gpu();
     gpu.finish().unwrap();
     gpu.reset_peak();
     let before = gpu.memory().in_use;
     let tape = Tape::new(gpu);
-    let pass = Pass::new(&tape, params).storing(dtype).recomputing(recompute);
+    let pass = Pass::new(&tape, params)
+        .storing(dtype)
+        .recomputing(recompute);
     let loss = loss(&pass);
-    let bits = |t: &Tensor| t.read::<f32>().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+    let bits = |t: &Tensor| {
+        t.read::<f32>()
+            .unwrap()
+            .iter()
+            .map(|x| x.to_bits())
+            .collect::<Vec<u32>>()
+    };
     let gradients = pass.gradients(tape.backward(&loss).unwrap());
     let peak = gpu.memory().peak - before;
-    let named = gradients.iter().map(|(handle, g)| (params.name(*handle).to_owned(), bits(g))).collect();
+    let named = gradients
+        .iter()
+        .map(|(handle, g)| (params.name(*handle).to_owned(), bits(g)))
+        .collect();
     (bits(loss.tensor()), named, peak)
 }
 
@@ -57,12 +80,23 @@ fn same_bits(what: &str, params: &Parameters, loss: &LossOf) {
         let (value, kept, _) = step(params, dtype, false, loss);
         let (again, recomputed, _) = step(params, dtype, true, loss);
         assert_eq!(value, again, "{what}, {}: the loss", dtype.name());
-        assert_eq!(kept.len(), params.handles().count(), "{what}: not every parameter has a gradient");
+        assert_eq!(
+            kept.len(),
+            params.handles().count(),
+            "{what}: not every parameter has a gradient"
+        );
         assert_eq!(kept.len(), recomputed.len(), "{what}");
         for ((name, a), (same, b)) in kept.iter().zip(&recomputed) {
             assert_eq!(name, same);
-            assert!(a.iter().any(|bits| f32::from_bits(*bits) != 0.0), "{what}: `{name}` has a gradient of zeros");
-            assert!(a == b, "{what}, {}: the gradient of `{name}` differs", dtype.name());
+            assert!(
+                a.iter().any(|bits| f32::from_bits(*bits) != 0.0),
+                "{what}: `{name}` has a gradient of zeros"
+            );
+            assert!(
+                a == b,
+                "{what}, {}: the gradient of `{name}` differs",
+                dtype.name()
+            );
         }
     }
 }
@@ -102,7 +136,9 @@ fn first_stages_have_the_same_gradients_to_the_bit() {
     for layers in [0, 5] {
         let (model, params) = vqvae(&gpu, layers);
         let images = normals(&gpu, &[3, 20, 28, 3]);
-        same_bits(&format!("VQ-VAE of {layers} layers"), &params, &|pass| reconstruction(pass, &model, &images));
+        same_bits(&format!("VQ-VAE of {layers} layers"), &params, &|pass| {
+            reconstruction(pass, &model, &images)
+        });
     }
     let mut builder = Parameters::builder();
     let config = vqvae2::Config {
@@ -116,7 +152,9 @@ fn first_stages_have_the_same_gradients_to_the_bit() {
     let model = VqVae2::new(&mut builder, &config).unwrap();
     let params = builder.build(&gpu, 2).unwrap();
     let images = normals(&gpu, &[2, 24, 40, 1]);
-    same_bits("VQ-VAE-2", &params, &|pass| reconstruction(pass, &model, &images));
+    same_bits("VQ-VAE-2", &params, &|pass| {
+        reconstruction(pass, &model, &images)
+    });
     let mut builder = Parameters::builder();
     let config = vqgan::Config {
         channels: 3,
@@ -130,7 +168,9 @@ fn first_stages_have_the_same_gradients_to_the_bit() {
     let model = VqGan::new(&mut builder, &config).unwrap();
     let params = builder.build(&gpu, 2).unwrap();
     let images = normals(&gpu, &[2, 10, 14, 3]);
-    same_bits("VQ-GAN", &params, &|pass| reconstruction(pass, &model, &images));
+    same_bits("VQ-GAN", &params, &|pass| {
+        reconstruction(pass, &model, &images)
+    });
 }
 
 fn prior(gpu: &Gpu, shape: &Shape, v: &Vocabulary) -> (Prior, Parameters) {
@@ -139,43 +179,102 @@ fn prior(gpu: &Gpu, shape: &Shape, v: &Vocabulary) -> (Prior, Parameters) {
     (prior, b.build(gpu, 5).unwrap())
 }
 
-/// Both kinds of block, with dropout, whose masks must come out the same; the embeddings are tied to the logits.
+/// Both kinds of block, with dropout, whose masks must come out the same; the embeddings are tied
+/// to the logits.
 #[test]
 fn priors_have_the_same_gradients_to_the_bit() {
     let gpu = gpu();
-    let llama = Shape { layers: 3, dim: 20, heads: 5, hidden: 13, dropout: 0.3, ..Default::default() };
-    let gpt = Shape { norm: NormKind::Layer, mlp: MlpKind::Gelu, positions: Positions::Learned, ..llama.clone() };
-    let plain = Vocabulary { codebook_size: 11, codebooks: 2, grid: [3, 5], classes: 3, above: Vec::new(), text: None };
-    let top = Level { name: "top".into(), grid: [2, 3], codebook_size: 9, codebooks: 1 };
-    let below = Vocabulary { codebooks: 1, grid: [4, 6], above: vec![top], ..plain.clone() };
-    for (what, shape, v) in [("llama", &llama, &plain), ("gpt", &gpt, &plain), ("below a level", &llama, &below)] {
+    let llama = Shape {
+        layers: 3,
+        dim: 20,
+        heads: 5,
+        hidden: 13,
+        dropout: 0.3,
+        ..Default::default()
+    };
+    let gpt = Shape {
+        norm: NormKind::Layer,
+        mlp: MlpKind::Gelu,
+        positions: Positions::Learned,
+        ..llama.clone()
+    };
+    let plain = Vocabulary {
+        codebook_size: 11,
+        codebooks: 2,
+        grid: [3, 5],
+        classes: 3,
+        above: Vec::new(),
+        text: None,
+    };
+    let top = Level {
+        name: "top".into(),
+        grid: [2, 3],
+        codebook_size: 9,
+        codebooks: 1,
+    };
+    let below = Vocabulary {
+        codebooks: 1,
+        grid: [4, 6],
+        above: vec![top],
+        ..plain.clone()
+    };
+    for (what, shape, v) in [
+        ("llama", &llama, &plain),
+        ("gpt", &gpt, &plain),
+        ("below a level", &llama, &below),
+    ] {
         let (prior, params) = prior(&gpu, shape, v);
         let mut rng = Rng::new(9);
-        let draw = |rng: &mut Rng, n: usize, of: usize| (0..n).map(|_| rng.below(of) as u32).collect::<Vec<u32>>();
+        let draw = |rng: &mut Rng, n: usize, of: usize| {
+            (0..n).map(|_| rng.below(of) as u32).collect::<Vec<u32>>()
+        };
         let above: usize = v.above.iter().map(Level::codes).sum();
-        let image = |rng: &mut Rng| [draw(rng, above, 9), draw(rng, v.tokens(), v.codebook_size)].concat();
+        let image =
+            |rng: &mut Rng| [draw(rng, above, 9), draw(rng, v.tokens(), v.codebook_size)].concat();
         let codes: Vec<u32> = (0..5).flat_map(|_| image(&mut rng)).collect();
         let batch = prior.upload(&gpu, &[0, 1, 2, 3, 0], &codes, None).unwrap();
-        let dropout = Dropout { rate: shape.dropout, key: Key { seed: 4, step: 77, stream: 0 } };
-        same_bits(what, &params, &|pass| prior.loss(pass, &batch, dropout, 0.1).unwrap());
+        let dropout = Dropout {
+            rate: shape.dropout,
+            key: Key {
+                seed: 4,
+                step: 77,
+                stream: 0,
+            },
+        };
+        same_bits(what, &params, &|pass| {
+            prior.loss(pass, &batch, dropout, 0.1).unwrap()
+        });
     }
 }
 
-/// One matrix in three blocks and outside of them: its gradients add up, whether the input has one or not.
+/// One matrix in three blocks and outside of them: its gradients add up, whether the input has one
+/// or not.
 #[test]
 fn tied_weights_add_up() {
     let gpu = gpu();
     let mut b = Parameters::builder();
-    let (w, first) = (b.declare("w", &[7, 7], Init::Normal(0.4)), b.declare("first", &[7, 7], Init::Normal(0.4)));
+    let (w, first) = (
+        b.declare("w", &[7, 7], Init::Normal(0.4)),
+        b.declare("first", &[7, 7], Init::Normal(0.4)),
+    );
     let params = b.build(&gpu, 8).unwrap();
     let x = normals(&gpu, &[5, 7]);
     let loss = |pass: &Pass| {
         let mut x = pass.tape.constant(&x);
         for handle in [first, w, w, w] {
-            x = pass.block(x, move |pass, x| pass.tape.matmul(&x, &pass.param(handle)?, Transpose::B)).unwrap();
+            x = pass
+                .block(x, move |pass, x| {
+                    pass.tape.matmul(&x, &pass.param(handle)?, Transpose::B)
+                })
+                .unwrap();
         }
-        let x = pass.tape.matmul(&x, &pass.param(w).unwrap(), Transpose::B).unwrap();
-        let zero = pass.tape.constant(&Tensor::zeros(&gpu, &[5, 7], DType::F32).unwrap());
+        let x = pass
+            .tape
+            .matmul(&x, &pass.param(w).unwrap(), Transpose::B)
+            .unwrap();
+        let zero = pass
+            .tape
+            .constant(&Tensor::zeros(&gpu, &[5, 7], DType::F32).unwrap());
         pass.tape.loss(Loss::Mse, &x, &zero).unwrap()
     };
     same_bits("tied", &params, &loss);
@@ -201,7 +300,10 @@ fn off_it_is_a_call() {
         let pass = Pass::new(tape, &params);
         let x = tape.constant(&x.duplicate().unwrap());
         run(&pass, x).unwrap();
-        (gpu.counters().dispatches - dispatches, gpu.memory().peak - before)
+        (
+            gpu.counters().dispatches - dispatches,
+            gpu.memory().peak - before,
+        )
     };
     for tape in [Tape::new, Tape::no_grad] {
         let direct = cost(&|pass, x| twice(pass, x), &tape(&gpu));
@@ -221,17 +323,43 @@ fn the_peak_of_memory_falls_by_a_wide_margin() {
     let images = normals(&gpu, &[2, 64, 64, 3]);
     let loss = |pass: &Pass| reconstruction(pass, &model, &images);
     let (kept, recomputed) = peaks(&params, &loss);
-    assert!(recomputed * 2 < kept, "VQ-VAE: {recomputed} bytes at peak recomputed, {kept} kept");
+    assert!(
+        recomputed * 2 < kept,
+        "VQ-VAE: {recomputed} bytes at peak recomputed, {kept} kept"
+    );
 
-    let shape = Shape { layers: 6, dim: 48, heads: 4, dropout: 0.1, ..Default::default() };
-    let v = Vocabulary { codebook_size: 32, codebooks: 1, grid: [12, 12], classes: 0, above: Vec::new(), text: None };
+    let shape = Shape {
+        layers: 6,
+        dim: 48,
+        heads: 4,
+        dropout: 0.1,
+        ..Default::default()
+    };
+    let v = Vocabulary {
+        codebook_size: 32,
+        codebooks: 1,
+        grid: [12, 12],
+        classes: 0,
+        above: Vec::new(),
+        text: None,
+    };
     let (prior, params) = prior(&gpu, &shape, &v);
     let codes: Vec<u32> = (0..4 * v.tokens()).map(|i| (i * 7 % 32) as u32).collect();
     let batch = prior.upload(&gpu, &[0; 4], &codes, None).unwrap();
-    let dropout = Dropout { rate: 0.1, key: Key { seed: 4, step: 1, stream: 0 } };
+    let dropout = Dropout {
+        rate: 0.1,
+        key: Key {
+            seed: 4,
+            step: 1,
+            stream: 0,
+        },
+    };
     let loss = |pass: &Pass| prior.loss(pass, &batch, dropout, 0.0).unwrap();
     let (kept, recomputed) = peaks(&params, &loss);
-    assert!(recomputed * 2 < kept, "prior: {recomputed} bytes at peak recomputed, {kept} kept");
+    assert!(
+        recomputed * 2 < kept,
+        "prior: {recomputed} bytes at peak recomputed, {kept} kept"
+    );
 }
 
 /// The key of the configuration reaches the step, and the weights come out the same.
@@ -260,6 +388,9 @@ fn trainers_end_with_the_same_weights() {
     for kind in ["vqvae", "vqvae2"] {
         let ((weights, more), (same, less)) = (run(kind, false), run(kind, true));
         assert!(weights == same, "{kind}: the weights differ");
-        assert!(less < more, "{kind}: {less} bytes at peak recomputed, {more} kept");
+        assert!(
+            less < more,
+            "{kind}: {less} bytes at peak recomputed, {more} kept"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `wgvq report` end to end: the figures agree with the runs' own measurements, and bad input is refused in words.
+//! `wgvq report` end to end: the figures agree with the runs' own measurements, and bad input is
+//! refused in words.
 
 mod common;
 
@@ -21,8 +22,16 @@ fn trained(folder: &Path, name: &str, more: &[&str]) -> PathBuf {
 fn measured(run: &Path, column: &str) -> f64 {
     let csv = std::fs::read_to_string(run.join("test.csv")).unwrap();
     let rows: Vec<&str> = csv.lines().collect();
-    let at = rows[0].split(',').position(|c| c == column).unwrap_or_else(|| panic!("{column} in {}", rows[0]));
-    rows[rows.len() - 1].split(',').nth(at).unwrap().parse().unwrap()
+    let at = rows[0]
+        .split(',')
+        .position(|c| c == column)
+        .unwrap_or_else(|| panic!("{column} in {}", rows[0]));
+    rows[rows.len() - 1]
+        .split(',')
+        .nth(at)
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -30,13 +39,33 @@ fn figures_are_those_of_the_runs() {
     let folder = tempfile::tempdir().unwrap();
     let one = trained(folder.path(), "one", &[]);
     let two = trained(folder.path(), "two", &["--set", "model.kind=vqvae2"]);
-    let many = trained(folder.path(), "many", &["--quantizer", "residual", "--set", "quantizer.num_quantizers=3"]);
+    let many = trained(
+        folder.path(),
+        "many",
+        &[
+            "--quantizer",
+            "residual",
+            "--set",
+            "quantizer.num_quantizers=3",
+        ],
+    );
     let out = folder.path().join("report");
-    let args = ["report", text(&one), text(&two), text(&many), "--out", text(&out), "--json"];
+    let args = [
+        "report",
+        text(&one),
+        text(&two),
+        text(&many),
+        "--out",
+        text(&out),
+        "--json",
+    ];
     let done = run(&args);
     assert!(done.status.success(), "{}", stderr(&done));
     let said = stdout(&done);
-    let lines: Vec<serde_json::Value> = said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = said
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(lines.len(), 4);
     for (line, (name, folder, nominal)) in lines.iter().zip([
         // 8 x 8 codes of 32 on 32 x 32 pixels; 4 x 4 more; three to a latent.
@@ -45,39 +74,82 @@ fn figures_are_those_of_the_runs() {
         ("many", &many, 3.0 * 64.0 * 5.0 / 1024.0),
     ]) {
         assert_eq!(line["run"], name);
-        let figure = |key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key} of {line}"));
-        // All pictures held out: the run measured the same, but for reconstructions rounded to bytes.
-        assert!((figure("psnr") - measured(folder, "psnr")).abs() < 0.02, "{line}");
+        let figure = |key: &str| {
+            line[key]
+                .as_f64()
+                .unwrap_or_else(|| panic!("{key} of {line}"))
+        };
+        // All pictures held out: the run measured the same, but for reconstructions rounded to
+        // bytes.
+        assert!(
+            (figure("psnr") - measured(folder, "psnr")).abs() < 0.02,
+            "{line}"
+        );
         let own = measured(folder, "bits_per_pixel");
-        assert!((figure("bits_per_pixel") - own).abs() < 1e-4 * own.max(0.01), "{line}: {own}");
-        assert!((figure("nominal_bits_per_pixel") - nominal).abs() < 1e-9, "{line}");
+        assert!(
+            (figure("bits_per_pixel") - own).abs() < 1e-4 * own.max(0.01),
+            "{line}: {own}"
+        );
+        assert!(
+            (figure("nominal_bits_per_pixel") - nominal).abs() < 1e-9,
+            "{line}"
+        );
         let levels = line["levels"].as_array().unwrap();
-        let sum: f64 = levels.iter().map(|l| l["bits_per_pixel"].as_f64().unwrap()).sum();
+        let sum: f64 = levels
+            .iter()
+            .map(|l| l["bits_per_pixel"].as_f64().unwrap())
+            .sum();
         assert!((sum - figure("bits_per_pixel")).abs() < 1e-12);
         assert_eq!(levels.len(), if name == "two" { 2 } else { 1 });
     }
     let codecs = &lines[3];
-    let rates: Vec<f64> =
-        codecs["jpeg"].as_array().unwrap().iter().map(|p| p["bits_per_pixel"].as_f64().unwrap()).collect();
+    let rates: Vec<f64> = codecs["jpeg"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["bits_per_pixel"].as_f64().unwrap())
+        .collect();
     assert!(rates.len() > 10 && rates.is_sorted());
     for lossless in ["png_bits_per_pixel", "webp_lossless_bits_per_pixel"] {
-        assert!((1.0..30.0).contains(&codecs[lossless].as_f64().unwrap()), "{codecs}");
+        assert!(
+            (1.0..30.0).contains(&codecs[lossless].as_f64().unwrap()),
+            "{codecs}"
+        );
     }
     let picture = image::open(out.join("rate.png")).unwrap();
     assert!(picture.width() > 600 && picture.height() > 400);
     let csv = std::fs::read_to_string(out.join("rate.csv")).unwrap();
     let starting = |kind: &str| csv.lines().filter(|l| l.starts_with(kind)).count();
-    assert_eq!((starting("run,"), starting("level,"), starting("codec,")), (3, 2, rates.len() + 3));
+    assert_eq!(
+        (starting("run,"), starting("level,"), starting("codec,")),
+        (3, 2, rates.len() + 3)
+    );
 
     // What is there is kept, unless told otherwise.
     let before = std::fs::read(out.join("rate.csv")).unwrap();
     let again = run(&args);
-    assert!(!again.status.success() && stderr(&again).contains("--overwrite"), "{}", stderr(&again));
-    let fewer = ["report", text(&one), "--out", text(&out), "--images", "20", "--overwrite"];
+    assert!(
+        !again.status.success() && stderr(&again).contains("--overwrite"),
+        "{}",
+        stderr(&again)
+    );
+    let fewer = [
+        "report",
+        text(&one),
+        "--out",
+        text(&out),
+        "--images",
+        "20",
+        "--overwrite",
+    ];
     let done = run(&fewer);
     assert!(done.status.success(), "{}", stderr(&done));
     assert_ne!(std::fs::read(out.join("rate.csv")).unwrap(), before);
-    assert!(stdout(&done).contains("| one |") && stdout(&done).contains("| JPEG 75 |"), "{}", stdout(&done));
+    assert!(
+        stdout(&done).contains("| one |") && stdout(&done).contains("| JPEG 75 |"),
+        "{}",
+        stdout(&done)
+    );
     assert!(stderr(&done).contains("lossless"), "{}", stderr(&done));
 }
 
@@ -85,17 +157,54 @@ fn figures_are_those_of_the_runs() {
 fn runs_that_cannot_be_set_side_by_side_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let one = trained(folder.path(), "one", &[]);
-    let other = trained(folder.path(), "other", &["--set", "data.width=16", "--set", "data.height=16"]);
+    let other = trained(
+        folder.path(),
+        "other",
+        &["--set", "data.width=16", "--set", "data.height=16"],
+    );
     let out = folder.path().join("report");
     let fails = |args: &[&str], code: i32, word: &str| {
         let done = run(args);
-        assert_eq!(done.status.code(), Some(code), "{args:?}: {}", stderr(&done));
+        assert_eq!(
+            done.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            stderr(&done)
+        );
         assert!(stderr(&done).contains(word), "{args:?}: {}", stderr(&done));
         assert!(!out.exists(), "{args:?} left something");
     };
-    fails(&["report", text(&one), text(&other), "--out", text(&out)], 1, "16 x 16");
-    fails(&["report", text(&folder.path().join("none")), "--out", text(&out)], 1, "none");
-    fails(&["report", text(&one), "--images", "0", "--out", text(&out)], 2, "--images");
-    fails(&["report", text(&one), "--data", "nonesuch", "--out", text(&out)], 1, "nonesuch");
+    fails(
+        &["report", text(&one), text(&other), "--out", text(&out)],
+        1,
+        "16 x 16",
+    );
+    fails(
+        &[
+            "report",
+            text(&folder.path().join("none")),
+            "--out",
+            text(&out),
+        ],
+        1,
+        "none",
+    );
+    fails(
+        &["report", text(&one), "--images", "0", "--out", text(&out)],
+        2,
+        "--images",
+    );
+    fails(
+        &[
+            "report",
+            text(&one),
+            "--data",
+            "nonesuch",
+            "--out",
+            text(&out),
+        ],
+        1,
+        "nonesuch",
+    );
     fails(&["report"], 2, "RUNS");
 }

@@ -9,15 +9,27 @@ use std::process::{Child, Stdio};
 const STEPS: u64 = 30;
 
 fn same(a: &Path, b: &Path, file: &str) {
-    let read = |p: &Path| std::fs::read(p.join(file)).unwrap_or_else(|e| panic!("{}: {e}", p.join(file).display()));
-    assert!(read(a) == read(b), "{file} differs between {} and {}", a.display(), b.display());
+    let read = |p: &Path| {
+        std::fs::read(p.join(file)).unwrap_or_else(|e| panic!("{}: {e}", p.join(file).display()))
+    };
+    assert!(
+        read(a) == read(b),
+        "{file} differs between {} and {}",
+        a.display(),
+        b.display()
+    );
 }
 
 fn start(folder: &Path, name: &str) -> (Child, std::path::PathBuf) {
     let (config, out) = (folder.join("tiny.toml"), folder.join(name));
     tiny_config(&config, STEPS);
     let child = wgvq()
-        .args(["train", config.to_str().unwrap(), "--out", out.to_str().unwrap()])
+        .args([
+            "train",
+            config.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ])
         .stderr(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -29,13 +41,17 @@ fn start(folder: &Path, name: &str) -> (Child, std::path::PathBuf) {
 fn killed_and_resumed_equals_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let alone = train_tiny(folder.path(), "alone", STEPS);
-    // Moments spread over the run, as lines of its metrics; a fresh run each, killed over and over until it ends.
+    // Moments spread over the run, as lines of its metrics; a fresh run each, killed over and over
+    // until it ends.
     for (round, lines) in [[1usize, 4, 8], [2, 5, 10]].iter().enumerate() {
         let (mut child, out) = start(folder.path(), &format!("killed-{round}"));
         for (i, lines) in lines.iter().enumerate() {
             wait_until(&mut child, || lines_of(&out.join("metrics.csv")) >= *lines);
             kill(&mut child);
-            assert!(i > 0 || !out.join("final.safetensors").exists(), "the first kill came after the end");
+            assert!(
+                i > 0 || !out.join("final.safetensors").exists(),
+                "the first kill came after the end"
+            );
             child = wgvq()
                 .args(["train", "--resume", out.to_str().unwrap(), "--quiet"])
                 .stderr(Stdio::null())
@@ -45,7 +61,12 @@ fn killed_and_resumed_equals_left_alone() {
         kill(&mut child);
         let last = run(&["train", "--resume", out.to_str().unwrap(), "--quiet"]);
         assert!(last.status.success(), "{}", stderr(&last));
-        for file in ["final.safetensors", "metrics.csv", "test.csv", "config.toml"] {
+        for file in [
+            "final.safetensors",
+            "metrics.csv",
+            "test.csv",
+            "config.toml",
+        ] {
             same(&alone, &out, file);
         }
     }
@@ -64,7 +85,11 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_used() {
     std::fs::remove_file(out.join("final.safetensors")).unwrap();
     let output = run(&["train", "--resume", out.to_str().unwrap()]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stderr(&output).contains("step-00000030.safetensors"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("step-00000030.safetensors"),
+        "{}",
+        stderr(&output)
+    );
     same(&alone, &out, "final.safetensors");
 }
 
@@ -84,11 +109,17 @@ fn a_run_goes_on_for_more_steps_and_under_no_other_configuration() {
     assert!(again.status.success(), "{}", stderr(&again));
     same(&long, &out, "test.csv");
     let config = out.join("config.toml");
-    let edited = std::fs::read_to_string(&config).unwrap().replace("decay = 0.99", "decay = 0.5");
+    let edited = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("decay = 0.99", "decay = 0.5");
     std::fs::write(&config, edited).unwrap();
     let refused = run(&["train", "--resume", text]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("config.toml"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("config.toml"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 #[cfg(unix)]
@@ -99,13 +130,26 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     tiny_config(&config, 100_000);
     let out = folder.path().join("run");
     let mut child = wgvq()
-        .args(["train", config.to_str().unwrap(), "--out", out.to_str().unwrap()])
+        .args([
+            "train",
+            config.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    wait_until(&mut child, || out.join("checkpoints/step-00000004.json").exists());
+    wait_until(&mut child, || {
+        out.join("checkpoints/step-00000004.json").exists()
+    });
     let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .expect("kill")
+            .success()
+    );
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{said}");

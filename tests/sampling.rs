@@ -1,5 +1,6 @@
-//! Tokens drawn on the device, a million through all filters at once and some through each, against the exact distribution
-//! (Pearson 1900), and drawn tokens that feed the next step without the host.
+//! Tokens drawn on the device, a million through all filters at once and some through each, against
+//! the exact distribution (Pearson 1900), and drawn tokens that feed the next step without the
+//! host.
 
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::ops::quantize::gather::gather;
@@ -46,9 +47,26 @@ fn counts(gpu: &Gpu, logits: &[&[f32]], s: &Sampling, steps: u64) -> Vec<u64> {
     let log_prob = Tensor::empty(gpu, &[ROWS], DType::F32).unwrap();
     let mut counts = vec![0; V];
     for step in 0..steps {
-        let key = Key { seed: 1234, step, stream: 2 };
-        sample(&logits, s, key, 0, Drawn { token: &token, log_prob: &log_prob, sequence: None }).unwrap();
-        token.read::<u32>().unwrap()[..ROWS].iter().for_each(|t| counts[*t as usize] += 1);
+        let key = Key {
+            seed: 1234,
+            step,
+            stream: 2,
+        };
+        sample(
+            &logits,
+            s,
+            key,
+            0,
+            Drawn {
+                token: &token,
+                log_prob: &log_prob,
+                sequence: None,
+            },
+        )
+        .unwrap();
+        token.read::<u32>().unwrap()[..ROWS]
+            .iter()
+            .for_each(|t| counts[*t as usize] += 1);
     }
     counts
 }
@@ -62,18 +80,63 @@ fn frequencies_of_a_million_draws_are_those_of_the_distribution() {
     let plain = Sampling::default();
     let kinds = [
         ("plain", plain),
-        ("temperature", Sampling { temperature: 0.6, ..plain }),
-        ("top-k", Sampling { top_k: Some(7), ..plain }),
-        ("top-p", Sampling { top_p: 0.8, ..plain }),
-        ("min-p", Sampling { min_p: 0.1, ..plain }),
-        ("guidance", Sampling { guidance: Some(1.5), ..plain }),
-        ("all", Sampling { temperature: 1.3, top_k: Some(20), top_p: 0.9, min_p: 0.02, guidance: Some(2.0) }),
+        (
+            "temperature",
+            Sampling {
+                temperature: 0.6,
+                ..plain
+            },
+        ),
+        (
+            "top-k",
+            Sampling {
+                top_k: Some(7),
+                ..plain
+            },
+        ),
+        (
+            "top-p",
+            Sampling {
+                top_p: 0.8,
+                ..plain
+            },
+        ),
+        (
+            "min-p",
+            Sampling {
+                min_p: 0.1,
+                ..plain
+            },
+        ),
+        (
+            "guidance",
+            Sampling {
+                guidance: Some(1.5),
+                ..plain
+            },
+        ),
+        (
+            "all",
+            Sampling {
+                temperature: 1.3,
+                top_k: Some(20),
+                top_p: 0.9,
+                min_p: 0.02,
+                guidance: Some(2.0),
+            },
+        ),
     ];
     for (name, s) in kinds {
-        let guided = |(c, u): (&f32, &f32)| *u as f64 + s.guidance.unwrap_or(1.0) as f64 * (*c as f64 - *u as f64);
+        let guided = |(c, u): (&f32, &f32)| {
+            *u as f64 + s.guidance.unwrap_or(1.0) as f64 * (*c as f64 - *u as f64)
+        };
         let logits: Vec<f64> = c.iter().zip(&u).map(guided).collect();
         let p = exact(&logits, &s);
-        let pair: &[&[f32]] = if s.guidance.is_some() { &[&c, &u] } else { &[&c] };
+        let pair: &[&[f32]] = if s.guidance.is_some() {
+            &[&c, &u]
+        } else {
+            &[&c]
+        };
         let steps = if name == "all" { MANY } else { SOME };
         let counts = counts(&gpu, pair, &s, steps);
         let n = counts.iter().sum::<u64>() as f64;
@@ -89,7 +152,10 @@ fn frequencies_of_a_million_draws_are_those_of_the_distribution() {
         }
         // Four deviations: one run in some ten thousand, and the seed is fixed.
         println!("{name}: chi-square {statistic:.1} of {free} degrees of freedom");
-        assert!(statistic < free + 4.0 * (2.0f64 * free).sqrt(), "{name}: {statistic} of {free} degrees of freedom");
+        assert!(
+            statistic < free + 4.0 * (2.0f64 * free).sqrt(),
+            "{name}: {statistic} of {free} degrees of freedom"
+        );
     }
 }
 
@@ -98,47 +164,81 @@ fn frequencies_of_a_million_draws_are_those_of_the_distribution() {
 fn the_statistic_sees_a_wrong_temperature() {
     let gpu = gpu();
     let logits: Vec<f32> = (0..V).map(|i| (i as f32 * 0.7).sin()).collect();
-    let counts = counts(&gpu, &[&logits], &Sampling { temperature: 1.3, ..Default::default() }, SOME);
+    let counts = counts(
+        &gpu,
+        &[&logits],
+        &Sampling {
+            temperature: 1.3,
+            ..Default::default()
+        },
+        SOME,
+    );
     let wide: Vec<f64> = logits.iter().map(|l| *l as f64).collect();
     let p = exact(&wide, &Sampling::default());
     let n = counts.iter().sum::<u64>() as f64;
-    let statistic: f64 = counts.iter().zip(&p).map(|(c, p)| (*c as f64 - n * p).powi(2) / (n * p)).sum();
+    let statistic: f64 = counts
+        .iter()
+        .zip(&p)
+        .map(|(c, p)| (*c as f64 - n * p).powi(2) / (n * p))
+        .sum();
     assert!(statistic > 39.0 + 4.0 * 78f64.sqrt(), "{statistic}");
 }
 
-/// A chain of tokens, each drawn from the row of a table that the one before it chose: one readback at the end gives what as many
-/// readbacks on the way give.
+/// A chain of tokens, each drawn from the row of a table that the one before it chose: one readback
+/// at the end gives what as many readbacks on the way give.
 #[test]
 fn tokens_feed_the_next_step_on_the_device() {
     let gpu = gpu();
     let (b, v, length) = (33, 50, 64);
     let table = Rng::new(6).normals(&[v, v]);
     let table: Tensor = table.upload(&gpu).unwrap();
-    let s = Sampling { top_k: Some(20), top_p: 0.95, ..Default::default() };
+    let s = Sampling {
+        top_k: Some(20),
+        top_p: 0.95,
+        ..Default::default()
+    };
     let run = |read: bool| -> (HostTensor, Vec<u32>) {
         let token = Tensor::zeros(&gpu, &[b], DType::U32).unwrap();
         let log_prob = Tensor::empty(&gpu, &[b], DType::F32).unwrap();
         let sequence = Tensor::zeros(&gpu, &[b, length], DType::U32).unwrap();
         for at in 0..length {
             let logits = gather(&table, &token).unwrap();
-            let key = Key { seed: 5, step: at as u64, stream: 0 };
-            let to = Drawn { token: &token, log_prob: &log_prob, sequence: Some((&sequence, at)) };
+            let key = Key {
+                seed: 5,
+                step: at as u64,
+                stream: 0,
+            };
+            let to = Drawn {
+                token: &token,
+                log_prob: &log_prob,
+                sequence: Some((&sequence, at)),
+            };
             sample(&logits, &s, key, 0, to).unwrap();
             if read {
                 token.write(&token.read::<u32>().unwrap()).unwrap();
             }
         }
-        (HostTensor::download(&sequence).unwrap(), token.read().unwrap())
+        (
+            HostTensor::download(&sequence).unwrap(),
+            token.read().unwrap(),
+        )
     };
     let (whole, last) = run(false);
     assert_eq!((whole.clone(), last.clone()), run(true));
-    let column: Vec<u32> = whole.as_u32().chunks(length).map(|row| row[length - 1]).collect();
+    let column: Vec<u32> = whole
+        .as_u32()
+        .chunks(length)
+        .map(|row| row[length - 1])
+        .collect();
     assert_eq!(column, last);
     // Each token is one that its row's distribution keeps.
     let p: Vec<f32> = probabilities(&table, &s).unwrap().read().unwrap();
     for row in whole.as_u32().chunks(length) {
         for (before, after) in [0].iter().chain(row).zip(row) {
-            assert!(p[*before as usize * v + *after as usize] > 0.0, "{after} after {before}");
+            assert!(
+                p[*before as usize * v + *after as usize] > 0.0,
+                "{after} after {before}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `scripts/setup.sh` on machines that lack things: each test makes a PATH of its own, with only the tools that machine has.
+//! `scripts/setup.sh` on machines that lack things: each test makes a PATH of its own, with only
+//! the tools that machine has.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -6,7 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A machine with the usual small tools, a working cargo and cc, an apt-get that installs, and an ordinary user.
+/// A machine with the usual small tools, a working cargo and cc, an apt-get that installs, and an
+/// ordinary user.
 struct Machine {
     root: tempfile::TempDir,
     /// Variables beyond PATH and HOME.
@@ -20,26 +22,39 @@ struct Outcome {
 
 impl Machine {
     fn new() -> Self {
-        let machine = Machine { root: tempfile::tempdir().unwrap(), variables: Vec::new() };
+        let machine = Machine {
+            root: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        };
         for folder in ["bin", "home", "icd.d", "lib"] {
             fs::create_dir(machine.path(folder)).unwrap();
         }
         let tools = "bash cat dirname env grep head mktemp rm sed sort touch tr true uname";
         for tool in tools.split(' ') {
-            let found =
-                ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().map(|d| Path::new(d).join(tool)).find(|p| p.exists());
-            symlink(found.unwrap_or_else(|| panic!("this machine has no {tool}")), machine.path("bin").join(tool))
-                .unwrap();
+            let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+                .iter()
+                .map(|d| Path::new(d).join(tool))
+                .find(|p| p.exists());
+            symlink(
+                found.unwrap_or_else(|| panic!("this machine has no {tool}")),
+                machine.path("bin").join(tool),
+            )
+            .unwrap();
         }
         machine.tool("cargo", "echo 'cargo 1.999.0 (0000000 2030-01-01)'");
         machine.tool("cc", "exit 0");
         machine.tool("id", "echo 1000");
         // Notes what it was called with, and installs what would be installed.
-        let (icd, lib, log) = (machine.path("icd.d"), machine.path("lib"), machine.path("installed"));
+        let (icd, lib, log) = (
+            machine.path("icd.d"),
+            machine.path("lib"),
+            machine.path("installed"),
+        );
         machine.tool(
             "apt-get",
             &format!(
-                "echo \"apt-get $* $DEBIAN_FRONTEND\" >> {log}\n[ \"$1\" = install ] || exit 0\ntouch {lib}/libvulkan.so.1 {icd}/lvp_icd.x86_64.json",
+                "echo \"apt-get $* $DEBIAN_FRONTEND\" >> {log}\n[ \"$1\" = install ] || exit \
+                 0\ntouch {lib}/libvulkan.so.1 {icd}/lvp_icd.x86_64.json",
                 log = log.display(),
                 lib = lib.display(),
                 icd = icd.display()
@@ -84,18 +99,35 @@ impl Machine {
     /// Sources setup.sh as demo.sh and test.sh do; `ready` is printed where it lets them go on.
     fn set_up(&self) -> Outcome {
         let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/setup.sh");
-        let script =
-            format!("set -euo pipefail; . '{}'; echo ready; echo \"runtime $XDG_RUNTIME_DIR\"", setup.display());
+        let script = format!(
+            "set -euo pipefail; . '{}'; echo ready; echo \"runtime $XDG_RUNTIME_DIR\"",
+            setup.display()
+        );
         let mut command = Command::new("/bin/bash");
-        command.arg("-c").arg(script).current_dir("/").env_clear().stdin(std::process::Stdio::null());
-        command.env("PATH", self.path("bin")).env("HOME", self.path("home")).env("TMPDIR", self.root.path());
-        command.env("WGVQ_VULKAN_DIRS", self.path("icd.d")).env("WGVQ_LIBRARY_DIRS", self.path("lib"));
+        command
+            .arg("-c")
+            .arg(script)
+            .current_dir("/")
+            .env_clear()
+            .stdin(std::process::Stdio::null());
+        command
+            .env("PATH", self.path("bin"))
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.root.path());
+        command
+            .env("WGVQ_VULKAN_DIRS", self.path("icd.d"))
+            .env("WGVQ_LIBRARY_DIRS", self.path("lib"));
         for (variable, value) in &self.variables {
             command.env(variable, value);
         }
         let output = command.output().unwrap();
-        let said = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap()).concat();
-        Outcome { code: output.status.code(), said }
+        let said = [output.stdout, output.stderr]
+            .map(|b| String::from_utf8(b).unwrap())
+            .concat();
+        Outcome {
+            code: output.status.code(),
+            said,
+        }
     }
 
     fn installed(&self) -> String {
@@ -106,13 +138,23 @@ impl Machine {
 impl Outcome {
     #[track_caller]
     fn ready(&self) -> &Self {
-        assert!(self.code == Some(0) && self.said.contains("ready"), "{:?}: {}", self.code, self.said);
+        assert!(
+            self.code == Some(0) && self.said.contains("ready"),
+            "{:?}: {}",
+            self.code,
+            self.said
+        );
         self
     }
 
     #[track_caller]
     fn stopped(&self, said: &[&str]) -> &Self {
-        assert!(self.code == Some(1) && !self.said.contains("ready"), "{:?}: {}", self.code, self.said);
+        assert!(
+            self.code == Some(1) && !self.said.contains("ready"),
+            "{:?}: {}",
+            self.code,
+            self.said
+        );
         for part in said {
             assert!(self.said.contains(part), "no {part:?} in: {}", self.said);
         }
@@ -146,7 +188,9 @@ fn a_missing_driver_is_installed_by_sudo_where_it_asks_for_no_password() {
 
 #[test]
 fn without_the_right_to_install_the_command_is_told() {
-    Machine::new().set_up().stopped(&["no Vulkan driver", "no right", APT]);
+    Machine::new()
+        .set_up()
+        .stopped(&["no Vulkan driver", "no right", APT]);
     let locked = Machine::new();
     locked.tool("sudo", "echo 'sudo: a password is required' >&2; exit 1");
     locked.set_up().stopped(&["no right", APT]);
@@ -160,25 +204,36 @@ fn without_the_right_to_install_the_command_is_told() {
 fn each_package_manager_is_told_its_own_names() {
     for (tool, command) in [
         ("dnf", "dnf install -y mesa-vulkan-drivers vulkan-loader"),
-        ("pacman", "pacman -S --needed --noconfirm vulkan-swrast vulkan-icd-loader"),
+        (
+            "pacman",
+            "pacman -S --needed --noconfirm vulkan-swrast vulkan-icd-loader",
+        ),
         ("apk", "apk add mesa-vulkan-swrast vulkan-loader"),
     ] {
         let machine = Machine::new().without("apt-get");
         machine.tool(tool, "exit 0");
         machine.set_up().stopped(&[command]);
     }
-    Machine::new().without("apt-get").set_up().stopped(&["no package manager", "libvulkan.so.1"]);
+    Machine::new()
+        .without("apt-get")
+        .set_up()
+        .stopped(&["no package manager", "libvulkan.so.1"]);
 }
 
 #[test]
 fn old_package_lists_are_renewed_once() {
     let machine = Machine::new().root_user();
-    let (log, icd, lib) = (machine.path("installed"), machine.path("icd.d"), machine.path("lib"));
+    let (log, icd, lib) = (
+        machine.path("installed"),
+        machine.path("icd.d"),
+        machine.path("lib"),
+    );
     let updated = machine.path("updated");
     machine.tool(
         "apt-get",
         &format!(
-            "echo \"$1\" >> {}\nif [ \"$1\" = update ]; then touch {u}; exit 0; fi\n[ -e {u} ] || exit 100\ntouch {}/libvulkan.so.1 {}/lvp_icd.json",
+            "echo \"$1\" >> {}\nif [ \"$1\" = update ]; then touch {u}; exit 0; fi\n[ -e {u} ] || \
+             exit 100\ntouch {}/libvulkan.so.1 {}/lvp_icd.json",
             log.display(),
             lib.display(),
             icd.display(),
@@ -195,7 +250,9 @@ fn a_failed_installation_is_no_success() {
     machine.tool("apt-get", "exit 100");
     machine.set_up().stopped(&["failed", APT]);
     machine.tool("apt-get", "exit 0");
-    machine.set_up().stopped(&["still there is no usable Vulkan driver"]);
+    machine
+        .set_up()
+        .stopped(&["still there is no usable Vulkan driver"]);
 }
 
 #[test]
@@ -207,19 +264,32 @@ fn half_a_driver_is_none() {
     fs::remove_file(no_manifest.path("icd.d/lvp_icd.x86_64.json")).unwrap();
     no_manifest.set_up().stopped(&[APT]);
     // What the loader is told to use is what counts.
-    Machine::new().driver().with("VK_DRIVER_FILES", "/nowhere/icd.json").set_up().stopped(&[APT]);
+    Machine::new()
+        .driver()
+        .with("VK_DRIVER_FILES", "/nowhere/icd.json")
+        .set_up()
+        .stopped(&[APT]);
 }
 
 #[test]
 fn missing_or_old_build_tools_are_named_with_the_way_to_get_them() {
-    Machine::new().driver().without("cargo").set_up().stopped(&["cargo", "https://sh.rustup.rs"]);
-    Machine::new().driver().without("cc").set_up().stopped(&["C linker", "apt-get install -y gcc libc6-dev"]);
+    Machine::new()
+        .driver()
+        .without("cargo")
+        .set_up()
+        .stopped(&["cargo", "https://sh.rustup.rs"]);
+    Machine::new()
+        .driver()
+        .without("cc")
+        .set_up()
+        .stopped(&["C linker", "apt-get install -y gcc libc6-dev"]);
     let headless = Machine::new().driver();
     headless.tool("cc", "echo 'cannot find crt1.o' >&2; exit 1");
     headless.set_up().stopped(&["C linker", "libc6-dev"]);
     let old = Machine::new().driver();
     old.tool("cargo", "echo 'cargo 1.60.0 (0000000 2022-01-01)'");
-    old.set_up().stopped(&["Rust 1.60.0 is older than", "rustup update"]);
+    old.set_up()
+        .stopped(&["Rust 1.60.0 is older than", "rustup update"]);
 }
 
 #[test]
@@ -235,8 +305,20 @@ fn cargo_is_found_where_rustup_puts_it() {
 fn the_runtime_folder_is_made_and_removed() {
     let machine = Machine::new().driver();
     let outcome = machine.set_up();
-    let made = outcome.ready().said.lines().find_map(|l| l.strip_prefix("runtime ")).unwrap().to_owned();
-    assert!(Path::new(&made).starts_with(machine.root.path()) && !Path::new(&made).exists(), "{made}");
-    let kept = Machine::new().driver().with("XDG_RUNTIME_DIR", "/run/user/1000").set_up();
+    let made = outcome
+        .ready()
+        .said
+        .lines()
+        .find_map(|l| l.strip_prefix("runtime "))
+        .unwrap()
+        .to_owned();
+    assert!(
+        Path::new(&made).starts_with(machine.root.path()) && !Path::new(&made).exists(),
+        "{made}"
+    );
+    let kept = Machine::new()
+        .driver()
+        .with("XDG_RUNTIME_DIR", "/run/user/1000")
+        .set_up();
     assert!(kept.ready().said.contains("runtime /run/user/1000"));
 }

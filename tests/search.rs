@@ -1,4 +1,5 @@
-//! What the nearest-codebook search promises beyond its reference: ties, NaN, and every core and check the same indices.
+//! What the nearest-codebook search promises beyond its reference: ties, NaN, and every core and
+//! check the same indices.
 
 use wgvq::gpu::{Core, Gpu, Options, Tensor};
 use wgvq::ops::quantize::vq_search::nearest;
@@ -17,7 +18,10 @@ fn search(gpu: &Gpu, x: &[f32], e: &[f32], d: usize) -> Vec<u32> {
 #[test]
 fn ties_go_to_the_lowest_index() {
     for core in [None, Some(Core::Tiled)] {
-        let gpu = gpu(Options { core, ..Default::default() });
+        let gpu = gpu(Options {
+            core,
+            ..Default::default()
+        });
         // Equal codes near and far apart: in one lane, across lanes, across tiles.
         let d = 4;
         let mut codes = vec![9.0f32; 200 * d];
@@ -32,13 +36,21 @@ fn ties_go_to_the_lowest_index() {
 #[test]
 fn a_latent_of_nan_has_index_0() {
     for core in [None, Some(Core::Tiled)] {
-        let gpu = gpu(Options { core, ..Default::default() });
+        let gpu = gpu(Options {
+            core,
+            ..Default::default()
+        });
         let codes: Vec<f32> = (0..50 * 4).map(|i| i as f32).collect();
         let mut latents = codes.clone();
         latents[4 * 7 + 2] = f32::NAN;
         let index = search(&gpu, &latents, &codes, 4);
         assert_eq!(index[7], 0, "{core:?}");
-        assert!(index.iter().enumerate().all(|(i, k)| i == 7 || *k == i as u32));
+        assert!(
+            index
+                .iter()
+                .enumerate()
+                .all(|(i, k)| i == 7 || *k == i as u32)
+        );
     }
 }
 
@@ -48,8 +60,24 @@ fn checks_on_or_off_give_the_same_bits() {
     let mut normals = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
     let (x, e) = (normals(301 * 20), normals(67 * 20));
     let unchecked = search(&gpu(Options::default()), &x, &e, 20);
-    let checked = search(&gpu(Options { shader_checks: true, ..Default::default() }), &x, &e, 20);
+    let checked = search(
+        &gpu(Options {
+            shader_checks: true,
+            ..Default::default()
+        }),
+        &x,
+        &e,
+        20,
+    );
     assert_eq!(unchecked, checked);
-    let plain = search(&gpu(Options { no_features: true, ..Default::default() }), &x, &e, 20);
+    let plain = search(
+        &gpu(Options {
+            no_features: true,
+            ..Default::default()
+        }),
+        &x,
+        &e,
+        20,
+    );
     assert_eq!(unchecked, plain, "without subgroups and immediates");
 }

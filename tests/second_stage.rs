@@ -1,4 +1,5 @@
-//! The second stage on real pictures: token files, training that goes on where it stopped, and how codes are drawn.
+//! The second stage on real pictures: token files, training that goes on where it stopped, and how
+//! codes are drawn.
 
 use std::task::{Context, Poll, Waker};
 use wgvq::autograd::Tape;
@@ -19,11 +20,17 @@ use wgvq::train::prior::PriorTrainer;
 use wgvq::train::{Trainer, Training};
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
-/// A first stage and a prior over its codes that have seen a few steps: enough that logits are far apart.
+/// A first stage and a prior over its codes that have seen a few steps: enough that logits are far
+/// apart.
 struct Stages {
     gpu: Gpu,
     prior: TrainedPrior,
@@ -55,7 +62,12 @@ fn pictures(flip: bool) -> (RunConfig, ImageSet) {
     (config, set)
 }
 
-fn tokens(gpu: &Gpu, kind: &str, flip: bool, folder: &std::path::Path) -> (Trained, Tokens, ImageSet) {
+fn tokens(
+    gpu: &Gpu,
+    kind: &str,
+    flip: bool,
+    folder: &std::path::Path,
+) -> (Trained, Tokens, ImageSet) {
     let (mut config, set) = pictures(flip);
     config.set("quantizer.kind", kind).unwrap();
     let config = config.resolved();
@@ -64,7 +76,15 @@ fn tokens(gpu: &Gpu, kind: &str, flip: bool, folder: &std::path::Path) -> (Train
     let path = folder.join("final.safetensors");
     checkpoint::save_file(&path, &Training::trained(&mut trainer).unwrap()).unwrap();
     let mut model = Trained::load(gpu, folder).unwrap();
-    let tokens = tokenize(&mut model, 0, &set, None, &folder.join("prior/tokens"), &mut quiet).unwrap();
+    let tokens = tokenize(
+        &mut model,
+        0,
+        &set,
+        None,
+        &folder.join("prior/tokens"),
+        &mut quiet,
+    )
+    .unwrap();
     (model, tokens, set)
 }
 
@@ -103,23 +123,56 @@ fn draw(s: &Stages, classes: &[u32], given: Option<Given>, how: &Draw) -> Drawin
     s.prior.draw(classes, given, how, &mut quiet).unwrap()
 }
 
-/// With a cache and without, in whatever batches, guided or not, filtered or not: the same codes, and the same again.
+/// With a cache and without, in whatever batches, guided or not, filtered or not: the same codes,
+/// and the same again.
 #[test]
 fn codes_follow_from_the_seed_alone() {
     for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
         let s = stages(kind, positions);
         let v = s.prior.about().vocabulary.clone();
         let classes: Vec<u32> = (0..9).map(|i| i % (v.classes as u32 + 1)).collect();
-        let guided = Sampling { guidance: Some(1.5), temperature: 0.8, top_k: Some(20), ..Default::default() };
-        for sampling in [Sampling::default(), guided, Sampling { temperature: 0.0, ..Default::default() }] {
-            let how = Draw { sampling, seed: 3, ..Default::default() };
+        let guided = Sampling {
+            guidance: Some(1.5),
+            temperature: 0.8,
+            top_k: Some(20),
+            ..Default::default()
+        };
+        for sampling in [
+            Sampling::default(),
+            guided,
+            Sampling {
+                temperature: 0.0,
+                ..Default::default()
+            },
+        ] {
+            let how = Draw {
+                sampling,
+                seed: 3,
+                ..Default::default()
+            };
             let one = draw(&s, &classes, None, &how);
             assert_eq!(one.codes.len(), classes.len() * v.tokens());
             assert!(one.log_likelihood.iter().all(|l| l.is_finite() && *l < 0.0));
             assert_eq!(one, draw(&s, &classes, None, &how), "{kind}: again");
-            assert_eq!(one, draw(&s, &classes, None, &Draw { batch: 4, ..how }), "{kind}: in batches of 4");
-            assert_eq!(one.codes[..2 * v.tokens()], draw(&s, &classes[..2], None, &how).codes, "{kind}: two of them");
-            let again = draw(&s, &classes, None, &Draw { cache: false, ..how });
+            assert_eq!(
+                one,
+                draw(&s, &classes, None, &Draw { batch: 4, ..how }),
+                "{kind}: in batches of 4"
+            );
+            assert_eq!(
+                one.codes[..2 * v.tokens()],
+                draw(&s, &classes[..2], None, &how).codes,
+                "{kind}: two of them"
+            );
+            let again = draw(
+                &s,
+                &classes,
+                None,
+                &Draw {
+                    cache: false,
+                    ..how
+                },
+            );
             assert_eq!(one.codes, again.codes, "{kind}: without a cache");
             for (a, b) in one.log_likelihood.iter().zip(&again.log_likelihood) {
                 assert!((a - b).abs() < 1e-3, "{a} {b}");
@@ -132,20 +185,45 @@ fn codes_follow_from_the_seed_alone() {
     }
 }
 
-/// The likeliest code again and again leaves its loops under a penalty, and with an infinite one no code of a codebook comes twice.
+/// The likeliest code again and again leaves its loops under a penalty, and with an infinite one no
+/// code of a codebook comes twice.
 #[test]
 fn repetition_is_penalised() {
     for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
         let s = stages(kind, positions);
         let v = s.prior.about().vocabulary.clone();
-        let greedy = Sampling { temperature: 0.0, ..Default::default() };
+        let greedy = Sampling {
+            temperature: 0.0,
+            ..Default::default()
+        };
         let distinct = |penalty: f32| {
-            let how = Draw { sampling: greedy, repetition_penalty: penalty, ..Default::default() };
+            let how = Draw {
+                sampling: greedy,
+                repetition_penalty: penalty,
+                ..Default::default()
+            };
             let codes = draw(&s, &[0, 1], None, &how).codes;
-            assert_eq!(codes, draw(&s, &[0, 1], None, &Draw { cache: false, ..how }).codes);
+            assert_eq!(
+                codes,
+                draw(
+                    &s,
+                    &[0, 1],
+                    None,
+                    &Draw {
+                        cache: false,
+                        ..how
+                    }
+                )
+                .codes
+            );
             let of = |q: usize| -> usize {
                 let image = &codes[..v.tokens()];
-                image.iter().skip(q).step_by(v.codebooks).collect::<std::collections::BTreeSet<_>>().len()
+                image
+                    .iter()
+                    .skip(q)
+                    .step_by(v.codebooks)
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len()
             };
             (0..v.codebooks).map(of).collect::<Vec<usize>>()
         };
@@ -153,40 +231,66 @@ fn repetition_is_penalised() {
         let (plain, some, banned) = (distinct(1.0), distinct(1.5), distinct(f32::INFINITY));
         assert!(banned.iter().all(|n| *n == cells), "{kind}: {banned:?}");
         let sum = |n: &[usize]| n.iter().sum::<usize>();
-        assert!(sum(&plain) <= sum(&some) && sum(&plain) < sum(&banned), "{kind}: {plain:?} {some:?}");
+        assert!(
+            sum(&plain) <= sum(&some) && sum(&plain) < sum(&banned),
+            "{kind}: {plain:?} {some:?}"
+        );
     }
 }
 
-/// What is drawn of an image is likely under the model as a whole: its log-likelihood is that of the codes, teacher forced.
+/// What is drawn of an image is likely under the model as a whole: its log-likelihood is that of
+/// the codes, teacher forced.
 #[test]
 fn the_log_likelihood_is_that_of_the_codes() {
     let s = stages("ema", "rotary");
     let v = s.prior.about().vocabulary.clone();
     let classes = vec![0, v.no_class(), 2];
-    let how = Draw { sampling: Sampling { top_p: 0.9, ..Default::default() }, seed: 1, ..Default::default() };
+    let how = Draw {
+        sampling: Sampling {
+            top_p: 0.9,
+            ..Default::default()
+        },
+        seed: 1,
+        ..Default::default()
+    };
     let drawing = draw(&s, &classes, None, &how);
-    let model = wgvq::storage::checkpoint::load_file(&s.folder.path().join("prior/final.safetensors")).unwrap().0;
+    let model =
+        wgvq::storage::checkpoint::load_file(&s.folder.path().join("prior/final.safetensors"))
+            .unwrap()
+            .0;
     let mut b = Parameters::builder();
     let prior = Prior::new(&s.gpu, &mut b, &s.prior.config().prior, &v).unwrap();
     let params = b.build(&s.gpu, 0).unwrap();
-    let host = model.tensors.iter().map(|(name, t)| (name.clone(), (t.shape.clone(), t.to_f32().unwrap())));
+    let host = model
+        .tensors
+        .iter()
+        .map(|(name, t)| (name.clone(), (t.shape.clone(), t.to_f32().unwrap())));
     params.load_host(&host.collect()).unwrap();
     for (i, codes) in drawing.codes.chunks(v.tokens()).enumerate() {
         let batch = prior.upload(&s.gpu, &classes[i..=i], codes, None).unwrap();
         let tape = Tape::no_grad(&s.gpu);
-        let loss = prior.loss(&Pass::new(&tape, &params), &batch, Dropout::OFF, 0.0).unwrap();
+        let loss = prior
+            .loss(&Pass::new(&tape, &params), &batch, Dropout::OFF, 0.0)
+            .unwrap();
         let want = -loss.tensor().read::<f32>().unwrap()[0] * v.tokens() as f32;
-        assert!((drawing.log_likelihood[i] - want).abs() < 1e-3, "{} {want}", drawing.log_likelihood[i]);
+        assert!(
+            (drawing.log_likelihood[i] - want).abs() < 1e-3,
+            "{} {want}",
+            drawing.log_likelihood[i]
+        );
     }
 }
 
-/// Given codes stay, wherever they are; and a prompt of all that comes first gives what steps over it give.
+/// Given codes stay, wherever they are; and a prompt of all that comes first gives what steps over
+/// it give.
 #[test]
 fn what_is_given_is_kept() {
     let s = stages("ema", "rotary");
     let v = s.prior.about().vocabulary.clone();
     let t = v.tokens();
-    let codes: Vec<u32> = (0..3 * t).map(|i| (7 * i % v.codebook_size) as u32).collect();
+    let codes: Vec<u32> = (0..3 * t)
+        .map(|i| (7 * i % v.codebook_size) as u32)
+        .collect();
     let classes = [0, 1, v.no_class()];
     for (guidance, places) in [
         (None, (0..t).map(|i| i < t / 2).collect::<Vec<bool>>()),
@@ -194,26 +298,60 @@ fn what_is_given_is_kept() {
         (None, (0..t).map(|i| i >= t / 2).collect()),
         (None, vec![true; t]),
     ] {
-        let given = Given { codes: &codes, places: &places };
-        let how = Draw { sampling: Sampling { guidance, ..Default::default() }, seed: 2, ..Default::default() };
+        let given = Given {
+            codes: &codes,
+            places: &places,
+        };
+        let how = Draw {
+            sampling: Sampling {
+                guidance,
+                ..Default::default()
+            },
+            seed: 2,
+            ..Default::default()
+        };
         let drawing = draw(&s, &classes, Some(given), &how);
         for (i, (drawn, given)) in drawing.codes.iter().zip(&codes).enumerate() {
             assert!(!places[i % t] || drawn == given, "place {i}");
         }
-        let again = draw(&s, &classes, Some(given), &Draw { cache: false, ..how });
+        let again = draw(
+            &s,
+            &classes,
+            Some(given),
+            &Draw {
+                cache: false,
+                ..how
+            },
+        );
         assert_eq!(drawing.codes, again.codes);
     }
-    let wrong = Given { codes: &codes[1..], places: &[true] };
-    assert!(s.prior.draw(&classes, Some(wrong), &Draw::default(), &mut quiet).is_err());
+    let wrong = Given {
+        codes: &codes[1..],
+        places: &[true],
+    };
+    assert!(
+        s.prior
+            .draw(&classes, Some(wrong), &Draw::default(), &mut quiet)
+            .is_err()
+    );
 }
 
-/// Place by place, with the codes looked at on the way, it is the same drawing; and without waiting, the same codes and pictures.
+/// Place by place, with the codes looked at on the way, it is the same drawing; and without
+/// waiting, the same codes and pictures.
 #[test]
 fn a_drawing_may_be_taken_in_steps() {
     let s = stages("ema", "rotary");
     let t = s.prior.about().vocabulary.tokens();
-    let guided = Sampling { guidance: Some(2.0), temperature: 0.9, ..Default::default() };
-    let how = Draw { sampling: guided, seed: 11, ..Default::default() };
+    let guided = Sampling {
+        guidance: Some(2.0),
+        temperature: 0.9,
+        ..Default::default()
+    };
+    let how = Draw {
+        sampling: guided,
+        seed: 11,
+        ..Default::default()
+    };
     let classes = [0, 3, 1];
     let want = draw(&s, &classes, None, &how);
     let mut underway = s.prior.begin(&classes, None, &how).unwrap();
@@ -229,12 +367,23 @@ fn a_drawing_may_be_taken_in_steps() {
     let (mut codes, mut places) = (want.codes.clone(), vec![true; t]);
     places[t / 2..].fill(false);
     places[t - 1] = true;
-    codes.chunks_mut(t).for_each(|image| image[t / 2..t - 1].fill(0));
-    let given = Given { codes: &codes, places: &places };
+    codes
+        .chunks_mut(t)
+        .for_each(|image| image[t / 2..t - 1].fill(0));
+    let given = Given {
+        codes: &codes,
+        places: &places,
+    };
     let mut underway = s.prior.begin(&classes, Some(given), &how).unwrap();
     while underway.step().unwrap() {}
-    assert_eq!((underway.steps(), underway.drawn()), (t - t / 2, t - t / 2 - 1));
-    assert_eq!(underway.finish().unwrap(), draw(&s, &classes, Some(given), &how));
+    assert_eq!(
+        (underway.steps(), underway.drawn()),
+        (t - t / 2, t - t / 2 - 1)
+    );
+    assert_eq!(
+        underway.finish().unwrap(),
+        draw(&s, &classes, Some(given), &how)
+    );
     assert!(s.prior.begin(&[], None, &how).is_err());
 
     let mut model = Trained::load(&s.gpu, s.folder.path()).unwrap();
@@ -244,12 +393,21 @@ fn a_drawing_may_be_taken_in_steps() {
     assert_eq!(again.hash(), model.hash());
     // Someone has to poll the device for a future that does not.
     assert_eq!(polled(&s.gpu, again.decode_async(&want.codes)), pictures);
-    assert_eq!(polled(&s.gpu, again.encode_async(&pictures)), model.encode(&pictures).unwrap());
+    assert_eq!(
+        polled(&s.gpu, again.encode_async(&pictures)),
+        model.encode(&pictures).unwrap()
+    );
     let prior = std::fs::read(s.folder.path().join("prior/final.safetensors")).unwrap();
     let prior = TrainedPrior::from_bytes(&s.gpu, &prior, &again).unwrap();
     assert_eq!(prior.draw(&classes, None, &how, &mut quiet).unwrap(), want);
-    let error = TrainedPrior::from_bytes(&s.gpu, &bytes, &again).err().expect("a model is no prior").to_string();
-    assert!(error.contains("bytes") && error.contains("no prior"), "{error}");
+    let error = TrainedPrior::from_bytes(&s.gpu, &bytes, &again)
+        .err()
+        .expect("a model is no prior")
+        .to_string();
+    assert!(
+        error.contains("bytes") && error.contains("no prior"),
+        "{error}"
+    );
     let finish = s.gpu.clone();
     polled(&s.gpu, async move { finish.finish_async().await });
 }
@@ -258,10 +416,15 @@ fn a_drawing_may_be_taken_in_steps() {
 fn polled<T>(gpu: &Gpu, future: impl Future<Output = wgvq::Result<T>>) -> T {
     let mut future = std::pin::pin!(future);
     loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(value) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             return value.unwrap();
         }
-        gpu.device().poll(wgvq::wgpu::PollType::wait_indefinitely()).unwrap();
+        gpu.device()
+            .poll(wgvq::wgpu::PollType::wait_indefinitely())
+            .unwrap();
     }
 }
 
@@ -269,29 +432,94 @@ fn polled<T>(gpu: &Gpu, future: impl Future<Output = wgvq::Result<T>>) -> T {
 #[test]
 fn drawing_stays_on_the_device() {
     let s = stages("ema", "rotary");
-    let how = Draw { batch: 3, ..Default::default() };
+    let how = Draw {
+        batch: 3,
+        ..Default::default()
+    };
     draw(&s, &[0; 3], None, &how);
     let (counters, allocations) = (s.gpu.counters(), s.gpu.memory().allocations);
     draw(&s, &[0; 9], None, &how);
     // The codes of each of three batches, and their log-likelihoods.
     assert_eq!(s.gpu.counters().readbacks - counters.readbacks, 6);
-    assert_eq!(s.gpu.memory().allocations, allocations, "buffers come from the pool");
+    assert_eq!(
+        s.gpu.memory().allocations,
+        allocations,
+        "buffers come from the pool"
+    );
 }
 
 #[test]
 fn what_cannot_be_drawn_is_an_error() {
     let s = stages("ema", "rotary");
-    let fails = |classes: &[u32], how: Draw| s.prior.draw(classes, None, &how, &mut quiet).unwrap_err().to_string();
-    let with = |sampling| Draw { sampling, ..Default::default() };
-    assert!(fails(&[0], with(Sampling { top_p: 0.0, ..Default::default() })).contains("top_p"));
-    assert!(fails(&[0], with(Sampling { top_p: 1.5, ..Default::default() })).contains("top_p"));
-    assert!(fails(&[0], with(Sampling { temperature: -1.0, ..Default::default() })).contains("temperature"));
+    let fails = |classes: &[u32], how: Draw| {
+        s.prior
+            .draw(classes, None, &how, &mut quiet)
+            .unwrap_err()
+            .to_string()
+    };
+    let with = |sampling| Draw {
+        sampling,
+        ..Default::default()
+    };
+    assert!(
+        fails(
+            &[0],
+            with(Sampling {
+                top_p: 0.0,
+                ..Default::default()
+            })
+        )
+        .contains("top_p")
+    );
+    assert!(
+        fails(
+            &[0],
+            with(Sampling {
+                top_p: 1.5,
+                ..Default::default()
+            })
+        )
+        .contains("top_p")
+    );
+    assert!(
+        fails(
+            &[0],
+            with(Sampling {
+                temperature: -1.0,
+                ..Default::default()
+            })
+        )
+        .contains("temperature")
+    );
     assert!(fails(&[99], Draw::default()).contains("no class 99"));
-    assert!(fails(&[0], Draw { repetition_penalty: 0.5, ..Default::default() }).contains("penalty"));
-    assert!(fails(&[0], Draw { batch: 0, ..Default::default() }).contains("batch"));
-    let none = s.prior.draw(&[], None, &Draw::default(), &mut quiet).unwrap();
+    assert!(
+        fails(
+            &[0],
+            Draw {
+                repetition_penalty: 0.5,
+                ..Default::default()
+            }
+        )
+        .contains("penalty")
+    );
+    assert!(
+        fails(
+            &[0],
+            Draw {
+                batch: 0,
+                ..Default::default()
+            }
+        )
+        .contains("batch")
+    );
+    let none = s
+        .prior
+        .draw(&[], None, &Draw::default(), &mut quiet)
+        .unwrap();
     assert!(none.codes.is_empty());
-    let stop = s.prior.draw(&[0], None, &Draw::default(), &mut |_, _| Err(wgvq::Error::data("enough")));
+    let stop = s.prior.draw(&[0], None, &Draw::default(), &mut |_, _| {
+        Err(wgvq::Error::data("enough"))
+    });
     assert!(stop.unwrap_err().to_string().contains("enough"));
 }
 
@@ -301,9 +529,17 @@ fn stages_know_each_other() {
     let s = stages("ema", "rotary");
     let other = tempfile::tempdir().unwrap();
     let (model, _, _) = tokens(&s.gpu, "fsq", false, other.path());
-    let load = |path: &std::path::Path| TrainedPrior::load(&s.gpu, path, &model).map(drop).unwrap_err().to_string();
+    let load = |path: &std::path::Path| {
+        TrainedPrior::load(&s.gpu, path, &model)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
     let error = load(&s.folder.path().join("prior"));
-    assert!(error.contains("of 32") && error.contains("of 1000"), "{error}");
+    assert!(
+        error.contains("of 32") && error.contains("of 1000"),
+        "{error}"
+    );
     assert!(load(other.path()).contains("holds no prior"));
     let missing = load(&other.path().join("prior"));
     assert!(missing.contains("wgvq prior"), "{missing}");
@@ -322,7 +558,11 @@ fn tokens_come_back() {
         .iter()
         .flat_map(|i| {
             let image = &set.image(*i as usize).unwrap();
-            let row = |y: usize| (0..32).rev().flat_map(move |x| image[(y * 32 + x) * 3..][..3].to_vec());
+            let row = |y: usize| {
+                (0..32)
+                    .rev()
+                    .flat_map(move |x| image[(y * 32 + x) * 3..][..3].to_vec())
+            };
             (0..32).flat_map(row).collect::<Vec<u8>>()
         })
         .collect();
@@ -331,7 +571,11 @@ fn tokens_come_back() {
     let (codes, classes) = tokens.train.read(&order).unwrap();
     for (place, n) in order.iter().enumerate() {
         let n = *n as usize;
-        let (side, i) = if n < 70 { (&whole, n) } else { (&mirrored, n - 70) };
+        let (side, i) = if n < 70 {
+            (&whole, n)
+        } else {
+            (&mirrored, n - 70)
+        };
         assert_eq!(codes[place * t..][..t], side[i * t..][..t], "image {n}");
         assert_eq!(Some(classes[place]), set.items[set.train[i] as usize].class);
     }
@@ -343,14 +587,23 @@ fn tokens_come_back() {
     bytes[last] ^= 1;
     std::fs::write(&shard, bytes).unwrap();
     let error = Tokens::open(&place).unwrap_err().to_string();
-    assert!(error.contains("train-00000") && error.contains("SHA-256"), "{error}");
+    assert!(
+        error.contains("train-00000") && error.contains("SHA-256"),
+        "{error}"
+    );
     std::fs::remove_file(&shard).unwrap();
-    assert!(Tokens::open(&place).unwrap_err().to_string().contains("train-00000"));
+    assert!(
+        Tokens::open(&place)
+            .unwrap_err()
+            .to_string()
+            .contains("train-00000")
+    );
     std::fs::remove_file(place.join("tokens.json")).unwrap();
     assert!(!Tokens::exist(&place));
 }
 
-/// A prior learns; a run that is interrupted and goes on ends with the same bytes; passes that are added up are one.
+/// A prior learns; a run that is interrupted and goes on ends with the same bytes; passes that are
+/// added up are one.
 #[test]
 fn training_goes_on_where_it_stopped() {
     let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
@@ -373,7 +626,11 @@ fn training_goes_on_where_it_stopped() {
     let mut whole = begin(&config);
     run(&mut whole, 12);
     let after = whole.evaluate(true).unwrap();
-    assert!(after.nats_per_token < before - 0.3, "{before} {}", after.nats_per_token);
+    assert!(
+        after.nats_per_token < before - 0.3,
+        "{before} {}",
+        after.nats_per_token
+    );
     let bits = after.bits_per_token * 16.0 / (32.0 * 32.0 * 3.0);
     assert!((after.bits_per_dim - bits).abs() < 1e-12);
     let want = checkpoint::to_bytes(&whole.trained().unwrap()).unwrap();
@@ -383,10 +640,15 @@ fn training_goes_on_where_it_stopped() {
     let saved = checkpoint::to_bytes(&first.checkpoint().unwrap()).unwrap();
     let mut second = begin(&config);
     run(&mut second, 2);
-    second.restore(&checkpoint::from_bytes("saved".as_ref(), &saved).unwrap()).unwrap();
+    second
+        .restore(&checkpoint::from_bytes("saved".as_ref(), &saved).unwrap())
+        .unwrap();
     run(&mut second, 12);
     assert_eq!(second.evaluate(true).unwrap(), after);
-    assert_eq!(checkpoint::to_bytes(&second.trained().unwrap()).unwrap(), want);
+    assert_eq!(
+        checkpoint::to_bytes(&second.trained().unwrap()).unwrap(),
+        want
+    );
     let (mut one, mut two) = (whole.rows(true).unwrap(), second.rows(true).unwrap());
     assert_eq!(one.pop(), two.pop(), "the open row goes on too");
 }
@@ -404,8 +666,16 @@ fn sixteen_bits_train_alike() {
         let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();
         (0..12).for_each(|_| trainer.step().unwrap());
         trainer.close_row().unwrap();
-        trainer.rows(true).unwrap().iter().map(|r| r.loss).sum::<f64>()
+        trainer
+            .rows(true)
+            .unwrap()
+            .iter()
+            .map(|r| r.loss)
+            .sum::<f64>()
     };
     let (full, half) = (losses("f32"), losses("f16"));
-    assert!((full - half).abs() < 0.01 * full && full != half, "{full} {half}");
+    assert!(
+        (full - half).abs() < 0.01 * full && full != half,
+        "{full} {half}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Every variant of every kernel translates to SPIR-V, MSL and HLSL, so that one that Metal or DX12 cannot take is found on
-//! a machine that has neither. No GPU is needed.
+//! Every variant of every kernel translates to SPIR-V, MSL and HLSL, so that one that Metal or DX12
+//! cannot take is found on a machine that has neither. No GPU is needed.
 
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use rayon::prelude::*;
@@ -8,7 +8,11 @@ use wgvq::gpu::{Kernel, reflect};
 use wgvq::registry::operations;
 
 fn all_kernels() -> BTreeMap<String, Kernel> {
-    operations().iter().flat_map(|op| op.kernels()).map(|k| (k.label(), k)).collect()
+    operations()
+        .iter()
+        .flat_map(|op| op.kernels())
+        .map(|k| (k.label(), k))
+        .collect()
 }
 
 /// The capabilities that the engine asks a device for, and no others.
@@ -16,7 +20,10 @@ fn capabilities(kernel: &Kernel, immediates: bool) -> Capabilities {
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::IMMEDIATES, immediates);
     let coopmat = kernel.get("SIDE").is_some();
-    capabilities.set(Capabilities::SUBGROUP, coopmat || kernel.get("LANES").is_some());
+    capabilities.set(
+        Capabilities::SUBGROUP,
+        coopmat || kernel.get("LANES").is_some(),
+    );
     capabilities.set(Capabilities::SHADER_FLOAT16, kernel.needs_f16());
     capabilities.set(Capabilities::COOPERATIVE_MATRIX, coopmat);
     capabilities
@@ -26,10 +33,16 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
     let wgsl = kernel.wgsl(immediates).map_err(|e| e.to_string())?;
     let (module, reflection) = reflect(label, &wgsl).map_err(|e| e.to_string())?;
     if reflection.params > 128 {
-        return Err(format!("{} bytes of parameters, of 128 that immediates hold", reflection.params));
+        return Err(format!(
+            "{} bytes of parameters, of 128 that immediates hold",
+            reflection.params
+        ));
     }
     if reflection.storage.len() > 8 {
-        return Err(format!("{} storage bindings, of 8 that WebGPU's default limits allow", reflection.storage.len()));
+        return Err(format!(
+            "{} storage bindings, of 8 that WebGPU's default limits allow",
+            reflection.storage.len()
+        ));
     }
     if reflection.workgroup.iter().product::<u32>() > 256 {
         return Err(format!(
@@ -44,18 +57,32 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
         .map_err(|e| e.emit_to_string(&wgsl))?;
 
     use naga::back::{hlsl, msl, spv};
-    let spirv = spv::Options { lang_version: (1, 3), ..Default::default() };
+    let spirv = spv::Options {
+        lang_version: (1, 3),
+        ..Default::default()
+    };
     spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
-    let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
-    msl::write_string(&module, &info, &metal, &Default::default()).map_err(|e| format!("MSL: {e}"))?;
+    let metal = msl::Options {
+        lang_version: (2, 4),
+        ..Default::default()
+    };
+    msl::write_string(&module, &info, &metal, &Default::default())
+        .map_err(|e| format!("MSL: {e}"))?;
     // naga's HLSL writer has no cooperative matrices: wgpu offers them on Vulkan and Metal only.
     if kernel.get("SIDE").is_some() {
         return Ok(());
     }
     let direct = hlsl::Options {
         // Native 16-bit floats came with 6.2.
-        shader_model: if kernel.needs_f16() { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 },
-        immediates_target: Some(hlsl::BindTarget { space: 1, ..Default::default() }),
+        shader_model: if kernel.needs_f16() {
+            hlsl::ShaderModel::V6_2
+        } else {
+            hlsl::ShaderModel::V6_0
+        },
+        immediates_target: Some(hlsl::BindTarget {
+            space: 1,
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let mut text = String::new();
@@ -68,33 +95,55 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
 #[test]
 fn every_variant_translates() {
     let kernels = all_kernels();
-    assert!(kernels.len() > 100, "only {} variants are declared", kernels.len());
-    // Without immediates one declaration differs, the same in all variants of a file: one variant of each is enough.
+    assert!(
+        kernels.len() > 100,
+        "only {} variants are declared",
+        kernels.len()
+    );
+    // Without immediates one declaration differs, the same in all variants of a file: one variant
+    // of each is enough.
     let mut files = BTreeSet::new();
     let work: Vec<(&String, &Kernel, bool)> = kernels
         .iter()
         .flat_map(|(label, kernel)| {
             let first = files.insert(kernel.name());
-            [Some((label, kernel, true)), first.then_some((label, kernel, false))].into_iter().flatten()
+            [
+                Some((label, kernel, true)),
+                first.then_some((label, kernel, false)),
+            ]
+            .into_iter()
+            .flatten()
         })
         .collect();
     let failures: Vec<String> = work
         .par_iter()
         .filter_map(|(label, kernel, immediates)| {
-            translate(label, kernel, *immediates).err().map(|e| format!("{label}: {e}"))
+            translate(label, kernel, *immediates)
+                .err()
+                .map(|e| format!("{label}: {e}"))
         })
         .collect();
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), work.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        work.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
 fn a_translation_can_fail() {
-    static BROKEN: wgvq::gpu::Source = wgvq::gpu::Source { name: "broken", text: "fn main() { let x: u32 = 1.5; }" };
+    static BROKEN: wgvq::gpu::Source = wgvq::gpu::Source {
+        name: "broken",
+        text: "fn main() { let x: u32 = 1.5; }",
+    };
     assert!(translate("broken", &Kernel::new(&BROKEN), true).is_err());
     // A capability that the engine does not ask for.
     static DOUBLE: wgvq::gpu::Source = wgvq::gpu::Source {
         name: "double",
-        text: "@group(0) @binding(0) var<storage, read_write> y: array<f64>;\n@compute @workgroup_size(1)\nfn main() { y[0] = 1.0lf; }",
+        text: "@group(0) @binding(0) var<storage, read_write> y: array<f64>;\n@compute \
+               @workgroup_size(1)\nfn main() { y[0] = 1.0lf; }",
     };
     assert!(translate("double", &Kernel::new(&DOUBLE), true).is_err());
 }
@@ -105,40 +154,75 @@ fn texture_shaders_translate() {
     use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
     for source in wgvq::gpu::texture_shaders() {
         let wgsl = wgvq::gpu::preprocess(source, &[]).unwrap();
-        let module = naga::front::wgsl::parse_str(&wgsl).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&wgsl)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).unwrap();
+        let module = naga::front::wgsl::parse_str(&wgsl)
+            .unwrap_or_else(|e| panic!("{}", e.emit_to_string(&wgsl)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap();
         for (channels, levels, linear) in [(1.0, 255.0, 0.0), (3.0, 0.0, 1.0), (4.0, 255.0, 1.0)] {
-            let constants = [("W", 64.0), ("H", 48.0), ("C", channels), ("LEVELS", levels), ("LINEAR", linear)];
-            let constants = constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let constants = [
+                ("W", 64.0),
+                ("H", 48.0),
+                ("C", channels),
+                ("LEVELS", levels),
+                ("LINEAR", linear),
+            ];
+            let constants = constants
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect();
             let (module, info) = process_overrides(&module, &info, None, &constants).unwrap();
             spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
-            let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+            let metal = msl::Options {
+                lang_version: (2, 4),
+                ..Default::default()
+            };
             msl::write_string(&module, &info, &metal, &Default::default()).unwrap();
             let (options, mut text) = (hlsl::Options::default(), String::new());
-            hlsl::Writer::new(&mut text, &options, &Default::default()).write(&module, &info, None).unwrap();
+            hlsl::Writer::new(&mut text, &options, &Default::default())
+                .write(&module, &info, None)
+                .unwrap();
         }
     }
 }
 
-/// Browsers want a line for each extension that a text uses, and take none for one that the device lacks.
+/// Browsers want a line for each extension that a text uses, and take none for one that the device
+/// lacks.
 #[test]
 fn texts_for_browsers_name_what_they_use() {
     let (mut with, mut without) = (0, 0);
     for (label, kernel) in all_kernels() {
         let text = kernel.wgsl_for_browsers().unwrap();
-        let code: String =
-            text.lines().filter_map(|line| line.split("//").next()).map(|l| l.to_owned() + "\n").collect();
+        let code: String = text
+            .lines()
+            .filter_map(|line| line.split("//").next())
+            .map(|l| l.to_owned() + "\n")
+            .collect();
         let names = |line: &str| code.lines().any(|l| l == line);
-        let uses = ["subgroupBroadcast", "subgroupAdd", "subgroupMax", "subgroup_"].iter().any(|f| code.contains(f));
+        let uses = [
+            "subgroupBroadcast",
+            "subgroupAdd",
+            "subgroupMax",
+            "subgroup_",
+        ]
+        .iter()
+        .any(|f| code.contains(f));
         assert_eq!(
             names("enable subgroups;"),
             uses || kernel.get("LANES").is_some() || kernel.get("SIDE").is_some(),
             "{label}"
         );
         assert!(!uses || kernel.needs_subgroups(), "{label}");
-        assert_eq!(names("enable f16;"), code.contains("f16>") || code.contains("f16("), "{label}");
+        assert_eq!(
+            names("enable f16;"),
+            code.contains("f16>") || code.contains("f16("),
+            "{label}"
+        );
         assert!(!code.contains("var<immediate>"), "{label}");
         if uses { with += 1 } else { without += 1 }
     }
-    assert!(with > 100 && without > 100, "{with} with subgroups, {without} without");
+    assert!(
+        with > 100 && without > 100,
+        "{with} with subgroups, {without} without"
+    );
 }

@@ -1,4 +1,5 @@
-//! Text to image: how codes are drawn of texts, and `wgvq text2image` end to end on pictures that say what they are.
+//! Text to image: how codes are drawn of texts, and `wgvq text2image` end to end on pictures that
+//! say what they are.
 
 mod common;
 
@@ -16,7 +17,10 @@ fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
     Ok(())
 }
 
-const TEXT: Text = Text { form: Form::Tokens(40), length: 7 };
+const TEXT: Text = Text {
+    form: Form::Tokens(40),
+    length: 7,
+};
 
 /// A prior that has not been trained, whose logits are far enough apart to draw from.
 fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> TrainedPrior {
@@ -30,7 +34,10 @@ fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> Traine
         tied: false,
         ..Default::default()
     };
-    let config = PriorConfig { prior, ..Default::default() };
+    let config = PriorConfig {
+        prior,
+        ..Default::default()
+    };
     let about = About {
         reader: String::new(),
         model: String::new(),
@@ -53,15 +60,26 @@ fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> Traine
     TrainedPrior::untrained(gpu, &config, about).unwrap()
 }
 
-/// The systems: one sequence with sparse layers, an encoder, and rows from elsewhere; each with four texts of several lengths.
+/// The systems: one sequence with sparse layers, an encoder, and rows from elsewhere; each with
+/// four texts of several lengths.
 fn systems(gpu: &Gpu) -> Vec<(TrainedPrior, Texts)> {
     let sparse = [Pattern::Row, Pattern::Column, Pattern::Convolution];
     let tokens = Texts::of_tokens(&TEXT, &[vec![5, 6, 7], vec![8], vec![9; 20], vec![]]).unwrap();
-    let rows = Text { form: Form::Rows(6), ..TEXT };
-    let row = |n: usize| (0..6 * n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<f32>>();
+    let rows = Text {
+        form: Form::Rows(6),
+        ..TEXT
+    };
+    let row = |n: usize| {
+        (0..6 * n)
+            .map(|i| (i as f32 * 0.7).sin())
+            .collect::<Vec<f32>>()
+    };
     let rows = Texts::of_rows(&rows, &[row(3), row(1), row(7), row(2)]).unwrap();
     vec![
-        (prior(gpu, TextKind::Stream, TEXT.form, &sparse), tokens.clone()),
+        (
+            prior(gpu, TextKind::Stream, TEXT.form, &sparse),
+            tokens.clone(),
+        ),
         (prior(gpu, TextKind::Encoder, TEXT.form, &[]), tokens),
         (prior(gpu, TextKind::Encoder, Form::Rows(6), &sparse), rows),
     ]
@@ -69,32 +87,69 @@ fn systems(gpu: &Gpu) -> Vec<(TrainedPrior, Texts)> {
 
 fn draw(prior: &TrainedPrior, texts: &Texts, how: Draw) -> Drawing {
     let classes = vec![0; texts.lengths.len()];
-    prior.draw(Asked { classes: &classes, texts: Some(texts) }, None, &how, &mut quiet).unwrap()
+    prior
+        .draw(
+            Asked {
+                classes: &classes,
+                texts: Some(texts),
+            },
+            None,
+            &how,
+            &mut quiet,
+        )
+        .unwrap()
 }
 
-/// With caches of keys and values and without, the same codes at the same likelihood, guided and not, whatever is drawn together.
+/// With caches of keys and values and without, the same codes at the same likelihood, guided and
+/// not, whatever is drawn together.
 #[test]
 fn caches_and_batches_change_no_code() {
-    let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+    let gpu = Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .unwrap();
     for (prior, texts) in systems(&gpu) {
         for guidance in [None, Some(3.0)] {
             // Far apart, so that no rounding decides what is drawn.
             let how = Draw {
-                sampling: Sampling { guidance, temperature: 0.05, ..Default::default() },
+                sampling: Sampling {
+                    guidance,
+                    temperature: 0.05,
+                    ..Default::default()
+                },
                 seed: 4,
                 ..Default::default()
             };
             let whole = draw(&prior, &texts, how);
             assert_eq!(whole.codes.len(), 4 * 20);
-            let plain = draw(&prior, &texts, Draw { cache: false, ..how });
+            let plain = draw(
+                &prior,
+                &texts,
+                Draw {
+                    cache: false,
+                    ..how
+                },
+            );
             assert_eq!(whole.codes, plain.codes);
             for (a, b) in whole.log_likelihood.iter().zip(&plain.log_likelihood) {
                 assert!((a - b).abs() <= 1e-3 * a.abs().max(1.0), "{a}, {b}");
             }
             assert_eq!(draw(&prior, &texts, Draw { batch: 3, ..how }), whole);
             assert_ne!(
-                draw(&prior, &texts, Draw { seed: 5, sampling: Sampling { guidance, ..Default::default() }, ..how })
-                    .codes,
+                draw(
+                    &prior,
+                    &texts,
+                    Draw {
+                        seed: 5,
+                        sampling: Sampling {
+                            guidance,
+                            ..Default::default()
+                        },
+                        ..how
+                    }
+                )
+                .codes,
                 whole.codes
             );
         }
@@ -108,7 +163,13 @@ fn texts_are_read() {
     for (prior, texts) in systems(&gpu) {
         let text = prior.about().vocabulary.text.unwrap();
         let one = |i: usize| texts.slice(&text, i..i + 1);
-        let how = Draw { sampling: Sampling { temperature: 0.0, ..Default::default() }, ..Default::default() };
+        let how = Draw {
+            sampling: Sampling {
+                temperature: 0.0,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
         let likelihood = |texts: &Texts| draw(&prior, texts, how).log_likelihood[0];
         assert_ne!(likelihood(&one(0)), likelihood(&one(1)));
         assert_ne!(likelihood(&one(0)), likelihood(&Texts::nothing(&text, 1)));
@@ -119,13 +180,20 @@ fn texts_are_read() {
 fn drawing_of_texts_stays_on_the_device() {
     let gpu = Gpu::new(Options::default()).unwrap();
     for (prior, texts) in systems(&gpu) {
-        let how = Draw { batch: 2, ..Default::default() };
+        let how = Draw {
+            batch: 2,
+            ..Default::default()
+        };
         draw(&prior, &texts, how);
         let (counters, allocations) = (gpu.counters(), gpu.memory().allocations);
         draw(&prior, &texts, how);
         // The codes of each of two batches, and their log-likelihoods.
         assert_eq!(gpu.counters().readbacks - counters.readbacks, 4);
-        assert_eq!(gpu.memory().allocations, allocations, "buffers come from the pool");
+        assert_eq!(
+            gpu.memory().allocations,
+            allocations,
+            "buffers come from the pool"
+        );
     }
 }
 
@@ -136,8 +204,23 @@ fn without_a_text_a_prior_is_told_nothing() {
     for (prior, _) in systems(&gpu) {
         let text = prior.about().vocabulary.text.unwrap();
         let nothing = Texts::nothing(&text, 4);
-        let how = Draw { batch: 3, ..Draw::default() };
-        let drawn = |texts| prior.draw(Asked { classes: &[0; 4], texts }, None, &how, &mut quiet).unwrap();
+        let how = Draw {
+            batch: 3,
+            ..Draw::default()
+        };
+        let drawn = |texts| {
+            prior
+                .draw(
+                    Asked {
+                        classes: &[0; 4],
+                        texts,
+                    },
+                    None,
+                    &how,
+                    &mut quiet,
+                )
+                .unwrap()
+        };
         assert_eq!(drawn(None), drawn(Some(&nothing)));
     }
 }
@@ -146,20 +229,47 @@ fn without_a_text_a_prior_is_told_nothing() {
 fn texts_that_do_not_fit_are_errors() {
     let gpu = Gpu::new(Options::default()).unwrap();
     let (prior, texts) = systems(&gpu).remove(1);
-    let none = |asked: Asked| prior.draw(asked, None, &Draw::default(), &mut quiet).unwrap_err().to_string();
-    assert!(none(Asked { classes: &[0; 3], texts: Some(&texts) }).contains("3 texts"));
-    let wrong = Texts { words: vec![99; 4 * 7], ..texts };
-    assert!(none(Asked { classes: &[0; 4], texts: Some(&wrong) }).contains("no token 99"));
+    let none = |asked: Asked| {
+        prior
+            .draw(asked, None, &Draw::default(), &mut quiet)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        none(Asked {
+            classes: &[0; 3],
+            texts: Some(&texts)
+        })
+        .contains("3 texts")
+    );
+    let wrong = Texts {
+        words: vec![99; 4 * 7],
+        ..texts
+    };
+    assert!(
+        none(Asked {
+            classes: &[0; 4],
+            texts: Some(&wrong)
+        })
+        .contains("no token 99")
+    );
 }
 
-const COLOURS: [(&str, [u8; 3]); 4] =
-    [("red", [220, 30, 30]), ("green", [30, 180, 60]), ("blue", [40, 60, 220]), ("yellow", [240, 220, 40])];
+const COLOURS: [(&str, [u8; 3]); 4] = [
+    ("red", [220, 30, 30]),
+    ("green", [30, 180, 60]),
+    ("blue", [40, 60, 220]),
+    ("yellow", [240, 220, 40]),
+];
 const SHAPES: [&str; 4] = ["square", "cross", "frame", "stripe"];
 
 /// A set of 96 pictures, six of each colour and shape, and a file of their captions.
 fn pictures(folder: &Path) -> PathBuf {
     let mut lines = String::new();
-    for (n, (i, j, k)) in (0..4).flat_map(|i| (0..4).flat_map(move |j| (0..6).map(move |k| (i, j, k)))).enumerate() {
+    for (n, (i, j, k)) in (0..4)
+        .flat_map(|i| (0..4).flat_map(move |j| (0..6).map(move |k| (i, j, k))))
+        .enumerate()
+    {
         let ((colour, rgb), shape) = (COLOURS[i], SHAPES[j]);
         let paint = |x: u32, y: u32| {
             let (x, y) = (x as i32 - 8 - k % 3, y as i32 - 8 - k / 3);
@@ -173,7 +283,9 @@ fn pictures(folder: &Path) -> PathBuf {
             image::Rgb(if drawn { rgb } else { [255; 3] })
         };
         let name = format!("{n:03}.png");
-        image::RgbImage::from_fn(16, 16, paint).save(folder.join(&name)).unwrap();
+        image::RgbImage::from_fn(16, 16, paint)
+            .save(folder.join(&name))
+            .unwrap();
         lines += &format!("{{\"image\": \"{name}\", \"text\": \"a {colour} {shape}\"}}\n");
     }
     let file = folder.join("captions.jsonl");
@@ -211,7 +323,14 @@ const TINY: [&str; 28] = [
     "--vocabulary",
     "300",
 ];
-const JUDGE: [&str; 6] = ["--judge-steps", "20", "--judge", "model.dim=32", "--judge", "model.layers=1"];
+const JUDGE: [&str; 6] = [
+    "--judge-steps",
+    "20",
+    "--judge",
+    "model.dim=32",
+    "--judge",
+    "model.layers=1",
+];
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -224,7 +343,11 @@ fn ok(output: std::process::Output) -> std::process::Output {
 
 fn refused(output: std::process::Output, named: &[&str]) {
     let said = stderr(&output);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}\n{said}", output.status);
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}\n{said}",
+        output.status
+    );
     for named in named {
         assert!(said.contains(named), "does not name {named}:\n{said}");
     }
@@ -232,8 +355,19 @@ fn refused(output: std::process::Output, named: &[&str]) {
 }
 
 fn trained(data: &Path, out: &Path, more: &[&str]) -> std::process::Output {
-    let args = ["text2image", "train", "--data", text(data), "--out", text(out)];
-    run(&args.into_iter().chain(TINY).chain(more.iter().copied()).collect::<Vec<_>>())
+    let args = [
+        "text2image",
+        "train",
+        "--data",
+        text(data),
+        "--out",
+        text(out),
+    ];
+    run(&args
+        .into_iter()
+        .chain(TINY)
+        .chain(more.iter().copied())
+        .collect::<Vec<_>>())
 }
 
 #[test]
@@ -242,15 +376,29 @@ fn a_run_is_trained_drawn_from_and_measured() {
     let data = pictures(folder.path());
     let at = |name: &str| folder.path().join(name);
     let run_path = at("run");
-    let output = ok(trained(&data, &run_path, &[&JUDGE[..], &["--first", "data.split=captions", "--json"]].concat()));
-    let lines: Vec<serde_json::Value> =
-        stdout(&output).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
-    let figure = |key: &str| lines.iter().find_map(|l| l[key].as_f64()).unwrap_or_else(|| panic!("{key} is missing"));
+    let output = ok(trained(
+        &data,
+        &run_path,
+        &[&JUDGE[..], &["--first", "data.split=captions", "--json"]].concat(),
+    ));
+    let lines: Vec<serde_json::Value> = stdout(&output)
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
+    let figure = |key: &str| {
+        lines
+            .iter()
+            .find_map(|l| l[key].as_f64())
+            .unwrap_or_else(|| panic!("{key} is missing"))
+    };
     assert!(figure("bits_per_code") > 0.0 && figure("bits_per_code_without_text") > 0.0);
     assert!((0.0..=1.0).contains(&figure("texts_found")));
-    for file in
-        ["text/tokenizer.json", "prior/final.safetensors", "contrastive/final.safetensors", "contrastive/test.csv"]
-    {
+    for file in [
+        "text/tokenizer.json",
+        "prior/final.safetensors",
+        "contrastive/final.safetensors",
+        "contrastive/test.csv",
+    ] {
         assert!(run_path.join(file).is_file(), "{file}");
     }
     assert!(stderr(&output).contains("combinations of words that training never sees together"));
@@ -258,21 +406,50 @@ fn a_run_is_trained_drawn_from_and_measured() {
     // A run is not replaced unasked, and one that has ended stays as it is.
     let weights = std::fs::read(run_path.join("prior/final.safetensors")).unwrap();
     refused(trained(&data, &run_path, &[]), &["--resume", "--overwrite"]);
-    let resume: Vec<&str> = ["text2image", "train", "--resume", text(&run_path), "--quiet"].to_vec();
+    let resume: Vec<&str> = [
+        "text2image",
+        "train",
+        "--resume",
+        text(&run_path),
+        "--quiet",
+    ]
+    .to_vec();
     ok(run(&resume));
-    assert_eq!(std::fs::read(run_path.join("prior/final.safetensors")).unwrap(), weights);
+    assert_eq!(
+        std::fs::read(run_path.join("prior/final.safetensors")).unwrap(),
+        weights
+    );
 
     let sample = |out: &str, more: &[&str]| {
         let out = at(out);
         let args = ["text2image", "sample", text(&run_path), "--out", text(&out)];
-        run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+        run(&args
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>())
     };
-    let asked =
-        ["a red square", "a blue cross", "--n", "3", "--guidance", "2", "--seed", "1", "--rerank", "--candidates", "5"];
+    let asked = [
+        "a red square",
+        "a blue cross",
+        "--n",
+        "3",
+        "--guidance",
+        "2",
+        "--seed",
+        "1",
+        "--rerank",
+        "--candidates",
+        "5",
+    ];
     ok(sample("a", &asked));
-    ok(sample("b", &[&asked[..], &["--batch", "4", "--no-cache"]].concat()));
-    let mut names: Vec<String> =
-        std::fs::read_dir(at("a")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    ok(sample(
+        "b",
+        &[&asked[..], &["--batch", "4", "--no-cache"]].concat(),
+    ));
+    let mut names: Vec<String> = std::fs::read_dir(at("a"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     assert_eq!(
         names,
@@ -288,11 +465,24 @@ fn a_run_is_trained_drawn_from_and_measured() {
         ]
     );
     for name in names.iter().filter(|n| n.ends_with(".png")) {
-        assert_eq!(std::fs::read(at("a").join(name)).unwrap(), std::fs::read(at("b").join(name)).unwrap(), "{name}");
+        assert_eq!(
+            std::fs::read(at("a").join(name)).unwrap(),
+            std::fs::read(at("b").join(name)).unwrap(),
+            "{name}"
+        );
     }
-    let list: serde_json::Value = serde_json::from_slice(&std::fs::read(at("a/samples.json")).unwrap()).unwrap();
-    let scores: Vec<f64> = list["images"].as_array().unwrap().iter().map(|i| i["score"].as_f64().unwrap()).collect();
-    assert!(scores[0] >= scores[1] && scores[1] >= scores[2] && scores[3] >= scores[4], "{scores:?}");
+    let list: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(at("a/samples.json")).unwrap()).unwrap();
+    let scores: Vec<f64> = list["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["score"].as_f64().unwrap())
+        .collect();
+    assert!(
+        scores[0] >= scores[1] && scores[1] >= scores[2] && scores[3] >= scores[4],
+        "{scores:?}"
+    );
 
     // What is asked for cannot always be had.
     refused(sample("a", &["a red square"]), &["--overwrite"]);
@@ -300,30 +490,78 @@ fn a_run_is_trained_drawn_from_and_measured() {
     refused(sample("c", &[]), &["the prompt", "missing"]);
     let long = "a red square and a blue cross and a green frame and a yellow stripe and more";
     let cut = ok(sample("long", &[long, "--n", "1"]));
-    assert!(stderr(&cut).contains("it is cut to `a red square"), "{}", stderr(&cut));
-    refused(sample("c", &[long, "--n", "1", "--strict"]), &["--strict", "tokens"]);
+    assert!(
+        stderr(&cut).contains("it is cut to `a red square"),
+        "{}",
+        stderr(&cut)
+    );
+    refused(
+        sample("c", &[long, "--n", "1", "--strict"]),
+        &["--strict", "tokens"],
+    );
     let strange = ok(sample("strange", &["a röd 心", "--n", "1"]));
-    assert!(stderr(&strange).contains("`ö`, `心`"), "{}", stderr(&strange));
+    assert!(
+        stderr(&strange).contains("`ö`, `心`"),
+        "{}",
+        stderr(&strange)
+    );
     refused(sample("c", &["a röd 心", "--strict"]), &["`ö`"]);
-    refused(sample("c", &["x", "--embedding", "none.npy"]), &["reads texts"]);
+    refused(
+        sample("c", &["x", "--embedding", "none.npy"]),
+        &["reads texts"],
+    );
     assert!(!at("c").exists());
 
     // The commands of priors without texts work on this one, too.
-    let untold = ok(run(&["sample", text(&run_path), "--n", "2", "--out", text(&at("untold"))]));
-    assert!(stderr(&untold).contains("wgvq text2image sample"), "{}", stderr(&untold));
+    let untold = ok(run(&[
+        "sample",
+        text(&run_path),
+        "--n",
+        "2",
+        "--out",
+        text(&at("untold")),
+    ]));
+    assert!(
+        stderr(&untold).contains("wgvq text2image sample"),
+        "{}",
+        stderr(&untold)
+    );
     ok(run(&["prior", text(&run_path), "--resume"]));
 
     let prompts = at("prompts.txt");
     std::fs::write(&prompts, "a red square\n\na green frame\n").unwrap();
-    let many = ok(sample("many", &["--prompts", text(&prompts), "--n", "2", "--json"]));
+    let many = ok(sample(
+        "many",
+        &["--prompts", text(&prompts), "--n", "2", "--json"],
+    ));
     let line: serde_json::Value = serde_json::from_str(stdout(&many).trim()).unwrap();
-    assert_eq!((line["images"].as_u64(), line["codes"].as_u64()), (Some(4), Some(4 * 16)));
+    assert_eq!(
+        (line["images"].as_u64(), line["codes"].as_u64()),
+        (Some(4), Some(4 * 16))
+    );
 
-    let measured =
-        ok(run(&["text2image", "evaluate", text(&run_path), "--n", "0", "--pool", "8", "--sweep", "1,3", "--json"]));
-    let lines: Vec<serde_json::Value> = stdout(&measured).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let measured = ok(run(&[
+        "text2image",
+        "evaluate",
+        text(&run_path),
+        "--n",
+        "0",
+        "--pool",
+        "8",
+        "--sweep",
+        "1,3",
+        "--json",
+    ]));
+    let lines: Vec<serde_json::Value> = stdout(&measured)
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(lines.len(), 5);
-    assert!(lines.iter().all(|l| (0.0..=1.0).contains(&l["texts_found"].as_f64().unwrap())));
+    assert!(
+        lines
+            .iter()
+            .all(|l| (0.0..=1.0).contains(&l["texts_found"].as_f64().unwrap()))
+    );
     assert!(image::open(run_path.join("report/evaluation.png")).is_ok());
     assert!(image::open(run_path.join("report/evaluation-samples.png")).is_ok());
 
@@ -336,11 +574,27 @@ fn a_run_is_trained_drawn_from_and_measured() {
 fn dalles_way_works_over_the_same_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (pictures(folder.path()), folder.path().join("run"));
-    ok(trained(&data, &out, &["--system", "dalle", "--judge-steps", "0", "--quiet"]));
+    ok(trained(
+        &data,
+        &out,
+        &["--system", "dalle", "--judge-steps", "0", "--quiet"],
+    ));
     let samples = folder.path().join("s");
     let sample = |more: &[&str]| {
-        let args = ["text2image", "sample", text(&out), "a red square", "--n", "2", "--out", text(&samples)];
-        run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+        let args = [
+            "text2image",
+            "sample",
+            text(&out),
+            "a red square",
+            "--n",
+            "2",
+            "--out",
+            text(&samples),
+        ];
+        run(&args
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>())
     };
     refused(sample(&["--rerank"]), &["contrastive"]);
     ok(sample(&[]));
@@ -349,11 +603,18 @@ fn dalles_way_works_over_the_same_pictures() {
 
 /// A file of zeros as NumPy writes it.
 fn npy([rows, columns]: [usize; 2]) -> Vec<u8> {
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let mut header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     header += &" ".repeat(63 - (10 + header.len()) % 64);
     header.push('\n');
     let length = (header.len() as u16).to_le_bytes();
-    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &vec![0; 4 * rows * columns]].concat()
+    [
+        b"\x93NUMPY\x01\x00",
+        &length[..],
+        header.as_bytes(),
+        &vec![0; 4 * rows * columns],
+    ]
+    .concat()
 }
 
 /// An encoder from elsewhere in place of the model's own.
@@ -363,32 +624,65 @@ fn embeddings_take_the_encoders_place() {
     let (data, out) = (pictures(folder.path()), folder.path().join("run"));
     let write = |name: &str, rows: &[f32]| {
         let bytes: Vec<u8> = rows.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let view =
-            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![rows.len() / 4, 4], &bytes).unwrap();
+        let view = safetensors::tensor::TensorView::new(
+            safetensors::Dtype::F32,
+            vec![rows.len() / 4, 4],
+            &bytes,
+        )
+        .unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, safetensors::serialize([("x", view)], None).unwrap()).unwrap();
         path
     };
-    refused(trained(&data, &out, &["--embeddings", "--judge-steps", "0"]), &["embedding"]);
+    refused(
+        trained(&data, &out, &["--embeddings", "--judge-steps", "0"]),
+        &["embedding"],
+    );
     let lines = std::fs::read_to_string(&data).unwrap();
     let mut with = String::new();
     for (i, line) in lines.lines().enumerate() {
-        write(&format!("{i}.safetensors"), &[i as f32 / 24.0, 1.0, (i / 6 % 4) as f32, 0.0][..].repeat(1 + i % 2));
+        write(
+            &format!("{i}.safetensors"),
+            &[i as f32 / 24.0, 1.0, (i / 6 % 4) as f32, 0.0][..].repeat(1 + i % 2),
+        );
         with += &line.replace('}', &format!(", \"embedding\": \"{i}.safetensors\"}}\n"));
     }
     std::fs::write(&data, with).unwrap();
-    let rest = ["text2image", "train", "--data", text(&data), "--resume", text(&out), "--embeddings", "--quiet"];
+    let rest = [
+        "text2image",
+        "train",
+        "--data",
+        text(&data),
+        "--resume",
+        text(&out),
+        "--embeddings",
+        "--quiet",
+    ];
     let tail = TINY.iter().copied().skip(14).chain(["--judge-steps", "0"]);
     ok(run(&rest.into_iter().chain(tail).collect::<Vec<_>>()));
     let asked = write("asked.safetensors", &[0.5, 1.0, 2.0, 0.0]);
     let samples = folder.path().join("s");
     let sample = |more: &[&str]| {
-        let args = ["text2image", "sample", text(&out), "--n", "2", "--out", text(&samples)];
-        run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+        let args = [
+            "text2image",
+            "sample",
+            text(&out),
+            "--n",
+            "2",
+            "--out",
+            text(&samples),
+        ];
+        run(&args
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>())
     };
     refused(sample(&["a red square"]), &["--embedding", "4 channels"]);
     std::fs::write(folder.path().join("wide.npy"), npy([2, 3])).unwrap();
-    refused(sample(&["--embedding", text(&folder.path().join("wide.npy"))]), &["3 channels", "reads 4"]);
+    refused(
+        sample(&["--embedding", text(&folder.path().join("wide.npy"))]),
+        &["3 channels", "reads 4"],
+    );
     ok(sample(&["--embedding", text(&asked)]));
     assert!(samples.join("000-asked-000.png").is_file());
 }
@@ -399,9 +693,17 @@ fn data_without_captions_is_refused() {
     let (out, data) = (folder.path().join("run"), folder.path().join("pictures"));
     std::fs::create_dir(&data).unwrap();
     for i in 0..12u8 {
-        image::RgbImage::from_pixel(16, 16, image::Rgb([20 * i, 0, 0])).save(data.join(format!("{i}.png"))).unwrap();
+        image::RgbImage::from_pixel(16, 16, image::Rgb([20 * i, 0, 0]))
+            .save(data.join(format!("{i}.png")))
+            .unwrap();
     }
-    refused(trained(&data, &out, &[]), &["no picture has a caption", ".txt"]);
+    refused(
+        trained(&data, &out, &[]),
+        &["no picture has a caption", ".txt"],
+    );
     assert!(!out.exists());
-    refused(run(&["text2image", "train", "--out", text(&out)]), &["--data"]);
+    refused(
+        run(&["text2image", "train", "--out", text(&out)]),
+        &["--data"],
+    );
 }

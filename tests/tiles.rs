@@ -15,22 +15,35 @@ fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
         adapter: gpu.info().name.clone(),
         driver: String::new(),
         core: gpu.core().name().into(),
-        rules: vec![Rule { max_cols: None, below_flops: None, tile: tile.into(), gflops: None }],
+        rules: vec![Rule {
+            max_cols: None,
+            below_flops: None,
+            tile: tile.into(),
+            gflops: None,
+        }],
     })
 }
 
 fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
     for core in [Core::Subgroup, Core::Tiled] {
-        let gpu = Gpu::new(Options { core: Some(core), guard: true, ..Default::default() })
-            .expect("an adapter; scripts/test.sh installs one");
+        let gpu = Gpu::new(Options {
+            core: Some(core),
+            guard: true,
+            ..Default::default()
+        })
+        .expect("an adapter; scripts/test.sh installs one");
         if gpu.core() != core {
-            skip::skipped("tiles", &format!("{} cannot run the {} core", gpu.info().name, core.name()));
+            skip::skipped(
+                "tiles",
+                &format!("{} cannot run the {} core", gpu.info().name, core.name()),
+            );
             continue;
         }
         for tile in Tile::candidates(core, gpu.subgroup_size()) {
             use_tile(&gpu, &tile.to_string()).unwrap();
             check(&gpu, tile);
-            gpu.check_guard_bands().unwrap_or_else(|e| panic!("{tile}: {e}"));
+            gpu.check_guard_bands()
+                .unwrap_or_else(|e| panic!("{tile}: {e}"));
         }
     }
 }
@@ -38,7 +51,8 @@ fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
 #[test]
 fn every_tile_agrees_with_the_twins() {
     every_tile(|gpu, tile| {
-        // Every way of loading once, past the edges of a tile: each case compiles its kernels anew. tests/ops.rs has them all.
+        // Every way of loading once, past the edges of a tile: each case compiles its kernels anew.
+        // tests/ops.rs has them all.
         for (name, case) in [
             ("matmul", "b=1,m=68,n=100,k=64,ta=0,tb=1"),
             ("matmul", "b=2,m=65,n=33,k=17,ta=1,tb=0"),
@@ -48,10 +62,20 @@ fn every_tile_agrees_with_the_twins() {
         ] {
             let (op, case) = (find(name).unwrap(), case.parse().unwrap());
             let forward = verify::forward(gpu, op, &case, 3).unwrap();
-            assert!(forward.pass && forward.compared > 0, "{tile}: {}", forward.detail);
+            assert!(
+                forward.pass && forward.compared > 0,
+                "{tile}: {}",
+                forward.detail
+            );
             if name == "conv2d" {
-                let backward = verify::backward(gpu, op, &case, 3).unwrap().expect("a gradient");
-                assert!(backward.pass && backward.compared > 0, "{tile}: {}", backward.detail);
+                let backward = verify::backward(gpu, op, &case, 3)
+                    .unwrap()
+                    .expect("a gradient");
+                assert!(
+                    backward.pass && backward.compared > 0,
+                    "{tile}: {}",
+                    backward.detail
+                );
             }
         }
     });
@@ -63,8 +87,19 @@ fn tiles_of_one_core_give_the_same_bits() {
     let (a, b) = (rng.normals(&[70, 52]), rng.normals(&[68, 52]));
     let mut seen: Vec<(Core, Vec<u32>)> = Vec::new();
     every_tile(|gpu, tile| {
-        let y = matmul(&a.upload(gpu).unwrap(), &b.upload(gpu).unwrap(), Transpose::B, None).unwrap();
-        let bits: Vec<u32> = y.read::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
+        let y = matmul(
+            &a.upload(gpu).unwrap(),
+            &b.upload(gpu).unwrap(),
+            Transpose::B,
+            None,
+        )
+        .unwrap();
+        let bits: Vec<u32> = y
+            .read::<f32>()
+            .unwrap()
+            .iter()
+            .map(|v| v.to_bits())
+            .collect();
         match seen.iter().find(|(core, _)| *core == gpu.core()) {
             Some((_, first)) => assert_eq!(*first, bits, "{tile}"),
             None => seen.push((gpu.core(), bits)),
@@ -75,12 +110,32 @@ fn tiles_of_one_core_give_the_same_bits() {
 
 #[test]
 fn a_table_that_cannot_be_used_leaves_the_old_one() {
-    let gpu = Gpu::new(Options { core: Some(Core::Tiled), ..Default::default() }).expect("an adapter");
+    let gpu = Gpu::new(Options {
+        core: Some(Core::Tiled),
+        ..Default::default()
+    })
+    .expect("an adapter");
     let error = use_tile(&gpu, "tiled 3x3 1x1").unwrap_err().to_string();
     assert!(error.contains("tiled 64x64 8x8"), "{error}");
-    let foreign =
-        Tuning { format: 99, adapter: String::new(), driver: String::new(), core: "tiled".into(), rules: vec![] };
-    assert!(gpu.set_tuning(&foreign).unwrap_err().to_string().contains("format 99"));
+    let foreign = Tuning {
+        format: 99,
+        adapter: String::new(),
+        driver: String::new(),
+        core: "tiled".into(),
+        rules: vec![],
+    };
+    assert!(
+        gpu.set_tuning(&foreign)
+            .unwrap_err()
+            .to_string()
+            .contains("format 99")
+    );
     let x = Tensor::from_slice(&gpu, &[1, 1], &[3.0f32]).unwrap();
-    assert_eq!(matmul(&x, &x, Transpose::NONE, None).unwrap().read::<f32>().unwrap(), [9.0]);
+    assert_eq!(
+        matmul(&x, &x, Transpose::NONE, None)
+            .unwrap()
+            .read::<f32>()
+            .unwrap(),
+        [9.0]
+    );
 }

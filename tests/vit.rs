@@ -11,27 +11,52 @@ use wgvq::nn::{Parameters, Pass};
 use wgvq::storage::weights;
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 fn config() -> Config {
-    Config { channels: 3, grid: [3, 2], downsample: 4, layers: 2, dim: 24, heads: 3, hidden: 40, codebook_dim: 5 }
+    Config {
+        channels: 3,
+        grid: [3, 2],
+        downsample: 4,
+        layers: 2,
+        dim: 24,
+        heads: 3,
+        hidden: 40,
+        codebook_dim: 5,
+    }
 }
 
-/// PyTorch in f64 on the same weights and images: latents, reconstruction, and of every parameter's gradient its norm, its sum against a
-/// pattern and its first element. Recomputed block by block, the gradients are the same.
+/// PyTorch in f64 on the same weights and images: latents, reconstruction, and of every parameter's
+/// gradient its norm, its sum against a pattern and its first element. Recomputed block by block,
+/// the gradients are the same.
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
-    let bytes = std::fs::read(format!("{}/tests/fixtures/vit/vit.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let bytes = std::fs::read(format!(
+        "{}/tests/fixtures/vit/vit.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let floats = |name: &str| -> Vec<f32> {
         let bytes = file.tensor(name).unwrap().data();
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()
     };
     let image = |name: &str| {
-        let values: Vec<f32> = pattern(name, 2 * 12 * 8 * 3).into_iter().map(|v| v as f32).collect();
+        let values: Vec<f32> = pattern(name, 2 * 12 * 8 * 3)
+            .into_iter()
+            .map(|v| v as f32)
+            .collect();
         Tensor::from_slice(&gpu, &[2, 12, 8, 3], &values).unwrap()
     };
     let mut b = Parameters::builder();
@@ -43,8 +68,15 @@ fn pytorch_agrees() {
         let want = floats(name);
         assert_eq!(got.len(), want.len(), "{name}");
         let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= 1e-5 * largest, "{name}: off by {worst}, of {largest} at most");
+        let worst = got
+            .iter()
+            .zip(&want)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            worst <= 1e-5 * largest,
+            "{name}: off by {worst}, of {largest} at most"
+        );
     };
     let gradients = |recompute: bool| {
         let tape = Tape::new(&gpu);
@@ -55,26 +87,52 @@ fn pytorch_agrees() {
             seen = Some(z.clone());
             Ok(z.clone())
         };
-        let y = model.reconstruct(&pass, &tape.constant(&image("images")), &mut through).unwrap();
+        let y = model
+            .reconstruct(&pass, &tape.constant(&image("images")), &mut through)
+            .unwrap();
         let z = seen.unwrap();
         assert!(z.shape() == [2, 3, 2, 5] && y.shape() == [2, 12, 8, 3]);
         close("latents", &z.tensor().read::<f32>().unwrap());
         close("reconstruction", &y.tensor().read::<f32>().unwrap());
         let gradients = pass.gradients(tape.backward_with(&y, image("upstream")).unwrap());
-        gradients.into_iter().map(|(h, g)| (h, g.shape().to_vec(), g.read::<f32>().unwrap())).collect::<Vec<_>>()
+        gradients
+            .into_iter()
+            .map(|(h, g)| (h, g.shape().to_vec(), g.read::<f32>().unwrap()))
+            .collect::<Vec<_>>()
     };
     let plain = gradients(false);
     assert_eq!(plain, gradients(true));
-    assert_eq!(plain.len(), file.names().iter().filter(|n| n.starts_with("grad.")).count());
+    assert_eq!(
+        plain.len(),
+        file.names()
+            .iter()
+            .filter(|n| n.starts_with("grad."))
+            .count()
+    );
     assert_eq!(plain.len(), params.names().count());
     for (handle, shape, values) in plain {
         let name = params.name(handle);
         // Under PyTorch's layout, in which the pattern runs.
-        let g: Vec<f64> = weights::export((shape, values)).to_f32().unwrap().into_iter().map(f64::from).collect();
+        let g: Vec<f64> = weights::export((shape, values))
+            .to_f32()
+            .unwrap()
+            .into_iter()
+            .map(f64::from)
+            .collect();
         let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let along: f64 = g.iter().zip(pattern(name, g.len())).map(|(g, p)| g * p).sum();
-        for (got, want) in [norm, along, g[0]].into_iter().zip(floats(&format!("grad.{name}"))) {
-            assert!((got - f64::from(want)).abs() <= 3e-5 * norm, "gradient of {name}: {got} for {want}, norm {norm}");
+        let along: f64 = g
+            .iter()
+            .zip(pattern(name, g.len()))
+            .map(|(g, p)| g * p)
+            .sum();
+        for (got, want) in [norm, along, g[0]]
+            .into_iter()
+            .zip(floats(&format!("grad.{name}")))
+        {
+            assert!(
+                (got - f64::from(want)).abs() <= 3e-5 * norm,
+                "gradient of {name}: {got} for {want}, norm {norm}"
+            );
         }
     }
 }
@@ -86,7 +144,9 @@ fn shapes_are_checked() {
     let wrong = |change: fn(&mut Config), word: &str| {
         let mut c = config();
         change(&mut c);
-        let error = Vit::new(&mut Parameters::builder(), &c).unwrap_err().to_string();
+        let error = Vit::new(&mut Parameters::builder(), &c)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(word), "{error}");
     };
     wrong(|c| c.channels = 0, "model.channels");
@@ -104,11 +164,28 @@ fn shapes_are_checked() {
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::no_grad(&gpu);
     let pass = Pass::new(&tape, &params);
-    let zeros = |shape: [usize; 4]| tape.constant(&Tensor::zeros(&gpu, &shape, DType::F32).unwrap());
-    let error = model.latents(&pass, &zeros([1, 8, 12, 3])).unwrap_err().to_string();
-    assert!(error.contains("12 x 8") && error.contains("8 x 12"), "{error}");
-    let error = model.images(&pass, &zeros([1, 2, 3, 5])).unwrap_err().to_string();
-    assert!(error.contains("3 x 2") && error.contains("2 x 3"), "{error}");
+    let zeros =
+        |shape: [usize; 4]| tape.constant(&Tensor::zeros(&gpu, &shape, DType::F32).unwrap());
+    let error = model
+        .latents(&pass, &zeros([1, 8, 12, 3]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("12 x 8") && error.contains("8 x 12"),
+        "{error}"
+    );
+    let error = model
+        .images(&pass, &zeros([1, 2, 3, 5]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("3 x 2") && error.contains("2 x 3"),
+        "{error}"
+    );
     assert!(model.latents(&pass, &zeros([1, 12, 8, 1])).is_err());
-    assert!(model.decode(&pass, &[zeros([1, 3, 2, 5]), zeros([1, 3, 2, 5])]).is_err());
+    assert!(
+        model
+            .decode(&pass, &[zeros([1, 3, 2, 5]), zeros([1, 3, 2, 5])])
+            .is_err()
+    );
 }

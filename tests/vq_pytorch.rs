@@ -1,5 +1,5 @@
-//! The same quantizer in vector-quantize-pytorch: indices, outputs, losses, gradients and the state after a step, on the same
-//! numbers. `scripts/fixtures/quantizers.py` made the files.
+//! The same quantizer in vector-quantize-pytorch: indices, outputs, losses, gradients and the state
+//! after a step, on the same numbers. `scripts/fixtures/quantizers.py` made the files.
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -19,17 +19,34 @@ struct Fixture {
 }
 
 fn load(name: &str) -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/quantizers/{name}.safetensors"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/fixtures/quantizers/{name}.safetensors"));
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let options = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["options"]).unwrap();
-    let mut fixture = Fixture { name: name.into(), options, floats: HostTensors::new(), words: BTreeMap::new() };
+    let mut fixture = Fixture {
+        name: name.into(),
+        options,
+        floats: HostTensors::new(),
+        words: BTreeMap::new(),
+    };
     for (name, view) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
-        let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+        let words = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| [b[0], b[1], b[2], b[3]]);
         if view.dtype() == Dtype::F32 {
-            fixture.floats.insert(name, (view.shape().to_vec(), words.map(f32::from_le_bytes).collect()));
+            fixture.floats.insert(
+                name,
+                (
+                    view.shape().to_vec(),
+                    words.map(f32::from_le_bytes).collect(),
+                ),
+            );
         } else {
-            fixture.words.insert(name, words.map(u32::from_le_bytes).collect());
+            fixture
+                .words
+                .insert(name, words.map(u32::from_le_bytes).collect());
         }
     }
     fixture
@@ -43,7 +60,10 @@ impl Fixture {
 
     /// Those whose names begin with `prefix`, without it.
     fn under(&self, prefix: &str) -> HostTensors {
-        let of = self.floats.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())));
+        let of = self
+            .floats
+            .iter()
+            .filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())));
         of.collect()
     }
 
@@ -54,7 +74,11 @@ impl Fixture {
         for (i, (g, w)) in got.iter().zip(want).enumerate() {
             let allowed = tolerance * (1e-2 * largest + w.abs()) + 1e-7;
             let holds = (g - w).abs() <= allowed;
-            assert!(holds, "{}: {what}[{i}] is {g}, vector-quantize-pytorch has {w}", self.name);
+            assert!(
+                holds,
+                "{}: {what}[{i}] is {g}, vector-quantize-pytorch has {w}",
+                self.name
+            );
         }
     }
 }
@@ -65,15 +89,25 @@ fn options(f: &Fixture) -> Options {
     let number = |key: &str, default: f64| o[key].as_f64().unwrap_or(default);
     let size = |key: &str, default: usize| o[key].as_u64().map_or(default, |n| n as usize);
     let kind = o["kind"].as_str().unwrap();
-    let commitment =
-        number("commitment_weight", if kind == "lfq" { number("commitment_loss_weight", 0.0) } else { 0.25 });
+    let commitment = number(
+        "commitment_weight",
+        if kind == "lfq" {
+            number("commitment_loss_weight", 0.0)
+        } else {
+            0.25
+        },
+    );
     Options {
         codebook_size: size("codebook_size", 512),
         dim: f.floats["z"].0[1],
         codebook_dim: size("codebook_dim", f.floats["z"].0[1]),
         commitment_weight: commitment as f32,
         // There the codebook loss has the commitment loss's weight; SimVQ's are 1 and a quarter.
-        codebook_weight: if kind == "simvq" { 1.0 } else { commitment as f32 },
+        codebook_weight: if kind == "simvq" {
+            1.0
+        } else {
+            commitment as f32
+        },
         decay: number("decay", 0.99) as f32,
         kmeans_init: false,
         threshold_ema_dead_code: 0.0,
@@ -81,9 +115,9 @@ fn options(f: &Fixture) -> Options {
         codebook_diversity_loss_weight: number("codebook_diversity_loss_weight", 0.0) as f32,
         codebook_diversity_temperature: number("codebook_diversity_temperature", 100.0) as f32,
         orthogonal_reg_weight: number("orthogonal_reg_weight", 0.0) as f32,
-        levels: o["levels"]
-            .as_array()
-            .map_or(vec![8, 5, 5, 5], |l| l.iter().map(|n| n.as_u64().unwrap() as usize).collect()),
+        levels: o["levels"].as_array().map_or(vec![8, 5, 5, 5], |l| {
+            l.iter().map(|n| n.as_u64().unwrap() as usize).collect()
+        }),
         entropy_loss_weight: number("entropy_loss_weight", 0.1) as f32,
         num_quantizers: size("num_quantizers", 1),
         shared_codebook: o["shared_codebook"].as_bool().unwrap_or(false),
@@ -105,8 +139,14 @@ fn start(gpu: &Gpu, f: &Fixture) -> (Box<dyn Quantizer>, Parameters) {
             continue;
         }
         // Averages begin at counts of one and sums at the codes.
-        if let Some(prefix) = name.strip_suffix("codebook").filter(|_| !name.starts_with("frozen")) {
-            state.insert(format!("{prefix}ema_counts"), (vec![tensor.0[0]], vec![1.0; tensor.0[0]]));
+        if let Some(prefix) = name
+            .strip_suffix("codebook")
+            .filter(|_| !name.starts_with("frozen"))
+        {
+            state.insert(
+                format!("{prefix}ema_counts"),
+                (vec![tensor.0[0]], vec![1.0; tensor.0[0]]),
+            );
             state.insert(format!("{prefix}ema_sums"), tensor.clone());
         }
         state.insert(name, tensor);
@@ -119,8 +159,13 @@ fn start(gpu: &Gpu, f: &Fixture) -> (Box<dyn Quantizer>, Parameters) {
 }
 
 fn compare(name: &str) {
-    let gpu = Gpu::new(wgvq::gpu::Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one");
+    let gpu = Gpu::new(wgvq::gpu::Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    );
     let f = load(name);
     let (mut quantizer, params) = start(&gpu, &f);
     let tape = Tape::new(&gpu);
@@ -139,28 +184,61 @@ fn compare(name: &str) {
     let books = quantizer.codebooks();
     let (got, want): (Vec<u32>, &[u32]) = (q.indices.read().unwrap(), &f.words["indices"]);
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
-        assert!(g == w || *g == mask::PADDING, "{name}: index {i} is {g}, vector-quantize-pytorch has {w}");
-        assert_eq!(*g == mask::PADDING, f.words.get("keep").is_some_and(|k| k[i / books] == 0));
+        assert!(
+            g == w || *g == mask::PADDING,
+            "{name}: index {i} is {g}, vector-quantize-pytorch has {w}"
+        );
+        assert_eq!(
+            *g == mask::PADDING,
+            f.words.get("keep").is_some_and(|k| k[i / books] == 0)
+        );
     }
     assert_eq!(got.len(), want.len());
-    f.close("z_q", &q.z_q.tensor().read::<f32>().unwrap(), &f.floats["z_q"].1, 2e-4);
+    f.close(
+        "z_q",
+        &q.z_q.tensor().read::<f32>().unwrap(),
+        &f.floats["z_q"].1,
+        2e-4,
+    );
     let total = q.total(&tape).unwrap();
     if let Some(total) = &total {
-        let scale = if f.options["kind"] == "product" { books as f32 } else { 1.0 };
+        let scale = if f.options["kind"] == "product" {
+            books as f32
+        } else {
+            1.0
+        };
         let mut got = scale * total.tensor().read::<f32>().unwrap()[0];
-        // One mean square there stands for both the commitment and the codebook loss, and has both their gradients.
-        if let (Some("vq"), Some(codebook)) = (f.options["kind"].as_str(), q.loss(&tape, Term::Codebook).unwrap()) {
+        // One mean square there stands for both the commitment and the codebook loss, and has both
+        // their gradients.
+        if let (Some("vq"), Some(codebook)) = (
+            f.options["kind"].as_str(),
+            q.loss(&tape, Term::Codebook).unwrap(),
+        ) {
             got -= codebook.tensor().read::<f32>().unwrap()[0];
         }
         f.close("loss", &[got], &f.floats["loss"].1, 1e-3);
     }
     if let Some((_, entropy)) = f.floats.get("part.per_sample_entropy") {
         // The weighted parts in their order: each choice's entropy, that of all, the commitment.
-        let parts: Vec<f32> = q.losses.iter().map(|(_, v)| v.tensor().read::<f32>().unwrap()[0]).collect();
+        let parts: Vec<f32> = q
+            .losses
+            .iter()
+            .map(|(_, v)| v.tensor().read::<f32>().unwrap()[0])
+            .collect();
         f.close("per-sample entropy", &[parts[0] / 0.1], entropy, 1e-3);
-        f.close("batch entropy", &[-parts[1] / 0.1], &f.floats["part.batch_entropy"].1, 1e-3);
+        f.close(
+            "batch entropy",
+            &[-parts[1] / 0.1],
+            &f.floats["part.batch_entropy"].1,
+            1e-3,
+        );
         assert_eq!(q.losses[2].0, Term::Commitment);
-        f.close("commitment", &[parts[2] / 0.25], &f.floats["part.commitment"].1, 1e-3);
+        f.close(
+            "commitment",
+            &[parts[2] / 0.25],
+            &f.floats["part.commitment"].1,
+            1e-3,
+        );
     }
     if f.floats.contains_key("dz") {
         let product = tape.matmul(
@@ -174,22 +252,51 @@ fn compare(name: &str) {
         }
         let mut gradients = tape.backward(&objective).unwrap();
         let dz = gradients.take(&z).expect("a gradient of the latents");
-        f.close("gradient of z", &dz.read::<f32>().unwrap(), &f.floats["dz"].1, 2e-3);
-        let trained: BTreeMap<String, Tensor> =
-            pass.gradients(gradients).into_iter().map(|(h, g)| (params.name(h).to_owned(), g)).collect();
+        f.close(
+            "gradient of z",
+            &dz.read::<f32>().unwrap(),
+            &f.floats["dz"].1,
+            2e-3,
+        );
+        let trained: BTreeMap<String, Tensor> = pass
+            .gradients(gradients)
+            .into_iter()
+            .map(|(h, g)| (params.name(h).to_owned(), g))
+            .collect();
         let want = f.under("d.");
-        assert_eq!(trained.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{name}: what is trained");
+        assert_eq!(
+            trained.keys().collect::<Vec<_>>(),
+            want.keys().collect::<Vec<_>>(),
+            "{name}: what is trained"
+        );
         for (name, (_, values)) in &want {
-            f.close(&format!("gradient of {name}"), &trained[name].read::<f32>().unwrap(), values, 2e-3);
+            f.close(
+                &format!("gradient of {name}"),
+                &trained[name].read::<f32>().unwrap(),
+                values,
+                2e-3,
+            );
         }
     }
     quantizer.learn(&params, &q.seen, 0).unwrap();
     let (after, want) = (quantizer.save().unwrap(), f.under("out."));
     for (name, (_, values)) in &want {
-        f.close(&format!("{name} after the step"), &after[name].1, values, 5e-4);
+        f.close(
+            &format!("{name} after the step"),
+            &after[name].1,
+            values,
+            5e-4,
+        );
     }
     // Where there is a state that moves, it was compared.
-    assert_eq!(want.is_empty(), matches!(f.options["kind"].as_str(), Some("vq" | "fsq" | "lfq" | "simvq")), "{name}");
+    assert_eq!(
+        want.is_empty(),
+        matches!(
+            f.options["kind"].as_str(),
+            Some("vq" | "fsq" | "lfq" | "simvq")
+        ),
+        "{name}"
+    );
 }
 
 macro_rules! fixtures {

@@ -12,8 +12,13 @@ use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::storage::weights;
 
 fn gpu() -> Gpu {
-    Gpu::new(Options { poison: true, ..Default::default() })
-        .expect("these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one")
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
 }
 
 fn config() -> Config {
@@ -28,19 +33,30 @@ fn config() -> Config {
     }
 }
 
-/// PyTorch in f64 on the same weights and images: latents, codes, reconstruction, and of every parameter's gradient its norm, its sum
-/// against a pattern and its first element.
+/// PyTorch in f64 on the same weights and images: latents, codes, reconstruction, and of every
+/// parameter's gradient its norm, its sum against a pattern and its first element.
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
-    let bytes =
-        std::fs::read(format!("{}/tests/fixtures/vqgan/taming.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let bytes = std::fs::read(format!(
+        "{}/tests/fixtures/vqgan/taming.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let words = |name: &str| -> Vec<[u8; 4]> {
-        file.tensor(name).unwrap().data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]).collect()
+        file.tensor(name)
+            .unwrap()
+            .data()
+            .chunks_exact(4)
+            .map(|b| [b[0], b[1], b[2], b[3]])
+            .collect()
     };
-    let floats = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
-    let tensor = |name: &str| Tensor::from_slice(&gpu, file.tensor(name).unwrap().shape(), &floats(name)).unwrap();
+    let floats =
+        |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
+    let tensor = |name: &str| {
+        Tensor::from_slice(&gpu, file.tensor(name).unwrap().shape(), &floats(name)).unwrap()
+    };
     let mut b = Parameters::builder();
     let model = VqGan::new(&mut b, &config()).unwrap();
     assert_eq!(model.factors(), [4]);
@@ -49,14 +65,28 @@ fn pytorch_agrees() {
     let close = |name: &str, got: &[f32], want: &[f32], share: f32| {
         assert_eq!(got.len(), want.len(), "{name}");
         let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= share * largest, "{name}: off by {worst}, of {largest} at most");
+        let worst = got
+            .iter()
+            .zip(want)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            worst <= share * largest,
+            "{name}: off by {worst}, of {largest} at most"
+        );
     };
 
     let tape = Tape::new(&gpu);
     let pass = Pass::new(&tape, &params);
-    let z = model.latents(&pass, &tape.constant(&tensor("images"))).unwrap();
-    close("latents", &z.tensor().read::<f32>().unwrap(), &floats("latents"), 1e-5);
+    let z = model
+        .latents(&pass, &tape.constant(&tensor("images")))
+        .unwrap();
+    close(
+        "latents",
+        &z.tensor().read::<f32>().unwrap(),
+        &floats("latents"),
+        1e-5,
+    );
     let codebook = tensor("codebook");
     let rows = z.tensor().reshape(&[8, 4]).unwrap();
     let codes = nearest(&rows, &codebook).unwrap();
@@ -64,22 +94,51 @@ fn pytorch_agrees() {
     assert_eq!(codes.read::<u32>().unwrap(), want);
 
     let still = Tape::no_grad(&gpu);
-    let z_q = wgvq::ops::quantize::gather::gather(&codebook, &codes).unwrap().reshape(z.shape()).unwrap();
-    let y = model.images(&Pass::new(&still, &params), &still.constant(&z_q)).unwrap();
-    close("reconstruction", &y.tensor().read::<f32>().unwrap(), &floats("reconstruction"), 1e-5);
+    let z_q = wgvq::ops::quantize::gather::gather(&codebook, &codes)
+        .unwrap()
+        .reshape(z.shape())
+        .unwrap();
+    let y = model
+        .images(&Pass::new(&still, &params), &still.constant(&z_q))
+        .unwrap();
+    close(
+        "reconstruction",
+        &y.tensor().read::<f32>().unwrap(),
+        &floats("reconstruction"),
+        1e-5,
+    );
 
     let y = model.images(&pass, &z).unwrap();
     let gradients = pass.gradients(tape.backward_with(&y, tensor("upstream")).unwrap());
-    assert_eq!(gradients.len(), file.names().iter().filter(|n| n.starts_with("grad.")).count());
+    assert_eq!(
+        gradients.len(),
+        file.names()
+            .iter()
+            .filter(|n| n.starts_with("grad."))
+            .count()
+    );
     for (handle, got) in gradients {
         let name = params.name(handle);
         let (shape, values) = (got.shape().to_vec(), got.read::<f32>().unwrap());
         // Under PyTorch's layout, in which the pattern runs.
-        let g: Vec<f64> = weights::export((shape, values)).to_f32().unwrap().into_iter().map(f64::from).collect();
+        let g: Vec<f64> = weights::export((shape, values))
+            .to_f32()
+            .unwrap()
+            .into_iter()
+            .map(f64::from)
+            .collect();
         let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let along: f64 = g.iter().zip(pattern(name, g.len())).map(|(g, p)| g * p).sum();
-        for (got, want) in [norm, along, g[0]].into_iter().zip(floats(&format!("grad.{name}"))) {
-            // Before a norm of one channel a bias has no effect: what its gradient holds is rounding.
+        let along: f64 = g
+            .iter()
+            .zip(pattern(name, g.len()))
+            .map(|(g, p)| g * p)
+            .sum();
+        for (got, want) in [norm, along, g[0]]
+            .into_iter()
+            .zip(floats(&format!("grad.{name}")))
+        {
+            // Before a norm of one channel a bias has no effect: what its gradient holds is
+            // rounding.
             assert!(
                 (got - f64::from(want)).abs() <= 3e-5 * norm + 2e-4,
                 "gradient of {name}: {got} for {want}, norm {norm}"
@@ -95,7 +154,9 @@ fn shapes_are_checked() {
     let wrong = |change: fn(&mut Config), word: &str| {
         let mut c = config();
         change(&mut c);
-        let error = VqGan::new(&mut Parameters::builder(), &c).unwrap_err().to_string();
+        let error = VqGan::new(&mut Parameters::builder(), &c)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(word), "{error}");
     };
     wrong(|c| c.hidden = 48, "model.hidden");
@@ -106,8 +167,17 @@ fn shapes_are_checked() {
     let model = VqGan::new(&mut b, &config()).unwrap();
     // The finest resolution has the most, and above it what is upsampled of the channels below.
     assert_eq!(model.widest(), 32);
-    let wide = Config { hidden: 64, multipliers: vec![1, 2, 4], ..config() };
-    assert_eq!(VqGan::new(&mut Parameters::builder(), &wide).unwrap().widest(), 128);
+    let wide = Config {
+        hidden: 64,
+        multipliers: vec![1, 2, 4],
+        ..config()
+    };
+    assert_eq!(
+        VqGan::new(&mut Parameters::builder(), &wide)
+            .unwrap()
+            .widest(),
+        128
+    );
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::no_grad(&gpu);
     let pass = Pass::new(&tape, &params);
@@ -128,22 +198,42 @@ fn shapes_are_checked() {
 fn attention_is_as_wide_as_the_published_models() {
     let gpu = gpu();
     let mut b = Parameters::builder();
-    let c = Config { multipliers: vec![1, 16], attention: vec![], ..config() };
+    let c = Config {
+        multipliers: vec![1, 16],
+        attention: vec![],
+        ..config()
+    };
     let model = VqGan::new(&mut b, &c).unwrap();
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::new(&gpu);
     let pass = Pass::new(&tape, &params);
-    let x: Vec<f32> = pattern("images", 4 * 6 * 3).into_iter().map(|v| v as f32).collect();
-    let z = model.latents(&pass, &tape.constant(&Tensor::from_slice(&gpu, &[1, 4, 6, 3], &x).unwrap())).unwrap();
+    let x: Vec<f32> = pattern("images", 4 * 6 * 3)
+        .into_iter()
+        .map(|v| v as f32)
+        .collect();
+    let z = model
+        .latents(
+            &pass,
+            &tape.constant(&Tensor::from_slice(&gpu, &[1, 4, 6, 3], &x).unwrap()),
+        )
+        .unwrap();
     assert_eq!(z.shape(), [1, 2, 3, 4]);
-    let upstream: Vec<f32> = pattern("upstream", 24).into_iter().map(|v| v as f32).collect();
+    let upstream: Vec<f32> = pattern("upstream", 24)
+        .into_iter()
+        .map(|v| v as f32)
+        .collect();
     let upstream = Tensor::from_slice(&gpu, z.shape(), &upstream).unwrap();
     let gradients = pass.gradients(tape.backward_with(&z, upstream).unwrap());
     for part in ["q", "k", "v"] {
-        let handle = params.find(&format!("encoder.mid.attn_1.{part}.weight")).unwrap();
+        let handle = params
+            .find(&format!("encoder.mid.attn_1.{part}.weight"))
+            .unwrap();
         let (_, g) = gradients.iter().find(|(h, _)| *h == handle).unwrap();
         assert_eq!(g.shape(), [512, 1, 1, 512]);
         let g: Vec<f32> = g.read().unwrap();
-        assert!(g.iter().all(|v| v.is_finite()) && g.iter().any(|v| *v != 0.0), "{part}");
+        assert!(
+            g.iter().all(|v| v.is_finite()) && g.iter().any(|v| *v != 0.0),
+            "{part}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The page of `web/` in headless Chromium, against what the same model gives without a browser. Run where Chromium, Python and the
-//! tools of `scripts/web.sh` are; elsewhere it says what is missing, and passes.
+//! The page of `web/` in headless Chromium, against what the same model gives without a browser.
+//! Run where Chromium, Python and the tools of `scripts/web.sh` are; elsewhere it says what is
+//! missing, and passes.
 
 #[path = "common/skip.rs"]
 mod skip;
@@ -17,7 +18,12 @@ use wgvq::registry::operations;
 
 /// The pictures that the page offers, as app.js lists them.
 const SAMPLES: [&str; 6] = ["sunglasses", "dog", "rose", "pizza", "earth_asia", "parrot"];
-const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const BROWSERS: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -25,7 +31,9 @@ fn root() -> &'static Path {
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// Past the test harness, which keeps to itself what a test that passes prints.
@@ -33,10 +41,14 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Builds and tests install nothing: what takes the network is for `scripts/web.sh`, called by hand.
+/// Builds and tests install nothing: what takes the network is for `scripts/web.sh`, called by
+/// hand.
 fn script(arguments: &[&str]) -> Command {
     let mut command = Command::new(root().join("scripts/web.sh"));
-    command.args(arguments).env("WGVQ_INSTALL", "no").current_dir(root());
+    command
+        .args(arguments)
+        .env("WGVQ_INSTALL", "no")
+        .current_dir(root());
     command
 }
 
@@ -44,15 +56,26 @@ fn script(arguments: &[&str]) -> Command {
 fn chromium() -> Result<PathBuf, String> {
     let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
     let found = named.or_else(|| BROWSERS.iter().find_map(|name| on_path(name)));
-    let browser =
-        found.ok_or("no Chromium on the PATH (Debian: apt-get install chromium); CHROMIUM names one elsewhere")?;
+    let browser = found.ok_or(
+        "no Chromium on the PATH (Debian: apt-get install chromium); CHROMIUM names one elsewhere",
+    )?;
     on_path("python3").ok_or("no python3 on the PATH")?;
-    let check = script(&["--check"]).output().map_err(|e| format!("scripts/web.sh does not run: {e}"))?;
-    if check.status.success() { Ok(browser) } else { Err(String::from_utf8_lossy(&check.stderr).trim().to_owned()) }
+    let check = script(&["--check"])
+        .output()
+        .map_err(|e| format!("scripts/web.sh does not run: {e}"))?;
+    if check.status.success() {
+        Ok(browser)
+    } else {
+        Err(String::from_utf8_lossy(&check.stderr).trim().to_owned())
+    }
 }
 
 fn gpu(core: Option<Core>) -> Gpu {
-    Gpu::new(wgvq::gpu::Options { core, ..Default::default() }).expect("an adapter; scripts/test.sh installs one")
+    Gpu::new(wgvq::gpu::Options {
+        core,
+        ..Default::default()
+    })
+    .expect("an adapter; scripts/test.sh installs one")
 }
 
 /// The model on two cores: where they part, two codes are as near.
@@ -68,33 +91,70 @@ fn expected(name: &str, pixels: &[u8], [one, other]: &mut [Trained; 2]) -> Value
 }
 
 fn sample(name: &str) -> Vec<u8> {
-    load_image(root().join(format!("web/page/samples/{name}.png")), 32, 32, 3).unwrap()
+    load_image(
+        root().join(format!("web/page/samples/{name}.png")),
+        32,
+        32,
+        3,
+    )
+    .unwrap()
 }
 
 /// A picture that has to be cropped and scaled.
 fn larger(path: &Path) {
     let colour = |x: u32, y: u32| {
-        image::Rgb([(x * 2) as u8, (y * 4) as u8, if (x / 20 + y / 20).is_multiple_of(2) { 220 } else { 40 }])
+        image::Rgb([
+            (x * 2) as u8,
+            (y * 4) as u8,
+            if (x / 20 + y / 20).is_multiple_of(2) {
+                220
+            } else {
+                40
+            },
+        ])
     };
-    image::RgbImage::from_fn(120, 60, colour).save(path).unwrap();
+    image::RgbImage::from_fn(120, 60, colour)
+        .save(path)
+        .unwrap();
 }
 
 /// Defines that size a tile: they repeat lines and decide nothing.
-const TILE: [&str; 11] =
-    ["V", "NC", "GROUP", "ACROSS", "LANES", "SHR_LANES", "SHR_GROUPS", "TILE_ROWS", "TILE_COLS", "TILE_K", "SPREAD"];
+const TILE: [&str; 11] = [
+    "V",
+    "NC",
+    "GROUP",
+    "ACROSS",
+    "LANES",
+    "SHR_LANES",
+    "SHR_GROUPS",
+    "TILE_ROWS",
+    "TILE_COLS",
+    "TILE_K",
+    "SPREAD",
+];
 
-/// Of the kernels that a browser may be handed, the shortest of those that differ by their tile alone: label, features, text.
+/// Of the kernels that a browser may be handed, the shortest of those that differ by their tile
+/// alone: label, features, text.
 fn kernels() -> Vec<Value> {
     let mut found: BTreeMap<String, (String, Value)> = BTreeMap::new();
-    for kernel in operations().iter().flat_map(|op| op.kernels()).filter(|k| k.get("SIDE").is_none()) {
+    for kernel in operations()
+        .iter()
+        .flat_map(|op| op.kernels())
+        .filter(|k| k.get("SIDE").is_none())
+    {
         let text = kernel.wgsl_for_browsers().unwrap();
         let mut features = Vec::new();
         features.extend(kernel.needs_subgroups().then_some("subgroups"));
         features.extend(kernel.needs_f16().then_some("shader-f16"));
         let label = kernel.label();
-        let told = label.split(['(', ',', ')']).filter(|d| !TILE.contains(&d.split('=').next().unwrap_or_default()));
+        let told = label
+            .split(['(', ',', ')'])
+            .filter(|d| !TILE.contains(&d.split('=').next().unwrap_or_default()));
         let kind = format!("{features:?} {}", told.collect::<Vec<_>>().join(" "));
-        if found.get(&kind).is_none_or(|(shortest, _)| text.len() < shortest.len()) {
+        if found
+            .get(&kind)
+            .is_none_or(|(shortest, _)| text.len() < shortest.len())
+        {
             found.insert(kind, (text.clone(), json!([label, features, text])));
         }
     }
@@ -107,30 +167,53 @@ fn the_page_works_in_chromium() {
         Ok(browser) => browser,
         Err(what) => return skip::skipped("the_page_works_in_chromium", &what),
     };
-    assert!(script(&[]).status().unwrap().success(), "scripts/web.sh failed");
+    assert!(
+        script(&[]).status().unwrap().success(),
+        "scripts/web.sh failed"
+    );
 
     let folder = root().join("target/web/test");
     std::fs::create_dir_all(folder.join("given")).unwrap();
     let mut models = models();
-    let samples: Vec<Value> = SAMPLES.iter().map(|name| expected(name, &sample(name), &mut models)).collect();
+    let samples: Vec<Value> = SAMPLES
+        .iter()
+        .map(|name| expected(name, &sample(name), &mut models))
+        .collect();
     let path = folder.join("given/larger.png");
     larger(&path);
-    let mut file = expected("larger", &load_image(&path, 32, 32, 3).unwrap(), &mut models);
+    let mut file = expected(
+        "larger",
+        &load_image(&path, 32, 32, 3).unwrap(),
+        &mut models,
+    );
     file["path"] = json!(path);
 
-    let (brush, cells) = (models[0].encode(&sample("rose")).unwrap()[36], [26, 27, 28, 29]);
+    let (brush, cells) = (
+        models[0].encode(&sample("rose")).unwrap()[36],
+        [26, 27, 28, 29],
+    );
     let mut codes = models[0].encode(&sample(SAMPLES[0])).unwrap();
     cells.iter().for_each(|cell| codes[*cell] = brush);
-    let painted = json!({ "brush": brush, "cells": cells, "decoded": models[0].decode(&codes).unwrap() });
+    let painted =
+        json!({ "brush": brush, "cells": cells, "decoded": models[0].decode(&codes).unwrap() });
 
     let device = gpu(Some(Core::Tiled));
     let [model, _] = &models;
-    let prior = TrainedPrior::load(&device, &root().join("web/model/prior.safetensors"), model).unwrap();
-    let sampling = Sampling { temperature: 0.9, top_p: 0.98, guidance: Some(1.5), ..Default::default() };
-    let how = Draw { sampling, seed: 5, ..Default::default() };
+    let prior =
+        TrainedPrior::load(&device, &root().join("web/model/prior.safetensors"), model).unwrap();
+    let sampling = Sampling {
+        temperature: 0.9,
+        top_p: 0.98,
+        guidance: Some(1.5),
+        ..Default::default()
+    };
+    let how = Draw {
+        sampling,
+        seed: 5,
+        ..Default::default()
+    };
     let drawing = prior.draw(&[3; 4], None, &how, &mut |_, _| Ok(())).unwrap();
-    let drawing =
-        json!({ "class": 3, "count": 4, "temperature": 0.9, "guidance": 1.5, "seed": 5, "codes": drawing.codes });
+    let drawing = json!({ "class": 3, "count": 4, "temperature": 0.9, "guidance": 1.5, "seed": 5, "codes": drawing.codes });
 
     let expected = json!({
         "samples": samples, "least_psnr": 17.0, "file": file, "painted": painted, "drawing": drawing,
@@ -142,21 +225,37 @@ fn the_page_works_in_chromium() {
     std::fs::write(folder.join("kernels.json"), json!(kernels()).to_string()).unwrap();
 
     let mut python = Command::new("python3");
-    python.arg(root().join("scripts/web_test.py")).arg(root().join("target/web/page")).arg(&folder).arg(browser);
+    python
+        .arg(root().join("scripts/web_test.py"))
+        .arg(root().join("target/web/page"))
+        .arg(&folder)
+        .arg(browser);
     let output = python.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     say(&said);
-    assert!(output.status.success(), "{said}\nscreenshots are in {}", folder.display());
+    assert!(
+        output.status.success(),
+        "{said}\nscreenshots are in {}",
+        folder.display()
+    );
 }
 
 /// What the page reconstructs first was held out from training.
 #[test]
 fn sample_pictures_are_held_out() {
     let script = std::fs::read_to_string(root().join("web/page/app.js")).unwrap();
-    assert!(script.contains(&format!("const SAMPLES = {:?};", SAMPLES)), "app.js lists other pictures");
+    assert!(
+        script.contains(&format!("const SAMPLES = {:?};", SAMPLES)),
+        "app.js lists other pictures"
+    );
     let set = wgvq::data::open("emoji", &Options::default()).unwrap();
     for name in SAMPLES {
-        let i = set.test.iter().find(|i| set.items[**i as usize].name == name).expect(name);
+        let i = set
+            .test
+            .iter()
+            .find(|i| set.items[**i as usize].name == name)
+            .expect(name);
         assert_eq!(set.image(*i as usize).unwrap(), sample(name), "{name}");
     }
 }

@@ -27,7 +27,10 @@ struct App {
 }
 
 fn refused(what: impl std::fmt::Display) -> Error {
-    Error::Gpu { op: "window".into(), what: what.to_string() }
+    Error::Gpu {
+        op: "window".into(),
+        what: what.to_string(),
+    }
 }
 
 impl Shown {
@@ -53,7 +56,14 @@ impl Shown {
         let (device, queue) = (host.device.clone(), host.queue.clone());
         surface.configure(&device, &config);
         let live = Live::new(host, config.format, budget, "emoji")?;
-        Ok(Shown { window, device, queue, surface, config, live })
+        Ok(Shown {
+            window,
+            device,
+            queue,
+            surface,
+            config,
+            live,
+        })
     }
 
     fn resize(&mut self, width: u32, height: u32) {
@@ -72,8 +82,11 @@ impl Shown {
             _ => self.surface.configure(&self.device, &self.config),
         }
         let (within, _) = self.live.pacing();
-        let title =
-            format!("wgvq: step {}, {:.0} % of the frames within their budget", self.live.steps(), 100.0 * within);
+        let title = format!(
+            "wgvq: step {}, {:.0} % of the frames within their budget",
+            self.live.steps(),
+            100.0 * within
+        );
         self.window.set_title(&title);
         self.window.request_redraw();
         Ok(())
@@ -109,7 +122,13 @@ impl ApplicationHandler for App {
 
 /// Trains in a window until it is closed.
 pub fn run(budget: Duration) -> Result<()> {
-    let mut app = App { budget, shown: None, error: None };
-    EventLoop::new().and_then(|events| events.run_app(&mut app)).map_err(refused)?;
+    let mut app = App {
+        budget,
+        shown: None,
+        error: None,
+    };
+    EventLoop::new()
+        .and_then(|events| events.run_app(&mut app))
+        .map_err(refused)?;
     app.error.map_or(Ok(()), Err)
 }

@@ -1,5 +1,5 @@
-//! The latents that lie nearest to each code: a running best few per code, so that memory follows the codes in use and not the
-//! pictures seen.
+//! The latents that lie nearest to each code: a running best few per code, so that memory follows
+//! the codes in use and not the pictures seen.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub struct Found {
 /// What was found for a code, the nearest first, and each one's group of pictures.
 type Entry = (Vec<Found>, Vec<u64>);
 
-/// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat ground, or variants of one
-/// picture, would fill the list by themselves.
+/// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat
+/// ground, or variants of one picture, would fill the list by themselves.
 #[derive(Clone, Debug)]
 pub struct Nearest {
     keep: usize,
@@ -29,10 +29,14 @@ pub struct Nearest {
 impl Nearest {
     /// Keeps `keep` latents for each code of `books` codebooks.
     pub fn new(books: usize, keep: usize) -> Nearest {
-        Nearest { keep, books: vec![BTreeMap::new(); books] }
+        Nearest {
+            keep,
+            books: vec![BTreeMap::new(); books],
+        }
     }
 
-    /// Takes in the picture number `image`, of the group `group`: the codes of its latents and their distances, [N, Q] each.
+    /// Takes in the picture number `image`, of the group `group`: the codes of its latents and
+    /// their distances, [N, Q] each.
     pub fn see(&mut self, image: usize, group: u64, codes: &[u32], distances: &[f32]) {
         let books = self.books.len().max(1);
         for (book, best) in self.books.iter_mut().enumerate() {
@@ -50,7 +54,14 @@ impl Nearest {
                     }
                     None => {}
                 }
-                found.insert(at, Found { distance: *distance, image, position });
+                found.insert(
+                    at,
+                    Found {
+                        distance: *distance,
+                        image,
+                        position,
+                    },
+                );
                 of.insert(at, group);
                 found.truncate(self.keep);
                 of.truncate(self.keep);
@@ -58,9 +69,13 @@ impl Nearest {
         }
     }
 
-    /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer groups hold it.
+    /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer groups
+    /// hold it.
     pub fn of(&self, book: usize, code: u32) -> &[Found] {
-        self.books.get(book).and_then(|b| b.get(&code)).map_or(&[], |(found, _)| found)
+        self.books
+            .get(book)
+            .and_then(|b| b.get(&code))
+            .map_or(&[], |(found, _)| found)
     }
 }
 
@@ -78,7 +93,14 @@ mod tests {
         let mut nearest = Nearest::new(books, keep);
         let mut all: Vec<(usize, u32, Found)> = Vec::new();
         for image in 0..images {
-            let words = bits(Key { seed: 3, step: image as u64, stream: 1 }, 2 * positions * books);
+            let words = bits(
+                Key {
+                    seed: 3,
+                    step: image as u64,
+                    stream: 1,
+                },
+                2 * positions * books,
+            );
             let (a, b) = words.split_at(positions * books);
             let codes: Vec<u32> = a.iter().map(|w| w % k).collect();
             // Few values, so that there are ties.
@@ -86,15 +108,28 @@ mod tests {
             // Every third picture is a variant of the one before.
             nearest.see(image, group(image), &codes, &distances);
             for (i, (code, distance)) in codes.iter().zip(&distances).enumerate() {
-                all.push((i % books, *code, Found { distance: *distance, image, position: i / books }));
+                all.push((
+                    i % books,
+                    *code,
+                    Found {
+                        distance: *distance,
+                        image,
+                        position: i / books,
+                    },
+                ));
             }
         }
         for book in 0..books {
             for code in 0..k {
-                let mut own: Vec<Found> =
-                    all.iter().filter(|(b, c, _)| (*b, *c) == (book, code)).map(|(.., f)| *f).collect();
+                let mut own: Vec<Found> = all
+                    .iter()
+                    .filter(|(b, c, _)| (*b, *c) == (book, code))
+                    .map(|(.., f)| *f)
+                    .collect();
                 own.sort_by(|a, b| {
-                    a.distance.total_cmp(&b.distance).then((a.image, a.position).cmp(&(b.image, b.position)))
+                    a.distance
+                        .total_cmp(&b.distance)
+                        .then((a.image, a.position).cmp(&(b.image, b.position)))
                 });
                 let mut seen = std::collections::BTreeSet::new();
                 own.retain(|f| seen.insert(group(f.image)));

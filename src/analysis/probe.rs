@@ -1,5 +1,5 @@
-//! What a trained model's codes are: how often pictures take each, which latents lie nearest to it, its vector, and what it
-//! decodes to.
+//! What a trained model's codes are: how often pictures take each, which latents lie nearest to it,
+//! its vector, and what it decodes to.
 
 use crate::analysis::nearest::Nearest;
 use crate::autograd::Tape;
@@ -14,8 +14,8 @@ use crate::{Error, Result};
 
 /// Pictures that go through the model at a time.
 pub(crate) const BATCH: usize = 32;
-/// Side, in latents, of the field of codes that a swatch is decoded from, at least. The decoder's convolutions reach a few latents
-/// far, so the middle sees nothing of the field's edge.
+/// Side, in latents, of the field of codes that a swatch is decoded from, at least. The decoder's
+/// convolutions reach a few latents far, so the middle sees nothing of the field's edge.
 const FIELD: usize = 7;
 /// Side, in latents, of what is kept of it: the middle.
 pub const SWATCH: usize = 3;
@@ -34,10 +34,12 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// The `n` codes of a codebook that were taken most, those as often taken by their number, and where codes are left that
-    /// nothing took, these last.
+    /// The `n` codes of a codebook that were taken most, those as often taken by their number, and
+    /// where codes are left that nothing took, these last.
     pub fn most_used(&self, book: usize, n: usize) -> Vec<u32> {
-        let Some(counts) = self.counts.get(book) else { return Vec::new() };
+        let Some(counts) = self.counts.get(book) else {
+            return Vec::new();
+        };
         let mut order: Vec<u32> = (0..counts.len() as u32).collect();
         order.sort_by_key(|code| std::cmp::Reverse(counts[*code as usize]));
         order.truncate(n);
@@ -52,57 +54,96 @@ impl Trained {
         let n = bytes.len() / (w * h * c).max(1);
         if n == 0 || n * w * h * c != bytes.len() {
             let expected = format!("whole images of {w} x {h} x {c}");
-            return Err(Error::shape("inspect", expected, format!("{} bytes", bytes.len())));
+            return Err(Error::shape(
+                "inspect",
+                expected,
+                format!("{} bytes", bytes.len()),
+            ));
         }
         let images = Tensor::from_slice(&self.gpu, &[n, h, w, c], bytes)?;
         let order: Vec<u32> = (0..n as u32).collect();
         normalize(&images, &Tensor::from_slice(&self.gpu, &[n], &order)?)
     }
 
-    /// Counts the codes that `images`, u8 NHWC, have at a level, and finds the `keep` latents that lie nearest to each, of each of the
-    /// images' `groups` one at most.
+    /// Counts the codes that `images`, u8 NHWC, have at a level, and finds the `keep` latents that
+    /// lie nearest to each, of each of the images' `groups` one at most.
     ///
     /// # Errors
-    /// If the bytes are not whole images with a group each, there is no such level, or the device fails.
-    pub fn survey(&mut self, level: usize, images: &[u8], groups: &[u64], keep: usize) -> Result<Survey> {
+    /// If the bytes are not whole images with a group each, there is no such level, or the device
+    /// fails.
+    pub fn survey(
+        &mut self,
+        level: usize,
+        images: &[u8],
+        groups: &[u64],
+        keep: usize,
+    ) -> Result<Survey> {
         let [w, h, c] = self.image;
         if groups.len() * w * h * c != images.len() {
-            let expected = format!("{} images of {w} x {h} x {c}, one to a group number", groups.len());
-            return Err(Error::shape("inspect", expected, format!("{} bytes", images.len())));
+            let expected = format!(
+                "{} images of {w} x {h} x {c}, one to a group number",
+                groups.len()
+            );
+            return Err(Error::shape(
+                "inspect",
+                expected,
+                format!("{} bytes", images.len()),
+            ));
         }
         let of = self.at(level)?;
         let (books, k, each) = (of.codebooks, of.codebook_size, of.codes());
         let quantizer = &self.stage.quantizers[level];
-        let mut survey =
-            Survey { level, counts: vec![vec![0; k]; books], nearest: Nearest::new(books, keep), means: Vec::new() };
-        let mut sums: Vec<Vec<f64>> = self.stage.quantizers.iter().map(|q| vec![0.0; q.dim()]).collect();
+        let mut survey = Survey {
+            level,
+            counts: vec![vec![0; k]; books],
+            nearest: Nearest::new(books, keep),
+            means: Vec::new(),
+        };
+        let mut sums: Vec<Vec<f64>> = self
+            .stage
+            .quantizers
+            .iter()
+            .map(|q| vec![0.0; q.dim()])
+            .collect();
         let mut image = 0;
         for part in images.chunks(self.batch(BATCH) * w * h * c) {
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
-            let coded = self.stage.encode(&pass, &tape.constant(&self.pictures(part)?), Mode::Eval)?;
+            let coded =
+                self.stage
+                    .encode(&pass, &tape.constant(&self.pictures(part)?), Mode::Eval)?;
             if coded.len() > 1 {
                 for (sum, coded) in sums.iter_mut().zip(&coded) {
                     let rows = coded.quantized.z_q.tensor().read::<f32>()?;
                     let n = (rows.len() / sum.len()) as f64;
                     let share = (part.len() as f64 / images.len() as f64) / n;
                     for row in rows.chunks(sum.len()) {
-                        row.iter().zip(sum.iter_mut()).for_each(|(v, sum)| *sum += f64::from(*v) * share);
+                        row.iter()
+                            .zip(sum.iter_mut())
+                            .for_each(|(v, sum)| *sum += f64::from(*v) * share);
                     }
                 }
             }
             let codes = coded[level].quantized.indices.read::<u32>()?;
             let distances = quantizer.distances(&pass, &coded[level].rows)?;
             if let Some(code) = codes.iter().find(|code| **code as usize >= k) {
-                return Err(Error::data(format!("the quantizer gave the code {code}: the codebook has {k}")));
+                return Err(Error::data(format!(
+                    "the quantizer gave the code {code}: the codebook has {k}"
+                )));
             }
-            codes.iter().enumerate().for_each(|(i, code)| survey.counts[i % books][*code as usize] += 1);
+            codes
+                .iter()
+                .enumerate()
+                .for_each(|(i, code)| survey.counts[i % books][*code as usize] += 1);
             for (codes, distances) in codes.chunks(each).zip(distances.chunks(each)) {
                 survey.nearest.see(image, groups[image], codes, distances);
                 image += 1;
             }
         }
-        survey.means = sums.into_iter().map(|sum| sum.into_iter().map(|v| v as f32).collect()).collect();
+        survey.means = sums
+            .into_iter()
+            .map(|sum| sum.into_iter().map(|v| v as f32).collect())
+            .collect();
         Ok(survey)
     }
 
@@ -117,7 +158,10 @@ impl Trained {
     /// If the codes are not whole latents, one is past its codebook, or the device fails.
     pub fn code_vectors(&mut self, level: usize, codes: &[u32]) -> Result<Vec<f32>> {
         let of = self.at(level)?;
-        let one = Level { grid: [1, 1], ..of.clone() };
+        let one = Level {
+            grid: [1, 1],
+            ..of.clone()
+        };
         check(std::slice::from_ref(&one), codes)?;
         let (books, quantizer) = (of.codebooks, &self.stage.quantizers[level]);
         let mut vectors = Vec::new();
@@ -130,22 +174,40 @@ impl Trained {
         Ok(vectors)
     }
 
-    /// What each of a level's quantized latents `vectors`, f32 [N, D], looks like on its own: the middle, [`SWATCH`] latents wide, of a
-    /// field of nothing else, decoded, while the other levels have their `means` everywhere. u8 NHWC.
+    /// What each of a level's quantized latents `vectors`, f32 [N, D], looks like on its own: the
+    /// middle, [`SWATCH`] latents wide, of a field of nothing else, decoded, while the other levels
+    /// have their `means` everywhere. u8 NHWC.
     ///
     /// # Errors
     /// If the vectors are of other channels, or the device fails.
-    pub fn swatches(&mut self, level: usize, vectors: &[f32], means: &[Vec<f32>]) -> Result<Vec<u8>> {
+    pub fn swatches(
+        &mut self,
+        level: usize,
+        vectors: &[f32],
+        means: &[Vec<f32>],
+    ) -> Result<Vec<u8>> {
         self.at(level)?;
-        let (dim, channels, factors) = (self.stage.quantizers[level].dim(), self.image[2], self.stage.model.factors());
+        let (dim, channels, factors) = (
+            self.stage.quantizers[level].dim(),
+            self.image[2],
+            self.stage.model.factors(),
+        );
         let (cell, coarsest) = (factors[level], factors[0]);
         if !vectors.len().is_multiple_of(dim) {
             let got = format!("{} numbers", vectors.len());
-            return Err(Error::shape("swatches", format!("latents of {dim} channels"), got));
+            return Err(Error::shape(
+                "swatches",
+                format!("latents of {dim} channels"),
+                got,
+            ));
         }
         // Whole latents of the coarsest level, too.
         let field = FIELD.next_multiple_of(coarsest / cell);
-        let (from, side, row) = ((field - SWATCH) / 2 * cell, SWATCH * cell, field * cell * channels);
+        let (from, side, row) = (
+            (field - SWATCH) / 2 * cell,
+            SWATCH * cell,
+            field * cell * channels,
+        );
         let mut swatches = Vec::new();
         for part in vectors.chunks(BATCH * dim) {
             let n = part.len() / dim;
@@ -154,7 +216,10 @@ impl Trained {
             let latents = factors.iter().enumerate().map(|(i, factor)| {
                 let size = field * cell / factor;
                 let values: Vec<f32> = match i == level {
-                    true => part.chunks(dim).flat_map(|v| v.repeat(size * size)).collect(),
+                    true => part
+                        .chunks(dim)
+                        .flat_map(|v| v.repeat(size * size))
+                        .collect(),
                     false => means[i].repeat(n * size * size),
                 };
                 let shape = [n, size, size, self.stage.quantizers[i].dim()];

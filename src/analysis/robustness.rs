@@ -1,5 +1,6 @@
-//! Do codes survive when pixels change? The share that stays the same under noise and under a gradient-sign perturbation (FGSM;
-//! Goodfellow et al. 2014, "Explaining and harnessing adversarial examples", section 4), beside the drift of the latents.
+//! Do codes survive when pixels change? The share that stays the same under noise and under a
+//! gradient-sign perturbation (FGSM; Goodfellow et al. 2014, "Explaining and harnessing adversarial
+//! examples", section 4), beside the drift of the latents.
 
 use crate::analysis::probe::BATCH;
 use crate::autograd::Tape;
@@ -14,21 +15,25 @@ use std::cmp::Ordering;
 
 const NOISE: u32 = 0x4e4f_4953;
 
-/// How pixels are changed. Strengths are in grey levels of 255; what leaves black or white is cut off.
+/// How pixels are changed. Strengths are in grey levels of 255; what leaves black or white is cut
+/// off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Perturbation {
     /// Gaussian noise of this standard deviation, each picture's the same at every strength.
     Noise,
-    /// Each value of each pixel by this much, up or down by the sign of the gradient of a loss: see [`Attack`].
+    /// Each value of each pixel by this much, up or down by the sign of the gradient of a loss: see
+    /// [`Attack`].
     GradientSign,
 }
 
 /// The loss that the gradient-sign perturbation raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attack {
-    /// The quantizer's commitment loss, as a training step has it: latents are driven away from their codes.
+    /// The quantizer's commitment loss, as a training step has it: latents are driven away from
+    /// their codes.
     Commitment,
-    /// The reconstruction's squared error, which passes the quantizer as in training: for quantizers without commitment.
+    /// The reconstruction's squared error, which passes the quantizer as in training: for
+    /// quantizers without commitment.
     Reconstruction,
 }
 
@@ -99,7 +104,11 @@ fn add_lengths(sums: &mut [f64; 2], clean: &[f32], changed: &[f32]) {
 }
 
 fn ratio([change, whole]: [f64; 2]) -> f64 {
-    if change == 0.0 { 0.0 } else { (change / whole).sqrt() }
+    if change == 0.0 {
+        0.0
+    } else {
+        (change / whole).sqrt()
+    }
 }
 
 /// Pictures as they are quantized.
@@ -113,20 +122,34 @@ impl Trained {
     fn seen(&self, level: usize, x: &Tensor) -> Result<Seen> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
-        let coded = self.stage.encode(&pass, &tape.constant(x), Mode::Eval)?.swap_remove(level);
+        let coded = self
+            .stage
+            .encode(&pass, &tape.constant(x), Mode::Eval)?
+            .swap_remove(level);
         let q = coded.quantized;
-        Ok(Seen { latents: coded.rows.tensor().read()?, quantized: q.z_q.tensor().read()?, codes: q.indices.read()? })
+        Ok(Seen {
+            latents: coded.rows.tensor().read()?,
+            quantized: q.z_q.tensor().read()?,
+            codes: q.indices.read()?,
+        })
     }
 
     /// What the gradient is taken of.
     fn attack(&self, level: usize) -> Result<Attack> {
-        let (weight, quantizer) = (self.config.quantizer.commitment_weight, &self.stage.quantizers[level]);
+        let (weight, quantizer) = (
+            self.config.quantizer.commitment_weight,
+            &self.stage.quantizers[level],
+        );
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let z = Tensor::zeros(&self.gpu, &[1, quantizer.dim()], DType::F32)?;
         let q = quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step: 0 })?;
         let has = weight > 0.0 && q.loss(&tape, Term::Commitment)?.is_some();
-        Ok(if has { Attack::Commitment } else { Attack::Reconstruction })
+        Ok(if has {
+            Attack::Commitment
+        } else {
+            Attack::Reconstruction
+        })
     }
 
     /// The signs of the gradient of what is attacked with respect to the pictures, as -1, 0 and 1.
@@ -136,18 +159,26 @@ impl Trained {
         let leaf = tape.leaf(x);
         let loss = match attack {
             Attack::Commitment => {
-                let q = self.stage.encode(&pass, &leaf, Mode::Train { step: 0 })?.swap_remove(level).quantized;
+                let q = self
+                    .stage
+                    .encode(&pass, &leaf, Mode::Train { step: 0 })?
+                    .swap_remove(level)
+                    .quantized;
                 let loss = q.loss(&tape, Term::Commitment)?;
-                loss.ok_or_else(|| Error::invalid("inspect", "the quantizer lost its commitment loss"))?
+                loss.ok_or_else(|| {
+                    Error::invalid("inspect", "the quantizer lost its commitment loss")
+                })?
             }
             Attack::Reconstruction => {
                 let (_, y) = self.stage.reconstruct(&pass, &leaf, Mode::Eval)?;
-                // The picture is also what the reconstruction is held against; that side stays as it is.
+                // The picture is also what the reconstruction is held against; that side stays as
+                // it is.
                 tape.loss(Loss::Mse, &y, &tape.constant(x))?
             }
         };
         let gradient = tape.backward(&loss)?.take(&leaf);
-        let gradient = gradient.ok_or_else(|| Error::invalid("inspect", "no gradient reaches the pixels"))?;
+        let gradient =
+            gradient.ok_or_else(|| Error::invalid("inspect", "no gradient reaches the pixels"))?;
         let sign = |g: &f32| match g.partial_cmp(&0.0) {
             Some(Ordering::Greater) => 1.0,
             Some(Ordering::Less) => -1.0,
@@ -156,33 +187,59 @@ impl Trained {
         Ok(gradient.read::<f32>()?.iter().map(sign).collect())
     }
 
-    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes at a level.
+    /// Changes `images`, u8 NHWC, by growing strengths and says what became of their codes at a
+    /// level.
     ///
     /// # Errors
     /// If the bytes are not whole images, there are none, or the device fails.
     pub fn robustness(&mut self, level: usize, images: &[u8], seed: u64) -> Result<Robustness> {
         let Some(of) = self.levels.get(level) else {
-            return Err(Error::invalid("inspect", format!("the model has no level {level}")));
+            return Err(Error::invalid(
+                "inspect",
+                format!("the model has no level {level}"),
+            ));
         };
         let ([w, h, c], books) = (self.image, of.codebooks);
         if images.is_empty() {
             return Err(Error::invalid("inspect", "there is no image to change"));
         }
         let attack = self.attack(level)?;
-        let plan: Vec<(Perturbation, f64)> =
-            Perturbation::ALL.iter().flat_map(|by| by.strengths().iter().map(|s| (*by, *s))).collect();
-        let mut sums = vec![Sums { same: vec![0; books], ..Default::default() }; plan.len()];
+        let plan: Vec<(Perturbation, f64)> = Perturbation::ALL
+            .iter()
+            .flat_map(|by| by.strengths().iter().map(|s| (*by, *s)))
+            .collect();
+        let mut sums = vec![
+            Sums {
+                same: vec![0; books],
+                ..Default::default()
+            };
+            plan.len()
+        ];
         for (batch, part) in images.chunks(self.batch(BATCH) * w * h * c).enumerate() {
             let x = self.pictures(part)?;
             let (values, clean) = (x.read::<f32>()?, self.seen(level, &x)?);
-            let noise = philox::normal(Key { seed, step: batch as u64, stream: NOISE }, values.len());
+            let noise = philox::normal(
+                Key {
+                    seed,
+                    step: batch as u64,
+                    stream: NOISE,
+                },
+                values.len(),
+            );
             let signs = self.gradient_signs(level, &x, attack)?;
             for ((by, strength), sums) in plan.iter().zip(&mut sums) {
-                let direction = if *by == Perturbation::Noise { &noise } else { &signs };
+                let direction = if *by == Perturbation::Noise {
+                    &noise
+                } else {
+                    &signs
+                };
                 // Pixels lie in [-1, 1]: 255 levels are 2.
                 let step = (strength * 2.0 / 255.0) as f32;
-                let moved =
-                    values.iter().zip(direction).map(|(x, d)| (x + step * d).clamp(-1.0, 1.0)).collect::<Vec<_>>();
+                let moved = values
+                    .iter()
+                    .zip(direction)
+                    .map(|(x, d)| (x + step * d).clamp(-1.0, 1.0))
+                    .collect::<Vec<_>>();
                 let seen = self.seen(level, &Tensor::from_slice(&self.gpu, x.shape(), &moved)?)?;
                 for (i, (a, b)) in clean.codes.iter().zip(&seen.codes).enumerate() {
                     sums.same[i % books] += u64::from(a == b);
@@ -201,6 +258,10 @@ impl Trained {
             quantized: ratio(s.quantized),
         };
         let outcomes = plan.iter().zip(&sums).map(outcome).collect();
-        Ok(Robustness { outcomes, images: images.len() / (w * h * c), attack })
+        Ok(Robustness {
+            outcomes,
+            images: images.len() / (w * h * c),
+            attack,
+        })
     }
 }

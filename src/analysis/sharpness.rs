@@ -3,7 +3,8 @@
 /// The share of an image's values that are its edges: where the original's Laplacians are largest.
 const EDGES: f64 = 0.1;
 
-/// Sums of squared Laplacians, of originals and of reconstructions: of all values, and of those at the originals' edges.
+/// Sums of squared Laplacians, of originals and of reconstructions: of all values, and of those at
+/// the originals' edges.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Energy {
     all: [f64; 2],
@@ -41,7 +42,8 @@ impl Energy {
     }
 }
 
-/// The squared Laplacian of each value inside an image: what a pixel has beyond the mean of its four neighbours, times four.
+/// The squared Laplacian of each value inside an image: what a pixel has beyond the mean of its
+/// four neighbours, times four.
 fn laplacians(image: &[f32], [h, w, c]: [usize; 3]) -> Vec<f64> {
     let at = |y: usize, x: usize, channel: usize| f64::from(image[(y * w + x) * c + channel]);
     let mut all = Vec::with_capacity(image.len());
@@ -63,24 +65,41 @@ mod tests {
     /// A ramp has none; of a chequered board each pixel differs from all its neighbours.
     #[test]
     fn counts_what_a_ramp_has_not() {
-        let ramp: Vec<f32> = (0..48).map(|i| (i % 8) as f32 * 0.1 + (i / 8) as f32 * 0.05).collect();
+        let ramp: Vec<f32> = (0..48)
+            .map(|i| (i % 8) as f32 * 0.1 + (i / 8) as f32 * 0.05)
+            .collect();
         assert!(laplacians(&ramp, [6, 8, 1]).iter().sum::<f64>() < 1e-10);
-        let board: Vec<f32> = (0..48).map(|i| if (i % 8 + i / 8) % 2 == 0 { 0.5 } else { -0.5 }).collect();
+        let board: Vec<f32> = (0..48)
+            .map(|i| if (i % 8 + i / 8) % 2 == 0 { 0.5 } else { -0.5 })
+            .collect();
         assert_eq!(laplacians(&board, [6, 8, 1]), [16.0; 24]);
         assert!(laplacians(&[1.0, 2.0], [1, 2, 1]).is_empty());
     }
 
-    /// A dot of 1 on black: kept at half its height, with a faint chequered board where the original is flat.
+    /// A dot of 1 on black: kept at half its height, with a faint chequered board where the
+    /// original is flat.
     #[test]
     fn grain_on_smooth_ground_is_no_sharp_edge() {
         let (h, w) = (12, 12);
-        let dot: Vec<f32> = (0..h * w).map(|i| if i == 2 * w + 2 { 1.0 } else { 0.0 }).collect();
+        let dot: Vec<f32> = (0..h * w)
+            .map(|i| if i == 2 * w + 2 { 1.0 } else { 0.0 })
+            .collect();
         let half = |i: usize| dot[i] / 2.0;
-        let grain = |i: usize| if i / w > 6 && i % w > 6 { 0.4 * ((i / w + i % w) % 2) as f32 } else { 0.0 };
+        let grain = |i: usize| {
+            if i / w > 6 && i % w > 6 {
+                0.4 * ((i / w + i % w) % 2) as f32
+            } else {
+                0.0
+            }
+        };
         let y: Vec<f32> = (0..h * w).map(|i| half(i) + grain(i)).collect();
         let mut energy = Energy::default();
         // Two images at once are two images.
-        energy.add(&[&dot[..], &dot].concat(), &[&y[..], &y].concat(), [h, w, 1]);
+        energy.add(
+            &[&dot[..], &dot].concat(),
+            &[&y[..], &y].concat(),
+            [h, w, 1],
+        );
         assert!((energy.at_edges() - 0.25).abs() < 1e-9, "{energy:?}");
         assert!(energy.sharpness() > 1.0, "{energy:?}");
     }

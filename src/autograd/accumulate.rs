@@ -15,13 +15,20 @@ pub(crate) fn kernel(in_place: bool) -> Kernel {
 
 fn check(a: &Tensor, b: &Tensor) -> Result<()> {
     if a.shape() != b.shape() || a.dtype() != DType::F32 || b.dtype() != DType::F32 {
-        return Err(Error::shape("add", "two f32 tensors of equal shape", format!("{a:?} and {b:?}")));
+        return Err(Error::shape(
+            "add",
+            "two f32 tensors of equal shape",
+            format!("{a:?} and {b:?}"),
+        ));
     }
     Ok(())
 }
 
 pub(crate) fn work(n: usize) -> Work {
-    Work { flops: n as f64, bytes: 12.0 * n as f64 }
+    Work {
+        flops: n as f64,
+        bytes: 12.0 * n as f64,
+    }
 }
 
 /// `a + b`, shapes equal.
@@ -29,7 +36,14 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     check(a, b)?;
     let y = Tensor::empty(a.gpu(), a.shape(), DType::F32)?;
     let params = Params { n: a.len() as u32 };
-    a.gpu().dispatch("add", &kernel(false), &[a, b, &y], &params, groups_for(a.len(), 256), work(a.len()))?;
+    a.gpu().dispatch(
+        "add",
+        &kernel(false),
+        &[a, b, &y],
+        &params,
+        groups_for(a.len(), 256),
+        work(a.len()),
+    )?;
     Ok(y)
 }
 
@@ -37,7 +51,14 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn add_assign(a: &Tensor, b: &Tensor) -> Result<()> {
     check(a, b)?;
     let params = Params { n: a.len() as u32 };
-    a.gpu().dispatch("add", &kernel(true), &[a, b], &params, groups_for(a.len(), 256), work(a.len()))
+    a.gpu().dispatch(
+        "add",
+        &kernel(true),
+        &[a, b],
+        &params,
+        groups_for(a.len(), 256),
+        work(a.len()),
+    )
 }
 
 /// `a + b`, in one of the two buffers where nobody else holds it.

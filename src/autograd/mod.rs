@@ -1,7 +1,8 @@
 //! The tape: what was done, in order, and how to walk it back.
 //!
-//! Recording order is a topological order, so the walk is a reverse loop. Each node is consumed as it is passed, and
-//! with it the activations that only it kept: their buffers return to the pool while the walk goes on.
+//! Recording order is a topological order, so the walk is a reverse loop. Each node is consumed as
+//! it is passed, and with it the activations that only it kept: their buffers return to the pool
+//! while the walk goes on.
 
 pub mod accumulate;
 
@@ -40,7 +41,10 @@ impl Var {
     }
     /// The same value, cut from the tape.
     pub fn detach(&self) -> Var {
-        Var { tensor: self.tensor.clone(), node: None }
+        Var {
+            tensor: self.tensor.clone(),
+            node: None,
+        }
     }
 }
 
@@ -54,12 +58,20 @@ pub struct Tape {
 impl Tape {
     /// A tape that records.
     pub fn new(gpu: &Gpu) -> Self {
-        Tape { gpu: gpu.clone(), recording: true, nodes: RefCell::default() }
+        Tape {
+            gpu: gpu.clone(),
+            recording: true,
+            nodes: RefCell::default(),
+        }
     }
 
     /// A tape that records nothing: activations are freed as soon as the caller drops them.
     pub fn no_grad(gpu: &Gpu) -> Self {
-        Tape { gpu: gpu.clone(), recording: false, nodes: RefCell::default() }
+        Tape {
+            gpu: gpu.clone(),
+            recording: false,
+            nodes: RefCell::default(),
+        }
     }
 
     /// The engine.
@@ -74,13 +86,24 @@ impl Tape {
 
     /// A variable whose gradient is wanted: a parameter, or an input under study.
     pub fn leaf(&self, tensor: &Tensor) -> Var {
-        let node = self.recording.then(|| self.push(Node { inputs: Vec::new(), rule: None }));
-        Var { tensor: tensor.clone(), node }
+        let node = self.recording.then(|| {
+            self.push(Node {
+                inputs: Vec::new(),
+                rule: None,
+            })
+        });
+        Var {
+            tensor: tensor.clone(),
+            node,
+        }
     }
 
     /// A value without gradient.
     pub fn constant(&self, tensor: &Tensor) -> Var {
-        Var { tensor: tensor.clone(), node: None }
+        Var {
+            tensor: tensor.clone(),
+            node: None,
+        }
     }
 
     fn push(&self, node: Node) -> usize {
@@ -91,9 +114,9 @@ impl Tape {
 
     /// Records that `value` was computed from `inputs`.
     ///
-    /// `rule` takes the gradient with respect to `value` and, per input, whether its gradient is wanted; it returns
-    /// one gradient per input, of the input's shape. It must consume the upstream gradient: a rule that does not is
-    /// right only at the end of a graph.
+    /// `rule` takes the gradient with respect to `value` and, per input, whether its gradient is
+    /// wanted; it returns one gradient per input, of the input's shape. It must consume the
+    /// upstream gradient: a rule that does not is right only at the end of a graph.
     pub fn record(
         &self,
         value: Tensor,
@@ -112,25 +135,40 @@ impl Tape {
     ) -> Var {
         let inputs: Vec<Option<usize>> = inputs.iter().map(|v| v.node).collect();
         if !self.recording || inputs.iter().all(Option::is_none) {
-            return Var { tensor: value, node: None };
+            return Var {
+                tensor: value,
+                node: None,
+            };
         }
-        let node = self.push(Node { inputs, rule: Some(Box::new(rule)) });
-        Var { tensor: value, node: Some(node) }
+        let node = self.push(Node {
+            inputs,
+            rule: Some(Box::new(rule)),
+        });
+        Var {
+            tensor: value,
+            node: Some(node),
+        }
     }
 
-    /// [`Tape::record`] for an operation of several values. `rule` takes the gradient of each, `None` where none arrived.
+    /// [`Tape::record`] for an operation of several values. `rule` takes the gradient of each,
+    /// `None` where none arrived.
     pub fn record_many(
         &self,
         values: Vec<Tensor>,
         inputs: &[&Var],
         rule: impl FnOnce(Vec<Option<Tensor>>, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Vec<Var> {
-        let Some(first) = values.first() else { return Vec::new() };
-        // The operation is one node; each value is a node after it, which lays its gradient down for the operation. The walk
-        // comes to the operation last, because the first value that it passes hands on a gradient as a token.
+        let Some(first) = values.first() else {
+            return Vec::new();
+        };
+        // The operation is one node; each value is a node after it, which lays its gradient down
+        // for the operation. The walk comes to the operation last, because the first value that it
+        // passes hands on a gradient as a token.
         let slots = Rc::new(RefCell::new(vec![None; values.len()]));
         let taken = slots.clone();
-        let whole = self.record(first.clone(), inputs, move |_, needs| rule(taken.take(), needs));
+        let whole = self.record(first.clone(), inputs, move |_, needs| {
+            rule(taken.take(), needs)
+        });
         let lay_down = |(i, value): (usize, Tensor)| {
             let slots = slots.clone();
             self.record(value, &[&whole], move |g, _| {
@@ -156,14 +194,19 @@ impl Tape {
     /// If `loss` has more than one element, or no leaf leads to it.
     pub fn backward(&self, loss: &Var) -> Result<Gradients> {
         if loss.tensor.len() != 1 {
-            return Err(Error::shape("backward", "a loss of one element", format!("{:?}", loss.tensor)));
+            return Err(Error::shape(
+                "backward",
+                "a loss of one element",
+                format!("{:?}", loss.tensor),
+            ));
         }
         let one = Tensor::empty(&self.gpu, loss.shape(), DType::F32)?;
         fill(&one, 1.0)?;
         self.backward_with(loss, one)
     }
 
-    /// Gradients of `sum(upstream * output)` with respect to every leaf. The tape is empty afterwards.
+    /// Gradients of `sum(upstream * output)` with respect to every leaf. The tape is empty
+    /// afterwards.
     pub fn backward_with(&self, output: &Var, upstream: Tensor) -> Result<Gradients> {
         self.walk_back(output.clone(), upstream)
     }
@@ -190,7 +233,9 @@ impl Tape {
         let mut leaves = HashMap::new();
         while let Some(node) = nodes.pop() {
             let index = nodes.len();
-            let Some(gradient) = pending.remove(&index) else { continue };
+            let Some(gradient) = pending.remove(&index) else {
+                continue;
+            };
             let Some(rule) = node.rule else {
                 leaves.insert(index, gradient);
                 continue;
@@ -204,7 +249,9 @@ impl Tape {
                 ));
             }
             for (input, part) in node.inputs.into_iter().zip(parts) {
-                let (Some(input), Some(part)) = (input, part) else { continue };
+                let (Some(input), Some(part)) = (input, part) else {
+                    continue;
+                };
                 let sum = match pending.remove(&input) {
                     Some(before) => accumulate::accumulate(before, part)?,
                     None => part,

@@ -18,7 +18,11 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { time: Duration::from_secs(1), least: 7, most: 200 }
+        Budget {
+            time: Duration::from_secs(1),
+            least: 7,
+            most: 200,
+        }
     }
 }
 
@@ -27,13 +31,16 @@ impl Default for Budget {
 pub struct Timing {
     /// The first call of this process: pipelines are made, buffers allocated.
     pub cold: f64,
-    /// From the first to the last command on the device's clock, sorted; empty without timestamp queries.
+    /// From the first to the last command on the device's clock, sorted; empty without timestamp
+    /// queries.
     pub device: Vec<f64>,
     /// From the call to the device's having done it, sorted.
     pub wall: Vec<f64>,
-    /// The call alone, until everything is recorded: the processor's side, without the driver's taking of batches; sorted.
+    /// The call alone, until everything is recorded: the processor's side, without the driver's
+    /// taking of batches; sorted.
     pub record: Vec<f64>,
-    /// Device memory that a call took beyond what was there before it, at its peak: outputs and scratch, in bytes.
+    /// Device memory that a call took beyond what was there before it, at its peak: outputs and
+    /// scratch, in bytes.
     pub memory: u64,
     /// Buffers that the warm repetitions created.
     pub allocations: u64,
@@ -48,7 +55,10 @@ pub struct Timing {
 /// The value at a share of the way through sorted values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len().max(1) - 1) as f64;
-    let (low, high) = (sorted.get(at.floor() as usize), sorted.get(at.ceil() as usize));
+    let (low, high) = (
+        sorted.get(at.floor() as usize),
+        sorted.get(at.ceil() as usize),
+    );
     match (low, high) {
         (Some(low), Some(high)) => low + (high - low) * at.fract(),
         _ => f64::NAN,
@@ -58,11 +68,19 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 impl Timing {
     /// The times that speed is stated by: the device's where it has a clock.
     fn times(&self) -> &[f64] {
-        if self.device.is_empty() { &self.wall } else { &self.device }
+        if self.device.is_empty() {
+            &self.wall
+        } else {
+            &self.device
+        }
     }
     /// Where they come from.
     pub fn clock(&self) -> &'static str {
-        if self.device.is_empty() { "wall" } else { "timestamps" }
+        if self.device.is_empty() {
+            "wall"
+        } else {
+            "timestamps"
+        }
     }
     /// Median.
     pub fn ms(&self) -> f64 {
@@ -86,8 +104,8 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// Times a workload: once cold, then warm until the budget is spent. `between` runs after the cold call: the place to
-/// check that what is timed is right.
+/// Times a workload: once cold, then warm until the budget is spent. `between` runs after the cold
+/// call: the place to check that what is timed is right.
 ///
 /// # Errors
 /// If the workload fails, or `between` does.
@@ -105,7 +123,8 @@ pub fn measure(
     let cold = ms(start);
     between()?;
 
-    // What one call takes. Twice, since the first may still grow the pool after what ran in between.
+    // What one call takes. Twice, since the first may still grow the pool after what ran in
+    // between.
     let mut work = Work::default();
     let (mut memory, mut counters) = (0, gpu.counters());
     for _ in 0..2 {
@@ -116,7 +135,10 @@ pub fn measure(
         gpu.finish()?;
         let (done, count) = (gpu.work_done(), gpu.counters());
         memory = gpu.memory().peak - before.0;
-        work = Work { flops: done.flops - before.1.flops, bytes: done.bytes - before.1.bytes };
+        work = Work {
+            flops: done.flops - before.1.flops,
+            bytes: done.bytes - before.1.bytes,
+        };
         counters.dispatches = count.dispatches - before.2.dispatches;
         counters.submissions = count.submissions - before.2.submissions;
     }
@@ -143,7 +165,17 @@ pub fn measure(
     }
     let work = prepared.work.unwrap_or(work);
     let (dispatches, submissions) = (counters.dispatches, counters.submissions);
-    Ok(Timing { cold, device, wall, record, memory, allocations, dispatches, submissions, work })
+    Ok(Timing {
+        cold,
+        device,
+        wall,
+        record,
+        memory,
+        allocations,
+        dispatches,
+        submissions,
+        work,
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Timing kernels and the work that is made of them: workloads, how one is measured, and what it is held against.
+//! Timing kernels and the work that is made of them: workloads, how one is measured, and what it is
+//! held against.
 //!
-//! [`standard`] is the fixed set that other libraries are measured by too; [`kernels`] has every operation of the registry at
-//! its bench shapes. `wgvq bench` and the criterion benches walk these and have no workloads of their own.
+//! [`standard`] is the fixed set that other libraries are measured by too; [`kernels`] has every
+//! operation of the registry at its bench shapes. `wgvq bench` and the criterion benches walk these
+//! and have no workloads of their own.
 
 mod baseline;
 mod measure;

@@ -1,5 +1,6 @@
-//! The second stage: a training step of a prior, and images drawn from it with a cache of keys and values and without. The model is
-//! the default one over 7 x 7 codes of 512 with 10 classes, as Fashion-MNIST's.
+//! The second stage: a training step of a prior, and images drawn from it with a cache of keys and
+//! values and without. The model is the default one over 7 x 7 codes of 512 with 10 classes, as
+//! Fashion-MNIST's.
 
 use super::Prepared;
 use crate::autograd::Tape;
@@ -39,7 +40,14 @@ pub struct PriorWork {
 
 /// Codes and classes like Fashion-MNIST's.
 fn vocabulary() -> Vocabulary {
-    Vocabulary { codebook_size: 512, codebooks: 1, grid: [7, 7], classes: 10, above: Vec::new(), text: None }
+    Vocabulary {
+        codebook_size: 512,
+        codebooks: 1,
+        grid: [7, 7],
+        classes: 10,
+        above: Vec::new(),
+        text: None,
+    }
 }
 
 const KINDS: [(Kind, &str, char); 3] = [
@@ -58,14 +66,26 @@ impl PriorWork {
     /// What a name stands for; `None` for another's.
     pub fn parse(name: &str) -> Option<PriorWork> {
         KINDS.into_iter().find_map(|(kind, what, of)| {
-            let images = name.strip_prefix(&size(what))?.strip_prefix(of)?.parse().ok()?;
-            (images > 0).then_some(PriorWork { kind, images, activations: DType::F32 })
+            let images = name
+                .strip_prefix(&size(what))?
+                .strip_prefix(of)?
+                .parse()
+                .ok()?;
+            (images > 0).then_some(PriorWork {
+                kind,
+                images,
+                activations: DType::F32,
+            })
         })
     }
 
     /// All three, at 64 images.
     pub fn all() -> [PriorWork; 3] {
-        KINDS.map(|(kind, ..)| PriorWork { kind, images: 64, activations: DType::F32 })
+        KINDS.map(|(kind, ..)| PriorWork {
+            kind,
+            images: 64,
+            activations: DType::F32,
+        })
     }
 
     /// Tokens that one call trains on or draws.
@@ -77,50 +97,100 @@ impl PriorWork {
         match self.kind {
             Kind::Train => {
                 let mut state = State::new(gpu, self, seed)?;
-                Ok(Prepared { call: Box::new(move || state.step().map(drop)), work: None })
+                Ok(Prepared {
+                    call: Box::new(move || state.step().map(drop)),
+                    work: None,
+                })
             }
             Kind::Cached | Kind::Plain => {
                 let prior = untrained(gpu, seed)?;
                 let draw = draw(seed, self.kind == Kind::Cached);
                 let classes: Vec<u32> = (0..self.images as u32).map(|i| i % 10).collect();
-                let call = move || prior.draw(&classes, None, &draw, &mut |_, _| Ok(())).map(drop);
-                Ok(Prepared { call: Box::new(call), work: None })
+                let call = move || {
+                    prior
+                        .draw(&classes, None, &draw, &mut |_, _| Ok(()))
+                        .map(drop)
+                };
+                Ok(Prepared {
+                    call: Box::new(call),
+                    work: None,
+                })
             }
         }
     }
 
-    /// Its operations have f64 references, and the whole model has one in the tests. Here a step has to do what it is for, bring the
-    /// loss of its batch down from that of a uniform guess; and drawing with a cache has to give what drawing without one gives.
+    /// Its operations have f64 references, and the whole model has one in the tests. Here a step
+    /// has to do what it is for, bring the loss of its batch down from that of a uniform guess; and
+    /// drawing with a cache has to give what drawing without one gives.
     pub(super) fn check(self, gpu: &Gpu, seed: u64) -> Result<Verdict> {
         let (pass, compared, detail) = match self.kind {
             Kind::Train => {
-                let mut state = State::new(gpu, PriorWork { images: self.images.min(8), ..self }, seed)?;
-                let losses = (0..8).map(|_| Ok(state.step()?.read::<f32>()?[0])).collect::<Result<Vec<f32>>>()?;
+                let mut state = State::new(
+                    gpu,
+                    PriorWork {
+                        images: self.images.min(8),
+                        ..self
+                    },
+                    seed,
+                )?;
+                let losses = (0..8)
+                    .map(|_| Ok(state.step()?.read::<f32>()?[0]))
+                    .collect::<Result<Vec<f32>>>()?;
                 let uniform = (vocabulary().codebook_size as f32).ln();
                 let falls = (losses[0] - uniform).abs() < 0.3 && losses[7] < losses[0] - 0.1;
-                (falls, losses.len(), format!("loss over 8 steps: {losses:?}"))
+                (
+                    falls,
+                    losses.len(),
+                    format!("loss over 8 steps: {losses:?}"),
+                )
             }
             Kind::Cached | Kind::Plain => {
                 let prior = untrained(gpu, seed)?;
-                let drawn = |cached| prior.draw(&[0, 9, 10], None, &draw(seed, cached), &mut |_, _| Ok(()));
+                let drawn =
+                    |cached| prior.draw(&[0, 9, 10], None, &draw(seed, cached), &mut |_, _| Ok(()));
                 let (with, without) = (drawn(true)?.codes, drawn(false)?.codes);
                 let differ = with.iter().zip(&without).filter(|(a, b)| a != b).count();
-                (differ == 0, with.len(), format!("{differ} codes differ with a cache and without"))
+                (
+                    differ == 0,
+                    with.len(),
+                    format!("{differ} codes differ with a cache and without"),
+                )
             }
         };
-        Ok(Verdict { compared, worst: if pass { 0.0 } else { f64::INFINITY }, max_error: f64::NAN, detail, pass })
+        Ok(Verdict {
+            compared,
+            worst: if pass { 0.0 } else { f64::INFINITY },
+            max_error: f64::NAN,
+            detail,
+            pass,
+        })
     }
 }
 
 /// A name up to its images.
 fn size(what: &str) -> String {
     let (shape, v) = (PriorConfig::default().prior, vocabulary());
-    format!("{what}_l{}_d{}_t{}_k{}_", shape.layers, shape.dim, v.tokens(), v.codebook_size)
+    format!(
+        "{what}_l{}_d{}_t{}_k{}_",
+        shape.layers,
+        shape.dim,
+        v.tokens(),
+        v.codebook_size
+    )
 }
 
 fn draw(seed: u64, cache: bool) -> Draw {
-    let sampling = Sampling { top_k: Some(100), ..Default::default() };
-    Draw { sampling, seed, batch: usize::MAX, cache, ..Default::default() }
+    let sampling = Sampling {
+        top_k: Some(100),
+        ..Default::default()
+    };
+    Draw {
+        sampling,
+        seed,
+        batch: usize::MAX,
+        cache,
+        ..Default::default()
+    }
 }
 
 fn untrained(gpu: &Gpu, seed: u64) -> Result<TrainedPrior> {
@@ -155,15 +225,34 @@ impl State {
         let mut b = Parameters::builder();
         let prior = Prior::new(gpu, &mut b, &PriorConfig::default().prior, &vocabulary())?;
         let params = b.build(gpu, seed)?;
-        let mut adam = Adam::new(&params, Hyper { lr: 3e-4, weight_decay: 0.01, ..Default::default() })?;
+        let mut adam = Adam::new(
+            &params,
+            Hyper {
+                lr: 3e-4,
+                weight_decay: 0.01,
+                ..Default::default()
+            },
+        )?;
         adam.max_norm = Some(1.0);
         let (v, mut rng) = (vocabulary(), Rng::new(seed));
         let count = work.images.checked_mul(v.tokens()).filter(|n| *n < 1 << 31);
-        let count = count.ok_or_else(|| Error::invalid("bench", format!("a step of {} images", work.images)))?;
-        let codes: Vec<u32> = (0..count).map(|_| rng.below(v.codebook_size) as u32).collect();
-        let classes: Vec<u32> = (0..work.images).map(|_| rng.below(v.classes + 1) as u32).collect();
+        let count = count
+            .ok_or_else(|| Error::invalid("bench", format!("a step of {} images", work.images)))?;
+        let codes: Vec<u32> = (0..count)
+            .map(|_| rng.below(v.codebook_size) as u32)
+            .collect();
+        let classes: Vec<u32> = (0..work.images)
+            .map(|_| rng.below(v.classes + 1) as u32)
+            .collect();
         let batch = prior.upload(gpu, &classes, &codes, None)?;
-        Ok(State { gpu: gpu.clone(), prior, params, adam, batch, activations: work.activations })
+        Ok(State {
+            gpu: gpu.clone(),
+            prior,
+            params,
+            adam,
+            batch,
+            activations: work.activations,
+        })
     }
 
     /// One step; its loss.

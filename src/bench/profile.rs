@@ -32,7 +32,8 @@ const WARM: usize = 2;
 /// Calls that are timed.
 const CALLS: usize = 5;
 
-/// Times each dispatch of a workload by itself: a row to each operation and kernel, the longest first.
+/// Times each dispatch of a workload by itself: a row to each operation and kernel, the longest
+/// first.
 ///
 /// # Errors
 /// If the workload does not run, or the device has no timestamp queries.
@@ -53,7 +54,13 @@ pub fn profile(gpu: &Gpu, workload: &Workload, seed: u64) -> Result<Vec<Share>> 
         }
     }
     let total: f64 = sums.values().map(|s| s.1).sum();
-    let rate = |amount: f64, seconds: f64| if seconds > 0.0 { amount / seconds / 1e9 } else { 0.0 };
+    let rate = |amount: f64, seconds: f64| {
+        if seconds > 0.0 {
+            amount / seconds / 1e9
+        } else {
+            0.0
+        }
+    };
     let mut shares: Vec<Share> = sums
         .into_iter()
         .map(|((op, kernel), (dispatches, seconds, work))| Share {
@@ -67,6 +74,9 @@ pub fn profile(gpu: &Gpu, workload: &Workload, seed: u64) -> Result<Vec<Share>> 
             gbps: rate(work.bytes, seconds),
         })
         .collect();
-    shares.sort_by(|a, b| b.ms.total_cmp(&a.ms).then_with(|| (&a.op, &a.kernel).cmp(&(&b.op, &b.kernel))));
+    shares.sort_by(|a, b| {
+        b.ms.total_cmp(&a.ms)
+            .then_with(|| (&a.op, &a.kernel).cmp(&(&b.op, &b.kernel)))
+    });
     Ok(shares)
 }

@@ -28,16 +28,32 @@ pub struct QuantizerForward {
 /// Every quantizer there is, over codes from 512 to 16,384 and channels from 8 to 256.
 pub fn study(n: usize) -> Vec<Workload> {
     let codes = (9..=14).map(|bits| 1usize << bits);
-    let sizes: Vec<(usize, usize)> = codes.flat_map(|k| [8, 16, 32, 64, 128, 256].map(|d| (k, d))).collect();
-    let each = |kind| sizes.iter().map(move |(k, d)| QuantizerForward { kind, n, k: *k, d: *d });
-    quantize::all().iter().flat_map(each).map(Workload::quantizer).collect()
+    let sizes: Vec<(usize, usize)> = codes
+        .flat_map(|k| [8, 16, 32, 64, 128, 256].map(|d| (k, d)))
+        .collect();
+    let each = |kind| {
+        sizes.iter().map(move |(k, d)| QuantizerForward {
+            kind,
+            n,
+            k: *k,
+            d: *d,
+        })
+    };
+    quantize::all()
+        .iter()
+        .flat_map(each)
+        .map(Workload::quantizer)
+        .collect()
 }
 
 /// `quantizer_ema_n64_k8_d4`; `None` for a name that begins otherwise.
 pub(super) fn parse(name: &str) -> Option<Result<QuantizerForward>> {
     let rest = name.strip_prefix("quantizer_")?;
-    let wrong =
-        || Error::data(format!("`{name}` is not of the form quantizer_ema_n64_k8_d4, with sizes of at least 1"));
+    let wrong = || {
+        Error::data(format!(
+            "`{name}` is not of the form quantizer_ema_n64_k8_d4, with sizes of at least 1"
+        ))
+    };
     let parse = || {
         let mut parts = rest.rsplitn(4, '_');
         let mut size = |letter: char| {
@@ -48,12 +64,15 @@ pub(super) fn parse(name: &str) -> Option<Result<QuantizerForward>> {
         Some((parts.next()?, n, k, d))
     };
     Some(match parse() {
-        Some((kind, n, k, d)) => quantize::find(kind).map(|kind| QuantizerForward { kind, n, k, d }),
+        Some((kind, n, k, d)) => {
+            quantize::find(kind).map(|kind| QuantizerForward { kind, n, k, d })
+        }
         None => Err(wrong()),
     })
 }
 
-/// Levels of about `k` codes: the paper's own for 2^8 to 2^16 (Mentzer et al. 2023, section 4.1), and their like between.
+/// Levels of about `k` codes: the paper's own for 2^8 to 2^16 (Mentzer et al. 2023, section 4.1),
+/// and their like between.
 fn levels(k: usize) -> Vec<usize> {
     const SETS: [&[usize]; 9] = [
         &[8, 6, 5],
@@ -67,18 +86,24 @@ fn levels(k: usize) -> Vec<usize> {
         &[8, 8, 8, 5, 5, 5],
     ];
     let distance = |set: &[usize]| (set.iter().product::<usize>() as f64 / k as f64).ln().abs();
-    let nearest = SETS.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    let nearest = SETS
+        .into_iter()
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)));
     nearest.unwrap_or(SETS[0]).to_vec()
 }
 
 impl QuantizerForward {
-    /// A quantizer of default options whose codes are random: none is placed by k-means and none revived. `bare` leaves out the
-    /// maps from and to the latents' channels.
+    /// A quantizer of default options whose codes are random: none is placed by k-means and none
+    /// revived. `bare` leaves out the maps from and to the latents' channels.
     fn make(&self, gpu: &Gpu, seed: u64, bare: bool) -> Result<(Box<dyn Quantizer>, Parameters)> {
         let mut options = Options {
             codebook_size: self.k,
             dim: if bare { 0 } else { self.d },
-            codebook_dim: if self.kind.name == "cosine" { self.d.min(16) } else { self.d },
+            codebook_dim: if self.kind.name == "cosine" {
+                self.d.min(16)
+            } else {
+                self.d
+            },
             kmeans_init: false,
             threshold_ema_dead_code: 0.0,
             levels: levels(self.k),
@@ -112,41 +137,70 @@ impl QuantizerForward {
             let out = quantizer.quantize(&pass, &tape.leaf(&latents), Mode::Train { step })?;
             quantizer.learn(&params, &out.seen, step).map(drop)
         };
-        Ok(Prepared { call: Box::new(call), work: None })
+        Ok(Prepared {
+            call: Box::new(call),
+            work: None,
+        })
     }
 
-    /// The codes are the nearest ones (or those that rounding, signs or drawing choose), what is handed on is those codes, and
-    /// averages move as their definition says.
+    /// The codes are the nearest ones (or those that rounding, signs or drawing choose), what is
+    /// handed on is those codes, and averages move as their definition says.
     pub(super) fn check(&self, gpu: &Gpu, seed: u64, flops: f64) -> Result<Verdict> {
         let (mut quantizer, params) = self.make(gpu, seed, true)?;
         let latents = Rng::new(seed).normals(&[self.n, quantizer.dim()]);
         let before = quantizer.save()?;
         let tape = Tape::new(gpu);
         let pass = Pass::new(&tape, &params);
-        let out = quantizer.quantize(&pass, &tape.leaf(&latents.upload(gpu)?), Mode::Train { step: 1 })?;
+        let out = quantizer.quantize(
+            &pass,
+            &tape.leaf(&latents.upload(gpu)?),
+            Mode::Train { step: 1 },
+        )?;
         let decoded = HostTensor::download(&quantizer.decode(&pass, &out.indices)?)?.widened();
-        let mut verdict = compare("z_q", &HostTensor::download(out.z_q.tensor())?, &decoded, Tolerance::EXACT);
+        let mut verdict = compare(
+            "z_q",
+            &HostTensor::download(out.z_q.tensor())?,
+            &decoded,
+            Tolerance::EXACT,
+        );
         quantizer.learn(&params, &out.seen, 1)?;
         let after = quantizer.save()?;
         let searches = !matches!(self.kind.name, "fsq" | "lfq" | "gumbel");
         for seen in out.seen.iter().filter(|_| searches) {
-            let (x, index) = (HostTensor::download(&seen.latents)?, HostTensor::download(&seen.index)?);
+            let (x, index) = (
+                HostTensor::download(&seen.latents)?,
+                HostTensor::download(&seen.index)?,
+            );
             let (k, d) = (quantizer.codebook_size(), x.shape[1]);
-            let prefix = if quantizer.codebooks() > 1 { format!("{}.", seen.book) } else { String::new() };
+            let prefix = if quantizer.codebooks() > 1 {
+                format!("{}.", seen.book)
+            } else {
+                String::new()
+            };
             let codebook = match before.get(&format!("{prefix}codebook")) {
                 Some((_, values)) => HostTensor::f32(&[k, d], values.clone()),
                 // One that learns by gradient: its codes, one after another.
                 None => {
                     let all: Vec<u32> = (0..k as u32).collect();
-                    HostTensor::download(&quantizer.decode(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?)?
+                    HostTensor::download(
+                        &quantizer.decode(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?,
+                    )?
                 }
             };
             verdict = verdict.join(nearest(&x, &codebook, &index, flops)?);
-            let average =
-                |state: &HostTensors, name: &str| state.get(&format!("{prefix}{name}")).map(|(_, v)| v.clone());
-            if let (Some(counts), Some(sums)) = (average(&before, "ema_counts"), average(&before, "ema_sums")) {
+            let average = |state: &HostTensors, name: &str| {
+                state
+                    .get(&format!("{prefix}{name}"))
+                    .map(|(_, v)| v.clone())
+            };
+            if let (Some(counts), Some(sums)) =
+                (average(&before, "ema_counts"), average(&before, "ema_sums"))
+            {
                 let want = moved(&x, &index, &counts, &sums);
-                let tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
+                let tolerance = Tolerance {
+                    abs: 1e-5,
+                    rel: 1e-5,
+                };
                 for (name, want) in ["ema_counts", "ema_sums"].into_iter().zip(want) {
                     let got = average(&after, name).unwrap_or_default();
                     let n = want.len();
@@ -166,7 +220,13 @@ impl QuantizerForward {
     }
 
     /// The codes of quantizers that search no codebook, in f64.
-    fn choice(&self, latents: &HostTensor, indices: &Tensor, params: &Parameters, seed: u64) -> Result<Verdict> {
+    fn choice(
+        &self,
+        latents: &HostTensor,
+        indices: &Tensor,
+        params: &Parameters,
+        seed: u64,
+    ) -> Result<Verdict> {
         let got = HostTensor::u32(&[self.n], indices.read::<u32>()?);
         let wide = latents.widened();
         let x = wide.as_f64();
@@ -174,36 +234,71 @@ impl QuantizerForward {
             "fsq" => crate::ops::quantize::fsq::reference::quantize(x, &levels(self.k)).1,
             "lfq" => crate::ops::quantize::bits::reference::signs(x, latents.shape[1]).1,
             "gumbel" => return self.drawn(x, &got, params, seed),
-            other => return Err(Error::data(format!("no reference for the codes of `{other}`"))),
+            other => {
+                return Err(Error::data(format!(
+                    "no reference for the codes of `{other}`"
+                )));
+            }
         };
-        // A latent within f32 of a boundary may fall on either side: with normal ones a few in a million.
-        let differ = want.iter().zip(got.as_u32()).filter(|(w, g)| w != g).count();
+        // A latent within f32 of a boundary may fall on either side: with normal ones a few in a
+        // million.
+        let differ = want
+            .iter()
+            .zip(got.as_u32())
+            .filter(|(w, g)| w != g)
+            .count();
         let allowed = 1e-4 * self.n as f64 + 1.0;
         Ok(Verdict {
             compared: want.len(),
             worst: differ as f64 / allowed,
             max_error: 0.0,
-            detail: format!("{}: {differ} of {} codes differ", self.kind.name, want.len()),
+            detail: format!(
+                "{}: {differ} of {} codes differ",
+                self.kind.name,
+                want.len()
+            ),
             pass: want.len() == got.len() && !want.is_empty() && differ as f64 <= allowed,
         })
     }
 
-    /// The codes that Gumbel noise draws at some of the rows, of latents that are normalised over all of them.
-    fn drawn(&self, x: &[f64], got: &HostTensor, params: &Parameters, seed: u64) -> Result<Verdict> {
+    /// The codes that Gumbel noise draws at some of the rows, of latents that are normalised over
+    /// all of them.
+    fn drawn(
+        &self,
+        x: &[f64],
+        got: &HostTensor,
+        params: &Parameters,
+        seed: u64,
+    ) -> Result<Verdict> {
         let host = params.to_host()?;
         let wide = |name: &str| -> Vec<f64> {
-            host.get(name).map(|(_, v)| v.iter().map(|v| f64::from(*v)).collect()).unwrap_or_default()
+            host.get(name)
+                .map(|(_, v)| v.iter().map(|v| f64::from(*v)).collect())
+                .unwrap_or_default()
         };
         let (weight, bias) = (wide("quantize.logits.weight"), wide("quantize.logits.bias"));
         let (k, d) = (self.k, self.d);
-        let x = batch_norm::reference::batch_norm(x, &vec![1.0; d], &vec![0.0; d], crate::quantize::gumbel::EPS);
-        let key = Key { seed, step: 1, stream: crate::quantize::gumbel::NOISE };
+        let x = batch_norm::reference::batch_norm(
+            x,
+            &vec![1.0; d],
+            &vec![0.0; d],
+            crate::quantize::gumbel::EPS,
+        );
+        let key = Key {
+            seed,
+            step: 1,
+            stream: crate::quantize::gumbel::NOISE,
+        };
         let rows: Vec<usize> = (0..self.n).step_by(self.n.div_ceil(64)).collect();
         let mut differ = 0;
         for row in &rows {
             let value = |c: usize| -> f64 {
                 let x = &x[row * d..][..d];
-                let logit: f64 = x.iter().zip(&weight[c * d..][..d]).map(|(a, b)| a * b).sum();
+                let logit: f64 = x
+                    .iter()
+                    .zip(&weight[c * d..][..d])
+                    .map(|(a, b)| a * b)
+                    .sum();
                 logit + bias[c] + gumbel(key, *row, c)
             };
             let values: Vec<f64> = (0..k).map(value).collect();
@@ -214,21 +309,34 @@ impl QuantizerForward {
             compared: rows.len(),
             worst: differ as f64,
             max_error: 0.0,
-            detail: format!("gumbel: {differ} of {} codes are not the likeliest", rows.len()),
+            detail: format!(
+                "gumbel: {differ} of {} codes are not the likeliest",
+                rows.len()
+            ),
             pass: differ == 0 && !rows.is_empty(),
         })
     }
 }
 
 /// Is each index that of the nearest code, at as many latents as `flops` allow?
-fn nearest(x: &HostTensor, codebook: &HostTensor, index: &HostTensor, flops: f64) -> Result<Verdict> {
+fn nearest(
+    x: &HostTensor,
+    codebook: &HostTensor,
+    index: &HostTensor,
+    flops: f64,
+) -> Result<Verdict> {
     let (n, k, d) = (x.shape[0], codebook.shape[0], x.shape[1]);
     let inputs = vec![x.clone(), codebook.clone()];
     let whole = case(&[("n", n), ("k", k), ("d", d)]);
     let part = VqSearch.excerpt(&whole, &inputs, std::slice::from_ref(index), flops);
     let (case, inputs, got) = part.ok_or_else(|| Error::data("the search has no excerpt"))?;
-    let want = VqSearch.reference(&case, &inputs.iter().map(HostTensor::widened).collect::<Vec<_>>());
-    VqSearch.compare(&case, &inputs, &got, &want).ok_or_else(|| Error::data("the search gave no verdict"))
+    let want = VqSearch.reference(
+        &case,
+        &inputs.iter().map(HostTensor::widened).collect::<Vec<_>>(),
+    );
+    VqSearch
+        .compare(&case, &inputs, &got, &want)
+        .ok_or_else(|| Error::data("the search gave no verdict"))
 }
 
 /// Counts and sums after one step of the moving average at a decay of 0.99.
@@ -239,7 +347,9 @@ fn moved(x: &HostTensor, index: &HostTensor, counts: &[f32], sums: &[f32]) -> [V
     let mut sums: Vec<f64> = sums.iter().map(|v| 0.99 * f64::from(*v)).collect();
     for (row, c) in wide.as_f64().chunks(d).zip(index.as_u32()) {
         counts[*c as usize] += 0.01;
-        row.iter().zip(&mut sums[*c as usize * d..]).for_each(|(v, sum)| *sum += 0.01 * v);
+        row.iter()
+            .zip(&mut sums[*c as usize * d..])
+            .for_each(|(v, sum)| *sum += 0.01 * v);
     }
     [counts, sums]
 }

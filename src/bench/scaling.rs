@@ -11,19 +11,27 @@ impl Sweep {
     pub fn cases(&self, base: &Case) -> Vec<Case> {
         let mut cases = vec![base.clone()];
         for (name, values) in &self.0 {
-            cases = cases.iter().flat_map(|c| values.iter().map(|v| c.with(name, *v))).collect();
+            cases = cases
+                .iter()
+                .flat_map(|c| values.iter().map(|v| c.with(name, *v)))
+                .collect();
         }
         cases
     }
 }
 
-/// The slope of log y over log x by least squares: the b of y = a x^b. `None` for fewer than three points, or one that has
-/// no logarithm.
+/// The slope of log y over log x by least squares: the b of y = a x^b. `None` for fewer than three
+/// points, or one that has no logarithm.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
     let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let n = logs.len() as f64;
-    let (mx, my) = (logs.iter().map(|p| p.0).sum::<f64>() / n, logs.iter().map(|p| p.1).sum::<f64>() / n);
-    let (sxy, sxx) = logs.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + (x - mx) * (y - my), b + (x - mx) * (x - mx)));
+    let (mx, my) = (
+        logs.iter().map(|p| p.0).sum::<f64>() / n,
+        logs.iter().map(|p| p.1).sum::<f64>() / n,
+    );
+    let (sxy, sxx) = logs.iter().fold((0.0, 0.0), |(a, b), (x, y)| {
+        (a + (x - mx) * (y - my), b + (x - mx) * (x - mx))
+    });
     let slope = sxy / sxx;
     (logs.len() >= 3 && slope.is_finite()).then_some(slope)
 }

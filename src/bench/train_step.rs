@@ -1,5 +1,6 @@
-//! The standard training step: the VQ-VAE of Sonnet's example (32 x 32 x 3, 128 hidden, 2 residual layers of 32, K 512, D 64),
-//! forward, backward, Adam and the moving average of the codebook; and the same with another quantizer.
+//! The standard training step: the VQ-VAE of Sonnet's example (32 x 32 x 3, 128 hidden, 2 residual
+//! layers of 32, K 512, D 64), forward, backward, Adam and the moving average of the codebook; and
+//! the same with another quantizer.
 
 use super::Prepared;
 use crate::Result;
@@ -39,7 +40,12 @@ struct State {
 impl TrainStep {
     fn state(self, gpu: &Gpu, seed: u64) -> Result<State> {
         let mut b = Parameters::builder();
-        let options = Options { kmeans_init: false, dim: 64, seed, ..Options::of(self.kind.name) };
+        let options = Options {
+            kmeans_init: false,
+            dim: 64,
+            seed,
+            ..Options::of(self.kind.name)
+        };
         let quantizer = (self.kind.build)(gpu, &mut b, &options)?;
         let config = Config {
             channels: 3,
@@ -51,25 +57,53 @@ impl TrainStep {
         };
         let model = VqVae::new(&mut b, &config)?;
         let params = b.build(gpu, seed)?;
-        let adam = Adam::new(&params, Hyper { lr: 3e-4, ..Default::default() })?;
+        let adam = Adam::new(
+            &params,
+            Hyper {
+                lr: 3e-4,
+                ..Default::default()
+            },
+        )?;
         let images = Tensor::empty(gpu, &[self.batch, 32, 32, 3], DType::F32)?;
-        random::normal(&images, Key { seed, step: 0, stream: 9 })?;
-        Ok(State { gpu: gpu.clone(), activations: self.activations, model, params, quantizer, adam, images, step: 0 })
+        random::normal(
+            &images,
+            Key {
+                seed,
+                step: 0,
+                stream: 9,
+            },
+        )?;
+        Ok(State {
+            gpu: gpu.clone(),
+            activations: self.activations,
+            model,
+            params,
+            quantizer,
+            adam,
+            images,
+            step: 0,
+        })
     }
 
     pub(super) fn prepare(self, gpu: &Gpu, seed: u64) -> Result<Prepared> {
         let mut state = self.state(gpu, seed)?;
-        Ok(Prepared { call: Box::new(move || state.step().map(drop)), work: None })
+        Ok(Prepared {
+            call: Box::new(move || state.step().map(drop)),
+            work: None,
+        })
     }
 
-    /// The step as a whole has no f64 reference; its operations have. Here it has to do what a step is for: bring the
-    /// reconstruction loss of its batch down within 6 steps, none of them above the first, which lies near what noise of variance
-    /// 1 leaves.
+    /// The step as a whole has no f64 reference; its operations have. Here it has to do what a step
+    /// is for: bring the reconstruction loss of its batch down within 6 steps, none of them above
+    /// the first, which lies near what noise of variance 1 leaves.
     pub(super) fn check(self, gpu: &Gpu, seed: u64) -> Result<Verdict> {
         let mut state = self.state(gpu, seed)?;
-        let losses = (0..6).map(|_| Ok(state.step()?.read::<f32>()?[0])).collect::<Result<Vec<f32>>>()?;
-        let falls =
-            losses[1..].iter().all(|l| *l < losses[0]) && losses[5] < losses[1] && (0.5..3.0).contains(&losses[0]);
+        let losses = (0..6)
+            .map(|_| Ok(state.step()?.read::<f32>()?[0]))
+            .collect::<Result<Vec<f32>>>()?;
+        let falls = losses[1..].iter().all(|l| *l < losses[0])
+            && losses[5] < losses[1]
+            && (0.5..3.0).contains(&losses[0]);
         Ok(Verdict {
             compared: losses.len(),
             worst: if falls { 0.0 } else { f64::INFINITY },
@@ -89,8 +123,12 @@ impl State {
         let z_e = self.model.latents(&pass, &x)?;
         let [b, h, w, d] = z_e.tensor().dims("train step")?;
         let rows = tape.reshape(&z_e, &[b * h * w, d])?;
-        let q = self.quantizer.quantize(&pass, &rows, Mode::Train { step: self.step })?;
-        let y = self.model.images(&pass, &tape.reshape(&q.z_q, &[b, h, w, d])?)?;
+        let q = self
+            .quantizer
+            .quantize(&pass, &rows, Mode::Train { step: self.step })?;
+        let y = self
+            .model
+            .images(&pass, &tape.reshape(&q.z_q, &[b, h, w, d])?)?;
         let reconstruction = tape.loss(Loss::Mse, &y, &x)?;
         let loss = match q.total(&tape)? {
             Some(l) => tape.add(&reconstruction, &l)?,

@@ -10,7 +10,12 @@ use std::time::Instant;
 /// Columns of a problem: a rule reaches up to each, the last beyond.
 const COLS: [usize; 4] = [8, 32, 64, 256];
 /// Operations of a problem, and where its rule ends.
-const FLOPS: [(f64, Option<f64>); 4] = [(6e6, Some(2e7)), (6e7, Some(2e8)), (5e8, Some(1e9)), (2e9, None)];
+const FLOPS: [(f64, Option<f64>); 4] = [
+    (6e6, Some(2e7)),
+    (6e7, Some(2e8)),
+    (5e8, Some(1e9)),
+    (2e9, None),
+];
 /// Length of the sums.
 const INNER: usize = 256;
 /// Calls that are timed; the least counts.
@@ -43,15 +48,38 @@ fn table(gpu: &Gpu, core: Core, rules: Vec<Rule>) -> Tuning {
 /// Tiles, and 10^9 operations per second with each.
 type Measured = Vec<(Tile, f64)>;
 
-/// Every tile of a core on a product of about `flops` operations over `cols` columns: its shape, and 10^9 operations per second.
+/// Every tile of a core on a product of about `flops` operations over `cols` columns: its shape,
+/// and 10^9 operations per second.
 fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], Measured)> {
     let rows = ((flops / (2 * INNER * cols) as f64) as usize).clamp(64, 1 << 17);
-    let (a, b) = (Tensor::empty(gpu, &[rows, INNER], DType::F32)?, Tensor::empty(gpu, &[cols, INNER], DType::F32)?);
-    normal(&a, Key { seed: 1, step: 0, stream: 0 })?;
-    normal(&b, Key { seed: 1, step: 0, stream: 1 })?;
+    let (a, b) = (
+        Tensor::empty(gpu, &[rows, INNER], DType::F32)?,
+        Tensor::empty(gpu, &[cols, INNER], DType::F32)?,
+    );
+    normal(
+        &a,
+        Key {
+            seed: 1,
+            step: 0,
+            stream: 0,
+        },
+    )?;
+    normal(
+        &b,
+        Key {
+            seed: 1,
+            step: 0,
+            stream: 1,
+        },
+    )?;
     let mut measured = Vec::new();
     for tile in Tile::candidates(core, gpu.subgroup_size()) {
-        let rule = Rule { max_cols: None, below_flops: None, tile: tile.to_string(), gflops: None };
+        let rule = Rule {
+            max_cols: None,
+            below_flops: None,
+            tile: tile.to_string(),
+            gflops: None,
+        };
         gpu.set_tuning(&table(gpu, core, vec![rule]))?;
         let mut least = f64::INFINITY;
         // The first call compiles, and is not timed.
@@ -84,15 +112,18 @@ fn fastest(gpu: &Gpu, cores: &[Core]) -> Result<Core> {
     Ok(fastest.1)
 }
 
-/// Chooses the faster of the device's cores, measures each of its tiles on every class of problems, and says each class as it is
-/// done. The device uses the new table from then on.
+/// Chooses the faster of the device's cores, measures each of its tiles on every class of problems,
+/// and says each class as it is done. The device uses the new table from then on.
 ///
 /// # Errors
 /// If the device fails, or its core has nothing to choose.
 pub fn tune(gpu: &Gpu, mut done: impl FnMut(&Class)) -> Result<Tuning> {
     let core = fastest(gpu, &gpu.cores())?;
     if Tile::candidates(core, gpu.subgroup_size()).is_empty() {
-        return Err(Error::invalid("tuning", format!("the {} core has one tile: nothing to measure", core.name())));
+        return Err(Error::invalid(
+            "tuning",
+            format!("the {} core has one tile: nothing to measure", core.name()),
+        ));
     }
     let mut rules: Vec<Rule> = Vec::new();
     for (i, cols) in COLS.into_iter().enumerate() {
@@ -107,7 +138,11 @@ pub fn tune(gpu: &Gpu, mut done: impl FnMut(&Class)) -> Result<Tuning> {
                 tile: tile.to_string(),
                 gflops: Some((gflops * 10.0).round() / 10.0),
             };
-            done(&Class { shape, tiles: measured, rule: rule.clone() });
+            done(&Class {
+                shape,
+                tiles: measured,
+                rule: rule.clone(),
+            });
             rules.push(rule);
         }
     }

@@ -18,7 +18,11 @@ pub struct Workload {
 #[derive(Clone)]
 enum Subject {
     /// An operation; with its gradient, if asked for.
-    Operation { op: &'static dyn Operation, case: Case, backward: bool },
+    Operation {
+        op: &'static dyn Operation,
+        case: Case,
+        backward: bool,
+    },
     /// One training forward pass of a quantizer.
     Quantizer(QuantizerForward),
     /// One training step of the standard VQ-VAE.
@@ -56,7 +60,11 @@ impl Workload {
         let sizes: String = case.sizes().map(|(n, v)| format!("_{n}{v}")).collect();
         Ok(Workload {
             name: format!("{}{sizes}", op.name()),
-            subject: Subject::Operation { op, case, backward: false },
+            subject: Subject::Operation {
+                op,
+                case,
+                backward: false,
+            },
         })
     }
 
@@ -66,16 +74,29 @@ impl Workload {
     /// If it is none of the operation's cases, or the operation has no gradient.
     pub fn with_gradient(op: &'static dyn Operation, case: Case) -> Result<Workload> {
         if op.gradient().is_none() {
-            return Err(Error::data(format!("{} has no gradient to time", op.name())));
+            return Err(Error::data(format!(
+                "{} has no gradient to time",
+                op.name()
+            )));
         }
         let forward = Workload::operation(op, case.clone())?;
-        Ok(Workload { name: forward.name + BACKWARD, subject: Subject::Operation { op, case, backward: true } })
+        Ok(Workload {
+            name: forward.name + BACKWARD,
+            subject: Subject::Operation {
+                op,
+                case,
+                backward: true,
+            },
+        })
     }
 
     /// One training forward pass of a quantizer, under a name of its own.
     pub fn quantizer(forward: QuantizerForward) -> Workload {
         let QuantizerForward { kind, n, k, d } = &forward;
-        Workload { name: format!("quantizer_{}_n{n}_k{k}_d{d}", kind.name), subject: Subject::Quantizer(forward) }
+        Workload {
+            name: format!("quantizer_{}_n{n}_k{k}_d{d}", kind.name),
+            subject: Subject::Quantizer(forward),
+        }
     }
 
     /// One training step of the standard VQ-VAE, under a name of its own.
@@ -83,37 +104,66 @@ impl Workload {
         Workload::train_step_of(&crate::quantize::all()[0], batch)
     }
 
-    /// One training step of the standard VQ-VAE with another quantizer, `vqvae_train_step_fsq_b32`; with `ema` it is the
-    /// standard one.
+    /// One training step of the standard VQ-VAE with another quantizer, `vqvae_train_step_fsq_b32`;
+    /// with `ema` it is the standard one.
     pub fn train_step_of(kind: &'static Kind, batch: usize) -> Workload {
-        let of = if kind.name == "ema" { String::new() } else { format!("{}_", kind.name) };
+        let of = if kind.name == "ema" {
+            String::new()
+        } else {
+            format!("{}_", kind.name)
+        };
         let name = format!("{TRAIN_STEP}{of}b{batch}");
-        Workload { name, subject: Subject::TrainStep(TrainStep { batch, kind, activations: DType::F32 }) }
+        Workload {
+            name,
+            subject: Subject::TrainStep(TrainStep {
+                batch,
+                kind,
+                activations: DType::F32,
+            }),
+        }
     }
 
     /// A training step of a prior, or images drawn from it, under a name of its own.
     pub fn prior(work: PriorWork) -> Workload {
-        Workload { name: work.name(), subject: Subject::Prior(work) }
+        Workload {
+            name: work.name(),
+            subject: Subject::Prior(work),
+        }
     }
 
     fn called(self, name: &str) -> Workload {
-        Workload { name: name.into(), ..self }
+        Workload {
+            name: name.into(),
+            ..self
+        }
     }
 
-    /// The same with activations stored as f16, under the same name; `None` where there is no such thing.
+    /// The same with activations stored as f16, under the same name; `None` where there is no such
+    /// thing.
     pub fn in_f16(&self) -> Option<Workload> {
         let subject = match &self.subject {
-            Subject::Operation { op, case, backward } => {
-                Subject::Operation { op: *op, case: op.in_f16(case)?, backward: *backward }
-            }
+            Subject::Operation { op, case, backward } => Subject::Operation {
+                op: *op,
+                case: op.in_f16(case)?,
+                backward: *backward,
+            },
             Subject::Quantizer(_) => return None,
-            Subject::TrainStep(step) => Subject::TrainStep(TrainStep { activations: DType::F16, ..*step }),
+            Subject::TrainStep(step) => Subject::TrainStep(TrainStep {
+                activations: DType::F16,
+                ..*step
+            }),
             Subject::Prior(work) if work.kind == super::prior::Kind::Train => {
-                Subject::Prior(PriorWork { activations: DType::F16, ..*work })
+                Subject::Prior(PriorWork {
+                    activations: DType::F16,
+                    ..*work
+                })
             }
             Subject::Prior(_) => return None,
         };
-        Some(Workload { name: self.name.clone(), subject })
+        Some(Workload {
+            name: self.name.clone(),
+            subject,
+        })
     }
 
     /// What activations are stored as.
@@ -162,14 +212,23 @@ impl Workload {
         }
     }
 
-    /// Compares what the workload computes with f64, in full or, where that would take long, at some rows.
+    /// Compares what the workload computes with f64, in full or, where that would take long, at
+    /// some rows.
     ///
     /// # Errors
     /// If it does not run at all.
     pub fn check(&self, gpu: &Gpu, seed: u64) -> Result<Verdict> {
         match &self.subject {
-            Subject::Operation { op, case, backward: false } => verify::forward_part(gpu, *op, case, seed, CHECK_FLOPS),
-            Subject::Operation { op, case, backward: true } => {
+            Subject::Operation {
+                op,
+                case,
+                backward: false,
+            } => verify::forward_part(gpu, *op, case, seed, CHECK_FLOPS),
+            Subject::Operation {
+                op,
+                case,
+                backward: true,
+            } => {
                 let forward = verify::forward_part(gpu, *op, case, seed, CHECK_FLOPS)?;
                 Ok(match verify::backward(gpu, *op, case, seed)? {
                     Some(backward) => forward.join(backward),
@@ -185,20 +244,35 @@ impl Workload {
 
 const TRAIN_STEP: &str = "vqvae_train_step_";
 
-fn prepare(gpu: &Gpu, op: &'static dyn Operation, case: &Case, backward: bool, seed: u64) -> Result<Prepared> {
+fn prepare(
+    gpu: &Gpu,
+    op: &'static dyn Operation,
+    case: &Case,
+    backward: bool,
+    seed: u64,
+) -> Result<Prepared> {
     let mut rng = Rng::new(seed);
     let inputs = verify::upload(gpu, op, case, &verify::made(gpu, op, case, &mut rng))?;
     let (gpu, case) = (gpu.clone(), case.clone());
     let Some(gradient) = op.gradient().filter(|_| backward) else {
         let work = Some(op.work(&case));
-        return Ok(Prepared { call: Box::new(move || op.time(&gpu, &case, &inputs)), work });
+        return Ok(Prepared {
+            call: Box::new(move || op.time(&gpu, &case, &inputs)),
+            work,
+        });
     };
     let wrt = gradient.wrt(&case);
     let mut upstream = None;
     let call = move || {
         let tape = Tape::new(&gpu);
         let vars: Vec<_> = (inputs.iter().enumerate())
-            .map(|(i, x)| if wrt.contains(&i) { tape.leaf(x) } else { tape.constant(x) })
+            .map(|(i, x)| {
+                if wrt.contains(&i) {
+                    tape.leaf(x)
+                } else {
+                    tape.constant(x)
+                }
+            })
             .collect();
         let y = gradient.time(&tape, &case, &vars)?;
         // Made once: what comes from the rest of a model is there already.
@@ -208,12 +282,19 @@ fn prepare(gpu: &Gpu, op: &'static dyn Operation, case: &Case, backward: bool, s
         };
         tape.backward_with(&y, dy.clone()).map(drop)
     };
-    Ok(Prepared { call: Box::new(call), work: None })
+    Ok(Prepared {
+        call: Box::new(call),
+        work: None,
+    })
 }
 
 fn of(name: &str, op: &str, sizes: &[(&str, usize)], backward: bool) -> Result<Workload> {
     let op = crate::registry::find(op)?;
-    let make = if backward { Workload::with_gradient } else { Workload::operation };
+    let make = if backward {
+        Workload::with_gradient
+    } else {
+        Workload::operation
+    };
     Ok(make(op, case(sizes))?.called(name))
 }
 
@@ -222,9 +303,26 @@ fn of(name: &str, op: &str, sizes: &[(&str, usize)], backward: bool) -> Result<W
 /// # Errors
 /// Never, as long as the operations take the sizes that are written here; a test says so.
 pub fn standard() -> Result<Vec<Workload>> {
-    let square = [("b", 1), ("m", 1024), ("n", 1024), ("k", 1024), ("ta", 0), ("tb", 0)];
-    let conv =
-        [("n", 16), ("h", 32), ("w", 32), ("i", 64), ("o", 64), ("kh", 3), ("kw", 3), ("s", 1), ("p", 1), ("relu", 0)];
+    let square = [
+        ("b", 1),
+        ("m", 1024),
+        ("n", 1024),
+        ("k", 1024),
+        ("ta", 0),
+        ("tb", 0),
+    ];
+    let conv = [
+        ("n", 16),
+        ("h", 32),
+        ("w", 32),
+        ("i", 64),
+        ("o", 64),
+        ("kh", 3),
+        ("kw", 3),
+        ("s", 1),
+        ("p", 1),
+        ("relu", 0),
+    ];
     let mut all = vec![
         of("matmul_1024", "matmul", &square, false)?,
         of("conv3x3_fwd", "conv2d", &conv, false)?,
@@ -232,14 +330,32 @@ pub fn standard() -> Result<Vec<Workload>> {
     ];
     for (n, k, d) in [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)] {
         let search = [("n", n), ("k", k), ("d", d)];
-        all.push(Workload::operation(crate::registry::find("vq_search")?, case(&search))?);
+        all.push(Workload::operation(
+            crate::registry::find("vq_search")?,
+            case(&search),
+        )?);
     }
-    let heads = [("b", 4), ("h", 8), ("tq", 256), ("tk", 256), ("d", 64), ("causal", 1), ("packed", 0), ("mask", 0)];
+    let heads = [
+        ("b", 4),
+        ("h", 8),
+        ("tq", 256),
+        ("tk", 256),
+        ("d", 64),
+        ("causal", 1),
+        ("packed", 0),
+        ("mask", 0),
+    ];
     all.push(of("attention_causal_fwd", "attention", &heads, false)?);
     all.push(of("attention_causal_fwd_bwd", "attention", &heads, true)?);
     let ema = crate::quantize::find("ema")?;
     all.push(
-        Workload::quantizer(QuantizerForward { kind: ema, n: 16_384, k: 1024, d: 64 }).called("vq_module_train_fwd"),
+        Workload::quantizer(QuantizerForward {
+            kind: ema,
+            n: 16_384,
+            k: 1024,
+            d: 64,
+        })
+        .called("vq_module_train_fwd"),
     );
     all.push(Workload::train_step(32));
     Ok(all)
@@ -262,7 +378,8 @@ pub fn kernels() -> Result<Vec<Workload>> {
     Ok(all)
 }
 
-/// The workload of that name: one of [`standard`], an operation at any case, or a training step at any batch.
+/// The workload of that name: one of [`standard`], an operation at any case, or a training step at
+/// any batch.
 ///
 /// # Errors
 /// If the name stands for none; the nearest one is offered.
@@ -272,7 +389,11 @@ pub fn find(name: &str) -> Result<Workload> {
     }
     if let Some(rest) = name.strip_prefix(TRAIN_STEP) {
         let (kind, batch) = rest.rsplit_once('_').unwrap_or(("ema", rest));
-        if let Some(batch) = batch.strip_prefix('b').and_then(|b| b.parse().ok()).filter(|b| *b > 0) {
+        if let Some(batch) = batch
+            .strip_prefix('b')
+            .and_then(|b| b.parse().ok())
+            .filter(|b| *b > 0)
+        {
             return Ok(Workload::train_step_of(crate::quantize::find(kind)?, batch));
         }
     }
@@ -282,7 +403,9 @@ pub fn find(name: &str) -> Result<Workload> {
     if let Some(found) = super::quantizer::parse(name) {
         return found.map(Workload::quantizer);
     }
-    let (bare, backward) = name.strip_suffix(BACKWARD).map_or((name, false), |bare| (bare, true));
+    let (bare, backward) = name
+        .strip_suffix(BACKWARD)
+        .map_or((name, false), |bare| (bare, true));
     // The longest operation that the name begins with: `bias` must not take `bias_grad_..`.
     let parsed = operations()
         .iter()
@@ -292,8 +415,15 @@ pub fn find(name: &str) -> Result<Workload> {
         Some((op, case)) if backward => Workload::with_gradient(op, case),
         Some((op, case)) => Workload::operation(op, case),
         None => {
-            let known: Vec<String> = standard()?.into_iter().chain(kernels()?).map(|w| w.name).collect();
-            Err(Error::data(format!("no workload is called `{name}`{}", offer(name, known.iter().map(|s| s.as_str())))))
+            let known: Vec<String> = standard()?
+                .into_iter()
+                .chain(kernels()?)
+                .map(|w| w.name)
+                .collect();
+            Err(Error::data(format!(
+                "no workload is called `{name}`{}",
+                offer(name, known.iter().map(|s| s.as_str()))
+            )))
         }
     }
 }
@@ -306,22 +436,36 @@ pub fn operation(name: &str) -> Result<&'static dyn Operation> {
     let found = operations().iter().find(|op| op.name() == name);
     found.copied().ok_or_else(|| {
         let names = operations().iter().map(|op| op.name());
-        Error::data(format!("no operation is called `{name}`{}", offer(name, names)))
+        Error::data(format!(
+            "no operation is called `{name}`{}",
+            offer(name, names)
+        ))
     })
 }
 
 /// `_n7_k3` as the case n=7,k=3.
 fn sizes(tail: &str) -> Option<Case> {
     let parts = tail.strip_prefix('_')?.split('_').map(|part| {
-        let digits = part.find(|c: char| c.is_ascii_digit()).filter(|at| *at > 0)?;
-        Some(format!("{}={}", &part[..digits], part[digits..].parse::<usize>().ok()?))
+        let digits = part
+            .find(|c: char| c.is_ascii_digit())
+            .filter(|at| *at > 0)?;
+        Some(format!(
+            "{}={}",
+            &part[..digits],
+            part[digits..].parse::<usize>().ok()?
+        ))
     });
-    parts.collect::<Option<Vec<String>>>()?.join(",").parse().ok()
+    parts
+        .collect::<Option<Vec<String>>>()?
+        .join(",")
+        .parse()
+        .ok()
 }
 
 /// `; the nearest is ..`, and where all are listed.
 pub(super) fn offer<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let best = known
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
     let nearest = best.map_or(String::new(), |b| format!("; the nearest is `{b}`"));
     format!("{nearest} (`wgvq bench --list` shows all)")
 }
@@ -332,13 +476,23 @@ mod tests {
 
     #[test]
     fn every_workload_is_found_by_its_name() {
-        let all: Vec<Workload> = standard().unwrap().into_iter().chain(kernels().unwrap()).collect();
+        let all: Vec<Workload> = standard()
+            .unwrap()
+            .into_iter()
+            .chain(kernels().unwrap())
+            .collect();
         assert!(all.len() > 30);
         for workload in &all {
             let again = find(&workload.name).unwrap_or_else(|e| panic!("{}: {e}", workload.name));
-            assert_eq!((again.name(), again.case()), (workload.name(), workload.case()));
+            assert_eq!(
+                (again.name(), again.case()),
+                (workload.name(), workload.case())
+            );
         }
-        assert_eq!(find("vqvae_train_step_b8").unwrap().case(), case(&[("b", 8)]));
+        assert_eq!(
+            find("vqvae_train_step_b8").unwrap().case(),
+            case(&[("b", 8)])
+        );
         for kind in crate::quantize::all() {
             let step = Workload::train_step_of(kind, 4);
             assert_eq!(find(step.name()).unwrap().name(), step.name());
@@ -346,7 +500,10 @@ mod tests {
         for work in PriorWork::all() {
             assert_eq!(find(&work.name()).unwrap().name(), work.name());
         }
-        assert_eq!(find("quantizer_ema_n64_k8_d4").unwrap().case(), case(&[("n", 64), ("k", 8), ("d", 4)]));
+        assert_eq!(
+            find("quantizer_ema_n64_k8_d4").unwrap().case(),
+            case(&[("n", 64), ("k", 8), ("d", 4)])
+        );
     }
 
     #[test]

@@ -12,13 +12,19 @@ pub fn apart<I: AsRef<Path>, O: AsRef<Path>>(
     inputs: impl IntoIterator<Item = I>,
     outputs: impl IntoIterator<Item = O>,
 ) -> Result<()> {
-    let mut taken: BTreeMap<PathBuf, bool> = inputs.into_iter().map(|path| (place(path.as_ref()), false)).collect();
+    let mut taken: BTreeMap<PathBuf, bool> = inputs
+        .into_iter()
+        .map(|path| (place(path.as_ref()), false))
+        .collect();
     for path in outputs {
         let path = path.as_ref();
         match taken.insert(place(path), true) {
             None => {}
             Some(false) => {
-                return Err(Error::file(path, "is read by this command and would be replaced: name another output"));
+                return Err(Error::file(
+                    path,
+                    "is read by this command and would be replaced: name another output",
+                ));
             }
             Some(true) => {
                 return Err(Error::file(
@@ -33,10 +39,15 @@ pub fn apart<I: AsRef<Path>, O: AsRef<Path>>(
 
 /// The file that holds the model of a run that is named by its folder or by that file.
 pub fn model_of(run: &Path) -> PathBuf {
-    if run.is_dir() { run.join("final.safetensors") } else { run.to_owned() }
+    if run.is_dir() {
+        run.join("final.safetensors")
+    } else {
+        run.to_owned()
+    }
 }
 
-/// One name for each file, however it is spelt: links and `..` followed as far as there is something.
+/// One name for each file, however it is spelt: links and `..` followed as far as there is
+/// something.
 fn place(path: &Path) -> PathBuf {
     if let Ok(whole) = path.canonicalize() {
         return whole;

@@ -6,7 +6,9 @@ use super::{Ended, Global, output};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-use wgvq::bench::{self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Share, Sweep, Workload, exponent};
+use wgvq::bench::{
+    self, Baseline, Budget, Change, FORMAT, Header, Peak, Row, Share, Sweep, Workload, exponent,
+};
 use wgvq::gpu::Gpu;
 use wgvq::report::study::{Point, study};
 use wgvq::report::sweep::{Legend, Series, sweep};
@@ -14,7 +16,8 @@ use wgvq::spec::{Case, case};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result, registry};
 
-/// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and never a speed.
+/// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and
+/// never a speed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   wgvq bench                                              the standard workloads
@@ -52,7 +55,12 @@ pub struct Bench {
     #[arg(long, value_name = "NAME=LIST", requires = "kernel")]
     size: Vec<String>,
     /// How activations are stored: f32, f16
-    #[arg(long, value_delimiter = ',', default_value = "f32", value_name = "LIST")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "f32",
+        value_name = "LIST"
+    )]
     dtype: Vec<String>,
     /// Seconds to repeat each workload
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
@@ -113,22 +121,51 @@ impl Bench {
             (None, Some(Suite::Quantizers)) => Some(self.out.join("quantizers.png")),
             (plot, _) => plot.clone(),
         };
-        let table = (self.suite == Some(Suite::Quantizers)).then(|| self.out.join("quantizers.csv"));
+        let table =
+            (self.suite == Some(Suite::Quantizers)).then(|| self.out.join("quantizers.csv"));
         let files = plot.iter().chain(&table);
-        let _places = files.map(|file| Place::file(global, file, self.overwrite)).collect::<Result<Vec<_>>>()?;
+        let _places = files
+            .map(|file| Place::file(global, file, self.overwrite))
+            .collect::<Result<Vec<_>>>()?;
         apart(&self.compare, plot.iter().chain(&table))?;
-        let cores = if global.core.is_empty() { vec![None] } else { global.core.iter().map(|c| Some(*c)).collect() };
-        let gpus = cores.into_iter().map(|c| global.gpu_with(c)).collect::<Result<Vec<Gpu>>>()?;
-        if let Some((gpu, core)) = gpus.iter().zip(&global.core).find(|(gpu, core)| gpu.core() != **core) {
-            let what = format!("`{}` cannot run on {}; it has {}", core.name(), gpu.info().name, gpu.core().name());
+        let cores = if global.core.is_empty() {
+            vec![None]
+        } else {
+            global.core.iter().map(|c| Some(*c)).collect()
+        };
+        let gpus = cores
+            .into_iter()
+            .map(|c| global.gpu_with(c))
+            .collect::<Result<Vec<Gpu>>>()?;
+        if let Some((gpu, core)) = gpus
+            .iter()
+            .zip(&global.core)
+            .find(|(gpu, core)| gpu.core() != **core)
+        {
+            let what = format!(
+                "`{}` cannot run on {}; it has {}",
+                core.name(),
+                gpu.info().name,
+                gpu.core().name()
+            );
             return Err(Error::config("--core", what));
         }
         for workload in &workloads {
             enough_memory(workload)?;
         }
-        let several = if global.core.len() > 1 { 9 } else { 0 } + if self.dtype.len() > 1 { 4 } else { 0 };
-        let width = workloads.iter().map(|w| w.name().len()).max().unwrap_or(0).max(26) + several;
-        let budget = Budget { time: Duration::from_secs_f64(self.seconds), ..Default::default() };
+        let several =
+            if global.core.len() > 1 { 9 } else { 0 } + if self.dtype.len() > 1 { 4 } else { 0 };
+        let width = workloads
+            .iter()
+            .map(|w| w.name().len())
+            .max()
+            .unwrap_or(0)
+            .max(26)
+            + several;
+        let budget = Budget {
+            time: Duration::from_secs_f64(self.seconds),
+            ..Default::default()
+        };
         let mut rows = Vec::new();
         for (i, gpu) in gpus.iter().enumerate() {
             let peak = bench::peak(gpu)?;
@@ -152,9 +189,10 @@ impl Bench {
         if let Some(plot) = plot {
             let info = gpus[0].info();
             let png = match self.suite {
-                Some(Suite::Quantizers) => {
-                    study(&studied(&rows), &format!("{STUDY_ROWS} latents; {}, {}", info.name, info.driver_info))?
-                }
+                Some(Suite::Quantizers) => study(
+                    &studied(&rows),
+                    &format!("{STUDY_ROWS} latents; {}, {}", info.name, info.driver_info),
+                )?,
                 _ => chart(&rows, info)?,
             };
             atomic::write(&plot, &png)?;
@@ -164,10 +202,17 @@ impl Bench {
         if failed > 0 {
             output::note(
                 global,
-                &format!("{failed} of {} workloads are WRONG: no speed is given for them", rows.len()),
+                &format!(
+                    "{failed} of {} workloads are WRONG: no speed is given for them",
+                    rows.len()
+                ),
             );
         }
-        Ok(if failed == 0 { Ended::Done } else { Ended::Failed })
+        Ok(if failed == 0 {
+            Ended::Done
+        } else {
+            Ended::Failed
+        })
     }
 
     fn workloads(&self, global: &Global) -> Result<Vec<Workload>> {
@@ -177,24 +222,37 @@ impl Bench {
             match dtype.as_str() {
                 "f32" => all.extend(chosen.iter().cloned()),
                 "f16" => {
-                    let (has, lacks): (Vec<_>, Vec<_>) =
-                        chosen.iter().map(|w| (w, w.in_f16())).partition(|w| w.1.is_some());
+                    let (has, lacks): (Vec<_>, Vec<_>) = chosen
+                        .iter()
+                        .map(|w| (w, w.in_f16()))
+                        .partition(|w| w.1.is_some());
                     if !lacks.is_empty() {
                         let names: Vec<&str> = lacks.iter().map(|(w, _)| w.name()).collect();
-                        output::note(global, &format!("in f32 alone, and left out in f16: {}", names.join(", ")));
+                        output::note(
+                            global,
+                            &format!("in f32 alone, and left out in f16: {}", names.join(", ")),
+                        );
                     }
                     all.extend(has.into_iter().filter_map(|(_, half)| half));
                 }
                 other => {
-                    let what = format!("`{other}` is no type that activations are stored as; there are f32 and f16");
+                    let what = format!(
+                        "`{other}` is no type that activations are stored as; there are f32 and \
+                         f16"
+                    );
                     return Err(Error::config("--dtype", what));
                 }
             }
         }
         if all.is_empty() {
-            let ops = registry::operations().iter().filter(|op| !op.halves().is_empty()).map(|op| op.name());
-            let what =
-                format!("nothing to time in f16; {} and the training step have it", ops.collect::<Vec<_>>().join(", "));
+            let ops = registry::operations()
+                .iter()
+                .filter(|op| !op.halves().is_empty())
+                .map(|op| op.name());
+            let what = format!(
+                "nothing to time in f16; {} and the training step have it",
+                ops.collect::<Vec<_>>().join(", ")
+            );
             return Err(Error::config("--dtype", what));
         }
         Ok(all)
@@ -235,7 +293,10 @@ impl Bench {
             None => op.bench().into_iter().take(1).collect(),
         };
         for (size, _) in &lists {
-            let known: Vec<&str> = base.iter().flat_map(|c| c.sizes().map(|(n, _)| n)).collect();
+            let known: Vec<&str> = base
+                .iter()
+                .flat_map(|c| c.sizes().map(|(n, _)| n))
+                .collect();
             if !known.contains(&size.as_str()) {
                 return Err(Error::config(
                     "--size",
@@ -243,7 +304,11 @@ impl Bench {
                 ));
             }
         }
-        let make = if self.backward { Workload::with_gradient } else { Workload::operation };
+        let make = if self.backward {
+            Workload::with_gradient
+        } else {
+            Workload::operation
+        };
         let cases = base.iter().flat_map(|c| Sweep(lists.clone()).cases(c));
         cases.map(|case| make(op, case)).collect()
     }
@@ -252,7 +317,10 @@ impl Bench {
 fn parse_list(text: &str) -> Result<(String, Vec<usize>)> {
     let wrong = || Error::config("--size", format!("`{text}` is not NAME=NUMBER,NUMBER,.."));
     let (name, list) = text.split_once('=').ok_or_else(wrong)?;
-    let values = list.split(',').map(|v| v.trim().parse().map_err(|_| wrong())).collect::<Result<_>>()?;
+    let values = list
+        .split(',')
+        .map(|v| v.trim().parse().map_err(|_| wrong()))
+        .collect::<Result<_>>()?;
     Ok((name.trim().to_owned(), values))
 }
 
@@ -277,7 +345,10 @@ fn scaling() -> Result<Vec<Workload>> {
 
 /// The standard training step with each quantizer in the place of the moving average.
 fn steps() -> Vec<Workload> {
-    wgvq::quantize::all().iter().map(|kind| Workload::train_step_of(kind, 32)).collect()
+    wgvq::quantize::all()
+        .iter()
+        .map(|kind| Workload::train_step_of(kind, 32))
+        .collect()
 }
 
 /// The second stage.
@@ -290,8 +361,7 @@ fn list(global: &Global) -> Result<Ended> {
         for w in workloads {
             if global.json {
                 let op = w.op().map(|o| o.name());
-                let line =
-                    serde_json::json!({ "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string() });
+                let line = serde_json::json!({ "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string() });
                 output::result(&line.to_string());
             } else {
                 output::result(&format!("{suite:<10} {}", w.name()));
@@ -309,14 +379,23 @@ fn list(global: &Global) -> Result<Ended> {
 
 /// Inputs and their f64 copies have to fit the machine: better to say so than to be killed by it.
 fn enough_memory(workload: &Workload) -> Result<()> {
-    let Some(op) = workload.op() else { return Ok(()) };
+    let Some(op) = workload.op() else {
+        return Ok(());
+    };
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     // On the device, on the host, widened to f64.
-    let (asked, limit) = (op.work(&workload.case()).bytes * 4.0, system.available_memory());
+    let (asked, limit) = (
+        op.work(&workload.case()).bytes * 4.0,
+        system.available_memory(),
+    );
     if asked > limit as f64 {
         let what = format!("{}, with its reference", workload.name());
-        return Err(Error::Limit { what, asked: asked as u64, limit });
+        return Err(Error::Limit {
+            what,
+            asked: asked as u64,
+            limit,
+        });
     }
     Ok(())
 }
@@ -324,11 +403,22 @@ fn enough_memory(workload: &Workload) -> Result<()> {
 fn processor() -> String {
     let mut system = sysinfo::System::new();
     system.refresh_cpu_all();
-    let brand = system.cpus().first().map_or("unknown", |c| c.brand().trim()).to_owned();
+    let brand = system
+        .cpus()
+        .first()
+        .map_or("unknown", |c| c.brand().trim())
+        .to_owned();
     format!("{brand}, {} logical cores", system.cpus().len())
 }
 
-fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Baseline>, width: usize) {
+fn head(
+    global: &Global,
+    gpu: &Gpu,
+    peak: &Peak,
+    seed: u64,
+    baseline: Option<&Baseline>,
+    width: usize,
+) {
     let info = gpu.info();
     let header = Header {
         wgvq_bench: FORMAT,
@@ -345,20 +435,34 @@ fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Ba
         output::result(&serde_json::to_string(&header).unwrap_or_default());
         return;
     }
-    output::note(global, &format!("{} ({}), {}", header.adapter, header.driver, header.processor));
-    let clock = if gpu.has_timestamps() { "timestamp queries" } else { "wall time around a synchronised submission" };
     output::note(
         global,
         &format!(
-            "measured peak {:.1} GFLOP/s (multiply-adds), {:.1} GB/s (copy); times by {clock}; seed {seed}",
+            "{} ({}), {}",
+            header.adapter, header.driver, header.processor
+        ),
+    );
+    let clock = if gpu.has_timestamps() {
+        "timestamp queries"
+    } else {
+        "wall time around a synchronised submission"
+    };
+    output::note(
+        global,
+        &format!(
+            "measured peak {:.1} GFLOP/s (multiply-adds), {:.1} GB/s (copy); times by {clock}; \
+             seed {seed}",
             peak.gflops, peak.gbps
         ),
     );
-    if let Some(old) =
-        baseline.filter(|b| (&b.header.adapter, &b.header.processor) != (&header.adapter, &header.processor))
-    {
+    if let Some(old) = baseline.filter(|b| {
+        (&b.header.adapter, &b.header.processor) != (&header.adapter, &header.processor)
+    }) {
         let (a, p) = (&old.header.adapter, &old.header.processor);
-        output::note(global, &format!("the baseline is another machine's: {a}, {p}"));
+        output::note(
+            global,
+            &format!("the baseline is another machine's: {a}, {p}"),
+        );
     }
     output::result(&format!(
         "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8}{}",
@@ -373,7 +477,11 @@ fn head(global: &Global, gpu: &Gpu, peak: &Peak, seed: u64, baseline: Option<&Ba
         "of peak",
         "memory",
         "error",
-        if baseline.is_some() { "  against the baseline" } else { "" }
+        if baseline.is_some() {
+            "  against the baseline"
+        } else {
+            ""
+        }
     ));
 }
 
@@ -382,8 +490,16 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, t
         output::result(&serde_json::to_string(row).unwrap_or_default());
         return;
     }
-    let several = if global.core.len() > 1 { format!(" {}", row.core) } else { String::new() };
-    let dtype = if types { format!(" {}", row.dtype) } else { String::new() };
+    let several = if global.core.len() > 1 {
+        format!(" {}", row.core)
+    } else {
+        String::new()
+    };
+    let dtype = if types {
+        format!(" {}", row.dtype)
+    } else {
+        String::new()
+    };
     let name = format!("{}{dtype}{several}", row.name);
     let (Some(ms), Some([q1, q3])) = (row.ms, row.ms_quartiles) else {
         output::result(&format!("{name:<width$} WRONG: {}", row.detail));
@@ -394,10 +510,14 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, t
         None => String::new(),
         Some(Change::New) => "  not in it".into(),
         Some(Change::Within(ratio)) => format!("  x{ratio:.2}, within the spread"),
-        Some(Change::Apart(ratio)) => format!("  x{ratio:.2}{}", if ratio > 1.0 { " SLOWER" } else { " faster" }),
+        Some(Change::Apart(ratio)) => format!(
+            "  x{ratio:.2}{}",
+            if ratio > 1.0 { " SLOWER" } else { " faster" }
+        ),
     };
     output::result(&format!(
-        "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} {:>9} {:>8}{change}",
+        "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} {:>9} \
+         {:>8}{change}",
         format!("{q1:.3}..{q3:.3}"),
         or(row.wall_ms),
         or(row.record_ms),
@@ -411,15 +531,22 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, t
     ));
 }
 
-/// Where the time of a workload goes: every variant of a kernel as JSON, else a line for all of them.
+/// Where the time of a workload goes: every variant of a kernel as JSON, else a line for all of
+/// them.
 fn shares(global: &Global, shares: &[Share]) {
     if global.json {
-        shares.iter().for_each(|s| output::result(&serde_json::to_string(s).unwrap_or_default()));
+        shares
+            .iter()
+            .for_each(|s| output::result(&serde_json::to_string(s).unwrap_or_default()));
         return;
     }
     let mut kernels: Vec<(String, Vec<&Share>)> = Vec::new();
     for s in shares {
-        let name = format!("{}: {}", s.op, s.kernel.split('(').next().unwrap_or_default());
+        let name = format!(
+            "{}: {}",
+            s.op,
+            s.kernel.split('(').next().unwrap_or_default()
+        );
         match kernels.iter_mut().find(|(n, _)| *n == name) {
             Some((_, variants)) => variants.push(s),
             None => kernels.push((name, vec![s])),
@@ -449,17 +576,28 @@ fn bytes(n: u64) -> String {
     }
 }
 
-/// Rows that differ in one size only: that size's name, the others in words, and points of (size, milliseconds).
+/// Rows that differ in one size only: that size's name, the others in words, and points of (size,
+/// milliseconds).
 type Line = (String, String, Vec<(f64, f64)>);
 
 fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
     let mut found: Vec<Line> = Vec::new();
     for (workload, row) in rows {
-        let (Some(ms), case) = (row.ms, workload.case()) else { continue };
-        let kind =
-            workload.name().split("_n").next().unwrap_or_default().trim_end_matches(|c: char| c.is_ascii_digit());
+        let (Some(ms), case) = (row.ms, workload.case()) else {
+            continue;
+        };
+        let kind = workload
+            .name()
+            .split("_n")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(|c: char| c.is_ascii_digit());
         for (size, value) in case.sizes() {
-            let rest: Vec<String> = case.sizes().filter(|(n, _)| *n != size).map(|(n, v)| format!("{n}={v}")).collect();
+            let rest: Vec<String> = case
+                .sizes()
+                .filter(|(n, _)| *n != size)
+                .map(|(n, v)| format!("{n}={v}"))
+                .collect();
             let several = format!("{} {}", kind, row.core);
             let rest = format!("{several} {}", rest.join(","));
             match found.iter_mut().find(|(s, r, _)| s == size && *r == rest) {
@@ -479,23 +617,38 @@ fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
 /// Says with which power of a size the time grows, where three or more values were measured.
 fn growth(global: &Global, rows: &[(Workload, Row)]) {
     for (size, rest, points) in lines(rows) {
-        let Some(power) = exponent(&points) else { continue };
+        let Some(power) = exponent(&points) else {
+            continue;
+        };
         let (low, high) = (points[0].0, points[points.len() - 1].0);
         if global.json {
             continue; // whoever reads the rows can fit them
         }
-        output::result(&format!("time grows as {size}^{power:.2} from {low} to {high}  ({})", rest.trim()));
+        output::result(&format!(
+            "time grows as {size}^{power:.2} from {low} to {high}  ({})",
+            rest.trim()
+        ));
     }
 }
 
 /// Time against the size with the most values; one line per combination of the others.
 fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec<u8>> {
     let lines = lines(rows);
-    let count = |size: &str| lines.iter().filter(|(s, ..)| s == size).map(|(_, _, p)| p.len()).max().unwrap_or(0);
+    let count = |size: &str| {
+        lines
+            .iter()
+            .filter(|(s, ..)| s == size)
+            .map(|(_, _, p)| p.len())
+            .max()
+            .unwrap_or(0)
+    };
     let mut sizes: Vec<&str> = lines.iter().map(|(s, ..)| s.as_str()).collect();
     sizes.dedup();
     let Some(size) = sizes.into_iter().rev().max_by_key(|s| count(s)) else {
-        return Err(Error::config("--plot", "needs a size with two values or more, such as --n 1024,4096"));
+        return Err(Error::config(
+            "--plot",
+            "needs a size with two values or more, such as --n 1024,4096",
+        ));
     };
     let series: Vec<Series> = lines
         .iter()
@@ -503,21 +656,43 @@ fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec
         .map(|(_, rest, points)| Series::new(rest.trim(), points.clone()))
         .collect();
     let title = format!("milliseconds against {size}");
-    sweep([&title, &format!("{}, {}", info.name, info.driver_info), size], &series, Legend::Column, 900, 560)?.png()
+    sweep(
+        [
+            &title,
+            &format!("{}, {}", info.name, info.driver_info),
+            size,
+        ],
+        &series,
+        Legend::Column,
+        900,
+        560,
+    )?
+    .png()
 }
 
 /// The quantizer study's measurements: `quantizer_ema_n4096_k512_d8` says what each is.
 fn studied(rows: &[(Workload, Row)]) -> Vec<Point> {
     let point = |(workload, row): &(Workload, Row)| {
-        let quantizer = row.name.strip_prefix("quantizer_")?.split('_').next()?.to_owned();
+        let quantizer = row
+            .name
+            .strip_prefix("quantizer_")?
+            .split('_')
+            .next()?
+            .to_owned();
         let case = workload.case();
-        Some(Point { quantizer, k: case.get("k"), d: case.get("d"), ms: row.ms? })
+        Some(Point {
+            quantizer,
+            k: case.get("k"),
+            d: case.get("d"),
+            ms: row.ms?,
+        })
     };
     rows.iter().filter_map(point).collect()
 }
 
 fn csv(rows: &[(Workload, Row)]) -> String {
-    let mut text = String::from("name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error\n");
+    let mut text =
+        String::from("name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error\n");
     for (workload, r) in rows {
         let or = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
         text += &format!(

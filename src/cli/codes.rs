@@ -54,33 +54,52 @@ pub struct Decode {
 /// What images of their own size may take.
 #[derive(Args)]
 pub struct Memory {
-    /// MiB of device memory to stay within, where images keep their own size: tiles are as large as that allows [default: from the device's limits]
+    /// MiB of device memory to stay within, where images keep their own size: tiles are as large
+    /// as that allows [default: from the device's limits]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     memory_budget: Option<u64>,
 }
 
 impl Memory {
     pub fn tiling(&self) -> Tiling {
-        Tiling { memory_budget: self.memory_budget.map(|mib| mib << 20) }
+        Tiling {
+            memory_budget: self.memory_budget.map(|mib| mib << 20),
+        }
     }
 }
 
 /// What the work took, as `wgvq plan` says what training will.
 pub fn tell_memory(global: &Global, gpu: &Gpu) {
-    output::note(global, &format!("{} MiB of device memory at peak", gpu.memory().peak.div_ceil(1 << 20)));
+    output::note(
+        global,
+        &format!(
+            "{} MiB of device memory at peak",
+            gpu.memory().peak.div_ceil(1 << 20)
+        ),
+    );
 }
 
-/// The name of an image's codes, and of the image that comes of them: its file's, without folder and ending.
+/// The name of an image's codes, and of the image that comes of them: its file's, without folder
+/// and ending.
 pub fn name_of(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned())
+    path.file_stem()
+        .map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned())
 }
 
 pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(about) if about.is_dir() => Err(Error::file(path, "is a folder, and a file is to go there; name another")),
+        Ok(about) if about.is_dir() => Err(Error::file(
+            path,
+            "is a folder, and a file is to go there; name another",
+        )),
         // A device or a pipe would be replaced by a file.
-        Ok(about) if !about.is_file() => Err(Error::file(path, "is no ordinary file; name another")),
-        Ok(_) if !overwrite => Err(Error::file(path, "is there already; --overwrite replaces it")),
+        Ok(about) if !about.is_file() => {
+            Err(Error::file(path, "is no ordinary file; name another"))
+        }
+        Ok(_) if !overwrite => Err(Error::file(
+            path,
+            "is there already; --overwrite replaces it",
+        )),
         _ => Ok(()),
     }
 }
@@ -96,7 +115,9 @@ impl Encode {
         let mut model = Trained::load(&gpu, &self.run)?;
         if self.npy {
             let arrays = Codes::npy_paths(&npy, model.levels());
-            arrays.iter().try_for_each(|path| refuse_existing(path, self.overwrite))?;
+            arrays
+                .iter()
+                .try_for_each(|path| refuse_existing(path, self.overwrite))?;
             apart(read(), std::iter::once(&self.output).chain(&arrays))?;
         }
         if self.native_size {
@@ -104,7 +125,11 @@ impl Encode {
             if global.json {
                 self.tell(&all, &[], &gpu);
             } else {
-                output::result(&format!("{}: {} images, each at its own size", self.output.display(), all.len()));
+                output::result(&format!(
+                    "{}: {} images, each at its own size",
+                    self.output.display(),
+                    all.len()
+                ));
             }
             tell_memory(global, &gpu);
             return Ok(Ended::Done);
@@ -123,14 +148,20 @@ impl Encode {
         }
         if global.json {
             let arrays: Vec<String> = match self.npy {
-                true => Codes::npy_paths(&npy, model.levels()).iter().map(|p| p.display().to_string()).collect(),
+                true => Codes::npy_paths(&npy, model.levels())
+                    .iter()
+                    .map(|p| p.display().to_string())
+                    .collect(),
                 false => Vec::new(),
             };
             self.tell(std::slice::from_ref(&codes), &arrays, &gpu);
             return Ok(Ended::Done);
         }
         let (path, images) = (self.output.display(), codes.names.len());
-        output::result(&format!("{path}: {images} images of {} codes", grids(&codes)));
+        output::result(&format!(
+            "{path}: {images} images of {} codes",
+            grids(&codes)
+        ));
         Ok(Ended::Done)
     }
 
@@ -142,10 +173,19 @@ impl Encode {
         for path in &self.images {
             let (pixels, size) = data::load_image_whole(path, channels)?;
             let mut bar = Bar::new(global, "tiles");
-            let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| bar.show(done, of))?;
+            let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| {
+                bar.show(done, of)
+            })?;
             bar.finish();
             let [w, h] = size;
-            output::note(global, &format!("{}: {w} x {h} pixels, {} codes", path.display(), grids(&codes)));
+            output::note(
+                global,
+                &format!(
+                    "{}: {w} x {h} pixels, {} codes",
+                    path.display(),
+                    grids(&codes)
+                ),
+            );
             all.push(codes);
         }
         save_all(&self.output, &all)?;
@@ -172,7 +212,11 @@ impl Encode {
 
 /// The grids of an image's codes, in words.
 fn grids(codes: &Codes) -> String {
-    let grids: Vec<String> = codes.levels.iter().map(|l| format!("{} x {}", l.grid[0], l.grid[1])).collect();
+    let grids: Vec<String> = codes
+        .levels
+        .iter()
+        .map(|l| format!("{} x {}", l.grid[0], l.grid[1]))
+        .collect();
     grids.join(" and ")
 }
 
@@ -180,17 +224,25 @@ impl Decode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let all = load_all(&self.codes)?;
         let names: Vec<String> = all.iter().flat_map(|codes| codes.names.clone()).collect();
-        let names: Vec<String> = unique(&names).into_iter().map(|name| format!("{name}.png")).collect();
+        let names: Vec<String> = unique(&names)
+            .into_iter()
+            .map(|name| format!("{name}.png"))
+            .collect();
         let place = Place::folder(global, &self.output)?;
         place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
-        apart([self.codes.clone(), model_of(&self.run)], names.iter().map(|name| self.output.join(name)))?;
+        apart(
+            [self.codes.clone(), model_of(&self.run)],
+            names.iter().map(|name| self.output.join(name)),
+        )?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
-        all.iter().try_for_each(|codes| codes.check_model(model.hash()))?;
+        all.iter()
+            .try_for_each(|codes| codes.check_model(model.hash()))?;
         let channels = model.image()[2];
         if let Some(codes) = all.iter().find(|codes| codes.image[2] != channels) {
             let (names, theirs) = (codes.names.join(", "), codes.image[2]);
-            let what = format!("{names}: {theirs} channels, but the model's images have {channels}");
+            let what =
+                format!("{names}: {theirs} channels, but the model's images have {channels}");
             return Err(Error::file(&self.codes, what));
         }
         let staged = place.staged()?;
@@ -202,7 +254,8 @@ impl Decode {
             } else {
                 let mut bar = Bar::new(global, "tiles");
                 let mut tiled = model.tiled(self.memory.tiling());
-                let image = tiled.decode(&codes.indices, [w, h], &mut |done, of| bar.show(done, of))?;
+                let image =
+                    tiled.decode(&codes.indices, [w, h], &mut |done, of| bar.show(done, of))?;
                 bar.finish();
                 image
             };
@@ -212,13 +265,20 @@ impl Decode {
         }
         staged.put(&[])?;
         if global.json {
-            let images: Vec<String> = names.iter().map(|name| output::shown(&self.output.join(name))).collect();
+            let images: Vec<String> = names
+                .iter()
+                .map(|name| output::shown(&self.output.join(name)))
+                .collect();
             let line = serde_json::json!({
                 "out": output::shown(&self.output), "images": images, "peak_device_bytes": gpu.memory().peak,
             });
             output::result(&line.to_string());
         } else {
-            output::result(&format!("{}: {} images", self.output.display(), names.len()));
+            output::result(&format!(
+                "{}: {} images",
+                self.output.display(),
+                names.len()
+            ));
         }
         if all.iter().any(|codes| codes.image != model.image()) {
             tell_memory(global, &gpu);
@@ -227,13 +287,26 @@ impl Decode {
     }
 }
 
-/// File names that do not meet: a name that comes again gets a number, and nothing leads out of the folder.
+/// File names that do not meet: a name that comes again gets a number, and nothing leads out of the
+/// folder.
 pub fn unique(names: &[String]) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let safe = |name: &String| -> String {
-        let plain: String =
-            name.chars().map(|c| if c.is_alphanumeric() || "-_ ".contains(c) { c } else { '_' }).collect();
-        if plain.trim().is_empty() { "image".into() } else { plain }
+        let plain: String = name
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || "-_ ".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        if plain.trim().is_empty() {
+            "image".into()
+        } else {
+            plain
+        }
     };
     let number = |base: String| {
         let mut name = base.clone();
@@ -250,7 +323,11 @@ pub fn unique(names: &[String]) -> Vec<String> {
 
 /// A PNG of one u8 image.
 pub fn png(pixels: &[u8], w: usize, h: usize, c: usize) -> Result<Vec<u8>> {
-    let kind = if c == 1 { image::ExtendedColorType::L8 } else { image::ExtendedColorType::Rgb8 };
+    let kind = if c == 1 {
+        image::ExtendedColorType::L8
+    } else {
+        image::ExtendedColorType::Rgb8
+    };
     let mut bytes = Vec::new();
     let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
     image::ImageEncoder::write_image(encoder, pixels, w as u32, h as u32, kind)
@@ -263,6 +340,9 @@ mod tests {
     #[test]
     fn names_stay_in_the_folder_and_apart() {
         let names = ["a", "a", "../../etc/passwd", "", "a-2", "A"].map(String::from);
-        assert_eq!(super::unique(&names), ["a", "a-2", "______etc_passwd", "image", "a-2-2", "A-3"]);
+        assert_eq!(
+            super::unique(&names),
+            ["a", "a-2", "______etc_passwd", "image", "a-2-2", "A-3"]
+        );
     }
 }

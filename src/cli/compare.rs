@@ -1,4 +1,5 @@
-//! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on the same data.
+//! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on
+//! the same data.
 
 use super::apart::apart;
 use super::codes::png;
@@ -29,7 +30,9 @@ use wgvq::{Error, Result, files, quantize};
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
 #[derive(Args)]
 #[command(
-    after_long_help = "Examples:\n  wgvq compare --steps 500 --out compared\n  wgvq compare --quantizers ema,fsq --seeds 0,1,2 --steps 2000 --out curves\n  wgvq compare --quantizers ema --k 64..8192 --steps 500 --out sizes"
+    after_long_help = "Examples:\n  wgvq compare --steps 500 --out compared\n  wgvq compare \
+                       --quantizers ema,fsq --seeds 0,1,2 --steps 2000 --out curves\n  wgvq \
+                       compare --quantizers ema --k 64..8192 --steps 500 --out sizes"
 )]
 pub struct Compare {
     /// A configuration in TOML, the base of all runs
@@ -55,7 +58,8 @@ pub struct Compare {
     /// The folder: a run to each, the table and the chart
     #[arg(long, default_value = "compared")]
     out: PathBuf,
-    /// Train again what the folder holds already; each run stays until its successor has its first checkpoint
+    /// Train again what the folder holds already; each run stays until its successor has its first
+    /// checkpoint
     #[arg(long)]
     overwrite: bool,
 }
@@ -73,13 +77,31 @@ struct Entry {
 
 /// `64..8192`, or `64,500,8192`.
 fn sizes(text: &str) -> Result<Vec<u64>> {
-    let wrong =
-        || Error::config("--k", format!("`{text}` is neither FROM..TO, such as 64..8192, nor a list of numbers"));
-    let number = |s: &str| s.trim().parse::<u64>().ok().filter(|n| (1..=1 << 24).contains(n)).ok_or_else(wrong);
-    let Some((from, to)) = text.split_once("..") else { return text.split(',').map(number).collect() };
+    let wrong = || {
+        Error::config(
+            "--k",
+            format!("`{text}` is neither FROM..TO, such as 64..8192, nor a list of numbers"),
+        )
+    };
+    let number = |s: &str| {
+        s.trim()
+            .parse::<u64>()
+            .ok()
+            .filter(|n| (1..=1 << 24).contains(n))
+            .ok_or_else(wrong)
+    };
+    let Some((from, to)) = text.split_once("..") else {
+        return text.split(',').map(number).collect();
+    };
     let (from, to) = (number(from)?, number(to.trim_start_matches('='))?);
-    let all: Vec<u64> = std::iter::successors(Some(from), |k| Some(2 * k)).take_while(|k| *k <= to).collect();
-    if all.is_empty() { Err(wrong()) } else { Ok(all) }
+    let all: Vec<u64> = std::iter::successors(Some(from), |k| Some(2 * k))
+        .take_while(|k| *k <= to)
+        .collect();
+    if all.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(all)
+    }
 }
 
 /// Each once, in order: what is named twice would be one run, counted as two.
@@ -87,7 +109,10 @@ fn once<T: PartialEq + std::fmt::Display>(global: &Global, option: &str, all: Ve
     let mut kept: Vec<T> = Vec::new();
     for one in all {
         if kept.contains(&one) {
-            output::note(global, &format!("{option} names {one} more than once: it is one run"));
+            output::note(
+                global,
+                &format!("{option} names {one} more than once: it is one run"),
+            );
         } else {
             kept.push(one);
         }
@@ -97,31 +122,60 @@ fn once<T: PartialEq + std::fmt::Display>(global: &Global, option: &str, all: Ve
 
 impl Compare {
     fn entries(&self, global: &Global) -> Result<Vec<Entry>> {
-        let base = configuration(self.config.as_deref(), self.preset.as_deref(), &Keys::default())?;
+        let base = configuration(
+            self.config.as_deref(),
+            self.preset.as_deref(),
+            &Keys::default(),
+        )?;
         let named: Vec<&str> = match (&self.quantizers[..], &self.k) {
             ([], None) => quantize::all().iter().map(|k| k.name).collect(),
             ([], Some(_)) => vec!["ema"],
             (names, _) => names.iter().map(String::as_str).collect(),
         };
-        let named = named.into_iter().map(|name| Ok(quantize::find(name)?.name)).collect::<Result<Vec<_>>>()?;
-        let sizes = self.k.as_deref().map(sizes).transpose()?.map(|all| once(global, "--k", all));
-        let (named, seeds) = (once(global, "--quantizers", named), once(global, "--seeds", self.seeds.clone()));
+        let named = named
+            .into_iter()
+            .map(|name| Ok(quantize::find(name)?.name))
+            .collect::<Result<Vec<_>>>()?;
+        let sizes = self
+            .k
+            .as_deref()
+            .map(sizes)
+            .transpose()?
+            .map(|all| once(global, "--k", all));
+        let (named, seeds) = (
+            once(global, "--quantizers", named),
+            once(global, "--seeds", self.seeds.clone()),
+        );
         let mut entries = Vec::new();
         for kind in named {
             if kind == "fsq" && sizes.is_some() {
-                return Err(Error::config("--k", "does not suit `fsq`, whose codes follow from quantizer.levels"));
+                return Err(Error::config(
+                    "--k",
+                    "does not suit `fsq`, whose codes follow from quantizer.levels",
+                ));
             }
-            for k in sizes.iter().flatten().map(|k| Some(*k)).chain(sizes.is_none().then_some(None)) {
+            for k in sizes
+                .iter()
+                .flatten()
+                .map(|k| Some(*k))
+                .chain(sizes.is_none().then_some(None))
+            {
                 for seed in &seeds {
                     let mut config = base.clone();
                     // A kind's own channels, not those that the base resolved for another.
-                    config.quantizer =
-                        quantize::Options { kind: kind.into(), dim: 0, codebook_dim: 0, ..base.quantizer.clone() };
+                    config.quantizer = quantize::Options {
+                        kind: kind.into(),
+                        dim: 0,
+                        codebook_dim: 0,
+                        ..base.quantizer.clone()
+                    };
                     config.train.seed = *seed;
                     self.keys.apply_unchecked(&mut config)?;
                     if seed == &seeds[0] {
                         let unread = self.keys.unread(&config);
-                        unread.iter().for_each(|(key, why)| output::note(global, &format!("{kind}: {key}: {why}")));
+                        unread.iter().for_each(|(key, why)| {
+                            output::note(global, &format!("{kind}: {key}: {why}"))
+                        });
                     }
                     if let Some(k) = k {
                         config.quantizer.codebook_size = k as usize;
@@ -130,8 +184,14 @@ impl Compare {
                     // Ten points to a curve, and the last.
                     config.train.eval_every = (config.train.steps / 10).max(1);
                     let name = k.map_or_else(|| kind.to_owned(), |k| format!("{kind} {k}"));
-                    let folder = self.out.join(format!("{}-seed{seed}", name.replace(' ', "-k")));
-                    entries.push(Entry { name, folder, config: config.resolved() });
+                    let folder = self
+                        .out
+                        .join(format!("{}-seed{seed}", name.replace(' ', "-k")));
+                    entries.push(Entry {
+                        name,
+                        folder,
+                        config: config.resolved(),
+                    });
                 }
             }
         }
@@ -140,31 +200,56 @@ impl Compare {
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
         if self.quantizers.len() + self.seeds.len() > 1 && self.keys.quantizer.is_some() {
-            return Err(Error::config("--quantizer", "is --quantizers here: a list of those to compare"));
+            return Err(Error::config(
+                "--quantizer",
+                "is --quantizers here: a list of those to compare",
+            ));
         }
         let entries = self.entries(global)?;
         let written = ["compare.csv", "curves.csv", "compare.md", "compare.png"];
-        apart(self.beside.iter().chain(&self.config), written.map(|name| self.out.join(name)))?;
-        let beside = self.beside.as_deref().map(read_beside).transpose()?.unwrap_or_default();
-        let first = &entries.first().ok_or_else(|| Error::config("--seeds", "names no seed"))?.config;
+        apart(
+            self.beside.iter().chain(&self.config),
+            written.map(|name| self.out.join(name)),
+        )?;
+        let beside = self
+            .beside
+            .as_deref()
+            .map(read_beside)
+            .transpose()?
+            .unwrap_or_default();
+        let first = &entries
+            .first()
+            .ok_or_else(|| Error::config("--seeds", "names no seed"))?
+            .config;
         let data = open(first)?;
         entries.iter().try_for_each(|e| check(&e.config, &data))?;
         let place = Place::folder(global, &self.out)?;
         place.holds_none(FILES, true)?;
         let round = Round::begin(&self.out, &entries, self.overwrite)?;
         // Of all, before the first is trained.
-        entries.iter().try_for_each(|e| self.started(e, &data, &round).map(drop))?;
+        entries
+            .iter()
+            .try_for_each(|e| self.started(e, &data, &round).map(drop))?;
         let gpu = global.gpu()?;
         let (steps, batch) = (first.train.steps, first.train.batch_size);
         let budget = format!("{}: {steps} steps of {batch} each", data.name);
-        output::note(global, &format!("{budget}; {} runs on {}", entries.len(), gpu.info().name));
+        output::note(
+            global,
+            &format!("{budget}; {} runs on {}", entries.len(), gpu.info().name),
+        );
         let mut reached = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
-            output::note(global, &format!("{} of {}: {}", i + 1, entries.len(), entry.folder.display()));
+            output::note(
+                global,
+                &format!("{} of {}: {}", i + 1, entries.len(), entry.folder.display()),
+            );
             match self.one(global, &gpu, entry, &data, &round)? {
                 Some(r) => reached.push(r),
                 None => {
-                    output::note(global, "stopped and saved; the same command goes on from here");
+                    output::note(
+                        global,
+                        "stopped and saved; the same command goes on from here",
+                    );
                     return Ok(Ended::Interrupted);
                 }
             }
@@ -181,8 +266,14 @@ impl Compare {
         if !known.is_file() || round.replaces(&entry.folder) {
             return RunFolder::may_create(&entry.folder, self.overwrite).map(|()| false);
         }
-        if !continues(&entry.folder, &RunConfig::load(&known)?, &entry.config, data)? {
-            let what = "holds a run of another configuration or on other pictures; choose another --out, or replace it with --overwrite";
+        if !continues(
+            &entry.folder,
+            &RunConfig::load(&known)?,
+            &entry.config,
+            data,
+        )? {
+            let what = "holds a run of another configuration or on other pictures; choose another \
+                        --out, or replace it with --overwrite";
             return Err(Error::file(&entry.folder, what));
         }
         Ok(true)
@@ -210,18 +301,33 @@ impl Compare {
                 }
             };
             let mut watch = Watch::new(global, entry.config.train.steps);
-            let outcome = run(gpu, &entry.config, data.clone(), &folder, start, &mut watch, stop_flag());
+            let outcome = run(
+                gpu,
+                &entry.config,
+                data.clone(),
+                &folder,
+                start,
+                &mut watch,
+                stop_flag(),
+            );
             watch.finish();
             let mut outcome = match outcome {
                 // The run that is there is as it was: the next call begins with it.
-                Err(_) if stop_flag().load(Ordering::Relaxed) && folder.replaces() => return Ok(None),
+                Err(_) if stop_flag().load(Ordering::Relaxed) && folder.replaces() => {
+                    return Ok(None);
+                }
                 outcome => outcome?,
             };
             if outcome.stopped {
                 return Ok(None);
             }
             let ms = ms_per_step(gpu, &mut outcome.trainer)?;
-            let codes: usize = outcome.trainer.levels().iter().map(|l| l.codebook_size * l.codebooks).sum();
+            let codes: usize = outcome
+                .trainer
+                .levels()
+                .iter()
+                .map(|l| l.codebook_size * l.codebooks)
+                .sum();
             let about = serde_json::json!({ "ms_per_step": ms, "codes": codes });
             atomic::write(&pace, about.to_string().as_bytes())?;
         }
@@ -243,7 +349,10 @@ impl Compare {
     ) -> Result<()> {
         let rows = comparison::averaged(reached);
         let raw = 8 * data.channels;
-        let heading = format!("{budget}; raw pixels have {raw} bits, as PNG {:.2}", png_bits(data)?);
+        let heading = format!(
+            "{budget}; raw pixels have {raw} bits, as PNG {:.2}",
+            png_bits(data)?
+        );
         let table = comparison::table(&rows);
         let mut text = format!("{heading}\n\n{table}");
         let beside = comparison::averaged(beside);
@@ -287,14 +396,24 @@ impl Compare {
             }
         } else {
             output::result(&text);
-            output::result(&format!("table: {}\nchart: {}", md.display(), picture.display()));
+            output::result(&format!(
+                "table: {}\nchart: {}",
+                md.display(),
+                picture.display()
+            ));
         }
         Ok(())
     }
 }
 
-/// Is what a folder holds a run of this configuration on these pictures, by whatever path they were named?
-fn continues(folder: &Path, known: &RunConfig, wanted: &RunConfig, data: &ImageSet) -> Result<bool> {
+/// Is what a folder holds a run of this configuration on these pictures, by whatever path they were
+/// named?
+fn continues(
+    folder: &Path,
+    known: &RunConfig,
+    wanted: &RunConfig,
+    data: &ImageSet,
+) -> Result<bool> {
     if known.identity()? != wanted.identity()? || known.train.steps != wanted.train.steps {
         return Ok(false);
     }
@@ -303,11 +422,17 @@ fn continues(folder: &Path, known: &RunConfig, wanted: &RunConfig, data: &ImageS
     }
     // Where nothing was saved yet, nothing was made of other pictures.
     let latest = checkpoint::latest(&folder.join("checkpoints"))?;
-    let sum = |c: &Checkpoint| c.state["data"]["sha256"].as_str().unwrap_or_default().to_owned();
+    let sum = |c: &Checkpoint| {
+        c.state["data"]["sha256"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     Ok(latest.is_none_or(|latest| data.is_of_sum(&sum(&latest.checkpoint))))
 }
 
-/// One replacing of a comparison, which may take several calls of the same command: what was trained in it is gone on with.
+/// One replacing of a comparison, which may take several calls of the same command: what was
+/// trained in it is gone on with.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Round {
     /// What it is of: another command begins another.
@@ -321,21 +446,47 @@ struct Round {
 impl Round {
     /// The round that a folder is in, or a new one.
     fn begin(out: &Path, entries: &[Entry], overwrite: bool) -> Result<Round> {
-        let name = |e: &Entry| e.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = |e: &Entry| {
+            e.folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         let identity = |e: &Entry| Ok(format!("{} {}", name(e), e.config.sha256()?));
-        let of = entries.iter().map(identity).collect::<Result<Vec<_>>>()?.join("\n");
+        let of = entries
+            .iter()
+            .map(identity)
+            .collect::<Result<Vec<_>>>()?
+            .join("\n");
         let file = out.join("replacing.json");
         if !overwrite {
-            return Ok(Round { of, began: None, file });
+            return Ok(Round {
+                of,
+                began: None,
+                file,
+            });
         }
-        let known = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Round>(&text).ok());
+        let known = std::fs::read(&file)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Round>(&text).ok());
         if let Some(round) = known.filter(|round| round.of == of) {
             return Ok(Round { file, ..round });
         }
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        let round = Round { of, began: Some(began.to_string()), file };
-        std::fs::create_dir_all(out).map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
-        atomic::write(&round.file, &serde_json::to_vec_pretty(&round).map_err(Error::data)?)?;
+        let began = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
+        let round = Round {
+            of,
+            began: Some(began.to_string()),
+            file,
+        };
+        std::fs::create_dir_all(out)
+            .map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
+        atomic::write(
+            &round.file,
+            &serde_json::to_vec_pretty(&round).map_err(Error::data)?,
+        )?;
         Ok(round)
     }
 
@@ -387,13 +538,20 @@ fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
         found.ok_or_else(|| Error::file(&path, format!("has no column `{name}`")))
     };
     let last = |name: &str| -> Result<f64> {
-        column(name)?.last().copied().ok_or_else(|| Error::file(&path, "holds no measurement"))
+        column(name)?
+            .last()
+            .copied()
+            .ok_or_else(|| Error::file(&path, "holds no measurement"))
     };
     let about = files::read(pace, files::TEXT)?;
-    let about: serde_json::Value =
-        serde_json::from_slice(&about).map_err(|e| Error::file(pace, format!("is damaged: {e}")))?;
+    let about: serde_json::Value = serde_json::from_slice(&about)
+        .map_err(|e| Error::file(pace, format!("is damaged: {e}")))?;
     let curve = |name: &str| -> Result<Vec<(f64, f64)>> {
-        Ok(column("step")?.iter().copied().zip(column(name)?.iter().copied()).collect())
+        Ok(column("step")?
+            .iter()
+            .copied()
+            .zip(column(name)?.iter().copied())
+            .collect())
     };
     Ok(Reached {
         name: entry.name.clone(),
@@ -413,7 +571,8 @@ fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
 /// The columns of a file of curves, one row to a measurement.
 const CURVES: &str = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
 
-/// The runs' curves in the columns that `--beside` reads, so that they can be held against later ones.
+/// The runs' curves in the columns that `--beside` reads, so that they can be held against later
+/// ones.
 fn curves(entries: &[Entry]) -> Result<String> {
     let mut text = format!("{CURVES}\n");
     for entry in entries {
@@ -445,14 +604,26 @@ fn read_beside(path: &Path) -> Result<Vec<Reached>> {
     let header = CURVES;
     let mut lines = text.lines();
     if lines.next().map(str::trim) != Some(header) {
-        return Err(Error::file(path, format!("does not begin with the columns {header}")));
+        return Err(Error::file(
+            path,
+            format!("does not begin with the columns {header}"),
+        ));
     }
     let mut all: Vec<(String, Reached)> = Vec::new();
     for (i, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        let values: Vec<f64> = fields.iter().skip(1).filter_map(|v| v.parse().ok()).collect();
-        let ([name, seed, ..], [_, step, mse, psnr, perplexity, used, codes]) = (&fields[..], &values[..]) else {
-            return Err(Error::file(path, format!("line {} does not have the columns {header}", i + 2)));
+        let values: Vec<f64> = fields
+            .iter()
+            .skip(1)
+            .filter_map(|v| v.parse().ok())
+            .collect();
+        let ([name, seed, ..], [_, step, mse, psnr, perplexity, used, codes]) =
+            (&fields[..], &values[..])
+        else {
+            return Err(Error::file(
+                path,
+                format!("line {} does not have the columns {header}", i + 2),
+            ));
         };
         let run = format!("{name} {seed}");
         if all.iter().all(|(r, _)| *r != run) {
@@ -482,11 +653,20 @@ fn read_beside(path: &Path) -> Result<Vec<Reached>> {
 }
 
 fn csv(reached: &[Reached]) -> String {
-    let mut text = String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
+    let mut text =
+        String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
     for r in reached {
         text += &format!(
             "{},{},{:.6e},{:.3},{:.4},{:.2},{},{:.5},{:.2}\n",
-            r.name, r.codes, r.mse, r.psnr, r.ssim, r.perplexity, r.used, r.bits_per_pixel, r.ms_per_step
+            r.name,
+            r.codes,
+            r.mse,
+            r.psnr,
+            r.ssim,
+            r.perplexity,
+            r.used,
+            r.bits_per_pixel,
+            r.ms_per_step
         );
     }
     text
@@ -496,7 +676,13 @@ fn csv(reached: &[Reached]) -> String {
 fn png_bits(data: &ImageSet) -> Result<f64> {
     let (mut bytes, mut pixels) = (0, 0);
     for i in data.test.iter().take(1000) {
-        bytes += png(&data.image(*i as usize)?, data.width, data.height, data.channels)?.len();
+        bytes += png(
+            &data.image(*i as usize)?,
+            data.width,
+            data.height,
+            data.channels,
+        )?
+        .len();
         pixels += data.width * data.height;
     }
     Ok(8.0 * bytes as f64 / pixels.max(1) as f64)

@@ -52,7 +52,10 @@ impl Demo {
             steps: Some(self.prior_steps),
             batch: Some(32),
             seed: Some(self.seed),
-            set: vec![set("train.warmup", 20), set("train.eval_every", (self.prior_steps / 4).max(1))],
+            set: vec![
+                set("train.warmup", 20),
+                set("train.eval_every", (self.prior_steps / 4).max(1)),
+            ],
             overwrite: true,
             ..Default::default()
         };

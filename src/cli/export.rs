@@ -15,7 +15,8 @@ use wgvq::{Error, Result};
 pub struct Export {
     /// The run whose model is exported: its folder, or its final.safetensors
     run: PathBuf,
-    /// The decoder with its codebooks: what turns codes into images, and nothing of the encoder or of training
+    /// The decoder with its codebooks: what turns codes into images, and nothing of the encoder or
+    /// of training
     #[arg(long)]
     decoder: bool,
     /// The file, safetensors under PyTorch's names and layouts
@@ -29,8 +30,8 @@ pub struct Export {
 impl Export {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         if !self.decoder {
-            let what =
-                "says what to export, and is the one part there is; the whole model is the run's final.safetensors";
+            let what = "says what to export, and is the one part there is; the whole model is the \
+                        run's final.safetensors";
             return Err(Error::config("--decoder", what));
         }
         let _place = Place::file(global, &self.output, self.overwrite)?;
@@ -44,7 +45,10 @@ impl Export {
             return Ok(Ended::Done);
         }
         let (path, kib) = (self.output.display(), bytes.len().div_ceil(1 << 10));
-        output::result(&format!("{path}: a decoder of {} codes to an image, {kib} KiB", model.codes_per_image()));
+        output::result(&format!(
+            "{path}: a decoder of {} codes to an image, {kib} KiB",
+            model.codes_per_image()
+        ));
         Ok(Ended::Done)
     }
 }

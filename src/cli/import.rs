@@ -11,24 +11,30 @@ use wgvq::storage::run_folder::RunFolder;
 /// `wgvq import vqgan.safetensors --size 256 --out runs/vqgan`
 #[derive(Args)]
 #[command(
-    after_long_help = "Examples:\n  wgvq import vqgan_imagenet_f16_16384.safetensors --size 256 --data ~/pictures --out runs/taming\n  wgvq reconstruct runs/taming a.png -o side-by-side.png\n  wgvq prior runs/taming"
+    after_long_help = "Examples:\n  wgvq import vqgan_imagenet_f16_16384.safetensors --size 256 \
+                       --data ~/pictures --out runs/taming\n  wgvq reconstruct runs/taming a.png \
+                       -o side-by-side.png\n  wgvq prior runs/taming"
 )]
 pub struct Import {
-    /// A checkpoint of taming-transformers' VQModel or a LlamaGen VQ tokenizer, converted to safetensors
+    /// A checkpoint of taming-transformers' VQModel or a LlamaGen VQ tokenizer, converted to
+    /// safetensors
     file: PathBuf,
     /// The run to make of it
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// What the names of the first stage stand behind, such as first_stage_model, where the file holds several models
+    /// What the names of the first stage stand behind, such as first_stage_model, where the file
+    /// holds several models
     #[arg(long, value_name = "NAME")]
     prefix: Option<String>,
     /// Width and height of its images, a multiple of what the model's strides make of a latent
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     size: usize,
-    /// Pictures that a prior is to be trained on, unless it names others: a folder, an IDX file or a built-in set
+    /// Pictures that a prior is to be trained on, unless it names others: a folder, an IDX file or
+    /// a built-in set
     #[arg(long)]
     data: Option<String>,
-    /// Latents and codes are brought to length 1; otherwise they are for LlamaGen's names and not for taming-transformers'
+    /// Latents and codes are brought to length 1; otherwise they are for LlamaGen's names and not
+    /// for taming-transformers'
     #[arg(long)]
     cosine: Option<bool>,
     /// Replace a run that is there
@@ -38,7 +44,13 @@ pub struct Import {
 
 impl Import {
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        apart([&self.file], [self.out.join("final.safetensors"), self.out.join("config.toml")])?;
+        apart(
+            [&self.file],
+            [
+                self.out.join("final.safetensors"),
+                self.out.join("config.toml"),
+            ],
+        )?;
         RunFolder::may_create(&self.out, self.overwrite)?;
         let mut imported = read(&self.file, self.prefix.as_deref())?;
         if let Some(source) = &self.data {
@@ -59,21 +71,36 @@ impl Import {
             output::result(&line.to_string());
             return Ok(Ended::Done);
         }
-        let names = if imported.names == Names::Taming { "taming-transformers" } else { "LlamaGen" };
+        let names = if imported.names == Names::Taming {
+            "taming-transformers"
+        } else {
+            "LlamaGen"
+        };
         if !imported.others.is_empty() {
-            let others = imported.others.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ");
+            let others = imported
+                .others
+                .iter()
+                .map(|p| format!("`{p}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
             let taken = &imported.prefix;
-            output::note(global, &format!("took `{taken}`; the file also holds {others}, which --prefix would take"));
+            output::note(
+                global,
+                &format!("took `{taken}`; the file also holds {others}, which --prefix would take"),
+            );
         }
         let left = imported.left_out.len();
         output::note(
             global,
-            &format!("{names}' names; {left} tensors do not belong to the first stage and are left out"),
+            &format!(
+                "{names}' names; {left} tensors do not belong to the first stage and are left out"
+            ),
         );
         let (side, cells) = (self.size, self.size >> (m.multipliers.len() - 1));
         let (hidden, codes, dim) = (m.hidden, q.codebook_size, q.codebook_dim);
         output::result(&format!(
-            "{hidden} channels times {:?}, {codes} codes of {dim}: {side} x {side} pixels are {cells} x {cells} codes",
+            "{hidden} channels times {:?}, {codes} codes of {dim}: {side} x {side} pixels are \
+             {cells} x {cells} codes",
             m.multipliers
         ));
         output::result(&format!("model: {}", folder.model().display()));

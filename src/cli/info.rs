@@ -10,7 +10,8 @@ pub fn run(global: &Global) -> Result<Ended> {
     if all.is_empty() {
         output::note(
             global,
-            "No adapter. Install a GPU driver, or Mesa's software Vulkan (Debian: apt-get install mesa-vulkan-drivers libvulkan1).",
+            "No adapter. Install a GPU driver, or Mesa's software Vulkan (Debian: apt-get install \
+             mesa-vulkan-drivers libvulkan1).",
         );
         return Ok(Ended::Failed);
     }
@@ -21,12 +22,21 @@ pub fn run(global: &Global) -> Result<Ended> {
             ("immediates", Features::IMMEDIATES),
             ("timestamps", Features::TIMESTAMP_QUERY),
             ("f16", Features::SHADER_F16),
-            ("cooperative matrices", Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            (
+                "cooperative matrices",
+                Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+            ),
         ];
-        let features: Vec<&str> = have.iter().filter(|(_, f)| a.features.contains(*f)).map(|(n, _)| *n).collect();
+        let features: Vec<&str> = have
+            .iter()
+            .filter(|(_, f)| a.features.contains(*f))
+            .map(|(n, _)| *n)
+            .collect();
         let (i, l) = (&a.info, &a.limits);
         let stored = tune::stored(i, None)?;
-        let rules = stored.as_ref().map_or_else(|| default_rules(a.cores[0]), |(_, t)| t.rules.clone());
+        let rules = stored
+            .as_ref()
+            .map_or_else(|| default_rules(a.cores[0]), |(_, t)| t.rules.clone());
         if global.json {
             let line = serde_json::json!({
                 "index": a.index, "name": i.name, "backend": i.backend.to_string(), "kind": format!("{:?}", i.device_type),
@@ -40,27 +50,48 @@ pub fn run(global: &Global) -> Result<Ended> {
             continue;
         }
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-        output::result(&format!("{}: {} ({}, {:?})", a.index, i.name, i.backend, i.device_type));
-        output::result(&format!("   driver           {} {}", i.driver, i.driver_info));
+        output::result(&format!(
+            "{}: {} ({}, {:?})",
+            a.index, i.name, i.backend, i.device_type
+        ));
+        output::result(&format!(
+            "   driver           {} {}",
+            i.driver, i.driver_info
+        ));
         let used = stored.as_ref().map_or(cores[0], |(_, t)| t.core.as_str());
-        output::result(&format!("   matrix cores     {} ({used} is used; --core chooses)", cores.join(", ")));
+        output::result(&format!(
+            "   matrix cores     {} ({used} is used; --core chooses)",
+            cores.join(", ")
+        ));
         output::result(&format!(
             "   features         {}",
-            if features.is_empty() { "none".into() } else { features.join(", ") }
+            if features.is_empty() {
+                "none".into()
+            } else {
+                features.join(", ")
+            }
         ));
-        output::result(&format!("   subgroups        {} to {} lanes", i.subgroup_min_size, i.subgroup_max_size));
+        output::result(&format!(
+            "   subgroups        {} to {} lanes",
+            i.subgroup_min_size, i.subgroup_max_size
+        ));
         output::result(&format!(
             "   largest buffer   {}, of which {} in one binding",
             mib(l.max_buffer_size),
             mib(l.max_storage_buffer_binding_size)
         ));
-        output::result(&format!("   workgroup memory {} KiB", l.max_compute_workgroup_storage_size >> 10));
-        let from =
-            stored.as_ref().map_or("the default table; `wgvq tune` measures a better one".into(), |(path, _)| {
-                format!("measured, from {}", path.display())
-            });
+        output::result(&format!(
+            "   workgroup memory {} KiB",
+            l.max_compute_workgroup_storage_size >> 10
+        ));
+        let from = stored.as_ref().map_or(
+            "the default table; `wgvq tune` measures a better one".into(),
+            |(path, _)| format!("measured, from {}", path.display()),
+        );
         output::result(&format!("   tiles            {from}"));
-        rules.iter().for_each(|rule| output::result(&format!("                    {rule}")));
+        rules
+            .iter()
+            .for_each(|rule| output::result(&format!("                    {rule}")));
     }
     Ok(Ended::Done)
 }

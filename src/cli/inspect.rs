@@ -18,7 +18,11 @@ use wgvq::{Error, Result};
 /// `wgvq inspect runs/emoji`
 #[derive(Args)]
 #[command(
-    after_long_help = "Makes index.html, a page to open from disk, and its pictures beside it: every code decoded, the real\npatches that chose it, usage, a map of the codebook, codes laid over pictures, and whether codes\nsurvive changed pixels.\n\nExamples:\n  wgvq inspect runs/emoji\n  wgvq inspect runs/emoji --data ~/pictures --images 200 --out elsewhere"
+    after_long_help = "Makes index.html, a page to open from disk, and its pictures beside it: \
+                       every code decoded, the real\npatches that chose it, usage, a map of the \
+                       codebook, codes laid over pictures, and whether codes\nsurvive changed \
+                       pixels.\n\nExamples:\n  wgvq inspect runs/emoji\n  wgvq inspect runs/emoji \
+                       --data ~/pictures --images 200 --out elsewhere"
 )]
 pub struct Inspect {
     /// The run whose model is looked into: its folder, or its final.safetensors
@@ -26,14 +30,15 @@ pub struct Inspect {
     /// The folder for the page and its pictures; RUN/inspect unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The pictures: a folder of images, an IDX file, or a built-in name; the run's own data unless given. Of them, the
-    /// test split is looked at
+    /// The pictures: a folder of images, an IDX file, or a built-in name; the run's own data
+    /// unless given. Of them, the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,
     /// Pictures to look at, at most
     #[arg(long, default_value_t = 512)]
     images: usize,
-    /// Of several levels of codes, the one to look into: top, bottom, ..; all of them unless given, a page each
+    /// Of several levels of codes, the one to look into: top, bottom, ..; all of them unless
+    /// given, a page each
     #[arg(long, value_name = "NAME")]
     level: Option<String>,
     /// Seed of the noise that codes have to bear
@@ -59,9 +64,15 @@ const CHANGED: usize = 128;
 impl Inspect {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         if self.images == 0 {
-            return Err(Error::config("--images", "0 is not allowed: at least one picture must be looked at"));
+            return Err(Error::config(
+                "--images",
+                "0 is not allowed: at least one picture must be looked at",
+            ));
         }
-        let base = self.out.clone().unwrap_or_else(|| folder_of(&self.run).join("inspect"));
+        let base = self
+            .out
+            .clone()
+            .unwrap_or_else(|| folder_of(&self.run).join("inspect"));
         let place = Place::folder(global, &base)?;
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
         let levels: Vec<usize> = match self.level.as_deref() {
@@ -71,25 +82,39 @@ impl Inspect {
         // A page to each level, where there are several.
         let mut old = Vec::new();
         for level in &levels {
-            let (shown, name) = (model.levels()[*level].codebooks.min(BOOKS), Path::new(&model.levels()[*level].name));
+            let (shown, name) = (
+                model.levels()[*level].codebooks.min(BOOKS),
+                Path::new(&model.levels()[*level].name),
+            );
             let files: Vec<PathBuf> = names(shown).iter().map(|file| name.join(file)).collect();
-            place.holds_none(files.iter().filter_map(|file| file.to_str()), self.overwrite)?;
+            place.holds_none(
+                files.iter().filter_map(|file| file.to_str()),
+                self.overwrite,
+            )?;
             old.extend(made_by_an_inspection(&base.join(name))?);
         }
         let set = open(&self.run, &model, self.data.as_deref())?;
         let numbers = chosen(&set, self.images)?;
-        let groups: Vec<u64> = numbers.iter().map(|n| set.items[*n as usize].group).collect();
+        let groups: Vec<u64> = numbers
+            .iter()
+            .map(|n| set.items[*n as usize].group)
+            .collect();
         let pictures = set.gather(&numbers)?;
-        output::note(global, &format!("{} pictures of {}'s test split", numbers.len(), set.name));
+        output::note(
+            global,
+            &format!("{} pictures of {}'s test split", numbers.len(), set.name),
+        );
         let (staged, mut said) = (place.staged()?, Vec::new());
         for level in levels {
             let name = model.levels()[level].name.clone();
             let to = staged.path().join(&name);
-            let (survey, inspection) = self.level(global, &mut model, level, &set, &pictures, &groups, &to)?;
+            let (survey, inspection) =
+                self.level(global, &mut model, level, &set, &pictures, &groups, &to)?;
             said.push((survey, inspection, base.join(name)));
         }
         staged.put(&old)?;
-        said.iter().for_each(|(survey, inspection, out)| self.report(global, survey, inspection, out));
+        said.iter()
+            .for_each(|(survey, inspection, out)| self.report(global, survey, inspection, out));
         Ok(Ended::Done)
     }
 
@@ -107,15 +132,24 @@ impl Inspect {
         let (bytes, of) = (set.image_bytes(), model.levels()[level].clone());
         let (count, dim) = (pictures.len() / bytes, model.quantizers()[level].dim());
         let survey = model.survey(level, pictures, groups, NEAREST)?;
-        let which = if of.name.is_empty() { String::new() } else { format!("{} level: ", of.name) };
+        let which = if of.name.is_empty() {
+            String::new()
+        } else {
+            format!("{} level: ", of.name)
+        };
         output::note(global, &format!("{which}codes, their patches and vectors"));
         let vectors = vectors(model, &survey)?;
         let company = company(&vectors, &survey, dim);
         let book = |b: usize| book(model, &survey, b, &vectors[b], &company[b], pictures);
-        let books = (0..of.codebooks.min(BOOKS)).map(book).collect::<Result<Vec<_>>>()?;
+        let books = (0..of.codebooks.min(BOOKS))
+            .map(book)
+            .collect::<Result<Vec<_>>>()?;
         let changed = spread(pictures, bytes, CHANGED);
         let n = changed.len() / bytes;
-        output::note(global, &format!("{which}what survives noise and gradient signs, on {n} pictures"));
+        output::note(
+            global,
+            &format!("{which}what survives noise and gradient signs, on {n} pictures"),
+        );
         let robustness = model.robustness(level, &changed, self.seed)?;
         let originals = spread(pictures, bytes, SHOWN);
         let codes = model.to_codes(&originals, vec![String::new(); originals.len() / bytes])?;
@@ -136,7 +170,8 @@ impl Inspect {
             robustness,
         };
         let files = inspection.files()?;
-        std::fs::create_dir_all(out).map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
+        std::fs::create_dir_all(out)
+            .map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
         for (name, bytes) in &files {
             atomic::write(&out.join(name), bytes)?;
         }
@@ -168,13 +203,22 @@ impl Inspect {
             output::result(&line.to_string());
             return;
         }
-        let level = if inspection.level.is_empty() { String::new() } else { format!("{} level: ", inspection.level) };
+        let level = if inspection.level.is_empty() {
+            String::new()
+        } else {
+            format!("{} level: ", inspection.level)
+        };
         for (i, u) in usages.iter().enumerate() {
-            let book = if usages.len() > 1 { format!("codebook {}: ", i + 1) } else { String::new() };
+            let book = if usages.len() > 1 {
+                format!("codebook {}: ", i + 1)
+            } else {
+                String::new()
+            };
             let which = format!("{level}{book}");
             let (used, codes, perplexity, bits) = (u.used, u.codes, u.perplexity, entropy_bits(u));
             output::result(&format!(
-                "{which}{used} of {codes} codes used, perplexity {perplexity:.1}, entropy {bits:.2} bits"
+                "{which}{used} of {codes} codes used, perplexity {perplexity:.1}, entropy \
+                 {bits:.2} bits"
             ));
         }
         let (head, rows) = robustness::table(outcomes);
@@ -185,26 +229,41 @@ impl Inspect {
 
 /// The folder of a run that is named by itself or by its model file.
 pub fn folder_of(run: &Path) -> &Path {
-    if run.is_dir() { run } else { run.parent().unwrap_or(run) }
+    if run.is_dir() {
+        run
+    } else {
+        run.parent().unwrap_or(run)
+    }
 }
 
 /// What a run is called: its folder's name.
 pub fn name_of(run: &Path) -> String {
     let folder = folder_of(run);
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    whole.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
+    whole.file_name().map_or_else(
+        || folder.display().to_string(),
+        |n| n.to_string_lossy().into_owned(),
+    )
 }
 
 pub fn shape(model: &Trained) -> Shape {
     let [width, height, channels] = model.image();
-    Shape { width, height, channels }
+    Shape {
+        width,
+        height,
+        channels,
+    }
 }
 
 /// A model's own data set or another, brought to the model's size.
 pub fn open(run: &Path, model: &Trained, other: Option<&str>) -> Result<ImageSet> {
     let [width, height, channels] = model.image();
     let own = model.config().data.options();
-    let options = data::Options { size: Some((width, height)), channels: Some(channels), ..own };
+    let options = data::Options {
+        size: Some((width, height)),
+        channels: Some(channels),
+        ..own
+    };
     pictures::open(run, &pictures::source_of(run, model), other, &options)
 }
 
@@ -224,43 +283,66 @@ pub fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
 fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
     let have = pictures.len() / bytes.max(1);
     let n = have.min(most);
-    (0..n).flat_map(|i| pictures[i * have / n * bytes..][..bytes].iter().copied()).collect()
+    (0..n)
+        .flat_map(|i| pictures[i * have / n * bytes..][..bytes].iter().copied())
+        .collect()
 }
 
-/// The quantized latents of the codes of each codebook, the most used first, while the other codebooks stay at their most used
-/// code.
+/// The quantized latents of the codes of each codebook, the most used first, while the other
+/// codebooks stay at their most used code.
 fn vectors(model: &mut Trained, survey: &Survey) -> Result<Vec<Vec<f32>>> {
     let books = survey.counts.len();
-    let usual: Vec<u32> = (0..books).map(|b| survey.most_used(b, 1).first().copied().unwrap_or(0)).collect();
+    let usual: Vec<u32> = (0..books)
+        .map(|b| survey.most_used(b, 1).first().copied().unwrap_or(0))
+        .collect();
     let of = |book: usize| {
         let with = |code: u32| {
             let mut all = usual.clone();
             all[book] = code;
             all
         };
-        let codes: Vec<u32> = survey.most_used(book, MAPPED).into_iter().flat_map(with).collect();
+        let codes: Vec<u32> = survey
+            .most_used(book, MAPPED)
+            .into_iter()
+            .flat_map(with)
+            .collect();
         model.code_vectors(survey.level, &codes)
     };
     (0..books).map(of).collect()
 }
 
-/// By codebook, what turns the company of the other codebooks' most used codes into what they give on average: the codebooks'
-/// parts of a latent add up (residual) or lie side by side (product), and whatever maps them onwards is linear.
+/// By codebook, what turns the company of the other codebooks' most used codes into what they give
+/// on average: the codebooks' parts of a latent add up (residual) or lie side by side (product),
+/// and whatever maps them onwards is linear.
 fn company(vectors: &[Vec<f32>], survey: &Survey, dim: usize) -> Vec<Vec<f32>> {
     let to_mean = |book: usize| -> Vec<f64> {
         let order = survey.most_used(book, MAPPED);
-        let counts = order.iter().map(|code| survey.counts[book][*code as usize] as f64);
+        let counts = order
+            .iter()
+            .map(|code| survey.counts[book][*code as usize] as f64);
         let total = counts.clone().sum::<f64>().max(1.0);
         let mut sum = vec![0.0; dim];
         for (row, count) in vectors[book].chunks(dim).zip(counts) {
-            let change = row.iter().zip(&vectors[book][..dim]).map(|(v, usual)| f64::from(*v) - f64::from(*usual));
-            sum.iter_mut().zip(change).for_each(|(sum, change)| *sum += change * count / total);
+            let change = row
+                .iter()
+                .zip(&vectors[book][..dim])
+                .map(|(v, usual)| f64::from(*v) - f64::from(*usual));
+            sum.iter_mut()
+                .zip(change)
+                .for_each(|(sum, change)| *sum += change * count / total);
         }
         sum
     };
     let changes: Vec<Vec<f64>> = (0..vectors.len()).map(to_mean).collect();
     let of = |book: usize| -> Vec<f32> {
-        let others = |i: usize| changes.iter().enumerate().filter(|(b, _)| *b != book).map(|(_, c)| c[i]).sum::<f64>();
+        let others = |i: usize| {
+            changes
+                .iter()
+                .enumerate()
+                .filter(|(b, _)| *b != book)
+                .map(|(_, c)| c[i])
+                .sum::<f64>()
+        };
         (0..dim).map(|i| others(i) as f32).collect()
     };
     (0..vectors.len()).map(of).collect()
@@ -278,12 +360,19 @@ fn book(
     let (shape, [_, columns]) = (shape(model), model.levels()[survey.level].grid);
     let order = survey.most_used(book, MAPPED);
     let shown = vectors.chunks(company.len()).take(DECODED);
-    let shown: Vec<f32> = shown.flat_map(|v| v.iter().zip(company).map(|(a, b)| a + b)).collect();
+    let shown: Vec<f32> = shown
+        .flat_map(|v| v.iter().zip(company).map(|(a, b)| a + b))
+        .collect();
     let tiles = model.swatches(survey.level, &shown, &survey.means)?;
     let bytes = shape.width * shape.height * shape.channels;
     let cell = shape.width / columns.max(1);
     // At least one row, even of a codebook that nothing took.
-    let used = order.iter().take(PATCHED).filter(|code| survey.counts[book][**code as usize] > 0).count().max(1);
+    let used = order
+        .iter()
+        .take(PATCHED)
+        .filter(|code| survey.counts[book][**code as usize] > 0)
+        .count()
+        .max(1);
     let patches = order[..used.min(order.len())]
         .iter()
         .map(|code| {
@@ -296,20 +385,44 @@ fn book(
             Ok(tiles)
         })
         .collect::<Result<Vec<Vec<u8>>>>()?;
-    Ok(Book { counts: survey.counts[book].clone(), order, tiles, vectors: vectors.to_vec(), patches })
+    Ok(Book {
+        counts: survey.counts[book].clone(),
+        order,
+        tiles,
+        vectors: vectors.to_vec(),
+        patches,
+    })
 }
 
 /// A table in columns for a terminal: the first to the left, the rest to the right.
 fn aligned(head: &[String], rows: &[Vec<String>]) -> String {
-    let lines: Vec<&[String]> = std::iter::once(head).chain(rows.iter().map(Vec::as_slice)).collect();
-    let width =
-        |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let lines: Vec<&[String]> = std::iter::once(head)
+        .chain(rows.iter().map(Vec::as_slice))
+        .collect();
+    let width = |column: usize| {
+        lines
+            .iter()
+            .filter_map(|l| l.get(column))
+            .map(|c| c.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let line = |cells: &[String]| -> String {
         let cell = |(i, c): (usize, &String)| {
             let w = width(i);
-            if i == 0 { format!("{c:<w$}") } else { format!("  {c:>w$}") }
+            if i == 0 {
+                format!("{c:<w$}")
+            } else {
+                format!("  {c:>w$}")
+            }
         };
-        cells.iter().enumerate().map(cell).collect::<String>().trim_end().to_owned()
+        cells
+            .iter()
+            .enumerate()
+            .map(cell)
+            .collect::<String>()
+            .trim_end()
+            .to_owned()
     };
     lines.iter().map(|l| line(l)).collect::<Vec<_>>().join("\n")
 }

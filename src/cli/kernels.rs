@@ -13,7 +13,8 @@ use wgvq::{Error, Result};
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub struct Kernels {
-    /// Write each variant as SPIR-V into this folder, as wgpu makes it without bounds checks: NAME.spv
+    /// Write each variant as SPIR-V into this folder, as wgpu makes it without bounds checks:
+    /// NAME.spv
     #[arg(long, value_name = "DIR")]
     spirv: Option<PathBuf>,
     /// Write each variant as WGSL into this folder: NAME.wgsl
@@ -26,13 +27,19 @@ impl Kernels {
         for folder in [&self.spirv, &self.wgsl].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         }
-        let kernels: BTreeMap<String, Kernel> =
-            operations().iter().flat_map(|op| op.kernels()).map(|kernel| (kernel.label(), kernel)).collect();
+        let kernels: BTreeMap<String, Kernel> = operations()
+            .iter()
+            .flat_map(|op| op.kernels())
+            .map(|kernel| (kernel.label(), kernel))
+            .collect();
         for (label, kernel) in &kernels {
             let (name, wgsl) = (file_name(label), kernel.wgsl(true)?);
             if let Some(folder) = &self.spirv {
                 let words = spirv(label, &wgsl)?;
-                write(&folder.join(name.clone() + ".spv"), bytemuck::cast_slice(&words))?;
+                write(
+                    &folder.join(name.clone() + ".spv"),
+                    bytemuck::cast_slice(&words),
+                )?;
             }
             if let Some(folder) = &self.wgsl {
                 write(&folder.join(name + ".wgsl"), wgsl.as_bytes())?;
@@ -49,7 +56,16 @@ impl Kernels {
 
 /// The label, with an underscore for what shells and file systems take for something else.
 fn file_name(label: &str) -> String {
-    label.chars().map(|c| if c.is_ascii_alphanumeric() || "-_=.".contains(c) { c } else { '_' }).collect()
+    label
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_=.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -57,7 +73,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn spirv(label: &str, wgsl: &str) -> Result<Vec<u32>> {
-    let failed = |what: String| Error::Gpu { op: format!("shader {label}"), what };
+    let failed = |what: String| Error::Gpu {
+        op: format!("shader {label}"),
+        what,
+    };
     let (module, _) = reflect(label, wgsl)?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .subgroup_stages(ShaderStages::COMPUTE)
@@ -80,10 +99,19 @@ mod tests {
     #[test]
     fn names_are_those_of_files_and_differ() {
         assert_eq!(file_name("cast(TO_HALF=1,VEC=1)"), "cast_TO_HALF=1_VEC=1_");
-        let labels: std::collections::BTreeSet<String> =
-            operations().iter().flat_map(|op| op.kernels()).map(|kernel| kernel.label()).collect();
-        let names: std::collections::BTreeSet<String> = labels.iter().map(|label| file_name(label)).collect();
-        assert!(names.len() == labels.len() && labels.len() > 100, "{} names of {}", names.len(), labels.len());
+        let labels: std::collections::BTreeSet<String> = operations()
+            .iter()
+            .flat_map(|op| op.kernels())
+            .map(|kernel| kernel.label())
+            .collect();
+        let names: std::collections::BTreeSet<String> =
+            labels.iter().map(|label| file_name(label)).collect();
+        assert!(
+            names.len() == labels.len() && labels.len() > 100,
+            "{} names of {}",
+            names.len(),
+            labels.len()
+        );
     }
 
     /// The first of each kernel: `tests/shaders.rs` translates all.

@@ -29,9 +29,15 @@ use std::process::ExitCode;
 use wgvq::gpu::{Core, Gpu, Options};
 use wgvq::{Error, Result};
 
-/// Trains VQ-VAEs and priors over their codes, turns images into codes and back, draws new images, on any GPU or none.
+/// Trains VQ-VAEs and priors over their codes, turns images into codes and back, draws new images,
+/// on any GPU or none.
 #[derive(Parser)]
-#[command(name = "wgvq", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "wgvq",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -42,12 +48,19 @@ struct Cli {
 /// Options of every command.
 #[derive(Args)]
 struct Global {
-    /// The adapter: a number or part of a name, as `wgvq info` lists them, or a backend (vulkan, metal, dx12)
+    /// The adapter: a number or part of a name, as `wgvq info` lists them, or a backend (vulkan,
+    /// metal, dx12)
     #[arg(long, global = true, env = "WGVQ_ADAPTER", value_name = "NAME|INDEX")]
     adapter: Option<String>,
     /// The matrix core, instead of the one that suits the adapter: subgroup, tiled or
     /// coopmat (operands in f16); `bench` takes a list
-    #[arg(long, global = true, env = "WGVQ_CORE", value_name = "CORE", value_delimiter = ',')]
+    #[arg(
+        long,
+        global = true,
+        env = "WGVQ_CORE",
+        value_name = "CORE",
+        value_delimiter = ','
+    )]
     core: Vec<Core>,
     /// Print results and errors only
     #[arg(long, short, global = true)]
@@ -65,7 +78,10 @@ impl Global {
         match self.core[..] {
             [] => Ok(None),
             [core] => Ok(Some(core)),
-            _ => Err(Error::config("--core", "takes one core here; only `wgvq bench` compares several")),
+            _ => Err(Error::config(
+                "--core",
+                "takes one core here; only `wgvq bench` compares several",
+            )),
         }
     }
 
@@ -75,11 +91,19 @@ impl Global {
 
     /// Without the stored table, which may be what is wrong.
     fn untuned_gpu(&self) -> Result<Gpu> {
-        Gpu::new(Options { adapter: self.adapter.clone(), core: self.one_core()?, ..Default::default() })
+        Gpu::new(Options {
+            adapter: self.adapter.clone(),
+            core: self.one_core()?,
+            ..Default::default()
+        })
     }
 
     fn gpu_with(&self, core: Option<Core>) -> Result<Gpu> {
-        let gpu = Gpu::new(Options { adapter: self.adapter.clone(), core, ..Default::default() })?;
+        let gpu = Gpu::new(Options {
+            adapter: self.adapter.clone(),
+            core,
+            ..Default::default()
+        })?;
         tune::apply(&gpu, core)?;
         Ok(gpu)
     }
@@ -87,7 +111,8 @@ impl Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a small VQ-VAE on the embedded emoji and a prior over its codes; show reconstructions and samples
+    /// Train a small VQ-VAE on the embedded emoji and a prior over its codes; show reconstructions
+    /// and samples
     Demo(demo::Demo),
     /// Train a model on a folder of images, an IDX file or a built-in set
     Train(train::Train),
@@ -101,7 +126,8 @@ enum Command {
     Reconstruct(reconstruct::Reconstruct),
     /// Look inside a trained model's codebook: pictures, and a page that holds them
     Inspect(inspect::Inspect),
-    /// Set what runs keep of images, and for how many bits, beside JPEG, PNG and WebP: a chart and a table
+    /// Set what runs keep of images, and for how many bits, beside JPEG, PNG and WebP: a chart and
+    /// a table
     Report(report::Report),
     /// Turn images into codes
     Encode(codes::Encode),
@@ -124,7 +150,8 @@ enum Command {
     Bench(bench::Bench),
     /// Measure which tiles of the matrix core suit this adapter, and keep the table
     Tune(tune::Tune),
-    /// Write every variant of every kernel, for the tools of compilers and drivers; no adapter is needed
+    /// Write every variant of every kernel, for the tools of compilers and drivers; no adapter is
+    /// needed
     Kernels(kernels::Kernels),
     /// Check every operation against its reference on this adapter
     Selftest(selftest::Selftest),
@@ -180,7 +207,11 @@ pub fn main() -> ExitCode {
         Ok(Ended::Interrupted) => ExitCode::from(130),
         Err(error) => {
             output::error(global, &error);
-            ExitCode::from(if matches!(error, Error::Config { .. }) { 2 } else { 1 })
+            ExitCode::from(if matches!(error, Error::Config { .. }) {
+                2
+            } else {
+                1
+            })
         }
     }
 }

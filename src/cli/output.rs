@@ -31,21 +31,34 @@ pub fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Text in one line: a line break, of a file's name or a driver's words, would look like another message.
+/// Text in one line: a line break, of a file's name or a driver's words, would look like another
+/// message.
 fn one_line(text: &str) -> Cow<'_, str> {
     let breaks = |c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}';
     if !text.contains(breaks) {
         return text.into();
     }
-    let parts: Vec<&str> = text.split(breaks).map(str::trim).filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = text
+        .split(breaks)
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
     parts.join(" ").into()
 }
 
 /// Prints what an error says, in one line that a script can find.
 pub fn error(global: &Global, error: &wgvq::Error) {
     let colour = std::io::stderr().is_terminal() && !global.no_color;
-    let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let _ = writeln!(std::io::stderr(), "{on}error:{off} {}", one_line(&error.to_string()));
+    let (on, off) = if colour {
+        ("\x1b[1;31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    let _ = writeln!(
+        std::io::stderr(),
+        "{on}error:{off} {}",
+        one_line(&error.to_string())
+    );
 }
 
 /// Tells the user something that is no result, in one line.
@@ -58,7 +71,8 @@ pub fn note(global: &Global, text: &str) {
 /// The bar that is shown now, above which others print.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Tells the user something whatever `--quiet` says, from any thread. Nobody may be there to read it.
+/// Tells the user something whatever `--quiet` says, from any thread. Nobody may be there to read
+/// it.
 pub fn anyway(text: &str) {
     let write = || drop(writeln!(io::stderr(), "{text}"));
     let bar = SHOWN.lock().clone();
@@ -73,9 +87,17 @@ pub fn warn_of_what_the_library_says(global: &Global) {
     if global.quiet {
         return;
     }
-    let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(|| Lines).with_ansi(false);
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(|| Lines)
+        .with_ansi(false);
     // Fails where there is a subscriber already, which then hears them.
-    let _ = lines.without_time().with_level(false).with_target(false).log_internal_errors(false).try_init();
+    let _ = lines
+        .without_time()
+        .with_level(false)
+        .with_target(false)
+        .log_internal_errors(false)
+        .try_init();
 }
 
 /// Writes lines where notes go; a closed pipe is no error.
@@ -112,13 +134,15 @@ fn on_terminal(global: &Global) -> bool {
 
 fn progress_bar(len: u64, style: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr_with_hz(5));
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("━━─"));
     *SHOWN.lock() = Some(bar.clone());
     bar
 }
 
-/// Shows how much of something is done: a bar on a terminal, otherwise a plain line every few seconds.
+/// Shows how much of something is done: a bar on a terminal, otherwise a plain line every few
+/// seconds.
 pub struct Bar<'a> {
     global: &'a Global,
     unit: &'static str,
@@ -131,19 +155,37 @@ pub struct Bar<'a> {
 
 impl<'a> Bar<'a> {
     pub fn new(global: &'a Global, unit: &'static str) -> Self {
-        let bar = on_terminal(global).then(|| progress_bar(0, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
+        let bar =
+            on_terminal(global).then(|| progress_bar(0, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
         if let Some(bar) = &bar {
             bar.set_message(unit);
         }
         let now = Instant::now();
-        Bar { global, unit, bar, began: now, last_line: now, pace: Pace::new(Duration::ZERO), done: 0 }
+        Bar {
+            global,
+            unit,
+            bar,
+            began: now,
+            last_line: now,
+            pace: Pace::new(Duration::ZERO),
+            done: 0,
+        }
     }
 
     pub fn show(&mut self, done: usize, all: usize) {
-        self.pace.stepped(done.saturating_sub(self.done) as u64, self.began.elapsed());
+        self.pace
+            .stepped(done.saturating_sub(self.done) as u64, self.began.elapsed());
         self.done = done;
-        let rest = Rest { steps: all.saturating_sub(done) as u64, measurements: 0, checkpoints: 0 };
-        let left = self.pace.left(rest).map(|left| format!("  {} left", duration(left))).unwrap_or_default();
+        let rest = Rest {
+            steps: all.saturating_sub(done) as u64,
+            measurements: 0,
+            checkpoints: 0,
+        };
+        let left = self
+            .pace
+            .left(rest)
+            .map(|left| format!("  {} left", duration(left)))
+            .unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
@@ -164,8 +206,13 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 impl<'a> Watch<'a> {
     pub fn new(global: &'a Global, steps: u64) -> Self {
-        let bar = on_terminal(global).then(|| progress_bar(steps, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
-        Watch { global, bar, last_line: None }
+        let bar =
+            on_terminal(global).then(|| progress_bar(steps, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
+        Watch {
+            global,
+            bar,
+            last_line: None,
+        }
     }
 
     fn say(&self, text: &str) {
@@ -181,16 +228,34 @@ impl<'a> Watch<'a> {
 }
 
 fn describe(p: &Progress) -> String {
-    let figures = p.row.as_ref().map(|row| format!("{row}  ")).unwrap_or_default();
-    let waited = p.waiting.map(|w| format!("  {}", waited(w))).unwrap_or_default();
-    let pace = p.per_second.map(|n| format!("{n:.0} {}/s  ", p.unit)).unwrap_or_default();
-    let left = p.left.map(|left| format!("{} left", duration(left))).unwrap_or_default();
-    format!("{figures}{pace}{left}{waited}").trim_end().to_owned()
+    let figures = p
+        .row
+        .as_ref()
+        .map(|row| format!("{row}  "))
+        .unwrap_or_default();
+    let waited = p
+        .waiting
+        .map(|w| format!("  {}", waited(w)))
+        .unwrap_or_default();
+    let pace = p
+        .per_second
+        .map(|n| format!("{n:.0} {}/s  ", p.unit))
+        .unwrap_or_default();
+    let left = p
+        .left
+        .map(|left| format!("{} left", duration(left)))
+        .unwrap_or_default();
+    format!("{figures}{pace}{left}{waited}")
+        .trim_end()
+        .to_owned()
 }
 
 /// `2 % of the time waiting for data`
 pub fn waited(waiting: Waiting) -> String {
-    format!("{:.0} % of the time waiting for data", 100.0 * waiting.share())
+    format!(
+        "{:.0} % of the time waiting for data",
+        100.0 * waiting.share()
+    )
 }
 
 /// `1 h 05 min`, `2 min 07 s`, `9 s`.
@@ -210,7 +275,10 @@ impl Observer for Watch<'_> {
             bar.set_message(describe(p));
         } else if !self.global.quiet && self.last_line.is_none_or(|t| t.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            note(self.global, format!("step {}/{}  {}", p.step, p.steps, describe(p)).trim_end());
+            note(
+                self.global,
+                format!("step {}/{}  {}", p.step, p.steps, describe(p)).trim_end(),
+            );
         }
     }
     fn evaluated(&mut self, step: u64, evaluation: &dyn Display) {
@@ -228,7 +296,10 @@ mod tests {
         for (text, want) in [
             ("plain, with  two spaces", "plain, with  two spaces"),
             ("a\nb", "a b"),
-            ("no TOML:\r\n  |\n1 | x\t= \u{2028}y\n", "no TOML: | 1 | x = y"),
+            (
+                "no TOML:\r\n  |\n1 | x\t= \u{2028}y\n",
+                "no TOML: | 1 | x = y",
+            ),
             ("\u{1b}[31mred", "[31mred"),
             ("\n", ""),
         ] {

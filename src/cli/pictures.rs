@@ -8,26 +8,44 @@ use wgvq::data::{self, ImageSet};
 use wgvq::inference::Trained;
 use wgvq::{Error, Result};
 
-/// Where a run's pictures lie, as its folder says: they may have been moved since its model was written.
+/// Where a run's pictures lie, as its folder says: they may have been moved since its model was
+/// written.
 pub fn source_of(run: &Path, model: &Trained) -> String {
     let kept = RunConfig::load(&folder_of(run).join("config.toml"));
-    kept.map_or_else(|_| model.config().data.source.clone(), |config| config.data.source)
+    kept.map_or_else(
+        |_| model.config().data.source.clone(),
+        |config| config.data.source,
+    )
 }
 
-/// The first of two places where something is: where a run's pictures were last used, or where its folder says that they are.
+/// The first of two places where something is: where a run's pictures were last used, or where its
+/// folder says that they are.
 pub fn first_there(last: &str, own: String) -> String {
-    if !last.is_empty() && (data::is_there(last) || !data::is_there(&own)) { last.to_owned() } else { own }
+    if !last.is_empty() && (data::is_there(last) || !data::is_there(&own)) {
+        last.to_owned()
+    } else {
+        own
+    }
 }
 
-/// Opens the pictures of a run at `source`, which is its own unless `asked` says where else they lie.
+/// Opens the pictures of a run at `source`, which is its own unless `asked` says where else they
+/// lie.
 ///
 /// # Errors
 /// Where the run's own are no longer there; the message says how to tell where they are.
-pub fn open(run: &Path, own: &str, asked: Option<&str>, options: &data::Options) -> Result<ImageSet> {
+pub fn open(
+    run: &Path,
+    own: &str,
+    asked: Option<&str>,
+    options: &data::Options,
+) -> Result<ImageSet> {
     let source = asked.unwrap_or(own);
     // A model that came without pictures is told apart where they are opened.
     if asked.is_none() && source != data::NO_SOURCE && !data::is_there(source) {
-        let what = format!("its pictures were at `{source}`, where there is nothing now: say by --data where they lie");
+        let what = format!(
+            "its pictures were at `{source}`, where there is nothing now: say by --data where \
+             they lie"
+        );
         return Err(Error::file(run, what));
     }
     data::open(source, options)

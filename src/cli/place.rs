@@ -1,4 +1,5 @@
-//! Where commands write: checked and taken before the work, so that none is done in vain, and no two commands write to one place.
+//! Where commands write: checked and taken before the work, so that none is done in vain, and no
+//! two commands write to one place.
 
 use super::codes::refuse_existing;
 use super::{Global, output};
@@ -10,8 +11,8 @@ use wgvq::storage::staged;
 use wgvq::storage::staged::{Content, LOCK, Staged};
 use wgvq::{Error, Result};
 
-/// A file or a folder that this command alone writes to, for as long as this value lives. Folders that were made for it go again
-/// where nothing came into them.
+/// A file or a folder that this command alone writes to, for as long as this value lives. Folders
+/// that were made for it go again where nothing came into them.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
@@ -23,13 +24,24 @@ impl Place {
     /// Takes the place of a file.
     ///
     /// # Errors
-    /// If it is there and may not be replaced, it cannot be written, or another command writes there.
+    /// If it is there and may not be replaced, it cannot be written, or another command writes
+    /// there.
     pub fn file(global: &Global, path: &Path, overwrite: bool) -> Result<Place> {
-        let Some(name) = path.file_name() else { return Err(Error::file(path, "names no file")) };
+        let Some(name) = path.file_name() else {
+            return Err(Error::file(path, "names no file"));
+        };
         // What stands in the way says more than that the folder cannot be made.
         refuse_existing(path, overwrite)?;
-        let sum: String = Sha256::digest(name.as_encoded_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
-        let mut place = Place { path: path.to_owned(), lock: None, made: Vec::new() };
+        let sum: String = Sha256::digest(name.as_encoded_bytes())
+            .iter()
+            .take(8)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let mut place = Place {
+            path: path.to_owned(),
+            lock: None,
+            made: Vec::new(),
+        };
         let folder = parent(path);
         place.take(global, folder, &format!("{LOCK}-{sum}"))?;
         refuse_existing(path, overwrite)?;
@@ -44,7 +56,11 @@ impl Place {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file; --out names a folder"));
         }
-        let mut place = Place { path: path.to_owned(), lock: None, made: Vec::new() };
+        let mut place = Place {
+            path: path.to_owned(),
+            lock: None,
+            made: Vec::new(),
+        };
         place.take(global, path, LOCK)?;
         staged::settle(path, Content::Output)?;
         Ok(place)
@@ -54,8 +70,14 @@ impl Place {
     ///
     /// # Errors
     /// If one is there and may not be replaced, or something else stands there.
-    pub fn holds_none<'a>(&self, names: impl IntoIterator<Item = &'a str>, overwrite: bool) -> Result<()> {
-        names.into_iter().try_for_each(|name| refuse_existing(&self.path.join(name), overwrite))
+    pub fn holds_none<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+        overwrite: bool,
+    ) -> Result<()> {
+        names
+            .into_iter()
+            .try_for_each(|name| refuse_existing(&self.path.join(name), overwrite))
     }
 
     /// The files of the folder as they come to be, which are put in their place when all are whole.
@@ -70,10 +92,16 @@ impl Place {
         make(folder, &mut self.made)?;
         let at = folder.join(name);
         loop {
-            let file = File::options().create(true).truncate(false).write(true).open(&at);
-            let file = file.map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))?;
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&at);
+            let file =
+                file.map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))?;
             match file.try_lock() {
-                // Between the two, the command before may have removed the file together with its lock.
+                // Between the two, the command before may have removed the file together with its
+                // lock.
                 Ok(()) if !is_same(&file, &at) => continue,
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -84,8 +112,10 @@ impl Place {
                 }
                 Err(TryLockError::Error(_)) => {
                     let place = self.path.display();
-                    let what =
-                        format!("{place}: there are no locks here, so that nothing keeps another command from it");
+                    let what = format!(
+                        "{place}: there are no locks here, so that nothing keeps another command \
+                         from it"
+                    );
                     output::note(global, &what);
                 }
             }
@@ -110,13 +140,18 @@ impl Drop for Place {
 
 /// Makes a folder and those that it lies in, and notes which were not there.
 fn make(folder: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
-    let missing = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.is_dir());
+    let missing = folder
+        .ancestors()
+        .take_while(|f| !f.as_os_str().is_empty() && !f.is_dir());
     for folder in missing.collect::<Vec<_>>().into_iter().rev() {
         match std::fs::create_dir(folder) {
             Ok(()) => made.push(folder.to_owned()),
             Err(e) if e.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                return Err(Error::file(folder, "is a file, and a folder is to be made there; name another"));
+                return Err(Error::file(
+                    folder,
+                    "is a file, and a folder is to be made there; name another",
+                ));
             }
             Err(e) => return Err(Error::file(folder, format!("cannot be made: {e}"))),
         }
@@ -129,7 +164,10 @@ fn make(folder: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
 fn is_same(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let identity = |m: std::fs::Metadata| (m.dev(), m.ino());
-    let (open, there) = (file.metadata().map(identity), std::fs::metadata(path).map(identity));
+    let (open, there) = (
+        file.metadata().map(identity),
+        std::fs::metadata(path).map(identity),
+    );
     matches!((open, there), (Ok(open), Ok(there)) if open == there)
 }
 
@@ -140,5 +178,7 @@ fn is_same(_: &File, path: &Path) -> bool {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

@@ -25,7 +25,10 @@ impl Plan {
         self.keys.tell_unread(global, &config)?;
         let data = open(&config)?;
         let gpu = global.gpu()?;
-        output::note(global, &format!("taking a few steps on {} to measure them", gpu.info().name));
+        output::note(
+            global,
+            &format!("taking a few steps on {} to measure them", gpu.info().name),
+        );
         let plan = Found::of(&gpu, &config, &data)?;
         if global.json {
             let line = serde_json::json!({
@@ -50,10 +53,16 @@ fn table(plan: &Found) {
     let row = |name: &str, value: String| output::result(&format!("{name:<18}{value}"));
     row("parameters", plan.parameters.to_string());
     if plan.discriminator > 0 {
-        row("discriminator", format!("{} parameters", plan.discriminator));
+        row(
+            "discriminator",
+            format!("{} parameters", plan.discriminator),
+        );
     }
     if plan.lpips > 0 {
-        row("LPIPS", format!("{} numbers, which are not trained", plan.lpips));
+        row(
+            "LPIPS",
+            format!("{} numbers, which are not trained", plan.lpips),
+        );
     }
     row(
         "codebook",
@@ -62,17 +71,42 @@ fn table(plan: &Found) {
             numbers => format!("{numbers} numbers"),
         },
     );
-    row("device memory", format!("{} MiB at peak", plan.peak_bytes.div_ceil(1 << 20)));
-    row("operations", format!("{:.2} GFLOP per step", plan.step.flops / 1e9));
+    row(
+        "device memory",
+        format!("{} MiB at peak", plan.peak_bytes.div_ceil(1 << 20)),
+    );
+    row(
+        "operations",
+        format!("{:.2} GFLOP per step", plan.step.flops / 1e9),
+    );
     let rate = plan.step.flops / plan.step.seconds.max(1e-9) / 1e9;
     let early = match plan.before {
         Some((steps, pace)) => {
-            format!("; {:.0} ms in the first {steps}, without the discriminator", pace.seconds * 1e3)
+            format!(
+                "; {:.0} ms in the first {steps}, without the discriminator",
+                pace.seconds * 1e3
+            )
         }
         None => String::new(),
     };
-    row("time per step", format!("{:.0} ms ({rate:.1} GFLOP/s){early}", plan.step.seconds * 1e3));
+    row(
+        "time per step",
+        format!(
+            "{:.0} ms ({rate:.1} GFLOP/s){early}",
+            plan.step.seconds * 1e3
+        ),
+    );
     let each = Duration::from_secs_f64(plan.measurement_seconds);
-    row("measurements", format!("{} of {:.1} s each", plan.measurements, each.as_secs_f64()));
-    row("time in all", format!("{} for {} steps and the measurements", output::duration(plan.total()), plan.steps));
+    row(
+        "measurements",
+        format!("{} of {:.1} s each", plan.measurements, each.as_secs_f64()),
+    );
+    row(
+        "time in all",
+        format!(
+            "{} for {} steps and the measurements",
+            output::duration(plan.total()),
+            plan.steps
+        ),
+    );
 }

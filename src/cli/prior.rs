@@ -29,10 +29,14 @@ use wgvq::{Error, Result};
 /// `wgvq prior runs/fashion --steps 3000`
 #[derive(Args, Default)]
 #[command(
-    after_long_help = "Examples:\n  wgvq prior runs/fashion\n  wgvq prior runs/fashion --size base --steps 10000 --set prior.dropout=0.2 --overwrite\n  wgvq prior runs/fashion --resume\n  wgvq sample runs/fashion --class boot --n 64 --guidance 2"
+    after_long_help = "Examples:\n  wgvq prior runs/fashion\n  wgvq prior runs/fashion --size \
+                       base --steps 10000 --set prior.dropout=0.2 --overwrite\n  wgvq prior \
+                       runs/fashion --resume\n  wgvq sample runs/fashion --class boot --n 64 \
+                       --guidance 2"
 )]
 pub struct PriorCommand {
-    /// The run of the first stage; its prior goes into the folder `prior` there (`prior-top` and so on with several levels of codes)
+    /// The run of the first stage; its prior goes into the folder `prior` there (`prior-top` and
+    /// so on with several levels of codes)
     pub run: PathBuf,
     /// Of several levels of codes, the one to model: top, bottom, ..
     #[arg(long, value_name = "NAME")]
@@ -43,7 +47,8 @@ pub struct PriorCommand {
     /// The model: tiny, small, base, medium or large (0.8 to 99 million parameters)
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     pub size: Option<String>,
-    /// Other data than the model was trained on: a folder of images, an IDX file, or a built-in name
+    /// Other data than the model was trained on: a folder of images, an IDX file, or a built-in
+    /// name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// Training steps
@@ -61,10 +66,12 @@ pub struct PriorCommand {
     /// Any other key, such as prior.layers=6; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Go on with the prior that is there, from its last checkpoint; of the keys, --steps alone may change
+    /// Go on with the prior that is there, from its last checkpoint; of the keys, --steps alone
+    /// may change
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
-    /// Replace a prior that the run has, and tokens that are not this model's, once the new one has its first checkpoint
+    /// Replace a prior that the run has, and tokens that are not this model's, once the new one
+    /// has its first checkpoint
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -88,7 +95,12 @@ impl PriorCommand {
     }
 
     fn configuration(&self) -> Result<PriorConfig> {
-        let mut config = self.config.as_deref().map(PriorConfig::load).transpose()?.unwrap_or_default();
+        let mut config = self
+            .config
+            .as_deref()
+            .map(PriorConfig::load)
+            .transpose()?
+            .unwrap_or_default();
         if let Some(size) = &self.size {
             config.prior = PriorShape::of_size(size)?;
         }
@@ -106,7 +118,8 @@ impl PriorCommand {
             config.train.steps = steps;
         }
         if asked != config {
-            let what = "goes on under the prior's own configuration: of the keys, --steps alone may be given";
+            let what = "goes on under the prior's own configuration: of the keys, --steps alone \
+                        may be given";
             return Err(Error::config("--resume", what));
         }
         config.validate()?;
@@ -114,7 +127,11 @@ impl PriorCommand {
     }
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        let config = if self.resume { None } else { Some(self.configuration()?) };
+        let config = if self.resume {
+            None
+        } else {
+            Some(self.configuration()?)
+        };
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         let level = model.level(self.level.as_deref())?;
@@ -127,7 +144,8 @@ impl PriorCommand {
             }
             let run = output::shell(&self.run);
             let what = format!(
-                "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or replace it with `--overwrite`",
+                "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or \
+                 replace it with `--overwrite`",
                 self.of_level()
             );
             return Err(Error::file(&place, what));
@@ -142,7 +160,8 @@ impl PriorCommand {
             tokens.check_model(model.hash())?;
             tokens.about.level(model.levels())?;
             if self.data.is_some() && !self.open(&model)?.is_of_sum(&tokens.about.data_sha256) {
-                let what = "are other pictures than the prior began with, whose tokens it has: leave --data out to go on with those";
+                let what = "are other pictures than the prior began with, whose tokens it has: \
+                            leave --data out to go on with those";
                 return Err(Error::config("--data", what));
             }
             Ok(tokens)
@@ -150,16 +169,29 @@ impl PriorCommand {
             let data = self.open(&model)?;
             let about = tokens_about(&model, level, &data, None);
             if let Some(config) = &config {
-                Prior::new(&gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
+                Prior::new(
+                    &gpu,
+                    &mut Parameters::builder(),
+                    &config.prior,
+                    &about.vocabulary,
+                )?;
             }
-            let opened = if Tokens::exist(&there) { Some(Tokens::open(&there)) } else { None };
+            let opened = if Tokens::exist(&there) {
+                Some(Tokens::open(&there))
+            } else {
+                None
+            };
             match opened.map(|tokens| tokens.and_then(|t| t.check(&about).map(|()| t))) {
                 Some(Ok(tokens)) => Ok(tokens),
                 Some(Err(e)) if !self.overwrite => return Err(e),
                 _ => Err(data),
             }
         };
-        let folder = if self.resume { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
+        let folder = if self.resume {
+            RunFolder::resume(&place)?
+        } else {
+            RunFolder::create(&place, self.overwrite)?
+        };
         let config = match config {
             Some(config) => config,
             None => self.resumed(&folder)?,
@@ -171,13 +203,19 @@ impl PriorCommand {
                 None => return Ok(Ended::Abandoned),
             },
         };
-        let start = if self.resume { Start::Resume } else { Start::Fresh };
+        let start = if self.resume {
+            Start::Resume
+        } else {
+            Start::Fresh
+        };
         self.train(global, &gpu, &config, model, tokens, &folder, start)
     }
 
     /// ` --level top`, as the command line had it.
     fn of_level(&self) -> String {
-        self.level.as_deref().map_or(String::new(), |name| format!(" --level {name}"))
+        self.level
+            .as_deref()
+            .map_or(String::new(), |name| format!(" --level {name}"))
     }
 
     /// The pictures whose codes are modelled, in the model's size.
@@ -186,7 +224,12 @@ impl PriorCommand {
         let [width, height, channels] = model.image();
         (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
         let own = pictures::source_of(&self.run, model);
-        Ok(Arc::new(pictures::open(&self.run, &own, self.data.as_deref(), &config.data.options())?))
+        Ok(Arc::new(pictures::open(
+            &self.run,
+            &own,
+            self.data.as_deref(),
+            &config.data.options(),
+        )?))
     }
 
     fn tokenize(
@@ -198,15 +241,32 @@ impl PriorCommand {
         folder: &RunFolder,
     ) -> Result<Option<Tokens>> {
         let images = data.train.len() + data.test.len();
-        output::note(global, &format!("turning {images} pictures of {} into codes", data.name));
+        output::note(
+            global,
+            &format!("turning {images} pictures of {} into codes", data.name),
+        );
         let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let tokens = tokenize(model, level, data, None, &folder.tokens(), &mut |done, all| {
-            bar.show(done, all);
-            if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
-        });
+        let tokens = tokenize(
+            model,
+            level,
+            data,
+            None,
+            &folder.tokens(),
+            &mut |done, all| {
+                bar.show(done, all);
+                if stop.load(Ordering::Relaxed) {
+                    Err(Error::data("interrupted"))
+                } else {
+                    Ok(())
+                }
+            },
+        );
         bar.finish();
         if stop.load(Ordering::Relaxed) {
-            output::note(global, "stopped; the same command begins with the codes again");
+            output::note(
+                global,
+                "stopped; the same command begins with the codes again",
+            );
             return Ok(None);
         }
         tokens.map(Some)
@@ -223,11 +283,16 @@ impl PriorCommand {
         start: Start,
     ) -> Result<Ended> {
         let base = baselines(&tokens)?;
-        let (v, t, p) = (tokens.about.vocabulary.clone(), &config.train, &config.prior);
+        let (v, t, p) = (
+            tokens.about.vocabulary.clone(),
+            &config.train,
+            &config.prior,
+        );
         output::note(
             global,
             &format!(
-                "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes; {} blocks of {} channels; {} steps of {} on {} ({} core)",
+                "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes; {} \
+                 blocks of {} channels; {} steps of {} on {} ({} core)",
                 tokens.about.data,
                 tokens.train.len(),
                 v.tokens(),
@@ -257,11 +322,16 @@ impl PriorCommand {
             let (step, run) = (outcome.trainer.step_number(), output::shell(&self.run));
             output::note(
                 global,
-                &format!("stopped and saved at step {step}; go on with: wgvq prior {run}{} --resume", self.of_level()),
+                &format!(
+                    "stopped and saved at step {step}; go on with: wgvq prior {run}{} --resume",
+                    self.of_level()
+                ),
             );
             return Ok(Ended::Interrupted);
         }
-        let Some(e) = outcome.evaluation else { return Ok(Ended::Done) };
+        let Some(e) = outcome.evaluation else {
+            return Ok(Ended::Done);
+        };
         let (parameters, memory) = (outcome.trainer.parameter_count(), outcome.trainer.memory());
         let (run, model_path) = (folder.path(), folder.model());
         drop(outcome.trainer);
@@ -280,7 +350,8 @@ impl PriorCommand {
             output::note(
                 global,
                 &format!(
-                    "{parameters} parameters, those of step {}; {time}, {mib} MiB of device memory at peak",
+                    "{parameters} parameters, those of step {}; {time}, {mib} MiB of device \
+                     memory at peak",
                     e.step
                 ),
             );
@@ -303,24 +374,51 @@ fn picture(
     let prior = TrainedPrior::load(gpu, folder.path(), model)?;
     let about = prior.about().clone();
     let names = &about.classes;
-    let which = if about.level.is_empty() { String::new() } else { format!("{} ", about.level) };
+    let which = if about.level.is_empty() {
+        String::new()
+    } else {
+        format!("{} ", about.level)
+    };
     let title = format!("{}: a prior over its {which}codes", about.data);
     let shown: Vec<u32> = (0..names.len().min(CLASSES_SHOWN) as u32).collect();
     let (asked, columns): (Vec<u32>, usize) = if shown.is_empty() {
         (vec![about.vocabulary.no_class(); WITHOUT_CLASSES], 16)
     } else {
-        (shown.iter().flat_map(|c| std::iter::repeat_n(*c, PER_CLASS)).collect(), PER_CLASS)
+        (
+            shown
+                .iter()
+                .flat_map(|c| std::iter::repeat_n(*c, PER_CLASS))
+                .collect(),
+            PER_CLASS,
+        )
     };
     let labels: Vec<&str> = shown.iter().map(|c| names[*c as usize].as_str()).collect();
     // Of several levels, images need the priors of all.
-    let priors = if model.levels().len() == 1 { Ok(Priors::new(vec![prior])?) } else { Priors::load(gpu, run, model) };
+    let priors = if model.levels().len() == 1 {
+        Ok(Priors::new(vec![prior])?)
+    } else {
+        Priors::load(gpu, run, model)
+    };
     let samples = match &priors {
         Ok(priors) => {
             // Without a filter: what the priors believe, rare codes too.
-            let how = Draw { sampling: Sampling::default(), ..Default::default() };
+            let how = Draw {
+                sampling: Sampling::default(),
+                ..Default::default()
+            };
             let drawing = priors.draw(&asked, None, &how, &mut |_, _| Ok(()))?;
             let [width, height, channels] = model.image();
-            Some(rows(&model.decode(&drawing.codes)?, Shape { width, height, channels }, columns, &labels, 96)?)
+            Some(rows(
+                &model.decode(&drawing.codes)?,
+                Shape {
+                    width,
+                    height,
+                    channels,
+                },
+                columns,
+                &labels,
+                96,
+            )?)
         }
         Err(_) => None,
     };
@@ -328,10 +426,16 @@ fn picture(
         Some(_) => "Samples at temperature 1, without filters or guidance.",
         None => "Samples need the priors of the other levels, too.",
     };
-    let (log, test) = (metrics_log::columns(&folder.metrics())?, metrics_log::columns(&folder.test())?);
+    let (log, test) = (
+        metrics_log::columns(&folder.metrics())?,
+        metrics_log::columns(&folder.test())?,
+    );
     let log = |name: &str| metrics_log::column(&log, name);
     let test = |name: &str| metrics_log::column(&test, name);
-    let held_out: Vec<(f64, f64)> = test("step").into_iter().zip(test("nats_per_token")).collect();
+    let held_out: Vec<(f64, f64)> = test("step")
+        .into_iter()
+        .zip(test("nats_per_token"))
+        .collect();
     let figures = format!(
         "{reached}; to beat: {:.3} bits by single codes, {:.3} by pairs. {said}",
         base.unigram_bits, base.bigram_bits

@@ -21,8 +21,8 @@ pub struct Reconstruct {
     /// Image files
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The picture: originals over reconstructions; with --native-size the folder for a picture of each
-    /// [default: reconstructions.png, or reconstructions]
+    /// The picture: originals over reconstructions; with --native-size the folder for a picture of
+    /// each [default: reconstructions.png, or reconstructions]
     #[arg(long, short, value_name = "PNG|DIR")]
     output: Option<PathBuf>,
     /// Keep every image at its own size, whatever it is; large ones go through the model in tiles
@@ -40,7 +40,10 @@ impl Reconstruct {
         if self.native_size {
             return self.native(global);
         }
-        let output = self.output.clone().unwrap_or_else(|| "reconstructions.png".into());
+        let output = self
+            .output
+            .clone()
+            .unwrap_or_else(|| "reconstructions.png".into());
         let _place = Place::file(global, &output, self.overwrite)?;
         apart(self.read(), [&output])?;
         let mut model = Trained::load(&global.gpu()?, &self.run)?;
@@ -49,21 +52,37 @@ impl Reconstruct {
         for path in &self.images {
             originals.extend(data::load_image(path, width, height, channels)?);
         }
-        let shape = Shape { width, height, channels };
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
         let (canvas, reconstructions) = if model.levels().len() == 1 {
             let codes = model.encode(&originals)?;
             let reconstructions = model.decode(&codes)?;
-            (pairs(&originals, &reconstructions, shape, Layout::default())?, reconstructions)
+            (
+                pairs(&originals, &reconstructions, shape, Layout::default())?,
+                reconstructions,
+            )
         } else {
             let mut levels = model.by_levels(&originals)?;
             let names: Vec<&str> = model.levels().iter().map(|l| l.name.as_str()).collect();
-            let all = std::iter::once(&originals).chain(&levels).flatten().copied().collect::<Vec<u8>>();
+            let all = std::iter::once(&originals)
+                .chain(&levels)
+                .flatten()
+                .copied()
+                .collect::<Vec<u8>>();
             let canvas = by_level(&all, shape, &names)?;
             (canvas, levels.pop().unwrap_or_default())
         };
         atomic::write(&output, &canvas.png()?)?;
         let size = width * height * channels;
-        for ((path, a), b) in self.images.iter().zip(originals.chunks(size)).zip(reconstructions.chunks(size)) {
+        for ((path, a), b) in self
+            .images
+            .iter()
+            .zip(originals.chunks(size))
+            .zip(reconstructions.chunks(size))
+        {
             tell(global, path, mse(a, b)?);
         }
         output::note(global, &format!("picture: {}", output.display()));
@@ -77,8 +96,17 @@ impl Reconstruct {
 
     /// Images at their own size, each in a file of its own.
     fn native(&self, global: &Global) -> Result<Ended> {
-        let folder = self.output.clone().unwrap_or_else(|| "reconstructions".into());
-        let names = unique(&self.images.iter().map(|path| name_of(path)).collect::<Vec<_>>());
+        let folder = self
+            .output
+            .clone()
+            .unwrap_or_else(|| "reconstructions".into());
+        let names = unique(
+            &self
+                .images
+                .iter()
+                .map(|path| name_of(path))
+                .collect::<Vec<_>>(),
+        );
         let names: Vec<String> = names.iter().map(|name| format!("{name}.png")).collect();
         let place = Place::folder(global, &folder)?;
         place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
@@ -94,7 +122,10 @@ impl Reconstruct {
             let codes = tiled.encode(&original, size, &mut |done, of| bar.show(done, of))?;
             let pixels = tiled.decode(&codes, size, &mut |done, of| bar.show(done, of))?;
             bar.finish();
-            atomic::write(&staged.path().join(name), &png(&pixels, size[0], size[1], channels)?)?;
+            atomic::write(
+                &staged.path().join(name),
+                &png(&pixels, size[0], size[1], channels)?,
+            )?;
             tell(global, path, mse(&original, &pixels)?);
         }
         staged.put(&[])?;
@@ -108,8 +139,14 @@ impl Reconstruct {
 fn tell(global: &Global, path: &Path, error: f64) {
     let db = psnr(error);
     if global.json {
-        output::result(&serde_json::json!({ "image": output::shown(path), "mse": error, "psnr": db }).to_string());
+        output::result(
+            &serde_json::json!({ "image": output::shown(path), "mse": error, "psnr": db })
+                .to_string(),
+        );
     } else {
-        output::result(&format!("{}: MSE {error:.5}, PSNR {db:.2} dB", path.display()));
+        output::result(&format!(
+            "{}: MSE {error:.5}, PSNR {db:.2} dB",
+            path.display()
+        ));
     }
 }

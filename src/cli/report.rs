@@ -18,7 +18,12 @@ use wgvq::{Error, Result};
 /// `wgvq report runs/emoji runs/fsq`
 #[derive(Args)]
 #[command(
-    after_long_help = "Writes rate.png and rate.csv. A run's rate is the entropy of its codes over the pictures, each by its frequency,\nlevel by level and summed; beside it, log2 K for each code. Neither counts the model. A codec's rate is that of\nits files, whose headers weigh heavily on small pictures.\n\nExamples:\n  wgvq report runs/emoji\n  wgvq report runs/ema runs/fsq runs/residual --out compared"
+    after_long_help = "Writes rate.png and rate.csv. A run's rate is the entropy of its codes \
+                       over the pictures, each by its frequency,\nlevel by level and summed; \
+                       beside it, log2 K for each code. Neither counts the model. A codec's rate \
+                       is that of\nits files, whose headers weigh heavily on small \
+                       pictures.\n\nExamples:\n  wgvq report runs/emoji\n  wgvq report runs/ema \
+                       runs/fsq runs/residual --out compared"
 )]
 pub struct Report {
     /// The runs: their folders, or their final.safetensors; all of images of one size
@@ -27,8 +32,8 @@ pub struct Report {
     /// The folder for the chart and the table; RUN/report of the first run unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The pictures: a folder of images, an IDX file, or a built-in name; the runs' own data unless given. Of them, the
-    /// test split is looked at
+    /// The pictures: a folder of images, an IDX file, or a built-in name; the runs' own data
+    /// unless given. Of them, the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,
     /// Pictures to look at, at most
@@ -42,51 +47,81 @@ pub struct Report {
 impl Report {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let first = &self.runs[0];
-        let out = self.out.clone().unwrap_or_else(|| folder_of(first).join("report"));
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| folder_of(first).join("report"));
         let [picture, figures] = ["rate.png", "rate.csv"].map(|name| out.join(name));
         let place = Place::folder(global, &out)?;
         place.holds_none(["rate.png", "rate.csv"], self.overwrite)?;
         let gpu = global.gpu()?;
-        let mut models = self.runs.iter().map(|run| Trained::load(&gpu, run)).collect::<Result<Vec<_>>>()?;
+        let mut models = self
+            .runs
+            .iter()
+            .map(|run| Trained::load(&gpu, run))
+            .collect::<Result<Vec<_>>>()?;
         self.comparable(&models)?;
         let set = open(&self.runs[0], &models[0], self.data.as_deref())?;
         let pixels = set.gather(&chosen(&set, self.images as usize)?)?;
         let shape = shape(&models[0]);
         let count = shape.count(&pixels)?;
-        output::note(global, &format!("{count} pictures of {}'s test split", set.name));
+        output::note(
+            global,
+            &format!("{count} pictures of {}'s test split", set.name),
+        );
         let names = names(&self.runs);
         let mut runs = Vec::new();
         for (model, name) in models.iter_mut().zip(names) {
             runs.push(coded(model, name, &pixels, count)?);
         }
-        output::note(global, &format!("JPEG at {} qualities, PNG and WebP", QUALITIES.len()));
+        output::note(
+            global,
+            &format!("JPEG at {} qualities, PNG and WebP", QUALITIES.len()),
+        );
         let codecs = Codecs {
-            jpeg: QUALITIES.iter().map(|q| codecs::jpeg(&pixels, shape, *q)).collect::<Result<_>>()?,
+            jpeg: QUALITIES
+                .iter()
+                .map(|q| codecs::jpeg(&pixels, shape, *q))
+                .collect::<Result<_>>()?,
             jpeg_headers: codecs::jpeg_headers(shape)?,
             png: codecs::png(&pixels, shape)?,
             webp: codecs::webp(&pixels, shape)?,
         };
         // Of a folder its name alone, so that the chart says nothing of where it lies.
-        let data = Path::new(&set.name).file_name().map_or(set.name.clone(), |n| n.to_string_lossy().into_owned());
+        let data = Path::new(&set.name)
+            .file_name()
+            .map_or(set.name.clone(), |n| n.to_string_lossy().into_owned());
         let size = format!("{} x {}", shape.width, shape.height);
         let title = format!("PSNR, dB, of {count} held-out pictures of {data}, {size}");
         let caption = "dots: entropy of the codes; thin lines: up to log2 K; codecs: whole files";
         let png = chart(&title, caption, &runs, &codecs)?;
         let staged = place.staged()?;
-        atomic::write(&staged.path().join("rate.csv"), csv(&runs, &codecs).as_bytes())?;
+        atomic::write(
+            &staged.path().join("rate.csv"),
+            csv(&runs, &codecs).as_bytes(),
+        )?;
         atomic::write(&staged.path().join("rate.png"), &png)?;
         staged.put(&[])?;
         if global.json {
-            runs.iter().for_each(|run| output::result(&line(run, &codecs).to_string()));
+            runs.iter()
+                .for_each(|run| output::result(&line(run, &codecs).to_string()));
             output::result(&codec_line(&codecs, count).to_string());
         } else {
             output::result(table(&runs, &codecs).trim_end());
         }
         output::note(
             global,
-            "WebP is lossless: there is no lossy encoder of it here. Files' headers count, the models do not.",
+            "WebP is lossless: there is no lossy encoder of it here. Files' headers count, the \
+             models do not.",
         );
-        output::note(global, &format!("chart: {}, figures: {}", picture.display(), figures.display()));
+        output::note(
+            global,
+            &format!(
+                "chart: {}, figures: {}",
+                picture.display(),
+                figures.display()
+            ),
+        );
         Ok(Ended::Done)
     }
 
@@ -96,14 +131,19 @@ impl Report {
         for (model, run) in models.iter().zip(&self.runs).skip(1) {
             if model.image() != first.image() {
                 let ([w, h, c], [fw, fh, fc]) = (model.image(), first.image());
-                let what =
-                    format!("its images are {w} x {h} x {c}, those of {name} {fw} x {fh} x {fc}: report on them apart");
+                let what = format!(
+                    "its images are {w} x {h} x {c}, those of {name} {fw} x {fh} x {fc}: report \
+                     on them apart"
+                );
                 return Err(Error::file(run, what));
             }
-            let [source, other] =
-                [(run, model), (&self.runs[0], first)].map(|(run, model)| absolute(&source_of(run, model)));
+            let [source, other] = [(run, model), (&self.runs[0], first)]
+                .map(|(run, model)| absolute(&source_of(run, model)));
             if self.data.is_none() && source != other {
-                let what = format!("was trained on `{source}`, and {name} on `{other}`: say which pictures by --data");
+                let what = format!(
+                    "was trained on `{source}`, and {name} on `{other}`: say which pictures by \
+                     --data"
+                );
                 return Err(Error::file(run, what));
             }
         }
@@ -126,8 +166,15 @@ fn coded(model: &mut Trained, name: String, pixels: &[u8], count: usize) -> Resu
     let codes = model.to_codes(pixels, vec![String::new(); count])?;
     let error = mse(pixels, &model.decode(&codes.indices)?)?;
     let [w, h, _] = model.image();
-    let levels = (0..codes.levels.len()).map(|level| rate(&codes, level, w * h)).collect();
-    Ok(Coded { name, mse: error, psnr: psnr(error), levels })
+    let levels = (0..codes.levels.len())
+        .map(|level| rate(&codes, level, w * h))
+        .collect();
+    Ok(Coded {
+        name,
+        mse: error,
+        psnr: psnr(error),
+        levels,
+    })
 }
 
 /// What a level's codes take, per pixel.
@@ -135,7 +182,11 @@ fn rate(codes: &Codes, level: usize, pixels: usize) -> LevelRate {
     let (of, indices) = (&codes.levels[level], codes.of_level(level));
     let entropy = |book: usize| {
         let mut counts = vec![0; of.codebook_size];
-        indices.iter().skip(book).step_by(of.codebooks).for_each(|code| counts[*code as usize] += 1);
+        indices
+            .iter()
+            .skip(book)
+            .step_by(of.codebooks)
+            .for_each(|code| counts[*code as usize] += 1);
         code_usage(&counts).perplexity.log2()
     };
     let latents = (of.grid[0] * of.grid[1]) as f64 / pixels as f64;

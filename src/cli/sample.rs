@@ -21,21 +21,37 @@ use wgvq::{Error, Result, data, files, memory};
 /// How codes are drawn.
 #[derive(Args)]
 pub struct How {
-    /// Logits are divided by it: below 1 likelier, above 1 more various; 0 takes the likeliest code
+    /// Logits are divided by it: below 1 likelier, above 1 more various; 0 takes the likeliest
+    /// code
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from this many of the likeliest codes
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw from the fewest likeliest codes whose probabilities sum to this, in (0, 1]
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Draw from codes of at least this share of the likeliest one's probability
-    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     min_p: f32,
     /// Penalty on codes that an image has already: 1 is none, `inf` lets none come twice; with
     /// --temperature 0 it keeps the likeliest code from being drawn over and over
-    #[arg(long, value_name = "THETA", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "THETA",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     repetition_penalty: f32,
     /// Classifier-free guidance: above 1 more of the class, and less various
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
@@ -69,7 +85,10 @@ impl How {
             cache: !self.no_cache,
         };
         match draw.fault() {
-            Some((field, what)) => Err(Error::config(format!("--{}", field.replace('_', "-")), what)),
+            Some((field, what)) => Err(Error::config(
+                format!("--{}", field.replace('_', "-")),
+                what,
+            )),
             None => Ok(draw),
         }
     }
@@ -77,13 +96,15 @@ impl How {
 
 #[derive(Args)]
 #[command(
-    after_long_help = "Examples:\n  wgvq sample runs/fashion --n 64\n  wgvq sample runs/fashion --class boot --n 64 --temperature 0.9 --top-k 100 --top-p 0.95 --guidance 2 --seed 7 --out boots"
+    after_long_help = "Examples:\n  wgvq sample runs/fashion --n 64\n  wgvq sample runs/fashion \
+                       --class boot --n 64 --temperature 0.9 --top-k 100 --top-p 0.95 --guidance \
+                       2 --seed 7 --out boots"
 )]
 pub struct Sample {
     /// The run, with a prior
     run: PathBuf,
-    /// A class, by its name or a part of it; several take turns; all, where none is named. `none` draws without a class, and so does
-    /// `unconditional` where a class is called none
+    /// A class, by its name or a part of it; several take turns; all, where none is named. `none`
+    /// draws without a class, and so does `unconditional` where a class is called none
     #[arg(long)]
     class: Vec<String>,
     /// Images
@@ -101,7 +122,9 @@ pub struct Sample {
 
 #[derive(Args)]
 #[command(
-    after_long_help = "Examples:\n  wgvq complete runs/fashion boot.png --keep top-half\n  wgvq complete runs/fashion boot.png --keep left-half --class boot --n 15 --temperature 0.8 -o boots.png"
+    after_long_help = "Examples:\n  wgvq complete runs/fashion boot.png --keep top-half\n  wgvq \
+                       complete runs/fashion boot.png --keep left-half --class boot --n 15 \
+                       --temperature 0.8 -o boots.png"
 )]
 pub struct Complete {
     /// The run, with a prior
@@ -109,9 +132,9 @@ pub struct Complete {
     /// The image
     image: PathBuf,
     /// What is kept: top, bottom, left or right, and how much of it: half, third, quarter or a
-    /// number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share, rounded to
-    /// whole rows or columns. Codes are drawn row by row, each from those before it, so that a part
-    /// other than the top is kept but not looked ahead to
+    /// number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share, rounded
+    /// to whole rows or columns. Codes are drawn row by row, each from those before it, so that a
+    /// part other than the top is kept but not looked ahead to
     #[arg(long, default_value = "top-half", value_name = "SIDE-SHARE")]
     keep: String,
     /// The image's class, by its name or a part of it
@@ -130,8 +153,9 @@ pub struct Complete {
     overwrite: bool,
 }
 
-/// A class's name as part of a file's: `Ankle boot` is `ankle-boot`. Characters of all scripts stay, and pictographs; only what stands
-/// between words, what some file system forbids and what cannot be seen does not.
+/// A class's name as part of a file's: `Ankle boot` is `ankle-boot`. Characters of all scripts
+/// stay, and pictographs; only what stands between words, what some file system forbids and what
+/// cannot be seen does not.
 pub fn slug(name: &str) -> String {
     let invisible = |c: char| matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let between = |c: char| match c.is_ascii() {
@@ -145,8 +169,8 @@ pub fn slug(name: &str) -> String {
 /// Names of no class, beside classes that are called so.
 const NO_CLASS: [&str; 2] = ["none", "unconditional"];
 
-/// The class of that name: just it, the whole of it in whatever case, or a part that no other has. A class that is called as no class is
-/// goes before it.
+/// The class of that name: just it, the whole of it in whatever case, or a part that no other has.
+/// A class that is called as no class is goes before it.
 fn class(about: &About, name: &str) -> Result<u32> {
     let names = &about.classes;
     if let Some(exact) = names.iter().position(|n| n == name) {
@@ -157,21 +181,33 @@ fn class(about: &About, name: &str) -> Result<u32> {
         return Ok(about.vocabulary.no_class());
     }
     if names.is_empty() {
-        return Err(Error::config("--class", format!("`{name}` was asked for, but the pictures had no classes")));
+        return Err(Error::config(
+            "--class",
+            format!("`{name}` was asked for, but the pictures had no classes"),
+        ));
     }
     let matching = |f: &dyn Fn(&str) -> bool| -> Vec<u32> {
-        (0..names.len() as u32).filter(|i| f(&names[*i as usize].to_lowercase())).collect()
+        (0..names.len() as u32)
+            .filter(|i| f(&names[*i as usize].to_lowercase()))
+            .collect()
     };
     let whole = matching(&|n| n == asked || slug(n) == asked);
     let part = matching(&|n| n.contains(&asked));
     match (&whole[..], &part[..]) {
         ([one], _) | ([], [one]) => Ok(*one),
-        ([], []) => {
-            Err(Error::config("--class", format!("there is no class `{name}`; there are {}", names.join(", "))))
-        }
+        ([], []) => Err(Error::config(
+            "--class",
+            format!("there is no class `{name}`; there are {}", names.join(", ")),
+        )),
         (_, several) => {
-            let several: Vec<&str> = several.iter().map(|i| names[*i as usize].as_str()).collect();
-            Err(Error::config("--class", format!("`{name}` may be {}: say which", several.join(", "))))
+            let several: Vec<&str> = several
+                .iter()
+                .map(|i| names[*i as usize].as_str())
+                .collect();
+            Err(Error::config(
+                "--class",
+                format!("`{name}` may be {}: say which", several.join(", ")),
+            ))
         }
     }
 }
@@ -183,13 +219,17 @@ fn load(gpu: &Gpu, run: &Path) -> Result<(Trained, Priors)> {
     Ok((model, priors))
 }
 
-/// Holds what drawing `n` images takes of the host's memory against what there is: their codes, their pixels, and the grid of them.
+/// Holds what drawing `n` images takes of the host's memory against what there is: their codes,
+/// their pixels, and the grid of them.
 pub fn room(model: &Trained, priors: &Priors, n: usize) -> Result<()> {
     let [width, height, channels] = model.image();
     let codes = memory::product(&[n, priors.codes_per_image(), 8]);
     let pixels = memory::product(&[n, width, height, channels, 3]);
     let asked = codes.and_then(|codes| codes.checked_add(pixels?));
-    memory::hold(format!("--n: {n} images of {width} x {height} x {channels}"), asked)
+    memory::hold(
+        format!("--n: {n} images of {width} x {height} x {channels}"),
+        asked,
+    )
 }
 
 /// Draws with a progress bar. `None` if the user stopped it.
@@ -203,7 +243,11 @@ pub fn draw(
     let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
     let drawing = priors.draw(asked, given, how, &mut |done, all| {
         bar.show(done, all);
-        if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
+        if stop.load(Ordering::Relaxed) {
+            Err(Error::data("interrupted"))
+        } else {
+            Ok(())
+        }
     });
     bar.finish();
     if stop.load(Ordering::Relaxed) {
@@ -217,7 +261,10 @@ impl Sample {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let how = self.how.draw()?;
         if self.n == 0 || self.n > 1 << 20 {
-            return Err(Error::config("--n", format!("{} images: from 1 to 2^20 can be drawn", self.n)));
+            return Err(Error::config(
+                "--n",
+                format!("{} images: from 1 to 2^20 can be drawn", self.n),
+            ));
         }
         let place = Place::folder(global, &self.out)?;
         let gpu = global.gpu()?;
@@ -227,17 +274,31 @@ impl Sample {
         let asked: Vec<u32> = match (&self.class[..], about.vocabulary.classes) {
             ([], 0) => vec![about.vocabulary.no_class()],
             ([], classes) => (0..classes as u32).collect(),
-            (names, _) => names.iter().map(|name| class(about, name)).collect::<Result<_>>()?,
+            (names, _) => names
+                .iter()
+                .map(|name| class(about, name))
+                .collect::<Result<_>>()?,
         };
         let classes: Vec<u32> = asked.iter().copied().cycle().take(self.n).collect();
-        let words = |class: u32| about.classes.get(class as usize).map(|name| slug(name)).unwrap_or_default();
+        let words = |class: u32| {
+            about
+                .classes
+                .get(class as usize)
+                .map(|name| slug(name))
+                .unwrap_or_default()
+        };
         let names: Vec<String> = (classes.iter().enumerate())
-            .map(|(i, class)| match words(*class).chars().take(NAMED).collect::<String>() {
-                words if words.is_empty() => format!("{i:04}.png"),
-                words => format!("{i:04}-{words}.png"),
-            })
+            .map(
+                |(i, class)| match words(*class).chars().take(NAMED).collect::<String>() {
+                    words if words.is_empty() => format!("{i:04}.png"),
+                    words => format!("{i:04}-{words}.png"),
+                },
+            )
             .collect();
-        place.holds_none(names.iter().map(String::as_str).chain([GRID, MADE]), self.overwrite)?;
+        place.holds_none(
+            names.iter().map(String::as_str).chain([GRID, MADE]),
+            self.overwrite,
+        )?;
         tell_of_guidance(global, about, &classes, &how);
         tell_of_texts(global, about);
         let began = std::time::Instant::now();
@@ -247,24 +308,48 @@ impl Sample {
         let seconds = began.elapsed().as_secs_f64();
         let pixels = model.decode(&drawing.codes)?;
         let [width, height, channels] = model.image();
-        let shape = Shape { width, height, channels };
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
         let staged = place.staged()?;
         // What is listed is what the next sampling may remove.
         let list = serde_json::json!({ "run": output::shown(&self.run), "model": about.model, "seed": how.seed, "images": names });
         let list = serde_json::to_string_pretty(&list).map_err(Error::data)?;
         atomic::write(&staged.path().join(MADE), (list + "\n").as_bytes())?;
         for (image, name) in pixels.chunks(width * height * channels).zip(&names) {
-            atomic::write(&staged.path().join(name), &png(image, width, height, channels)?)?;
+            atomic::write(
+                &staged.path().join(name),
+                &png(image, width, height, channels)?,
+            )?;
         }
         let grid = self.out.join(GRID);
         // A row of the grid has each class once, where there are so many that this is a row.
-        let columns = if (5..=16).contains(&asked.len()) { asked.len() } else { 0 };
-        let picture = images(&pixels, shape, Layout { columns, ..Default::default() })?.png()?;
+        let columns = if (5..=16).contains(&asked.len()) {
+            asked.len()
+        } else {
+            0
+        };
+        let picture = images(
+            &pixels,
+            shape,
+            Layout {
+                columns,
+                ..Default::default()
+            },
+        )?
+        .png()?;
         atomic::write(&staged.path().join(GRID), &picture)?;
         staged.put(&made_before(&self.out))?;
         let codes = classes.len() * priors.codes_per_image();
         if global.json {
-            let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / codes as f64;
+            let mean = drawing
+                .log_likelihood
+                .iter()
+                .map(|l| f64::from(*l))
+                .sum::<f64>()
+                / codes as f64;
             let line = serde_json::json!({
                 "out": output::shown(&self.out), "images": self.n, "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
                 "log_likelihood_per_code": mean, "grid": output::shown(&grid),
@@ -273,35 +358,58 @@ impl Sample {
         } else {
             output::result(&format!("{}: {} images", self.out.display(), self.n));
             output::result(&format!("grid: {}", grid.display()));
-            output::note(global, &format!("{codes} codes in {seconds:.1} s, {:.0} per second", codes as f64 / seconds));
+            output::note(
+                global,
+                &format!(
+                    "{codes} codes in {seconds:.1} s, {:.0} per second",
+                    codes as f64 / seconds
+                ),
+            );
         }
         Ok(Ended::Done)
     }
 }
 
 pub const GRID: &str = "grid.png";
-/// Characters of a class's name in the names of its images: at most 240 bytes of the 255 that file systems allow.
+/// Characters of a class's name in the names of its images: at most 240 bytes of the 255 that file
+/// systems allow.
 const NAMED: usize = 60;
 /// The images that a sampling made, by name.
 pub const MADE: &str = "samples.json";
 
-/// The images that an earlier sampling made in a folder, of classes or of texts, as it says itself, and that are there still.
+/// The images that an earlier sampling made in a folder, of classes or of texts, as it says itself,
+/// and that are there still.
 pub fn made_before(folder: &Path) -> Vec<PathBuf> {
     let read = |path: PathBuf| -> Option<Vec<String>> {
-        let list: serde_json::Value = serde_json::from_slice(&files::read(&path, files::LIST).ok()?).ok()?;
-        let name = |image: &serde_json::Value| image.as_str().or(image["image"].as_str()).map(str::to_owned);
+        let list: serde_json::Value =
+            serde_json::from_slice(&files::read(&path, files::LIST).ok()?).ok()?;
+        let name = |image: &serde_json::Value| {
+            image
+                .as_str()
+                .or(image["image"].as_str())
+                .map(str::to_owned)
+        };
         Some(list["images"].as_array()?.iter().filter_map(name).collect())
     };
     let plain = |name: &String| name.ends_with(".png") && Path::new(name).components().count() == 1;
-    let names = read(folder.join(MADE)).unwrap_or_default().into_iter().filter(plain);
-    names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
+    let names = read(folder.join(MADE))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(plain);
+    names
+        .map(|name| folder.join(name))
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// Guidance away from no class, without a class, goes nowhere.
 fn tell_of_guidance(global: &Global, about: &About, classes: &[u32], how: &Draw) {
     let none = about.vocabulary.no_class();
     if how.sampling.guidance.is_some() && classes.iter().all(|class| *class == none) {
-        output::note(global, "--guidance changes nothing where no class is asked for");
+        output::note(
+            global,
+            "--guidance changes nothing where no class is asked for",
+        );
     }
 }
 
@@ -310,7 +418,8 @@ fn tell_of_texts(global: &Global, about: &About) {
     if about.vocabulary.text.is_some() {
         output::note(
             global,
-            "this prior reads texts and is told nothing here; `wgvq text2image sample` draws of a text",
+            "this prior reads texts and is told nothing here; `wgvq text2image sample` draws of a \
+             text",
         );
     }
 }
@@ -318,7 +427,8 @@ fn tell_of_texts(global: &Global, about: &About) {
 /// Which of the cells of a grid are kept, row by row.
 fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
     let wrong = || {
-        let what = "is top, bottom, left or right, and how much: half, third, quarter or a number from 0 to 1, as in top-half or left-0.3";
+        let what = "is top, bottom, left or right, and how much: half, third, quarter or a number \
+                    from 0 to 1, as in top-half or left-0.3";
         Error::config("--keep", format!("`{keep}` {what}"))
     };
     let (side, share) = keep.split_once('-').ok_or_else(wrong)?;
@@ -326,9 +436,14 @@ fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
         "half" => 0.5,
         "third" => 1.0 / 3.0,
         "quarter" => 0.25,
-        number => number.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(wrong)?,
+        number => number
+            .parse::<f64>()
+            .ok()
+            .filter(|s| (0.0..=1.0).contains(s))
+            .ok_or_else(wrong)?,
     };
-    // Rounded to whole cells; but a part that is not all of the picture leaves a row or a column to draw, on a coarse grid too.
+    // Rounded to whole cells; but a part that is not all of the picture leaves a row or a column to
+    // draw, on a coarse grid too.
     let of = |n: usize| match (share * n as f64).round() as usize {
         all if all == n && share < 1.0 => n - 1,
         some => some,
@@ -340,20 +455,35 @@ fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
         "right" => Box::new(|_, column| column >= columns - of(columns)),
         _ => return Err(wrong()),
     };
-    Ok((0..rows * columns).map(|i| cell(i / columns, i % columns)).collect())
+    Ok((0..rows * columns)
+        .map(|i| cell(i / columns, i % columns))
+        .collect())
 }
 
-/// [`kept`] of each level: at least one must have something to draw. What a level keeps nothing of is told.
+/// [`kept`] of each level: at least one must have something to draw. What a level keeps nothing of
+/// is told.
 fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<Vec<bool>>> {
-    let all = levels.iter().map(|level| kept(keep, level.grid)).collect::<Result<Vec<_>>>()?;
+    let all = levels
+        .iter()
+        .map(|level| kept(keep, level.grid))
+        .collect::<Result<Vec<_>>>()?;
     if all.iter().flatten().all(|kept| *kept) {
         let what = format!("`{keep}` keeps all codes of the image: nothing is left to complete");
         return Err(Error::config("--keep", what));
     }
-    for (level, _) in levels.iter().zip(&all).filter(|(_, cells)| cells.iter().all(|kept| !*kept)) {
+    for (level, _) in levels
+        .iter()
+        .zip(&all)
+        .filter(|(_, cells)| cells.iter().all(|kept| !*kept))
+    {
         let [rows, columns] = level.grid;
-        let which = if level.name.is_empty() { String::new() } else { format!("of level {}, ", level.name) };
-        let what = format!("{which}`{keep}` keeps none of the {rows} x {columns} codes: all are drawn");
+        let which = if level.name.is_empty() {
+            String::new()
+        } else {
+            format!("of level {}, ", level.name)
+        };
+        let what =
+            format!("{which}`{keep}` keeps none of the {rows} x {columns} codes: all are drawn");
         output::note(global, &what);
     }
     Ok(all)
@@ -363,7 +493,10 @@ impl Complete {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let how = self.how.draw()?;
         if self.n == 0 || self.n > 4096 {
-            return Err(Error::config("--n", format!("{} completions: from 1 to 4096 can be drawn", self.n)));
+            return Err(Error::config(
+                "--n",
+                format!("{} completions: from 1 to 4096 can be drawn", self.n),
+            ));
         }
         let _place = Place::file(global, &self.output, self.overwrite)?;
         apart([self.image.clone(), model_of(&self.run)], [&self.output])?;
@@ -371,35 +504,72 @@ impl Complete {
         let (mut model, priors) = load(&gpu, &self.run)?;
         let (about, [width, height, channels]) = (priors.about(), model.image());
         room(&model, &priors, self.n)?;
-        let class = self.class.as_deref().map_or(Ok(about.vocabulary.no_class()), |name| class(about, name))?;
+        let class = self
+            .class
+            .as_deref()
+            .map_or(Ok(about.vocabulary.no_class()), |name| class(about, name))?;
         let original = data::load_image(&self.image, width, height, channels)?;
         let codes = model.encode(&original)?;
         let mut places = Vec::new();
         // The finest level's, which are the last, cover the picture.
         let (mut cells, mut grid) = (Vec::new(), [1, 1]);
-        for (level, own) in model.levels().iter().zip(kept_of_levels(global, &self.keep, model.levels())?) {
+        for (level, own) in
+            model
+                .levels()
+                .iter()
+                .zip(kept_of_levels(global, &self.keep, model.levels())?)
+        {
             (cells, grid) = (own, level.grid);
-            places.extend(cells.iter().flat_map(|kept| std::iter::repeat_n(*kept, level.codebooks)));
+            places.extend(
+                cells
+                    .iter()
+                    .flat_map(|kept| std::iter::repeat_n(*kept, level.codebooks)),
+            );
         }
         tell_of_guidance(global, about, &[class], &how);
         tell_of_texts(global, priors.about());
-        let given = Given { codes: &codes.repeat(self.n), places: &places };
-        let Some(drawing) = draw(global, &priors, (&vec![class; self.n]).into(), Some(given), &how)? else {
+        let given = Given {
+            codes: &codes.repeat(self.n),
+            places: &places,
+        };
+        let Some(drawing) = draw(
+            global,
+            &priors,
+            (&vec![class; self.n]).into(),
+            Some(given),
+            &how,
+        )?
+        else {
             return Ok(Ended::Abandoned);
         };
         let mut pixels = original.clone();
         pixels.extend(covered(&original, [width, height, channels], &cells, grid));
         pixels.extend(model.decode(&drawing.codes)?);
-        let shape = Shape { width, height, channels };
-        let layout = Layout { columns: (self.n + 2).min(8), ..Default::default() };
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
+        let layout = Layout {
+            columns: (self.n + 2).min(8),
+            ..Default::default()
+        };
         atomic::write(&self.output, &images(&pixels, shape, layout)?.png()?)?;
         if global.json {
-            let mean = drawing.log_likelihood.iter().map(|l| f64::from(*l)).sum::<f64>() / self.n as f64;
+            let mean = drawing
+                .log_likelihood
+                .iter()
+                .map(|l| f64::from(*l))
+                .sum::<f64>()
+                / self.n as f64;
             let line = serde_json::json!({ "picture": output::shown(&self.output), "completions": self.n, "log_likelihood": mean });
             output::result(&line.to_string());
         } else {
             let picture = self.output.display();
-            output::result(&format!("picture: {picture} (the image, what is kept of it, and {} drawn)", self.n));
+            output::result(&format!(
+                "picture: {picture} (the image, what is kept of it, and {} drawn)",
+                self.n
+            ));
         }
         Ok(Ended::Done)
     }
@@ -416,7 +586,11 @@ fn covered(
         let (x, y) = (i / channels % width, i / channels / width);
         cells[y * rows / height * columns + x * columns / width]
     };
-    image.iter().enumerate().map(|(i, v)| if kept(i) { *v } else { 128 }).collect()
+    image
+        .iter()
+        .enumerate()
+        .map(|(i, v)| if kept(i) { *v } else { 128 })
+        .collect()
 }
 
 #[cfg(test)]
@@ -425,7 +599,8 @@ mod tests {
 
     #[test]
     fn parts_are_kept_by_side_and_share() {
-        let count = |keep: &str| kept(keep, [7, 6]).map(|cells| cells.iter().filter(|c| **c).count());
+        let count =
+            |keep: &str| kept(keep, [7, 6]).map(|cells| cells.iter().filter(|c| **c).count());
         assert_eq!(count("top-half").unwrap(), 4 * 6);
         assert_eq!(count("top-1").unwrap(), 7 * 6);
         assert_eq!(count("left-third").unwrap(), 7 * 2);
@@ -434,20 +609,33 @@ mod tests {
         assert!(kept("left-half", [2, 4]).unwrap()[..4] == [true, true, false, false]);
         assert!(kept("bottom-half", [2, 2]).unwrap() == [false, false, true, true]);
         for bad in ["top", "middle-half", "top-2", "top-nan", "half-top", ""] {
-            assert!(count(bad).unwrap_err().to_string().contains("--keep"), "{bad}");
+            assert!(
+                count(bad).unwrap_err().to_string().contains("--keep"),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_share_below_all_leaves_something_of_each_grid() {
         let count = |keep: &str, grid| kept(keep, grid).unwrap().iter().filter(|c| **c).count();
-        for (keep, fine, coarse) in
-            [("top-0.9", 3 * 4, 2), ("left-0.2", 4, 0), ("bottom-0.5", 2 * 4, 2), ("right-1", 16, 4)]
-        {
-            assert_eq!((count(keep, [4, 4]), count(keep, [2, 2])), (fine, coarse), "{keep}");
+        for (keep, fine, coarse) in [
+            ("top-0.9", 3 * 4, 2),
+            ("left-0.2", 4, 0),
+            ("bottom-0.5", 2 * 4, 2),
+            ("right-1", 16, 4),
+        ] {
+            assert_eq!(
+                (count(keep, [4, 4]), count(keep, [2, 2])),
+                (fine, coarse),
+                "{keep}"
+            );
         }
         // One row cannot be shared out: it is drawn.
-        assert_eq!((count("top-0.9", [1, 4]), count("left-0.9", [1, 4])), (0, 3));
+        assert_eq!(
+            (count("top-0.9", [1, 4]), count("left-0.9", [1, 4])),
+            (0, 3)
+        );
     }
 
     #[test]
@@ -457,7 +645,10 @@ mod tests {
         assert_eq!(slug("../x"), "x");
         assert_eq!(slug("Красный  Круг?"), "красный-круг");
         assert_eq!(slug("红色的 心/星"), "红色的-心-星");
-        assert_eq!(slug("\u{feff}\u{2764}\u{fe0f} \u{202e}हिन्दी"), "\u{2764}\u{fe0f}-हिन्दी");
+        assert_eq!(
+            slug("\u{feff}\u{2764}\u{fe0f} \u{202e}हिन्दी"),
+            "\u{2764}\u{fe0f}-हिन्दी"
+        );
         assert_eq!(slug("?!"), "");
     }
 
@@ -465,6 +656,9 @@ mod tests {
     fn what_is_not_kept_is_covered() {
         let image: Vec<u8> = (0..4 * 4 * 3).collect();
         let out = covered(&image, [4, 4, 3], &[true, false, false, true], [2, 2]);
-        assert_eq!((out[0], out[2 * 3], out[(2 * 4 + 2) * 3 + 1]), (0, 128, image[(2 * 4 + 2) * 3 + 1]));
+        assert_eq!(
+            (out[0], out[2 * 3], out[(2 * 4 + 2) * 3 + 1]),
+            (0, 128, image[(2 * 4 + 2) * 3 + 1])
+        );
     }
 }

@@ -26,7 +26,15 @@ impl Selftest {
             Some(name) => vec![find(name)?],
             None => operations().to_vec(),
         };
-        output::note(global, &format!("{}, {} core, seed {}", gpu.info().name, gpu.core().name(), self.seed));
+        output::note(
+            global,
+            &format!(
+                "{}, {} core, seed {}",
+                gpu.info().name,
+                gpu.core().name(),
+                self.seed
+            ),
+        );
         if !global.json {
             output::result(&format!(
                 "{:<18} {:>5} {:>10} {:>12} {:>12}  result",
@@ -60,7 +68,10 @@ impl Selftest {
                 });
                 output::result(&line.to_string());
             } else {
-                let error = |v: &Option<Verdict>| v.as_ref().map_or("-".into(), |v| format!("{:.1e}", v.max_error));
+                let error = |v: &Option<Verdict>| {
+                    v.as_ref()
+                        .map_or("-".into(), |v| format!("{:.1e}", v.max_error))
+                };
                 let (f, b) = (error(&forward), error(&backward));
                 output::result(&format!(
                     "{:<18} {:>5} {:>10} {f:>12} {b:>12}  {}",
@@ -72,7 +83,9 @@ impl Selftest {
             }
             if !pass {
                 failed += 1;
-                all.iter().filter(|v| !v.pass).for_each(|v| output::note(global, &format!("  {}", v.detail)));
+                all.iter()
+                    .filter(|v| !v.pass)
+                    .for_each(|v| output::note(global, &format!("  {}", v.detail)));
             }
         }
         if !global.json {
@@ -82,6 +95,10 @@ impl Selftest {
                 format!("{failed} operations FAILED")
             });
         }
-        Ok(if failed == 0 { Ended::Done } else { Ended::Failed })
+        Ok(if failed == 0 {
+            Ended::Done
+        } else {
+            Ended::Failed
+        })
     }
 }

@@ -1,15 +1,17 @@
-//! How a command is asked to stop, from a terminal, by another program, or because the terminal closed.
+//! How a command is asked to stop, from a terminal, by another program, or because the terminal
+//! closed.
 
 use super::output;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Left at once, by a second Ctrl-C: nothing was saved, so this is not the code of what was interrupted and saved.
+/// Left at once, by a second Ctrl-C: nothing was saved, so this is not the code of what was
+/// interrupted and saved.
 const LEFT_AT_ONCE: i32 = 1;
 
-/// What is set by the first signal that asks the command to stop. More of them change nothing: the save has begun, and only a
-/// second Ctrl-C leaves without it. A signal that was ignored when the program began, as `nohup` and shells' background jobs
-/// have it, stays ignored.
+/// What is set by the first signal that asks the command to stop. More of them change nothing: the
+/// save has begun, and only a second Ctrl-C leaves without it. A signal that was ignored when the
+/// program began, as `nohup` and shells' background jobs have it, stays ignored.
 pub fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     static LISTENING: Once = Once::new();
@@ -24,7 +26,8 @@ struct Heard {
 }
 
 impl Heard {
-    /// A signal came; `interrupt` is Ctrl-C's. Nothing here may panic: there may be nobody left to read what is said.
+    /// A signal came; `interrupt` is Ctrl-C's. Nothing here may panic: there may be nobody left to
+    /// read what is said.
     fn one(&mut self, interrupt: bool) {
         let first = !self.stop.swap(true, Ordering::Relaxed);
         self.interrupts += u32::from(interrupt);
@@ -53,18 +56,30 @@ fn leave() -> ! {
 #[cfg(unix)]
 fn listen(stop: &'static AtomicBool) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
+    let wanted = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|signal| !is_ignored(*signal));
     // Where no handler can be set, signals do what they do by default.
-    let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else { return };
-    let mut heard = Heard { stop, interrupts: 0 };
-    std::thread::spawn(move || signals.forever().for_each(|signal| heard.one(signal == SIGINT)));
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else {
+        return;
+    };
+    let mut heard = Heard {
+        stop,
+        interrupts: 0,
+    };
+    std::thread::spawn(move || {
+        signals
+            .forever()
+            .for_each(|signal| heard.one(signal == SIGINT))
+    });
 }
 
 /// Was the program started with this signal ignored?
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action the call only writes the present one to `now`, of which all zeros is a valid value.
+    // SAFETY: without a new action the call only writes the present one to `now`, of which all
+    // zeros is a valid value.
     unsafe {
         libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
             && now.assume_init().sa_sigaction == libc::SIG_IGN
@@ -73,7 +88,10 @@ fn is_ignored(signal: i32) -> bool {
 
 #[cfg(windows)]
 fn listen(stop: &'static AtomicBool) {
-    let mut heard = Heard { stop, interrupts: 0 };
+    let mut heard = Heard {
+        stop,
+        interrupts: 0,
+    };
     // Fails where a handler is set already: then Ctrl-C does what that one does.
     let _ = ctrlc::set_handler(move || heard.one(true));
 }

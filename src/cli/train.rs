@@ -29,7 +29,8 @@ pub struct Keys {
     /// The data: a folder of images, an IDX file, or a built-in name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
-    /// The model: codes on one grid, or, with vqvae2, on several; vqgan and vit are trained against a discriminator
+    /// The model: codes on one grid, or, with vqvae2, on several; vqgan and vit are trained
+    /// against a discriminator
     #[arg(long, value_parser = ["vqvae", "vqvae2", "vqgan", "vit"])]
     pub model: Option<String>,
     /// The quantizer
@@ -85,16 +86,26 @@ impl Keys {
         set_keys(config, [], "--set", &self.set)
     }
 
-    /// The options and keys that were given and that the configuration does not read, each with what to set in its place.
+    /// The options and keys that were given and that the configuration does not read, each with
+    /// what to set in its place.
     pub fn unread(&self, config: &RunConfig) -> Vec<(String, String)> {
         let mut all = Vec::new();
         if self.codes.is_some() {
-            all.extend(config.unread("quantizer.codebook_size").map(|why| ("--codes".to_owned(), why)));
+            all.extend(
+                config
+                    .unread("quantizer.codebook_size")
+                    .map(|why| ("--codes".to_owned(), why)),
+            );
         }
         for (key, value) in self.set.iter().filter_map(|pair| pair.split_once('=')) {
             let (key, mut default) = (key.trim(), RunConfig::default());
             let says = default.set(key, value).is_ok() && default != RunConfig::default();
-            all.extend(config.unread(key).filter(|_| says).map(|why| (key.to_owned(), why)));
+            all.extend(
+                config
+                    .unread(key)
+                    .filter(|_| says)
+                    .map(|why| (key.to_owned(), why)),
+            );
         }
         all
     }
@@ -113,12 +124,20 @@ impl Keys {
 
 /// The presets' names, for the command line.
 pub fn preset_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(presets().into_iter().map(|p| PossibleValue::new(p.name).help(p.about)))
+    PossibleValuesParser::new(
+        presets()
+            .into_iter()
+            .map(|p| PossibleValue::new(p.name).help(p.about)),
+    )
 }
 
 /// The quantizers' names, likewise.
 pub fn quantizer_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(quantize::all().iter().map(|k| PossibleValue::new(k.name).help(k.about)))
+    PossibleValuesParser::new(
+        quantize::all()
+            .iter()
+            .map(|k| PossibleValue::new(k.name).help(k.about)),
+    )
 }
 
 /// Sets the keys of flags that were given, then those of the `KEY=VALUE` pairs of an option.
@@ -145,15 +164,19 @@ pub fn set_keys<'a>(
 /// # Errors
 /// If it is no pair; the error names the option.
 pub fn key_value<'a>(option: &str, pair: &'a str) -> Result<(&'a str, &'a str)> {
-    let (key, value) =
-        pair.split_once('=').ok_or_else(|| Error::config(option, format!("`{pair}` is not KEY=VALUE")))?;
+    let (key, value) = pair
+        .split_once('=')
+        .ok_or_else(|| Error::config(option, format!("`{pair}` is not KEY=VALUE")))?;
     Ok((key.trim(), value.trim()))
 }
 
 /// `wgvq train --preset emoji32 --out runs/emoji`
 #[derive(Args)]
 #[command(
-    after_long_help = "Examples:\n  wgvq train --preset emoji32 --out runs/emoji\n  wgvq train --data ~/pictures --set data.width=64 --set data.height=64 --out runs/mine\n  wgvq train config.toml --steps 5000 --seed 3 --out runs/three\n  wgvq train --resume runs/emoji"
+    after_long_help = "Examples:\n  wgvq train --preset emoji32 --out runs/emoji\n  wgvq train \
+                       --data ~/pictures --set data.width=64 --set data.height=64 --out \
+                       runs/mine\n  wgvq train config.toml --steps 5000 --seed 3 --out \
+                       runs/three\n  wgvq train --resume runs/emoji"
 )]
 pub struct Train {
     /// A configuration in TOML
@@ -166,11 +189,12 @@ pub struct Train {
     /// The run's folder
     #[arg(long, default_value = "runs/run", conflicts_with = "resume")]
     out: PathBuf,
-    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps may change, --data where the same pictures lie
-    /// elsewhere, and those of where pixels lie
+    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps may
+    /// change, --data where the same pictures lie elsewhere, and those of where pixels lie
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
     resume: Option<PathBuf>,
-    /// Replace a run that the folder holds, with its priors and reports, once this one has its first checkpoint
+    /// Replace a run that the folder holds, with its priors and reports, once this one has its
+    /// first checkpoint
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
 }
@@ -212,8 +236,9 @@ pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<RunConfig
     if config.identity()? != kept.identity()? {
         return Err(Error::config(
             option,
-            "goes on under the run's own configuration: of the keys, --steps alone may be given, --data where the same pictures lie \
-             elsewhere now, and where pixels lie (data.store, data.memory_mib, data.cache_mib, data.workers)",
+            "goes on under the run's own configuration: of the keys, --steps alone may be given, \
+             --data where the same pictures lie elsewhere now, and where pixels lie (data.store, \
+             data.memory_mib, data.cache_mib, data.workers)",
         ));
     }
     Ok(config)
@@ -223,7 +248,12 @@ pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<RunConfig
 pub fn own_pictures(run: &Path, config: &RunConfig, keys: &Keys) -> Result<Arc<ImageSet>> {
     keep_priors(run, config.train.steps)?;
     let options = config.data.options();
-    Ok(Arc::new(pictures::open(run, &config.data.source, keys.data.as_deref(), &options)?))
+    Ok(Arc::new(pictures::open(
+        run,
+        &config.data.source,
+        keys.data.as_deref(),
+        &options,
+    )?))
 }
 
 /// The configuration of a file or preset, with flags over it.
@@ -239,13 +269,17 @@ pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Re
 
 /// The pictures that a configuration names.
 pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
-    Ok(Arc::new(data::open(&config.data.source, &config.data.options())?))
+    Ok(Arc::new(data::open(
+        &config.data.source,
+        &config.data.options(),
+    )?))
 }
 
 /// The command that goes on with a run whose first stage was stopped, before the run's name.
 pub const GO_ON: &str = "wgvq train --resume";
 
-/// Trains, shows how it goes, and draws the run's picture. `go_on` is the command that goes on with it where it was stopped.
+/// Trains, shows how it goes, and draws the run's picture. `go_on` is the command that goes on with
+/// it where it was stopped.
 pub fn train(
     global: &Global,
     gpu: &Gpu,
@@ -257,7 +291,14 @@ pub fn train(
 ) -> Result<Ended> {
     let (q, t) = (&config.quantizer, &config.train);
     // Each level's, where they have sizes of their own.
-    let sized = |size: &usize| Options { codebook_size: *size, ..q.clone() }.codes().to_string();
+    let sized = |size: &usize| {
+        Options {
+            codebook_size: *size,
+            ..q.clone()
+        }
+        .codes()
+        .to_string()
+    };
     let codes = match config.model.codebook_sizes.as_slice() {
         [] => q.codes().to_string(),
         sizes => sizes.iter().map(sized).collect::<Vec<_>>().join(" and "),
@@ -265,7 +306,8 @@ pub fn train(
     output::note(
         global,
         &format!(
-            "{}: {} pictures to train on, {} to test, {} x {} x {}; {} with {} codes of {}; {} steps of {} on {} ({} core)",
+            "{}: {} pictures to train on, {} to test, {} x {} x {}; {} with {} codes of {}; {} \
+             steps of {} on {} ({} core)",
             data.name,
             data.train.len(),
             data.test.len(),
@@ -287,7 +329,10 @@ pub fn train(
     let mut outcome = outcome?;
     if outcome.stopped {
         let (step, path) = (outcome.trainer.step_number(), output::shell(folder.path()));
-        output::note(global, &format!("stopped and saved at step {step}; go on with: {go_on} {path}"));
+        output::note(
+            global,
+            &format!("stopped and saved at step {step}; go on with: {go_on} {path}"),
+        );
         return Ok(Ended::Interrupted);
     }
     let picture = picture(config, folder, &mut outcome)?;
@@ -296,25 +341,33 @@ pub fn train(
         let (prior, run) = (prior.display(), output::shell(folder.path()));
         output::note(
             global,
-            &format!("{prior} is of another model than the run has now: `wgvq prior {run} --overwrite` trains it anew"),
+            &format!(
+                "{prior} is of another model than the run has now: `wgvq prior {run} --overwrite` \
+                 trains it anew"
+            ),
         );
     }
     Ok(Ended::Done)
 }
 
-/// Fails where steps are still to be done by a run whose model has a prior: they would make another model, whose codes the prior does not
-/// know.
+/// Fails where steps are still to be done by a run whose model has a prior: they would make another
+/// model, whose codes the prior does not know.
 fn keep_priors(run: &Path, steps: u64) -> Result<()> {
     let done = checkpoint::newest(&run.join("checkpoints"))?.map_or(0, |(step, _)| step);
     let priors = priors_of(run)?;
-    let own: Vec<String> = priors.iter().filter(|(_, own)| *own).map(|(p, _)| p.display().to_string()).collect();
+    let own: Vec<String> = priors
+        .iter()
+        .filter(|(_, own)| *own)
+        .map(|(p, _)| p.display().to_string())
+        .collect();
     if done >= steps || own.is_empty() {
         return Ok(());
     }
     let (priors, run_path) = (own.join(" and "), output::shell(run));
     let what = format!(
-        "{steps} steps are asked for and {done} are done, but {priors} is over the codes of the model as it is, and more steps would make it \
-         useless: go on in a copy of the run that is without it, or move it away, go on, and train another by `wgvq prior {run_path}`"
+        "{steps} steps are asked for and {done} are done, but {priors} is over the codes of the \
+         model as it is, and more steps would make it useless: go on in a copy of the run that is \
+         without it, or move it away, go on, and train another by `wgvq prior {run_path}`"
     );
     Err(Error::file(run, what))
 }
@@ -336,8 +389,15 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
     } else {
         output::result(&format!("{e}"));
         let (time, mib) = (output::duration(outcome.elapsed), memory.peak >> 20);
-        let waited = outcome.trainer.waiting().map(|w| format!(", {}", output::waited(w))).unwrap_or_default();
-        output::note(global, &format!("{time}, {mib} MiB of device memory at peak{waited}"));
+        let waited = outcome
+            .trainer
+            .waiting()
+            .map(|w| format!(", {}", output::waited(w)))
+            .unwrap_or_default();
+        output::note(
+            global,
+            &format!("{time}, {mib} MiB of device memory at peak{waited}"),
+        );
         output::result(&format!("picture: {}", picture.display()));
         output::result(&format!("model:   {}", folder.model().display()));
     }
@@ -347,7 +407,11 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
 fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Result<PathBuf> {
     let columns = metrics_log::columns(&folder.metrics())?;
     let column = |name: &str| metrics_log::column(&columns, name);
-    let (steps, reconstruction, perplexity) = (column("step"), column("reconstruction"), column("perplexity"));
+    let (steps, reconstruction, perplexity) = (
+        column("step"),
+        column("reconstruction"),
+        column("perplexity"),
+    );
     // The log's pixels lie in [-1, 1], the picture's and the references' in [0, 1].
     let mse: Vec<f64> = reconstruction.iter().map(|v| v / 4.0).collect();
     let reference: Vec<Reference> = presets()
@@ -356,7 +420,11 @@ fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Res
         .flat_map(|p| p.reference)
         .collect();
     let shown = |f: fn(&Reference) -> f64| -> Vec<(f64, f64)> {
-        reference.iter().filter(|r| r.step <= config.train.steps).map(|r| (r.step as f64, f(r))).collect()
+        reference
+            .iter()
+            .filter(|r| r.step <= config.train.steps)
+            .map(|r| (r.step as f64, f(r)))
+            .collect()
     };
     let (originals, reconstructions) = outcome.trainer.test_pairs(16)?;
     let data = outcome.trainer.data();
@@ -383,13 +451,25 @@ fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Res
     if columns.iter().any(|(name, _)| name == "discriminator") {
         atomic::write(&folder.pictures().join("players.png"), &players(&columns)?)?;
     }
-    let names: Vec<String> = outcome.trainer.levels().iter().map(|l| l.name.clone()).collect();
+    let names: Vec<String> = outcome
+        .trainer
+        .levels()
+        .iter()
+        .map(|l| l.name.clone())
+        .collect();
     if names.len() > 1 {
         let data = outcome.trainer.data();
-        let shape = Shape { width: data.width, height: data.height, channels: data.channels };
+        let shape = Shape {
+            width: data.width,
+            height: data.height,
+            channels: data.channels,
+        };
         let pictures = outcome.trainer.test_levels(8)?.concat();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        atomic::write(&folder.pictures().join("levels.png"), &by_level(&pictures, shape, &names)?.png()?)?;
+        atomic::write(
+            &folder.pictures().join("levels.png"),
+            &by_level(&pictures, shape, &names)?.png()?,
+        )?;
     }
     Ok(path)
 }

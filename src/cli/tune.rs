@@ -9,8 +9,9 @@ use wgvq::gpu::{Core, Gpu, Tuning};
 use wgvq::wgpu::AdapterInfo;
 use wgvq::{Error, Result};
 
-/// Measures which matrix core is the faster on this adapter, and which of its tiles serves which problems best, and stores the table.
-/// Every command then uses it. A table is of one adapter and driver (and core, with --core); `wgvq info` shows it.
+/// Measures which matrix core is the faster on this adapter, and which of its tiles serves which
+/// problems best, and stores the table. Every command then uses it. A table is of one adapter and
+/// driver (and core, with --core); `wgvq info` shows it.
 #[derive(Args)]
 pub struct Tune {
     /// Forget the stored table; the default one is used again
@@ -29,7 +30,9 @@ impl Tune {
             let path = path.ok_or_else(nowhere)?;
             let removed = match std::fs::remove_file(&path) {
                 Ok(()) => true,
-                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => false,
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    false
+                }
                 Err(e) => return Err(Error::file(&path, e.to_string())),
             };
             let file = path.display().to_string();
@@ -37,14 +40,24 @@ impl Tune {
                 let line = serde_json::json!({ "table": file, "removed": removed });
                 output::result(&line.to_string());
             } else {
-                output::note(global, &if removed { format!("removed {file}") } else { "nothing was stored".into() });
+                output::note(
+                    global,
+                    &if removed {
+                        format!("removed {file}")
+                    } else {
+                        "nothing was stored".into()
+                    },
+                );
             }
             return Ok(Ended::Done);
         }
         if !self.dry_run && path.is_none() {
             return Err(nowhere());
         }
-        output::note(global, &format!("{}: 10^9 operations per second by tile", gpu.info().name));
+        output::note(
+            global,
+            &format!("{}: 10^9 operations per second by tile", gpu.info().name),
+        );
         let tuning = bench::tune(&gpu, |class| {
             let [rows, cols, inner] = class.shape;
             if global.json {
@@ -53,8 +66,7 @@ impl Tune {
                     .iter()
                     .map(|(t, g)| serde_json::json!({ "tile": t.to_string(), "gflops": g }))
                     .collect();
-                let line =
-                    serde_json::json!({ "m": rows, "n": cols, "k": inner, "chosen": class.rule.tile, "tiles": tiles });
+                let line = serde_json::json!({ "m": rows, "n": cols, "k": inner, "chosen": class.rule.tile, "tiles": tiles });
                 output::result(&line.to_string());
                 return;
             }
@@ -62,23 +74,42 @@ impl Tune {
                 .tiles
                 .iter()
                 .map(|(tile, gflops)| {
-                    let mark = if tile.to_string() == class.rule.tile { "*" } else { " " };
+                    let mark = if tile.to_string() == class.rule.tile {
+                        "*"
+                    } else {
+                        " "
+                    };
                     let size = tile.to_string();
-                    format!("{:>13} {gflops:>7.1}{mark}", size.split_once(' ').map_or(size.as_str(), |(_, s)| s))
+                    format!(
+                        "{:>13} {gflops:>7.1}{mark}",
+                        size.split_once(' ').map_or(size.as_str(), |(_, s)| s)
+                    )
                 })
                 .collect();
-            output::result(&format!("{rows:>7} x {cols:<4} over {inner}: {}", tiles.join("")));
+            output::result(&format!(
+                "{rows:>7} x {cols:<4} over {inner}: {}",
+                tiles.join("")
+            ));
         })?;
         if let Some(path) = path.filter(|_| !self.dry_run) {
             write(&path, &tuning)?;
-            output::note(global, &format!("stored in {}; `wgvq tune --reset` forgets it", path.display()));
+            output::note(
+                global,
+                &format!(
+                    "stored in {}; `wgvq tune --reset` forgets it",
+                    path.display()
+                ),
+            );
         }
         Ok(Ended::Done)
     }
 }
 
 fn nowhere() -> Error {
-    Error::config("WGVQ_TUNING", "this system names no folder for caches; set it to a folder for tuning tables")
+    Error::config(
+        "WGVQ_TUNING",
+        "this system names no folder for caches; set it to a folder for tuning tables",
+    )
 }
 
 fn write(path: &Path, tuning: &Tuning) -> Result<()> {
@@ -90,29 +121,50 @@ fn write(path: &Path, tuning: &Tuning) -> Result<()> {
     wgvq::storage::atomic::write(path, text.as_bytes())
 }
 
-/// Where the table of an adapter, and of a core that was asked for, is kept: `$WGVQ_TUNING`, or the user's folder for caches.
+/// Where the table of an adapter, and of a core that was asked for, is kept: `$WGVQ_TUNING`, or the
+/// user's folder for caches.
 fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
     let folder = match std::env::var_os("WGVQ_TUNING") {
         Some(folder) => PathBuf::from(folder),
         None => dirs::cache_dir()?.join("wgvq"),
     };
-    let words = format!("{} {} {} {}", info.name, info.driver, info.driver_info, core.map_or("", Core::name));
-    let slug: String =
-        words.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let words = format!(
+        "{} {} {} {}",
+        info.name,
+        info.driver,
+        info.driver_info,
+        core.map_or("", Core::name)
+    );
+    let slug: String = words
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
     Some(folder.join(format!("tuning-{}.toml", slug.trim_matches('-'))))
 }
 
-/// The stored table of an adapter, and of a core that was asked for, and its file. Tables are a convenience: where the
-/// user's own folder cannot be looked into (no home, or one that is closed to this process), there is none.
+/// The stored table of an adapter, and of a core that was asked for, and its file. Tables are a
+/// convenience: where the user's own folder cannot be looked into (no home, or one that is closed
+/// to this process), there is none.
 ///
 /// # Errors
 /// If there is one that is damaged, or the folder that `WGVQ_TUNING` names cannot be looked into.
 pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf, Tuning)>> {
-    let Some(path) = path(info, core) else { return Ok(None) };
+    let Some(path) = path(info, core) else {
+        return Ok(None);
+    };
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let wrong = |e: toml::de::Error| {
-                Error::file(&path, format!("no tuning table ({e}); remove it, or run `wgvq tune`"))
+                Error::file(
+                    &path,
+                    format!("no tuning table ({e}); remove it, or run `wgvq tune`"),
+                )
             };
             let tuning = toml::from_str(&text).map_err(wrong)?;
             Ok(Some((path, tuning)))
@@ -123,7 +175,10 @@ pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf,
             Err(Error::file(&path, what))
         }
         Err(e) => {
-            tracing::warn!("note: {}: the tuning table cannot be read ({e}); the default one is used", path.display());
+            tracing::warn!(
+                "note: {}: the tuning table cannot be read ({e}); the default one is used",
+                path.display()
+            );
             Ok(None)
         }
     }
@@ -134,6 +189,9 @@ pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf,
 /// # Errors
 /// If there is one that cannot be used; the error names the file.
 pub fn apply(gpu: &Gpu, core: Option<Core>) -> Result<()> {
-    let Some((path, tuning)) = stored(gpu.info(), core)? else { return Ok(()) };
-    gpu.set_tuning(&tuning).map_err(|e| Error::file(&path, format!("{e}; remove it, or run `wgvq tune`")))
+    let Some((path, tuning)) = stored(gpu.info(), core)? else {
+        return Ok(());
+    };
+    gpu.set_tuning(&tuning)
+        .map_err(|e| Error::file(&path, format!("{e}; remove it, or run `wgvq tune`")))
 }

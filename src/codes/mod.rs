@@ -21,9 +21,18 @@ use std::path::{Path, PathBuf};
 pub fn check(levels: &[Level], codes: &[u32]) -> Result<()> {
     let per_image: usize = levels.iter().map(Level::codes).sum();
     if per_image == 0 || !codes.len().is_multiple_of(per_image) {
-        let grid = |l: &Level| format!("{} x {} latents with {} codes each", l.grid[0], l.grid[1], l.codebooks);
+        let grid = |l: &Level| {
+            format!(
+                "{} x {} latents with {} codes each",
+                l.grid[0], l.grid[1], l.codebooks
+            )
+        };
         let grids: Vec<String> = levels.iter().map(grid).collect();
-        return Err(Error::shape("decode", format!("whole grids of {}", grids.join(" and ")), codes.len()));
+        return Err(Error::shape(
+            "decode",
+            format!("whole grids of {}", grids.join(" and ")),
+            codes.len(),
+        ));
     }
     for image in codes.chunks(per_image) {
         let mut at = 0;
@@ -31,8 +40,15 @@ pub fn check(levels: &[Level], codes: &[u32]) -> Result<()> {
             let own = &image[at..at + level.codes()];
             at += own.len();
             if let Some(code) = level.stranger(own) {
-                let of = if level.name.is_empty() { String::new() } else { format!(" of the {} level", level.name) };
-                let what = format!("there is no code {code}: the codebook{of} has {}", level.codebook_size);
+                let of = if level.name.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of the {} level", level.name)
+                };
+                let what = format!(
+                    "there is no code {code}: the codebook{of} has {}",
+                    level.codebook_size
+                );
                 return Err(Error::data(what));
             }
         }
@@ -67,11 +83,16 @@ impl Codes {
     pub fn of_level(&self, level: usize) -> Vec<u32> {
         let at: usize = self.levels.iter().take(level).map(Level::codes).sum();
         let each = self.levels.get(level).map_or(0, Level::codes);
-        self.indices.chunks(self.per_image().max(1)).flat_map(|image| &image[at..at + each]).copied().collect()
+        self.indices
+            .chunks(self.per_image().max(1))
+            .flat_map(|image| &image[at..at + each])
+            .copied()
+            .collect()
     }
 
-    /// Writes a safetensors file: `indices` [N, rows, columns], or [N, rows, columns, Q] of Q codebooks, u16 where the codebook allows,
-    /// and the rest as metadata. With several levels, each has its own, `indices.top` and so on.
+    /// Writes a safetensors file: `indices` [N, rows, columns], or [N, rows, columns, Q] of Q
+    /// codebooks, u16 where the codebook allows, and the rest as metadata. With several levels,
+    /// each has its own, `indices.top` and so on.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -99,7 +120,14 @@ impl Codes {
         self.levels.iter().enumerate().map(move |(i, level)| {
             let (dtype, bytes) = packed(level, &self.of_level(i));
             let shape = level.shape(self.names.len());
-            (format!("{prefix}{}", level.tensor()), checkpoint::HostTensor { shape, dtype, bytes })
+            (
+                format!("{prefix}{}", level.tensor()),
+                checkpoint::HostTensor {
+                    shape,
+                    dtype,
+                    bytes,
+                },
+            )
         })
     }
 
@@ -107,27 +135,45 @@ impl Codes {
     fn check(&self) -> Result<()> {
         let sizes = self.levels.iter().map(|l| {
             let parts = [l.grid[0], l.grid[1], l.codebooks];
-            parts.into_iter().try_fold(self.names.len(), |n, part| n.checked_mul(part))
+            parts
+                .into_iter()
+                .try_fold(self.names.len(), |n, part| n.checked_mul(part))
         });
         let expected = sizes.sum::<Option<usize>>();
         if self.levels.is_empty() || expected != Some(self.indices.len()) {
             let (codes, images) = (self.indices.len(), self.names.len());
-            let grid = |l: &Level| format!("{} x {} latents with {} each", l.grid[0], l.grid[1], l.codebooks);
+            let grid = |l: &Level| {
+                format!(
+                    "{} x {} latents with {} each",
+                    l.grid[0], l.grid[1], l.codebooks
+                )
+            };
             let grids: Vec<String> = self.levels.iter().map(grid).collect();
-            let what = format!("{codes} codes for {images} images of {}", grids.join(" and "));
+            let what = format!(
+                "{codes} codes for {images} images of {}",
+                grids.join(" and ")
+            );
             return Err(Error::invalid("codes", what));
         }
         for (i, level) in self.levels.iter().enumerate() {
             if let Some(code) = level.stranger(&self.of_level(i)) {
-                return Err(Error::invalid("codes", format!("there is a code {code}, of {}", level.codebook_size)));
+                return Err(Error::invalid(
+                    "codes",
+                    format!("there is a code {code}, of {}", level.codebook_size),
+                ));
             }
         }
         Ok(())
     }
 
-    /// Where [`Codes::save_npy`] writes: `path`, or with several levels a file for each, `codes-top.npy` and so on.
+    /// Where [`Codes::save_npy`] writes: `path`, or with several levels a file for each,
+    /// `codes-top.npy` and so on.
     pub fn npy_paths(path: &Path, levels: &[Level]) -> Vec<PathBuf> {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let place = |l: &Level| match l.name.as_str() {
             "" => path.to_owned(),
             name => path.with_file_name(format!("{stem}-{name}.npy")),
@@ -135,19 +181,31 @@ impl Codes {
         levels.iter().map(place).collect()
     }
 
-    /// Writes the codes alone as NumPy arrays (format 1.0) of the same shapes, a file to each level.
+    /// Writes the codes alone as NumPy arrays (format 1.0) of the same shapes, a file to each
+    /// level.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn save_npy(&self, path: &Path) -> Result<()> {
         self.check()?;
-        for (i, (level, place)) in self.levels.iter().zip(Codes::npy_paths(path, &self.levels)).enumerate() {
+        for (i, (level, place)) in self
+            .levels
+            .iter()
+            .zip(Codes::npy_paths(path, &self.levels))
+            .enumerate()
+        {
             let (dtype, bytes) = packed(level, &self.of_level(i));
             let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
-            let sizes: Vec<String> = level.shape(self.names.len()).iter().map(usize::to_string).collect();
+            let sizes: Vec<String> = level
+                .shape(self.names.len())
+                .iter()
+                .map(usize::to_string)
+                .collect();
             let shape = format!("({})", sizes.join(", "));
-            let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
-            // Magic, version, length and header together are a multiple of 64, ended by a line feed.
+            let mut header =
+                format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+            // Magic, version, length and header together are a multiple of 64, ended by a line
+            // feed.
             let pad = 64 - (10 + header.len() + 1) % 64;
             header.push_str(&" ".repeat(pad % 64));
             header.push('\n');
@@ -178,28 +236,58 @@ impl Codes {
     /// The codes of a file whose images have one size.
     fn of_file(path: &Path, file: &checkpoint::Checkpoint) -> Result<Codes> {
         let about = &file.state["codes"];
-        let bad = |what: &str| Error::file(path, format!("holds no codes that can be used: {what}"));
+        let bad =
+            |what: &str| Error::file(path, format!("holds no codes that can be used: {what}"));
         let numbers = |key: &str| -> Option<Vec<usize>> {
-            about[key].as_array()?.iter().map(|n| n.as_u64().map(|n| n as usize)).collect()
+            about[key]
+                .as_array()?
+                .iter()
+                .map(|n| n.as_u64().map(|n| n as usize))
+                .collect()
         };
-        let text =
-            |key: &str| about[key].as_str().map(str::to_owned).ok_or_else(|| bad(&format!("`{key}` is missing")));
-        let image: [usize; 3] =
-            numbers("image").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`image` is missing"))?;
-        let names =
-            about["names"].as_array().map(|v| v.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect());
+        let text = |key: &str| {
+            about[key]
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| bad(&format!("`{key}` is missing")))
+        };
+        let image: [usize; 3] = numbers("image")
+            .and_then(|v| v.try_into().ok())
+            .ok_or_else(|| bad("`image` is missing"))?;
+        let names = about["names"].as_array().map(|v| {
+            v.iter()
+                .map(|n| n.as_str().unwrap_or_default().to_owned())
+                .collect()
+        });
         let names: Vec<String> = names.ok_or_else(|| bad("`names` are missing"))?;
         let levels: Vec<Level> = if about["levels"].is_null() {
-            let grid = numbers("grid").and_then(|v| v.try_into().ok()).ok_or_else(|| bad("`grid` is missing"))?;
-            let size = about["codebook_size"].as_u64().ok_or_else(|| bad("`codebook_size` is missing"))?;
+            let grid = numbers("grid")
+                .and_then(|v| v.try_into().ok())
+                .ok_or_else(|| bad("`grid` is missing"))?;
+            let size = about["codebook_size"]
+                .as_u64()
+                .ok_or_else(|| bad("`codebook_size` is missing"))?;
             // Files of the first format have one code to a latent.
             let codebooks = about["codebooks"].as_u64().unwrap_or(1) as usize;
-            vec![Level { name: String::new(), grid, codebook_size: size as usize, codebooks }]
+            vec![Level {
+                name: String::new(),
+                grid,
+                codebook_size: size as usize,
+                codebooks,
+            }]
         } else {
-            serde_json::from_value(about["levels"].clone()).map_err(|e| bad(&format!("its levels: {e}")))?
+            serde_json::from_value(about["levels"].clone())
+                .map_err(|e| bad(&format!("its levels: {e}")))?
         };
         let indices = indices_of(file, "", &levels, names.len()).map_err(|e| bad(&e))?;
-        let codes = Codes { model: text("model")?, quantizer: text("quantizer")?, levels, image, names, indices };
+        let codes = Codes {
+            model: text("model")?,
+            quantizer: text("quantizer")?,
+            levels,
+            image,
+            names,
+            indices,
+        };
         codes.check().map_err(|e| bad(&e.to_string()))?;
         Ok(codes)
     }
@@ -213,9 +301,14 @@ impl Codes {
             return Ok(());
         }
         let short = |h: &str| h.chars().take(12).collect::<String>();
-        let sizes: Vec<String> = self.levels.iter().map(|l| l.codebook_size.to_string()).collect();
+        let sizes: Vec<String> = self
+            .levels
+            .iter()
+            .map(|l| l.codebook_size.to_string())
+            .collect();
         Err(Error::data(format!(
-            "these codes were made by the model {} ({}, {} codes), this is the model {}: decode them with the run that made them",
+            "these codes were made by the model {} ({}, {} codes), this is the model {}: decode \
+             them with the run that made them",
             short(&self.model),
             self.quantizer,
             sizes.join(" and "),
@@ -226,12 +319,21 @@ impl Codes {
 
 /// The codes of levels, each image by image, as those of images, each level by level.
 pub fn interleave(levels: &[Vec<u32>], images: usize) -> Vec<u32> {
-    let each: Vec<usize> = levels.iter().map(|codes| codes.len() / images.max(1)).collect();
-    let of = |i: usize| levels.iter().zip(&each).flat_map(move |(codes, n)| &codes[i * n..(i + 1) * n]);
+    let each: Vec<usize> = levels
+        .iter()
+        .map(|codes| codes.len() / images.max(1))
+        .collect();
+    let of = |i: usize| {
+        levels
+            .iter()
+            .zip(&each)
+            .flat_map(move |(codes, n)| &codes[i * n..(i + 1) * n])
+    };
     (0..images).flat_map(of).copied().collect()
 }
 
-/// The codes of the levels of `images` images, from a file's tensors under `prefix`; or what is wrong with them.
+/// The codes of the levels of `images` images, from a file's tensors under `prefix`; or what is
+/// wrong with them.
 fn indices_of(
     file: &checkpoint::Checkpoint,
     prefix: &str,
@@ -241,19 +343,35 @@ fn indices_of(
     let mut parts = Vec::new();
     for level in levels {
         let name = format!("{prefix}{}", level.tensor());
-        let tensor = file.tensors.get(&name).ok_or_else(|| format!("`{name}` are missing"))?;
+        let tensor = file
+            .tensors
+            .get(&name)
+            .ok_or_else(|| format!("`{name}` are missing"))?;
         let indices: Vec<u32> = match tensor.dtype {
-            Dtype::U16 => tensor.bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as u32).collect(),
-            Dtype::U32 => tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::U16 => tensor
+                .bytes
+                .chunks_exact(2)
+                .map(|b| u16::from_le_bytes([b[0], b[1]]) as u32)
+                .collect(),
+            Dtype::U32 => tensor
+                .bytes
+                .chunks_exact(4)
+                .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
             other => return Err(format!("`{name}` are {other:?}")),
         };
         if let Some(code) = level.stranger(&indices) {
-            return Err(format!("there is a code {code}, of {}", level.codebook_size));
+            return Err(format!(
+                "there is a code {code}, of {}",
+                level.codebook_size
+            ));
         }
         let (books, grid, shape) = (level.codebooks, level.grid, &tensor.shape);
         let size = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         if *shape != level.shape(images) || size != Some(indices.len()) {
-            return Err(format!("`{name}` are {shape:?}, for {images} images of {grid:?} and {books} codebooks"));
+            return Err(format!(
+                "`{name}` are {shape:?}, for {images} images of {grid:?} and {books} codebooks"
+            ));
         }
         parts.push(indices);
     }
@@ -262,9 +380,18 @@ fn indices_of(
 
 fn packed(level: &Level, codes: &[u32]) -> (Dtype, Vec<u8>) {
     if level.codebook_size <= 1 << 16 {
-        (Dtype::U16, codes.iter().flat_map(|i| (*i as u16).to_le_bytes()).collect())
+        (
+            Dtype::U16,
+            codes
+                .iter()
+                .flat_map(|i| (*i as u16).to_le_bytes())
+                .collect(),
+        )
     } else {
-        (Dtype::U32, codes.iter().flat_map(|i| i.to_le_bytes()).collect())
+        (
+            Dtype::U32,
+            codes.iter().flat_map(|i| i.to_le_bytes()).collect(),
+        )
     }
 }
 
@@ -276,7 +403,12 @@ mod tests {
         Codes {
             model: "abcdef0123456789".into(),
             quantizer: "ema".into(),
-            levels: vec![Level { name: String::new(), grid: [2, 3], codebook_size, codebooks: 1 }],
+            levels: vec![Level {
+                name: String::new(),
+                grid: [2, 3],
+                codebook_size,
+                codebooks: 1,
+            }],
             image: [12, 8, 3],
             names: vec!["one".into(), "zwei".into()],
             indices: (0..12).collect(),
@@ -292,21 +424,38 @@ mod tests {
             let again = Codes::load(&path).unwrap();
             assert_eq!(again, sample(size));
             again.check_model("abcdef0123456789").unwrap();
-            assert!(again.check_model("fff").unwrap_err().to_string().contains("abcdef012345"));
+            assert!(
+                again
+                    .check_model("fff")
+                    .unwrap_err()
+                    .to_string()
+                    .contains("abcdef012345")
+            );
         }
         let path = folder.path().join("stack.safetensors");
-        let mut stack = Codes { indices: (0..24).collect(), ..sample(64) };
+        let mut stack = Codes {
+            indices: (0..24).collect(),
+            ..sample(64)
+        };
         stack.levels[0].codebooks = 2;
         stack.save(&path).unwrap();
         assert_eq!(Codes::load(&path).unwrap(), stack);
     }
 
     fn hierarchy() -> Codes {
-        let level = |name: &str, grid, codebook_size| Level { name: name.into(), grid, codebook_size, codebooks: 1 };
+        let level = |name: &str, grid, codebook_size| Level {
+            name: name.into(),
+            grid,
+            codebook_size,
+            codebooks: 1,
+        };
         let levels = vec![level("top", [1, 2], 1 << 20), level("bottom", [2, 4], 64)];
         Codes {
             levels,
-            indices: [[70_000, 1], [2, 3]].iter().flat_map(|top| top.iter().copied().chain(10..18)).collect(),
+            indices: [[70_000, 1], [2, 3]]
+                .iter()
+                .flat_map(|top| top.iter().copied().chain(10..18))
+                .collect(),
             ..sample(64)
         }
     }
@@ -323,13 +472,28 @@ mod tests {
         assert_eq!(file.tensors["indices.top"].shape, [2, 1, 2]);
         assert_eq!(file.tensors["indices.bottom"].dtype, Dtype::U16);
         codes.save_npy(&folder.path().join("h.npy")).unwrap();
-        assert!(folder.path().join("h-top.npy").is_file() && folder.path().join("h-bottom.npy").is_file());
+        assert!(
+            folder.path().join("h-top.npy").is_file()
+                && folder.path().join("h-bottom.npy").is_file()
+        );
         // A code that is the top's, and not the bottom's.
         let mut wrong = codes.indices.clone();
         wrong[2] = 70_000;
-        assert!(check(&codes.levels, &wrong).unwrap_err().to_string().contains("bottom level has 64"));
+        assert!(
+            check(&codes.levels, &wrong)
+                .unwrap_err()
+                .to_string()
+                .contains("bottom level has 64")
+        );
         assert!(check(&codes.levels, &wrong[1..]).is_err());
-        assert!(Codes { indices: wrong, ..codes }.save(&path).is_err());
+        assert!(
+            Codes {
+                indices: wrong,
+                ..codes
+            }
+            .save(&path)
+            .is_err()
+        );
     }
 
     #[test]
@@ -348,13 +512,24 @@ mod tests {
     fn codes_past_the_codebook_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
-        assert!(sample(8).save(&path).unwrap_err().to_string().contains("a code 8"));
+        assert!(
+            sample(8)
+                .save(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("a code 8")
+        );
         assert!(!path.exists());
         // A file that says it all the same: what is written is not what is believed.
         sample(512).save(&path).unwrap();
         let (mut file, _) = checkpoint::load_file(&path).unwrap();
         file.state["codes"]["codebook_size"] = 8.into();
         checkpoint::save_file(&path, &file).unwrap();
-        assert!(Codes::load(&path).unwrap_err().to_string().contains("a code 8"));
+        assert!(
+            Codes::load(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("a code 8")
+        );
     }
 }

@@ -17,14 +17,17 @@ struct Image {
     levels: Vec<Level>,
 }
 
-/// Writes the codes of images that each have their own size, one image in each of `codes`: a safetensors file with the tensors of
-/// [`Codes::save`] for each image, under its number (`0.indices`, `1.indices`, ..), and the rest as metadata.
+/// Writes the codes of images that each have their own size, one image in each of `codes`: a
+/// safetensors file with the tensors of [`Codes::save`] for each image, under its number
+/// (`0.indices`, `1.indices`, ..), and the rest as metadata.
 ///
 /// # Errors
 /// If there is none, they are not of one image each, or of several models, or cannot be written.
 pub fn save_all(path: &Path, codes: &[Codes]) -> Result<()> {
     let wrong = |what: &str| Err(Error::invalid("codes", what));
-    let Some(first) = codes.first() else { return wrong("none to write") };
+    let Some(first) = codes.first() else {
+        return wrong("none to write");
+    };
     for one in codes {
         one.check()?;
         if one.names.len() != 1 {
@@ -34,14 +37,31 @@ pub fn save_all(path: &Path, codes: &[Codes]) -> Result<()> {
             return wrong("codes of several models in one file");
         }
     }
-    let tensors = codes.iter().enumerate().flat_map(|(i, one)| one.tensors(format!("{i}."))).collect();
-    let image = |one: &Codes| Image { name: one.names[0].clone(), image: one.image, levels: one.levels.clone() };
+    let tensors = codes
+        .iter()
+        .enumerate()
+        .flat_map(|(i, one)| one.tensors(format!("{i}.")))
+        .collect();
+    let image = |one: &Codes| Image {
+        name: one.names[0].clone(),
+        image: one.image,
+        levels: one.levels.clone(),
+    };
     let images: Vec<Image> = codes.iter().map(image).collect();
-    let about = serde_json::json!({ "model": first.model, "quantizer": first.quantizer, "images": images });
-    checkpoint::save_file(path, &Checkpoint { tensors, state: serde_json::json!({ "codes": about }) }).map(drop)
+    let about =
+        serde_json::json!({ "model": first.model, "quantizer": first.quantizer, "images": images });
+    checkpoint::save_file(
+        path,
+        &Checkpoint {
+            tensors,
+            state: serde_json::json!({ "codes": about }),
+        },
+    )
+    .map(drop)
 }
 
-/// Reads any file of codes: images of one size come together, those that have their own size one by one.
+/// Reads any file of codes: images of one size come together, those that have their own size one by
+/// one.
 ///
 /// # Errors
 /// If it is damaged or holds no codes.
@@ -52,14 +72,31 @@ pub fn load_all(path: &Path) -> Result<Vec<Codes>> {
         return Ok(vec![Codes::of_file(path, &file)?]);
     }
     let bad = |what: String| Error::file(path, format!("holds no codes that can be used: {what}"));
-    let text = |key: &str| about[key].as_str().map(str::to_owned).ok_or_else(|| bad(format!("`{key}` is missing")));
+    let text = |key: &str| {
+        about[key]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| bad(format!("`{key}` is missing")))
+    };
     let (model, quantizer) = (text("model")?, text("quantizer")?);
-    let images: Vec<Image> =
-        serde_json::from_value(about["images"].clone()).map_err(|e| bad(format!("its images: {e}")))?;
+    let images: Vec<Image> = serde_json::from_value(about["images"].clone())
+        .map_err(|e| bad(format!("its images: {e}")))?;
     let of = |(i, image): (usize, Image)| {
         let indices = indices_of(&file, &format!("{i}."), &image.levels, 1).map_err(bad)?;
-        let (model, quantizer, levels, names) = (model.clone(), quantizer.clone(), image.levels, vec![image.name]);
-        let codes = Codes { model, quantizer, levels, image: image.image, names, indices };
+        let (model, quantizer, levels, names) = (
+            model.clone(),
+            quantizer.clone(),
+            image.levels,
+            vec![image.name],
+        );
+        let codes = Codes {
+            model,
+            quantizer,
+            levels,
+            image: image.image,
+            names,
+            indices,
+        };
         codes.check().map_err(|e| bad(e.to_string()))?;
         Ok(codes)
     };
@@ -93,16 +130,33 @@ mod tests {
     fn every_image_keeps_its_size() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
-        let all = [image("one", 13, 20), image("two", 33, 7), image("three", 8, 8)];
+        let all = [
+            image("one", 13, 20),
+            image("two", 33, 7),
+            image("three", 8, 8),
+        ];
         save_all(&path, &all).unwrap();
         assert_eq!(load_all(&path).unwrap(), all);
-        assert!(Codes::load(&path).unwrap_err().to_string().contains("own size"));
+        assert!(
+            Codes::load(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("own size")
+        );
         // Images of one size, as before there were others.
         all[1].save(&path).unwrap();
         assert_eq!(load_all(&path).unwrap(), all[1..2]);
         assert!(save_all(&path, &[]).is_err());
-        let other = Codes { model: "f".into(), ..all[0].clone() };
-        assert!(save_all(&path, &[all[0].clone(), other]).unwrap_err().to_string().contains("several models"));
+        let other = Codes {
+            model: "f".into(),
+            ..all[0].clone()
+        };
+        assert!(
+            save_all(&path, &[all[0].clone(), other])
+                .unwrap_err()
+                .to_string()
+                .contains("several models")
+        );
     }
 
     #[test]
@@ -118,11 +172,23 @@ mod tests {
             assert!(message.contains(word), "{message}");
         };
         damage(&|f| drop(f.tensors.remove("0.indices.top")), "missing");
-        damage(&|f| f.state["codes"]["images"][0]["levels"][0]["grid"] = serde_json::json!([1, 1]), "for 1 images");
-        damage(&|f| f.state["codes"]["images"][0]["levels"][1]["codebook_size"] = 8.into(), "there is a code");
-        damage(&|f| f.state["codes"]["images"][0]["name"] = 3.into(), "its images");
+        damage(
+            &|f| f.state["codes"]["images"][0]["levels"][0]["grid"] = serde_json::json!([1, 1]),
+            "for 1 images",
+        );
+        damage(
+            &|f| f.state["codes"]["images"][0]["levels"][1]["codebook_size"] = 8.into(),
+            "there is a code",
+        );
+        damage(
+            &|f| f.state["codes"]["images"][0]["name"] = 3.into(),
+            "its images",
+        );
         damage(&|f| drop(f.state["codes"]["model"].take()), "`model`");
         let huge = serde_json::json!([usize::MAX, usize::MAX]);
-        damage(&|f| f.state["codes"]["images"][0]["levels"][0]["grid"] = huge.clone(), "0.indices.top");
+        damage(
+            &|f| f.state["codes"]["images"][0]["levels"][0]["grid"] = huge.clone(),
+            "0.indices.top",
+        );
     }
 }

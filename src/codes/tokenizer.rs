@@ -1,5 +1,6 @@
-//! Captions to tokens: byte-pair encoding (Sennrich et al. 2016) over bytes (Radford et al. 2019), learned from the captions themselves and kept
-//! beside the model as `tokenizer.json`, which other programs read too. Letters are folded to lower case, as DALL-E's.
+//! Captions to tokens: byte-pair encoding (Sennrich et al. 2016) over bytes (Radford et al. 2019),
+//! learned from the captions themselves and kept beside the model as `tokenizer.json`, which other
+//! programs read too. Letters are folded to lower case, as DALL-E's.
 
 use crate::models::text::{BEGIN, END, Form, Text};
 use crate::storage::atomic;
@@ -50,10 +51,14 @@ impl Tokenizer {
         if (LEAST..=1 << 20).contains(&size) {
             return Ok(());
         }
-        Err(Error::config("--vocabulary", format!("{size} is not allowed: it must be from {LEAST} to 2^20")))
+        Err(Error::config(
+            "--vocabulary",
+            format!("{size} is not allowed: it must be from {LEAST} to 2^20"),
+        ))
     }
 
-    /// Learns at most `size` tokens from captions; fewer, where the captions have no more pairs that come twice.
+    /// Learns at most `size` tokens from captions; fewer, where the captions have no more pairs
+    /// that come twice.
     ///
     /// # Errors
     /// If there is no caption, or the size is below [`LEAST`] or above 2^20.
@@ -63,7 +68,10 @@ impl Tokenizer {
         }
         Tokenizer::check_size(size)?;
         let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(BPE::default()));
-        let folded = Sequence::new(vec![NormalizerWrapper::NFKC(NFKC), NormalizerWrapper::Lowercase(Lowercase)]);
+        let folded = Sequence::new(vec![
+            NormalizerWrapper::NFKC(NFKC),
+            NormalizerWrapper::Lowercase(Lowercase),
+        ]);
         let bytes = ByteLevel::new(true, true, true);
         inner.with_normalizer(Some(NormalizerWrapper::Sequence(folded)));
         inner.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(bytes)));
@@ -86,16 +94,28 @@ impl Tokenizer {
     }
 
     fn checked(mut inner: tokenizers::Tokenizer, seen: BTreeSet<char>) -> Result<Tokenizer> {
-        // `<end>` in a caption or a prompt is those five characters: only models put the special tokens around texts.
+        // `<end>` in a caption or a prompt is those five characters: only models put the special
+        // tokens around texts.
         inner.set_encode_special_tokens(true);
         for (name, id) in SPECIAL.iter().zip([BEGIN, END]) {
             if inner.token_to_id(name) != Some(id) {
-                return Err(Error::data(format!("the tokenizer has no `{name}` with the number {id}")));
+                return Err(Error::data(format!(
+                    "the tokenizer has no `{name}` with the number {id}"
+                )));
             }
         }
-        let json = inner.to_string(false).map_err(|e| failed("cannot be written", e))?;
-        let sha256 = Sha256::digest(&json).iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Tokenizer { inner, seen, sha256 })
+        let json = inner
+            .to_string(false)
+            .map_err(|e| failed("cannot be written", e))?;
+        let sha256 = Sha256::digest(&json)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        Ok(Tokenizer {
+            inner,
+            seen,
+            sha256,
+        })
     }
 
     /// Writes `tokenizer.json` into a folder, and the characters that the captions had.
@@ -103,9 +123,16 @@ impl Tokenizer {
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
-        let json = self.inner.to_string(true).map_err(|e| failed("cannot be written", e))?;
-        atomic::write(&folder.join(SEEN), self.seen.iter().collect::<String>().as_bytes())?;
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
+        let json = self
+            .inner
+            .to_string(true)
+            .map_err(|e| failed("cannot be written", e))?;
+        atomic::write(
+            &folder.join(SEEN),
+            self.seen.iter().collect::<String>().as_bytes(),
+        )?;
         atomic::write(&folder.join(FILE), json.as_bytes())
     }
 
@@ -118,7 +145,10 @@ impl Tokenizer {
         let json = files::read(&path, files::LIST)?;
         let inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|e| Error::file(&path, format!("is damaged, or no tokenizer: {e}")))?;
-        let seen = files::read_text(&folder.join(SEEN), files::LIST).unwrap_or_default().chars().collect();
+        let seen = files::read_text(&folder.join(SEEN), files::LIST)
+            .unwrap_or_default()
+            .chars()
+            .collect();
         Tokenizer::checked(inner, seen).map_err(|e| Error::file(&path, e))
     }
 
@@ -134,7 +164,10 @@ impl Tokenizer {
 
     /// How models see texts of at most `length` tokens, [`BEGIN`] and [`END`] counted.
     pub fn text(&self, length: usize) -> Text {
-        Text { form: Form::Tokens(self.size()), length }
+        Text {
+            form: Form::Tokens(self.size()),
+            length,
+        }
     }
 
     /// A text's tokens. Any text has some: what was never seen comes byte by byte, and is named.
@@ -142,14 +175,20 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
-        let encoded = self.inner.encode(text, false).map_err(|e| failed("cannot read a text", e))?;
+        let encoded = self
+            .inner
+            .encode(text, false)
+            .map_err(|e| failed("cannot read a text", e))?;
         let mut unknown: Vec<char> = Vec::new();
         for c in fold(&self.inner, text)?.chars() {
             if !self.seen.is_empty() && !self.seen.contains(&c) && !unknown.contains(&c) {
                 unknown.push(c);
             }
         }
-        Ok(Tokens { ids: encoded.get_ids().to_vec(), unknown })
+        Ok(Tokens {
+            ids: encoded.get_ids().to_vec(),
+            unknown,
+        })
     }
 
     /// The text of tokens.
@@ -157,14 +196,19 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map(|s| s.trim().to_owned()).map_err(|e| failed("cannot write a text", e))
+        self.inner
+            .decode(ids, true)
+            .map(|s| s.trim().to_owned())
+            .map_err(|e| failed("cannot write a text", e))
     }
 }
 
 fn fold(inner: &tokenizers::Tokenizer, text: &str) -> Result<String> {
     let mut folded = NormalizedString::from(text);
     if let Some(normalizer) = inner.get_normalizer() {
-        normalizer.normalize(&mut folded).map_err(|e| failed("cannot read a text", e))?;
+        normalizer
+            .normalize(&mut folded)
+            .map_err(|e| failed("cannot read a text", e))?;
     }
     Ok(folded.get().to_owned())
 }
@@ -173,14 +217,23 @@ fn fold(inner: &tokenizers::Tokenizer, text: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const CAPTIONS: [&str; 5] = ["a red heart", "a Red car", "blue heart", "the blue car", "a red star"];
+    const CAPTIONS: [&str; 5] = [
+        "a red heart",
+        "a Red car",
+        "blue heart",
+        "the blue car",
+        "a red star",
+    ];
 
     #[test]
     fn words_that_come_often_become_tokens() {
         let t = Tokenizer::learn(&CAPTIONS, 300).unwrap();
         assert!(t.size() > LEAST && t.size() <= 300, "{}", t.size());
         let heart = t.encode("A RED heart").unwrap();
-        assert!(heart.ids.len() <= 4 && heart.unknown.is_empty(), "{heart:?}");
+        assert!(
+            heart.ids.len() <= 4 && heart.unknown.is_empty(),
+            "{heart:?}"
+        );
         assert_eq!(t.decode(&heart.ids).unwrap(), "a red heart");
         let strange = t.encode("a réd 心").unwrap();
         assert_eq!(strange.unknown, ['é', '心']);
@@ -195,21 +248,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         learned().save(dir.path()).unwrap();
         let again = Tokenizer::load(dir.path()).unwrap();
-        assert_eq!((again.sha256(), again.size()), (learned().sha256(), learned().size()));
-        assert_eq!(again.encode("a réd").unwrap(), learned().encode("a réd").unwrap());
+        assert_eq!(
+            (again.sha256(), again.size()),
+            (learned().sha256(), learned().size())
+        );
+        assert_eq!(
+            again.encode("a réd").unwrap(),
+            learned().encode("a réd").unwrap()
+        );
     }
 
     #[test]
     fn special_tokens_in_a_text_are_text() {
         let dir = tempfile::tempdir().unwrap();
-        let captions = [&CAPTIONS[..], &["the <end> of <begin>", "the <end> of <begin>"]].concat();
+        let captions = [
+            &CAPTIONS[..],
+            &["the <end> of <begin>", "the <end> of <begin>"],
+        ]
+        .concat();
         for captions in [&CAPTIONS[..], &captions] {
             let learned = Tokenizer::learn(captions, 320).unwrap();
             learned.save(dir.path()).unwrap();
             for t in [learned, Tokenizer::load(dir.path()).unwrap()] {
                 for text in ["a <end> red heart", "<begin>", "<end><END> a"] {
                     let ids = t.encode(text).unwrap().ids;
-                    assert!(!ids.contains(&BEGIN) && !ids.contains(&END), "{text}: {ids:?}");
+                    assert!(
+                        !ids.contains(&BEGIN) && !ids.contains(&END),
+                        "{text}: {ids:?}"
+                    );
                     assert_eq!(t.decode(&ids).unwrap(), text.to_lowercase());
                 }
             }
@@ -220,7 +286,13 @@ mod tests {
     fn what_is_no_tokenizer_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), "{}").unwrap();
-        assert!(Tokenizer::load(dir.path()).err().unwrap().to_string().contains("tokenizer.json"));
+        assert!(
+            Tokenizer::load(dir.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("tokenizer.json")
+        );
         assert!(Tokenizer::learn(&[], 300).is_err() && Tokenizer::learn(&CAPTIONS, 100).is_err());
     }
 }

@@ -1,9 +1,11 @@
 //! Token files: the codes of a data set, in shards that a prior reads a few images at a time.
 //!
-//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or [N, h, w, Q] and `classes` `[N]` (below
-//! other levels, `codes` [N, A + h w Q], the A codes of those first; with texts, `text` [N, S] of tokens or [N, S, E] of rows and
-//! `text_lengths` `[N]`), and `tokens.json`, written last, which names the shards with their SHA-256 and says which model made them from what. Writing holds one
-//! shard in memory, reading one batch, however large the set is.
+//! A folder holds `train-*.safetensors` and `test-*.safetensors`, each with `codes` [N, h, w] or
+//! [N, h, w, Q] and `classes` `[N]` (below other levels, `codes` [N, A + h w Q], the A codes of
+//! those first; with texts, `text` [N, S] of tokens or [N, S, E] of rows and `text_lengths` `[N]`),
+//! and `tokens.json`, written last, which names the shards with their SHA-256 and says which model
+//! made them from what. Writing holds one shard in memory, reading one batch, however large the set
+//! is.
 
 use crate::config::hex;
 use crate::models::Level;
@@ -47,7 +49,8 @@ pub struct About {
     pub image: [usize; 3],
     /// The classes' names.
     pub classes: Vec<String>,
-    /// The data set, by a name that holds from any working directory. It counts for nothing when tokens are held against what is wanted.
+    /// The data set, by a name that holds from any working directory. It counts for nothing when
+    /// tokens are held against what is wanted.
     pub data: String,
     /// Its [`ImageSet::sha256`].
     pub data_sha256: String,
@@ -128,13 +131,16 @@ impl About {
     /// If it has no such level.
     pub fn level(&self, levels: &[Level]) -> Result<usize> {
         let found = levels.iter().position(|l| l.name == self.level);
-        found.ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
+        found
+            .ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
     }
 }
 
-/// The SHA-256 of the model that made the tokens in a folder, as their manifest says; `None` where there is none that can be read.
+/// The SHA-256 of the model that made the tokens in a folder, as their manifest says; `None` where
+/// there is none that can be read.
 pub(crate) fn made_by(folder: &Path) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;
     value["about"]["model"].as_str().map(str::to_owned)
 }
 
@@ -152,7 +158,11 @@ pub fn vocabulary_of(levels: &[Level], level: usize, classes: usize) -> Vocabula
 }
 
 pub(crate) fn code_bytes(v: &Vocabulary) -> usize {
-    let most = v.above.iter().map(|l| l.codebook_size).fold(v.codebook_size, usize::max);
+    let most = v
+        .above
+        .iter()
+        .map(|l| l.codebook_size)
+        .fold(v.codebook_size, usize::max);
     if most <= 1 << 16 { 2 } else { 4 }
 }
 
@@ -169,11 +179,21 @@ impl Tokens {
     pub fn open(folder: &Path) -> Result<Tokens> {
         let path = folder.join(MANIFEST);
         let text = files::read(&path, files::LIST)?;
-        let damaged = |e: serde_json::Error| Error::file(&path, format!("is damaged, or no manifest of tokens: {e}"));
+        let damaged = |e: serde_json::Error| {
+            Error::file(&path, format!("is damaged, or no manifest of tokens: {e}"))
+        };
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
-        if value["format"].as_u64().is_none_or(|f| f == 0 || f > u64::from(FORMAT)) {
-            let (format, by) = (&value["format"], value["version"].as_str().unwrap_or("an unknown version"));
-            let what = format!("has format {format}, written by wgvq {by}; this version reads up to {FORMAT}");
+        if value["format"]
+            .as_u64()
+            .is_none_or(|f| f == 0 || f > u64::from(FORMAT))
+        {
+            let (format, by) = (
+                &value["format"],
+                value["version"].as_str().unwrap_or("an unknown version"),
+            );
+            let what = format!(
+                "has format {format}, written by wgvq {by}; this version reads up to {FORMAT}"
+            );
             return Err(Error::file(&path, what));
         }
         let m: Manifest = serde_json::from_value(value).map_err(damaged)?;
@@ -195,9 +215,16 @@ impl Tokens {
         };
         let (train, test) = (side(&m.train)?, side(&m.test)?);
         if train.is_empty() || test.is_empty() {
-            return Err(Error::file(&path, "names no images to train on, or none to measure with"));
+            return Err(Error::file(
+                &path,
+                "names no images to train on, or none to measure with",
+            ));
         }
-        Ok(Tokens { about: m.about, train, test })
+        Ok(Tokens {
+            about: m.about,
+            train,
+            test,
+        })
     }
 
     /// The files lie in `to` from now on, if they lay in `from`.
@@ -214,7 +241,10 @@ impl Tokens {
     /// # Errors
     /// If not; the message says the way out.
     pub fn check_model(&self, hash: &str) -> Result<()> {
-        self.check(&About { model: hash.to_owned(), ..self.about.clone() })
+        self.check(&About {
+            model: hash.to_owned(),
+            ..self.about.clone()
+        })
     }
 
     /// Were these tokens made by this model, from this data set?
@@ -224,25 +254,45 @@ impl Tokens {
     pub fn check(&self, wanted: &About) -> Result<()> {
         let (has, v) = (&self.about, &self.about.vocabulary);
         // The set may have been moved, or be called by another path: what it holds is in its sum.
-        if *has == (About { data: has.data.clone(), ..wanted.clone() }) {
+        if *has
+            == (About {
+                data: has.data.clone(),
+                ..wanted.clone()
+            })
+        {
             return Ok(());
         }
         let short = |hash: &str| hash.chars().take(12).collect::<String>();
         let what = if has.level != wanted.level {
-            format!("they are of the level `{}`, and `{}` is asked for", has.level, wanted.level)
+            format!(
+                "they are of the level `{}`, and `{}` is asked for",
+                has.level, wanted.level
+            )
         } else if has.vocabulary.codebook_size != wanted.vocabulary.codebook_size {
             let now = wanted.vocabulary.codebook_size;
-            format!("they are codes of a codebook of {}, the model's codebook has {now}", v.codebook_size)
+            format!(
+                "they are codes of a codebook of {}, the model's codebook has {now}",
+                v.codebook_size
+            )
         } else if has.model != wanted.model {
-            format!("they were made by the model {}, this is the model {}", short(&has.model), short(&wanted.model))
+            format!(
+                "they were made by the model {}, this is the model {}",
+                short(&has.model),
+                short(&wanted.model)
+            )
         } else if has.reader != wanted.reader || v.text != wanted.vocabulary.text {
             "their texts were read by another tokenizer, or there were none".into()
         } else if has.data_sha256 != wanted.data_sha256 {
-            format!("they are of the data set `{}` as it was; the pictures of `{}` are others", has.data, wanted.data)
+            format!(
+                "they are of the data set `{}` as it was; the pictures of `{}` are others",
+                has.data, wanted.data
+            )
         } else {
             "they were made under another configuration".into()
         };
-        Err(Error::data(format!("the tokens are not those of this run: {what}; make them again with --overwrite")))
+        Err(Error::data(format!(
+            "the tokens are not those of this run: {what}; make them again with --overwrite"
+        )))
     }
 }
 
@@ -254,7 +304,8 @@ impl Shard {
         if !plain {
             return Err(Error::file(
                 &path,
-                "is not there, though the manifest of tokens names it; make them again with --overwrite",
+                "is not there, though the manifest of tokens names it; make them again with \
+                 --overwrite",
             ));
         }
         let mut file = File::open(&path).map_err(cannot)?;
@@ -270,14 +321,22 @@ impl Shard {
         if hex(&hash.finalize()) != entry.sha256 {
             return Err(Error::file(
                 &path,
-                "is damaged: its SHA-256 is not what the manifest says; make the tokens again with --overwrite",
+                "is damaged: its SHA-256 is not what the manifest says; make the tokens again \
+                 with --overwrite",
             ));
         }
         // The sum vouches for what follows, but not for whoever wrote the manifest.
         let mut length = [0; 8];
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut length)).map_err(cannot)?;
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.read_exact(&mut length))
+            .map_err(cannot)?;
         let header = u64::from_le_bytes(length);
-        let wrong = || Error::file(&path, "does not hold the codes and classes that the manifest says");
+        let wrong = || {
+            Error::file(
+                &path,
+                "does not hold the codes and classes that the manifest says",
+            )
+        };
         if header > 1 << 20 {
             return Err(wrong());
         }
@@ -290,20 +349,38 @@ impl Shard {
             let size = if dtype == Dtype::U16 { 2 } else { 4 };
             let (from, to) = info.data_offsets;
             let fits = info.dtype == dtype && to.checked_sub(from) == Some(size * elements);
-            if fits { Ok(8 + header + from as u64) } else { Err(wrong()) }
+            if fits {
+                Ok(8 + header + from as u64)
+            } else {
+                Err(wrong())
+            }
         };
-        let codes = entry.images.checked_mul(about.vocabulary.known() + about.vocabulary.tokens()).ok_or_else(wrong)?;
+        let codes = entry
+            .images
+            .checked_mul(about.vocabulary.known() + about.vocabulary.tokens())
+            .ok_or_else(wrong)?;
         let text_at = match &about.vocabulary.text {
             Some(text) => {
-                let dtype = if matches!(text.form, Form::Tokens(_)) { Dtype::U32 } else { Dtype::F32 };
+                let dtype = if matches!(text.form, Form::Tokens(_)) {
+                    Dtype::U32
+                } else {
+                    Dtype::F32
+                };
                 let words = entry.images.checked_mul(text.words()).ok_or_else(wrong)?;
-                Some([at("text", dtype, words)?, at("text_lengths", Dtype::U32, entry.images)?])
+                Some([
+                    at("text", dtype, words)?,
+                    at("text_lengths", Dtype::U32, entry.images)?,
+                ])
             }
             None => None,
         };
         Ok(Shard {
             text_at,
-            codes_at: at("codes", if width == 2 { Dtype::U16 } else { Dtype::U32 }, codes)?,
+            codes_at: at(
+                "codes",
+                if width == 2 { Dtype::U16 } else { Dtype::U32 },
+                codes,
+            )?,
             classes_at: at("classes", Dtype::U32, entry.images)?,
             first,
             images: entry.images,
@@ -324,8 +401,9 @@ impl Split {
         self.images == 0
     }
 
-    /// The codes of images, by their numbers, one after another, each image's codes of the levels above before its own, and their classes; an image without one has as its class the number
-    /// of classes.
+    /// The codes of images, by their numbers, one after another, each image's codes of the levels
+    /// above before its own, and their classes; an image without one has as its class the number of
+    /// classes.
     ///
     /// # Errors
     /// If there is no such image, or a file cannot be read.
@@ -335,16 +413,29 @@ impl Split {
         let mut bytes = Vec::new();
         for &number in numbers {
             let number = number as usize;
-            let shard = self.shards.partition_point(|s| s.first + s.images <= number);
+            let shard = self
+                .shards
+                .partition_point(|s| s.first + s.images <= number);
             let s = self.shards.get(shard).ok_or_else(|| {
-                Error::invalid("tokens", format!("image {number} of {}: there is no such image", self.images))
+                Error::invalid(
+                    "tokens",
+                    format!("image {number} of {}: there is no such image", self.images),
+                )
             })?;
             let place = (number - s.first) as u64;
             bytes.resize(self.per_image * s.width, 0);
             self.bytes(shard, s.codes_at + place * bytes.len() as u64, &mut bytes)?;
             match s.width {
-                2 => codes.extend(bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]])))),
-                _ => codes.extend(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+                2 => codes.extend(
+                    bytes
+                        .chunks_exact(2)
+                        .map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))),
+                ),
+                _ => codes.extend(
+                    bytes
+                        .chunks_exact(4)
+                        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+                ),
             }
             let mut class = [0; 4];
             self.bytes(shard, s.classes_at + 4 * place, &mut class)?;
@@ -361,19 +452,33 @@ impl Split {
     /// # Errors
     /// As [`Split::read`].
     pub fn read_texts(&self, numbers: &[u32]) -> Result<Option<Texts>> {
-        let Some(text) = &self.text else { return Ok(None) };
-        let mut texts = Texts { hidden: vec![false; numbers.len()], ..Default::default() };
+        let Some(text) = &self.text else {
+            return Ok(None);
+        };
+        let mut texts = Texts {
+            hidden: vec![false; numbers.len()],
+            ..Default::default()
+        };
         let mut words = vec![0; 4 * text.words()];
         for &number in numbers {
             let number = number as usize;
-            let shard = self.shards.partition_point(|s| s.first + s.images <= number);
+            let shard = self
+                .shards
+                .partition_point(|s| s.first + s.images <= number);
             let found = self.shards.get(shard).and_then(|s| Some((s, s.text_at?)));
             let (s, [text_at, lengths_at]) = found.ok_or_else(|| {
-                Error::invalid("tokens", format!("image {number} of {}: there is no such image", self.images))
+                Error::invalid(
+                    "tokens",
+                    format!("image {number} of {}: there is no such image", self.images),
+                )
             })?;
             let place = (number - s.first) as u64;
             self.bytes(shard, text_at + place * words.len() as u64, &mut words)?;
-            texts.words.extend(words.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            texts.words.extend(
+                words
+                    .chunks_exact(4)
+                    .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            );
             let mut length = [0; 4];
             self.bytes(shard, lengths_at + 4 * place, &mut length)?;
             texts.lengths.push(u32::from_le_bytes(length));
@@ -391,7 +496,10 @@ impl Split {
             None => (shard, File::open(path).map_err(cannot)?),
         };
         let mut file = &entry.1;
-        let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(into)).map_err(cannot);
+        let read = file
+            .seek(SeekFrom::Start(at))
+            .and_then(|_| file.read_exact(into))
+            .map_err(cannot);
         open.push_front(entry);
         open.truncate(OPEN);
         read
@@ -401,23 +509,28 @@ impl Split {
     fn walk(&self, mut each: impl FnMut(&[u32])) -> Result<()> {
         let numbers: Vec<u32> = (0..self.images as u32).collect();
         for part in numbers.chunks(BATCH) {
-            self.read(part)?.0.chunks(self.per_image).for_each(&mut each);
+            self.read(part)?
+                .0
+                .chunks(self.per_image)
+                .for_each(&mut each);
         }
         Ok(())
     }
 }
 
-/// What simple models of the training tokens say of those held out, in bits per token: what a prior has to beat.
+/// What simple models of the training tokens say of those held out, in bits per token: what a prior
+/// has to beat.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Baselines {
     /// Each code by how often it comes, one more for each.
     pub unigram_bits: f64,
-    /// Each code by the one before it in the sequence, brought towards the unigram where pairs are rare: as much as suits the held-out
-    /// tokens best.
+    /// Each code by the one before it in the sequence, brought towards the unigram where pairs are
+    /// rare: as much as suits the held-out tokens best.
     pub bigram_bits: f64,
 }
 
-/// Counts tokens and pairs of them. Memory grows with the pairs that occur, and is bounded by the vocabulary.
+/// Counts tokens and pairs of them. Memory grows with the pairs that occur, and is bounded by the
+/// vocabulary.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -438,7 +551,10 @@ pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
             *contexts.entry((book, before(image, i))).or_default() += 1;
         }
     })?;
-    let totals: Vec<f64> = single.chunks(k).map(|book| book.iter().sum::<u64>() as f64).collect();
+    let totals: Vec<f64> = single
+        .chunks(k)
+        .map(|book| book.iter().sum::<u64>() as f64)
+        .collect();
     const PULLS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
     let (mut unigram, mut bigram, mut count) = (0.0, [0.0; PULLS.len()], 0.0);
     tokens.test.walk(|image| {
@@ -447,8 +563,14 @@ pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
             let book = i % books;
             let p = single[book * k + *code as usize] as f64 / totals[book];
             unigram -= p.log2();
-            let pair = pairs.get(&(book as u32, before(image, i), *code)).copied().unwrap_or(0) as f64;
-            let context = contexts.get(&(book as u32, before(image, i))).copied().unwrap_or(0) as f64;
+            let pair = pairs
+                .get(&(book as u32, before(image, i), *code))
+                .copied()
+                .unwrap_or(0) as f64;
+            let context = contexts
+                .get(&(book as u32, before(image, i)))
+                .copied()
+                .unwrap_or(0) as f64;
             for (sum, pull) in bigram.iter_mut().zip(PULLS) {
                 *sum -= ((pair + pull * p) / (context + pull)).log2();
             }
@@ -456,5 +578,8 @@ pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
         }
     })?;
     let bigram = bigram.into_iter().fold(f64::INFINITY, f64::min);
-    Ok(Baselines { unigram_bits: unigram / count, bigram_bits: bigram / count })
+    Ok(Baselines {
+        unigram_bits: unigram / count,
+        bigram_bits: bigram / count,
+    })
 }

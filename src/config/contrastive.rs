@@ -72,16 +72,56 @@ impl ContrastiveConfig {
     pub fn validate(&self) -> Result<()> {
         self.model.check()?;
         let t = &self.train;
-        check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "from 1 to 2^40")?;
-        check("train.batch_size", t.batch_size, (2..=1 << 14).contains(&t.batch_size), "from 2 to 16384")?;
-        check("train.lr", t.lr, t.lr.is_finite() && t.lr > 0.0 && t.lr <= 10.0, "above 0 and at most 10")?;
-        check("train.min_lr", t.min_lr, (0.0..=1.0).contains(&t.min_lr), "from 0 to 1, a share of train.lr")?;
-        check("train.warmup", t.warmup, t.warmup <= 1 << 40, "at most 2^40")?;
+        check(
+            "train.steps",
+            t.steps,
+            (1..=1 << 40).contains(&t.steps),
+            "from 1 to 2^40",
+        )?;
+        check(
+            "train.batch_size",
+            t.batch_size,
+            (2..=1 << 14).contains(&t.batch_size),
+            "from 2 to 16384",
+        )?;
+        check(
+            "train.lr",
+            t.lr,
+            t.lr.is_finite() && t.lr > 0.0 && t.lr <= 10.0,
+            "above 0 and at most 10",
+        )?;
+        check(
+            "train.min_lr",
+            t.min_lr,
+            (0.0..=1.0).contains(&t.min_lr),
+            "from 0 to 1, a share of train.lr",
+        )?;
+        check(
+            "train.warmup",
+            t.warmup,
+            t.warmup <= 1 << 40,
+            "at most 2^40",
+        )?;
         let decay = t.weight_decay;
-        check("train.weight_decay", decay, decay.is_finite() && decay >= 0.0, "a number of at least 0")?;
+        check(
+            "train.weight_decay",
+            decay,
+            decay.is_finite() && decay >= 0.0,
+            "a number of at least 0",
+        )?;
         check("train.seed", t.seed, t.seed < 1 << 63, "below 2^63")?;
-        check("train.log_every", t.log_every, (1..=100_000).contains(&t.log_every), "from 1 to 100000")?;
-        check("train.keep_checkpoints", t.keep_checkpoints, t.keep_checkpoints >= 1, "at least 1")
+        check(
+            "train.log_every",
+            t.log_every,
+            (1..=100_000).contains(&t.log_every),
+            "from 1 to 100000",
+        )?;
+        check(
+            "train.keep_checkpoints",
+            t.keep_checkpoints,
+            t.keep_checkpoints >= 1,
+            "at least 1",
+        )
     }
 
     /// A hash of what a resumed run may not change: every value, but for the steps in all.
@@ -98,6 +138,12 @@ impl ContrastiveConfig {
 impl Train {
     /// The learning rate of a step, from 0 on. It reaches its least at the last step.
     pub fn rate(&self, step: u64) -> f64 {
-        learning_rate::at(step, self.lr, self.min_lr, self.warmup, learning_rate::to_the_end(self.steps, self.warmup))
+        learning_rate::at(
+            step,
+            self.lr,
+            self.min_lr,
+            self.warmup,
+            learning_rate::to_the_end(self.steps, self.warmup),
+        )
     }
 }

@@ -1,5 +1,5 @@
-//! Configurations of sections and keys: read from TOML with the nearest known key for a mistyped one, set by dotted names, and
-//! written out whole.
+//! Configurations of sections and keys: read from TOML with the nearest known key for a mistyped
+//! one, set by dotted names, and written out whole.
 
 mod value;
 
@@ -12,13 +12,15 @@ use value::{Kind, shown, told};
 
 /// A configuration whose sections are structs of plain values, each with its default.
 pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
-    /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest known key.
+    /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest
+    /// known key.
     ///
     /// # Errors
     /// If it is no TOML, a key is unknown or a value of the wrong type.
     fn from_toml(text: &str) -> Result<Self> {
-        let table: toml::Table =
-            text.parse().map_err(|e: toml::de::Error| Error::data(format!("no TOML: {}", located(text, &e))))?;
+        let table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| Error::data(format!("no TOML: {}", located(text, &e))))?;
         from_table(table)
     }
 
@@ -30,8 +32,8 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
         Self::from_toml(&files::read_text(path, files::TEXT)?).map_err(|e| Error::file(path, e))
     }
 
-    /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would have it; words need no quotes, and
-    /// lists no brackets.
+    /// Sets one key by its dotted name, such as `quantizer.codebook_size`, to a value as TOML would
+    /// have it; words need no quotes, and lists no brackets.
     ///
     /// # Errors
     /// If there is no such key, or the value is of another type.
@@ -39,11 +41,16 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
         let mut table = to_table(self)?;
         let all = dotted(&table);
         let (section, name) = key.split_once('.').unwrap_or_default();
-        let found = table.get_mut(section).and_then(|s| s.as_table_mut()?.get_mut(name));
-        let Some(slot) = found else { return Err(unknown(key, all.iter().map(String::as_str))) };
+        let found = table
+            .get_mut(section)
+            .and_then(|s| s.as_table_mut()?.get_mut(name));
+        let Some(slot) = found else {
+            return Err(unknown(key, all.iter().map(String::as_str)));
+        };
         let kind = Kind::of(slot, &|v| alone::<Self>(section, name, v).is_ok());
         let new = kind.read(value);
-        let new = new.map_err(|what| Error::config(key, format!("{what}; it is now {}", shown(slot))))?;
+        let new =
+            new.map_err(|what| Error::config(key, format!("{what}; it is now {}", shown(slot))))?;
         fits::<Self>(section, name, &kind, &new)?;
         *slot = new;
         *self = whole(table)?;
@@ -68,8 +75,20 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
 }
 
 /// An error that names the key and what is allowed, unless it holds.
-pub(crate) fn check(key: &str, value: impl std::fmt::Display, holds: bool, allowed: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::config(key, format!("{value} is not allowed: it must be {allowed}"))) }
+pub(crate) fn check(
+    key: &str,
+    value: impl std::fmt::Display,
+    holds: bool,
+    allowed: &str,
+) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::config(
+            key,
+            format!("{value} is not allowed: it must be {allowed}"),
+        ))
+    }
 }
 
 fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
@@ -79,7 +98,10 @@ fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
             return Err(unknown(section, known.keys().map(String::as_str)));
         };
         let Some(given) = value.as_table() else {
-            return Err(Error::config(section, "is a section: write it as `[section]` with keys below"));
+            return Err(Error::config(
+                section,
+                "is a section: write it as `[section]` with keys below",
+            ));
         };
         for (key, value) in given {
             let path = format!("{section}.{key}");
@@ -95,7 +117,9 @@ fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
 }
 
 fn whole<T: Keyed>(table: toml::Table) -> Result<T> {
-    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::config("the configuration", e.message()))
+    toml::Value::Table(table)
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::config("the configuration", e.message()))
 }
 
 /// The default configuration with one value in it.
@@ -104,16 +128,23 @@ fn alone<T: Keyed>(section: &str, key: &str, value: &toml::Value) -> Result<T, t
     toml::Value::Table(toml::Table::from_iter([(section.to_owned(), inner.into())])).try_into()
 }
 
-/// Is this a value of that key? If not, the error names the key, and not the place in a file where reading ended.
+/// Is this a value of that key? If not, the error names the key, and not the place in a file where
+/// reading ended.
 fn fits<T: Keyed>(section: &str, key: &str, kind: &Kind, value: &toml::Value) -> Result<()> {
     let wrong = |what: String| Error::config(format!("{section}.{key}"), what);
     kind.check(value).map_err(wrong)?;
-    alone::<T>(section, key, value).map(drop).map_err(|e| wrong(told(e.message())))
+    alone::<T>(section, key, value)
+        .map(drop)
+        .map_err(|e| wrong(told(e.message())))
 }
 
 /// What is wrong in a text, in one line: its line by number, and no picture of it.
 fn located(text: &str, error: &toml::de::Error) -> String {
-    let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    let what = error
+        .message()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     match error.span().and_then(|span| text.get(..span.start)) {
         Some(before) => format!("line {}: {what}", before.matches('\n').count() + 1),
         None => what,
@@ -126,13 +157,19 @@ fn to_table(config: &impl Serialize) -> Result<toml::Table> {
 
 fn dotted(table: &toml::Table) -> Vec<String> {
     let keys = |(section, value): (&String, &toml::Value)| -> Vec<String> {
-        value.as_table().map(|t| t.keys().map(|k| format!("{section}.{k}")).collect()).unwrap_or_default()
+        value
+            .as_table()
+            .map(|t| t.keys().map(|k| format!("{section}.{k}")).collect())
+            .unwrap_or_default()
     };
     table.iter().flat_map(keys).collect()
 }
 
 fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Error {
-    Error::config(key, format!("is not known; the nearest key is `{}`", nearest(key, known)))
+    Error::config(
+        key,
+        format!("is not known; the nearest key is `{}`", nearest(key, known)),
+    )
 }
 
 /// The candidate at the smallest edit distance (Levenshtein 1966).
@@ -153,7 +190,9 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
     };
     // A key is as often misplaced as misspelt: its last part alone counts too.
     let tail = |s: &str| s.rsplit('.').next().unwrap_or_default().to_owned();
-    candidates.min_by_key(|c| distance(word, c).min(distance(&tail(word), &tail(c)) + 1)).unwrap_or_default()
+    candidates
+        .min_by_key(|c| distance(word, c).min(distance(&tail(word), &tail(c)) + 1))
+        .unwrap_or_default()
 }
 
 /// Lower-case hexadecimal.

@@ -1,4 +1,5 @@
-//! What a first stage is trained for, as its configuration says it: `[loss]`, and `[gan]` for an adversary.
+//! What a first stage is trained for, as its configuration says it: `[loss]`, and `[gan]` for an
+//! adversary.
 
 use crate::Result;
 use crate::config::check;
@@ -11,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Loss {
     /// Pixel by pixel: `mse` or `l1`; `auto` is `l1` for `vqgan` and `vit`, else `mse`.
     pub pixels: String,
-    /// Weight of what edges and windows show at several scales: differences of neighbours, and structural similarity; -1: 1 for `vqgan` and
-    /// `vit`, else 0.
+    /// Weight of what edges and windows show at several scales: differences of neighbours, and
+    /// structural similarity; -1: 1 for `vqgan` and `vit`, else 0.
     pub structure_weight: f32,
     /// Weight of LPIPS (Zhang et al. 2018), which needs `loss.lpips`.
     pub lpips_weight: f32,
@@ -26,7 +27,8 @@ pub struct Loss {
 pub enum Adversarial {
     /// The discriminator's margins of 1, and minus its mean logit (Lim and Ye 2017).
     Hinge,
-    /// Cross-entropies; the generator's with the labels swapped (Goodfellow et al. 2014, section 3).
+    /// Cross-entropies; the generator's with the labels swapped (Goodfellow et al. 2014, section
+    /// 3).
     NonSaturating,
 }
 
@@ -36,7 +38,8 @@ pub enum Adversarial {
 pub enum Regularizer {
     /// Nothing.
     None,
-    /// The gradient of an image's mean logit with respect to real images is to be small (Mescheder et al. 2018, equation 9).
+    /// The gradient of an image's mean logit with respect to real images is to be small (Mescheder
+    /// et al. 2018, equation 9).
     R1,
     /// Logits stay near the moving averages of the other kind's (Tseng et al. 2021).
     Lecam,
@@ -46,11 +49,13 @@ pub enum Regularizer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gan {
-    /// Weight of what the discriminator says in the generator's loss; 0: there is no discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
+    /// Weight of what the discriminator says in the generator's loss; 0: there is no
+    /// discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
     pub weight: f32,
     /// `hinge` or `non-saturating`.
     pub objective: Adversarial,
-    /// Scale it so that its gradient at the decoder's last layer is as large as that of the reconstruction (Esser et al. 2021, equation 7).
+    /// Scale it so that its gradient at the decoder's last layer is as large as that of the
+    /// reconstruction (Esser et al. 2021, equation 7).
     pub adaptive: bool,
     /// Step from which the discriminator trains.
     pub start: u64,
@@ -58,8 +63,9 @@ pub struct Gan {
     pub head_start: u64,
     /// Steps over which its weight then rises.
     pub ramp: u64,
-    /// Weight of feature matching, the mean difference of what the discriminator's layers make of originals and reconstructions, beside what
-    /// it says (Wang et al. 2018, "pix2pixHD", equation 4); -1: 2 for `vqgan` and `vit`, else 0.
+    /// Weight of feature matching, the mean difference of what the discriminator's layers make of
+    /// originals and reconstructions, beside what it says (Wang et al. 2018, "pix2pixHD", equation
+    /// 4); -1: 2 for `vqgan` and `vit`, else 0.
     pub feature_weight: f32,
     /// Channels of the discriminator's first layer.
     pub hidden: usize,
@@ -77,7 +83,8 @@ pub struct Gan {
     pub regularizer: Regularizer,
     /// Its weight.
     pub regularizer_weight: f32,
-    /// `r1`: steps from one penalty to the next, each counting for all of them (Karras et al. 2020, "StyleGAN2", appendix B).
+    /// `r1`: steps from one penalty to the next, each counting for all of them (Karras et al.
+    /// 2020, "StyleGAN2", appendix B).
     pub regularizer_every: u64,
     /// Go back to the last good checkpoint where training collapses, and on with half the weight.
     pub guard: bool,
@@ -85,7 +92,12 @@ pub struct Gan {
 
 impl Default for Loss {
     fn default() -> Self {
-        Loss { pixels: "auto".into(), structure_weight: -1.0, lpips_weight: 0.0, lpips: String::new() }
+        Loss {
+            pixels: "auto".into(),
+            structure_weight: -1.0,
+            lpips_weight: 0.0,
+            lpips: String::new(),
+        }
     }
 }
 
@@ -114,7 +126,12 @@ impl Default for Gan {
 }
 
 fn weight(key: &str, w: f32) -> Result<()> {
-    check(key, w, w.is_finite() && (0.0..=1e6).contains(&w), "from 0 to a million")
+    check(
+        key,
+        w,
+        w.is_finite() && (0.0..=1e6).contains(&w),
+        "from 0 to a million",
+    )
 }
 
 /// What was left open is `own` for a model that is trained against a discriminator.
@@ -134,15 +151,29 @@ impl Loss {
             ("auto", false) => "mse".into(),
             (named, _) => named.to_owned(),
         };
-        Loss { pixels, structure_weight: open(self.structure_weight, 1.0, adversarial), ..self.clone() }
+        Loss {
+            pixels,
+            structure_weight: open(self.structure_weight, 1.0, adversarial),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        check("loss.pixels", &self.pixels, matches!(self.pixels.as_str(), "mse" | "l1"), "auto, mse or l1")?;
+        check(
+            "loss.pixels",
+            &self.pixels,
+            matches!(self.pixels.as_str(), "mse" | "l1"),
+            "auto, mse or l1",
+        )?;
         weight("loss.structure_weight", self.structure_weight)?;
         weight("loss.lpips_weight", self.lpips_weight)?;
         let named = self.lpips_weight == 0.0 || !self.lpips.is_empty();
-        check("loss.lpips", "an empty text", named, "the file of weights that loss.lpips_weight asks for")
+        check(
+            "loss.lpips",
+            "an empty text",
+            named,
+            "the file of weights that loss.lpips_weight asks for",
+        )
     }
 }
 
@@ -163,7 +194,9 @@ impl Gan {
 
     /// The share of its weight that the discriminator has at a step, from 0 on.
     pub fn share(&self, step: u64) -> f64 {
-        let Some(heard) = step.checked_sub(self.start.saturating_add(self.head_start)) else { return 0.0 };
+        let Some(heard) = step.checked_sub(self.start.saturating_add(self.head_start)) else {
+            return 0.0;
+        };
         ((heard + 1) as f64 / self.ramp.max(1) as f64).min(1.0)
     }
 
@@ -171,16 +204,50 @@ impl Gan {
         weight("gan.weight", self.weight)?;
         weight("gan.feature_weight", self.feature_weight)?;
         weight("gan.regularizer_weight", self.regularizer_weight)?;
-        for (key, steps) in [("gan.start", self.start), ("gan.head_start", self.head_start), ("gan.ramp", self.ramp)] {
+        for (key, steps) in [
+            ("gan.start", self.start),
+            ("gan.head_start", self.head_start),
+            ("gan.ramp", self.ramp),
+        ] {
             check(key, steps, steps <= 1 << 40, "at most 2^40")?;
         }
-        check("gan.hidden", self.hidden, (1..=1024).contains(&self.hidden), "from 1 to 1024")?;
-        check("gan.layers", self.layers, (1..=6).contains(&self.layers), "from 1 to 6")?;
-        check("gan.lr", self.lr, (0.0..=10.0).contains(&self.lr), "from 0, the model's, to 10")?;
-        check("gan.beta1", self.beta1, (0.0..1.0).contains(&self.beta1), "from 0 to below 1")?;
-        check("gan.beta2", self.beta2, (0.0..1.0).contains(&self.beta2), "from 0 to below 1")?;
+        check(
+            "gan.hidden",
+            self.hidden,
+            (1..=1024).contains(&self.hidden),
+            "from 1 to 1024",
+        )?;
+        check(
+            "gan.layers",
+            self.layers,
+            (1..=6).contains(&self.layers),
+            "from 1 to 6",
+        )?;
+        check(
+            "gan.lr",
+            self.lr,
+            (0.0..=10.0).contains(&self.lr),
+            "from 0, the model's, to 10",
+        )?;
+        check(
+            "gan.beta1",
+            self.beta1,
+            (0.0..1.0).contains(&self.beta1),
+            "from 0 to below 1",
+        )?;
+        check(
+            "gan.beta2",
+            self.beta2,
+            (0.0..1.0).contains(&self.beta2),
+            "from 0 to below 1",
+        )?;
         let every = (1..=100_000).contains(&self.regularizer_every);
-        check("gan.regularizer_every", self.regularizer_every, every, "from 1 to 100000")
+        check(
+            "gan.regularizer_every",
+            self.regularizer_every,
+            every,
+            "from 1 to 100000",
+        )
     }
 }
 
@@ -190,9 +257,25 @@ mod tests {
 
     #[test]
     fn the_discriminator_trains_before_it_is_heard() {
-        let gan = Gan { start: 10, head_start: 5, ramp: 4, ..Gan::default() };
-        let shares: Vec<f64> = [0, 14, 15, 16, 18, 19, 1 << 50].map(|step| gan.share(step)).to_vec();
+        let gan = Gan {
+            start: 10,
+            head_start: 5,
+            ramp: 4,
+            ..Gan::default()
+        };
+        let shares: Vec<f64> = [0, 14, 15, 16, 18, 19, 1 << 50]
+            .map(|step| gan.share(step))
+            .to_vec();
         assert_eq!(shares, [0.0, 0.0, 0.25, 0.5, 1.0, 1.0, 1.0]);
-        assert_eq!(Gan { start: 0, head_start: 0, ramp: 0, ..Gan::default() }.share(0), 1.0);
+        assert_eq!(
+            Gan {
+                start: 0,
+                head_start: 0,
+                ramp: 0,
+                ..Gan::default()
+            }
+            .share(0),
+            1.0
+        );
     }
 }

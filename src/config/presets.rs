@@ -4,7 +4,8 @@ use crate::config::nearest;
 use crate::config::run::RunConfig;
 use crate::{Error, Result};
 
-/// A point that the same model reaches elsewhere: PyTorch with vector-quantize-pytorch, on the test split.
+/// A point that the same model reaches elsewhere: PyTorch with vector-quantize-pytorch, on the test
+/// split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reference {
     /// Steps done.
@@ -32,7 +33,12 @@ pub struct Preset {
 
 /// Every preset.
 pub fn presets() -> Vec<Preset> {
-    let point = |step, mse, perplexity, used| Reference { step, mse, perplexity, used };
+    let point = |step, mse, perplexity, used| Reference {
+        step,
+        mse,
+        perplexity,
+        used,
+    };
     let emoji = RunConfig::default();
     let mut fashion = RunConfig::default();
     fashion.data.source = "fashion-mnist".into();
@@ -72,13 +78,19 @@ pub fn presets() -> Vec<Preset> {
             name: "emoji32",
             about: "the embedded emoji, 32 x 32 in colour",
             config: emoji,
-            reference: vec![point(500, 0.0102, 402.0, 511), point(2000, 0.0066, 426.0, 512)],
+            reference: vec![
+                point(500, 0.0102, 402.0, 511),
+                point(2000, 0.0066, 426.0, 512),
+            ],
         },
         Preset {
             name: "fashion28",
             about: "Fashion-MNIST, 28 x 28 in grey",
             config: fashion,
-            reference: vec![point(500, 0.0086, 397.0, 512), point(1000, 0.0064, 441.0, 512)],
+            reference: vec![
+                point(500, 0.0086, 397.0, 512),
+                point(1000, 0.0064, 441.0, 512),
+            ],
         },
         Preset {
             name: "photo64",
@@ -94,7 +106,8 @@ pub fn presets() -> Vec<Preset> {
         },
         Preset {
             name: "photo128",
-            about: "random crops of a folder of photographs (set data.source), 128 x 128 in colour, codes on two grids",
+            about: "random crops of a folder of photographs (set data.source), 128 x 128 in \
+                    colour, codes on two grids",
             config: hierarchy,
             reference: Vec::new(),
         },
@@ -109,8 +122,13 @@ pub fn preset(name: &str) -> Result<Preset> {
     let all = presets();
     let near = nearest(name, all.iter().map(|p| p.name)).to_owned();
     let names: Vec<&str> = all.iter().map(|p| p.name).collect();
-    let what = format!("no preset is called `{name}`; there are {}, and the nearest is `{near}`", names.join(", "));
-    all.into_iter().find(|p| p.name == name).ok_or_else(|| Error::data(what))
+    let what = format!(
+        "no preset is called `{name}`; there are {}, and the nearest is `{near}`",
+        names.join(", ")
+    );
+    all.into_iter()
+        .find(|p| p.name == name)
+        .ok_or_else(|| Error::data(what))
 }
 
 #[cfg(test)]
@@ -121,6 +139,11 @@ mod tests {
             p.config.validate().unwrap();
             assert_eq!(super::preset(p.name).unwrap().config, p.config);
         }
-        assert!(super::preset("emoji23").unwrap_err().to_string().contains("emoji32"));
+        assert!(
+            super::preset("emoji23")
+                .unwrap_err()
+                .to_string()
+                .contains("emoji32")
+        );
     }
 }

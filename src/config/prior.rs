@@ -1,4 +1,5 @@
-//! A prior's configuration: every key with its default, checked, and written out whole beside its results.
+//! A prior's configuration: every key with its default, checked, and written out whole beside its
+//! results.
 
 use crate::config::Keyed;
 use crate::config::check;
@@ -34,7 +35,8 @@ pub struct Train {
     pub min_lr: f32,
     /// Steps in which the rate rises.
     pub warmup: u64,
-    /// Steps in which it then falls along a cosine (Loshchilov and Hutter 2017); 0 is until the last.
+    /// Steps in which it then falls along a cosine (Loshchilov and Hutter 2017); 0 is until the
+    /// last.
     pub decay_steps: u64,
     /// Adam's first decay.
     pub beta1: f32,
@@ -48,17 +50,20 @@ pub struct Train {
     pub grad_clip: f32,
     /// Label smoothing.
     pub label_smoothing: f32,
-    /// Share of the images whose class the model does not see, so that samples can be guided (Ho and Salimans 2021).
+    /// Share of the images whose class the model does not see, so that samples can be guided (Ho
+    /// and Salimans 2021).
     pub class_dropout: f32,
-    /// Decay of the moving average of the weights, which is what is measured and kept; 0 keeps the weights themselves.
+    /// Decay of the moving average of the weights, which is what is measured and kept; 0 keeps the
+    /// weights themselves.
     pub ema_decay: f32,
-    /// Keep the weights of the best measurement, and not those of the last: small sets are learned by heart.
+    /// Keep the weights of the best measurement, and not those of the last: small sets are learned
+    /// by heart.
     pub keep_best: bool,
-    /// What the backward pass needs of the inputs of linear maps is stored as this: `f32`, or `f16` in half the memory. Sums,
-    /// weights and gradients are f32 either way.
+    /// What the backward pass needs of the inputs of linear maps is stored as this: `f32`, or
+    /// `f16` in half the memory. Sums, weights and gradients are f32 either way.
     pub dtype: String,
-    /// Keep no activations inside the model's blocks, and compute them again in the backward pass: less memory, more time, the same
-    /// bits. A run may change it when it is resumed.
+    /// Keep no activations inside the model's blocks, and compute them again in the backward pass:
+    /// less memory, more time, the same bits. A run may change it when it is resumed.
     pub checkpoint_blocks: bool,
     /// Seed of everything random.
     pub seed: u64,
@@ -66,7 +71,8 @@ pub struct Train {
     pub log_every: u64,
     /// Steps between measurements; 0 measures at the end alone.
     pub eval_every: u64,
-    /// Images held out that a measurement looks at, spread over them; 0 is all. The last looks at all.
+    /// Images held out that a measurement looks at, spread over them; 0 is all. The last looks at
+    /// all.
     pub eval_images: usize,
     /// Steps between checkpoints; 0 saves at the end alone.
     pub checkpoint_every: u64,
@@ -109,8 +115,17 @@ impl Keyed for PriorConfig {}
 
 impl Lasting for PriorConfig {
     fn span(&self) -> Span {
-        let Train { steps, warmup, decay_steps, .. } = self.resolved().train;
-        Span { steps, warmup, decay_steps }
+        let Train {
+            steps,
+            warmup,
+            decay_steps,
+            ..
+        } = self.resolved().train;
+        Span {
+            steps,
+            warmup,
+            decay_steps,
+        }
     }
 
     fn decaying(mut self, decay_steps: u64) -> Self {
@@ -128,7 +143,10 @@ impl Lasting for PriorConfig {
 
     /// Another schedule than the run began with was another configuration.
     fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>> {
-        self.clone().decaying(kept.span().decay_steps).plain_identity().map(|identity| vec![identity])
+        self.clone()
+            .decaying(kept.span().decay_steps)
+            .plain_identity()
+            .map(|identity| vec![identity])
     }
 }
 
@@ -142,19 +160,25 @@ const SIZES: [(&str, [usize; 3]); 5] = [
 ];
 
 impl Shape {
-    /// The default model in a size by name: `tiny`, `small`, `base`, `medium` and `large` have 0.8, 1.8, 4.7, 25 and 99 million
-    /// parameters beside the embeddings.
+    /// The default model in a size by name: `tiny`, `small`, `base`, `medium` and `large` have 0.8,
+    /// 1.8, 4.7, 25 and 99 million parameters beside the embeddings.
     ///
     /// # Errors
     /// If there is no such size; the message lists them.
     pub fn of_size(name: &str) -> Result<Shape> {
         match SIZES.iter().find(|(n, _)| *n == name) {
-            Some((_, [layers, dim, heads])) => {
-                Ok(Shape { layers: *layers, dim: *dim, heads: *heads, ..Default::default() })
-            }
+            Some((_, [layers, dim, heads])) => Ok(Shape {
+                layers: *layers,
+                dim: *dim,
+                heads: *heads,
+                ..Default::default()
+            }),
             None => {
                 let names: Vec<&str> = SIZES.iter().map(|(n, _)| *n).collect();
-                Err(Error::config("--size", format!("`{name}` is none: there are {}", names.join(", "))))
+                Err(Error::config(
+                    "--size",
+                    format!("`{name}` is none: there are {}", names.join(", ")),
+                ))
             }
         }
     }
@@ -181,32 +205,118 @@ impl PriorConfig {
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
         let share = |x: f32| (0.0..1.0).contains(&x);
-        check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "from 1 to 2^40")?;
-        check("train.batch_size", t.batch_size, (1..=1 << 16).contains(&t.batch_size), "from 1 to 65536")?;
-        check("train.accumulate", t.accumulate, (1..=1 << 16).contains(&t.accumulate), "from 1 to 65536")?;
-        check("train.lr", t.lr, positive(t.lr) && t.lr <= 10.0, "above 0 and at most 10")?;
-        check("train.min_lr", t.min_lr, (0.0..=1.0).contains(&t.min_lr), "from 0 to 1, a share of train.lr")?;
-        check("train.warmup", t.warmup, t.warmup <= 1 << 40, "at most 2^40")?;
-        check("train.decay_steps", t.decay_steps, t.decay_steps <= 1 << 40, "at most 2^40")?;
+        check(
+            "train.steps",
+            t.steps,
+            (1..=1 << 40).contains(&t.steps),
+            "from 1 to 2^40",
+        )?;
+        check(
+            "train.batch_size",
+            t.batch_size,
+            (1..=1 << 16).contains(&t.batch_size),
+            "from 1 to 65536",
+        )?;
+        check(
+            "train.accumulate",
+            t.accumulate,
+            (1..=1 << 16).contains(&t.accumulate),
+            "from 1 to 65536",
+        )?;
+        check(
+            "train.lr",
+            t.lr,
+            positive(t.lr) && t.lr <= 10.0,
+            "above 0 and at most 10",
+        )?;
+        check(
+            "train.min_lr",
+            t.min_lr,
+            (0.0..=1.0).contains(&t.min_lr),
+            "from 0 to 1, a share of train.lr",
+        )?;
+        check(
+            "train.warmup",
+            t.warmup,
+            t.warmup <= 1 << 40,
+            "at most 2^40",
+        )?;
+        check(
+            "train.decay_steps",
+            t.decay_steps,
+            t.decay_steps <= 1 << 40,
+            "at most 2^40",
+        )?;
         check("train.beta1", t.beta1, share(t.beta1), "from 0 to below 1")?;
         check("train.beta2", t.beta2, share(t.beta2), "from 0 to below 1")?;
-        check("train.adam_eps", t.adam_eps, positive(t.adam_eps), "above 0")?;
-        check("train.weight_decay", t.weight_decay, not_negative(t.weight_decay), "a number of at least 0")?;
-        check("train.grad_clip", t.grad_clip, not_negative(t.grad_clip), "a number of at least 0")?;
-        check("train.label_smoothing", t.label_smoothing, share(t.label_smoothing), "from 0 to below 1")?;
-        check("train.class_dropout", t.class_dropout, (0.0..=1.0).contains(&t.class_dropout), "from 0 to 1")?;
-        check("train.ema_decay", t.ema_decay, share(t.ema_decay), "from 0 to below 1")?;
-        check("train.dtype", &t.dtype, matches!(t.dtype.as_str(), "f32" | "f16"), "f32 or f16")?;
+        check(
+            "train.adam_eps",
+            t.adam_eps,
+            positive(t.adam_eps),
+            "above 0",
+        )?;
+        check(
+            "train.weight_decay",
+            t.weight_decay,
+            not_negative(t.weight_decay),
+            "a number of at least 0",
+        )?;
+        check(
+            "train.grad_clip",
+            t.grad_clip,
+            not_negative(t.grad_clip),
+            "a number of at least 0",
+        )?;
+        check(
+            "train.label_smoothing",
+            t.label_smoothing,
+            share(t.label_smoothing),
+            "from 0 to below 1",
+        )?;
+        check(
+            "train.class_dropout",
+            t.class_dropout,
+            (0.0..=1.0).contains(&t.class_dropout),
+            "from 0 to 1",
+        )?;
+        check(
+            "train.ema_decay",
+            t.ema_decay,
+            share(t.ema_decay),
+            "from 0 to below 1",
+        )?;
+        check(
+            "train.dtype",
+            &t.dtype,
+            matches!(t.dtype.as_str(), "f32" | "f16"),
+            "f32 or f16",
+        )?;
         check("train.seed", t.seed, t.seed < 1 << 63, "below 2^63")?;
-        check("train.log_every", t.log_every, (1..=100_000).contains(&t.log_every), "from 1 to 100000")?;
-        check("train.keep_checkpoints", t.keep_checkpoints, t.keep_checkpoints >= 1, "at least 1")
+        check(
+            "train.log_every",
+            t.log_every,
+            (1..=100_000).contains(&t.log_every),
+            "from 1 to 100000",
+        )?;
+        check(
+            "train.keep_checkpoints",
+            t.keep_checkpoints,
+            t.keep_checkpoints >= 1,
+            "at least 1",
+        )
     }
 }
 
 impl Train {
     /// The learning rate of a step, from 0 on.
     pub fn rate(&self, step: u64) -> f64 {
-        learning_rate::at(step, self.lr, self.min_lr, self.warmup, self.decay_steps.max(1))
+        learning_rate::at(
+            step,
+            self.lr,
+            self.min_lr,
+            self.warmup,
+            self.decay_steps.max(1),
+        )
     }
 }
 
@@ -216,10 +326,23 @@ mod tests {
 
     #[test]
     fn the_rate_rises_and_falls() {
-        let config = PriorConfig { train: Train { steps: 1100, lr: 1.0, ..Default::default() }, ..Default::default() };
+        let config = PriorConfig {
+            train: Train {
+                steps: 1100,
+                lr: 1.0,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
         let t = config.resolved().train;
         assert_eq!(t.decay_steps, 1000);
-        let close = |step, want: f64| assert!((t.rate(step) - want).abs() < 1e-6, "{step}: {}", t.rate(step));
+        let close = |step, want: f64| {
+            assert!(
+                (t.rate(step) - want).abs() < 1e-6,
+                "{step}: {}",
+                t.rate(step)
+            )
+        };
         close(0, 0.01);
         close(99, 1.0);
         close(100, 1.0);
@@ -234,9 +357,17 @@ mod tests {
         for ((name, _), millions) in SIZES.iter().zip([0.8, 1.8, 4.7, 25.0, 99.0]) {
             let s = Shape::of_size(name).unwrap().resolved();
             let count = s.layers * (4 * s.dim * s.dim + 3 * s.dim * s.hidden);
-            assert!((count as f64 / 1e6 / millions - 1.0).abs() < 0.06, "{name}: {count}");
+            assert!(
+                (count as f64 / 1e6 / millions - 1.0).abs() < 0.06,
+                "{name}: {count}"
+            );
         }
-        assert!(Shape::of_size("huge").unwrap_err().to_string().contains("tiny, small, base, medium, large"));
+        assert!(
+            Shape::of_size("huge")
+                .unwrap_err()
+                .to_string()
+                .contains("tiny, small, base, medium, large")
+        );
     }
 
     #[test]
@@ -262,9 +393,18 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{key} = {value}: {error}");
         }
-        let error = PriorConfig::default().set("prior.mlp", "relu").unwrap_err().to_string();
-        assert!(error.contains("swiglu") && error.contains("gelu"), "{error}");
-        let error = PriorConfig::default().set("prior.layer", "3").unwrap_err().to_string();
+        let error = PriorConfig::default()
+            .set("prior.mlp", "relu")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("swiglu") && error.contains("gelu"),
+            "{error}"
+        );
+        let error = PriorConfig::default()
+            .set("prior.layer", "3")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("prior.layers"), "{error}");
     }
 
@@ -274,7 +414,10 @@ mod tests {
         config.set("prior.positions", "learned").unwrap();
         config.set("train.lr", "3e-4").unwrap();
         let config = config.resolved();
-        assert_eq!(PriorConfig::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+        assert_eq!(
+            PriorConfig::from_toml(&config.to_toml().unwrap()).unwrap(),
+            config
+        );
         assert_eq!(config.resolved(), config);
     }
 }

@@ -1,4 +1,5 @@
-//! A run's configuration: every key with its default, checked, and written out whole beside the results.
+//! A run's configuration: every key with its default, checked, and written out whole beside the
+//! results.
 
 use crate::Result;
 use crate::config::Keyed;
@@ -34,31 +35,38 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
-    /// The architecture: `vqvae`, `vqvae2` with codes on several grids, or `vqgan` or `vit`, which are trained against a
-    /// discriminator.
+    /// The architecture: `vqvae`, `vqvae2` with codes on several grids, or `vqgan` or `vit`, which
+    /// are trained against a discriminator.
     pub kind: String,
-    /// `vqvae2`: levels of codes, each above with half the rows and columns of the one below; 0 is the architecture's own, 2.
+    /// `vqvae2`: levels of codes, each above with half the rows and columns of the one below; 0 is
+    /// the architecture's own, 2.
     pub levels: usize,
-    /// `vqvae2`: codes of each level's codebook, the top level's first; empty, all have `quantizer.codebook_size`.
+    /// `vqvae2`: codes of each level's codebook, the top level's first; empty, all have
+    /// `quantizer.codebook_size`.
     pub codebook_sizes: Vec<usize>,
-    /// `vqvae2`: share of the training steps whose images are drawn from some of the coarse levels alone, so that these hold what they
-    /// can. Without, the finest level may learn to hold everything.
+    /// `vqvae2`: share of the training steps whose images are drawn from some of the coarse levels
+    /// alone, so that these hold what they can. Without, the finest level may learn to hold
+    /// everything.
     pub level_dropout: f32,
-    /// `vqvae2`: steps in which levels may be dropped; 0: all. Where they are the first part of a run, the rest of it makes up for what
-    /// dropping costs.
+    /// `vqvae2`: steps in which levels may be dropped; 0: all. Where they are the first part of a
+    /// run, the rest of it makes up for what dropping costs.
     pub level_dropout_steps: u64,
-    /// Channels inside; even. `vqgan`: at full resolution, a multiple of 32. `vit`: inside the blocks' MLPs; four times `dim` is usual.
+    /// Channels inside; even. `vqgan`: at full resolution, a multiple of 32. `vit`: inside the
+    /// blocks' MLPs; four times `dim` is usual.
     pub hidden: usize,
-    /// Residual blocks on either side of the quantizer. `vqgan`: at each resolution, and one more in the decoder.
+    /// Residual blocks on either side of the quantizer. `vqgan`: at each resolution, and one more
+    /// in the decoder.
     pub residual_layers: usize,
     /// Channels inside a residual block of `vqvae` and `vqvae2`.
     pub residual_hidden: usize,
     /// Image pixels per latent, each way; a power of two. With several levels, of the finest.
     pub downsample: usize,
-    /// `vqgan`: what `hidden` is multiplied by at each resolution, the finest first; empty, what is usual for the downsampling, such as
-    /// [1, 2, 4] for 4. Where it is given, it decides the downsampling.
+    /// `vqgan`: what `hidden` is multiplied by at each resolution, the finest first; empty, what
+    /// is usual for the downsampling, such as [1, 2, 4] for 4. Where it is given, it decides the
+    /// downsampling.
     pub multipliers: Vec<usize>,
-    /// `vqgan`: downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts once at the coarsest.
+    /// `vqgan`: downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts
+    /// once at the coarsest.
     pub attention: Vec<usize>,
     /// `vqgan`: channels between encoder and quantizer; 0: those of a latent.
     pub latent_channels: usize,
@@ -70,7 +78,8 @@ pub struct Model {
     pub heads: usize,
 }
 
-/// What `hidden` is multiplied by at each resolution: those of taming-transformers' and latent diffusion's models.
+/// What `hidden` is multiplied by at each resolution: those of taming-transformers' and latent
+/// diffusion's models.
 fn usual_multipliers(downsample: usize) -> Vec<usize> {
     match downsample {
         2 => vec![1, 2],
@@ -86,7 +95,10 @@ impl Model {
     /// The same with the levels written out.
     pub fn resolved(&self) -> Model {
         let own = if self.kind == "vqvae2" { 2 } else { 1 };
-        let mut all = Model { levels: if self.levels == 0 { own } else { self.levels }, ..self.clone() };
+        let mut all = Model {
+            levels: if self.levels == 0 { own } else { self.levels },
+            ..self.clone()
+        };
         if all.kind == "vqgan" {
             match all.multipliers.len() {
                 0 => all.multipliers = usual_multipliers(all.downsample),
@@ -96,11 +108,32 @@ impl Model {
         all
     }
 
-    /// The shape of a `vit` for images of so many channels, rows and columns, whose latents have `codebook_dim`.
-    pub(crate) fn vit_shape(&self, [height, width, channels]: [usize; 3], codebook_dim: usize) -> vit::Config {
-        let Model { downsample, layers, dim, heads, hidden, .. } = *self;
+    /// The shape of a `vit` for images of so many channels, rows and columns, whose latents have
+    /// `codebook_dim`.
+    pub(crate) fn vit_shape(
+        &self,
+        [height, width, channels]: [usize; 3],
+        codebook_dim: usize,
+    ) -> vit::Config {
+        let Model {
+            downsample,
+            layers,
+            dim,
+            heads,
+            hidden,
+            ..
+        } = *self;
         let grid = [height / downsample.max(1), width / downsample.max(1)];
-        vit::Config { channels, grid, downsample, layers, dim, heads, hidden, codebook_dim }
+        vit::Config {
+            channels,
+            grid,
+            downsample,
+            layers,
+            dim,
+            heads,
+            hidden,
+            codebook_dim,
+        }
     }
 
     /// The shape of a `vqgan` for images of so many channels, whose latents have `codebook_dim`.
@@ -112,7 +145,11 @@ impl Model {
             multipliers: all.multipliers,
             residual_layers: all.residual_layers,
             attention: all.attention,
-            latent_channels: if all.latent_channels == 0 { codebook_dim } else { all.latent_channels },
+            latent_channels: if all.latent_channels == 0 {
+                codebook_dim
+            } else {
+                all.latent_channels
+            },
             codebook_dim,
         }
     }
@@ -138,22 +175,26 @@ pub struct Data {
     pub channels: usize,
     /// Mirror half of the training pictures.
     pub flip: bool,
-    /// What training sees of a photograph: `none`, its tiles or all of it; `random`, crops from anywhere in it.
+    /// What training sees of a photograph: `none`, its tiles or all of it; `random`, crops from
+    /// anywhere in it.
     pub crop: String,
-    /// The smallest area of a random crop, of the largest that fits the photograph. A crop is never enlarged.
+    /// The smallest area of a random crop, of the largest that fits the photograph. A crop is
+    /// never enlarged.
     pub crop_scale_min: f64,
     /// The largest area of a random crop, of the largest that fits the photograph.
     pub crop_scale_max: f64,
-    /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random crops; 0: eight pictures.
+    /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random
+    /// crops; 0: eight pictures.
     pub photo_side: usize,
-    /// How much brightness, contrast and saturation of a training picture may change: each by a factor from 1 - color to
-    /// 1 + color.
+    /// How much brightness, contrast and saturation of a training picture may change: each by a
+    /// factor from 1 - color to 1 + color.
     pub color: f32,
-    /// What is held out: `pictures`, the source's own test side or one picture in ten; or `captions`, combinations of words that no caption of
-    /// the other side has, though it has each word.
+    /// What is held out: `pictures`, the source's own test side or one picture in ten; or
+    /// `captions`, combinations of words that no caption of the other side has, though it has each
+    /// word.
     pub split: String,
-    /// Where pixels lie: `memory`, `disk`, or `auto`, which is in memory what fits data.memory_mib and half of the memory that the process may
-    /// use.
+    /// Where pixels lie: `memory`, `disk`, or `auto`, which is in memory what fits data.memory_mib
+    /// and half of the memory that the process may use.
     pub store: String,
     /// MiB of pixels that may lie in memory.
     pub memory_mib: u64,
@@ -185,15 +226,16 @@ pub struct Train {
     pub beta2: f32,
     /// Added to Adam's denominator.
     pub adam_eps: f32,
-    /// Decay of a moving average of weights and codes, which is what is measured and kept; 0: there is none.
+    /// Decay of a moving average of weights and codes, which is what is measured and kept; 0:
+    /// there is none.
     pub ema_decay: f32,
     /// Decoupled weight decay; above 0 the optimiser is AdamW.
     pub weight_decay: f32,
-    /// How activations are stored between layers while training: `f32`, or `f16` in half the memory. Sums, weights, gradients,
-    /// latents and codes are f32 either way.
+    /// How activations are stored between layers while training: `f32`, or `f16` in half the
+    /// memory. Sums, weights, gradients, latents and codes are f32 either way.
     pub dtype: String,
-    /// Keep no activations inside the model's blocks, and compute them again in the backward pass: less memory, more time, the same
-    /// bits. A run may change it when it is resumed.
+    /// Keep no activations inside the model's blocks, and compute them again in the backward pass:
+    /// less memory, more time, the same bits. A run may change it when it is resumed.
     pub checkpoint_blocks: bool,
     /// Norm to which gradients are clipped; 0 clips none.
     pub grad_clip: f32,
@@ -207,7 +249,8 @@ pub struct Train {
     pub checkpoint_every: u64,
     /// Checkpoints that are kept.
     pub keep_checkpoints: usize,
-    /// Mend a codebook that collapses (revive its dead codes) and a run that diverges (go back, at half the rate).
+    /// Mend a codebook that collapses (revive its dead codes) and a run that diverges (go back, at
+    /// half the rate).
     pub auto_heal: bool,
 }
 
@@ -316,30 +359,79 @@ impl Data {
             },
             memory_bytes: self.memory_mib << 20,
             cache_bytes: self.cache_mib << 20,
-            hold_out: if self.split == "captions" { data::HoldOut::Combinations } else { data::HoldOut::Pictures },
+            hold_out: if self.split == "captions" {
+                data::HoldOut::Combinations
+            } else {
+                data::HoldOut::Pictures
+            },
         }
     }
 
     fn validate(&self) -> Result<()> {
         let d = self;
-        check("data.channels", d.channels, matches!(d.channels, 0 | 1 | 3), "0, 1 or 3")?;
+        check(
+            "data.channels",
+            d.channels,
+            matches!(d.channels, 0 | 1 | 3),
+            "0, 1 or 3",
+        )?;
         check("data.width", d.width, d.width <= 16384, "at most 16384")?;
         check("data.height", d.height, d.height <= 16384, "at most 16384")?;
-        check("data.source", "an empty text", !d.source.is_empty(), "a built-in name, a file or a folder")?;
-        check("data.crop", &d.crop, matches!(d.crop.as_str(), "none" | "random"), "none or random")?;
+        check(
+            "data.source",
+            "an empty text",
+            !d.source.is_empty(),
+            "a built-in name, a file or a folder",
+        )?;
+        check(
+            "data.crop",
+            &d.crop,
+            matches!(d.crop.as_str(), "none" | "random"),
+            "none or random",
+        )?;
         let share = |x: f64| (0.0..=1.0).contains(&x);
-        check("data.crop_scale_min", d.crop_scale_min, share(d.crop_scale_min), "from 0 to 1")?;
+        check(
+            "data.crop_scale_min",
+            d.crop_scale_min,
+            share(d.crop_scale_min),
+            "from 0 to 1",
+        )?;
         let at_least = format!("from data.crop_scale_min, {}, to 1", d.crop_scale_min);
         let most = share(d.crop_scale_max) && d.crop_scale_max >= d.crop_scale_min;
         check("data.crop_scale_max", d.crop_scale_max, most, &at_least)?;
         let side = d.photo_side == 0 || (d.width.max(d.height)..=16384).contains(&d.photo_side);
-        check("data.photo_side", d.photo_side, side, "0, or from data.width and data.height to 16384")?;
-        check("data.color", d.color, (0.0..=1.0).contains(&d.color), "from 0 to 1")?;
-        check("data.split", &d.split, matches!(d.split.as_str(), "pictures" | "captions"), "pictures or captions")?;
+        check(
+            "data.photo_side",
+            d.photo_side,
+            side,
+            "0, or from data.width and data.height to 16384",
+        )?;
+        check(
+            "data.color",
+            d.color,
+            (0.0..=1.0).contains(&d.color),
+            "from 0 to 1",
+        )?;
+        check(
+            "data.split",
+            &d.split,
+            matches!(d.split.as_str(), "pictures" | "captions"),
+            "pictures or captions",
+        )?;
         let store = matches!(d.store.as_str(), "auto" | "memory" | "disk");
         check("data.store", &d.store, store, "auto, memory or disk")?;
-        check("data.memory_mib", d.memory_mib, d.memory_mib <= 1 << 30, "at most 2^30")?;
-        check("data.cache_mib", d.cache_mib, d.cache_mib <= 1 << 30, "at most 2^30")?;
+        check(
+            "data.memory_mib",
+            d.memory_mib,
+            d.memory_mib <= 1 << 30,
+            "at most 2^30",
+        )?;
+        check(
+            "data.cache_mib",
+            d.cache_mib,
+            d.cache_mib <= 1 << 30,
+            "at most 2^30",
+        )?;
         check("data.workers", d.workers, d.workers <= 256, "at most 256")
     }
 }
@@ -348,8 +440,17 @@ impl Keyed for RunConfig {}
 
 impl Lasting for RunConfig {
     fn span(&self) -> Span {
-        let Train { steps, warmup, decay_steps, .. } = self.train;
-        Span { steps, warmup, decay_steps }
+        let Train {
+            steps,
+            warmup,
+            decay_steps,
+            ..
+        } = self.train;
+        Span {
+            steps,
+            warmup,
+            decay_steps,
+        }
     }
 
     fn decaying(mut self, decay_steps: u64) -> Self {
@@ -357,8 +458,9 @@ impl Lasting for RunConfig {
         self
     }
 
-    /// Every value, but for the steps in all, for where pictures and pixels lie and how many threads make batches of them, and for what
-    /// the backward pass keeps. These leave the steps that were done as they are; any other change would not. That the pictures are the
+    /// Every value, but for the steps in all, for where pictures and pixels lie and how many
+    /// threads make batches of them, and for what the backward pass keeps. These leave the steps
+    /// that were done as they are; any other change would not. That the pictures are the
     /// same is told by their sum, which checkpoints have.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.clone();
@@ -371,7 +473,9 @@ impl Lasting for RunConfig {
         let mut same = self.clone();
         same.data.source.clone_from(&kept.data.source);
         // Another schedule than the run began with was another configuration.
-        same.decaying(kept.train.decay_steps).identity_with_source().map(|identity| vec![identity])
+        same.decaying(kept.train.decay_steps)
+            .identity_with_source()
+            .map(|identity| vec![identity])
     }
 }
 
@@ -397,8 +501,20 @@ impl RunConfig {
         let mut same = self.resolved();
         same.train.steps = 1;
         same.train.checkpoint_blocks = false;
-        let Data { store, memory_mib, cache_mib, workers, .. } = Data::default();
-        same.data = Data { store, memory_mib, cache_mib, workers, ..same.data };
+        let Data {
+            store,
+            memory_mib,
+            cache_mib,
+            workers,
+            ..
+        } = Data::default();
+        same.data = Data {
+            store,
+            memory_mib,
+            cache_mib,
+            workers,
+            ..same.data
+        };
         same.sha256()
     }
 
@@ -421,39 +537,96 @@ impl RunConfig {
         let levels = m.resolved().levels;
         match m.kind.as_str() {
             "vqvae" | "vqgan" | "vit" => {
-                check("model.levels", levels, levels == 1, "1: `model.kind = \"vqvae2\"` has more")?;
+                check(
+                    "model.levels",
+                    levels,
+                    levels == 1,
+                    "1: `model.kind = \"vqvae2\"` has more",
+                )?;
             }
             _ => {
                 let allowed = format!("from 2 to {MOST_LEVELS}; `model.kind = \"vqvae\"` has one");
-                check("model.levels", levels, (2..=MOST_LEVELS).contains(&levels), &allowed)?;
+                check(
+                    "model.levels",
+                    levels,
+                    (2..=MOST_LEVELS).contains(&levels),
+                    &allowed,
+                )?;
             }
         }
         let share = (0.0..1.0).contains(&m.level_dropout);
-        check("model.level_dropout", m.level_dropout, share, "from 0 to below 1")?;
+        check(
+            "model.level_dropout",
+            m.level_dropout,
+            share,
+            "from 0 to below 1",
+        )?;
         let sizes = m.codebook_sizes.len();
         let what = format!("empty, or of one size for each of {levels} levels");
-        check("model.codebook_sizes", format!("a list of {sizes}"), sizes == 0 || sizes == levels, &what)?;
+        check(
+            "model.codebook_sizes",
+            format!("a list of {sizes}"),
+            sizes == 0 || sizes == levels,
+            &what,
+        )?;
         check(
             "model.hidden",
             m.hidden,
             m.hidden.is_multiple_of(2) && (2..=4096).contains(&m.hidden),
             "even, from 2 to 4096",
         )?;
-        check("model.residual_layers", m.residual_layers, m.residual_layers <= 64, "at most 64")?;
-        check("model.residual_hidden", m.residual_hidden, (1..=4096).contains(&m.residual_hidden), "from 1 to 4096")?;
-        check("model.latent_channels", m.latent_channels, m.latent_channels <= 4096, "at most 4096")?;
+        check(
+            "model.residual_layers",
+            m.residual_layers,
+            m.residual_layers <= 64,
+            "at most 64",
+        )?;
+        check(
+            "model.residual_hidden",
+            m.residual_hidden,
+            (1..=4096).contains(&m.residual_hidden),
+            "from 1 to 4096",
+        )?;
+        check(
+            "model.latent_channels",
+            m.latent_channels,
+            m.latent_channels <= 4096,
+            "at most 4096",
+        )?;
         let power = m.downsample.is_power_of_two() && (2..=64).contains(&m.downsample);
-        check("model.downsample", m.downsample, power, "a power of two from 2 to 64")?;
+        check(
+            "model.downsample",
+            m.downsample,
+            power,
+            "a power of two from 2 to 64",
+        )?;
         registry.find(&q.kind)?;
         q.check()?;
-        let sized = |k: &usize| q.kind != "fsq" && Options { codebook_size: *k, ..q.clone() }.check().is_ok();
+        let sized = |k: &usize| {
+            q.kind != "fsq"
+                && Options {
+                    codebook_size: *k,
+                    ..q.clone()
+                }
+                .check()
+                .is_ok()
+        };
         let list = format!("{:?}", m.codebook_sizes);
-        let what = format!("what quantizer.codebook_size may be with the quantizer `{}`", q.kind);
-        check("model.codebook_sizes", list, m.codebook_sizes.iter().all(sized), &what)?;
+        let what = format!(
+            "what quantizer.codebook_size may be with the quantizer `{}`",
+            q.kind
+        );
+        check(
+            "model.codebook_sizes",
+            list,
+            m.codebook_sizes.iter().all(sized),
+            &what,
+        )?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let not_negative = |x: f32| x.is_finite() && x >= 0.0;
         if m.kind == "vqgan" {
-            // The quantizer says how many channels its latents have; any number will do to check the rest.
+            // The quantizer says how many channels its latents have; any number will do to check
+            // the rest.
             m.gan_shape(3, 4).check()?;
         }
         if m.kind == "vit" {
@@ -470,26 +643,104 @@ impl RunConfig {
         let whole = |pixels: usize| pixels.is_multiple_of(coarsest);
         let multiple = match levels {
             1 => format!("a multiple of model.downsample, {coarsest}"),
-            _ => format!("a multiple of {coarsest}, the pixels of a latent of the coarsest of {levels} levels"),
+            _ => format!(
+                "a multiple of {coarsest}, the pixels of a latent of the coarsest of {levels} \
+                 levels"
+            ),
         };
         check("data.width", d.width, whole(d.width), &multiple)?;
         check("data.height", d.height, whole(d.height), &multiple)?;
-        check("train.steps", t.steps, (1..=1 << 40).contains(&t.steps), "from 1 to 2^40")?;
-        check("train.batch_size", t.batch_size, (1..=1 << 16).contains(&t.batch_size), "from 1 to 65536")?;
-        check("train.lr", t.lr, positive(t.lr) && t.lr <= 10.0, "above 0 and at most 10")?;
-        check("train.warmup", t.warmup, t.warmup <= 1 << 40, "at most 2^40")?;
-        check("train.decay_steps", t.decay_steps, t.decay_steps <= 1 << 40, "at most 2^40")?;
-        check("train.min_lr", t.min_lr, (0.0..=1.0).contains(&t.min_lr), "from 0 to 1, a share of train.lr")?;
-        check("train.beta1", t.beta1, (0.0..1.0).contains(&t.beta1), "from 0 to below 1")?;
-        check("train.beta2", t.beta2, (0.0..1.0).contains(&t.beta2), "from 0 to below 1")?;
-        check("train.adam_eps", t.adam_eps, positive(t.adam_eps), "above 0")?;
-        check("train.ema_decay", t.ema_decay, (0.0..1.0).contains(&t.ema_decay), "from 0 to below 1")?;
-        check("train.weight_decay", t.weight_decay, not_negative(t.weight_decay), "a number of at least 0")?;
-        check("train.dtype", &t.dtype, matches!(t.dtype.as_str(), "f32" | "f16"), "f32 or f16")?;
-        check("train.grad_clip", t.grad_clip, not_negative(t.grad_clip), "a number of at least 0")?;
+        check(
+            "train.steps",
+            t.steps,
+            (1..=1 << 40).contains(&t.steps),
+            "from 1 to 2^40",
+        )?;
+        check(
+            "train.batch_size",
+            t.batch_size,
+            (1..=1 << 16).contains(&t.batch_size),
+            "from 1 to 65536",
+        )?;
+        check(
+            "train.lr",
+            t.lr,
+            positive(t.lr) && t.lr <= 10.0,
+            "above 0 and at most 10",
+        )?;
+        check(
+            "train.warmup",
+            t.warmup,
+            t.warmup <= 1 << 40,
+            "at most 2^40",
+        )?;
+        check(
+            "train.decay_steps",
+            t.decay_steps,
+            t.decay_steps <= 1 << 40,
+            "at most 2^40",
+        )?;
+        check(
+            "train.min_lr",
+            t.min_lr,
+            (0.0..=1.0).contains(&t.min_lr),
+            "from 0 to 1, a share of train.lr",
+        )?;
+        check(
+            "train.beta1",
+            t.beta1,
+            (0.0..1.0).contains(&t.beta1),
+            "from 0 to below 1",
+        )?;
+        check(
+            "train.beta2",
+            t.beta2,
+            (0.0..1.0).contains(&t.beta2),
+            "from 0 to below 1",
+        )?;
+        check(
+            "train.adam_eps",
+            t.adam_eps,
+            positive(t.adam_eps),
+            "above 0",
+        )?;
+        check(
+            "train.ema_decay",
+            t.ema_decay,
+            (0.0..1.0).contains(&t.ema_decay),
+            "from 0 to below 1",
+        )?;
+        check(
+            "train.weight_decay",
+            t.weight_decay,
+            not_negative(t.weight_decay),
+            "a number of at least 0",
+        )?;
+        check(
+            "train.dtype",
+            &t.dtype,
+            matches!(t.dtype.as_str(), "f32" | "f16"),
+            "f32 or f16",
+        )?;
+        check(
+            "train.grad_clip",
+            t.grad_clip,
+            not_negative(t.grad_clip),
+            "a number of at least 0",
+        )?;
         check("train.seed", t.seed, t.seed < 1 << 63, "below 2^63")?;
-        check("train.log_every", t.log_every, (1..=100_000).contains(&t.log_every), "from 1 to 100000")?;
-        check("train.keep_checkpoints", t.keep_checkpoints, t.keep_checkpoints >= 1, "at least 1")
+        check(
+            "train.log_every",
+            t.log_every,
+            (1..=100_000).contains(&t.log_every),
+            "from 1 to 100000",
+        )?;
+        check(
+            "train.keep_checkpoints",
+            t.keep_checkpoints,
+            t.keep_checkpoints >= 1,
+            "at least 1",
+        )
     }
 }
 
@@ -508,7 +759,10 @@ mod tests {
         let again = RunConfig::from_toml(&config.to_toml().unwrap()).unwrap();
         assert_eq!(again, config);
         assert_eq!(again.sha256().unwrap(), config.sha256().unwrap());
-        assert_ne!(config.sha256().unwrap(), RunConfig::default().sha256().unwrap());
+        assert_ne!(
+            config.sha256().unwrap(),
+            RunConfig::default().sha256().unwrap()
+        );
     }
 
     #[test]
@@ -548,16 +802,28 @@ mod tests {
             let error = RunConfig::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(near), "{error}");
         }
-        let error = RunConfig::default().set("train.stps", "3").unwrap_err().to_string();
+        let error = RunConfig::default()
+            .set("train.stps", "3")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("train.steps"), "{error}");
     }
 
     #[test]
     fn wrong_types_and_broken_files_are_errors() {
-        for text in ["[train]\nsteps = \"many\"", "[train]\nsteps = 1.5", "train = 3", "[train", "[data]\nsource = 3"] {
+        for text in [
+            "[train]\nsteps = \"many\"",
+            "[train]\nsteps = 1.5",
+            "train = 3",
+            "[train",
+            "[data]\nsource = 3",
+        ] {
             assert!(RunConfig::from_toml(text).is_err(), "{text}");
         }
-        assert_eq!(RunConfig::from_toml("[train]\nlr = 1").unwrap().train.lr, 1.0);
+        assert_eq!(
+            RunConfig::from_toml("[train]\nlr = 1").unwrap().train.lr,
+            1.0
+        );
         assert!(RunConfig::default().set("train.steps", "-").is_err());
     }
 

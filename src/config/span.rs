@@ -15,13 +15,15 @@ pub struct Span {
     pub decay_steps: u64,
 }
 
-/// What stands in an identity for steps of decay that reach to the last step, whichever that is. No configuration may have it.
+/// What stands in an identity for steps of decay that reach to the last step, whichever that is. No
+/// configuration may have it.
 const TO_THE_END: u64 = (1 << 40) + 1;
 
 impl Span {
     /// Does the rate fall until the last step?
     fn falls_to_the_end(&self) -> bool {
-        self.decay_steps > 0 && self.decay_steps == learning_rate::to_the_end(self.steps, self.warmup)
+        self.decay_steps > 0
+            && self.decay_steps == learning_rate::to_the_end(self.steps, self.warmup)
     }
 }
 
@@ -36,18 +38,24 @@ pub trait Lasting: Keyed {
     /// # Errors
     /// As [`Keyed::to_toml`].
     fn plain_identity(&self) -> Result<String>;
-    /// What [`Lasting::identity`] was in earlier versions, for a configuration whose folder has `kept` in its place.
+    /// What [`Lasting::identity`] was in earlier versions, for a configuration whose folder has
+    /// `kept` in its place.
     ///
     /// # Errors
     /// As [`Keyed::to_toml`].
     fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>>;
 
-    /// A hash of what a resumed run may not change. A learning rate that falls until the last step does so wherever that is.
+    /// A hash of what a resumed run may not change. A learning rate that falls until the last step
+    /// does so wherever that is.
     ///
     /// # Errors
     /// As [`Keyed::to_toml`].
     fn identity(&self) -> Result<String> {
-        if self.span().falls_to_the_end() { self.identity_to_the_end() } else { self.plain_identity() }
+        if self.span().falls_to_the_end() {
+            self.identity_to_the_end()
+        } else {
+            self.plain_identity()
+        }
     }
 
     /// The identity of a run whose learning rate falls until its last step.
@@ -58,12 +66,16 @@ pub trait Lasting: Keyed {
         self.clone().decaying(TO_THE_END).plain_identity()
     }
 
-    /// The same for a run that has `kept` in its folder: where the learning rate fell until the last step there, it falls until the
-    /// last step here, however many steps were added.
+    /// The same for a run that has `kept` in its folder: where the learning rate fell until the
+    /// last step there, it falls until the last step here, however many steps were added.
     fn going_on(self, kept: &Self) -> Self {
         let (now, before) = (self.span(), kept.span());
         let same = now.decay_steps == before.decay_steps && now.warmup == before.warmup;
-        if same && before.falls_to_the_end() { self.falling_to_the_end() } else { self }
+        if same && before.falls_to_the_end() {
+            self.falling_to_the_end()
+        } else {
+            self
+        }
     }
 
     /// The same with a learning rate that falls until the last step.

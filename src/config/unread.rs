@@ -1,4 +1,5 @@
-//! Keys that a configuration has and, being what it is, does not read, with what to set in their place.
+//! Keys that a configuration has and, being what it is, does not read, with what to set in their
+//! place.
 
 use crate::config::objective::Regularizer;
 use crate::config::run::RunConfig;
@@ -12,7 +13,8 @@ const PLACED: [&str; 5] = ["ema", "vq", "cosine", "residual", "product"];
 const AVERAGED: [&str; 4] = ["ema", "cosine", "residual", "product"];
 
 impl RunConfig {
-    /// Why this configuration does not read that key, and what to set in its place; `None` where it reads it.
+    /// Why this configuration does not read that key, and what to set in its place; `None` where it
+    /// reads it.
     pub fn unread(&self, key: &str) -> Option<String> {
         let (section, name) = key.split_once('.')?;
         match section {
@@ -28,41 +30,61 @@ impl RunConfig {
         // What a program's own quantizer reads is its own business.
         quantize::find(kind).ok()?;
         let only = |readers: &[&str], instead: &str| {
-            let list = readers.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ");
+            let list = readers
+                .iter()
+                .map(|r| format!("`{r}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
             (!readers.contains(&kind))
                 .then(|| format!("the quantizer `{kind}` does not read it, only {list}; {instead}"))
         };
         match (name, kind) {
             ("codebook_size", "fsq") => Some(
-                "`fsq` has as many codes as the levels of its channels make: set quantizer.levels, as in \
-                 --set quantizer.levels=8,5,5,5 for 1000 codes"
+                "`fsq` has as many codes as the levels of its channels make: set \
+                 quantizer.levels, as in --set quantizer.levels=8,5,5,5 for 1000 codes"
                     .into(),
             ),
             ("codebook_size", _) if !self.model.codebook_sizes.is_empty() => {
                 Some("model.codebook_sizes has each level's: set that".into())
             }
-            ("codebook_dim", "fsq") => Some("`fsq` has a channel to each of quantizer.levels: set that".into()),
-            ("codebook_dim", "lfq") => {
-                Some("`lfq` has log2 of quantizer.codebook_size channels: set that, or quantizer.dim".into())
+            ("codebook_dim", "fsq") => {
+                Some("`fsq` has a channel to each of quantizer.levels: set that".into())
             }
+            ("codebook_dim", "lfq") => Some(
+                "`lfq` has log2 of quantizer.codebook_size channels: set that, or quantizer.dim"
+                    .into(),
+            ),
             ("levels", _) => only(&["fsq"], "quantizer.codebook_size sets its codes"),
-            ("entropy_loss_weight" | "diversity_gamma" | "inv_temperature", _) => {
-                only(&["lfq"], "quantizer.codebook_diversity_loss_weight is like it for codebooks")
-            }
-            ("num_quantizers" | "shared_codebook" | "quantize_dropout", _) => {
-                only(&["residual"], "choose that by --quantizer, or quantizer.groups with `product`")
-            }
-            ("groups", _) => {
-                only(&["product"], "choose that by --quantizer, or quantizer.num_quantizers with `residual`")
-            }
-            ("temperature" | "temperature_min" | "temperature_steps" | "straight_through" | "kl_weight", _) => {
-                only(&["gumbel"], "choose that by --quantizer, or set quantizer.sample_codebook_temp")
-            }
-            ("commitment_weight", _) => only(&["ema", "vq", "cosine", "simvq", "residual", "product", "lfq"], CHOOSE),
+            ("entropy_loss_weight" | "diversity_gamma" | "inv_temperature", _) => only(
+                &["lfq"],
+                "quantizer.codebook_diversity_loss_weight is like it for codebooks",
+            ),
+            ("num_quantizers" | "shared_codebook" | "quantize_dropout", _) => only(
+                &["residual"],
+                "choose that by --quantizer, or quantizer.groups with `product`",
+            ),
+            ("groups", _) => only(
+                &["product"],
+                "choose that by --quantizer, or quantizer.num_quantizers with `residual`",
+            ),
+            (
+                "temperature" | "temperature_min" | "temperature_steps" | "straight_through"
+                | "kl_weight",
+                _,
+            ) => only(
+                &["gumbel"],
+                "choose that by --quantizer, or set quantizer.sample_codebook_temp",
+            ),
+            ("commitment_weight", _) => only(
+                &["ema", "vq", "cosine", "simvq", "residual", "product", "lfq"],
+                CHOOSE,
+            ),
             ("codebook_weight", _) => only(&["vq", "simvq"], CHOOSE),
             ("decay", _) => only(&PLACED, CHOOSE),
             ("eps", _) => only(&AVERAGED, CHOOSE),
-            ("kmeans_init" | "kmeans_iters" | "threshold_ema_dead_code", _) => only(&PLACED, CHOOSE),
+            ("kmeans_init" | "kmeans_iters" | "threshold_ema_dead_code", _) => {
+                only(&PLACED, CHOOSE)
+            }
             (
                 "use_cosine_sim"
                 | "rotation_trick"
@@ -80,21 +102,33 @@ impl RunConfig {
         let model = self.model.resolved();
         let kind = self.model_name();
         let only = |readers: &[&str], instead: &str| {
-            let list = readers.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ");
+            let list = readers
+                .iter()
+                .map(|r| format!("`{r}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
             (!readers.contains(&kind.as_str()))
                 .then(|| format!("the model `{kind}` does not read it, only {list}; {instead}"))
         };
         match name {
             "level_dropout" | "level_dropout_steps" => only(&["vqvae2"], "choose that by --model"),
-            "residual_layers" => only(&["vqvae", "vqvae2", "vqgan"], "model.layers sets its blocks"),
+            "residual_layers" => only(
+                &["vqvae", "vqvae2", "vqgan"],
+                "model.layers sets its blocks",
+            ),
             "residual_hidden" => only(&["vqvae", "vqvae2"], "model.hidden sets its width"),
             "multipliers" => only(&["vqgan"], "model.downsample and model.hidden set its size"),
             "attention" => only(&["vqgan"], "choose that by --model"),
             "latent_channels" => only(&["vqgan"], "quantizer.dim sets its latents' channels"),
-            "layers" | "dim" | "heads" => only(&["vit"], "model.residual_layers and model.hidden set its size"),
+            "layers" | "dim" | "heads" => only(
+                &["vit"],
+                "model.residual_layers and model.hidden set its size",
+            ),
             "downsample" if kind == "vqgan" && !self.model.multipliers.is_empty() => {
                 let n = model.multipliers.len();
-                Some(format!("model.multipliers, a list of {n}, decides it: set that"))
+                Some(format!(
+                    "model.multipliers, a list of {n}, decides it: set that"
+                ))
             }
             _ => None,
         }
@@ -105,16 +139,20 @@ impl RunConfig {
         let (gan, data) = (&all.gan, &all.data);
         match key {
             "gan.weight" | "gan.guard" => None,
-            key if key.starts_with("gan.") && !gan.is_on() => {
-                Some("there is no discriminator: set gan.weight, or a --model that is trained against one".into())
-            }
+            key if key.starts_with("gan.") && !gan.is_on() => Some(
+                "there is no discriminator: set gan.weight, or a --model that is trained against \
+                 one"
+                .into(),
+            ),
             "gan.regularizer_weight" if gan.regularizer == Regularizer::None => {
                 Some("there is no regularizer: set gan.regularizer to r1 or lecam".into())
             }
             "gan.regularizer_every" if gan.regularizer != Regularizer::R1 => {
                 Some("`r1` alone reads it: set gan.regularizer".into())
             }
-            "loss.lpips" if all.loss.lpips_weight == 0.0 => Some("nothing asks for it: set loss.lpips_weight".into()),
+            "loss.lpips" if all.loss.lpips_weight == 0.0 => {
+                Some("nothing asks for it: set loss.lpips_weight".into())
+            }
             "data.crop_scale_min" | "data.crop_scale_max" if !data.crops() => {
                 Some("nothing is cropped: set data.crop to random".into())
             }

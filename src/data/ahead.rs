@@ -1,9 +1,10 @@
 //! Batches made by other threads before they are needed.
 //!
-//! Threads take the steps that come next, one each, and put what they make where [`Ahead::take`] finds it; so many may wait
-//! there and no more. What a step needs is a function of its number, so that neither the number of threads nor their pace shows
-//! in what is taken, and a jump to another step (a run resumed, a run that went back) only throws away what was made for the
-//! steps that do not come.
+//! Threads take the steps that come next, one each, and put what they make where [`Ahead::take`]
+//! finds it; so many may wait there and no more. What a step needs is a function of its number, so
+//! that neither the number of threads nor their pace shows in what is taken, and a jump to another
+//! step (a run resumed, a run that went back) only throws away what was made for the steps that do
+//! not come.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,11 @@ pub struct Waiting {
 impl Waiting {
     /// The share, from 0 to 1.
     pub fn share(&self) -> f64 {
-        if self.of.is_zero() { 0.0 } else { (self.waited.as_secs_f64() / self.of.as_secs_f64()).min(1.0) }
+        if self.of.is_zero() {
+            0.0
+        } else {
+            (self.waited.as_secs_f64() / self.of.as_secs_f64()).min(1.0)
+        }
     }
 }
 
@@ -60,8 +65,8 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// Makes steps by `make` on so many threads, from step 0 until another is taken; at most `ahead` beyond the one that is
-    /// taken next are made or waiting. Both are at least 1.
+    /// Makes steps by `make` on so many threads, from step 0 until another is taken; at most
+    /// `ahead` beyond the one that is taken next are made or waiting. Both are at least 1.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -87,12 +92,19 @@ impl<T: Send + 'static> Ahead<T> {
             ahead: ahead.max(1) as u64,
         });
         // Made first, so that should a thread fail to start, those before it are ended.
-        let mut all = Ahead { shared, threads: Vec::new() };
+        let mut all = Ahead {
+            shared,
+            threads: Vec::new(),
+        };
         for i in 0..threads.max(1) {
             let shared = all.shared.clone();
-            let thread = std::thread::Builder::new().name(format!("data {i}")).spawn(move || shared.work());
+            let thread = std::thread::Builder::new()
+                .name(format!("data {i}"))
+                .spawn(move || shared.work());
             all.threads.push(thread.map_err(|e| {
-                Error::data(format!("no thread to load data with: {e}; set data.workers to a smaller number"))
+                Error::data(format!(
+                    "no thread to load data with: {e}; set data.workers to a smaller number"
+                ))
             })?);
         }
         Ok(all)
@@ -129,7 +141,10 @@ impl<T: Send + 'static> Ahead<T> {
     /// How long takers had to wait so far.
     pub fn waiting(&self) -> Waiting {
         let state = self.shared.state.lock();
-        Waiting { waited: state.waited, of: state.since.map_or(Duration::ZERO, |since| since.elapsed()) }
+        Waiting {
+            waited: state.waited,
+            of: state.since.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
     }
 }
 
@@ -137,7 +152,8 @@ impl<T> Shared<T> {
     fn work(&self) {
         let mut state = self.state.lock();
         while !state.stop {
-            // Nothing is made before the first is asked for: a run that is resumed begins elsewhere than at step 0.
+            // Nothing is made before the first is asked for: a run that is resumed begins elsewhere
+            // than at step 0.
             if state.since.is_none() || state.next.wrapping_sub(state.wanted) >= self.ahead {
                 self.room.wait(&mut state);
                 continue;
@@ -147,7 +163,11 @@ impl<T> Shared<T> {
             drop(state);
             // Whoever takes would wait for ever for a thread that is no more.
             let made = catch_unwind(AssertUnwindSafe(|| (self.make)(step)));
-            let made = made.unwrap_or_else(|_| Err(Error::data(format!("loading the data of step {step} failed"))));
+            let made = made.unwrap_or_else(|_| {
+                Err(Error::data(format!(
+                    "loading the data of step {step} failed"
+                )))
+            });
             state = self.state.lock();
             if jumps == state.jumps {
                 state.ready.insert(step, made);
@@ -185,7 +205,11 @@ mod tests {
             for ahead in [1, 3, 20] {
                 let all = Ahead::new(threads, ahead, uneven).unwrap();
                 for step in (0..30).chain(5..12).chain(100..103).chain([7, 7, 8]) {
-                    assert_eq!(all.take(step).unwrap(), step * step, "{threads} threads, {ahead} ahead");
+                    assert_eq!(
+                        all.take(step).unwrap(),
+                        step * step,
+                        "{threads} threads, {ahead} ahead"
+                    );
                 }
                 assert_eq!(all.take(u64::MAX - 1).is_ok(), all.take(u64::MAX).is_ok());
             }
@@ -202,7 +226,11 @@ mod tests {
             Ok(step)
         })
         .unwrap();
-        assert_eq!(begun.load(Ordering::SeqCst), 0, "nothing before the first is asked for");
+        assert_eq!(
+            begun.load(Ordering::SeqCst),
+            0,
+            "nothing before the first is asked for"
+        );
         for step in 10..20 {
             all.take(step).unwrap();
             assert!(top.load(Ordering::SeqCst) <= step + 3);
@@ -212,7 +240,10 @@ mod tests {
         }
         // Ends the threads: none begins another.
         drop(all);
-        assert_eq!((begun.load(Ordering::SeqCst), top.load(Ordering::SeqCst)), (13, 22));
+        assert_eq!(
+            (begun.load(Ordering::SeqCst), top.load(Ordering::SeqCst)),
+            (13, 22)
+        );
     }
 
     #[test]
@@ -262,8 +293,8 @@ mod tests {
             }
             all.waiting().share()
         };
-        // 8 x 40 ms by two threads are 160 ms, of which 8 ms are the taker's; 8 x 40 ms hide 4 ms each but the first. How
-        // large the shares are depends on what else the machine does.
+        // 8 x 40 ms by two threads are 160 ms, of which 8 ms are the taker's; 8 x 40 ms hide 4 ms
+        // each but the first. How large the shares are depends on what else the machine does.
         let (starved, fed) = (share(40, 1), share(4, 40));
         assert!(starved > fed, "{starved}, {fed}");
         assert_eq!(Waiting::default().share(), 0.0);

@@ -1,9 +1,12 @@
-//! Pictures in tar archives, as WebDataset lays them: the files of a sample share a name up to its first dot, `00012.jpg`, `00012.txt`.
+//! Pictures in tar archives, as WebDataset lays them: the files of a sample share a name up to its
+//! first dot, `00012.jpg`, `00012.txt`.
 //!
-//! An archive's headers are read when the set is opened, and its pictures from where they lie in it when they are wanted: nothing is
-//! unpacked. A sample's text is its `.txt`, or the `caption` or `text` of its `.json`; its class is its `.cls`. Endings count in whatever
-//! case. A sample that has a picture under a plain ending (`00012.jpg`) has that one; others (`00012.seg.png`) are beside it. What macOS
-//! puts beside files (`._00012.jpg`, `__MACOSX`) and other hidden files are left alone.
+//! An archive's headers are read when the set is opened, and its pictures from where they lie in it
+//! when they are wanted: nothing is unpacked. A sample's text is its `.txt`, or the `caption` or
+//! `text` of its `.json`; its class is its `.cls`. Endings count in whatever case. A sample that
+//! has a picture under a plain ending (`00012.jpg`) has that one; others (`00012.seg.png`) are
+//! beside it. What macOS puts beside files (`._00012.jpg`, `__MACOSX`) and other hidden files are
+//! left alone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,19 +34,31 @@ const COMPRESSED: [(&[u8], &str, &str); 6] = [
 
 /// Is it an archive, by its name?
 pub(super) fn is_archive(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let endings =
-        [".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z"];
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let endings = [
+        ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst",
+        ".zip", ".7z",
+    ];
     endings.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Opens the archive.
 pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     let mut notes = Vec::new();
-    clear_unpacked(&options.cache_dir.clone().unwrap_or_else(cache_dir), &mut notes);
+    clear_unpacked(
+        &options.cache_dir.clone().unwrap_or_else(cache_dir),
+        &mut notes,
+    );
     let found = samples(path, "", &mut notes)?;
     if found.is_empty() {
-        return Err(Error::file(path, format!("holds no images ({})", folder::kinds())));
+        return Err(Error::file(
+            path,
+            format!("holds no images ({})", folder::kinds()),
+        ));
     }
     folder::load(path, found, options, notes)
 }
@@ -51,17 +66,23 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
 /// What earlier versions unpacked archives to, or began to, which nothing reads any more.
 fn clear_unpacked(cache: &Path, notes: &mut Vec<String>) {
     let root = cache.join("archives");
-    let Ok(entries) = fs::read_dir(&root) else { return };
+    let Ok(entries) = fs::read_dir(&root) else {
+        return;
+    };
     let mut cleared = false;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let own = name.starts_with(".unpacking") || name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        let own = name.starts_with(".unpacking")
+            || name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
         cleared |= own && fs::remove_dir_all(entry.path()).is_ok();
     }
     // Others' files keep the folder.
     let _ = fs::remove_dir(&root);
     if cleared {
-        notes.push(format!("archives unpacked by an earlier version were removed from {}", root.display()));
+        notes.push(format!(
+            "archives unpacked by an earlier version were removed from {}",
+            root.display()
+        ));
     }
 }
 
@@ -85,7 +106,9 @@ pub(super) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Res
     let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
     for (name, member) in members(path)? {
         let file = name.rfind('/').map_or(0, |slash| slash + 1);
-        let Some(dot) = name[file..].find('.').map(|dot| file + dot) else { continue };
+        let Some(dot) = name[file..].find('.').map(|dot| file + dot) else {
+            continue;
+        };
         let (key, ending) = (name[..dot].to_owned(), name[dot + 1..].to_lowercase());
         let sample = samples.entry(key).or_default();
         match member {
@@ -106,18 +129,29 @@ pub(super) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Res
             }
             let said = |endings: &[&str]| said(&texts, &ending, endings, prefix);
             let (caption, class) = (said(&["txt", "json"]), said(&["cls"]));
-            found.push(Found { place, name: format!("{prefix}{name}"), shard: 0..prefix.len(), caption, class });
+            found.push(Found {
+                place,
+                name: format!("{prefix}{name}"),
+                shard: 0..prefix.len(),
+                caption,
+                class,
+            });
         }
     }
     if !beside.is_empty() {
         let what = "pictures were passed over, which lie beside the picture of their sample";
-        notes.push(format!("{} {what}: {}", beside.len(), folder::first_few(beside.into_iter())));
+        notes.push(format!(
+            "{} {what}: {}",
+            beside.len(),
+            folder::first_few(beside.into_iter())
+        ));
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
-/// What the texts of a sample say of its picture with that ending: those that share more of its name first.
+/// What the texts of a sample say of its picture with that ending: those that share more of its
+/// name first.
 fn said(
     texts: &BTreeMap<String, (String, Result<String, String>)>,
     picture: &str,
@@ -127,16 +161,22 @@ fn said(
     let more = picture.rfind('.').map_or("", |dot| &picture[..dot + 1]);
     let mut damaged = None;
     for ending in endings {
-        let own = texts.get(&format!("{more}{ending}")).or_else(|| texts.get(*ending));
+        let own = texts
+            .get(&format!("{more}{ending}"))
+            .or_else(|| texts.get(*ending));
         let Some((name, text)) = own else { continue };
-        match text
-            .as_ref()
-            .map_err(String::clone)
-            .and_then(|text| if *ending == "json" { json(text) } else { Ok(text.clone()) })
-        {
+        match text.as_ref().map_err(String::clone).and_then(|text| {
+            if *ending == "json" {
+                json(text)
+            } else {
+                Ok(text.clone())
+            }
+        }) {
             Ok(text) if text.trim().is_empty() => {}
             Ok(text) => return Beside::Said(text),
-            Err(what) => damaged = damaged.or(Some(Beside::Damaged(format!("{prefix}{name}"), what))),
+            Err(what) => {
+                damaged = damaged.or(Some(Beside::Damaged(format!("{prefix}{name}"), what)))
+            }
         }
     }
     damaged.unwrap_or(Beside::Nothing)
@@ -144,20 +184,34 @@ fn said(
 
 /// The caption of a sample's JSON; empty if it has none.
 fn json(text: &str) -> Result<String, String> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("is not JSON: {e}"))?;
-    Ok(["caption", "text"].iter().find_map(|key| value[*key].as_str()).unwrap_or_default().to_owned())
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| format!("is not JSON: {e}"))?;
+    Ok(["caption", "text"]
+        .iter()
+        .find_map(|key| value[*key].as_str())
+        .unwrap_or_default()
+        .to_owned())
 }
 
-/// The pictures and texts of an archive, by their names. Of two that share a name the later counts, as it would were they unpacked.
+/// The pictures and texts of an archive, by their names. Of two that share a name the later counts,
+/// as it would were they unpacked.
 fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-    let damaged = |e: std::io::Error| Error::file(path, format!("is damaged, or no tar archive: {e}"));
+    let damaged =
+        |e: std::io::Error| Error::file(path, format!("is damaged, or no tar archive: {e}"));
     let mut head = Vec::new();
     let file = files::open(path)?;
     let length = file.metadata().map_err(cannot)?.len();
     (&file).take(8).read_to_end(&mut head).map_err(cannot)?;
-    if let Some((_, what, by)) = COMPRESSED.iter().find(|(magic, ..)| head.starts_with(magic)) {
-        let way = if *by == "unzip" || *by == "7z x" { "; then give the folder" } else { "; then give the plain tar" };
+    if let Some((_, what, by)) = COMPRESSED
+        .iter()
+        .find(|(magic, ..)| head.starts_with(magic))
+    {
+        let way = if *by == "unzip" || *by == "7z x" {
+            "; then give the folder"
+        } else {
+            "; then give the plain tar"
+        };
         let what = format!(
             "is {what}, and pictures are read from where they lie: unpack it, as by `{by} {}`{way}",
             path.display()
@@ -169,10 +223,15 @@ fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     let mut members = BTreeMap::new();
     for entry in archive.entries_with_seek().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        let Some(name) = inner_name(&entry.path().map_err(damaged)?) else { continue };
+        let Some(name) = inner_name(&entry.path().map_err(damaged)?) else {
+            continue;
+        };
         let kind = entry.header().entry_type();
         if kind.is_hard_link() {
-            let target = entry.link_name().map_err(damaged)?.and_then(|target| inner_name(&target));
+            let target = entry
+                .link_name()
+                .map_err(damaged)?
+                .and_then(|target| inner_name(&target));
             if let Some(member) = target.and_then(|target| members.get(&target).cloned()) {
                 members.insert(name, member);
             }
@@ -183,14 +242,25 @@ fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
         }
         let (at, bytes) = (entry.raw_file_position(), entry.size());
         if at.checked_add(bytes).is_none_or(|end| end > length) {
-            let what =
-                format!("ends within `{name}`: truncated; get it again, or unpack what there is and give the folder");
+            let what = format!(
+                "ends within `{name}`: truncated; get it again, or unpack what there is and give \
+                 the folder"
+            );
             return Err(Error::file(path, what));
         }
-        let ending = name.rsplit_once('.').map_or(String::new(), |(_, ending)| ending.to_lowercase());
-        let most = if ending == "json" { MAX_JSON } else { MAX_CAPTION };
+        let ending = name
+            .rsplit_once('.')
+            .map_or(String::new(), |(_, ending)| ending.to_lowercase());
+        let most = if ending == "json" {
+            MAX_JSON
+        } else {
+            MAX_CAPTION
+        };
         if ENDINGS.contains(&&*ending) {
-            members.insert(name.clone(), Member::Picture(Place::within(&archive_path, &name, at, bytes)));
+            members.insert(
+                name.clone(),
+                Member::Picture(Place::within(&archive_path, &name, at, bytes)),
+            );
         } else if ["txt", "json", "cls"].contains(&&*ending) {
             let mut text = Vec::new();
             let text = if bytes > most {

@@ -19,19 +19,27 @@ pub(super) fn open(options: &Options) -> Result<ImageSet> {
 }
 
 fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
-    let damaged = |what: &str| Error::data(format!("the emoji atlas in this build is damaged: {what}"));
-    let atlas = picture::decode(atlas).map_err(|what| damaged(&what))?.into_rgb8();
+    let damaged =
+        |what: &str| Error::data(format!("the emoji atlas in this build is damaged: {what}"));
+    let atlas = picture::decode(atlas)
+        .map_err(|what| damaged(&what))?
+        .into_rgb8();
     let columns = atlas.width() as usize / SIDE;
     let mut classes: Vec<String> = Vec::new();
     let mut items = Vec::new();
     for line in table.lines().skip(1) {
-        let [_code, name, category, _subcategory, group, caption] = line.split('\t').collect::<Vec<_>>()[..] else {
+        let [_code, name, category, _subcategory, group, caption] =
+            line.split('\t').collect::<Vec<_>>()[..]
+        else {
             return Err(damaged(line));
         };
-        let class = classes.iter().position(|class| class == category).unwrap_or_else(|| {
-            classes.push(category.into());
-            classes.len() - 1
-        });
+        let class = classes
+            .iter()
+            .position(|class| class == category)
+            .unwrap_or_else(|| {
+                classes.push(category.into());
+                classes.len() - 1
+            });
         items.push(Item {
             name: name.into(),
             group: group.parse().map_err(|_| damaged(line))?,
@@ -40,7 +48,10 @@ fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
             embedding: None,
         });
     }
-    if columns == 0 || items.is_empty() || items.len().div_ceil(columns) * SIDE != atlas.height() as usize {
+    if columns == 0
+        || items.is_empty()
+        || items.len().div_ceil(columns) * SIDE != atlas.height() as usize
+    {
         return Err(damaged("the table and the picture do not go together"));
     }
     let mut pixels = Vec::with_capacity(items.len() * SIDE * SIDE * 3);
@@ -53,11 +64,23 @@ fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
     let (train, test, _) = split(&items);
     let (name, notes) = ("emoji".into(), vec![]);
     let pixels = pixels.into();
-    Ok(ImageSet { name, width: SIDE, height: SIDE, channels: 3, pixels, items, classes, notes, train, test })
+    Ok(ImageSet {
+        name,
+        width: SIDE,
+        height: SIDE,
+        channels: 3,
+        pixels,
+        items,
+        classes,
+        notes,
+        train,
+        test,
+    })
 }
 
-/// Gives pictures that are drawn alike (the flags of some countries and of their islands) one group, the first one's, and
-/// so their variants: else what is trained on under one name would be tested on under the other.
+/// Gives pictures that are drawn alike (the flags of some countries and of their islands) one
+/// group, the first one's, and so their variants: else what is trained on under one name would be
+/// tested on under the other.
 fn share_groups(items: &mut [Item], pixels: &[u8]) {
     let mut first: BTreeMap<&[u8], u64> = BTreeMap::new();
     let mut shared: BTreeMap<u64, u64> = BTreeMap::new();
@@ -65,8 +88,14 @@ fn share_groups(items: &mut [Item], pixels: &[u8]) {
         let own = *shared.get(&item.group).unwrap_or(&item.group);
         let group = *first.entry(picture).or_insert(own);
         if group != own {
-            shared.values_mut().filter(|to| **to == own).for_each(|to| *to = group);
-            first.values_mut().filter(|to| **to == own).for_each(|to| *to = group);
+            shared
+                .values_mut()
+                .filter(|to| **to == own)
+                .for_each(|to| *to = group);
+            first
+                .values_mut()
+                .filter(|to| **to == own)
+                .for_each(|to| *to = group);
             shared.extend([(own, group), (item.group, group)]);
         }
     }
@@ -91,8 +120,14 @@ mod tests {
     #[test]
     fn the_set_is_what_the_documents_say() {
         let set = emoji();
-        assert_eq!((set.len(), set.width, set.height, set.channels), (3786, 32, 32, 3));
-        assert_eq!((set.train.len(), set.test.len(), set.classes.len()), (3414, 372, 10));
+        assert_eq!(
+            (set.len(), set.width, set.height, set.channels),
+            (3786, 32, 32, 3)
+        );
+        assert_eq!(
+            (set.train.len(), set.test.len(), set.classes.len()),
+            (3414, 372, 10)
+        );
         assert_eq!(pixels(&set).len(), 3786 * 32 * 32 * 3);
         let names: BTreeSet<&str> = set.items.iter().map(|item| item.name.as_str()).collect();
         assert_eq!(names.len(), set.len());
@@ -104,7 +139,10 @@ mod tests {
         let set = emoji();
         let find = |name: &str| set.items.iter().position(|item| item.name == name).unwrap();
         let mean = |i: usize, channel: usize| {
-            let values = pixels(&set)[i * 3072..(i + 1) * 3072].iter().skip(channel).step_by(3);
+            let values = pixels(&set)[i * 3072..(i + 1) * 3072]
+                .iter()
+                .skip(channel)
+                .step_by(3);
             values.map(|&v| f64::from(v)).sum::<f64>() / (32.0 * 32.0)
         };
         let (heart, blue) = (find("heart"), find("blue_heart"));
@@ -114,7 +152,10 @@ mod tests {
         assert_eq!(set.class_name(find("dog")), Some("Animals & Nature"));
         let dark = &set.items[find("male-cook-dark")];
         assert_eq!(dark.caption.as_deref(), Some("man cook, dark skin tone"));
-        assert!(mean(find("male-cook-dark"), 0) < mean(find("male-cook-light"), 0), "skin tones are in order");
+        assert!(
+            mean(find("male-cook-dark"), 0) < mean(find("male-cook-light"), 0),
+            "skin tones are in order"
+        );
         // Corners are white: the pictures are composited, not on black.
         assert!(set.image(heart).unwrap().starts_with(&[255, 255, 255]));
     }
@@ -122,39 +163,82 @@ mod tests {
     #[test]
     fn no_picture_has_variants_on_both_sides() {
         let set = emoji();
-        let groups = |side: &[u32]| side.iter().map(|&i| set.items[i as usize].group).collect::<BTreeSet<u64>>();
+        let groups = |side: &[u32]| {
+            side.iter()
+                .map(|&i| set.items[i as usize].group)
+                .collect::<BTreeSet<u64>>()
+        };
         assert!(groups(&set.train).is_disjoint(&groups(&set.test)));
-        let tones = set.items.iter().filter(|item| item.name.starts_with("male-cook"));
+        let tones = set
+            .items
+            .iter()
+            .filter(|item| item.name.starts_with("male-cook"));
         assert_eq!(tones.clone().count(), 6);
-        assert_eq!(tones.map(|item| item.group).collect::<BTreeSet<_>>().len(), 1);
+        assert_eq!(
+            tones.map(|item| item.group).collect::<BTreeSet<_>>().len(),
+            1
+        );
     }
 
     #[test]
     fn no_drawing_is_on_both_sides() {
         let set = emoji();
-        let drawings = |side: &[u32]| side.iter().map(|&i| set.image(i as usize).unwrap()).collect::<BTreeSet<_>>();
+        let drawings = |side: &[u32]| {
+            side.iter()
+                .map(|&i| set.image(i as usize).unwrap())
+                .collect::<BTreeSet<_>>()
+        };
         assert!(drawings(&set.train).is_disjoint(&drawings(&set.test)));
-        let group = |name: &str| set.items.iter().find(|item| item.name == name).unwrap().group;
+        let group = |name: &str| {
+            set.items
+                .iter()
+                .find(|item| item.name == name)
+                .unwrap()
+                .group
+        };
         assert_eq!(group("flag-um"), group("us"));
         assert_ne!(group("us"), group("fr"));
     }
 
     #[test]
     fn variants_go_with_the_drawing_they_belong_to() {
-        // Drawings a b c d a b d e under groups 1 2 3 4 4 3 5 6: 4 is 1 and takes 5 along; 3 is 2; 6 stays alone.
-        let item = |group| Item { name: String::new(), group, class: None, caption: None, embedding: None };
+        // Drawings a b c d a b d e under groups 1 2 3 4 4 3 5 6: 4 is 1 and takes 5 along; 3 is 2;
+        // 6 stays alone.
+        let item = |group| Item {
+            name: String::new(),
+            group,
+            class: None,
+            caption: None,
+            embedding: None,
+        };
         let mut items: Vec<Item> = [1, 2, 3, 4, 4, 3, 5, 6].map(item).into();
-        let pixels: Vec<u8> = b"abcdabde".iter().flat_map(|&v| [v; SIDE * SIDE * 3]).collect();
+        let pixels: Vec<u8> = b"abcdabde"
+            .iter()
+            .flat_map(|&v| [v; SIDE * SIDE * 3])
+            .collect();
         share_groups(&mut items, &pixels);
-        assert_eq!(items.iter().map(|item| item.group).collect::<Vec<_>>(), [1, 2, 2, 1, 1, 2, 1, 6]);
+        assert_eq!(
+            items.iter().map(|item| item.group).collect::<Vec<_>>(),
+            [1, 2, 2, 1, 1, 2, 1, 6]
+        );
     }
 
     #[test]
     fn another_size_can_be_asked_for() {
-        let options = Options { size: Some((28, 20)), channels: Some(1), ..Default::default() };
+        let options = Options {
+            size: Some((28, 20)),
+            channels: Some(1),
+            ..Default::default()
+        };
         let set = open(&options).unwrap();
-        assert_eq!((set.width, set.height, set.channels, pixels(&set).len()), (28, 20, 1, 3786 * 28 * 20));
-        assert_eq!(set.notes, ["images changed from 32x32 colour to 28x20 grey"]);
+        assert_eq!(
+            (set.width, set.height, set.channels, pixels(&set).len()),
+            (28, 20, 1, 3786 * 28 * 20)
+        );
+        assert_eq!(
+            set.notes,
+            ["images changed from 32x32 colour to 28x20 grey"]
+        );
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! A folder of pictures, with all its subfolders.
 //!
-//! Files are taken by their ending and read by their content, in the order of their paths. The subfolders just below
-//! the folder are the classes; where these are `train` and one of `test`, `val`, `valid`, `validation`, they are the
-//! split, and the classes lie one deeper. A `.txt` file of the same stem is a picture's caption, or one whose stem is the
-//! picture's up to its first dot. A folder without pictures that has tar archives is the pictures of these. Pictures that
-//! differ only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels, are variants of one. A
-//! file that cannot be read is skipped and told of, unless half or more cannot.
+//! Files are taken by their ending and read by their content, in the order of their paths. The
+//! subfolders just below the folder are the classes; where these are `train` and one of `test`,
+//! `val`, `valid`, `validation`, they are the split, and the classes lie one deeper. A `.txt` file
+//! of the same stem is a picture's caption, or one whose stem is the picture's up to its first dot.
+//! A folder without pictures that has tar archives is the pictures of these. Pictures that
+//! differ only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels,
+//! are variants of one. A file that cannot be read is skipped and told of, unless half or more
+//! cannot.
 //!
-//! What does not fit in memory stays on disk ([`stored`]): then a damaged file whose header is in order is found when it is
-//! wanted, which is an error, and pictures count as the same if their files are.
+//! What does not fit in memory stays on disk ([`stored`]): then a damaged file whose header is in
+//! order is found when it is wanted, which is an error, and pictures count as the same if their
+//! files are.
 
 pub(super) mod stored;
 
@@ -32,7 +35,9 @@ use stored::Form;
 
 pub(super) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
 /// Pictures in formats that are not read; people should know that they were passed over.
-const UNREAD: [&str; 9] = ["tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd"];
+const UNREAD: [&str; 9] = [
+    "tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd",
+];
 /// Names of the two sides of a split.
 pub(super) const TRAIN: [&str; 2] = ["train", "training"];
 pub(super) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
@@ -73,9 +78,14 @@ impl Unread {
         let Unread(all) = self;
         if !all.is_empty() {
             let count = all.len();
-            let reasons = all.into_iter().map(|(name, what)| format!("{name} ({what})")).collect::<Vec<_>>();
+            let reasons = all
+                .into_iter()
+                .map(|(name, what)| format!("{name} ({what})"))
+                .collect::<Vec<_>>();
             let reasons = first_few(reasons.into_iter());
-            notes.push(format!("{count} texts beside pictures cannot be read and count as missing: {reasons}"));
+            notes.push(format!(
+                "{count} texts beside pictures cannot be read and count as missing: {reasons}"
+            ));
         }
     }
 }
@@ -111,7 +121,13 @@ pub(super) fn too_long(most: u64) -> String {
 impl Found {
     /// A file of its own, with nothing beside it.
     pub(super) fn file(path: PathBuf, name: String) -> Found {
-        Found { place: Place::file(path), name, shard: 0..0, caption: Beside::Nothing, class: Beside::Nothing }
+        Found {
+            place: Place::file(path),
+            name,
+            shard: 0..0,
+            caption: Beside::Nothing,
+            class: Beside::Nothing,
+        }
     }
 
     /// The text beside it.
@@ -123,9 +139,14 @@ impl Found {
     fn folders(&self) -> Vec<&str> {
         let (shard, inner) = (&self.name[self.shard.clone()], &self.name[self.shard.end..]);
         let above = |name: &str| name.split('/').count() - 1;
-        // The last of the shard's parts is empty, since it ends in a slash, and the one before it is the archive.
+        // The last of the shard's parts is empty, since it ends in a slash, and the one before it
+        // is the archive.
         let outer = above(shard).saturating_sub(1);
-        shard.split('/').take(outer).chain(inner.split('/').take(above(inner))).collect()
+        shard
+            .split('/')
+            .take(outer)
+            .chain(inner.split('/').take(above(inner)))
+            .collect()
     }
 }
 
@@ -137,8 +158,16 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 }
 
 /// Reads these pictures, which `root` holds or names.
-pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes: Vec<String>) -> Result<ImageSet> {
-    let headers: Vec<Result<Header>> = found.par_iter().map(|file| picture::header(&file.place)).collect();
+pub(super) fn load(
+    root: &Path,
+    found: Vec<Found>,
+    options: &Options,
+    mut notes: Vec<String>,
+) -> Result<ImageSet> {
+    let headers: Vec<Result<Header>> = found
+        .par_iter()
+        .map(|file| picture::header(&file.place))
+        .collect();
     let total = found.len();
     let mut skipped = Vec::new();
     let mut kept: Vec<(Found, Header)> = Vec::new();
@@ -155,14 +184,31 @@ pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes:
     }
     let headers: Vec<Header> = kept.iter().map(|(_, header)| *header).collect();
     let (width, height) = options.size.unwrap_or_else(|| choose_size(&headers));
-    let channels = options.channels.unwrap_or(if headers.iter().all(|header| header.grey) { 1 } else { 3 });
+    let channels = options
+        .channels
+        .unwrap_or(if headers.iter().all(|header| header.grey) {
+            1
+        } else {
+            3
+        });
     note_sizes(&headers, (width, height), &mut notes);
 
     let bytes = width * height * channels;
     if options.on_disk(kept.len(), bytes) {
         note_skipped(&mut skipped, total, &mut notes);
-        let one = |_: &Header| Some(Grid { width: width as u32, height: height as u32, across: 1, down: 1 });
-        let form = Form { image: (width, height, channels), how: How::Fit, grid: &one };
+        let one = |_: &Header| {
+            Some(Grid {
+                width: width as u32,
+                height: height as u32,
+                across: 1,
+                down: 1,
+            })
+        };
+        let form = Form {
+            image: (width, height, channels),
+            how: How::Fit,
+            grid: &one,
+        };
         return stored::open(root, kept, &form, options, notes);
     }
     let name = root.display().to_string();
@@ -213,7 +259,18 @@ pub(super) fn load(root: &Path, found: Vec<Found>, options: &Options, mut notes:
         (train, test)
     });
     let pixels = pixels.into();
-    Ok(ImageSet { name, width, height, channels, pixels, items, classes, notes, train, test })
+    Ok(ImageSet {
+        name,
+        width,
+        height,
+        channels,
+        pixels,
+        items,
+        classes,
+        notes,
+        train,
+        test,
+    })
 }
 
 /// Every picture below `root` in the order of the names; hidden files and folders are left alone.
@@ -230,16 +287,20 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
         if !seen.insert(fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone())) {
             continue;
         }
-        let listed = fs::read_dir(&folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let listed =
+            fs::read_dir(&folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
         let mut entries = match listed {
             Ok(entries) => entries,
-            Err(error) if prefix.is_empty() => return Err(Error::file(root, format!("cannot be listed: {error}"))),
+            Err(error) if prefix.is_empty() => {
+                return Err(Error::file(root, format!("cannot be listed: {error}")));
+            }
             Err(_) => {
                 closed.push(prefix);
                 continue;
             }
         };
-        // Last name first, since the stack turns them round: which of two links is followed must not be chance.
+        // Last name first, since the stack turns them round: which of two links is followed must
+        // not be chance.
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
         for entry in entries {
             let file_name = entry.file_name().to_string_lossy().into_owned();
@@ -247,7 +308,11 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
                 continue;
             }
             let (path, name) = (entry.path(), format!("{prefix}{file_name}"));
-            let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            let ending = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .to_lowercase();
             if fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) {
                 open.push((path, name + "/"));
             } else if ENDINGS.contains(&&*ending) {
@@ -255,7 +320,8 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
             } else if ending == "txt" {
                 others += 1;
                 let end = name.len() - ending.len() - 1;
-                // Of two that differ in case alone, the one that is so written before, and else the first.
+                // Of two that differ in case alone, the one that is so written before, and else the
+                // first.
                 if name.ends_with(".txt") || !texts.contains_key(&name[..end]) {
                     texts.insert(name[..end].to_owned(), path);
                 }
@@ -278,25 +344,41 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
             found.extend(archive::samples(path, &format!("{name}/"), notes)?);
         }
     } else if !shards.is_empty() {
-        let what = "archives beside the pictures were passed over: give a folder of archives alone, or one of them";
+        let what = "archives beside the pictures were passed over: give a folder of archives \
+                    alone, or one of them";
         notes.push(format!("{} {what}", shards.len()));
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    let passed: Vec<String> = unread.iter().map(|(ending, n)| format!("{n} .{ending}")).collect();
+    let passed: Vec<String> = unread
+        .iter()
+        .map(|(ending, n)| format!("{n} .{ending}"))
+        .collect();
     if found.is_empty() {
-        let passed = if passed.is_empty() { String::new() } else { format!(", {}", passed.join(", ")) };
+        let passed = if passed.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", passed.join(", "))
+        };
         let others = others + shards.len();
         let kinds = kinds();
-        let what =
-            format!("holds no images ({kinds}), itself or in its subfolders; found {others} other files{passed}");
+        let what = format!(
+            "holds no images ({kinds}), itself or in its subfolders; found {others} other \
+             files{passed}"
+        );
         return Err(Error::file(root, what));
     }
     if !passed.is_empty() {
-        notes.push(format!("pictures in formats that are not read were passed over: {}", passed.join(", ")));
+        notes.push(format!(
+            "pictures in formats that are not read were passed over: {}",
+            passed.join(", ")
+        ));
     }
     if !closed.is_empty() {
         closed.sort();
-        notes.push(format!("folders that could not be listed: {}", first_few(closed.into_iter())));
+        notes.push(format!(
+            "folders that could not be listed: {}",
+            first_few(closed.into_iter())
+        ));
     }
     Ok(found)
 }
@@ -306,7 +388,8 @@ pub(super) fn kinds() -> String {
     ENDINGS.map(|ending| format!(".{ending}")).join(", ")
 }
 
-/// What a picture's text may be called, without its ending: as the picture without its own, or up to its first dot.
+/// What a picture's text may be called, without its ending: as the picture without its own, or up
+/// to its first dot.
 fn stems(name: &str) -> [&str; 2] {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     let last = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
@@ -319,8 +402,14 @@ fn enough(root: &Path, skipped: &[(String, Error)], total: usize) -> Result<()> 
     if 2 * skipped.len() < total {
         return Ok(());
     }
-    let first = skipped.iter().min_by(|a, b| a.0.cmp(&b.0)).map_or(String::new(), |(_, error)| error.to_string());
-    let what = format!("{} of its {total} images cannot be read; the first: {first}", skipped.len());
+    let first = skipped
+        .iter()
+        .min_by(|a, b| a.0.cmp(&b.0))
+        .map_or(String::new(), |(_, error)| error.to_string());
+    let what = format!(
+        "{} of its {total} images cannot be read; the first: {first}",
+        skipped.len()
+    );
     Err(Error::file(root, what))
 }
 
@@ -331,11 +420,18 @@ fn choose_size(headers: &[Header]) -> (usize, usize) {
         *counts.entry((header.width, header.height)).or_default() += 1;
     }
     // Of two sizes as common, the smaller: the map is in order and the later of equals would win.
-    let (&size, &count) = counts.iter().rev().max_by_key(|(_, count)| **count).unwrap_or((&(64, 64), &0));
+    let (&size, &count) = counts
+        .iter()
+        .rev()
+        .max_by_key(|(_, count)| **count)
+        .unwrap_or((&(64, 64), &0));
     if count == headers.len() || (2 * count >= headers.len() && size.0.max(size.1) <= 256) {
         return size;
     }
-    let mut sides: Vec<usize> = headers.iter().map(|header| header.width.min(header.height)).collect();
+    let mut sides: Vec<usize> = headers
+        .iter()
+        .map(|header| header.width.min(header.height))
+        .collect();
     sides.sort_unstable();
     let median = sides[sides.len() / 2].max(1);
     let side = (1 << median.ilog2()).min(64);
@@ -343,14 +439,27 @@ fn choose_size(headers: &[Header]) -> (usize, usize) {
 }
 
 fn note_sizes(headers: &[Header], (width, height): (usize, usize), notes: &mut Vec<String>) {
-    let other = headers.iter().filter(|header| (header.width, header.height) != (width, height)).count();
+    let other = headers
+        .iter()
+        .filter(|header| (header.width, header.height) != (width, height))
+        .count();
     if other == 0 {
         return;
     }
-    let small = headers.iter().filter(|header| header.width < width || header.height < height).count();
-    let enlarged = if small > 0 { format!(" ({small} of them smaller, so enlarged)") } else { String::new() };
+    let small = headers
+        .iter()
+        .filter(|header| header.width < width || header.height < height)
+        .count();
+    let enlarged = if small > 0 {
+        format!(" ({small} of them smaller, so enlarged)")
+    } else {
+        String::new()
+    };
     let all = headers.len();
-    notes.push(format!("{other} of {all} images have another size: cropped and scaled to {width}x{height}{enlarged}"));
+    notes.push(format!(
+        "{other} of {all} images have another size: cropped and scaled to \
+         {width}x{height}{enlarged}"
+    ));
 }
 
 fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<String>) {
@@ -362,13 +471,21 @@ fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<S
         Error::File { what, .. } => format!("{name} ({what})"),
         other => format!("{name} ({other})"),
     });
-    notes.push(format!("{} of {total} files skipped: {}", skipped.len(), first_few(reasons)));
+    notes.push(format!(
+        "{} of {total} files skipped: {}",
+        skipped.len(),
+        first_few(reasons)
+    ));
 }
 
 pub(super) fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(5);
     let names = names.take(5).collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{names} and {more} more") } else { names }
+    if more > 0 {
+        format!("{names} and {more} more")
+    } else {
+        names
+    }
 }
 
 /// Train and test, where the subfolders just below say so.
@@ -381,37 +498,62 @@ fn official(files: &[Found]) -> Option<(Vec<u32>, Vec<u32>)> {
         }
     };
     let sides: Vec<bool> = files.iter().map(side).collect::<Option<_>>()?;
-    let (train, test): (Vec<u32>, Vec<u32>) = (0..files.len() as u32).partition(|&i| sides[i as usize]);
+    let (train, test): (Vec<u32>, Vec<u32>) =
+        (0..files.len() as u32).partition(|&i| sides[i as usize]);
     (!train.is_empty() && !test.is_empty()).then_some((train, test))
 }
 
-/// The names of the classes, and each picture's place among them: what is said beside pictures, where that is so of any, else the names
-/// of the subfolders `depth` folders down.
+/// The names of the classes, and each picture's place among them: what is said beside pictures,
+/// where that is so of any, else the names of the subfolders `depth` folders down.
 fn classes(files: &[Found], depth: usize, unread: &mut Unread) -> (Vec<String>, Vec<Option<u32>>) {
     let said: Vec<Option<String>> = match files.iter().any(|file| file.class != Beside::Nothing) {
         true => files.iter().map(|file| file.class.read(unread)).collect(),
-        false => files.iter().map(|file| file.folders().get(depth).map(|name| (*name).to_owned())).collect(),
+        false => files
+            .iter()
+            .map(|file| file.folders().get(depth).map(|name| (*name).to_owned()))
+            .collect(),
     };
-    let mut names: Vec<&String> = said.iter().flatten().collect::<BTreeSet<_>>().into_iter().collect();
-    // Numbers in their own order, where all are; so many digits or none more is as good as their value.
-    if files.iter().any(|file| file.class != Beside::Nothing) && names.iter().all(|name| name.parse::<u64>().is_ok()) {
+    let mut names: Vec<&String> = said
+        .iter()
+        .flatten()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    // Numbers in their own order, where all are; so many digits or none more is as good as their
+    // value.
+    if files.iter().any(|file| file.class != Beside::Nothing)
+        && names.iter().all(|name| name.parse::<u64>().is_ok())
+    {
         names.sort_by_key(|name| name.parse::<u64>().unwrap_or(0));
     }
     let place: HashMap<&String, u32> = names.iter().copied().zip(0..).collect();
-    let of = said.iter().map(|name| name.as_ref().map(|name| place[name])).collect();
+    let of = said
+        .iter()
+        .map(|name| name.as_ref().map(|name| place[name]))
+        .collect();
     (names.into_iter().cloned().collect(), of)
 }
 
 /// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`.
 pub(super) fn group(name: &str) -> u64 {
-    Sha256::digest(stem(name)).iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte))
+    Sha256::digest(stem(name))
+        .iter()
+        .take(8)
+        .fold(0, |n, &byte| n << 8 | u64::from(byte))
 }
 
 /// Each picture's [`group`]; pictures whose pixels are the same take the first one's.
 fn groups(files: &[Found], pixels: &[u8], bytes: usize) -> Vec<u64> {
-    let sums: Vec<[u8; 32]> = pixels.par_chunks(bytes).map(|image| Sha256::digest(image).into()).collect();
+    let sums: Vec<[u8; 32]> = pixels
+        .par_chunks(bytes)
+        .map(|image| Sha256::digest(image).into())
+        .collect();
     let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
-    files.iter().zip(sums).map(|(file, sum)| *first.entry(sum).or_insert(group(&file.name))).collect()
+    files
+        .iter()
+        .zip(sums)
+        .map(|(file, sum)| *first.entry(sum).or_insert(group(&file.name)))
+        .collect()
 }
 
 pub(super) fn stem(name: &str) -> &str {
@@ -435,7 +577,11 @@ pub(super) struct Pass<'a>(&'a Gate, u64);
 
 impl Gate {
     pub(super) fn new(all: u64) -> Gate {
-        Gate { all, left: Mutex::new(all), freed: Condvar::new() }
+        Gate {
+            all,
+            left: Mutex::new(all),
+            freed: Condvar::new(),
+        }
     }
 
     pub(super) fn enter(&self, cost: u64) -> Pass<'_> {

@@ -1,9 +1,10 @@
-//! IDX files (Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits"): two zero bytes, a type, the
-//! number of dimensions, the dimensions as big-endian u32, the numbers. Unsigned bytes are read, plain or gzipped:
-//! images `[N, H, W]` or `[N, H, W, C]`, labels `[N]`.
+//! IDX files (Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits"): two zero
+//! bytes, a type, the number of dimensions, the dimensions as big-endian u32, the numbers. Unsigned
+//! bytes are read, plain or gzipped: images `[N, H, W]` or `[N, H, W, C]`, labels `[N]`.
 //!
-//! Beside `train-images-idx3-ubyte` belong `train-labels-idx1-ubyte` (classes) and `t10k-images-idx3-ubyte` (the test
-//! side), and so for other names that say `images`, `labels`, `train`, `t10k` or `test`.
+//! Beside `train-images-idx3-ubyte` belong `train-labels-idx1-ubyte` (classes) and
+//! `t10k-images-idx3-ubyte` (the test side), and so for other names that say `images`, `labels`,
+//! `train`, `t10k` or `test`.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -30,7 +31,12 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
 /// The set of one file, or of a train and a test file, with the labels beside each.
 pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> {
     let mut pixels = Vec::new();
-    let shape @ Shape { count, height, width, channels } = read_images(train, None, &mut pixels)?;
+    let shape @ Shape {
+        count,
+        height,
+        width,
+        channels,
+    } = read_images(train, None, &mut pixels)?;
     let held_out = match test {
         None => 0,
         Some(test) => read_images(test, Some((train, shape)), &mut pixels)?.count,
@@ -39,7 +45,9 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
     let mut labels = labels_of(train, count, &mut notes)?;
     if let Some(test) = test {
         // Classes on one side only would be of no use.
-        labels = labels.zip(labels_of(test, held_out, &mut notes)?).map(|(a, b)| [a, b].concat());
+        labels = labels
+            .zip(labels_of(test, held_out, &mut notes)?)
+            .map(|(a, b)| [a, b].concat());
     }
     let named = |i: usize| match test {
         None => format!("{i:05}"),
@@ -47,15 +55,32 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
         Some(_) => format!("test/{:05}", i - count),
     };
     // A label that never comes is no class: nothing could be drawn of it.
-    let numbers: Vec<u8> = labels.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let numbers: Vec<u8> = labels
+        .iter()
+        .flatten()
+        .copied()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let class = |i: usize| Some(numbers.binary_search(&labels.as_ref()?[i]).ok()? as u32);
     let all = count + held_out;
     let items: Vec<Item> = (0..all)
-        .map(|i| Item { name: named(i), group: i as u64, class: class(i), caption: None, embedding: None })
+        .map(|i| Item {
+            name: named(i),
+            group: i as u64,
+            class: class(i),
+            caption: None,
+            embedding: None,
+        })
         .collect();
     let (train_items, test_items) = if held_out > 0 {
-        notes.push(format!("split as the files give it: {count} to train on, {held_out} held out"));
-        ((0..count as u32).collect(), (count as u32..all as u32).collect())
+        notes.push(format!(
+            "split as the files give it: {count} to train on, {held_out} held out"
+        ));
+        (
+            (0..count as u32).collect(),
+            (count as u32..all as u32).collect(),
+        )
     } else {
         let (train, test, note) = split(&items);
         notes.extend(note);
@@ -75,15 +100,23 @@ pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
     })
 }
 
-/// The existing file whose name is `path`'s with `changes` made to it, gzipped or not, if `path`'s has the first.
+/// The existing file whose name is `path`'s with `changes` made to it, gzipped or not, if `path`'s
+/// has the first.
 fn sibling(path: &Path, changes: &[(&str, &str)]) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     if !name.contains(changes.first()?.0) {
         return None;
     }
-    let name = changes.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
-    let other = name.strip_suffix(".gz").map_or(format!("{name}.gz"), str::to_owned);
-    [name, other].into_iter().map(|name| path.with_file_name(name)).find(|path| path.is_file())
+    let name = changes
+        .iter()
+        .fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
+    let other = name
+        .strip_suffix(".gz")
+        .map_or(format!("{name}.gz"), str::to_owned);
+    [name, other]
+        .into_iter()
+        .map(|name| path.with_file_name(name))
+        .find(|path| path.is_file())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,35 +134,68 @@ fn read_images(path: &Path, before: Option<(&Path, Shape)>, pixels: &mut Vec<u8>
         [n, h, w] => [n, h, w, 1],
         [n, h, w, c] => [n, h, w, c],
         [_] => return Err(Error::file(path, "holds labels; give the file of images")),
-        _ => return Err(Error::file(path, format!("has {} dimensions; images have 3 or 4", dims.len()))),
+        _ => {
+            return Err(Error::file(
+                path,
+                format!("has {} dimensions; images have 3 or 4", dims.len()),
+            ));
+        }
     };
     let side = |side| (1..=MAX_SIDE).contains(&side);
     if count == 0 || !side(height) || !side(width) || !(channels == 1 || channels == 3) {
         let what = format!("says that it holds {count} images of {width}x{height}x{channels}");
-        return Err(Error::file(path, format!("{what}; 1 or more of 1 to {MAX_SIDE} pixels a side are read")));
+        return Err(Error::file(
+            path,
+            format!("{what}; 1 or more of 1 to {MAX_SIDE} pixels a side are read"),
+        ));
     }
-    let shape = Shape { count, height, width, channels };
+    let shape = Shape {
+        count,
+        height,
+        width,
+        channels,
+    };
     if let Some((other, first)) = before
         && (Shape { count, ..first }) != shape
     {
-        let what = format!("images of {width}x{height}x{channels}, but those in {} are", other.display());
-        return Err(Error::file(path, format!("{what} {}x{}x{}", first.width, first.height, first.channels)));
+        let what = format!(
+            "images of {width}x{height}x{channels}, but those in {} are",
+            other.display()
+        );
+        return Err(Error::file(
+            path,
+            format!("{what} {}x{}x{}", first.width, first.height, first.channels),
+        ));
     }
     let name = path.display().to_string();
     let all = before.map_or(0, |(_, first)| first.count) + count;
     budget(&name, all, width, height, channels)?;
-    read_exactly(path, &mut reader, budget(&name, count, width, height, channels)?, pixels)?;
+    read_exactly(
+        path,
+        &mut reader,
+        budget(&name, count, width, height, channels)?,
+        pixels,
+    )?;
     Ok(shape)
 }
 
 fn labels_of(images: &Path, count: usize, notes: &mut Vec<String>) -> Result<Option<Vec<u8>>> {
-    let Some(path) = sibling(images, &[("images", "labels"), ("idx3", "idx1"), ("idx4", "idx1")]) else {
-        notes.push(format!("no file of labels beside {}: no classes", images.display()));
+    let Some(path) = sibling(
+        images,
+        &[("images", "labels"), ("idx3", "idx1"), ("idx4", "idx1")],
+    ) else {
+        notes.push(format!(
+            "no file of labels beside {}: no classes",
+            images.display()
+        ));
         return Ok(None);
     };
     let (dims, mut reader) = header(&path)?;
     if dims != [count] {
-        let what = format!("its dimensions are {dims:?}; {} needs {count} labels", images.display());
+        let what = format!(
+            "its dimensions are {dims:?}; {} needs {count} labels",
+            images.display()
+        );
         return Err(Error::file(&path, what));
     }
     let mut labels = Vec::new();
@@ -141,39 +207,64 @@ fn labels_of(images: &Path, count: usize, notes: &mut Vec<String>) -> Result<Opt
 fn header(path: &Path) -> Result<(Vec<usize>, Box<dyn Read>)> {
     let unreadable = |error| Error::file(path, format!("cannot be read: {error}"));
     let mut file = BufReader::new(files::open(path)?);
-    let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
-    let mut reader: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let zipped = file
+        .fill_buf()
+        .map_err(unreadable)?
+        .starts_with(&[0x1f, 0x8b]);
+    let mut reader: Box<dyn Read> = if zipped {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let mut magic = [0; 4];
     let known = reader.read_exact(&mut magic).is_ok() && magic[..2] == [0, 0] && magic[3] > 0;
     if !known {
-        let what = "is not an IDX file; give a folder of images, an IDX file of images or a built-in name";
+        let what =
+            "is not an IDX file; give a folder of images, an IDX file of images or a built-in name";
         return Err(Error::file(path, what));
     }
     if magic[2] != 8 {
-        return Err(Error::file(path, format!("holds numbers of IDX type {:#04x}; 0x08 (bytes) is read", magic[2])));
+        return Err(Error::file(
+            path,
+            format!(
+                "holds numbers of IDX type {:#04x}; 0x08 (bytes) is read",
+                magic[2]
+            ),
+        ));
     }
     let mut dims = Vec::new();
     for _ in 0..magic[3] {
         let mut dim = [0; 4];
-        reader.read_exact(&mut dim).map_err(|_| Error::file(path, "ends within its header: truncated"))?;
+        reader
+            .read_exact(&mut dim)
+            .map_err(|_| Error::file(path, "ends within its header: truncated"))?;
         dims.push(u32::from_be_bytes(dim) as usize);
     }
     Ok((dims, reader))
 }
 
-/// Appends the `bytes` that must follow, and makes sure that nothing else does. Memory grows with what is there, not
-/// with what the header claims.
+/// Appends the `bytes` that must follow, and makes sure that nothing else does. Memory grows with
+/// what is there, not with what the header claims.
 fn read_exactly(path: &Path, reader: &mut dyn Read, bytes: usize, out: &mut Vec<u8>) -> Result<()> {
     let before = out.len();
     let damaged = |error| Error::file(path, format!("cannot be unpacked: {error}"));
-    reader.take(bytes as u64).read_to_end(out).map_err(damaged)?;
+    reader
+        .take(bytes as u64)
+        .read_to_end(out)
+        .map_err(damaged)?;
     let found = out.len() - before;
     if found < bytes {
-        return Err(Error::file(path, format!("ends after {found} of the {bytes} bytes that it says it holds")));
+        return Err(Error::file(
+            path,
+            format!("ends after {found} of the {bytes} bytes that it says it holds"),
+        ));
     }
     match reader.take(1).read(&mut [0]).map_err(damaged)? {
         0 => Ok(()),
-        _ => Err(Error::file(path, format!("goes on after the {bytes} bytes that it says it holds"))),
+        _ => Err(Error::file(
+            path,
+            format!("goes on after the {bytes} bytes that it says it holds"),
+        )),
     }
 }
 
@@ -216,32 +307,69 @@ pub(super) mod tests {
     #[test]
     fn a_pair_gives_the_official_split_and_classes() {
         let dir = files(&[
-            ("train-images-idx3-ubyte.gz", gz(&idx(&[3, 2, 4], &numbers(24)))),
+            (
+                "train-images-idx3-ubyte.gz",
+                gz(&idx(&[3, 2, 4], &numbers(24))),
+            ),
             ("train-labels-idx1-ubyte.gz", gz(&idx(&[3], &[1, 0, 2]))),
             ("t10k-images-idx3-ubyte", idx(&[2, 2, 4], &numbers(16))),
             ("t10k-labels-idx1-ubyte.gz", gz(&idx(&[2], &[4, 0]))),
         ]);
         let set = open_in(&dir, "train-images-idx3-ubyte.gz").unwrap();
-        assert_eq!((set.len(), set.width, set.height, set.channels), (5, 4, 2, 1));
-        assert_eq!((&set.train[..], &set.test[..]), (&[0, 1, 2][..], &[3, 4][..]));
+        assert_eq!(
+            (set.len(), set.width, set.height, set.channels),
+            (5, 4, 2, 1)
+        );
+        assert_eq!(
+            (&set.train[..], &set.test[..]),
+            (&[0, 1, 2][..], &[3, 4][..])
+        );
         assert_eq!(*set.image(3).unwrap(), numbers(8)[..]);
-        assert_eq!(set.items.iter().map(|item| item.class.unwrap()).collect::<Vec<_>>(), [1, 0, 2, 3, 0]);
-        assert_eq!(set.classes, ["0", "1", "2", "4"], "no picture is labelled 3");
+        assert_eq!(
+            set.items
+                .iter()
+                .map(|item| item.class.unwrap())
+                .collect::<Vec<_>>(),
+            [1, 0, 2, 3, 0]
+        );
+        assert_eq!(
+            set.classes,
+            ["0", "1", "2", "4"],
+            "no picture is labelled 3"
+        );
         assert_eq!(set.items[4].name, "test/00001");
         // The other half named gives the same set.
-        assert_eq!(open_in(&dir, "t10k-images-idx3-ubyte").unwrap().sha256(), set.sha256());
+        assert_eq!(
+            open_in(&dir, "t10k-images-idx3-ubyte").unwrap().sha256(),
+            set.sha256()
+        );
     }
 
     #[test]
     fn one_file_alone_is_split_by_group() {
         let dir = files(&[("digits.idx", idx(&[20, 1, 1, 3], &numbers(60)))]);
         let set = open_in(&dir, "digits.idx").unwrap();
-        assert_eq!((set.channels, &set.test[..], set.train.len()), (3, &[0, 10][..], 18));
+        assert_eq!(
+            (set.channels, &set.test[..], set.train.len()),
+            (3, &[0, 10][..], 18)
+        );
         assert!(set.classes.is_empty() && set.items[0].class.is_none());
         assert!(set.notes[0].contains("no classes"), "{:?}", set.notes);
-        let options = Options { size: Some((2, 2)), channels: Some(1), ..Default::default() };
+        let options = Options {
+            size: Some((2, 2)),
+            channels: Some(1),
+            ..Default::default()
+        };
         let grey = open(&dir.path().join("digits.idx"), &options).unwrap();
-        assert_eq!((grey.width, grey.height, grey.channels, grey.pixels.in_memory().unwrap().len()), (2, 2, 1, 80));
+        assert_eq!(
+            (
+                grey.width,
+                grey.height,
+                grey.channels,
+                grey.pixels.in_memory().unwrap().len()
+            ),
+            (2, 2, 1, 80)
+        );
     }
 
     #[test]
@@ -259,13 +387,22 @@ pub(super) mod tests {
             (idx(&[2, 2, 2], &[0; 7]), "after 7 of the 8 bytes"),
             (idx(&[2, 2, 2], &[0; 9]), "goes on after the 8 bytes"),
             (idx(&[u32::MAX, 16_384, 16_384], &[0; 9]), "4 GiB"),
-            (idx(&[1_000_000, 64, 64], &[0; 9]), "of the 4096000000 bytes"),
+            (
+                idx(&[1_000_000, 64, 64], &[0; 9]),
+                "of the 4096000000 bytes",
+            ),
             (gz(&idx(&[9, 9, 9], &[7; 729]))[..30].to_vec(), "images.gz"),
-            (gz(&idx(&[1, 1, 1], &[7; 100_000])), "goes on after the 1 bytes"),
+            (
+                gz(&idx(&[1, 1, 1], &[7; 100_000])),
+                "goes on after the 1 bytes",
+            ),
         ] {
             let dir = files(&[("images.gz", bytes)]);
             let error = open_in(&dir, "images.gz").unwrap_err().to_string();
-            assert!(error.contains("images.gz") && error.contains(words), "{words}: {error}");
+            assert!(
+                error.contains("images.gz") && error.contains(words),
+                "{words}: {error}"
+            );
         }
     }
 
@@ -274,10 +411,19 @@ pub(super) mod tests {
         let images = idx(&[3, 2, 2], &numbers(12));
         let dir = files(&[("images", images.clone()), ("labels", idx(&[2], &[0, 1]))]);
         let error = open_in(&dir, "images").unwrap_err().to_string();
-        assert!(error.contains("labels") && error.contains("needs 3 labels"), "{error}");
-        let dir = files(&[("train-images", images), ("test-images", idx(&[1, 3, 2], &[0; 6]))]);
+        assert!(
+            error.contains("labels") && error.contains("needs 3 labels"),
+            "{error}"
+        );
+        let dir = files(&[
+            ("train-images", images),
+            ("test-images", idx(&[1, 3, 2], &[0; 6])),
+        ]);
         let error = open_in(&dir, "train-images").unwrap_err().to_string();
-        assert!(error.contains("test-images") && error.contains("2x3x1"), "{error}");
+        assert!(
+            error.contains("test-images") && error.contains("2x3x1"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -1,17 +1,27 @@
 //! Whether a JPEG is all there (ITU-T T.81).
 //!
-//! Decoders fill what a cut file lacks with grey and say nothing. Here the entropy-coded data of every scan are walked through, block by
-//! block, without computing a pixel: a file is whole if each scan has the bits of all of its blocks. A file that lacks nothing but its
-//! end marker is whole if every coefficient was sent to its last bit; bytes after the end marker are not looked at.
+//! Decoders fill what a cut file lacks with grey and say nothing. Here the entropy-coded data of
+//! every scan are walked through, block by block, without computing a pixel: a file is whole if
+//! each scan has the bits of all of its blocks. A file that lacks nothing but its end marker is
+//! whole if every coefficient was sent to its last bit; bytes after the end marker are not looked
+//! at.
 
 /// The words for a file that ends before its picture does.
 pub(super) const SHORT: &str = "ends too early: truncated";
 
 type Walked<T> = Result<T, String>;
 
-/// Is it whole, as far as its picture goes? Kinds that are not walked through (arithmetic coding, lossless) pass: decoders refuse them.
+/// Is it whole, as far as its picture goes? Kinds that are not walked through (arithmetic coding,
+/// lossless) pass: decoders refuse them.
 pub(super) fn whole(bytes: &[u8]) -> Walked<()> {
-    let mut walk = Walk { bytes, at: 0, dc: Default::default(), ac: Default::default(), restart: 0, frame: None };
+    let mut walk = Walk {
+        bytes,
+        at: 0,
+        dc: Default::default(),
+        ac: Default::default(),
+        restart: 0,
+        frame: None,
+    };
     walk.segments()
 }
 
@@ -93,13 +103,19 @@ impl<'a> Walk<'a> {
 
     /// At the end of the file, or at the marker of the picture's end.
     fn ended(&self, marked: bool) -> Walked<()> {
-        let Some(frame) = &self.frame else { return Err(SHORT.into()) };
+        let Some(frame) = &self.frame else {
+            return Err(SHORT.into());
+        };
         // An encoder may leave coefficients out on purpose, but then it says that this is the end.
         let sent = |c: &Component| match marked {
             true => c.missing[0] != UNSENT,
             false => c.missing.iter().all(|bits| *bits == 0),
         };
-        if frame.components.iter().all(sent) { Ok(()) } else { Err(SHORT.into()) }
+        if frame.components.iter().all(sent) {
+            Ok(())
+        } else {
+            Err(SHORT.into())
+        }
     }
 
     fn tables(&mut self, mut segment: &[u8]) -> Walked<()> {
@@ -107,19 +123,38 @@ impl<'a> Walk<'a> {
             let counts = segment.get(1..17).ok_or(SHORT)?;
             let symbols: usize = counts.iter().map(|n| usize::from(*n)).sum();
             let values = segment.get(17..17 + symbols).ok_or(SHORT)?;
-            let kind = if about >> 4 == 0 { &mut self.dc } else { &mut self.ac };
+            let kind = if about >> 4 == 0 {
+                &mut self.dc
+            } else {
+                &mut self.ac
+            };
             kind[usize::from(about & 3)] = Some(Huffman::new(counts, values)?);
             segment = &segment[17 + symbols..];
         }
         Ok(())
     }
 
-    /// Walks through a scan. `false`: it uses a table that the file does not have, so that nothing can be said.
+    /// Walks through a scan. `false`: it uses a table that the file does not have, so that nothing
+    /// can be said.
     fn scan(&mut self, segment: &[u8]) -> Walked<bool> {
-        let Walk { bytes, at, dc, ac, restart, frame } = self;
-        let Some(frame) = frame else { return Err("has a scan before its frame: damaged".into()) };
+        let Walk {
+            bytes,
+            at,
+            dc,
+            ac,
+            restart,
+            frame,
+        } = self;
+        let Some(frame) = frame else {
+            return Err("has a scan before its frame: damaged".into());
+        };
         let scan = scan(segment, frame)?;
-        let mut bits = Bits { bytes, at: *at, held: 0, count: 0 };
+        let mut bits = Bits {
+            bytes,
+            at: *at,
+            held: 0,
+            count: 0,
+        };
         let whole = scan.walk(frame, &mut bits, dc, ac, *restart)?;
         // What was read ahead is followed by the next marker all the same.
         *at = bits.at;
@@ -147,11 +182,17 @@ fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
 }
 
 fn number(bytes: &[u8], at: usize) -> Walked<u16> {
-    bytes.get(at..at + 2).map(|n| u16::from(n[0]) << 8 | u16::from(n[1])).ok_or(SHORT.into())
+    bytes
+        .get(at..at + 2)
+        .map(|n| u16::from(n[0]) << 8 | u16::from(n[1]))
+        .ok_or(SHORT.into())
 }
 
 fn frame(segment: &[u8], progressive: bool) -> Walked<Frame> {
-    let (height, width) = (usize::from(number(segment, 1)?), usize::from(number(segment, 3)?));
+    let (height, width) = (
+        usize::from(number(segment, 1)?),
+        usize::from(number(segment, 3)?),
+    );
     let all = segment.get(6..).unwrap_or_default();
     let count = usize::from(*segment.get(5).ok_or(SHORT)?);
     if width == 0 || height == 0 || !(1..=4).contains(&count) || all.len() < 3 * count {
@@ -163,9 +204,21 @@ fn frame(segment: &[u8], progressive: bool) -> Walked<Frame> {
         if !(1..=4).contains(&h) || !(1..=4).contains(&v) {
             return Err("has a frame that is not read: damaged".into());
         }
-        components.push(Component { id: about[0], h, v, row: 0, missing: [UNSENT; 64], nonzero: Vec::new() });
+        components.push(Component {
+            id: about[0],
+            h,
+            v,
+            row: 0,
+            missing: [UNSENT; 64],
+            nonzero: Vec::new(),
+        });
     }
-    let mut frame = Frame { progressive, width, height, components };
+    let mut frame = Frame {
+        progressive,
+        width,
+        height,
+        components,
+    };
     let [across, down] = frame.units();
     for c in &mut frame.components {
         c.row = across * c.h;
@@ -191,7 +244,10 @@ impl Frame {
     /// Blocks of one component that a scan of it alone has, across and down.
     fn blocks(&self, c: &Component) -> [usize; 2] {
         let [h, v] = self.most();
-        [(self.width * c.h).div_ceil(h).div_ceil(8), (self.height * c.v).div_ceil(v).div_ceil(8)]
+        [
+            (self.width * c.h).div_ceil(h).div_ceil(8),
+            (self.height * c.v).div_ceil(v).div_ceil(8),
+        ]
     }
 }
 
@@ -201,24 +257,47 @@ fn scan(segment: &[u8], frame: &Frame) -> Walked<Scan> {
     let rest = segment.get(1 + 2 * count..4 + 2 * count).ok_or(SHORT)?;
     let mut parts = Vec::new();
     for about in segment[1..1 + 2 * count].chunks(2) {
-        let c = frame.components.iter().position(|c| c.id == about[0]).ok_or_else(wrong)?;
+        let c = frame
+            .components
+            .iter()
+            .position(|c| c.id == about[0])
+            .ok_or_else(wrong)?;
         parts.push((c, usize::from(about[1] >> 4 & 3), usize::from(about[1] & 3)));
     }
     let (first, last) = (usize::from(rest[0]), usize::from(rest[1]));
-    let all = Scan { parts, first: 0, last: 63, begins: true, low: 0 };
+    let all = Scan {
+        parts,
+        first: 0,
+        last: 63,
+        begins: true,
+        low: 0,
+    };
     match frame.progressive {
         _ if all.parts.is_empty() => Err(wrong()),
         false => Ok(all),
         true if first > last || last > 63 || (first == 0) != (last == 0) => Err(wrong()),
         true if first > 0 && all.parts.len() > 1 => Err(wrong()),
-        true => Ok(Scan { first, last, begins: rest[2] >> 4 == 0, low: rest[2] & 15, ..all }),
+        true => Ok(Scan {
+            first,
+            last,
+            begins: rest[2] >> 4 == 0,
+            low: rest[2] & 15,
+            ..all
+        }),
     }
 }
 
 type Tables = [Option<Huffman>; 4];
 
 impl Scan {
-    fn walk(&self, frame: &mut Frame, bits: &mut Bits, dc: &Tables, ac: &Tables, restart: usize) -> Walked<bool> {
+    fn walk(
+        &self,
+        frame: &mut Frame,
+        bits: &mut Bits,
+        dc: &Tables,
+        ac: &Tables,
+        restart: usize,
+    ) -> Walked<bool> {
         let [across, down] = match self.parts[..] {
             [(c, _, _)] => frame.blocks(&frame.components[c]),
             _ => frame.units(),
@@ -233,7 +312,11 @@ impl Scan {
             let (x, y) = (unit % across, unit / across);
             for (c, dc_table, ac_table) in &self.parts {
                 let component = &mut frame.components[*c];
-                let (h, v) = if alone { (1, 1) } else { (component.h, component.v) };
+                let (h, v) = if alone {
+                    (1, 1)
+                } else {
+                    (component.h, component.v)
+                };
                 for i in 0..h * v {
                     let tables = (dc[*dc_table].as_ref(), ac[*ac_table].as_ref());
                     let passed = if frame.progressive {
@@ -251,7 +334,8 @@ impl Scan {
         Ok(true)
     }
 
-    /// A block of a progressive scan; `run` blocks from it on have nothing new. `None` without a table.
+    /// A block of a progressive scan; `run` blocks from it on have nothing new. `None` without a
+    /// table.
     fn part_of_block(
         &self,
         bits: &mut Bits,
@@ -283,7 +367,8 @@ impl Scan {
                     k += zeros as usize;
                     bits.skip(size)?;
                 } else {
-                    // Those that were not 0 before are refined in passing, and do not count as zeros.
+                    // Those that were not 0 before are refined in passing, and do not count as
+                    // zeros.
                     bits.skip(u32::from(size > 0))?;
                     while k <= self.last {
                         if *nonzero >> k & 1 == 1 {
@@ -315,7 +400,9 @@ impl Scan {
 
 /// A block of a sequential scan. `None` without a table.
 fn block(bits: &mut Bits, tables: (Option<&Huffman>, Option<&Huffman>)) -> Walked<Option<()>> {
-    let (Some(dc), Some(ac)) = tables else { return Ok(None) };
+    let (Some(dc), Some(ac)) = tables else {
+        return Ok(None);
+    };
     let size = bits.symbol(dc)?;
     bits.skip(u32::from(size))?;
     let mut k = 1;
@@ -360,7 +447,11 @@ impl Huffman {
             begin += count as usize;
             code = (code + count) << 1;
         }
-        Ok(Huffman { fast, lengths, values: values.to_vec() })
+        Ok(Huffman {
+            fast,
+            lengths,
+            values: values.to_vec(),
+        })
     }
 }
 
@@ -376,7 +467,9 @@ struct Bits<'a> {
 impl Bits<'_> {
     fn fill(&mut self) {
         while self.count <= 56 {
-            let Some(byte) = self.bytes.get(self.at) else { return };
+            let Some(byte) = self.bytes.get(self.at) else {
+                return;
+            };
             if *byte == 0xFF {
                 match self.bytes.get(self.at + 1) {
                     Some(0) => self.at += 1,
@@ -399,7 +492,11 @@ impl Bits<'_> {
             self.fill();
         }
         let mask = (1u64 << n) - 1;
-        let bits = if self.count >= n { self.held >> (self.count - n) } else { self.held << (n - self.count) };
+        let bits = if self.count >= n {
+            self.held >> (self.count - n)
+        } else {
+            self.held << (n - self.count)
+        };
         (bits & mask) as u32
     }
 
@@ -435,11 +532,19 @@ impl Bits<'_> {
             let own = (bits >> (16 - length)).wrapping_sub(code);
             if own < count {
                 self.skip(length)?;
-                return table.values.get(begin + own as usize).copied().ok_or("is damaged".into());
+                return table
+                    .values
+                    .get(begin + own as usize)
+                    .copied()
+                    .ok_or("is damaged".into());
             }
         }
         // Where the data end, what looks like a wrong code is the lack of one.
-        if self.count < 16 { Err(SHORT.into()) } else { Err("has a code that its tables do not know: damaged".into()) }
+        if self.count < 16 {
+            Err(SHORT.into())
+        } else {
+            Err("has a code that its tables do not know: damaged".into())
+        }
     }
 
     /// Goes past the restart marker that is due here.
@@ -474,10 +579,18 @@ mod tests {
             whole(unmarked).unwrap();
             whole(&bytes[..bytes.len() - 1]).unwrap();
             for cut in 0..unmarked.len() {
-                assert_eq!(whole(&bytes[..cut]), Err(SHORT.into()), "{cut} of {}", bytes.len());
+                assert_eq!(
+                    whole(&bytes[..cut]),
+                    Err(SHORT.into()),
+                    "{cut} of {}",
+                    bytes.len()
+                );
                 // With an end marker put after it, a progressive file may say that it was meant so.
                 let marked = whole(&[&bytes[..cut], b"\xFF\xD9"].concat());
-                assert!(marked.is_err() || bytes[cut..].starts_with(&[0xFF]) || bytes[cut - 1] == 0xFF, "{cut}");
+                assert!(
+                    marked.is_err() || bytes[cut..].starts_with(&[0xFF]) || bytes[cut - 1] == 0xFF,
+                    "{cut}"
+                );
             }
         }
     }

@@ -1,14 +1,16 @@
-//! The order in which training sees a set, computed from a seed and a step alone, so that a resumed run needs no state.
+//! The order in which training sees a set, computed from a seed and a step alone, so that a resumed
+//! run needs no state.
 //!
-//! An epoch is a keyed permutation of the items: a balanced Feistel network over the smallest even number of bits that
-//! holds them, walked until it lands among them (J. Black and P. Rogaway, "Ciphers with arbitrary finite domains",
-//! CT-RSA 2002). Position p of a run is item `permutation[p / n](p % n)`; step s of batch b takes positions s b to
-//! s b + b - 1, so a batch at the end of an epoch is filled from the next, and every item comes once in an epoch.
+//! An epoch is a keyed permutation of the items: a balanced Feistel network over the smallest even
+//! number of bits that holds them, walked until it lands among them (J. Black and P. Rogaway,
+//! "Ciphers with arbitrary finite domains", CT-RSA 2002). Position p of a run is item
+//! `permutation[p / n](p % n)`; step s of batch b takes positions s b to s b + b - 1, so a batch at
+//! the end of an epoch is filled from the next, and every item comes once in an epoch.
 
 use crate::{Error, Result};
 
-/// Rounds of the Feistel network; four give a pseudorandom permutation when the halves are wide, the others are for
-/// sets so small that a half has two or three bits.
+/// Rounds of the Feistel network; four give a pseudorandom permutation when the halves are wide,
+/// the others are for sets so small that a half has two or three bits.
 const ROUNDS: u64 = 10;
 
 /// The order of the items of one run.
@@ -26,7 +28,10 @@ impl Sampler {
     pub fn new(seed: u64, n: usize) -> Result<Sampler> {
         match u32::try_from(n) {
             Ok(n @ 1..0x8000_0000) => Ok(Sampler { seed, n }),
-            _ => Err(Error::invalid("sampler", format!("{n} items; 1 to 2^31 - 1 can be put in order"))),
+            _ => Err(Error::invalid(
+                "sampler",
+                format!("{n} items; 1 to 2^31 - 1 can be put in order"),
+            )),
         }
     }
 
@@ -64,7 +69,8 @@ pub fn flip(seed: u64, step: u64, i: usize) -> bool {
     mix(mix(mix(seed ^ FLIP_STREAM).wrapping_add(step)).wrapping_add(i as u64)) >> 63 == 1
 }
 
-/// Random number `word` of place `i` of step `step`'s batch, uniform in [0, 1): a multiple of 2^-53.
+/// Random number `word` of place `i` of step `step`'s batch, uniform in [0, 1): a multiple of
+/// 2^-53.
 pub fn uniform(seed: u64, step: u64, i: usize, word: u64) -> f64 {
     let place = mix(mix(mix(seed ^ CHANGE_STREAM).wrapping_add(step)).wrapping_add(i as u64));
     (mix(place.wrapping_add(word)) >> 11) as f64 / (1u64 << 53) as f64
@@ -90,11 +96,15 @@ impl Permutation {
         let key = mix(mix(seed).wrapping_add(epoch));
         let bits = 32 - (n - 1).leading_zeros();
         let keys = std::array::from_fn(|round| mix(key.wrapping_add(round as u64 + 1)) as u32);
-        Permutation { keys, half: bits.div_ceil(2).max(1), n }
+        Permutation {
+            keys,
+            half: bits.div_ceil(2).max(1),
+            n,
+        }
     }
 
-    /// The network's word is at most 4 n wide, so the walk takes at most four turns on average; it ends, since
-    /// the network is a permutation and the walk starts inside.
+    /// The network's word is at most 4 n wide, so the walk takes at most four turns on average; it
+    /// ends, since the network is a permutation and the walk starts inside.
     fn at(&self, position: u32) -> u32 {
         let mut x = position;
         loop {
@@ -116,8 +126,8 @@ impl Permutation {
     }
 }
 
-/// SplitMix64's step and finaliser (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators",
-/// OOPSLA 2014).
+/// SplitMix64's step and finaliser (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom
+/// number generators", OOPSLA 2014).
 fn mix(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -133,7 +143,9 @@ mod tests {
     /// The first `epochs` epochs, read batch by batch.
     fn run(seed: u64, n: usize, batch: usize, epochs: usize) -> Vec<u32> {
         let steps = (epochs * n).div_ceil(batch) as u64;
-        let mut all: Vec<u32> = (0..steps).flat_map(|step| batch_indices(seed, step, batch, n)).collect();
+        let mut all: Vec<u32> = (0..steps)
+            .flat_map(|step| batch_indices(seed, step, batch, n))
+            .collect();
         all.truncate(epochs * n);
         all
     }
@@ -169,7 +181,8 @@ mod tests {
         assert!(!orders.iter().any(|order| order.is_sorted()));
     }
 
-    /// Chi-squared of which item comes where, against uniform; n - 1 degrees of freedom in each row of the table.
+    /// Chi-squared of which item comes where, against uniform; n - 1 degrees of freedom in each row
+    /// of the table.
     #[test]
     fn every_item_is_as_likely_everywhere() {
         for n in [2usize, 3, 5, 10, 37] {
@@ -182,62 +195,109 @@ mod tests {
             }
             let expected = epochs as f64 / n as f64;
             for row in table {
-                let chi: f64 = row.iter().map(|seen| (seen - expected).powi(2) / expected).sum();
+                let chi: f64 = row
+                    .iter()
+                    .map(|seen| (seen - expected).powi(2) / expected)
+                    .sum();
                 let freedom = (n - 1) as f64;
-                assert!(chi < freedom + 5.0 * (2.0 * freedom).sqrt() + 10.0, "n {n}: chi-squared {chi} of {freedom}");
+                assert!(
+                    chi < freedom + 5.0 * (2.0 * freedom).sqrt() + 10.0,
+                    "n {n}: chi-squared {chi} of {freedom}"
+                );
             }
         }
     }
 
-    /// Neighbours in one epoch are not neighbours in the next: the mean step between them is about n / 3.
+    /// Neighbours in one epoch are not neighbours in the next: the mean step between them is about
+    /// n / 3.
     #[test]
     fn the_order_has_no_runs() {
         for n in [1000usize, 1024, 1025, 60_000] {
             let order = run(3, n, 64, 1);
-            let apart = order.windows(2).map(|pair| f64::from(pair[0].abs_diff(pair[1]))).sum::<f64>() / n as f64;
-            assert!((apart / n as f64 - 1.0 / 3.0).abs() < 0.03, "n {n}: mean step {apart}");
+            let apart = order
+                .windows(2)
+                .map(|pair| f64::from(pair[0].abs_diff(pair[1])))
+                .sum::<f64>()
+                / n as f64;
+            assert!(
+                (apart / n as f64 - 1.0 / 3.0).abs() < 0.03,
+                "n {n}: mean step {apart}"
+            );
         }
     }
 
     #[test]
     fn the_order_is_the_same_in_every_version() {
-        // Resuming across builds rests on these numbers, which a second implementation (in Python) gave.
+        // Resuming across builds rests on these numbers, which a second implementation (in Python)
+        // gave.
         assert_eq!(batch_indices(0, 0, 8, 10), [2, 3, 8, 0, 9, 5, 6, 7]);
-        assert_eq!(batch_indices(42, 123_456, 4, 60_000), [26927, 33420, 16347, 28258]);
+        assert_eq!(
+            batch_indices(42, 123_456, 4, 60_000),
+            [26927, 33420, 16347, 28258]
+        );
         let flips: Vec<bool> = (0..8).map(|i| flip(0, 0, i)).collect();
         assert_eq!(flips, [false, true, false, false, true, false, false, true]);
     }
 
     #[test]
     fn half_are_flipped_and_places_are_independent() {
-        let flips: Vec<bool> = (0..1000).flat_map(|step| (0..32).map(move |i| flip(5, step, i))).collect();
+        let flips: Vec<bool> = (0..1000)
+            .flat_map(|step| (0..32).map(move |i| flip(5, step, i)))
+            .collect();
         let rate = |hits: usize, of: usize| hits as f64 / of as f64;
-        assert!((rate(flips.iter().filter(|&&flip| flip).count(), flips.len()) - 0.5).abs() < 0.015);
+        assert!(
+            (rate(flips.iter().filter(|&&flip| flip).count(), flips.len()) - 0.5).abs() < 0.015
+        );
         for lag in [1, 32] {
-            let same = flips.iter().zip(&flips[lag..]).filter(|(a, b)| a == b).count();
-            assert!((rate(same, flips.len() - lag) - 0.5).abs() < 0.015, "lag {lag}");
+            let same = flips
+                .iter()
+                .zip(&flips[lag..])
+                .filter(|(a, b)| a == b)
+                .count();
+            assert!(
+                (rate(same, flips.len() - lag) - 0.5).abs() < 0.015,
+                "lag {lag}"
+            );
         }
     }
 
     #[test]
     fn numbers_are_uniform_and_words_are_independent() {
-        let word = |w: u64| -> Vec<f64> { (0..40_000).map(|n| uniform(5, n / 40, n as usize % 40, w)).collect() };
+        let word = |w: u64| -> Vec<f64> {
+            (0..40_000)
+                .map(|n| uniform(5, n / 40, n as usize % 40, w))
+                .collect()
+        };
         let (a, b) = (word(0), word(1));
         for numbers in [&a, &b] {
             assert!(numbers.iter().all(|x| (0.0..1.0).contains(x)));
             let mut tenths = [0f64; 10];
-            numbers.iter().for_each(|x| tenths[(x * 10.0) as usize] += 1.0);
+            numbers
+                .iter()
+                .for_each(|x| tenths[(x * 10.0) as usize] += 1.0);
             let chi: f64 = tenths.iter().map(|n| (n - 4000.0).powi(2) / 4000.0).sum();
             assert!(chi < 9.0 + 5.0 * 18f64.sqrt(), "chi-squared {chi} of 9");
         }
-        // Between words, places and steps: 1 / 12 of variance, so that a correlation of 0.025 is five deviations.
+        // Between words, places and steps: 1 / 12 of variance, so that a correlation of 0.025 is
+        // five deviations.
         let correlation = |x: &[f64], y: &[f64]| {
-            x.iter().zip(y).map(|(x, y)| (x - 0.5) * (y - 0.5)).sum::<f64>() * 12.0 / x.len() as f64
+            x.iter()
+                .zip(y)
+                .map(|(x, y)| (x - 0.5) * (y - 0.5))
+                .sum::<f64>()
+                * 12.0
+                / x.len() as f64
         };
-        for c in [correlation(&a, &b), correlation(&a, &a[1..]), correlation(&a, &a[40..])] {
+        for c in [
+            correlation(&a, &b),
+            correlation(&a, &a[1..]),
+            correlation(&a, &a[40..]),
+        ] {
             assert!(c.abs() < 0.025, "{c}");
         }
-        let flips: Vec<f64> = (0..40_000).map(|n| f64::from(flip(5, n / 40, n as usize % 40))).collect();
+        let flips: Vec<f64> = (0..40_000)
+            .map(|n| f64::from(flip(5, n / 40, n as usize % 40)))
+            .collect();
         assert!(correlation(&a, &flips).abs() < 0.05);
     }
 

@@ -1,13 +1,15 @@
-//! Images to train on, from a built-in name, an IDX file or a folder, and the order in which training sees them.
+//! Images to train on, from a built-in name, an IDX file or a folder, and the order in which
+//! training sees them.
 //!
-//! [`open`] is the one door: whatever the source, it gives an [`ImageSet`] of 8-bit images of one size, split into
-//! train and test. Where the source brings a split, that is the split; otherwise the test side is every item whose
-//! [`Item::group`] is a multiple of ten. The group is a property of the picture, not of its place, so that adding
-//! pictures moves none from one side to the other, and the variants of one picture share it.
+//! [`open`] is the one door: whatever the source, it gives an [`ImageSet`] of 8-bit images of one
+//! size, split into train and test. Where the source brings a split, that is the split; otherwise
+//! the test side is every item whose [`Item::group`] is a multiple of ten. The group is a property
+//! of the picture, not of its place, so that adding pictures moves none from one side to the other,
+//! and the variants of one picture share it.
 //!
-//! What fits a budget of memory lies there; of a larger folder the decoded pictures lie on disk ([`Store`]), and an image
-//! is read when it is asked for. [`Recipe`] says what training sees of a set at each step, and [`Ahead`] makes that on
-//! other threads before it is needed.
+//! What fits a budget of memory lies there; of a larger folder the decoded pictures lie on disk
+//! ([`Store`]), and an image is read when it is asked for. [`Recipe`] says what training sees of a
+//! set at each step, and [`Ahead`] makes that on other threads before it is needed.
 
 mod ahead;
 mod archive;
@@ -69,9 +71,11 @@ pub struct ImageSet {
     pub pixels: Pixels,
     /// What is known of each image, in their order.
     pub items: Vec<Item>,
-    /// The classes' names; [`Item::class`] is an index into them. Empty where the source has no classes.
+    /// The classes' names; [`Item::class`] is an index into them. Empty where the source has no
+    /// classes.
     pub classes: Vec<String>,
-    /// What whoever asked should be told, once: files skipped, sizes changed, which split was used.
+    /// What whoever asked should be told, once: files skipped, sizes changed, which split was
+    /// used.
     pub notes: Vec<String>,
     /// The images to train on, ascending.
     pub train: Vec<u32>,
@@ -119,16 +123,18 @@ pub enum Keep {
 /// What is asked of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Width and height; images of another size are scaled and cropped at the centre. `None`: the source's own size.
+    /// Width and height; images of another size are scaled and cropped at the centre. `None`: the
+    /// source's own size.
     pub size: Option<(usize, usize)>,
     /// 1 or 3. `None`: the source's own.
     pub channels: Option<usize>,
     /// Where fetched sets and decoded pictures lie. `None`: [`cache_dir`].
     pub cache_dir: Option<PathBuf>,
-    /// Keep the photographs of a folder whole, so that training can draw crops from anywhere in them. The images of such a
-    /// set are tiles of the photographs, and `photos` is such a folder.
+    /// Keep the photographs of a folder whole, so that training can draw crops from anywhere in
+    /// them. The images of such a set are tiles of the photographs, and `photos` is such a folder.
     pub whole: bool,
-    /// The shorter side in pixels at which photographs are cut into tiles, or kept whole. 0: eight tiles'.
+    /// The shorter side in pixels at which photographs are cut into tiles, or kept whole. 0: eight
+    /// tiles'.
     pub photo_side: usize,
     /// Where pixels are to lie.
     pub keep: Keep,
@@ -166,8 +172,8 @@ impl Options {
         }
     }
 
-    /// Is this more than may lie in memory, of which this process may use `available`? Half of that is for what comes beside the set:
-    /// its copy on the device, batches and the model.
+    /// Is this more than may lie in memory, of which this process may use `available`? Half of that
+    /// is for what comes beside the set: its copy on the device, batches and the model.
     fn is_beyond(&self, available: u64, count: usize, image_bytes: usize) -> bool {
         let most = self.memory_bytes.min(MAX_BYTES).min(available / 2);
         (count as u64).saturating_mul(image_bytes as u64) > most
@@ -193,16 +199,22 @@ impl ImageSet {
     /// Image `i`, `[H, W, C]`.
     ///
     /// # Errors
-    /// If there is no such image; of a set on disk also if its picture can no longer be read, and the error names that.
+    /// If there is no such image; of a set on disk also if its picture can no longer be read, and
+    /// the error names that.
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
         if i >= self.len() {
-            return Err(Error::invalid("image", format!("image {i} of {}, which has {}", self.name, self.len())));
+            return Err(Error::invalid(
+                "image",
+                format!("image {i} of {}, which has {}", self.name, self.len()),
+            ));
         }
         match &self.pixels {
             Pixels::Memory(pixels) => {
                 let bytes = self.image_bytes();
                 let image = pixels.get(i * bytes..(i + 1) * bytes);
-                image.map(Cow::Borrowed).ok_or_else(|| Error::data(format!("{}: image {i} is short", self.name)))
+                image
+                    .map(Cow::Borrowed)
+                    .ok_or_else(|| Error::data(format!("{}: image {i} is short", self.name)))
             }
             Pixels::Stored(store) => store.image(i).map(Cow::Owned),
         }
@@ -220,9 +232,15 @@ impl ImageSet {
             Ok(())
         };
         match self.pixels {
-            Pixels::Memory(_) => out.chunks_mut(bytes.max(1)).zip(indices).try_for_each(fill)?,
+            Pixels::Memory(_) => out
+                .chunks_mut(bytes.max(1))
+                .zip(indices)
+                .try_for_each(fill)?,
             // Reading and decoding are worth a thread each; the copy above is not.
-            Pixels::Stored(_) => out.par_chunks_mut(bytes.max(1)).zip(indices).try_for_each(fill)?,
+            Pixels::Stored(_) => out
+                .par_chunks_mut(bytes.max(1))
+                .zip(indices)
+                .try_for_each(fill)?,
         }
         Ok(out)
     }
@@ -233,19 +251,21 @@ impl ImageSet {
         self.classes.get(class as usize).map(String::as_str)
     }
 
-    /// SHA-256 in hexadecimal over everything that training can see: size, pixels, items, classes and split, but not
-    /// where the set came from. Equal sums mean that a run can be resumed on this set.
+    /// SHA-256 in hexadecimal over everything that training can see: size, pixels, items, classes
+    /// and split, but not where the set came from. Equal sums mean that a run can be resumed on
+    /// this set.
     ///
-    /// Of a set on disk, which may be terabytes, not the pixels are summed but each picture's name, the length and both
-    /// ends (4 KiB) of its file, and the size at which it is kept. A file changed in its middle alone is not noticed.
+    /// Of a set on disk, which may be terabytes, not the pixels are summed but each picture's name,
+    /// the length and both ends (4 KiB) of its file, and the size at which it is kept. A file
+    /// changed in its middle alone is not noticed.
     pub fn sha256(&self) -> String {
         // By its place beside the set's file, which moves with it.
         let base = Path::new(&self.name).parent().unwrap_or(Path::new(""));
         self.sum(|embedding| embedding.strip_prefix(base).unwrap_or(embedding))
     }
 
-    /// Is this the set whose [`ImageSet::sha256`] was `sum`? Also by the sums of earlier versions, in which the paths of embeddings
-    /// stood as they were found.
+    /// Is this the set whose [`ImageSet::sha256`] was `sum`? Also by the sums of earlier versions,
+    /// in which the paths of embeddings stood as they were found.
     pub fn is_of_sum(&self, sum: &str) -> bool {
         let embeddings = || self.items.iter().any(|item| item.embedding.is_some());
         self.sha256() == sum || (embeddings() && self.sum(|embedding| embedding) == sum)
@@ -258,13 +278,23 @@ impl ImageSet {
             hash.update((s.len() as u64).to_le_bytes());
             hash.update(s);
         };
-        for n in [self.width, self.height, self.channels, self.items.len(), self.classes.len(), self.train.len()] {
+        for n in [
+            self.width,
+            self.height,
+            self.channels,
+            self.items.len(),
+            self.classes.len(),
+            self.train.len(),
+        ] {
             number(&mut hash, n as u64);
         }
         for item in &self.items {
             text(&mut hash, &item.name);
             number(&mut hash, item.group);
-            number(&mut hash, item.class.map_or(0, |class| u64::from(class) + 1));
+            number(
+                &mut hash,
+                item.class.map_or(0, |class| u64::from(class) + 1),
+            );
             number(&mut hash, u64::from(item.caption.is_some()));
             text(&mut hash, item.caption.as_deref().unwrap_or(""));
             // Sets without such files keep the sums that they had.
@@ -286,13 +316,14 @@ impl ImageSet {
     }
 }
 
-/// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels and the other half
-/// of a train/t10k pair beside it), a folder of images, JSON Lines of images and texts, or a tar archive as WebDataset's or a folder of
-/// such. A built-in name goes before a folder of that name; `./emoji` means the folder.
+/// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels
+/// and the other half of a train/t10k pair beside it), a folder of images, JSON Lines of images and
+/// texts, or a tar archive as WebDataset's or a folder of such. A built-in name goes before a
+/// folder of that name; `./emoji` means the folder.
 ///
 /// # Errors
-/// If there is no such thing, if it holds nothing that can be read, if it would take more than [`MAX_BYTES`] of memory, or
-/// if decoded pictures cannot be kept on disk.
+/// If there is no such thing, if it holds nothing that can be read, if it would take more than
+/// [`MAX_BYTES`] of memory, or if decoded pictures cannot be kept on disk.
 pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     check_options(options)?;
     let mut set = open_source(source, options)?;
@@ -307,7 +338,8 @@ pub const NO_SOURCE: &str = "(none)";
 
 fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     if source == NO_SOURCE {
-        let what = "is needed: the model was imported without pictures. Name a folder, an IDX file or a built-in set";
+        let what = "is needed: the model was imported without pictures. Name a folder, an IDX \
+                    file or a built-in set";
         return Err(Error::config("--data", what));
     }
     if let Some(set) = builtin::open(source, options) {
@@ -316,7 +348,9 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     let path = Path::new(source);
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(builtin::unknown(source)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(builtin::unknown(source));
+        }
         Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
     };
     if meta.is_dir() {
@@ -328,7 +362,10 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     } else if meta.is_file() {
         idx::open(path, options)
     } else {
-        Err(Error::file(path, "is neither a folder of images nor a file of images or captions"))
+        Err(Error::file(
+            path,
+            "is neither a folder of images nor a file of images or captions",
+        ))
     }
 }
 
@@ -344,34 +381,47 @@ fn check_size(width: usize, height: usize) -> Result<()> {
     if fits(width) && fits(height) {
         return Ok(());
     }
-    Err(Error::invalid("image size", format!("{width}x{height} asked for; a side can be 1 to {MAX_SIDE} pixels")))
+    Err(Error::invalid(
+        "image size",
+        format!("{width}x{height} asked for; a side can be 1 to {MAX_SIDE} pixels"),
+    ))
 }
 
 fn check_channels(channels: usize) -> Result<()> {
     match channels {
         1 | 3 => Ok(()),
-        _ => Err(Error::invalid("image channels", format!("{channels} asked for; 1 (grey) and 3 (colour) can be had"))),
+        _ => Err(Error::invalid(
+            "image channels",
+            format!("{channels} asked for; 1 (grey) and 3 (colour) can be had"),
+        )),
     }
 }
 
 /// The bytes of `count` images, or an error if the set would be too large.
 fn budget(name: &str, count: usize, width: usize, height: usize, channels: usize) -> Result<usize> {
-    let bytes = [count, width, height, channels].iter().try_fold(1u64, |n, &by| n.checked_mul(by as u64));
+    let bytes = [count, width, height, channels]
+        .iter()
+        .try_fold(1u64, |n, &by| n.checked_mul(by as u64));
     match bytes {
         Some(bytes) if bytes <= MAX_BYTES && count < 1 << 31 => {
-            memory::hold(format!("{name}: {count} images of {width}x{height}x{channels}"), Some(bytes))?;
+            memory::hold(
+                format!("{name}: {count} images of {width}x{height}x{channels}"),
+                Some(bytes),
+            )?;
             Ok(bytes as usize)
         }
         _ => Err(Error::data(format!(
-            "{name}: {count} images of {width}x{height}x{channels} would take more than the {} GiB that a set in memory \
-             may; ask for a smaller image size or give fewer images (a folder's can lie on disk: data.store)",
+            "{name}: {count} images of {width}x{height}x{channels} would take more than the {} \
+             GiB that a set in memory may; ask for a smaller image size or give fewer images (a \
+             folder's can lie on disk: data.store)",
             MAX_BYTES >> 30
         ))),
     }
 }
 
-/// Train and test by the rule of the module. Where that would leave a side empty, the lowest group alone is held out;
-/// where there is but one group, both sides are everything. Returns a note where the rule could not be kept.
+/// Train and test by the rule of the module. Where that would leave a side empty, the lowest group
+/// alone is held out; where there is but one group, both sides are everything. Returns a note where
+/// the rule could not be kept.
 fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
     let by = |held_out: &dyn Fn(u64) -> bool| -> (Vec<u32>, Vec<u32>) {
         (0..items.len() as u32).partition(|&i| !held_out(items[i as usize].group))
@@ -384,10 +434,14 @@ fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
     let (train, test) = by(&|group| group == lowest);
     if train.is_empty() {
         let all = test.clone();
-        let note = "only one picture: it is trained on and tested on, so the test figures say little";
+        let note =
+            "only one picture: it is trained on and tested on, so the test figures say little";
         return (all, test, Some(note.into()));
     }
-    let note = format!("too few pictures to hold out one in ten: {} held out for the test", test.len());
+    let note = format!(
+        "too few pictures to hold out one in ten: {} held out for the test",
+        test.len()
+    );
     (train, test, Some(note))
 }
 
@@ -446,10 +500,19 @@ mod tests {
 
     #[test]
     fn what_the_process_may_not_hold_goes_to_disk() {
-        let options = Options { memory_bytes: 1000, ..Default::default() };
+        let options = Options {
+            memory_bytes: 1000,
+            ..Default::default()
+        };
         let beyond = |available: u64, count: usize| options.is_beyond(available, count, 10);
-        assert!(!beyond(u64::MAX, 100) && beyond(u64::MAX, 101), "the budget");
-        assert!(!beyond(1000, 50) && beyond(1000, 51), "half of what there is");
+        assert!(
+            !beyond(u64::MAX, 100) && beyond(u64::MAX, 101),
+            "the budget"
+        );
+        assert!(
+            !beyond(1000, 50) && beyond(1000, 51),
+            "half of what there is"
+        );
         assert!(beyond(u64::MAX, usize::MAX));
     }
 
@@ -458,27 +521,53 @@ mod tests {
         let set = set();
         assert_eq!(*set.image(1).unwrap(), [3, 4]);
         for i in [2, usize::MAX] {
-            assert!(set.image(i).unwrap_err().to_string().contains("of toy, which has 2"));
+            assert!(
+                set.image(i)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("of toy, which has 2")
+            );
         }
         assert_eq!(set.gather(&[1, 0, 1]).unwrap(), [3, 4, 1, 2, 3, 4]);
-        assert!(set.gather(&[2]).unwrap_err().to_string().contains("image 2 of toy, which has 2"));
+        assert!(
+            set.gather(&[2])
+                .unwrap_err()
+                .to_string()
+                .contains("image 2 of toy, which has 2")
+        );
     }
 
     #[test]
     fn the_sum_sees_everything_but_the_source() {
         let sum = set().sha256();
         assert_eq!(sum.len(), 64);
-        assert_eq!(ImageSet { name: "elsewhere".into(), notes: vec!["n".into()], ..set() }.sha256(), sum);
+        assert_eq!(
+            ImageSet {
+                name: "elsewhere".into(),
+                notes: vec!["n".into()],
+                ..set()
+            }
+            .sha256(),
+            sum
+        );
         // Files of embeddings count by their places beside the set's own.
         let at = |folder: &str, file: &str| {
-            let mut set = ImageSet { name: format!("{folder}/set.jsonl"), ..set() };
+            let mut set = ImageSet {
+                name: format!("{folder}/set.jsonl"),
+                ..set()
+            };
             set.items[0].embedding = Some(Path::new(folder).join(file));
             set
         };
-        assert_eq!(at("here", "e.npy").sha256(), at("/moved/there", "e.npy").sha256());
+        assert_eq!(
+            at("here", "e.npy").sha256(),
+            at("/moved/there", "e.npy").sha256()
+        );
         assert_ne!(at("here", "e.npy").sha256(), at("here", "f.npy").sha256());
         let as_found = at("here", "e.npy").sum(|path| path);
-        assert!(at("here", "e.npy").is_of_sum(&as_found) && !at("there", "e.npy").is_of_sum(&as_found));
+        assert!(
+            at("here", "e.npy").is_of_sum(&as_found) && !at("there", "e.npy").is_of_sum(&as_found)
+        );
         assert!(set().is_of_sum(&sum) && !set().is_of_sum(&as_found));
         let mut changed = [set(), set(), set(), set(), set(), set()];
         changed[0].pixels = vec![1, 2, 3, 5].into();
@@ -495,15 +584,36 @@ mod tests {
     #[test]
     fn sizes_and_channels_that_cannot_be_are_refused() {
         for (options, words) in [
-            (Options { size: Some((0, 32)), ..Default::default() }, "0x32"),
-            (Options { size: Some((32, 16_385)), ..Default::default() }, "32x16385"),
-            (Options { channels: Some(2), ..Default::default() }, "1 (grey) and 3 (colour)"),
+            (
+                Options {
+                    size: Some((0, 32)),
+                    ..Default::default()
+                },
+                "0x32",
+            ),
+            (
+                Options {
+                    size: Some((32, 16_385)),
+                    ..Default::default()
+                },
+                "32x16385",
+            ),
+            (
+                Options {
+                    channels: Some(2),
+                    ..Default::default()
+                },
+                "1 (grey) and 3 (colour)",
+            ),
         ] {
             let error = open("emoji", &options).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
         let error = budget("x", 1 << 20, 256, 256, 3).unwrap_err().to_string();
-        assert!(error.contains("4 GiB") && error.contains("smaller image size"), "{error}");
+        assert!(
+            error.contains("4 GiB") && error.contains("smaller image size"),
+            "{error}"
+        );
         assert!(budget("x", usize::MAX, usize::MAX, 2, 2).is_err());
     }
 }

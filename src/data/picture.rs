@@ -1,9 +1,9 @@
 //! One picture: from a file that may be anything to `[H, W, C]` bytes of the size asked for.
 //!
-//! What a file claims is checked before memory is taken for it: its length, the sides and the bytes that its header
-//! names. The format is guessed from the content. Transparency is laid on white, a camera's orientation is applied, an
-//! animation gives its first frame, and a picture of another size is cropped at the centre to the shape asked for and
-//! scaled with a Lanczos filter.
+//! What a file claims is checked before memory is taken for it: its length, the sides and the bytes
+//! that its header names. The format is guessed from the content. Transparency is laid on white, a
+//! camera's orientation is applied, an animation gives its first frame, and a picture of another
+//! size is cropped at the centre to the shape asked for and scaled with a Lanczos filter.
 
 use std::io::{BufRead, BufReader, Cursor, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,9 @@ use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageReader, Limits, RgbImage,
+};
 use rayon::prelude::*;
 
 use super::place::{Place, Window};
@@ -37,17 +39,30 @@ pub(super) struct Header {
 /// Loads one picture as `[height, width, channels]` bytes: see the module.
 ///
 /// # Errors
-/// Names the file: missing, empty, of no known format, damaged, or larger than is read ([`MAX_SIDE`] pixels a side,
-/// 256 MiB). Also if the size or the number of channels asked for cannot be had.
-pub fn load_image(path: impl AsRef<Path>, width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
+/// Names the file: missing, empty, of no known format, damaged, or larger than is read
+/// ([`MAX_SIDE`] pixels a side, 256 MiB). Also if the size or the number of channels asked for
+/// cannot be had.
+pub fn load_image(
+    path: impl AsRef<Path>,
+    width: usize,
+    height: usize,
+    channels: usize,
+) -> Result<Vec<u8>> {
     load_fit(&Place::file(path), width, height, channels)
 }
 
 /// [`load_image`], wherever the picture lies.
-pub(super) fn load_fit(place: &Place, width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
+pub(super) fn load_fit(
+    place: &Place,
+    width: usize,
+    height: usize,
+    channels: usize,
+) -> Result<Vec<u8>> {
     check_size(width, height)?;
     check_channels(channels)?;
-    guarded(place, |reader| Ok(fit(read(reader)?, width, height, channels)))
+    guarded(place, |reader| {
+        Ok(fit(read(reader)?, width, height, channels))
+    })
 }
 
 /// [`load_image`] of a file's bytes, for those without files.
@@ -63,7 +78,12 @@ pub fn read_image(bytes: &[u8], width: usize, height: usize, channels: usize) ->
     }
     let result = catch_unwind(|| decode(bytes));
     let picture = result.unwrap_or_else(|_| Err("the decoder gave up on it: damaged?".into()));
-    Ok(fit(picture.map_err(|what| Error::file(path, what))?, width, height, channels))
+    Ok(fit(
+        picture.map_err(|what| Error::file(path, what))?,
+        width,
+        height,
+        channels,
+    ))
 }
 
 /// Loads one picture at its own size: `[height, width, channels]` bytes, and width and height.
@@ -91,7 +111,11 @@ pub(super) fn header(place: &Place) -> Result<Header> {
     guarded(place, |reader| {
         let mut decoder = decoder(reader)?;
         let (width, height) = decoder.dimensions();
-        let (width, height) = if sideways(orientation(&mut decoder)) { (height, width) } else { (width, height) };
+        let (width, height) = if sideways(orientation(&mut decoder)) {
+            (height, width)
+        } else {
+            (width, height)
+        };
         let grey = matches!(
             decoder.original_color_type(),
             ExtendedColorType::L1
@@ -107,13 +131,19 @@ pub(super) fn header(place: &Place) -> Result<Header> {
         );
         // Decoded, then turned or cropped, then as RGBA and RGB.
         let cost = 2 * decoder.total_bytes() + 7 * u64::from(width) * u64::from(height);
-        Ok(Header { width: width as usize, height: height as usize, grey, cost })
+        Ok(Header {
+            width: width as usize,
+            height: height as usize,
+            grey,
+            cost,
+        })
     })
 }
 
 /// A picture in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
 pub(super) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
-    // Cropped first: scaling the whole of a picture of 16,384 x 1 would pass through one of a million columns.
+    // Cropped first: scaling the whole of a picture of 16,384 x 1 would pass through one of a
+    // million columns.
     let (w, h) = (picture.width(), picture.height());
     let (to_w, to_h) = (width as u32, height as u32);
     let (crop_w, crop_h) = if u64::from(w) * u64::from(to_h) > u64::from(h) * u64::from(to_w) {
@@ -127,7 +157,8 @@ pub(super) fn fit(picture: DynamicImage, width: usize, height: usize, channels: 
     };
     let mut rgb = on_white(cropped);
     if crop_w > 8 * to_w && crop_h > 8 * to_h {
-        // Averaging over whole pixels first costs a tenth of a wide Lanczos filter, and no eye can tell.
+        // Averaging over whole pixels first costs a tenth of a wide Lanczos filter, and no eye can
+        // tell.
         rgb = imageops::thumbnail(&rgb, 4 * to_w, 4 * to_h);
     }
     if rgb.dimensions() != (to_w, to_h) {
@@ -148,19 +179,34 @@ pub(super) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
 pub(super) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
     let (width, height) = options.size.unwrap_or((set.width, set.height));
     let channels = options.channels.unwrap_or(set.channels);
-    let (from, to) = ((set.width, set.height, set.channels), (width, height, channels));
+    let (from, to) = (
+        (set.width, set.height, set.channels),
+        (width, height, channels),
+    );
     if from == to {
         return Ok(set);
     }
-    let mut pixels = zeros(&set.name, budget(&set.name, set.len(), width, height, channels)?)?;
-    pixels.par_chunks_mut(width * height * channels).enumerate().try_for_each(|(i, out)| {
-        let whole =
-            whole(&set.image(i)?, from).ok_or_else(|| Error::data(format!("{}: image {i} is short", set.name)))?;
-        out.copy_from_slice(&fit(whole, width, height, channels));
-        Ok(())
-    })?;
-    let shape = |(w, h, c): (usize, usize, usize)| format!("{w}x{h} {}", if c == 1 { "grey" } else { "colour" });
-    set.notes.push(format!("images changed from {} to {}", shape(from), shape(to)));
+    let mut pixels = zeros(
+        &set.name,
+        budget(&set.name, set.len(), width, height, channels)?,
+    )?;
+    pixels
+        .par_chunks_mut(width * height * channels)
+        .enumerate()
+        .try_for_each(|(i, out)| {
+            let whole = whole(&set.image(i)?, from)
+                .ok_or_else(|| Error::data(format!("{}: image {i} is short", set.name)))?;
+            out.copy_from_slice(&fit(whole, width, height, channels));
+            Ok(())
+        })?;
+    let shape = |(w, h, c): (usize, usize, usize)| {
+        format!("{w}x{h} {}", if c == 1 { "grey" } else { "colour" })
+    };
+    set.notes.push(format!(
+        "images changed from {} to {}",
+        shape(from),
+        shape(to)
+    ));
     (set.width, set.height, set.channels, set.pixels) = (width, height, channels, pixels.into());
     Ok(set)
 }
@@ -168,7 +214,11 @@ pub(super) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
 /// `bytes` zeros, or an error where memory is short.
 pub(super) fn zeros(name: &str, bytes: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    let short = |_| Error::data(format!("{name}: no memory for {bytes} bytes of pixels; ask for a smaller image size"));
+    let short = |_| {
+        Error::data(format!(
+            "{name}: no memory for {bytes} bytes of pixels; ask for a smaller image size"
+        ))
+    };
     out.try_reserve_exact(bytes).map_err(short)?;
     out.resize(bytes, 0);
     Ok(out)
@@ -180,11 +230,22 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
 }
 
 /// A picture of `[H, W, C]` bytes; `None` if they are too few.
-pub(super) fn whole(pixels: &[u8], (width, height, channels): (usize, usize, usize)) -> Option<DynamicImage> {
+pub(super) fn whole(
+    pixels: &[u8],
+    (width, height, channels): (usize, usize, usize),
+) -> Option<DynamicImage> {
     let (w, h) = (width as u32, height as u32);
     match channels {
-        1 => Some(DynamicImage::ImageLuma8(image::GrayImage::from_raw(w, h, pixels.to_vec())?)),
-        _ => Some(DynamicImage::ImageRgb8(RgbImage::from_raw(w, h, pixels.to_vec())?)),
+        1 => Some(DynamicImage::ImageLuma8(image::GrayImage::from_raw(
+            w,
+            h,
+            pixels.to_vec(),
+        )?)),
+        _ => Some(DynamicImage::ImageRgb8(RgbImage::from_raw(
+            w,
+            h,
+            pixels.to_vec(),
+        )?)),
     }
 }
 
@@ -205,8 +266,17 @@ fn on_white(picture: DynamicImage) -> RgbImage {
         ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
     };
     let mut rgb = RgbImage::new(w, h);
-    for (out, &[r, g, b, a]) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(rgba.as_chunks::<4>().0) {
-        *out = if a == 255 { [r, g, b] } else { [blend(r, a), blend(g, a), blend(b, a)] };
+    for (out, &[r, g, b, a]) in rgb
+        .as_chunks_mut::<3>()
+        .0
+        .iter_mut()
+        .zip(rgba.as_chunks::<4>().0)
+    {
+        *out = if a == 255 {
+            [r, g, b]
+        } else {
+            [blend(r, a), blend(g, a), blend(b, a)]
+        };
     }
     rgb
 }
@@ -216,9 +286,12 @@ pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((213 * u32::from(r) + 715 * u32::from(g) + 72 * u32::from(b) + 500) / 1000) as u8
 }
 
-/// Runs `work` on a file that is fit to be read. Decoders are other people's code and these are other people's files:
-/// should one panic, that is a damaged file and not the end of the program.
-fn guarded<T>(place: &Place, work: impl FnOnce(BufReader<Window>) -> Result<T, String>) -> Result<T> {
+/// Runs `work` on a file that is fit to be read. Decoders are other people's code and these are
+/// other people's files: should one panic, that is a damaged file and not the end of the program.
+fn guarded<T>(
+    place: &Place,
+    work: impl FnOnce(BufReader<Window>) -> Result<T, String>,
+) -> Result<T> {
     let unreadable = |error| place.error(format!("cannot be read: {error}"));
     if !place.is_file().map_err(unreadable)? {
         return Err(place.error("is not a file"));
@@ -226,17 +299,23 @@ fn guarded<T>(place: &Place, work: impl FnOnce(BufReader<Window>) -> Result<T, S
     match place.about().map_err(unreadable)?.0 {
         0 => return Err(place.error("is empty (0 bytes)")),
         bytes if bytes > MAX_BYTES => {
-            return Err(place.error(format!("is {bytes} bytes; pictures of at most 256 MiB are read")));
+            return Err(place.error(format!(
+                "is {bytes} bytes; pictures of at most 256 MiB are read"
+            )));
         }
         _ => {}
     }
     let reader = BufReader::new(place.open().map_err(unreadable)?);
     let result = catch_unwind(AssertUnwindSafe(|| work(reader)));
-    result.unwrap_or_else(|_| Err("the decoder gave up on it: damaged?".into())).map_err(|what| place.error(what))
+    result
+        .unwrap_or_else(|_| Err("the decoder gave up on it: damaged?".into()))
+        .map_err(|what| place.error(what))
 }
 
 fn decoder<'a, R: BufRead + Seek + 'a>(reader: R) -> Result<impl ImageDecoder + 'a, String> {
-    let mut reader = ImageReader::new(reader).with_guessed_format().map_err(|error| error.to_string())?;
+    let mut reader = ImageReader::new(reader)
+        .with_guessed_format()
+        .map_err(|error| error.to_string())?;
     if reader.format().is_none() {
         return Err("is not a PNG, JPEG, GIF, BMP or WebP picture".into());
     }
@@ -252,7 +331,9 @@ fn decoder<'a, R: BufRead + Seek + 'a>(reader: R) -> Result<impl ImageDecoder + 
     }
     let pixels = u64::from(width) * u64::from(height);
     if decoder.total_bytes().max(3 * pixels) > MAX_BYTES {
-        return Err(format!("is {width}x{height} pixels, which would take more than 256 MiB"));
+        return Err(format!(
+            "is {width}x{height} pixels, which would take more than 256 MiB"
+        ));
     }
     Ok(decoder)
 }
@@ -260,7 +341,22 @@ fn decoder<'a, R: BufRead + Seek + 'a>(reader: R) -> Result<impl ImageDecoder + 
 fn read<R: BufRead + Seek>(mut reader: R) -> Result<DynamicImage, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
     let head = reader.fill_buf().map_err(cannot)?;
-    if let [b'R', b'I', b'F', b'F', a, b, c, d, b'W', b'E', b'B', b'P', ..] = *head {
+    if let [
+        b'R',
+        b'I',
+        b'F',
+        b'F',
+        a,
+        b,
+        c,
+        d,
+        b'W',
+        b'E',
+        b'B',
+        b'P',
+        ..,
+    ] = *head
+    {
         // Its decoder takes what there is of the last part for all of it.
         let said = 8 + u64::from(u32::from_le_bytes([a, b, c, d]));
         if reader.seek(SeekFrom::End(0)).map_err(cannot)? < said {
@@ -291,13 +387,20 @@ fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
 
 fn sideways(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+    matches!(
+        orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    )
 }
 
 fn words(error: ImageError) -> String {
     match error {
-        ImageError::Limits(_) => format!("its header asks for more than {MAX_SIDE} pixels a side or 256 MiB"),
-        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => jpeg::SHORT.into(),
+        ImageError::Limits(_) => {
+            format!("its header asks for more than {MAX_SIDE} pixels a side or 256 MiB")
+        }
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            jpeg::SHORT.into()
+        }
         ImageError::Unsupported(error) => format!("is of a kind that is not read: {error}"),
         error => format!("cannot be decoded: {error}"),
     }

@@ -1,4 +1,5 @@
-//! Where the bytes of a picture lie: in a file of its own, or in one of many in a tar archive, from which they are read in place.
+//! Where the bytes of a picture lie: in a file of its own, or in one of many in a tar archive, from
+//! which they are read in place.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,17 +27,30 @@ struct Part {
 impl Place {
     /// The whole of a file.
     pub(super) fn file(path: impl AsRef<Path>) -> Place {
-        Place { path: path.as_ref().into(), part: None }
+        Place {
+            path: path.as_ref().into(),
+            part: None,
+        }
     }
 
     /// The file of that name in an archive, as so many bytes from a place on.
     pub(super) fn within(archive: &Arc<Path>, name: &str, at: u64, bytes: u64) -> Place {
-        Place { path: archive.clone(), part: Some(Part { name: name.into(), at, bytes }) }
+        Place {
+            path: archive.clone(),
+            part: Some(Part {
+                name: name.into(),
+                at,
+                bytes,
+            }),
+        }
     }
 
     /// What errors call it.
     pub(super) fn named(&self) -> PathBuf {
-        self.part.as_ref().map_or_else(|| self.path.to_path_buf(), |part| self.path.join(&*part.name))
+        self.part.as_ref().map_or_else(
+            || self.path.to_path_buf(),
+            |part| self.path.join(&*part.name),
+        )
     }
 
     pub(super) fn error(&self, what: impl std::fmt::Display) -> Error {
@@ -59,13 +73,19 @@ impl Place {
     pub(super) fn about(&self) -> io::Result<(u64, SystemTime)> {
         let about = fs::metadata(&self.path)?;
         if !about.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a file",
+            ));
         }
         let changed = about.modified().unwrap_or(UNIX_EPOCH);
         match &self.part {
             None => Ok((about.len(), changed)),
             Some(part) if part.at + part.bytes <= about.len() => Ok((part.bytes, changed)),
-            Some(_) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its archive has become shorter")),
+            Some(_) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "its archive has become shorter",
+            )),
         }
     }
 
@@ -81,7 +101,12 @@ impl Place {
             None => (0, file.metadata()?.len()),
         };
         file.seek(SeekFrom::Start(from))?;
-        Ok(Window { file, from, bytes, at: 0 })
+        Ok(Window {
+            file,
+            from,
+            bytes,
+            at: 0,
+        })
     }
 
     /// Its bytes, if they are no more than `most`.
@@ -119,7 +144,10 @@ impl Seek for Window {
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
         let place = at.and_then(|at| Some((at, self.from.checked_add(at)?)));
-        let (at, place) = place.ok_or(io::Error::new(io::ErrorKind::InvalidInput, "a place before the first byte"))?;
+        let (at, place) = place.ok_or(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a place before the first byte",
+        ))?;
         self.file.seek(SeekFrom::Start(place))?;
         self.at = at;
         Ok(at)
@@ -141,14 +169,21 @@ mod tests {
         let mut text = String::new();
         window.read_to_string(&mut text).unwrap();
         assert_eq!(text, "3456");
-        for (to, rest) in [(SeekFrom::Start(1), "456"), (SeekFrom::End(-1), "6"), (SeekFrom::Start(9), "")] {
+        for (to, rest) in [
+            (SeekFrom::Start(1), "456"),
+            (SeekFrom::End(-1), "6"),
+            (SeekFrom::Start(9), ""),
+        ] {
             window.seek(to).unwrap();
             text.clear();
             window.read_to_string(&mut text).unwrap();
             assert_eq!(text, rest);
         }
         assert!(window.seek(SeekFrom::End(-5)).is_err());
-        assert_eq!((part.read(4).unwrap().unwrap(), part.read(3).unwrap()), (b"3456".to_vec(), None));
+        assert_eq!(
+            (part.read(4).unwrap().unwrap(), part.read(3).unwrap()),
+            (b"3456".to_vec(), None)
+        );
         assert_eq!(part.named(), path.join("a/b.png"));
         assert_eq!(part.about().unwrap().0, 4);
         assert!(Place::within(&archive, "c", 8, 4).about().is_err());

@@ -1,7 +1,9 @@
-//! What training sees of a set at each step: which images, from where in their photographs, mirrored or not, in which colours.
+//! What training sees of a set at each step: which images, from where in their photographs,
+//! mirrored or not, in which colours.
 //!
-//! All of it is a function of the seed, the step and the place in the batch, so that no state has to be kept for a run to go on
-//! where it stopped, and batches can be made by any thread in any order.
+//! All of it is a function of the seed, the step and the place in the batch, so that no state has
+//! to be kept for a run to go on where it stopped, and batches can be made by any thread in any
+//! order.
 
 use super::jitter::jitter;
 use super::loader::{batch_indices, flip, uniform};
@@ -47,14 +49,20 @@ impl Recipe {
     /// The images of a step by their numbers in the set, and which are to be mirrored.
     pub fn order(&self, set: &ImageSet, step: u64) -> (Vec<u32>, Vec<bool>) {
         let places = batch_indices(self.seed, step, self.batch, set.train.len());
-        let mirrored = (0..places.len()).map(|i| self.flip && flip(self.seed, step, i)).collect();
-        (places.into_iter().map(|n| set.train[n as usize]).collect(), mirrored)
+        let mirrored = (0..places.len())
+            .map(|i| self.flip && flip(self.seed, step, i))
+            .collect();
+        (
+            places.into_iter().map(|n| set.train[n as usize]).collect(),
+            mirrored,
+        )
     }
 
     /// The training images of a step.
     ///
     /// # Errors
-    /// If a picture can no longer be read, or crops are asked for of a set that has no whole photographs.
+    /// If a picture can no longer be read, or crops are asked for of a set that has no whole
+    /// photographs.
     pub fn batch(&self, set: &ImageSet, step: u64) -> Result<Batch> {
         let (numbers, mirrored) = self.order(set, step);
         let mut pixels = Vec::with_capacity(numbers.len() * set.image_bytes());
@@ -65,7 +73,10 @@ impl Recipe {
                 Some((least, most)) => {
                     let area = least + (most - least) * random(AREA);
                     let at = (random(LEFT), random(TOP));
-                    let photographs = set.pixels.photographs().ok_or_else(|| no_photographs(set))?;
+                    let photographs = set
+                        .pixels
+                        .photographs()
+                        .ok_or_else(|| no_photographs(set))?;
                     pixels.extend(photographs.crop(number as usize, area, at)?);
                 }
                 None => pixels.extend_from_slice(&set.image(number as usize)?),
@@ -85,7 +96,13 @@ pub(crate) fn no_photographs(set: &ImageSet) -> Error {
         Pixels::Memory(_) => "is not a folder of photographs",
         Pixels::Stored(_) => "was not opened with its photographs whole",
     };
-    Error::config("data.crop", format!("random crops cannot be drawn from `{}`: it {what}; set it to none", set.name))
+    Error::config(
+        "data.crop",
+        format!(
+            "random crops cannot be drawn from `{}`: it {what}; set it to none",
+            set.name
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -93,7 +110,13 @@ mod tests {
     use super::*;
 
     fn recipe() -> Recipe {
-        Recipe { seed: 5, batch: 16, flip: true, crop: None, color: 0.0 }
+        Recipe {
+            seed: 5,
+            batch: 16,
+            flip: true,
+            crop: None,
+            color: 0.0,
+        }
     }
 
     fn emoji() -> ImageSet {
@@ -106,38 +129,79 @@ mod tests {
         for step in [0, 7, 1 << 40] {
             let batch = recipe().batch(&set, step).unwrap();
             let (numbers, mirrored) = recipe().order(&set, step);
-            let expected: Vec<u32> =
-                batch_indices(5, step, 16, set.train.len()).iter().map(|n| set.train[*n as usize]).collect();
+            let expected: Vec<u32> = batch_indices(5, step, 16, set.train.len())
+                .iter()
+                .map(|n| set.train[*n as usize])
+                .collect();
             assert_eq!((&numbers, &batch.mirrored), (&expected, &mirrored));
             assert_eq!(batch.pixels, set.gather(&numbers).unwrap());
-            assert!(mirrored.iter().any(|m| *m) && !mirrored.iter().all(|m| *m), "step {step}");
+            assert!(
+                mirrored.iter().any(|m| *m) && !mirrored.iter().all(|m| *m),
+                "step {step}"
+            );
         }
-        let still = Recipe { flip: false, ..recipe() };
+        let still = Recipe {
+            flip: false,
+            ..recipe()
+        };
         assert_eq!(still.order(&set, 3).1, [false; 16]);
     }
 
     #[test]
     fn colours_change_by_at_most_what_is_asked_and_otherwise_each_time() {
         let set = emoji();
-        let (plain, colored) = (recipe(), Recipe { color: 0.2, ..recipe() });
+        let (plain, colored) = (
+            recipe(),
+            Recipe {
+                color: 0.2,
+                ..recipe()
+            },
+        );
         assert!(colored.changes_pixels() && !plain.changes_pixels());
-        let (before, after) = (plain.batch(&set, 2).unwrap(), colored.batch(&set, 2).unwrap());
-        assert_eq!((after.pixels.len(), &after.mirrored), (before.pixels.len(), &before.mirrored));
+        let (before, after) = (
+            plain.batch(&set, 2).unwrap(),
+            colored.batch(&set, 2).unwrap(),
+        );
+        assert_eq!(
+            (after.pixels.len(), &after.mirrored),
+            (before.pixels.len(), &before.mirrored)
+        );
         assert_ne!(before, after);
         assert_eq!(after, colored.batch(&set, 2).unwrap());
-        // White stays within 20 % of white whatever the order of the factors; the first picture is not the second's change.
+        // White stays within 20 % of white whatever the order of the factors; the first picture is
+        // not the second's change.
         let ratio = |i: usize| {
-            let sum = |b: &Batch| b.pixels[i * 3072..(i + 1) * 3072].iter().map(|v| f64::from(*v)).sum::<f64>();
+            let sum = |b: &Batch| {
+                b.pixels[i * 3072..(i + 1) * 3072]
+                    .iter()
+                    .map(|v| f64::from(*v))
+                    .sum::<f64>()
+            };
             sum(&after) / sum(&before)
         };
         let ratios: Vec<f64> = (0..16).map(ratio).collect();
-        assert!(ratios.iter().all(|r| (0.75..1.25).contains(r)), "{ratios:?}");
-        assert!(ratios.iter().any(|r| (r - ratios[0]).abs() > 0.02), "{ratios:?}");
+        assert!(
+            ratios.iter().all(|r| (0.75..1.25).contains(r)),
+            "{ratios:?}"
+        );
+        assert!(
+            ratios.iter().any(|r| (r - ratios[0]).abs() > 0.02),
+            "{ratios:?}"
+        );
     }
 
     #[test]
     fn crops_of_a_set_without_photographs_are_refused_by_the_key() {
-        let error = Recipe { crop: Some((0.1, 1.0)), ..recipe() }.batch(&emoji(), 0).unwrap_err().to_string();
-        assert!(error.contains("data.crop") && error.contains("emoji"), "{error}");
+        let error = Recipe {
+            crop: Some((0.1, 1.0)),
+            ..recipe()
+        }
+        .batch(&emoji(), 0)
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.contains("data.crop") && error.contains("emoji"),
+            "{error}"
+        );
     }
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::BUILT_IN;
 
-/// The source under a name that holds from any working directory: a path in full, without `.` and without a slash at its end. Built-in
-/// names stay as they are, and so does what names nothing here.
+/// The source under a name that holds from any working directory: a path in full, without `.` and
+/// without a slash at its end. Built-in names stay as they are, and so does what names nothing
+/// here.
 pub fn absolute(source: &str) -> String {
     let path = Path::new(source);
     if is_built_in(source) || !path.exists() {
@@ -13,7 +14,9 @@ pub fn absolute(source: &str) -> String {
     }
     let full = std::path::absolute(path).map(|full| full.components().collect::<PathBuf>());
     // A working directory that is no Unicode cannot be written into a configuration.
-    full.ok().and_then(|full| full.to_str().map(str::to_owned)).unwrap_or_else(|| source.to_owned())
+    full.ok()
+        .and_then(|full| full.to_str().map(str::to_owned))
+        .unwrap_or_else(|| source.to_owned())
 }
 
 /// Is something there that [`super::open`] could open?
@@ -37,7 +40,10 @@ mod tests {
             assert_eq!(absolute(written), full, "{written}");
         }
         assert_eq!(absolute("emoji"), "emoji");
-        assert_eq!(absolute("my set, which lies nowhere"), "my set, which lies nowhere");
+        assert_eq!(
+            absolute("my set, which lies nowhere"),
+            "my set, which lies nowhere"
+        );
         assert!(is_there("emoji") && is_there("./src") && !is_there("my set, which lies nowhere"));
     }
 }

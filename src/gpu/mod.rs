@@ -1,4 +1,5 @@
-//! The engine: device, buffers and their pool, recording and submitting, pipelines, timestamps, errors.
+//! The engine: device, buffers and their pool, recording and submitting, pipelines, timestamps,
+//! errors.
 
 pub(crate) mod command;
 mod coopmat_check;
@@ -38,20 +39,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How an engine is made.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which adapter: an index of [`adapters`], part of a name, or a backend. `None` takes the most capable.
+    /// Which adapter: an index of [`adapters`], part of a name, or a backend. `None` takes the
+    /// most capable.
     pub adapter: Option<String>,
-    /// Use only this matrix core, where the device can run it. [`Core::Coopmat`] is used only when asked for here, and
-    /// asking for it where it cannot run is an error.
+    /// Use only this matrix core, where the device can run it. [`Core::Coopmat`] is used only when
+    /// asked for here, and asking for it where it cannot run is an error.
     pub core: Option<Core>,
-    /// Keep naga's bounds checks and loop guards in every kernel. For tests: the bits are the same without.
+    /// Keep naga's bounds checks and loop guards in every kernel. For tests: the bits are the same
+    /// without.
     pub shader_checks: bool,
-    /// Fill every fresh buffer with [`POISON`]. For tests: a kernel that does not write its output is found.
+    /// Fill every fresh buffer with [`POISON`]. For tests: a kernel that does not write its output
+    /// is found.
     pub poison: bool,
-    /// Place each tensor between two bands of [`POISON`], in a buffer of its own that is filled with it, see
-    /// [`Gpu::check_guard_bands`]. For tests: a kernel that leaves its tensors is found.
+    /// Place each tensor between two bands of [`POISON`], in a buffer of its own that is filled
+    /// with it, see [`Gpu::check_guard_bands`]. For tests: a kernel that leaves its tensors is
+    /// found.
     pub guard: bool,
-    /// Let this many invocations share a row, 8, 64 or 256, where a kernel has such variants and rows are short enough.
-    /// For tests: every device can run what the others choose.
+    /// Let this many invocations share a row, 8, 64 or 256, where a kernel has such variants and
+    /// rows are short enough. For tests: every device can run what the others choose.
     pub row_group: Option<u32>,
     /// Ask for none of the optional features, as on a browser's default device. For tests.
     pub no_features: bool,
@@ -70,7 +75,8 @@ pub(crate) struct Inner {
     pub(crate) queue: wgpu::Queue,
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) limits: wgpu::Limits,
-    /// Bytes of the host's memory that there were at the start, where the device has none of its own.
+    /// Bytes of the host's memory that there were at the start, where the device has none of its
+    /// own.
     pub(crate) host_memory: u64,
     pub(crate) options: Options,
     pub(crate) immediates: bool,
@@ -90,8 +96,8 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that `options` names and makes a device on it. Blocks until the driver answers; browsers, where
-    /// nothing may block, have [`Gpu::new_async`] alone.
+    /// Opens the adapter that `options` names and makes a device on it. Blocks until the driver
+    /// answers; browsers, where nothing may block, have [`Gpu::new_async`] alone.
     ///
     /// # Errors
     /// If there is no such adapter (what there is, is listed), or the driver refuses.
@@ -100,29 +106,39 @@ impl Gpu {
         pollster::block_on(Gpu::new_async(options))
     }
 
-    /// Opens the adapter that `options` names and makes a device on it, without blocking. A browser chooses the adapter itself.
+    /// Opens the adapter that `options` names and makes a device on it, without blocking. A browser
+    /// chooses the adapter itself.
     ///
     /// # Errors
     /// If there is no such adapter (what there is, is listed), or the driver refuses.
     pub async fn new_async(options: Options) -> Result<Gpu> {
         let adapter = adapter::choose(options.adapter.as_deref()).await?;
-        let mut features =
-            if options.no_features { wgpu::Features::empty() } else { required_features(&adapter, Wanted::ALL) };
+        let mut features = if options.no_features {
+            wgpu::Features::empty()
+        } else {
+            required_features(&adapter, Wanted::ALL)
+        };
         let coopmat = match options.core {
-            Some(Core::Coopmat) if options.no_features => {
-                Err(coopmat::lacking(&adapter.get_info(), "the features that this engine was told not to ask for"))?
-            }
+            Some(Core::Coopmat) if options.no_features => Err(coopmat::lacking(
+                &adapter.get_info(),
+                "the features that this engine was told not to ask for",
+            ))?,
             Some(Core::Coopmat) => Some(adapter::coopmat(&adapter)?),
             _ => None,
         };
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if coopmat.is_some() {
             features |= coopmat::FEATURES;
-            // SAFETY: wgpu's experiment may have bugs. The user asked for it by name, every module that uses it is
-            // validated, its accesses stay inside its tiles, and `Coopmat::check` has to pass below.
+            // SAFETY: wgpu's experiment may have bugs. The user asked for it by name, every module
+            // that uses it is validated, its accesses stay inside its tiles, and `Coopmat::check`
+            // has to pass below.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
-        let limits = if options.no_features { wgpu::Limits::default() } else { adapter.limits() };
+        let limits = if options.no_features {
+            wgpu::Limits::default()
+        } else {
+            adapter.limits()
+        };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("wgvq"),
@@ -133,40 +149,63 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::NoAdapter { what: format!("{} refused a device: {e}", adapter.get_info().name) })?;
+            .map_err(|e| Error::NoAdapter {
+                what: format!("{} refused a device: {e}", adapter.get_info().name),
+            })?;
         let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, coopmat);
-        // The device is ours, so its handlers are too: errors become values at the next call that can return one.
+        // The device is ours, so its handlers are too: errors become values at the next call that
+        // can return one.
         let failure = gpu.inner.failure.clone();
-        gpu.inner.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            failure.lock().get_or_insert(match &error {
-                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { asked: 0, in_use: 0 },
-                other => Error::Gpu { op: "device".into(), what: other.to_string() },
+        gpu.inner
+            .device
+            .on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+                failure.lock().get_or_insert(match &error {
+                    wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+                        asked: 0,
+                        in_use: 0,
+                    },
+                    other => Error::Gpu {
+                        op: "device".into(),
+                        what: other.to_string(),
+                    },
+                });
+            }));
+        let failure = gpu.inner.failure.clone();
+        gpu.inner
+            .device
+            .set_device_lost_callback(move |reason, message| {
+                if reason != wgpu::DeviceLostReason::Destroyed {
+                    failure.lock().get_or_insert(Error::DeviceLost {
+                        reason: format!("{reason:?}: {message}"),
+                    });
+                }
             });
-        }));
-        let failure = gpu.inner.failure.clone();
-        gpu.inner.device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                failure.lock().get_or_insert(Error::DeviceLost { reason: format!("{reason:?}: {message}") });
-            }
-        });
         if let Some(coopmat) = coopmat {
             coopmat.check(&gpu)?;
         }
         Ok(gpu)
     }
 
-    /// An engine on a host's device and queue: any device that has compute, WebGPU's default one without features too.
+    /// An engine on a host's device and queue: any device that has compute, WebGPU's default one
+    /// without features too.
     ///
-    /// The host keeps its error and device-lost handlers; kernels are chosen from what the device has, whatever the adapter could
-    /// do. [`Gpu::lost`] says what it goes without, and [`required_features`] and [`required_limits`] what to ask an adapter for.
-    /// Several engines may share a device; each has its own memory and its own recording.
+    /// The host keeps its error and device-lost handlers; kernels are chosen from what the device
+    /// has, whatever the adapter could do. [`Gpu::lost`] says what it goes without, and
+    /// [`required_features`] and [`required_limits`] what to ask an adapter for. Several engines
+    /// may share a device; each has its own memory and its own recording.
     pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         Gpu::from_wgpu_with(info, device, queue, Options::default())
     }
 
-    /// [`Gpu::from_wgpu`] under options, of which those about choosing an adapter and its features do not apply. A core that the device
-    /// cannot run is passed over, and [`Core::Coopmat`] always.
-    pub fn from_wgpu_with(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, options: Options) -> Gpu {
+    /// [`Gpu::from_wgpu`] under options, of which those about choosing an adapter and its features
+    /// do not apply. A core that the device cannot run is passed over, and [`Core::Coopmat`]
+    /// always.
+    pub fn from_wgpu_with(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: Options,
+    ) -> Gpu {
         let core = options.core.filter(|core| *core != Core::Coopmat);
         Gpu::assemble(info, device, queue, Options { core, ..options }, None)
     }
@@ -187,7 +226,8 @@ impl Gpu {
         };
         let memory = memory::Memory::new(options.memory_budget);
         // Where the processor is the device, its memory is the host's.
-        let host_memory = (info.device_type == wgpu::DeviceType::Cpu).then(crate::memory::available);
+        let host_memory =
+            (info.device_type == wgpu::DeviceType::Cpu).then(crate::memory::available);
         let inner = Inner {
             device,
             queue,
@@ -203,7 +243,9 @@ impl Gpu {
             ids: AtomicU64::new(1),
             failure: Default::default(),
         };
-        Gpu { inner: Arc::new(inner) }
+        Gpu {
+            inner: Arc::new(inner),
+        }
     }
 
     pub(crate) fn next_id(&self) -> u64 {
@@ -235,14 +277,19 @@ impl Gpu {
         &self.inner.limits
     }
 
-    /// The lanes of a subgroup, where the `subgroup` core can run: the device has subgroups of one known size.
+    /// The lanes of a subgroup, where the `subgroup` core can run: the device has subgroups of one
+    /// known size.
     pub fn subgroup_size(&self) -> Option<u32> {
         adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
     }
 
-    /// Can kernels read and write f16 themselves? Where they cannot, what is stored as f16 is widened before and narrowed after.
+    /// Can kernels read and write f16 themselves? Where they cannot, what is stored as f16 is
+    /// widened before and narrowed after.
     pub fn shader_f16(&self) -> bool {
-        self.inner.device.features().contains(wgpu::Features::SHADER_F16)
+        self.inner
+            .device
+            .features()
+            .contains(wgpu::Features::SHADER_F16)
     }
 
     /// The variant of the `coopmat` core, where that is the core.
@@ -250,7 +297,8 @@ impl Gpu {
         self.inner.coopmat
     }
 
-    /// The cores that a table of tiles may choose among: those that the device runs and [`Options::core`] allows.
+    /// The cores that a table of tiles may choose among: those that the device runs and
+    /// [`Options::core`] allows.
     pub fn cores(&self) -> Vec<Core> {
         match self.inner.options.core {
             Some(_) => vec![self.core()],
@@ -267,6 +315,10 @@ impl Gpu {
         if let Some(tiles) = &*self.inner.kernel.tiles.read() {
             return tiles.core;
         }
-        adapter::pick_core(self.inner.options.core, self.subgroup_size(), &self.inner.info)
+        adapter::pick_core(
+            self.inner.options.core,
+            self.subgroup_size(),
+            &self.inner.info,
+        )
     }
 }

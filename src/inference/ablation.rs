@@ -1,6 +1,7 @@
-//! Images from the coarse levels alone: what each level adds (Razavi et al. 2019, figure 3). The levels that are left out hold 0, as
-//! in the training steps that leave them out; where there were none, the mean of their quantized latents everywhere, which the decoder has
-//! never seen but lies among what it has.
+//! Images from the coarse levels alone: what each level adds (Razavi et al. 2019, figure 3). The
+//! levels that are left out hold 0, as in the training steps that leave them out; where there were
+//! none, the mean of their quantized latents everywhere, which the decoder has never seen but lies
+//! among what it has.
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
@@ -19,22 +20,41 @@ pub(crate) struct Means {
 
 impl Means {
     pub(crate) fn new(stage: &FirstStage) -> Means {
-        let sums: Vec<Vec<f64>> = stage.quantizers.iter().map(|q| vec![0.0; q.dim()]).collect();
-        Means { rows: vec![0; sums.len()], sums, zero: stage.drops_to_the_end() }
+        let sums: Vec<Vec<f64>> = stage
+            .quantizers
+            .iter()
+            .map(|q| vec![0.0; q.dim()])
+            .collect();
+        Means {
+            rows: vec![0; sums.len()],
+            sums,
+            zero: stage.drops_to_the_end(),
+        }
     }
 
     /// Takes in images [B, H, W, C].
-    pub(crate) fn see(&mut self, stage: &FirstStage, params: &Parameters, images: &Tensor) -> Result<()> {
+    pub(crate) fn see(
+        &mut self,
+        stage: &FirstStage,
+        params: &Parameters,
+        images: &Tensor,
+    ) -> Result<()> {
         if self.zero {
             return Ok(());
         }
         let tape = Tape::no_grad(images.gpu());
-        let coded = stage.encode(&Pass::new(&tape, params), &tape.constant(images), Mode::Eval)?;
+        let coded = stage.encode(
+            &Pass::new(&tape, params),
+            &tape.constant(images),
+            Mode::Eval,
+        )?;
         for ((sum, n), level) in self.sums.iter_mut().zip(&mut self.rows).zip(&coded) {
             let rows = level.quantized.z_q.tensor().read::<f32>()?;
             *n += rows.len() / sum.len();
             for row in rows.chunks(sum.len()) {
-                row.iter().zip(sum.iter_mut()).for_each(|(v, sum)| *sum += f64::from(*v));
+                row.iter()
+                    .zip(sum.iter_mut())
+                    .for_each(|(v, sum)| *sum += f64::from(*v));
             }
         }
         Ok(())
@@ -45,10 +65,14 @@ impl Means {
             return vec![0.0; self.sums[level].len()];
         }
         let n = self.rows[level].max(1) as f64;
-        self.sums[level].iter().map(|sum| (sum / n) as f32).collect()
+        self.sums[level]
+            .iter()
+            .map(|sum| (sum / n) as f32)
+            .collect()
     }
 
-    /// What images [B, H, W, C] are drawn from by their first level, by their first two, and so on: an image batch each.
+    /// What images [B, H, W, C] are drawn from by their first level, by their first two, and so on:
+    /// an image batch each.
     pub(crate) fn reconstructions(
         &self,
         stage: &FirstStage,
@@ -74,7 +98,11 @@ impl Means {
                 let mean = self.of(i).repeat(b * h * w);
                 Ok(tape.constant(&Tensor::from_slice(images.gpu(), z.shape(), &mean)?))
             };
-            let latents = latents.iter().enumerate().map(level).collect::<Result<Vec<Var>>>()?;
+            let latents = latents
+                .iter()
+                .enumerate()
+                .map(level)
+                .collect::<Result<Vec<Var>>>()?;
             Ok(stage.model.decode(&pass, &latents)?.tensor().clone())
         };
         (1..=latents.len()).map(known).collect()

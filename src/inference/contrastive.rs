@@ -29,17 +29,26 @@ pub(crate) fn build(
 
 /// Images by their numbers, on the device.
 pub(crate) fn upload(gpu: &Gpu, data: &ImageSet, numbers: &[u32]) -> Result<Tensor> {
-    pixels(gpu, &data.gather(numbers)?, [numbers.len(), data.height, data.width, data.channels])
+    pixels(
+        gpu,
+        &data.gather(numbers)?,
+        [numbers.len(), data.height, data.width, data.channels],
+    )
 }
 
 pub(crate) fn pixels(gpu: &Gpu, bytes: &[u8], shape: [usize; 4]) -> Result<Tensor> {
     let order: Vec<u32> = (0..shape[0] as u32).collect();
-    normalize(&Tensor::from_slice(gpu, &shape, bytes)?, &Tensor::from_slice(gpu, &[shape[0]], &order)?)
+    normalize(
+        &Tensor::from_slice(gpu, &shape, bytes)?,
+        &Tensor::from_slice(gpu, &[shape[0]], &order)?,
+    )
 }
 
 /// The texts of some images.
 pub fn some(texts: &Texts, text: &Text, numbers: &[u32]) -> Texts {
-    numbers.iter().fold(Texts::default(), |all, i| all.and(&texts.slice(text, *i as usize..*i as usize + 1)))
+    numbers.iter().fold(Texts::default(), |all, i| {
+        all.and(&texts.slice(text, *i as usize..*i as usize + 1))
+    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,7 +79,12 @@ impl Judge<'_> {
             let x = pixels(self.gpu, part, [part.len() / (h * w * c), h, w, c])?;
             let tape = Tape::no_grad(self.gpu);
             let pass = Pass::new(&tape, self.params);
-            rows.extend(self.model.images(&pass, &tape.constant(&x), Dropout::OFF)?.tensor().read::<f32>()?);
+            rows.extend(
+                self.model
+                    .images(&pass, &tape.constant(&x), Dropout::OFF)?
+                    .tensor()
+                    .read::<f32>()?,
+            );
         }
         Ok(rows)
     }
@@ -78,9 +92,16 @@ impl Judge<'_> {
     pub(crate) fn texts(&self, texts: &Texts) -> Result<Vec<f32>> {
         let (n, mut rows) = (texts.lengths.len(), Vec::new());
         for start in (0..n).step_by(BATCH) {
-            let part = texts.slice(self.text, start..(start + BATCH).min(n)).upload(self.gpu, self.text)?;
+            let part = texts
+                .slice(self.text, start..(start + BATCH).min(n))
+                .upload(self.gpu, self.text)?;
             let tape = Tape::no_grad(self.gpu);
-            rows.extend(self.model.texts(&Pass::new(&tape, self.params), &part, Dropout::OFF)?.tensor().read::<f32>()?);
+            rows.extend(
+                self.model
+                    .texts(&Pass::new(&tape, self.params), &part, Dropout::OFF)?
+                    .tensor()
+                    .read::<f32>()?,
+            );
         }
         Ok(rows)
     }
@@ -103,7 +124,10 @@ impl TrainedContrastive {
     pub fn load(gpu: &Gpu, folder: &Path) -> Result<TrainedContrastive> {
         let file = folder.join("final.safetensors");
         if !file.exists() {
-            return Err(Error::file(&file, "is not there: the run has no contrastive model, which --rerank needs"));
+            return Err(Error::file(
+                &file,
+                "is not there: the run has no contrastive model, which --rerank needs",
+            ));
         }
         let (checkpoint, _) = checkpoint::load_file(&file)?;
         let about: About = serde_json::from_value(checkpoint.state["contrastive"].clone())
@@ -112,12 +136,25 @@ impl TrainedContrastive {
         about.config.validate().map_err(at)?;
         let (model, params) = build(gpu, &about.config, about.image, &about.text).map_err(at)?;
         let mut parts = weights::by_prefix::<0>(&checkpoint.tensors, []).map_err(at)?;
-        params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
-        Ok(TrainedContrastive { gpu: gpu.clone(), model, params, text: about.text, reader: about.reader })
+        params
+            .load_host(&parts.remove("").unwrap_or_default())
+            .map_err(at)?;
+        Ok(TrainedContrastive {
+            gpu: gpu.clone(),
+            model,
+            params,
+            text: about.text,
+            reader: about.reader,
+        })
     }
 
     fn judge(&self) -> Judge<'_> {
-        Judge { gpu: &self.gpu, model: &self.model, params: &self.params, text: &self.text }
+        Judge {
+            gpu: &self.gpu,
+            model: &self.model,
+            params: &self.params,
+            text: &self.text,
+        }
     }
 
     /// How it sees texts.
@@ -137,7 +174,11 @@ impl TrainedContrastive {
     pub fn images(&self, bytes: &[u8]) -> Result<Vec<f32>> {
         let [h, w, c] = self.model.image();
         if !bytes.len().is_multiple_of(h * w * c) {
-            return Err(Error::shape("contrastive", format!("whole images of {w} x {h} x {c}"), bytes.len()));
+            return Err(Error::shape(
+                "contrastive",
+                format!("whole images of {w} x {h} x {c}"),
+                bytes.len(),
+            ));
         }
         self.judge().images(bytes)
     }
@@ -157,10 +198,17 @@ impl TrainedContrastive {
     pub fn score(&self, bytes: &[u8], texts: &Texts) -> Result<Vec<f32>> {
         let (a, b) = (self.images(bytes)?, self.texts(texts)?);
         if a.len() != b.len() {
-            return Err(Error::shape("contrastive", "as many texts as images", texts.lengths.len()));
+            return Err(Error::shape(
+                "contrastive",
+                "as many texts as images",
+                texts.lengths.len(),
+            ));
         }
         let e = self.model.shape().embedding;
-        Ok(a.chunks(e).zip(b.chunks(e)).map(|(x, y)| x.iter().zip(y).map(|(p, q)| p * q).sum()).collect())
+        Ok(a.chunks(e)
+            .zip(b.chunks(e))
+            .map(|(x, y)| x.iter().zip(y).map(|(p, q)| p * q).sum())
+            .collect())
     }
 
     /// How images and texts find each other, in pools of `pool`.
@@ -170,7 +218,11 @@ impl TrainedContrastive {
     pub fn retrieval(&self, bytes: &[u8], texts: &Texts, pool: usize) -> Result<Retrieval> {
         let (a, b) = (self.images(bytes)?, self.texts(texts)?);
         if a.len() != b.len() {
-            return Err(Error::shape("contrastive", "as many texts as images", texts.lengths.len()));
+            return Err(Error::shape(
+                "contrastive",
+                "as many texts as images",
+                texts.lengths.len(),
+            ));
         }
         Ok(retrieval(&a, &b, texts, &self.text, pool))
     }

@@ -18,7 +18,8 @@ use crate::storage::weights;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Version of what a decoder's file holds, beside that of all model files. A reader refuses newer ones.
+/// Version of what a decoder's file holds, beside that of all model files. A reader refuses newer
+/// ones.
 pub const DECODER_FORMAT: u32 = 1;
 
 /// Images that go through the decoder at a time.
@@ -36,8 +37,15 @@ impl Half<'_> {
     /// Images f32 [B, H, W, C] of codes u32 of any shape, each image's together.
     pub(crate) fn images(&self, codes: &Tensor) -> Result<Tensor> {
         let each: usize = self.levels.iter().map(Level::codes).sum();
-        if codes.dtype() != DType::U32 || codes.is_empty() || !codes.len().is_multiple_of(each.max(1)) {
-            return Err(Error::shape("decode", format!("u32, {each} codes to an image"), format!("{codes:?}")));
+        if codes.dtype() != DType::U32
+            || codes.is_empty()
+            || !codes.len().is_multiple_of(each.max(1))
+        {
+            return Err(Error::shape(
+                "decode",
+                format!("u32, {each} codes to an image"),
+                format!("{codes:?}"),
+            ));
         }
         let tape = Tape::no_grad(self.gpu);
         let pass = Pass::new(&tape, self.params);
@@ -46,11 +54,20 @@ impl Half<'_> {
     }
 
     /// Records the image of codes into a host's encoder and texture.
-    pub(crate) fn record_image(&self, encoder: &mut wgpu::CommandEncoder, codes: &[u32], to: Picture) -> Result<()> {
+    pub(crate) fn record_image(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        codes: &[u32],
+        to: Picture,
+    ) -> Result<()> {
         check(self.levels, codes)?;
         let each: usize = self.levels.iter().map(Level::codes).sum();
         if codes.len() != each {
-            return Err(Error::shape("decode_into", format!("the {each} codes of one image"), codes.len()));
+            return Err(Error::shape(
+                "decode_into",
+                format!("the {each} codes of one image"),
+                codes.len(),
+            ));
         }
         self.gpu.record_into(encoder, || {
             let codes = Tensor::from_slice(self.gpu, &[codes.len()], codes)?;
@@ -66,7 +83,8 @@ impl Half<'_> {
         image: usize,
         to: Picture,
     ) -> Result<()> {
-        self.gpu.record_into(encoder, || self.images(codes)?.to_texture(image, to))
+        self.gpu
+            .record_into(encoder, || self.images(codes)?.to_texture(image, to))
     }
 }
 
@@ -78,14 +96,19 @@ pub(crate) fn split(codes: &Tensor, levels: &[Level]) -> Result<Vec<Tensor>> {
     let part = |level: &Level| {
         let own = level.codes();
         let rows = [images * own / level.codebooks, level.codebooks];
-        let part = if own == each { codes.clone() } else { columns(&codes.reshape(&[images, each])?, at, own)? };
+        let part = if own == each {
+            codes.clone()
+        } else {
+            columns(&codes.reshape(&[images, each])?, at, own)?
+        };
         at += own;
         part.reshape(&rows)
     };
     levels.iter().map(part).collect()
 }
 
-/// The decoder of a trained first stage, with its codebooks: what turns codes into images, in the memory that this takes.
+/// The decoder of a trained first stage, with its codebooks: what turns codes into images, in the
+/// memory that this takes.
 ///
 /// `wgvq export RUN --decoder -o FILE` and [`Trained::to_decoder_bytes`] make its file.
 pub struct Decoder {
@@ -98,7 +121,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder from the bytes of its file, or of a whole model's, of which it takes its part: `include_bytes!`, a download.
+    /// A decoder from the bytes of its file, or of a whole model's, of which it takes its part:
+    /// `include_bytes!`, a download.
     ///
     /// # Errors
     /// If they are damaged, of a newer format, or no such file.
@@ -121,10 +145,18 @@ impl Decoder {
         }
         let format = about["format"].as_u64().unwrap_or(0);
         if format == 0 || format > u64::from(DECODER_FORMAT) {
-            let what = format!("is a decoder of format {format}; this version reads up to {DECODER_FORMAT}");
+            let what = format!(
+                "is a decoder of format {format}; this version reads up to {DECODER_FORMAT}"
+            );
             return Err(Error::file(path, what));
         }
-        Decoder::of(gpu, path, &file, registry).map_err(|e| if matches!(e, Error::File { .. }) { e } else { at(e) })
+        Decoder::of(gpu, path, &file, registry).map_err(|e| {
+            if matches!(e, Error::File { .. }) {
+                e
+            } else {
+                at(e)
+            }
+        })
     }
 
     fn of(gpu: &Gpu, path: &Path, file: &Checkpoint, registry: &Registry) -> Result<Decoder> {
@@ -134,14 +166,35 @@ impl Decoder {
         let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
         let own = parts.remove("").unwrap_or_default();
         let keep = |name: &str| own.contains_key(name);
-        let (mut stage, params) = build_part(gpu, &config, [height, width, channels], registry, &keep).map_err(at)?;
-        stage.load_codes(parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
+        let (mut stage, params) =
+            build_part(gpu, &config, [height, width, channels], registry, &keep).map_err(at)?;
+        stage
+            .load_codes(parts.remove("quantizer.").unwrap_or_default())
+            .map_err(at)?;
         params.load_host(&own).map_err(at)?;
         let levels = stage.levels(width, height);
-        let model = file.state["decoder"]["model"].as_str().unwrap_or_default().to_owned();
-        let decoder = Decoder { gpu: gpu.clone(), stage, params, levels, image, model };
-        // A file that lacks a part is found now, and not in the middle of a frame; what the kernels need is compiled.
-        decoder.half().images(&Tensor::zeros(gpu, &[decoder.codes_per_image()], DType::U32)?).map_err(at)?;
+        let model = file.state["decoder"]["model"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let decoder = Decoder {
+            gpu: gpu.clone(),
+            stage,
+            params,
+            levels,
+            image,
+            model,
+        };
+        // A file that lacks a part is found now, and not in the middle of a frame; what the kernels
+        // need is compiled.
+        decoder
+            .half()
+            .images(&Tensor::zeros(
+                gpu,
+                &[decoder.codes_per_image()],
+                DType::U32,
+            )?)
+            .map_err(at)?;
         Ok(decoder)
     }
 
@@ -150,7 +203,11 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::from_bytes`]; if it cannot be read.
     pub fn load(gpu: &Gpu, path: &Path) -> Result<Decoder> {
-        let file = if path.is_dir() { path.join("final.safetensors") } else { path.to_owned() };
+        let file = if path.is_dir() {
+            path.join("final.safetensors")
+        } else {
+            path.to_owned()
+        };
         let bytes = checkpoint::read(&file)?;
         Decoder::from_bytes(gpu, &bytes).map_err(|e| match e {
             Error::File { what, .. } => Error::file(&file, what),
@@ -159,7 +216,12 @@ impl Decoder {
     }
 
     fn half(&self) -> Half<'_> {
-        Half { gpu: &self.gpu, stage: &self.stage, params: &self.params, levels: &self.levels }
+        Half {
+            gpu: &self.gpu,
+            stage: &self.stage,
+            params: &self.params,
+            levels: &self.levels,
+        }
     }
 
     /// Width, height and channels of its images.
@@ -199,8 +261,9 @@ impl Decoder {
         Ok(images)
     }
 
-    /// Records images of codes that lie on the device: u32 of any shape, each image's together, to f32 [B, H, W, C] in [-1, 1], not clamped.
-    /// The device reads the codes, so none is refused: one past its codebook gives what the last code gives, or any code.
+    /// Records images of codes that lie on the device: u32 of any shape, each image's together, to
+    /// f32 [B, H, W, C] in [-1, 1], not clamped. The device reads the codes, so none is refused:
+    /// one past its codebook gives what the last code gives, or any code.
     ///
     /// # Errors
     /// If the codes are not whole images', or the device fails.
@@ -208,8 +271,8 @@ impl Decoder {
         self.half().images(codes)
     }
 
-    /// Records the image of codes into a host's encoder and texture, and submits, waits for and polls nothing. See
-    /// [`Gpu::record_into`] for the rules, and [`Picture`] for the textures.
+    /// Records the image of codes into a host's encoder and texture, and submits, waits for and
+    /// polls nothing. See [`Gpu::record_into`] for the rules, and [`Picture`] for the textures.
     ///
     /// ```no_run
     /// # use wgvq::gpu::Gpu;
@@ -235,8 +298,8 @@ impl Decoder {
         self.half().record_image(encoder, codes, to.into())
     }
 
-    /// [`Decoder::decode_into`] of codes that lie on the device ([`Tensor::from_buffer`] takes a host's buffer), of the given image among
-    /// theirs.
+    /// [`Decoder::decode_into`] of codes that lie on the device ([`Tensor::from_buffer`] takes a
+    /// host's buffer), of the given image among theirs.
     ///
     /// # Errors
     /// As [`Decoder::images`]; if the texture does not fit.
@@ -247,13 +310,19 @@ impl Decoder {
         image: usize,
         to: impl Into<Picture<'a>>,
     ) -> Result<()> {
-        self.half().record_image_of(encoder, codes, image, to.into())
+        self.half()
+            .record_image_of(encoder, codes, image, to.into())
     }
 }
 
 impl Trained {
     pub(crate) fn half(&self) -> Half<'_> {
-        Half { gpu: &self.gpu, stage: &self.stage, params: &self.params, levels: &self.levels }
+        Half {
+            gpu: &self.gpu,
+            stage: &self.stage,
+            params: &self.params,
+            levels: &self.levels,
+        }
     }
 
     /// [`Decoder::images`] of the whole model.
@@ -277,27 +346,41 @@ impl Trained {
         self.half().record_image(encoder, codes, to.into())
     }
 
-    /// What decoding reads of this model, as a checkpoint: the tensors that a decode uses, and no other.
+    /// What decoding reads of this model, as a checkpoint: the tensors that a decode uses, and no
+    /// other.
     fn decoder_file(&self) -> Result<Checkpoint> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let codes = Tensor::zeros(&self.gpu, &[self.codes_per_image()], DType::U32)?;
         self.stage.decode_tensor(&pass, &codes, &self.levels)?;
-        let used: Vec<&str> = pass.used().into_iter().map(|handle| self.params.name(handle)).collect();
+        let used: Vec<&str> = pass
+            .used()
+            .into_iter()
+            .map(|handle| self.params.name(handle))
+            .collect();
         let mut tensors = self.stage.save_codes()?;
-        tensors.extend(self.params.to_host()?.into_iter().filter(|(name, _)| used.contains(&name.as_str())));
+        tensors.extend(
+            self.params
+                .to_host()?
+                .into_iter()
+                .filter(|(name, _)| used.contains(&name.as_str())),
+        );
         let [width, height, channels] = self.image;
         let state = serde_json::json!({
             "config": self.config,
             "image": { "width": width, "height": height, "channels": channels },
             "decoder": { "format": DECODER_FORMAT, "model": self.hash() },
         });
-        let tensors = tensors.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, t)| (name, weights::export(t)))
+            .collect();
         Ok(Checkpoint { tensors, state })
     }
 
-    /// The bytes of a file that [`Decoder::from_bytes`] reads: the decoder and the codes, under PyTorch's names and layouts; no encoder,
-    /// no averages, nothing of an optimiser. Waits for the device.
+    /// The bytes of a file that [`Decoder::from_bytes`] reads: the decoder and the codes, under
+    /// PyTorch's names and layouts; no encoder, no averages, nothing of an optimiser. Waits for the
+    /// device.
     ///
     /// # Errors
     /// If the device fails.

@@ -9,37 +9,55 @@ use crate::quantize::Mode;
 use crate::{Error, Result};
 
 impl Trained {
-    /// Records codes of images on the device, f32 [B, H, W, C] in [-1, 1] of the model's size: u32 [B, codes of an image], in the order of
-    /// [`Trained::encode`].
+    /// Records codes of images on the device, f32 [B, H, W, C] in [-1, 1] of the model's size: u32
+    /// [B, codes of an image], in the order of [`Trained::encode`].
     ///
     /// # Errors
     /// If the images have another shape, or the device fails.
     pub fn codes(&self, images: &Tensor) -> Result<Tensor> {
         let ([w, h, c], [n, height, width, channels]) = (self.image, images.dims("encode")?);
         if [height, width, channels] != [h, w, c] {
-            return Err(Error::shape("encode", format!("images [B, {h}, {w}, {c}]"), format!("{images:?}")));
+            return Err(Error::shape(
+                "encode",
+                format!("images [B, {h}, {w}, {c}]"),
+                format!("{images:?}"),
+            ));
         }
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
-        let coded = self.stage.encode(&pass, &tape.constant(images), Mode::Eval)?;
+        let coded = self
+            .stage
+            .encode(&pass, &tape.constant(images), Mode::Eval)?;
         let of_level = |level: &crate::inference::first_stage::Coded| {
             let indices = &level.quantized.indices;
             indices.reshape(&[n, indices.len() / n.max(1)])
         };
-        match &coded.iter().map(of_level).collect::<Result<Vec<Tensor>>>()?[..] {
+        match &coded
+            .iter()
+            .map(of_level)
+            .collect::<Result<Vec<Tensor>>>()?[..]
+        {
             [only] => Ok(only.clone()),
             levels => concat_columns(&levels.iter().collect::<Vec<_>>()),
         }
     }
 
-    /// Records the codes of the image in a host's texture into its encoder, and submits, waits for and polls nothing: u32
-    /// [1, codes of an image], there once the host has submitted. [`Tensor::read_async`] within [`Gpu::record_into`](crate::gpu::Gpu::record_into)
-    /// brings them to the processor in the same submission.
+    /// Records the codes of the image in a host's texture into its encoder, and submits, waits for
+    /// and polls nothing: u32 [1, codes of an image], there once the host has submitted.
+    /// [`Tensor::read_async`] within [`Gpu::record_into`](crate::gpu::Gpu::record_into) brings them
+    /// to the processor in the same submission.
     ///
     /// # Errors
-    /// If the texture is smaller than the model's images, or of a format that [`Picture`] does not name.
-    pub fn encode_from<'a>(&self, encoder: &mut wgpu::CommandEncoder, from: impl Into<Picture<'a>>) -> Result<Tensor> {
+    /// If the texture is smaller than the model's images, or of a format that [`Picture`] does not
+    /// name.
+    pub fn encode_from<'a>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        from: impl Into<Picture<'a>>,
+    ) -> Result<Tensor> {
         let ([w, h, c], from) = (self.image, from.into());
-        self.gpu.record_into(encoder, || self.codes(&Tensor::from_texture(&self.gpu, from, [h, w, c])?))
+        self.gpu.record_into(encoder, || {
+            self.codes(&Tensor::from_texture(&self.gpu, from, [h, w, c])?)
+        })
     }
 }

@@ -40,7 +40,8 @@ const LEVEL_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The stream of random numbers that levels are left out by: "levl".
 const LEVEL_STREAM: u32 = 0x6c65_766c;
 
-/// The first stage of a configuration for images of this height, width and channels, and its parameters.
+/// The first stage of a configuration for images of this height, width and channels, and its
+/// parameters.
 pub(crate) fn build(
     gpu: &Gpu,
     c: &RunConfig,
@@ -67,29 +68,57 @@ pub(crate) fn build_part(
         quantizers.push(quantizer(gpu, &mut builder, registry, &options, name)?);
     }
     let dims: Vec<usize> = quantizers.iter().map(|q| q.dim()).collect();
-    let (hidden, residual_layers, residual_hidden) = (m.hidden, m.residual_layers, m.residual_hidden);
+    let (hidden, residual_layers, residual_hidden) =
+        (m.hidden, m.residual_layers, m.residual_hidden);
     let downsample = m.downsample;
     let channels = image[2];
     let model: Box<dyn Autoencoder> = match dims[..] {
-        [codebook_dim] if m.kind == "vit" => Box::new(Vit::new(&mut builder, &m.vit_shape(image, codebook_dim))?),
-        [codebook_dim] if m.kind == "vqgan" => {
-            Box::new(VqGan::new(&mut builder, &m.gan_shape(channels, codebook_dim))?)
+        [codebook_dim] if m.kind == "vit" => {
+            Box::new(Vit::new(&mut builder, &m.vit_shape(image, codebook_dim))?)
         }
+        [codebook_dim] if m.kind == "vqgan" => Box::new(VqGan::new(
+            &mut builder,
+            &m.gan_shape(channels, codebook_dim),
+        )?),
         [codebook_dim] => {
-            let shape = vqvae::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dim };
+            let shape = vqvae::Config {
+                channels,
+                hidden,
+                residual_layers,
+                residual_hidden,
+                downsample,
+                codebook_dim,
+            };
             Box::new(VqVae::new(&mut builder, &shape)?)
         }
         _ => {
             let codebook_dims = dims;
-            let shape =
-                vqvae2::Config { channels, hidden, residual_layers, residual_hidden, downsample, codebook_dims };
+            let shape = vqvae2::Config {
+                channels,
+                hidden,
+                residual_layers,
+                residual_hidden,
+                downsample,
+                codebook_dims,
+            };
             Box::new(VqVae2::new(&mut builder, &shape)?)
         }
     };
     builder.retain(keep);
     let params = builder.build(gpu, c.train.seed)?;
-    let (level_dropout, level_dropout_steps, seed) = (m.level_dropout, m.level_dropout_steps, c.train.seed);
-    Ok((FirstStage { model, quantizers, names, level_dropout, level_dropout_steps, seed }, params))
+    let (level_dropout, level_dropout_steps, seed) =
+        (m.level_dropout, m.level_dropout_steps, c.train.seed);
+    Ok((
+        FirstStage {
+            model,
+            quantizers,
+            names,
+            level_dropout,
+            level_dropout_steps,
+            seed,
+        },
+        params,
+    ))
 }
 
 /// The options of a level's quantizer.
@@ -131,10 +160,16 @@ impl FirstStage {
             codebook_size: self.quantizers[i].codebook_size(),
             codebooks: self.quantizers[i].codebooks(),
         };
-        self.names.iter().zip(self.model.factors()).enumerate().map(level).collect()
+        self.names
+            .iter()
+            .zip(self.model.factors())
+            .enumerate()
+            .map(level)
+            .collect()
     }
 
-    /// Images of this width and height that go through the model at a time: `wanted`, or as many as the device can bind the widest tensor of.
+    /// Images of this width and height that go through the model at a time: `wanted`, or as many as
+    /// the device can bind the widest tensor of.
     pub(crate) fn batch(&self, gpu: &Gpu, wanted: usize, width: usize, height: usize) -> usize {
         let bytes = 4 * (self.model.widest() * width * height).max(1) as u64;
         ((gpu.limits().max_storage_buffer_binding_size / bytes) as usize).clamp(1, wanted)
@@ -151,21 +186,31 @@ impl FirstStage {
         self.level_dropout > 0.0 && self.level_dropout_steps == 0
     }
 
-    /// Levels that a step's images are drawn from: all, or, in a share of the steps, so many of the coarsest.
+    /// Levels that a step's images are drawn from: all, or, in a share of the steps, so many of the
+    /// coarsest.
     fn kept(&self, mode: Mode) -> usize {
         let levels = self.names.len();
-        let Mode::Train { step } = mode else { return levels };
+        let Mode::Train { step } = mode else {
+            return levels;
+        };
         if self.level_dropout_steps > 0 && step >= self.level_dropout_steps {
             return levels;
         }
-        let key = Key { seed: self.seed, step, stream: LEVEL_STREAM };
+        let key = Key {
+            seed: self.seed,
+            step,
+            stream: LEVEL_STREAM,
+        };
         match philox::uniform(key, 0.0, 1.0, 2)[..] {
-            [u, v] if levels > 1 && u < self.level_dropout => 1 + (v * (levels - 1) as f32) as usize % (levels - 1),
+            [u, v] if levels > 1 && u < self.level_dropout => {
+                1 + (v * (levels - 1) as f32) as usize % (levels - 1)
+            }
             _ => levels,
         }
     }
 
-    /// Runs `model` with each level's latents quantized, 0 for those below the first `kept` levels, and returns what became of them.
+    /// Runs `model` with each level's latents quantized, 0 for those below the first `kept` levels,
+    /// and returns what became of them.
     fn with_codes<T>(
         &self,
         pass: &Pass,
@@ -179,7 +224,10 @@ impl FirstStage {
             let quantized = self.quantizer(level)?.quantize(pass, &rows, mode)?;
             let z_q = match level < kept {
                 true => pass.tape.reshape(&quantized.z_q, z_e.shape())?,
-                false => pass.tape.constant(&Tensor::zeros(pass.tape.gpu(), z_e.shape(), DType::F32)?),
+                false => {
+                    pass.tape
+                        .constant(&Tensor::zeros(pass.tape.gpu(), z_e.shape(), DType::F32)?)
+                }
             };
             coded.push(Coded { rows, quantized });
             Ok(z_q)
@@ -188,18 +236,34 @@ impl FirstStage {
     }
 
     fn quantizer(&self, level: usize) -> Result<&dyn Quantizer> {
-        let missing = || Error::invalid("quantize", format!("the model has a level {level} without a quantizer"));
+        let missing = || {
+            Error::invalid(
+                "quantize",
+                format!("the model has a level {level} without a quantizer"),
+            )
+        };
         self.quantizers.get(level).map(|q| &**q).ok_or_else(missing)
     }
 
     /// Codes of images, level by level.
     pub(crate) fn encode(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<Vec<Coded>> {
-        Ok(self.with_codes(pass, mode, self.names.len(), |model, quantize| model.encode(pass, images, quantize))?.0)
+        Ok(self
+            .with_codes(pass, mode, self.names.len(), |model, quantize| {
+                model.encode(pass, images, quantize)
+            })?
+            .0)
     }
 
     /// Codes of images, and the images that come of them.
-    pub(crate) fn reconstruct(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<(Vec<Coded>, Var)> {
-        self.with_codes(pass, mode, self.kept(mode), |model, quantize| model.reconstruct(pass, images, quantize))
+    pub(crate) fn reconstruct(
+        &self,
+        pass: &Pass,
+        images: &Var,
+        mode: Mode,
+    ) -> Result<(Vec<Coded>, Var)> {
+        self.with_codes(pass, mode, self.kept(mode), |model, quantize| {
+            model.reconstruct(pass, images, quantize)
+        })
     }
 
     /// The latents [N, D] of one level as they come to its quantizer, those above it quantized.
@@ -229,11 +293,22 @@ impl FirstStage {
         self.save_each(|q| q.save_codes())
     }
 
-    fn save_each(&self, save: impl Fn(&dyn Quantizer) -> Result<HostTensors>) -> Result<HostTensors> {
+    fn save_each(
+        &self,
+        save: impl Fn(&dyn Quantizer) -> Result<HostTensors>,
+    ) -> Result<HostTensors> {
         let mut all = HostTensors::new();
         for (name, q) in self.names.iter().zip(&self.quantizers) {
-            let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
-            all.extend(save(&**q)?.into_iter().map(|(key, t)| (format!("quantizer.{prefix}{key}"), t)));
+            let prefix = if name.is_empty() {
+                String::new()
+            } else {
+                format!("{name}.")
+            };
+            all.extend(
+                save(&**q)?
+                    .into_iter()
+                    .map(|(key, t)| (format!("quantizer.{prefix}{key}"), t)),
+            );
         }
         Ok(all)
     }
@@ -263,7 +338,9 @@ impl FirstStage {
                 Some((own.as_str(), rest.to_owned()))
             });
             let Some((name, rest)) = name else {
-                return Err(Error::data(format!("no level has the quantizer's state `{key}`")));
+                return Err(Error::data(format!(
+                    "no level has the quantizer's state `{key}`"
+                )));
             };
             parts.entry(name).or_default().insert(rest, tensor);
         }
@@ -273,25 +350,46 @@ impl FirstStage {
         Ok(())
     }
 
-    /// Images of codes u32, each image's one level after another, on the given levels' grids: [B, H, W, C] in f32.
+    /// Images of codes u32, each image's one level after another, on the given levels' grids: [B,
+    /// H, W, C] in f32.
     pub(crate) fn decode(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Var> {
         let latents = self.code_latents(pass, codes, levels)?;
         self.model.decode(pass, &latents)
     }
 
-    /// The quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`] takes them.
-    pub(crate) fn code_latents(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Vec<Var>> {
-        self.tensor_latents(pass, &Tensor::from_slice(pass.tape.gpu(), &[codes.len()], codes)?, levels)
+    /// The quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`] takes
+    /// them.
+    pub(crate) fn code_latents(
+        &self,
+        pass: &Pass,
+        codes: &[u32],
+        levels: &[Level],
+    ) -> Result<Vec<Var>> {
+        self.tensor_latents(
+            pass,
+            &Tensor::from_slice(pass.tape.gpu(), &[codes.len()], codes)?,
+            levels,
+        )
     }
 
     /// [`FirstStage::decode`] of codes on the device, u32.
-    pub(crate) fn decode_tensor(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Var> {
-        self.model.decode(pass, &self.tensor_latents(pass, codes, levels)?)
+    pub(crate) fn decode_tensor(
+        &self,
+        pass: &Pass,
+        codes: &Tensor,
+        levels: &[Level],
+    ) -> Result<Var> {
+        self.model
+            .decode(pass, &self.tensor_latents(pass, codes, levels)?)
     }
 
     fn tensor_latents(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Vec<Var>> {
         let mut latents = Vec::new();
-        for ((level, q), indices) in levels.iter().zip(&self.quantizers).zip(split(codes, levels)?) {
+        for ((level, q), indices) in levels
+            .iter()
+            .zip(&self.quantizers)
+            .zip(split(codes, levels)?)
+        {
             let [h, w] = level.grid;
             let n = indices.shape()[0] / (h * w).max(1);
             let z = q.decode(pass, &indices)?.reshape(&[n, h, w, q.dim()])?;

@@ -1,4 +1,5 @@
-//! First stages that others trained: checkpoints of taming-transformers' `VQModel` and LlamaGen's VQ tokenizers become a run of ours.
+//! First stages that others trained: checkpoints of taming-transformers' `VQModel` and LlamaGen's
+//! VQ tokenizers become a run of ours.
 
 use crate::config::Keyed;
 use crate::config::check;
@@ -40,7 +41,8 @@ pub struct Imported {
     /// Channels of its images.
     pub channels: usize,
     tensors: HostTensors,
-    /// Tensors that belong to no first stage (discriminators, perceptual networks, averages), by name.
+    /// Tensors that belong to no first stage (discriminators, perceptual networks, averages), by
+    /// name.
     pub left_out: Vec<String>,
 }
 
@@ -51,15 +53,23 @@ const ANCHOR: &str = "encoder.conv_in.weight";
 /// Where a model of two stages keeps its first.
 const FIRST_STAGE: &str = "first_stage_model.";
 
-/// Reads a checkpoint in safetensors, f32, f16 or bf16. Names may stand behind a prefix, with or without its last dot; where the file
-/// holds several first stages, `prefix` says which, unless one of them is a `first_stage_model`.
+/// Reads a checkpoint in safetensors, f32, f16 or bf16. Names may stand behind a prefix, with or
+/// without its last dot; where the file holds several first stages, `prefix` says which, unless one
+/// of them is a `first_stage_model`.
 ///
 /// # Errors
-/// If the file cannot be read, is no such checkpoint, or holds several; the message names what is missing, or what there is.
+/// If the file cannot be read, is no such checkpoint, or holds several; the message names what is
+/// missing, or what there is.
 pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
     let bytes = files::read(path, files::MODEL)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
-        Error::file(path, format!("is no safetensors file: {e}. A checkpoint in PyTorch's format is converted by `safetensors.torch.save_file(torch.load(..)[\"state_dict\"], ..)`"))
+        Error::file(
+            path,
+            format!(
+                "is no safetensors file: {e}. A checkpoint in PyTorch's format is converted by \
+                 `safetensors.torch.save_file(torch.load(..)[\"state_dict\"], ..)`"
+            ),
+        )
     })?;
     let at = |e: Error| Error::file(path, e);
     let names = file.names();
@@ -68,7 +78,13 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
     let mut left_out = Vec::new();
     for name in &names {
         let rest = name.strip_prefix(prefix).unwrap_or_default();
-        let parts = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv.", CODEBOOK];
+        let parts = [
+            "encoder.",
+            "decoder.",
+            "quant_conv.",
+            "post_quant_conv.",
+            CODEBOOK,
+        ];
         if !parts.iter().any(|p| rest.starts_with(p)) {
             left_out.push((*name).to_owned());
             continue;
@@ -77,22 +93,44 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
         let of = |e: Error| Error::file(path, format!("tensor `{name}`: {e}"));
         let values = floats(view.dtype(), view.data()).map_err(of)?;
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(of(Error::data(format!("its value {i} of {} is {}: it is damaged", values.len(), values[i]))));
+            return Err(of(Error::data(format!(
+                "its value {i} of {} is {}: it is damaged",
+                values.len(),
+                values[i]
+            ))));
         }
-        own.insert(rest.to_owned(), weights::import(&HostTensor::f32(view.shape(), &values)).map_err(at)?);
+        own.insert(
+            rest.to_owned(),
+            weights::import(&HostTensor::f32(view.shape(), &values)).map_err(at)?,
+        );
     }
     left_out.sort();
     let llama = own.keys().any(|n| n.starts_with("encoder.conv_blocks."));
-    let names = if llama { Names::LlamaGen } else { Names::Taming };
+    let names = if llama {
+        Names::LlamaGen
+    } else {
+        Names::Taming
+    };
     let tensors = if llama { renamed(own) } else { own };
     let (config, channels) = configuration(&tensors, names).map_err(at)?;
     let prefix = prefix.trim_end_matches('.').to_owned();
-    Ok(Imported { names, prefix, others, config, channels, tensors, left_out })
+    Ok(Imported {
+        names,
+        prefix,
+        others,
+        config,
+        channels,
+        tensors,
+        left_out,
+    })
 }
 
 /// The prefix of the first stage to take, and the other models that there are.
 fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<String>)> {
-    let mut all: Vec<&str> = names.iter().filter_map(|n| n.strip_suffix(ANCHOR)).collect();
+    let mut all: Vec<&str> = names
+        .iter()
+        .filter_map(|n| n.strip_suffix(ANCHOR))
+        .collect();
     all.retain(|p| p.is_empty() || p.ends_with('.'));
     all.sort_unstable();
     let shown = |p: &str| format!("`{}`", p.trim_end_matches('.'));
@@ -105,7 +143,10 @@ fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<St
             Some(known) => *known,
             None if all.is_empty() => "",
             None => {
-                let what = format!("holds no first stage behind the prefix `{p}`: there are {}", list(&all));
+                let what = format!(
+                    "holds no first stage behind the prefix `{p}`: there are {}",
+                    list(&all)
+                );
                 return Err(Error::data(what));
             }
         },
@@ -114,35 +155,65 @@ fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<St
             (several, _) if several.contains(&FIRST_STAGE) => FIRST_STAGE,
             (_, []) => "",
             ([], several) | (several, _) => {
-                let what = format!("holds {} models: {}; say which by --prefix", several.len(), list(several));
+                let what = format!(
+                    "holds {} models: {}; say which by --prefix",
+                    several.len(),
+                    list(several)
+                );
                 return Err(Error::data(what));
             }
         },
     };
     let Some(found) = all.iter().copied().find(|p| *p == found) else {
-        return Err(Error::data(format!("holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers or LlamaGen")));
+        return Err(Error::data(format!(
+            "holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers or LlamaGen"
+        )));
     };
     if !coded(&found) {
-        let what = format!("the model {} has no `{CODEBOOK}`: it has no codes", shown(found));
+        let what = format!(
+            "the model {} has no `{CODEBOOK}`: it has no codes",
+            shown(found)
+        );
         return Err(Error::data(what));
     }
-    Ok((found, all.iter().filter(|p| **p != found).map(|p| p.trim_end_matches('.').to_owned()).collect()))
+    Ok((
+        found,
+        all.iter()
+            .filter(|p| **p != found)
+            .map(|p| p.trim_end_matches('.').to_owned())
+            .collect(),
+    ))
 }
 
 fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
     use safetensors::Dtype;
-    let pairs = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    let pairs = || {
+        data.chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+    };
     match dtype {
-        Dtype::F32 => Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+        Dtype::F32 => Ok(data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()),
         Dtype::F16 => Ok(pairs().map(|b| half::f16::from_bits(b).to_f32()).collect()),
         Dtype::BF16 => Ok(pairs().map(|b| half::bf16::from_bits(b).to_f32()).collect()),
-        other => Err(Error::data(format!("its elements are {other:?}; f32, f16 or bf16 were expected"))),
+        other => Err(Error::data(format!(
+            "its elements are {other:?}; f32, f16 or bf16 were expected"
+        ))),
     }
 }
 
-/// LlamaGen's names as taming-transformers has them. Its decoder counts resolutions from the coarsest.
+/// LlamaGen's names as taming-transformers has them. Its decoder counts resolutions from the
+/// coarsest.
 fn renamed(tensors: HostTensors) -> HostTensors {
-    let level = |name: &str| name.strip_prefix("decoder.conv_blocks.")?.split('.').next()?.parse::<usize>().ok();
+    let level = |name: &str| {
+        name.strip_prefix("decoder.conv_blocks.")?
+            .split('.')
+            .next()?
+            .parse::<usize>()
+            .ok()
+    };
     let last = tensors.keys().filter_map(|n| level(n)).max().unwrap_or(0);
     let one = |name: &str| -> String {
         let name = match (level(name), name.strip_prefix("encoder.conv_blocks.")) {
@@ -154,30 +225,53 @@ fn renamed(tensors: HostTensors) -> HostTensors {
             (None, None) => name.to_owned(),
         };
         let name = name.replace(".res.", ".block.");
-        [(".mid.0.", ".mid.block_1."), (".mid.1.", ".mid.attn_1."), (".mid.2.", ".mid.block_2.")]
-            .into_iter()
-            .fold(name, |name, (from, to)| name.replace(from, to))
+        [
+            (".mid.0.", ".mid.block_1."),
+            (".mid.1.", ".mid.attn_1."),
+            (".mid.2.", ".mid.block_2."),
+        ]
+        .into_iter()
+        .fold(name, |name, (from, to)| name.replace(from, to))
     };
-    tensors.into_iter().map(|(name, t)| (one(&name), t)).collect()
+    tensors
+        .into_iter()
+        .map(|(name, t)| (one(&name), t))
+        .collect()
 }
 
 /// What the shapes say, under taming-transformers' names; and the images' channels.
 fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usize)> {
     let shape = |name: &str| {
-        let missing = || Error::data(format!("the tensor `{name}` is missing: it is no whole VQ-GAN"));
-        tensors.get(name).map(|(shape, _)| shape.clone()).ok_or_else(missing)
+        let missing = || {
+            Error::data(format!(
+                "the tensor `{name}` is missing: it is no whole VQ-GAN"
+            ))
+        };
+        tensors
+            .get(name)
+            .map(|(shape, _)| shape.clone())
+            .ok_or_else(missing)
     };
     let last = |name: &str, at: usize| -> Result<usize> {
         let shape = shape(name)?;
-        shape.get(at).copied().ok_or_else(|| Error::data(format!("the tensor `{name}` has shape {shape:?}")))
+        shape
+            .get(at)
+            .copied()
+            .ok_or_else(|| Error::data(format!("the tensor `{name}` has shape {shape:?}")))
     };
     let has = |name: String| tensors.contains_key(&name);
     let hidden = last("encoder.conv_in.weight", 0)?;
     let channels = last("encoder.conv_in.weight", 3)?;
-    let levels = (0..).take_while(|i| has(format!("encoder.down.{i}.block.0.conv1.weight"))).count();
-    let blocks = (0..).take_while(|j| has(format!("encoder.down.0.block.{j}.conv1.weight"))).count();
+    let levels = (0..)
+        .take_while(|i| has(format!("encoder.down.{i}.block.0.conv1.weight")))
+        .count();
+    let blocks = (0..)
+        .take_while(|j| has(format!("encoder.down.0.block.{j}.conv1.weight")))
+        .count();
     let width = |i: usize| last(&format!("encoder.down.{i}.block.0.conv1.weight"), 0);
-    let multipliers = (0..levels).map(|i| Ok(width(i)? / hidden.max(1))).collect::<Result<Vec<_>>>()?;
+    let multipliers = (0..levels)
+        .map(|i| Ok(width(i)? / hidden.max(1)))
+        .collect::<Result<Vec<_>>>()?;
     let [codes, dim] = [last(CODEBOOK, 0)?, last(CODEBOOK, 1)?];
     let mut c = RunConfig::default();
     // Whoever imports it may name pictures; none are its own.
@@ -186,8 +280,10 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
     c.model.hidden = hidden;
     c.model.multipliers = multipliers;
     c.model.residual_layers = blocks;
-    c.model.attention =
-        (0..levels).filter(|i| has(format!("encoder.down.{i}.attn.0.q.weight"))).map(|i| 1 << i).collect();
+    c.model.attention = (0..levels)
+        .filter(|i| has(format!("encoder.down.{i}.attn.0.q.weight")))
+        .map(|i| 1 << i)
+        .collect();
     c.model.latent_channels = last("encoder.conv_out.weight", 0)?;
     c.quantizer.kind = "vq".into();
     c.quantizer.codebook_size = codes;
@@ -204,25 +300,47 @@ impl Imported {
         // In a configuration 0 is the data's own size, and here there are no data.
         let coarsest = config.model.coarsest();
         for (key, pixels) in [("data.width", width), ("data.height", height)] {
-            check(key, pixels, pixels > 0, &format!("a multiple of {coarsest}, the pixels of a latent, up to 16384"))?;
+            check(
+                key,
+                pixels,
+                pixels > 0,
+                &format!("a multiple of {coarsest}, the pixels of a latent, up to 16384"),
+            )?;
         }
-        (config.data.width, config.data.height, config.data.channels) = (width, height, self.channels);
+        (config.data.width, config.data.height, config.data.channels) =
+            (width, height, self.channels);
         let config = config.resolved();
         config.validate()?;
         Ok(config)
     }
 
     fn load(&self, gpu: &Gpu, config: &RunConfig) -> Result<BTreeMap<String, HostTensor>> {
-        let (stage, params) =
-            build(gpu, config, [config.data.height, config.data.width, self.channels], &Registry::default())?;
+        let (stage, params) = build(
+            gpu,
+            config,
+            [config.data.height, config.data.width, self.channels],
+            &Registry::default(),
+        )?;
         let ours = |(name, t): (&String, &(Vec<usize>, Vec<f32>))| {
-            let name = if name == CODEBOOK { "quantize.codebook" } else { name };
+            let name = if name == CODEBOOK {
+                "quantize.codebook"
+            } else {
+                name
+            };
             (name.to_owned(), t.clone())
         };
         params.load_host(&self.tensors.iter().map(ours).collect())?;
-        let mut tensors: BTreeMap<String, HostTensor> =
-            params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
-        tensors.extend(stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
+        let mut tensors: BTreeMap<String, HostTensor> = params
+            .to_host()?
+            .into_iter()
+            .map(|(name, t)| (name, weights::export(t)))
+            .collect();
+        tensors.extend(
+            stage
+                .save()?
+                .into_iter()
+                .map(|(name, t)| (name, weights::export(t))),
+        );
         Ok(tensors)
     }
 
@@ -234,7 +352,8 @@ impl Imported {
         self.load(gpu, &self.configured(size)?).map(drop)
     }
 
-    /// Writes it as a run that has ended: `config.toml` and `final.safetensors`. `size` is the width and height of its images.
+    /// Writes it as a run that has ended: `config.toml` and `final.safetensors`. `size` is the
+    /// width and height of its images.
     ///
     /// # Errors
     /// As [`Imported::check`], and if the folder cannot be written.

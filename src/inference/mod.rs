@@ -1,4 +1,5 @@
-//! Trained models: images to codes and back, priors that draw, and what is made of either. What applications link.
+//! Trained models: images to codes and back, priors that draw, and what is made of either. What
+//! applications link.
 
 pub(crate) mod ablation;
 pub mod contrastive;

@@ -11,7 +11,11 @@ use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
 
 /// A model of a configuration, and its parameters.
-pub(crate) fn build(gpu: &Gpu, c: &PriorConfig, tokens: &crate::codes::tokens::About) -> Result<(Prior, Parameters)> {
+pub(crate) fn build(
+    gpu: &Gpu,
+    c: &PriorConfig,
+    tokens: &crate::codes::tokens::About,
+) -> Result<(Prior, Parameters)> {
     let mut builder = Parameters::builder();
     let prior = Prior::new(gpu, &mut builder, &c.prior, &tokens.vocabulary)?;
     Ok((prior, builder.build(gpu, c.train.seed)?))
@@ -50,16 +54,22 @@ pub fn measure(
             Told::Own => {}
             Told::Nothing => {
                 classes.fill(v.no_class());
-                texts = texts.zip(v.text).map(|(_, text)| Texts::nothing(&text, part.len()));
+                texts = texts
+                    .zip(v.text)
+                    .map(|(_, text)| Texts::nothing(&text, part.len()));
             }
             Told::Others => {
-                let others: Vec<u32> = (0..part.len()).map(|i| other(n * batch.max(1) + i)).collect();
+                let others: Vec<u32> = (0..part.len())
+                    .map(|i| other(n * batch.max(1) + i))
+                    .collect();
                 (classes, texts) = (side.read(&others)?.1, side.read_texts(&others)?);
             }
         }
         let batch = prior.upload(gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::no_grad(gpu);
-        let loss = prior.losses(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?.codes;
+        let loss = prior
+            .losses(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?
+            .codes;
         sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
     }
     Ok(sum / images.len() as f64)

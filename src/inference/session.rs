@@ -1,4 +1,5 @@
-//! A drawing under way: codes of images, the same place of each at a time. Nothing comes back from the device before it is asked for.
+//! A drawing under way: codes of images, the same place of each at a time. Nothing comes back from
+//! the device before it is asked for.
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
@@ -31,7 +32,8 @@ pub struct Underway<'a> {
     token: Tensor,
     /// Log-likelihoods, f32 [T, `wide`].
     log_probs: Tensor,
-    /// Sequences on the device, those without their class too, and the length of a row of places: a view may begin at each.
+    /// Sequences on the device, those without their class too, and the length of a row of places:
+    /// a view may begin at each.
     rows: usize,
     wide: usize,
     /// None where every code is given.
@@ -53,13 +55,18 @@ struct State {
 impl<'a> Underway<'a> {
     /// The codes that are given at the start are in the caches already.
     pub(crate) fn new(prior: &'a TrainedPrior, images: Images, how: &Draw) -> Result<Self> {
-        let (gpu, t, b) = (&prior.gpu, prior.about.vocabulary.tokens(), images.classes.len());
+        let (gpu, t, b) = (
+            &prior.gpu,
+            prior.about.vocabulary.tokens(),
+            images.classes.len(),
+        );
         let classes = prior.seen(images.classes, how);
         let rows = classes.len();
         let copies = rows / b;
         let sequence = Tensor::from_slice(gpu, &[b, t], &images.codes)?;
         let token = Tensor::zeros(gpu, &[rows], DType::U32)?;
-        // A row to each code, each where a view may begin: what is drawn goes to its own row, and what a step reads is there already.
+        // A row to each code, each where a view may begin: what is drawn goes to its own row, and
+        // what a step reads is there already.
         let wide = rows.next_multiple_of(64);
         let before = prior.prior.prefix() as u32 - 1;
         let log_probs = Tensor::zeros(gpu, &[t, wide], DType::F32)?;
@@ -67,19 +74,37 @@ impl<'a> Underway<'a> {
         let mut state = None;
         if prefix < t {
             let caches = prior.prior.caches(gpu, rows)?;
-            let batch =
-                prior.prior.upload(gpu, &classes, &images.rows(&images.codes).repeat(copies), images.texts.as_ref())?;
-            let lengths: Vec<u32> = (0..t as u32).flat_map(|i| std::iter::repeat_n(before + i, wide)).collect();
+            let batch = prior.prior.upload(
+                gpu,
+                &classes,
+                &images.rows(&images.codes).repeat(copies),
+                images.texts.as_ref(),
+            )?;
+            let lengths: Vec<u32> = (0..t as u32)
+                .flat_map(|i| std::iter::repeat_n(before + i, wide))
+                .collect();
             let lengths = Tensor::from_slice(gpu, &[t, wide], &lengths)?;
             let given = images.columns(gpu, copies)?;
             let tape = Tape::no_grad(gpu);
             let pass = Pass::new(&tape, &prior.params);
             let conditions = prior.prior.conditions(&pass, &batch, Dropout::OFF)?;
-            let logits = prior.prior.prompt(&pass, &batch, &conditions, prefix, Some(&caches))?;
+            let logits = prior
+                .prior
+                .prompt(&pass, &batch, &conditions, prefix, Some(&caches))?;
             drop(batch);
             let Conditions { above, memory } = conditions;
-            let known = above.into_iter().zip(prior.prior.places(gpu, rows)?).collect();
-            state = Some(State { caches, lengths, given, known, memory, logits });
+            let known = above
+                .into_iter()
+                .zip(prior.prior.places(gpu, rows)?)
+                .collect();
+            state = Some(State {
+                caches,
+                lengths,
+                given,
+                known,
+                memory,
+                logits,
+            });
         }
         let (how, first, places) = (*how, images.first, images.places.to_vec());
         Ok(Underway {
@@ -100,29 +125,53 @@ impl<'a> Underway<'a> {
         })
     }
 
-    /// Records the next place of every image; false where there is none left. Nothing is submitted by this, or waited for.
+    /// Records the next place of every image; false where there is none left. Nothing is submitted
+    /// by this, or waited for.
     ///
     /// # Errors
     /// If the device fails.
     pub fn step(&mut self) -> Result<bool> {
         let (prior, i, rows, wide) = (self.prior, self.at, self.rows, self.wide);
-        let Some(state) = self.state.as_mut().filter(|_| i < self.places.len()) else { return Ok(false) };
+        let Some(state) = self.state.as_mut().filter(|_| i < self.places.len()) else {
+            return Ok(false);
+        };
         let tape = Tape::no_grad(&prior.gpu);
         let pass = Pass::new(&tape, &prior.params);
         if i > self.prefix {
-            let here = |(rows_above, places): &(Var, Tensor)| Ok((rows_above.clone(), places.view(i * wide, &[rows])?));
+            let here = |(rows_above, places): &(Var, Tensor)| {
+                Ok((rows_above.clone(), places.view(i * wide, &[rows])?))
+            };
             let known = state.known.iter().map(here).collect::<Result<Vec<_>>>()?;
             let lengths = state.lengths.view(i * wide, &[rows])?;
-            state.logits =
-                prior.prior.step(&pass, &self.token, i, &known, state.memory.as_ref(), &state.caches, &lengths)?;
+            state.logits = prior.prior.step(
+                &pass,
+                &self.token,
+                i,
+                &known,
+                state.memory.as_ref(),
+                &state.caches,
+                &lengths,
+            )?;
         }
         match state.given.as_ref().filter(|_| self.places[i]) {
-            Some(columns) => self.token.copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
+            Some(columns) => self
+                .token
+                .copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
             None => {
                 let logits = prior.penalised(&state.logits, &self.sequence, i, &self.how)?;
                 let log_prob = self.log_probs.view(i * wide, &[self.images])?;
-                let to = Drawn { token: &self.token, log_prob: &log_prob, sequence: Some((&self.sequence, i)) };
-                sample(&logits, &self.how.sampling, prior.key(&self.how, i), self.first, to)?;
+                let to = Drawn {
+                    token: &self.token,
+                    log_prob: &log_prob,
+                    sequence: Some((&self.sequence, i)),
+                };
+                sample(
+                    &logits,
+                    &self.how.sampling,
+                    prior.key(&self.how, i),
+                    self.first,
+                    to,
+                )?;
                 self.drawn += 1;
             }
         }
@@ -158,7 +207,12 @@ impl<'a> Underway<'a> {
     /// What was drawn, on its way.
     pub(crate) fn read(self) -> Result<Arriving> {
         let (codes, log_probs) = (self.sequence.read_async()?, self.log_probs.read_async()?);
-        Ok(Arriving { codes, log_probs, wide: self.wide, images: self.images })
+        Ok(Arriving {
+            codes,
+            log_probs,
+            wide: self.wide,
+            images: self.images,
+        })
     }
 }
 
@@ -177,7 +231,8 @@ pub(crate) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// Those of `which` of all that are asked for; of what is `given` of all, their part. Where nothing is, `nothing` says so of every place.
+    /// Those of `which` of all that are asked for; of what is `given` of all, their part. Where
+    /// nothing is, `nothing` says so of every place.
     pub(crate) fn of(
         prior: &TrainedPrior,
         asked: Asked<'a>,
@@ -186,20 +241,34 @@ impl<'a> Images<'a> {
         nothing: &'a [bool],
         how: &Draw,
     ) -> Self {
-        let (t, known) = (prior.about.vocabulary.tokens(), prior.about.vocabulary.known());
+        let (t, known) = (
+            prior.about.vocabulary.tokens(),
+            prior.about.vocabulary.known(),
+        );
         let (mut above, mut codes) = (Vec::new(), vec![0; which.len() * t]);
         if let Some(g) = given {
             codes.clear();
-            for image in g.codes.chunks(known + t).skip(which.start).take(which.len()) {
+            for image in g
+                .codes
+                .chunks(known + t)
+                .skip(which.start)
+                .take(which.len())
+            {
                 above.extend(&image[..known]);
                 codes.extend(&image[known..]);
             }
         }
         let texts = prior.about.vocabulary.text.as_ref().map(|text| {
             let nothing = Texts::nothing(text, which.len());
-            let own = asked.texts.map_or_else(|| nothing.clone(), |all| all.slice(text, which.clone()));
+            let own = asked
+                .texts
+                .map_or_else(|| nothing.clone(), |all| all.slice(text, which.clone()));
             // Guided, the second half is told nothing.
-            if how.sampling.guidance.is_some() { own.and(&nothing) } else { own }
+            if how.sampling.guidance.is_some() {
+                own.and(&nothing)
+            } else {
+                own
+            }
         });
         Images {
             first: which.start,
@@ -216,8 +285,8 @@ impl<'a> Images<'a> {
         crate::codes::interleave(&[self.above.clone(), codes.to_vec()], self.classes.len())
     }
 
-    /// The codes as rows of places, each [`copies` B] long and padded to where a view may begin: given codes are copied from there. `None`
-    /// where all that is given comes first.
+    /// The codes as rows of places, each [`copies` B] long and padded to where a view may begin:
+    /// given codes are copied from there. `None` where all that is given comes first.
     fn columns(&self, gpu: &Gpu, copies: usize) -> Result<Option<Tensor>> {
         let prefix = self.places.iter().take_while(|given| **given).count();
         if !self.places[prefix..].contains(&true) {
@@ -227,7 +296,11 @@ impl<'a> Images<'a> {
         let width = (copies * b).next_multiple_of(64);
         let mut columns = vec![0; t * width];
         for (i, column) in columns.chunks_mut(width).enumerate() {
-            column.iter_mut().take(copies * b).enumerate().for_each(|(n, code)| *code = self.codes[n % b * t + i]);
+            column
+                .iter_mut()
+                .take(copies * b)
+                .enumerate()
+                .for_each(|(n, code)| *code = self.codes[n % b * t + i]);
         }
         Tensor::from_slice(gpu, &[t, width], &columns).map(Some)
     }

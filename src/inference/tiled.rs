@@ -1,7 +1,9 @@
-//! Images of any size through a first stage: padded to whole cells, and in tiles where the whole would not fit the device.
+//! Images of any size through a first stage: padded to whole cells, and in tiles where the whole
+//! would not fit the device.
 //!
-//! A model looks only so far ([`crate::models::Autoencoder::reach`]), and a tile has that much around what is kept of it. So tiles give
-//! the codes and the pixels that the whole image would give, but for the order in which a kernel adds; there are no seams to hide.
+//! A model looks only so far ([`crate::models::Autoencoder::reach`]), and a tile has that much
+//! around what is kept of it. So tiles give the codes and the pixels that the whole image would
+//! give, but for the order in which a kernel adds; there are no seams to hide.
 
 use crate::codes::{Codes, check};
 use crate::gpu::Gpu;
@@ -13,15 +15,16 @@ use crate::{Error, Result};
 /// How large tiles may be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tiling {
-    /// Bytes of device memory that the engine may hold, the model with it. Unless given, the work on a tile takes 1 GiB at most. In either
-    /// case it takes no more than one binding holds, so that none of its tensors is larger.
+    /// Bytes of device memory that the engine may hold, the model with it. Unless given, the work
+    /// on a tile takes 1 GiB at most. In either case it takes no more than one binding holds, so
+    /// that none of its tensors is larger.
     pub memory_budget: Option<u64>,
 }
 
 /// What the work on a tile takes at most, unless it is told otherwise.
 const MOST: u64 = 1 << 30;
-/// Sides of the images that memory is measured on: first one that any budget can bear, then one beside which what does not grow with the
-/// image weighs little.
+/// Sides of the images that memory is measured on: first one that any budget can bear, then one
+/// beside which what does not grow with the image weighs little.
 const PROBES: [usize; 2] = [64, 256];
 
 /// Pixels to codes, or codes to pixels.
@@ -45,7 +48,11 @@ fn check_size(op: &'static str, [w, h]: [usize; 2]) -> Result<()> {
     if sides.contains(&w) && sides.contains(&h) {
         return Ok(());
     }
-    Err(Error::shape(op, "sides of 1 to 65536 pixels", format!("{w} x {h}")))
+    Err(Error::shape(
+        op,
+        "sides of 1 to 65536 pixels",
+        format!("{w} x {h}"),
+    ))
 }
 
 /// Told after each tile how many of how many are done.
@@ -54,7 +61,11 @@ pub type Progress<'a> = dyn FnMut(usize, usize) + 'a;
 impl Trained {
     /// The model for images of any size.
     pub fn tiled(&mut self, tiling: Tiling) -> Tiled<'_> {
-        Tiled { model: self, tiling, bytes: [None; 2] }
+        Tiled {
+            model: self,
+            tiling,
+            bytes: [None; 2],
+        }
     }
 }
 
@@ -68,28 +79,46 @@ impl Tiled<'_> {
         self.model.stage.model.factors()[0]
     }
 
-    /// What the codes of an image of [width, height] look like, level by level, each side from 1 to 65,536.
+    /// What the codes of an image of [width, height] look like, level by level, each side from 1 to
+    /// 65,536.
     pub fn levels(&self, size: [usize; 2]) -> Vec<Level> {
         let [w, h] = self.padded(size);
         self.model.stage.levels(w, h)
     }
 
-    /// Codes of an image, u8 [H, W, C] of size [width, height]: level by level, row by row, those of a latent together. Where the coarsest
-    /// cells do not divide a side, its last pixels go on until they do.
+    /// Codes of an image, u8 [H, W, C] of size [width, height]: level by level, row by row, those
+    /// of a latent together. Where the coarsest cells do not divide a side, its last pixels go on
+    /// until they do.
     ///
     /// # Errors
-    /// If the bytes are not an image of this size, the memory that the engine may take is too little, or the device fails.
-    pub fn encode(&mut self, pixels: &[u8], size: [usize; 2], progress: &mut Progress) -> Result<Vec<u32>> {
+    /// If the bytes are not an image of this size, the memory that the engine may take is too
+    /// little, or the device fails.
+    pub fn encode(
+        &mut self,
+        pixels: &[u8],
+        size: [usize; 2],
+        progress: &mut Progress,
+    ) -> Result<Vec<u32>> {
         check_size("encode", size)?;
         let channels = self.model.image[2];
-        let expected = size[0].checked_mul(size[1]).and_then(|n| n.checked_mul(channels));
+        let expected = size[0]
+            .checked_mul(size[1])
+            .and_then(|n| n.checked_mul(channels));
         if expected != Some(pixels.len()) {
             let [w, h] = size;
-            return Err(Error::shape("encode", format!("{w} x {h} x {channels} bytes"), pixels.len()));
+            return Err(Error::shape(
+                "encode",
+                format!("{w} x {h} x {channels} bytes"),
+                pixels.len(),
+            ));
         }
         let levels = self.levels(size);
         let mut codes: Vec<Vec<u32>> = levels.iter().map(|l| vec![0; l.codes()]).collect();
-        let image = Cells { factor: 1, each: channels, columns: size[0] };
+        let image = Cells {
+            factor: 1,
+            each: channels,
+            columns: size[0],
+        };
         let plan = self.plan(size, Way::Encode)?;
         for (i, tile) in plan.iter().enumerate() {
             let [w, h] = tile.size();
@@ -103,16 +132,28 @@ impl Tiled<'_> {
         Ok(codes.concat())
     }
 
-    /// The image of size [width, height] that codes stand for, as [`Tiled::encode`] gives them: u8 [H, W, C].
+    /// The image of size [width, height] that codes stand for, as [`Tiled::encode`] gives them: u8
+    /// [H, W, C].
     ///
     /// # Errors
-    /// If they are not one image's codes, the memory that the engine may take is too little, or the device fails.
-    pub fn decode(&mut self, codes: &[u32], size: [usize; 2], progress: &mut Progress) -> Result<Vec<u8>> {
+    /// If they are not one image's codes, the memory that the engine may take is too little, or the
+    /// device fails.
+    pub fn decode(
+        &mut self,
+        codes: &[u32],
+        size: [usize; 2],
+        progress: &mut Progress,
+    ) -> Result<Vec<u8>> {
         check_size("decode", size)?;
         let levels = self.levels(size);
         if codes.len() != levels.iter().map(Level::codes).sum::<usize>() {
             let [w, h] = size;
-            let grid = |l: &Level| format!("{} x {} latents with {} codes each", l.grid[0], l.grid[1], l.codebooks);
+            let grid = |l: &Level| {
+                format!(
+                    "{} x {} latents with {} codes each",
+                    l.grid[0], l.grid[1], l.codebooks
+                )
+            };
             let grids: Vec<String> = levels.iter().map(grid).collect();
             let expected = format!("{} for an image of {w} x {h}", grids.join(" and "));
             return Err(Error::shape("decode", expected, codes.len()));
@@ -120,7 +161,11 @@ impl Tiled<'_> {
         check(&levels, codes)?;
         let channels = self.model.image[2];
         let mut pixels = vec![0; size[0] * size[1] * channels];
-        let image = Cells { factor: 1, each: channels, columns: size[0] };
+        let image = Cells {
+            factor: 1,
+            each: channels,
+            columns: size[0],
+        };
         let plan = self.plan(size, Way::Decode)?;
         for (i, tile) in plan.iter().enumerate() {
             let [w, h] = tile.size();
@@ -165,14 +210,22 @@ impl Tiled<'_> {
             each: level.codebooks,
             columns: level.grid[1],
         };
-        levels.iter().zip(self.model.stage.model.factors()).map(of).collect()
+        levels
+            .iter()
+            .zip(self.model.stage.model.factors())
+            .map(of)
+            .collect()
     }
 
     /// How an image of this size is cut.
     fn plan(&mut self, size: [usize; 2], way: Way) -> Result<Vec<Tile>> {
         let (padded, factor) = (self.padded(size), self.factor());
         let halo = self.model.stage.model.reach().map(|reach| {
-            let looks = if way == Way::Encode { reach.encode } else { reach.decode };
+            let looks = if way == Way::Encode {
+                reach.encode
+            } else {
+                reach.decode
+            };
             looks.next_multiple_of(factor)
         });
         let area = self.area(padded, way)?;
@@ -183,16 +236,24 @@ impl Tiled<'_> {
         let Some(window) = window else {
             let [w, h] = halo.map_or(padded, |halo| smallest(padded, halo, factor));
             let what = match halo {
-                Some(_) => format!("a tile of {w} x {h} pixels, the least that this model's reach allows"),
+                Some(_) => {
+                    format!("a tile of {w} x {h} pixels, the least that this model's reach allows")
+                }
                 None => {
-                    format!("an image of {w} x {h} pixels, all of which this model's norms and attention see at once")
+                    format!(
+                        "an image of {w} x {h} pixels, all of which this model's norms and \
+                         attention see at once"
+                    )
                 }
             };
             let (asked, limit) = ((area.bytes * (w * h) as f64) as u64, area.limit);
             return Err(match self.tiling.memory_budget {
                 None => Error::Limit { what, asked, limit },
                 Some(_) => {
-                    let what = format!("leaves {limit} bytes beside the model, and {what}, takes {asked}; allow more");
+                    let what = format!(
+                        "leaves {limit} bytes beside the model, and {what}, takes {asked}; allow \
+                         more"
+                    );
                     Error::config("--memory-budget", what)
                 }
             });
@@ -207,23 +268,40 @@ impl Tiled<'_> {
         gpu.trim();
         let all = size[0] * size[1];
         if self.tiling.memory_budget.is_none() && all <= PROBES[1] * PROBES[1] {
-            return Ok(Area { most: all, bytes: 0.0, limit: MOST });
+            return Ok(Area {
+                most: all,
+                bytes: 0.0,
+                limit: MOST,
+            });
         }
-        // What a binding holds, so that no tensor is larger, however it is cut; what cannot be cut is for the kernels to take or refuse.
+        // What a binding holds, so that no tensor is larger, however it is cut; what cannot be cut
+        // is for the kernels to take or refuse.
         let cut = self.model.stage.model.reach().is_some();
-        let most = if cut { gpu.limits().max_storage_buffer_binding_size } else { u64::MAX };
+        let most = if cut {
+            gpu.limits().max_storage_buffer_binding_size
+        } else {
+            u64::MAX
+        };
         let held = gpu.memory().in_use;
-        let limit = self.tiling.memory_budget.map_or(MOST, |budget| budget.saturating_sub(held)).min(most);
+        let limit = self
+            .tiling
+            .memory_budget
+            .map_or(MOST, |budget| budget.saturating_sub(held))
+            .min(most);
         let bytes = match self.bytes[way as usize] {
             Some(bytes) => bytes,
             None => self.measure(&gpu, way, limit)?,
         };
         self.bytes[way as usize] = Some(bytes);
-        Ok(Area { most: (limit as f64 / bytes) as usize, bytes, limit })
+        Ok(Area {
+            most: (limit as f64 / bytes) as usize,
+            bytes,
+            limit,
+        })
     }
 
-    /// Bytes that the work on a pixel takes. Buffers come in classes, up to a quarter larger than what was asked for, and the size at
-    /// hand may be less lucky than those measured here.
+    /// Bytes that the work on a pixel takes. Buffers come in classes, up to a quarter larger than
+    /// what was asked for, and the size at hand may be less lucky than those measured here.
     fn measure(&mut self, gpu: &Gpu, way: Way, limit: u64) -> Result<f64> {
         let mut bytes = 0.0;
         for side in PROBES.map(|side| side.next_multiple_of(self.factor())) {
@@ -234,7 +312,10 @@ impl Tiled<'_> {
             }
             let levels = self.model.stage.levels(side, side);
             let (work, peak) = gpu.peak_of(|| match way {
-                Way::Encode => self.model.code(&vec![0; side * side * self.model.image[2]], [1, side, side]).map(drop),
+                Way::Encode => self
+                    .model
+                    .code(&vec![0; side * side * self.model.image[2]], [1, side, side])
+                    .map(drop),
                 Way::Decode => {
                     let codes = vec![0; levels.iter().map(Level::codes).sum()];
                     self.model.picture(&codes, &levels).map(drop)

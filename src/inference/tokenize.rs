@@ -1,8 +1,8 @@
 //! A data set sent through a trained model: the tokens that a prior trains on.
 
 use crate::codes::tokens::{
-    About, BATCH, Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, SHARD_BYTES, ShardEntry, Tokens, code_bytes,
-    vocabulary_of,
+    About, BATCH, Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, SHARD_BYTES, ShardEntry, Tokens,
+    code_bytes, vocabulary_of,
 };
 use crate::data::{ImageSet, absolute};
 use crate::inference::Trained;
@@ -29,7 +29,10 @@ pub fn about(model: &Trained, level: usize, data: &ImageSet, captions: Option<Ca
         model: model.hash().to_owned(),
         quantizer: model.quantizers()[level].name().to_owned(),
         level: model.levels()[level].name.clone(),
-        vocabulary: Vocabulary { text: captions.map(|c| c.text), ..vocabulary },
+        vocabulary: Vocabulary {
+            text: captions.map(|c| c.text),
+            ..vocabulary
+        },
         image: model.image(),
         classes: data.classes.clone(),
         data: absolute(&data.name),
@@ -38,11 +41,12 @@ pub fn about(model: &Trained, level: usize, data: &ImageSet, captions: Option<Ca
     }
 }
 
-/// Sends a data set through a model and writes its codes of a level, behind those of the levels above, and its texts into `folder`;
-/// `progress` hears of images done, and of how many there are.
+/// Sends a data set through a model and writes its codes of a level, behind those of the levels
+/// above, and its texts into `folder`; `progress` hears of images done, and of how many there are.
 ///
 /// # Errors
-/// If the images are not of the model's size, a file cannot be written, or `progress` asks to stop by an error.
+/// If the images are not of the model's size, a file cannot be written, or `progress` asks to stop
+/// by an error.
 pub fn tokenize(
     model: &mut Trained,
     level: usize,
@@ -55,9 +59,14 @@ pub fn tokenize(
     let [w, h, c] = about.image;
     if [data.width, data.height, data.channels] != [w, h, c] {
         let got = format!("{} x {} x {}", data.width, data.height, data.channels);
-        return Err(Error::shape("tokenize", format!("images of {w} x {h} x {c}"), got));
+        return Err(Error::shape(
+            "tokenize",
+            format!("images of {w} x {h} x {c}"),
+            got,
+        ));
     }
-    std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
     // What stands there is whole or not there: the manifest goes first, and comes last.
     let manifest_path = folder.join(MANIFEST);
     if manifest_path.exists() {
@@ -65,7 +74,10 @@ pub fn tokenize(
             .map_err(|e| Error::file(&manifest_path, format!("cannot be removed: {e}")))?;
     }
     // The levels above come first in an image's codes, those below last.
-    let (all_levels, kept) = (model.codes_per_image(), about.vocabulary.known() + about.vocabulary.tokens());
+    let (all_levels, kept) = (
+        model.codes_per_image(),
+        about.vocabulary.known() + about.vocabulary.tokens(),
+    );
     let copies = if about.mirrored { 2 } else { 1 };
     let all = data.train.len() * copies + data.test.len();
     let mut done = 0;
@@ -85,9 +97,15 @@ pub fn tokenize(
                 if copy == 1 {
                     pixels.chunks_mut(w * c).for_each(|row| mirror(row, c));
                 }
-                let classes = part.iter().map(|i| data.items[*i as usize].class.unwrap_or(NO_CLASS));
+                let classes = part
+                    .iter()
+                    .map(|i| data.items[*i as usize].class.unwrap_or(NO_CLASS));
                 let codes = model.encode(&pixels)?;
-                let codes = codes.chunks(all_levels).flat_map(|image| &image[..kept]).copied().collect();
+                let codes = codes
+                    .chunks(all_levels)
+                    .flat_map(|image| &image[..kept])
+                    .copied()
+                    .collect();
                 let texts = captions.map(|c| (c.of)(part)).transpose()?;
                 writer.push(codes, classes, texts)?;
                 done += part.len();
@@ -99,7 +117,13 @@ pub fn tokenize(
     let train = side("train", &data.train, copies)?;
     let test = side("test", &data.test, 1)?;
     let version = env!("CARGO_PKG_VERSION").into();
-    let manifest = Manifest { format: FORMAT, version, about: about.clone(), train, test };
+    let manifest = Manifest {
+        format: FORMAT,
+        version,
+        about: about.clone(),
+        train,
+        test,
+    };
     let text = serde_json::to_string_pretty(&manifest).map_err(Error::data)?;
     atomic::write(&manifest_path, (text + "\n").as_bytes())?;
     Tokens::open(folder)
@@ -122,19 +146,32 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn push(&mut self, codes: Vec<u32>, classes: impl Iterator<Item = u32>, texts: Option<Texts>) -> Result<()> {
+    fn push(
+        &mut self,
+        codes: Vec<u32>,
+        classes: impl Iterator<Item = u32>,
+        texts: Option<Texts>,
+    ) -> Result<()> {
         self.codes.extend(codes);
         self.classes.extend(classes);
         if let Some(texts) = texts {
             self.texts = std::mem::take(&mut self.texts).and(&texts);
         }
-        let bytes = self.codes.len() * code_bytes(&self.about.vocabulary) + 4 * self.texts.words.len();
-        if bytes >= SHARD_BYTES { self.write() } else { Ok(()) }
+        let bytes =
+            self.codes.len() * code_bytes(&self.about.vocabulary) + 4 * self.texts.words.len();
+        if bytes >= SHARD_BYTES {
+            self.write()
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self) -> Result<()> {
         let v = &self.about.vocabulary;
-        let (codes, classes) = (std::mem::take(&mut self.codes), std::mem::take(&mut self.classes));
+        let (codes, classes) = (
+            std::mem::take(&mut self.codes),
+            std::mem::take(&mut self.classes),
+        );
         let mut shape = vec![classes.len(), v.grid[0], v.grid[1]];
         if v.codebooks > 1 {
             shape.push(v.codebooks);
@@ -143,17 +180,35 @@ impl Writer<'_> {
             shape = vec![classes.len(), v.known() + v.tokens()];
         }
         let (dtype, bytes) = if code_bytes(v) == 2 {
-            (Dtype::U16, codes.iter().flat_map(|c| (*c as u16).to_le_bytes()).collect())
+            (
+                Dtype::U16,
+                codes
+                    .iter()
+                    .flat_map(|c| (*c as u16).to_le_bytes())
+                    .collect(),
+            )
         } else {
-            (Dtype::U32, codes.iter().flat_map(|c| c.to_le_bytes()).collect())
+            (
+                Dtype::U32,
+                codes.iter().flat_map(|c| c.to_le_bytes()).collect(),
+            )
         };
         let labels = HostTensor {
             shape: vec![classes.len()],
             dtype: Dtype::U32,
             bytes: classes.iter().flat_map(|c| c.to_le_bytes()).collect(),
         };
-        let mut tensors =
-            BTreeMap::from([("codes".to_owned(), HostTensor { shape, dtype, bytes }), ("classes".to_owned(), labels)]);
+        let mut tensors = BTreeMap::from([
+            (
+                "codes".to_owned(),
+                HostTensor {
+                    shape,
+                    dtype,
+                    bytes,
+                },
+            ),
+            ("classes".to_owned(), labels),
+        ]);
         if let Some(text) = &v.text {
             let Texts { words, lengths, .. } = std::mem::take(&mut self.texts);
             let n = classes.len();
@@ -163,16 +218,36 @@ impl Writer<'_> {
             };
             let bytes = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect();
             if words.len() != n * text.words() || lengths.len() != n {
-                return Err(Error::shape("tokenize", format!("{n} texts"), lengths.len()));
+                return Err(Error::shape(
+                    "tokenize",
+                    format!("{n} texts"),
+                    lengths.len(),
+                ));
             }
-            tensors.insert("text".into(), HostTensor { shape, dtype, bytes: bytes(&words) });
-            let lengths = HostTensor { shape: vec![n], dtype: Dtype::U32, bytes: bytes(&lengths) };
+            tensors.insert(
+                "text".into(),
+                HostTensor {
+                    shape,
+                    dtype,
+                    bytes: bytes(&words),
+                },
+            );
+            let lengths = HostTensor {
+                shape: vec![n],
+                dtype: Dtype::U32,
+                bytes: bytes(&lengths),
+            };
             tensors.insert("text_lengths".into(), lengths);
         }
         let file = format!("{}-{:05}.safetensors", self.name, self.entries.len());
         let state = serde_json::json!({ "tokens": self.about });
-        let sha256 = checkpoint::save_file(&self.folder.join(&file), &Checkpoint { tensors, state })?;
-        self.entries.push(ShardEntry { file, images: classes.len(), sha256 });
+        let sha256 =
+            checkpoint::save_file(&self.folder.join(&file), &Checkpoint { tensors, state })?;
+        self.entries.push(ShardEntry {
+            file,
+            images: classes.len(),
+            sha256,
+        });
         Ok(())
     }
 

@@ -27,15 +27,31 @@ pub(crate) fn describe(config: &RunConfig, data: &ImageSet) -> serde_json::Value
 }
 
 /// What [`describe`] wrote: the configuration, and width, height and channels of images.
-pub(crate) fn description(path: &Path, file: &Checkpoint, registry: &Registry) -> Result<(RunConfig, [usize; 3])> {
+pub(crate) fn description(
+    path: &Path,
+    file: &Checkpoint,
+    registry: &Registry,
+) -> Result<(RunConfig, [usize; 3])> {
     if !file.state["prior"].is_null() {
-        return Err(Error::file(path, "is a prior; name the run that it belongs to"));
+        return Err(Error::file(
+            path,
+            "is a prior; name the run that it belongs to",
+        ));
     }
     let config: RunConfig = serde_json::from_value(file.state["config"].clone())
         .map_err(|e| Error::file(path, format!("its configuration cannot be used: {e}")))?;
-    config.validate_with(registry).map_err(|e| Error::file(path, e))?;
-    let size = |key: &str| file.state["image"][key].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
-    let (Some(width), Some(height), Some(channels)) = (size("width"), size("height"), size("channels")) else {
+    config
+        .validate_with(registry)
+        .map_err(|e| Error::file(path, e))?;
+    let size = |key: &str| {
+        file.state["image"][key]
+            .as_u64()
+            .filter(|n| (1..=1 << 16).contains(n))
+            .map(|n| n as usize)
+    };
+    let (Some(width), Some(height), Some(channels)) =
+        (size("width"), size("height"), size("channels"))
+    else {
         return Err(Error::file(path, "does not say the size of its images"));
     };
     Ok((config, [width, height, channels]))
@@ -72,10 +88,18 @@ impl Trained {
     /// # Errors
     /// As [`Trained::load`].
     pub fn load_with(gpu: &Gpu, run: &Path, registry: &Registry) -> Result<Trained> {
-        let path = if run.is_dir() { run.join("final.safetensors") } else { run.to_owned() };
+        let path = if run.is_dir() {
+            run.join("final.safetensors")
+        } else {
+            run.to_owned()
+        };
         if !path.exists() {
             let what = if run.is_dir() && run.join("config.toml").exists() {
-                format!("is not there: the run has not ended; go on with it by `wgvq train --resume {}`", run.display())
+                format!(
+                    "is not there: the run has not ended; go on with it by `wgvq train --resume \
+                     {}`",
+                    run.display()
+                )
             } else {
                 "is not there: expected a run's folder or its final.safetensors".into()
             };
@@ -99,10 +123,22 @@ impl Trained {
     /// As [`Trained::from_bytes`].
     pub fn from_bytes_with(gpu: &Gpu, bytes: &[u8], registry: &Registry) -> Result<Trained> {
         let path = Path::new("the model's bytes");
-        Trained::of(gpu, path, &checkpoint::from_bytes(path, bytes)?, checkpoint::sum(bytes), registry)
+        Trained::of(
+            gpu,
+            path,
+            &checkpoint::from_bytes(path, bytes)?,
+            checkpoint::sum(bytes),
+            registry,
+        )
     }
 
-    fn of(gpu: &Gpu, path: &Path, file: &Checkpoint, hash: String, registry: &Registry) -> Result<Trained> {
+    fn of(
+        gpu: &Gpu,
+        path: &Path,
+        file: &Checkpoint,
+        hash: String,
+        registry: &Registry,
+    ) -> Result<Trained> {
         let at = |e: Error| Error::file(path, e);
         if !file.state["decoder"].is_null() {
             return Err(Error::file(
@@ -112,12 +148,25 @@ impl Trained {
         }
         let (config, image) = description(path, file, registry)?;
         let [width, height, channels] = image;
-        let (mut stage, params) = build(gpu, &config, [height, width, channels], registry).map_err(at)?;
+        let (mut stage, params) =
+            build(gpu, &config, [height, width, channels], registry).map_err(at)?;
         let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
-        stage.load(parts.remove("quantizer.").unwrap_or_default()).map_err(at)?;
-        params.load_host(&parts.remove("").unwrap_or_default()).map_err(at)?;
+        stage
+            .load(parts.remove("quantizer.").unwrap_or_default())
+            .map_err(at)?;
+        params
+            .load_host(&parts.remove("").unwrap_or_default())
+            .map_err(at)?;
         let levels = stage.levels(width, height);
-        Ok(Trained { gpu: gpu.clone(), config, stage, params, levels, image, hash })
+        Ok(Trained {
+            gpu: gpu.clone(),
+            config,
+            stage,
+            params,
+            levels,
+            image,
+            hash,
+        })
     }
 
     /// The configuration that it was trained under.
@@ -132,7 +181,8 @@ impl Trained {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-    /// What an image's codes look like, level by level, the coarsest first: one level, but for a hierarchy.
+    /// What an image's codes look like, level by level, the coarsest first: one level, but for a
+    /// hierarchy.
     pub fn levels(&self) -> &[Level] {
         &self.levels
     }
@@ -148,19 +198,30 @@ impl Trained {
     /// # Errors
     /// If there is none, or there are several and none is named; the message lists them.
     pub fn level(&self, name: Option<&str>) -> Result<usize> {
-        let names = || self.levels.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            self.levels
+                .iter()
+                .map(|l| l.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match (name, &self.levels[..]) {
             (None, [_]) => Ok(0),
-            (None, _) => {
-                Err(Error::config("--level", format!("is needed: the model's codes have the levels {}", names())))
-            }
-            (Some(name), [_]) => {
-                Err(Error::config("--level", format!("`{name}`: the model's codes have one level, without a name")))
-            }
+            (None, _) => Err(Error::config(
+                "--level",
+                format!("is needed: the model's codes have the levels {}", names()),
+            )),
+            (Some(name), [_]) => Err(Error::config(
+                "--level",
+                format!("`{name}`: the model's codes have one level, without a name"),
+            )),
             (Some(name), levels) => levels.iter().position(|l| l.name == name).ok_or_else(|| {
                 Error::config(
                     "--level",
-                    format!("there is no level `{name}`: the model's codes have the levels {}", names()),
+                    format!(
+                        "there is no level `{name}`: the model's codes have the levels {}",
+                        names()
+                    ),
                 )
             }),
         }
@@ -176,8 +237,8 @@ impl Trained {
         &self.stage.quantizers
     }
 
-    /// Codes of images, u8 NHWC of [`Trained::image`]'s size: image by image, each image's level by level, the coarsest first, row by row,
-    /// those of one latent together.
+    /// Codes of images, u8 NHWC of [`Trained::image`]'s size: image by image, each image's level by
+    /// level, the coarsest first, row by row, those of one latent together.
     ///
     /// # Errors
     /// If the bytes are not whole images, or the device fails.
@@ -206,20 +267,30 @@ impl Trained {
         Ok(images)
     }
 
-    /// Images on the device through the model: f32 [B, H, W, C] in [-1, 1] of the model's size to each level's codes, u32 [B h w, Q], the coarsest
-    /// level first, and to reconstructions, f32 of the images' shape and not clamped.
+    /// Images on the device through the model: f32 [B, H, W, C] in [-1, 1] of the model's size to
+    /// each level's codes, u32 [B h w, Q], the coarsest level first, and to reconstructions, f32 of
+    /// the images' shape and not clamped.
     ///
     /// # Errors
     /// If the images have another shape, or the device fails.
     pub fn reconstruct(&self, images: &Tensor) -> Result<(Vec<Tensor>, Tensor)> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
-        let (coded, y) = self.stage.reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
-        Ok((coded.into_iter().map(|part| part.quantized.indices).collect(), y.tensor().clone()))
+        let (coded, y) = self
+            .stage
+            .reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
+        Ok((
+            coded
+                .into_iter()
+                .map(|part| part.quantized.indices)
+                .collect(),
+            y.tensor().clone(),
+        ))
     }
 
-    /// What images, u8 NHWC, are drawn from by their coarsest level alone, by their first two, and so on; the last is what all levels
-    /// give. The other levels hold 0, as in the training steps that left them out; without such steps, their mean over these images.
+    /// What images, u8 NHWC, are drawn from by their coarsest level alone, by their first two, and
+    /// so on; the last is what all levels give. The other levels hold 0, as in the training steps
+    /// that left them out; without such steps, their mean over these images.
     ///
     /// # Errors
     /// As [`Trained::encode`].
@@ -266,7 +337,12 @@ impl Trained {
         check(&self.levels, codes)?;
         let mut images = Vec::new();
         for part in codes.chunks(self.batch(BATCH) * self.codes_per_image()) {
-            images.extend(self.bytes(part, &self.levels)?.read_async()?.get::<u8>().await?);
+            images.extend(
+                self.bytes(part, &self.levels)?
+                    .read_async()?
+                    .get::<u8>()
+                    .await?,
+            );
         }
         Ok(images)
     }
@@ -276,12 +352,19 @@ impl Trained {
         if images.len().is_multiple_of(w * h * c) {
             return Ok(());
         }
-        Err(Error::shape("encode", format!("whole images of {w} x {h} x {c}"), format!("{} bytes", images.len())))
+        Err(Error::shape(
+            "encode",
+            format!("whole images of {w} x {h} x {c}"),
+            format!("{} bytes", images.len()),
+        ))
     }
 
     /// Codes of images of one size, level by level.
     pub(crate) fn code(&self, pixels: &[u8], size: [usize; 3]) -> Result<Vec<Vec<u32>>> {
-        self.indices(pixels, size)?.iter().map(Tensor::read::<u32>).collect()
+        self.indices(pixels, size)?
+            .iter()
+            .map(Tensor::read::<u32>)
+            .collect()
     }
 
     /// The same on the device.

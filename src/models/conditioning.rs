@@ -1,5 +1,6 @@
-//! What a prior knows of the levels above its own: their codes through blocks that look both ways, spread over the cells below them, so
-//! that each code to come has a vector of its own place (Razavi et al. 2019, section 3.2, where residual convolutions do it).
+//! What a prior knows of the levels above its own: their codes through blocks that look both ways,
+//! spread over the cells below them, so that each code to come has a vector of its own place
+//! (Razavi et al. 2019, section 3.2, where residual convolutions do it).
 
 use super::prior::{Positions, Shape};
 use crate::Result;
@@ -32,13 +33,23 @@ pub struct Conditioning {
 }
 
 impl Conditioning {
-    /// Declares the layers under `name`, for codes on `grid` below `level`, of a grid as many times as fine each way.
-    pub fn new(gpu: &Gpu, b: &mut Builder, name: &str, shape: &Shape, level: &Level, grid: [usize; 2]) -> Result<Self> {
+    /// Declares the layers under `name`, for codes on `grid` below `level`, of a grid as many times
+    /// as fine each way.
+    pub fn new(
+        gpu: &Gpu,
+        b: &mut Builder,
+        name: &str,
+        shape: &Shape,
+        level: &Level,
+        grid: [usize; 2],
+    ) -> Result<Self> {
         let ([rows, columns], d) = (level.grid, shape.dim);
         let ratio = grid[0] / rows.max(1);
         if ratio == 0 || grid != [rows * ratio, columns * ratio] {
-            let what =
-                format!("codes on {grid:?} below codes on {:?}: one grid must be a multiple of the other", level.grid);
+            let what = format!(
+                "codes on {grid:?} below codes on {:?}: one grid must be a multiple of the other",
+                level.grid
+            );
             return Err(crate::Error::invalid("prior", what));
         }
         let mut table = |name: String, n: usize| {
@@ -46,11 +57,19 @@ impl Conditioning {
             b.without_decay(handle);
             handle
         };
-        let tokens =
-            (0..level.codebooks).map(|q| table(format!("{name}.tokens.{q}.weight"), level.codebook_size)).collect();
+        let tokens = (0..level.codebooks)
+            .map(|q| table(format!("{name}.tokens.{q}.weight"), level.codebook_size))
+            .collect();
         let learned = shape.positions == Positions::Learned;
         let positions = learned.then(|| table(format!("{name}.positions.weight"), rows * columns));
-        let turned = || Rotary::axial(gpu, &raster(rows, columns), d / shape.heads, f64::from(shape.rope_base));
+        let turned = || {
+            Rotary::axial(
+                gpu,
+                &raster(rows, columns),
+                d / shape.heads,
+                f64::from(shape.rope_base),
+            )
+        };
         let rotary = (!learned).then(turned).transpose()?;
         let block = BlockConfig {
             dim: d,
@@ -60,12 +79,30 @@ impl Conditioning {
             mlp: shape.mlp,
             layers: shape.condition_layers,
         };
-        let blocks =
-            (0..shape.condition_layers).map(|i| Block::new(b, &format!("{name}.blocks.{i}"), &block)).collect();
+        let blocks = (0..shape.condition_layers)
+            .map(|i| Block::new(b, &format!("{name}.blocks.{i}"), &block))
+            .collect();
         let norm = Norm::new(b, &format!("{name}.norm"), d, shape.norm);
         // Rows of about the size of embeddings, from rows of size 1.
-        let spread = Linear::new(b, &format!("{name}.spread"), d, ratio * ratio * d, INIT_STD / (d as f32).sqrt());
-        Ok(Conditioning { level: level.clone(), tokens, positions, rotary, blocks, norm, spread, dim: d, grid, ratio })
+        let spread = Linear::new(
+            b,
+            &format!("{name}.spread"),
+            d,
+            ratio * ratio * d,
+            INIT_STD / (d as f32).sqrt(),
+        );
+        Ok(Conditioning {
+            level: level.clone(),
+            tokens,
+            positions,
+            rotary,
+            blocks,
+            norm,
+            spread,
+            dim: d,
+            grid,
+            ratio,
+        })
     }
 
     /// Places of dropout that this takes.
@@ -73,7 +110,8 @@ impl Conditioning {
         2 * self.blocks.len()
     }
 
-    /// A row for each cell below, [B h w r r, D], those below a cell together: of this level's codes, of each codebook u32 [B h w].
+    /// A row for each cell below, [B h w r r, D], those below a cell together: of this level's
+    /// codes, of each codebook u32 [B h w].
     ///
     /// # Errors
     /// If the device fails.
@@ -98,7 +136,9 @@ impl Conditioning {
             let at = (dropout, place + 2 * i);
             x = block.sequences(pass, x, Attention::FULL, self.rotary.as_ref(), at, None)?;
         }
-        let x = self.norm.forward(pass, &tape.reshape(&x, &[b * h * w, d])?)?;
+        let x = self
+            .norm
+            .forward(pass, &tape.reshape(&x, &[b * h * w, d])?)?;
         let x = self.spread.forward(pass, &x)?;
         tape.reshape(&x, &[b * h * w * self.ratio * self.ratio, d])
     }
@@ -113,12 +153,16 @@ impl Conditioning {
 
     /// Which rows the codes `at` of images have, image by image; each cell has `books` codes.
     pub fn by_image(&self, images: usize, at: Range<usize>, books: usize) -> Vec<u32> {
-        (0..images).flat_map(|image| at.clone().map(move |i| self.row(image, i / books))).collect()
+        (0..images)
+            .flat_map(|image| at.clone().map(move |i| self.row(image, i / books)))
+            .collect()
     }
 
     /// The same of all `codes`, code by code, each code's padded to `width`.
     pub fn by_code(&self, images: usize, codes: usize, books: usize, width: usize) -> Vec<u32> {
-        let of = |i: usize| (0..width).map(move |image| self.row(image.min(images.max(1) - 1), i / books));
+        let of = |i: usize| {
+            (0..width).map(move |image| self.row(image.min(images.max(1) - 1), i / books))
+        };
         (0..codes).flat_map(of).collect()
     }
 }
@@ -132,9 +176,27 @@ mod tests {
     #[test]
     fn cells_find_the_rows_below_their_own_cell() {
         let gpu = Gpu::new(crate::gpu::Options::default()).unwrap();
-        let shape = Shape { dim: 8, heads: 1, ..Shape::default() }.resolved();
-        let level = Level { name: "top".into(), grid: [2, 3], codebook_size: 5, codebooks: 1 };
-        let c = Conditioning::new(&gpu, &mut Parameters::builder(), "above.top", &shape, &level, [4, 6]).unwrap();
+        let shape = Shape {
+            dim: 8,
+            heads: 1,
+            ..Shape::default()
+        }
+        .resolved();
+        let level = Level {
+            name: "top".into(),
+            grid: [2, 3],
+            codebook_size: 5,
+            codebooks: 1,
+        };
+        let c = Conditioning::new(
+            &gpu,
+            &mut Parameters::builder(),
+            "above.top",
+            &shape,
+            &level,
+            [4, 6],
+        )
+        .unwrap();
         let rows = c.by_image(2, 0..24, 1);
         let mut sorted = rows.clone();
         sorted.sort_unstable();
@@ -145,6 +207,16 @@ mod tests {
         assert!((0..24).all(|i| turned[3 * i] == rows[i] && turned[3 * i + 1] == rows[24 + i]));
         // Two codes of a cell have the same row.
         assert_eq!(c.by_image(1, 0..4, 2), [0, 0, 1, 1]);
-        assert!(Conditioning::new(&gpu, &mut Parameters::builder(), "a", &shape, &level, [4, 7]).is_err());
+        assert!(
+            Conditioning::new(
+                &gpu,
+                &mut Parameters::builder(),
+                "a",
+                &shape,
+                &level,
+                [4, 7]
+            )
+            .is_err()
+        );
     }
 }

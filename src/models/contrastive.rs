@@ -1,5 +1,6 @@
-//! A contrastive model of images and texts (Radford et al. 2021, "CLIP"): two transformers whose rows of one length lie near each other where image
-//! and text belong together. It reranks what a text-to-image model draws, and measures whether it is what was asked for.
+//! A contrastive model of images and texts (Radford et al. 2021, "CLIP"): two transformers whose
+//! rows of one length lie near each other where image and text belong together. It reranks what a
+//! text-to-image model draws, and measures whether it is what was asked for.
 
 use super::prior::Shape as TextShape;
 use super::text::{Text, TextBatch};
@@ -35,7 +36,14 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { layers: 3, dim: 128, heads: 4, patch: 0, embedding: 64, dropout: 0.1 }
+        Shape {
+            layers: 3,
+            dim: 128,
+            heads: 4,
+            patch: 0,
+            embedding: 64,
+            dropout: 0.1,
+        }
     }
 }
 
@@ -47,10 +55,17 @@ impl Shape {
     pub fn check(&self) -> Result<()> {
         let wrong = |key: &str, what: String| Err(Error::config(format!("model.{key}"), what));
         if !(1..=64).contains(&self.layers) {
-            return wrong("layers", format!("{} is not allowed: it must be from 1 to 64", self.layers));
+            return wrong(
+                "layers",
+                format!("{} is not allowed: it must be from 1 to 64", self.layers),
+            );
         }
         let head = self.dim.checked_div(self.heads).unwrap_or(0);
-        if head == 0 || !self.dim.is_multiple_of(self.heads) || head > MOST_CHANNELS || self.dim > 1 << 16 {
+        if head == 0
+            || !self.dim.is_multiple_of(self.heads)
+            || head > MOST_CHANNELS
+            || self.dim > 1 << 16
+        {
             let what = format!(
                 "{} heads of {} channels: each must get a whole number of them, 1 to 256",
                 self.heads, self.dim
@@ -58,10 +73,22 @@ impl Shape {
             return wrong("heads", what);
         }
         if !(1..=1 << 16).contains(&self.embedding) {
-            return wrong("embedding", format!("{} is not allowed: it must be from 1 to 65536", self.embedding));
+            return wrong(
+                "embedding",
+                format!(
+                    "{} is not allowed: it must be from 1 to 65536",
+                    self.embedding
+                ),
+            );
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return wrong("dropout", format!("{} is not allowed: it must be at least 0 and below 1", self.dropout));
+            return wrong(
+                "dropout",
+                format!(
+                    "{} is not allowed: it must be at least 0 and below 1",
+                    self.dropout
+                ),
+            );
         }
         Ok(())
     }
@@ -69,7 +96,11 @@ impl Shape {
     /// The side of a patch of images of `height` x `width`.
     fn patch(&self, [height, width]: [usize; 2]) -> usize {
         let side = height.min(width);
-        if self.patch > 0 { self.patch } else { (side / 8).max(4).min(side) }
+        if self.patch > 0 {
+            self.patch
+        } else {
+            (side / 8).max(4).min(side)
+        }
     }
 }
 
@@ -98,7 +129,12 @@ impl Contrastive {
     ///
     /// # Errors
     /// If the shape makes no model, or an image holds no patch.
-    pub fn new(b: &mut Builder, shape: &Shape, image: [usize; 3], text: &Text) -> Result<Contrastive> {
+    pub fn new(
+        b: &mut Builder,
+        shape: &Shape,
+        image: [usize; 3],
+        text: &Text,
+    ) -> Result<Contrastive> {
         shape.check()?;
         let ([height, width, channels], d) = (image, shape.dim);
         let side = shape.patch([height, width]);
@@ -106,12 +142,27 @@ impl Contrastive {
             let what = format!("{side} is not allowed for images of {width} x {height}");
             return Err(Error::config("model.patch", what));
         }
-        let cut = Conv { stride: side, pad: 0, relu: false, after: 0 };
+        let cut = Conv {
+            stride: side,
+            pad: 0,
+            relu: false,
+            after: 0,
+        };
         let patches = Conv2d::new(b, "image.patches", channels, d, side, cut, true);
         let count = (height / side) * (width / side);
-        let positions = b.declare("image.positions.weight", &[count, d], Init::Normal(INIT_STD));
+        let positions = b.declare(
+            "image.positions.weight",
+            &[count, d],
+            Init::Normal(INIT_STD),
+        );
         b.without_decay(positions);
-        let of = TextShape { dim: d, heads: shape.heads, text_layers: shape.layers, ..Default::default() }.resolved();
+        let of = TextShape {
+            dim: d,
+            heads: shape.heads,
+            text_layers: shape.layers,
+            ..Default::default()
+        }
+        .resolved();
         let block = BlockConfig {
             dim: d,
             heads: shape.heads,
@@ -120,7 +171,9 @@ impl Contrastive {
             mlp: of.mlp,
             layers: shape.layers,
         };
-        let blocks = (0..shape.layers).map(|i| Block::new(b, &format!("image.blocks.{i}"), &block)).collect();
+        let blocks = (0..shape.layers)
+            .map(|i| Block::new(b, &format!("image.blocks.{i}"), &block))
+            .collect();
         let std = 1.0 / (d as f32).sqrt();
         Ok(Contrastive {
             shape: shape.clone(),
@@ -156,23 +209,37 @@ impl Contrastive {
     /// # Errors
     /// If the images are of another size.
     pub fn images(&self, pass: &Pass, images: &Var, dropout: Dropout) -> Result<Var> {
-        let ([n, h, w, c], [height, width, channels]) = (images.tensor().dims("contrastive")?, self.image);
+        let ([n, h, w, c], [height, width, channels]) =
+            (images.tensor().dims("contrastive")?, self.image);
         if [h, w, c] != [height, width, channels] {
             let expected = format!("images of {width} x {height} x {channels}");
-            return Err(Error::shape("contrastive", expected, format!("{w} x {h} x {c}")));
+            return Err(Error::shape(
+                "contrastive",
+                expected,
+                format!("{w} x {h} x {c}"),
+            ));
         }
         let (tape, d) = (pass.tape, self.shape.dim);
         let x = self.patches.forward_f32(pass, images)?;
         let count = x.tensor().len() / (n * d);
-        let mut x = tape.positions(&tape.reshape(&x, &[n, count, d])?, &pass.param(self.positions)?)?;
+        let mut x = tape.positions(
+            &tape.reshape(&x, &[n, count, d])?,
+            &pass.param(self.positions)?,
+        )?;
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.sequences(pass, x, Attention::FULL, None, (dropout, 2 * i), None)?;
         }
         let x = self.norm.forward(pass, &x)?;
         // The mean over patches, as a product with a row of shares.
-        let shares = Tensor::from_slice(tape.gpu(), &[n, 1, count], &vec![1.0 / count as f32; n * count])?;
+        let shares = Tensor::from_slice(
+            tape.gpu(),
+            &[n, 1, count],
+            &vec![1.0 / count as f32; n * count],
+        )?;
         let mean = tape.matmul(&tape.constant(&shares), &x, Transpose::NONE)?;
-        let rows = self.from_image.forward(pass, &tape.reshape(&mean, &[n, d])?)?;
+        let rows = self
+            .from_image
+            .forward(pass, &tape.reshape(&mean, &[n, d])?)?;
         tape.l2_norm(&rows)
     }
 
@@ -182,20 +249,32 @@ impl Contrastive {
     /// If the texts are of another kind.
     pub fn texts(&self, pass: &Pass, texts: &TextBatch, dropout: Dropout) -> Result<Var> {
         let (tape, d) = (pass.tape, self.shape.dim);
-        let x = self.text.forward(pass, texts, (dropout, 2 * self.blocks.len()))?;
+        let x = self
+            .text
+            .forward(pass, texts, (dropout, 2 * self.blocks.len()))?;
         let n = x.shape()[0];
         // The first row sees the whole text.
         let first = tape.columns(&tape.reshape(&x, &[n, self.length * d])?, 0, d)?;
         tape.l2_norm(&self.from_text.forward(pass, &first)?)
     }
 
-    /// The mean of both cross-entropies of a batch whose images and texts belong together pair by pair, in nats: `[1]`.
+    /// The mean of both cross-entropies of a batch whose images and texts belong together pair by
+    /// pair, in nats: `[1]`.
     ///
     /// # Errors
     /// If there are other texts than images.
-    pub fn loss(&self, pass: &Pass, images: &Var, texts: &TextBatch, dropout: Dropout) -> Result<Var> {
+    pub fn loss(
+        &self,
+        pass: &Pass,
+        images: &Var,
+        texts: &TextBatch,
+        dropout: Dropout,
+    ) -> Result<Var> {
         let tape = pass.tape;
-        let (a, b) = (self.images(pass, images, dropout)?, self.texts(pass, texts, dropout)?);
+        let (a, b) = (
+            self.images(pass, images, dropout)?,
+            self.texts(pass, texts, dropout)?,
+        );
         let n = a.shape()[0];
         let own = Tensor::from_slice(tape.gpu(), &[n], &(0..n as u32).collect::<Vec<_>>())?;
         let scale = tape.scale(&pass.param(self.scale)?, SCALE, 0.0)?;

@@ -1,5 +1,6 @@
-//! The patch discriminator (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks", section 3.2.2; the layers of
-//! taming-transformers' `NLayerDiscriminator`): a fully convolutional network that judges overlapping patches of an image.
+//! The patch discriminator (Isola et al. 2017, "Image-to-image translation with conditional
+//! adversarial networks", section 3.2.2; the layers of taming-transformers' `NLayerDiscriminator`):
+//! a fully convolutional network that judges overlapping patches of an image.
 
 use crate::autograd::Var;
 use crate::gpu::Gpu;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiscriminatorNorm {
-    /// Batch norm over the images at hand (Ioffe and Szegedy 2015), after all layers but the first and the last.
+    /// Batch norm over the images at hand (Ioffe and Szegedy 2015), after all layers but the first
+    /// and the last.
     Batch,
     /// Every weight divided by its largest singular value (Miyato et al. 2018).
     Spectral,
@@ -26,9 +28,11 @@ pub enum DiscriminatorNorm {
 pub struct Config {
     /// Channels of the images.
     pub channels: usize,
-    /// Channels after the first layer (`ndf`); each further one has twice as many, to eight times at most.
+    /// Channels after the first layer (`ndf`); each further one has twice as many, to eight times
+    /// at most.
     pub hidden: usize,
-    /// Layers that halve rows and columns (`n_layers`). With 3 each logit sees 70 x 70 pixels, with 2 34 x 34, with 1 16 x 16.
+    /// Layers that halve rows and columns (`n_layers`). With 3 each logit sees 70 x 70 pixels,
+    /// with 2 34 x 34, with 1 16 x 16.
     pub layers: usize,
     /// The norm.
     pub norm: DiscriminatorNorm,
@@ -70,10 +74,16 @@ impl Discriminator {
     /// If the configuration makes none; the error names the key.
     pub fn new(b: &mut Builder, c: &Config) -> Result<Discriminator> {
         if !(1..=6).contains(&c.layers) {
-            return Err(Error::config("gan.layers", format!("{} is not allowed: it must be from 1 to 6", c.layers)));
+            return Err(Error::config(
+                "gan.layers",
+                format!("{} is not allowed: it must be from 1 to 6", c.layers),
+            ));
         }
         if !(1..=1024).contains(&c.hidden) {
-            return Err(Error::config("gan.hidden", format!("{} is not allowed: it must be from 1 to 1024", c.hidden)));
+            return Err(Error::config(
+                "gan.hidden",
+                format!("{} is not allowed: it must be from 1 to 1024", c.hidden),
+            ));
         }
         let mut layers = Vec::new();
         let mut from = c.channels;
@@ -81,20 +91,35 @@ impl Discriminator {
             let last = i == c.layers + 1;
             let to = if last { 1 } else { c.hidden * (1 << i.min(3)) };
             let name = format!("discriminator.{i}");
-            let weight = b.declare(format!("{name}.weight"), &[to, KERNEL, KERNEL, from], Init::Normal(0.02));
+            let weight = b.declare(
+                format!("{name}.weight"),
+                &[to, KERNEL, KERNEL, from],
+                Init::Normal(0.02),
+            );
             let normed = c.norm == DiscriminatorNorm::Batch && i > 0 && !last;
             // A batch norm takes every constant off again.
             let bias = (!normed).then(|| b.declare(format!("{name}.bias"), &[to], Init::Zeros));
             let batch_norm = normed.then(|| {
-                let mut part = |part: &str, init| b.declare(format!("{name}.norm.{part}"), &[to], init);
+                let mut part =
+                    |part: &str, init| b.declare(format!("{name}.norm.{part}"), &[to], init);
                 [part("weight", Init::Ones), part("bias", Init::Zeros)]
             });
-            let spectral = (c.norm == DiscriminatorNorm::Spectral).then(|| SpectralNorm::new(weight, &name));
-            layers.push(Layer { weight, bias, stride: if i < c.layers { 2 } else { 1 }, batch_norm, spectral });
+            let spectral =
+                (c.norm == DiscriminatorNorm::Spectral).then(|| SpectralNorm::new(weight, &name));
+            layers.push(Layer {
+                weight,
+                bias,
+                stride: if i < c.layers { 2 } else { 1 },
+                batch_norm,
+                spectral,
+            });
             from = to;
         }
         // Two layers of stride 1 take a pixel each off what is left, and one must remain.
-        Ok(Discriminator { layers, smallest: 3 << c.layers })
+        Ok(Discriminator {
+            layers,
+            smallest: 3 << c.layers,
+        })
     }
 
     /// Images smaller than this, either way, leave no patch to judge.
@@ -109,7 +134,10 @@ impl Discriminator {
     pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Verdict> {
         let [_, h, w, _] = images.tensor().dims("discriminator")?;
         if h.min(w) < self.smallest {
-            let what = format!("images of {0} x {0} pixels at least, or fewer gan.layers", self.smallest);
+            let what = format!(
+                "images of {0} x {0} pixels at least, or fewer gan.layers",
+                self.smallest
+            );
             return Err(Error::shape("discriminator", what, format!("{w} x {h}")));
         }
         let mut x = images.clone();
@@ -121,19 +149,28 @@ impl Discriminator {
                 features.push(x.clone());
             }
         }
-        Ok(Verdict { logits: x, features })
+        Ok(Verdict {
+            logits: x,
+            features,
+        })
     }
 
     fn spectral(&self) -> impl Iterator<Item = &SpectralNorm> {
-        self.layers.iter().filter_map(|layer| layer.spectral.as_ref())
+        self.layers
+            .iter()
+            .filter_map(|layer| layer.spectral.as_ref())
     }
 
-    /// Prepares what is kept beside the parameters, of `seed`, and brings it up to date with them; before the first pass.
+    /// Prepares what is kept beside the parameters, of `seed`, and brings it up to date with them;
+    /// before the first pass.
     ///
     /// # Errors
     /// If the device fails.
     pub fn begin(&mut self, gpu: &Gpu, params: &Parameters, seed: u64) -> Result<()> {
-        self.layers.iter_mut().filter_map(|l| l.spectral.as_mut()).try_for_each(|norm| norm.begin(gpu, params, seed))
+        self.layers
+            .iter_mut()
+            .filter_map(|l| l.spectral.as_mut())
+            .try_for_each(|norm| norm.begin(gpu, params, seed))
     }
 
     /// Follows the parameters after they moved: one power iteration of each spectral norm.
@@ -168,14 +205,21 @@ impl Discriminator {
 impl Layer {
     fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
         let tape = pass.tape;
-        let conv = Conv { stride: self.stride, pad: 1, relu: false, after: 0 };
+        let conv = Conv {
+            stride: self.stride,
+            pad: 1,
+            relu: false,
+            after: 0,
+        };
         let weight = match &self.spectral {
             Some(norm) => norm.weight(pass)?,
             None => pass.param(self.weight)?,
         };
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
         let x = tape.conv2d(x, &weight, bias.as_ref(), None, conv)?;
-        let Some([gain, bias]) = self.batch_norm else { return Ok(x) };
+        let Some([gain, bias]) = self.batch_norm else {
+            return Ok(x);
+        };
         // A group norm with a group to a channel, over all images as if they were one.
         let [n, h, w, c] = x.tensor().dims("discriminator")?;
         let one = tape.reshape(&x, &[1, n * h, w, c])?;
@@ -192,7 +236,12 @@ mod tests {
 
     fn build(gpu: &Gpu, norm: DiscriminatorNorm) -> (Discriminator, Parameters) {
         let mut b = Parameters::builder();
-        let config = Config { channels: 3, hidden: 5, layers: 2, norm };
+        let config = Config {
+            channels: 3,
+            hidden: 5,
+            layers: 2,
+            norm,
+        };
         let mut d = Discriminator::new(&mut b, &config).unwrap();
         let params = b.build(gpu, 7).unwrap();
         d.begin(gpu, &params, 7).unwrap();
@@ -201,27 +250,46 @@ mod tests {
 
     #[test]
     fn smallest_images_leave_one_logit() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
-        for norm in [DiscriminatorNorm::Batch, DiscriminatorNorm::Spectral, DiscriminatorNorm::None] {
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
+        for norm in [
+            DiscriminatorNorm::Batch,
+            DiscriminatorNorm::Spectral,
+            DiscriminatorNorm::None,
+        ] {
             let (d, params) = build(&gpu, norm);
             assert_eq!(d.smallest(), 12);
             let tape = Tape::no_grad(&gpu);
             let pass = Pass::new(&tape, &params);
-            let image = |h, w| tape.constant(&Tensor::zeros(&gpu, &[2, h, w, 3], DType::F32).unwrap());
+            let image =
+                |h, w| tape.constant(&Tensor::zeros(&gpu, &[2, h, w, 3], DType::F32).unwrap());
             let verdict = d.forward(&pass, &image(12, 12)).unwrap();
             assert_eq!(verdict.logits.shape(), [2, 1, 1, 1]);
             assert_eq!(verdict.features.len(), 3);
-            assert_eq!(d.forward(&pass, &image(13, 22)).unwrap().logits.shape(), [2, 1, 3, 1]);
+            assert_eq!(
+                d.forward(&pass, &image(13, 22)).unwrap().logits.shape(),
+                [2, 1, 3, 1]
+            );
             assert!(d.forward(&pass, &image(11, 20)).is_err());
         }
     }
 
-    /// With batch norm, what is judged does not depend on the scale and mean of what the layers before gave.
+    /// With batch norm, what is judged does not depend on the scale and mean of what the layers
+    /// before gave.
     #[test]
     fn a_batch_norm_takes_off_a_constant_and_a_scale() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let (d, params) = build(&gpu, DiscriminatorNorm::Batch);
-        let images: Vec<f32> = (0..2 * 16 * 16 * 3).map(|i| ((i * 7919 % 97) as f32) / 48.5 - 1.0).collect();
+        let images: Vec<f32> = (0..2 * 16 * 16 * 3)
+            .map(|i| ((i * 7919 % 97) as f32) / 48.5 - 1.0)
+            .collect();
         let judge = || {
             let tape = Tape::no_grad(&gpu);
             let x = tape.constant(&Tensor::from_slice(&gpu, &[2, 16, 16, 3], &images).unwrap());
@@ -230,7 +298,11 @@ mod tests {
         };
         let grow = |factor: f32| {
             let mut host = params.to_host().unwrap();
-            host.get_mut("discriminator.1.weight").unwrap().1.iter_mut().for_each(|w| *w *= factor);
+            host.get_mut("discriminator.1.weight")
+                .unwrap()
+                .1
+                .iter_mut()
+                .for_each(|w| *w *= factor);
             params.load_host(&host).unwrap();
         };
         // So large that what is added under the root does not count.
@@ -238,7 +310,14 @@ mod tests {
         let before = judge();
         grow(3.0);
         let largest = before.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let apart = before.iter().zip(judge()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(largest > 0.0 && apart < 1e-3 * largest, "{apart} of {largest}");
+        let apart = before
+            .iter()
+            .zip(judge())
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            largest > 0.0 && apart < 1e-3 * largest,
+            "{apart} of {largest}"
+        );
     }
 }

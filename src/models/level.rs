@@ -31,11 +31,18 @@ impl Level {
 
     /// The name of this level's tensor in a file.
     pub(crate) fn tensor(&self) -> String {
-        if self.name.is_empty() { "indices".into() } else { format!("indices.{}", self.name) }
+        if self.name.is_empty() {
+            "indices".into()
+        } else {
+            format!("indices.{}", self.name)
+        }
     }
 
     /// A first code that its codebook has not.
     pub(crate) fn stranger(&self, codes: &[u32]) -> Option<u32> {
-        codes.iter().find(|c| **c as usize >= self.codebook_size).copied()
+        codes
+            .iter()
+            .find(|c| **c as usize >= self.codebook_size)
+            .copied()
     }
 }

@@ -23,8 +23,9 @@ use crate::nn::{Handle, Pass};
 /// What quantizes the latents [B, h, w, D] of a level into latents of the same shape.
 pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
 
-/// How many image pixels beyond a place a model looks, each way, where the place is a whole number of the top level's latents: codes,
-/// and pixels, of an image's part come out as those of the whole image if so much around it is there too.
+/// How many image pixels beyond a place a model looks, each way, where the place is a whole number
+/// of the top level's latents: codes, and pixels, of an image's part come out as those of the whole
+/// image if so much around it is there too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
     /// From a place's codes, of every level, to the pixels that they depend on.
@@ -33,22 +34,24 @@ pub struct Reach {
     pub decode: usize,
 }
 
-/// A first stage: images to latents on one or more grids, and back. The quantizers between are the caller's.
+/// A first stage: images to latents on one or more grids, and back. The quantizers between are the
+/// caller's.
 ///
 /// Levels are numbered from the top, the coarsest grid, down to the finest.
 pub trait Autoencoder: Send {
     /// Image pixels per latent of each level, each way.
     fn factors(&self) -> &[usize];
 
-    /// Images [B, H, W, C] in [-1, 1] to the quantized latents [B, H / f, W / f, D] of each level, in f32 however the pass stores
-    /// activations. `quantize` is called once for each level, from the top down: a level's latents may depend on the quantized ones
-    /// above it.
+    /// Images [B, H, W, C] in [-1, 1] to the quantized latents [B, H / f, W / f, D] of each level,
+    /// in f32 however the pass stores activations. `quantize` is called once for each level, from
+    /// the top down: a level's latents may depend on the quantized ones above it.
     ///
     /// # Errors
     /// If H or W is not divisible by the top level's factor.
     fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>>;
 
-    /// Images through the model: what [`Autoencoder::decode`] makes of what [`Autoencoder::encode`] gives, with nothing computed twice.
+    /// Images through the model: what [`Autoencoder::decode`] makes of what [`Autoencoder::encode`]
+    /// gives, with nothing computed twice.
     ///
     /// # Errors
     /// As those.
@@ -62,13 +65,15 @@ pub trait Autoencoder: Send {
     /// If there is not one for each level, or they do not fit one another.
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var>;
 
-    /// Numbers per image pixel of the largest tensor that a pass makes: of them a device must bind as many as a batch has pixels.
+    /// Numbers per image pixel of the largest tensor that a pass makes: of them a device must bind
+    /// as many as a batch has pixels.
     fn widest(&self) -> usize;
 
     /// The weight of the decoder's last layer, which makes the pixels.
     fn last_weight(&self) -> Handle;
 
-    /// How far [`Autoencoder::encode`] and [`Autoencoder::decode`] look; `None` where norms or attention see all of an image.
+    /// How far [`Autoencoder::encode`] and [`Autoencoder::decode`] look; `None` where norms or
+    /// attention see all of an image.
     fn reach(&self) -> Option<Reach>;
 }
 
@@ -79,13 +84,21 @@ fn check_divisible(images: &Var, factor: usize) -> Result<()> {
         return Ok(());
     }
     let expected = format!("height and width divisible by {factor}");
-    Err(crate::Error::shape("encode", expected, format!("{h} x {w}")))
+    Err(crate::Error::shape(
+        "encode",
+        expected,
+        format!("{h} x {w}"),
+    ))
 }
 
 /// The latents of a model's only level.
 fn only_level(latents: &[Var]) -> Result<&Var> {
     match latents {
         [only] => Ok(only),
-        _ => Err(crate::Error::shape("decode", "latents of one level", latents.len())),
+        _ => Err(crate::Error::shape(
+            "decode",
+            "latents of one level",
+            latents.len(),
+        )),
     }
 }

@@ -1,4 +1,5 @@
-//! Which of the codes before it a code of an image sees, in a layer of sparse attention (Child et al. 2019; Ramesh et al. 2021, appendix B.1).
+//! Which of the codes before it a code of an image sees, in a layer of sparse attention (Child et
+//! al. 2019; Ramesh et al. 2021, appendix B.1).
 
 use crate::gpu::Gpu;
 use crate::ops::attention::attention::Mask;
@@ -36,7 +37,10 @@ impl Pattern {
     /// Does the code at i see that at j, which is no later?
     fn sees(self, i: usize, j: usize, at: &Place) -> bool {
         let (a, b) = (i / at.books, j / at.books);
-        let (rows, columns) = (a / at.columns - b / at.columns, (a % at.columns).abs_diff(b % at.columns));
+        let (rows, columns) = (
+            a / at.columns - b / at.columns,
+            (a % at.columns).abs_diff(b % at.columns),
+        );
         match self {
             Pattern::Full => true,
             Pattern::Row => a - b <= at.columns,
@@ -45,7 +49,8 @@ impl Pattern {
         }
     }
 
-    /// The first `rows` rows of a sequence under this pattern and causal; `None` for [`Pattern::Full`], which needs no mask.
+    /// The first `rows` rows of a sequence under this pattern and causal; `None` for
+    /// [`Pattern::Full`], which needs no mask.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -53,7 +58,9 @@ impl Pattern {
         if self == Pattern::Full {
             return Ok(None);
         }
-        let sees = |i: usize, j: usize| j <= i && (j < at.prefix || self.sees(i - at.prefix, j - at.prefix, at));
+        let sees = |i: usize, j: usize| {
+            j <= i && (j < at.prefix || self.sees(i - at.prefix, j - at.prefix, at))
+        };
         Mask::pattern(gpu, rows, rows, sees).map(Some)
     }
 }
@@ -72,7 +79,12 @@ impl Masks {
         kinds.sort_unstable();
         kinds.dedup();
         let of = |kind: Pattern| Ok(kind.mask(gpu, rows, at)?.map(|mask| (kind, mask)));
-        Ok(Masks(kinds.into_iter().filter_map(|k| of(k).transpose()).collect::<Result<_>>()?))
+        Ok(Masks(
+            kinds
+                .into_iter()
+                .filter_map(|k| of(k).transpose())
+                .collect::<Result<_>>()?,
+        ))
     }
 
     /// The mask of a layer under `patterns`, which come round again.
@@ -101,15 +113,22 @@ mod tests {
     /// A grid of three columns, as figure 11 of the paper draws it.
     #[test]
     fn patterns_see_their_part_of_the_grid() {
-        let at = Place { prefix: 2, columns: 3, books: 1, kernel: 3 };
-        let seen = |p: Pattern, i: usize| (0..=i).filter(|j| p.sees(i, *j, &at)).collect::<Vec<_>>();
+        let at = Place {
+            prefix: 2,
+            columns: 3,
+            books: 1,
+            kernel: 3,
+        };
+        let seen =
+            |p: Pattern, i: usize| (0..=i).filter(|j| p.sees(i, *j, &at)).collect::<Vec<_>>();
         assert_eq!(seen(Pattern::Full, 3), [0, 1, 2, 3]);
         assert_eq!(seen(Pattern::Row, 7), [4, 5, 6, 7]);
         assert_eq!(seen(Pattern::Column, 7), [1, 4, 7]);
         assert_eq!(seen(Pattern::Convolution, 7), [3, 4, 5, 6, 7]);
         assert_eq!(seen(Pattern::Convolution, 6), [3, 4, 6]);
         let two = Place { books: 2, ..at };
-        let seen = |p: Pattern, i: usize| (0..=i).filter(|j| p.sees(i, *j, &two)).collect::<Vec<_>>();
+        let seen =
+            |p: Pattern, i: usize| (0..=i).filter(|j| p.sees(i, *j, &two)).collect::<Vec<_>>();
         assert_eq!(seen(Pattern::Column, 9), [2, 3, 8, 9]);
         assert!(check_kernel(4).is_err() && check_kernel(0).is_err() && check_kernel(5).is_ok());
     }

@@ -1,6 +1,7 @@
-//! The second stage: a decoder-only transformer over the codes of an image, row by row, conditioned on its class
-//! (van den Oord et al. 2017, section 4; Esser et al. 2021, section 3.2), and on the codes of the levels above them, where there are any
-//! (Razavi et al. 2019, section 3.2), or on a text: in one sequence with it (Ramesh et al. 2021), or by attention to what an encoder makes of
+//! The second stage: a decoder-only transformer over the codes of an image, row by row, conditioned
+//! on its class (van den Oord et al. 2017, section 4; Esser et al. 2021, section 3.2), and on the
+//! codes of the levels above them, where there are any (Razavi et al. 2019, section 3.2), or on a
+//! text: in one sequence with it (Ramesh et al. 2021), or by attention to what an encoder makes of
 //! it (Yu et al. 2022).
 
 mod shape;
@@ -121,7 +122,11 @@ pub struct Memory {
 impl Memory {
     fn heard(&self, block: usize) -> Option<Heard<'_>> {
         let kv = self.keys.get(block)?;
-        Some(Heard { kv, mask: &self.mask, lengths: &self.lengths })
+        Some(Heard {
+            kv,
+            mask: &self.mask,
+            lengths: &self.lengths,
+        })
     }
 }
 
@@ -142,13 +147,26 @@ impl Prior {
     ///
     /// # Errors
     /// If the shape makes no model, or there is no code.
-    pub fn new(gpu: &Gpu, b: &mut Builder, shape: &Shape, vocabulary: &Vocabulary) -> Result<Prior> {
+    pub fn new(
+        gpu: &Gpu,
+        b: &mut Builder,
+        shape: &Shape,
+        vocabulary: &Vocabulary,
+    ) -> Result<Prior> {
         let shape = shape.resolved();
         shape.check()?;
         let v = vocabulary.clone();
         let [rows, cols] = v.grid;
-        if v.tokens() == 0 || v.tokens() > 1 << 20 || v.codebook_size == 0 || v.codebook_size > 1 << 20 {
-            let what = format!("{} codes an image, of {}: each from 1 to 2^20", v.tokens(), v.codebook_size);
+        if v.tokens() == 0
+            || v.tokens() > 1 << 20
+            || v.codebook_size == 0
+            || v.codebook_size > 1 << 20
+        {
+            let what = format!(
+                "{} codes an image, of {}: each from 1 to 2^20",
+                v.tokens(),
+                v.codebook_size
+            );
             return Err(Error::invalid("prior", what));
         }
         let d = shape.dim;
@@ -157,7 +175,9 @@ impl Prior {
             b.without_decay(handle);
             handle
         };
-        let tokens = (0..v.codebooks).map(|q| table(format!("tokens.{q}.weight"), v.codebook_size)).collect();
+        let tokens = (0..v.codebooks)
+            .map(|q| table(format!("tokens.{q}.weight"), v.codebook_size))
+            .collect();
         let prefix = prefix(&shape, &v);
         let classes = (prefix == 1).then(|| table("classes.weight".into(), v.classes + 1));
         let codebook = (v.codebooks > 1).then(|| table("codebook.weight".into(), v.codebooks));
@@ -166,13 +186,24 @@ impl Prior {
         let rotary = if learned {
             None
         } else {
-            let cells = raster(rows, cols).into_iter().flat_map(|cell| std::iter::repeat_n(cell, v.codebooks));
+            let cells = raster(rows, cols)
+                .into_iter()
+                .flat_map(|cell| std::iter::repeat_n(cell, v.codebooks));
             // A text's tokens have their own places: attention turns none of them.
-            let cells: Vec<[f64; 2]> = std::iter::repeat_n([0.0; 2], prefix - 1).chain(cells).collect();
-            Some(Rotary::axial(gpu, &cells, d / shape.heads, f64::from(shape.rope_base))?)
+            let cells: Vec<[f64; 2]> = std::iter::repeat_n([0.0; 2], prefix - 1)
+                .chain(cells)
+                .collect();
+            Some(Rotary::axial(
+                gpu,
+                &cells,
+                d / shape.heads,
+                f64::from(shape.rope_base),
+            )?)
         };
         let seen = if shape.conditioned { &v.above[..] } else { &[] };
-        let above = seen.iter().map(|l| Conditioning::new(gpu, b, &format!("above.{}", l.name), &shape, l, v.grid));
+        let above = seen
+            .iter()
+            .map(|l| Conditioning::new(gpu, b, &format!("above.{}", l.name), &shape, l, v.grid));
         let above = above.collect::<Result<_>>()?;
         let block = BlockConfig {
             dim: d,
@@ -184,26 +215,50 @@ impl Prior {
         };
         let reader = match (&v.text, shape.text) {
             (None, _) => Reader::None,
-            (Some(text), TextKind::Encoder) => Reader::Encoder(TextEncoder::new(b, "text", &shape, text)?),
+            (Some(text), TextKind::Encoder) => {
+                Reader::Encoder(TextEncoder::new(b, "text", &shape, text)?)
+            }
             (Some(text), TextKind::Stream) => {
                 text.check()?;
                 let Form::Tokens(size) = text.form else {
-                    let what = "`stream` learns a text's tokens: rows of an encoder from elsewhere need `encoder`";
+                    let what = "`stream` learns a text's tokens: rows of an encoder from \
+                                elsewhere need `encoder`";
                     return Err(Error::config("prior.text", what));
                 };
-                let table = b.declare("text.tokens.weight", &[size + text.length, d], Init::Normal(INIT_STD));
-                let positions = b.declare("text.positions.weight", &[text.length, d], Init::Normal(INIT_STD));
+                let table = b.declare(
+                    "text.tokens.weight",
+                    &[size + text.length, d],
+                    Init::Normal(INIT_STD),
+                );
+                let positions = b.declare(
+                    "text.positions.weight",
+                    &[text.length, d],
+                    Init::Normal(INIT_STD),
+                );
                 b.without_decay(table);
                 b.without_decay(positions);
                 let head = Linear::new(b, "text.head", d, size, INIT_STD);
-                Reader::Stream { table, positions, head, text: *text }
+                Reader::Stream {
+                    table,
+                    positions,
+                    head,
+                    text: *text,
+                }
             }
         };
-        let new = if matches!(reader, Reader::Encoder(_)) { Block::reading } else { Block::new };
-        let blocks = (0..shape.layers).map(|i| new(b, &format!("blocks.{i}"), &block)).collect();
+        let new = if matches!(reader, Reader::Encoder(_)) {
+            Block::reading
+        } else {
+            Block::new
+        };
+        let blocks = (0..shape.layers)
+            .map(|i| new(b, &format!("blocks.{i}"), &block))
+            .collect();
         let norm = Norm::new(b, "norm", d, shape.norm);
         let untied = if shape.tied { 0 } else { v.codebooks };
-        let heads = (0..untied).map(|q| Linear::new(b, &format!("head.{q}"), d, v.codebook_size, INIT_STD)).collect();
+        let heads = (0..untied)
+            .map(|q| Linear::new(b, &format!("head.{q}"), d, v.codebook_size, INIT_STD))
+            .collect();
         let place = place(&shape, &v);
         let masks = Masks::new(gpu, &shape.attention, prefix - 1 + v.tokens(), &place)?;
         Ok(Prior {
@@ -233,7 +288,8 @@ impl Prior {
         &self.vocabulary
     }
 
-    /// Rows before the one that stands for the first code, and that one: a class, or a text in one sequence with the codes.
+    /// Rows before the one that stands for the first code, and that one: a class, or a text in one
+    /// sequence with the codes.
     pub fn prefix(&self) -> usize {
         prefix(&self.shape, &self.vocabulary)
     }
@@ -255,30 +311,71 @@ impl Prior {
             place += layers.places();
             layers.rows(pass, codes, at)
         };
-        let above = self.above.iter().zip(&batch.above).map(of).collect::<Result<_>>()?;
-        let Reader::Encoder(encoder) = &self.reader else { return Ok(Conditions { above, memory: None }) };
+        let above = self
+            .above
+            .iter()
+            .zip(&batch.above)
+            .map(of)
+            .collect::<Result<_>>()?;
+        let Reader::Encoder(encoder) = &self.reader else {
+            return Ok(Conditions {
+                above,
+                memory: None,
+            });
+        };
         let text = batch.text()?;
         let rows = encoder.forward(pass, text, (dropout, place))?;
-        let keys = self.blocks.iter().filter_map(Block::cross).map(|cross| cross.keys(pass, &rows));
+        let keys = self
+            .blocks
+            .iter()
+            .filter_map(Block::cross)
+            .map(|cross| cross.keys(pass, &rows));
         let keys = keys.collect::<Result<_>>()?;
-        let memory = Memory { keys, mask: text.mask.clone(), lengths: text.lengths.clone() };
-        Ok(Conditions { above, memory: Some(memory) })
+        let memory = Memory {
+            keys,
+            mask: text.mask.clone(),
+            lengths: text.lengths.clone(),
+        };
+        Ok(Conditions {
+            above,
+            memory: Some(memory),
+        })
     }
 
-    /// Embeddings [B, P - 1 + length, D] of the class [B], or of the text, and, after it, of the first `length - 1` codes of images, those of
-    /// each codebook u32 [B h w], with what is known of the place of the code to come; `length` of 1 to T.
-    fn embed(&self, pass: &Pass, batch: &Batch, conditions: &Conditions, length: usize) -> Result<Var> {
+    /// Embeddings [B, P - 1 + length, D] of the class [B], or of the text, and, after it, of the
+    /// first `length - 1` codes of images, those of each codebook u32 [B h w], with what is known
+    /// of the place of the code to come; `length` of 1 to T.
+    fn embed(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        conditions: &Conditions,
+        length: usize,
+    ) -> Result<Var> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
         let (before, mut x) = match &self.reader {
-            Reader::Stream { table, positions, text, .. } => {
+            Reader::Stream {
+                table,
+                positions,
+                text,
+                ..
+            } => {
                 let rows = tape.gather(&pass.param(*table)?, &batch.text()?.input)?;
-                let rows = tape.positions(&tape.reshape(&rows, &[b, text.length, d])?, &pass.param(*positions)?)?;
+                let rows = tape.positions(
+                    &tape.reshape(&rows, &[b, text.length, d])?,
+                    &pass.param(*positions)?,
+                )?;
                 let rows = tape.reshape(&rows, &[b, text.length * d])?;
                 let before = (text.length - 1) * d;
-                (Some(tape.columns(&rows, 0, before)?), tape.columns(&rows, before, d)?)
+                (
+                    Some(tape.columns(&rows, 0, before)?),
+                    tape.columns(&rows, before, d)?,
+                )
             }
             _ => {
-                let table = self.classes.ok_or_else(|| Error::invalid("prior", "nothing stands before the codes"))?;
+                let table = self
+                    .classes
+                    .ok_or_else(|| Error::invalid("prior", "nothing stands before the codes"))?;
                 (None, tape.gather(&pass.param(table)?, &batch.classes)?)
             }
         };
@@ -286,14 +383,21 @@ impl Prior {
             let tables = batch.codes.iter().zip(&self.tokens);
             let rows = tables.map(|(codes, table)| tape.gather(&pass.param(*table)?, codes));
             let rows = rows.collect::<Result<Vec<Var>>>()?;
-            let cells = if let [rows] = &rows[..] { rows.clone() } else { tape.concat_columns(&rows)? };
+            let cells = if let [rows] = &rows[..] {
+                rows.clone()
+            } else {
+                tape.concat_columns(&rows)?
+            };
             let cells = tape.reshape(&cells, &[b, self.vocabulary.tokens() * d])?;
             x = tape.concat_columns(&[x, tape.columns(&cells, 0, (length - 1) * d)?])?;
         }
         let mut x = tape.reshape(&x, &[b * length, d])?;
         for (layers, rows) in self.above.iter().zip(&conditions.above) {
             let places = layers.by_image(b, 0..length, self.vocabulary.codebooks);
-            let known = tape.gather(rows, &Tensor::from_slice(tape.gpu(), &[places.len()], &places)?)?;
+            let known = tape.gather(
+                rows,
+                &Tensor::from_slice(tape.gpu(), &[places.len()], &places)?,
+            )?;
             x = tape.add(&x, &known)?;
         }
         let x = self.place(pass, tape.reshape(&x, &[b, length, d])?, 0..length)?;
@@ -310,7 +414,10 @@ impl Prior {
             // A table with a row for each position is read as it is.
             let rows: Vec<u32> = at.clone().map(|i| row(i) as u32).collect();
             if rows.iter().enumerate().any(|(i, row)| i as u32 != *row) {
-                table = tape.gather(&table, &Tensor::from_slice(tape.gpu(), &[rows.len()], &rows)?)?;
+                table = tape.gather(
+                    &table,
+                    &Tensor::from_slice(tape.gpu(), &[rows.len()], &rows)?,
+                )?;
             }
             x = tape.positions(&x, &table)?;
             Ok(())
@@ -324,15 +431,25 @@ impl Prior {
         Ok(x)
     }
 
-    /// Classes `[B]` and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each image's A codes of the levels above, the
-    /// coarsest level's first, then its own; and the images' texts, where the model reads them.
+    /// Classes `[B]` and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each
+    /// image's A codes of the levels above, the coarsest level's first, then its own; and the
+    /// images' texts, where the model reads them.
     ///
     /// # Errors
-    /// If they are not whole images, a class, code or token is none of the vocabulary, or texts are missing or too many.
-    pub fn upload(&self, gpu: &Gpu, classes: &[u32], codes: &[u32], texts: Option<&Texts>) -> Result<Batch> {
+    /// If they are not whole images, a class, code or token is none of the vocabulary, or texts are
+    /// missing or too many.
+    pub fn upload(
+        &self,
+        gpu: &Gpu,
+        classes: &[u32],
+        codes: &[u32],
+        texts: Option<&Texts>,
+    ) -> Result<Batch> {
         let v = &self.vocabulary;
         let text = match (&v.text, texts) {
-            (Some(text), Some(texts)) if texts.lengths.len() == classes.len() => Some(texts.upload(gpu, text)?),
+            (Some(text), Some(texts)) if texts.lengths.len() == classes.len() => {
+                Some(texts.upload(gpu, text)?)
+            }
             (None, None) => None,
             (expected, got) => {
                 let expected = if expected.is_some() { classes.len() } else { 0 };
@@ -346,14 +463,23 @@ impl Prior {
             return Err(Error::shape("prior", expected, codes.len()));
         }
         if let Some(class) = classes.iter().find(|c| **c > v.no_class()) {
-            return Err(Error::data(format!("there is no class {class}: there are {}", v.classes)));
+            return Err(Error::data(format!(
+                "there is no class {class}: there are {}",
+                v.classes
+            )));
         }
         let mut at = 0;
         let mut books = |n: usize, books: usize, size: usize| -> Result<Vec<Tensor>> {
-            let own: Vec<u32> = codes.chunks(each).flat_map(|image| &image[at..at + n]).copied().collect();
+            let own: Vec<u32> = codes
+                .chunks(each)
+                .flat_map(|image| &image[at..at + n])
+                .copied()
+                .collect();
             at += n;
             if let Some(code) = own.iter().find(|c| **c as usize >= size) {
-                return Err(Error::data(format!("there is no code {code}: the codebook has {size}")));
+                return Err(Error::data(format!(
+                    "there is no code {code}: the codebook has {size}"
+                )));
             }
             let of = |q: usize| {
                 let own: Vec<u32> = own.iter().skip(q).step_by(books).copied().collect();
@@ -361,12 +487,22 @@ impl Prior {
             };
             (0..books).map(of).collect()
         };
-        let above = v.above.iter().map(|l| books(l.codes(), l.codebooks, l.codebook_size)).collect::<Result<_>>()?;
+        let above = v
+            .above
+            .iter()
+            .map(|l| books(l.codes(), l.codebooks, l.codebook_size))
+            .collect::<Result<_>>()?;
         let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
-        Ok(Batch { classes: Tensor::from_slice(gpu, &[classes.len()], classes)?, codes, above, text })
+        Ok(Batch {
+            classes: Tensor::from_slice(gpu, &[classes.len()], classes)?,
+            codes,
+            above,
+            text,
+        })
     }
 
-    /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N, K].
+    /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N,
+    /// K].
     fn head(&self, pass: &Pass, x: &Var, q: usize) -> Result<Var> {
         match self.heads.get(q) {
             Some(head) => head.forward(pass, x),
@@ -376,12 +512,18 @@ impl Prior {
 
     /// The attention of a block over whole sequences.
     fn attention(&self, block: usize) -> Attention<'_> {
-        Attention { mask: self.masks.of(&self.shape.attention, block), ..Attention::CAUSAL }
+        Attention {
+            mask: self.masks.of(&self.shape.attention, block),
+            ..Attention::CAUSAL
+        }
     }
 
     /// What the blocks make of whole images: [B, P - 1 + T, D], normed.
     fn run(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Var> {
-        let key = Key { stream: DROPOUT_STREAM, ..dropout.key };
+        let key = Key {
+            stream: DROPOUT_STREAM,
+            ..dropout.key
+        };
         let dropout = Dropout { key, ..dropout };
         let conditions = self.conditions(pass, batch, dropout)?;
         let mut x = self.embed(pass, batch, &conditions, self.vocabulary.tokens())?;
@@ -394,7 +536,8 @@ impl Prior {
         self.norm.forward(pass, &x)
     }
 
-    /// Logits of every code of the images, each from the class or the text and the codes before it: for each codebook [B h w, K].
+    /// Logits of every code of the images, each from the class or the text and the codes before it:
+    /// for each codebook [B h w, K].
     ///
     /// # Errors
     /// If the device fails.
@@ -408,25 +551,43 @@ impl Prior {
         let [b, rows, _] = x.tensor().dims("prior")?;
         let before = rows - v.tokens();
         if before > 0 {
-            x = tape.columns(&tape.reshape(&x, &[b, rows * d])?, before * d, v.tokens() * d)?;
+            x = tape.columns(
+                &tape.reshape(&x, &[b, rows * d])?,
+                before * d,
+                v.tokens() * d,
+            )?;
         }
         let cells = b * v.grid[0] * v.grid[1];
         let x = tape.reshape(&x, &[cells, v.codebooks * d])?;
         let of = |q: usize| {
-            let x = if v.codebooks == 1 { x.clone() } else { tape.columns(&x, q * d, d)? };
+            let x = if v.codebooks == 1 {
+                x.clone()
+            } else {
+                tape.columns(&x, q * d, d)?
+            };
             self.head(pass, &x, q)
         };
         (0..v.codebooks).map(of).collect()
     }
 
-    /// The mean cross-entropies of the images' codes and, where the model learns them, of their texts, in nats.
+    /// The mean cross-entropies of the images' codes and, where the model learns them, of their
+    /// texts, in nats.
     ///
     /// # Errors
     /// If the device fails, or the smoothing lies outside [0, 1).
-    pub fn losses(&self, pass: &Pass, batch: &Batch, dropout: Dropout, smoothing: f32) -> Result<Losses> {
+    pub fn losses(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        dropout: Dropout,
+        smoothing: f32,
+    ) -> Result<Losses> {
         let (tape, d) = (pass.tape, self.shape.dim);
         let books = self.vocabulary.codebooks as f32;
-        let options = CrossEntropy { smoothing, ..Default::default() };
+        let options = CrossEntropy {
+            smoothing,
+            ..Default::default()
+        };
         let x = self.run(pass, batch, dropout)?;
         let text = match &self.reader {
             Reader::Stream { head, text, .. } => {
@@ -434,8 +595,14 @@ impl Prior {
                 let before = text.length - 1;
                 let rows = tape.columns(&tape.reshape(&x, &[b, rows * d])?, 0, before * d)?;
                 let logits = head.forward(pass, &tape.reshape(&rows, &[b * before, d])?)?;
-                let targets = of.targets.as_ref().ok_or_else(|| Error::invalid("prior", "texts without tokens"))?;
-                let options = CrossEntropy { ignore: Some(IGNORED), ..options };
+                let targets = of
+                    .targets
+                    .as_ref()
+                    .ok_or_else(|| Error::invalid("prior", "texts without tokens"))?;
+                let options = CrossEntropy {
+                    ignore: Some(IGNORED),
+                    ..options
+                };
                 let sum = tape.sum(&tape.cross_entropy(&logits, targets, options)?)?;
                 Some(tape.scale(&sum, 1.0 / of.counted.max(1) as f32, 0.0)?)
             }
@@ -451,20 +618,34 @@ impl Prior {
             });
         }
         let sum = sum.ok_or_else(|| Error::invalid("prior", "a vocabulary without codebooks"))?;
-        let codes = if books == 1.0 { sum } else { tape.scale(&sum, 1.0 / books, 0.0)? };
+        let codes = if books == 1.0 {
+            sum
+        } else {
+            tape.scale(&sum, 1.0 / books, 0.0)?
+        };
         Ok(Losses { codes, text })
     }
 
-    /// What training lowers, in nats: `[1]`. The mean cross-entropy of the images' codes; where the model learns texts too, both weighed by
-    /// [`Shape::text_weight`] (Ramesh et al. 2021, section 2.2).
+    /// What training lowers, in nats: `[1]`. The mean cross-entropy of the images' codes; where the
+    /// model learns texts too, both weighed by [`Shape::text_weight`] (Ramesh et al. 2021, section
+    /// 2.2).
     ///
     /// # Errors
     /// As [`Prior::losses`].
-    pub fn loss(&self, pass: &Pass, batch: &Batch, dropout: Dropout, smoothing: f32) -> Result<Var> {
+    pub fn loss(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        dropout: Dropout,
+        smoothing: f32,
+    ) -> Result<Var> {
         let Losses { codes, text } = self.losses(pass, batch, dropout, smoothing)?;
         let Some(text) = text else { return Ok(codes) };
         let (tape, w) = (pass.tape, self.shape.text_weight);
-        tape.add(&tape.scale(&codes, 1.0 - w, 0.0)?, &tape.scale(&text, w, 0.0)?)
+        tape.add(
+            &tape.scale(&codes, 1.0 - w, 0.0)?,
+            &tape.scale(&text, w, 0.0)?,
+        )
     }
 
     /// Room for the keys and values of `rows` sequences, a cache for each block.
@@ -473,7 +654,10 @@ impl Prior {
     /// If the device cannot hold them.
     pub fn caches(&self, gpu: &Gpu, rows: usize) -> Result<Vec<KvCache>> {
         let (h, d) = (self.shape.heads, self.shape.dim / self.shape.heads);
-        self.blocks.iter().map(|_| KvCache::new(gpu, [rows, self.rows(), h, d])).collect()
+        self.blocks
+            .iter()
+            .map(|_| KvCache::new(gpu, [rows, self.rows(), h, d]))
+            .collect()
     }
 
     /// Bytes that [`Prior::caches`] take for each sequence.
@@ -481,8 +665,9 @@ impl Prior {
         8 * (self.shape.layers * self.rows() * self.shape.dim) as u64
     }
 
-    /// Takes in the class or the text and the first `known` codes of the images, less than T, with their [`Prior::conditions`], and returns
-    /// the logits [B, K] of the code after them. The caches, where there are any, hold P + `known` rows then.
+    /// Takes in the class or the text and the first `known` codes of the images, less than T, with
+    /// their [`Prior::conditions`], and returns the logits [B, K] of the code after them. The
+    /// caches, where there are any, hold P + `known` rows then.
     ///
     /// # Errors
     /// If the device fails.
@@ -498,31 +683,60 @@ impl Prior {
         let length = self.prefix() + known;
         let mut x = self.embed(pass, batch, conditions, known + 1)?;
         let patterns = &self.shape.attention;
-        let masks = Masks::new(tape.gpu(), patterns, length, &place(&self.shape, &self.vocabulary))?;
+        let masks = Masks::new(
+            tape.gpu(),
+            patterns,
+            length,
+            &place(&self.shape, &self.vocabulary),
+        )?;
         for (i, block) in self.blocks.iter().enumerate() {
-            let rows = caches.and_then(|caches| caches.get(i)).map_or(Rows::Sequences, Rows::Prompt);
-            let attention = Attention { mask: masks.of(patterns, i), ..Attention::CAUSAL };
+            let rows = caches
+                .and_then(|caches| caches.get(i))
+                .map_or(Rows::Sequences, Rows::Prompt);
+            let attention = Attention {
+                mask: masks.of(patterns, i),
+                ..Attention::CAUSAL
+            };
             let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
-            x = block.forward(pass, &x, attention, self.rotary.as_ref(), rows, (Dropout::OFF, 0), heard)?;
+            x = block.forward(
+                pass,
+                &x,
+                attention,
+                self.rotary.as_ref(),
+                rows,
+                (Dropout::OFF, 0),
+                heard,
+            )?;
         }
         let last = tape.columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
         let x = self.norm.forward(pass, &last)?;
-        Ok(self.head(pass, &x, known % self.vocabulary.codebooks)?.tensor().clone())
+        Ok(self
+            .head(pass, &x, known % self.vocabulary.codebooks)?
+            .tensor()
+            .clone())
     }
 
-    /// Where each code of `rows` images finds what the levels above say of it, for each level: u32 [T, W], W a multiple of 64.
+    /// Where each code of `rows` images finds what the levels above say of it, for each level: u32
+    /// [T, W], W a multiple of 64.
     ///
     /// # Errors
     /// If the device cannot hold them.
     pub fn places(&self, gpu: &Gpu, rows: usize) -> Result<Vec<Tensor>> {
-        let (t, books, wide) = (self.vocabulary.tokens(), self.vocabulary.codebooks, rows.next_multiple_of(64));
-        let of = |layers: &Conditioning| Tensor::from_slice(gpu, &[t, wide], &layers.by_code(rows, t, books, wide));
+        let (t, books, wide) = (
+            self.vocabulary.tokens(),
+            self.vocabulary.codebooks,
+            rows.next_multiple_of(64),
+        );
+        let of = |layers: &Conditioning| {
+            Tensor::from_slice(gpu, &[t, wide], &layers.by_code(rows, t, books, wide))
+        };
         self.above.iter().map(of).collect()
     }
 
-    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits [B, K] of the code after it;
-    /// `lengths` are the rows that the caches hold, `[B]`, `conditions` what the levels above say of each cell, with the rows of them
-    /// that belong to the code after it, u32 `[B]`, and `memory` what an encoder made of the texts.
+    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits
+    /// [B, K] of the code after it; `lengths` are the rows that the caches hold, `[B]`,
+    /// `conditions` what the levels above say of each cell, with the rows of them that belong to
+    /// the code after it, u32 `[B]`, and `memory` what an encoder made of the texts.
     ///
     /// # Errors
     /// If the device fails.
@@ -545,7 +759,15 @@ impl Prior {
         let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
         for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
             let (rows, heard) = (Rows::Step(cache, lengths), memory.and_then(|m| m.heard(i)));
-            x = block.forward(pass, &x, self.attention(i), self.rotary.as_ref(), rows, (Dropout::OFF, 0), heard)?;
+            x = block.forward(
+                pass,
+                &x,
+                self.attention(i),
+                self.rotary.as_ref(),
+                rows,
+                (Dropout::OFF, 0),
+                heard,
+            )?;
         }
         let x = self.norm.forward(pass, &tape.reshape(&x, &[b, d])?)?;
         Ok(self.head(pass, &x, known % books)?.tensor().clone())
@@ -567,7 +789,12 @@ pub struct Batch {
 
 impl Batch {
     fn text(&self) -> Result<&TextBatch> {
-        self.text.as_ref().ok_or_else(|| Error::invalid("prior", "a batch without texts, for a model that reads them"))
+        self.text.as_ref().ok_or_else(|| {
+            Error::invalid(
+                "prior",
+                "a batch without texts, for a model that reads them",
+            )
+        })
     }
 }
 
@@ -580,5 +807,10 @@ fn prefix(shape: &Shape, v: &Vocabulary) -> usize {
 }
 
 fn place(shape: &Shape, v: &Vocabulary) -> Place {
-    Place { prefix: prefix(shape, v), columns: v.grid[1], books: v.codebooks, kernel: shape.attention_kernel }
+    Place {
+        prefix: prefix(shape, v),
+        columns: v.grid[1],
+        books: v.codebooks,
+        kernel: shape.attention_kernel,
+    }
 }

@@ -51,7 +51,10 @@ impl Text {
         };
         let fits = |n: usize| (least..=1 << 20).contains(&n);
         if !fits(size) || !fits(self.length) {
-            return Err(Error::invalid("text", format!("{self:?}: sizes from {least} to 2^20")));
+            return Err(Error::invalid(
+                "text",
+                format!("{self:?}: sizes from {least} to 2^20"),
+            ));
         }
         Ok(())
     }
@@ -59,8 +62,15 @@ impl Text {
     /// Holds what `n` such texts take against the memory that there is.
     fn hold(&self, n: usize) -> Result<()> {
         self.check()?;
-        let unit = if matches!(self.form, Form::Tokens(_)) { "tokens" } else { "rows" };
-        memory::hold(format!("{n} texts of {} {unit} each", self.length), memory::product(&[n, self.words(), 4]))
+        let unit = if matches!(self.form, Form::Tokens(_)) {
+            "tokens"
+        } else {
+            "rows"
+        };
+        memory::hold(
+            format!("{n} texts of {} {unit} each", self.length),
+            memory::product(&[n, self.words(), 4]),
+        )
     }
 
     /// The words and length of a text that says nothing.
@@ -88,20 +98,27 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Texts of tokens, without [`BEGIN`] and [`END`], which are added; what is longer than S is cut.
+    /// Texts of tokens, without [`BEGIN`] and [`END`], which are added; what is longer than S is
+    /// cut.
     ///
     /// # Errors
     /// If texts are not of tokens, or there is no such token.
     pub fn of_tokens<T: AsRef<[u32]>>(text: &Text, tokens: &[T]) -> Result<Texts> {
         let Form::Tokens(size) = text.form else {
-            return Err(Error::invalid("text", "tokens for a model that reads rows of an encoder from elsewhere"));
+            return Err(Error::invalid(
+                "text",
+                "tokens for a model that reads rows of an encoder from elsewhere",
+            ));
         };
         text.hold(tokens.len())?;
         let mut texts = Texts::default();
         for tokens in tokens {
             let tokens = tokens.as_ref();
             if let Some(token) = tokens.iter().find(|t| **t as usize >= size) {
-                return Err(Error::invalid("text", format!("there is no token {token}: there are {size}")));
+                return Err(Error::invalid(
+                    "text",
+                    format!("there is no token {token}: there are {size}"),
+                ));
             }
             let kept = tokens.iter().copied().take(text.length - 2);
             let mut words: Vec<u32> = std::iter::once(BEGIN).chain(kept).chain([END]).collect();
@@ -132,7 +149,11 @@ impl Texts {
                     format!("{} values", rows.len()),
                 ));
             }
-            let mut words: Vec<u32> = rows.iter().take(text.words()).map(|x| x.to_bits()).collect();
+            let mut words: Vec<u32> = rows
+                .iter()
+                .take(text.words())
+                .map(|x| x.to_bits())
+                .collect();
             texts.lengths.push((words.len() / channels) as u32);
             words.resize(text.words(), 0);
             texts.words.extend(words);
@@ -143,7 +164,11 @@ impl Texts {
 
     /// Texts that say nothing.
     pub fn nothing(text: &Text, n: usize) -> Texts {
-        let mut texts = Texts { words: vec![0; n * text.words()], lengths: vec![0; n], hidden: vec![false; n] };
+        let mut texts = Texts {
+            words: vec![0; n * text.words()],
+            lengths: vec![0; n],
+            hidden: vec![false; n],
+        };
         (0..n).for_each(|i| texts.hide(text, i));
         texts
     }
@@ -184,28 +209,43 @@ impl Texts {
             return Err(Error::shape("text", expected, self.words.len()));
         }
         if let Some(length) = self.lengths.iter().find(|l| **l as usize > s) {
-            return Err(Error::invalid("text", format!("a text of {length} tokens or rows: at most {s}")));
+            return Err(Error::invalid(
+                "text",
+                format!("a text of {length} tokens or rows: at most {s}"),
+            ));
         }
         let lengths: Vec<usize> = self.lengths.iter().map(|l| *l as usize).collect();
         let place = |i: usize| (i / s, i % s);
         let (mut input, mut targets, mut counted) = (None, None, 0);
         match text.form {
             Form::Tokens(size) => {
-                // Past its end a text has a token of its own at each place (Ramesh et al. 2021, section 2.2).
+                // Past its end a text has a token of its own at each place (Ramesh et al. 2021,
+                // section 2.2).
                 let padded = |i: usize| {
                     let (b, t) = place(i);
-                    if t < lengths[b] { self.words[i] } else { (size + t) as u32 }
+                    if t < lengths[b] {
+                        self.words[i]
+                    } else {
+                        (size + t) as u32
+                    }
                 };
                 let ids: Vec<u32> = (0..n * s).map(padded).collect();
                 if let Some(token) = self.words.iter().zip(0..).find_map(|(w, i)| {
                     let (b, t) = place(i);
                     (t < lengths[b] && *w as usize >= size).then_some(*w)
                 }) {
-                    return Err(Error::invalid("text", format!("there is no token {token}: there are {size}")));
+                    return Err(Error::invalid(
+                        "text",
+                        format!("there is no token {token}: there are {size}"),
+                    ));
                 }
                 let next = |i: usize| {
                     let (b, t) = (i / (s - 1), i % (s - 1) + 1);
-                    if t < lengths[b] && !self.hidden[b] { self.words[b * s + t] } else { IGNORED }
+                    if t < lengths[b] && !self.hidden[b] {
+                        self.words[b * s + t]
+                    } else {
+                        IGNORED
+                    }
                 };
                 let next: Vec<u32> = (0..n * (s - 1)).map(next).collect();
                 counted = next.iter().filter(|t| **t != IGNORED).count();
@@ -230,7 +270,8 @@ impl Texts {
 /// Texts on the device.
 #[derive(Clone, Debug)]
 pub struct TextBatch {
-    /// Tokens u32 [B S], those past a text's end from the vocabulary's size on; or rows f32 [B S, E].
+    /// Tokens u32 [B S], those past a text's end from the vocabulary's size on; or rows f32 [B S,
+    /// E].
     pub(super) input: Tensor,
     /// The token after each but the last, u32 [B (S - 1)].
     pub(super) targets: Option<Tensor>,
@@ -249,31 +290,59 @@ mod tests {
 
     #[test]
     fn texts_beyond_all_memory_are_refused() {
-        let text = Text { form: Form::Tokens(9), length: 1 << 20 };
+        let text = Text {
+            form: Form::Tokens(9),
+            length: 1 << 20,
+        };
         let error = text.hold(1 << 40).unwrap_err().to_string();
-        assert!(error.contains("1048576 tokens") && error.contains("memory asked for"), "{error}");
+        assert!(
+            error.contains("1048576 tokens") && error.contains("memory asked for"),
+            "{error}"
+        );
         text.hold(usize::MAX).unwrap_err();
         let none: [Vec<u32>; 1] = [Vec::new()];
-        assert!(Texts::of_tokens(&Text { length: 100_000_000, ..text }, &none).is_err());
+        assert!(
+            Texts::of_tokens(
+                &Text {
+                    length: 100_000_000,
+                    ..text
+                },
+                &none
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn texts_are_padded_cut_and_hidden() {
-        let text = Text { form: Form::Tokens(9), length: 5 };
-        let mut texts = Texts::of_tokens(&text, &[vec![4, 5], vec![2, 3, 4, 5, 6], vec![]]).unwrap();
+        let text = Text {
+            form: Form::Tokens(9),
+            length: 5,
+        };
+        let mut texts =
+            Texts::of_tokens(&text, &[vec![4, 5], vec![2, 3, 4, 5, 6], vec![]]).unwrap();
         assert_eq!(texts.words, [0, 4, 5, 1, 0, 0, 2, 3, 4, 1, 0, 1, 0, 0, 0]);
         assert_eq!(texts.lengths, [4, 5, 2]);
         texts.hide(&text, 1);
-        assert_eq!((&texts.words[5..10], texts.lengths[1]), (&[0, 1, 0, 0, 0][..], 2));
+        assert_eq!(
+            (&texts.words[5..10], texts.lengths[1]),
+            (&[0, 1, 0, 0, 0][..], 2)
+        );
         let gpu = Gpu::new(Options::default()).unwrap();
         let batch = texts.upload(&gpu, &text).unwrap();
         let ids = batch.input.read::<u32>().unwrap();
         assert_eq!(ids, [0, 4, 5, 1, 13, 0, 1, 11, 12, 13, 0, 1, 11, 12, 13]);
         let x = IGNORED;
-        assert_eq!(batch.targets.unwrap().read::<u32>().unwrap(), [4, 5, 1, x, x, x, x, x, 1, x, x, x]);
+        assert_eq!(
+            batch.targets.unwrap().read::<u32>().unwrap(),
+            [4, 5, 1, x, x, x, x, x, 1, x, x, x]
+        );
         assert_eq!(batch.counted, 4);
         assert!(Texts::of_tokens(&text, &[vec![9]]).is_err());
-        assert_eq!(texts.slice(&text, 2..3), Texts::nothing(&text, 1).slice(&text, 0..1).shown());
+        assert_eq!(
+            texts.slice(&text, 2..3),
+            Texts::nothing(&text, 1).slice(&text, 0..1).shown()
+        );
     }
 
     impl Texts {
@@ -285,12 +354,21 @@ mod tests {
 
     #[test]
     fn rows_from_elsewhere_are_kept_to_the_bit() {
-        let text = Text { form: Form::Rows(2), length: 3 };
+        let text = Text {
+            form: Form::Rows(2),
+            length: 3,
+        };
         let texts = Texts::of_rows(&text, &[vec![1.5, -2.0], vec![0.0; 8], vec![]]).unwrap();
         assert_eq!(texts.lengths, [1, 3, 0]);
         let gpu = Gpu::new(Options::default()).unwrap();
         let batch = texts.upload(&gpu, &text).unwrap();
-        assert_eq!(batch.input.read::<f32>().unwrap()[..4], [1.5, -2.0, 0.0, 0.0]);
-        assert!(Texts::of_rows(&text, &[vec![1.0]]).is_err() && Texts::of_tokens(&text, &[vec![1]]).is_err());
+        assert_eq!(
+            batch.input.read::<f32>().unwrap()[..4],
+            [1.5, -2.0, 0.0, 0.0]
+        );
+        assert!(
+            Texts::of_rows(&text, &[vec![1.0]]).is_err()
+                && Texts::of_tokens(&text, &[vec![1]]).is_err()
+        );
     }
 }

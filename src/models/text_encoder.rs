@@ -1,5 +1,5 @@
-//! What a decoder reads of a text: the rows of a transformer that looks both ways over its tokens (Yu et al. 2022, "Parti", section 2.2), or
-//! rows that an encoder from elsewhere made.
+//! What a decoder reads of a text: the rows of a transformer that looks both ways over its tokens
+//! (Yu et al. 2022, "Parti", section 2.2), or rows that an encoder from elsewhere made.
 
 use super::prior::Shape;
 use super::text::{Form, Text, TextBatch};
@@ -30,7 +30,8 @@ enum Input {
 }
 
 impl TextEncoder {
-    /// Declares `name.tokens`, `name.positions`, `name.blocks` and `name.norm`; for rows `name.rows` and `name.norm`.
+    /// Declares `name.tokens`, `name.positions`, `name.blocks` and `name.norm`; for rows
+    /// `name.rows` and `name.norm`.
     ///
     /// # Errors
     /// If there can be no such texts.
@@ -39,32 +40,60 @@ impl TextEncoder {
         let d = shape.dim;
         let (input, layers) = match text.form {
             Form::Tokens(size) => {
-                let table =
-                    b.declare(format!("{name}.tokens.weight"), &[size + text.length, d], Init::Normal(INIT_STD));
-                let positions =
-                    b.declare(format!("{name}.positions.weight"), &[text.length, d], Init::Normal(INIT_STD));
+                let table = b.declare(
+                    format!("{name}.tokens.weight"),
+                    &[size + text.length, d],
+                    Init::Normal(INIT_STD),
+                );
+                let positions = b.declare(
+                    format!("{name}.positions.weight"),
+                    &[text.length, d],
+                    Init::Normal(INIT_STD),
+                );
                 b.without_decay(table);
                 b.without_decay(positions);
                 (Input::Tokens { table, positions }, shape.text_layers)
             }
             Form::Rows(channels) => {
                 let std = 1.0 / (channels as f32).sqrt();
-                (Input::Rows(Linear::new(b, &format!("{name}.rows"), channels, d, std)), 0)
+                (
+                    Input::Rows(Linear::new(b, &format!("{name}.rows"), channels, d, std)),
+                    0,
+                )
             }
         };
-        let block =
-            BlockConfig { dim: d, heads: shape.heads, hidden: shape.hidden, norm: shape.norm, mlp: shape.mlp, layers };
-        let blocks = (0..layers).map(|i| Block::new(b, &format!("{name}.blocks.{i}"), &block)).collect();
+        let block = BlockConfig {
+            dim: d,
+            heads: shape.heads,
+            hidden: shape.hidden,
+            norm: shape.norm,
+            mlp: shape.mlp,
+            layers,
+        };
+        let blocks = (0..layers)
+            .map(|i| Block::new(b, &format!("{name}.blocks.{i}"), &block))
+            .collect();
         let norm = Norm::new(b, &format!("{name}.norm"), d, shape.norm);
-        Ok(TextEncoder { input, blocks, norm, length: text.length, dim: d })
+        Ok(TextEncoder {
+            input,
+            blocks,
+            norm,
+            length: text.length,
+            dim: d,
+        })
     }
 
-    /// Texts to rows [B, S, D]; those past a text's end mean nothing. `place` numbers the first place of dropout, of which there are two
-    /// to a block.
+    /// Texts to rows [B, S, D]; those past a text's end mean nothing. `place` numbers the first
+    /// place of dropout, of which there are two to a block.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn forward(&self, pass: &Pass, text: &TextBatch, (dropout, place): (Dropout, usize)) -> Result<Var> {
+    pub fn forward(
+        &self,
+        pass: &Pass,
+        text: &TextBatch,
+        (dropout, place): (Dropout, usize),
+    ) -> Result<Var> {
         let tape = pass.tape;
         let rows = match &self.input {
             Input::Tokens { table, .. } => tape.gather(&pass.param(*table)?, &text.input)?,
@@ -75,7 +104,10 @@ impl TextEncoder {
         if let Input::Tokens { positions, .. } = &self.input {
             x = tape.positions(&x, &pass.param(*positions)?)?;
         }
-        let attention = Attention { mask: Some(&text.mask), ..Attention::FULL };
+        let attention = Attention {
+            mask: Some(&text.mask),
+            ..Attention::FULL
+        };
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.sequences(pass, x, attention, None, (dropout, place + 2 * i), None)?;
         }

@@ -1,7 +1,9 @@
-//! The first stage of VQ-GAN (Esser et al. 2021), layer by layer and name by name that of taming-transformers (`VQModel`): group norms,
-//! SiLU, residual blocks of two 3 x 3 convolutions, attention at coarse resolutions, nearest upsampling.
+//! The first stage of VQ-GAN (Esser et al. 2021), layer by layer and name by name that of
+//! taming-transformers (`VQModel`): group norms, SiLU, residual blocks of two 3 x 3 convolutions,
+//! attention at coarse resolutions, nearest upsampling.
 //!
-//! A published checkpoint loads by its own names, but for `quantize.embedding.weight`, which is the quantizer's codebook.
+//! A published checkpoint loads by its own names, but for `quantize.embedding.weight`, which is the
+//! quantizer's codebook.
 
 use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
@@ -16,19 +18,22 @@ use crate::{Error, Result};
 const GROUPS: usize = 32;
 const EPS: f32 = 1e-6;
 
-/// The shape of a VQ-GAN's first stage. In taming-transformers' words: `in_channels`, `ch`, `ch_mult`, `num_res_blocks`, `z_channels` and
-/// `embed_dim`; its `attn_resolutions` are here downsamplings, so that they do not depend on the images' size.
+/// The shape of a VQ-GAN's first stage. In taming-transformers' words: `in_channels`, `ch`,
+/// `ch_mult`, `num_res_blocks`, `z_channels` and `embed_dim`; its `attn_resolutions` are here
+/// downsamplings, so that they do not depend on the images' size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Channels of the images: 1 or 3.
     pub channels: usize,
     /// Channels at full resolution; a multiple of 32, the groups of a norm.
     pub hidden: usize,
-    /// What they are multiplied by at each resolution, the finest first; each after the first has half the rows and columns of the one before.
+    /// What they are multiplied by at each resolution, the finest first; each after the first has
+    /// half the rows and columns of the one before.
     pub multipliers: Vec<usize>,
     /// Residual blocks at each resolution of the encoder; the decoder has one more.
     pub residual_layers: usize,
-    /// Downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts once in the middle, at the coarsest.
+    /// Downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts once in
+    /// the middle, at the coarsest.
     pub attention: Vec<usize>,
     /// Channels between encoder and quantizer.
     pub latent_channels: usize,
@@ -44,27 +49,47 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         let fail = |key: &str, what: String| Err(Error::config(format!("model.{key}"), what));
         if self.hidden == 0 || !self.hidden.is_multiple_of(GROUPS) {
-            return fail("hidden", format!("{} is not allowed: it must be a multiple of {GROUPS}", self.hidden));
+            return fail(
+                "hidden",
+                format!(
+                    "{} is not allowed: it must be a multiple of {GROUPS}",
+                    self.hidden
+                ),
+            );
         }
         let levels = self.multipliers.len();
         if !(2..=7).contains(&levels) || self.multipliers.iter().any(|m| !(1..=64).contains(m)) {
-            let what =
-                format!("{:?} is not allowed: 2 to 7 numbers from 1 to 64, one to a resolution", self.multipliers);
+            let what = format!(
+                "{:?} is not allowed: 2 to 7 numbers from 1 to 64, one to a resolution",
+                self.multipliers
+            );
             return fail("multipliers", what);
         }
         if !(1..=16).contains(&self.residual_layers) {
             return fail(
                 "residual_layers",
-                format!("{} is not allowed: it must be from 1 to 16", self.residual_layers),
+                format!(
+                    "{} is not allowed: it must be from 1 to 16",
+                    self.residual_layers
+                ),
             );
         }
-        if let Some(at) = self.attention.iter().find(|at| !at.is_power_of_two() || **at > 1 << (levels - 1)) {
-            let what =
-                format!("{at} is not allowed: the resolutions are 1, 2, 4, .. to {} times coarser", 1 << (levels - 1));
+        if let Some(at) = self
+            .attention
+            .iter()
+            .find(|at| !at.is_power_of_two() || **at > 1 << (levels - 1))
+        {
+            let what = format!(
+                "{at} is not allowed: the resolutions are 1, 2, 4, .. to {} times coarser",
+                1 << (levels - 1)
+            );
             return fail("attention", what);
         }
         if self.channels == 0 || self.latent_channels == 0 || self.codebook_dim == 0 {
-            return fail("latent_channels", "and the channels of images and codes must be at least 1".into());
+            return fail(
+                "latent_channels",
+                "and the channels of images and codes must be at least 1".into(),
+            );
         }
         Ok(())
     }
@@ -79,11 +104,37 @@ impl Config {
 }
 
 fn conv3(b: &mut Builder, name: &str, i: usize, o: usize) -> Conv2d {
-    Conv2d::new(b, name, i, o, 3, Conv { stride: 1, pad: 1, relu: false, after: 0 }, true)
+    Conv2d::new(
+        b,
+        name,
+        i,
+        o,
+        3,
+        Conv {
+            stride: 1,
+            pad: 1,
+            relu: false,
+            after: 0,
+        },
+        true,
+    )
 }
 
 fn conv1(b: &mut Builder, name: &str, i: usize, o: usize) -> Conv2d {
-    Conv2d::new(b, name, i, o, 1, Conv { stride: 1, pad: 0, relu: false, after: 0 }, true)
+    Conv2d::new(
+        b,
+        name,
+        i,
+        o,
+        1,
+        Conv {
+            stride: 1,
+            pad: 0,
+            relu: false,
+            after: 0,
+        },
+        true,
+    )
 }
 
 fn norm(b: &mut Builder, name: &str, channels: usize) -> GroupNorm {
@@ -92,7 +143,9 @@ fn norm(b: &mut Builder, name: &str, channels: usize) -> GroupNorm {
 
 /// `silu(norm(x))`, stored as the pass stores activations.
 fn activated(pass: &Pass, norm: &GroupNorm, x: &Var) -> Result<Var> {
-    let x = pass.tape.activation(Function::Silu, &norm.forward(pass, x)?)?;
+    let x = pass
+        .tape
+        .activation(Function::Silu, &norm.forward(pass, x)?)?;
     pass.tape.cast(&x, pass.activations())
 }
 
@@ -124,10 +177,15 @@ impl Block {
     }
 
     fn layers(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        let h = self.conv1.forward_f32(pass, &activated(pass, &self.norm1, x)?)?;
+        let h = self
+            .conv1
+            .forward_f32(pass, &activated(pass, &self.norm1, x)?)?;
         let h = activated(pass, &self.norm2, &h)?;
         match &self.shortcut {
-            Some(shortcut) => self.conv2.forward_onto_f32(pass, &h, &shortcut.forward_f32(pass, x)?),
+            Some(shortcut) => {
+                self.conv2
+                    .forward_onto_f32(pass, &h, &shortcut.forward_f32(pass, x)?)
+            }
             None => self.conv2.forward_onto_f32(pass, &h, x),
         }
     }
@@ -147,7 +205,13 @@ impl AttentionBlock {
     fn new(b: &mut Builder, name: &str, c: usize) -> AttentionBlock {
         let mut map = |part: &str| conv1(b, &format!("{name}.{part}"), c, c);
         let [q, k, v, proj_out] = ["q", "k", "v", "proj_out"].map(&mut map);
-        AttentionBlock { norm: norm(b, &format!("{name}.norm"), c), q, k, v, proj_out }
+        AttentionBlock {
+            norm: norm(b, &format!("{name}.norm"), c),
+            q,
+            k,
+            v,
+            proj_out,
+        }
     }
 
     /// [`AttentionBlock::layers`] as a [`Pass::block`].
@@ -159,9 +223,16 @@ impl AttentionBlock {
     fn layers(&self, pass: &Pass, x: &Var) -> Result<Var> {
         let (tape, [n, height, width, c]) = (pass.tape, x.tensor().dims("attention")?);
         let h = self.norm.forward(pass, x)?;
-        let part = |map: &Conv2d| tape.reshape(&map.forward_f32(pass, &h)?, &[n, 1, height * width, c]);
-        let h = tape.attention(&part(&self.q)?, &part(&self.k)?, &part(&self.v)?, Attention::FULL)?;
-        self.proj_out.forward_onto_f32(pass, &tape.reshape(&h, &[n, height, width, c])?, x)
+        let part =
+            |map: &Conv2d| tape.reshape(&map.forward_f32(pass, &h)?, &[n, 1, height * width, c]);
+        let h = tape.attention(
+            &part(&self.q)?,
+            &part(&self.k)?,
+            &part(&self.v)?,
+            Attention::FULL,
+        )?;
+        self.proj_out
+            .forward_onto_f32(pass, &tape.reshape(&h, &[n, height, width, c])?, x)
     }
 }
 
@@ -169,7 +240,8 @@ impl AttentionBlock {
 #[derive(Debug)]
 struct Stage {
     blocks: Vec<(Block, Option<AttentionBlock>)>,
-    /// Down: a convolution of stride 2. Up: one after the pixels were doubled. The last resolution has none.
+    /// Down: a convolution of stride 2. Up: one after the pixels were doubled. The last resolution
+    /// has none.
     next: Option<Conv2d>,
 }
 
@@ -203,7 +275,10 @@ impl Middle {
     }
 
     fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
-        self.block_2.forward(pass, self.attn_1.forward(pass, self.block_1.forward(pass, x)?)?)
+        self.block_2.forward(
+            pass,
+            self.attn_1.forward(pass, self.block_1.forward(pass, x)?)?,
+        )
     }
 }
 
@@ -242,7 +317,8 @@ impl VqGan {
             let mut blocks = Vec::new();
             for i in 0..count {
                 let block = Block::new(b, &format!("{name}.block.{i}"), from, width);
-                let attention = attends(level).then(|| AttentionBlock::new(b, &format!("{name}.attn.{i}"), width));
+                let attention = attends(level)
+                    .then(|| AttentionBlock::new(b, &format!("{name}.attn.{i}"), width));
                 blocks.push((block, attention));
                 from = width;
             }
@@ -251,11 +327,21 @@ impl VqGan {
         let conv_in = conv3(b, "encoder.conv_in", c.channels, c.hidden);
         let mut down = Vec::new();
         for level in 0..=last {
-            let from = if level == 0 { c.hidden } else { c.width(level - 1) };
+            let from = if level == 0 {
+                c.hidden
+            } else {
+                c.width(level - 1)
+            };
             let blocks = stage(b, "encoder.down", level, c.residual_layers, from);
-            let halve = Conv { stride: 2, pad: 0, relu: false, after: 1 };
+            let halve = Conv {
+                stride: 2,
+                pad: 0,
+                relu: false,
+                after: 1,
+            };
             let name = format!("encoder.down.{level}.downsample.conv");
-            let next = (level < last).then(|| Conv2d::new(b, &name, c.width(level), c.width(level), 3, halve, true));
+            let next = (level < last)
+                .then(|| Conv2d::new(b, &name, c.width(level), c.width(level), 3, halve, true));
             down.push(Stage { blocks, next });
         }
         let coarsest = c.width(last);
@@ -268,7 +354,11 @@ impl VqGan {
         let decoder_middle = Middle::new(b, "decoder.mid", coarsest);
         let mut up = Vec::new();
         for level in 0..=last {
-            let from = if level == last { coarsest } else { c.width(level + 1) };
+            let from = if level == last {
+                coarsest
+            } else {
+                c.width(level + 1)
+            };
             let blocks = stage(b, "decoder.up", level, c.residual_layers + 1, from);
             let name = format!("decoder.up.{level}.upsample.conv");
             let next = (level > 0).then(|| conv3(b, &name, c.width(level), c.width(level)));
@@ -298,7 +388,8 @@ impl VqGan {
         &self.config
     }
 
-    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / f, W / f, D], f32, with f = 2 to the power of the resolutions but one.
+    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / f, W / f, D], f32, with f = 2 to the power
+    /// of the resolutions but one.
     ///
     /// # Errors
     /// If H or W is not divisible by f.
@@ -312,7 +403,9 @@ impl VqGan {
             }
         }
         x = self.encoder_middle.forward(pass, x)?;
-        x = self.encoder_out.forward_f32(pass, &activated(pass, &self.encoder_norm, &x)?)?;
+        x = self
+            .encoder_out
+            .forward_f32(pass, &activated(pass, &self.encoder_norm, &x)?)?;
         self.quant_conv.forward_f32(pass, &x)
     }
 
@@ -322,7 +415,9 @@ impl VqGan {
     /// If the latents have other channels.
     pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
         let latents = pass.tape.cast(latents, DType::F32)?;
-        let mut x = self.decoder_in.forward_f32(pass, &self.post_quant_conv.forward_f32(pass, &latents)?)?;
+        let mut x = self
+            .decoder_in
+            .forward_f32(pass, &self.post_quant_conv.forward_f32(pass, &latents)?)?;
         x = self.decoder_middle.forward(pass, x)?;
         for stage in self.up.iter().rev() {
             x = stage.blocks(pass, x)?;
@@ -330,7 +425,8 @@ impl VqGan {
                 x = conv.forward_f32(pass, &pass.tape.upsample(&x)?)?;
             }
         }
-        self.decoder_out.forward_f32(pass, &activated(pass, &self.decoder_norm, &x)?)
+        self.decoder_out
+            .forward_f32(pass, &activated(pass, &self.decoder_norm, &x)?)
     }
 }
 
@@ -350,7 +446,10 @@ impl Autoencoder for VqGan {
     fn widest(&self) -> usize {
         // What is upsampled still has the channels of the resolution below.
         let at = |i: usize| {
-            self.config.width((i + 1).min(self.config.last())).max(self.config.width(i)).div_ceil(1 << (2 * i))
+            self.config
+                .width((i + 1).min(self.config.last()))
+                .max(self.config.width(i))
+                .div_ceil(1 << (2 * i))
         };
         (0..=self.config.last()).map(at).max().unwrap_or(1)
     }

@@ -1,10 +1,14 @@
-//! The VQ-VAE of van den Oord et al. 2017: strided convolutions and residual blocks on either side of a codebook.
+//! The VQ-VAE of van den Oord et al. 2017: strided convolutions and residual blocks on either side
+//! of a codebook.
 //!
-//! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's example trains.
+//! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's
+//! example trains.
 
 use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Parameters, Pass, ResidualBlock, Span, residual_stack};
+use crate::nn::{
+    Builder, Conv2d, ConvTranspose2d, Handle, Parameters, Pass, ResidualBlock, Span, residual_stack,
+};
 use crate::ops::conv::Conv;
 use crate::ops::conv::conv_transpose2d::ConvTranspose;
 use crate::{Error, Result};
@@ -34,7 +38,15 @@ impl Config {
 
     /// Channels after each strided convolution: half the width at first, as in Sonnet's example.
     pub(super) fn widths(&self) -> Vec<usize> {
-        (0..self.levels()).map(|level| if level == 0 { self.hidden / 2 } else { self.hidden }).collect()
+        (0..self.levels())
+            .map(|level| {
+                if level == 0 {
+                    self.hidden / 2
+                } else {
+                    self.hidden
+                }
+            })
+            .collect()
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -68,29 +80,42 @@ pub struct VqVae {
     up: Vec<ConvTranspose2d>,
 }
 
-/// The strided convolutions of an encoder and the one after them, recomputed as one block where the pass recomputes: a convolution
-/// keeps its input and nothing else, so that one alone would gain nothing. For the same reason the transposed convolutions at the
-/// decoder's end are no block: the backward pass begins with them, when all else is still kept.
+/// The strided convolutions of an encoder and the one after them, recomputed as one block where the
+/// pass recomputes: a convolution keeps its input and nothing else, so that one alone would gain
+/// nothing. For the same reason the transposed convolutions at the decoder's end are no block: the
+/// backward pass begins with them, when all else is still kept.
 pub(super) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> Result<Var> {
     let (down, conv) = (down.to_vec(), conv.clone());
     pass.block(x.clone(), move |pass, x| {
-        conv.forward(pass, &down.iter().try_fold(x, |x, layer| layer.forward(pass, &x))?)
+        conv.forward(
+            pass,
+            &down
+                .iter()
+                .try_fold(x, |x, layer| layer.forward(pass, &x))?,
+        )
     })
 }
 
 /// What of its input [`come_up`] needs to give this.
 pub(super) fn needs_below(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
-    down.iter().rev().fold(conv.needs(output), |span, layer| layer.needs(span))
+    down.iter()
+        .rev()
+        .fold(conv.needs(output), |span, layer| layer.needs(span))
 }
 
 /// What of its input a stack of blocks needs to give this.
 pub(super) fn needs_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
-    blocks.iter().rev().fold(output, |span, block| block.needs(span))
+    blocks
+        .iter()
+        .rev()
+        .fold(output, |span, block| block.needs(span))
 }
 
 /// What of its input transposed convolutions one after another need to give this.
 pub(super) fn needs_above(up: &[ConvTranspose2d], output: Span) -> Span {
-    up.iter().rev().fold(output, |span, layer| layer.needs(span))
+    up.iter()
+        .rev()
+        .fold(output, |span, layer| layer.needs(span))
 }
 
 impl VqVae {
@@ -103,13 +128,35 @@ impl VqVae {
         let (hidden, widths) = (config.hidden, config.widths());
         let down = (0..config.levels())
             .map(|level| {
-                let i = if level == 0 { config.channels } else { widths[level - 1] };
-                let conv = Conv { stride: 2, pad: 1, relu: level > 0, after: 0 };
-                Conv2d::new(b, &format!("encoder.down.{level}"), i, widths[level], 4, conv, true)
+                let i = if level == 0 {
+                    config.channels
+                } else {
+                    widths[level - 1]
+                };
+                let conv = Conv {
+                    stride: 2,
+                    pad: 1,
+                    relu: level > 0,
+                    after: 0,
+                };
+                Conv2d::new(
+                    b,
+                    &format!("encoder.down.{level}"),
+                    i,
+                    widths[level],
+                    4,
+                    conv,
+                    true,
+                )
             })
             .collect();
         let last = widths[widths.len() - 1];
-        let same = |relu| Conv { stride: 1, pad: 1, relu, after: 0 };
+        let same = |relu| Conv {
+            stride: 1,
+            pad: 1,
+            relu,
+            after: 0,
+        };
         let blocks = |b: &mut Builder, side: &str| -> Vec<ResidualBlock> {
             let name = |i| format!("{side}.residual.{i}");
             (0..config.residual_layers)
@@ -118,17 +165,47 @@ impl VqVae {
         };
         let encoder_conv = Conv2d::new(b, "encoder.conv", last, hidden, 3, same(true), true);
         let encoder_blocks = blocks(b, "encoder");
-        let to_latent = Conv { stride: 1, pad: 0, relu: true, after: 0 };
-        let to_latent = Conv2d::new(b, "encoder.to_latent", hidden, config.codebook_dim, 1, to_latent, true);
-        let from_latent = Conv2d::new(b, "decoder.from_latent", config.codebook_dim, hidden, 3, same(false), true);
+        let to_latent = Conv {
+            stride: 1,
+            pad: 0,
+            relu: true,
+            after: 0,
+        };
+        let to_latent = Conv2d::new(
+            b,
+            "encoder.to_latent",
+            hidden,
+            config.codebook_dim,
+            1,
+            to_latent,
+            true,
+        );
+        let from_latent = Conv2d::new(
+            b,
+            "decoder.from_latent",
+            config.codebook_dim,
+            hidden,
+            3,
+            same(false),
+            true,
+        );
         let decoder_blocks = blocks(b, "decoder");
         let up = (0..config.levels())
             .map(|step| {
                 // The mirror image of the encoder's widths.
                 let level = config.levels() - 1 - step;
                 let i = if step == 0 { hidden } else { widths[level] };
-                let o = if level == 0 { config.channels } else { widths[level - 1] };
-                let conv = ConvTranspose { stride: 2, pad: 1, output_pad: 0, relu: true };
+                let o = if level == 0 {
+                    config.channels
+                } else {
+                    widths[level - 1]
+                };
+                let conv = ConvTranspose {
+                    stride: 2,
+                    pad: 1,
+                    output_pad: 0,
+                    relu: true,
+                };
                 ConvTranspose2d::new(b, &format!("decoder.up.{step}"), i, o, 4, conv)
             })
             .collect();
@@ -149,7 +226,8 @@ impl VqVae {
         &self.config
     }
 
-    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / downsample, W / downsample, D], in f32 however the pass stores activations.
+    /// Images [B, H, W, C] in [-1, 1] to latents [B, H / downsample, W / downsample, D], in f32
+    /// however the pass stores activations.
     ///
     /// # Errors
     /// If H or W is not divisible by the downsampling.
@@ -160,11 +238,14 @@ impl VqVae {
         self.to_latent.forward_f32(pass, &x)
     }
 
-    /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1], in f32.
+    /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1],
+    /// in f32.
     pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
         let x = self.from_latent.forward(pass, latents)?;
         let mut x = residual_stack(pass, &self.decoder_blocks, x)?;
-        let Some((last, before)) = self.up.split_last() else { return Ok(x) };
+        let Some((last, before)) = self.up.split_last() else {
+            return Ok(x);
+        };
         for layer in before {
             x = layer.forward(pass, &x)?;
         }
@@ -197,14 +278,22 @@ impl Autoencoder for VqVae {
         self.config.hidden.div_ceil(4).max(self.config.channels)
     }
     fn last_weight(&self) -> Handle {
-        self.up.last().map_or_else(|| self.from_latent.weight(), |layer| layer.weight())
+        self.up
+            .last()
+            .map_or_else(|| self.from_latent.weight(), |layer| layer.weight())
     }
     fn reach(&self) -> Option<Reach> {
         let factor = self.config.downsample;
         let features = needs_of_blocks(&self.encoder_blocks, self.to_latent.needs(Span::new(1)));
         let pixels = needs_below(&self.down, &self.encoder_conv, features);
-        let hidden = needs_of_blocks(&self.decoder_blocks, needs_above(&self.up, Span::new(factor)));
+        let hidden = needs_of_blocks(
+            &self.decoder_blocks,
+            needs_above(&self.up, Span::new(factor)),
+        );
         let latents = self.from_latent.needs(hidden);
-        Some(Reach { encode: pixels.beyond(factor), decode: latents.times(factor).beyond(factor) })
+        Some(Reach {
+            encode: pixels.beyond(factor),
+            decode: latents.times(factor).beyond(factor),
+        })
     }
 }

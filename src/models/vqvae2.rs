@@ -1,14 +1,17 @@
-//! VQ-VAE-2 (Razavi et al. 2019, section 3.1): codes on grids of several sizes, each level's latents conditioned on the quantized ones
-//! above it, and a decoder that sees them all.
+//! VQ-VAE-2 (Razavi et al. 2019, section 3.1): codes on grids of several sizes, each level's
+//! latents conditioned on the quantized ones above it, and a decoder that sees them all.
 //!
-//! The encoders go up: each level's begins with the features of the level below. The decoders come down: each level's adds its own
-//! quantized latents to what the levels above gave, and hands the sum on at twice the size. What comes down also conditions the
-//! level's latents before they are quantized, so that they need not repeat what is known from above.
+//! The encoders go up: each level's begins with the features of the level below. The decoders come
+//! down: each level's adds its own quantized latents to what the levels above gave, and hands the
+//! sum on at twice the size. What comes down also conditions the level's latents before they are
+//! quantized, so that they need not repeat what is known from above.
 
 use super::vqvae::{self, come_up, needs_above, needs_below, needs_of_blocks};
 use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
-use crate::nn::{Builder, Conv2d, ConvTranspose2d, Handle, Pass, ResidualBlock, Span, residual_stack};
+use crate::nn::{
+    Builder, Conv2d, ConvTranspose2d, Handle, Pass, ResidualBlock, Span, residual_stack,
+};
 use crate::ops::conv::Conv;
 use crate::ops::conv::conv_transpose2d::ConvTranspose;
 use crate::{Error, Result};
@@ -27,14 +30,16 @@ pub struct Config {
     pub residual_layers: usize,
     /// Channels inside a residual block.
     pub residual_hidden: usize,
-    /// Image pixels per latent of the bottom level, each way: 2, 4, 8, .. Each level above has twice as many as the one below.
+    /// Image pixels per latent of the bottom level, each way: 2, 4, 8, .. Each level above has
+    /// twice as many as the one below.
     pub downsample: usize,
-    /// Channels of each level's latents, the top level's first; as many as there are levels, two at least.
+    /// Channels of each level's latents, the top level's first; as many as there are levels, two
+    /// at least.
     pub codebook_dims: Vec<usize>,
 }
 
-/// What levels are called, the top first: `top`, `bottom`; with more, `middle` or `middle-1`, `middle-2`, .. between. One level alone
-/// has no name.
+/// What levels are called, the top first: `top`, `bottom`; with more, `middle` or `middle-1`,
+/// `middle-2`, .. between. One level alone has no name.
 pub fn level_names(levels: usize) -> Vec<String> {
     let name = |level: usize| match (level, levels) {
         (_, 1) => String::new(),
@@ -54,7 +59,8 @@ struct Level {
     encoder_conv: Conv2d,
     encoder_blocks: Vec<ResidualBlock>,
     to_latent: Conv2d,
-    /// Brings what comes from above to the latents: with the features, a 1 x 1 convolution over both. The top level has none.
+    /// Brings what comes from above to the latents: with the features, a 1 x 1 convolution over
+    /// both. The top level has none.
     from_above: Option<Conv2d>,
     from_latent: Conv2d,
     decoder_blocks: Vec<ResidualBlock>,
@@ -79,13 +85,20 @@ impl VqVae2 {
     pub fn new(b: &mut Builder, config: &Config) -> Result<VqVae2> {
         let count = config.codebook_dims.len();
         if !(2..=MOST_LEVELS).contains(&count) {
-            return Err(Error::config("model.levels", format!("{count} levels: there are 2 to {MOST_LEVELS}")));
+            return Err(Error::config(
+                "model.levels",
+                format!("{count} levels: there are 2 to {MOST_LEVELS}"),
+            ));
         }
         let factors: Vec<usize> = (0..count).rev().map(|up| config.downsample << up).collect();
         let names = level_names(count);
         let of = |(level, name): (usize, &String)| Level::new(b, config, level, name);
         let levels = names.iter().enumerate().map(of).collect::<Result<_>>()?;
-        Ok(VqVae2 { config: config.clone(), factors, levels })
+        Ok(VqVae2 {
+            config: config.clone(),
+            factors,
+            levels,
+        })
     }
 
     /// The shape it was made with.
@@ -94,7 +107,12 @@ impl VqVae2 {
     }
 
     /// The quantized latents of all levels, and what comes down to the last.
-    fn quantized(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<(Vec<Var>, Option<Var>)> {
+    fn quantized(
+        &self,
+        pass: &Pass,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<(Vec<Var>, Option<Var>)> {
         check_divisible(images, self.factors[0])?;
         // From the bottom up.
         let mut features: Vec<Var> = Vec::new();
@@ -116,19 +134,32 @@ impl VqVae2 {
         Ok((quantized, above))
     }
 
-    /// What a level's decoder makes of its quantized latents and of what comes from above: what the level below gets, or the image.
-    fn come_down(&self, pass: &Pass, level: usize, latents: &Var, above: Option<&Var>) -> Result<Var> {
+    /// What a level's decoder makes of its quantized latents and of what comes from above: what the
+    /// level below gets, or the image.
+    fn come_down(
+        &self,
+        pass: &Pass,
+        level: usize,
+        latents: &Var,
+        above: Option<&Var>,
+    ) -> Result<Var> {
         let l = &self.levels[level];
         let x = match above {
             Some(above) => l.from_latent.forward_onto(pass, latents, above)?,
             None => l.from_latent.forward(pass, latents)?,
         };
         let mut x = residual_stack(pass, &l.decoder_blocks, x)?;
-        let Some((last, before)) = l.up.split_last() else { return Ok(x) };
+        let Some((last, before)) = l.up.split_last() else {
+            return Ok(x);
+        };
         for layer in before {
             x = layer.forward(pass, &x)?;
         }
-        if level + 1 == self.levels.len() { last.forward_f32(pass, &x) } else { last.forward(pass, &x) }
+        if level + 1 == self.levels.len() {
+            last.forward_f32(pass, &x)
+        } else {
+            last.forward(pass, &x)
+        }
     }
 }
 
@@ -153,23 +184,81 @@ impl Level {
                 0 => hidden,
                 _ => widths[i - 1],
             };
-            let conv = Conv { stride: 2, pad: 1, relu: i > 0 || !bottom, after: 0 };
-            Conv2d::new(b, &format!("encoder.{name}.down.{i}"), from, *o, 4, conv, true)
+            let conv = Conv {
+                stride: 2,
+                pad: 1,
+                relu: i > 0 || !bottom,
+                after: 0,
+            };
+            Conv2d::new(
+                b,
+                &format!("encoder.{name}.down.{i}"),
+                from,
+                *o,
+                4,
+                conv,
+                true,
+            )
         });
         let down = down.collect();
         let last = widths[widths.len() - 1];
-        let same = |relu| Conv { stride: 1, pad: 1, relu, after: 0 };
-        let encoder_conv = Conv2d::new(b, &format!("encoder.{name}.conv"), last, hidden, 3, same(true), true);
+        let same = |relu| Conv {
+            stride: 1,
+            pad: 1,
+            relu,
+            after: 0,
+        };
+        let encoder_conv = Conv2d::new(
+            b,
+            &format!("encoder.{name}.conv"),
+            last,
+            hidden,
+            3,
+            same(true),
+            true,
+        );
         let blocks = |b: &mut Builder, side: &str| -> Vec<ResidualBlock> {
             let block = |i| format!("{side}.{name}.residual.{i}");
-            (0..c.residual_layers).map(|i| ResidualBlock::new(b, &block(i), hidden, c.residual_hidden)).collect()
+            (0..c.residual_layers)
+                .map(|i| ResidualBlock::new(b, &block(i), hidden, c.residual_hidden))
+                .collect()
         };
         let encoder_blocks = blocks(b, "encoder");
-        let point = Conv { stride: 1, pad: 0, relu: true, after: 0 };
-        let to_latent = Conv2d::new(b, &format!("encoder.{name}.to_latent"), hidden, dim, 1, point, true);
-        let from_above =
-            (level > 0).then(|| Conv2d::new(b, &format!("encoder.{name}.from_above"), hidden, dim, 1, point, false));
-        let from_latent = Conv2d::new(b, &format!("decoder.{name}.from_latent"), dim, hidden, 3, same(false), true);
+        let point = Conv {
+            stride: 1,
+            pad: 0,
+            relu: true,
+            after: 0,
+        };
+        let to_latent = Conv2d::new(
+            b,
+            &format!("encoder.{name}.to_latent"),
+            hidden,
+            dim,
+            1,
+            point,
+            true,
+        );
+        let from_above = (level > 0).then(|| {
+            Conv2d::new(
+                b,
+                &format!("encoder.{name}.from_above"),
+                hidden,
+                dim,
+                1,
+                point,
+                false,
+            )
+        });
+        let from_latent = Conv2d::new(
+            b,
+            &format!("decoder.{name}.from_latent"),
+            dim,
+            hidden,
+            3,
+            same(false),
+            true,
+        );
         let decoder_blocks = blocks(b, "decoder");
         let up = (0..widths.len()).map(|step| {
             let at = widths.len() - 1 - step;
@@ -179,11 +268,25 @@ impl Level {
                 0 => hidden,
                 _ => widths[at - 1],
             };
-            let conv = ConvTranspose { stride: 2, pad: 1, output_pad: 0, relu: true };
+            let conv = ConvTranspose {
+                stride: 2,
+                pad: 1,
+                output_pad: 0,
+                relu: true,
+            };
             ConvTranspose2d::new(b, &format!("decoder.{name}.up.{step}"), from, to, 4, conv)
         });
         let up = up.collect();
-        Ok(Level { down, encoder_conv, encoder_blocks, to_latent, from_above, from_latent, decoder_blocks, up })
+        Ok(Level {
+            down,
+            encoder_conv,
+            encoder_blocks,
+            to_latent,
+            from_above,
+            from_latent,
+            decoder_blocks,
+            up,
+        })
     }
 
     /// The features of this level, of the image or of the features below.
@@ -192,7 +295,8 @@ impl Level {
         residual_stack(pass, &self.encoder_blocks, x)
     }
 
-    /// What of the sum of its latents and of what comes from above its decoder needs to give this below.
+    /// What of the sum of its latents and of what comes from above its decoder needs to give this
+    /// below.
     fn needs_to_come_down(&self, output: Span) -> Span {
         needs_of_blocks(&self.decoder_blocks, needs_above(&self.up, output))
     }
@@ -219,14 +323,20 @@ impl Autoencoder for VqVae2 {
     fn reconstruct(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Var> {
         let (mut latents, above) = self.quantized(pass, images, quantize)?;
         // What came down to the last level's latents also leads on to the image.
-        let last = latents.pop().ok_or_else(|| Error::invalid("reconstruct", "a model without levels"))?;
+        let last = latents
+            .pop()
+            .ok_or_else(|| Error::invalid("reconstruct", "a model without levels"))?;
         drop(latents);
         self.come_down(pass, self.levels.len() - 1, &last, above.as_ref())
     }
 
     fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
         if latents.len() != self.levels.len() {
-            return Err(Error::shape("decode", format!("latents of {} levels", self.levels.len()), latents.len()));
+            return Err(Error::shape(
+                "decode",
+                format!("latents of {} levels", self.levels.len()),
+                latents.len(),
+            ));
         }
         let mut x = None;
         for (i, z_q) in latents.iter().enumerate() {
@@ -239,11 +349,15 @@ impl Autoencoder for VqVae2 {
     }
     fn last_weight(&self) -> Handle {
         let bottom = &self.levels[self.levels.len() - 1];
-        bottom.up.last().map_or_else(|| bottom.from_latent.weight(), |layer| layer.weight())
+        bottom
+            .up
+            .last()
+            .map_or_else(|| bottom.from_latent.weight(), |layer| layer.weight())
     }
     fn reach(&self) -> Option<Reach> {
         let (top, pixels) = (self.factors[0], Span::new(self.factors[0]));
-        // Encoding: the codes of one of the top level's cells, at every level. What comes down is asked for from the bottom up.
+        // Encoding: the codes of one of the top level's cells, at every level. What comes down is
+        // asked for from the bottom up.
         let own: Vec<Span> = self.factors.iter().map(|f| Span::new(top / f)).collect();
         let (mut latents, mut features) = (own.clone(), own.clone());
         let mut above = None;
@@ -272,6 +386,9 @@ impl Autoencoder for VqVae2 {
             output = level.needs_to_come_down(output);
             decode = decode.max(level.from_latent.needs(output).times(*factor).beyond(top));
         }
-        Some(Reach { encode: from_above.beyond(top), decode })
+        Some(Reach {
+            encode: from_above.beyond(top),
+            decode,
+        })
     }
 }

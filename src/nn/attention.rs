@@ -1,4 +1,5 @@
-//! Attention of one sequence to another: the part of a decoder's block that reads what an encoder made (Vaswani et al. 2017, section 3.2.3).
+//! Attention of one sequence to another: the part of a decoder's block that reads what an encoder
+//! made (Vaswani et al. 2017, section 3.2.3).
 
 use super::{BlockConfig, Builder, INIT_STD, Linear, Norm, Pass, residual_std};
 use crate::Result;
@@ -35,7 +36,13 @@ impl CrossAttention {
             norm: Norm::new(b, &format!("{name}.norm"), c.dim, c.norm),
             q: Linear::new(b, &format!("{name}.q"), c.dim, c.dim, INIT_STD),
             kv: Linear::new(b, &format!("{name}.kv"), c.dim, 2 * c.dim, INIT_STD),
-            proj: Linear::new(b, &format!("{name}.proj"), c.dim, c.dim, residual_std(c.layers)),
+            proj: Linear::new(
+                b,
+                &format!("{name}.proj"),
+                c.dim,
+                c.dim,
+                residual_std(c.layers),
+            ),
             heads: c.heads,
         }
     }
@@ -46,8 +53,11 @@ impl CrossAttention {
     /// If the shapes do not fit.
     pub fn keys(&self, pass: &Pass, memory: &Var) -> Result<Var> {
         let [b, s, d] = memory.tensor().dims("cross-attention")?;
-        let kv = self.kv.forward(pass, &pass.tape.reshape(memory, &[b * s, d])?)?;
-        pass.tape.reshape(&kv, &[b, s, 2, self.heads, d / self.heads])
+        let kv = self
+            .kv
+            .forward(pass, &pass.tape.reshape(memory, &[b * s, d])?)?;
+        pass.tape
+            .reshape(&kv, &[b, s, 2, self.heads, d / self.heads])
     }
 
     /// What is added to x [B, T, D]: [B T, D]. A step's single row takes the kernel made for it.
@@ -57,13 +67,29 @@ impl CrossAttention {
     pub fn forward(&self, pass: &Pass, x: &Var, heard: Heard, step: bool) -> Result<Var> {
         let [b, t, d] = x.tensor().dims("cross-attention")?;
         let tape = pass.tape;
-        let q = self.q.forward(pass, &tape.reshape(&self.norm.forward(pass, x)?, &[b * t, d])?)?;
+        let q = self.q.forward(
+            pass,
+            &tape.reshape(&self.norm.forward(pass, x)?, &[b * t, d])?,
+        )?;
         let q = tape.reshape(&q, &[b, t, self.heads, d / self.heads])?;
         let attended = if step {
-            tape.constant(&cross_decode(q.tensor(), heard.kv.tensor(), heard.lengths, None)?)
+            tape.constant(&cross_decode(
+                q.tensor(),
+                heard.kv.tensor(),
+                heard.lengths,
+                None,
+            )?)
         } else {
-            tape.attention_cross(&q, heard.kv, Attention { mask: Some(heard.mask), ..Attention::FULL })?
+            tape.attention_cross(
+                &q,
+                heard.kv,
+                Attention {
+                    mask: Some(heard.mask),
+                    ..Attention::FULL
+                },
+            )?
         };
-        self.proj.forward(pass, &tape.reshape(&attended, &[b * t, d])?)
+        self.proj
+            .forward(pass, &tape.reshape(&attended, &[b * t, d])?)
     }
 }

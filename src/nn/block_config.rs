@@ -26,6 +26,7 @@ pub struct BlockConfig {
     pub norm: NormKind,
     /// The MLP.
     pub mlp: MlpKind,
-    /// Blocks of the stack: what is added to the residual stream starts smaller by the root of twice as many.
+    /// Blocks of the stack: what is added to the residual stream starts smaller by the root of
+    /// twice as many.
     pub layers: usize,
 }

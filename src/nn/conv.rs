@@ -25,11 +25,24 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// Declares `name.weight` and, with `bias`, `name.bias`.
-    pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, kernel: usize, conv: Conv, bias: bool) -> Self {
+    pub fn new(
+        b: &mut Builder,
+        name: &str,
+        i: usize,
+        o: usize,
+        kernel: usize,
+        conv: Conv,
+        bias: bool,
+    ) -> Self {
         let init = fan_in_init(i * kernel * kernel);
         let weight = b.declare(format!("{name}.weight"), &[o, kernel, kernel, i], init);
         let bias = bias.then(|| b.declare(format!("{name}.bias"), &[o], init));
-        Conv2d { weight, bias, kernel, conv }
+        Conv2d {
+            weight,
+            bias,
+            kernel,
+            conv,
+        }
     }
 
     /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
@@ -64,9 +77,18 @@ impl Conv2d {
 
     fn apply(&self, pass: &Pass, x: &Var, residual: Option<&Var>, out: DType) -> Result<Var> {
         let layer = self.clone();
-        pass.see(self.weight, x, move |pass, x| layer.apply(pass, x, None, out));
+        pass.see(self.weight, x, move |pass, x| {
+            layer.apply(pass, x, None, out)
+        });
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
-        pass.tape.conv2d_as(x, &pass.param(self.weight)?, bias.as_ref(), residual, self.conv, out)
+        pass.tape.conv2d_as(
+            x,
+            &pass.param(self.weight)?,
+            bias.as_ref(),
+            residual,
+            self.conv,
+            out,
+        )
     }
 }
 
@@ -80,12 +102,25 @@ pub struct ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    /// Declares `name.weight` and `name.bias`. PyTorch takes the fan in of a transposed convolution from its outputs.
-    pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, kernel: usize, conv: ConvTranspose) -> Self {
+    /// Declares `name.weight` and `name.bias`. PyTorch takes the fan in of a transposed convolution
+    /// from its outputs.
+    pub fn new(
+        b: &mut Builder,
+        name: &str,
+        i: usize,
+        o: usize,
+        kernel: usize,
+        conv: ConvTranspose,
+    ) -> Self {
         let init = fan_in_init(o * kernel * kernel);
         let weight = b.declare(format!("{name}.weight"), &[i, kernel, kernel, o], init);
         let bias = b.declare(format!("{name}.bias"), &[o], init);
-        ConvTranspose2d { weight, bias, kernel, conv }
+        ConvTranspose2d {
+            weight,
+            bias,
+            kernel,
+            conv,
+        }
     }
 
     /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
@@ -112,7 +147,8 @@ impl ConvTranspose2d {
         let layer = self.clone();
         pass.see(self.weight, x, move |pass, x| layer.apply(pass, x, out));
         let (weight, bias) = (pass.param(self.weight)?, pass.param(self.bias)?);
-        pass.tape.conv_transpose2d_as(x, &weight, Some(&bias), self.conv, out)
+        pass.tape
+            .conv_transpose2d_as(x, &weight, Some(&bias), self.conv, out)
     }
 }
 
@@ -126,17 +162,44 @@ pub struct ResidualBlock {
 impl ResidualBlock {
     /// Declares `name.conv1.weight` and `name.conv2.weight`.
     pub fn new(b: &mut Builder, name: &str, channels: usize, hidden: usize) -> Self {
-        let conv1 = Conv { stride: 1, pad: 1, relu: true, after: 0 };
-        let conv2 = Conv { stride: 1, pad: 0, relu: true, after: 0 };
+        let conv1 = Conv {
+            stride: 1,
+            pad: 1,
+            relu: true,
+            after: 0,
+        };
+        let conv2 = Conv {
+            stride: 1,
+            pad: 0,
+            relu: true,
+            after: 0,
+        };
         ResidualBlock {
-            conv1: Conv2d::new(b, &format!("{name}.conv1"), channels, hidden, 3, conv1, false),
-            conv2: Conv2d::new(b, &format!("{name}.conv2"), hidden, channels, 1, conv2, false),
+            conv1: Conv2d::new(
+                b,
+                &format!("{name}.conv1"),
+                channels,
+                hidden,
+                3,
+                conv1,
+                false,
+            ),
+            conv2: Conv2d::new(
+                b,
+                &format!("{name}.conv2"),
+                hidden,
+                channels,
+                1,
+                conv2,
+                false,
+            ),
         }
     }
 
     /// x [N, H, W, C] to the same shape.
     pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        self.conv2.forward_onto(pass, &self.conv1.forward(pass, x)?, x)
+        self.conv2
+            .forward_onto(pass, &self.conv1.forward(pass, x)?, x)
     }
 
     /// What it needs of its input to give this.
@@ -147,9 +210,10 @@ impl ResidualBlock {
 
 /// Residual blocks one after another: x [N, H, W, C] to the same shape.
 ///
-/// Where the pass recomputes ([`Pass::block`]), it does so for runs of blocks. A block keeps little more than its input, so that
-/// recomputing each alone would keep nearly as much. Of runs of r among the n blocks of an encoder and as many of a decoder, 2 n / r
-/// inputs are kept, and r blocks made again at a time: the least is at the root of 2 n (Chen et al. 2016, section 3.2).
+/// Where the pass recomputes ([`Pass::block`]), it does so for runs of blocks. A block keeps little
+/// more than its input, so that recomputing each alone would keep nearly as much. Of runs of r
+/// among the n blocks of an encoder and as many of a decoder, 2 n / r inputs are kept, and r blocks
+/// made again at a time: the least is at the root of 2 n (Chen et al. 2016, section 3.2).
 ///
 /// # Errors
 /// If x has other channels.
@@ -157,6 +221,10 @@ pub fn residual_stack(pass: &Pass, blocks: &[ResidualBlock], x: Var) -> Result<V
     let run = (2 * blocks.len()).isqrt().max(1);
     blocks.chunks(run).try_fold(x, |x, blocks| {
         let blocks = blocks.to_vec();
-        pass.block(x, move |pass, x| blocks.iter().try_fold(x, |x, block| block.forward(pass, &x)))
+        pass.block(x, move |pass, x| {
+            blocks
+                .iter()
+                .try_fold(x, |x, block| block.forward(pass, &x))
+        })
     })
 }

@@ -19,22 +19,36 @@ impl Ema {
     /// If `decay` is outside [0, 1).
     pub fn new(params: &Parameters, decay: f64) -> Result<Ema> {
         if !(0.0..1.0).contains(&decay) {
-            return Err(Error::invalid("ema", format!("a decay of {decay}: it must be at least 0 and below 1")));
+            return Err(Error::invalid(
+                "ema",
+                format!("a decay of {decay}: it must be at least 0 and below 1"),
+            ));
         }
-        Ok(Ema { weights: params.duplicate()?, decay })
+        Ok(Ema {
+            weights: params.duplicate()?,
+            decay,
+        })
     }
 
-    /// `ema = decay ema + (1 - decay) p`, in one dispatch over all parameters. The first updates use a smaller decay,
-    /// (1 + updates) / (10 + updates), so that the average forgets where the weights began.
+    /// `ema = decay ema + (1 - decay) p`, in one dispatch over all parameters. The first updates
+    /// use a smaller decay, (1 + updates) / (10 + updates), so that the average forgets where the
+    /// weights began.
     ///
     /// # Errors
     /// If `params` are of another model.
     pub fn update(&self, params: &Parameters, updates: u64) -> Result<()> {
         if !Arc::ptr_eq(self.weights.layout(), params.layout()) {
-            return Err(Error::invalid("ema", "these parameters are not those that it was made for"));
+            return Err(Error::invalid(
+                "ema",
+                "these parameters are not those that it was made for",
+            ));
         }
         let early = (1 + updates) as f64 / (10 + updates) as f64;
-        lerp_assign(self.weights.arena(), params.arena(), 1.0 - self.decay.min(early))
+        lerp_assign(
+            self.weights.arena(),
+            params.arena(),
+            1.0 - self.decay.min(early),
+        )
     }
 
     /// The averaged parameters, under the handles of the model's own.
@@ -56,7 +70,11 @@ mod tests {
 
     #[test]
     fn follows_the_weights_and_leaves_them_alone() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let mut b = Parameters::builder();
         let w = b.declare("w", &[70], Init::Ones);
         let p = b.build(&gpu, 0).unwrap();
@@ -64,9 +82,15 @@ mod tests {
         p.get(w).unwrap().write(&[3.0f32; 70]).unwrap();
         ema.update(&p, 100).unwrap();
         ema.update(&p, 101).unwrap();
-        assert_eq!(ema.weights().get(w).unwrap().read::<f32>().unwrap(), [1.875; 70]);
+        assert_eq!(
+            ema.weights().get(w).unwrap().read::<f32>().unwrap(),
+            [1.875; 70]
+        );
         assert_eq!(p.get(w).unwrap().read::<f32>().unwrap(), [3.0; 70]);
-        assert_eq!(ema.weights().arena().read::<f32>().unwrap()[70..], [0.0; 58]);
+        assert_eq!(
+            ema.weights().arena().read::<f32>().unwrap()[70..],
+            [0.0; 58]
+        );
         assert!(Ema::new(&p, 1.0).is_err() && Ema::new(&p, f64::NAN).is_err());
         let mut b = Parameters::builder();
         b.declare("w", &[70], Init::Ones);

@@ -39,34 +39,54 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and gradients stay f32.
+    /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and
+    /// gradients stay f32.
     pub fn storing(self, dtype: DType) -> Self {
-        Pass { activations: dtype, ..self }
+        Pass {
+            activations: dtype,
+            ..self
+        }
     }
 
-    /// The same, keeping of each [`Pass::block`] its input alone where `on`: what is inside is computed again in the backward pass.
+    /// The same, keeping of each [`Pass::block`] its input alone where `on`: what is inside is
+    /// computed again in the backward pass.
     pub fn recomputing(self, on: bool) -> Self {
-        Pass { recomputes: on, ..self }
+        Pass {
+            recomputes: on,
+            ..self
+        }
     }
 
     /// The same with parameters that are constants: gradients reach inputs alone.
     pub fn frozen(self) -> Self {
-        Pass { frozen: true, ..self }
+        Pass {
+            frozen: true,
+            ..self
+        }
     }
 
     /// The same, keeping what the layer of this weight is given, for [`Pass::watched_gradient`].
     pub fn watching(self, weight: Handle) -> Self {
-        Pass { watched: Some(weight), ..self }
+        Pass {
+            watched: Some(weight),
+            ..self
+        }
     }
 
-    /// The gradient of the watched weight alone, of `upstream`, a gradient of what its layer gave: as often as is wanted, before the tape is
-    /// walked back or after. Where the layer was used several times, it is of the last.
+    /// The gradient of the watched weight alone, of `upstream`, a gradient of what its layer gave:
+    /// as often as is wanted, before the tape is walked back or after. Where the layer was used
+    /// several times, it is of the last.
     ///
     /// # Errors
     /// If no weight is watched, or its layer was not used yet.
     pub fn watched_gradient(&self, upstream: &Tensor) -> Result<Tensor> {
         let seen = self.seen.borrow();
-        let missing = || Error::invalid("watched gradient", "no weight is watched, or its layer was not used");
+        let missing = || {
+            Error::invalid(
+                "watched gradient",
+                "no weight is watched, or its layer was not used",
+            )
+        };
         let ((x, layer), weight) = seen.as_ref().zip(self.watched).ok_or_else(missing)?;
         let tape = Tape::new(self.tape.gpu());
         let pass = Pass::new(&tape, self.params).storing(self.activations);
@@ -76,7 +96,12 @@ impl<'a> Pass<'a> {
     }
 
     /// Keeps a layer and its input, where its weight is the one that is watched.
-    pub(super) fn see(&self, weight: Handle, x: &Var, layer: impl Fn(&Pass, &Var) -> Result<Var> + 'static) {
+    pub(super) fn see(
+        &self,
+        weight: Handle,
+        x: &Var,
+        layer: impl Fn(&Pass, &Var) -> Result<Var> + 'static,
+    ) {
         if self.watched == Some(weight) {
             *self.seen.borrow_mut() = Some((x.tensor().clone(), Box::new(layer)));
         }
@@ -93,7 +118,11 @@ impl<'a> Pass<'a> {
             return Ok(var.clone());
         }
         let value = self.params.get(handle)?;
-        let var = if self.frozen { self.tape.constant(value) } else { self.tape.leaf(value) };
+        let var = if self.frozen {
+            self.tape.constant(value)
+        } else {
+            self.tape.leaf(value)
+        };
         self.leaves.borrow_mut().insert(handle, var.clone());
         Ok(var)
     }
@@ -105,13 +134,15 @@ impl<'a> Pass<'a> {
 
     /// Runs `f` of `x`, as a part of the model whose activations need not be kept.
     ///
-    /// In a pass that is [`Pass::recomputing`], the tape keeps `x` and none of what `f` computes; the backward pass runs `f` once
-    /// more, on a tape of its own, when it comes to the gradients of `x` and of the parameters that `f` uses (Chen et al. 2016,
-    /// "Training deep nets with sublinear memory cost"). Otherwise it is `f(self, x)`. Gradients are the same to the bit where
-    /// nothing but `x` and parameters leads into `f`, and a parameter used in several blocks is used once in each.
+    /// In a pass that is [`Pass::recomputing`], the tape keeps `x` and none of what `f` computes;
+    /// the backward pass runs `f` once more, on a tape of its own, when it comes to the gradients
+    /// of `x` and of the parameters that `f` uses (Chen et al. 2016, "Training deep nets with
+    /// sublinear memory cost"). Otherwise it is `f(self, x)`. Gradients are the same to the bit
+    /// where nothing but `x` and parameters leads into `f`, and a parameter used in several blocks
+    /// is used once in each.
     ///
-    /// `f` must compute the same whenever it runs: its random numbers come from keys that it holds. Tensors that it holds are
-    /// constants. Blocks within a block are a part of it.
+    /// `f` must compute the same whenever it runs: its random numbers come from keys that it holds.
+    /// Tensors that it holds are constants. Blocks within a block are a part of it.
     ///
     /// # Errors
     /// Those of `f`.
@@ -136,29 +167,46 @@ impl<'a> Pass<'a> {
         let inner = Pass::new(&still, self.params).storing(self.activations);
         let y = f(&inner, x.each_ref().map(Var::detach))?;
         let used: Vec<Handle> = inner.leaves.into_inner().into_keys().collect();
-        let leaves = used.iter().map(|handle| self.param(*handle)).collect::<Result<Vec<Var>>>()?;
+        let leaves = used
+            .iter()
+            .map(|handle| self.param(*handle))
+            .collect::<Result<Vec<Var>>>()?;
         let inputs: Vec<&Var> = x.iter().chain(&leaves).collect();
-        let (params, activations, given) =
-            (self.params.clone(), self.activations, x.each_ref().map(|x| x.tensor().clone()));
-        Ok(self.tape.record_owned(y.tensor().clone(), &inputs, move |upstream, needs| {
-            let tape = Tape::new(&gpu);
-            let pass = Pass::new(&tape, &params).storing(activations);
-            let own = |i: usize| if needs[i] { tape.leaf(&given[i]) } else { tape.constant(&given[i]) };
-            let x: [Var; N] = std::array::from_fn(own);
-            drop(given);
-            let y = f(&pass, x.clone())?;
-            let mut gradients = tape.walk_back(y, upstream)?;
-            let mut parts: Vec<Option<Tensor>> = x.iter().map(|x| gradients.take(x)).collect();
-            for handle in &used {
-                parts.push(gradients.take(&pass.param(*handle)?));
-            }
-            Ok(parts)
-        }))
+        let (params, activations, given) = (
+            self.params.clone(),
+            self.activations,
+            x.each_ref().map(|x| x.tensor().clone()),
+        );
+        Ok(self
+            .tape
+            .record_owned(y.tensor().clone(), &inputs, move |upstream, needs| {
+                let tape = Tape::new(&gpu);
+                let pass = Pass::new(&tape, &params).storing(activations);
+                let own = |i: usize| {
+                    if needs[i] {
+                        tape.leaf(&given[i])
+                    } else {
+                        tape.constant(&given[i])
+                    }
+                };
+                let x: [Var; N] = std::array::from_fn(own);
+                drop(given);
+                let y = f(&pass, x.clone())?;
+                let mut gradients = tape.walk_back(y, upstream)?;
+                let mut parts: Vec<Option<Tensor>> = x.iter().map(|x| gradients.take(x)).collect();
+                for handle in &used {
+                    parts.push(gradients.take(&pass.param(*handle)?));
+                }
+                Ok(parts)
+            }))
     }
 
     /// The gradients of the parameters that this pass used, as [`super::Adam::step`] takes them.
     pub fn gradients(&self, mut gradients: Gradients) -> Vec<(Handle, Tensor)> {
         let leaves = self.leaves.borrow();
-        leaves.iter().filter_map(|(handle, var)| Some((*handle, gradients.take(var)?))).collect()
+        leaves
+            .iter()
+            .filter_map(|(handle, var)| Some((*handle, gradients.take(var)?)))
+            .collect()
     }
 }

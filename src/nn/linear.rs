@@ -22,10 +22,13 @@ pub struct Linear {
 impl Linear {
     /// Declares `name.weight`, normal of standard deviation `std`.
     pub fn new(b: &mut Builder, name: &str, i: usize, o: usize, std: f32) -> Self {
-        Linear { weight: b.declare(format!("{name}.weight"), &[o, i], Init::Normal(std)) }
+        Linear {
+            weight: b.declare(format!("{name}.weight"), &[o, i], Init::Normal(std)),
+        }
     }
 
-    /// x [N, I] to [N, O], f32. What the backward pass needs of x is stored as the pass stores activations.
+    /// x [N, I] to [N, O], f32. What the backward pass needs of x is stored as the pass stores
+    /// activations.
     ///
     /// # Errors
     /// If the shapes do not fit.

@@ -29,7 +29,8 @@ impl Norm {
     /// Declares `name.weight` and, for [`NormKind::Layer`], `name.bias`.
     pub fn new(b: &mut Builder, name: &str, dim: usize, kind: NormKind) -> Self {
         let weight = b.declare(format!("{name}.weight"), &[dim], Init::Ones);
-        let bias = (kind == NormKind::Layer).then(|| b.declare(format!("{name}.bias"), &[dim], Init::Zeros));
+        let bias = (kind == NormKind::Layer)
+            .then(|| b.declare(format!("{name}.bias"), &[dim], Init::Zeros));
         Norm { weight, bias }
     }
 
@@ -60,7 +61,12 @@ impl GroupNorm {
     pub fn new(b: &mut Builder, name: &str, channels: usize, groups: usize, eps: f32) -> Self {
         let weight = b.declare(format!("{name}.weight"), &[channels], Init::Ones);
         let bias = b.declare(format!("{name}.bias"), &[channels], Init::Zeros);
-        GroupNorm { weight, bias, groups, eps }
+        GroupNorm {
+            weight,
+            bias,
+            groups,
+            eps,
+        }
     }
 
     /// x f32 [N, H, W, C] to the same shape.
@@ -68,6 +74,12 @@ impl GroupNorm {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
-        pass.tape.group_norm(x, &pass.param(self.weight)?, &pass.param(self.bias)?, self.groups, self.eps)
+        pass.tape.group_norm(
+            x,
+            &pass.param(self.weight)?,
+            &pass.param(self.bias)?,
+            self.groups,
+            self.eps,
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! Adam over a parameter store: gradients gathered in one buffer, their norm clipped, one dispatch for the step.
+//! Adam over a parameter store: gradients gathered in one buffer, their norm clipped, one dispatch
+//! for the step.
 
 use super::parameters::Layout;
 use super::{Handle, HostTensors, Parameters};
@@ -13,8 +14,8 @@ use std::sync::Arc;
 pub struct Adam {
     /// Rates and decays; may be changed between steps, as schedules do.
     pub hyper: Hyper,
-    /// The norm to which the gradient of all parameters together is clipped. [`f32::INFINITY`] only measures; `None`
-    /// does neither.
+    /// The norm to which the gradient of all parameters together is clipped. [`f32::INFINITY`]
+    /// only measures; `None` does neither.
     pub max_norm: Option<f32>,
     layout: Arc<Layout>,
     m: Tensor,
@@ -41,7 +42,8 @@ impl Adam {
     /// An optimiser that has done no step yet.
     ///
     /// # Errors
-    /// If a hyperparameter is out of range, or the device cannot hold three more copies of the parameters.
+    /// If a hyperparameter is out of range, or the device cannot hold three more copies of the
+    /// parameters.
     pub fn new(params: &Parameters, hyper: Hyper) -> Result<Adam> {
         hyper.check()?;
         let gradients = params.zeros()?;
@@ -59,17 +61,21 @@ impl Adam {
         })
     }
 
-    /// One step. A parameter that `gradients` does not name has a gradient of 0: its moments fade, and it moves by
-    /// what is left of them.
+    /// One step. A parameter that `gradients` does not name has a gradient of 0: its moments fade,
+    /// and it moves by what is left of them.
     ///
-    /// With [`Adam::max_norm`] the result is the report `[norm, factor, finite]`, f32 `[3]`, on the device. Where it
-    /// says that the gradient was not finite, weights and moments stay as they are; the step counts all the same,
-    /// since nobody waits to hear of it.
+    /// With [`Adam::max_norm`] the result is the report `[norm, factor, finite]`, f32 `[3]`, on the
+    /// device. Where it says that the gradient was not finite, weights and moments stay as they
+    /// are; the step counts all the same, since nobody waits to hear of it.
     ///
     /// # Errors
-    /// If `params` are another model's, a gradient has another shape than its parameter or is named twice. The
-    /// optimiser can go on after any of these.
-    pub fn step(&mut self, params: &Parameters, gradients: &[(Handle, Tensor)]) -> Result<Option<Tensor>> {
+    /// If `params` are another model's, a gradient has another shape than its parameter or is named
+    /// twice. The optimiser can go on after any of these.
+    pub fn step(
+        &mut self,
+        params: &Parameters,
+        gradients: &[(Handle, Tensor)],
+    ) -> Result<Option<Tensor>> {
         self.check(params)?;
         let mut named = vec![false; self.parts.len()];
         for (handle, gradient) in gradients {
@@ -79,7 +85,10 @@ impl Adam {
                 return Err(Error::shape("adam", expected, format!("{gradient:?}")));
             }
             if std::mem::replace(&mut named[handle.index()], true) {
-                return Err(Error::invalid("adam", format!("`{}` has two gradients", params.name(*handle))));
+                return Err(Error::invalid(
+                    "adam",
+                    format!("`{}` has two gradients", params.name(*handle)),
+                ));
             }
         }
         for (handle, gradient) in gradients {
@@ -92,9 +101,23 @@ impl Adam {
                 *filled = false;
             }
         }
-        let report = self.max_norm.map(|max_norm| clip::global_norm(&self.gradients, max_norm)).transpose()?;
-        let state = State { weights: params.arena(), m: &self.m, v: &self.v };
-        adam(&self.hyper, self.step + 1, state, &self.gradients, report.as_ref(), self.layout.decay_len)?;
+        let report = self
+            .max_norm
+            .map(|max_norm| clip::global_norm(&self.gradients, max_norm))
+            .transpose()?;
+        let state = State {
+            weights: params.arena(),
+            m: &self.m,
+            v: &self.v,
+        };
+        adam(
+            &self.hyper,
+            self.step + 1,
+            state,
+            &self.gradients,
+            report.as_ref(),
+            self.layout.decay_len,
+        )?;
         self.step += 1;
         Ok(report)
     }
@@ -103,7 +126,10 @@ impl Adam {
         if Arc::ptr_eq(&self.layout, params.layout()) {
             return Ok(());
         }
-        Err(Error::invalid("adam", "these parameters are not those that it was made for"))
+        Err(Error::invalid(
+            "adam",
+            "these parameters are not those that it was made for",
+        ))
     }
 
     /// Steps done.
@@ -113,16 +139,25 @@ impl Adam {
 
     /// All that goes on from here needs, beside the weights. Waits for the device.
     pub fn save(&self) -> Result<AdamState> {
-        Ok(AdamState { step: self.step, m: self.layout.unpack(&self.m)?, v: self.layout.unpack(&self.v)? })
+        Ok(AdamState {
+            step: self.step,
+            m: self.layout.unpack(&self.m)?,
+            v: self.layout.unpack(&self.v)?,
+        })
     }
 
-    /// Goes on from a saved state: with equal weights and gradients, to the bit as if it had never stopped.
+    /// Goes on from a saved state: with equal weights and gradients, to the bit as if it had never
+    /// stopped.
     ///
     /// # Errors
     /// If a tensor is missing, unexpected or of another shape; nothing is changed then.
     pub fn load(&mut self, state: &AdamState) -> Result<()> {
-        let m = self.layout.pack("the optimiser's first moments", &state.m)?;
-        let v = self.layout.pack("the optimiser's second moments", &state.v)?;
+        let m = self
+            .layout
+            .pack("the optimiser's first moments", &state.m)?;
+        let v = self
+            .layout
+            .pack("the optimiser's second moments", &state.v)?;
         self.m.write(&m)?;
         self.v.write(&v)?;
         self.step = state.step;
@@ -139,7 +174,8 @@ mod tests {
     use crate::ops::optim::clip::reference as clip_reference;
     use crate::spec::Rng;
 
-    const SHAPES: [(&str, &[usize]); 3] = [("weight", &[7, 13]), ("bias", &[13]), ("table", &[3, 65])];
+    const SHAPES: [(&str, &[usize]); 3] =
+        [("weight", &[7, 13]), ("bias", &[13]), ("table", &[3, 65])];
     const MAX_NORM: f32 = 12.0;
     const STEPS: usize = 10;
 
@@ -149,7 +185,12 @@ mod tests {
             b.declare(name, shape, Init::Normal(0.5));
         }
         let params = b.build(gpu, 4).unwrap();
-        let hyper = Hyper { lr: 0.02, weight_decay: 0.3, decay, ..Default::default() };
+        let hyper = Hyper {
+            lr: 0.02,
+            weight_decay: 0.3,
+            decay,
+            ..Default::default()
+        };
         let mut adam = Adam::new(&params, hyper).unwrap();
         adam.max_norm = Some(MAX_NORM);
         (params, adam)
@@ -159,7 +200,9 @@ mod tests {
     fn gradients(step: usize) -> Vec<Option<Vec<f32>>> {
         let mut rng = Rng::new(100 + step as u64);
         let one = |(i, (_, shape)): (usize, &(&str, &[usize]))| {
-            let values = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
+            let values = (0..shape.iter().product())
+                .map(|_| rng.normal() as f32)
+                .collect();
             (i != 1 || step % 3 != 1).then_some(values)
         };
         SHAPES.iter().enumerate().map(one).collect()
@@ -168,10 +211,13 @@ mod tests {
     fn run(gpu: &Gpu, params: &Parameters, adam: &mut Adam, steps: std::ops::Range<usize>) {
         for step in steps {
             adam.hyper.lr = 0.02 / (1.0 + step as f64);
-            let tensors = gradients(step).into_iter().zip(params.handles()).filter_map(|(values, handle)| {
-                let shape = params.get(handle).unwrap().shape().to_vec();
-                values.map(|v| (handle, Tensor::from_slice(gpu, &shape, &v).unwrap()))
-            });
+            let tensors = gradients(step)
+                .into_iter()
+                .zip(params.handles())
+                .filter_map(|(values, handle)| {
+                    let shape = params.get(handle).unwrap().shape().to_vec();
+                    values.map(|v| (handle, Tensor::from_slice(gpu, &shape, &v).unwrap()))
+                });
             adam.step(params, &tensors.collect::<Vec<_>>()).unwrap();
         }
     }
@@ -179,28 +225,48 @@ mod tests {
     /// The same steps by the references, in f64.
     fn reference(params: &Parameters, hyper: Hyper) -> Vec<Vec<f64>> {
         let host = params.to_host().unwrap();
-        let mut state: Vec<Vec<[f64; 3]>> =
-            SHAPES.map(|(name, _)| host[name].1.iter().map(|w| [*w as f64, 0.0, 0.0]).collect()).to_vec();
+        let mut state: Vec<Vec<[f64; 3]>> = SHAPES
+            .map(|(name, _)| host[name].1.iter().map(|w| [*w as f64, 0.0, 0.0]).collect())
+            .to_vec();
         for step in 0..STEPS {
             let zeros = |i: usize| vec![0.0; SHAPES[i].1.iter().product()];
-            let g: Vec<Vec<f32>> =
-                gradients(step).into_iter().enumerate().map(|(i, g)| g.unwrap_or_else(|| zeros(i))).collect();
+            let g: Vec<Vec<f32>> = gradients(step)
+                .into_iter()
+                .enumerate()
+                .map(|(i, g)| g.unwrap_or_else(|| zeros(i)))
+                .collect();
             let all: Vec<f64> = g.iter().flatten().map(|g| *g as f64).collect();
             let [_, factor, finite] = clip_reference::global_norm(&all, MAX_NORM as f64);
             assert!(factor < 1.0 && finite == 1.0, "the clipping is to be met");
-            let hyper = Hyper { lr: 0.02 / (1.0 + step as f64), ..hyper };
+            let hyper = Hyper {
+                lr: 0.02 / (1.0 + step as f64),
+                ..hyper
+            };
             for (i, (parts, g)) in state.iter_mut().zip(&g).enumerate() {
                 for (part, g) in parts.iter_mut().zip(g) {
-                    *part = adam_reference::adam(&hyper, step as u64 + 1, i != 1, *part, factor * *g as f64);
+                    *part = adam_reference::adam(
+                        &hyper,
+                        step as u64 + 1,
+                        i != 1,
+                        *part,
+                        factor * *g as f64,
+                    );
                 }
             }
         }
-        state.into_iter().map(|parts| parts.into_iter().map(|[w, ..]| w).collect()).collect()
+        state
+            .into_iter()
+            .map(|parts| parts.into_iter().map(|[w, ..]| w).collect())
+            .collect()
     }
 
     #[test]
     fn ten_steps_equal_those_in_f64() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         for decay in [Decay::L2, Decay::Decoupled] {
             let (params, mut adam) = model(&gpu, decay);
             let want = reference(&params, adam.hyper);
@@ -223,9 +289,19 @@ mod tests {
 
     #[test]
     fn runs_repeat_and_resume_to_the_bit() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let bits = |params: &Parameters| -> Vec<u32> {
-            params.arena().read::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+            params
+                .arena()
+                .read::<f32>()
+                .unwrap()
+                .into_iter()
+                .map(f32::to_bits)
+                .collect()
         };
         let (params, mut adam) = model(&gpu, Decay::Decoupled);
         run(&gpu, &params, &mut adam, 0..STEPS);
@@ -259,9 +335,18 @@ mod tests {
         let report = adam.step(&params, &[(bias, gradient)]).unwrap().unwrap();
         assert_eq!(report.read::<f32>().unwrap()[1..], [0.0, 0.0]);
         let after = adam.save().unwrap();
-        assert_eq!((params.to_host().unwrap(), after.m, after.v), (before.0, before.1.m, before.1.v));
+        assert_eq!(
+            (params.to_host().unwrap(), after.m, after.v),
+            (before.0, before.1.m, before.1.v)
+        );
         run(&gpu, &params, &mut adam, 3..4);
-        assert!(params.to_host().unwrap().values().all(|(_, v)| v.iter().all(|x| x.is_finite())));
+        assert!(
+            params
+                .to_host()
+                .unwrap()
+                .values()
+                .all(|(_, v)| v.iter().all(|x| x.is_finite()))
+        );
     }
 
     #[test]
@@ -273,17 +358,37 @@ mod tests {
         let good = Tensor::zeros(&gpu, &[13], DType::F32).unwrap();
         let flat = Tensor::zeros(&gpu, &[91], DType::F32).unwrap();
         assert!(adam.step(&other, &[]).is_err());
-        let twice = adam.step(&params, &[(bias, good.clone()), (bias, good.clone())]).unwrap_err().to_string();
+        let twice = adam
+            .step(&params, &[(bias, good.clone()), (bias, good.clone())])
+            .unwrap_err()
+            .to_string();
         assert!(twice.contains("`bias`"), "{twice}");
-        let shape = adam.step(&params, &[(params.find("weight").unwrap(), flat)]).unwrap_err().to_string();
+        let shape = adam
+            .step(&params, &[(params.find("weight").unwrap(), flat)])
+            .unwrap_err()
+            .to_string();
         assert!(shape.contains("`weight`"), "{shape}");
         assert_eq!(adam.steps(), 0);
         let mut state = adam.save().unwrap();
         state.v.remove("table");
         state.step = 7;
-        assert!(adam.load(&state).unwrap_err().to_string().contains("`table`"));
+        assert!(
+            adam.load(&state)
+                .unwrap_err()
+                .to_string()
+                .contains("`table`")
+        );
         assert_eq!(adam.steps(), 0);
         assert!(adam.step(&params, &[(bias, good)]).is_ok());
-        assert!(Adam::new(&params, Hyper { beta1: 1.0, ..Default::default() }).is_err());
+        assert!(
+            Adam::new(
+                &params,
+                Hyper {
+                    beta1: 1.0,
+                    ..Default::default()
+                }
+            )
+            .is_err()
+        );
     }
 }

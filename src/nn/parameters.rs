@@ -1,7 +1,8 @@
 //! The parameter store: every trained number of a model in one buffer, by name.
 //!
-//! Each parameter starts on the 256-byte alignment that bindings need, so layers see ordinary tensors while the
-//! optimiser walks the whole buffer in one dispatch. Parameters that weight decay reaches come first.
+//! Each parameter starts on the 256-byte alignment that bindings need, so layers see ordinary
+//! tensors while the optimiser walks the whole buffer in one dispatch. Parameters that weight decay
+//! reaches come first.
 
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::ops::sampling::random::{Key, philox};
@@ -28,24 +29,35 @@ pub enum Init {
     Normal(f32),
 }
 
-/// The stream of random numbers that initial values are drawn from; the step is the hash of the parameter's name.
+/// The stream of random numbers that initial values are drawn from; the step is the hash of the
+/// parameter's name.
 const INIT_STREAM: u32 = 0x696e_6974;
 /// Elements in 256 bytes.
 const ALIGN: usize = 64;
 
 impl Init {
-    /// The first `n` values for the parameter called `name`: they depend on the seed and the name alone, so a layer
-    /// more or less changes no other layer.
+    /// The first `n` values for the parameter called `name`: they depend on the seed and the name
+    /// alone, so a layer more or less changes no other layer.
     pub(super) fn values(self, seed: u64, name: &str, n: usize) -> Vec<f32> {
         let hash = Sha256::digest(name.as_bytes());
-        let step = hash.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-        let key = Key { seed, step, stream: INIT_STREAM };
+        let step = hash
+            .iter()
+            .take(8)
+            .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        let key = Key {
+            seed,
+            step,
+            stream: INIT_STREAM,
+        };
         match self {
             Init::Zeros | Init::Uniform(0.0) => vec![0.0; n],
             Init::Ones => vec![1.0; n],
             Init::Constant(value) => vec![value; n],
             Init::Uniform(bound) => philox::uniform(key, -bound, bound, n),
-            Init::Normal(std) => philox::normal(key, n).into_iter().map(|x| std * x).collect(),
+            Init::Normal(std) => philox::normal(key, n)
+                .into_iter()
+                .map(|x| std * x)
+                .collect(),
         }
     }
 
@@ -56,7 +68,14 @@ impl Init {
             Init::Uniform(v) => ("uniform bound", v, v >= 0.0 && (2.0 * v).is_finite()),
             Init::Normal(v) => ("standard deviation", v, v >= 0.0 && v.is_finite()),
         };
-        if ok { Ok(()) } else { Err(Error::invalid("parameters", format!("`{name}`: a {what} of {value}"))) }
+        if ok {
+            Ok(())
+        } else {
+            Err(Error::invalid(
+                "parameters",
+                format!("`{name}`: a {what} of {value}"),
+            ))
+        }
     }
 }
 
@@ -87,11 +106,17 @@ pub struct Builder {
 impl Builder {
     /// Declares a parameter. Names are dotted paths (`encoder.conv1.weight`); each may occur once.
     ///
-    /// Weight decay reaches parameters of two dimensions and more, that is weights and not biases or the gains of
-    /// norms; see [`Builder::without_decay`].
+    /// Weight decay reaches parameters of two dimensions and more, that is weights and not biases
+    /// or the gains of norms; see [`Builder::without_decay`].
     pub fn declare(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> Handle {
         let decays = shape.len() >= 2;
-        self.declared.push(Declared { name: name.into(), shape: shape.to_vec(), init, decays, omitted: false });
+        self.declared.push(Declared {
+            name: name.into(),
+            shape: shape.to_vec(),
+            init,
+            decays,
+            omitted: false,
+        });
         Handle(self.declared.len() - 1)
     }
 
@@ -114,20 +139,25 @@ impl Builder {
 
     /// Renames the declarations from the `from`-th on: for a part that a model has several times.
     pub fn rename(&mut self, from: usize, name: impl Fn(&str) -> String) {
-        self.declared.iter_mut().skip(from).for_each(|d| d.name = name(&d.name));
+        self.declared
+            .iter_mut()
+            .skip(from)
+            .for_each(|d| d.name = name(&d.name));
     }
 
-    /// Leaves out what a part of the model does without: what `keep` refuses takes no memory, is not saved, loaded or counted, and cannot
-    /// be used.
+    /// Leaves out what a part of the model does without: what `keep` refuses takes no memory, is
+    /// not saved, loaded or counted, and cannot be used.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.declared.iter_mut().for_each(|d| d.omitted = !keep(&d.name));
+        self.declared
+            .iter_mut()
+            .for_each(|d| d.omitted = !keep(&d.name));
     }
 
     /// Allocates the buffer and fills in the initial values of `seed`.
     ///
     /// # Errors
-    /// If nothing was declared, a name occurs twice, a shape holds no element, an initial value is not finite, or the
-    /// device cannot hold it all.
+    /// If nothing was declared, a name occurs twice, a shape holds no element, an initial value is
+    /// not finite, or the device cannot hold it all.
     pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
         let layout = self.layout()?;
         let what = format!("the {} parameters of the model", layout.len);
@@ -138,7 +168,12 @@ impl Builder {
         }
         memory::hold(what, asked)?;
         let mut content = vec![0f32; layout.len];
-        for (slot, declared) in layout.slots.iter().zip(&self.declared).filter(|(slot, _)| !slot.omitted) {
+        for (slot, declared) in layout
+            .slots
+            .iter()
+            .zip(&self.declared)
+            .filter(|(slot, _)| !slot.omitted)
+        {
             let n = slot.len();
             content[slot.start..][..n].copy_from_slice(&declared.init.values(seed, &slot.name, n));
         }
@@ -154,22 +189,39 @@ impl Builder {
         let mut seen = BTreeSet::new();
         for d in &self.declared {
             if !seen.insert(&d.name) {
-                return wrong(format!("`{}` is declared twice; every name must be its own", d.name));
+                return wrong(format!(
+                    "`{}` is declared twice; every name must be its own",
+                    d.name
+                ));
             }
-            let size = d.shape.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
+            let size = d
+                .shape
+                .iter()
+                .try_fold(1usize, |n, dim| n.checked_mul(*dim));
             if !size.is_some_and(|n| n > 0 && n <= u32::MAX as usize) {
-                return wrong(format!("`{}` has shape {:?}; it must hold 1 to 2^32 elements", d.name, d.shape));
+                return wrong(format!(
+                    "`{}` has shape {:?}; it must hold 1 to 2^32 elements",
+                    d.name, d.shape
+                ));
             }
             d.init.check(&d.name)?;
         }
         let mut starts = vec![0; self.declared.len()];
         let (mut len, mut decay_len) = (0usize, 0);
         for decays in [true, false] {
-            for (start, d) in starts.iter_mut().zip(&self.declared).filter(|(_, d)| d.decays == decays && !d.omitted) {
+            for (start, d) in starts
+                .iter_mut()
+                .zip(&self.declared)
+                .filter(|(_, d)| d.decays == decays && !d.omitted)
+            {
                 *start = len;
                 let more = d.shape.iter().product::<usize>().next_multiple_of(ALIGN);
-                let all: Option<usize> = len.checked_add(more).filter(|all| *all <= isize::MAX as usize / 4);
-                let Some(all) = all else { return wrong("they are more than any memory holds".into()) };
+                let all: Option<usize> = len
+                    .checked_add(more)
+                    .filter(|all| *all <= isize::MAX as usize / 4);
+                let Some(all) = all else {
+                    return wrong("they are more than any memory holds".into());
+                };
                 len = all;
             }
             if decays {
@@ -179,13 +231,22 @@ impl Builder {
         let slots = starts.into_iter().zip(&self.declared);
         let slot = |(start, d): (usize, &Declared)| {
             let (name, shape) = (d.name.clone(), d.shape.clone());
-            Slot { name, shape, start, omitted: d.omitted }
+            Slot {
+                name,
+                shape,
+                start,
+                omitted: d.omitted,
+            }
         };
         let slots = slots.map(slot).collect();
         if len == 0 {
             return wrong("all were left out; a part of a model needs one at least".into());
         }
-        Ok(Layout { slots, len, decay_len })
+        Ok(Layout {
+            slots,
+            len,
+            decay_len,
+        })
     }
 }
 
@@ -218,7 +279,13 @@ pub(crate) struct Layout {
 impl Layout {
     /// A tensor for each parameter over an arena of this layout.
     pub(crate) fn views(&self, arena: &Tensor) -> Result<Vec<Tensor>> {
-        let view = |slot: &Slot| if slot.omitted { arena.view(0, &[0]) } else { arena.view(slot.start, &slot.shape) };
+        let view = |slot: &Slot| {
+            if slot.omitted {
+                arena.view(0, &[0])
+            } else {
+                arena.view(slot.start, &slot.shape)
+            }
+        };
         self.slots.iter().map(view).collect()
     }
 
@@ -242,13 +309,15 @@ impl Layout {
         for slot in self.kept() {
             let Some((shape, values)) = tensors.get(&slot.name) else {
                 return Err(Error::data(format!(
-                    "{what}: `{}` of shape {:?} is missing: it is another architecture's, or cut short",
+                    "{what}: `{}` of shape {:?} is missing: it is another architecture's, or cut \
+                     short",
                     slot.name, slot.shape
                 )));
             };
             if *shape != slot.shape || values.len() != slot.len() {
                 return Err(Error::data(format!(
-                    "{what}: `{}` has shape {shape:?} with {} values, but the model's has shape {:?}",
+                    "{what}: `{}` has shape {shape:?} with {} values, but the model's has shape \
+                     {:?}",
                     slot.name,
                     values.len(),
                     slot.shape
@@ -258,13 +327,16 @@ impl Layout {
         }
         let known: BTreeSet<&str> = self.kept().map(|slot| slot.name.as_str()).collect();
         match tensors.keys().find(|name| !known.contains(name.as_str())) {
-            Some(name) => Err(Error::data(format!("{what}: `{name}` is unexpected: the model has no such parameter"))),
+            Some(name) => Err(Error::data(format!(
+                "{what}: `{name}` is unexpected: the model has no such parameter"
+            ))),
             None => Ok(content),
         }
     }
 }
 
-/// The parameters of a model. Clones are cheap and share the buffer; [`Parameters::duplicate`] makes another.
+/// The parameters of a model. Clones are cheap and share the buffer; [`Parameters::duplicate`]
+/// makes another.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     layout: Arc<Layout>,
@@ -280,33 +352,51 @@ impl Parameters {
 
     fn over(layout: Arc<Layout>, arena: Tensor) -> Result<Parameters> {
         let views = layout.views(&arena)?.into();
-        Ok(Parameters { layout, arena, views })
+        Ok(Parameters {
+            layout,
+            arena,
+            views,
+        })
     }
 
     /// The parameter behind a handle: a view of the one buffer.
     ///
     /// # Errors
-    /// If the handle comes from another builder, or the parameter was left out ([`Builder::retain`]).
+    /// If the handle comes from another builder, or the parameter was left out
+    /// ([`Builder::retain`]).
     pub fn get(&self, handle: Handle) -> Result<&Tensor> {
         if let Some(slot) = self.layout.slots.get(handle.0).filter(|slot| slot.omitted) {
-            let what =
-                format!("`{}` was left out: this is a part of a model, a decoder say, that does without it", slot.name);
+            let what = format!(
+                "`{}` was left out: this is a part of a model, a decoder say, that does without it",
+                slot.name
+            );
             return Err(Error::invalid("parameters", what));
         }
         self.views.get(handle.0).ok_or_else(|| {
-            let what = format!("handle {} of another model: this one has {} parameters", handle.0, self.views.len());
+            let what = format!(
+                "handle {} of another model: this one has {} parameters",
+                handle.0,
+                self.views.len()
+            );
             Error::invalid("parameters", what)
         })
     }
 
     /// The handle of the parameter called `name`.
     pub fn find(&self, name: &str) -> Option<Handle> {
-        self.layout.slots.iter().position(|slot| slot.name == name).map(Handle)
+        self.layout
+            .slots
+            .iter()
+            .position(|slot| slot.name == name)
+            .map(Handle)
     }
 
     /// The name of the parameter behind a handle; empty for another builder's handle.
     pub fn name(&self, handle: Handle) -> &str {
-        self.layout.slots.get(handle.0).map_or("", |slot| &slot.name)
+        self.layout
+            .slots
+            .get(handle.0)
+            .map_or("", |slot| &slot.name)
     }
 
     /// All handles, in the order of declaration.
@@ -373,7 +463,11 @@ mod tests {
     use crate::gpu::Options;
 
     fn gpu() -> Gpu {
-        Gpu::new(Options { poison: true, ..Default::default() }).unwrap()
+        Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap()
     }
 
     #[test]
@@ -386,17 +480,42 @@ mod tests {
         let table = b.declare("table", &[2, 2], Init::Normal(2.0));
         b.without_decay(table);
         let p = b.build(&gpu, 9).unwrap();
-        assert_eq!(p.names().collect::<Vec<_>>(), ["bias", "weight", "gain", "table"]);
-        assert_eq!((p.count(), p.arena().len(), p.decay_len()), (3 + 65 + 64 + 4, 5 * 64, 128));
+        assert_eq!(
+            p.names().collect::<Vec<_>>(),
+            ["bias", "weight", "gain", "table"]
+        );
+        assert_eq!(
+            (p.count(), p.arena().len(), p.decay_len()),
+            (3 + 65 + 64 + 4, 5 * 64, 128)
+        );
         assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [0.5; 3]);
         assert_eq!(p.get(gain).unwrap().read::<f32>().unwrap(), [1.0; 64]);
         let values: Vec<f32> = p.get(weight).unwrap().read().unwrap();
-        assert!(values.iter().all(|x| (-0.25..0.25).contains(x)) && values.iter().any(|x| x.abs() > 0.2));
-        assert!(p.get(table).unwrap().read::<f32>().unwrap().iter().all(|x| *x != 0.0 && x.abs() < 12.0));
+        assert!(
+            values.iter().all(|x| (-0.25..0.25).contains(x))
+                && values.iter().any(|x| x.abs() > 0.2)
+        );
+        assert!(
+            p.get(table)
+                .unwrap()
+                .read::<f32>()
+                .unwrap()
+                .iter()
+                .all(|x| *x != 0.0 && x.abs() < 12.0)
+        );
         let arena: Vec<f32> = p.arena().read().unwrap();
         // The weight decays and comes first, its padding after it; then bias, gain and table.
-        assert!(arena[65..128].iter().chain(&arena[131..192]).chain(&arena[260..]).all(|x| x.to_bits() == 0));
-        assert_eq!((p.find("gain"), p.find("gone"), p.name(table)), (Some(gain), None, "table"));
+        assert!(
+            arena[65..128]
+                .iter()
+                .chain(&arena[131..192])
+                .chain(&arena[260..])
+                .all(|x| x.to_bits() == 0)
+        );
+        assert_eq!(
+            (p.find("gain"), p.find("gone"), p.name(table)),
+            (Some(gain), None, "table")
+        );
     }
 
     #[test]
@@ -409,7 +528,11 @@ mod tests {
             }
             b.build(&gpu, seed).unwrap().to_host().unwrap()
         };
-        let (one, two, other) = (build(1, &["a"]), build(1, &["z", "a", "b"]), build(2, &["a"]));
+        let (one, two, other) = (
+            build(1, &["a"]),
+            build(1, &["z", "a", "b"]),
+            build(2, &["a"]),
+        );
         assert_eq!(one["a"], two["a"]);
         assert_ne!(two["a"], two["b"]);
         assert_ne!(one["a"], other["a"]);
@@ -432,7 +555,10 @@ mod tests {
             assert_eq!(p.to_host().unwrap(), saved);
         };
         refuse(&|t| drop(t.remove("a.bias")), "missing");
-        refuse(&|t| drop(t.insert("b".into(), (vec![1], vec![0.0]))), "unexpected");
+        refuse(
+            &|t| drop(t.insert("b".into(), (vec![1], vec![0.0]))),
+            "unexpected",
+        );
         refuse(&|t| t.get_mut("a.bias").unwrap().0 = vec![1, 2], "shape");
         refuse(&|t| t.get_mut("a.bias").unwrap().1 = vec![1.0], "shape");
         let mut tensors = saved.clone();
@@ -453,7 +579,12 @@ mod tests {
         assert_eq!((p.count(), p.arena().len(), p.decay_len()), (5, 64, 0));
         assert_eq!(p.names().collect::<Vec<_>>(), ["decoder.bias"]);
         assert_eq!(p.get(kept).unwrap().read::<f32>().unwrap(), [2.0; 5]);
-        assert!(p.get(gone).unwrap_err().to_string().contains("`encoder.weight` was left out"));
+        assert!(
+            p.get(gone)
+                .unwrap_err()
+                .to_string()
+                .contains("`encoder.weight` was left out")
+        );
         let saved = p.to_host().unwrap();
         assert_eq!(saved.keys().collect::<Vec<_>>(), ["decoder.bias"]);
         p.load_host(&saved).unwrap();
@@ -476,8 +607,16 @@ mod tests {
         let ok = ("a", &[2usize][..], Init::Zeros);
         assert!(build(&[ok]).is_ok());
         assert!(build(&[]).unwrap_err().contains("none"));
-        assert!(build(&[ok, ok]).unwrap_err().contains("`a` is declared twice"));
-        assert!(build(&[("b", &[3, 0], Init::Zeros)]).unwrap_err().contains("`b`"));
+        assert!(
+            build(&[ok, ok])
+                .unwrap_err()
+                .contains("`a` is declared twice")
+        );
+        assert!(
+            build(&[("b", &[3, 0], Init::Zeros)])
+                .unwrap_err()
+                .contains("`b`")
+        );
         assert!(build(&[("b", &[usize::MAX, 3], Init::Zeros)]).is_err());
         assert!(build(&[("b", &[1], Init::Normal(f32::NAN))]).is_err());
         assert!(build(&[("b", &[1], Init::Uniform(-1.0))]).is_err());

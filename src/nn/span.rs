@@ -1,6 +1,8 @@
-//! Which inputs a layer's outputs depend on, along one side of an image: how far a model looks is reckoned of these.
+//! Which inputs a layer's outputs depend on, along one side of an image: how far a model looks is
+//! reckoned of these.
 //!
-//! Layers are asked from the last to the first; where a value goes two ways, what both need is put together.
+//! Layers are asked from the last to the first; where a value goes two ways, what both need is put
+//! together.
 
 /// Places along a side, from the first to before the last. Places before 0 are the padding's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,30 +13,46 @@ pub(crate) struct Span {
 
 impl Span {
     pub(crate) fn new(length: usize) -> Span {
-        Span { from: 0, to: length as i64 }
+        Span {
+            from: 0,
+            to: length as i64,
+        }
     }
 
     /// What a convolution needs to give this.
     pub(crate) fn of_conv(self, kernel: usize, stride: usize, pad: usize) -> Span {
         let (kernel, stride, pad) = (kernel as i64, stride as i64, pad as i64);
-        Span { from: self.from * stride - pad, to: (self.to - 1) * stride - pad + kernel }
+        Span {
+            from: self.from * stride - pad,
+            to: (self.to - 1) * stride - pad + kernel,
+        }
     }
 
-    /// What a transposed convolution needs to give this: output o takes input i where `0 <= o + pad - i stride < kernel`.
+    /// What a transposed convolution needs to give this: output o takes input i where `0 <= o + pad
+    /// - i stride < kernel`.
     pub(crate) fn of_conv_transpose(self, kernel: usize, stride: usize, pad: usize) -> Span {
         let (kernel, stride, pad) = (kernel as i64, stride as i64, pad as i64);
         let first = -(-(self.from + pad - kernel + 1)).div_euclid(stride);
-        Span { from: first, to: (self.to - 1 + pad).div_euclid(stride) + 1 }
+        Span {
+            from: first,
+            to: (self.to - 1 + pad).div_euclid(stride) + 1,
+        }
     }
 
     /// Both, and what lies between.
     pub(crate) fn and(self, other: Span) -> Span {
-        Span { from: self.from.min(other.from), to: self.to.max(other.to) }
+        Span {
+            from: self.from.min(other.from),
+            to: self.to.max(other.to),
+        }
     }
 
     /// The same in units `factor` times as fine.
     pub(crate) fn times(self, factor: usize) -> Span {
-        Span { from: self.from * factor as i64, to: self.to * factor as i64 }
+        Span {
+            from: self.from * factor as i64,
+            to: self.to * factor as i64,
+        }
     }
 
     /// How far it goes beyond the places 0 to `length`.
@@ -57,13 +75,31 @@ mod tests {
                     let tap = o + pad as i64 - i * stride as i64;
                     (0..kernel as i64).contains(&tap)
                 };
-                let all: Vec<i64> = (-50..50).filter(|i| (from..to).any(|o| taps(*i, o))).collect();
-                let transposed = Span { from: all[0], to: all[all.len() - 1] + 1 };
-                assert_eq!(span.of_conv_transpose(kernel, stride, pad), transposed, "{kernel} {stride} {pad} {span:?}");
+                let all: Vec<i64> = (-50..50)
+                    .filter(|i| (from..to).any(|o| taps(*i, o)))
+                    .collect();
+                let transposed = Span {
+                    from: all[0],
+                    to: all[all.len() - 1] + 1,
+                };
+                assert_eq!(
+                    span.of_conv_transpose(kernel, stride, pad),
+                    transposed,
+                    "{kernel} {stride} {pad} {span:?}"
+                );
                 // A convolution's output i takes what the transposed one's input i gives.
-                let all: Vec<i64> = (-50..50).filter(|o| (from..to).any(|i| taps(i, *o))).collect();
-                let forward = Span { from: all[0], to: all[all.len() - 1] + 1 };
-                assert_eq!(span.of_conv(kernel, stride, pad), forward, "{kernel} {stride} {pad} {span:?}");
+                let all: Vec<i64> = (-50..50)
+                    .filter(|o| (from..to).any(|i| taps(i, *o)))
+                    .collect();
+                let forward = Span {
+                    from: all[0],
+                    to: all[all.len() - 1] + 1,
+                };
+                assert_eq!(
+                    span.of_conv(kernel, stride, pad),
+                    forward,
+                    "{kernel} {stride} {pad} {span:?}"
+                );
             }
         }
         assert_eq!(Span { from: -3, to: 9 }.beyond(8), 3);

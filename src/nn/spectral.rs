@@ -1,4 +1,5 @@
-//! The spectral norm of weights (Miyato et al. 2018, "Spectral normalization for generative adversarial networks", algorithm 1).
+//! The spectral norm of weights (Miyato et al. 2018, "Spectral normalization for generative
+//! adversarial networks", algorithm 1).
 
 use super::{Handle, HostTensors, Init, Parameters, Pass};
 use crate::autograd::Var;
@@ -7,7 +8,8 @@ use crate::ops::linalg::matmul::{Transpose, matmul};
 use crate::ops::norm::l2_norm::l2_norm;
 use crate::{Error, Result};
 
-/// Divides a weight [O, ..] by its largest singular value as a matrix of O rows, estimated by one power iteration a step.
+/// Divides a weight [O, ..] by its largest singular value as a matrix of O rows, estimated by one
+/// power iteration a step.
 #[derive(Debug)]
 pub struct SpectralNorm {
     weight: Handle,
@@ -28,7 +30,11 @@ fn matrix(params: &Parameters, weight: Handle) -> Result<Tensor> {
 impl SpectralNorm {
     /// For a weight; `name` is what its vectors are saved under.
     pub fn new(weight: Handle, name: &str) -> SpectralNorm {
-        SpectralNorm { weight, name: name.into(), vectors: None }
+        SpectralNorm {
+            weight,
+            name: name.into(),
+            vectors: None,
+        }
     }
 
     /// Places the vectors of `seed` and iterates until they are close to the singular ones.
@@ -47,7 +53,9 @@ impl SpectralNorm {
     }
 
     fn vectors(&self) -> Result<&[Tensor; 2]> {
-        self.vectors.as_ref().ok_or_else(|| Error::invalid("spectral norm", "it was used before it began"))
+        self.vectors
+            .as_ref()
+            .ok_or_else(|| Error::invalid("spectral norm", "it was used before it began"))
     }
 
     /// `v = W^T u`, `u = W v`, each brought to length 1.
@@ -79,7 +87,12 @@ impl SpectralNorm {
     /// If the device fails.
     pub fn save(&self) -> Result<HostTensors> {
         let [u, v] = self.vectors()?;
-        let one = |part: &str, t: &Tensor| Ok((format!("{}.{part}", self.name), (vec![t.len()], t.read::<f32>()?)));
+        let one = |part: &str, t: &Tensor| {
+            Ok((
+                format!("{}.{part}", self.name),
+                (vec![t.len()], t.read::<f32>()?),
+            ))
+        };
         [one("u", u), one("v", v)].into_iter().collect()
     }
 
@@ -91,7 +104,9 @@ impl SpectralNorm {
         let [u, v] = self.vectors()?;
         for (part, t) in [("u", u), ("v", v)] {
             let name = format!("{}.{part}", self.name);
-            let values = state.get(&name).filter(|(_, values)| values.len() == t.len());
+            let values = state
+                .get(&name)
+                .filter(|(_, values)| values.len() == t.len());
             let missing = || Error::data(format!("`{name}` of {} values is missing", t.len()));
             t.write(&values.ok_or_else(missing)?.1)?;
         }
@@ -108,18 +123,28 @@ mod tests {
     /// diag(5, 2, 1, 0.5) turned: the largest singular value is 5, whatever the turn.
     #[test]
     fn divides_by_the_largest_singular_value() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let mut b = Parameters::builder();
         let w = b.declare("w", &[2, 2, 2, 1], Init::Zeros);
         let params = b.build(&gpu, 0).unwrap();
-        // Rows (3, 4) / 5 and (-4, 3) / 5, times singular values 5 and 2, from columns (1, 0, 0, 0) and (0, 0, 1, 0).
+        // Rows (3, 4) / 5 and (-4, 3) / 5, times singular values 5 and 2, from columns (1, 0, 0, 0)
+        // and (0, 0, 1, 0).
         let turned = [3.0f32, 0.0, -1.6, 0.0, 4.0, 0.0, 1.2, 0.0];
         params.get(w).unwrap().write(&turned).unwrap();
         let mut norm = SpectralNorm::new(w, "n");
         let tape = Tape::no_grad(&gpu);
         assert!(norm.weight(&Pass::new(&tape, &params)).is_err());
         norm.begin(&gpu, &params, 3).unwrap();
-        let got = norm.weight(&Pass::new(&tape, &params)).unwrap().tensor().read::<f32>().unwrap();
+        let got = norm
+            .weight(&Pass::new(&tape, &params))
+            .unwrap()
+            .tensor()
+            .read::<f32>()
+            .unwrap();
         for (g, t) in got.iter().zip(turned) {
             assert!((g - t / 5.0).abs() < 1e-4, "{got:?}");
         }
@@ -128,13 +153,23 @@ mod tests {
         other.begin(&gpu, &params, 4).unwrap();
         other.load(&saved).unwrap();
         assert_eq!(other.save().unwrap(), saved);
-        assert!(other.load(&HostTensors::new()).unwrap_err().to_string().contains("n.u"));
+        assert!(
+            other
+                .load(&HostTensors::new())
+                .unwrap_err()
+                .to_string()
+                .contains("n.u")
+        );
     }
 
     /// Of a function of the normalised weight, against central differences with the vectors held.
     #[test]
     fn the_gradient_is_that_of_the_quotient() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let mut b = Parameters::builder();
         let w = b.declare("w", &[3, 5], Init::Normal(1.0));
         let params = b.build(&gpu, 5).unwrap();
@@ -143,8 +178,14 @@ mod tests {
         let weights: Vec<f32> = (0..15).map(|i| (i as f32 * 0.7).sin()).collect();
         let c = Tensor::from_slice(&gpu, &[15, 1], &weights).unwrap();
         let value = |pass: &Pass| {
-            let flat = pass.tape.reshape(&norm.weight(pass).unwrap(), &[1, 15]).unwrap();
-            let y = pass.tape.matmul(&flat, &pass.tape.constant(&c), Transpose::NONE).unwrap();
+            let flat = pass
+                .tape
+                .reshape(&norm.weight(pass).unwrap(), &[1, 15])
+                .unwrap();
+            let y = pass
+                .tape
+                .matmul(&flat, &pass.tape.constant(&c), Transpose::NONE)
+                .unwrap();
             pass.tape.reshape(&y, &[1]).unwrap()
         };
         let tape = Tape::new(&gpu);
@@ -159,10 +200,19 @@ mod tests {
                 moved[i] += step;
                 params.get(w).unwrap().write(&moved).unwrap();
                 let still = Tape::no_grad(&gpu);
-                f64::from(value(&Pass::new(&still, &params)).tensor().read::<f32>().unwrap()[0])
+                f64::from(
+                    value(&Pass::new(&still, &params))
+                        .tensor()
+                        .read::<f32>()
+                        .unwrap()[0],
+                )
             };
             let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
-            assert!((slope - f64::from(got[i])).abs() < 2e-3, "{i}: {slope} {}", got[i]);
+            assert!(
+                (slope - f64::from(got[i])).abs() < 2e-3,
+                "{i}: {slope} {}",
+                got[i]
+            );
         }
     }
 }

@@ -1,7 +1,11 @@
-//! The transformer's parts: linear maps, norms, gated and plain MLPs, and the pre-norm block of causal attention
-//! (Vaswani et al. 2017; Touvron et al. 2023, "LLaMA", section 2.2, for RMS norm, SwiGLU and rotary positions).
+//! The transformer's parts: linear maps, norms, gated and plain MLPs, and the pre-norm block of
+//! causal attention (Vaswani et al. 2017; Touvron et al. 2023, "LLaMA", section 2.2, for RMS norm,
+//! SwiGLU and rotary positions).
 
-use super::{BlockConfig, Builder, CrossAttention, Heard, INIT_STD, Linear, MlpKind, Norm, Pass, residual_std};
+use super::{
+    BlockConfig, Builder, CrossAttention, Heard, INIT_STD, Linear, MlpKind, Norm, Pass,
+    residual_std,
+};
 use crate::autograd::Var;
 use crate::gpu::Tensor;
 use crate::ops::attention::attention::Attention;
@@ -20,12 +24,23 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Declares `name.up.weight` [F, D], or [2 F, D] where it is gated, and `name.down.weight` [D, F].
+    /// Declares `name.up.weight` [F, D], or [2 F, D] where it is gated, and `name.down.weight` [D,
+    /// F].
     pub fn new(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
-        let inner = if c.mlp == MlpKind::SwiGlu { 2 * c.hidden } else { c.hidden };
+        let inner = if c.mlp == MlpKind::SwiGlu {
+            2 * c.hidden
+        } else {
+            c.hidden
+        };
         Mlp {
             up: Linear::new(b, &format!("{name}.up"), c.dim, inner, INIT_STD),
-            down: Linear::new(b, &format!("{name}.down"), c.hidden, c.dim, residual_std(c.layers)),
+            down: Linear::new(
+                b,
+                &format!("{name}.down"),
+                c.hidden,
+                c.dim,
+                residual_std(c.layers),
+            ),
             kind: c.mlp,
         }
     }
@@ -44,7 +59,8 @@ impl Mlp {
     }
 }
 
-/// Dropout of what a forward pass adds to the residual stream: its rate, and the key of each place where it acts.
+/// Dropout of what a forward pass adds to the residual stream: its rate, and the key of each place
+/// where it acts.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     /// Share of the elements that become 0.
@@ -55,14 +71,24 @@ pub struct Dropout {
 
 impl Dropout {
     /// None.
-    pub const OFF: Dropout = Dropout { rate: 0.0, key: Key { seed: 0, step: 0, stream: 0 } };
+    pub const OFF: Dropout = Dropout {
+        rate: 0.0,
+        key: Key {
+            seed: 0,
+            step: 0,
+            stream: 0,
+        },
+    };
 
     /// x with this dropout at the `place`-th place.
     ///
     /// # Errors
     /// If the rate lies outside [0, 1).
     pub fn apply(&self, pass: &Pass, x: &Var, place: usize) -> Result<Var> {
-        let key = Key { stream: self.key.stream.wrapping_add(place as u32), ..self.key };
+        let key = Key {
+            stream: self.key.stream.wrapping_add(place as u32),
+            ..self.key
+        };
         pass.tape.dropout(x, self.rate, key)
     }
 }
@@ -78,7 +104,8 @@ pub enum Rows<'a> {
     Step(&'a KvCache, &'a Tensor),
 }
 
-/// `x + proj(attention(norm1(x)))`, then, where it reads another sequence, [`CrossAttention`], then `x + mlp(norm2(x))`.
+/// `x + proj(attention(norm1(x)))`, then, where it reads another sequence, [`CrossAttention`], then
+/// `x + mlp(norm2(x))`.
 #[derive(Clone, Debug)]
 pub struct Block {
     norm1: Norm,
@@ -105,7 +132,13 @@ impl Block {
         Block {
             norm1: Norm::new(b, &format!("{name}.norm1"), c.dim, c.norm),
             qkv: Linear::new(b, &format!("{name}.attn.qkv"), c.dim, 3 * c.dim, INIT_STD),
-            proj: Linear::new(b, &format!("{name}.attn.proj"), c.dim, c.dim, residual_std(c.layers)),
+            proj: Linear::new(
+                b,
+                &format!("{name}.attn.proj"),
+                c.dim,
+                c.dim,
+                residual_std(c.layers),
+            ),
             cross: cross.then(|| CrossAttention::new(b, &format!("{name}.cross"), c)),
             norm2: Norm::new(b, &format!("{name}.norm2"), c.dim, c.norm),
             mlp: Mlp::new(b, &format!("{name}.mlp"), c),
@@ -133,25 +166,60 @@ impl Block {
     ) -> Result<Var> {
         let (block, rotary, mask) = (self.clone(), rotary.cloned(), attention.mask.cloned());
         let Attention { causal, scale, .. } = attention;
-        let Some(Heard { kv, mask: words, lengths }) = heard else {
+        let Some(Heard {
+            kv,
+            mask: words,
+            lengths,
+        }) = heard
+        else {
             return pass.block(x, move |pass, x| {
-                let attention = Attention { causal, scale, mask: mask.as_ref() };
-                block.forward(pass, &x, attention, rotary.as_ref(), Rows::Sequences, dropout, None)
+                let attention = Attention {
+                    causal,
+                    scale,
+                    mask: mask.as_ref(),
+                };
+                block.forward(
+                    pass,
+                    &x,
+                    attention,
+                    rotary.as_ref(),
+                    Rows::Sequences,
+                    dropout,
+                    None,
+                )
             });
         };
         let (words, lengths) = (words.clone(), lengths.clone());
         pass.block_of([x, kv.clone()], move |pass, [x, kv]| {
-            let attention = Attention { causal, scale, mask: mask.as_ref() };
-            let heard = Heard { kv: &kv, mask: &words, lengths: &lengths };
-            block.forward(pass, &x, attention, rotary.as_ref(), Rows::Sequences, dropout, Some(heard))
+            let attention = Attention {
+                causal,
+                scale,
+                mask: mask.as_ref(),
+            };
+            let heard = Heard {
+                kv: &kv,
+                mask: &words,
+                lengths: &lengths,
+            };
+            block.forward(
+                pass,
+                &x,
+                attention,
+                rotary.as_ref(),
+                Rows::Sequences,
+                dropout,
+                Some(heard),
+            )
         })
     }
 
-    /// x [B, T, D] to the same shape, T of 1 in a step. `rotary` turns queries and keys by their positions; `place` numbers the block's
-    /// places of dropout, of which it has two. What reading another sequence adds has none.
+    /// x [B, T, D] to the same shape, T of 1 in a step. `rotary` turns queries and keys by their
+    /// positions; `place` numbers the block's places of dropout, of which it has two. What reading
+    /// another sequence adds has none.
     ///
     /// # Errors
-    /// If the shapes do not fit, or the block reads another sequence and there is none, or the other way round.
+    /// If the shapes do not fit, or the block reads another sequence and there is none, or the
+    /// other way round.
     pub fn forward(
         &self,
         pass: &Pass,
@@ -164,20 +232,32 @@ impl Block {
     ) -> Result<Var> {
         let [b, t, d] = x.tensor().dims("block")?;
         if heard.is_some() != self.cross.is_some() {
-            return Err(Error::invalid("block", "a sequence to read goes to a block that reads one, and to no other"));
+            return Err(Error::invalid(
+                "block",
+                "a sequence to read goes to a block that reads one, and to no other",
+            ));
         }
         if !d.is_multiple_of(self.heads) {
             return Err(Error::invalid(
                 "block",
-                format!("{} heads of {d} channels: they must divide them", self.heads),
+                format!(
+                    "{} heads of {d} channels: they must divide them",
+                    self.heads
+                ),
             ));
         }
         let (tape, (dropout, place)) = (pass.tape, dropout);
         let flat = |x: &Var| tape.reshape(x, &[b * t, d]);
-        let qkv = self.qkv.forward(pass, &flat(&self.norm1.forward(pass, x)?)?)?;
+        let qkv = self
+            .qkv
+            .forward(pass, &flat(&self.norm1.forward(pass, x)?)?)?;
         let mut qkv = tape.reshape(&qkv, &[b, t, 3, self.heads, d / self.heads])?;
         if let Some(rotary) = rotary {
-            let start = if let Rows::Step(_, lengths) = rows { Start::Each(lengths) } else { Start::At(0) };
+            let start = if let Rows::Step(_, lengths) = rows {
+                Start::Each(lengths)
+            } else {
+                Start::At(0)
+            };
             qkv = tape.rotary(&qkv, rotary, start)?;
         }
         let attended = match rows {
@@ -186,7 +266,9 @@ impl Block {
                 cache.prefill(qkv.tensor())?;
                 tape.attention_packed(&qkv, attention)?
             }
-            Rows::Step(cache, lengths) => tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention)?),
+            Rows::Step(cache, lengths) => {
+                tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention)?)
+            }
         };
         // What only the backward pass still needs must not be held here too.
         drop(qkv);
@@ -195,7 +277,10 @@ impl Block {
         let x = match self.cross.as_ref().zip(heard) {
             Some((cross, heard)) => {
                 let step = matches!(rows, Rows::Step(..));
-                tape.add(&x, &cross.forward(pass, &tape.reshape(&x, &[b, t, d])?, heard, step)?)?
+                tape.add(
+                    &x,
+                    &cross.forward(pass, &tape.reshape(&x, &[b, t, d])?, heard, step)?,
+                )?
             }
             None => x,
         };

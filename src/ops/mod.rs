@@ -1,5 +1,5 @@
-//! Operations in families. Each has a folder: the host side and its rule on the tape, its reference in plain loops, and
-//! what it promises ([`crate::spec`]). [`crate::registry`] lists all.
+//! Operations in families. Each has a folder: the host side and its rule on the tape, its reference
+//! in plain loops, and what it promises ([`crate::spec`]). [`crate::registry`] lists all.
 
 pub mod attention;
 pub mod conv;

@@ -5,8 +5,8 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::Tensor;
 
 impl Tape {
-    /// The straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for `z_e` the gradient that arrives,
-    /// as if quantizing were the identity.
+    /// The straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for `z_e` the
+    /// gradient that arrives, as if quantizing were the identity.
     ///
     /// # Errors
     /// If the shapes differ.
@@ -23,6 +23,10 @@ impl Tape {
     /// # Errors
     /// If the shapes differ.
     pub fn estimate(&self, z_e: &Var, z_q: &Tensor, rotation_trick: bool) -> Result<Var> {
-        if rotation_trick { self.rotate(z_e, z_q) } else { self.straight_through(z_e, z_q) }
+        if rotation_trick {
+            self.rotate(z_e, z_q)
+        } else {
+            self.straight_through(z_e, z_q)
+        }
     }
 }

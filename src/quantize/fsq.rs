@@ -19,7 +19,9 @@ impl Fsq {
     /// # Errors
     /// If a level is below 2, or there are more than 2^24 codes.
     pub fn new(gpu: &Gpu, levels: &[usize]) -> Result<Fsq> {
-        Ok(Fsq { levels: Levels::new(gpu, levels)? })
+        Ok(Fsq {
+            levels: Levels::new(gpu, levels)?,
+        })
     }
 }
 
@@ -46,7 +48,13 @@ impl Quantizer for Fsq {
         let (z_q, index) = pass.tape.fsq(z_e, &self.levels)?;
         let counts = count(&index, self.codebook_size())?;
         let indices = index.reshape(&[index.len(), 1])?;
-        Ok(Quantized { z_q, indices, counts, losses: Vec::new(), seen: Vec::new() })
+        Ok(Quantized {
+            z_q,
+            indices,
+            counts,
+            losses: Vec::new(),
+            seen: Vec::new(),
+        })
     }
     fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
         self.levels.codes_of(&only("decode", indices)?)

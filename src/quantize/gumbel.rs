@@ -1,7 +1,9 @@
-//! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and learn by gradient.
+//! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and
+//! learn by gradient.
 
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, restore, saved,
+    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only,
+    restore, saved,
 };
 use crate::Result;
 use crate::autograd::Var;
@@ -21,12 +23,13 @@ pub(crate) const EPS: f32 = 1e-5;
 /// How much of a step's moments the kept ones take over, as in PyTorch's batch norm.
 const MOMENTUM: f64 = 0.1;
 
-/// A code drawn by the Gumbel-softmax of a linear map of the normalised latent: the parameters `quantize.logits.weight` [K, D],
-/// `quantize.logits.bias` `[K]` and `quantize.codebook` [K, D].
+/// A code drawn by the Gumbel-softmax of a linear map of the normalised latent: the parameters
+/// `quantize.logits.weight` [K, D], `quantize.logits.bias` `[K]` and `quantize.codebook` [K, D].
 ///
-/// An untrained encoder's latents differ from each other by far less than their common mean, so that one code would be likeliest for nearly all
-/// of them, and the few that are ever drawn are the only ones that learn. So each channel is brought to mean 0 and deviation 1: in training over
-/// the step's latents, otherwise by a moving average of their moments.
+/// An untrained encoder's latents differ from each other by far less than their common mean, so
+/// that one code would be likeliest for nearly all of them, and the few that are ever drawn are the
+/// only ones that learn. So each channel is brought to mean 0 and deviation 1: in training over the
+/// step's latents, otherwise by a moving average of their moments.
 #[derive(Debug)]
 pub struct Gumbel {
     options: Options,
@@ -66,14 +69,24 @@ pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantize
     let [k, d] = [o.codebook_size, o.code_channels()];
     let init = Init::Uniform(1.0 / (d as f32).sqrt());
     let codes = Codes {
-        // Large beside the noise from the start: a choice that noise decides teaches the decoder nothing.
+        // Large beside the noise from the start: a choice that noise decides teaches the decoder
+        // nothing.
         weight: b.declare("quantize.logits.weight", &[k, d], Init::Normal(1.0)),
         bias: b.declare("quantize.logits.bias", &[k], init),
         codebook: b.declare("quantize.codebook", &[k, d], Init::Normal(1.0)),
     };
     b.without_decay(codes.codebook);
     let norm = Some(Norm::new(gpu, d)?);
-    Projected::around(b, o, Box::new(Gumbel { options: o.clone(), size: [k, d], codes, norm }))
+    Projected::around(
+        b,
+        o,
+        Box::new(Gumbel {
+            options: o.clone(),
+            size: [k, d],
+            codes,
+            norm,
+        }),
+    )
 }
 
 impl Gumbel {
@@ -82,7 +95,8 @@ impl Gumbel {
         let o = &self.options;
         let way = (step as f64 / o.temperature_steps.max(1) as f64).min(1.0);
         let share = 0.5 + 0.5 * (std::f64::consts::PI * way).cos();
-        (o.temperature_min as f64 + share * (o.temperature as f64 - o.temperature_min as f64)) as f32
+        (o.temperature_min as f64 + share * (o.temperature as f64 - o.temperature_min as f64))
+            as f32
     }
 
     /// Latents [N, D] as the logits' map takes them where a model is used.
@@ -94,7 +108,10 @@ impl Gumbel {
     }
 
     fn state(&self) -> Vec<(&'static str, &Tensor)> {
-        self.norm.iter().map(|norm| ("moments", &norm.moments)).collect()
+        self.norm
+            .iter()
+            .map(|norm| ("moments", &norm.moments))
+            .collect()
     }
 }
 
@@ -114,13 +131,28 @@ impl Quantizer for Gumbel {
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
         let z_e = &arrive("gumbel", pass, z_e, d)?;
-        let [weight, bias, codebook] =
-            [pass.param(self.codes.weight)?, pass.param(self.codes.bias)?, pass.param(self.codes.codebook)?];
+        let [weight, bias, codebook] = [
+            pass.param(self.codes.weight)?,
+            pass.param(self.codes.bias)?,
+            pass.param(self.codes.codebook)?,
+        ];
         let (z_q, index, losses, moments) = match mode {
             Mode::Train { step } => {
-                let key = Key { seed: o.seed, step, stream: NOISE };
-                let draw = Draw { temperature: self.temperature(step), straight_through: o.straight_through, key };
-                let codes = Codes { weight: &weight, bias: &bias, codebook: &codebook };
+                let key = Key {
+                    seed: o.seed,
+                    step,
+                    stream: NOISE,
+                };
+                let draw = Draw {
+                    temperature: self.temperature(step),
+                    straight_through: o.straight_through,
+                    key,
+                };
+                let codes = Codes {
+                    weight: &weight,
+                    bias: &bias,
+                    codebook: &codebook,
+                };
                 let (x, moments) = match &self.norm {
                     Some(norm) => {
                         let (ones, zeros) = (tape.constant(&norm.ones), tape.constant(&norm.zeros));
@@ -131,42 +163,79 @@ impl Quantizer for Gumbel {
                 };
                 let drawn = tape.gumbel(&x, codes, draw)?;
                 let kl = tape.scale(&drawn.kl, o.kl_weight, 0.0)?;
-                (drawn.z_q, drawn.index, vec![(Term::Regularizer, kl)], moments)
+                (
+                    drawn.z_q,
+                    drawn.index,
+                    vec![(Term::Regularizer, kl)],
+                    moments,
+                )
             }
             Mode::Eval => {
-                let index = likeliest(&self.normalised(z_e.tensor())?, weight.tensor(), bias.tensor())?;
+                let index = likeliest(
+                    &self.normalised(z_e.tensor())?,
+                    weight.tensor(),
+                    bias.tensor(),
+                )?;
                 let codes = gather(codebook.tensor(), &index)?;
                 (tape.straight_through(z_e, &codes)?, index, Vec::new(), None)
             }
         };
         let counts = count(&index, k)?;
         let indices = index.reshape(&[index.len(), 1])?;
-        let seen = vec![Seen { book: 0, latents: z_e.tensor().clone(), index, moments }];
-        Ok(Quantized { z_q, indices, counts, losses, seen })
+        let seen = vec![Seen {
+            book: 0,
+            latents: z_e.tensor().clone(),
+            index,
+            moments,
+        }];
+        Ok(Quantized {
+            z_q,
+            indices,
+            counts,
+            losses,
+            seen,
+        })
     }
     fn learn(&mut self, _: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
-        let Some(norm) = &self.norm else { return Ok(None) };
+        let Some(norm) = &self.norm else {
+            return Ok(None);
+        };
         for moments in seen.iter().filter_map(|s| s.moments.as_ref()) {
             // The first steps count alike, so that nothing of where the average began is left.
-            lerp_assign(&norm.moments, moments, MOMENTUM.max(1.0 / (step + 1) as f64))?;
+            lerp_assign(
+                &norm.moments,
+                moments,
+                MOMENTUM.max(1.0 / (step + 1) as f64),
+            )?;
         }
         Ok(None)
     }
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
-        gather(pass.param(self.codes.codebook)?.tensor(), &only("decode", indices)?)
+        gather(
+            pass.param(self.codes.codebook)?.tensor(),
+            &only("decode", indices)?,
+        )
     }
-    /// Codes are chosen by logits, not by distance: the negative logit, so that the surest choice is the nearest.
+    /// Codes are chosen by logits, not by distance: the negative logit, so that the surest choice
+    /// is the nearest.
     fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("gumbel", z_e.tensor(), self.size[1])?;
         let (weight, bias) = (pass.param(self.codes.weight)?, pass.param(self.codes.bias)?);
         let x = self.normalised(z_e.tensor())?;
         let index = likeliest(&x, weight.tensor(), bias.tensor())?;
         let rows = gather(weight.tensor(), &index)?.read::<f32>()?;
-        let (z, bias, index) = (x.read::<f32>()?, bias.tensor().read::<f32>()?, index.read::<u32>()?);
+        let (z, bias, index) = (
+            x.read::<f32>()?,
+            bias.tensor().read::<f32>()?,
+            index.read::<u32>()?,
+        );
         let d = self.size[1];
         let logit = |(row, z): (&[f32], &[f32])| row.iter().zip(z).map(|(w, z)| w * z).sum::<f32>();
         let logits = rows.chunks(d).zip(z.chunks(d)).map(logit);
-        Ok(logits.zip(index).map(|(logit, code)| -(logit + bias[code as usize])).collect())
+        Ok(logits
+            .zip(index)
+            .map(|(logit, code)| -(logit + bias[code as usize]))
+            .collect())
     }
     fn save(&self) -> Result<HostTensors> {
         saved(self.state())
@@ -189,23 +258,42 @@ mod tests {
     use crate::autograd::Tape;
     use crate::gpu::Options as Device;
 
-    /// Latents that share a large mean still take several codes, in training and after it; a model of before the normalisation, which has no
-    /// state, takes one for all.
+    /// Latents that share a large mean still take several codes, in training and after it; a model
+    /// of before the normalisation, which has no state, takes one for all.
     #[test]
     fn a_common_mean_does_not_decide_the_codes() {
-        let gpu = Gpu::new(Device { poison: true, ..Default::default() }).unwrap();
-        let options = Options { codebook_size: 7, codebook_dim: 3, ..Options::of("gumbel") };
+        let gpu = Gpu::new(Device {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
+        let options = Options {
+            codebook_size: 7,
+            codebook_dim: 3,
+            ..Options::of("gumbel")
+        };
         let mut b = Parameters::builder();
         let mut quantizer = build(&gpu, &mut b, &options).unwrap();
         let params = b.build(&gpu, 3).unwrap();
         let n = 41;
-        let latents: Vec<f32> = (0..n * 3).map(|i| 20.0 + 0.01 * ((i * 7919 % 97) as f32 / 48.5 - 1.0)).collect();
+        let latents: Vec<f32> = (0..n * 3)
+            .map(|i| 20.0 + 0.01 * ((i * 7919 % 97) as f32 / 48.5 - 1.0))
+            .collect();
         let latents = Tensor::from_slice(&gpu, &[n, 3], &latents).unwrap();
         let codes = |quantizer: &dyn Quantizer, mode: Mode| {
             let tape = Tape::new(&gpu);
-            let q = quantizer.quantize(&Pass::new(&tape, &params), &tape.leaf(&latents), mode).unwrap();
+            let q = quantizer
+                .quantize(&Pass::new(&tape, &params), &tape.leaf(&latents), mode)
+                .unwrap();
             let indices = q.indices.read::<u32>().unwrap();
-            (indices.iter().collect::<std::collections::BTreeSet<_>>().len(), indices, q.seen)
+            (
+                indices
+                    .iter()
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len(),
+                indices,
+                q.seen,
+            )
         };
         let (drawn, _, seen) = codes(&*quantizer, Mode::Train { step: 0 });
         assert!(drawn > 3, "{drawn} codes of 7");

@@ -1,5 +1,5 @@
-//! Lookup-free quantization (Yu et al. 2023, "Language model beats diffusion", section 3.1): the signs of the channels, with an
-//! entropy loss that makes each choice sure and their use even.
+//! Lookup-free quantization (Yu et al. 2023, "Language model beats diffusion", section 3.1): the
+//! signs of the channels, with an entropy loss that makes each choice sure and their use even.
 
 use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, count, only};
 use crate::Result;
@@ -23,15 +23,23 @@ pub struct Lfq {
 /// If the number of codes is no power of two.
 pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
     o.check()?;
-    Projected::around(b, o, Box::new(Lfq { options: o.clone(), channels: o.code_channels() }))
+    Projected::around(
+        b,
+        o,
+        Box::new(Lfq {
+            options: o.clone(),
+            channels: o.code_channels(),
+        }),
+    )
 }
 
 impl Tape {
-    /// The entropies, in nats, of softmax(sharpness times minus the squared distance) over all sign vectors as codes, for x
-    /// [N, D]: the mean over rows of each row's, and that of the rows' mean, `[1]` each.
+    /// The entropies, in nats, of softmax(sharpness times minus the squared distance) over all sign
+    /// vectors as codes, for x [N, D]: the mean over rows of each row's, and that of the rows' mean, `[1]` each.
     ///
-    /// The softmax over 2^D codes is that of D independent bits. So a row's entropy is a sum over bits, and the mean use of all
-    /// codes a product of two matrices [N, 2^(D/2)]: nothing of size N x 2^D is made, and both are exact.
+    /// The softmax over 2^D codes is that of D independent bits. So a row's entropy is a sum over
+    /// bits, and the mean use of all codes a product of two matrices [N, 2^(D/2)]: nothing of size
+    /// N x 2^D is made, and both are exact.
     ///
     /// # Errors
     /// If D is above 24.
@@ -41,7 +49,10 @@ impl Tape {
         let a = 4.0 * sharpness;
         let each = self.bit_entropy(x, a)?;
         let high = d / 2;
-        let (front, back) = (self.bit_table(x, 0, high, a)?, self.bit_table(x, high, d - high, a)?);
+        let (front, back) = (
+            self.bit_table(x, 0, high, a)?,
+            self.bit_table(x, high, d - high, a)?,
+        );
         let used = self.matmul(&front, &back, Transpose::A)?;
         let used = self.scale(&used, 1.0 / n as f32, 0.0)?;
         Ok([each, self.entropy(&used)?])
@@ -68,16 +79,28 @@ impl Quantizer for Lfq {
                 let [each, all] = tape.sign_entropies(z_e, o.inv_temperature)?;
                 let w = o.entropy_loss_weight;
                 losses.push((Term::Regularizer, tape.scale(&each, w, 0.0)?));
-                losses.push((Term::Regularizer, tape.scale(&all, -w * o.diversity_gamma, 0.0)?));
+                losses.push((
+                    Term::Regularizer,
+                    tape.scale(&all, -w * o.diversity_gamma, 0.0)?,
+                ));
             }
             if o.commitment_weight > 0.0 {
                 let loss = tape.loss(Loss::Mse, z_e, &z_q.detach())?;
-                losses.push((Term::Commitment, tape.scale(&loss, o.commitment_weight, 0.0)?));
+                losses.push((
+                    Term::Commitment,
+                    tape.scale(&loss, o.commitment_weight, 0.0)?,
+                ));
             }
         }
         let counts = count(&index, self.codebook_size())?;
         let indices = index.reshape(&[index.len(), 1])?;
-        Ok(Quantized { z_q, indices, counts, losses, seen: Vec::new() })
+        Ok(Quantized {
+            z_q,
+            indices,
+            counts,
+            losses,
+            seen: Vec::new(),
+        })
     }
     fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
         signs_of(&only("decode", indices)?, self.channels)

@@ -62,7 +62,8 @@ pub struct Seen {
     pub latents: Tensor,
     /// u32 `[N]`.
     pub index: Tensor,
-    /// What a quantizer that normalises its latents did so by: (mean, inverse deviation) of each channel, f32 [D, 2].
+    /// What a quantizer that normalises its latents did so by: (mean, inverse deviation) of each
+    /// channel, f32 [D, 2].
     pub moments: Option<Tensor>,
 }
 
@@ -87,7 +88,13 @@ impl Quantized {
     /// # Errors
     /// If the device fails.
     pub fn loss(&self, tape: &Tape, term: Term) -> Result<Option<Var>> {
-        sum(tape, self.losses.iter().filter(|(t, _)| *t == term).map(|(_, v)| v))
+        sum(
+            tape,
+            self.losses
+                .iter()
+                .filter(|(t, _)| *t == term)
+                .map(|(_, v)| v),
+        )
     }
 
     /// The sum of all losses; `None` where there is none.
@@ -100,11 +107,15 @@ impl Quantized {
 }
 
 fn sum<'a>(tape: &Tape, parts: impl Iterator<Item = &'a Var>) -> Result<Option<Var>> {
-    parts.map(|v| Ok(v.clone())).reduce(|a, b| tape.add(&a?, &b?)).transpose()
+    parts
+        .map(|v| Ok(v.clone()))
+        .reduce(|a, b| tape.add(&a?, &b?))
+        .transpose()
 }
 
-/// A quantizer. What the optimiser trains of it are parameters of the model, under names that begin with `quantize.`; state
-/// that moves outside the optimiser (an EMA codebook) is its own, saved by name.
+/// A quantizer. What the optimiser trains of it are parameters of the model, under names that begin
+/// with `quantize.`; state that moves outside the optimiser (an EMA codebook) is its own, saved by
+/// name.
 pub trait Quantizer: Send {
     /// Its name in configurations: `ema`, `fsq`, ..
     fn name(&self) -> &str;
@@ -114,17 +125,20 @@ pub trait Quantizer: Send {
     fn codebooks(&self) -> usize {
         1
     }
-    /// Numbers of its codebooks, whether an optimiser trains them, an average moves them or they stay; 0 where codes follow from a rule.
+    /// Numbers of its codebooks, whether an optimiser trains them, an average moves them or they
+    /// stay; 0 where codes follow from a rule.
     fn codebook_numbers(&self) -> usize {
         0
     }
     /// Channels of a latent.
     fn dim(&self) -> usize;
-    /// Does it still want latents of the first batches before it can quantize? See [`Quantizer::initialize`].
+    /// Does it still want latents of the first batches before it can quantize? See
+    /// [`Quantizer::initialize`].
     fn wants_init(&self) -> bool {
         false
     }
-    /// Places the codes among `latents` [N, D], those of the first batches; a training step will bring `per_step` of them.
+    /// Places the codes among `latents` [N, D], those of the first batches; a training step will
+    /// bring `per_step` of them.
     ///
     /// # Errors
     /// If the latents have another size.
@@ -137,8 +151,8 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If the latents have another size.
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized>;
-    /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many it revived, f32 `[1]`, where
-    /// it revives any.
+    /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many
+    /// it revived, f32 `[1]`, where it revives any.
     ///
     /// # Errors
     /// If the device fails.
@@ -151,15 +165,21 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If there are more or fewer codes to a latent.
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor>;
-    /// How far each of the latents [N, D] lies from the codes that it takes, in the measure by which this quantizer chooses:
-    /// [N, Q], row-major; smaller is nearer. Unless told otherwise, the squared distance from what is handed on. Waits for the
-    /// device.
+    /// How far each of the latents [N, D] lies from the codes that it takes, in the measure by
+    /// which this quantizer chooses: [N, Q], row-major; smaller is nearer. Unless told otherwise,
+    /// the squared distance from what is handed on. Waits for the device.
     ///
     /// # Errors
     /// If the latents have another size.
     fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
-        Ok(interleaved(&vec![squared_distances(z_e.tensor(), q.z_q.tensor())?; self.codebooks()]))
+        Ok(interleaved(&vec![
+            squared_distances(
+                z_e.tensor(),
+                q.z_q.tensor()
+            )?;
+            self.codebooks()
+        ]))
     }
     /// Its state on the host, by name. Waits for the device.
     ///
@@ -174,35 +194,42 @@ pub trait Quantizer: Send {
     /// If a tensor is missing, unexpected or of another shape.
     fn load(&mut self, state: &HostTensors) -> Result<()> {
         match state.keys().next() {
-            Some(name) => Err(Error::data(format!("the quantizer `{}` has no state `{name}`", self.name()))),
+            Some(name) => Err(Error::data(format!(
+                "the quantizer `{}` has no state `{name}`",
+                self.name()
+            ))),
             None => Ok(()),
         }
     }
-    /// The part of [`Quantizer::save`] that [`Quantizer::decode`] reads: no averages that only training needs.
+    /// The part of [`Quantizer::save`] that [`Quantizer::decode`] reads: no averages that only
+    /// training needs.
     ///
     /// # Errors
     /// If the device fails.
     fn save_codes(&self) -> Result<HostTensors> {
         self.save()
     }
-    /// Takes what [`Quantizer::save_codes`] gave. It then decodes and quantizes, and is not trained further.
+    /// Takes what [`Quantizer::save_codes`] gave. It then decodes and quantizes, and is not trained
+    /// further.
     ///
     /// # Errors
     /// As [`Quantizer::load`].
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
         self.load(codes)
     }
-    /// Goes back to how it was made, its tensors apart: no revival that was begun, and with `placed` false it wants its codes
-    /// placed again, where it did at first. For a training run that goes back.
+    /// Goes back to how it was made, its tensors apart: no revival that was begun, and with
+    /// `placed` false it wants its codes placed again, where it did at first. For a training run
+    /// that goes back.
     fn reset(&mut self, placed: bool) {
         let _ = placed;
     }
-    /// The codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average of the model averages beside its weights.
+    /// The codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average of the
+    /// model averages beside its weights.
     fn learned(&self) -> Vec<&Tensor> {
         Vec::new()
     }
-    /// Begins to revive dead codes, where it has codes that can die and does not revive them yet. Returns whether it did: what
-    /// a training run that heals itself asks for.
+    /// Begins to revive dead codes, where it has codes that can die and does not revive them yet.
+    /// Returns whether it did: what a training run that heals itself asks for.
     fn begin_revival(&mut self) -> bool {
         false
     }
@@ -225,14 +252,46 @@ pub struct Kind {
 /// Every quantizer there is.
 pub fn all() -> &'static [Kind] {
     &[
-        Kind { name: "ema", about: "nearest code; the codebook is a moving average of its latents", build: vq::ema },
-        Kind { name: "vq", about: "nearest code; the codebook learns by gradient", build: vq::gradient },
-        Kind { name: "cosine", about: "nearest code on the sphere, in few channels", build: vq::cosine },
-        Kind { name: "gumbel", about: "a code drawn by the Gumbel-softmax", build: gumbel::build },
-        Kind { name: "fsq", about: "each channel rounded to a few levels; no codebook", build: fsq::build },
-        Kind { name: "lfq", about: "the signs of the channels; no codebook", build: lfq::build },
-        Kind { name: "residual", about: "several, each on what the one before left", build: residual::build },
-        Kind { name: "product", about: "several, each on a group of channels", build: product::build },
+        Kind {
+            name: "ema",
+            about: "nearest code; the codebook is a moving average of its latents",
+            build: vq::ema,
+        },
+        Kind {
+            name: "vq",
+            about: "nearest code; the codebook learns by gradient",
+            build: vq::gradient,
+        },
+        Kind {
+            name: "cosine",
+            about: "nearest code on the sphere, in few channels",
+            build: vq::cosine,
+        },
+        Kind {
+            name: "gumbel",
+            about: "a code drawn by the Gumbel-softmax",
+            build: gumbel::build,
+        },
+        Kind {
+            name: "fsq",
+            about: "each channel rounded to a few levels; no codebook",
+            build: fsq::build,
+        },
+        Kind {
+            name: "lfq",
+            about: "the signs of the channels; no codebook",
+            build: lfq::build,
+        },
+        Kind {
+            name: "residual",
+            about: "several, each on what the one before left",
+            build: residual::build,
+        },
+        Kind {
+            name: "product",
+            about: "several, each on a group of channels",
+            build: product::build,
+        },
         Kind {
             name: "simvq",
             about: "nearest code of a frozen codebook behind a learned linear map",
@@ -252,7 +311,13 @@ pub fn find(name: &str) -> Result<&'static Kind> {
 fn pick<'a>(kinds: &'a [Kind], name: &str) -> Result<&'a Kind> {
     kinds.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-        Error::config("quantizer.kind", format!("no quantizer is called `{name}`; there are {}", names.join(", ")))
+        Error::config(
+            "quantizer.kind",
+            format!(
+                "no quantizer is called `{name}`; there are {}",
+                names.join(", ")
+            ),
+        )
     })
 }
 
@@ -264,7 +329,9 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { kinds: all().to_vec() }
+        Registry {
+            kinds: all().to_vec(),
+        }
     }
 }
 
@@ -288,7 +355,12 @@ impl Registry {
     ///
     /// # Errors
     /// If there is none, or an option cannot be used; the message names it.
-    pub fn build(&self, gpu: &Gpu, b: &mut Builder, options: &Options) -> Result<Box<dyn Quantizer>> {
+    pub fn build(
+        &self,
+        gpu: &Gpu,
+        b: &mut Builder,
+        options: &Options,
+    ) -> Result<Box<dyn Quantizer>> {
         let kind = self.find(&options.kind)?;
         options.check()?;
         (kind.build)(gpu, b, options)
@@ -299,12 +371,16 @@ impl Registry {
 pub(crate) fn check_latents(op: &'static str, latents: &Tensor, d: usize) -> Result<()> {
     match latents.shape() {
         [_, have] if *have == d && latents.dtype() == DType::F32 => Ok(()),
-        _ => Err(Error::shape(op, format!("f32 latents [N, {d}]"), format!("{latents:?}"))),
+        _ => Err(Error::shape(
+            op,
+            format!("f32 latents [N, {d}]"),
+            format!("{latents:?}"),
+        )),
     }
 }
 
-/// The latents [N, D] as a quantizer computes with them: f32, whatever they were stored as. Choices are f32's, so that storage in 16
-/// bits changes none.
+/// The latents [N, D] as a quantizer computes with them: f32, whatever they were stored as. Choices
+/// are f32's, so that storage in 16 bits changes none.
 pub(crate) fn arrive(op: &'static str, pass: &Pass, latents: &Var, d: usize) -> Result<Var> {
     let wide = pass.tape.cast(latents, DType::F32)?;
     check_latents(op, wide.tensor(), d)?;
@@ -315,7 +391,11 @@ pub(crate) fn arrive(op: &'static str, pass: &Pass, latents: &Var, d: usize) -> 
 pub(crate) fn only(op: &'static str, indices: &Tensor) -> Result<Tensor> {
     match indices.shape() {
         [n, 1] => indices.reshape(&[*n]),
-        _ => Err(Error::shape(op, "u32 indices [N, 1]", format!("{indices:?}"))),
+        _ => Err(Error::shape(
+            op,
+            "u32 indices [N, 1]",
+            format!("{indices:?}"),
+        )),
     }
 }
 
@@ -328,22 +408,32 @@ pub(crate) fn count(index: &Tensor, k: usize) -> Result<Tensor> {
 pub(crate) fn squared_distances(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
     let [_, d] = a.dims("distances")?;
     if b.shape() != a.shape() {
-        return Err(Error::shape("distances", format!("{a:?}"), format!("{b:?}")));
+        return Err(Error::shape(
+            "distances",
+            format!("{a:?}"),
+            format!("{b:?}"),
+        ));
     }
     let (a, b) = (a.read::<f32>()?, b.read::<f32>()?);
     let row = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-    Ok(a.chunks(d.max(1)).zip(b.chunks(d.max(1))).map(row).collect())
+    Ok(a.chunks(d.max(1))
+        .zip(b.chunks(d.max(1)))
+        .map(row)
+        .collect())
 }
 
 /// [N, Q], row-major, of Q columns of N.
 pub(crate) fn interleaved(columns: &[Vec<f32>]) -> Vec<f32> {
     let rows = columns.iter().map(Vec::len).min().unwrap_or(0);
-    (0..rows).flat_map(|row| columns.iter().map(move |c| c[row])).collect()
+    (0..rows)
+        .flat_map(|row| columns.iter().map(move |c| c[row]))
+        .collect()
 }
 
 /// Parts by name, as [`Quantizer::save`] gives them.
 pub(crate) fn saved(parts: Vec<(&str, &Tensor)>) -> Result<HostTensors> {
-    let part = |(name, t): (&str, &Tensor)| Ok((name.to_owned(), (t.shape().to_vec(), t.read::<f32>()?)));
+    let part =
+        |(name, t): (&str, &Tensor)| Ok((name.to_owned(), (t.shape().to_vec(), t.read::<f32>()?)));
     parts.into_iter().map(part).collect()
 }
 
@@ -358,11 +448,22 @@ pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)])
                     "the state of the quantizer `{who}`: {expected} expected, {shape:?} found"
                 )));
             }
-            None => return Err(Error::data(format!("the state of the quantizer `{who}` has no `{name}`"))),
+            None => {
+                return Err(Error::data(format!(
+                    "the state of the quantizer `{who}` has no `{name}`"
+                )));
+            }
         }
     }
-    if let Some(name) = state.keys().find(|name| parts.iter().all(|(n, _)| n != name)) {
-        return Err(Error::data(format!("the quantizer `{who}` has no state `{name}`: it is another quantizer's")));
+    if let Some(name) = state
+        .keys()
+        .find(|name| parts.iter().all(|(n, _)| n != name))
+    {
+        return Err(Error::data(format!(
+            "the quantizer `{who}` has no state `{name}`: it is another quantizer's"
+        )));
     }
-    parts.iter().try_for_each(|(name, tensor)| tensor.write(&state[*name].1))
+    parts
+        .iter()
+        .try_for_each(|(name, tensor)| tensor.write(&state[*name].1))
 }

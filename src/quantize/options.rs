@@ -4,7 +4,8 @@ use crate::ops::quantize::fsq::Levels;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a quantizer is made from: the `[quantizer]` section of a configuration. Each reads those of its own.
+/// What a quantizer is made from: the `[quantizer]` section of a configuration. Each reads those of
+/// its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
@@ -12,10 +13,11 @@ pub struct Options {
     pub kind: String,
     /// Codes of a codebook, K. `fsq` has as many as its levels make.
     pub codebook_size: usize,
-    /// Channels of a latent that arrives; 0 is as many as a code has, and 64 for `cosine`. Where the two differ, a linear map
-    /// leads in and another out.
+    /// Channels of a latent that arrives; 0 is as many as a code has, and 64 for `cosine`. Where
+    /// the two differ, a linear map leads in and another out.
     pub dim: usize,
-    /// Channels of a code, D; 0 is the quantizer's own: 64, for `cosine` 16. `fsq` has one to a level, `lfq` log2 K.
+    /// Channels of a code, D; 0 is the quantizer's own: 64, for `cosine` 16. `fsq` has one to a
+    /// level, `lfq` log2 K.
     pub codebook_dim: usize,
     /// Weight of the commitment loss, beta.
     pub commitment_weight: f32,
@@ -29,12 +31,14 @@ pub struct Options {
     pub kmeans_init: bool,
     /// Rounds of k-means.
     pub kmeans_iters: usize,
-    /// A code whose averaged count falls below takes the place of a random latent; 0 revives none, and -1 stands for a quarter of
-    /// the mean count, the latents of a step over K: see [`Options::dead_below`].
+    /// A code whose averaged count falls below takes the place of a random latent; 0 revives none,
+    /// and -1 stands for a quarter of the mean count, the latents of a step over K: see
+    /// [`Options::dead_below`].
     pub threshold_ema_dead_code: f32,
     /// Compare directions, not places: latents and codes of length 1.
     pub use_cosine_sim: bool,
-    /// Hand the gradient on by the rotation that takes a latent to its code, instead of straight through.
+    /// Hand the gradient on by the rotation that takes a latent to its code, instead of straight
+    /// through.
     pub rotation_trick: bool,
     /// Draw codes at random by distance while training, instead of the nearest.
     pub stochastic_sample_codes: bool,
@@ -44,13 +48,15 @@ pub struct Options {
     pub codebook_diversity_loss_weight: f32,
     /// Sharpness of the softmax over distances in that loss.
     pub codebook_diversity_temperature: f32,
-    /// Weight of a loss that turns codes away from each other; the codebook must learn by gradient.
+    /// Weight of a loss that turns codes away from each other; the codebook must learn by
+    /// gradient.
     pub orthogonal_reg_weight: f32,
     /// `fsq`: levels of each channel.
     pub levels: Vec<usize>,
     /// `lfq`: weight of the entropy loss.
     pub entropy_loss_weight: f32,
-    /// `lfq`: how much raising the entropy of the codes' use counts beside lowering that of each choice.
+    /// `lfq`: how much raising the entropy of the codes' use counts beside lowering that of each
+    /// choice.
     pub diversity_gamma: f32,
     /// `lfq`: sharpness of the softmax over codes in that loss.
     pub inv_temperature: f32,
@@ -119,7 +125,10 @@ impl Default for Options {
 impl Options {
     /// The defaults of a kind.
     pub fn of(kind: &str) -> Options {
-        Options { kind: kind.to_owned(), ..Options::default() }
+        Options {
+            kind: kind.to_owned(),
+            ..Options::default()
+        }
     }
 
     /// Channels of a code: what `codebook_dim` says, or the quantizer's own.
@@ -142,10 +151,12 @@ impl Options {
         }
     }
 
-    /// The averaged count below which a code is dead, where a step has this many latents; none if codes are not revived.
+    /// The averaged count below which a code is dead, where a step has this many latents; none if
+    /// codes are not revived.
     ///
-    /// A count that is right for one codebook is wrong for another: of 64 codes that share 2,048 latents a code has 32, and takes hundreds of
-    /// steps to fall below 1 after its last latent; of 8,192 codes most never reach 1. A quarter of the mean is 1 for 512.
+    /// A count that is right for one codebook is wrong for another: of 64 codes that share 2,048
+    /// latents a code has 32, and takes hundreds of steps to fall below 1 after its last latent; of
+    /// 8,192 codes most never reach 1. A quarter of the mean is 1 for 512.
     pub fn dead_below(&self, latents: usize) -> Option<f32> {
         match self.threshold_ema_dead_code {
             0.0 => None,
@@ -156,12 +167,20 @@ impl Options {
 
     /// Codes of one codebook.
     pub fn codes(&self) -> usize {
-        if self.kind == "fsq" { self.levels.iter().product() } else { self.codebook_size }
+        if self.kind == "fsq" {
+            self.levels.iter().product()
+        } else {
+            self.codebook_size
+        }
     }
 
     /// Every value that is 0 for "the quantizer's own", written out.
     pub fn resolved(&self) -> Options {
-        Options { dim: self.latent_channels(), codebook_dim: self.code_channels(), ..self.clone() }
+        Options {
+            dim: self.latent_channels(),
+            codebook_dim: self.code_channels(),
+            ..self.clone()
+        }
     }
 
     /// Are all values usable?
@@ -170,34 +189,67 @@ impl Options {
     /// On the first that is not: its key, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         let kind = self.kind.as_str();
-        let check = |key: &str, value: &dyn std::fmt::Display, holds: bool, allowed: &str| match holds {
-            true => Ok(()),
-            false => {
-                let what = format!("{value} is not allowed: it must be {allowed}");
-                Err(Error::config(format!("quantizer.{key}"), what))
-            }
-        };
+        let check =
+            |key: &str, value: &dyn std::fmt::Display, holds: bool, allowed: &str| match holds {
+                true => Ok(()),
+                false => {
+                    let what = format!("{value} is not allowed: it must be {allowed}");
+                    Err(Error::config(format!("quantizer.{key}"), what))
+                }
+            };
         let number = |key: &str, value: f32, least: f32, above: bool, allowed: &str| {
             let holds = value.is_finite() && if above { value > least } else { value >= least };
             check(key, &value, holds, allowed)
         };
-        let not_negative = |key: &str, value: f32| number(key, value, 0.0, false, "a number of at least 0");
+        let not_negative =
+            |key: &str, value: f32| number(key, value, 0.0, false, "a number of at least 0");
         let positive = |key: &str, value: f32| number(key, value, 0.0, true, "above 0");
         let k = self.codebook_size;
-        check("codebook_size", &k, (1..=1 << 24).contains(&k), "from 1 to 16777216 (2^24)")?;
-        check("codebook_dim", &self.codebook_dim, self.codebook_dim <= 4096, "at most 4096")?;
+        check(
+            "codebook_size",
+            &k,
+            (1..=1 << 24).contains(&k),
+            "from 1 to 16777216 (2^24)",
+        )?;
+        check(
+            "codebook_dim",
+            &self.codebook_dim,
+            self.codebook_dim <= 4096,
+            "at most 4096",
+        )?;
         check("dim", &self.dim, self.dim <= 4096, "at most 4096")?;
         not_negative("commitment_weight", self.commitment_weight)?;
         not_negative("codebook_weight", self.codebook_weight)?;
-        check("decay", &self.decay, (0.0..1.0).contains(&self.decay), "from 0 to below 1")?;
+        check(
+            "decay",
+            &self.decay,
+            (0.0..1.0).contains(&self.decay),
+            "from 0 to below 1",
+        )?;
         positive("eps", self.eps)?;
-        check("kmeans_iters", &self.kmeans_iters, self.kmeans_iters <= 1000, "at most 1000")?;
+        check(
+            "kmeans_iters",
+            &self.kmeans_iters,
+            self.kmeans_iters <= 1000,
+            "at most 1000",
+        )?;
         let dead = self.threshold_ema_dead_code;
         let allowed = "a count of at least 0, or -1 for a quarter of the mean";
-        check("threshold_ema_dead_code", &dead, dead.is_finite() && (dead >= 0.0 || dead == -1.0), allowed)?;
+        check(
+            "threshold_ema_dead_code",
+            &dead,
+            dead.is_finite() && (dead >= 0.0 || dead == -1.0),
+            allowed,
+        )?;
         positive("sample_codebook_temp", self.sample_codebook_temp)?;
-        not_negative("codebook_diversity_loss_weight", self.codebook_diversity_loss_weight)?;
-        positive("codebook_diversity_temperature", self.codebook_diversity_temperature)?;
+        not_negative(
+            "codebook_diversity_loss_weight",
+            self.codebook_diversity_loss_weight,
+        )?;
+        positive(
+            "codebook_diversity_temperature",
+            self.codebook_diversity_temperature,
+        )?;
         not_negative("orthogonal_reg_weight", self.orthogonal_reg_weight)?;
         not_negative("entropy_loss_weight", self.entropy_loss_weight)?;
         not_negative("diversity_gamma", self.diversity_gamma)?;
@@ -207,16 +259,33 @@ impl Options {
         not_negative("kl_weight", self.kl_weight)?;
         let learns = matches!(kind, "vq" | "simvq");
         let what = "0 unless the codebook learns by gradient, as those of `vq` and `simvq` do";
-        check("orthogonal_reg_weight", &self.orthogonal_reg_weight, self.orthogonal_reg_weight == 0.0 || learns, what)?;
+        check(
+            "orthogonal_reg_weight",
+            &self.orthogonal_reg_weight,
+            self.orthogonal_reg_weight == 0.0 || learns,
+            what,
+        )?;
         match kind {
             "fsq" => {
                 let levels = format!("{:?}", self.levels);
-                check("levels", &levels, self.levels.len() <= 64, "at most 64 channels")?;
-                Levels::size(&self.levels).map_err(|e| Error::config("quantizer.levels", e)).map(drop)
+                check(
+                    "levels",
+                    &levels,
+                    self.levels.len() <= 64,
+                    "at most 64 channels",
+                )?;
+                Levels::size(&self.levels)
+                    .map_err(|e| Error::config("quantizer.levels", e))
+                    .map(drop)
             }
             "lfq" => {
                 let power = k.is_power_of_two() && k >= 2;
-                check("codebook_size", &k, power, "a power of two for `lfq`, whose codes are signs")
+                check(
+                    "codebook_size",
+                    &k,
+                    power,
+                    "a power of two for `lfq`, whose codes are signs",
+                )
             }
             "residual" => {
                 let n = self.num_quantizers;
@@ -252,7 +321,10 @@ mod tests {
         assert_eq!(allowed, [true; 3]);
         for wrong in [-0.5, f32::NAN, f32::INFINITY] {
             let told = of(64, wrong).check().unwrap_err().to_string();
-            assert!(told.contains("quantizer.threshold_ema_dead_code") && told.contains("-1"), "{told}");
+            assert!(
+                told.contains("quantizer.threshold_ema_dead_code") && told.contains("-1"),
+                "{told}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Product quantization: groups of channels, a codebook each (Jegou et al. 2011, "Product quantization for nearest neighbor
-//! search"; multi-head codebooks).
+//! Product quantization: groups of channels, a codebook each (Jegou et al. 2011, "Product
+//! quantization for nearest neighbor search"; multi-head codebooks).
 
 use super::residual::{distances_of_each, learn_each, load_each, save_each};
 use super::vq::VectorQuantizer;
@@ -24,7 +24,15 @@ pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantize
     let width = o.code_channels() / o.groups;
     let group = |i: usize| {
         let seed = o.seed.wrapping_add((i as u64) << 48);
-        VectorQuantizer::average(gpu, "product", &Options { seed, codebook_dim: width, ..o.clone() })
+        VectorQuantizer::average(
+            gpu,
+            "product",
+            &Options {
+                seed,
+                codebook_dim: width,
+                ..o.clone()
+            },
+        )
     };
     let groups = (0..o.groups).map(group).collect::<Result<Vec<_>>>()?;
     Projected::around(b, o, Box::new(Product { groups }))
@@ -72,7 +80,8 @@ impl Quantizer for Product {
         let (tape, k, width) = (pass.tape, self.codebook_size(), self.width());
         let share = 1.0 / self.groups.len() as f32;
         let counts = Tensor::empty(tape.gpu(), &[self.groups.len(), k], DType::U32)?;
-        let (mut losses, mut seen, mut indices, mut parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut losses, mut seen, mut indices, mut parts) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (i, group) in self.groups.iter().enumerate() {
             let q = group.quantize(pass, &tape.columns(z_e, i * width, width)?, mode)?;
             counts.copy_into(i * k, &q.counts)?;
@@ -84,7 +93,13 @@ impl Quantizer for Product {
             parts.push(q.z_q);
         }
         let indices = concat_columns(&indices.iter().collect::<Vec<_>>())?;
-        Ok(Quantized { z_q: tape.concat_columns(&parts)?, indices, counts, losses, seen })
+        Ok(Quantized {
+            z_q: tape.concat_columns(&parts)?,
+            indices,
+            counts,
+            losses,
+            seen,
+        })
     }
 
     fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
@@ -97,8 +112,14 @@ impl Quantizer for Product {
             let expected = format!("u32 indices [N, {}]", self.groups.len());
             return Err(Error::shape("decode", expected, format!("{indices:?}")));
         }
-        let part = |(i, group): (usize, &VectorQuantizer)| group.decode(pass, &columns(indices, i, 1)?);
-        let parts = self.groups.iter().enumerate().map(part).collect::<Result<Vec<Tensor>>>()?;
+        let part =
+            |(i, group): (usize, &VectorQuantizer)| group.decode(pass, &columns(indices, i, 1)?);
+        let parts = self
+            .groups
+            .iter()
+            .enumerate()
+            .map(part)
+            .collect::<Result<Vec<Tensor>>>()?;
         concat_columns(&parts.iter().collect::<Vec<_>>())
     }
 

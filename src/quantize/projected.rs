@@ -7,7 +7,8 @@ use crate::gpu::Tensor;
 use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
 use crate::ops::linalg::matmul::Transpose;
 
-/// A quantizer between the parameters `quantize.project_in` and `quantize.project_out`, a weight [out, in] and a bias each.
+/// A quantizer between the parameters `quantize.project_in` and `quantize.project_out`, a weight
+/// [out, in] and a bias each.
 pub struct Projected {
     inner: Box<dyn Quantizer>,
     dim: usize,
@@ -18,7 +19,10 @@ pub struct Projected {
 fn linear(b: &mut Builder, name: &str, i: usize, o: usize) -> [Handle; 2] {
     // PyTorch's default for linear maps.
     let init = Init::Uniform(1.0 / (i as f32).sqrt());
-    [b.declare(format!("{name}.weight"), &[o, i], init), b.declare(format!("{name}.bias"), &[o], init)]
+    [
+        b.declare(format!("{name}.weight"), &[o, i], init),
+        b.declare(format!("{name}.bias"), &[o], init),
+    ]
 }
 
 fn apply(pass: &Pass, x: &Var, [weight, bias]: [Handle; 2]) -> Result<Var> {
@@ -31,14 +35,23 @@ impl Projected {
     ///
     /// # Errors
     /// None today; building a quantizer may fail.
-    pub fn around(b: &mut Builder, o: &Options, inner: Box<dyn Quantizer>) -> Result<Box<dyn Quantizer>> {
+    pub fn around(
+        b: &mut Builder,
+        o: &Options,
+        inner: Box<dyn Quantizer>,
+    ) -> Result<Box<dyn Quantizer>> {
         let (dim, code) = (o.latent_channels(), inner.dim());
         if dim == code {
             return Ok(inner);
         }
         let into = linear(b, "quantize.project_in", dim, code);
         let out = linear(b, "quantize.project_out", code, dim);
-        Ok(Box::new(Projected { inner, dim, into, out }))
+        Ok(Box::new(Projected {
+            inner,
+            dim,
+            into,
+            out,
+        }))
     }
 }
 
@@ -68,7 +81,9 @@ impl Quantizer for Projected {
     }
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let z_e = &arrive("quantizer", pass, z_e, self.dim)?;
-        let mut q = self.inner.quantize(pass, &apply(pass, z_e, self.into)?, mode)?;
+        let mut q = self
+            .inner
+            .quantize(pass, &apply(pass, z_e, self.into)?, mode)?;
         q.z_q = apply(pass, &q.z_q, self.out)?;
         Ok(q)
     }

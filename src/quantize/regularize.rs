@@ -9,20 +9,28 @@ use crate::ops::loss::loss::Loss;
 use crate::ops::quantize::code_softmax::Metric;
 
 impl Tape {
-    /// Minus the entropy, in nats, of the codes' average use by x [N, D], each latent choosing by softmax(sharpness times the
-    /// metric) over the codebook [K, D]: `[1]`.
+    /// Minus the entropy, in nats, of the codes' average use by x [N, D], each latent choosing by
+    /// softmax(sharpness times the metric) over the codebook [K, D]: `[1]`.
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn diversity_loss(&self, x: &Var, codebook: &Var, metric: Metric, sharpness: f32) -> Result<Var> {
+    pub fn diversity_loss(
+        &self,
+        x: &Var,
+        codebook: &Var,
+        metric: Metric,
+        sharpness: f32,
+    ) -> Result<Var> {
         let used = self.code_average(x, codebook, metric, sharpness)?;
         self.scale(&self.entropy(&used)?, -1.0, 0.0)
     }
 
-    /// The mean over pairs of codes of their squared cosine, less 1 / K: `[1]` (Shin et al. 2021, "Translation-equivariant image
-    /// quantizer for bi-directional image-text generation", equation 2).
+    /// The mean over pairs of codes of their squared cosine, less 1 / K: `[1]` (Shin et al. 2021,
+    /// "Translation-equivariant image quantizer for bi-directional image-text generation", equation
+    /// 2).
     ///
-    /// The sum over K x K pairs is that over D x D of the codes' second moments, `|C C^T|^2 = |C^T C|^2`, so K x K is never made.
+    /// The sum over K x K pairs is that over D x D of the codes' second moments, `|C C^T|^2 = |C^T
+    /// C|^2`, so K x K is never made.
     ///
     /// # Errors
     /// If the codebook is no matrix.
@@ -37,7 +45,13 @@ impl Tape {
 }
 
 /// What the options ask for.
-pub(super) fn terms(tape: &Tape, o: &Options, x: &Var, codebook: &Var, metric: Metric) -> Result<Vec<(Term, Var)>> {
+pub(super) fn terms(
+    tape: &Tape,
+    o: &Options,
+    x: &Var,
+    codebook: &Var,
+    metric: Metric,
+) -> Result<Vec<(Term, Var)>> {
     let mut terms = Vec::new();
     let mut add = |weight: f32, loss: Var| -> Result<()> {
         terms.push((Term::Regularizer, tape.scale(&loss, weight, 0.0)?));

@@ -1,8 +1,11 @@
-//! Residual quantization: a stack of quantizers, each on what the one before left (Zeghidour et al. 2021, "SoundStream", section
-//! III-C; Lee et al. 2022, "Autoregressive image generation using residual quantization").
+//! Residual quantization: a stack of quantizers, each on what the one before left (Zeghidour et al.
+//! 2021, "SoundStream", section III-C; Lee et al. 2022, "Autoregressive image generation using
+//! residual quantization").
 
 use super::vq::VectorQuantizer;
-use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, interleaved, squared_distances};
+use super::{
+    Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, interleaved, squared_distances,
+};
 use crate::autograd::Var;
 use crate::autograd::accumulate::add;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -29,15 +32,37 @@ pub struct Residual {
 /// If the device cannot hold the codebooks.
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
     o.check()?;
-    let own = if o.shared_codebook { 1 } else { o.num_quantizers };
+    let own = if o.shared_codebook {
+        1
+    } else {
+        o.num_quantizers
+    };
     let stage = |i: usize| {
         // Seeds apart, so that stages neither begin with the same codes nor revive the same rows.
         let seed = o.seed.wrapping_add((i as u64) << 48);
-        VectorQuantizer::average(gpu, "residual", &Options { seed, rotation_trick: false, ..o.clone() })
+        VectorQuantizer::average(
+            gpu,
+            "residual",
+            &Options {
+                seed,
+                rotation_trick: false,
+                ..o.clone()
+            },
+        )
     };
     let stages = (0..own).map(stage).collect::<Result<Vec<_>>>()?;
     let (depth, dropout, rotation_trick) = (o.num_quantizers, o.quantize_dropout, o.rotation_trick);
-    Projected::around(b, o, Box::new(Residual { stages, depth, dropout, rotation_trick, seed: o.seed }))
+    Projected::around(
+        b,
+        o,
+        Box::new(Residual {
+            stages,
+            depth,
+            dropout,
+            rotation_trick,
+            seed: o.seed,
+        }),
+    )
 }
 
 impl Residual {
@@ -49,7 +74,14 @@ impl Residual {
     fn active(&self, mode: Mode) -> usize {
         match mode {
             Mode::Train { step } if self.dropout => {
-                let words = philox::block(Key { seed: self.seed, step, stream: DROPOUT }, 0);
+                let words = philox::block(
+                    Key {
+                        seed: self.seed,
+                        step,
+                        stream: DROPOUT,
+                    },
+                    0,
+                );
                 1 + ((words[0] as u64 * self.depth as u64) >> 32) as usize
             }
             _ => self.depth,
@@ -78,12 +110,15 @@ impl Quantizer for Residual {
     }
 
     fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
-        // A shared codebook is placed among the latents themselves, and finds the residuals as it learns.
+        // A shared codebook is placed among the latents themselves, and finds the residuals as it
+        // learns.
         let mut residual = pass.tape.constant(latents);
         for stage in &mut self.stages {
             stage.initialize(pass, residual.tensor(), per_step)?;
             let q = stage.quantize(pass, &residual, Mode::Eval)?;
-            residual = pass.tape.add(&residual, &pass.tape.scale(&q.z_q.detach(), -1.0, 0.0)?)?;
+            residual = pass
+                .tape
+                .add(&residual, &pass.tape.scale(&q.z_q.detach(), -1.0, 0.0)?)?;
         }
         Ok(())
     }
@@ -115,11 +150,17 @@ impl Quantizer for Residual {
             indices.push(Tensor::zeros(gpu, &[n, 1], DType::U32)?);
         }
         let sum = sum.ok_or_else(|| Error::invalid("residual", "no quantizer in the stack"))?;
-        // The gradient passes once, from the sum of codes to the latents; through each stage it would count as often as
-        // there are stages.
+        // The gradient passes once, from the sum of codes to the latents; through each stage it
+        // would count as often as there are stages.
         let z_q = tape.estimate(z_e, &sum, self.rotation_trick)?;
         let indices = concat_columns(&indices.iter().collect::<Vec<_>>())?;
-        Ok(Quantized { z_q, indices, counts, losses, seen })
+        Ok(Quantized {
+            z_q,
+            indices,
+            counts,
+            losses,
+            seen,
+        })
     }
 
     fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
@@ -129,7 +170,11 @@ impl Quantizer for Residual {
     fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
         let [_, depth] = indices.dims("decode")?;
         if depth != self.depth {
-            return Err(Error::shape("decode", format!("u32 indices [N, {}]", self.depth), format!("{indices:?}")));
+            return Err(Error::shape(
+                "decode",
+                format!("u32 indices [N, {}]", self.depth),
+                format!("{indices:?}"),
+            ));
         }
         let mut sum: Option<Tensor> = None;
         for i in 0..depth {
@@ -211,7 +256,13 @@ pub(super) fn distances_of_each<'a>(
         let codes = book(i).decode(pass, &columns(&q.indices, i, 1)?)?;
         squared_distances(&seen.latents, &codes)
     };
-    Ok(interleaved(&q.seen.iter().enumerate().map(of).collect::<Result<Vec<_>>>()?))
+    Ok(interleaved(
+        &q.seen
+            .iter()
+            .enumerate()
+            .map(of)
+            .collect::<Result<Vec<_>>>()?,
+    ))
 }
 
 /// The state of each, under its number.
@@ -221,7 +272,11 @@ pub(super) fn save_each(
 ) -> Result<HostTensors> {
     let mut all = HostTensors::new();
     for (i, stage) in stages.iter().enumerate() {
-        all.extend(save(stage)?.into_iter().map(|(name, part)| (format!("{i}.{name}"), part)));
+        all.extend(
+            save(stage)?
+                .into_iter()
+                .map(|(name, part)| (format!("{i}.{name}"), part)),
+        );
     }
     Ok(all)
 }
@@ -232,14 +287,25 @@ pub(super) fn load_each(
     state: &HostTensors,
     load: impl Fn(&mut VectorQuantizer, &HostTensors) -> Result<()>,
 ) -> Result<()> {
-    let stage_of = |name: &str| name.split_once('.').and_then(|(i, _)| i.parse::<usize>().ok());
-    if let Some(name) = state.keys().find(|name| stage_of(name).is_none_or(|i| i >= stages.len())) {
-        let what = format!("there are {} codebooks, and a state `{name}`: it is another quantizer's", stages.len());
+    let stage_of = |name: &str| {
+        name.split_once('.')
+            .and_then(|(i, _)| i.parse::<usize>().ok())
+    };
+    if let Some(name) = state
+        .keys()
+        .find(|name| stage_of(name).is_none_or(|i| i >= stages.len()))
+    {
+        let what = format!(
+            "there are {} codebooks, and a state `{name}`: it is another quantizer's",
+            stages.len()
+        );
         return Err(Error::data(what));
     }
     for (i, stage) in stages.iter_mut().enumerate() {
         let prefix = format!("{i}.");
-        let of = state.iter().filter_map(|(name, part)| Some((name.strip_prefix(&prefix)?.to_owned(), part.clone())));
+        let of = state.iter().filter_map(|(name, part)| {
+            Some((name.strip_prefix(&prefix)?.to_owned(), part.clone()))
+        });
         load(stage, &of.collect())?;
     }
     Ok(())

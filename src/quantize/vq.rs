@@ -1,9 +1,9 @@
-//! Vector quantization: each latent takes the nearest code of a codebook (van den Oord et al. 2017, "Neural discrete
-//! representation learning"), which learns in one of three ways.
+//! Vector quantization: each latent takes the nearest code of a codebook (van den Oord et al. 2017,
+//! "Neural discrete representation learning"), which learns in one of three ways.
 
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only, regularize,
-    restore, saved, squared_distances,
+    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only,
+    regularize, restore, saved, squared_distances,
 };
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -32,12 +32,14 @@ const AT_START: u64 = u64::MAX;
 /// How a codebook learns.
 #[derive(Debug)]
 enum Book {
-    /// A moving average of the latents that chose each code (van den Oord et al. 2017, appendix A.1).
+    /// A moving average of the latents that chose each code (van den Oord et al. 2017, appendix
+    /// A.1).
     Average(Ema),
-    /// By gradient: the codebook loss of van den Oord et al. 2017, equation 3. Counts are kept for the revival.
+    /// By gradient: the codebook loss of van den Oord et al. 2017, equation 3. Counts are kept for
+    /// the revival.
     Gradient { codes: Handle, counts: Tensor },
-    /// A frozen codebook behind a learned linear map (Zhu et al. 2024, "Addressing representation collapse in vector quantized
-    /// models with one linear layer").
+    /// A frozen codebook behind a learned linear map (Zhu et al. 2024, "Addressing representation
+    /// collapse in vector quantized models with one linear layer").
     Mapped { frozen: Tensor, map: Handle },
 }
 
@@ -56,7 +58,14 @@ pub struct VectorQuantizer {
 
 fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
     let codes = Tensor::empty(gpu, &[k, d], DType::F32)?;
-    random::normal(&codes, Key { seed, step: 0, stream: INITIAL })?;
+    random::normal(
+        &codes,
+        Key {
+            seed,
+            step: 0,
+            stream: INITIAL,
+        },
+    )?;
     Ok(codes)
 }
 
@@ -88,8 +97,15 @@ pub fn gradient(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quant
 /// # Errors
 /// If the device cannot hold the codebook.
 pub fn cosine(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
-    let o = Options { use_cosine_sim: true, ..o.clone() };
-    Projected::around(b, &o, Box::new(VectorQuantizer::average(gpu, "cosine", &o)?))
+    let o = Options {
+        use_cosine_sim: true,
+        ..o.clone()
+    };
+    Projected::around(
+        b,
+        &o,
+        Box::new(VectorQuantizer::average(gpu, "cosine", &o)?),
+    )
 }
 
 /// `simvq`: a frozen codebook behind a learned linear map.
@@ -102,8 +118,8 @@ pub fn simvq(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantize
 }
 
 impl VectorQuantizer {
-    /// A quantizer whose codebook is a moving average. Its codes are not placed yet, or random where `kmeans_init` is off;
-    /// counts begin at one, sums at the codes.
+    /// A quantizer whose codebook is a moving average. Its codes are not placed yet, or random
+    /// where `kmeans_init` is off; counts begin at one, sums at the codes.
     ///
     /// # Errors
     /// If the device cannot hold the codebook.
@@ -113,8 +129,17 @@ impl VectorQuantizer {
         if o.use_cosine_sim {
             codebook = l2_norm(&codebook)?;
         }
-        let ema = Ema { sums: codebook.duplicate()?, counts: ones(gpu, k)?, codebook };
-        Ok(VectorQuantizer::over(name, o, Book::Average(ema), !o.kmeans_init))
+        let ema = Ema {
+            sums: codebook.duplicate()?,
+            counts: ones(gpu, k)?,
+            codebook,
+        };
+        Ok(VectorQuantizer::over(
+            name,
+            o,
+            Book::Average(ema),
+            !o.kmeans_init,
+        ))
     }
 
     /// A quantizer whose codebook learns by gradient: the parameter `quantize.codebook`.
@@ -125,10 +150,19 @@ impl VectorQuantizer {
         let [k, d] = [o.codebook_size, o.code_channels()];
         let codes = b.declare("quantize.codebook", &[k, d], Init::Normal(1.0));
         b.without_decay(codes);
-        Ok(VectorQuantizer::over("vq", o, Book::Gradient { codes, counts: ones(gpu, k)? }, !o.kmeans_init))
+        Ok(VectorQuantizer::over(
+            "vq",
+            o,
+            Book::Gradient {
+                codes,
+                counts: ones(gpu, k)?,
+            },
+            !o.kmeans_init,
+        ))
     }
 
-    /// A quantizer of a frozen codebook, normal of deviation D^-1/2, and the parameter `quantize.map` [D, D].
+    /// A quantizer of a frozen codebook, normal of deviation D^-1/2, and the parameter
+    /// `quantize.map` [D, D].
     ///
     /// # Errors
     /// If the device cannot hold the codebook.
@@ -137,16 +171,35 @@ impl VectorQuantizer {
         let spread = 1.0 / (d as f32).sqrt();
         let frozen = scale(&numbers(gpu, k, d, o.seed)?, spread, 0.0)?;
         let map = b.declare("quantize.map", &[d, d], Init::Uniform(spread));
-        Ok(VectorQuantizer::over("simvq", o, Book::Mapped { frozen, map }, true))
+        Ok(VectorQuantizer::over(
+            "simvq",
+            o,
+            Book::Mapped { frozen, map },
+            true,
+        ))
     }
 
     fn over(name: &'static str, o: &Options, book: Book, initialized: bool) -> VectorQuantizer {
-        let (size, at_first) = ([o.codebook_size, o.code_channels()], (o.threshold_ema_dead_code, initialized));
-        VectorQuantizer { name, options: o.clone(), size, book, initialized, at_first }
+        let (size, at_first) = (
+            [o.codebook_size, o.code_channels()],
+            (o.threshold_ema_dead_code, initialized),
+        );
+        VectorQuantizer {
+            name,
+            options: o.clone(),
+            size,
+            book,
+            initialized,
+            at_first,
+        }
     }
 
     fn metric(&self) -> Metric {
-        if self.options.use_cosine_sim { Metric::Cosine } else { Metric::Euclidean }
+        if self.options.use_cosine_sim {
+            Metric::Cosine
+        } else {
+            Metric::Euclidean
+        }
     }
 
     /// The codes as latents meet them: [K, D].
@@ -155,11 +208,17 @@ impl VectorQuantizer {
             // Its codes have length 1 already where that is wanted.
             Book::Average(ema) => return Ok(pass.tape.constant(&ema.codebook)),
             Book::Gradient { codes, .. } => pass.param(*codes)?,
-            Book::Mapped { frozen, map } => {
-                pass.tape.matmul(&pass.tape.constant(frozen), &pass.param(*map)?, Transpose::B)?
-            }
+            Book::Mapped { frozen, map } => pass.tape.matmul(
+                &pass.tape.constant(frozen),
+                &pass.param(*map)?,
+                Transpose::B,
+            )?,
         };
-        if self.options.use_cosine_sim { pass.tape.l2_norm(&codes) } else { Ok(codes) }
+        if self.options.use_cosine_sim {
+            pass.tape.l2_norm(&codes)
+        } else {
+            Ok(codes)
+        }
     }
 
     fn revival(
@@ -171,13 +230,32 @@ impl VectorQuantizer {
         seen: &[Seen],
         step: u64,
     ) -> Result<Option<Tensor>> {
-        // The books that share a codebook are averaged one after another, so the mean is of one of them.
+        // The books that share a codebook are averaged one after another, so the mean is of one of
+        // them.
         let rows = seen.iter().map(|s| s.index.len()).sum::<usize>() / seen.len().max(1);
         let least = self.options.dead_below(rows);
-        // K-means has just placed the codes, small clusters too: only those without latents are dead.
-        let Some(least) = least.map(|least| if step == AT_START { 1.0 } else { least }) else { return Ok(None) };
-        let key = Key { seed: self.options.seed, step, stream: 0 };
-        revive(Codes { codebook, counts, sums }, fresh, &all_latents(seen)?, least, key).map(Some)
+        // K-means has just placed the codes, small clusters too: only those without latents are
+        // dead.
+        let Some(least) = least.map(|least| if step == AT_START { 1.0 } else { least }) else {
+            return Ok(None);
+        };
+        let key = Key {
+            seed: self.options.seed,
+            step,
+            stream: 0,
+        };
+        revive(
+            Codes {
+                codebook,
+                counts,
+                sums,
+            },
+            fresh,
+            &all_latents(seen)?,
+            least,
+            key,
+        )
+        .map(Some)
     }
 
     /// What of the state decoding reads.
@@ -193,7 +271,11 @@ impl VectorQuantizer {
     fn state(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.book {
             Book::Average(ema) => {
-                vec![("codebook", &ema.codebook), ("ema_counts", &ema.counts), ("ema_sums", &ema.sums)]
+                vec![
+                    ("codebook", &ema.codebook),
+                    ("ema_counts", &ema.counts),
+                    ("ema_sums", &ema.sums),
+                ]
             }
             Book::Gradient { counts, .. } => vec![("ema_counts", counts)],
             Book::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
@@ -203,7 +285,9 @@ impl VectorQuantizer {
 
 /// All latents that were seen, as one matrix.
 fn all_latents(seen: &[Seen]) -> Result<Tensor> {
-    let [first, rest @ ..] = seen else { return Err(Error::invalid("learn", "nothing was seen")) };
+    let [first, rest @ ..] = seen else {
+        return Err(Error::invalid("learn", "nothing was seen"));
+    };
     if rest.is_empty() {
         return Ok(first.latents.clone());
     }
@@ -238,21 +322,41 @@ impl Quantizer for VectorQuantizer {
     fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
         let ([k, d], o) = (self.size, &self.options);
         check_latents("quantizer", latents, d)?;
-        let x = if o.use_cosine_sim { l2_norm(latents)? } else { latents.clone() };
+        let x = if o.use_cosine_sim {
+            l2_norm(latents)?
+        } else {
+            latents.clone()
+        };
         let clusters = kmeans(&x, k, o.kmeans_iters, o.seed)?;
         let index = nearest(&x, &clusters.means)?;
         let groups = assign(&index, k)?;
-        // In the measure of one step: several batches at full weight would hold the codes where they are while the
-        // encoder moves away, and no code would look dead for hundreds of steps.
+        // In the measure of one step: several batches at full weight would hold the codes where
+        // they are while the encoder moves away, and no code would look dead for hundreds of steps.
         let share = per_step as f32 / latents.shape()[0].max(1) as f32;
         match &self.book {
             Book::Average(ema) => {
-                // The average begins as this batch left it: a decay of 0 takes over counts and sums, so that sums = mean x
-                // count, and a cluster without rows is revived like any dead code.
-                let begin = Average { decay: 0.0, eps: o.eps };
+                // The average begins as this batch left it: a decay of 0 takes over counts and
+                // sums, so that sums = mean x count, and a cluster without rows is revived like any
+                // dead code.
+                let begin = Average {
+                    decay: 0.0,
+                    eps: o.eps,
+                };
                 let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, begin)?;
-                let seen = [Seen { book: 0, latents: x, index, moments: None }];
-                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, &seen, AT_START)?;
+                let seen = [Seen {
+                    book: 0,
+                    latents: x,
+                    index,
+                    moments: None,
+                }];
+                self.revival(
+                    &ema.counts,
+                    &ema.codebook,
+                    Some(&ema.sums),
+                    &fresh,
+                    &seen,
+                    AT_START,
+                )?;
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
                 }
@@ -274,12 +378,26 @@ impl Quantizer for VectorQuantizer {
     fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
         let z_e = &arrive("quantizer", pass, z_e, d)?;
-        let x = if o.use_cosine_sim { tape.l2_norm(z_e)? } else { z_e.clone() };
+        let x = if o.use_cosine_sim {
+            tape.l2_norm(z_e)?
+        } else {
+            z_e.clone()
+        };
         let codebook = self.codebook(pass)?;
         let index = match mode {
             Mode::Train { step } if o.stochastic_sample_codes => {
-                let key = Key { seed: o.seed, step, stream: SAMPLES };
-                sample_codes(x.tensor(), codebook.tensor(), self.metric(), o.sample_codebook_temp, key)?
+                let key = Key {
+                    seed: o.seed,
+                    step,
+                    stream: SAMPLES,
+                };
+                sample_codes(
+                    x.tensor(),
+                    codebook.tensor(),
+                    self.metric(),
+                    o.sample_codebook_temp,
+                    key,
+                )?
             }
             _ => nearest(x.tensor(), codebook.tensor())?,
         };
@@ -287,7 +405,10 @@ impl Quantizer for VectorQuantizer {
         let mut losses = Vec::new();
         if let Mode::Train { .. } = mode {
             let commitment = tape.loss(Loss::Mse, &x, &codes.detach())?;
-            losses.push((Term::Commitment, tape.scale(&commitment, o.commitment_weight, 0.0)?));
+            losses.push((
+                Term::Commitment,
+                tape.scale(&commitment, o.commitment_weight, 0.0)?,
+            ));
             if codebook.needs_gradient() {
                 let loss = tape.loss(Loss::Mse, &codes, &x.detach())?;
                 losses.push((Term::Codebook, tape.scale(&loss, o.codebook_weight, 0.0)?));
@@ -300,12 +421,17 @@ impl Quantizer for VectorQuantizer {
             counts: count(&index, k)?,
             indices: index.reshape(&[n, 1])?,
             losses,
-            seen: vec![Seen { book: 0, latents: x.tensor().clone(), index, moments: None }],
+            seen: vec![Seen {
+                book: 0,
+                latents: x.tensor().clone(),
+                index,
+                moments: None,
+            }],
         })
     }
 
-    /// A codebook that several of a stack share takes in what each of them saw, one after another, as vector-quantize-pytorch
-    /// does: the average keeps `decay` of itself each time.
+    /// A codebook that several of a stack share takes in what each of them saw, one after another,
+    /// as vector-quantize-pytorch does: the average keeps `decay` of itself each time.
     fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
         let (o, k) = (&self.options, self.size[0]);
         let mut fresh = None;
@@ -313,8 +439,16 @@ impl Quantizer for VectorQuantizer {
             let groups = assign(&s.index, k)?;
             fresh = match &self.book {
                 Book::Average(ema) => {
-                    let move_by = Average { decay: o.decay, eps: o.eps };
-                    Some(ema_update(ema, &groups.counts, &groups.sums(&s.latents)?, move_by)?)
+                    let move_by = Average {
+                        decay: o.decay,
+                        eps: o.eps,
+                    };
+                    Some(ema_update(
+                        ema,
+                        &groups.counts,
+                        &groups.sums(&s.latents)?,
+                        move_by,
+                    )?)
                 }
                 Book::Gradient { counts, .. } => {
                     let fresh = ema_counts(counts, &groups.counts, o.decay)?;
@@ -330,9 +464,18 @@ impl Quantizer for VectorQuantizer {
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
                 }
-                self.revival(&ema.counts, &ema.codebook, Some(&ema.sums), &fresh, seen, step)
+                self.revival(
+                    &ema.counts,
+                    &ema.codebook,
+                    Some(&ema.sums),
+                    &fresh,
+                    seen,
+                    step,
+                )
             }
-            Book::Gradient { codes, counts } => self.revival(counts, params.get(*codes)?, None, &fresh, seen, step),
+            Book::Gradient { codes, counts } => {
+                self.revival(counts, params.get(*codes)?, None, &fresh, seen, step)
+            }
             Book::Mapped { .. } => Ok(None),
         }
     }
@@ -345,7 +488,10 @@ impl Quantizer for VectorQuantizer {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         // The latents as the codebook met them: of length 1 where the codes are.
         let [Seen { latents, .. }] = &q.seen[..] else {
-            return Err(Error::invalid("distances", "latents were seen by other than one codebook"));
+            return Err(Error::invalid(
+                "distances",
+                "latents were seen by other than one codebook",
+            ));
         };
         squared_distances(latents, q.z_q.tensor())
     }
@@ -384,7 +530,8 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn begin_revival(&mut self) -> bool {
-        let can = !matches!(self.book, Book::Mapped { .. }) && self.options.threshold_ema_dead_code == 0.0;
+        let can = !matches!(self.book, Book::Mapped { .. })
+            && self.options.threshold_ema_dead_code == 0.0;
         if can {
             self.options.threshold_ema_dead_code = Options::default().threshold_ema_dead_code;
         }

@@ -52,10 +52,17 @@ impl Canvas {
         if size == 0 || size > MOST_PIXELS {
             return Err(Error::invalid(
                 "report",
-                format!("a picture of {width} x {height} pixels; it must have 1 to {MOST_PIXELS} (show fewer images)"),
+                format!(
+                    "a picture of {width} x {height} pixels; it must have 1 to {MOST_PIXELS} \
+                     (show fewer images)"
+                ),
             ));
         }
-        Ok(Canvas { width, height, pixels: [colour.0, colour.1, colour.2].repeat(width * height) })
+        Ok(Canvas {
+            width,
+            height,
+            pixels: [colour.0, colour.1, colour.2].repeat(width * height),
+        })
     }
 
     /// Width in pixels.
@@ -88,7 +95,10 @@ impl Canvas {
             return;
         }
         let at = (y as usize * self.width + x as usize) * 3;
-        for (under, over) in self.pixels[at..at + 3].iter_mut().zip([colour.0, colour.1, colour.2]) {
+        for (under, over) in self.pixels[at..at + 3]
+            .iter_mut()
+            .zip([colour.0, colour.1, colour.2])
+        {
             *under = blend(*under, over, alpha);
         }
     }
@@ -102,13 +112,17 @@ impl Canvas {
         let (x0, x1) = clip(x, width, self.width);
         let (y0, y1) = clip(y, height, self.height);
         for y in y0..y1 {
-            for pixel in self.pixels[(y * self.width + x0) * 3..(y * self.width + x1) * 3].as_chunks_mut::<3>().0 {
+            for pixel in self.pixels[(y * self.width + x0) * 3..(y * self.width + x1) * 3]
+                .as_chunks_mut::<3>()
+                .0
+            {
                 *pixel = [colour.0, colour.1, colour.2];
             }
         }
     }
 
-    /// Copies `other` with its left upper corner at (`x`, `y`); what reaches over the edge is left out.
+    /// Copies `other` with its left upper corner at (`x`, `y`); what reaches over the edge is left
+    /// out.
     pub fn place(&mut self, x: usize, y: usize, other: &Canvas) {
         if x >= self.width {
             return;
@@ -117,20 +131,37 @@ impl Canvas {
         for row in 0..other.height.min(self.height.saturating_sub(y)) {
             let to = ((y + row) * self.width + x) * 3;
             let from = row * other.width * 3;
-            self.pixels[to..to + columns * 3].copy_from_slice(&other.pixels[from..from + columns * 3]);
+            self.pixels[to..to + columns * 3]
+                .copy_from_slice(&other.pixels[from..from + columns * 3]);
         }
     }
 
     /// This picture with white around it, so that nothing touches the edge.
     pub(super) fn with_margin(&self, margin: usize) -> Result<Canvas> {
-        let mut canvas = Canvas::new(self.width + 2 * margin, self.height + 2 * margin, Colour::WHITE)?;
+        let mut canvas = Canvas::new(
+            self.width + 2 * margin,
+            self.height + 2 * margin,
+            Colour::WHITE,
+        )?;
         canvas.place(margin, margin, self);
         Ok(canvas)
     }
 
-    /// The outline, `line` pixels wide, of the rectangle whose left upper corner is (`x`, `y`); it lies inside of it.
-    pub(super) fn outline(&mut self, x: i64, y: i64, width: usize, height: usize, line: usize, colour: Colour) {
-        let (right, low) = (width.saturating_sub(line) as i64, height.saturating_sub(line) as i64);
+    /// The outline, `line` pixels wide, of the rectangle whose left upper corner is (`x`, `y`); it
+    /// lies inside of it.
+    pub(super) fn outline(
+        &mut self,
+        x: i64,
+        y: i64,
+        width: usize,
+        height: usize,
+        line: usize,
+        colour: Colour,
+    ) {
+        let (right, low) = (
+            width.saturating_sub(line) as i64,
+            height.saturating_sub(line) as i64,
+        );
         self.fill(x, y, width, line, colour);
         self.fill(x, y + low, width, line, colour);
         self.fill(x, y, line, height, colour);
@@ -145,8 +176,18 @@ impl Canvas {
         use image::ImageEncoder;
         let mut bytes = Vec::new();
         image::codecs::png::PngEncoder::new(&mut bytes)
-            .write_image(&self.pixels, self.width as u32, self.height as u32, image::ExtendedColorType::Rgb8)
-            .map_err(|e| Error::invalid("report", format!("the picture cannot be encoded as PNG: {e}")))?;
+            .write_image(
+                &self.pixels,
+                self.width as u32,
+                self.height as u32,
+                image::ExtendedColorType::Rgb8,
+            )
+            .map_err(|e| {
+                Error::invalid(
+                    "report",
+                    format!("the picture cannot be encoded as PNG: {e}"),
+                )
+            })?;
         Ok(bytes)
     }
 }
@@ -185,7 +226,9 @@ mod tests {
     fn png_decodes_to_the_same_pixels() {
         let mut canvas = Canvas::new(5, 2, Colour::WHITE).unwrap();
         canvas.fill(1, 0, 2, 1, Colour(200, 30, 7));
-        let back = image::load_from_memory(&canvas.png().unwrap()).unwrap().to_rgb8();
+        let back = image::load_from_memory(&canvas.png().unwrap())
+            .unwrap()
+            .to_rgb8();
         assert_eq!((back.width(), back.height()), (5, 2));
         assert_eq!(back.as_raw().as_slice(), canvas.pixels());
     }

@@ -1,4 +1,5 @@
-//! What common codecs take for images: the bytes of their files, headers and all, and how far off they are.
+//! What common codecs take for images: the bytes of their files, headers and all, and how far off
+//! they are.
 
 use super::grid::Shape;
 use super::metrics::{mse, psnr};
@@ -27,7 +28,10 @@ fn kind(shape: Shape) -> Result<ExtendedColorType> {
     match shape.channels {
         1 => Ok(ExtendedColorType::L8),
         3 => Ok(ExtendedColorType::Rgb8),
-        other => Err(Error::invalid("report", format!("images of {other} channels: codecs are given 1 or 3"))),
+        other => Err(Error::invalid(
+            "report",
+            format!("images of {other} channels: codecs are given 1 or 3"),
+        )),
     }
 }
 
@@ -40,10 +44,14 @@ fn files(
     shape.count(pixels)?;
     let file = |image: &[u8]| {
         let mut bytes = Vec::new();
-        encode(image, &mut bytes).map_err(|e| Error::data(format!("an image cannot be coded: {e}")))?;
+        encode(image, &mut bytes)
+            .map_err(|e| Error::data(format!("an image cannot be coded: {e}")))?;
         Ok(bytes)
     };
-    pixels.par_chunks(shape.width * shape.height * shape.channels).map(file).collect()
+    pixels
+        .par_chunks(shape.width * shape.height * shape.channels)
+        .map(file)
+        .collect()
 }
 
 fn rate(files: &[Vec<u8>], shape: Shape) -> f64 {
@@ -51,26 +59,44 @@ fn rate(files: &[Vec<u8>], shape: Shape) -> f64 {
     bits / (files.len() * shape.width * shape.height) as f64
 }
 
-/// JPEG at one quality, as the `image` crate writes it: baseline, the standard's tables, no chroma subsampling.
+/// JPEG at one quality, as the `image` crate writes it: baseline, the standard's tables, no chroma
+/// subsampling.
 ///
 /// # Errors
 /// If the bytes are not whole images of 1 or 3 channels.
 pub fn jpeg(pixels: &[u8], shape: Shape, quality: u8) -> Result<Lossy> {
     let kind = kind(shape)?;
     let (w, h) = (shape.width as u32, shape.height as u32);
-    let files =
-        files(pixels, shape, |image, out| JpegEncoder::new_with_quality(out, quality).write_image(image, w, h, kind))?;
+    let files = files(pixels, shape, |image, out| {
+        JpegEncoder::new_with_quality(out, quality).write_image(image, w, h, kind)
+    })?;
     let read = |file: &Vec<u8>| {
-        let image = image::load_from_memory_with_format(file, image::ImageFormat::Jpeg)
-            .map_err(|e| Error::data(format!("a JPEG that was just written cannot be read: {e}")))?;
-        Ok(if shape.channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() })
+        let image =
+            image::load_from_memory_with_format(file, image::ImageFormat::Jpeg).map_err(|e| {
+                Error::data(format!("a JPEG that was just written cannot be read: {e}"))
+            })?;
+        Ok(if shape.channels == 1 {
+            image.into_luma8().into_raw()
+        } else {
+            image.into_rgb8().into_raw()
+        })
     };
-    let again: Vec<u8> = files.par_iter().map(read).collect::<Result<Vec<_>>>()?.concat();
+    let again: Vec<u8> = files
+        .par_iter()
+        .map(read)
+        .collect::<Result<Vec<_>>>()?
+        .concat();
     let error = mse(pixels, &again)?;
-    Ok(Lossy { quality, bits_per_pixel: rate(&files, shape), mse: error, psnr: psnr(error) })
+    Ok(Lossy {
+        quality,
+        bits_per_pixel: rate(&files, shape),
+        mse: error,
+        psnr: psnr(error),
+    })
 }
 
-/// Bits per pixel of a JPEG of an even grey picture: what its headers and tables take, however little there is to say.
+/// Bits per pixel of a JPEG of an even grey picture: what its headers and tables take, however
+/// little there is to say.
 ///
 /// # Errors
 /// If a picture of this shape has no pixels, or not 1 or 3 channels.
@@ -100,14 +126,17 @@ pub fn png(pixels: &[u8], shape: Shape) -> Result<f64> {
 pub fn webp(pixels: &[u8], shape: Shape) -> Result<f64> {
     let kind = kind(shape)?;
     let (w, h) = (shape.width as u32, shape.height as u32);
-    let files = files(pixels, shape, |image, out| WebPEncoder::new_lossless(out).write_image(image, w, h, kind))?;
+    let files = files(pixels, shape, |image, out| {
+        WebPEncoder::new_lossless(out).write_image(image, w, h, kind)
+    })?;
     Ok(rate(&files, shape))
 }
 
 /// Where a quality lies that a codec was not measured at.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum At {
-    /// Its bits per pixel there, between two qualities: along a straight line of dB over the logarithm of the rate.
+    /// Its bits per pixel there, between two qualities: along a straight line of dB over the
+    /// logarithm of the rate.
     Rate(f64),
     /// Below the lowest quality, which takes this rate and reaches this PSNR.
     Below(Lossy),
@@ -124,10 +153,18 @@ pub fn at_psnr(curve: &[Lossy], psnr: f64) -> Option<At> {
         return Some(At::Below(first));
     }
     let Some(pair) = curve.windows(2).find(|pair| psnr <= pair[1].psnr) else {
-        return Some(if psnr > last.psnr { At::Above(last) } else { At::Rate(last.bits_per_pixel) });
+        return Some(if psnr > last.psnr {
+            At::Above(last)
+        } else {
+            At::Rate(last.bits_per_pixel)
+        });
     };
     let (a, b) = (pair[0], pair[1]);
-    let along = if b.psnr > a.psnr { (psnr - a.psnr) / (b.psnr - a.psnr) } else { 0.0 };
+    let along = if b.psnr > a.psnr {
+        (psnr - a.psnr) / (b.psnr - a.psnr)
+    } else {
+        0.0
+    };
     let log = a.bits_per_pixel.ln() + along * (b.bits_per_pixel.ln() - a.bits_per_pixel.ln());
     Some(At::Rate(log.exp()))
 }
@@ -137,7 +174,11 @@ mod tests {
     use super::*;
 
     fn pictures(channels: usize) -> (Vec<u8>, Shape) {
-        let shape = Shape { width: 24, height: 16, channels };
+        let shape = Shape {
+            width: 24,
+            height: 16,
+            channels,
+        };
         let at = |i: usize| ((i % 71) * 3 + (i / 97) * 5 % 40) as u8;
         ((0..3 * 24 * 16 * channels).map(at).collect(), shape)
     }
@@ -149,30 +190,63 @@ mod tests {
             let image = &pixels[..24 * 16 * channels];
             let mut file = Vec::new();
             let kind = kind(shape).unwrap();
-            JpegEncoder::new_with_quality(&mut file, 40).write_image(image, 24, 16, kind).unwrap();
+            JpegEncoder::new_with_quality(&mut file, 40)
+                .write_image(image, 24, 16, kind)
+                .unwrap();
             let one = jpeg(image, shape, 40).unwrap();
             assert_eq!(one.bits_per_pixel, 8.0 * file.len() as f64 / (24.0 * 16.0));
             let headers = jpeg_headers(shape).unwrap();
             assert!(headers > 5.0 && headers < one.bits_per_pixel, "{headers}");
-            // More quality: more bits, less error. Without loss a file of noise-like pixels is about as large as they are.
-            let curve: Vec<Lossy> = QUALITIES.iter().map(|q| jpeg(&pixels, shape, *q).unwrap()).collect();
-            assert!(curve.windows(2).all(|p| p[0].bits_per_pixel <= p[1].bits_per_pixel));
+            // More quality: more bits, less error. Without loss a file of noise-like pixels is
+            // about as large as they are.
+            let curve: Vec<Lossy> = QUALITIES
+                .iter()
+                .map(|q| jpeg(&pixels, shape, *q).unwrap())
+                .collect();
+            assert!(
+                curve
+                    .windows(2)
+                    .all(|p| p[0].bits_per_pixel <= p[1].bits_per_pixel)
+            );
             assert!(3.0 * curve[0].bits_per_pixel < 2.0 * curve[15].bits_per_pixel);
-            assert!(curve[0].psnr < curve[8].psnr && curve[8].psnr < curve[15].psnr && curve[15].psnr > 35.0);
+            assert!(
+                curve[0].psnr < curve[8].psnr
+                    && curve[8].psnr < curve[15].psnr
+                    && curve[15].psnr > 35.0
+            );
             for lossless in [png(&pixels, shape).unwrap(), webp(&pixels, shape).unwrap()] {
-                assert!(lossless > 0.5 && lossless < 16.0 * channels as f64, "{lossless}");
+                assert!(
+                    lossless > 0.5 && lossless < 16.0 * channels as f64,
+                    "{lossless}"
+                );
             }
         }
         let (pixels, shape) = pictures(3);
         assert!(jpeg(&pixels[1..], shape, 40).is_err());
-        assert!(png(&pixels, Shape { channels: 4, ..shape }).is_err());
+        assert!(
+            png(
+                &pixels,
+                Shape {
+                    channels: 4,
+                    ..shape
+                }
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn a_rate_between_two_qualities_lies_on_the_line() {
-        let point = |bits_per_pixel: f64, psnr: f64| Lossy { quality: 1, bits_per_pixel, mse: 0.0, psnr };
+        let point = |bits_per_pixel: f64, psnr: f64| Lossy {
+            quality: 1,
+            bits_per_pixel,
+            mse: 0.0,
+            psnr,
+        };
         let curve = [point(4.0, 30.0), point(1.0, 20.0), point(8.0, 40.0)];
-        let Some(At::Rate(rate)) = at_psnr(&curve, 25.0) else { panic!("no rate") };
+        let Some(At::Rate(rate)) = at_psnr(&curve, 25.0) else {
+            panic!("no rate")
+        };
         assert!((rate - 2.0).abs() < 1e-12);
         assert_eq!(at_psnr(&curve, 20.0), Some(At::Rate(1.0)));
         assert_eq!(at_psnr(&curve, 19.0), Some(At::Below(curve[1])));

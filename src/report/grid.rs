@@ -1,4 +1,5 @@
-//! Grids of images: originals over reconstructions, and plain contact sheets of decoded or sampled images.
+//! Grids of images: originals over reconstructions, and plain contact sheets of decoded or sampled
+//! images.
 
 use super::canvas::{Canvas, Colour};
 use super::text::{self, Align, Style};
@@ -19,42 +20,59 @@ impl Shape {
     /// How many images `pixels` holds.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an empty shape or a channel count that no picture has; [`Error::Shape`] if the bytes are
-    /// not a whole number of images.
+    /// [`Error::Invalid`] for an empty shape or a channel count that no picture has;
+    /// [`Error::Shape`] if the bytes are not a whole number of images.
     pub fn count(&self, pixels: &[u8]) -> Result<usize> {
         if !matches!(self.channels, 1 | 3 | 4) {
             return Err(Error::invalid(
                 "report",
-                format!("{} channels; 1 (grey), 3 (RGB) or 4 (RGBA) can be shown", self.channels),
+                format!(
+                    "{} channels; 1 (grey), 3 (RGB) or 4 (RGBA) can be shown",
+                    self.channels
+                ),
             ));
         }
-        let each = self.width.checked_mul(self.height).and_then(|n| n.checked_mul(self.channels)).unwrap_or(0);
+        let each = self
+            .width
+            .checked_mul(self.height)
+            .and_then(|n| n.checked_mul(self.channels))
+            .unwrap_or(0);
         if each == 0 {
-            return Err(Error::invalid("report", format!("images of {} x {} pixels", self.width, self.height)));
+            return Err(Error::invalid(
+                "report",
+                format!("images of {} x {} pixels", self.width, self.height),
+            ));
         }
         if !pixels.len().is_multiple_of(each) {
             return Err(Error::shape(
                 "report",
-                format!("a whole number of {} x {} x {} images", self.height, self.width, self.channels),
+                format!(
+                    "a whole number of {} x {} x {} images",
+                    self.height, self.width, self.channels
+                ),
                 format!("{} bytes", pixels.len()),
             ));
         }
         Ok(pixels.len() / each)
     }
 
-    /// The `n`-th image of `pixels` with its longer side brought to at most `tile` pixels (nearest, by whole factors:
-    /// each pixel becomes a square, or a square of pixels becomes its mean).
+    /// The `n`-th image of `pixels` with its longer side brought to at most `tile` pixels (nearest,
+    /// by whole factors: each pixel becomes a square, or a square of pixels becomes its mean).
     pub(super) fn tile(&self, pixels: &[u8], n: usize, tile: usize) -> Result<Canvas> {
-        let Shape { width, height, channels } = *self;
+        let Shape {
+            width,
+            height,
+            channels,
+        } = *self;
         let image = &pixels[n * width * height * channels..(n + 1) * width * height * channels];
         let rgb = |x: usize, y: usize| -> [u64; 3] {
             let p = &image[(y * width + x) * channels..(y * width + x + 1) * channels];
             match *p {
                 [grey] => [u64::from(grey); 3],
                 [r, g, b] => [u64::from(r), u64::from(g), u64::from(b)],
-                [r, g, b, a] => {
-                    [r, g, b].map(|v| (u64::from(v) * u64::from(a) + 255 * (255 - u64::from(a)) + 127) / 255)
-                }
+                [r, g, b, a] => [r, g, b].map(|v| {
+                    (u64::from(v) * u64::from(a) + 255 * (255 - u64::from(a)) + 127) / 255
+                }),
                 _ => [0; 3],
             }
         };
@@ -82,13 +100,19 @@ impl Shape {
     /// (enlarge by, shrink by): whole numbers, at least one of them 1.
     fn factors(&self, tile: usize) -> (usize, usize) {
         let longer = self.width.max(self.height).max(1);
-        ((tile.min(MOST_TILE) / longer).max(1), longer.div_ceil(tile.max(1)).max(1))
+        (
+            (tile.min(MOST_TILE) / longer).max(1),
+            longer.div_ceil(tile.max(1)).max(1),
+        )
     }
 
     /// Width and height of a tile of at most `tile` pixels.
     pub(super) fn tile_size(&self, tile: usize) -> (usize, usize) {
         let (up, down) = self.factors(tile);
-        (self.width.div_ceil(down) * up, self.height.div_ceil(down) * up)
+        (
+            self.width.div_ceil(down) * up,
+            self.height.div_ceil(down) * up,
+        )
     }
 }
 
@@ -97,8 +121,8 @@ impl Shape {
 pub struct Layout {
     /// Images per row; 0 lets the grid choose one that is near a square.
     pub columns: usize,
-    /// The most pixels that an image's longer side may take. Smaller images are enlarged by a whole factor (a 32 px
-    /// image at 96 becomes 96, at 100 too), larger ones shrunk by one.
+    /// The most pixels that an image's longer side may take. Smaller images are enlarged by a
+    /// whole factor (a 32 px image at 96 becomes 96, at 100 too), larger ones shrunk by one.
     pub tile: usize,
     /// Pixels between images.
     pub gap: usize,
@@ -108,12 +132,18 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Layout { columns: 0, tile: 96, gap: 4, labels: false }
+        Layout {
+            columns: 0,
+            tile: 96,
+            gap: 4,
+            labels: false,
+        }
     }
 }
 
 const LABEL: Style = Style::regular(12.0, Colour::GREY);
-/// A tile larger than any picture may be: the canvas refuses it, and nothing overflows on the way there.
+/// A tile larger than any picture may be: the canvas refuses it, and nothing overflows on the way
+/// there.
 const MOST_TILE: usize = 1 << 26;
 /// Room for "reconstruction" in [`LABEL`], with some air.
 const GUTTER: usize = 104;
@@ -123,7 +153,8 @@ const WITHIN: usize = 2;
 /// Images row by row on white, `n` of them in u8 NHWC.
 ///
 /// # Errors
-/// [`Error::Shape`] or [`Error::Invalid`] if `images` does not fit `shape`, holds no image, or the grid is too large.
+/// [`Error::Shape`] or [`Error::Invalid`] if `images` does not fit `shape`, holds no image, or the
+/// grid is too large.
 pub fn images(images: &[u8], shape: Shape, layout: Layout) -> Result<Canvas> {
     let count = some(shape.count(images)?)?;
     let columns = columns(count, layout, 1);
@@ -148,11 +179,19 @@ pub fn images(images: &[u8], shape: Shape, layout: Layout) -> Result<Canvas> {
 ///
 /// # Errors
 /// [`Error::Shape`] if the two differ in length; as [`images`] otherwise.
-pub fn pairs(originals: &[u8], reconstructions: &[u8], shape: Shape, layout: Layout) -> Result<Canvas> {
+pub fn pairs(
+    originals: &[u8],
+    reconstructions: &[u8],
+    shape: Shape,
+    layout: Layout,
+) -> Result<Canvas> {
     if originals.len() != reconstructions.len() {
         return Err(Error::shape(
             "report",
-            format!("a reconstruction for each original ({} bytes)", originals.len()),
+            format!(
+                "a reconstruction for each original ({} bytes)",
+                originals.len()
+            ),
             format!("{} bytes", reconstructions.len()),
         ));
     }
@@ -162,26 +201,46 @@ pub fn pairs(originals: &[u8], reconstructions: &[u8], shape: Shape, layout: Lay
     let gap = layout.gap;
     let left = if layout.labels { GUTTER } else { 0 };
     let (pair, between) = (2 * h + WITHIN, between_pairs(gap));
-    let mut canvas =
-        Canvas::new(extent(columns, w, gap, left), extent(count.div_ceil(columns), pair, between, 0), Colour::WHITE)?;
+    let mut canvas = Canvas::new(
+        extent(columns, w, gap, left),
+        extent(count.div_ceil(columns), pair, between, 0),
+        Colour::WHITE,
+    )?;
     for n in 0..count {
-        let (x, y) = (left + n % columns * (w + gap), n / columns * (pair + between));
+        let (x, y) = (
+            left + n % columns * (w + gap),
+            n / columns * (pair + between),
+        );
         canvas.place(x, y, &shape.tile(originals, n, layout.tile)?);
-        canvas.place(x, y + h + WITHIN, &shape.tile(reconstructions, n, layout.tile)?);
+        canvas.place(
+            x,
+            y + h + WITHIN,
+            &shape.tile(reconstructions, n, layout.tile)?,
+        );
     }
     if layout.labels {
         for row in 0..count.div_ceil(columns) {
             let y = row * (pair + between);
-            for (word, middle) in [("original", y + h / 2), ("reconstruction", y + h + WITHIN + h / 2)] {
-                text::draw(&mut canvas, left as f32 - 10.0, middle as f32, word, LABEL, Align::Right)?;
+            for (word, middle) in [
+                ("original", y + h / 2),
+                ("reconstruction", y + h + WITHIN + h / 2),
+            ] {
+                text::draw(
+                    &mut canvas,
+                    left as f32 - 10.0,
+                    middle as f32,
+                    word,
+                    LABEL,
+                    Align::Right,
+                )?;
             }
         }
     }
     Ok(canvas)
 }
 
-/// The layout that shows `count` labelled pairs largest within `width` x `height` pixels; where they do not fit the
-/// height, the smallest one considered.
+/// The layout that shows `count` labelled pairs largest within `width` x `height` pixels; where
+/// they do not fit the height, the smallest one considered.
 pub(super) fn fit(count: usize, shape: Shape, width: usize, height: usize) -> Layout {
     /// Pictures are enlarged up to this, and shown as they are up to twice this.
     const LARGEST: usize = 128;
@@ -189,17 +248,36 @@ pub(super) fn fit(count: usize, shape: Shape, width: usize, height: usize) -> La
     const SMALLEST: usize = 64;
     let longer = shape.width.max(shape.height).max(1);
     let room = width.saturating_sub(GUTTER).max(1);
-    let enlarged = (1..=(LARGEST / longer).max(1)).rev().map(|factor| longer * factor);
+    let enlarged = (1..=(LARGEST / longer).max(1))
+        .rev()
+        .map(|factor| longer * factor);
     let shrunk = (2..=(longer / SMALLEST).max(1)).map(|factor| longer.div_ceil(factor));
-    let mut best = Layout { columns: 1, tile: longer.min(SMALLEST).min(room), gap: 6, labels: true };
-    for tile in enlarged.chain(shrunk).filter(|tile| *tile <= (2 * LARGEST).min(room)) {
+    let mut best = Layout {
+        columns: 1,
+        tile: longer.min(SMALLEST).min(room),
+        gap: 6,
+        labels: true,
+    };
+    for tile in enlarged
+        .chain(shrunk)
+        .filter(|tile| *tile <= (2 * LARGEST).min(room))
+    {
         let (w, h) = shape.tile_size(tile);
         let most = ((room + 6) / (w + 6)).max(1);
         let rows = count.div_ceil(most).max(1);
         // As many in each row, and spread a little where that leaves room.
         let columns = count.div_ceil(rows).max(1);
-        let gap = if columns > 1 { (room.saturating_sub(columns * w) / (columns - 1)).clamp(6, 24) } else { 6 };
-        best = Layout { columns, tile, gap, labels: true };
+        let gap = if columns > 1 {
+            (room.saturating_sub(columns * w) / (columns - 1)).clamp(6, 24)
+        } else {
+            6
+        };
+        best = Layout {
+            columns,
+            tile,
+            gap,
+            labels: true,
+        };
         if extent(rows, 2 * h + WITHIN, between_pairs(gap), 0) <= height {
             break;
         }
@@ -215,7 +293,9 @@ fn between_pairs(gap: usize) -> usize {
 /// `n` things of `each` pixels with gaps between them, after a margin.
 fn extent(n: usize, each: usize, gap: usize, margin: usize) -> usize {
     let gaps = gap.saturating_mul(n.saturating_sub(1));
-    each.saturating_mul(n).saturating_add(gaps).saturating_add(margin)
+    each.saturating_mul(n)
+        .saturating_add(gaps)
+        .saturating_add(margin)
 }
 
 fn some(count: usize) -> Result<usize> {
@@ -227,7 +307,11 @@ fn some(count: usize) -> Result<usize> {
 
 /// The asked-for columns, or about the square root; `stack` images stand over one another.
 fn columns(count: usize, layout: Layout, stack: usize) -> usize {
-    let chosen = if layout.columns > 0 { layout.columns } else { ((count * stack) as f64).sqrt().ceil() as usize };
+    let chosen = if layout.columns > 0 {
+        layout.columns
+    } else {
+        ((count * stack) as f64).sqrt().ceil() as usize
+    };
     chosen.clamp(1, count)
 }
 
@@ -235,7 +319,11 @@ fn columns(count: usize, layout: Layout, stack: usize) -> usize {
 mod tests {
     use super::*;
 
-    const TWO: Shape = Shape { width: 2, height: 1, channels: 3 };
+    const TWO: Shape = Shape {
+        width: 2,
+        height: 1,
+        channels: 3,
+    };
     const RED: [u8; 3] = [255, 0, 0];
     const BLUE: [u8; 3] = [0, 0, 255];
 
@@ -243,10 +331,18 @@ mod tests {
     fn pixels_become_squares_and_pairs_stand_over_one_another() {
         let originals = [RED, BLUE, BLUE, RED].concat();
         let reconstructions = [BLUE, BLUE, RED, RED].concat();
-        let layout = Layout { columns: 2, tile: 7, gap: 4, labels: false };
+        let layout = Layout {
+            columns: 2,
+            tile: 7,
+            gap: 4,
+            labels: false,
+        };
         let canvas = pairs(&originals, &reconstructions, TWO, layout).unwrap();
         // 7 / 2 = 3: each image is 6 x 3.
-        assert_eq!((canvas.width(), canvas.height()), (6 + 4 + 6, 3 + WITHIN + 3));
+        assert_eq!(
+            (canvas.width(), canvas.height()),
+            (6 + 4 + 6, 3 + WITHIN + 3)
+        );
         let at = |x, y| canvas.get(x, y);
         assert_eq!(at(2, 2), Colour(255, 0, 0));
         assert_eq!(at(3, 0), Colour(0, 0, 255));
@@ -261,23 +357,57 @@ mod tests {
     fn grey_and_transparent_images_are_shown() {
         let grey = images(
             &[7, 200],
-            Shape { width: 1, height: 1, channels: 1 },
-            Layout { gap: 0, tile: 1, columns: 2, labels: false },
+            Shape {
+                width: 1,
+                height: 1,
+                channels: 1,
+            },
+            Layout {
+                gap: 0,
+                tile: 1,
+                columns: 2,
+                labels: false,
+            },
         );
         assert_eq!(grey.unwrap().pixels(), [7, 7, 7, 200, 200, 200]);
-        let shape = Shape { width: 1, height: 1, channels: 4 };
-        let layout = Layout { gap: 0, tile: 1, columns: 3, labels: false };
+        let shape = Shape {
+            width: 1,
+            height: 1,
+            channels: 4,
+        };
+        let layout = Layout {
+            gap: 0,
+            tile: 1,
+            columns: 3,
+            labels: false,
+        };
         let clear = images(&[9, 9, 9, 0, 9, 8, 7, 255, 0, 100, 255, 51], shape, layout).unwrap();
         assert_eq!(clear.pixels(), [255, 255, 255, 9, 8, 7, 204, 224, 255]);
     }
 
     #[test]
     fn large_images_shrink_to_means_of_squares() {
-        let shape = Shape { width: 3, height: 2, channels: 1 };
-        let canvas =
-            images(&[0, 10, 50, 20, 30, 70], shape, Layout { columns: 1, tile: 2, gap: 0, labels: false }).unwrap();
+        let shape = Shape {
+            width: 3,
+            height: 2,
+            channels: 1,
+        };
+        let canvas = images(
+            &[0, 10, 50, 20, 30, 70],
+            shape,
+            Layout {
+                columns: 1,
+                tile: 2,
+                gap: 0,
+                labels: false,
+            },
+        )
+        .unwrap();
         assert_eq!((canvas.width(), canvas.height()), (2, 1));
-        assert_eq!((canvas.get(0, 0), canvas.get(1, 0)), (Colour(15, 15, 15), Colour(60, 60, 60)));
+        assert_eq!(
+            (canvas.get(0, 0), canvas.get(1, 0)),
+            (Colour(15, 15, 15), Colour(60, 60, 60))
+        );
     }
 
     #[test]
@@ -285,20 +415,104 @@ mod tests {
         let layout = Layout::default();
         assert!(images(&[], TWO, layout).is_err(), "no image");
         assert!(images(&[0; 7], TWO, layout).is_err(), "half an image");
-        assert!(images(&[0; 4], Shape { width: 2, height: 1, channels: 2 }, layout).is_err(), "two channels");
-        assert!(images(&[0; 6], Shape { width: 0, height: 1, channels: 3 }, layout).is_err(), "no width");
-        assert!(images(&[0; 6], Shape { width: usize::MAX, height: 3, channels: 3 }, layout).is_err(), "overflow");
-        assert!(pairs(&[0; 6], &[0; 12], TWO, layout).is_err(), "a missing original");
-        assert!(images(&[0; 6], TWO, Layout { gap: usize::MAX, ..layout }).is_err(), "a gap without end");
-        assert!(images(&[0; 6], TWO, Layout { tile: usize::MAX, ..layout }).is_err(), "a tile without end");
-        assert!(images(&[0; 6], TWO, Layout { tile: 0, columns: usize::MAX, ..layout }).is_ok());
+        assert!(
+            images(
+                &[0; 4],
+                Shape {
+                    width: 2,
+                    height: 1,
+                    channels: 2
+                },
+                layout
+            )
+            .is_err(),
+            "two channels"
+        );
+        assert!(
+            images(
+                &[0; 6],
+                Shape {
+                    width: 0,
+                    height: 1,
+                    channels: 3
+                },
+                layout
+            )
+            .is_err(),
+            "no width"
+        );
+        assert!(
+            images(
+                &[0; 6],
+                Shape {
+                    width: usize::MAX,
+                    height: 3,
+                    channels: 3
+                },
+                layout
+            )
+            .is_err(),
+            "overflow"
+        );
+        assert!(
+            pairs(&[0; 6], &[0; 12], TWO, layout).is_err(),
+            "a missing original"
+        );
+        assert!(
+            images(
+                &[0; 6],
+                TWO,
+                Layout {
+                    gap: usize::MAX,
+                    ..layout
+                }
+            )
+            .is_err(),
+            "a gap without end"
+        );
+        assert!(
+            images(
+                &[0; 6],
+                TWO,
+                Layout {
+                    tile: usize::MAX,
+                    ..layout
+                }
+            )
+            .is_err(),
+            "a tile without end"
+        );
+        assert!(
+            images(
+                &[0; 6],
+                TWO,
+                Layout {
+                    tile: 0,
+                    columns: usize::MAX,
+                    ..layout
+                }
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn fitted_grids_stay_within_their_room() {
-        for (w, h) in [(28, 28), (32, 32), (64, 48), (96, 160), (256, 256), (3000, 2000), (1, 1)] {
+        for (w, h) in [
+            (28, 28),
+            (32, 32),
+            (64, 48),
+            (96, 160),
+            (256, 256),
+            (3000, 2000),
+            (1, 1),
+        ] {
             for count in [1, 2, 7, 8, 16, 24] {
-                let shape = Shape { width: w, height: h, channels: 1 };
+                let shape = Shape {
+                    width: w,
+                    height: h,
+                    channels: 1,
+                };
                 let layout = fit(count, shape, 1200, 520);
                 let (tw, th) = shape.tile_size(layout.tile);
                 let wide = extent(layout.columns, tw, layout.gap, GUTTER);

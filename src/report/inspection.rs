@@ -1,4 +1,5 @@
-//! A look inside a trained codebook: the pictures, each a file, and the page that holds them all and says what is seen.
+//! A look inside a trained codebook: the pictures, each a file, and the page that holds them all
+//! and says what is seen.
 
 use super::atlas::{Code, atlas};
 use super::axes::measured;
@@ -72,31 +73,53 @@ pub fn entropy_bits(usage: &CodeUsage) -> f64 {
 
 /// The files' names by codebook: `codes.png`, or `codes-1.png` where there are several.
 fn name(stem: &str, books: usize, book: usize) -> String {
-    if books == 1 { format!("{stem}.png") } else { format!("{stem}-{}.png", book + 1) }
+    if books == 1 {
+        format!("{stem}.png")
+    } else {
+        format!("{stem}-{}.png", book + 1)
+    }
 }
 
 /// The names of all files that an inspection with so many codebooks makes.
 pub fn names(books: usize) -> Vec<String> {
     let each = ["codes", "patches", "usage", "map"];
-    let pictures = each.iter().flat_map(|stem| (0..books).map(move |book| name(stem, books, book)));
-    let others = ["overlay.png", "robustness.png", "robustness.csv", "index.html"];
+    let pictures = each
+        .iter()
+        .flat_map(|stem| (0..books).map(move |book| name(stem, books, book)));
+    let others = [
+        "overlay.png",
+        "robustness.png",
+        "robustness.csv",
+        "index.html",
+    ];
     pictures.chain(others.map(String::from)).collect()
 }
 
 impl Inspection {
     fn tile(&self) -> Shape {
         let side = self.cells * self.shape.width / self.grid[1].max(1);
-        Shape { width: side, height: side, channels: self.shape.channels }
+        Shape {
+            width: side,
+            height: side,
+            channels: self.shape.channels,
+        }
     }
 
     /// ` of codebook 2`, where there are several.
     fn of(&self, book: usize) -> String {
-        if self.codebooks == 1 { String::new() } else { format!(" of codebook {}", book + 1) }
+        if self.codebooks == 1 {
+            String::new()
+        } else {
+            format!(" of codebook {}", book + 1)
+        }
     }
 
     fn codes(&self, book: &Book) -> Vec<Code> {
         let total = book.counts.iter().sum::<u64>().max(1) as f64;
-        let code = |n: &u32| Code { number: *n, share: book.counts[*n as usize] as f64 / total };
+        let code = |n: &u32| Code {
+            number: *n,
+            share: book.counts[*n as usize] as f64 / total,
+        };
         book.order.iter().map(code).collect()
     }
 
@@ -104,9 +127,10 @@ impl Inspection {
     fn company(&self) -> String {
         match self.codebooks {
             1 => String::new(),
-            _ => " A place takes a code of each codebook. While the codes of one are shown, the other codebooks give the average of \
-                  what they give over the pictures: no real code, but the tiles then differ in the shown code alone, and not in the \
-                  shade of another."
+            _ => " A place takes a code of each codebook. While the codes of one are shown, the \
+                  other codebooks give the average of what they give over the pictures: no real \
+                  code, but the tiles then differ in the shown code alone, and not in the shade \
+                  of another."
                 .into(),
         }
     }
@@ -117,9 +141,17 @@ impl Inspection {
     /// If parts do not fit one another, or a picture would be too large.
     pub fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let mut files = Vec::new();
-        let mut sections = vec![self.decoded(&mut files)?, self.real(&mut files)?, self.use_of_codes(&mut files)?];
+        let mut sections = vec![
+            self.decoded(&mut files)?,
+            self.real(&mut files)?,
+            self.use_of_codes(&mut files)?,
+        ];
         let (plan, colours) = self.maps(&mut files)?;
-        sections.extend([plan, self.index_maps(&mut files, &colours)?, self.survival(&mut files)?]);
+        sections.extend([
+            plan,
+            self.index_maps(&mut files, &colours)?,
+            self.survival(&mut files)?,
+        ]);
         let page = Page {
             title: format!("Inside the {}codebook of {}", self.which(), self.run),
             intro: self.intro(),
@@ -131,7 +163,11 @@ impl Inspection {
 
     /// `top `, where there are several levels.
     fn which(&self) -> String {
-        if self.level.is_empty() { String::new() } else { format!("{} ", self.level) }
+        if self.level.is_empty() {
+            String::new()
+        } else {
+            format!("{} ", self.level)
+        }
     }
 
     fn intro(&self) -> Vec<String> {
@@ -143,24 +179,31 @@ impl Inspection {
         };
         let mut intro = vec![
             format!(
-                "This model writes a picture of {} x {} pixels as {rows} x {columns} places with {each} at each. From these numbers \
-                 alone it draws the picture again. The pages below show what the codes stand for. The quantizer, which chooses \
-                 the codes, is \u{201c}{}\u{201d}.",
+                "This model writes a picture of {} x {} pixels as {rows} x {columns} places with \
+                 {each} at each. From these numbers alone it draws the picture again. The pages \
+                 below show what the codes stand for. The quantizer, which chooses the codes, is \
+                 \u{201c}{}\u{201d}.",
                 s.width, s.height, self.quantizer
             ),
             format!(
-                "Seen through {images} pictures of {data} that the model did not train on (the data set's test split)."
+                "Seen through {images} pictures of {data} that the model did not train on (the \
+                 data set's test split)."
             ),
         ];
         if !self.level.is_empty() {
             intro.push(format!(
-                "The model has several grids of codes, from coarse to fine; this page shows the {} one. Where its codes are shown \
-                 decoded, the other grids hold their average: no real code, but the tiles then differ in the shown code alone.",
+                "The model has several grids of codes, from coarse to fine; this page shows the \
+                 {} one. Where its codes are shown decoded, the other grids hold their average: \
+                 no real code, but the tiles then differ in the shown code alone.",
                 self.level
             ));
         }
         if self.books.len() < self.codebooks {
-            intro.push(format!("The first {} of the {} codebooks are shown.", self.books.len(), self.codebooks));
+            intro.push(format!(
+                "The first {} of the {} codebooks are shown.",
+                self.books.len(),
+                self.codebooks
+            ));
         }
         intro
     }
@@ -170,9 +213,10 @@ impl Inspection {
             id: "codes",
             title: "Every code on its own".into(),
             text: vec![format!(
-                "One tile to a code: a field of nothing but that code is decoded, and the tile is the middle of it, {0} x {0} places \
-                 wide. So a tile is the colour and texture that the code asks for when nothing beside it disagrees. The most used \
-                 codes come first; under each tile is the code's number.{1}",
+                "One tile to a code: a field of nothing but that code is decoded, and the tile is \
+                 the middle of it, {0} x {0} places wide. So a tile is the colour and texture \
+                 that the code asks for when nothing beside it disagrees. The most used codes \
+                 come first; under each tile is the code's number.{1}",
                 self.cells,
                 self.company()
             )],
@@ -183,17 +227,30 @@ impl Inspection {
             let shown = book.tiles.len() / size.max(1);
             let codes: Vec<Code> = self.codes(book).into_iter().take(shown).collect();
             let k = book.counts.len();
-            let what = if shown < k { format!("the {shown} most used of {k} codes") } else { format!("all {k} codes") };
+            let what = if shown < k {
+                format!("the {shown} most used of {k} codes")
+            } else {
+                format!("all {k} codes")
+            };
             let unused = codes.iter().filter(|c| c.share == 0.0).count();
             let red = match unused {
                 0 => String::new(),
                 n => format!("; {n} that no picture took have a red frame"),
             };
             let title = format!("codes{}, each decoded on its own", self.of(i));
-            let canvas = atlas(&title, &format!("{what}, most used first{red}"), &codes, &book.tiles, self.tile())?;
+            let canvas = atlas(
+                &title,
+                &format!("{what}, most used first{red}"),
+                &codes,
+                &book.tiles,
+                self.tile(),
+            )?;
             section.figures.push(Figure {
                 png: canvas.png()?,
-                alt: format!("A grid of {shown} small tiles, one for each code{}", self.of(i)),
+                alt: format!(
+                    "A grid of {shown} small tiles, one for each code{}",
+                    self.of(i)
+                ),
                 caption: format!("Decoded codes{}: {what}{red}.", self.of(i)),
             });
             files.push((name("codes", self.books.len(), i), canvas.png()?));
@@ -207,10 +264,12 @@ impl Inspection {
             id: "patches",
             title: "The real patches that chose a code".into(),
             text: vec![format!(
-                "Each row is one of the most used codes: its number and share, the tile that it decodes to, and the {} places in real \
-                 pictures whose latents lie nearest to it, nearest first, at most one from each picture and its variants. The framed square in the \
-                 middle is the place itself, {cell} x {cell} pixels; around it is what the encoder sees too. Nearest is meant as the \
-                 quantizer itself measures it. A good code gathers patches that look alike.",
+                "Each row is one of the most used codes: its number and share, the tile that it \
+                 decodes to, and the {} places in real pictures whose latents lie nearest to it, \
+                 nearest first, at most one from each picture and its variants. The framed square \
+                 in the middle is the place itself, {cell} x {cell} pixels; around it is what the \
+                 encoder sees too. Nearest is meant as the quantizer itself measures it. A good \
+                 code gathers patches that look alike.",
                 self.nearest
             )],
             ..Default::default()
@@ -223,17 +282,29 @@ impl Inspection {
                 .iter()
                 .zip(&book.patches)
                 .zip(book.tiles.chunks(size))
-                .map(|((code, patches), decoded)| Row { code: *code, decoded, patches: patches.clone() })
+                .map(|((code, patches), decoded)| Row {
+                    code: *code,
+                    decoded,
+                    patches: patches.clone(),
+                })
                 .collect();
             let title = format!("real patches of the codes{}", self.of(i));
-            let caption = format!("the {} most used codes; the framed middle is the code's own place", rows.len());
+            let caption = format!(
+                "the {} most used codes; the framed middle is the code's own place",
+                rows.len()
+            );
             let canvas = patches(&title, &caption, &rows, shape, self.cells, self.nearest)?;
             section.figures.push(Figure {
                 png: canvas.png()?,
-                alt: format!("Rows of picture patches, one row for each of {} codes{}", rows.len(), self.of(i)),
+                alt: format!(
+                    "Rows of picture patches, one row for each of {} codes{}",
+                    rows.len(),
+                    self.of(i)
+                ),
                 caption: format!(
-                    "The patches nearest to the {} most used codes{}. Grey squares: fewer pictures hold that code; pale grey within a \
-                     patch: past the edge of its picture.",
+                    "The patches nearest to the {} most used codes{}. Grey squares: fewer \
+                     pictures hold that code; pale grey within a patch: past the edge of its \
+                     picture.",
                     rows.len(),
                     self.of(i)
                 ),
@@ -245,14 +316,28 @@ impl Inspection {
 
     fn use_of_codes(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
         let mut table = Table {
-            head: ["codebook", "codes", "used", "perplexity", "entropy", "most used takes"].map(String::from).to_vec(),
+            head: [
+                "codebook",
+                "codes",
+                "used",
+                "perplexity",
+                "entropy",
+                "most used takes",
+            ]
+            .map(String::from)
+            .to_vec(),
             rows: Vec::new(),
         };
         let mut figures = Vec::new();
         for (i, book) in self.books.iter().enumerate() {
             let u = code_usage(&book.counts);
-            let most = book.counts.iter().max().copied().unwrap_or(0) as f64 / u.total.max(1) as f64;
-            let bits = format!("{:.2} of {:.2} bits", entropy_bits(&u), (u.codes.max(1) as f64).log2());
+            let most =
+                book.counts.iter().max().copied().unwrap_or(0) as f64 / u.total.max(1) as f64;
+            let bits = format!(
+                "{:.2} of {:.2} bits",
+                entropy_bits(&u),
+                (u.codes.max(1) as f64).log2()
+            );
             table.rows.push(vec![
                 (i + 1).to_string(),
                 u.codes.to_string(),
@@ -264,7 +349,10 @@ impl Inspection {
             let canvas = usage(&book.counts, 1120, 380)?.with_margin(24)?;
             figures.push(Figure {
                 png: canvas.png()?,
-                alt: format!("A chart of each code's share{}, falling from left to right", self.of(i)),
+                alt: format!(
+                    "A chart of each code's share{}, falling from left to right",
+                    self.of(i)
+                ),
                 caption: format!(
                     "Each code's share of all places{}, sorted. Dashed: if all were used alike.",
                     self.of(i)
@@ -272,41 +360,66 @@ impl Inspection {
             });
             files.push((name("usage", self.books.len(), i), canvas.png()?));
         }
-        let text = "How often each code is taken. If a few codes take everything, the rest of the codebook is wasted. Perplexity \
-                    says it in one number: with a perplexity of 100, the codes carry as much as 100 codes used alike would. Entropy \
-                    is the same in bits: what one place's code tells on average.";
+        let text = "How often each code is taken. If a few codes take everything, the rest of the \
+                    codebook is wasted. Perplexity says it in one number: with a perplexity of \
+                    100, the codes carry as much as 100 codes used alike would. Entropy is the \
+                    same in bits: what one place's code tells on average.";
         let title = "How often codes are used".into();
-        Ok(Section { id: "usage", title, text: vec![text.into()], figures, table: Some(table) })
+        Ok(Section {
+            id: "usage",
+            title,
+            text: vec![text.into()],
+            figures,
+            table: Some(table),
+        })
     }
 
     /// The maps, and the colour of each code by codebook.
-    fn maps(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<(Section, Vec<BTreeMap<u32, Colour>>)> {
+    fn maps(
+        &self,
+        files: &mut Vec<(String, Vec<u8>)>,
+    ) -> Result<(Section, Vec<BTreeMap<u32, Colour>>)> {
         let mut colours_of = Vec::new();
         let mut section = Section {
             id: "map",
             title: "A map of the codebook".into(),
             text: vec![
-                "Each code is a list of numbers, that is, a point in a space of many dimensions. The map lays the points on the plane \
-                 in which they differ most (principal component analysis), so that codes near each other on the map are mostly alike. \
-                 How much of the difference the plane holds is said at its axes; what it does not hold is not seen. On the left a \
-                 code is the darker the more often it is taken; on the right each has the colour that it has in the index maps below."
+                "Each code is a list of numbers, that is, a point in a space of many dimensions. \
+                 The map lays the points on the plane in which they differ most (principal \
+                 component analysis), so that codes near each other on the map are mostly alike. \
+                 How much of the difference the plane holds is said at its axes; what it does not \
+                 hold is not seen. On the left a code is the darker the more often it is taken; \
+                 on the right each has the colour that it has in the index maps below."
                     .into(),
             ],
             ..Default::default()
         };
         for (i, book) in self.books.iter().enumerate() {
             let plane = plane(&book.vectors, self.dim)?;
-            let counts: Vec<u64> =
-                book.order.iter().take(plane.places.len()).map(|c| book.counts[*c as usize]).collect();
-            let canvas = map(&format!("the codebook as a map{}", self.of(i).replace(" of", ":")), &plane, &counts)?;
+            let counts: Vec<u64> = book
+                .order
+                .iter()
+                .take(plane.places.len())
+                .map(|c| book.counts[*c as usize])
+                .collect();
+            let canvas = map(
+                &format!("the codebook as a map{}", self.of(i).replace(" of", ":")),
+                &plane,
+                &counts,
+            )?;
             colours_of.push(book.order.iter().copied().zip(colours(&plane)).collect());
             let (n, k) = (plane.places.len(), book.counts.len());
-            let most = if n < k { format!(" The {n} most used of {k} codes.") } else { String::new() };
+            let most = if n < k {
+                format!(" The {n} most used of {k} codes.")
+            } else {
+                String::new()
+            };
             section.figures.push(Figure {
                 png: canvas.png()?,
                 alt: format!("Two scatter plots of the {n} codes{}", self.of(i)),
                 caption: format!(
-                    "The codes{} on the plane in which they differ most, which holds {}% of the difference.{most}",
+                    "The codes{} on the plane in which they differ most, which holds {}% of the \
+                     difference.{most}",
                     self.of(i),
                     measured((plane.shares[0] + plane.shares[1]) * 100.0)
                 ),
@@ -316,7 +429,11 @@ impl Inspection {
         Ok((section, colours_of))
     }
 
-    fn index_maps(&self, files: &mut Vec<(String, Vec<u8>)>, colours: &[BTreeMap<u32, Colour>]) -> Result<Section> {
+    fn index_maps(
+        &self,
+        files: &mut Vec<(String, Vec<u8>)>,
+        colours: &[BTreeMap<u32, Colour>],
+    ) -> Result<Section> {
         let (originals, reconstructions, codes) = &self.shown;
         let colours = &colours[..colours.len().min(OVERLAID)];
         let canvas = overlay(&Overlay {
@@ -330,52 +447,87 @@ impl Inspection {
         })?;
         files.push(("overlay.png".into(), canvas.png()?));
         let first = match colours.len() {
-            n if n < self.codebooks => format!(" Of the {} codebooks, the first {n} are shown.", self.codebooks),
+            n if n < self.codebooks => format!(
+                " Of the {} codebooks, the first {n} are shown.",
+                self.codebooks
+            ),
             _ => String::new(),
         };
         let text = format!(
-            "What the model keeps of a picture is the middle: a code at each place, here as a colour over the original. Codes of like \
-             colours lie near each other on the map above; lines run where neighbouring places have different codes, and where there \
-             is room the code's number is written. The reconstruction is drawn from these codes and nothing else.{first}"
+            "What the model keeps of a picture is the middle: a code at each place, here as a \
+             colour over the original. Codes of like colours lie near each other on the map \
+             above; lines run where neighbouring places have different codes, and where there is \
+             room the code's number is written. The reconstruction is drawn from these codes and \
+             nothing else.{first}"
         );
         let figure = Figure {
             png: canvas.png()?,
-            alt: "Pictures, each followed by its codes as a coloured grid and by its reconstruction".into(),
+            alt: "Pictures, each followed by its codes as a coloured grid and by its \
+                  reconstruction"
+                .into(),
             caption: "Original, its codes, and what the decoder makes of them.".into(),
         };
         let title = "Codes laid over pictures".into();
-        Ok(Section { id: "overlay", title, text: vec![text], figures: vec![figure], table: None })
+        Ok(Section {
+            id: "overlay",
+            title,
+            text: vec![text],
+            figures: vec![figure],
+            table: None,
+        })
     }
 
     fn survival(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
-        let Robustness { outcomes, images, attack } = &self.robustness;
+        let Robustness {
+            outcomes,
+            images,
+            attack,
+        } = &self.robustness;
         let against = match attack {
             Attack::Commitment => {
-                "drives latents away from their codes the fastest (the sign of the commitment loss's gradient"
+                "drives latents away from their codes the fastest (the sign of the commitment \
+                 loss's gradient"
             }
-            Attack::Reconstruction => "harms the reconstruction the fastest (the sign of its squared error's gradient",
+            Attack::Reconstruction => {
+                "harms the reconstruction the fastest (the sign of its squared error's gradient"
+            }
         };
         let canvas = robustness::chart(outcomes)?;
         files.push(("robustness.png".into(), canvas.png()?));
-        files.push(("robustness.csv".into(), robustness::csv(outcomes).into_bytes()));
+        files.push((
+            "robustness.csv".into(),
+            robustness::csv(outcomes).into_bytes(),
+        ));
         let (head, rows) = robustness::table(outcomes);
         let text = vec![
             format!(
-                "{images} of the pictures are changed a little, and the model reads them again. How many places keep their code? On \
-                 the left every pixel gets random noise. On the right every pixel moves by the same small amount, up or down as \
-                 {against}; FGSM, Goodfellow et al. 2014): a change that one hardly sees, but aimed."
+                "{images} of the pictures are changed a little, and the model reads them again. \
+                 How many places keep their code? On the left every pixel gets random noise. On \
+                 the right every pixel moves by the same small amount, up or down as {against}; \
+                 FGSM, Goodfellow et al. 2014): a change that one hardly sees, but aimed."
             ),
-            "Beside it stands how far the model's continuous latents drift, before they become codes. While a code survives, a \
-             drift of the latent beneath it is undone: that is what being discrete buys. Once it changes, it jumps: so the \
-             quantized latents, which the decoder is given, can drift further than the continuous ones did."
+            "Beside it stands how far the model's continuous latents drift, before they become \
+             codes. While a code survives, a drift of the latent beneath it is undone: that is \
+             what being discrete buys. Once it changes, it jumps: so the quantized latents, which \
+             the decoder is given, can drift further than the continuous ones did."
                 .into(),
         ];
         let figure = Figure {
             png: canvas.png()?,
-            alt: "Two charts: the share of codes that stay the same, and the drift of latents, over the strength of the change".into(),
-            caption: "A strength of 1 is one grey level of the 255 between black and white. At strength 0 nothing changes.".into(),
+            alt: "Two charts: the share of codes that stay the same, and the drift of latents, \
+                  over the strength of the change"
+                .into(),
+            caption: "A strength of 1 is one grey level of the 255 between black and white. At \
+                      strength 0 nothing changes."
+                .into(),
         };
         let title = "Do codes survive changed pixels?".into();
-        Ok(Section { id: "robustness", title, text, figures: vec![figure], table: Some(Table { head, rows }) })
+        Ok(Section {
+            id: "robustness",
+            title,
+            text,
+            figures: vec![figure],
+            table: Some(Table { head, rows }),
+        })
     }
 }

@@ -1,7 +1,9 @@
-//! Pictures and figures that people look at: grids of images, curves, codebook usage and the run's one-page summary.
+//! Pictures and figures that people look at: grids of images, curves, codebook usage and the run's
+//! one-page summary.
 //!
-//! Everything here takes plain data (bytes, slices of numbers) and gives back PNG bytes or numbers; writing files is the
-//! caller's. Images are u8, NHWC, with 1 (grey), 3 (RGB) or 4 (RGBA, shown on white) channels.
+//! Everything here takes plain data (bytes, slices of numbers) and gives back PNG bytes or numbers;
+//! writing files is the caller's. Images are u8, NHWC, with 1 (grey), 3 (RGB) or 4 (RGBA, shown on
+//! white) channels.
 
 pub mod atlas;
 mod axes;

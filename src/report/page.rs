@@ -1,4 +1,5 @@
-//! A page of pictures and tables in one HTML file: nothing is loaded from elsewhere, and it is readable in light and dark.
+//! A page of pictures and tables in one HTML file: nothing is loaded from elsewhere, and it is
+//! readable in light and dark.
 
 use std::fmt::Write;
 
@@ -49,12 +50,15 @@ pub struct Table {
 }
 
 const STYLE: &str = "
-:root { color-scheme: light dark; --ground: #fbfbfc; --ink: #1f2937; --soft: #5b6472; --line: #dfe3e8; --card: #ffffff; --link: #1d4ed8; }
+:root { color-scheme: light dark; --ground: #fbfbfc; --ink: #1f2937; --soft: #5b6472; --line: \
+                     #dfe3e8; --card: #ffffff; --link: #1d4ed8; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #14161a; --ink: #e6e8eb; --soft: #a3abb8; --line: #343a44; --card: #1c1f25; --link: #8ab4f8; }
+  :root { --ground: #14161a; --ink: #e6e8eb; --soft: #a3abb8; --line: #343a44; --card: #1c1f25; \
+                     --link: #8ab4f8; }
 }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', sans-serif; }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 system-ui, \
+                     -apple-system, 'Segoe UI', sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 40px 24px 80px; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 12px; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 56px 0 8px; padding-top: 16px; border-top: 1px solid var(--line); }
@@ -62,12 +66,15 @@ p { margin: 8px 0; max-width: 78ch; overflow-wrap: anywhere; }
 nav { margin: 16px 0 0; display: flex; flex-wrap: wrap; gap: 6px 18px; }
 a { color: var(--link); }
 figure { margin: 20px 0 28px; }
-figure div { overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: 8px; }
+figure div { overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: \
+                     8px; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: 8px; max-width: 88ch; }
 .table { overflow-x: auto; }
-table { border-collapse: collapse; margin: 16px 0; background: var(--card); font-variant-numeric: tabular-nums; font-size: .93rem; }
-th, td { padding: 5px 14px; border: 1px solid var(--line); text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; margin: 16px 0; background: var(--card); font-variant-numeric: \
+                     tabular-nums; font-size: .93rem; }
+th, td { padding: 5px 14px; border: 1px solid var(--line); text-align: right; white-space: nowrap; \
+                     }
 th { font-weight: 600; }
 th:first-child, td:first-child { text-align: left; }
 @media print { h2 { break-after: avoid; } figure { break-inside: avoid; } }
@@ -94,10 +101,17 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for part in bytes.chunks(3) {
-        let word = part.iter().enumerate().fold(0u32, |word, (i, b)| word | u32::from(*b) << (16 - 8 * i));
+        let word = part
+            .iter()
+            .enumerate()
+            .fold(0u32, |word, (i, b)| word | u32::from(*b) << (16 - 8 * i));
         for digit in 0..4 {
             let sextet = (word >> (18 - 6 * digit)) & 63;
-            out.push(if digit <= part.len() { DIGITS[sextet as usize] as char } else { '=' });
+            out.push(if digit <= part.len() {
+                DIGITS[sextet as usize] as char
+            } else {
+                '='
+            });
         }
     }
     out
@@ -106,23 +120,36 @@ fn base64(bytes: &[u8]) -> String {
 impl Table {
     fn html(&self) -> String {
         let cells = |tag: &str, row: &[String]| -> String {
-            row.iter().map(|c| format!("<{tag}>{}</{tag}>", escaped(c))).collect()
+            row.iter()
+                .map(|c| format!("<{tag}>{}</{tag}>", escaped(c)))
+                .collect()
         };
-        let rows: String = self.rows.iter().map(|r| format!("<tr>{}</tr>\n", cells("td", r))).collect();
-        format!("<div class=\"table\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n", cells("th", &self.head))
+        let rows: String = self
+            .rows
+            .iter()
+            .map(|r| format!("<tr>{}</tr>\n", cells("td", r)))
+            .collect();
+        format!(
+            "<div class=\"table\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n",
+            cells("th", &self.head)
+        )
     }
 }
 
 impl Page {
     /// The whole file.
     pub fn html(&self) -> String {
-        let paragraphs =
-            |all: &[String]| -> String { all.iter().map(|p| format!("<p>{}</p>\n", escaped(p))).collect() };
+        let paragraphs = |all: &[String]| -> String {
+            all.iter()
+                .map(|p| format!("<p>{}</p>\n", escaped(p)))
+                .collect()
+        };
         let title = escaped(&self.title);
         let mut html = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-             <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{}<nav>",
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+             name=\"viewport\" content=\"width=device-width, \
+             initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\\
+             n<main>\n<h1>{title}</h1>\n{}<nav>",
             paragraphs(&self.intro)
         );
         for s in &self.sections {
@@ -130,11 +157,19 @@ impl Page {
         }
         html += "</nav>\n";
         for s in &self.sections {
-            _ = write!(html, "<section id=\"{}\">\n<h2>{}</h2>\n{}", s.id, escaped(&s.title), paragraphs(&s.text));
+            _ = write!(
+                html,
+                "<section id=\"{}\">\n<h2>{}</h2>\n{}",
+                s.id,
+                escaped(&s.title),
+                paragraphs(&s.text)
+            );
             for f in &s.figures {
                 _ = write!(
                     html,
-                    "<figure><div><img alt=\"{}\" src=\"data:image/png;base64,{}\"></div>\n<figcaption>{}</figcaption></figure>\n",
+                    "<figure><div><img alt=\"{}\" \
+                     src=\"data:image/png;base64,{}\"></div>\n<figcaption>{}</figcaption></\
+                     figure>\n",
                     escaped(&f.alt),
                     base64(&f.png),
                     escaped(&f.caption)
@@ -157,7 +192,12 @@ mod tests {
     fn bytes_become_the_letters_of_the_standard() {
         // RFC 4648, section 10.
         let cases = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|s| base64(s.as_bytes()));
-        assert_eq!(cases, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
+        assert_eq!(
+            cases,
+            [
+                "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"
+            ]
+        );
         assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
     }
 
@@ -169,8 +209,15 @@ mod tests {
             sections: vec![Section {
                 id: "one",
                 title: "\"one\"".into(),
-                figures: vec![Figure { png: vec![1, 2, 3], alt: "\" onload=\"x".into(), caption: "<b>".into() }],
-                table: Some(Table { head: vec!["<i>".into()], rows: vec![vec!["<td>".into()]] }),
+                figures: vec![Figure {
+                    png: vec![1, 2, 3],
+                    alt: "\" onload=\"x".into(),
+                    caption: "<b>".into(),
+                }],
+                table: Some(Table {
+                    head: vec!["<i>".into()],
+                    rows: vec![vec!["<td>".into()]],
+                }),
                 ..Default::default()
             }],
         };

@@ -14,7 +14,8 @@ pub struct Row<'a> {
     pub code: Code,
     /// What it decodes to: one tile.
     pub decoded: &'a [u8],
-    /// Patches of real pictures, nearest first: tiles of the same shape, the cell of the latent in the middle.
+    /// Patches of real pictures, nearest first: tiles of the same shape, the cell of the latent in
+    /// the middle.
     pub patches: Vec<u8>,
 }
 
@@ -30,21 +31,40 @@ const BETWEEN: usize = 40;
 const TILE: usize = 52;
 const BESIDE: Colour = Colour(243, 244, 246);
 
-/// The patch around cell (`row`, `column`) of cells of `cell` pixels: `cells` cells each way, an odd number, with the cell in the
-/// middle; what lies outside of the picture is pale grey. u8 [H, W, C].
+/// The patch around cell (`row`, `column`) of cells of `cell` pixels: `cells` cells each way, an
+/// odd number, with the cell in the middle; what lies outside of the picture is pale grey. u8 [H,
+/// W, C].
 ///
 /// # Errors
 /// [`Error::Shape`] if `image` is not of that shape.
-pub fn cut(image: &[u8], shape: Shape, cell: usize, cells: usize, row: usize, column: usize) -> Result<Vec<u8>> {
+pub fn cut(
+    image: &[u8],
+    shape: Shape,
+    cell: usize,
+    cells: usize,
+    row: usize,
+    column: usize,
+) -> Result<Vec<u8>> {
     if shape.count(image)? != 1 {
-        return Err(Error::shape("report", "one image", format!("{} bytes", image.len())));
+        return Err(Error::shape(
+            "report",
+            "one image",
+            format!("{} bytes", image.len()),
+        ));
     }
-    let Shape { width, height, channels } = shape;
+    let Shape {
+        width,
+        height,
+        channels,
+    } = shape;
     let reach = cells / 2 * cell;
     let mut patch = Vec::with_capacity(cells * cells * cell * cell * channels);
     for y in 0..cells * cell {
         for x in 0..cells * cell {
-            let (y, x) = ((row * cell + y).checked_sub(reach), (column * cell + x).checked_sub(reach));
+            let (y, x) = (
+                (row * cell + y).checked_sub(reach),
+                (column * cell + x).checked_sub(reach),
+            );
             match (y, x) {
                 (Some(y), Some(x)) if y < height && x < width => {
                     patch.extend_from_slice(&image[(y * width + x) * channels..][..channels]);
@@ -56,7 +76,8 @@ pub fn cut(image: &[u8], shape: Shape, cell: usize, cells: usize, row: usize, co
     Ok(patch)
 }
 
-/// Draws the rows in two columns, `most` patches to a row. `cells` is how many cells a tile is wide; the middle one is framed.
+/// Draws the rows in two columns, `most` patches to a row. `cells` is how many cells a tile is
+/// wide; the middle one is framed.
 ///
 /// # Errors
 /// [`Error::Shape`] if tiles are not of `shape`, [`Error::Invalid`] if there is no row.
@@ -69,7 +90,10 @@ pub fn patches(
     most: usize,
 ) -> Result<Canvas> {
     if rows.is_empty() {
-        return Err(Error::invalid("report", "there is no code to show patches of"));
+        return Err(Error::invalid(
+            "report",
+            "there is no code to show patches of",
+        ));
     }
     let halves = rows.len().min(2);
     let each = rows.len().div_ceil(halves);
@@ -78,7 +102,14 @@ pub fn patches(
     let across = NAME + w + APART + most * (w + GAP);
     let width = halves * across + (halves - 1) * BETWEEN;
     let mut canvas = Canvas::new(width.max(420), HEAD + each * down, Colour::WHITE)?;
-    axes::heading(&mut canvas, &Words { title, caption, x: "" })?;
+    axes::heading(
+        &mut canvas,
+        &Words {
+            title,
+            caption,
+            x: "",
+        },
+    )?;
     for half in 0..halves {
         let left = half * (across + BETWEEN);
         let middle = |from: usize, wide: usize| (left + from) as f32 + wide as f32 / 2.0;
@@ -86,7 +117,11 @@ pub fn patches(
         for (x, align, name) in [
             (left as f32 + 2.0, Align::Left, "code"),
             (middle(NAME, w), Align::Centre, "decoded"),
-            ((left + real) as f32, Align::Left, "real patches, nearest first"),
+            (
+                (left + real) as f32,
+                Align::Left,
+                "real patches, nearest first",
+            ),
         ] {
             text::draw(&mut canvas, x, 60.0, name, SHARE, align)?;
         }
@@ -102,10 +137,24 @@ pub fn patches(
                 Align::Left,
             )?;
             let share = format!("{}%", axes::measured(row.code.share * 100.0));
-            text::draw(&mut canvas, left as f32 + 2.0, at + 8.0, &share, SHARE, Align::Left)?;
+            text::draw(
+                &mut canvas,
+                left as f32 + 2.0,
+                at + 8.0,
+                &share,
+                SHARE,
+                Align::Left,
+            )?;
             let decoded = left + NAME;
             canvas.place(decoded, y, &shape.tile(row.decoded, 0, TILE)?);
-            canvas.outline(decoded as i64 - 1, y as i64 - 1, w + 2, h + 2, 1, Colour::AXIS);
+            canvas.outline(
+                decoded as i64 - 1,
+                y as i64 - 1,
+                w + 2,
+                h + 2,
+                1,
+                Colour::AXIS,
+            );
             let found = shape.count(&row.patches)?.min(most);
             for i in 0..most {
                 let x = left + real + i * (w + GAP);
@@ -132,7 +181,11 @@ mod tests {
 
     #[test]
     fn a_patch_is_the_cell_with_its_neighbours() {
-        let shape = Shape { width: 6, height: 4, channels: 1 };
+        let shape = Shape {
+            width: 6,
+            height: 4,
+            channels: 1,
+        };
         let image: Vec<u8> = (0..24).collect();
         // Cells of 2: the first row's last cell is pixels 4, 5, 10, 11.
         let patch = cut(&image, shape, 2, 1, 0, 2).unwrap();
@@ -147,12 +200,27 @@ mod tests {
 
     #[test]
     fn a_code_with_few_patches_leaves_places_empty() {
-        let shape = Shape { width: 3, height: 3, channels: 1 };
+        let shape = Shape {
+            width: 3,
+            height: 3,
+            channels: 1,
+        };
         let decoded = [9; 9];
-        let code = Code { number: 3, share: 0.01 };
+        let code = Code {
+            number: 3,
+            share: 0.01,
+        };
         let rows = vec![
-            Row { code, decoded: &decoded, patches: vec![77; 18] },
-            Row { code, decoded: &decoded, patches: vec![] },
+            Row {
+                code,
+                decoded: &decoded,
+                patches: vec![77; 18],
+            },
+            Row {
+                code,
+                decoded: &decoded,
+                patches: vec![],
+            },
         ];
         let canvas = patches("t", "c", &rows, shape, 3, 4).unwrap();
         let count = |v: u8| canvas.pixels().chunks(3).filter(|p| *p == [v; 3]).count();

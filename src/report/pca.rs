@@ -1,4 +1,5 @@
-//! The two directions in which vectors differ most (principal component analysis, Pearson 1901), in f64 on the host.
+//! The two directions in which vectors differ most (principal component analysis, Pearson 1901), in
+//! f64 on the host.
 
 use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result};
@@ -12,14 +13,17 @@ pub struct Plane {
     pub shares: [f64; 2],
 }
 
-/// Directions that are iterated together; more than two, so that the second settles even where the third is as long.
+/// Directions that are iterated together; more than two, so that the second settles even where the
+/// third is as long.
 const BLOCK: usize = 8;
-/// Products with the covariance at most. The subspace of 8 settles by (ninth eigenvalue / second) each.
+/// Products with the covariance at most. The subspace of 8 settles by (ninth eigenvalue / second)
+/// each.
 const ROUNDS: usize = 200;
 
-/// Lays the rows of `vectors` [N, D] on the plane of their first two principal components, by orthogonal iteration of the
-/// covariance with a Rayleigh-Ritz step (Golub and Van Loan 2013, section 8.2). Of each direction's two signs, the one is taken
-/// under which its largest channel is positive. A direction in which nothing varies is 0.
+/// Lays the rows of `vectors` [N, D] on the plane of their first two principal components, by
+/// orthogonal iteration of the covariance with a Rayleigh-Ritz step (Golub and Van Loan 2013,
+/// section 8.2). Of each direction's two signs, the one is taken under which its largest channel is
+/// positive. A direction in which nothing varies is 0.
 ///
 /// # Errors
 /// If there is no vector, they are not of `d` channels each, or a number is not finite.
@@ -27,25 +31,41 @@ pub fn plane(vectors: &[f32], d: usize) -> Result<Plane> {
     let n = vectors.len() / d.max(1);
     if n == 0 || n * d != vectors.len() {
         let got = format!("{} numbers", vectors.len());
-        return Err(Error::shape("principal components", format!("vectors of {d} channels"), got));
+        return Err(Error::shape(
+            "principal components",
+            format!("vectors of {d} channels"),
+            got,
+        ));
     }
     if vectors.iter().any(|v| !v.is_finite()) {
-        return Err(Error::invalid("principal components", "a vector is not finite: the model has diverged"));
+        return Err(Error::invalid(
+            "principal components",
+            "a vector is not finite: the model has diverged",
+        ));
     }
     let column = |c: usize| vectors.iter().skip(c).step_by(d).map(|v| f64::from(*v));
     let mean: Vec<f64> = (0..d).map(|c| column(c).sum::<f64>() / n as f64).collect();
-    let centred = |row: &[f32]| -> Vec<f64> { row.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m).collect() };
+    let centred = |row: &[f32]| -> Vec<f64> {
+        row.iter()
+            .zip(&mean)
+            .map(|(v, m)| f64::from(*v) - m)
+            .collect()
+    };
     let mut covariance = vec![0.0; d * d];
     for row in vectors.chunks(d) {
         let row = centred(row);
         for (a, line) in row.iter().zip(covariance.chunks_mut(d)) {
-            line.iter_mut().zip(&row).for_each(|(sum, b)| *sum += a * b / n as f64);
+            line.iter_mut()
+                .zip(&row)
+                .for_each(|(sum, b)| *sum += a * b / n as f64);
         }
     }
     let total: f64 = (0..d).map(|c| covariance[c * d + c]).sum();
     let mut directions = leading(&covariance, d);
     for v in &mut directions {
-        let largest = v.iter().fold(0.0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
+        let largest = v
+            .iter()
+            .fold(0.0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
         if largest < 0.0 {
             v.iter_mut().for_each(|x| *x = -*x);
         }
@@ -59,11 +79,16 @@ pub fn plane(vectors: &[f32], d: usize) -> Result<Plane> {
         })
         .collect();
     let share = |i: usize| places.iter().map(|p| p[i] * p[i]).sum::<f64>() / n as f64 / total;
-    let shares = if total > 0.0 { [share(0), share(1)] } else { [0.0, 0.0] };
+    let shares = if total > 0.0 {
+        [share(0), share(1)]
+    } else {
+        [0.0, 0.0]
+    };
     Ok(Plane { places, shares })
 }
 
-/// Removes from each vector what lies along those before it, and brings it to length 1; one of which nothing is left becomes 0.
+/// Removes from each vector what lies along those before it, and brings it to length 1; one of
+/// which nothing is left becomes 0.
 fn orthonormal(block: &mut [Vec<f64>]) {
     for i in 0..block.len() {
         let (before, rest) = block.split_at_mut(i);
@@ -78,19 +103,37 @@ fn orthonormal(block: &mut [Vec<f64>]) {
             }
         }
         let left = length(v);
-        let scale = if left > 1e-12 * whole { 1.0 / left } else { 0.0 };
+        let scale = if left > 1e-12 * whole {
+            1.0 / left
+        } else {
+            0.0
+        };
         v.iter_mut().for_each(|x| *x *= scale);
     }
 }
 
 fn product(matrix: &[f64], v: &[f64]) -> Vec<f64> {
-    matrix.chunks(v.len()).map(|line| line.iter().zip(v).map(|(a, b)| a * b).sum()).collect()
+    matrix
+        .chunks(v.len())
+        .map(|line| line.iter().zip(v).map(|(a, b)| a * b).sum())
+        .collect()
 }
 
-/// The eigenvectors of the two largest eigenvalues of a symmetric matrix [D, D] without negative ones; one where D is 1.
+/// The eigenvectors of the two largest eigenvalues of a symmetric matrix [D, D] without negative
+/// ones; one where D is 1.
 fn leading(matrix: &[f64], d: usize) -> Vec<Vec<f64>> {
-    let numbers = philox::normal(Key { seed: 0, step: 0, stream: 0 }, BLOCK.min(d) * d);
-    let mut block: Vec<Vec<f64>> = numbers.chunks(d).map(|v| v.iter().map(|x| f64::from(*x)).collect()).collect();
+    let numbers = philox::normal(
+        Key {
+            seed: 0,
+            step: 0,
+            stream: 0,
+        },
+        BLOCK.min(d) * d,
+    );
+    let mut block: Vec<Vec<f64>> = numbers
+        .chunks(d)
+        .map(|v| v.iter().map(|x| f64::from(*x)).collect())
+        .collect();
     orthonormal(&mut block);
     for _ in 0..ROUNDS {
         block = block.iter().map(|v| product(matrix, v)).collect();
@@ -101,7 +144,9 @@ fn leading(matrix: &[f64], d: usize) -> Vec<Vec<f64>> {
     let mut small = vec![0.0; b * b];
     for (i, line) in small.chunks_mut(b).enumerate() {
         let image = product(matrix, &block[i]);
-        line.iter_mut().zip(&block).for_each(|(m, v)| *m = image.iter().zip(v).map(|(a, b)| a * b).sum());
+        line.iter_mut()
+            .zip(&block)
+            .for_each(|(m, v)| *m = image.iter().zip(v).map(|(a, b)| a * b).sum());
     }
     let turns = jacobi(&mut small, b);
     let mut order: Vec<usize> = (0..b).collect();
@@ -109,14 +154,17 @@ fn leading(matrix: &[f64], d: usize) -> Vec<Vec<f64>> {
     let combined = |i: usize| {
         let mut v = vec![0.0; d];
         for (k, u) in block.iter().enumerate() {
-            v.iter_mut().zip(u).for_each(|(x, u)| *x += turns[k * b + i] * u);
+            v.iter_mut()
+                .zip(u)
+                .for_each(|(x, u)| *x += turns[k * b + i] * u);
         }
         v
     };
     order.into_iter().take(2).map(combined).collect()
 }
 
-/// Turns a small symmetric matrix [B, B] diagonal in place (Jacobi 1846, by cyclic sweeps); returns the eigenvectors as columns.
+/// Turns a small symmetric matrix [B, B] diagonal in place (Jacobi 1846, by cyclic sweeps); returns
+/// the eigenvectors as columns.
 fn jacobi(m: &mut [f64], b: usize) -> Vec<f64> {
     let mut turns = vec![0.0; b * b];
     (0..b).for_each(|i| turns[i * b + i] = 1.0);
@@ -128,7 +176,8 @@ fn jacobi(m: &mut [f64], b: usize) -> Vec<f64> {
                     continue;
                 }
                 let theta = (m[q * b + q] - m[p * b + p]) / (2.0 * off);
-                let t = if theta >= 0.0 { 1.0 } else { -1.0 } / (theta.abs() + (theta * theta + 1.0).sqrt());
+                let t = if theta >= 0.0 { 1.0 } else { -1.0 }
+                    / (theta.abs() + (theta * theta + 1.0).sqrt());
                 let c = 1.0 / (t * t + 1.0).sqrt();
                 let s = t * c;
                 let turn = |x: &mut f64, y: &mut f64| (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
@@ -156,7 +205,17 @@ mod tests {
     use super::*;
 
     fn numbers(n: usize, stream: u32) -> Vec<f64> {
-        philox::normal(Key { seed: 11, step: 0, stream }, n).into_iter().map(f64::from).collect()
+        philox::normal(
+            Key {
+                seed: 11,
+                step: 0,
+                stream,
+            },
+            n,
+        )
+        .into_iter()
+        .map(f64::from)
+        .collect()
     }
 
     /// An ellipse in 5 dimensions with known axes, far from the origin.
@@ -174,26 +233,46 @@ mod tests {
         }
         let plane = plane(&vectors, d).unwrap();
         // Variances 9 / 2 and 0.25 / 2.
-        assert!((plane.shares[0] - 9.0 / 9.25).abs() < 1e-5, "{:?}", plane.shares);
-        assert!((plane.shares[1] - 0.25 / 9.25).abs() < 1e-5, "{:?}", plane.shares);
+        assert!(
+            (plane.shares[0] - 9.0 / 9.25).abs() < 1e-5,
+            "{:?}",
+            plane.shares
+        );
+        assert!(
+            (plane.shares[1] - 0.25 / 9.25).abs() < 1e-5,
+            "{:?}",
+            plane.shares
+        );
         for (i, [x, y]) in plane.places.iter().enumerate() {
             let turn = i as f64 / n as f64 * std::f64::consts::TAU;
             // The largest channel of u is its third, -0.8: the sign is turned.
-            assert!((x + 3.0 * turn.cos()).abs() < 1e-4 && (y - 0.5 * turn.sin()).abs() < 1e-4, "{i}: {x} {y}");
+            assert!(
+                (x + 3.0 * turn.cos()).abs() < 1e-4 && (y - 0.5 * turn.sin()).abs() < 1e-4,
+                "{i}: {x} {y}"
+            );
         }
     }
 
-    /// Against the definition: no other pair of directions holds more variance, and directions are at right angles.
+    /// Against the definition: no other pair of directions holds more variance, and directions are
+    /// at right angles.
     #[test]
     fn nothing_varies_more_than_the_first_direction() {
         let (n, d) = (300, 20);
         let normals = numbers(n * d, 1);
-        let vectors: Vec<f32> =
-            normals.iter().enumerate().map(|(i, x)| (x * (1.0 + (i % d) as f64 / 7.0)) as f32).collect();
+        let vectors: Vec<f32> = normals
+            .iter()
+            .enumerate()
+            .map(|(i, x)| (x * (1.0 + (i % d) as f64 / 7.0)) as f32)
+            .collect();
         let plane = plane(&vectors, d).unwrap();
         let total: f64 = (0..d)
             .map(|c| {
-                let column: Vec<f64> = vectors.iter().skip(c).step_by(d).map(|v| f64::from(*v)).collect();
+                let column: Vec<f64> = vectors
+                    .iter()
+                    .skip(c)
+                    .step_by(d)
+                    .map(|v| f64::from(*v))
+                    .collect();
                 let mean = column.iter().sum::<f64>() / n as f64;
                 column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64
             })
@@ -202,14 +281,22 @@ mod tests {
             let mut v = numbers(d, 100 + trial);
             let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
             v.iter_mut().for_each(|x| *x /= length);
-            let along: Vec<f64> =
-                vectors.chunks(d).map(|r| r.iter().zip(&v).map(|(a, b)| f64::from(*a) * b).sum()).collect();
+            let along: Vec<f64> = vectors
+                .chunks(d)
+                .map(|r| r.iter().zip(&v).map(|(a, b)| f64::from(*a) * b).sum())
+                .collect();
             let mean = along.iter().sum::<f64>() / n as f64;
             let variance = along.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
-            assert!(variance <= plane.shares[0] * total * (1.0 + 1e-9), "trial {trial}");
+            assert!(
+                variance <= plane.shares[0] * total * (1.0 + 1e-9),
+                "trial {trial}"
+            );
         }
         let product: f64 = plane.places.iter().map(|p| p[0] * p[1]).sum::<f64>() / n as f64;
-        assert!(product.abs() < 1e-6 * plane.shares[0] * total && plane.shares[0] >= plane.shares[1], "{product}");
+        assert!(
+            product.abs() < 1e-6 * plane.shares[0] * total && plane.shares[0] >= plane.shares[1],
+            "{product}"
+        );
     }
 
     #[test]
@@ -220,7 +307,16 @@ mod tests {
         assert!(line.places.iter().all(|p| p[1] == 0.0));
         let same = plane(&[7.0; 30], 3).unwrap();
         assert_eq!(same.shares, [0.0, 0.0]);
-        assert!(plane(&[], 3).is_err() && plane(&[1.0], 0).is_err() && plane(&[1.0, 2.0, 3.0], 2).is_err());
-        assert!(plane(&[1.0, f32::NAN], 1).unwrap_err().to_string().contains("finite"));
+        assert!(
+            plane(&[], 3).is_err()
+                && plane(&[1.0], 0).is_err()
+                && plane(&[1.0, 2.0, 3.0], 2).is_err()
+        );
+        assert!(
+            plane(&[1.0, f32::NAN], 1)
+                .unwrap_err()
+                .to_string()
+                .contains("finite")
+        );
     }
 }

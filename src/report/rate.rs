@@ -27,8 +27,8 @@ pub struct Coded {
 pub struct LevelRate {
     /// Its name; empty where there is one.
     pub name: String,
-    /// Bits per pixel at the entropy of the codes, each by its frequency in the pictures: what an ideal entropy coder that knows the
-    /// frequencies would write.
+    /// Bits per pixel at the entropy of the codes, each by its frequency in the pictures: what an
+    /// ideal entropy coder that knows the frequencies would write.
     pub entropy: f64,
     /// Bits per pixel at log2 K for each code.
     pub nominal: f64,
@@ -64,8 +64,14 @@ fn beside(codecs: &Codecs, psnr: f64) -> String {
     match at_psnr(&codecs.jpeg, psnr) {
         None => "-".into(),
         Some(At::Rate(rate)) => format!("{rate:.3}"),
-        Some(At::Below(l)) => format!("below {:.3}, which reaches {:.2} dB", l.bits_per_pixel, l.psnr),
-        Some(At::Above(l)) => format!("above {:.3}, which reaches {:.2} dB", l.bits_per_pixel, l.psnr),
+        Some(At::Below(l)) => format!(
+            "below {:.3}, which reaches {:.2} dB",
+            l.bits_per_pixel, l.psnr
+        ),
+        Some(At::Above(l)) => format!(
+            "above {:.3}, which reaches {:.2} dB",
+            l.bits_per_pixel, l.psnr
+        ),
     }
 }
 
@@ -75,7 +81,10 @@ fn summed(run: &Coded, of: fn(&LevelRate) -> f64) -> String {
     match &run.levels[..] {
         [_] => format!("{sum:.3}"),
         levels => {
-            let each: Vec<String> = levels.iter().map(|l| format!("{} {:.3}", l.name, of(l))).collect();
+            let each: Vec<String> = levels
+                .iter()
+                .map(|l| format!("{} {:.3}", l.name, of(l)))
+                .collect();
             format!("{sum:.3} ({})", each.join(", "))
         }
     }
@@ -84,28 +93,44 @@ fn summed(run: &Coded, of: fn(&LevelRate) -> f64) -> String {
 /// The tables in Markdown: the runs, and the codecs.
 pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
     let mut text = String::from(
-        "| run | PSNR, dB | MSE | bits per pixel, entropy | bits per pixel, log2 K | JPEG's at that PSNR |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| run | PSNR, dB | MSE | bits per pixel, entropy | bits per pixel, log2 K | JPEG's at \
+         that PSNR |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     for run in runs {
         let (entropy, nominal) = (summed(run, |l| l.entropy), summed(run, |l| l.nominal));
         let jpeg = beside(codecs, run.psnr);
-        let _ = writeln!(text, "| {} | {:.2} | {:.5} | {entropy} | {nominal} | {jpeg} |", run.name, run.psnr, run.mse);
+        let _ = writeln!(
+            text,
+            "| {} | {:.2} | {:.5} | {entropy} | {nominal} | {jpeg} |",
+            run.name, run.psnr, run.mse
+        );
     }
     text.push_str("\n| codec | PSNR, dB | MSE | bits per pixel |\n| --- | --- | --- | --- |\n");
     for l in &codecs.jpeg {
-        let _ = writeln!(text, "| JPEG {} | {:.2} | {:.5} | {:.3} |", l.quality, l.psnr, l.mse, l.bits_per_pixel);
+        let _ = writeln!(
+            text,
+            "| JPEG {} | {:.2} | {:.5} | {:.3} |",
+            l.quality, l.psnr, l.mse, l.bits_per_pixel
+        );
     }
-    let _ = writeln!(text, "| JPEG's headers, in each of these | | | {:.3} |", codecs.jpeg_headers);
+    let _ = writeln!(
+        text,
+        "| JPEG's headers, in each of these | | | {:.3} |",
+        codecs.jpeg_headers
+    );
     for (name, rate) in [("PNG", codecs.png), ("WebP, lossless", codecs.webp)] {
         let _ = writeln!(text, "| {name} | without loss | 0 | {rate:.3} |");
     }
     text
 }
 
-/// The figures as CSV: a row to each run, each of its levels, and each setting of a codec. Without loss, PSNR is infinite.
+/// The figures as CSV: a row to each run, each of its levels, and each setting of a codec. Without
+/// loss, PSNR is infinite.
 pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
-    let mut text =
-        String::from("kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,jpeg_bits_per_pixel\n");
+    let mut text = String::from(
+        "kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,\
+         jpeg_bits_per_pixel\n",
+    );
     // Names are folders' and may hold anything.
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for run in runs {
@@ -114,13 +139,26 @@ pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
             _ => String::new(),
         };
         let (name, psnr, mse) = (quoted(&run.name), run.psnr, run.mse);
-        let _ = writeln!(text, "run,{name},,,{psnr:.4},{mse:.8},{:.6},{:.6},{jpeg}", run.entropy(), run.nominal());
+        let _ = writeln!(
+            text,
+            "run,{name},,,{psnr:.4},{mse:.8},{:.6},{:.6},{jpeg}",
+            run.entropy(),
+            run.nominal()
+        );
         for l in run.levels.iter().filter(|l| !l.name.is_empty()) {
-            let _ = writeln!(text, "level,{name},{},,,,{:.6},{:.6},", l.name, l.entropy, l.nominal);
+            let _ = writeln!(
+                text,
+                "level,{name},{},,,,{:.6},{:.6},",
+                l.name, l.entropy, l.nominal
+            );
         }
     }
     for l in &codecs.jpeg {
-        let _ = writeln!(text, "codec,JPEG,,{},{:.4},{:.8},{:.6},,", l.quality, l.psnr, l.mse, l.bits_per_pixel);
+        let _ = writeln!(
+            text,
+            "codec,JPEG,,{},{:.4},{:.8},{:.6},,",
+            l.quality, l.psnr, l.mse, l.bits_per_pixel
+        );
     }
     let _ = writeln!(text, "codec,JPEG headers,,,,,{:.6},,", codecs.jpeg_headers);
     for (name, rate) in [("PNG", codecs.png), ("WebP lossless", codecs.webp)] {
@@ -139,32 +177,49 @@ const CODECS: [Colour; 3] = [Colour::INK, Colour(107, 114, 128), Colour(156, 163
 /// Runs that a legend has room for.
 const MOST: usize = 24;
 
-/// PSNR over bits per pixel: JPEG's curve, a line where each codec without loss lies, and each run at its entropy (a dot) and at log2 K (the end
-/// of the thin line). The bytes of a PNG file.
+/// PSNR over bits per pixel: JPEG's curve, a line where each codec without loss lies, and each run
+/// at its entropy (a dot) and at log2 K (the end of the thin line). The bytes of a PNG file.
 ///
 /// # Errors
 /// If there is no run, or more than the chart can tell apart.
 pub fn chart(title: &str, caption: &str, runs: &[Coded], codecs: &Codecs) -> Result<Vec<u8>> {
     if !(1..=MOST).contains(&runs.len()) {
-        return Err(Error::invalid("report", format!("{} runs: a chart shows 1 to {MOST}", runs.len())));
+        return Err(Error::invalid(
+            "report",
+            format!("{} runs: a chart shows 1 to {MOST}", runs.len()),
+        ));
     }
     let [width, height] = SIZE;
     let mut whole = Canvas::new(width, height, Colour::WHITE)?;
     let mut canvas = Canvas::new(width - EDGE - COLUMN, height, Colour::WHITE)?;
-    let jpeg: Vec<(f64, f64)> = codecs.jpeg.iter().map(|l| (l.bits_per_pixel, l.psnr)).collect();
-    let ends = runs.iter().flat_map(|r| [(r.entropy(), r.psnr), (r.nominal(), r.psnr)]);
+    let jpeg: Vec<(f64, f64)> = codecs
+        .jpeg
+        .iter()
+        .map(|l| (l.bits_per_pixel, l.psnr))
+        .collect();
+    let ends = runs
+        .iter()
+        .flat_map(|r| [(r.entropy(), r.psnr), (r.nominal(), r.psnr)]);
     let good = |(rate, psnr): &(f64, f64)| *rate > 0.0 && rate.is_finite() && psnr.is_finite();
     let all: Vec<(f64, f64)> = jpeg.iter().copied().chain(ends).filter(good).collect();
-    let words = Words { title, caption, x: "bits per pixel" };
+    let words = Words {
+        title,
+        caption,
+        x: "bits per pixel",
+    };
     if all.is_empty() {
         axes::empty(&mut canvas, &words, "nothing has a rate")?;
         whole.place(EDGE, 0, &canvas);
         return whole.png();
     }
     let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+            (low.min(v), high.max(v))
+        })
     };
-    let lossless = [codecs.png, codecs.webp].into_iter().filter(|r| *r > 0.0 && r.is_finite());
+    let lossless = [codecs.png, codecs.webp]
+        .into_iter()
+        .filter(|r| *r > 0.0 && r.is_finite());
     let (left, right) = range(&mut all.iter().map(|p| p.0).chain(lossless));
     let (low, high) = range(&mut all.iter().map(|p| p.1));
     let air = 0.05 * (high - low).max(1.0);
@@ -176,21 +231,37 @@ pub fn chart(title: &str, caption: &str, runs: &[Coded], codecs: &Codecs) -> Res
         axes::short,
     )?;
     let place = |points: &[(f64, f64)]| -> Vec<(f32, f32)> {
-        points.iter().filter(|p| good(p)).filter_map(|(x, y)| frame.place(*x, *y)).collect()
+        points
+            .iter()
+            .filter(|p| good(p))
+            .filter_map(|(x, y)| frame.place(*x, *y))
+            .collect()
     };
     for (rate, colour) in [(codecs.png, CODECS[1]), (codecs.webp, CODECS[2])] {
-        stroke::path(&mut canvas, &place(&[(rate, low - air), (rate, high + air)]), 2.0, colour);
+        stroke::path(
+            &mut canvas,
+            &place(&[(rate, low - air), (rate, high + air)]),
+            2.0,
+            colour,
+        );
     }
     let curve = place(&jpeg);
     stroke::path(&mut canvas, &curve, 2.0, CODECS[0]);
-    curve.iter().for_each(|at| stroke::path(&mut canvas, &[*at], 5.0, CODECS[0]));
+    curve
+        .iter()
+        .for_each(|at| stroke::path(&mut canvas, &[*at], 5.0, CODECS[0]));
     let mut entries: Vec<(String, Colour)> = ["JPEG", "PNG, without loss", "WebP, without loss"]
         .into_iter()
         .zip(CODECS)
         .map(|(name, colour)| (name.to_owned(), colour))
         .collect();
     for (run, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
-        stroke::path(&mut canvas, &place(&[(run.entropy(), run.psnr), (run.nominal(), run.psnr)]), 1.2, *colour);
+        stroke::path(
+            &mut canvas,
+            &place(&[(run.entropy(), run.psnr), (run.nominal(), run.psnr)]),
+            1.2,
+            *colour,
+        );
         if let [at] = place(&[(run.entropy(), run.psnr)])[..] {
             stroke::path(&mut canvas, &[at], 11.0, Colour::WHITE);
             stroke::path(&mut canvas, &[at], 9.0, *colour);
@@ -202,7 +273,12 @@ pub fn chart(title: &str, caption: &str, runs: &[Coded], codecs: &Codecs) -> Res
     for (i, (name, colour)) in entries.iter().enumerate() {
         let line = frame.top as f32 + 10.0 + 17.0 * i as f32;
         if i < CODECS.len() {
-            stroke::path(&mut whole, &[(from, line), (from + 16.0, line)], 2.0, *colour);
+            stroke::path(
+                &mut whole,
+                &[(from, line), (from + 16.0, line)],
+                2.0,
+                *colour,
+            );
         } else {
             stroke::path(&mut whole, &[(from + 8.0, line)], 9.0, *colour);
         }
@@ -223,7 +299,12 @@ mod tests {
             mse: 10f64.powf(-psnr / 10.0),
             psnr,
         };
-        Codecs { jpeg: vec![point(5, 1.0, 20.0), point(50, 4.0, 30.0)], jpeg_headers: 0.5, png: 14.0, webp: 11.0 }
+        Codecs {
+            jpeg: vec![point(5, 1.0, 20.0), point(50, 4.0, 30.0)],
+            jpeg_headers: 0.5,
+            png: 14.0,
+            webp: 11.0,
+        }
     }
 
     fn run(name: &str, psnr: f64, levels: &[(&str, f64, f64)]) -> Coded {
@@ -232,43 +313,69 @@ mod tests {
             entropy: *entropy,
             nominal: *nominal,
         };
-        Coded { name: name.into(), mse: 10f64.powf(-psnr / 10.0), psnr, levels: levels.iter().map(level).collect() }
+        Coded {
+            name: name.into(),
+            mse: 10f64.powf(-psnr / 10.0),
+            psnr,
+            levels: levels.iter().map(level).collect(),
+        }
     }
 
     #[test]
     fn levels_are_summed_and_said() {
-        let runs =
-            [run("two", 25.0, &[("top", 0.1, 0.125), ("bottom", 0.4, 0.5)]), run("low, one", 18.0, &[("", 0.2, 0.25)])];
+        let runs = [
+            run("two", 25.0, &[("top", 0.1, 0.125), ("bottom", 0.4, 0.5)]),
+            run("low, one", 18.0, &[("", 0.2, 0.25)]),
+        ];
         let text = table(&runs, &codecs());
         assert!(
             text.contains(
-                "| two | 25.00 | 0.00316 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top 0.125, bottom 0.500) | 2.000 |"
+                "| two | 25.00 | 0.00316 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top 0.125, \
+                 bottom 0.500) | 2.000 |"
             ),
             "{text}"
         );
-        assert!(text.contains("| 0.200 | 0.250 | below 1.000, which reaches 20.00 dB |"), "{text}");
+        assert!(
+            text.contains("| 0.200 | 0.250 | below 1.000, which reaches 20.00 dB |"),
+            "{text}"
+        );
         let text = csv(&runs, &codecs());
         let rows: Vec<&str> = text.lines().collect();
-        assert!(rows.iter().all(|r| r.replace("\"low, one\"", "x").matches(',').count() == 8), "{text}");
-        assert_eq!(rows[1], "run,\"two\",,,25.0000,0.00316228,0.500000,0.625000,2.000000");
+        assert!(
+            rows.iter()
+                .all(|r| r.replace("\"low, one\"", "x").matches(',').count() == 8),
+            "{text}"
+        );
+        assert_eq!(
+            rows[1],
+            "run,\"two\",,,25.0000,0.00316228,0.500000,0.625000,2.000000"
+        );
         assert_eq!(rows[2], "level,\"two\",top,,,,0.100000,0.125000,");
         assert_eq!(rows.len(), 1 + 2 + 2 + 2 + 1 + 2);
     }
 
     #[test]
     fn every_run_has_its_dot() {
-        let runs = [run("a", 25.0, &[("", 0.4, 0.6)]), run("b", 22.0, &[("", 0.2, 0.3)])];
+        let runs = [
+            run("a", 25.0, &[("", 0.4, 0.6)]),
+            run("b", 22.0, &[("", 0.2, 0.3)]),
+        ];
         let png = chart("t", "c", &runs, &codecs()).unwrap();
         let picture = image::load_from_memory(&png).unwrap().into_rgb8();
         for colour in &COLOURS[..2] {
             // In the chart, left of the legend.
-            let dots = picture.enumerate_pixels().filter(|(x, _, p)| *x < 660 && p.0 == [colour.0, colour.1, colour.2]);
+            let dots = picture
+                .enumerate_pixels()
+                .filter(|(x, _, p)| *x < 660 && p.0 == [colour.0, colour.1, colour.2]);
             assert!(dots.count() > 40);
         }
         assert!(chart("t", "c", &[], &codecs()).is_err());
         assert!(chart("t", "c", &vec![runs[0].clone(); 25], &codecs()).is_err());
         // A run that keeps nothing has no rate, and a perfect one no finite PSNR.
-        let odd = [run("nothing", 5.0, &[("", 0.0, 0.0)]), run("all", f64::INFINITY, &[("", 0.1, 0.1)])];
+        let odd = [
+            run("nothing", 5.0, &[("", 0.0, 0.0)]),
+            run("all", f64::INFINITY, &[("", 0.1, 0.1)]),
+        ];
         chart("t", "c", &odd, &codecs()).unwrap();
     }
 }

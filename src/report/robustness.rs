@@ -21,10 +21,14 @@ const MARGIN: usize = 24;
 /// What a perturbation is called in pictures.
 fn title(by: Perturbation) -> [&'static str; 2] {
     match by {
-        Perturbation::Noise => ["noise on every pixel", "Gaussian; its deviation in grey levels of 255"],
-        Perturbation::GradientSign => {
-            ["pixels changed against the model", "gradient-sign (FGSM); the change in grey levels of 255"]
-        }
+        Perturbation::Noise => [
+            "noise on every pixel",
+            "Gaussian; its deviation in grey levels of 255",
+        ],
+        Perturbation::GradientSign => [
+            "pixels changed against the model",
+            "gradient-sign (FGSM); the change in grey levels of 255",
+        ],
     }
 }
 
@@ -35,21 +39,42 @@ fn title(by: Perturbation) -> [&'static str; 2] {
 pub fn chart(outcomes: &[Outcome]) -> Result<Canvas> {
     let books = outcomes.first().map_or(0, |o| o.by_book.len());
     let lines = if books > 1 { 4 } else { 3 };
-    let mut canvas = Canvas::new(2 * PANEL + BETWEEN, HEIGHT + 16 + lines * LINE, Colour::WHITE)?;
-    let top = outcomes.iter().flat_map(|o| [o.latents, o.quantized]).filter(|v| v.is_finite()).fold(1.0, f64::max);
+    let mut canvas = Canvas::new(
+        2 * PANEL + BETWEEN,
+        HEIGHT + 16 + lines * LINE,
+        Colour::WHITE,
+    )?;
+    let top = outcomes
+        .iter()
+        .flat_map(|o| [o.latents, o.quantized])
+        .filter(|v| v.is_finite())
+        .fold(1.0, f64::max);
     for (i, by) in Perturbation::ALL.into_iter().enumerate() {
         let of: Vec<&Outcome> = outcomes.iter().filter(|o| o.by == by).collect();
         canvas.place(i * (PANEL + BETWEEN), 0, &panel(by, &of, top)?);
     }
     let mut names = vec![
         (SURVIVING, 2.5, "codes that stay the same"),
-        (LATENTS, 2.5, "drift of the encoder's continuous latents: length of the change / length of the latents"),
-        (QUANTIZED, 2.5, "drift of the quantized latents, which is what the decoder is given"),
+        (
+            LATENTS,
+            2.5,
+            "drift of the encoder's continuous latents: length of the change / length of the \
+             latents",
+        ),
+        (
+            QUANTIZED,
+            2.5,
+            "drift of the quantized latents, which is what the decoder is given",
+        ),
     ];
     if books > 1 {
         names.insert(
             1,
-            (SURVIVING.tint(0.55), 1.0, "the same in each codebook, the first on top where later ones are finer"),
+            (
+                SURVIVING.tint(0.55),
+                1.0,
+                "the same in each codebook, the first on top where later ones are finer",
+            ),
         );
     }
     for (n, (colour, thick, name)) in names.into_iter().enumerate() {
@@ -63,21 +88,36 @@ pub fn chart(outcomes: &[Outcome]) -> Result<Canvas> {
 fn panel(by: Perturbation, of: &[&Outcome], top: f64) -> Result<Canvas> {
     let mut canvas = Canvas::new(PANEL, HEIGHT, Colour::WHITE)?;
     let [title, caption] = title(by);
-    let words = Words { title, caption, x: "strength" };
+    let words = Words {
+        title,
+        caption,
+        x: "strength",
+    };
     let Some(last) = of.iter().map(|o| o.strength).reduce(f64::max) else {
         axes::empty(&mut canvas, &words, "nothing was measured")?;
         return Ok(canvas);
     };
     let percent = |v: f64| format!("{}%", axes::short(v * 100.0));
-    let frame =
-        Frame::draw(&mut canvas, &words, Axis::linear(0.0, last, 8), Axis::linear(0.0, top * 1.04, 6), percent)?;
-    let line = |canvas: &mut Canvas, value: &dyn Fn(&Outcome) -> f64, thick: f32, colour: Colour| {
-        let points: Vec<(f32, f32)> = of.iter().filter_map(|o| frame.place(o.strength, value(o))).collect();
-        stroke::path(canvas, &points, thick, colour);
-        if thick > 2.0 {
-            points.iter().for_each(|p| stroke::path(canvas, &[*p], 6.0, colour));
-        }
-    };
+    let frame = Frame::draw(
+        &mut canvas,
+        &words,
+        Axis::linear(0.0, last, 8),
+        Axis::linear(0.0, top * 1.04, 6),
+        percent,
+    )?;
+    let line =
+        |canvas: &mut Canvas, value: &dyn Fn(&Outcome) -> f64, thick: f32, colour: Colour| {
+            let points: Vec<(f32, f32)> = of
+                .iter()
+                .filter_map(|o| frame.place(o.strength, value(o)))
+                .collect();
+            stroke::path(canvas, &points, thick, colour);
+            if thick > 2.0 {
+                points
+                    .iter()
+                    .for_each(|p| stroke::path(canvas, &[*p], 6.0, colour));
+            }
+        };
     let books = of.iter().map(|o| o.by_book.len()).min().unwrap_or(0);
     if books > 1 {
         (0..books).for_each(|b| line(&mut canvas, &|o| o.by_book[b], 1.0, SURVIVING.tint(0.55)));
@@ -91,15 +131,25 @@ fn panel(by: Perturbation, of: &[&Outcome], top: f64) -> Result<Canvas> {
 /// The header of a table, and its rows, as text.
 pub fn table(outcomes: &[Outcome]) -> (Vec<String>, Vec<Vec<String>>) {
     let books = outcomes.first().map_or(0, |o| o.by_book.len());
-    let mut head: Vec<String> = ["change", "strength", "codes that stay"].map(String::from).to_vec();
+    let mut head: Vec<String> = ["change", "strength", "codes that stay"]
+        .map(String::from)
+        .to_vec();
     if books > 1 {
         head.extend((1..=books).map(|b| format!("in codebook {b}")));
     }
     head.extend(["latents drift", "quantized drift"].map(String::from));
     let percent = |v: &f64| format!("{:.1}%", v * 100.0);
     let row = |o: &Outcome| {
-        let name = if o.by == Perturbation::Noise { "noise" } else { "gradient sign" };
-        let mut row = vec![name.to_owned(), axes::short(o.strength), percent(&o.surviving)];
+        let name = if o.by == Perturbation::Noise {
+            "noise"
+        } else {
+            "gradient sign"
+        };
+        let mut row = vec![
+            name.to_owned(),
+            axes::short(o.strength),
+            percent(&o.surviving),
+        ];
         if books > 1 {
             row.extend(o.by_book.iter().map(percent));
         }
@@ -116,7 +166,11 @@ pub fn csv(outcomes: &[Outcome]) -> String {
     (1..=books).for_each(|b| _ = write!(text, ",surviving_{b}"));
     for o in outcomes {
         let name = o.by.name();
-        _ = write!(text, "\n{name},{},{:.6},{:.6},{:.6}", o.strength, o.surviving, o.latents, o.quantized);
+        _ = write!(
+            text,
+            "\n{name},{},{:.6},{:.6},{:.6}",
+            o.strength, o.surviving, o.latents, o.quantized
+        );
         o.by_book.iter().for_each(|s| _ = write!(text, ",{s:.6}"));
     }
     text + "\n"
@@ -131,11 +185,16 @@ mod tests {
             by,
             strength,
             surviving: 1.0 / (1.0 + strength),
-            by_book: (0..books).map(|b| 1.0 / (1.0 + strength * (b + 1) as f64)).collect(),
+            by_book: (0..books)
+                .map(|b| 1.0 / (1.0 + strength * (b + 1) as f64))
+                .collect(),
             latents: strength / 20.0,
             quantized: strength / 30.0,
         };
-        Perturbation::ALL.iter().flat_map(|by| by.strengths().iter().map(move |s| one(*by, *s))).collect()
+        Perturbation::ALL
+            .iter()
+            .flat_map(|by| by.strengths().iter().map(move |s| one(*by, *s)))
+            .collect()
     }
 
     #[test]
@@ -144,14 +203,21 @@ mod tests {
             let all = outcomes(books);
             let picture = chart(&all).unwrap();
             for colour in [SURVIVING, LATENTS, QUANTIZED] {
-                let seen = picture.pixels().chunks(3).filter(|p| *p == [colour.0, colour.1, colour.2]).count();
+                let seen = picture
+                    .pixels()
+                    .chunks(3)
+                    .filter(|p| *p == [colour.0, colour.1, colour.2])
+                    .count();
                 assert!(seen > 500, "{colour:?}: {seen}");
             }
             let (head, rows) = table(&all);
             assert!(rows.len() == all.len() && rows.iter().all(|r| r.len() == head.len()));
             let csv = csv(&all);
             let columns: Vec<usize> = csv.lines().map(|l| l.split(',').count()).collect();
-            assert!(columns.len() == all.len() + 1 && columns.iter().all(|n| *n == 5 + books), "{csv}");
+            assert!(
+                columns.len() == all.len() + 1 && columns.iter().all(|n| *n == 5 + books),
+                "{csv}"
+            );
             assert!(csv.contains("noise,0,1.000000,0.000000"), "{csv}");
         }
         chart(&[]).unwrap();

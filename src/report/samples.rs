@@ -1,4 +1,5 @@
-//! Samples of a prior: rows of pictures with the class that was asked for beside them, and the page of a prior's training.
+//! Samples of a prior: rows of pictures with the class that was asked for beside them, and the page
+//! of a prior's training.
 
 use super::canvas::{Canvas, Colour};
 use super::curves::{Curve, curve};
@@ -28,16 +29,32 @@ const LINE: usize = 16;
 ///
 /// # Errors
 /// If the pictures do not fit `shape`, or the canvas would be too large.
-pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile: usize) -> Result<Canvas> {
-    let layout = Layout { columns, tile, gap: GAP, labels: false };
+pub fn rows(
+    pictures: &[u8],
+    shape: Shape,
+    columns: usize,
+    labels: &[&str],
+    tile: usize,
+) -> Result<Canvas> {
+    let layout = Layout {
+        columns,
+        tile,
+        gap: GAP,
+        labels: false,
+    };
     let grid = images(pictures, shape, layout)?;
-    let left = if labels.iter().all(|l| l.is_empty()) { 0 } else { GUTTER };
+    let left = if labels.iter().all(|l| l.is_empty()) {
+        0
+    } else {
+        GUTTER
+    };
     let mut canvas = Canvas::new(left + grid.width(), grid.height(), Colour::WHITE)?;
     canvas.place(left, 0, &grid);
     let (_, h) = shape.tile_size(tile);
     for (row, label) in labels.iter().enumerate() {
         let middle = GAP + row * (h + GAP) + h / 2;
-        // On as many lines as the pictures are high; what is left of a long one stands on the last, cut.
+        // On as many lines as the pictures are high; what is left of a long one stands on the last,
+        // cut.
         let limit = (GUTTER - 12) as f32;
         let words = text::wrap(label, LABEL, limit)?;
         let most = (h / LINE).max(1);
@@ -48,7 +65,14 @@ pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile
         let top = middle as f32 - (lines.len().saturating_sub(1) * LINE) as f32 / 2.0;
         for (i, line) in lines.iter().enumerate() {
             let (line, at) = (text::cut(line, LABEL, limit)?, top + (i * LINE) as f32);
-            text::draw(&mut canvas, (left.max(12) - 10) as f32, at, &line, LABEL, Align::Right)?;
+            text::draw(
+                &mut canvas,
+                (left.max(12) - 10) as f32,
+                at,
+                &line,
+                LABEL,
+                Align::Right,
+            )?;
         }
     }
     Ok(canvas)
@@ -58,7 +82,13 @@ pub fn rows(pictures: &[u8], shape: Shape, columns: usize, labels: &[&str], tile
 ///
 /// # Errors
 /// As there.
-pub fn headed_rows(pictures: &[u8], shape: Shape, headings: &[&str], labels: &[&str], tile: usize) -> Result<Canvas> {
+pub fn headed_rows(
+    pictures: &[u8],
+    shape: Shape,
+    headings: &[&str],
+    labels: &[&str],
+    tile: usize,
+) -> Result<Canvas> {
     let below = rows(pictures, shape, headings.len(), labels, tile)?;
     let mut canvas = Canvas::new(below.width(), HEAD + below.height(), Colour::WHITE)?;
     canvas.place(0, HEAD, &below);
@@ -67,13 +97,20 @@ pub fn headed_rows(pictures: &[u8], shape: Shape, headings: &[&str], labels: &[&
     for (i, heading) in headings.iter().enumerate() {
         let middle = (left + GAP + i * (w + GAP)) as f32 + w as f32 / 2.0;
         let heading = text::cut(heading, HEADING, w as f32)?;
-        text::draw(&mut canvas, middle, HEAD as f32 / 2.0, &heading, HEADING, Align::Centre)?;
+        text::draw(
+            &mut canvas,
+            middle,
+            HEAD as f32 / 2.0,
+            &heading,
+            HEADING,
+            Align::Centre,
+        )?;
     }
     Ok(canvas)
 }
 
-/// Originals, and below them the same images from their first level of codes, their first two, and so on: all of one after all of the
-/// other, u8 NHWC. `levels` are their names, the coarsest first.
+/// Originals, and below them the same images from their first level of codes, their first two, and
+/// so on: all of one after all of the other, u8 NHWC. `levels` are their names, the coarsest first.
 ///
 /// # Errors
 /// If the pictures do not fit `shape`, or the canvas would be too large.
@@ -86,7 +123,13 @@ pub fn by_level(pictures: &[u8], shape: Shape, levels: &[&str]) -> Result<Canvas
     };
     let labels: Vec<String> = (0..=levels.len()).map(label).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-    rows(pictures, shape, columns.max(1), &labels, shape.width.max(shape.height).max(96))
+    rows(
+        pictures,
+        shape,
+        columns.max(1),
+        &labels,
+        shape.width.max(shape.height).max(96),
+    )
 }
 
 /// What the training of a prior has to show.
@@ -113,7 +156,10 @@ pub struct PriorPage<'a> {
 /// # Errors
 /// If the curves do not fit one another.
 pub fn page(page: &PriorPage<'_>) -> Result<Vec<u8>> {
-    let width = page.samples.map_or(0, Canvas::width).max(WIDTH - 2 * MARGIN);
+    let width = page
+        .samples
+        .map_or(0, Canvas::width)
+        .max(WIDTH - 2 * MARGIN);
     let chart = (width - BETWEEN) / 2;
     let (steps, held_out) = (page.steps, page.held_out);
     let loss = Curve {
@@ -142,12 +188,30 @@ pub fn page(page: &PriorPage<'_>) -> Result<Vec<u8>> {
     let mut canvas = Canvas::new(width + 2 * MARGIN, height, Colour::WHITE)?;
     let left = MARGIN as f32;
     let title = text::cut(page.title, TITLE, width as f32)?;
-    text::draw(&mut canvas, left, (MARGIN + 10) as f32, &title, TITLE, Align::Left)?;
+    text::draw(
+        &mut canvas,
+        left,
+        (MARGIN + 10) as f32,
+        &title,
+        TITLE,
+        Align::Left,
+    )?;
     for (n, line) in figures.iter().enumerate() {
-        text::draw(&mut canvas, left, (figures_at + n * 21 + 8) as f32, line, FIGURES, Align::Left)?;
+        text::draw(
+            &mut canvas,
+            left,
+            (figures_at + n * 21 + 8) as f32,
+            line,
+            FIGURES,
+            Align::Left,
+        )?;
     }
     canvas.place(MARGIN, charts_at, &curve(&loss, chart, CHART)?);
-    canvas.place(MARGIN + chart + BETWEEN, charts_at, &curve(&norm, chart, CHART)?);
+    canvas.place(
+        MARGIN + chart + BETWEEN,
+        charts_at,
+        &curve(&norm, chart, CHART)?,
+    );
     if let Some(samples) = page.samples {
         canvas.place(MARGIN, samples_at, samples);
     }
@@ -161,19 +225,49 @@ mod tests {
     #[test]
     fn rows_hold_pictures_and_labels_and_a_page_holds_them() {
         let pictures = vec![0u8; 6 * 8 * 8];
-        let shape = Shape { width: 8, height: 8, channels: 1 };
-        let labelled =
-            rows(&pictures, shape, 3, &["a", "a class with a name that is far too long for its place"], 16).unwrap();
+        let shape = Shape {
+            width: 8,
+            height: 8,
+            channels: 1,
+        };
+        let labelled = rows(
+            &pictures,
+            shape,
+            3,
+            &[
+                "a",
+                "a class with a name that is far too long for its place",
+            ],
+            16,
+        )
+        .unwrap();
         let plain = rows(&pictures, shape, 3, &["", ""], 16).unwrap();
-        assert_eq!((labelled.width(), labelled.height()), (plain.width() + GUTTER, plain.height()));
+        assert_eq!(
+            (labelled.width(), labelled.height()),
+            (plain.width() + GUTTER, plain.height())
+        );
         assert_eq!(plain.get(GAP + 2, GAP + 2), Colour(0, 0, 0));
         assert!(rows(&pictures[1..], shape, 3, &[], 16).is_err());
-        let headed =
-            headed_rows(&pictures, shape, &["x", "a heading too long for its column", ""], &["", ""], 16).unwrap();
-        assert_eq!((headed.width(), headed.height()), (plain.width(), plain.height() + HEAD));
+        let headed = headed_rows(
+            &pictures,
+            shape,
+            &["x", "a heading too long for its column", ""],
+            &["", ""],
+            16,
+        )
+        .unwrap();
+        assert_eq!(
+            (headed.width(), headed.height()),
+            (plain.width(), plain.height() + HEAD)
+        );
         assert_eq!(headed.get(GAP + 2, HEAD + GAP + 2), Colour(0, 0, 0));
-        let inked = |from: usize| (from..from + 16).any(|x| (0..HEAD).any(|y| headed.get(x, y) != Colour::WHITE));
-        assert_eq!([GAP, 2 * GAP + 16, 3 * GAP + 32].map(inked), [true, true, false]);
+        let inked = |from: usize| {
+            (from..from + 16).any(|x| (0..HEAD).any(|y| headed.get(x, y) != Colour::WHITE))
+        };
+        assert_eq!(
+            [GAP, 2 * GAP + 16, 3 * GAP + 32].map(inked),
+            [true, true, false]
+        );
         let steps = [10.0, 20.0];
         let full = PriorPage {
             title: "prior",
@@ -187,7 +281,13 @@ mod tests {
         let bytes = page(&full).unwrap();
         assert_eq!(bytes, page(&full).unwrap(), "the same bytes each time");
         assert!(image::load_from_memory(&bytes).unwrap().width() >= 1200);
-        assert!(page(&PriorPage { loss: &[1.0], ..full }).is_err());
+        assert!(
+            page(&PriorPage {
+                loss: &[1.0],
+                ..full
+            })
+            .is_err()
+        );
         assert!(page(&PriorPage::default()).is_ok());
     }
 }

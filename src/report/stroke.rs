@@ -2,8 +2,9 @@
 
 use super::canvas::{Canvas, Colour};
 
-/// Draws the path through `points` (pixel coordinates, centres at .5), `width` pixels wide with round joins.
-/// A path of one point is a dot. Joins are not drawn twice: coverage is gathered first and laid down once.
+/// Draws the path through `points` (pixel coordinates, centres at .5), `width` pixels wide with
+/// round joins. A path of one point is a dot. Joins are not drawn twice: coverage is gathered first
+/// and laid down once.
 pub(super) fn path(canvas: &mut Canvas, points: &[(f32, f32)], width: f32, colour: Colour) {
     if points.is_empty() || points.iter().any(|p| !p.0.is_finite() || !p.1.is_finite()) {
         return;
@@ -41,7 +42,11 @@ pub(super) fn path(canvas: &mut Canvas, points: &[(f32, f32)], width: f32, colou
 fn distance(p: (f32, f32), a: (f32, f32), b: (f32, f32)) -> f32 {
     let (dx, dy) = (b.0 - a.0, b.1 - a.1);
     let length = dx * dx + dy * dy;
-    let t = if length > 0.0 { (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / length).clamp(0.0, 1.0) } else { 0.0 };
+    let t = if length > 0.0 {
+        (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / length).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
     (p.0 - a.0 - t * dx).hypot(p.1 - a.1 - t * dy)
 }
 
@@ -53,8 +58,10 @@ pub(super) fn diamond(canvas: &mut Canvas, centre: (f32, f32), radius: f32, colo
         for y in cy - reach..=cy + reach {
             for x in cx - reach..=cx + reach {
                 let apart = (x as f32 + 0.5 - centre.0).abs() + (y as f32 + 0.5 - centre.1).abs();
-                // The edge runs at 45 degrees, so a step of one pixel along an axis is 1/sqrt(2) across it.
-                let covered = ((radius - apart) * std::f32::consts::FRAC_1_SQRT_2 + 0.5).clamp(0.0, 1.0);
+                // The edge runs at 45 degrees, so a step of one pixel along an axis is 1/sqrt(2)
+                // across it.
+                let covered =
+                    ((radius - apart) * std::f32::consts::FRAC_1_SQRT_2 + 0.5).clamp(0.0, 1.0);
                 canvas.dot(x, y, colour, covered);
             }
         }
@@ -75,7 +82,12 @@ mod tests {
     #[test]
     fn a_horizontal_line_covers_its_width_and_no_more() {
         let mut canvas = Canvas::new(20, 9, Colour::WHITE).unwrap();
-        path(&mut canvas, &[(3.0, 4.5), (17.0, 4.5)], 3.0, Colour(0, 0, 0));
+        path(
+            &mut canvas,
+            &[(3.0, 4.5), (17.0, 4.5)],
+            3.0,
+            Colour(0, 0, 0),
+        );
         for y in 3..6 {
             assert_eq!(canvas.get(10, y), Colour(0, 0, 0), "row {y}");
         }
@@ -90,8 +102,18 @@ mod tests {
         let mut canvas = blank.clone();
         path(&mut canvas, &[], 2.0, Colour(0, 0, 0));
         path(&mut canvas, &[(f32::NAN, 1.0)], 2.0, Colour(0, 0, 0));
-        path(&mut canvas, &[(1.0, f32::INFINITY), (2.0, 2.0)], 2.0, Colour(0, 0, 0));
-        path(&mut canvas, &[(-500.0, -500.0), (-400.0, -500.0)], 2.0, Colour(0, 0, 0));
+        path(
+            &mut canvas,
+            &[(1.0, f32::INFINITY), (2.0, 2.0)],
+            2.0,
+            Colour(0, 0, 0),
+        );
+        path(
+            &mut canvas,
+            &[(-500.0, -500.0), (-400.0, -500.0)],
+            2.0,
+            Colour(0, 0, 0),
+        );
         assert_eq!(canvas, blank);
         path(&mut canvas, &[(4.5, 4.5)], 3.0, Colour(0, 0, 0));
         assert_eq!(canvas.get(4, 4), Colour(0, 0, 0));

@@ -31,10 +31,13 @@ pub fn study(points: &[Point], caption: &str) -> Result<Vec<u8>> {
     let mut names: Vec<&str> = Vec::new();
     let mut panels: BTreeMap<usize, Vec<Vec<(f64, f64)>>> = BTreeMap::new();
     for p in points {
-        let line = names.iter().position(|n| *n == p.quantizer).unwrap_or_else(|| {
-            names.push(&p.quantizer);
-            names.len() - 1
-        });
+        let line = names
+            .iter()
+            .position(|n| *n == p.quantizer)
+            .unwrap_or_else(|| {
+                names.push(&p.quantizer);
+                names.len() - 1
+            });
         let lines = panels.entry(p.d).or_default();
         lines.resize(lines.len().max(line + 1), Vec::new());
         lines[line].push((p.k as f64, p.ms));
@@ -44,14 +47,26 @@ pub fn study(points: &[Point], caption: &str) -> Result<Vec<u8>> {
     }
     let [width, height] = PANEL;
     let across = panels.len().min(ACROSS);
-    let size = [across * width + LEGEND, panels.len().div_ceil(ACROSS) * height];
+    let size = [
+        across * width + LEGEND,
+        panels.len().div_ceil(ACROSS) * height,
+    ];
     let mut canvas = Canvas::new(size[0], size[1], Colour::WHITE)?;
     for (i, (d, lines)) in panels.into_iter().enumerate() {
-        let lines = lines.into_iter().zip(&names).map(|(points, name)| Series::new(*name, points));
-        let (series, title) = (lines.collect::<Vec<_>>(), format!("{d} channels: milliseconds"));
+        let lines = lines
+            .into_iter()
+            .zip(&names)
+            .map(|(points, name)| Series::new(*name, points));
+        let (series, title) = (
+            lines.collect::<Vec<_>>(),
+            format!("{d} channels: milliseconds"),
+        );
         // One legend for all, where there is room for it.
-        let (legend, wide) =
-            if i + 1 == across { (Legend::Column, width + LEGEND) } else { (Legend::Elsewhere, width) };
+        let (legend, wide) = if i + 1 == across {
+            (Legend::Column, width + LEGEND)
+        } else {
+            (Legend::Elsewhere, width)
+        };
         let said = if i == 0 { caption } else { "" };
         let panel = sweep([&title, said, "codes"], &series, legend, wide, height)?;
         canvas.place(i % ACROSS * width, i / ACROSS * height, &panel);
@@ -65,8 +80,18 @@ mod tests {
 
     #[test]
     fn every_number_of_channels_has_a_chart() {
-        let point = |quantizer: &str, k, d| Point { quantizer: quantizer.into(), k, d, ms: (k * d) as f64 };
-        let some = [point("ema", 512, 8), point("ema", 1024, 8), point("fsq", 512, 64), point("ema", 512, 256)];
+        let point = |quantizer: &str, k, d| Point {
+            quantizer: quantizer.into(),
+            k,
+            d,
+            ms: (k * d) as f64,
+        };
+        let some = [
+            point("ema", 512, 8),
+            point("ema", 1024, 8),
+            point("fsq", 512, 64),
+            point("ema", 512, 256),
+        ];
         let size = |points: &[Point]| {
             let png = study(points, "here").unwrap();
             let picture = image::load_from_memory(&png).unwrap();

@@ -1,4 +1,5 @@
-//! The run on one page: originals over reconstructions, the loss and perplexity curves, and the codebook's usage.
+//! The run on one page: originals over reconstructions, the loss and perplexity curves, and the
+//! codebook's usage.
 
 use super::canvas::{Canvas, Colour};
 use super::curves::{Curve, curve};
@@ -7,12 +8,14 @@ use super::text::{self, Align, Style};
 use super::usage::usage;
 use crate::{Error, Result};
 
-/// What a run has to show. Everything but the pictures' shape may be empty; the page then says so or leaves it out.
+/// What a run has to show. Everything but the pictures' shape may be empty; the page then says so
+/// or leaves it out.
 #[derive(Debug, Clone, Default)]
 pub struct Summary<'a> {
     /// The page's heading, on one line.
     pub title: &'a str,
-    /// Originals and their reconstructions: u8 NHWC, as many of one as of the other, all of one size.
+    /// Originals and their reconstructions: u8 NHWC, as many of one as of the other, all of one
+    /// size.
     pub pairs: (&'a [u8], &'a [u8]),
     /// Width of every picture in pixels.
     pub width: usize,
@@ -32,11 +35,13 @@ pub struct Summary<'a> {
     pub reference_perplexity: &'a [(f64, f64)],
     /// How often each of the K codes was taken.
     pub usage: &'a [u64],
-    /// What was measured, under the heading: `test MSE 0.0102, PSNR 19.9 dB, ...`; wrapped, own line ends kept.
+    /// What was measured, under the heading: `test MSE 0.0102, PSNR 19.9 dB, ...`; wrapped, own
+    /// line ends kept.
     pub figures: String,
 }
 
-/// Size of the page: everything is drawn for this width; the height follows from what there is to show.
+/// Size of the page: everything is drawn for this width; the height follows from what there is to
+/// show.
 const WIDTH: usize = 1280;
 const MARGIN: usize = 36;
 /// The most height that pictures are enlarged to fill.
@@ -53,21 +58,30 @@ const PERPLEXITY: Colour = Colour(13, 148, 136);
 /// Draws `run` as one page and gives the bytes of its PNG file.
 ///
 /// # Errors
-/// [`Error::Shape`] if pictures or curves do not fit one another, [`Error::Invalid`] for channels that cannot be shown or
-/// more pictures than a page holds.
+/// [`Error::Shape`] if pictures or curves do not fit one another, [`Error::Invalid`] for channels
+/// that cannot be shown or more pictures than a page holds.
 pub fn summary(run: &Summary<'_>) -> Result<Vec<u8>> {
     page(run)?.png()
 }
 
 fn page(run: &Summary<'_>) -> Result<Canvas> {
     let inner = WIDTH - 2 * MARGIN;
-    let shape = Shape { width: run.width, height: run.height, channels: run.channels };
+    let shape = Shape {
+        width: run.width,
+        height: run.height,
+        channels: run.channels,
+    };
     let (originals, reconstructions) = run.pairs;
     let pictures = if originals.is_empty() && reconstructions.is_empty() {
         None
     } else {
         let count = shape.count(originals)?;
-        Some(grid::pairs(originals, reconstructions, shape, grid::fit(count, shape, inner, PICTURES))?)
+        Some(grid::pairs(
+            originals,
+            reconstructions,
+            shape,
+            grid::fit(count, shape, inner, PICTURES),
+        )?)
     };
 
     let chart = (inner - 2 * BETWEEN) / 3;
@@ -81,7 +95,11 @@ fn page(run: &Summary<'_>) -> Result<Canvas> {
         ceiling: None,
         colour: LOSS,
     };
-    let perplexity_steps = if run.perplexity.is_empty() { &[] } else { run.steps };
+    let perplexity_steps = if run.perplexity.is_empty() {
+        &[]
+    } else {
+        run.steps
+    };
     let perplexity = Curve {
         title: "perplexity",
         steps: perplexity_steps,
@@ -112,9 +130,23 @@ fn page(run: &Summary<'_>) -> Result<Canvas> {
 
     let left = MARGIN as f32;
     let title = text::cut(run.title, TITLE, inner as f32)?;
-    text::draw(&mut canvas, left, title_at as f32, &title, TITLE, Align::Left)?;
+    text::draw(
+        &mut canvas,
+        left,
+        title_at as f32,
+        &title,
+        TITLE,
+        Align::Left,
+    )?;
     for (n, line) in figures.iter().enumerate() {
-        text::draw(&mut canvas, left, (figures_at + n * 21 + 8) as f32, line, FIGURES, Align::Left)?;
+        text::draw(
+            &mut canvas,
+            left,
+            (figures_at + n * 21 + 8) as f32,
+            line,
+            FIGURES,
+            Align::Left,
+        )?;
     }
     if let Some(pictures) = &pictures {
         canvas.place(MARGIN, pictures_at, pictures);
@@ -128,7 +160,11 @@ fn page(run: &Summary<'_>) -> Result<Canvas> {
 /// Says which of the curves does not fit.
 fn named(which: &str, e: Error) -> Error {
     match e {
-        Error::Shape { op, expected, got } => Error::Shape { op, expected: format!("{expected} ({which})"), got },
+        Error::Shape { op, expected, got } => Error::Shape {
+            op,
+            expected: format!("{expected} ({which})"),
+            got,
+        },
         other => other,
     }
 }
@@ -163,17 +199,50 @@ mod tests {
         let image = image::load_from_memory(&bytes).unwrap();
         assert_eq!(image.width(), WIDTH as u32);
         assert!((600..1400).contains(&image.height()), "{}", image.height());
-        assert!(summary(&Summary { loss: &loss[1..], ..run.clone() }).unwrap_err().to_string().contains("loss"));
         assert!(
-            summary(&Summary { perplexity: &loss[1..], ..run.clone() }).unwrap_err().to_string().contains("perplexity")
+            summary(&Summary {
+                loss: &loss[1..],
+                ..run.clone()
+            })
+            .unwrap_err()
+            .to_string()
+            .contains("loss")
         );
-        assert!(summary(&Summary { channels: 2, ..run.clone() }).is_err());
-        assert!(summary(&Summary { pairs: (&pictures, &pictures[1..]), ..run }).is_err());
+        assert!(
+            summary(&Summary {
+                perplexity: &loss[1..],
+                ..run.clone()
+            })
+            .unwrap_err()
+            .to_string()
+            .contains("perplexity")
+        );
+        assert!(
+            summary(&Summary {
+                channels: 2,
+                ..run.clone()
+            })
+            .is_err()
+        );
+        assert!(
+            summary(&Summary {
+                pairs: (&pictures, &pictures[1..]),
+                ..run
+            })
+            .is_err()
+        );
     }
 
     #[test]
     fn a_run_with_nothing_to_show_still_gets_a_page() {
         assert!(summary(&Summary::default()).is_ok());
-        assert!(summary(&Summary { title: "an empty run", figures: "\n\n".to_owned(), ..Summary::default() }).is_ok());
+        assert!(
+            summary(&Summary {
+                title: "an empty run",
+                figures: "\n\n".to_owned(),
+                ..Summary::default()
+            })
+            .is_ok()
+        );
     }
 }

@@ -15,11 +15,19 @@ pub fn case(sizes: &[(&str, usize)]) -> Case {
 impl Case {
     /// The size called `name`; 0 if the case has none.
     pub fn get(&self, name: &str) -> usize {
-        self.0.iter().find(|(n, _)| n == name).map_or(0, |(_, v)| *v)
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or(0, |(_, v)| *v)
     }
     /// The same case with the size called `name` at another value.
     pub fn with(&self, name: &str, value: usize) -> Case {
-        Case(self.0.iter().map(|(n, v)| (n.clone(), if n == name { value } else { *v })).collect())
+        Case(
+            self.0
+                .iter()
+                .map(|(n, v)| (n.clone(), if n == name { value } else { *v }))
+                .collect(),
+        )
     }
     /// The same case with one more size.
     pub fn and(mut self, name: &str, value: usize) -> Case {
@@ -34,7 +42,9 @@ impl Case {
 
 /// See [`Operation::check`](super::Operation::check).
 pub(crate) fn check(case: &Case, known: &[Case], op: &str) -> Result<()> {
-    let Some(first) = known.first() else { return Ok(()) };
+    let Some(first) = known.first() else {
+        return Ok(());
+    };
     let names = |c: &Case| c.sizes().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
     if known.iter().all(|k| names(case) != names(k)) {
         return Err(Error::data(format!(
@@ -46,8 +56,13 @@ pub(crate) fn check(case: &Case, known: &[Case], op: &str) -> Result<()> {
     if case.sizes().map(|(_, v)| v.max(1) as f64).product::<f64>() > 1e18 {
         return Err(Error::data(format!("case `{case}`: beyond any device")));
     }
-    match case.sizes().find(|(n, v)| *v == 0 && known.iter().all(|k| k.get(n) != 0)) {
-        Some((name, _)) => Err(Error::data(format!("case `{case}`: {op} needs {name} of at least 1"))),
+    match case
+        .sizes()
+        .find(|(n, v)| *v == 0 && known.iter().all(|k| k.get(n) != 0))
+    {
+        Some((name, _)) => Err(Error::data(format!(
+            "case `{case}`: {op} needs {name} of at least 1"
+        ))),
         None => Ok(()),
     }
 }
@@ -66,7 +81,10 @@ impl std::str::FromStr for Case {
         s.split(',')
             .map(|part| {
                 let (name, value) = part.split_once('=').ok_or_else(|| wrong(part))?;
-                Ok((name.trim().to_owned(), value.trim().parse().map_err(|_| wrong(part))?))
+                Ok((
+                    name.trim().to_owned(),
+                    value.trim().parse().map_err(|_| wrong(part))?,
+                ))
             })
             .collect::<Result<_>>()
             .map(Case)

@@ -1,23 +1,40 @@
-//! Parts of large cases, so that checking one against its reference does not take longer than timing it.
+//! Parts of large cases, so that checking one against its reference does not take longer than
+//! timing it.
 
 use super::{Data, HostTensor};
 
-/// `take` indices of `0..n`, spread evenly and with the last among them: tails are where kernels go wrong.
+/// `take` indices of `0..n`, spread evenly and with the last among them: tails are where kernels go
+/// wrong.
 pub(crate) fn spread(n: usize, take: usize) -> Vec<usize> {
     let take = take.clamp(1, n.max(1)).min(n);
-    (0..take).map(|i| if take == 1 { n - 1 } else { i * (n - 1) / (take - 1) }).collect()
+    (0..take)
+        .map(|i| {
+            if take == 1 {
+                n - 1
+            } else {
+                i * (n - 1) / (take - 1)
+            }
+        })
+        .collect()
 }
 
 /// How many of `n` equal parts of a problem of `flops` fit a budget: at least one.
 pub(crate) fn affordable(n: usize, flops: f64, budget: f64) -> usize {
-    if flops <= budget { n } else { ((n as f64 * budget / flops) as usize).clamp(1, n.max(1)) }
+    if flops <= budget {
+        n
+    } else {
+        ((n as f64 * budget / flops) as usize).clamp(1, n.max(1))
+    }
 }
 
 /// The entries `chosen` along the first dimension.
 pub(crate) fn rows(host: &HostTensor, chosen: &[usize]) -> HostTensor {
     let each = host.len() / host.shape.first().copied().unwrap_or(1).max(1);
     fn pick<T: Copy>(v: &[T], chosen: &[usize], each: usize) -> Vec<T> {
-        chosen.iter().flat_map(|r| v[r * each..(r + 1) * each].iter().copied()).collect()
+        chosen
+            .iter()
+            .flat_map(|r| v[r * each..(r + 1) * each].iter().copied())
+            .collect()
     }
     let data = match &host.data {
         Data::F32(v) => Data::F32(pick(v, chosen, each)),

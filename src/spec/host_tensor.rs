@@ -1,10 +1,13 @@
-//! Arrays of the host, as the references take and return them, and the random numbers that fill them.
+//! Arrays of the host, as the references take and return them, and the random numbers that fill
+//! them.
 
 use crate::Result;
 use crate::gpu::{DType, Gpu, Tensor};
 
 /// The number types that references are generic over.
-pub trait Real: num_traits::Float + num_traits::FromPrimitive + std::iter::Sum + std::ops::AddAssign + 'static {
+pub trait Real:
+    num_traits::Float + num_traits::FromPrimitive + std::iter::Sum + std::ops::AddAssign + 'static
+{
     /// A constant.
     fn of(x: f64) -> Self {
         Self::from_f64(x).unwrap_or_else(Self::nan)
@@ -38,15 +41,24 @@ pub struct HostTensor {
 impl HostTensor {
     /// An array of f64.
     pub fn f64(shape: &[usize], data: Vec<f64>) -> HostTensor {
-        HostTensor { shape: shape.to_vec(), data: Data::F64(data) }
+        HostTensor {
+            shape: shape.to_vec(),
+            data: Data::F64(data),
+        }
     }
     /// An array of f32.
     pub fn f32(shape: &[usize], data: Vec<f32>) -> HostTensor {
-        HostTensor { shape: shape.to_vec(), data: Data::F32(data) }
+        HostTensor {
+            shape: shape.to_vec(),
+            data: Data::F32(data),
+        }
     }
     /// An array of u32.
     pub fn u32(shape: &[usize], data: Vec<u32>) -> HostTensor {
-        HostTensor { shape: shape.to_vec(), data: Data::U32(data) }
+        HostTensor {
+            shape: shape.to_vec(),
+            data: Data::U32(data),
+        }
     }
     /// Number of elements.
     pub fn len(&self) -> usize {
@@ -88,7 +100,11 @@ impl HostTensor {
     pub fn upload(&self, gpu: &Gpu) -> Result<Tensor> {
         match &self.data {
             Data::F32(v) => Tensor::from_slice(gpu, &self.shape, v),
-            Data::F64(v) => Tensor::from_slice(gpu, &self.shape, &v.iter().map(|x| *x as f32).collect::<Vec<f32>>()),
+            Data::F64(v) => Tensor::from_slice(
+                gpu,
+                &self.shape,
+                &v.iter().map(|x| *x as f32).collect::<Vec<f32>>(),
+            ),
             Data::U32(v) => Tensor::from_slice(gpu, &self.shape, v),
             Data::U8(v) => Tensor::from_slice(gpu, &self.shape, v),
         }
@@ -99,9 +115,24 @@ impl HostTensor {
             DType::F32 => Data::F32(tensor.read()?),
             DType::U32 => Data::U32(tensor.read()?),
             DType::U8 => Data::U8(tensor.read()?),
-            DType::F16 => Data::F32(tensor.read::<half::f16>()?.into_iter().map(f32::from).collect()),
-            DType::Bf16 => Data::F32(tensor.read::<half::bf16>()?.into_iter().map(f32::from).collect()),
+            DType::F16 => Data::F32(
+                tensor
+                    .read::<half::f16>()?
+                    .into_iter()
+                    .map(f32::from)
+                    .collect(),
+            ),
+            DType::Bf16 => Data::F32(
+                tensor
+                    .read::<half::bf16>()?
+                    .into_iter()
+                    .map(f32::from)
+                    .collect(),
+            ),
         };
-        Ok(HostTensor { shape: tensor.shape().to_vec(), data })
+        Ok(HostTensor {
+            shape: tensor.shape().to_vec(),
+            data,
+        })
     }
 }

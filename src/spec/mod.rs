@@ -1,7 +1,7 @@
 //! What an operation promises, and the arrays of the host in which its reference says it.
 //!
-//! Operations ([`crate::ops`]) implement [`Operation`], and [`Gradient`] where they have one; [`crate::registry`] lists
-//! them, and [`crate::verify`] holds them to it.
+//! Operations ([`crate::ops`]) implement [`Operation`], and [`Gradient`] where they have one;
+//! [`crate::registry`] lists them, and [`crate::verify`] holds them to it.
 
 pub(crate) mod case;
 pub(crate) mod excerpt;

@@ -2,7 +2,8 @@
 
 use super::HostTensor;
 
-/// A small generator (SplitMix64) for test data: the same seed gives the same inputs on every machine.
+/// A small generator (SplitMix64) for test data: the same seed gives the same inputs on every
+/// machine.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -34,10 +35,20 @@ impl Rng {
     }
     /// An array of standard normals.
     pub fn normals(&mut self, shape: &[usize]) -> HostTensor {
-        HostTensor::f32(shape, (0..shape.iter().product()).map(|_| self.normal() as f32).collect())
+        HostTensor::f32(
+            shape,
+            (0..shape.iter().product())
+                .map(|_| self.normal() as f32)
+                .collect(),
+        )
     }
     /// An array of indices below `n`.
     pub fn indices(&mut self, shape: &[usize], n: usize) -> HostTensor {
-        HostTensor::u32(shape, (0..shape.iter().product()).map(|_| self.below(n) as u32).collect())
+        HostTensor::u32(
+            shape,
+            (0..shape.iter().product())
+                .map(|_| self.below(n) as u32)
+                .collect(),
+        )
     }
 }

@@ -8,14 +8,17 @@ use std::path::Path;
 const PREFIX: &str = ".wgvq-";
 const SUFFIX: &str = ".tmp";
 
-/// Writes `bytes` to `path`. Whatever happens on the way, a file that was there before is either still there as it was, or
-/// replaced whole.
+/// Writes `bytes` to `path`. Whatever happens on the way, a file that was there before is either
+/// still there as it was, or replaced whole.
 ///
 /// # Errors
 /// If the folder cannot be written or the disk is full; the message names the file and the cause.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| {
-        Error::file(path, format!("could not be written ({e}); what was there before is as it was"))
+        Error::file(
+            path,
+            format!("could not be written ({e}); what was there before is as it was"),
+        )
     };
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -25,7 +28,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
-        // An ordinary file's mode, less the umask; a temporary file's would be readable by its owner alone.
+        // An ordinary file's mode, less the umask; a temporary file's would be readable by its
+        // owner alone.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
@@ -33,8 +37,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(failed)?;
     file_system::sync(file.as_file(), path).map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
-    file_system::sync_folder(folder)
-        .map_err(|e| Error::file(path, format!("was written, but may not outlast a loss of power: {e}")))
+    file_system::sync_folder(folder).map_err(|e| {
+        Error::file(
+            path,
+            format!("was written, but may not outlast a loss of power: {e}"),
+        )
+    })
 }
 
 /// Can files be written to a folder, which may not be there yet? Nothing is left of the attempt.
@@ -42,17 +50,28 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// If not; the message names what stands in the way.
 pub fn may_write_below(folder: &Path) -> Result<()> {
-    let there = folder.ancestors().find(|f| f.as_os_str().is_empty() || f.symlink_metadata().is_ok());
-    let there = there.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let there = folder
+        .ancestors()
+        .find(|f| f.as_os_str().is_empty() || f.symlink_metadata().is_ok());
+    let there = there
+        .filter(|f| !f.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if !there.is_dir() {
-        return Err(Error::file(there, "is a file, and a folder is to be made there; name another"));
+        return Err(Error::file(
+            there,
+            "is a file, and a folder is to be made there; name another",
+        ));
     }
     // Of what is not there yet, the first that is made tells of the rest.
     let cannot = |e: std::io::Error| Error::file(folder, format!("cannot be written: {e}"));
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
-    if there == folder { builder.tempfile_in(there).map(drop) } else { builder.tempdir_in(there).map(drop) }
-        .map_err(cannot)
+    if there == folder {
+        builder.tempfile_in(there).map(drop)
+    } else {
+        builder.tempdir_in(there).map(drop)
+    }
+    .map_err(cannot)
 }
 
 /// Is this the name of a file that [`write()`] had begun?
@@ -77,7 +96,11 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o400, 0o400);
-            assert_ne!(mode & 0o777, 0o600, "an ordinary file, not a temporary one's mode (umask permitting)");
+            assert_ne!(
+                mode & 0o777,
+                0o600,
+                "an ordinary file, not a temporary one's mode (umask permitting)"
+            );
         }
     }
 
@@ -85,12 +108,21 @@ mod tests {
     fn a_failure_names_the_file_and_leaves_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("nowhere").join("a.txt");
-        assert!(write(&missing, b"x").unwrap_err().to_string().contains("a.txt"));
+        assert!(
+            write(&missing, b"x")
+                .unwrap_err()
+                .to_string()
+                .contains("a.txt")
+        );
         // A folder stands where the file should go: the rename fails.
         let blocked = folder.path().join("b");
         std::fs::create_dir_all(blocked.join("inside")).unwrap();
         assert!(write(&blocked, b"x").is_err());
         assert!(blocked.join("inside").is_dir());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the scratch file is gone");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "the scratch file is gone"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Checkpoints: tensors in safetensors, and a manifest with their SHA-256, written last. What has no manifest, or another sum,
-//! does not count.
+//! Checkpoints: tensors in safetensors, and a manifest with their SHA-256, written last. What has
+//! no manifest, or another sum, does not count.
 
 use crate::config::hex;
 use crate::storage::atomic;
@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers with parameters of their own,
-/// figures of more kinds in a checkpoint's open row, the health of the run. 3: levels of codes, with figures and health of each.
+/// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers
+/// with parameters of their own, figures of more kinds in a checkpoint's open row, the health of
+/// the run. 3: levels of codes, with figures and health of each.
 pub const FORMAT: u32 = 4;
 /// How a file of a newer format is refused.
 const NEWER: &str = "this version reads up to";
@@ -32,7 +33,11 @@ impl HostTensor {
     /// An array of f32.
     pub fn f32(shape: &[usize], values: &[f32]) -> HostTensor {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        HostTensor { shape: shape.to_vec(), dtype: Dtype::F32, bytes }
+        HostTensor {
+            shape: shape.to_vec(),
+            dtype: Dtype::F32,
+            bytes,
+        }
     }
 
     /// The elements of an array of f32.
@@ -41,9 +46,16 @@ impl HostTensor {
     /// If it holds something else.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
         if self.dtype != Dtype::F32 {
-            return Err(Error::data(format!("elements are {:?}, f32 was expected", self.dtype)));
+            return Err(Error::data(format!(
+                "elements are {:?}, f32 was expected",
+                self.dtype
+            )));
         }
-        Ok(self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        Ok(self
+            .bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect())
     }
 }
 
@@ -64,10 +76,18 @@ impl Checkpoint {
     pub fn first_not_finite(&self) -> Option<&str> {
         let sound = |(name, t): &(&String, &HostTensor)| {
             let squares = SQUARES.iter().any(|prefix| name.starts_with(prefix));
-            let mut values = t.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+            let mut values = t
+                .bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b));
             t.dtype != Dtype::F32 || values.all(|v| v.is_finite() || squares && v == f32::INFINITY)
         };
-        self.tensors.iter().find(|tensor| !sound(tensor)).map(|(name, _)| name.as_str())
+        self.tensors
+            .iter()
+            .find(|tensor| !sound(tensor))
+            .map(|(name, _)| name.as_str())
     }
 }
 
@@ -96,10 +116,12 @@ pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let metadata = HashMap::from([(KEY.to_owned(), state.to_string())]);
     let views = checkpoint.tensors.iter().map(|(name, t)| {
         let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
-        view.map(|v| (name.clone(), v)).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))
+        view.map(|v| (name.clone(), v))
+            .map_err(|e| Error::data(format!("tensor `{name}`: {e}")))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, Some(metadata)).map_err(|e| Error::data(format!("tensors cannot be written: {e}")))
+    safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::data(format!("tensors cannot be written: {e}")))
 }
 
 /// Reads what [`to_bytes`] wrote; `path` names it in errors. Bytes may be anything at all.
@@ -107,14 +129,22 @@ pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
 /// # Errors
 /// If they are damaged, of a newer format, or no model file of ours.
 pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
-    let damaged =
-        |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
+    let damaged = |e: safetensors::SafeTensorError| {
+        Error::file(path, format!("is damaged, or no safetensors file: {e}"))
+    };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
-        Error::file(path, "is a safetensors file, but none that wgvq wrote: its metadata has no `wgvq`")
-    })?;
-    let header: serde_json::Value =
-        serde_json::from_str(header).map_err(|e| Error::file(path, format!("its metadata is damaged: {e}")))?;
+    let header = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get(KEY))
+        .ok_or_else(|| {
+            Error::file(
+                path,
+                "is a safetensors file, but none that wgvq wrote: its metadata has no `wgvq`",
+            )
+        })?;
+    let header: serde_json::Value = serde_json::from_str(header)
+        .map_err(|e| Error::file(path, format!("its metadata is damaged: {e}")))?;
     let format = header["format"].as_u64().unwrap_or(0);
     if format == 0 || format > FORMAT as u64 {
         let by = header["version"].as_str().unwrap_or("an unknown version");
@@ -125,13 +155,26 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
     }
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let tensors = file.tensors().into_iter().map(|(name, view)| {
-        (name, HostTensor { shape: view.shape().to_vec(), dtype: view.dtype(), bytes: view.data().to_vec() })
+        (
+            name,
+            HostTensor {
+                shape: view.shape().to_vec(),
+                dtype: view.dtype(),
+                bytes: view.data().to_vec(),
+            },
+        )
     });
     let tensors = tensors.collect();
     if header["sha256"].as_str() != Some(tensor_sum(&tensors).as_str()) {
-        return Err(Error::file(path, "is damaged: its tensors do not have the SHA-256 that its metadata states"));
+        return Err(Error::file(
+            path,
+            "is damaged: its tensors do not have the SHA-256 that its metadata states",
+        ));
     }
-    Ok(Checkpoint { tensors, state: header["state"].clone() })
+    Ok(Checkpoint {
+        tensors,
+        state: header["state"].clone(),
+    })
 }
 
 /// SHA-256 over names, types, shapes and elements.
@@ -181,8 +224,15 @@ fn stem(step: u64) -> String {
 ///
 /// # Errors
 /// If it cannot be written; earlier checkpoints are as they were then.
-pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &str, keep: usize) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
+pub fn save(
+    folder: &Path,
+    step: u64,
+    checkpoint: &Checkpoint,
+    config_sha256: &str,
+    keep: usize,
+) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
     let file = format!("{}.safetensors", stem(step));
     let bytes = to_bytes(checkpoint)?;
     atomic::write(&folder.join(&file), &bytes)?;
@@ -196,8 +246,8 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
         file,
     };
     write_manifest(folder, &manifest)?;
-    // Steps past this one are damaged ones that a resumed run passed over. They must not count among those kept: the
-    // one just saved would go for them.
+    // Steps past this one are damaged ones that a resumed run passed over. They must not count
+    // among those kept: the one just saved would go for them.
     let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
     for old in steps.iter().rev().skip(keep.max(1)) {
         remove(folder, *old)?;
@@ -207,7 +257,10 @@ pub fn save(folder: &Path, step: u64, checkpoint: &Checkpoint, config_sha256: &s
 
 fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
     let text = serde_json::to_string_pretty(manifest).map_err(Error::data)?;
-    atomic::write(&folder.join(format!("{}.json", stem(manifest.step))), (text + "\n").as_bytes())
+    atomic::write(
+        &folder.join(format!("{}.json", stem(manifest.step))),
+        (text + "\n").as_bytes(),
+    )
 }
 
 /// Puts another hash of the same configuration into all manifests that have `from`.
@@ -222,18 +275,28 @@ pub fn rename_identity(folder: &Path, from: &str, to: &str) -> Result<()> {
         if let Ok(manifest) = manifest(folder, step)
             && manifest.config_sha256 == from
         {
-            write_manifest(folder, &Manifest { config_sha256: to.into(), ..manifest })?;
+            write_manifest(
+                folder,
+                &Manifest {
+                    config_sha256: to.into(),
+                    ..manifest
+                },
+            )?;
         }
     }
     Ok(())
 }
 
-/// The step of the newest checkpoint that has a manifest, and the hash of its configuration; its tensors are not looked at.
+/// The step of the newest checkpoint that has a manifest, and the hash of its configuration; its
+/// tensors are not looked at.
 ///
 /// # Errors
 /// If the folder cannot be listed.
 pub fn newest(folder: &Path) -> Result<Option<(u64, String)>> {
-    let known = list(folder)?.into_iter().rev().find_map(|step| Some((step, manifest(folder, step).ok()?)));
+    let known = list(folder)?
+        .into_iter()
+        .rev()
+        .find_map(|step| Some((step, manifest(folder, step).ok()?)));
     Ok(known.map(|(step, manifest)| (step, manifest.config_sha256)))
 }
 
@@ -254,7 +317,10 @@ fn remove(folder: &Path, step: u64) -> Result<()> {
 /// # Errors
 /// If one cannot be removed.
 pub fn remove_after(folder: &Path, step: u64) -> Result<()> {
-    list(folder)?.into_iter().filter(|s| *s > step).try_for_each(|s| remove(folder, s))
+    list(folder)?
+        .into_iter()
+        .filter(|s| *s > step)
+        .try_for_each(|s| remove(folder, s))
 }
 
 /// Steps of the manifests in `folder`, rising.
@@ -265,10 +331,17 @@ fn list(folder: &Path) -> Result<Vec<u64>> {
         Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
     };
     let step = |name: &str| {
-        let step = name.strip_prefix("step-")?.strip_suffix(".json")?.parse::<u64>().ok()?;
+        let step = name
+            .strip_prefix("step-")?
+            .strip_suffix(".json")?
+            .parse::<u64>()
+            .ok()?;
         (name == format!("{}.json", stem(step))).then_some(step)
     };
-    let mut steps: Vec<u64> = entries.flatten().filter_map(|e| step(&e.file_name().to_string_lossy())).collect();
+    let mut steps: Vec<u64> = entries
+        .flatten()
+        .filter_map(|e| step(&e.file_name().to_string_lossy()))
+        .collect();
     steps.sort_unstable();
     Ok(steps)
 }
@@ -288,7 +361,8 @@ pub struct Latest {
     pub warnings: Vec<String>,
 }
 
-/// Finds the newest checkpoint in `folder` whose manifest and sums agree. `None` if there is no checkpoint.
+/// Finds the newest checkpoint in `folder` whose manifest and sums agree. `None` if there is no
+/// checkpoint.
 ///
 /// # Errors
 /// If there are checkpoints and none is whole; the message names them.
@@ -306,9 +380,16 @@ pub fn latest_that(folder: &Path, good: impl Fn(&Checkpoint) -> bool) -> Result<
         match load(folder, step) {
             Ok((checkpoint, ..)) if !good(&checkpoint) => {}
             Ok((checkpoint, config_sha256, format)) => {
-                return Ok(Some(Latest { step, checkpoint, config_sha256, format, warnings }));
+                return Ok(Some(Latest {
+                    step,
+                    checkpoint,
+                    config_sha256,
+                    format,
+                    warnings,
+                }));
             }
-            // A newer version's checkpoint is whole: to go on from an older one would undo its work.
+            // A newer version's checkpoint is whole: to go on from an older one would undo its
+            // work.
             Err(e) if e.to_string().contains(NEWER) => return Err(e),
             Err(e) => warnings.push(e.to_string()),
         }
@@ -316,7 +397,10 @@ pub fn latest_that(folder: &Path, good: impl Fn(&Checkpoint) -> bool) -> Result<
     if warnings.is_empty() {
         Ok(None)
     } else {
-        Err(Error::file(folder, format!("no checkpoint is whole: {}", warnings.join("; "))))
+        Err(Error::file(
+            folder,
+            format!("no checkpoint is whole: {}", warnings.join("; ")),
+        ))
     }
 }
 
@@ -326,11 +410,17 @@ fn manifest(folder: &Path, step: u64) -> Result<Manifest> {
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
     if manifest.format == 0 || manifest.format > FORMAT {
-        let what = format!("has format {}, written by wgvq {}; {NEWER} {FORMAT}", manifest.format, manifest.version);
+        let what = format!(
+            "has format {}, written by wgvq {}; {NEWER} {FORMAT}",
+            manifest.format, manifest.version
+        );
         return Err(Error::file(&path, what));
     }
     if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {
-        return Err(Error::file(&path, "speaks of another checkpoint than its name says"));
+        return Err(Error::file(
+            &path,
+            "speaks of another checkpoint than its name says",
+        ));
     }
     Ok(manifest)
 }
@@ -340,9 +430,16 @@ fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
     let tensors = folder.join(&manifest.file);
     let bytes = read(&tensors)?;
     if bytes.len() as u64 != manifest.bytes || hex(&Sha256::digest(&bytes)) != manifest.sha256 {
-        return Err(Error::file(&tensors, "is damaged: its size or SHA-256 is not what its manifest says"));
+        return Err(Error::file(
+            &tensors,
+            "is damaged: its size or SHA-256 is not what its manifest says",
+        ));
     }
-    Ok((from_bytes(&tensors, &bytes)?, manifest.config_sha256, manifest.format))
+    Ok((
+        from_bytes(&tensors, &bytes)?,
+        manifest.config_sha256,
+        manifest.format,
+    ))
 }
 
 #[cfg(test)]
@@ -351,11 +448,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample(step: u64) -> Checkpoint {
-        let tensors = [("b.weight", vec![2, 3]), ("a.bias", vec![4])].map(|(name, shape): (&str, Vec<usize>)| {
-            let values: Vec<f32> = (0..shape.iter().product()).map(|i| i as f32 + step as f32).collect();
-            (name.to_owned(), HostTensor::f32(&shape, &values))
-        });
-        Checkpoint { tensors: tensors.into(), state: serde_json::json!({ "step": step, "z": 1, "a": [1, 2] }) }
+        let tensors = [("b.weight", vec![2, 3]), ("a.bias", vec![4])].map(
+            |(name, shape): (&str, Vec<usize>)| {
+                let values: Vec<f32> = (0..shape.iter().product())
+                    .map(|i| i as f32 + step as f32)
+                    .collect();
+                (name.to_owned(), HostTensor::f32(&shape, &values))
+            },
+        );
+        Checkpoint {
+            tensors: tensors.into(),
+            state: serde_json::json!({ "step": step, "z": 1, "a": [1, 2] }),
+        }
     }
 
     #[test]
@@ -366,7 +470,10 @@ mod tests {
             save(folder.path(), step, &sample(step), "c", 2).unwrap();
         }
         let found = latest(folder.path()).unwrap().unwrap();
-        assert_eq!((found.step, found.checkpoint, found.config_sha256), (40, sample(40), "c".into()));
+        assert_eq!(
+            (found.step, found.checkpoint, found.config_sha256),
+            (40, sample(40), "c".into())
+        );
         assert_eq!(list(folder.path()).unwrap(), [30, 40]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
         assert_eq!(to_bytes(&sample(3)).unwrap(), to_bytes(&sample(3)).unwrap());
@@ -378,8 +485,10 @@ mod tests {
         for damage in 0..4 {
             save(folder.path(), 1, &sample(1), "c", 9).unwrap();
             save(folder.path(), 2, &sample(2), "c", 9).unwrap();
-            let (tensors, manifest) =
-                (folder.path().join("step-00000002.safetensors"), folder.path().join("step-00000002.json"));
+            let (tensors, manifest) = (
+                folder.path().join("step-00000002.safetensors"),
+                folder.path().join("step-00000002.json"),
+            );
             let mut bytes = std::fs::read(&tensors).unwrap();
             match damage {
                 0 => std::fs::write(&tensors, &bytes[..bytes.len() - 3]).unwrap(),
@@ -393,13 +502,22 @@ mod tests {
             }
             let found = latest(folder.path()).unwrap().unwrap();
             assert_eq!(found.step, 1);
-            assert!(found.warnings.len() == 1 && found.warnings[0].contains("step-00000002"), "{:?}", found.warnings);
+            assert!(
+                found.warnings.len() == 1 && found.warnings[0].contains("step-00000002"),
+                "{:?}",
+                found.warnings
+            );
         }
         // Tensors whose manifest was never written do not count at all.
         std::fs::remove_file(folder.path().join("step-00000002.json")).unwrap();
         assert!(latest(folder.path()).unwrap().unwrap().warnings.is_empty());
         std::fs::write(folder.path().join("step-00000001.safetensors"), b"").unwrap();
-        assert!(latest(folder.path()).unwrap_err().to_string().contains("step-00000001"));
+        assert!(
+            latest(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("step-00000001")
+        );
     }
 
     #[test]
@@ -408,8 +526,12 @@ mod tests {
         let text = |r: Result<Checkpoint>| r.unwrap_err().to_string();
         let foreign = safetensors::serialize(Vec::<(String, TensorView)>::new(), None).unwrap();
         assert!(text(from_bytes(path, &foreign)).contains("none that wgvq wrote"));
-        let metadata = HashMap::from([(KEY.to_owned(), r#"{"format": 99, "version": "9.9"}"#.to_owned())]);
-        let newer = safetensors::serialize(Vec::<(String, TensorView)>::new(), Some(metadata)).unwrap();
+        let metadata = HashMap::from([(
+            KEY.to_owned(),
+            r#"{"format": 99, "version": "9.9"}"#.to_owned(),
+        )]);
+        let newer =
+            safetensors::serialize(Vec::<(String, TensorView)>::new(), Some(metadata)).unwrap();
         assert!(text(from_bytes(path, &newer)).contains("9.9"));
         assert!(load_file(Path::new("/nonexistent/x")).is_err());
     }

@@ -1,5 +1,5 @@
-//! Locks and syncs, which some file systems do not have: NFS without its lock daemon, FUSE, the shared folders of virtual
-//! machines. Work goes on without them there, and says so once.
+//! Locks and syncs, which some file systems do not have: NFS without its lock daemon, FUSE, the
+//! shared folders of virtual machines. Work goes on without them there, and says so once.
 
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
@@ -7,8 +7,9 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Takes the lock that lies at `file`, open at `path`, for as long as it is open. Returns whether it is ours: `false` where
-/// another process holds it. Where the file system has no locks it is anybody's, and a warning says so.
+/// Takes the lock that lies at `file`, open at `path`, for as long as it is open. Returns whether
+/// it is ours: `false` where another process holds it. Where the file system has no locks it is
+/// anybody's, and a warning says so.
 ///
 /// # Errors
 /// If the lock fails otherwise.
@@ -18,7 +19,8 @@ pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(e)) if is_missing(&e) => {
-            let what = "this file system has no locks, so nothing keeps two programs from writing here at once";
+            let what = "this file system has no locks, so nothing keeps two programs from writing \
+                        here at once";
             warn_once(&TOLD, path, what, &e);
             Ok(true)
         }
@@ -26,7 +28,8 @@ pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
-/// Makes what was written to `file`, open at `path`, outlast a loss of power, where the file system can.
+/// Makes what was written to `file`, open at `path`, outlast a loss of power, where the file system
+/// can.
 ///
 /// # Errors
 /// If the disk refuses.
@@ -45,7 +48,9 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder) {
         Ok(open) => passing_over(open.sync_all(), folder),
         // A folder may be written and not be read.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => passing_over(Err(unsupported()), folder),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            passing_over(Err(unsupported()), folder)
+        }
         Err(e) => passing_over(Err(e), folder),
     }
 }
@@ -55,7 +60,8 @@ fn passing_over(synced: io::Result<()>, path: &Path) -> io::Result<()> {
     static TOLD: AtomicBool = AtomicBool::new(false);
     match synced {
         Err(e) if is_missing(&e) => {
-            let what = "this file system cannot be told to sync, so what is saved may not outlast a loss of power";
+            let what = "this file system cannot be told to sync, so what is saved may not outlast \
+                        a loss of power";
             warn_once(&TOLD, path, what, &e);
             Ok(())
         }
@@ -73,17 +79,28 @@ fn unsupported() -> io::Error {
     io::ErrorKind::Unsupported.into()
 }
 
-/// Does the error say that the file system lacks the operation, rather than that the operation failed?
+/// Does the error say that the file system lacks the operation, rather than that the operation
+/// failed?
 fn is_missing(error: &io::Error) -> bool {
     if error.kind() == io::ErrorKind::Unsupported {
         return true;
     }
     #[cfg(unix)]
     {
-        // What file systems say differs: ENOLCK is NFS's, EINVAL that of 9p, vboxsf and drvfs, EBADF and EISDIR that of some FUSE.
-        let missing =
-            [libc::ENOLCK, libc::ENOSYS, libc::ENOTSUP, libc::EOPNOTSUPP, libc::EINVAL, libc::EBADF, libc::EISDIR];
-        error.raw_os_error().is_some_and(|code| missing.contains(&code))
+        // What file systems say differs: ENOLCK is NFS's, EINVAL that of 9p, vboxsf and drvfs,
+        // EBADF and EISDIR that of some FUSE.
+        let missing = [
+            libc::ENOLCK,
+            libc::ENOSYS,
+            libc::ENOTSUP,
+            libc::EOPNOTSUPP,
+            libc::EINVAL,
+            libc::EBADF,
+            libc::EISDIR,
+        ];
+        error
+            .raw_os_error()
+            .is_some_and(|code| missing.contains(&code))
     }
     #[cfg(not(unix))]
     false
@@ -96,12 +113,23 @@ mod tests {
     #[test]
     fn what_a_file_system_lacks_is_told_from_what_fails() {
         let of = io::Error::from_raw_os_error;
-        for code in [libc::ENOLCK, libc::EINVAL, libc::ENOTSUP, libc::EOPNOTSUPP, libc::ENOSYS, libc::EBADF] {
+        for code in [
+            libc::ENOLCK,
+            libc::EINVAL,
+            libc::ENOTSUP,
+            libc::EOPNOTSUPP,
+            libc::ENOSYS,
+            libc::EBADF,
+        ] {
             assert!(is_missing(&of(code)), "{}", of(code));
             passing_over(Err(of(code)), Path::new("x")).unwrap();
         }
         for code in [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::EROFS] {
-            assert!(passing_over(Err(of(code)), Path::new("x")).is_err(), "{}", of(code));
+            assert!(
+                passing_over(Err(of(code)), Path::new("x")).is_err(),
+                "{}",
+                of(code)
+            );
         }
     }
 }

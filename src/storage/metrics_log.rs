@@ -1,5 +1,5 @@
-//! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies past its checkpoint, so its
-//! log is that of the run left alone.
+//! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies
+//! past its checkpoint, so its log is that of the run left alone.
 
 use crate::train::metrics::{Evaluation, LevelRow, LevelUse, Players, Row};
 use crate::{Error, Result, files};
@@ -25,21 +25,54 @@ pub trait Record {
 /// The columns of all levels together, and behind them those of each where there are several.
 fn with_levels(header: &str, own: &[&str], names: &[&str]) -> String {
     let named = names.iter().filter(|n| !n.is_empty());
-    let of = |name: &&str| own.iter().map(|column| format!(",{column}.{name}")).collect::<String>();
-    std::iter::once(header.to_owned()).chain(named.map(of)).collect()
+    let of = |name: &&str| {
+        own.iter()
+            .map(|column| format!(",{column}.{name}"))
+            .collect::<String>()
+    };
+    std::iter::once(header.to_owned())
+        .chain(named.map(of))
+        .collect()
 }
 
 impl Record for Row {
-    const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,quantization_error,perplexity,entropy_bits,used,revived";
+    const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,\
+                                  quantization_error,perplexity,entropy_bits,used,revived";
     fn values(&self) -> String {
-        let losses = [self.loss, self.reconstruction, self.commitment, self.codebook, self.regularizer];
+        let losses = [
+            self.loss,
+            self.reconstruction,
+            self.commitment,
+            self.codebook,
+            self.regularizer,
+        ];
         let losses: String = losses.iter().map(|v| format!("{v:.6e},")).collect();
-        let Row { step, quantization_error, perplexity, entropy_bits, used, revived, .. } = self;
-        let mut text =
-            format!("{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
+        let Row {
+            step,
+            quantization_error,
+            perplexity,
+            entropy_bits,
+            used,
+            revived,
+            ..
+        } = self;
+        let mut text = format!(
+            "{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},\
+             {revived:.1}"
+        );
         for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
-            let LevelRow { quantization_error, perplexity, entropy_bits, used, revived, .. } = l;
-            text += &format!(",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.1}");
+            let LevelRow {
+                quantization_error,
+                perplexity,
+                entropy_bits,
+                used,
+                revived,
+                ..
+            } = l;
+            text += &format!(
+                ",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.\
+                 1}"
+            );
         }
         for value in self.players.iter().flat_map(Players::values) {
             text += &format!(",{value:.5e}");
@@ -49,28 +82,65 @@ impl Record for Row {
 }
 
 impl Row {
-    /// The names of the columns, with levels of these names, and those of a run with a discriminator.
+    /// The names of the columns, with levels of these names, and those of a run with a
+    /// discriminator.
     pub fn columns(levels: &[&str], players: bool) -> String {
-        let own = ["quantization_error", "perplexity", "entropy_bits", "used", "revived"];
+        let own = [
+            "quantization_error",
+            "perplexity",
+            "entropy_bits",
+            "used",
+            "revived",
+        ];
         let mut all = with_levels(Self::HEADER, &own, levels);
         if players {
-            Players::NAMES.iter().for_each(|name| all += &format!(",{name}"));
+            Players::NAMES
+                .iter()
+                .for_each(|name| all += &format!(",{name}"));
         }
         all
     }
 }
 
 impl Record for Evaluation {
-    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,edge_sharpness,lpips,quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
+    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,edge_sharpness,lpips,\
+                                  quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
     fn values(&self) -> String {
-        let Evaluation { step, mse, psnr, ssim, sharpness, edge_sharpness, lpips, .. } = self;
-        let Evaluation { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = self;
+        let Evaluation {
+            step,
+            mse,
+            psnr,
+            ssim,
+            sharpness,
+            edge_sharpness,
+            lpips,
+            ..
+        } = self;
+        let Evaluation {
+            quantization_error,
+            perplexity,
+            entropy_bits,
+            bits_per_pixel,
+            used,
+            ..
+        } = self;
         let mut text = format!(
-            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{edge_sharpness:.4},{lpips:.5},{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{edge_sharpness:.4},{lpips:.5},\
+             {quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
         );
         for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
-            let LevelUse { quantization_error, perplexity, entropy_bits, bits_per_pixel, used, .. } = l;
-            text += &format!(",{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}");
+            let LevelUse {
+                quantization_error,
+                perplexity,
+                entropy_bits,
+                bits_per_pixel,
+                used,
+                ..
+            } = l;
+            text += &format!(
+                ",{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},\
+                 {used}"
+            );
         }
         text
     }
@@ -79,14 +149,21 @@ impl Record for Evaluation {
 impl Evaluation {
     /// The names of the columns, with levels of these names.
     pub fn columns(levels: &[&str]) -> String {
-        let own = ["quantization_error", "perplexity", "entropy_bits", "bits_per_pixel", "used"];
+        let own = [
+            "quantization_error",
+            "perplexity",
+            "entropy_bits",
+            "bits_per_pixel",
+            "used",
+        ];
         with_levels(Self::HEADER, &own, levels)
     }
 }
 
 impl Log {
-    /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line that was cut short, go. The log of an
-    /// earlier version, which has some of the columns, gets the others, NaN in its rows.
+    /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line
+    /// that was cut short, go. The log of an earlier version, which has some of the columns, gets
+    /// the others, NaN in its rows.
     ///
     /// # Errors
     /// If the file cannot be written, or is no such log.
@@ -98,23 +175,39 @@ impl Log {
             Err(e) => return Err(Error::file(path, format!("cannot be read: {e}"))),
         };
         let mut lines = before.split_inclusive('\n');
-        let found: Vec<&str> = lines.next().unwrap_or(header).trim_end().split(',').collect();
+        let found: Vec<&str> = lines
+            .next()
+            .unwrap_or(header)
+            .trim_end()
+            .split(',')
+            .collect();
         let wanted: Vec<&str> = header.split(',').collect();
         if found.first() != wanted.first() || found.iter().any(|name| !wanted.contains(name)) {
-            return Err(Error::file(path, format!("is no log of this kind: its columns are not {header}")));
+            return Err(Error::file(
+                path,
+                format!("is no log of this kind: its columns are not {header}"),
+            ));
         }
-        let places: Vec<Option<usize>> = wanted.iter().map(|name| found.iter().position(|f| f == name)).collect();
+        let places: Vec<Option<usize>> = wanted
+            .iter()
+            .map(|name| found.iter().position(|f| f == name))
+            .collect();
         let mut text = format!("{header}\n");
         for line in lines.filter_map(|l| l.strip_suffix('\n')) {
             let values: Vec<&str> = line.split(',').collect();
             if values[0].parse::<u64>().is_ok_and(|at| at <= step) {
-                let of = |place: &Option<usize>| place.map_or("NaN", |i| values.get(i).copied().unwrap_or("NaN"));
+                let of = |place: &Option<usize>| {
+                    place.map_or("NaN", |i| values.get(i).copied().unwrap_or("NaN"))
+                };
                 text += &(places.iter().map(of).collect::<Vec<_>>().join(",") + "\n");
             }
         }
         crate::storage::atomic::write(path, text.as_bytes())?;
         let file = File::options().append(true).open(path).map_err(failed)?;
-        Ok(Log { path: path.to_owned(), file })
+        Ok(Log {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     /// Makes what was appended outlast a loss of power.
@@ -147,13 +240,17 @@ pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     let text = files::read_text(path, files::LIST)?;
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
-    let mut columns: Vec<(String, Vec<f64>)> = names.iter().map(|n| (n.to_string(), Vec::new())).collect();
+    let mut columns: Vec<(String, Vec<f64>)> =
+        names.iter().map(|n| (n.to_string(), Vec::new())).collect();
     // A last line without its end may be short of digits as well as of columns.
     let whole = text.lines().count() - usize::from(!text.is_empty() && !text.ends_with('\n'));
     for line in lines.take(whole.saturating_sub(1)) {
         let values: Vec<f64> = line.split(',').filter_map(|v| v.parse().ok()).collect();
         if values.len() == names.len() {
-            columns.iter_mut().zip(values).for_each(|((_, column), v)| column.push(v));
+            columns
+                .iter_mut()
+                .zip(values)
+                .for_each(|((_, column), v)| column.push(v));
         }
     }
     Ok(columns)
@@ -161,7 +258,11 @@ pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
 
 /// One of the [`columns`] of a log, by its name; empty where there is none.
 pub fn column(columns: &[(String, Vec<f64>)], name: &str) -> Vec<f64> {
-    columns.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default()
+    columns
+        .iter()
+        .find(|(n, _)| n == name)
+        .map(|(_, v)| v.clone())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -179,7 +280,13 @@ mod tests {
             image_pixels: 64,
         };
         let counts = vec![3, 4, 0, 1];
-        let level = LevelCounts { name: String::new(), codes: 4, codebooks: 1, quantization_error: 0.25, counts };
+        let level = LevelCounts {
+            name: String::new(),
+            codes: 4,
+            codebooks: 1,
+            quantization_error: 0.25,
+            counts,
+        };
         Evaluation::new(step, f, vec![level])
     }
 
@@ -197,8 +304,14 @@ mod tests {
         (5..=6).for_each(|s| log.push(&row(s)).unwrap());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         let columns = columns(&a).unwrap();
-        assert_eq!(columns[0], ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-        assert!(Log::open(&a, Row::HEADER, 0).is_err(), "a log of other columns");
+        assert_eq!(
+            columns[0],
+            ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        );
+        assert!(
+            Log::open(&a, Row::HEADER, 0).is_err(),
+            "a log of other columns"
+        );
     }
 
     #[test]
@@ -214,6 +327,9 @@ mod tests {
         let edges = column(&columns, "edge_sharpness");
         assert!(edges[0].is_nan() && edges[2] == 0.6, "{edges:?}");
         std::fs::write(&path, "step,mse,colour\n").unwrap();
-        assert!(Log::open(&path, Evaluation::HEADER, 2).is_err(), "a column that there never was");
+        assert!(
+            Log::open(&path, Evaluation::HEADER, 2).is_err(),
+            "a column that there never was"
+        );
     }
 }

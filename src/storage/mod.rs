@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all: atomic writes, run folders, logs, and the container of every tensor file.
+//! Files that are there whole or not at all: atomic writes, run folders, logs, and the container of
+//! every tensor file.
 
 pub mod atomic;
 pub mod checkpoint;

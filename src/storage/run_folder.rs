@@ -5,7 +5,8 @@ use crate::config::run::RunConfig;
 use crate::storage::atomic;
 use crate::storage::file_system;
 use crate::storage::run_parts::{
-    FOLDERS, LOCK, TOKENS, hanging, is_checkpoint, is_own_entry, is_token_file, made_by_a_run, names,
+    FOLDERS, LOCK, TOKENS, hanging, is_checkpoint, is_own_entry, is_token_file, made_by_a_run,
+    names,
 };
 use crate::storage::staged;
 use crate::storage::staged::{Content, Staged};
@@ -13,8 +14,8 @@ use crate::{Error, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// A folder that this process alone writes a run to, for as long as this value lives. A run that is to replace another is made in a
-/// folder inside, until [`RunFolder::establish`].
+/// A folder that this process alone writes a run to, for as long as this value lives. A run that is
+/// to replace another is made in a folder inside, until [`RunFolder::establish`].
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -27,7 +28,8 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Can the folder of a new run be made here? Says so before anything is done, and changes nothing.
+    /// Can the folder of a new run be made here? Says so before anything is done, and changes
+    /// nothing.
     ///
     /// # Errors
     /// As [`RunFolder::create`], and if the folder cannot be written.
@@ -39,23 +41,39 @@ impl RunFolder {
         atomic::may_write_below(path)
     }
 
-    /// Makes the folder of a new run. A run that it holds stays as it is until [`RunFolder::establish`].
+    /// Makes the folder of a new run. A run that it holds stays as it is until
+    /// [`RunFolder::establish`].
     ///
     /// # Errors
-    /// If it holds a run already and `overwrite` is not set, if it holds something else, or if another process trains
-    /// in it. Nothing is changed then.
+    /// If it holds a run already and `overwrite` is not set, if it holds something else, or if
+    /// another process trains in it. Nothing is changed then.
     pub fn create(path: &Path, overwrite: bool) -> Result<RunFolder> {
         RunFolder::may_create(path, overwrite)?;
-        std::fs::create_dir_all(path).map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
+        std::fs::create_dir_all(path)
+            .map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
         let lock = lock(path)?;
         staged::settle(path, Content::Run)?;
         clear_scratch(path)?;
         // Again under the lock: another process may have made a run here and ended since.
         let replaces = may_write(path, overwrite)?;
-        let with_lock = hanging(path)?.into_iter().filter(|run| run.join(LOCK).is_file());
-        let hanging = with_lock.map(|run| Ok((run.clone(), self::lock(&run)?))).collect::<Result<Vec<_>>>()?;
-        let staged = if replaces { Some(Staged::begin(path, Content::Run)?) } else { None };
-        let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging };
+        let with_lock = hanging(path)?
+            .into_iter()
+            .filter(|run| run.join(LOCK).is_file());
+        let hanging = with_lock
+            .map(|run| Ok((run.clone(), self::lock(&run)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let staged = if replaces {
+            Some(Staged::begin(path, Content::Run)?)
+        } else {
+            None
+        };
+        let folder = RunFolder {
+            path: path.to_owned(),
+            staged,
+            beside: Vec::new(),
+            _lock: lock,
+            hanging,
+        };
         folder.make_subfolders()?;
         Ok(folder)
     }
@@ -63,7 +81,8 @@ impl RunFolder {
     /// Makes the folders inside; a copy of a run may lack those that were empty.
     fn make_subfolders(&self) -> Result<()> {
         for sub in [self.checkpoints(), self.pictures()] {
-            std::fs::create_dir_all(&sub).map_err(|e| Error::file(&sub, format!("cannot be made: {e}")))?;
+            std::fs::create_dir_all(&sub)
+                .map_err(|e| Error::file(&sub, format!("cannot be made: {e}")))?;
         }
         Ok(())
     }
@@ -74,13 +93,22 @@ impl RunFolder {
     /// If there is no run, or another process trains in it.
     pub fn resume(path: &Path) -> Result<RunFolder> {
         if !path.join("config.toml").is_file() && !staged::is_unsettled(path, Content::Run) {
-            return Err(Error::file(path, "holds no run to resume: there is no config.toml in it"));
+            return Err(Error::file(
+                path,
+                "holds no run to resume: there is no config.toml in it",
+            ));
         }
         let lock = lock(path)?;
         staged::settle(path, Content::Run)?;
         clear_scratch(path)?;
         let staged = None;
-        let folder = RunFolder { path: path.to_owned(), staged, beside: Vec::new(), _lock: lock, hanging: Vec::new() };
+        let folder = RunFolder {
+            path: path.to_owned(),
+            staged,
+            beside: Vec::new(),
+            _lock: lock,
+            hanging: Vec::new(),
+        };
         folder.make_subfolders()?;
         Ok(folder)
     }
@@ -107,7 +135,8 @@ impl RunFolder {
         self.beside = files;
     }
 
-    /// The folder of this name beside this one, where what belongs to the run is written; it gets there together with the run.
+    /// The folder of this name beside this one, where what belongs to the run is written; it gets
+    /// there together with the run.
     pub fn beside(&self, name: &str) -> PathBuf {
         match &self.staged {
             Some(staged) if !staged.is_put() => staged.beside(name),
@@ -115,18 +144,24 @@ impl RunFolder {
         }
     }
 
-    /// Puts a run that can be gone on with, or that is whole, in the place of the one that the folder holds, which goes with all
-    /// that hangs on it: priors, reports, pictures. Returns where the files lay, if they moved. A process that is killed at any
-    /// moment leaves one run or the other.
+    /// Puts a run that can be gone on with, or that is whole, in the place of the one that the
+    /// folder holds, which goes with all that hangs on it: priors, reports, pictures. Returns where
+    /// the files lay, if they moved. A process that is killed at any moment leaves one run or the
+    /// other.
     ///
     /// # Errors
     /// If a file cannot be removed or moved.
     pub fn establish(&self) -> Result<Option<PathBuf>> {
-        let Some(staged) = self.staged.as_ref().filter(|s| !s.is_put()) else { return Ok(None) };
+        let Some(staged) = self.staged.as_ref().filter(|s| !s.is_put()) else {
+            return Ok(None);
+        };
         let mut old = made_by_a_run(&self.path, staged.path().join(TOKENS).is_dir())?;
         old.extend(self.beside.iter().cloned());
         // A run that hangs on the old one and was begun since is its process's to write.
-        for run in hanging(&self.path)?.iter().filter(|run| self.hanging.iter().all(|(held, _)| held != *run)) {
+        for run in hanging(&self.path)?
+            .iter()
+            .filter(|run| self.hanging.iter().all(|(held, _)| held != *run))
+        {
             if run.join(LOCK).is_file() && lock(run).is_err() {
                 old.retain(|file| !file.starts_with(run));
             }
@@ -137,7 +172,10 @@ impl RunFolder {
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.staged.as_ref().filter(|s| !s.is_put()).map_or(&self.path, Staged::path)
+        self.staged
+            .as_ref()
+            .filter(|s| !s.is_put())
+            .map_or(&self.path, Staged::path)
     }
     /// The folder that was asked for, also while the run is made in one inside it.
     pub fn place(&self) -> &Path {
@@ -179,7 +217,8 @@ fn clear_scratch(path: &Path) -> Result<()> {
     for folder in [path.to_owned()].into_iter().chain(folders) {
         for name in names(&folder)?.iter().filter(|n| atomic::is_scratch(n)) {
             let left = folder.join(name);
-            std::fs::remove_file(&left).map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
+            std::fs::remove_file(&left)
+                .map_err(|e| Error::file(&left, format!("cannot be removed: {e}")))?;
         }
     }
     Ok(())
@@ -190,12 +229,19 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     let held = names(path)?;
     let holds = |name: &str| held.iter().any(|n| n == name);
     let checkpoints = names(&path.join("checkpoints"))?;
-    // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as one.
-    let config = holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
-    let is_run = config || staged::is_unsettled(path, Content::Run) || checkpoints.iter().any(|n| is_checkpoint(n));
+    // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as
+    // one.
+    let config =
+        holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
+    let is_run = config
+        || staged::is_unsettled(path, Content::Run)
+        || checkpoints.iter().any(|n| is_checkpoint(n));
     if is_run && !overwrite {
         let name = path.display();
-        let what = format!("holds a run already; go on with it by `--resume {name}`, or replace it with `--overwrite`");
+        let what = format!(
+            "holds a run already; go on with it by `--resume {name}`, or replace it with \
+             `--overwrite`"
+        );
         return Err(Error::file(path, what));
     }
     // What is left of a run counts as one where it lies beside a lock.
@@ -206,11 +252,13 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     for name in &held {
         let inside = names(&path.join(name))?;
         let ours = |n: &String| atomic::is_scratch(n) || name == TOKENS && is_token_file(n);
-        let empty = FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && inside.iter().all(ours);
+        let empty =
+            FOLDERS.contains(&name.as_str()) && path.join(name).is_dir() && inside.iter().all(ours);
         if name != LOCK && !empty && !atomic::is_scratch(name) && !staged::is_staged(name) {
             let what = if !overwrite && holds(LOCK) && is_own_entry(path, name)? {
                 format!(
-                    "holds what is left of a run (there is `{name}`); replace it with `--overwrite`, or choose another --out"
+                    "holds what is left of a run (there is `{name}`); replace it with \
+                     `--overwrite`, or choose another --out"
                 )
             } else {
                 format!("is not empty and holds no run (there is `{name}`); choose another --out")
@@ -223,12 +271,19 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
 
 fn lock(path: &Path) -> Result<File> {
     let at = path.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&at);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&at);
     let file = file.map_err(|e| Error::file(&at, format!("cannot be opened: {e}")))?;
     if file_system::try_lock(&file, &at)? {
         Ok(file)
     } else {
-        Err(Error::file(path, "another process is training in this folder"))
+        Err(Error::file(
+            path,
+            "another process is training in this folder",
+        ))
     }
 }
 
@@ -249,22 +304,34 @@ mod tests {
         write(&path.join("config.toml"), "old");
         write(&path.join("notes.txt"), "mine");
         let refused = RunFolder::create(&path, false).unwrap_err().to_string();
-        assert!(refused.contains("--resume") && refused.contains("--overwrite"), "{refused}");
+        assert!(
+            refused.contains("--resume") && refused.contains("--overwrite"),
+            "{refused}"
+        );
         // One that never came to anything leaves the old one.
         drop(RunFolder::create(&path, true).unwrap());
-        assert_eq!(std::fs::read_to_string(path.join("config.toml")).unwrap(), "old");
+        assert_eq!(
+            std::fs::read_to_string(path.join("config.toml")).unwrap(),
+            "old"
+        );
         let new = RunFolder::create(&path, true).unwrap();
         write(&new.metrics(), "new");
         assert!(path.join("config.toml").exists() && !path.join("metrics.csv").exists());
         new.establish().unwrap();
         assert!(!path.join("config.toml").exists() && new.metrics() == path.join("metrics.csv"));
         assert!(new.metrics().exists() && new.checkpoints().is_dir());
-        assert_eq!(std::fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
+        assert_eq!(
+            std::fs::read_to_string(path.join("notes.txt")).unwrap(),
+            "mine"
+        );
 
         let other = base.path().join("photos");
         std::fs::create_dir(&other).unwrap();
         std::fs::write(other.join("a.jpg"), "x").unwrap();
-        assert!(RunFolder::create(&other, true).is_err(), "a folder of something else is left alone");
+        assert!(
+            RunFolder::create(&other, true).is_err(),
+            "a folder of something else is left alone"
+        );
         assert!(RunFolder::create(&other.join("a.jpg"), true).is_err());
     }
 
@@ -274,14 +341,29 @@ mod tests {
         let path = base.path().join("run");
         let first = RunFolder::create(&path, false).unwrap();
         std::fs::write(first.config(), "").unwrap();
-        assert!(RunFolder::resume(&path).unwrap_err().to_string().contains("another process"));
+        assert!(
+            RunFolder::resume(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("another process")
+        );
         drop(first);
         RunFolder::resume(&path).unwrap();
-        assert!(RunFolder::resume(base.path()).unwrap_err().to_string().contains("no run"));
+        assert!(
+            RunFolder::resume(base.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no run")
+        );
         // Nor is a run replaced on which another is being trained.
         std::fs::create_dir(path.join("prior")).unwrap();
         let prior = RunFolder::create(&path.join("prior"), false).unwrap();
-        assert!(RunFolder::create(&path, true).unwrap_err().to_string().contains("another process"));
+        assert!(
+            RunFolder::create(&path, true)
+                .unwrap_err()
+                .to_string()
+                .contains("another process")
+        );
         drop(prior);
         RunFolder::create(&path, true).unwrap();
     }
@@ -292,12 +374,32 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("run");
         drop(RunFolder::create(&path, false).unwrap());
-        let run = ["config.toml", "metrics.csv", "test.csv", "final.safetensors", "run.lock"];
-        let own = ["checkpoints/step-00000005.json", "pictures/summary.png", "pictures/players.png"];
-        let parts: Vec<String> = ["", "prior/", "prior-top/", "prior-middle-1/", "contrastive/"]
-            .iter()
-            .flat_map(|part| run.iter().chain(&own).map(move |file| format!("{part}{file}")))
-            .collect();
+        let run = [
+            "config.toml",
+            "metrics.csv",
+            "test.csv",
+            "final.safetensors",
+            "run.lock",
+        ];
+        let own = [
+            "checkpoints/step-00000005.json",
+            "pictures/summary.png",
+            "pictures/players.png",
+        ];
+        let parts: Vec<String> = [
+            "",
+            "prior/",
+            "prior-top/",
+            "prior-middle-1/",
+            "contrastive/",
+        ]
+        .iter()
+        .flat_map(|part| {
+            run.iter()
+                .chain(&own)
+                .map(move |file| format!("{part}{file}"))
+        })
+        .collect();
         let more = [
             "pace.json",
             "prior/tokens/tokens.json",
@@ -330,13 +432,23 @@ mod tests {
         let new = RunFolder::create(&path, true).unwrap();
         std::fs::create_dir_all(path.join("contrastive/pictures")).unwrap();
         new.establish().unwrap();
-        for file in parts.iter().map(String::as_str).chain(more).filter(|f| *f != "run.lock") {
+        for file in parts
+            .iter()
+            .map(String::as_str)
+            .chain(more)
+            .filter(|f| *f != "run.lock")
+        {
             assert!(!path.join(file).exists(), "{file}");
         }
         for file in foreign {
             assert!(path.join(file).exists(), "{file}");
         }
-        for folder in ["contrastive", "prior-top", "prior/tokens", "prior/checkpoints"] {
+        for folder in [
+            "contrastive",
+            "prior-top",
+            "prior/tokens",
+            "prior/checkpoints",
+        ] {
             assert!(!path.join(folder).exists(), "{folder} is empty");
         }
     }
@@ -356,14 +468,18 @@ mod tests {
         let new = RunFolder::create(&path, true).unwrap();
         write(&new.tokens().join("test-00000.safetensors"), "new");
         write(&new.beside("text").join("tokenizer.json"), "new");
-        assert!(path.join("tokens/train-00000.safetensors").exists() && !base.path().join("text").exists());
+        assert!(
+            path.join("tokens/train-00000.safetensors").exists()
+                && !base.path().join("text").exists()
+        );
         new.establish().unwrap();
         assert!(!path.join("tokens/train-00000.safetensors").exists());
         assert!(path.join("tokens/test-00000.safetensors").exists());
         assert!(base.path().join("text/tokenizer.json").exists());
     }
 
-    /// A process that was killed while it replaced a run leaves one that is resumed, or replaced again.
+    /// A process that was killed while it replaced a run leaves one that is resumed, or replaced
+    /// again.
     #[test]
     fn a_replacement_that_was_cut_short_is_resumed_or_overwritten() {
         for overwrite in [false, true] {
@@ -383,10 +499,20 @@ mod tests {
             drop(new);
             let refused = RunFolder::create(&path, false).unwrap_err().to_string();
             assert!(refused.contains("--resume"), "{refused}");
-            let next = if overwrite { RunFolder::create(&path, true) } else { RunFolder::resume(&path) };
+            let next = if overwrite {
+                RunFolder::create(&path, true)
+            } else {
+                RunFolder::resume(&path)
+            };
             let next = next.unwrap();
-            assert_eq!(std::fs::read_to_string(path.join("config.toml")).unwrap(), "new");
-            assert!(path.join("test.csv").exists() && !path.join("checkpoints/step-00000005.json").exists());
+            assert_eq!(
+                std::fs::read_to_string(path.join("config.toml")).unwrap(),
+                "new"
+            );
+            assert!(
+                path.join("test.csv").exists()
+                    && !path.join("checkpoints/step-00000005.json").exists()
+            );
             assert_eq!(next.replaces(), overwrite);
         }
     }
@@ -396,18 +522,28 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("run");
         drop(RunFolder::create(&path, false).unwrap());
-        for left in [path.join(".wgvq-a1b2.tmp"), path.join("checkpoints/.wgvq-c3.tmp")] {
+        for left in [
+            path.join(".wgvq-a1b2.tmp"),
+            path.join("checkpoints/.wgvq-c3.tmp"),
+        ] {
             std::fs::write(&left, "half").unwrap();
         }
-        // So is what a run had made that was to replace another, and what an earlier version had not removed yet.
+        // So is what a run had made that was to replace another, and what an earlier version had
+        // not removed yet.
         write(&path.join(".wgvq-run-next/config.toml"), "half");
         drop(RunFolder::create(&path, false).unwrap());
-        assert!(!path.join(".wgvq-a1b2.tmp").exists() && !path.join("checkpoints/.wgvq-c3.tmp").exists());
+        assert!(
+            !path.join(".wgvq-a1b2.tmp").exists()
+                && !path.join("checkpoints/.wgvq-c3.tmp").exists()
+        );
         assert!(!path.join(".wgvq-run-next").exists());
         write(&path.join("metrics.csv"), "old");
         write(&path.join("pictures/summary.png"), "old");
         let refused = RunFolder::create(&path, false).unwrap_err().to_string();
-        assert!(refused.contains("left of a run") && refused.contains("--overwrite"), "{refused}");
+        assert!(
+            refused.contains("left of a run") && refused.contains("--overwrite"),
+            "{refused}"
+        );
         RunFolder::create(&path, true).unwrap().establish().unwrap();
         assert!(!path.join("metrics.csv").exists() && !path.join("pictures/summary.png").exists());
     }

@@ -1,4 +1,5 @@
-//! What a run makes in its folder, by name: all of it goes when the run is replaced, and nothing that somebody laid beside it.
+//! What a run makes in its folder, by name: all of it goes when the run is replaced, and nothing
+//! that somebody laid beside it.
 
 use crate::models::vqvae2::{MOST_LEVELS, level_names};
 use crate::storage::{atomic, staged};
@@ -11,7 +12,8 @@ pub(crate) const TOKENS: &str = "tokens";
 pub(crate) const LOCK: &str = "run.lock";
 /// What `wgvq compare` says of a run that it trained.
 pub const COMPARED: &str = "comparison.json";
-/// What `wgvq inspect` makes of a run: the page, and its pictures and tables by how their names begin.
+/// What `wgvq inspect` makes of a run: the page, and its pictures and tables by how their names
+/// begin.
 const INSPECTION: &str = "inspect";
 const PAGE: &str = "index.html";
 const INSPECTED: [&str; 6] = ["codes", "patches", "usage", "map", "overlay", "robustness"];
@@ -27,7 +29,15 @@ const EVALUATION: [&str; 3] = ["evaluation.csv", "evaluation.png", "evaluation-s
 fn is_own(folder: &str, name: &str) -> bool {
     match folder {
         "" => {
-            matches!(name, "config.toml" | "metrics.csv" | "test.csv" | "final.safetensors" | "pace.json" | COMPARED)
+            matches!(
+                name,
+                "config.toml"
+                    | "metrics.csv"
+                    | "test.csv"
+                    | "final.safetensors"
+                    | "pace.json"
+                    | COMPARED
+            )
         }
         "checkpoints" => is_checkpoint(name),
         "pictures" => matches!(name, "summary.png" | "levels.png" | "players.png"),
@@ -45,19 +55,24 @@ pub(crate) const FOLDERS: [&str; 6] = ["checkpoints", "pictures", INSPECTION, RE
 /// The runs that hang on one, which are of no use without it: its priors and its judge.
 pub(crate) fn hanging(path: &Path) -> Result<Vec<PathBuf>> {
     let is_one = |n: &String| n == CONTRASTIVE || n == PRIOR || is_prior_of_level(n);
-    let found = names(path)?.into_iter().filter(is_one).map(|n| path.join(n));
+    let found = names(path)?
+        .into_iter()
+        .filter(is_one)
+        .map(|n| path.join(n));
     Ok(found.filter(|p| p.is_dir()).collect())
 }
 
 fn is_prior_of_level(name: &str) -> bool {
-    name.strip_prefix("prior-").is_some_and(|level| all_levels().any(|l| l == level))
+    name.strip_prefix("prior-")
+        .is_some_and(|level| all_levels().any(|l| l == level))
 }
 
 fn all_levels() -> impl Iterator<Item = String> {
     (2..=MOST_LEVELS).flat_map(level_names)
 }
 
-/// All files that a run made, and those of the runs that hang on it; without its tokens where a new one goes on with them.
+/// All files that a run made, and those of the runs that hang on it; without its tokens where a new
+/// one goes on with them.
 pub(crate) fn made_by_a_run(path: &Path, tokens: bool) -> Result<Vec<PathBuf>> {
     let mut files = own_files(path, "", "")?;
     for folder in FOLDERS.iter().filter(|f| tokens || **f != TOKENS) {
@@ -65,7 +80,11 @@ pub(crate) fn made_by_a_run(path: &Path, tokens: bool) -> Result<Vec<PathBuf>> {
     }
     // Of several levels of codes, each has its own folder of an inspection.
     for level in all_levels() {
-        files.extend(own_files(path, &format!("{INSPECTION}/{level}"), INSPECTION)?);
+        files.extend(own_files(
+            path,
+            &format!("{INSPECTION}/{level}"),
+            INSPECTION,
+        )?);
     }
     for run in hanging(path)? {
         files.extend(all_of(&run)?);
@@ -75,20 +94,32 @@ pub(crate) fn made_by_a_run(path: &Path, tokens: bool) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// All that a run made that hangs on another: its files, its lock, and the folders that it makes whether or not it fills them.
+/// All that a run made that hangs on another: its files, its lock, and the folders that it makes
+/// whether or not it fills them.
 fn all_of(run: &Path) -> Result<Vec<PathBuf>> {
     let mut all = made_by_a_run(run, true)?;
-    all.extend(["checkpoints", "pictures", LOCK].map(|name| run.join(name)).into_iter().filter(|p| p.exists()));
+    all.extend(
+        ["checkpoints", "pictures", LOCK]
+            .map(|name| run.join(name))
+            .into_iter()
+            .filter(|p| p.exists()),
+    );
     Ok(all)
 }
 
-/// What hangs on the prior of a run that reads texts, beside that prior: the other levels', the judge, and what they were measured by.
+/// What hangs on the prior of a run that reads texts, beside that prior: the other levels', the
+/// judge, and what they were measured by.
 ///
 /// # Errors
 /// If a folder cannot be listed.
 pub fn made_of_texts(run: &Path, prior: &Path) -> Result<Vec<PathBuf>> {
     let mut files = own_files(run, TEXT, TEXT)?;
-    files.extend(EVALUATION.iter().map(|n| run.join(REPORT).join(n)).filter(|f| f.is_file()));
+    files.extend(
+        EVALUATION
+            .iter()
+            .map(|n| run.join(REPORT).join(n))
+            .filter(|f| f.is_file()),
+    );
     for other in hanging(run)?.into_iter().filter(|p| p != prior) {
         files.extend(all_of(&other)?);
     }
@@ -104,42 +135,67 @@ pub fn made_by_an_inspection(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn own_files(run: &Path, folder: &str, kind: &str) -> Result<Vec<PathBuf>> {
-    let folder = if folder.is_empty() { run.to_owned() } else { run.join(folder) };
+    let folder = if folder.is_empty() {
+        run.to_owned()
+    } else {
+        run.join(folder)
+    };
     let own = |n: &String| is_own(kind, n) || atomic::is_scratch(n);
-    Ok(names(&folder)?.iter().filter(|n| own(n)).map(|n| folder.join(n)).filter(|f| f.is_file()).collect())
+    Ok(names(&folder)?
+        .iter()
+        .filter(|n| own(n))
+        .map(|n| folder.join(n))
+        .filter(|f| f.is_file())
+        .collect())
 }
 
-/// Is there nothing in the folder of `name` in a run's but what a run makes there? Neither a file nor a foreign folder is such.
+/// Is there nothing in the folder of `name` in a run's but what a run makes there? Neither a file
+/// nor a foreign folder is such.
 pub(crate) fn is_own_entry(path: &Path, name: &str) -> Result<bool> {
     let entry = path.join(name);
     if !entry.is_dir() {
-        return Ok(is_own("", name) || name == LOCK || atomic::is_scratch(name) || staged::is_staged(name));
+        return Ok(is_own("", name)
+            || name == LOCK
+            || atomic::is_scratch(name)
+            || staged::is_staged(name));
     }
     if staged::is_staged(name) {
         return Ok(true);
     }
     let inside = names(&entry)?;
     if hanging(path)?.contains(&entry) {
-        return inside.iter().try_fold(true, |all, n| Ok(all && is_own_entry(&entry, n)?));
+        return inside
+            .iter()
+            .try_fold(true, |all, n| Ok(all && is_own_entry(&entry, n)?));
     }
     let own = |n: &String| is_own(name, n) || atomic::is_scratch(n) || staged::is_staged(n);
     Ok(FOLDERS.contains(&name) && inside.iter().all(own))
 }
 
 pub(crate) fn is_checkpoint(name: &str) -> bool {
-    let step = name.strip_suffix(".json").or(name.strip_suffix(".safetensors")).and_then(|n| n.strip_prefix("step-"));
+    let step = name
+        .strip_suffix(".json")
+        .or(name.strip_suffix(".safetensors"))
+        .and_then(|n| n.strip_prefix("step-"));
     step.is_some_and(|s| s.len() >= 8 && s.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Is this a file of tokens, `train-00000.safetensors`, or what names them?
 pub(crate) fn is_token_file(name: &str) -> bool {
-    let shard = name.strip_suffix(".safetensors").and_then(|n| n.strip_prefix("train-").or(n.strip_prefix("test-")));
-    name == "tokens.json" || shard.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
+    let shard = name
+        .strip_suffix(".safetensors")
+        .and_then(|n| n.strip_prefix("train-").or(n.strip_prefix("test-")));
+    name == "tokens.json"
+        || shard.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Is this a file that an inspection makes? `codes.png`, or `codes-2.png` where there are several codebooks.
+/// Is this a file that an inspection makes? `codes.png`, or `codes-2.png` where there are several
+/// codebooks.
 fn is_inspection(name: &str) -> bool {
-    let stem = name.strip_suffix(".png").or(name.strip_suffix(".csv")).unwrap_or_default();
+    let stem = name
+        .strip_suffix(".png")
+        .or(name.strip_suffix(".csv"))
+        .unwrap_or_default();
     let (kind, book) = stem.split_once('-').unwrap_or((stem, "1"));
     name == PAGE || INSPECTED.contains(&kind) && book.parse::<usize>().is_ok()
 }
@@ -149,10 +205,15 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     let cannot = |e: std::io::Error| Error::file(folder, format!("cannot be listed: {e}"));
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(cannot(e)),
     };
-    let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(cannot));
+    let names = entries.map(|e| {
+        e.map(|e| e.file_name().to_string_lossy().into_owned())
+            .map_err(cannot)
+    });
     let mut names = names.collect::<Result<Vec<String>>>()?;
     names.sort_unstable();
     Ok(names)

@@ -1,9 +1,11 @@
-//! A folder's next content: made whole in a folder inside it, then put in the place of what was there.
+//! A folder's next content: made whole in a folder inside it, then put in the place of what was
+//! there.
 //!
-//! What is being made lies in `.wgvq-run-next` and counts for nothing. Once it is whole, one rename to `.wgvq-run-new` decides:
-//! from there on it is the folder's content. What it replaces is then removed, by a list that was written before, and the
-//! new files are moved up. A process that is killed before the rename leaves the old content as it was; one that is killed
-//! after it leaves what [`settle`] brings to its end.
+//! What is being made lies in `.wgvq-run-next` and counts for nothing. Once it is whole, one rename
+//! to `.wgvq-run-new` decides: from there on it is the folder's content. What it replaces is then
+//! removed, by a list that was written before, and the new files are moved up. A process that is
+//! killed before the rename leaves the old content as it was; one that is killed after it leaves
+//! what [`settle`] brings to its end.
 
 use crate::storage::{atomic, file_system};
 use crate::{Error, Result};
@@ -12,7 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a folder's content is of. Each has names of its own: a run may be trained where a report is written.
+/// What a folder's content is of. Each has names of its own: a run may be trained where a report is
+/// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A run, by whoever holds its lock.
@@ -24,11 +27,19 @@ pub enum Content {
 impl Content {
     /// Name of the folder that is being filled.
     fn next(self) -> &'static str {
-        if self == Content::Run { ".wgvq-run-next" } else { ".wgvq-output-next" }
+        if self == Content::Run {
+            ".wgvq-run-next"
+        } else {
+            ".wgvq-output-next"
+        }
     }
     /// Name of the folder once it is whole.
     fn whole(self) -> &'static str {
-        if self == Content::Run { ".wgvq-run-new" } else { ".wgvq-output-new" }
+        if self == Content::Run {
+            ".wgvq-run-new"
+        } else {
+            ".wgvq-output-new"
+        }
     }
 }
 
@@ -46,7 +57,8 @@ pub struct Staged {
     put: AtomicBool,
 }
 
-/// What a staged content replaces: files, and folders as far as they are empty, by their paths from the target, and from the folder that the target lies in.
+/// What a staged content replaces: files, and folders as far as they are empty, by their paths from
+/// the target, and from the folder that the target lies in.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Replaced {
     here: Vec<String>,
@@ -61,25 +73,34 @@ pub(crate) fn is_staged(name: &str) -> bool {
     if name.starts_with(LOCK) {
         return true;
     }
-    [Content::Run, Content::Output].iter().any(|c| name == c.next() || name == c.whole())
+    [Content::Run, Content::Output]
+        .iter()
+        .any(|c| name == c.next() || name == c.whole())
 }
 
-/// Does `target` hold content that was decided upon, and that a killed process did not bring to its place?
+/// Does `target` hold content that was decided upon, and that a killed process did not bring to its
+/// place?
 pub fn is_unsettled(target: &Path, content: Content) -> bool {
     target.join(content.whole()).is_dir()
 }
 
 impl Staged {
-    /// An empty next content of `target`, which exists and which this process has to itself. What a killed process had begun is
-    /// removed, or brought to its place where it was whole.
+    /// An empty next content of `target`, which exists and which this process has to itself. What a
+    /// killed process had begun is removed, or brought to its place where it was whole.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn begin(target: &Path, content: Content) -> Result<Staged> {
         settle(target, content)?;
         let next = target.join(content.next());
-        std::fs::create_dir(&next).map_err(|e| Error::file(target, format!("cannot be written: {e}")))?;
-        Ok(Staged { target: target.to_owned(), content, next, put: AtomicBool::new(false) })
+        std::fs::create_dir(&next)
+            .map_err(|e| Error::file(target, format!("cannot be written: {e}")))?;
+        Ok(Staged {
+            target: target.to_owned(),
+            content,
+            next,
+            put: AtomicBool::new(false),
+        })
     }
 
     /// Where the content is made.
@@ -97,33 +118,48 @@ impl Staged {
         self.put.load(Ordering::Relaxed)
     }
 
-    /// Puts the content in its place. `old` is what goes: files in the target, or in folders beside it, and folders that are
-    /// empty then.
+    /// Puts the content in its place. `old` is what goes: files in the target, or in folders beside
+    /// it, and folders that are empty then.
     ///
     /// # Errors
-    /// If a file cannot be written, or a folder stands where one is to go. The old content is as it was then, or the new one in its
-    /// place as far as the error allows; [`settle`] goes on from there.
+    /// If a file cannot be written, or a folder stands where one is to go. The old content is as it
+    /// was then, or the new one in its place as far as the error allows; [`settle`] goes on from
+    /// there.
     pub fn put(&self, old: &[PathBuf]) -> Result<()> {
         let mut list = Replaced::default();
         let (here, beside) = (files(&self.next)?, files(&self.next.join(BESIDE))?);
         let beside_target = parent(&self.target);
         for (made, place) in [(&here, self.target.as_path()), (&beside, beside_target)] {
-            made.iter().filter(|f| !f.starts_with(BESIDE)).try_for_each(|f| may_stand(place, f))?;
+            made.iter()
+                .filter(|f| !f.starts_with(BESIDE))
+                .try_for_each(|f| may_stand(place, f))?;
         }
         for path in old {
             // What is replaced by a file of its name goes by the rename of that one.
-            match (path.strip_prefix(&self.target), path.strip_prefix(beside_target)) {
+            match (
+                path.strip_prefix(&self.target),
+                path.strip_prefix(beside_target),
+            ) {
                 (Ok(own), _) if !here.iter().any(|f| f == own) => list.here.push(text(own)?),
-                (Err(_), Ok(own)) if !beside.iter().any(|f| f == own) => list.beside.push(text(own)?),
+                (Err(_), Ok(own)) if !beside.iter().any(|f| f == own) => {
+                    list.beside.push(text(own)?)
+                }
                 _ => {}
             }
         }
         // What lies in a folder before the folder.
-        [&mut list.here, &mut list.beside].into_iter().for_each(|names| names.sort_by(|a, b| b.cmp(a)));
+        [&mut list.here, &mut list.beside]
+            .into_iter()
+            .for_each(|names| names.sort_by(|a, b| b.cmp(a)));
         let list = serde_json::to_vec_pretty(&list).map_err(Error::data)?;
         atomic::write(&self.next.join(LIST), &list)?;
         let new = self.target.join(self.content.whole());
-        let failed = |e| Error::file(&self.target, format!("what was made anew could not be put there: {e}"));
+        let failed = |e| {
+            Error::file(
+                &self.target,
+                format!("what was made anew could not be put there: {e}"),
+            )
+        };
         std::fs::rename(&self.next, &new).map_err(failed)?;
         self.put.store(true, Ordering::Relaxed);
         file_system::sync_folder(&self.target).map_err(failed)?;
@@ -140,7 +176,8 @@ impl Drop for Staged {
     }
 }
 
-/// Brings a replacement to its end that was decided upon, and removes one that was not. The caller has the folder to itself.
+/// Brings a replacement to its end that was decided upon, and removes one that was not. The caller
+/// has the folder to itself.
 ///
 /// # Errors
 /// If a file cannot be removed or moved.
@@ -151,14 +188,16 @@ pub fn settle(target: &Path, content: Content) -> Result<()> {
     }
     let next = target.join(content.next());
     match std::fs::remove_dir_all(&next) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            Err(Error::file(&next, format!("is left of a process that was stopped, and cannot be removed: {e}")))
-        }
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::file(
+            &next,
+            format!("is left of a process that was stopped, and cannot be removed: {e}"),
+        )),
         _ => Ok(()),
     }
 }
 
-/// Removes what is listed, moves the new files up, and lets go of the rest. Each part may be done already.
+/// Removes what is listed, moves the new files up, and lets go of the rest. Each part may be done
+/// already.
 fn finish(target: &Path, new: &Path) -> Result<()> {
     let list = new.join(LIST);
     if list.exists() {
@@ -166,29 +205,45 @@ fn finish(target: &Path, new: &Path) -> Result<()> {
         let replaced = std::fs::read(&list).map_err(|e| cannot(&e))?;
         let replaced: Replaced = serde_json::from_slice(&replaced).map_err(|e| cannot(&e))?;
         for (names, place) in [(&replaced.here, target), (&replaced.beside, parent(target))] {
-            names.iter().filter(|n| is_inside(n)).try_for_each(|n| remove(place, Path::new(n)))?;
+            names
+                .iter()
+                .filter(|n| is_inside(n))
+                .try_for_each(|n| remove(place, Path::new(n)))?;
         }
-        std::fs::remove_file(&list).map_err(|e| Error::file(&list, format!("cannot be removed: {e}")))?;
+        std::fs::remove_file(&list)
+            .map_err(|e| Error::file(&list, format!("cannot be removed: {e}")))?;
     }
     move_up(&new.join(BESIDE), parent(target))?;
     move_up(new, target)?;
-    std::fs::remove_dir_all(new).map_err(|e| Error::file(new, format!("cannot be removed: {e}")))?;
-    file_system::sync_folder(target).map_err(|e| Error::file(target, format!("cannot be written: {e}")))
+    std::fs::remove_dir_all(new)
+        .map_err(|e| Error::file(new, format!("cannot be removed: {e}")))?;
+    file_system::sync_folder(target)
+        .map_err(|e| Error::file(target, format!("cannot be written: {e}")))
 }
 
 /// Does a listed path stay in the folder that it is read from?
 fn is_inside(name: &str) -> bool {
-    Path::new(name).components().all(|c| matches!(c, Component::Normal(_)))
+    Path::new(name)
+        .components()
+        .all(|c| matches!(c, Component::Normal(_)))
 }
 
-/// Removes a file, or a folder if it is empty, and the folders on the way to it that are empty then.
+/// Removes a file, or a folder if it is empty, and the folders on the way to it that are empty
+/// then.
 fn remove(place: &Path, file: &Path) -> Result<()> {
     let path = place.join(file);
     let is_folder = path.symlink_metadata().is_ok_and(|m| m.is_dir());
-    let removed = if is_folder { std::fs::remove_dir(&path).or(Ok(())) } else { std::fs::remove_file(&path) };
+    let removed = if is_folder {
+        std::fs::remove_dir(&path).or(Ok(()))
+    } else {
+        std::fs::remove_file(&path)
+    };
     match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => {
-            return Err(Error::file(&path, format!("cannot be removed to make way: {e}")));
+            return Err(Error::file(
+                &path,
+                format!("cannot be removed to make way: {e}"),
+            ));
         }
         _ => {}
     }
@@ -206,37 +261,54 @@ fn remove(place: &Path, file: &Path) -> Result<()> {
 fn move_up(from: &Path, to: &Path) -> Result<()> {
     for file in files(from)?.iter().filter(|f| !f.starts_with(BESIDE)) {
         let path = to.join(file);
-        let failed = |e| Error::file(&path, format!("what was made anew could not be put there: {e}"));
+        let failed = |e| {
+            Error::file(
+                &path,
+                format!("what was made anew could not be put there: {e}"),
+            )
+        };
         std::fs::create_dir_all(parent(&path)).map_err(failed)?;
         std::fs::rename(from.join(file), &path).map_err(failed)?;
     }
     // Folders without files belong to the content, too.
     for folder in folders(from)?.iter().filter(|f| !f.starts_with(BESIDE)) {
         let path = to.join(folder);
-        std::fs::create_dir_all(&path).map_err(|e| Error::file(&path, format!("cannot be made: {e}")))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|e| Error::file(&path, format!("cannot be made: {e}")))?;
     }
     Ok(())
 }
 
-/// Can a file of this path from `place` be written, or does a folder stand there, or a file where a folder is needed?
+/// Can a file of this path from `place` be written, or does a folder stand there, or a file where a
+/// folder is needed?
 fn may_stand(place: &Path, file: &Path) -> Result<()> {
     let path = place.join(file);
     if path.is_dir() {
-        return Err(Error::file(&path, "is a folder, and a file is to go there; move it away"));
+        return Err(Error::file(
+            &path,
+            "is a folder, and a file is to go there; move it away",
+        ));
     }
     let folders = file.ancestors().skip(1).map(|f| place.join(f));
     match folders.into_iter().find(|f| f.exists() && !f.is_dir()) {
-        Some(in_the_way) => Err(Error::file(in_the_way, "is a file where a folder is to go; move it away")),
+        Some(in_the_way) => Err(Error::file(
+            in_the_way,
+            "is a file where a folder is to go; move it away",
+        )),
         None => Ok(()),
     }
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn text(path: &Path) -> Result<String> {
-    let text = path.to_str().ok_or_else(|| Error::file(path, "is no name that is replaced"))?;
+    let text = path
+        .to_str()
+        .ok_or_else(|| Error::file(path, "is no name that is replaced"))?;
     Ok(text.to_owned())
 }
 
@@ -299,12 +371,21 @@ mod tests {
             write(&staged.path().join(file), "new");
         }
         write(&staged.beside("side").join("new"), "new");
-        let old = ["config", "old/a", "old/b"].iter().map(|f| target.join(f)).chain([base.join("side/old")]).collect();
+        let old = ["config", "old/a", "old/b"]
+            .iter()
+            .map(|f| target.join(f))
+            .chain([base.join("side/old")])
+            .collect();
         (target, staged, old)
     }
 
     fn all(base: &Path) -> Vec<(String, String)> {
-        let read = |f: &PathBuf| (f.display().to_string(), std::fs::read_to_string(base.join(f)).unwrap());
+        let read = |f: &PathBuf| {
+            (
+                f.display().to_string(),
+                std::fs::read_to_string(base.join(f)).unwrap(),
+            )
+        };
         files(base).unwrap().iter().map(read).collect()
     }
 
@@ -317,7 +398,9 @@ mod tests {
             ("target/new/a", &new),
             ("target/new/b", &new),
         ];
-        files.map(|(file, text)| (file.to_owned(), text.clone())).to_vec()
+        files
+            .map(|(file, text)| (file.to_owned(), text.clone()))
+            .to_vec()
     }
 
     #[test]
@@ -335,7 +418,16 @@ mod tests {
         let (target, stage, _) = staged(base.path());
         drop(stage);
         let names: Vec<String> = all(base.path()).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["side/old", "target/config", "target/mine", "target/old/a", "target/old/b"]);
+        assert_eq!(
+            names,
+            [
+                "side/old",
+                "target/config",
+                "target/mine",
+                "target/old/a",
+                "target/old/b"
+            ]
+        );
         // Nor does one that stood in the way of what was to go there.
         let (_, stage, old) = staged(base.path());
         write(&target.join("new"), "a file");
@@ -351,7 +443,10 @@ mod tests {
             let (target, stage, old) = staged(base.path());
             let new = target.join(NEW);
             // By hand what `put` does up to its rename, and then what `finish` does, so far.
-            let list = Replaced { here: vec!["old/a".into(), "old/b".into()], beside: vec!["side/old".into()] };
+            let list = Replaced {
+                here: vec!["old/a".into(), "old/b".into()],
+                beside: vec!["side/old".into()],
+            };
             std::fs::write(stage.path().join(LIST), serde_json::to_vec(&list).unwrap()).unwrap();
             std::fs::rename(stage.path(), &new).unwrap();
             stage.put.store(true, Ordering::Relaxed);
@@ -378,8 +473,14 @@ mod tests {
         write(&base.path().join("precious"), "old");
         let new = base.path().join("target").join(NEW);
         std::fs::create_dir_all(&new).unwrap();
-        let here = vec!["../precious".into(), base.path().join("precious").display().to_string()];
-        let list = Replaced { here, beside: Vec::new() };
+        let here = vec![
+            "../precious".into(),
+            base.path().join("precious").display().to_string(),
+        ];
+        let list = Replaced {
+            here,
+            beside: Vec::new(),
+        };
         std::fs::write(new.join(LIST), serde_json::to_vec(&list).unwrap()).unwrap();
         settle(&base.path().join("target"), Content::Run).unwrap();
         assert!(base.path().join("precious").exists());

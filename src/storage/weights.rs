@@ -1,4 +1,5 @@
-//! Between the store's layout and PyTorch's: convolution weights are [O, KH, KW, I] here and [O, I, KH, KW] there.
+//! Between the store's layout and PyTorch's: convolution weights are [O, KH, KW, I] here and [O, I,
+//! KH, KW] there.
 
 use crate::nn::HostTensors;
 use crate::storage::checkpoint::HostTensor;
@@ -8,7 +9,9 @@ use std::collections::BTreeMap;
 /// A tensor under PyTorch's layout.
 pub fn export((shape, values): (Vec<usize>, Vec<f32>)) -> HostTensor {
     match shape[..] {
-        [o, h, w, i] => HostTensor::f32(&[o, i, h, w], &permute(&values, [o, h, w, i], [0, 3, 1, 2])),
+        [o, h, w, i] => {
+            HostTensor::f32(&[o, i, h, w], &permute(&values, [o, h, w, i], [0, 3, 1, 2]))
+        }
         _ => HostTensor::f32(&shape, &values),
     }
 }
@@ -20,14 +23,22 @@ pub fn export((shape, values): (Vec<usize>, Vec<f32>)) -> HostTensor {
 pub fn import(tensor: &HostTensor) -> Result<(Vec<usize>, Vec<f32>)> {
     let values = tensor.to_f32()?;
     Ok(match tensor.shape[..] {
-        [o, i, h, w] => (vec![o, h, w, i], permute(&values, [o, i, h, w], [0, 2, 3, 1])),
+        [o, i, h, w] => (
+            vec![o, h, w, i],
+            permute(&values, [o, i, h, w], [0, 2, 3, 1]),
+        ),
         _ => (tensor.shape.clone(), values),
     })
 }
 
 /// Row-major values of `shape` with its dimensions in another order.
 fn permute(values: &[f32], shape: [usize; 4], order: [usize; 4]) -> Vec<f32> {
-    let strides = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
+    let strides = [
+        shape[1] * shape[2] * shape[3],
+        shape[2] * shape[3],
+        shape[3],
+        1,
+    ];
     let [a, b, c, d] = order.map(|k| shape[k]);
     let [sa, sb, sc, sd] = order.map(|k| strides[k]);
     let mut out = Vec::with_capacity(values.len());
@@ -41,8 +52,8 @@ fn permute(values: &[f32], shape: [usize; 4], order: [usize; 4]) -> Vec<f32> {
     out
 }
 
-/// The tensors of a checkpoint under the store's layout, by the prefix that says what they belong to, without it; those with none of
-/// the `prefixes` under the empty one.
+/// The tensors of a checkpoint under the store's layout, by the prefix that says what they belong
+/// to, without it; those with none of the `prefixes` under the empty one.
 ///
 /// # Errors
 /// If one is not f32.
@@ -53,8 +64,14 @@ pub fn by_prefix<const N: usize>(
     let mut parts: BTreeMap<&'static str, HostTensors> = BTreeMap::new();
     for (name, tensor) in tensors {
         let value = import(tensor).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))?;
-        let prefix = prefixes.into_iter().find(|p| name.starts_with(p)).unwrap_or_default();
-        parts.entry(prefix).or_default().insert(name[prefix.len()..].to_owned(), value);
+        let prefix = prefixes
+            .into_iter()
+            .find(|p| name.starts_with(p))
+            .unwrap_or_default();
+        parts
+            .entry(prefix)
+            .or_default()
+            .insert(name[prefix.len()..].to_owned(), value);
     }
     Ok(parts)
 }

@@ -1,5 +1,5 @@
-//! A moving average of a first stage: of its weights, and of the codes that its quantizers move themselves. Averaged weights with codes of the
-//! moment do not fit one another.
+//! A moving average of a first stage: of its weights, and of the codes that its quantizers move
+//! themselves. Averaged weights with codes of the moment do not fit one another.
 
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::FirstStage;
@@ -28,11 +28,20 @@ fn exchange(a: &Tensor, b: &Tensor) -> Result<()> {
 impl Average {
     /// Begins at the weights as they are.
     pub(super) fn new(params: &Parameters, decay: f64) -> Result<Average> {
-        Ok(Average { weights: Ema::new(params, decay)?, decay, codes: Vec::new() })
+        Ok(Average {
+            weights: Ema::new(params, decay)?,
+            decay,
+            codes: Vec::new(),
+        })
     }
 
     /// Follows the model after a step.
-    pub(super) fn follow(&mut self, params: &Parameters, stage: &FirstStage, step: u64) -> Result<()> {
+    pub(super) fn follow(
+        &mut self,
+        params: &Parameters,
+        stage: &FirstStage,
+        step: u64,
+    ) -> Result<()> {
         self.weights.update(params, step)?;
         let live = live(stage);
         if self.codes.len() != live.len() {
@@ -41,14 +50,20 @@ impl Average {
         }
         let early = (1 + step) as f64 / (10 + step) as f64;
         let weight = 1.0 - self.decay.min(early);
-        self.codes.iter().zip(live).try_for_each(|(average, code)| lerp_assign(average, code, weight))
+        self.codes
+            .iter()
+            .zip(live)
+            .try_for_each(|(average, code)| lerp_assign(average, code, weight))
     }
 
     /// Exchanges the model and its average; again, and both are as they were.
     pub(super) fn exchange(&self, params: &Parameters, stage: &FirstStage) -> Result<()> {
         exchange(params.arena(), self.weights.weights().arena())?;
         // Before the first step the codes have no average, or have not been placed.
-        self.codes.iter().zip(live(stage)).try_for_each(|(average, code)| exchange(code, average))
+        self.codes
+            .iter()
+            .zip(live(stage))
+            .try_for_each(|(average, code)| exchange(code, average))
     }
 
     /// What a checkpoint keeps: weights by name, and codes under `codes.`.
@@ -61,9 +76,15 @@ impl Average {
     }
 
     /// Goes on from what [`Average::save`] gave.
-    pub(super) fn load(&mut self, gpu: &Gpu, tensors: HostTensors, stage: &FirstStage) -> Result<()> {
-        let (codes, weights): (HostTensors, HostTensors) =
-            tensors.into_iter().partition(|(name, _)| name.starts_with("codes."));
+    pub(super) fn load(
+        &mut self,
+        gpu: &Gpu,
+        tensors: HostTensors,
+        stage: &FirstStage,
+    ) -> Result<()> {
+        let (codes, weights): (HostTensors, HostTensors) = tensors
+            .into_iter()
+            .partition(|(name, _)| name.starts_with("codes."));
         self.weights.load_host(&weights)?;
         let live = live(stage);
         self.codes.clear();
@@ -71,8 +92,14 @@ impl Average {
             return Ok(());
         }
         for (i, own) in live.iter().enumerate() {
-            let found = codes.get(&format!("codes.{i}")).filter(|(shape, _)| shape == own.shape());
-            let missing = || Error::data(format!("the checkpoint's average of codebook {i} is missing"));
+            let found = codes
+                .get(&format!("codes.{i}"))
+                .filter(|(shape, _)| shape == own.shape());
+            let missing = || {
+                Error::data(format!(
+                    "the checkpoint's average of codebook {i} is missing"
+                ))
+            };
             let (shape, values) = found.ok_or_else(missing)?;
             self.codes.push(Tensor::from_slice(gpu, shape, values)?);
         }

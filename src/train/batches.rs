@@ -1,7 +1,8 @@
 //! The images of a step, and of a measurement, on the device.
 //!
-//! A set that fits a binding lies on the device as bytes, and a step gathers its images there. Of any other set, and where crops
-//! or colours change, a step's images are made on the host by [`Ahead`]'s threads before it comes.
+//! A set that fits a binding lies on the device as bytes, and a step gathers its images there. Of
+//! any other set, and where crops or colours change, a step's images are made on the host by
+//! [`Ahead`]'s threads before it comes.
 
 use crate::config::run::RunConfig;
 use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
@@ -35,7 +36,13 @@ enum Source {
 fn recipe(config: &RunConfig) -> Recipe {
     let (d, t) = (&config.data, &config.train);
     let crop = (d.crop == "random").then_some((d.crop_scale_min, d.crop_scale_max));
-    Recipe { seed: t.seed, batch: t.batch_size, flip: d.flip, crop, color: d.color }
+    Recipe {
+        seed: t.seed,
+        batch: t.batch_size,
+        flip: d.flip,
+        crop,
+        color: d.color,
+    }
 }
 
 /// Can batches be made of this set as the configuration says?
@@ -57,7 +64,10 @@ impl Batches {
     pub(super) fn new(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>) -> Result<Batches> {
         let recipe = recipe(config);
         let most = gpu.limits().max_storage_buffer_binding_size.min(RESIDENT);
-        let resident = data.pixels.in_memory().filter(|all| all.len() as u64 <= most && !recipe.changes_pixels());
+        let resident = data
+            .pixels
+            .in_memory()
+            .filter(|all| all.len() as u64 <= most && !recipe.changes_pixels());
         let source = match resident {
             Some(all) => {
                 let shape = [data.len(), data.height, data.width, data.channels];
@@ -65,16 +75,25 @@ impl Batches {
             }
             None => Source::Ahead(ahead(config, recipe, data.clone())?),
         };
-        Ok(Batches { gpu: gpu.clone(), data, recipe, source })
+        Ok(Batches {
+            gpu: gpu.clone(),
+            data,
+            recipe,
+            source,
+        })
     }
 
-    /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number mirrors the image.
+    /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number
+    /// mirrors the image.
     ///
     /// # Errors
     /// If there is no such image, its picture can no longer be read, or the device fails.
     pub(super) fn images(&self, numbers: &[u32]) -> Result<Tensor> {
         match &self.source {
-            Source::Resident(all) => normalize(all, &Tensor::from_slice(&self.gpu, &[numbers.len()], numbers)?),
+            Source::Resident(all) => normalize(
+                all,
+                &Tensor::from_slice(&self.gpu, &[numbers.len()], numbers)?,
+            ),
             Source::Ahead(_) => {
                 let plain: Vec<u32> = numbers.iter().map(|n| n & !FLIP).collect();
                 let mirrored: Vec<bool> = numbers.iter().map(|n| n & FLIP != 0).collect();
@@ -83,7 +102,8 @@ impl Batches {
         }
     }
 
-    /// The training images of a step, as [`Batches::images`]: a function of the seed and the step alone.
+    /// The training images of a step, as [`Batches::images`]: a function of the seed and the step
+    /// alone.
     ///
     /// # Errors
     /// As [`Batches::images`].
@@ -91,7 +111,11 @@ impl Batches {
         match &self.source {
             Source::Resident(_) => {
                 let (numbers, mirrored) = self.recipe.order(&self.data, step);
-                let numbers: Vec<u32> = numbers.iter().zip(mirrored).map(|(n, m)| n | flag(m)).collect();
+                let numbers: Vec<u32> = numbers
+                    .iter()
+                    .zip(mirrored)
+                    .map(|(n, m)| n | flag(m))
+                    .collect();
                 self.images(&numbers)
             }
             Source::Ahead(ahead) => {
@@ -111,9 +135,20 @@ impl Batches {
 
     fn upload(&self, pixels: &[u8], mirrored: &[bool]) -> Result<Tensor> {
         let d = &self.data;
-        let images = Tensor::from_slice(&self.gpu, &[mirrored.len(), d.height, d.width, d.channels], pixels)?;
-        let places: Vec<u32> = mirrored.iter().enumerate().map(|(i, m)| i as u32 | flag(*m)).collect();
-        normalize(&images, &Tensor::from_slice(&self.gpu, &[places.len()], &places)?)
+        let images = Tensor::from_slice(
+            &self.gpu,
+            &[mirrored.len(), d.height, d.width, d.channels],
+            pixels,
+        )?;
+        let places: Vec<u32> = mirrored
+            .iter()
+            .enumerate()
+            .map(|(i, m)| i as u32 | flag(*m))
+            .collect();
+        normalize(
+            &images,
+            &Tensor::from_slice(&self.gpu, &[places.len()], &places)?,
+        )
     }
 }
 
@@ -121,7 +156,8 @@ fn flag(mirrored: bool) -> u32 {
     if mirrored { FLIP } else { 0 }
 }
 
-/// Threads that make the batches of `data`. Each holds one, and as many again may wait, within bounds.
+/// Threads that make the batches of `data`. Each holds one, and as many again may wait, within
+/// bounds.
 fn ahead(config: &RunConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahead<Batch>> {
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     let workers = match config.data.workers {
@@ -130,8 +166,17 @@ fn ahead(config: &RunConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahea
     };
     let bytes = data.image_bytes().saturating_mul(recipe.batch);
     let most = (WAITING / bytes.max(1)).max(1);
-    let what = format!("batches of {} pictures of {} bytes, made ahead", recipe.batch, data.image_bytes());
+    let what = format!(
+        "batches of {} pictures of {} bytes, made ahead",
+        recipe.batch,
+        data.image_bytes()
+    );
     let held = workers.min(most) + (2 * workers).min(most);
-    memory::hold(what, memory::product(&[data.image_bytes(), recipe.batch, held]))?;
-    Ahead::new(workers.min(most), (2 * workers).min(most), move |step| recipe.batch(&data, step))
+    memory::hold(
+        what,
+        memory::product(&[data.image_bytes(), recipe.batch, held]),
+    )?;
+    Ahead::new(workers.min(most), (2 * workers).min(most), move |step| {
+        recipe.batch(&data, step)
+    })
 }

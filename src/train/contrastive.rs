@@ -70,7 +70,8 @@ pub struct ContrastiveTrainer {
 }
 
 impl ContrastiveTrainer {
-    /// A trainer at step 0: `texts` are those of all images of the set, in their order, made by the tokenizer of the sum `reader`.
+    /// A trainer at step 0: `texts` are those of all images of the set, in their order, made by the
+    /// tokenizer of the sum `reader`.
     ///
     /// # Errors
     /// If the configuration makes no model, or there are other texts than images.
@@ -84,7 +85,11 @@ impl ContrastiveTrainer {
     ) -> Result<ContrastiveTrainer> {
         config.validate()?;
         if texts.lengths.len() != data.len() {
-            return Err(Error::shape("contrastive", format!("{} texts", data.len()), texts.lengths.len()));
+            return Err(Error::shape(
+                "contrastive",
+                format!("{} texts", data.len()),
+                texts.lengths.len(),
+            ));
         }
         let (model, params) = build(gpu, config, [data.height, data.width, data.channels], &text)?;
         let t = &config.train;
@@ -134,22 +139,44 @@ impl Training for ContrastiveTrainer {
     fn step(&mut self) -> Result<()> {
         let (t, step) = (&self.config.train, self.descent.number());
         let places = batch_indices(t.seed, step, t.batch_size, self.data.train.len());
-        let numbers: Vec<u32> = places.iter().map(|i| self.data.train[*i as usize]).collect();
+        let numbers: Vec<u32> = places
+            .iter()
+            .map(|i| self.data.train[*i as usize])
+            .collect();
         let images = upload(&self.gpu, &self.data, &numbers)?;
         let texts = some(&self.texts, &self.text, &numbers).upload(&self.gpu, &self.text)?;
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, self.descent.params());
-        let key = Key { seed: t.seed, step, stream: STREAM };
-        let dropout = Dropout { rate: self.config.model.dropout, key };
-        let loss = self.model.loss(&pass, &tape.constant(&images), &texts, dropout)?;
+        let key = Key {
+            seed: t.seed,
+            step,
+            stream: STREAM,
+        };
+        let dropout = Dropout {
+            rate: self.config.model.dropout,
+            key,
+        };
+        let loss = self
+            .model
+            .loss(&pass, &tape.constant(&images), &texts, dropout)?;
         let gradients = pass.gradients(tape.backward(&loss)?);
         self.descent.step(loss.tensor(), &gradients, t.rate(step))
     }
 
     fn rows(&mut self, wait: bool) -> Result<Vec<ContrastiveRow>> {
         let mut done = Vec::new();
-        while let Some(Figures { step, loss, gradient_norm, .. }) = self.descent.arrived(wait, ADVICE)? {
-            done.push(ContrastiveRow { step, loss, gradient_norm });
+        while let Some(Figures {
+            step,
+            loss,
+            gradient_norm,
+            ..
+        }) = self.descent.arrived(wait, ADVICE)?
+        {
+            done.push(ContrastiveRow {
+                step,
+                loss,
+                gradient_norm,
+            });
         }
         Ok(done)
     }
@@ -159,12 +186,20 @@ impl Training for ContrastiveTrainer {
     }
 
     fn evaluate(&mut self, _: bool) -> Result<Retrieval> {
-        let judge = Judge { gpu: &self.gpu, model: &self.model, params: self.descent.weights(), text: &self.text };
+        let judge = Judge {
+            gpu: &self.gpu,
+            model: &self.model,
+            params: self.descent.weights(),
+            text: &self.text,
+        };
         let numbers = &self.data.test;
         let texts = some(&self.texts, &self.text, numbers);
         let images = judge.images(&self.data.gather(numbers)?)?;
         let found = retrieval(&images, &judge.texts(&texts)?, &texts, &self.text, POOL);
-        Ok(Retrieval { step: self.descent.number(), ..found })
+        Ok(Retrieval {
+            step: self.descent.number(),
+            ..found
+        })
     }
 
     fn checkpoint(&mut self) -> Result<Checkpoint> {
@@ -180,9 +215,14 @@ impl Training for ContrastiveTrainer {
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        if !self.data.is_of_sum(state["data"].as_str().unwrap_or_default()) || state["reader"] != *self.reader {
+        if !self
+            .data
+            .is_of_sum(state["data"].as_str().unwrap_or_default())
+            || state["reader"] != *self.reader
+        {
             let what = format!(
-                "the checkpoint was made on other images or texts than those of `{}`: say where they lie now by --data",
+                "the checkpoint was made on other images or texts than those of `{}`: say where \
+                 they lie now by --data",
                 self.data.name
             );
             return Err(Error::data(what));
@@ -198,7 +238,10 @@ impl Training for ContrastiveTrainer {
             text: self.text,
             reader: self.reader.clone(),
         };
-        Ok(Checkpoint { tensors, state: serde_json::json!({ "contrastive": about }) })
+        Ok(Checkpoint {
+            tensors,
+            state: serde_json::json!({ "contrastive": about }),
+        })
     }
 }
 

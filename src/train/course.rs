@@ -14,7 +14,8 @@ use std::time::Duration;
 /// Times that a run is gone on with more carefully.
 const MOST_CURES: u32 = 4;
 
-/// Where a run went back to, until it has come further. It follows from the steps alone, and is kept in checkpoints.
+/// Where a run went back to, until it has come further. It follows from the steps alone, and is
+/// kept in checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setback {
     /// The step of the checkpoint.
@@ -51,7 +52,8 @@ pub(super) struct Course<'a, T: Training> {
 }
 
 impl<'a, T: Training> Course<'a, T> {
-    /// `saved` is the step of the checkpoint that the trainer stands at, where it stands at one, and `setback` what that says.
+    /// `saved` is the step of the checkpoint that the trainer stands at, where it stands at one,
+    /// and `setback` what that says.
     pub(super) fn new(
         trainer: T,
         schedule: &'a Schedule,
@@ -62,16 +64,33 @@ impl<'a, T: Training> Course<'a, T> {
     ) -> Result<Self> {
         let (row_columns, test_columns) = trainer.columns();
         let step = trainer.step_number();
-        // The last measurement comes after the last checkpoint: a run that is resumed there makes it again.
-        let measured = if step >= schedule.steps { schedule.steps - 1 } else { step };
+        // The last measurement comes after the last checkpoint: a run that is resumed there makes
+        // it again.
+        let measured = if step >= schedule.steps {
+            schedule.steps - 1
+        } else {
+            step
+        };
         let log = Log::open(&folder.metrics(), &row_columns, step)?;
         let tests = Log::open(&folder.test(), &test_columns, measured)?;
         let (began, pace) = (Instant::now(), Pace::new(Duration::ZERO));
         let newest = None;
-        let mut course =
-            Course { trainer, tests, observer, log, schedule, folder, began, pace, newest, saved, setback };
+        let mut course = Course {
+            trainer,
+            tests,
+            observer,
+            log,
+            schedule,
+            folder,
+            began,
+            pace,
+            newest,
+            saved,
+            setback,
+        };
         if step == 0 && course.trainer.heals() {
-            // What a run goes back to that diverges before its first checkpoint. It is on disk, so that a resumed run has it too.
+            // What a run goes back to that diverges before its first checkpoint. It is on disk, so
+            // that a resumed run has it too.
             course.save()?;
         }
         course.pace.skip(course.began.elapsed());
@@ -110,12 +129,25 @@ impl<'a, T: Training> Course<'a, T> {
         }
         let (per_step, unit) = self.trainer.per_step();
         let per_second = self.pace.per_second().map(|steps| steps * per_step as f64);
-        let (row, waiting, left) = (self.newest.clone(), self.trainer.waiting(), self.pace.left(s.rest(step)));
-        self.observer.step(&Progress { step, steps: s.steps, row, per_second, unit, left, waiting });
+        let (row, waiting, left) = (
+            self.newest.clone(),
+            self.trainer.waiting(),
+            self.pace.left(s.rest(step)),
+        );
+        self.observer.step(&Progress {
+            step,
+            steps: s.steps,
+            row,
+            per_second,
+            unit,
+            left,
+            waiting,
+        });
         Ok(())
     }
 
-    /// After the last step: writes down what is on its way, and saves. The row at hand ends with the run's last step, not where it is stopped.
+    /// After the last step: writes down what is on its way, and saves. The row at hand ends with
+    /// the run's last step, not where it is stopped.
     ///
     /// # Errors
     /// As [`Course::step`].
@@ -127,11 +159,18 @@ impl<'a, T: Training> Course<'a, T> {
             self.log.push(&row)?;
         }
         self.advise();
-        if self.saved == Some(self.trainer.step_number()) { Ok(()) } else { self.save() }
+        if self.saved == Some(self.trainer.step_number()) {
+            Ok(())
+        } else {
+            self.save()
+        }
     }
 
     fn advise(&mut self) {
-        self.trainer.advice().iter().for_each(|a| self.observer.note(a));
+        self.trainer
+            .advice()
+            .iter()
+            .for_each(|a| self.observer.note(a));
     }
 
     /// Saves a checkpoint, unless it is one that nothing can go on from.
@@ -145,7 +184,13 @@ impl<'a, T: Training> Course<'a, T> {
         }
         self.log.sync()?;
         self.tests.sync()?;
-        checkpoint::save(&self.folder.checkpoints(), step, &checkpoint, &s.identity, s.keep_checkpoints)?;
+        checkpoint::save(
+            &self.folder.checkpoints(),
+            step,
+            &checkpoint,
+            &s.identity,
+            s.keep_checkpoints,
+        )?;
         self.saved = Some(step);
         // Before its first step it is not known whether the run can run at all.
         if step > 0 { self.establish() } else { Ok(()) }
@@ -153,55 +198,86 @@ impl<'a, T: Training> Course<'a, T> {
 
     /// Puts the run in the place of the one that it replaces, where it does.
     fn establish(&mut self) -> Result<()> {
-        let Some(from) = self.folder.establish()? else { return Ok(()) };
+        let Some(from) = self.folder.establish()? else {
+            return Ok(());
+        };
         self.trainer.moved(&from, self.folder.path());
-        let (step, (row_columns, test_columns)) = (self.trainer.step_number(), self.trainer.columns());
+        let (step, (row_columns, test_columns)) =
+            (self.trainer.step_number(), self.trainer.columns());
         self.log = Log::open(&self.folder.metrics(), &row_columns, step)?;
         self.tests = Log::open(&self.folder.test(), &test_columns, step)?;
         Ok(())
     }
 
-    /// Takes a run that diverged back to its last good checkpoint, to go on from there more carefully; what came after it goes. The
-    /// checkpoints decide what follows, not the time at which the divergence was noticed, so the run stays repeatable.
+    /// Takes a run that diverged back to its last good checkpoint, to go on from there more
+    /// carefully; what came after it goes. The checkpoints decide what follows, not the time at
+    /// which the divergence was noticed, so the run stays repeatable.
     ///
     /// # Errors
-    /// `diverged`, where the configuration does not allow it, there is no checkpoint, or it helped not.
+    /// `diverged`, where the configuration does not allow it, there is no checkpoint, or it helped
+    /// not.
     pub(super) fn back(&mut self, diverged: Error) -> Result<()> {
-        let Error::Diverged { step, what } = &diverged else { return Err(diverged) };
-        let Some(cure) = self.trainer.cure(*step) else { return Err(diverged) };
+        let Error::Diverged { step, what } = &diverged else {
+            return Err(diverged);
+        };
+        let Some(cure) = self.trainer.cure(*step) else {
+            return Err(diverged);
+        };
         if cure.times() >= MOST_CURES {
-            let what = format!("{what}. It was gone on with more carefully {MOST_CURES} times, and that did not help");
+            let what = format!(
+                "{what}. It was gone on with more carefully {MOST_CURES} times, and that did not \
+                 help"
+            );
             return Err(Error::Diverged { step: *step, what });
         }
         self.observer.note(&diverged.to_string());
         let place = self.folder.checkpoints();
         let failed = self.setback.map(|setback| setback.to);
-        let from = self.setback.map_or(*step, |setback| setback.from.max(*step));
+        let from = self
+            .setback
+            .map_or(*step, |setback| setback.from.max(*step));
         let sound = |c: &Checkpoint| self.trainer.check(c).is_ok();
         let good = |c: &Checkpoint| self.trainer.may_go_back_to(c, failed) && sound(c);
-        // Where there is none before the one that failed, that one once more, and yet more carefully.
-        let late = |c: &Checkpoint| failed.is_some_and(|failed| c.state["step"].as_u64().is_none_or(|s| s > failed));
+        // Where there is none before the one that failed, that one once more, and yet more
+        // carefully.
+        let late = |c: &Checkpoint| {
+            failed.is_some_and(|failed| c.state["step"].as_u64().is_none_or(|s| s > failed))
+        };
         let again = |c: &Checkpoint| !late(c) && self.trainer.may_go_back_to(c, None) && sound(c);
         let found = match checkpoint::latest_that(&place, good)? {
             Some(found) => Some(found),
             None => checkpoint::latest_that(&place, again)?,
         };
-        let Some(latest) = found else { return Err(diverged) };
+        let Some(latest) = found else {
+            return Err(diverged);
+        };
         checkpoint::remove_after(&place, latest.step)?;
-        self.trainer.restore(&latest.checkpoint).map_err(|e| Error::file(&place, e))?;
+        self.trainer
+            .restore(&latest.checkpoint)
+            .map_err(|e| Error::file(&place, e))?;
         let (row_columns, test_columns) = self.trainer.columns();
         self.log = Log::open(&self.folder.metrics(), &row_columns, latest.step)?;
         self.tests = Log::open(&self.folder.test(), &test_columns, latest.step)?;
-        (self.saved, self.setback) = (Some(latest.step), Some(Setback { to: latest.step, from }));
+        (self.saved, self.setback) = (
+            Some(latest.step),
+            Some(Setback {
+                to: latest.step,
+                from,
+            }),
+        );
         let calmed = self.trainer.calm(cure);
-        self.observer.note(&format!("went back to the checkpoint of step {}; {calmed}", latest.step));
+        self.observer.note(&format!(
+            "went back to the checkpoint of step {}; {calmed}",
+            latest.step
+        ));
         self.pace.skip(self.began.elapsed());
         Ok(())
     }
 }
 
 impl Schedule {
-    /// What is still to be done after `step` steps, the last measurement and the last checkpoint too.
+    /// What is still to be done after `step` steps, the last measurement and the last checkpoint
+    /// too.
     fn rest(&self, step: u64) -> Rest {
         // Those that are due at the last step are the last ones.
         let between = |every: u64| match every {
@@ -239,7 +315,11 @@ mod tests {
             earlier: Vec::new(),
         };
         let rest = |step| {
-            let Rest { steps, measurements, checkpoints } = schedule.rest(step);
+            let Rest {
+                steps,
+                measurements,
+                checkpoints,
+            } = schedule.rest(step);
             [steps, measurements, checkpoints]
         };
         // At 20, 40, 60 and 80, and the last one.
@@ -286,7 +366,10 @@ mod tests {
         }
         fn rows(&mut self, _: bool) -> Result<Vec<Figure>> {
             match (self.diverges)(self.step, self.calmed) {
-                true => Err(Error::Diverged { step: self.step, what: "diverged".into() }),
+                true => Err(Error::Diverged {
+                    step: self.step,
+                    what: "diverged".into(),
+                }),
                 false => Ok(vec![Figure(self.step)]),
             }
         }
@@ -298,7 +381,10 @@ mod tests {
         }
         fn checkpoint(&mut self) -> Result<Checkpoint> {
             let state = serde_json::json!({ "step": self.step, "calmed": self.calmed });
-            Ok(Checkpoint { tensors: Default::default(), state })
+            Ok(Checkpoint {
+                tensors: Default::default(),
+                state,
+            })
         }
         fn check(&self, _: &Checkpoint) -> Result<()> {
             Ok(())
@@ -357,36 +443,74 @@ mod tests {
             Start::Fresh => RunFolder::create(path, false),
             Start::Resume => RunFolder::resume(path),
         };
-        let (fake, mut notes) = (Fake { step: 0, calmed: 0, diverges }, Notes::default());
+        let (fake, mut notes) = (
+            Fake {
+                step: 0,
+                calmed: 0,
+                diverges,
+            },
+            Notes::default(),
+        );
         let folder = folder.unwrap();
-        let ended = follow(fake, &schedule, &folder, start, &mut notes, &AtomicBool::new(false));
-        let to =
-            |note: &String| note.strip_prefix("went back to the checkpoint of step ")?.split(';').next()?.parse().ok();
+        let ended = follow(
+            fake,
+            &schedule,
+            &folder,
+            start,
+            &mut notes,
+            &AtomicBool::new(false),
+        );
+        let to = |note: &String| {
+            note.strip_prefix("went back to the checkpoint of step ")?
+                .split(';')
+                .next()?
+                .parse()
+                .ok()
+        };
         let back = notes.0.iter().filter_map(to).collect();
-        (back, std::fs::read_to_string(folder.metrics()).unwrap(), ended.map(|outcome| outcome.trainer.calmed))
+        (
+            back,
+            std::fs::read_to_string(folder.metrics()).unwrap(),
+            ended.map(|outcome| outcome.trainer.calmed),
+        )
     }
 
     #[test]
     fn what_fails_again_goes_back_further_and_no_more_than_four_times() {
         let place = tempfile::tempdir().unwrap();
-        // Three times calmer it passes. A checkpoint that is made again on the way does not count as further.
+        // Three times calmer it passes. A checkpoint that is made again on the way does not count
+        // as further.
         let (back, log, ended) =
-            followed(&place.path().join("a"), 20, Start::Fresh, |step, calmed| step == 11 && calmed < 3);
+            followed(&place.path().join("a"), 20, Start::Fresh, |step, calmed| {
+                step == 11 && calmed < 3
+            });
         assert_eq!((back, ended.unwrap()), (vec![8, 4, 0], 3));
-        assert_eq!(log.lines().count(), 1 + 20 + 1, "each step once, and the last again at the end");
+        assert_eq!(
+            log.lines().count(),
+            1 + 20 + 1,
+            "each step once, and the last again at the end"
+        );
         // Past it, another divergence is another matter.
-        let (back, _, ended) = followed(&place.path().join("b"), 20, Start::Fresh, |step, calmed| {
-            (step == 6 && calmed < 1) || (step == 18 && calmed < 2)
-        });
+        let (back, _, ended) =
+            followed(&place.path().join("b"), 20, Start::Fresh, |step, calmed| {
+                (step == 6 && calmed < 1) || (step == 18 && calmed < 2)
+            });
         assert_eq!((back, ended.unwrap()), (vec![4, 16], 2));
         // Before the first checkpoint there is that of step 0, again and again.
-        let (back, _, ended) = followed(&place.path().join("c"), 20, Start::Fresh, |step, _| step == 3);
+        let (back, _, ended) = followed(&place.path().join("c"), 20, Start::Fresh, |step, _| {
+            step == 3
+        });
         let said = ended.unwrap_err().to_string();
         assert_eq!(back, [0; 4]);
-        assert!(said.contains("4 times") && said.contains("did not help"), "{said}");
+        assert!(
+            said.contains("4 times") && said.contains("did not help"),
+            "{said}"
+        );
         // What only shows after the last step is mended, too.
         let (back, _, ended) =
-            followed(&place.path().join("d"), 10, Start::Fresh, |step, calmed| step == 10 && calmed < 1);
+            followed(&place.path().join("d"), 10, Start::Fresh, |step, calmed| {
+                step == 10 && calmed < 1
+            });
         assert_eq!((back, ended.unwrap()), (vec![8], 1));
     }
 
@@ -396,15 +520,26 @@ mod tests {
         let diverges = |step, calmed| step == 11 && calmed < 3;
         let path = place.path().join("a");
         let (_, whole, _) = followed(&path, 20, Start::Fresh, diverges);
-        let checkpoints = |path: &Path| checkpoint::latest(&path.join("checkpoints")).unwrap().unwrap();
+        let checkpoints = |path: &Path| {
+            checkpoint::latest(&path.join("checkpoints"))
+                .unwrap()
+                .unwrap()
+        };
         for cut in 1..11 {
             let path = place.path().join(format!("cut-{cut}"));
             followed(&path, cut, Start::Fresh, diverges).2.unwrap();
             let (_, log, ended) = followed(&path, 20, Start::Resume, diverges);
             assert_eq!(ended.unwrap(), 3, "cut at {cut}");
-            let steps = |log: &str| log.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+            let steps = |log: &str| {
+                log.lines()
+                    .map(str::to_owned)
+                    .collect::<std::collections::BTreeSet<_>>()
+            };
             assert_eq!(steps(&log), steps(&whole));
-            assert_eq!(checkpoints(&path).checkpoint, checkpoints(&place.path().join("a")).checkpoint);
+            assert_eq!(
+                checkpoints(&path).checkpoint,
+                checkpoints(&place.path().join("a")).checkpoint
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Weights on their way down: the optimiser's steps along the gradients of one loss, the moving average that follows, and the figures
-//! that each step leaves. Priors and contrastive models train by it.
+//! Weights on their way down: the optimiser's steps along the gradients of one loss, the moving
+//! average that follows, and the figures that each step leaves. Priors and contrastive models train
+//! by it.
 
 use super::window::{Arrived, Window};
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
@@ -11,7 +12,8 @@ use crate::storage::weights;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// Figures of a step: the loss, the gradients' norm, the factor that clipped them, whether they were finite.
+/// Figures of a step: the loss, the gradients' norm, the factor that clipped them, whether they
+/// were finite.
 const FIGURES: usize = 4;
 
 /// Parameters in training.
@@ -38,8 +40,8 @@ pub struct Figures {
 }
 
 impl Descent {
-    /// At step 0. Gradients are clipped to a norm of `max_norm`, infinity to measure it alone; with an `ema_decay` above 0 an average
-    /// of the weights follows.
+    /// At step 0. Gradients are clipped to a norm of `max_norm`, infinity to measure it alone; with
+    /// an `ema_decay` above 0 an average of the weights follows.
     pub fn new(
         gpu: &Gpu,
         params: Parameters,
@@ -50,9 +52,19 @@ impl Descent {
     ) -> Result<Descent> {
         let mut adam = Adam::new(&params, hyper)?;
         adam.max_norm = Some(max_norm);
-        let ema = (ema_decay > 0.0).then(|| Ema::new(&params, ema_decay.into())).transpose()?;
+        let ema = (ema_decay > 0.0)
+            .then(|| Ema::new(&params, ema_decay.into()))
+            .transpose()?;
         let (window, in_flight) = (Window::new(gpu, log_every)?, InFlight::new(STEPS_IN_FLIGHT));
-        Ok(Descent { gpu: gpu.clone(), params, ema, adam, step: 0, window, in_flight })
+        Ok(Descent {
+            gpu: gpu.clone(),
+            params,
+            ema,
+            adam,
+            step: 0,
+            window,
+            in_flight,
+        })
     }
 
     /// The weights that learn.
@@ -91,11 +103,18 @@ impl Descent {
     /// # Errors
     /// If a loss is not finite: the step, and `advice`.
     pub fn arrived(&mut self, wait: bool, advice: &str) -> Result<Option<Figures>> {
-        let Some(arrived) = self.window.arrived(wait)? else { return Ok(None) };
+        let Some(arrived) = self.window.arrived(wait)? else {
+            return Ok(None);
+        };
         finite(&arrived, advice)?;
         let Arrived { step, steps } = &arrived;
         let skipped = steps.iter().filter(|f| f[3] == 0.0).count() as u64;
-        Ok(Some(Figures { step: *step, loss: arrived.mean(0), gradient_norm: arrived.mean(1), skipped }))
+        Ok(Some(Figures {
+            step: *step,
+            loss: arrived.mean(0),
+            gradient_norm: arrived.mean(1),
+            skipped,
+        }))
     }
 
     /// Ends the row that is being gathered.
@@ -106,11 +125,18 @@ impl Descent {
     /// All of it. Waits for the device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let adam = self.adam.save()?;
-        let mut parts = vec![("", self.params.to_host()?), ("adam.m.", adam.m), ("adam.v.", adam.v)];
+        let mut parts = vec![
+            ("", self.params.to_host()?),
+            ("adam.m.", adam.m),
+            ("adam.v.", adam.v),
+        ];
         if let Some(ema) = &self.ema {
             parts.push(("ema.", ema.weights().to_host()?));
         }
-        let tensors = parts.into_iter().flat_map(|(prefix, part)| named(prefix, part)).collect();
+        let tensors = parts
+            .into_iter()
+            .flat_map(|(prefix, part)| named(prefix, part))
+            .collect();
         let state = serde_json::json!({ "step": self.step, "adam_step": adam.step, "window": self.window.save()? });
         Ok(Checkpoint { tensors, state })
     }
@@ -123,24 +149,38 @@ impl Descent {
         let step = checkpoint.state["step"].as_u64().unwrap_or(self.step);
         // Steps whose row is not full yet, and whom nothing has looked at.
         finite(&Window::open(&checkpoint.state["window"], step), advice)?;
-        let Some(name) = checkpoint.first_not_finite() else { return Ok(()) };
+        let Some(name) = checkpoint.first_not_finite() else {
+            return Ok(());
+        };
         let what = format!("`{name}` is not finite at step {step}: training diverged. {advice}");
         Err(Error::Diverged { step, what })
     }
 
-    /// Goes on from a checkpoint, in which the caller's own tensors may stand under `prefix`, empty where there are none; these are returned.
+    /// Goes on from a checkpoint, in which the caller's own tensors may stand under `prefix`, empty
+    /// where there are none; these are returned.
     ///
     /// # Errors
     /// If something is missing, or does not fit the model.
-    pub fn restore(&mut self, checkpoint: &Checkpoint, prefix: &'static str) -> Result<HostTensors> {
+    pub fn restore(
+        &mut self,
+        checkpoint: &Checkpoint,
+        prefix: &'static str,
+    ) -> Result<HostTensors> {
         let number = |key: &str| {
-            checkpoint.state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
+            checkpoint.state[key]
+                .as_u64()
+                .ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
         };
-        let mut parts = weights::by_prefix(&checkpoint.tensors, ["adam.m.", "adam.v.", "ema.", prefix])?;
+        let mut parts =
+            weights::by_prefix(&checkpoint.tensors, ["adam.m.", "adam.v.", "ema.", prefix])?;
         let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
         self.params.load_host(&part(""))?;
         let (m, v) = (part("adam.m."), part("adam.v."));
-        self.adam.load(&AdamState { step: number("adam_step")?, m, v })?;
+        self.adam.load(&AdamState {
+            step: number("adam_step")?,
+            m,
+            v,
+        })?;
         if let Some(ema) = &self.ema {
             ema.load_host(&part("ema."))?;
         }
@@ -151,12 +191,20 @@ impl Descent {
 }
 
 fn finite(row: &Arrived<FIGURES>, advice: &str) -> Result<()> {
-    let Some((step, figures)) = row.first_bad(|f| f[0].is_finite()) else { return Ok(()) };
-    let what = format!("the loss is {} at step {step}: training diverged. {advice}", figures[0]);
+    let Some((step, figures)) = row.first_bad(|f| f[0].is_finite()) else {
+        return Ok(());
+    };
+    let what = format!(
+        "the loss is {} at step {step}: training diverged. {advice}",
+        figures[0]
+    );
     Err(Error::Diverged { step, what })
 }
 
 /// Tensors as a file has them, each name behind a prefix.
 pub fn named(prefix: &str, tensors: HostTensors) -> BTreeMap<String, HostTensor> {
-    tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))).collect()
+    tensors
+        .into_iter()
+        .map(|(name, t)| (format!("{prefix}{name}"), weights::export(t)))
+        .collect()
 }

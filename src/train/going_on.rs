@@ -1,4 +1,5 @@
-//! Under which configuration a run goes on: what of it may change, and what follows from other steps.
+//! Under which configuration a run goes on: what of it may change, and what follows from other
+//! steps.
 
 use super::Start;
 use crate::Result;
@@ -6,16 +7,29 @@ use crate::config::{Lasting, Span};
 use crate::storage::checkpoint;
 use crate::storage::run_folder::RunFolder;
 
-/// The configuration under which a run goes on in `folder`, and the identities by which earlier versions may have known it.
-pub(super) fn configured<C: Lasting>(config: C, folder: &RunFolder, start: Start) -> Result<(C, Vec<String>)> {
+/// The configuration under which a run goes on in `folder`, and the identities by which earlier
+/// versions may have known it.
+pub(super) fn configured<C: Lasting>(
+    config: C,
+    folder: &RunFolder,
+    start: Start,
+) -> Result<(C, Vec<String>)> {
     if start == Start::Fresh {
         return Ok((config, Vec::new()));
     }
-    // Where the folder's cannot be read, the one that is asked for is held against the checkpoints alone.
-    let Ok(kept) = C::load(&folder.config()) else { return Ok((config, Vec::new())) };
+    // Where the folder's cannot be read, the one that is asked for is held against the checkpoints
+    // alone.
+    let Ok(kept) = C::load(&folder.config()) else {
+        return Ok((config, Vec::new()));
+    };
     let mut config = config.going_on(&kept);
-    // The folder's own may have been given other steps by hand: then the checkpoints know that the rate fell until the last.
-    let Span { warmup, decay_steps, .. } = config.span();
+    // The folder's own may have been given other steps by hand: then the checkpoints know that the
+    // rate fell until the last.
+    let Span {
+        warmup,
+        decay_steps,
+        ..
+    } = config.span();
     if let Some((step, identity)) = checkpoint::newest(&folder.checkpoints())?
         && decay_steps > 0
         && warmup.saturating_add(decay_steps) >= step
@@ -35,7 +49,11 @@ mod tests {
 
     fn prior(steps: u64, decay_steps: u64) -> PriorConfig {
         let mut config = PriorConfig::default();
-        (config.train.steps, config.train.warmup, config.train.decay_steps) = (steps, 100, decay_steps);
+        (
+            config.train.steps,
+            config.train.warmup,
+            config.train.decay_steps,
+        ) = (steps, 100, decay_steps);
         config.resolved()
     }
 
@@ -44,7 +62,11 @@ mod tests {
         let (short, long) = (prior(1000, 0), prior(3000, 0));
         let mut more = short.clone();
         more.train.steps = 3000;
-        assert_ne!(more.identity().unwrap(), short.identity().unwrap(), "its rate would stay at the least");
+        assert_ne!(
+            more.identity().unwrap(),
+            short.identity().unwrap(),
+            "its rate would stay at the least"
+        );
         let more = more.going_on(&short);
         assert_eq!(more, long);
         assert_eq!(more.identity().unwrap(), short.identity().unwrap());

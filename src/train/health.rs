@@ -1,5 +1,5 @@
-//! Watching a run while it trains: a codebook that collapses, and a loss that runs away. What is said names the figure, the
-//! likely cause and what to change.
+//! Watching a run while it trains: a codebook that collapses, and a loss that runs away. What is
+//! said names the figure, the likely cause and what to change.
 
 use super::metrics::Row;
 use crate::quantize::Options;
@@ -34,7 +34,9 @@ impl Ailment {
     /// The same, of the level of that name.
     pub fn at_level(self, name: &str) -> Ailment {
         match self {
-            Ailment::Collapse(text) if !name.is_empty() => Ailment::Collapse(format!("{name} level: {text}")),
+            Ailment::Collapse(text) if !name.is_empty() => {
+                Ailment::Collapse(format!("{name} level: {text}"))
+            }
             other => other,
         }
     }
@@ -74,8 +76,8 @@ impl Health {
         if least > 0.0 && row.loss > RUNAWAY * least && row.step >= WARM_UP && !self.told_runaway {
             self.told_runaway = true;
             found.push(Ailment::Runaway(format!(
-                "the loss is {:.4} at step {}, {:.0} times the least so far: training runs away. Lower train.lr, or set \
-                 train.grad_clip = 1; --auto-heal halves the rate",
+                "the loss is {:.4} at step {}, {:.0} times the least so far: training runs away. \
+                 Lower train.lr, or set train.grad_clip = 1; --auto-heal halves the rate",
                 row.loss,
                 row.step,
                 row.loss / least
@@ -86,7 +88,10 @@ impl Health {
 
     /// Begins to judge anew, after something was mended.
     pub fn mended(&mut self) {
-        *self = Health { least_loss: self.least_loss, ..Health::default() };
+        *self = Health {
+            least_loss: self.least_loss,
+            ..Health::default()
+        };
     }
 }
 
@@ -97,16 +102,24 @@ fn collapse(row: &Row, reach: Reach, o: &Options) -> String {
     );
     let way_out = match o.kind.as_str() {
         "gumbel" => {
-            "the temperature falls too fast, or kl_weight is too small: raise quantizer.temperature_steps or quantizer.kl_weight"
+            "the temperature falls too fast, or kl_weight is too small: raise \
+             quantizer.temperature_steps or quantizer.kl_weight"
         }
         "fsq" => "the latents hardly move: train longer, or with a larger train.lr",
-        "lfq" => "the entropy loss is too weak: raise quantizer.entropy_loss_weight or quantizer.diversity_gamma",
-        "simvq" => "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim",
+        "lfq" => {
+            "the entropy loss is too weak: raise quantizer.entropy_loss_weight or \
+             quantizer.diversity_gamma"
+        }
+        "simvq" => {
+            "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim"
+        }
         _ if o.threshold_ema_dead_code == 0.0 => {
-            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 (--auto-heal does), or place the codes by quantizer.kmeans_init = true"
+            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 (--auto-heal \
+             does), or place the codes by quantizer.kmeans_init = true"
         }
         _ => {
-            "the codes lie far from the latents: take fewer quantizer.codebook_dim (8 to 32), quantizer.kmeans_init = true, or another quantizer.decay"
+            "the codes lie far from the latents: take fewer quantizer.codebook_dim (8 to 32), \
+             quantizer.kmeans_init = true, or another quantizer.decay"
         }
     };
     format!("{what}. Likely cause and way out: {way_out}")
@@ -133,31 +146,64 @@ mod tests {
 
     #[test]
     fn collapse_is_told_once_with_a_way_out() {
-        let reach = Reach { codes: 512, choices: 2048 };
-        let dead = Options { threshold_ema_dead_code: 0.0, ..Options::default() };
+        let reach = Reach {
+            codes: 512,
+            choices: 2048,
+        };
+        let dead = Options {
+            threshold_ema_dead_code: 0.0,
+            ..Options::default()
+        };
         let mut health = Health::default();
         let mut told = Vec::new();
         for step in (10..600).step_by(10) {
             told.extend(health.see(&row(step, 20.0, 0.1), reach, &dead));
         }
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].text().contains("20 of 512") && told[0].text().contains("threshold_ema_dead_code"));
+        assert!(
+            told[0].text().contains("20 of 512")
+                && told[0].text().contains("threshold_ema_dead_code")
+        );
         let mut health = Health::default();
-        let fine = (10..600).step_by(10).flat_map(|s| health.see(&row(s, 300.0, 0.1), reach, &dead)).count();
+        let fine = (10..600)
+            .step_by(10)
+            .flat_map(|s| health.see(&row(s, 300.0, 0.1), reach, &dead))
+            .count();
         assert_eq!(fine, 0);
         // Few latents cannot use many codes: 64 in use of 65,536 by 128 latents is no collapse.
-        let reach = Reach { codes: 65_536, choices: 128 };
+        let reach = Reach {
+            codes: 65_536,
+            choices: 128,
+        };
         let mut health = Health::default();
-        assert_eq!((10..600).step_by(10).flat_map(|s| health.see(&row(s, 64.0, 0.1), reach, &dead)).count(), 0);
+        assert_eq!(
+            (10..600)
+                .step_by(10)
+                .flat_map(|s| health.see(&row(s, 64.0, 0.1), reach, &dead))
+                .count(),
+            0
+        );
     }
 
     #[test]
     fn a_loss_that_runs_away_is_told() {
-        let reach = Reach { codes: 8, choices: 64 };
+        let reach = Reach {
+            codes: 8,
+            choices: 64,
+        };
         let mut health = Health::default();
         let told: Vec<Ailment> = (1..60)
-            .flat_map(|i| health.see(&row(10 * i, 8.0, if i < 40 { 0.1 } else { 9.0 }), reach, &Options::default()))
+            .flat_map(|i| {
+                health.see(
+                    &row(10 * i, 8.0, if i < 40 { 0.1 } else { 9.0 }),
+                    reach,
+                    &Options::default(),
+                )
+            })
             .collect();
-        assert!(matches!(&told[..], [Ailment::Runaway(text)] if text.contains("90 times")), "{told:?}");
+        assert!(
+            matches!(&told[..], [Ailment::Runaway(text)] if text.contains("90 times")),
+            "{told:?}"
+        );
     }
 }

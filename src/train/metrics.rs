@@ -1,5 +1,6 @@
-//! What a run is measured by. Of several levels of codes, the figures without a name speak of all: perplexities are means over the
-//! codebooks, entropies means over the codes of an image, errors means over levels, and codes used are summed.
+//! What a run is measured by. Of several levels of codes, the figures without a name speak of all:
+//! perplexities are means over the codebooks, entropies means over the codes of an image, errors
+//! means over levels, and codes used are summed.
 
 /// A row of the training log: means over the steps since the row before.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,8 +78,23 @@ impl Players {
 
     /// Their values, in that order.
     pub fn values(&self) -> [f64; 11] {
-        let Players { structure, perceptual, generator, features, adversarial_weight, discriminator, .. } = *self;
-        let Players { logits_real, logits_fake, penalty, gradient_norm, discriminator_gradient_norm, .. } = *self;
+        let Players {
+            structure,
+            perceptual,
+            generator,
+            features,
+            adversarial_weight,
+            discriminator,
+            ..
+        } = *self;
+        let Players {
+            logits_real,
+            logits_fake,
+            penalty,
+            gradient_norm,
+            discriminator_gradient_norm,
+            ..
+        } = *self;
         [
             structure,
             perceptual,
@@ -122,11 +138,16 @@ fn mean<T>(levels: &[T], weight: impl Fn(&T) -> usize, figure: impl Fn(&T) -> f6
         return figure(only);
     }
     let all: usize = levels.iter().map(&weight).sum();
-    levels.iter().map(|l| weight(l) as f64 * figure(l)).sum::<f64>() / all.max(1) as f64
+    levels
+        .iter()
+        .map(|l| weight(l) as f64 * figure(l))
+        .sum::<f64>()
+        / all.max(1) as f64
 }
 
 impl Row {
-    /// From the losses (all, reconstruction, commitment, codebook, regularizer) and what each level shows.
+    /// From the losses (all, reconstruction, commitment, codebook, regularizer) and what each level
+    /// shows.
     pub fn new(step: u64, losses: [f64; 5], levels: Vec<LevelRow>) -> Row {
         let [loss, reconstruction, commitment, codebook, regularizer] = losses;
         Row {
@@ -149,17 +170,31 @@ impl Row {
     /// The same as if there were this level alone.
     pub fn of_level(&self, level: usize) -> Row {
         let own = self.levels.get(level).cloned().into_iter().collect();
-        let losses = [self.loss, self.reconstruction, self.commitment, self.codebook, self.regularizer];
+        let losses = [
+            self.loss,
+            self.reconstruction,
+            self.commitment,
+            self.codebook,
+            self.regularizer,
+        ];
         Row::new(self.step, losses, own)
     }
 }
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let each: Vec<String> = self.levels.iter().map(|l| format!("{:.0}", l.perplexity)).collect();
+        let each: Vec<String> = self
+            .levels
+            .iter()
+            .map(|l| format!("{:.0}", l.perplexity))
+            .collect();
         write!(f, "loss {:.4}  perplexity {}", self.loss, each.join(" / "))?;
         if let Some(p) = &self.players {
-            write!(f, "  generator {:.3}  discriminator {:.3}", p.generator, p.discriminator)?;
+            write!(
+                f,
+                "  generator {:.3}  discriminator {:.3}",
+                p.generator, p.discriminator
+            )?;
         }
         Ok(())
     }
@@ -176,9 +211,11 @@ pub struct Evaluation {
     pub psnr: f64,
     /// Mean structural similarity; NaN for images smaller than its window of 11 x 11.
     pub ssim: f64,
-    /// Energy of reconstructions in high frequencies over that of the originals: sums of squared Laplacians. Below 1 they are blurred.
+    /// Energy of reconstructions in high frequencies over that of the originals: sums of squared
+    /// Laplacians. Below 1 they are blurred.
     pub sharpness: f64,
-    /// The same over the tenth of each original's pixels where it has most: its edges, without what is grain on smooth ground.
+    /// The same over the tenth of each original's pixels where it has most: its edges, without
+    /// what is grain on smooth ground.
     pub edge_sharpness: f64,
     /// LPIPS (Zhang et al. 2018) to the originals; NaN where the run has no weights of it.
     pub lpips: f64,
@@ -257,14 +294,20 @@ impl LevelCounts {
     fn measured(&self, image_pixels: usize) -> LevelUse {
         let k = self.counts.len() / self.codebooks.max(1);
         let entropies: Vec<f64> = self.counts.chunks(k.max(1)).map(entropy).collect();
-        let mean = |f: fn(f64) -> f64| entropies.iter().map(|h| f(*h)).sum::<f64>() / entropies.len().max(1) as f64;
+        let mean = |f: fn(f64) -> f64| {
+            entropies.iter().map(|h| f(*h)).sum::<f64>() / entropies.len().max(1) as f64
+        };
         let entropy_bits = mean(|h| h / std::f64::consts::LN_2);
         LevelUse {
             name: self.name.clone(),
             codes: self.codes,
             codebooks: self.codebooks,
             quantization_error: self.quantization_error,
-            perplexity: if self.counts.iter().any(|c| *c > 0) { mean(f64::exp) } else { 0.0 },
+            perplexity: if self.counts.iter().any(|c| *c > 0) {
+                mean(f64::exp)
+            } else {
+                0.0
+            },
             entropy_bits,
             bits_per_pixel: entropy_bits * (self.codes as f64 / image_pixels as f64),
             used: self.counts.iter().filter(|c| **c > 0).count(),
@@ -299,7 +342,12 @@ impl Evaluation {
 /// Entropy in nats.
 fn entropy(counts: &[u64]) -> f64 {
     let total: f64 = counts.iter().map(|c| *c as f64).sum();
-    counts.iter().filter(|c| **c > 0).map(|c| *c as f64 / total).map(|p| -p * p.ln()).sum()
+    counts
+        .iter()
+        .filter(|c| **c > 0)
+        .map(|c| *c as f64 / total)
+        .map(|p| -p * p.ln())
+        .sum()
 }
 
 impl std::fmt::Display for Evaluation {
@@ -309,13 +357,25 @@ impl std::fmt::Display for Evaluation {
         if !self.ssim.is_nan() {
             write!(f, ", SSIM {:.3}", self.ssim)?;
         }
-        write!(f, ", sharpness {:.2} ({:.2} at edges)", self.sharpness, self.edge_sharpness)?;
+        write!(
+            f,
+            ", sharpness {:.2} ({:.2} at edges)",
+            self.sharpness, self.edge_sharpness
+        )?;
         if !self.lpips.is_nan() {
             write!(f, ", LPIPS {:.4}", self.lpips)?;
         }
         for l in &self.levels {
-            let name = if l.name.is_empty() { String::new() } else { format!("{}: ", l.name) };
-            write!(f, ", {name}perplexity {:.1}, codes used {} of {}", l.perplexity, l.used, l.of)?;
+            let name = if l.name.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", l.name)
+            };
+            write!(
+                f,
+                ", {name}perplexity {:.1}, codes used {} of {}",
+                l.perplexity, l.used, l.of
+            )?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Training in a folder: the loop, the trainers of either stage and of contrastive models, what they log.
+//! Training in a folder: the loop, the trainers of either stage and of contrastive models, what
+//! they log.
 
 pub mod contrastive;
 pub mod health;
@@ -18,5 +19,7 @@ mod vqvae;
 mod window;
 
 pub use pace::{Break, Pace, Rest};
-pub use run::{Cure, Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with};
+pub use run::{
+    Cure, Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with,
+};
 pub use vqvae::{Trainer, check};

@@ -1,13 +1,14 @@
-//! How fast something goes, and how long the rest of it takes: a function of what is done and of times alone, so that it can be held
-//! against made-up clocks.
+//! How fast something goes, and how long the rest of it takes: a function of what is done and of
+//! times alone, so that it can be held against made-up clocks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Calls that are no measure of those to come: the first one compiles kernels and waits for the first data, and what it left on the
-/// device is waited for up to two calls later.
+/// Calls that are no measure of those to come: the first one compiles kernels and waits for the
+/// first data, and what it left on the device is waited for up to two calls later.
 const WARM_UP: u32 = 3;
-/// Work is measured in parts of at least this long, so that what comes in bursts (data, say) counts at its mean.
+/// Work is measured in parts of at least this long, so that what comes in bursts (data, say) counts
+/// at its mean.
 const PART: Duration = Duration::from_secs(1);
 /// Parts that are remembered.
 const PARTS: usize = 15;
@@ -52,7 +53,13 @@ pub struct Pace {
 impl Pace {
     /// Work that begins at this time, on whatever clock.
     pub fn new(now: Duration) -> Pace {
-        Pace { last: now, calls: 0, open: (0, Duration::ZERO), parts: VecDeque::new(), breaks: Default::default() }
+        Pace {
+            last: now,
+            calls: 0,
+            open: (0, Duration::ZERO),
+            parts: VecDeque::new(),
+            breaks: Default::default(),
+        }
     }
 
     fn since(&mut self, now: Duration) -> Duration {
@@ -70,7 +77,11 @@ impl Pace {
         }
         self.open = (self.open.0 + steps, self.open.1 + took);
         if self.open.1 >= PART && self.open.0 > 0 {
-            remember(&mut self.parts, (self.open.0, self.open.1.as_secs_f64()), PARTS);
+            remember(
+                &mut self.parts,
+                (self.open.0, self.open.1.as_secs_f64()),
+                PARTS,
+            );
             self.open = (0, Duration::ZERO);
         }
     }
@@ -95,7 +106,10 @@ impl Pace {
         }
         let of = |(steps, seconds): &(u64, f64)| seconds / *steps as f64;
         let middle = median(self.parts.iter().map(of));
-        let usual = self.parts.iter().filter(|part| of(part) <= OUTLIER * middle);
+        let usual = self
+            .parts
+            .iter()
+            .filter(|part| of(part) <= OUTLIER * middle);
         let (steps, seconds) = usual.fold((0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
         Some(seconds / steps as f64)
     }
@@ -105,7 +119,8 @@ impl Pace {
         self.seconds_per_step().filter(|s| *s > 0.0).map(f64::recip)
     }
 
-    /// How long the rest takes at this pace; `None` before it is known. Measurements and checkpoints count from the first one on.
+    /// How long the rest takes at this pace; `None` before it is known. Measurements and
+    /// checkpoints count from the first one on.
     pub fn left(&self, rest: Rest) -> Option<Duration> {
         let [measuring, saving] = self.breaks.each_ref().map(|b| median(b.iter().copied()));
         let breaks = rest.measurements as f64 * measuring + rest.checkpoints as f64 * saving;
@@ -120,11 +135,14 @@ fn remember<T>(all: &mut VecDeque<T>, one: T, most: usize) {
     all.push_back(one);
 }
 
-/// The middle one, of two the less: a first measurement compiles kernels, and the second does not. 0 of none.
+/// The middle one, of two the less: a first measurement compiles kernels, and the second does not.
+/// 0 of none.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
-    all.get(all.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+    all.get(all.len().saturating_sub(1) / 2)
+        .copied()
+        .unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -139,7 +157,10 @@ mod tests {
 
     impl Run {
         fn new() -> Run {
-            Run { pace: Pace::new(Duration::ZERO), now: 0.0 }
+            Run {
+                pace: Pace::new(Duration::ZERO),
+                now: 0.0,
+            }
         }
         fn at(&self) -> Duration {
             Duration::from_secs_f64(self.now)
@@ -155,12 +176,21 @@ mod tests {
             self.pace.took(what, self.at());
         }
         fn left(&self, steps: u64, measurements: u64, checkpoints: u64) -> Option<f64> {
-            self.pace.left(Rest { steps, measurements, checkpoints }).map(|d| d.as_secs_f64())
+            self.pace
+                .left(Rest {
+                    steps,
+                    measurements,
+                    checkpoints,
+                })
+                .map(|d| d.as_secs_f64())
         }
     }
 
     fn near(found: Option<f64>, wanted: f64) {
-        assert!(found.is_some_and(|f| (f - wanted).abs() <= 0.1 * wanted), "{found:?} where {wanted} is right");
+        assert!(
+            found.is_some_and(|f| (f - wanted).abs() <= 0.1 * wanted),
+            "{found:?} where {wanted} is right"
+        );
     }
 
     #[test]
@@ -168,7 +198,8 @@ mod tests {
         let mut run = Run::new();
         run.steps(1, 30.0);
         assert_eq!(run.left(99, 0, 0), None);
-        // Two steps lie on the device while the next is recorded: what the first one left may be waited for at the third.
+        // Two steps lie on the device while the next is recorded: what the first one left may be
+        // waited for at the third.
         run.steps(1, 0.01);
         run.steps(1, 4.0);
         assert_eq!((run.left(97, 0, 0), run.pace.per_second()), (None, None));
@@ -235,10 +266,17 @@ mod tests {
         for i in 1..20 {
             pace.stepped(64, Duration::from_secs(2 * i));
         }
-        let left = pace.left(Rest { steps: 640, measurements: 0, checkpoints: 0 });
+        let left = pace.left(Rest {
+            steps: 640,
+            measurements: 0,
+            checkpoints: 0,
+        });
         assert_eq!(left, Some(Duration::from_secs(20)));
         let mut still = Run::new();
         still.steps(100, 0.0);
-        assert_eq!((still.left(5, 0, 0), still.pace.per_second()), (Some(0.0), None));
+        assert_eq!(
+            (still.left(5, 0, 0), still.pace.per_second()),
+            (Some(0.0), None)
+        );
     }
 }

@@ -32,7 +32,8 @@ pub struct Plan {
     pub discriminator: usize,
     /// Numbers of LPIPS, which are not trained; 0 where it is not asked for.
     pub lpips: usize,
-    /// Numbers of the codebooks of all levels, however they learn; 0 where codes follow from a rule.
+    /// Numbers of the codebooks of all levels, however they learn; 0 where codes follow from a
+    /// rule.
     pub codebook: usize,
     /// Device memory at its peak, training or measuring.
     pub peak_bytes: u64,
@@ -49,7 +50,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Takes a few steps of the configuration, as they are once a discriminator has begun, and measures a few pictures.
+    /// Takes a few steps of the configuration, as they are once a discriminator has begun, and
+    /// measures a few pictures.
     ///
     /// # Errors
     /// If the configuration makes no model for this data set, or the device cannot hold it.
@@ -61,13 +63,18 @@ impl Plan {
             true => {
                 let mut alone = all.clone();
                 alone.gan.start = NEVER;
-                Some((start, pace(gpu, &mut Trainer::new(gpu, &alone, data.clone())?)?))
+                Some((
+                    start,
+                    pace(gpu, &mut Trainer::new(gpu, &alone, data.clone())?)?,
+                ))
             }
             false => None,
         };
         let mut heard = all.clone();
         (heard.gan.start, heard.gan.head_start, heard.gan.ramp) = (0, 0, 1);
-        let penalized = all.gan.is_on() && all.gan.regularizer == Regularizer::R1 && all.gan.regularizer_weight > 0.0;
+        let penalized = all.gan.is_on()
+            && all.gan.regularizer == Regularizer::R1
+            && all.gan.regularizer_weight > 0.0;
         // The penalty comes once in so many steps; what it adds to one is shared out among them.
         let with_penalty = match penalized {
             true => {
@@ -91,7 +98,11 @@ impl Plan {
             parameters: trainer.parameter_count(),
             discriminator: trainer.discriminator_count(),
             lpips: trainer.lpips_count(),
-            codebook: trainer.quantizers().iter().map(|q| q.codebook_numbers()).sum(),
+            codebook: trainer
+                .quantizers()
+                .iter()
+                .map(|q| q.codebook_numbers())
+                .sum(),
             peak_bytes: gpu.memory().peak,
             step,
             before,
@@ -115,11 +126,13 @@ impl Plan {
 
     /// All of a run.
     pub fn total(&self) -> Duration {
-        Duration::try_from_secs_f64(self.training_seconds() + self.measuring_seconds()).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(self.training_seconds() + self.measuring_seconds())
+            .unwrap_or(Duration::MAX)
     }
 }
 
-/// What a step of the trainer takes. The first one also compiles kernels and places the codes, and does not count.
+/// What a step of the trainer takes. The first one also compiles kernels and places the codes, and
+/// does not count.
 fn pace(gpu: &Gpu, trainer: &mut Trainer) -> Result<Pace> {
     trainer.step()?;
     gpu.finish()?;
@@ -130,5 +143,8 @@ fn pace(gpu: &Gpu, trainer: &mut Trainer) -> Result<Pace> {
         gpu.finish()?;
         best = best.min(start.elapsed());
     }
-    Ok(Pace { seconds: best.as_secs_f64(), flops: (gpu.work_done().flops - before) / f64::from(TIMED) })
+    Ok(Pace {
+        seconds: best.as_secs_f64(),
+        flops: (gpu.work_done().flops - before) / f64::from(TIMED),
+    })
 }

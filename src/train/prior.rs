@@ -52,7 +52,13 @@ pub struct PriorRow {
 impl Record for PriorRow {
     const HEADER: &'static str = "step,loss,gradient_norm,lr,skipped";
     fn values(&self) -> String {
-        let PriorRow { step, loss, gradient_norm, lr, skipped } = self;
+        let PriorRow {
+            step,
+            loss,
+            gradient_norm,
+            lr,
+            skipped,
+        } = self;
         format!("{step},{loss:.6e},{gradient_norm:.4e},{lr:.4e},{skipped}")
     }
 }
@@ -72,7 +78,8 @@ pub struct PriorEvaluation {
     pub nats_per_token: f64,
     /// The same in bits.
     pub bits_per_token: f64,
-    /// Bits of an image's tokens over its width times height times channels: the rate at which the two stages code its pixels.
+    /// Bits of an image's tokens over its width times height times channels: the rate at which the
+    /// two stages code its pixels.
     pub bits_per_dim: f64,
     /// Images that were looked at.
     pub images: usize,
@@ -81,17 +88,29 @@ pub struct PriorEvaluation {
 impl Record for PriorEvaluation {
     const HEADER: &'static str = "step,nats_per_token,bits_per_token,bits_per_dim,images";
     fn values(&self) -> String {
-        let PriorEvaluation { step, nats_per_token, bits_per_token, bits_per_dim, images } = self;
+        let PriorEvaluation {
+            step,
+            nats_per_token,
+            bits_per_token,
+            bits_per_dim,
+            images,
+        } = self;
         format!("{step},{nats_per_token:.6},{bits_per_token:.6},{bits_per_dim:.6},{images}")
     }
 }
 
 impl std::fmt::Display for PriorEvaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let PriorEvaluation { nats_per_token, bits_per_token, bits_per_dim, .. } = self;
+        let PriorEvaluation {
+            nats_per_token,
+            bits_per_token,
+            bits_per_dim,
+            ..
+        } = self;
         write!(
             f,
-            "held out {nats_per_token:.4} nats per token ({bits_per_token:.3} bits), {bits_per_dim:.4} bits per pixel dimension"
+            "held out {nats_per_token:.4} nats per token ({bits_per_token:.3} bits), \
+             {bits_per_dim:.4} bits per pixel dimension"
         )
     }
 }
@@ -132,9 +151,20 @@ impl PriorTrainer {
             decay: Decay::Decoupled,
         };
         // Measured in any case; what is not finite is then passed over.
-        let max_norm = if t.grad_clip > 0.0 { t.grad_clip } else { f32::INFINITY };
+        let max_norm = if t.grad_clip > 0.0 {
+            t.grad_clip
+        } else {
+            f32::INFINITY
+        };
         let descent = Descent::new(gpu, params, hyper, max_norm, t.ema_decay, t.log_every)?;
-        Ok(PriorTrainer { gpu: gpu.clone(), config, tokens, prior, descent, best: None })
+        Ok(PriorTrainer {
+            gpu: gpu.clone(),
+            config,
+            tokens,
+            prior,
+            descent,
+            best: None,
+        })
     }
 
     /// What is trained on.
@@ -153,7 +183,11 @@ impl PriorTrainer {
     }
 
     fn activations(&self) -> DType {
-        if self.config.train.dtype == "f16" { DType::F16 } else { DType::F32 }
+        if self.config.train.dtype == "f16" {
+            DType::F16
+        } else {
+            DType::F32
+        }
     }
 
     /// One pass over a batch: its loss, and its share of the step's gradients.
@@ -161,7 +195,11 @@ impl PriorTrainer {
         let t = &self.config.train;
         let images = batch_indices(t.seed, number, t.batch_size, self.tokens.train.len());
         let (codes, mut classes) = self.tokens.train.read(&images)?;
-        let key = Key { seed: t.seed, step: number, stream: CLASS_STREAM };
+        let key = Key {
+            seed: t.seed,
+            step: number,
+            stream: CLASS_STREAM,
+        };
         let hidden = philox::uniform(key, 0.0, 1.0, classes.len());
         let v = self.prior.vocabulary();
         let mut texts = self.tokens.train.read_texts(&images)?;
@@ -173,11 +211,16 @@ impl PriorTrainer {
                 }
             }
         }
-        let batch = self.prior.upload(&self.gpu, &classes, &codes, texts.as_ref())?;
+        let batch = self
+            .prior
+            .upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, self.descent.params()).storing(self.activations());
         let pass = pass.recomputing(t.checkpoint_blocks);
-        let dropout = Dropout { rate: self.prior.shape().dropout, key };
+        let dropout = Dropout {
+            rate: self.prior.shape().dropout,
+            key,
+        };
         let mut loss = self.prior.loss(&pass, &batch, dropout, t.label_smoothing)?;
         if t.accumulate > 1 {
             loss = tape.scale(&loss, 1.0 / t.accumulate as f32, 0.0)?;
@@ -187,7 +230,14 @@ impl PriorTrainer {
 
     /// Mean cross-entropy of images of a side, in nats per token.
     fn measure(&self, weights: &Parameters, side: &Split, images: &[u32]) -> Result<f64> {
-        measure(&self.prior, weights, side, images, self.config.train.batch_size, Told::Own)
+        measure(
+            &self.prior,
+            weights,
+            side,
+            images,
+            self.config.train.batch_size,
+            Told::Own,
+        )
     }
 
     fn evaluation(&self, step: u64, nats: f64, images: usize) -> PriorEvaluation {
@@ -216,7 +266,10 @@ impl Training for PriorTrainer {
 
     fn per_step(&self) -> (usize, &'static str) {
         let t = &self.config.train;
-        (t.batch_size * t.accumulate * self.prior.vocabulary().tokens(), "tokens")
+        (
+            t.batch_size * t.accumulate * self.prior.vocabulary().tokens(),
+            "tokens",
+        )
     }
 
     fn rate(&self, step: u64) -> Option<f64> {
@@ -244,14 +297,27 @@ impl Training for PriorTrainer {
             }
             sums.into_iter().collect()
         };
-        self.descent.step(&loss, &gradients, self.config.train.rate(step))
+        self.descent
+            .step(&loss, &gradients, self.config.train.rate(step))
     }
 
     fn rows(&mut self, wait: bool) -> Result<Vec<PriorRow>> {
         let mut done = Vec::new();
-        while let Some(Figures { step, loss, gradient_norm, skipped }) = self.descent.arrived(wait, ADVICE)? {
+        while let Some(Figures {
+            step,
+            loss,
+            gradient_norm,
+            skipped,
+        }) = self.descent.arrived(wait, ADVICE)?
+        {
             let lr = self.config.train.rate(step.saturating_sub(1));
-            done.push(PriorRow { step, loss, gradient_norm, lr, skipped });
+            done.push(PriorRow {
+                step,
+                loss,
+                gradient_norm,
+                lr,
+                skipped,
+            });
         }
         Ok(done)
     }
@@ -265,17 +331,29 @@ impl Training for PriorTrainer {
         let all: Vec<u32> = (0..test.len() as u32).collect();
         let some: Vec<u32> = match t.eval_images {
             0 => all.clone(),
-            n => all.iter().step_by((all.len() / n).max(1)).take(n).copied().collect(),
+            n => all
+                .iter()
+                .step_by((all.len() / n).max(1))
+                .take(n)
+                .copied()
+                .collect(),
         };
         let (now, weights) = (self.descent.number(), self.descent.weights());
         let nats = self.measure(weights, test, &some)?;
         if t.keep_best && self.best.as_ref().is_none_or(|best| nats < best.nats) {
-            self.best = Some(Best { nats, step: now, weights: weights.duplicate()? });
+            self.best = Some(Best {
+                nats,
+                step: now,
+                weights: weights.duplicate()?,
+            });
         }
         if !last {
             return Ok(self.evaluation(now, nats, some.len()));
         }
-        let (step, kept) = self.best.as_ref().map_or((now, weights), |best| (best.step, &best.weights));
+        let (step, kept) = self
+            .best
+            .as_ref()
+            .map_or((now, weights), |best| (best.step, &best.weights));
         let nats = self.measure(kept, test, &all)?;
         Ok(self.evaluation(step, nats, all.len()))
     }
@@ -283,11 +361,17 @@ impl Training for PriorTrainer {
     fn checkpoint(&mut self) -> Result<Checkpoint> {
         let mut checkpoint = self.descent.checkpoint()?;
         if let Some(best) = &self.best {
-            checkpoint.tensors.extend(named(BEST, best.weights.to_host()?));
+            checkpoint
+                .tensors
+                .extend(named(BEST, best.weights.to_host()?));
         }
         checkpoint.state["tokens"] = serde_json::json!(self.tokens.about);
         // As bits: a decimal number may come back as its neighbour.
-        checkpoint.state["best"] = serde_json::json!(self.best.as_ref().map(|best| (best.nats.to_bits(), best.step)));
+        checkpoint.state["best"] = serde_json::json!(
+            self.best
+                .as_ref()
+                .map(|best| (best.nats.to_bits(), best.step))
+        );
         Ok(checkpoint)
     }
 
@@ -297,17 +381,28 @@ impl Training for PriorTrainer {
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        let about = serde_json::from_value(state["tokens"].clone())
-            .map_err(|e| Error::data(format!("the checkpoint does not say which tokens it was trained on: {e}")))?;
+        let about = serde_json::from_value(state["tokens"].clone()).map_err(|e| {
+            Error::data(format!(
+                "the checkpoint does not say which tokens it was trained on: {e}"
+            ))
+        })?;
         self.tokens.check(&about)?;
-        let best: Option<(u64, u64)> = serde_json::from_value(state["best"].clone())
-            .map_err(|e| Error::data(format!("the checkpoint's best measurement cannot be used: {e}")))?;
+        let best: Option<(u64, u64)> =
+            serde_json::from_value(state["best"].clone()).map_err(|e| {
+                Error::data(format!(
+                    "the checkpoint's best measurement cannot be used: {e}"
+                ))
+            })?;
         let best_weights = self.descent.restore(checkpoint, BEST)?;
         self.best = match best {
             Some((nats, step)) => {
                 let weights = self.descent.params().duplicate()?;
                 weights.load_host(&best_weights)?;
-                Some(Best { nats: f64::from_bits(nats), step, weights })
+                Some(Best {
+                    nats: f64::from_bits(nats),
+                    step,
+                    weights,
+                })
             }
             None => None,
         };
@@ -315,14 +410,19 @@ impl Training for PriorTrainer {
     }
 
     fn trained(&mut self) -> Result<Checkpoint> {
-        let kept = self.best.as_ref().map_or(self.descent.weights(), |best| &best.weights);
+        let kept = self
+            .best
+            .as_ref()
+            .map_or(self.descent.weights(), |best| &best.weights);
         let tensors = named("", kept.to_host()?);
-        let state = serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
+        let state =
+            serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
         Ok(Checkpoint { tensors, state })
     }
 }
 
-/// Trains a prior in `folder` until the configured steps are done or `stop` is set, as [`super::run`] trains a first stage.
+/// Trains a prior in `folder` until the configured steps are done or `stop` is set, as
+/// [`super::run`] trains a first stage.
 ///
 /// # Errors
 /// As [`super::run`].

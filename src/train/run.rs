@@ -1,4 +1,5 @@
-//! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on. What is trained is behind [`Training`].
+//! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on. What is
+//! trained is behind [`Training`].
 
 use super::Trainer;
 use super::course::{Course, Setback};
@@ -22,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What can be trained in a folder. Steps record and submit; only reading figures waits for the device.
+/// What can be trained in a folder. Steps record and submit; only reading figures waits for the
+/// device.
 pub trait Training {
     /// A row of the training log.
     type Row: Record + Display;
@@ -85,8 +87,8 @@ pub trait Training {
     fn advice(&mut self) -> Vec<String> {
         Vec::new()
     }
-    /// Mends what is wrong, where the step is one at which this is done. Returns what was done; rows that it had to wait for
-    /// join `rows`.
+    /// Mends what is wrong, where the step is one at which this is done. Returns what was done;
+    /// rows that it had to wait for join `rows`.
     ///
     /// # Errors
     /// As [`Training::rows`].
@@ -103,7 +105,8 @@ pub trait Training {
     /// # Errors
     /// [`Error::Diverged`] if not.
     fn check(&self, checkpoint: &Checkpoint) -> Result<()>;
-    /// May it go back by itself where it diverges? Then there is a checkpoint from the first step on.
+    /// May it go back by itself where it diverges? Then there is a checkpoint from the first step
+    /// on.
     fn heals(&self) -> bool {
         false
     }
@@ -112,14 +115,14 @@ pub trait Training {
         let _ = step;
         None
     }
-    /// May a run that diverged go back to this checkpoint? `failed` is the step of the one that it went back to before, where it
-    /// diverged again and came to no other.
+    /// May a run that diverged go back to this checkpoint? `failed` is the step of the one that it
+    /// went back to before, where it diverged again and came to no other.
     fn may_go_back_to(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
         let _ = (checkpoint, failed);
         true
     }
-    /// After the run went back to a checkpoint because it diverged: goes on more carefully, once more than `cure` says. Returns what
-    /// was done.
+    /// After the run went back to a checkpoint because it diverged: goes on more carefully, once
+    /// more than `cure` says. Returns what was done.
     fn calm(&mut self, cure: Cure) -> String {
         let _ = cure;
         String::new()
@@ -211,11 +214,12 @@ pub struct Outcome<T: Training = Trainer> {
     pub elapsed: Duration,
 }
 
-/// Trains a VQ-VAE in `folder` until the configured steps are done or `stop` is set; the step at hand is finished then, and saved.
+/// Trains a VQ-VAE in `folder` until the configured steps are done or `stop` is set; the step at
+/// hand is finished then, and saved.
 ///
 /// # Errors
-/// If the configuration or the data cannot be used, a file cannot be written, the device fails, or the run diverges. The
-/// folder holds the last checkpoint then.
+/// If the configuration or the data cannot be used, a file cannot be written, the device fails, or
+/// the run diverges. The folder holds the last checkpoint then.
 pub fn run(
     gpu: &Gpu,
     config: &RunConfig,
@@ -225,7 +229,16 @@ pub fn run(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    run_with(gpu, config, data, folder, start, observer, stop, &Registry::default())
+    run_with(
+        gpu,
+        config,
+        data,
+        folder,
+        start,
+        observer,
+        stop,
+        &Registry::default(),
+    )
 }
 
 /// [`run`] where a program has quantizers of its own.
@@ -262,7 +275,8 @@ pub fn run_with(
     follow(trainer, &schedule, folder, start, observer, stop)
 }
 
-/// Trains in `folder` by a schedule, until its steps are done or `stop` is set; the step at hand is finished then, and saved.
+/// Trains in `folder` by a schedule, until its steps are done or `stop` is set; the step at hand is
+/// finished then, and saved.
 ///
 /// # Errors
 /// As [`run`].
@@ -279,11 +293,19 @@ pub fn follow<T: Training>(
     if start == Start::Resume {
         setback = resume(&mut trainer, schedule, folder, observer)?;
         if trainer.step_number() > s.steps {
-            let what = format!("{} is not allowed: {} steps are done", s.steps, trainer.step_number());
+            let what = format!(
+                "{} is not allowed: {} steps are done",
+                s.steps,
+                trainer.step_number()
+            );
             return Err(Error::config("train.steps", what));
         }
         let (before, at) = (steps_of(&folder.config()), trainer.step_number());
-        if let (Some(before), Some(_), true) = (before.filter(|n| *n != s.steps), trainer.rate(at), at < s.steps) {
+        if let (Some(before), Some(_), true) = (
+            before.filter(|n| *n != s.steps),
+            trainer.rate(at),
+            at < s.steps,
+        ) {
             let rate = |step| trainer.rate(step).unwrap_or(f64::NAN);
             observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
@@ -308,7 +330,12 @@ pub fn follow<T: Training>(
             Err(e) => return Err(e),
         }
     };
-    let Course { mut trainer, mut tests, observer, .. } = course;
+    let Course {
+        mut trainer,
+        mut tests,
+        observer,
+        ..
+    } = course;
     let mut evaluation = None;
     if !stopped {
         let last = trainer.evaluate(true)?;
@@ -317,12 +344,22 @@ pub fn follow<T: Training>(
         save_model(&folder.model(), &trainer.trained()?)?;
         evaluation = Some(last);
     }
-    Ok(Outcome { trainer, evaluation, stopped, elapsed: began.elapsed() })
+    Ok(Outcome {
+        trainer,
+        evaluation,
+        stopped,
+        elapsed: began.elapsed(),
+    })
 }
 
-/// Writes what was trained. The same model stays as it stands there: what was made of it knows it by its file's sum.
+/// Writes what was trained. The same model stays as it stands there: what was made of it knows it
+/// by its file's sum.
 fn save_model(path: &Path, trained: &Checkpoint) -> Result<()> {
-    let there = if path.is_file() { checkpoint::load_file(path).ok() } else { None };
+    let there = if path.is_file() {
+        checkpoint::load_file(path).ok()
+    } else {
+        None
+    };
     if there.is_some_and(|(there, _)| there.tensors == trained.tensors) {
         return Ok(());
     }
@@ -332,7 +369,12 @@ fn save_model(path: &Path, trained: &Checkpoint) -> Result<()> {
 /// The steps that a configuration of any kind says.
 fn steps_of(config: &Path) -> Option<u64> {
     let table: toml::Table = std::fs::read_to_string(config).ok()?.parse().ok()?;
-    table.get("train")?.get("steps")?.as_integer()?.try_into().ok()
+    table
+        .get("train")?
+        .get("steps")?
+        .as_integer()?
+        .try_into()
+        .ok()
 }
 
 /// Takes a trainer to the newest checkpoint of its folder that is whole.
@@ -344,28 +386,43 @@ fn resume<T: Training>(
 ) -> Result<Option<Setback>> {
     let Some(latest) = checkpoint::latest(&folder.checkpoints())? else {
         if folder.model().exists() {
-            let what = "holds no checkpoint to go on from, though the run has ended; begin anew with `--overwrite`";
+            let what = "holds no checkpoint to go on from, though the run has ended; begin anew \
+                        with `--overwrite`";
             return Err(Error::file(folder.checkpoints(), what));
         }
         observer.note("there is no checkpoint yet: beginning at step 0");
         return Ok(None);
     };
-    latest.warnings.iter().for_each(|w| observer.note(&format!("passed over: {w}")));
+    latest
+        .warnings
+        .iter()
+        .for_each(|w| observer.note(&format!("passed over: {w}")));
     if latest.format < checkpoint::FORMAT {
         let what = format!(
-            "were written in format {}, whose runs this version reads but does not continue (their logs and configurations lack what it needs): finish them with the version that began them, or begin anew",
+            "were written in format {}, whose runs this version reads but does not continue \
+             (their logs and configurations lack what it needs): finish them with the version \
+             that began them, or begin anew",
             latest.format
         );
         return Err(Error::file(folder.checkpoints(), what));
     }
-    let known = latest.config_sha256 == schedule.identity || schedule.earlier.contains(&latest.config_sha256);
+    let known = latest.config_sha256 == schedule.identity
+        || schedule.earlier.contains(&latest.config_sha256);
     if !known {
-        let what = "is not the configuration that the checkpoints were made under (train.steps and data.source aside): put it back as it was, or begin a new run";
+        let what = "is not the configuration that the checkpoints were made under (train.steps \
+                    and data.source aside): put it back as it was, or begin a new run";
         return Err(Error::file(folder.config(), what));
     }
-    trainer.restore(&latest.checkpoint).map_err(|e| Error::file(folder.checkpoints(), e))?;
-    // Before the folder's configuration is written, by which an earlier version's identity is known.
-    checkpoint::rename_identity(&folder.checkpoints(), &latest.config_sha256, &schedule.identity)?;
+    trainer
+        .restore(&latest.checkpoint)
+        .map_err(|e| Error::file(folder.checkpoints(), e))?;
+    // Before the folder's configuration is written, by which an earlier version's identity is
+    // known.
+    checkpoint::rename_identity(
+        &folder.checkpoints(),
+        &latest.config_sha256,
+        &schedule.identity,
+    )?;
     observer.note(&format!("resumed at step {}", latest.step));
     Ok(Setback::of(&latest.checkpoint))
 }

@@ -31,8 +31,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook, regularizer; then for each level
-/// quantization error, perplexity, entropy, codes used, codes revived; then those of its objective.
+/// Figures that a step leaves on the device: loss, reconstruction, commitment, codebook,
+/// regularizer; then for each level quantization error, perplexity, entropy, codes used, codes
+/// revived; then those of its objective.
 const FIGURES: usize = OF_OBJECTIVE + objective::FIGURES;
 const OF_OBJECTIVE: usize = OF_LEVELS + OF_LEVEL * MOST_LEVELS;
 const OF_LEVELS: usize = 5;
@@ -55,7 +56,8 @@ fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Resul
     let factor = config.model.coarsest();
     if !data.width.is_multiple_of(factor) || !data.height.is_multiple_of(factor) {
         let what = format!(
-            "{factor}, the pixels of a latent of the coarsest grid, does not divide the images' {} x {}; choose another downsampling, or data.width and data.height",
+            "{factor}, the pixels of a latent of the coarsest grid, does not divide the images' \
+             {} x {}; choose another downsampling, or data.width and data.height",
             data.width, data.height
         );
         return Err(Error::config("model.downsample", what));
@@ -120,11 +122,21 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::new`].
-    pub fn with(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>, registry: &Registry) -> Result<Trainer> {
+    pub fn with(
+        gpu: &Gpu,
+        config: &RunConfig,
+        data: Arc<ImageSet>,
+        registry: &Registry,
+    ) -> Result<Trainer> {
         check_with(config, &data, registry)?;
         let config = &config.resolved();
         let objective = Objective::new(gpu, config, [data.height, data.width, data.channels])?;
-        let (stage, params) = build(gpu, config, [data.height, data.width, data.channels], registry)?;
+        let (stage, params) = build(
+            gpu,
+            config,
+            [data.height, data.width, data.channels],
+            registry,
+        )?;
         let levels = stage.levels(data.width, data.height);
         let t = &config.train;
         let hyper = Hyper {
@@ -136,7 +148,9 @@ impl Trainer {
             decay: Decay::Decoupled,
         };
         let adam = Adam::new(&params, hyper)?;
-        let average = (t.ema_decay > 0.0).then(|| Average::new(&params, t.ema_decay.into())).transpose()?;
+        let average = (t.ema_decay > 0.0)
+            .then(|| Average::new(&params, t.ema_decay.into()))
+            .transpose()?;
         let batches = Batches::new(gpu, config, data.clone())?;
         let window = Window::new(gpu, t.log_every)?;
         Ok(Trainer {
@@ -192,7 +206,10 @@ impl Trainer {
 
     /// Trained numbers of the discriminator; 0 where there is none.
     pub fn discriminator_count(&self) -> usize {
-        self.objective.adversary.as_ref().map_or(0, Adversary::parameter_count)
+        self.objective
+            .adversary
+            .as_ref()
+            .map_or(0, Adversary::parameter_count)
     }
 
     /// Numbers of LPIPS, which nothing trains; 0 where it is not asked for.
@@ -200,12 +217,14 @@ impl Trainer {
         self.objective.lpips_numbers()
     }
 
-    /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number mirrors the image.
+    /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number
+    /// mirrors the image.
     fn images(&self, numbers: &[u32]) -> Result<Tensor> {
         self.batches.images(numbers)
     }
 
-    /// The training images of a step: a function of the seed and the step alone, so that a resumed run sees the same.
+    /// The training images of a step: a function of the seed and the step alone, so that a resumed
+    /// run sees the same.
     fn batch(&self, step: u64) -> Result<Tensor> {
         self.batches.batch(step)
     }
@@ -228,8 +247,13 @@ impl Trainer {
         for i in 0..batches {
             let tape = Tape::no_grad(&self.gpu);
             let pass = Pass::new(&tape, &self.params);
-            let rows = self.stage.latents(&pass, &tape.constant(&self.batch(i as u64)?), level)?;
-            all.copy_into(i * per_batch * dim, &rows.tensor().reshape(&[per_batch * dim])?)?;
+            let rows = self
+                .stage
+                .latents(&pass, &tape.constant(&self.batch(i as u64)?), level)?;
+            all.copy_into(
+                i * per_batch * dim,
+                &rows.tensor().reshape(&[per_batch * dim])?,
+            )?;
         }
         let tape = Tape::no_grad(&self.gpu);
         self.stage.quantizers[level].initialize(&Pass::new(&tape, &self.params), &all, per_batch)
@@ -246,7 +270,10 @@ impl Trainer {
         self.window.set(0, loss_var.tensor())?;
         self.window.set(1, reconstruction)?;
         let still = Tape::no_grad(&self.gpu);
-        for (i, term) in [Term::Commitment, Term::Codebook, Term::Regularizer].into_iter().enumerate() {
+        for (i, term) in [Term::Commitment, Term::Codebook, Term::Regularizer]
+            .into_iter()
+            .enumerate()
+        {
             let mut sum: Option<Var> = None;
             for part in coded {
                 sum = match (sum, part.quantized.loss(&still, term)?) {
@@ -260,15 +287,23 @@ impl Trainer {
         }
         for (level, part) in coded.iter().enumerate() {
             let at = OF_LEVELS + OF_LEVEL * level;
-            self.window.set(at, &loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?)?;
-            self.window.set(at + 1, &codebook_use(&part.quantized.counts)?)?;
+            self.window.set(
+                at,
+                &loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?,
+            )?;
+            self.window
+                .set(at + 1, &codebook_use(&part.quantized.counts)?)?;
         }
         Ok(())
     }
 
     /// How activations are stored between layers.
     fn activations(&self) -> DType {
-        if self.config.train.dtype == "f16" { DType::F16 } else { DType::F32 }
+        if self.config.train.dtype == "f16" {
+            DType::F16
+        } else {
+            DType::F32
+        }
     }
 
     /// One training step. Records and submits; waits only for the step before the last.
@@ -284,10 +319,20 @@ impl Trainer {
         let pass = pass.recomputing(self.config.train.checkpoint_blocks);
         let x = tape.constant(&self.batch(self.step)?);
         // What is watched stays in memory for the whole step.
-        let pass = if self.objective.watches() { pass.watching(self.stage.model.last_weight()) } else { pass };
-        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step: self.step })?;
+        let pass = if self.objective.watches() {
+            pass.watching(self.stage.model.last_weight())
+        } else {
+            pass
+        };
+        let (coded, y) = self
+            .stage
+            .reconstruct(&pass, &x, Mode::Train { step: self.step })?;
         let (mut loss, reconstruction, figures) = self.objective.judge(&pass, &x, &y, self.step)?;
-        let judged = self.objective.adversary.is_some().then(|| (x.tensor().clone(), y.tensor().clone()));
+        let judged = self
+            .objective
+            .adversary
+            .is_some()
+            .then(|| (x.tensor().clone(), y.tensor().clone()));
         drop((x, y));
         for part in &coded {
             if let Some(part) = part.quantized.total(&tape)? {
@@ -304,17 +349,22 @@ impl Trainer {
             self.window.set(OF_OBJECTIVE + at, &value)?;
         }
         if let Some(report) = report {
-            self.window.set(OF_OBJECTIVE + figure::NORM, &report.view(0, &[1])?)?;
+            self.window
+                .set(OF_OBJECTIVE + figure::NORM, &report.view(0, &[1])?)?;
         }
         if let Some((x, y)) = judged {
-            for (at, value) in self.objective.learn(&x, &y, self.step, self.adam.hyper.lr)? {
+            for (at, value) in self
+                .objective
+                .learn(&x, &y, self.step, self.adam.hyper.lr)?
+            {
                 self.window.set(OF_OBJECTIVE + at, &value)?;
             }
         }
         // The latents above were quantized with the old codes; the next batch meets the new ones.
         for (level, (quantizer, seen)) in self.stage.quantizers.iter_mut().zip(seen).enumerate() {
             if let Some(revived) = quantizer.learn(&self.params, &seen, self.step)? {
-                self.window.set(OF_LEVELS + OF_LEVEL * level + 4, &revived)?;
+                self.window
+                    .set(OF_LEVELS + OF_LEVEL * level + 4, &revived)?;
             }
         }
         if let Some(average) = &mut self.average {
@@ -325,8 +375,10 @@ impl Trainer {
         self.in_flight.submit(&self.gpu)
     }
 
-    /// Trains for about `budget`, a part of a step or several, and leaves the rest of a step to the next call: for a render loop. The bytes
-    /// are those of [`Trainer::step`]. See [`Gpu::work_for`] for the rules; a step counts in [`Trainer::step_number`] once it is recorded.
+    /// Trains for about `budget`, a part of a step or several, and leaves the rest of a step to the
+    /// next call: for a render loop. The bytes are those of [`Trainer::step`]. See
+    /// [`Gpu::work_for`] for the rules; a step counts in [`Trainer::step_number`] once it is
+    /// recorded.
     ///
     /// # Errors
     /// If the device fails.
@@ -335,15 +387,18 @@ impl Trainer {
         gpu.work_for(budget, || self.step().map(|()| true))
     }
 
-    /// Images f32 [B, H, W, C] in [-1, 1] through the model as it is now, to reconstructions of the same shape, not clamped. Records
-    /// and waits for nothing; while a step is half done, some parameters are new and some old.
+    /// Images f32 [B, H, W, C] in [-1, 1] through the model as it is now, to reconstructions of the
+    /// same shape, not clamped. Records and waits for nothing; while a step is half done, some
+    /// parameters are new and some old.
     ///
     /// # Errors
     /// If the images have another shape, or the device fails.
     pub fn reconstruction(&self, images: &Tensor) -> Result<Tensor> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params).storing(self.activations());
-        let (_, y) = self.stage.reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
+        let (_, y) = self
+            .stage
+            .reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
         Ok(y.tensor().clone())
     }
 
@@ -378,13 +433,20 @@ impl Trainer {
             };
             let levels = self.levels.iter().enumerate().map(level).collect();
             let mut row = Row::new(arrived.step, [0, 1, 2, 3, 4].map(mean), levels);
-            row.players = self.objective.adversary.is_some().then(|| players(&arrived.steps));
+            row.players = self
+                .objective
+                .adversary
+                .is_some()
+                .then(|| players(&arrived.steps));
             if let Some((step, figures)) = arrived.first_bad(|f| self.finite(f)) {
                 return Err(self.diverged(step, figures));
             }
             for (i, level) in self.levels.iter().enumerate() {
                 let choices = level.codes() * self.config.train.batch_size;
-                let reach = Reach { codes: level.codebook_size * level.codebooks, choices };
+                let reach = Reach {
+                    codes: level.codebook_size * level.codebooks,
+                    choices,
+                };
                 let options = crate::inference::first_stage::options(&self.config, i);
                 for ailment in self.health[i].see(&row.of_level(i), reach, &options) {
                     match &ailment {
@@ -404,7 +466,9 @@ impl Trainer {
 
     /// The quantization errors of a step's figures.
     fn errors(&self, figures: &[f32; FIGURES]) -> f32 {
-        (0..self.levels.len()).map(|i| figures[OF_LEVELS + OF_LEVEL * i]).sum()
+        (0..self.levels.len())
+            .map(|i| figures[OF_LEVELS + OF_LEVEL * i])
+            .sum()
     }
 
     fn finite(&self, figures: &[f32; FIGURES]) -> bool {
@@ -414,7 +478,10 @@ impl Trainer {
     /// The error of a step whose loss, or the quantization error of whose latents, is not finite.
     fn diverged(&self, step: u64, figures: &[f32; FIGURES]) -> Error {
         let what = if self.errors(figures).is_finite() {
-            format!("the loss is {} at step {step}: training diverged", figures[0])
+            format!(
+                "the loss is {} at step {step}: training diverged",
+                figures[0]
+            )
         } else {
             format!("the latents are not finite at step {step}: the encoder diverged")
         };
@@ -427,7 +494,10 @@ impl Trainer {
             true => "",
             false => "; --auto-heal goes back to the last checkpoint and on at half the rate",
         };
-        Error::Diverged { step, what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{heal}") }
+        Error::Diverged {
+            step,
+            what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{heal}"),
+        }
     }
 
     /// Is the discriminator heard in the step that is the `step`-th?
@@ -437,7 +507,9 @@ impl Trainer {
 
     /// Has the discriminator broken the model?
     fn watch(&mut self, row: &Row) -> Result<()> {
-        let (Some(players), true) = (&row.players, self.config.gan.guard) else { return Ok(()) };
+        let (Some(players), true) = (&row.players, self.config.gan.guard) else {
+            return Ok(());
+        };
         let seen = Seen {
             step: row.step,
             reconstruction: row.reconstruction,
@@ -448,15 +520,24 @@ impl Trainer {
         match self.guard.see(seen) {
             None => Ok(()),
             Some(what) => {
-                let way_out = "lower gan.weight or gan.lr, or start the discriminator later (gan.start)";
-                Err(Error::Diverged { step: row.step, what: format!("{what}. Where that does not mend it: {way_out}") })
+                let way_out =
+                    "lower gan.weight or gan.lr, or start the discriminator later (gan.start)";
+                Err(Error::Diverged {
+                    step: row.step,
+                    what: format!("{what}. Where that does not mend it: {way_out}"),
+                })
             }
         }
     }
 
-    /// Runs `f` with the weights and codes that are measured and kept: those of the moment, or their average.
+    /// Runs `f` with the weights and codes that are measured and kept: those of the moment, or
+    /// their average.
     fn kept<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let exchange = |t: &Self| t.average.as_ref().map_or(Ok(()), |a| a.exchange(&t.params, &t.stage));
+        let exchange = |t: &Self| {
+            t.average
+                .as_ref()
+                .map_or(Ok(()), |a| a.exchange(&t.params, &t.stage))
+        };
         exchange(self)?;
         let found = f(self);
         exchange(self)?;
@@ -477,7 +558,12 @@ impl Trainer {
     /// Begins to revive dead codes at every level that can and does not yet; says whether one did.
     fn begin_revival(&mut self) -> bool {
         // All of them, whatever the first one says.
-        let began: Vec<bool> = self.stage.quantizers.iter_mut().map(|q| q.begin_revival()).collect();
+        let began: Vec<bool> = self
+            .stage
+            .quantizers
+            .iter_mut()
+            .map(|q| q.begin_revival())
+            .collect();
         began.contains(&true)
     }
 
@@ -507,7 +593,10 @@ impl Training for Trainer {
 
     fn columns(&self) -> (String, String) {
         let names: Vec<&str> = self.levels.iter().map(|l| l.name.as_str()).collect();
-        (Row::columns(&names, self.objective.adversary.is_some()), Evaluation::columns(&names))
+        (
+            Row::columns(&names, self.objective.adversary.is_some()),
+            Evaluation::columns(&names),
+        )
     }
     fn step_number(&self) -> u64 {
         self.step
@@ -543,19 +632,26 @@ impl Training for Trainer {
         })
     }
     fn advice(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.told).into_iter().map(|a| a.text().to_owned()).collect()
+        std::mem::take(&mut self.told)
+            .into_iter()
+            .map(|a| a.text().to_owned())
+            .collect()
     }
     fn heal(&mut self, rows: &mut Vec<Row>) -> Result<Vec<String>> {
         if !self.config.train.auto_heal || !self.step.is_multiple_of(HEAL_EVERY) {
             return Ok(Vec::new());
         }
-        // At fixed steps and with all rows at hand, so that a run resumed is mended at the same step as the run left alone.
+        // At fixed steps and with all rows at hand, so that a run resumed is mended at the same
+        // step as the run left alone.
         rows.extend(self.rows(true)?);
         let mut done = Vec::new();
         if std::mem::take(&mut self.cures.collapse_due) && self.begin_revival() {
             self.cures.revives = true;
             self.health.iter_mut().for_each(Health::mended);
-            done.push(format!("step {}: from here on dead codes are revived", self.step));
+            done.push(format!(
+                "step {}: from here on dead codes are revived",
+                self.step
+            ));
         }
         if std::mem::take(&mut self.cures.runaway_due) {
             done.push(self.halve_rate());
@@ -573,7 +669,10 @@ impl Training for Trainer {
             return Err(self.diverged(step, figures));
         }
         match checkpoint.first_not_finite() {
-            Some(name) => Err(self.lost(step, &format!("`{name}` is not finite at step {step}: training diverged"))),
+            Some(name) => Err(self.lost(
+                step,
+                &format!("`{name}` is not finite at step {step}: training diverged"),
+            )),
             None => Ok(()),
         }
     }
@@ -583,8 +682,14 @@ impl Training for Trainer {
     fn cure(&self, step: u64) -> Option<Cure> {
         match &self.objective.adversary {
             // Before it is heard, it is not what a run diverges by.
-            Some(adversary) if self.config.gan.guard && self.heard(step) => Some(Cure::Adversary(adversary.halvings())),
-            _ => self.config.train.auto_heal.then_some(Cure::Rate(self.cures.halvings)),
+            Some(adversary) if self.config.gan.guard && self.heard(step) => {
+                Some(Cure::Adversary(adversary.halvings()))
+            }
+            _ => self
+                .config
+                .train
+                .auto_heal
+                .then_some(Cure::Rate(self.cures.halvings)),
         }
     }
     fn calm(&mut self, cure: Cure) -> String {
@@ -606,7 +711,8 @@ impl Training for Trainer {
     fn may_go_back_to(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
         let guard: Option<Guard> = serde_json::from_value(checkpoint.state["guard"].clone()).ok();
         let step = checkpoint.state["step"].as_u64().unwrap_or(u64::MAX);
-        // A model that a discriminator broke was sound before. One that diverges by itself again may have been about to at the checkpoint.
+        // A model that a discriminator broke was sound before. One that diverges by itself again
+        // may have been about to at the checkpoint.
         let before = failed.is_none_or(|failed| step < failed || self.heard(failed));
         guard.is_some_and(|guard| guard.is_calm()) && before
     }

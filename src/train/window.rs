@@ -1,4 +1,5 @@
-//! The figures of the steps since the last row of a log. They stay on the device and are read asynchronously, so that no step waits.
+//! The figures of the steps since the last row of a log. They stay on the device and are read
+//! asynchronously, so that no step waits.
 
 use crate::gpu::{DType, Gpu, Readback, Tensor, fill};
 use crate::{Error, Result};
@@ -27,9 +28,15 @@ impl<const FIGURES: usize> Arrived<FIGURES> {
     }
 
     /// The first step whose figures do not pass, and they.
-    pub fn first_bad(&self, passes: impl Fn(&[f32; FIGURES]) -> bool) -> Option<(u64, &[f32; FIGURES])> {
+    pub fn first_bad(
+        &self,
+        passes: impl Fn(&[f32; FIGURES]) -> bool,
+    ) -> Option<(u64, &[f32; FIGURES])> {
         let i = self.steps.iter().position(|s| !passes(s))?;
-        Some((self.step - self.steps.len() as u64 + i as u64 + 1, &self.steps[i]))
+        Some((
+            self.step - self.steps.len() as u64 + i as u64 + 1,
+            &self.steps[i],
+        ))
     }
 }
 
@@ -37,29 +44,43 @@ impl<const FIGURES: usize> Window<FIGURES> {
     /// For rows of `steps` steps.
     pub fn new(gpu: &Gpu, steps: u64) -> Result<Self> {
         let figures = Tensor::zeros(gpu, &[steps.max(1) as usize, FIGURES], DType::F32)?;
-        Ok(Window { figures, filled: 0, on_their_way: VecDeque::new() })
+        Ok(Window {
+            figures,
+            filled: 0,
+            on_their_way: VecDeque::new(),
+        })
     }
 
     /// Sets figures of the step at hand, from `figure` on; those that are not set are 0.
     pub fn set(&self, figure: usize, values: &Tensor) -> Result<()> {
-        self.figures.copy_into(self.filled * FIGURES + figure, values)
+        self.figures
+            .copy_into(self.filled * FIGURES + figure, values)
     }
 
     /// Before the first figure of a step.
     pub fn begin(&self) -> Result<()> {
-        if self.filled == 0 { fill(&self.figures, 0.0) } else { Ok(()) }
+        if self.filled == 0 {
+            fill(&self.figures, 0.0)
+        } else {
+            Ok(())
+        }
     }
 
     /// The step at hand has ended, as the `step`-th.
     pub fn end(&mut self, step: u64) -> Result<()> {
         self.filled += 1;
-        if self.filled == self.figures.shape()[0] { self.close(step) } else { Ok(()) }
+        if self.filled == self.figures.shape()[0] {
+            self.close(step)
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the row that is being gathered, whatever its length.
     pub fn close(&mut self, step: u64) -> Result<()> {
         if self.filled > 0 {
-            self.on_their_way.push_back((step, self.filled, self.figures.read_async()?));
+            self.on_their_way
+                .push_back((step, self.filled, self.figures.read_async()?));
             self.filled = 0;
         }
         Ok(())
@@ -67,12 +88,24 @@ impl<const FIGURES: usize> Window<FIGURES> {
 
     /// The next row that has arrived; with `wait`, the next on its way.
     pub fn arrived(&mut self, wait: bool) -> Result<Option<Arrived<FIGURES>>> {
-        if !self.on_their_way.front().is_some_and(|(_, _, readback)| wait || readback.ready()) {
+        if !self
+            .on_their_way
+            .front()
+            .is_some_and(|(_, _, readback)| wait || readback.ready())
+        {
             return Ok(None);
         }
-        let Some((step, steps, readback)) = self.on_their_way.pop_front() else { return Ok(None) };
+        let Some((step, steps, readback)) = self.on_their_way.pop_front() else {
+            return Ok(None);
+        };
         let values = readback.wait::<f32>()?;
-        let steps = values.as_chunks::<FIGURES>().0.iter().take(steps).copied().collect();
+        let steps = values
+            .as_chunks::<FIGURES>()
+            .0
+            .iter()
+            .take(steps)
+            .copied()
+            .collect();
         Ok(Some(Arrived { step, steps }))
     }
 
@@ -85,11 +118,18 @@ impl<const FIGURES: usize> Window<FIGURES> {
 
     /// The steps of a row that [`Window::save`] gave after the `step`-th.
     pub fn open(open: &serde_json::Value, step: u64) -> Arrived<FIGURES> {
-        let values: Vec<f32> = open.as_array().map(|all| all.iter().map(figure).collect()).unwrap_or_default();
-        Arrived { step, steps: values.as_chunks::<FIGURES>().0.to_vec() }
+        let values: Vec<f32> = open
+            .as_array()
+            .map(|all| all.iter().map(figure).collect())
+            .unwrap_or_default();
+        Arrived {
+            step,
+            steps: values.as_chunks::<FIGURES>().0.to_vec(),
+        }
     }
 
-    /// Goes on with a row that [`Window::save`] gave, so that a resumed run's log is that of a run left alone.
+    /// Goes on with a row that [`Window::save`] gave, so that a resumed run's log is that of a run
+    /// left alone.
     ///
     /// # Errors
     /// If it holds more than a row.
@@ -97,9 +137,13 @@ impl<const FIGURES: usize> Window<FIGURES> {
         let open = open.as_array().map(Vec::as_slice).unwrap_or_default();
         let mut values = vec![0.0f32; self.figures.len()];
         if open.len() > values.len() {
-            return Err(Error::data("the checkpoint holds more figures than train.log_every steps make"));
+            return Err(Error::data(
+                "the checkpoint holds more figures than train.log_every steps make",
+            ));
         }
-        open.iter().zip(&mut values).for_each(|(from, to)| *to = figure(from));
+        open.iter()
+            .zip(&mut values)
+            .for_each(|(from, to)| *to = figure(from));
         self.figures.write(&values)?;
         self.filled = open.len() / FIGURES;
         self.on_their_way.clear();

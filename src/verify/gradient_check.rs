@@ -8,7 +8,8 @@ use crate::{Error, Result};
 /// How [`gradient_check`] looks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientCheck {
-    /// Step of the central differences. The device computes in f32, so a small one drowns in rounding.
+    /// Step of the central differences. The device computes in f32, so a small one drowns in
+    /// rounding.
     pub eps: f64,
     /// How far a gradient may lie from its difference.
     pub tolerance: Tolerance,
@@ -20,14 +21,23 @@ pub struct GradientCheck {
 
 impl Default for GradientCheck {
     fn default() -> Self {
-        GradientCheck { eps: 1e-2, tolerance: Tolerance { abs: 2e-3, rel: 2e-2 }, samples: 32, seed: 1 }
+        GradientCheck {
+            eps: 1e-2,
+            tolerance: Tolerance {
+                abs: 2e-3,
+                rel: 2e-2,
+            },
+            samples: 32,
+            seed: 1,
+        }
     }
 }
 
-/// Compares the gradients of `f` with central differences, under a random upstream gradient (all ones would be blind to
-/// softmax and norms). `inputs` are arrays of f32; `f` gets a leaf for each.
+/// Compares the gradients of `f` with central differences, under a random upstream gradient (all
+/// ones would be blind to softmax and norms). `inputs` are arrays of f32; `f` gets a leaf for each.
 ///
-/// Differences in f32 tell a wrong rule from a right one, and no more: an operation of the registry has an f64 reference.
+/// Differences in f32 tell a wrong rule from a right one, and no more: an operation of the registry
+/// has an f64 reference.
 ///
 /// # Errors
 /// If `f` fails, an input is not f32, or a gradient does not arrive.
@@ -57,7 +67,10 @@ pub fn gradient_check(
     f: impl Fn(&Tape, &[Var]) -> Result<Var>,
 ) -> Result<Verdict> {
     let leaves = |tape: &Tape, inputs: &[HostTensor]| -> Result<Vec<Var>> {
-        inputs.iter().map(|h| Ok(tape.leaf(&h.upload(gpu)?))).collect()
+        inputs
+            .iter()
+            .map(|h| Ok(tape.leaf(&h.upload(gpu)?)))
+            .collect()
     };
     let tape = Tape::new(gpu);
     let vars = leaves(&tape, inputs)?;
@@ -70,11 +83,16 @@ pub fn gradient_check(
     let objective = |inputs: &[HostTensor]| -> Result<f64> {
         let tape = Tape::no_grad(gpu);
         let y = f(&tape, &leaves(&tape, inputs)?)?.tensor().read::<f32>()?;
-        Ok(y.iter().zip(weights.as_f64()).map(|(y, w)| *y as f64 * w).sum())
+        Ok(y.iter()
+            .zip(weights.as_f64())
+            .map(|(y, w)| *y as f64 * w)
+            .sum())
     };
     let (mut got, mut want) = (Vec::new(), Vec::new());
     for (number, var) in vars.iter().enumerate() {
-        let gradient = gradients.get(var).ok_or_else(|| Error::data(format!("input {number} has no gradient")))?;
+        let gradient = gradients
+            .get(var)
+            .ok_or_else(|| Error::data(format!("input {number} has no gradient")))?;
         let gradient = gradient.read::<f32>()?;
         let len = inputs[number].len();
         let chosen: Vec<usize> = if len <= options.samples {
@@ -96,5 +114,10 @@ pub fn gradient_check(
         }
     }
     let n = got.len();
-    Ok(compare("gradient", &HostTensor::f64(&[n], got), &HostTensor::f64(&[n], want), options.tolerance))
+    Ok(compare(
+        "gradient",
+        &HostTensor::f64(&[n], got),
+        &HostTensor::f64(&[n], want),
+        options.tolerance,
+    ))
 }

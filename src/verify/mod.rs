@@ -1,4 +1,5 @@
-//! Checking operations against their references. Every comparison is written so that NaN and "nothing was compared" fail.
+//! Checking operations against their references. Every comparison is written so that NaN and
+//! "nothing was compared" fail.
 
 mod gradient_check;
 
@@ -15,8 +16,9 @@ fn widen(inputs: &[HostTensor]) -> Vec<HostTensor> {
     inputs.iter().map(HostTensor::widened).collect()
 }
 
-/// Inputs that the device's matrix core takes as they are. The `coopmat` core rounds its operands to f16: they get values that
-/// f16 has (11 bits, and below 2^-14 an error under 2^-25), so that its sums are held to what f32 sums are held to.
+/// Inputs that the device's matrix core takes as they are. The `coopmat` core rounds its operands
+/// to f16: they get values that f16 has (11 bits, and below 2^-14 an error under 2^-25), so that
+/// its sums are held to what f32 sums are held to.
 fn representable(gpu: &Gpu, mut inputs: Vec<HostTensor>) -> Vec<HostTensor> {
     if gpu.core() == Core::Coopmat {
         for host in &mut inputs {
@@ -30,13 +32,16 @@ fn representable(gpu: &Gpu, mut inputs: Vec<HostTensor>) -> Vec<HostTensor> {
     inputs
 }
 
-/// The inputs of a case as the operation takes them: those that a case of `half=1` has as f16 are rounded to it.
+/// The inputs of a case as the operation takes them: those that a case of `half=1` has as f16 are
+/// rounded to it.
 pub fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
     let mut inputs = representable(gpu, op.inputs(case, rng));
     if case.get("half") == 1 {
         for i in op.halves() {
             if let Data::F32(values) = &mut inputs[*i].data {
-                values.iter_mut().for_each(|v| *v = half::f16::from_f32(*v).to_f32());
+                values
+                    .iter_mut()
+                    .for_each(|v| *v = half::f16::from_f32(*v).to_f32());
             }
         }
     }
@@ -47,28 +52,51 @@ pub fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<Ho
 ///
 /// # Errors
 /// If they do not fit it.
-pub fn upload(gpu: &Gpu, op: &dyn Operation, case: &Case, inputs: &[HostTensor]) -> Result<Vec<Tensor>> {
-    let halves = if case.get("half") == 1 { op.halves() } else { &[] };
+pub fn upload(
+    gpu: &Gpu,
+    op: &dyn Operation,
+    case: &Case,
+    inputs: &[HostTensor],
+) -> Result<Vec<Tensor>> {
+    let halves = if case.get("half") == 1 {
+        op.halves()
+    } else {
+        &[]
+    };
     let one = |(i, host): (usize, &HostTensor)| {
         let tensor = host.upload(gpu)?;
-        if halves.contains(&i) { cast(&tensor, DType::F16) } else { Ok(tensor) }
+        if halves.contains(&i) {
+            cast(&tensor, DType::F16)
+        } else {
+            Ok(tensor)
+        }
     };
     inputs.iter().enumerate().map(one).collect()
 }
 
-/// What a value may be off by, where it was rounded to a type of 16 bits on its way to memory: half a unit in the last place, one
-/// where a device's own conversion cuts off.
+/// What a value may be off by, where it was rounded to a type of 16 bits on its way to memory: half
+/// a unit in the last place, one where a device's own conversion cuts off.
 fn stored(dtype: DType, tolerance: Tolerance) -> Tolerance {
     match dtype {
-        DType::F16 => Tolerance { abs: tolerance.abs + 6e-8, rel: tolerance.rel + 1.0 / 1024.0 },
+        DType::F16 => Tolerance {
+            abs: tolerance.abs + 6e-8,
+            rel: tolerance.rel + 1.0 / 1024.0,
+        },
         _ => tolerance,
     }
 }
 
 /// With what the `coopmat` core adds to it.
 fn on_core(gpu: &Gpu, op: &dyn Operation, case: &Case, tolerance: Tolerance) -> Tolerance {
-    let rounded = if gpu.core() == Core::Coopmat { op.rounded(case) } else { 0.0 };
-    Tolerance { abs: tolerance.abs + rounded, ..tolerance }
+    let rounded = if gpu.core() == Core::Coopmat {
+        op.rounded(case)
+    } else {
+        0.0
+    };
+    Tolerance {
+        abs: tolerance.abs + rounded,
+        ..tolerance
+    }
 }
 
 /// The outputs of a case on a device.
@@ -78,7 +106,8 @@ struct Forward {
     types: Vec<DType>,
 }
 
-/// The gradients of a case on a device, by [`Gradient::wrt`](crate::spec::Gradient::wrt), for a random upstream gradient.
+/// The gradients of a case on a device, by [`Gradient::wrt`](crate::spec::Gradient::wrt), for a
+/// random upstream gradient.
 struct Backward {
     inputs: Vec<HostTensor>,
     upstream: HostTensor,
@@ -91,56 +120,109 @@ impl Forward {
         let tensors = upload(gpu, op, case, &inputs)?;
         let outputs = op.run(gpu, case, &tensors)?;
         let types: Vec<DType> = outputs.iter().map(Tensor::dtype).collect();
-        let outputs = outputs.iter().map(HostTensor::download).collect::<Result<Vec<HostTensor>>>()?;
-        Ok(Forward { inputs, outputs, types })
+        let outputs = outputs
+            .iter()
+            .map(HostTensor::download)
+            .collect::<Result<Vec<HostTensor>>>()?;
+        Ok(Forward {
+            inputs,
+            outputs,
+            types,
+        })
     }
 
     fn judge(self, gpu: &Gpu, op: &dyn Operation, case: &Case, flops: f64) -> Result<Verdict> {
-        let Forward { inputs, outputs: got, types } = self;
-        let part = if op.work(case).flops > flops { op.excerpt(case, &inputs, &got, flops) } else { None };
+        let Forward {
+            inputs,
+            outputs: got,
+            types,
+        } = self;
+        let part = if op.work(case).flops > flops {
+            op.excerpt(case, &inputs, &got, flops)
+        } else {
+            None
+        };
         let (case, inputs, got) = part.unwrap_or_else(|| (case.clone(), inputs, got));
         let want = op.reference(&case, &widen(&inputs));
         if let Some(verdict) = op.compare(&case, &inputs, &got, &want) {
             return Ok(verdict);
         }
         if got.len() != want.len() || want.is_empty() {
-            return Ok(Verdict::failure(format!("{}: {} outputs, expected {}", op.name(), got.len(), want.len())));
+            return Ok(Verdict::failure(format!(
+                "{}: {} outputs, expected {}",
+                op.name(),
+                got.len(),
+                want.len()
+            )));
         }
         let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
             let tolerance = on_core(gpu, op, &case, stored(types[i], op.tolerance(&case, i)));
-            compare(&format!("{}({case}) output {i}", op.name()), got, want, tolerance)
+            compare(
+                &format!("{}({case}) output {i}", op.name()),
+                got,
+                want,
+                tolerance,
+            )
         });
-        verdicts.reduce(Verdict::join).ok_or_else(|| Error::data(format!("{}: no output", op.name())))
+        verdicts
+            .reduce(Verdict::join)
+            .ok_or_else(|| Error::data(format!("{}: no output", op.name())))
     }
 }
 
 impl Backward {
     fn run(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Backward>> {
-        let Some(gradient) = op.gradient() else { return Ok(None) };
+        let Some(gradient) = op.gradient() else {
+            return Ok(None);
+        };
         let mut rng = Rng::new(seed);
         let inputs = made(gpu, op, case, &mut rng);
         let wrt = gradient.wrt(case);
         let tape = Tape::new(gpu);
         let mut vars = Vec::new();
         for (i, tensor) in upload(gpu, op, case, &inputs)?.iter().enumerate() {
-            vars.push(if wrt.contains(&i) { tape.leaf(tensor) } else { tape.constant(tensor) });
+            vars.push(if wrt.contains(&i) {
+                tape.leaf(tensor)
+            } else {
+                tape.constant(tensor)
+            });
         }
         let output = gradient.record(&tape, case, &vars)?;
-        let upstream = representable(gpu, vec![rng.normals(output.tensor().shape())]).swap_remove(0);
+        let upstream =
+            representable(gpu, vec![rng.normals(output.tensor().shape())]).swap_remove(0);
         let gradients = tape.backward_with(&output, upstream.upload(gpu)?)?;
-        let download = |input: &usize| gradients.get(&vars[*input]).map(HostTensor::download).transpose();
+        let download = |input: &usize| {
+            gradients
+                .get(&vars[*input])
+                .map(HostTensor::download)
+                .transpose()
+        };
         let gradients = wrt.iter().map(download).collect::<Result<_>>()?;
-        Ok(Some(Backward { inputs, upstream, gradients }))
+        Ok(Some(Backward {
+            inputs,
+            upstream,
+            gradients,
+        }))
     }
 
     fn judge(&self, gpu: &Gpu, op: &dyn Operation, case: &Case) -> Option<Verdict> {
         let gradient = op.gradient()?;
         let want = gradient.reference(case, &widen(&self.inputs), &self.upstream.widened());
-        let slots = gradient.wrt(case).into_iter().zip(&self.gradients).zip(&want).enumerate();
+        let slots = gradient
+            .wrt(case)
+            .into_iter()
+            .zip(&self.gradients)
+            .zip(&want)
+            .enumerate();
         let verdicts = slots.map(|(slot, ((input, got), want))| {
             let what = format!("{}({case}) gradient of input {input}", op.name());
             match got {
-                Some(got) => compare(&what, got, want, on_core(gpu, op, case, gradient.tolerance(case, slot))),
+                Some(got) => compare(
+                    &what,
+                    got,
+                    want,
+                    on_core(gpu, op, case, gradient.tolerance(case, slot)),
+                ),
                 None => Verdict::failure(format!("{what}: none arrived")),
             }
         });
@@ -154,12 +236,18 @@ pub fn forward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<
 }
 
 /// [`forward`], comparing an [`Operation::excerpt`] where the whole would cost more than `flops`.
-pub fn forward_part(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64, flops: f64) -> Result<Verdict> {
+pub fn forward_part(
+    gpu: &Gpu,
+    op: &dyn Operation,
+    case: &Case,
+    seed: u64,
+    flops: f64,
+) -> Result<Verdict> {
     Forward::run(gpu, op, case, seed)?.judge(gpu, op, case, flops)
 }
 
-/// Runs a case on the tape with a random upstream gradient and compares every gradient with the reference's. `None` for an
-/// operation that has no gradient.
+/// Runs a case on the tape with a random upstream gradient and compares every gradient with the
+/// reference's. `None` for an operation that has no gradient.
 pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Option<Verdict>> {
     Ok(Backward::run(gpu, op, case, seed)?.and_then(|ran| ran.judge(gpu, op, case)))
 }
@@ -176,9 +264,10 @@ fn same_bits(what: &str, one: &HostTensor, other: &HostTensor) -> Verdict {
     };
     let (a, b) = (bits(one), bits(other));
     match a.iter().zip(&b).position(|(a, b)| a != b) {
-        _ if one.shape != other.shape || a.len() != b.len() => {
-            Verdict::failure(format!("{what}: shapes {:?} and {:?}", one.shape, other.shape))
-        }
+        _ if one.shape != other.shape || a.len() != b.len() => Verdict::failure(format!(
+            "{what}: shapes {:?} and {:?}",
+            one.shape, other.shape
+        )),
         Some(i) => Verdict::failure(format!(
             "{what}[{i}] of {}: {:#x} without naga's bounds checks, {:#x} with them",
             a.len(),
@@ -195,30 +284,56 @@ fn same_bits(what: &str, one: &HostTensor, other: &HostTensor) -> Verdict {
     }
 }
 
-/// Runs a case, forward and backward, on two engines with guard bands, the first without naga's bounds checks and the second
-/// with them: both leave the bands as they were, both give the same bits, and the first agrees with the reference.
+/// Runs a case, forward and backward, on two engines with guard bands, the first without naga's
+/// bounds checks and the second with them: both leave the bands as they were, both give the same
+/// bits, and the first agrees with the reference.
 ///
 /// # Errors
 /// If the case does not run.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn guarded(unchecked: &Gpu, checked: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Vec<Verdict>> {
+pub fn guarded(
+    unchecked: &Gpu,
+    checked: &Gpu,
+    op: &dyn Operation,
+    case: &Case,
+    seed: u64,
+) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     let mut run = |gpu: &Gpu, checks: &str| -> Result<(Forward, Option<Backward>)> {
-        let ran = (Forward::run(gpu, op, case, seed)?, Backward::run(gpu, op, case, seed)?);
+        let ran = (
+            Forward::run(gpu, op, case, seed)?,
+            Backward::run(gpu, op, case, seed)?,
+        );
         if let Err(e) = gpu.check_guard_bands() {
-            verdicts.push(Verdict::failure(format!("{}({case}), bounds checks {checks}: {e}", op.name())));
+            verdicts.push(Verdict::failure(format!(
+                "{}({case}), bounds checks {checks}: {e}",
+                op.name()
+            )));
         }
         Ok(ran)
     };
     let (forward, backward) = run(unchecked, "off")?;
     let (forward_checked, backward_checked) = run(checked, "on")?;
-    for (i, (one, other)) in forward.outputs.iter().zip(&forward_checked.outputs).enumerate() {
-        verdicts.push(same_bits(&format!("{}({case}) output {i}", op.name()), one, other));
+    for (i, (one, other)) in forward
+        .outputs
+        .iter()
+        .zip(&forward_checked.outputs)
+        .enumerate()
+    {
+        verdicts.push(same_bits(
+            &format!("{}({case}) output {i}", op.name()),
+            one,
+            other,
+        ));
     }
     if let (Some(one), Some(other)) = (&backward, &backward_checked) {
         for (i, pair) in one.gradients.iter().zip(&other.gradients).enumerate() {
             if let (Some(one), Some(other)) = pair {
-                verdicts.push(same_bits(&format!("{}({case}) gradient {i}", op.name()), one, other));
+                verdicts.push(same_bits(
+                    &format!("{}({case}) gradient {i}", op.name()),
+                    one,
+                    other,
+                ));
             }
         }
     }
@@ -227,8 +342,9 @@ pub fn guarded(unchecked: &Gpu, checked: &Gpu, op: &dyn Operation, case: &Case, 
     Ok(verdicts)
 }
 
-/// Compares the reference's gradient with central differences of the reference in f64, at up to `samples` elements per input:
-/// eps 1e-6, tolerance 1e-3 relative and 1e-5 absolute, as PyTorch's gradcheck has them.
+/// Compares the reference's gradient with central differences of the reference in f64, at up to
+/// `samples` elements per input: eps 1e-6, tolerance 1e-3 relative and 1e-5 absolute, as PyTorch's
+/// gradcheck has them.
 pub fn differences(op: &dyn Operation, case: &Case, seed: u64, samples: usize) -> Option<Verdict> {
     let gradient = op.gradient()?;
     let mut rng = Rng::new(seed);
@@ -238,13 +354,20 @@ pub fn differences(op: &dyn Operation, case: &Case, seed: u64, samples: usize) -
     let analytic = gradient.reference(case, &inputs, &upstream);
     let objective = |moved: &[HostTensor]| -> f64 {
         let y = gradient.surrogate(op, case, &inputs, moved);
-        y.as_f64().iter().zip(upstream.as_f64()).map(|(y, g)| y * g).sum()
+        y.as_f64()
+            .iter()
+            .zip(upstream.as_f64())
+            .map(|(y, g)| y * g)
+            .sum()
     };
     let (mut got, mut want) = (Vec::new(), Vec::new());
     for (slot, input) in gradient.wrt(case).into_iter().enumerate() {
         let len = inputs[input].len();
-        let chosen: Vec<usize> =
-            if len <= samples { (0..len).collect() } else { (0..samples).map(|_| rng.below(len)).collect() };
+        let chosen: Vec<usize> = if len <= samples {
+            (0..len).collect()
+        } else {
+            (0..samples).map(|_| rng.below(len)).collect()
+        };
         for i in chosen {
             let shifted = |by: f64| {
                 let mut moved = inputs.clone();
@@ -259,7 +382,10 @@ pub fn differences(op: &dyn Operation, case: &Case, seed: u64, samples: usize) -
         }
     }
     let n = got.len();
-    let tolerance = Tolerance { abs: 1e-5, rel: 1e-3 };
+    let tolerance = Tolerance {
+        abs: 1e-5,
+        rel: 1e-3,
+    };
     Some(compare(
         &format!("{}({case}) reference against differences", op.name()),
         &HostTensor::f64(&[n], got),

@@ -18,7 +18,11 @@ use wgvq::wgpu;
 pub fn solid(host: &Host, [width, height]: [u32; 2], usage: wgpu::TextureUsages) -> wgpu::Texture {
     host.device.create_texture(&wgpu::TextureDescriptor {
         label: None,
-        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+        size: wgpu::Extent3d {
+            width,
+            height,
+            depth_or_array_layers: 1,
+        },
         mip_level_count: 1,
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
@@ -31,16 +35,25 @@ pub fn solid(host: &Host, [width, height]: [u32; 2], usage: wgpu::TextureUsages)
 /// An RGB picture of coloured waves.
 pub fn picture(side: usize, seed: usize) -> Vec<u8> {
     let wave = |x: usize, y: usize, c: usize| {
-        let phase = (x * (seed % 5 + 1) + y * (seed % 3 + c + 1)) as f32 / side as f32 * 6.0 + (seed + 2 * c) as f32;
+        let phase = (x * (seed % 5 + 1) + y * (seed % 3 + c + 1)) as f32 / side as f32 * 6.0
+            + (seed + 2 * c) as f32;
         (127.5 + 127.0 * phase.sin()) as u8
     };
-    (0..side * side * 3).map(|i| wave(i / 3 % side, i / 3 / side, i % 3)).collect()
+    (0..side * side * 3)
+        .map(|i| wave(i / 3 % side, i / 3 / side, i % 3))
+        .collect()
 }
 
 /// Such pictures, as data to train on.
 pub fn pictures(side: usize, count: usize) -> ImageSet {
     let items = (0..count)
-        .map(|i| Item { name: i.to_string(), group: i as u64, class: None, caption: None, embedding: None })
+        .map(|i| Item {
+            name: i.to_string(),
+            group: i as u64,
+            class: None,
+            caption: None,
+            embedding: None,
+        })
         .collect();
     let all: Vec<u32> = (0..count as u32).collect();
     ImageSet {
@@ -60,8 +73,16 @@ pub fn pictures(side: usize, count: usize) -> ImageSet {
 /// A small model's configuration.
 pub fn small_config() -> RunConfig {
     let mut config = RunConfig::default();
-    (config.model.hidden, config.model.residual_layers, config.model.residual_hidden) = (16, 1, 8);
-    (config.quantizer.codebook_size, config.quantizer.codebook_dim, config.quantizer.kmeans_iters) = (32, 8, 3);
+    (
+        config.model.hidden,
+        config.model.residual_layers,
+        config.model.residual_hidden,
+    ) = (16, 1, 8);
+    (
+        config.quantizer.codebook_size,
+        config.quantizer.codebook_dim,
+        config.quantizer.kmeans_iters,
+    ) = (32, 8, 3);
     config.train.batch_size = 4;
     config
 }
@@ -71,7 +92,8 @@ pub fn model_bytes(side: usize) -> Vec<u8> {
     static MADE: OnceLock<Vec<u8>> = OnceLock::new();
     let make = || {
         let gpu = Gpu::new(Default::default()).expect("an adapter");
-        let mut trainer = Trainer::new(&gpu, &small_config(), Arc::new(pictures(side, 12))).expect("a trainer");
+        let mut trainer =
+            Trainer::new(&gpu, &small_config(), Arc::new(pictures(side, 12))).expect("a trainer");
         (0..8).for_each(|_| trainer.step().expect("a step"));
         checkpoint::to_bytes(&trainer.trained().expect("a model")).expect("its bytes")
     };

@@ -13,9 +13,15 @@ use wgvq::storage::weights;
 /// The program, without the caller's environment getting in its way.
 pub fn wgvq() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgvq"));
-    command.env_remove("WGVQ_ADAPTER").env_remove("WGVQ_CORE").env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    command
+        .env_remove("WGVQ_ADAPTER")
+        .env_remove("WGVQ_CORE")
+        .env("XDG_RUNTIME_DIR", std::env::temp_dir());
     // A table that this machine was tuned with is not under test.
-    command.env("WGVQ_TUNING", std::env::temp_dir().join("wgvq-without-tuning"));
+    command.env(
+        "WGVQ_TUNING",
+        std::env::temp_dir().join("wgvq-without-tuning"),
+    );
     command
 }
 
@@ -35,9 +41,9 @@ pub fn stderr(output: &Output) -> String {
 /// A model so small that a step takes milliseconds.
 pub fn tiny_config(path: &Path, steps: u64) {
     let text = format!(
-        "[model]\nhidden = 16\nresidual_layers = 1\nresidual_hidden = 8\n\
-         [quantizer]\ncodebook_size = 32\ncodebook_dim = 8\nkmeans_iters = 3\n\
-         [train]\nsteps = {steps}\nbatch_size = 4\nlog_every = 3\neval_every = 8\ncheckpoint_every = 4\n"
+        "[model]\nhidden = 16\nresidual_layers = 1\nresidual_hidden = \
+         8\n[quantizer]\ncodebook_size = 32\ncodebook_dim = 8\nkmeans_iters = 3\n[train]\nsteps = \
+         {steps}\nbatch_size = 4\nlog_every = 3\neval_every = 8\ncheckpoint_every = 4\n"
     );
     std::fs::write(path, text).expect("a temporary file");
 }
@@ -46,14 +52,25 @@ pub fn tiny_config(path: &Path, steps: u64) {
 pub fn train_tiny(folder: &Path, name: &str, steps: u64) -> std::path::PathBuf {
     let (config, out) = (folder.join("tiny.toml"), folder.join(name));
     tiny_config(&config, steps);
-    let output = run(&["train", config.to_str().unwrap(), "--out", out.to_str().unwrap(), "--quiet"]);
+    let output = run(&[
+        "train",
+        config.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--quiet",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     out
 }
 
 /// Waits until a running program has come so far, or has ended.
 pub fn wait_until(child: &mut Child, reached: impl Fn() -> bool) {
-    while !reached() && child.try_wait().expect("the program can be asked").is_none() {
+    while !reached()
+        && child
+            .try_wait()
+            .expect("the program can be asked")
+            .is_none()
+    {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
@@ -71,24 +88,40 @@ pub fn kill(child: &mut Child) {
 
 /// `n` numbers in [-1, 1] that look random, as `scripts/fixtures/pattern.py` makes them of a name.
 pub fn pattern(name: &str, n: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let seed = name.bytes().fold(0x811C_9DC5u32, |h, b| {
+        (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+    });
     let mixed = |i: usize| {
         let x = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(seed);
         let step = |x: u32, (shift, factor): (u32, u32)| (x ^ x >> shift).wrapping_mul(factor);
-        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)].into_iter().fold(x, step)
+        [(16, 0x7FEB_352D), (15, 0x846C_A68B), (16, 1)]
+            .into_iter()
+            .fold(x, step)
     };
-    (0..n).map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0).collect()
+    (0..n)
+        .map(|i| f64::from(mixed(i)) / 2f64.powi(31) - 1.0)
+        .collect()
 }
 
-/// The values of the weight of that name and shape, as `Weights` of `scripts/fixtures/pattern.py` makes them. Only the first dimension and the
-/// number of elements count.
+/// The values of the weight of that name and shape, as `Weights` of `scripts/fixtures/pattern.py`
+/// makes them. Only the first dimension and the number of elements count.
 pub fn pattern_weight(name: &str, shape: &[usize]) -> Vec<f32> {
     let n: usize = shape.iter().product();
     let scale = |v: f64| match shape.len() {
-        1 => 0.25 * v + if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 },
+        1 => {
+            0.25 * v
+                + if name.contains("norm") && name.ends_with("weight") {
+                    1.0
+                } else {
+                    0.0
+                }
+        }
         _ => v * (3.0 * shape[0] as f64 / n as f64).sqrt(),
     };
-    pattern(name, n).into_iter().map(|v| scale(v) as f32).collect()
+    pattern(name, n)
+        .into_iter()
+        .map(|v| scale(v) as f32)
+        .collect()
 }
 
 /// A model's weights, made under PyTorch's names and layouts.
@@ -99,7 +132,15 @@ pub fn pattern_weights(params: &Parameters) -> HostTensors {
             _ => shape.clone(),
         };
         let made = HostTensor::f32(&shape, &pattern_weight(name, &shape));
-        (name.clone(), weights::import(&made).expect("f32 is imported"))
+        (
+            name.clone(),
+            weights::import(&made).expect("f32 is imported"),
+        )
     };
-    params.to_host().expect("the device gives them back").iter().map(of).collect()
+    params
+        .to_host()
+        .expect("the device gives them back")
+        .iter()
+        .map(of)
+        .collect()
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wgvq::inference::import::Names;
 
-/// The shapes of the fixtures' network under taming-transformers' names, with attention at these resolutions: 32 channels times
-/// [1, 1, 2], one block each, 6 channels before the quantizer and 4 in it.
+/// The shapes of the fixtures' network under taming-transformers' names, with attention at these
+/// resolutions: 32 channels times [1, 1, 2], one block each, 6 channels before the quantizer and 4
+/// in it.
 fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
     let mut all = BTreeMap::new();
     fn conv(all: &mut BTreeMap<String, Vec<usize>>, name: &str, i: usize, o: usize, k: usize) {
@@ -29,7 +30,9 @@ fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
     }
     fn attend(all: &mut BTreeMap<String, Vec<usize>>, name: &str, c: usize) {
         norm(all, &format!("{name}.norm"), c);
-        ["q", "k", "v", "proj_out"].iter().for_each(|part| conv(all, &format!("{name}.{part}"), c, c, 1));
+        ["q", "k", "v", "proj_out"]
+            .iter()
+            .for_each(|part| conv(all, &format!("{name}.{part}"), c, c, 1));
     }
     let widths = [32, 32, 64];
     let all_of = &mut all;
@@ -49,10 +52,22 @@ fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
                 }
             }
             if side == "encoder.down" && level < 2 {
-                conv(all_of, &format!("{side}.{level}.downsample.conv"), width, width, 3);
+                conv(
+                    all_of,
+                    &format!("{side}.{level}.downsample.conv"),
+                    width,
+                    width,
+                    3,
+                );
             }
             if side == "decoder.up" && level > 0 {
-                conv(all_of, &format!("{side}.{level}.upsample.conv"), width, width, 3);
+                conv(
+                    all_of,
+                    &format!("{side}.{level}.upsample.conv"),
+                    width,
+                    width,
+                    3,
+                );
             }
         }
     }
@@ -72,17 +87,33 @@ fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
 
 /// A name of taming-transformers as LlamaGen has it.
 fn llama(name: &str) -> String {
-    let mid = name.replace("mid.block_1", "mid.0").replace("mid.attn_1", "mid.1").replace("mid.block_2", "mid.2");
-    let down = mid.replace("encoder.down.", "encoder.conv_blocks.").replace(".block.", ".res.");
-    (0..3).fold(down, |name, i| name.replace(&format!("decoder.up.{i}."), &format!("decoder.conv_blocks.{}.", 2 - i)))
+    let mid = name
+        .replace("mid.block_1", "mid.0")
+        .replace("mid.attn_1", "mid.1")
+        .replace("mid.block_2", "mid.2");
+    let down = mid
+        .replace("encoder.down.", "encoder.conv_blocks.")
+        .replace(".block.", ".res.");
+    (0..3).fold(down, |name, i| {
+        name.replace(
+            &format!("decoder.up.{i}."),
+            &format!("decoder.conv_blocks.{}.", 2 - i),
+        )
+    })
 }
 
 /// What PyTorch made of the fixtures' network.
 pub fn fixture(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-    let path = format!("{}/tests/fixtures/vqgan/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/fixtures/vqgan/{name}.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let own = file.tensors().into_iter().map(|(n, v)| (n, (v.shape().to_vec(), v.data().to_vec())));
+    let own = file
+        .tensors()
+        .into_iter()
+        .map(|(n, v)| (n, (v.shape().to_vec(), v.data().to_vec())));
     own.filter(|(n, _)| !n.starts_with("grad.")).collect()
 }
 
@@ -93,27 +124,54 @@ pub type Tensors = Vec<(String, Vec<usize>, Vec<u8>)>;
 pub fn tensors(fixture_name: &str, names: Names) -> Tensors {
     let codebook = &fixture(fixture_name)["codebook"];
     let mut tensors: Tensors = vec![
-        ("quantize.embedding.weight".into(), codebook.0.clone(), codebook.1.clone()),
-        ("loss.discriminator.main.0.weight".into(), vec![2], vec![0; 8]),
+        (
+            "quantize.embedding.weight".into(),
+            codebook.0.clone(),
+            codebook.1.clone(),
+        ),
+        (
+            "loss.discriminator.main.0.weight".into(),
+            vec![2],
+            vec![0; 8],
+        ),
     ];
     let attention: &[usize] = if names == Names::LlamaGen { &[4] } else { &[2] };
     for (name, shape) in shapes(attention) {
-        let bytes = pattern_weight(&name, &shape).iter().flat_map(|v| v.to_le_bytes()).collect();
-        let name = if names == Names::LlamaGen { llama(&name) } else { name };
+        let bytes = pattern_weight(&name, &shape)
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let name = if names == Names::LlamaGen {
+            llama(&name)
+        } else {
+            name
+        };
         tensors.push((name, shape, bytes));
     }
     // LlamaGen's stands behind a prefix, as in a training checkpoint.
-    if names == Names::LlamaGen { behind("model.", &tensors) } else { tensors }
+    if names == Names::LlamaGen {
+        behind("model.", &tensors)
+    } else {
+        tensors
+    }
 }
 
 /// The same behind a prefix.
 pub fn behind(prefix: &str, tensors: &Tensors) -> Tensors {
-    tensors.iter().map(|(name, shape, bytes)| (format!("{prefix}{name}"), shape.clone(), bytes.clone())).collect()
+    tensors
+        .iter()
+        .map(|(name, shape, bytes)| (format!("{prefix}{name}"), shape.clone(), bytes.clone()))
+        .collect()
 }
 
 /// Writes a file of tensors.
 pub fn write(path: &Path, tensors: &Tensors) {
-    let views = tensors.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
+    let views = tensors.iter().map(|(n, s, b)| {
+        (
+            n.as_str(),
+            TensorView::new(Dtype::F32, s.clone(), b).unwrap(),
+        )
+    });
     std::fs::write(path, serialize(views, None).unwrap()).unwrap();
 }
 

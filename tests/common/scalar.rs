@@ -1,4 +1,5 @@
-//! Reverse-mode differentiation of scalars in f64: what a reference written as plain arithmetic needs to have gradients as well.
+//! Reverse-mode differentiation of scalars in f64: what a reference written as plain arithmetic
+//! needs to have gradients as well.
 
 use std::cell::RefCell;
 
@@ -71,14 +72,24 @@ impl Scalars {
     }
 
     pub fn sum(&self, all: &[S]) -> S {
-        self.push(all.iter().map(|s| self.get(*s)).sum(), all.iter().map(|s| (*s, 1.0)))
+        self.push(
+            all.iter().map(|s| self.get(*s)).sum(),
+            all.iter().map(|s| (*s, 1.0)),
+        )
     }
 
     pub fn dot(&self, a: &[S], b: &[S]) -> S {
         assert_eq!(a.len(), b.len());
-        let value = a.iter().zip(b).map(|(a, b)| self.get(*a) * self.get(*b)).sum();
-        let derivatives: Vec<(S, f64)> =
-            a.iter().zip(b).flat_map(|(a, b)| [(*a, self.get(*b)), (*b, self.get(*a))]).collect();
+        let value = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| self.get(*a) * self.get(*b))
+            .sum();
+        let derivatives: Vec<(S, f64)> = a
+            .iter()
+            .zip(b)
+            .flat_map(|(a, b)| [(*a, self.get(*b)), (*b, self.get(*a))])
+            .collect();
         self.push(value, derivatives)
     }
 

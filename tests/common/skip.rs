@@ -7,7 +7,11 @@ pub fn skipped(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}");
     println!("{line}");
     if let Some(path) = std::env::var_os("WGVQ_SKIPPED") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        file.and_then(|mut file| writeln!(file, "{line}")).expect("the list of skipped tests takes a line");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path);
+        file.and_then(|mut file| writeln!(file, "{line}"))
+            .expect("the list of skipped tests takes a line");
     }
 }

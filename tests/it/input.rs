@@ -18,18 +18,28 @@ fn ok(output: Output) -> Output {
 
 fn refused(output: Output, named: &[&str]) {
     let said = stderr(&output);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}\n{said}", output.status);
-    named.iter().for_each(|named| assert!(said.contains(named), "does not name {named}:\n{said}"));
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}\n{said}",
+        output.status
+    );
+    named
+        .iter()
+        .for_each(|named| assert!(said.contains(named), "does not name {named}:\n{said}"));
     assert!(!said.contains("panicked"), "{said}");
 }
 
 fn picture(n: usize, side: u32) -> image::RgbImage {
-    image::RgbImage::from_fn(side, side, |x, y| image::Rgb([(x * 9 + n as u32 * 31) as u8, (y * 13) as u8, n as u8]))
+    image::RgbImage::from_fn(side, side, |x, y| {
+        image::Rgb([(x * 9 + n as u32 * 31) as u8, (y * 13) as u8, n as u8])
+    })
 }
 
 fn png(n: usize) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    picture(n, 16).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    picture(n, 16)
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .unwrap();
     bytes.into_inner()
 }
 
@@ -37,8 +47,18 @@ fn png(n: usize) -> Vec<u8> {
 fn trained(folder: &Path, data: &Path, name: &str, more: &[&str]) -> (PathBuf, Output) {
     let (config, out) = (folder.join("tiny.toml"), folder.join(name));
     tiny_config(&config, 2);
-    let args = ["train", text(&config), "--data", text(data), "--out", text(&out)];
-    let output = ok(run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>()));
+    let args = [
+        "train",
+        text(&config),
+        "--data",
+        text(data),
+        "--out",
+        text(&out),
+    ];
+    let output = ok(run(&args
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect::<Vec<_>>()));
     (out, output)
 }
 
@@ -54,8 +74,12 @@ fn tar(path: &Path, files: &[(&str, &[u8])]) {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
-    let mut names: Vec<String> = entries.filter(|name| name != "grid.png" && name != "samples.json").collect();
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = entries
+        .filter(|name| name != "grid.png" && name != "samples.json")
+        .collect();
     names.sort();
     names
 }
@@ -71,13 +95,21 @@ fn a_jpeg_cut_in_half_is_damaged_wherever_it_is_read() {
     }
     // What has bytes behind it, or lacks its end marker alone, is whole.
     std::fs::write(pictures.join("tail.jpg"), [BASELINE, b"\0\0\0"].concat()).unwrap();
-    std::fs::write(pictures.join("unmarked.jpg"), &PROGRESSIVE[..PROGRESSIVE.len() - 2]).unwrap();
+    std::fs::write(
+        pictures.join("unmarked.jpg"),
+        &PROGRESSIVE[..PROGRESSIVE.len() - 2],
+    )
+    .unwrap();
     for (name, bytes) in [("half.jpg", BASELINE), ("part.jpg", PROGRESSIVE)] {
         std::fs::write(pictures.join(name), &bytes[..bytes.len() * 2 / 3]).unwrap();
     }
     let (model, output) = trained(folder.path(), &pictures, "run", &[]);
     let said = stderr(&output);
-    for words in ["2 of 10 files skipped", "half.jpg (ends too early", "part.jpg (ends too early"] {
+    for words in [
+        "2 of 10 files skipped",
+        "half.jpg (ends too early",
+        "part.jpg (ends too early",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let codes = at("codes");
@@ -86,15 +118,27 @@ fn a_jpeg_cut_in_half_is_damaged_wherever_it_is_read() {
         for more in [&[][..], &["--native-size"]] {
             let out = at(&format!("out{i}{}", more.len()));
             let reconstruct = ["reconstruct", text(&model), text(&cut), "-o", text(&out)];
-            refused(run(&[&reconstruct[..], more].concat()), &[text(&cut), "ends too early"]);
+            refused(
+                run(&[&reconstruct[..], more].concat()),
+                &[text(&cut), "ends too early"],
+            );
             assert!(!out.is_file());
             let encode = ["encode", text(&model), text(&cut), "-o", text(&codes)];
-            refused(run(&[&encode[..], more].concat()), &[text(&cut), "ends too early"]);
+            refused(
+                run(&[&encode[..], more].concat()),
+                &[text(&cut), "ends too early"],
+            );
         }
     }
     assert!(!codes.exists());
     let whole = pictures.join("unmarked.jpg");
-    ok(run(&["reconstruct", text(&model), text(&whole), "-o", text(&at("whole.png"))]));
+    ok(run(&[
+        "reconstruct",
+        text(&model),
+        text(&whole),
+        "-o",
+        text(&at("whole.png")),
+    ]));
 }
 
 #[test]
@@ -119,13 +163,27 @@ fn an_archive_is_read_in_place_with_what_is_wrong_named() {
     let train = |data: &Path, out: &Path| {
         let config = at("tiny.toml");
         tiny_config(&config, 2);
-        let args = ["train", text(&config), "--data", text(data), "--out", text(out)];
-        super::common::wgvq().args(args).env("WGVQ_DATA", &cache).output().unwrap()
+        let args = [
+            "train",
+            text(&config),
+            "--data",
+            text(data),
+            "--out",
+            text(out),
+        ];
+        super::common::wgvq()
+            .args(args)
+            .env("WGVQ_DATA", &cache)
+            .output()
+            .unwrap()
     };
     let said = stderr(&ok(train(&at("set.tar"), &at("run"))));
-    for words in
-        ["1 of 6 files skipped", "0005.jpg (ends too early", "1 texts beside pictures", "0003.json (is not UTF-8"]
-    {
+    for words in [
+        "1 of 6 files skipped",
+        "0005.jpg (ends too early",
+        "1 texts beside pictures",
+        "0003.json (is not UTF-8",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(!cache.join("archives").exists(), "nothing is unpacked");
@@ -137,7 +195,10 @@ fn an_archive_is_read_in_place_with_what_is_wrong_named() {
     let said = stderr(&ok(train(&at("shards"), &at("two"))));
     assert!(said.contains("2 of 12 files skipped"), "{said}");
     std::fs::write(at("set.tar.gz"), b"\x1F\x8B\x08\0\0\0\0\0").unwrap();
-    refused(train(&at("set.tar.gz"), &at("none")), &["set.tar.gz", "compressed by gzip", "gunzip"]);
+    refused(
+        train(&at("set.tar.gz"), &at("none")),
+        &["set.tar.gz", "compressed by gzip", "gunzip"],
+    );
 }
 
 #[test]
@@ -162,22 +223,52 @@ fn small_pictures_with_gaps_in_their_labels() {
     assert!(line["ssim"].is_null() && line["psnr"].is_number(), "{line}");
     prior(&run_path);
     let out = folder.path().join("drawn");
-    ok(run(&["sample", text(&run_path), "--n", "4", "--out", text(&out)]));
-    assert_eq!(names(&out), ["0000-1.png", "0001-2.png", "0002-3.png", "0003-1.png"]);
+    ok(run(&[
+        "sample",
+        text(&run_path),
+        "--n",
+        "4",
+        "--out",
+        text(&out),
+    ]));
+    assert_eq!(
+        names(&out),
+        ["0000-1.png", "0001-2.png", "0002-3.png", "0003-1.png"]
+    );
 }
 
 fn prior(run_path: &Path) {
-    let args = ["prior", text(run_path), "--batch", "4", "--steps", "2", "--set", "prior.layers=1"];
-    ok(run(&[&args[..], &["--set", "prior.dim=16", "--set", "prior.heads=1"]].concat()));
+    let args = [
+        "prior",
+        text(run_path),
+        "--batch",
+        "4",
+        "--steps",
+        "2",
+        "--set",
+        "prior.layers=1",
+    ];
+    ok(run(&[
+        &args[..],
+        &["--set", "prior.dim=16", "--set", "prior.heads=1"],
+    ]
+    .concat()));
 }
 
 #[test]
 fn classes_keep_their_names_in_whatever_script() {
     let folder = tempfile::tempdir().unwrap();
-    for (i, class) in ["none", "红色", "Красный Круг", "❤️"].into_iter().enumerate() {
+    for (i, class) in ["none", "红色", "Красный Круг", "❤️"]
+        .into_iter()
+        .enumerate()
+    {
         let own = folder.path().join("pictures").join(class);
         std::fs::create_dir_all(&own).unwrap();
-        (0..4).for_each(|n| picture(4 * i + n, 8).save(own.join(format!("{n}.png"))).unwrap());
+        (0..4).for_each(|n| {
+            picture(4 * i + n, 8)
+                .save(own.join(format!("{n}.png")))
+                .unwrap()
+        });
     }
     let (run_path, _) = trained(folder.path(), &folder.path().join("pictures"), "run", &[]);
     prior(&run_path);
@@ -188,10 +279,23 @@ fn classes_keep_their_names_in_whatever_script() {
         ok(run(&args.into_iter().chain(classes).collect::<Vec<_>>()));
         names(&out)
     };
-    assert_eq!(drawn("all", &[]), ["0000-none.png", "0001-красный-круг.png", "0002-❤\u{fe0f}.png", "0003-红色.png"]);
+    assert_eq!(
+        drawn("all", &[]),
+        [
+            "0000-none.png",
+            "0001-красный-круг.png",
+            "0002-❤\u{fe0f}.png",
+            "0003-红色.png"
+        ]
+    );
     assert_eq!(
         drawn("asked", &["none", "unconditional", "круг", "红色"]),
-        ["0000-none.png", "0001.png", "0002-красный-круг.png", "0003-红色.png"]
+        [
+            "0000-none.png",
+            "0001.png",
+            "0002-красный-круг.png",
+            "0003-红色.png"
+        ]
     );
 }
 
@@ -199,8 +303,12 @@ fn classes_keep_their_names_in_whatever_script() {
 fn captions_and_prompts_are_read_as_their_marks_say() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let utf16 =
-        |text: &str| -> Vec<u8> { format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let utf16 = |text: &str| -> Vec<u8> {
+        format!("\u{feff}{text}")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect()
+    };
     let mut lines = String::new();
     for i in 0..12 {
         picture(i, 16).save(at(&format!("{i}.png"))).unwrap();
@@ -209,27 +317,76 @@ fn captions_and_prompts_are_read_as_their_marks_say() {
     }
     std::fs::write(at("captions.jsonl"), utf16(&lines)).unwrap();
     let (data, out) = (at("captions.jsonl"), at("run"));
-    let first = ["model.hidden=16", "model.residual_layers=1", "model.residual_hidden=8", "quantizer.codebook_size=32"];
-    let first =
-        first.iter().chain(&["quantizer.kmeans_iters=3", "train.batch_size=4"]).flat_map(|set| ["--first", set]);
-    let set = ["prior.layers=1", "prior.dim=16", "prior.heads=1"].into_iter().flat_map(|set| ["--set", set]);
-    let judge = ["--judge-steps", "2", "--judge", "model.dim=16", "--judge", "model.layers=1"];
-    let args =
-        ["text2image", "train", "--data", text(&data), "--out", text(&out), "--first-steps", "2", "--steps", "2"];
+    let first = [
+        "model.hidden=16",
+        "model.residual_layers=1",
+        "model.residual_hidden=8",
+        "quantizer.codebook_size=32",
+    ];
+    let first = first
+        .iter()
+        .chain(&["quantizer.kmeans_iters=3", "train.batch_size=4"])
+        .flat_map(|set| ["--first", set]);
+    let set = ["prior.layers=1", "prior.dim=16", "prior.heads=1"]
+        .into_iter()
+        .flat_map(|set| ["--set", set]);
+    let judge = [
+        "--judge-steps",
+        "2",
+        "--judge",
+        "model.dim=16",
+        "--judge",
+        "model.layers=1",
+    ];
+    let args = [
+        "text2image",
+        "train",
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--first-steps",
+        "2",
+        "--steps",
+        "2",
+    ];
     let more = ["--size", "tiny", "--batch", "4", "--vocabulary", "300"];
-    let all: Vec<&str> = args.into_iter().chain(more).chain(first).chain(set).chain(judge).collect();
+    let all: Vec<&str> = args
+        .into_iter()
+        .chain(more)
+        .chain(first)
+        .chain(set)
+        .chain(judge)
+        .collect();
     ok(run(&all));
     let seen = std::fs::read_to_string(out.join("text/characters.txt")).unwrap();
-    assert!(seen.contains('к') && seen.contains('红') && !seen.contains('\u{feff}'), "{seen:?}");
+    assert!(
+        seen.contains('к') && seen.contains('红') && !seen.contains('\u{feff}'),
+        "{seen:?}"
+    );
 
     let prompts = "a красный square\r\na 红色 square\r\na <end> red square\r\n?!\r\n";
     std::fs::write(at("prompts.txt"), utf16(prompts)).unwrap();
     let drawn = at("drawn");
-    let args = ["text2image", "sample", text(&out), "\u{feff}red", "--prompts", text(&at("prompts.txt")), "--n", "1"]
-        .map(str::to_owned);
-    let args: Vec<&str> = args.iter().map(String::as_str).chain(["--out", text(&drawn)]).collect();
+    let args = [
+        "text2image",
+        "sample",
+        text(&out),
+        "\u{feff}red",
+        "--prompts",
+        text(&at("prompts.txt")),
+        "--n",
+        "1",
+    ]
+    .map(str::to_owned);
+    let args: Vec<&str> = args
+        .iter()
+        .map(String::as_str)
+        .chain(["--out", text(&drawn)])
+        .collect();
     let said = stderr(&ok(run(&args)));
-    // What stands for the end of a text is read as its five characters, of which no caption had two.
+    // What stands for the end of a text is read as its five characters, of which no caption had
+    // two.
     assert!(said.contains("`<`") && !said.contains("\u{feff}"), "{said}");
     let expected = [
         "000-red-000.png",
@@ -240,7 +397,18 @@ fn captions_and_prompts_are_read_as_their_marks_say() {
     assert_eq!(names(&drawn), [&expected[..], &["004-000.png"]].concat());
     std::fs::write(at("latin.txt"), b"caf\xE9").unwrap();
     let latin = at("latin.txt");
-    let args =
-        ["text2image", "sample", text(&out), "--prompts", text(&latin), "--out", text(&at("x"))].map(str::to_owned);
-    refused(run(&args.iter().map(String::as_str).collect::<Vec<_>>()), &["latin.txt", "not UTF-8 from byte 3"]);
+    let args = [
+        "text2image",
+        "sample",
+        text(&out),
+        "--prompts",
+        text(&latin),
+        "--out",
+        text(&at("x")),
+    ]
+    .map(str::to_owned);
+    refused(
+        run(&args.iter().map(String::as_str).collect::<Vec<_>>()),
+        &["latin.txt", "not UTF-8 from byte 3"],
+    );
 }

@@ -31,7 +31,9 @@ fn ok(args: &[&str]) -> Output {
 /// Lines of JSON.
 fn json(args: &[&str]) -> Vec<serde_json::Value> {
     let said = stdout(&ok(args));
-    said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{args:?}: {e}: {line}"))).collect()
+    said.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{args:?}: {e}: {line}")))
+        .collect()
 }
 
 fn refused(args: &[&str], words: &[&str]) {
@@ -41,7 +43,11 @@ fn refused(args: &[&str], words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{args:?} does not say {word}: {said}");
     }
-    assert_eq!(said.lines().filter(|l| l.starts_with("error:")).count(), 1, "{said}");
+    assert_eq!(
+        said.lines().filter(|l| l.starts_with("error:")).count(),
+        1,
+        "{said}"
+    );
 }
 
 /// `key = value` of every key, as TOML has it.
@@ -67,11 +73,13 @@ fn set_to_itself<T: Keyed + PartialEq + std::fmt::Debug>(config: &T) {
     let mut all = config.clone();
     for (key, value) in pairs {
         let mut one = config.clone();
-        one.set(&key, &value).unwrap_or_else(|e| panic!("{key} = {value}: {e}"));
+        one.set(&key, &value)
+            .unwrap_or_else(|e| panic!("{key} = {value}: {e}"));
         assert_eq!(&one, config, "{key} = {value}");
         // Without the quotes and brackets of TOML.
         let bare = value.replace(['"', '[', ']'], "");
-        one.set(&key, &bare).unwrap_or_else(|e| panic!("{key} = {bare}: {e}"));
+        one.set(&key, &bare)
+            .unwrap_or_else(|e| panic!("{key} = {bare}: {e}"));
         assert_eq!(&one, config, "{key} = {bare}");
         all.set(&key, &value).unwrap();
     }
@@ -82,7 +90,9 @@ fn set_to_itself<T: Keyed + PartialEq + std::fmt::Debug>(config: &T) {
 fn every_key_takes_its_own_value() {
     set_to_itself(&RunConfig::default());
     set_to_itself(&RunConfig::default().resolved());
-    presets().iter().for_each(|p| set_to_itself(&p.config.resolved()));
+    presets()
+        .iter()
+        .for_each(|p| set_to_itself(&p.config.resolved()));
     set_to_itself(&PriorConfig::default());
     set_to_itself(&PriorConfig::default().resolved());
     set_to_itself(&ContrastiveConfig::default());
@@ -95,11 +105,25 @@ fn every_key_takes_its_own_value() {
         ("", "[]"),
     ] {
         prior.set("prior.attention", given).unwrap();
-        assert!(prior.to_toml().unwrap().contains(&format!("attention = {written}\n")), "{given}");
+        assert!(
+            prior
+                .to_toml()
+                .unwrap()
+                .contains(&format!("attention = {written}\n")),
+            "{given}"
+        );
         set_to_itself(&prior);
     }
-    let told = prior.set("prior.attention", "row,colum").unwrap_err().to_string();
-    for word in ["`prior.attention`", "`colum`", "full, row, column or convolution", "the nearest is `column`"] {
+    let told = prior
+        .set("prior.attention", "row,colum")
+        .unwrap_err()
+        .to_string();
+    for word in [
+        "`prior.attention`",
+        "`colum`",
+        "full, row, column or convolution",
+        "the nearest is `column`",
+    ] {
         assert!(told.contains(word), "{told}");
     }
 }
@@ -110,7 +134,10 @@ fn a_command_takes_every_key_and_comes_to_the_same_configuration() {
     let at = |name: &str| folder.path().join(name);
     let one = train_tiny(folder.path(), "one", 2);
     let config = RunConfig::load(&one.join("config.toml")).unwrap();
-    let pairs: Vec<String> = keys(&config).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = keys(&config)
+        .into_iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let two = at("two");
     let mut args = vec!["train", "--quiet", "--out", text(&two)];
     pairs.iter().for_each(|pair| args.extend(["--set", pair]));
@@ -121,12 +148,21 @@ fn a_command_takes_every_key_and_comes_to_the_same_configuration() {
         assert!(read(&one, file) == read(&two, file), "{file}");
     }
     // The second stage's, with a list of words among them.
-    let tiny = ["prior.layers=1", "prior.dim=16", "prior.heads=1", "train.steps=2", "prior.attention=row,column"];
+    let tiny = [
+        "prior.layers=1",
+        "prior.dim=16",
+        "prior.heads=1",
+        "train.steps=2",
+        "prior.attention=row,column",
+    ];
     let mut args = vec!["prior", text(&one), "--batch", "4", "--quiet"];
     tiny.iter().for_each(|pair| args.extend(["--set", pair]));
     ok(&args);
     let config = PriorConfig::load(&one.join("prior/config.toml")).unwrap();
-    let pairs: Vec<String> = keys(&config).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = keys(&config)
+        .into_iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let mut args = vec!["prior", text(&two), "--quiet"];
     pairs.iter().for_each(|pair| args.extend(["--set", pair]));
     ok(&args);
@@ -138,15 +174,40 @@ fn a_value_that_cannot_be_used_names_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let (out, file) = (folder.path().join("out"), folder.path().join("c.toml"));
     for (set, words) in [
-        ("train.steps=9223372036854775808", vec!["`train.steps`", "out of range", "9223372036854775807"]),
-        ("train.steps=many", vec!["`train.steps`", "not a whole number"]),
+        (
+            "train.steps=9223372036854775808",
+            vec!["`train.steps`", "out of range", "9223372036854775807"],
+        ),
+        (
+            "train.steps=many",
+            vec!["`train.steps`", "not a whole number"],
+        ),
         ("train.steps=-3", vec!["`train.steps`", "at least 0"]),
-        ("train.lr=fast", vec!["`train.lr`", "not a number", "0.0003"]),
+        (
+            "train.lr=fast",
+            vec!["`train.lr`", "not a number", "0.0003"],
+        ),
         ("data.flip=yes", vec!["`data.flip`", "true or false"]),
-        ("quantizer.levels=8,x", vec!["`quantizer.levels`", "`x`", "8,5,5"]),
-        ("quantizer.levels=[8,5", vec!["`quantizer.levels`", "bracket"]),
-        ("model.attention=row", vec!["`model.attention`", "`row`", "whole number"]),
-        ("gan.norm=bach", vec!["`gan.norm`", "batch, spectral or none", "nearest is `batch`"]),
+        (
+            "quantizer.levels=8,x",
+            vec!["`quantizer.levels`", "`x`", "8,5,5"],
+        ),
+        (
+            "quantizer.levels=[8,5",
+            vec!["`quantizer.levels`", "bracket"],
+        ),
+        (
+            "model.attention=row",
+            vec!["`model.attention`", "`row`", "whole number"],
+        ),
+        (
+            "gan.norm=bach",
+            vec![
+                "`gan.norm`",
+                "batch, spectral or none",
+                "nearest is `batch`",
+            ],
+        ),
         ("train.stps=3", vec!["`train.stps`", "train.steps"]),
         ("steps", vec!["option `--set`", "`steps` is not KEY=VALUE"]),
     ] {
@@ -155,16 +216,33 @@ fn a_value_that_cannot_be_used_names_its_key() {
     for (toml, words) in [
         ("[train]\nsteps = 9223372036854775808\n", vec!["line 2"]),
         ("[train]\nsteps = = 3\n", vec!["no TOML", "line 2"]),
-        ("[quantizer]\nlevels = [8, \"x\"]\n", vec!["`quantizer.levels`", "\"x\"", "whole number"]),
-        ("[quantizer]\nlevels = [8, -1]\n", vec!["`quantizer.levels`", "-1", "at least 0"]),
-        ("[gan]\nnorm = \"bach\"\n", vec!["`gan.norm`", "nearest is `batch`"]),
-        ("[train]\nseed = true\n", vec!["`train.seed`", "boolean", "whole number"]),
+        (
+            "[quantizer]\nlevels = [8, \"x\"]\n",
+            vec!["`quantizer.levels`", "\"x\"", "whole number"],
+        ),
+        (
+            "[quantizer]\nlevels = [8, -1]\n",
+            vec!["`quantizer.levels`", "-1", "at least 0"],
+        ),
+        (
+            "[gan]\nnorm = \"bach\"\n",
+            vec!["`gan.norm`", "nearest is `batch`"],
+        ),
+        (
+            "[train]\nseed = true\n",
+            vec!["`train.seed`", "boolean", "whole number"],
+        ),
     ] {
         std::fs::write(&file, toml).unwrap();
         let output = run(&["train", text(&file), "--out", text(&out)]);
         let said = stderr(&output);
-        assert!(!output.status.success() && said.lines().count() == 1, "{toml}: {said}");
-        words.iter().for_each(|word| assert!(said.contains(word), "{toml} does not say {word}: {said}"));
+        assert!(
+            !output.status.success() && said.lines().count() == 1,
+            "{toml}: {said}"
+        );
+        words
+            .iter()
+            .for_each(|word| assert!(said.contains(word), "{toml} does not say {word}: {said}"));
         assert!(!said.contains("a value"), "{said}");
     }
     assert!(!out.exists());
@@ -175,8 +253,20 @@ fn a_pair_of_an_option_names_that_option() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     for option in ["--set", "--judge", "--first"] {
-        let args = ["text2image", "train", "--data", "emoji", "--out", text(&out), option, "steps"];
-        refused(&args, &[&format!("option `{option}`"), "`steps` is not KEY=VALUE"]);
+        let args = [
+            "text2image",
+            "train",
+            "--data",
+            "emoji",
+            "--out",
+            text(&out),
+            option,
+            "steps",
+        ];
+        refused(
+            &args,
+            &[&format!("option `{option}`"), "`steps` is not KEY=VALUE"],
+        );
     }
     assert!(!out.exists());
 }
@@ -191,13 +281,25 @@ impl Observer for Silent {
 
 /// A preset, or a model of it, at a size that takes no time.
 fn shrunk(mut config: RunConfig, quantizer: &str) -> RunConfig {
-    config.quantizer = quantize::Options { codebook_size: 32, codebook_dim: 8, ..quantize::Options::of(quantizer) };
+    config.quantizer = quantize::Options {
+        codebook_size: 32,
+        codebook_dim: 8,
+        ..quantize::Options::of(quantizer)
+    };
     config.data = RunConfig::default().data;
     (config.data.source, config.data.width, config.data.height) = ("emoji".into(), 16, 16);
-    (config.model.hidden, config.model.residual_hidden, config.model.residual_layers) = (32, 8, 1);
+    (
+        config.model.hidden,
+        config.model.residual_hidden,
+        config.model.residual_layers,
+    ) = (32, 8, 1);
     config.gan.hidden = 8;
     (config.gan.start, config.gan.head_start, config.gan.ramp) = (1, 0, 1);
-    (config.train.batch_size, config.train.steps, config.train.eval_every) = (4, 2, 0);
+    (
+        config.train.batch_size,
+        config.train.steps,
+        config.train.eval_every,
+    ) = (4, 2, 0);
     config
 }
 
@@ -210,7 +312,10 @@ fn a_plan_is_what_a_run_then_takes() {
     let mut peaks = Vec::new();
     // Each preset and each quantizer, in as many pairs as there are of the longer list.
     for i in 0..presets.len().max(kinds.len()) {
-        let (preset, kind) = (presets.get(i).unwrap_or(&presets[0]), kinds[i % kinds.len()].name);
+        let (preset, kind) = (
+            presets.get(i).unwrap_or(&presets[0]),
+            kinds[i % kinds.len()].name,
+        );
         let config = shrunk(preset.config.clone(), kind);
         let set = set.get_or_insert_with(|| {
             let mut set = data::open("emoji", &config.data.options()).unwrap();
@@ -222,26 +327,51 @@ fn a_plan_is_what_a_run_then_takes() {
 
         gpu.reset_peak();
         let out = RunFolder::create(&folder.path().join(&name), false).unwrap();
-        let ran =
-            wgvq::train::run(&gpu, &config, set.clone(), &out, Start::Fresh, &mut Silent, &AtomicBool::new(false));
+        let ran = wgvq::train::run(
+            &gpu,
+            &config,
+            set.clone(),
+            &out,
+            Start::Fresh,
+            &mut Silent,
+            &AtomicBool::new(false),
+        );
         drop(ran.unwrap());
         let peak = gpu.memory().peak;
-        peaks.push((name.clone(), plan.peak_bytes, peak, plan.peak_bytes as f64 / peak as f64));
+        peaks.push((
+            name.clone(),
+            plan.peak_bytes,
+            peak,
+            plan.peak_bytes as f64 / peak as f64,
+        ));
 
         // What the files of the run hold.
-        let numbers = |tensors: &BTreeMap<String, checkpoint::HostTensor>, of: &dyn Fn(&str) -> bool| -> usize {
-            tensors.iter().filter(|(name, _)| of(name)).map(|(_, t)| t.shape.iter().product::<usize>()).sum()
+        let numbers = |tensors: &BTreeMap<String, checkpoint::HostTensor>,
+                       of: &dyn Fn(&str) -> bool|
+         -> usize {
+            tensors
+                .iter()
+                .filter(|(name, _)| of(name))
+                .map(|(_, t)| t.shape.iter().product::<usize>())
+                .sum()
         };
         let (model, _) = checkpoint::load_file(&out.model()).unwrap();
         let trained = numbers(&model.tensors, &|name| !name.starts_with("quantizer."));
         assert_eq!(plan.parameters, trained, "{name}");
         let books = numbers(&model.tensors, &|name| name.ends_with("codebook"));
-        assert_eq!(plan.codebook, books, "{name}: {:?}", model.tensors.keys().collect::<Vec<_>>());
+        assert_eq!(
+            plan.codebook,
+            books,
+            "{name}: {:?}",
+            model.tensors.keys().collect::<Vec<_>>()
+        );
         assert_eq!(plan.codebook == 0, matches!(kind, "fsq" | "lfq"), "{name}");
         let resolved = config.resolved();
         assert_eq!(plan.discriminator > 0, resolved.gan.is_on(), "{name}");
         if resolved.gan.is_on() {
-            let (saved, _) = checkpoint::load_file(&out.checkpoints().join("step-00000002.safetensors")).unwrap();
+            let (saved, _) =
+                checkpoint::load_file(&out.checkpoints().join("step-00000002.safetensors"))
+                    .unwrap();
             let own = |name: &str| {
                 let state = ["m.", "v.", "state.", "logits."].map(|s| format!("adversary.{s}"));
                 name.starts_with("adversary.") && !state.iter().any(|s| name.starts_with(s))
@@ -251,10 +381,16 @@ fn a_plan_is_what_a_run_then_takes() {
         }
         assert!(plan.step.seconds > 0.0 && plan.measurement_seconds > 0.0);
         assert_eq!(plan.measurements, 1);
-        assert!(plan.total().as_secs_f64() >= plan.measuring_seconds() && plan.measuring_seconds() > 0.0);
+        assert!(
+            plan.total().as_secs_f64() >= plan.measuring_seconds()
+                && plan.measuring_seconds() > 0.0
+        );
     }
     // Of what a run takes; buffers that wait to be used again differ from one to the next.
-    assert!(peaks.iter().all(|(.., ratio)| (0.8..1.25).contains(ratio)), "{peaks:#?}");
+    assert!(
+        peaks.iter().all(|(.., ratio)| (0.8..1.25).contains(ratio)),
+        "{peaks:#?}"
+    );
 }
 
 #[test]
@@ -265,14 +401,23 @@ fn a_plan_counts_the_measurements_and_the_steps_before_the_discriminator() {
         lpips: 0,
         codebook: 1,
         peak_bytes: 1,
-        step: wgvq::train::plan::Pace { seconds: 2.0, flops: 1.0 },
+        step: wgvq::train::plan::Pace {
+            seconds: 2.0,
+            flops: 1.0,
+        },
         before,
         steps,
         measurements,
         measurement_seconds: 10.0,
     };
-    let early = wgvq::train::plan::Pace { seconds: 0.5, flops: 1.0 };
-    assert_eq!(of(Some((40, early)), 100, 3).total().as_secs(), 20 + 120 + 30);
+    let early = wgvq::train::plan::Pace {
+        seconds: 0.5,
+        flops: 1.0,
+    };
+    assert_eq!(
+        of(Some((40, early)), 100, 3).total().as_secs(),
+        20 + 120 + 30
+    );
     assert_eq!(of(None, 100, 3).total().as_secs(), 230);
     assert_eq!(of(None, 1 << 40, 1 << 40).total().as_secs(), 12 << 40);
 }
@@ -283,36 +428,125 @@ fn results_are_json_and_quiet_says_nothing() {
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     let model = train_tiny(folder.path(), "run", 2);
     let picture = at("a.png");
-    image::RgbImage::from_fn(40, 48, |x, y| image::Rgb([x as u8 * 5, y as u8 * 5, 90])).save(&picture).unwrap();
+    image::RgbImage::from_fn(40, 48, |x, y| image::Rgb([x as u8 * 5, y as u8 * 5, 90]))
+        .save(&picture)
+        .unwrap();
     let (codes, own) = (at("codes.safetensors"), at("own.safetensors"));
-    let said = json(&["encode", text(&model), text(&picture), "-o", text(&codes), "--npy", "--json", "--quiet"]);
-    let [line] = &said[..] else { panic!("{said:?}") };
+    let said = json(&[
+        "encode",
+        text(&model),
+        text(&picture),
+        "-o",
+        text(&codes),
+        "--npy",
+        "--json",
+        "--quiet",
+    ]);
+    let [line] = &said[..] else {
+        panic!("{said:?}")
+    };
     assert_eq!(line["codes"], text(&codes));
     assert_eq!(line["images"][0]["name"], "a");
-    assert_eq!(line["images"][0]["levels"][0]["grid"], serde_json::json!([8, 8]));
+    assert_eq!(
+        line["images"][0]["levels"][0]["grid"],
+        serde_json::json!([8, 8])
+    );
     assert!(Path::new(line["npy"][0].as_str().unwrap()).is_file());
-    let said = json(&["encode", text(&model), text(&picture), "-o", text(&own), "--native-size", "--json"]);
-    assert_eq!((&said[0]["images"][0]["width"], &said[0]["images"][0]["height"]), (&40.into(), &48.into()));
+    let said = json(&[
+        "encode",
+        text(&model),
+        text(&picture),
+        "-o",
+        text(&own),
+        "--native-size",
+        "--json",
+    ]);
+    assert_eq!(
+        (
+            &said[0]["images"][0]["width"],
+            &said[0]["images"][0]["height"]
+        ),
+        (&40.into(), &48.into())
+    );
     for (file, out) in [(&codes, at("d1")), (&own, at("d2"))] {
-        let said = json(&["decode", text(&model), text(file), "-o", text(&out), "--json"]);
+        let said = json(&[
+            "decode",
+            text(&model),
+            text(file),
+            "-o",
+            text(&out),
+            "--json",
+        ]);
         assert_eq!(said.len(), 1);
         assert!(Path::new(said[0]["images"][0].as_str().unwrap()).is_file());
     }
     // Every command that has a result says it as JSON, and with --quiet nothing else.
-    let prior =
-        ["--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1", "--batch", "4", "--steps", "2"];
+    let prior = [
+        "--set",
+        "prior.layers=1",
+        "--set",
+        "prior.dim=16",
+        "--set",
+        "prior.heads=1",
+        "--batch",
+        "4",
+        "--steps",
+        "2",
+    ];
     let (samples, completed, shown) = (at("samples"), at("c.png"), at("shown.png"));
-    let (decoder, inspected, reported, compared) = (at("decoder.bin"), at("inspected"), at("reported"), at("compared"));
+    let (decoder, inspected, reported, compared) = (
+        at("decoder.bin"),
+        at("inspected"),
+        at("reported"),
+        at("compared"),
+    );
     let config = at("tiny.toml");
     let commands: Vec<Vec<&str>> = vec![
         [&["prior", text(&model)][..], &prior].concat(),
         vec!["sample", text(&model), "--n", "2", "--out", text(&samples)],
-        vec!["complete", text(&model), text(&picture), "--n", "2", "-o", text(&completed)],
-        vec!["reconstruct", text(&model), text(&picture), "-o", text(&shown)],
+        vec![
+            "complete",
+            text(&model),
+            text(&picture),
+            "--n",
+            "2",
+            "-o",
+            text(&completed),
+        ],
+        vec![
+            "reconstruct",
+            text(&model),
+            text(&picture),
+            "-o",
+            text(&shown),
+        ],
         vec!["export", text(&model), "--decoder", "-o", text(&decoder)],
-        vec!["inspect", text(&model), "--images", "4", "--out", text(&inspected)],
-        vec!["report", text(&model), "--images", "2", "--out", text(&reported)],
-        vec!["compare", text(&config), "--quantizers", "fsq", "--steps", "2", "--out", text(&compared)],
+        vec![
+            "inspect",
+            text(&model),
+            "--images",
+            "4",
+            "--out",
+            text(&inspected),
+        ],
+        vec![
+            "report",
+            text(&model),
+            "--images",
+            "2",
+            "--out",
+            text(&reported),
+        ],
+        vec![
+            "compare",
+            text(&config),
+            "--quantizers",
+            "fsq",
+            "--steps",
+            "2",
+            "--out",
+            text(&compared),
+        ],
         vec!["plan", text(&config)],
         vec!["info"],
         vec!["tune", "--reset"],
@@ -344,14 +578,29 @@ fn options_that_cannot_be_used_are_named() {
         ("--batch", "0"),
     ] {
         let given = format!("{option}={value}");
-        for command in [["sample", missing].as_slice(), &["complete", missing, "a.png"]] {
-            refused(&[command, &[&given]].concat(), &[&format!("option `{option}`")]);
+        for command in [
+            ["sample", missing].as_slice(),
+            &["complete", missing, "a.png"],
+        ] {
+            refused(
+                &[command, &[&given]].concat(),
+                &[&format!("option `{option}`")],
+            );
         }
-        refused(&["text2image", "sample", missing, "a heart", &given], &[&format!("option `{option}`")]);
+        refused(
+            &["text2image", "sample", missing, "a heart", &given],
+            &[&format!("option `{option}`")],
+        );
     }
-    refused(&["sample", missing, "--temperature", "-1"], &["option `--temperature`", "-1 is not allowed"]);
+    refused(
+        &["sample", missing, "--temperature", "-1"],
+        &["option `--temperature`", "-1 is not allowed"],
+    );
     refused(&["bench", "--seconds", "-1"], &["option `--seconds`"]);
-    refused(&["bench", "--kernel", "matmul", "--size", "x"], &["option `--size`"]);
+    refused(
+        &["bench", "--kernel", "matmul", "--size", "x"],
+        &["option `--size`"],
+    );
 }
 
 #[test]
@@ -359,12 +608,33 @@ fn what_a_choice_does_not_read_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     refused(
-        &["train", "--quantizer", "fsq", "--codes", "64", "--out", text(&out)],
+        &[
+            "train",
+            "--quantizer",
+            "fsq",
+            "--codes",
+            "64",
+            "--out",
+            text(&out),
+        ],
         &["option `--codes`", "quantizer.levels"],
     );
-    refused(&["plan", "--quantizer", "fsq", "--codes", "64"], &["option `--codes`", "quantizer.levels"]);
     refused(
-        &["train", "--model", "vqvae2", "--set", "model.codebook_sizes=8,8", "--codes", "64", "--out", text(&out)],
+        &["plan", "--quantizer", "fsq", "--codes", "64"],
+        &["option `--codes`", "quantizer.levels"],
+    );
+    refused(
+        &[
+            "train",
+            "--model",
+            "vqvae2",
+            "--set",
+            "model.codebook_sizes=8,8",
+            "--codes",
+            "64",
+            "--out",
+            text(&out),
+        ],
         &["option `--codes`", "model.codebook_sizes"],
     );
     assert!(!out.exists());
@@ -381,8 +651,14 @@ fn what_a_choice_does_not_read_is_told() {
         "--set",
         "quantizer.num_quantizers=4",
     ]));
-    assert!(said.contains("quantizer.groups changes nothing") && said.contains("`product`"), "{said}");
-    assert!(said.contains("model.dim changes nothing") && said.contains("model.hidden"), "{said}");
+    assert!(
+        said.contains("quantizer.groups changes nothing") && said.contains("`product`"),
+        "{said}"
+    );
+    assert!(
+        said.contains("model.dim changes nothing") && said.contains("model.hidden"),
+        "{said}"
+    );
     assert!(!said.contains("num_quantizers changes"), "{said}");
 }
 
@@ -391,13 +667,30 @@ fn what_is_named_twice_is_compared_once() {
     let folder = tempfile::tempdir().unwrap();
     let (config, out) = (folder.path().join("tiny.toml"), folder.path().join("out"));
     crate::common::tiny_config(&config, 2);
-    let args = ["compare", text(&config), "--quantizers", "fsq,fsq", "--seeds", "1,1", "--out", text(&out), "--json"];
+    let args = [
+        "compare",
+        text(&config),
+        "--quantizers",
+        "fsq,fsq",
+        "--seeds",
+        "1,1",
+        "--out",
+        text(&out),
+        "--json",
+    ];
     let output = ok(&args);
     assert_eq!(stdout(&output).lines().count(), 1);
     let said = stderr(&output);
-    assert!(said.contains("--quantizers names fsq more than once") && said.contains("--seeds names 1"), "{said}");
+    assert!(
+        said.contains("--quantizers names fsq more than once") && said.contains("--seeds names 1"),
+        "{said}"
+    );
     assert!(said.contains("1 of 1"), "{said}");
-    assert!(!std::fs::read_to_string(out.join("compare.md")).unwrap().contains('±'));
+    assert!(
+        !std::fs::read_to_string(out.join("compare.md"))
+            .unwrap()
+            .contains('±')
+    );
 }
 
 #[test]
@@ -420,21 +713,65 @@ fn a_part_of_several_levels_is_kept() {
         "data.height=16",
     ]);
     for level in ["top", "bottom"] {
-        let tiny = ["--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1", "--batch", "4"];
-        ok(&[&["prior", text(&model), "--level", level, "--steps", "2", "--quiet"][..], &tiny].concat());
+        let tiny = [
+            "--set",
+            "prior.layers=1",
+            "--set",
+            "prior.dim=16",
+            "--set",
+            "prior.heads=1",
+            "--batch",
+            "4",
+        ];
+        ok(&[
+            &[
+                "prior",
+                text(&model),
+                "--level",
+                level,
+                "--steps",
+                "2",
+                "--quiet",
+            ][..],
+            &tiny,
+        ]
+        .concat());
     }
     let picture = at("a.png");
-    image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 90])).save(&picture).unwrap();
+    image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 90]))
+        .save(&picture)
+        .unwrap();
     let complete = |keep: &str, out: &str| {
         let out = at(out);
-        stderr(&ok(&["complete", text(&model), text(&picture), "--keep", keep, "--n", "1", "-o", text(&out)]))
+        stderr(&ok(&[
+            "complete",
+            text(&model),
+            text(&picture),
+            "--keep",
+            keep,
+            "--n",
+            "1",
+            "-o",
+            text(&out),
+        ]))
     };
     // Two rows of coarse cells, four of fine ones.
     assert!(!complete("top-0.9", "a.png.out.png").contains("all are drawn"));
     let said = complete("top-0.2", "b.png");
-    assert!(said.contains("level top") && said.contains("2 x 2") && !said.contains("level bottom"), "{said}");
+    assert!(
+        said.contains("level top") && said.contains("2 x 2") && !said.contains("level bottom"),
+        "{said}"
+    );
     refused(
-        &["complete", text(&model), text(&picture), "--keep", "top-1", "-o", text(&at("c.png"))],
+        &[
+            "complete",
+            text(&model),
+            text(&picture),
+            "--keep",
+            "top-1",
+            "-o",
+            text(&at("c.png")),
+        ],
         &["option `--keep`", "nothing is left to complete"],
     );
 }
@@ -442,12 +779,19 @@ fn a_part_of_several_levels_is_kept() {
 #[test]
 fn help_lists_what_there_is() {
     let help = stdout(&ok(&["train", "--help"]));
-    for name in ["vqvae", "vqvae2", "vqgan", "vit"].into_iter().chain(quantize::all().iter().map(|k| k.name)) {
+    for name in ["vqvae", "vqvae2", "vqgan", "vit"]
+        .into_iter()
+        .chain(quantize::all().iter().map(|k| k.name))
+    {
         assert!(help.contains(name), "{name}");
     }
     for preset in presets() {
         for command in ["train", "plan", "compare"] {
-            assert!(stdout(&ok(&[command, "--help"])).contains(preset.name), "{command}, {}", preset.name);
+            assert!(
+                stdout(&ok(&[command, "--help"])).contains(preset.name),
+                "{command}, {}",
+                preset.name
+            );
         }
     }
     refused_words(&["train", "--quantizer", "emma"], &["ema", "simvq"]);
@@ -457,7 +801,9 @@ fn help_lists_what_there_is() {
 fn refused_words(args: &[&str], words: &[&str]) {
     let output = run(args);
     assert_eq!(output.status.code(), Some(2));
-    words.iter().for_each(|word| assert!(stderr(&output).contains(word), "{}", stderr(&output)));
+    words
+        .iter()
+        .for_each(|word| assert!(stderr(&output).contains(word), "{}", stderr(&output)));
 }
 
 /// What a note says may hold a file's name or a text, which may hold anything.
@@ -475,6 +821,11 @@ fn notes_and_errors_have_one_line() {
         let out = folder.path().join("out");
         let output = run(&[&args[..], &["--out", text(&out)]].concat());
         assert!(!output.status.success());
-        assert_eq!(stderr(&output).lines().count(), 1, "{args:?}: {}", stderr(&output));
+        assert_eq!(
+            stderr(&output).lines().count(),
+            1,
+            "{args:?}: {}",
+            stderr(&output)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The order of the floors, held against the imports: none points up, and there are no circles between folders.
+//! The order of the floors, held against the imports: none points up, and there are no circles
+//! between folders.
 
 mod imports;
 
@@ -35,14 +36,22 @@ const FLOORS: &[&str] = &[
     "main",
 ];
 
-/// Arrows that still point up, from a floor to one above it. The lists shrink: what is no longer needed fails the test.
+/// Arrows that still point up, from a floor to one above it. The lists shrink: what is no longer
+/// needed fails the test.
 const STILL_UP: &[(&str, &str)] = &[];
 
 /// Folders that still lie in a circle with one beside them.
 const STILL_CIRCLES: &[&[&str]] = &[];
 
 /// Folders in which more than three files still lie in a circle.
-const STILL_TIED: &[&str] = &["bench", "cli", "cli/text2image", "data", "quantize", "train"];
+const STILL_TIED: &[&str] = &[
+    "bench",
+    "cli",
+    "cli/text2image",
+    "data",
+    "quantize",
+    "train",
+];
 
 /// What is wrong with a tree.
 #[derive(Debug, Default, PartialEq)]
@@ -63,22 +72,38 @@ fn find(tree: &Tree) -> Findings {
             let (from, to) = (&tree.files[i], &tree.files[*target]);
             let (lower, upper) = (floor(from), floor(to));
             if rank(&lower) < rank(&upper) {
-                found.up.entry((lower, upper)).or_insert_with(|| format!("{from} imports {to}"));
+                found
+                    .up
+                    .entry((lower, upper))
+                    .or_insert_with(|| format!("{from} imports {to}"));
             }
-            let (from, to): (Vec<&str>, Vec<&str>) = (from.split('/').collect(), to.split('/').collect());
+            let (from, to): (Vec<&str>, Vec<&str>) =
+                (from.split('/').collect(), to.split('/').collect());
             let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
             let inner = |path: &[&str]| path.len() > shared + 1;
             if shared > 0 && inner(&from) && inner(&to) {
                 let folder = |path: &[&str]| path[..=shared].join("/");
-                folders.entry(folder(&from)).or_default().insert(folder(&to));
+                folders
+                    .entry(folder(&from))
+                    .or_default()
+                    .insert(folder(&to));
             }
             if from.len() > 1 && from.len() == to.len() && shared == from.len() - 1 {
-                files.entry(from.join("/")).or_default().insert(to.join("/"));
+                files
+                    .entry(from.join("/"))
+                    .or_default()
+                    .insert(to.join("/"));
             }
         }
     }
-    found.circles = circles(&folders).into_iter().filter(|circle| circle.len() > 1).collect();
-    found.tied = circles(&files).into_iter().filter(|circle| circle.len() > 3).collect();
+    found.circles = circles(&folders)
+        .into_iter()
+        .filter(|circle| circle.len() > 1)
+        .collect();
+    found.tied = circles(&files)
+        .into_iter()
+        .filter(|circle| circle.len() > 3)
+        .collect();
     found
 }
 
@@ -97,19 +122,35 @@ fn circles(arrows: &Arrows) -> BTreeSet<Vec<String>> {
         }
         seen
     };
-    let all: BTreeMap<&String, BTreeSet<String>> = arrows.keys().map(|from| (from, reached(from))).collect();
+    let all: BTreeMap<&String, BTreeSet<String>> =
+        arrows.keys().map(|from| (from, reached(from))).collect();
     let together = |a: &String| -> Vec<String> {
-        all[a].iter().filter(|b| all.get(b).is_some_and(|back| back.contains(a))).cloned().collect()
+        all[a]
+            .iter()
+            .filter(|b| all.get(b).is_some_and(|back| back.contains(a)))
+            .cloned()
+            .collect()
     };
-    arrows.keys().map(together).filter(|circle| circle.len() > 1).collect()
+    arrows
+        .keys()
+        .map(together)
+        .filter(|circle| circle.len() > 1)
+        .collect()
 }
 
 fn floor(file: &str) -> String {
-    file.split('/').next().unwrap_or(file).trim_end_matches(".rs").to_owned()
+    file.split('/')
+        .next()
+        .unwrap_or(file)
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 fn rank(floor: &str) -> usize {
-    FLOORS.iter().position(|f| *f == floor).unwrap_or_else(|| panic!("src/{floor} has no place among the floors"))
+    FLOORS
+        .iter()
+        .position(|f| *f == floor)
+        .unwrap_or_else(|| panic!("src/{floor} has no place among the floors"))
 }
 
 fn sources() -> Vec<(String, String)> {
@@ -121,12 +162,20 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") && path != root.join("lib.rs") {
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .replace('\\', "/");
                 files.push((name, std::fs::read_to_string(path).unwrap()));
             }
         }
     }
-    files.push(("lib.rs".to_owned(), std::fs::read_to_string(root.join("lib.rs")).unwrap()));
+    files.push((
+        "lib.rs".to_owned(),
+        std::fs::read_to_string(root.join("lib.rs")).unwrap(),
+    ));
     files.sort();
     files
 }
@@ -134,41 +183,81 @@ fn sources() -> Vec<(String, String)> {
 #[test]
 fn imports_point_down() {
     let found = find(&Tree::read(&sources()));
-    let expected: BTreeSet<(String, String)> =
-        STILL_UP.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let expected: BTreeSet<(String, String)> = STILL_UP
+        .iter()
+        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+        .collect();
     for (arrow, import) in &found.up {
-        assert!(expected.contains(arrow), "{} must not import {}: {import}", arrow.0, arrow.1);
+        assert!(
+            expected.contains(arrow),
+            "{} must not import {}: {import}",
+            arrow.0,
+            arrow.1
+        );
     }
     for arrow in expected {
-        assert!(found.up.contains_key(&arrow), "{arrow:?} points up no more: take it off the list");
+        assert!(
+            found.up.contains_key(&arrow),
+            "{arrow:?} points up no more: take it off the list"
+        );
     }
-    let circles = STILL_CIRCLES.iter().map(|circle| circle.iter().map(|s| (*s).to_owned()).collect());
-    assert_eq!(found.circles, circles.collect(), "circles between folders, found and listed");
+    let circles = STILL_CIRCLES
+        .iter()
+        .map(|circle| circle.iter().map(|s| (*s).to_owned()).collect());
+    assert_eq!(
+        found.circles,
+        circles.collect(),
+        "circles between folders, found and listed"
+    );
     for circle in &found.tied {
         let folder = circle[0].rsplit_once('/').map_or("", |(folder, _)| folder);
-        assert!(STILL_TIED.contains(&folder), "more than three files in a circle: {circle:?}");
+        assert!(
+            STILL_TIED.contains(&folder),
+            "more than three files in a circle: {circle:?}"
+        );
     }
     for folder in STILL_TIED {
-        let tied = |file: &String| file.rsplit_once('/').is_some_and(|(parent, _)| parent == *folder);
-        assert!(found.tied.iter().flatten().any(tied), "no circle in {folder} any more: take it off the list");
+        let tied = |file: &String| {
+            file.rsplit_once('/')
+                .is_some_and(|(parent, _)| parent == *folder)
+        };
+        assert!(
+            found.tied.iter().flatten().any(tied),
+            "no circle in {folder} any more: take it off the list"
+        );
     }
 }
 
 fn made(files: &[(&str, &str)]) -> Findings {
-    find(&Tree::read(&files.iter().map(|(f, t)| ((*f).to_owned(), (*t).to_owned())).collect::<Vec<_>>()))
+    find(&Tree::read(
+        &files
+            .iter()
+            .map(|(f, t)| ((*f).to_owned(), (*t).to_owned()))
+            .collect::<Vec<_>>(),
+    ))
 }
 
-/// However an import is written, an arrow up is found; one that points down, or that only tests have, is none.
+/// However an import is written, an arrow up is found; one that points down, or that only tests
+/// have, is none.
 #[test]
 fn a_planted_arrow_is_found() {
     let with = |planted: &str| {
         made(&[
-            ("lib.rs", "mod error; pub mod gpu; pub mod ops; pub use error::Error; pub use ops::sum;"),
+            (
+                "lib.rs",
+                "mod error; pub mod gpu; pub mod ops; pub use error::Error; pub use ops::sum;",
+            ),
             ("error.rs", "pub struct Error;"),
             ("gpu/mod.rs", "mod memory; pub use memory::Tensor;"),
             ("gpu/memory.rs", planted),
-            ("ops/mod.rs", "pub mod sum; use crate::gpu::Tensor; pub use sum::sum;"),
-            ("ops/sum.rs", "use crate::{Error, gpu::Tensor}; pub fn sum() {}"),
+            (
+                "ops/mod.rs",
+                "pub mod sum; use crate::gpu::Tensor; pub use sum::sum;",
+            ),
+            (
+                "ops/sum.rs",
+                "use crate::{Error, gpu::Tensor}; pub fn sum() {}",
+            ),
         ])
     };
     for planted in [
@@ -186,7 +275,8 @@ fn a_planted_arrow_is_found() {
     for clean in [
         "use crate::Error; pub struct Tensor;",
         "// use crate::ops::sum;\nconst TEXT: &str = \"crate::ops::sum\"; use std::ops::Add;",
-        "#[cfg(test)]\nmod tests { use crate::ops::sum; fn f() { if true { crate::ops::sum(); } } }",
+        "#[cfg(test)]\nmod tests { use crate::ops::sum; fn f() { if true { crate::ops::sum(); } } \
+         }",
         "#[cfg(test)] use crate::ops::sum; fn f() {}",
     ] {
         assert_eq!(with(clean), Findings::default(), "{clean}");
@@ -202,7 +292,10 @@ fn circles_are_found() {
         ("gpu/b/mod.rs", "pub mod y;"),
         ("gpu/b/y.rs", "use crate::gpu::X; pub struct Y;"),
     ]);
-    assert_eq!(folders.circles, BTreeSet::from([vec!["gpu/a".to_owned(), "gpu/b".to_owned()]]));
+    assert_eq!(
+        folders.circles,
+        BTreeSet::from([vec!["gpu/a".to_owned(), "gpu/b".to_owned()]])
+    );
     let ring = |last: &str| {
         let last = format!("use super::{last}::T; pub struct T;");
         made(&[
@@ -222,9 +315,18 @@ fn circles_are_found() {
 fn an_arrow_planted_into_the_sources_is_found() {
     let mut sources = sources();
     let before = find(&Tree::read(&sources));
-    let file = sources.iter_mut().find(|(file, _)| file == "autograd/mod.rs").expect("the tape");
-    file.1.push_str("\nfn planted() { let _ = crate::ops::linalg::matmul::matmul; }\n");
+    let file = sources
+        .iter_mut()
+        .find(|(file, _)| file == "autograd/mod.rs")
+        .expect("the tape");
+    file.1
+        .push_str("\nfn planted() { let _ = crate::ops::linalg::matmul::matmul; }\n");
     let after = find(&Tree::read(&sources));
-    let new: Vec<_> = after.up.keys().filter(|arrow| !before.up.contains_key(arrow)).cloned().collect();
+    let new: Vec<_> = after
+        .up
+        .keys()
+        .filter(|arrow| !before.up.contains_key(arrow))
+        .cloned()
+        .collect();
     assert_eq!(new, [("autograd".to_owned(), "ops".to_owned())]);
 }

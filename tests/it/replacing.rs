@@ -17,8 +17,14 @@ fn ok(output: Output) -> Output {
 
 fn refused(output: &Output, named: &[&str]) {
     let said = stderr(output);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}\n{said}", output.status);
-    named.iter().for_each(|named| assert!(said.contains(named), "does not name {named}:\n{said}"));
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}\n{said}",
+        output.status
+    );
+    named
+        .iter()
+        .for_each(|named| assert!(said.contains(named), "does not name {named}:\n{said}"));
     assert!(!said.contains("panicked"), "{said}");
 }
 
@@ -41,8 +47,13 @@ fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// Files that should not be touched are as they were, and no others are there.
 fn unchanged(folder: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
     let now = all(folder);
-    assert_eq!(now.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
-    before.iter().for_each(|(path, bytes)| assert!(now[path] == *bytes, "{} is another", path.display()));
+    assert_eq!(
+        now.keys().collect::<Vec<_>>(),
+        before.keys().collect::<Vec<_>>()
+    );
+    before
+        .iter()
+        .for_each(|(path, bytes)| assert!(now[path] == *bytes, "{} is another", path.display()));
 }
 
 /// A model so small, on so few pictures, that a step takes milliseconds.
@@ -53,7 +64,10 @@ fn tiny(folder: &Path, steps: u64) -> PathBuf {
     }
     let config = folder.join("tiny.toml");
     tiny_config(&config, steps);
-    let data = format!("[data]\nsource = {:?}\nwidth = 16\nheight = 16\n", text(&pictures));
+    let data = format!(
+        "[data]\nsource = {:?}\nwidth = 16\nheight = 16\n",
+        text(&pictures)
+    );
     std::fs::write(&config, data + &std::fs::read_to_string(&config).unwrap()).unwrap();
     config
 }
@@ -63,32 +77,58 @@ fn paint(folder: &Path, factor: u8) {
     std::fs::create_dir(folder).unwrap();
     for i in 0..30u8 {
         let at = |x: u32, y: u32| image::Rgb([x as u8 * factor, y as u8 * 5, 8 * i]);
-        image::RgbImage::from_fn(16, 16, at).save(folder.join(format!("{i}.png"))).unwrap();
+        image::RgbImage::from_fn(16, 16, at)
+            .save(folder.join(format!("{i}.png")))
+            .unwrap();
     }
 }
 
 fn train_tiny(folder: &Path, name: &str, steps: u64) -> PathBuf {
     let (config, out) = (tiny(folder, steps), folder.join(name));
-    ok(run(&["train", text(&config), "--out", text(&out), "--quiet"]));
+    ok(run(&[
+        "train",
+        text(&config),
+        "--out",
+        text(&out),
+        "--quiet",
+    ]));
     out
 }
 
 fn start(args: &[&str]) -> Child {
     let mut command = wgvq();
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().expect("the program starts")
 }
 
 fn wait_for(path: &Path) {
     let begun = Instant::now();
     while !path.exists() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "{} never came",
+            path.display()
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-const TINY_PRIOR: [&str; 10] =
-    ["--batch", "8", "--steps", "4", "--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1"];
+const TINY_PRIOR: [&str; 10] = [
+    "--batch",
+    "8",
+    "--steps",
+    "4",
+    "--set",
+    "prior.layers=1",
+    "--set",
+    "prior.dim=16",
+    "--set",
+    "prior.heads=1",
+];
 
 fn prior(run_path: &Path, more: &[&str]) -> Output {
     run(&["prior", text(run_path), "--quiet"]
@@ -106,34 +146,66 @@ fn a_run_stays_until_its_successor_can_run() {
     let before = all(&out);
     let config = folder.path().join("tiny.toml");
     for (more, named) in [
-        (&["--codes", "16777216", "--set", "quantizer.codebook_dim=256"][..], "bytes"),
+        (
+            &["--codes", "16777216", "--set", "quantizer.codebook_dim=256"][..],
+            "bytes",
+        ),
         (&["--batch", "65536"], "bytes"),
         // Trains, and not far.
-        (&["--lr", "10", "--set", "train.checkpoint_every=4000", "--steps", "4000"], "diverged"),
+        (
+            &[
+                "--lr",
+                "10",
+                "--set",
+                "train.checkpoint_every=4000",
+                "--steps",
+                "4000",
+            ],
+            "diverged",
+        ),
     ] {
         let args = ["train", text(&config), "--out", text(&out), "--overwrite"];
-        refused(&run(&args.iter().chain(more).copied().collect::<Vec<_>>()), &[named]);
+        refused(
+            &run(&args.iter().chain(more).copied().collect::<Vec<_>>()),
+            &[named],
+        );
         unchanged(&out, &before);
     }
 }
 
-/// Killed while it trains what is to replace a run: that run is there, and can be gone on with or replaced.
+/// Killed while it trains what is to replace a run: that run is there, and can be gone on with or
+/// replaced.
 #[test]
 fn a_run_outlives_a_successor_that_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let out = train_tiny(folder.path(), "run", 4);
     let before = all(&out);
     let config = tiny(folder.path(), 100_000);
-    let endless = ["train", text(&config), "--out", text(&out), "--overwrite", "--set", "train.checkpoint_every=99999"];
+    let endless = [
+        "train",
+        text(&config),
+        "--out",
+        text(&out),
+        "--overwrite",
+        "--set",
+        "train.checkpoint_every=99999",
+    ];
     for _ in 0..2 {
         let mut child = start(&endless);
         wait_for(&out.join(".wgvq-run-next/metrics.csv"));
         child.kill().expect("SIGKILL");
         child.wait().expect("it is gone");
-        assert!(before.iter().all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes));
+        assert!(
+            before
+                .iter()
+                .all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes)
+        );
     }
     ok(run(&["train", "--resume", text(&out), "--quiet"]));
-    assert!(before[&out.join("final.safetensors")] == std::fs::read(out.join("final.safetensors")).unwrap());
+    assert!(
+        before[&out.join("final.safetensors")]
+            == std::fs::read(out.join("final.safetensors")).unwrap()
+    );
     assert!(!out.join(".wgvq-run-next").exists());
     // Once it has a checkpoint, it is the run that is there.
     let mut child = start(&["train", text(&config), "--out", text(&out), "--overwrite"]);
@@ -141,8 +213,20 @@ fn a_run_outlives_a_successor_that_is_killed() {
     child.kill().expect("SIGKILL");
     child.wait().expect("it is gone");
     assert!(!out.join("final.safetensors").exists());
-    ok(run(&["train", text(&config), "--out", text(&out), "--overwrite", "--quiet", "--steps", "4"]));
-    assert!(before[&out.join("final.safetensors")] == std::fs::read(out.join("final.safetensors")).unwrap());
+    ok(run(&[
+        "train",
+        text(&config),
+        "--out",
+        text(&out),
+        "--overwrite",
+        "--quiet",
+        "--steps",
+        "4",
+    ]));
+    assert!(
+        before[&out.join("final.safetensors")]
+            == std::fs::read(out.join("final.safetensors")).unwrap()
+    );
 }
 
 /// What hangs on a run goes with it, and what its owner laid there stays.
@@ -153,14 +237,30 @@ fn a_replaced_run_leaves_nothing_behind() {
     ok(prior(&out, &[]));
     ok(run(&["report", text(&out), "--images", "20", "--quiet"]));
     ok(run(&["inspect", text(&out), "--images", "20", "--quiet"]));
-    std::fs::write(out.join("pictures/players.png"), "of a discriminator that there is no longer").unwrap();
+    std::fs::write(
+        out.join("pictures/players.png"),
+        "of a discriminator that there is no longer",
+    )
+    .unwrap();
     for mine in ["notes.txt", "prior/notes.txt", "pictures/mine.png"] {
         std::fs::write(out.join(mine), "mine").unwrap();
     }
     let config = folder.path().join("tiny.toml");
-    let again = ["train", text(&config), "--out", text(&out), "--overwrite", "--quiet", "--seed", "1"];
+    let again = [
+        "train",
+        text(&config),
+        "--out",
+        text(&out),
+        "--overwrite",
+        "--quiet",
+        "--seed",
+        "1",
+    ];
     ok(run(&again));
-    let names: Vec<String> = all(&out).keys().map(|p| p.strip_prefix(&out).unwrap().display().to_string()).collect();
+    let names: Vec<String> = all(&out)
+        .keys()
+        .map(|p| p.strip_prefix(&out).unwrap().display().to_string())
+        .collect();
     assert_eq!(
         names,
         [
@@ -179,9 +279,25 @@ fn a_replaced_run_leaves_nothing_behind() {
     );
     // The same run as one that replaced nothing.
     let fresh = folder.path().join("fresh");
-    ok(run(&["train", text(&config), "--out", text(&fresh), "--quiet", "--seed", "1"]));
-    for file in ["final.safetensors", "metrics.csv", "test.csv", "config.toml"] {
-        assert!(std::fs::read(out.join(file)).unwrap() == std::fs::read(fresh.join(file)).unwrap(), "{file}");
+    ok(run(&[
+        "train",
+        text(&config),
+        "--out",
+        text(&fresh),
+        "--quiet",
+        "--seed",
+        "1",
+    ]));
+    for file in [
+        "final.safetensors",
+        "metrics.csv",
+        "test.csv",
+        "config.toml",
+    ] {
+        assert!(
+            std::fs::read(out.join(file)).unwrap() == std::fs::read(fresh.join(file)).unwrap(),
+            "{file}"
+        );
     }
 }
 
@@ -193,56 +309,122 @@ fn a_prior_stays_until_its_successor_has_codes_and_runs() {
     ok(prior(&out, &[]));
     let own = out.join("prior");
     let before = all(&own);
-    // On other pictures, whose codes are made first: killed among them, or before the first checkpoint.
+    // On other pictures, whose codes are made first: killed among them, or before the first
+    // checkpoint.
     let pictures = folder.path().join("pictures");
     paint(&pictures, 7);
     let others = ["--overwrite", "--data", text(&pictures)];
     let endless = ["--steps", "100000", "--set", "train.checkpoint_every=99999"];
-    let long = ["prior", text(&out), "--set", "prior.layers=1", "--set", "prior.dim=16", "--set", "prior.heads=1"];
+    let long = [
+        "prior",
+        text(&out),
+        "--set",
+        "prior.layers=1",
+        "--set",
+        "prior.dim=16",
+        "--set",
+        "prior.heads=1",
+    ];
     for moment in [".wgvq-run-next/tokens", ".wgvq-run-next/metrics.csv"] {
-        let mut child = start(&long.into_iter().chain(others).chain(endless).collect::<Vec<_>>());
+        let mut child = start(
+            &long
+                .into_iter()
+                .chain(others)
+                .chain(endless)
+                .collect::<Vec<_>>(),
+        );
         wait_for(&own.join(moment));
         child.kill().expect("SIGKILL");
         child.wait().expect("it is gone");
-        assert!(before.iter().all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes), "{moment}");
+        assert!(
+            before
+                .iter()
+                .all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes),
+            "{moment}"
+        );
     }
-    ok(run(&["sample", text(&out), "--n", "1", "--out", text(&folder.path().join("a")), "--quiet"]));
+    ok(run(&[
+        "sample",
+        text(&out),
+        "--n",
+        "1",
+        "--out",
+        text(&folder.path().join("a")),
+        "--quiet",
+    ]));
     ok(prior(&out, &others));
-    assert_ne!(before[&own.join("tokens/tokens.json")], std::fs::read(own.join("tokens/tokens.json")).unwrap());
+    assert_ne!(
+        before[&own.join("tokens/tokens.json")],
+        std::fs::read(own.join("tokens/tokens.json")).unwrap()
+    );
     assert!(!own.join(".wgvq-run-next").exists() && own.join("pictures/summary.png").exists());
-    ok(run(&["sample", text(&out), "--n", "1", "--out", text(&folder.path().join("b")), "--quiet"]));
+    ok(run(&[
+        "sample",
+        text(&out),
+        "--n",
+        "1",
+        "--out",
+        text(&folder.path().join("b")),
+        "--quiet",
+    ]));
 }
 
-/// Killed in a comparison that replaces another, the same command goes on, and keeps what is finished.
+/// Killed in a comparison that replaces another, the same command goes on, and keeps what is
+/// finished.
 #[test]
 fn a_comparison_that_replaces_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let (config, out) = (tiny(folder.path(), 8), folder.path().join("compared"));
     let compare = |more: &[&'static str]| -> Vec<String> {
-        let args = ["compare", text(&config), "--quantizers", "ema,fsq", "--out", text(&out), "--quiet"];
-        args.into_iter().chain(more.iter().copied()).map(str::to_owned).collect()
+        let args = [
+            "compare",
+            text(&config),
+            "--quantizers",
+            "ema,fsq",
+            "--out",
+            text(&out),
+            "--quiet",
+        ];
+        args.into_iter()
+            .chain(more.iter().copied())
+            .map(str::to_owned)
+            .collect()
     };
     let called = |args: &[String]| run(&args.iter().map(String::as_str).collect::<Vec<_>>());
     ok(called(&compare(&[])));
-    // Of the first run's replacement the pace tells that it is finished; the second one is endless meanwhile.
+    // Of the first run's replacement the pace tells that it is finished; the second one is endless
+    // meanwhile.
     let done = out.join("ema-seed0/pace.json");
     let old = std::fs::metadata(&done).unwrap().modified().unwrap();
     let args = compare(&["--overwrite"]);
     let mut child = start(&args.iter().map(String::as_str).collect::<Vec<_>>());
     wait_for(&out.join("replacing.json"));
     let begun = Instant::now();
-    let replaced = || std::fs::metadata(&done).is_ok_and(|m| m.modified().is_ok_and(|at| at != old));
+    let replaced =
+        || std::fs::metadata(&done).is_ok_and(|m| m.modified().is_ok_and(|at| at != old));
     while !replaced() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "the first run never ended");
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "the first run never ended"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().expect("SIGKILL");
     child.wait().expect("it is gone");
-    let of_first = |name: &str| std::fs::metadata(out.join("ema-seed0").join(name)).unwrap().modified().unwrap();
+    let of_first = |name: &str| {
+        std::fs::metadata(out.join("ema-seed0").join(name))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
     let finished = (of_first("pace.json"), of_first("final.safetensors"));
     assert!(out.join("fsq-seed0/config.toml").is_file());
     ok(called(&args));
-    assert_eq!((of_first("pace.json"), of_first("final.safetensors")), finished, "it was trained again");
+    assert_eq!(
+        (of_first("pace.json"), of_first("final.safetensors")),
+        finished,
+        "it was trained again"
+    );
     assert!(!out.join("replacing.json").exists());
     // Now that all is replaced, the same command replaces it anew.
     ok(called(&args));
@@ -251,7 +433,9 @@ fn a_comparison_that_replaces_goes_on_where_it_stopped() {
 
 /// The PNG files of a folder.
 fn pictures(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    let names = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|n| n.ends_with(".png")).collect();
     names.sort();
     names
@@ -266,20 +450,52 @@ fn pictures_that_are_replaced_go_and_others_stay() {
     let out = folder.path().join("samples");
     std::fs::create_dir(&out).unwrap();
     // As `wgvq text2image sample` leaves them.
-    for name in ["000-a-red-heart-000.png", "000-a-red-heart-001.png", "grid.png", "mine.png"] {
+    for name in [
+        "000-a-red-heart-000.png",
+        "000-a-red-heart-001.png",
+        "grid.png",
+        "mine.png",
+    ] {
         std::fs::write(out.join(name), "old").unwrap();
     }
     let list = r#"{"images": [{"image": "000-a-red-heart-000.png"}, {"image": "000-a-red-heart-001.png"}]}"#;
     std::fs::write(out.join("samples.json"), list).unwrap();
-    let sample =
-        |n: &str| run(&["sample", text(&run_path), "--n", n, "--out", text(&out), "--class", "none", "--overwrite"]);
+    let sample = |n: &str| {
+        run(&[
+            "sample",
+            text(&run_path),
+            "--n",
+            n,
+            "--out",
+            text(&out),
+            "--class",
+            "none",
+            "--overwrite",
+        ])
+    };
     ok(sample("2"));
-    assert_eq!(pictures(&out), ["0000.png", "0001.png", "grid.png", "mine.png"]);
+    assert_eq!(
+        pictures(&out),
+        ["0000.png", "0001.png", "grid.png", "mine.png"]
+    );
     ok(sample("1"));
     assert_eq!(pictures(&out), ["0000.png", "grid.png", "mine.png"]);
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 4, "neither lock nor scratch is left");
+    assert_eq!(
+        std::fs::read_dir(&out).unwrap().count(),
+        4,
+        "neither lock nor scratch is left"
+    );
     // Of an inspection, what the next one does not make.
-    let inspect = || run(&["inspect", text(&run_path), "--images", "20", "--quiet", "--overwrite"]);
+    let inspect = || {
+        run(&[
+            "inspect",
+            text(&run_path),
+            "--images",
+            "20",
+            "--quiet",
+            "--overwrite",
+        ])
+    };
     ok(inspect());
     let place = run_path.join("inspect");
     for name in ["codes-2.png", "usage-2.png", "codes-mine.png"] {
@@ -290,7 +506,8 @@ fn pictures_that_are_replaced_go_and_others_stay() {
     assert!(place.join("codes-mine.png").exists() && place.join("index.html").exists());
 }
 
-/// Where a command cannot write, it says so first: before the run is opened, which is not there here.
+/// Where a command cannot write, it says so first: before the run is opened, which is not there
+/// here.
 #[test]
 fn places_are_checked_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -307,14 +524,28 @@ fn places_are_checked_before_the_work() {
         &["complete", &gone, &image, "-o"],
         &["reconstruct", &gone, &image, "-o"],
         &["export", &gone, "--decoder", "-o"],
-        &["bench", "vq_search_n4096_k8192_d64", "--seconds", "0", "--plot"],
+        &[
+            "bench",
+            "vq_search_n4096_k8192_d64",
+            "--seconds",
+            "0",
+            "--plot",
+        ],
         &["bench", "--suite", "quantizers", "--seconds", "0", "--plot"],
     ];
     for args in files {
         for (place, named) in [(&below, "file"), (&at_folder, "folder")] {
-            let called = run(&args.iter().chain([&place.as_str()]).copied().collect::<Vec<_>>());
+            let called = run(&args
+                .iter()
+                .chain([&place.as_str()])
+                .copied()
+                .collect::<Vec<_>>());
             refused(&called, &[named]);
-            assert!(!stderr(&called).contains("no-run"), "{args:?}: {}", stderr(&called));
+            assert!(
+                !stderr(&called).contains("no-run"),
+                "{args:?}: {}",
+                stderr(&called)
+            );
         }
     }
     let folders: [&[&str]; 8] = [
@@ -329,14 +560,25 @@ fn places_are_checked_before_the_work() {
     ];
     for args in folders {
         for place in [&below, &at_file] {
-            let called = run(&args.iter().chain([&place.as_str()]).copied().collect::<Vec<_>>());
+            let called = run(&args
+                .iter()
+                .chain([&place.as_str()])
+                .copied()
+                .collect::<Vec<_>>());
             refused(&called, &[at_file.as_str()]);
-            assert!(!stderr(&called).contains("no-run"), "{args:?}: {}", stderr(&called));
+            assert!(
+                !stderr(&called).contains("no-run"),
+                "{args:?}: {}",
+                stderr(&called)
+            );
         }
     }
     // What was made to see whether it can be goes again.
     refused(&run(&["sample", &gone, "--out", &at("a/b/c")]), &["no-run"]);
-    refused(&run(&["export", &gone, "--decoder", "-o", &at("d/e/x")]), &["no-run"]);
+    refused(
+        &run(&["export", &gone, "--decoder", "-o", &at("d/e/x")]),
+        &["no-run"],
+    );
     let mut names: Vec<String> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
@@ -345,9 +587,27 @@ fn places_are_checked_before_the_work() {
     assert_eq!(names, ["codes", "file", "folder", "p.png"]);
     // Folders on the way are made.
     let run_path = train_tiny(folder.path(), "run", 2);
-    ok(run(&["encode", text(&run_path), &image, "-o", &at("new/codes")]));
-    ok(run(&["decode", text(&run_path), &at("new/codes"), "-o", &at("new/images")]));
-    ok(run(&["export", text(&run_path), "--decoder", "-o", &at("newer/still/x")]));
+    ok(run(&[
+        "encode",
+        text(&run_path),
+        &image,
+        "-o",
+        &at("new/codes"),
+    ]));
+    ok(run(&[
+        "decode",
+        text(&run_path),
+        &at("new/codes"),
+        "-o",
+        &at("new/images"),
+    ]));
+    ok(run(&[
+        "export",
+        text(&run_path),
+        "--decoder",
+        "-o",
+        &at("newer/still/x"),
+    ]));
 }
 
 /// Two commands do not write to one place.
@@ -363,22 +623,60 @@ fn a_place_is_one_commands() {
     };
     std::fs::create_dir(at("out")).unwrap();
     let held = lock(at("out/.wgvq-lock"));
-    for args in [["report", text(&run_path), "--out"], ["inspect", text(&run_path), "--out"]] {
-        refused(&run(&args.into_iter().chain([text(&at("out"))]).collect::<Vec<_>>()), &["another command"]);
+    for args in [
+        ["report", text(&run_path), "--out"],
+        ["inspect", text(&run_path), "--out"],
+    ] {
+        refused(
+            &run(&args
+                .into_iter()
+                .chain([text(&at("out"))])
+                .collect::<Vec<_>>()),
+            &["another command"],
+        );
     }
     let config = tiny(folder.path(), 2);
     let compare = ["compare", text(&config), "--quantizers", "ema", "--out"];
-    refused(&run(&compare.into_iter().chain([text(&at("out"))]).collect::<Vec<_>>()), &["another command"]);
+    refused(
+        &run(&compare
+            .into_iter()
+            .chain([text(&at("out"))])
+            .collect::<Vec<_>>()),
+        &["another command"],
+    );
     drop(held);
     // What a killed command left does not keep the next one out.
-    ok(run(&["report", text(&run_path), "--out", text(&at("out")), "--images", "20", "--quiet"]));
+    ok(run(&[
+        "report",
+        text(&run_path),
+        "--out",
+        text(&at("out")),
+        "--images",
+        "20",
+        "--quiet",
+    ]));
     assert!(!at("out/.wgvq-lock").exists());
     // Of a file, its name counts.
     use sha2::{Digest, Sha256};
-    let sum: String = Sha256::digest("x.safetensors").iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let sum: String = Sha256::digest("x.safetensors")
+        .iter()
+        .take(8)
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let held = lock(at(&format!(".wgvq-lock-{sum}")));
-    let export = |name: &str| run(&["export", text(&run_path), "--decoder", "-o", text(&at(name))]);
-    refused(&export("x.safetensors"), &["another command", "x.safetensors"]);
+    let export = |name: &str| {
+        run(&[
+            "export",
+            text(&run_path),
+            "--decoder",
+            "-o",
+            text(&at(name)),
+        ])
+    };
+    refused(
+        &export("x.safetensors"),
+        &["another command", "x.safetensors"],
+    );
     assert!(!at("x.safetensors").exists());
     ok(export("y.safetensors"));
     drop(held);
@@ -390,9 +688,18 @@ fn captioned(folder: &Path) -> PathBuf {
     let mut lines = String::new();
     for n in 0..40u8 {
         let (name, colour) = (format!("{n}.png"), if n % 2 == 0 { "red" } else { "blue" });
-        let rgb = if n % 2 == 0 { [200, 30, n] } else { [30, n, 200] };
-        image::RgbImage::from_pixel(16, 16, image::Rgb(rgb)).save(folder.join(&name)).unwrap();
-        lines += &format!("{{\"image\": \"{name}\", \"text\": \"a {colour} square of number {}\"}}\n", n % 4);
+        let rgb = if n % 2 == 0 {
+            [200, 30, n]
+        } else {
+            [30, n, 200]
+        };
+        image::RgbImage::from_pixel(16, 16, image::Rgb(rgb))
+            .save(folder.join(&name))
+            .unwrap();
+        lines += &format!(
+            "{{\"image\": \"{name}\", \"text\": \"a {colour} square of number {}\"}}\n",
+            n % 4
+        );
     }
     let file = folder.join("captions.jsonl");
     std::fs::write(&file, lines).unwrap();

@@ -1,15 +1,15 @@
 //! What the page calls: a trained model and its prior on the visitor's GPU.
 //!
-//! Pictures are RGB bytes, rows from the top; codes are one number per cell, row by row. Every call that computes is a promise: a browser
-//! lets nothing wait.
+//! Pictures are RGB bytes, rows from the top; codes are one number per cell, row by row. Every call
+//! that computes is a promise: a browser lets nothing wait.
 
 mod search;
 
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::ops::sampling::sample::Sampling;
 use wgvq::inference::{Draw, Trained, TrainedPrior};
+use wgvq::ops::sampling::sample::Sampling;
 
 #[wasm_bindgen]
 extern "C" {
@@ -42,7 +42,9 @@ impl Engine {
         let gpu = Gpu::new_async(Options::default()).await.map_err(thrown)?;
         let model = Trained::from_bytes(&gpu, &model).map_err(thrown)?;
         if model.levels().len() != 1 || model.levels()[0].codebooks != 1 || model.image()[2] != 3 {
-            return Err(JsError::new("the page shows models of one level, one codebook and pictures in colour"));
+            return Err(JsError::new(
+                "the page shows models of one level, one codebook and pictures in colour",
+            ));
         }
         let prior = TrainedPrior::from_bytes(&gpu, &prior, &model).map_err(thrown)?;
         gpu.finish_async().await.map_err(thrown)?;
@@ -51,7 +53,8 @@ impl Engine {
 
     /// JSON: the adapter, the core that is used, and what the model's pictures and codes look like.
     pub fn about(&self) -> String {
-        let (info, level, [width, height, _]) = (self.gpu.info(), &self.model.levels()[0], self.model.image());
+        let (info, level, [width, height, _]) =
+            (self.gpu.info(), &self.model.levels()[0], self.model.image());
         serde_json::json!({
             "adapter": info.name,
             "software": info.device_type == wgvq::wgpu::DeviceType::Cpu,
@@ -70,7 +73,8 @@ impl Engine {
         .to_string()
     }
 
-    /// A picture file's bytes as the model's size of picture: cropped at the centre, scaled, on white.
+    /// A picture file's bytes as the model's size of picture: cropped at the centre, scaled, on
+    /// white.
     pub fn fit(&self, file: &[u8]) -> Result<Vec<u8>, JsError> {
         let [width, height, channels] = self.model.image();
         wgvq::data::read_image(file, width, height, channels).map_err(thrown)
@@ -86,7 +90,8 @@ impl Engine {
         self.model.decode_async(&codes).await.map_err(thrown)
     }
 
-    /// What each code stands for: the centre of the picture that has it everywhere, one cell's pixels, code by code.
+    /// What each code stands for: the centre of the picture that has it everywhere, one cell's
+    /// pixels, code by code.
     pub async fn palette(&self) -> Result<Vec<u8>, JsError> {
         let (level, [width, height, _]) = (&self.model.levels()[0], self.model.image());
         let [rows, columns] = level.grid;
@@ -95,7 +100,10 @@ impl Engine {
         let mut cells = Vec::with_capacity(level.codebook_size * cell_w * cell_h * 3);
         let codes: Vec<u32> = (0..level.codebook_size as u32).collect();
         for part in codes.chunks(64) {
-            let grids: Vec<u32> = part.iter().flat_map(|code| std::iter::repeat_n(*code, rows * columns)).collect();
+            let grids: Vec<u32> = part
+                .iter()
+                .flat_map(|code| std::iter::repeat_n(*code, rows * columns))
+                .collect();
             let pictures = self.decode(grids).await?;
             for picture in pictures.chunks(width * height * 3) {
                 for row in picture.chunks(width * 3).skip(top).take(cell_h) {
@@ -106,8 +114,9 @@ impl Engine {
         Ok(cells)
     }
 
-    /// Draws codes for `n` pictures of a class (as many as there are classes for none), code by code. After each, `step(drawn, codes,
-    /// pictures)` is called, with 0 where a code is not drawn yet; if it gives `false`, the drawing ends there.
+    /// Draws codes for `n` pictures of a class (as many as there are classes for none), code by
+    /// code. After each, `step(drawn, codes, pictures)` is called, with 0 where a code is not drawn
+    /// yet; if it gives `false`, the drawing ends there.
     #[allow(clippy::too_many_arguments)] // the page has a control for each
     pub async fn sample(
         &self,
@@ -120,17 +129,39 @@ impl Engine {
         step: Function,
     ) -> Result<Vec<u32>, JsError> {
         let guidance = (guidance != 1.0).then_some(guidance);
-        let sampling = Sampling { temperature, top_p, guidance, ..Default::default() };
-        let how = Draw { sampling, seed: u64::from(seed), ..Default::default() };
+        let sampling = Sampling {
+            temperature,
+            top_p,
+            guidance,
+            ..Default::default()
+        };
+        let how = Draw {
+            sampling,
+            seed: u64::from(seed),
+            ..Default::default()
+        };
         let classes = vec![class; n.clamp(1, 64) as usize];
         let mut underway = self.prior.begin(&classes, None, &how).map_err(thrown)?;
         let mut codes = Vec::new();
         while underway.step().map_err(thrown)? {
-            codes = underway.codes().map_err(thrown)?.get::<u32>().await.map_err(thrown)?;
+            codes = underway
+                .codes()
+                .map_err(thrown)?
+                .get::<u32>()
+                .await
+                .map_err(thrown)?;
             let pictures = self.model.decode_async(&codes).await.map_err(thrown)?;
-            let (codes, pictures) = (js_sys::Uint32Array::from(&codes[..]), js_sys::Uint8Array::from(&pictures[..]));
+            let (codes, pictures) = (
+                js_sys::Uint32Array::from(&codes[..]),
+                js_sys::Uint8Array::from(&pictures[..]),
+            );
             let more = step
-                .call3(&JsValue::NULL, &(underway.drawn() as u32).into(), &codes, &pictures)
+                .call3(
+                    &JsValue::NULL,
+                    &(underway.drawn() as u32).into(),
+                    &codes,
+                    &pictures,
+                )
                 .map_err(|_| JsError::new("the page could not show a step of the drawing"))?;
             if more == JsValue::FALSE {
                 break;
@@ -139,8 +170,12 @@ impl Engine {
         Ok(codes)
     }
 
-    /// Times the nearest-codebook search of `n` latents among `k` codes of `d` numbers, and compares some rows with the processor's. JSON.
+    /// Times the nearest-codebook search of `n` latents among `k` codes of `d` numbers, and
+    /// compares some rows with the processor's. JSON.
     pub async fn search(&self, n: usize, k: usize, d: usize) -> Result<String, JsError> {
-        search::measure(&self.gpu, [n, k, d]).await.map(|m| m.to_string()).map_err(thrown)
+        search::measure(&self.gpu, [n, k, d])
+            .await
+            .map(|m| m.to_string())
+            .map_err(thrown)
     }
 }

@@ -23,20 +23,37 @@ fn noise(n: usize, seed: u64) -> Vec<f32> {
 }
 
 fn distance(x: &[f32], e: &[f32]) -> f64 {
-    x.iter().zip(e).map(|(x, e)| (f64::from(*x) - f64::from(*e)).powi(2)).sum()
+    x.iter()
+        .zip(e)
+        .map(|(x, e)| (f64::from(*x) - f64::from(*e)).powi(2))
+        .sum()
 }
 
-/// Milliseconds of one search, its speed (a multiplication and an addition to each of N K D products), and how many of the checked rows
-/// have a code that is not the nearest.
+/// Milliseconds of one search, its speed (a multiplication and an addition to each of N K D
+/// products), and how many of the checked rows have a code that is not the nearest.
 pub async fn measure(gpu: &Gpu, [n, k, d]: [usize; 3]) -> Result<serde_json::Value> {
-    if n == 0 || k == 0 || d == 0 || n.max(k) > 1 << 20 || d > 1024 || n * d > 1 << 25 || k * d > 1 << 25 {
-        let what = "N and K of 1 to 1048576, D of 1 to 1024, and at most 33554432 numbers in either";
+    if n == 0
+        || k == 0
+        || d == 0
+        || n.max(k) > 1 << 20
+        || d > 1024
+        || n * d > 1 << 25
+        || k * d > 1 << 25
+    {
+        let what =
+            "N and K of 1 to 1048576, D of 1 to 1024, and at most 33554432 numbers in either";
         return Err(Error::shape("search", what, format!("N {n}, K {k}, D {d}")));
     }
     let (x, e) = (noise(n * d, 1), noise(k * d, 2));
-    let (latents, codebook) = (Tensor::from_slice(gpu, &[n, d], &x)?, Tensor::from_slice(gpu, &[k, d], &e)?);
+    let (latents, codebook) = (
+        Tensor::from_slice(gpu, &[n, d], &x)?,
+        Tensor::from_slice(gpu, &[k, d], &e)?,
+    );
     // The first call compiles; the second says how many make a measurement.
-    let found = nearest(&latents, &codebook)?.read_async()?.get::<u32>().await?;
+    let found = nearest(&latents, &codebook)?
+        .read_async()?
+        .get::<u32>()
+        .await?;
     let begun = Instant::now();
     nearest(&latents, &codebook)?;
     gpu.finish_async().await?;
@@ -57,7 +74,10 @@ pub async fn measure(gpu: &Gpu, [n, k, d]: [usize; 3]) -> Result<serde_json::Val
     let wrong = (0..checked).filter(|i| {
         let row = i * n / checked;
         let latent = &x[row * d..][..d];
-        let least = e.chunks_exact(d).map(|code| distance(latent, code)).fold(f64::INFINITY, f64::min);
+        let least = e
+            .chunks_exact(d)
+            .map(|code| distance(latent, code))
+            .fold(f64::INFINITY, f64::min);
         // A code as near as rounding in f32 can tell is as good; one that is not there is not.
         let far = |got: u32| {
             e.chunks_exact(d)

@@ -1,4 +1,5 @@
-//! What `wgvq text2image train` was asked for, as the run keeps it: a stage that has not begun yet begins as it was to, whenever that is.
+//! What `wgvq text2image train` was asked for, as the run keeps it: a stage that has not begun yet
+//! begins as it was to, whenever that is.
 
 use super::text_folder;
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,8 @@ impl Asked {
     pub fn save(&self, run: &Path) -> Result<()> {
         let text = toml::to_string(self).map_err(|e| Error::config("the configuration", e))?;
         let folder = text_folder(run);
-        std::fs::create_dir_all(&folder).map_err(|e| Error::file(&folder, format!("cannot be made: {e}")))?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|e| Error::file(&folder, format!("cannot be made: {e}")))?;
         atomic::write(&Asked::path(run), text.as_bytes())
     }
 
@@ -60,10 +62,13 @@ impl Asked {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::file(&path, format!("cannot be read: {e}"))),
         };
-        let damaged = |e: toml::de::Error| Error::file(&path, format!("is damaged: {}", e.message()));
+        let damaged =
+            |e: toml::de::Error| Error::file(&path, format!("is damaged: {}", e.message()));
         let asked: Asked = toml::from_str(&text).map_err(damaged)?;
         let checked = asked.prior.validate().and_then(|()| asked.judge.validate());
-        checked.map_err(|e| Error::file(&path, e)).map(|()| Some(asked))
+        checked
+            .map_err(|e| Error::file(&path, e))
+            .map(|()| Some(asked))
     }
 }
 
@@ -92,6 +97,11 @@ mod tests {
         asked.save(run.path()).unwrap();
         assert_eq!(Asked::load(run.path()).unwrap(), Some(asked));
         std::fs::write(run.path().join("text/asked.toml"), "data = 3").unwrap();
-        assert!(Asked::load(run.path()).unwrap_err().to_string().contains("asked.toml"));
+        assert!(
+            Asked::load(run.path())
+                .unwrap_err()
+                .to_string()
+                .contains("asked.toml")
+        );
     }
 }

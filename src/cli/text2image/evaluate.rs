@@ -1,4 +1,5 @@
-//! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model, over a range of guidance.
+//! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model,
+//! over a range of guidance.
 
 use super::super::place::Place;
 use super::super::sample::How;
@@ -18,7 +19,9 @@ use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 #[derive(Args)]
-#[command(after_long_help = "Example:\n  wgvq text2image evaluate runs/hearts --n 256 --sweep 1,2,3,4,5")]
+#[command(
+    after_long_help = "Example:\n  wgvq text2image evaluate runs/hearts --n 256 --sweep 1,2,3,4,5"
+)]
 pub struct Evaluate {
     /// The run, with a contrastive model
     run: PathBuf,
@@ -36,7 +39,8 @@ pub struct Evaluate {
     sweep: Vec<f32>,
     #[command(flatten)]
     how: How,
-    /// The folder of evaluation.csv, evaluation.png and evaluation-samples.png; without, RUN/report
+    /// The folder of evaluation.csv, evaluation.png and evaluation-samples.png; without,
+    /// RUN/report
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -59,7 +63,10 @@ impl Evaluate {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let how = self.how.draw()?;
         if self.sweep.iter().any(|g| !g.is_finite()) || self.sweep.is_empty() || self.pool < 2 {
-            return Err(Error::config("--sweep", "takes finite numbers, and --pool at least 2"));
+            return Err(Error::config(
+                "--sweep",
+                "takes finite numbers, and --pool at least 2",
+            ));
         }
         let place = Place::folder(global, &self.out())?;
         place.holds_none(FILES, true)?;
@@ -72,13 +79,18 @@ impl Evaluate {
         config.data.crop = "none".into();
         let about = models.priors.about();
         let own = pictures::first_there(&about.data, pictures::source_of(&self.run, &models.first));
-        let mut set = pictures::open(&self.run, &own, self.data.as_deref(), &config.data.options())?;
+        let mut set = pictures::open(
+            &self.run,
+            &own,
+            self.data.as_deref(),
+            &config.data.options(),
+        )?;
         // As the prior saw them: those without a caption count for neither.
         reading::captioned(global, &mut set)?;
         if !set.is_of_sum(&about.data_sha256) {
             let what = format!(
-                "are not as they were when the prior was trained on them at `{}`, and what was held out then may not be now: say by --data where \
-                 those lie",
+                "are not as they were when the prior was trained on them at `{}`, and what was \
+                 held out then may not be now: say by --data where those lie",
                 about.data
             );
             return Err(Error::data(format!("the pictures of {} {what}", set.name)));
@@ -90,14 +102,23 @@ impl Evaluate {
         let judged = some(&read, judge.text(), &numbers);
         let asked = match models.text.form {
             Form::Rows(_) => reading::read_rows(&set, &models.text, &numbers)?,
-            Form::Tokens(_) => some(&reading::tokens(&set, &models.tokenizer, &models.text)?.0, &models.text, &numbers),
+            Form::Tokens(_) => some(
+                &reading::tokens(&set, &models.tokenizer, &models.text)?.0,
+                &models.text,
+                &numbers,
+            ),
         };
         let real = set.gather(&numbers)?;
         let measure = |name: &str, guidance, pixels: &[u8], texts: &_| -> Result<Line> {
             let found = judge.retrieval(pixels, texts, self.pool)?;
             let scores = judge.score(pixels, texts)?;
             let score = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;
-            Ok(Line { name: name.into(), guidance, found, score })
+            Ok(Line {
+                name: name.into(),
+                guidance,
+                found,
+                score,
+            })
         };
         // Each image with the text of another: half the set away.
         let away: Vec<u32> = (0..n).map(|i| numbers[(i + n.div_ceil(2)) % n]).collect();
@@ -105,32 +126,65 @@ impl Evaluate {
         let kept = models.first.decode(&codes)?;
         let mut lines = vec![
             measure("real images", None, &real, &judged)?,
-            measure("real images, as the first stage keeps them", None, &kept, &judged)?,
+            measure(
+                "real images, as the first stage keeps them",
+                None,
+                &kept,
+                &judged,
+            )?,
         ];
-        // What the first captions give: a row to each, the real image and what is kept of it before what is drawn.
+        // What the first captions give: a row to each, the real image and what is kept of it before
+        // what is drawn.
         let shown = SHOWN.min(n);
         let bytes = shown * width * height * channels;
         let mut columns = vec![real[..bytes].to_vec(), kept[..bytes].to_vec()];
         for guidance in &self.sweep {
             let mut own: Draw = how;
             own.sampling.guidance = Some(*guidance).filter(|g| *g != 1.0);
-            let Some(drawing) = draw(global, &models.priors, &asked, &own)? else { return Ok(Ended::Abandoned) };
+            let Some(drawing) = draw(global, &models.priors, &asked, &own)? else {
+                return Ok(Ended::Abandoned);
+            };
             let pixels = models.first.decode(&drawing.codes)?;
             columns.push(pixels[..bytes].to_vec());
             lines.push(measure("drawn", Some(*guidance), &pixels, &judged)?);
             if *guidance == self.sweep[0] {
                 let others = some(&read, judge.text(), &away);
-                lines.push(measure("drawn, held against another's text", Some(*guidance), &pixels, &others)?);
+                lines.push(measure(
+                    "drawn, held against another's text",
+                    Some(*guidance),
+                    &pixels,
+                    &others,
+                )?);
             }
         }
         let size = width * height * channels;
-        let row = |i: usize| columns.iter().flat_map(move |c| c[i * size..][..size].iter().copied());
+        let row = |i: usize| {
+            columns
+                .iter()
+                .flat_map(move |c| c[i * size..][..size].iter().copied())
+        };
         let pictures: Vec<u8> = (0..shown).flat_map(row).collect();
-        let caption = |i: &u32| set.items[*i as usize].caption.as_deref().unwrap_or_default();
+        let caption = |i: &u32| {
+            set.items[*i as usize]
+                .caption
+                .as_deref()
+                .unwrap_or_default()
+        };
         let labels: Vec<&str> = numbers.iter().take(shown).map(caption).collect();
-        let shape = Shape { width, height, channels };
-        let drawn = self.sweep.iter().map(|guidance| format!("guidance {guidance}"));
-        let headings: Vec<String> = ["real", "kept of it"].map(str::to_owned).into_iter().chain(drawn).collect();
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
+        let drawn = self
+            .sweep
+            .iter()
+            .map(|guidance| format!("guidance {guidance}"));
+        let headings: Vec<String> = ["real", "kept of it"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(drawn)
+            .collect();
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let grid = headed_rows(&pictures, shape, &headings, &labels, 64)?.png()?;
         self.report(global, &lines, &grid, &place)
@@ -143,11 +197,28 @@ impl Evaluate {
     fn report(&self, global: &Global, lines: &[Line], grid: &[u8], place: &Place) -> Result<Ended> {
         let (staged, [table, curve, samples]) = (place.staged()?, FILES);
         let at = |name: &str| staged.path().join(name);
-        let mut csv = String::from("images,guidance,texts_found,images_found,mean_cosine,pool,count,by_chance\n");
-        for Line { name, guidance, found, score } in lines {
+        let mut csv = String::from(
+            "images,guidance,texts_found,images_found,mean_cosine,pool,count,by_chance\n",
+        );
+        for Line {
+            name,
+            guidance,
+            found,
+            score,
+        } in lines
+        {
             let g = guidance.map_or(String::new(), |g| g.to_string());
-            let Retrieval { texts, images, chance, pool, count, .. } = found;
-            csv += &format!("\"{name}\",{g},{texts:.4},{images:.4},{score:.4},{pool:.1},{count},{chance:.4}\n");
+            let Retrieval {
+                texts,
+                images,
+                chance,
+                pool,
+                count,
+                ..
+            } = found;
+            csv += &format!(
+                "\"{name}\",{g},{texts:.4},{images:.4},{score:.4},{pool:.1},{count},{chance:.4}\n"
+            );
             if global.json {
                 let line = serde_json::json!({
                     "images": name, "guidance": guidance, "texts_found": texts, "images_found": images, "mean_cosine": score,
@@ -157,7 +228,8 @@ impl Evaluate {
             } else {
                 let g = guidance.map_or(String::new(), |g| format!(", guidance {g}"));
                 output::result(&format!(
-                    "{name}{g}: {:.1} % find their text among {pool:.0} (by chance {:.1} %), cosine {score:.3}",
+                    "{name}{g}: {:.1} % find their text among {pool:.0} (by chance {:.1} %), \
+                     cosine {score:.3}",
                     100.0 * texts,
                     100.0 * chance
                 ));
@@ -165,8 +237,10 @@ impl Evaluate {
         }
         atomic::write(&at(table), csv.as_bytes())?;
         let drawn: Vec<&Line> = lines.iter().filter(|l| l.name == "drawn").collect();
-        let points: Vec<(f64, f64)> =
-            drawn.iter().filter_map(|l| Some((f64::from(l.guidance?), 100.0 * l.found.texts))).collect();
+        let points: Vec<(f64, f64)> = drawn
+            .iter()
+            .filter_map(|l| Some((f64::from(l.guidance?), 100.0 * l.found.texts)))
+            .collect();
         let flat = |y: f64| points.iter().map(|(x, _)| (*x, y)).collect::<Vec<_>>();
         let pool = lines[0].found.pool;
         let series = [
@@ -176,11 +250,23 @@ impl Evaluate {
         ];
         let title = format!("Images that find their text among {pool:.0}, in per cent");
         let said = format!("{} captions held out", lines[0].found.count);
-        let chart = curves([&title, &said, "guidance"], &series, Legend::Column, 720, 420)?;
+        let chart = curves(
+            [&title, &said, "guidance"],
+            &series,
+            Legend::Column,
+            720,
+            420,
+        )?;
         atomic::write(&at(curve), &chart.png()?)?;
         atomic::write(&at(samples), grid)?;
         staged.put(&[])?;
-        output::note(global, &format!("table, chart, and images of {SHOWN} captions: {}", self.out().display()));
+        output::note(
+            global,
+            &format!(
+                "table, chart, and images of {SHOWN} captions: {}",
+                self.out().display()
+            ),
+        );
         Ok(Ended::Done)
     }
 }

@@ -19,7 +19,8 @@ pub struct Text2Image {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Train on captioned images: a first stage, a prior that reads texts, and a contrastive model that judges
+    /// Train on captioned images: a first stage, a prior that reads texts, and a contrastive model
+    /// that judges
     Train(train::Train),
     /// Draw images of texts
     Sample(sample::Sample),

@@ -21,7 +21,9 @@ use wgvq::{Error, Result, files};
 
 #[derive(Args)]
 #[command(
-    after_long_help = "Examples:\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 --guidance 3 --seed 1 --rerank\n  wgvq text2image sample runs/hearts --prompts prompts.txt --n 8 --out many"
+    after_long_help = "Examples:\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 \
+                       --guidance 3 --seed 1 --rerank\n  wgvq text2image sample runs/hearts \
+                       --prompts prompts.txt --n 8 --out many"
 )]
 pub struct Sample {
     /// The run
@@ -31,7 +33,8 @@ pub struct Sample {
     /// A file with a prompt on each line
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// A text as an encoder from elsewhere made it, .npy or safetensors, for a model that reads such; may be repeated
+    /// A text as an encoder from elsewhere made it, .npy or safetensors, for a model that reads
+    /// such; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
     embedding: Vec<PathBuf>,
     /// Images of each prompt
@@ -71,17 +74,22 @@ pub fn load(gpu: &Gpu, run: &Path) -> Result<Models> {
     let priors = Priors::load(gpu, run, &first)?;
     let about = priors.about();
     let Some(text) = about.vocabulary.text else {
-        let what =
-            "has a prior that reads no texts: draw from it by `wgvq sample`, or train one by `wgvq text2image train`";
+        let what = "has a prior that reads no texts: draw from it by `wgvq sample`, or train one \
+                    by `wgvq text2image train`";
         return Err(Error::file(run, what));
     };
     let tokenizer = Tokenizer::load(&text_folder(run))?;
     if about.reader != tokenizer.sha256() {
-        let what =
-            "is not the tokenizer that the prior was trained with: put that back, or train again with --overwrite";
+        let what = "is not the tokenizer that the prior was trained with: put that back, or train \
+                    again with --overwrite";
         return Err(Error::file(text_folder(run), what));
     }
-    Ok(Models { first, priors, tokenizer, text })
+    Ok(Models {
+        first,
+        priors,
+        tokenizer,
+        text,
+    })
 }
 
 /// The contrastive model of a run.
@@ -89,25 +97,47 @@ pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<Traine
     let folder = contrastive_folder(run);
     let judge = TrainedContrastive::load(gpu, &folder)?;
     if judge.reader() != tokenizer.sha256() {
-        return Err(Error::file(&folder, "was trained with another tokenizer than the run has now; train it again"));
+        return Err(Error::file(
+            &folder,
+            "was trained with another tokenizer than the run has now; train it again",
+        ));
     }
     Ok(judge)
 }
 
 /// Draws an image of each text, with a bar. `None` if the user stopped it.
-pub fn draw(global: &Global, priors: &Priors, texts: &Texts, how: &Draw) -> Result<Option<Drawing>> {
+pub fn draw(
+    global: &Global,
+    priors: &Priors,
+    texts: &Texts,
+    how: &Draw,
+) -> Result<Option<Drawing>> {
     let none = vec![priors.about().vocabulary.no_class(); texts.lengths.len()];
-    draw_asked(global, priors, Asked { classes: &none, texts: Some(texts) }, None, how)
+    draw_asked(
+        global,
+        priors,
+        Asked {
+            classes: &none,
+            texts: Some(texts),
+        },
+        None,
+        how,
+    )
 }
 
-/// Characters of a prompt in the names of its images: at most 160 bytes of the 255 that file systems allow.
+/// Characters of a prompt in the names of its images: at most 160 bytes of the 255 that file
+/// systems allow.
 const NAMED: usize = 40;
 /// Columns of the grid of one prompt's images.
 const COLUMNS: usize = 8;
 
 impl Sample {
     fn asked(&self) -> Result<Vec<String>> {
-        let mut prompts: Vec<String> = self.prompt.iter().map(|prompt| prompt.replace('\u{feff}', "")).collect();
+        let mut prompts: Vec<String> = self
+            .prompt
+            .iter()
+            .map(|prompt| prompt.replace('\u{feff}', ""))
+            .collect();
         if let Some(path) = &self.prompts {
             let text = files::read_text(path, files::LIST)?;
             prompts.extend(text.lines().map(one_line).filter(|l| !l.is_empty()));
@@ -119,31 +149,45 @@ impl Sample {
     fn texts(&self, global: &Global, models: &Models) -> Result<(Texts, Vec<String>)> {
         let prompts = self.asked()?;
         match models.text.form {
-            Form::Tokens(_) if !self.embedding.is_empty() => {
-                Err(Error::config("--embedding", "the run's prior reads texts, not embeddings: give a prompt"))
-            }
-            Form::Tokens(_) if prompts.is_empty() => {
-                Err(Error::config("the prompt", "is missing: say what is to be seen"))
-            }
+            Form::Tokens(_) if !self.embedding.is_empty() => Err(Error::config(
+                "--embedding",
+                "the run's prior reads texts, not embeddings: give a prompt",
+            )),
+            Form::Tokens(_) if prompts.is_empty() => Err(Error::config(
+                "the prompt",
+                "is missing: say what is to be seen",
+            )),
             Form::Tokens(_) => {
-                let one = |p: &String| reading::prompt(global, p, &models.tokenizer, &models.text, self.strict);
+                let one = |p: &String| {
+                    reading::prompt(global, p, &models.tokenizer, &models.text, self.strict)
+                };
                 let ids = prompts.iter().map(one).collect::<Result<Vec<_>>>()?;
                 Ok((Texts::of_tokens(&models.text, &ids)?, prompts))
             }
             Form::Rows(channels) => {
                 if self.embedding.is_empty() {
-                    let what = format!("is needed: the run's prior reads embeddings of {channels} channels");
+                    let what = format!(
+                        "is needed: the run's prior reads embeddings of {channels} channels"
+                    );
                     return Err(Error::config("--embedding", what));
                 }
-                let rows = self.embedding.iter().map(|path| reading::embedding(path, channels));
+                let rows = self
+                    .embedding
+                    .iter()
+                    .map(|path| reading::embedding(path, channels));
                 let texts = Texts::of_rows(&models.text, &rows.collect::<Result<Vec<_>>>()?)?;
                 let named = |(i, path): (usize, &PathBuf)| {
-                    prompts
-                        .get(i)
-                        .cloned()
-                        .unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+                    prompts.get(i).cloned().unwrap_or_else(|| {
+                        path.file_stem()
+                            .unwrap_or_default()
+                            .to_string_lossy()
+                            .into_owned()
+                    })
                 };
-                Ok((texts, self.embedding.iter().enumerate().map(named).collect()))
+                Ok((
+                    texts,
+                    self.embedding.iter().enumerate().map(named).collect(),
+                ))
             }
         }
     }
@@ -153,7 +197,8 @@ impl Sample {
         let each = self.candidates.unwrap_or(self.n);
         if self.n == 0 || each < self.n || each > 1 << 16 {
             let what = format!(
-                "{} images of {each} candidates: from 1, and at most as many as are drawn, up to 65536",
+                "{} images of {each} candidates: from 1, and at most as many as are drawn, up to \
+                 65536",
                 self.n
             );
             return Err(Error::config("--n", what));
@@ -162,9 +207,15 @@ impl Sample {
         let rerank = self.rerank || self.candidates.is_some();
         let gpu = global.gpu()?;
         let mut models = load(&gpu, &self.run)?;
-        let judge = rerank.then(|| load_judge(&gpu, &self.run, &models.tokenizer)).transpose()?;
+        let judge = rerank
+            .then(|| load_judge(&gpu, &self.run, &models.tokenizer))
+            .transpose()?;
         let (texts, prompts) = self.texts(global, &models)?;
-        room(&models.first, &models.priors, prompts.len().saturating_mul(each))?;
+        room(
+            &models.first,
+            &models.priors,
+            prompts.len().saturating_mul(each),
+        )?;
         let name = |p: usize, i: usize| {
             let words: String = slug(&prompts[p]).chars().take(NAMED).collect();
             match words.trim_end_matches('-') {
@@ -172,14 +223,32 @@ impl Sample {
                 words => format!("{p:03}-{words}-{i:03}.png"),
             }
         };
-        let names: Vec<Vec<String>> = (0..prompts.len()).map(|p| (0..self.n).map(|i| name(p, i)).collect()).collect();
-        place.holds_none(names.iter().flatten().map(String::as_str).chain([GRID, MADE]), self.overwrite)?;
-        let written = names.iter().flatten().map(String::as_str).chain([GRID, MADE]).map(|name| self.out.join(name));
+        let names: Vec<Vec<String>> = (0..prompts.len())
+            .map(|p| (0..self.n).map(|i| name(p, i)).collect())
+            .collect();
+        place.holds_none(
+            names
+                .iter()
+                .flatten()
+                .map(String::as_str)
+                .chain([GRID, MADE]),
+            self.overwrite,
+        )?;
+        let written = names
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .chain([GRID, MADE])
+            .map(|name| self.out.join(name));
         apart(self.prompts.iter().chain(&self.embedding), written)?;
         let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
-        let all = places.clone().fold(Texts::default(), |all, p| all.and(&texts.slice(&models.text, p..p + 1)));
+        let all = places.clone().fold(Texts::default(), |all, p| {
+            all.and(&texts.slice(&models.text, p..p + 1))
+        });
         let began = std::time::Instant::now();
-        let Some(drawing) = draw(global, &models.priors, &all, &how)? else { return Ok(Ended::Abandoned) };
+        let Some(drawing) = draw(global, &models.priors, &all, &how)? else {
+            return Ok(Ended::Abandoned);
+        };
         let pixels = models.first.decode(&drawing.codes)?;
         let seconds = began.elapsed().as_secs_f64();
         let [width, height, channels] = models.first.image();
@@ -188,7 +257,8 @@ impl Sample {
         let scores = match &judge {
             Some(judge) => {
                 let ids = |p: usize| models.tokenizer.encode(&prompts[p]).map(|t| t.ids);
-                let own = Texts::of_tokens(judge.text(), &places.map(ids).collect::<Result<Vec<_>>>()?)?;
+                let own =
+                    Texts::of_tokens(judge.text(), &places.map(ids).collect::<Result<Vec<_>>>()?)?;
                 Some(judge.score(&pixels, &own)?)
             }
             None => None,
@@ -204,7 +274,10 @@ impl Sample {
             for (name, i) in names.iter().zip(order) {
                 let image = &pixels[i * size..][..size];
                 kept.extend_from_slice(image);
-                atomic::write(&staged.path().join(name), &png(image, width, height, channels)?)?;
+                atomic::write(
+                    &staged.path().join(name),
+                    &png(image, width, height, channels)?,
+                )?;
                 list.push(serde_json::json!({
                     "image": name, "prompt": prompts[p], "score": scores.as_ref().map(|s| s[i]),
                     "log_likelihood": drawing.log_likelihood[i],
@@ -218,14 +291,30 @@ impl Sample {
         )?;
         let columns = self.n.min(COLUMNS);
         let lines = self.n.div_ceil(columns);
-        let label = |line: usize| if line.is_multiple_of(lines) { prompts[line / lines].as_str() } else { "" };
+        let label = |line: usize| {
+            if line.is_multiple_of(lines) {
+                prompts[line / lines].as_str()
+            } else {
+                ""
+            }
+        };
         let labels: Vec<&str> = (0..prompts.len() * lines).map(label).collect();
-        let shape = Shape { width, height, channels };
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
         let grid = self.out.join(GRID);
         // A prompt begins a row of its own.
         let blank = vec![255u8; (lines * columns - self.n) * size];
-        let padded: Vec<u8> = kept.chunks(self.n * size).flat_map(|row| [row, &blank[..]].concat()).collect();
-        atomic::write(&staged.path().join(GRID), &rows(&padded, shape, columns, &labels, 96)?.png()?)?;
+        let padded: Vec<u8> = kept
+            .chunks(self.n * size)
+            .flat_map(|row| [row, &blank[..]].concat())
+            .collect();
+        atomic::write(
+            &staged.path().join(GRID),
+            &rows(&padded, shape, columns, &labels, 96)?.png()?,
+        )?;
         staged.put(&made_before(&self.out))?;
         let codes = drawing.codes.len();
         if global.json {
@@ -237,7 +326,13 @@ impl Sample {
         } else {
             output::result(&format!("{}: {} images", self.out.display(), list.len()));
             output::result(&format!("grid: {}", grid.display()));
-            output::note(global, &format!("{codes} codes in {seconds:.1} s, {:.0} per second", codes as f64 / seconds));
+            output::note(
+                global,
+                &format!(
+                    "{codes} codes in {seconds:.1} s, {:.0} per second",
+                    codes as f64 / seconds
+                ),
+            );
         }
         Ok(Ended::Done)
     }

@@ -1,4 +1,5 @@
-//! `wgvq text2image train`: three models, one after the other, each of which goes on where it stopped.
+//! `wgvq text2image train`: three models, one after the other, each of which goes on where it
+//! stopped.
 
 mod going_on;
 
@@ -49,7 +50,15 @@ enum System {
 
 #[derive(Args)]
 #[command(
-    after_long_help = "The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, a folder with a .txt beside each image, a WebDataset tar, or a built-in set with captions (emoji, twemoji).\n\nExamples:\n  wgvq text2image train --data captions.jsonl --out runs/hearts\n  wgvq text2image train --system dalle --data emoji --first data.split=captions --out runs/dalle\n  wgvq train --preset emoji32 --quantizer cosine --out runs/mine && wgvq text2image train --out runs/mine\n  wgvq text2image train --resume runs/hearts\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 --guidance 3 --rerank"
+    after_long_help = "The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, \
+                       a folder with a .txt beside each image, a WebDataset tar, or a built-in \
+                       set with captions (emoji, twemoji).\n\nExamples:\n  wgvq text2image train \
+                       --data captions.jsonl --out runs/hearts\n  wgvq text2image train --system \
+                       dalle --data emoji --first data.split=captions --out runs/dalle\n  wgvq \
+                       train --preset emoji32 --quantizer cosine --out runs/mine && wgvq \
+                       text2image train --out runs/mine\n  wgvq text2image train --resume \
+                       runs/hearts\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 \
+                       --guidance 3 --rerank"
 )]
 pub struct Train {
     /// Captioned images; without, those of the first stage that the run has
@@ -67,7 +76,8 @@ pub struct Train {
     /// A key of the first stage, such as model.hidden=64; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     first: Vec<String>,
-    /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters) [default: small]
+    /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters) [default:
+    /// small]
     #[arg(long)]
     size: Option<String>,
     /// Training steps of the prior
@@ -79,7 +89,8 @@ pub struct Train {
     /// A key of the prior, such as prior.text_layers=4; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Training steps of the contrastive model that judges and reranks; 0 leaves it out [default: 1500]
+    /// Training steps of the contrastive model that judges and reranks; 0 leaves it out [default:
+    /// 1500]
     #[arg(long, value_name = "N")]
     judge_steps: Option<u64>,
     /// A key of the contrastive model, such as model.dim=256; may be repeated
@@ -88,7 +99,8 @@ pub struct Train {
     /// Tokens to learn from the captions, at most [default: 1024]
     #[arg(long, value_name = "N")]
     vocabulary: Option<usize>,
-    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest caption's, from 12 to 128 [default: 0]
+    /// Tokens of a text, its first and last counted, or rows of an embedding; 0 is the longest
+    /// caption's, from 12 to 128 [default: 0]
     #[arg(long, value_name = "N")]
     text_length: Option<usize>,
     /// Read the embeddings that the lines of --data name, in place of a text encoder
@@ -100,8 +112,9 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on with the run in this folder, each stage where it stopped, as it was asked for; --steps, --first-steps and --judge-steps may be
-    /// more, and --data says where the same images lie now
+    /// Go on with the run in this folder, each stage where it stopped, as it was asked for;
+    /// --steps, --first-steps and --judge-steps may be more, and --data says where the same images
+    /// lie now
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// Replace the prior and the contrastive model that the run holds; the first stage stays
@@ -109,7 +122,8 @@ pub struct Train {
     overwrite: bool,
 }
 
-/// What a text may have without being asked, at least and at most: prompts are often longer than captions.
+/// What a text may have without being asked, at least and at most: prompts are often longer than
+/// captions.
 const LEAST: usize = 12;
 const LONGEST: usize = 128;
 /// What is taken where nothing is asked for.
@@ -124,7 +138,10 @@ fn check_texts(asked: &Asked) -> Result<()> {
     Tokenizer::check_size(asked.vocabulary)?;
     if asked.text_length != 0 && asked.text_length < 3 && !asked.embeddings {
         let what = "is not allowed: a text has its first and last token, and one more";
-        return Err(Error::config("--text-length", format!("{} {what}", asked.text_length)));
+        return Err(Error::config(
+            "--text-length",
+            format!("{} {what}", asked.text_length),
+        ));
     }
     Ok(())
 }
@@ -152,14 +169,21 @@ impl Train {
             return Err(Error::config("--text-length", what));
         }
         // Before anything is trained, and by the name that this command has for them.
-        self.first.iter().try_for_each(|pair| key_value("--first", pair).map(drop))?;
-        let mut asked = if self.resume.is_some() { self.going_on(run)? } else { self.asked(run)? };
+        self.first
+            .iter()
+            .try_for_each(|pair| key_value("--first", pair).map(drop))?;
+        let mut asked = if self.resume.is_some() {
+            self.going_on(run)?
+        } else {
+            self.asked(run)?
+        };
         check_texts(&asked)?;
         if self.resume.is_none() && !self.overwrite {
             for folder in [prior_folder(run, ""), contrastive_folder(run)] {
                 if folder.join("config.toml").exists() {
                     let what = format!(
-                        "is there already: go on with it by `{GO_ON} {}`, or replace it with `--overwrite`",
+                        "is there already: go on with it by `{GO_ON} {}`, or replace it with \
+                         `--overwrite`",
                         output::shell(run)
                     );
                     return Err(Error::file(&folder, what));
@@ -173,15 +197,30 @@ impl Train {
             ended => return Ok(ended),
         }
         let mut model = Trained::load(&gpu, run)?;
-        let places: Vec<PathBuf> = model.levels().iter().map(|level| prior_folder(run, &level.name)).collect();
-        let priors = places.iter().map(|place| self.prior_of(place, &asked)).collect::<Result<Vec<_>>>()?;
+        let places: Vec<PathBuf> = model
+            .levels()
+            .iter()
+            .map(|level| prior_folder(run, &level.name))
+            .collect();
+        let priors = places
+            .iter()
+            .map(|place| self.prior_of(place, &asked))
+            .collect::<Result<Vec<_>>>()?;
         let judge = self.judge_of(&contrastive_folder(run), &asked)?;
         asked.save(run)?;
-        let judged = asked.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
+        let judged =
+            asked.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
         // Priors that have begun need their tokens alone, whatever became of the images.
-        let begun = |place: &PathBuf| place.join("config.toml").exists() && Tokens::exist(&place.join("tokens"));
-        let needed = self.resume.is_none() || self.data.is_some() || !judged || !places.iter().all(begun);
-        let material = if needed { Some(self.material(global, &model, &asked)?) } else { None };
+        let begun = |place: &PathBuf| {
+            place.join("config.toml").exists() && Tokens::exist(&place.join("tokens"))
+        };
+        let needed =
+            self.resume.is_none() || self.data.is_some() || !judged || !places.iter().all(begun);
+        let material = if needed {
+            Some(self.material(global, &model, &asked)?)
+        } else {
+            None
+        };
         if let (Some(m), Some(_)) = (&material, &self.resume) {
             for place in places.iter().filter(|place| begun(place)) {
                 self.same_images(&Tokens::open(&place.join("tokens"))?, m)?;
@@ -205,7 +244,10 @@ impl Train {
             _ if done => {
                 output::note(
                     global,
-                    &format!("{}: every stage has ended; --steps trains the prior for more", run.display()),
+                    &format!(
+                        "{}: every stage has ended; --steps trains the prior for more",
+                        run.display()
+                    ),
                 );
             }
             _ => {}
@@ -220,11 +262,13 @@ impl Train {
 
     /// Are these the images and texts that a prior's tokens were made of?
     fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
-        if m.set.is_of_sum(&tokens.about.data_sha256) && tokens.about.reader == m.tokenizer.sha256() {
+        if m.set.is_of_sum(&tokens.about.data_sha256) && tokens.about.reader == m.tokenizer.sha256()
+        {
             return Ok(());
         }
         let what = format!(
-            "the images or captions of `{}` are others than those that the run began with (`{}`): say by --data where those lie now",
+            "the images or captions of `{}` are others than those that the run began with (`{}`): \
+             say by --data where those lie now",
             m.set.name, tokens.about.data
         );
         Err(Error::data(what))
@@ -232,7 +276,11 @@ impl Train {
 
     /// What is asked for of a run that begins.
     fn asked(&self, run: &Path) -> Result<Asked> {
-        let kept = || RunConfig::load(&run.join("config.toml")).map(|kept| kept.data.source).unwrap_or_default();
+        let kept = || {
+            RunConfig::load(&run.join("config.toml"))
+                .map(|kept| kept.data.source)
+                .unwrap_or_default()
+        };
         Ok(Asked {
             data: self.data.as_deref().map_or_else(kept, absolute),
             system: self.system().name().into(),
@@ -252,13 +300,16 @@ impl Train {
     }
 
     fn prior_config(&self) -> Result<PriorConfig> {
-        let mut config =
-            PriorConfig { prior: PriorShape::of_size(self.size.as_deref().unwrap_or(SIZE))?, ..Default::default() };
+        let mut config = PriorConfig {
+            prior: PriorShape::of_size(self.size.as_deref().unwrap_or(SIZE))?,
+            ..Default::default()
+        };
         if self.system() == System::Dalle {
             config.prior.text = TextKind::Stream;
             config.prior.positions = wgvq::models::prior::Positions::Learned;
             // Full attention in every fourth layer: the small model's last looks at everything.
-            config.prior.attention = vec![Pattern::Row, Pattern::Column, Pattern::Row, Pattern::Full];
+            config.prior.attention =
+                vec![Pattern::Row, Pattern::Column, Pattern::Row, Pattern::Full];
         }
         let text = |v: &Option<u64>| v.map(|v| v.to_string());
         let flags = [
@@ -289,7 +340,13 @@ impl Train {
             // Beside a first stage that `wgvq train` made, the seed is the others' alone.
             let seed = if has_ended { None } else { self.seed };
             let (data, steps, set) = (self.data.clone(), self.first_steps, self.first.clone());
-            let keys = Keys { data, steps, seed, set, ..Default::default() };
+            let keys = Keys {
+                data,
+                steps,
+                seed,
+                set,
+                ..Default::default()
+            };
             let config = first_stage_going_on(&kept, &keys, "--first")?;
             if has_ended && config.train.steps == kept.train.steps {
                 return Ok(Ended::Done);
@@ -301,7 +358,8 @@ impl Train {
         if run.join("final.safetensors").exists() {
             if !self.first.is_empty() || self.first_steps.is_some() {
                 let what = format!(
-                    "{} has its first stage already: go on with what was asked for by `{GO_ON} {}`, or train another in another folder",
+                    "{} has its first stage already: go on with what was asked for by `{GO_ON} \
+                     {}`, or train another in another folder",
                     run.display(),
                     output::shell(run)
                 );
@@ -310,12 +368,18 @@ impl Train {
             return Ok(Ended::Done);
         }
         if self.resume.is_some() {
-            return Err(Error::file(run, "holds no run to resume: there is no config.toml in it; --out begins one"));
+            return Err(Error::file(
+                run,
+                "holds no run to resume: there is no config.toml in it; --out begins one",
+            ));
         }
         let data = self.data.clone().ok_or_else(|| {
             Error::config(
                 "--data",
-                format!("is needed: {} has no first stage yet to take its images from", run.display()),
+                format!(
+                    "is needed: {} has no first stage yet to take its images from",
+                    run.display()
+                ),
             )
         })?;
         // What is asked for by name comes last: it overrides what the system would take.
@@ -324,7 +388,13 @@ impl Train {
             System::Parti => vec!["quantizer.kind=cosine".to_owned()],
         };
         set.extend(self.first.clone());
-        let keys = Keys { data: Some(data), steps: self.first_steps, seed: self.seed, set, ..Default::default() };
+        let keys = Keys {
+            data: Some(data),
+            steps: self.first_steps,
+            seed: self.seed,
+            set,
+            ..Default::default()
+        };
         let mut config = configuration(None, None, &keys)?;
         let images = open(&config)?;
         let mut copy = (*images).clone();
@@ -353,36 +423,55 @@ impl Train {
         let tokenizer = if self.resume.is_some() && folder.join("tokenizer.json").exists() {
             Tokenizer::load(&folder)?
         } else {
-            let captions: Vec<&str> =
-                set.train.iter().filter_map(|i| set.items[*i as usize].caption.as_deref()).collect();
+            let captions: Vec<&str> = set
+                .train
+                .iter()
+                .filter_map(|i| set.items[*i as usize].caption.as_deref())
+                .collect();
             let tokenizer = Tokenizer::learn(&captions, asked.vocabulary)?;
             tokenizer.save(&folder)?;
             tokenizer
         };
         let own = reading::longest(&set, &tokenizer)?;
-        let length =
-            if asked.text_length == 0 || asked.embeddings { own.clamp(LEAST, LONGEST) } else { asked.text_length };
+        let length = if asked.text_length == 0 || asked.embeddings {
+            own.clamp(LEAST, LONGEST)
+        } else {
+            asked.text_length
+        };
         if length < 3 {
             return Err(Error::config(
                 "--text-length",
-                format!("{length} is not allowed: a text has its first and last token, and one more"),
+                format!(
+                    "{length} is not allowed: a text has its first and last token, and one more"
+                ),
             ));
         }
         let text = tokenizer.text(length);
         let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
         reading::tell_of_long(global, &long, set.len(), length, asked.strict)?;
-        let rows = if asked.embeddings { Some(reading::rows(&set, asked.text_length)?) } else { None };
+        let rows = if asked.embeddings {
+            Some(reading::rows(&set, asked.text_length)?)
+        } else {
+            None
+        };
         output::note(
             global,
             &format!(
-                "{}: {} captions to train on, {} held out; {} tokens learned of them, {length} to a text",
+                "{}: {} captions to train on, {} held out; {} tokens learned of them, {length} to \
+                 a text",
                 set.name,
                 set.train.len(),
                 set.test.len(),
                 tokenizer.size()
             ),
         );
-        Ok(Material { set: Arc::new(set), tokenizer, text, texts: Arc::new(texts), rows })
+        Ok(Material {
+            set: Arc::new(set),
+            tokenizer,
+            text,
+            texts: Arc::new(texts),
+            rows,
+        })
     }
 
     /// Turns images and captions into tokens, and trains a level's prior on them.
@@ -404,20 +493,41 @@ impl Train {
             _ if own => {
                 let tokens = Tokens::open(&place.join("tokens"))?;
                 tokens.check_model(model.hash())?;
-                Prior::new(gpu, &mut Parameters::builder(), &config.prior, &tokens.about.vocabulary)?;
+                Prior::new(
+                    gpu,
+                    &mut Parameters::builder(),
+                    &config.prior,
+                    &tokens.about.vocabulary,
+                )?;
                 (RunFolder::resume(&place)?, Some(tokens))
             }
             Some(m) => self.tokenized(global, gpu, model, level, m, config, &place)?,
-            None => return Err(Error::file(&place, "has no tokens: say by --data where the images lie")),
+            None => {
+                return Err(Error::file(
+                    &place,
+                    "has no tokens: say by --data where the images lie",
+                ));
+            }
         };
-        let Some(tokens) = tokens else { return Ok(Ended::Abandoned) };
+        let Some(tokens) = tokens else {
+            return Ok(Ended::Abandoned);
+        };
         let (v, p, t) = (&tokens.about.vocabulary, &config.prior, &config.train);
-        let way = if p.text == TextKind::Stream { "text and codes in one sequence" } else { "a text encoder" };
+        let way = if p.text == TextKind::Stream {
+            "text and codes in one sequence"
+        } else {
+            "a text encoder"
+        };
         output::note(
             global,
             &format!(
-                "prior{}: {way}, {} codes of {}; {} blocks of {} channels; {} steps of {} on {} ({} core)",
-                if name.is_empty() { String::new() } else { format!(" of level {name}") },
+                "prior{}: {way}, {} codes of {}; {} blocks of {} channels; {} steps of {} on {} \
+                 ({} core)",
+                if name.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of level {name}")
+                },
                 v.tokens(),
                 v.codebook_size,
                 p.layers,
@@ -445,7 +555,8 @@ impl Train {
         Ok(Ended::Done)
     }
 
-    /// Turns images and captions into tokens, unless these are there. No tokens if this was stopped.
+    /// Turns images and captions into tokens, unless these are there. No tokens if this was
+    /// stopped.
     fn tokenized(
         &self,
         global: &Global,
@@ -460,27 +571,64 @@ impl Train {
             Some(text) => reading::read_rows(&m.set, text, numbers),
             None => Ok(some(&m.texts, &m.text, numbers)),
         };
-        let captions = Captions { text: m.rows.unwrap_or(m.text), reader: m.tokenizer.sha256(), of: &of };
+        let captions = Captions {
+            text: m.rows.unwrap_or(m.text),
+            reader: m.tokenizer.sha256(),
+            of: &of,
+        };
         let about = tokens_about(model, level, &m.set, Some(captions));
         // What is wrong with the model is found before anything is written.
-        Prior::new(gpu, &mut Parameters::builder(), &config.prior, &about.vocabulary)?;
+        Prior::new(
+            gpu,
+            &mut Parameters::builder(),
+            &config.prior,
+            &about.vocabulary,
+        )?;
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
-        let folder = if resumed { RunFolder::resume(place)? } else { RunFolder::create(place, self.overwrite)? };
-        let made = if Tokens::exist(&folder.tokens()) { Some(Tokens::open(&folder.tokens())?) } else { None };
+        let folder = if resumed {
+            RunFolder::resume(place)?
+        } else {
+            RunFolder::create(place, self.overwrite)?
+        };
+        let made = if Tokens::exist(&folder.tokens()) {
+            Some(Tokens::open(&folder.tokens())?)
+        } else {
+            None
+        };
         if let Some(tokens) = made.filter(|t| t.check(&about).is_ok()) {
             return Ok((folder, Some(tokens)));
         }
-        output::note(global, &format!("turning {} pictures into codes", m.set.train.len() + m.set.test.len()));
+        output::note(
+            global,
+            &format!(
+                "turning {} pictures into codes",
+                m.set.train.len() + m.set.test.len()
+            ),
+        );
         let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let made = tokenize(model, level, &m.set, Some(captions), &folder.tokens(), &mut |done, all| {
-            bar.show(done, all);
-            if stop.load(Ordering::Relaxed) { Err(Error::data("interrupted")) } else { Ok(()) }
-        });
+        let made = tokenize(
+            model,
+            level,
+            &m.set,
+            Some(captions),
+            &folder.tokens(),
+            &mut |done, all| {
+                bar.show(done, all);
+                if stop.load(Ordering::Relaxed) {
+                    Err(Error::data("interrupted"))
+                } else {
+                    Ok(())
+                }
+            },
+        );
         bar.finish();
         if stop.load(Ordering::Relaxed) {
             output::note(
                 global,
-                &format!("stopped; begin with the codes again by: {GO_ON} {}", output::shell(self.folder())),
+                &format!(
+                    "stopped; begin with the codes again by: {GO_ON} {}",
+                    output::shell(self.folder())
+                ),
             );
             return Ok((folder, None));
         }
@@ -499,7 +647,11 @@ impl Train {
     ) -> Result<()> {
         let prior = TrainedPrior::load(gpu, folder.path(), model)?;
         let held_out = Tokens::open(&folder.tokens())?;
-        let bits = |told| prior.measure(&held_out, told).map(|nats| nats / std::f64::consts::LN_2);
+        let bits = |told| {
+            prior
+                .measure(&held_out, told)
+                .map(|nats| nats / std::f64::consts::LN_2)
+        };
         let (own, none, others) = (bits(Told::Own)?, bits(Told::Nothing)?, bits(Told::Others)?);
         if global.json {
             let line = serde_json::json!({
@@ -509,21 +661,42 @@ impl Train {
             output::result(&line.to_string());
         } else {
             output::result(&format!(
-                "held out, bits per code: {own:.3} with its text, {none:.3} without, {others:.3} with another image's"
+                "held out, bits per code: {own:.3} with its text, {none:.3} without, {others:.3} \
+                 with another image's"
             ));
-            output::note(global, &format!("{parameters} parameters, those of step {}", e.step));
+            output::note(
+                global,
+                &format!("{parameters} parameters, those of step {}", e.step),
+            );
         }
         Ok(())
     }
 
-    fn contrastive(&self, global: &Global, gpu: &Gpu, m: &Material, config: &ContrastiveConfig) -> Result<Ended> {
+    fn contrastive(
+        &self,
+        global: &Global,
+        gpu: &Gpu,
+        m: &Material,
+        config: &ContrastiveConfig,
+    ) -> Result<Ended> {
         let place = contrastive_folder(self.folder());
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
         let reader = m.tokenizer.sha256();
-        let trainer = ContrastiveTrainer::new(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;
-        let folder = if resumed { RunFolder::resume(&place)? } else { RunFolder::create(&place, self.overwrite)? };
+        let trainer =
+            ContrastiveTrainer::new(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;
+        let folder = if resumed {
+            RunFolder::resume(&place)?
+        } else {
+            RunFolder::create(&place, self.overwrite)?
+        };
         let t = &config.train;
-        output::note(global, &format!("contrastive model: {} steps of {} pairs", t.steps, t.batch_size));
+        output::note(
+            global,
+            &format!(
+                "contrastive model: {} steps of {} pairs",
+                t.steps, t.batch_size
+            ),
+        );
         let mut watch = Watch::new(global, t.steps);
         let start = if resumed { Start::Resume } else { Start::Fresh };
         let outcome = run_contrastive(trainer, &folder, start, &mut watch, stop_flag());
@@ -549,6 +722,9 @@ impl Train {
 
     fn tell_stopped(&self, global: &Global, step: u64) {
         let run = output::shell(self.folder());
-        output::note(global, &format!("stopped and saved at step {step}; go on with: {GO_ON} {run}"));
+        output::note(
+            global,
+            &format!("stopped and saved at step {step}; go on with: {GO_ON} {run}"),
+        );
     }
 }

@@ -17,7 +17,8 @@ pub(crate) enum Kind {
 const MOST: i64 = i64::MAX;
 
 impl Kind {
-    /// The kind of a key that holds `value`. `takes` says whether the key takes another: an empty list does not show what is in it.
+    /// The kind of a key that holds `value`. `takes` says whether the key takes another: an empty
+    /// list does not show what is in it.
     pub(crate) fn of(value: &Value, takes: &dyn Fn(&Value) -> bool) -> Kind {
         let samples = [Value::Float(0.5), Value::Integer(1), Value::Boolean(true)];
         match value {
@@ -25,8 +26,12 @@ impl Kind {
             Value::Float(_) => Kind::Number,
             Value::Boolean(_) => Kind::Switch,
             Value::Array(_) => {
-                let found = samples.iter().find(|v| takes(&Value::Array(vec![(*v).clone()])));
-                Kind::List(Box::new(found.map_or(Kind::Text, |v| Kind::of(v, &|_| false))))
+                let found = samples
+                    .iter()
+                    .find(|v| takes(&Value::Array(vec![(*v).clone()])));
+                Kind::List(Box::new(
+                    found.map_or(Kind::Text, |v| Kind::of(v, &|_| false)),
+                ))
             }
             _ => Kind::Text,
         }
@@ -57,7 +62,8 @@ impl Kind {
         }
     }
 
-    /// The value that the text stands for. Words need no quotes and lists no brackets; both may have them, as in TOML.
+    /// The value that the text stands for. Words need no quotes and lists no brackets; both may
+    /// have them, as in TOML.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -83,8 +89,8 @@ impl Kind {
                 match (quoted('"') || quoted('\''), literal(text)) {
                     (true, Some(word @ Value::String(_))) => Ok(word),
                     (true, _) => Err(format!(
-                        "{text} is no quoted text of TOML: between double quotes a backslash begins an escape, between single \
-                         quotes all stands for itself"
+                        "{text} is no quoted text of TOML: between double quotes a backslash \
+                         begins an escape, between single quotes all stands for itself"
                     )),
                     (false, _) => Ok(Value::String(text.to_owned())),
                 }
@@ -101,10 +107,19 @@ impl Kind {
                     parts.pop();
                 }
                 let read = |part: &&str| match (part.trim(), &**of) {
-                    ("", _) => Err(format!("{}: something is missing between two commas", not())),
-                    (part, of) => of.read(part).map_err(|what| format!("{what}; expected {}", self.one())),
+                    ("", _) => Err(format!(
+                        "{}: something is missing between two commas",
+                        not()
+                    )),
+                    (part, of) => of
+                        .read(part)
+                        .map_err(|what| format!("{what}; expected {}", self.one())),
                 };
-                parts.iter().map(read).collect::<Result<_, _>>().map(Value::Array)
+                parts
+                    .iter()
+                    .map(read)
+                    .collect::<Result<_, _>>()
+                    .map(Value::Array)
             }
         }
     }
@@ -123,7 +138,11 @@ impl Kind {
             | (Kind::Switch, Value::Boolean(_))
             | (Kind::Text, Value::String(_)) => Ok(()),
             (Kind::List(of), Value::Array(all)) => all.iter().try_for_each(|value| of.check(value)),
-            _ => Err(format!("{value} is a {}, expected {}", value.type_str(), self.one())),
+            _ => Err(format!(
+                "{value} is a {}, expected {}",
+                value.type_str(),
+                self.one()
+            )),
         }
     }
 }
@@ -132,7 +151,13 @@ impl Kind {
 fn literal(text: &str) -> Option<Value> {
     // What holds a line break could begin another key.
     let one = !text.contains(['\n', '\r']);
-    one.then(|| format!("v = {text}").parse::<toml::Table>().ok()?.remove("v")).flatten()
+    one.then(|| {
+        format!("v = {text}")
+            .parse::<toml::Table>()
+            .ok()?
+            .remove("v")
+    })
+    .flatten()
 }
 
 fn digits(text: &str) -> bool {
@@ -175,11 +200,16 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// What serde says of a value, in the words of this crate: a word that is none of those known names them, and the nearest.
+/// What serde says of a value, in the words of this crate: a word that is none of those known names
+/// them, and the nearest.
 pub(crate) fn told(message: &str) -> String {
-    let Some(rest) = message.strip_prefix("unknown variant `") else { return message.to_owned() };
+    let Some(rest) = message.strip_prefix("unknown variant `") else {
+        return message.to_owned();
+    };
     // The word may hold backticks itself; what is known does not.
-    let Some((word, known)) = rest.rsplit_once("`, expected ") else { return message.to_owned() };
+    let Some((word, known)) = rest.rsplit_once("`, expected ") else {
+        return message.to_owned();
+    };
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
     unknown_word(word, &known)
 }
@@ -190,7 +220,10 @@ fn unknown_word(word: &str, known: &[&str]) -> String {
         [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => known.concat(),
     };
-    format!("`{word}` is not known: it must be {list}; the nearest is `{}`", nearest(word, known.iter().copied()))
+    format!(
+        "`{word}` is not known: it must be {list}; the nearest is `{}`",
+        nearest(word, known.iter().copied())
+    )
 }
 
 #[cfg(test)]
@@ -203,56 +236,114 @@ mod tests {
 
     #[test]
     fn lists_are_read_with_and_without_brackets_and_quotes() {
-        let words = |all: &[&str]| Value::Array(all.iter().map(|w| Value::String((*w).into())).collect());
+        let words =
+            |all: &[&str]| Value::Array(all.iter().map(|w| Value::String((*w).into())).collect());
         let of = list(Kind::Text);
-        for text in ["row,column", "[row, column]", r#"["row","column"]"#, "['row', column,]", " row , \"column\" "] {
+        for text in [
+            "row,column",
+            "[row, column]",
+            r#"["row","column"]"#,
+            "['row', column,]",
+            " row , \"column\" ",
+        ] {
             assert_eq!(of.read(text).unwrap(), words(&["row", "column"]), "{text}");
         }
-        assert_eq!(of.read(r#""a, b",'c"',d\"#).unwrap(), words(&["a, b", "c\"", "d\\"]));
+        assert_eq!(
+            of.read(r#""a, b",'c"',d\"#).unwrap(),
+            words(&["a, b", "c\"", "d\\"])
+        );
         assert_eq!(of.read(r#""a\",b",c"#).unwrap(), words(&["a\",b", "c"]));
         for empty in ["", "[]", "[ ]"] {
             assert_eq!(of.read(empty).unwrap(), words(&[]), "{empty}");
-            assert_eq!(list(Kind::Whole).read(empty).unwrap(), Value::Array(Vec::new()));
+            assert_eq!(
+                list(Kind::Whole).read(empty).unwrap(),
+                Value::Array(Vec::new())
+            );
         }
         let numbers = Value::Array(vec![Value::Integer(8), Value::Integer(5)]);
         for text in ["8,5", "[8, 5]", "[8,5,]", "8, 0x5"] {
             assert_eq!(list(Kind::Whole).read(text).unwrap(), numbers, "{text}");
         }
-        for (text, what) in [("[8,5", "bracket"), ("8,5]", "bracket"), ("8,,5", "missing"), ("8,x", "`x`")] {
+        for (text, what) in [
+            ("[8,5", "bracket"),
+            ("8,5]", "bracket"),
+            ("8,,5", "missing"),
+            ("8,x", "`x`"),
+        ] {
             let told = list(Kind::Whole).read(text).unwrap_err();
-            assert!(told.contains(what) && told.contains("8,5,5"), "{text}: {told}");
+            assert!(
+                told.contains(what) && told.contains("8,5,5"),
+                "{text}: {told}"
+            );
         }
     }
 
     #[test]
     fn scalars_are_read_by_their_kind() {
         assert_eq!(Kind::Whole.read("1_000").unwrap(), Value::Integer(1000));
-        assert_eq!(Kind::Whole.read("9223372036854775807").unwrap(), Value::Integer(i64::MAX));
+        assert_eq!(
+            Kind::Whole.read("9223372036854775807").unwrap(),
+            Value::Integer(i64::MAX)
+        );
         for beyond in ["9223372036854775808", "99999999999999999999999999"] {
             let told = Kind::Whole.read(beyond).unwrap_err();
-            assert!(told.contains("out of range") && told.contains("from 0 to 9223372036854775807"), "{told}");
+            assert!(
+                told.contains("out of range") && told.contains("from 0 to 9223372036854775807"),
+                "{told}"
+            );
         }
         for wrong in ["1.5", "", "many", "1e3", "0x", "\"3\""] {
-            assert!(Kind::Whole.read(wrong).unwrap_err().contains("not a whole number"), "{wrong}");
+            assert!(
+                Kind::Whole
+                    .read(wrong)
+                    .unwrap_err()
+                    .contains("not a whole number"),
+                "{wrong}"
+            );
         }
         assert_eq!(Kind::Number.read("3").unwrap(), Value::Float(3.0));
         assert_eq!(Kind::Number.read("1_0.5").unwrap(), Value::Float(10.5));
         assert!(Kind::Number.read("x").unwrap_err().contains("not a number"));
         assert_eq!(Kind::Switch.read("false").unwrap(), Value::Boolean(false));
-        assert!(Kind::Switch.read("no").unwrap_err().contains("true or false"));
-        for (text, want) in [("a b", "a b"), ("\"a b\"", "a b"), ("'c:\\x'", "c:\\x"), ("c:\\x", "c:\\x"), ("\"", "\"")]
-        {
-            assert_eq!(Kind::Text.read(text).unwrap(), Value::String(want.into()), "{text}");
+        assert!(
+            Kind::Switch
+                .read("no")
+                .unwrap_err()
+                .contains("true or false")
+        );
+        for (text, want) in [
+            ("a b", "a b"),
+            ("\"a b\"", "a b"),
+            ("'c:\\x'", "c:\\x"),
+            ("c:\\x", "c:\\x"),
+            ("\"", "\""),
+        ] {
+            assert_eq!(
+                Kind::Text.read(text).unwrap(),
+                Value::String(want.into()),
+                "{text}"
+            );
         }
-        assert!(Kind::Text.read("\"c:\\x\"").unwrap_err().contains("single quotes"));
+        assert!(
+            Kind::Text
+                .read("\"c:\\x\"")
+                .unwrap_err()
+                .contains("single quotes")
+        );
         assert!(Kind::Text.read("\"a\" = \"b\"").is_err());
     }
 
     #[test]
     fn a_word_that_is_not_known_names_those_that_are() {
         let told = told("unknown variant `colum`, expected one of `full`, `row`, `column`");
-        assert_eq!(told, "`colum` is not known: it must be full, row or column; the nearest is `column`");
-        assert_eq!(super::told("unknown variant `x`, expected `a`"), unknown_word("x", &["a"]));
+        assert_eq!(
+            told,
+            "`colum` is not known: it must be full, row or column; the nearest is `column`"
+        );
+        assert_eq!(
+            super::told("unknown variant `x`, expected `a`"),
+            unknown_word("x", &["a"])
+        );
         assert_eq!(super::told("something else"), "something else");
     }
 }

@@ -5,7 +5,9 @@ use std::fs::File;
 fn png(shade: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let picture = image::RgbImage::from_pixel(4, 4, image::Rgb([shade, 0, 0]));
-    picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .unwrap();
     bytes.into_inner()
 }
 
@@ -24,12 +26,19 @@ fn write(path: &Path, files: &[(&str, Vec<u8>)]) {
 }
 
 fn opened(dir: &Path, source: &str, keep: data::Keep) -> Result<ImageSet> {
-    let options = Options { cache_dir: Some(dir.join("cache")), keep, ..Default::default() };
+    let options = Options {
+        cache_dir: Some(dir.join("cache")),
+        keep,
+        ..Default::default()
+    };
     data::open(dir.join(source).to_str().unwrap(), &options)
 }
 
 fn captions(set: &ImageSet) -> Vec<(&str, Option<&str>)> {
-    set.items.iter().map(|i| (i.name.as_str(), i.caption.as_deref())).collect()
+    set.items
+        .iter()
+        .map(|i| (i.name.as_str(), i.caption.as_deref()))
+        .collect()
 }
 
 #[test]
@@ -48,11 +57,19 @@ fn samples_have_their_texts_and_nothing_is_unpacked() {
     fs::create_dir_all(&stale).unwrap();
     for keep in [data::Keep::Memory, data::Keep::Disk, data::Keep::Disk] {
         let set = opened(dir.path(), "set.tar", keep).unwrap();
-        assert_eq!(captions(&set), [("a/000.png", Some("a red square")), ("a/001.png", Some("dark"))]);
+        assert_eq!(
+            captions(&set),
+            [
+                ("a/000.png", Some("a red square")),
+                ("a/001.png", Some("dark"))
+            ]
+        );
         assert_eq!((set.image(0).unwrap()[0], set.image(1).unwrap()[0]), (1, 2));
         assert_eq!(set.classes, ["a"]);
     }
-    assert!(!dir.path().join("outside.png").exists() && !dir.path().join("cache/archives").exists());
+    assert!(
+        !dir.path().join("outside.png").exists() && !dir.path().join("cache/archives").exists()
+    );
 }
 
 #[test]
@@ -80,14 +97,26 @@ fn names_are_matched_up_to_the_first_dot_in_any_case() {
         ("0004.png", None),
     ];
     assert_eq!(captions(&set), expected);
-    assert!(set.notes.iter().any(|n| n.contains("1 pictures were passed over") && n.contains("0002.seg.png")));
+    assert!(
+        set.notes
+            .iter()
+            .any(|n| n.contains("1 pictures were passed over") && n.contains("0002.seg.png"))
+    );
 }
 
 #[test]
 fn texts_that_are_none_are_named_and_condemn_no_set() {
     let dir = tempfile::tempdir().unwrap();
-    let long = [br#"{"caption": ""#.to_vec(), "\u{e9}".repeat(1 << 19).into_bytes(), br#""}"#.to_vec()].concat();
-    let utf16: Vec<u8> = "\u{feff}\u{5fc3}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let long = [
+        br#"{"caption": ""#.to_vec(),
+        "\u{e9}".repeat(1 << 19).into_bytes(),
+        br#""}"#.to_vec(),
+    ]
+    .concat();
+    let utf16: Vec<u8> = "\u{feff}\u{5fc3}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     let files = [
         ("0001.png", png(1)),
         ("._0001.json", b"\0\x05\x16\x07\xFF\xFE".to_vec()),
@@ -108,11 +137,19 @@ fn texts_that_are_none_are_named_and_condemn_no_set() {
     ];
     write(&dir.path().join("set.tar"), &files);
     let set = opened(dir.path(), "set.tar", data::Keep::Auto).unwrap();
-    let own: Vec<Option<&str>> = captions(&set).into_iter().map(|(_, caption)| caption).collect();
+    let own: Vec<Option<&str>> = captions(&set)
+        .into_iter()
+        .map(|(_, caption)| caption)
+        .collect();
     assert_eq!(own, [Some("one"), None, None, None, Some("\u{5fc3}"), None]);
     let notes = set.notes.join("\n");
-    for words in ["4 texts", "0002.json (is not UTF-8", "0003.json (is longer", "0004.txt (is not UTF-8", "0006.json ("]
-    {
+    for words in [
+        "4 texts",
+        "0002.json (is not UTF-8",
+        "0003.json (is longer",
+        "0004.txt (is not UTF-8",
+        "0006.json (",
+    ] {
         assert!(notes.contains(words), "{words}: {notes}");
     }
 }
@@ -124,14 +161,23 @@ fn classes_are_read_from_their_files() {
         .iter()
         .enumerate()
         .flat_map(|(i, class)| {
-            [(format!("{i}.png"), png(i as u8)), (format!("{i}.cls"), format!("{class}\n").into_bytes())]
+            [
+                (format!("{i}.png"), png(i as u8)),
+                (format!("{i}.cls"), format!("{class}\n").into_bytes()),
+            ]
         })
         .collect();
-    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let files: Vec<(&str, Vec<u8>)> = files
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.clone()))
+        .collect();
     write(&dir.path().join("set.tar"), &files);
     let set = opened(dir.path(), "set.tar", data::Keep::Auto).unwrap();
     assert_eq!(set.classes, ["2", "7", "10"]);
-    assert_eq!(set.items.iter().map(|i| i.class).collect::<Vec<_>>(), [Some(2), Some(0), Some(1), Some(0)]);
+    assert_eq!(
+        set.items.iter().map(|i| i.class).collect::<Vec<_>>(),
+        [Some(2), Some(0), Some(1), Some(0)]
+    );
 }
 
 #[test]
@@ -139,20 +185,40 @@ fn a_folder_of_archives_is_one_set() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("shards/train")).unwrap();
     fs::create_dir_all(dir.path().join("shards/val")).unwrap();
-    for (i, shard) in ["train/0.tar", "train/1.tar", "val/0.tar"].into_iter().enumerate() {
-        let files =
-            [("0.png", png(2 * i as u8)), ("0.txt", format!("text {i}").into_bytes()), ("1.png", png(2 * i as u8 + 1))];
+    for (i, shard) in ["train/0.tar", "train/1.tar", "val/0.tar"]
+        .into_iter()
+        .enumerate()
+    {
+        let files = [
+            ("0.png", png(2 * i as u8)),
+            ("0.txt", format!("text {i}").into_bytes()),
+            ("1.png", png(2 * i as u8 + 1)),
+        ];
         write(&dir.path().join("shards").join(shard), &files);
     }
     let set = opened(dir.path(), "shards", data::Keep::Disk).unwrap();
-    assert_eq!((set.len(), &set.train[..], &set.test[..]), (6, &[0, 1, 2, 3][..], &[4, 5][..]));
-    assert_eq!((captions(&set)[2], set.image(5).unwrap()[0]), (("train/1.tar/0.png", Some("text 1")), 5));
-    assert!(set.classes.is_empty(), "an archive is no class: {:?}", set.classes);
+    assert_eq!(
+        (set.len(), &set.train[..], &set.test[..]),
+        (6, &[0, 1, 2, 3][..], &[4, 5][..])
+    );
+    assert_eq!(
+        (captions(&set)[2], set.image(5).unwrap()[0]),
+        (("train/1.tar/0.png", Some("text 1")), 5)
+    );
+    assert!(
+        set.classes.is_empty(),
+        "an archive is no class: {:?}",
+        set.classes
+    );
     // Beside pictures, an archive is what they were unpacked from.
     fs::write(dir.path().join("shards/x.png"), png(77)).unwrap();
     let set = opened(dir.path(), "shards", data::Keep::Auto).unwrap();
     assert_eq!(set.len(), 1);
-    assert!(set.notes.iter().any(|n| n.contains("3 archives")), "{:?}", set.notes);
+    assert!(
+        set.notes.iter().any(|n| n.contains("3 archives")),
+        "{:?}",
+        set.notes
+    );
 }
 
 #[test]
@@ -160,7 +226,9 @@ fn what_is_no_archive_is_called_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |name: &str, bytes: &[u8]| {
         fs::write(dir.path().join(name), bytes).unwrap();
-        let error = opened(dir.path(), name, data::Keep::Auto).unwrap_err().to_string();
+        let error = opened(dir.path(), name, data::Keep::Auto)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(name), "{error}");
         error
     };
@@ -168,13 +236,21 @@ fn what_is_no_archive_is_called_what_it_is() {
     let gz = data::idx::tests::gz(&[0; 1024]);
     for name in ["x.tar.gz", "x.tgz", "y.tar", "z.TAR.GZ"] {
         let error = refused(name, &gz);
-        assert!(error.contains("compressed by gzip") && error.contains("gunzip"), "{error}");
+        assert!(
+            error.contains("compressed by gzip") && error.contains("gunzip"),
+            "{error}"
+        );
     }
     assert!(refused("x.zip", b"PK\x03\x04aaaa").contains("zip archive"));
-    write(&dir.path().join("whole.tar"), &[("a.png", png(1)), ("b.png", png(2))]);
+    write(
+        &dir.path().join("whole.tar"),
+        &[("a.png", png(1)), ("b.png", png(2))],
+    );
     let whole = fs::read(dir.path().join("whole.tar")).unwrap();
     assert!(refused("cut.tar", &whole[..512 + 512 + 512 + 20]).contains("ends within `b.png`"));
     write(&dir.path().join("set.tar"), &[("a.txt", b"x".to_vec())]);
-    let error = opened(dir.path(), "set.tar", data::Keep::Auto).unwrap_err().to_string();
+    let error = opened(dir.path(), "set.tar", data::Keep::Auto)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("holds no images"), "{error}");
 }

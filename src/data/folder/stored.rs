@@ -30,28 +30,49 @@ pub(in crate::data) fn open(
     options: &Options,
     mut notes: Vec<String>,
 ) -> Result<ImageSet> {
-    let Form { image: (width, height, channels), how, grid } = *form;
+    let Form {
+        image: (width, height, channels),
+        how,
+        grid,
+    } = *form;
     let tile = (width as u32, height as u32);
     let all = kept.len();
-    let stamps: Vec<Result<Stamp>> = kept.par_iter().map(|(file, _)| Stamp::of(&file.place)).collect();
-    let (mut files, mut sources, mut grids, mut groups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    // Copies share the first one's group, though no picture was decoded: they have the same length and ends.
+    let stamps: Vec<Result<Stamp>> = kept
+        .par_iter()
+        .map(|(file, _)| Stamp::of(&file.place))
+        .collect();
+    let (mut files, mut sources, mut grids, mut groups) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // Copies share the first one's group, though no picture was decoded: they have the same length
+    // and ends.
     let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
     for ((file, header), stamp) in kept.into_iter().zip(stamps) {
         let Some(grid) = grid(&header) else { continue };
         let stamp = stamp?;
         groups.push(*first.entry(stamp.ends).or_insert(group(&file.name)));
         let (place, cost) = (file.place.clone(), header.cost);
-        sources.push(Source { place, stamp, width: grid.width, height: grid.height, cost });
+        sources.push(Source {
+            place,
+            stamp,
+            width: grid.width,
+            height: grid.height,
+            cost,
+        });
         grids.push(grid);
         files.push(file);
     }
     let count: usize = grids.iter().map(Grid::tiles).sum();
     if count == 0 {
-        return Err(Error::file(root, format!("no photograph is as large as {width}x{height} pixels")));
+        return Err(Error::file(
+            root,
+            format!("no photograph is as large as {width}x{height} pixels"),
+        ));
     }
     if count >= 1 << 31 {
-        return Err(Error::file(root, format!("would give {count} images; 2^31 - 1 can be had")));
+        return Err(Error::file(
+            root,
+            format!("would give {count} images; 2^31 - 1 can be had"),
+        ));
     }
     let sides = official(&files);
     let mut unread = Unread::default();
@@ -64,9 +85,19 @@ pub(in crate::data) fn open(
                 How::Fit => file.name.clone(),
                 How::Scale => format!("{}@{i:03}", stem(&file.name)),
             };
-            items.push(Item { name, group: groups[n], class: class_of[n], caption: caption.clone(), embedding: None });
+            items.push(Item {
+                name,
+                group: groups[n],
+                class: class_of[n],
+                caption: caption.clone(),
+                embedding: None,
+            });
             let (x, y) = (i % grid.across * tile.0, i / grid.across * tile.1);
-            views.push(View { picture: n as u32, x, y });
+            views.push(View {
+                picture: n as u32,
+                x,
+                y,
+            });
         }
     }
     unread.note(&mut notes);
@@ -84,23 +115,48 @@ pub(in crate::data) fn open(
     };
     if files.len() < all {
         let small = all - files.len();
-        notes.push(format!("{small} of {all} photographs are smaller than {width}x{height} and were left out"));
+        notes.push(format!(
+            "{small} of {all} photographs are smaller than {width}x{height} and were left out"
+        ));
     }
     if how == How::Scale {
-        notes.push(format!("{} photographs cut into {count} tiles of {width}x{height}", files.len()));
+        notes.push(format!(
+            "{} photographs cut into {count} tiles of {width}x{height}",
+            files.len()
+        ));
     }
     notes.push(where_kept(options));
     let store = Store::new(sources, views, tile, channels, how, options)?;
     let name = root.display().to_string();
-    Ok(ImageSet { name, width, height, channels, pixels: store.into(), items, classes, notes, train, test })
+    Ok(ImageSet {
+        name,
+        width,
+        height,
+        channels,
+        pixels: store.into(),
+        items,
+        classes,
+        notes,
+        train,
+        test,
+    })
 }
 
 fn where_kept(options: &Options) -> String {
     if options.keep == Keep::Memory {
         let mib = options.memory_bytes >> 20;
-        return format!("pictures are decoded as they are needed, and up to {mib} MiB of them held in memory");
+        return format!(
+            "pictures are decoded as they are needed, and up to {mib} MiB of them held in memory"
+        );
     }
-    let folder = options.cache_dir.clone().unwrap_or_else(cache_dir).join("decoded");
+    let folder = options
+        .cache_dir
+        .clone()
+        .unwrap_or_else(cache_dir)
+        .join("decoded");
     let mib = options.cache_bytes >> 20;
-    format!("pictures are decoded as they are needed, and kept on disk in {}, up to {mib} MiB", folder.display())
+    format!(
+        "pictures are decoded as they are needed, and kept on disk in {}, up to {mib} MiB",
+        folder.display()
+    )
 }

@@ -24,7 +24,14 @@ pub(crate) fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut crc = flate2::Crc::new();
     crc.update(&chunk);
     let sum = crc.sum().to_be_bytes();
-    [&b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..], &chunk, &sum, &b"\0\0\0\x08IDAT"[..], &[0; 12]].concat()
+    [
+        &b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..],
+        &chunk,
+        &sum,
+        &b"\0\0\0\x08IDAT"[..],
+        &[0; 12],
+    ]
+    .concat()
 }
 
 fn load(bytes: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
@@ -38,18 +45,31 @@ fn load(bytes: &[u8], width: usize, height: usize, channels: usize) -> Result<Ve
 fn every_format_is_read_whatever_its_name() {
     let picture = gradient(24, 16, 40);
     for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
-        assert_eq!(load(&encoded(&picture, format), 24, 16, 3).unwrap(), picture.as_bytes(), "{format:?}");
+        assert_eq!(
+            load(&encoded(&picture, format), 24, 16, 3).unwrap(),
+            picture.as_bytes(),
+            "{format:?}"
+        );
     }
     for format in [ImageFormat::Jpeg, ImageFormat::Gif] {
         let pixels = load(&encoded(&picture, format), 24, 16, 3).unwrap();
-        let off = pixels.iter().zip(picture.as_bytes()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+        let off = pixels
+            .iter()
+            .zip(picture.as_bytes())
+            .map(|(a, b)| f64::from(a.abs_diff(*b)))
+            .sum::<f64>();
         assert!(off / (pixels.len() as f64) < 8.0, "{format:?}");
     }
 }
 
 #[test]
 fn transparency_is_laid_on_white() {
-    let pixels = [[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128], [10, 20, 30, 255]];
+    let pixels = [
+        [255, 0, 0, 255],
+        [255, 0, 0, 0],
+        [0, 0, 0, 128],
+        [10, 20, 30, 255],
+    ];
     let rgba = image::RgbaImage::from_fn(2, 2, |x, y| image::Rgba(pixels[(2 * y + x) as usize]));
     let out = load(&encoded(&rgba.into(), ImageFormat::Png), 2, 2, 3).unwrap();
     assert_eq!(out, [255, 0, 0, 255, 255, 255, 127, 127, 127, 10, 20, 30]);
@@ -94,12 +114,16 @@ fn grey_and_colour_become_each_other() {
     assert_eq!(load(&png, 4, 2, 1).unwrap(), *grey.as_raw());
     let tripled: Vec<u8> = grey.as_raw().iter().flat_map(|&v| [v; 3]).collect();
     assert_eq!(load(&png, 4, 2, 3).unwrap(), tripled);
-    assert_eq!([luma([255, 255, 255]), luma([0, 255, 0]), luma([0, 0, 255])], [255, 182, 18]);
+    assert_eq!(
+        [luma([255, 255, 255]), luma([0, 255, 0]), luma([0, 0, 255])],
+        [255, 182, 18]
+    );
 }
 
 #[test]
 fn a_camera_held_sideways_is_turned() {
-    // JPEG with an Exif segment that says "rotate by 90 degrees" (6), put in after the start marker.
+    // JPEG with an Exif segment that says "rotate by 90 degrees" (6), put in after the start
+    // marker.
     let jpeg = encoded(&gradient(32, 16, 0), ImageFormat::Jpeg);
     let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let exif = [&b"Exif\0\0"[..], tiff].concat();
@@ -140,7 +164,13 @@ fn a_cut_picture_is_an_error_or_whole() {
         "interlaced.png"
     ];
     let picture = gradient(44, 30, 9);
-    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Jpeg] {
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::Bmp,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Jpeg,
+    ] {
         files.push(("encoded", encoded(&picture, format)));
     }
     let mut wrong = Vec::new();
@@ -155,7 +185,11 @@ fn a_cut_picture_is_an_error_or_whole() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} decode in part: {wrong:#?}", wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} decode in part: {wrong:#?}",
+        wrong.len()
+    );
 }
 
 #[test]
@@ -163,18 +197,31 @@ fn what_is_no_picture_is_refused_by_name() {
     for (bytes, words) in [
         (&b""[..], "is empty"),
         (b"hello, this is text", "is not a PNG"),
-        (&png_header(100_000, 100_000), "more than 16384 pixels a side or 256 MiB"),
+        (
+            &png_header(100_000, 100_000),
+            "more than 16384 pixels a side or 256 MiB",
+        ),
         (&png_header(16_384, 16_384), "256 MiB"),
         (&png_header(0, 4), "picture.png"),
         (&png_header(8, 8), "picture.png"),
-        (&encoded(&gradient(64, 64, 3), ImageFormat::Png)[..200], "truncated"),
+        (
+            &encoded(&gradient(64, 64, 3), ImageFormat::Png)[..200],
+            "truncated",
+        ),
     ] {
         let error = load(bytes, 8, 8, 3).unwrap_err().to_string();
-        assert!(error.contains("picture.png") && error.contains(words), "{error}");
+        assert!(
+            error.contains("picture.png") && error.contains(words),
+            "{error}"
+        );
     }
-    let error = load_image("/nowhere/x.png", 8, 8, 3).unwrap_err().to_string();
+    let error = load_image("/nowhere/x.png", 8, 8, 3)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("/nowhere/x.png"), "{error}");
-    let error = load_image(std::env::temp_dir(), 8, 8, 3).unwrap_err().to_string();
+    let error = load_image(std::env::temp_dir(), 8, 8, 3)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("is not a file"), "{error}");
     assert!(load_image("x", 0, 8, 3).is_err());
     assert!(load_image("x", 8, 8, 4).is_err());
@@ -183,8 +230,15 @@ fn what_is_no_picture_is_refused_by_name() {
 #[test]
 fn bytes_are_read_as_files_are() {
     let png = encoded(&gradient(61, 40, 9), ImageFormat::Png);
-    assert_eq!(read_image(&png, 8, 8, 3).unwrap(), load(&png, 8, 8, 3).unwrap());
-    for (bytes, words) in [(&png[..100], "truncated"), (b"text", "is not a PNG"), (&png_header(100_000, 9), "16384")] {
+    assert_eq!(
+        read_image(&png, 8, 8, 3).unwrap(),
+        load(&png, 8, 8, 3).unwrap()
+    );
+    for (bytes, words) in [
+        (&png[..100], "truncated"),
+        (b"text", "is not a PNG"),
+        (&png_header(100_000, 9), "16384"),
+    ] {
         let error = read_image(bytes, 8, 8, 3).unwrap_err().to_string();
         assert!(error.contains("bytes") && error.contains(words), "{error}");
     }
@@ -198,7 +252,10 @@ fn a_decoder_that_panics_is_a_damaged_file() {
     fs::write(&path, b"x").unwrap();
     let broken = guarded::<()>(&Place::file(&path), |_| panic!("a decoder's bug"));
     let error = broken.unwrap_err().to_string();
-    assert!(error.contains("x.png") && error.contains("gave up"), "{error}");
+    assert!(
+        error.contains("x.png") && error.contains("gave up"),
+        "{error}"
+    );
 }
 
 proptest! {

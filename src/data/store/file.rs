@@ -1,7 +1,9 @@
-//! A decoded picture on disk: a header of 64 bytes, the CRC-32 of each row, the rows as they are in memory.
+//! A decoded picture on disk: a header of 64 bytes, the CRC-32 of each row, the rows as they are in
+//! memory.
 //!
-//! A crop reads the rows that it needs and their sums, and nothing else. A file that is not whole, is another picture's, or
-//! has a row that is not what was written, is [`Found::Damaged`]: whoever asked decodes the picture again.
+//! A crop reads the rows that it needs and their sums, and nothing else. A file that is not whole,
+//! is another picture's, or has a row that is not what was written, is [`Found::Damaged`]: whoever
+//! asked decodes the picture again.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -52,7 +54,10 @@ fn header(key: &Key, size: Size) -> [u8; HEADER] {
     let mut out = [0; HEADER];
     out[..8].copy_from_slice(&MAGIC);
     out[8..40].copy_from_slice(key);
-    for (i, n) in [size.width, size.height, size.channels].into_iter().enumerate() {
+    for (i, n) in [size.width, size.height, size.channels]
+        .into_iter()
+        .enumerate()
+    {
         out[40 + 4 * i..44 + 4 * i].copy_from_slice(&n.to_le_bytes());
     }
     let sum = crc32fast::hash(&out[..52]);
@@ -60,13 +65,17 @@ fn header(key: &Key, size: Size) -> [u8; HEADER] {
     out
 }
 
-/// Writes `pixels` to `path`, beside it first, so that a reader never sees half a file. It is not synced: what a loss of power
-/// leaves is found by its sums.
+/// Writes `pixels` to `path`, beside it first, so that a reader never sees half a file. It is not
+/// synced: what a loss of power leaves is found by its sums.
 pub(super) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut head = header(key, size).to_vec();
-    head.extend(pixels.chunks(size.row().max(1)).flat_map(|row| crc32fast::hash(row).to_le_bytes()));
+    head.extend(
+        pixels
+            .chunks(size.row().max(1))
+            .flat_map(|row| crc32fast::hash(row).to_le_bytes()),
+    );
     let mut file = super::shelf::scratch(folder)?;
     file.write_all(&head)?;
     file.write_all(pixels)?;
@@ -82,7 +91,13 @@ pub(super) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> 
     }
 }
 
-fn try_read(path: &Path, key: &Key, size: Size, from: usize, rows: usize) -> io::Result<Option<Vec<u8>>> {
+fn try_read(
+    path: &Path,
+    key: &Key,
+    size: Size,
+    from: usize,
+    rows: usize,
+) -> io::Result<Option<Vec<u8>>> {
     let mut file = File::open(path)?;
     let mut head = [0; HEADER];
     file.read_exact(&mut head)?;
@@ -96,7 +111,10 @@ fn try_read(path: &Path, key: &Key, size: Size, from: usize, rows: usize) -> io:
         Ok(out)
     };
     let sums = part(HEADER + SUM * from, SUM * rows)?;
-    let pixels = part(HEADER + SUM * size.height as usize + size.row() * from, size.row() * rows)?;
+    let pixels = part(
+        HEADER + SUM * size.height as usize + size.row() * from,
+        size.row() * rows,
+    )?;
     let whole = pixels
         .chunks(size.row().max(1))
         .zip(sums.as_chunks::<SUM>().0)
@@ -109,7 +127,11 @@ mod tests {
     use super::*;
 
     const KEY: Key = [7; 32];
-    const SIZE: Size = Size { width: 5, height: 4, channels: 3 };
+    const SIZE: Size = Size {
+        width: 5,
+        height: 4,
+        channels: 3,
+    };
 
     fn pixels() -> Vec<u8> {
         (0..60).collect()
@@ -126,7 +148,11 @@ mod tests {
             let expected = pixels()[15 * from as usize..15 * (from + rows) as usize].to_vec();
             assert_eq!(read(&path, &KEY, SIZE, from, rows), Found::Rows(expected));
         }
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside");
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left beside"
+        );
     }
 
     #[test]
@@ -146,11 +172,28 @@ mod tests {
             assert_eq!(read(&path, &KEY, SIZE, 0, 1), Found::Damaged, "{cut} bytes");
         }
         fs::write(&path, [&good[..], &[0]].concat()).unwrap();
-        assert_eq!(read(&path, &KEY, SIZE, 0, 1), Found::Damaged, "a byte too many");
+        assert_eq!(
+            read(&path, &KEY, SIZE, 0, 1),
+            Found::Damaged,
+            "a byte too many"
+        );
         // Another picture's file, and one of another size.
         fs::write(&path, &good).unwrap();
         assert_eq!(read(&path, &[8; 32], SIZE, 0, 1), Found::Damaged);
-        assert_eq!(read(&path, &KEY, Size { width: 4, height: 5, channels: 3 }, 0, 1), Found::Damaged);
+        assert_eq!(
+            read(
+                &path,
+                &KEY,
+                Size {
+                    width: 4,
+                    height: 5,
+                    channels: 3
+                },
+                0,
+                1
+            ),
+            Found::Damaged
+        );
         assert!(matches!(read(&path, &KEY, SIZE, 0, 1), Found::Rows(_)));
     }
 }

@@ -1,8 +1,8 @@
-//! Pictures that are not in memory: decoded once, brought to the size at which they are kept, written to the cache as bytes,
-//! and read from there by rows.
+//! Pictures that are not in memory: decoded once, brought to the size at which they are kept,
+//! written to the cache as bytes, and read from there by rows.
 //!
-//! Memory holds a name and some numbers for each picture, what is being decoded (1 GiB at most, all threads together), and the
-//! pictures used last that have no place on disk.
+//! Memory holds a name and some numbers for each picture, what is being decoded (1 GiB at most, all
+//! threads together), and the pictures used last that have no place on disk.
 
 mod file;
 mod recent;
@@ -113,17 +113,27 @@ impl Stamp {
         let mut file = place.open().map_err(cannot)?;
         let (bytes, modified) = place.about().map_err(cannot)?;
         let mut ends = Vec::new();
-        (&mut file).take(END).read_to_end(&mut ends).map_err(cannot)?;
-        file.seek(SeekFrom::Start(bytes.saturating_sub(END))).map_err(cannot)?;
+        (&mut file)
+            .take(END)
+            .read_to_end(&mut ends)
+            .map_err(cannot)?;
+        file.seek(SeekFrom::Start(bytes.saturating_sub(END)))
+            .map_err(cannot)?;
         file.take(END).read_to_end(&mut ends).map_err(cannot)?;
-        let hash = Sha256::new().chain_update(bytes.to_le_bytes()).chain_update(ends);
-        Ok(Stamp { bytes, modified, ends: hash.finalize().into() })
+        let hash = Sha256::new()
+            .chain_update(bytes.to_le_bytes())
+            .chain_update(ends);
+        Ok(Stamp {
+            bytes,
+            modified,
+            ends: hash.finalize().into(),
+        })
     }
 }
 
 impl Store {
-    /// Pictures of which `views` are the images, each `tile` wide and high; a view's tile must lie in its picture. `whole`:
-    /// crops may be drawn from anywhere in them.
+    /// Pictures of which `views` are the images, each `tile` wide and high; a view's tile must lie
+    /// in its picture. `whole`: crops may be drawn from anywhere in them.
     ///
     /// # Errors
     /// If the cache on disk cannot be used.
@@ -139,24 +149,56 @@ impl Store {
         let mut sum = Sha256::new();
         let mut pictures = Vec::with_capacity(sources.len());
         for source in sources {
-            let Source { place, stamp, width, height, cost } = source;
+            let Source {
+                place,
+                stamp,
+                width,
+                height,
+                cost,
+            } = source;
             sum.update(stamp.ends);
             sum.update(form(how, width, height, channels));
             let key = key(&place, &stamp, how, width, height, channels);
-            let Stamp { bytes, modified, .. } = stamp;
-            pictures.push(Picture { place, bytes, modified, key, width, height, cost });
+            let Stamp {
+                bytes, modified, ..
+            } = stamp;
+            pictures.push(Picture {
+                place,
+                bytes,
+                modified,
+                key,
+                width,
+                height,
+                cost,
+            });
         }
         for View { picture, x, y } in &views {
-            [picture, x, y].iter().for_each(|n| sum.update(n.to_le_bytes()));
+            [picture, x, y]
+                .iter()
+                .for_each(|n| sum.update(n.to_le_bytes()));
         }
         let (shelf, held) = match options.keep {
             Keep::Memory => (None, options.memory_bytes),
             Keep::Auto | Keep::Disk => {
-                let size = |p: &Picture| Size { width: p.width, height: p.height, channels }.file_bytes();
+                let size = |p: &Picture| {
+                    Size {
+                        width: p.width,
+                        height: p.height,
+                        channels,
+                    }
+                    .file_bytes()
+                };
                 let mut own: Vec<(Key, u64)> = pictures.iter().map(|p| (p.key, size(p))).collect();
                 own.sort_unstable();
-                let root = options.cache_dir.clone().unwrap_or_else(cache_dir).join("decoded");
-                (Some(Shelf::open(root, options.cache_bytes, &own)?), options.memory_bytes.min(HELD))
+                let root = options
+                    .cache_dir
+                    .clone()
+                    .unwrap_or_else(cache_dir)
+                    .join("decoded");
+                (
+                    Some(Shelf::open(root, options.cache_bytes, &own)?),
+                    options.memory_bytes.min(HELD),
+                )
             }
         };
         Ok(Store {
@@ -193,12 +235,21 @@ impl Store {
     pub(super) fn image(&self, i: usize) -> Result<Vec<u8>> {
         let view = self.view(i)?;
         let (width, height) = self.tile;
-        self.part(view.picture, Part { x: view.x, y: view.y, width, height })
+        self.part(
+            view.picture,
+            Part {
+                x: view.x,
+                y: view.y,
+                width,
+                height,
+            },
+        )
     }
 
-    /// A crop of the picture that image `i` is from, brought to the size of an image, `[H, W, C]`. The crop has an image's shape
-    /// and `area` of the area of the largest such crop, but is never smaller than an image; `at` says where it lies, from one
-    /// side (0, 0) to the other (towards 1, 1).
+    /// A crop of the picture that image `i` is from, brought to the size of an image, `[H, W, C]`.
+    /// The crop has an image's shape and `area` of the area of the largest such crop, but is never
+    /// smaller than an image; `at` says where it lies, from one side (0, 0) to the other (towards
+    /// 1, 1).
     ///
     /// # Errors
     /// If there is no such image, or its picture can no longer be read.
@@ -210,9 +261,25 @@ impl Store {
         if (part.width, part.height) == self.tile {
             return Ok(pixels);
         }
-        let whole = picture::whole(&pixels, (part.width as usize, part.height as usize, self.channels as usize));
-        let whole = whole.ok_or_else(|| self.pictures[picture as usize].place.error("its crop is short"))?;
-        Ok(picture::fit(whole, self.tile.0 as usize, self.tile.1 as usize, self.channels as usize))
+        let whole = picture::whole(
+            &pixels,
+            (
+                part.width as usize,
+                part.height as usize,
+                self.channels as usize,
+            ),
+        );
+        let whole = whole.ok_or_else(|| {
+            self.pictures[picture as usize]
+                .place
+                .error("its crop is short")
+        })?;
+        Ok(picture::fit(
+            whole,
+            self.tile.0 as usize,
+            self.tile.1 as usize,
+            self.channels as usize,
+        ))
     }
 
     fn view(&self, i: usize) -> Result<View> {
@@ -221,7 +288,11 @@ impl Store {
     }
 
     fn size(&self, picture: &Picture) -> Size {
-        Size { width: picture.width, height: picture.height, channels: self.channels }
+        Size {
+            width: picture.width,
+            height: picture.height,
+            channels: self.channels,
+        }
     }
 
     /// Part of a picture: from memory, from disk, or from its file.
@@ -262,8 +333,16 @@ impl Store {
         if let Some(pixels) = self.recent.get(number) {
             return Found::Rows(cut(&pixels, size, 0, part));
         }
-        let Some(shelf) = &self.shelf else { return Found::Absent };
-        match file::read(&shelf.path(&picture.key), &picture.key, size, part.y, part.height) {
+        let Some(shelf) = &self.shelf else {
+            return Found::Absent;
+        };
+        match file::read(
+            &shelf.path(&picture.key),
+            &picture.key,
+            size,
+            part.y,
+            part.height,
+        ) {
             Found::Rows(rows) => Found::Rows(cut(&rows, size, part.y, part)),
             other => other,
         }
@@ -271,22 +350,40 @@ impl Store {
 
     /// The picture in the form in which it is kept.
     fn decode(&self, picture: &Picture) -> Result<Vec<u8>> {
-        let gone = |e: std::io::Error| picture.place.error(format!("was there when the set was opened: {e}"));
+        let gone = |e: std::io::Error| {
+            picture
+                .place
+                .error(format!("was there when the set was opened: {e}"))
+        };
         if picture.place.about().map_err(gone)? != (picture.bytes, picture.modified) {
-            return Err(picture.place.error("has changed since the set was opened; begin again with it as it is now"));
+            return Err(picture
+                .place
+                .error("has changed since the set was opened; begin again with it as it is now"));
         }
         let _pass = self.gate.enter(picture.cost);
-        let (width, height, channels) = (picture.width as usize, picture.height as usize, self.channels as usize);
+        let (width, height, channels) = (
+            picture.width as usize,
+            picture.height as usize,
+            self.channels as usize,
+        );
         match self.how {
             How::Fit => picture::load_fit(&picture.place, width, height, channels),
-            How::Scale => Ok(picture::in_channels(scaled(&picture.place, picture.width, picture.height)?, channels)),
+            How::Scale => Ok(picture::in_channels(
+                scaled(&picture.place, picture.width, picture.height)?,
+                channels,
+            )),
         }
     }
 }
 
 /// The picture at `place`, scaled as a whole.
 pub(super) fn scaled(place: &Place, width: u32, height: u32) -> Result<RgbImage> {
-    Ok(imageops::resize(&picture::load_whole(place)?, width, height, FilterType::Lanczos3))
+    Ok(imageops::resize(
+        &picture::load_whole(place)?,
+        width,
+        height,
+        FilterType::Lanczos3,
+    ))
 }
 
 /// The bytes that say in what form a picture is kept.
@@ -304,7 +401,10 @@ fn form(how: How, width: u32, height: u32, channels: u32) -> [u8; 13] {
 }
 
 fn key(place: &Place, stamp: &Stamp, how: How, width: u32, height: u32, channels: u32) -> Key {
-    let modified = stamp.modified.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos());
+    let modified = stamp
+        .modified
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |t| t.as_nanos());
     let hash = Sha256::new()
         .chain_update(place.identity())
         .chain_update(modified.to_le_bytes())
@@ -317,19 +417,40 @@ fn key(place: &Place, stamp: &Stamp, how: How, width: u32, height: u32, channels
 fn cut(rows: &[u8], size: Size, from: u32, part: Part) -> Vec<u8> {
     let (row, pixel) = (size.row(), size.channels as usize);
     let (left, bytes) = (part.x as usize * pixel, part.width as usize * pixel);
-    let lines = rows.chunks(row.max(1)).skip((part.y - from) as usize).take(part.height as usize);
-    lines.flat_map(|line| &line[left..left + bytes]).copied().collect()
+    let lines = rows
+        .chunks(row.max(1))
+        .skip((part.y - from) as usize)
+        .take(part.height as usize);
+    lines
+        .flat_map(|line| &line[left..left + bytes])
+        .copied()
+        .collect()
 }
 
 /// The crop of a picture: see [`Store::crop`].
 fn place(picture: (u32, u32), tile: (u32, u32), area: f64, at: (f64, f64)) -> Part {
-    let (w, h, tile_w, tile_h) = (u64::from(picture.0), u64::from(picture.1), u64::from(tile.0), u64::from(tile.1));
-    let (most_w, most_h) = if w * tile_h > h * tile_w { (h * tile_w / tile_h, h) } else { (w, w * tile_h / tile_w) };
+    let (w, h, tile_w, tile_h) = (
+        u64::from(picture.0),
+        u64::from(picture.1),
+        u64::from(tile.0),
+        u64::from(tile.1),
+    );
+    let (most_w, most_h) = if w * tile_h > h * tile_w {
+        (h * tile_w / tile_h, h)
+    } else {
+        (w, w * tile_h / tile_w)
+    };
     let side = area.clamp(0.0, 1.0).sqrt();
     let of = |most: u64, least: u64| ((most as f64 * side).round() as u64).max(least).min(most);
     let (width, height) = (of(most_w, tile_w), of(most_h, tile_h));
-    let from = |room: u64, at: f64| ((at.clamp(0.0, 1.0) * (room + 1) as f64) as u64).min(room) as u32;
-    Part { x: from(w - width, at.0), y: from(h - height, at.1), width: width as u32, height: height as u32 }
+    let from =
+        |room: u64, at: f64| ((at.clamp(0.0, 1.0) * (room + 1) as f64) as u64).min(room) as u32;
+    Part {
+        x: from(w - width, at.0),
+        y: from(h - height, at.1),
+        width: width as u32,
+        height: height as u32,
+    }
 }
 
 #[cfg(test)]

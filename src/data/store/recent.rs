@@ -20,7 +20,10 @@ struct Held {
 
 impl Recent {
     pub(super) fn new(budget: usize) -> Recent {
-        Recent { budget, held: Mutex::default() }
+        Recent {
+            budget,
+            held: Mutex::default(),
+        }
     }
 
     pub(super) fn get(&self, picture: u32) -> Option<Arc<Vec<u8>>> {
@@ -41,7 +44,9 @@ impl Recent {
         held.bytes += pixels.len();
         held.pictures.push_front((picture, pixels));
         while held.bytes > self.budget {
-            let Some((_, gone)) = held.pictures.pop_back() else { break };
+            let Some((_, gone)) = held.pictures.pop_back() else {
+                break;
+            };
             held.bytes -= gone.len();
         }
     }
@@ -54,7 +59,15 @@ mod tests {
     #[test]
     fn the_longest_unused_go_and_the_budget_holds() {
         let recent = Recent::new(30);
-        let there = |recent: &Recent| -> Vec<u32> { recent.held.lock().pictures.iter().map(|(n, _)| *n).collect() };
+        let there = |recent: &Recent| -> Vec<u32> {
+            recent
+                .held
+                .lock()
+                .pictures
+                .iter()
+                .map(|(n, _)| *n)
+                .collect()
+        };
         for n in 0..3 {
             recent.put(n, vec![n as u8; 10].into());
         }

@@ -1,9 +1,10 @@
 //! The folder of decoded pictures, and its budget of bytes.
 //!
-//! Files lie below two letters of their name, so that no folder grows past bounds. The budget is for all sets together: what a
-//! set lacks room for is taken from the files of others, the longest unused first, when the set is opened. While it is in
-//! use nothing of it is thrown out for the rest of it: a shuffled epoch asks for each picture once, so that what was used
-//! longest ago is as likely to be next as anything. Pictures beyond the budget are decoded again each time.
+//! Files lie below two letters of their name, so that no folder grows past bounds. The budget is
+//! for all sets together: what a set lacks room for is taken from the files of others, the longest
+//! unused first, when the set is opened. While it is in use nothing of it is thrown out for the
+//! rest of it: a shuffled epoch asks for each picture once, so that what was used longest ago is as
+//! likely to be next as anything. Pictures beyond the budget are decoded again each time.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use crate::{Error, Result};
 
 const ENDING: &str = "u8";
 const PREFIX: &str = ".decoded-";
-/// A file's time of last use is kept to within this: writing it down each time would cost as much as reading the file.
+/// A file's time of last use is kept to within this: writing it down each time would cost as much
+/// as reading the file.
 const USED: Duration = Duration::from_secs(24 * 3600);
 /// What was begun longer ago than this will not be ended.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -48,8 +50,9 @@ pub(super) fn scratch(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 }
 
 impl Shelf {
-    /// Opens `root` for a set whose files have the names and bytes of `own`, ascending. Those that are there count at the size that
-    /// they should have, which is also what is given back should they be damaged.
+    /// Opens `root` for a set whose files have the names and bytes of `own`, ascending. Those that
+    /// are there count at the size that they should have, which is also what is given back should
+    /// they be damaged.
     ///
     /// # Errors
     /// If the folder cannot be made, listed or written.
@@ -66,7 +69,8 @@ impl Shelf {
                     Ok(n) => {
                         mine += own[n].1;
                         if age(listed.used) > USED {
-                            // If it fails, the file seems unused for longer than it was, and no more.
+                            // If it fails, the file seems unused for longer than it was, and no
+                            // more.
                             let file = fs::File::options().write(true).open(&listed.path);
                             let _ = file.and_then(|file| file.set_modified(now));
                         }
@@ -92,25 +96,35 @@ impl Shelf {
                 theirs -= other.bytes;
             }
         }
-        Ok(Shelf { root, budget, used: AtomicU64::new(mine + theirs) })
+        Ok(Shelf {
+            root,
+            budget,
+            used: AtomicU64::new(mine + theirs),
+        })
     }
 
     /// Where the file of that name is or would be.
     pub(super) fn path(&self, key: &Key) -> PathBuf {
         let name = crate::data::hex(key);
-        self.root.join(&name[..2]).join(format!("{}.{ENDING}", &name[2..]))
+        self.root
+            .join(&name[..2])
+            .join(format!("{}.{ENDING}", &name[2..]))
     }
 
     /// Takes room for a file, if the budget has it.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
         let more = |used: u64| used.checked_add(bytes).filter(|all| *all <= self.budget);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
     }
 
     /// Gives the room of a file back.
     pub(super) fn release(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// The error of a file that could not be written.
@@ -123,8 +137,8 @@ fn refused(path: &Path, error: &io::Error) -> Error {
     Error::file(
         path,
         format!(
-            "decoded pictures cannot be kept there: {error}; set WGVQ_DATA to a folder that can be written and has room, \
-             lower data.cache_mib, or set data.store = \"memory\""
+            "decoded pictures cannot be kept there: {error}; set WGVQ_DATA to a folder that can \
+             be written and has room, lower data.cache_mib, or set data.store = \"memory\""
         ),
     )
 }
@@ -136,11 +150,17 @@ fn list(root: &Path) -> io::Result<Vec<Listed>> {
         let mut folders = Vec::new();
         for entry in fs::read_dir(folder)? {
             let Ok(entry) = entry else { continue };
-            let Ok(about) = entry.metadata() else { continue };
+            let Ok(about) = entry.metadata() else {
+                continue;
+            };
             if about.is_dir() {
                 folders.push(entry.path());
             } else if let Ok(used) = about.modified() {
-                out.push(Listed { path: entry.path(), bytes: about.len(), used });
+                out.push(Listed {
+                    path: entry.path(),
+                    bytes: about.len(),
+                    used,
+                });
             }
         }
         Ok(folders)
@@ -152,7 +172,8 @@ fn list(root: &Path) -> io::Result<Vec<Listed>> {
 }
 
 fn is_scratch(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
 /// The name that [`Shelf::path`] made a path of.
@@ -160,7 +181,11 @@ fn key_of(path: &Path) -> Option<Key> {
     if path.extension()? != ENDING {
         return None;
     }
-    let name = format!("{}{}", path.parent()?.file_name()?.to_str()?, path.file_stem()?.to_str()?);
+    let name = format!(
+        "{}{}",
+        path.parent()?.file_name()?.to_str()?,
+        path.file_stem()?.to_str()?
+    );
     if name.len() != 64 || !name.is_ascii() {
         return None;
     }
@@ -180,24 +205,42 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, vec![0; bytes]).unwrap();
         let used = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
-        fs::File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(used)
+            .unwrap();
         path
     }
 
     #[test]
     fn room_is_taken_from_other_sets_the_longest_unused_first() {
         let dir = tempfile::tempdir().unwrap();
-        let open = |budget, own: &[(Key, u64)]| Shelf::open(dir.path().into(), budget, own).unwrap();
+        let open =
+            |budget, own: &[(Key, u64)]| Shelf::open(dir.path().into(), budget, own).unwrap();
         let keys: Vec<Key> = (1..=4).map(|n| [n; 32]).collect();
         let shelf = open(1000, &[]);
-        let paths: Vec<PathBuf> =
-            keys.iter().zip([9, 3, 6, 1]).map(|(key, days)| put(&shelf, key, 100, days)).collect();
+        let paths: Vec<PathBuf> = keys
+            .iter()
+            .zip([9, 3, 6, 1])
+            .map(|(key, days)| put(&shelf, key, 100, days))
+            .collect();
         let there = |paths: &[PathBuf]| paths.iter().map(|path| path.is_file()).collect::<Vec<_>>();
         // The first is ours, and is old; 300 of others, 200 ours in all: all fits.
         let ours = |more: u64| [(keys[0], 100), ([9; 32], more)];
         let shelf = open(500, &ours(100));
         assert_eq!(there(&paths), [true; 4]);
-        assert!(fs::metadata(&paths[0]).unwrap().modified().unwrap().elapsed().unwrap() < USED, "used now");
+        assert!(
+            fs::metadata(&paths[0])
+                .unwrap()
+                .modified()
+                .unwrap()
+                .elapsed()
+                .unwrap()
+                < USED,
+            "used now"
+        );
         assert!(shelf.reserve(100) && !shelf.reserve(1), "400 were there");
         shelf.release(100);
         assert!(shelf.reserve(100));
@@ -220,7 +263,12 @@ mod tests {
         let old = dir.path().join(format!("ab/{PREFIX}old"));
         fs::write(&old, b"").unwrap();
         let then = SystemTime::now() - 2 * ABANDONED;
-        fs::File::options().write(true).open(&old).unwrap().set_modified(then).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&old)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
         let shelf = Shelf::open(dir.path().into(), 10, &[]).unwrap();
         assert!(shelf.reserve(10), "what is not ours does not count");
         for name in ["notes.txt", "ab/short.u8", "ab/README", "ab/.decoded-new"] {
@@ -236,9 +284,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, b"").unwrap();
-        let error = Shelf::open(file.join("decoded"), 10, &[]).unwrap_err().to_string();
+        let error = Shelf::open(file.join("decoded"), 10, &[])
+            .unwrap_err()
+            .to_string();
         assert!(
-            error.contains("file/decoded") && error.contains("data.cache_mib") && error.contains("WGVQ_DATA"),
+            error.contains("file/decoded")
+                && error.contains("data.cache_mib")
+                && error.contains("WGVQ_DATA"),
             "{error}"
         );
     }

@@ -21,12 +21,21 @@ fn photographs() -> tempfile::TempDir {
         let picture = encoded(&gradient(64, 48, 9 * i), ImageFormat::Png);
         fs::write(dir.path().join(format!("{class}/{i:02}.png")), picture).unwrap();
     }
-    fs::write(dir.path().join("small.png"), encoded(&gradient(20, 9, 0), ImageFormat::Png)).unwrap();
+    fs::write(
+        dir.path().join("small.png"),
+        encoded(&gradient(20, 9, 0), ImageFormat::Png),
+    )
+    .unwrap();
     dir
 }
 
 fn options(cache: &tempfile::TempDir) -> Options {
-    Options { size: Some((TILE, TILE)), cache_dir: Some(cache.path().into()), keep: Keep::Disk, ..Default::default() }
+    Options {
+        size: Some((TILE, TILE)),
+        cache_dir: Some(cache.path().into()),
+        keep: Keep::Disk,
+        ..Default::default()
+    }
 }
 
 fn opened(dir: &tempfile::TempDir, options: &Options) -> ImageSet {
@@ -34,14 +43,19 @@ fn opened(dir: &tempfile::TempDir, options: &Options) -> ImageSet {
 }
 
 fn all(set: &ImageSet) -> Vec<u8> {
-    set.gather(&(0..set.len() as u32).collect::<Vec<_>>()).unwrap()
+    set.gather(&(0..set.len() as u32).collect::<Vec<_>>())
+        .unwrap()
 }
 
 /// Every file of decoded pictures.
 fn decoded(cache: &tempfile::TempDir) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for folder in fs::read_dir(cache.path().join("decoded")).unwrap() {
-        out.extend(fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+        out.extend(
+            fs::read_dir(folder.unwrap().path())
+                .unwrap()
+                .map(|file| file.unwrap().path()),
+        );
     }
     out.sort();
     out
@@ -51,7 +65,13 @@ fn decoded(cache: &tempfile::TempDir) -> Vec<PathBuf> {
 fn a_folder_on_disk_is_the_folder_in_memory() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
     let stored = opened(&dir, &options(&cache));
-    let memory = opened(&dir, &Options { keep: Keep::Memory, ..options(&cache) });
+    let memory = opened(
+        &dir,
+        &Options {
+            keep: Keep::Memory,
+            ..options(&cache)
+        },
+    );
     assert!(stored.pixels.in_memory().is_none() && memory.pixels.in_memory().is_some());
     assert_eq!(all(&stored), memory.pixels.in_memory().unwrap());
     assert_eq!(decoded(&cache).len(), 21);
@@ -60,7 +80,10 @@ fn a_folder_on_disk_is_the_folder_in_memory() {
     for i in 0..again.len() {
         assert_eq!(again.image(i).unwrap(), memory.image(i).unwrap());
     }
-    assert_eq!((&again.items, &again.train, &again.classes), (&memory.items, &memory.train, &memory.classes));
+    assert_eq!(
+        (&again.items, &again.train, &again.classes),
+        (&memory.items, &memory.train, &memory.classes)
+    );
     assert_eq!(again, stored);
     assert!(again.gather(&[21]).is_err() && again.image(21).is_err());
 }
@@ -70,29 +93,73 @@ fn what_does_not_fit_the_memory_budget_goes_to_disk() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
     let bytes = (21 * TILE * TILE * 3) as u64;
     for (memory_bytes, stored) in [(bytes, false), (bytes - 1, true)] {
-        let set = opened(&dir, &Options { memory_bytes, keep: Keep::Auto, ..options(&cache) });
+        let set = opened(
+            &dir,
+            &Options {
+                memory_bytes,
+                keep: Keep::Auto,
+                ..options(&cache)
+            },
+        );
         assert_eq!(set.pixels.in_memory().is_none(), stored);
-        assert_eq!(set.notes.iter().any(|note| note.contains("on disk")), stored, "{:?}", set.notes);
+        assert_eq!(
+            set.notes.iter().any(|note| note.contains("on disk")),
+            stored,
+            "{:?}",
+            set.notes
+        );
     }
 }
 
 #[test]
 fn whole_photographs_are_split_by_photograph_and_keep_their_classes() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
-    let set = opened(&dir, &Options { whole: true, ..options(&cache) });
-    assert_eq!((set.len(), set.pixels.photographs().unwrap().pictures()), (20 * 12, 20));
+    let set = opened(
+        &dir,
+        &Options {
+            whole: true,
+            ..options(&cache)
+        },
+    );
+    assert_eq!(
+        (set.len(), set.pixels.photographs().unwrap().pictures()),
+        (20 * 12, 20)
+    );
     assert_eq!(set.items[13].name, "land/02@001");
-    assert_eq!((set.class_name(0), set.class_name(239)), (Some("land"), Some("sea")));
-    assert!(set.notes.iter().any(|note| note.contains("1 of 21 photographs")), "{:?}", set.notes);
-    let side =
-        |side: &[u32]| side.iter().map(|i| set.items[*i as usize].group).collect::<std::collections::BTreeSet<_>>();
-    assert!(!set.train.is_empty() && !set.test.is_empty() && side(&set.train).is_disjoint(&side(&set.test)));
+    assert_eq!(
+        (set.class_name(0), set.class_name(239)),
+        (Some("land"), Some("sea"))
+    );
+    assert!(
+        set.notes
+            .iter()
+            .any(|note| note.contains("1 of 21 photographs")),
+        "{:?}",
+        set.notes
+    );
+    let side = |side: &[u32]| {
+        side.iter()
+            .map(|i| set.items[*i as usize].group)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(
+        !set.train.is_empty()
+            && !set.test.is_empty()
+            && side(&set.train).is_disjoint(&side(&set.test))
+    );
     // The tiles are the photograph's own pixels here: 48 rows hold three tiles.
     let photograph = gradient(64, 48, 0).into_rgb8();
     let tile = imageops::crop_imm(&photograph, 16, 32, 16, 16).to_image();
     assert_eq!(*set.image(9).unwrap(), *tile.as_raw().as_slice());
     // Kept smaller, they have fewer tiles.
-    let small = opened(&dir, &Options { whole: true, photo_side: 32, ..options(&cache) });
+    let small = opened(
+        &dir,
+        &Options {
+            whole: true,
+            photo_side: 32,
+            ..options(&cache)
+        },
+    );
     assert_eq!(small.len(), 20 * 2 * 2);
     assert_ne!(small.sha256(), set.sha256());
 }
@@ -100,11 +167,21 @@ fn whole_photographs_are_split_by_photograph_and_keep_their_classes() {
 #[test]
 fn crops_come_from_the_photograph() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
-    let set = opened(&dir, &Options { whole: true, ..options(&cache) });
+    let set = opened(
+        &dir,
+        &Options {
+            whole: true,
+            ..options(&cache)
+        },
+    );
     let store = set.pixels.photographs().unwrap();
     let photograph = gradient(64, 48, 0).into_rgb8();
     // The smallest crop is the picture's own pixels, in the last corner and in the middle.
-    for (at, x, y) in [((0.0, 0.0), 0, 0), ((0.9999, 0.9999), 48, 32), ((0.5, 0.5), 24, 16)] {
+    for (at, x, y) in [
+        ((0.0, 0.0), 0, 0),
+        ((0.9999, 0.9999), 48, 32),
+        ((0.5, 0.5), 24, 16),
+    ] {
         let expected = imageops::crop_imm(&photograph, x, y, 16, 16).to_image();
         assert_eq!(store.crop(3, 0.0, at).unwrap(), expected.into_raw());
     }
@@ -137,8 +214,20 @@ proptest! {
 #[test]
 fn beyond_the_disk_budget_pictures_are_decoded_again() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
-    let size = Size { width: 64, height: 48, channels: 3 }.file_bytes();
-    let full = opened(&dir, &Options { whole: true, keep: Keep::Memory, ..options(&cache) });
+    let size = Size {
+        width: 64,
+        height: 48,
+        channels: 3,
+    }
+    .file_bytes();
+    let full = opened(
+        &dir,
+        &Options {
+            whole: true,
+            keep: Keep::Memory,
+            ..options(&cache)
+        },
+    );
     assert!(!cache.path().join("decoded").exists(), "in memory");
     for budget in [0, 7] {
         let tight = Options {
@@ -157,7 +246,11 @@ fn beyond_the_disk_budget_pictures_are_decoded_again() {
 #[test]
 fn a_damaged_file_is_made_again() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
-    let whole = Options { whole: true, cache_bytes: 20 * 9500, ..options(&cache) };
+    let whole = Options {
+        whole: true,
+        cache_bytes: 20 * 9500,
+        ..options(&cache)
+    };
     let set = opened(&dir, &whole);
     let good = all(&set);
     let files = decoded(&cache);
@@ -189,7 +282,10 @@ fn a_picture_that_went_or_changed_is_named() {
     let error = set.image(at("sea/03.png")).unwrap_err().to_string();
     assert!(error.contains("sea/03.png: was there when"), "{error}");
     fs::write(dir.path().join("sea/05.png"), b"other").unwrap();
-    let error = set.gather(&[0, at("sea/05.png") as u32]).unwrap_err().to_string();
+    let error = set
+        .gather(&[0, at("sea/05.png") as u32])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("sea/05.png: has changed"), "{error}");
 }
 
@@ -198,19 +294,55 @@ fn the_sum_sees_files_and_form_but_not_where_they_are() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
     let sum = |dir: &tempfile::TempDir, options: &Options| opened(dir, options).sha256();
     let first = sum(&dir, &options(&cache));
-    assert_eq!(sum(&photographs(), &options(&cache)), first, "the same files elsewhere, of another time");
-    assert_ne!(sum(&dir, &Options { channels: Some(1), ..options(&cache) }), first);
-    assert_ne!(sum(&dir, &Options { whole: true, ..options(&cache) }), first);
-    fs::write(dir.path().join("sea/05.png"), encoded(&gradient(64, 48, 200), ImageFormat::Png)).unwrap();
+    assert_eq!(
+        sum(&photographs(), &options(&cache)),
+        first,
+        "the same files elsewhere, of another time"
+    );
+    assert_ne!(
+        sum(
+            &dir,
+            &Options {
+                channels: Some(1),
+                ..options(&cache)
+            }
+        ),
+        first
+    );
+    assert_ne!(
+        sum(
+            &dir,
+            &Options {
+                whole: true,
+                ..options(&cache)
+            }
+        ),
+        first
+    );
+    fs::write(
+        dir.path().join("sea/05.png"),
+        encoded(&gradient(64, 48, 200), ImageFormat::Png),
+    )
+    .unwrap();
     assert_ne!(sum(&dir, &options(&cache)), first);
 }
 
 #[test]
 fn copies_share_a_group_unread() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
-    fs::copy(dir.path().join("sea/01.png"), dir.path().join("land/copy.png")).unwrap();
+    fs::copy(
+        dir.path().join("sea/01.png"),
+        dir.path().join("land/copy.png"),
+    )
+    .unwrap();
     let set = opened(&dir, &options(&cache));
-    let group = |name: &str| set.items.iter().find(|item| item.name == name).unwrap().group;
+    let group = |name: &str| {
+        set.items
+            .iter()
+            .find(|item| item.name == name)
+            .unwrap()
+            .group
+    };
     assert_eq!(group("land/copy.png"), group("sea/01.png"));
     assert_ne!(group("land/00.png"), group("sea/01.png"));
 }
@@ -218,14 +350,40 @@ fn copies_share_a_group_unread() {
 #[test]
 fn batches_do_not_depend_on_where_pixels_lie() {
     let (dir, cache) = (photographs(), tempfile::tempdir().unwrap());
-    let whole = Options { whole: true, ..options(&cache) };
-    let recipe = Recipe { seed: 3, batch: 9, flip: true, crop: Some((0.05, 0.9)), color: 0.4 };
+    let whole = Options {
+        whole: true,
+        ..options(&cache)
+    };
+    let recipe = Recipe {
+        seed: 3,
+        batch: 9,
+        flip: true,
+        crop: Some((0.05, 0.9)),
+        color: 0.4,
+    };
     let sets = [
         opened(&dir, &whole),
         opened(&dir, &whole),
-        opened(&dir, &Options { keep: Keep::Memory, ..whole.clone() }),
-        opened(&dir, &Options { cache_bytes: 0, memory_bytes: 0, ..whole.clone() }),
+        opened(
+            &dir,
+            &Options {
+                keep: Keep::Memory,
+                ..whole.clone()
+            },
+        ),
+        opened(
+            &dir,
+            &Options {
+                cache_bytes: 0,
+                memory_bytes: 0,
+                ..whole.clone()
+            },
+        ),
     ];
-    let batches = sets.map(|set| (0..5).map(|step| recipe.batch(&set, step).unwrap()).collect::<Vec<_>>());
+    let batches = sets.map(|set| {
+        (0..5)
+            .map(|step| recipe.batch(&set, step).unwrap())
+            .collect::<Vec<_>>()
+    });
     assert!(batches.iter().all(|b| *b == batches[0]));
 }

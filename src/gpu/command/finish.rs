@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 impl Gpu {
-    /// [`Gpu::finish`] as a future: submits what was recorded, and is done when the device has done all of it. For browsers, and for hosts
-    /// that poll the device themselves: someone has to.
+    /// [`Gpu::finish`] as a future: submits what was recorded, and is done when the device has done
+    /// all of it. For browsers, and for hosts that poll the device themselves: someone has to.
     ///
     /// # Errors
     /// If the device was lost or refused something since the last call.

@@ -1,8 +1,10 @@
-//! Recording into a host's own encoder. The host submits it, when it likes or never; so nothing here submits, waits or polls.
+//! Recording into a host's own encoder. The host submits it, when it likes or never; so nothing
+//! here submits, waits or polls.
 //!
-//! Between recording and submission the queue's order protects nothing: other work, of ours or of another encoder, may be submitted
-//! first. So what is recorded for a host takes its buffers from a [`Set`] that nothing else uses until the host's encoder has run or
-//! was dropped, keeps alive what it reads of others, and writes what it is given into buffers that it has not used yet.
+//! Between recording and submission the queue's order protects nothing: other work, of ours or of
+//! another encoder, may be submitted first. So what is recorded for a host takes its buffers from a
+//! [`Set`] that nothing else uses until the host's encoder has run or was dropped, keeps alive what
+//! it reads of others, and writes what it is given into buffers that it has not used yet.
 
 use super::recorder::Recorder;
 use super::stream::{Stream, UNIFORM_STEP};
@@ -29,7 +31,10 @@ impl Arena {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Arena { buffer, id: gpu.next_id() }
+        Arena {
+            buffer,
+            id: gpu.next_id(),
+        }
     }
 }
 
@@ -42,7 +47,8 @@ type Filled = (Arena, Vec<u8>);
 /// The buffers of one recording.
 #[derive(Debug)]
 pub(crate) struct Set {
-    /// For what kernels write: given back and taken again within the recording, since one encoder orders its own uses.
+    /// For what kernels write: given back and taken again within the recording, since one encoder
+    /// orders its own uses.
     pub(in crate::gpu) kernels: Arc<Mutex<Pool>>,
     /// For what the queue writes before the encoder runs: each is used once.
     pub(in crate::gpu) uploads: Arc<Mutex<Pool>>,
@@ -60,9 +66,12 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Keeps a buffer that is not of the set from going back to its pool before the encoder has run.
+    /// Keeps a buffer that is not of the set from going back to its pool before the encoder has
+    /// run.
     pub(in crate::gpu) fn hold(&mut self, storage: &Arc<Storage>) {
-        if !storage.is_of(&self.set.kernels) && !self.held.iter().any(|held| Arc::ptr_eq(held, storage)) {
+        if !storage.is_of(&self.set.kernels)
+            && !self.held.iter().any(|held| Arc::ptr_eq(held, storage))
+        {
             self.held.push(storage.clone());
         }
     }
@@ -82,7 +91,10 @@ impl Recording {
     /// Writes the parameters of the open arena, where they differ from what it held the last time.
     fn fill(&mut self, gpu: &Gpu) {
         let uniforms = &mut self.stream.uniforms;
-        if let Some((arena, content)) = self.arenas.checked_sub(1).and_then(|open| self.set.arenas.get_mut(open))
+        if let Some((arena, content)) = self
+            .arenas
+            .checked_sub(1)
+            .and_then(|open| self.set.arenas.get_mut(open))
             && content != uniforms
         {
             gpu.inner.queue.write_buffer(&arena.buffer, 0, uniforms);
@@ -124,23 +136,40 @@ impl<'a> Loan<'a> {
             let what = "this thread is recording into an encoder already; end that call first";
             return Err(Error::invalid("record_into", what));
         }
-        // What was recorded without an encoder of the host's comes first: it may be what this recording reads.
+        // What was recorded without an encoder of the host's comes first: it may be what this
+        // recording reads.
         if Gpu::has_open_work(recorder) {
             gpu.submit(recorder);
         }
         gpu.forget_gone(recorder);
-        let set = gpu.inner.command.idle_sets.lock().pop().unwrap_or_else(|| Set {
-            kernels: Pool::new(&gpu.inner.memory.ledger),
-            uploads: Pool::new(&gpu.inner.memory.ledger),
-            arenas: Vec::new(),
-        });
+        let set = gpu
+            .inner
+            .command
+            .idle_sets
+            .lock()
+            .pop()
+            .unwrap_or_else(|| Set {
+                kernels: Pool::new(&gpu.inner.memory.ledger),
+                uploads: Pool::new(&gpu.inner.memory.ledger),
+                arenas: Vec::new(),
+            });
         set.kernels.lock().settle();
         set.uploads.lock().settle();
         let spare = recorder.spares.pop();
-        let mut lent = spare.unwrap_or_else(|| gpu.inner.device.create_command_encoder(&Default::default()));
+        let mut lent =
+            spare.unwrap_or_else(|| gpu.inner.device.create_command_encoder(&Default::default()));
         std::mem::swap(encoder, &mut lent);
-        let stream = Stream { encoder: Some(lent), ..Default::default() };
-        recorder.hosts.push(Recording { thread, stream, set, arenas: 0, held: Vec::new() });
+        let stream = Stream {
+            encoder: Some(lent),
+            ..Default::default()
+        };
+        recorder.hosts.push(Recording {
+            thread,
+            stream,
+            set,
+            arenas: 0,
+            held: Vec::new(),
+        });
         gpu.inner.command.hosts.fetch_add(1, Ordering::Relaxed);
         Ok(Loan { gpu, encoder })
     }
@@ -149,16 +178,27 @@ impl<'a> Loan<'a> {
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
         let mut recorder = self.gpu.inner.command.recorder.lock();
-        let Some(mut recording) = recorder.host().map(|i| recorder.hosts.swap_remove(i)) else { return };
+        let Some(mut recording) = recorder.host().map(|i| recorder.hosts.swap_remove(i)) else {
+            return;
+        };
         self.gpu.inner.command.hosts.fetch_sub(1, Ordering::Relaxed);
         recording.fill(self.gpu);
-        let Recording { mut stream, set, held, .. } = recording;
+        let Recording {
+            mut stream,
+            set,
+            held,
+            ..
+        } = recording;
         stream.pass = None;
         if let Some(mut lent) = stream.encoder {
             std::mem::swap(self.encoder, &mut lent);
             recorder.spares.push(lent);
         }
-        let lease = Lease { set: Some(set), held, home: Arc::downgrade(&self.gpu.inner.command.idle_sets) };
+        let lease = Lease {
+            set: Some(set),
+            held,
+            home: Arc::downgrade(&self.gpu.inner.command.idle_sets),
+        };
         self.encoder.on_submitted_work_done(move || drop(lease));
     }
 }
@@ -181,8 +221,9 @@ pub(crate) struct Pools {
 }
 
 impl Gpu {
-    /// Records all that `record` computes on this thread into a host's encoder, between what the host has recorded there and what it
-    /// will: nothing of it is submitted, waited for or polled here.
+    /// Records all that `record` computes on this thread into a host's encoder, between what the
+    /// host has recorded there and what it will: nothing of it is submitted, waited for or polled
+    /// here.
     ///
     /// ```
     /// # use wgvq::gpu::{Gpu, Options, Tensor};
@@ -199,17 +240,25 @@ impl Gpu {
     /// # }
     /// ```
     ///
-    /// Tensors that come out of it hold their content from the host's submission on: work that reads them is recorded into the same
-    /// encoder, or after it was submitted. Memory that it used goes back when the device is done, which the engine learns when the
-    /// host polls the device or submits again; a host that drops the encoder instead gives it back at once. Slices, tensors and
-    /// bytes that `record` is given are read before it returns, but for tensors' content, which is read when the encoder runs.
+    /// Tensors that come out of it hold their content from the host's submission on: work that
+    /// reads them is recorded into the same encoder, or after it was submitted. Memory that it used
+    /// goes back when the device is done, which the engine learns when the host polls the device or
+    /// submits again; a host that drops the encoder instead gives it back at once. Slices, tensors
+    /// and bytes that `record` is given are read before it returns, but for tensors' content, which
+    /// is read when the encoder runs.
     ///
-    /// Work of the engine's own that was recorded before and waits for its submission is submitted first, since it may be what this
-    /// reads; where all work goes by this call, there is none. What [`Gpu::work_for`] keeps for later is not waited for.
+    /// Work of the engine's own that was recorded before and waits for its submission is submitted
+    /// first, since it may be what this reads; where all work goes by this call, there is none.
+    /// What [`Gpu::work_for`] keeps for later is not waited for.
     ///
     /// # Errors
-    /// Those of `record`; the encoder then holds what was recorded before the error. If this thread is within such a call already.
-    pub fn record_into<R>(&self, encoder: &mut wgpu::CommandEncoder, record: impl FnOnce() -> Result<R>) -> Result<R> {
+    /// Those of `record`; the encoder then holds what was recorded before the error. If this thread
+    /// is within such a call already.
+    pub fn record_into<R>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        record: impl FnOnce() -> Result<R>,
+    ) -> Result<R> {
         let loan = Loan::begin(self, encoder)?;
         let result = record();
         drop(loan);
@@ -225,7 +274,10 @@ impl Gpu {
         }
         let recorder = self.inner.command.recorder.lock();
         let set = &recorder.hosts[recorder.host()?].set;
-        Some(Pools { kernels: set.kernels.clone(), uploads: set.uploads.clone() })
+        Some(Pools {
+            kernels: set.kernels.clone(),
+            uploads: set.uploads.clone(),
+        })
     }
 
     /// Keeps a buffer for as long as this thread's recording for a host needs it.

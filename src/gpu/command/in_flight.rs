@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 /// Steps that may be on the device while the next is recorded.
 pub const STEPS_IN_FLIGHT: usize = 2;
 
-/// Submissions that the device has not finished: a few, so that it has work while the next is recorded, and memory stays bounded.
+/// Submissions that the device has not finished: a few, so that it has work while the next is
+/// recorded, and memory stays bounded.
 pub struct InFlight {
     most: usize,
     submissions: VecDeque<Submission>,
@@ -16,7 +17,10 @@ pub struct InFlight {
 impl InFlight {
     /// At most `most`.
     pub fn new(most: usize) -> Self {
-        InFlight { most, submissions: VecDeque::new() }
+        InFlight {
+            most,
+            submissions: VecDeque::new(),
+        }
     }
 
     /// Submits what is recorded, and waits for the oldest where there are too many.

@@ -35,11 +35,12 @@ impl Profile {
     fn next(&mut self, device: &wgpu::Device) -> (&wgpu::QuerySet, u32) {
         let at = 2 * self.spans.len() as u32;
         if at / QUERIES == self.sets.len() as u32 {
-            self.sets.push(device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("wgvq profile"),
-                ty: wgpu::QueryType::Timestamp,
-                count: QUERIES,
-            }));
+            self.sets
+                .push(device.create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("wgvq profile"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: QUERIES,
+                }));
         }
         (&self.sets[(at / QUERIES) as usize], at % QUERIES)
     }
@@ -59,21 +60,33 @@ impl Profile {
 }
 
 impl Gpu {
-    /// Runs what `record` records, waits for it, and returns every dispatch with the time that it took on the device, in the order of
-    /// recording. Each dispatch is a pass of its own then, so that all together take longer than without: what counts is how the
-    /// time is shared out. What is recorded for a host's encoder is not timed.
+    /// Runs what `record` records, waits for it, and returns every dispatch with the time that it
+    /// took on the device, in the order of recording. Each dispatch is a pass of its own then, so
+    /// that all together take longer than without: what counts is how the time is shared out. What
+    /// is recorded for a host's encoder is not timed.
     ///
     /// # Errors
     /// If the device has no timestamp queries, or `record` fails.
     pub fn profiled<R>(&self, record: impl FnOnce() -> Result<R>) -> Result<(R, Vec<Span>)> {
         if !self.has_timestamps() {
-            let feature = "timestamp queries, without which nothing on the device can be timed".into();
-            return Err(Error::Feature { op: "profile", feature });
+            let feature =
+                "timestamp queries, without which nothing on the device can be timed".into();
+            return Err(Error::Feature {
+                op: "profile",
+                feature,
+            });
         }
         self.finish()?;
         self.inner.command.recorder.lock().profile = Some(Profile::default());
         let result = record();
-        let profile = self.inner.command.recorder.lock().profile.take().unwrap_or_default();
+        let profile = self
+            .inner
+            .command
+            .recorder
+            .lock()
+            .profile
+            .take()
+            .unwrap_or_default();
         let (result, Profile { sets, mut spans }) = (result?, profile);
         let per_set = (QUERIES / 2) as usize;
         for (set, spans) in sets.iter().zip(spans.chunks_mut(per_set)) {

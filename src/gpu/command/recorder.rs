@@ -1,4 +1,5 @@
-//! Recording and submitting: dispatches gather in one pass of one encoder, and go to the queue in batches.
+//! Recording and submitting: dispatches gather in one pass of one encoder, and go to the queue in
+//! batches.
 
 use super::clock::Instant;
 use super::host_encoder::{Arena, Recording};
@@ -29,7 +30,8 @@ pub(crate) struct Recorder {
     pub(in crate::gpu) profile: Option<Profile>,
 }
 
-/// Seconds of work that one submission should hold: far below any driver's watchdog, far above its own cost.
+/// Seconds of work that one submission should hold: far below any driver's watchdog, far above its
+/// own cost.
 const SUBMIT_SECONDS: f64 = 0.04;
 /// Dispatches per submission at most, so that a fast device starts early.
 const SUBMIT_DISPATCHES: u32 = 128;
@@ -40,12 +42,12 @@ const BIND_GROUPS_KEPT: usize = 8192;
 impl Gpu {
     /// Records one dispatch of `kernel` over `groups` workgroups.
     ///
-    /// `bindings` follow the kernel's storage bindings in order; a buffer that the kernel writes may not be bound
-    /// twice. `params` is the kernel's parameter struct.
+    /// `bindings` follow the kernel's storage bindings in order; a buffer that the kernel writes
+    /// may not be bound twice. `params` is the kernel's parameter struct.
     ///
     /// # Errors
-    /// If the number of bindings or the size of the parameters differs from what the kernel declares, if a tensor is
-    /// too large to bind, or if the kernel does not compile.
+    /// If the number of bindings or the size of the parameters differs from what the kernel
+    /// declares, if a tensor is too large to bind, or if the kernel does not compile.
     pub fn dispatch<P: bytemuck::NoUninit>(
         &self,
         op: &'static str,
@@ -55,18 +57,27 @@ impl Gpu {
         groups: [u32; 3],
         work: Work,
     ) -> Result<()> {
-        // An operation that was not written for 16-bit floats would take two of them for one number.
+        // An operation that was not written for 16-bit floats would take two of them for one
+        // number.
         if !kernel.reads_halves()
             && let Some(t) = bindings.iter().find(|t| t.dtype().is_half())
         {
-            return Err(Error::shape(op, "f32: `ops::cast` makes it", format!("{t:?}")));
+            return Err(Error::shape(
+                op,
+                "f32: `ops::cast` makes it",
+                format!("{t:?}"),
+            ));
         }
         let pipeline = self.pipeline(kernel)?;
         let declared = &pipeline.reflection;
         if bindings.len() != declared.storage.len() {
             return Err(Error::shape(
                 op,
-                format!("{} bindings for kernel {}", declared.storage.len(), pipeline.label),
+                format!(
+                    "{} bindings for kernel {}",
+                    declared.storage.len(),
+                    pipeline.label
+                ),
                 bindings.len(),
             ));
         }
@@ -74,14 +85,20 @@ impl Gpu {
         if params.len() != declared.params as usize {
             return Err(Error::shape(
                 op,
-                format!("{} bytes of parameters for kernel {}", declared.params, pipeline.label),
+                format!(
+                    "{} bytes of parameters for kernel {}",
+                    declared.params, pipeline.label
+                ),
                 params.len(),
             ));
         }
         if groups.contains(&0) {
             return Ok(()); // an empty tensor
         }
-        if groups.iter().any(|g| *g > self.inner.limits.max_compute_workgroups_per_dimension) {
+        if groups
+            .iter()
+            .any(|g| *g > self.inner.limits.max_compute_workgroups_per_dimension)
+        {
             return Err(Error::Limit {
                 what: format!("{op}: workgroups {groups:?}"),
                 asked: groups.iter().copied().max().unwrap_or(0) as u64,
@@ -93,7 +110,10 @@ impl Gpu {
             self.check_binding(op, t)?;
             let twice = |other: &&&Tensor| Arc::ptr_eq(&other.storage, &t.storage);
             if declared.storage[i].1 && bindings.iter().filter(twice).count() > 1 {
-                return Err(Error::invalid(op, "a tensor that the kernel writes is bound twice"));
+                return Err(Error::invalid(
+                    op,
+                    "a tensor that the kernel writes is bound twice",
+                ));
             }
             key.push((t.storage.id(), t.offset, t.bound_size()));
         }
@@ -107,7 +127,11 @@ impl Gpu {
             let full = recorder.recorded >= SUBMIT_DISPATCHES
                 || recorder.own.uniforms.len() + UNIFORM_STEP > UNIFORM_ARENA
                 || (recorder.recorded > 0 && recorder.weight + weight > budget);
-            if recorder.slices.full(pipeline.id, weight, self.inner.command.pace.get()) || full {
+            if recorder
+                .slices
+                .full(pipeline.id, weight, self.inner.command.pace.get())
+                || full
+            {
                 self.submit(recorder);
             }
         }
@@ -149,13 +173,21 @@ impl Gpu {
         }
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
         if let Some(profile) = profile {
-            let span = Span { op, kernel: pipeline.label.clone(), groups, work, time: Duration::ZERO };
+            let span = Span {
+                op,
+                kernel: pipeline.label.clone(),
+                groups,
+                work,
+                time: Duration::ZERO,
+            };
             profile.after(stream, &self.inner.device, span);
         }
         if host.is_none() {
             recorder.recorded += 1;
             recorder.weight += weight;
-            recorder.slices.count(pipeline.id, weight, self.inner.command.pace.get());
+            recorder
+                .slices
+                .count(pipeline.id, weight, self.inner.command.pace.get());
         }
         recorder.counters.dispatches += 1;
         recorder.work.flops += work.flops;
@@ -165,9 +197,16 @@ impl Gpu {
 
     /// Is the tensor small enough to bind?
     pub(in crate::gpu) fn check_binding(&self, op: &'static str, t: &Tensor) -> Result<()> {
-        let (asked, limit) = (t.binding_size(), self.inner.limits.max_storage_buffer_binding_size);
+        let (asked, limit) = (
+            t.binding_size(),
+            self.inner.limits.max_storage_buffer_binding_size,
+        );
         if asked > limit {
-            return Err(Error::Limit { what: format!("{op}: a tensor of shape {:?}", t.shape()), asked, limit });
+            return Err(Error::Limit {
+                what: format!("{op}: a tensor of shape {:?}", t.shape()),
+                asked,
+                limit,
+            });
         }
         Ok(())
     }
@@ -178,7 +217,14 @@ impl Gpu {
         key: BindGroupKey,
         make: impl FnOnce() -> wgpu::BindGroup,
     ) -> wgpu::BindGroup {
-        self.inner.command.recorder.lock().bind_groups.entry(key).or_insert_with(make).clone()
+        self.inner
+            .command
+            .recorder
+            .lock()
+            .bind_groups
+            .entry(key)
+            .or_insert_with(make)
+            .clone()
     }
 
     fn bind_group(
@@ -209,15 +255,21 @@ impl Gpu {
                 }),
             });
         }
-        self.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&pipeline.label),
-            layout: &pipeline.layout,
-            entries: &entries,
-        })
+        self.inner
+            .device
+            .create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&pipeline.label),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
     }
 
     fn uniform_arena(&self) -> Arena {
-        let arena = self.inner.command.uniforms.get_or_init(|| Arena::new(self, UNIFORM_ARENA));
+        let arena = self
+            .inner
+            .command
+            .uniforms
+            .get_or_init(|| Arena::new(self, UNIFORM_ARENA));
         arena.clone()
     }
 
@@ -229,7 +281,9 @@ impl Gpu {
     pub(in crate::gpu) fn forget_gone(&self, recorder: &mut Recorder) {
         let gone = std::mem::take(&mut *self.inner.memory.gone.lock());
         if !gone.is_empty() {
-            recorder.bind_groups.retain(|(_, key), _| !key.iter().any(|(id, ..)| gone.contains(id)));
+            recorder
+                .bind_groups
+                .retain(|(_, key), _| !key.iter().any(|(id, ..)| gone.contains(id)));
         }
         if recorder.bind_groups.len() > BIND_GROUPS_KEPT {
             recorder.bind_groups.clear();
@@ -255,7 +309,10 @@ impl Gpu {
         let mut recorder = self.inner.command.recorder.lock();
         match recorder.host() {
             Some(i) => recorder.hosts[i].hold(&tensor.storage),
-            None => tensor.storage.last_use.store(self.inner.command.epoch.load(Ordering::Relaxed), Ordering::Relaxed),
+            None => tensor.storage.last_use.store(
+                self.inner.command.epoch.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            ),
         }
     }
 
@@ -269,15 +326,27 @@ impl Gpu {
         recorder.own.encoder.is_some()
     }
 
-    /// Closes the batch. It is submitted, after those that wait, unless batches are being kept for later.
+    /// Closes the batch. It is submitted, after those that wait, unless batches are being kept for
+    /// later.
     pub(in crate::gpu) fn submit(&self, recorder: &mut Recorder) {
         self.forget_gone(recorder);
-        let Recorder { own, slices, recorded, weight, .. } = recorder;
+        let Recorder {
+            own,
+            slices,
+            recorded,
+            weight,
+            ..
+        } = recorder;
         own.pass = None;
         if let Some(encoder) = own.encoder.take() {
             let epoch = self.inner.command.epoch.fetch_add(1, Ordering::Relaxed);
             let uniforms = std::mem::take(&mut own.uniforms);
-            slices.push(Slice::new(encoder.finish(), uniforms, std::mem::take(weight), epoch));
+            slices.push(Slice::new(
+                encoder.finish(),
+                uniforms,
+                std::mem::take(weight),
+                epoch,
+            ));
             *recorded = 0;
         }
         if !recorder.slices.keeping() {
@@ -294,10 +363,19 @@ impl Gpu {
 
     /// Submits one batch.
     pub(in crate::gpu) fn send(&self, recorder: &mut Recorder, slice: Slice) {
-        let Slice { commands, mut uniforms, weight, epoch, .. } = slice;
+        let Slice {
+            commands,
+            mut uniforms,
+            weight,
+            epoch,
+            ..
+        } = slice;
         if !uniforms.is_empty() {
-            // Ordered by the queue after what was submitted before, and before what is submitted now.
-            self.inner.queue.write_buffer(&self.uniform_arena().buffer, 0, &uniforms);
+            // Ordered by the queue after what was submitted before, and before what is submitted
+            // now.
+            self.inner
+                .queue
+                .write_buffer(&self.uniform_arena().buffer, 0, &uniforms);
             uniforms.clear();
             if recorder.own.uniforms.capacity() == 0 {
                 recorder.own.uniforms = uniforms;
@@ -312,13 +390,22 @@ impl Gpu {
         self.inner.queue.on_submitted_work_done(move || {
             if let Some(inner) = inner.upgrade() {
                 let now = Instant::now();
-                let begun = inner.command.last_done.lock().replace(now).map_or(start, |done| done.max(start));
-                inner.command.pace.observe(weight, (now - begun).as_secs_f64());
+                let begun = inner
+                    .command
+                    .last_done
+                    .lock()
+                    .replace(now)
+                    .map_or(start, |done| done.max(start));
+                inner
+                    .command
+                    .pace
+                    .observe(weight, (now - begun).as_secs_f64());
             }
         });
     }
 
-    /// Submits what was recorded. Returns the point in the queue up to which all is then on its way.
+    /// Submits what was recorded. Returns the point in the queue up to which all is then on its
+    /// way.
     ///
     /// # Errors
     /// If the device was lost or refused something since the last call.
@@ -326,7 +413,10 @@ impl Gpu {
         let submission = {
             let mut recorder = self.inner.command.recorder.lock();
             self.submit(&mut recorder);
-            Submission { index: recorder.last.clone(), epoch: self.inner.command.epoch.load(Ordering::Relaxed) - 1 }
+            Submission {
+                index: recorder.last.clone(),
+                epoch: self.inner.command.epoch.load(Ordering::Relaxed) - 1,
+            }
         };
         self.check()?;
         Ok(submission)
@@ -341,8 +431,8 @@ impl Gpu {
         }
     }
 
-    /// Waits until the device has done everything up to `submission`. In a browser nothing may wait: this returns at once, and
-    /// [`Gpu::finish_async`] is what waits.
+    /// Waits until the device has done everything up to `submission`. In a browser nothing may
+    /// wait: this returns at once, and [`Gpu::finish_async`] is what waits.
     pub fn wait(&self, submission: &Submission) -> Result<()> {
         let mut index = submission.index.clone();
         if submission.epoch > self.submitted() {
@@ -350,8 +440,16 @@ impl Gpu {
             index = self.inner.command.recorder.lock().last.clone();
         }
         if let Some(index) = index {
-            let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-            self.inner.device.poll(poll).map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+            let poll = wgpu::PollType::Wait {
+                submission_index: Some(index),
+                timeout: None,
+            };
+            self.inner
+                .device
+                .poll(poll)
+                .map_err(|e| Error::DeviceLost {
+                    reason: e.to_string(),
+                })?;
         }
         self.check()
     }
@@ -378,8 +476,9 @@ impl Gpu {
 
     /// Writes `bytes` into `tensor`, in order with what is recorded around the call.
     ///
-    /// `queue.write_buffer` runs before everything recorded and not yet submitted. So a buffer that such work uses is
-    /// flushed first; where that may not be, what is recorded is a copy from a buffer that nothing else uses.
+    /// `queue.write_buffer` runs before everything recorded and not yet submitted. So a buffer that
+    /// such work uses is flushed first; where that may not be, what is recorded is a copy from a
+    /// buffer that nothing else uses.
     pub(crate) fn upload(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
@@ -391,11 +490,20 @@ impl Gpu {
                 let staging = self.storage_for_upload(bytes.len() as u64)?;
                 self.write(staging.buffer(), staging.start, bytes);
                 let size = (bytes.len() as u64).next_multiple_of(4);
-                staging.last_use.store(self.inner.command.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+                staging.last_use.store(
+                    self.inner.command.epoch.load(Ordering::Relaxed),
+                    Ordering::Relaxed,
+                );
                 self.mark(tensor);
                 let target = tensor.storage.buffer();
                 self.with_encoder(|e| {
-                    e.copy_buffer_to_buffer(staging.buffer(), staging.start, target, tensor.offset, size)
+                    e.copy_buffer_to_buffer(
+                        staging.buffer(),
+                        staging.start,
+                        target,
+                        tensor.offset,
+                        size,
+                    )
                 });
                 return Ok(());
             }
@@ -410,11 +518,15 @@ impl Gpu {
     /// Writes whole words, the last filled up with 0.
     fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         let whole = bytes.len() & !3;
-        self.inner.queue.write_buffer(buffer, offset, &bytes[..whole]);
+        self.inner
+            .queue
+            .write_buffer(buffer, offset, &bytes[..whole]);
         if whole < bytes.len() {
             let mut tail = [0u8; 4];
             tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.inner.queue.write_buffer(buffer, offset + whole as u64, &tail);
+            self.inner
+                .queue
+                .write_buffer(buffer, offset + whole as u64, &tail);
         }
     }
 
@@ -423,7 +535,13 @@ impl Gpu {
         self.mark(from);
         self.mark(to);
         self.with_encoder(|encoder| {
-            encoder.copy_buffer_to_buffer(from.storage.buffer(), from.offset, to.storage.buffer(), to.offset, bytes)
+            encoder.copy_buffer_to_buffer(
+                from.storage.buffer(),
+                from.offset,
+                to.storage.buffer(),
+                to.offset,
+                bytes,
+            )
         });
     }
 }

@@ -1,12 +1,13 @@
-//! What an error scope caught: at once where a call may wait for the device, later in a browser, where none may.
+//! What an error scope caught: at once where a call may wait for the device, later in a browser,
+//! where none may.
 
 #[cfg(target_arch = "wasm32")]
 use crate::Error;
 use crate::gpu::Gpu;
 
 impl Gpu {
-    /// Closes `scope` and gives what it caught. In a browser that is not known yet: it is then the failure that the next call hears of
-    /// that can return one.
+    /// Closes `scope` and gives what it caught. In a browser that is not known yet: it is then the
+    /// failure that the next call hears of that can return one.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn caught(&self, scope: wgpu::ErrorScopeGuard, _what: &str) -> Option<wgpu::Error> {
         pollster::block_on(scope.pop())
@@ -18,7 +19,10 @@ impl Gpu {
         let (caught, failure, what) = (scope.pop(), self.inner.failure.clone(), what.to_owned());
         wasm_bindgen_futures::spawn_local(async move {
             if let Some(error) = caught.await {
-                failure.lock().get_or_insert(Error::Gpu { op: what, what: error.to_string() });
+                failure.lock().get_or_insert(Error::Gpu {
+                    op: what,
+                    what: error.to_string(),
+                });
             }
         });
         None

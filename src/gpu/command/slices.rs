@@ -1,5 +1,5 @@
-//! Work in slices: recorded as ever, but submitted a little at a time, so that a render loop between two frames goes on with it for as
-//! long as the frame has time, and no longer.
+//! Work in slices: recorded as ever, but submitted a little at a time, so that a render loop
+//! between two frames goes on with it for as long as the frame has time, and no longer.
 
 use super::clock::Instant;
 use super::recorder::Recorder;
@@ -19,8 +19,19 @@ pub(in crate::gpu) struct Slice {
 }
 
 impl Slice {
-    pub(in crate::gpu) fn new(commands: wgpu::CommandBuffer, uniforms: Vec<u8>, weight: f64, epoch: u64) -> Slice {
-        Slice { commands, uniforms, weight, epoch, expected: Vec::new() }
+    pub(in crate::gpu) fn new(
+        commands: wgpu::CommandBuffer,
+        uniforms: Vec<u8>,
+        weight: f64,
+        epoch: u64,
+    ) -> Slice {
+        Slice {
+            commands,
+            uniforms,
+            weight,
+            epoch,
+            expected: Vec::new(),
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -37,8 +48,8 @@ pub(in crate::gpu) struct Slices {
     open: Vec<(u64, f64)>,
     /// Seconds per weight of each pipeline, as measured.
     rates: HashMap<u64, f64>,
-    /// How many times longer than expected slices took lately, rather the worst of them than the mean: a machine that others use
-    /// too is not even.
+    /// How many times longer than expected slices took lately, rather the worst of them than the
+    /// mean: a machine that others use too is not even.
     overrun: f64,
     /// Seconds that recording took the last time.
     recording: f64,
@@ -47,7 +58,14 @@ pub(in crate::gpu) struct Slices {
 impl Default for Slices {
     fn default() -> Self {
         let (waiting, open, rates) = Default::default();
-        Slices { waiting, length: None, open, rates, overrun: 2.0, recording: 0.0 }
+        Slices {
+            waiting,
+            length: None,
+            open,
+            rates,
+            overrun: 2.0,
+            recording: 0.0,
+        }
     }
 }
 
@@ -57,19 +75,24 @@ impl Slices {
     }
 
     fn expected(&self, pipeline: u64, weight: f64, pace: f64) -> f64 {
-        self.rates.get(&pipeline).map_or(weight / pace, |rate| rate * weight)
+        self.rates
+            .get(&pipeline)
+            .map_or(weight / pace, |rate| rate * weight)
     }
 
     /// Would one more dispatch make the open batch too long?
     pub(in crate::gpu) fn full(&self, pipeline: u64, weight: f64, pace: f64) -> bool {
-        let Some(length) = self.length else { return false };
+        let Some(length) = self.length else {
+            return false;
+        };
         let open: f64 = self.open.iter().map(|(_, seconds)| seconds).sum();
         !self.open.is_empty() && open + self.expected(pipeline, weight, pace) > length
     }
 
     pub(in crate::gpu) fn count(&mut self, pipeline: u64, weight: f64, pace: f64) {
         if self.keeping() {
-            self.open.push((pipeline, self.expected(pipeline, weight, pace)));
+            self.open
+                .push((pipeline, self.expected(pipeline, weight, pace)));
         }
     }
 
@@ -82,14 +105,19 @@ impl Slices {
         self.waiting.pop_front()
     }
 
-    /// Learns from a slice that took so long. One kernel's share is not seen, so each is taken to have erred alike.
+    /// Learns from a slice that took so long. One kernel's share is not seen, so each is taken to
+    /// have erred alike.
     fn learn(&mut self, slice: &[(u64, f64)], seconds: f64, pace: f64) {
         let expected: f64 = slice.iter().map(|(_, s)| s).sum();
         if expected <= 0.0 {
             return;
         }
         let ratio = seconds / expected;
-        self.overrun = if ratio > self.overrun { 0.5 * (self.overrun + ratio.min(8.0)) } else { self.overrun * 0.99 };
+        self.overrun = if ratio > self.overrun {
+            0.5 * (self.overrun + ratio.min(8.0))
+        } else {
+            self.overrun * 0.99
+        };
         self.overrun = self.overrun.max(1.0);
         let factor = ratio.clamp(0.1, 10.0).sqrt();
         let mut seen: Vec<u64> = slice.iter().map(|(pipeline, _)| *pipeline).collect();
@@ -116,29 +144,44 @@ pub struct Worked {
 const SLICES: f64 = 4.0;
 
 impl Gpu {
-    /// Goes on with work for about `budget`, in pieces, and leaves the rest to the next call: for training or sampling between the
-    /// frames of a render loop. Where nothing is left over, `more` records the next (a training step, a sample), which is not submitted
-    /// but cut into pieces by the pace that was measured of each kernel; `false` says that there is no more.
+    /// Goes on with work for about `budget`, in pieces, and leaves the rest to the next call: for
+    /// training or sampling between the frames of a render loop. Where nothing is left over, `more`
+    /// records the next (a training step, a sample), which is not submitted but cut into pieces by
+    /// the pace that was measured of each kernel; `false` says that there is no more.
     ///
-    /// The call waits for each piece, and begins none that is not expected to end within the budget, but for the first: every call goes
-    /// on by one piece at least, and one dispatch is never cut. Recording counts too. Results are those of the same work at once, to the
-    /// bit.
+    /// The call waits for each piece, and begins none that is not expected to end within the
+    /// budget, but for the first: every call goes on by one piece at least, and one dispatch is
+    /// never cut. Recording counts too. Results are those of the same work at once, to the bit.
     ///
-    /// Work left over is done when anything waits for it ([`Gpu::finish`], reading a tensor), and before work that is recorded
-    /// outside.
+    /// Work left over is done when anything waits for it ([`Gpu::finish`], reading a tensor), and
+    /// before work that is recorded outside.
     ///
     /// # Errors
-    /// Those of `more`; if the device fails; if it is called from within `more`, or within [`Gpu::record_into`].
-    pub fn work_for(&self, budget: Duration, mut more: impl FnMut() -> Result<bool>) -> Result<Worked> {
+    /// Those of `more`; if the device fails; if it is called from within `more`, or within
+    /// [`Gpu::record_into`].
+    pub fn work_for(
+        &self,
+        budget: Duration,
+        mut more: impl FnMut() -> Result<bool>,
+    ) -> Result<Worked> {
         let start = Instant::now();
         if self.deferring() || self.host_set().is_some() {
-            return Err(Error::invalid("work_for", "is called from within itself, or while recording for a host"));
+            return Err(Error::invalid(
+                "work_for",
+                "is called from within itself, or while recording for a host",
+            ));
         }
         let mut worked = Worked::default();
         loop {
             let (next, recording) = {
                 let slices = &self.inner.command.recorder.lock().slices;
-                (slices.waiting.front().map(|slice| slice.seconds() * slices.overrun), slices.recording)
+                (
+                    slices
+                        .waiting
+                        .front()
+                        .map(|slice| slice.seconds() * slices.overrun),
+                    slices.recording,
+                )
             };
             let left = budget.as_secs_f64() - start.elapsed().as_secs_f64();
             let Some(next) = next else {
@@ -155,7 +198,10 @@ impl Gpu {
                 let slices = &mut self.inner.command.recorder.lock().slices;
                 slices.recording = began.elapsed().as_secs_f64();
                 if slices.waiting.is_empty() {
-                    return Err(Error::invalid("work_for", "`more` says that there is more, and recorded nothing"));
+                    return Err(Error::invalid(
+                        "work_for",
+                        "`more` says that there is more, and recorded nothing",
+                    ));
                 }
                 continue;
             };
@@ -182,13 +228,16 @@ impl Gpu {
         result
     }
 
-    /// Submits the first batch that waits, waits for it, and learns how long it took. What `first` had to wait for may be the host's.
+    /// Submits the first batch that waits, waits for it, and learns how long it took. What `first`
+    /// had to wait for may be the host's.
     fn run_slice(&self, first: bool) -> Result<()> {
         let began = Instant::now();
         let (expected, submission) = {
             let mut recorder = self.inner.command.recorder.lock();
             let recorder: &mut Recorder = &mut recorder;
-            let Some(mut slice) = recorder.slices.pop() else { return Ok(()) };
+            let Some(mut slice) = recorder.slices.pop() else {
+                return Ok(());
+            };
             let (expected, epoch) = (std::mem::take(&mut slice.expected), slice.epoch);
             self.send(recorder, slice);
             (expected, Submission::at(recorder.last.clone(), epoch))
@@ -197,7 +246,11 @@ impl Gpu {
         let seconds = began.elapsed().as_secs_f64();
         let guessed: f64 = expected.iter().map(|(_, s)| s).sum();
         if !first || seconds < guessed {
-            self.inner.command.recorder.lock().slices.learn(&expected, seconds, self.inner.command.pace.get());
+            self.inner.command.recorder.lock().slices.learn(
+                &expected,
+                seconds,
+                self.inner.command.pace.get(),
+            );
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! What is being filled and what was sent: encoders, points of the queue, counters, the pace of the device.
+//! What is being filled and what was sent: encoders, points of the queue, counters, the pace of the
+//! device.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,8 @@ pub struct Counters {
     pub submissions: u64,
     /// Copies to the host.
     pub readbacks: u64,
-    /// Time spent in handing batches to the driver, which may block until the device has room: llvmpipe computes in it.
+    /// Time spent in handing batches to the driver, which may block until the device has room:
+    /// llvmpipe computes in it.
     pub submitting: Duration,
 }
 
@@ -47,18 +49,25 @@ pub(in crate::gpu) struct Stream {
 }
 
 impl Stream {
-    pub(in crate::gpu) fn pass(&mut self, device: &wgpu::Device) -> &mut wgpu::ComputePass<'static> {
+    pub(in crate::gpu) fn pass(
+        &mut self,
+        device: &wgpu::Device,
+    ) -> &mut wgpu::ComputePass<'static> {
         let Stream { pass, encoder, .. } = self;
         pass.get_or_insert_with(|| {
-            let encoder = encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
-            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
+            let encoder =
+                encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+            encoder
+                .begin_compute_pass(&Default::default())
+                .forget_lifetime()
         })
     }
 
     /// The encoder between passes.
     pub(in crate::gpu) fn encoder(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
         self.pass = None;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
+        self.encoder
+            .get_or_insert_with(|| device.create_command_encoder(&Default::default()))
     }
 
     /// Where parameters lie on devices without immediates.
@@ -79,7 +88,9 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(guess: f64) -> Self {
-        Pace { per_second: AtomicU64::new(guess.to_bits()) }
+        Pace {
+            per_second: AtomicU64::new(guess.to_bits()),
+        }
     }
     pub(in crate::gpu) fn get(&self) -> f64 {
         f64::from_bits(self.per_second.load(Ordering::Relaxed))
@@ -87,7 +98,8 @@ impl Pace {
     pub(in crate::gpu) fn observe(&self, weight: f64, seconds: f64) {
         if seconds > 1e-4 {
             let blended = 0.75 * self.get() + 0.25 * (weight / seconds);
-            self.per_second.store(blended.clamp(1e8, 1e15).to_bits(), Ordering::Relaxed);
+            self.per_second
+                .store(blended.clamp(1e8, 1e15).to_bits(), Ordering::Relaxed);
         }
     }
 }

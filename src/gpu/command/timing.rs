@@ -7,14 +7,13 @@ use std::time::Duration;
 impl Gpu {
     /// Can [`Gpu::timed`] measure on the device's own clock?
     pub fn has_timestamps(&self) -> bool {
-        self.inner
-            .device
-            .features()
-            .contains(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+        self.inner.device.features().contains(
+            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS,
+        )
     }
 
-    /// Runs what `record` records, waits for it, and returns the time it took on the device's clock: `None` where the
-    /// device has no timestamp queries.
+    /// Runs what `record` records, waits for it, and returns the time it took on the device's
+    /// clock: `None` where the device has no timestamp queries.
     pub fn timed<R>(&self, record: impl FnOnce() -> Result<R>) -> Result<(R, Option<Duration>)> {
         if !self.has_timestamps() {
             let result = record()?;
@@ -37,14 +36,16 @@ impl Gpu {
 
     /// The time from one tick of the device's clock to another.
     pub(in crate::gpu) fn between(&self, from: u64, to: u64) -> Duration {
-        let nanoseconds = to.saturating_sub(from) as f64 * self.inner.queue.get_timestamp_period() as f64;
+        let nanoseconds =
+            to.saturating_sub(from) as f64 * self.inner.queue.get_timestamp_period() as f64;
         Duration::from_nanos(nanoseconds as u64)
     }
 
     /// The first `count` queries of a set, in ticks. Waits for them.
     pub(in crate::gpu) fn resolve(&self, queries: &wgpu::QuerySet, count: u32) -> Result<Vec<u64>> {
         let size = 8 * count as u64;
-        let resolved = crate::gpu::Tensor::empty(self, &[2 * count as usize], crate::gpu::DType::U32)?;
+        let resolved =
+            crate::gpu::Tensor::empty(self, &[2 * count as usize], crate::gpu::DType::U32)?;
         let target = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("wgvq timing"),
             size: size.next_multiple_of(wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT),
@@ -53,11 +54,20 @@ impl Gpu {
         });
         self.with_encoder(|encoder| {
             encoder.resolve_query_set(queries, 0..count, &target, 0);
-            encoder.copy_buffer_to_buffer(&target, 0, resolved.storage.buffer(), resolved.offset, size);
+            encoder.copy_buffer_to_buffer(
+                &target,
+                0,
+                resolved.storage.buffer(),
+                resolved.offset,
+                size,
+            );
         });
         resolved.touch();
         // Two words each, the lower first.
         let words = resolved.read::<u32>()?;
-        Ok(words.chunks_exact(2).map(|w| (w[1] as u64) << 32 | w[0] as u64).collect())
+        Ok(words
+            .chunks_exact(2)
+            .map(|w| (w[1] as u64) << 32 | w[0] as u64)
+            .collect())
     }
 }

@@ -9,12 +9,13 @@ pub(crate) const LANES: [u32; 3] = [8, 16, 32];
 /// The matrix cores: the inner loops that every heavy kernel shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Core {
-    /// One operand in registers across a subgroup's lanes, handed round by broadcast. No workgroup memory, no barrier.
+    /// One operand in registers across a subgroup's lanes, handed round by broadcast. No workgroup
+    /// memory, no barrier.
     Subgroup,
     /// Tiles in workgroup memory, several outputs per invocation. Runs everywhere.
     Tiled,
-    /// Cooperative matrices: operands rounded to f16, sums in f32. Changes results, so it is used only when
-    /// asked for, and never on a host's device.
+    /// Cooperative matrices: operands rounded to f16, sums in f32. Changes results, so it is used
+    /// only when asked for, and never on a host's device.
     Coopmat,
 }
 
@@ -36,7 +37,10 @@ impl std::str::FromStr for Core {
             "subgroup" => Ok(Core::Subgroup),
             "tiled" => Ok(Core::Tiled),
             "coopmat" => Ok(Core::Coopmat),
-            _ => Err(Error::invalid("core", format!("`{s}` is none of subgroup, tiled, coopmat"))),
+            _ => Err(Error::invalid(
+                "core",
+                format!("`{s}` is none of subgroup, tiled, coopmat"),
+            )),
         }
     }
 }
@@ -82,7 +86,8 @@ fn rank(kind: wgpu::DeviceType) -> u32 {
     }
 }
 
-/// Reports every adapter on this machine, hardware first. Blocks until the drivers answer, and so is not there in a browser.
+/// Reports every adapter on this machine, hardware first. Blocks until the drivers answer, and so
+/// is not there in a browser.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn adapters() -> Vec<AdapterReport> {
     pollster::block_on(enumerate())
@@ -99,7 +104,13 @@ pub fn adapters() -> Vec<AdapterReport> {
                     .filter(|c| *c != preferred && (*c == Core::Tiled || subgroup.is_some())),
             );
             cores.extend(coopmat(&adapter).ok().map(|_| Core::Coopmat));
-            AdapterReport { index, limits: adapter.limits(), features, cores, info }
+            AdapterReport {
+                index,
+                limits: adapter.limits(),
+                features,
+                cores,
+                info,
+            }
         })
         .collect()
 }
@@ -108,7 +119,8 @@ pub(in crate::gpu) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter
     let mut all = enumerate().await;
     if all.is_empty() {
         if cfg!(target_arch = "wasm32") {
-            let what = "this browser offers none: WebGPU is switched off, or it has no driver for this machine's GPU";
+            let what = "this browser offers none: WebGPU is switched off, or it has no driver for \
+                        this machine's GPU";
             return Err(Error::NoAdapter { what: what.into() });
         }
         return Err(Error::NoAdapter {
@@ -117,7 +129,9 @@ pub(in crate::gpu) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter
                 .into(),
         });
     }
-    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else { return Ok(all.remove(0)) };
+    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else {
+        return Ok(all.remove(0));
+    };
     let matches = |a: &wgpu::Adapter| {
         let (info, w) = (a.get_info(), wanted.to_lowercase());
         info.name.to_lowercase().contains(&w) || info.backend.to_string().to_lowercase() == w
@@ -134,18 +148,24 @@ pub(in crate::gpu) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter
                 .enumerate()
                 .map(|(i, a)| format!("{i}: {} ({})", a.get_info().name, a.get_info().backend))
                 .collect();
-            Err(Error::NoAdapter { what: format!("`{wanted}` names none of: {}", names.join("; ")) })
+            Err(Error::NoAdapter {
+                what: format!("`{wanted}` names none of: {}", names.join("; ")),
+            })
         }
     }
 }
 
 /// Lanes of a subgroup, if there is just one size it can have.
-pub(in crate::gpu) fn subgroup_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
+pub(in crate::gpu) fn subgroup_size(
+    features: wgpu::Features,
+    info: &wgpu::AdapterInfo,
+) -> Option<u32> {
     one_size(features, info).filter(|lanes| LANES.contains(lanes))
 }
 
 fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
-    let one = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+    let one = features.contains(wgpu::Features::SUBGROUP)
+        && info.subgroup_min_size == info.subgroup_max_size;
     one.then_some(info.subgroup_min_size)
 }
 
@@ -156,13 +176,22 @@ fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
 pub(in crate::gpu) fn coopmat(adapter: &wgpu::Adapter) -> Result<Coopmat> {
     let (info, features) = (adapter.get_info(), adapter.features());
     let matrices = adapter.cooperative_matrix_properties();
-    Coopmat::of(features, &adapter.limits(), one_size(features, &info), &matrices)
-        .map_err(|what| coopmat::lacking(&info, &what))
+    Coopmat::of(
+        features,
+        &adapter.limits(),
+        one_size(features, &info),
+        &matrices,
+    )
+    .map_err(|what| coopmat::lacking(&info, &what))
 }
 
-/// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win. On a GPU
-/// workgroup memory does.
-pub(in crate::gpu) fn pick_core(forced: Option<Core>, subgroup: Option<u32>, info: &wgpu::AdapterInfo) -> Core {
+/// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win.
+/// On a GPU workgroup memory does.
+pub(in crate::gpu) fn pick_core(
+    forced: Option<Core>,
+    subgroup: Option<u32>,
+    info: &wgpu::AdapterInfo,
+) -> Core {
     let subgroup_wins = subgroup.is_some() && info.device_type == wgpu::DeviceType::Cpu;
     match forced {
         Some(Core::Subgroup) if subgroup.is_some() => Core::Subgroup,

@@ -1,13 +1,16 @@
-//! What a host asks its adapter for, so that the engine can use the device; and what a device that has less goes without.
+//! What a host asks its adapter for, so that the engine can use the device; and what a device that
+//! has less goes without.
 
 use super::{adapter, coopmat};
 use crate::gpu::{Core, Gpu};
 use std::fmt;
 
-/// What a host wants of the engine. [`required_features`] and [`required_limits`] turn it into what to ask an adapter for.
+/// What a host wants of the engine. [`required_features`] and [`required_limits`] turn it into what
+/// to ask an adapter for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The fastest exact kernels that the adapter can run, and parameters as immediates: less work for the processor per dispatch.
+    /// The fastest exact kernels that the adapter can run, and parameters as immediates: less work
+    /// for the processor per dispatch.
     pub speed: bool,
     /// Kernels that read and write f16 themselves.
     pub f16: bool,
@@ -20,15 +23,31 @@ pub struct Wanted {
 impl Default for Wanted {
     /// Speed, and no tensor past WebGPU's default of 128 MiB.
     fn default() -> Self {
-        Wanted { speed: true, f16: false, timestamps: false, largest_tensor: 128 << 20 }
+        Wanted {
+            speed: true,
+            f16: false,
+            timestamps: false,
+            largest_tensor: 128 << 20,
+        }
     }
 }
 
 impl Wanted {
-    /// No feature and default limits: what a browser gives unasked. Everything works, some of it slower.
-    pub const NOTHING: Wanted = Wanted { speed: false, f16: false, timestamps: false, largest_tensor: 128 << 20 };
+    /// No feature and default limits: what a browser gives unasked. Everything works, some of it
+    /// slower.
+    pub const NOTHING: Wanted = Wanted {
+        speed: false,
+        f16: false,
+        timestamps: false,
+        largest_tensor: 128 << 20,
+    };
     /// All that some kernel can use, and tensors as large as the adapter binds.
-    pub const ALL: Wanted = Wanted { speed: true, f16: true, timestamps: true, largest_tensor: u64::MAX };
+    pub const ALL: Wanted = Wanted {
+        speed: true,
+        f16: true,
+        timestamps: true,
+        largest_tensor: u64::MAX,
+    };
 
     /// The optional features that serve it, on any adapter.
     pub(in crate::gpu) fn features(self) -> wgpu::Features {
@@ -40,21 +59,28 @@ impl Wanted {
             features |= wgpu::Features::SHADER_F16;
         }
         if self.timestamps {
-            features |= wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
+            features |=
+                wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
         }
         features
     }
 }
 
-/// The features to ask `adapter` for: those of what is wanted that it has, so that it does not refuse.
+/// The features to ask `adapter` for: those of what is wanted that it has, so that it does not
+/// refuse.
 pub fn required_features(adapter: &wgpu::Adapter, wanted: Wanted) -> wgpu::Features {
     adapter.features() & wanted.features()
 }
 
-/// The limits to ask `adapter` for: WebGPU's defaults, raised where what is wanted needs more, and never past what the adapter has, so that
-/// it does not refuse. A host that needs more of its own raises them further.
+/// The limits to ask `adapter` for: WebGPU's defaults, raised where what is wanted needs more, and
+/// never past what the adapter has, so that it does not refuse. A host that needs more of its own
+/// raises them further.
 pub fn required_limits(adapter: &wgpu::Adapter, wanted: Wanted) -> wgpu::Limits {
-    limits_for(&adapter.limits(), required_features(adapter, wanted), wanted)
+    limits_for(
+        &adapter.limits(),
+        required_features(adapter, wanted),
+        wanted,
+    )
 }
 
 fn limits_for(has: &wgpu::Limits, features: wgpu::Features, wanted: Wanted) -> wgpu::Limits {
@@ -63,9 +89,14 @@ fn limits_for(has: &wgpu::Limits, features: wgpu::Features, wanted: Wanted) -> w
         limits.max_immediate_size = has.max_immediate_size.min(IMMEDIATE_BYTES);
     }
     let binding = &mut limits.max_storage_buffer_binding_size;
-    *binding = wanted.largest_tensor.max(*binding).min(has.max_storage_buffer_binding_size);
+    *binding = wanted
+        .largest_tensor
+        .max(*binding)
+        .min(has.max_storage_buffer_binding_size);
     // A tensor's buffer is of a size class, up to a quarter larger.
-    let buffer = wanted.largest_tensor.saturating_add(wanted.largest_tensor / 4);
+    let buffer = wanted
+        .largest_tensor
+        .saturating_add(wanted.largest_tensor / 4);
     limits.max_buffer_size = buffer.max(limits.max_buffer_size).min(has.max_buffer_size);
     limits
 }
@@ -89,11 +120,14 @@ pub enum Lost {
         /// What the device would need.
         missing: String,
     },
-    /// Kernels do not read f16: what is stored so is widened before and narrowed after. Asked for by `SHADER_F16`.
+    /// Kernels do not read f16: what is stored so is widened before and narrowed after. Asked for
+    /// by `SHADER_F16`.
     F16,
-    /// Parameters travel in a uniform buffer: some microseconds more per dispatch. Asked for by `IMMEDIATES` and 128 bytes of them.
+    /// Parameters travel in a uniform buffer: some microseconds more per dispatch. Asked for by
+    /// `IMMEDIATES` and 128 bytes of them.
     Immediates,
-    /// [`Gpu::timed`] has no clock. Asked for by `TIMESTAMP_QUERY` and `TIMESTAMP_QUERY_INSIDE_ENCODERS`.
+    /// [`Gpu::timed`] has no clock. Asked for by `TIMESTAMP_QUERY` and
+    /// `TIMESTAMP_QUERY_INSIDE_ENCODERS`.
     Timestamps,
     /// A limit lies below WebGPU's default: kernels that need more are errors, the rest works.
     Limit {
@@ -110,25 +144,49 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Lost::Core { core, missing } => {
-                write!(f, "the {} core does not run: the device lacks {missing}", core.name())
+                write!(
+                    f,
+                    "the {} core does not run: the device lacks {missing}",
+                    core.name()
+                )
             }
-            Lost::F16 => write!(f, "f16 is widened and narrowed around kernels: the device lacks SHADER_F16"),
+            Lost::F16 => write!(
+                f,
+                "f16 is widened and narrowed around kernels: the device lacks SHADER_F16"
+            ),
             Lost::Immediates => {
                 write!(
                     f,
-                    "parameters travel in uniform buffers: the device lacks IMMEDIATES of {IMMEDIATE_BYTES} bytes"
+                    "parameters travel in uniform buffers: the device lacks IMMEDIATES of \
+                     {IMMEDIATE_BYTES} bytes"
                 )
             }
-            Lost::Timestamps => write!(f, "nothing is timed on the device: it lacks TIMESTAMP_QUERY_INSIDE_ENCODERS"),
-            Lost::Limit { limit, allows, needs } => {
-                write!(f, "kernels that need more do not run: {limit} is {allows}, the hungriest needs {needs}")
+            Lost::Timestamps => write!(
+                f,
+                "nothing is timed on the device: it lacks TIMESTAMP_QUERY_INSIDE_ENCODERS"
+            ),
+            Lost::Limit {
+                limit,
+                allows,
+                needs,
+            } => {
+                write!(
+                    f,
+                    "kernels that need more do not run: {limit} is {allows}, the hungriest needs \
+                     {needs}"
+                )
             }
         }
     }
 }
 
 /// What a device goes without, from what it has.
-fn lost(features: wgpu::Features, limits: &wgpu::Limits, info: &wgpu::AdapterInfo, coopmat: bool) -> Vec<Lost> {
+fn lost(
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+    info: &wgpu::AdapterInfo,
+    coopmat: bool,
+) -> Vec<Lost> {
     let mut lost = Vec::new();
     if adapter::subgroup_size(features, info).is_none() {
         let missing = match features.contains(wgpu::Features::SUBGROUP) {
@@ -138,14 +196,22 @@ fn lost(features: wgpu::Features, limits: &wgpu::Limits, info: &wgpu::AdapterInf
                 info.subgroup_min_size, info.subgroup_max_size
             ),
         };
-        lost.push(Lost::Core { core: Core::Subgroup, missing });
+        lost.push(Lost::Core {
+            core: Core::Subgroup,
+            missing,
+        });
     }
     if !coopmat {
         let missing = match (coopmat::FEATURES - features).iter_names().next() {
             Some((name, _)) => name.to_string(),
-            None => "being asked for: it changes results, so only an engine that makes its own device uses it".into(),
+            None => "being asked for: it changes results, so only an engine that makes its own \
+                     device uses it"
+                .into(),
         };
-        lost.push(Lost::Core { core: Core::Coopmat, missing });
+        lost.push(Lost::Core {
+            core: Core::Coopmat,
+            missing,
+        });
     }
     if !features.contains(wgpu::Features::SHADER_F16) {
         lost.push(Lost::F16);
@@ -153,17 +219,41 @@ fn lost(features: wgpu::Features, limits: &wgpu::Limits, info: &wgpu::AdapterInf
     if !has_immediates(features, limits) {
         lost.push(Lost::Immediates);
     }
-    if !features.contains(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS) {
+    if !features
+        .contains(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+    {
         lost.push(Lost::Timestamps);
     }
     let needed = [
-        ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage, STORAGE_BUFFERS),
-        ("max_compute_workgroup_storage_size", limits.max_compute_workgroup_storage_size, WORKGROUP_MEMORY),
-        ("max_compute_invocations_per_workgroup", limits.max_compute_invocations_per_workgroup, INVOCATIONS),
-        ("max_compute_workgroup_size_x", limits.max_compute_workgroup_size_x, INVOCATIONS),
+        (
+            "max_storage_buffers_per_shader_stage",
+            limits.max_storage_buffers_per_shader_stage,
+            STORAGE_BUFFERS,
+        ),
+        (
+            "max_compute_workgroup_storage_size",
+            limits.max_compute_workgroup_storage_size,
+            WORKGROUP_MEMORY,
+        ),
+        (
+            "max_compute_invocations_per_workgroup",
+            limits.max_compute_invocations_per_workgroup,
+            INVOCATIONS,
+        ),
+        (
+            "max_compute_workgroup_size_x",
+            limits.max_compute_workgroup_size_x,
+            INVOCATIONS,
+        ),
     ];
-    let short = needed.into_iter().filter(|(_, allows, needs)| allows < needs);
-    lost.extend(short.map(|(limit, allows, needs)| Lost::Limit { limit, allows: allows.into(), needs: needs.into() }));
+    let short = needed
+        .into_iter()
+        .filter(|(_, allows, needs)| allows < needs);
+    lost.extend(short.map(|(limit, allows, needs)| Lost::Limit {
+        limit,
+        allows: allows.into(),
+        needs: needs.into(),
+    }));
     lost
 }
 
@@ -176,7 +266,12 @@ impl Gpu {
     /// What this device goes without: cores, features, limits. What remains works.
     pub fn lost(&self) -> Vec<Lost> {
         let inner = &self.inner;
-        lost(inner.device.features(), &inner.limits, &inner.info, inner.coopmat.is_some())
+        lost(
+            inner.device.features(),
+            &inner.limits,
+            &inner.info,
+            inner.coopmat.is_some(),
+        )
     }
 }
 
@@ -194,32 +289,73 @@ mod tests {
             ..Default::default()
         };
         let nothing = limits_for(&has, wgpu::Features::empty(), Wanted::NOTHING);
-        assert_eq!(nothing, wgpu::Limits { max_texture_dimension_2d: 4096, ..Default::default() });
-        let wanted = Wanted { largest_tensor: 512 << 20, ..Default::default() };
+        assert_eq!(
+            nothing,
+            wgpu::Limits {
+                max_texture_dimension_2d: 4096,
+                ..Default::default()
+            }
+        );
+        let wanted = Wanted {
+            largest_tensor: 512 << 20,
+            ..Default::default()
+        };
         let limits = limits_for(&has, wgpu::Features::IMMEDIATES, wanted);
-        assert_eq!((limits.max_immediate_size, limits.max_storage_buffer_binding_size), (128, 512 << 20));
+        assert_eq!(
+            (
+                limits.max_immediate_size,
+                limits.max_storage_buffer_binding_size
+            ),
+            (128, 512 << 20)
+        );
         assert_eq!(limits.max_buffer_size, 640 << 20);
         let all = limits_for(&has, wgpu::Features::all(), Wanted::ALL);
-        assert_eq!((all.max_storage_buffer_binding_size, all.max_buffer_size), (1 << 30, 1 << 30));
+        assert_eq!(
+            (all.max_storage_buffer_binding_size, all.max_buffer_size),
+            (1 << 30, 1 << 30)
+        );
         assert!(all.check_limits(&has));
     }
 
     #[test]
     fn what_a_device_lacks_is_said_by_name() {
         let info = Gpu::new(Default::default()).unwrap().info().clone();
-        let info = wgpu::AdapterInfo { subgroup_min_size: 16, subgroup_max_size: 16, ..info };
+        let info = wgpu::AdapterInfo {
+            subgroup_min_size: 16,
+            subgroup_max_size: 16,
+            ..info
+        };
         let of = |features, limits: &wgpu::Limits| lost(features, limits, &info, false);
-        let words = |lost: &[Lost]| lost.iter().map(Lost::to_string).collect::<Vec<_>>().join("; ");
+        let words = |lost: &[Lost]| {
+            lost.iter()
+                .map(Lost::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
         let bare = of(wgpu::Features::empty(), &wgpu::Limits::default());
-        let expected =
-            ["subgroup core does not run: the device lacks SUBGROUP", "SHADER_F16", "IMMEDIATES", "TIMESTAMP"];
-        assert!(expected.iter().all(|part| words(&bare).contains(part)), "{}", words(&bare));
+        let expected = [
+            "subgroup core does not run: the device lacks SUBGROUP",
+            "SHADER_F16",
+            "IMMEDIATES",
+            "TIMESTAMP",
+        ];
+        assert!(
+            expected.iter().all(|part| words(&bare).contains(part)),
+            "{}",
+            words(&bare)
+        );
         assert!(!bare.iter().any(|l| matches!(l, Lost::Limit { .. })));
         // All features, but immediates too small to be of use.
-        let small = wgpu::Limits { max_immediate_size: 64, ..Default::default() };
+        let small = wgpu::Limits {
+            max_immediate_size: 64,
+            ..Default::default()
+        };
         let full = of(Wanted::ALL.features(), &small);
         assert_eq!(full[1..], [Lost::Immediates], "{full:?}");
         let downlevel = of(Wanted::ALL.features(), &wgpu::Limits::downlevel_defaults());
-        assert!(words(&downlevel).contains("max_storage_buffers_per_shader_stage is 4, the hungriest needs 8"));
+        assert!(
+            words(&downlevel)
+                .contains("max_storage_buffers_per_shader_stage is 4, the hungriest needs 8")
+        );
     }
 }

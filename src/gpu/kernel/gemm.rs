@@ -1,6 +1,7 @@
 //! The matrix cores' host side: which core, tile and loading form a problem gets.
 //!
-//! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate knows a tile's size.
+//! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate
+//! knows a tile's size.
 
 use crate::gpu::device::adapter::LANES;
 use crate::gpu::{Coopmat, Core, Gpu, Kernel, Work, groups_for};
@@ -29,7 +30,8 @@ pub enum Tile {
         /// Columns of a lane: all of the tile's.
         nc: u32,
     },
-    /// The `tiled` core: `down` x `across` invocations of `v` x `nc` outputs, through tiles of `depth` along k.
+    /// The `tiled` core: `down` x `across` invocations of `v` x `nc` outputs, through tiles of
+    /// `depth` along k.
     Tiled {
         /// Invocations along the rows.
         down: u32,
@@ -46,29 +48,44 @@ pub enum Tile {
     Coopmat(Coopmat),
 }
 
-/// As tables name it: `subgroup 8x64` (rows and columns of a lane), `tiled 128x64 8x8` (of a workgroup, and of an invocation).
+/// As tables name it: `subgroup 8x64` (rows and columns of a lane), `tiled 128x64 8x8` (of a
+/// workgroup, and of an invocation).
 impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Tile::Subgroup { v, nc, .. } => write!(f, "subgroup {v}x{nc}"),
-            Tile::Tiled { v, nc, .. } => write!(f, "tiled {}x{} {v}x{nc}", self.rows(), self.cols()),
+            Tile::Tiled { v, nc, .. } => {
+                write!(f, "tiled {}x{} {v}x{nc}", self.rows(), self.cols())
+            }
             Tile::Coopmat(_) => write!(f, "coopmat 64x64"),
         }
     }
 }
 
-/// Into how many parts a sum may fall where there are `tiles` tiles, so that there are workgroups to keep the device busy.
+/// Into how many parts a sum may fall where there are `tiles` tiles, so that there are workgroups
+/// to keep the device busy.
 pub(crate) fn splits(gpu: &Gpu, tiles: usize) -> usize {
-    let wanted: usize = if gpu.info().device_type == wgpu::DeviceType::Cpu { 8 } else { 512 };
+    let wanted: usize = if gpu.info().device_type == wgpu::DeviceType::Cpu {
+        8
+    } else {
+        512
+    };
     wanted.div_ceil(tiles.max(1))
 }
 
 /// Rows and columns of a lane in the `subgroup` core.
 const SUBGROUP: [(u32, u32); 4] = [(8, 8), (4, 32), (8, 32), (8, 64)];
-/// (down, across, v, nc, depth) in the `tiled` core. A workgroup has as many invocations as its tile has rows, and as columns, or
-/// more; tiles and the search's scratch stay within the 16 KiB of workgroup memory that every device has.
-const TILED: [(u32, u32, u32, u32, u32); 6] =
-    [(8, 8, 8, 8, 16), (16, 4, 4, 4, 16), (8, 8, 4, 4, 16), (16, 16, 4, 4, 16), (16, 8, 8, 8, 16), (16, 16, 8, 8, 8)];
+/// (down, across, v, nc, depth) in the `tiled` core. A workgroup has as many invocations as its
+/// tile has rows, and as columns, or more; tiles and the search's scratch stay within the 16 KiB of
+/// workgroup memory that every device has.
+const TILED: [(u32, u32, u32, u32, u32); 6] = [
+    (8, 8, 8, 8, 16),
+    (16, 4, 4, 4, 16),
+    (8, 8, 4, 4, 16),
+    (16, 16, 4, 4, 16),
+    (16, 8, 8, 8, 16),
+    (16, 16, 8, 8, 8),
+];
 
 impl Tile {
     /// The tile for `cols` columns on this device, by its table.
@@ -79,9 +96,19 @@ impl Tile {
     /// The tiles that a device can choose from on one core, the smallest first.
     pub fn candidates(core: Core, lanes: Option<u32>) -> Vec<Tile> {
         match (core, lanes) {
-            (Core::Subgroup, Some(lanes)) => SUBGROUP.map(|(v, nc)| Tile::Subgroup { lanes, v, nc }).to_vec(),
+            (Core::Subgroup, Some(lanes)) => SUBGROUP
+                .map(|(v, nc)| Tile::Subgroup { lanes, v, nc })
+                .to_vec(),
             (Core::Coopmat, _) => Vec::new(),
-            _ => TILED.map(|(down, across, v, nc, depth)| Tile::Tiled { down, across, v, nc, depth }).to_vec(),
+            _ => TILED
+                .map(|(down, across, v, nc, depth)| Tile::Tiled {
+                    down,
+                    across,
+                    v,
+                    nc,
+                    depth,
+                })
+                .to_vec(),
         }
     }
 
@@ -95,7 +122,11 @@ impl Tile {
     /// Those that multiply in f32.
     pub(crate) fn exact() -> Vec<Tile> {
         let mut all = Tile::candidates(Core::Tiled, None);
-        all.extend(LANES.iter().flat_map(|lanes| Tile::candidates(Core::Subgroup, Some(*lanes))));
+        all.extend(
+            LANES
+                .iter()
+                .flat_map(|lanes| Tile::candidates(Core::Subgroup, Some(*lanes))),
+        );
         all
     }
 
@@ -130,7 +161,13 @@ impl Tile {
             .flag("SHR_VEC", shr != Form::Scalar);
         match self {
             Tile::Coopmat(coopmat) => coopmat.define(kernel),
-            Tile::Tiled { down, across, v, nc, depth } => kernel
+            Tile::Tiled {
+                down,
+                across,
+                v,
+                nc,
+                depth,
+            } => kernel
                 .define("V", v)
                 .define("NC", nc)
                 .define("GROUP", down * across)
@@ -139,13 +176,20 @@ impl Tile {
             Tile::Subgroup { lanes, v, nc } => {
                 let units = if shr == Form::M { nc / 4 } else { nc };
                 let spread = lanes.min(units);
-                let kernel = kernel.define("V", v).define("NC", nc).define("GROUP", lanes).define("LANES", lanes);
-                kernel.define("SHR_LANES", spread).define("SHR_GROUPS", units / spread)
+                let kernel = kernel
+                    .define("V", v)
+                    .define("NC", nc)
+                    .define("GROUP", lanes)
+                    .define("LANES", lanes);
+                kernel
+                    .define("SHR_LANES", spread)
+                    .define("SHR_GROUPS", units / spread)
             }
         }
     }
 
-    /// The grid over `rows` x `cols` outputs, `batch` times: (workgroups, tiles per matrix, tiles along the columns).
+    /// The grid over `rows` x `cols` outputs, `batch` times: (workgroups, tiles per matrix, tiles
+    /// along the columns).
     pub(crate) fn grid(self, rows: usize, cols: usize, batch: usize) -> ([u32; 3], u32, u32) {
         let col_tiles = cols.div_ceil(self.cols());
         let tiles = rows.div_ceil(self.rows()) * col_tiles;

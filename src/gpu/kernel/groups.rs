@@ -1,8 +1,10 @@
-//! How work is shared out: groups of a dispatch, parts of what a binding may not hold, invocations to a row.
+//! How work is shared out: groups of a dispatch, parts of what a binding may not hold, invocations
+//! to a row.
 
 use crate::gpu::{Core, Gpu};
 
-/// Workgroups, folded to two dimensions, that give each of `items` its own invocation at `per_group` a workgroup.
+/// Workgroups, folded to two dimensions, that give each of `items` its own invocation at
+/// `per_group` a workgroup.
 pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
     let groups = items.div_ceil(per_group);
     if groups == 0 {
@@ -12,23 +14,32 @@ pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
     [x as u32, groups.div_ceil(x) as u32, 1]
 }
 
-/// The parts, as (start, length), in which a kernel over `n` f32 walks buffers of which the device binds `limit` bytes
-/// at a time. Every part but the last is a whole number of 256-byte blocks, as [`Tensor::view`] wants its start.
+/// The parts, as (start, length), in which a kernel over `n` f32 walks buffers of which the device
+/// binds `limit` bytes at a time. Every part but the last is a whole number of 256-byte blocks, as
+/// [`Tensor::view`] wants its start.
 pub(crate) fn chunks(n: usize, limit: u64) -> impl Iterator<Item = (usize, usize)> {
     // Within what u32 counts in a kernel, too.
     let most = (limit / 256 * 64).clamp(64, 1 << 31) as usize;
-    (0..n).step_by(most).map(move |start| (start, most.min(n - start)))
+    (0..n)
+        .step_by(most)
+        .map(move |start| (start, most.min(n - start)))
 }
 
 /// Invocations that share a row, on any device.
 pub(crate) const ROW_GROUPS: [u32; 3] = [8, 64, 256];
 
-/// Invocations that share a row which takes `steps` iterations of loops in all, and is `long` or not. Where the subgroup core is at
-/// home, on software Vulkan, a workgroup larger than a subgroup pays for each barrier with a switch between subgroups, and has nothing
-/// to gain; but no invocation may go through 65,535 iterations there (docs/llvmpipe.md).
+/// Invocations that share a row which takes `steps` iterations of loops in all, and is `long` or
+/// not. Where the subgroup core is at home, on software Vulkan, a workgroup larger than a subgroup
+/// pays for each barrier with a switch between subgroups, and has nothing to gain; but no
+/// invocation may go through 65,535 iterations there (docs/llvmpipe.md).
 pub(crate) fn row_group(gpu: &Gpu, long: bool, steps: usize) -> u32 {
     let fits = |group: &u32| steps / *group as usize <= 50_000;
-    if let Some(group) = gpu.inner.options.row_group.filter(|group| ROW_GROUPS.contains(group) && fits(group)) {
+    if let Some(group) = gpu
+        .inner
+        .options
+        .row_group
+        .filter(|group| ROW_GROUPS.contains(group) && fits(group))
+    {
         return group;
     }
     match gpu.core() {
@@ -37,11 +48,18 @@ pub(crate) fn row_group(gpu: &Gpu, long: bool, steps: usize) -> u32 {
     }
 }
 
-/// The parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the device binds `limit` bytes at a time.
-/// Every part but the last is a multiple of 64 rows, so that it starts where bindings may.
-pub(crate) fn row_chunks(rows: usize, cols: usize, limit: u64) -> impl Iterator<Item = (usize, usize)> {
+/// The parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the device
+/// binds `limit` bytes at a time. Every part but the last is a multiple of 64 rows, so that it
+/// starts where bindings may.
+pub(crate) fn row_chunks(
+    rows: usize,
+    cols: usize,
+    limit: u64,
+) -> impl Iterator<Item = (usize, usize)> {
     // Within what u32 counts in a kernel, too.
     let fit = limit.min(1 << 33) / (4 * cols.max(1) as u64);
     let most = (fit / 64 * 64).max(64) as usize;
-    (0..rows).step_by(most).map(move |first| (first, most.min(rows - first)))
+    (0..rows)
+        .step_by(most)
+        .map(move |first| (first, most.min(rows - first)))
 }

@@ -14,7 +14,8 @@ pub struct Kernel {
     defines: Vec<(&'static str, u32)>,
 }
 
-/// Without the text, whose hash took a fifth of the time in which a dispatch is recorded. Equality has it.
+/// Without the text, whose hash took a fifth of the time in which a dispatch is recorded. Equality
+/// has it.
 impl std::hash::Hash for Kernel {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         (self.name, self.text.len(), &self.defines).hash(state);
@@ -24,8 +25,15 @@ impl std::hash::Hash for Kernel {
 impl Kernel {
     /// The plain variant of `source`.
     pub fn new(source: &'static Source) -> Self {
-        let name = source.name.rsplit_once('/').map_or(source.name, |(_, name)| name);
-        Kernel { name, text: source.text, defines: Vec::new() }
+        let name = source
+            .name
+            .rsplit_once('/')
+            .map_or(source.name, |(_, name)| name);
+        Kernel {
+            name,
+            text: source.text,
+            defines: Vec::new(),
+        }
     }
 
     /// Sets the constant `name`, which the text also sees in `#ifdef` and `#unroll`.
@@ -49,32 +57,49 @@ impl Kernel {
 
     /// The value of a define of this variant.
     pub fn get(&self, name: &str) -> Option<u32> {
-        self.defines.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
+        self.defines
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| *v)
     }
 
-    /// Is this a variant over tensors of 16-bit floats? Its text needs `SHADER_F16`, unless it is `cast`, which counts in words.
+    /// Is this a variant over tensors of 16-bit floats? Its text needs `SHADER_F16`, unless it is
+    /// `cast`, which counts in words.
     pub(crate) fn reads_halves(&self) -> bool {
         self.name == "cast" || self.needs_f16()
     }
 
     /// Does the text use WGSL's f16?
     pub fn needs_f16(&self) -> bool {
-        self.defines.iter().any(|(n, _)| *n == "SIDE" || n.ends_with("_HALF"))
+        self.defines
+            .iter()
+            .any(|(n, _)| *n == "SIDE" || n.ends_with("_HALF"))
     }
 
     /// `name(DEFINE=value,..)`, unique to the variant.
     pub fn label(&self) -> String {
-        let defines: Vec<String> = self.defines.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        if defines.is_empty() { self.name.to_owned() } else { format!("{}({})", self.name, defines.join(",")) }
+        let defines: Vec<String> = self
+            .defines
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
+        if defines.is_empty() {
+            self.name.to_owned()
+        } else {
+            format!("{}({})", self.name, defines.join(","))
+        }
     }
 
     /// Does the text use subgroups?
     pub fn needs_subgroups(&self) -> bool {
-        self.defines.iter().any(|(n, _)| *n == "SIDE" || *n == "LANES")
+        self.defines
+            .iter()
+            .any(|(n, _)| *n == "SIDE" || *n == "LANES")
     }
 
-    /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are announced by a line, which naga refuses. Browsers
-    /// prove that a subgroup branches as one, and cannot see it where a vote (`subgroupAny`) decides: for that the proof is waived.
+    /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are
+    /// announced by a line, which naga refuses. Browsers prove that a subgroup branches as one, and
+    /// cannot see it where a vote (`subgroupAny`) decides: for that the proof is waived.
     pub fn wgsl_for_browsers(&self) -> Result<String> {
         let text = self.wgsl(false)?;
         Ok(if self.needs_subgroups() {
@@ -84,14 +109,23 @@ impl Kernel {
         })
     }
 
-    /// The final WGSL. `immediates` tells whether the device takes parameters as immediates; without them
-    /// the same struct is read from a uniform buffer.
+    /// The final WGSL. `immediates` tells whether the device takes parameters as immediates;
+    /// without them the same struct is read from a uniform buffer.
     pub fn wgsl(&self, immediates: bool) -> Result<String> {
-        let text = preprocess::preprocess(&Source { name: self.name, text: self.text }, &self.defines)?;
+        let text = preprocess::preprocess(
+            &Source {
+                name: self.name,
+                text: self.text,
+            },
+            &self.defines,
+        )?;
         Ok(if immediates {
             text
         } else {
-            text.replace("var<immediate>", &format!("@group(0) @binding({UNIFORM_BINDING}) var<uniform>"))
+            text.replace(
+                "var<immediate>",
+                &format!("@group(0) @binding({UNIFORM_BINDING}) var<uniform>"),
+            )
         })
     }
 }
@@ -112,10 +146,15 @@ pub struct Reflection {
 
 /// Parses `wgsl` and reads its bindings, parameter size and workgroup size.
 pub fn reflect(label: &str, wgsl: &str) -> Result<(naga::Module, Reflection)> {
-    let module = naga::front::wgsl::parse_str(wgsl)
-        .map_err(|e| Error::Gpu { op: format!("shader {label}"), what: e.emit_to_string(wgsl) })?;
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| Error::Gpu {
+        op: format!("shader {label}"),
+        what: e.emit_to_string(wgsl),
+    })?;
     let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).map_err(|e| Error::Gpu { op: format!("shader {label}"), what: e.to_string() })?;
+    layouter.update(module.to_ctx()).map_err(|e| Error::Gpu {
+        op: format!("shader {label}"),
+        what: e.to_string(),
+    })?;
     let mut storage = Vec::new();
     let mut params = 0;
     for (_, var) in module.global_variables.iter() {
@@ -125,17 +164,26 @@ pub fn reflect(label: &str, wgsl: &str) -> Result<(naga::Module, Reflection)> {
                     storage.push((binding.binding, access.contains(naga::StorageAccess::STORE)));
                 }
             }
-            naga::AddressSpace::Immediate | naga::AddressSpace::Uniform => params = layouter[var.ty].size,
+            naga::AddressSpace::Immediate | naga::AddressSpace::Uniform => {
+                params = layouter[var.ty].size
+            }
             _ => {}
         }
     }
     storage.sort_unstable();
-    let entry = module
-        .entry_points
-        .first()
-        .ok_or_else(|| Error::Gpu { op: format!("shader {label}"), what: "no entry point".into() })?;
+    let entry = module.entry_points.first().ok_or_else(|| Error::Gpu {
+        op: format!("shader {label}"),
+        what: "no entry point".into(),
+    })?;
     let workgroup = entry.workgroup_size;
-    Ok((module, Reflection { storage, params, workgroup }))
+    Ok((
+        module,
+        Reflection {
+            storage,
+            params,
+            workgroup,
+        },
+    ))
 }
 
 /// A compiled variant.
@@ -155,13 +203,24 @@ impl Gpu {
             return Ok(p.clone());
         }
         let pipeline = Arc::new(self.compile(kernel)?);
-        self.inner.kernel.pipelines.lock().insert(kernel.clone(), pipeline.clone());
+        self.inner
+            .kernel
+            .pipelines
+            .lock()
+            .insert(kernel.clone(), pipeline.clone());
         Ok(pipeline)
     }
 
     /// The variants compiled so far, sorted by label.
     pub fn kernels_in_use(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.inner.kernel.pipelines.lock().values().map(|p| p.label.clone()).collect();
+        let mut names: Vec<String> = self
+            .inner
+            .kernel
+            .pipelines
+            .lock()
+            .values()
+            .map(|p| p.label.clone())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -174,13 +233,20 @@ impl Gpu {
         let most = self.inner.limits.max_storage_buffers_per_shader_stage as usize;
         if reflection.storage.len() > most {
             let feature = format!(
-                "max_storage_buffers_per_shader_stage of {}: {label} binds so many, and the device allows {most}; ask for \
-                 WebGPU's default limits",
+                "max_storage_buffers_per_shader_stage of {}: {label} binds so many, and the \
+                 device allows {most}; ask for WebGPU's default limits",
                 reflection.storage.len()
             );
-            return Err(Error::Feature { op: kernel.name(), feature });
+            return Err(Error::Feature {
+                op: kernel.name(),
+                feature,
+            });
         }
-        let wgsl = if cfg!(target_arch = "wasm32") { kernel.wgsl_for_browsers()? } else { wgsl };
+        let wgsl = if cfg!(target_arch = "wasm32") {
+            kernel.wgsl_for_browsers()?
+        } else {
+            wgsl
+        };
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
             .storage
@@ -208,23 +274,36 @@ impl Gpu {
                 count: None,
             });
         }
-        let layout = device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(&label),
+            entries: &entries,
+        });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: if self.inner.immediates { reflection.params } else { 0 },
+            immediate_size: if self.inner.immediates {
+                reflection.params
+            } else {
+                0
+            },
         });
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        };
         let checked = self.inner.options.shader_checks;
         let module = if checked {
             device.create_shader_module(descriptor)
         } else {
-            // SAFETY: kernels guard every index by hand and their loops end. `tests/ops.rs` runs every case of the
-            // registry with the checks on and off, between guard bands (`gpu/guard.rs`), and asks for equal bits and
-            // intact bands.
-            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+            // SAFETY: kernels guard every index by hand and their loops end. `tests/ops.rs` runs
+            // every case of the registry with the checks on and off, between guard bands
+            // (`gpu/guard.rs`), and asks for equal bits and intact bands.
+            unsafe {
+                device.create_shader_module_trusted(
+                    descriptor,
+                    wgpu::ShaderRuntimeChecks::unchecked(),
+                )
+            }
         };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
@@ -238,8 +317,17 @@ impl Gpu {
             cache: None,
         });
         if let Some(error) = self.caught(scope, &label) {
-            return Err(Error::Gpu { op: format!("kernel {label}"), what: error.to_string() });
+            return Err(Error::Gpu {
+                op: format!("kernel {label}"),
+                what: error.to_string(),
+            });
         }
-        Ok(Pipeline { id: self.next_id(), pipeline, layout, reflection, label })
+        Ok(Pipeline {
+            id: self.next_id(),
+            pipeline,
+            layout,
+            reflection,
+            label,
+        })
     }
 }

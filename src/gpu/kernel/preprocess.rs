@@ -2,14 +2,15 @@
 //!
 //! A kernel file is valid WGSL but for these lines, each at the start of a line:
 //!
-//! - `#import gemm/subgroup_tile` pastes `shaders/gemm/subgroup_tile.wgsl` here, each time it is written;
+//! - `#import gemm/subgroup_tile` pastes `shaders/gemm/subgroup_tile.wgsl` here, each time it is
+//!   written;
 //! - `#ifdef NAME`, `#ifndef NAME`, `#else`, `#endif` choose by the variant's defines;
-//! - `#unroll i 0 N/4` .. `#end` repeats its lines with `{i}` replaced, and whole-number expressions of loop variables
-//!   and defines too (`acc_{4*i+j}`); loops nest. Arrays that a loop indexes spill to memory on many drivers: named
-//!   variables do not.
+//! - `#unroll i 0 N/4` .. `#end` repeats its lines with `{i}` replaced, and whole-number
+//!   expressions of loop variables and defines too (`acc_{4*i+j}`); loops nest. Arrays that a loop
+//!   indexes spill to memory on many drivers: named variables do not.
 //!
-//! Every define becomes a `const NAME: u32` of the module. `enable` and `diagnostic` lines are hoisted to
-//! the top, as WGSL demands.
+//! Every define becomes a `const NAME: u32` of the module. `enable` and `diagnostic` lines are
+//! hoisted to the top, as WGSL demands.
 
 use crate::{Error, Result};
 use std::fmt::Write;
@@ -29,7 +30,12 @@ macro_rules! shader {
     ($name:literal) => {{
         static SOURCE: $crate::gpu::Source = $crate::gpu::Source {
             name: $name,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            text: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/shaders/",
+                $name,
+                ".wgsl"
+            )),
         };
         &SOURCE
     }};
@@ -73,7 +79,12 @@ const FRAGMENTS: &[(&str, &str)] = fragments![
 
 /// The final WGSL of `source` under `defines`.
 pub fn preprocess(source: &Source, defines: &[(&str, u32)]) -> Result<String> {
-    let mut out = Expander { file: source.name, defines, enables: Vec::new(), depth: 0 };
+    let mut out = Expander {
+        file: source.name,
+        defines,
+        enables: Vec::new(),
+        depth: 0,
+    };
     let lines: Vec<&str> = source.text.lines().collect();
     let mut body = String::with_capacity(source.text.len() * 2);
     out.block(&lines, &[], &mut body)?;
@@ -97,7 +108,10 @@ struct Expander<'a> {
 
 impl Expander<'_> {
     fn error(&self, what: String) -> Error {
-        Error::Gpu { op: format!("shader {}", self.file), what }
+        Error::Gpu {
+            op: format!("shader {}", self.file),
+            what,
+        }
     }
 
     fn defined(&self, name: &str) -> bool {
@@ -105,13 +119,21 @@ impl Expander<'_> {
     }
 
     fn number(&self, text: &str, vars: &[(String, u32)]) -> Result<u32> {
-        evaluate(text, &|name| self.value(name, vars))
-            .ok_or_else(|| self.error(format!("#unroll bound `{text}` is no expression of numbers and defines")))
+        evaluate(text, &|name| self.value(name, vars)).ok_or_else(|| {
+            self.error(format!(
+                "#unroll bound `{text}` is no expression of numbers and defines"
+            ))
+        })
     }
 
     fn value(&self, name: &str, vars: &[(String, u32)]) -> Option<u32> {
         let var = vars.iter().rev().find(|(n, _)| n == name).map(|(_, v)| *v);
-        var.or_else(|| self.defines.iter().find(|(n, _)| *n == name).map(|(_, v)| *v))
+        var.or_else(|| {
+            self.defines
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| *v)
+        })
     }
 
     /// Replaces `{expression}` by its value where it is one; other braces are WGSL's.
@@ -124,7 +146,8 @@ impl Expander<'_> {
         while let Some(open) = rest.find('{') {
             text.push_str(&rest[..open]);
             let inner = &rest[open + 1..];
-            let close = inner.find(|c: char| !(c.is_ascii_alphanumeric() || "_+-*/%()".contains(c)));
+            let close =
+                inner.find(|c: char| !(c.is_ascii_alphanumeric() || "_+-*/%()".contains(c)));
             let value = close
                 .filter(|c| *c > 0 && inner[*c..].starts_with('}'))
                 .and_then(|c| Some((c, evaluate(&inner[..c], &|name| self.value(name, vars))?)));
@@ -182,10 +205,13 @@ impl Expander<'_> {
                 Some("#unroll") => {
                     let args: Vec<&str> = words.collect();
                     let [name, from, to] = args.as_slice() else {
-                        return Err(self.error(format!("`{trimmed}`: expected #unroll NAME FROM TO")));
+                        return Err(
+                            self.error(format!("`{trimmed}`: expected #unroll NAME FROM TO"))
+                        );
                     };
                     let (from, to) = (self.number(from, vars)?, self.number(to, vars)?);
-                    let end = matching_end(&lines[i..]).ok_or_else(|| self.error("#unroll without #end".into()))?;
+                    let end = matching_end(&lines[i..])
+                        .ok_or_else(|| self.error("#unroll without #end".into()))?;
                     let body = &lines[i..i + end];
                     for value in from..to {
                         let mut inner = vars.to_vec();
@@ -228,14 +254,19 @@ fn matching_end(lines: &[&str]) -> Option<usize> {
     None
 }
 
-/// The value of a whole-number expression with `+ - * / %` and parentheses; `None` if it is not one.
+/// The value of a whole-number expression with `+ - * / %` and parentheses; `None` if it is not
+/// one.
 fn evaluate(text: &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
     fn sum(s: &mut &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
         let mut value = product(s, lookup)?;
         while let Some(op @ ('+' | '-')) = s.chars().next() {
             *s = &s[1..];
             let right = product(s, lookup)?;
-            value = if op == '+' { value.checked_add(right)? } else { value.checked_sub(right)? };
+            value = if op == '+' {
+                value.checked_add(right)?
+            } else {
+                value.checked_sub(right)?
+            };
         }
         Some(value)
     }
@@ -259,7 +290,9 @@ fn evaluate(text: &str, lookup: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
             *s = s.strip_prefix(')')?;
             return Some(value);
         }
-        let end = s.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(s.len());
+        let end = s
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(s.len());
         let (word, rest) = s.split_at(end);
         *s = rest;
         word.parse().ok().or_else(|| lookup(word))
@@ -280,10 +313,17 @@ mod tests {
 
     #[test]
     fn directives() {
-        let text = "fn f() {\n#unroll i 0 N\n  let a_{i} = {i}u;\n#ifdef B\n  b_{i}();\n#endif\n#end\n}\nenable f16;\n";
+        let text = "fn f() {\n#unroll i 0 N\n  let a_{i} = {i}u;\n#ifdef B\n  \
+                    b_{i}();\n#endif\n#end\n}\nenable f16;\n";
         let wgsl = run(text, &[("N", 2), ("B", 1)]).unwrap();
-        assert!(wgsl.starts_with("enable f16;\nconst N: u32 = 2u;\n"), "{wgsl}");
-        assert!(wgsl.contains("let a_0 = 0u;\n  b_0();\n  let a_1 = 1u;\n  b_1();"), "{wgsl}");
+        assert!(
+            wgsl.starts_with("enable f16;\nconst N: u32 = 2u;\n"),
+            "{wgsl}"
+        );
+        assert!(
+            wgsl.contains("let a_0 = 0u;\n  b_0();\n  let a_1 = 1u;\n  b_1();"),
+            "{wgsl}"
+        );
         assert!(!run(text, &[("N", 2)]).unwrap().contains("b_0"));
     }
 
@@ -295,10 +335,19 @@ mod tests {
 
     #[test]
     fn expressions_of_loop_variables_and_defines() {
-        let wgsl =
-            run("#unroll q 0 N/4\nacc_{4*q+1}_{(q+3)%N}_{N}; if a {b} else {0} { q }\n#end\n", &[("N", 8)]).unwrap();
+        let wgsl = run(
+            "#unroll q 0 N/4\nacc_{4*q+1}_{(q+3)%N}_{N}; if a {b} else {0} { q }\n#end\n",
+            &[("N", 8)],
+        )
+        .unwrap();
         let body: Vec<&str> = wgsl.lines().skip(1).collect();
-        assert_eq!(body, ["acc_1_3_8; if a {b} else 0 { q }", "acc_5_4_8; if a {b} else 0 { q }"]);
+        assert_eq!(
+            body,
+            [
+                "acc_1_3_8; if a {b} else 0 { q }",
+                "acc_5_4_8; if a {b} else 0 { q }"
+            ]
+        );
     }
 
     #[test]

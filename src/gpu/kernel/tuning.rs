@@ -1,4 +1,5 @@
-//! Which tile of a matrix core serves which problem: a table per adapter, a default one until `wgvq tune` has measured.
+//! Which tile of a matrix core serves which problem: a table per adapter, a default one until `wgvq
+//! tune` has measured.
 
 use super::gemm::Tile;
 use crate::gpu::{Core, Gpu};
@@ -61,13 +62,19 @@ pub(crate) struct Tiles {
 }
 
 fn rule(max_cols: Option<usize>, below_flops: Option<f64>, tile: &str) -> Rule {
-    Rule { max_cols, below_flops, tile: tile.into(), gflops: None }
+    Rule {
+        max_cols,
+        below_flops,
+        tile: tile.into(),
+        gflops: None,
+    }
 }
 
 /// What an untuned device uses.
 pub fn default_rules(core: Core) -> Vec<Rule> {
     match core {
-        // Larger tiles load less per product but take longer to compile: on llvmpipe half a second, and the largest more than one.
+        // Larger tiles load less per product but take longer to compile: on llvmpipe half a second,
+        // and the largest more than one.
         Core::Subgroup => vec![
             rule(Some(8), None, "subgroup 8x8"),
             rule(None, Some(2e8), "subgroup 4x32"),
@@ -75,8 +82,8 @@ pub fn default_rules(core: Core) -> Vec<Rule> {
             rule(None, Some(1e9), "subgroup 8x32"),
             rule(None, None, "subgroup 8x64"),
         ],
-        // Small tiles make more workgroups, and it takes many to keep a GPU busy: a product of a few 10^8 operations is not enough for
-        // the largest. As measured on an NVIDIA H100.
+        // Small tiles make more workgroups, and it takes many to keep a GPU busy: a product of a
+        // few 10^8 operations is not enough for the largest. As measured on an NVIDIA H100.
         Core::Tiled => vec![
             rule(Some(16), None, "tiled 64x16 4x4"),
             rule(Some(32), None, "tiled 32x32 4x4"),
@@ -94,15 +101,34 @@ impl Tiles {
         let (core, lanes) = gpu;
         let candidates = Tile::candidates(core, lanes);
         let find = |rule: &Rule| {
-            let tile = candidates.iter().find(|t| t.to_string() == rule.tile).copied();
+            let tile = candidates
+                .iter()
+                .find(|t| t.to_string() == rule.tile)
+                .copied();
             let names: Vec<String> = candidates.iter().map(Tile::to_string).collect();
-            let what =
-                || format!("no tile is called `{}`; the {} core has {}", rule.tile, core.name(), names.join(", "));
-            Ok((rule.max_cols, rule.below_flops, tile.ok_or_else(|| Error::invalid("tuning", what()))?))
+            let what = || {
+                format!(
+                    "no tile is called `{}`; the {} core has {}",
+                    rule.tile,
+                    core.name(),
+                    names.join(", ")
+                )
+            };
+            Ok((
+                rule.max_cols,
+                rule.below_flops,
+                tile.ok_or_else(|| Error::invalid("tuning", what()))?,
+            ))
         };
         let rules = rules.iter().map(find).collect::<Result<Vec<_>>>()?;
-        if !rules.iter().any(|(cols, flops, _)| cols.is_none() && flops.is_none()) {
-            return Err(Error::invalid("tuning", "the table has no rule for what no other rule fits"));
+        if !rules
+            .iter()
+            .any(|(cols, flops, _)| cols.is_none() && flops.is_none())
+        {
+            return Err(Error::invalid(
+                "tuning",
+                "the table has no rule for what no other rule fits",
+            ));
         }
         Ok(Tiles { core, rules })
     }
@@ -130,8 +156,14 @@ impl Gpu {
         }
         let core = self.core();
         // The default rules name tiles that there are; a test says so.
-        let tiles = Tiles::new((core, self.subgroup_size()), &default_rules(core)).expect("default tiles");
-        self.inner.kernel.tiles.write().get_or_insert(tiles.into()).clone()
+        let tiles =
+            Tiles::new((core, self.subgroup_size()), &default_rules(core)).expect("default tiles");
+        self.inner
+            .kernel
+            .tiles
+            .write()
+            .get_or_insert(tiles.into())
+            .clone()
     }
 
     /// The tile for a problem of that many columns and operations.
@@ -142,22 +174,28 @@ impl Gpu {
         self.tiles().tile(cols, flops)
     }
 
-    /// Uses a measured table, and its core, from here on. Tiles of one core add in the same order; another core may round
-    /// otherwise.
+    /// Uses a measured table, and its core, from here on. Tiles of one core add in the same order;
+    /// another core may round otherwise.
     ///
     /// # Errors
-    /// If the table is of another format, of a core that the device cannot run or that [`Options::core`](crate::gpu::Options) excludes,
-    /// or names a tile that there is not.
+    /// If the table is of another format, of a core that the device cannot run or that
+    /// [`Options::core`](crate::gpu::Options) excludes, or names a tile that there is not.
     pub fn set_tuning(&self, tuning: &Tuning) -> Result<()> {
         if tuning.format != TUNING_FORMAT {
-            let what = format!("format {}, this version reads {TUNING_FORMAT}; run `wgvq tune` again", tuning.format);
+            let what = format!(
+                "format {}, this version reads {TUNING_FORMAT}; run `wgvq tune` again",
+                tuning.format
+            );
             return Err(Error::invalid("tuning", what));
         }
         let core: Core = tuning.core.parse()?;
         if !self.cores().contains(&core) {
             let cores: Vec<&str> = self.cores().iter().map(|c| c.name()).collect();
-            let what =
-                format!("a table of the {} core, and this engine chooses among {}", core.name(), cores.join(", "));
+            let what = format!(
+                "a table of the {} core, and this engine chooses among {}",
+                core.name(),
+                cores.join(", ")
+            );
             return Err(Error::invalid("tuning", what));
         }
         let tiles = Tiles::new((core, self.subgroup_size()), &tuning.rules)?;
@@ -172,7 +210,11 @@ mod tests {
 
     #[test]
     fn default_tables_name_tiles_that_there_are() {
-        for (core, lanes) in [(Core::Tiled, None), (Core::Subgroup, Some(8)), (Core::Subgroup, Some(32))] {
+        for (core, lanes) in [
+            (Core::Tiled, None),
+            (Core::Subgroup, Some(8)),
+            (Core::Subgroup, Some(32)),
+        ] {
             let tiles = Tiles::new((core, lanes), &default_rules(core)).unwrap();
             for cols in [1, 8, 9, 33, 64, 4096] {
                 for flops in [1.0, 1e8, 5e8, 1e12] {
@@ -188,7 +230,12 @@ mod tests {
     #[test]
     fn tables_that_cannot_be_used_are_refused() {
         let table = |rules: &[Rule]| Tiles::new((Core::Tiled, None), rules);
-        assert!(table(&[rule(None, None, "tiled 7x7 1x1")]).unwrap_err().to_string().contains("64x64"));
+        assert!(
+            table(&[rule(None, None, "tiled 7x7 1x1")])
+                .unwrap_err()
+                .to_string()
+                .contains("64x64")
+        );
         assert!(table(&[rule(Some(8), None, "tiled 64x64 8x8")]).is_err());
         assert!(table(&[]).is_err());
     }

@@ -1,6 +1,7 @@
 //! What a dispatch costs.
 
-/// What a dispatch costs, as far as its caller knows: it decides how much work one submission holds.
+/// What a dispatch costs, as far as its caller knows: it decides how much work one submission
+/// holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
     /// Floating-point operations (a fused multiply-add is two).

@@ -23,8 +23,18 @@ fn fill_in_parts(y: &Tensor, bits: u32, limit: u64) -> Result<()> {
     let words = y.words();
     for (start, n) in chunks(words.len(), limit) {
         let params = Params { n: n as u32, bits };
-        let work = Work { flops: 0.0, bytes: 4.0 * n as f64 };
-        y.gpu().dispatch("fill", &kernel(), &[&words.view(start, &[n])?], &params, groups_for(n, 256), work)?;
+        let work = Work {
+            flops: 0.0,
+            bytes: 4.0 * n as f64,
+        };
+        y.gpu().dispatch(
+            "fill",
+            &kernel(),
+            &[&words.view(start, &[n])?],
+            &params,
+            groups_for(n, 256),
+            work,
+        )?;
     }
     Ok(())
 }
@@ -41,7 +51,11 @@ mod tests {
 
     #[test]
     fn parts_fill_the_whole() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let y = Tensor::empty(&gpu, &[1001], DType::F32).unwrap();
         fill_in_parts(&y, 2.5f32.to_bits(), 1024).unwrap();
         assert_eq!(y.read::<f32>().unwrap(), [2.5; 1001]);

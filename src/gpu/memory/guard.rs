@@ -1,12 +1,14 @@
 //! Guard bands: a check that no kernel reads or writes outside its tensors.
 //!
-//! With [`Options::guard`](crate::gpu::Options::guard), each tensor lies in a buffer of its own between two bands of [`POISON`], and
-//! the buffer is full of it until something is written. A binding then reaches to the end of the band behind its tensor, so that
-//! neither the driver's robust buffer access nor the shader keeps an index that runs past the end from reaching the band: what
-//! is read there is NaN as a float and out of range as an index, and what is written there is found by
-//! [`Gpu::check_guard_bands`]. With [`Options::shader_checks`](crate::gpu::Options::shader_checks) too, a binding ends where its
-//! tensor does, and naga's bounds checks move such an index back into it. So a kernel that leaves its tensors differs between
-//! the two in its results, or in the bands.
+//! With [`Options::guard`](crate::gpu::Options::guard), each tensor lies in a buffer of its own
+//! between two bands of [`POISON`], and the buffer is full of it until something is written. A
+//! binding then reaches to the end of the band behind its tensor, so that neither the driver's
+//! robust buffer access nor the shader keeps an index that runs past the end from reaching the
+//! band: what is read there is NaN as a float and out of range as an index, and what is written
+//! there is found by [`Gpu::check_guard_bands`]. With
+//! [`Options::shader_checks`](crate::gpu::Options::shader_checks) too, a binding ends where its
+//! tensor does, and naga's bounds checks move such an index back into it. So a kernel that leaves
+//! its tensors differs between the two in its results, or in the bands.
 
 use super::pool::Storage;
 use crate::gpu::{Gpu, POISON};
@@ -14,8 +16,8 @@ use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-/// Bytes of a band: more than the rows of any kernel's tile are long in the cases of the registry, and a multiple of every
-/// device's `min_storage_buffer_offset_alignment`.
+/// Bytes of a band: more than the rows of any kernel's tile are long in the cases of the registry,
+/// and a multiple of every device's `min_storage_buffer_offset_alignment`.
 pub const GUARD_BAND: u64 = 1 << 16;
 
 /// A buffer with bands, and where its tensor lies.
@@ -26,7 +28,8 @@ pub(crate) struct Guarded {
 }
 
 impl Gpu {
-    /// Lays out a buffer for `bytes` bytes between bands: its size, and where the tensor lies in it.
+    /// Lays out a buffer for `bytes` bytes between bands: its size, and where the tensor lies in
+    /// it.
     pub(in crate::gpu) fn guard_layout(bytes: u64) -> (u64, Range<u64>) {
         let end = GUARD_BAND + bytes.next_multiple_of(4).max(4);
         (end + GUARD_BAND, GUARD_BAND..end)
@@ -35,12 +38,16 @@ impl Gpu {
     /// Fills a buffer that was created mapped with poison.
     pub(in crate::gpu) fn poison_mapped(buffer: &wgpu::Buffer) {
         let block = [POISON; 4096];
-        let mut view = buffer.slice(..).get_mapped_range_mut().expect("the buffer was created mapped");
+        let mut view = buffer
+            .slice(..)
+            .get_mapped_range_mut()
+            .expect("the buffer was created mapped");
         let mut at = 0;
         let size = buffer.size() as usize;
         while at < size {
             let end = (at + size_of_val(&block)).min(size);
-            view.slice(at..end).copy_from_slice(&bytemuck::cast_slice(&block)[..end - at]);
+            view.slice(at..end)
+                .copy_from_slice(&bytemuck::cast_slice(&block)[..end - at]);
             at = end;
         }
         drop(view);
@@ -54,19 +61,27 @@ impl Gpu {
 
     /// Remembers a buffer for the next check.
     pub(in crate::gpu) fn watch(&self, storage: &Arc<Storage>, tensor: Range<u64>) {
-        let guarded = Guarded { buffer: storage.buffer().clone(), tensor, owner: Arc::downgrade(storage) };
+        let guarded = Guarded {
+            buffer: storage.buffer().clone(),
+            tensor,
+            owner: Arc::downgrade(storage),
+        };
         self.inner.memory.guarded.lock().push(guarded);
     }
 
-    /// Waits for all work, and compares the bands of every tensor that was made or alive since the last check with what they
-    /// were filled with. Returns the number of tensors.
+    /// Waits for all work, and compares the bands of every tensor that was made or alive since the
+    /// last check with what they were filled with. Returns the number of tensors.
     ///
     /// # Errors
-    /// If the engine was made without [`Options::guard`](crate::gpu::Options::guard), or a band was written.
+    /// If the engine was made without [`Options::guard`](crate::gpu::Options::guard), or a band was
+    /// written.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn check_guard_bands(&self) -> Result<usize> {
         if !self.inner.options.guard {
-            return Err(Error::invalid("guard bands", "the engine was made without `Options::guard`"));
+            return Err(Error::invalid(
+                "guard bands",
+                "the engine was made without `Options::guard`",
+            ));
         }
         self.finish()?;
         // Cached bind groups hold on to their buffers.
@@ -77,7 +92,11 @@ impl Gpu {
             self.check_some(some)?;
         }
         let count = guarded.len();
-        self.inner.memory.guarded.lock().extend(guarded.into_iter().filter(|g| g.owner.strong_count() > 0));
+        self.inner
+            .memory
+            .guarded
+            .lock()
+            .extend(guarded.into_iter().filter(|g| g.owner.strong_count() > 0));
         Ok(count)
     }
 
@@ -94,30 +113,55 @@ impl Gpu {
         for (i, g) in guarded.iter().enumerate() {
             let at = 2 * GUARD_BAND * i as u64;
             encoder.copy_buffer_to_buffer(&g.buffer, 0, &staging, at, GUARD_BAND);
-            encoder.copy_buffer_to_buffer(&g.buffer, g.tensor.end, &staging, at + GUARD_BAND, GUARD_BAND);
+            encoder.copy_buffer_to_buffer(
+                &g.buffer,
+                g.tensor.end,
+                &staging,
+                at + GUARD_BAND,
+                GUARD_BAND,
+            );
         }
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., |_| {});
         self.inner.queue.submit([encoder.finish()]);
-        let poll = wgpu::PollType::Wait { submission_index: None, timeout: None };
-        device.poll(poll).map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+        let poll = wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: None,
+        };
+        device.poll(poll).map_err(|e| Error::DeviceLost {
+            reason: e.to_string(),
+        })?;
         self.check()?;
         let view = staging
             .slice(..)
             .get_mapped_range()
-            .map_err(|e| Error::Gpu { op: "guard bands".into(), what: e.to_string() })?;
+            .map_err(|e| Error::Gpu {
+                op: "guard bands".into(),
+                what: e.to_string(),
+            })?;
         let whole = vec![POISON; GUARD_BAND as usize / 4];
         let whole: &[u8] = bytemuck::cast_slice(&whole);
         for (i, band) in view.chunks_exact(GUARD_BAND as usize).enumerate() {
             if band != whole {
                 let tensor = &guarded[i / 2].tensor;
-                let at = band.iter().zip(whole).position(|(a, b)| a != b).unwrap_or(0) / 4;
+                let at = band
+                    .iter()
+                    .zip(whole)
+                    .position(|(a, b)| a != b)
+                    .unwrap_or(0)
+                    / 4;
                 let word = u32::from_le_bytes([0, 1, 2, 3].map(|b| band[4 * at + b]));
                 let place = match i % 2 {
                     0 => format!("{} words before", GUARD_BAND as usize / 4 - at),
                     _ => format!("{at} words behind the end of"),
                 };
-                let what = format!("{word:#010x} was written {place} a tensor of {} bytes", tensor.end - tensor.start);
-                return Err(Error::Gpu { op: "guard bands".into(), what });
+                let what = format!(
+                    "{word:#010x} was written {place} a tensor of {} bytes",
+                    tensor.end - tensor.start
+                );
+                return Err(Error::Gpu {
+                    op: "guard bands".into(),
+                    what,
+                });
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Device memory: a pool of size-classed buffers. A dropped tensor's buffer is free for the next one at once, since
-//! the one queue orders every use.
+//! Device memory: a pool of size-classed buffers. A dropped tensor's buffer is free for the next
+//! one at once, since the one queue orders every use.
 
 use crate::gpu::Gpu;
 use crate::{Error, Result};
@@ -31,7 +31,10 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(budget: Option<u64>) -> Arc<Ledger> {
-        Arc::new(Ledger { report: Mutex::default(), budget: AtomicU64::new(budget.unwrap_or(u64::MAX)) })
+        Arc::new(Ledger {
+            report: Mutex::default(),
+            budget: AtomicU64::new(budget.unwrap_or(u64::MAX)),
+        })
     }
 }
 
@@ -44,7 +47,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(ledger: &Arc<Ledger>) -> Arc<Mutex<Pool>> {
-        Arc::new(Mutex::new(Pool { free: BTreeMap::new(), ledger: ledger.clone() }))
+        Arc::new(Mutex::new(Pool {
+            free: BTreeMap::new(),
+            ledger: ledger.clone(),
+        }))
     }
 
     fn give(&mut self, raw: Raw) {
@@ -59,9 +65,12 @@ impl Pool {
         Some(free.remove(at))
     }
 
-    /// Puts the buffers in one order, so that the same calls get the same ones again and bind groups are found.
+    /// Puts the buffers in one order, so that the same calls get the same ones again and bind
+    /// groups are found.
     pub(crate) fn settle(&mut self) {
-        self.free.values_mut().for_each(|free| free.sort_unstable_by_key(|raw| std::cmp::Reverse(raw.id)));
+        self.free
+            .values_mut()
+            .for_each(|free| free.sort_unstable_by_key(|raw| std::cmp::Reverse(raw.id)));
     }
 
     /// Gives buffers back to the device, the largest first, until `enough`.
@@ -107,7 +116,8 @@ pub(crate) struct Storage {
     raw: Option<Raw>,
     /// The last batch of our own that uses this buffer, see [`Gpu::upload`].
     pub(crate) last_use: AtomicU64,
-    /// Taken for an upload, and not used by anything that is recorded: the queue may write it at once.
+    /// Taken for an upload, and not used by anything that is recorded: the queue may write it at
+    /// once.
     pub(crate) fresh: AtomicBool,
     /// Bytes from the buffer's start to the tensor's: a guard band, or none.
     pub(crate) start: u64,
@@ -116,10 +126,17 @@ pub(crate) struct Storage {
 
 impl Storage {
     pub(crate) fn buffer(&self) -> &wgpu::Buffer {
-        &self.raw.as_ref().expect("a live storage holds its buffer").buffer
+        &self
+            .raw
+            .as_ref()
+            .expect("a live storage holds its buffer")
+            .buffer
     }
     pub(crate) fn id(&self) -> u64 {
-        self.raw.as_ref().expect("a live storage holds its buffer").id
+        self.raw
+            .as_ref()
+            .expect("a live storage holds its buffer")
+            .id
     }
     /// Does it go back to this pool?
     pub(crate) fn is_of(&self, pool: &Arc<Mutex<Pool>>) -> bool {
@@ -129,7 +146,9 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        let Some(mut raw) = self.raw.take() else { return };
+        let Some(mut raw) = self.raw.take() else {
+            return;
+        };
         raw.last_use = *self.last_use.get_mut();
         match &self.home {
             Home::Host(gone) => gone.lock().push(raw.id),
@@ -145,18 +164,21 @@ impl Drop for Storage {
     }
 }
 
-/// Rounds up to a size class: at least 256 bytes, and four classes per power of two, so at most a quarter is wasted.
+/// Rounds up to a size class: at least 256 bytes, and four classes per power of two, so at most a
+/// quarter is wasted.
 pub(crate) fn size_class(bytes: u64) -> u64 {
     let bytes = bytes.max(256);
     let step = (bytes.next_power_of_two() / 8).max(256);
     bytes.div_ceil(step) * step
 }
 
-/// Above this many bytes, a buffer in the host's memory is worth asking the system whether there is so much.
+/// Above this many bytes, a buffer in the host's memory is worth asking the system whether there is
+/// so much.
 const LARGE: u64 = 64 << 20;
 
-pub(crate) const USAGES: wgpu::BufferUsages =
-    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+pub(crate) const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
 
 impl Gpu {
     /// A buffer of at least `bytes`, from the pool or new. Its content is undefined.
@@ -169,8 +191,8 @@ impl Gpu {
         }
     }
 
-    /// The same for what the host is about to write: where the queue's order could not keep an upload apart from work that is recorded and
-    /// not submitted, a buffer that no such work uses.
+    /// The same for what the host is about to write: where the queue's order could not keep an
+    /// upload apart from work that is recorded and not submitted, a buffer that no such work uses.
     pub(crate) fn storage_for_upload(&self, bytes: u64) -> Result<Arc<Storage>> {
         let submitted = self.submitted();
         if let Some(set) = self.host_set() {
@@ -179,20 +201,39 @@ impl Gpu {
             storage.fresh.store(true, Ordering::Relaxed);
             return Ok(storage);
         }
-        let storage =
-            self.storage_from(&self.inner.memory.pool, bytes, if self.deferring() { submitted } else { u64::MAX })?;
-        storage.fresh.store(storage.last_use.load(Ordering::Relaxed) <= submitted, Ordering::Relaxed);
+        let storage = self.storage_from(
+            &self.inner.memory.pool,
+            bytes,
+            if self.deferring() {
+                submitted
+            } else {
+                u64::MAX
+            },
+        )?;
+        storage.fresh.store(
+            storage.last_use.load(Ordering::Relaxed) <= submitted,
+            Ordering::Relaxed,
+        );
         Ok(storage)
     }
 
-    fn storage_from(&self, pool: &Arc<Mutex<Pool>>, bytes: u64, submitted: u64) -> Result<Arc<Storage>> {
+    fn storage_from(
+        &self,
+        pool: &Arc<Mutex<Pool>>,
+        bytes: u64,
+        submitted: u64,
+    ) -> Result<Arc<Storage>> {
         if self.inner.options.guard {
             return self.guarded_storage(bytes);
         }
         let limit = self.inner.limits.max_buffer_size;
         let size = size_class(bytes).min(limit.max(bytes));
         if bytes > limit {
-            return Err(Error::Limit { what: "a tensor".into(), asked: bytes, limit });
+            return Err(Error::Limit {
+                what: "a tensor".into(),
+                asked: bytes,
+                limit,
+            });
         }
         let reused = pool.lock().take(size, submitted);
         let raw = match reused {
@@ -214,12 +255,17 @@ impl Gpu {
         }))
     }
 
-    /// A new buffer between guard bands. It is never pooled, so that its bands can still be read after its tensors are gone.
+    /// A new buffer between guard bands. It is never pooled, so that its bands can still be read
+    /// after its tensors are gone.
     fn guarded_storage(&self, bytes: u64) -> Result<Arc<Storage>> {
         let (size, tensor) = Gpu::guard_layout(bytes);
         let limit = self.inner.limits.max_buffer_size;
         if size > limit {
-            return Err(Error::Limit { what: "a tensor between guard bands".into(), asked: size, limit });
+            return Err(Error::Limit {
+                what: "a tensor between guard bands".into(),
+                asked: size,
+                limit,
+            });
         }
         let raw = self.allocate(size, true)?;
         Gpu::poison_mapped(&raw.buffer);
@@ -230,22 +276,39 @@ impl Gpu {
         }
         let home = Home::Pool(Weak::new(), self.inner.memory.ledger.clone());
         let (raw, start) = (Some(raw), tensor.start);
-        let storage = Arc::new(Storage { last_use: AtomicU64::new(0), raw, fresh: false.into(), start, home });
+        let storage = Arc::new(Storage {
+            last_use: AtomicU64::new(0),
+            raw,
+            fresh: false.into(),
+            start,
+            home,
+        });
         self.watch(&storage, tensor);
         Ok(storage)
     }
 
     /// A host's buffer as a tensor's storage: it is not counted and never pooled.
     pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> Arc<Storage> {
-        let raw = Raw { buffer: buffer.clone(), id: self.next_id(), last_use: 0 };
+        let raw = Raw {
+            buffer: buffer.clone(),
+            id: self.next_id(),
+            last_use: 0,
+        };
         let home = Home::Host(self.inner.memory.gone.clone());
-        Arc::new(Storage { raw: Some(raw), last_use: AtomicU64::new(0), fresh: false.into(), start: 0, home })
+        Arc::new(Storage {
+            raw: Some(raw),
+            last_use: AtomicU64::new(0),
+            fresh: false.into(),
+            start: 0,
+            home,
+        })
     }
 
     /// Keeps the budget: what waits in pools goes before an allocation fails.
     fn make_room(&self, size: u64) -> Result<()> {
         let budget = self.inner.memory.ledger.budget.load(Ordering::Relaxed);
-        let fits = |r: &MemoryReport| r.in_use + r.pooled <= budget.saturating_sub(size) && size <= budget;
+        let fits =
+            |r: &MemoryReport| r.in_use + r.pooled <= budget.saturating_sub(size) && size <= budget;
         if fits(&self.inner.memory.ledger.report.lock()) {
             return Ok(());
         }
@@ -259,11 +322,16 @@ impl Gpu {
         if fits(&report) {
             return Ok(());
         }
-        Err(Error::Budget { asked: size, in_use: report.in_use + report.pooled, budget })
+        Err(Error::Budget {
+            asked: size,
+            in_use: report.in_use + report.pooled,
+            budget,
+        })
     }
 
-    /// Is there so much of the host's memory, where the device has none of its own? Such a device grants any size, and the system ends the process
-    /// once it is written to. What was granted before may not have been written to yet, so what there was at the start counts too.
+    /// Is there so much of the host's memory, where the device has none of its own? Such a device
+    /// grants any size, and the system ends the process once it is written to. What was granted
+    /// before may not have been written to yet, so what there was at the start counts too.
     fn host_has(&self, size: u64) -> bool {
         let most = self.inner.host_memory;
         let held = || {
@@ -279,7 +347,10 @@ impl Gpu {
             self.trim();
         }
         if !self.host_has(size) {
-            return Err(Error::OutOfMemory { asked: size, in_use: self.inner.memory.ledger.report.lock().in_use });
+            return Err(Error::OutOfMemory {
+                asked: size,
+                in_use: self.inner.memory.ledger.report.lock().in_use,
+            });
         }
         let device = &self.inner.device;
         for attempt in 0..2 {
@@ -293,42 +364,63 @@ impl Gpu {
             });
             let out_of_memory = self.caught(memory, "a buffer");
             if let Some(error) = self.caught(validation, "a buffer") {
-                return Err(Error::Gpu { op: format!("a buffer of {size} bytes"), what: error.to_string() });
+                return Err(Error::Gpu {
+                    op: format!("a buffer of {size} bytes"),
+                    what: error.to_string(),
+                });
             }
             if out_of_memory.is_none() {
                 self.inner.memory.ledger.report.lock().allocations += 1;
-                return Ok(Raw { buffer, id: self.next_id(), last_use: 0 });
+                return Ok(Raw {
+                    buffer,
+                    id: self.next_id(),
+                    last_use: 0,
+                });
             }
             if attempt == 0 {
                 // What waits in the pool may be what is missing.
                 self.trim();
             }
         }
-        Err(Error::OutOfMemory { asked: size, in_use: self.inner.memory.ledger.report.lock().in_use })
+        Err(Error::OutOfMemory {
+            asked: size,
+            in_use: self.inner.memory.ledger.report.lock().in_use,
+        })
     }
 
-    /// Gives every pooled buffer back to the device: for a host that will not need the engine for a while. What live tensors own, and
-    /// what a host's encoder that has not run yet uses, stays.
+    /// Gives every pooled buffer back to the device: for a host that will not need the engine for a
+    /// while. What live tensors own, and what a host's encoder that has not run yet uses, stays.
     pub fn trim(&self) {
         self.forget_bind_groups();
         self.forget_idle_sets();
         self.inner.memory.pool.lock().shrink(|_| false);
     }
 
-    /// Sets how many bytes of device memory the engine may hold, tensors and pooled buffers together; `None` for no limit but the
-    /// device's. What waits in the pools is given back first; an allocation that still does not fit is an [`Error::Budget`]. What is held
-    /// already stays. Pipelines, copies on their way to the host, and a host's own buffers and textures do not count.
+    /// Sets how many bytes of device memory the engine may hold, tensors and pooled buffers
+    /// together; `None` for no limit but the device's. What waits in the pools is given back first;
+    /// an allocation that still does not fit is an [`Error::Budget`]. What is held already stays.
+    /// Pipelines, copies on their way to the host, and a host's own buffers and textures do not
+    /// count.
     pub fn set_memory_budget(&self, bytes: Option<u64>) {
-        self.inner.memory.ledger.budget.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.inner
+            .memory
+            .ledger
+            .budget
+            .store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
         if let Some(budget) = bytes {
             self.forget_bind_groups();
-            self.inner.memory.pool.lock().shrink(|r| r.in_use + r.pooled <= budget);
+            self.inner
+                .memory
+                .pool
+                .lock()
+                .shrink(|r| r.in_use + r.pooled <= budget);
         }
     }
 
     /// What [`Gpu::set_memory_budget`] set.
     pub fn memory_budget(&self) -> Option<u64> {
-        Some(self.inner.memory.ledger.budget.load(Ordering::Relaxed)).filter(|bytes| *bytes < u64::MAX)
+        Some(self.inner.memory.ledger.budget.load(Ordering::Relaxed))
+            .filter(|bytes| *bytes < u64::MAX)
     }
 
     /// What the engine holds of device memory.
@@ -336,8 +428,8 @@ impl Gpu {
         *self.inner.memory.ledger.report.lock()
     }
 
-    /// Runs `work`, and gives the most bytes that were in use meanwhile beside those from before. [`MemoryReport::peak`] is what it
-    /// would have been.
+    /// Runs `work`, and gives the most bytes that were in use meanwhile beside those from before.
+    /// [`MemoryReport::peak`] is what it would have been.
     pub(crate) fn peak_of<R>(&self, work: impl FnOnce() -> R) -> (R, u64) {
         let before = self.memory();
         self.reset_peak();
@@ -361,10 +453,16 @@ mod tests {
 
     #[test]
     fn classes_hold_what_was_asked_and_waste_little() {
-        for bytes in (1..100_000u64).step_by(37).chain([1 << 20, (1 << 20) + 1, (1 << 30) + 12345]) {
+        for bytes in (1..100_000u64)
+            .step_by(37)
+            .chain([1 << 20, (1 << 20) + 1, (1 << 30) + 12345])
+        {
             let class = size_class(bytes);
             assert!(class >= bytes && class.is_multiple_of(256));
-            assert!(bytes < 2048 || class as f64 <= bytes as f64 * 1.26, "{bytes} -> {class}");
+            assert!(
+                bytes < 2048 || class as f64 <= bytes as f64 * 1.26,
+                "{bytes} -> {class}"
+            );
             assert_eq!(size_class(class), class);
         }
     }

@@ -14,7 +14,8 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// The copy's side of a readback. One that is dropped with an encoder that was never submitted says so.
+/// The copy's side of a readback. One that is dropped with an encoder that was never submitted says
+/// so.
 struct Notice(Arc<Mutex<State>>);
 
 impl Notice {
@@ -29,11 +30,14 @@ impl Notice {
 
 impl Drop for Notice {
     fn drop(&mut self) {
-        self.tell(Err("the encoder that the copy was recorded into was dropped and not submitted".into()));
+        self.tell(Err("the encoder that the copy was recorded into was \
+                       dropped and not submitted"
+            .into()));
     }
 }
 
-/// A copy on its way to the host. Await it, poll it with [`Readback::ready`], or [`Readback::wait`] for it.
+/// A copy on its way to the host. Await it, poll it with [`Readback::ready`], or [`Readback::wait`]
+/// for it.
 pub struct Readback {
     gpu: Gpu,
     staging: wgpu::Buffer,
@@ -45,10 +49,11 @@ pub struct Readback {
 }
 
 impl Tensor {
-    /// Starts copying the content to the host and returns at once; what was recorded so far is submitted.
+    /// Starts copying the content to the host and returns at once; what was recorded so far is
+    /// submitted.
     ///
-    /// Inside [`Gpu::record_into`], nothing is: the copy is recorded, and arrives after the host has submitted its encoder and polls the
-    /// device.
+    /// Inside [`Gpu::record_into`], nothing is: the copy is recorded, and arrives after the host
+    /// has submitted its encoder and polls the device.
     pub fn read_async(&self) -> Result<Readback> {
         let gpu = self.gpu();
         let (buffer, range) = self.buffer();
@@ -69,12 +74,24 @@ impl Tensor {
                 arrival.tell(result.map_err(|e| e.to_string()));
             });
         });
-        let epoch = if gpu.host_set().is_some() { 0 } else { gpu.flush()?.epoch() };
+        let epoch = if gpu.host_set().is_some() {
+            0
+        } else {
+            gpu.flush()?.epoch()
+        };
         let dtype = self.dtype();
-        Ok(Readback { gpu: gpu.clone(), staging, bytes: self.len() * dtype.size(), dtype, epoch, state })
+        Ok(Readback {
+            gpu: gpu.clone(),
+            staging,
+            bytes: self.len() * dtype.size(),
+            dtype,
+            epoch,
+            state,
+        })
     }
 
-    /// The content, row-major. Waits for the device, which a browser does not allow: there, await [`Readback::get`].
+    /// The content, row-major. Waits for the device, which a browser does not allow: there, await
+    /// [`Readback::get`].
     ///
     /// # Errors
     /// If `T` is not the tensor's element type, or the device was lost.
@@ -93,20 +110,31 @@ impl Readback {
     /// Waits for the copy and returns it.
     ///
     /// # Errors
-    /// If `T` is not the tensor's element type, or the device was lost; in a browser, if the copy has not arrived yet.
+    /// If `T` is not the tensor's element type, or the device was lost; in a browser, if the copy
+    /// has not arrived yet.
     pub fn wait<T: Element>(self) -> Result<Vec<T>> {
         if cfg!(target_arch = "wasm32") && self.state.lock().done.is_none() {
-            return Err(Error::invalid("read", "nothing may wait for the device in a browser: await `Readback::get`"));
+            return Err(Error::invalid(
+                "read",
+                "nothing may wait for the device in a browser: await `Readback::get`",
+            ));
         }
         self.gpu.send_up_to(self.epoch);
         let mut idle = 0;
         while self.state.lock().done.is_none() {
-            let polled = self.gpu.inner.device.poll(wgpu::PollType::wait_indefinitely());
-            let status = polled.map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+            let polled = self
+                .gpu
+                .inner
+                .device
+                .poll(wgpu::PollType::wait_indefinitely());
+            let status = polled.map_err(|e| Error::DeviceLost {
+                reason: e.to_string(),
+            })?;
             // With nothing under way, only another thread that just polled can still bring it.
             idle += u32::from(status.is_queue_empty());
             if idle > 1_000 && self.state.lock().done.is_none() {
-                let what = "the copy was recorded into a host's encoder, and that has not been submitted; wait after `queue.submit`";
+                let what = "the copy was recorded into a host's encoder, and that has not been \
+                            submitted; wait after `queue.submit`";
                 return Err(Error::invalid("readback", what));
             }
         }
@@ -122,13 +150,22 @@ impl Readback {
     fn take<T: Element>(self) -> Result<Vec<T>> {
         self.gpu.check()?;
         if T::DTYPE != self.dtype {
-            return Err(Error::shape("read", format!("{:?}", self.dtype), format!("{:?}", T::DTYPE)));
+            return Err(Error::shape(
+                "read",
+                format!("{:?}", self.dtype),
+                format!("{:?}", T::DTYPE),
+            ));
         }
         if let Some(Err(reason)) = self.state.lock().done.clone() {
-            return Err(Error::Gpu { op: "readback".into(), what: reason });
+            return Err(Error::Gpu {
+                op: "readback".into(),
+                what: reason,
+            });
         }
-        let mapped =
-            self.staging.get_mapped_range(..).map_err(|e| Error::Gpu { op: "readback".into(), what: e.to_string() })?;
+        let mapped = self.staging.get_mapped_range(..).map_err(|e| Error::Gpu {
+            op: "readback".into(),
+            what: e.to_string(),
+        })?;
         Ok(bytemuck::pod_collect_to_vec(&mapped[..self.bytes]))
     }
 }

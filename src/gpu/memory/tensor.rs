@@ -12,7 +12,8 @@ pub enum DType {
     F32,
     /// 16-bit float of 11 bits (IEEE 754 binary16). What is stored so is still added up in f32.
     F16,
-    /// 16-bit float of 8 bits, with f32's range (bfloat16). No kernel reads it but [`cast`](crate::ops::elementwise::cast).
+    /// 16-bit float of 8 bits, with f32's range (bfloat16). No kernel reads it but
+    /// [`cast`](crate::ops::elementwise::cast).
     Bf16,
     /// 32-bit unsigned integer: indices, counts.
     U32,
@@ -68,7 +69,8 @@ impl Element for u8 {
     const DTYPE: DType = DType::U8;
 }
 
-/// A dense, row-major array on the device. Clones share the buffer; the last one to go gives it back to the pool.
+/// A dense, row-major array on the device. Clones share the buffer; the last one to go gives it
+/// back to the pool.
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
@@ -90,14 +92,25 @@ fn bytes_of(shape: &[usize], dtype: DType) -> Result<u64> {
     elements
         .and_then(|n| n.checked_mul(dtype.size() as u64))
         .filter(|n| *n < 1 << 48)
-        .ok_or_else(|| Error::invalid("tensor", format!("a shape of {shape:?} is beyond any memory")))
+        .ok_or_else(|| {
+            Error::invalid(
+                "tensor",
+                format!("a shape of {shape:?} is beyond any memory"),
+            )
+        })
 }
 
 impl Tensor {
     /// A tensor whose content is undefined until a kernel writes it.
     pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
         let storage = gpu.storage(bytes_of(shape, dtype)?.max(4))?;
-        let tensor = Tensor { gpu: gpu.clone(), offset: storage.start, storage, shape: shape.to_vec(), dtype };
+        let tensor = Tensor {
+            gpu: gpu.clone(),
+            offset: storage.start,
+            storage,
+            shape: shape.to_vec(),
+            dtype,
+        };
         if gpu.poisons() {
             crate::gpu::fill_bits(&tensor.whole_buffer(), POISON)?;
         }
@@ -117,11 +130,20 @@ impl Tensor {
     /// If the shape's product is not `data.len()`.
     pub fn from_slice<T: Element>(gpu: &Gpu, shape: &[usize], data: &[T]) -> Result<Tensor> {
         if shape.iter().product::<usize>() != data.len() {
-            return Err(Error::shape("tensor", format!("{shape:?}"), format!("{} values", data.len())));
+            return Err(Error::shape(
+                "tensor",
+                format!("{shape:?}"),
+                format!("{} values", data.len()),
+            ));
         }
         let storage = gpu.storage_for_upload(bytes_of(shape, T::DTYPE)?.max(4))?;
-        let tensor =
-            Tensor { gpu: gpu.clone(), offset: storage.start, storage, shape: shape.to_vec(), dtype: T::DTYPE };
+        let tensor = Tensor {
+            gpu: gpu.clone(),
+            offset: storage.start,
+            storage,
+            shape: shape.to_vec(),
+            dtype: T::DTYPE,
+        };
         // What is recorded for later would poison what the queue writes now.
         if gpu.poisons() && !gpu.is_deferred_here() {
             crate::gpu::fill_bits(&tensor.whole_buffer(), POISON)?;
@@ -130,16 +152,27 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// A host's buffer as a tensor, from `offset` bytes on: no copy. The buffer is the host's before and after; while work that was recorded
-    /// over it has not run, what the host writes there is what that work sees.
+    /// A host's buffer as a tensor, from `offset` bytes on: no copy. The buffer is the host's
+    /// before and after; while work that was recorded over it has not run, what the host writes
+    /// there is what that work sees.
     ///
     /// # Errors
-    /// If the buffer lacks the usage `STORAGE`, the offset is no multiple of the device's `min_storage_buffer_offset_alignment` (256 bytes
-    /// on a default device), or the buffer ends before the tensor does; a tensor of 2- or 1-byte elements covers whole words.
-    pub fn from_buffer(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    /// If the buffer lacks the usage `STORAGE`, the offset is no multiple of the device's
+    /// `min_storage_buffer_offset_alignment` (256 bytes on a default device), or the buffer ends
+    /// before the tensor does; a tensor of 2- or 1-byte elements covers whole words.
+    pub fn from_buffer(
+        gpu: &Gpu,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        shape: &[usize],
+        dtype: DType,
+    ) -> Result<Tensor> {
         const OP: &str = "tensor over a host's buffer";
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-            let what = format!("the buffer has the usages {:?}; create it with STORAGE too", buffer.usage());
+            let what = format!(
+                "the buffer has the usages {:?}; create it with STORAGE too",
+                buffer.usage()
+            );
             return Err(Error::invalid(OP, what));
         }
         let align = u64::from(gpu.limits().min_storage_buffer_offset_alignment);
@@ -150,7 +183,10 @@ impl Tensor {
             ));
         }
         let bytes = bytes_of(shape, dtype)?.next_multiple_of(4).max(4);
-        if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+        if offset
+            .checked_add(bytes)
+            .is_none_or(|end| end > buffer.size())
+        {
             let what = format!(
                 "{shape:?} of {} take {bytes} bytes from {offset} on, the buffer has {}",
                 dtype.name(),
@@ -158,19 +194,32 @@ impl Tensor {
             );
             return Err(Error::invalid(OP, what));
         }
-        Ok(Tensor { gpu: gpu.clone(), storage: gpu.storage_of(buffer), offset, shape: shape.to_vec(), dtype })
+        Ok(Tensor {
+            gpu: gpu.clone(),
+            storage: gpu.storage_of(buffer),
+            offset,
+            shape: shape.to_vec(),
+            dtype,
+        })
     }
 
     /// Records a copy of the elements to `offset` bytes into a host's buffer.
     ///
     /// # Errors
-    /// If the buffer lacks the usage `COPY_DST`, the offset is no multiple of 4, or it ends too early.
+    /// If the buffer lacks the usage `COPY_DST`, the offset is no multiple of 4, or it ends too
+    /// early.
     pub fn copy_to_buffer(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
         let bytes = self.binding_size();
-        let ends = offset.checked_add(bytes).is_none_or(|end| end > buffer.size());
-        if !buffer.usage().contains(wgpu::BufferUsages::COPY_DST) || !offset.is_multiple_of(4) || ends {
+        let ends = offset
+            .checked_add(bytes)
+            .is_none_or(|end| end > buffer.size());
+        if !buffer.usage().contains(wgpu::BufferUsages::COPY_DST)
+            || !offset.is_multiple_of(4)
+            || ends
+        {
             let what = format!(
-                "{bytes} bytes to {offset} of a buffer of {} bytes and the usages {:?}; it takes COPY_DST, a multiple of 4, and room",
+                "{bytes} bytes to {offset} of a buffer of {} bytes and the usages {:?}; it takes \
+                 COPY_DST, a multiple of 4, and room",
                 buffer.size(),
                 buffer.usage()
             );
@@ -179,7 +228,9 @@ impl Tensor {
         if !self.is_empty() {
             self.touch();
             let from = self.storage.buffer();
-            self.gpu.with_encoder(|e| e.copy_buffer_to_buffer(from, self.offset, buffer, offset, bytes));
+            self.gpu.with_encoder(|e| {
+                e.copy_buffer_to_buffer(from, self.offset, buffer, offset, bytes)
+            });
         }
         Ok(())
     }
@@ -187,7 +238,11 @@ impl Tensor {
     /// Overwrites the content, in order with the work recorded so far.
     pub fn write<T: Element>(&self, data: &[T]) -> Result<()> {
         if T::DTYPE != self.dtype || self.len() != data.len() {
-            return Err(Error::shape("tensor write", format!("{self:?}"), format!("{} x {:?}", data.len(), T::DTYPE)));
+            return Err(Error::shape(
+                "tensor write",
+                format!("{self:?}"),
+                format!("{} x {:?}", data.len(), T::DTYPE),
+            ));
         }
         self.gpu.upload(self, bytemuck::cast_slice(data))
     }
@@ -195,9 +250,16 @@ impl Tensor {
     /// The same elements under another shape of as many elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         if shape.iter().product::<usize>() != self.len() {
-            return Err(Error::shape("reshape", format!("{} elements", self.len()), format!("{shape:?}")));
+            return Err(Error::shape(
+                "reshape",
+                format!("{} elements", self.len()),
+                format!("{shape:?}"),
+            ));
         }
-        Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
+        Ok(Tensor {
+            shape: shape.to_vec(),
+            ..self.clone()
+        })
     }
 
     /// A view of `shape` that starts `elements` elements into this tensor's buffer.
@@ -214,7 +276,11 @@ impl Tensor {
                 format!("{shape:?} at {elements}"),
             ));
         }
-        Ok(Tensor { offset: self.offset + bytes, shape: shape.to_vec(), ..self.clone() })
+        Ok(Tensor {
+            offset: self.offset + bytes,
+            shape: shape.to_vec(),
+            ..self.clone()
+        })
     }
 
     /// A copy in a buffer of its own.
@@ -227,7 +293,11 @@ impl Tensor {
     /// Copies the elements of `from`, a tensor of equal size and type.
     pub fn copy_from(&self, from: &Tensor) -> Result<()> {
         if from.len() != self.len() || from.dtype != self.dtype {
-            return Err(Error::shape("copy", format!("{self:?}"), format!("{from:?}")));
+            return Err(Error::shape(
+                "copy",
+                format!("{self:?}"),
+                format!("{from:?}"),
+            ));
         }
         if Arc::ptr_eq(&from.storage, &self.storage) {
             return Err(Error::invalid("copy", "source and target share a buffer"));
@@ -243,7 +313,8 @@ impl Tensor {
     /// # Errors
     /// If they would not fit, or share a buffer.
     pub fn copy_into(&self, at: usize, from: &Tensor) -> Result<()> {
-        let fits = at + from.len() <= self.len() && from.dtype == self.dtype && self.dtype.size() == 4;
+        let fits =
+            at + from.len() <= self.len() && from.dtype == self.dtype && self.dtype.size() == 4;
         if !fits || Arc::ptr_eq(&from.storage, &self.storage) {
             return Err(Error::shape(
                 "copy_into",
@@ -252,7 +323,10 @@ impl Tensor {
             ));
         }
         if !from.is_empty() {
-            let target = Tensor { offset: self.offset + 4 * at as u64, ..self.clone() };
+            let target = Tensor {
+                offset: self.offset + 4 * at as u64,
+                ..self.clone()
+            };
             self.gpu.copy(from, &target, from.binding_size());
         }
         Ok(())
@@ -260,12 +334,21 @@ impl Tensor {
 
     /// The same place as 4-byte words, what pads the last one too.
     pub(crate) fn words(&self) -> Tensor {
-        Tensor { shape: vec![(self.binding_size() / 4) as usize], dtype: DType::U32, ..self.clone() }
+        Tensor {
+            shape: vec![(self.binding_size() / 4) as usize],
+            dtype: DType::U32,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn whole_buffer(&self) -> Tensor {
         let words = (self.storage.buffer().size() / 4) as usize;
-        Tensor { offset: 0, shape: vec![words], dtype: DType::U32, ..self.clone() }
+        Tensor {
+            offset: 0,
+            shape: vec![words],
+            dtype: DType::U32,
+            ..self.clone()
+        }
     }
 
     /// Is this the only tensor over its buffer, so that a kernel may overwrite it?
@@ -284,7 +367,10 @@ impl Tensor {
     }
     /// The wgpu buffer, and the byte range in it that this tensor spans.
     pub fn buffer(&self) -> (&wgpu::Buffer, std::ops::Range<u64>) {
-        (self.storage.buffer(), self.offset..self.offset + self.binding_size())
+        (
+            self.storage.buffer(),
+            self.offset..self.offset + self.binding_size(),
+        )
     }
     /// Dimensions, outermost first.
     pub fn shape(&self) -> &[usize] {
@@ -304,9 +390,12 @@ impl Tensor {
     }
     /// Bytes that a binding of it covers: whole words, at least one.
     pub(crate) fn binding_size(&self) -> u64 {
-        ((self.len() * self.dtype.size()) as u64).next_multiple_of(4).max(4)
+        ((self.len() * self.dtype.size()) as u64)
+            .next_multiple_of(4)
+            .max(4)
     }
-    /// Bytes that a kernel gets to see: as many, or up to the end of the guard band behind, see [`Gpu::check_guard_bands`].
+    /// Bytes that a kernel gets to see: as many, or up to the end of the guard band behind, see
+    /// [`Gpu::check_guard_bands`].
     pub(in crate::gpu) fn bound_size(&self) -> u64 {
         let options = &self.gpu.inner.options;
         if self.storage.start == 0 || options.shader_checks {
@@ -317,7 +406,10 @@ impl Tensor {
     }
     /// The shape as exactly `N` dimensions, or an error of `op`.
     pub fn dims<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
-        self.shape.as_slice().try_into().map_err(|_| Error::shape(op, format!("{N} dimensions"), format!("{self:?}")))
+        self.shape
+            .as_slice()
+            .try_into()
+            .map_err(|_| Error::shape(op, format!("{N} dimensions"), format!("{self:?}")))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Between a host's textures and tensors of images, on the device: no copy goes through the processor.
+//! Between a host's textures and tensors of images, on the device: no copy goes through the
+//! processor.
 
 use crate::gpu::kernel::preprocess::preprocess;
 use crate::gpu::{DType, Gpu, Source, Tensor};
@@ -11,14 +12,16 @@ use std::sync::Arc;
 pub enum Light {
     /// Display-encoded (sRGB), as models and image files have them.
     Encoded,
-    /// Linear light. A format that ends in `-srgb` is sampled so: it decodes when read and encodes when written.
+    /// Linear light. A format that ends in `-srgb` is sampled so: it decodes when read and encodes
+    /// when written.
     Linear,
 }
 
 /// A host's texture as the engine reads or writes it: an image in its top left corner.
 ///
-/// The format may be `Rgba8Unorm`, `Bgra8Unorm`, either with `Srgb`, `Rgba16Float` or `Rgba32Float`. The texture needs the usage
-/// `RENDER_ATTACHMENT` to be written, by a draw, which every such format allows, and `TEXTURE_BINDING` to be read.
+/// The format may be `Rgba8Unorm`, `Bgra8Unorm`, either with `Srgb`, `Rgba16Float` or
+/// `Rgba32Float`. The texture needs the usage `RENDER_ATTACHMENT` to be written, by a draw, which
+/// every such format allows, and `TEXTURE_BINDING` to be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
     view: &'a wgpu::TextureView,
@@ -34,32 +37,57 @@ impl<'a> From<&'a wgpu::TextureView> for Picture<'a> {
 }
 
 impl<'a> Picture<'a> {
-    /// A view that was made with another format than its texture's. Numbers are encoded, but for those of a format with `Srgb`.
+    /// A view that was made with another format than its texture's. Numbers are encoded, but for
+    /// those of a format with `Srgb`.
     pub fn new(view: &'a wgpu::TextureView, format: wgpu::TextureFormat) -> Self {
-        Picture { view, format, light: if format.is_srgb() { Light::Linear } else { Light::Encoded } }
+        Picture {
+            view,
+            format,
+            light: if format.is_srgb() {
+                Light::Linear
+            } else {
+                Light::Encoded
+            },
+        }
     }
 
-    /// The same holding numbers of this kind: linear light in a texture of floats, say. It does not apply to a format with `Srgb`, whose
-    /// numbers are linear.
+    /// The same holding numbers of this kind: linear light in a texture of floats, say. It does not
+    /// apply to a format with `Srgb`, whose numbers are linear.
     pub fn holding(self, light: Light) -> Self {
-        Picture { light: if self.format.is_srgb() { Light::Linear } else { light }, ..self }
+        Picture {
+            light: if self.format.is_srgb() {
+                Light::Linear
+            } else {
+                light
+            },
+            ..self
+        }
     }
 
     /// Steps of its numbers, less one; 0 for floats.
     fn levels(&self, op: &'static str) -> Result<u32> {
-        use wgpu::TextureFormat::{Bgra8Unorm, Bgra8UnormSrgb, Rgba8Unorm, Rgba8UnormSrgb, Rgba16Float, Rgba32Float};
+        use wgpu::TextureFormat::{
+            Bgra8Unorm, Bgra8UnormSrgb, Rgba8Unorm, Rgba8UnormSrgb, Rgba16Float, Rgba32Float,
+        };
         match self.format {
             Rgba8Unorm | Rgba8UnormSrgb | Bgra8Unorm | Bgra8UnormSrgb => Ok(255),
             Rgba16Float | Rgba32Float => Ok(0),
             other => {
-                let what =
-                    format!("{other:?}; it takes Rgba8Unorm, Bgra8Unorm, those with Srgb, Rgba16Float and Rgba32Float");
+                let what = format!(
+                    "{other:?}; it takes Rgba8Unorm, Bgra8Unorm, those with Srgb, Rgba16Float and \
+                     Rgba32Float"
+                );
                 Err(Error::invalid(op, what))
             }
         }
     }
 
-    fn check(&self, op: &'static str, usage: wgpu::TextureUsages, [h, w, c]: [usize; 3]) -> Result<Variant> {
+    fn check(
+        &self,
+        op: &'static str,
+        usage: wgpu::TextureUsages,
+        [h, w, c]: [usize; 3],
+    ) -> Result<Variant> {
         let texture = self.view.texture();
         if !matches!(c, 1 | 3 | 4) {
             return Err(Error::shape(op, "images of 1, 3 or 4 channels", c));
@@ -67,20 +95,32 @@ impl<'a> Picture<'a> {
         if !texture.usage().contains(usage) {
             return Err(Error::invalid(
                 op,
-                format!("the texture has the usages {:?}; create it with {usage:?} too", texture.usage()),
+                format!(
+                    "the texture has the usages {:?}; create it with {usage:?} too",
+                    texture.usage()
+                ),
             ));
         }
         let (width, height) = (texture.width() as usize, texture.height() as usize);
         let flat = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;
         if !flat || w > width || h > height || w * h == 0 {
-            let got = format!("{width} x {height}, {:?}, {} samples", texture.dimension(), texture.sample_count());
+            let got = format!(
+                "{width} x {height}, {:?}, {} samples",
+                texture.dimension(),
+                texture.sample_count()
+            );
             return Err(Error::shape(
                 op,
                 format!("a texture of two dimensions and one sample, {w} x {h} or larger"),
                 got,
             ));
         }
-        let variant = Variant { size: [h, w, c], levels: self.levels(op)?, light: self.light, target: None };
+        let variant = Variant {
+            size: [h, w, c],
+            levels: self.levels(op)?,
+            light: self.light,
+            target: None,
+        };
         Ok(variant)
     }
 }
@@ -99,7 +139,13 @@ impl Variant {
     fn constants(&self) -> [(&'static str, f64); 5] {
         let [h, w, c] = self.size.map(|n| n as f64);
         let linear = f64::from(u8::from(self.light == Light::Linear));
-        [("W", w), ("H", h), ("C", c), ("LEVELS", self.levels.into()), ("LINEAR", linear)]
+        [
+            ("W", w),
+            ("H", h),
+            ("C", c),
+            ("LEVELS", self.levels.into()),
+            ("LINEAR", linear),
+        ]
     }
 }
 
@@ -114,7 +160,10 @@ pub(crate) type Pipelines = HashMap<Variant, Arc<(u64, Made)>>;
 
 /// The shaders of this file, which are no [`Kernel`](crate::gpu::Kernel)s: they bind textures.
 pub fn texture_shaders() -> [&'static Source; 2] {
-    [shader!("image/texture_write"), shader!("image/texture_read")]
+    [
+        shader!("image/texture_write"),
+        shader!("image/texture_read"),
+    ]
 }
 
 impl Gpu {
@@ -125,61 +174,80 @@ impl Gpu {
         let device = &self.inner.device;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let [write, read] = texture_shaders();
-        let source = if variant.target.is_some() { write } else { read };
+        let source = if variant.target.is_some() {
+            write
+        } else {
+            read
+        };
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(source.name),
             source: wgpu::ShaderSource::Wgsl(preprocess(source, &[])?.into()),
         });
         let constants = variant.constants();
-        let compilation_options = wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() };
+        let compilation_options = wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            ..Default::default()
+        };
         let made = match variant.target {
-            None => Made::Read(device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(source.name),
-                layout: None,
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options,
-                cache: None,
-            })),
-            Some(format) => Made::Draw(device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-                label: Some(source.name),
-                layout: None,
-                vertex: wgpu::VertexState {
+            None => Made::Read(
+                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(source.name),
+                    layout: None,
                     module: &module,
-                    entry_point: Some("corner"),
-                    compilation_options: Default::default(),
-                    buffers: &[],
-                },
-                fragment: Some(wgpu::FragmentState {
-                    module: &module,
-                    entry_point: Some("texel"),
+                    entry_point: Some("main"),
                     compilation_options,
-                    targets: &[Some(format.into())],
+                    cache: None,
                 }),
-                primitive: Default::default(),
-                depth_stencil: None,
-                multisample: Default::default(),
-                multiview_mask: None,
-                cache: None,
-            })),
+            ),
+            Some(format) => Made::Draw(device.create_render_pipeline(
+                &wgpu::RenderPipelineDescriptor {
+                    label: Some(source.name),
+                    layout: None,
+                    vertex: wgpu::VertexState {
+                        module: &module,
+                        entry_point: Some("corner"),
+                        compilation_options: Default::default(),
+                        buffers: &[],
+                    },
+                    fragment: Some(wgpu::FragmentState {
+                        module: &module,
+                        entry_point: Some("texel"),
+                        compilation_options,
+                        targets: &[Some(format.into())],
+                    }),
+                    primitive: Default::default(),
+                    depth_stencil: None,
+                    multisample: Default::default(),
+                    multiview_mask: None,
+                    cache: None,
+                },
+            )),
         };
         if let Some(error) = self.caught(scope, source.name) {
-            return Err(Error::Gpu { op: format!("shader {}", source.name), what: error.to_string() });
+            return Err(Error::Gpu {
+                op: format!("shader {}", source.name),
+                what: error.to_string(),
+            });
         }
         let made = Arc::new((self.next_id(), made));
-        self.inner.memory.textures.lock().insert(variant.clone(), made.clone());
+        self.inner
+            .memory
+            .textures
+            .lock()
+            .insert(variant.clone(), made.clone());
         Ok(made)
     }
 }
 
 impl Tensor {
-    /// Draws one of the images f32 [B, H, W, C] in [-1, 1] into the top left corner of a texture; what lies beside stays. Bytes are those of
-    /// [`to_bytes`](crate::ops::image::image::to_bytes), as a format with `Srgb` stores them too; grey is the same in all colours, and alpha 1
+    /// Draws one of the images f32 [B, H, W, C] in [-1, 1] into the top left corner of a texture;
+    /// what lies beside stays. Bytes are those of [`to_bytes`](crate::ops::image::image::to_bytes),
+    /// as a format with `Srgb` stores them too; grey is the same in all colours, and alpha 1
     /// where there are no 4 channels.
     ///
     /// # Errors
-    /// If this is no such tensor or image; if the texture is too small, lacks `RENDER_ATTACHMENT`, or has another format than
-    /// [`Picture`] names.
+    /// If this is no such tensor or image; if the texture is too small, lacks `RENDER_ATTACHMENT`,
+    /// or has another format than [`Picture`] names.
     pub fn to_texture<'a>(&self, image: usize, to: impl Into<Picture<'a>>) -> Result<()> {
         const OP: &str = "to_texture";
         let ([n, h, w, c], to) = (self.dims(OP)?, to.into());
@@ -193,16 +261,26 @@ impl Tensor {
         let variant = to.check(OP, wgpu::TextureUsages::RENDER_ATTACHMENT, [h, w, c])?;
         let gpu = self.gpu();
         gpu.check_binding(OP, self)?;
-        let pipeline = gpu.texture_pipeline(&Variant { target: Some(to.format), ..variant })?;
-        let (id, Made::Draw(draw)) = &*pipeline else { return Ok(()) };
+        let pipeline = gpu.texture_pipeline(&Variant {
+            target: Some(to.format),
+            ..variant
+        })?;
+        let (id, Made::Draw(draw)) = &*pipeline else {
+            return Ok(());
+        };
         gpu.mark(self);
         let key = vec![(self.storage.id(), self.offset, self.binding_size())];
         let bind_group = gpu.bind_group_for((*id, key), || {
-            gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(OP),
-                layout: &draw.get_bind_group_layout(0),
-                entries: &[wgpu::BindGroupEntry { binding: 0, resource: self.binding() }],
-            })
+            gpu.inner
+                .device
+                .create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(OP),
+                    layout: &draw.get_bind_group_layout(0),
+                    entries: &[wgpu::BindGroupEntry {
+                        binding: 0,
+                        resource: self.binding(),
+                    }],
+                })
         });
         gpu.with_encoder(|encoder| {
             let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
@@ -211,7 +289,10 @@ impl Tensor {
                     view: to.view,
                     depth_slice: None,
                     resolve_target: None,
-                    ops: wgpu::Operations { load: wgpu::LoadOp::Load, store: wgpu::StoreOp::Store },
+                    ops: wgpu::Operations {
+                        load: wgpu::LoadOp::Load,
+                        store: wgpu::StoreOp::Store,
+                    },
                 })],
                 ..Default::default()
             });
@@ -223,28 +304,45 @@ impl Tensor {
         Ok(())
     }
 
-    /// The top left `[height, width]` of a texture as an image f32 [1, H, W, C] in [-1, 1], of 1 (luma), 3 or 4 channels. Of bytes it is, to
-    /// the bit, what [`normalize`](crate::ops::image::image::normalize) makes of them.
+    /// The top left `[height, width]` of a texture as an image f32 [1, H, W, C] in [-1, 1], of 1
+    /// (luma), 3 or 4 channels. Of bytes it is, to the bit, what
+    /// [`normalize`](crate::ops::image::image::normalize) makes of them.
     ///
     /// # Errors
-    /// If the texture is smaller, lacks `TEXTURE_BINDING`, or has another format than [`Picture`] names.
-    pub fn from_texture<'a>(gpu: &Gpu, from: impl Into<Picture<'a>>, [h, w, c]: [usize; 3]) -> Result<Tensor> {
+    /// If the texture is smaller, lacks `TEXTURE_BINDING`, or has another format than [`Picture`]
+    /// names.
+    pub fn from_texture<'a>(
+        gpu: &Gpu,
+        from: impl Into<Picture<'a>>,
+        [h, w, c]: [usize; 3],
+    ) -> Result<Tensor> {
         const OP: &str = "from_texture";
         let from = from.into();
         let variant = from.check(OP, wgpu::TextureUsages::TEXTURE_BINDING, [h, w, c])?;
         let y = Tensor::empty(gpu, &[1, h, w, c], DType::F32)?;
         gpu.check_binding(OP, &y)?;
         let pipeline = gpu.texture_pipeline(&variant)?;
-        let (_, Made::Read(read)) = &*pipeline else { return Ok(y) };
+        let (_, Made::Read(read)) = &*pipeline else {
+            return Ok(y);
+        };
         gpu.mark(&y);
-        let bind_group = gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(OP),
-            layout: &read.get_bind_group_layout(0),
-            entries: &[
-                wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::TextureView(from.view) },
-                wgpu::BindGroupEntry { binding: 1, resource: y.binding() },
-            ],
-        });
+        let bind_group = gpu
+            .inner
+            .device
+            .create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(OP),
+                layout: &read.get_bind_group_layout(0),
+                entries: &[
+                    wgpu::BindGroupEntry {
+                        binding: 0,
+                        resource: wgpu::BindingResource::TextureView(from.view),
+                    },
+                    wgpu::BindGroupEntry {
+                        binding: 1,
+                        resource: y.binding(),
+                    },
+                ],
+            });
         gpu.with_encoder(|encoder| {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(read);

@@ -24,8 +24,8 @@ pub(super) struct Filter {
     pub conv: Conv,
 }
 
-/// One step of a network. Rectifiers are part of the convolution behind them: between, nothing but the largest value of a window is
-/// taken, which is the same before and after.
+/// One step of a network. Rectifiers are part of the convolution behind them: between, nothing but
+/// the largest value of a window is taken, which is the same before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Filter(Filter),
@@ -36,7 +36,11 @@ pub(super) enum Step {
     Tap,
 }
 
-const POOL_3: Pool = Pool { window: 3, stride: 2, ceil: false };
+const POOL_3: Pool = Pool {
+    window: 3,
+    stride: 2,
+    ceil: false,
+};
 
 impl Backbone {
     /// All of them.
@@ -74,8 +78,9 @@ impl Backbone {
         match self {
             Backbone::Vgg16 => {
                 let mut place = 0;
-                for (block, (layers, width)) in
-                    [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)].into_iter().enumerate()
+                for (block, (layers, width)) in [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]
+                    .into_iter()
+                    .enumerate()
                 {
                     if block > 0 {
                         net.steps.push(Step::Pool(Pool::HALVE));
@@ -118,7 +123,10 @@ impl Backbone {
                 ];
                 for (place, squeeze, expand) in fires {
                     if [3, 6, 9].contains(&place) {
-                        net.steps.push(Step::Pool(Pool { ceil: true, ..POOL_3 }));
+                        net.steps.push(Step::Pool(Pool {
+                            ceil: true,
+                            ..POOL_3
+                        }));
                     }
                     net.fire(&format!("features.{place}"), squeeze, expand);
                     if ![3, 6].contains(&place) {
@@ -135,7 +143,9 @@ impl Backbone {
         let steps = self.steps();
         let fits = |side: &usize| {
             let through = |n: usize, step: &Step| match step {
-                Step::Filter(f) => Some((n + 2 * f.conv.pad).checked_sub(f.kernel)? / f.conv.stride + 1),
+                Step::Filter(f) => {
+                    Some((n + 2 * f.conv.pad).checked_sub(f.kernel)? / f.conv.stride + 1)
+                }
                 Step::Pool(pool) => pool.windows(n),
                 Step::Expand(_) | Step::Tap => Some(n),
             };
@@ -155,12 +165,24 @@ struct Net {
 impl Net {
     /// The convolution of what is there, rectified unless it is the image.
     fn of(&self, name: String, o: usize, kernel: usize, [stride, pad]: [usize; 2]) -> Filter {
-        let conv = Conv { stride, pad, relu: self.channels.is_some(), after: 0 };
-        Filter { name, i: self.channels.unwrap_or(3), o, kernel, conv }
+        let conv = Conv {
+            stride,
+            pad,
+            relu: self.channels.is_some(),
+            after: 0,
+        };
+        Filter {
+            name,
+            i: self.channels.unwrap_or(3),
+            o,
+            kernel,
+            conv,
+        }
     }
 
     fn filter(&mut self, name: String, o: usize, kernel: usize, walk: [usize; 2]) {
-        self.steps.push(Step::Filter(self.of(name, o, kernel, walk)));
+        self.steps
+            .push(Step::Filter(self.of(name, o, kernel, walk)));
         self.channels = Some(o);
     }
 
@@ -202,10 +224,20 @@ mod tests {
             assert_eq!(taps, backbone.taps());
             assert!(names.iter().any(|n| n == backbone.mark()));
             let others = Backbone::ALL.into_iter().filter(|other| *other != backbone);
-            assert!(others.into_iter().all(|other| !names.iter().any(|n| n == other.mark())));
+            assert!(
+                others
+                    .into_iter()
+                    .all(|other| !names.iter().any(|n| n == other.mark()))
+            );
         }
         let vgg = Backbone::Vgg16.steps();
-        let last = vgg.iter().rev().find_map(|s| if let Step::Filter(f) = s { Some(f.name.clone()) } else { None });
+        let last = vgg.iter().rev().find_map(|s| {
+            if let Step::Filter(f) = s {
+                Some(f.name.clone())
+            } else {
+                None
+            }
+        });
         assert_eq!(last.as_deref(), Some("features.28"));
     }
 }

@@ -7,7 +7,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
 /// How to come by such a file.
-pub(super) const WAY: &str = "`python scripts/convert_lpips.py vgg lpips-vgg.safetensors` makes such a file";
+pub(super) const WAY: &str =
+    "`python scripts/convert_lpips.py vgg lpips-vgg.safetensors` makes such a file";
 
 /// The tensors of `path` whose names begin as one of `prefixes` does, as f32.
 ///
@@ -18,16 +19,29 @@ pub(super) fn read(path: &Path, prefixes: &[&str]) -> Result<HostTensors> {
         Error::File { path, what } => Error::file(path, format!("{what}; {WAY}")),
         other => other,
     })?;
-    let damaged =
-        |e: safetensors::SafeTensorError| Error::file(path, format!("is damaged, or no safetensors file: {e}"));
+    let damaged = |e: safetensors::SafeTensorError| {
+        Error::file(path, format!("is damaged, or no safetensors file: {e}"))
+    };
     let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
     let mut tensors = HostTensors::new();
-    for (name, view) in file.iter().filter(|(name, _)| prefixes.iter().any(|p| name.starts_with(p))) {
+    for (name, view) in file
+        .iter()
+        .filter(|(name, _)| prefixes.iter().any(|p| name.starts_with(p)))
+    {
         let values = floats(&view).ok_or_else(|| {
-            Error::file(path, format!("`{name}` holds {:?}, where f32, f16 or bf16 was expected", view.dtype()))
+            Error::file(
+                path,
+                format!(
+                    "`{name}` holds {:?}, where f32, f16 or bf16 was expected",
+                    view.dtype()
+                ),
+            )
         })?;
         if let Some(value) = values.iter().find(|v| !v.is_finite()) {
-            return Err(Error::file(path, format!("`{name}` holds the value {value}: it is damaged")));
+            return Err(Error::file(
+                path,
+                format!("`{name}` holds the value {value}: it is damaged"),
+            ));
         }
         tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
     }
@@ -37,9 +51,17 @@ pub(super) fn read(path: &Path, prefixes: &[&str]) -> Result<HostTensors> {
 fn floats(view: &TensorView) -> Option<Vec<f32>> {
     let words = view.data().chunks_exact(2);
     Some(match view.dtype() {
-        Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::F16 => words.map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::BF16 => words.map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F32 => view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        Dtype::F16 => words
+            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
+        Dtype::BF16 => words
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
         _ => return None,
     })
 }

@@ -1,9 +1,12 @@
-//! LPIPS, the distance of images that people see (Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual
-//! metric"): features of a network trained to classify images, compared place by place (`ops::feature_distance`), under weights for
-//! their channels that were fitted to people's judgements. It is that of the `lpips` package, version 0.1 of its weights.
+//! LPIPS, the distance of images that people see (Zhang et al. 2018, "The unreasonable
+//! effectiveness of deep features as a perceptual metric"): features of a network trained to
+//! classify images, compared place by place (`ops::feature_distance`), under weights for
+//! their channels that were fitted to people's judgements. It is that of the `lpips` package,
+//! version 0.1 of its weights.
 //!
-//! The network is frozen: nothing has a gradient but the images. Its weights are no part of this crate; `scripts/convert_lpips.py` makes
-//! a file of them from torchvision's and the `lpips` package's.
+//! The network is frozen: nothing has a gradient but the images. Its weights are no part of this
+//! crate; `scripts/convert_lpips.py` makes a file of them from torchvision's and the `lpips`
+//! package's.
 
 mod backbone;
 mod file;
@@ -33,7 +36,13 @@ struct Frozen {
 
 impl Frozen {
     fn forward(&self, tape: &Tape, x: &Var) -> Result<Var> {
-        tape.conv2d(x, &tape.constant(&self.weight), Some(&tape.constant(&self.bias)), None, self.conv)
+        tape.conv2d(
+            x,
+            &tape.constant(&self.weight),
+            Some(&tape.constant(&self.bias)),
+            None,
+            self.conv,
+        )
     }
 }
 
@@ -62,9 +71,9 @@ pub struct Features {
 }
 
 impl Lpips {
-    /// Reads a network and the weights of its features from a safetensors file: `features.0.weight` and so on as torchvision names them,
-    /// `lin0.model.1.weight` and so on as the `lpips` package does. The names tell which network it is. Tensors of other names do not
-    /// count.
+    /// Reads a network and the weights of its features from a safetensors file: `features.0.weight`
+    /// and so on as torchvision names them, `lin0.model.1.weight` and so on as the `lpips` package
+    /// does. The names tell which network it is. Tensors of other names do not count.
     ///
     /// # Errors
     /// If the file cannot be read, or as [`Lpips::from_tensors`].
@@ -76,16 +85,23 @@ impl Lpips {
         })
     }
 
-    /// The same of tensors by name, in PyTorch's layouts: convolutions [O, I, K, K], biases \[O], weights of features [1, C, 1, 1].
+    /// The same of tensors by name, in PyTorch's layouts: convolutions [O, I, K, K], biases \[O],
+    /// weights of features [1, C, 1, 1].
     ///
     /// # Errors
-    /// If the names are of no network that is known, a tensor is missing, has another shape than the network's or a value that is not
-    /// finite, or the device fails.
+    /// If the names are of no network that is known, a tensor is missing, has another shape than
+    /// the network's or a value that is not finite, or the device fails.
     pub fn from_tensors(gpu: &Gpu, tensors: &HostTensors) -> Result<Lpips> {
-        let backbone = Backbone::ALL.into_iter().find(|b| tensors.contains_key(b.mark())).ok_or_else(|| {
-            let marks = Backbone::ALL.map(|b| format!("`{}` ({})", b.mark(), b.name()));
-            Error::data(format!("holds no network for LPIPS: there is none of {}", marks.join(", ")))
-        })?;
+        let backbone = Backbone::ALL
+            .into_iter()
+            .find(|b| tensors.contains_key(b.mark()))
+            .ok_or_else(|| {
+                let marks = Backbone::ALL.map(|b| format!("`{}` ({})", b.mark(), b.name()));
+                Error::data(format!(
+                    "holds no network for LPIPS: there is none of {}",
+                    marks.join(", ")
+                ))
+            })?;
         let source = Source { backbone, tensors };
         let layers = backbone.steps().into_iter().map(|step| {
             Ok(match step {
@@ -100,8 +116,18 @@ impl Lpips {
             let values = source.values(&format!("lin{tap}.model.1.weight"), &[1, *c, 1, 1])?;
             Tensor::from_slice(gpu, &[*c], values)
         };
-        let lins = backbone.taps().iter().enumerate().map(lin).collect::<Result<Vec<_>>>()?;
-        Ok(Lpips { backbone, scaling: [scaling(gpu, 1)?, scaling(gpu, 3)?], layers, lins })
+        let lins = backbone
+            .taps()
+            .iter()
+            .enumerate()
+            .map(lin)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Lpips {
+            backbone,
+            scaling: [scaling(gpu, 1)?, scaling(gpu, 3)?],
+            layers,
+            lins,
+        })
     }
 
     /// Numbers of the network and of its channels' weights.
@@ -110,7 +136,8 @@ impl Lpips {
             Layer::Conv(conv) => conv.weight.len() + conv.bias.len(),
             Layer::Pool(_) | Layer::Tap => 0,
         };
-        self.layers.iter().map(layer).sum::<usize>() + self.lins.iter().map(Tensor::len).sum::<usize>()
+        self.layers.iter().map(layer).sum::<usize>()
+            + self.lins.iter().map(Tensor::len).sum::<usize>()
     }
 
     /// The network whose features are compared.
@@ -127,12 +154,20 @@ impl Lpips {
         let scaling = match c {
             1 => &self.scaling[0],
             3 => &self.scaling[1],
-            _ => return Err(Error::shape("lpips", "images of 1 or 3 channels", format!("{c}"))),
+            _ => {
+                return Err(Error::shape(
+                    "lpips",
+                    "images of 1 or 3 channels",
+                    format!("{c}"),
+                ));
+            }
         };
         let least = self.backbone.smallest_side();
         if h.min(w) < least {
-            let expected =
-                format!("images of at least {least} x {least} pixels, for the network `{}`", self.backbone.name());
+            let expected = format!(
+                "images of at least {least} x {least} pixels, for the network `{}`",
+                self.backbone.name()
+            );
             return Err(Error::shape("lpips", expected, format!("{h} x {w}")));
         }
         let mut x = scaling.forward(tape, images)?;
@@ -147,8 +182,9 @@ impl Lpips {
         Ok(Features { taps })
     }
 
-    /// The distance of images a and b, [B, H, W, C] in [-1, 1] of one shape, averaged over the images: \[1], 0 for equal ones. Gradients
-    /// go to those of a and b that lead to a leaf; the other's features cost no memory beyond themselves.
+    /// The distance of images a and b, [B, H, W, C] in [-1, 1] of one shape, averaged over the
+    /// images: \[1], 0 for equal ones. Gradients go to those of a and b that lead to a leaf; the
+    /// other's features cost no memory beyond themselves.
     ///
     /// # Errors
     /// If the shapes differ, or as [`Lpips::features`].
@@ -171,7 +207,10 @@ impl Lpips {
         if [a, b].iter().any(|f| f.taps.len() != self.lins.len()) {
             return Err(Error::invalid(
                 "lpips",
-                format!("features of another network than `{}`", self.backbone.name()),
+                format!(
+                    "features of another network than `{}`",
+                    self.backbone.name()
+                ),
             ));
         }
         let mut total: Option<Var> = None;
@@ -182,7 +221,8 @@ impl Lpips {
                 None => distance,
             });
         }
-        total.ok_or_else(|| Error::invalid("lpips", "a network whose features are compared nowhere"))
+        total
+            .ok_or_else(|| Error::invalid("lpips", "a network whose features are compared nowhere"))
     }
 }
 
@@ -190,13 +230,28 @@ impl Lpips {
 fn scaling(gpu: &Gpu, channels: usize) -> Result<Frozen> {
     let weight: Vec<f32> = (0..3 * channels)
         .map(|k| (k / channels, k % channels))
-        .map(|(o, i)| if channels == 1 || o == i { 1.0 / SCALE[o] } else { 0.0 })
+        .map(|(o, i)| {
+            if channels == 1 || o == i {
+                1.0 / SCALE[o]
+            } else {
+                0.0
+            }
+        })
         .collect();
-    let bias: Vec<f32> = SHIFT.iter().zip(SCALE).map(|(shift, scale)| -shift / scale).collect();
+    let bias: Vec<f32> = SHIFT
+        .iter()
+        .zip(SCALE)
+        .map(|(shift, scale)| -shift / scale)
+        .collect();
     Ok(Frozen {
         weight: Tensor::from_slice(gpu, &[3, 1, 1, channels], &weight)?,
         bias: Tensor::from_slice(gpu, &[3], &bias)?,
-        conv: Conv { stride: 1, pad: 0, relu: false, after: 0 },
+        conv: Conv {
+            stride: 1,
+            pad: 0,
+            relu: false,
+            after: 0,
+        },
     })
 }
 
@@ -210,35 +265,51 @@ impl Source<'_> {
     fn values(&self, name: &str, expected: &[usize]) -> Result<&[f32]> {
         let network = self.backbone.name();
         let Some((shape, values)) = self.tensors.get(name) else {
-            return Err(Error::data(format!("`{name}` of shape {expected:?} is missing, of the network `{network}`")));
+            return Err(Error::data(format!(
+                "`{name}` of shape {expected:?} is missing, of the network `{network}`"
+            )));
         };
         if shape != expected || values.len() != expected.iter().product::<usize>() {
-            let what = format!("`{name}` has shape {shape:?}, that of the network `{network}` {expected:?}");
+            let what = format!(
+                "`{name}` has shape {shape:?}, that of the network `{network}` {expected:?}"
+            );
             return Err(Error::data(what));
         }
         if values.iter().any(|v| !v.is_finite()) {
-            return Err(Error::data(format!("`{name}` has values that are not finite")));
+            return Err(Error::data(format!(
+                "`{name}` has values that are not finite"
+            )));
         }
         Ok(values)
     }
 
     /// Weight [O, K, K, I] and bias \[O].
     fn parts(&self, f: &Filter) -> Result<(Vec<f32>, &[f32])> {
-        let weight = self.values(&format!("{}.weight", f.name), &[f.o, f.i, f.kernel, f.kernel])?;
+        let weight = self.values(
+            &format!("{}.weight", f.name),
+            &[f.o, f.i, f.kernel, f.kernel],
+        )?;
         let taps = f.kernel * f.kernel;
         let place = |o: usize, tap: usize| (0..f.i).map(move |i| (o * f.i + i) * taps + tap);
         let places = (0..f.o).flat_map(|o| (0..taps).flat_map(move |tap| place(o, tap)));
-        Ok((places.map(|at| weight[at]).collect(), self.values(&format!("{}.bias", f.name), &[f.o])?))
+        Ok((
+            places.map(|at| weight[at]).collect(),
+            self.values(&format!("{}.bias", f.name), &[f.o])?,
+        ))
     }
 
     fn filter(&self, gpu: &Gpu, f: &Filter) -> Result<Frozen> {
         let (weight, bias) = self.parts(f)?;
         let weight = Tensor::from_slice(gpu, &[f.o, f.kernel, f.kernel, f.i], &weight)?;
-        Ok(Frozen { weight, bias: Tensor::from_slice(gpu, &[f.o], bias)?, conv: f.conv })
+        Ok(Frozen {
+            weight,
+            bias: Tensor::from_slice(gpu, &[f.o], bias)?,
+            conv: f.conv,
+        })
     }
 
-    /// One convolution that does the work of both: the narrow kernel in the middle of one as wide as the other. That their channels come
-    /// out side by side saves a copy, forward and backward.
+    /// One convolution that does the work of both: the narrow kernel in the middle of one as wide
+    /// as the other. That their channels come out side by side saves a copy, forward and backward.
     fn expand(&self, gpu: &Gpu, [near, wide]: &[Filter; 2]) -> Result<Frozen> {
         let ((narrow, bias), (rest, biases)) = (self.parts(near)?, self.parts(wide)?);
         let taps = wide.kernel * wide.kernel;

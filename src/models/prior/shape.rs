@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
-    /// Queries and keys turned by row and column (Su et al. 2021; axial, as in Fang et al. 2023, "EVA-02").
+    /// Queries and keys turned by row and column (Su et al. 2021; axial, as in Fang et al. 2023,
+    /// "EVA-02").
     Rotary,
     /// An embedding for each cell of the grid, learned.
     Learned,
@@ -21,7 +22,8 @@ pub enum Positions {
 pub enum TextKind {
     /// Text and codes are one sequence, and the model learns both (Ramesh et al. 2021, "DALL-E").
     Stream,
-    /// An encoder that looks both ways reads the text, and every block of the model attends to it (Yu et al. 2022, "Parti").
+    /// An encoder that looks both ways reads the text, and every block of the model attends to it
+    /// (Yu et al. 2022, "Parti").
     Encoder,
 }
 
@@ -35,7 +37,8 @@ pub struct Shape {
     pub dim: usize,
     /// Heads of attention; they divide the channels.
     pub heads: usize,
-    /// Channels inside the MLPs; 0 is 8/3 of the channels with `swiglu`, four times as many with `gelu`.
+    /// Channels inside the MLPs; 0 is 8/3 of the channels with `swiglu`, four times as many with
+    /// `gelu`.
     pub hidden: usize,
     /// The norms.
     pub norm: NormKind,
@@ -47,7 +50,8 @@ pub struct Shape {
     pub rope_base: f32,
     /// Do the logits share their weights with the codes' embeddings (Press and Wolf 2017)?
     pub tied: bool,
-    /// Share of the elements that dropout takes from the embeddings and from what each half of a block adds.
+    /// Share of the elements that dropout takes from the embeddings and from what each half of a
+    /// block adds.
     pub dropout: f32,
     /// Does the model see the codes of the levels above its own, where there are any?
     pub conditioned: bool,
@@ -57,9 +61,11 @@ pub struct Shape {
     pub text: TextKind,
     /// Blocks over a text, with [`TextKind::Encoder`].
     pub text_layers: usize,
-    /// What the text's own tokens weigh in the loss, with [`TextKind::Stream`]; the codes weigh the rest.
+    /// What the text's own tokens weigh in the loss, with [`TextKind::Stream`]; the codes weigh
+    /// the rest.
     pub text_weight: f32,
-    /// What each block's attention sees of the codes before, the first block's first; they come round again. Empty is [`Pattern::Full`].
+    /// What each block's attention sees of the codes before, the first block's first; they come
+    /// round again. Empty is [`Pattern::Full`].
     pub attention: Vec<Pattern>,
     /// Side in cells of what [`Pattern::Convolution`] sees; odd.
     pub attention_kernel: usize,
@@ -97,7 +103,10 @@ impl Shape {
             (0, MlpKind::Gelu) => 4 * self.dim,
             (hidden, _) => hidden,
         };
-        Shape { hidden, ..self.clone() }
+        Shape {
+            hidden,
+            ..self.clone()
+        }
     }
 
     /// Does this make a model?
@@ -107,45 +116,88 @@ impl Shape {
     pub fn check(&self) -> Result<()> {
         let wrong = |key: &str, what: String| Err(Error::config(format!("prior.{key}"), what));
         if !(1..=256).contains(&self.layers) {
-            return wrong("layers", format!("{} is not allowed: it must be from 1 to 256", self.layers));
+            return wrong(
+                "layers",
+                format!("{} is not allowed: it must be from 1 to 256", self.layers),
+            );
         }
         if self.condition_layers > 256 {
             return wrong(
                 "condition_layers",
-                format!("{} is not allowed: it must be at most 256", self.condition_layers),
+                format!(
+                    "{} is not allowed: it must be at most 256",
+                    self.condition_layers
+                ),
             );
         }
-        let axes = if self.positions == Positions::Rotary { 4 } else { 1 };
+        let axes = if self.positions == Positions::Rotary {
+            4
+        } else {
+            1
+        };
         let head = self.dim.checked_div(self.heads).unwrap_or(0);
-        if head == 0 || !self.dim.is_multiple_of(self.heads) || head > 256 || !head.is_multiple_of(axes) {
-            let multiple = if axes == 1 { "" } else { ", a multiple of 4 for rotary positions" };
+        if head == 0
+            || !self.dim.is_multiple_of(self.heads)
+            || head > 256
+            || !head.is_multiple_of(axes)
+        {
+            let multiple = if axes == 1 {
+                ""
+            } else {
+                ", a multiple of 4 for rotary positions"
+            };
             let what = format!(
-                "{} heads of {} channels: each must get a whole number of them, at most 256{multiple}",
+                "{} heads of {} channels: each must get a whole number of them, at most \
+                 256{multiple}",
                 self.heads, self.dim
             );
             return wrong("heads", what);
         }
         if self.dim > 1 << 16 || self.hidden > 1 << 18 {
-            let what = format!("{} channels with {} inside the MLPs: at most 65536 and 262144", self.dim, self.hidden);
+            let what = format!(
+                "{} channels with {} inside the MLPs: at most 65536 and 262144",
+                self.dim, self.hidden
+            );
             return wrong("dim", what);
         }
         if !(self.rope_base > 1.0 && self.rope_base.is_finite()) {
-            return wrong("rope_base", format!("{} is not allowed: it must be above 1", self.rope_base));
+            return wrong(
+                "rope_base",
+                format!("{} is not allowed: it must be above 1", self.rope_base),
+            );
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return wrong("dropout", format!("{} is not allowed: it must be at least 0 and below 1", self.dropout));
+            return wrong(
+                "dropout",
+                format!(
+                    "{} is not allowed: it must be at least 0 and below 1",
+                    self.dropout
+                ),
+            );
         }
         if self.text_layers > 256 {
-            return wrong("text_layers", format!("{} is not allowed: it must be at most 256", self.text_layers));
+            return wrong(
+                "text_layers",
+                format!(
+                    "{} is not allowed: it must be at most 256",
+                    self.text_layers
+                ),
+            );
         }
         if !(0.0..1.0).contains(&self.text_weight) {
             return wrong(
                 "text_weight",
-                format!("{} is not allowed: it must be at least 0 and below 1", self.text_weight),
+                format!(
+                    "{} is not allowed: it must be at least 0 and below 1",
+                    self.text_weight
+                ),
             );
         }
         if self.attention.len() > 256 {
-            return wrong("attention", format!("{} patterns: at most 256", self.attention.len()));
+            return wrong(
+                "attention",
+                format!("{} patterns: at most 256", self.attention.len()),
+            );
         }
         check_kernel(self.attention_kernel)
     }

@@ -10,10 +10,11 @@ pub struct Conv {
     pub stride: usize,
     /// Zeros around the input, on every side.
     pub pad: usize,
-    /// More zeros below and to the right: with 1 and no padding, a 3 x 3 convolution of stride 2 halves an even image, as the one of
-    /// taming-transformers does.
+    /// More zeros below and to the right: with 1 and no padding, a 3 x 3 convolution of stride 2
+    /// halves an even image, as the one of taming-transformers does.
     pub after: usize,
-    /// Rectify the input first (`max(x, 0)`), at no pass over memory: the activation before a convolution.
+    /// Rectify the input first (`max(x, 0)`), at no pass over memory: the activation before a
+    /// convolution.
     pub relu: bool,
 }
 
@@ -50,18 +51,40 @@ impl Geometry {
             return Err(Error::invalid(op, "a stride of 0; it is at least 1"));
         }
         if i != i2 || i == 0 || o == 0 || kh == 0 || kw == 0 {
-            return Err(Error::shape(op, format!("weights [out, kh, kw, {i}] without a 0"), format!("{w:?}")));
+            return Err(Error::shape(
+                op,
+                format!("weights [out, kh, kw, {i}] without a 0"),
+                format!("{w:?}"),
+            ));
         }
         let zeros = 2 * c.pad + c.after;
         if h + zeros < kh || width + zeros < kw {
             return Err(Error::shape(
                 op,
-                format!("an input of at least {kh} x {kw} with its padding of {}", c.pad),
+                format!(
+                    "an input of at least {kh} x {kw} with its padding of {}",
+                    c.pad
+                ),
                 format!("{x:?}"),
             ));
         }
-        let (oh, ow) = ((h + zeros - kh) / c.stride + 1, (width + zeros - kw) / c.stride + 1);
-        Ok(Geometry { n, h, w: width, i, oh, ow, o, kh, kw, stride: c.stride, pad: c.pad })
+        let (oh, ow) = (
+            (h + zeros - kh) / c.stride + 1,
+            (width + zeros - kw) / c.stride + 1,
+        );
+        Ok(Geometry {
+            n,
+            h,
+            w: width,
+            i,
+            oh,
+            ow,
+            o,
+            kh,
+            kw,
+            stride: c.stride,
+            pad: c.pad,
+        })
     }
     pub fn x_shape(&self) -> [usize; 4] {
         [self.n, self.h, self.w, self.i]
@@ -76,7 +99,11 @@ impl Geometry {
 
 pub(crate) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usize) -> Result<()> {
     match bias {
-        Some(b) if b.shape() != [channels] => Err(Error::shape(op, format!("a bias [{channels}]"), format!("{b:?}"))),
+        Some(b) if b.shape() != [channels] => Err(Error::shape(
+            op,
+            format!("a bias [{channels}]"),
+            format!("{b:?}"),
+        )),
         _ => Ok(()),
     }
 }

@@ -28,14 +28,16 @@ pub(crate) struct Adversary {
 
 /// What the generator hears.
 pub(super) struct Heard {
-    /// The generator's adversarial loss, unweighted, and the feature matching loss, weighted: [1] each.
+    /// The generator's adversarial loss, unweighted, and the feature matching loss, weighted: [1]
+    /// each.
     pub(super) generator: Tensor,
     pub(super) features: Option<Tensor>,
     /// The gradient of their sum with respect to the reconstructions.
     pub(super) slope: Tensor,
 }
 
-/// What a step of the discriminator leaves for the log, each [1], and the report of its gradients' norm [3].
+/// What a step of the discriminator leaves for the log, each [1], and the report of its gradients'
+/// norm [3].
 pub(super) struct Learned {
     pub(super) loss: Tensor,
     pub(super) real: Tensor,
@@ -48,7 +50,12 @@ impl Adversary {
     /// For images of so many channels.
     pub(super) fn new(gpu: &Gpu, options: &Gan, channels: usize, seed: u64) -> Result<Adversary> {
         let mut b = Parameters::builder();
-        let config = Config { channels, hidden: options.hidden, layers: options.layers, norm: options.norm };
+        let config = Config {
+            channels,
+            hidden: options.hidden,
+            layers: options.layers,
+            norm: options.norm,
+        };
         let mut discriminator = Discriminator::new(&mut b, &config)?;
         let params = b.build(gpu, seed ^ SEED)?;
         discriminator.begin(gpu, &params, seed ^ SEED)?;
@@ -64,7 +71,15 @@ impl Adversary {
         adam.max_norm = Some(f32::INFINITY);
         let averages = Averages::new(gpu)?;
         let (gpu, options) = (gpu.clone(), options.clone());
-        Ok(Adversary { gpu, options, discriminator, params, adam, averages, halvings: 0 })
+        Ok(Adversary {
+            gpu,
+            options,
+            discriminator,
+            params,
+            adam,
+            averages,
+            halvings: 0,
+        })
     }
 
     /// Sides of the smallest images that it can judge.
@@ -96,7 +111,10 @@ impl Adversary {
     pub(crate) fn weaken(&mut self) -> String {
         self.halvings += 1;
         let weight = self.options.weight * 0.5f32.powi(self.halvings as i32);
-        format!("the discriminator weighs half as much from here on ({weight}), and learns at half the rate")
+        format!(
+            "the discriminator weighs half as much from here on ({weight}), and learns at half \
+             the rate"
+        )
     }
 
     fn judge(&self, pass: &Pass, images: &Var) -> Result<Verdict> {
@@ -108,7 +126,10 @@ impl Adversary {
         let matched = self.options.feature_weight > 0.0;
         let still = Tape::no_grad(&self.gpu);
         let real = match matched {
-            true => self.judge(&Pass::new(&still, &self.params), &still.constant(x))?.features,
+            true => {
+                self.judge(&Pass::new(&still, &self.params), &still.constant(x))?
+                    .features
+            }
             false => Vec::new(),
         };
         let tape = Tape::new(&self.gpu);
@@ -119,7 +140,11 @@ impl Adversary {
         let mut features: Option<Var> = None;
         let share = self.options.feature_weight / real.len().max(1) as f32;
         for (fake, real) in verdict.features.iter().zip(&real) {
-            let part = tape.scale(&tape.loss(Loss::L1, fake, &tape.constant(real.tensor()))?, share, 0.0)?;
+            let part = tape.scale(
+                &tape.loss(Loss::L1, fake, &tape.constant(real.tensor()))?,
+                share,
+                0.0,
+            )?;
             features = Some(match features {
                 Some(sum) => tape.add(&sum, &part)?,
                 None => part,
@@ -130,13 +155,25 @@ impl Adversary {
             loss = tape.add(&loss, features)?;
         }
         let slope = tape.backward(&loss)?.take(&leaf);
-        let slope = slope.ok_or_else(|| Error::invalid("adversary", "the discriminator does not see its images"))?;
+        let slope = slope.ok_or_else(|| {
+            Error::invalid("adversary", "the discriminator does not see its images")
+        })?;
         let features = features.map(|f| f.tensor().clone());
-        Ok(Heard { generator: generator.tensor().clone(), features, slope })
+        Ok(Heard {
+            generator: generator.tensor().clone(),
+            features,
+            slope,
+        })
     }
 
     /// One step of the discriminator, on images x and reconstructions y, at this learning rate.
-    pub(super) fn learn(&mut self, x: &Tensor, y: &Tensor, step: u64, rate: f64) -> Result<Learned> {
+    pub(super) fn learn(
+        &mut self,
+        x: &Tensor,
+        y: &Tensor,
+        step: u64,
+        rate: f64,
+    ) -> Result<Learned> {
         let o = &self.options;
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
@@ -168,16 +205,30 @@ impl Adversary {
         let norm = self.adam.step(&self.params, &gradients)?;
         self.discriminator.follow(&self.params)?;
         self.averages.see(&real, &fake)?;
-        Ok(Learned { loss: objective.tensor().clone(), real, fake, penalty, norm })
+        Ok(Learned {
+            loss: objective.tensor().clone(),
+            real,
+            fake,
+            penalty,
+            norm,
+        })
     }
 
     /// What goes on from here needs, by name.
     pub(super) fn save(&self) -> Result<HostTensors> {
         let AdamState { m, v, .. } = self.adam.save()?;
         let mut all = self.params.to_host()?;
-        let parts = [("m.", m), ("v.", v), ("state.", self.discriminator.save()?), ("logits.", self.averages.save()?)];
+        let parts = [
+            ("m.", m),
+            ("v.", v),
+            ("state.", self.discriminator.save()?),
+            ("logits.", self.averages.save()?),
+        ];
         for (prefix, part) in parts {
-            all.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
+            all.extend(
+                part.into_iter()
+                    .map(|(name, t)| (format!("{prefix}{name}"), t)),
+            );
         }
         Ok(all)
     }
@@ -196,13 +247,20 @@ impl Adversary {
         let mut parts: [HostTensors; 5] = Default::default();
         for (name, t) in tensors {
             let prefixes = ["m.", "v.", "state.", "logits."];
-            let found = prefixes.iter().enumerate().find_map(|(i, p)| Some((i, name.strip_prefix(p)?.to_owned())));
+            let found = prefixes
+                .iter()
+                .enumerate()
+                .find_map(|(i, p)| Some((i, name.strip_prefix(p)?.to_owned())));
             let (part, own) = found.unwrap_or((4, name));
             parts[part].insert(own, t);
         }
         let [m, v, kept, logits, weights] = parts;
         self.params.load_host(&weights)?;
-        self.adam.load(&AdamState { step: number("adam_step")?, m, v })?;
+        self.adam.load(&AdamState {
+            step: number("adam_step")?,
+            m,
+            v,
+        })?;
         self.discriminator.load(&kept)?;
         self.averages.load(&logits, number("seen")?)?;
         self.halvings = number("halvings")? as u32;

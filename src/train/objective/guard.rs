@@ -1,5 +1,5 @@
-//! Watches a run with a discriminator for collapse. Users of VQ-GANs meet it when the discriminator is first heard: reconstructions fall
-//! apart, the codebook empties, or gradients explode.
+//! Watches a run with a discriminator for collapse. Users of VQ-GANs meet it when the discriminator
+//! is first heard: reconstructions fall apart, the codebook empties, or gradients explode.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 const PATIENCE: u32 = 3;
 /// Rows, since the discriminator was heard, that the figures are compared with at least.
 const LEAST_ROWS: usize = 3;
-/// A mean squared error this many times its least so far is a collapse. A discriminator costs some: 1.2 to 2 times are usual.
+/// A mean squared error this many times its least so far is a collapse. A discriminator costs some:
+/// 1.2 to 2 times are usual.
 const WORSE: f64 = 4.0;
 /// So is a use of codes below this share of that before.
 const FEWER: f64 = 0.25;
@@ -45,7 +46,10 @@ impl Guard {
     pub(crate) fn see(&mut self, row: Seen) -> Option<String> {
         let median = self.median();
         let before = self.clone();
-        self.least = Some(self.least.map_or(row.reconstruction, |least| least.min(row.reconstruction)));
+        self.least = Some(
+            self.least
+                .map_or(row.reconstruction, |least| least.min(row.reconstruction)),
+        );
         self.most_used = self.most_used.max(row.used);
         if !row.heard || before.norms.len() < LEAST_ROWS {
             self.remember(row.norm);
@@ -69,7 +73,8 @@ impl Guard {
         if row.reconstruction > WORSE * least {
             let (now, times) = (row.reconstruction, row.reconstruction / least);
             return Some(format!(
-                "reconstructions fall apart at step {step}: their error is {now:.4}, {times:.1} times the least so far"
+                "reconstructions fall apart at step {step}: their error is {now:.4}, {times:.1} \
+                 times the least so far"
             ));
         }
         if row.used < FEWER * before.most_used {
@@ -111,7 +116,13 @@ mod tests {
     use super::*;
 
     fn row(i: u64) -> Seen {
-        Seen { step: 10 * i, reconstruction: 0.02, used: 200.0, norm: 1.0, heard: i > 5 }
+        Seen {
+            step: 10 * i,
+            reconstruction: 0.02,
+            used: 200.0,
+            norm: 1.0,
+            heard: i > 5,
+        }
     }
 
     fn told(worse: impl Fn(&mut Seen), rows: u64) -> Option<String> {
@@ -129,8 +140,16 @@ mod tests {
 
     #[test]
     fn a_collapse_is_told_after_three_rows_with_its_figure() {
-        assert!(told(|s| s.reconstruction = 0.1, 3).unwrap().contains("5.0 times"));
-        assert!(told(|s| s.used = 20.0, 3).unwrap().contains("20 codes in use, 200 before"));
+        assert!(
+            told(|s| s.reconstruction = 0.1, 3)
+                .unwrap()
+                .contains("5.0 times")
+        );
+        assert!(
+            told(|s| s.used = 20.0, 3)
+                .unwrap()
+                .contains("20 codes in use, 200 before")
+        );
         assert!(told(|s| s.norm = 1e4, 3).unwrap().contains("explode"));
         assert_eq!(told(|s| s.norm = 1e4, 2), None);
     }
@@ -148,7 +167,15 @@ mod tests {
                 0.05
             };
             let norm = if i % 7 == 0 { 20.0 } else { 1.0 };
-            assert_eq!(guard.see(Seen { reconstruction, norm, ..row(i) }), None, "{i}");
+            assert_eq!(
+                guard.see(Seen {
+                    reconstruction,
+                    norm,
+                    ..row(i)
+                }),
+                None,
+                "{i}"
+            );
         }
         let again: Guard = serde_json::from_str(&serde_json::to_string(&guard).unwrap()).unwrap();
         assert_eq!(again, guard);

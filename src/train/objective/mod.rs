@@ -1,7 +1,9 @@
-//! What a first stage minimises of its reconstructions: pixels, structure, a perceptual distance, and a discriminator's word.
+//! What a first stage minimises of its reconstructions: pixels, structure, a perceptual distance,
+//! and a discriminator's word.
 //!
-//! The loss is found on tapes of its own, of the reconstructions as leaves. What they give is a value and its slope, the gradient with
-//! respect to the reconstructions; `Objective::judge` hands it to the model's tape as one node. So each part's slope can be weighed before they meet.
+//! The loss is found on tapes of its own, of the reconstructions as leaves. What they give is a
+//! value and its slope, the gradient with respect to the reconstructions; `Objective::judge` hands
+//! it to the model's tape as one node. So each part's slope can be weighed before they meet.
 
 mod adversarial;
 mod adversary;
@@ -61,7 +63,11 @@ impl Objective {
     ///
     /// # Errors
     /// If the discriminator cannot judge such images; the error names the key.
-    pub(crate) fn new(gpu: &Gpu, c: &RunConfig, [height, width, channels]: [usize; 3]) -> Result<Objective> {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        c: &RunConfig,
+        [height, width, channels]: [usize; 3],
+    ) -> Result<Objective> {
         let adversary = match c.gan.is_on() {
             true => Some(Adversary::new(gpu, &c.gan, channels, c.train.seed)?),
             false => None,
@@ -69,7 +75,8 @@ impl Objective {
         let least = adversary.as_ref().map_or(0, Adversary::smallest);
         if height.min(width) < least {
             let what = format!(
-                "{} is not allowed: images of {width} x {height} leave no patch to judge, which takes {least} pixels either way; take fewer layers",
+                "{} is not allowed: images of {width} x {height} leave no patch to judge, which \
+                 takes {least} pixels either way; take fewer layers",
                 c.gan.layers
             );
             return Err(Error::config("gan.layers", what));
@@ -79,7 +86,8 @@ impl Objective {
         let least = lpips.as_ref().map_or(0, |l| l.backbone().smallest_side());
         if height.min(width) < least {
             let what = format!(
-                "compares images of {least} pixels either way at least, and these have {width} x {height}: leave it 0"
+                "compares images of {least} pixels either way at least, and these have {width} x \
+                 {height}: leave it 0"
             );
             return Err(Error::config("loss.lpips_weight", what));
         }
@@ -87,7 +95,11 @@ impl Objective {
             gpu: gpu.clone(),
             lpips_weight: c.loss.lpips_weight,
             lpips,
-            pixels: if c.loss.pixels == "l1" { Loss::L1 } else { Loss::Mse },
+            pixels: if c.loss.pixels == "l1" {
+                Loss::L1
+            } else {
+                Loss::Mse
+            },
             structure_weight: c.loss.structure_weight,
             adversary,
             adaptive: c.gan.adaptive,
@@ -96,7 +108,10 @@ impl Objective {
 
     /// Is it the mean squared error and nothing else? Then the model's own tape does.
     fn is_plain(&self) -> bool {
-        self.pixels == Loss::Mse && self.structure_weight == 0.0 && self.lpips.is_none() && self.adversary.is_none()
+        self.pixels == Loss::Mse
+            && self.structure_weight == 0.0
+            && self.lpips.is_none()
+            && self.adversary.is_none()
     }
 
     /// Numbers of LPIPS; 0 where it is not asked for.
@@ -109,12 +124,19 @@ impl Objective {
         self.adaptive && self.adversary.is_some()
     }
 
-    /// What reconstructions y on the tape of `pass`, of originals x, cost at a step: the loss [1] on that tape, the mean squared error [1], and
-    /// figures for the log. `pass` watches the decoder's last weight where [`Objective::watches`].
+    /// What reconstructions y on the tape of `pass`, of originals x, cost at a step: the loss [1]
+    /// on that tape, the mean squared error [1], and figures for the log. `pass` watches the
+    /// decoder's last weight where [`Objective::watches`].
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn judge(&self, pass: &Pass, x: &Var, y: &Var, step: u64) -> Result<(Var, Tensor, Vec<Figure>)> {
+    pub(crate) fn judge(
+        &self,
+        pass: &Pass,
+        x: &Var,
+        y: &Var,
+        step: u64,
+    ) -> Result<(Var, Tensor, Vec<Figure>)> {
         if self.is_plain() {
             let mse = pass.tape.loss(Loss::Mse, y, x)?;
             let value = mse.tensor().clone();
@@ -126,18 +148,27 @@ impl Objective {
         let (leaf, target) = (tape.leaf(y_value), tape.constant(x));
         let mut sum = tape.loss(self.pixels, &leaf, &target)?;
         if self.structure_weight > 0.0 {
-            let part = tape.scale(&structure(&tape, &leaf, &target)?, self.structure_weight, 0.0)?;
+            let part = tape.scale(
+                &structure(&tape, &leaf, &target)?,
+                self.structure_weight,
+                0.0,
+            )?;
             figures.push((figure::STRUCTURE, part.tensor().clone()));
             sum = tape.add(&sum, &part)?;
         }
         if let Some(lpips) = &self.lpips {
-            let part = tape.scale(&lpips.distance(&tape, &leaf, &target)?, self.lpips_weight, 0.0)?;
+            let part = tape.scale(
+                &lpips.distance(&tape, &leaf, &target)?,
+                self.lpips_weight,
+                0.0,
+            )?;
             figures.push((figure::PERCEPTUAL, part.tensor().clone()));
             sum = tape.add(&sum, &part)?;
         }
         let value = sum.tensor().clone();
         let slope = tape.backward(&sum)?.take(&leaf);
-        let mut slope = slope.ok_or_else(|| Error::invalid("objective", "no loss sees the reconstructions"))?;
+        let mut slope =
+            slope.ok_or_else(|| Error::invalid("objective", "no loss sees the reconstructions"))?;
         if let Some(adversary) = &self.adversary {
             let weight = adversary.weight(step);
             if weight > 0.0 {
@@ -154,9 +185,18 @@ impl Objective {
     }
 
     /// The factor [1] of the adversarial slope.
-    fn weight(&self, pass: &Pass, own: &Tensor, adversarial: &Tensor, weight: f32) -> Result<Tensor> {
+    fn weight(
+        &self,
+        pass: &Pass,
+        own: &Tensor,
+        adversarial: &Tensor,
+        weight: f32,
+    ) -> Result<Tensor> {
         if self.adaptive {
-            let [a, b] = [pass.watched_gradient(own)?, pass.watched_gradient(adversarial)?];
+            let [a, b] = [
+                pass.watched_gradient(own)?,
+                pass.watched_gradient(adversarial)?,
+            ];
             return adaptive_weight(&a, &b, weight);
         }
         let constant = Tensor::empty(&self.gpu, &[1], crate::gpu::DType::F32)?;
@@ -170,20 +210,35 @@ impl Objective {
     /// If the device fails.
     pub(crate) fn lpips(&self, x: &Tensor, y: &Tensor) -> Result<Option<Tensor>> {
         let tape = Tape::no_grad(&self.gpu);
-        let distance = |l: &Lpips| Ok(l.distance(&tape, &tape.constant(y), &tape.constant(x))?.tensor().clone());
+        let distance = |l: &Lpips| {
+            Ok(l.distance(&tape, &tape.constant(y), &tape.constant(x))?
+                .tensor()
+                .clone())
+        };
         self.lpips.as_ref().map(distance).transpose()
     }
 
-    /// The other player's step, where there is one: on originals x and reconstructions y, at the model's learning rate. Returns figures
-    /// for the log.
+    /// The other player's step, where there is one: on originals x and reconstructions y, at the
+    /// model's learning rate. Returns figures for the log.
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn learn(&mut self, x: &Tensor, y: &Tensor, step: u64, rate: f64) -> Result<Vec<Figure>> {
-        let Some(adversary) = self.adversary.as_mut().filter(|a| a.trains(step)) else { return Ok(Vec::new()) };
+    pub(crate) fn learn(
+        &mut self,
+        x: &Tensor,
+        y: &Tensor,
+        step: u64,
+        rate: f64,
+    ) -> Result<Vec<Figure>> {
+        let Some(adversary) = self.adversary.as_mut().filter(|a| a.trains(step)) else {
+            return Ok(Vec::new());
+        };
         let learned = adversary.learn(x, y, step, rate)?;
-        let mut figures =
-            vec![(figure::DISCRIMINATOR, learned.loss), (figure::REAL, learned.real), (figure::FAKE, learned.fake)];
+        let mut figures = vec![
+            (figure::DISCRIMINATOR, learned.loss),
+            (figure::REAL, learned.real),
+            (figure::FAKE, learned.fake),
+        ];
         figures.extend(learned.penalty.map(|p| (figure::PENALTY, p)));
         if let Some(report) = learned.norm {
             figures.push((figure::DISCRIMINATOR_NORM, report.view(0, &[1])?));
@@ -225,24 +280,49 @@ mod tests {
 
     fn config(adaptive: bool) -> RunConfig {
         let mut c = RunConfig::default();
-        c.loss = objective::Loss { pixels: "l1".into(), structure_weight: 0.5, ..c.loss };
-        c.gan =
-            objective::Gan { weight: 0.6, start: 0, head_start: 0, ramp: 0, adaptive, hidden: 4, layers: 1, ..c.gan };
+        c.loss = objective::Loss {
+            pixels: "l1".into(),
+            structure_weight: 0.5,
+            ..c.loss
+        };
+        c.gan = objective::Gan {
+            weight: 0.6,
+            start: 0,
+            head_start: 0,
+            ramp: 0,
+            adaptive,
+            hidden: 4,
+            layers: 1,
+            ..c.gan
+        };
         c.gan.feature_weight = 1.5;
         c
     }
 
-    /// The whole slope is that of `L1 + structure + weight (generator + features)`, the weight being what makes both parts' gradients of the
-    /// last layer's weight equal in length, times 0.6.
+    /// The whole slope is that of `L1 + structure + weight (generator + features)`, the weight
+    /// being what makes both parts' gradients of the last layer's weight equal in length, times
+    /// 0.6.
     #[test]
     fn parts_are_weighed_and_added() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
-        let shape =
-            Config { channels: 3, hidden: 8, residual_layers: 1, residual_hidden: 4, downsample: 2, codebook_dim: 4 };
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
+        let shape = Config {
+            channels: 3,
+            hidden: 8,
+            residual_layers: 1,
+            residual_hidden: 4,
+            downsample: 2,
+            codebook_dim: 4,
+        };
         let mut b = Parameters::builder();
         let model = VqVae::new(&mut b, &shape).unwrap();
         let params = b.build(&gpu, 2).unwrap();
-        let values: Vec<f32> = (0..2 * 24 * 24 * 3).map(|i| (i as f32 * 0.37).sin()).collect();
+        let values: Vec<f32> = (0..2 * 24 * 24 * 3)
+            .map(|i| (i as f32 * 0.37).sin())
+            .collect();
         let images = Tensor::from_slice(&gpu, &[2, 24, 24, 3], &values).unwrap();
         for adaptive in [true, false] {
             let objective = Objective::new(&gpu, &config(adaptive), [24, 24, 3]).unwrap();
@@ -250,14 +330,38 @@ mod tests {
                 let tape = Tape::new(&gpu);
                 let pass = Pass::new(&tape, &params).watching(model.last_weight());
                 let x = tape.constant(&images);
-                let y = model.reconstruct(&pass, &x, &mut |_, z| Ok(z.clone())).unwrap();
+                let y = model
+                    .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
+                    .unwrap();
                 let (loss, mse, figures) = objective.judge(&pass, &x, &y, 0).unwrap();
                 let gradients = pass.gradients(tape.backward(&loss).unwrap());
-                let of = |h| gradients.iter().find(|(g, _)| *g == h).unwrap().1.read::<f32>().unwrap();
-                (of(model.last_weight()), of(params.find("encoder.down.0.weight").unwrap()), mse, figures, y)
+                let of = |h| {
+                    gradients
+                        .iter()
+                        .find(|(g, _)| *g == h)
+                        .unwrap()
+                        .1
+                        .read::<f32>()
+                        .unwrap()
+                };
+                (
+                    of(model.last_weight()),
+                    of(params.find("encoder.down.0.weight").unwrap()),
+                    mse,
+                    figures,
+                    y,
+                )
             };
             let (last, first, mse, figures, y) = run();
-            let value = |at| figures.iter().find(|(a, _)| *a == at).unwrap().1.read::<f32>().unwrap()[0];
+            let value = |at| {
+                figures
+                    .iter()
+                    .find(|(a, _)| *a == at)
+                    .unwrap()
+                    .1
+                    .read::<f32>()
+                    .unwrap()[0]
+            };
             let expected = crate::ops::loss::loss::loss(Loss::Mse, y.tensor(), &images).unwrap();
             assert_eq!(mse.read::<f32>().unwrap(), expected.read::<f32>().unwrap());
 
@@ -266,26 +370,74 @@ mod tests {
             let tape = Tape::new(&gpu);
             let pass = Pass::new(&tape, &params);
             let x = tape.constant(&images);
-            let y = model.reconstruct(&pass, &x, &mut |_, z| Ok(z.clone())).unwrap();
-            let edges = tape.scale(&structure(&tape, &y, &x).unwrap(), 0.5, 0.0).unwrap();
-            let own = tape.add(&tape.loss(Loss::L1, &y, &x).unwrap(), &edges).unwrap();
+            let y = model
+                .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
+                .unwrap();
+            let edges = tape
+                .scale(&structure(&tape, &y, &x).unwrap(), 0.5, 0.0)
+                .unwrap();
+            let own = tape
+                .add(&tape.loss(Loss::L1, &y, &x).unwrap(), &edges)
+                .unwrap();
             let all = pass.gradients(tape.backward(&own).unwrap());
-            let of = |h| all.iter().find(|(g, _)| *g == h).unwrap().1.read::<f32>().unwrap();
-            let (own_last, own_first) = (of(model.last_weight()), of(params.find("encoder.down.0.weight").unwrap()));
+            let of = |h| {
+                all.iter()
+                    .find(|(g, _)| *g == h)
+                    .unwrap()
+                    .1
+                    .read::<f32>()
+                    .unwrap()
+            };
+            let (own_last, own_first) = (
+                of(model.last_weight()),
+                of(params.find("encoder.down.0.weight").unwrap()),
+            );
             let pass = Pass::new(&tape, &params);
-            let y = model.reconstruct(&pass, &x, &mut |_, z| Ok(z.clone())).unwrap();
-            let heard = objective.adversary.as_ref().unwrap().hear(&images, y.tensor()).unwrap();
+            let y = model
+                .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
+                .unwrap();
+            let heard = objective
+                .adversary
+                .as_ref()
+                .unwrap()
+                .hear(&images, y.tensor())
+                .unwrap();
             let loss = penalty::carry(&tape, &y, heard.generator, heard.slope);
             let all = pass.gradients(tape.backward(&loss).unwrap());
-            let of = |h| all.iter().find(|(g, _)| *g == h).unwrap().1.read::<f32>().unwrap();
-            let (her_last, her_first) = (of(model.last_weight()), of(params.find("encoder.down.0.weight").unwrap()));
+            let of = |h| {
+                all.iter()
+                    .find(|(g, _)| *g == h)
+                    .unwrap()
+                    .1
+                    .read::<f32>()
+                    .unwrap()
+            };
+            let (her_last, her_first) = (
+                of(model.last_weight()),
+                of(params.find("encoder.down.0.weight").unwrap()),
+            );
             let norm = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            let wanted = if adaptive { 0.6 * norm(&own_last) / (norm(&her_last) + 1e-4) } else { 0.6 };
-            assert!((f64::from(weight) / wanted - 1.0).abs() < 1e-3, "{adaptive}: {weight} for {wanted}");
-            for (got, own, her) in [(&last, &own_last, &her_last), (&first, &own_first, &her_first)] {
+            let wanted = if adaptive {
+                0.6 * norm(&own_last) / (norm(&her_last) + 1e-4)
+            } else {
+                0.6
+            };
+            assert!(
+                (f64::from(weight) / wanted - 1.0).abs() < 1e-3,
+                "{adaptive}: {weight} for {wanted}"
+            );
+            for (got, own, her) in [
+                (&last, &own_last, &her_last),
+                (&first, &own_first, &her_first),
+            ] {
                 let sum: Vec<f32> = own.iter().zip(her).map(|(a, b)| a + weight * b).collect();
                 let apart: Vec<f32> = got.iter().zip(&sum).map(|(a, b)| a - b).collect();
-                assert!(norm(&apart) < 1e-4 * norm(&sum), "{adaptive}: {} of {}", norm(&apart), norm(&sum));
+                assert!(
+                    norm(&apart) < 1e-4 * norm(&sum),
+                    "{adaptive}: {} of {}",
+                    norm(&apart),
+                    norm(&sum)
+                );
             }
         }
     }
@@ -293,7 +445,11 @@ mod tests {
     /// What was L2 before is L2 still, on the model's own tape.
     #[test]
     fn without_options_it_is_the_mean_squared_error() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let objective = Objective::new(&gpu, &RunConfig::default().resolved(), [8, 8, 1]).unwrap();
         let params = {
             let mut b = Parameters::builder();
@@ -305,9 +461,20 @@ mod tests {
         let y = tape.leaf(&Tensor::from_slice(&gpu, &[1, 1, 2, 1], &[1.0f32, 0.0]).unwrap());
         let x = tape.constant(&Tensor::zeros(&gpu, &[1, 1, 2, 1], DType::F32).unwrap());
         let (loss, mse, figures) = objective.judge(&pass, &x, &y, 0).unwrap();
-        assert_eq!((loss.tensor().read::<f32>().unwrap(), figures.len()), (vec![0.5], 0));
+        assert_eq!(
+            (loss.tensor().read::<f32>().unwrap(), figures.len()),
+            (vec![0.5], 0)
+        );
         assert_eq!(mse.read::<f32>().unwrap(), [0.5]);
-        assert_eq!(tape.backward(&loss).unwrap().get(&y).unwrap().read::<f32>().unwrap(), [1.0, 0.0]);
+        assert_eq!(
+            tape.backward(&loss)
+                .unwrap()
+                .get(&y)
+                .unwrap()
+                .read::<f32>()
+                .unwrap(),
+            [1.0, 0.0]
+        );
     }
 
     #[test]
@@ -315,7 +482,13 @@ mod tests {
         let gpu = Gpu::new(Options::default()).unwrap();
         let mut c = config(true);
         c.gan.layers = 3;
-        let error = Objective::new(&gpu, &c, [16, 40, 3]).err().unwrap().to_string();
-        assert!(error.contains("gan.layers") && error.contains("40 x 16") && error.contains("24"), "{error}");
+        let error = Objective::new(&gpu, &c, [16, 40, 3])
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("gan.layers") && error.contains("40 x 16") && error.contains("24"),
+            "{error}"
+        );
     }
 }

@@ -12,8 +12,8 @@ use crate::ops::loss::loss::Loss;
 use crate::ops::optim::clip::global_norm;
 use crate::{Error, Result};
 
-/// How far images are moved, each, as a length in [-1, 1] pixels: so little that a discriminator is straight along the way, and enough that
-/// f32 holds the difference.
+/// How far images are moved, each, as a length in [-1, 1] pixels: so little that a discriminator is
+/// straight along the way, and enough that f32 holds the difference.
 const STEP: f32 = 0.05;
 
 /// The sum over images of the mean logit: [1].
@@ -21,13 +21,14 @@ fn score(tape: &Tape, logits: &Var, images: usize) -> Result<Var> {
     tape.scale(&tape.mean(logits)?, images as f32, 0.0)
 }
 
-/// R1 (Mescheder et al. 2018, equation 9): `weight / 2` times the mean over real images x [B, H, W, C] of the squared length of the gradient
-/// of an image's mean logit. Returns a term [1] for the loss of `pass`, which has the right gradients and a value that means nothing, and
-/// the squared length [1].
+/// R1 (Mescheder et al. 2018, equation 9): `weight / 2` times the mean over real images x [B, H, W,
+/// C] of the squared length of the gradient of an image's mean logit. Returns a term [1] for the
+/// loss of `pass`, which has the right gradients and a value that means nothing, and the squared
+/// length [1].
 ///
-/// The gradient with respect to weights would be that of a gradient. With v the gradient at x, it is `weight / B` times the derivative of the
-/// score along v, v held, and so that of a difference of two scores (Pearlmutter 1994): two passes more, and no second derivative of any
-/// kernel.
+/// The gradient with respect to weights would be that of a gradient. With v the gradient at x, it
+/// is `weight / B` times the derivative of the score along v, v held, and so that of a difference
+/// of two scores (Pearlmutter 1994): two passes more, and no second derivative of any kernel.
 pub(super) fn gradient_penalty(
     pass: &Pass,
     params: &Parameters,
@@ -39,8 +40,15 @@ pub(super) fn gradient_penalty(
     let inner = Tape::new(gpu);
     let leaf = inner.leaf(x);
     let logits = judge(&Pass::new(&inner, params).frozen(), &leaf)?;
-    let slope = inner.backward(&score(&inner, &logits, images)?)?.take(&leaf);
-    let v = slope.ok_or_else(|| Error::invalid("gradient penalty", "the discriminator does not see its images"))?;
+    let slope = inner
+        .backward(&score(&inner, &logits, images)?)?
+        .take(&leaf);
+    let v = slope.ok_or_else(|| {
+        Error::invalid(
+            "gradient penalty",
+            "the discriminator does not see its images",
+        )
+    })?;
     let squared = scale(&dot(&v, &v)?, 1.0 / images as f32, 0.0)?;
     // The length is never 0, so that v / |v| is a number.
     let length = scale(&global_norm(&v, f32::INFINITY)?.view(0, &[1])?, 1.0, 1e-12)?;
@@ -53,11 +61,14 @@ pub(super) fn gradient_penalty(
     };
     let difference = tape.add(&score_at(1.0)?, &tape.scale(&score_at(-1.0)?, -1.0, 0.0)?)?;
     let factor = scale(&length, weight / (images as f32 * 2.0 * step), 0.0)?;
-    Ok((tape.scale_by(&difference, &tape.constant(&factor))?, squared))
+    Ok((
+        tape.scale_by(&difference, &tape.constant(&factor))?,
+        squared,
+    ))
 }
 
-/// Moving averages of the discriminator's mean logits, for LeCAM (Tseng et al. 2021, "Regularizing generative adversarial networks under
-/// limited data", equations 3 and 4).
+/// Moving averages of the discriminator's mean logits, for LeCAM (Tseng et al. 2021, "Regularizing
+/// generative adversarial networks under limited data", equations 3 and 4).
 pub(super) struct Averages {
     real: Tensor,
     fake: Tensor,
@@ -71,10 +82,15 @@ const DECAY: f64 = 0.99;
 impl Averages {
     pub(super) fn new(gpu: &Gpu) -> Result<Averages> {
         let zero = || Tensor::zeros(gpu, &[1], DType::F32);
-        Ok(Averages { real: zero()?, fake: zero()?, seen: 0 })
+        Ok(Averages {
+            real: zero()?,
+            fake: zero()?,
+            seen: 0,
+        })
     }
 
-    /// Takes in the mean logits of a step. The first steps count as much as the plain mean would have them.
+    /// Takes in the mean logits of a step. The first steps count as much as the plain mean would
+    /// have them.
     pub(super) fn see(&mut self, real: &Tensor, fake: &Tensor) -> Result<()> {
         let early = self.seen as f64 / (1 + self.seen) as f64;
         let weight = 1.0 - DECAY.min(early);
@@ -84,7 +100,8 @@ impl Averages {
         Ok(())
     }
 
-    /// The mean of `max(real - fakes' average, 0)^2` plus that of `max(reals' average - fake, 0)^2`: [1], as in the authors' code.
+    /// The mean of `max(real - fakes' average, 0)^2` plus that of `max(reals' average - fake,
+    /// 0)^2`: [1], as in the authors' code.
     pub(super) fn penalty(&self, tape: &Tape, real: &Var, fake: &Var) -> Result<Var> {
         let part = |logits: &Var, sign: f32, average: &Tensor| {
             let n = logits.tensor().len();
@@ -94,18 +111,30 @@ impl Averages {
             let zero = Tensor::zeros(tape.gpu(), &[n, 1], DType::F32)?;
             tape.loss(Loss::Mse, &beyond, &tape.constant(&zero))
         };
-        tape.add(&part(real, 1.0, &self.fake)?, &part(fake, -1.0, &self.real)?)
+        tape.add(
+            &part(real, 1.0, &self.fake)?,
+            &part(fake, -1.0, &self.real)?,
+        )
     }
 
     pub(super) fn save(&self) -> Result<HostTensors> {
         let one = |name: &str, t: &Tensor| Ok((name.to_owned(), (vec![1], t.read::<f32>()?)));
-        [one("real", &self.real), one("fake", &self.fake)].into_iter().collect()
+        [one("real", &self.real), one("fake", &self.fake)]
+            .into_iter()
+            .collect()
     }
 
     pub(super) fn load(&mut self, state: &HostTensors, seen: u64) -> Result<()> {
         for (name, t) in [("real", &self.real), ("fake", &self.fake)] {
-            let missing = || Error::data(format!("the checkpoint's average of {name} logits is missing"));
-            let (_, values) = state.get(name).filter(|(_, v)| v.len() == 1).ok_or_else(missing)?;
+            let missing = || {
+                Error::data(format!(
+                    "the checkpoint's average of {name} logits is missing"
+                ))
+            };
+            let (_, values) = state
+                .get(name)
+                .filter(|(_, v)| v.len() == 1)
+                .ok_or_else(missing)?;
             t.write(values)?;
         }
         self.seen = seen;
@@ -113,9 +142,12 @@ impl Averages {
     }
 }
 
-/// `value`, and `slope`, times what comes back, as its gradient with respect to y: what was found of y on another tape.
+/// `value`, and `slope`, times what comes back, as its gradient with respect to y: what was found
+/// of y on another tape.
 pub(super) fn carry(tape: &Tape, y: &Var, value: Tensor, slope: Tensor) -> Var {
-    tape.record(value, &[y], move |g, _| Ok(vec![Some(scale_by(&slope, g)?)]))
+    tape.record(value, &[y], move |g, _| {
+        Ok(vec![Some(scale_by(&slope, g)?)])
+    })
 }
 
 #[cfg(test)]
@@ -126,22 +158,33 @@ mod tests {
     use crate::ops::conv::Conv;
 
     fn gpu() -> Gpu {
-        Gpu::new(Options { poison: true, ..Default::default() }).unwrap()
+        Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap()
     }
 
     fn random(gpu: &Gpu, shape: &[usize], seed: usize) -> Tensor {
         let n: usize = shape.iter().product();
-        let values: Vec<f32> = (0..n).map(|i| ((i + seed) as f32 * 12.9898).sin() * 0.8).collect();
+        let values: Vec<f32> = (0..n)
+            .map(|i| ((i + seed) as f32 * 12.9898).sin() * 0.8)
+            .collect();
         Tensor::from_slice(gpu, shape, &values).unwrap()
     }
 
-    /// The term's gradient is that of `weight / 2` times the squared length, of which the value is returned: moved against it, the squared
-    /// length falls as its slope says. The judge is smooth: a discriminator's penalty jumps where a rectifier changes sides, of which no
-    /// gradient tells.
+    /// The term's gradient is that of `weight / 2` times the squared length, of which the value is
+    /// returned: moved against it, the squared length falls as its slope says. The judge is smooth:
+    /// a discriminator's penalty jumps where a rectifier changes sides, of which no gradient tells.
     #[test]
     fn the_gradient_penalty_has_the_penaltys_gradient() {
         let gpu = gpu();
-        let conv = Conv { stride: 2, pad: 1, relu: false, after: 0 };
+        let conv = Conv {
+            stride: 2,
+            pad: 1,
+            relu: false,
+            after: 0,
+        };
         let mut b = Parameters::builder();
         let layers = [
             Conv2d::new(&mut b, "a", 3, 6, 4, conv, true),
@@ -163,11 +206,18 @@ mod tests {
             let pass = Pass::new(&tape, params);
             let (term, value) = gradient_penalty(&pass, params, &judge, &x, weight).unwrap();
             let gradients = pass.gradients(tape.backward(&term).unwrap());
-            let gradients: Vec<(Handle, Vec<f32>)> = gradients.iter().map(|(h, g)| (*h, g.read().unwrap())).collect();
+            let gradients: Vec<(Handle, Vec<f32>)> = gradients
+                .iter()
+                .map(|(h, g)| (*h, g.read().unwrap()))
+                .collect();
             (f64::from(value.read::<f32>().unwrap()[0]), gradients)
         };
         let (before, gradients) = penalty(&params);
-        let squares: f64 = gradients.iter().flat_map(|(_, g)| g).map(|g| f64::from(*g).powi(2)).sum();
+        let squares: f64 = gradients
+            .iter()
+            .flat_map(|(_, g)| g)
+            .map(|g| f64::from(*g).powi(2))
+            .sum();
         let share = 0.01;
         let step = share * before * f64::from(weight) / 2.0 / squares;
         let start = params.to_host().unwrap();
@@ -175,13 +225,19 @@ mod tests {
             let mut host = start.clone();
             for (handle, g) in &gradients {
                 let values = &mut host.get_mut(params.name(*handle)).unwrap().1;
-                values.iter_mut().zip(g).for_each(|(w, g)| *w -= (side * step) as f32 * g);
+                values
+                    .iter_mut()
+                    .zip(g)
+                    .for_each(|(w, g)| *w -= (side * step) as f32 * g);
             }
             params.load_host(&host).unwrap();
             penalty(&params).0
         };
         let fell = (at(-1.0) - at(1.0)) / (2.0 * share * before);
-        assert!(before > 0.0 && (fell - 1.0).abs() < 0.02, "{fell} of what the slope promises, of {before}");
+        assert!(
+            before > 0.0 && (fell - 1.0).abs() < 0.02,
+            "{fell} of what the slope promises, of {before}"
+        );
     }
 
     #[test]
@@ -202,7 +258,12 @@ mod tests {
         let of = |v: &Var| gradients.get(v).unwrap().read::<f32>().unwrap();
         assert_eq!((of(&real), of(&fake)), (vec![2.0, 0.0], vec![0.0, -1.0]));
         let mut again = Averages::new(&gpu).unwrap();
-        again.load(&averages.save().unwrap(), averages.seen).unwrap();
-        assert_eq!((again.save().unwrap(), again.seen), (averages.save().unwrap(), 2));
+        again
+            .load(&averages.save().unwrap(), averages.seen)
+            .unwrap();
+        assert_eq!(
+            (again.save().unwrap(), again.seen),
+            (averages.save().unwrap(), 2)
+        );
     }
 }

@@ -27,7 +27,11 @@ impl Trainer {
             Ok((part.quantized.counts.clone(), error))
         };
         let levels = coded.iter().map(of).collect::<Result<_>>()?;
-        Ok(Reconstructed { levels, x: x.tensor().clone(), y: y.tensor().clone() })
+        Ok(Reconstructed {
+            levels,
+            x: x.tensor().clone(),
+            y: y.tensor().clone(),
+        })
     }
 
     /// Measures the model on the test split; pixels in [0, 1], reconstructions clamped.
@@ -52,10 +56,15 @@ impl Trainer {
         let first = parts.next().unwrap_or_default();
         // The first time compiles kernels. The last part may be a small one.
         self.kept(|t| t.measure(first))?;
-        let second = parts.next().filter(|second| second.len() == first.len()).unwrap_or(first);
+        let second = parts
+            .next()
+            .filter(|second| second.len() == first.len())
+            .unwrap_or(first);
         let began = Instant::now();
         self.kept(|t| t.measure(second))?;
-        Ok(began.elapsed().mul_f64(test.len() as f64 / second.len().max(1) as f64))
+        Ok(began
+            .elapsed()
+            .mul_f64(test.len() as f64 / second.len().max(1) as f64))
     }
 
     /// Measures the model on some pictures of the set.
@@ -84,11 +93,19 @@ impl Trainer {
             }
             for (level, (counts, error)) in levels.iter_mut().zip(&r.levels) {
                 level.quantization_error += share * error.read::<f32>()?[0] as f64;
-                counts.read::<u32>()?.iter().zip(&mut level.counts).for_each(|(c, sum)| *sum += *c as u64);
+                counts
+                    .read::<u32>()?
+                    .iter()
+                    .zip(&mut level.counts)
+                    .for_each(|(c, sum)| *sum += *c as u64);
             }
             let (x, mut y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
             y.iter_mut().for_each(|y| *y = y.clamp(-1.0, 1.0));
-            squares += x.iter().zip(&y).map(|(x, y)| ((y - x) as f64 / 2.0).powi(2)).sum::<f64>();
+            squares += x
+                .iter()
+                .zip(&y)
+                .map(|(x, y)| ((y - x) as f64 / 2.0).powi(2))
+                .sum::<f64>();
             energy.add(&x, &y, shape);
             pixels += x.len();
         }
@@ -103,7 +120,8 @@ impl Trainer {
         Ok(Evaluation::new(self.step, fidelity, levels))
     }
 
-    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64, where the device binds as much.
+    /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64,
+    /// where the device binds as much.
     fn evaluation_batch(&self) -> usize {
         let (width, height) = (self.data.width, self.data.height);
         let wanted = (128 * 64 * 64 / (width * height)).clamp(1, 128);
@@ -117,14 +135,25 @@ impl Trainer {
     pub fn test_pairs(&mut self, n: usize) -> Result<(Vec<u8>, Vec<u8>)> {
         // Spread over the split, so that neighbours in the set do not fill the picture.
         let stride = (self.data.test.len() / n.max(1)).max(1);
-        let numbers: Vec<u32> = self.data.test.iter().step_by(stride).take(n).copied().collect();
+        let numbers: Vec<u32> = self
+            .data
+            .test
+            .iter()
+            .step_by(stride)
+            .take(n)
+            .copied()
+            .collect();
         let originals = self.data.gather(&numbers)?;
         let y = self.kept(|t| t.reconstruct(&numbers))?.y;
-        Ok((originals, crate::ops::image::image::to_bytes(&y)?.read::<u8>()?))
+        Ok((
+            originals,
+            crate::ops::image::image::to_bytes(&y)?.read::<u8>()?,
+        ))
     }
 
-    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level alone, from their first two, and so on;
-    /// u8 NHWC each. The other levels hold 0, or their mean over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
+    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level
+    /// alone, from their first two, and so on; u8 NHWC each. The other levels hold 0, or their mean
+    /// over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
     ///
     /// # Errors
     /// If the device fails.
@@ -135,7 +164,13 @@ impl Trainer {
     fn partial(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
         let spread = |n: usize| -> Vec<u32> {
             let stride = (self.data.test.len() / n.max(1)).max(1);
-            self.data.test.iter().step_by(stride).take(n).copied().collect()
+            self.data
+                .test
+                .iter()
+                .step_by(stride)
+                .take(n)
+                .copied()
+                .collect()
         };
         let mut means = Means::new(&self.stage);
         for part in spread(256).chunks(self.evaluation_batch()) {

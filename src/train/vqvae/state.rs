@@ -1,4 +1,5 @@
-//! What is kept of a first stage in training, to go on from any step, and what is kept of one that has ended.
+//! What is kept of a first stage in training, to go on from any step, and what is kept of one that
+//! has ended.
 
 use crate::nn::AdamState;
 use crate::storage::checkpoint::{Checkpoint, HostTensor};
@@ -9,8 +10,8 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 
 impl Trainer {
-    /// All that going on from here needs: weights, optimiser, quantizer, and the step, from which data order and random
-    /// numbers follow.
+    /// All that going on from here needs: weights, optimiser, quantizer, and the step, from which
+    /// data order and random numbers follow.
     ///
     /// # Errors
     /// If the device fails.
@@ -18,10 +19,23 @@ impl Trainer {
         let mut tensors = self.tensors()?;
         let adam = self.adam.save()?;
         let (adversary, objective) = self.objective.save()?;
-        let ema = self.average.as_ref().map(Average::save).transpose()?.unwrap_or_default();
-        let parts = [("adam.m.", adam.m), ("adam.v.", adam.v), ("adversary.", adversary), ("ema.", ema)];
+        let ema = self
+            .average
+            .as_ref()
+            .map(Average::save)
+            .transpose()?
+            .unwrap_or_default();
+        let parts = [
+            ("adam.m.", adam.m),
+            ("adam.v.", adam.v),
+            ("adversary.", adversary),
+            ("ema.", ema),
+        ];
         for (prefix, part) in parts {
-            tensors.extend(part.into_iter().map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))));
+            tensors.extend(
+                part.into_iter()
+                    .map(|(name, t)| (format!("{prefix}{name}"), weights::export(t))),
+            );
         }
         let state = serde_json::json!({
             "step": self.step,
@@ -45,9 +59,18 @@ impl Trainer {
     }
 
     fn tensors(&self) -> Result<BTreeMap<String, HostTensor>> {
-        let mut tensors: BTreeMap<String, HostTensor> =
-            self.params.to_host()?.into_iter().map(|(name, t)| (name, weights::export(t))).collect();
-        tensors.extend(self.stage.save()?.into_iter().map(|(name, t)| (name, weights::export(t))));
+        let mut tensors: BTreeMap<String, HostTensor> = self
+            .params
+            .to_host()?
+            .into_iter()
+            .map(|(name, t)| (name, weights::export(t)))
+            .collect();
+        tensors.extend(
+            self.stage
+                .save()?
+                .into_iter()
+                .map(|(name, t)| (name, weights::export(t))),
+        );
         Ok(tensors)
     }
 
@@ -57,36 +80,55 @@ impl Trainer {
     /// If it belongs to another architecture or another data set.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let number = |key: &str| {
-            checkpoint.state[key].as_u64().ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
+            checkpoint.state[key]
+                .as_u64()
+                .ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
         };
-        let sum = checkpoint.state["data"]["sha256"].as_str().unwrap_or_default();
+        let sum = checkpoint.state["data"]["sha256"]
+            .as_str()
+            .unwrap_or_default();
         if !self.data.is_of_sum(sum) {
             let what = format!(
-                "the data set `{}` is not the one that this run began with (`{}`): its pictures differ (--data says where those lie now)",
+                "the data set `{}` is not the one that this run began with (`{}`): its pictures \
+                 differ (--data says where those lie now)",
                 self.data.name,
-                checkpoint.state["data"]["name"].as_str().unwrap_or("unknown")
+                checkpoint.state["data"]["name"]
+                    .as_str()
+                    .unwrap_or("unknown")
             );
             return Err(Error::data(what));
         }
-        let mut parts =
-            weights::by_prefix(&checkpoint.tensors, ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."])?;
+        let mut parts = weights::by_prefix(
+            &checkpoint.tensors,
+            ["quantizer.", "adam.m.", "adam.v.", "adversary.", "ema."],
+        )?;
         let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
         self.params.load_host(&part(""))?;
         self.stage.load(part("quantizer."))?;
         let (m, v) = (part("adam.m."), part("adam.v."));
-        let state = AdamState { step: number("adam_step")?, m, v };
+        let state = AdamState {
+            step: number("adam_step")?,
+            m,
+            v,
+        };
         self.adam.load(&state)?;
-        self.objective.load(part("adversary."), &checkpoint.state["objective"])?;
+        self.objective
+            .load(part("adversary."), &checkpoint.state["objective"])?;
         if let Some(average) = &mut self.average {
             average.load(&self.gpu, part("ema."), &self.stage)?;
         }
         self.step = number("step")?;
         // Codes are placed by the first step.
-        self.stage.quantizers.iter_mut().for_each(|q| q.reset(self.step > 0));
+        self.stage
+            .quantizers
+            .iter_mut()
+            .for_each(|q| q.reset(self.step > 0));
         self.window.load(&checkpoint.state["window"])?;
         self.told.clear();
         let part = |key: &str| checkpoint.state[key].clone();
-        let damaged = |e: serde_json::Error| Error::data(format!("the checkpoint's state cannot be used: {e}"));
+        let damaged = |e: serde_json::Error| {
+            Error::data(format!("the checkpoint's state cannot be used: {e}"))
+        };
         self.health = serde_json::from_value(part("health")).map_err(damaged)?;
         self.cures = serde_json::from_value(part("cures")).map_err(damaged)?;
         self.guard = serde_json::from_value(part("guard")).map_err(damaged)?;
@@ -134,7 +176,10 @@ mod tests {
                 Trainer::checkpoint(trainer).unwrap()
             };
             let once = go(&mut trainer);
-            assert!(Training::check(&trainer, &once).is_ok() && trainer.begin_revival(), "{kind}");
+            assert!(
+                Training::check(&trainer, &once).is_ok() && trainer.begin_revival(),
+                "{kind}"
+            );
             trainer.restore(&first).unwrap();
             assert!(trainer.wants_init(), "{kind}");
             assert!(go(&mut trainer) == once, "{kind}: other bytes");

@@ -1,5 +1,5 @@
-//! Imports as the sources state them: `use`, `pub use` and paths in bodies, resolved to the files that define what they
-//! name. What only tests import (`#[cfg(test)]`) is left out.
+//! Imports as the sources state them: `use`, `pub use` and paths in bodies, resolved to the files
+//! that define what they name. What only tests import (`#[cfg(test)]`) is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ type Path = Vec<String>;
 pub struct Tree {
     /// Paths below `src/`.
     pub files: Vec<String>,
-    /// The files that define what a file imports, by positions in [`Tree::files`]. A file that only offers what lies in its
-    /// own folder under its own name (`pub use`) does not import it.
+    /// The files that define what a file imports, by positions in [`Tree::files`]. A file that
+    /// only offers what lies in its own folder under its own name (`pub use`) does not import it.
     pub imports: Vec<BTreeSet<usize>>,
 }
 
@@ -20,7 +20,8 @@ pub struct Tree {
 struct Stated {
     /// Modules that it holds in itself.
     inline: Vec<Path>,
-    /// Imports: the module that imports, the name there, the path as written, whether others may see it.
+    /// Imports: the module that imports, the name there, the path as written, whether others may
+    /// see it.
     uses: Vec<(Path, String, Path, bool)>,
     /// Paths in bodies: the module, the path as written.
     paths: Vec<(Path, Path)>,
@@ -30,11 +31,20 @@ impl Tree {
     /// Reads sources, given as (path below `src/`, text).
     pub fn read(sources: &[(String, String)]) -> Tree {
         let modules: Vec<Path> = sources.iter().map(|(file, _)| module(file)).collect();
-        let stated: Vec<Stated> = sources.iter().zip(&modules).map(|((_, text), at)| state(text, at)).collect();
-        let mut names = Names { files: BTreeMap::new(), uses: BTreeMap::new() };
+        let stated: Vec<Stated> = sources
+            .iter()
+            .zip(&modules)
+            .map(|((_, text), at)| state(text, at))
+            .collect();
+        let mut names = Names {
+            files: BTreeMap::new(),
+            uses: BTreeMap::new(),
+        };
         for (i, (at, said)) in modules.iter().zip(&stated).enumerate() {
             names.files.insert(at.clone(), i);
-            names.files.extend(said.inline.iter().map(|inline| (inline.clone(), i)));
+            names
+                .files
+                .extend(said.inline.iter().map(|inline| (inline.clone(), i)));
         }
         for (at, name, path, _) in stated.iter().flat_map(|said| &said.uses) {
             if let Some(absolute) = names.absolute(at, path) {
@@ -42,19 +52,39 @@ impl Tree {
             }
         }
         let mut imports = vec![BTreeSet::new(); sources.len()];
-        for (i, said) in stated.iter().enumerate().filter(|(i, _)| sources[*i].0 != "lib.rs") {
-            let folder = sources[i].0.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let offers = |target: usize| sources[i].0.ends_with("mod.rs") && sources[target].0.starts_with(folder);
-            let seen = said.uses.iter().map(|(at, _, path, public)| (at, path, *public));
+        for (i, said) in stated
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| sources[*i].0 != "lib.rs")
+        {
+            let folder = sources[i]
+                .0
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder);
+            let offers = |target: usize| {
+                sources[i].0.ends_with("mod.rs") && sources[target].0.starts_with(folder)
+            };
+            let seen = said
+                .uses
+                .iter()
+                .map(|(at, _, path, public)| (at, path, *public));
             let seen = seen.chain(said.paths.iter().map(|(at, path)| (at, path, false)));
             for (at, path, public) in seen {
-                let Some(target) = names.absolute(at, path).and_then(|path| names.file(&path, 0)) else { continue };
+                let Some(target) = names
+                    .absolute(at, path)
+                    .and_then(|path| names.file(&path, 0))
+                else {
+                    continue;
+                };
                 if target != i && !(public && offers(target)) && !modules[target].is_empty() {
                     imports[i].insert(target);
                 }
             }
         }
-        Tree { files: sources.iter().map(|(file, _)| file.clone()).collect(), imports }
+        Tree {
+            files: sources.iter().map(|(file, _)| file.clone()).collect(),
+            imports,
+        }
     }
 }
 
@@ -86,12 +116,19 @@ impl Names {
         }
     }
 
-    /// The file that defines what a path from the root names, through whatever offers it under another.
+    /// The file that defines what a path from the root names, through whatever offers it under
+    /// another.
     fn file(&self, path: &[String], depth: usize) -> Option<usize> {
-        let known = (0..=path.len()).rev().find(|n| self.files.contains_key(&path[..*n]))?;
-        let offered = path.get(known).and_then(|name| self.uses.get(&(path[..known].to_vec(), name.clone())));
+        let known = (0..=path.len())
+            .rev()
+            .find(|n| self.files.contains_key(&path[..*n]))?;
+        let offered = path
+            .get(known)
+            .and_then(|name| self.uses.get(&(path[..known].to_vec(), name.clone())));
         match offered {
-            Some(target) if depth < 8 => self.file(&[target.as_slice(), &path[known + 1..]].concat(), depth + 1),
+            Some(target) if depth < 8 => {
+                self.file(&[target.as_slice(), &path[known + 1..]].concat(), depth + 1)
+            }
             _ => self.files.get(&path[..known]).copied(),
         }
     }
@@ -99,8 +136,15 @@ impl Names {
 
 /// The module of a file: `gpu/mod.rs` is `gpu`, `lib.rs` and `main.rs` are the root.
 fn module(file: &str) -> Path {
-    let mut path: Path = file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
-    if matches!(path.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+    let mut path: Path = file
+        .trim_end_matches(".rs")
+        .split('/')
+        .map(str::to_owned)
+        .collect();
+    if matches!(
+        path.last().map(String::as_str),
+        Some("mod" | "lib" | "main")
+    ) {
         path.pop();
     }
     path
@@ -115,9 +159,16 @@ fn state(text: &str, at: &Path) -> Stated {
     let (mut i, mut depth) = (0, 0);
     let word = |i: usize| tokens.get(i).map_or("", |t: &String| t.as_str());
     while i < tokens.len() {
-        let here = || at.iter().cloned().chain(open.iter().map(|(name, _)| name.clone())).collect::<Path>();
+        let here = || {
+            at.iter()
+                .cloned()
+                .chain(open.iter().map(|(name, _)| name.clone()))
+                .collect::<Path>()
+        };
         match word(i) {
-            "#" if (1..7).map(|k| word(i + k)).collect::<Vec<_>>() == ["[", "cfg", "(", "test", ")", "]"] => {
+            "#" if (1..7).map(|k| word(i + k)).collect::<Vec<_>>()
+                == ["[", "cfg", "(", "test", ")", "]"] =>
+            {
                 i = skip_item(&tokens, i + 7);
                 continue;
             }
@@ -129,17 +180,32 @@ fn state(text: &str, at: &Path) -> Stated {
             "mod" if word(i + 2) == "{" => {
                 depth += 1;
                 open.push((word(i + 1).to_owned(), depth));
-                said.inline.push(at.iter().cloned().chain(open.iter().map(|(name, _)| name.clone())).collect());
+                said.inline.push(
+                    at.iter()
+                        .cloned()
+                        .chain(open.iter().map(|(name, _)| name.clone()))
+                        .collect(),
+                );
                 i += 2;
             }
             "use" if word(i + 1) != "<" => {
                 let public = i > 0 && (word(i - 1) == "pub" || word(i - 1) == ")");
                 let mut leaves = Vec::new();
                 let end = tree(&tokens, i + 1, &[], &mut leaves);
-                said.uses.extend(leaves.into_iter().map(|(name, path)| (here(), name, path, public)));
+                said.uses.extend(
+                    leaves
+                        .into_iter()
+                        .map(|(name, path)| (here(), name, path, public)),
+                );
                 i = end;
             }
-            first if word(i + 1) == "::" && i > 0 && word(i - 1) != "::" && word(i - 1) != "." && is_name(first) => {
+            first
+                if word(i + 1) == "::"
+                    && i > 0
+                    && word(i - 1) != "::"
+                    && word(i - 1) != "."
+                    && is_name(first) =>
+            {
                 let mut path = vec![first.to_owned()];
                 while word(i + 1) == "::" && is_name(word(i + 2)) {
                     path.push(word(i + 2).to_owned());
@@ -175,7 +241,12 @@ fn skip_item(tokens: &[String], mut i: usize) -> usize {
 }
 
 /// The leaves of a use tree, as (name here, path); the position of what follows it.
-fn tree(tokens: &[String], mut i: usize, prefix: &[String], leaves: &mut Vec<(String, Path)>) -> usize {
+fn tree(
+    tokens: &[String],
+    mut i: usize,
+    prefix: &[String],
+    leaves: &mut Vec<(String, Path)>,
+) -> usize {
     let mut path = prefix.to_vec();
     while i < tokens.len() {
         match tokens[i].as_str() {
@@ -228,7 +299,9 @@ fn tokens(text: &str) -> Vec<String> {
                 i += 1;
             }
             i += 2;
-        } else if c == 'r' && (at(i + 1) == '"' || (at(i + 1) == '#' && matches!(at(i + 2), '#' | '"'))) {
+        } else if c == 'r'
+            && (at(i + 1) == '"' || (at(i + 1) == '#' && matches!(at(i + 2), '#' | '"')))
+        {
             let hashes = (i + 1..).take_while(|k| at(*k) == '#').count();
             i += hashes + 2;
             while i < chars.len() && !(chars[i] == '"' && (1..=hashes).all(|k| at(i + k) == '#')) {

@@ -10,7 +10,13 @@ fn train(folder: &Path, change: impl FnOnce(&mut Command)) -> Output {
     let (config, out) = (folder.join("tiny.toml"), folder.join("run"));
     tiny_config(&config, 3);
     let mut command = wgvq();
-    command.arg("train").arg(&config).arg("--data").arg(pictures(folder)).arg("--out").arg(&out);
+    command
+        .arg("train")
+        .arg(&config)
+        .arg("--data")
+        .arg(pictures(folder))
+        .arg("--out")
+        .arg(&out);
     change(&mut command);
     command.output().expect("the program starts")
 }
@@ -22,25 +28,46 @@ fn a_home_that_is_none_or_closed_is_no_failure() {
     let closed = folder.path().join("closed");
     std::os::unix::fs::symlink(&closed, &closed).unwrap();
     for home in [Path::new("/dev/null"), &closed] {
-        let output =
-            wgvq().arg("info").env_remove("WGVQ_TUNING").env_remove("XDG_CACHE_HOME").env("HOME", home).output();
+        let output = wgvq()
+            .arg("info")
+            .env_remove("WGVQ_TUNING")
+            .env_remove("XDG_CACHE_HOME")
+            .env("HOME", home)
+            .output();
         let output = output.expect("the program starts");
-        assert!(output.status.success(), "{}: {}", home.display(), stderr(&output));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            home.display(),
+            stderr(&output)
+        );
         let folder = tempfile::tempdir().unwrap();
         let trained = train(folder.path(), |c| {
-            c.env_remove("WGVQ_TUNING").env_remove("XDG_CACHE_HOME").env("HOME", home);
+            c.env_remove("WGVQ_TUNING")
+                .env_remove("XDG_CACHE_HOME")
+                .env("HOME", home);
         });
-        assert!(trained.status.success(), "{}: {}", home.display(), stderr(&trained));
+        assert!(
+            trained.status.success(),
+            "{}: {}",
+            home.display(),
+            stderr(&trained)
+        );
     }
     // A folder that was named is another matter.
     let refused = train(folder.path(), |c| {
         c.env("WGVQ_TUNING", &closed);
     });
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("WGVQ_TUNING"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("WGVQ_TUNING"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
-/// A library for `LD_PRELOAD` in which locks and syncs fail as file systems without them have it. `None` where there is no C compiler.
+/// A library for `LD_PRELOAD` in which locks and syncs fail as file systems without them have it.
+/// `None` where there is no C compiler.
 fn poor_file_system(folder: &Path) -> Option<PathBuf> {
     let (source, library) = (folder.join("poor.c"), folder.join("poor.so"));
     let text = r#"
@@ -57,7 +84,11 @@ fn poor_file_system(folder: &Path) -> Option<PathBuf> {
         }
     "#;
     std::fs::write(&source, text).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .output();
     match built {
         Ok(output) => {
             assert!(output.status.success(), "{}", stderr(&output));
@@ -73,12 +104,19 @@ fn poor_file_system(folder: &Path) -> Option<PathBuf> {
 #[test]
 fn file_systems_without_locks_or_syncs_of_folders_are_told_of_once() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(library) = poor_file_system(folder.path()) else { return };
-    for (lock, sync) in [(libc::ENOLCK, libc::EINVAL), (libc::ENOSYS, libc::ENOSYS), (libc::EOPNOTSUPP, libc::ENOTSUP)]
-    {
+    let Some(library) = poor_file_system(folder.path()) else {
+        return;
+    };
+    for (lock, sync) in [
+        (libc::ENOLCK, libc::EINVAL),
+        (libc::ENOSYS, libc::ENOSYS),
+        (libc::EOPNOTSUPP, libc::ENOTSUP),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let output = train(folder.path(), |c| {
-            c.env("LD_PRELOAD", &library).env("POOR_LOCK", lock.to_string()).env("POOR_SYNC", sync.to_string());
+            c.env("LD_PRELOAD", &library)
+                .env("POOR_LOCK", lock.to_string())
+                .env("POOR_SYNC", sync.to_string());
         });
         let said = stderr(&output);
         assert!(output.status.success(), "{lock}, {sync}: {said}");
@@ -89,8 +127,14 @@ fn file_systems_without_locks_or_syncs_of_folders_are_told_of_once() {
     // A disk that fails is no such file system.
     let folder = tempfile::tempdir().unwrap();
     let output = train(folder.path(), |c| {
-        c.env("LD_PRELOAD", &library).env("POOR_LOCK", "5").env("POOR_SYNC", "5");
+        c.env("LD_PRELOAD", &library)
+            .env("POOR_LOCK", "5")
+            .env("POOR_SYNC", "5");
     });
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot be locked"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot be locked"),
+        "{}",
+        stderr(&output)
+    );
 }

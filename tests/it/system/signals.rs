@@ -1,4 +1,5 @@
-//! What a run does with signals: a save for each that asks it to stop, nothing for one that was ignored at the start.
+//! What a run does with signals: a save for each that asks it to stop, nothing for one that was
+//! ignored at the start.
 
 use super::pictures;
 use crate::common::{tiny_config, wgvq};
@@ -15,7 +16,14 @@ struct Running {
 }
 
 /// Makes steps take so long that what comes during one comes before its end.
-const SLOW: [&str; 6] = ["--batch", "64", "--set", "model.hidden=128", "--set", "model.residual_hidden=64"];
+const SLOW: [&str; 6] = [
+    "--batch",
+    "64",
+    "--set",
+    "model.hidden=128",
+    "--set",
+    "model.residual_hidden=64",
+];
 
 /// Starts a training with these signals ignored, as `nohup` and shells start programs.
 fn start(folder: &Path, ignored: &'static [i32], options: &[&str]) -> Running {
@@ -59,7 +67,10 @@ impl Running {
         let mut before = String::new();
         loop {
             let mut line = String::new();
-            assert!(self.said.read_line(&mut line).expect("text") > 0, "it ended without `{start}`:\n{before}");
+            assert!(
+                self.said.read_line(&mut line).expect("text") > 0,
+                "it ended without `{start}`:\n{before}"
+            );
             if line.starts_with(start) {
                 return line;
             }
@@ -93,7 +104,9 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
     let pid = running.child.id();
     let caught = |name: &str| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let mask = status.lines().find_map(|l| l.strip_prefix(name).map(|v| v.trim().to_owned()));
+        let mask = status
+            .lines()
+            .find_map(|l| l.strip_prefix(name).map(|v| v.trim().to_owned()));
         mask.map(|m| u64::from_str_radix(&m, 16).expect("a mask"))
     };
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGINT] {
@@ -101,13 +114,19 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
     }
     if let Some(ignored) = caught("SigIgn:") {
         let bit = |signal: i32| ignored >> (signal - 1) & 1;
-        assert_eq!((bit(libc::SIGHUP), bit(libc::SIGINT), bit(libc::SIGTERM)), (1, 1, 0));
+        assert_eq!(
+            (bit(libc::SIGHUP), bit(libc::SIGINT), bit(libc::SIGTERM)),
+            (1, 1, 0)
+        );
     }
     running.signal(libc::SIGTERM);
     let out = running.out.clone();
     let (code, said) = running.end();
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("stopped and saved") && !said.contains("Ctrl-C"), "{said}");
+    assert!(
+        said.contains("stopped and saved") && !said.contains("Ctrl-C"),
+        "{said}"
+    );
     assert!(checkpoints(&out) > 0);
 }
 
@@ -135,13 +154,20 @@ fn only_a_second_interrupt_leaves_at_once_and_does_not_claim_a_save() {
     running.signal(libc::SIGINT);
     let (code, said) = running.end();
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("not saved") && !said.contains("stopped and saved"), "{said}");
+    assert!(
+        said.contains("not saved") && !said.contains("stopped and saved"),
+        "{said}"
+    );
 }
 
 #[test]
 fn with_nobody_left_to_read_a_run_is_saved_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let Running { mut child, said, out } = start(folder.path(), &[], &[]);
+    let Running {
+        mut child,
+        said,
+        out,
+    } = start(folder.path(), &[], &[]);
     // The reading end of its standard error goes.
     drop(said);
     signal(&child, libc::SIGHUP);
@@ -154,7 +180,11 @@ fn with_nobody_left_to_read_a_run_is_saved_all_the_same() {
 #[test]
 fn with_nobody_left_to_read_every_signal_is_still_heard() {
     let folder = tempfile::tempdir().unwrap();
-    let Running { mut child, said, out } = start(folder.path(), &[], &SLOW);
+    let Running {
+        mut child,
+        said,
+        out,
+    } = start(folder.path(), &[], &SLOW);
     drop(said);
     let status = loop {
         // As somebody who presses Ctrl-C over and over; two that come at once may be one.

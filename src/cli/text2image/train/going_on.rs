@@ -15,7 +15,8 @@ use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::checkpoint;
 use wgvq::{Error, Result};
 
-/// Has the model in a folder been trained to its end, which is at `steps`? A shorter one of before may stand there while more are done.
+/// Has the model in a folder been trained to its end, which is at `steps`? A shorter one of before
+/// may stand there while more are done.
 pub(super) fn ended(place: &Path, steps: u64) -> Result<bool> {
     let newest = checkpoint::newest(&place.join("checkpoints"))?;
     Ok(place.join("final.safetensors").is_file() && newest.is_none_or(|(step, _)| step == steps))
@@ -24,28 +25,61 @@ pub(super) fn ended(place: &Path, steps: u64) -> Result<bool> {
 /// An error of options that would make another run.
 fn refused(others: &[&str]) -> Error {
     let what = format!(
-        "goes on under the run's own configuration, and {} would be another: leave it out (--steps, --first-steps and --judge-steps may be \
-         more, and --data says where the same images lie now)",
+        "goes on under the run's own configuration, and {} would be another: leave it out \
+         (--steps, --first-steps and --judge-steps may be more, and --data says where the same \
+         images lie now)",
         others.join(", ")
     );
     Error::config("--resume", what)
 }
 
 impl Train {
-    /// What the run was asked for, with more steps where these are asked for now. Its own options may be given again.
+    /// What the run was asked for, with more steps where these are asked for now. Its own options
+    /// may be given again.
     pub(super) fn going_on(&self, run: &Path) -> Result<Asked> {
-        let Some(kept) = Asked::load(run)? else { return self.going_on_from_earlier(run) };
+        let Some(kept) = Asked::load(run)? else {
+            return self.going_on_from_earlier(run);
+        };
         let mut asked = kept.clone();
-        let (batch, seed) = (self.batch.map(|n| n.to_string()), self.seed.map(|n| n.to_string()));
-        set_keys(&mut asked.prior, [("train.batch_size", batch), ("train.seed", seed.clone())], "--set", &self.set)?;
-        set_keys(&mut asked.judge, [("train.seed", seed)], "--judge", &self.judge)?;
+        let (batch, seed) = (
+            self.batch.map(|n| n.to_string()),
+            self.seed.map(|n| n.to_string()),
+        );
+        set_keys(
+            &mut asked.prior,
+            [("train.batch_size", batch), ("train.seed", seed.clone())],
+            "--set",
+            &self.set,
+        )?;
+        set_keys(
+            &mut asked.judge,
+            [("train.seed", seed)],
+            "--judge",
+            &self.judge,
+        )?;
         let others: Vec<&str> = [
-            ("--system", self.system.is_some_and(|system| system.name() != kept.system)),
-            ("--size", self.size.as_ref().is_some_and(|size| *size != kept.size)),
-            ("--vocabulary", self.vocabulary.is_some_and(|n| n != kept.vocabulary)),
-            ("--text-length", self.text_length.is_some_and(|n| n != kept.text_length)),
+            (
+                "--system",
+                self.system
+                    .is_some_and(|system| system.name() != kept.system),
+            ),
+            (
+                "--size",
+                self.size.as_ref().is_some_and(|size| *size != kept.size),
+            ),
+            (
+                "--vocabulary",
+                self.vocabulary.is_some_and(|n| n != kept.vocabulary),
+            ),
+            (
+                "--text-length",
+                self.text_length.is_some_and(|n| n != kept.text_length),
+            ),
             ("--embeddings", self.embeddings && !kept.embeddings),
-            ("--set, --batch or --seed", asked.prior.resolved() != kept.prior),
+            (
+                "--set, --batch or --seed",
+                asked.prior.resolved() != kept.prior,
+            ),
             ("--judge or --seed", asked.judge != kept.judge),
         ]
         .into_iter()
@@ -70,11 +104,16 @@ impl Train {
         }
     }
 
-    /// The same of a run that an earlier version began: what its stages have is theirs, and options say the rest.
+    /// The same of a run that an earlier version began: what its stages have is theirs, and options
+    /// say the rest.
     fn going_on_from_earlier(&self, run: &Path) -> Result<Asked> {
         let mut asked = self.asked(run)?;
-        let levels = [String::new()].into_iter().chain((2..=MOST_LEVELS).flat_map(level_names));
-        let begun = levels.map(|level| prior_folder(run, &level)).find(|place| place.join("config.toml").is_file());
+        let levels = [String::new()]
+            .into_iter()
+            .chain((2..=MOST_LEVELS).flat_map(level_names));
+        let begun = levels
+            .map(|level| prior_folder(run, &level))
+            .find(|place| place.join("config.toml").is_file());
         if let Some(place) = begun {
             let kept = PriorConfig::load(&place.join("config.toml"))?;
             let given = self.system.is_some()
@@ -89,13 +128,18 @@ impl Train {
             if Tokens::exist(&place.join("tokens")) {
                 let text = Tokens::open(&place.join("tokens"))?.about.vocabulary.text;
                 asked.embeddings = text.is_some_and(|text| matches!(text.form, Form::Rows(_)));
-                asked.text_length = self.text_length.or(text.map(|text| text.length)).unwrap_or(0);
+                asked.text_length = self
+                    .text_length
+                    .or(text.map(|text| text.length))
+                    .unwrap_or(0);
             }
         }
         let judge = contrastive_folder(run).join("config.toml");
         if judge.is_file() {
             let kept = ContrastiveConfig::load(&judge)?;
-            if (!self.judge.is_empty() || self.seed.is_some()) && asked.judge.identity()? != kept.identity()? {
+            if (!self.judge.is_empty() || self.seed.is_some())
+                && asked.judge.identity()? != kept.identity()?
+            {
                 return Err(refused(&["--judge or --seed"]));
             }
             (asked.judge_steps, asked.judge) = (kept.train.steps, kept);
@@ -104,7 +148,8 @@ impl Train {
         Ok(asked)
     }
 
-    /// The configuration of a level's prior. What has begun must be what was asked for: another may be there still.
+    /// The configuration of a level's prior. What has begun must be what was asked for: another may
+    /// be there still.
     pub(super) fn prior_of(&self, place: &Path, asked: &Asked) -> Result<PriorConfig> {
         if self.resume.is_none() || !place.join("config.toml").is_file() {
             return Ok(asked.prior.clone());
@@ -129,7 +174,10 @@ impl Train {
         if kept.identity()? != asked.judge.identity()? {
             return Err(another(place));
         }
-        kept.train.steps = self.judge_steps.filter(|steps| *steps > 0).unwrap_or(kept.train.steps);
+        kept.train.steps = self
+            .judge_steps
+            .filter(|steps| *steps > 0)
+            .unwrap_or(kept.train.steps);
         enough(place, kept.train.steps).map(|()| kept)
     }
 }
@@ -137,16 +185,17 @@ impl Train {
 /// Fewer steps than are done are refused before the run keeps what it is asked for.
 fn enough(place: &Path, steps: u64) -> Result<()> {
     match checkpoint::newest(&place.join("checkpoints"))? {
-        Some((done, _)) if done > steps => {
-            Err(Error::config("train.steps", format!("{steps} is not allowed: {done} steps are done")))
-        }
+        Some((done, _)) if done > steps => Err(Error::config(
+            "train.steps",
+            format!("{steps} is not allowed: {done} steps are done"),
+        )),
         _ => Ok(()),
     }
 }
 
 fn another(place: &Path) -> Error {
-    let what =
-        "is not what this run was asked for last: train what was asked for by the same options with `--overwrite`";
+    let what = "is not what this run was asked for last: train what was asked for by the same \
+                options with `--overwrite`";
     Error::file(place, what)
 }
 

@@ -85,7 +85,8 @@ const LANES: [u32; 2] = [8, 16];
 /// Invocations of a workgroup where keys go through workgroup memory.
 const GROUP: u32 = 64;
 
-/// Rows that a lane owns: as many as keep the instructions of a step over a block, and the time to compile them, in bounds.
+/// Rows that a lane owns: as many as keep the instructions of a step over a block, and the time to
+/// compile them, in bounds.
 fn rows_per_lane(pass: Pass, quarters: u32) -> u32 {
     let most = match pass {
         Pass::Forward => 64,
@@ -94,11 +95,12 @@ fn rows_per_lane(pass: Pass, quarters: u32) -> u32 {
     (most / quarters).clamp(1, 4)
 }
 
-/// Rows of the other side that are handed round at a time over a subgroup. Fewer than lanes: a step is short enough for the
-/// instruction cache and still loads with every lane.
+/// Rows of the other side that are handed round at a time over a subgroup. Fewer than lanes: a step
+/// is short enough for the instruction cache and still loads with every lane.
 const BLOCK: u32 = 4;
 
-/// Lanes that load one row's quarters together: all that the block leaves, as far as the quarters divide among them.
+/// Lanes that load one row's quarters together: all that the block leaves, as far as the quarters
+/// divide among them.
 fn spread(lanes: u32, quarters: u32) -> u32 {
     (lanes / BLOCK).min(1 << quarters.trailing_zeros())
 }
@@ -109,7 +111,10 @@ fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool, masked: bool
         Pass::Queries => shader!("attention/attention_grad_q"),
         Pass::Keys => shader!("attention/attention_grad_kv"),
     };
-    let kernel = Kernel::new(source).define("DQ", quarters).flag("VEC", vec).flag("MASK", masked);
+    let kernel = Kernel::new(source)
+        .define("DQ", quarters)
+        .flag("VEC", vec)
+        .flag("MASK", masked);
     match lanes {
         Some(lanes) => kernel
             .define("V", rows_per_lane(pass, quarters))
@@ -118,7 +123,10 @@ fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool, masked: bool
             .define("GROUP", lanes)
             .define("SPREAD", spread(lanes, quarters)),
         // 16 KiB of workgroup memory is all that every device has.
-        None => kernel.define("V", 1).define("NC", if quarters > 32 { 4 } else { 8 }).define("GROUP", GROUP),
+        None => kernel
+            .define("V", 1)
+            .define("NC", if quarters > 32 { 4 } else { 8 })
+            .define("GROUP", GROUP),
     }
 }
 
@@ -129,7 +137,9 @@ pub(super) fn kernels() -> Vec<Kernel> {
         for pass in [Pass::Forward, Pass::Queries, Pass::Keys] {
             for vec in [false, true] {
                 all.extend(QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, false)));
-                all.extend(MASKED_QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, true)));
+                all.extend(
+                    MASKED_QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, true)),
+                );
             }
         }
     }
@@ -143,12 +153,21 @@ fn delta_kernel(vec: bool) -> Kernel {
 
 /// The kernel for a problem on a device, and the rows of one workgroup.
 fn choose(gpu: &Gpu, pass: Pass, p: &Problem, masked: bool) -> (Kernel, usize) {
-    let lanes = gpu.subgroup_size().filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
+    let lanes = gpu
+        .subgroup_size()
+        .filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
     let needed = p.d.div_ceil(4) as u32;
     let made: &[u32] = if masked { &MASKED_QUARTERS } else { &QUARTERS };
-    let quarters = made.iter().copied().find(|q| *q >= needed).unwrap_or(made[made.len() - 1]);
+    let quarters = made
+        .iter()
+        .copied()
+        .find(|q| *q >= needed)
+        .unwrap_or(made[made.len() - 1]);
     let rows = lanes.map_or(GROUP, |lanes| lanes * rows_per_lane(pass, quarters));
-    (kernel(pass, lanes, quarters, p.d == 4 * quarters as usize, masked), rows as usize)
+    (
+        kernel(pass, lanes, quarters, p.d == 4 * quarters as usize, masked),
+        rows as usize,
+    )
 }
 
 /// Pairs of a query and a key that it sees.
@@ -168,7 +187,10 @@ pub(super) fn work(p: &Problem) -> Work {
 
 fn products(p: &Problem, products: f64) -> Work {
     let values = (p.b * p.h * p.d) as f64 * (2 * p.tq + 2 * p.tk) as f64;
-    Work { flops: 2.0 * products * pairs(p) * p.d as f64, bytes: 4.0 * values }
+    Work {
+        flops: 2.0 * products * pairs(p) * p.d as f64,
+        bytes: 4.0 * values,
+    }
 }
 
 fn params(
@@ -182,7 +204,11 @@ fn params(
     let row_tiles = rows.div_ceil(rows_per_group);
     let tiles = p.b * p.h * row_tiles;
     let strides = |s: Strides| [s.batch as u32, s.head as u32, s.row as u32];
-    let diagonal = if p.causal { p.tk as i32 - p.tq as i32 } else { p.tk as i32 };
+    let diagonal = if p.causal {
+        p.tk as i32 - p.tq as i32
+    } else {
+        p.tk as i32
+    };
     let params = Params {
         heads: p.h as u32,
         tq: p.tq as u32,
@@ -249,19 +275,43 @@ pub(super) fn backward(
         d: p.d as u32,
         o: [l.o.batch, l.o.head, l.o.row].map(|s| s as u32),
     };
-    let work = Work { flops: 2.0 * o.len() as f64, bytes: 8.0 * o.len() as f64 };
+    let work = Work {
+        flops: 2.0 * o.len() as f64,
+        bytes: 8.0 * o.len() as f64,
+    };
     let kernel = delta_kernel(p.d.is_multiple_of(4));
-    gpu.dispatch("attention gradient", &kernel, &[o, upstream, &delta], &of, groups_for(rows, 64), work)?;
+    gpu.dispatch(
+        "attention gradient",
+        &kernel,
+        &[o, upstream, &delta],
+        &of,
+        groups_for(rows, 64),
+        work,
+    )?;
     let bits = mask.map(Mask::by_query);
     let (kernel, rows) = choose(gpu, Pass::Queries, p, bits.is_some());
     let (queries, groups) = params(p, l, p.tq, rows, to, bits);
     let mut bindings = vec![q, k, v, upstream, lse, &delta, dq];
     bindings.extend(bits.map(|m| &m.words));
-    gpu.dispatch("attention gradient", &kernel, &bindings, &queries, groups, products(p, 3.0))?;
+    gpu.dispatch(
+        "attention gradient",
+        &kernel,
+        &bindings,
+        &queries,
+        groups,
+        products(p, 3.0),
+    )?;
     let bits = mask.map(Mask::by_key);
     let (kernel, rows) = choose(gpu, Pass::Keys, p, bits.is_some());
     let (keys, groups) = params(p, l, p.tk, rows, to, bits);
     let mut bindings = vec![q, k, v, upstream, lse, &delta, dkv];
     bindings.extend(bits.map(|m| &m.words));
-    gpu.dispatch("attention gradient", &kernel, &bindings, &keys, groups, products(p, 4.0))
+    gpu.dispatch(
+        "attention gradient",
+        &kernel,
+        &bindings,
+        &keys,
+        groups,
+        products(p, 4.0),
+    )
 }

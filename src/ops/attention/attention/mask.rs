@@ -1,10 +1,11 @@
-//! Which keys a query may see, as bits: the patterns of sparse attention, and the padding of sequences.
+//! Which keys a query may see, as bits: the patterns of sparse attention, and the padding of
+//! sequences.
 
 use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};
 
-/// A bit for each pair of a query and a key, of one image for all or of each. The kernels read it along keys or along queries, so it lies
-/// on the device both ways: Tq Tk / 4 bytes.
+/// A bit for each pair of a query and a key, of one image for all or of each. The kernels read it
+/// along keys or along queries, so it lies on the device both ways: Tq Tk / 4 bytes.
 #[derive(Clone, Debug)]
 pub struct Mask {
     by_query: Bits,
@@ -26,36 +27,58 @@ pub(crate) struct Bits {
 
 fn pack(bits: impl Iterator<Item = bool>) -> Vec<u32> {
     let bits: Vec<bool> = bits.collect();
-    let word = |w: &[bool]| w.iter().enumerate().fold(0, |word, (i, bit)| word | u32::from(*bit) << i);
+    let word = |w: &[bool]| {
+        w.iter()
+            .enumerate()
+            .fold(0, |word, (i, bit)| word | u32::from(*bit) << i)
+    };
     bits.chunks(32).map(word).collect()
 }
 
 fn upload(gpu: &Gpu, words: Vec<u32>, strides: [usize; 3]) -> Result<Bits> {
-    Ok(Bits { words: Tensor::from_slice(gpu, &[words.len()], &words)?, strides: strides.map(|s| s as u32) })
+    Ok(Bits {
+        words: Tensor::from_slice(gpu, &[words.len()], &words)?,
+        strides: strides.map(|s| s as u32),
+    })
 }
 
 fn check(images: usize, queries: usize, keys: usize) -> Result<()> {
-    if images == 0 || queries == 0 || keys == 0 || images.saturating_mul(queries).saturating_mul(keys) as u64 > 1 << 34
+    if images == 0
+        || queries == 0
+        || keys == 0
+        || images.saturating_mul(queries).saturating_mul(keys) as u64 > 1 << 34
     {
-        let what =
-            format!("{images} images of {queries} queries and {keys} keys: at least one of each, 2^34 pairs at most");
+        let what = format!(
+            "{images} images of {queries} queries and {keys} keys: at least one of each, 2^34 \
+             pairs at most"
+        );
         return Err(Error::invalid("attention mask", what));
     }
     Ok(())
 }
 
 impl Mask {
-    /// Every query of image b sees its first `lengths[b]` of `keys` keys: sequences that are padded at their ends.
+    /// Every query of image b sees its first `lengths[b]` of `keys` keys: sequences that are padded
+    /// at their ends.
     ///
     /// # Errors
     /// If there is no image or no key, or a length is above `keys`.
     pub fn lengths(gpu: &Gpu, lengths: &[usize], keys: usize) -> Result<Mask> {
         check(lengths.len(), 1, keys)?;
         if let Some(length) = lengths.iter().find(|l| **l > keys) {
-            return Err(Error::invalid("attention mask", format!("a length of {length} for {keys} keys")));
+            return Err(Error::invalid(
+                "attention mask",
+                format!("a length of {length} for {keys} keys"),
+            ));
         }
-        let by_query = lengths.iter().flat_map(|l| pack((0..keys).map(|j| j < *l))).collect();
-        let by_key = lengths.iter().flat_map(|l| (0..keys).map(move |j| if j < *l { u32::MAX } else { 0 })).collect();
+        let by_query = lengths
+            .iter()
+            .flat_map(|l| pack((0..keys).map(|j| j < *l)))
+            .collect();
+        let by_key = lengths
+            .iter()
+            .flat_map(|l| (0..keys).map(move |j| if j < *l { u32::MAX } else { 0 }))
+            .collect();
         Ok(Mask {
             by_query: upload(gpu, by_query, [keys.div_ceil(32), 0, 1])?,
             by_key: upload(gpu, by_key, [keys, 1, 0])?,
@@ -69,11 +92,24 @@ impl Mask {
     ///
     /// # Errors
     /// If there is no query or no key.
-    pub fn pattern(gpu: &Gpu, queries: usize, keys: usize, sees: impl Fn(usize, usize) -> bool) -> Result<Mask> {
+    pub fn pattern(
+        gpu: &Gpu,
+        queries: usize,
+        keys: usize,
+        sees: impl Fn(usize, usize) -> bool,
+    ) -> Result<Mask> {
         check(1, queries, keys)?;
         let mask = Mask::build(gpu, 1, queries, keys, |_, i, j| sees(i, j))?;
-        let all = |bits: Bits| Bits { strides: [0, bits.strides[1], bits.strides[2]], ..bits };
-        Ok(Mask { by_query: all(mask.by_query), by_key: all(mask.by_key), images: None, ..mask })
+        let all = |bits: Bits| Bits {
+            strides: [0, bits.strides[1], bits.strides[2]],
+            ..bits
+        };
+        Ok(Mask {
+            by_query: all(mask.by_query),
+            by_key: all(mask.by_key),
+            images: None,
+            ..mask
+        })
     }
 
     /// Query i of image b sees the keys j of which `sees(b, i, j)`.
@@ -99,8 +135,12 @@ impl Mask {
         sees: impl Fn(usize, usize, usize) -> bool,
     ) -> Result<Mask> {
         let rows = |n: usize| (0..images).flat_map(move |b| (0..n).map(move |i| (b, i)));
-        let by_query = rows(queries).flat_map(|(b, i)| pack((0..keys).map(|j| sees(b, i, j)))).collect();
-        let by_key = rows(keys).flat_map(|(b, j)| pack((0..queries).map(|i| sees(b, i, j)))).collect();
+        let by_query = rows(queries)
+            .flat_map(|(b, i)| pack((0..keys).map(|j| sees(b, i, j))))
+            .collect();
+        let by_key = rows(keys)
+            .flat_map(|(b, j)| pack((0..queries).map(|i| sees(b, i, j))))
+            .collect();
         let (wide, high) = (keys.div_ceil(32), queries.div_ceil(32));
         Ok(Mask {
             by_query: upload(gpu, by_query, [queries * wide, wide, 1])?,
@@ -113,11 +153,21 @@ impl Mask {
 
     /// Does it fit this many images, queries and keys?
     pub(crate) fn check(&self, op: &'static str, [b, tq, tk]: [usize; 3]) -> Result<()> {
-        if self.images.is_some_and(|n| n != b) || self.queries.is_some_and(|n| n != tq) || self.keys != tk {
+        if self.images.is_some_and(|n| n != b)
+            || self.queries.is_some_and(|n| n != tq)
+            || self.keys != tk
+        {
             let or_any = |n: Option<usize>| n.map_or("any".into(), |n| n.to_string());
             let (images, queries) = (or_any(self.images), or_any(self.queries));
-            let got = format!("a mask of {images} images, {queries} queries and {} keys", self.keys);
-            return Err(Error::shape(op, format!("a mask of {b} images, {tq} queries and {tk} keys"), got));
+            let got = format!(
+                "a mask of {images} images, {queries} queries and {} keys",
+                self.keys
+            );
+            return Err(Error::shape(
+                op,
+                format!("a mask of {b} images, {tq} queries and {tk} keys"),
+                got,
+            ));
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Scaled dot-product attention (Vaswani et al. 2017, equation 1) without the matrix of scores, and its gradients. Heads of more than
-//! [`MOST_CHANNELS`] channels make it.
+//! Scaled dot-product attention (Vaswani et al. 2017, equation 1) without the matrix of scores, and
+//! its gradients. Heads of more than [`MOST_CHANNELS`] channels make it.
 
 mod kernels;
 mod mask;
@@ -18,8 +18,9 @@ use kernels::{Layout, Problem, Strides};
 /// Which keys a query sees, and how scores are scaled.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// Query i of Tq sees the keys j <= i + Tk - Tq of Tk: with as many keys as queries, itself and those before. With fewer
-    /// queries than keys they are the last ones, as in generating with keys kept from before.
+    /// Query i of Tq sees the keys j <= i + Tk - Tq of Tk: with as many keys as queries, itself
+    /// and those before. With fewer queries than keys they are the last ones, as in generating
+    /// with keys kept from before.
     pub causal: bool,
     /// The factor of q . k; `None` is 1 / sqrt D.
     pub scale: Option<f32>,
@@ -29,17 +30,25 @@ pub struct Attention<'a> {
 
 impl Attention<'_> {
     /// Every query sees itself and the keys before it.
-    pub const CAUSAL: Attention<'static> = Attention { causal: true, scale: None, mask: None };
+    pub const CAUSAL: Attention<'static> = Attention {
+        causal: true,
+        scale: None,
+        mask: None,
+    };
     /// Every query sees every key.
-    pub const FULL: Attention<'static> = Attention { causal: false, scale: None, mask: None };
+    pub const FULL: Attention<'static> = Attention {
+        causal: false,
+        scale: None,
+        mask: None,
+    };
 
     fn scale(&self, d: usize) -> f32 {
         self.scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt())
     }
 }
 
-/// Channels of a head at most where queries, keys and values are packed, masked, or kept in a cache; elsewhere, those up to which the matrix
-/// of scores is never made.
+/// Channels of a head at most where queries, keys and values are packed, masked, or kept in a
+/// cache; elsewhere, those up to which the matrix of scores is never made.
 pub const MOST_CHANNELS: usize = 256;
 
 const OP: &str = "attention";
@@ -49,12 +58,29 @@ fn problem(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Result<(Pr
     let [kb, kh, tk, kd] = k.dims(OP)?;
     let floats = [q, k, v].iter().all(|t| t.dtype() == DType::F32);
     if [kb, kh, kd] != [b, h, d] || v.shape() != k.shape() || !floats {
-        let expected = format!("f32 keys and values [{b}, {h}, Tk, {d}] for queries {:?}", q.shape());
+        let expected = format!(
+            "f32 keys and values [{b}, {h}, Tk, {d}] for queries {:?}",
+            q.shape()
+        );
         return Err(Error::shape(OP, expected, format!("{k:?}, {v:?}")));
     }
-    let heads = |t: usize| Strides { batch: h * t * d, head: t * d, row: d };
-    let layout = Layout { q: heads(tq), k: heads(tk), o: heads(tq), q_at: 0, k_at: 0, v_at: 0 };
-    Ok((check([b, h, tq, tk, d], options, options.mask.is_some())?, layout))
+    let heads = |t: usize| Strides {
+        batch: h * t * d,
+        head: t * d,
+        row: d,
+    };
+    let layout = Layout {
+        q: heads(tq),
+        k: heads(tk),
+        o: heads(tq),
+        q_at: 0,
+        k_at: 0,
+        v_at: 0,
+    };
+    Ok((
+        check([b, h, tq, tk, d], options, options.mask.is_some())?,
+        layout,
+    ))
 }
 
 fn packed_problem(qkv: &Tensor, options: Attention) -> Result<(Problem, Layout)> {
@@ -62,32 +88,71 @@ fn packed_problem(qkv: &Tensor, options: Attention) -> Result<(Problem, Layout)>
     if three != 3 || qkv.dtype() != DType::F32 {
         return Err(Error::shape(OP, "f32 [B, T, 3, H, D]", format!("{qkv:?}")));
     }
-    let part = Strides { batch: t * 3 * h * d, head: d, row: 3 * h * d };
-    let o = Strides { batch: t * h * d, head: d, row: h * d };
-    let layout = Layout { q: part, k: part, o, q_at: 0, k_at: h * d, v_at: 2 * h * d };
+    let part = Strides {
+        batch: t * 3 * h * d,
+        head: d,
+        row: 3 * h * d,
+    };
+    let o = Strides {
+        batch: t * h * d,
+        head: d,
+        row: h * d,
+    };
+    let layout = Layout {
+        q: part,
+        k: part,
+        o,
+        q_at: 0,
+        k_at: h * d,
+        v_at: 2 * h * d,
+    };
     Ok((check([b, h, t, t, d], options, true)?, layout))
 }
 
 fn cross_problem(q: &Tensor, kv: &Tensor, options: Attention) -> Result<(Problem, Layout)> {
     let [b, tq, h, d] = q.dims(OP)?;
     let [kb, tk, two, kh, kd] = kv.dims(OP)?;
-    if two != 2 || [kb, kh, kd] != [b, h, d] || q.dtype() != DType::F32 || kv.dtype() != DType::F32 {
-        let expected = format!("f32 keys and values [{b}, Tk, 2, {h}, {d}] for f32 queries {:?}", q.shape());
+    if two != 2 || [kb, kh, kd] != [b, h, d] || q.dtype() != DType::F32 || kv.dtype() != DType::F32
+    {
+        let expected = format!(
+            "f32 keys and values [{b}, Tk, 2, {h}, {d}] for f32 queries {:?}",
+            q.shape()
+        );
         return Err(Error::shape(OP, expected, format!("{q:?}, {kv:?}")));
     }
-    let rows = Strides { batch: tq * h * d, head: d, row: h * d };
-    let keys = Strides { batch: tk * 2 * h * d, head: d, row: 2 * h * d };
-    let layout = Layout { q: rows, k: keys, o: rows, q_at: 0, k_at: 0, v_at: h * d };
+    let rows = Strides {
+        batch: tq * h * d,
+        head: d,
+        row: h * d,
+    };
+    let keys = Strides {
+        batch: tk * 2 * h * d,
+        head: d,
+        row: 2 * h * d,
+    };
+    let layout = Layout {
+        q: rows,
+        k: keys,
+        o: rows,
+        q_at: 0,
+        k_at: 0,
+        v_at: h * d,
+    };
     Ok((check([b, h, tq, tk, d], options, true)?, layout))
 }
 
 /// `bounded` where only the kernels that hold a head's channels will do.
 fn check([b, h, tq, tk, d]: [usize; 5], options: Attention, bounded: bool) -> Result<Problem> {
     if d == 0 || tk == 0 {
-        return Err(Error::invalid(OP, format!("{tk} keys of {d} channels: at least one of each")));
+        return Err(Error::invalid(
+            OP,
+            format!("{tk} keys of {d} channels: at least one of each"),
+        ));
     }
     if bounded && d > MOST_CHANNELS {
-        let what = format!("packed or masked heads of {d} channels: at most {MOST_CHANNELS}; take more heads");
+        let what = format!(
+            "packed or masked heads of {d} channels: at most {MOST_CHANNELS}; take more heads"
+        );
         return Err(Error::invalid(OP, what));
     }
     if options.scale.is_some_and(|s| !s.is_finite()) {
@@ -102,16 +167,31 @@ fn check([b, h, tq, tk, d]: [usize; 5], options: Attention, bounded: bool) -> Re
             limit: u64::from(u32::MAX),
         });
     }
-    Ok(Problem { b, h, tq, tk, d, causal: options.causal, scale: options.scale(d) })
+    Ok(Problem {
+        b,
+        h,
+        tq,
+        tk,
+        d,
+        causal: options.causal,
+        scale: options.scale(d),
+    })
 }
 
-/// The attended values [B, H, Tq, D], and the logarithm of each query's softmax denominator [B, H, Tq], for q [B, H, Tq, D] and
-/// k, v [B, H, Tk, D]. A query that sees no key gives 0. Memory beyond inputs and outputs: none up to [`MOST_CHANNELS`] channels a head;
-/// above, two matrices [B, H, Tq, Tk], of which the tape keeps one.
+/// The attended values [B, H, Tq, D], and the logarithm of each query's softmax denominator [B, H,
+/// Tq], for q [B, H, Tq, D] and k, v [B, H, Tk, D]. A query that sees no key gives 0. Memory beyond
+/// inputs and outputs: none up to [`MOST_CHANNELS`] channels a head; above, two matrices [B, H, Tq,
+/// Tk], of which the tape keeps one.
 ///
 /// # Errors
-/// If the shapes do not fit, there is no key or no channel, or there is a mask and D is above [`MOST_CHANNELS`].
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Result<(Tensor, Tensor)> {
+/// If the shapes do not fit, there is no key or no channel, or there is a mask and D is above
+/// [`MOST_CHANNELS`].
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    options: Attention,
+) -> Result<(Tensor, Tensor)> {
     let (p, layout) = problem(q, k, v, options)?;
     if p.d > MOST_CHANNELS {
         let (o, lse, _) = wide::forward([q, k, v], &p)?;
@@ -120,8 +200,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Resu
     kernels::forward([q, k, v], &p, &layout, options.mask, &[p.b, p.h, p.tq, p.d])
 }
 
-/// [`attention`] over queries, keys and values that one projection made: qkv [B, T, 3, H, D] to [B, T, H, D], read and written where
-/// they lie.
+/// [`attention`] over queries, keys and values that one projection made: qkv [B, T, 3, H, D] to [B,
+/// T, H, D], read and written where they lie.
 ///
 /// # Errors
 /// As [`attention`]'s, or if D is above [`MOST_CHANNELS`].
@@ -130,14 +210,20 @@ pub fn attention_packed(qkv: &Tensor, options: Attention) -> Result<(Tensor, Ten
     kernels::forward([qkv; 3], &p, &layout, options.mask, &[p.b, p.tq, p.h, p.d])
 }
 
-/// [`attention`] of one sequence to another, whose keys and values one projection made: q [B, Tq, H, D] and kv [B, Tk, 2, H, D] to
-/// [B, Tq, H, D].
+/// [`attention`] of one sequence to another, whose keys and values one projection made: q [B, Tq,
+/// H, D] and kv [B, Tk, 2, H, D] to [B, Tq, H, D].
 ///
 /// # Errors
 /// As [`attention`]'s, or if D is above [`MOST_CHANNELS`].
 pub fn attention_cross(q: &Tensor, kv: &Tensor, options: Attention) -> Result<(Tensor, Tensor)> {
     let (p, layout) = cross_problem(q, kv, options)?;
-    kernels::forward([q, kv, kv], &p, &layout, options.mask, &[p.b, p.tq, p.h, p.d])
+    kernels::forward(
+        [q, kv, kv],
+        &p,
+        &layout,
+        options.mask,
+        &[p.b, p.tq, p.h, p.d],
+    )
 }
 
 impl Tape {
@@ -147,7 +233,9 @@ impl Tape {
         let (sq, sk, sv) = (q.tensor().clone(), k.tensor().clone(), v.tensor().clone());
         if p.d > MOST_CHANNELS {
             let (o, _, kept) = wide::forward([&sq, &sk, &sv], &p)?;
-            return Ok(self.record(o, &[q, k, v], move |g, needs| wide::backward([&sq, &sk, &sv], &kept, g, needs)));
+            return Ok(self.record(o, &[q, k, v], move |g, needs| {
+                wide::backward([&sq, &sk, &sv], &kept, g, needs)
+            }));
         }
         let (o, lse) = attention(&sq, &sk, &sv, options)?;
         let (so, mask) = (o.clone(), options.mask.cloned());
@@ -158,7 +246,18 @@ impl Tape {
             let n = sk.len().next_multiple_of(64);
             let dkv = Tensor::empty(gpu, &[2 * n], DType::F32)?;
             let to = [0, 0, n];
-            kernels::backward([&sq, &sk, &sv], &so, g, &lse, &p, &layout, mask.as_ref(), &dq, &dkv, to)?;
+            kernels::backward(
+                [&sq, &sk, &sv],
+                &so,
+                g,
+                &lse,
+                &p,
+                &layout,
+                mask.as_ref(),
+                &dq,
+                &dkv,
+                to,
+            )?;
             let part = |at| dkv.view(at, sk.shape());
             Ok(vec![Some(dq), Some(part(0)?), Some(part(n)?)])
         }))
@@ -172,7 +271,18 @@ impl Tape {
         Ok(self.record(o, &[qkv], move |g, _| {
             let d = Tensor::empty(g.gpu(), s.shape(), DType::F32)?;
             let to = [layout.q_at, layout.k_at, layout.v_at];
-            kernels::backward([&s; 3], &so, g, &lse, &p, &layout, mask.as_ref(), &d, &d, to)?;
+            kernels::backward(
+                [&s; 3],
+                &so,
+                g,
+                &lse,
+                &p,
+                &layout,
+                mask.as_ref(),
+                &d,
+                &d,
+                to,
+            )?;
             Ok(vec![Some(d)])
         }))
     }
@@ -181,12 +291,28 @@ impl Tape {
     pub fn attention_cross(&self, q: &Var, kv: &Var, options: Attention) -> Result<Var> {
         let (p, layout) = cross_problem(q.tensor(), kv.tensor(), options)?;
         let (o, lse) = attention_cross(q.tensor(), kv.tensor(), options)?;
-        let (sq, skv, so, mask) = (q.tensor().clone(), kv.tensor().clone(), o.clone(), options.mask.cloned());
+        let (sq, skv, so, mask) = (
+            q.tensor().clone(),
+            kv.tensor().clone(),
+            o.clone(),
+            options.mask.cloned(),
+        );
         Ok(self.record(o, &[q, kv], move |g, _| {
             let dq = Tensor::empty(g.gpu(), sq.shape(), DType::F32)?;
             let dkv = Tensor::empty(g.gpu(), skv.shape(), DType::F32)?;
             let to = [0, layout.k_at, layout.v_at];
-            kernels::backward([&sq, &skv, &skv], &so, g, &lse, &p, &layout, mask.as_ref(), &dq, &dkv, to)?;
+            kernels::backward(
+                [&sq, &skv, &skv],
+                &so,
+                g,
+                &lse,
+                &p,
+                &layout,
+                mask.as_ref(),
+                &dq,
+                &dkv,
+                to,
+            )?;
             Ok(vec![Some(dq), Some(dkv)])
         }))
     }

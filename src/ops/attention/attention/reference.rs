@@ -27,14 +27,34 @@ impl Sizes<'_> {
         &x[(h * t + i) * self.d..][..self.d]
     }
     /// The softmax of row i's scores over the keys that it sees, 0 for others; and its log-sum-exp.
-    fn probabilities<T: Real>(&self, q: &[T], k: &[T], scale: T, h: usize, i: usize) -> (Vec<T>, Option<T>) {
+    fn probabilities<T: Real>(
+        &self,
+        q: &[T],
+        k: &[T],
+        scale: T,
+        h: usize,
+        i: usize,
+    ) -> (Vec<T>, Option<T>) {
         let q = self.row(q, h, self.tq, i);
-        let scores: Vec<Option<T>> =
-            (0..self.tk).map(|j| self.sees(h, i, j).then(|| scale * dot(q, self.row(k, h, self.tk, j)))).collect();
-        let top = scores.iter().flatten().fold(T::neg_infinity(), |a, b| a.max(*b));
+        let scores: Vec<Option<T>> = (0..self.tk)
+            .map(|j| {
+                self.sees(h, i, j)
+                    .then(|| scale * dot(q, self.row(k, h, self.tk, j)))
+            })
+            .collect();
+        let top = scores
+            .iter()
+            .flatten()
+            .fold(T::neg_infinity(), |a, b| a.max(*b));
         let total: T = scores.iter().flatten().map(|s| (*s - top).exp()).sum();
         let lse = scores.iter().any(Option::is_some).then(|| top + total.ln());
-        (scores.iter().map(|s| s.map_or(T::zero(), |s| (s - top).exp() / total)).collect(), lse)
+        (
+            scores
+                .iter()
+                .map(|s| s.map_or(T::zero(), |s| (s - top).exp() / total))
+                .collect(),
+            lse,
+        )
     }
 }
 
@@ -56,8 +76,19 @@ pub fn forward<T: Real>(q: &[T], k: &[T], v: &[T], scale: T, s: Sizes) -> (Vec<T
 }
 
 /// Gradients of sum(upstream o) to q, k and v.
-pub fn backward<T: Real>(q: &[T], k: &[T], v: &[T], upstream: &[T], scale: T, s: Sizes) -> [Vec<T>; 3] {
-    let (mut dq, mut dk, mut dv) = (vec![T::zero(); q.len()], vec![T::zero(); k.len()], vec![T::zero(); v.len()]);
+pub fn backward<T: Real>(
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    upstream: &[T],
+    scale: T,
+    s: Sizes,
+) -> [Vec<T>; 3] {
+    let (mut dq, mut dk, mut dv) = (
+        vec![T::zero(); q.len()],
+        vec![T::zero(); k.len()],
+        vec![T::zero(); v.len()],
+    );
     for h in 0..s.images * s.heads {
         for i in 0..s.tq {
             let (p, _) = s.probabilities(q, k, scale, h, i);

@@ -6,14 +6,21 @@ use super::{Attention, Mask, attention, attention_cross, attention_packed};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+};
 
-/// The registry's row of [`attention`]; with `packed` 1 of [`attention_packed`], with 2 of [`attention_cross`]. `mask` 1 is of the
-/// sequences' lengths, 2 of a pattern for all, 3 of one for each image.
+/// The registry's row of [`attention`]; with `packed` 1 of [`attention_packed`], with 2 of
+/// [`attention_cross`]. `mask` 1 is of the sequences' lengths, 2 of a pattern for all, 3 of one for
+/// each image.
 pub struct AttentionRow;
 
 fn options<'a>(case: &Case, mask: Option<&'a Mask>) -> Attention<'a> {
-    Attention { causal: case.get("causal") == 1, scale: None, mask }
+    Attention {
+        causal: case.get("causal") == 1,
+        scale: None,
+        mask,
+    }
 }
 
 /// Keys that image b sees of `keys`: from all of them down to none.
@@ -43,7 +50,15 @@ fn mask(gpu: &Gpu, c: &Case) -> Result<Option<Mask>> {
 
 fn problem(c: &Case) -> Problem {
     let [b, h, tq, tk, d] = ["b", "h", "tq", "tk", "d"].map(|n| c.get(n));
-    Problem { b, h, tq, tk, d, causal: c.get("causal") == 1, scale: 1.0 / (d as f32).sqrt() }
+    Problem {
+        b,
+        h,
+        tq,
+        tk,
+        d,
+        causal: c.get("causal") == 1,
+        scale: 1.0 / (d as f32).sqrt(),
+    }
 }
 
 /// Which query of which image sees which key, [B, Tq, Tk].
@@ -55,13 +70,23 @@ fn sees(c: &Case) -> Vec<bool> {
         2 => pattern(i, j),
         _ => of_each(b, i, j),
     };
-    let pairs = (0..p.b).flat_map(|b| (0..p.tq).flat_map(move |i| (0..p.tk).map(move |j| (b, i, j))));
-    pairs.map(|(b, i, j)| seen(b, i, j) && (!p.causal || j + p.tq <= i + p.tk)).collect()
+    let pairs =
+        (0..p.b).flat_map(|b| (0..p.tq).flat_map(move |i| (0..p.tk).map(move |j| (b, i, j))));
+    pairs
+        .map(|(b, i, j)| seen(b, i, j) && (!p.causal || j + p.tq <= i + p.tk))
+        .collect()
 }
 
 fn sizes<'a>(c: &Case, sees: &'a [bool]) -> Sizes<'a> {
     let p = problem(c);
-    Sizes { images: p.b, heads: p.h, tq: p.tq, tk: p.tk, d: p.d, sees }
+    Sizes {
+        images: p.b,
+        heads: p.h,
+        tq: p.tq,
+        tk: p.tk,
+        d: p.d,
+        sees,
+    }
 }
 
 fn packed(c: &Case) -> bool {
@@ -77,7 +102,15 @@ fn scale(c: &Case) -> f64 {
 }
 
 fn sized([b, h, tq, tk, d, causal, packed, mask]: [usize; 8]) -> Case {
-    let sizes = [("b", b), ("h", h), ("tq", tq), ("tk", tk), ("d", d), ("causal", causal), ("packed", packed)];
+    let sizes = [
+        ("b", b),
+        ("h", h),
+        ("tq", tq),
+        ("tk", tk),
+        ("d", d),
+        ("causal", causal),
+        ("packed", packed),
+    ];
     case(&sizes).and("mask", mask)
 }
 
@@ -95,7 +128,9 @@ fn each(c: &Case, t: usize) -> impl Iterator<Item = [usize; 4]> {
 
 /// A part of [B, rows, parts, H, D], by heads.
 fn part(c: &Case, x: &[f64], rows: usize, parts: usize, part: usize) -> Vec<f64> {
-    each(c, rows).map(|i| x[at(c, rows, parts, part, i)]).collect()
+    each(c, rows)
+        .map(|i| x[at(c, rows, parts, part, i)])
+        .collect()
 }
 
 /// q, k and v by heads, whichever way they were given.
@@ -177,14 +212,21 @@ impl Operation for AttentionRow {
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         if packed(c) && c.get("tq") != c.get("tk") {
-            return Err(crate::Error::data(format!("case `{c}`: packed queries and keys are as many: tq = tk")));
+            return Err(crate::Error::data(format!(
+                "case `{c}`: packed queries and keys are as many: tq = tk"
+            )));
         }
         if c.get("packed") + c.get("mask") > 0 && c.get("d") > super::MOST_CHANNELS {
-            let what = format!("case `{c}`: packed or masked, d is at most {}", super::MOST_CHANNELS);
+            let what = format!(
+                "case `{c}`: packed or masked, d is at most {}",
+                super::MOST_CHANNELS
+            );
             return Err(crate::Error::data(what));
         }
         if c.get("packed") > 2 || c.get("mask") > 3 {
-            return Err(crate::Error::data(format!("case `{c}`: packed is 0 to 2, mask 0 to 3")));
+            return Err(crate::Error::data(format!(
+                "case `{c}`: packed is 0 to 2, mask 0 to 3"
+            )));
         }
         Ok(())
     }
@@ -194,9 +236,14 @@ impl Operation for AttentionRow {
             return vec![rng.normals(&[p.b, p.tq, 3, p.h, p.d])];
         }
         if cross(c) {
-            return vec![rng.normals(&[p.b, p.tq, p.h, p.d]), rng.normals(&[p.b, p.tk, 2, p.h, p.d])];
+            return vec![
+                rng.normals(&[p.b, p.tq, p.h, p.d]),
+                rng.normals(&[p.b, p.tk, 2, p.h, p.d]),
+            ];
         }
-        [p.tq, p.tk, p.tk].map(|t| rng.normals(&[p.b, p.h, t, p.d])).to_vec()
+        [p.tq, p.tk, p.tk]
+            .map(|t| rng.normals(&[p.b, p.h, t, p.d]))
+            .to_vec()
     }
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let mask = mask(gpu, c)?;
@@ -234,7 +281,10 @@ impl Operation for AttentionRow {
     fn tolerance(&self, c: &Case, _: usize) -> Tolerance {
         // Scores are near 1 whatever D is; a mean of values follows.
         let scores = Tolerance::sum(c.get("d"));
-        Tolerance { abs: scores.abs + 3e-6, rel: scores.rel }
+        Tolerance {
+            abs: scores.abs + 3e-6,
+            rel: scores.rel,
+        }
     }
     /// Above 256 channels: probabilities, which the values weigh with, and their gradients.
     fn rounded(&self, c: &Case) -> f64 {
@@ -245,7 +295,10 @@ impl Operation for AttentionRow {
     }
     fn kernels(&self) -> Vec<Kernel> {
         // Heads of more channels than the kernels hold are products of matrices.
-        kernels().into_iter().chain(crate::ops::linalg::matmul::Matmul.kernels()).collect()
+        kernels()
+            .into_iter()
+            .chain(crate::ops::linalg::matmul::Matmul.kernels())
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let q = Tensor::zeros(gpu, &[1, 2, 3, 4], DType::F32)?;
@@ -257,23 +310,50 @@ impl Operation for AttentionRow {
         let two = Tensor::zeros(gpu, &[1, 3, 2, 2, 4], DType::F32)?;
         let three = Tensor::zeros(gpu, &[1, 3, 3, 2, 4], DType::F32)?;
         let full = Attention::FULL;
-        let endless = Attention { scale: Some(f32::INFINITY), ..full };
+        let endless = Attention {
+            scale: Some(f32::INFINITY),
+            ..full
+        };
         let short = Mask::lengths(gpu, &[1], 2)?;
-        let masked = Attention { mask: Some(&short), ..full };
+        let masked = Attention {
+            mask: Some(&short),
+            ..full
+        };
         let large = Tensor::zeros(gpu, &[1, 1, 2, 257], DType::F32)?;
         let rows = Tensor::zeros(gpu, &[1, 2, 2, 4], DType::F32)?;
         Ok(vec![
-            ("keys of other channels", attention(&q, &other, &other, full).map(drop)),
-            ("more values than keys", attention(&q, &q, &longer, full).map(drop)),
+            (
+                "keys of other channels",
+                attention(&q, &other, &other, full).map(drop),
+            ),
+            (
+                "more values than keys",
+                attention(&q, &q, &longer, full).map(drop),
+            ),
             ("no key", attention(&q, &none, &none, full).map(drop)),
             ("no channel", attention(&flat, &flat, &flat, full).map(drop)),
-            ("257 channels packed", attention_packed(&wide, full).map(drop)),
+            (
+                "257 channels packed",
+                attention_packed(&wide, full).map(drop),
+            ),
             ("an endless scale", attention(&q, &q, &q, endless).map(drop)),
-            ("a mask of fewer keys", attention(&q, &q, &q, masked).map(drop)),
-            ("257 channels masked", attention(&large, &large, &large, masked).map(drop)),
-            ("a length past the keys", Mask::lengths(gpu, &[3], 2).map(drop)),
+            (
+                "a mask of fewer keys",
+                attention(&q, &q, &q, masked).map(drop),
+            ),
+            (
+                "257 channels masked",
+                attention(&large, &large, &large, masked).map(drop),
+            ),
+            (
+                "a length past the keys",
+                Mask::lengths(gpu, &[3], 2).map(drop),
+            ),
             ("a mask of nothing", Mask::lengths(gpu, &[], 2).map(drop)),
-            ("keys and values of three parts", attention_cross(&rows, &three, full).map(drop)),
+            (
+                "keys and values of three parts",
+                attention_cross(&rows, &three, full).map(drop),
+            ),
             ("two parts packed", attention_packed(&two, full).map(drop)),
         ])
     }
@@ -303,21 +383,41 @@ impl Gradient for AttentionRow {
         let [q, k, v] = apart(c, inputs);
         let (tq, tk) = (c.get("tq"), c.get("tk"));
         let by_rows = packed(c) || cross(c);
-        let g = if by_rows { part(c, upstream.as_f64(), tq, 1, 0) } else { upstream.as_f64().to_vec() };
+        let g = if by_rows {
+            part(c, upstream.as_f64(), tq, 1, 0)
+        } else {
+            upstream.as_f64().to_vec()
+        };
         let gradients = reference::backward(&q, &k, &v, &g, scale(c), sizes(c, &sees(c)));
         if packed(c) {
-            return vec![HostTensor::f64(&inputs[0].shape, together(c, tq, &gradients))];
+            return vec![HostTensor::f64(
+                &inputs[0].shape,
+                together(c, tq, &gradients),
+            )];
         }
         if cross(c) {
             let queries = together(c, tq, &gradients[..1]);
             let keys = together(c, tk, &gradients[1..]);
-            return vec![HostTensor::f64(&inputs[0].shape, queries), HostTensor::f64(&inputs[1].shape, keys)];
+            return vec![
+                HostTensor::f64(&inputs[0].shape, queries),
+                HostTensor::f64(&inputs[1].shape, keys),
+            ];
         }
-        gradients.into_iter().zip(inputs).map(|(g, x)| HostTensor::f64(&x.shape, g)).collect()
+        gradients
+            .into_iter()
+            .zip(inputs)
+            .map(|(g, x)| HostTensor::f64(&x.shape, g))
+            .collect()
     }
     fn tolerance(&self, c: &Case, _: usize) -> Tolerance {
         // A sum over as many as all positions, of terms that carry a sum over channels.
-        let (sum, terms) = (Tolerance::sum(c.get("d")), c.get("tq").max(c.get("tk")) as f64);
-        Tolerance { abs: 3.0 * sum.abs + 2e-7 * terms + 3e-6, rel: 2e-5 }
+        let (sum, terms) = (
+            Tolerance::sum(c.get("d")),
+            c.get("tq").max(c.get("tk")) as f64,
+        );
+        Tolerance {
+            abs: 3.0 * sum.abs + 2e-7 * terms + 3e-6,
+            rel: 2e-5,
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! Heads of more channels than an invocation can hold rows of: products of matrices around a softmax. Here the matrix of scores is made,
-//! [B H, Tq, Tk], and its softmax kept for the gradients.
+//! Heads of more channels than an invocation can hold rows of: products of matrices around a
+//! softmax. Here the matrix of scores is made, [B H, Tq, Tk], and its softmax kept for the
+//! gradients.
 
 use super::kernels::Problem;
 use crate::Result;
@@ -21,10 +22,20 @@ fn heads(p: &Problem, x: &Tensor, rows: usize) -> Result<Tensor> {
 /// The attended values and log-sum-exp, as `kernels::forward` gives them.
 pub(super) fn forward([q, k, v]: [&Tensor; 3], p: &Problem) -> Result<(Tensor, Tensor, Kept)> {
     let scores = matmul(&heads(p, q, p.tq)?, &heads(p, k, p.tk)?, Transpose::B, None)?;
-    let (shares, lse) = softmax(&scores, Softmax { scale: p.scale, causal: p.causal })?;
+    let (shares, lse) = softmax(
+        &scores,
+        Softmax {
+            scale: p.scale,
+            causal: p.causal,
+        },
+    )?;
     let o = matmul(&shares, &heads(p, v, p.tk)?, Transpose::NONE, None)?;
     let lse = lse.reshape(&[p.b, p.h, p.tq])?;
-    Ok((o.reshape(&[p.b, p.h, p.tq, p.d])?, lse, Kept { shares, p: *p }))
+    Ok((
+        o.reshape(&[p.b, p.h, p.tq, p.d])?,
+        lse,
+        Kept { shares, p: *p },
+    ))
 }
 
 /// The gradients of those of q, k and v that are wanted.
@@ -39,12 +50,18 @@ pub(super) fn backward(
     let g = heads(p, upstream, p.tq)?;
     let back = |x: Tensor, rows: usize| x.reshape(&[p.b, p.h, rows, p.d]);
     let product = |a: &Tensor, b: &Tensor, t, rows| back(matmul(a, b, t, None)?, rows);
-    let dv = wanted[2].then(|| product(&kept.shares, &g, Transpose::A, p.tk)).transpose()?;
+    let dv = wanted[2]
+        .then(|| product(&kept.shares, &g, Transpose::A, p.tk))
+        .transpose()?;
     if !wanted[0] && !wanted[1] {
         return Ok(vec![None, None, dv]);
     }
     let d_scores = softmax_grad(&kept.shares, &matmul(&g, &v, Transpose::B, None)?, p.scale)?;
-    let dq = wanted[0].then(|| product(&d_scores, &k, Transpose::NONE, p.tq)).transpose()?;
-    let dk = wanted[1].then(|| product(&d_scores, &q, Transpose::A, p.tk)).transpose()?;
+    let dq = wanted[0]
+        .then(|| product(&d_scores, &k, Transpose::NONE, p.tq))
+        .transpose()?;
+    let dk = wanted[1]
+        .then(|| product(&d_scores, &q, Transpose::A, p.tk))
+        .transpose()?;
     Ok(vec![dq, dk, dv])
 }

@@ -1,7 +1,8 @@
-//! Attention of one new token per sequence over the keys and values kept from before: a step of generation.
+//! Attention of one new token per sequence over the keys and values kept from before: a step of
+//! generation.
 //!
-//! Nothing is read back between steps. The lengths of the sequences are on the device, every layer of a model reads the same ones, and
-//! [`advance`] moves them on after the last layer.
+//! Nothing is read back between steps. The lengths of the sequences are on the device, every layer
+//! of a model reads the same ones, and [`advance`] moves them on after the last layer.
 
 mod reference;
 mod spec;
@@ -50,16 +51,20 @@ pub(super) enum Keys {
 }
 
 fn kernel(keys: Keys, vec: bool, group: u32, each: u32) -> Kernel {
-    let kernel =
-        Kernel::new(shader!("attention/attention_decode")).define("GROUP", group).define("KEYS_EACH", KEYS_EACH);
+    let kernel = Kernel::new(shader!("attention/attention_decode"))
+        .define("GROUP", group)
+        .define("KEYS_EACH", KEYS_EACH);
     let kernel = kernel.define("UNITS_EACH", each).flag("VEC", vec);
-    kernel.flag("MASK", keys == Keys::Masked).flag("CROSS", keys == Keys::Cross)
+    kernel
+        .flag("MASK", keys == Keys::Masked)
+        .flag("CROSS", keys == Keys::Cross)
 }
 
 /// For workgroups that are a subgroup, and heads of a multiple of 4 channels.
 fn subgroup_kernel(masked: bool, lanes: u32, each: u32) -> Kernel {
-    let kernel =
-        Kernel::new(shader!("attention/attention_decode_subgroup")).define("LANES", lanes).define("UNITS_EACH", each);
+    let kernel = Kernel::new(shader!("attention/attention_decode_subgroup"))
+        .define("LANES", lanes)
+        .define("UNITS_EACH", each);
     kernel.flag("MASK", masked)
 }
 
@@ -73,24 +78,38 @@ pub(super) fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> Kernel {
     // Each key is walked over by quarters for its score, and once for its value.
     let group = row_group(gpu, most > 512, 2 * most * d.div_ceil(4));
     let needed = (d as u32).div_ceil(4 * group);
-    let each = UNITS_EACH.into_iter().find(|e| *e >= needed).unwrap_or(UNITS_EACH[3]);
+    let each = UNITS_EACH
+        .into_iter()
+        .find(|e| *e >= needed)
+        .unwrap_or(UNITS_EACH[3]);
     kernel(keys, d.is_multiple_of(4), group, each)
 }
 
 pub(super) fn steps(keys: Keys) -> Vec<Kernel> {
     let small = UNITS_EACH.map(|each| (ROW_GROUPS[0], each));
-    let variants = small.into_iter().chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
-    variants.flat_map(|(group, each)| [false, true].map(|vec| kernel(keys, vec, group, each))).collect()
+    let variants = small
+        .into_iter()
+        .chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
+    variants
+        .flat_map(|(group, each)| [false, true].map(|vec| kernel(keys, vec, group, each)))
+        .collect()
 }
 
 fn kernels() -> Vec<Kernel> {
     let most = MOST_CHANNELS as u32 / 4;
     let subgroup = LANES.into_iter().flat_map(|lanes| {
-        let each = UNITS_EACH.into_iter().filter(move |each| lanes * each <= most);
+        let each = UNITS_EACH
+            .into_iter()
+            .filter(move |each| lanes * each <= most);
         each.flat_map(move |each| [false, true].map(|masked| subgroup_kernel(masked, lanes, each)))
     });
     let fixed = [fill_kernel(false), fill_kernel(true), advance_kernel()];
-    [steps(Keys::All), steps(Keys::Masked)].concat().into_iter().chain(subgroup).chain(fixed).collect()
+    [steps(Keys::All), steps(Keys::Masked)]
+        .concat()
+        .into_iter()
+        .chain(subgroup)
+        .chain(fixed)
+        .collect()
 }
 fn fill_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("attention/attention_decode_kv_cache")).flag("VEC", vec)
@@ -102,45 +121,72 @@ fn advance_kernel() -> Kernel {
 /// Cost of a step over caches of `t` rows.
 pub(super) fn work([b, t, h, d]: [usize; 4]) -> Work {
     let values = (b * t * h * d) as f64;
-    Work { flops: 4.0 * values, bytes: 8.0 * values }
+    Work {
+        flops: 4.0 * values,
+        bytes: 8.0 * values,
+    }
 }
 
 const OP: &str = "attention_decode";
 
 impl KvCache {
-    /// A cache for sequences of `shape` = [B, T, H, D]. What it holds is undefined until it is written, and never read before.
+    /// A cache for sequences of `shape` = [B, T, H, D]. What it holds is undefined until it is
+    /// written, and never read before.
     ///
     /// # Errors
     /// If there is no row, D is 0 or above [`MOST_CHANNELS`], or the device cannot bind as much.
     pub fn new(gpu: &Gpu, shape: [usize; 4]) -> Result<KvCache> {
         let [_, t, h, d] = shape;
         if t == 0 || h == 0 || d == 0 || d > MOST_CHANNELS {
-            let what =
-                format!("a cache of {shape:?}: [B, T, H, D] with T and H of at least 1 and D of 1 to {MOST_CHANNELS}");
+            let what = format!(
+                "a cache of {shape:?}: [B, T, H, D] with T and H of at least 1 and D of 1 to \
+                 {MOST_CHANNELS}"
+            );
             return Err(Error::invalid(OP, what));
         }
         let limit = gpu.limits().max_storage_buffer_binding_size;
-        let asked = shape.iter().try_fold(4u64, |n, d| n.checked_mul(*d as u64)).unwrap_or(u64::MAX);
+        let asked = shape
+            .iter()
+            .try_fold(4u64, |n, d| n.checked_mul(*d as u64))
+            .unwrap_or(u64::MAX);
         if asked > limit {
-            return Err(Error::Limit { what: format!("{OP}: a cache of {shape:?}"), asked, limit });
+            return Err(Error::Limit {
+                what: format!("{OP}: a cache of {shape:?}"),
+                asked,
+                limit,
+            });
         }
         let half = || Tensor::empty(gpu, &shape, DType::F32);
-        Ok(KvCache { k: half()?, v: half()? })
+        Ok(KvCache {
+            k: half()?,
+            v: half()?,
+        })
     }
 
     fn check(&self, qkv: &Tensor) -> Result<([usize; 4], usize)> {
         let [b, t, three, h, d] = qkv.dims(OP)?;
         let [cb, most, ch, cd] = self.k.dims(OP)?;
-        let floats = [qkv, &self.k, &self.v].iter().all(|t| t.dtype() == DType::F32);
-        if three != 3 || [cb, ch, cd] != [b, h, d] || self.v.shape() != self.k.shape() || !floats || d > MOST_CHANNELS {
-            let expected = format!("f32 [{cb}, T, 3, {ch}, {cd}] for a cache {:?}", self.k.shape());
+        let floats = [qkv, &self.k, &self.v]
+            .iter()
+            .all(|t| t.dtype() == DType::F32);
+        if three != 3
+            || [cb, ch, cd] != [b, h, d]
+            || self.v.shape() != self.k.shape()
+            || !floats
+            || d > MOST_CHANNELS
+        {
+            let expected = format!(
+                "f32 [{cb}, T, 3, {ch}, {cd}] for a cache {:?}",
+                self.k.shape()
+            );
             return Err(Error::shape(OP, expected, format!("{qkv:?}")));
         }
         Ok(([b, t, h, d], most))
     }
 
-    /// Writes the keys and values of prompts, qkv [B, T, 3, H, D], as the cache's first T rows. Prompts of several lengths are
-    /// padded at their ends: what lies past a sequence's length is not read, and written over as it grows. The prompts' own attention
+    /// Writes the keys and values of prompts, qkv [B, T, 3, H, D], as the cache's first T rows.
+    /// Prompts of several lengths are padded at their ends: what lies past a sequence's length is
+    /// not read, and written over as it grows. The prompts' own attention
     /// is [`attention_packed`](super::attention::attention_packed)'s.
     ///
     /// # Errors
@@ -148,50 +194,102 @@ impl KvCache {
     pub fn prefill(&self, qkv: &Tensor) -> Result<()> {
         let ([b, t, h, d], most) = self.check(qkv)?;
         if t > most {
-            return Err(Error::invalid(OP, format!("a prompt of {t} tokens for a cache of {most}")));
+            return Err(Error::invalid(
+                OP,
+                format!("a prompt of {t} tokens for a cache of {most}"),
+            ));
         }
         let vec = d.is_multiple_of(4);
         let units = if vec { h * d / 4 } else { h * d };
         let n = b * t * units;
         let params = [n, t, units, most].map(|v| v as u32);
-        let work = Work { flops: 0.0, bytes: 16.0 * (b * t * h * d) as f64 };
-        qkv.gpu().dispatch(OP, &fill_kernel(vec), &[qkv, &self.k, &self.v], &params, groups_for(n, 64), work)
+        let work = Work {
+            flops: 0.0,
+            bytes: 16.0 * (b * t * h * d) as f64,
+        };
+        qkv.gpu().dispatch(
+            OP,
+            &fill_kernel(vec),
+            &[qkv, &self.k, &self.v],
+            &params,
+            groups_for(n, 64),
+            work,
+        )
     }
 }
 
-/// The attended values [B, 1, H, D] of one new token per sequence: qkv [B, 1, 3, H, D], as a projection of the new tokens makes it. Its
-/// key and value become row `lengths[b]` of the cache, and the query sees that row and those before it: with a mask, which has T queries
-/// and T keys, that row and those that row `lengths[b]` of the mask lets it see. A sequence whose cache is full writes its last row again: stop
-/// before.
+/// The attended values [B, 1, H, D] of one new token per sequence: qkv [B, 1, 3, H, D], as a
+/// projection of the new tokens makes it. Its key and value become row `lengths[b]` of the cache,
+/// and the query sees that row and those before it: with a mask, which has T queries and T keys,
+/// that row and those that row `lengths[b]` of the mask lets it see. A sequence whose cache is full
+/// writes its last row again: stop before.
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn attention_decode(qkv: &Tensor, cache: &KvCache, lengths: &Tensor, options: Attention) -> Result<Tensor> {
+pub fn attention_decode(
+    qkv: &Tensor,
+    cache: &KvCache,
+    lengths: &Tensor,
+    options: Attention,
+) -> Result<Tensor> {
     let ([b, t, h, d], most) = cache.check(qkv)?;
     if t != 1 || lengths.shape() != [b] || lengths.dtype() != DType::U32 {
         let expected = format!("one token, [{b}, 1, 3, {h}, {d}], and u32 lengths [{b}]");
         return Err(Error::shape(OP, expected, format!("{qkv:?}, {lengths:?}")));
     }
     let scale = scale(options, d)?;
-    let mask = options.mask.map(|m| m.check(OP, [b, most, most]).map(|()| m.by_query())).transpose()?;
+    let mask = options
+        .mask
+        .map(|m| m.check(OP, [b, most, most]).map(|()| m.by_query()))
+        .transpose()?;
     let o = Tensor::empty(qkv.gpu(), &[b, 1, h, d], DType::F32)?;
-    let params = params([b, most, h, d], scale, mask.map_or([0; 2], |m| [m.strides[0], m.strides[1]]));
+    let params = params(
+        [b, most, h, d],
+        scale,
+        mask.map_or([0; 2], |m| [m.strides[0], m.strides[1]]),
+    );
     let mut bindings = vec![qkv, lengths, &cache.k, &cache.v, &o];
     bindings.extend(mask.map(|m| &m.words));
-    let keys = if mask.is_some() { Keys::Masked } else { Keys::All };
+    let keys = if mask.is_some() {
+        Keys::Masked
+    } else {
+        Keys::All
+    };
     let groups = groups_for(b * h, 1);
-    qkv.gpu().dispatch(OP, &choose(qkv.gpu(), keys, most, d), &bindings, &params, groups, work([b, most, h, d]))?;
+    qkv.gpu().dispatch(
+        OP,
+        &choose(qkv.gpu(), keys, most, d),
+        &bindings,
+        &params,
+        groups,
+        work([b, most, h, d]),
+    )?;
     Ok(o)
 }
 
 /// The factor of q . k.
 pub(super) fn scale(options: Attention, d: usize) -> Result<f32> {
     let scale = options.scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt());
-    if scale.is_finite() { Ok(scale) } else { Err(Error::invalid(OP, "a scale that is not finite")) }
+    if scale.is_finite() {
+        Ok(scale)
+    } else {
+        Err(Error::invalid(OP, "a scale that is not finite"))
+    }
 }
 
-pub(super) fn params([b, most, h, d]: [usize; 4], scale: f32, mask: [u32; 2]) -> impl bytemuck::NoUninit {
-    Params { heads: h as u32, sequences: b as u32, most: most as u32, d: d as u32, scale, mask }
+pub(super) fn params(
+    [b, most, h, d]: [usize; 4],
+    scale: f32,
+    mask: [u32; 2],
+) -> impl bytemuck::NoUninit {
+    Params {
+        heads: h as u32,
+        sequences: b as u32,
+        most: most as u32,
+        d: d as u32,
+        scale,
+        mask,
+    }
 }
 
 /// `lengths[b] = min(lengths[b] + by, most)`, u32 `[B]`, in place: after the last layer of a step.
@@ -203,9 +301,19 @@ pub fn advance(lengths: &Tensor, by: u32, most: u32) -> Result<()> {
         return Err(Error::shape(OP, "u32 lengths", format!("{lengths:?}")));
     }
     let n = lengths.len();
-    let work = Work { flops: n as f64, bytes: 8.0 * n as f64 };
+    let work = Work {
+        flops: n as f64,
+        bytes: 8.0 * n as f64,
+    };
     let params = [n as u32, by, most];
-    lengths.gpu().dispatch(OP, &advance_kernel(), &[lengths], &params, groups_for(n, 64), work)
+    lengths.gpu().dispatch(
+        OP,
+        &advance_kernel(),
+        &[lengths],
+        &params,
+        groups_for(n, 64),
+        work,
+    )
 }
 
 #[cfg(test)]
@@ -217,17 +325,29 @@ mod tests {
 
     fn close(a: &[f32], b: &[f32]) {
         assert_eq!(a.len(), b.len());
-        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-6), "{a:?}\n{b:?}");
+        assert!(
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-6),
+            "{a:?}\n{b:?}"
+        );
     }
 
-    /// Token by token from nothing, without a cache's help from the host, gives what causal attention gives at once.
+    /// Token by token from nothing, without a cache's help from the host, gives what causal
+    /// attention gives at once.
     #[test]
     fn steps_equal_causal_attention() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let (b, t, h, d) = (2, 9, 2, 12);
         let mut rng = Rng::new(8);
         let qkv = rng.normals(&[b, t, 3, h, d]);
-        let whole = attention_packed(&qkv.upload(&gpu).unwrap(), Attention::CAUSAL).unwrap().0.read::<f32>().unwrap();
+        let whole = attention_packed(&qkv.upload(&gpu).unwrap(), Attention::CAUSAL)
+            .unwrap()
+            .0
+            .read::<f32>()
+            .unwrap();
         let values = match &qkv.data {
             crate::spec::Data::F32(v) => v.clone(),
             _ => Vec::new(),
@@ -236,11 +356,18 @@ mod tests {
         let lengths = Tensor::zeros(&gpu, &[b], DType::U32).unwrap();
         let each = 3 * h * d;
         for i in 0..t {
-            let step: Vec<f32> = (0..b).flat_map(|s| values[(s * t + i) * each..][..each].to_vec()).collect();
+            let step: Vec<f32> = (0..b)
+                .flat_map(|s| values[(s * t + i) * each..][..each].to_vec())
+                .collect();
             let step = Tensor::from_slice(&gpu, &[b, 1, 3, h, d], &step).unwrap();
-            let y = attention_decode(&step, &cache, &lengths, Attention::CAUSAL).unwrap().read::<f32>().unwrap();
+            let y = attention_decode(&step, &cache, &lengths, Attention::CAUSAL)
+                .unwrap()
+                .read::<f32>()
+                .unwrap();
             advance(&lengths, 1, t as u32).unwrap();
-            let want: Vec<f32> = (0..b).flat_map(|s| whole[(s * t + i) * h * d..][..h * d].to_vec()).collect();
+            let want: Vec<f32> = (0..b)
+                .flat_map(|s| whole[(s * t + i) * h * d..][..h * d].to_vec())
+                .collect();
             close(&y, &want);
         }
         assert_eq!(lengths.read::<u32>().unwrap(), [9, 9]);
@@ -251,11 +378,17 @@ mod tests {
         let gpu = Gpu::new(Options::default()).unwrap();
         let cache = KvCache::new(&gpu, [1, 2, 1, 1]).unwrap();
         cache
-            .prefill(&Tensor::from_slice(&gpu, &[1, 2, 3, 1, 1], &[0.0f32, 1.0, 2.0, 0.0, 3.0, 4.0]).unwrap())
+            .prefill(
+                &Tensor::from_slice(&gpu, &[1, 2, 3, 1, 1], &[0.0f32, 1.0, 2.0, 0.0, 3.0, 4.0])
+                    .unwrap(),
+            )
             .unwrap();
         let lengths = Tensor::from_slice(&gpu, &[1], &[u32::MAX]).unwrap();
         let token = Tensor::from_slice(&gpu, &[1, 1, 3, 1, 1], &[0.0f32, 5.0, 6.0]).unwrap();
-        let y = attention_decode(&token, &cache, &lengths, Attention::CAUSAL).unwrap().read::<f32>().unwrap();
+        let y = attention_decode(&token, &cache, &lengths, Attention::CAUSAL)
+            .unwrap()
+            .read::<f32>()
+            .unwrap();
         close(&y, &[4.0]);
         assert_eq!(cache.k.read::<f32>().unwrap(), [1.0, 5.0]);
         assert_eq!(cache.v.read::<f32>().unwrap(), [2.0, 6.0]);

@@ -7,12 +7,21 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::attention::attention::{Attention, Mask};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
 
-/// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length of its own, then `steps` tokens
-/// in a row. The outputs are those of the steps, and the cache where it was written.
+/// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length
+/// of its own, then `steps` tokens in a row. The outputs are those of the steps, and the cache
+/// where it was written.
 pub struct AttentionDecodeRow;
 
 fn sized([b, most, h, d, prompt, steps, mask]: [usize; 7]) -> Case {
-    case(&[("b", b), ("most", most), ("h", h), ("d", d), ("prompt", prompt), ("steps", steps), ("mask", mask)])
+    case(&[
+        ("b", b),
+        ("most", most),
+        ("h", h),
+        ("d", d),
+        ("prompt", prompt),
+        ("steps", steps),
+        ("mask", mask),
+    ])
 }
 
 /// Whether the row at i sees that at j, with a mask.
@@ -22,7 +31,11 @@ fn sees(i: usize, j: usize) -> bool {
 
 fn mask(gpu: &Gpu, c: &Case) -> Result<Option<Mask>> {
     let most = c.get("most");
-    if c.get("mask") == 0 { Ok(None) } else { Mask::pattern(gpu, most, most, sees).map(Some) }
+    if c.get("mask") == 0 {
+        Ok(None)
+    } else {
+        Mask::pattern(gpu, most, most, sees).map(Some)
+    }
 }
 
 fn sizes(c: &Case) -> [usize; 6] {
@@ -57,13 +70,18 @@ impl Operation for AttentionDecodeRow {
         .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        [[64, 64, 8, 32, 63, 1, 0], [16, 1_024, 8, 64, 1_023, 1, 0]].map(sized).to_vec()
+        [[64, 64, 8, 32, 63, 1, 0], [16, 1_024, 8, 64, 1_023, 1, 0]]
+            .map(sized)
+            .to_vec()
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         let [_, most, _, d, prompt, steps] = sizes(c);
         if prompt + steps > most || d > super::MOST_CHANNELS {
-            let what = format!("prompt and steps fit into most, and d is at most {}", super::MOST_CHANNELS);
+            let what = format!(
+                "prompt and steps fit into most, and d is at most {}",
+                super::MOST_CHANNELS
+            );
             return Err(crate::Error::data(format!("case `{c}`: {what}")));
         }
         Ok(())
@@ -71,22 +89,34 @@ impl Operation for AttentionDecodeRow {
     fn inputs(&self, c: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let [b, _, h, d, prompt, steps] = sizes(c);
         // Up to eight tokens short of the prompt, and the last of all of it.
-        let mut lengths: Vec<u32> = (0..b).map(|_| (prompt - rng.below(prompt.min(8) + 1)) as u32).collect();
+        let mut lengths: Vec<u32> = (0..b)
+            .map(|_| (prompt - rng.below(prompt.min(8) + 1)) as u32)
+            .collect();
         lengths[b - 1] = prompt as u32;
-        let tokens = (0..steps).map(|_| rng.normals(&[b, 1, 3, h, d])).collect::<Vec<_>>();
+        let tokens = (0..steps)
+            .map(|_| rng.normals(&[b, 1, 3, h, d]))
+            .collect::<Vec<_>>();
         let prompts = rng.normals(&[b, prompt, 3, h, d]);
-        [HostTensor::u32(&[b], lengths), prompts].into_iter().chain(tokens).collect()
+        [HostTensor::u32(&[b], lengths), prompts]
+            .into_iter()
+            .chain(tokens)
+            .collect()
     }
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let [b, most, h, d, ..] = sizes(c);
         let cache = KvCache::new(gpu, [b, most, h, d])?;
         // Rows that nobody writes are compared too.
-        cache.k.copy_from(&Tensor::zeros(gpu, &[b, most, h, d], DType::F32)?)?;
+        cache
+            .k
+            .copy_from(&Tensor::zeros(gpu, &[b, most, h, d], DType::F32)?)?;
         cache.v.copy_from(&cache.k)?;
         cache.prefill(&t[1])?;
         let lengths = t[0].duplicate()?;
         let mask = mask(gpu, c)?;
-        let options = Attention { mask: mask.as_ref(), ..Attention::CAUSAL };
+        let options = Attention {
+            mask: mask.as_ref(),
+            ..Attention::CAUSAL
+        };
         let mut out = Vec::new();
         for token in &t[2..] {
             out.push(attention_decode(token, &cache, &lengths, options)?);
@@ -100,19 +130,30 @@ impl Operation for AttentionDecodeRow {
         let [b, most, h, d, ..] = sizes(c);
         let cache = KvCache::new(gpu, [b, most, h, d])?;
         let mask = mask(gpu, c)?;
-        let options = Attention { mask: mask.as_ref(), ..Attention::CAUSAL };
-        t[2..].iter().try_for_each(|token| attention_decode(token, &cache, &t[0], options).map(drop))
+        let options = Attention {
+            mask: mask.as_ref(),
+            ..Attention::CAUSAL
+        };
+        t[2..]
+            .iter()
+            .try_for_each(|token| attention_decode(token, &cache, &t[0], options).map(drop))
     }
     fn reference(&self, c: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [b, most, heads, d, prompt, steps] = sizes(c);
         let lengths = inputs[0].as_u32();
         let scale = 1.0 / (d as f64).sqrt();
-        let mut caches = [vec![0.0; b * most * heads * d], vec![0.0; b * most * heads * d]];
+        let mut caches = [
+            vec![0.0; b * most * heads * d],
+            vec![0.0; b * most * heads * d],
+        ];
         let mut outputs = vec![vec![0.0; b * heads * d]; steps];
         for (s, h) in (0..b).flat_map(|s| (0..heads).map(move |h| (s, h))) {
             let mut write = |t: usize, rows: [&[f64]; 2]| {
                 let at = ((s * most + t) * heads + h) * d;
-                caches.iter_mut().zip(rows).for_each(|(cache, row)| cache[at..at + d].copy_from_slice(row));
+                caches
+                    .iter_mut()
+                    .zip(rows)
+                    .for_each(|(cache, row)| cache[at..at + d].copy_from_slice(row));
             };
             let mut head = Head::default();
             for t in 0..prompt {
@@ -130,17 +171,27 @@ impl Operation for AttentionDecodeRow {
                 output[(s * heads + h) * d..][..d].copy_from_slice(&head.step(q, k, v, scale, see));
             }
         }
-        let grown = lengths.iter().map(|l| (*l + steps as u32).min(most as u32)).collect();
+        let grown = lengths
+            .iter()
+            .map(|l| (*l + steps as u32).min(most as u32))
+            .collect();
         let [k, v] = caches.map(|cache| HostTensor::f64(&[b, most, heads, d], cache));
-        let outputs = outputs.into_iter().map(|o| HostTensor::f64(&[b, 1, heads, d], o));
-        outputs.chain([k, v, HostTensor::u32(&[b], grown)]).collect()
+        let outputs = outputs
+            .into_iter()
+            .map(|o| HostTensor::f64(&[b, 1, heads, d], o));
+        outputs
+            .chain([k, v, HostTensor::u32(&[b], grown)])
+            .collect()
     }
     fn tolerance(&self, c: &Case, output: usize) -> Tolerance {
         if output >= c.get("steps") {
             return Tolerance::EXACT;
         }
         let scores = Tolerance::sum(c.get("d"));
-        Tolerance { abs: scores.abs + 3e-6, rel: scores.rel }
+        Tolerance {
+            abs: scores.abs + 3e-6,
+            rel: scores.rel,
+        }
     }
     fn work(&self, c: &Case) -> Work {
         let [b, _, h, d, prompt, steps] = sizes(c);
@@ -155,23 +206,62 @@ impl Operation for AttentionDecodeRow {
         let token = zeros(&[2, 1, 3, 2, 4], DType::F32)?;
         let (lengths, floats) = (zeros(&[2], DType::U32)?, zeros(&[2], DType::F32)?);
         let step = |x: &Tensor, l: &Tensor, scale| {
-            attention_decode(x, &cache, l, Attention { scale, ..Attention::CAUSAL }).map(drop)
+            attention_decode(
+                x,
+                &cache,
+                l,
+                Attention {
+                    scale,
+                    ..Attention::CAUSAL
+                },
+            )
+            .map(drop)
         };
         let other = Mask::pattern(gpu, 4, 3, sees)?;
-        let masked = Attention { mask: Some(&other), ..Attention::CAUSAL };
+        let masked = Attention {
+            mask: Some(&other),
+            ..Attention::CAUSAL
+        };
         let prompt = |shape: &[usize]| zeros(shape, DType::F32).and_then(|x| cache.prefill(&x));
         Ok(vec![
-            ("a cache without rows", KvCache::new(gpu, [2, 0, 2, 4]).map(drop)),
-            ("a cache of 257 channels", KvCache::new(gpu, [2, 3, 2, 257]).map(drop)),
-            ("a cache beyond the device", KvCache::new(gpu, [1 << 20, 1 << 20, 8, 64]).map(drop)),
-            ("a cache beyond counting", KvCache::new(gpu, [usize::MAX / 2, usize::MAX / 2, 8, 64]).map(drop)),
-            ("two tokens at a time", step(&zeros(&[2, 2, 3, 2, 4], DType::F32)?, &lengths, None)),
-            ("other heads", step(&zeros(&[2, 1, 3, 1, 4], DType::F32)?, &lengths, None)),
-            ("more sequences than the cache", step(&zeros(&[3, 1, 3, 2, 4], DType::F32)?, &lengths, None)),
-            ("integers", step(&zeros(&[2, 1, 3, 2, 4], DType::U32)?, &lengths, None)),
+            (
+                "a cache without rows",
+                KvCache::new(gpu, [2, 0, 2, 4]).map(drop),
+            ),
+            (
+                "a cache of 257 channels",
+                KvCache::new(gpu, [2, 3, 2, 257]).map(drop),
+            ),
+            (
+                "a cache beyond the device",
+                KvCache::new(gpu, [1 << 20, 1 << 20, 8, 64]).map(drop),
+            ),
+            (
+                "a cache beyond counting",
+                KvCache::new(gpu, [usize::MAX / 2, usize::MAX / 2, 8, 64]).map(drop),
+            ),
+            (
+                "two tokens at a time",
+                step(&zeros(&[2, 2, 3, 2, 4], DType::F32)?, &lengths, None),
+            ),
+            (
+                "other heads",
+                step(&zeros(&[2, 1, 3, 1, 4], DType::F32)?, &lengths, None),
+            ),
+            (
+                "more sequences than the cache",
+                step(&zeros(&[3, 1, 3, 2, 4], DType::F32)?, &lengths, None),
+            ),
+            (
+                "integers",
+                step(&zeros(&[2, 1, 3, 2, 4], DType::U32)?, &lengths, None),
+            ),
             ("lengths that are floats", step(&token, &floats, None)),
             ("a scale of NaN", step(&token, &lengths, Some(f32::NAN))),
-            ("a mask of other queries", attention_decode(&token, &cache, &lengths, masked).map(drop)),
+            (
+                "a mask of other queries",
+                attention_decode(&token, &cache, &lengths, masked).map(drop),
+            ),
             ("a prompt longer than the cache", prompt(&[2, 4, 3, 2, 4])),
             ("a prompt of two parts", prompt(&[2, 2, 2, 2, 4])),
             ("floats that count", advance(&floats, 1, 3)),

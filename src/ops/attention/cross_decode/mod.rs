@@ -1,5 +1,5 @@
-//! Attention of one new token per sequence over another sequence, whose keys and values stay as they are: the cross-attention of a step of
-//! generation.
+//! Attention of one new token per sequence over another sequence, whose keys and values stay as
+//! they are: the cross-attention of a step of generation.
 
 mod spec;
 
@@ -12,28 +12,51 @@ use crate::{Error, Result};
 
 const OP: &str = "cross_decode";
 
-/// The attended values [B, 1, H, D] for q [B, 1, H, D] over the first `lengths[b]` of the keys and values kv [B, S, 2, H, D], as
-/// [`attention_cross`](super::attention::attention_cross) takes them; lengths u32 `[B]`, and those past S count as S. A sequence without keys gives 0.
+/// The attended values [B, 1, H, D] for q [B, 1, H, D] over the first `lengths[b]` of the keys and
+/// values kv [B, S, 2, H, D], as [`attention_cross`](super::attention::attention_cross) takes them;
+/// lengths u32 `[B]`, and those past S count as S. A sequence without keys gives 0.
 ///
 /// # Errors
 /// If the shapes do not fit, there is no key, or D is above [`MOST_CHANNELS`].
-pub fn cross_decode(q: &Tensor, kv: &Tensor, lengths: &Tensor, scaled: Option<f32>) -> Result<Tensor> {
+pub fn cross_decode(
+    q: &Tensor,
+    kv: &Tensor,
+    lengths: &Tensor,
+    scaled: Option<f32>,
+) -> Result<Tensor> {
     let [b, one, h, d] = q.dims(OP)?;
     let [kb, s, two, kh, kd] = kv.dims(OP)?;
     let floats = q.dtype() == DType::F32 && kv.dtype() == DType::F32;
     let fits = one == 1 && two == 2 && [kb, kh, kd] == [b, h, d] && floats;
     if !fits || lengths.shape() != [b] || lengths.dtype() != DType::U32 {
         let expected = "f32 [B, 1, H, D], f32 [B, S, 2, H, D] and u32 lengths [B]";
-        return Err(Error::shape(OP, expected, format!("{q:?}, {kv:?}, {lengths:?}")));
+        return Err(Error::shape(
+            OP,
+            expected,
+            format!("{q:?}, {kv:?}, {lengths:?}"),
+        ));
     }
     if s == 0 || d == 0 || d > MOST_CHANNELS || s > 1 << 30 {
         let what = format!("{s} keys of {d} channels: 1 to 2^30 of 1 to {MOST_CHANNELS}");
         return Err(Error::invalid(OP, what));
     }
-    let scale = scale(Attention { scale: scaled, ..Attention::FULL }, d)?;
+    let scale = scale(
+        Attention {
+            scale: scaled,
+            ..Attention::FULL
+        },
+        d,
+    )?;
     let o = Tensor::empty(q.gpu(), &[b, 1, h, d], DType::F32)?;
     let params = params([b, s, h, d], scale, [0; 2]);
     let kernel = choose(q.gpu(), Keys::Cross, s, d);
-    q.gpu().dispatch(OP, &kernel, &[q, lengths, kv, &o], &params, groups_for(b * h, 1), work([b, s, h, d]))?;
+    q.gpu().dispatch(
+        OP,
+        &kernel,
+        &[q, lengths, kv, &o],
+        &params,
+        groups_for(b * h, 1),
+        work([b, s, h, d]),
+    )?;
     Ok(o)
 }

@@ -17,13 +17,20 @@ fn sizes(c: &Case) -> [usize; 4] {
     ["b", "s", "h", "d"].map(|n| c.get(n))
 }
 
-/// One head of one sequence: the mean of the values, weighed by the softmax of q . k; 0 without keys.
+/// One head of one sequence: the mean of the values, weighed by the softmax of q . k; 0 without
+/// keys.
 fn attend<T: Real>(q: &[T], keys: &[&[T]], values: &[&[T]], scale: T) -> Vec<T> {
     let dot = |k: &[T]| q.iter().zip(k).map(|(a, b)| *a * *b).sum::<T>();
     let scores: Vec<T> = keys.iter().map(|k| scale * dot(k)).collect();
     let top = scores.iter().copied().fold(T::neg_infinity(), T::max);
     let total: T = scores.iter().map(|s| (*s - top).exp()).sum();
-    let mean = |c: usize| scores.iter().zip(values).map(|(s, v)| (*s - top).exp() / total * v[c]).sum();
+    let mean = |c: usize| {
+        scores
+            .iter()
+            .zip(values)
+            .map(|(s, v)| (*s - top).exp() / total * v[c])
+            .sum()
+    };
     (0..q.len()).map(mean).collect()
 }
 
@@ -32,9 +39,16 @@ impl Operation for CrossDecodeRow {
         super::OP
     }
     fn cases(&self) -> Vec<Case> {
-        [[1, 1, 1, 1], [5, 7, 2, 5], [3, 65, 2, 32], [2, 300, 1, 64], [2, 33, 1, 130], [3, 70, 1, 256]]
-            .map(sized)
-            .to_vec()
+        [
+            [1, 1, 1, 1],
+            [5, 7, 2, 5],
+            [3, 65, 2, 32],
+            [2, 300, 1, 64],
+            [2, 33, 1, 130],
+            [3, 70, 1, 256],
+        ]
+        .map(sized)
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         [[64, 32, 8, 32], [16, 128, 8, 64]].map(sized).to_vec()
@@ -42,7 +56,10 @@ impl Operation for CrossDecodeRow {
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         if c.get("d") > super::MOST_CHANNELS {
-            return Err(crate::Error::data(format!("case `{c}`: d is at most {}", super::MOST_CHANNELS)));
+            return Err(crate::Error::data(format!(
+                "case `{c}`: d is at most {}",
+                super::MOST_CHANNELS
+            )));
         }
         Ok(())
     }
@@ -51,7 +68,11 @@ impl Operation for CrossDecodeRow {
         // The first has no key where there are several sequences, the last all.
         let mut lengths: Vec<u32> = (0..b).map(|_| rng.below(s + 1) as u32).collect();
         (lengths[0], lengths[b - 1]) = (0, s as u32);
-        vec![rng.normals(&[b, 1, h, d]), rng.normals(&[b, s, 2, h, d]), HostTensor::u32(&[b], lengths)]
+        vec![
+            rng.normals(&[b, 1, h, d]),
+            rng.normals(&[b, s, 2, h, d]),
+            HostTensor::u32(&[b], lengths),
+        ]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![cross_decode(&t[0], &t[1], &t[2], None)?])
@@ -62,15 +83,25 @@ impl Operation for CrossDecodeRow {
         let mut o = Vec::new();
         for (n, h) in (0..b).flat_map(|n| (0..heads).map(move |h| (n, h))) {
             let part = |part: usize| -> Vec<&[f64]> {
-                (0..lengths[n] as usize).map(|j| &kv[(((n * s + j) * 2 + part) * heads + h) * d..][..d]).collect()
+                (0..lengths[n] as usize)
+                    .map(|j| &kv[(((n * s + j) * 2 + part) * heads + h) * d..][..d])
+                    .collect()
             };
-            o.extend(attend(&q[(n * heads + h) * d..][..d], &part(0), &part(1), 1.0 / (d as f64).sqrt()));
+            o.extend(attend(
+                &q[(n * heads + h) * d..][..d],
+                &part(0),
+                &part(1),
+                1.0 / (d as f64).sqrt(),
+            ));
         }
         vec![HostTensor::f64(&[b, 1, heads, d], o)]
     }
     fn tolerance(&self, c: &Case, _: usize) -> Tolerance {
         let scores = Tolerance::sum(c.get("d"));
-        Tolerance { abs: scores.abs + 3e-6, rel: scores.rel }
+        Tolerance {
+            abs: scores.abs + 3e-6,
+            rel: scores.rel,
+        }
     }
     fn work(&self, c: &Case) -> Work {
         work(sizes(c))
@@ -80,17 +111,39 @@ impl Operation for CrossDecodeRow {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-        let (q, kv) = (zeros(&[2, 1, 2, 4], DType::F32)?, zeros(&[2, 3, 2, 2, 4], DType::F32)?);
+        let (q, kv) = (
+            zeros(&[2, 1, 2, 4], DType::F32)?,
+            zeros(&[2, 3, 2, 2, 4], DType::F32)?,
+        );
         let lengths = zeros(&[2], DType::U32)?;
-        let wide = (zeros(&[2, 1, 1, 257], DType::F32)?, zeros(&[2, 3, 2, 1, 257], DType::F32)?);
-        let call = |q: &Tensor, kv: &Tensor, l: &Tensor, scale| cross_decode(q, kv, l, scale).map(drop);
+        let wide = (
+            zeros(&[2, 1, 1, 257], DType::F32)?,
+            zeros(&[2, 3, 2, 1, 257], DType::F32)?,
+        );
+        let call =
+            |q: &Tensor, kv: &Tensor, l: &Tensor, scale| cross_decode(q, kv, l, scale).map(drop);
         Ok(vec![
-            ("two tokens at a time", call(&zeros(&[2, 2, 2, 4], DType::F32)?, &kv, &lengths, None)),
-            ("three parts", call(&q, &zeros(&[2, 3, 3, 2, 4], DType::F32)?, &lengths, None)),
-            ("other heads", call(&q, &zeros(&[2, 3, 2, 1, 4], DType::F32)?, &lengths, None)),
-            ("no key", call(&q, &zeros(&[2, 0, 2, 2, 4], DType::F32)?, &lengths, None)),
+            (
+                "two tokens at a time",
+                call(&zeros(&[2, 2, 2, 4], DType::F32)?, &kv, &lengths, None),
+            ),
+            (
+                "three parts",
+                call(&q, &zeros(&[2, 3, 3, 2, 4], DType::F32)?, &lengths, None),
+            ),
+            (
+                "other heads",
+                call(&q, &zeros(&[2, 3, 2, 1, 4], DType::F32)?, &lengths, None),
+            ),
+            (
+                "no key",
+                call(&q, &zeros(&[2, 0, 2, 2, 4], DType::F32)?, &lengths, None),
+            ),
             ("257 channels", call(&wide.0, &wide.1, &lengths, None)),
-            ("lengths that are floats", call(&q, &kv, &zeros(&[2], DType::F32)?, None)),
+            (
+                "lengths that are floats",
+                call(&q, &kv, &zeros(&[2], DType::F32)?, None),
+            ),
             ("a scale of NaN", call(&q, &kv, &lengths, Some(f32::NAN))),
         ])
     }

@@ -1,4 +1,5 @@
-//! Learned embeddings of positions, added to the rows of every sequence: the bias of rows that are whole sequences.
+//! Learned embeddings of positions, added to the rows of every sequence: the bias of rows that are
+//! whole sequences.
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -28,7 +29,8 @@ pub fn positions(x: &Tensor, table: &Tensor) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// See [`positions`]. The gradient of the table is the sum over sequences, in their order; 0 past the T first rows.
+    /// See [`positions`]. The gradient of the table is the sum over sequences, in their order; 0
+    /// past the T first rows.
     ///
     /// # Errors
     /// As [`positions`].
@@ -46,7 +48,10 @@ impl Tape {
                 whole.copy_into(0, &sum)?;
                 Ok(whole)
             };
-            Ok(vec![needs[0].then(|| g.clone()), needs[1].then(at_table).transpose()?])
+            Ok(vec![
+                needs[0].then(|| g.clone()),
+                needs[1].then(at_table).transpose()?,
+            ])
         }))
     }
 }
@@ -54,11 +59,22 @@ impl Tape {
 mod reference {
     use super::Real;
     pub fn positions<T: Real>(x: &[T], table: &[T], row: usize) -> Vec<T> {
-        x.iter().enumerate().map(|(i, x)| *x + table[i % row]).collect()
+        x.iter()
+            .enumerate()
+            .map(|(i, x)| *x + table[i % row])
+            .collect()
     }
     /// With respect to the table, of `len` elements.
     pub fn gradient<T: Real>(dy: &[T], row: usize, len: usize) -> Vec<T> {
-        (0..len).map(|i| if i < row { dy.iter().skip(i).step_by(row).copied().sum() } else { T::zero() }).collect()
+        (0..len)
+            .map(|i| {
+                if i < row {
+                    dy.iter().skip(i).step_by(row).copied().sum()
+                } else {
+                    T::zero()
+                }
+            })
+            .collect()
     }
 }
 
@@ -84,7 +100,9 @@ impl Operation for Positions {
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         if c.get("t") > c.get("p") {
-            return Err(Error::data(format!("case `{c}`: there are p positions, and t is at most p")));
+            return Err(Error::data(format!(
+                "case `{c}`: there are p positions, and t is at most p"
+            )));
         }
         Ok(())
     }
@@ -104,7 +122,10 @@ impl Operation for Positions {
     }
     fn work(&self, case: &Case) -> Work {
         let n = case.get("b") * row(case);
-        Work { flops: n as f64, bytes: 4.0 * (2 * n + row(case)) as f64 }
+        Work {
+            flops: n as f64,
+            bytes: 4.0 * (2 * n + row(case)) as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         bias::Bias.kernels()
@@ -114,8 +135,14 @@ impl Operation for Positions {
         let (x, fine) = (zeros(&[2, 3, 4])?, zeros(&[3, 4])?);
         let integers = Tensor::zeros(gpu, &[3, 4], DType::U32)?;
         Ok(vec![
-            ("more rows than positions", positions(&x, &zeros(&[2, 4])?).map(drop)),
-            ("embeddings of another size", positions(&x, &zeros(&[3, 5])?).map(drop)),
+            (
+                "more rows than positions",
+                positions(&x, &zeros(&[2, 4])?).map(drop),
+            ),
+            (
+                "embeddings of another size",
+                positions(&x, &zeros(&[3, 5])?).map(drop),
+            ),
             ("embeddings of integers", positions(&x, &integers).map(drop)),
             ("a matrix", positions(&fine, &fine).map(drop)),
         ])
@@ -132,11 +159,20 @@ impl Gradient for Positions {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.positions(&v[0], &v[1])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let table = reference::gradient(upstream.as_f64(), row(case), inputs[1].len());
         vec![upstream.clone(), HostTensor::f64(&inputs[1].shape, table)]
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
-        if input == 0 { Tolerance::EXACT } else { Tolerance::sum(case.get("b")) }
+        if input == 0 {
+            Tolerance::EXACT
+        } else {
+            Tolerance::sum(case.get("b"))
+        }
     }
 }

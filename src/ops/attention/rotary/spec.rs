@@ -6,8 +6,8 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
 
-/// The registry's row of [`Rotary`]: `axes` 1 or 2; `parts` 1 or 3; every sequence starts at `start`, or with `each` at a place of
-/// its own up to it.
+/// The registry's row of [`Rotary`]: `axes` 1 or 2; `parts` 1 or 3; every sequence starts at
+/// `start`, or with `each` at a place of its own up to it.
 pub struct RotaryRow;
 
 const BASE: f64 = 10_000.0;
@@ -38,12 +38,20 @@ fn rotary(gpu: &Gpu, c: &Case) -> Result<Rotary> {
 }
 
 fn start<'a>(c: &Case, starts: &'a Tensor) -> Start<'a> {
-    if c.get("each") == 1 { Start::Each(starts) } else { Start::At(c.get("start")) }
+    if c.get("each") == 1 {
+        Start::Each(starts)
+    } else {
+        Start::At(c.get("start"))
+    }
 }
 
 fn shape(c: &Case) -> Vec<usize> {
     let [parts, b, t, h, d] = ["parts", "b", "t", "h", "d"].map(|n| c.get(n));
-    if parts == 3 { vec![b, t, 3, h, d] } else { vec![b, t, h, d] }
+    if parts == 3 {
+        vec![b, t, 3, h, d]
+    } else {
+        vec![b, t, h, d]
+    }
 }
 
 fn turned(c: &Case, x: &[f64], starts: &[u32], sign: f64) -> HostTensor {
@@ -51,7 +59,11 @@ fn turned(c: &Case, x: &[f64], starts: &[u32], sign: f64) -> HostTensor {
     let angles = reference::angles(&positions(c), d, c.get("axes"), BASE);
     let angle = |r: usize| {
         let (part, row) = (r / h % parts, r / h / parts);
-        let first = if c.get("each") == 1 { starts[row / t] as usize } else { c.get("start") };
+        let first = if c.get("each") == 1 {
+            starts[row / t] as usize
+        } else {
+            c.get("start")
+        };
         (part < 2).then(|| &angles[(first + row % t) * (d / 2)..][..d / 2])
     };
     HostTensor::f64(&shape(c), reference::turn(x, d / 2, angle, sign))
@@ -76,11 +88,15 @@ impl Operation for RotaryRow {
         .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        [[1, 3, 8, 256, 8, 64, 0, 0], [2, 3, 64, 1, 8, 64, 255, 1]].map(sized).to_vec()
+        [[1, 3, 8, 256, 8, 64, 0, 0], [2, 3, 64, 1, 8, 64, 255, 1]]
+            .map(sized)
+            .to_vec()
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
-        let fine = [1, 2].contains(&c.get("axes")) && [1, 3].contains(&c.get("parts")) && c.get("each") <= 1;
+        let fine = [1, 2].contains(&c.get("axes"))
+            && [1, 3].contains(&c.get("parts"))
+            && c.get("each") <= 1;
         if !fine || !c.get("d").is_multiple_of(2 * c.get("axes")) {
             let what = "axes is 1 or 2, parts 1 or 3, each 0 or 1, and d a multiple of 2 axes";
             return Err(crate::Error::data(format!("case `{c}`: {what}")));
@@ -90,15 +106,26 @@ impl Operation for RotaryRow {
     fn inputs(&self, c: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         // The table is what is timed with; what is checked makes its own.
         let angles = reference::angles(&positions(c), c.get("d"), c.get("axes"), BASE);
-        let table: Vec<f32> = angles.iter().flat_map(|a| [a.cos() as f32, a.sin() as f32]).collect();
+        let table: Vec<f32> = angles
+            .iter()
+            .flat_map(|a| [a.cos() as f32, a.sin() as f32])
+            .collect();
         let table = HostTensor::f32(&[table.len() / c.get("d"), c.get("d")], table);
-        vec![rng.normals(&shape(c)), rng.indices(&[c.get("b")], c.get("start") + 1), table]
+        vec![
+            rng.normals(&shape(c)),
+            rng.indices(&[c.get("b")], c.get("start") + 1),
+            table,
+        ]
     }
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![rotary(gpu, c)?.rotate(&t[0], start(c, &t[1]))?])
     }
     fn time(&self, _: &Gpu, c: &Case, t: &[Tensor]) -> Result<()> {
-        Rotary { table: t[2].clone() }.rotate(&t[0], start(c, &t[1])).map(drop)
+        Rotary {
+            table: t[2].clone(),
+        }
+        .rotate(&t[0], start(c, &t[1]))
+        .map(drop)
     }
     fn reference(&self, c: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         vec![turned(c, inputs[0].as_f64(), inputs[1].as_u32(), 1.0)]
@@ -111,8 +138,12 @@ impl Operation for RotaryRow {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let both = [false, true];
-        let pairs = both.into_iter().flat_map(|vec| both.map(|each| (vec, each)));
-        pairs.flat_map(|(vec, each)| both.map(|inverse| kernel(vec, each, inverse))).collect()
+        let pairs = both
+            .into_iter()
+            .flat_map(|vec| both.map(|each| (vec, each)));
+        pairs
+            .flat_map(|(vec, each)| both.map(|inverse| kernel(vec, each, inverse)))
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
@@ -123,16 +154,34 @@ impl Operation for RotaryRow {
         Ok(vec![
             ("odd channels", Rotary::line(gpu, &[0.0], 5, BASE).map(drop)),
             ("no channel", Rotary::line(gpu, &[0.0], 0, BASE).map(drop)),
-            ("two axes in six channels", Rotary::axial(gpu, &[[0.0, 1.0]], 6, BASE).map(drop)),
+            (
+                "two axes in six channels",
+                Rotary::axial(gpu, &[[0.0, 1.0]], 6, BASE).map(drop),
+            ),
             ("a base of 1", Rotary::line(gpu, &[0.0], 4, 1.0).map(drop)),
-            ("a base of NaN", Rotary::line(gpu, &[0.0], 4, f64::NAN).map(drop)),
+            (
+                "a base of NaN",
+                Rotary::line(gpu, &[0.0], 4, f64::NAN).map(drop),
+            ),
             ("no position", Rotary::line(gpu, &[], 4, BASE).map(drop)),
-            ("an endless position", Rotary::line(gpu, &[f64::INFINITY], 4, BASE).map(drop)),
+            (
+                "an endless position",
+                Rotary::line(gpu, &[f64::INFINITY], 4, BASE).map(drop),
+            ),
             ("rows past the table", turn(&x, Start::At(1))),
             ("a start that overflows", turn(&x, Start::At(usize::MAX))),
-            ("heads of other channels", turn(&zeros(&[2, 3, 1, 6], DType::F32)?, Start::At(0))),
-            ("two parts", turn(&zeros(&[2, 3, 2, 1, 4], DType::F32)?, Start::At(0))),
-            ("integers", turn(&zeros(&[2, 3, 1, 4], DType::U32)?, Start::At(0))),
+            (
+                "heads of other channels",
+                turn(&zeros(&[2, 3, 1, 6], DType::F32)?, Start::At(0)),
+            ),
+            (
+                "two parts",
+                turn(&zeros(&[2, 3, 2, 1, 4], DType::F32)?, Start::At(0)),
+            ),
+            (
+                "integers",
+                turn(&zeros(&[2, 3, 1, 4], DType::U32)?, Start::At(0)),
+            ),
             ("fewer starts than sequences", turn(&x, Start::Each(&short))),
             ("starts that are floats", turn(&x, Start::Each(&floats))),
         ])
@@ -150,7 +199,13 @@ impl Gradient for RotaryRow {
         tape.rotary(&v[0], &rotary(tape.gpu(), c)?, start(c, v[1].tensor()))
     }
     fn time(&self, tape: &Tape, c: &Case, v: &[Var]) -> Result<Var> {
-        tape.rotary(&v[0], &Rotary { table: v[2].tensor().clone() }, start(c, v[1].tensor()))
+        tape.rotary(
+            &v[0],
+            &Rotary {
+                table: v[2].tensor().clone(),
+            },
+            start(c, v[1].tensor()),
+        )
     }
     fn reference(&self, c: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
         vec![turned(c, upstream.as_f64(), inputs[1].as_u32(), -1.0)]

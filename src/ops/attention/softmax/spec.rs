@@ -11,7 +11,10 @@ pub struct SoftmaxRow;
 
 /// A scale that makes some rows nearly one-hot.
 fn options(case: &Case) -> Softmax {
-    Softmax { scale: 3.0, causal: case.get("causal") == 1 }
+    Softmax {
+        scale: 3.0,
+        causal: case.get("causal") == 1,
+    }
 }
 
 fn size(case: &Case) -> [usize; 3] {
@@ -54,11 +57,18 @@ impl Operation for SoftmaxRow {
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [n, t, c] = size(case);
         let (y, lse) = reference::softmax(inputs[0].as_f64(), [t, c], options(case));
-        vec![HostTensor::f64(&[n, t, c], y), HostTensor::f64(&[n, t], lse)]
+        vec![
+            HostTensor::f64(&[n, t, c], y),
+            HostTensor::f64(&[n, t], lse),
+        ]
     }
-    /// Exponents are up to 30, and so are their roundings' shares of the results; sums are of positive terms.
+    /// Exponents are up to 30, and so are their roundings' shares of the results; sums are of
+    /// positive terms.
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-6, rel: 2e-5 }
+        Tolerance {
+            abs: 2e-6,
+            rel: 2e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(size(case).iter().product(), 3)
@@ -68,13 +78,41 @@ impl Operation for SoftmaxRow {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
-        let (plain, x) = (Softmax { scale: 1.0, causal: false }, zeros(&[2, 3, 4], DType::F32)?);
+        let (plain, x) = (
+            Softmax {
+                scale: 1.0,
+                causal: false,
+            },
+            zeros(&[2, 3, 4], DType::F32)?,
+        );
         Ok(vec![
-            ("a matrix", softmax(&zeros(&[3, 4], DType::F32)?, plain).map(drop)),
-            ("integers", softmax(&zeros(&[2, 3, 4], DType::U32)?, plain).map(drop)),
-            ("no column", softmax(&zeros(&[2, 3, 0], DType::F32)?, plain).map(drop)),
-            ("a scale of NaN", softmax(&x, Softmax { scale: f32::NAN, ..plain }).map(drop)),
-            ("a gradient of another shape", softmax_grad(&x, &zeros(&[2, 4, 3], DType::F32)?, 1.0).map(drop)),
+            (
+                "a matrix",
+                softmax(&zeros(&[3, 4], DType::F32)?, plain).map(drop),
+            ),
+            (
+                "integers",
+                softmax(&zeros(&[2, 3, 4], DType::U32)?, plain).map(drop),
+            ),
+            (
+                "no column",
+                softmax(&zeros(&[2, 3, 0], DType::F32)?, plain).map(drop),
+            ),
+            (
+                "a scale of NaN",
+                softmax(
+                    &x,
+                    Softmax {
+                        scale: f32::NAN,
+                        ..plain
+                    },
+                )
+                .map(drop),
+            ),
+            (
+                "a gradient of another shape",
+                softmax_grad(&x, &zeros(&[2, 4, 3], DType::F32)?, 1.0).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -89,12 +127,23 @@ impl Gradient for SoftmaxRow {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.softmax(&v[0], options(case))
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let ([_, t, c], options) = (size(case), options(case));
         let (y, _) = reference::softmax(inputs[0].as_f64(), [t, c], options);
-        vec![HostTensor::f64(&inputs[0].shape, reference::gradient(&y, upstream.as_f64(), c, options.scale.into()))]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::gradient(&y, upstream.as_f64(), c, options.scale.into()),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 6e-6, rel: 2e-5 }
+        Tolerance {
+            abs: 6e-6,
+            rel: 2e-5,
+        }
     }
 }

@@ -36,18 +36,32 @@ pub(super) struct Flags {
 
 impl Flags {
     pub(super) fn define(self, kernel: Kernel) -> Kernel {
-        let kernel = kernel.flag("BIAS", self.bias).flag("RESIDUAL", self.residual).flag("RELU_MASK", self.mask);
-        let kernel = kernel.flag("OWN_RELU", self.relu).flag("OWN_HALF", self.own_half);
-        kernel.flag("OUT_HALF", self.out_half).flag("MASK_HALF", self.mask_half)
+        let kernel = kernel
+            .flag("BIAS", self.bias)
+            .flag("RESIDUAL", self.residual)
+            .flag("RELU_MASK", self.mask);
+        let kernel = kernel
+            .flag("OWN_RELU", self.relu)
+            .flag("OWN_HALF", self.own_half);
+        kernel
+            .flag("OUT_HALF", self.out_half)
+            .flag("MASK_HALF", self.mask_half)
     }
 
     /// The variants over f16 of one without: activations in or out, or a mask on a gradient.
     pub(super) fn halves(self) -> Vec<Flags> {
         if self.mask {
-            return vec![Flags { mask_half: true, ..self }];
+            return vec![Flags {
+                mask_half: true,
+                ..self
+            }];
         }
         [(true, true), (true, false), (false, true)]
-            .map(|(own_half, out_half)| Flags { own_half, out_half, ..self })
+            .map(|(own_half, out_half)| Flags {
+                own_half,
+                out_half,
+                ..self
+            })
             .to_vec()
     }
 }
@@ -66,17 +80,27 @@ impl Fused<'_> {
     }
 
     fn any_half(&self) -> bool {
-        [self.residual, self.mask].into_iter().flatten().any(|t| t.dtype().is_half())
+        [self.residual, self.mask]
+            .into_iter()
+            .flatten()
+            .any(|t| t.dtype().is_half())
     }
 }
 
 /// Activations may be f16: weights, biases and gradients are f32.
 pub(super) fn check_types(op: &'static str, activations: &[DType], weight: &Tensor) -> Result<()> {
-    let held = activations.iter().all(|t| matches!(t, DType::F32 | DType::F16)) && weight.dtype() == DType::F32;
+    let held = activations
+        .iter()
+        .all(|t| matches!(t, DType::F32 | DType::F16))
+        && weight.dtype() == DType::F32;
     if held {
         Ok(())
     } else {
-        Err(Error::shape(op, "activations in f32 or f16, weights in f32", format!("{weight:?}")))
+        Err(Error::shape(
+            op,
+            "activations in f32 or f16, weights in f32",
+            format!("{weight:?}"),
+        ))
     }
 }
 
@@ -87,21 +111,36 @@ fn takes_halves(gpu: &Gpu, g: &Geometry) -> bool {
 
 fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, f: Flags) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
-    let kernel = f.define(Kernel::new(shader!("conv/conv2d"))).flag("OUT_VEC", out_vec);
+    let kernel = f
+        .define(Kernel::new(shader!("conv/conv2d")))
+        .flag("OUT_VEC", out_vec);
     tile.define(kernel, form, form)
 }
 
 fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, f: Flags) -> Kernel {
     let own = if o_vec { Form::K } else { Form::Scalar };
     let shr = if i_vec { Form::M } else { Form::Scalar };
-    let kernel = f.define(Kernel::new(shader!("conv/conv2d_grad_input"))).flag("OUT_VEC", i_vec);
+    let kernel = f
+        .define(Kernel::new(shader!("conv/conv2d_grad_input")))
+        .flag("OUT_VEC", i_vec);
     tile.define(kernel, own, shr)
 }
 
-/// Of a convolution's two operands one is an activation, which may be f16 and rectified; the other is a gradient.
-fn grad_weight_kernel(tile: Tile, i_vec: bool, o_vec: bool, relu: [bool; 2], half: [bool; 2]) -> Kernel {
+/// Of a convolution's two operands one is an activation, which may be f16 and rectified; the other
+/// is a gradient.
+fn grad_weight_kernel(
+    tile: Tile,
+    i_vec: bool,
+    o_vec: bool,
+    relu: [bool; 2],
+    half: [bool; 2],
+) -> Kernel {
     let form = |vec| if vec { Form::M } else { Form::Scalar };
-    let kernel = tile.define(Kernel::new(shader!("conv/conv2d_grad_weight")), form(i_vec), form(o_vec));
+    let kernel = tile.define(
+        Kernel::new(shader!("conv/conv2d_grad_weight")),
+        form(i_vec),
+        form(o_vec),
+    );
     let kernel = kernel.flag("OWN_RELU", relu[0]).flag("SHR_RELU", relu[1]);
     kernel.flag("OWN_HALF", half[0]).flag("SHR_HALF", half[1])
 }
@@ -115,13 +154,25 @@ pub(crate) fn kernels() -> Vec<Kernel> {
             let (mut forward, mut to_input) = (Vec::new(), Vec::new());
             for bits in 0..8 {
                 let [relu, bias, residual] = [1, 2, 4].map(|bit| bits & bit != 0);
-                forward.push(Flags { relu, bias, residual, ..Default::default() });
+                forward.push(Flags {
+                    relu,
+                    bias,
+                    residual,
+                    ..Default::default()
+                });
             }
             for (relu, bias) in both.iter().flat_map(|a| both.map(|b| (*a, b))) {
-                to_input.push(Flags { relu, bias, ..Default::default() });
+                to_input.push(Flags {
+                    relu,
+                    bias,
+                    ..Default::default()
+                });
             }
             // Gradients through a rectified input.
-            let mask = Flags { mask: true, ..Default::default() };
+            let mask = Flags {
+                mask: true,
+                ..Default::default()
+            };
             forward.push(mask);
             to_input.push(mask);
             if vec && vec2 {
@@ -130,11 +181,22 @@ pub(crate) fn kernels() -> Vec<Kernel> {
                     flags.extend(halves);
                 }
             }
-            all.extend(forward.into_iter().map(|f| forward_kernel(tile, vec, vec2, f)));
-            all.extend(to_input.into_iter().map(|f| grad_input_kernel(tile, vec, vec2, f)));
+            all.extend(
+                forward
+                    .into_iter()
+                    .map(|f| forward_kernel(tile, vec, vec2, f)),
+            );
+            all.extend(
+                to_input
+                    .into_iter()
+                    .map(|f| grad_input_kernel(tile, vec, vec2, f)),
+            );
             for relu in [[false, false], [true, false], [false, true]] {
                 all.push(grad_weight_kernel(tile, vec, vec2, relu, [false, false]));
-                for half in [[true, false], [false, true]].into_iter().filter(|_| vec && vec2) {
+                for half in [[true, false], [false, true]]
+                    .into_iter()
+                    .filter(|_| vec && vec2)
+                {
                     all.push(grad_weight_kernel(tile, vec, vec2, relu, half));
                 }
             }
@@ -143,27 +205,50 @@ pub(crate) fn kernels() -> Vec<Kernel> {
     all
 }
 
-/// Few channels in make runs that no vec4 load fits, and on a core that lives in registers loads are what costs: the patches are laid
-/// out first, and the convolution over them is a 1 x 1 one with many channels.
+/// Few channels in make runs that no vec4 load fits, and on a core that lives in registers loads
+/// are what costs: the patches are laid out first, and the convolution over them is a 1 x 1 one
+/// with many channels.
 fn by_patches(gpu: &Gpu, g: &Geometry) -> bool {
-    gpu.core() == Core::Subgroup && g.i < 4 && g.kh * g.kw > 1 && !g.y_shape().contains(&0) && unfold::fits(gpu, g)
+    gpu.core() == Core::Subgroup
+        && g.i < 4
+        && g.kh * g.kw > 1
+        && !g.y_shape().contains(&0)
+        && unfold::fits(gpu, g)
 }
 
 /// The convolution over the patches.
 fn over_patches(g: &Geometry) -> Geometry {
     let i = g.kh * g.kw * g.i;
-    Geometry { h: g.oh, w: g.ow, i, kh: 1, kw: 1, stride: 1, pad: 0, ..*g }
+    Geometry {
+        h: g.oh,
+        w: g.ow,
+        i,
+        kh: 1,
+        kw: 1,
+        stride: 1,
+        pad: 0,
+        ..*g
+    }
 }
 
 /// Cost of any of the three: they do the same multiplications.
 pub(crate) fn work(g: &Geometry) -> Work {
     let outputs = (g.n * g.oh * g.ow * g.o) as f64;
     let values = (g.n * g.h * g.w * g.i + g.o * g.kh * g.kw * g.i) as f64 + outputs;
-    Work { flops: 2.0 * outputs * (g.kh * g.kw * g.i) as f64, bytes: 4.0 * values }
+    Work {
+        flops: 2.0 * outputs * (g.kh * g.kw * g.i) as f64,
+        bytes: 4.0 * values,
+    }
 }
 
 /// y = conv(x, w), stored as `out`.
-pub(crate) fn forward(x: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, out: DType) -> Result<Tensor> {
+pub(crate) fn forward(
+    x: &Tensor,
+    w: &Tensor,
+    g: &Geometry,
+    fused: Fused,
+    out: DType,
+) -> Result<Tensor> {
     #[repr(C)]
     #[derive(Clone, Copy, bytemuck::NoUninit)]
     struct Params {
@@ -190,11 +275,21 @@ pub(crate) fn forward(x: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, out: D
     check_types("conv2d", &[x.dtype(), out], w)?;
     if (x.dtype().is_half() || out.is_half() || fused.any_half()) && !takes_halves(gpu, g) {
         let [residual, mask] = widened([fused.residual, fused.mask])?;
-        let fused = Fused { residual: residual.as_ref(), mask: mask.as_ref(), ..fused };
-        return cast(&forward(&cast(x, DType::F32)?, w, g, fused, DType::F32)?, out);
+        let fused = Fused {
+            residual: residual.as_ref(),
+            mask: mask.as_ref(),
+            ..fused
+        };
+        return cast(
+            &forward(&cast(x, DType::F32)?, w, g, fused, DType::F32)?,
+            out,
+        );
     }
     let residual = fused.residual.map(|r| cast(r, out)).transpose()?;
-    let fused = Fused { residual: residual.as_ref(), ..fused };
+    let fused = Fused {
+        residual: residual.as_ref(),
+        ..fused
+    };
     let y = Tensor::empty(gpu, &g.y_shape(), out)?;
     if row_kernel::forward(x, w, &y, g, fused)? {
         return Ok(y);
@@ -217,15 +312,29 @@ pub(crate) fn forward(x: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, out: D
         col_tiles,
         tiles,
     };
-    let kernel = forward_kernel(tile, g.i.is_multiple_of(4), g.o.is_multiple_of(4), fused.flags(x, out));
+    let kernel = forward_kernel(
+        tile,
+        g.i.is_multiple_of(4),
+        g.o.is_multiple_of(4),
+        fused.flags(x, out),
+    );
     let extra = [fused.bias, fused.residual, fused.mask];
-    let bindings: Vec<&Tensor> = [x, w, &y].into_iter().chain(extra.into_iter().flatten()).collect();
+    let bindings: Vec<&Tensor> = [x, w, &y]
+        .into_iter()
+        .chain(extra.into_iter().flatten())
+        .collect();
     gpu.dispatch("conv2d", &kernel, &bindings, &params, groups, work(g))?;
     Ok(y)
 }
 
 /// dx = the gradient of conv(x, w) to x for upstream dy, stored as `out`.
-pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, out: DType) -> Result<Tensor> {
+pub(crate) fn grad_input(
+    dy: &Tensor,
+    w: &Tensor,
+    g: &Geometry,
+    fused: Fused,
+    out: DType,
+) -> Result<Tensor> {
     #[repr(C)]
     #[derive(Clone, Copy, bytemuck::NoUninit)]
     struct Params {
@@ -245,7 +354,10 @@ pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, ou
     let gpu = dy.gpu();
     if by_patches(gpu, g) {
         let one = over_patches(g);
-        let inner = Fused { relu: fused.relu, ..Default::default() };
+        let inner = Fused {
+            relu: fused.relu,
+            ..Default::default()
+        };
         let patches = grad_input(dy, &w.reshape(&one.w_shape())?, &one, inner, DType::F32)?;
         let [mask] = widened([fused.mask])?;
         return cast(&fold::sum(&patches, g, fused.bias, mask.as_ref())?, out);
@@ -253,8 +365,14 @@ pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, ou
     check_types("conv2d", &[dy.dtype(), out], w)?;
     if (dy.dtype().is_half() || out.is_half() || fused.any_half()) && !takes_halves(gpu, g) {
         let [mask] = widened([fused.mask])?;
-        let fused = Fused { mask: mask.as_ref(), ..fused };
-        return cast(&grad_input(&cast(dy, DType::F32)?, w, g, fused, DType::F32)?, out);
+        let fused = Fused {
+            mask: mask.as_ref(),
+            ..fused
+        };
+        return cast(
+            &grad_input(&cast(dy, DType::F32)?, w, g, fused, DType::F32)?,
+            out,
+        );
     }
     let dx = Tensor::empty(gpu, &g.x_shape(), out)?;
     if row_kernel::grad_input(dy, w, &dx, g, fused)? {
@@ -277,14 +395,37 @@ pub(crate) fn grad_input(dy: &Tensor, w: &Tensor, g: &Geometry, fused: Fused, ou
         n: g.n as u32,
         col_tiles,
     };
-    let kernel = grad_input_kernel(tile, g.o.is_multiple_of(4), g.i.is_multiple_of(4), fused.flags(dy, out));
-    let bindings: Vec<&Tensor> = [dy, w, &dx].into_iter().chain(fused.mask).chain(fused.bias).collect();
-    gpu.dispatch("conv2d gradient", &kernel, &bindings, &params, groups, work(g))?;
+    let kernel = grad_input_kernel(
+        tile,
+        g.o.is_multiple_of(4),
+        g.i.is_multiple_of(4),
+        fused.flags(dy, out),
+    );
+    let bindings: Vec<&Tensor> = [dy, w, &dx]
+        .into_iter()
+        .chain(fused.mask)
+        .chain(fused.bias)
+        .collect();
+    gpu.dispatch(
+        "conv2d gradient",
+        &kernel,
+        &bindings,
+        &params,
+        groups,
+        work(g),
+    )?;
     Ok(dx)
 }
 
-/// dw = the gradient of conv(f(x), w) to w for upstream f'(dy), where `x_relu` and `dy_relu` rectify either.
-pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, dy_relu: bool) -> Result<Tensor> {
+/// dw = the gradient of conv(f(x), w) to w for upstream f'(dy), where `x_relu` and `dy_relu`
+/// rectify either.
+pub(crate) fn grad_weight(
+    x: &Tensor,
+    dy: &Tensor,
+    g: &Geometry,
+    x_relu: bool,
+    dy_relu: bool,
+) -> Result<Tensor> {
     #[repr(C)]
     #[derive(Clone, Copy, bytemuck::NoUninit)]
     struct Params {
@@ -310,7 +451,13 @@ pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, d
     }
     let half = [x.dtype().is_half(), dy.dtype().is_half()];
     if half[0] && half[1] || half != [false, false] && !takes_halves(gpu, g) {
-        return grad_weight(&cast(x, DType::F32)?, &cast(dy, DType::F32)?, g, x_relu, dy_relu);
+        return grad_weight(
+            &cast(x, DType::F32)?,
+            &cast(dy, DType::F32)?,
+            g,
+            x_relu,
+            dy_relu,
+        );
     }
     let rows = g.kh * g.kw * g.i;
     let tile = Tile::pick(gpu, g.o, work(g));
@@ -335,14 +482,34 @@ pub(crate) fn grad_weight(x: &Tensor, dy: &Tensor, g: &Geometry, x_relu: bool, d
         col_tiles,
         tiles,
     };
-    let kernel = grad_weight_kernel(tile, g.i.is_multiple_of(4), g.o.is_multiple_of(4), [x_relu, dy_relu], half);
+    let kernel = grad_weight_kernel(
+        tile,
+        g.i.is_multiple_of(4),
+        g.o.is_multiple_of(4),
+        [x_relu, dy_relu],
+        half,
+    );
     if splits == 1 {
         let dw = Tensor::empty(gpu, &g.w_shape(), DType::F32)?;
-        gpu.dispatch("conv2d gradient", &kernel, &[x, dy, &dw], &params, groups, work(g))?;
+        gpu.dispatch(
+            "conv2d gradient",
+            &kernel,
+            &[x, dy, &dw],
+            &params,
+            groups,
+            work(g),
+        )?;
         return Ok(dw);
     }
     let parts = Tensor::empty(gpu, &[splits, rows * g.o], DType::F32)?;
-    gpu.dispatch("conv2d gradient", &kernel, &[x, dy, &parts], &params, groups, work(g))?;
+    gpu.dispatch(
+        "conv2d gradient",
+        &kernel,
+        &[x, dy, &parts],
+        &params,
+        groups,
+        work(g),
+    )?;
     split_sum(&parts, &g.w_shape())
 }
 

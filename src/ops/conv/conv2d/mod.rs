@@ -1,7 +1,7 @@
 //! Convolution over NHWC images, and its gradients, on the matrix cores.
 //!
-//! The three kernels here also make the transposed convolution, which is the gradient of a convolution with respect
-//! to its input: see [`super::conv_transpose2d`].
+//! The three kernels here also make the transposed convolution, which is the gradient of a
+//! convolution with respect to its input: see [`super::conv_transpose2d`].
 
 mod kernels;
 pub(crate) mod reference;
@@ -19,14 +19,20 @@ use crate::ops::conv::geometry::{Geometry, check_bias};
 use crate::ops::linalg::column_sum::column_sum;
 use crate::{Error, Result};
 
-/// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`, residual and y [N, OH, OW, O], with
-/// OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
+/// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`, residual and y
+/// [N, OH, OW, O], with OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
 ///
 /// x and the residual may be f16; sums are f32, and y is stored as x is.
 ///
 /// # Errors
 /// If the shapes do not fit, or the stride is 0.
-pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>, c: Conv) -> Result<Tensor> {
+pub fn conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    c: Conv,
+) -> Result<Tensor> {
     conv2d_as(x, w, bias, residual, c, x.dtype())
 }
 
@@ -47,15 +53,37 @@ pub fn conv2d_as(
     if let Some(r) = residual
         && r.shape() != g.y_shape()
     {
-        return Err(Error::shape("conv2d", format!("a residual {:?}", g.y_shape()), format!("{r:?}")));
+        return Err(Error::shape(
+            "conv2d",
+            format!("a residual {:?}", g.y_shape()),
+            format!("{r:?}"),
+        ));
     }
-    forward(x, w, &g, Fused { relu: c.relu, bias, residual, mask: None }, out)
+    forward(
+        x,
+        w,
+        &g,
+        Fused {
+            relu: c.relu,
+            bias,
+            residual,
+            mask: None,
+        },
+        out,
+    )
 }
 
 impl Tape {
-    /// `conv(x, w) + bias + residual`, see [`conv2d`]. The residual connection and the activation before the convolution
-    /// cost no pass over memory, forward or backward.
-    pub fn conv2d(&self, x: &Var, w: &Var, bias: Option<&Var>, residual: Option<&Var>, c: Conv) -> Result<Var> {
+    /// `conv(x, w) + bias + residual`, see [`conv2d`]. The residual connection and the activation
+    /// before the convolution cost no pass over memory, forward or backward.
+    pub fn conv2d(
+        &self,
+        x: &Var,
+        w: &Var,
+        bias: Option<&Var>,
+        residual: Option<&Var>,
+        c: Conv,
+    ) -> Result<Var> {
         self.conv2d_as(x, w, bias, residual, c, x.tensor().dtype())
     }
 
@@ -69,16 +97,36 @@ impl Tape {
         c: Conv,
         out: DType,
     ) -> Result<Var> {
-        let y = conv2d_as(x.tensor(), w.tensor(), bias.map(Var::tensor), residual.map(Var::tensor), c, out)?;
+        let y = conv2d_as(
+            x.tensor(),
+            w.tensor(),
+            bias.map(Var::tensor),
+            residual.map(Var::tensor),
+            c,
+            out,
+        )?;
         let g = Geometry::new("conv2d", x.tensor(), w.tensor(), c)?;
         let inputs: Vec<&Var> = [x, w].into_iter().chain(bias).chain(residual).collect();
         let (sx, sw, has_bias) = (x.tensor().clone(), w.tensor().clone(), bias.is_some());
         Ok(self.record(y, &inputs, move |dy, needs| {
             let mask = c.relu.then_some(&sx);
             let dx = needs[0]
-                .then(|| grad_input(dy, &sw, &g, Fused { mask, ..Default::default() }, DType::F32))
+                .then(|| {
+                    grad_input(
+                        dy,
+                        &sw,
+                        &g,
+                        Fused {
+                            mask,
+                            ..Default::default()
+                        },
+                        DType::F32,
+                    )
+                })
                 .transpose()?;
-            let dw = needs[1].then(|| grad_weight(&sx, dy, &g, c.relu, false)).transpose()?;
+            let dw = needs[1]
+                .then(|| grad_weight(&sx, dy, &g, c.relu, false))
+                .transpose()?;
             let mut parts = vec![dx, dw];
             if has_bias {
                 let rows = dy.reshape(&[g.n * g.oh * g.ow, g.o])?;
@@ -98,15 +146,22 @@ mod tests {
     use crate::gpu::{Gpu, Options};
     use crate::spec::Rng;
 
-    /// Zeros after the input are zeros written there, forward and backward, whichever kernel runs: few channels in or many, a
-    /// stride of 1 or 2, a 3-wide kernel or another.
+    /// Zeros after the input are zeros written there, forward and backward, whichever kernel runs:
+    /// few channels in or many, a stride of 1 or 2, a 3-wide kernel or another.
     #[test]
     fn zeros_after_the_input_are_an_input_that_ends_in_zeros() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let mut rng = Rng::new(5);
-        for (h, w, i, o, k, stride) in
-            [(8, 6, 12, 20, 3, 2), (7, 9, 3, 8, 3, 2), (5, 4, 8, 36, 3, 1), (6, 6, 5, 7, 2, 3)]
-        {
+        for (h, w, i, o, k, stride) in [
+            (8, 6, 12, 20, 3, 2),
+            (7, 9, 3, 8, 3, 2),
+            (5, 4, 8, 36, 3, 1),
+            (6, 6, 5, 7, 2, 3),
+        ] {
             let mut normals = |shape: &[usize]| rng.normals(shape).upload(&gpu).unwrap();
             let (x, weights) = (normals(&[2, h, w, i]), normals(&[o, k, k, i]));
             let values: Vec<f32> = x.read().unwrap();
@@ -118,8 +173,23 @@ mod tests {
             let run = |x: &Tensor, after: usize| {
                 let tape = Tape::new(&gpu);
                 let (x, w) = (tape.leaf(x), tape.leaf(&weights));
-                let y = tape.conv2d(&x, &w, None, None, Conv { stride, pad: 0, relu: true, after }).unwrap();
-                let upstream: Vec<f32> = (0..y.tensor().len()).map(|i| (i % 7) as f32 - 3.0).collect();
+                let y = tape
+                    .conv2d(
+                        &x,
+                        &w,
+                        None,
+                        None,
+                        Conv {
+                            stride,
+                            pad: 0,
+                            relu: true,
+                            after,
+                        },
+                    )
+                    .unwrap();
+                let upstream: Vec<f32> = (0..y.tensor().len())
+                    .map(|i| (i % 7) as f32 - 3.0)
+                    .collect();
                 let upstream = Tensor::from_slice(&gpu, y.shape(), &upstream).unwrap();
                 let shape = y.shape().to_vec();
                 let out: Vec<f32> = y.tensor().read().unwrap();
@@ -130,14 +200,23 @@ mod tests {
             let ((shape, y, dx, dw), (shape2, y2, dx2, dw2)) = (run(&x, 1), run(&padded, 0));
             let close = |a: &[f32], b: &[f32]| {
                 assert_eq!(a.len(), b.len());
-                let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f32::max);
-                assert!(worst < 1e-4, "{h} x {w}, {i} to {o}, {k} wide, stride {stride}: {worst}");
+                let worst = a
+                    .iter()
+                    .zip(b)
+                    .map(|(a, b)| (a - b).abs() / (1.0 + b.abs()))
+                    .fold(0.0, f32::max);
+                assert!(
+                    worst < 1e-4,
+                    "{h} x {w}, {i} to {o}, {k} wide, stride {stride}: {worst}"
+                );
             };
             assert_eq!(shape, shape2);
             close(&y, &y2);
             close(&dw, &dw2);
-            let inside: Vec<f32> =
-                (0..2 * h).flat_map(|n| &dx2[(n / h * (h + 1) + n % h) * (w + 1) * i..][..w * i]).copied().collect();
+            let inside: Vec<f32> = (0..2 * h)
+                .flat_map(|n| &dx2[(n / h * (h + 1) + n % h) * (w + 1) * i..][..w * i])
+                .copied()
+                .collect();
             close(&dx, &inside);
         }
     }

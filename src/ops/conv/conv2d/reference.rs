@@ -53,12 +53,17 @@ pub fn relu<T: Real>(x: &[T]) -> Vec<T> {
 
 /// dx where x > 0, else 0.
 pub fn mask<T: Real>(dx: Vec<T>, x: &[T]) -> Vec<T> {
-    dx.into_iter().zip(x).map(|(d, x)| if *x > T::zero() { d } else { T::zero() }).collect()
+    dx.into_iter()
+        .zip(x)
+        .map(|(d, x)| if *x > T::zero() { d } else { T::zero() })
+        .collect()
 }
 
 /// The sum of each channel.
 pub fn channel_sum<T: Real>(dy: &[T], channels: usize) -> Vec<T> {
     let mut sum = vec![T::zero(); channels];
-    dy.iter().enumerate().for_each(|(i, d)| sum[i % channels] += *d);
+    dy.iter()
+        .enumerate()
+        .for_each(|(i, d)| sum[i % channels] += *d);
     sum
 }

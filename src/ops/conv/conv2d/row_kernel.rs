@@ -1,4 +1,5 @@
-//! Convolutions at stride 1 whose lanes own runs of pixels, so that what is loaded along x serves every tap of a row.
+//! Convolutions at stride 1 whose lanes own runs of pixels, so that what is loaded along x serves
+//! every tap of a row.
 
 use super::kernels::{Flags, Fused, work};
 use crate::gpu::device::adapter::LANES;
@@ -6,8 +7,8 @@ use crate::gpu::{Core, Gpu, Kernel, Tensor, groups_for};
 use crate::ops::conv::geometry::Geometry;
 use crate::{Result, shader};
 
-/// Pixels and channels of a lane, and the width of the kernels that there are: 3 V NC 4 multiply-adds are as many as llvmpipe's
-/// instruction cache holds.
+/// Pixels and channels of a lane, and the width of the kernels that there are: 3 V NC 4
+/// multiply-adds are as many as llvmpipe's instruction cache holds.
 const V: usize = 8;
 const NC: usize = 32;
 const KW: usize = 3;
@@ -48,8 +49,14 @@ struct Params {
 
 fn kernel(lanes: u32, f: Flags, flip: bool) -> Kernel {
     let spread = lanes.min(if flip { NC as u32 / 4 } else { NC as u32 });
-    let kernel = Kernel::new(shader!("conv/conv2d_row")).define("LANES", lanes).define("SHR_LANES", spread);
-    let kernel = kernel.define("V", V as u32).define("NC", NC as u32).define("KW", KW as u32).flag("FLIP", flip);
+    let kernel = Kernel::new(shader!("conv/conv2d_row"))
+        .define("LANES", lanes)
+        .define("SHR_LANES", spread);
+    let kernel = kernel
+        .define("V", V as u32)
+        .define("NC", NC as u32)
+        .define("KW", KW as u32)
+        .flag("FLIP", flip);
     f.define(kernel.define("OUT_VEC", 1))
 }
 
@@ -60,10 +67,21 @@ pub(super) fn kernels() -> Vec<Kernel> {
         let mut variants = Vec::new();
         for bits in 0..8 {
             let [relu, bias, residual] = [1, 2, 4].map(|bit| bits & bit != 0);
-            variants.push(Flags { relu, bias, residual, ..Default::default() });
+            variants.push(Flags {
+                relu,
+                bias,
+                residual,
+                ..Default::default()
+            });
         }
-        variants.push(Flags { mask: true, ..Default::default() });
-        for flags in variants.into_iter().flat_map(|f| f.halves().into_iter().chain([f])) {
+        variants.push(Flags {
+            mask: true,
+            ..Default::default()
+        });
+        for flags in variants
+            .into_iter()
+            .flat_map(|f| f.halves().into_iter().chain([f]))
+        {
             all.push(kernel(lanes, flags, false));
             if !flags.residual {
                 all.push(kernel(lanes, flags, true));
@@ -76,12 +94,23 @@ pub(super) fn kernels() -> Vec<Kernel> {
 /// The lanes to run it on, where it is the faster way: `None` leaves it to the matrix core.
 fn lanes(gpu: &Gpu, p: &Problem, g: &Geometry) -> Option<u32> {
     // Pixels and channels past the last are computed and thrown away.
-    let little_waste = p.ow.next_multiple_of(V) * 7 <= p.ow * 8 && p.o.next_multiple_of(NC) * 3 <= p.o * 4;
+    let little_waste =
+        p.ow.next_multiple_of(V) * 7 <= p.ow * 8 && p.o.next_multiple_of(NC) * 3 <= p.o * 4;
     let fits = g.stride == 1 && g.kw == KW && p.i.is_multiple_of(4) && p.o.is_multiple_of(4);
-    gpu.subgroup_size().filter(|_| gpu.core() == Core::Subgroup && fits && little_waste && work(g).flops >= LARGE)
+    gpu.subgroup_size()
+        .filter(|_| gpu.core() == Core::Subgroup && fits && little_waste && work(g).flops >= LARGE)
 }
 
-fn run(x: &Tensor, w: &Tensor, y: &Tensor, p: &Problem, g: &Geometry, lanes: u32, f: Fused, flip: bool) -> Result<()> {
+fn run(
+    x: &Tensor,
+    w: &Tensor,
+    y: &Tensor,
+    p: &Problem,
+    g: &Geometry,
+    lanes: u32,
+    f: Fused,
+    flip: bool,
+) -> Result<()> {
     let row_units = p.ow.div_ceil(V);
     let units = p.n * p.oh * row_units;
     let col_tiles = p.o.div_ceil(NC);
@@ -102,28 +131,88 @@ fn run(x: &Tensor, w: &Tensor, y: &Tensor, p: &Problem, g: &Geometry, lanes: u32
         tiles: tiles as u32,
     };
     let extra = [f.bias, f.residual, f.mask];
-    let bindings: Vec<&Tensor> = [x, w, y].into_iter().chain(extra.into_iter().flatten()).collect();
+    let bindings: Vec<&Tensor> = [x, w, y]
+        .into_iter()
+        .chain(extra.into_iter().flatten())
+        .collect();
     let op = if flip { "conv2d gradient" } else { "conv2d" };
-    x.gpu().dispatch(op, &kernel(lanes, f.flags(x, y.dtype()), flip), &bindings, &params, groups_for(tiles, 1), work(g))
+    x.gpu().dispatch(
+        op,
+        &kernel(lanes, f.flags(x, y.dtype()), flip),
+        &bindings,
+        &params,
+        groups_for(tiles, 1),
+        work(g),
+    )
 }
 
 /// y = conv(x, w) into y; false if the matrix core is to do it.
-pub(super) fn forward(x: &Tensor, w: &Tensor, y: &Tensor, g: &Geometry, fused: Fused) -> Result<bool> {
-    let Geometry { n, h, w: width, i, oh, ow, o, kh, pad, .. } = *g;
-    let problem = Problem { n, h, w: width, i, oh, ow, o, kh, pad_y: pad, pad_x: pad };
-    let Some(lanes) = lanes(x.gpu(), &problem, g) else { return Ok(false) };
+pub(super) fn forward(
+    x: &Tensor,
+    w: &Tensor,
+    y: &Tensor,
+    g: &Geometry,
+    fused: Fused,
+) -> Result<bool> {
+    let Geometry {
+        n,
+        h,
+        w: width,
+        i,
+        oh,
+        ow,
+        o,
+        kh,
+        pad,
+        ..
+    } = *g;
+    let problem = Problem {
+        n,
+        h,
+        w: width,
+        i,
+        oh,
+        ow,
+        o,
+        kh,
+        pad_y: pad,
+        pad_x: pad,
+    };
+    let Some(lanes) = lanes(x.gpu(), &problem, g) else {
+        return Ok(false);
+    };
     run(x, w, y, &problem, g, lanes, fused, false)?;
     Ok(true)
 }
 
 /// The gradient to the input into dx; false if the matrix core is to do it.
-pub(super) fn grad_input(dy: &Tensor, w: &Tensor, dx: &Tensor, g: &Geometry, fused: Fused) -> Result<bool> {
+pub(super) fn grad_input(
+    dy: &Tensor,
+    w: &Tensor,
+    dx: &Tensor,
+    g: &Geometry,
+    fused: Fused,
+) -> Result<bool> {
     // The convolution of dy with the kernel turned by half a turn.
-    let (Some(pad_y), Some(pad_x)) = ((g.kh - 1).checked_sub(g.pad), (g.kw - 1).checked_sub(g.pad)) else {
+    let (Some(pad_y), Some(pad_x)) = ((g.kh - 1).checked_sub(g.pad), (g.kw - 1).checked_sub(g.pad))
+    else {
         return Ok(false);
     };
-    let problem = Problem { n: g.n, h: g.oh, w: g.ow, i: g.o, oh: g.h, ow: g.w, o: g.i, kh: g.kh, pad_y, pad_x };
-    let Some(lanes) = lanes(dy.gpu(), &problem, g) else { return Ok(false) };
+    let problem = Problem {
+        n: g.n,
+        h: g.oh,
+        w: g.ow,
+        i: g.o,
+        oh: g.h,
+        ow: g.w,
+        o: g.i,
+        kh: g.kh,
+        pad_y,
+        pad_x,
+    };
+    let Some(lanes) = lanes(dy.gpu(), &problem, g) else {
+        return Ok(false);
+    };
     run(dy, w, dx, &problem, g, lanes, fused, true)?;
     Ok(true)
 }

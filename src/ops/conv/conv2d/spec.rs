@@ -6,20 +6,43 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::Conv;
 use crate::ops::conv::geometry::Geometry;
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+};
 use crate::{Error, Result};
 
 /// The registry's row of [`conv2d`].
 pub struct Conv2dRow;
 
 pub(crate) fn conv(case: &Case) -> Conv {
-    Conv { stride: case.get("s"), pad: case.get("p"), relu: case.get("relu") == 1, after: 0 }
+    Conv {
+        stride: case.get("s"),
+        pad: case.get("p"),
+        relu: case.get("relu") == 1,
+        after: 0,
+    }
 }
 
 fn geometry(case: &Case) -> Geometry {
-    let [n, h, w, i, o, kh, kw, stride, pad] = ["n", "h", "w", "i", "o", "kh", "kw", "s", "p"].map(|k| case.get(k));
-    let (oh, ow) = ((h + 2 * pad - kh) / stride + 1, (w + 2 * pad - kw) / stride + 1);
-    Geometry { n, h, w, i, oh, ow, o, kh, kw, stride, pad }
+    let [n, h, w, i, o, kh, kw, stride, pad] =
+        ["n", "h", "w", "i", "o", "kh", "kw", "s", "p"].map(|k| case.get(k));
+    let (oh, ow) = (
+        (h + 2 * pad - kh) / stride + 1,
+        (w + 2 * pad - kw) / stride + 1,
+    );
+    Geometry {
+        n,
+        h,
+        w,
+        i,
+        oh,
+        ow,
+        o,
+        kh,
+        kw,
+        stride,
+        pad,
+    }
 }
 
 fn sized(v: [usize; 10]) -> Case {
@@ -50,20 +73,32 @@ impl Operation for Conv2dRow {
         cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        [[16, 32, 32, 64, 64, 3, 3, 1, 1, 0], [32, 8, 8, 128, 128, 3, 3, 1, 1, 0], [32, 16, 16, 64, 128, 4, 4, 2, 1, 1]]
-            .map(sized)
-            .to_vec()
+        [
+            [16, 32, 32, 64, 64, 3, 3, 1, 1, 0],
+            [32, 8, 8, 128, 128, 3, 3, 1, 1, 0],
+            [32, 16, 16, 64, 128, 4, 4, 2, 1, 1],
+        ]
+        .map(sized)
+        .to_vec()
     }
     fn halves(&self) -> &'static [usize] {
         &[0, 3]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let g = geometry(case);
-        vec![rng.normals(&g.x_shape()), rng.normals(&g.w_shape()), rng.normals(&[g.o]), rng.normals(&g.y_shape())]
+        vec![
+            rng.normals(&g.x_shape()),
+            rng.normals(&g.w_shape()),
+            rng.normals(&[g.o]),
+            rng.normals(&g.y_shape()),
+        ]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let c = conv(case);
-        Ok(vec![conv2d(&t[0], &t[1], Some(&t[2]), Some(&t[3]), c)?, conv2d(&t[0], &t[1], None, None, c)?])
+        Ok(vec![
+            conv2d(&t[0], &t[1], Some(&t[2]), Some(&t[3]), c)?,
+            conv2d(&t[0], &t[1], None, None, c)?,
+        ])
     }
     fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
         conv2d(&t[0], &t[1], None, None, conv(case)).map(drop)
@@ -82,24 +117,40 @@ impl Operation for Conv2dRow {
         for image in [0, 3] {
             part[image] = excerpt::rows(&inputs[image], &chosen);
         }
-        Some((case.with("n", chosen.len()), part, got.iter().map(|y| excerpt::rows(y, &chosen)).collect()))
+        Some((
+            case.with("n", chosen.len()),
+            part,
+            got.iter().map(|y| excerpt::rows(y, &chosen)).collect(),
+        ))
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         let fits = |size: &str, kernel: &str| c.get(size) + 2 * c.get("p") >= c.get(kernel);
         if !fits("h", "kh") || !fits("w", "kw") {
-            return Err(Error::data(format!("case `{c}`: the kernel is larger than the padded input")));
+            return Err(Error::data(format!(
+                "case `{c}`: the kernel is larger than the padded input"
+            )));
         }
         Ok(())
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let g = geometry(case);
         let x = inputs[0].as_f64();
-        let x = if conv(case).relu { reference::relu(x) } else { x.to_vec() };
+        let x = if conv(case).relu {
+            reference::relu(x)
+        } else {
+            x.to_vec()
+        };
         let y = reference::forward(&x, inputs[1].as_f64(), &g);
-        let fused =
-            y.iter().enumerate().map(|(i, y)| y + inputs[2].as_f64()[i % g.o] + inputs[3].as_f64()[i]).collect();
-        vec![HostTensor::f64(&g.y_shape(), fused), HostTensor::f64(&g.y_shape(), y)]
+        let fused = y
+            .iter()
+            .enumerate()
+            .map(|(i, y)| y + inputs[2].as_f64()[i % g.o] + inputs[3].as_f64()[i])
+            .collect();
+        vec![
+            HostTensor::f64(&g.y_shape(), fused),
+            HostTensor::f64(&g.y_shape(), y),
+        ]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         let g = geometry(case);
@@ -108,7 +159,10 @@ impl Operation for Conv2dRow {
     fn work(&self, case: &Case) -> Work {
         let (g, work) = (geometry(case), work(&geometry(case)));
         let activations = g.n * (g.h * g.w * g.i + g.oh * g.ow * g.o);
-        Work { bytes: work.bytes - (2 * case.get("half") * activations) as f64, ..work }
+        Work {
+            bytes: work.bytes - (2 * case.get("half") * activations) as f64,
+            ..work
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
@@ -118,13 +172,33 @@ impl Operation for Conv2dRow {
         let w = Tensor::zeros(gpu, &[2, 3, 3, 3], DType::F32)?;
         let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
         let large = Tensor::zeros(gpu, &[2, 5, 5, 3], DType::F32)?;
-        let plain = Conv { stride: 1, pad: 0, relu: false, after: 0 };
+        let plain = Conv {
+            stride: 1,
+            pad: 0,
+            relu: false,
+            after: 0,
+        };
         Ok(vec![
-            ("a stride of 0", conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }).map(drop)),
-            ("other channels", conv2d(&x, &other, None, None, plain).map(drop)),
-            ("a kernel larger than the input", conv2d(&x, &large, None, None, plain).map(drop)),
-            ("a bias of another size", conv2d(&x, &w, Some(&x), None, plain).map(drop)),
-            ("a residual of another shape", conv2d(&x, &w, None, Some(&x), plain).map(drop)),
+            (
+                "a stride of 0",
+                conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }).map(drop),
+            ),
+            (
+                "other channels",
+                conv2d(&x, &other, None, None, plain).map(drop),
+            ),
+            (
+                "a kernel larger than the input",
+                conv2d(&x, &large, None, None, plain).map(drop),
+            ),
+            (
+                "a bias of another size",
+                conv2d(&x, &w, Some(&x), None, plain).map(drop),
+            ),
+            (
+                "a residual of another shape",
+                conv2d(&x, &w, None, Some(&x), plain).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -142,7 +216,12 @@ impl Gradient for Conv2dRow {
     fn time(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.conv2d(&v[0], &v[1], None, None, conv(case))
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let g = geometry(case);
         let (x, dy, relu) = (inputs[0].as_f64(), upstream.as_f64(), conv(case).relu);
         let dx = reference::grad_input(dy, inputs[1].as_f64(), &g);

@@ -1,4 +1,5 @@
-//! Transposed convolution: the gradient of a convolution with respect to its input, as a layer (Zeiler et al. 2010).
+//! Transposed convolution: the gradient of a convolution with respect to its input, as a layer
+//! (Zeiler et al. 2010).
 //!
 //! Its kernels are those of [`super::conv2d`], and so is its reference.
 
@@ -41,9 +42,17 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
         ));
     }
     if i != i2 || w.is_empty() || x.is_empty() {
-        return Err(Error::shape(op, format!("weights [{i}, kh, kw, out] without a 0"), format!("{w:?}")));
+        return Err(Error::shape(
+            op,
+            format!("weights [{i}, kh, kw, out] without a 0"),
+            format!("{w:?}"),
+        ));
     }
-    let size = |n: usize, k: usize| ((n - 1) * c.stride + k + c.output_pad).checked_sub(2 * c.pad).filter(|s| *s > 0);
+    let size = |n: usize, k: usize| {
+        ((n - 1) * c.stride + k + c.output_pad)
+            .checked_sub(2 * c.pad)
+            .filter(|s| *s > 0)
+    };
     let (Some(oh), Some(ow)) = (size(h, kh), size(width, kw)) else {
         return Err(Error::shape(
             op,
@@ -51,17 +60,34 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
             format!("{x:?}, {w:?}"),
         ));
     };
-    Ok(Geometry { n, h: oh, w: ow, i: o, oh: h, ow: width, o: i, kh, kw, stride: c.stride, pad: c.pad })
+    Ok(Geometry {
+        n,
+        h: oh,
+        w: ow,
+        i: o,
+        oh: h,
+        ow: width,
+        o: i,
+        kh,
+        kw,
+        stride: c.stride,
+        pad: c.pad,
+    })
 }
 
-/// `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias `[O]`, y [N, OH, OW, O], with
-/// OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
+/// `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias `[O]`, y [N, OH, OW,
+/// O], with OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
 ///
 /// x may be f16; sums are f32, and y is stored as x is.
 ///
 /// # Errors
 /// If the shapes do not fit, the stride is 0, or output_pad is not below it.
-pub fn conv_transpose2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: ConvTranspose) -> Result<Tensor> {
+pub fn conv_transpose2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    c: ConvTranspose,
+) -> Result<Tensor> {
     conv_transpose2d_as(x, w, bias, c, x.dtype())
 }
 
@@ -78,12 +104,28 @@ pub fn conv_transpose2d_as(
 ) -> Result<Tensor> {
     let g = geometry(x, w, c)?;
     check_bias("conv_transpose2d", bias, g.i)?;
-    grad_input(x, w, &g, Fused { relu: c.relu, bias, ..Default::default() }, out)
+    grad_input(
+        x,
+        w,
+        &g,
+        Fused {
+            relu: c.relu,
+            bias,
+            ..Default::default()
+        },
+        out,
+    )
 }
 
 impl Tape {
     /// `conv_transpose(x, w) + bias`, see [`conv_transpose2d`].
-    pub fn conv_transpose2d(&self, x: &Var, w: &Var, bias: Option<&Var>, c: ConvTranspose) -> Result<Var> {
+    pub fn conv_transpose2d(
+        &self,
+        x: &Var,
+        w: &Var,
+        bias: Option<&Var>,
+        c: ConvTranspose,
+    ) -> Result<Var> {
         self.conv_transpose2d_as(x, w, bias, c, x.tensor().dtype())
     }
 
@@ -102,9 +144,23 @@ impl Tape {
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
         Ok(self.record(y, &inputs, move |dy, needs| {
             let mask = c.relu.then_some(&sx);
-            let dx =
-                needs[0].then(|| forward(dy, &sw, &g, Fused { mask, ..Default::default() }, DType::F32)).transpose()?;
-            let dw = needs[1].then(|| grad_weight(dy, &sx, &g, false, c.relu)).transpose()?;
+            let dx = needs[0]
+                .then(|| {
+                    forward(
+                        dy,
+                        &sw,
+                        &g,
+                        Fused {
+                            mask,
+                            ..Default::default()
+                        },
+                        DType::F32,
+                    )
+                })
+                .transpose()?;
+            let dw = needs[1]
+                .then(|| grad_weight(dy, &sx, &g, false, c.relu))
+                .transpose()?;
             let mut parts = vec![dx, dw];
             if let Some(wanted) = needs.get(2) {
                 let rows = dy.reshape(&[g.n * g.h * g.w, g.i])?;

@@ -5,22 +5,44 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::conv2d::{kernels, reference, work};
 use crate::ops::conv::geometry::Geometry;
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+};
 use crate::{Error, Result};
 
 /// The registry's row of [`conv_transpose2d`].
 pub struct ConvTranspose2dRow;
 
 fn conv(case: &Case) -> ConvTranspose {
-    ConvTranspose { stride: case.get("s"), pad: case.get("p"), output_pad: case.get("op"), relu: case.get("relu") == 1 }
+    ConvTranspose {
+        stride: case.get("s"),
+        pad: case.get("p"),
+        output_pad: case.get("op"),
+        relu: case.get("relu") == 1,
+    }
 }
 
 /// Of the convolution that is transposed.
 fn geometry(case: &Case) -> Geometry {
     let [n, h, w, i, o, kh, kw, stride, pad, op] =
         ["n", "h", "w", "i", "o", "kh", "kw", "s", "p", "op"].map(|k| case.get(k));
-    let (oh, ow) = ((h - 1) * stride + kh + op - 2 * pad, (w - 1) * stride + kw + op - 2 * pad);
-    Geometry { n, h: oh, w: ow, i: o, oh: h, ow: w, o: i, kh, kw, stride, pad }
+    let (oh, ow) = (
+        (h - 1) * stride + kh + op - 2 * pad,
+        (w - 1) * stride + kw + op - 2 * pad,
+    );
+    Geometry {
+        n,
+        h: oh,
+        w: ow,
+        i: o,
+        oh: h,
+        ow: w,
+        o: i,
+        kh,
+        kw,
+        stride,
+        pad,
+    }
 }
 
 fn sized(v: [usize; 11]) -> Case {
@@ -48,14 +70,23 @@ impl Operation for ConvTranspose2dRow {
         cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        [[32, 8, 8, 128, 64, 4, 4, 2, 1, 0, 1], [32, 16, 16, 64, 3, 4, 4, 2, 1, 0, 1]].map(sized).to_vec()
+        [
+            [32, 8, 8, 128, 64, 4, 4, 2, 1, 0, 1],
+            [32, 16, 16, 64, 3, 4, 4, 2, 1, 0, 1],
+        ]
+        .map(sized)
+        .to_vec()
     }
     fn halves(&self) -> &'static [usize] {
         &[0]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let g = geometry(case);
-        vec![rng.normals(&g.y_shape()), rng.normals(&g.w_shape()), rng.normals(&[g.i])]
+        vec![
+            rng.normals(&g.y_shape()),
+            rng.normals(&g.w_shape()),
+            rng.normals(&[g.i]),
+        ]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![
@@ -78,24 +109,42 @@ impl Operation for ConvTranspose2dRow {
         let chosen = excerpt::spread(n, excerpt::affordable(n, self.work(case).flops, flops));
         let mut part = inputs.to_vec();
         part[0] = excerpt::rows(&inputs[0], &chosen);
-        Some((case.with("n", chosen.len()), part, got.iter().map(|y| excerpt::rows(y, &chosen)).collect()))
+        Some((
+            case.with("n", chosen.len()),
+            part,
+            got.iter().map(|y| excerpt::rows(y, &chosen)).collect(),
+        ))
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
-        let fits =
-            |size: &str, kernel: &str| (c.get(size) - 1) * c.get("s") + c.get(kernel) + c.get("op") > 2 * c.get("p");
+        let fits = |size: &str, kernel: &str| {
+            (c.get(size) - 1) * c.get("s") + c.get(kernel) + c.get("op") > 2 * c.get("p")
+        };
         if c.get("op") >= c.get("s") || !fits("h", "kh") || !fits("w", "kw") {
-            return Err(Error::data(format!("case `{c}`: no output is left, or op is not below s")));
+            return Err(Error::data(format!(
+                "case `{c}`: no output is left, or op is not below s"
+            )));
         }
         Ok(())
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let g = geometry(case);
         let x = inputs[0].as_f64();
-        let x = if conv(case).relu { reference::relu(x) } else { x.to_vec() };
+        let x = if conv(case).relu {
+            reference::relu(x)
+        } else {
+            x.to_vec()
+        };
         let y = reference::grad_input(&x, inputs[1].as_f64(), &g);
-        let biased = y.iter().enumerate().map(|(i, y)| y + inputs[2].as_f64()[i % g.i]).collect();
-        vec![HostTensor::f64(&g.x_shape(), biased), HostTensor::f64(&g.x_shape(), y)]
+        let biased = y
+            .iter()
+            .enumerate()
+            .map(|(i, y)| y + inputs[2].as_f64()[i % g.i])
+            .collect();
+        vec![
+            HostTensor::f64(&g.x_shape(), biased),
+            HostTensor::f64(&g.x_shape(), y),
+        ]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         let g = geometry(case);
@@ -104,7 +153,10 @@ impl Operation for ConvTranspose2dRow {
     fn work(&self, case: &Case) -> Work {
         let (g, work) = (geometry(case), work(&geometry(case)));
         let activations = g.n * (g.h * g.w * g.i + g.oh * g.ow * g.o);
-        Work { bytes: work.bytes - (2 * case.get("half") * activations) as f64, ..work }
+        Work {
+            bytes: work.bytes - (2 * case.get("half") * activations) as f64,
+            ..work
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
@@ -113,15 +165,38 @@ impl Operation for ConvTranspose2dRow {
         let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
         let w = Tensor::zeros(gpu, &[3, 3, 3, 2], DType::F32)?;
         let other = Tensor::zeros(gpu, &[2, 3, 3, 4], DType::F32)?;
-        let plain = ConvTranspose { stride: 2, pad: 0, output_pad: 0, relu: false };
+        let plain = ConvTranspose {
+            stride: 2,
+            pad: 0,
+            output_pad: 0,
+            relu: false,
+        };
         Ok(vec![
-            ("a stride of 0", conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }).map(drop)),
+            (
+                "a stride of 0",
+                conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }).map(drop),
+            ),
             (
                 "output_pad at the stride",
-                conv_transpose2d(&x, &w, None, ConvTranspose { output_pad: 2, ..plain }).map(drop),
+                conv_transpose2d(
+                    &x,
+                    &w,
+                    None,
+                    ConvTranspose {
+                        output_pad: 2,
+                        ..plain
+                    },
+                )
+                .map(drop),
             ),
-            ("padding beyond the output", conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }).map(drop)),
-            ("other channels", conv_transpose2d(&x, &other, None, plain).map(drop)),
+            (
+                "padding beyond the output",
+                conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }).map(drop),
+            ),
+            (
+                "other channels",
+                conv_transpose2d(&x, &other, None, plain).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -136,7 +211,12 @@ impl Gradient for ConvTranspose2dRow {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.conv_transpose2d(&v[0], &v[1], Some(&v[2]), conv(case))
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let g = geometry(case);
         let (x, dy, relu) = (inputs[0].as_f64(), upstream.as_f64(), conv(case).relu);
         let dx = reference::forward(dy, inputs[1].as_f64(), &g);

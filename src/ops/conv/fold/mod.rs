@@ -8,20 +8,34 @@ use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance};
 use crate::{Error, Result, shader};
 
 fn kernel(bias: bool, mask: bool) -> Kernel {
-    Kernel::new(shader!("conv/fold")).flag("BIAS", bias).flag("RELU_MASK", mask)
+    Kernel::new(shader!("conv/fold"))
+        .flag("BIAS", bias)
+        .flag("RELU_MASK", mask)
 }
 
-pub(crate) fn sum(y: &Tensor, g: &Geometry, bias: Option<&Tensor>, mask: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn sum(
+    y: &Tensor,
+    g: &Geometry,
+    bias: Option<&Tensor>,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
     let x = Tensor::empty(y.gpu(), &g.x_shape(), DType::F32)?;
     let groups = [g.w.div_ceil(64) as u32, g.h as u32, g.n as u32];
     let bindings: Vec<&Tensor> = [y, &x].into_iter().chain(bias).chain(mask).collect();
     let kernel = kernel(bias.is_some(), mask.is_some());
-    y.gpu().dispatch("fold", &kernel, &bindings, &Params::new(g), groups, unfold::work(g))?;
+    y.gpu().dispatch(
+        "fold",
+        &kernel,
+        &bindings,
+        &Params::new(g),
+        groups,
+        unfold::work(g),
+    )?;
     Ok(x)
 }
 
-/// Images f32 [N, H, W, I] from patches y [N, OH, OW, KH KW I], `kernel` (height, width) each: every pixel is the sum of the patches'
-/// elements that lie on it, plus bias `[I]`.
+/// Images f32 [N, H, W, I] from patches y [N, OH, OW, KH KW I], `kernel` (height, width) each:
+/// every pixel is the sum of the patches' elements that lie on it, plus bias `[I]`.
 ///
 /// # Errors
 /// If the patches are not those of such images.
@@ -38,16 +52,29 @@ pub fn fold(
         "fold",
         &shape,
         &[1, kernel[0], kernel[1], i],
-        Conv { stride, pad, relu: false, after: 0 },
+        Conv {
+            stride,
+            pad,
+            relu: false,
+            after: 0,
+        },
     )?;
     let expected = [g.n, g.oh, g.ow, g.kh * g.kw * g.i];
     if y.shape() != expected || y.dtype() != DType::F32 {
-        return Err(Error::shape("fold", format!("f32 patches {expected:?}"), format!("{y:?}")));
+        return Err(Error::shape(
+            "fold",
+            format!("f32 patches {expected:?}"),
+            format!("{y:?}"),
+        ));
     }
     super::geometry::check_bias("fold", bias, i)?;
     if !unfold::fits(y.gpu(), &g) {
         let limit = y.gpu().limits().max_compute_workgroups_per_dimension as u64;
-        return Err(Error::Limit { what: "fold: images, or rows".into(), asked: g.n.max(g.h) as u64, limit });
+        return Err(Error::Limit {
+            what: "fold: images, or rows".into(),
+            asked: g.n.max(g.h) as u64,
+            limit,
+        });
     }
     sum(y, &g, bias, None)
 }
@@ -75,7 +102,14 @@ impl Operation for Fold {
     }
     fn run(&self, _: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let g = geometry(c);
-        let plain = fold(&t[0], g.x_shape(), [g.kh, g.kw], g.stride, g.pad, Some(&t[1]))?;
+        let plain = fold(
+            &t[0],
+            g.x_shape(),
+            [g.kh, g.kw],
+            g.stride,
+            g.pad,
+            Some(&t[1]),
+        )?;
         Ok(vec![plain, sum(&t[0], &g, None, Some(&t[2]))?])
     }
     fn time(&self, _: &Gpu, c: &Case, t: &[Tensor]) -> Result<()> {
@@ -89,9 +123,20 @@ impl Operation for Fold {
                 x[at] += y;
             }
         }
-        let biased = x.iter().enumerate().map(|(at, x)| x + inputs[1].as_f64()[at % g.i]).collect();
-        let masked = x.iter().zip(inputs[2].as_f64()).map(|(x, m)| if *m > 0.0 { *x } else { 0.0 }).collect();
-        vec![HostTensor::f64(&g.x_shape(), biased), HostTensor::f64(&g.x_shape(), masked)]
+        let biased = x
+            .iter()
+            .enumerate()
+            .map(|(at, x)| x + inputs[1].as_f64()[at % g.i])
+            .collect();
+        let masked = x
+            .iter()
+            .zip(inputs[2].as_f64())
+            .map(|(x, m)| if *m > 0.0 { *x } else { 0.0 })
+            .collect();
+        vec![
+            HostTensor::f64(&g.x_shape(), biased),
+            HostTensor::f64(&g.x_shape(), masked),
+        ]
     }
     fn tolerance(&self, c: &Case, _: usize) -> Tolerance {
         Tolerance::sum(c.get("kh") * c.get("kw"))
@@ -100,14 +145,27 @@ impl Operation for Fold {
         unfold::work(&geometry(c))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel(false, false), kernel(true, false), kernel(false, true)]
+        vec![
+            kernel(false, false),
+            kernel(true, false),
+            kernel(false, true),
+        ]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let y = Tensor::zeros(gpu, &[1, 3, 3, 12], DType::F32)?;
         Ok(vec![
-            ("patches of other images", fold(&y, [1, 5, 4, 3], [2, 2], 1, 0, None).map(drop)),
-            ("a bias of another size", fold(&y, [1, 4, 4, 3], [2, 2], 1, 0, Some(&y)).map(drop)),
-            ("a stride of 0", fold(&y, [1, 4, 4, 3], [2, 2], 0, 0, None).map(drop)),
+            (
+                "patches of other images",
+                fold(&y, [1, 5, 4, 3], [2, 2], 1, 0, None).map(drop),
+            ),
+            (
+                "a bias of another size",
+                fold(&y, [1, 4, 4, 3], [2, 2], 1, 0, Some(&y)).map(drop),
+            ),
+            (
+                "a stride of 0",
+                fold(&y, [1, 4, 4, 3], [2, 2], 0, 0, None).map(drop),
+            ),
         ])
     }
 }

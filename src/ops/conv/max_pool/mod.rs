@@ -17,8 +17,8 @@ pub struct Pool {
     pub window: usize,
     /// Pixels from one window to the next, 1 to 1024.
     pub stride: usize,
-    /// Whether windows that reach past the end count too, as far as they lie in the image (PyTorch's `ceil_mode`); otherwise the
-    /// pixels that fill no window are left out.
+    /// Whether windows that reach past the end count too, as far as they lie in the image
+    /// (PyTorch's `ceil_mode`); otherwise the pixels that fill no window are left out.
     pub ceil: bool,
 }
 
@@ -27,14 +27,29 @@ const MOST: usize = 1024;
 
 impl Pool {
     /// Squares of four pixels to one.
-    pub const HALVE: Pool = Pool { window: 2, stride: 2, ceil: false };
+    pub const HALVE: Pool = Pool {
+        window: 2,
+        stride: 2,
+        ceil: false,
+    };
 
     /// Windows over `n` pixels; `None` where not one fits.
     pub fn windows(&self, n: usize) -> Option<usize> {
-        let past = if self.ceil { self.stride.checked_sub(1)? } else { 0 };
-        let count = (n + past).checked_sub(self.window)?.checked_div(self.stride)? + 1;
+        let past = if self.ceil {
+            self.stride.checked_sub(1)?
+        } else {
+            0
+        };
+        let count = (n + past)
+            .checked_sub(self.window)?
+            .checked_div(self.stride)?
+            + 1;
         // The last one must begin within the image.
-        let count = if (count - 1) * self.stride >= n { count - 1 } else { count };
+        let count = if (count - 1) * self.stride >= n {
+            count - 1
+        } else {
+            count
+        };
         (count > 0).then_some(count)
     }
 
@@ -59,21 +74,39 @@ pub(crate) struct Geometry {
 impl Geometry {
     fn new([n, h, w, c]: [usize; 4], pool: Pool) -> Result<Geometry> {
         let op = "max_pool";
-        if ![pool.window, pool.stride].iter().all(|v| (1..=MOST).contains(v)) {
-            let what = format!("a window of {} and a stride of {}: each is from 1 to {MOST}", pool.window, pool.stride);
+        if ![pool.window, pool.stride]
+            .iter()
+            .all(|v| (1..=MOST).contains(v))
+        {
+            let what = format!(
+                "a window of {} and a stride of {}: each is from 1 to {MOST}",
+                pool.window, pool.stride
+            );
             return Err(Error::invalid(op, what));
         }
         let (Some(oh), Some(ow)) = (pool.windows(h), pool.windows(w)) else {
             let expected = format!("an image that holds a window of {0} x {0}", pool.window);
             return Err(Error::shape(op, expected, format!("{h} x {w}")));
         };
-        Ok(Geometry { n, h, w, c, oh, ow, pool })
+        Ok(Geometry {
+            n,
+            h,
+            w,
+            c,
+            oh,
+            ow,
+            pool,
+        })
     }
 
     fn of(x: &Tensor, pool: Pool) -> Result<Geometry> {
         let sizes = x.dims("max_pool")?;
         if x.dtype() != DType::F32 {
-            return Err(Error::shape("max_pool", "f32 [N, H, W, C]", format!("{x:?}")));
+            return Err(Error::shape(
+                "max_pool",
+                "f32 [N, H, W, C]",
+                format!("{x:?}"),
+            ));
         }
         Geometry::new(sizes, pool)
     }
@@ -84,16 +117,45 @@ impl Geometry {
 
     fn params(&self, elements: usize, vec: bool) -> Params {
         let lanes = if vec { 4 } else { 1 };
-        let [units, height, width, out_height, out_width, c, window, stride] =
-            [elements / lanes, self.h, self.w, self.oh, self.ow, self.c / lanes, self.pool.window, self.pool.stride]
-                .map(|v| v as u32);
-        Params { units, height, width, out_height, out_width, c, window, stride }
+        let [
+            units,
+            height,
+            width,
+            out_height,
+            out_width,
+            c,
+            window,
+            stride,
+        ] = [
+            elements / lanes,
+            self.h,
+            self.w,
+            self.oh,
+            self.ow,
+            self.c / lanes,
+            self.pool.window,
+            self.pool.stride,
+        ]
+        .map(|v| v as u32);
+        Params {
+            units,
+            height,
+            width,
+            out_height,
+            out_width,
+            c,
+            window,
+            stride,
+        }
     }
 
     fn work(&self) -> Work {
         let outputs = self.y_shape().iter().product::<usize>() as f64;
         let read = (self.pool.window * self.pool.window) as f64 * outputs;
-        Work { flops: read, bytes: 4.0 * (read + outputs) }
+        Work {
+            flops: read,
+            bytes: 4.0 * (read + outputs),
+        }
     }
 }
 
@@ -117,36 +179,56 @@ fn backward(vec: bool) -> Kernel {
     Kernel::new(shader!("conv/max_pool_grad")).flag("VEC", vec)
 }
 
-/// `y[n, i, j, c] = max of x[n, S i + a, S j + b, c]` over the places of a window, `0 <= a, b < K`, that lie in x: f32 x [N, H, W, C] to
-/// y [N, OH, OW, C], with as many rows and columns as [`Pool::windows`] says.
+/// `y[n, i, j, c] = max of x[n, S i + a, S j + b, c]` over the places of a window, `0 <= a, b < K`,
+/// that lie in x: f32 x [N, H, W, C] to y [N, OH, OW, C], with as many rows and columns as
+/// [`Pool::windows`] says.
 ///
 /// # Errors
-/// If x is no f32 [N, H, W, C] or too small for a window, or the window or the stride is 0 or above 1024.
+/// If x is no f32 [N, H, W, C] or too small for a window, or the window or the stride is 0 or above
+/// 1024.
 pub fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor> {
     let g = Geometry::of(x, pool)?;
     let y = Tensor::empty(x.gpu(), &g.y_shape(), DType::F32)?;
     let vec = g.c.is_multiple_of(4);
     let params = g.params(y.len(), vec);
     let groups = groups_for(params.units as usize, 64);
-    x.gpu().dispatch("max_pool", &forward(vec), &[x, &y], &params, groups, g.work())?;
+    x.gpu().dispatch(
+        "max_pool",
+        &forward(vec),
+        &[x, &y],
+        &params,
+        groups,
+        g.work(),
+    )?;
     Ok(y)
 }
 
-/// The gradient of [`max_pool`] with respect to x, of dy [N, OH, OW, C]: each element goes to the largest value of its window, to the
-/// first, row by row, where several are as large.
+/// The gradient of [`max_pool`] with respect to x, of dy [N, OH, OW, C]: each element goes to the
+/// largest value of its window, to the first, row by row, where several are as large.
 ///
 /// # Errors
 /// As [`max_pool`]'s, or if dy has another shape than its result.
 pub fn max_pool_grad(x: &Tensor, dy: &Tensor, pool: Pool) -> Result<Tensor> {
     let g = Geometry::of(x, pool)?;
     if dy.shape() != g.y_shape() || dy.dtype() != DType::F32 {
-        return Err(Error::shape("max_pool gradient", format!("f32 {:?}", g.y_shape()), format!("{dy:?}")));
+        return Err(Error::shape(
+            "max_pool gradient",
+            format!("f32 {:?}", g.y_shape()),
+            format!("{dy:?}"),
+        ));
     }
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let vec = g.c.is_multiple_of(4);
     let params = g.params(dx.len(), vec);
     let groups = groups_for(params.units as usize, 64);
-    x.gpu().dispatch("max_pool gradient", &backward(vec), &[x, dy, &dx], &params, groups, g.work())?;
+    x.gpu().dispatch(
+        "max_pool gradient",
+        &backward(vec),
+        &[x, dy, &dx],
+        &params,
+        groups,
+        g.work(),
+    )?;
     Ok(dx)
 }
 
@@ -158,6 +240,8 @@ impl Tape {
     pub fn max_pool(&self, x: &Var, pool: Pool) -> Result<Var> {
         let y = max_pool(x.tensor(), pool)?;
         let saved = x.tensor().clone();
-        Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(max_pool_grad(&saved, g, pool)?)])))
+        Ok(self.record(y, &[x], move |g, _| {
+            Ok(vec![Some(max_pool_grad(&saved, g, pool)?)])
+        }))
     }
 }

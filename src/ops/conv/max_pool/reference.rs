@@ -11,7 +11,11 @@ pub fn winners<T: Real>(x: &[T], g: &Geometry) -> Vec<usize> {
             for j in 0..g.ow {
                 for c in 0..g.c {
                     let (rows, columns) = (g.pool.reach(i, g.h), g.pool.reach(j, g.w));
-                    let window = rows.flat_map(|h| columns.clone().map(move |w| ((n * g.h + h) * g.w + w) * g.c + c));
+                    let window = rows.flat_map(|h| {
+                        columns
+                            .clone()
+                            .map(move |w| ((n * g.h + h) * g.w + w) * g.c + c)
+                    });
                     let first = window.reduce(|best, at| if x[at] > x[best] { at } else { best });
                     all.extend(first);
                 }

@@ -10,7 +10,11 @@ use crate::{Error, Result};
 pub struct MaxPool;
 
 fn pool(case: &Case) -> Pool {
-    Pool { window: case.get("k"), stride: case.get("s"), ceil: case.get("ceil") == 1 }
+    Pool {
+        window: case.get("k"),
+        stride: case.get("s"),
+        ceil: case.get("ceil") == 1,
+    }
 }
 
 fn geometry(case: &Case) -> Result<Geometry> {
@@ -18,7 +22,12 @@ fn geometry(case: &Case) -> Result<Geometry> {
 }
 
 fn sized(v: [usize; 7]) -> Case {
-    case(&["n", "h", "w", "c", "k", "s", "ceil"].into_iter().zip(v).collect::<Vec<_>>())
+    case(
+        &["n", "h", "w", "c", "k", "s", "ceil"]
+            .into_iter()
+            .zip(v)
+            .collect::<Vec<_>>(),
+    )
 }
 
 impl Operation for MaxPool {
@@ -48,43 +57,105 @@ impl Operation for MaxPool {
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
-        geometry(c).map(drop).map_err(|e| Error::data(format!("case `{c}`: {e}")))
+        geometry(c)
+            .map(drop)
+            .map_err(|e| Error::data(format!("case `{c}`: {e}")))
     }
     /// Halves of whole numbers, so that many windows have several largest values.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let shape = ["n", "h", "w", "c"].map(|size| case.get(size));
-        let values = (0..shape.iter().product()).map(|_| (2.0 * rng.normal()).round() as f32 / 2.0).collect();
+        let values = (0..shape.iter().product())
+            .map(|_| (2.0 * rng.normal()).round() as f32 / 2.0)
+            .collect();
         vec![HostTensor::f32(&shape, values)]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![max_pool(&inputs[0], pool(case))?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let (Ok(g), x) = (geometry(case), inputs[0].as_f64()) else { return Vec::new() };
-        vec![HostTensor::f64(&g.y_shape(), reference::winners(x, &g).into_iter().map(|at| x[at]).collect())]
+        let (Ok(g), x) = (geometry(case), inputs[0].as_f64()) else {
+            return Vec::new();
+        };
+        vec![HostTensor::f64(
+            &g.y_shape(),
+            reference::winners(x, &g)
+                .into_iter()
+                .map(|at| x[at])
+                .collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::EXACT
     }
     fn work(&self, case: &Case) -> Work {
-        geometry(case).map_or(Work { flops: 0.0, bytes: 0.0 }, |g| g.work())
+        geometry(case).map_or(
+            Work {
+                flops: 0.0,
+                bytes: 0.0,
+            },
+            |g| g.work(),
+        )
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true].into_iter().flat_map(|vec| [forward(vec), backward(vec)]).collect()
+        [false, true]
+            .into_iter()
+            .flat_map(|vec| [forward(vec), backward(vec)])
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
         let x = zeros(&[1, 4, 6, 4], DType::F32)?;
-        let (half, large) = (Pool::HALVE, Pool { window: 5, ..Pool::HALVE });
+        let (half, large) = (
+            Pool::HALVE,
+            Pool {
+                window: 5,
+                ..Pool::HALVE
+            },
+        );
         Ok(vec![
-            ("a matrix", max_pool(&zeros(&[4, 4], DType::F32)?, half).map(drop)),
-            ("integers", max_pool(&zeros(&[1, 4, 4, 4], DType::U32)?, half).map(drop)),
-            ("an image smaller than a window", max_pool(&x, large).map(drop)),
-            ("no row", max_pool(&zeros(&[1, 0, 4, 4], DType::F32)?, Pool { ceil: true, ..half }).map(drop)),
-            ("a stride of 0", max_pool(&x, Pool { stride: 0, ..half }).map(drop)),
-            ("a window of 0", max_pool(&x, Pool { window: 0, ..half }).map(drop)),
-            ("an endless window", max_pool(&x, Pool { window: usize::MAX, ..half }).map(drop)),
-            ("a gradient of another shape", max_pool_grad(&x, &x, half).map(drop)),
+            (
+                "a matrix",
+                max_pool(&zeros(&[4, 4], DType::F32)?, half).map(drop),
+            ),
+            (
+                "integers",
+                max_pool(&zeros(&[1, 4, 4, 4], DType::U32)?, half).map(drop),
+            ),
+            (
+                "an image smaller than a window",
+                max_pool(&x, large).map(drop),
+            ),
+            (
+                "no row",
+                max_pool(
+                    &zeros(&[1, 0, 4, 4], DType::F32)?,
+                    Pool { ceil: true, ..half },
+                )
+                .map(drop),
+            ),
+            (
+                "a stride of 0",
+                max_pool(&x, Pool { stride: 0, ..half }).map(drop),
+            ),
+            (
+                "a window of 0",
+                max_pool(&x, Pool { window: 0, ..half }).map(drop),
+            ),
+            (
+                "an endless window",
+                max_pool(
+                    &x,
+                    Pool {
+                        window: usize::MAX,
+                        ..half
+                    },
+                )
+                .map(drop),
+            ),
+            (
+                "a gradient of another shape",
+                max_pool_grad(&x, &x, half).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -99,15 +170,39 @@ impl Gradient for MaxPool {
     fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
         tape.max_pool(&inputs[0], pool(case))
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let Ok(g) = geometry(case) else { return Vec::new() };
-        vec![HostTensor::f64(&inputs[0].shape, reference::gradient(inputs[0].as_f64(), upstream.as_f64(), &g))]
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let Ok(g) = geometry(case) else {
+            return Vec::new();
+        };
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::gradient(inputs[0].as_f64(), upstream.as_f64(), &g),
+        )]
     }
     /// Which value is the largest is held constant: where several are, the maximum has a corner.
-    fn surrogate(&self, _: &dyn Operation, case: &Case, at: &[HostTensor], inputs: &[HostTensor]) -> HostTensor {
-        let Ok(g) = geometry(case) else { return HostTensor::f64(&[0], Vec::new()) };
+    fn surrogate(
+        &self,
+        _: &dyn Operation,
+        case: &Case,
+        at: &[HostTensor],
+        inputs: &[HostTensor],
+    ) -> HostTensor {
+        let Ok(g) = geometry(case) else {
+            return HostTensor::f64(&[0], Vec::new());
+        };
         let x = inputs[0].as_f64();
-        HostTensor::f64(&g.y_shape(), reference::winners(at[0].as_f64(), &g).into_iter().map(|at| x[at]).collect())
+        HostTensor::f64(
+            &g.y_shape(),
+            reference::winners(at[0].as_f64(), &g)
+                .into_iter()
+                .map(|at| x[at])
+                .collect(),
+        )
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         Tolerance::sum(case.get("k").div_ceil(case.get("s")).pow(2))

@@ -25,8 +25,14 @@ pub enum Function {
 }
 
 impl Function {
-    const ALL: [Function; 6] =
-        [Function::Relu, Function::Silu, Function::Gelu, Function::Leaky, Function::Softplus, Function::Tanh];
+    const ALL: [Function; 6] = [
+        Function::Relu,
+        Function::Silu,
+        Function::Gelu,
+        Function::Leaky,
+        Function::Softplus,
+        Function::Tanh,
+    ];
     fn define(self) -> &'static str {
         match self {
             Function::Relu => "RELU",
@@ -53,28 +59,53 @@ fn backward(f: Function) -> Kernel {
 }
 
 fn work(n: usize, tensors: usize) -> Work {
-    Work { flops: 8.0 * n as f64, bytes: 4.0 * (n * tensors) as f64 }
+    Work {
+        flops: 8.0 * n as f64,
+        bytes: 4.0 * (n * tensors) as f64,
+    }
 }
 
 /// `f(x)`, elementwise, any shape.
 pub fn activation(f: Function, x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 {
-        return Err(Error::shape("activation", "a tensor of f32", format!("{x:?}")));
+        return Err(Error::shape(
+            "activation",
+            "a tensor of f32",
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let params = Params { n: x.len() as u32 };
-    x.gpu().dispatch("activation", &forward(f), &[x, &y], &params, groups_for(x.len(), 256), work(x.len(), 2))?;
+    x.gpu().dispatch(
+        "activation",
+        &forward(f),
+        &[x, &y],
+        &params,
+        groups_for(x.len(), 256),
+        work(x.len(), 2),
+    )?;
     Ok(y)
 }
 
 /// `dy f'(x)`, elementwise, shapes equal.
 pub fn activation_grad(f: Function, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     if x.shape() != dy.shape() {
-        return Err(Error::shape("activation gradient", format!("{:?}", x.shape()), format!("{:?}", dy.shape())));
+        return Err(Error::shape(
+            "activation gradient",
+            format!("{:?}", x.shape()),
+            format!("{:?}", dy.shape()),
+        ));
     }
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let params = Params { n: x.len() as u32 };
-    x.gpu().dispatch("activation", &backward(f), &[x, dy, &dx], &params, groups_for(x.len(), 256), work(x.len(), 3))?;
+    x.gpu().dispatch(
+        "activation",
+        &backward(f),
+        &[x, dy, &dx],
+        &params,
+        groups_for(x.len(), 256),
+        work(x.len(), 3),
+    )?;
     Ok(dx)
 }
 
@@ -83,7 +114,9 @@ impl Tape {
     pub fn activation(&self, f: Function, x: &Var) -> Result<Var> {
         let y = activation(f, x.tensor())?;
         let saved = x.tensor().clone();
-        Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(activation_grad(f, &saved, g)?)])))
+        Ok(self.record(y, &[x], move |g, _| {
+            Ok(vec![Some(activation_grad(f, &saved, g)?)])
+        }))
     }
 }
 
@@ -99,7 +132,9 @@ impl Operation for Activation {
         "activation"
     }
     fn cases(&self) -> Vec<Case> {
-        (0..6).flat_map(|f| [1, 61, 257, 4_099].map(|n| case(&[("f", f), ("n", n)]))).collect()
+        (0..6)
+            .flat_map(|f| [1, 61, 257, 4_099].map(|n| case(&[("f", f), ("n", n)])))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         (0..6).map(|f| case(&[("f", f), ("n", 1 << 20)])).collect()
@@ -107,13 +142,20 @@ impl Operation for Activation {
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         // Four deviations wide, so that the flat tails are met too.
         let n = case.get("n");
-        vec![HostTensor::f32(&[n], (0..n).map(|_| 3.0 * rng.normal() as f32).collect())]
+        vec![HostTensor::f32(
+            &[n],
+            (0..n).map(|_| 3.0 * rng.normal() as f32).collect(),
+        )]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![activation(function(case), &inputs[0])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let y = inputs[0].as_f64().iter().map(|x| reference::activate(function(case), *x)).collect();
+        let y = inputs[0]
+            .as_f64()
+            .iter()
+            .map(|x| reference::activate(function(case), *x))
+            .collect();
         vec![HostTensor::f64(&inputs[0].shape, y)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
@@ -123,11 +165,17 @@ impl Operation for Activation {
         work(case.get("n"), 2)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        Function::ALL.into_iter().flat_map(|f| [forward(f), backward(f)]).collect()
+        Function::ALL
+            .into_iter()
+            .flat_map(|f| [forward(f), backward(f)])
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let indices = Tensor::zeros(gpu, &[4], DType::U32)?;
-        Ok(vec![("integers", activation(Function::Relu, &indices).map(drop))])
+        Ok(vec![(
+            "integers",
+            activation(Function::Relu, &indices).map(drop),
+        )])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -141,9 +189,19 @@ impl Gradient for Activation {
     fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
         tape.activation(function(case), &inputs[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let pairs = inputs[0].as_f64().iter().zip(upstream.as_f64());
-        vec![HostTensor::f64(&inputs[0].shape, pairs.map(|(x, g)| g * reference::slope(function(case), *x)).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            pairs
+                .map(|(x, g)| g * reference::slope(function(case), *x))
+                .collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

@@ -1,4 +1,5 @@
-//! Elementwise sum of two tensors of equal shape: residual connections. The kernel is that of gradients that meet.
+//! Elementwise sum of two tensors of equal shape: residual connections. The kernel is that of
+//! gradients that meet.
 
 use crate::Result;
 use crate::autograd::accumulate::{add, add_assign, kernel, work};
@@ -10,7 +11,9 @@ impl Tape {
     /// `a + b`, shapes equal.
     pub fn add(&self, a: &Var, b: &Var) -> Result<Var> {
         let y = add(a.tensor(), b.tensor())?;
-        Ok(self.record(y, &[a, b], |g, _| Ok(vec![Some(g.clone()), Some(g.clone())])))
+        Ok(self.record(y, &[a, b], |g, _| {
+            Ok(vec![Some(g.clone()), Some(g.clone())])
+        }))
     }
 }
 
@@ -22,7 +25,10 @@ impl Operation for Add {
         "add"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 13, 255, 257, 10_007].into_iter().map(|n| case(&[("n", n)])).collect()
+        [1, 13, 255, 257, 10_007]
+            .into_iter()
+            .map(|n| case(&[("n", n)]))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
@@ -40,8 +46,16 @@ impl Operation for Add {
         add(&inputs[0], &inputs[1]).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let y: Vec<f64> = inputs[0].as_f64().iter().zip(inputs[1].as_f64()).map(|(a, b)| a + b).collect();
-        vec![HostTensor::f64(&[case.get("n")], y.clone()), HostTensor::f64(&[case.get("n")], y)]
+        let y: Vec<f64> = inputs[0]
+            .as_f64()
+            .iter()
+            .zip(inputs[1].as_f64())
+            .map(|(a, b)| a + b)
+            .collect();
+        vec![
+            HostTensor::f64(&[case.get("n")], y.clone()),
+            HostTensor::f64(&[case.get("n")], y),
+        ]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -53,8 +67,14 @@ impl Operation for Add {
         vec![kernel(false), kernel(true)]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
-        Ok(vec![("shapes differ", add(&a, &b).map(drop)), ("one buffer twice", add_assign(&a, &a))])
+        let (a, b) = (
+            Tensor::zeros(gpu, &[3], DType::F32)?,
+            Tensor::zeros(gpu, &[4], DType::F32)?,
+        );
+        Ok(vec![
+            ("shapes differ", add(&a, &b).map(drop)),
+            ("one buffer twice", add_assign(&a, &a)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -20,14 +20,32 @@ fn kernel(pad: bool) -> Kernel {
     Kernel::new(shader!("elementwise/columns")).flag("PAD", pad)
 }
 
-/// Copies `w` columns of x, from `at_x`, to the columns of y from `at_y`; with `pad` the rest of y becomes 0.
+/// Copies `w` columns of x, from `at_x`, to the columns of y from `at_y`; with `pad` the rest of y
+/// becomes 0.
 fn copy(x: &Tensor, at_x: usize, y: &Tensor, at_y: usize, w: usize, pad: bool) -> Result<()> {
     let ([n, cx], [_, cy]) = (x.dims("columns")?, y.dims("columns")?);
     let [n_, w_, cx_, cy_, ax, ay] = [n, w, cx, cy, at_x, at_y].map(|v| v as u32);
-    let params = Params { n: n_, w: w_, cx: cx_, cy: cy_, at_x: ax, at_y: ay };
+    let params = Params {
+        n: n_,
+        w: w_,
+        cx: cx_,
+        cy: cy_,
+        at_x: ax,
+        at_y: ay,
+    };
     let made = if pad { n * cy } else { n * w };
-    let work = Work { flops: 0.0, bytes: 4.0 * (n * w + made) as f64 };
-    x.gpu().dispatch("columns", &kernel(pad), &[x, y], &params, groups_for(made, 64), work)
+    let work = Work {
+        flops: 0.0,
+        bytes: 4.0 * (n * w + made) as f64,
+    };
+    x.gpu().dispatch(
+        "columns",
+        &kernel(pad),
+        &[x, y],
+        &params,
+        groups_for(made, 64),
+        work,
+    )
 }
 
 /// Columns `at..at + w` of x [N, C], f32 or u32: [N, w].
@@ -37,7 +55,11 @@ fn copy(x: &Tensor, at_x: usize, y: &Tensor, at_y: usize, w: usize, pad: bool) -
 pub fn columns(x: &Tensor, at: usize, w: usize) -> Result<Tensor> {
     let [n, c] = x.dims("columns")?;
     if w == 0 || at + w > c || x.dtype() == DType::U8 {
-        return Err(Error::shape("columns", format!("f32 or u32 with the columns {at}..{}", at + w), format!("{x:?}")));
+        return Err(Error::shape(
+            "columns",
+            format!("f32 or u32 with the columns {at}..{}", at + w),
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), &[n, w], x.dtype())?;
     copy(x, at, &y, 0, w, false)?;
@@ -49,7 +71,13 @@ pub fn columns(x: &Tensor, at: usize, w: usize) -> Result<Tensor> {
 /// # Errors
 /// If there is none, or one has another number of rows.
 pub fn concat_columns(parts: &[&Tensor]) -> Result<Tensor> {
-    let wrong = || Error::shape("concat_columns", "matrices of as many rows and one type", format!("{parts:?}"));
+    let wrong = || {
+        Error::shape(
+            "concat_columns",
+            "matrices of as many rows and one type",
+            format!("{parts:?}"),
+        )
+    };
     let first = parts.first().ok_or_else(wrong)?;
     let [n, _] = first.dims("concat_columns")?;
     let mut widths = Vec::new();
@@ -108,7 +136,9 @@ mod reference {
     use super::Real;
     /// Columns `at..at + w` of rows of `c`.
     pub fn columns<T: Real>(x: &[T], c: usize, at: usize, w: usize) -> Vec<T> {
-        x.chunks(c).flat_map(|row| row[at..at + w].to_vec()).collect()
+        x.chunks(c)
+            .flat_map(|row| row[at..at + w].to_vec())
+            .collect()
     }
 }
 
@@ -120,9 +150,14 @@ impl Operation for Columns {
         "columns"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 0, 1), (7, 5, 2, 3), (65, 64, 16, 16), (1_031, 17, 16, 1)]
-            .map(|(n, c, at, w)| case(&[("n", n), ("c", c), ("at", at), ("w", w)]))
-            .to_vec()
+        [
+            (1, 1, 0, 1),
+            (7, 5, 2, 3),
+            (65, 64, 16, 16),
+            (1_031, 17, 16, 1),
+        ]
+        .map(|(n, c, at, w)| case(&[("n", n), ("c", c), ("at", at), ("w", w)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("c", 64), ("at", 16), ("w", 16)])]
@@ -141,20 +176,28 @@ impl Operation for Columns {
         let (n, c, at, w) = (case.get("n"), case.get("c"), case.get("at"), case.get("w"));
         let x = inputs[0].as_f64();
         let part = reference::columns(x, c, at, w);
-        let y = (0..n).flat_map(|i| [&part[i * w..][..w], &x[i * c..][..c]].concat()).collect();
+        let y = (0..n)
+            .flat_map(|i| [&part[i * w..][..w], &x[i * c..][..c]].concat())
+            .collect();
         vec![HostTensor::f64(&[n, w + c], y)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::EXACT
     }
     fn work(&self, case: &Case) -> Work {
-        Work { flops: 0.0, bytes: 8.0 * (case.get("n") * case.get("w")) as f64 }
+        Work {
+            flops: 0.0,
+            bytes: 8.0 * (case.get("n") * case.get("w")) as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel(false), kernel(true)]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (a, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[2, 4], DType::F32)?);
+        let (a, b) = (
+            Tensor::zeros(gpu, &[3, 4], DType::F32)?,
+            Tensor::zeros(gpu, &[2, 4], DType::F32)?,
+        );
         Ok(vec![
             ("columns past the last", columns(&a, 2, 3).map(drop)),
             ("other rows", concat_columns(&[&a, &b]).map(drop)),
@@ -174,12 +217,29 @@ impl Gradient for Columns {
         let part = tape.columns(&v[0], case.get("at"), case.get("w"))?;
         tape.concat_columns(&[part, v[0].clone()])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (c, at, w) = (case.get("c"), case.get("at"), case.get("w"));
         let row = |g: &[f64]| -> Vec<f64> {
-            (0..c).map(|j| g[w + j] + if (at..at + w).contains(&j) { g[j - at] } else { 0.0 }).collect()
+            (0..c)
+                .map(|j| {
+                    g[w + j]
+                        + if (at..at + w).contains(&j) {
+                            g[j - at]
+                        } else {
+                            0.0
+                        }
+                })
+                .collect()
         };
-        vec![HostTensor::f64(&inputs[0].shape, upstream.as_f64().chunks(w + c).flat_map(row).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            upstream.as_f64().chunks(w + c).flat_map(row).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

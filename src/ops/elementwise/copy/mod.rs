@@ -9,7 +9,10 @@ fn kernel() -> Kernel {
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 0.0, bytes: 8.0 * n as f64 }
+    Work {
+        flops: 0.0,
+        bytes: 8.0 * n as f64,
+    }
 }
 
 /// A copy of x, f32 of a multiple of four elements, made by a kernel that loads and stores vec4.
@@ -19,11 +22,22 @@ fn work(n: usize) -> Work {
 /// If x has another type or number of elements.
 pub fn copy(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 || !x.len().is_multiple_of(4) {
-        return Err(Error::shape("copy", "an f32 tensor of a multiple of four elements", format!("{x:?}")));
+        return Err(Error::shape(
+            "copy",
+            "an f32 tensor of a multiple of four elements",
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let groups = groups_for(x.len() / 4, 256);
-    x.gpu().dispatch("copy", &kernel(), &[x, &y], &[x.len() as u32], groups, work(x.len()))?;
+    x.gpu().dispatch(
+        "copy",
+        &kernel(),
+        &[x, &y],
+        &[x.len() as u32],
+        groups,
+        work(x.len()),
+    )?;
     Ok(y)
 }
 
@@ -61,6 +75,9 @@ impl Operation for Copy {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let three = Tensor::zeros(gpu, &[3], DType::F32)?;
         let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
-        Ok(vec![("three elements", copy(&three).map(drop)), ("integers", copy(&integers).map(drop))])
+        Ok(vec![
+            ("three elements", copy(&three).map(drop)),
+            ("integers", copy(&integers).map(drop)),
+        ])
     }
 }

@@ -13,7 +13,10 @@ impl Operation for Fill {
         "fill"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 7, 255, 256, 257, 40_000].into_iter().map(|n| case(&[("n", n)])).collect()
+        [1, 7, 255, 256, 257, 40_000]
+            .into_iter()
+            .map(|n| case(&[("n", n)]))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
@@ -34,12 +37,18 @@ impl Operation for Fill {
         Tolerance::EXACT
     }
     fn work(&self, case: &Case) -> Work {
-        Work { flops: 0.0, bytes: 4.0 * case.get("n") as f64 }
+        Work {
+            flops: 0.0,
+            bytes: 4.0 * case.get("n") as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         vec![kernel()]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        Ok(vec![("a shape beyond any memory", Tensor::zeros(gpu, &[usize::MAX / 2, 3], DType::F32).map(drop))])
+        Ok(vec![(
+            "a shape beyond any memory",
+            Tensor::zeros(gpu, &[usize::MAX / 2, 3], DType::F32).map(drop),
+        )])
     }
 }

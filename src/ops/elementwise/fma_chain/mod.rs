@@ -16,7 +16,8 @@ struct Params {
 /// Chains per element, and steps per round.
 const CHAINS: usize = 8;
 const STEPS: usize = 64;
-/// The chain is drawn towards b / (1 - a), so that values do not grow, and slowly, so that the result still tells of x.
+/// The chain is drawn towards b / (1 - a), so that values do not grow, and slowly, so that the
+/// result still tells of x.
 const A: f32 = 0.999;
 const B: f32 = 0.0005;
 
@@ -25,7 +26,10 @@ fn kernel() -> Kernel {
 }
 
 fn work(n: usize, rounds: usize) -> Work {
-    Work { flops: (2 * CHAINS * STEPS * rounds) as f64 * n as f64, bytes: 8.0 * n as f64 }
+    Work {
+        flops: (2 * CHAINS * STEPS * rounds) as f64 * n as f64,
+        bytes: 8.0 * n as f64,
+    }
 }
 
 /// Eight chains of `64 rounds` multiply-adds on each element of x, f32 `[N]`, summed: f32 `[N]`.
@@ -34,12 +38,28 @@ fn work(n: usize, rounds: usize) -> Work {
 /// If x is not f32.
 pub fn fma_chain(x: &Tensor, rounds: usize) -> Result<Tensor> {
     if x.dtype() != DType::F32 {
-        return Err(Error::shape("fma_chain", "a tensor of f32", format!("{x:?}")));
+        return Err(Error::shape(
+            "fma_chain",
+            "a tensor of f32",
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-    let params = Params { n: x.len() as u32, rounds: rounds as u32, a: A, b: B };
+    let params = Params {
+        n: x.len() as u32,
+        rounds: rounds as u32,
+        a: A,
+        b: B,
+    };
     let groups = groups_for(x.len(), 64);
-    x.gpu().dispatch("fma_chain", &kernel(), &[x, &y], &params, groups, work(x.len(), rounds))?;
+    x.gpu().dispatch(
+        "fma_chain",
+        &kernel(),
+        &[x, &y],
+        &params,
+        groups,
+        work(x.len(), rounds),
+    )?;
     Ok(y)
 }
 
@@ -59,7 +79,9 @@ impl Operation for FmaChain {
         "fma_chain"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (61, 2), (1_027, 1)].map(|(n, rounds)| case(&[("n", n), ("rounds", rounds)])).to_vec()
+        [(1, 1), (61, 2), (1_027, 1)]
+            .map(|(n, rounds)| case(&[("n", n), ("rounds", rounds)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 18), ("rounds", 4)])]
@@ -71,7 +93,11 @@ impl Operation for FmaChain {
         Ok(vec![fma_chain(&t[0], case.get("rounds"))?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let y = inputs[0].as_f64().iter().map(|x| reference(*x, case.get("rounds"))).collect();
+        let y = inputs[0]
+            .as_f64()
+            .iter()
+            .map(|x| reference(*x, case.get("rounds")))
+            .collect();
         vec![HostTensor::f64(&inputs[0].shape, y)]
     }
     fn excerpt(
@@ -82,9 +108,16 @@ impl Operation for FmaChain {
         flops: f64,
     ) -> Option<(Case, Vec<HostTensor>, Vec<HostTensor>)> {
         let n = case.get("n");
-        let chosen = crate::spec::excerpt::spread(n, crate::spec::excerpt::affordable(n, self.work(case).flops, flops));
+        let chosen = crate::spec::excerpt::spread(
+            n,
+            crate::spec::excerpt::affordable(n, self.work(case).flops, flops),
+        );
         let part = |h: &HostTensor| crate::spec::excerpt::rows(h, &chosen);
-        Some((case.with("n", chosen.len()), vec![part(&inputs[0])], vec![part(&got[0])]))
+        Some((
+            case.with("n", chosen.len()),
+            vec![part(&inputs[0])],
+            vec![part(&got[0])],
+        ))
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         Tolerance::sum(CHAINS * STEPS * case.get("rounds"))

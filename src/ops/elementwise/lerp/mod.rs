@@ -16,27 +16,47 @@ fn kernel() -> Kernel {
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 3.0 * n as f64, bytes: 12.0 * n as f64 }
+    Work {
+        flops: 3.0 * n as f64,
+        bytes: 12.0 * n as f64,
+    }
 }
 
-/// `y += weight (x - y)`, f32 of equal shape in different buffers. With `weight = 1 - decay` this is the exponential
-/// moving average `y = decay y + (1 - decay) x`.
+/// `y += weight (x - y)`, f32 of equal shape in different buffers. With `weight = 1 - decay` this
+/// is the exponential moving average `y = decay y + (1 - decay) x`.
 ///
 /// # Errors
 /// If the shapes differ, or the weight is outside [0, 1].
 pub fn lerp_assign(y: &Tensor, x: &Tensor, weight: f64) -> Result<()> {
     if y.shape() != x.shape() || y.dtype() != DType::F32 || x.dtype() != DType::F32 {
-        return Err(Error::shape("lerp", "two f32 tensors of equal shape", format!("{y:?} and {x:?}")));
+        return Err(Error::shape(
+            "lerp",
+            "two f32 tensors of equal shape",
+            format!("{y:?} and {x:?}"),
+        ));
     }
     if !(0.0..=1.0).contains(&weight) {
-        return Err(Error::invalid("lerp", format!("a weight of {weight}: it must lie between 0 and 1")));
+        return Err(Error::invalid(
+            "lerp",
+            format!("a weight of {weight}: it must lie between 0 and 1"),
+        ));
     }
     let gpu = y.gpu();
     let (y, x) = (y.reshape(&[y.len()])?, x.reshape(&[x.len()])?);
     for (start, n) in chunks(y.len(), gpu.limits().max_storage_buffer_binding_size) {
         let (y, x) = (y.view(start, &[n])?, x.view(start, &[n])?);
-        let params = Params { n: n as u32, weight: weight as f32 };
-        gpu.dispatch("lerp", &kernel(), &[&y, &x], &params, groups_for(n, 256), work(n))?;
+        let params = Params {
+            n: n as u32,
+            weight: weight as f32,
+        };
+        gpu.dispatch(
+            "lerp",
+            &kernel(),
+            &[&y, &x],
+            &params,
+            groups_for(n, 256),
+            work(n),
+        )?;
     }
     Ok(())
 }
@@ -49,7 +69,10 @@ impl Operation for Lerp {
         "lerp"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 13, 255, 257, 10_007].into_iter().map(|n| case(&[("n", n)])).collect()
+        [1, 13, 255, 257, 10_007]
+            .into_iter()
+            .map(|n| case(&[("n", n)]))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
@@ -68,7 +91,10 @@ impl Operation for Lerp {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let pairs = inputs[0].as_f64().iter().zip(inputs[1].as_f64());
-        vec![HostTensor::f64(&[case.get("n")], pairs.map(|(y, x)| 0.7 * y + 0.3 * x).collect())]
+        vec![HostTensor::f64(
+            &[case.get("n")],
+            pairs.map(|(y, x)| 0.7 * y + 0.3 * x).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -80,7 +106,10 @@ impl Operation for Lerp {
         vec![kernel()]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[3], DType::F32)?);
+        let (a, b) = (
+            Tensor::zeros(gpu, &[3], DType::F32)?,
+            Tensor::zeros(gpu, &[3], DType::F32)?,
+        );
         let longer = Tensor::zeros(gpu, &[4], DType::F32)?;
         Ok(vec![
             ("shapes differ", lerp_assign(&a, &longer, 0.5)),

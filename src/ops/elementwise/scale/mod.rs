@@ -26,13 +26,27 @@ pub fn scale(x: &Tensor, a: f32, b: f32) -> Result<Tensor> {
         return Err(Error::shape("scale", "a tensor of f32", format!("{x:?}")));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-    let params = Params { n: x.len() as u32, a, b };
-    x.gpu().dispatch("scale", &kernel(), &[x, &y], &params, groups_for(x.len(), 256), work(x.len()))?;
+    let params = Params {
+        n: x.len() as u32,
+        a,
+        b,
+    };
+    x.gpu().dispatch(
+        "scale",
+        &kernel(),
+        &[x, &y],
+        &params,
+        groups_for(x.len(), 256),
+        work(x.len()),
+    )?;
     Ok(y)
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 2.0 * n as f64, bytes: 8.0 * n as f64 }
+    Work {
+        flops: 2.0 * n as f64,
+        bytes: 8.0 * n as f64,
+    }
 }
 
 impl Tape {
@@ -63,7 +77,10 @@ impl Operation for Scale {
         Ok(vec![scale(&t[0], -1.5, 0.25)?])
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, inputs[0].as_f64().iter().map(|x| -1.5 * x + 0.25).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            inputs[0].as_f64().iter().map(|x| -1.5 * x + 0.25).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -91,7 +108,10 @@ impl Gradient for Scale {
         tape.scale(&v[0], -1.5, 0.25)
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, upstream.as_f64().iter().map(|g| -1.5 * g).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            upstream.as_f64().iter().map(|g| -1.5 * g).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

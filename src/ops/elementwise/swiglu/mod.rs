@@ -13,7 +13,10 @@ fn backward(vec: bool) -> Kernel {
 }
 
 fn work(n: usize, f: usize, tensors: usize) -> Work {
-    Work { flops: 8.0 * (n * f) as f64, bytes: 4.0 * (tensors * n * f) as f64 }
+    Work {
+        flops: 8.0 * (n * f) as f64,
+        bytes: 4.0 * (tensors * n * f) as f64,
+    }
 }
 
 /// x [.., 2 F] as (rows, F).
@@ -43,7 +46,14 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
     shape.push(f);
     let y = Tensor::empty(x.gpu(), &shape, DType::F32)?;
     let (vec, params, units) = params([n, f]);
-    x.gpu().dispatch("swiglu", &forward(vec), &[x, &y], &params, groups_for(units, 64), work(n, f, 3))?;
+    x.gpu().dispatch(
+        "swiglu",
+        &forward(vec),
+        &[x, &y],
+        &params,
+        groups_for(units, 64),
+        work(n, f, 3),
+    )?;
     Ok(y)
 }
 
@@ -51,7 +61,14 @@ fn swiglu_grad(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let [n, f] = halves(x)?;
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let (vec, params, units) = params([n, f]);
-    x.gpu().dispatch("swiglu", &backward(vec), &[x, dy, &dx], &params, groups_for(units, 64), work(n, f, 5))?;
+    x.gpu().dispatch(
+        "swiglu",
+        &backward(vec),
+        &[x, dy, &dx],
+        &params,
+        groups_for(units, 64),
+        work(n, f, 5),
+    )?;
     Ok(dx)
 }
 
@@ -75,14 +92,19 @@ mod reference {
     }
     pub fn forward<T: Real>(x: &[T], f: usize) -> Vec<T> {
         x.chunks(2 * f)
-            .flat_map(|row| (0..f).map(|i| row[i] * sigmoid(row[i]) * row[f + i]).collect::<Vec<T>>())
+            .flat_map(|row| {
+                (0..f)
+                    .map(|i| row[i] * sigmoid(row[i]) * row[f + i])
+                    .collect::<Vec<T>>()
+            })
             .collect()
     }
     pub fn backward<T: Real>(x: &[T], dy: &[T], f: usize) -> Vec<T> {
         let row = |(x, dy): (&[T], &[T])| -> Vec<T> {
             let slope = |a: T| sigmoid(a) * (T::one() + a * (T::one() - sigmoid(a)));
             let da = (0..f).map(|i| dy[i] * x[f + i] * slope(x[i]));
-            da.chain((0..f).map(|i| dy[i] * x[i] * sigmoid(x[i]))).collect()
+            da.chain((0..f).map(|i| dy[i] * x[i] * sigmoid(x[i])))
+                .collect()
         };
         x.chunks(2 * f).zip(dy.chunks(f)).flat_map(row).collect()
     }
@@ -96,7 +118,9 @@ impl Operation for Swiglu {
         "swiglu"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 4), (131, 33), (67, 172)].map(|(n, f)| case(&[("n", n), ("f", f)])).to_vec()
+        [(1, 1), (7, 3), (65, 4), (131, 33), (67, 172)]
+            .map(|(n, f)| case(&[("n", n), ("f", f)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 4_096), ("f", 688)])]
@@ -104,31 +128,49 @@ impl Operation for Swiglu {
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         // Wide, so that the gates' flat tails are met too.
         let (n, f) = (case.get("n"), case.get("f"));
-        vec![HostTensor::f32(&[n, 2 * f], (0..2 * n * f).map(|_| 3.0 * rng.normal() as f32).collect())]
+        vec![HostTensor::f32(
+            &[n, 2 * f],
+            (0..2 * n * f).map(|_| 3.0 * rng.normal() as f32).collect(),
+        )]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![swiglu(&t[0])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (n, f) = (case.get("n"), case.get("f"));
-        vec![HostTensor::f64(&[n, f], reference::forward(inputs[0].as_f64(), f))]
+        vec![HostTensor::f64(
+            &[n, f],
+            reference::forward(inputs[0].as_f64(), f),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         // Products of numbers around 10.
-        Tolerance { abs: 4e-6, rel: 4e-6 }
+        Tolerance {
+            abs: 4e-6,
+            rel: 4e-6,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"), case.get("f"), 3)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true].into_iter().flat_map(|vec| [forward(vec), backward(vec)]).collect()
+        [false, true]
+            .into_iter()
+            .flat_map(|vec| [forward(vec), backward(vec)])
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
         Ok(vec![
-            ("an odd number of columns", swiglu(&zeros(&[3, 5], DType::F32)?).map(drop)),
+            (
+                "an odd number of columns",
+                swiglu(&zeros(&[3, 5], DType::F32)?).map(drop),
+            ),
             ("no column", swiglu(&zeros(&[3, 0], DType::F32)?).map(drop)),
-            ("a tensor without dimensions", swiglu(&zeros(&[], DType::F32)?).map(drop)),
+            (
+                "a tensor without dimensions",
+                swiglu(&zeros(&[], DType::F32)?).map(drop),
+            ),
             ("integers", swiglu(&zeros(&[3, 4], DType::U32)?).map(drop)),
         ])
     }
@@ -144,11 +186,19 @@ impl Gradient for Swiglu {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.swiglu(&v[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let dx = reference::backward(inputs[0].as_f64(), upstream.as_f64(), case.get("f"));
         vec![HostTensor::f64(&inputs[0].shape, dx)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-5, rel: 4e-6 }
+        Tolerance {
+            abs: 1e-5,
+            rel: 4e-6,
+        }
     }
 }

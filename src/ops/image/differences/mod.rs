@@ -1,5 +1,5 @@
-//! Differences of neighbouring pixels: edges, as a loss compares them (Mathieu et al. 2015, "Deep multi-scale video prediction beyond
-//! mean square error", section 3.3).
+//! Differences of neighbouring pixels: edges, as a loss compares them (Mathieu et al. 2015, "Deep
+//! multi-scale video prediction beyond mean square error", section 3.3).
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
@@ -20,24 +20,43 @@ fn kernel(grad: bool) -> Kernel {
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 4.0 * n as f64, bytes: 20.0 * n as f64 }
+    Work {
+        flops: 4.0 * n as f64,
+        bytes: 20.0 * n as f64,
+    }
 }
 
 fn dispatch(from: &Tensor, to: &Tensor, [n, h, w, c]: [usize; 4], grad: bool) -> Result<()> {
     let all = n * h * w * c;
-    let params = Params { n: all as u32, h: h as u32, w: w as u32, c: c as u32 };
-    from.gpu().dispatch("differences", &kernel(grad), &[from, to], &params, groups_for(all, 64), work(all))
+    let params = Params {
+        n: all as u32,
+        h: h as u32,
+        w: w as u32,
+        c: c as u32,
+    };
+    from.gpu().dispatch(
+        "differences",
+        &kernel(grad),
+        &[from, to],
+        &params,
+        groups_for(all, 64),
+        work(all),
+    )
 }
 
-/// What the pixel to the right has more, and the pixel below: f32 x [N, H, W, C] to [N, H, W, 2 C], those to the right first, 0 where there is
-/// no such pixel.
+/// What the pixel to the right has more, and the pixel below: f32 x [N, H, W, C] to [N, H, W, 2 C],
+/// those to the right first, 0 where there is no such pixel.
 ///
 /// # Errors
 /// If x is no f32 [N, H, W, C].
 pub fn differences(x: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = x.dims("differences")?;
     if x.dtype() != DType::F32 {
-        return Err(Error::shape("differences", "f32 [N, H, W, C]", format!("{x:?}")));
+        return Err(Error::shape(
+            "differences",
+            "f32 [N, H, W, C]",
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), &[n, h, w, 2 * c], DType::F32)?;
     dispatch(x, &y, [n, h, w, c], false)?;
@@ -64,7 +83,8 @@ impl Tape {
 
 mod reference {
     use super::Real;
-    /// The two differences of each element, as (place in y, place of the larger, place of the smaller).
+    /// The two differences of each element, as (place in y, place of the larger, place of the
+    /// smaller).
     fn pairs([n, h, w, c]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..n * h * w * c).flat_map(move |i| {
             let (channel, pixel) = (i % c, i / c);
@@ -102,9 +122,15 @@ impl Operation for Differences {
         "differences"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 1, 1), (1, 1, 7, 2), (2, 5, 1, 3), (3, 13, 17, 3), (1, 9, 31, 4)]
-            .map(|(n, h, w, c)| case(&[("n", n), ("h", h), ("w", w), ("c", c)]))
-            .to_vec()
+        [
+            (1, 1, 1, 1),
+            (1, 1, 7, 2),
+            (2, 5, 1, 3),
+            (3, 13, 17, 3),
+            (1, 9, 31, 4),
+        ]
+        .map(|(n, h, w, c)| case(&[("n", n), ("h", h), ("w", w), ("c", c)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16), ("h", 64), ("w", 64), ("c", 3)])]
@@ -117,7 +143,10 @@ impl Operation for Differences {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [n, h, w, c] = shape(case);
-        vec![HostTensor::f64(&[n, h, w, 2 * c], reference::differences(inputs[0].as_f64(), [n, h, w, c]))]
+        vec![HostTensor::f64(
+            &[n, h, w, 2 * c],
+            reference::differences(inputs[0].as_f64(), [n, h, w, c]),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -131,8 +160,14 @@ impl Operation for Differences {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
         Ok(vec![
-            ("a matrix", differences(&zeros(&[4, 4], DType::F32)?).map(drop)),
-            ("integers", differences(&zeros(&[1, 2, 2, 4], DType::U32)?).map(drop)),
+            (
+                "a matrix",
+                differences(&zeros(&[4, 4], DType::F32)?).map(drop),
+            ),
+            (
+                "integers",
+                differences(&zeros(&[1, 2, 2, 4], DType::U32)?).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -147,8 +182,16 @@ impl Gradient for Differences {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.differences(&v[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, reference::gradient(upstream.as_f64(), shape(case)))]
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::gradient(upstream.as_f64(), shape(case)),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::sum(4)

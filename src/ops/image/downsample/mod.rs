@@ -1,4 +1,5 @@
-//! Halving by averages: each square of four pixels becomes one. The transpose of [`super::upsample`], a quarter of it.
+//! Halving by averages: each square of four pixels becomes one. The transpose of
+//! [`super::upsample`], a quarter of it.
 
 use super::upsample::{self, upsample, upsample_grad};
 use crate::Result;
@@ -22,7 +23,9 @@ impl Tape {
     /// As [`downsample`].
     pub fn downsample(&self, x: &Var) -> Result<Var> {
         let y = downsample(x.tensor())?;
-        Ok(self.record(y, &[x], |g, _| Ok(vec![Some(upsample(&scale(g, 0.25, 0.0)?)?)])))
+        Ok(self.record(y, &[x], |g, _| {
+            Ok(vec![Some(upsample(&scale(g, 0.25, 0.0)?)?)])
+        }))
     }
 }
 
@@ -72,14 +75,20 @@ impl Operation for Downsample {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [n, h, w, c] = shape(case);
-        vec![HostTensor::f64(&[n, h / 2, w / 2, c], reference::downsample(inputs[0].as_f64(), [n, h, w, c]))]
+        vec![HostTensor::f64(
+            &[n, h / 2, w / 2, c],
+            reference::downsample(inputs[0].as_f64(), [n, h, w, c]),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::sum(4)
     }
     fn work(&self, case: &Case) -> Work {
         let n: usize = shape(case).iter().product();
-        Work { flops: n as f64, bytes: 7.0 * n as f64 }
+        Work {
+            flops: n as f64,
+            bytes: 7.0 * n as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Operation::kernels(&upsample::Upsample);
@@ -89,7 +98,10 @@ impl Operation for Downsample {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
         Ok(vec![
-            ("an odd height", downsample(&zeros(&[1, 3, 4, 2])?).map(drop)),
+            (
+                "an odd height",
+                downsample(&zeros(&[1, 3, 4, 2])?).map(drop),
+            ),
             ("an odd width", downsample(&zeros(&[1, 4, 3, 2])?).map(drop)),
         ])
     }
@@ -105,8 +117,16 @@ impl Gradient for Downsample {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.downsample(&v[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, reference::gradient(upstream.as_f64(), shape(case)))]
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::gradient(upstream.as_f64(), shape(case)),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

@@ -33,13 +33,18 @@ fn bytes_kernel() -> Kernel {
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 4.0 * n as f64, bytes: 5.0 * n as f64 }
+    Work {
+        flops: 4.0 * n as f64,
+        bytes: 5.0 * n as f64,
+    }
 }
 
-/// A batch of f32 images `[B, H, W, C]` in [-1, 1]: `v / 127.5 - 1` of the u8 images `[M, H, W, C]` that `index`,
-/// u32 `[B]`, names. An index with [`FLIP`] set gives the image flipped left to right.
+/// A batch of f32 images `[B, H, W, C]` in [-1, 1]: `v / 127.5 - 1` of the u8 images `[M, H, W, C]`
+/// that `index`, u32 `[B]`, names. An index with [`FLIP`] set gives the image flipped left to
+/// right.
 ///
-/// The device reads the indices, so none can be refused here: one past the last image gives an image of NaN.
+/// The device reads the indices, so none can be refused here: one past the last image gives an
+/// image of NaN.
 ///
 /// # Errors
 /// If the shapes or types are others, or the images are 2^32 bytes or more.
@@ -48,12 +53,23 @@ pub fn normalize(images: &Tensor, index: &Tensor) -> Result<Tensor> {
     let [batch] = index.dims("image index")?;
     if images.dtype() != DType::U8 || index.dtype() != DType::U32 {
         let got = format!("{images:?} and {index:?}");
-        return Err(Error::shape("image", "u8 [M, H, W, C] and u32 indices [B]", got));
+        return Err(Error::shape(
+            "image",
+            "u8 [M, H, W, C] and u32 indices [B]",
+            got,
+        ));
     }
     let shape = [batch, height, width, channels];
     let y = Tensor::empty(images.gpu(), &shape, DType::F32)?;
-    if u32::try_from(images.len()).is_err() || u32::try_from(y.len()).is_err() || count >= FLIP as usize {
-        return Err(Error::shape("image", "fewer than 2^32 bytes and 2^31 images", format!("{images:?}")));
+    if u32::try_from(images.len()).is_err()
+        || u32::try_from(y.len()).is_err()
+        || count >= FLIP as usize
+    {
+        return Err(Error::shape(
+            "image",
+            "fewer than 2^32 bytes and 2^31 images",
+            format!("{images:?}"),
+        ));
     }
     if y.is_empty() {
         return Ok(y);
@@ -66,19 +82,37 @@ pub fn normalize(images: &Tensor, index: &Tensor) -> Result<Tensor> {
         channels: channels as u32,
     };
     let groups = groups_for(y.len(), 256);
-    images.gpu().dispatch("image", &normalize_kernel(), &[images, index, &y], &params, groups, work(y.len()))?;
+    images.gpu().dispatch(
+        "image",
+        &normalize_kernel(),
+        &[images, index, &y],
+        &params,
+        groups,
+        work(y.len()),
+    )?;
     Ok(y)
 }
 
-/// The u8 images of the shape of `x`, f32 of any shape: `(x + 1) 127.5`, rounded to the nearest and held in 0..=255;
-/// 0 for NaN.
+/// The u8 images of the shape of `x`, f32 of any shape: `(x + 1) 127.5`, rounded to the nearest and
+/// held in 0..=255; 0 for NaN.
 pub fn to_bytes(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 || u32::try_from(x.len()).is_err() {
-        return Err(Error::shape("image to bytes", "fewer than 2^32 elements of f32", format!("{x:?}")));
+        return Err(Error::shape(
+            "image to bytes",
+            "fewer than 2^32 elements of f32",
+            format!("{x:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::U8)?;
     let params = BytesParams { n: x.len() as u32 };
-    x.gpu().dispatch("image", &bytes_kernel(), &[x, &y], &params, groups_for(x.len(), 256), work(x.len()))?;
+    x.gpu().dispatch(
+        "image",
+        &bytes_kernel(),
+        &[x, &y],
+        &params,
+        groups_for(x.len(), 256),
+        work(x.len()),
+    )?;
     Ok(y)
 }
 
@@ -94,30 +128,59 @@ impl Operation for Image {
         "image"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 1, 1, 1), (3, 2, 5, 7, 3), (2, 4, 1, 257, 1), (7, 5, 13, 11, 2), (40, 17, 32, 32, 3)]
-            .into_iter()
-            .map(|(m, b, h, w, c)| case(&[("m", m), ("b", b), ("h", h), ("w", w), ("c", c)]))
-            .collect()
+        [
+            (1, 1, 1, 1, 1),
+            (3, 2, 5, 7, 3),
+            (2, 4, 1, 257, 1),
+            (7, 5, 13, 11, 2),
+            (40, 17, 32, 32, 3),
+        ]
+        .into_iter()
+        .map(|(m, b, h, w, c)| case(&[("m", m), ("b", b), ("h", h), ("w", w), ("c", c)]))
+        .collect()
     }
     fn bench(&self) -> Vec<Case> {
-        vec![case(&[("m", 1024), ("b", 128), ("h", 32), ("w", 32), ("c", 3)])]
+        vec![case(&[
+            ("m", 1024),
+            ("b", 128),
+            ("h", 32),
+            ("w", 32),
+            ("c", 3),
+        ])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let shape = shape(case);
-        let bytes: Vec<u8> = (0..shape.iter().product::<usize>()).map(|_| rng.bits() as u8).collect();
-        let index: Vec<u32> =
-            (0..case.get("b")).map(|_| rng.below(shape[0]) as u32 | (rng.bits() as u32 & FLIP)).collect();
+        let bytes: Vec<u8> = (0..shape.iter().product::<usize>())
+            .map(|_| rng.bits() as u8)
+            .collect();
+        let index: Vec<u32> = (0..case.get("b"))
+            .map(|_| rng.below(shape[0]) as u32 | (rng.bits() as u32 & FLIP))
+            .collect();
         // Past both ends too, and off the ties between two bytes, where f32 and f64 may part.
         let x = bytes.iter().map(|_| {
             let x = (3.0 * rng.uniform() - 1.5) as f32;
             let level = (x as f64 + 1.0) * 127.5;
-            if (level - level.floor() - 0.5).abs() < 1e-3 { x + 1e-4 } else { x }
+            if (level - level.floor() - 0.5).abs() < 1e-3 {
+                x + 1e-4
+            } else {
+                x
+            }
         });
         let x = HostTensor::f32(&shape, x.collect());
-        vec![HostTensor { shape: shape.to_vec(), data: Data::U8(bytes) }, HostTensor::u32(&[index.len()], index), x]
+        vec![
+            HostTensor {
+                shape: shape.to_vec(),
+                data: Data::U8(bytes),
+            },
+            HostTensor::u32(&[index.len()], index),
+            x,
+        ]
     }
     fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![normalize(&inputs[0], &inputs[1])?, to_bytes(&inputs[2])?])
+        Ok(vec![
+            normalize(&inputs[0], &inputs[1])?,
+            to_bytes(&inputs[2])?,
+        ])
     }
     fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
         normalize(&inputs[0], &inputs[1]).map(drop)
@@ -128,11 +191,18 @@ impl Operation for Image {
         let bytes = reference::to_bytes(inputs[2].as_f64());
         vec![
             HostTensor::f64(&[case.get("b"), shape[1], shape[2], shape[3]], y),
-            HostTensor { shape: shape.to_vec(), data: Data::U8(bytes) },
+            HostTensor {
+                shape: shape.to_vec(),
+                data: Data::U8(bytes),
+            },
         ]
     }
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
-        if output == 0 { Tolerance::POINTWISE } else { Tolerance::EXACT }
+        if output == 0 {
+            Tolerance::POINTWISE
+        } else {
+            Tolerance::EXACT
+        }
     }
     fn work(&self, case: &Case) -> Work {
         let [_, h, w, c] = shape(case);
@@ -147,9 +217,15 @@ impl Operation for Image {
         let square = Tensor::zeros(gpu, &[2, 1], DType::U32)?;
         let floats = Tensor::zeros(gpu, &[2, 3, 3, 1], DType::F32)?;
         Ok(vec![
-            ("images without channels", normalize(&images.reshape(&[2, 3, 3])?, &index).map(drop)),
+            (
+                "images without channels",
+                normalize(&images.reshape(&[2, 3, 3])?, &index).map(drop),
+            ),
             ("images of f32", normalize(&floats, &index).map(drop)),
-            ("indices of f32", normalize(&images, &floats.reshape(&[18])?).map(drop)),
+            (
+                "indices of f32",
+                normalize(&images, &floats.reshape(&[18])?).map(drop),
+            ),
             ("indices in a square", normalize(&images, &square).map(drop)),
             ("bytes to bytes", to_bytes(&images).map(drop)),
         ])
@@ -170,8 +246,15 @@ mod tests {
         let values: Vec<f32> = x.read().unwrap();
         assert_eq!((values[0], values[255]), (-1.0, 1.0));
         assert_eq!(to_bytes(&x).unwrap().read::<u8>().unwrap(), bytes);
-        let flipped = normalize(&images, &Tensor::from_slice(&gpu, &[1], &[FLIP]).unwrap()).unwrap();
-        assert!(flipped.read::<f32>().unwrap().iter().eq(values.iter().rev()));
+        let flipped =
+            normalize(&images, &Tensor::from_slice(&gpu, &[1], &[FLIP]).unwrap()).unwrap();
+        assert!(
+            flipped
+                .read::<f32>()
+                .unwrap()
+                .iter()
+                .eq(values.iter().rev())
+        );
     }
 
     #[test]
@@ -180,9 +263,15 @@ mod tests {
         let images = Tensor::from_slice(&gpu, &[2, 1, 1, 3], &[9u8; 6]).unwrap();
         let index = Tensor::from_slice(&gpu, &[3], &[1u32, 2, 2 | FLIP]).unwrap();
         let y: Vec<f32> = normalize(&images, &index).unwrap().read().unwrap();
-        assert!(y[..3].iter().all(|v| v.is_finite()) && y[3..].iter().all(|v| v.is_nan()), "{y:?}");
+        assert!(
+            y[..3].iter().all(|v| v.is_finite()) && y[3..].iter().all(|v| v.is_nan()),
+            "{y:?}"
+        );
         let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -0.0];
         let odd = Tensor::from_slice(&gpu, &[5], &odd).unwrap();
-        assert_eq!(to_bytes(&odd).unwrap().read::<u8>().unwrap(), [0, 255, 0, 255, 128]);
+        assert_eq!(
+            to_bytes(&odd).unwrap().read::<u8>().unwrap(),
+            [0, 255, 0, 255, 128]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Structural similarity of images (Wang et al. 2004, "Image quality assessment: from error visibility to structural
-//! similarity").
+//! Structural similarity of images (Wang et al. 2004, "Image quality assessment: from error
+//! visibility to structural similarity").
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
@@ -34,7 +34,8 @@ fn grad_kernel() -> Kernel {
 
 /// Gaussian weights of deviation 1.5, of sum 1.
 fn weights() -> [f64; WINDOW] {
-    let raw: [f64; WINDOW] = std::array::from_fn(|i| (-((i as f64 - 5.0) / 1.5).powi(2) / 2.0).exp());
+    let raw: [f64; WINDOW] =
+        std::array::from_fn(|i| (-((i as f64 - 5.0) / 1.5).powi(2) / 2.0).exp());
     let total: f64 = raw.iter().sum();
     raw.map(|w| w / total)
 }
@@ -44,8 +45,8 @@ pub fn fits(height: usize, width: usize) -> bool {
     height >= WINDOW && width >= WINDOW
 }
 
-/// The mean structural similarity of images a and b, f32 [N, H, W, C] in [-1, 1], over channels and the places of an 11 x 11
-/// Gaussian window inside the image: `[1]`.
+/// The mean structural similarity of images a and b, f32 [N, H, W, C] in [-1, 1], over channels and
+/// the places of an 11 x 11 Gaussian window inside the image: `[1]`.
 ///
 /// # Errors
 /// If the shapes differ, there is no image, or the window does not fit.
@@ -53,7 +54,8 @@ pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = a.dims("ssim")?;
     let floats = a.dtype() == DType::F32 && b.dtype() == DType::F32;
     if a.shape() != b.shape() || !fits(h, w) || n * c == 0 || !floats {
-        let expected = format!("two f32 tensors [N, H, W, C] of one shape, H and W at least {WINDOW}");
+        let expected =
+            format!("two f32 tensors [N, H, W, C] of one shape, H and W at least {WINDOW}");
         return Err(Error::shape("ssim", expected, format!("{a:?}, {b:?}")));
     }
     reduce::mean(&windows(a, b, false)?)
@@ -64,15 +66,34 @@ fn windows(a: &Tensor, b: &Tensor, slopes: bool) -> Result<Tensor> {
     let [n, h, w, c] = a.dims("ssim")?;
     let gpu = a.gpu();
     let weights = taps(gpu)?;
-    let params = Params { n: n as u32, h: h as u32, w: w as u32, c: c as u32 };
+    let params = Params {
+        n: n as u32,
+        h: h as u32,
+        w: w as u32,
+        c: c as u32,
+    };
     let rows = Tensor::empty(gpu, &[n, h, w - 10, c, 4], DType::F32)?;
     let count = rows.len() / 4;
     let bindings = [a, b, &weights, &rows];
-    gpu.dispatch("ssim", &rows_kernel(), &bindings, &params, groups_for(count, 64), work(count))?;
+    gpu.dispatch(
+        "ssim",
+        &rows_kernel(),
+        &bindings,
+        &params,
+        groups_for(count, 64),
+        work(count),
+    )?;
     let shape = [n, h - 10, w - 10, c, 4];
     let y = Tensor::empty(gpu, if slopes { &shape } else { &shape[..4] }, DType::F32)?;
     let count = n * (h - 10) * (w - 10) * c;
-    gpu.dispatch("ssim", &kernel(slopes), &[&rows, &weights, &y], &params, groups_for(count, 64), work(count))?;
+    gpu.dispatch(
+        "ssim",
+        &kernel(slopes),
+        &[&rows, &weights, &y],
+        &params,
+        groups_for(count, 64),
+        work(count),
+    )?;
     Ok(y)
 }
 
@@ -85,14 +106,33 @@ fn ssim_grad(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = a.dims("ssim gradient")?;
     let (gpu, slopes) = (a.gpu(), windows(a, b, true)?);
     let weights = taps(gpu)?;
-    let params = Params { n: n as u32, h: h as u32, w: w as u32, c: c as u32 };
+    let params = Params {
+        n: n as u32,
+        h: h as u32,
+        w: w as u32,
+        c: c as u32,
+    };
     let columns = Tensor::empty(gpu, &[n, h, w - 10, c, 4], DType::F32)?;
     let count = columns.len() / 4;
     let bindings = [&slopes, &weights, &columns];
-    gpu.dispatch("ssim", &columns_kernel(), &bindings, &params, groups_for(count, 64), work(count))?;
+    gpu.dispatch(
+        "ssim",
+        &columns_kernel(),
+        &bindings,
+        &params,
+        groups_for(count, 64),
+        work(count),
+    )?;
     let da = Tensor::empty(gpu, a.shape(), DType::F32)?;
     let bindings = [a, b, &weights, &columns, g, &da];
-    gpu.dispatch("ssim", &grad_kernel(), &bindings, &params, groups_for(a.len(), 64), work(a.len()))?;
+    gpu.dispatch(
+        "ssim",
+        &grad_kernel(),
+        &bindings,
+        &params,
+        groups_for(a.len(), 64),
+        work(a.len()),
+    )?;
     Ok(da)
 }
 
@@ -113,7 +153,10 @@ impl Tape {
 }
 
 fn work(elements: usize) -> Work {
-    Work { flops: (12 * WINDOW * elements) as f64, bytes: 24.0 * elements as f64 }
+    Work {
+        flops: (12 * WINDOW * elements) as f64,
+        bytes: 24.0 * elements as f64,
+    }
 }
 
 mod reference {
@@ -149,7 +192,8 @@ mod reference {
         sum / T::of(places as f64)
     }
 
-    /// The gradient with respect to a: each window's similarity by the means, variances and covariance that its pixels enter.
+    /// The gradient with respect to a: each window's similarity by the means, variances and
+    /// covariance that its pixels enter.
     pub fn gradient<T: Real>(a: &[T], b: &[T], [n, h, w, c]: [usize; 4], upstream: T) -> Vec<T> {
         let pixel = |x: T| (x / T::of(2.0) + T::of(0.5)).max(T::zero()).min(T::one());
         let weights = weights().map(T::of);
@@ -159,10 +203,14 @@ mod reference {
         for image in 0..n {
             for (y0, x0) in (0..=h - WINDOW).flat_map(|y| (0..=w - WINDOW).map(move |x| (y, x))) {
                 for channel in 0..c {
-                    let place = |i: usize| ((image * h + y0 + i / WINDOW) * w + x0 + i % WINDOW) * c + channel;
+                    let place = |i: usize| {
+                        ((image * h + y0 + i / WINDOW) * w + x0 + i % WINDOW) * c + channel
+                    };
                     let weight = |i: usize| weights[i / WINDOW] * weights[i % WINDOW];
                     let mean = |f: &dyn Fn(T, T) -> T| -> T {
-                        (0..WINDOW * WINDOW).map(|i| weight(i) * f(pixel(a[place(i)]), pixel(b[place(i)]))).sum()
+                        (0..WINDOW * WINDOW)
+                            .map(|i| weight(i) * f(pixel(a[place(i)]), pixel(b[place(i)])))
+                            .sum()
                     };
                     let (ma, mb) = (mean(&|u, _| u), mean(&|_, v| v));
                     let sa = mean(&|u, _| (u - ma) * (u - ma));
@@ -173,7 +221,8 @@ mod reference {
                     let s = a1 * a2 / (b1 * b2);
                     for i in 0..WINDOW * WINDOW {
                         let (u, v) = (pixel(a[place(i)]), pixel(b[place(i)]));
-                        // d of the mean is the weight, of the variance 2 (u - ma) times it, of the covariance (v - mb) times it.
+                        // d of the mean is the weight, of the variance 2 (u - ma) times it, of the
+                        // covariance (v - mb) times it.
                         let by_mean = two * mb * a2 / (b1 * b2) - s * two * ma / b1;
                         let by_variance = -s / b2 * two * (u - ma);
                         let by_covariance = two * a1 / (b1 * b2) * (v - mb);
@@ -221,22 +270,45 @@ impl Operation for Ssim {
         Ok(vec![ssim(&t[0], &t[1])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&[1], vec![reference::ssim(inputs[0].as_f64(), inputs[1].as_f64(), shape(case))])]
+        vec![HostTensor::f64(
+            &[1],
+            vec![reference::ssim(
+                inputs[0].as_f64(),
+                inputs[1].as_f64(),
+                shape(case),
+            )],
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-5, rel: 0.0 }
+        Tolerance {
+            abs: 2e-5,
+            rel: 0.0,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         let [n, h, w, c] = shape(case);
         work(n * h.saturating_sub(10) * w.saturating_sub(10) * c)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![rows_kernel(), kernel(false), kernel(true), columns_kernel(), grad_kernel()]
+        vec![
+            rows_kernel(),
+            kernel(false),
+            kernel(true),
+            columns_kernel(),
+            grad_kernel(),
+        ]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
-        let (small, a, b) = (f(&[1, 10, 12, 1])?, f(&[1, 12, 12, 1])?, f(&[1, 12, 12, 3])?);
-        Ok(vec![("smaller than the window", ssim(&small, &small).map(drop)), ("shapes differ", ssim(&a, &b).map(drop))])
+        let (small, a, b) = (
+            f(&[1, 10, 12, 1])?,
+            f(&[1, 12, 12, 1])?,
+            f(&[1, 12, 12, 3])?,
+        );
+        Ok(vec![
+            ("smaller than the window", ssim(&small, &small).map(drop)),
+            ("shapes differ", ssim(&a, &b).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -250,13 +322,24 @@ impl Gradient for Ssim {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.ssim(&v[0], &v[1])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (a, b, g) = (inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64()[0]);
         let shape = shape(case);
-        let both = [reference::gradient(a, b, shape, g), reference::gradient(b, a, shape, g)];
+        let both = [
+            reference::gradient(a, b, shape, g),
+            reference::gradient(b, a, shape, g),
+        ];
         both.map(|d| HostTensor::f64(&inputs[0].shape, d)).to_vec()
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-5, rel: 1e-4 }
+        Tolerance {
+            abs: 2e-5,
+            rel: 1e-4,
+        }
     }
 }

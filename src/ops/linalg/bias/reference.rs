@@ -3,7 +3,10 @@
 use crate::spec::Real;
 
 pub fn bias<T: Real>(x: &[T], b: &[T]) -> Vec<T> {
-    x.iter().enumerate().map(|(i, x)| *x + b[i % b.len()]).collect()
+    x.iter()
+        .enumerate()
+        .map(|(i, x)| *x + b[i % b.len()])
+        .collect()
 }
 
 /// With respect to `b`, of `cols` elements; that to `x` is `dy` itself.

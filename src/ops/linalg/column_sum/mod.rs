@@ -10,42 +10,72 @@ fn kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("linalg/column_sum")).flag("VEC", vec)
 }
 
-/// Invocations that a large matrix is spread over: a fixed number, so that the order of the sum is fixed too.
+/// Invocations that a large matrix is spread over: a fixed number, so that the order of the sum is
+/// fixed too.
 const INVOCATIONS: usize = 4096;
 
-/// `y[c] = sum over r of x[r, c]`: x [R, C], y `[C]`. The order of the sum depends on the shape alone.
+/// `y[c] = sum over r of x[r, c]`: x [R, C], y `[C]`. The order of the sum depends on the shape
+/// alone.
 ///
 /// # Errors
 /// If x is not a matrix of f32.
 pub fn column_sum(x: &Tensor) -> Result<Tensor> {
     let [rows, cols] = x.dims("column_sum")?;
     if x.dtype() != DType::F32 {
-        return Err(Error::shape("column_sum", "a matrix of f32", format!("{x:?}")));
+        return Err(Error::shape(
+            "column_sum",
+            "a matrix of f32",
+            format!("{x:?}"),
+        ));
     }
     let gpu = x.gpu();
     let vec = cols.is_multiple_of(4);
     let units = if vec { cols / 4 } else { cols };
-    let slices = (INVOCATIONS / units.max(1)).clamp(1, 256).min(rows.div_ceil(16).max(1));
+    let slices = (INVOCATIONS / units.max(1))
+        .clamp(1, 256)
+        .min(rows.div_ceil(16).max(1));
     let rows_per_slice = rows.div_ceil(slices);
     let parts = Tensor::empty(gpu, &[slices, cols], DType::F32)?;
-    let params = [rows as u32, units as u32, rows_per_slice as u32, slices as u32];
-    gpu.dispatch("column_sum", &kernel(vec), &[x, &parts], &params, groups_for(units * slices, 64), work(rows, cols))?;
-    if slices == 1 { parts.reshape(&[cols]) } else { split_sum(&parts, &[cols]) }
+    let params = [
+        rows as u32,
+        units as u32,
+        rows_per_slice as u32,
+        slices as u32,
+    ];
+    gpu.dispatch(
+        "column_sum",
+        &kernel(vec),
+        &[x, &parts],
+        &params,
+        groups_for(units * slices, 64),
+        work(rows, cols),
+    )?;
+    if slices == 1 {
+        parts.reshape(&[cols])
+    } else {
+        split_sum(&parts, &[cols])
+    }
 }
 
 fn work(rows: usize, cols: usize) -> Work {
-    Work { flops: (rows * cols) as f64, bytes: 4.0 * (rows * cols + cols) as f64 }
+    Work {
+        flops: (rows * cols) as f64,
+        bytes: 4.0 * (rows * cols + cols) as f64,
+    }
 }
 
 mod reference {
     use super::Real;
     pub fn column_sum<T: Real>(x: &[T], cols: usize) -> Vec<T> {
-        (0..cols).map(|c| x.iter().skip(c).step_by(cols).copied().sum()).collect()
+        (0..cols)
+            .map(|c| x.iter().skip(c).step_by(cols).copied().sum())
+            .collect()
     }
 }
 
 impl Tape {
-    /// `y[c] = sum over r of x[r, c]`, see [`column_sum`]. Its gradient repeats the upstream one on every row.
+    /// `y[c] = sum over r of x[r, c]`, see [`column_sum`]. Its gradient repeats the upstream one on
+    /// every row.
     pub fn column_sum(&self, x: &Var) -> Result<Var> {
         let y = column_sum(x.tensor())?;
         let [rows, cols] = x.tensor().dims("column_sum")?;
@@ -53,7 +83,12 @@ impl Tape {
             let ones = Tensor::empty(g.gpu(), &[rows, 1], DType::F32)?;
             crate::gpu::fill(&ones, 1.0)?;
             let row = g.reshape(&[1, cols])?;
-            Ok(vec![Some(super::matmul::matmul(&ones, &row, super::matmul::Transpose::NONE, None)?)])
+            Ok(vec![Some(super::matmul::matmul(
+                &ones,
+                &row,
+                super::matmul::Transpose::NONE,
+                None,
+            )?)])
         }))
     }
 }
@@ -66,12 +101,22 @@ impl Operation for ColumnSum {
         "column_sum"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 4), (1_031, 17), (4_099, 64), (300, 1_028), (32_771, 3)]
-            .map(|(r, c)| case(&[("r", r), ("c", c)]))
-            .to_vec()
+        [
+            (1, 1),
+            (7, 3),
+            (65, 4),
+            (1_031, 17),
+            (4_099, 64),
+            (300, 1_028),
+            (32_771, 3),
+        ]
+        .map(|(r, c)| case(&[("r", r), ("c", c)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        [(8_192, 64), (2_048, 128), (32_768, 3)].map(|(r, c)| case(&[("r", r), ("c", c)])).to_vec()
+        [(8_192, 64), (2_048, 128), (32_768, 3)]
+            .map(|(r, c)| case(&[("r", r), ("c", c)]))
+            .to_vec()
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("r"), case.get("c")])]
@@ -81,7 +126,10 @@ impl Operation for ColumnSum {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let c = case.get("c");
-        vec![HostTensor::f64(&[c], reference::column_sum(inputs[0].as_f64(), c))]
+        vec![HostTensor::f64(
+            &[c],
+            reference::column_sum(inputs[0].as_f64(), c),
+        )]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         Tolerance::sum(case.get("r"))
@@ -92,12 +140,17 @@ impl Operation for ColumnSum {
     fn kernels(&self) -> Vec<Kernel> {
         // Its gradient is a product with a column of ones.
         let own = [kernel(false), kernel(true)];
-        own.into_iter().chain(super::matmul::Matmul.kernels()).collect()
+        own.into_iter()
+            .chain(super::matmul::Matmul.kernels())
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let vector = Tensor::zeros(gpu, &[4], DType::F32)?;
         let integers = Tensor::zeros(gpu, &[4, 4], DType::U32)?;
-        Ok(vec![("a vector", column_sum(&vector).map(drop)), ("integers", column_sum(&integers).map(drop))])
+        Ok(vec![
+            ("a vector", column_sum(&vector).map(drop)),
+            ("integers", column_sum(&integers).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -111,8 +164,15 @@ impl Gradient for ColumnSum {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.column_sum(&v[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let dx = (0..inputs[0].len()).map(|i| upstream.as_f64()[i % case.get("c")]).collect();
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let dx = (0..inputs[0].len())
+            .map(|i| upstream.as_f64()[i % case.get("c")])
+            .collect();
         vec![HostTensor::f64(&inputs[0].shape, dx)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {

@@ -7,7 +7,9 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::kernel::gemm::{Form, Tile, splits};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::elementwise::cast::cast;
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+};
 use crate::{Error, Result, shader};
 
 /// Which operands are read transposed.
@@ -44,10 +46,23 @@ struct Params {
     k_part: u32,
 }
 
-fn kernel(tile: Tile, t: Transpose, own: Form, shr: Form, out_vec: bool, bias: bool, halves: Halves) -> Kernel {
-    let kernel = Kernel::new(shader!("linalg/matmul")).flag("A_T", t.a).flag("B_T", t.b);
+fn kernel(
+    tile: Tile,
+    t: Transpose,
+    own: Form,
+    shr: Form,
+    out_vec: bool,
+    bias: bool,
+    halves: Halves,
+) -> Kernel {
+    let kernel = Kernel::new(shader!("linalg/matmul"))
+        .flag("A_T", t.a)
+        .flag("B_T", t.b);
     let kernel = kernel.flag("OUT_VEC", out_vec).flag("BIAS", bias);
-    let kernel = kernel.flag("OWN_HALF", halves.a).flag("SHR_HALF", halves.b).flag("OUT_HALF", halves.y);
+    let kernel = kernel
+        .flag("OWN_HALF", halves.a)
+        .flag("SHR_HALF", halves.b)
+        .flag("OUT_HALF", halves.y);
     tile.define(kernel, own, shr)
 }
 
@@ -63,12 +78,29 @@ impl Halves {
     fn any(self) -> bool {
         self != Halves::default()
     }
-    /// Those that there are kernels for: an activation by a weight or by another activation, and their gradients.
+    /// Those that there are kernels for: an activation by a weight or by another activation, and
+    /// their gradients.
     const KERNELS: [Halves; 4] = [
-        Halves { a: true, b: false, y: true },
-        Halves { a: true, b: true, y: true },
-        Halves { a: true, b: false, y: false },
-        Halves { a: false, b: true, y: false },
+        Halves {
+            a: true,
+            b: false,
+            y: true,
+        },
+        Halves {
+            a: true,
+            b: true,
+            y: true,
+        },
+        Halves {
+            a: true,
+            b: false,
+            y: false,
+        },
+        Halves {
+            a: false,
+            b: true,
+            y: false,
+        },
     ];
 }
 
@@ -100,8 +132,8 @@ fn problem(a: &[usize], b: &[usize], t: Transpose) -> Option<Problem> {
     (k == k2).then_some(Problem { batch, m, n, k })
 }
 
-/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored transposed; bias `[N]`. Either may be
-/// f16: sums are f32, and the result is stored as `a` is.
+/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored
+/// transposed; bias `[N]`. Either may be f16: sums are f32, and the result is stored as `a` is.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -113,26 +145,57 @@ pub fn matmul(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>) -> Re
 ///
 /// # Errors
 /// If the shapes do not fit, or a type is another.
-pub fn matmul_as(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>, out: DType) -> Result<Tensor> {
-    let floats = [a.dtype(), b.dtype(), out].iter().all(|d| matches!(d, DType::F32 | DType::F16));
-    let Some(Problem { batch, m, n, k }) = problem(a.shape(), b.shape(), t).filter(|_| floats) else {
+pub fn matmul_as(
+    a: &Tensor,
+    b: &Tensor,
+    t: Transpose,
+    bias: Option<&Tensor>,
+    out: DType,
+) -> Result<Tensor> {
+    let floats = [a.dtype(), b.dtype(), out]
+        .iter()
+        .all(|d| matches!(d, DType::F32 | DType::F16));
+    let Some(Problem { batch, m, n, k }) = problem(a.shape(), b.shape(), t).filter(|_| floats)
+    else {
         let expected = "f32 or f16 matrices whose inner sizes agree";
-        return Err(Error::shape("matmul", expected, format!("{a:?}, {b:?}, {t:?}")));
+        return Err(Error::shape(
+            "matmul",
+            expected,
+            format!("{a:?}, {b:?}, {t:?}"),
+        ));
     };
-    let halves = Halves { a: a.dtype().is_half(), b: b.dtype().is_half(), y: out.is_half() };
+    let halves = Halves {
+        a: a.dtype().is_half(),
+        b: b.dtype().is_half(),
+        y: out.is_half(),
+    };
     let (own, shr) = forms(t, m, n, k);
     let vec = own != Form::Scalar && shr != Form::Scalar && n.is_multiple_of(4);
     if halves.any() && !(vec && Halves::KERNELS.contains(&halves) && a.gpu().shader_f16()) {
-        let wide = matmul_as(&cast(a, DType::F32)?, &cast(b, DType::F32)?, t, bias, DType::F32)?;
+        let wide = matmul_as(
+            &cast(a, DType::F32)?,
+            &cast(b, DType::F32)?,
+            t,
+            bias,
+            DType::F32,
+        )?;
         return cast(&wide, out);
     }
     if let Some(bias) = bias
         && bias.shape() != [n]
     {
-        return Err(Error::shape("matmul bias", format!("[{n}]"), format!("{bias:?}")));
+        return Err(Error::shape(
+            "matmul bias",
+            format!("[{n}]"),
+            format!("{bias:?}"),
+        ));
     }
     let gpu = a.gpu();
-    let shape = if a.shape().len() == 3 { vec![batch, m, n] } else { vec![m, n] };
+    let shape = if a.shape().len() == 3 {
+        vec![batch, m, n]
+    } else {
+        vec![m, n]
+    };
     let y = Tensor::empty(gpu, &shape, out)?;
     let tile = Tile::pick(gpu, n, work(batch, m, n, k));
     // By the shape and not by the tile: a table of tiles changes no order of a sum.
@@ -152,27 +215,60 @@ pub fn matmul_as(a: &Tensor, b: &Tensor, t: Transpose, bias: Option<&Tensor>, ou
         splits: splits as u32,
         k_part: k_part as u32,
     };
-    let kernel = kernel(tile, t, own, shr, n.is_multiple_of(4), bias.is_some(), halves);
-    let split = if splits > 1 { Some(Tensor::empty(gpu, &[splits, m * n], out)?) } else { None };
-    let bindings: Vec<&Tensor> = [a, b].into_iter().chain(bias).chain([split.as_ref().unwrap_or(&y)]).collect();
-    gpu.dispatch("matmul", &kernel, &bindings, &params, groups, work(batch, m, n, k))?;
+    let kernel = kernel(
+        tile,
+        t,
+        own,
+        shr,
+        n.is_multiple_of(4),
+        bias.is_some(),
+        halves,
+    );
+    let split = if splits > 1 {
+        Some(Tensor::empty(gpu, &[splits, m * n], out)?)
+    } else {
+        None
+    };
+    let bindings: Vec<&Tensor> = [a, b]
+        .into_iter()
+        .chain(bias)
+        .chain([split.as_ref().unwrap_or(&y)])
+        .collect();
+    gpu.dispatch(
+        "matmul",
+        &kernel,
+        &bindings,
+        &params,
+        groups,
+        work(batch, m, n, k),
+    )?;
     match split {
         Some(split) => split_sum(&split, &shape),
         None => Ok(y),
     }
 }
 
-/// Steps of K that a workgroup sums at least, where several share a tile: below, the second pass costs what they save.
+/// Steps of K that a workgroup sums at least, where several share a tile: below, the second pass
+/// costs what they save.
 const STEPS: usize = 256;
 
 /// Into how many parts K falls, `wanted` at most, and the steps of each but the last.
 fn parts(k: usize, wanted: usize) -> (usize, usize) {
-    let part = k.div_ceil(wanted.min(k / STEPS).max(1)).next_multiple_of(32);
-    if part >= k { (1, k) } else { (k.div_ceil(part), part) }
+    let part = k
+        .div_ceil(wanted.min(k / STEPS).max(1))
+        .next_multiple_of(32);
+    if part >= k {
+        (1, k)
+    } else {
+        (k.div_ceil(part), part)
+    }
 }
 
 fn work(batch: usize, m: usize, n: usize, k: usize) -> Work {
-    Work { flops: 2.0 * (batch * m * n * k) as f64, bytes: 4.0 * (batch * (m * k + k * n + m * n)) as f64 }
+    Work {
+        flops: 2.0 * (batch * m * n * k) as f64,
+        bytes: 4.0 * (batch * (m * k + k * n + m * n)) as f64,
+    }
 }
 
 impl Tape {
@@ -202,7 +298,10 @@ impl Tape {
                 (true, false) => gradient(&sa, g, Transpose::NONE),
                 (true, true) => gradient(g, &sa, Transpose::BOTH),
             };
-            Ok(vec![needs[0].then(da).transpose()?, needs[1].then(db).transpose()?])
+            Ok(vec![
+                needs[0].then(da).transpose()?,
+                needs[1].then(db).transpose()?,
+            ])
         }))
     }
 }
@@ -211,7 +310,10 @@ impl Tape {
 pub struct Matmul;
 
 fn transpose(case: &Case) -> Transpose {
-    Transpose { a: case.get("ta") == 1, b: case.get("tb") == 1 }
+    Transpose {
+        a: case.get("ta") == 1,
+        b: case.get("tb") == 1,
+    }
 }
 
 impl Operation for Matmul {
@@ -219,21 +321,50 @@ impl Operation for Matmul {
         "matmul"
     }
     fn cases(&self) -> Vec<Case> {
-        let shapes = [(1, 1, 1, 1), (1, 7, 5, 3), (1, 65, 33, 17), (3, 20, 12, 36), (1, 68, 100, 64), (2, 129, 8, 20)];
+        let shapes = [
+            (1, 1, 1, 1),
+            (1, 7, 5, 3),
+            (1, 65, 33, 17),
+            (3, 20, 12, 36),
+            (1, 68, 100, 64),
+            (2, 129, 8, 20),
+        ];
         // The last falls into parts along k.
-        let shapes = shapes.into_iter().chain([(1, 20, 13, 1100), (1, 36, 12, 1096)]);
+        let shapes = shapes
+            .into_iter()
+            .chain([(1, 20, 13, 1100), (1, 36, 12, 1096)]);
         let mut cases = Vec::new();
         for (b, m, n, k) in shapes {
             for (ta, tb) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                cases.push(case(&[("b", b), ("m", m), ("n", n), ("k", k), ("ta", ta), ("tb", tb)]));
+                cases.push(case(&[
+                    ("b", b),
+                    ("m", m),
+                    ("n", n),
+                    ("k", k),
+                    ("ta", ta),
+                    ("tb", tb),
+                ]));
             }
         }
-        let halves: Vec<Case> = cases.iter().skip(8).filter_map(|c| self.in_f16(c)).collect();
+        let halves: Vec<Case> = cases
+            .iter()
+            .skip(8)
+            .filter_map(|c| self.in_f16(c))
+            .collect();
         cases.extend(halves);
         cases
     }
     fn bench(&self) -> Vec<Case> {
-        let square = |ta, tb| case(&[("b", 1), ("m", 1024), ("n", 1024), ("k", 1024), ("ta", ta), ("tb", tb)]);
+        let square = |ta, tb| {
+            case(&[
+                ("b", 1),
+                ("m", 1024),
+                ("n", 1024),
+                ("k", 1024),
+                ("ta", ta),
+                ("tb", tb),
+            ])
+        };
         vec![square(0, 0), square(0, 1), square(1, 0)]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
@@ -241,14 +372,21 @@ impl Operation for Matmul {
         let t = transpose(case);
         let a_shape = if t.a { [b, k, m] } else { [b, m, k] };
         let b_shape = if t.b { [b, n, k] } else { [b, k, n] };
-        vec![rng.normals(&a_shape), rng.normals(&b_shape), rng.normals(&[n])]
+        vec![
+            rng.normals(&a_shape),
+            rng.normals(&b_shape),
+            rng.normals(&[n]),
+        ]
     }
     fn halves(&self) -> &'static [usize] {
         &[0, 1]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let t = transpose(case);
-        Ok(vec![matmul(&inputs[0], &inputs[1], t, None)?, matmul(&inputs[0], &inputs[1], t, Some(&inputs[2]))?])
+        Ok(vec![
+            matmul(&inputs[0], &inputs[1], t, None)?,
+            matmul(&inputs[0], &inputs[1], t, Some(&inputs[2]))?,
+        ])
     }
     fn time(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
         matmul(&inputs[0], &inputs[1], transpose(case), None).map(drop)
@@ -266,10 +404,16 @@ impl Operation for Matmul {
         }
         let m = case.get("m");
         let chosen = excerpt::spread(m, excerpt::affordable(m, self.work(case).flops, flops));
-        let flat = |h: &HostTensor| HostTensor { shape: h.shape[1..].to_vec(), data: h.data.clone() };
+        let flat = |h: &HostTensor| HostTensor {
+            shape: h.shape[1..].to_vec(),
+            data: h.data.clone(),
+        };
         let some = |h: &HostTensor| {
             let part = excerpt::rows(&flat(h), &chosen);
-            HostTensor { shape: [&[1], &part.shape[..]].concat(), data: part.data }
+            HostTensor {
+                shape: [&[1], &part.shape[..]].concat(),
+                data: part.data,
+            }
         };
         let a = some(&inputs[0]);
         Some((
@@ -280,16 +424,34 @@ impl Operation for Matmul {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));
-        let plain = reference::matmul(inputs[0].as_f64(), inputs[1].as_f64(), transpose(case), b, m, n, k);
-        let biased = plain.iter().enumerate().map(|(i, y)| y + inputs[2].as_f64()[i % n]).collect();
-        vec![HostTensor::f64(&[b, m, n], plain), HostTensor::f64(&[b, m, n], biased)]
+        let plain = reference::matmul(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            transpose(case),
+            b,
+            m,
+            n,
+            k,
+        );
+        let biased = plain
+            .iter()
+            .enumerate()
+            .map(|(i, y)| y + inputs[2].as_f64()[i % n])
+            .collect();
+        vec![
+            HostTensor::f64(&[b, m, n], plain),
+            HostTensor::f64(&[b, m, n], biased),
+        ]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         Tolerance::sum(case.get("k"))
     }
     fn work(&self, case: &Case) -> Work {
         let work = work(case.get("b"), case.get("m"), case.get("n"), case.get("k"));
-        Work { bytes: work.bytes / (1 + case.get("half")) as f64, ..work }
+        Work {
+            bytes: work.bytes / (1 + case.get("half")) as f64,
+            ..work
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
@@ -297,14 +459,23 @@ impl Operation for Matmul {
             for t in [Transpose::NONE, Transpose::A, Transpose::B, Transpose::BOTH] {
                 for own in [if t.a { Form::M } else { Form::K }, Form::Scalar] {
                     for shr in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
-                        // A B read by vec4 along the columns means columns in fours; otherwise both can be.
+                        // A B read by vec4 along the columns means columns in fours; otherwise both
+                        // can be.
                         for out_vec in [false, true].into_iter().filter(|v| *v || shr != Form::M) {
                             let plain = Halves::default();
-                            all.extend([false, true].map(|bias| kernel(tile, t, own, shr, out_vec, bias, plain)));
+                            all.extend(
+                                [false, true]
+                                    .map(|bias| kernel(tile, t, own, shr, out_vec, bias, plain)),
+                            );
                             // f16 is read and written four at a time, or not at all.
                             if out_vec && own != Form::Scalar && shr != Form::Scalar {
-                                let variants = Halves::KERNELS.into_iter().flat_map(|h| [(h, false), (h, true)]);
-                                all.extend(variants.map(|(h, bias)| kernel(tile, t, own, shr, true, bias, h)));
+                                let variants = Halves::KERNELS
+                                    .into_iter()
+                                    .flat_map(|h| [(h, false), (h, true)]);
+                                all.extend(
+                                    variants
+                                        .map(|(h, bias)| kernel(tile, t, own, shr, true, bias, h)),
+                                );
                             }
                         }
                     }
@@ -317,9 +488,18 @@ impl Operation for Matmul {
         let a = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
         let bias = Tensor::zeros(gpu, &[5], DType::F32)?;
         Ok(vec![
-            ("inner sizes differ", matmul(&a, &a, Transpose::NONE, None).map(drop)),
-            ("a bias of another size", matmul(&a, &a, Transpose::B, Some(&bias)).map(drop)),
-            ("a vector", matmul(&a, &bias, Transpose::NONE, None).map(drop)),
+            (
+                "inner sizes differ",
+                matmul(&a, &a, Transpose::NONE, None).map(drop),
+            ),
+            (
+                "a bias of another size",
+                matmul(&a, &a, Transpose::B, Some(&bias)).map(drop),
+            ),
+            (
+                "a vector",
+                matmul(&a, &bias, Transpose::NONE, None).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -334,7 +514,12 @@ impl Gradient for Matmul {
     fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
         tape.matmul(&inputs[0], &inputs[1], transpose(case))
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (b, m, n, k) = (case.get("b"), case.get("m"), case.get("n"), case.get("k"));
         let (da, db) = reference::gradients(
             inputs[0].as_f64(),
@@ -346,9 +531,16 @@ impl Gradient for Matmul {
             n,
             k,
         );
-        vec![HostTensor::f64(&inputs[0].shape, da), HostTensor::f64(&inputs[1].shape, db)]
+        vec![
+            HostTensor::f64(&inputs[0].shape, da),
+            HostTensor::f64(&inputs[1].shape, db),
+        ]
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
-        Tolerance::sum(if input == 0 { case.get("n") } else { case.get("m") })
+        Tolerance::sum(if input == 0 {
+            case.get("n")
+        } else {
+            case.get("m")
+        })
     }
 }

@@ -10,13 +10,23 @@ fn at_b(t: Transpose, n: usize, k: usize, l: usize, j: usize) -> usize {
     if t.b { j * k + l } else { l * n + j }
 }
 
-pub fn matmul<T: Real>(a: &[T], b: &[T], t: Transpose, batch: usize, m: usize, n: usize, k: usize) -> Vec<T> {
+pub fn matmul<T: Real>(
+    a: &[T],
+    b: &[T],
+    t: Transpose,
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+) -> Vec<T> {
     let mut y = vec![T::zero(); batch * m * n];
     for s in 0..batch {
         let (a, b) = (&a[s * m * k..], &b[s * k * n..]);
         for i in 0..m {
             for j in 0..n {
-                y[(s * m + i) * n + j] = (0..k).map(|l| a[at_a(t, m, k, i, l)] * b[at_b(t, n, k, l, j)]).sum();
+                y[(s * m + i) * n + j] = (0..k)
+                    .map(|l| a[at_a(t, m, k, i, l)] * b[at_b(t, n, k, l, j)])
+                    .sum();
             }
         }
     }

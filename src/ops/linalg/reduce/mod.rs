@@ -25,9 +25,13 @@ struct Finish {
 const PARTS: usize = 4096;
 
 fn kernel(term: Term, vec: bool) -> Kernel {
-    let kernel = Kernel::new(shader!("linalg/reduce")).flag("VEC", vec).flag("PAIR", term != Term::Value);
+    let kernel = Kernel::new(shader!("linalg/reduce"))
+        .flag("VEC", vec)
+        .flag("PAIR", term != Term::Value);
     let kernel = kernel.flag("SQUARED", term == Term::SquaredDifference);
-    kernel.flag("ABSOLUTE", term == Term::AbsoluteDifference).flag("PRODUCT", term == Term::Product)
+    kernel
+        .flag("ABSOLUTE", term == Term::AbsoluteDifference)
+        .flag("PRODUCT", term == Term::Product)
 }
 
 fn finish_kernel() -> Kernel {
@@ -35,14 +39,29 @@ fn finish_kernel() -> Kernel {
 }
 
 pub(crate) fn kernels(terms: &[Term]) -> Vec<Kernel> {
-    let both = terms.iter().flat_map(|t| [kernel(*t, false), kernel(*t, true)]);
+    let both = terms
+        .iter()
+        .flat_map(|t| [kernel(*t, false), kernel(*t, true)]);
     both.chain([finish_kernel()]).collect()
 }
 
 /// `scale * sum of term(a, b)`: [1].
-pub(crate) fn reduce(op: &'static str, term: Term, a: &Tensor, b: Option<&Tensor>, scale: f32) -> Result<Tensor> {
-    if a.dtype() != DType::F32 || a.is_empty() || b.is_some_and(|b| b.shape() != a.shape() || b.dtype() != DType::F32) {
-        return Err(Error::shape(op, "f32 tensors of one shape with at least one element", format!("{a:?}, {b:?}")));
+pub(crate) fn reduce(
+    op: &'static str,
+    term: Term,
+    a: &Tensor,
+    b: Option<&Tensor>,
+    scale: f32,
+) -> Result<Tensor> {
+    if a.dtype() != DType::F32
+        || a.is_empty()
+        || b.is_some_and(|b| b.shape() != a.shape() || b.dtype() != DType::F32)
+    {
+        return Err(Error::shape(
+            op,
+            "f32 tensors of one shape with at least one element",
+            format!("{a:?}, {b:?}"),
+        ));
     }
     let gpu = a.gpu();
     let vec = a.len().is_multiple_of(4);
@@ -51,17 +70,33 @@ pub(crate) fn reduce(op: &'static str, term: Term, a: &Tensor, b: Option<&Tensor
     let parts = Tensor::empty(gpu, &[count], DType::F32)?;
     let bindings: Vec<&Tensor> = [a, &parts].into_iter().chain(b).collect();
     let bytes = 4.0 * a.len() as f64 * if b.is_some() { 2.0 } else { 1.0 };
-    let work = Work { flops: 2.0 * a.len() as f64, bytes };
-    gpu.dispatch(op, &kernel(term, vec), &bindings, &[units as u32, count as u32], groups_for(count, 64), work)?;
+    let work = Work {
+        flops: 2.0 * a.len() as f64,
+        bytes,
+    };
+    gpu.dispatch(
+        op,
+        &kernel(term, vec),
+        &bindings,
+        &[units as u32, count as u32],
+        groups_for(count, 64),
+        work,
+    )?;
     let y = Tensor::empty(gpu, &[1], DType::F32)?;
-    let params = Finish { parts: count as u32, scale };
+    let params = Finish {
+        parts: count as u32,
+        scale,
+    };
     gpu.dispatch(
         op,
         &finish_kernel(),
         &[&parts, &y],
         &params,
         [1, 1, 1],
-        Work { flops: count as f64, bytes: 4.0 * count as f64 },
+        Work {
+            flops: count as f64,
+            bytes: 4.0 * count as f64,
+        },
     )?;
     Ok(y)
 }
@@ -90,11 +125,17 @@ impl Tape {
     fn reduction(&self, x: &Var, y: Tensor, scale: f32) -> Result<Var> {
         let shape = x.shape().to_vec();
         Ok(self.record(y, &[x], move |g, _| {
-            // The upstream gradient, scaled, on every element: a product with a column of constants.
+            // The upstream gradient, scaled, on every element: a product with a column of
+            // constants.
             let n = shape.iter().product();
             let column = Tensor::empty(g.gpu(), &[n, 1], DType::F32)?;
             crate::gpu::fill(&column, scale)?;
-            let product = super::matmul::matmul(&column, &g.reshape(&[1, 1])?, super::matmul::Transpose::NONE, None)?;
+            let product = super::matmul::matmul(
+                &column,
+                &g.reshape(&[1, 1])?,
+                super::matmul::Transpose::NONE,
+                None,
+            )?;
             Ok(vec![Some(product.reshape(&shape)?)])
         }))
     }
@@ -115,7 +156,9 @@ impl Operation for Reduce {
         "reduce"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 3, 64, 1_031, 65_540, 131_071].map(|n| case(&[("n", n)])).to_vec()
+        [1, 3, 64, 1_031, 65_540, 131_071]
+            .map(|n| case(&[("n", n)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
@@ -131,18 +174,34 @@ impl Operation for Reduce {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let sum = reference::sum(inputs[0].as_f64());
-        vec![HostTensor::f64(&[1], vec![sum / case.get("n") as f64]), HostTensor::f64(&[1], vec![sum])]
+        vec![
+            HostTensor::f64(&[1], vec![sum / case.get("n") as f64]),
+            HostTensor::f64(&[1], vec![sum]),
+        ]
     }
     fn tolerance(&self, case: &Case, output: usize) -> Tolerance {
         let sum = Tolerance::sum(case.get("n"));
-        if output == 1 { sum } else { Tolerance { abs: sum.abs / case.get("n") as f64, ..sum } }
+        if output == 1 {
+            sum
+        } else {
+            Tolerance {
+                abs: sum.abs / case.get("n") as f64,
+                ..sum
+            }
+        }
     }
     fn work(&self, case: &Case) -> Work {
-        Work { flops: case.get("n") as f64, bytes: 4.0 * case.get("n") as f64 }
+        Work {
+            flops: case.get("n") as f64,
+            bytes: 4.0 * case.get("n") as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         // Its gradient is a product with a column of ones.
-        kernels(&[Term::Value]).into_iter().chain(super::matmul::Matmul.kernels()).collect()
+        kernels(&[Term::Value])
+            .into_iter()
+            .chain(super::matmul::Matmul.kernels())
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let empty = Tensor::zeros(gpu, &[0], DType::F32)?;
@@ -160,9 +219,17 @@ impl Gradient for Reduce {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.mean(&v[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let n = case.get("n");
-        vec![HostTensor::f64(&inputs[0].shape, vec![upstream.as_f64()[0] / n as f64; n])]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            vec![upstream.as_f64()[0] / n as f64; n],
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

@@ -17,16 +17,30 @@ fn kernel(divide: bool) -> Kernel {
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: n as f64, bytes: 8.0 * n as f64 }
+    Work {
+        flops: n as f64,
+        bytes: 8.0 * n as f64,
+    }
 }
 
 fn dispatch(x: &Tensor, s: &Tensor, divide: bool) -> Result<Tensor> {
     if x.dtype() != DType::F32 || s.dtype() != DType::F32 || s.len() != 1 {
-        return Err(Error::shape("scale_by", "a tensor of f32 and f32 [1]", format!("{x:?} and {s:?}")));
+        return Err(Error::shape(
+            "scale_by",
+            "a tensor of f32 and f32 [1]",
+            format!("{x:?} and {s:?}"),
+        ));
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let params = Params { n: x.len() as u32 };
-    x.gpu().dispatch("scale_by", &kernel(divide), &[x, s, &y], &params, groups_for(x.len(), 256), work(x.len()))?;
+    x.gpu().dispatch(
+        "scale_by",
+        &kernel(divide),
+        &[x, s, &y],
+        &params,
+        groups_for(x.len(), 256),
+        work(x.len()),
+    )?;
     Ok(y)
 }
 
@@ -64,7 +78,9 @@ impl Tape {
         let (a, b) = (x.tensor().clone(), s.tensor().clone());
         Ok(self.record(y, &[x, s], move |g, needs| {
             let dx = needs[0].then(|| scale_by(g, &b)).transpose()?;
-            let ds = needs[1].then(|| dot(g, &a)?.reshape(b.shape())).transpose()?;
+            let ds = needs[1]
+                .then(|| dot(g, &a)?.reshape(b.shape()))
+                .transpose()?;
             Ok(vec![dx, ds])
         }))
     }
@@ -79,8 +95,11 @@ impl Tape {
         Ok(self.record(y, &[x, s], move |g, needs| {
             let dx = needs[0].then(|| divide_by(g, &b)).transpose()?;
             let ds = || {
-                divide_by(&crate::ops::elementwise::scale::scale(&dot(g, &quotient)?, -1.0, 0.0)?, &b)?
-                    .reshape(b.shape())
+                divide_by(
+                    &crate::ops::elementwise::scale::scale(&dot(g, &quotient)?, -1.0, 0.0)?,
+                    &b,
+                )?
+                .reshape(b.shape())
             };
             let ds = needs[1].then(ds).transpose()?;
             Ok(vec![dx, ds])
@@ -100,13 +119,18 @@ impl Operation for ScaleBy {
         "scale_by"
     }
     fn cases(&self) -> Vec<Case> {
-        (0..2).flat_map(|divide| [1, 61, 257, 10_007].map(|n| case(&[("divide", divide), ("n", n)]))).collect()
+        (0..2)
+            .flat_map(|divide| [1, 61, 257, 10_007].map(|n| case(&[("divide", divide), ("n", n)])))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("divide", 0), ("n", 1 << 20)])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
-        vec![rng.normals(&[case.get("n")]), HostTensor::f32(&[1], vec![1.5 + rng.normal().abs() as f32])]
+        vec![
+            rng.normals(&[case.get("n")]),
+            HostTensor::f32(&[1], vec![1.5 + rng.normal().abs() as f32]),
+        ]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![dispatch(&t[0], &t[1], divides(case))?])
@@ -114,7 +138,10 @@ impl Operation for ScaleBy {
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let s = inputs[1].as_f64()[0];
         let factor = if divides(case) { 1.0 / s } else { s };
-        vec![HostTensor::f64(&inputs[0].shape, inputs[0].as_f64().iter().map(|x| x * factor).collect())]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            inputs[0].as_f64().iter().map(|x| x * factor).collect(),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -130,9 +157,18 @@ impl Operation for ScaleBy {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |n: usize, dtype| Tensor::zeros(gpu, &[n], dtype);
         Ok(vec![
-            ("integers", scale_by(&zeros(4, DType::U32)?, &zeros(1, DType::F32)?).map(drop)),
-            ("two factors", scale_by(&zeros(4, DType::F32)?, &zeros(2, DType::F32)?).map(drop)),
-            ("lengths differ", dot(&zeros(4, DType::F32)?, &zeros(3, DType::F32)?).map(drop)),
+            (
+                "integers",
+                scale_by(&zeros(4, DType::U32)?, &zeros(1, DType::F32)?).map(drop),
+            ),
+            (
+                "two factors",
+                scale_by(&zeros(4, DType::F32)?, &zeros(2, DType::F32)?).map(drop),
+            ),
+            (
+                "lengths differ",
+                dot(&zeros(4, DType::F32)?, &zeros(3, DType::F32)?).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -145,15 +181,35 @@ impl Gradient for ScaleBy {
         vec![0, 1]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        if divides(case) { tape.divide_by(&v[0], &v[1]) } else { tape.scale_by(&v[0], &v[1]) }
+        if divides(case) {
+            tape.divide_by(&v[0], &v[1])
+        } else {
+            tape.scale_by(&v[0], &v[1])
+        }
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (x, s, g) = (inputs[0].as_f64(), inputs[1].as_f64()[0], upstream.as_f64());
         let dot: f64 = x.iter().zip(g).map(|(x, g)| x * g).sum();
-        let (factor, ds) = if divides(case) { (1.0 / s, -dot / (s * s)) } else { (s, dot) };
-        vec![HostTensor::f64(&inputs[0].shape, g.iter().map(|g| g * factor).collect()), HostTensor::f64(&[1], vec![ds])]
+        let (factor, ds) = if divides(case) {
+            (1.0 / s, -dot / (s * s))
+        } else {
+            (s, dot)
+        };
+        vec![
+            HostTensor::f64(&inputs[0].shape, g.iter().map(|g| g * factor).collect()),
+            HostTensor::f64(&[1], vec![ds]),
+        ]
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
-        if input == 0 { Tolerance::POINTWISE } else { Tolerance::sum(case.get("n")) }
+        if input == 0 {
+            Tolerance::POINTWISE
+        } else {
+            Tolerance::sum(case.get("n"))
+        }
     }
 }

@@ -9,7 +9,10 @@ fn kernel() -> Kernel {
 }
 
 fn work(splits: usize, n: usize) -> Work {
-    Work { flops: (splits * n) as f64, bytes: 4.0 * (splits * n + n) as f64 }
+    Work {
+        flops: (splits * n) as f64,
+        bytes: 4.0 * (splits * n + n) as f64,
+    }
 }
 
 /// `y[i] = sum over s of parts[s, i]`, in the order of s: parts [S, N], y of `shape`, N elements.
@@ -19,18 +22,31 @@ fn work(splits: usize, n: usize) -> Work {
 pub fn split_sum(parts: &Tensor, shape: &[usize]) -> Result<Tensor> {
     let [splits, n] = parts.dims("split_sum")?;
     if shape.iter().product::<usize>() != n || parts.dtype() != DType::F32 {
-        return Err(Error::shape("split_sum", format!("f32 parts of {shape:?}"), format!("{parts:?}")));
+        return Err(Error::shape(
+            "split_sum",
+            format!("f32 parts of {shape:?}"),
+            format!("{parts:?}"),
+        ));
     }
     let y = Tensor::empty(parts.gpu(), shape, DType::F32)?;
     let params = [n as u32, splits as u32];
-    parts.gpu().dispatch("split_sum", &kernel(), &[parts, &y], &params, groups_for(n, 64), work(splits, n))?;
+    parts.gpu().dispatch(
+        "split_sum",
+        &kernel(),
+        &[parts, &y],
+        &params,
+        groups_for(n, 64),
+        work(splits, n),
+    )?;
     Ok(y)
 }
 
 mod reference {
     use super::Real;
     pub fn split_sum<T: Real>(parts: &[T], n: usize) -> Vec<T> {
-        (0..n).map(|i| parts.iter().skip(i).step_by(n).copied().sum()).collect()
+        (0..n)
+            .map(|i| parts.iter().skip(i).step_by(n).copied().sum())
+            .collect()
     }
 }
 
@@ -42,7 +58,9 @@ impl Operation for SplitSum {
         "split_sum"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (3, 65), (64, 7), (17, 1_031)].map(|(s, n)| case(&[("s", s), ("n", n)])).to_vec()
+        [(1, 1), (3, 65), (64, 7), (17, 1_031)]
+            .map(|(s, n)| case(&[("s", s), ("n", n)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("s", 8), ("n", 1 << 17)])]
@@ -55,7 +73,10 @@ impl Operation for SplitSum {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let n = case.get("n");
-        vec![HostTensor::f64(&[n], reference::split_sum(inputs[0].as_f64(), n))]
+        vec![HostTensor::f64(
+            &[n],
+            reference::split_sum(inputs[0].as_f64(), n),
+        )]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         Tolerance::sum(case.get("s"))

@@ -1,5 +1,5 @@
-//! The weight of an adversarial loss that makes its gradient as large as the reconstruction's (Esser et al. 2021, "Taming transformers",
-//! equation 7).
+//! The weight of an adversarial loss that makes its gradient as large as the reconstruction's
+//! (Esser et al. 2021, "Taming transformers", equation 7).
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::optim::clip;
@@ -17,18 +17,35 @@ fn kernel() -> Kernel {
     Kernel::new(shader!("loss/adaptive_weight"))
 }
 
-/// `factor clamp(|a| / (|b| + 1e-4), 0, 1e4)`: `[1]`, of the norms of two gradients of any shape; 0 where one of them is not finite.
+/// `factor clamp(|a| / (|b| + 1e-4), 0, 1e4)`: `[1]`, of the norms of two gradients of any shape; 0
+/// where one of them is not finite.
 ///
 /// # Errors
 /// If a gradient is empty or no f32, or the factor is not finite.
 pub fn adaptive_weight(a: &Tensor, b: &Tensor, factor: f32) -> Result<Tensor> {
     if !factor.is_finite() {
-        return Err(Error::invalid("adaptive_weight", format!("a factor of {factor}: it must be finite")));
+        return Err(Error::invalid(
+            "adaptive_weight",
+            format!("a factor of {factor}: it must be finite"),
+        ));
     }
-    let [a, b] = [global_norm(a, f32::INFINITY)?, global_norm(b, f32::INFINITY)?];
+    let [a, b] = [
+        global_norm(a, f32::INFINITY)?,
+        global_norm(b, f32::INFINITY)?,
+    ];
     let y = Tensor::empty(a.gpu(), &[1], DType::F32)?;
-    let work = Work { flops: 3.0, bytes: 28.0 };
-    a.gpu().dispatch("adaptive_weight", &kernel(), &[&a, &b, &y], &Params { factor }, [1, 1, 1], work)?;
+    let work = Work {
+        flops: 3.0,
+        bytes: 28.0,
+    };
+    a.gpu().dispatch(
+        "adaptive_weight",
+        &kernel(),
+        &[&a, &b, &y],
+        &Params { factor },
+        [1, 1, 1],
+        work,
+    )?;
     Ok(y)
 }
 
@@ -43,7 +60,9 @@ impl Operation for AdaptiveWeight {
     }
     fn cases(&self) -> Vec<Case> {
         // Where b is 0, the weight is held at its largest; where it is not a number, at 0.
-        [(1, 0), (61, 0), (4_099, 0), (300, 1), (300, 2)].map(|(n, odd)| case(&[("n", n), ("odd", odd)])).to_vec()
+        [(1, 0), (61, 0), (4_099, 0), (300, 1), (300, 2)]
+            .map(|(n, odd)| case(&[("n", n), ("odd", odd)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 12), ("odd", 0)])]
@@ -53,7 +72,12 @@ impl Operation for AdaptiveWeight {
         let b = match case.get("odd") {
             0 => rng.normals(&[n]),
             1 => HostTensor::f32(&[n], vec![0.0; n]),
-            _ => HostTensor::f32(&[n], (0..n).map(|i| if i == 7 { f32::NAN } else { 1.0 }).collect()),
+            _ => HostTensor::f32(
+                &[n],
+                (0..n)
+                    .map(|i| if i == 7 { f32::NAN } else { 1.0 })
+                    .collect(),
+            ),
         };
         let a: Vec<f32> = (0..n).map(|_| 3.0 + rng.normal() as f32).collect();
         vec![HostTensor::f32(&[n], a), b]
@@ -63,14 +87,24 @@ impl Operation for AdaptiveWeight {
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [a, b] = [0, 1].map(|i| inputs[i].as_f64().iter().map(|x| x * x).sum::<f64>().sqrt());
-        let weight = if b.is_nan() { 0.0 } else { (a / (b + 1e-4)).min(1e4) };
+        let weight = if b.is_nan() {
+            0.0
+        } else {
+            (a / (b + 1e-4)).min(1e4)
+        };
         vec![HostTensor::f64(&[1], vec![f64::from(FACTOR) * weight])]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-6, rel: 2e-5 }
+        Tolerance {
+            abs: 1e-6,
+            rel: 2e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
-        Work { flops: 4.0 * case.get("n") as f64, bytes: 8.0 * case.get("n") as f64 }
+        Work {
+            flops: 4.0 * case.get("n") as f64,
+            bytes: 8.0 * case.get("n") as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Operation::kernels(&clip::Clip);
@@ -78,10 +112,19 @@ impl Operation for AdaptiveWeight {
         all
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (floats, integers) = (Tensor::zeros(gpu, &[4], DType::F32)?, Tensor::zeros(gpu, &[4], DType::U32)?);
+        let (floats, integers) = (
+            Tensor::zeros(gpu, &[4], DType::F32)?,
+            Tensor::zeros(gpu, &[4], DType::U32)?,
+        );
         Ok(vec![
-            ("integers", adaptive_weight(&floats, &integers, 1.0).map(drop)),
-            ("a factor that is no number", adaptive_weight(&floats, &floats, f32::NAN).map(drop)),
+            (
+                "integers",
+                adaptive_weight(&floats, &integers, 1.0).map(drop),
+            ),
+            (
+                "a factor that is no number",
+                adaptive_weight(&floats, &floats, f32::NAN).map(drop),
+            ),
         ])
     }
 }

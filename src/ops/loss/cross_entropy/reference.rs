@@ -2,7 +2,8 @@
 
 use crate::spec::Real;
 
-/// The target distribution of a row: smoothed, times the row's weight; all 0 where the row is ignored.
+/// The target distribution of a row: smoothed, times the row's weight; all 0 where the row is
+/// ignored.
 pub struct Rows<'a, T> {
     pub targets: &'a [u32],
     pub weight: Option<&'a [T]>,
@@ -16,7 +17,11 @@ impl<T: Real> Rows<'_, T> {
         if self.ignore == Some(self.targets[row]) {
             return T::zero();
         }
-        let right = if self.targets[row] as usize == class { T::one() - self.smoothing } else { T::zero() };
+        let right = if self.targets[row] as usize == class {
+            T::one() - self.smoothing
+        } else {
+            T::zero()
+        };
         self.weight.map_or(T::one(), |w| w[row]) * (right + self.smoothing / T::of(self.v as f64))
     }
 }
@@ -31,7 +36,10 @@ pub fn stats<T: Real>(x: &[T]) -> (T, T) {
 pub fn forward<T: Real>(x: &[T], rows: &Rows<T>) -> Vec<T> {
     let loss = |(n, x): (usize, &[T])| {
         let (m, log_z) = stats(x);
-        x.iter().enumerate().map(|(k, x)| rows.share(n, k) * (log_z + m - *x)).sum()
+        x.iter()
+            .enumerate()
+            .map(|(k, x)| rows.share(n, k) * (log_z + m - *x))
+            .sum()
     };
     x.chunks(rows.v).enumerate().map(loss).collect()
 }
@@ -40,7 +48,10 @@ pub fn backward<T: Real>(x: &[T], rows: &Rows<T>, g: &[T]) -> Vec<T> {
     let row = |(n, x): (usize, &[T])| -> Vec<T> {
         let (m, log_z) = stats(x);
         let whole: T = (0..rows.v).map(|k| rows.share(n, k)).sum();
-        x.iter().enumerate().map(|(k, x)| g[n] * (whole * (*x - m - log_z).exp() - rows.share(n, k))).collect()
+        x.iter()
+            .enumerate()
+            .map(|(k, x)| g[n] * (whole * (*x - m - log_z).exp() - rows.share(n, k)))
+            .collect()
     };
     x.chunks(rows.v).enumerate().flat_map(row).collect()
 }

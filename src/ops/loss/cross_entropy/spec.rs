@@ -5,14 +5,22 @@ use super::{CrossEntropy, backward, cross_entropy, forward, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+};
 
-/// The registry's row of [`cross_entropy`]: `smooth` in percent; `ignore` 1 ignores class 0, 2 a number that is no class;
-/// `weighted` 1 gives every row a factor.
+/// The registry's row of [`cross_entropy`]: `smooth` in percent; `ignore` 1 ignores class 0, 2 a
+/// number that is no class; `weighted` 1 gives every row a factor.
 pub struct CrossEntropyRow;
 
 fn sized([n, v, smooth, ignore, weighted]: [usize; 5]) -> Case {
-    case(&[("n", n), ("v", v), ("smooth", smooth), ("ignore", ignore), ("weighted", weighted)])
+    case(&[
+        ("n", n),
+        ("v", v),
+        ("smooth", smooth),
+        ("ignore", ignore),
+        ("weighted", weighted),
+    ])
 }
 
 fn ignored(c: &Case) -> Option<u32> {
@@ -25,13 +33,23 @@ fn smoothing(c: &Case) -> f32 {
 
 fn options<'a>(c: &Case, weight: &'a Tensor) -> CrossEntropy<'a> {
     let weight = (c.get("weighted") == 1).then_some(weight);
-    CrossEntropy { smoothing: smoothing(c), ignore: ignored(c), weight }
+    CrossEntropy {
+        smoothing: smoothing(c),
+        ignore: ignored(c),
+        weight,
+    }
 }
 
 fn rows<'a>(c: &Case, inputs: &'a [HostTensor]) -> Rows<'a, f64> {
     let weight = (c.get("weighted") == 1).then(|| inputs[2].as_f64());
     let smoothing = smoothing(c) as f64;
-    Rows { targets: inputs[1].as_u32(), weight, smoothing, ignore: ignored(c), v: c.get("v") }
+    Rows {
+        targets: inputs[1].as_u32(),
+        weight,
+        smoothing,
+        ignore: ignored(c),
+        v: c.get("v"),
+    }
 }
 
 impl Operation for CrossEntropyRow {
@@ -54,7 +72,13 @@ impl Operation for CrossEntropyRow {
         .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        [[4_096, 512, 0, 0, 0], [1_024, 16_384, 0, 0, 0], [256, 65_536, 10, 0, 0]].map(sized).to_vec()
+        [
+            [4_096, 512, 0, 0, 0],
+            [1_024, 16_384, 0, 0, 0],
+            [256, 65_536, 10, 0, 0],
+        ]
+        .map(sized)
+        .to_vec()
     }
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
@@ -73,9 +97,17 @@ impl Operation for CrossEntropyRow {
         let x = (0..n * v).map(|_| 3.0 * rng.normal() as f32).collect();
         let mut targets: Vec<u32> = (0..n).map(|_| rng.below(v) as u32).collect();
         if let Some(ignore) = ignored(c) {
-            targets.iter_mut().skip(1).step_by(3).for_each(|t| *t = ignore);
+            targets
+                .iter_mut()
+                .skip(1)
+                .step_by(3)
+                .for_each(|t| *t = ignore);
         }
-        vec![HostTensor::f32(&[n, v], x), HostTensor::u32(&[n], targets), rng.normals(&[n])]
+        vec![
+            HostTensor::f32(&[n, v], x),
+            HostTensor::u32(&[n], targets),
+            rng.normals(&[n]),
+        ]
     }
     fn run(&self, _: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let (loss, stats) = cross_entropy(&t[0], &t[1], options(c, &t[2]))?;
@@ -95,13 +127,22 @@ impl Operation for CrossEntropyRow {
     }
     fn reference(&self, c: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let n = c.get("n");
-        let stats = inputs[0].as_f64().chunks(c.get("v")).map(reference::stats).flat_map(|(m, z)| [m, z]).collect();
+        let stats = inputs[0]
+            .as_f64()
+            .chunks(c.get("v"))
+            .map(reference::stats)
+            .flat_map(|(m, z)| [m, z])
+            .collect();
         let loss = reference::forward(inputs[0].as_f64(), &rows(c, inputs));
         vec![HostTensor::f64(&[n], loss), HostTensor::f64(&[n, 2], stats)]
     }
-    /// Logits of three deviations, their largest of fifteen: the sums of exponentials are relative to it, and log z is below 12.
+    /// Logits of three deviations, their largest of fifteen: the sums of exponentials are relative
+    /// to it, and log z is below 12.
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-5, rel: 4e-6 }
+        Tolerance {
+            abs: 1e-5,
+            rel: 4e-6,
+        }
     }
     fn work(&self, c: &Case) -> Work {
         work(c.get("n"), c.get("v"), 1)
@@ -125,16 +166,40 @@ impl Operation for CrossEntropyRow {
         let (none, matrix) = (zeros(&[3, 0], DType::F32)?, zeros(&[3, 1], DType::F32)?);
         let fine = CrossEntropy::default();
         let smooth = |smoothing| CrossEntropy { smoothing, ..fine };
-        let weighted = CrossEntropy { weight: Some(&matrix), ..fine };
+        let weighted = CrossEntropy {
+            weight: Some(&matrix),
+            ..fine
+        };
         Ok(vec![
-            ("fewer targets than rows", cross_entropy(&x, &short, fine).map(drop)),
-            ("targets that are floats", cross_entropy(&x, &floats, fine).map(drop)),
-            ("logits of one dimension", cross_entropy(&floats, &t, fine).map(drop)),
+            (
+                "fewer targets than rows",
+                cross_entropy(&x, &short, fine).map(drop),
+            ),
+            (
+                "targets that are floats",
+                cross_entropy(&x, &floats, fine).map(drop),
+            ),
+            (
+                "logits of one dimension",
+                cross_entropy(&floats, &t, fine).map(drop),
+            ),
             ("no class", cross_entropy(&none, &t, fine).map(drop)),
-            ("weights of two dimensions", cross_entropy(&x, &t, weighted).map(drop)),
-            ("a smoothing of 1", cross_entropy(&x, &t, smooth(1.0)).map(drop)),
-            ("a smoothing below 0", cross_entropy(&x, &t, smooth(-0.1)).map(drop)),
-            ("a smoothing of NaN", cross_entropy(&x, &t, smooth(f32::NAN)).map(drop)),
+            (
+                "weights of two dimensions",
+                cross_entropy(&x, &t, weighted).map(drop),
+            ),
+            (
+                "a smoothing of 1",
+                cross_entropy(&x, &t, smooth(1.0)).map(drop),
+            ),
+            (
+                "a smoothing below 0",
+                cross_entropy(&x, &t, smooth(-0.1)).map(drop),
+            ),
+            (
+                "a smoothing of NaN",
+                cross_entropy(&x, &t, smooth(f32::NAN)).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -153,8 +218,12 @@ impl Gradient for CrossEntropyRow {
         let dx = reference::backward(inputs[0].as_f64(), &rows(c, inputs), upstream.as_f64());
         vec![HostTensor::f64(&inputs[0].shape, dx)]
     }
-    /// Probabilities, which err by as much as the exponent: 4e-6 at an exponent of 30. Times an upstream gradient and a weight.
+    /// Probabilities, which err by as much as the exponent: 4e-6 at an exponent of 30. Times an
+    /// upstream gradient and a weight.
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-5, rel: 2e-5 }
+        Tolerance {
+            abs: 1e-5,
+            rel: 2e-5,
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! How far the features of two images lie apart, place by place: rectified, brought to length 1 over the channels, and squared
-//! differences weighed by channel (Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric",
-//! equation 1). In one kernel each way, since the features of the finest layer are by far the largest tensors of it.
+//! How far the features of two images lie apart, place by place: rectified, brought to length 1
+//! over the channels, and squared differences weighed by channel (Zhang et al. 2018, "The
+//! unreasonable effectiveness of deep features as a perceptual metric", equation 1). In one kernel
+//! each way, since the features of the finest layer are by far the largest tensors of it.
 
 mod reference;
 
@@ -29,7 +30,10 @@ fn backward(vec: bool) -> Kernel {
 
 /// `walks` over both tensors, of which `written` more are made.
 fn work(n: usize, c: usize, walks: usize, written: usize) -> Work {
-    Work { flops: (6 * walks * n * c) as f64, bytes: 4.0 * ((2 * walks + written) * n * c + n) as f64 }
+    Work {
+        flops: (6 * walks * n * c) as f64,
+        bytes: 4.0 * ((2 * walks + written) * n * c + n) as f64,
+    }
 }
 
 /// a and b [.., C] as (rows, C), if w suits them.
@@ -41,18 +45,30 @@ fn check(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<[usize; 2]> {
         }
         _ => {
             let expected = "f32 features [.., C], twice, and weights [C]";
-            Err(Error::shape("feature_distance", expected, format!("{a:?}, {b:?} and {w:?}")))
+            Err(Error::shape(
+                "feature_distance",
+                expected,
+                format!("{a:?}, {b:?} and {w:?}"),
+            ))
         }
     }
 }
 
 fn params(n: usize, c: usize) -> (bool, Params) {
     let vec = c.is_multiple_of(4);
-    (vec, Params { n: n as u32, units: if vec { c / 4 } else { c } as u32, eps: EPS })
+    (
+        vec,
+        Params {
+            n: n as u32,
+            units: if vec { c / 4 } else { c } as u32,
+            eps: EPS,
+        },
+    )
 }
 
-/// `y[n] = sum over c of w[c] (u[n, c] - v[n, c])^2`, where u is max(a, 0) over its length, over the channels, plus 1e-10, and v that of
-/// b: a and b [.., C], w \[C], to y \[N], a number for each row.
+/// `y[n] = sum over c of w[c] (u[n, c] - v[n, c])^2`, where u is max(a, 0) over its length, over
+/// the channels, plus 1e-10, and v that of b: a and b [.., C], w \[C], to y \[N], a number for each
+/// row.
 ///
 /// # Errors
 /// If the shapes do not fit, or a tensor is not f32.
@@ -64,19 +80,31 @@ pub fn feature_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
         let part = |t: &Tensor| t.view(first * c, &[n, c]);
         let (vec, params) = params(n, c);
         let bindings = [&part(a)?, &part(b)?, w, &y.view(first, &[n])?];
-        gpu.dispatch("feature_distance", &forward(vec), &bindings, &params, groups_for(n, 64), work(n, c, 2, 0))?;
+        gpu.dispatch(
+            "feature_distance",
+            &forward(vec),
+            &bindings,
+            &params,
+            groups_for(n, 64),
+            work(n, c, 2, 0),
+        )?;
     }
     Ok(y)
 }
 
-/// The gradient of [`feature_distance`] with respect to a, of g \[N]; with a and b in each other's place, with respect to b.
+/// The gradient of [`feature_distance`] with respect to a, of g \[N]; with a and b in each other's
+/// place, with respect to b.
 ///
 /// # Errors
 /// As [`feature_distance`]'s, or if g has another shape than its result.
 pub fn feature_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> Result<Tensor> {
     let [rows, c] = check(a, b, w)?;
     if g.shape() != [rows] || g.dtype() != DType::F32 {
-        return Err(Error::shape("feature_distance gradient", format!("f32 [{rows}]"), format!("{g:?}")));
+        return Err(Error::shape(
+            "feature_distance gradient",
+            format!("f32 [{rows}]"),
+            format!("{g:?}"),
+        ));
     }
     let gpu = a.gpu();
     let da = Tensor::empty(gpu, a.shape(), DType::F32)?;
@@ -85,7 +113,14 @@ pub fn feature_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> 
         let (vec, params) = params(n, c);
         let bindings = [&part(a)?, &part(b)?, w, &g.view(first, &[n])?, &part(&da)?];
         let op = "feature_distance gradient";
-        gpu.dispatch(op, &backward(vec), &bindings, &params, groups_for(n, 64), work(n, c, 3, 1))?;
+        gpu.dispatch(
+            op,
+            &backward(vec),
+            &bindings,
+            &params,
+            groups_for(n, 64),
+            work(n, c, 3, 1),
+        )?;
     }
     Ok(da)
 }
@@ -99,8 +134,12 @@ impl Tape {
         let y = feature_distance(a.tensor(), b.tensor(), w)?;
         let (sa, sb, w) = (a.tensor().clone(), b.tensor().clone(), w.clone());
         Ok(self.record(y, &[a, b], move |g, needs| {
-            let da = needs[0].then(|| feature_distance_grad(&sa, &sb, &w, g)).transpose()?;
-            let db = needs[1].then(|| feature_distance_grad(&sb, &sa, &w, g)).transpose()?;
+            let da = needs[0]
+                .then(|| feature_distance_grad(&sa, &sb, &w, g))
+                .transpose()?;
+            let db = needs[1]
+                .then(|| feature_distance_grad(&sb, &sa, &w, g))
+                .transpose()?;
             Ok(vec![da, db])
         }))
     }
@@ -118,7 +157,9 @@ impl Operation for FeatureDistance {
         "feature_distance"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 4), (1_031, 17), (130, 64), (35, 512)].map(|(n, c)| case(&[("n", n), ("c", c)])).to_vec()
+        [(1, 1), (7, 3), (65, 4), (1_031, 17), (130, 64), (35, 512)]
+            .map(|(n, c)| case(&[("n", n), ("c", c)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 65_536), ("c", 64)])]
@@ -136,7 +177,11 @@ impl Operation for FeatureDistance {
             }
         }
         let w = (0..c).map(|_| rng.uniform() as f32).collect();
-        vec![HostTensor::f32(&[n, c], a), HostTensor::f32(&[n, c], b), HostTensor::f32(&[c], w)]
+        vec![
+            HostTensor::f32(&[n, c], a),
+            HostTensor::f32(&[n, c], b),
+            HostTensor::f32(&[c], w),
+        ]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![feature_distance(&t[0], &t[1], &t[2])?])
@@ -145,25 +190,44 @@ impl Operation for FeatureDistance {
         let y = reference::distance(inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_f64());
         vec![HostTensor::f64(&[case.get("n")], y)]
     }
-    /// Rows of length 1: each difference is off by some of their roundings, and so is its square by as much of the difference.
+    /// Rows of length 1: each difference is off by some of their roundings, and so is its square by
+    /// as much of the difference.
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-6, rel: 2e-7 * case.get("c") as f64 + 4e-6 }
+        Tolerance {
+            abs: 1e-6,
+            rel: 2e-7 * case.get("c") as f64 + 4e-6,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         let [n, c] = size(case);
         work(n, c, 2, 0)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true].into_iter().flat_map(|vec| [forward(vec), backward(vec)]).collect()
+        [false, true]
+            .into_iter()
+            .flat_map(|vec| [forward(vec), backward(vec)])
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let zeros = |shape: &[usize], dtype| Tensor::zeros(gpu, shape, dtype);
         let (a, w) = (zeros(&[3, 4], DType::F32)?, zeros(&[4], DType::F32)?);
         Ok(vec![
-            ("fewer rows", feature_distance(&a, &zeros(&[2, 4], DType::F32)?, &w).map(drop)),
-            ("weights of other channels", feature_distance(&a, &a, &zeros(&[3], DType::F32)?).map(drop)),
-            ("integers", feature_distance(&a, &zeros(&[3, 4], DType::U32)?, &w).map(drop)),
-            ("a gradient of other rows", feature_distance_grad(&a, &a, &w, &w).map(drop)),
+            (
+                "fewer rows",
+                feature_distance(&a, &zeros(&[2, 4], DType::F32)?, &w).map(drop),
+            ),
+            (
+                "weights of other channels",
+                feature_distance(&a, &a, &zeros(&[3], DType::F32)?).map(drop),
+            ),
+            (
+                "integers",
+                feature_distance(&a, &zeros(&[3, 4], DType::U32)?, &w).map(drop),
+            ),
+            (
+                "a gradient of other rows",
+                feature_distance_grad(&a, &a, &w, &w).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -181,12 +245,22 @@ impl Gradient for FeatureDistance {
     fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
         let [a, b, w] = [0, 1, 2].map(|i| inputs[i].as_f64());
         let g = upstream.as_f64();
-        let gradients = [reference::gradient(a, b, w, g), reference::gradient(b, a, w, g)];
-        gradients.into_iter().map(|d| HostTensor::f64(&inputs[0].shape, d)).collect()
+        let gradients = [
+            reference::gradient(a, b, w, g),
+            reference::gradient(b, a, w, g),
+        ];
+        gradients
+            .into_iter()
+            .map(|d| HostTensor::f64(&inputs[0].shape, d))
+            .collect()
     }
-    /// A short row's gradient is as large as its inverse, and of two terms that all but cancel where few channels are positive.
+    /// A short row's gradient is as large as its inverse, and of two terms that all but cancel
+    /// where few channels are positive.
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         let abs = (1e-3 / case.get("c") as f64).max(2e-5);
-        Tolerance { abs, rel: 2e-7 * case.get("c") as f64 + 2e-5 }
+        Tolerance {
+            abs,
+            rel: 2e-7 * case.get("c") as f64 + 2e-5,
+        }
     }
 }

@@ -35,7 +35,14 @@ struct Params {
 }
 
 fn grad_kernel(loss: Loss) -> Kernel {
-    Kernel::new(shader!("loss/loss_grad")).define(if loss == Loss::Mse { "SQUARED" } else { "ABSOLUTE" }, 1)
+    Kernel::new(shader!("loss/loss_grad")).define(
+        if loss == Loss::Mse {
+            "SQUARED"
+        } else {
+            "ABSOLUTE"
+        },
+        1,
+    )
 }
 
 /// The loss between `prediction` and `target`, shapes equal: `[1]`.
@@ -43,15 +50,34 @@ fn grad_kernel(loss: Loss) -> Kernel {
 /// # Errors
 /// If the shapes differ or there is no element.
 pub fn loss(kind: Loss, prediction: &Tensor, target: &Tensor) -> Result<Tensor> {
-    reduce("loss", kind.term(), prediction, Some(target), 1.0 / prediction.len() as f32)
+    reduce(
+        "loss",
+        kind.term(),
+        prediction,
+        Some(target),
+        1.0 / prediction.len() as f32,
+    )
 }
 
 fn gradient(kind: Loss, a: &Tensor, b: &Tensor, g: &Tensor, sign: f32) -> Result<Tensor> {
     let n = a.len();
     let da = Tensor::empty(a.gpu(), a.shape(), DType::F32)?;
-    let params = Params { n: n as u32, scale: sign / n as f32 };
-    let work = Work { flops: 3.0 * n as f64, bytes: 12.0 * n as f64 };
-    a.gpu().dispatch("loss", &grad_kernel(kind), &[a, b, g, &da], &params, groups_for(n, 256), work)?;
+    let params = Params {
+        n: n as u32,
+        scale: sign / n as f32,
+    };
+    let work = Work {
+        flops: 3.0 * n as f64,
+        bytes: 12.0 * n as f64,
+    };
+    a.gpu().dispatch(
+        "loss",
+        &grad_kernel(kind),
+        &[a, b, g, &da],
+        &params,
+        groups_for(n, 256),
+        work,
+    )?;
     Ok(da)
 }
 
@@ -61,8 +87,12 @@ impl Tape {
         let y = loss(kind, prediction.tensor(), target.tensor())?;
         let (a, b) = (prediction.tensor().clone(), target.tensor().clone());
         Ok(self.record(y, &[prediction, target], move |g, needs| {
-            let da = needs[0].then(|| gradient(kind, &a, &b, g, 1.0)).transpose()?;
-            let db = needs[1].then(|| gradient(kind, &a, &b, g, -1.0)).transpose()?;
+            let da = needs[0]
+                .then(|| gradient(kind, &a, &b, g, 1.0))
+                .transpose()?;
+            let db = needs[1]
+                .then(|| gradient(kind, &a, &b, g, -1.0))
+                .transpose()?;
             Ok(vec![da, db])
         }))
     }
@@ -72,7 +102,11 @@ impl Tape {
 pub struct LossRow;
 
 fn kind(case: &Case) -> Loss {
-    if case.get("mae") == 1 { Loss::L1 } else { Loss::Mse }
+    if case.get("mae") == 1 {
+        Loss::L1
+    } else {
+        Loss::Mse
+    }
 }
 
 impl Operation for LossRow {
@@ -81,7 +115,9 @@ impl Operation for LossRow {
     }
     fn cases(&self) -> Vec<Case> {
         let sizes = [1, 61, 257, 65_540];
-        (0..2).flat_map(|l1| sizes.map(|n| case(&[("mae", l1), ("n", n)]))).collect()
+        (0..2)
+            .flat_map(|l1| sizes.map(|n| case(&[("mae", l1), ("n", n)])))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("mae", 0), ("n", 98_304)])]
@@ -90,7 +126,9 @@ impl Operation for LossRow {
         // A few pairs are equal, where the absolute difference has a corner.
         let n = case.get("n");
         let (a, b) = (rng.normals(&[n]), rng.normals(&[n]));
-        let (crate::spec::Data::F32(a), crate::spec::Data::F32(mut b)) = (a.data, b.data) else { return Vec::new() };
+        let (crate::spec::Data::F32(a), crate::spec::Data::F32(mut b)) = (a.data, b.data) else {
+            return Vec::new();
+        };
         (0..n).skip(3).step_by(7).for_each(|i| b[i] = a[i]);
         vec![HostTensor::f32(&[n], a), HostTensor::f32(&[n], b)]
     }
@@ -98,13 +136,23 @@ impl Operation for LossRow {
         Ok(vec![loss(kind(case), &inputs[0], &inputs[1])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&[1], vec![reference::loss(kind(case), inputs[0].as_f64(), inputs[1].as_f64())])]
+        vec![HostTensor::f64(
+            &[1],
+            vec![reference::loss(
+                kind(case),
+                inputs[0].as_f64(),
+                inputs[1].as_f64(),
+            )],
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
     }
     fn work(&self, case: &Case) -> Work {
-        Work { flops: 3.0 * case.get("n") as f64, bytes: 8.0 * case.get("n") as f64 }
+        Work {
+            flops: 3.0 * case.get("n") as f64,
+            bytes: 8.0 * case.get("n") as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = reduce::kernels(&[Term::SquaredDifference, Term::AbsoluteDifference]);
@@ -112,7 +160,10 @@ impl Operation for LossRow {
         all
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (a, b) = (Tensor::zeros(gpu, &[3], DType::F32)?, Tensor::zeros(gpu, &[4], DType::F32)?);
+        let (a, b) = (
+            Tensor::zeros(gpu, &[3], DType::F32)?,
+            Tensor::zeros(gpu, &[4], DType::F32)?,
+        );
         Ok(vec![("shapes differ", loss(Loss::Mse, &a, &b).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -127,10 +178,23 @@ impl Gradient for LossRow {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.loss(kind(case), &v[0], &v[1])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let da = reference::gradient(kind(case), inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64()[0]);
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let da = reference::gradient(
+            kind(case),
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            upstream.as_f64()[0],
+        );
         let db = da.iter().map(|d| -d).collect();
-        vec![HostTensor::f64(&inputs[0].shape, da), HostTensor::f64(&inputs[0].shape, db)]
+        vec![
+            HostTensor::f64(&inputs[0].shape, da),
+            HostTensor::f64(&inputs[0].shape, db),
+        ]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE

@@ -19,5 +19,8 @@ pub fn gradient<T: Real>(kind: Loss, a: &[T], b: &[T], g: T) -> Vec<T> {
         Loss::L1 if x == T::zero() => x,
         Loss::L1 => x.signum(),
     };
-    a.iter().zip(b).map(|(a, b)| g * slope(*a - *b) / n).collect()
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| g * slope(*a - *b) / n)
+        .collect()
 }

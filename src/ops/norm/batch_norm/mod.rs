@@ -1,5 +1,6 @@
-//! Batch normalisation (Ioffe and Szegedy 2015) of rows: each column by its mean and deviation over the rows, or by those that were kept.
-//! The kernels are those of group normalisation, to which rows are the positions of one image and each column a group.
+//! Batch normalisation (Ioffe and Szegedy 2015) of rows: each column by its mean and deviation over
+//! the rows, or by those that were kept. The kernels are those of group normalisation, to which
+//! rows are the positions of one image and each column a group.
 
 use super::group_norm::{self, Layout, kernels, work};
 use crate::autograd::{Tape, Var};
@@ -9,15 +10,26 @@ use crate::{Error, Result};
 
 fn layout(x: &Tensor, eps: f32) -> Result<Layout> {
     let [n, c] = x.dims("batch_norm")?;
-    Ok(Layout { n: 1, s: n, c, g: c, eps })
+    Ok(Layout {
+        n: 1,
+        s: n,
+        c,
+        g: c,
+        eps,
+    })
 }
 
-/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance of each column: x [N, C], weight and bias `[C]`. And what it went by, (mean,
-/// 1 / sqrt(var + eps)) of each column: [C, 2].
+/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance of each column: x [N, C], weight and
+/// bias `[C]`. And what it went by, (mean, 1 / sqrt(var + eps)) of each column: [C, 2].
 ///
 /// # Errors
 /// If the shapes do not fit, or eps is not above 0.
-pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
+pub fn batch_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f32,
+) -> Result<(Tensor, Tensor)> {
     layout(x, eps)?.forward_wide("batch_norm", x, weight, bias)
 }
 
@@ -25,10 +37,19 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn batch_norm_by(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: &Tensor) -> Result<Tensor> {
+pub fn batch_norm_by(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    moments: &Tensor,
+) -> Result<Tensor> {
     let l = layout(x, 1.0)?;
     if moments.shape() != [l.c, 2] || moments.dtype() != DType::F32 {
-        return Err(Error::shape("batch_norm", format!("moments f32 [{}, 2]", l.c), format!("{moments:?}")));
+        return Err(Error::shape(
+            "batch_norm",
+            format!("moments f32 [{}, 2]", l.c),
+            format!("{moments:?}"),
+        ));
     }
     l.apply_wide("batch_norm", x, weight, bias, moments)
 }
@@ -50,7 +71,18 @@ pub(crate) mod reference {
 
     /// Rows x [N, C] by their own moments.
     pub fn batch_norm<T: Real>(x: &[T], w: &[T], b: &[T], eps: f32) -> Vec<T> {
-        reference::forward(x, w, b, &Layout { n: 1, s: x.len() / w.len(), c: w.len(), g: w.len(), eps })
+        reference::forward(
+            x,
+            w,
+            b,
+            &Layout {
+                n: 1,
+                s: x.len() / w.len(),
+                c: w.len(),
+                g: w.len(),
+                eps,
+            },
+        )
     }
 }
 
@@ -60,7 +92,13 @@ pub struct BatchNorm;
 const EPS: f32 = 1e-5;
 
 fn of(case: &Case) -> Layout {
-    Layout { n: 1, s: case.get("n"), c: case.get("c"), g: case.get("c"), eps: EPS }
+    Layout {
+        n: 1,
+        s: case.get("n"),
+        c: case.get("c"),
+        g: case.get("c"),
+        eps: EPS,
+    }
 }
 
 impl Operation for BatchNorm {
@@ -68,14 +106,21 @@ impl Operation for BatchNorm {
         "batch_norm"
     }
     fn cases(&self) -> Vec<Case> {
-        [(2, 1), (7, 5), (65, 64), (33, 257), (1_031, 20)].map(|(n, c)| case(&[("n", n), ("c", c)])).to_vec()
+        [(2, 1), (7, 5), (65, 64), (33, 257), (1_031, 20)]
+            .map(|(n, c)| case(&[("n", n), ("c", c)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("c", 64)])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (n, c) = (case.get("n"), case.get("c"));
-        vec![rng.normals(&[n, c]), rng.normals(&[c]), rng.normals(&[c]), rng.normals(&[c, 2])]
+        vec![
+            rng.normals(&[n, c]),
+            rng.normals(&[c]),
+            rng.normals(&[c]),
+            rng.normals(&[c, 2]),
+        ]
     }
     /// By the batch's moments, and by those that are given.
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -85,8 +130,10 @@ impl Operation for BatchNorm {
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [x, w, b, kept] = [0, 1, 2, 3].map(|i| inputs[i].as_f64());
         let (l, c) = (of(case), case.get("c"));
-        let by =
-            x.iter().enumerate().map(|(i, x)| (x - kept[2 * (i % c)]) * kept[2 * (i % c) + 1] * w[i % c] + b[i % c]);
+        let by = x
+            .iter()
+            .enumerate()
+            .map(|(i, x)| (x - kept[2 * (i % c)]) * kept[2 * (i % c) + 1] * w[i % c] + b[i % c]);
         vec![
             HostTensor::f64(&inputs[0].shape, reference::batch_norm(x, w, b, EPS)),
             HostTensor::f64(&[c, 2], group_norm::reference::moments(x, &l)),
@@ -94,7 +141,10 @@ impl Operation for BatchNorm {
         ]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-5, rel: 2e-5 }
+        Tolerance {
+            abs: 2e-5,
+            rel: 2e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(&of(case))
@@ -104,13 +154,25 @@ impl Operation for BatchNorm {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[3, 6], DType::F32)?;
-        let (w, short) = (Tensor::zeros(gpu, &[6], DType::F32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
+        let (w, short) = (
+            Tensor::zeros(gpu, &[6], DType::F32)?,
+            Tensor::zeros(gpu, &[5], DType::F32)?,
+        );
         let moments = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
         Ok(vec![
-            ("a weight of another size", batch_norm(&x, &short, &w, EPS).map(drop)),
+            (
+                "a weight of another size",
+                batch_norm(&x, &short, &w, EPS).map(drop),
+            ),
             ("an eps of 0", batch_norm(&x, &w, &w, 0.0).map(drop)),
-            ("moments of other columns", batch_norm_by(&x, &w, &w, &moments).map(drop)),
-            ("a bias of another size", batch_norm_by(&x, &w, &short, &moments).map(drop)),
+            (
+                "moments of other columns",
+                batch_norm_by(&x, &w, &w, &moments).map(drop),
+            ),
+            (
+                "a bias of another size",
+                batch_norm_by(&x, &w, &short, &moments).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -125,9 +187,18 @@ impl Gradient for BatchNorm {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         Ok(tape.batch_norm(&v[0], &v[1], &v[2], EPS)?.0)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let (dx, dw, db) =
-            group_norm::reference::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), &of(case));
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let (dx, dw, db) = group_norm::reference::gradients(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            upstream.as_f64(),
+            &of(case),
+        );
         vec![
             HostTensor::f64(&inputs[0].shape, dx),
             HostTensor::f64(&inputs[1].shape, dw),
@@ -135,6 +206,13 @@ impl Gradient for BatchNorm {
         ]
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
-        if input == 0 { Tolerance { abs: 5e-5, rel: 5e-5 } } else { Tolerance::sum(16 * case.get("n")) }
+        if input == 0 {
+            Tolerance {
+                abs: 5e-5,
+                rel: 5e-5,
+            }
+        } else {
+            Tolerance::sum(16 * case.get("n"))
+        }
     }
 }

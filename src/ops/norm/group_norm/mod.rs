@@ -41,13 +41,20 @@ pub(crate) fn weight_kernel() -> Kernel {
 }
 
 pub(crate) fn kernels() -> Vec<Kernel> {
-    let rows = ROW_GROUPS.into_iter().flat_map(|group| [forward_kernel(group), backward_kernel(group)]);
-    rows.chain([weight_kernel()]).chain(wide::kernels()).collect()
+    let rows = ROW_GROUPS
+        .into_iter()
+        .flat_map(|group| [forward_kernel(group), backward_kernel(group)]);
+    rows.chain([weight_kernel()])
+        .chain(wide::kernels())
+        .collect()
 }
 
 pub(crate) fn work(l: &Layout) -> Work {
     let values = (l.n * l.s * l.c) as f64;
-    Work { flops: 8.0 * values, bytes: 16.0 * values }
+    Work {
+        flops: 8.0 * values,
+        bytes: 16.0 * values,
+    }
 }
 
 impl Layout {
@@ -55,10 +62,16 @@ impl Layout {
         if self.g == 0 || self.c == 0 || self.s == 0 || !self.c.is_multiple_of(self.g) {
             return Err(Error::invalid(
                 op,
-                format!("{} groups of {} channels: groups divide the channels", self.g, self.c),
+                format!(
+                    "{} groups of {} channels: groups divide the channels",
+                    self.g, self.c
+                ),
             ));
         }
-        if w.shape() != [self.c] || b.shape() != [self.c] || [x, w, b].iter().any(|t| t.dtype() != DType::F32) {
+        if w.shape() != [self.c]
+            || b.shape() != [self.c]
+            || [x, w, b].iter().any(|t| t.dtype() != DType::F32)
+        {
             return Err(Error::shape(
                 op,
                 format!("f32 with weight and bias [{}]", self.c),
@@ -66,7 +79,10 @@ impl Layout {
             ));
         }
         if !(self.eps > 0.0) {
-            return Err(Error::invalid(op, format!("eps {} is not above 0", self.eps)));
+            return Err(Error::invalid(
+                op,
+                format!("eps {} is not above 0", self.eps),
+            ));
         }
         Ok(())
     }
@@ -82,7 +98,13 @@ impl Layout {
     }
 
     /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
-    pub fn forward(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub fn forward(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
         if !self.is_line() {
             return self.forward_wide(op, x, w, b);
         }
@@ -90,29 +112,67 @@ impl Layout {
         let rows = self.n;
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let stats = Tensor::empty(x.gpu(), &[rows, 2], DType::F32)?;
-        let params = Params { c: self.c as u32, rows: rows as u32, eps: self.eps };
+        let params = Params {
+            c: self.c as u32,
+            rows: rows as u32,
+            eps: self.eps,
+        };
         let kernel = forward_kernel(self.group(x));
-        x.gpu().dispatch(op, &kernel, &[x, w, b, &y, &stats], &params, groups_for(rows, 1), work(self))?;
+        x.gpu().dispatch(
+            op,
+            &kernel,
+            &[x, w, b, &y, &stats],
+            &params,
+            groups_for(rows, 1),
+            work(self),
+        )?;
         Ok((y, stats))
     }
 
-    fn grad_input(&self, op: &'static str, x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+    fn grad_input(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        w: &Tensor,
+        dy: &Tensor,
+        stats: &Tensor,
+    ) -> Result<Tensor> {
         let rows = self.n;
         let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let params = [self.c as u32, rows as u32];
         let kernel = backward_kernel(self.group(x));
-        x.gpu().dispatch(op, &kernel, &[x, w, dy, stats, &dx], &params, groups_for(rows, 1), work(self))?;
+        x.gpu().dispatch(
+            op,
+            &kernel,
+            &[x, w, dy, stats, &dx],
+            &params,
+            groups_for(rows, 1),
+            work(self),
+        )?;
         Ok(dx)
     }
 
-    fn grad_weight(&self, op: &'static str, x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+    fn grad_weight(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        dy: &Tensor,
+        stats: &Tensor,
+    ) -> Result<Tensor> {
         let rows = self.n;
         let slices = (4096 / self.c).clamp(1, 64).min(rows.div_ceil(16).max(1));
         let parts = Tensor::empty(x.gpu(), &[slices, self.c], DType::F32)?;
         let per_slice = rows.div_ceil(slices);
         let params = [self.c, rows, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(self.c * slices, 64);
-        x.gpu().dispatch(op, &weight_kernel(), &[x, dy, stats, &parts], &params, groups, work(self))?;
+        x.gpu().dispatch(
+            op,
+            &weight_kernel(),
+            &[x, dy, stats, &parts],
+            &params,
+            groups,
+            work(self),
+        )?;
         split_sum(&parts, &[self.c])
     }
 
@@ -125,8 +185,12 @@ impl Layout {
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
         Ok(tape.record(y, &[x, w, b], move |dy, needs| {
             let rows = || dy.reshape(&[self.n * self.s, self.c]);
-            let dx = needs[0].then(|| self.grad_input(op, &sx, &sw, dy, &stats)).transpose()?;
-            let dw = needs[1].then(|| self.grad_weight(op, &sx, dy, &stats)).transpose()?;
+            let dx = needs[0]
+                .then(|| self.grad_input(op, &sx, &sw, dy, &stats))
+                .transpose()?;
+            let dw = needs[1]
+                .then(|| self.grad_weight(op, &sx, dy, &stats))
+                .transpose()?;
             let db = needs[2].then(|| column_sum(&rows()?)).transpose()?;
             Ok(vec![dx, dw, db])
         }))
@@ -143,28 +207,51 @@ impl Layout {
     ) -> Result<(Var, Tensor)> {
         let (y, stats) = self.forward_wide(op, x.tensor(), w.tensor(), b.tensor())?;
         let (sx, sw, found) = (x.tensor().clone(), w.tensor().clone(), stats.clone());
-        let y = tape.record(y, &[x, w, b], move |dy, needs| self.backward_wide(op, [&sx, &sw, dy, &found], needs));
+        let y = tape.record(y, &[x, w, b], move |dy, needs| {
+            self.backward_wide(op, [&sx, &sw, dy, &found], needs)
+        });
         Ok((y, stats))
     }
 }
 
 fn layout(x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
     let [n, h, w, c] = x.dims("group_norm")?;
-    Ok(Layout { n, s: h * w, c, g: groups, eps })
+    Ok(Layout {
+        n,
+        s: h * w,
+        c,
+        g: groups,
+        eps,
+    })
 }
 
-/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and each group's channels:
-/// x [N, H, W, C], weight and bias `[C]`.
+/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and each
+/// group's channels: x [N, H, W, C], weight and bias `[C]`.
 ///
 /// # Errors
 /// If the groups do not divide the channels, or the shapes do not fit.
-pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps: f32) -> Result<Tensor> {
-    Ok(layout(x, groups, eps)?.forward("group_norm", x, weight, bias)?.0)
+pub fn group_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    groups: usize,
+    eps: f32,
+) -> Result<Tensor> {
+    Ok(layout(x, groups, eps)?
+        .forward("group_norm", x, weight, bias)?
+        .0)
 }
 
 impl Tape {
     /// Group normalisation, see [`group_norm`].
-    pub fn group_norm(&self, x: &Var, weight: &Var, bias: &Var, groups: usize, eps: f32) -> Result<Var> {
+    pub fn group_norm(
+        &self,
+        x: &Var,
+        weight: &Var,
+        bias: &Var,
+        groups: usize,
+        eps: f32,
+    ) -> Result<Var> {
         layout(x.tensor(), groups, eps)?.record("group_norm", self, x, weight, bias)
     }
 }
@@ -175,7 +262,13 @@ pub struct GroupNorm;
 const EPS: f32 = 1e-5;
 
 fn of(case: &Case) -> Layout {
-    Layout { n: case.get("n"), s: case.get("h") * case.get("w"), c: case.get("c"), g: case.get("g"), eps: EPS }
+    Layout {
+        n: case.get("n"),
+        s: case.get("h") * case.get("w"),
+        c: case.get("c"),
+        g: case.get("g"),
+        eps: EPS,
+    }
 }
 
 impl Operation for GroupNorm {
@@ -196,22 +289,41 @@ impl Operation for GroupNorm {
         .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
-        vec![case(&[("n", 16), ("h", 32), ("w", 32), ("c", 128), ("g", 32)])]
+        vec![case(&[
+            ("n", 16),
+            ("h", 32),
+            ("w", 32),
+            ("c", 128),
+            ("g", 32),
+        ])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let [n, h, w, c] = ["n", "h", "w", "c"].map(|k| case.get(k));
-        vec![rng.normals(&[n, h, w, c]), rng.normals(&[c]), rng.normals(&[c])]
+        vec![
+            rng.normals(&[n, h, w, c]),
+            rng.normals(&[c]),
+            rng.normals(&[c]),
+        ]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![group_norm(&t[0], &t[1], &t[2], case.get("g"), EPS)?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let y = reference::forward(inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_f64(), &of(case));
+        let y = reference::forward(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            inputs[2].as_f64(),
+            &of(case),
+        );
         vec![HostTensor::f64(&inputs[0].shape, y)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        // A group of few nearly equal values is divided by a small deviation: its roundings are too.
-        Tolerance { abs: 2e-5, rel: 2e-5 }
+        // A group of few nearly equal values is divided by a small deviation: its roundings are
+        // too.
+        Tolerance {
+            abs: 2e-5,
+            rel: 2e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(&of(case))
@@ -221,11 +333,20 @@ impl Operation for GroupNorm {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[1, 2, 2, 6], DType::F32)?;
-        let (w, short) = (Tensor::zeros(gpu, &[6], DType::F32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
+        let (w, short) = (
+            Tensor::zeros(gpu, &[6], DType::F32)?,
+            Tensor::zeros(gpu, &[5], DType::F32)?,
+        );
         Ok(vec![
-            ("groups that do not divide", group_norm(&x, &w, &w, 4, EPS).map(drop)),
+            (
+                "groups that do not divide",
+                group_norm(&x, &w, &w, 4, EPS).map(drop),
+            ),
             ("no group", group_norm(&x, &w, &w, 0, EPS).map(drop)),
-            ("a weight of another size", group_norm(&x, &short, &w, 2, EPS).map(drop)),
+            (
+                "a weight of another size",
+                group_norm(&x, &short, &w, 2, EPS).map(drop),
+            ),
             ("an eps of 0", group_norm(&x, &w, &w, 2, 0.0).map(drop)),
         ])
     }
@@ -241,8 +362,18 @@ impl Gradient for GroupNorm {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.group_norm(&v[0], &v[1], &v[2], case.get("g"), EPS)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let (dx, dw, db) = reference::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), &of(case));
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let (dx, dw, db) = reference::gradients(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            upstream.as_f64(),
+            &of(case),
+        );
         vec![
             HostTensor::f64(&inputs[0].shape, dx),
             HostTensor::f64(&inputs[1].shape, dw),
@@ -250,6 +381,13 @@ impl Gradient for GroupNorm {
         ]
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
-        if input == 0 { Tolerance { abs: 5e-5, rel: 5e-5 } } else { Tolerance::sum(16 * of(case).n * of(case).s) }
+        if input == 0 {
+            Tolerance {
+                abs: 5e-5,
+                rel: 5e-5,
+            }
+        } else {
+            Tolerance::sum(16 * of(case).n * of(case).s)
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! Norms over many positions. Channels lie side by side, so neighbouring invocations take neighbouring channels and each goes along positions: partial
-//! moments of slices, then those of groups, then every element.
+//! Norms over many positions. Channels lie side by side, so neighbouring invocations take
+//! neighbouring channels and each goes along positions: partial moments of slices, then those of
+//! groups, then every element.
 
 use super::Layout;
 use crate::gpu::{DType, Kernel, Tensor, Work, groups_for};
@@ -23,13 +24,20 @@ fn grad_means() -> Kernel {
 }
 
 pub(super) fn kernels() -> [Kernel; 6] {
-    [moments(), stats(), apply(false), apply(true), grad_parts(), grad_means()]
+    [
+        moments(),
+        stats(),
+        apply(false),
+        apply(true),
+        grad_parts(),
+        grad_means(),
+    ]
 }
 
 /// Invocations that fill a device, of those that go along positions.
 const INVOCATIONS: usize = 16_384;
-/// Positions of a slice at least, and at most: an invocation goes through them twice, and through no more than 65,535 iterations on
-/// llvmpipe.
+/// Positions of a slice at least, and at most: an invocation goes through them twice, and through
+/// no more than 65,535 iterations on llvmpipe.
 const SLICE: [usize; 2] = [16, 16_384];
 
 #[repr(C)]
@@ -55,7 +63,10 @@ impl Layout {
 
     fn elements(&self, reads: usize) -> Work {
         let values = (self.n * self.s * self.c) as f64;
-        Work { flops: 3.0 * values, bytes: 4.0 * reads as f64 * values }
+        Work {
+            flops: 3.0 * values,
+            bytes: 4.0 * reads as f64 * values,
+        }
     }
 
     /// As [`Layout::forward`].
@@ -72,7 +83,14 @@ impl Layout {
         let (means, squares) = (part()?, part()?);
         let params = [self.n, self.s, self.c, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(means.len(), 64);
-        gpu.dispatch(op, &moments(), &[x, &means, &squares], &params, groups, self.elements(2))?;
+        gpu.dispatch(
+            op,
+            &moments(),
+            &[x, &means, &squares],
+            &params,
+            groups,
+            self.elements(2),
+        )?;
         let found = Tensor::empty(gpu, &[rows, 2], DType::F32)?;
         let params = Stats {
             rows: rows as u32,
@@ -83,8 +101,18 @@ impl Layout {
             slices: slices as u32,
             eps: self.eps,
         };
-        let small = Work { flops: 4.0 * means.len() as f64, bytes: 12.0 * means.len() as f64 };
-        gpu.dispatch(op, &stats(), &[&means, &squares, &found], &params, groups_for(rows, 64), small)?;
+        let small = Work {
+            flops: 4.0 * means.len() as f64,
+            bytes: 12.0 * means.len() as f64,
+        };
+        gpu.dispatch(
+            op,
+            &stats(),
+            &[&means, &squares, &found],
+            &params,
+            groups_for(rows, 64),
+            small,
+        )?;
         Ok((self.apply_wide(op, x, w, b, &found)?, found))
     }
 
@@ -100,7 +128,14 @@ impl Layout {
         self.check(op, x, w, b)?;
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
-        x.gpu().dispatch(op, &apply(false), &[x, w, found, b, &y], &params, self.places(), self.elements(2))?;
+        x.gpu().dispatch(
+            op,
+            &apply(false),
+            &[x, w, found, b, &y],
+            &params,
+            self.places(),
+            self.elements(2),
+        )?;
         Ok(y)
     }
 
@@ -120,17 +155,41 @@ impl Layout {
         let (sums, along) = (part()?, part()?);
         let params = [self.n, self.s, self.c, self.g, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(sums.len(), 64);
-        gpu.dispatch(op, &grad_parts(), &[x, dy, found, &sums, &along], &params, groups, self.elements(2))?;
+        gpu.dispatch(
+            op,
+            &grad_parts(),
+            &[x, dy, found, &sums, &along],
+            &params,
+            groups,
+            self.elements(2),
+        )?;
         let mut dx = None;
         if needs[0] {
             let means = Tensor::empty(gpu, &[rows, 2], DType::F32)?;
             let params = [rows, self.s, self.c, self.g, slices].map(|v| v as u32);
-            let small = Work { flops: 4.0 * sums.len() as f64, bytes: 8.0 * sums.len() as f64 };
-            gpu.dispatch(op, &grad_means(), &[&sums, &along, w, &means], &params, groups_for(rows, 64), small)?;
+            let small = Work {
+                flops: 4.0 * sums.len() as f64,
+                bytes: 8.0 * sums.len() as f64,
+            };
+            gpu.dispatch(
+                op,
+                &grad_means(),
+                &[&sums, &along, w, &means],
+                &params,
+                groups_for(rows, 64),
+                small,
+            )?;
             let to = Tensor::empty(gpu, x.shape(), DType::F32)?;
             let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
             let bindings = [x, w, found, dy, &means, &to];
-            gpu.dispatch(op, &apply(true), &bindings, &params, self.places(), self.elements(3))?;
+            gpu.dispatch(
+                op,
+                &apply(true),
+                &bindings,
+                &params,
+                self.places(),
+                self.elements(3),
+            )?;
             dx = Some(to);
         }
         let dw = needs[1].then(|| split_sum(&along, &[self.c])).transpose()?;

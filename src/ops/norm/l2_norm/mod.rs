@@ -1,5 +1,5 @@
-//! Rows brought to length 1: codes and latents on the sphere (Yu et al. 2021, "Vector-quantized image modeling with improved
-//! VQGAN", section 3.2).
+//! Rows brought to length 1: codes and latents on the sphere (Yu et al. 2021, "Vector-quantized
+//! image modeling with improved VQGAN", section 3.2).
 
 mod reference;
 
@@ -28,11 +28,21 @@ fn backward(vec: bool) -> Kernel {
 
 fn params(n: usize, d: usize) -> (bool, Params) {
     let vec = d.is_multiple_of(4);
-    (vec, Params { n: n as u32, units: if vec { d / 4 } else { d } as u32, eps: EPS })
+    (
+        vec,
+        Params {
+            n: n as u32,
+            units: if vec { d / 4 } else { d } as u32,
+            eps: EPS,
+        },
+    )
 }
 
 fn work(n: usize, d: usize, tensors: usize) -> Work {
-    Work { flops: 3.0 * (n * d) as f64, bytes: 4.0 * (tensors * n * d) as f64 }
+    Work {
+        flops: 3.0 * (n * d) as f64,
+        bytes: 4.0 * (tensors * n * d) as f64,
+    }
 }
 
 /// `y[n, :] = x[n, :] / max(|x[n, :]|, 1e-6)`: x, y [N, D].
@@ -46,7 +56,14 @@ pub fn l2_norm(x: &Tensor) -> Result<Tensor> {
     }
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let (vec, params) = params(n, d);
-    x.gpu().dispatch("l2_norm", &forward(vec), &[x, &y], &params, groups_for(n, 64), work(n, d, 3))?;
+    x.gpu().dispatch(
+        "l2_norm",
+        &forward(vec),
+        &[x, &y],
+        &params,
+        groups_for(n, 64),
+        work(n, d, 3),
+    )?;
     Ok(y)
 }
 
@@ -54,7 +71,14 @@ fn l2_norm_grad(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let [n, d] = x.dims("l2_norm")?;
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let (vec, params) = params(n, d);
-    x.gpu().dispatch("l2_norm", &backward(vec), &[x, dy, &dx], &params, groups_for(n, 64), work(n, d, 5))?;
+    x.gpu().dispatch(
+        "l2_norm",
+        &backward(vec),
+        &[x, dy, &dx],
+        &params,
+        groups_for(n, 64),
+        work(n, d, 5),
+    )?;
     Ok(dx)
 }
 
@@ -66,7 +90,9 @@ impl Tape {
     pub fn l2_norm(&self, x: &Var) -> Result<Var> {
         let y = l2_norm(x.tensor())?;
         let saved = x.tensor().clone();
-        Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(l2_norm_grad(&saved, g)?)])))
+        Ok(self.record(y, &[x], move |g, _| {
+            Ok(vec![Some(l2_norm_grad(&saved, g)?)])
+        }))
     }
 }
 
@@ -78,7 +104,9 @@ impl Operation for L2Norm {
         "l2_norm"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 4), (1_031, 17), (130, 64)].map(|(n, d)| case(&[("n", n), ("d", d)])).to_vec()
+        [(1, 1), (7, 3), (65, 4), (1_031, 17), (130, 64)]
+            .map(|(n, d)| case(&[("n", n), ("d", d)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 64)])]
@@ -90,21 +118,35 @@ impl Operation for L2Norm {
         Ok(vec![l2_norm(&t[0])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, reference::l2_norm(inputs[0].as_f64(), case.get("d")))]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::l2_norm(inputs[0].as_f64(), case.get("d")),
+        )]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-6, rel: 2e-7 * case.get("d") as f64 + 4e-6 }
+        Tolerance {
+            abs: 1e-6,
+            rel: 2e-7 * case.get("d") as f64 + 4e-6,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"), case.get("d"), 3)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![forward(false), forward(true), backward(false), backward(true)]
+        vec![
+            forward(false),
+            forward(true),
+            backward(false),
+            backward(true),
+        ]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let vector = Tensor::zeros(gpu, &[4], DType::F32)?;
         let words = Tensor::zeros(gpu, &[4, 2], DType::U32)?;
-        Ok(vec![("a vector", l2_norm(&vector).map(drop)), ("integers", l2_norm(&words).map(drop))])
+        Ok(vec![
+            ("a vector", l2_norm(&vector).map(drop)),
+            ("integers", l2_norm(&words).map(drop)),
+        ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -118,13 +160,21 @@ impl Gradient for L2Norm {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.l2_norm(&v[0])
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let dx = reference::l2_norm_grad(inputs[0].as_f64(), upstream.as_f64(), case.get("d"));
         vec![HostTensor::f64(&inputs[0].shape, dx)]
     }
     /// A short row's gradient is as large as its inverse: of a million normals one lies at 1e-6.
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         let abs = if case.get("d") == 1 { 1e-3 } else { 2e-5 };
-        Tolerance { abs, rel: 2e-7 * case.get("d") as f64 + 2e-5 }
+        Tolerance {
+            abs,
+            rel: 2e-7 * case.get("d") as f64 + 2e-5,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Layer normalisation (Ba et al. 2016) over the last dimension: group normalisation with one group and one position.
+//! Layer normalisation (Ba et al. 2016) over the last dimension: group normalisation with one group
+//! and one position.
 
 use super::group_norm::{Layout, kernels, reference, work};
 use crate::autograd::{Tape, Var};
@@ -8,12 +9,23 @@ use crate::{Error, Result};
 
 fn layout(x: &Tensor, eps: f32) -> Result<Layout> {
     match x.shape().split_last() {
-        Some((c, rest)) => Ok(Layout { n: rest.iter().product(), s: 1, c: *c, g: 1, eps }),
-        None => Err(Error::shape("layer_norm", "at least one dimension", format!("{x:?}"))),
+        Some((c, rest)) => Ok(Layout {
+            n: rest.iter().product(),
+            s: 1,
+            c: *c,
+            g: 1,
+            eps,
+        }),
+        None => Err(Error::shape(
+            "layer_norm",
+            "at least one dimension",
+            format!("{x:?}"),
+        )),
     }
 }
 
-/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over the last dimension: x [.., C], weight and bias `[C]`.
+/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over the last dimension: x [.., C],
+/// weight and bias `[C]`.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -34,7 +46,13 @@ pub struct LayerNorm;
 const EPS: f32 = 1e-5;
 
 fn of(case: &Case) -> Layout {
-    Layout { n: case.get("n"), s: 1, c: case.get("c"), g: 1, eps: EPS }
+    Layout {
+        n: case.get("n"),
+        s: 1,
+        c: case.get("c"),
+        g: 1,
+        eps: EPS,
+    }
 }
 
 impl Operation for LayerNorm {
@@ -42,7 +60,9 @@ impl Operation for LayerNorm {
         "layer_norm"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 2), (7, 5), (65, 64), (33, 257), (1_031, 20)].map(|(n, c)| case(&[("n", n), ("c", c)])).to_vec()
+        [(1, 2), (7, 5), (65, 64), (33, 257), (1_031, 20)]
+            .map(|(n, c)| case(&[("n", n), ("c", c)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 8_192), ("c", 256)])]
@@ -55,11 +75,19 @@ impl Operation for LayerNorm {
         Ok(vec![layer_norm(&t[0], &t[1], &t[2], EPS)?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let y = reference::forward(inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_f64(), &of(case));
+        let y = reference::forward(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            inputs[2].as_f64(),
+            &of(case),
+        );
         vec![HostTensor::f64(&inputs[0].shape, y)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-5, rel: 2e-5 }
+        Tolerance {
+            abs: 2e-5,
+            rel: 2e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(&of(case))
@@ -70,7 +98,10 @@ impl Operation for LayerNorm {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[3, 6], DType::F32)?;
         let short = Tensor::zeros(gpu, &[5], DType::F32)?;
-        Ok(vec![("a weight of another size", layer_norm(&x, &short, &short, EPS).map(drop))])
+        Ok(vec![(
+            "a weight of another size",
+            layer_norm(&x, &short, &short, EPS).map(drop),
+        )])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -84,8 +115,18 @@ impl Gradient for LayerNorm {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.layer_norm(&v[0], &v[1], &v[2], EPS)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let (dx, dw, db) = reference::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), &of(case));
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let (dx, dw, db) = reference::gradients(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            upstream.as_f64(),
+            &of(case),
+        );
         vec![
             HostTensor::f64(&inputs[0].shape, dx),
             HostTensor::f64(&inputs[1].shape, dw),
@@ -94,6 +135,13 @@ impl Gradient for LayerNorm {
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
         // Rows of two values can lie close together, and then dx is large.
-        if input == 0 { Tolerance { abs: 1e-4, rel: 1e-4 } } else { Tolerance::sum(16 * case.get("n")) }
+        if input == 0 {
+            Tolerance {
+                abs: 1e-4,
+                rel: 1e-4,
+            }
+        } else {
+            Tolerance::sum(16 * case.get("n"))
+        }
     }
 }

@@ -19,10 +19,14 @@ struct Params {
 }
 
 fn forward_kernel(vec: bool, group: u32) -> Kernel {
-    Kernel::new(shader!("norm/rms_norm")).define("GROUP", group).flag("VEC", vec)
+    Kernel::new(shader!("norm/rms_norm"))
+        .define("GROUP", group)
+        .flag("VEC", vec)
 }
 fn backward_kernel(vec: bool, group: u32) -> Kernel {
-    Kernel::new(shader!("norm/rms_norm_grad")).define("GROUP", group).flag("VEC", vec)
+    Kernel::new(shader!("norm/rms_norm_grad"))
+        .define("GROUP", group)
+        .flag("VEC", vec)
 }
 /// The column sum of dy r x is that of layer normalisation, with a mean of 0.
 fn weight_kernel() -> Kernel {
@@ -30,7 +34,10 @@ fn weight_kernel() -> Kernel {
 }
 
 fn work(n: usize, d: usize, tensors: usize) -> Work {
-    Work { flops: 4.0 * (n * d) as f64, bytes: 4.0 * (tensors * n * d) as f64 }
+    Work {
+        flops: 4.0 * (n * d) as f64,
+        bytes: 4.0 * (tensors * n * d) as f64,
+    }
 }
 
 /// x [.., D] as (rows, D), if w and eps suit it.
@@ -38,10 +45,19 @@ fn check(x: &Tensor, w: &Tensor, eps: f32) -> Result<[usize; 2]> {
     let floats = x.dtype() == DType::F32 && w.dtype() == DType::F32;
     let [rows, d] = match x.shape().split_last() {
         Some((d, rest)) if w.shape() == [*d] && *d > 0 && floats => [rest.iter().product(), *d],
-        _ => return Err(Error::shape("rms_norm", "f32 [.., D] and a weight [D]", format!("{x:?} and {w:?}"))),
+        _ => {
+            return Err(Error::shape(
+                "rms_norm",
+                "f32 [.., D] and a weight [D]",
+                format!("{x:?} and {w:?}"),
+            ));
+        }
     };
     if !(eps > 0.0 && eps.is_finite()) {
-        return Err(Error::invalid("rms_norm", format!("eps {eps} is not above 0")));
+        return Err(Error::invalid(
+            "rms_norm",
+            format!("eps {eps} is not above 0"),
+        ));
     }
     Ok([rows, d])
 }
@@ -49,7 +65,15 @@ fn check(x: &Tensor, w: &Tensor, eps: f32) -> Result<[usize; 2]> {
 fn params([rows, d]: [usize; 2], eps: f32) -> (bool, Params) {
     let vec = d.is_multiple_of(4);
     let units = if vec { d / 4 } else { d };
-    (vec, Params { rows: rows as u32, units: units as u32, d: d as u32, eps })
+    (
+        vec,
+        Params {
+            rows: rows as u32,
+            units: units as u32,
+            d: d as u32,
+            eps,
+        },
+    )
 }
 
 /// The normalised rows, and (0, inverse root of the mean square) of each: [N, 2].
@@ -60,7 +84,14 @@ fn forward(x: &Tensor, w: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
     let (vec, params) = params([rows, d], eps);
     let bindings = [x, w, &y, &stats];
     let kernel = forward_kernel(vec, row_group(x.gpu(), d > 4096, 2 * d));
-    x.gpu().dispatch("rms_norm", &kernel, &bindings, &params, groups_for(rows, 1), work(rows, d, 3))?;
+    x.gpu().dispatch(
+        "rms_norm",
+        &kernel,
+        &bindings,
+        &params,
+        groups_for(rows, 1),
+        work(rows, d, 3),
+    )?;
     Ok((y, stats))
 }
 
@@ -70,7 +101,14 @@ fn grad_input(x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor, eps: f32) -> 
     let (vec, params) = params([rows, d], eps);
     let bindings = [x, w, dy, stats, &dx];
     let kernel = backward_kernel(vec, row_group(x.gpu(), d > 4096, 2 * d));
-    x.gpu().dispatch("rms_norm", &kernel, &bindings, &params, groups_for(rows, 1), work(rows, d, 5))?;
+    x.gpu().dispatch(
+        "rms_norm",
+        &kernel,
+        &bindings,
+        &params,
+        groups_for(rows, 1),
+        work(rows, d, 5),
+    )?;
     Ok(dx)
 }
 
@@ -81,7 +119,14 @@ fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
     let parts = Tensor::empty(x.gpu(), &[slices, d], DType::F32)?;
     let params = [d, rows, rows.div_ceil(slices), slices].map(|v| v as u32);
     let groups = groups_for(d * slices, 64);
-    x.gpu().dispatch("rms_norm", &weight_kernel(), &[x, dy, stats, &parts], &params, groups, work(rows, d, 2))?;
+    x.gpu().dispatch(
+        "rms_norm",
+        &weight_kernel(),
+        &[x, dy, stats, &parts],
+        &params,
+        groups,
+        work(rows, d, 2),
+    )?;
     split_sum(&parts, &[d])
 }
 
@@ -102,9 +147,17 @@ impl Tape {
         let (y, stats) = forward(x.tensor(), weight.tensor(), eps)?;
         let (sx, sw) = (x.tensor().clone(), weight.tensor().clone());
         Ok(self.record(y, &[x, weight], move |dy, needs| {
-            let dx = needs[0].then(|| grad_input(&sx, &sw, dy, &stats, eps)).transpose()?;
+            let dx = needs[0]
+                .then(|| grad_input(&sx, &sw, dy, &stats, eps))
+                .transpose()?;
             let empty = || Tensor::zeros(dy.gpu(), sw.shape(), DType::F32);
-            let weight = || if sx.is_empty() { empty() } else { grad_weight(&sx, dy, &stats) };
+            let weight = || {
+                if sx.is_empty() {
+                    empty()
+                } else {
+                    grad_weight(&sx, dy, &stats)
+                }
+            };
             Ok(vec![dx, needs[1].then(weight).transpose()?])
         }))
     }
@@ -140,23 +193,41 @@ impl Operation for RmsNorm {
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         // An inverse root may err by 2 units in the last place, or a few more on some drivers.
-        Tolerance { abs: 1e-6, rel: 4e-6 }
+        Tolerance {
+            abs: 1e-6,
+            rel: 4e-6,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"), case.get("d"), 3)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let variants = ROW_GROUPS.into_iter().flat_map(|group| [(false, group), (true, group)]);
-        let both = variants.flat_map(|(vec, group)| [forward_kernel(vec, group), backward_kernel(vec, group)]);
+        let variants = ROW_GROUPS
+            .into_iter()
+            .flat_map(|group| [(false, group), (true, group)]);
+        let both = variants
+            .flat_map(|(vec, group)| [forward_kernel(vec, group), backward_kernel(vec, group)]);
         both.chain([weight_kernel()]).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (x, w) = (Tensor::zeros(gpu, &[3, 6], DType::F32)?, Tensor::zeros(gpu, &[6], DType::F32)?);
-        let (short, scalar) = (Tensor::zeros(gpu, &[5], DType::F32)?, Tensor::zeros(gpu, &[], DType::F32)?);
+        let (x, w) = (
+            Tensor::zeros(gpu, &[3, 6], DType::F32)?,
+            Tensor::zeros(gpu, &[6], DType::F32)?,
+        );
+        let (short, scalar) = (
+            Tensor::zeros(gpu, &[5], DType::F32)?,
+            Tensor::zeros(gpu, &[], DType::F32)?,
+        );
         let integers = Tensor::zeros(gpu, &[3, 6], DType::U32)?;
         Ok(vec![
-            ("a weight of another size", rms_norm(&x, &short, EPS).map(drop)),
-            ("a tensor without dimensions", rms_norm(&scalar, &w, EPS).map(drop)),
+            (
+                "a weight of another size",
+                rms_norm(&x, &short, EPS).map(drop),
+            ),
+            (
+                "a tensor without dimensions",
+                rms_norm(&scalar, &w, EPS).map(drop),
+            ),
             ("integers", rms_norm(&integers, &w, EPS).map(drop)),
             ("an eps of 0", rms_norm(&x, &w, 0.0).map(drop)),
             ("an eps of NaN", rms_norm(&x, &w, f32::NAN).map(drop)),
@@ -175,11 +246,27 @@ impl Gradient for RmsNorm {
         tape.rms_norm(&v[0], &v[1], EPS)
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let (dx, dw) = reference::gradients(inputs[0].as_f64(), inputs[1].as_f64(), upstream.as_f64(), EPS as f64);
-        vec![HostTensor::f64(&inputs[0].shape, dx), HostTensor::f64(&inputs[1].shape, dw)]
+        let (dx, dw) = reference::gradients(
+            inputs[0].as_f64(),
+            inputs[1].as_f64(),
+            upstream.as_f64(),
+            EPS as f64,
+        );
+        vec![
+            HostTensor::f64(&inputs[0].shape, dx),
+            HostTensor::f64(&inputs[1].shape, dw),
+        ]
     }
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance {
-        // A row of one value may lie close to 0: r is large, and dx a small difference of large numbers.
-        if input == 0 { Tolerance { abs: 2e-5, rel: 2e-5 } } else { Tolerance::sum(4 * case.get("n")) }
+        // A row of one value may lie close to 0: r is large, and dx a small difference of large
+        // numbers.
+        if input == 0 {
+            Tolerance {
+                abs: 2e-5,
+                rel: 2e-5,
+            }
+        } else {
+            Tolerance::sum(4 * case.get("n"))
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Adam and AdamW, fused over all parameters: one dispatch reads the gradients and moves weights and moments.
+//! Adam and AdamW, fused over all parameters: one dispatch reads the gradients and moves weights
+//! and moments.
 
 pub(crate) mod reference;
 
@@ -35,7 +36,14 @@ pub struct Hyper {
 
 impl Default for Hyper {
     fn default() -> Self {
-        Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decay: Decay::default() }
+        Hyper {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            decay: Decay::default(),
+        }
     }
 }
 
@@ -47,11 +55,16 @@ impl Hyper {
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::invalid("adam", what));
         if !(self.lr >= 0.0 && self.lr.is_finite()) {
-            return wrong(format!("a learning rate of {}: it must be 0 or more", self.lr));
+            return wrong(format!(
+                "a learning rate of {}: it must be 0 or more",
+                self.lr
+            ));
         }
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&beta) {
-                return wrong(format!("{name} of {beta}: it must be at least 0 and below 1"));
+                return wrong(format!(
+                    "{name} of {beta}: it must be at least 0 and below 1"
+                ));
             }
         }
         // f32 must still tell eps from 0, or a parameter without gradient becomes 0 / 0.
@@ -59,7 +72,10 @@ impl Hyper {
             return wrong(format!("eps of {}: it must be above 1e-37", self.eps));
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return wrong(format!("a weight decay of {}: it must be 0 or more", self.weight_decay));
+            return wrong(format!(
+                "a weight decay of {}: it must be 0 or more",
+                self.weight_decay
+            ));
         }
         Ok(())
     }
@@ -81,11 +97,16 @@ struct Params {
 }
 
 fn kernel(decay: Decay, clipped: bool) -> Kernel {
-    Kernel::new(shader!("optim/adam")).flag("DECOUPLED", decay == Decay::Decoupled).flag("CLIPPED", clipped)
+    Kernel::new(shader!("optim/adam"))
+        .flag("DECOUPLED", decay == Decay::Decoupled)
+        .flag("CLIPPED", clipped)
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 14.0 * n as f64, bytes: 28.0 * n as f64 }
+    Work {
+        flops: 14.0 * n as f64,
+        bytes: 28.0 * n as f64,
+    }
 }
 
 /// The state that a step reads and writes, each f32 `[N]` in a buffer of its own.
@@ -99,9 +120,10 @@ pub struct State<'a> {
     pub v: &'a Tensor,
 }
 
-/// Step number `step`, counted from 1, with `gradient`, f32 `[N]`. Weight decay reaches the first `decay_len`
-/// elements. `clip`, f32 `[3]` as [`super::clip::global_norm`] writes it, scales the gradient by its factor; where
-/// it reports a gradient that is not finite, weights and moments stay as they are.
+/// Step number `step`, counted from 1, with `gradient`, f32 `[N]`. Weight decay reaches the first
+/// `decay_len` elements. `clip`, f32 `[3]` as [`super::clip::global_norm`] writes it, scales the
+/// gradient by its factor; where it reports a gradient that is not finite, weights and moments stay
+/// as they are.
 ///
 /// One dispatch, or as many as the device's binding size asks for.
 ///
@@ -135,13 +157,21 @@ fn adam_in_chunks(
     let State { weights, m, v } = state;
     for t in [m, v, gradient] {
         if t.len() != weights.len() || t.dtype() != DType::F32 || weights.dtype() != DType::F32 {
-            return Err(Error::shape("adam", format!("f32 like the weights, {weights:?}"), format!("{t:?}")));
+            return Err(Error::shape(
+                "adam",
+                format!("f32 like the weights, {weights:?}"),
+                format!("{t:?}"),
+            ));
         }
     }
     if let Some(clip) = clip
         && (clip.len() != 3 || clip.dtype() != DType::F32)
     {
-        return Err(Error::shape("adam", "a clip report of 3 f32", format!("{clip:?}")));
+        return Err(Error::shape(
+            "adam",
+            "a clip report of 3 f32",
+            format!("{clip:?}"),
+        ));
     }
     // A power of more than 2^31 is 0 for every beta that f64 tells from 1.
     let t = step.min(i32::MAX as u64) as i32;
@@ -163,7 +193,14 @@ fn adam_in_chunks(
         let (w, m, v, g) = (flat(weights)?, flat(m)?, flat(v)?, flat(gradient)?);
         let mut bindings = vec![&w, &m, &v, &g];
         bindings.extend(clip);
-        weights.gpu().dispatch("adam", &kernel, &bindings, &params, groups_for(n, 256), work(n))?;
+        weights.gpu().dispatch(
+            "adam",
+            &kernel,
+            &bindings,
+            &params,
+            groups_for(n, 256),
+            work(n),
+        )?;
     }
     Ok(())
 }
@@ -172,8 +209,18 @@ fn adam_in_chunks(
 pub struct Adam;
 
 fn hyper(case: &Case) -> Hyper {
-    let decay = if case.get("decoupled") == 1 { Decay::Decoupled } else { Decay::L2 };
-    Hyper { lr: 0.01, weight_decay: 0.1, eps: 1e-6, decay, ..Default::default() }
+    let decay = if case.get("decoupled") == 1 {
+        Decay::Decoupled
+    } else {
+        Decay::L2
+    };
+    Hyper {
+        lr: 0.01,
+        weight_decay: 0.1,
+        eps: 1e-6,
+        decay,
+        ..Default::default()
+    }
 }
 /// Two thirds decay.
 fn decay_len(case: &Case) -> usize {
@@ -188,33 +235,77 @@ impl Operation for Adam {
         let mut cases = Vec::new();
         for (decoupled, clip) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)] {
             for (n, t) in [(1, 1), (13, 2), (257, 1000), (10_007, 100_000)] {
-                cases.push(case(&[("n", n), ("t", t), ("decoupled", decoupled), ("clip", clip)]));
+                cases.push(case(&[
+                    ("n", n),
+                    ("t", t),
+                    ("decoupled", decoupled),
+                    ("clip", clip),
+                ]));
             }
         }
         cases
     }
     fn bench(&self) -> Vec<Case> {
-        vec![case(&[("n", 1 << 20), ("t", 10), ("decoupled", 1), ("clip", 1)])]
+        vec![case(&[
+            ("n", 1 << 20),
+            ("t", 10),
+            ("decoupled", 1),
+            ("clip", 1),
+        ])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let n = case.get("n");
-        let squares = (0..n).map(|_| (rng.normal().powi(2) + 1e-3) as f32).collect();
+        let squares = (0..n)
+            .map(|_| (rng.normal().powi(2) + 1e-3) as f32)
+            .collect();
         let (w, m, g) = (rng.normals(&[n]), rng.normals(&[n]), rng.normals(&[n]));
         // A clip of 2 stands for a gradient that was found not to be finite: its factor is 0.
         let factor = [1.0, 0.3, 0.0][case.get("clip").min(2)];
-        vec![w, m, HostTensor::f32(&[n], squares), g, HostTensor::f32(&[3], vec![7.0, factor, 1.0])]
+        vec![
+            w,
+            m,
+            HostTensor::f32(&[n], squares),
+            g,
+            HostTensor::f32(&[3], vec![7.0, factor, 1.0]),
+        ]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let (w, m, v) = (inputs[0].duplicate()?, inputs[1].duplicate()?, inputs[2].duplicate()?);
-        let state = State { weights: &w, m: &m, v: &v };
+        let (w, m, v) = (
+            inputs[0].duplicate()?,
+            inputs[1].duplicate()?,
+            inputs[2].duplicate()?,
+        );
+        let state = State {
+            weights: &w,
+            m: &m,
+            v: &v,
+        };
         let clip = (case.get("clip") > 0).then_some(&inputs[4]);
-        adam(&hyper(case), case.get("t") as u64, state, &inputs[3], clip, decay_len(case))?;
+        adam(
+            &hyper(case),
+            case.get("t") as u64,
+            state,
+            &inputs[3],
+            clip,
+            decay_len(case),
+        )?;
         Ok(vec![w, m, v])
     }
     fn time(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
-        let state = State { weights: &inputs[0], m: &inputs[1], v: &inputs[2] };
+        let state = State {
+            weights: &inputs[0],
+            m: &inputs[1],
+            v: &inputs[2],
+        };
         let clip = (case.get("clip") > 0).then_some(&inputs[4]);
-        adam(&hyper(case), case.get("t") as u64, state, &inputs[3], clip, decay_len(case))
+        adam(
+            &hyper(case),
+            case.get("t") as u64,
+            state,
+            &inputs[3],
+            clip,
+            decay_len(case),
+        )
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| inputs[i].as_f64());
@@ -222,8 +313,13 @@ impl Operation for Adam {
         for i in 0..w.len() {
             if clip[1] != 0.0 {
                 let before = [w[i], m[i], v[i]];
-                let after =
-                    reference::adam(&hyper(case), case.get("t") as u64, i < decay_len(case), before, g[i] * clip[1]);
+                let after = reference::adam(
+                    &hyper(case),
+                    case.get("t") as u64,
+                    i < decay_len(case),
+                    before,
+                    g[i] * clip[1],
+                );
                 for (out, value) in out.iter_mut().zip(after) {
                     out[i] = value;
                 }
@@ -238,30 +334,72 @@ impl Operation for Adam {
         work(case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let variants = [(Decay::L2, false), (Decay::L2, true), (Decay::Decoupled, false), (Decay::Decoupled, true)];
-        variants.into_iter().map(|(decay, clipped)| kernel(decay, clipped)).collect()
+        let variants = [
+            (Decay::L2, false),
+            (Decay::L2, true),
+            (Decay::Decoupled, false),
+            (Decay::Decoupled, true),
+        ];
+        variants
+            .into_iter()
+            .map(|(decay, clipped)| kernel(decay, clipped))
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let [a, b, c, g] = [0; 4].map(|_| Tensor::zeros(gpu, &[4], DType::F32));
         let (a, b, c, g) = (a?, b?, c?, g?);
         let short = Tensor::zeros(gpu, &[3], DType::F32)?;
         let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
-        let state = State { weights: &a, m: &b, v: &c };
+        let state = State {
+            weights: &a,
+            m: &b,
+            v: &c,
+        };
         let good = Hyper::default();
         let with = |hyper: Hyper| adam(&hyper, 1, state, &g, None, 0);
         Ok(vec![
             ("a short gradient", adam(&good, 1, state, &short, None, 0)),
-            ("a gradient of integers", adam(&good, 1, state, &integers, None, 0)),
-            ("a short moment", adam(&good, 1, State { m: &short, ..state }, &g, None, 0)),
-            ("one buffer for both moments", adam(&good, 1, State { m: &c, ..state }, &g, None, 0)),
-            ("a clip report of four", adam(&good, 1, state, &g, Some(&g), 0)),
+            (
+                "a gradient of integers",
+                adam(&good, 1, state, &integers, None, 0),
+            ),
+            (
+                "a short moment",
+                adam(&good, 1, State { m: &short, ..state }, &g, None, 0),
+            ),
+            (
+                "one buffer for both moments",
+                adam(&good, 1, State { m: &c, ..state }, &g, None, 0),
+            ),
+            (
+                "a clip report of four",
+                adam(&good, 1, state, &g, Some(&g), 0),
+            ),
             ("step 0", adam(&good, 0, state, &g, None, 0)),
             ("a negative rate", with(Hyper { lr: -1.0, ..good })),
-            ("a rate of NaN", with(Hyper { lr: f64::NAN, ..good })),
+            (
+                "a rate of NaN",
+                with(Hyper {
+                    lr: f64::NAN,
+                    ..good
+                }),
+            ),
             ("beta1 of 1", with(Hyper { beta1: 1.0, ..good })),
-            ("beta2 of NaN", with(Hyper { beta2: f64::NAN, ..good })),
+            (
+                "beta2 of NaN",
+                with(Hyper {
+                    beta2: f64::NAN,
+                    ..good
+                }),
+            ),
             ("eps of 0", with(Hyper { eps: 0.0, ..good })),
-            ("a negative decay", with(Hyper { weight_decay: -0.1, ..good })),
+            (
+                "a negative decay",
+                with(Hyper {
+                    weight_decay: -0.1,
+                    ..good
+                }),
+            ),
         ])
     }
 }
@@ -274,19 +412,31 @@ mod tests {
     /// An arena beyond the binding size is walked in parts: the bits are those of one dispatch.
     #[test]
     fn parts_give_the_bits_of_the_whole() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let n = 1000;
         let mut rng = Rng::new(5);
         let [w, m, g] = [0; 3].map(|_| rng.normals(&[n]).upload(&gpu).unwrap());
         let v = Tensor::from_slice(&gpu, &[n], &vec![0.5f32; n]).unwrap();
-        let hyper = Hyper { weight_decay: 0.5, ..Default::default() };
+        let hyper = Hyper {
+            weight_decay: 0.5,
+            ..Default::default()
+        };
         let run = |limit| {
             let [w, m, v] = [&w, &m, &v].map(|t| t.duplicate().unwrap());
-            let state = State { weights: &w, m: &m, v: &v };
+            let state = State {
+                weights: &w,
+                m: &m,
+                v: &v,
+            };
             adam_in_chunks(&hyper, 3, state, &g, None, 300, limit).unwrap();
             [w, m, v].map(|t| t.read::<f32>().unwrap())
         };
-        let bits = |x: [Vec<f32>; 3]| x.map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<u32>>());
+        let bits =
+            |x: [Vec<f32>; 3]| x.map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<u32>>());
         assert_eq!(bits(run(1 << 20)), bits(run(1024)));
         assert_eq!(bits(run(1 << 20)), bits(run(256 + 255)));
     }

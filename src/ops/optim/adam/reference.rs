@@ -3,12 +3,23 @@
 use super::{Decay, Hyper};
 use crate::spec::Real;
 
-/// One parameter's weight and moments after step `step` (from 1); `decays` says whether weight decay reaches it.
-pub fn adam<T: Real>(hyper: &Hyper, step: u64, decays: bool, [w, m, v]: [T; 3], gradient: T) -> [T; 3] {
+/// One parameter's weight and moments after step `step` (from 1); `decays` says whether weight
+/// decay reaches it.
+pub fn adam<T: Real>(
+    hyper: &Hyper,
+    step: u64,
+    decays: bool,
+    [w, m, v]: [T; 3],
+    gradient: T,
+) -> [T; 3] {
     let one = T::one();
     let (lr, eps) = (T::of(hyper.lr), T::of(hyper.eps));
     let (beta1, beta2) = (T::of(hyper.beta1), T::of(hyper.beta2));
-    let decay = if decays { T::of(hyper.weight_decay) } else { T::zero() };
+    let decay = if decays {
+        T::of(hyper.weight_decay)
+    } else {
+        T::zero()
+    };
     let (mut w, mut g) = (w, gradient);
     match hyper.decay {
         Decay::L2 => g += decay * w,

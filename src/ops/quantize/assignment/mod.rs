@@ -1,5 +1,6 @@
-//! Rows grouped by their code: how many, which, and their sums. A counting sort, so that every sum has a fixed order
-//! and no atomic is needed; its cost is that of a few passes over the rows, far below the search that made the codes.
+//! Rows grouped by their code: how many, which, and their sums. A counting sort, so that every sum
+//! has a fixed order and no atomic is needed; its cost is that of a few passes over the rows, far
+//! below the search that made the codes.
 
 mod reference;
 
@@ -33,10 +34,14 @@ fn sum_kernel(vec: bool) -> Kernel {
 
 /// Entries of the table of counts per block and code at most.
 const TABLE: usize = 1 << 22;
-/// Rows that one invocation counts, where the table has room. Few invocations keep a processor busy, and a long block makes a
-/// small table; a GPU wants many. The result is the same.
+/// Rows that one invocation counts, where the table has room. Few invocations keep a processor
+/// busy, and a long block makes a small table; a GPU wants many. The result is the same.
 fn block(gpu: &Gpu) -> usize {
-    if gpu.info().device_type == wgpu::DeviceType::Cpu { 256 } else { 64 }
+    if gpu.info().device_type == wgpu::DeviceType::Cpu {
+        256
+    } else {
+        64
+    }
 }
 
 /// Groups rows by code: index u32 `[N]` with values below `codes`.
@@ -47,7 +52,11 @@ pub fn assign(index: &Tensor, codes: usize) -> Result<Assignment> {
     let op = "assignment";
     let [n] = index.dims(op)?;
     if codes == 0 || index.dtype() != DType::U32 {
-        return Err(Error::shape(op, "u32 indices and at least one code", format!("{index:?}, {codes} codes")));
+        return Err(Error::shape(
+            op,
+            "u32 indices and at least one code",
+            format!("{index:?}, {codes} codes"),
+        ));
     }
     let gpu = index.gpu();
     let blocks = n.div_ceil(block(gpu)).clamp(1, (TABLE / codes).max(1));
@@ -58,13 +67,51 @@ pub fn assign(index: &Tensor, codes: usize) -> Result<Assignment> {
     let order = Tensor::empty(gpu, &[n], DType::U32)?;
     let [count, scan, offset, place] = kernels();
     let walk = [n as u32, codes as u32, block as u32, blocks as u32];
-    let rows = Work { flops: 0.0, bytes: 12.0 * n as f64 };
-    let cells = Work { flops: 0.0, bytes: 8.0 * (blocks * codes) as f64 };
-    gpu.dispatch(op, &count, &[index, &table], &walk, groups_for(blocks, 8), rows)?;
-    gpu.dispatch(op, &scan, &[&table, &counts], &[codes as u32, blocks as u32], groups_for(codes, 64), cells)?;
-    gpu.dispatch(op, &offset, &[&counts, &offsets], &[codes as u32], [1, 1, 1], cells)?;
-    gpu.dispatch(op, &place, &[index, &offsets, &table, &order], &walk, groups_for(blocks, 8), rows)?;
-    Ok(Assignment { counts, offsets, order })
+    let rows = Work {
+        flops: 0.0,
+        bytes: 12.0 * n as f64,
+    };
+    let cells = Work {
+        flops: 0.0,
+        bytes: 8.0 * (blocks * codes) as f64,
+    };
+    gpu.dispatch(
+        op,
+        &count,
+        &[index, &table],
+        &walk,
+        groups_for(blocks, 8),
+        rows,
+    )?;
+    gpu.dispatch(
+        op,
+        &scan,
+        &[&table, &counts],
+        &[codes as u32, blocks as u32],
+        groups_for(codes, 64),
+        cells,
+    )?;
+    gpu.dispatch(
+        op,
+        &offset,
+        &[&counts, &offsets],
+        &[codes as u32],
+        [1, 1, 1],
+        cells,
+    )?;
+    gpu.dispatch(
+        op,
+        &place,
+        &[index, &offsets, &table, &order],
+        &walk,
+        groups_for(blocks, 8),
+        rows,
+    )?;
+    Ok(Assignment {
+        counts,
+        offsets,
+        order,
+    })
 }
 
 impl Assignment {
@@ -75,7 +122,11 @@ impl Assignment {
     pub fn sums(&self, x: &Tensor) -> Result<Tensor> {
         let [n, d] = x.dims("assignment")?;
         if n != self.order.len() || x.dtype() != DType::F32 {
-            return Err(Error::shape("assignment", format!("f32 [{}, D]", self.order.len()), format!("{x:?}")));
+            return Err(Error::shape(
+                "assignment",
+                format!("f32 [{}, D]", self.order.len()),
+                format!("{x:?}"),
+            ));
         }
         let codes = self.counts.len();
         let vec = d.is_multiple_of(4);
@@ -96,7 +147,10 @@ impl Assignment {
 }
 
 fn work(n: usize, k: usize, d: usize) -> Work {
-    Work { flops: (n * d) as f64, bytes: 4.0 * (n * d + k * d + 5 * n) as f64 }
+    Work {
+        flops: (n * d) as f64,
+        bytes: 4.0 * (n * d + k * d + 5 * n) as f64,
+    }
 }
 
 /// The registry's row.
@@ -107,9 +161,16 @@ impl Operation for AssignmentRow {
         "assignment"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 1), (7, 3, 5), (65, 2, 4), (1_031, 100, 17), (4_099, 513, 64), (300, 1, 8)]
-            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
-            .to_vec()
+        [
+            (1, 1, 1),
+            (7, 3, 5),
+            (65, 2, 4),
+            (1_031, 100, 17),
+            (4_099, 513, 64),
+            (300, 1, 8),
+        ]
+        .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("k", 1_024), ("d", 64)])]
@@ -135,20 +196,30 @@ impl Operation for AssignmentRow {
         ]
     }
     fn tolerance(&self, case: &Case, output: usize) -> Tolerance {
-        if output == 3 { Tolerance::sum(case.get("n")) } else { Tolerance::EXACT }
+        if output == 3 {
+            Tolerance::sum(case.get("n"))
+        } else {
+            Tolerance::EXACT
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"), case.get("k"), case.get("d"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        kernels().into_iter().chain([sum_kernel(false), sum_kernel(true)]).collect()
+        kernels()
+            .into_iter()
+            .chain([sum_kernel(false), sum_kernel(true)])
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let index = Tensor::zeros(gpu, &[4], DType::U32)?;
         let x = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
         Ok(vec![
             ("no code", assign(&index, 0).map(drop)),
-            ("another number of rows", assign(&index, 2).and_then(|a| a.sums(&x)).map(drop)),
+            (
+                "another number of rows",
+                assign(&index, 2).and_then(|a| a.sums(&x)).map(drop),
+            ),
         ])
     }
 }

@@ -4,7 +4,13 @@ use crate::spec::Real;
 
 /// Counts, offsets and order.
 pub fn assign(index: &[u32], codes: usize) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-    let of = |k: u32| index.iter().enumerate().filter(move |(_, i)| **i == k).map(|(row, _)| row as u32);
+    let of = |k: u32| {
+        index
+            .iter()
+            .enumerate()
+            .filter(move |(_, i)| **i == k)
+            .map(|(row, _)| row as u32)
+    };
     let order: Vec<u32> = (0..codes as u32).flat_map(of).collect();
     let counts: Vec<u32> = (0..codes as u32).map(|k| of(k).count() as u32).collect();
     let mut offsets = vec![0];

@@ -1,6 +1,8 @@
 //! The registry's rows.
 
-use super::{bit_entropy, bit_table, entropy_kernel, kernel, reference, signs, signs_of, table_kernel, work};
+use super::{
+    bit_entropy, bit_table, entropy_kernel, kernel, reference, signs, signs_of, table_kernel, work,
+};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -17,7 +19,9 @@ impl Operation for Bits {
         "bits"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 9), (1_031, 18), (130, 24)].map(|(n, d)| case(&[("n", n), ("d", d)])).to_vec()
+        [(1, 1), (7, 3), (65, 9), (1_031, 18), (130, 24)]
+            .map(|(n, d)| case(&[("n", n), ("d", d)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14)])]
@@ -37,7 +41,11 @@ impl Operation for Bits {
         let (n, d) = (case.get("n"), case.get("d"));
         let (codes, index) = reference::signs(inputs[0].as_f64(), d);
         let decoded = reference::signs_of(inputs[1].as_u32(), d);
-        vec![HostTensor::f64(&[n, d], codes), HostTensor::u32(&[n], index), HostTensor::f64(&[n, d], decoded)]
+        vec![
+            HostTensor::f64(&[n, d], codes),
+            HostTensor::u32(&[n], index),
+            HostTensor::f64(&[n, d], decoded),
+        ]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::EXACT
@@ -51,7 +59,10 @@ impl Operation for Bits {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let wide = Tensor::zeros(gpu, &[2, 25], DType::F32)?;
         let index = Tensor::zeros(gpu, &[2], DType::U32)?;
-        Ok(vec![("25 channels", signs(&wide).map(drop)), ("no channel", signs_of(&index, 0).map(drop))])
+        Ok(vec![
+            ("25 channels", signs(&wide).map(drop)),
+            ("no channel", signs_of(&index, 0).map(drop)),
+        ])
     }
 }
 
@@ -63,7 +74,9 @@ impl Operation for BitEntropy {
         "bit_entropy"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 9), (1_031, 18)].map(|(n, d)| case(&[("n", n), ("d", d)])).to_vec()
+        [(1, 1), (7, 3), (65, 9), (1_031, 18)]
+            .map(|(n, d)| case(&[("n", n), ("d", d)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14)])]
@@ -75,11 +88,21 @@ impl Operation for BitEntropy {
         Ok(vec![bit_entropy(&t[0], SHARP)?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&[1], vec![reference::bit_entropy(inputs[0].as_f64(), case.get("n"), SHARP as f64)])]
+        vec![HostTensor::f64(
+            &[1],
+            vec![reference::bit_entropy(
+                inputs[0].as_f64(),
+                case.get("n"),
+                SHARP as f64,
+            )],
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         // `log` near 1 has an absolute error of 2^-21.
-        Tolerance { abs: 1e-5, rel: 1e-5 }
+        Tolerance {
+            abs: 1e-5,
+            rel: 1e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"), 5 * case.get("d"))
@@ -105,12 +128,25 @@ impl Gradient for BitEntropy {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.bit_entropy(&v[0], SHARP)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let dx = reference::bit_entropy_grad(inputs[0].as_f64(), case.get("n"), SHARP as f64, upstream.as_f64()[0]);
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        let dx = reference::bit_entropy_grad(
+            inputs[0].as_f64(),
+            case.get("n"),
+            SHARP as f64,
+            upstream.as_f64()[0],
+        );
         vec![HostTensor::f64(&inputs[0].shape, dx)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-6, rel: 1e-5 }
+        Tolerance {
+            abs: 1e-6,
+            rel: 1e-5,
+        }
     }
 }
 
@@ -122,9 +158,15 @@ impl Operation for BitTable {
         "bit_table"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 0, 1), (7, 3, 1, 2), (65, 9, 4, 5), (131, 18, 0, 9), (3, 12, 0, 12)]
-            .map(|(n, d, first, bits)| case(&[("n", n), ("d", d), ("first", first), ("bits", bits)]))
-            .to_vec()
+        [
+            (1, 1, 0, 1),
+            (7, 3, 1, 2),
+            (65, 9, 4, 5),
+            (131, 18, 0, 9),
+            (3, 12, 0, 12),
+        ]
+        .map(|(n, d, first, bits)| case(&[("n", n), ("d", d), ("first", first), ("bits", bits)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14), ("first", 0), ("bits", 7)])]
@@ -133,7 +175,12 @@ impl Operation for BitTable {
         vec![rng.normals(&[case.get("n"), case.get("d")])]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![bit_table(&t[0], case.get("first"), case.get("bits"), SHARP)?])
+        Ok(vec![bit_table(
+            &t[0],
+            case.get("first"),
+            case.get("bits"),
+            SHARP,
+        )?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (d, first, bits) = (case.get("d"), case.get("first"), case.get("bits"));
@@ -141,7 +188,10 @@ impl Operation for BitTable {
         vec![HostTensor::f64(&[case.get("n"), 1 << bits], table)]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 1e-6, rel: 4e-6 * case.get("bits") as f64 }
+        Tolerance {
+            abs: 1e-6,
+            rel: 4e-6 * case.get("bits") as f64,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n") << case.get("bits"), case.get("bits"))
@@ -152,7 +202,10 @@ impl Operation for BitTable {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[2, 20], DType::F32)?;
         Ok(vec![
-            ("channels past the last", bit_table(&x, 18, 3, 1.0).map(drop)),
+            (
+                "channels past the last",
+                bit_table(&x, 18, 3, 1.0).map(drop),
+            ),
             ("13 bits", bit_table(&x, 0, 13, 1.0).map(drop)),
         ])
     }
@@ -168,12 +221,27 @@ impl Gradient for BitTable {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.bit_table(&v[0], case.get("first"), case.get("bits"), SHARP)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (d, first, bits) = (case.get("d"), case.get("first"), case.get("bits"));
-        let dx = reference::bit_table_grad(inputs[0].as_f64(), upstream.as_f64(), d, first, bits, SHARP as f64);
+        let dx = reference::bit_table_grad(
+            inputs[0].as_f64(),
+            upstream.as_f64(),
+            d,
+            first,
+            bits,
+            SHARP as f64,
+        );
         vec![HostTensor::f64(&inputs[0].shape, dx)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 5e-6, rel: 2e-5 }
+        Tolerance {
+            abs: 5e-6,
+            rel: 2e-5,
+        }
     }
 }

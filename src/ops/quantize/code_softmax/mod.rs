@@ -1,7 +1,8 @@
-//! The softmax over a codebook by distance: how much a batch would use each code on average, whose entropy keeps codes in use,
-//! and codes drawn at random instead of the nearest one.
+//! The softmax over a codebook by distance: how much a batch would use each code on average, whose
+//! entropy keeps codes in use, and codes drawn at random instead of the nearest one.
 //!
-//! Latents go through in parts, forward and again backward, so that the N x K matrix never exists as a whole.
+//! Latents go through in parts, forward and again backward, so that the N x K matrix never exists
+//! as a whole.
 
 mod reference;
 mod spec;
@@ -54,7 +55,9 @@ fn kernel(way: Way, metric: Metric) -> Kernel {
         Way::Gradient => "GRAD",
         Way::Sample => "SAMPLE",
     };
-    Kernel::new(shader!("quantize/code_softmax")).define(way, 1).flag("COSINE", metric == Metric::Cosine)
+    Kernel::new(shader!("quantize/code_softmax"))
+        .define(way, 1)
+        .flag("COSINE", metric == Metric::Cosine)
 }
 
 fn scale_rows_kernel() -> Kernel {
@@ -63,21 +66,33 @@ fn scale_rows_kernel() -> Kernel {
 
 fn kernels() -> Vec<Kernel> {
     let ways = [Way::Probability, Way::Gradient, Way::Sample];
-    let both = ways.into_iter().flat_map(|way| [kernel(way, Metric::Euclidean), kernel(way, Metric::Cosine)]);
+    let both = ways
+        .into_iter()
+        .flat_map(|way| [kernel(way, Metric::Euclidean), kernel(way, Metric::Cosine)]);
     both.chain([scale_rows_kernel()]).collect()
 }
 
 fn row_work(rows: usize, k: usize) -> Work {
-    Work { flops: 12.0 * (rows * k) as f64, bytes: 16.0 * (rows * k) as f64 }
+    Work {
+        flops: 12.0 * (rows * k) as f64,
+        bytes: 16.0 * (rows * k) as f64,
+    }
 }
 
 fn check(x: &Tensor, e: &Tensor, t: f32) -> Result<[usize; 3]> {
     let ([n, d], [k, d2]) = (x.dims("code_softmax")?, e.dims("code_softmax")?);
     if d != d2 || n == 0 || k == 0 || x.dtype() != DType::F32 || e.dtype() != DType::F32 {
-        return Err(Error::shape("code_softmax", "f32 latents [N, D] and codes [K, D]", format!("{x:?}, {e:?}")));
+        return Err(Error::shape(
+            "code_softmax",
+            "f32 latents [N, D] and codes [K, D]",
+            format!("{x:?}, {e:?}"),
+        ));
     }
     if !(t > 0.0 && t.is_finite()) {
-        return Err(Error::invalid("code_softmax", format!("a temperature of {t}: it is above 0")));
+        return Err(Error::invalid(
+            "code_softmax",
+            format!("a temperature of {t}: it is above 0"),
+        ));
     }
     Ok([n, d, k])
 }
@@ -94,15 +109,31 @@ struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    fn new<'a>(x: &'a Tensor, e: &'a Tensor, metric: Metric, t: f32, key: Key) -> Result<Problem<'a>> {
+    fn new<'a>(
+        x: &'a Tensor,
+        e: &'a Tensor,
+        metric: Metric,
+        t: f32,
+        key: Key,
+    ) -> Result<Problem<'a>> {
         check(x, e, t)?;
-        Ok(Problem { x, e, metric, t, key, hx: half_norms(x)?, he: half_norms(e)? })
+        Ok(Problem {
+            x,
+            e,
+            metric,
+            t,
+            key,
+            hx: half_norms(x)?,
+            he: half_norms(e)?,
+        })
     }
 
     /// The rows of each part: (first, how many).
     fn parts(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (n, rows) = (self.hx.len(), rows_per_part(self.he.len()));
-        (0..n).step_by(rows).map(move |start| (start, rows.min(n - start)))
+        (0..n)
+            .step_by(rows)
+            .map(move |start| (start, rows.min(n - start)))
     }
 
     /// Latents of a part, and their products with all codes.
@@ -113,7 +144,14 @@ impl Problem<'_> {
         Ok((x, s))
     }
 
-    fn dispatch(&self, way: Way, start: usize, s: &Tensor, rest: &[&Tensor], scale: f32) -> Result<()> {
+    fn dispatch(
+        &self,
+        way: Way,
+        start: usize,
+        s: &Tensor,
+        rest: &[&Tensor],
+        scale: f32,
+    ) -> Result<()> {
         let [rows, k] = s.dims("code_softmax")?;
         let words = |x: u64| [x as u32, (x >> 32) as u32];
         let params = Params {
@@ -127,28 +165,58 @@ impl Problem<'_> {
             scale,
         };
         let hx = self.hx.view(start, &[rows])?;
-        let bindings: Vec<&Tensor> = [&hx, &self.he, s].into_iter().chain(rest.iter().copied()).collect();
+        let bindings: Vec<&Tensor> = [&hx, &self.he, s]
+            .into_iter()
+            .chain(rest.iter().copied())
+            .collect();
         let groups = crate::gpu::groups_for(rows, 1);
-        s.gpu().dispatch("code_softmax", &kernel(way, self.metric), &bindings, &params, groups, row_work(rows, k))
+        s.gpu().dispatch(
+            "code_softmax",
+            &kernel(way, self.metric),
+            &bindings,
+            &params,
+            groups,
+            row_work(rows, k),
+        )
     }
 }
 
 /// `z <- s x - z`, row by row: s [N]; x, z [N, D].
 fn scale_rows(s: &Tensor, x: &Tensor, z: &Tensor) -> Result<()> {
     let [n, d] = x.dims("code_softmax")?;
-    let work = Work { flops: 2.0 * (n * d) as f64, bytes: 12.0 * (n * d) as f64 };
+    let work = Work {
+        flops: 2.0 * (n * d) as f64,
+        bytes: 12.0 * (n * d) as f64,
+    };
     let params = [n as u32, d as u32];
-    x.gpu().dispatch("code_softmax", &scale_rows_kernel(), &[s, x, z], &params, crate::gpu::groups_for(n * d, 64), work)
+    x.gpu().dispatch(
+        "code_softmax",
+        &scale_rows_kernel(),
+        &[s, x, z],
+        &params,
+        crate::gpu::groups_for(n * d, 64),
+        work,
+    )
 }
 
-const NO_KEY: Key = Key { seed: 0, step: 0, stream: 0 };
+const NO_KEY: Key = Key {
+    seed: 0,
+    step: 0,
+    stream: 0,
+};
 
-/// A code for each latent, drawn with the probabilities softmax(f / temperature) over the codes, where f is the metric:
-/// x [N, D], codebook [K, D] to u32 `[N]`.
+/// A code for each latent, drawn with the probabilities softmax(f / temperature) over the codes,
+/// where f is the metric: x [N, D], codebook [K, D] to u32 `[N]`.
 ///
 /// # Errors
 /// If the shapes do not fit, or the temperature is not above 0.
-pub fn sample_codes(x: &Tensor, codebook: &Tensor, metric: Metric, temperature: f32, key: Key) -> Result<Tensor> {
+pub fn sample_codes(
+    x: &Tensor,
+    codebook: &Tensor,
+    metric: Metric,
+    temperature: f32,
+    key: Key,
+) -> Result<Tensor> {
     let [n, _, _] = check(x, codebook, temperature)?;
     let problem = Problem::new(x, codebook, metric, 1.0 / temperature, key)?;
     let index = Tensor::empty(x.gpu(), &[n], DType::U32)?;
@@ -205,15 +273,26 @@ fn average_grad(problem: &Problem, u: &Tensor, needs: &[bool]) -> Result<Vec<Opt
 }
 
 impl Tape {
-    /// The mean over rows of softmax(sharpness f) over the codes, where f is the metric: x [N, D], codebook [K, D] to `[K]`.
+    /// The mean over rows of softmax(sharpness f) over the codes, where f is the metric: x [N, D],
+    /// codebook [K, D] to `[K]`.
     ///
     /// # Errors
     /// If the shapes do not fit, or the sharpness is not above 0.
-    pub fn code_average(&self, x: &Var, codebook: &Var, metric: Metric, sharpness: f32) -> Result<Var> {
+    pub fn code_average(
+        &self,
+        x: &Var,
+        codebook: &Var,
+        metric: Metric,
+        sharpness: f32,
+    ) -> Result<Var> {
         let (xt, et) = (x.tensor().clone(), codebook.tensor().clone());
         let y = average(&Problem::new(&xt, &et, metric, sharpness, NO_KEY)?)?;
         Ok(self.record(y, &[x, codebook], move |g, needs| {
-            average_grad(&Problem::new(&xt, &et, metric, sharpness, NO_KEY)?, g, needs)
+            average_grad(
+                &Problem::new(&xt, &et, metric, sharpness, NO_KEY)?,
+                g,
+                needs,
+            )
         }))
     }
 }

@@ -10,7 +10,13 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 /// `-|x - e|` or `x . e`.
 pub fn score<T: Real>(x: &[T], e: &[T], metric: Metric) -> T {
     match metric {
-        Metric::Euclidean => -x.iter().zip(e).map(|(a, b)| (*a - *b) * (*a - *b)).sum::<T>().max(T::of(1e-8)).sqrt(),
+        Metric::Euclidean => -x
+            .iter()
+            .zip(e)
+            .map(|(a, b)| (*a - *b) * (*a - *b))
+            .sum::<T>()
+            .max(T::of(1e-8))
+            .sqrt(),
         Metric::Cosine => dot(x, e),
     }
 }
@@ -27,13 +33,23 @@ pub fn average<T: Real>(x: &[T], e: &[T], d: usize, metric: Metric, t: T) -> Vec
     let n = T::of((x.len() / d) as f64);
     let mut sum = vec![T::zero(); e.len() / d];
     for row in x.chunks(d) {
-        softmax(row, e, metric, t).into_iter().zip(&mut sum).for_each(|(q, s)| *s += q / n);
+        softmax(row, e, metric, t)
+            .into_iter()
+            .zip(&mut sum)
+            .for_each(|(q, s)| *s += q / n);
     }
     sum
 }
 
 /// Gradients of latents and codes.
-pub fn average_grad<T: Real>(x: &[T], e: &[T], d: usize, metric: Metric, t: T, u: &[T]) -> [Vec<T>; 2] {
+pub fn average_grad<T: Real>(
+    x: &[T],
+    e: &[T],
+    d: usize,
+    metric: Metric,
+    t: T,
+    u: &[T],
+) -> [Vec<T>; 2] {
     let n = T::of((x.len() / d) as f64);
     let (mut dx, mut de) = (vec![T::zero(); x.len()], vec![T::zero(); e.len()]);
     for (row, x) in x.chunks(d).enumerate() {

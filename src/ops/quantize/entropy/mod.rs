@@ -20,7 +20,10 @@ fn kernel(grad: bool) -> Kernel {
 }
 
 fn work(k: usize) -> Work {
-    Work { flops: 3.0 * k as f64, bytes: 4.0 * k as f64 }
+    Work {
+        flops: 3.0 * k as f64,
+        bytes: 4.0 * k as f64,
+    }
 }
 
 /// `- sum of p ln max(p, 1e-5)` of a distribution of any shape: `[1]`.
@@ -29,11 +32,25 @@ fn work(k: usize) -> Work {
 /// If p is empty or not f32.
 pub fn entropy(p: &Tensor) -> Result<Tensor> {
     if p.dtype() != DType::F32 || p.is_empty() {
-        return Err(Error::shape("entropy", "probabilities of f32", format!("{p:?}")));
+        return Err(Error::shape(
+            "entropy",
+            "probabilities of f32",
+            format!("{p:?}"),
+        ));
     }
     let y = Tensor::empty(p.gpu(), &[1], DType::F32)?;
-    let params = Params { k: p.len() as u32, eps: EPS };
-    p.gpu().dispatch("entropy", &kernel(false), &[p, &y], &params, [1, 1, 1], work(p.len()))?;
+    let params = Params {
+        k: p.len() as u32,
+        eps: EPS,
+    };
+    p.gpu().dispatch(
+        "entropy",
+        &kernel(false),
+        &[p, &y],
+        &params,
+        [1, 1, 1],
+        work(p.len()),
+    )?;
     Ok(y)
 }
 
@@ -47,9 +64,19 @@ impl Tape {
         let saved = p.tensor().clone();
         Ok(self.record(y, &[p], move |g, _| {
             let dp = Tensor::empty(g.gpu(), saved.shape(), DType::F32)?;
-            let params = Params { k: saved.len() as u32, eps: EPS };
+            let params = Params {
+                k: saved.len() as u32,
+                eps: EPS,
+            };
             let (groups, work) = (groups_for(saved.len(), 64), work(saved.len()));
-            g.gpu().dispatch("entropy", &kernel(true), &[&saved, g, &dp], &params, groups, work)?;
+            g.gpu().dispatch(
+                "entropy",
+                &kernel(true),
+                &[&saved, g, &dp],
+                &params,
+                groups,
+                work,
+            )?;
             Ok(vec![Some(dp)])
         }))
     }
@@ -74,7 +101,9 @@ impl Operation for Entropy {
         "entropy"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 3, 64, 65, 512, 8_191].map(|k| case(&[("k", k)])).to_vec()
+        [1, 3, 64, 65, 512, 8_191]
+            .map(|k| case(&[("k", k)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("k", 8_192)])]
@@ -82,7 +111,15 @@ impl Operation for Entropy {
     /// A distribution in which some have no share at all.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let k = case.get("k");
-        let mut p: Vec<f32> = (0..k).map(|i| if i % 5 == 3 { 0.0 } else { 0.1 + rng.uniform() as f32 }).collect();
+        let mut p: Vec<f32> = (0..k)
+            .map(|i| {
+                if i % 5 == 3 {
+                    0.0
+                } else {
+                    0.1 + rng.uniform() as f32
+                }
+            })
+            .collect();
         let total: f32 = p.iter().sum();
         p.iter_mut().for_each(|v| *v /= total);
         vec![HostTensor::f32(&[k], p)]
@@ -91,10 +128,16 @@ impl Operation for Entropy {
         Ok(vec![entropy(&t[0])?])
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&[1], vec![reference::entropy(inputs[0].as_f64(), EPS as f64)])]
+        vec![HostTensor::f64(
+            &[1],
+            vec![reference::entropy(inputs[0].as_f64(), EPS as f64)],
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-6, rel: 1e-5 }
+        Tolerance {
+            abs: 2e-6,
+            rel: 1e-5,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("k"))
@@ -123,6 +166,9 @@ impl Gradient for Entropy {
         vec![HostTensor::f64(&inputs[0].shape, dp)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-6, rel: 1e-5 }
+        Tolerance {
+            abs: 2e-6,
+            rel: 1e-5,
+        }
     }
 }

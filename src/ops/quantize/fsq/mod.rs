@@ -1,5 +1,6 @@
-//! Finite scalar quantization: each channel is bounded and rounded to one of a few levels, and the codebook is their product,
-//! never stored (Mentzer et al. 2023, "Finite scalar quantization: VQ-VAE made simple").
+//! Finite scalar quantization: each channel is bounded and rounded to one of a few levels, and the
+//! codebook is their product, never stored (Mentzer et al. 2023, "Finite scalar quantization:
+//! VQ-VAE made simple").
 
 pub(crate) mod reference;
 mod spec;
@@ -21,7 +22,10 @@ fn grad_kernel() -> Kernel {
 }
 
 fn work(n: usize, d: usize) -> Work {
-    Work { flops: 12.0 * (n * d) as f64, bytes: 4.0 * (2 * n * d + n) as f64 }
+    Work {
+        flops: 12.0 * (n * d) as f64,
+        bytes: 4.0 * (2 * n * d + n) as f64,
+    }
 }
 
 /// Levels per channel, on a device.
@@ -51,7 +55,10 @@ impl Levels {
             .flat_map(|level| bound(*level).into_iter().chain([*level as f64]))
             .map(|v| v as f32)
             .collect();
-        Ok(Levels { counts: levels.to_vec(), constants: Tensor::from_slice(gpu, &[levels.len(), 4], &constants)? })
+        Ok(Levels {
+            counts: levels.to_vec(),
+            constants: Tensor::from_slice(gpu, &[levels.len(), 4], &constants)?,
+        })
     }
 
     /// The codes of these levels: their product.
@@ -61,14 +68,24 @@ impl Levels {
     pub fn size(levels: &[usize]) -> Result<usize> {
         let wrong = |what: String| Err(Error::invalid("fsq", what));
         if levels.is_empty() {
-            return wrong("no level: give one number of levels per channel, such as [8, 5, 5, 5]".into());
+            return wrong(
+                "no level: give one number of levels per channel, such as [8, 5, 5, 5]".into(),
+            );
         }
         if let Some(level) = levels.iter().find(|l| **l < 2) {
-            return wrong(format!("a channel of {level} levels in {levels:?}: each has at least 2"));
+            return wrong(format!(
+                "a channel of {level} levels in {levels:?}: each has at least 2"
+            ));
         }
-        match levels.iter().try_fold(1usize, |k, l| k.checked_mul(*l)).filter(|k| *k <= MOST) {
+        match levels
+            .iter()
+            .try_fold(1usize, |k, l| k.checked_mul(*l))
+            .filter(|k| *k <= MOST)
+        {
             Some(k) => Ok(k),
-            None => wrong(format!("levels {levels:?}: their product is the number of codes, at most 2^24")),
+            None => wrong(format!(
+                "levels {levels:?}: their product is the number of codes, at most 2^24"
+            )),
         }
     }
 
@@ -84,7 +101,11 @@ impl Levels {
     fn check(&self, op: &'static str, z: &Tensor) -> Result<usize> {
         match z.shape() {
             [n, d] if *d == self.channels() && z.dtype() == DType::F32 => Ok(*n),
-            _ => Err(Error::shape(op, format!("f32 [N, {}]", self.channels()), format!("{z:?}"))),
+            _ => Err(Error::shape(
+                op,
+                format!("f32 [N, {}]", self.channels()),
+                format!("{z:?}"),
+            )),
         }
     }
 
@@ -97,7 +118,14 @@ impl Levels {
         let codes = Tensor::empty(gpu, z.shape(), DType::F32)?;
         let index = Tensor::empty(gpu, &[n], DType::U32)?;
         let bindings = [&self.constants, z, &codes, &index];
-        gpu.dispatch("fsq", &kernel(false), &bindings, &[n as u32, d as u32], groups_for(n, 64), work(n, d))?;
+        gpu.dispatch(
+            "fsq",
+            &kernel(false),
+            &bindings,
+            &[n as u32, d as u32],
+            groups_for(n, 64),
+            work(n, d),
+        )?;
         Ok((codes, index))
     }
 
@@ -112,11 +140,19 @@ impl Levels {
         }
         let codes = Tensor::empty(gpu, &[n, d], DType::F32)?;
         let bindings = [&self.constants, index, &codes];
-        gpu.dispatch("fsq", &kernel(true), &bindings, &[n as u32, d as u32], groups_for(n, 64), work(n, d))?;
+        gpu.dispatch(
+            "fsq",
+            &kernel(true),
+            &bindings,
+            &[n as u32, d as u32],
+            groups_for(n, 64),
+            work(n, d),
+        )?;
         Ok(codes)
     }
 
-    /// The squared distance of each bounded row of z [N, D] from its rounding, in units of the codes: N. Waits for the device.
+    /// The squared distance of each bounded row of z [N, D] from its rounding, in units of the
+    /// codes: N. Waits for the device.
     ///
     /// # Errors
     /// If z has another number of channels.
@@ -134,19 +170,32 @@ impl Levels {
         let (n, d) = (self.check("fsq", z)?, self.channels());
         let dz = Tensor::empty(z.gpu(), z.shape(), DType::F32)?;
         let bindings = [&self.constants, z, g, &dz];
-        z.gpu().dispatch("fsq", &grad_kernel(), &bindings, &[n as u32, d as u32], groups_for(n * d, 64), work(n, d))?;
+        z.gpu().dispatch(
+            "fsq",
+            &grad_kernel(),
+            &bindings,
+            &[n as u32, d as u32],
+            groups_for(n * d, 64),
+            work(n, d),
+        )?;
         Ok(dz)
     }
 }
 
 impl Tape {
-    /// Codes [N, D] and indices u32 `[N]` of z [N, D]; the gradient of the codes passes straight through the rounding.
+    /// Codes [N, D] and indices u32 `[N]` of z [N, D]; the gradient of the codes passes straight
+    /// through the rounding.
     ///
     /// # Errors
     /// If z has another number of channels than the levels.
     pub fn fsq(&self, z: &Var, levels: &Levels) -> Result<(Var, Tensor)> {
         let (codes, index) = levels.quantize(z.tensor())?;
         let (saved, levels) = (z.tensor().clone(), levels.clone());
-        Ok((self.record(codes, &[z], move |g, _| Ok(vec![Some(levels.gradient(&saved, g)?)])), index))
+        Ok((
+            self.record(codes, &[z], move |g, _| {
+                Ok(vec![Some(levels.gradient(&saved, g)?)])
+            }),
+            index,
+        ))
     }
 }

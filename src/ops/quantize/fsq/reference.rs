@@ -3,7 +3,8 @@
 use super::bound;
 use crate::spec::Real;
 
-/// The bounded value before rounding, over floor(L / 2): what the straight-through gradient is the gradient of.
+/// The bounded value before rounding, over floor(L / 2): what the straight-through gradient is the
+/// gradient of.
 pub fn bounded<T: Real>(z: T, level: usize) -> T {
     let [half, offset, shift] = bound(level).map(T::of);
     (z + shift).tanh() * half - offset
@@ -16,7 +17,10 @@ pub fn quantize<T: Real>(z: &[T], levels: &[usize]) -> (Vec<T>, Vec<u32>) {
         let (mut sum, mut basis) = (0, 1);
         for (z, level) in row.iter().zip(levels) {
             let width = level / 2;
-            let b = bounded(*z, *level).to_f64().unwrap_or(f64::NAN).round_ties_even();
+            let b = bounded(*z, *level)
+                .to_f64()
+                .unwrap_or(f64::NAN)
+                .round_ties_even();
             codes.push(T::of(b / width as f64));
             sum += (b + width as f64) as usize * basis;
             basis *= level;
@@ -50,5 +54,9 @@ pub fn gradient<T: Real>(z: &[T], g: &[T], levels: &[usize]) -> Vec<T> {
         let t = (z + shift).tanh();
         (T::one() - t * t) * half / T::of((level / 2) as f64)
     };
-    z.iter().zip(g).enumerate().map(|(i, (z, g))| *g * slope(i, *z)).collect()
+    z.iter()
+        .zip(g)
+        .enumerate()
+        .map(|(i, (z, g))| *g * slope(i, *z))
+        .collect()
 }

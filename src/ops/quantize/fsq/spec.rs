@@ -9,10 +9,17 @@ use crate::spec::{Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng,
 /// The registry's row of [`Levels`].
 pub struct FsqRow;
 
-/// Levels of a case: those that the paper recommends for 2^8, 2^10, 2^12, 2^14 and 2^16 codes (Mentzer et al. 2023, section
-/// 4.1), and small ones.
-const SETS: [&[usize]; 7] =
-    [&[2], &[3, 2], &[8, 6, 5], &[8, 5, 5, 5], &[7, 5, 5, 5, 5], &[8, 8, 8, 6, 5], &[8, 8, 8, 5, 5, 5]];
+/// Levels of a case: those that the paper recommends for 2^8, 2^10, 2^12, 2^14 and 2^16 codes
+/// (Mentzer et al. 2023, section 4.1), and small ones.
+const SETS: [&[usize]; 7] = [
+    &[2],
+    &[3, 2],
+    &[8, 6, 5],
+    &[8, 5, 5, 5],
+    &[7, 5, 5, 5, 5],
+    &[8, 8, 8, 6, 5],
+    &[8, 8, 8, 5, 5, 5],
+];
 
 fn levels(case: &Case) -> &'static [usize] {
     SETS[case.get("set").min(SETS.len() - 1)]
@@ -23,7 +30,11 @@ impl Operation for FsqRow {
         "fsq"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 7, 65, 131, 1_031, 257, 63].iter().enumerate().map(|(set, n)| case(&[("set", set), ("n", *n)])).collect()
+        [1, 7, 65, 131, 1_031, 257, 63]
+            .iter()
+            .enumerate()
+            .map(|(set, n)| case(&[("set", set), ("n", *n)]))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("set", 3), ("n", 16_384)])]
@@ -39,7 +50,10 @@ impl Operation for FsqRow {
                 z.push(value);
             }
         }
-        vec![HostTensor::f32(&[n, levels.len()], z), rng.indices(&[n], levels.iter().product())]
+        vec![
+            HostTensor::f32(&[n, levels.len()], z),
+            rng.indices(&[n], levels.iter().product()),
+        ]
     }
     fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let levels = Levels::new(gpu, levels(case))?;
@@ -53,10 +67,18 @@ impl Operation for FsqRow {
         let (levels, shape) = (levels(case), &inputs[0].shape);
         let (codes, index) = reference::quantize(inputs[0].as_f64(), levels);
         let decoded = reference::codes_of(inputs[1].as_u32(), levels);
-        vec![HostTensor::f64(shape, codes), HostTensor::u32(&[case.get("n")], index), HostTensor::f64(shape, decoded)]
+        vec![
+            HostTensor::f64(shape, codes),
+            HostTensor::u32(&[case.get("n")], index),
+            HostTensor::f64(shape, decoded),
+        ]
     }
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
-        if output == 1 { Tolerance::EXACT } else { Tolerance::POINTWISE }
+        if output == 1 {
+            Tolerance::EXACT
+        } else {
+            Tolerance::POINTWISE
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"), levels(case).len())
@@ -71,8 +93,14 @@ impl Operation for FsqRow {
             ("a level of 1", Levels::new(gpu, &[8, 1]).map(drop)),
             ("no level", Levels::new(gpu, &[]).map(drop)),
             ("too many codes", Levels::new(gpu, &[4096, 4097]).map(drop)),
-            ("another number of channels", levels.quantize(&three).map(drop)),
-            ("floats as indices", levels.codes_of(&three.reshape(&[12])?).map(drop)),
+            (
+                "another number of channels",
+                levels.quantize(&three).map(drop),
+            ),
+            (
+                "floats as indices",
+                levels.codes_of(&three.reshape(&[12])?).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -87,14 +115,27 @@ impl Gradient for FsqRow {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         Ok(tape.fsq(&v[0], &Levels::new(tape.gpu(), levels(case))?)?.0)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let dz = reference::gradient(inputs[0].as_f64(), upstream.as_f64(), levels(case));
         vec![HostTensor::f64(&inputs[0].shape, dz)]
     }
     /// The codes without the rounding.
-    fn surrogate(&self, _: &dyn Operation, case: &Case, _: &[HostTensor], inputs: &[HostTensor]) -> HostTensor {
+    fn surrogate(
+        &self,
+        _: &dyn Operation,
+        case: &Case,
+        _: &[HostTensor],
+        inputs: &[HostTensor],
+    ) -> HostTensor {
         let levels = levels(case);
-        let Data::F64(z) = &inputs[0].data else { return inputs[0].clone() };
+        let Data::F64(z) = &inputs[0].data else {
+            return inputs[0].clone();
+        };
         let code = |(i, z): (usize, &f64)| {
             let level = levels[i % levels.len()];
             reference::bounded(*z, level) / (level / 2) as f64
@@ -103,7 +144,10 @@ impl Gradient for FsqRow {
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         // 1 - tanh^2 cancels where tanh is near 1.
-        Tolerance { abs: 2e-6, rel: 1e-5 }
+        Tolerance {
+            abs: 2e-6,
+            rel: 1e-5,
+        }
     }
 }
 
@@ -118,8 +162,11 @@ mod tests {
         for set in SETS {
             let levels = Levels::new(&gpu, set).unwrap();
             let all: Vec<u32> = (0..levels.codes() as u32).collect();
-            let codes = levels.codes_of(&Tensor::from_slice(&gpu, &[all.len()], &all).unwrap()).unwrap();
-            // Latents that the bound takes to the codes: atanh of (code + offset) / half, less the shift.
+            let codes = levels
+                .codes_of(&Tensor::from_slice(&gpu, &[all.len()], &all).unwrap())
+                .unwrap();
+            // Latents that the bound takes to the codes: atanh of (code + offset) / half, less the
+            // shift.
             let values: Vec<f32> = codes.read().unwrap();
             let z: Vec<f32> = values
                 .iter()
@@ -134,11 +181,17 @@ mod tests {
             let (again, index) = levels.quantize(&z).unwrap();
             assert_eq!(index.read::<u32>().unwrap(), all, "{set:?}");
             assert_eq!(again.read::<f32>().unwrap(), values, "{set:?}");
-            let mut seen: Vec<Vec<u32>> =
-                values.chunks(set.len()).map(|c| c.iter().map(|v| v.to_bits()).collect()).collect();
+            let mut seen: Vec<Vec<u32>> = values
+                .chunks(set.len())
+                .map(|c| c.iter().map(|v| v.to_bits()).collect())
+                .collect();
             seen.sort_unstable();
             seen.dedup();
-            assert_eq!(seen.len(), levels.codes(), "{set:?}: two indices share a code");
+            assert_eq!(
+                seen.len(),
+                levels.codes(),
+                "{set:?}: two indices share a code"
+            );
         }
     }
 }

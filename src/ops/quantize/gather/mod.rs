@@ -11,11 +11,14 @@ fn kernel(vec: bool) -> Kernel {
 }
 
 fn work(n: usize, d: usize) -> Work {
-    Work { flops: 0.0, bytes: 4.0 * (2 * n * d + n) as f64 }
+    Work {
+        flops: 0.0,
+        bytes: 4.0 * (2 * n * d + n) as f64,
+    }
 }
 
-/// `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 `[N]`, y [N, D] like the table. An index past K reads the
-/// last row.
+/// `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 `[N]`, y [N, D] like the
+/// table. An index past K reads the last row.
 ///
 /// # Errors
 /// If the shapes do not fit or the table is empty.
@@ -34,13 +37,20 @@ pub fn gather(table: &Tensor, index: &Tensor) -> Result<Tensor> {
     let units = if vec { d / 4 } else { d };
     let y = Tensor::empty(gpu, &[n, d], table.dtype())?;
     let params = [n as u32, k as u32, units as u32];
-    gpu.dispatch("gather", &kernel(vec), &[table, index, &y], &params, groups_for(n * units, 64), work(n, d))?;
+    gpu.dispatch(
+        "gather",
+        &kernel(vec),
+        &[table, index, &y],
+        &params,
+        groups_for(n * units, 64),
+        work(n, d),
+    )?;
     Ok(y)
 }
 
 impl Tape {
-    /// `y[n, :] = table[index[n], :]`, see [`gather`]. The gradient of a row of the table is the sum over its places, in
-    /// their order.
+    /// `y[n, :] = table[index[n], :]`, see [`gather`]. The gradient of a row of the table is the
+    /// sum over its places, in their order.
     ///
     /// # Errors
     /// As [`gather`].
@@ -48,10 +58,13 @@ impl Tape {
         let y = gather(table.tensor(), index)?;
         let [k, _] = table.tensor().dims("gather")?;
         let index = index.clone();
-        Ok(self.record(y, &[table], move |g, _| Ok(vec![Some(assign(&index, k)?.sums(g)?)])))
+        Ok(self.record(y, &[table], move |g, _| {
+            Ok(vec![Some(assign(&index, k)?.sums(g)?)])
+        }))
     }
 
-    /// The adjoint of [`Tape::gather`]: rows [M, D] laid at their places among `n`, the others 0; rows of one place add.
+    /// The adjoint of [`Tape::gather`]: rows [M, D] laid at their places among `n`, the others 0;
+    /// rows of one place add.
     ///
     /// # Errors
     /// If the index has another length, or `n` is 0.
@@ -65,7 +78,10 @@ impl Tape {
 mod reference {
     use super::Real;
     pub fn gather<T: Real>(table: &[T], index: &[u32], d: usize) -> Vec<T> {
-        index.iter().flat_map(|i| table[*i as usize * d..(*i as usize + 1) * d].to_vec()).collect()
+        index
+            .iter()
+            .flat_map(|i| table[*i as usize * d..(*i as usize + 1) * d].to_vec())
+            .collect()
     }
 }
 
@@ -93,7 +109,10 @@ impl Operation for Gather {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (n, d) = (case.get("n"), case.get("d"));
-        vec![HostTensor::f64(&[n, d], reference::gather(inputs[0].as_f64(), inputs[1].as_u32(), d))]
+        vec![HostTensor::f64(
+            &[n, d],
+            reference::gather(inputs[0].as_f64(), inputs[1].as_u32(), d),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::EXACT
@@ -126,11 +145,18 @@ impl Gradient for Gather {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.gather(&v[0], v[1].tensor())
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (k, d) = (case.get("k"), case.get("d"));
         let mut table = vec![0.0; k * d];
         for (row, i) in upstream.as_f64().chunks(d).zip(inputs[1].as_u32()) {
-            row.iter().zip(&mut table[*i as usize * d..]).for_each(|(g, sum)| *sum += g);
+            row.iter()
+                .zip(&mut table[*i as usize * d..])
+                .for_each(|(g, sum)| *sum += g);
         }
         vec![HostTensor::f64(&[k, d], table)]
     }

@@ -1,8 +1,9 @@
-//! The Gumbel-softmax over a codebook (Jang et al. 2016, "Categorical reparameterization with Gumbel-softmax"; Ramesh et al. 2021,
-//! "Zero-shot text-to-image generation", section 2.1).
+//! The Gumbel-softmax over a codebook (Jang et al. 2016, "Categorical reparameterization with
+//! Gumbel-softmax"; Ramesh et al. 2021, "Zero-shot text-to-image generation", section 2.1).
 //!
-//! Logits are a linear map of the latents, and what is chosen is a mixture of codes, or the likeliest code with the mixture's
-//! gradient. Latents go through in parts, forward and again backward, so that the N x K matrices never exist as a whole.
+//! Logits are a linear map of the latents, and what is chosen is a mixture of codes, or the
+//! likeliest code with the mixture's gradient. Latents go through in parts, forward and again
+//! backward, so that the N x K matrices never exist as a whole.
 
 pub(crate) mod reference;
 mod spec;
@@ -69,7 +70,8 @@ struct GradParams {
 
 /// Forward and backward; `vec` where 4 divides K.
 fn kernels(vec: bool) -> [Kernel; 2] {
-    [shader!("quantize/gumbel"), shader!("quantize/gumbel_grad")].map(|s| Kernel::new(s).flag("VEC", vec))
+    [shader!("quantize/gumbel"), shader!("quantize/gumbel_grad")]
+        .map(|s| Kernel::new(s).flag("VEC", vec))
 }
 
 /// Rows that go through at a time: a multiple of 64, where parts of a tensor may begin.
@@ -115,23 +117,46 @@ fn part(x: &Tensor, codes: Codes<&Tensor>, draw: Draw, start: usize) -> Result<P
         crate::gpu::groups_for(rows, 1),
         row_work(rows, k),
     )?;
-    Ok(Part { start, x, logits, y, index, kl })
+    Ok(Part {
+        start,
+        x,
+        logits,
+        y,
+        index,
+        kl,
+    })
 }
 
 fn row_work(rows: usize, k: usize) -> Work {
-    Work { flops: 60.0 * (rows * k) as f64, bytes: 24.0 * (rows * k) as f64 }
+    Work {
+        flops: 60.0 * (rows * k) as f64,
+        bytes: 24.0 * (rows * k) as f64,
+    }
 }
 
 fn check(x: &Tensor, codes: Codes<&Tensor>, draw: Draw) -> Result<[usize; 4]> {
     let op = "gumbel";
-    let ([n, d], [k, d2], [k2, e]) = (x.dims(op)?, codes.weight.dims(op)?, codes.codebook.dims(op)?);
-    let floats = [x, codes.weight, codes.bias, codes.codebook].iter().all(|t| t.dtype() == DType::F32);
+    let ([n, d], [k, d2], [k2, e]) = (
+        x.dims(op)?,
+        codes.weight.dims(op)?,
+        codes.codebook.dims(op)?,
+    );
+    let floats = [x, codes.weight, codes.bias, codes.codebook]
+        .iter()
+        .all(|t| t.dtype() == DType::F32);
     if d != d2 || k != k2 || codes.bias.shape() != [k] || n == 0 || k == 0 || !floats {
         let got = format!("{x:?}, {codes:?}");
-        return Err(Error::shape(op, "f32 latents [N, D], weight [K, D], bias [K] and codebook [K, E]", got));
+        return Err(Error::shape(
+            op,
+            "f32 latents [N, D], weight [K, D], bias [K] and codebook [K, E]",
+            got,
+        ));
     }
     if !(draw.temperature > 0.0 && draw.temperature.is_finite()) {
-        return Err(Error::invalid(op, format!("a temperature of {}: it is above 0", draw.temperature)));
+        return Err(Error::invalid(
+            op,
+            format!("a temperature of {}: it is above 0", draw.temperature),
+        ));
     }
     Ok([n, d, k, e])
 }
@@ -180,17 +205,25 @@ impl Tape {
         }
         let mean = reduce::mean(&kl)?;
         let inputs = [x, codes.weight, codes.bias, codes.codebook];
-        let values = self.record_many(vec![z_q, mean], &inputs, move |g, _| backward(&x_saved, &saved, draw, &g, only));
-        let [z_q, kl] = <[Var; 2]>::try_from(values).map_err(|_| Error::invalid("gumbel", "two values were made"))?;
+        let values = self.record_many(vec![z_q, mean], &inputs, move |g, _| {
+            backward(&x_saved, &saved, draw, &g, only)
+        });
+        let [z_q, kl] = <[Var; 2]>::try_from(values)
+            .map_err(|_| Error::invalid("gumbel", "two values were made"))?;
         Ok(Drawn { z_q, index, kl })
     }
 }
 
 fn borrow(c: &Codes<Tensor>) -> Codes<&Tensor> {
-    Codes { weight: &c.weight, bias: &c.bias, codebook: &c.codebook }
+    Codes {
+        weight: &c.weight,
+        bias: &c.bias,
+        codebook: &c.codebook,
+    }
 }
 
-/// Gradients of latents, weight, bias and codebook, from those of the codes drawn and of the mean KL.
+/// Gradients of latents, weight, bias and codebook, from those of the codes drawn and of the mean
+/// KL.
 fn backward(
     x: &Tensor,
     codes: &Codes<Tensor>,
@@ -201,7 +234,9 @@ fn backward(
     let [n, d, k, e] = check(x, borrow(codes), draw)?;
     let gpu = x.gpu();
     let [g_z, g_kl] = [&g[0], &g[1]];
-    let g_kl = g_kl.clone().map_or_else(|| Tensor::zeros(gpu, &[1], DType::F32), Ok)?;
+    let g_kl = g_kl
+        .clone()
+        .map_or_else(|| Tensor::zeros(gpu, &[1], DType::F32), Ok)?;
     let dx = Tensor::empty(gpu, &[n, d], DType::F32)?;
     let mut sums: [Option<Tensor>; 3] = [None, None, None];
     let mut add = |i: usize, part: Tensor| -> Result<()> {
@@ -212,7 +247,9 @@ fn backward(
         Ok(())
     };
     for start in (0..n).step_by(rows_per_part(k)) {
-        let p = only.take().map_or_else(|| part(x, borrow(codes), draw, start), Ok)?;
+        let p = only
+            .take()
+            .map_or_else(|| part(x, borrow(codes), draw, start), Ok)?;
         let rows = p.index.len();
         let dl = match g_z {
             Some(g) => {
@@ -227,8 +264,12 @@ fn backward(
             }
             None => Tensor::zeros(gpu, &[rows, k], DType::F32)?,
         };
-        let params =
-            GradParams { rows: rows as u32, k: k as u32, inv_tau: 1.0 / draw.temperature, scale: 1.0 / n as f32 };
+        let params = GradParams {
+            rows: rows as u32,
+            k: k as u32,
+            inv_tau: 1.0 / draw.temperature,
+            scale: 1.0 / n as f32,
+        };
         let bindings = [&p.logits, &p.y, &g_kl, &dl];
         gpu.dispatch(
             "gumbel",
@@ -238,7 +279,10 @@ fn backward(
             crate::gpu::groups_for(rows, 1),
             row_work(rows, k),
         )?;
-        dx.copy_into(p.start * d, &matmul(&dl, &codes.weight, Transpose::NONE, None)?)?;
+        dx.copy_into(
+            p.start * d,
+            &matmul(&dl, &codes.weight, Transpose::NONE, None)?,
+        )?;
         add(0, matmul(&dl, &p.x, Transpose::A, None)?)?;
         add(1, column_sum(&dl)?)?;
     }

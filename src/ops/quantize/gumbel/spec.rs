@@ -7,21 +7,37 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
 use crate::spec::{Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
 
-/// The registry's row of [`Tape::gumbel`]: the codes drawn, and beside them `3 kl` as one more row, so that the gradient of both is
-/// checked at once.
+/// The registry's row of [`Tape::gumbel`]: the codes drawn, and beside them `3 kl` as one more row,
+/// so that the gradient of both is checked at once.
 pub struct GumbelRow;
 
 fn draw(case: &Case) -> Draw {
-    let key = Key { seed: 0x1234_5678_9abc, step: 17, stream: 5 };
-    Draw { temperature: 0.7, straight_through: case.get("hard") == 1, key }
+    let key = Key {
+        seed: 0x1234_5678_9abc,
+        step: 17,
+        stream: 5,
+    };
+    Draw {
+        temperature: 0.7,
+        straight_through: case.get("hard") == 1,
+        key,
+    }
 }
 
 fn codes<T>(v: &[T]) -> Codes<&T> {
-    Codes { weight: &v[1], bias: &v[2], codebook: &v[3] }
+    Codes {
+        weight: &v[1],
+        bias: &v[2],
+        codebook: &v[3],
+    }
 }
 
 fn slices(inputs: &[HostTensor]) -> Codes<&[f64]> {
-    Codes { weight: inputs[1].as_f64(), bias: inputs[2].as_f64(), codebook: inputs[3].as_f64() }
+    Codes {
+        weight: inputs[1].as_f64(),
+        bias: inputs[2].as_f64(),
+        codebook: inputs[3].as_f64(),
+    }
 }
 
 /// Weight of the KL term in what the row computes.
@@ -35,8 +51,15 @@ impl GumbelRow {
         let ones = Tensor::empty(tape.gpu(), &[n * e, 1], DType::F32)?;
         crate::gpu::fill(&ones, KL)?;
         let kl = tape.reshape(&drawn.kl, &[1, 1])?;
-        let spread = tape.matmul(&tape.constant(&ones), &kl, crate::ops::linalg::matmul::Transpose::NONE)?;
-        Ok((tape.add(&drawn.z_q, &tape.reshape(&spread, &[n, e])?)?, drawn.index))
+        let spread = tape.matmul(
+            &tape.constant(&ones),
+            &kl,
+            crate::ops::linalg::matmul::Transpose::NONE,
+        )?;
+        Ok((
+            tape.add(&drawn.z_q, &tape.reshape(&spread, &[n, e])?)?,
+            drawn.index,
+        ))
     }
 }
 
@@ -46,8 +69,19 @@ impl Operation for GumbelRow {
     }
     fn cases(&self) -> Vec<Case> {
         // The last goes through in two parts.
-        let shapes = [(1, 1, 1), (7, 3, 5), (65, 33, 4), (130, 257, 16), (67, 268, 8), (1_091, 1_000, 4)];
-        (0..2).flat_map(|hard| shapes.map(|(n, k, d)| case(&[("hard", hard), ("n", n), ("k", k), ("d", d)]))).collect()
+        let shapes = [
+            (1, 1, 1),
+            (7, 3, 5),
+            (65, 33, 4),
+            (130, 257, 16),
+            (67, 268, 8),
+            (1_091, 1_000, 4),
+        ];
+        (0..2)
+            .flat_map(|hard| {
+                shapes.map(|(n, k, d)| case(&[("hard", hard), ("n", n), ("k", k), ("d", d)]))
+            })
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("hard", 1), ("n", 16_384), ("k", 1_024), ("d", 64)])]
@@ -57,7 +91,12 @@ impl Operation for GumbelRow {
         // Logits of about one deviation, whatever D.
         let scale = 1.0 / (d as f32).sqrt();
         let x = (0..n * d).map(|_| scale * rng.normal() as f32).collect();
-        vec![HostTensor::f32(&[n, d], x), rng.normals(&[k, d]), rng.normals(&[k]), rng.normals(&[k, d])]
+        vec![
+            HostTensor::f32(&[n, d], x),
+            rng.normals(&[k, d]),
+            rng.normals(&[k]),
+            rng.normals(&[k, d]),
+        ]
     }
     fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let tape = Tape::no_grad(gpu);
@@ -71,32 +110,76 @@ impl Operation for GumbelRow {
         tape.gumbel(&v[0], codes(&v), draw(case)).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let f = reference::forward(inputs[0].as_f64(), slices(inputs), case.get("d"), draw(case));
+        let f = reference::forward(
+            inputs[0].as_f64(),
+            slices(inputs),
+            case.get("d"),
+            draw(case),
+        );
         let y = f.z_q.iter().map(|z| z + KL as f64 * f.kl).collect();
-        vec![HostTensor::f64(&[case.get("n"), case.get("d")], y), HostTensor::u32(&[case.get("n")], f.index)]
+        vec![
+            HostTensor::f64(&[case.get("n"), case.get("d")], y),
+            HostTensor::u32(&[case.get("n")], f.index),
+        ]
     }
-    /// The softmax at temperature 0.7 of sums of 16 terms; an index that ties within f32 would fail, and none does.
+    /// The softmax at temperature 0.7 of sums of 16 terms; an index that ties within f32 would
+    /// fail, and none does.
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
-        if output == 1 { Tolerance::EXACT } else { Tolerance { abs: 3e-5, rel: 2e-5 } }
+        if output == 1 {
+            Tolerance::EXACT
+        } else {
+            Tolerance {
+                abs: 3e-5,
+                rel: 2e-5,
+            }
+        }
     }
     fn work(&self, case: &Case) -> Work {
         let (n, k, d) = (case.get("n"), case.get("k"), case.get("d"));
-        Work { flops: 4.0 * (n * k * d) as f64, bytes: 4.0 * (2 * n * d + 2 * k * d + 2 * n) as f64 }
+        Work {
+            flops: 4.0 * (n * k * d) as f64,
+            bytes: 4.0 * (2 * n * d + 2 * k * d + 2 * n) as f64,
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true].into_iter().flat_map(kernels).chain(crate::ops::linalg::matmul::Matmul.kernels()).collect()
+        [false, true]
+            .into_iter()
+            .flat_map(kernels)
+            .chain(crate::ops::linalg::matmul::Matmul.kernels())
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
         let tape = Tape::no_grad(gpu);
-        let v: Vec<Var> = [f(&[3, 4])?, f(&[5, 4])?, f(&[5])?, f(&[5, 4])?].iter().map(|t| tape.constant(t)).collect();
+        let v: Vec<Var> = [f(&[3, 4])?, f(&[5, 4])?, f(&[5])?, f(&[5, 4])?]
+            .iter()
+            .map(|t| tape.constant(t))
+            .collect();
         let fine = draw(&case(&[]));
-        let (cold, frozen) = (Draw { temperature: 0.0, ..fine }, Draw { temperature: f32::NAN, ..fine });
+        let (cold, frozen) = (
+            Draw {
+                temperature: 0.0,
+                ..fine
+            },
+            Draw {
+                temperature: f32::NAN,
+                ..fine
+            },
+        );
         let short = [v[0].clone(), v[1].clone(), v[1].clone(), v[3].clone()];
         Ok(vec![
-            ("a temperature of 0", tape.gumbel(&v[0], codes(&v), cold).map(drop)),
-            ("a temperature of NaN", tape.gumbel(&v[0], codes(&v), frozen).map(drop)),
-            ("a bias that is a matrix", tape.gumbel(&v[0], codes(&short), fine).map(drop)),
+            (
+                "a temperature of 0",
+                tape.gumbel(&v[0], codes(&v), cold).map(drop),
+            ),
+            (
+                "a temperature of NaN",
+                tape.gumbel(&v[0], codes(&v), frozen).map(drop),
+            ),
+            (
+                "a bias that is a matrix",
+                tape.gumbel(&v[0], codes(&short), fine).map(drop),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -114,29 +197,72 @@ impl Gradient for GumbelRow {
     fn time(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         Ok(tape.gumbel(&v[0], codes(v), draw(case))?.z_q)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let g = upstream.as_f64();
         let g_kl = KL as f64 * g.iter().sum::<f64>();
-        let parts = reference::backward(inputs[0].as_f64(), slices(inputs), case.get("d"), draw(case), g, g_kl);
-        parts.into_iter().enumerate().map(|(i, part)| HostTensor::f64(&inputs[i].shape, part)).collect()
+        let parts = reference::backward(
+            inputs[0].as_f64(),
+            slices(inputs),
+            case.get("d"),
+            draw(case),
+            g,
+            g_kl,
+        );
+        parts
+            .into_iter()
+            .enumerate()
+            .map(|(i, part)| HostTensor::f64(&inputs[i].shape, part))
+            .collect()
     }
-    /// Straight through, the latents' gradient is that of the mixture and the codebook's that of the code chosen: `y(x) E0 +
-    /// onehot(x0) (E - E0)`, with x0 and E0 where the gradient is taken.
-    fn surrogate(&self, op: &dyn Operation, case: &Case, at: &[HostTensor], inputs: &[HostTensor]) -> HostTensor {
+    /// Straight through, the latents' gradient is that of the mixture and the codebook's that of
+    /// the code chosen: `y(x) E0 + onehot(x0) (E - E0)`, with x0 and E0 where the gradient is
+    /// taken.
+    fn surrogate(
+        &self,
+        op: &dyn Operation,
+        case: &Case,
+        at: &[HostTensor],
+        inputs: &[HostTensor],
+    ) -> HostTensor {
         if case.get("hard") == 0 {
             return op.reference(case, inputs).swap_remove(0);
         }
-        let (d, soft) = (case.get("d"), Draw { straight_through: false, ..draw(case) });
-        let moved =
-            reference::forward(inputs[0].as_f64(), Codes { codebook: at[3].as_f64(), ..slices(inputs) }, d, soft);
+        let (d, soft) = (
+            case.get("d"),
+            Draw {
+                straight_through: false,
+                ..draw(case)
+            },
+        );
+        let moved = reference::forward(
+            inputs[0].as_f64(),
+            Codes {
+                codebook: at[3].as_f64(),
+                ..slices(inputs)
+            },
+            d,
+            soft,
+        );
         let chosen = reference::forward(at[0].as_f64(), slices(at), d, soft).index;
         let code = |i: usize, e: &HostTensor| e.as_f64()[chosen[i / d] as usize * d + i % d];
-        let Data::F64(_) = &inputs[3].data else { return inputs[0].clone() };
+        let Data::F64(_) = &inputs[3].data else {
+            return inputs[0].clone();
+        };
         let y = moved.z_q.iter().enumerate();
-        let y = y.map(|(i, z)| z + code(i, &inputs[3]) - code(i, &at[3]) + KL as f64 * moved.kl).collect();
+        let y = y
+            .map(|(i, z)| z + code(i, &inputs[3]) - code(i, &at[3]) + KL as f64 * moved.kl)
+            .collect();
         HostTensor::f64(&inputs[0].shape, y)
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
-        Tolerance { abs: 2e-6 * case.get("n") as f64 + 2e-4, rel: 5e-5 }
+        Tolerance {
+            abs: 2e-6 * case.get("n") as f64 + 2e-4,
+            rel: 5e-5,
+        }
     }
 }

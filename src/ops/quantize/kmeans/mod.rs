@@ -29,7 +29,8 @@ fn kernel(init: bool) -> Kernel {
     Kernel::new(shader!("quantize/kmeans")).flag("INIT", init)
 }
 
-/// Clusters the rows of x [N, D] into `k`, in `rounds` rounds from random rows. An empty cluster takes another random row.
+/// Clusters the rows of x [N, D] into `k`, in `rounds` rounds from random rows. An empty cluster
+/// takes another random row.
 ///
 /// # Errors
 /// If there is no row or no cluster.
@@ -37,7 +38,10 @@ pub fn kmeans(x: &Tensor, k: usize, rounds: usize, seed: u64) -> Result<Clusters
     let op = "kmeans";
     let [n, d] = x.dims(op)?;
     if n == 0 || k == 0 || d == 0 {
-        return Err(Error::invalid(op, format!("{k} clusters of {n} rows of {d}: none of these can be 0")));
+        return Err(Error::invalid(
+            op,
+            format!("{k} clusters of {n} rows of {d}: none of these can be 0"),
+        ));
     }
     let gpu = x.gpu();
     let means = Tensor::empty(gpu, &[k, d], DType::F32)?;
@@ -48,12 +52,29 @@ pub fn kmeans(x: &Tensor, k: usize, rounds: usize, seed: u64) -> Result<Clusters
         round: round as u32,
         seed: [seed as u32, (seed >> 32) as u32],
     };
-    let work = Work { flops: (k * d) as f64, bytes: 8.0 * (k * d) as f64 };
-    gpu.dispatch(op, &kernel(true), &[x, &means], &params(0), groups_for(k * d, 64), work)?;
+    let work = Work {
+        flops: (k * d) as f64,
+        bytes: 8.0 * (k * d) as f64,
+    };
+    gpu.dispatch(
+        op,
+        &kernel(true),
+        &[x, &means],
+        &params(0),
+        groups_for(k * d, 64),
+        work,
+    )?;
     for round in 1..=rounds {
         let a = assign(&nearest(x, &means)?, k)?;
         let sums = a.sums(x)?;
-        gpu.dispatch(op, &kernel(false), &[x, &sums, &a.counts, &means], &params(round), groups_for(k * d, 64), work)?;
+        gpu.dispatch(
+            op,
+            &kernel(false),
+            &[x, &sums, &a.counts, &means],
+            &params(round),
+            groups_for(k * d, 64),
+            work,
+        )?;
     }
     let counts = assign(&nearest(x, &means)?, k)?.counts;
     Ok(Clusters { means, counts })
@@ -67,15 +88,21 @@ mod reference {
         let nearest = |x: &[T]| {
             means
                 .chunks(d)
-                .map(|m| x.iter().zip(m).map(|(a, b)| (*a - *b) * (*a - *b)).sum::<T>())
+                .map(|m| {
+                    x.iter()
+                        .zip(m)
+                        .map(|(a, b)| (*a - *b) * (*a - *b))
+                        .sum::<T>()
+                })
                 .fold(T::infinity(), |a, b| a.min(b))
         };
         x.chunks(d).map(nearest).sum::<T>() / T::of((x.len() / d) as f64)
     }
 }
 
-/// The registry's row. Where rounding decides between two means the clusters may differ from a reference's, so what is checked
-/// is that every row is counted and that the means lie no farther from the rows than the origin does.
+/// The registry's row. Where rounding decides between two means the clusters may differ from a
+/// reference's, so what is checked is that every row is counted and that the means lie no farther
+/// from the rows than the origin does.
 pub struct Kmeans;
 
 impl Operation for Kmeans {
@@ -96,7 +123,12 @@ impl Operation for Kmeans {
     fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let clusters = kmeans(&t[0], case.get("k"), 6, 3)?;
         let x: Vec<f64> = t[0].read::<f32>()?.into_iter().map(f64::from).collect();
-        let means: Vec<f64> = clusters.means.read::<f32>()?.into_iter().map(f64::from).collect();
+        let means: Vec<f64> = clusters
+            .means
+            .read::<f32>()?
+            .into_iter()
+            .map(f64::from)
+            .collect();
         let reached = reference::distortion(&x, &means, case.get("d"));
         // Below what the mean of all rows reaches, and every row counted.
         let variance = x.iter().map(|v| v * v).sum::<f64>() / case.get("n") as f64;
@@ -121,7 +153,9 @@ impl Operation for Kmeans {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let own = [kernel(false), kernel(true)];
-        own.into_iter().chain(super::vq_search::VqSearch.kernels()).collect()
+        own.into_iter()
+            .chain(super::vq_search::VqSearch.kernels())
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[4, 2], DType::F32)?;

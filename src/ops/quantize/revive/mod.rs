@@ -1,5 +1,6 @@
-//! The revival of dead codes: a code that its batches no longer choose takes the place of a random latent, so that a codebook
-//! does not collapse (Dhariwal et al. 2020, "Jukebox", section 3.1; Zeghidour et al. 2021, "SoundStream").
+//! The revival of dead codes: a code that its batches no longer choose takes the place of a random
+//! latent, so that a codebook does not collapse (Dhariwal et al. 2020, "Jukebox", section 3.1;
+//! Zeghidour et al. 2021, "SoundStream").
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::ops::sampling::random::{Key, philox};
@@ -29,7 +30,9 @@ fn words(x: u64) -> [u32; 2] {
 }
 
 fn kernel(vec: bool, sums: bool) -> Kernel {
-    Kernel::new(shader!("quantize/revive")).flag("VEC", vec).flag("SUMS", sums)
+    Kernel::new(shader!("quantize/revive"))
+        .flag("VEC", vec)
+        .flag("SUMS", sums)
 }
 fn count_kernel() -> Kernel {
     Kernel::new(shader!("quantize/revive_below_count"))
@@ -46,22 +49,35 @@ pub struct Codes<'a> {
     pub sums: Option<&'a Tensor>,
 }
 
-/// Codes whose count in `judged` (f32 `[K]`, in a tensor of its own) is below the threshold become random rows of x [N, D], with
-/// a count of the threshold. Returns how many: f32 `[1]`.
+/// Codes whose count in `judged` (f32 `[K]`, in a tensor of its own) is below the threshold become
+/// random rows of x [N, D], with a count of the threshold. Returns how many: f32 `[1]`.
 ///
 /// # Errors
 /// If the shapes do not fit, there is no row, or the threshold is negative.
-pub fn revive(codes: Codes, judged: &Tensor, x: &Tensor, threshold: f32, key: Key) -> Result<Tensor> {
+pub fn revive(
+    codes: Codes,
+    judged: &Tensor,
+    x: &Tensor,
+    threshold: f32,
+    key: Key,
+) -> Result<Tensor> {
     let op = "revive";
     let [k, d] = codes.codebook.dims(op)?;
     let [n, d2] = x.dims(op)?;
     let sums_fit = codes.sums.is_none_or(|sums| sums.shape() == [k, d]);
     if codes.counts.shape() != [k] || judged.shape() != [k] || !sums_fit || d != d2 || n == 0 {
         let got = format!("{codes:?}, judged {judged:?}, latents {x:?}");
-        return Err(Error::shape(op, format!("counts [{k}], sums [{k}, {d}] and latents [N, {d}]"), got));
+        return Err(Error::shape(
+            op,
+            format!("counts [{k}], sums [{k}, {d}] and latents [N, {d}]"),
+            got,
+        ));
     }
     if !(threshold >= 0.0) {
-        return Err(Error::invalid(op, format!("a threshold of {threshold}: it is not negative")));
+        return Err(Error::invalid(
+            op,
+            format!("a threshold of {threshold}: it is not negative"),
+        ));
     }
     let gpu = x.gpu();
     let vec = d.is_multiple_of(4);
@@ -74,23 +90,47 @@ pub fn revive(codes: Codes, judged: &Tensor, x: &Tensor, threshold: f32, key: Ke
         seed: words(key.seed),
         step: words(key.step),
     };
-    let bindings: Vec<&Tensor> = [x, judged, codes.counts, codes.codebook].into_iter().chain(codes.sums).collect();
+    let bindings: Vec<&Tensor> = [x, judged, codes.counts, codes.codebook]
+        .into_iter()
+        .chain(codes.sums)
+        .collect();
     let kernel = kernel(vec, codes.sums.is_some());
-    gpu.dispatch(op, &kernel, &bindings, &params, groups_for(k * units, 64), work(k, d))?;
+    gpu.dispatch(
+        op,
+        &kernel,
+        &bindings,
+        &params,
+        groups_for(k * units, 64),
+        work(k, d),
+    )?;
     let dead = Tensor::empty(gpu, &[1], DType::F32)?;
-    let params = CountParams { k: k as u32, threshold };
-    gpu.dispatch(op, &count_kernel(), &[judged, &dead], &params, [1, 1, 1], work(k, 1))?;
+    let params = CountParams {
+        k: k as u32,
+        threshold,
+    };
+    gpu.dispatch(
+        op,
+        &count_kernel(),
+        &[judged, &dead],
+        &params,
+        [1, 1, 1],
+        work(k, 1),
+    )?;
     Ok(dead)
 }
 
 fn work(k: usize, d: usize) -> Work {
-    Work { flops: (k * d) as f64, bytes: 4.0 * (k * d) as f64 }
+    Work {
+        flops: (k * d) as f64,
+        bytes: 4.0 * (k * d) as f64,
+    }
 }
 
 mod reference {
     use super::{Key, Real, philox, words};
 
-    /// The row that dead code `k` becomes: Philox keyed by (seed; code, step), as the kernel draws it.
+    /// The row that dead code `k` becomes: Philox keyed by (seed; code, step), as the kernel draws
+    /// it.
     fn row(k: usize, n: usize, key: Key) -> usize {
         let (seed, step) = (words(key.seed), words(key.step));
         let bits = philox::philox4x32([k as u32, 0x5245_5649, step[0], step[1]], seed);
@@ -106,7 +146,9 @@ mod reference {
         key: Key,
     ) -> ([Vec<T>; 3], usize) {
         let d = parts[2].len() / judged.len();
-        let dead: Vec<usize> = (0..judged.len()).filter(|k| judged[*k] < threshold).collect();
+        let dead: Vec<usize> = (0..judged.len())
+            .filter(|k| judged[*k] < threshold)
+            .collect();
         for k in &dead {
             parts[0][*k] = threshold;
             for j in 0..d {
@@ -123,7 +165,11 @@ mod reference {
 pub struct Revive;
 
 const THRESHOLD: f32 = 0.95;
-const KEY: Key = Key { seed: 77, step: 5, stream: 0 };
+const KEY: Key = Key {
+    seed: 77,
+    step: 5,
+    stream: 0,
+};
 
 impl Operation for Revive {
     fn name(&self) -> &'static str {
@@ -131,7 +177,9 @@ impl Operation for Revive {
     }
     fn cases(&self) -> Vec<Case> {
         let shapes = [(1, 1, 1), (40, 17, 5), (300, 65, 16), (1_031, 130, 64)];
-        shapes.map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)])).to_vec()
+        shapes
+            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("k", 1_024), ("d", 64)])]
@@ -139,20 +187,43 @@ impl Operation for Revive {
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (n, k, d) = (case.get("n"), case.get("k"), case.get("d"));
         let counts = HostTensor::f32(&[k], (0..k).map(|_| 0.5 + rng.uniform() as f32).collect());
-        vec![rng.normals(&[n, d]), counts, rng.normals(&[k, d]), rng.normals(&[k, d])]
+        vec![
+            rng.normals(&[n, d]),
+            counts,
+            rng.normals(&[k, d]),
+            rng.normals(&[k, d]),
+        ]
     }
     /// With sums, and the codebook alone.
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let [counts, sums, codebook] = [t[1].duplicate()?, t[2].duplicate()?, t[3].duplicate()?];
-        let codes = Codes { codebook: &codebook, counts: &counts, sums: Some(&sums) };
+        let codes = Codes {
+            codebook: &codebook,
+            counts: &counts,
+            sums: Some(&sums),
+        };
         let dead = revive(codes, &t[1], &t[0], THRESHOLD, KEY)?;
         let (counts_too, alone) = (t[1].duplicate()?, t[3].duplicate()?);
-        revive(Codes { codebook: &alone, counts: &counts_too, sums: None }, &t[1], &t[0], THRESHOLD, KEY)?;
+        revive(
+            Codes {
+                codebook: &alone,
+                counts: &counts_too,
+                sums: None,
+            },
+            &t[1],
+            &t[0],
+            THRESHOLD,
+            KEY,
+        )?;
         Ok(vec![counts, sums, codebook, dead, alone])
     }
     fn time(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<()> {
         let judged = t[1].duplicate()?;
-        let codes = Codes { codebook: &t[3], counts: &t[1], sums: Some(&t[2]) };
+        let codes = Codes {
+            codebook: &t[3],
+            counts: &t[1],
+            sums: Some(&t[2]),
+        };
         revive(codes, &judged, &t[0], THRESHOLD, KEY).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
@@ -161,26 +232,51 @@ impl Operation for Revive {
         let parts = [counts.to_vec(), sums.to_vec(), codebook.to_vec()];
         let ([c, m, e], dead) = reference::revive(parts, counts, x, THRESHOLD as f64, KEY);
         let f = |shape: &[usize], v: Vec<f64>| HostTensor::f64(shape, v);
-        vec![f(&[k], c), f(&[k, d], m), f(&[k, d], e.clone()), f(&[1], vec![dead as f64]), f(&[k, d], e)]
+        vec![
+            f(&[k], c),
+            f(&[k, d], m),
+            f(&[k, d], e.clone()),
+            f(&[1], vec![dead as f64]),
+            f(&[k, d], e),
+        ]
     }
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
-        if output == 1 { Tolerance::POINTWISE } else { Tolerance::EXACT }
+        if output == 1 {
+            Tolerance::POINTWISE
+        } else {
+            Tolerance::EXACT
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("k"), case.get("d"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let both = [false, true].into_iter().flat_map(|vec| [kernel(vec, false), kernel(vec, true)]);
+        let both = [false, true]
+            .into_iter()
+            .flat_map(|vec| [kernel(vec, false), kernel(vec, true)]);
         both.chain([count_kernel()]).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let f = |shape: &[usize]| Tensor::zeros(gpu, shape, DType::F32);
         let (codebook, counts, judged) = (f(&[3, 2])?, f(&[3])?, f(&[3])?);
-        let codes = Codes { codebook: &codebook, counts: &counts, sums: None };
+        let codes = Codes {
+            codebook: &codebook,
+            counts: &counts,
+            sums: None,
+        };
         Ok(vec![
-            ("no latent", revive(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop)),
-            ("a threshold of NaN", revive(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop)),
-            ("counts of another size", revive(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop)),
+            (
+                "no latent",
+                revive(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop),
+            ),
+            (
+                "a threshold of NaN",
+                revive(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop),
+            ),
+            (
+                "counts of another size",
+                revive(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop),
+            ),
         ])
     }
 }

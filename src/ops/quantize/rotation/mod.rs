@@ -1,5 +1,6 @@
-//! The rotation trick (Fifty et al. 2024, "Restructuring vector quantization with the rotation trick"): the gradient reaches
-//! the latents through the rotation and scaling that take each latent to its code, instead of straight through.
+//! The rotation trick (Fifty et al. 2024, "Restructuring vector quantization with the rotation
+//! trick"): the gradient reaches the latents through the rotation and scaling that take each latent
+//! to its code, instead of straight through.
 
 mod reference;
 
@@ -21,18 +22,26 @@ fn kernel(vec: bool) -> Kernel {
 }
 
 fn work(n: usize, d: usize) -> Work {
-    Work { flops: 20.0 * (n * d) as f64, bytes: 36.0 * (n * d) as f64 }
+    Work {
+        flops: 20.0 * (n * d) as f64,
+        bytes: 36.0 * (n * d) as f64,
+    }
 }
 
 fn check(z: &Tensor, z_q: &Tensor) -> Result<[usize; 2]> {
     let dims = z.dims("rotation")?;
     if z.shape() != z_q.shape() || z.dtype() != DType::F32 || z_q.dtype() != DType::F32 {
-        return Err(Error::shape("rotation", "two f32 matrices of one shape", format!("{z:?}, {z_q:?}")));
+        return Err(Error::shape(
+            "rotation",
+            "two f32 matrices of one shape",
+            format!("{z:?}, {z_q:?}"),
+        ));
     }
     Ok(dims)
 }
 
-/// The gradient with respect to the latents z [N, D] of what has gradient g [N, D] with respect to the codes z_q [N, D].
+/// The gradient with respect to the latents z [N, D] of what has gradient g [N, D] with respect to
+/// the codes z_q [N, D].
 ///
 /// # Errors
 /// If the shapes differ.
@@ -41,21 +50,34 @@ pub fn rotation_grad(z: &Tensor, z_q: &Tensor, g: &Tensor) -> Result<Tensor> {
     check(z, g)?;
     let vec = d.is_multiple_of(4);
     let dz = Tensor::empty(z.gpu(), z.shape(), DType::F32)?;
-    let params = Params { n: n as u32, units: if vec { d / 4 } else { d } as u32, eps: 1e-6 };
-    z.gpu().dispatch("rotation", &kernel(vec), &[z, z_q, g, &dz], &params, groups_for(n, 64), work(n, d))?;
+    let params = Params {
+        n: n as u32,
+        units: if vec { d / 4 } else { d } as u32,
+        eps: 1e-6,
+    };
+    z.gpu().dispatch(
+        "rotation",
+        &kernel(vec),
+        &[z, z_q, g, &dz],
+        &params,
+        groups_for(n, 64),
+        work(n, d),
+    )?;
     Ok(dz)
 }
 
 impl Tape {
-    /// The value of `z_q` [N, D], and for `z_e` [N, D] the gradient that arrives, turned and scaled as z_q is z_e turned and
-    /// scaled: see [`rotation_grad`].
+    /// The value of `z_q` [N, D], and for `z_e` [N, D] the gradient that arrives, turned and scaled
+    /// as z_q is z_e turned and scaled: see [`rotation_grad`].
     ///
     /// # Errors
     /// If the shapes differ.
     pub fn rotate(&self, z_e: &Var, z_q: &Tensor) -> Result<Var> {
         check(z_e.tensor(), z_q)?;
         let (z, q) = (z_e.tensor().clone(), z_q.clone());
-        Ok(self.record(z_q.clone(), &[z_e], move |g, _| Ok(vec![Some(rotation_grad(&z, &q, g)?)])))
+        Ok(self.record(z_q.clone(), &[z_e], move |g, _| {
+            Ok(vec![Some(rotation_grad(&z, &q, g)?)])
+        }))
     }
 }
 
@@ -67,7 +89,9 @@ impl Operation for Rotation {
         "rotation"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 2), (7, 3), (65, 4), (1_031, 17), (130, 64)].map(|(n, d)| case(&[("n", n), ("d", d)])).to_vec()
+        [(1, 2), (7, 3), (65, 4), (1_031, 17), (130, 64)]
+            .map(|(n, d)| case(&[("n", n), ("d", d)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 64)])]
@@ -82,7 +106,10 @@ impl Operation for Rotation {
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [z, q, g] = [0, 1, 2].map(|i| inputs[i].as_f64());
-        vec![HostTensor::f64(&inputs[0].shape, reference::rotation_grad(z, q, g, case.get("d")))]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::rotation_grad(z, q, g, case.get("d")),
+        )]
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         // Of a thousand random pairs in the plane some are nearly opposite, where w is lost.
@@ -96,7 +123,10 @@ impl Operation for Rotation {
         vec![kernel(false), kernel(true)]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (a, b) = (Tensor::zeros(gpu, &[3, 4], DType::F32)?, Tensor::zeros(gpu, &[3, 5], DType::F32)?);
+        let (a, b) = (
+            Tensor::zeros(gpu, &[3, 4], DType::F32)?,
+            Tensor::zeros(gpu, &[3, 5], DType::F32)?,
+        );
         Ok(vec![("shapes differ", rotation_grad(&a, &b, &a).map(drop))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -111,14 +141,31 @@ impl Gradient for Rotation {
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
         tape.rotate(&v[0], v[1].tensor())
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
         let (z, q) = (inputs[0].as_f64(), inputs[1].as_f64());
-        vec![HostTensor::f64(&inputs[0].shape, reference::rotation_grad(z, q, upstream.as_f64(), case.get("d")))]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::rotation_grad(z, q, upstream.as_f64(), case.get("d")),
+        )]
     }
     /// `s R z` with the rotation R and the scale s of the latents as they were.
-    fn surrogate(&self, _: &dyn Operation, case: &Case, at: &[HostTensor], inputs: &[HostTensor]) -> HostTensor {
+    fn surrogate(
+        &self,
+        _: &dyn Operation,
+        case: &Case,
+        at: &[HostTensor],
+        inputs: &[HostTensor],
+    ) -> HostTensor {
         let [z, q, moved] = [at[0].as_f64(), at[1].as_f64(), inputs[0].as_f64()];
-        HostTensor::f64(&inputs[0].shape, reference::rotate(z, q, moved, case.get("d")))
+        HostTensor::f64(
+            &inputs[0].shape,
+            reference::rotate(z, q, moved, case.get("d")),
+        )
     }
     fn tolerance(&self, case: &Case, _: usize) -> Tolerance {
         Operation::tolerance(self, case, 0)

@@ -20,7 +20,11 @@ fn frame<T: Real>(z: &[T], z_q: &[T]) -> (Vec<T>, Vec<T>, Vec<T>, T) {
 
 fn rows<T: Real>(parts: [&[T]; 3], d: usize, f: impl Fn(&[T], &[T], &[T]) -> Vec<T>) -> Vec<T> {
     let [a, b, c] = parts;
-    a.chunks(d).zip(b.chunks(d)).zip(c.chunks(d)).flat_map(|((a, b), c)| f(a, b, c)).collect()
+    a.chunks(d)
+        .zip(b.chunks(d))
+        .zip(c.chunks(d))
+        .flat_map(|((a, b), c)| f(a, b, c))
+        .collect()
 }
 
 /// `s R x`, where s R takes z to z_q: `s (x - 2 (x . w) w + 2 (x . u) q)`.
@@ -28,7 +32,9 @@ pub fn rotate<T: Real>(z: &[T], z_q: &[T], x: &[T], d: usize) -> Vec<T> {
     rows([z, z_q, x], d, |z, z_q, x| {
         let (u, q, w, s) = frame(z, z_q);
         let (xw, xu, two) = (dot(x, &w), dot(x, &u), T::of(2.0));
-        (0..d).map(|i| s * (x[i] - two * xw * w[i] + two * xu * q[i])).collect()
+        (0..d)
+            .map(|i| s * (x[i] - two * xw * w[i] + two * xu * q[i]))
+            .collect()
     })
 }
 
@@ -37,6 +43,8 @@ pub fn rotation_grad<T: Real>(z: &[T], z_q: &[T], g: &[T], d: usize) -> Vec<T> {
     rows([z, z_q, g], d, |z, z_q, g| {
         let (u, q, w, s) = frame(z, z_q);
         let (gw, gq, two) = (dot(g, &w), dot(g, &q), T::of(2.0));
-        (0..d).map(|i| s * (g[i] - two * gw * w[i] + two * gq * u[i])).collect()
+        (0..d)
+            .map(|i| s * (g[i] - two * gw * w[i] + two * gq * u[i]))
+            .collect()
     })
 }

@@ -1,4 +1,5 @@
-//! The search on cooperative matrices: candidates from f16 operands, ranked in f32. `shaders/quantize/vq_search_coopmat.wgsl` says how.
+//! The search on cooperative matrices: candidates from f16 operands, ranked in f32.
+//! `shaders/quantize/vq_search_coopmat.wgsl` says how.
 
 use super::{half_norms, work};
 use crate::gpu::kernel::gemm::{Form, Tile};
@@ -15,7 +16,8 @@ struct Params {
     bound: Bound,
 }
 
-/// The constants of the bound on what f16 does to a score, by the number of channels. The shader derives it.
+/// The constants of the bound on what f16 does to a score, by the number of channels. The shader
+/// derives it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::NoUninit)]
 struct Bound {
@@ -40,21 +42,47 @@ impl Bound {
 
 fn kernel(coopmat: Coopmat, vec: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
-    Tile::Coopmat(coopmat).define(Kernel::new(shader!("quantize/vq_search_coopmat")), form, form)
+    Tile::Coopmat(coopmat).define(
+        Kernel::new(shader!("quantize/vq_search_coopmat")),
+        form,
+        form,
+    )
 }
 
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    Coopmat::all().into_iter().flat_map(|c| [kernel(c, false), kernel(c, true)])
+    Coopmat::all()
+        .into_iter()
+        .flat_map(|c| [kernel(c, false), kernel(c, true)])
 }
 
-/// One part of [`nearest`](super::nearest): latents [rows, D], codes [K, D] and half their squared norms.
-pub(super) fn search(coopmat: Coopmat, x: &Tensor, codebook: &Tensor, norms: &Tensor, out: &Tensor) -> Result<()> {
+/// One part of [`nearest`](super::nearest): latents [rows, D], codes [K, D] and half their squared
+/// norms.
+pub(super) fn search(
+    coopmat: Coopmat,
+    x: &Tensor,
+    codebook: &Tensor,
+    norms: &Tensor,
+    out: &Tensor,
+) -> Result<()> {
     let ([rows, d], [k, _]) = (x.dims("nearest")?, codebook.dims("nearest")?);
     let tiles = rows.div_ceil(Tile::Coopmat(coopmat).rows());
-    let params = Params { n: rows as u32, k: k as u32, d: d as u32, tiles: tiles as u32, bound: Bound::of(d) };
+    let params = Params {
+        n: rows as u32,
+        k: k as u32,
+        d: d as u32,
+        tiles: tiles as u32,
+        bound: Bound::of(d),
+    };
     let bindings = [x, codebook, norms, &half_norms(x)?, out];
     let kernel = kernel(coopmat, d.is_multiple_of(4));
-    x.gpu().dispatch("nearest", &kernel, &bindings, &params, groups_for(tiles, 1), work(rows, k, d))
+    x.gpu().dispatch(
+        "nearest",
+        &kernel,
+        &bindings,
+        &params,
+        groups_for(tiles, 1),
+        work(rows, k, d),
+    )
 }
 
 #[cfg(test)]
@@ -65,7 +93,11 @@ mod tests {
 
     /// As the shader computes it, from exact half squared norms.
     fn eps(d: usize, half_x: f32, half_e: f32) -> f32 {
-        let Bound { flush, grow, inflate } = Bound::of(d);
+        let Bound {
+            flush,
+            grow,
+            inflate,
+        } = Bound::of(d);
         let (u, round) = (2f32.powi(-10), 2f32.powi(-21));
         let [x, e] = [half_x, half_e].map(|h| (2.0 * h).sqrt() * inflate);
         let b = u * e + flush;
@@ -78,16 +110,29 @@ mod tests {
     fn halves(x: f32) -> [f32; 3] {
         let nearest = f16::from_f32(x);
         let up = nearest.to_f32().abs() > x.abs();
-        let toward_zero = if up { f16::from_bits(nearest.to_bits() - 1) } else { nearest };
-        let flushed = if nearest.to_f32().abs() < 2f32.powi(-14) { 0.0 } else { nearest.to_f32() };
+        let toward_zero = if up {
+            f16::from_bits(nearest.to_bits() - 1)
+        } else {
+            nearest
+        };
+        let flushed = if nearest.to_f32().abs() < 2f32.powi(-14) {
+            0.0
+        } else {
+            nearest.to_f32()
+        };
         [nearest.to_f32(), toward_zero.to_f32(), flushed]
     }
 
-    /// Sums of eight exact products, cut (not rounded) to 24 bits of the largest term: what tensor cores are measured to do
-    /// (Fasi, Higham, Mikaitis, Pranesh 2021).
+    /// Sums of eight exact products, cut (not rounded) to 24 bits of the largest term: what tensor
+    /// cores are measured to do (Fasi, Higham, Mikaitis, Pranesh 2021).
     fn cut(x: &[f32], e: &[f32]) -> f32 {
         x.chunks(8).zip(e.chunks(8)).fold(0.0f32, |sum, (x, e)| {
-            let terms: Vec<f64> = x.iter().zip(e).map(|(x, e)| *x as f64 * *e as f64).chain([sum as f64]).collect();
+            let terms: Vec<f64> = x
+                .iter()
+                .zip(e)
+                .map(|(x, e)| *x as f64 * *e as f64)
+                .chain([sum as f64])
+                .collect();
             let largest = terms.iter().fold(0.0f64, |m, t| m.max(t.abs()));
             if largest == 0.0 {
                 return 0.0;
@@ -97,7 +142,11 @@ mod tests {
             let total = whole * unit;
             // To f32, again by cutting.
             let near = total as f32;
-            if (near as f64).abs() > total.abs() { f32::from_bits(near.to_bits() - 1) } else { near }
+            if (near as f64).abs() > total.abs() {
+                f32::from_bits(near.to_bits() - 1)
+            } else {
+                near
+            }
         })
     }
 

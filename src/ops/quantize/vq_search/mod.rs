@@ -25,14 +25,21 @@ struct Params {
 
 fn kernel(tile: Tile, vec: bool, half: bool, split: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
-    tile.define(Kernel::new(shader!("quantize/vq_search")).flag("OWN_HALF", half).flag("SPLIT", split), form, form)
+    tile.define(
+        Kernel::new(shader!("quantize/vq_search"))
+            .flag("OWN_HALF", half)
+            .flag("SPLIT", split),
+        form,
+        form,
+    )
 }
 
 fn pick_kernel() -> Kernel {
     Kernel::new(shader!("quantize/vq_search_pick"))
 }
 
-/// The channels for which latents stay in registers, and how many latents and codes a lane then works on at a time.
+/// The channels for which latents stay in registers, and how many latents and codes a lane then
+/// works on at a time.
 const RESIDENT: [(usize, u32, u32); 4] = [(8, 8, 32), (16, 8, 16), (32, 8, 8), (64, 4, 8)];
 
 /// Codes that a workgroup walks at least, where several share those of a row.
@@ -41,25 +48,47 @@ const CODES: usize = 256;
 /// The search of a device and size: the kernel, the latents of one workgroup and its codes.
 fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, usize, usize) {
     let resident = RESIDENT.iter().find(|(channels, ..)| *channels == d);
-    if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) = (gpu.core(), gpu.subgroup_size(), resident) {
-        return (resident_kernel(lanes, d as u32, *v, *nc, half), (lanes * v) as usize, k);
+    if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) =
+        (gpu.core(), gpu.subgroup_size(), resident)
+    {
+        return (
+            resident_kernel(lanes, d as u32, *v, *nc, half),
+            (lanes * v) as usize,
+            k,
+        );
     }
     let tile = Tile::pick(gpu, k, work(rows, k, d));
-    let wanted = splits(gpu, rows.div_ceil(tile.rows())).min(k / CODES).max(1);
+    let wanted = splits(gpu, rows.div_ceil(tile.rows()))
+        .min(k / CODES)
+        .max(1);
     let part = k.div_ceil(wanted).next_multiple_of(tile.cols()).min(k);
-    (kernel(tile, d.is_multiple_of(4), half, part < k), tile.rows(), part)
+    (
+        kernel(tile, d.is_multiple_of(4), half, part < k),
+        tile.rows(),
+        part,
+    )
 }
 
 fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32, half: bool) -> Kernel {
     let spread = lanes.min(nc);
-    let kernel = Kernel::new(shader!("quantize/vq_search_resident")).define("LANES", lanes).define("D", d);
+    let kernel = Kernel::new(shader!("quantize/vq_search_resident"))
+        .define("LANES", lanes)
+        .define("D", d);
     let kernel = kernel.flag("OWN_HALF", half);
-    kernel.define("V", v).define("NC", nc).define("SHR_LANES", spread).define("SHR_GROUPS", nc / spread)
+    kernel
+        .define("V", v)
+        .define("NC", nc)
+        .define("SHR_LANES", spread)
+        .define("SHR_GROUPS", nc / spread)
 }
 
 fn resident_kernels() -> impl Iterator<Item = Kernel> {
-    let variants = LANES.into_iter().flat_map(|lanes| [(lanes, false), (lanes, true)]);
-    variants.flat_map(|(lanes, half)| RESIDENT.map(|(d, v, nc)| resident_kernel(lanes, d as u32, v, nc, half)))
+    let variants = LANES
+        .into_iter()
+        .flat_map(|lanes| [(lanes, false), (lanes, true)]);
+    variants.flat_map(|(lanes, half)| {
+        RESIDENT.map(|(d, v, nc)| resident_kernel(lanes, d as u32, v, nc, half))
+    })
 }
 
 fn half_norm_kernel() -> Kernel {
@@ -67,7 +96,10 @@ fn half_norm_kernel() -> Kernel {
 }
 
 fn work(n: usize, k: usize, d: usize) -> Work {
-    Work { flops: 2.0 * (n * k) as f64 * d as f64, bytes: 4.0 * ((n + k) * d + n) as f64 }
+    Work {
+        flops: 2.0 * (n * k) as f64 * d as f64,
+        bytes: 4.0 * ((n + k) * d + n) as f64,
+    }
 }
 
 /// `0.5 |e_k|^2` for each row of a codebook [K, D]: `[K]`.
@@ -75,17 +107,29 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
     let [k, d] = codebook.dims("half_norms")?;
     let gpu = codebook.gpu();
     let y = Tensor::empty(gpu, &[k], DType::F32)?;
-    let work = Work { flops: 2.0 * (k * d) as f64, bytes: 4.0 * (k * d + k) as f64 };
-    gpu.dispatch("half_norms", &half_norm_kernel(), &[codebook, &y], &[k as u32, d as u32], groups_for(k, 64), work)?;
+    let work = Work {
+        flops: 2.0 * (k * d) as f64,
+        bytes: 4.0 * (k * d + k) as f64,
+    };
+    gpu.dispatch(
+        "half_norms",
+        &half_norm_kernel(),
+        &[codebook, &y],
+        &[k as u32, d as u32],
+        groups_for(k, 64),
+        work,
+    )?;
     Ok(y)
 }
 
-/// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32 `[N]`.
+/// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32
+/// `[N]`.
 ///
-/// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits: distances are f32 all the same, so
-/// that the index is the one that the same latents have in f32. Memory beyond inputs and output: 4 K bytes, on
-/// the `coopmat` core 4 N more, and for few latents 8 N for each of the parts into which the codes are shared out.
-/// Source: van den Oord et al. 2017, equation 1.
+/// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits:
+/// distances are f32 all the same, so that the index is the one that the same latents have in f32.
+/// Memory beyond inputs and output: 4 K bytes, on the `coopmat` core 4 N more, and for few latents
+/// 8 N for each of the parts into which the codes are shared out. Source: van den Oord et al. 2017,
+/// equation 1.
 ///
 /// # Errors
 /// If the shapes do not fit or the codebook is empty.
@@ -93,15 +137,22 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
     search(latents, codebook, None)
 }
 
-/// The row of `weight` [K, D] with the largest `weight x + bias` for each row x of `latents` [N, D]: u32 `[N]`. The largest of
-/// K logits, of which none is stored. Ties go to the lowest index; a latent with a NaN gets index 0.
+/// The row of `weight` [K, D] with the largest `weight x + bias` for each row x of `latents` [N,
+/// D]: u32 `[N]`. The largest of K logits, of which none is stored. Ties go to the lowest index; a
+/// latent with a NaN gets index 0.
 ///
 /// # Errors
 /// If the shapes do not fit or there is no row.
 pub fn likeliest(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     match weight.shape() {
         [k, _] if bias.shape() == [*k] && bias.dtype() == DType::F32 => {}
-        _ => return Err(Error::shape("likeliest", "weight [K, D] and bias [K]", format!("{weight:?}, {bias:?}"))),
+        _ => {
+            return Err(Error::shape(
+                "likeliest",
+                "weight [K, D] and bias [K]",
+                format!("{weight:?}, {bias:?}"),
+            ));
+        }
     }
     search(latents, weight, Some(&scale(bias, -1.0, 0.0)?))
 }
@@ -110,7 +161,8 @@ pub fn likeliest(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Ten
 fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Result<Tensor> {
     let [n, d] = latents.dims("nearest")?;
     let [k, d2] = codebook.dims("nearest")?;
-    let floats = (latents.dtype() == DType::F32 || latents.dtype().is_half()) && codebook.dtype() == DType::F32;
+    let floats = (latents.dtype() == DType::F32 || latents.dtype().is_half())
+        && codebook.dtype() == DType::F32;
     if d != d2 || k == 0 || d == 0 || !floats {
         return Err(Error::shape(
             "nearest",
@@ -120,15 +172,26 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
     }
     let gpu = latents.gpu();
     // f16 is read as it lies, where the device and the size let a kernel do so.
-    let half = latents.dtype() == DType::F16 && gpu.shader_f16() && d.is_multiple_of(4) && gpu.coopmat().is_none();
-    let latents = &if half { latents.clone() } else { cast(latents, DType::F32)? };
+    let half = latents.dtype() == DType::F16
+        && gpu.shader_f16()
+        && d.is_multiple_of(4)
+        && gpu.coopmat().is_none();
+    let latents = &if half {
+        latents.clone()
+    } else {
+        cast(latents, DType::F32)?
+    };
     let norms = offsets.map_or_else(|| half_norms(codebook), |o| Ok(o.clone()))?;
     let index = Tensor::empty(gpu, &[n], DType::U32)?;
     // Rows beyond the binding limit go in parts; a part starts on the alignment that bindings need.
     let limit = gpu.limits().max_storage_buffer_binding_size as usize;
     let part = (limit / (4 * d)).min(i32::MAX as usize / d) / 128 * 128;
     if part == 0 {
-        return Err(Error::Limit { what: "nearest: 128 latents".into(), asked: 512 * d as u64, limit: limit as u64 });
+        return Err(Error::Limit {
+            what: "nearest: 128 latents".into(),
+            asked: 512 * d as u64,
+            limit: limit as u64,
+        });
     }
     for start in (0..n).step_by(part) {
         let rows = part.min(n - start);
@@ -142,19 +205,52 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
         let (kernel, per_group, k_part) = choose(gpu, rows, k, d, half);
         let tiles = rows.div_ceil(per_group);
         let [n, k, d, tiles, k_part] = [rows, k, d, tiles, k_part].map(|v| v as u32);
-        let params = Params { n, k, d, tiles, k_part };
+        let params = Params {
+            n,
+            k,
+            d,
+            tiles,
+            k_part,
+        };
         let ([x_groups, y_groups, _], splits) = (groups_for(tiles as usize, 1), k.div_ceil(k_part));
-        let (groups, work) = ([x_groups, y_groups, splits], work(rows, k as usize, d as usize));
+        let (groups, work) = (
+            [x_groups, y_groups, splits],
+            work(rows, k as usize, d as usize),
+        );
         if splits == 1 {
-            gpu.dispatch("nearest", &kernel, &[&x, codebook, &norms, &out], &params, groups, work)?;
+            gpu.dispatch(
+                "nearest",
+                &kernel,
+                &[&x, codebook, &norms, &out],
+                &params,
+                groups,
+                work,
+            )?;
             continue;
         }
         let scores = Tensor::empty(gpu, &[splits as usize, rows], DType::F32)?;
         let codes = Tensor::empty(gpu, &[splits as usize, rows], DType::U32)?;
-        gpu.dispatch("nearest", &kernel, &[&x, codebook, &norms, &scores, &codes], &params, groups, work)?;
-        let picking = Work { flops: 0.0, bytes: 8.0 * splits as f64 * rows as f64 };
+        gpu.dispatch(
+            "nearest",
+            &kernel,
+            &[&x, codebook, &norms, &scores, &codes],
+            &params,
+            groups,
+            work,
+        )?;
+        let picking = Work {
+            flops: 0.0,
+            bytes: 8.0 * splits as f64 * rows as f64,
+        };
         let bindings = [&scores, &codes, &out];
-        gpu.dispatch("nearest", &pick_kernel(), &bindings, &[n, splits], groups_for(rows, 64), picking)?;
+        gpu.dispatch(
+            "nearest",
+            &pick_kernel(),
+            &bindings,
+            &[n, splits],
+            groups_for(rows, 64),
+            picking,
+        )?;
     }
     Ok(index)
 }

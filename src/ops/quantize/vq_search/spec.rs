@@ -1,10 +1,14 @@
 //! The registry's row.
 
-use super::{coopmat, half_norm_kernel, kernel, nearest, pick_kernel, reference, resident_kernels, work};
+use super::{
+    coopmat, half_norm_kernel, kernel, nearest, pick_kernel, reference, resident_kernels, work,
+};
 use crate::Result;
 use crate::gpu::kernel::gemm::Tile;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, excerpt,
+};
 
 /// The registry's row of [`nearest`].
 pub struct VqSearch;
@@ -58,19 +62,35 @@ impl Operation for VqSearch {
         let n = case.get("n");
         let chosen = excerpt::spread(n, excerpt::affordable(n, self.work(case).flops, flops));
         let x = excerpt::rows(&inputs[0], &chosen);
-        let part = got.iter().map(|index| excerpt::rows(index, &chosen)).collect();
-        Some((case.with("n", chosen.len()), vec![x, inputs[1].clone()], part))
+        let part = got
+            .iter()
+            .map(|index| excerpt::rows(index, &chosen))
+            .collect();
+        Some((
+            case.with("n", chosen.len()),
+            vec![x, inputs[1].clone()],
+            part,
+        ))
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let d = case.get("d");
-        vec![HostTensor::u32(&[case.get("n")], reference::nearest(inputs[0].as_f64(), inputs[1].as_f64(), d))]
+        vec![HostTensor::u32(
+            &[case.get("n")],
+            reference::nearest(inputs[0].as_f64(), inputs[1].as_f64(), d),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::EXACT
     }
-    /// Equal indices, except where the two distances differ by less than f32 can tell: the sum of `d` products of
-    /// f32 values errs by at most `d` units in the last place of its terms.
-    fn compare(&self, case: &Case, inputs: &[HostTensor], got: &[HostTensor], want: &[HostTensor]) -> Option<Verdict> {
+    /// Equal indices, except where the two distances differ by less than f32 can tell: the sum of
+    /// `d` products of f32 values errs by at most `d` units in the last place of its terms.
+    fn compare(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        got: &[HostTensor],
+        want: &[HostTensor],
+    ) -> Option<Verdict> {
         let d = case.get("d");
         let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
         let (x, e) = (wide[0].as_f64(), wide[1].as_f64());
@@ -95,7 +115,8 @@ impl Operation for VqSearch {
             let allowed = (d as f64 + 4.0) * (norm + 1.0).powi(2) * 2f64.powi(-23);
             if !(gap <= allowed) {
                 verdict.pass = false;
-                verdict.detail = format!("vq_search({case})[{i}]: got {g}, expected {w}, {gap:e} farther");
+                verdict.detail =
+                    format!("vq_search({case})[{i}]: got {g}, expected {w}, {gap:e} farther");
             }
             verdict.worst = verdict.worst.max(gap / allowed);
             verdict.max_error = verdict.max_error.max(gap);
@@ -104,20 +125,30 @@ impl Operation for VqSearch {
     }
     fn work(&self, case: &Case) -> Work {
         let work = work(case.get("n"), case.get("k"), case.get("d"));
-        Work { bytes: work.bytes - (2 * case.get("half") * case.get("n") * case.get("d")) as f64, ..work }
+        Work {
+            bytes: work.bytes - (2 * case.get("half") * case.get("n") * case.get("d")) as f64,
+            ..work
+        }
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).collect();
         all.extend([half_norm_kernel(), pick_kernel()]);
         let forms = [(false, false), (true, false), (true, true)];
         let both = |tile, (vec, half)| [false, true].map(|split| kernel(tile, vec, half, split));
-        all.extend(Tile::exact().into_iter().flat_map(|tile| forms.into_iter().flat_map(move |form| both(tile, form))));
+        all.extend(
+            Tile::exact()
+                .into_iter()
+                .flat_map(|tile| forms.into_iter().flat_map(move |form| both(tile, form))),
+        );
         all
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[3, 4], DType::F32)?;
         let empty = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
         let wide = Tensor::zeros(gpu, &[3, 5], DType::F32)?;
-        Ok(vec![("no codes", nearest(&x, &empty).map(drop)), ("codes of another size", nearest(&x, &wide).map(drop))])
+        Ok(vec![
+            ("no codes", nearest(&x, &empty).map(drop)),
+            ("codes of another size", nearest(&x, &wide).map(drop)),
+        ])
     }
 }

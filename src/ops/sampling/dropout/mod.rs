@@ -1,5 +1,5 @@
-//! Dropout (Srivastava et al. 2014), inverted: what stays is scaled up, so that nothing changes when it is left out. The mask is made
-//! from the key again in the backward pass and never stored.
+//! Dropout (Srivastava et al. 2014), inverted: what stays is scaled up, so that nothing changes
+//! when it is left out. The mask is made from the key again in the backward pass and never stored.
 
 use super::random::{Key, philox};
 use crate::autograd::{Tape, Var};
@@ -25,7 +25,10 @@ fn kernel() -> Kernel {
 }
 
 fn work(n: usize) -> Work {
-    Work { flops: 60.0 * n as f64, bytes: 8.0 * n as f64 }
+    Work {
+        flops: 60.0 * n as f64,
+        bytes: 8.0 * n as f64,
+    }
 }
 
 /// Words below this drop their element.
@@ -33,12 +36,18 @@ fn threshold(rate: f32) -> u32 {
     (f64::from(rate) * 4_294_967_296.0) as u32
 }
 
-/// `x / (1 - rate)`, with each element 0 with probability `rate` instead: any shape. Which are, the key says alone. At rate 0 it is x.
+/// `x / (1 - rate)`, with each element 0 with probability `rate` instead: any shape. Which are, the
+/// key says alone. At rate 0 it is x.
 ///
 /// # Errors
 /// If the rate lies outside [0, 1), or x is not f32.
 pub fn dropout(x: &Tensor, rate: f32, key: Key) -> Result<Tensor> {
-    dropout_in_parts(x, rate, key, x.gpu().limits().max_storage_buffer_binding_size)
+    dropout_in_parts(
+        x,
+        rate,
+        key,
+        x.gpu().limits().max_storage_buffer_binding_size,
+    )
 }
 
 fn dropout_in_parts(x: &Tensor, rate: f32, key: Key, limit: u64) -> Result<Tensor> {
@@ -46,7 +55,10 @@ fn dropout_in_parts(x: &Tensor, rate: f32, key: Key, limit: u64) -> Result<Tenso
         return Err(Error::shape("dropout", "a tensor of f32", format!("{x:?}")));
     }
     if !(0.0..1.0).contains(&rate) {
-        return Err(Error::invalid("dropout", format!("a rate of {rate}: it is at least 0 and below 1")));
+        return Err(Error::invalid(
+            "dropout",
+            format!("a rate of {rate}: it is at least 0 and below 1"),
+        ));
     }
     if rate == 0.0 {
         return Ok(x.clone());
@@ -64,7 +76,14 @@ fn dropout_in_parts(x: &Tensor, rate: f32, key: Key, limit: u64) -> Result<Tenso
             pad: 0,
         };
         let bindings = [&x.view(start, &[n])?, &y.view(start, &[n])?];
-        x.gpu().dispatch("dropout", &kernel(), &bindings, &params, groups_for(n, 256), work(n))?;
+        x.gpu().dispatch(
+            "dropout",
+            &kernel(),
+            &bindings,
+            &params,
+            groups_for(n, 256),
+            work(n),
+        )?;
     }
     Ok(y)
 }
@@ -87,15 +106,28 @@ mod reference {
     use super::{Key, Real, philox, threshold};
     pub fn dropout<T: Real>(x: &[T], rate: f32, key: Key) -> Vec<T> {
         let scale = T::one() / (T::one() - T::of(rate as f64));
-        let keep = |word: u32| if word >= threshold(rate) { scale } else { T::zero() };
-        x.iter().zip(philox::bits(key, x.len())).map(|(x, word)| *x * keep(word)).collect()
+        let keep = |word: u32| {
+            if word >= threshold(rate) {
+                scale
+            } else {
+                T::zero()
+            }
+        };
+        x.iter()
+            .zip(philox::bits(key, x.len()))
+            .map(|(x, word)| *x * keep(word))
+            .collect()
     }
 }
 
 /// The registry's row; `rate` in percent.
 pub struct Dropout;
 
-const KEY: Key = Key { seed: 0x0fed_cba9_8765_4321, step: 5 << 33 | 7, stream: 21 };
+const KEY: Key = Key {
+    seed: 0x0fed_cba9_8765_4321,
+    step: 5 << 33 | 7,
+    stream: 21,
+};
 
 fn rate(case: &Case) -> f32 {
     case.get("rate") as f32 / 100.0
@@ -107,7 +139,9 @@ impl Operation for Dropout {
     }
     fn cases(&self) -> Vec<Case> {
         let sizes = [(1, 50), (2, 10), (7, 10), (257, 0), (257, 99), (40_009, 10)];
-        sizes.map(|(n, rate)| case(&[("n", n), ("rate", rate)])).to_vec()
+        sizes
+            .map(|(n, rate)| case(&[("n", n), ("rate", rate)]))
+            .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20), ("rate", 10)])]
@@ -115,7 +149,9 @@ impl Operation for Dropout {
     fn check(&self, c: &Case) -> Result<()> {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         if c.get("rate") > 99 {
-            return Err(Error::data(format!("case `{c}`: rate is a percentage below 100")));
+            return Err(Error::data(format!(
+                "case `{c}`: rate is a percentage below 100"
+            )));
         }
         Ok(())
     }
@@ -126,7 +162,10 @@ impl Operation for Dropout {
         Ok(vec![dropout(&t[0], rate(case), KEY)?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, reference::dropout(inputs[0].as_f64(), rate(case), KEY))]
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::dropout(inputs[0].as_f64(), rate(case), KEY),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -138,7 +177,10 @@ impl Operation for Dropout {
         vec![kernel()]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (x, integers) = (Tensor::zeros(gpu, &[5], DType::F32)?, Tensor::zeros(gpu, &[5], DType::U32)?);
+        let (x, integers) = (
+            Tensor::zeros(gpu, &[5], DType::F32)?,
+            Tensor::zeros(gpu, &[5], DType::U32)?,
+        );
         let at = |rate| dropout(&x, rate, KEY).map(drop);
         Ok(vec![
             ("a rate of 1", at(1.0)),
@@ -159,8 +201,16 @@ impl Gradient for Dropout {
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.dropout(&v[0], rate(case), KEY)
     }
-    fn reference(&self, case: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        vec![HostTensor::f64(&inputs[0].shape, reference::dropout(upstream.as_f64(), rate(case), KEY))]
+    fn reference(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        upstream: &HostTensor,
+    ) -> Vec<HostTensor> {
+        vec![HostTensor::f64(
+            &inputs[0].shape,
+            reference::dropout(upstream.as_f64(), rate(case), KEY),
+        )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -174,7 +224,11 @@ mod tests {
 
     #[test]
     fn parts_drop_the_same_elements_as_the_whole() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let x = Rng::new(5).normals(&[1_031]).upload(&gpu).unwrap();
         let whole: Vec<f32> = dropout(&x, 0.3, KEY).unwrap().read().unwrap();
         let parts: Vec<f32> = dropout_in_parts(&x, 0.3, KEY, 256).unwrap().read().unwrap();
@@ -187,12 +241,32 @@ mod tests {
         let n = 100_000;
         let ones = vec![1.0f64; n];
         for rate in [0.1f32, 0.5, 0.9] {
-            let [a, b] = [KEY, Key { step: KEY.step + 1, ..KEY }].map(|key| reference::dropout(&ones, rate, key));
+            let [a, b] = [
+                KEY,
+                Key {
+                    step: KEY.step + 1,
+                    ..KEY
+                },
+            ]
+            .map(|key| reference::dropout(&ones, rate, key));
             let dropped = a.iter().filter(|y| **y == 0.0).count() as f64;
-            let (mean, deviation) = (n as f64 * rate as f64, (n as f64 * (rate * (1.0 - rate)) as f64).sqrt());
-            assert!((dropped - mean).abs() < 5.0 * deviation, "{dropped} of {n} at {rate}");
-            let both = a.iter().zip(&b).filter(|(a, b)| **a == 0.0 && **b == 0.0).count() as f64;
-            assert!((both - mean * rate as f64).abs() < 5.0 * (mean * rate as f64).sqrt(), "{both} at {rate}");
+            let (mean, deviation) = (
+                n as f64 * rate as f64,
+                (n as f64 * (rate * (1.0 - rate)) as f64).sqrt(),
+            );
+            assert!(
+                (dropped - mean).abs() < 5.0 * deviation,
+                "{dropped} of {n} at {rate}"
+            );
+            let both = a
+                .iter()
+                .zip(&b)
+                .filter(|(a, b)| **a == 0.0 && **b == 0.0)
+                .count() as f64;
+            assert!(
+                (both - mean * rate as f64).abs() < 5.0 * (mean * rate as f64).sqrt(),
+                "{both} at {rate}"
+            );
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
 use crate::{Error, Result, shader};
 
-/// Where in the space of random numbers a tensor's numbers lie. Two tensors with equal keys hold equal numbers.
+/// Where in the space of random numbers a tensor's numbers lie. Two tensors with equal keys hold
+/// equal numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The run's seed.
@@ -54,15 +55,27 @@ struct Params {
 
 fn work(n: usize) -> Work {
     // Ten rounds of two wide products, by halves, for four numbers.
-    Work { flops: 60.0 * n as f64, bytes: 4.0 * n as f64 }
+    Work {
+        flops: 60.0 * n as f64,
+        bytes: 4.0 * n as f64,
+    }
 }
 
 fn launch(kind: Kind, y: &Tensor, lo: f32, hi: f32, key: Key) -> Result<()> {
-    let dtype = if kind == Kind::Bits { DType::U32 } else { DType::F32 };
+    let dtype = if kind == Kind::Bits {
+        DType::U32
+    } else {
+        DType::F32
+    };
     if y.dtype() != dtype {
-        return Err(Error::shape("random", format!("a tensor of {dtype:?}"), format!("{y:?}")));
+        return Err(Error::shape(
+            "random",
+            format!("a tensor of {dtype:?}"),
+            format!("{y:?}"),
+        ));
     }
-    let n = u32::try_from(y.len()).map_err(|_| Error::shape("random", "fewer than 2^32 elements", format!("{y:?}")))?;
+    let n = u32::try_from(y.len())
+        .map_err(|_| Error::shape("random", "fewer than 2^32 elements", format!("{y:?}")))?;
     let params = Params {
         n,
         stream: key.stream,
@@ -73,7 +86,14 @@ fn launch(kind: Kind, y: &Tensor, lo: f32, hi: f32, key: Key) -> Result<()> {
         top: hi.next_down(),
         pad: 0,
     };
-    y.gpu().dispatch("random", &kind.kernel(), &[y], &params, groups_for(y.len(), 256), work(y.len()))
+    y.gpu().dispatch(
+        "random",
+        &kind.kernel(),
+        &[y],
+        &params,
+        groups_for(y.len(), 256),
+        work(y.len()),
+    )
 }
 
 /// Fills `y`, a tensor of u32, with random words. The bits equal [`philox::bits`] on every device.
@@ -106,7 +126,11 @@ pub struct Random;
 const BOUNDS: (f32, f32) = (-0.75, 1.5);
 
 fn key(case: &Case) -> Key {
-    Key { seed: 0x0123_4567_89ab_cdef, step: case.get("step") as u64, stream: 11 }
+    Key {
+        seed: 0x0123_4567_89ab_cdef,
+        step: case.get("step") as u64,
+        stream: 11,
+    }
 }
 
 impl Operation for Random {
@@ -114,7 +138,10 @@ impl Operation for Random {
         "random"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 2, 3, 7, 255, 257, 40_009].into_iter().map(|n| case(&[("n", n), ("step", n << 20)])).collect()
+        [1, 2, 3, 7, 255, 257, 40_009]
+            .into_iter()
+            .map(|n| case(&[("n", n), ("step", n << 20)]))
+            .collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20), ("step", 1)])]
@@ -125,20 +152,29 @@ impl Operation for Random {
     fn run(&self, gpu: &Gpu, case: &Case, _: &[Tensor]) -> Result<Vec<Tensor>> {
         let shape = [case.get("n")];
         let words = Tensor::empty(gpu, &shape, DType::U32)?;
-        let (flat, bell) = (Tensor::empty(gpu, &shape, DType::F32)?, Tensor::empty(gpu, &shape, DType::F32)?);
+        let (flat, bell) = (
+            Tensor::empty(gpu, &shape, DType::F32)?,
+            Tensor::empty(gpu, &shape, DType::F32)?,
+        );
         bits(&words, key(case))?;
         uniform(&flat, BOUNDS.0, BOUNDS.1, key(case))?;
         normal(&bell, key(case))?;
         Ok(vec![words, flat, bell])
     }
     fn time(&self, gpu: &Gpu, case: &Case, _: &[Tensor]) -> Result<()> {
-        normal(&Tensor::empty(gpu, &[case.get("n")], DType::F32)?, key(case))
+        normal(
+            &Tensor::empty(gpu, &[case.get("n")], DType::F32)?,
+            key(case),
+        )
     }
     fn reference(&self, case: &Case, _: &[HostTensor]) -> Vec<HostTensor> {
         let (n, key) = (case.get("n"), key(case));
         vec![
             HostTensor::u32(&[n], philox::bits(key, n)),
-            HostTensor::f64(&[n], reference::uniform(key, BOUNDS.0 as f64, BOUNDS.1 as f64, n)),
+            HostTensor::f64(
+                &[n],
+                reference::uniform(key, BOUNDS.0 as f64, BOUNDS.1 as f64, n),
+            ),
             HostTensor::f64(&[n], reference::normal(key, n)),
         ]
     }
@@ -147,7 +183,10 @@ impl Operation for Random {
             0 => Tolerance::EXACT,
             1 => Tolerance::POINTWISE,
             // A radius of up to 5.8 times an error of 2e-7 in the cosine.
-            _ => Tolerance { abs: 2e-6, rel: 1e-6 },
+            _ => Tolerance {
+                abs: 2e-6,
+                rel: 1e-6,
+            },
         }
     }
     fn work(&self, case: &Case) -> Work {
@@ -157,13 +196,23 @@ impl Operation for Random {
         Kind::ALL.into_iter().map(Kind::kernel).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let key = Key { seed: 0, step: 0, stream: 0 };
-        let (words, floats) = (Tensor::zeros(gpu, &[5], DType::U32)?, Tensor::zeros(gpu, &[5], DType::F32)?);
+        let key = Key {
+            seed: 0,
+            step: 0,
+            stream: 0,
+        };
+        let (words, floats) = (
+            Tensor::zeros(gpu, &[5], DType::U32)?,
+            Tensor::zeros(gpu, &[5], DType::F32)?,
+        );
         Ok(vec![
             ("bounds in the wrong order", uniform(&floats, 1.0, 0.0, key)),
             ("an empty interval", uniform(&floats, 1.0, 1.0, key)),
             ("a bound that is NaN", uniform(&floats, f32::NAN, 1.0, key)),
-            ("an interval wider than f32", uniform(&floats, f32::MIN, f32::MAX, key)),
+            (
+                "an interval wider than f32",
+                uniform(&floats, f32::MIN, f32::MAX, key),
+            ),
             ("uniform integers", uniform(&words, 0.0, 1.0, key)),
             ("normal integers", normal(&words, key)),
             ("words in floats", bits(&floats, key)),
@@ -176,12 +225,20 @@ mod tests {
     use super::*;
     use crate::gpu::Options;
 
-    /// Words agree everywhere. Floats agree where the driver keeps products and sums apart, as CPU drivers do; fusing
-    /// the two is allowed, and moves the last bit.
+    /// Words agree everywhere. Floats agree where the driver keeps products and sums apart, as CPU
+    /// drivers do; fusing the two is allowed, and moves the last bit.
     #[test]
     fn device_and_host_agree_to_the_bit() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
-        let key = Key { seed: 0xdead_beef_0bad_cafe, step: 0x1_0000_0007, stream: 5 };
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
+        let key = Key {
+            seed: 0xdead_beef_0bad_cafe,
+            step: 0x1_0000_0007,
+            stream: 5,
+        };
         let n = 100_001;
         let y = Tensor::empty(&gpu, &[n], DType::F32).unwrap();
         let words = Tensor::empty(&gpu, &[n], DType::U32).unwrap();
@@ -190,7 +247,11 @@ mod tests {
         let exact = gpu.info().device_type == wgpu::DeviceType::Cpu;
         let check = |got: Vec<f32>, want: Vec<f32>| {
             for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-                let holds = if exact { g.to_bits() == w.to_bits() } else { (g - w).abs() <= 2e-6 };
+                let holds = if exact {
+                    g.to_bits() == w.to_bits()
+                } else {
+                    (g - w).abs() <= 2e-6
+                };
                 assert!(holds, "[{i}] {g:e} {w:e}");
             }
             assert_eq!(got.len(), want.len());

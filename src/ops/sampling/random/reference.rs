@@ -1,14 +1,19 @@
-//! Random numbers as their definitions read: the words of Philox, and what a textbook makes of them.
+//! Random numbers as their definitions read: the words of Philox, and what a textbook makes of
+//! them.
 
 use super::{Key, philox};
 use crate::spec::Real;
 
 /// `lo + (hi - lo) u` of every word.
 pub fn uniform<T: Real>(key: Key, lo: T, hi: T, n: usize) -> Vec<T> {
-    philox::bits(key, n).into_iter().map(|word| lo + (hi - lo) * unit(word >> 8)).collect()
+    philox::bits(key, n)
+        .into_iter()
+        .map(|word| lo + (hi - lo) * unit(word >> 8))
+        .collect()
 }
 
-/// Box and Muller's pairs: `sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v)` of every two words, u in (0, 1].
+/// Box and Muller's pairs: `sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v)` of every two words, u in (0,
+/// 1].
 pub fn normal<T: Real>(key: Key, n: usize) -> Vec<T> {
     let words = philox::bits(key, n.next_multiple_of(2));
     let mut numbers = Vec::with_capacity(words.len());

@@ -1,5 +1,5 @@
-//! A penalty on tokens that a sequence has already (Keskar et al. 2019, "CTRL", section 4.1): drawing the likeliest token again and
-//! again then leaves its loops.
+//! A penalty on tokens that a sequence has already (Keskar et al. 2019, "CTRL", section 4.1):
+//! drawing the likeliest token again and again then leaves its loops.
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
@@ -38,7 +38,10 @@ fn kernel(ban: bool) -> Kernel {
 }
 
 fn work(rows: usize, v: usize, count: usize) -> Work {
-    Work { flops: (rows * count) as f64, bytes: (8 * rows * v + 12 * rows * count) as f64 }
+    Work {
+        flops: (rows * count) as f64,
+        bytes: (8 * rows * v + 12 * rows * count) as f64,
+    }
 }
 
 /// Is a penalty usable: a number of at least 1, or infinite?
@@ -51,26 +54,53 @@ pub fn check(penalty: f32) -> Result<()> {
     }
     Err(Error::invalid(
         OP,
-        format!("a penalty of {penalty}: it is at least 1, which is none; infinite, no token comes again"),
+        format!(
+            "a penalty of {penalty}: it is at least 1, which is none; infinite, no token comes \
+             again"
+        ),
     ))
 }
 
-/// Logits f32 [R, V] with those of the tokens in `columns` of sequences u32 [B, L], B dividing R and sequence r mod B belonging to row
-/// r, divided by `penalty` where they are above 0 and multiplied by it where they are not. An infinite penalty bans them.
+/// Logits f32 [R, V] with those of the tokens in `columns` of sequences u32 [B, L], B dividing R
+/// and sequence r mod B belonging to row r, divided by `penalty` where they are above 0 and
+/// multiplied by it where they are not. An infinite penalty bans them.
 ///
 /// # Errors
 /// If the shapes do not fit, or the penalty is below 1.
-pub fn repetition(logits: &Tensor, sequence: &Tensor, columns: Columns, penalty: f32) -> Result<Tensor> {
+pub fn repetition(
+    logits: &Tensor,
+    sequence: &Tensor,
+    columns: Columns,
+    penalty: f32,
+) -> Result<Tensor> {
     check(penalty)?;
     let ([rows, v], [b, length]) = (logits.dims(OP)?, sequence.dims(OP)?);
-    let Columns { first, stride, count } = columns;
-    let last = count.checked_sub(1).and_then(|n| n.checked_mul(stride)?.checked_add(first));
+    let Columns {
+        first,
+        stride,
+        count,
+    } = columns;
+    let last = count
+        .checked_sub(1)
+        .and_then(|n| n.checked_mul(stride)?.checked_add(first));
     let inside = stride > 0 && (count == 0 || last.is_some_and(|last| last < length));
     let types = logits.dtype() == DType::F32 && sequence.dtype() == DType::U32;
-    if b == 0 || !rows.is_multiple_of(b) || v == 0 || !inside || !types || rows * count > u32::MAX as usize {
-        let expected =
-            format!("f32 logits [R, V] and u32 sequences [B, L], B dividing R, with the columns {columns:?}");
-        return Err(Error::shape(OP, expected, format!("{logits:?}, {sequence:?}")));
+    if b == 0
+        || !rows.is_multiple_of(b)
+        || v == 0
+        || !inside
+        || !types
+        || rows * count > u32::MAX as usize
+    {
+        let expected = format!(
+            "f32 logits [R, V] and u32 sequences [B, L], B dividing R, with the columns \
+             {columns:?}"
+        );
+        return Err(Error::shape(
+            OP,
+            expected,
+            format!("{logits:?}, {sequence:?}"),
+        ));
     }
     let y = logits.duplicate()?;
     if count == 0 {
@@ -78,16 +108,39 @@ pub fn repetition(logits: &Tensor, sequence: &Tensor, columns: Columns, penalty:
     }
     let [rows_, v_, sequences, length, first, stride, count_] =
         [rows, v, b, length, first, stride, count].map(|n| n as u32);
-    let params = Params { rows: rows_, v: v_, sequences, length, first, stride, count: count_, theta: penalty };
+    let params = Params {
+        rows: rows_,
+        v: v_,
+        sequences,
+        length,
+        first,
+        stride,
+        count: count_,
+        theta: penalty,
+    };
     let kernel = kernel(penalty.is_infinite());
     let groups = groups_for(rows * count, 64);
-    logits.gpu().dispatch(OP, &kernel, &[logits, sequence, &y], &params, groups, work(rows, v, count))?;
+    logits.gpu().dispatch(
+        OP,
+        &kernel,
+        &[logits, sequence, &y],
+        &params,
+        groups,
+        work(rows, v, count),
+    )?;
     Ok(y)
 }
 
 mod reference {
     use super::{BANNED, Columns, Real};
-    pub fn repetition<T: Real>(x: &[T], v: usize, seq: &[u32], length: usize, c: Columns, penalty: f64) -> Vec<T> {
+    pub fn repetition<T: Real>(
+        x: &[T],
+        v: usize,
+        seq: &[u32],
+        length: usize,
+        c: Columns,
+        penalty: f64,
+    ) -> Vec<T> {
         let mut y = x.to_vec();
         let sequences = seq.len() / length;
         for (r, (y, x)) in y.chunks_mut(v).zip(x.chunks(v)).enumerate() {
@@ -110,13 +163,21 @@ pub struct Repetition;
 
 /// The penalty of a case: `ban=1` is the infinite one.
 fn penalty(case: &Case) -> f32 {
-    if case.get("ban") == 1 { f32::INFINITY } else { 1.3 }
+    if case.get("ban") == 1 {
+        f32::INFINITY
+    } else {
+        1.3
+    }
 }
 
 fn columns(case: &Case) -> Columns {
     let (stride, length) = (case.get("stride"), case.get("l"));
     let first = stride - 1;
-    Columns { first, stride, count: (length.saturating_sub(first)) / stride }
+    Columns {
+        first,
+        stride,
+        count: (length.saturating_sub(first)) / stride,
+    }
 }
 
 impl Operation for Repetition {
@@ -124,21 +185,48 @@ impl Operation for Repetition {
         OP
     }
     fn cases(&self) -> Vec<Case> {
-        let shapes = [(1, 1, 1, 1, 1), (2, 1, 5, 3, 1), (6, 3, 17, 49, 2), (13, 13, 512, 67, 1), (128, 64, 61, 64, 4)];
+        let shapes = [
+            (1, 1, 1, 1, 1),
+            (2, 1, 5, 3, 1),
+            (6, 3, 17, 49, 2),
+            (13, 13, 512, 67, 1),
+            (128, 64, 61, 64, 4),
+        ];
         let make = |ban| {
-            shapes.map(|(r, b, v, l, s)| case(&[("r", r), ("b", b), ("v", v), ("l", l), ("stride", s), ("ban", ban)]))
+            shapes.map(|(r, b, v, l, s)| {
+                case(&[
+                    ("r", r),
+                    ("b", b),
+                    ("v", v),
+                    ("l", l),
+                    ("stride", s),
+                    ("ban", ban),
+                ])
+            })
         };
         make(0).into_iter().chain(make(1)).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        vec![case(&[("r", 128), ("b", 64), ("v", 512), ("l", 256), ("stride", 1), ("ban", 0)])]
+        vec![case(&[
+            ("r", 128),
+            ("b", 64),
+            ("v", 512),
+            ("l", 256),
+            ("stride", 1),
+            ("ban", 0),
+        ])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let [r, b, v, l] = ["r", "b", "v", "l"].map(|n| case.get(n));
         vec![rng.normals(&[r, v]), rng.indices(&[b, l], v)]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![repetition(&inputs[0], &inputs[1], columns(case), penalty(case))?])
+        Ok(vec![repetition(
+            &inputs[0],
+            &inputs[1],
+            columns(case),
+            penalty(case),
+        )?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [r, v, l] = ["r", "v", "l"].map(|n| case.get(n));
@@ -156,17 +244,46 @@ impl Operation for Repetition {
         vec![kernel(false), kernel(true)]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let (x, seq) = (Tensor::zeros(gpu, &[4, 5], DType::F32)?, Tensor::zeros(gpu, &[2, 3], DType::U32)?);
-        let (odd, floats) = (Tensor::zeros(gpu, &[3, 3], DType::U32)?, Tensor::zeros(gpu, &[2, 3], DType::F32)?);
-        let all = Columns { first: 0, stride: 1, count: 3 };
+        let (x, seq) = (
+            Tensor::zeros(gpu, &[4, 5], DType::F32)?,
+            Tensor::zeros(gpu, &[2, 3], DType::U32)?,
+        );
+        let (odd, floats) = (
+            Tensor::zeros(gpu, &[3, 3], DType::U32)?,
+            Tensor::zeros(gpu, &[2, 3], DType::F32)?,
+        );
+        let all = Columns {
+            first: 0,
+            stride: 1,
+            count: 3,
+        };
         let call = |seq: &Tensor, columns, penalty| repetition(&x, seq, columns, penalty).map(drop);
         Ok(vec![
             ("a penalty below 1", call(&seq, all, 0.5)),
             ("a penalty of NaN", call(&seq, all, f32::NAN)),
-            ("a column past the last", call(&seq, Columns { first: 1, ..all }, 2.0)),
-            ("columns 0 apart", call(&seq, Columns { stride: 0, ..all }, 2.0)),
-            ("columns beyond numbers", call(&seq, Columns { stride: usize::MAX, ..all }, 2.0)),
-            ("sequences that do not divide the rows", call(&odd, all, 2.0)),
+            (
+                "a column past the last",
+                call(&seq, Columns { first: 1, ..all }, 2.0),
+            ),
+            (
+                "columns 0 apart",
+                call(&seq, Columns { stride: 0, ..all }, 2.0),
+            ),
+            (
+                "columns beyond numbers",
+                call(
+                    &seq,
+                    Columns {
+                        stride: usize::MAX,
+                        ..all
+                    },
+                    2.0,
+                ),
+            ),
+            (
+                "sequences that do not divide the rows",
+                call(&odd, all, 2.0),
+            ),
             ("sequences of f32", call(&floats, all, 2.0)),
         ])
     }

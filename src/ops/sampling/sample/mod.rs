@@ -1,4 +1,5 @@
-//! Drawing the next token from logits, on the device: the token goes where the next step reads it, and nothing comes back to the host.
+//! Drawing the next token from logits, on the device: the token goes where the next step reads it,
+//! and nothing comes back to the host.
 
 mod reference;
 mod spec;
@@ -9,26 +10,36 @@ use super::random::Key;
 use crate::gpu::{DType, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
 use crate::{Error, Result, shader};
 
-/// The distribution that tokens are drawn from. The filters act one after another, in the order of the fields, each on what the one
-/// before it left; equally likely tokens stay from the lowest number on.
+/// The distribution that tokens are drawn from. The filters act one after another, in the order of
+/// the fields, each on what the one before it left; equally likely tokens stay from the lowest
+/// number on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Logits are divided by it; 0 always takes the likeliest token, the lowest of several.
     pub temperature: f32,
     /// Keep this many of the likeliest tokens; `None` keeps all.
     pub top_k: Option<usize>,
-    /// Keep the fewest likeliest tokens whose probabilities sum to this, in (0, 1]; 1 keeps all (Holtzman et al. 2020).
+    /// Keep the fewest likeliest tokens whose probabilities sum to this, in (0, 1]; 1 keeps all
+    /// (Holtzman et al. 2020).
     pub top_p: f32,
-    /// Keep the tokens of at least this share of the largest probability, in [0, 1]; 0 keeps all (Nguyen et al. 2024).
+    /// Keep the tokens of at least this share of the largest probability, in [0, 1]; 0 keeps all
+    /// (Nguyen et al. 2024).
     pub min_p: f32,
-    /// Classifier-free guidance w (Ho and Salimans 2021): logits are u + w (c - u), where c are the first half of the rows, with the
-    /// condition, and u the second, without. 1 is c alone, more moves away from u.
+    /// Classifier-free guidance w (Ho and Salimans 2021): logits are u + w (c - u), where c are
+    /// the first half of the rows, with the condition, and u the second, without. 1 is c alone,
+    /// more moves away from u.
     pub guidance: Option<f32>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_k: None, top_p: 1.0, min_p: 0.0, guidance: None }
+        Sampling {
+            temperature: 1.0,
+            top_k: None,
+            top_p: 1.0,
+            min_p: 0.0,
+            guidance: None,
+        }
     }
 }
 
@@ -38,16 +49,25 @@ impl Sampling {
     /// # Errors
     /// Names the first that is not, and what it may be.
     pub fn check(&self) -> Result<()> {
-        self.fault().map_or(Ok(()), |(field, what)| Err(Error::invalid(OP, format!("{field}: {what}"))))
+        self.fault().map_or(Ok(()), |(field, what)| {
+            Err(Error::invalid(OP, format!("{field}: {what}")))
+        })
     }
 
     /// The first field that cannot be used, by its name, and what it may be.
     pub fn fault(&self) -> Option<(&'static str, String)> {
         let wrong = |field, value: &dyn std::fmt::Display, allowed: &str| {
-            Some((field, format!("{value} is not allowed: it must be {allowed}")))
+            Some((
+                field,
+                format!("{value} is not allowed: it must be {allowed}"),
+            ))
         };
         if !(self.temperature == 0.0 || (1e-6..=1e6).contains(&self.temperature)) {
-            return wrong("temperature", &self.temperature, "0, for the likeliest, or from 1e-6 to 1e6");
+            return wrong(
+                "temperature",
+                &self.temperature,
+                "0, for the likeliest, or from 1e-6 to 1e6",
+            );
         }
         if self.top_k == Some(0) {
             return wrong("top_k", &0, "at least 1");
@@ -84,10 +104,11 @@ impl Sampling {
 /// Where tokens go.
 #[derive(Clone, Copy, Debug)]
 pub struct Drawn<'a> {
-    /// u32 `[B]`, or [2 B] with guidance, where the halves get the same tokens: what the next step's embedding reads.
+    /// u32 `[B]`, or [2 B] with guidance, where the halves get the same tokens: what the next
+    /// step's embedding reads.
     pub token: &'a Tensor,
-    /// f32 `[B]`: the logarithm of the token's probability under the (guided) logits as they are, without temperature and filters. Their
-    /// sum over a sequence is its log-likelihood.
+    /// f32 `[B]`: the logarithm of the token's probability under the (guided) logits as they are,
+    /// without temperature and filters. Their sum over a sequence is its log-likelihood.
     pub log_prob: &'a Tensor,
     /// u32 [B, L] and a column: the whole sequences, where they are kept.
     pub sequence: Option<(&'a Tensor, usize)>,
@@ -125,9 +146,13 @@ enum Output {
 }
 
 fn kernel(output: Output, v: usize, guided: bool, group: u32) -> Kernel {
-    let kernel = Kernel::new(shader!("sampling/sample")).define("GROUP", group).flag("VEC", v.is_multiple_of(4));
+    let kernel = Kernel::new(shader!("sampling/sample"))
+        .define("GROUP", group)
+        .flag("VEC", v.is_multiple_of(4));
     let kernel = kernel.flag("PROBS", output == Output::Probabilities);
-    kernel.flag("SEQUENCE", output == Output::TokenAndSequence).flag("GUIDED", guided)
+    kernel
+        .flag("SEQUENCE", output == Output::TokenAndSequence)
+        .flag("GUIDED", guided)
 }
 
 /// Invocations that share a row.
@@ -139,7 +164,11 @@ fn group(logits: &Tensor, v: usize) -> u32 {
 fn kernels() -> Vec<Kernel> {
     let mut all = Vec::new();
     for group in ROW_GROUPS {
-        for output in [Output::Token, Output::TokenAndSequence, Output::Probabilities] {
+        for output in [
+            Output::Token,
+            Output::TokenAndSequence,
+            Output::Probabilities,
+        ] {
             for v in [1, 4] {
                 all.extend([false, true].map(|guided| kernel(output, v, guided, group)));
             }
@@ -150,9 +179,16 @@ fn kernels() -> Vec<Kernel> {
 
 fn work(rows: usize, v: usize, s: &Sampling) -> Work {
     let filters = usize::from(s.top_k.is_some()) + usize::from(s.top_p < 1.0);
-    let walks = if s.temperature == 0.0 { 2 } else { 2 + 18 * filters };
+    let walks = if s.temperature == 0.0 {
+        2
+    } else {
+        2 + 18 * filters
+    };
     let inputs = if s.guidance.is_some() { 2 } else { 1 };
-    Work { flops: (12 * walks * rows * v) as f64, bytes: (4 * inputs * walks * rows * v) as f64 }
+    Work {
+        flops: (12 * walks * rows * v) as f64,
+        bytes: (4 * inputs * walks * rows * v) as f64,
+    }
 }
 
 impl Sampling {
@@ -171,7 +207,11 @@ impl Sampling {
             seed: words(key.seed),
             inv_t: 1.0 / temperature,
             guidance: self.guidance.unwrap_or(1.0),
-            top_k: if greedy { 1 } else { self.top_k.filter(|k| *k < v || v == 1).unwrap_or(0) as u32 },
+            top_k: if greedy {
+                1
+            } else {
+                self.top_k.filter(|k| *k < v || v == 1).unwrap_or(0) as u32
+            },
             top_p: self.top_p,
             floor: (f64::from(temperature) * f64::from(self.min_p).ln()).max(-3e38) as f32,
             index_bits: bits,
@@ -181,18 +221,33 @@ impl Sampling {
     }
 }
 
-/// Draws one token for each of B rows: logits f32 [B, V], or [2 B, V] with guidance. The noise depends on the key and on the row's
-/// number, counted from `row0`: with the position in the sequence as the key's step, a sequence is the same in whatever batch.
+/// Draws one token for each of B rows: logits f32 [B, V], or [2 B, V] with guidance. The noise
+/// depends on the key and on the row's number, counted from `row0`: with the position in the
+/// sequence as the key's step, a sequence is the same in whatever batch.
 ///
 /// # Errors
 /// If the shapes do not fit, or an option is out of range.
-pub fn sample(logits: &Tensor, sampling: &Sampling, key: Key, row0: usize, to: Drawn) -> Result<()> {
+pub fn sample(
+    logits: &Tensor,
+    sampling: &Sampling,
+    key: Key,
+    row0: usize,
+    to: Drawn,
+) -> Result<()> {
     let [rows, v] = sampling.rows(logits)?;
-    let tokens = if sampling.guidance.is_some() { 2 * rows } else { rows };
+    let tokens = if sampling.guidance.is_some() {
+        2 * rows
+    } else {
+        rows
+    };
     let fits = |t: &Tensor, shape: &[usize], dtype| t.shape() == shape && t.dtype() == dtype;
     if !fits(to.token, &[tokens], DType::U32) || !fits(to.log_prob, &[rows], DType::F32) {
         let expected = format!("u32 tokens [{tokens}] and f32 log-probabilities [{rows}]");
-        return Err(Error::shape(OP, expected, format!("{:?}, {:?}", to.token, to.log_prob)));
+        return Err(Error::shape(
+            OP,
+            expected,
+            format!("{:?}, {:?}", to.token, to.log_prob),
+        ));
     }
     let mut params = sampling.params([rows, v], row0, key);
     let mut bindings = vec![logits, to.token, to.log_prob];
@@ -211,7 +266,14 @@ pub fn sample(logits: &Tensor, sampling: &Sampling, key: Key, row0: usize, to: D
         output = Output::TokenAndSequence;
     }
     let kernel = kernel(output, v, sampling.guidance.is_some(), group(logits, v));
-    logits.gpu().dispatch(OP, &kernel, &bindings, &params, groups_for(rows, 1), work(rows, v, sampling))
+    logits.gpu().dispatch(
+        OP,
+        &kernel,
+        &bindings,
+        &params,
+        groups_for(rows, 1),
+        work(rows, v, sampling),
+    )
 }
 
 /// The distribution that [`sample`] draws from: f32 [B, V], 0 for what the filters drop.
@@ -221,9 +283,29 @@ pub fn sample(logits: &Tensor, sampling: &Sampling, key: Key, row0: usize, to: D
 pub fn probabilities(logits: &Tensor, sampling: &Sampling) -> Result<Tensor> {
     let [rows, v] = sampling.rows(logits)?;
     let y = Tensor::empty(logits.gpu(), &[rows, v], DType::F32)?;
-    let params = sampling.params([rows, v], 0, Key { seed: 0, step: 0, stream: 0 });
-    let kernel = kernel(Output::Probabilities, v, sampling.guidance.is_some(), group(logits, v));
-    logits.gpu().dispatch(OP, &kernel, &[logits, &y], &params, groups_for(rows, 1), work(rows, v, sampling))?;
+    let params = sampling.params(
+        [rows, v],
+        0,
+        Key {
+            seed: 0,
+            step: 0,
+            stream: 0,
+        },
+    );
+    let kernel = kernel(
+        Output::Probabilities,
+        v,
+        sampling.guidance.is_some(),
+        group(logits, v),
+    );
+    logits.gpu().dispatch(
+        OP,
+        &kernel,
+        &[logits, &y],
+        &params,
+        groups_for(rows, 1),
+        work(rows, v, sampling),
+    )?;
     Ok(y)
 }
 
@@ -233,24 +315,58 @@ mod tests {
     use crate::gpu::{Gpu, Options};
     use crate::spec::Rng;
 
-    const KEY: Key = Key { seed: 7, step: 3, stream: 9 };
+    const KEY: Key = Key {
+        seed: 7,
+        step: 3,
+        stream: 9,
+    };
 
-    fn draw(gpu: &Gpu, logits: &Tensor, s: &Sampling, key: Key, row0: usize) -> (Vec<u32>, Vec<f32>) {
+    fn draw(
+        gpu: &Gpu,
+        logits: &Tensor,
+        s: &Sampling,
+        key: Key,
+        row0: usize,
+    ) -> (Vec<u32>, Vec<f32>) {
         let rows = logits.shape()[0] / if s.guidance.is_some() { 2 } else { 1 };
         let token = Tensor::empty(gpu, &[logits.shape()[0]], DType::U32).unwrap();
         let log_prob = Tensor::empty(gpu, &[rows], DType::F32).unwrap();
-        sample(logits, s, key, row0, Drawn { token: &token, log_prob: &log_prob, sequence: None }).unwrap();
+        sample(
+            logits,
+            s,
+            key,
+            row0,
+            Drawn {
+                token: &token,
+                log_prob: &log_prob,
+                sequence: None,
+            },
+        )
+        .unwrap();
         (token.read().unwrap(), log_prob.read().unwrap())
     }
 
     /// Whatever the batch that a row is drawn in.
     #[test]
     fn rows_do_not_depend_on_their_batch() {
-        let gpu = Gpu::new(Options { poison: true, ..Default::default() }).unwrap();
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
         let logits = Rng::new(4).normals(&[192, 20]).upload(&gpu).unwrap();
-        let s = Sampling { top_k: Some(9), ..Default::default() };
+        let s = Sampling {
+            top_k: Some(9),
+            ..Default::default()
+        };
         let whole = draw(&gpu, &logits, &s, KEY, 0);
-        let part = draw(&gpu, &logits.view(64 * 20, &[128, 20]).unwrap(), &s, KEY, 64);
+        let part = draw(
+            &gpu,
+            &logits.view(64 * 20, &[128, 20]).unwrap(),
+            &s,
+            KEY,
+            64,
+        );
         assert_eq!(whole.0[64..], part.0);
         let other = draw(&gpu, &logits, &s, Key { step: 4, ..KEY }, 0);
         assert_ne!(whole.0, other.0);
@@ -261,20 +377,43 @@ mod tests {
     fn nan_and_masked_logits_are_never_drawn() {
         let gpu = Gpu::new(Options::default()).unwrap();
         let (nan, no) = (f32::NAN, f32::NEG_INFINITY);
-        let rows = [[nan, 1.0, no, 1.0, nan], [no, no, no, no, 5.0], [nan, no, nan, no, no]];
+        let rows = [
+            [nan, 1.0, no, 1.0, nan],
+            [no, no, no, no, 5.0],
+            [nan, no, nan, no, no],
+        ];
         let logits: Vec<f32> = rows.iter().flat_map(|r| r.to_vec()).collect();
         let logits = Tensor::from_slice(&gpu, &[3, 5], &logits).unwrap();
         let filters = [
             Sampling::default(),
-            Sampling { top_k: Some(4), ..Default::default() },
-            Sampling { top_p: 0.9, ..Default::default() },
-            Sampling { temperature: 0.0, ..Default::default() },
-            Sampling { min_p: 0.5, temperature: 100.0, ..Default::default() },
+            Sampling {
+                top_k: Some(4),
+                ..Default::default()
+            },
+            Sampling {
+                top_p: 0.9,
+                ..Default::default()
+            },
+            Sampling {
+                temperature: 0.0,
+                ..Default::default()
+            },
+            Sampling {
+                min_p: 0.5,
+                temperature: 100.0,
+                ..Default::default()
+            },
         ];
         for (s, step) in filters.iter().flat_map(|s| (0..20).map(move |i| (s, i))) {
             let (token, log_prob) = draw(&gpu, &logits, s, Key { step, ..KEY }, 0);
-            assert!([1, 3].contains(&token[0]) && token[1] == 4 && token[2] == 0, "{s:?}: {token:?}");
-            assert!((log_prob[0] + 2f32.ln()).abs() < 1e-6 && log_prob[1] == 0.0, "{log_prob:?}");
+            assert!(
+                [1, 3].contains(&token[0]) && token[1] == 4 && token[2] == 0,
+                "{s:?}: {token:?}"
+            );
+            assert!(
+                (log_prob[0] + 2f32.ln()).abs() < 1e-6 && log_prob[1] == 0.0,
+                "{log_prob:?}"
+            );
             assert!(log_prob[2].is_nan(), "{log_prob:?}");
         }
     }
@@ -287,15 +426,62 @@ mod tests {
         let kept = |s: Sampling| {
             let p = probabilities(&logits, &s).unwrap().read::<f32>().unwrap();
             let n = p.iter().take_while(|p| **p > 0.0).count();
-            assert!(p[n..].iter().all(|p| *p == 0.0) && (p[0] * n as f32 - 1.0).abs() < 1e-6, "{p:?}");
+            assert!(
+                p[n..].iter().all(|p| *p == 0.0) && (p[0] * n as f32 - 1.0).abs() < 1e-6,
+                "{p:?}"
+            );
             n
         };
-        assert_eq!(kept(Sampling { top_k: Some(37), ..Default::default() }), 37);
-        assert_eq!(kept(Sampling { top_p: 0.5, ..Default::default() }), 35);
-        assert_eq!(kept(Sampling { top_p: 1e-38, ..Default::default() }), 1);
-        assert_eq!(kept(Sampling { top_k: Some(64), top_p: 0.25, ..Default::default() }), 16);
-        assert_eq!(kept(Sampling { temperature: 0.0, ..Default::default() }), 1);
-        assert_eq!(kept(Sampling { top_k: Some(5), min_p: 1.0, ..Default::default() }), 5);
-        assert_eq!(kept(Sampling { top_k: Some(1000), ..Default::default() }), 70);
+        assert_eq!(
+            kept(Sampling {
+                top_k: Some(37),
+                ..Default::default()
+            }),
+            37
+        );
+        assert_eq!(
+            kept(Sampling {
+                top_p: 0.5,
+                ..Default::default()
+            }),
+            35
+        );
+        assert_eq!(
+            kept(Sampling {
+                top_p: 1e-38,
+                ..Default::default()
+            }),
+            1
+        );
+        assert_eq!(
+            kept(Sampling {
+                top_k: Some(64),
+                top_p: 0.25,
+                ..Default::default()
+            }),
+            16
+        );
+        assert_eq!(
+            kept(Sampling {
+                temperature: 0.0,
+                ..Default::default()
+            }),
+            1
+        );
+        assert_eq!(
+            kept(Sampling {
+                top_k: Some(5),
+                min_p: 1.0,
+                ..Default::default()
+            }),
+            5
+        );
+        assert_eq!(
+            kept(Sampling {
+                top_k: Some(1000),
+                ..Default::default()
+            }),
+            70
+        );
     }
 }

@@ -4,13 +4,20 @@ use super::{Drawn, Sampling, kernels, probabilities, reference, sample, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, compare, excerpt};
+use crate::spec::{
+    Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, compare, excerpt,
+};
 
-/// The registry's row of [`sample`]: `temp`, `p` (top-p) and `w` (guidance; 0 for none) in percent, `minp` in thousandths, `k` is top-k,
-/// 0 for none; `tied` 1 rounds logits to quarters, so that many are equal.
+/// The registry's row of [`sample`]: `temp`, `p` (top-p) and `w` (guidance; 0 for none) in percent,
+/// `minp` in thousandths, `k` is top-k, 0 for none; `tied` 1 rounds logits to quarters, so that
+/// many are equal.
 pub struct SampleRow;
 
-const KEY: Key = Key { seed: 0x0bad_cafe_dead_beef, step: 1 << 32 | 77, stream: 13 };
+const KEY: Key = Key {
+    seed: 0x0bad_cafe_dead_beef,
+    step: 1 << 32 | 77,
+    stream: 13,
+};
 /// The number of the first row.
 const ROW0: usize = 5;
 /// The sequences' length, and the column that is drawn.
@@ -18,7 +25,12 @@ const SEQUENCE: [usize; 2] = [3, 1];
 
 fn sized([b, v, temp, top_k, top_p, min_p, w, tied]: [usize; 8]) -> Case {
     let names = ["b", "v", "temp", "k", "p", "minp", "w", "tied"];
-    case(&names.into_iter().zip([b, v, temp, top_k, top_p, min_p, w, tied]).collect::<Vec<_>>())
+    case(
+        &names
+            .into_iter()
+            .zip([b, v, temp, top_k, top_p, min_p, w, tied])
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn sampling(c: &Case) -> Sampling {
@@ -37,7 +49,9 @@ fn rows(c: &Case, x: &[f64]) -> Vec<Vec<f64>> {
     let (b, v) = (c.get("b"), c.get("v"));
     let w = sampling(c).guidance;
     let row = |r: usize| &x[r * v..][..v];
-    (0..b).map(|r| reference::guided(row(r), w.map(|_| row(b + r)), w.unwrap_or(1.0) as f64)).collect()
+    (0..b)
+        .map(|r| reference::guided(row(r), w.map(|_| row(b + r)), w.unwrap_or(1.0) as f64))
+        .collect()
 }
 
 fn inputs_rows(c: &Case) -> usize {
@@ -49,7 +63,11 @@ fn draw(gpu: &Gpu, c: &Case, logits: &Tensor, kept: bool) -> Result<[Tensor; 3]>
     let token = Tensor::empty(gpu, &[inputs_rows(c)], DType::U32)?;
     let log_prob = Tensor::empty(gpu, &[b], DType::F32)?;
     let sequence = Tensor::zeros(gpu, &[b, SEQUENCE[0]], DType::U32)?;
-    let to = Drawn { token: &token, log_prob: &log_prob, sequence: kept.then_some((&sequence, SEQUENCE[1])) };
+    let to = Drawn {
+        token: &token,
+        log_prob: &log_prob,
+        sequence: kept.then_some((&sequence, SEQUENCE[1])),
+    };
     sample(logits, &sampling(c), KEY, ROW0, to)?;
     Ok([token, log_prob, sequence])
 }
@@ -95,7 +113,9 @@ impl Operation for SampleRow {
     }
     fn inputs(&self, c: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let shape = [inputs_rows(c), c.get("v")];
-        let mut x: Vec<f32> = (0..shape[0] * shape[1]).map(|_| 2.0 * rng.normal() as f32).collect();
+        let mut x: Vec<f32> = (0..shape[0] * shape[1])
+            .map(|_| 2.0 * rng.normal() as f32)
+            .collect();
         if c.get("tied") == 1 {
             x.iter_mut().for_each(|x| *x = (4.0 * *x).round() / 4.0);
         }
@@ -104,7 +124,13 @@ impl Operation for SampleRow {
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let [token, log_prob, sequence] = draw(gpu, c, &t[0], true)?;
         let [alone, ..] = draw(gpu, c, &t[0], false)?;
-        Ok(vec![probabilities(&t[0], &sampling(c))?, token, log_prob, sequence, alone])
+        Ok(vec![
+            probabilities(&t[0], &sampling(c))?,
+            token,
+            log_prob,
+            sequence,
+            alone,
+        ])
     }
     fn time(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<()> {
         draw(gpu, c, &t[0], false).map(drop)
@@ -121,21 +147,37 @@ impl Operation for SampleRow {
             tokens.push(token);
             p.extend(row.probabilities);
         }
-        let sequence = tokens.iter().flat_map(|t| (0..SEQUENCE[0]).map(move |i| if i == SEQUENCE[1] { *t } else { 0 }));
+        let sequence = tokens
+            .iter()
+            .flat_map(|t| (0..SEQUENCE[0]).map(move |i| if i == SEQUENCE[1] { *t } else { 0 }));
         let sequence = HostTensor::u32(&[b, SEQUENCE[0]], sequence.collect());
         let token = HostTensor::u32(&[inputs_rows(c)], tokens.repeat(inputs_rows(c) / b));
-        vec![HostTensor::f64(&[b, v], p), token.clone(), HostTensor::f64(&[b], log_probs), sequence, token]
+        vec![
+            HostTensor::f64(&[b, v], p),
+            token.clone(),
+            HostTensor::f64(&[b], log_probs),
+            sequence,
+            token,
+        ]
     }
-    /// A row may be another one where f32 cannot tell: a filter's sum within 1e-5 of its bound, two draws within as much. Such rows are
-    /// few, and everything else is compared.
-    fn compare(&self, c: &Case, inputs: &[HostTensor], got: &[HostTensor], want: &[HostTensor]) -> Option<Verdict> {
+    /// A row may be another one where f32 cannot tell: a filter's sum within 1e-5 of its bound, two
+    /// draws within as much. Such rows are few, and everything else is compared.
+    fn compare(
+        &self,
+        c: &Case,
+        inputs: &[HostTensor],
+        got: &[HostTensor],
+        want: &[HostTensor],
+    ) -> Option<Verdict> {
         let s = sampling(c);
         let (b, logits) = (c.get("b"), rows(c, inputs[0].widened().as_f64()));
         let clear = |(r, l): (usize, &Vec<f64>)| {
             let row = reference::distribution(l, &s);
             row.slack > 1e-5 && reference::draw(l, &row.probabilities, &s, KEY, ROW0 + r).1 > 1e-5
         };
-        let clear: Vec<usize> = (0..logits.len()).filter(|r| clear((*r, &logits[*r]))).collect();
+        let clear: Vec<usize> = (0..logits.len())
+            .filter(|r| clear((*r, &logits[*r])))
+            .collect();
         if clear.len() * 2 < logits.len() || got.len() != want.len() {
             return None;
         }
@@ -146,17 +188,37 @@ impl Operation for SampleRow {
         };
         let verdict = |(i, (got, want)): (usize, (&HostTensor, &HostTensor))| {
             if got.shape != want.shape {
-                return compare(&format!("{}({c}) output {i}", self.name()), got, want, Tolerance::EXACT);
+                return compare(
+                    &format!("{}({c}) output {i}", self.name()),
+                    got,
+                    want,
+                    Tolerance::EXACT,
+                );
             }
-            compare(&format!("{}({c}) output {i}", self.name()), &part(got), &part(want), self.tolerance(c, i))
+            compare(
+                &format!("{}({c}) output {i}", self.name()),
+                &part(got),
+                &part(want),
+                self.tolerance(c, i),
+            )
         };
-        got.iter().zip(want).enumerate().map(verdict).reduce(Verdict::join)
+        got.iter()
+            .zip(want)
+            .enumerate()
+            .map(verdict)
+            .reduce(Verdict::join)
     }
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
         match output {
             // Exponentials of numbers to -30, which err by as much as their exponents do.
-            0 => Tolerance { abs: 1e-7, rel: 4e-5 },
-            2 => Tolerance { abs: 1e-5, rel: 4e-6 },
+            0 => Tolerance {
+                abs: 1e-7,
+                rel: 4e-5,
+            },
+            2 => Tolerance {
+                abs: 1e-5,
+                rel: 4e-6,
+            },
             _ => Tolerance::EXACT,
         }
     }
@@ -174,26 +236,93 @@ impl Operation for SampleRow {
         let fine = Sampling::default();
         let with = |s: Sampling| probabilities(&x, &s).map(drop);
         let into = |token: &Tensor, log_prob: &Tensor, sequence: Option<(&Tensor, usize)>| {
-            sample(&x, &fine, KEY, 0, Drawn { token, log_prob, sequence })
+            sample(
+                &x,
+                &fine,
+                KEY,
+                0,
+                Drawn {
+                    token,
+                    log_prob,
+                    sequence,
+                },
+            )
         };
         Ok(vec![
-            ("a temperature below 0", with(Sampling { temperature: -1.0, ..fine })),
-            ("a temperature of NaN", with(Sampling { temperature: f32::NAN, ..fine })),
-            ("an endless temperature", with(Sampling { temperature: f32::INFINITY, ..fine })),
-            ("a top-k of 0", with(Sampling { top_k: Some(0), ..fine })),
+            (
+                "a temperature below 0",
+                with(Sampling {
+                    temperature: -1.0,
+                    ..fine
+                }),
+            ),
+            (
+                "a temperature of NaN",
+                with(Sampling {
+                    temperature: f32::NAN,
+                    ..fine
+                }),
+            ),
+            (
+                "an endless temperature",
+                with(Sampling {
+                    temperature: f32::INFINITY,
+                    ..fine
+                }),
+            ),
+            (
+                "a top-k of 0",
+                with(Sampling {
+                    top_k: Some(0),
+                    ..fine
+                }),
+            ),
             ("a top-p of 0", with(Sampling { top_p: 0.0, ..fine })),
             ("a top-p above 1", with(Sampling { top_p: 1.5, ..fine })),
-            ("a top-p of NaN", with(Sampling { top_p: f32::NAN, ..fine })),
+            (
+                "a top-p of NaN",
+                with(Sampling {
+                    top_p: f32::NAN,
+                    ..fine
+                }),
+            ),
             ("a min-p above 1", with(Sampling { min_p: 1.5, ..fine })),
-            ("a guidance of NaN", with(Sampling { guidance: Some(f32::NAN), ..fine })),
-            ("guided rows without partners", with(Sampling { guidance: Some(2.0), ..fine })),
+            (
+                "a guidance of NaN",
+                with(Sampling {
+                    guidance: Some(f32::NAN),
+                    ..fine
+                }),
+            ),
+            (
+                "guided rows without partners",
+                with(Sampling {
+                    guidance: Some(2.0),
+                    ..fine
+                }),
+            ),
             ("no token", probabilities(&none, &fine).map(drop)),
-            ("logits that are integers", probabilities(&sequence, &fine).map(drop)),
-            ("logits of one dimension", probabilities(&log_prob, &fine).map(drop)),
+            (
+                "logits that are integers",
+                probabilities(&sequence, &fine).map(drop),
+            ),
+            (
+                "logits of one dimension",
+                probabilities(&log_prob, &fine).map(drop),
+            ),
             ("tokens that are floats", into(&log_prob, &log_prob, None)),
-            ("tokens of other rows", into(&sequence.reshape(&[6])?, &log_prob, None)),
-            ("log-probabilities that are integers", into(&token, &token, None)),
-            ("a column past the sequence", into(&token, &log_prob, Some((&sequence, 2)))),
+            (
+                "tokens of other rows",
+                into(&sequence.reshape(&[6])?, &log_prob, None),
+            ),
+            (
+                "log-probabilities that are integers",
+                into(&token, &token, None),
+            ),
+            (
+                "a column past the sequence",
+                into(&token, &log_prob, Some((&sequence, 2))),
+            ),
         ])
     }
 }
