@@ -68,6 +68,19 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     decode_text(&read(path, most)?).map_err(|what| Error::file(path, what))
 }
 
+/// What makes files that are gone unless they are persisted, of an ordinary file's mode, less the
+/// umask: a temporary file's own would be readable by its owner alone.
+pub(crate) fn scratch<'a>(prefix: &'a str, suffix: &'a str) -> tempfile::Builder<'a, 'a> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).suffix(suffix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,6 +66,7 @@ pub mod registry;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod spec;
+mod splitmix;
 pub mod storage;
 pub mod text;
 pub mod train;

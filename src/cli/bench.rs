@@ -4,6 +4,7 @@ use super::apart::apart;
 use super::place::Place;
 use super::{Ended, Global, output};
 use clap::{Args, ValueEnum};
+use indicatif::HumanBytes;
 use std::path::PathBuf;
 use std::time::Duration;
 use wgvq::bench::{
@@ -465,7 +466,7 @@ fn head(
         );
     }
     output::result(&format!(
-        "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8}{}",
+        "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>11} {:>8}{}",
         "workload",
         "ms",
         "quartiles",
@@ -516,8 +517,8 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, t
         ),
     };
     output::result(&format!(
-        "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} {:>9} \
-         {:>8}{change}",
+        "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} \
+         {:>11} {:>8}{change}",
         format!("{q1:.3}..{q3:.3}"),
         or(row.wall_ms),
         or(row.record_ms),
@@ -526,7 +527,7 @@ fn line(global: &Global, row: &Row, baseline: Option<&Baseline>, width: usize, t
         or(row.gbps),
         100.0 * or(row.peak_share),
         &row.bound[..1],
-        bytes(row.memory),
+        HumanBytes(row.memory).to_string(),
         row.max_err.map_or("-".into(), |e| format!("{e:.1e}")),
     ));
 }
@@ -565,14 +566,6 @@ fn shares(global: &Global, shares: &[Share]) {
             per_ms(sum(|s| s.gflops * s.ms, &variants)),
             per_ms(sum(|s| s.gbps * s.ms, &variants)),
         ));
-    }
-}
-
-fn bytes(n: u64) -> String {
-    match n {
-        0..10_240 => format!("{n} B"),
-        10_240..10_485_760 => format!("{:.1} KiB", n as f64 / 1024.0),
-        _ => format!("{:.1} MiB", n as f64 / 1_048_576.0),
     }
 }
 

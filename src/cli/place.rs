@@ -32,11 +32,7 @@ impl Place {
         };
         // What stands in the way says more than that the folder cannot be made.
         refuse_existing(path, overwrite)?;
-        let sum: String = Sha256::digest(name.as_encoded_bytes())
-            .iter()
-            .take(8)
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let sum = hex::encode(&Sha256::digest(name.as_encoded_bytes())[..8]);
         let mut place = Place {
             path: path.to_owned(),
             lock: None,

@@ -11,6 +11,7 @@ pub use sized::{load_all, save_all};
 
 use crate::storage::{atomic, checkpoint};
 use crate::{Error, Result};
+use npyz::{WriteOptions, WriterBuilder};
 use safetensors::tensor::Dtype;
 use std::path::{Path, PathBuf};
 
@@ -194,25 +195,12 @@ impl Codes {
             .zip(Codes::npy_paths(path, &self.levels))
             .enumerate()
         {
-            let (dtype, bytes) = packed(level, &self.of_level(i));
-            let kind = if dtype == Dtype::U16 { "<u2" } else { "<u4" };
-            let sizes: Vec<String> = level
-                .shape(self.names.len())
-                .iter()
-                .map(usize::to_string)
-                .collect();
-            let shape = format!("({})", sizes.join(", "));
-            let mut header =
-                format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
-            // Magic, version, length and header together are a multiple of 64, ended by a line
-            // feed.
-            let pad = 64 - (10 + header.len() + 1) % 64;
-            header.push_str(&" ".repeat(pad % 64));
-            header.push('\n');
-            let mut file = b"\x93NUMPY\x01\x00".to_vec();
-            file.extend((header.len() as u16).to_le_bytes());
-            file.extend(header.as_bytes());
-            file.extend(bytes);
+            let (shape, codes) = (level.shape(self.names.len()), self.of_level(i));
+            let file = match dtype(level) {
+                Dtype::U16 => npy(&shape, codes.iter().map(|code| *code as u16)),
+                _ => npy(&shape, codes.iter().copied()),
+            };
+            let file = file.map_err(|e| Error::file(&place, format!("cannot be made: {e}")))?;
             atomic::write(&place, &file)?;
         }
         Ok(())
@@ -379,20 +367,40 @@ fn indices_of(
 }
 
 fn packed(level: &Level, codes: &[u32]) -> (Dtype, Vec<u8>) {
+    let bytes = match dtype(level) {
+        Dtype::U16 => codes
+            .iter()
+            .flat_map(|code| (*code as u16).to_le_bytes())
+            .collect(),
+        _ => codes.iter().flat_map(|code| code.to_le_bytes()).collect(),
+    };
+    (dtype(level), bytes)
+}
+
+/// The smaller of two types that holds a level's codes.
+fn dtype(level: &Level) -> Dtype {
     if level.codebook_size <= 1 << 16 {
-        (
-            Dtype::U16,
-            codes
-                .iter()
-                .flat_map(|i| (*i as u16).to_le_bytes())
-                .collect(),
-        )
+        Dtype::U16
     } else {
-        (
-            Dtype::U32,
-            codes.iter().flat_map(|i| i.to_le_bytes()).collect(),
-        )
+        Dtype::U32
     }
+}
+
+/// The bytes of an array's `.npy` file.
+fn npy<T: npyz::AutoSerialize>(
+    shape: &[usize],
+    values: impl Iterator<Item = T>,
+) -> std::io::Result<Vec<u8>> {
+    let shape: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+    let mut bytes = Vec::new();
+    let mut writer = WriteOptions::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(&mut bytes)
+        .begin_nd()?;
+    writer.extend(values)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -505,7 +513,7 @@ mod tests {
         let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
         assert_eq!((10 + header) % 64, 0);
         assert_eq!(bytes.len(), 10 + header + 24);
-        assert!(String::from_utf8_lossy(&bytes[10..10 + header]).contains("'shape': (2, 2, 3)"));
+        assert!(String::from_utf8_lossy(&bytes[10..10 + header]).contains("'shape': (2, 2, 3, )"));
     }
 
     #[test]

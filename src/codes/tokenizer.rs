@@ -107,10 +107,7 @@ impl Tokenizer {
         let json = inner
             .to_string(false)
             .map_err(|e| failed("cannot be written", e))?;
-        let sha256 = Sha256::digest(&json)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let sha256 = hex::encode(Sha256::digest(&json));
         Ok(Tokenizer {
             inner,
             seen,

@@ -7,7 +7,6 @@
 //! made them from what. Writing holds one shard in memory, reading one batch, however large the set
 //! is.
 
-use crate::config::hex;
 use crate::models::Level;
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Text, Texts};
@@ -318,7 +317,7 @@ impl Shard {
             }
             hash.update(&block[..n]);
         }
-        if hex(&hash.finalize()) != entry.sha256 {
+        if hex::encode(hash.finalize()) != entry.sha256 {
             return Err(Error::file(
                 &path,
                 "is damaged: its SHA-256 is not what the manifest says; make the tokens again \

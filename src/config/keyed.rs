@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use strsim::levenshtein;
 use value::{Kind, shown, told};
 
 /// A configuration whose sections are structs of plain values, each with its default.
@@ -70,7 +71,7 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
     /// # Errors
     /// As [`Keyed::to_toml`].
     fn sha256(&self) -> Result<String> {
-        Ok(hex(&Sha256::digest(self.to_toml()?)))
+        Ok(hex::encode(Sha256::digest(self.to_toml()?)))
     }
 }
 
@@ -172,30 +173,13 @@ fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Error {
     )
 }
 
-/// The candidate at the smallest edit distance (Levenshtein 1966).
+/// The candidate at the smallest edit distance.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
-    let distance = |a: &str, b: &str| {
-        let b: Vec<char> = b.chars().collect();
-        let mut row: Vec<usize> = (0..=b.len()).collect();
-        for (i, ca) in a.chars().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, cb) in b.iter().enumerate() {
-                let change = diagonal + usize::from(ca != *cb);
-                diagonal = row[j + 1];
-                row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-            }
-        }
-        row[b.len()]
-    };
     // A key is as often misplaced as misspelt: its last part alone counts too.
-    let tail = |s: &str| s.rsplit('.').next().unwrap_or_default().to_owned();
+    fn tail(key: &str) -> &str {
+        key.rsplit('.').next().unwrap_or_default()
+    }
     candidates
-        .min_by_key(|c| distance(word, c).min(distance(&tail(word), &tail(c)) + 1))
+        .min_by_key(|c| levenshtein(word, c).min(levenshtein(tail(word), tail(c)) + 1))
         .unwrap_or_default()
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -11,5 +11,5 @@ mod span;
 pub(crate) mod unread;
 
 pub use keyed::Keyed;
-pub(crate) use keyed::{check, hex, nearest};
+pub(crate) use keyed::{check, nearest};
 pub use span::{Lasting, Span};

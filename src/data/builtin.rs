@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use strsim::levenshtein;
+
 use super::{ImageSet, Options, emoji, folder, idx, picture, tiles};
 use crate::{Error, Result};
 
@@ -131,31 +133,16 @@ pub(super) fn unknown(source: &str) -> Error {
     let names = BUILT_IN.map(|(name, _)| name);
     let nearest = names
         .into_iter()
-        .min_by_key(|name| distance(source, name))
+        .min_by_key(|name| levenshtein(source, name))
         .filter(|name| {
             // Not a guess at any price: at most a third of the letters wrong.
-            source.len() < 100 && distance(source, name) <= name.len().div_ceil(3)
+            levenshtein(source, name) <= name.len().div_ceil(3)
         });
     let meant = nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
     Error::data(format!(
         "data `{source}`: there is no such file or folder, and the built-in names are {}{meant}",
         names.join(", ")
     ))
-}
-
-/// Letters to insert, delete or replace to make `b` of `a` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().take(100).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let replace = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -183,14 +170,6 @@ mod tests {
         assert!(
             error.contains("/no/such/folder") && !error.contains("did you mean"),
             "{error}"
-        );
-        assert_eq!(
-            [
-                distance("kitten", "sitting"),
-                distance("", "abc"),
-                distance("abc", "abc")
-            ],
-            [3, 3, 0]
         );
     }
 

@@ -7,6 +7,7 @@
 //! `permutation[p / n](p % n)`; step s of batch b takes positions s b to s b + b - 1, so a batch at
 //! the end of an epoch is filled from the next, and every item comes once in an epoch.
 
+use crate::splitmix::splitmix64 as mix;
 use crate::{Error, Result};
 
 /// Rounds of the Feistel network; four give a pseudorandom permutation when the halves are wide,
@@ -124,15 +125,6 @@ impl Permutation {
         }
         left << self.half | right
     }
-}
-
-/// SplitMix64's step and finaliser (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom
-/// number generators", OOPSLA 2014).
-fn mix(x: u64) -> u64 {
-    let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ z >> 31
 }
 
 #[cfg(test)]

@@ -312,7 +312,7 @@ impl ImageSet {
             Pixels::Memory(pixels) => hash.update(pixels),
             Pixels::Stored(store) => hash.update(store.sum()),
         }
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 
@@ -443,10 +443,6 @@ fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
         test.len()
     );
     (train, test, Some(note))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Random inputs for checks: the same seed gives the same arrays on every machine.
 
 use super::HostTensor;
+use crate::splitmix::{GOLDEN, splitmix64};
 
 /// A small generator (SplitMix64) for test data: the same seed gives the same inputs on every
 /// machine.
@@ -10,15 +11,13 @@ pub struct Rng(u64);
 impl Rng {
     /// A generator of its own sequence.
     pub fn new(seed: u64) -> Self {
-        Rng(seed ^ 0x9e37_79b9_7f4a_7c15)
+        Rng(seed ^ GOLDEN)
     }
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let bits = splitmix64(self.0);
+        self.0 = self.0.wrapping_add(GOLDEN);
+        bits
     }
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all: written beside, synced, renamed, the folder synced.
 
 use crate::storage::file_system;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::io::Write;
 use std::path::Path;
 
@@ -24,16 +24,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX).suffix(SUFFIX);
-    #[cfg(unix)]
-    {
-        // An ordinary file's mode, less the umask; a temporary file's would be readable by its
-        // owner alone.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    let mut file = files::scratch(PREFIX, SUFFIX)
+        .tempfile_in(folder)
+        .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file_system::sync(file.as_file(), path).map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;

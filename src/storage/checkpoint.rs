@@ -1,7 +1,6 @@
 //! Checkpoints: tensors in safetensors, and a manifest with their SHA-256, written last. What has
 //! no manifest, or another sum, does not count.
 
-use crate::config::hex;
 use crate::storage::atomic;
 use crate::{Error, Result, files};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -184,7 +183,7 @@ fn tensor_sum(tensors: &BTreeMap<String, HostTensor>) -> String {
         hash.update(format!("{name} {:?} {:?}\n", t.dtype, t.shape));
         hash.update(&t.bytes);
     }
-    hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 /// Writes one file, atomically, and returns its SHA-256.
@@ -194,7 +193,7 @@ fn tensor_sum(tensors: &BTreeMap<String, HostTensor>) -> String {
 pub fn save_file(path: &Path, checkpoint: &Checkpoint) -> Result<String> {
     let bytes = to_bytes(checkpoint)?;
     atomic::write(path, &bytes)?;
-    Ok(hex(&Sha256::digest(&bytes)))
+    Ok(hex::encode(Sha256::digest(&bytes)))
 }
 
 /// Reads one file; also gives its SHA-256.
@@ -208,7 +207,7 @@ pub fn load_file(path: &Path) -> Result<(Checkpoint, String)> {
 
 /// SHA-256 of a file's bytes.
 pub(crate) fn sum(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The bytes of a model file.
@@ -242,7 +241,7 @@ pub fn save(
         step,
         config_sha256: config_sha256.into(),
         bytes: bytes.len() as u64,
-        sha256: hex(&Sha256::digest(&bytes)),
+        sha256: hex::encode(Sha256::digest(&bytes)),
         file,
     };
     write_manifest(folder, &manifest)?;
@@ -429,7 +428,9 @@ fn load(folder: &Path, step: u64) -> Result<(Checkpoint, String, u32)> {
     let manifest = manifest(folder, step)?;
     let tensors = folder.join(&manifest.file);
     let bytes = read(&tensors)?;
-    if bytes.len() as u64 != manifest.bytes || hex(&Sha256::digest(&bytes)) != manifest.sha256 {
+    if bytes.len() as u64 != manifest.bytes
+        || hex::encode(Sha256::digest(&bytes)) != manifest.sha256
+    {
         return Err(Error::file(
             &tensors,
             "is damaged: its size or SHA-256 is not what its manifest says",

@@ -10,6 +10,7 @@ use std::path::Path;
 /// The floors of `src/`, lowest first: a folder, or a file beside them.
 const FLOORS: &[&str] = &[
     "error",
+    "splitmix",
     "memory",
     "text",
     "files",

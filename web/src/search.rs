@@ -3,6 +3,7 @@
 use web_time::Instant;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::ops::quantize::vq_search::nearest;
+use wgvq::spec::Rng;
 use wgvq::{Error, Result};
 
 /// Rows that are compared with the processor's.
@@ -11,15 +12,12 @@ const CHECKED: usize = 64;
 const SECONDS: f64 = 0.4;
 const ROUNDS: usize = 3;
 
-/// Numbers in [-1, 1) from a hash of their place (Steele et al. 2014, splitmix64).
+/// Numbers in [-1, 1).
 fn noise(n: usize, seed: u64) -> Vec<f32> {
-    let number = |i: usize| {
-        let mut z = (i as u64 ^ seed << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..n).map(number).collect()
+    let mut random = Rng::new(seed);
+    (0..n)
+        .map(|_| 2.0 * random.uniform() as f32 - 1.0)
+        .collect()
 }
 
 fn distance(x: &[f32], e: &[f32]) -> f64 {

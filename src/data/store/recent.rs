@@ -1,50 +1,49 @@
 //! The decoded pictures that were used last, held in memory within a budget of bytes.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lru::LruCache;
 use parking_lot::Mutex;
 
-/// Pictures that have no place on disk, the last used first.
+/// Pictures that have no place on disk.
 #[derive(Debug)]
 pub(super) struct Recent {
     budget: usize,
     held: Mutex<Held>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
     bytes: usize,
-    pictures: VecDeque<(u32, Arc<Vec<u8>>)>,
+    pictures: LruCache<u32, Arc<Vec<u8>>>,
 }
 
 impl Recent {
     pub(super) fn new(budget: usize) -> Recent {
         Recent {
             budget,
-            held: Mutex::default(),
+            held: Mutex::new(Held {
+                bytes: 0,
+                pictures: LruCache::unbounded(),
+            }),
         }
     }
 
     pub(super) fn get(&self, picture: u32) -> Option<Arc<Vec<u8>>> {
-        let mut held = self.held.lock();
-        let at = held.pictures.iter().position(|(n, _)| *n == picture)?;
-        let entry = held.pictures.remove(at)?;
-        let pixels = entry.1.clone();
-        held.pictures.push_front(entry);
-        Some(pixels)
+        self.held.lock().pictures.get(&picture).cloned()
     }
 
     /// Takes a picture in, if the budget has room for it alone; those used longest ago go.
     pub(super) fn put(&self, picture: u32, pixels: Arc<Vec<u8>>) {
-        if pixels.len() > self.budget || self.get(picture).is_some() {
+        if pixels.len() > self.budget {
             return;
         }
         let mut held = self.held.lock();
         held.bytes += pixels.len();
-        held.pictures.push_front((picture, pixels));
+        let replaced = held.pictures.put(picture, pixels);
+        held.bytes -= replaced.map_or(0, |before| before.len());
         while held.bytes > self.budget {
-            let Some((_, gone)) = held.pictures.pop_back() else {
+            let Some((_, gone)) = held.pictures.pop_lru() else {
                 break;
             };
             held.bytes -= gone.len();

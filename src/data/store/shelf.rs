@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use super::file::Key;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 const ENDING: &str = "u8";
 const PREFIX: &str = ".decoded-";
@@ -38,15 +38,7 @@ struct Listed {
 
 /// A file to write to, which is gone if it is not persisted.
 pub(super) fn scratch(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX);
-    #[cfg(unix)]
-    {
-        // An ordinary file's mode, less the umask: others that share the folder may read it.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
+    files::scratch(PREFIX, "").tempfile_in(folder)
 }
 
 impl Shelf {
@@ -105,7 +97,7 @@ impl Shelf {
 
     /// Where the file of that name is or would be.
     pub(super) fn path(&self, key: &Key) -> PathBuf {
-        let name = crate::data::hex(key);
+        let name = hex::encode(key);
         self.root
             .join(&name[..2])
             .join(format!("{}.{ENDING}", &name[2..]))
@@ -186,13 +178,8 @@ fn key_of(path: &Path) -> Option<Key> {
         path.parent()?.file_name()?.to_str()?,
         path.file_stem()?.to_str()?
     );
-    if name.len() != 64 || !name.is_ascii() {
-        return None;
-    }
     let mut key = [0; 32];
-    for (i, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&name[2 * i..2 * i + 2], 16).ok()?;
-    }
+    hex::decode_to_slice(name, &mut key).ok()?;
     Some(key)
 }
 
