@@ -1,28 +1,10 @@
-//! One file per command.
+//! One file per command, in folders by what they are about.
 
-mod apart;
-mod bench;
-mod codes;
-mod compare;
-mod demo;
-mod export;
-mod import;
-mod info;
-mod inspect;
-mod kernels;
-mod output;
-mod pictures;
-mod place;
-mod plan;
+mod common;
+mod first_stage;
 mod prior;
-mod reconstruct;
-mod report;
-mod sample;
-mod selftest;
-mod signals;
 mod text2image;
-mod train;
-mod tune;
+mod tools;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -104,7 +86,7 @@ impl Global {
             core,
             ..Default::default()
         })?;
-        tune::apply(&gpu, core)?;
+        tools::tune::apply(&gpu, core)?;
         Ok(gpu)
     }
 }
@@ -113,48 +95,48 @@ impl Global {
 enum Command {
     /// Train a small VQ-VAE on the embedded emoji and a prior over its codes; show reconstructions
     /// and samples
-    Demo(demo::Demo),
+    Demo(tools::demo::Demo),
     /// Train a model on a folder of images, an IDX file or a built-in set
-    Train(train::Train),
+    Train(first_stage::train::Train),
     /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
-    Compare(compare::Compare),
+    Compare(first_stage::compare::Compare),
     /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers or LlamaGen
-    Import(import::Import),
+    Import(first_stage::import::Import),
     /// Say what a configuration will take: parameters, memory, operations and time per step
-    Plan(plan::Plan),
+    Plan(first_stage::plan::Plan),
     /// Send images through a trained model and show them side by side with the originals
-    Reconstruct(reconstruct::Reconstruct),
+    Reconstruct(first_stage::reconstruct::Reconstruct),
     /// Look inside a trained model's codebook: pictures, and a page that holds them
-    Inspect(inspect::Inspect),
+    Inspect(first_stage::inspect::Inspect),
     /// Set what runs keep of images, and for how many bits, beside JPEG, PNG and WebP: a chart and
     /// a table
-    Report(report::Report),
+    Report(first_stage::report::Report),
     /// Turn images into codes
-    Encode(codes::Encode),
+    Encode(first_stage::codes::Encode),
     /// Turn codes into images
-    Decode(codes::Decode),
+    Decode(first_stage::codes::Decode),
     /// Write a part of a trained model, its decoder, as a file for other programs
-    Export(export::Export),
+    Export(first_stage::export::Export),
     /// Train a transformer over the codes of a trained model: the second stage
-    Prior(prior::PriorCommand),
+    Prior(prior::train::PriorCommand),
     /// Draw new images from a run's prior
-    Sample(sample::Sample),
+    Sample(prior::sample::Sample),
     /// Complete an image of which a part is given
-    Complete(sample::Complete),
+    Complete(prior::sample::Complete),
     /// Images from texts: train on captioned images, draw, and measure
     #[command(name = "text2image")]
     Text2Image(text2image::Text2Image),
     /// List the adapters and what of the engine each can run
     Info,
     /// Time kernels and whole steps, after checking that they are right
-    Bench(bench::Bench),
+    Bench(tools::bench::Bench),
     /// Measure which tiles of the matrix core suit this adapter, and keep the table
-    Tune(tune::Tune),
+    Tune(tools::tune::Tune),
     /// Write every variant of every kernel, for the tools of compilers and drivers; no adapter is
     /// needed
-    Kernels(kernels::Kernels),
+    Kernels(tools::kernels::Kernels),
     /// Check every operation against its reference on this adapter
-    Selftest(selftest::Selftest),
+    Selftest(tools::selftest::Selftest),
 }
 
 /// How a command ended that did not fail.
@@ -178,7 +160,7 @@ pub fn main() -> ExitCode {
         }
     };
     let global = &cli.global;
-    output::warn_of_what_the_library_says(global);
+    common::output::warn_of_what_the_library_says(global);
     let result = match &cli.command {
         Command::Demo(c) => c.run(global),
         Command::Train(c) => c.run(global),
@@ -195,7 +177,7 @@ pub fn main() -> ExitCode {
         Command::Sample(c) => c.run(global),
         Command::Complete(c) => c.run(global),
         Command::Text2Image(c) => c.run(global),
-        Command::Info => info::run(global),
+        Command::Info => tools::info::run(global),
         Command::Bench(c) => c.run(global),
         Command::Tune(c) => c.run(global),
         Command::Kernels(c) => c.run(global),
@@ -206,7 +188,7 @@ pub fn main() -> ExitCode {
         Ok(Ended::Failed | Ended::Abandoned) => ExitCode::FAILURE,
         Ok(Ended::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            output::error(global, &error);
+            common::output::error(global, &error);
             ExitCode::from(if matches!(error, Error::Config { .. }) {
                 2
             } else {

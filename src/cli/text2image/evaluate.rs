@@ -1,11 +1,11 @@
 //! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model,
 //! over a range of guidance.
 
-use super::super::place::Place;
-use super::super::sample::How;
-use super::super::{output, pictures};
 use super::sample::{draw, load, load_judge};
 use super::{Ended, Global, reading};
+use crate::cli::common::place::Place;
+use crate::cli::common::{output, pictures};
+use crate::cli::prior::sample::How;
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::inference::Draw;

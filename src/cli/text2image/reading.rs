@@ -1,7 +1,7 @@
 //! The captions of a set, as a model reads them.
 
-use super::super::output;
 use super::Global;
+use crate::cli::common::output;
 use std::path::Path;
 use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::data::{ImageSet, load_embedding};

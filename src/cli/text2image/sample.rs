@@ -1,11 +1,11 @@
 //! `wgvq text2image sample`: images of texts.
 
-use super::super::apart::apart;
-use super::super::codes::png;
-use super::super::output;
-use super::super::place::Place;
-use super::super::sample::{GRID, How, MADE, draw as draw_asked, made_before, room, slug};
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
+use crate::cli::common::apart::apart;
+use crate::cli::common::images::png;
+use crate::cli::common::output;
+use crate::cli::common::place::Place;
+use crate::cli::prior::sample::{GRID, How, MADE, draw as draw_asked, made_before, room, slug};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokenizer::Tokenizer;

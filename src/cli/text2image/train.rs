@@ -3,16 +3,17 @@
 
 mod going_on;
 
-use super::super::output::{self, Bar, Watch};
-use super::super::pictures;
-use super::super::place::Place;
-use super::super::signals::stop_flag;
-use super::super::train::{
-    Keys, configuration, going_on as first_stage_going_on, key_value, open, own_pictures, set_keys,
-    train as train_first_stage,
-};
 use super::asked::Asked;
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
+use crate::cli::common::keys::{Keys, configuration, key_value, open, set_keys};
+use crate::cli::common::output;
+use crate::cli::common::output::{Bar, Watch};
+use crate::cli::common::pictures;
+use crate::cli::common::place::Place;
+use crate::cli::common::signals::stop_flag;
+use crate::cli::first_stage::train::{
+    going_on as first_stage_going_on, own_pictures, train as train_first_stage,
+};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

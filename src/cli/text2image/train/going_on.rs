@@ -1,9 +1,9 @@
 //! What a run that goes on was asked for: its own, with more steps where they are asked for now.
 
 use super::{System, Train};
+use crate::cli::common::keys::set_keys;
 use crate::cli::text2image::asked::Asked;
 use crate::cli::text2image::contrastive_folder;
-use crate::cli::train::set_keys;
 use std::path::Path;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::contrastive::ContrastiveConfig;

@@ -1,6 +1,7 @@
 //! `wgvq kernels`
 
-use super::{Ended, Global, output};
+use crate::cli::common::output;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use naga::back::spv;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};

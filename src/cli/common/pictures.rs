@@ -1,6 +1,5 @@
 //! The pictures that a run was trained on, wherever they lie now.
 
-use super::inspect::folder_of;
 use std::path::Path;
 use wgvq::config::Keyed;
 use wgvq::config::run::RunConfig;
@@ -49,4 +48,13 @@ pub fn open(
         return Err(Error::file(run, what));
     }
     data::open(source, options)
+}
+
+/// The folder of a run that is named by itself or by its model file.
+pub fn folder_of(run: &Path) -> &Path {
+    if run.is_dir() {
+        run
+    } else {
+        run.parent().unwrap_or(run)
+    }
 }

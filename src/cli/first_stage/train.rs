@@ -1,16 +1,18 @@
 //! `wgvq train`
 
-use super::output::{self, Watch};
-use super::signals::stop_flag;
-use super::{Ended, Global, pictures};
+use crate::cli::common::keys::{Keys, configuration, open, preset_names};
+use crate::cli::common::output;
+use crate::cli::common::output::Watch;
+use crate::cli::common::pictures;
+use crate::cli::common::signals::stop_flag;
+use crate::cli::{Ended, Global};
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wgvq::config::presets::{Reference, preset, presets};
+use wgvq::config::presets::{Reference, presets};
 use wgvq::config::run::RunConfig;
 use wgvq::config::{Keyed, Lasting};
-use wgvq::data::{self, ImageSet};
+use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::priors_of;
 use wgvq::quantize::Options;
@@ -21,154 +23,7 @@ use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, checkpoint, metrics_log};
 use wgvq::train::{Outcome, Start, Training, check, run};
-use wgvq::{Error, Result, quantize};
-
-/// The keys of a configuration that have a flag of their own.
-#[derive(Args, Default)]
-pub struct Keys {
-    /// The data: a folder of images, an IDX file, or a built-in name
-    #[arg(long, value_name = "DIR|FILE|NAME")]
-    pub data: Option<String>,
-    /// The model: codes on one grid, or, with vqvae2, on several; vqgan and vit are trained
-    /// against a discriminator
-    #[arg(long, value_parser = ["vqvae", "vqvae2", "vqgan", "vit"])]
-    pub model: Option<String>,
-    /// The quantizer
-    #[arg(long, value_parser = quantizer_names())]
-    pub quantizer: Option<String>,
-    /// Training steps
-    #[arg(long)]
-    pub steps: Option<u64>,
-    /// Pictures per step
-    #[arg(long)]
-    pub batch: Option<u64>,
-    /// Adam's learning rate
-    #[arg(long, allow_negative_numbers = true)]
-    pub lr: Option<f64>,
-    /// Codes in the codebook
-    #[arg(long, short = 'k', value_name = "K")]
-    pub codes: Option<u64>,
-    /// Seed of everything random
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Mend a codebook that collapses and a run that diverges
-    #[arg(long)]
-    pub auto_heal: bool,
-    /// Any other key, such as quantizer.decay=0.95; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-}
-
-impl Keys {
-    /// Sets the keys that flags name, and checks the whole.
-    pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
-        self.apply_unchecked(config)?;
-        config.validate()
-    }
-
-    /// Sets the keys that flags name.
-    pub fn apply_unchecked(&self, config: &mut RunConfig) -> Result<()> {
-        let text = |v: &Option<u64>| v.map(|v| v.to_string());
-        let flags = [
-            ("data.source", self.data.clone()),
-            ("model.kind", self.model.clone()),
-            ("quantizer.kind", self.quantizer.clone()),
-            ("train.steps", text(&self.steps)),
-            ("train.batch_size", text(&self.batch)),
-            ("train.lr", self.lr.map(|v| v.to_string())),
-            ("quantizer.codebook_size", text(&self.codes)),
-            ("train.seed", text(&self.seed)),
-        ];
-        set_keys(config, flags, "--set", &[])?;
-        if self.auto_heal {
-            config.train.auto_heal = true;
-        }
-        set_keys(config, [], "--set", &self.set)
-    }
-
-    /// The options and keys that were given and that the configuration does not read, each with
-    /// what to set in its place.
-    pub fn unread(&self, config: &RunConfig) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        if self.codes.is_some() {
-            all.extend(
-                config
-                    .unread("quantizer.codebook_size")
-                    .map(|why| ("--codes".to_owned(), why)),
-            );
-        }
-        for (key, value) in self.set.iter().filter_map(|pair| pair.split_once('=')) {
-            let (key, mut default) = (key.trim(), RunConfig::default());
-            let says = default.set(key, value).is_ok() && default != RunConfig::default();
-            all.extend(
-                config
-                    .unread(key)
-                    .filter(|_| says)
-                    .map(|why| (key.to_owned(), why)),
-            );
-        }
-        all
-    }
-
-    /// Refuses an option that the configuration does not read, and tells of such keys.
-    pub fn tell_unread(&self, global: &Global, config: &RunConfig) -> Result<()> {
-        for (key, why) in self.unread(config) {
-            if key.starts_with('-') {
-                return Err(Error::config(key, format!("is of no use here: {why}")));
-            }
-            output::note(global, &format!("{key} changes nothing: {why}"));
-        }
-        Ok(())
-    }
-}
-
-/// The presets' names, for the command line.
-pub fn preset_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(
-        presets()
-            .into_iter()
-            .map(|p| PossibleValue::new(p.name).help(p.about)),
-    )
-}
-
-/// The quantizers' names, likewise.
-pub fn quantizer_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(
-        quantize::all()
-            .iter()
-            .map(|k| PossibleValue::new(k.name).help(k.about)),
-    )
-}
-
-/// Sets the keys of flags that were given, then those of the `KEY=VALUE` pairs of an option.
-pub fn set_keys<'a>(
-    config: &mut impl Keyed,
-    flags: impl IntoIterator<Item = (&'a str, Option<String>)>,
-    option: &str,
-    pairs: &[String],
-) -> Result<()> {
-    for (key, value) in flags {
-        if let Some(value) = value {
-            config.set(key, &value)?;
-        }
-    }
-    for pair in pairs {
-        let (key, value) = key_value(option, pair)?;
-        config.set(key, value)?;
-    }
-    Ok(())
-}
-
-/// The key and the value of a pair that an option was given.
-///
-/// # Errors
-/// If it is no pair; the error names the option.
-pub fn key_value<'a>(option: &str, pair: &'a str) -> Result<(&'a str, &'a str)> {
-    let (key, value) = pair
-        .split_once('=')
-        .ok_or_else(|| Error::config(option, format!("`{pair}` is not KEY=VALUE")))?;
-    Ok((key.trim(), value.trim()))
-}
+use wgvq::{Error, Result};
 
 /// `wgvq train --preset emoji32 --out runs/emoji`
 #[derive(Args)]
@@ -253,25 +108,6 @@ pub fn own_pictures(run: &Path, config: &RunConfig, keys: &Keys) -> Result<Arc<I
         &config.data.source,
         keys.data.as_deref(),
         &options,
-    )?))
-}
-
-/// The configuration of a file or preset, with flags over it.
-pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Result<RunConfig> {
-    let mut config = match (file, name) {
-        (Some(path), _) => RunConfig::load(path)?,
-        (None, Some(name)) => preset(name)?.config,
-        (None, None) => RunConfig::default(),
-    };
-    keys.apply(&mut config)?;
-    Ok(config.resolved())
-}
-
-/// The pictures that a configuration names.
-pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
-    Ok(Arc::new(data::open(
-        &config.data.source,
-        &config.data.options(),
     )?))
 }
 

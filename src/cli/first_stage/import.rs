@@ -1,7 +1,8 @@
 //! `wgvq import`: a first stage that others trained.
 
-use super::apart::apart;
-use super::{Ended, Global, output};
+use crate::cli::common::apart::apart;
+use crate::cli::common::output;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::Result;

@@ -1,11 +1,12 @@
 //! `wgvq sample` and `wgvq complete`: new images, and the rest of images of which a part is given.
 
-use super::apart::{apart, model_of};
-use super::codes::png;
-use super::output::{self, Bar};
-use super::place::Place;
-use super::signals::stop_flag;
-use super::{Ended, Global};
+use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::images::png;
+use crate::cli::common::output;
+use crate::cli::common::output::Bar;
+use crate::cli::common::place::Place;
+use crate::cli::common::signals::stop_flag;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

@@ -1,7 +1,8 @@
 //! `wgvq plan`: what a configuration will take.
 
-use super::train::{Keys, configuration, open, preset_names};
-use super::{Ended, Global, output};
+use crate::cli::common::keys::{Keys, configuration, open, preset_names};
+use crate::cli::common::output;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! `wgvq info`
 
-use super::{Ended, Global, output, tune};
+use crate::cli::common::output;
+use crate::cli::tools::tune;
+use crate::cli::{Ended, Global};
 use wgvq::Result;
 use wgvq::gpu::{adapters, default_rules};
 use wgvq::wgpu::Features;

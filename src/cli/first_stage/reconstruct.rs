@@ -1,10 +1,11 @@
 //! `wgvq reconstruct`
 
-use super::apart::{apart, model_of};
-use super::codes::{Memory, name_of, png, tell_memory, unique};
-use super::output::{self, Bar};
-use super::place::Place;
-use super::{Ended, Global};
+use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::images::{Memory, name_of, png, tell_memory, unique};
+use crate::cli::common::output;
+use crate::cli::common::output::Bar;
+use crate::cli::common::place::Place;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::inference::Trained;

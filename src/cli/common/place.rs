@@ -1,8 +1,8 @@
 //! Where commands write: checked and taken before the work, so that none is done in vain, and no
 //! two commands write to one place.
 
-use super::codes::refuse_existing;
-use super::{Global, output};
+use crate::cli::Global;
+use crate::cli::common::output;
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -177,4 +177,22 @@ fn parent(path: &Path) -> &Path {
     path.parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
+}
+
+pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(about) if about.is_dir() => Err(Error::file(
+            path,
+            "is a folder, and a file is to go there; name another",
+        )),
+        // A device or a pipe would be replaced by a file.
+        Ok(about) if !about.is_file() => {
+            Err(Error::file(path, "is no ordinary file; name another"))
+        }
+        Ok(_) if !overwrite => Err(Error::file(
+            path,
+            "is there already; --overwrite replaces it",
+        )),
+        _ => Ok(()),
+    }
 }

@@ -1,9 +1,11 @@
 //! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP.
 
-use super::inspect::{chosen, folder_of, name_of, open, shape};
-use super::pictures::source_of;
-use super::place::Place;
-use super::{Ended, Global, output};
+use crate::cli::common::output;
+use crate::cli::common::pictures::folder_of;
+use crate::cli::common::pictures::source_of;
+use crate::cli::common::place::Place;
+use crate::cli::first_stage::inspect::{chosen, name_of, open, shape};
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::Codes;

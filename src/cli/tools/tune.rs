@@ -1,6 +1,7 @@
 //! `wgvq tune`, and the tables that it stores.
 
-use super::{Ended, Global, output};
+use crate::cli::common::output;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

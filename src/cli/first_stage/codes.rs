@@ -1,14 +1,17 @@
 //! `wgvq encode` and `wgvq decode`
 
-use super::apart::{apart, model_of};
-use super::output::{self, Bar};
-use super::place::Place;
-use super::{Ended, Global};
+use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::images::{Memory, name_of, png, tell_memory, unique};
+use crate::cli::common::output;
+use crate::cli::common::output::Bar;
+use crate::cli::common::place::Place;
+use crate::cli::common::place::refuse_existing;
+use crate::cli::{Ended, Global};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
-use wgvq::inference::{Tiling, Trained};
+use wgvq::inference::Trained;
 use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
 
@@ -49,59 +52,6 @@ pub struct Decode {
     /// Replace files that are there
     #[arg(long)]
     overwrite: bool,
-}
-
-/// What images of their own size may take.
-#[derive(Args)]
-pub struct Memory {
-    /// MiB of device memory to stay within, where images keep their own size: tiles are as large
-    /// as that allows [default: from the device's limits]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
-    memory_budget: Option<u64>,
-}
-
-impl Memory {
-    pub fn tiling(&self) -> Tiling {
-        Tiling {
-            memory_budget: self.memory_budget.map(|mib| mib << 20),
-        }
-    }
-}
-
-/// What the work took, as `wgvq plan` says what training will.
-pub fn tell_memory(global: &Global, gpu: &Gpu) {
-    output::note(
-        global,
-        &format!(
-            "{} MiB of device memory at peak",
-            gpu.memory().peak.div_ceil(1 << 20)
-        ),
-    );
-}
-
-/// The name of an image's codes, and of the image that comes of them: its file's, without folder
-/// and ending.
-pub fn name_of(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned())
-}
-
-pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
-    match std::fs::metadata(path) {
-        Ok(about) if about.is_dir() => Err(Error::file(
-            path,
-            "is a folder, and a file is to go there; name another",
-        )),
-        // A device or a pipe would be replaced by a file.
-        Ok(about) if !about.is_file() => {
-            Err(Error::file(path, "is no ordinary file; name another"))
-        }
-        Ok(_) if !overwrite => Err(Error::file(
-            path,
-            "is there already; --overwrite replaces it",
-        )),
-        _ => Ok(()),
-    }
 }
 
 impl Encode {
@@ -285,54 +235,6 @@ impl Decode {
         }
         Ok(Ended::Done)
     }
-}
-
-/// File names that do not meet: a name that comes again gets a number, and nothing leads out of the
-/// folder.
-pub fn unique(names: &[String]) -> Vec<String> {
-    let mut seen = std::collections::BTreeSet::new();
-    let safe = |name: &String| -> String {
-        let plain: String = name
-            .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || "-_ ".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        if plain.trim().is_empty() {
-            "image".into()
-        } else {
-            plain
-        }
-    };
-    let number = |base: String| {
-        let mut name = base.clone();
-        let mut n = 2;
-        // Where a file system knows no case, `A` and `a` are one file.
-        while !seen.insert(name.to_lowercase()) {
-            name = format!("{base}-{n}");
-            n += 1;
-        }
-        name
-    };
-    names.iter().map(safe).map(number).collect()
-}
-
-/// A PNG of one u8 image.
-pub fn png(pixels: &[u8], w: usize, h: usize, c: usize) -> Result<Vec<u8>> {
-    let kind = if c == 1 {
-        image::ExtendedColorType::L8
-    } else {
-        image::ExtendedColorType::Rgb8
-    };
-    let mut bytes = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-    image::ImageEncoder::write_image(encoder, pixels, w as u32, h as u32, kind)
-        .map_err(|e| Error::data(format!("a PNG of {w} x {h}: {e}")))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! `wgvq demo`: the main job on the embedded data, both stages.
 
-use super::prior::PriorCommand;
-use super::train::{GO_ON, open, train};
-use super::{Ended, Global};
+use crate::cli::common::keys::open;
+use crate::cli::first_stage::train::{GO_ON, train};
+use crate::cli::prior::train::PriorCommand;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::Result;

@@ -1,7 +1,7 @@
 //! How a command is asked to stop, from a terminal, by another program, or because the terminal
 //! closed.
 
-use super::output;
+use crate::cli::common::output;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,9 +1,11 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
-use super::output::{self, Bar, Watch};
-use super::signals::stop_flag;
-use super::train::set_keys;
-use super::{Ended, Global, pictures};
+use crate::cli::common::keys::set_keys;
+use crate::cli::common::output;
+use crate::cli::common::output::{Bar, Watch};
+use crate::cli::common::pictures;
+use crate::cli::common::signals::stop_flag;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

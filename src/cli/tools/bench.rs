@@ -1,8 +1,9 @@
 //! `wgvq bench`
 
-use super::apart::apart;
-use super::place::Place;
-use super::{Ended, Global, output};
+use crate::cli::common::apart::apart;
+use crate::cli::common::output;
+use crate::cli::common::place::Place;
+use crate::cli::{Ended, Global};
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
 use std::path::PathBuf;

@@ -1,13 +1,14 @@
 //! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on
 //! the same data.
 
-use super::apart::apart;
-use super::codes::png;
-use super::output::{self, Watch};
-use super::place::Place;
-use super::signals::stop_flag;
-use super::train::{Keys, configuration, open, preset_names, quantizer_names};
-use super::{Ended, Global};
+use crate::cli::common::apart::apart;
+use crate::cli::common::images::png;
+use crate::cli::common::keys::{Keys, configuration, open, preset_names, quantizer_names};
+use crate::cli::common::output;
+use crate::cli::common::output::Watch;
+use crate::cli::common::place::Place;
+use crate::cli::common::signals::stop_flag;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
 //! `wgvq inspect`: what a trained model's codes are, as pictures and a page.
 
-use super::place::Place;
-use super::{Ended, Global, output, pictures};
+use crate::cli::common::pictures::folder_of;
+use crate::cli::common::place::Place;
+use crate::cli::common::{output, pictures};
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::analysis::probe::{SWATCH, Survey};
@@ -224,15 +226,6 @@ impl Inspect {
         let (head, rows) = robustness::table(outcomes);
         output::result(&aligned(&head, &rows));
         output::result(&format!("page: {}", page.display()));
-    }
-}
-
-/// The folder of a run that is named by itself or by its model file.
-pub fn folder_of(run: &Path) -> &Path {
-    if run.is_dir() {
-        run
-    } else {
-        run.parent().unwrap_or(run)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `wgvq selftest`
 
-use super::{Ended, Global, output};
+use crate::cli::common::output;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use wgvq::registry::{find, operations};
 use wgvq::spec::{Case, Verdict};

@@ -1,6 +1,6 @@
 //! What commands print, and where: results to standard output, the rest to standard error.
 
-use super::Global;
+use crate::cli::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 use std::borrow::Cow;

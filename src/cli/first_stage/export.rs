@@ -1,8 +1,9 @@
 //! `wgvq export`: a part of a trained model as a file of its own.
 
-use super::apart::{apart, model_of};
-use super::place::Place;
-use super::{Ended, Global, output};
+use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::output;
+use crate::cli::common::place::Place;
+use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::inference::{DECODER_FORMAT, Trained};

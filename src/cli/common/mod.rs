@@ -1,0 +1,10 @@
+//! What several commands share: options of keys, places of outputs, messages, signals, images as
+//! files.
+
+pub mod apart;
+pub mod images;
+pub mod keys;
+pub mod output;
+pub mod pictures;
+pub mod place;
+pub mod signals;

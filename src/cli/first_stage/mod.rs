@@ -1,0 +1,11 @@
+//! Commands of the first stage: training, codes and images, and what shows how good they are.
+
+pub mod codes;
+pub mod compare;
+pub mod export;
+pub mod import;
+pub mod inspect;
+pub mod plan;
+pub mod reconstruct;
+pub mod report;
+pub mod train;

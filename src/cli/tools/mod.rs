@@ -1,0 +1,8 @@
+//! The demo, and commands that concern the adapter and the kernels.
+
+pub mod bench;
+pub mod demo;
+pub mod info;
+pub mod kernels;
+pub mod selftest;
+pub mod tune;
