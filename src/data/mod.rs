@@ -11,42 +11,27 @@
 //! ([`Store`]), and an image is read when it is asked for. [`Recipe`] says what training sees of a
 //! set at each step, and [`Ahead`] makes that on other threads before it is needed.
 
-mod ahead;
-mod archive;
-mod builtin;
-mod captions;
-mod embedding;
-mod emoji;
-mod folder;
-mod idx;
-mod jitter;
-mod jpeg;
+mod cache;
+mod decode;
 mod loader;
-mod picture;
 mod pixels;
-mod place;
-mod recipe;
+mod set;
 mod source;
-mod store;
-mod tiles;
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
-
-pub use ahead::{Ahead, Waiting};
-pub use builtin::{BUILT_IN, cache_dir};
-pub use captions::hold_out_combinations;
-pub use embedding::{Embedding, load_embedding};
-pub use loader::{Sampler, batch_indices, flip, uniform};
-pub use picture::{load_image, load_image_whole, read_image};
+pub use cache::Store;
+pub use decode::picture::{load_image, load_image_whole, read_image};
+pub use loader::ahead::{Ahead, Waiting};
+pub use loader::order::{Sampler, batch_indices, flip, uniform};
+pub(crate) use loader::recipe::no_photographs;
+pub use loader::recipe::{Batch, Recipe};
 pub use pixels::Pixels;
-pub(crate) use recipe::no_photographs;
-pub use recipe::{Batch, Recipe};
-pub use source::{absolute, is_there};
-pub use store::Store;
+pub use set::{ImageSet, Item};
+pub use source::builtin::{BUILT_IN, cache_dir};
+pub use source::captions::hold_out_combinations;
+pub use source::embedding::{Embedding, load_embedding};
+pub use source::location::{absolute, is_there};
 
 use crate::{Error, Result, memory};
 
@@ -55,48 +40,6 @@ pub const MAX_BYTES: u64 = 4 << 30;
 
 /// The longest side in pixels of an image that is read or made.
 pub const MAX_SIDE: usize = 16_384;
-
-/// Images of one size, with what is known of each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageSet {
-    /// The built-in name, or the file or folder they came from.
-    pub name: String,
-    /// Pixels in a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// Numbers in a pixel: 1 (grey) or 3 (red, green, blue).
-    pub channels: usize,
-    /// `[N, H, W, C]`, 0..=255, in memory or on disk.
-    pub pixels: Pixels,
-    /// What is known of each image, in their order.
-    pub items: Vec<Item>,
-    /// The classes' names; [`Item::class`] is an index into them. Empty where the source has no
-    /// classes.
-    pub classes: Vec<String>,
-    /// What whoever asked should be told, once: files skipped, sizes changed, which split was
-    /// used.
-    pub notes: Vec<String>,
-    /// The images to train on, ascending.
-    pub train: Vec<u32>,
-    /// The images held out, ascending.
-    pub test: Vec<u32>,
-}
-
-/// What is known of one image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Unique within the set: a short name, a path below the folder (with `/`), a position.
-    pub name: String,
-    /// Shared by the variants of one picture, so that they come on one side of the split.
-    pub group: u64,
-    /// Index into [`ImageSet::classes`].
-    pub class: Option<u32>,
-    /// The image in words.
-    pub caption: Option<String>,
-    /// A file of the caption as an encoder from elsewhere made it.
-    pub embedding: Option<PathBuf>,
-}
 
 /// What is held out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -180,142 +123,6 @@ impl Options {
     }
 }
 
-impl ImageSet {
-    /// The number of images.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Whether there is no image. [`open`] never gives such a set.
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Bytes in one image: height x width x channels.
-    pub fn image_bytes(&self) -> usize {
-        self.width * self.height * self.channels
-    }
-
-    /// Image `i`, `[H, W, C]`.
-    ///
-    /// # Errors
-    /// If there is no such image; of a set on disk also if its picture can no longer be read, and
-    /// the error names that.
-    pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
-        if i >= self.len() {
-            return Err(Error::invalid(
-                "image",
-                format!("image {i} of {}, which has {}", self.name, self.len()),
-            ));
-        }
-        match &self.pixels {
-            Pixels::Memory(pixels) => {
-                let bytes = self.image_bytes();
-                let image = pixels.get(i * bytes..(i + 1) * bytes);
-                image
-                    .map(Cow::Borrowed)
-                    .ok_or_else(|| Error::data(format!("{}: image {i} is short", self.name)))
-            }
-            Pixels::Stored(store) => store.image(i).map(Cow::Owned),
-        }
-    }
-
-    /// The images that `indices` names, one after another, `[indices, H, W, C]`.
-    ///
-    /// # Errors
-    /// If an index is past the last image, or as [`ImageSet::image`].
-    pub fn gather(&self, indices: &[u32]) -> Result<Vec<u8>> {
-        let bytes = self.image_bytes();
-        let mut out = vec![0; indices.len() * bytes];
-        let fill = |(out, &i): (&mut [u8], &u32)| -> Result<()> {
-            out.copy_from_slice(&self.image(i as usize)?);
-            Ok(())
-        };
-        match self.pixels {
-            Pixels::Memory(_) => out
-                .chunks_mut(bytes.max(1))
-                .zip(indices)
-                .try_for_each(fill)?,
-            // Reading and decoding are worth a thread each; the copy above is not.
-            Pixels::Stored(_) => out
-                .par_chunks_mut(bytes.max(1))
-                .zip(indices)
-                .try_for_each(fill)?,
-        }
-        Ok(out)
-    }
-
-    /// The name of image `i`'s class.
-    pub fn class_name(&self, i: usize) -> Option<&str> {
-        let class = self.items.get(i)?.class?;
-        self.classes.get(class as usize).map(String::as_str)
-    }
-
-    /// SHA-256 in hexadecimal over everything that training can see: size, pixels, items, classes
-    /// and split, but not where the set came from. Equal sums mean that a run can be resumed on
-    /// this set.
-    ///
-    /// Of a set on disk, which may be terabytes, not the pixels are summed but each picture's name,
-    /// the length and both ends (4 KiB) of its file, and the size at which it is kept. A file
-    /// changed in its middle alone is not noticed.
-    pub fn sha256(&self) -> String {
-        // By its place beside the set's file, which moves with it.
-        let base = Path::new(&self.name).parent().unwrap_or(Path::new(""));
-        self.sum(|embedding| embedding.strip_prefix(base).unwrap_or(embedding))
-    }
-
-    /// Is this the set whose [`ImageSet::sha256`] was `sum`? Also by the sums of earlier versions,
-    /// in which the paths of embeddings stood as they were found.
-    pub fn is_of_sum(&self, sum: &str) -> bool {
-        let embeddings = || self.items.iter().any(|item| item.embedding.is_some());
-        self.sha256() == sum || (embeddings() && self.sum(|embedding| embedding) == sum)
-    }
-
-    fn sum(&self, embedding_path: impl Fn(&Path) -> &Path) -> String {
-        let mut hash = Sha256::new();
-        let number = |hash: &mut Sha256, n: u64| hash.update(n.to_le_bytes());
-        let text = |hash: &mut Sha256, s: &str| {
-            hash.update((s.len() as u64).to_le_bytes());
-            hash.update(s);
-        };
-        for n in [
-            self.width,
-            self.height,
-            self.channels,
-            self.items.len(),
-            self.classes.len(),
-            self.train.len(),
-        ] {
-            number(&mut hash, n as u64);
-        }
-        for item in &self.items {
-            text(&mut hash, &item.name);
-            number(&mut hash, item.group);
-            number(
-                &mut hash,
-                item.class.map_or(0, |class| u64::from(class) + 1),
-            );
-            number(&mut hash, u64::from(item.caption.is_some()));
-            text(&mut hash, item.caption.as_deref().unwrap_or(""));
-            // Sets without such files keep the sums that they had.
-            if let Some(embedding) = &item.embedding {
-                text(&mut hash, &embedding_path(embedding).to_string_lossy());
-            }
-        }
-        for class in &self.classes {
-            text(&mut hash, class);
-        }
-        for &i in self.train.iter().chain(&self.test) {
-            number(&mut hash, u64::from(i));
-        }
-        match &self.pixels {
-            Pixels::Memory(pixels) => hash.update(pixels),
-            Pixels::Stored(store) => hash.update(store.sum()),
-        }
-        hex::encode(hash.finalize())
-    }
-}
-
 /// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels
 /// and the other half of a train/t10k pair beside it), a folder of images, JSON Lines of images and
 /// texts, or a tar archive as WebDataset's or a folder of such. A built-in name goes before a
@@ -342,25 +149,25 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
                     file or a built-in set";
         return Err(Error::config("--data", what));
     }
-    if let Some(set) = builtin::open(source, options) {
+    if let Some(set) = source::builtin::open(source, options) {
         return set;
     }
     let path = Path::new(source);
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(builtin::unknown(source));
+            return Err(source::builtin::unknown(source));
         }
         Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
     };
     if meta.is_dir() {
-        folder::open(path, options)
-    } else if meta.is_file() && captions::is_captions(path) {
-        captions::open(path, options)
-    } else if meta.is_file() && archive::is_archive(path) {
-        archive::open(path, options)
+        source::folder::open(path, options)
+    } else if meta.is_file() && source::captions::is_captions(path) {
+        source::captions::open(path, options)
+    } else if meta.is_file() && source::archive::is_archive(path) {
+        source::archive::open(path, options)
     } else if meta.is_file() {
-        idx::open(path, options)
+        source::idx::open(path, options)
     } else {
         Err(Error::file(
             path,
@@ -460,21 +267,6 @@ mod tests {
         groups.iter().enumerate().map(item).collect()
     }
 
-    fn set() -> ImageSet {
-        ImageSet {
-            name: "toy".into(),
-            width: 2,
-            height: 1,
-            channels: 1,
-            pixels: vec![1, 2, 3, 4].into(),
-            items: items(&[10, 11]),
-            classes: vec!["a".into()],
-            notes: vec![],
-            train: vec![1],
-            test: vec![0],
-        }
-    }
-
     #[test]
     fn groups_that_are_multiples_of_ten_are_held_out() {
         let (train, test, note) = split(&items(&[10, 3, 10, 4, 20]));
@@ -510,71 +302,6 @@ mod tests {
             "half of what there is"
         );
         assert!(beyond(u64::MAX, usize::MAX));
-    }
-
-    #[test]
-    fn images_are_slices_and_none_is_past_the_end() {
-        let set = set();
-        assert_eq!(*set.image(1).unwrap(), [3, 4]);
-        for i in [2, usize::MAX] {
-            assert!(
-                set.image(i)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("of toy, which has 2")
-            );
-        }
-        assert_eq!(set.gather(&[1, 0, 1]).unwrap(), [3, 4, 1, 2, 3, 4]);
-        assert!(
-            set.gather(&[2])
-                .unwrap_err()
-                .to_string()
-                .contains("image 2 of toy, which has 2")
-        );
-    }
-
-    #[test]
-    fn the_sum_sees_everything_but_the_source() {
-        let sum = set().sha256();
-        assert_eq!(sum.len(), 64);
-        assert_eq!(
-            ImageSet {
-                name: "elsewhere".into(),
-                notes: vec!["n".into()],
-                ..set()
-            }
-            .sha256(),
-            sum
-        );
-        // Files of embeddings count by their places beside the set's own.
-        let at = |folder: &str, file: &str| {
-            let mut set = ImageSet {
-                name: format!("{folder}/set.jsonl"),
-                ..set()
-            };
-            set.items[0].embedding = Some(Path::new(folder).join(file));
-            set
-        };
-        assert_eq!(
-            at("here", "e.npy").sha256(),
-            at("/moved/there", "e.npy").sha256()
-        );
-        assert_ne!(at("here", "e.npy").sha256(), at("here", "f.npy").sha256());
-        let as_found = at("here", "e.npy").sum(|path| path);
-        assert!(
-            at("here", "e.npy").is_of_sum(&as_found) && !at("there", "e.npy").is_of_sum(&as_found)
-        );
-        assert!(set().is_of_sum(&sum) && !set().is_of_sum(&as_found));
-        let mut changed = [set(), set(), set(), set(), set(), set()];
-        changed[0].pixels = vec![1, 2, 3, 5].into();
-        changed[1].items[0].group = 20;
-        changed[2].items[1].caption = Some(String::new());
-        changed[3].items[1].class = Some(0);
-        changed[4].classes[0].push('b');
-        (changed[5].train, changed[5].test) = (vec![], vec![1, 0]);
-        for set in &changed {
-            assert_ne!(set.sha256(), sum, "{set:?}");
-        }
     }
 
     #[test]

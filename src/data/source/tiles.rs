@@ -5,68 +5,28 @@
 //! cut into tiles side by side. A photograph's tiles share its group, so that no part of a
 //! photograph trained on is tested on.
 
+use super::grid::Grid;
 use std::path::Path;
 
 use image::imageops;
 use rayon::prelude::*;
 
-use super::folder::stored::Form;
-use super::folder::{self, DECODING, Found, Gate};
-use super::picture::Header;
-use super::place::Place;
-use super::store::{How, scaled};
-use super::{ImageSet, Item, Options, budget, picture, split};
+use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
+use crate::data::decode::picture;
+use crate::data::decode::picture::Header;
+use crate::data::decode::place::Place;
+use crate::data::decode::resize::{Resize, scaled};
+use crate::data::source::folder;
+use crate::data::source::folder::Found;
+use crate::data::source::folder::stored::Form;
+use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::{Error, Result};
 
-/// Tiles across the shorter side of a photograph, where no side is asked for.
-const ROWS: u32 = 8;
 /// The side of a tile where no size is asked for.
 const SIDE: usize = 64;
 
-/// A photograph's size once scaled, and its tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grid {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) across: u32,
-    pub(super) down: u32,
-}
-
-impl Grid {
-    /// Of a photograph of that size; none if it is smaller than a tile. `side`: see
-    /// [`Options::photo_side`].
-    fn of(photograph: &Header, (tile_w, tile_h): (u32, u32), side: usize) -> Option<Grid> {
-        let (w, h) = (photograph.width as u32, photograph.height as u32);
-        let most = if side == 0 {
-            ROWS
-        } else {
-            (side as u32 / tile_w.min(tile_h)).max(1)
-        };
-        let rows = (w / tile_w).min(h / tile_h).min(most);
-        if rows == 0 {
-            return None;
-        }
-        // The scale at which the side that is shorter, in tiles, holds `rows` of them.
-        let scale =
-            (f64::from(rows * tile_w) / f64::from(w)).max(f64::from(rows * tile_h) / f64::from(h));
-        let scaled = |side: u32| (f64::from(side) * scale).round() as u32;
-        let (width, height) = (scaled(w), scaled(h));
-        Some(Grid {
-            width,
-            height,
-            across: width / tile_w,
-            down: height / tile_h,
-        })
-    }
-
-    /// How many tiles.
-    pub(super) fn tiles(&self) -> usize {
-        self.across as usize * self.down as usize
-    }
-}
-
 /// Opens the folder `root` of photographs as tiles.
-pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
+pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     let (width, height) = options.size.unwrap_or((SIDE, SIDE));
     let channels = options.channels.unwrap_or(3);
     let name = root.display().to_string();
@@ -92,14 +52,14 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         );
     }
     budget(&name, count, width, height, channels)?;
-    let gate = Gate::new(DECODING);
+    let budget = MemoryBudget::new(DECODING);
     let cut: Vec<Result<Vec<Vec<u8>>>> = (&files, &headers, &grids)
         .into_par_iter()
         .map(|(file, header, grid)| {
             let Some(grid) = grid else {
                 return Ok(Vec::new());
             };
-            let _pass = gate.enter(header.cost);
+            let _permit = budget.enter(header.cost);
             cut(&file.place, *grid, tile, channels)
         })
         .collect();
@@ -147,7 +107,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 }
 
 /// The set of photographs that stay on disk.
-pub(super) fn stored(
+pub(crate) fn stored(
     root: &Path,
     kept: Vec<(Found, Header)>,
     options: &Options,
@@ -162,7 +122,7 @@ pub(super) fn stored(
         kept,
         &Form {
             image,
-            how: How::Scale,
+            how: Resize::Scale,
             grid: &grid,
         },
         options,
@@ -191,7 +151,7 @@ fn cut(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::picture::tests::{encoded, gradient};
+    use crate::data::decode::picture::tests::{encoded, gradient};
     use std::collections::BTreeMap;
 
     fn folder(sizes: &[(u32, u32)]) -> tempfile::TempDir {

@@ -11,7 +11,7 @@ use crate::Error;
 
 /// A file, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     path: Arc<Path>,
     part: Option<Part>,
 }
@@ -26,7 +26,7 @@ struct Part {
 
 impl Place {
     /// The whole of a file.
-    pub(super) fn file(path: impl AsRef<Path>) -> Place {
+    pub(crate) fn file(path: impl AsRef<Path>) -> Place {
         Place {
             path: path.as_ref().into(),
             part: None,
@@ -34,7 +34,7 @@ impl Place {
     }
 
     /// The file of that name in an archive, as so many bytes from a place on.
-    pub(super) fn within(archive: &Arc<Path>, name: &str, at: u64, bytes: u64) -> Place {
+    pub(crate) fn within(archive: &Arc<Path>, name: &str, at: u64, bytes: u64) -> Place {
         Place {
             path: archive.clone(),
             part: Some(Part {
@@ -46,19 +46,19 @@ impl Place {
     }
 
     /// What errors call it.
-    pub(super) fn named(&self) -> PathBuf {
+    pub(crate) fn named(&self) -> PathBuf {
         self.part.as_ref().map_or_else(
             || self.path.to_path_buf(),
             |part| self.path.join(&*part.name),
         )
     }
 
-    pub(super) fn error(&self, what: impl std::fmt::Display) -> Error {
+    pub(crate) fn error(&self, what: impl std::fmt::Display) -> Error {
         Error::file(self.named(), what)
     }
 
     /// What tells it from other places.
-    pub(super) fn identity(&self) -> Vec<u8> {
+    pub(crate) fn identity(&self) -> Vec<u8> {
         let whole = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.to_path_buf());
         let mut out = whole.as_os_str().as_encoded_bytes().to_vec();
         if let Some(part) = &self.part {
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// Its bytes, and when its file was changed last.
-    pub(super) fn about(&self) -> io::Result<(u64, SystemTime)> {
+    pub(crate) fn about(&self) -> io::Result<(u64, SystemTime)> {
         let about = fs::metadata(&self.path)?;
         if !about.is_file() {
             return Err(io::Error::new(
@@ -89,12 +89,12 @@ impl Place {
         }
     }
 
-    pub(super) fn is_file(&self) -> io::Result<bool> {
+    pub(crate) fn is_file(&self) -> io::Result<bool> {
         fs::metadata(&self.path).map(|about| about.is_file())
     }
 
     /// A reader of its bytes and no others.
-    pub(super) fn open(&self) -> io::Result<Window> {
+    pub(crate) fn open(&self) -> io::Result<Window> {
         let mut file = File::open(&self.path)?;
         let (from, bytes) = match &self.part {
             Some(part) => (part.at, part.bytes),
@@ -110,7 +110,7 @@ impl Place {
     }
 
     /// Its bytes, if they are no more than `most`.
-    pub(super) fn read(&self, most: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, most: u64) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         self.open()?.take(most + 1).read_to_end(&mut bytes)?;
         Ok((bytes.len() as u64 <= most).then_some(bytes))
@@ -119,7 +119,7 @@ impl Place {
 
 /// A part of a file, as if it were one.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     file: File,
     from: u64,
     bytes: u64,

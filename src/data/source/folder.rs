@@ -13,54 +13,55 @@
 //! order is found when it is wanted, which is an error, and pictures count as the same if their
 //! files are.
 
-pub(super) mod stored;
+pub(crate) mod stored;
 
+use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use parking_lot::{Condvar, Mutex};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::picture::{self, Header};
-use super::place::Place;
-use super::store::How;
-use super::tiles::{self, Grid};
-use super::{ImageSet, Item, Options, archive, budget, split};
+use crate::data::decode::picture;
+use crate::data::decode::picture::Header;
+use crate::data::decode::place::Place;
+use crate::data::decode::resize::Resize;
+use crate::data::source::archive;
+use crate::data::source::grid::Grid;
+use crate::data::source::tiles;
+use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::text::{decode_text, one_line};
 use crate::{Error, Result};
 use stored::Form;
 
-pub(super) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
+pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
 /// Pictures in formats that are not read; people should know that they were passed over.
 const UNREAD: [&str; 9] = [
     "tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd",
 ];
 /// Names of the two sides of a split.
-pub(super) const TRAIN: [&str; 2] = ["train", "training"];
-pub(super) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
+pub(crate) const TRAIN: [&str; 2] = ["train", "training"];
+pub(crate) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 /// A caption longer than this is not a caption.
-pub(super) const MAX_CAPTION: u64 = 64 << 10;
-/// Bytes that pictures may take while they are decoded, all threads together.
-pub(super) const DECODING: u64 = 1 << 30;
+pub(crate) const MAX_CAPTION: u64 = 64 << 10;
 
 /// One picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) place: Place,
+pub(crate) struct Found {
+    pub(crate) place: Place,
     /// Below the folder, with `/`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The part of the name that is an archive's, with the folders above it.
-    pub(super) shard: Range<usize>,
-    pub(super) caption: Beside,
-    pub(super) class: Beside,
+    pub(crate) shard: Range<usize>,
+    pub(crate) caption: Beside,
+    pub(crate) class: Beside,
 }
 
 /// What a text beside a picture says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Beside {
+pub(crate) enum Beside {
     Nothing,
     /// What this file says.
     At(Place),
@@ -71,7 +72,7 @@ pub(super) enum Beside {
 
 /// Texts that cannot be read, and why.
 #[derive(Debug, Default)]
-pub(super) struct Unread(Vec<(String, String)>);
+pub(crate) struct Unread(Vec<(String, String)>);
 
 impl Unread {
     fn note(self, notes: &mut Vec<String>) {
@@ -114,13 +115,13 @@ impl Beside {
 }
 
 /// The words for a text that is too long to be one of a picture.
-pub(super) fn too_long(most: u64) -> String {
+pub(crate) fn too_long(most: u64) -> String {
     format!("is longer than the {} KiB that are read", most >> 10)
 }
 
 impl Found {
     /// A file of its own, with nothing beside it.
-    pub(super) fn file(path: PathBuf, name: String) -> Found {
+    pub(crate) fn file(path: PathBuf, name: String) -> Found {
         Found {
             place: Place::file(path),
             name,
@@ -151,14 +152,14 @@ impl Found {
 }
 
 /// Opens the folder `root`.
-pub(super) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
+pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     let mut notes = Vec::new();
     let found = walk(root, &mut notes)?;
     load(root, found, options, notes)
 }
 
 /// Reads these pictures, which `root` holds or names.
-pub(super) fn load(
+pub(crate) fn load(
     root: &Path,
     found: Vec<Found>,
     options: &Options,
@@ -206,18 +207,18 @@ pub(super) fn load(
         };
         let form = Form {
             image: (width, height, channels),
-            how: How::Fit,
+            how: Resize::Fit,
             grid: &one,
         };
         return stored::open(root, kept, &form, options, notes);
     }
     let name = root.display().to_string();
     let mut pixels = picture::zeros(&name, budget(&name, kept.len(), width, height, channels)?)?;
-    let gate = Gate::new(DECODING);
+    let budget = MemoryBudget::new(DECODING);
     let outcomes: Vec<Result<()>> = (&kept, pixels.par_chunks_mut(bytes))
         .into_par_iter()
         .map(|((file, header), out)| {
-            let _pass = gate.enter(header.cost);
+            let _permit = budget.enter(header.cost);
             out.copy_from_slice(&picture::load_fit(&file.place, width, height, channels)?);
             Ok(())
         })
@@ -274,7 +275,7 @@ pub(super) fn load(
 }
 
 /// Every picture below `root` in the order of the names; hidden files and folders are left alone.
-pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut unread: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed = Vec::new();
@@ -384,7 +385,7 @@ pub(super) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
 }
 
 /// The endings of pictures, as a list.
-pub(super) fn kinds() -> String {
+pub(crate) fn kinds() -> String {
     ENDINGS.map(|ending| format!(".{ending}")).join(", ")
 }
 
@@ -478,7 +479,7 @@ fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<S
     ));
 }
 
-pub(super) fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
+pub(crate) fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(5);
     let names = names.take(5).collect::<Vec<_>>().join(", ");
     if more > 0 {
@@ -535,7 +536,7 @@ fn classes(files: &[Found], depth: usize, unread: &mut Unread) -> (Vec<String>, 
 }
 
 /// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`.
-pub(super) fn group(name: &str) -> u64 {
+pub(crate) fn group(name: &str) -> u64 {
     Sha256::digest(stem(name))
         .iter()
         .take(8)
@@ -556,49 +557,12 @@ fn groups(files: &[Found], pixels: &[u8], bytes: usize) -> Vec<u64> {
         .collect()
 }
 
-pub(super) fn stem(name: &str) -> &str {
+pub(crate) fn stem(name: &str) -> &str {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     let end = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
     match name[file..end].find('@') {
         Some(at) if at > 0 => &name[..file + at],
         _ => &name[..end],
-    }
-}
-
-/// Lets in as much at once as it has room for; what needs more than all of it comes in alone.
-#[derive(Debug)]
-pub(super) struct Gate {
-    all: u64,
-    left: Mutex<u64>,
-    freed: Condvar,
-}
-
-pub(super) struct Pass<'a>(&'a Gate, u64);
-
-impl Gate {
-    pub(super) fn new(all: u64) -> Gate {
-        Gate {
-            all,
-            left: Mutex::new(all),
-            freed: Condvar::new(),
-        }
-    }
-
-    pub(super) fn enter(&self, cost: u64) -> Pass<'_> {
-        let cost = cost.min(self.all);
-        let mut left = self.left.lock();
-        while *left < cost {
-            self.freed.wait(&mut left);
-        }
-        *left -= cost;
-        Pass(self, cost)
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        *self.0.left.lock() += self.1;
-        self.0.freed.notify_all();
     }
 }
 

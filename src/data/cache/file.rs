@@ -15,36 +15,36 @@ const HEADER: usize = 64;
 const SUM: usize = 4;
 
 /// What a picture's file is named by.
-pub(super) type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 /// The size of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) channels: u32,
+pub(crate) struct Size {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) channels: u32,
 }
 
 impl Size {
     /// Bytes in a row.
-    pub(super) fn row(self) -> usize {
+    pub(crate) fn row(self) -> usize {
         self.width as usize * self.channels as usize
     }
 
     /// Bytes of pixels.
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         self.row() * self.height as usize
     }
 
     /// Bytes of the file.
-    pub(super) fn file_bytes(self) -> u64 {
+    pub(crate) fn file_bytes(self) -> u64 {
         (HEADER + SUM * self.height as usize + self.bytes()) as u64
     }
 }
 
 /// What came of reading.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Rows(Vec<u8>),
     Absent,
     Damaged,
@@ -67,7 +67,7 @@ fn header(key: &Key, size: Size) -> [u8; HEADER] {
 
 /// Writes `pixels` to `path`, beside it first, so that a reader never sees half a file. It is not
 /// synced: what a loss of power leaves is found by its sums.
-pub(super) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut head = header(key, size).to_vec();
@@ -76,14 +76,14 @@ pub(super) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Re
             .chunks(size.row().max(1))
             .flat_map(|row| crc32fast::hash(row).to_le_bytes()),
     );
-    let mut file = super::shelf::scratch(folder)?;
+    let mut file = crate::data::cache::shelf::scratch(folder)?;
     file.write_all(&head)?;
     file.write_all(pixels)?;
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
 /// The rows `from..from + rows` of the picture at `path`.
-pub(super) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> Found {
+pub(crate) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> Found {
     match try_read(path, key, size, from as usize, rows as usize) {
         Ok(Some(rows)) => Found::Rows(rows),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Found::Absent,

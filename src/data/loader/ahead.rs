@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{Error, Result};
 
-/// How long whoever takes had to wait, and of how long.
+/// Resize long whoever takes had to wait, and of how long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// Waiting for what was not made yet.
@@ -138,7 +138,7 @@ impl<T: Send + 'static> Ahead<T> {
         made
     }
 
-    /// How long takers had to wait so far.
+    /// Resize long takers had to wait so far.
     pub fn waiting(&self) -> Waiting {
         let state = self.shared.state.lock();
         Waiting {
@@ -294,7 +294,7 @@ mod tests {
             all.waiting().share()
         };
         // 8 x 40 ms by two threads are 160 ms, of which 8 ms are the taker's; 8 x 40 ms hide 4 ms
-        // each but the first. How large the shares are depends on what else the machine does.
+        // each but the first. Resize large the shares are depends on what else the machine does.
         let (starved, fed) = (share(40, 1), share(4, 40));
         assert!(starved > fed, "{starved}, {fed}");
         assert_eq!(Waiting::default().share(), 0.0);

@@ -24,7 +24,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The folder. Several programs may use it at once; each counts what it adds.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     root: PathBuf,
     budget: u64,
     used: AtomicU64,
@@ -37,7 +37,7 @@ struct Listed {
 }
 
 /// A file to write to, which is gone if it is not persisted.
-pub(super) fn scratch(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+pub(crate) fn scratch(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     files::scratch(PREFIX, "").tempfile_in(folder)
 }
 
@@ -48,7 +48,7 @@ impl Shelf {
     ///
     /// # Errors
     /// If the folder cannot be made, listed or written.
-    pub(super) fn open(root: PathBuf, budget: u64, own: &[(Key, u64)]) -> Result<Shelf> {
+    pub(crate) fn open(root: PathBuf, budget: u64, own: &[(Key, u64)]) -> Result<Shelf> {
         let cannot = |e: io::Error| refused(&root, &e);
         fs::create_dir_all(&root).map_err(cannot)?;
         scratch(&root).map_err(cannot)?;
@@ -96,7 +96,7 @@ impl Shelf {
     }
 
     /// Where the file of that name is or would be.
-    pub(super) fn path(&self, key: &Key) -> PathBuf {
+    pub(crate) fn path(&self, key: &Key) -> PathBuf {
         let name = hex::encode(key);
         self.root
             .join(&name[..2])
@@ -104,7 +104,7 @@ impl Shelf {
     }
 
     /// Takes room for a file, if the budget has it.
-    pub(super) fn reserve(&self, bytes: u64) -> bool {
+    pub(crate) fn reserve(&self, bytes: u64) -> bool {
         let more = |used: u64| used.checked_add(bytes).filter(|all| *all <= self.budget);
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
@@ -112,7 +112,7 @@ impl Shelf {
     }
 
     /// Gives the room of a file back.
-    pub(super) fn release(&self, bytes: u64) {
+    pub(crate) fn release(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self
             .used
@@ -120,7 +120,7 @@ impl Shelf {
     }
 
     /// The error of a file that could not be written.
-    pub(super) fn refused(&self, path: &Path, error: &io::Error) -> Error {
+    pub(crate) fn refused(&self, path: &Path, error: &io::Error) -> Error {
         refused(path, error)
     }
 }

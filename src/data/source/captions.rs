@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::folder::{self, Found, TEST, TRAIN};
-use super::{ImageSet, Item, Options};
+use crate::data::source::folder;
+use crate::data::source::folder::{Found, TEST, TRAIN};
+use crate::data::{ImageSet, Item, Options};
 use crate::text::one_line;
 use crate::{Error, Result, files};
 
@@ -33,7 +34,7 @@ struct Line {
 }
 
 /// Does a file look as if it were one of captions, by its name?
-pub(super) fn is_captions(path: &Path) -> bool {
+pub(crate) fn is_captions(path: &Path) -> bool {
     let ending = path
         .extension()
         .unwrap_or_default()
@@ -43,7 +44,7 @@ pub(super) fn is_captions(path: &Path) -> bool {
 }
 
 /// Opens the pictures that the file names, with its texts.
-pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     if options.whole {
         return Err(Error::config(
             "data.crop",

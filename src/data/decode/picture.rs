@@ -16,24 +16,25 @@ use image::{
 };
 use rayon::prelude::*;
 
-use super::place::{Place, Window};
-use super::{ImageSet, MAX_SIDE, Options, budget, check_channels, check_size, jpeg};
+use crate::data::decode::jpeg;
+use crate::data::decode::place::{Place, Window};
+use crate::data::{ImageSet, MAX_SIDE, Options, budget, check_channels, check_size};
 use crate::{Error, Result};
 
 /// The most bytes that a picture may take as a file, and as pixels (three or more to a pixel).
 const MAX_BYTES: u64 = 256 << 20;
-/// How a JPEG begins.
+/// Resize a JPEG begins.
 const JPEG: &[u8] = b"\xFF\xD8\xFF";
 
 /// What a file's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// After the camera's orientation.
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) grey: bool,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) grey: bool,
     /// Bytes that decoding and fitting may take at once.
-    pub(super) cost: u64,
+    pub(crate) cost: u64,
 }
 
 /// Loads one picture as `[height, width, channels]` bytes: see the module.
@@ -52,7 +53,7 @@ pub fn load_image(
 }
 
 /// [`load_image`], wherever the picture lies.
-pub(super) fn load_fit(
+pub(crate) fn load_fit(
     place: &Place,
     width: usize,
     height: usize,
@@ -102,12 +103,12 @@ pub fn load_image_whole(path: impl AsRef<Path>, channels: usize) -> Result<(Vec<
 }
 
 /// One picture in its own size and in colour.
-pub(super) fn load_whole(place: &Place) -> Result<RgbImage> {
+pub(crate) fn load_whole(place: &Place) -> Result<RgbImage> {
     guarded(place, |reader| Ok(on_white(read(reader)?)))
 }
 
 /// The header alone.
-pub(super) fn header(place: &Place) -> Result<Header> {
+pub(crate) fn header(place: &Place) -> Result<Header> {
     guarded(place, |reader| {
         let mut decoder = decoder(reader)?;
         let (width, height) = decoder.dimensions();
@@ -141,7 +142,7 @@ pub(super) fn header(place: &Place) -> Result<Header> {
 }
 
 /// A picture in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
-pub(super) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
+pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
     // Cropped first: scaling the whole of a picture of 16,384 x 1 would pass through one of a
     // million columns.
     let (w, h) = (picture.width(), picture.height());
@@ -168,7 +169,7 @@ pub(super) fn fit(picture: DynamicImage, width: usize, height: usize, channels: 
 }
 
 /// The bytes of a picture in colour, or in grey.
-pub(super) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
+pub(crate) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
     match channels {
         1 => rgb.pixels().map(|pixel| luma(pixel.0)).collect(),
         _ => rgb.into_raw(),
@@ -176,7 +177,7 @@ pub(super) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
 }
 
 /// The set in the size and channels asked for, with a note if that changed it.
-pub(super) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
+pub(crate) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
     let (width, height) = options.size.unwrap_or((set.width, set.height));
     let channels = options.channels.unwrap_or(set.channels);
     let (from, to) = (
@@ -212,7 +213,7 @@ pub(super) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
 }
 
 /// `bytes` zeros, or an error where memory is short.
-pub(super) fn zeros(name: &str, bytes: usize) -> Result<Vec<u8>> {
+pub(crate) fn zeros(name: &str, bytes: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let short = |_| {
         Error::data(format!(
@@ -225,12 +226,12 @@ pub(super) fn zeros(name: &str, bytes: usize) -> Result<Vec<u8>> {
 }
 
 /// Decodes a picture that came with the program or lies in memory.
-pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     read(std::io::Cursor::new(bytes))
 }
 
 /// A picture of `[H, W, C]` bytes; `None` if they are too few.
-pub(super) fn whole(
+pub(crate) fn whole(
     pixels: &[u8],
     (width, height, channels): (usize, usize, usize),
 ) -> Option<DynamicImage> {
@@ -282,7 +283,7 @@ fn on_white(picture: DynamicImage) -> RgbImage {
 }
 
 /// ITU-R BT.709 weights in thousandths; a grey pixel keeps its value.
-pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
+pub(crate) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((213 * u32::from(r) + 715 * u32::from(g) + 72 * u32::from(b) + 500) / 1000) as u8
 }
 
@@ -407,4 +408,4 @@ fn words(error: ImageError) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

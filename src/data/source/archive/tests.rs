@@ -1,5 +1,5 @@
-use super::*;
 use crate::data;
+use crate::data::source::archive::*;
 use std::fs::File;
 
 fn png(shade: u8) -> Vec<u8> {
@@ -233,7 +233,7 @@ fn what_is_no_archive_is_called_what_it_is() {
         error
     };
     assert!(refused("set.tar", &[7; 3000]).contains("no tar archive"));
-    let gz = data::idx::tests::gz(&[0; 1024]);
+    let gz = data::source::idx::tests::gz(&[0; 1024]);
     for name in ["x.tar.gz", "x.tgz", "y.tar", "z.TAR.GZ"] {
         let error = refused(name, &gz);
         assert!(

@@ -8,18 +8,18 @@ mod file;
 mod recent;
 mod shelf;
 
+use crate::data::decode::resize::{Resize, scaled};
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use image::RgbImage;
-use image::imageops::{self, FilterType};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::folder::{DECODING, Gate};
-use super::place::Place;
-use super::{Keep, Options, cache_dir, picture};
+use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
+use crate::data::decode::picture;
+use crate::data::decode::place::Place;
+use crate::data::{Keep, Options, cache_dir};
 use crate::{Error, Result};
 use file::{Found, Key, Size};
 use recent::Recent;
@@ -32,42 +32,33 @@ const END: u64 = 4 << 10;
 /// Locks under which pictures are made, so that one is not decoded twice at once.
 const LOCKS: usize = 64;
 
-/// How a picture is brought to the size at which it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
-    /// Cropped at the centre to the shape of that size, and scaled: [`picture::fit`].
-    Fit,
-    /// Scaled as a whole.
-    Scale,
-}
-
 /// A picture file, as it was when the set was opened.
 #[derive(Debug)]
-pub(super) struct Source {
-    pub(super) place: Place,
-    pub(super) stamp: Stamp,
+pub(crate) struct Source {
+    pub(crate) place: Place,
+    pub(crate) stamp: Stamp,
     /// The size at which it is kept.
-    pub(super) width: u32,
-    pub(super) height: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
     /// Bytes that decoding may take.
-    pub(super) cost: u64,
+    pub(crate) cost: u64,
 }
 
 /// What tells a file from another, or from what it was, without reading all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) bytes: u64,
-    pub(super) modified: SystemTime,
+pub(crate) struct Stamp {
+    pub(crate) bytes: u64,
+    pub(crate) modified: SystemTime,
     /// SHA-256 of its length and both ends.
-    pub(super) ends: [u8; 32],
+    pub(crate) ends: [u8; 32],
 }
 
 /// Where an image of the set lies in a picture: its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct View {
-    pub(super) picture: u32,
-    pub(super) x: u32,
-    pub(super) y: u32,
+pub(crate) struct View {
+    pub(crate) picture: u32,
+    pub(crate) x: u32,
+    pub(crate) y: u32,
 }
 
 #[derive(Debug)]
@@ -89,11 +80,11 @@ pub struct Store {
     /// Of an image.
     tile: (u32, u32),
     channels: u32,
-    how: How,
+    how: Resize,
     whole: bool,
     shelf: Option<Shelf>,
     recent: Recent,
-    gate: Gate,
+    budget: MemoryBudget,
     making: Vec<Mutex<()>>,
     sum: [u8; 32],
 }
@@ -108,7 +99,7 @@ struct Part {
 }
 
 impl Stamp {
-    pub(super) fn of(place: &Place) -> Result<Stamp> {
+    pub(crate) fn of(place: &Place) -> Result<Stamp> {
         let cannot = |e: std::io::Error| place.error(format!("cannot be read: {e}"));
         let mut file = place.open().map_err(cannot)?;
         let (bytes, modified) = place.about().map_err(cannot)?;
@@ -137,12 +128,12 @@ impl Store {
     ///
     /// # Errors
     /// If the cache on disk cannot be used.
-    pub(super) fn new(
+    pub(crate) fn new(
         sources: Vec<Source>,
         views: Vec<View>,
         tile: (u32, u32),
         channels: usize,
-        how: How,
+        how: Resize,
         options: &Options,
     ) -> Result<Store> {
         let channels = channels as u32;
@@ -210,7 +201,7 @@ impl Store {
             whole: options.whole,
             shelf,
             recent: Recent::new(usize::try_from(held).unwrap_or(usize::MAX)),
-            gate: Gate::new(DECODING),
+            budget: MemoryBudget::new(DECODING),
             making: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             sum: sum.finalize().into(),
         })
@@ -226,13 +217,13 @@ impl Store {
         self.pictures.len()
     }
 
-    /// Stands for all pixels: see [`super::ImageSet::sha256`].
-    pub(super) fn sum(&self) -> &[u8; 32] {
+    /// Stands for all pixels: see [`crate::data::ImageSet::sha256`].
+    pub(crate) fn sum(&self) -> &[u8; 32] {
         &self.sum
     }
 
     /// Image `i`, `[H, W, C]`.
-    pub(super) fn image(&self, i: usize) -> Result<Vec<u8>> {
+    pub(crate) fn image(&self, i: usize) -> Result<Vec<u8>> {
         let view = self.view(i)?;
         let (width, height) = self.tile;
         self.part(
@@ -360,15 +351,15 @@ impl Store {
                 .place
                 .error("has changed since the set was opened; begin again with it as it is now"));
         }
-        let _pass = self.gate.enter(picture.cost);
+        let _pass = self.budget.enter(picture.cost);
         let (width, height, channels) = (
             picture.width as usize,
             picture.height as usize,
             self.channels as usize,
         );
         match self.how {
-            How::Fit => picture::load_fit(&picture.place, width, height, channels),
-            How::Scale => Ok(picture::in_channels(
+            Resize::Fit => picture::load_fit(&picture.place, width, height, channels),
+            Resize::Scale => Ok(picture::in_channels(
                 scaled(&picture.place, picture.width, picture.height)?,
                 channels,
             )),
@@ -376,23 +367,13 @@ impl Store {
     }
 }
 
-/// The picture at `place`, scaled as a whole.
-pub(super) fn scaled(place: &Place, width: u32, height: u32) -> Result<RgbImage> {
-    Ok(imageops::resize(
-        &picture::load_whole(place)?,
-        width,
-        height,
-        FilterType::Lanczos3,
-    ))
-}
-
 /// The bytes that say in what form a picture is kept.
-fn form(how: How, width: u32, height: u32, channels: u32) -> [u8; 13] {
+fn form(how: Resize, width: u32, height: u32, channels: u32) -> [u8; 13] {
     let mut out = [0; 13];
     // Another number here, should the same form ever be made in another way.
     out[0] = match how {
-        How::Fit => 1,
-        How::Scale => 2,
+        Resize::Fit => 1,
+        Resize::Scale => 2,
     };
     for (i, n) in [width, height, channels].into_iter().enumerate() {
         out[1 + 4 * i..5 + 4 * i].copy_from_slice(&n.to_le_bytes());
@@ -400,7 +381,7 @@ fn form(how: How, width: u32, height: u32, channels: u32) -> [u8; 13] {
     out
 }
 
-fn key(place: &Place, stamp: &Stamp, how: How, width: u32, height: u32, channels: u32) -> Key {
+fn key(place: &Place, stamp: &Stamp, how: Resize, width: u32, height: u32, channels: u32) -> Key {
     let modified = stamp
         .modified
         .duration_since(UNIX_EPOCH)

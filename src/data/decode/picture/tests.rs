@@ -1,4 +1,4 @@
-use super::*;
+use crate::data::decode::picture::*;
 use image::ImageFormat;
 use proptest::prelude::*;
 use std::fs;
@@ -144,7 +144,7 @@ fn a_camera_held_sideways_is_turned() {
 fn a_cut_picture_is_an_error_or_whole() {
     macro_rules! fixture {
         ($($name:literal),*) => {
-            vec![$(($name, include_bytes!(concat!("../../../tests/fixtures/pictures/", $name)).to_vec())),*]
+            vec![$(($name, include_bytes!(concat!("../../../../tests/fixtures/pictures/", $name)).to_vec())),*]
         };
     }
     let mut files: Vec<(&str, Vec<u8>)> = fixture![

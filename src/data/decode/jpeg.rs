@@ -7,13 +7,13 @@
 //! at.
 
 /// The words for a file that ends before its picture does.
-pub(super) const SHORT: &str = "ends too early: truncated";
+pub(crate) const SHORT: &str = "ends too early: truncated";
 
 type Walked<T> = Result<T, String>;
 
 /// Is it whole, as far as its picture goes? Kinds that are not walked through (arithmetic coding,
 /// lossless) pass: decoders refuse them.
-pub(super) fn whole(bytes: &[u8]) -> Walked<()> {
+pub(crate) fn whole(bytes: &[u8]) -> Walked<()> {
     let mut walk = Walk {
         bytes,
         at: 0,
@@ -563,11 +563,11 @@ mod tests {
     use super::*;
 
     const FILES: [&[u8]; 5] = [
-        include_bytes!("../../tests/fixtures/pictures/baseline.jpg"),
-        include_bytes!("../../tests/fixtures/pictures/progressive.jpg"),
-        include_bytes!("../../tests/fixtures/pictures/restarts.jpg"),
-        include_bytes!("../../tests/fixtures/pictures/restarts_progressive.jpg"),
-        include_bytes!("../../tests/fixtures/pictures/cmyk.jpg"),
+        include_bytes!("../../../tests/fixtures/pictures/baseline.jpg"),
+        include_bytes!("../../../tests/fixtures/pictures/progressive.jpg"),
+        include_bytes!("../../../tests/fixtures/pictures/restarts.jpg"),
+        include_bytes!("../../../tests/fixtures/pictures/restarts_progressive.jpg"),
+        include_bytes!("../../../tests/fixtures/pictures/cmyk.jpg"),
     ];
 
     #[test]

@@ -2,12 +2,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use image::ImageFormat;
+use image::imageops;
 use proptest::prelude::*;
 
 use image::DynamicImage;
 
-use super::*;
-use crate::data::picture::tests::{encoded, gradient};
+use crate::data::cache::*;
+use crate::data::decode::picture::tests::{encoded, gradient};
 use crate::data::{ImageSet, Recipe, open};
 
 const TILE: usize = 16;

@@ -1,12 +1,12 @@
 //! Changes of brightness, contrast and saturation, as torchvision's `ColorJitter` makes them but in
 //! one order.
 
-use super::picture::luma;
+use crate::data::decode::picture::luma;
 
 /// Multiplies brightness, contrast and saturation of an image `[H, W, C]` by `by`, in this order:
 /// contrast about the mean grey of the brightened image, saturation about each pixel's own grey. A
 /// grey image has no saturation.
-pub(super) fn jitter(image: &mut [u8], channels: usize, by: [f32; 3]) {
+pub(crate) fn jitter(image: &mut [u8], channels: usize, by: [f32; 3]) {
     let [brightness, contrast, saturation] = by;
     let byte = |v: f32| (v + 0.5) as u8; // holds what is outside at 0 and 255
     image

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use strsim::levenshtein;
 
-use super::{ImageSet, Options, emoji, folder, idx, picture, tiles};
+use crate::data::decode::picture;
+use crate::data::source::{emoji, folder, idx, tiles};
+use crate::data::{ImageSet, Options};
 use crate::{Error, Result};
 
 /// Every built-in name and what it stands for. The first is in the program; `scripts/data.sh NAME`
@@ -53,7 +55,7 @@ pub fn cache_dir() -> PathBuf {
 }
 
 /// The set of that name; `None` if it is no built-in name.
-pub(super) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
+pub(crate) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
     if !BUILT_IN.iter().any(|(known, _)| *known == name) {
         return None;
     }
@@ -129,7 +131,7 @@ fn missing(name: &str, places: &[&Path]) -> Error {
 }
 
 /// The error for a source that is neither a path nor a built-in name.
-pub(super) fn unknown(source: &str) -> Error {
+pub(crate) fn unknown(source: &str) -> Error {
     let names = BUILT_IN.map(|(name, _)| name);
     let nearest = names
         .into_iter()
@@ -148,7 +150,7 @@ pub(super) fn unknown(source: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::idx::tests::{gz, idx};
+    use crate::data::source::idx::tests::{gz, idx};
     use std::fs;
 
     #[test]

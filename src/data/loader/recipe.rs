@@ -5,12 +5,12 @@
 //! to be kept for a run to go on where it stopped, and batches can be made by any thread in any
 //! order.
 
-use super::jitter::jitter;
-use super::loader::{batch_indices, flip, uniform};
-use super::{ImageSet, Pixels};
+use crate::data::loader::jitter::jitter;
+use crate::data::loader::order::{batch_indices, flip, uniform};
+use crate::data::{ImageSet, Pixels};
 use crate::{Error, Result};
 
-/// How batches are made of a set's training side.
+/// Resize batches are made of a set's training side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recipe {
     /// The run's seed.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::BUILT_IN;
+use crate::data::BUILT_IN;
 
 /// The source under a name that holds from any working directory: a path in full, without `.` and
 /// without a slash at its end. Built-in names stay as they are, and so does what names nothing
@@ -19,7 +19,7 @@ pub fn absolute(source: &str) -> String {
         .unwrap_or_else(|| source.to_owned())
 }
 
-/// Is something there that [`super::open`] could open?
+/// Is something there that [`crate::data::open`] could open?
 pub fn is_there(source: &str) -> bool {
     is_built_in(source) || Path::new(source).exists()
 }

@@ -14,15 +14,16 @@ use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use super::folder::{self, Beside, ENDINGS, Found, MAX_CAPTION};
-use super::place::Place;
-use super::{ImageSet, Options, cache_dir};
+use crate::data::decode::place::Place;
+use crate::data::source::folder;
+use crate::data::source::folder::{Beside, ENDINGS, Found, MAX_CAPTION};
+use crate::data::{ImageSet, Options, cache_dir};
 use crate::text::decode_text;
 use crate::{Error, Result, files};
 
 /// A sample's JSON, which holds more than its caption, is at most this long.
 const MAX_JSON: u64 = 1 << 20;
-/// How compressed archives begin, what they are, and how they are unpacked.
+/// Resize compressed archives begin, what they are, and how they are unpacked.
 const COMPRESSED: [(&[u8], &str, &str); 6] = [
     (b"\x1F\x8B", "compressed by gzip", "gunzip -k"),
     (b"BZh", "compressed by bzip2", "bunzip2 -k"),
@@ -33,7 +34,7 @@ const COMPRESSED: [(&[u8], &str, &str); 6] = [
 ];
 
 /// Is it an archive, by its name?
-pub(super) fn is_archive(path: &Path) -> bool {
+pub(crate) fn is_archive(path: &Path) -> bool {
     let name = path
         .file_name()
         .unwrap_or_default()
@@ -47,7 +48,7 @@ pub(super) fn is_archive(path: &Path) -> bool {
 }
 
 /// Opens the archive.
-pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     let mut notes = Vec::new();
     clear_unpacked(
         &options.cache_dir.clone().unwrap_or_else(cache_dir),
@@ -102,7 +103,7 @@ struct Sample {
 }
 
 /// The pictures of an archive in the order of their names, which begin with `prefix`.
-pub(super) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+pub(crate) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Result<Vec<Found>> {
     let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
     for (name, member) in members(path)? {
         let file = name.rfind('/').map_or(0, |slash| slash + 1);

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{ImageSet, Item, MAX_SIDE, Options, budget, picture, split};
+use crate::data::decode::picture;
+use crate::data::{ImageSet, Item, MAX_SIDE, Options, budget, split};
 use crate::{Error, Result, files};
 
 /// Opens an IDX file of images with all that belongs to it.
-pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     let other = |from: &str, to: &str| sibling(path, &[(from, to)]);
     let (train, test) = match other("train", "t10k").or_else(|| other("train", "test")) {
         Some(test) => (path.to_owned(), Some(test)),
@@ -29,7 +30,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
 }
 
 /// The set of one file, or of a train and a test file, with the labels beside each.
-pub(super) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> {
+pub(crate) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> {
     let mut pixels = Vec::new();
     let shape @ Shape {
         count,
@@ -269,7 +270,7 @@ fn read_exactly(path: &Path, reader: &mut dyn Read, bytes: usize, out: &mut Vec<
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;

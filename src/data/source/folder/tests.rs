@@ -1,7 +1,7 @@
 use image::ImageFormat;
 
-use super::*;
-use crate::data::picture::tests::{encoded, gradient, png_header};
+use crate::data::decode::picture::tests::{encoded, gradient, png_header};
+use crate::data::source::folder::*;
 
 /// A folder with a picture of `size` for each name; the pictures differ in their tint.
 fn folder(files: &[(&str, (u32, u32))]) -> tempfile::TempDir {
@@ -362,25 +362,4 @@ fn links_to_folders_are_followed_once_and_pipes_are_not_read() {
     );
     let error = picture::load_image(&pipe, 4, 4, 3).unwrap_err().to_string();
     assert!(error.contains("is not a file"), "{error}");
-}
-
-#[test]
-fn the_gate_keeps_to_its_room_and_lets_the_largest_through() {
-    let gate = Gate::new(100);
-    let (inside, most) = (Mutex::new(0u64), Mutex::new(0u64));
-    (0..200u64).into_par_iter().for_each(|i| {
-        let cost = [10, 40, 90, 1000][i as usize % 4];
-        let _pass = gate.enter(cost);
-        let now = {
-            let mut inside = inside.lock();
-            *inside += cost.min(100);
-            *inside
-        };
-        let mut most = most.lock();
-        *most = (*most).max(now);
-        drop(most);
-        *inside.lock() -= cost.min(100);
-    });
-    assert!(*most.lock() <= 100);
-    assert_eq!(*gate.left.lock(), 100);
 }

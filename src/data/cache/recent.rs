@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 /// Pictures that have no place on disk.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     budget: usize,
     held: Mutex<Held>,
 }
@@ -19,7 +19,7 @@ struct Held {
 }
 
 impl Recent {
-    pub(super) fn new(budget: usize) -> Recent {
+    pub(crate) fn new(budget: usize) -> Recent {
         Recent {
             budget,
             held: Mutex::new(Held {
@@ -29,12 +29,12 @@ impl Recent {
         }
     }
 
-    pub(super) fn get(&self, picture: u32) -> Option<Arc<Vec<u8>>> {
+    pub(crate) fn get(&self, picture: u32) -> Option<Arc<Vec<u8>>> {
         self.held.lock().pictures.get(&picture).cloned()
     }
 
     /// Takes a picture in, if the budget has room for it alone; those used longest ago go.
-    pub(super) fn put(&self, picture: u32, pixels: Arc<Vec<u8>>) {
+    pub(crate) fn put(&self, picture: u32, pixels: Arc<Vec<u8>>) {
         if pixels.len() > self.budget {
             return;
         }

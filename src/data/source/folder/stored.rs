@@ -5,25 +5,26 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Found, Unread, classes, group, official, stem};
-use crate::data::picture::Header;
-use crate::data::store::{How, Source, Stamp, Store, View};
-use crate::data::tiles::Grid;
+use crate::data::cache::{Source, Stamp, Store, View};
+use crate::data::decode::picture::Header;
+use crate::data::decode::resize::Resize;
+use crate::data::source::folder::{Found, Unread, classes, group, official, stem};
+use crate::data::source::grid::Grid;
 use crate::data::{ImageSet, Item, Keep, Options, cache_dir, split};
 use crate::{Error, Result};
 
 /// The form of a set's pictures, and of its images.
-pub(in crate::data) struct Form<'a> {
+pub(crate) struct Form<'a> {
     /// Width, height and channels of an image.
-    pub(in crate::data) image: (usize, usize, usize),
-    /// How pictures are brought to the size at which they are kept.
-    pub(in crate::data) how: How,
+    pub(crate) image: (usize, usize, usize),
+    /// Resize pictures are brought to the size at which they are kept.
+    pub(crate) how: Resize,
     /// That size, and the images that a picture gives; `None` leaves it out as too small.
-    pub(in crate::data) grid: &'a dyn Fn(&Header) -> Option<Grid>,
+    pub(crate) grid: &'a dyn Fn(&Header) -> Option<Grid>,
 }
 
 /// The set of the pictures `kept`.
-pub(in crate::data) fn open(
+pub(crate) fn open(
     root: &Path,
     kept: Vec<(Found, Header)>,
     form: &Form,
@@ -82,8 +83,8 @@ pub(in crate::data) fn open(
         let caption = file.caption(&mut unread);
         for i in 0..grid.tiles() as u32 {
             let name = match how {
-                How::Fit => file.name.clone(),
-                How::Scale => format!("{}@{i:03}", stem(&file.name)),
+                Resize::Fit => file.name.clone(),
+                Resize::Scale => format!("{}@{i:03}", stem(&file.name)),
             };
             items.push(Item {
                 name,
@@ -119,7 +120,7 @@ pub(in crate::data) fn open(
             "{small} of {all} photographs are smaller than {width}x{height} and were left out"
         ));
     }
-    if how == How::Scale {
+    if how == Resize::Scale {
         notes.push(format!(
             "{} photographs cut into {count} tiles of {width}x{height}",
             files.len()

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 
 use image::imageops;
 
-use super::{ImageSet, Item, Options, picture, split};
+use crate::data::decode::picture;
+use crate::data::{ImageSet, Item, Options, split};
 use crate::{Error, Result};
 
-const ATLAS: &[u8] = include_bytes!("../../assets/emoji32.png");
-const TABLE: &str = include_str!("../../assets/emoji32.tsv");
+const ATLAS: &[u8] = include_bytes!("../../../assets/emoji32.png");
+const TABLE: &str = include_str!("../../../assets/emoji32.tsv");
 const SIDE: usize = 32;
 
 /// The set; its classes are the ten categories.
-pub(super) fn open(options: &Options) -> Result<ImageSet> {
+pub(crate) fn open(options: &Options) -> Result<ImageSet> {
     picture::refit(read(ATLAS, TABLE)?, options)
 }
 

@@ -1,0 +1,7 @@
+//! Image files, from their bytes to pixels of the size asked for.
+
+mod jpeg;
+pub(super) mod memory_budget;
+pub(super) mod picture;
+pub(super) mod place;
+pub(super) mod resize;

@@ -1,0 +1,12 @@
+//! Sets by where they come from: built-in names, folders, archives, files of captions, IDX files.
+
+pub(super) mod archive;
+pub(super) mod builtin;
+pub(super) mod captions;
+pub(super) mod embedding;
+mod emoji;
+pub(super) mod folder;
+mod grid;
+pub(super) mod idx;
+pub(super) mod location;
+mod tiles;
