@@ -1,7 +1,6 @@
 //! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies
 //! past its checkpoint, so its log is that of the run left alone.
 
-use crate::train::metrics::{Evaluation, LevelRow, LevelUse, Players, Row};
 use crate::{Error, Result, files};
 use std::fs::File;
 use std::io::Write;
@@ -20,144 +19,6 @@ pub trait Record {
     const HEADER: &'static str;
     /// The values, in their order.
     fn values(&self) -> String;
-}
-
-/// The columns of all levels together, and behind them those of each where there are several.
-fn with_levels(header: &str, own: &[&str], names: &[&str]) -> String {
-    let named = names.iter().filter(|n| !n.is_empty());
-    let of = |name: &&str| {
-        own.iter()
-            .map(|column| format!(",{column}.{name}"))
-            .collect::<String>()
-    };
-    std::iter::once(header.to_owned())
-        .chain(named.map(of))
-        .collect()
-}
-
-impl Record for Row {
-    const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,\
-                                  quantization_error,perplexity,entropy_bits,used,revived";
-    fn values(&self) -> String {
-        let losses = [
-            self.loss,
-            self.reconstruction,
-            self.commitment,
-            self.codebook,
-            self.regularizer,
-        ];
-        let losses: String = losses.iter().map(|v| format!("{v:.6e},")).collect();
-        let Row {
-            step,
-            quantization_error,
-            perplexity,
-            entropy_bits,
-            used,
-            revived,
-            ..
-        } = self;
-        let mut text = format!(
-            "{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},\
-             {revived:.1}"
-        );
-        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
-            let LevelRow {
-                quantization_error,
-                perplexity,
-                entropy_bits,
-                used,
-                revived,
-                ..
-            } = l;
-            text += &format!(
-                ",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.\
-                 1}"
-            );
-        }
-        for value in self.players.iter().flat_map(Players::values) {
-            text += &format!(",{value:.5e}");
-        }
-        text
-    }
-}
-
-impl Row {
-    /// The names of the columns, with levels of these names, and those of a run with a
-    /// discriminator.
-    pub fn columns(levels: &[&str], players: bool) -> String {
-        let own = [
-            "quantization_error",
-            "perplexity",
-            "entropy_bits",
-            "used",
-            "revived",
-        ];
-        let mut all = with_levels(Self::HEADER, &own, levels);
-        if players {
-            Players::NAMES
-                .iter()
-                .for_each(|name| all += &format!(",{name}"));
-        }
-        all
-    }
-}
-
-impl Record for Evaluation {
-    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,edge_sharpness,lpips,\
-                                  quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
-    fn values(&self) -> String {
-        let Evaluation {
-            step,
-            mse,
-            psnr,
-            ssim,
-            sharpness,
-            edge_sharpness,
-            lpips,
-            ..
-        } = self;
-        let Evaluation {
-            quantization_error,
-            perplexity,
-            entropy_bits,
-            bits_per_pixel,
-            used,
-            ..
-        } = self;
-        let mut text = format!(
-            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{edge_sharpness:.4},{lpips:.5},\
-             {quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
-        );
-        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
-            let LevelUse {
-                quantization_error,
-                perplexity,
-                entropy_bits,
-                bits_per_pixel,
-                used,
-                ..
-            } = l;
-            text += &format!(
-                ",{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},\
-                 {used}"
-            );
-        }
-        text
-    }
-}
-
-impl Evaluation {
-    /// The names of the columns, with levels of these names.
-    pub fn columns(levels: &[&str]) -> String {
-        let own = [
-            "quantization_error",
-            "perplexity",
-            "entropy_bits",
-            "bits_per_pixel",
-            "used",
-        ];
-        with_levels(Self::HEADER, &own, levels)
-    }
 }
 
 impl Log {
@@ -268,26 +129,35 @@ pub fn column(columns: &[(String, Vec<f64>)], name: &str) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::{Fidelity, LevelCounts};
+
+    /// A measurement like those of a run.
+    struct Evaluation {
+        step: u64,
+        mse: f64,
+        edge_sharpness: f64,
+        used: usize,
+    }
+
+    impl Record for Evaluation {
+        const HEADER: &'static str = "step,mse,edge_sharpness,used";
+        fn values(&self) -> String {
+            let Evaluation {
+                step,
+                mse,
+                edge_sharpness,
+                used,
+            } = self;
+            format!("{step},{mse:.6e},{edge_sharpness:.4},{used}")
+        }
+    }
 
     fn row(step: u64) -> Evaluation {
-        let f = Fidelity {
+        Evaluation {
+            step,
             mse: 0.5 / step as f64,
-            ssim: 0.5,
-            sharpness: 0.7,
             edge_sharpness: 0.6,
-            lpips: f64::NAN,
-            image_pixels: 64,
-        };
-        let counts = vec![3, 4, 0, 1];
-        let level = LevelCounts {
-            name: String::new(),
-            codes: 4,
-            codebooks: 1,
-            quantization_error: 0.25,
-            counts,
-        };
-        Evaluation::new(step, f, vec![level])
+            used: 3,
+        }
     }
 
     #[test]
@@ -309,7 +179,7 @@ mod tests {
             ("step".into(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
         );
         assert!(
-            Log::open(&a, Row::HEADER, 0).is_err(),
+            Log::open(&a, "step,loss", 0).is_err(),
             "a log of other columns"
         );
     }

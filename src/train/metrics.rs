@@ -2,6 +2,8 @@
 //! perplexities are means over the codebooks, entropies means over the codes of an image, errors
 //! means over levels, and codes used are summed.
 
+use crate::storage::metrics_log::Record;
+
 /// A row of the training log: means over the steps since the row before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -378,5 +380,143 @@ impl std::fmt::Display for Evaluation {
             )?;
         }
         Ok(())
+    }
+}
+
+/// The columns of all levels together, and behind them those of each where there are several.
+fn with_levels(header: &str, own: &[&str], names: &[&str]) -> String {
+    let named = names.iter().filter(|n| !n.is_empty());
+    let of = |name: &&str| {
+        own.iter()
+            .map(|column| format!(",{column}.{name}"))
+            .collect::<String>()
+    };
+    std::iter::once(header.to_owned())
+        .chain(named.map(of))
+        .collect()
+}
+
+impl Record for Row {
+    const HEADER: &'static str = "step,loss,reconstruction,commitment,codebook,regularizer,\
+                                  quantization_error,perplexity,entropy_bits,used,revived";
+    fn values(&self) -> String {
+        let losses = [
+            self.loss,
+            self.reconstruction,
+            self.commitment,
+            self.codebook,
+            self.regularizer,
+        ];
+        let losses: String = losses.iter().map(|v| format!("{v:.6e},")).collect();
+        let Row {
+            step,
+            quantization_error,
+            perplexity,
+            entropy_bits,
+            used,
+            revived,
+            ..
+        } = self;
+        let mut text = format!(
+            "{step},{losses}{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},\
+             {revived:.1}"
+        );
+        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
+            let LevelRow {
+                quantization_error,
+                perplexity,
+                entropy_bits,
+                used,
+                revived,
+                ..
+            } = l;
+            text += &format!(
+                ",{quantization_error:.6e},{perplexity:.3},{entropy_bits:.4},{used:.1},{revived:.\
+                 1}"
+            );
+        }
+        for value in self.players.iter().flat_map(Players::values) {
+            text += &format!(",{value:.5e}");
+        }
+        text
+    }
+}
+
+impl Row {
+    /// The names of the columns, with levels of these names, and those of a run with a
+    /// discriminator.
+    pub fn columns(levels: &[&str], players: bool) -> String {
+        let own = [
+            "quantization_error",
+            "perplexity",
+            "entropy_bits",
+            "used",
+            "revived",
+        ];
+        let mut all = with_levels(Self::HEADER, &own, levels);
+        if players {
+            Players::NAMES
+                .iter()
+                .for_each(|name| all += &format!(",{name}"));
+        }
+        all
+    }
+}
+
+impl Record for Evaluation {
+    const HEADER: &'static str = "step,mse,psnr,ssim,sharpness,edge_sharpness,lpips,\
+                                  quantization_error,perplexity,entropy_bits,bits_per_pixel,used";
+    fn values(&self) -> String {
+        let Evaluation {
+            step,
+            mse,
+            psnr,
+            ssim,
+            sharpness,
+            edge_sharpness,
+            lpips,
+            ..
+        } = self;
+        let Evaluation {
+            quantization_error,
+            perplexity,
+            entropy_bits,
+            bits_per_pixel,
+            used,
+            ..
+        } = self;
+        let mut text = format!(
+            "{step},{mse:.6e},{psnr:.3},{ssim:.5},{sharpness:.4},{edge_sharpness:.4},{lpips:.5},\
+             {quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},{used}"
+        );
+        for l in self.levels.iter().filter(|l| !l.name.is_empty()) {
+            let LevelUse {
+                quantization_error,
+                perplexity,
+                entropy_bits,
+                bits_per_pixel,
+                used,
+                ..
+            } = l;
+            text += &format!(
+                ",{quantization_error:.6e},{perplexity:.2},{entropy_bits:.4},{bits_per_pixel:.5},\
+                 {used}"
+            );
+        }
+        text
+    }
+}
+
+impl Evaluation {
+    /// The names of the columns, with levels of these names.
+    pub fn columns(levels: &[&str]) -> String {
+        let own = [
+            "quantization_error",
+            "perplexity",
+            "entropy_bits",
+            "bits_per_pixel",
+            "used",
+        ];
+        with_levels(Self::HEADER, &own, levels)
     }
 }
