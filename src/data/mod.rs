@@ -21,6 +21,7 @@ mod source;
 use std::path::{Path, PathBuf};
 
 pub use cache::Store;
+pub use cache::folder::cache_dir;
 pub use decode::picture::{load_image, load_image_whole, read_image};
 pub use loader::ahead::{Ahead, Waiting};
 pub use loader::order::{Sampler, batch_indices, flip, uniform};
@@ -28,7 +29,7 @@ pub(crate) use loader::recipe::no_photographs;
 pub use loader::recipe::{Batch, Recipe};
 pub use pixels::Pixels;
 pub use set::{ImageSet, Item};
-pub use source::builtin::{BUILT_IN, cache_dir};
+pub use source::builtin::BUILT_IN;
 pub use source::captions::hold_out_combinations;
 pub use source::embedding::{Embedding, load_embedding};
 pub use source::location::{absolute, is_there};

@@ -5,6 +5,7 @@
 //! threads together), and the pictures used last that have no place on disk.
 
 mod file;
+pub(super) mod folder;
 mod recent;
 mod shelf;
 

@@ -1,12 +1,12 @@
 //! The names that stand for a set, and where fetched sets lie.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use strsim::levenshtein;
 
 use crate::data::decode::picture;
 use crate::data::source::{emoji, folder, idx, tiles};
-use crate::data::{ImageSet, Options};
+use crate::data::{self, ImageSet, Options};
 use crate::{Error, Result};
 
 /// Every built-in name and what it stands for. The first is in the program; `scripts/data.sh NAME`
@@ -42,18 +42,6 @@ const CLOTHES: [&str; 10] = [
 /// Where Debian's package dataset-fashion-mnist puts its files.
 const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
 
-/// Where `scripts/data.sh` puts what it fetches: `$WGVQ_DATA`, else `wgvq` below `$XDG_CACHE_HOME`,
-/// else below `~/.cache`.
-pub fn cache_dir() -> PathBuf {
-    let set = |key| {
-        std::env::var_os(key)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let home = || std::env::home_dir().unwrap_or_default().join(".cache");
-    set("WGVQ_DATA").unwrap_or_else(|| set("XDG_CACHE_HOME").unwrap_or_else(home).join("wgvq"))
-}
-
 /// The set of that name; `None` if it is no built-in name.
 pub(crate) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
     if !BUILT_IN.iter().any(|(known, _)| *known == name) {
@@ -62,7 +50,7 @@ pub(crate) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
     let place = options
         .cache_dir
         .clone()
-        .unwrap_or_else(cache_dir)
+        .unwrap_or_else(data::cache_dir)
         .join(name);
     let set = match name {
         "emoji" => emoji::open(options),
