@@ -295,7 +295,7 @@ impl Prior {
     }
 
     /// Rows of a whole sequence.
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.prefix() - 1 + self.vocabulary.tokens()
     }
 

@@ -60,7 +60,10 @@ impl Text {
     }
 
     /// Holds what `n` such texts take against the memory that there is.
-    fn hold(&self, n: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// If there is not so much, or there can be no such texts.
+    pub fn hold(&self, n: usize) -> Result<()> {
         self.check()?;
         let unit = if matches!(self.form, Form::Tokens(_)) {
             "tokens"

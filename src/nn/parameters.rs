@@ -159,14 +159,7 @@ impl Builder {
     /// If nothing was declared, a name occurs twice, a shape holds no element, an initial value is
     /// not finite, or the device cannot hold it all.
     pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
-        let layout = self.layout()?;
-        let what = format!("the {} parameters of the model", layout.len);
-        let asked = memory::product(&[layout.len, 4]);
-        let limit = gpu.limits().max_buffer_size;
-        if let Some(asked) = asked.filter(|asked| *asked > limit) {
-            return Err(Error::Limit { what, asked, limit });
-        }
-        memory::hold(what, asked)?;
+        let layout = self.fitting(gpu)?;
         let mut content = vec![0f32; layout.len];
         for (slot, declared) in layout
             .slots
@@ -179,6 +172,27 @@ impl Builder {
         }
         let arena = Tensor::from_slice(gpu, &[layout.len], &content)?;
         Parameters::over(Arc::new(layout), arena)
+    }
+
+    /// Could [`Builder::build`] make them? Nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Builder::build`], but for initial values.
+    pub fn check(&self, gpu: &Gpu) -> Result<()> {
+        self.fitting(gpu).map(drop)
+    }
+
+    /// The layout, held against what the device and this process may hold.
+    fn fitting(&self, gpu: &Gpu) -> Result<Layout> {
+        let layout = self.layout()?;
+        let what = format!("the {} parameters of the model", layout.len);
+        let asked = memory::product(&[layout.len, 4]);
+        let limit = gpu.limits().max_buffer_size;
+        if let Some(asked) = asked.filter(|asked| *asked > limit) {
+            return Err(Error::Limit { what, asked, limit });
+        }
+        memory::hold(what, asked)?;
+        Ok(layout)
     }
 
     fn layout(&self) -> Result<Layout> {

@@ -35,7 +35,8 @@ pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>
 
 impl Tape {
     /// The entropies, in nats, of softmax(sharpness times minus the squared distance) over all sign
-    /// vectors as codes, for x [N, D]: the mean over rows of each row's, and that of the rows' mean, `[1]` each.
+    /// vectors as codes, for x [N, D]: the mean over rows of each row's, and that of the rows'
+    /// mean, `[1]` each.
     ///
     /// The softmax over 2^D codes is that of D independent bits. So a row's entropy is a sum over
     /// bits, and the mean use of all codes a product of two matrices [N, 2^(D/2)]: nothing of size

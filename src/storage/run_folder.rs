@@ -5,8 +5,8 @@ use crate::config::run::RunConfig;
 use crate::storage::atomic;
 use crate::storage::file_system;
 use crate::storage::run_parts::{
-    FOLDERS, LOCK, TOKENS, hanging, is_checkpoint, is_own_entry, is_token_file, made_by_a_run,
-    names,
+    FOLDERS, LOCK, TOKENS, foreign_in, hanging, is_checkpoint, is_own_entry, is_token_file,
+    made_by_a_run, made_of_texts, names,
 };
 use crate::storage::staged;
 use crate::storage::staged::{Content, Staged};
@@ -48,6 +48,36 @@ impl RunFolder {
     /// If it holds a run already and `overwrite` is not set, if it holds something else, or if
     /// another process trains in it. Nothing is changed then.
     pub fn create(path: &Path, overwrite: bool) -> Result<RunFolder> {
+        RunFolder::create_with(path, overwrite, None)
+    }
+
+    /// Makes the folder of the first prior that reads texts, in the run that it hangs on. With what
+    /// it replaces goes all that hangs on that beside it: the other levels' priors, the judge, the
+    /// tokenizer, and what they were measured by.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`], and if another process writes to what goes.
+    pub fn create_over_texts(run: &Path, prior: &Path) -> Result<RunFolder> {
+        RunFolder::create_with(prior, true, Some(run))
+    }
+
+    /// Can that folder be made? Says so before anything is done, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`RunFolder::may_create`], and if something foreign lies where another prior or the judge
+    /// is to be made anew.
+    pub fn may_create_over_texts(run: &Path, prior: &Path) -> Result<()> {
+        for other in hanging(run)?.iter().filter(|other| *other != prior) {
+            if let Some(foreign) = foreign_in(other)? {
+                let what =
+                    "was not made by a run, and what lies there goes or is made anew: move it away";
+                return Err(Error::file(foreign, what));
+            }
+        }
+        RunFolder::may_create(prior, true)
+    }
+
+    fn create_with(path: &Path, overwrite: bool, texts_of: Option<&Path>) -> Result<RunFolder> {
         RunFolder::may_create(path, overwrite)?;
         std::fs::create_dir_all(path)
             .map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
@@ -55,10 +85,19 @@ impl RunFolder {
         staged::settle(path, Content::Run)?;
         clear_scratch(path)?;
         // Again under the lock: another process may have made a run here and ended since.
-        let replaces = may_write(path, overwrite)?;
-        let with_lock = hanging(path)?
-            .into_iter()
-            .filter(|run| run.join(LOCK).is_file());
+        let mut replaces = may_write(path, overwrite)?;
+        let mut with_lock = hanging(path)?;
+        let mut beside = Vec::new();
+        if let Some(run) = texts_of {
+            with_lock.extend(hanging(run)?.into_iter().filter(|other| other != path));
+            for other in hanging(run)?.iter().filter(|other| *other != path) {
+                RunFolder::settle(other)?;
+            }
+            beside = made_of_texts(run, path)?;
+            // What hangs on a prior that is there no longer is no less the old run's.
+            replaces |= !beside.is_empty();
+        }
+        let with_lock = with_lock.into_iter().filter(|run| run.join(LOCK).is_file());
         let hanging = with_lock
             .map(|run| Ok((run.clone(), self::lock(&run)?)))
             .collect::<Result<Vec<_>>>()?;
@@ -70,7 +109,7 @@ impl RunFolder {
         let folder = RunFolder {
             path: path.to_owned(),
             staged,
-            beside: Vec::new(),
+            beside,
             _lock: lock,
             hanging,
         };
@@ -128,11 +167,6 @@ impl RunFolder {
     /// Does the folder hold another run, which goes once this one is established?
     pub fn replaces(&self) -> bool {
         self.staged.as_ref().is_some_and(|s| !s.is_put())
-    }
-
-    /// Names files in folders beside this one that go together with the old run.
-    pub fn replaces_beside(&mut self, files: Vec<PathBuf>) {
-        self.beside = files;
     }
 
     /// The folder of this name beside this one, where what belongs to the run is written; it gets

@@ -112,7 +112,7 @@ fn all_of(run: &Path) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If a folder cannot be listed.
-pub fn made_of_texts(run: &Path, prior: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn made_of_texts(run: &Path, prior: &Path) -> Result<Vec<PathBuf>> {
     let mut files = own_files(run, TEXT, TEXT)?;
     files.extend(
         EVALUATION
@@ -170,6 +170,16 @@ pub(crate) fn is_own_entry(path: &Path, name: &str) -> Result<bool> {
     }
     let own = |n: &String| is_own(name, n) || atomic::is_scratch(n) || staged::is_staged(n);
     Ok(FOLDERS.contains(&name) && inside.iter().all(own))
+}
+
+/// What lies in a folder of a run and was not made by one, if anything does.
+pub(crate) fn foreign_in(run: &Path) -> Result<Option<PathBuf>> {
+    for name in names(run)? {
+        if !is_own_entry(run, &name)? {
+            return Ok(Some(run.join(name)));
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn is_checkpoint(name: &str) -> bool {

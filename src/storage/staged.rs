@@ -22,23 +22,29 @@ pub enum Content {
     Run,
     /// What another command writes, by whoever holds the folder's.
     Output,
+    /// A file and what belongs beside it, of a name with this sum, by whoever holds that file's.
+    Files(u64),
 }
+
+/// How the names begin of folders that are being filled, and of those that are whole.
+const RUN: [&str; 2] = [".wgvq-run-next", ".wgvq-run-new"];
+const OUTPUT: [&str; 2] = [".wgvq-output-next", ".wgvq-output-new"];
 
 impl Content {
     /// Name of the folder that is being filled.
-    fn next(self) -> &'static str {
-        if self == Content::Run {
-            ".wgvq-run-next"
-        } else {
-            ".wgvq-output-next"
-        }
+    fn next(self) -> String {
+        self.named(0)
     }
     /// Name of the folder once it is whole.
-    fn whole(self) -> &'static str {
-        if self == Content::Run {
-            ".wgvq-run-new"
-        } else {
-            ".wgvq-output-new"
+    fn whole(self) -> String {
+        self.named(1)
+    }
+
+    fn named(self, i: usize) -> String {
+        match self {
+            Content::Run => RUN[i].to_owned(),
+            Content::Output => OUTPUT[i].to_owned(),
+            Content::Files(sum) => format!("{}-{sum:016x}", OUTPUT[i]),
         }
     }
 }
@@ -70,12 +76,7 @@ pub const LOCK: &str = ".wgvq-lock";
 
 /// Is this the name of what [`Staged`] works with, or of a lock?
 pub(crate) fn is_staged(name: &str) -> bool {
-    if name.starts_with(LOCK) {
-        return true;
-    }
-    [Content::Run, Content::Output]
-        .iter()
-        .any(|c| name == c.next() || name == c.whole())
+    name.starts_with(LOCK) || RUN.contains(&name) || OUTPUT.iter().any(|own| name.starts_with(own))
 }
 
 /// Does `target` hold content that was decided upon, and that a killed process did not bring to its

@@ -1,6 +1,7 @@
 //! Training a contrastive model on the captioned images of a set, and what is read back of it.
 
 use super::descent::{Descent, Figures, named};
+use super::prior::batch_fits;
 use super::{Observer, Outcome, Schedule, Start};
 use crate::autograd::Tape;
 use crate::config::Keyed;
@@ -11,8 +12,8 @@ use crate::inference::contrastive::{About, Judge, build, some, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
 use crate::models::contrastive::Contrastive;
 use crate::models::text::{Text, Texts};
-use crate::nn::Pass;
 use crate::nn::transformer::Dropout;
+use crate::nn::{Parameters, Pass};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::Key;
 use crate::storage::checkpoint::Checkpoint;
@@ -67,6 +68,25 @@ pub struct ContrastiveTrainer {
     reader: String,
     model: Contrastive,
     descent: Descent,
+}
+
+/// Can such a model be trained, on images of this height, width and channels and such texts? Says
+/// so before anything is trained.
+///
+/// # Errors
+/// If the configuration makes no model, or the device or this process cannot hold it or a batch.
+pub fn check_contrastive(
+    gpu: &Gpu,
+    config: &ContrastiveConfig,
+    image: [usize; 3],
+    text: &Text,
+) -> Result<()> {
+    config.validate()?;
+    let mut builder = Parameters::builder();
+    Contrastive::new(&mut builder, &config.model, image, text)?;
+    builder.check(gpu)?;
+    let sizes = [config.train.batch_size, text.length, config.model.dim];
+    batch_fits(gpu, "the texts that the contrastive model reads", sizes)
 }
 
 impl ContrastiveTrainer {

@@ -22,4 +22,4 @@ pub use pace::{Break, Pace, Rest};
 pub use run::{
     Cure, Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with,
 };
-pub use vqvae::{Trainer, check};
+pub use vqvae::{Trainer, check, levels_of};

@@ -12,7 +12,7 @@ use crate::config::prior::PriorConfig;
 use crate::data::batch_indices;
 use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
 use crate::inference::prior_measure::{Told, build, measure};
-use crate::models::prior::Prior;
+use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
 use crate::nn::{Handle, Parameters, Pass};
 use crate::ops::optim::adam::{Decay, Hyper};
@@ -21,7 +21,7 @@ use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
 use crate::train::{Training, follow};
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -130,6 +130,50 @@ pub struct PriorTrainer {
     prior: Prior,
     descent: Descent,
     best: Option<Best>,
+}
+
+/// Can such a prior be trained, over the codes and texts of this vocabulary? Says so before there
+/// is any.
+///
+/// # Errors
+/// If the configuration makes no model, or the device or this process cannot hold it or a batch.
+pub fn check(gpu: &Gpu, config: &PriorConfig, vocabulary: &Vocabulary) -> Result<()> {
+    let config = config.resolved();
+    config.validate()?;
+    let mut builder = Parameters::builder();
+    let prior = Prior::new(gpu, &mut builder, &config.prior, vocabulary)?;
+    builder.check(gpu)?;
+    let (p, batch) = (&config.prior, config.train.batch_size);
+    batch_fits(
+        gpu,
+        "the prior's codes and texts",
+        [batch, prior.rows(), p.dim],
+    )?;
+    match vocabulary.text {
+        Some(text) if p.text == TextKind::Encoder => batch_fits(
+            gpu,
+            "the texts that the prior reads",
+            [batch, text.length, p.dim],
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Can the device bind the activations of a batch, of so many rows each of so many channels, and is
+/// there memory for them?
+pub(super) fn batch_fits(gpu: &Gpu, what: &str, [batch, rows, channels]: [usize; 3]) -> Result<()> {
+    let what = format!("{what}: {batch} in a batch, of {rows} rows of {channels} channels each");
+    // They may be kept in 16 bits.
+    let (asked, limit) = (
+        memory::product(&[batch, rows, channels, 2]),
+        gpu.limits().max_storage_buffer_binding_size,
+    );
+    match asked {
+        Some(asked) if asked > limit => Err(Error::Limit { what, asked, limit }),
+        // A device with memory of its own takes none of this process's.
+        _ if gpu.info().device_type == wgpu::DeviceType::Cpu => memory::hold(what, asked),
+        _ => Ok(()),
+    }
 }
 
 impl PriorTrainer {

@@ -51,6 +51,20 @@ pub fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
     check_with(config, data, &Registry::default())
 }
 
+/// The levels of codes that a configuration makes of images of this width, height and channels,
+/// before it is trained.
+///
+/// # Errors
+/// If it makes no model, or the device cannot hold its parameters.
+pub fn levels_of(
+    gpu: &Gpu,
+    config: &RunConfig,
+    [width, height, channels]: [usize; 3],
+) -> Result<Vec<Level>> {
+    let (stage, _) = build(gpu, config, [height, width, channels], &Registry::default())?;
+    Ok(stage.levels(width, height))
+}
+
 fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Result<()> {
     config.validate_with(registry)?;
     let factor = config.model.coarsest();

@@ -506,6 +506,156 @@ fn pictures_that_are_replaced_go_and_others_stay() {
     assert!(place.join("codes-mine.png").exists() && place.join("index.html").exists());
 }
 
+/// What was decoded or reconstructed before makes way for what is now, as it is listed; without
+/// being asked, pictures join it.
+#[test]
+fn pictures_that_were_decoded_go_with_what_replaces_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_path = train_tiny(folder.path(), "run", 2);
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for name in ["a.png", "b.png", "c.png"] {
+        image::RgbImage::new(16, 16).save(at(name)).unwrap();
+    }
+    ok(run(&[
+        "encode",
+        text(&run_path),
+        &at("a.png"),
+        &at("b.png"),
+        "-o",
+        &at("two"),
+    ]));
+    ok(run(&[
+        "encode",
+        text(&run_path),
+        &at("c.png"),
+        "-o",
+        &at("one"),
+    ]));
+    let out = folder.path().join("out");
+    let decode = |codes: &str, more: &[&str]| {
+        let (codes, args) = (at(codes), ["decode", text(&run_path)]);
+        run(&args
+            .iter()
+            .copied()
+            .chain([codes.as_str(), "-o", text(&out)])
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>())
+    };
+    ok(decode("two", &[]));
+    std::fs::write(out.join("mine.png"), "mine").unwrap();
+    refused(&decode("two", &[]), &["a.png", "--overwrite"]);
+    ok(decode("one", &[]));
+    assert_eq!(pictures(&out), ["a.png", "b.png", "c.png", "mine.png"]);
+    ok(decode("one", &["--overwrite"]));
+    assert_eq!(pictures(&out), ["c.png", "mine.png"]);
+    let out = folder.path().join("native");
+    let native = |images: &[&str], more: &[&str]| {
+        let images: Vec<String> = images.iter().map(|name| at(name)).collect();
+        let args = [
+            "reconstruct",
+            text(&run_path),
+            "--native-size",
+            "-o",
+            text(&out),
+        ];
+        run(&args
+            .into_iter()
+            .chain(images.iter().map(String::as_str))
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>())
+    };
+    ok(native(&["a.png", "b.png"], &[]));
+    ok(native(&["c.png"], &[]));
+    // What is read is not removed.
+    let inside = out.join("a.png");
+    let read = [
+        "reconstruct",
+        text(&run_path),
+        "--native-size",
+        "-o",
+        text(&out),
+        text(&inside),
+        "--overwrite",
+    ];
+    refused(&run(&read), &["a.png", "is read"]);
+    assert_eq!(pictures(&out), ["a.png", "b.png", "c.png"]);
+    ok(native(&["b.png"], &["--overwrite"]));
+    assert_eq!(pictures(&out), ["b.png"]);
+}
+
+/// Codes and the arrays beside them come together: what a killed process had decided upon is
+/// brought to its end.
+#[test]
+fn codes_and_their_arrays_come_together() {
+    use sha2::{Digest, Sha256};
+    let folder = tempfile::tempdir().unwrap();
+    let run_path = train_tiny(folder.path(), "run", 2);
+    let (image, codes, array) = (
+        folder.path().join("a.png"),
+        folder.path().join("c"),
+        folder.path().join("c.npy"),
+    );
+    image::RgbImage::new(16, 16).save(&image).unwrap();
+    let encode = |more: &[&str]| {
+        let args = [
+            "encode",
+            text(&run_path),
+            text(&image),
+            "--npy",
+            "-o",
+            text(&codes),
+        ];
+        run(&args.iter().chain(more).copied().collect::<Vec<_>>())
+    };
+    ok(encode(&[]));
+    let made = (
+        std::fs::read(&codes).unwrap(),
+        std::fs::read(&array).unwrap(),
+    );
+    let sum: String = Sha256::digest("c")
+        .iter()
+        .take(8)
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    // Killed before all was whole, and after it.
+    for (left, kept) in [(".wgvq-output-next", false), (".wgvq-output-new", true)] {
+        let left = folder.path().join(format!("{left}-{sum}"));
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("c"), "other").unwrap();
+        std::fs::write(left.join("c.npy"), "other").unwrap();
+        refused(
+            &run(&[
+                "encode",
+                &folder.path().join("no-run").display().to_string(),
+                text(&image),
+                "-o",
+                text(&codes),
+                "--overwrite",
+            ]),
+            &["no-run"],
+        );
+        assert!(!left.exists());
+        let now = (
+            std::fs::read(&codes).unwrap(),
+            std::fs::read(&array).unwrap(),
+        );
+        let expected = if kept {
+            (b"other".to_vec(), b"other".to_vec())
+        } else {
+            made.clone()
+        };
+        assert!(now == expected, "{kept}");
+    }
+    ok(encode(&["--overwrite"]));
+    assert!(
+        (
+            std::fs::read(&codes).unwrap(),
+            std::fs::read(&array).unwrap()
+        ) == made
+    );
+    assert!(!folder.path().join(format!(".wgvq-lock-{sum}")).exists());
+}
+
 /// Where a command cannot write, it says so first: before the run is opened, which is not there
 /// here.
 #[test]
@@ -572,6 +722,20 @@ fn places_are_checked_before_the_work() {
                 stderr(&called)
             );
         }
+    }
+    // A table that cannot be stored is not measured.
+    for place in [&below, &at_file] {
+        let tuned = wgvq()
+            .arg("tune")
+            .env("WGVQ_TUNING", place)
+            .output()
+            .unwrap();
+        refused(&tuned, &[at_file.as_str()]);
+        assert!(
+            tuned.stdout.is_empty() && !stderr(&tuned).contains("operations per second"),
+            "{}",
+            stderr(&tuned)
+        );
     }
     // What was made to see whether it can be goes again.
     refused(&run(&["sample", &gone, "--out", &at("a/b/c")]), &["no-run"]);
@@ -706,7 +870,8 @@ fn captioned(folder: &Path) -> PathBuf {
     file
 }
 
-const TEXTS: [&str; 30] = [
+/// A first stage of captioned pictures, and a prior and a judge over it, as small as they can be.
+const FIRST: [&str; 14] = [
     "--first",
     "model.hidden=16",
     "--first",
@@ -721,18 +886,16 @@ const TEXTS: [&str; 30] = [
     "train.batch_size=8",
     "--first-steps",
     "4",
+];
+const TEXTS: [&str; 12] = [
     "--set",
     "prior.layers=1",
     "--set",
     "prior.dim=16",
     "--set",
     "prior.heads=1",
-    "--steps",
-    "4",
     "--batch",
     "8",
-    "--judge-steps",
-    "4",
     "--judge",
     "model.dim=16",
     "--judge",
@@ -749,15 +912,142 @@ fn the_later_stages_are_checked_before_the_first_one_trains() {
         (&["--text-length", "2"], "--text-length"),
         (&["--set", "prior.heads=3"], "prior.heads"),
         (&["--judge", "model.heads=3"], "model.heads"),
+        (&["--judge", "model.patch=64"], "model.patch"),
+        (&["--strict", "--text-length", "4"], "--strict"),
+        (&["--embeddings"], "--embeddings"),
+        (&["--text-length", "1000000"], "1000000"),
+        (&["--set", "train.batch_size=1000000000"], "1000000000"),
         (&["--out", text(&data)], "captions.jsonl"),
     ] {
         let mut args = vec!["text2image", "train", "--data", text(&data)];
-        args.extend(TEXTS);
+        args.extend(FIRST.iter().chain(&TEXTS));
         if !more.contains(&"--out") {
             args.extend(["--out", text(&out)]);
         }
         args.extend(more);
         refused(&run(&args), &[named]);
         assert!(!out.exists(), "{more:?}");
+    }
+}
+
+/// Of a run that reads texts, prior, tokenizer and judge are one: they stay until the new ones can
+/// run, and go together.
+#[test]
+fn what_reads_texts_is_replaced_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (captioned(folder.path()), folder.path().join("run"));
+    let args = |out: &Path, more: &[&str]| -> Vec<String> {
+        let args = [
+            "text2image",
+            "train",
+            "--quiet",
+            "--data",
+            text(&data),
+            "--out",
+            text(out),
+        ];
+        args.iter()
+            .chain(&TEXTS)
+            .chain(more)
+            .map(|arg| (*arg).to_owned())
+            .collect()
+    };
+    let train = |out: &Path, more: &[&str]| {
+        run(&args(out, more)
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>())
+    };
+    let sample = |to: &str| {
+        let to = folder.path().join(to);
+        ok(run(&[
+            "text2image",
+            "sample",
+            text(&out),
+            "a red square",
+            "--n",
+            "1",
+            "--out",
+            text(&to),
+            "--quiet",
+        ]))
+    };
+    let short = ["--steps", "4", "--judge-steps", "4"];
+    ok(train(&out, &[&FIRST[..], &short].concat()));
+    ok(run(&[
+        "text2image",
+        "evaluate",
+        text(&out),
+        "--n",
+        "4",
+        "--pool",
+        "2",
+        "--sweep",
+        "1",
+        "--quiet",
+    ]));
+    let before = all(&out);
+    assert!(before.contains_key(&out.join("report/evaluation.csv")));
+    refused(
+        &run(&["text2image", "evaluate", text(&out), "--n", "4"]),
+        &["evaluation.csv", "--overwrite"],
+    );
+    // Nothing of it is touched by one that comes to nothing, or that is killed at its steps.
+    refused(
+        &train(&out, &["--overwrite", "--strict", "--text-length", "4"]),
+        &["--strict"],
+    );
+    unchanged(&out, &before);
+    let another = ["--overwrite", "--vocabulary", "280", "--seed", "5"];
+    let endless = [
+        &another[..],
+        &["--steps", "100000", "--set", "train.checkpoint_every=99999"],
+    ]
+    .concat();
+    let mut child = start(
+        &args(&out, &endless)
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
+    wait_for(&out.join("prior/.wgvq-run-next/metrics.csv"));
+    child.kill().expect("SIGKILL");
+    child.wait().expect("it is gone");
+    assert!(
+        before
+            .iter()
+            .all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes)
+    );
+    sample("a");
+    // Something foreign lies where the judge is made anew.
+    std::fs::write(out.join("contrastive/mine.txt"), "mine").unwrap();
+    refused(&train(&out, &another), &["mine.txt"]);
+    std::fs::remove_file(out.join("contrastive/mine.txt")).unwrap();
+    // One without a judge leaves neither the old one nor what that measured.
+    let without = ["--steps", "4", "--judge-steps", "0"];
+    ok(train(&out, &[&another[..], &without].concat()));
+    assert!(!out.join("contrastive").exists() && !out.join("report").exists());
+    assert_ne!(
+        before[&out.join("text/tokenizer.json")],
+        std::fs::read(out.join("text/tokenizer.json")).unwrap()
+    );
+    sample("b");
+    // The same as one that replaced nothing.
+    let fresh = folder.path().join("fresh");
+    std::fs::create_dir(&fresh).unwrap();
+    for file in ["config.toml", "final.safetensors"] {
+        std::fs::copy(out.join(file), fresh.join(file)).unwrap();
+    }
+    ok(train(&fresh, &[&another[1..], &without].concat()));
+    for file in [
+        "prior/final.safetensors",
+        "prior/tokens/tokens.json",
+        "text/tokenizer.json",
+        "text/asked.toml",
+    ] {
+        assert!(
+            std::fs::read(out.join(file)).unwrap() == std::fs::read(fresh.join(file)).unwrap(),
+            "{file}"
+        );
     }
 }

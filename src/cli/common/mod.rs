@@ -4,6 +4,7 @@
 pub mod apart;
 pub mod images;
 pub mod keys;
+pub mod made;
 pub mod output;
 pub mod pictures;
 pub mod place;

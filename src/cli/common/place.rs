@@ -16,6 +16,7 @@ use wgvq::{Error, Result};
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
+    content: Content,
     lock: Option<(File, PathBuf)>,
     made: Vec<PathBuf>,
 }
@@ -32,14 +33,19 @@ impl Place {
         };
         // What stands in the way says more than that the folder cannot be made.
         refuse_existing(path, overwrite)?;
-        let sum = hex::encode(&Sha256::digest(name.as_encoded_bytes())[..8]);
+        let sum = Sha256::digest(name.as_encoded_bytes())
+            .iter()
+            .take(8)
+            .fold(0, |sum, b| sum << 8 | u64::from(*b));
         let mut place = Place {
             path: path.to_owned(),
+            content: Content::Files(sum),
             lock: None,
             made: Vec::new(),
         };
         let folder = parent(path);
-        place.take(global, folder, &format!("{LOCK}-{sum}"))?;
+        place.take(global, folder, &format!("{LOCK}-{sum:016x}"))?;
+        staged::settle(folder, place.content)?;
         refuse_existing(path, overwrite)?;
         Ok(place)
     }
@@ -52,13 +58,15 @@ impl Place {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file; --out names a folder"));
         }
+        let content = Content::Output;
         let mut place = Place {
             path: path.to_owned(),
+            content,
             lock: None,
             made: Vec::new(),
         };
         place.take(global, path, LOCK)?;
-        staged::settle(path, Content::Output)?;
+        staged::settle(path, content)?;
         Ok(place)
     }
 
@@ -76,12 +84,18 @@ impl Place {
             .try_for_each(|name| refuse_existing(&self.path.join(name), overwrite))
     }
 
-    /// The files of the folder as they come to be, which are put in their place when all are whole.
+    /// The files of the folder, or the file and those beside it, as they come to be. They are put
+    /// in their place when all are whole.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn staged(&self) -> Result<Staged> {
-        Staged::begin(&self.path, Content::Output)
+        let folder = if let Content::Files(_) = self.content {
+            parent(&self.path)
+        } else {
+            &self.path
+        };
+        Staged::begin(folder, self.content)
     }
 
     fn take(&mut self, global: &Global, folder: &Path, name: &str) -> Result<()> {

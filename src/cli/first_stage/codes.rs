@@ -2,13 +2,14 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::{Memory, name_of, png, tell_memory, unique};
+use crate::cli::common::made::{self, PICTURES, replaced};
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::place::refuse_existing;
 use crate::cli::{Ended, Global};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
 use wgvq::inference::Trained;
@@ -49,7 +50,8 @@ pub struct Decode {
     output: PathBuf,
     #[command(flatten)]
     memory: Memory,
-    /// Replace files that are there
+    /// Replace files that are there, and remove the other pictures that were decoded to the folder
+    /// before
     #[arg(long)]
     overwrite: bool,
 }
@@ -57,7 +59,7 @@ pub struct Decode {
 impl Encode {
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let npy = self.output.with_extension("npy");
-        let _place = Place::file(global, &self.output, self.overwrite)?;
+        let place = Place::file(global, &self.output, self.overwrite)?;
         let read = || self.images.iter().cloned().chain([model_of(&self.run)]);
         let beside = self.npy.then(|| npy.clone());
         apart(read(), std::iter::once(&self.output).chain(&beside))?;
@@ -92,9 +94,19 @@ impl Encode {
             names.push(name_of(path));
         }
         let codes = model.to_codes(&pixels, names)?;
-        codes.save(&self.output)?;
         if self.npy {
-            codes.save_npy(&npy)?;
+            // The file and the arrays beside it are one: all of them are there, or none.
+            let staged = place.staged()?;
+            let within = |path: &Path| {
+                path.file_name()
+                    .map(|name| staged.path().join(name))
+                    .unwrap_or_default()
+            };
+            codes.save(&within(&self.output))?;
+            codes.save_npy(&within(&npy))?;
+            staged.put(&[])?;
+        } else {
+            codes.save(&self.output)?;
         }
         if global.json {
             let arrays: Vec<String> = match self.npy {
@@ -180,10 +192,10 @@ impl Decode {
             .collect();
         let place = Place::folder(global, &self.output)?;
         place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
-        apart(
-            [self.codes.clone(), model_of(&self.run)],
-            names.iter().map(|name| self.output.join(name)),
-        )?;
+        place.holds_none([PICTURES], true)?;
+        let old = replaced(&self.output, self.overwrite);
+        let written = names.iter().map(|name| self.output.join(name));
+        apart([self.codes.clone(), model_of(&self.run)], written)?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         all.iter()
@@ -213,7 +225,8 @@ impl Decode {
                 atomic::write(&path, &png(pixels, w, h, c)?)?;
             }
         }
-        staged.put(&[])?;
+        made::list(&self.output, staged.path(), &names, self.overwrite)?;
+        staged.put(&old)?;
         if global.json {
             let images: Vec<String> = names
                 .iter()

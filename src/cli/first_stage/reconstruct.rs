@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::{Memory, name_of, png, tell_memory, unique};
+use crate::cli::common::made::{self, PICTURES, replaced};
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
@@ -31,7 +32,8 @@ pub struct Reconstruct {
     native_size: bool,
     #[command(flatten)]
     memory: Memory,
-    /// Replace files that are there
+    /// Replace files that are there; with --native-size, remove the other pictures that were made
+    /// in the folder before, too
     #[arg(long)]
     overwrite: bool,
 }
@@ -111,7 +113,14 @@ impl Reconstruct {
         let names: Vec<String> = names.iter().map(|name| format!("{name}.png")).collect();
         let place = Place::folder(global, &folder)?;
         place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
-        apart(self.read(), names.iter().map(|name| folder.join(name)))?;
+        place.holds_none([PICTURES], true)?;
+        // Pictures that were made before may be what is read now.
+        let old = replaced(&folder, self.overwrite);
+        let written = names
+            .iter()
+            .map(|name| folder.join(name))
+            .filter(|path| !old.contains(path));
+        apart(self.read(), old.iter().cloned().chain(written))?;
         let gpu = global.gpu()?;
         let mut model = Trained::load(&gpu, &self.run)?;
         let channels = model.image()[2];
@@ -129,7 +138,8 @@ impl Reconstruct {
             )?;
             tell(global, path, mse(&original, &pixels)?);
         }
-        staged.put(&[])?;
+        made::list(&folder, staged.path(), &names, self.overwrite)?;
+        staged.put(&old)?;
         output::note(global, &format!("pictures: {}", folder.display()));
         tell_memory(global, &gpu);
         Ok(Ended::Done)

@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::png;
+use crate::cli::common::made::{SAMPLES, made_before};
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
@@ -17,7 +18,7 @@ use wgvq::models::Level;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::storage::atomic;
-use wgvq::{Error, Result, data, files, memory};
+use wgvq::{Error, Result, data, memory};
 
 /// How codes are drawn.
 #[derive(Args)]
@@ -297,7 +298,7 @@ impl Sample {
             )
             .collect();
         place.holds_none(
-            names.iter().map(String::as_str).chain([GRID, MADE]),
+            names.iter().map(String::as_str).chain([GRID, SAMPLES]),
             self.overwrite,
         )?;
         tell_of_guidance(global, about, &classes, &how);
@@ -318,7 +319,7 @@ impl Sample {
         // What is listed is what the next sampling may remove.
         let list = serde_json::json!({ "run": output::shown(&self.run), "model": about.model, "seed": how.seed, "images": names });
         let list = serde_json::to_string_pretty(&list).map_err(Error::data)?;
-        atomic::write(&staged.path().join(MADE), (list + "\n").as_bytes())?;
+        atomic::write(&staged.path().join(SAMPLES), (list + "\n").as_bytes())?;
         for (image, name) in pixels.chunks(width * height * channels).zip(&names) {
             atomic::write(
                 &staged.path().join(name),
@@ -342,7 +343,7 @@ impl Sample {
         )?
         .png()?;
         atomic::write(&staged.path().join(GRID), &picture)?;
-        staged.put(&made_before(&self.out))?;
+        staged.put(&made_before(&self.out, SAMPLES))?;
         let codes = classes.len() * priors.codes_per_image();
         if global.json {
             let mean = drawing
@@ -375,34 +376,6 @@ pub const GRID: &str = "grid.png";
 /// Characters of a class's name in the names of its images: at most 240 bytes of the 255 that file
 /// systems allow.
 const NAMED: usize = 60;
-/// The images that a sampling made, by name.
-pub const MADE: &str = "samples.json";
-
-/// The images that an earlier sampling made in a folder, of classes or of texts, as it says itself,
-/// and that are there still.
-pub fn made_before(folder: &Path) -> Vec<PathBuf> {
-    let read = |path: PathBuf| -> Option<Vec<String>> {
-        let list: serde_json::Value =
-            serde_json::from_slice(&files::read(&path, files::LIST).ok()?).ok()?;
-        let name = |image: &serde_json::Value| {
-            image
-                .as_str()
-                .or(image["image"].as_str())
-                .map(str::to_owned)
-        };
-        Some(list["images"].as_array()?.iter().filter_map(name).collect())
-    };
-    let plain = |name: &String| name.ends_with(".png") && Path::new(name).components().count() == 1;
-    let names = read(folder.join(MADE))
-        .unwrap_or_default()
-        .into_iter()
-        .filter(plain);
-    names
-        .map(|name| folder.join(name))
-        .filter(|path| path.is_file())
-        .collect()
-}
-
 /// Guidance away from no class, without a class, goes nowhere.
 fn tell_of_guidance(global: &Global, about: &About, classes: &[u32], how: &Draw) {
     let none = about.vocabulary.no_class();

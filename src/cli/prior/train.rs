@@ -17,14 +17,13 @@ use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::tokenize::{about as tokens_about, tokenize};
 use wgvq::inference::{Draw, Priors, Trained, TrainedPrior, prior_folder};
-use wgvq::models::prior::{Prior, Shape as PriorShape};
-use wgvq::nn::Parameters;
+use wgvq::models::prior::Shape as PriorShape;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
-use wgvq::train::prior::run_prior;
+use wgvq::train::prior::{check, run_prior};
 use wgvq::train::{Start, Training};
 use wgvq::{Error, Result};
 
@@ -171,12 +170,7 @@ impl PriorCommand {
             let data = self.open(&model)?;
             let about = tokens_about(&model, level, &data, None);
             if let Some(config) = &config {
-                Prior::new(
-                    &gpu,
-                    &mut Parameters::builder(),
-                    &config.prior,
-                    &about.vocabulary,
-                )?;
+                check(&gpu, config, &about.vocabulary)?;
             }
             let opened = if Tokens::exist(&there) {
                 Some(Tokens::open(&there))

@@ -3,11 +3,13 @@
 
 use super::text_folder;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
+
+const FILE: &str = "asked.toml";
 
 /// What was asked for, beside the first stage's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,20 +37,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn path(run: &Path) -> PathBuf {
-        text_folder(run).join("asked.toml")
-    }
-
-    /// Writes it into a run.
+    /// Writes it into the folder of a run's texts, or of those of the run that is to be.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save(&self, run: &Path) -> Result<()> {
+    pub fn save(&self, folder: &Path) -> Result<()> {
         let text = toml::to_string(self).map_err(|e| Error::config("the configuration", e))?;
-        let folder = text_folder(run);
-        std::fs::create_dir_all(&folder)
-            .map_err(|e| Error::file(&folder, format!("cannot be made: {e}")))?;
-        atomic::write(&Asked::path(run), text.as_bytes())
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Error::file(folder, format!("cannot be made: {e}")))?;
+        atomic::write(&folder.join(FILE), text.as_bytes())
     }
 
     /// Reads it; `None` for a run that says nothing of it.
@@ -56,7 +53,7 @@ impl Asked {
     /// # Errors
     /// If it is damaged.
     pub fn load(run: &Path) -> Result<Option<Asked>> {
-        let path = Asked::path(run);
+        let path = text_folder(run).join(FILE);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -94,7 +91,7 @@ mod tests {
             prior: prior.resolved(),
             judge: ContrastiveConfig::default(),
         };
-        asked.save(run.path()).unwrap();
+        asked.save(&text_folder(run.path())).unwrap();
         assert_eq!(Asked::load(run.path()).unwrap(), Some(asked));
         std::fs::write(run.path().join("text/asked.toml"), "data = 3").unwrap();
         assert!(

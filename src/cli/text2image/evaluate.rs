@@ -43,6 +43,9 @@ pub struct Evaluate {
     /// RUN/report
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Replace files that are there
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Captions whose images the picture shows.
@@ -69,7 +72,7 @@ impl Evaluate {
             ));
         }
         let place = Place::folder(global, &self.out())?;
-        place.holds_none(FILES, true)?;
+        place.holds_none(FILES, self.overwrite)?;
         let gpu = global.gpu()?;
         let mut models = load(&gpu, &self.run)?;
         let judge = load_judge(&gpu, &self.run, &models.tokenizer)?;

@@ -3,9 +3,10 @@
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use crate::cli::common::apart::apart;
 use crate::cli::common::images::png;
+use crate::cli::common::made::{SAMPLES, made_before};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sample::{GRID, How, MADE, draw as draw_asked, made_before, room, slug};
+use crate::cli::prior::sample::{GRID, How, draw as draw_asked, room, slug};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokenizer::Tokenizer;
@@ -231,14 +232,14 @@ impl Sample {
                 .iter()
                 .flatten()
                 .map(String::as_str)
-                .chain([GRID, MADE]),
+                .chain([GRID, SAMPLES]),
             self.overwrite,
         )?;
         let written = names
             .iter()
             .flatten()
             .map(String::as_str)
-            .chain([GRID, MADE])
+            .chain([GRID, SAMPLES])
             .map(|name| self.out.join(name));
         apart(self.prompts.iter().chain(&self.embedding), written)?;
         let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
@@ -286,7 +287,7 @@ impl Sample {
         }
         let made = serde_json::json!({ "images": list });
         atomic::write(
-            &staged.path().join(MADE),
+            &staged.path().join(SAMPLES),
             (serde_json::to_string_pretty(&made).map_err(Error::data)? + "\n").as_bytes(),
         )?;
         let columns = self.n.min(COLUMNS);
@@ -315,7 +316,7 @@ impl Sample {
             &staged.path().join(GRID),
             &rows(&padded, shape, columns, &labels, 96)?.png()?,
         )?;
-        staged.put(&made_before(&self.out))?;
+        staged.put(&made_before(&self.out, SAMPLES))?;
         let codes = drawing.codes.len();
         if global.json {
             let line = serde_json::json!({

@@ -1,43 +1,39 @@
 //! `wgvq text2image train`: three models, one after the other, each of which goes on where it
 //! stopped.
 
+mod before;
 mod going_on;
 
 use super::asked::Asked;
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
-use crate::cli::common::keys::{Keys, configuration, key_value, open, set_keys};
+use crate::cli::common::keys::{key_value, set_keys};
 use crate::cli::common::output;
 use crate::cli::common::output::{Bar, Watch};
-use crate::cli::common::pictures;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
-use crate::cli::first_stage::train::{
-    going_on as first_stage_going_on, own_pictures, train as train_first_stage,
-};
+use crate::cli::first_stage::train::train as train_first_stage;
+use before::{Material, Stage, check_texts};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::codes::tokens::{Captions, Tokens};
 use wgvq::config::Keyed;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::data::{ImageSet, absolute};
+use wgvq::data::absolute;
 use wgvq::gpu::Gpu;
 use wgvq::inference::contrastive::some;
 use wgvq::inference::prior_measure::Told;
 use wgvq::inference::tokenize::{about as tokens_about, tokenize};
 use wgvq::inference::{Trained, TrainedPrior, prior_folder};
 use wgvq::models::prior::{Pattern, Prior, Shape as PriorShape, TextKind};
-use wgvq::models::text::{Text, Texts};
+use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::nn::Parameters;
-use wgvq::storage::atomic;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::contrastive::{ContrastiveTrainer, run_contrastive};
 use wgvq::train::prior::{PriorEvaluation, run_prior};
-use wgvq::train::{Start, Training, check};
+use wgvq::train::{Start, Training};
 use wgvq::{Error, Result};
 
 /// Which way texts become images.
@@ -123,40 +119,12 @@ pub struct Train {
     overwrite: bool,
 }
 
-/// What a text may have without being asked, at least and at most: prompts are often longer than
-/// captions.
-const LEAST: usize = 12;
-const LONGEST: usize = 128;
 /// What is taken where nothing is asked for.
 const SIZE: &str = "small";
 const VOCABULARY: usize = 1024;
 const JUDGE_STEPS: u64 = 1500;
 /// The command that goes on with a run, before its name.
 const GO_ON: &str = "wgvq text2image train --resume";
-
-/// What the options say of texts, whatever the captions are: before anything is trained.
-fn check_texts(asked: &Asked) -> Result<()> {
-    Tokenizer::check_size(asked.vocabulary)?;
-    if asked.text_length != 0 && asked.text_length < 3 && !asked.embeddings {
-        let what = "is not allowed: a text has its first and last token, and one more";
-        return Err(Error::config(
-            "--text-length",
-            format!("{} {what}", asked.text_length),
-        ));
-    }
-    Ok(())
-}
-
-/// What the models of a run are trained on.
-struct Material {
-    set: Arc<ImageSet>,
-    tokenizer: Tokenizer,
-    /// Captions in tokens.
-    text: Text,
-    texts: Arc<Texts>,
-    /// What the prior reads, where that is something else.
-    rows: Option<Text>,
-}
 
 impl Train {
     fn folder(&self) -> &Path {
@@ -165,50 +133,39 @@ impl Train {
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
         let run = self.folder();
-        if let Some(length) = self.text_length.filter(|length| *length > 1 << 20) {
-            let what = format!("{length} is not allowed: at most 2^20 tokens can be read");
-            return Err(Error::config("--text-length", what));
-        }
-        // Before anything is trained, and by the name that this command has for them.
+        // By the name that this command has for them.
         self.first
             .iter()
             .try_for_each(|pair| key_value("--first", pair).map(drop))?;
+        let _place = Place::folder(global, run)?;
+        let levels = [String::new()]
+            .into_iter()
+            .chain((2..=MOST_LEVELS).flat_map(level_names));
+        let places = levels
+            .map(|level| prior_folder(run, &level))
+            .chain([contrastive_folder(run)]);
+        places
+            .into_iter()
+            .try_for_each(|place| RunFolder::settle(&place))?;
         let mut asked = if self.resume.is_some() {
             self.going_on(run)?
         } else {
             self.asked(run)?
         };
         check_texts(&asked)?;
-        if self.resume.is_none() && !self.overwrite {
-            for folder in [prior_folder(run, ""), contrastive_folder(run)] {
-                if folder.join("config.toml").exists() {
-                    let what = format!(
-                        "is there already: go on with it by `{GO_ON} {}`, or replace it with \
-                         `--overwrite`",
-                        output::shell(run)
-                    );
-                    return Err(Error::file(&folder, what));
-                }
-            }
-        }
-        let _place = Place::folder(global, run)?;
         let gpu = global.gpu()?;
-        match self.first_stage(global, &gpu, &asked)? {
-            Ended::Done => {}
-            ended => return Ok(ended),
-        }
-        let mut model = Trained::load(&gpu, run)?;
-        let places: Vec<PathBuf> = model
-            .levels()
+        let first = self.first(&gpu)?;
+        let places: Vec<PathBuf> = first
+            .levels
             .iter()
             .map(|level| prior_folder(run, &level.name))
             .collect();
+        self.check_places(&places)?;
         let priors = places
             .iter()
             .map(|place| self.prior_of(place, &asked))
             .collect::<Result<Vec<_>>>()?;
         let judge = self.judge_of(&contrastive_folder(run), &asked)?;
-        asked.save(run)?;
         let judged =
             asked.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
         // Priors that have begun need their tokens alone, whatever became of the images.
@@ -218,24 +175,53 @@ impl Train {
         let needed =
             self.resume.is_none() || self.data.is_some() || !judged || !places.iter().all(begun);
         let material = if needed {
-            Some(self.material(global, &model, &asked)?)
+            Some(self.material(global, &first, &asked)?)
         } else {
             None
         };
-        if let (Some(m), Some(_)) = (&material, &self.resume) {
-            for place in places.iter().filter(|place| begun(place)) {
-                self.same_images(&Tokens::open(&place.join("tokens"))?, m)?;
+        if let Some(m) = &material {
+            self.check_stages(&gpu, &first, m, &priors, (!judged).then_some(&judge))?;
+            if self.resume.is_some() {
+                for place in places.iter().filter(|place| begun(place)) {
+                    self.same_images(&Tokens::open(&place.join("tokens"))?, m)?;
+                }
+                asked.data = absolute(&m.set.name);
             }
-            asked.data = absolute(&m.set.name);
-            asked.save(run)?;
         }
+        // What is to be replaced keeps what it was asked for until then.
+        if !self.overwrite && !matches!(first.stage, Stage::New(_)) {
+            asked.save(&text_folder(run))?;
+        }
+        let mut config = first.config;
+        let ended = match first.stage {
+            Stage::Trained(_) => Ended::Done,
+            Stage::New(images) => {
+                let folder = self.begin(&mut config, &asked)?;
+                train_first_stage(global, &gpu, &config, images, &folder, Start::Fresh, GO_ON)?
+            }
+            Stage::Begun(images, folder) => {
+                train_first_stage(global, &gpu, &config, images, &folder, Start::Resume, GO_ON)?
+            }
+        };
+        if !matches!(ended, Ended::Done) {
+            return Ok(ended);
+        }
+        let mut model = Trained::load(&gpu, run)?;
         let mut done = judged;
         for (level, config) in priors.iter().enumerate() {
             if self.ended(&places[level], config.train.steps)? {
                 continue;
             }
             done = false;
-            match self.prior(global, &gpu, &mut model, level, material.as_ref(), config)? {
+            match self.prior(
+                global,
+                &gpu,
+                &mut model,
+                level,
+                material.as_ref(),
+                config,
+                &asked,
+            )? {
                 Ended::Done => {}
                 ended => return Ok(ended),
             }
@@ -259,20 +245,6 @@ impl Train {
     /// Has a stage of a run that goes on been trained to its end?
     fn ended(&self, place: &Path, steps: u64) -> Result<bool> {
         Ok(self.resume.is_some() && going_on::ended(place, steps)?)
-    }
-
-    /// Are these the images and texts that a prior's tokens were made of?
-    fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
-        if m.set.is_of_sum(&tokens.about.data_sha256) && tokens.about.reader == m.tokenizer.sha256()
-        {
-            return Ok(());
-        }
-        let what = format!(
-            "the images or captions of `{}` are others than those that the run began with (`{}`): \
-             say by --data where those lie now",
-            m.set.name, tokens.about.data
-        );
-        Err(Error::data(what))
     }
 
     /// What is asked for of a run that begins.
@@ -332,149 +304,6 @@ impl Train {
         Ok(config)
     }
 
-    /// Trains the first stage, unless the run has one.
-    fn first_stage(&self, global: &Global, gpu: &Gpu, asked: &Asked) -> Result<Ended> {
-        let run = self.folder();
-        if let (Some(_), true) = (&self.resume, run.join("config.toml").exists()) {
-            let kept = RunConfig::load(&run.join("config.toml"))?;
-            let has_ended = going_on::ended(run, kept.train.steps)?;
-            // Beside a first stage that `wgvq train` made, the seed is the others' alone.
-            let seed = if has_ended { None } else { self.seed };
-            let (data, steps, set) = (self.data.clone(), self.first_steps, self.first.clone());
-            let keys = Keys {
-                data,
-                steps,
-                seed,
-                set,
-                ..Default::default()
-            };
-            let config = first_stage_going_on(&kept, &keys, "--first")?;
-            if has_ended && config.train.steps == kept.train.steps {
-                return Ok(Ended::Done);
-            }
-            let folder = RunFolder::resume(run)?;
-            let images = own_pictures(run, &config, &keys)?;
-            return train_first_stage(global, gpu, &config, images, &folder, Start::Resume, GO_ON);
-        }
-        if run.join("final.safetensors").exists() {
-            if !self.first.is_empty() || self.first_steps.is_some() {
-                let what = format!(
-                    "{} has its first stage already: go on with what was asked for by `{GO_ON} \
-                     {}`, or train another in another folder",
-                    run.display(),
-                    output::shell(run)
-                );
-                return Err(Error::config("--first", what));
-            }
-            return Ok(Ended::Done);
-        }
-        if self.resume.is_some() {
-            return Err(Error::file(
-                run,
-                "holds no run to resume: there is no config.toml in it; --out begins one",
-            ));
-        }
-        let data = self.data.clone().ok_or_else(|| {
-            Error::config(
-                "--data",
-                format!(
-                    "is needed: {} has no first stage yet to take its images from",
-                    run.display()
-                ),
-            )
-        })?;
-        // What is asked for by name comes last: it overrides what the system would take.
-        let mut set = match self.system() {
-            System::Dalle => vec!["quantizer.kind=gumbel".to_owned()],
-            System::Parti => vec!["quantizer.kind=cosine".to_owned()],
-        };
-        set.extend(self.first.clone());
-        let keys = Keys {
-            data: Some(data),
-            steps: self.first_steps,
-            seed: self.seed,
-            set,
-            ..Default::default()
-        };
-        let mut config = configuration(None, None, &keys)?;
-        let images = open(&config)?;
-        let mut copy = (*images).clone();
-        reading::captioned(global, &mut copy)?;
-        check(&config, &images)?;
-        let folder = RunFolder::create(run, false)?;
-        // From here on --resume goes on, whichever stage is stopped.
-        config.data.source = absolute(&config.data.source);
-        atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
-        asked.save(run)?;
-        train_first_stage(global, gpu, &config, images, &folder, Start::Fresh, GO_ON)
-    }
-
-    fn material(&self, global: &Global, model: &Trained, asked: &Asked) -> Result<Material> {
-        let run = self.folder();
-        let mut config = model.config().clone();
-        let [width, height, channels] = model.image();
-        let own = pictures::first_there(&asked.data, pictures::source_of(run, model));
-        (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
-        // Crops of whole photographs are the first stage's: what is described is the whole picture.
-        config.data.crop = "none".into();
-        let mut set = pictures::open(run, &own, self.data.as_deref(), &config.data.options())?;
-        set.notes.iter().for_each(|n| output::note(global, n));
-        reading::captioned(global, &mut set)?;
-        let folder = text_folder(run);
-        let tokenizer = if self.resume.is_some() && folder.join("tokenizer.json").exists() {
-            Tokenizer::load(&folder)?
-        } else {
-            let captions: Vec<&str> = set
-                .train
-                .iter()
-                .filter_map(|i| set.items[*i as usize].caption.as_deref())
-                .collect();
-            let tokenizer = Tokenizer::learn(&captions, asked.vocabulary)?;
-            tokenizer.save(&folder)?;
-            tokenizer
-        };
-        let own = reading::longest(&set, &tokenizer)?;
-        let length = if asked.text_length == 0 || asked.embeddings {
-            own.clamp(LEAST, LONGEST)
-        } else {
-            asked.text_length
-        };
-        if length < 3 {
-            return Err(Error::config(
-                "--text-length",
-                format!(
-                    "{length} is not allowed: a text has its first and last token, and one more"
-                ),
-            ));
-        }
-        let text = tokenizer.text(length);
-        let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
-        reading::tell_of_long(global, &long, set.len(), length, asked.strict)?;
-        let rows = if asked.embeddings {
-            Some(reading::rows(&set, asked.text_length)?)
-        } else {
-            None
-        };
-        output::note(
-            global,
-            &format!(
-                "{}: {} captions to train on, {} held out; {} tokens learned of them, {length} to \
-                 a text",
-                set.name,
-                set.train.len(),
-                set.test.len(),
-                tokenizer.size()
-            ),
-        );
-        Ok(Material {
-            set: Arc::new(set),
-            tokenizer,
-            text,
-            texts: Arc::new(texts),
-            rows,
-        })
-    }
-
     /// Turns images and captions into tokens, and trains a level's prior on them.
     fn prior(
         &self,
@@ -484,6 +313,7 @@ impl Train {
         level: usize,
         material: Option<&Material>,
         config: &PriorConfig,
+        asked: &Asked,
     ) -> Result<Ended> {
         let run = self.folder();
         let name = model.levels()[level].name.clone();
@@ -502,7 +332,7 @@ impl Train {
                 )?;
                 (RunFolder::resume(&place)?, Some(tokens))
             }
-            Some(m) => self.tokenized(global, gpu, model, level, m, config, &place)?,
+            Some(m) => self.tokenized(global, gpu, model, level, m, config, asked)?,
             None => {
                 return Err(Error::file(
                     &place,
@@ -566,8 +396,9 @@ impl Train {
         level: usize,
         m: &Material,
         config: &PriorConfig,
-        place: &Path,
+        asked: &Asked,
     ) -> Result<(RunFolder, Option<Tokens>)> {
+        let place = &prior_folder(self.folder(), &model.levels()[level].name);
         let of = |numbers: &[u32]| match &m.rows {
             Some(text) => reading::read_rows(&m.set, text, numbers),
             None => Ok(some(&m.texts, &m.text, numbers)),
@@ -586,11 +417,15 @@ impl Train {
             &about.vocabulary,
         )?;
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
-        let folder = if resumed {
-            RunFolder::resume(place)?
-        } else {
-            RunFolder::create(place, self.overwrite)?
+        let folder = match (resumed, level) {
+            (true, _) => RunFolder::resume(place)?,
+            // With the first of them, all goes that the run has of texts.
+            (false, 0) if self.overwrite => RunFolder::create_over_texts(self.folder(), place)?,
+            (false, _) => RunFolder::create(place, self.overwrite)?,
         };
+        let texts = folder.beside("text");
+        m.tokenizer.save(&texts)?;
+        asked.save(&texts)?;
         let made = if Tokens::exist(&folder.tokens()) {
             Some(Tokens::open(&folder.tokens())?)
         } else {
@@ -624,13 +459,16 @@ impl Train {
         );
         bar.finish();
         if stop.load(Ordering::Relaxed) {
-            output::note(
-                global,
-                &format!(
-                    "stopped; begin with the codes again by: {GO_ON} {}",
+            let again = match folder.replaces() {
+                true => "what is there is as it was, and the same command begins with the codes \
+                         again"
+                    .to_owned(),
+                false => format!(
+                    "begin with the codes again by: {GO_ON} {}",
                     output::shell(self.folder())
                 ),
-            );
+            };
+            output::note(global, &format!("stopped; {again}"));
             return Ok((folder, None));
         }
         made.map(|tokens| (folder, Some(tokens)))
@@ -682,6 +520,7 @@ impl Train {
     ) -> Result<Ended> {
         let place = contrastive_folder(self.folder());
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
+        m.tokenizer.save(&text_folder(self.folder()))?;
         let reader = m.tokenizer.sha256();
         let trainer =
             ContrastiveTrainer::new(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;

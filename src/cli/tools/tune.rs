@@ -52,8 +52,8 @@ impl Tune {
             }
             return Ok(Ended::Done);
         }
-        if !self.dry_run && path.is_none() {
-            return Err(nowhere());
+        if !self.dry_run {
+            may_store(path.as_deref().ok_or_else(nowhere)?)?;
         }
         output::note(
             global,
@@ -111,6 +111,18 @@ fn nowhere() -> Error {
         "WGVQ_TUNING",
         "this system names no folder for caches; set it to a folder for tuning tables",
     )
+}
+
+/// Can a table be stored there? Says so before anything is measured.
+fn may_store(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::file(
+            path,
+            "is a folder, and a tuning table is to go there; move it away",
+        ));
+    }
+    path.parent()
+        .map_or(Ok(()), wgvq::storage::atomic::may_write_below)
 }
 
 fn write(path: &Path, tuning: &Tuning) -> Result<()> {

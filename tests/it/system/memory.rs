@@ -105,5 +105,93 @@ fn models_and_texts_beyond_all_memory_are_refused_before_it_is_taken() {
         .args(["text2image", "train", "--text-length", "100000000", "--out"])
         .arg(&out);
     refused(&within(8192, &mut command), &["--text-length", "100000000"]);
-    assert!(!out.join("final.safetensors").exists());
+    // As many tokens as there may be, of each of the captions.
+    let mut command = wgvq();
+    let none = folder.path().join("none");
+    command
+        .args([
+            "text2image",
+            "train",
+            "--data",
+            "emoji",
+            "--text-length",
+            "1048576",
+            "--out",
+        ])
+        .arg(&none);
+    refused(
+        &within(4096, &mut command),
+        &["--text-length", "texts of 1048576 tokens each", "asked for"],
+    );
+    assert!(!none.exists());
+}
+
+#[test]
+fn what_cannot_fit_is_refused_by_the_name_of_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (folder.path().join("tiny.toml"), folder.path().join("run"));
+    tiny_config(&config, 2);
+    let pictures = super::pictures(folder.path());
+    let train = |out: &std::path::Path, more: &[&str]| {
+        let mut command = wgvq();
+        command
+            .arg("train")
+            .arg(&config)
+            .arg("--out")
+            .arg(out)
+            .arg("--data")
+            .arg(&pictures)
+            .args(more);
+        command.args([
+            "--set",
+            "data.width=16",
+            "--set",
+            "data.height=16",
+            "--quiet",
+        ]);
+        command
+    };
+    // Of a batch only its first step tells.
+    let begun = folder.path().join("begun");
+    refused(
+        &within(
+            8192,
+            &mut train(&begun, &["--batch", "65536", "--set", "model.hidden=1024"]),
+        ),
+        &["bytes"],
+    );
+    let none = folder.path().join("none");
+    let many = ["--codes", "16777216", "--set", "quantizer.codebook_dim=256"];
+    refused(&within(8192, &mut train(&none, &many)), &["asked for"]);
+    assert!(!none.join("config.toml").exists());
+    assert!(train(&out, &[]).output().unwrap().status.success());
+    let mut prior = wgvq();
+    prior.arg("prior").arg(&out).args([
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--quiet",
+        "--set",
+        "prior.layers=1",
+    ]);
+    assert!(
+        prior
+            .args(["--set", "prior.dim=16", "--set", "prior.heads=1"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    let mut sample = wgvq();
+    sample
+        .arg("sample")
+        .arg(&out)
+        .args(["--n", "1048576", "--out"])
+        .arg(folder.path().join("samples"));
+    refused(
+        &within(2048, &mut sample),
+        &["--n", "1048576 images", "asked for"],
+    );
+    assert!(!folder.path().join("samples").exists());
 }

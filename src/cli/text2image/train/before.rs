@@ -1,0 +1,354 @@
+//! What is found out before anything is trained: the first stage, images and captions, and whether
+//! every stage can be trained on them.
+
+use super::super::asked::Asked;
+use super::super::{Global, contrastive_folder, reading, text_folder};
+use super::{GO_ON, System, Train, going_on, output};
+use crate::cli::common::keys::{Keys, configuration, open};
+use crate::cli::common::pictures;
+use crate::cli::first_stage::train::{going_on as first_stage_going_on, own_pictures};
+use std::path::PathBuf;
+use std::sync::Arc;
+use wgvq::codes::tokenizer::Tokenizer;
+use wgvq::codes::tokens::{Tokens, vocabulary_of};
+use wgvq::config::Keyed;
+use wgvq::config::contrastive::ContrastiveConfig;
+use wgvq::config::prior::PriorConfig;
+use wgvq::config::run::RunConfig;
+use wgvq::data::{ImageSet, absolute};
+use wgvq::gpu::Gpu;
+use wgvq::inference::Trained;
+use wgvq::models::Level;
+use wgvq::models::prior::Vocabulary;
+use wgvq::models::text::{Form, Text, Texts};
+use wgvq::storage::atomic;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::train::contrastive::check_contrastive;
+use wgvq::train::{check, levels_of, prior};
+use wgvq::{Error, Result};
+
+/// What a text may have without being asked, at least and at most: prompts are often longer than
+/// captions.
+const LEAST: usize = 12;
+const LONGEST: usize = 128;
+
+/// What the options say of texts, whatever the captions are.
+pub(super) fn check_texts(asked: &Asked) -> Result<()> {
+    Tokenizer::check_size(asked.vocabulary)?;
+    if asked.text_length > 1 << 20 {
+        let what = format!(
+            "{} is not allowed: at most 2^20 tokens can be read",
+            asked.text_length
+        );
+        return Err(Error::config("--text-length", what));
+    }
+    if asked.text_length != 0 && asked.text_length < 3 && !asked.embeddings {
+        let what = "is not allowed: a text has its first and last token, and one more";
+        return Err(Error::config(
+            "--text-length",
+            format!("{} {what}", asked.text_length),
+        ));
+    }
+    Ok(())
+}
+
+/// The first stage of a run, trained or to be trained.
+pub(super) struct First {
+    pub config: RunConfig,
+    /// What its codes look like.
+    pub levels: Vec<Level>,
+    /// Width, height and channels of its images.
+    image: [usize; 3],
+    pub stage: Stage,
+}
+
+/// How far a first stage is.
+pub(super) enum Stage {
+    /// It is there.
+    Trained(Box<Trained>),
+    /// It is to begin.
+    New(Arc<ImageSet>),
+    /// It goes on in its folder.
+    Begun(Arc<ImageSet>, RunFolder),
+}
+
+/// What the models of a run are trained on.
+pub(super) struct Material {
+    pub set: Arc<ImageSet>,
+    pub tokenizer: Tokenizer,
+    /// Captions in tokens.
+    pub text: Text,
+    pub texts: Arc<Texts>,
+    /// What the prior reads, where that is something else.
+    pub rows: Option<Text>,
+}
+
+impl First {
+    fn trained(model: Trained) -> First {
+        let (config, levels, image) = (
+            model.config().clone(),
+            model.levels().to_vec(),
+            model.image(),
+        );
+        First {
+            config,
+            levels,
+            image,
+            stage: Stage::Trained(Box::new(model)),
+        }
+    }
+
+    fn images(&self) -> Option<&ImageSet> {
+        match &self.stage {
+            Stage::Trained(_) => None,
+            Stage::New(images) | Stage::Begun(images, _) => Some(images),
+        }
+    }
+}
+
+impl Train {
+    /// The first stage that the run has, or will have.
+    pub(super) fn first(&self, gpu: &Gpu) -> Result<First> {
+        let run = self.folder();
+        let (config, stage) = match &self.resume {
+            Some(_) if run.join("config.toml").exists() => {
+                let kept = RunConfig::load(&run.join("config.toml"))?;
+                let has_ended = going_on::ended(run, kept.train.steps)?;
+                // Beside a first stage that `wgvq train` made, the seed is the others' alone.
+                let seed = if has_ended { None } else { self.seed };
+                let (data, steps, set) = (self.data.clone(), self.first_steps, self.first.clone());
+                let keys = Keys {
+                    data,
+                    steps,
+                    seed,
+                    set,
+                    ..Default::default()
+                };
+                let config = first_stage_going_on(&kept, &keys, "--first")?;
+                if has_ended && config.train.steps == kept.train.steps {
+                    return Ok(First::trained(Trained::load(gpu, run)?));
+                }
+                let folder = RunFolder::resume(run)?;
+                let images = own_pictures(run, &config, &keys)?;
+                (config, Stage::Begun(images, folder))
+            }
+            _ if run.join("final.safetensors").exists() => {
+                if !self.first.is_empty() || self.first_steps.is_some() {
+                    let what = format!(
+                        "{} has its first stage already: go on with what was asked for by \
+                         `{GO_ON} {}`, or train another in another folder",
+                        run.display(),
+                        output::shell(run)
+                    );
+                    return Err(Error::config("--first", what));
+                }
+                return Ok(First::trained(Trained::load(gpu, run)?));
+            }
+            Some(_) => {
+                let what =
+                    "holds no run to resume: there is no config.toml in it; --out begins one";
+                return Err(Error::file(run, what));
+            }
+            None => {
+                let config = self.new_first()?;
+                RunFolder::may_create(run, false)?;
+                let images = open(&config)?;
+                (config, Stage::New(images))
+            }
+        };
+        let (Stage::New(images) | Stage::Begun(images, _)) = &stage else {
+            return Err(Error::file(run, "has no first stage"));
+        };
+        check(&config, images)?;
+        let image = [images.width, images.height, images.channels];
+        let levels = levels_of(gpu, &config, image)?;
+        Ok(First {
+            config,
+            levels,
+            image,
+            stage,
+        })
+    }
+
+    /// The configuration of a first stage that is to begin.
+    fn new_first(&self) -> Result<RunConfig> {
+        let data = self.data.clone().ok_or_else(|| {
+            let run = self.folder().display();
+            Error::config(
+                "--data",
+                format!("is needed: {run} has no first stage yet to take its images from"),
+            )
+        })?;
+        // What is asked for by name comes last: it overrides what the system would take.
+        let mut set = match self.system() {
+            System::Dalle => vec!["quantizer.kind=gumbel".to_owned()],
+            System::Parti => vec!["quantizer.kind=cosine".to_owned()],
+        };
+        set.extend(self.first.clone());
+        let keys = Keys {
+            data: Some(data),
+            steps: self.first_steps,
+            seed: self.seed,
+            set,
+            ..Default::default()
+        };
+        configuration(None, None, &keys)
+    }
+
+    /// Can the folders of the stages that are to begin be made?
+    pub(super) fn check_places(&self, places: &[PathBuf]) -> Result<()> {
+        let run = self.folder();
+        if self.resume.is_some() {
+            return Ok(());
+        }
+        let judge = contrastive_folder(run);
+        for folder in places.iter().chain([&judge]) {
+            if !self.overwrite && folder.join("config.toml").exists() {
+                let what = format!(
+                    "is there already: go on with it by `{GO_ON} {}`, or replace it with \
+                     `--overwrite`",
+                    output::shell(run)
+                );
+                return Err(Error::file(folder, what));
+            }
+            RunFolder::may_create(folder, self.overwrite)?;
+        }
+        if self.overwrite {
+            RunFolder::may_create_over_texts(run, &places[0])
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Images, captions and texts, all of them read and checked.
+    pub(super) fn material(
+        &self,
+        global: &Global,
+        first: &First,
+        asked: &Asked,
+    ) -> Result<Material> {
+        let run = self.folder();
+        let mut config = first.config.clone();
+        [config.data.width, config.data.height, config.data.channels] = first.image;
+        // Crops of whole photographs are the first stage's: what is described is the whole picture.
+        config.data.crop = "none".into();
+        let options = config.data.options();
+        // Those of the first stage, where they are the same.
+        let same = |images: &&ImageSet| {
+            let of_first = first.config.data.options();
+            options == of_first
+                && absolute(&images.name) == absolute(self.data.as_deref().unwrap_or(&asked.data))
+        };
+        let mut set = match (first.images().filter(same), &first.stage) {
+            (Some(images), _) => images.clone(),
+            (None, stage) => {
+                let source = match stage {
+                    Stage::Trained(model) => pictures::source_of(run, model),
+                    _ => config.data.source.clone(),
+                };
+                let own = pictures::first_there(&asked.data, source);
+                let set = pictures::open(run, &own, self.data.as_deref(), &options)?;
+                set.notes.iter().for_each(|n| output::note(global, n));
+                set
+            }
+        };
+        reading::captioned(global, &mut set)?;
+        if asked.text_length > 0 && !asked.embeddings {
+            // Before captions are read that nothing could hold.
+            let text = Text {
+                form: Form::Tokens(asked.vocabulary),
+                length: asked.text_length,
+            };
+            text.hold(set.len())
+                .map_err(|e| Error::config("--text-length", e))?;
+        }
+        let folder = text_folder(run);
+        let tokenizer = if self.resume.is_some() && folder.join("tokenizer.json").exists() {
+            Tokenizer::load(&folder)?
+        } else {
+            let captions: Vec<&str> = set
+                .train
+                .iter()
+                .filter_map(|i| set.items[*i as usize].caption.as_deref())
+                .collect();
+            Tokenizer::learn(&captions, asked.vocabulary)?
+        };
+        let own = reading::longest(&set, &tokenizer)?;
+        let length = if asked.text_length == 0 || asked.embeddings {
+            own.clamp(LEAST, LONGEST)
+        } else {
+            asked.text_length
+        };
+        let text = tokenizer.text(length);
+        let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
+        reading::tell_of_long(global, &long, set.len(), length, asked.strict)?;
+        let rows = if asked.embeddings {
+            Some(reading::rows(&set, asked.text_length)?)
+        } else {
+            None
+        };
+        output::note(
+            global,
+            &format!(
+                "{}: {} captions to train on, {} held out; {} tokens learned of them, {length} to \
+                 a text",
+                set.name,
+                set.train.len(),
+                set.test.len(),
+                tokenizer.size()
+            ),
+        );
+        Ok(Material {
+            set: Arc::new(set),
+            tokenizer,
+            text,
+            texts: Arc::new(texts),
+            rows,
+        })
+    }
+
+    /// Can the later stages be trained on this?
+    pub(super) fn check_stages(
+        &self,
+        gpu: &Gpu,
+        first: &First,
+        m: &Material,
+        priors: &[PriorConfig],
+        judge: Option<&ContrastiveConfig>,
+    ) -> Result<()> {
+        for (level, config) in priors.iter().enumerate() {
+            let text = Some(m.rows.unwrap_or(m.text));
+            let of_level = vocabulary_of(&first.levels, level, m.set.classes.len());
+            prior::check(gpu, config, &Vocabulary { text, ..of_level })?;
+        }
+        let image = [m.set.height, m.set.width, m.set.channels];
+        judge.map_or(Ok(()), |judge| {
+            check_contrastive(gpu, judge, image, &m.text)
+        })
+    }
+
+    /// Are these the images and texts that a prior's tokens were made of?
+    pub(super) fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
+        if m.set.is_of_sum(&tokens.about.data_sha256) && tokens.about.reader == m.tokenizer.sha256()
+        {
+            return Ok(());
+        }
+        let what = format!(
+            "the images or captions of `{}` are others than those that the run began with (`{}`): \
+             say by --data where those lie now",
+            m.set.name, tokens.about.data
+        );
+        Err(Error::data(what))
+    }
+
+    /// Makes the folder of a first stage that begins; from here on --resume goes on, whichever
+    /// stage is stopped.
+    pub(super) fn begin(&self, config: &mut RunConfig, asked: &Asked) -> Result<RunFolder> {
+        let run = self.folder();
+        let folder = RunFolder::create(run, false)?;
+        config.data.source = absolute(&config.data.source);
+        atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
+        asked.save(&text_folder(run))?;
+        Ok(folder)
+    }
+}
