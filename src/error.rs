@@ -100,6 +100,16 @@ pub enum Error {
         /// The layer's own words.
         what: String,
     },
+    /// A kernel's text has a mistake.
+    #[error("{file}:{line}: {what}")]
+    Shader {
+        /// The WGSL file.
+        file: String,
+        /// The line in it, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A file that is missing, damaged, hostile or of another kind than it should be.
     #[error("{}: {what}", path.display())]
     File {

@@ -1,9 +1,7 @@
 #ifdef LANES
 #import gemm/subgroup
-#else
-#ifdef SIDE
+#elif SIDE
 #import gemm/coopmat
 #else
 #import gemm/tiled
-#endif
 #endif

@@ -7,11 +7,9 @@ enable f16;
 // variable holds. Every branch around the core depends on the workgroup and the parameters alone.
 diagnostic(off, derivative_uniformity);
 enable wgpu_cooperative_matrix;
-#unroll only 0 1
 alias Left = coop_mat{SIDE}x{SIDE}<f16, A>;
 alias Right = coop_mat{SIDE}x{SIDE}<f16, B>;
 alias Sum = coop_mat{SIDE}x{SIDE}<f32, C>;
-#end
 const HALVES = 40u;                  // from one row of own_tile, or column of shr_tile, to the next: 32 k and padding
 const FLOATS = 68u;                  // from one row of sums to the next: 64 columns and padding
 var<workgroup> own_tile: array<f16, 2560>;

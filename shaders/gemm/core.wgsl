@@ -31,8 +31,7 @@ fn own_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
     return select(vec4<f32>(), own_through(vec4<f32>(own_data[select(0, (r.base + k) >> 2u, ok)])), ok);
 }
-#else
-#ifdef OWN_M
+#elif OWN_M
 fn own_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
     return select(vec4<f32>(), own_through(vec4<f32>(own_data[select(0, (r.base + k * r.step) >> 2u, ok)])), ok);
@@ -46,15 +45,13 @@ fn own_load(r: Run, k: i32) -> vec4<f32> {
     return own_through(vec4<f32>(own_at(r, k), own_at(r, k + 1), own_at(r, k + 2), own_at(r, k + 3)));
 }
 #endif
-#endif
 
 #ifdef SHR_K
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
     return select(vec4<f32>(), shr_through(vec4<f32>(shr_data[select(0, (r.base + k) >> 2u, ok)])), ok);
 }
-#else
-#ifdef SHR_M
+#elif SHR_M
 fn shr_load(r: Run, k: i32) -> vec4<f32> {
     let ok = k >= r.lo && k < r.hi;
     return select(vec4<f32>(), shr_through(vec4<f32>(shr_data[select(0, (r.base + k * r.step) >> 2u, ok)])), ok);
@@ -68,18 +65,15 @@ fn shr_load(r: Run, k: i32) -> vec4<f32> {
     return shr_through(vec4<f32>(shr_at(r, k), shr_at(r, k + 1), shr_at(r, k + 2), shr_at(r, k + 3)));
 }
 #endif
-#endif
 
 // Row v of this invocation in the tile that starts at row r0.
 #ifdef LANES
 fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + 4u * (v / 4u * LANES + lane) + v % 4u; }
-#else
-#ifdef SIDE
+#elif SIDE
 #import gemm/coopmat_tiles
 #else
 fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + lane / ACROSS * V + v; }
 // Tiles of the `tiled` core in workgroup memory: TILE_K rows of TILE_ROWS own rows, and of TILE_COLS columns; four to a vec4.
 var<workgroup> own_tile: array<vec4<f32>, TILE_K * TILE_ROWS / 4>;
 var<workgroup> shr_tile: array<vec4<f32>, TILE_K * TILE_COLS / 4>;
-#endif
 #endif

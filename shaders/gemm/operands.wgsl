@@ -1,20 +1,16 @@
 #ifdef OWN_HALF
 enable f16;
 @group(0) @binding(0) var<storage, read> own_data: array<vec4<f16>>;
-#else
-#ifdef OWN_VEC
+#elif OWN_VEC
 @group(0) @binding(0) var<storage, read> own_data: array<vec4<f32>>;
 #else
 @group(0) @binding(0) var<storage, read> own_data: array<f32>;
 #endif
-#endif
 #ifdef SHR_HALF
 enable f16;
 @group(0) @binding(1) var<storage, read> shr_data: array<vec4<f16>>;
-#else
-#ifdef SHR_VEC
+#elif SHR_VEC
 @group(0) @binding(1) var<storage, read> shr_data: array<vec4<f32>>;
 #else
 @group(0) @binding(1) var<storage, read> shr_data: array<f32>;
-#endif
 #endif

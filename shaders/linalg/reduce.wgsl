@@ -27,16 +27,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef SQUARED
         let difference = a[j] - b[j];
         sum += difference * difference;
-#else
-#ifdef ABSOLUTE
+#elif ABSOLUTE
         sum += abs(a[j] - b[j]);
-#else
-#ifdef PRODUCT
+#elif PRODUCT
         sum += a[j] * b[j];
 #else
         sum += a[j];
-#endif
-#endif
 #endif
     }
 #ifdef VEC

@@ -20,7 +20,7 @@ pub use kernel::gemm::Tile;
 pub use kernel::groups::groups_for;
 pub(crate) use kernel::groups::{ROW_GROUPS, chunks, row_chunks, row_group};
 pub use kernel::pipelines::{Kernel, Pipeline, Reflection, reflect};
-pub use kernel::preprocess::{Source, preprocess};
+pub use kernel::source::{Source, preprocess};
 pub use kernel::tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 pub use kernel::work::Work;
 pub use memory::fill::{fill, fill_bits};

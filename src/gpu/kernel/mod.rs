@@ -4,7 +4,8 @@ pub(crate) mod coopmat;
 pub(crate) mod gemm;
 pub(crate) mod groups;
 pub(crate) mod pipelines;
-pub(crate) mod preprocess;
+mod preprocess;
+pub(crate) mod source;
 pub(crate) mod tuning;
 pub(crate) mod work;
 

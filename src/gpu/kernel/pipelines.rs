@@ -1,15 +1,15 @@
 //! From kernel text to a pipeline: naga's reflection supplies the bindings and the workgroup size.
 
-use super::preprocess;
-use crate::gpu::{Gpu, Source};
+use super::preprocess::Expanded;
+use super::source::{Source, expand};
+use crate::gpu::Gpu;
 use crate::{Error, Result};
 use std::sync::Arc;
 
 /// A kernel file and the defines that make one variant of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    name: &'static str,
-    text: &'static str,
+    source: &'static Source,
     /// Sorted by name.
     defines: Vec<(&'static str, u32)>,
 }
@@ -18,20 +18,15 @@ pub struct Kernel {
 /// has it.
 impl std::hash::Hash for Kernel {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.name, self.text.len(), &self.defines).hash(state);
+        (self.source.name, self.source.text.len(), &self.defines).hash(state);
     }
 }
 
 impl Kernel {
     /// The plain variant of `source`.
     pub fn new(source: &'static Source) -> Self {
-        let name = source
-            .name
-            .rsplit_once('/')
-            .map_or(source.name, |(_, name)| name);
         Kernel {
-            name,
-            text: source.text,
+            source,
             defines: Vec::new(),
         }
     }
@@ -52,7 +47,10 @@ impl Kernel {
 
     /// The kernel's file name, without `.wgsl`.
     pub fn name(&self) -> &'static str {
-        self.name
+        self.source
+            .name
+            .rsplit_once('/')
+            .map_or(self.source.name, |(_, name)| name)
     }
 
     /// The value of a define of this variant.
@@ -66,7 +64,7 @@ impl Kernel {
     /// Is this a variant over tensors of 16-bit floats? Its text needs `SHADER_F16`, unless it is
     /// `cast`, which counts in words.
     pub(crate) fn reads_halves(&self) -> bool {
-        self.name == "cast" || self.needs_f16()
+        self.name() == "cast" || self.needs_f16()
     }
 
     /// Does the text use WGSL's f16?
@@ -84,9 +82,9 @@ impl Kernel {
             .map(|(n, v)| format!("{n}={v}"))
             .collect();
         if defines.is_empty() {
-            self.name.to_owned()
+            self.name().to_owned()
         } else {
-            format!("{}({})", self.name, defines.join(","))
+            format!("{}({})", self.name(), defines.join(","))
         }
     }
 
@@ -112,21 +110,43 @@ impl Kernel {
     /// The final WGSL. `immediates` tells whether the device takes parameters as immediates;
     /// without them the same struct is read from a uniform buffer.
     pub fn wgsl(&self, immediates: bool) -> Result<String> {
-        let text = preprocess::preprocess(
-            &Source {
-                name: self.name,
-                text: self.text,
-            },
-            &self.defines,
-        )?;
-        Ok(if immediates {
-            text
-        } else {
-            text.replace(
-                "var<immediate>",
-                &format!("@group(0) @binding({UNIFORM_BINDING}) var<uniform>"),
-            )
-        })
+        Ok(self.expanded(immediates)?.text)
+    }
+
+    fn expanded(&self, immediates: bool) -> Result<Expanded> {
+        let mut out = expand(self.source, &self.defines)?;
+        if !immediates {
+            let uniform = format!("@group(0) @binding({UNIFORM_BINDING}) var<uniform>");
+            out.text = out.text.replace("var<immediate>", &uniform);
+        }
+        Ok(out)
+    }
+
+    /// The final WGSL, and what naga reads from it.
+    ///
+    /// # Errors
+    /// If the text has a mistake, with its file and line.
+    pub fn parse(&self, immediates: bool) -> Result<(String, naga::Module, Reflection)> {
+        let out = self.expanded(immediates)?;
+        let module = naga::front::wgsl::parse_str(&out.text).map_err(|e| {
+            let what = e.emit_to_string(&out.text);
+            match e
+                .location(&out.text)
+                .and_then(|at| out.origin(at.line_number as usize))
+            {
+                Some((file, line)) => Error::Shader {
+                    file: format!("shaders/{file}.wgsl"),
+                    line,
+                    what,
+                },
+                None => Error::Gpu {
+                    op: format!("shader {}", self.label()),
+                    what,
+                },
+            }
+        })?;
+        let reflection = Reflection::of(&self.label(), &module)?;
+        Ok((out.text, module, reflection))
     }
 }
 
@@ -150,40 +170,45 @@ pub fn reflect(label: &str, wgsl: &str) -> Result<(naga::Module, Reflection)> {
         op: format!("shader {label}"),
         what: e.emit_to_string(wgsl),
     })?;
-    let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).map_err(|e| Error::Gpu {
-        op: format!("shader {label}"),
-        what: e.to_string(),
-    })?;
-    let mut storage = Vec::new();
-    let mut params = 0;
-    for (_, var) in module.global_variables.iter() {
-        match var.space {
-            naga::AddressSpace::Storage { access } => {
-                if let Some(binding) = &var.binding {
-                    storage.push((binding.binding, access.contains(naga::StorageAccess::STORE)));
+    let reflection = Reflection::of(label, &module)?;
+    Ok((module, reflection))
+}
+
+impl Reflection {
+    fn of(label: &str, module: &naga::Module) -> Result<Reflection> {
+        let mut layouter = naga::proc::Layouter::default();
+        layouter.update(module.to_ctx()).map_err(|e| Error::Gpu {
+            op: format!("shader {label}"),
+            what: e.to_string(),
+        })?;
+        let mut storage = Vec::new();
+        let mut params = 0;
+        for (_, var) in module.global_variables.iter() {
+            match var.space {
+                naga::AddressSpace::Storage { access } => {
+                    if let Some(binding) = &var.binding {
+                        storage
+                            .push((binding.binding, access.contains(naga::StorageAccess::STORE)));
+                    }
                 }
+                naga::AddressSpace::Immediate | naga::AddressSpace::Uniform => {
+                    params = layouter[var.ty].size
+                }
+                _ => {}
             }
-            naga::AddressSpace::Immediate | naga::AddressSpace::Uniform => {
-                params = layouter[var.ty].size
-            }
-            _ => {}
         }
-    }
-    storage.sort_unstable();
-    let entry = module.entry_points.first().ok_or_else(|| Error::Gpu {
-        op: format!("shader {label}"),
-        what: "no entry point".into(),
-    })?;
-    let workgroup = entry.workgroup_size;
-    Ok((
-        module,
-        Reflection {
+        storage.sort_unstable();
+        let entry = module.entry_points.first().ok_or_else(|| Error::Gpu {
+            op: format!("shader {label}"),
+            what: "no entry point".into(),
+        })?;
+        let workgroup = entry.workgroup_size;
+        Ok(Reflection {
             storage,
             params,
             workgroup,
-        },
-    ))
+        })
+    }
 }
 
 /// A compiled variant.
@@ -228,8 +253,7 @@ impl Gpu {
     fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
         let device = &self.inner.device;
         let label = kernel.label();
-        let wgsl = kernel.wgsl(self.inner.immediates)?;
-        let (_, reflection) = reflect(&label, &wgsl)?;
+        let (wgsl, _, reflection) = kernel.parse(self.inner.immediates)?;
         let most = self.inner.limits.max_storage_buffers_per_shader_stage as usize;
         if reflection.storage.len() > most {
             let feature = format!(

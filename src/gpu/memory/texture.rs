@@ -1,7 +1,7 @@
 //! Between a host's textures and tensors of images, on the device: no copy goes through the
 //! processor.
 
-use crate::gpu::kernel::preprocess::preprocess;
+use crate::gpu::kernel::source::preprocess;
 use crate::gpu::{DType, Gpu, Source, Tensor};
 use crate::{Error, Result, shader};
 use std::collections::HashMap;
