@@ -1,7 +1,7 @@
 // y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy s - p + ky, ox s - p + kx, c]) w[o,ky,kx,c]
 //
-// x: f32 [N, H, W, I] (f16 with OWN_HALF, and with OUT_HALF y and residual, with MASK_HALF mask), w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the identity, or
-// max(., 0) with OWN_RELU. With RELU_MASK, y is 0 wherever mask [N, OH, OW, O] is not above 0. On the matrix core: rows are output pixels, columns output channels. At one ky the (kx, c)
+// x: f32 [N, H, W, I] (f16 with LHS_HALF, and with OUT_HALF y and residual, with MASK_HALF mask), w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the identity, or
+// max(., 0) with LHS_RELU. With RELU_MASK, y is 0 wherever mask [N, OH, OW, O] is not above 0. On the matrix core: rows are output pixels, columns output channels. At one ky the (kx, c)
 // pairs are one run of KW I values in x and in w alike. Reads 4 (N H W I + O KH KW I) bytes or more, writes 4 N OH OW O.
 struct Params {
     rows: u32,                       // N OH OW
@@ -31,27 +31,27 @@ alias Mask = Value;
 @group(0) @binding(5) var<storage, read> mask: array<Mask>;
 #endif
 
-struct Own { image: i32, y: i32, x: i32, lo: i32, hi: i32 }
-struct Shr { start: i32, end: i32 }
-fn own_begin(row: u32) -> Own {
+struct Lhs { image: i32, y: i32, x: i32, lo: i32, hi: i32 }
+struct Rhs { start: i32, end: i32 }
+fn lhs_begin(row: u32) -> Lhs {
     let ox = row % p.ow;
     let rest = row / p.ow;
     let x0 = i32(ox * p.stride) - i32(p.pad);
     let lo = max(0, -x0) * i32(p.i);
     let hi = min(i32(p.kw), i32(p.w) - x0) * i32(p.i);
-    return Own(i32(rest / p.oh * p.h), i32(rest % p.oh * p.stride) - i32(p.pad), x0, lo, select(0, hi, row < p.rows));
+    return Lhs(i32(rest / p.oh * p.h), i32(rest % p.oh * p.stride) - i32(p.pad), x0, lo, select(0, hi, row < p.rows));
 }
-fn own_run(own: Own, t1: u32, t0: u32) -> Run {
-    let iy = own.y + i32(t0);
+fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
+    let iy = lhs.y + i32(t0);
     let inside = iy >= 0 && iy < i32(p.h);
-    return Run(((own.image + iy) * i32(p.w) + own.x) * i32(p.i), 1, own.lo, select(0, own.hi, inside));
+    return Run(((lhs.image + iy) * i32(p.w) + lhs.x) * i32(p.i), 1, lhs.lo, select(0, lhs.hi, inside));
 }
-fn shr_begin(col: u32) -> Shr {
+fn rhs_begin(col: u32) -> Rhs {
     let run = p.kw * p.i;
-    return Shr(i32(col * p.kh * run), select(0, i32(run), col < p.o));
+    return Rhs(i32(col * p.kh * run), select(0, i32(run), col < p.o));
 }
-fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run {
-    return Run(shr.start + i32(t0 * p.kw * p.i), 1, 0, shr.end);
+fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
+    return Run(rhs.start + i32(t0 * p.kw * p.i), 1, 0, rhs.end);
 }
 #import gemm/core
 #import shared/grid

@@ -1,8 +1,8 @@
 // dx[n,iy,ix,c] = bias[c] + g(x) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],  oy s - p + ky = iy,  ox s - p + kx = ix
 //
-// dy: f32 [N, OH, OW, O] (f16 with OWN_HALF, and with OUT_HALF dx, with MASK_HALF x), w: [O, KH, KW, I], dx: [N, H, W, I]; s stride, p padding. With RELU_MASK, g = 1 where x > 0 and 0
+// dy: f32 [N, OH, OW, O] (f16 with LHS_HALF, and with OUT_HALF dx, with MASK_HALF x), w: [O, KH, KW, I], dx: [N, H, W, I]; s stride, p padding. With RELU_MASK, g = 1 where x > 0 and 0
 // elsewhere: the convolution had rectified its input x [N, H, W, I]. The forward pass of a transposed convolution is this
-// sum too, with BIAS [I], and OWN_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns input channels. A pixel meets only taps of
+// sum too, with BIAS [I], and LHS_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns input channels. A pixel meets only taps of
 // its own phase ((iy + p) mod s, (ix + p) mod s), so the grid's z is the phase and within it the problem is dense.
 // Reads 4 (N OH OW O + O KH KW I) bytes or more, writes 4 N H W I.
 struct Params {
@@ -37,27 +37,27 @@ var<private> phase_w: u32;           // pixels of this phase along x
 var<private> phase_rows: u32;        // pixels of this phase in all
 
 fn row_x(row: u32) -> u32 { return first_x + row % phase_w * p.stride; }
-struct Own { image: i32, y: i32, x: i32, valid: bool }
-struct Shr { start: i32, valid: bool }
-fn own_begin(row: u32) -> Own {
+struct Lhs { image: i32, y: i32, x: i32, valid: bool }
+struct Rhs { start: i32, valid: bool }
+fn lhs_begin(row: u32) -> Lhs {
     let phase_h = (p.h - first_y + p.stride - 1u) / p.stride;
     let rest = row / phase_w;
     let iy = first_y + rest % phase_h * p.stride;
     let oy = (i32(iy + p.pad) - i32(phase_y)) / i32(p.stride);
     let ox = (i32(row_x(row) + p.pad) - i32(phase_x)) / i32(p.stride);
-    return Own(i32(rest / phase_h * p.oh), oy, ox, row < phase_rows);
+    return Lhs(i32(rest / phase_h * p.oh), oy, ox, row < phase_rows);
 }
-fn own_run(own: Own, t1: u32, t0: u32) -> Run {
-    let oy = own.y - i32(t1);
-    let ox = own.x - i32(t0);
-    let inside = own.valid && oy >= 0 && oy < i32(p.oh) && ox >= 0 && ox < i32(p.ow);
-    return Run(((own.image + oy) * i32(p.ow) + ox) * i32(p.o), 1, 0, select(0, i32(p.o), inside));
+fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
+    let oy = lhs.y - i32(t1);
+    let ox = lhs.x - i32(t0);
+    let inside = lhs.valid && oy >= 0 && oy < i32(p.oh) && ox >= 0 && ox < i32(p.ow);
+    return Run(((lhs.image + oy) * i32(p.ow) + ox) * i32(p.o), 1, 0, select(0, i32(p.o), inside));
 }
-fn shr_begin(col: u32) -> Shr { return Shr(i32(col), col < p.i); }
-fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run {
+fn rhs_begin(col: u32) -> Rhs { return Rhs(i32(col), col < p.i); }
+fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
     let ky = phase_y + t1 * p.stride;
     let kx = phase_x + t0 * p.stride;
-    return Run(shr.start + i32((ky * p.kw + kx) * p.i), i32(p.kh * p.kw * p.i), 0, select(0, i32(p.o), shr.valid));
+    return Run(rhs.start + i32((ky * p.kw + kx) * p.i), i32(p.kh * p.kw * p.i), 0, select(0, i32(p.o), rhs.valid));
 }
 #import gemm/core
 #import shared/grid

@@ -1,7 +1,7 @@
 // dw[o,ky,kx,c] = sum over n, oy, ox of dy[n,oy,ox,o] f(x[n, oy s - p + ky, ox s - p + kx, c])
 //
 // x: f32 [N, H, W, I], dy: [N, OH, OW, O], dw: [splits, O, KH, KW, I]; s stride, p padding; f is the identity, or max(., 0)
-// with OWN_RELU; SHR_RELU does the same to dy, which a transposed convolution has in its place. On the matrix core: rows are (ky, kx, c), columns output channels, and the sum runs over output pixels.
+// with LHS_RELU; RHS_RELU does the same to dy, which a transposed convolution has in its place. On the matrix core: rows are (ky, kx, c), columns output channels, and the sum runs over output pixels.
 // The images are split over the grid's z; split_sum adds the parts in a fixed order.
 // Reads 4 (N H W I + N OH OW O) bytes or more, writes 4 splits O KH KW I.
 struct Params {
@@ -15,16 +15,16 @@ struct Params {
 }
 var<immediate> p: Params;
 #import gemm/operands
-#ifdef OWN_VEC
+#ifdef LHS_VEC
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4<f32>>;
 #else
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 #endif
 
 // A row is one weight of each output channel; along k it meets the pixels of one output row.
-struct Own { y: i32, start: i32, lo: i32, hi: i32 }
-struct Shr { col: i32, end: i32 }
-fn own_begin(row: u32) -> Own {
+struct Lhs { y: i32, start: i32, lo: i32, hi: i32 }
+struct Rhs { col: i32, end: i32 }
+fn lhs_begin(row: u32) -> Lhs {
     let run = p.kw * p.i;
     let ky = row / run;
     let kx = i32(row % run / p.i);
@@ -35,17 +35,17 @@ fn own_begin(row: u32) -> Own {
     let lo = (before + s - 1) / s;
     let room = i32(p.w) + i32(p.pad) - kx;
     let hi = min(select(0, (room + s - 1) / s, room > 0), i32(p.ow));
-    return Own(i32(ky) - i32(p.pad), (kx - i32(p.pad)) * i32(p.i) + c, lo, select(0, hi, ky < p.kh));
+    return Lhs(i32(ky) - i32(p.pad), (kx - i32(p.pad)) * i32(p.i) + c, lo, select(0, hi, ky < p.kh));
 }
-fn own_run(own: Own, t1: u32, t0: u32) -> Run {
-    let iy = i32(t0 * p.stride) + own.y;
+fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
+    let iy = i32(t0 * p.stride) + lhs.y;
     let inside = iy >= 0 && iy < i32(p.h);
-    let base = (i32(t1 * p.h) + iy) * i32(p.w * p.i) + own.start;
-    return Run(base, i32(p.stride * p.i), own.lo, select(0, own.hi, inside));
+    let base = (i32(t1 * p.h) + iy) * i32(p.w * p.i) + lhs.start;
+    return Run(base, i32(p.stride * p.i), lhs.lo, select(0, lhs.hi, inside));
 }
-fn shr_begin(col: u32) -> Shr { return Shr(i32(col), select(0, i32(p.ow), col < p.o)); }
-fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run {
-    return Run(i32((t1 * p.oh + t0) * p.ow * p.o) + shr.col, i32(p.o), 0, shr.end);
+fn rhs_begin(col: u32) -> Rhs { return Rhs(i32(col), select(0, i32(p.ow), col < p.o)); }
+fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
+    return Run(i32((t1 * p.oh + t0) * p.ow * p.o) + rhs.col, i32(p.o), 0, rhs.end);
 }
 #import gemm/core
 #import shared/grid
@@ -69,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let start = (group.z * p.o + tile_col) * rows + row;
 #unroll c 0 NC
         if tile_col + {c}u < p.o {
-#ifdef OWN_VEC
+#ifdef LHS_VEC
             if row < rows { dw[(start + {c}u * rows) / 4u] = vec4<f32>(acc_{4*v}_{c}, acc_{4*v+1}_{c}, acc_{4*v+2}_{c}, acc_{4*v+3}_{c}); }
 #else
 #unroll j 0 4

@@ -1,9 +1,9 @@
 // y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy - py + ky, ox - px + kx, c]) w[o,ky,kx,c]
 //
 // conv2d at stride 1 for kernels KW wide; with FLIP its gradient to the input, which is a convolution too: x is dy, y is dx, and
-// w'[c,ky,kx,o] = w[o,KH-1-ky,KW-1-kx,c] stands for w. x: f32 [N, H, W, I] (f16 with OWN_HALF, and with OUT_HALF y and residual, with
+// w'[c,ky,kx,o] = w[o,KH-1-ky,KW-1-kx,c] stands for w. x: f32 [N, H, W, I] (f16 with LHS_HALF, and with OUT_HALF y and residual, with
 // MASK_HALF mask), y: [N, OH, OW, O], I and O multiples of 4; f is the
-// identity, or max(., 0) with OWN_RELU; with RELU_MASK y is 0 where mask, of y's shape, is not above 0.
+// identity, or max(., 0) with LHS_RELU; with RELU_MASK y is 0 where mask, of y's shape, is not above 0.
 // A workgroup is one subgroup of LANES lanes. Each lane owns V pixels side by side and NC channels of each: the V + KW - 1 values of
 // x that it loads for a row of taps serve all KW of them, where the matrix core would load V for each. Weights are handed round by
 // broadcast. Reads 4 (N H W I KH (V + KW - 1) / V O / NC + O KH KW I) bytes or more, writes 4 N OH OW O.
@@ -15,7 +15,7 @@ struct Params {
     col_tiles: u32, tiles: u32,
 }
 var<immediate> p: Params;
-#ifdef OWN_HALF
+#ifdef LHS_HALF
 enable f16;
 alias Loaded = vec4<f16>;
 #else
@@ -44,7 +44,7 @@ alias Mask = Value;
 
 fn load(base: i32, k: u32, inside: bool) -> vec4<f32> {
     let value = select(vec4<f32>(), vec4<f32>(x[select(0u, u32(base) + k / 4u, inside)]), inside);
-#ifdef OWN_RELU
+#ifdef LHS_RELU
     return max(value, vec4<f32>());
 #else
     return value;
@@ -95,9 +95,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef FLIP
             // Four columns side by side, at one k of four.
 #unroll t 0 KW
-#unroll g 0 NC/(4*SHR_LANES)
+#unroll g 0 NC/(4*RHS_LANES)
 #unroll j 0 4
-            let w_{t}_{g}_{j} = w[(((k + {j}u) * p.kh + p.kh - 1u - ky) * KW + {KW-1-t}u) * (p.o / 4u) + min(col0 / 4u + {g}u * SHR_LANES + lane % SHR_LANES, p.o / 4u - 1u)];
+            let w_{t}_{g}_{j} = w[(((k + {j}u) * p.kh + p.kh - 1u - ky) * KW + {KW-1-t}u) * (p.o / 4u) + min(col0 / 4u + {g}u * RHS_LANES + lane % RHS_LANES, p.o / 4u - 1u)];
 #end
 #end
 #end
@@ -105,7 +105,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             {
 #unroll t 0 KW
 #unroll j 0 4
-                let b_{t}_{j} = subgroupBroadcast(w_{t}_{q/SHR_LANES}_{j}, {q%SHR_LANES}u);
+                let b_{t}_{j} = subgroupBroadcast(w_{t}_{q/RHS_LANES}_{j}, {q%RHS_LANES}u);
 #end
 #end
 #unroll c 0 4
@@ -122,14 +122,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #else
             // Four steps along k, of one column.
 #unroll t 0 KW
-#unroll g 0 NC/SHR_LANES
-            let w_{t}_{g} = w[((min(col0 + {g}u * SHR_LANES + lane % SHR_LANES, p.o - 1u) * p.kh + ky) * KW + {t}u) * (p.i / 4u) + k / 4u];
+#unroll g 0 NC/RHS_LANES
+            let w_{t}_{g} = w[((min(col0 + {g}u * RHS_LANES + lane % RHS_LANES, p.o - 1u) * p.kh + ky) * KW + {t}u) * (p.i / 4u) + k / 4u];
 #end
 #end
 #unroll c 0 NC
             {
 #unroll t 0 KW
-                let b_{t} = subgroupBroadcast(w_{t}_{c/SHR_LANES}, {c%SHR_LANES}u);
+                let b_{t} = subgroupBroadcast(w_{t}_{c/RHS_LANES}, {c%RHS_LANES}u);
 #end
 #unroll v 0 V
                 var s_{v} = acc_{v}_{c};

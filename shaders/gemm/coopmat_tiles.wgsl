@@ -10,10 +10,10 @@ enable wgpu_cooperative_matrix;
 alias Left = coop_mat{SIDE}x{SIDE}<f16, A>;
 alias Right = coop_mat{SIDE}x{SIDE}<f16, B>;
 alias Sum = coop_mat{SIDE}x{SIDE}<f32, C>;
-const HALVES = 40u;                  // from one row of own_tile, or column of shr_tile, to the next: 32 k and padding
+const HALVES = 40u;                  // from one row of lhs_tile, or column of rhs_tile, to the next: 32 k and padding
 const FLOATS = 68u;                  // from one row of sums to the next: 64 columns and padding
-var<workgroup> own_tile: array<f16, 2560>;
-var<workgroup> shr_tile: array<f16, 2560>;
+var<workgroup> lhs_tile: array<f16, 2560>;
+var<workgroup> rhs_tile: array<f16, 2560>;
 var<workgroup> sums: array<f32, STAGE * FLOATS>;
 
 fn tile_row(r0: u32, lane: u32, v: u32) -> u32 { return r0 + v / 4u * SUBGROUP + lane / 16u * 4u + v % 4u; }

@@ -1,7 +1,7 @@
 // C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the defines A_T and B_T
 //
 // A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C: [batch, M, N].
-// A, B and C may be f16 (OWN_HALF, SHR_HALF, OUT_HALF); sums are f32. Where C has few tiles, `splits` workgroups share each: every one
+// A, B and C may be f16 (LHS_HALF, RHS_HALF, OUT_HALF); sums are f32. Where C has few tiles, `splits` workgroups share each: every one
 // sums k_part steps of K, and C is [splits, M, N], which split_sum adds. On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
 struct Params {
     m: u32, n: u32, k: u32,
@@ -21,31 +21,31 @@ var<immediate> p: Params;
 #endif
 
 // A row of C is a row of A; a column of C is a column of B. Both are one run of K.
-struct Own { run: Run }
-struct Shr { run: Run }
+struct Lhs { run: Run }
+struct Rhs { run: Run }
 var<private> batch: u32;
 var<private> k_begin: u32;
 fn steps() -> u32 { return min(p.k - k_begin, p.k_part); }
-fn own_begin(row: u32) -> Own {
+fn lhs_begin(row: u32) -> Lhs {
     let start = batch * p.a_batch;
     let end = select(0, i32(steps()), row < p.m);
 #ifdef A_T
-    return Own(Run(i32(start + row + k_begin * p.m), i32(p.m), 0, end));
+    return Lhs(Run(i32(start + row + k_begin * p.m), i32(p.m), 0, end));
 #else
-    return Own(Run(i32(start + row * p.k + k_begin), 1, 0, end));
+    return Lhs(Run(i32(start + row * p.k + k_begin), 1, 0, end));
 #endif
 }
-fn own_run(own: Own, t1: u32, t0: u32) -> Run { return own.run; }
-fn shr_begin(col: u32) -> Shr {
+fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
+fn rhs_begin(col: u32) -> Rhs {
     let start = batch * p.b_batch;
     let end = select(0, i32(steps()), col < p.n);
 #ifdef B_T
-    return Shr(Run(i32(start + col * p.k + k_begin), 1, 0, end));
+    return Rhs(Run(i32(start + col * p.k + k_begin), 1, 0, end));
 #else
-    return Shr(Run(i32(start + col + k_begin * p.n), i32(p.n), 0, end));
+    return Rhs(Run(i32(start + col + k_begin * p.n), i32(p.n), 0, end));
 #endif
 }
-fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
+fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
 #import gemm/core
 #import shared/grid
 fn store(at: u32, col: u32, value: Value) {

@@ -1,6 +1,6 @@
 // index[n] = argmin over k of |x_n - e_k|^2 = argmin over k of  0.5 |e_k|^2 - x_n . e_k;  ties go to the lowest k
 //
-// x (own_data): f32 [N, D] (f16 with OWN_HALF, widened), e (shr_data): [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]. |x|^2 is the same for every
+// x (lhs_data): f32 [N, D] (f16 with LHS_HALF, widened), e (rhs_data): [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]. |x|^2 is the same for every
 // k and would only cost digits. On the matrix core: rows are latents, columns codes; the tile's sums never leave
 // registers, and the N x K matrix never exists. A latent with a NaN gets index 0. Source: van den Oord et al. 2017, eq. 1.
 // One workgroup walks all codes for its rows, or (SPLIT, where there are few rows) k_part of them, and leaves the best score and its
@@ -16,12 +16,12 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read_write> index: array<u32>;
 #endif
 
-struct Own { run: Run }
-struct Shr { run: Run }
-fn own_begin(row: u32) -> Own { return Own(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n))); }
-fn own_run(own: Own, t1: u32, t0: u32) -> Run { return own.run; }
-fn shr_begin(col: u32) -> Shr { return Shr(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k))); }
-fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
+struct Lhs { run: Run }
+struct Rhs { run: Run }
+fn lhs_begin(row: u32) -> Lhs { return Lhs(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n))); }
+fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
+fn rhs_begin(col: u32) -> Rhs { return Rhs(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k))); }
+fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
 #import gemm/core
 #import shared/grid
 fn found(part: u32, row: u32, best: f32, code: u32) {

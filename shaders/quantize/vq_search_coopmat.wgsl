@@ -15,7 +15,7 @@
 //     the roundings of 0.5 |e|^2 - sum, of H -+ eps and of eps:  <= 2^-21 (0.5 E^2 + X E).
 // Together eps = X slope(E) + rest(E). Norms from 60,000 on could overflow f16: such pairs are always computed in f32.
 //
-// x (own_data): f32 [N, D], e (shr_data): [K, D], half_code: [K] = 0.5 |e_k|^2, half_latent: [N] likewise, index: u32 [N]. One
+// x (lhs_data): f32 [N, D], e (rhs_data): [K, D], half_code: [K] = 0.5 |e_k|^2, half_latent: [N] likewise, index: u32 [N]. One
 // workgroup walks all codes for 64 latents. A latent with a NaN gets index 0. Reads 4 D (N + K N / 64) bytes, writes 4 N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, flush: f32, grow: f32, inflate: f32 }
 var<immediate> p: Params;
@@ -24,12 +24,12 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read> half_latent: array<f32>;
 @group(0) @binding(4) var<storage, read_write> index: array<u32>;
 
-struct Own { run: Run }
-struct Shr { run: Run }
-fn own_begin(row: u32) -> Own { return Own(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n))); }
-fn own_run(own: Own, t1: u32, t0: u32) -> Run { return own.run; }
-fn shr_begin(col: u32) -> Shr { return Shr(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k))); }
-fn shr_run(shr: Shr, t1: u32, t0: u32) -> Run { return shr.run; }
+struct Lhs { run: Run }
+struct Rhs { run: Run }
+fn lhs_begin(row: u32) -> Lhs { return Lhs(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n))); }
+fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
+fn rhs_begin(col: u32) -> Rhs { return Rhs(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k))); }
+fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
 #import gemm/core
 #import shared/grid
 
@@ -63,14 +63,14 @@ fn rest(e: f32) -> f32 {
 // x . e in the order of the f32 cores: one sum, along d.
 fn dot_exact(row: u32, col: u32) -> f32 {
     var sum = 0.0;
-#ifdef OWN_VEC
+#ifdef LHS_VEC
     for (var i = 0u; i < p.d / 4u; i += 1u) {
-        let x = own_data[row * (p.d / 4u) + i];
-        let e = shr_data[col * (p.d / 4u) + i];
+        let x = lhs_data[row * (p.d / 4u) + i];
+        let e = rhs_data[col * (p.d / 4u) + i];
         sum = fma(x.w, e.w, fma(x.z, e.z, fma(x.y, e.y, fma(x.x, e.x, sum))));
     }
 #else
-    for (var i = 0u; i < p.d; i += 1u) { sum = fma(own_data[row * p.d + i], shr_data[col * p.d + i], sum); }
+    for (var i = 0u; i < p.d; i += 1u) { sum = fma(lhs_data[row * p.d + i], rhs_data[col * p.d + i], sum); }
 #endif
     return sum;
 }

@@ -149,16 +149,16 @@ impl Tile {
     }
 
     /// Adds the defines of this tile and of the operands' forms.
-    pub(crate) fn define(self, kernel: Kernel, own: Form, shr: Form) -> Kernel {
+    pub(crate) fn define(self, kernel: Kernel, lhs: Form, rhs: Form) -> Kernel {
         let kernel = kernel
             .define("TILE_ROWS", self.rows() as u32)
             .define("TILE_COLS", self.cols() as u32)
-            .flag("OWN_K", own == Form::K)
-            .flag("OWN_M", own == Form::M)
-            .flag("OWN_VEC", own != Form::Scalar)
-            .flag("SHR_K", shr == Form::K)
-            .flag("SHR_M", shr == Form::M)
-            .flag("SHR_VEC", shr != Form::Scalar);
+            .flag("LHS_K", lhs == Form::K)
+            .flag("LHS_M", lhs == Form::M)
+            .flag("LHS_VEC", lhs != Form::Scalar)
+            .flag("RHS_K", rhs == Form::K)
+            .flag("RHS_M", rhs == Form::M)
+            .flag("RHS_VEC", rhs != Form::Scalar);
         match self {
             Tile::Coopmat(coopmat) => coopmat.define(kernel),
             Tile::Tiled {
@@ -174,7 +174,7 @@ impl Tile {
                 .define("ACROSS", across)
                 .define("TILE_K", depth),
             Tile::Subgroup { lanes, v, nc } => {
-                let units = if shr == Form::M { nc / 4 } else { nc };
+                let units = if rhs == Form::M { nc / 4 } else { nc };
                 let spread = lanes.min(units);
                 let kernel = kernel
                     .define("V", v)
@@ -182,8 +182,8 @@ impl Tile {
                     .define("GROUP", lanes)
                     .define("LANES", lanes);
                 kernel
-                    .define("SHR_LANES", spread)
-                    .define("SHR_GROUPS", units / spread)
+                    .define("RHS_LANES", spread)
+                    .define("RHS_GROUPS", units / spread)
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Flags {
     pub residual: bool,
     pub mask: bool,
     /// Which tensors are f16: what the rows load; the output and with it the residual; the mask.
-    pub own_half: bool,
+    pub lhs_half: bool,
     pub out_half: bool,
     pub mask_half: bool,
 }
@@ -41,8 +41,8 @@ impl Flags {
             .flag("RESIDUAL", self.residual)
             .flag("RELU_MASK", self.mask);
         let kernel = kernel
-            .flag("OWN_RELU", self.relu)
-            .flag("OWN_HALF", self.own_half);
+            .flag("LHS_RELU", self.relu)
+            .flag("LHS_HALF", self.lhs_half);
         kernel
             .flag("OUT_HALF", self.out_half)
             .flag("MASK_HALF", self.mask_half)
@@ -57,8 +57,8 @@ impl Flags {
             }];
         }
         [(true, true), (true, false), (false, true)]
-            .map(|(own_half, out_half)| Flags {
-                own_half,
+            .map(|(lhs_half, out_half)| Flags {
+                lhs_half,
                 out_half,
                 ..self
             })
@@ -67,13 +67,13 @@ impl Flags {
 }
 
 impl Fused<'_> {
-    pub(super) fn flags(&self, own: &Tensor, out: DType) -> Flags {
+    pub(super) fn flags(&self, lhs: &Tensor, out: DType) -> Flags {
         Flags {
             relu: self.relu,
             bias: self.bias.is_some(),
             residual: self.residual.is_some(),
             mask: self.mask.is_some(),
-            own_half: own.dtype().is_half(),
+            lhs_half: lhs.dtype().is_half(),
             out_half: out.is_half(),
             mask_half: self.mask.is_some_and(|m| m.dtype().is_half()),
         }
@@ -118,12 +118,12 @@ fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, f: Flags) -> Kernel {
 }
 
 fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, f: Flags) -> Kernel {
-    let own = if o_vec { Form::K } else { Form::Scalar };
-    let shr = if i_vec { Form::M } else { Form::Scalar };
+    let lhs = if o_vec { Form::K } else { Form::Scalar };
+    let rhs = if i_vec { Form::M } else { Form::Scalar };
     let kernel = f
         .define(Kernel::new(shader!("conv/conv2d_grad_input")))
         .flag("OUT_VEC", i_vec);
-    tile.define(kernel, own, shr)
+    tile.define(kernel, lhs, rhs)
 }
 
 /// Of a convolution's two operands one is an activation, which may be f16 and rectified; the other
@@ -141,8 +141,8 @@ fn grad_weight_kernel(
         form(i_vec),
         form(o_vec),
     );
-    let kernel = kernel.flag("OWN_RELU", relu[0]).flag("SHR_RELU", relu[1]);
-    kernel.flag("OWN_HALF", half[0]).flag("SHR_HALF", half[1])
+    let kernel = kernel.flag("LHS_RELU", relu[0]).flag("RHS_RELU", relu[1]);
+    kernel.flag("LHS_HALF", half[0]).flag("RHS_HALF", half[1])
 }
 
 /// Every variant on any device.

@@ -51,7 +51,7 @@ fn kernel(lanes: u32, f: Flags, flip: bool) -> Kernel {
     let spread = lanes.min(if flip { NC as u32 / 4 } else { NC as u32 });
     let kernel = Kernel::new(shader!("conv/conv2d_row"))
         .define("LANES", lanes)
-        .define("SHR_LANES", spread);
+        .define("RHS_LANES", spread);
     let kernel = kernel
         .define("V", V as u32)
         .define("NC", NC as u32)

@@ -49,8 +49,8 @@ struct Params {
 fn kernel(
     tile: Tile,
     t: Transpose,
-    own: Form,
-    shr: Form,
+    lhs: Form,
+    rhs: Form,
     out_vec: bool,
     bias: bool,
     halves: Halves,
@@ -60,10 +60,10 @@ fn kernel(
         .flag("B_T", t.b);
     let kernel = kernel.flag("OUT_VEC", out_vec).flag("BIAS", bias);
     let kernel = kernel
-        .flag("OWN_HALF", halves.a)
-        .flag("SHR_HALF", halves.b)
+        .flag("LHS_HALF", halves.a)
+        .flag("RHS_HALF", halves.b)
         .flag("OUT_HALF", halves.y);
-    tile.define(kernel, own, shr)
+    tile.define(kernel, lhs, rhs)
 }
 
 /// Which tensors are f16.
@@ -169,8 +169,8 @@ pub fn matmul_as(
         b: b.dtype().is_half(),
         y: out.is_half(),
     };
-    let (own, shr) = forms(t, m, n, k);
-    let vec = own != Form::Scalar && shr != Form::Scalar && n.is_multiple_of(4);
+    let (lhs, rhs) = forms(t, m, n, k);
+    let vec = lhs != Form::Scalar && rhs != Form::Scalar && n.is_multiple_of(4);
     if halves.any() && !(vec && Halves::KERNELS.contains(&halves) && a.gpu().shader_f16()) {
         let wide = matmul_as(
             &cast(a, DType::F32)?,
@@ -218,8 +218,8 @@ pub fn matmul_as(
     let kernel = kernel(
         tile,
         t,
-        own,
-        shr,
+        lhs,
+        rhs,
         n.is_multiple_of(4),
         bias.is_some(),
         halves,
@@ -457,24 +457,24 @@ impl Operation for Matmul {
         let mut all = Vec::new();
         for tile in Tile::all() {
             for t in [Transpose::NONE, Transpose::A, Transpose::B, Transpose::BOTH] {
-                for own in [if t.a { Form::M } else { Form::K }, Form::Scalar] {
-                    for shr in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
+                for lhs in [if t.a { Form::M } else { Form::K }, Form::Scalar] {
+                    for rhs in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
                         // A B read by vec4 along the columns means columns in fours; otherwise both
                         // can be.
-                        for out_vec in [false, true].into_iter().filter(|v| *v || shr != Form::M) {
+                        for out_vec in [false, true].into_iter().filter(|v| *v || rhs != Form::M) {
                             let plain = Halves::default();
                             all.extend(
                                 [false, true]
-                                    .map(|bias| kernel(tile, t, own, shr, out_vec, bias, plain)),
+                                    .map(|bias| kernel(tile, t, lhs, rhs, out_vec, bias, plain)),
                             );
                             // f16 is read and written four at a time, or not at all.
-                            if out_vec && own != Form::Scalar && shr != Form::Scalar {
+                            if out_vec && lhs != Form::Scalar && rhs != Form::Scalar {
                                 let variants = Halves::KERNELS
                                     .into_iter()
                                     .flat_map(|h| [(h, false), (h, true)]);
                                 all.extend(
                                     variants
-                                        .map(|(h, bias)| kernel(tile, t, own, shr, true, bias, h)),
+                                        .map(|(h, bias)| kernel(tile, t, lhs, rhs, true, bias, h)),
                                 );
                             }
                         }

@@ -27,7 +27,7 @@ fn kernel(tile: Tile, vec: bool, half: bool, split: bool) -> Kernel {
     let form = if vec { Form::K } else { Form::Scalar };
     tile.define(
         Kernel::new(shader!("quantize/vq_search"))
-            .flag("OWN_HALF", half)
+            .flag("LHS_HALF", half)
             .flag("SPLIT", split),
         form,
         form,
@@ -74,12 +74,12 @@ fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32, half: bool) -> Kernel {
     let kernel = Kernel::new(shader!("quantize/vq_search_resident"))
         .define("LANES", lanes)
         .define("D", d);
-    let kernel = kernel.flag("OWN_HALF", half);
+    let kernel = kernel.flag("LHS_HALF", half);
     kernel
         .define("V", v)
         .define("NC", nc)
-        .define("SHR_LANES", spread)
-        .define("SHR_GROUPS", nc / spread)
+        .define("RHS_LANES", spread)
+        .define("RHS_GROUPS", nc / spread)
 }
 
 fn resident_kernels() -> impl Iterator<Item = Kernel> {
