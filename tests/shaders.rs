@@ -4,7 +4,7 @@
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use wgvq::gpu::{Kernel, reflect};
+use wgvq::gpu::Kernel;
 use wgvq::registry::operations;
 
 fn all_kernels() -> BTreeMap<String, Kernel> {
@@ -15,23 +15,46 @@ fn all_kernels() -> BTreeMap<String, Kernel> {
         .collect()
 }
 
+/// What a variant needs by its defines: SIDE is of cooperative matrices, LANES of a subgroup, and
+/// what ends in _HALF of f16.
+fn needs(kernel: &Kernel) -> [bool; 3] {
+    let matrices = kernel.get("SIDE").is_some();
+    let f16 = kernel
+        .defines()
+        .iter()
+        .any(|(name, _)| name.ends_with("_HALF"));
+    [
+        matrices || f16,
+        matrices || kernel.get("LANES").is_some(),
+        matrices,
+    ]
+}
+
 /// The capabilities that the engine asks a device for, and no others.
-fn capabilities(kernel: &Kernel, immediates: bool) -> Capabilities {
+fn capabilities([f16, subgroups, matrices]: [bool; 3], immediates: bool) -> Capabilities {
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::IMMEDIATES, immediates);
-    let coopmat = kernel.get("SIDE").is_some();
-    capabilities.set(
-        Capabilities::SUBGROUP,
-        coopmat || kernel.get("LANES").is_some(),
-    );
-    capabilities.set(Capabilities::SHADER_FLOAT16, kernel.needs_f16());
-    capabilities.set(Capabilities::COOPERATIVE_MATRIX, coopmat);
+    capabilities.set(Capabilities::SUBGROUP, subgroups);
+    capabilities.set(Capabilities::SHADER_FLOAT16, f16);
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, matrices);
     capabilities
 }
 
-fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), String> {
-    let wgsl = kernel.wgsl(immediates).map_err(|e| e.to_string())?;
-    let (module, reflection) = reflect(label, &wgsl).map_err(|e| e.to_string())?;
+fn translate(kernel: &Kernel, immediates: bool) -> Result<(), String> {
+    let (wgsl, module, reflection) = kernel.parse(immediates).map_err(|e| e.to_string())?;
+    let (needs, read) = (
+        needs(kernel),
+        [
+            reflection.f16,
+            reflection.subgroups,
+            reflection.cooperative_matrices,
+        ],
+    );
+    if read != needs {
+        return Err(format!(
+            "f16, subgroups, cooperative matrices: {read:?} by its text, {needs:?} by its defines"
+        ));
+    }
     if reflection.params > 128 {
         return Err(format!(
             "{} bytes of parameters, of 128 that immediates hold",
@@ -50,7 +73,7 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
             reflection.workgroup
         ));
     }
-    let info = Validator::new(ValidationFlags::all(), capabilities(kernel, immediates))
+    let info = Validator::new(ValidationFlags::all(), capabilities(needs, immediates))
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
@@ -69,12 +92,12 @@ fn translate(label: &str, kernel: &Kernel, immediates: bool) -> Result<(), Strin
     msl::write_string(&module, &info, &metal, &Default::default())
         .map_err(|e| format!("MSL: {e}"))?;
     // naga's HLSL writer has no cooperative matrices: wgpu offers them on Vulkan and Metal only.
-    if kernel.get("SIDE").is_some() {
+    if reflection.cooperative_matrices {
         return Ok(());
     }
     let direct = hlsl::Options {
         // Native 16-bit floats came with 6.2.
-        shader_model: if kernel.needs_f16() {
+        shader_model: if reflection.f16 {
             hlsl::ShaderModel::V6_2
         } else {
             hlsl::ShaderModel::V6_0
@@ -118,7 +141,7 @@ fn every_variant_translates() {
     let failures: Vec<String> = work
         .par_iter()
         .filter_map(|(label, kernel, immediates)| {
-            translate(label, kernel, *immediates)
+            translate(kernel, *immediates)
                 .err()
                 .map(|e| format!("{label}: {e}"))
         })
@@ -138,14 +161,14 @@ fn a_translation_can_fail() {
         name: "broken",
         text: "fn main() { let x: u32 = 1.5; }",
     };
-    assert!(translate("broken", &Kernel::new(&BROKEN), true).is_err());
+    assert!(translate(&Kernel::new(&BROKEN), true).is_err());
     // A capability that the engine does not ask for.
     static DOUBLE: wgvq::gpu::Source = wgvq::gpu::Source {
         name: "double",
         text: "@group(0) @binding(0) var<storage, read_write> y: array<f64>;\n@compute \
                @workgroup_size(1)\nfn main() { y[0] = 1.0lf; }",
     };
-    assert!(translate("double", &Kernel::new(&DOUBLE), true).is_err());
+    assert!(translate(&Kernel::new(&DOUBLE), true).is_err());
 }
 
 /// The shaders that read and write textures have sizes for constants, which a pipeline fixes.
@@ -212,7 +235,6 @@ fn texts_for_browsers_name_what_they_use() {
             uses || kernel.get("LANES").is_some() || kernel.get("SIDE").is_some(),
             "{label}"
         );
-        assert!(!uses || kernel.needs_subgroups(), "{label}");
         assert_eq!(
             names("enable f16;"),
             code.contains("f16>") || code.contains("f16("),

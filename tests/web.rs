@@ -143,9 +143,10 @@ fn kernels() -> Vec<Value> {
         .filter(|k| k.get("SIDE").is_none())
     {
         let text = kernel.wgsl_for_browsers().unwrap();
+        let (_, _, reflection) = kernel.parse(false).unwrap();
         let mut features = Vec::new();
-        features.extend(kernel.needs_subgroups().then_some("subgroups"));
-        features.extend(kernel.needs_f16().then_some("shader-f16"));
+        features.extend(reflection.subgroups.then_some("subgroups"));
+        features.extend(reflection.f16.then_some("shader-f16"));
         let label = kernel.label();
         let told = label
             .split(['(', ',', ')'])

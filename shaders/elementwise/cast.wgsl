@@ -5,8 +5,15 @@
 // and none needs SHADER_F16. Widening is exact. One invocation makes two elements. Reads and writes 6 N bytes in all.
 struct Params { n: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<u32>;
+// Two 16-bit floats. The engine knows by this name what a buffer holds.
+struct Halves { bits: u32 }
+#ifdef WIDEN
+@group(0) @binding(0) var<storage, read> x: array<Halves>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
+#else
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<Halves>;
+#endif
 #import shared/grid
 
 #ifdef BRAIN
@@ -54,10 +61,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if i >= p.n { return; }
     let second = i + 1u < p.n;
 #ifdef WIDEN
-    let both = x[word];
+    let both = x[word].bits;
     y[i] = widen(both & 0xffffu);
     if second { y[i + 1u] = widen(both >> 16u); }
 #else
-    y[word] = narrow(x[i]) | select(0u, narrow(x[min(i + 1u, p.n - 1u)]) << 16u, second);
+    y[word].bits = narrow(x[i]) | select(0u, narrow(x[min(i + 1u, p.n - 1u)]) << 16u, second);
 #endif
 }

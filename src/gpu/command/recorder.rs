@@ -7,6 +7,7 @@ use super::profile::{Profile, Span};
 use super::slices::{Slice, Slices};
 use super::stream::{BindGroupKey, Counters, Stream, Submission, UNIFORM_STEP};
 use crate::gpu::kernel::pipelines::UNIFORM_BINDING;
+use crate::gpu::kernel::reflect::Elements;
 use crate::gpu::{Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -57,17 +58,6 @@ impl Gpu {
         groups: [u32; 3],
         work: Work,
     ) -> Result<()> {
-        // An operation that was not written for 16-bit floats would take two of them for one
-        // number.
-        if !kernel.reads_halves()
-            && let Some(t) = bindings.iter().find(|t| t.dtype().is_half())
-        {
-            return Err(Error::shape(
-                op,
-                "f32: `ops::cast` makes it",
-                format!("{t:?}"),
-            ));
-        }
         let pipeline = self.pipeline(kernel)?;
         let declared = &pipeline.reflection;
         if bindings.len() != declared.storage.len() {
@@ -80,6 +70,17 @@ impl Gpu {
                 ),
                 bindings.len(),
             ));
+        }
+        // An operation that was not written for 16-bit floats would take two of them for one
+        // number.
+        let mut pairs = bindings.iter().zip(&declared.storage);
+        if let Some((t, at)) = pairs.find(|(t, at)| !at.elements.fit(t.dtype())) {
+            let expected = match at.elements {
+                Elements::Words => "32-bit elements: `ops::cast` makes f32",
+                Elements::F16 => "f16: `ops::cast` makes it",
+                Elements::Halves => "16-bit floats",
+            };
+            return Err(Error::shape(op, expected, format!("{t:?}")));
         }
         let params = bytemuck::bytes_of(params);
         if params.len() != declared.params as usize {
@@ -109,7 +110,7 @@ impl Gpu {
         for (i, t) in bindings.iter().enumerate() {
             self.check_binding(op, t)?;
             let twice = |other: &&&Tensor| Arc::ptr_eq(&other.storage, &t.storage);
-            if declared.storage[i].1 && bindings.iter().filter(twice).count() > 1 {
+            if declared.storage[i].write && bindings.iter().filter(twice).count() > 1 {
                 return Err(Error::invalid(
                     op,
                     "a tensor that the kernel writes is bound twice",
@@ -236,8 +237,8 @@ impl Gpu {
         let mut entries: Vec<wgpu::BindGroupEntry> = bindings
             .iter()
             .zip(&pipeline.reflection.storage)
-            .map(|(t, (binding, _))| wgpu::BindGroupEntry {
-                binding: *binding,
+            .map(|(t, at)| wgpu::BindGroupEntry {
+                binding: at.binding,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: t.storage.buffer(),
                     offset: t.offset,

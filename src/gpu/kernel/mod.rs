@@ -5,6 +5,7 @@ pub(crate) mod gemm;
 pub(crate) mod groups;
 pub(crate) mod pipelines;
 mod preprocess;
+pub(crate) mod reflect;
 pub(crate) mod source;
 pub(crate) mod tuning;
 pub(crate) mod work;

@@ -1,6 +1,7 @@
 //! From kernel text to a pipeline: naga's reflection supplies the bindings and the workgroup size.
 
 use super::preprocess::Expanded;
+use super::reflect::Reflection;
 use super::source::{Source, expand};
 use crate::gpu::Gpu;
 use crate::{Error, Result};
@@ -53,25 +54,17 @@ impl Kernel {
             .map_or(self.source.name, |(_, name)| name)
     }
 
+    /// The defines of this variant, sorted by name.
+    pub fn defines(&self) -> &[(&'static str, u32)] {
+        &self.defines
+    }
+
     /// The value of a define of this variant.
     pub fn get(&self, name: &str) -> Option<u32> {
         self.defines
             .iter()
             .find(|(n, _)| *n == name)
             .map(|(_, v)| *v)
-    }
-
-    /// Is this a variant over tensors of 16-bit floats? Its text needs `SHADER_F16`, unless it is
-    /// `cast`, which counts in words.
-    pub(crate) fn reads_halves(&self) -> bool {
-        self.name() == "cast" || self.needs_f16()
-    }
-
-    /// Does the text use WGSL's f16?
-    pub fn needs_f16(&self) -> bool {
-        self.defines
-            .iter()
-            .any(|(n, _)| *n == "SIDE" || n.ends_with("_HALF"))
     }
 
     /// `name(DEFINE=value,..)`, unique to the variant.
@@ -88,23 +81,12 @@ impl Kernel {
         }
     }
 
-    /// Does the text use subgroups?
-    pub fn needs_subgroups(&self) -> bool {
-        self.defines
-            .iter()
-            .any(|(n, _)| *n == "SIDE" || *n == "LANES")
-    }
-
     /// The final WGSL for a browser: parameters come from a uniform buffer, and subgroups are
     /// announced by a line, which naga refuses. Browsers prove that a subgroup branches as one, and
     /// cannot see it where a vote (`subgroupAny`) decides: for that the proof is waived.
     pub fn wgsl_for_browsers(&self) -> Result<String> {
-        let text = self.wgsl(false)?;
-        Ok(if self.needs_subgroups() {
-            format!("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n{text}")
-        } else {
-            text
-        })
+        let (text, _, reflection) = self.parse(false)?;
+        Ok(for_browsers(text, &reflection))
     }
 
     /// The final WGSL. `immediates` tells whether the device takes parameters as immediates;
@@ -153,61 +135,11 @@ impl Kernel {
 /// Where parameters are bound on devices without immediates: past every storage binding.
 pub(crate) const UNIFORM_BINDING: u32 = 15;
 
-/// What a module's text says about itself.
-#[derive(Clone, Debug)]
-pub struct Reflection {
-    /// Storage bindings of group 0 in order: (binding, may the kernel write it?).
-    pub storage: Vec<(u32, bool)>,
-    /// Bytes of the parameter struct, 0 if the kernel takes none.
-    pub params: u32,
-    /// Invocations per workgroup.
-    pub workgroup: [u32; 3],
-}
-
-/// Parses `wgsl` and reads its bindings, parameter size and workgroup size.
-pub fn reflect(label: &str, wgsl: &str) -> Result<(naga::Module, Reflection)> {
-    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| Error::Gpu {
-        op: format!("shader {label}"),
-        what: e.emit_to_string(wgsl),
-    })?;
-    let reflection = Reflection::of(label, &module)?;
-    Ok((module, reflection))
-}
-
-impl Reflection {
-    fn of(label: &str, module: &naga::Module) -> Result<Reflection> {
-        let mut layouter = naga::proc::Layouter::default();
-        layouter.update(module.to_ctx()).map_err(|e| Error::Gpu {
-            op: format!("shader {label}"),
-            what: e.to_string(),
-        })?;
-        let mut storage = Vec::new();
-        let mut params = 0;
-        for (_, var) in module.global_variables.iter() {
-            match var.space {
-                naga::AddressSpace::Storage { access } => {
-                    if let Some(binding) = &var.binding {
-                        storage
-                            .push((binding.binding, access.contains(naga::StorageAccess::STORE)));
-                    }
-                }
-                naga::AddressSpace::Immediate | naga::AddressSpace::Uniform => {
-                    params = layouter[var.ty].size
-                }
-                _ => {}
-            }
-        }
-        storage.sort_unstable();
-        let entry = module.entry_points.first().ok_or_else(|| Error::Gpu {
-            op: format!("shader {label}"),
-            what: "no entry point".into(),
-        })?;
-        let workgroup = entry.workgroup_size;
-        Ok(Reflection {
-            storage,
-            params,
-            workgroup,
-        })
+fn for_browsers(text: String, reflection: &Reflection) -> String {
+    if reflection.subgroups {
+        format!("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n{text}")
+    } else {
+        text
     }
 }
 
@@ -250,6 +182,30 @@ impl Gpu {
         names
     }
 
+    /// Has the device what the kernel's text needs?
+    fn check_features(&self, kernel: &Kernel, reflection: &Reflection) -> Result<()> {
+        use wgpu::Features;
+        let needed = [
+            (reflection.f16, Features::SHADER_F16),
+            (reflection.subgroups, Features::SUBGROUP),
+            (
+                reflection.cooperative_matrices,
+                Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+            ),
+        ];
+        let features = self.inner.device.features();
+        match needed
+            .into_iter()
+            .find(|(needed, feature)| *needed && !features.contains(*feature))
+        {
+            None => Ok(()),
+            Some((_, feature)) => Err(Error::Feature {
+                op: kernel.name(),
+                feature: format!("{feature:?}: {} uses it", kernel.label()),
+            }),
+        }
+    }
+
     fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
         let device = &self.inner.device;
         let label = kernel.label();
@@ -266,8 +222,9 @@ impl Gpu {
                 feature,
             });
         }
+        self.check_features(kernel, &reflection)?;
         let wgsl = if cfg!(target_arch = "wasm32") {
-            kernel.wgsl_for_browsers()?
+            for_browsers(kernel.wgsl(false)?, &reflection)
         } else {
             wgsl
         };
@@ -275,11 +232,13 @@ impl Gpu {
         let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
             .storage
             .iter()
-            .map(|&(binding, write)| wgpu::BindGroupLayoutEntry {
-                binding,
+            .map(|at| wgpu::BindGroupLayoutEntry {
+                binding: at.binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
                 ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage { read_only: !write },
+                    ty: wgpu::BufferBindingType::Storage {
+                        read_only: !at.write,
+                    },
                     has_dynamic_offset: false,
                     min_binding_size: None,
                 },
