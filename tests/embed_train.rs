@@ -7,7 +7,7 @@ use host::{Host, model_bytes, picture, pictures, small_config};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use wgvq::config::run::RunConfig;
+use wgvq::config::run::{ModelKind, RunConfig};
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::inference::{DECODER_FORMAT, Decoder, Trained};
 use wgvq::ops::elementwise::scale::scale;
@@ -205,7 +205,7 @@ fn every_models_decoder_decodes_alike() {
         configs.push(config);
     }
     let mut hierarchy = small_config();
-    hierarchy.model.kind = "vqvae2".into();
+    hierarchy.model.kind = ModelKind::VqVae2;
     configs.push(hierarchy);
     for config in configs {
         let data = Arc::new(pictures(64, 6));

@@ -6,7 +6,7 @@ use common::{run, stderr, stdout};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};

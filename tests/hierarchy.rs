@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use wgvq::autograd::Tape;
 use wgvq::codes::Codes;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use wgvq::autograd::Tape;
+use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::nn::{Init, Parameters, Pass};
@@ -202,7 +203,7 @@ fn training_with_f16_activations_follows_f32_in_less_memory() {
         config.quantizer.codebook_dim = 16;
         config.train.batch_size = 16;
         config.train.log_every = 1;
-        config.train.dtype = dtype.into();
+        config.set("train.dtype", dtype).unwrap();
         let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
         let mut losses = Vec::new();
         for _ in 0..30 {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::{Gpu, Options};
@@ -53,7 +53,7 @@ impl Place {
         options.cache_dir = Some(self.cache.path().into());
         // Less than the thirty pictures take even at 16 x 16; the configuration's budget is in
         // whole MiB.
-        if config.data.store == "auto" {
+        if config.data.store == data::Keep::Auto {
             options.memory_bytes = 10_000;
         }
         Ok(Arc::new(data::open(

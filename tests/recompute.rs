@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
+use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Level;
@@ -369,7 +370,7 @@ fn trainers_end_with_the_same_weights() {
     let run = |kind: &str, recompute: bool| {
         let gpu = Gpu::new(Options::default()).unwrap();
         let mut config = RunConfig::default();
-        config.model.kind = kind.into();
+        config.set("model.kind", kind).unwrap();
         config.model.hidden = 32;
         config.model.residual_layers = 8;
         config.model.residual_hidden = 8;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use wgvq::codes::Codes;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::presets;
 use wgvq::config::run::RunConfig;
 use wgvq::models::Level;
@@ -285,9 +285,10 @@ fn configurations_that_cannot_be_used_name_the_key_and_the_way_out() {
     std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
     assert!(text(RunConfig::load(&path)).contains("mine.toml"));
     for p in presets::presets() {
+        let config = p.config().unwrap();
         assert_eq!(
-            RunConfig::from_toml(&p.config.to_toml().unwrap()).unwrap(),
-            p.config,
+            RunConfig::from_toml(&config.to_toml().unwrap()).unwrap(),
+            config,
             "{}",
             p.name
         );

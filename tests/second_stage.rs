@@ -4,7 +4,7 @@
 use std::task::{Context, Poll, Waker};
 use wgvq::autograd::Tape;
 use wgvq::codes::tokens::Tokens;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
@@ -660,7 +660,7 @@ fn sixteen_bits_train_alike() {
     tokens(&gpu, "ema", false, folder.path());
     let losses = |dtype: &str| {
         let mut config = small("rotary");
-        config.train.dtype = dtype.into();
+        config.set("train.dtype", dtype).unwrap();
         config.prior.dropout = 0.0;
         let tokens = Tokens::open(&folder.path().join("prior/tokens")).unwrap();
         let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();

@@ -102,6 +102,8 @@ enum Command {
     Compare(first_stage::compare::Compare),
     /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers or LlamaGen
     Import(first_stage::import::Import),
+    /// List the configurations that there are by name, or print one, to be copied
+    Presets(tools::presets::Presets),
     /// Say what a configuration will take: parameters, memory, operations and time per step
     Plan(first_stage::plan::Plan),
     /// Send images through a trained model and show them side by side with the originals
@@ -166,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Train(c) => c.run(global),
         Command::Compare(c) => c.run(global),
         Command::Import(c) => c.run(global),
+        Command::Presets(c) => c.run(global),
         Command::Plan(c) => c.run(global),
         Command::Reconstruct(c) => c.run(global),
         Command::Inspect(c) => c.run(global),

@@ -1,15 +1,19 @@
 //! Configurations of runs, priors and contrastive models, their keys, and presets.
 
 pub mod contrastive;
-mod keyed;
+mod dotted;
 pub(crate) mod learning_rate;
 pub mod objective;
 pub mod presets;
 pub mod prior;
+mod resumable;
 pub mod run;
-mod span;
-pub(crate) mod unread;
+mod section;
+mod train_common;
+mod unread;
+mod words;
 
-pub use keyed::Keyed;
-pub(crate) use keyed::{check, nearest};
-pub use span::{Lasting, Span};
+pub use dotted::DottedConfig;
+pub(crate) use dotted::{check, nearest};
+pub use resumable::{Resumable, StepSchedule};
+pub use train_common::{ActivationDtype, StageTrain, TrainCommon};

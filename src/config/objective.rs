@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::config::check;
+use crate::config::words::word_keys;
 use crate::models::discriminator::DiscriminatorNorm;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Loss {
-    /// Pixel by pixel: `mse` or `l1`; `auto` is `l1` for `vqgan` and `vit`, else `mse`.
-    pub pixels: String,
+    /// Pixel by pixel.
+    pub pixels: PixelLoss,
     /// Weight of what edges and windows show at several scales: differences of neighbours, and
     /// structural similarity; -1: 1 for `vqgan` and `vit`, else 0.
     pub structure_weight: f32,
@@ -20,6 +21,21 @@ pub struct Loss {
     /// Its weights, a safetensors file; `scripts/convert_lpips.py` makes one.
     pub lpips: String,
 }
+
+/// How pixels are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PixelLoss {
+    /// `l1` for a model that is trained against a discriminator, else `mse`.
+    #[default]
+    Auto,
+    /// The mean squared error.
+    Mse,
+    /// The mean absolute error.
+    L1,
+}
+
+word_keys!(PixelLoss);
 
 /// How discriminator and generator are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +68,7 @@ pub struct Gan {
     /// Weight of what the discriminator says in the generator's loss; 0: there is no
     /// discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
     pub weight: f32,
-    /// `hinge` or `non-saturating`.
+    /// How both are scored.
     pub objective: Adversarial,
     /// Scale it so that its gradient at the decoder's last layer is as large as that of the
     /// reconstruction (Esser et al. 2021, equation 7).
@@ -71,7 +87,7 @@ pub struct Gan {
     pub hidden: usize,
     /// Its layers that halve rows and columns.
     pub layers: usize,
-    /// Its norms: `batch`, `spectral` or `none`.
+    /// Its norms.
     pub norm: DiscriminatorNorm,
     /// Its learning rate; 0: that of the model, as it is at each step.
     pub lr: f32,
@@ -79,7 +95,7 @@ pub struct Gan {
     pub beta1: f32,
     /// Second decay.
     pub beta2: f32,
-    /// `none`, `r1` or `lecam`.
+    /// What keeps it from running away.
     pub regularizer: Regularizer,
     /// Its weight.
     pub regularizer_weight: f32,
@@ -93,7 +109,7 @@ pub struct Gan {
 impl Default for Loss {
     fn default() -> Self {
         Loss {
-            pixels: "auto".into(),
+            pixels: PixelLoss::Auto,
             structure_weight: -1.0,
             lpips_weight: 0.0,
             lpips: String::new(),
@@ -146,10 +162,10 @@ fn open(weight: f32, own: f32, adversarial: bool) -> f32 {
 impl Loss {
     /// The same with what was left open written out.
     pub(crate) fn resolved(&self, adversarial: bool) -> Loss {
-        let pixels = match (self.pixels.as_str(), adversarial) {
-            ("auto", true) => "l1".into(),
-            ("auto", false) => "mse".into(),
-            (named, _) => named.to_owned(),
+        let pixels = match (self.pixels, adversarial) {
+            (PixelLoss::Auto, true) => PixelLoss::L1,
+            (PixelLoss::Auto, false) => PixelLoss::Mse,
+            (named, _) => named,
         };
         Loss {
             pixels,
@@ -159,12 +175,6 @@ impl Loss {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        check(
-            "loss.pixels",
-            &self.pixels,
-            matches!(self.pixels.as_str(), "mse" | "l1"),
-            "auto, mse or l1",
-        )?;
         weight("loss.structure_weight", self.structure_weight)?;
         weight("loss.lpips_weight", self.lpips_weight)?;
         let named = self.lpips_weight == 0.0 || !self.lpips.is_empty();

@@ -2,7 +2,7 @@
 //! place.
 
 use crate::config::objective::Regularizer;
-use crate::config::run::RunConfig;
+use crate::config::run::{ModelKind, RunConfig};
 use crate::quantize;
 
 /// Quantizers that choose the nearest code of a codebook.
@@ -99,32 +99,30 @@ impl RunConfig {
     }
 
     fn unread_model(&self, name: &str) -> Option<String> {
+        use ModelKind::{Vit, VqGan, VqVae, VqVae2};
         let model = self.model.resolved();
-        let kind = self.model_name();
-        let only = |readers: &[&str], instead: &str| {
+        let kind = self.model.kind;
+        let only = |readers: &[ModelKind], instead: &str| {
             let list = readers
                 .iter()
                 .map(|r| format!("`{r}`"))
                 .collect::<Vec<_>>()
                 .join(", ");
-            (!readers.contains(&kind.as_str()))
+            (!readers.contains(&kind))
                 .then(|| format!("the model `{kind}` does not read it, only {list}; {instead}"))
         };
         match name {
-            "level_dropout" | "level_dropout_steps" => only(&["vqvae2"], "choose that by --model"),
-            "residual_layers" => only(
-                &["vqvae", "vqvae2", "vqgan"],
-                "model.layers sets its blocks",
-            ),
-            "residual_hidden" => only(&["vqvae", "vqvae2"], "model.hidden sets its width"),
-            "multipliers" => only(&["vqgan"], "model.downsample and model.hidden set its size"),
-            "attention" => only(&["vqgan"], "choose that by --model"),
-            "latent_channels" => only(&["vqgan"], "quantizer.dim sets its latents' channels"),
+            "level_dropout" | "level_dropout_steps" => only(&[VqVae2], "choose that by --model"),
+            "residual_layers" => only(&[VqVae, VqVae2, VqGan], "model.layers sets its blocks"),
+            "residual_hidden" => only(&[VqVae, VqVae2], "model.hidden sets its width"),
+            "multipliers" => only(&[VqGan], "model.downsample and model.hidden set its size"),
+            "attention" => only(&[VqGan], "choose that by --model"),
+            "latent_channels" => only(&[VqGan], "quantizer.dim sets its latents' channels"),
             "layers" | "dim" | "heads" => only(
-                &["vit"],
+                &[Vit],
                 "model.residual_layers and model.hidden set its size",
             ),
-            "downsample" if kind == "vqgan" && !self.model.multipliers.is_empty() => {
+            "downsample" if kind == VqGan && !self.model.multipliers.is_empty() => {
                 let n = model.multipliers.len();
                 Some(format!(
                     "model.multipliers, a list of {n}, decides it: set that"
@@ -169,7 +167,7 @@ const CHOOSE: &str = "choose one of them by --quantizer";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keyed;
+    use crate::config::DottedConfig;
 
     #[test]
     fn what_is_not_read_says_what_is() {

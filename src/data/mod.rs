@@ -18,6 +18,7 @@ mod pixels;
 mod set;
 mod source;
 
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use cache::Store;
@@ -43,17 +44,20 @@ pub const MAX_BYTES: u64 = 4 << 30;
 pub const MAX_SIDE: usize = 16_384;
 
 /// What is held out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HoldOut {
     /// The source's own test side; else one picture in ten, with its variants.
     #[default]
     Pictures,
     /// Combinations of the captions' words: [`hold_out_combinations`].
+    #[serde(rename = "captions")]
     Combinations,
 }
 
 /// Where the pixels of a set are to lie.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Keep {
     /// In memory, if they fit the budget and half of what this process may use; otherwise on disk.
     #[default]

@@ -1,7 +1,7 @@
 //! The first stage of a configuration: an autoencoder with a quantizer at each of its levels.
 
 use crate::autograd::{Tape, Var};
-use crate::config::run::RunConfig;
+use crate::config::run::{ModelKind, RunConfig};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::decoder::split;
 use crate::models::Level;
@@ -73,10 +73,10 @@ pub(crate) fn build_part(
     let downsample = m.downsample;
     let channels = image[2];
     let model: Box<dyn Autoencoder> = match dims[..] {
-        [codebook_dim] if m.kind == "vit" => {
+        [codebook_dim] if m.kind == ModelKind::Vit => {
             Box::new(Vit::new(&mut builder, &m.vit_shape(image, codebook_dim))?)
         }
-        [codebook_dim] if m.kind == "vqgan" => Box::new(VqGan::new(
+        [codebook_dim] if m.kind == ModelKind::VqGan => Box::new(VqGan::new(
             &mut builder,
             &m.gan_shape(channels, codebook_dim),
         )?),

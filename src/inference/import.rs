@@ -1,9 +1,9 @@
 //! First stages that others trained: checkpoints of taming-transformers' `VQModel` and LlamaGen's
 //! VQ tokenizers become a run of ours.
 
-use crate::config::Keyed;
+use crate::config::DottedConfig;
 use crate::config::check;
-use crate::config::run::RunConfig;
+use crate::config::run::{ModelKind, RunConfig};
 use crate::data::NO_SOURCE;
 use crate::gpu::Gpu;
 use crate::inference::first_stage::build;
@@ -276,7 +276,7 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
     let mut c = RunConfig::default();
     // Whoever imports it may name pictures; none are its own.
     c.data.source = NO_SOURCE.into();
-    c.model.kind = "vqgan".into();
+    c.model.kind = ModelKind::VqGan;
     c.model.hidden = hidden;
     c.model.multipliers = multipliers;
     c.model.residual_layers = blocks;

@@ -1,6 +1,6 @@
 //! A run's folder: what lies where, who may write it, and what may be overwritten.
 
-use crate::config::Keyed;
+use crate::config::DottedConfig;
 use crate::config::run::RunConfig;
 use crate::storage::atomic;
 use crate::storage::file_system;

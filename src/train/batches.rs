@@ -35,7 +35,7 @@ enum Source {
 /// How a configuration's batches are made.
 fn recipe(config: &RunConfig) -> Recipe {
     let (d, t) = (&config.data, &config.train);
-    let crop = (d.crop == "random").then_some((d.crop_scale_min, d.crop_scale_max));
+    let crop = d.crops().then_some((d.crop_scale_min, d.crop_scale_max));
     Recipe {
         seed: t.seed,
         batch: t.batch_size,

@@ -4,7 +4,7 @@ use super::descent::{Descent, Figures, named};
 use super::prior::batch_fits;
 use super::{Observer, Outcome, Schedule, Start};
 use crate::autograd::Tape;
-use crate::config::Keyed;
+use crate::config::DottedConfig;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::data::{ImageSet, batch_indices};
 use crate::gpu::{Gpu, MemoryReport};

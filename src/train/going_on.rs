@@ -3,13 +3,13 @@
 
 use super::Start;
 use crate::Result;
-use crate::config::{Lasting, Span};
+use crate::config::{Resumable, StepSchedule};
 use crate::storage::checkpoint;
 use crate::storage::run_folder::RunFolder;
 
 /// The configuration under which a run goes on in `folder`, and the identities by which earlier
 /// versions may have known it.
-pub(super) fn configured<C: Lasting>(
+pub(super) fn configured<C: Resumable>(
     config: C,
     folder: &RunFolder,
     start: Start,
@@ -25,11 +25,11 @@ pub(super) fn configured<C: Lasting>(
     let mut config = config.going_on(&kept);
     // The folder's own may have been given other steps by hand: then the checkpoints know that the
     // rate fell until the last.
-    let Span {
+    let StepSchedule {
         warmup,
         decay_steps,
         ..
-    } = config.span();
+    } = config.schedule();
     if let Some((step, identity)) = checkpoint::newest(&folder.checkpoints())?
         && decay_steps > 0
         && warmup.saturating_add(decay_steps) >= step

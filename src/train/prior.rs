@@ -6,11 +6,11 @@ use super::{Observer, Outcome, Schedule, Start};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::{accumulate, add_assign};
 use crate::codes::tokens::{Split, Tokens};
-use crate::config::Keyed;
-use crate::config::Lasting;
+use crate::config::DottedConfig;
+use crate::config::Resumable;
 use crate::config::prior::PriorConfig;
 use crate::data::batch_indices;
-use crate::gpu::{DType, Gpu, MemoryReport, Tensor};
+use crate::gpu::{Gpu, MemoryReport, Tensor};
 use crate::inference::prior_measure::{Told, build, measure};
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
@@ -226,14 +226,6 @@ impl PriorTrainer {
         self.gpu.memory()
     }
 
-    fn activations(&self) -> DType {
-        if self.config.train.dtype == "f16" {
-            DType::F16
-        } else {
-            DType::F32
-        }
-    }
-
     /// One pass over a batch: its loss, and its share of the step's gradients.
     fn pass(&self, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
         let t = &self.config.train;
@@ -259,7 +251,7 @@ impl PriorTrainer {
             .prior
             .upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, self.descent.params()).storing(self.activations());
+        let pass = Pass::new(&tape, self.descent.params()).storing(self.config.train.dtype.into());
         let pass = pass.recomputing(t.checkpoint_blocks);
         let dropout = Dropout {
             rate: self.prior.shape().dropout,

@@ -4,8 +4,8 @@
 use super::Trainer;
 use super::course::{Course, Setback};
 use super::going_on::configured;
-use crate::config::Keyed;
-use crate::config::Lasting;
+use crate::config::DottedConfig;
+use crate::config::Resumable;
 use crate::config::learning_rate;
 use crate::config::run::RunConfig;
 use crate::data::{ImageSet, Waiting, absolute};

@@ -311,15 +311,6 @@ impl Trainer {
         Ok(())
     }
 
-    /// How activations are stored between layers.
-    fn activations(&self) -> DType {
-        if self.config.train.dtype == "f16" {
-            DType::F16
-        } else {
-            DType::F32
-        }
-    }
-
     /// One training step. Records and submits; waits only for the step before the last.
     ///
     /// # Errors
@@ -329,7 +320,7 @@ impl Trainer {
             self.initialize()?;
         }
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let pass = Pass::new(&tape, &self.params).storing(self.config.train.dtype.into());
         let pass = pass.recomputing(self.config.train.checkpoint_blocks);
         let x = tape.constant(&self.batch(self.step)?);
         // What is watched stays in memory for the whole step.
@@ -409,7 +400,7 @@ impl Trainer {
     /// If the images have another shape, or the device fails.
     pub fn reconstruction(&self, images: &Tensor) -> Result<Tensor> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params).storing(self.activations());
+        let pass = Pass::new(&tape, &self.params).storing(self.config.train.dtype.into());
         let (_, y) = self
             .stage
             .reconstruct(&pass, &tape.constant(images), Mode::Eval)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::presets::presets;
 use wgvq::config::prior::PriorConfig;
@@ -51,7 +51,7 @@ fn refused(args: &[&str], words: &[&str]) {
 }
 
 /// `key = value` of every key, as TOML has it.
-fn keys(config: &impl Keyed) -> Vec<(String, String)> {
+fn keys(config: &impl DottedConfig) -> Vec<(String, String)> {
     let all = config.to_toml().unwrap();
     let mut section = String::new();
     let mut pairs = Vec::new();
@@ -67,7 +67,7 @@ fn keys(config: &impl Keyed) -> Vec<(String, String)> {
     pairs
 }
 
-fn set_to_itself<T: Keyed + PartialEq + std::fmt::Debug>(config: &T) {
+fn set_to_itself<T: DottedConfig + PartialEq + std::fmt::Debug>(config: &T) {
     let pairs = keys(config);
     assert!(pairs.len() > 15);
     let mut all = config.clone();
@@ -92,7 +92,7 @@ fn every_key_takes_its_own_value() {
     set_to_itself(&RunConfig::default().resolved());
     presets()
         .iter()
-        .for_each(|p| set_to_itself(&p.config.resolved()));
+        .for_each(|p| set_to_itself(&p.config().unwrap().resolved()));
     set_to_itself(&PriorConfig::default());
     set_to_itself(&PriorConfig::default().resolved());
     set_to_itself(&ContrastiveConfig::default());
@@ -316,7 +316,7 @@ fn a_plan_is_what_a_run_then_takes() {
             presets.get(i).unwrap_or(&presets[0]),
             kinds[i % kinds.len()].name,
         );
-        let config = shrunk(preset.config.clone(), kind);
+        let config = shrunk(preset.config().unwrap(), kind);
         let set = set.get_or_insert_with(|| {
             let mut set = data::open("emoji", &config.data.options()).unwrap();
             set.test.truncate(8);

@@ -4,6 +4,7 @@
 mod common;
 
 mod compat;
+mod configurations;
 mod input;
 mod keys;
 mod layering;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::config::{Keyed, Lasting};
+use wgvq::config::{DottedConfig, Resumable};
 use wgvq::storage::checkpoint;
 
 fn text(path: &Path) -> &str {
@@ -475,8 +475,7 @@ fn captioned(folder: &Path) -> PathBuf {
 }
 
 /// Options of a tiny system, other than the defaults in every stage.
-const SYSTEM: &str =
-    "--system dalle --first model.hidden=16 --first model.residual_layers=1 --first \
+const SYSTEM: &str = "--system dalle --first model.hidden=16 --first model.residual_layers=1 --first \
      model.residual_hidden=8 --first quantizer.codebook_size=16 --first train.batch_size=4 \
      --first train.checkpoint_every=4 --size tiny --set prior.layers=1 --set prior.dim=16 --set \
      prior.heads=1 --set train.checkpoint_every=4 --set train.log_every=1 --set train.warmup=2 \

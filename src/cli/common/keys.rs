@@ -6,9 +6,9 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::Path;
 use std::sync::Arc;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::presets::{preset, presets};
-use wgvq::config::run::RunConfig;
+use wgvq::config::run::{ModelKind, RunConfig};
 use wgvq::data::{self, ImageSet};
 use wgvq::{Error, Result, quantize};
 
@@ -18,10 +18,9 @@ pub struct Keys {
     /// The data: a folder of images, an IDX file, or a built-in name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
-    /// The model: codes on one grid, or, with vqvae2, on several; vqgan and vit are trained
-    /// against a discriminator
-    #[arg(long, value_parser = ["vqvae", "vqvae2", "vqgan", "vit"])]
-    pub model: Option<String>,
+    /// The model
+    #[arg(long, value_enum)]
+    pub model: Option<ModelKind>,
     /// The quantizer
     #[arg(long, value_parser = quantizer_names())]
     pub quantizer: Option<String>,
@@ -60,7 +59,7 @@ impl Keys {
         let text = |v: &Option<u64>| v.map(|v| v.to_string());
         let flags = [
             ("data.source", self.data.clone()),
-            ("model.kind", self.model.clone()),
+            ("model.kind", self.model.map(|m| m.to_string())),
             ("quantizer.kind", self.quantizer.clone()),
             ("train.steps", text(&self.steps)),
             ("train.batch_size", text(&self.batch)),
@@ -115,8 +114,8 @@ impl Keys {
 pub fn preset_names() -> PossibleValuesParser {
     PossibleValuesParser::new(
         presets()
-            .into_iter()
-            .map(|p| PossibleValue::new(p.name).help(p.about)),
+            .iter()
+            .map(|p| PossibleValue::new(p.name).help(p.about())),
     )
 }
 
@@ -131,7 +130,7 @@ pub fn quantizer_names() -> PossibleValuesParser {
 
 /// Sets the keys of flags that were given, then those of the `KEY=VALUE` pairs of an option.
 pub fn set_keys<'a>(
-    config: &mut impl Keyed,
+    config: &mut impl DottedConfig,
     flags: impl IntoIterator<Item = (&'a str, Option<String>)>,
     option: &str,
     pairs: &[String],
@@ -163,7 +162,7 @@ pub fn key_value<'a>(option: &str, pair: &'a str) -> Result<(&'a str, &'a str)> 
 pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Result<RunConfig> {
     let mut config = match (file, name) {
         (Some(path), _) => RunConfig::load(path)?,
-        (None, Some(name)) => preset(name)?.config,
+        (None, Some(name)) => preset(name)?.config()?,
         (None, None) => RunConfig::default(),
     };
     keys.apply(&mut config)?;
@@ -176,4 +175,26 @@ pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
         &config.data.source,
         &config.data.options(),
     )?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preset_is_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for preset in presets() {
+            let file = folder.path().join(format!("{}.toml", preset.name));
+            std::fs::write(&file, preset.toml).unwrap();
+            let keys = Keys {
+                steps: Some(7),
+                set: vec!["quantizer.decay=0.9".into()],
+                ..Keys::default()
+            };
+            let by_name = configuration(None, Some(preset.name), &keys).unwrap();
+            assert_eq!(configuration(Some(&file), None, &keys).unwrap(), by_name);
+            assert_eq!(by_name.train.steps, 7);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The pictures that a run was trained on, wherever they lie now.
 
 use std::path::Path;
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
 use wgvq::inference::Trained;

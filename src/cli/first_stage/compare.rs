@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wgvq::config::run::RunConfig;
-use wgvq::config::{Keyed, Lasting};
+use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::report::comparison::{self, Reached};

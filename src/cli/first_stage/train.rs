@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wgvq::config::presets::{Reference, presets};
 use wgvq::config::run::RunConfig;
-use wgvq::config::{Keyed, Lasting};
+use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::priors_of;
@@ -250,11 +250,12 @@ fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Res
     );
     // The log's pixels lie in [-1, 1], the picture's and the references' in [0, 1].
     let mse: Vec<f64> = reconstruction.iter().map(|v| v / 4.0).collect();
-    let reference: Vec<Reference> = presets()
-        .into_iter()
-        .filter(|p| p.config.data.source == config.data.source)
-        .flat_map(|p| p.reference)
-        .collect();
+    let mut reference: Vec<Reference> = Vec::new();
+    for preset in presets().iter().filter(|p| !p.reference.is_empty()) {
+        if preset.config()?.data.source == config.data.source {
+            reference.extend(preset.reference);
+        }
+    }
     let shown = |f: fn(&Reference) -> f64| -> Vec<(f64, f64)> {
         reference
             .iter()

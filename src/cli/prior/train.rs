@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Baselines, Tokens, baselines};
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;

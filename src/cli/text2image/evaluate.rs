@@ -8,6 +8,7 @@ use crate::cli::common::{output, pictures};
 use crate::cli::prior::sample::How;
 use clap::Args;
 use std::path::PathBuf;
+use wgvq::config::run::Crop;
 use wgvq::inference::Draw;
 use wgvq::inference::contrastive::some;
 use wgvq::inference::retrieval::Retrieval;
@@ -79,7 +80,7 @@ impl Evaluate {
         let mut config = models.first.config().clone();
         let [width, height, channels] = models.first.image();
         (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
-        config.data.crop = "none".into();
+        config.data.crop = Crop::None;
         let about = models.priors.about();
         let own = pictures::first_there(&about.data, pictures::source_of(&self.run, &models.first));
         let mut set = pictures::open(

@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Captions, Tokens};
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;

@@ -29,7 +29,7 @@ pub struct Demo {
 
 impl Demo {
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        let mut config = preset("emoji32")?.config;
+        let mut config = preset("emoji32")?.config()?;
         config.train.steps = self.steps;
         config.train.seed = self.seed;
         config.train.eval_every = 100;

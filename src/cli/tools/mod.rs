@@ -4,5 +4,6 @@ pub mod bench;
 pub mod demo;
 pub mod info;
 pub mod kernels;
+pub mod presets;
 pub mod selftest;
 pub mod tune;

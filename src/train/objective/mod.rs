@@ -16,6 +16,7 @@ pub use structure::structure;
 
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
+use crate::config::objective::PixelLoss;
 use crate::config::run::RunConfig;
 use crate::gpu::{Gpu, Tensor, fill};
 use crate::models::lpips::Lpips;
@@ -95,10 +96,9 @@ impl Objective {
             gpu: gpu.clone(),
             lpips_weight: c.loss.lpips_weight,
             lpips,
-            pixels: if c.loss.pixels == "l1" {
-                Loss::L1
-            } else {
-                Loss::Mse
+            pixels: match c.loss.pixels {
+                PixelLoss::L1 => Loss::L1,
+                PixelLoss::Auto | PixelLoss::Mse => Loss::Mse,
             },
             structure_weight: c.loss.structure_weight,
             adversary,
@@ -281,7 +281,7 @@ mod tests {
     fn config(adaptive: bool) -> RunConfig {
         let mut c = RunConfig::default();
         c.loss = objective::Loss {
-            pixels: "l1".into(),
+            pixels: PixelLoss::L1,
             structure_weight: 0.5,
             ..c.loss
         };

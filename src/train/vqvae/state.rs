@@ -143,7 +143,7 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keyed;
+    use crate::config::DottedConfig;
     use crate::config::run::RunConfig;
     use crate::gpu::{Gpu, Options};
     use crate::train::Training;

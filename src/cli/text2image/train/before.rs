@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::codes::tokens::{Tokens, vocabulary_of};
-use wgvq::config::Keyed;
+use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
-use wgvq::config::run::RunConfig;
+use wgvq::config::run::{Crop, RunConfig};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::inference::Trained;
@@ -231,7 +231,7 @@ impl Train {
         let mut config = first.config.clone();
         [config.data.width, config.data.height, config.data.channels] = first.image;
         // Crops of whole photographs are the first stage's: what is described is the whole picture.
-        config.data.crop = "none".into();
+        config.data.crop = Crop::None;
         let options = config.data.options();
         // Those of the first stage, where they are the same.
         let same = |images: &&ImageSet| {

@@ -8,7 +8,7 @@ use std::path::Path;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
-use wgvq::config::{Keyed, Lasting};
+use wgvq::config::{DottedConfig, Resumable};
 use wgvq::inference::prior_folder;
 use wgvq::models::text::Form;
 use wgvq::models::vqvae2::{MOST_LEVELS, level_names};

@@ -12,7 +12,7 @@ use strsim::levenshtein;
 use value::{Kind, shown, told};
 
 /// A configuration whose sections are structs of plain values, each with its default.
-pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
+pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
     /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest
     /// known key.
     ///
@@ -25,7 +25,7 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
         from_table(table)
     }
 
-    /// Reads a file, see [`Keyed::from_toml`].
+    /// Reads a file, see [`DottedConfig::from_toml`].
     ///
     /// # Errors
     /// Also if the file cannot be read.
@@ -69,7 +69,7 @@ pub trait Keyed: Serialize + DeserializeOwned + Default + Clone {
     /// A hash of every value.
     ///
     /// # Errors
-    /// As [`Keyed::to_toml`].
+    /// As [`DottedConfig::to_toml`].
     fn sha256(&self) -> Result<String> {
         Ok(hex::encode(Sha256::digest(self.to_toml()?)))
     }
@@ -92,7 +92,7 @@ pub(crate) fn check(
     }
 }
 
-fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
+fn from_table<T: DottedConfig>(table: toml::Table) -> Result<T> {
     let known = to_table(&T::default())?;
     for (section, value) in &table {
         let Some(keys) = known.get(section).and_then(toml::Value::as_table) else {
@@ -117,21 +117,25 @@ fn from_table<T: Keyed>(table: toml::Table) -> Result<T> {
     whole(table)
 }
 
-fn whole<T: Keyed>(table: toml::Table) -> Result<T> {
+fn whole<T: DottedConfig>(table: toml::Table) -> Result<T> {
     toml::Value::Table(table)
         .try_into()
         .map_err(|e: toml::de::Error| Error::config("the configuration", e.message()))
 }
 
 /// The default configuration with one value in it.
-fn alone<T: Keyed>(section: &str, key: &str, value: &toml::Value) -> Result<T, toml::de::Error> {
+fn alone<T: DottedConfig>(
+    section: &str,
+    key: &str,
+    value: &toml::Value,
+) -> Result<T, toml::de::Error> {
     let inner = toml::Table::from_iter([(key.to_owned(), value.clone())]);
     toml::Value::Table(toml::Table::from_iter([(section.to_owned(), inner.into())])).try_into()
 }
 
 /// Is this a value of that key? If not, the error names the key, and not the place in a file where
 /// reading ended.
-fn fits<T: Keyed>(section: &str, key: &str, kind: &Kind, value: &toml::Value) -> Result<()> {
+fn fits<T: DottedConfig>(section: &str, key: &str, kind: &Kind, value: &toml::Value) -> Result<()> {
     let wrong = |what: String| Error::config(format!("{section}.{key}"), what);
     kind.check(value).map_err(wrong)?;
     alone::<T>(section, key, value)

@@ -1,12 +1,12 @@
-//! The span of a schedule: steps, and those over which the learning rate rises and falls.
+//! Configurations of runs that go on where they stopped: what of one may change.
 
 use crate::Result;
-use crate::config::Keyed;
+use crate::config::DottedConfig;
 use crate::config::learning_rate;
 
 /// How long a run is, and the steps over which its learning rate rises and falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct StepSchedule {
     /// Steps in all.
     pub steps: u64,
     /// Steps in which the rate rises.
@@ -19,7 +19,7 @@ pub struct Span {
 /// configuration may have it.
 const TO_THE_END: u64 = (1 << 40) + 1;
 
-impl Span {
+impl StepSchedule {
     /// Does the rate fall until the last step?
     fn falls_to_the_end(&self) -> bool {
         self.decay_steps > 0
@@ -28,30 +28,30 @@ impl Span {
 }
 
 /// The configuration of a run that may go on for more steps than it began with.
-pub trait Lasting: Keyed {
+pub trait Resumable: DottedConfig {
     /// How long it is.
-    fn span(&self) -> Span;
+    fn schedule(&self) -> StepSchedule;
     /// The same with other steps of decay.
     fn decaying(self, decay_steps: u64) -> Self;
     /// A hash of what a resumed run may not change, in which steps of decay stand as they are.
     ///
     /// # Errors
-    /// As [`Keyed::to_toml`].
+    /// As [`DottedConfig::to_toml`].
     fn plain_identity(&self) -> Result<String>;
-    /// What [`Lasting::identity`] was in earlier versions, for a configuration whose folder has
+    /// What [`Resumable::identity`] was in earlier versions, for a configuration whose folder has
     /// `kept` in its place.
     ///
     /// # Errors
-    /// As [`Keyed::to_toml`].
+    /// As [`DottedConfig::to_toml`].
     fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>>;
 
     /// A hash of what a resumed run may not change. A learning rate that falls until the last step
     /// does so wherever that is.
     ///
     /// # Errors
-    /// As [`Keyed::to_toml`].
+    /// As [`DottedConfig::to_toml`].
     fn identity(&self) -> Result<String> {
-        if self.span().falls_to_the_end() {
+        if self.schedule().falls_to_the_end() {
             self.identity_to_the_end()
         } else {
             self.plain_identity()
@@ -61,7 +61,7 @@ pub trait Lasting: Keyed {
     /// The identity of a run whose learning rate falls until its last step.
     ///
     /// # Errors
-    /// As [`Keyed::to_toml`].
+    /// As [`DottedConfig::to_toml`].
     fn identity_to_the_end(&self) -> Result<String> {
         self.clone().decaying(TO_THE_END).plain_identity()
     }
@@ -69,7 +69,7 @@ pub trait Lasting: Keyed {
     /// The same for a run that has `kept` in its folder: where the learning rate fell until the
     /// last step there, it falls until the last step here, however many steps were added.
     fn going_on(self, kept: &Self) -> Self {
-        let (now, before) = (self.span(), kept.span());
+        let (now, before) = (self.schedule(), kept.schedule());
         let same = now.decay_steps == before.decay_steps && now.warmup == before.warmup;
         if same && before.falls_to_the_end() {
             self.falling_to_the_end()
@@ -80,7 +80,7 @@ pub trait Lasting: Keyed {
 
     /// The same with a learning rate that falls until the last step.
     fn falling_to_the_end(self) -> Self {
-        let Span { steps, warmup, .. } = self.span();
+        let StepSchedule { steps, warmup, .. } = self.schedule();
         self.decaying(learning_rate::to_the_end(steps, warmup))
     }
 }

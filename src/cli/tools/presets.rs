@@ -1,0 +1,53 @@
+//! `wgvq presets`: the configurations that there are by name, and the file of each.
+
+use crate::cli::common::keys::preset_names;
+use crate::cli::common::output;
+use crate::cli::{Ended, Global};
+use clap::Args;
+use wgvq::Result;
+use wgvq::config::presets::{Preset, preset, presets};
+
+/// `wgvq presets emoji32 > mine.toml`
+#[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  wgvq presets\n  wgvq presets emoji32 > mine.toml && wgvq train \
+                       mine.toml --out runs/mine"
+)]
+pub struct Presets {
+    /// The preset whose file to print: copied, it is a configuration for `wgvq train FILE`
+    #[arg(value_name = "NAME", value_parser = preset_names())]
+    name: Option<String>,
+}
+
+impl Presets {
+    pub fn run(&self, global: &Global) -> Result<Ended> {
+        match &self.name {
+            Some(name) => {
+                let preset = preset(name)?;
+                if global.json {
+                    output::result(&line(preset, Some(preset.toml)));
+                } else {
+                    output::result(preset.toml.trim_end());
+                }
+            }
+            None => {
+                for preset in presets() {
+                    if global.json {
+                        output::result(&line(preset, None));
+                    } else {
+                        output::result(&format!("{:<12}{}", preset.name, preset.about()));
+                    }
+                }
+            }
+        }
+        Ok(Ended::Done)
+    }
+}
+
+fn line(preset: &Preset, toml: Option<&str>) -> String {
+    let mut line = serde_json::json!({ "name": preset.name, "about": preset.about() });
+    if let Some(toml) = toml {
+        line["toml"] = toml.into();
+    }
+    line.to_string()
+}

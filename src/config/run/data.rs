@@ -1,0 +1,165 @@
+//! `[data]`: the images, and what training sees of them.
+
+use crate::Result;
+use crate::config::check;
+use crate::config::words::word_keys;
+use crate::data;
+use serde::{Deserialize, Serialize};
+
+/// What training sees of a photograph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// Its tiles, or all of it.
+    #[default]
+    None,
+    /// Crops from anywhere in it.
+    Random,
+}
+
+word_keys!(Crop);
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Data {
+    /// A built-in name, an IDX file or a folder of images.
+    pub source: String,
+    /// Width that pictures are brought to; 0 leaves it to the data.
+    pub width: usize,
+    /// Height that pictures are brought to; 0 leaves it to the data.
+    pub height: usize,
+    /// Channels that pictures are brought to, 1 or 3; 0 leaves it to the data.
+    pub channels: usize,
+    /// Mirror half of the training pictures.
+    pub flip: bool,
+    /// What training sees of a photograph.
+    pub crop: Crop,
+    /// The smallest area of a random crop, of the largest that fits the photograph. A crop is
+    /// never enlarged.
+    pub crop_scale_min: f64,
+    /// The largest area of a random crop, of the largest that fits the photograph.
+    pub crop_scale_max: f64,
+    /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random
+    /// crops; 0: eight pictures.
+    pub photo_side: usize,
+    /// How much brightness, contrast and saturation of a training picture may change: each by a
+    /// factor from 1 - color to 1 + color.
+    pub color: f32,
+    /// What is held out: with `captions`, combinations of words that no caption of the other side
+    /// has, though it has each word.
+    pub split: data::HoldOut,
+    /// Where pixels lie: with `auto`, in memory what fits data.memory_mib and half of the memory
+    /// that the process may use.
+    pub store: data::Keep,
+    /// MiB of pixels that may lie in memory.
+    pub memory_mib: u64,
+    /// MiB that decoded pictures may take on disk, those of all data sets together.
+    pub cache_mib: u64,
+    /// Threads that make batches ahead; 0 leaves it to the processor.
+    pub workers: usize,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data {
+            source: "emoji".into(),
+            width: 0,
+            height: 0,
+            channels: 0,
+            flip: false,
+            crop: Crop::None,
+            crop_scale_min: 0.01,
+            crop_scale_max: 0.25,
+            photo_side: 0,
+            color: 0.0,
+            split: data::HoldOut::Pictures,
+            store: data::Keep::Auto,
+            memory_mib: 4096,
+            cache_mib: 10 << 10,
+            workers: 0,
+        }
+    }
+}
+
+impl Data {
+    /// Does training see random crops?
+    pub(crate) fn crops(&self) -> bool {
+        self.crop == Crop::Random
+    }
+
+    /// How [`data::open`] is to open them.
+    pub fn options(&self) -> data::Options {
+        let size = match (self.width, self.height) {
+            (0, 0) => None,
+            (w, 0) => Some((w, w)),
+            (0, h) => Some((h, h)),
+            (w, h) => Some((w, h)),
+        };
+        data::Options {
+            size,
+            channels: (self.channels > 0).then_some(self.channels),
+            cache_dir: None,
+            whole: self.crops(),
+            photo_side: self.photo_side,
+            keep: self.store,
+            memory_bytes: self.memory_mib << 20,
+            cache_bytes: self.cache_mib << 20,
+            hold_out: self.split,
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<()> {
+        let d = self;
+        check(
+            "data.channels",
+            d.channels,
+            matches!(d.channels, 0 | 1 | 3),
+            "0, 1 or 3",
+        )?;
+        check("data.width", d.width, d.width <= 16384, "at most 16384")?;
+        check("data.height", d.height, d.height <= 16384, "at most 16384")?;
+        check(
+            "data.source",
+            "an empty text",
+            !d.source.is_empty(),
+            "a built-in name, a file or a folder",
+        )?;
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        check(
+            "data.crop_scale_min",
+            d.crop_scale_min,
+            share(d.crop_scale_min),
+            "from 0 to 1",
+        )?;
+        let at_least = format!("from data.crop_scale_min, {}, to 1", d.crop_scale_min);
+        let most = share(d.crop_scale_max) && d.crop_scale_max >= d.crop_scale_min;
+        check("data.crop_scale_max", d.crop_scale_max, most, &at_least)?;
+        let side = d.photo_side == 0 || (d.width.max(d.height)..=16384).contains(&d.photo_side);
+        check(
+            "data.photo_side",
+            d.photo_side,
+            side,
+            "0, or from data.width and data.height to 16384",
+        )?;
+        check(
+            "data.color",
+            d.color,
+            (0.0..=1.0).contains(&d.color),
+            "from 0 to 1",
+        )?;
+        check(
+            "data.memory_mib",
+            d.memory_mib,
+            d.memory_mib <= 1 << 30,
+            "at most 2^30",
+        )?;
+        check(
+            "data.cache_mib",
+            d.cache_mib,
+            d.cache_mib <= 1 << 30,
+            "at most 2^30",
+        )?;
+        check("data.workers", d.workers, d.workers <= 256, "at most 256")
+    }
+}

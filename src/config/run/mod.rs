@@ -1,0 +1,289 @@
+//! A run's configuration: every key with its default, checked, and written out whole beside the
+//! results.
+
+mod data;
+mod model;
+mod train;
+
+pub use data::{Crop, Data};
+pub use model::{Model, ModelKind};
+pub use train::Train;
+
+use crate::Result;
+use crate::config::objective::{Gan, Loss};
+use crate::config::{DottedConfig, Resumable, StepSchedule};
+use crate::quantize::{Options, Registry};
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides a run's result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunConfig {
+    /// The model.
+    pub model: Model,
+    /// The quantizer.
+    pub quantizer: Options,
+    /// The pictures.
+    pub data: Data,
+    /// What reconstructions are compared by.
+    pub loss: Loss,
+    /// The discriminator, where there is one.
+    pub gan: Gan,
+    /// The training.
+    pub train: Train,
+}
+
+impl DottedConfig for RunConfig {}
+
+impl Resumable for RunConfig {
+    fn schedule(&self) -> StepSchedule {
+        self.train.schedule()
+    }
+
+    fn decaying(mut self, decay_steps: u64) -> Self {
+        self.train.decay_steps = decay_steps;
+        self
+    }
+
+    /// Every value, but for the steps in all, for where pictures and pixels lie and how many
+    /// threads make batches of them, and for what the backward pass keeps. These leave the steps
+    /// that were done as they are; any other change would not. That the pictures are the
+    /// same is told by their sum, which checkpoints have.
+    fn plain_identity(&self) -> Result<String> {
+        let mut same = self.clone();
+        same.data.source = Data::default().source;
+        same.identity_with_source()
+    }
+
+    /// They had the source in them, as it was written.
+    fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>> {
+        let mut same = self.clone();
+        same.data.source.clone_from(&kept.data.source);
+        // Another schedule than the run began with was another configuration.
+        same.decaying(kept.train.decay_steps)
+            .identity_with_source()
+            .map(|identity| vec![identity])
+    }
+}
+
+impl RunConfig {
+    /// The same with every value written out that was left open.
+    pub fn resolved(&self) -> RunConfig {
+        let adversarial = self.model.kind.is_adversarial();
+        RunConfig {
+            model: self.model.resolved(),
+            quantizer: self.quantizer.resolved(),
+            loss: self.loss.resolved(adversarial),
+            gan: self.gan.resolved(adversarial),
+            ..self.clone()
+        }
+    }
+
+    fn identity_with_source(&self) -> Result<String> {
+        let mut same = self.resolved();
+        same.train.steps = 1;
+        same.train.checkpoint_blocks = false;
+        let Data {
+            store,
+            memory_mib,
+            cache_mib,
+            workers,
+            ..
+        } = Data::default();
+        same.data = Data {
+            store,
+            memory_mib,
+            cache_mib,
+            workers,
+            ..same.data
+        };
+        same.sha256()
+    }
+
+    /// Are all values usable?
+    ///
+    /// # Errors
+    /// On the first that is not: its key, its value and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        self.validate_with(&Registry::default())
+    }
+
+    /// [`RunConfig::validate`] where a program has quantizers of its own.
+    ///
+    /// # Errors
+    /// As [`RunConfig::validate`].
+    pub fn validate_with(&self, registry: &Registry) -> Result<()> {
+        self.model.validate()?;
+        registry.find(&self.quantizer.kind)?;
+        self.quantizer.check()?;
+        self.model.validate_codebooks(&self.quantizer)?;
+        self.model.validate_shape(&self.data)?;
+        let all = self.resolved();
+        all.loss.validate()?;
+        all.gan.validate()?;
+        self.data.validate()?;
+        self.model.validate_images(&self.data)?;
+        self.train.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut config = RunConfig::default();
+        config.set("quantizer.codebook_size", "1024").unwrap();
+        config.set("data.source", "my pictures").unwrap();
+        config.set("train.lr", "1e-3").unwrap();
+        config.set("quantizer.kmeans_init", "false").unwrap();
+        config.set("quantizer.levels", "[7, 5,5]").unwrap();
+        let again = RunConfig::from_toml(&config.to_toml().unwrap()).unwrap();
+        assert_eq!(again, config);
+        assert_eq!(again.sha256().unwrap(), config.sha256().unwrap());
+        assert_ne!(
+            config.sha256().unwrap(),
+            RunConfig::default().sha256().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_resumed_run_may_change_where_pixels_lie_and_nothing_that_they_are() {
+        let config = RunConfig::default();
+        let first = config.identity().unwrap();
+        assert_eq!(config.resolved().identity().unwrap(), first);
+        for (key, value, same) in [
+            ("train.steps", "77", true),
+            ("train.checkpoint_blocks", "true", true),
+            ("data.workers", "3", true),
+            ("data.store", "disk", true),
+            ("data.memory_mib", "1", true),
+            ("data.cache_mib", "1", true),
+            ("data.crop", "random", false),
+            ("data.source", "elsewhere", true),
+            ("data.color", "0.1", false),
+            ("data.crop_scale_min", "0.02", false),
+            ("data.photo_side", "512", false),
+            ("data.flip", "true", false),
+            ("train.seed", "1", false),
+        ] {
+            let mut other = config.clone();
+            other.set(key, value).unwrap();
+            assert_eq!(other.identity().unwrap() == first, same, "{key}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        for (text, near) in [
+            ("[quantizer]\ncodebok_size = 3", "quantizer.codebook_size"),
+            ("[train]\nlearning_rate = 1", "train."),
+            ("[quantiser]\ndecay = 0.9", "quantizer"),
+            ("[model]\nbatch_size = 3", "train.batch_size"),
+        ] {
+            let error = RunConfig::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(near), "{error}");
+        }
+        let error = RunConfig::default()
+            .set("train.stps", "3")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("train.steps"), "{error}");
+    }
+
+    #[test]
+    fn wrong_types_and_broken_files_are_errors() {
+        for text in [
+            "[train]\nsteps = \"many\"",
+            "[train]\nsteps = 1.5",
+            "train = 3",
+            "[train",
+            "[data]\nsource = 3",
+        ] {
+            assert!(RunConfig::from_toml(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            RunConfig::from_toml("[train]\nlr = 1").unwrap().train.lr,
+            1.0
+        );
+        assert!(RunConfig::default().set("train.steps", "-").is_err());
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_names_those_that_are() {
+        for (key, value, words, near) in [
+            (
+                "model.kind",
+                "vqgam",
+                "vqvae, vqvae2, vqgan or vit",
+                "vqgan",
+            ),
+            ("data.crop", "randon", "none or random", "random"),
+            ("data.store", "tape", "auto, memory or disk", "auto"),
+            ("data.split", "caption", "pictures or captions", "captions"),
+            ("train.dtype", "f8", "f32 or f16", "f32"),
+            ("loss.pixels", "l2", "auto, mse or l1", "l1"),
+        ] {
+            let (section, name) = key.split_once('.').unwrap();
+            for error in [
+                RunConfig::default().set(key, value).unwrap_err(),
+                RunConfig::from_toml(&format!("[{section}]\n{name} = \"{value}\"")).unwrap_err(),
+            ] {
+                let error = error.to_string();
+                for part in [&format!("`{key}`"), words, &format!("nearest is `{near}`")] {
+                    assert!(error.contains(part), "{error} does not say {part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unusable_values_are_named() {
+        RunConfig::default().validate().unwrap();
+        for (key, value) in [
+            ("quantizer.codebook_size", "0"),
+            ("quantizer.codebook_dim", "5000"),
+            ("quantizer.codebook_size", "16777217"),
+            ("quantizer.decay", "1.0"),
+            ("quantizer.decay", "nan"),
+            ("model.downsample", "3"),
+            ("model.downsample", "1"),
+            ("model.hidden", "7"),
+            ("train.batch_size", "0"),
+            ("train.lr", "inf"),
+            ("train.lr", "0"),
+            ("train.min_lr", "1.5"),
+            ("train.steps", "0"),
+            ("data.channels", "2"),
+            ("data.crop_scale_min", "-0.1"),
+            ("data.crop_scale_max", "0.001"),
+            ("data.color", "nan"),
+            ("data.workers", "1000"),
+            ("data.photo_side", "20000"),
+            ("quantizer.kind", "nonesuch"),
+            ("quantizer.temperature", "0"),
+            ("quantizer.sample_codebook_temp", "0"),
+            ("quantizer.orthogonal_reg_weight", "1"),
+        ] {
+            let mut config = RunConfig::default();
+            config.set(key, value).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{key} = {value}: {error}");
+        }
+        for (kind, key, value) in [
+            ("fsq", "quantizer.levels", "8,1,5"),
+            ("fsq", "quantizer.levels", "4096,4097"),
+            ("lfq", "quantizer.codebook_size", "500"),
+            ("product", "quantizer.groups", "5"),
+            ("product", "quantizer.groups", "0"),
+            ("residual", "quantizer.num_quantizers", "0"),
+        ] {
+            let mut config = RunConfig::default();
+            config.set("quantizer.kind", kind).unwrap();
+            config.set(key, value).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{kind}: {key} = {value}: {error}");
+        }
+    }
+}

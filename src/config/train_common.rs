@@ -1,0 +1,220 @@
+//! What the `[train]` sections of all that can be trained have in common.
+
+use super::learning_rate;
+use super::words::word_keys;
+use crate::Result;
+use crate::config::{StepSchedule, check};
+use crate::gpu::DType;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// The keys of every `[train]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainCommon {
+    /// Steps in all.
+    pub steps: u64,
+    /// Images per step, or per pass of one.
+    pub batch_size: usize,
+    /// Adam's learning rate at its highest.
+    pub lr: f32,
+    /// What the rate falls to, as a share of `lr`.
+    pub min_lr: f32,
+    /// Steps over which the rate rises.
+    pub warmup: u64,
+    /// Decoupled weight decay; above 0 the optimiser is AdamW.
+    pub weight_decay: f32,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps per row of the log.
+    pub log_every: u64,
+    /// Steps between measurements on images held out; 0 measures at the end alone.
+    pub eval_every: u64,
+    /// Steps between checkpoints; 0 saves at the end alone.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept.
+    pub keep_checkpoints: usize,
+}
+
+/// The keys of the `[train]` of a first stage and of a prior.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageTrain {
+    /// What a contrastive model has, too.
+    pub common: TrainCommon,
+    /// Steps after the rise over which the rate falls along half a cosine.
+    pub decay_steps: u64,
+    /// Adam's first decay.
+    pub beta1: f32,
+    /// Adam's second decay.
+    pub beta2: f32,
+    /// Added to Adam's denominator.
+    pub adam_eps: f32,
+    /// Norm to which gradients are clipped; 0 clips none.
+    pub grad_clip: f32,
+    /// Decay of a moving average of what is trained, which is what is measured and kept; 0: there
+    /// is none.
+    pub ema_decay: f32,
+    /// How the backward pass finds activations stored. Sums, weights and gradients are f32 either
+    /// way.
+    pub dtype: ActivationDtype,
+    /// Keep no activations inside the model's blocks, and compute them again in the backward pass
+    /// (Chen et al. 2016): less memory, more time, the same bits. A run may change it when it is
+    /// resumed.
+    pub checkpoint_blocks: bool,
+}
+
+/// How activations are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationDtype {
+    /// In 32 bits.
+    #[default]
+    F32,
+    /// In 16 bits: half the memory.
+    F16,
+}
+
+word_keys!(ActivationDtype);
+
+impl From<ActivationDtype> for DType {
+    fn from(dtype: ActivationDtype) -> DType {
+        match dtype {
+            ActivationDtype::F32 => DType::F32,
+            ActivationDtype::F16 => DType::F16,
+        }
+    }
+}
+
+/// What an embedding section has of an embedded one is its own.
+macro_rules! embeds {
+    ($section:ty, $field:ident: $embedded:ty) => {
+        impl std::ops::Deref for $section {
+            type Target = $embedded;
+
+            fn deref(&self) -> &$embedded {
+                &self.$field
+            }
+        }
+
+        impl std::ops::DerefMut for $section {
+            fn deref_mut(&mut self) -> &mut $embedded {
+                &mut self.$field
+            }
+        }
+    };
+}
+
+pub(crate) use embeds;
+
+embeds!(StageTrain, common: TrainCommon);
+
+/// Is it a finite number above 0?
+fn positive(x: f32) -> bool {
+    x.is_finite() && x > 0.0
+}
+
+/// Is it a finite number of at least 0?
+fn not_negative(x: f32) -> bool {
+    x.is_finite() && x >= 0.0
+}
+
+/// An error that names the key, unless the value is a share below 1.
+pub(super) fn check_share(key: &str, share: f32) -> Result<()> {
+    check(key, share, (0.0..1.0).contains(&share), "from 0 to below 1")
+}
+
+impl TrainCommon {
+    /// The learning rate of a step, from 0 on, which falls over so many steps.
+    pub(super) fn rate_over(&self, decay_steps: u64, step: u64) -> f64 {
+        learning_rate::at(step, self.lr, self.min_lr, self.warmup, decay_steps)
+    }
+
+    /// Are all values usable, with batches of such sizes?
+    pub(super) fn validate(&self, batch: RangeInclusive<usize>) -> Result<()> {
+        check(
+            "train.steps",
+            self.steps,
+            (1..=1 << 40).contains(&self.steps),
+            "from 1 to 2^40",
+        )?;
+        check(
+            "train.batch_size",
+            self.batch_size,
+            batch.contains(&self.batch_size),
+            &format!("from {} to {}", batch.start(), batch.end()),
+        )?;
+        check(
+            "train.lr",
+            self.lr,
+            positive(self.lr) && self.lr <= 10.0,
+            "above 0 and at most 10",
+        )?;
+        check(
+            "train.min_lr",
+            self.min_lr,
+            (0.0..=1.0).contains(&self.min_lr),
+            "from 0 to 1, a share of train.lr",
+        )?;
+        check(
+            "train.warmup",
+            self.warmup,
+            self.warmup <= 1 << 40,
+            "at most 2^40",
+        )?;
+        check(
+            "train.weight_decay",
+            self.weight_decay,
+            not_negative(self.weight_decay),
+            "a number of at least 0",
+        )?;
+        check("train.seed", self.seed, self.seed < 1 << 63, "below 2^63")?;
+        check(
+            "train.log_every",
+            self.log_every,
+            (1..=100_000).contains(&self.log_every),
+            "from 1 to 100000",
+        )?;
+        check(
+            "train.keep_checkpoints",
+            self.keep_checkpoints,
+            self.keep_checkpoints >= 1,
+            "at least 1",
+        )
+    }
+}
+
+impl StageTrain {
+    /// How long the training is, and how its learning rate rises and falls.
+    pub(super) fn schedule(&self) -> StepSchedule {
+        StepSchedule {
+            steps: self.steps,
+            warmup: self.warmup,
+            decay_steps: self.decay_steps,
+        }
+    }
+
+    /// Are all values usable?
+    pub(super) fn validate(&self) -> Result<()> {
+        self.common.validate(1..=1 << 16)?;
+        check(
+            "train.decay_steps",
+            self.decay_steps,
+            self.decay_steps <= 1 << 40,
+            "at most 2^40",
+        )?;
+        check_share("train.beta1", self.beta1)?;
+        check_share("train.beta2", self.beta2)?;
+        check(
+            "train.adam_eps",
+            self.adam_eps,
+            positive(self.adam_eps),
+            "above 0",
+        )?;
+        check(
+            "train.grad_clip",
+            self.grad_clip,
+            not_negative(self.grad_clip),
+            "a number of at least 0",
+        )?;
+        check_share("train.ema_decay", self.ema_decay)
+    }
+}
