@@ -24,7 +24,7 @@ pub trait Record {
 impl Log {
     /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line
     /// that was cut short, go. The log of an earlier version, which has some of the columns, gets
-    /// the others, NaN in its rows.
+    /// the others, empty in its rows.
     ///
     /// # Errors
     /// If the file cannot be written, or is no such log.
@@ -58,7 +58,7 @@ impl Log {
             let values: Vec<&str> = line.split(',').collect();
             if values[0].parse::<u64>().is_ok_and(|at| at <= step) {
                 let of = |place: &Option<usize>| {
-                    place.map_or("NaN", |i| values.get(i).copied().unwrap_or("NaN"))
+                    place.map_or("", |i| values.get(i).copied().unwrap_or(""))
                 };
                 text += &(places.iter().map(of).collect::<Vec<_>>().join(",") + "\n");
             }
@@ -85,7 +85,7 @@ impl Log {
     /// # Errors
     /// If it cannot be written.
     pub fn push<R: Record>(&mut self, row: &R) -> Result<()> {
-        let line = row.values() + "\n";
+        let line = measured(&row.values()) + "\n";
         self.file
             .write_all(line.as_bytes())
             .and_then(|()| self.file.flush())
@@ -93,7 +93,13 @@ impl Log {
     }
 }
 
-/// The columns of a log by name. Lines cut short are passed over.
+/// A row of values as it is written: what was not measured is no number, and stays empty.
+pub fn measured(row: &str) -> String {
+    let of = |value| if value == "NaN" { "" } else { value };
+    row.split(',').map(of).collect::<Vec<_>>().join(",")
+}
+
+/// The columns of a log by name, NaN where nothing was measured. Lines cut short are passed over.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -106,7 +112,12 @@ pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     // A last line without its end may be short of digits as well as of columns.
     let whole = text.lines().count() - usize::from(!text.is_empty() && !text.ends_with('\n'));
     for line in lines.take(whole.saturating_sub(1)) {
-        let values: Vec<f64> = line.split(',').filter_map(|v| v.parse().ok()).collect();
+        // Earlier versions wrote NaN.
+        let of = |value: &str| match value {
+            "" => Some(f64::NAN),
+            value => value.parse().ok(),
+        };
+        let values: Vec<f64> = line.split(',').filter_map(of).collect();
         if values.len() == names.len() {
             columns
                 .iter_mut()

@@ -218,6 +218,29 @@ fn small_pictures_with_gaps_in_their_labels() {
     let (run_path, output) = trained(folder.path(), &images, "run", &[]);
     let said = stdout(&output) + &stderr(&output);
     assert!(!said.contains("NaN") && !said.contains("SSIM"), "{said}");
+    // Nor is there one in the logs, which are read all the same, as are those that had some.
+    let log = run_path.join("test.csv");
+    let rows = std::fs::read_to_string(&log).expect("a log");
+    assert!(!rows.contains("NaN"), "{rows}");
+    let columns = wgvq::storage::metrics_log::columns(&log).expect("a log");
+    let column = |name: &str| wgvq::storage::metrics_log::column(&columns, name);
+    assert!(
+        column("ssim")[0].is_nan() && column("mse")[0] > 0.0,
+        "{rows}"
+    );
+    let filled = |line: &str| {
+        let of = |value: &str| {
+            if value.is_empty() {
+                "NaN".to_owned()
+            } else {
+                value.to_owned()
+            }
+        };
+        line.split(',').map(of).collect::<Vec<_>>().join(",") + "\n"
+    };
+    std::fs::write(&log, rows.lines().map(filled).collect::<String>()).expect("a log");
+    let earlier = wgvq::storage::metrics_log::columns(&log).expect("a log");
+    assert_eq!(format!("{earlier:?}"), format!("{columns:?}"));
     let (_, output) = trained(folder.path(), &images, "json", &["--json"]);
     let line: serde_json::Value = serde_json::from_str(stdout(&output).trim()).expect("JSON");
     assert!(line["ssim"].is_null() && line["psnr"].is_number(), "{line}");

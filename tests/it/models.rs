@@ -146,6 +146,11 @@ fn what_cannot_be_imported_leaves_nothing() {
             &[name, word],
         );
     }
+    let nowhere = place.text("no-pictures");
+    refused(
+        &run(&["import", &file, "--data", &nowhere, "--out", &none]),
+        &["--data", "no-pictures"],
+    );
     assert!(!place.at("none").exists());
     // Over itself.
     std::fs::create_dir(place.at("run")).unwrap();

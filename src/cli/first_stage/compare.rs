@@ -657,8 +657,8 @@ fn csv(reached: &[Reached]) -> String {
     let mut text =
         String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
     for r in reached {
-        text += &format!(
-            "{},{},{:.6e},{:.3},{:.4},{:.2},{},{:.5},{:.2}\n",
+        let row = format!(
+            "{},{},{:.6e},{:.3},{:.4},{:.2},{},{:.5},{:.2}",
             r.name,
             r.codes,
             r.mse,
@@ -669,6 +669,7 @@ fn csv(reached: &[Reached]) -> String {
             r.bits_per_pixel,
             r.ms_per_step
         );
+        text += &(metrics_log::measured(&row) + "\n");
     }
     text
 }

@@ -5,9 +5,10 @@ use crate::cli::common::output;
 use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::Result;
+use wgvq::data::is_there;
 use wgvq::inference::import::{Names, read};
 use wgvq::storage::run_folder::RunFolder;
+use wgvq::{Error, Result};
 
 /// `wgvq import vqgan.safetensors --size 256 --out runs/vqgan`
 #[derive(Args)]
@@ -53,6 +54,11 @@ impl Import {
             ],
         )?;
         RunFolder::may_create(&self.out, self.overwrite)?;
+        if let Some(source) = self.data.as_ref().filter(|source| !is_there(source)) {
+            let what =
+                format!("`{source}` is not there: name a folder, an IDX file or a built-in set");
+            return Err(Error::config("--data", what));
+        }
         let mut imported = read(&self.file, self.prefix.as_deref())?;
         if let Some(source) = &self.data {
             imported.config.data.source = wgvq::data::absolute(source);

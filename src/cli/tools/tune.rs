@@ -173,11 +173,11 @@ pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf,
     };
     match std::fs::read_to_string(&path) {
         Ok(text) => {
+            // What an error says in full shows the file, over several lines.
             let wrong = |e: toml::de::Error| {
-                Error::file(
-                    &path,
-                    format!("no tuning table ({e}); remove it, or run `wgvq tune`"),
-                )
+                let words = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
+                let what = format!("no tuning table ({words}); remove it, or run `wgvq tune`");
+                Error::file(&path, what)
             };
             let tuning = toml::from_str(&text).map_err(wrong)?;
             Ok(Some((path, tuning)))
