@@ -112,7 +112,7 @@ pub fn train(config: &RunConfig, steps: u64) -> Result<wgvq::train::metrics::Eva
         for row in trainer.rows(false)? {
             println!(
                 "step {:>4}  reconstruction {:.4}  codes used {:.0}",
-                row.step, row.reconstruction, row.used
+                row.step, row.losses.reconstruction, row.codes.used
             );
         }
     }

@@ -17,7 +17,7 @@ use wgvq::config::run::RunConfig;
 use wgvq::gpu::Gpu;
 use wgvq::inference::Decoder;
 use wgvq::storage::checkpoint;
-use wgvq::train::{Trainer, Training};
+use wgvq::train::Trainer;
 use wgvq::{Error, Result, Wanted, wgpu};
 
 /// Pixels of the frame for one of the picture, each way.

@@ -12,7 +12,7 @@ use wgvq::gpu::{Gpu, Tensor};
 use wgvq::inference::{DECODER_FORMAT, Decoder, Trained};
 use wgvq::ops::elementwise::scale::scale;
 use wgvq::storage::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
-use wgvq::train::{Trainer, Training};
+use wgvq::train::Trainer;
 use wgvq::{Wanted, wgpu};
 
 /// The bytes of training after so many steps.

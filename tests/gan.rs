@@ -117,7 +117,7 @@ fn both_players_go_on_to_the_same_bytes() {
             "{norm}: {differ:?}"
         );
         assert_eq!(again.state["objective"], end.state["objective"]);
-        let players: Vec<_> = rows.iter().map(|row| row.players.unwrap()).collect();
+        let players: Vec<_> = rows.iter().map(|row| row.gan.unwrap()).collect();
         // Steps 1 and 2, 3 and 4, 5 and 6: alone at first, then heard.
         assert!(
             players[0].generator == 0.0 && players[0].discriminator > 0.0,
@@ -164,12 +164,12 @@ fn a_discriminator_learns_to_tell() {
     let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
     (0..50).for_each(|_| trainer.step().unwrap());
     let rows = trainer.rows(true).unwrap();
-    let last = rows.last().unwrap().players.unwrap();
+    let last = rows.last().unwrap().gan.unwrap();
     assert!(
         last.logits_real > last.logits_fake + 0.5 && last.discriminator < 0.7,
         "{last:?}"
     );
-    assert!(rows[0].players.unwrap().discriminator > last.discriminator);
+    assert!(rows[0].gan.unwrap().discriminator > last.discriminator);
 }
 
 /// A weight that no model bears: the run says what fell apart, goes back to the checkpoint before,

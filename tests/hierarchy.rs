@@ -20,8 +20,7 @@ use wgvq::models::Autoencoder;
 use wgvq::models::vqvae2::{Config, VqVae2, level_names};
 use wgvq::nn::{HostTensors, Parameters, Pass};
 use wgvq::storage::{checkpoint, weights};
-use wgvq::train::prior::PriorTrainer;
-use wgvq::train::{Trainer, Training};
+use wgvq::train::Trainer;
 
 fn gpu() -> Gpu {
     Gpu::new(Options {
@@ -180,7 +179,7 @@ fn every_quantizer_works_at_every_level() {
             rows[1]
                 .levels
                 .iter()
-                .all(|l| l.perplexity >= 1.0 && l.used >= 1.0),
+                .all(|l| l.metrics.perplexity >= 1.0 && l.metrics.used >= 1.0),
             "{}: {:?}",
             kind.name,
             rows[1]
@@ -196,7 +195,7 @@ fn every_quantizer_works_at_every_level() {
         let folder = tempfile::tempdir().unwrap();
         checkpoint::save_file(
             &folder.path().join("final.safetensors"),
-            &Training::trained(&mut trainer).unwrap(),
+            &trainer.trained().unwrap(),
         )
         .unwrap();
         let mut model = Trained::load(&gpu, folder.path()).unwrap();
@@ -256,7 +255,7 @@ fn what_is_above_conditions_what_is_below() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint::save_file(
         &folder.path().join("final.safetensors"),
-        &Training::trained(&mut trainer).unwrap(),
+        &trainer.trained().unwrap(),
     )
     .unwrap();
     let mut model = Trained::load(&gpu, folder.path()).unwrap();
@@ -323,7 +322,7 @@ fn priors_of_levels_draw_top_down() {
         let folder = tempfile::tempdir().unwrap();
         checkpoint::save_file(
             &folder.path().join("final.safetensors"),
-            &Training::trained(&mut trainer).unwrap(),
+            &trainer.trained().unwrap(),
         )
         .unwrap();
         let mut model = Trained::load(&gpu, folder.path()).unwrap();
@@ -360,13 +359,10 @@ fn priors_of_levels_draw_top_down() {
             ] {
                 config.set(key, value).unwrap();
             }
-            let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();
+            let mut trainer = Trainer::prior(&gpu, &config, tokens).unwrap();
             (0..8).for_each(|_| trainer.step().unwrap());
-            checkpoint::save_file(
-                &own.join("final.safetensors"),
-                &Training::trained(&mut trainer).unwrap(),
-            )
-            .unwrap();
+            checkpoint::save_file(&own.join("final.safetensors"), &trainer.trained().unwrap())
+                .unwrap();
             priors.push(TrainedPrior::load(&gpu, &own, &model).unwrap());
         }
         // A level below is drawn under codes above it, and not without.

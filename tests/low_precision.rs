@@ -210,7 +210,7 @@ fn training_with_f16_activations_follows_f32_in_less_memory() {
             trainer.step().unwrap();
         }
         for row in trainer.rows(true).unwrap() {
-            losses.push(row.reconstruction);
+            losses.push(row.losses.reconstruction);
         }
         (losses, gpu.memory().peak)
     };

@@ -12,7 +12,7 @@ use wgvq::inference::Trained;
 use wgvq::inference::tokenize::tokenize;
 use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::{Observer, Progress, Start, Trainer, Training, run};
+use wgvq::train::{Observer, Progress, Start, Trainer, run};
 
 fn gpu() -> Gpu {
     Gpu::new(Options {
@@ -97,7 +97,7 @@ const CROPS: [(&str, &str); 3] = [
 fn trained(gpu: &Gpu, place: &Place, config: &RunConfig, steps: u64) -> Vec<u8> {
     let mut trainer = Trainer::new(gpu, config, place.open(config).unwrap()).unwrap();
     (0..steps).for_each(|_| trainer.step().unwrap());
-    checkpoint::to_bytes(&Training::trained(&mut trainer).unwrap()).unwrap()
+    checkpoint::to_bytes(&trainer.trained().unwrap()).unwrap()
 }
 
 /// Tensors alone: the configuration that comes with them differs.

@@ -252,7 +252,10 @@ fn each_trains_resumes_and_is_read_back() {
         );
         let rows = whole.rows(true).unwrap();
         assert!(
-            rows.len() == 2 && rows.iter().all(|r| r.loss.is_finite() && r.used >= 1.0),
+            rows.len() == 2
+                && rows
+                    .iter()
+                    .all(|r| r.losses.loss.is_finite() && r.codes.used >= 1.0),
             "{}: {rows:?}",
             kind.name
         );
@@ -526,7 +529,7 @@ fn latents_that_are_not_numbers_are_named_at_their_step() {
         for _ in 0..4 {
             trainer.step().unwrap();
         }
-        trainer.close_window().unwrap();
+        trainer.close_row().unwrap();
         let error = trainer.rows(true).unwrap_err().to_string();
         assert!(
             error.contains("latents are not finite at step 6"),

@@ -299,7 +299,7 @@ fn configurations_that_cannot_be_used_name_the_key_and_the_way_out() {
 fn a_torn_log_is_read_to_its_last_whole_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.csv");
-    let mut log = Log::open(&path, Evaluation::HEADER, 0).unwrap();
+    let mut log = Log::open(&path, &Evaluation::header(), 0).unwrap();
     for step in 1..=3 {
         let f = Fidelity {
             mse: 0.25,
@@ -332,7 +332,7 @@ fn a_torn_log_is_read_to_its_last_whole_line() {
             );
         }
         // A resumed log is the beginning of the whole one.
-        drop(Log::open(&path, Evaluation::HEADER, 3).unwrap());
+        drop(Log::open(&path, &Evaluation::header(), 3).unwrap());
         assert!(
             whole.starts_with(&std::fs::read_to_string(&path).unwrap()),
             "cut at {cut}"

@@ -16,8 +16,8 @@ use wgvq::nn::transformer::Dropout;
 use wgvq::nn::{Parameters, Pass};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::storage::checkpoint;
+use wgvq::train::Trainer;
 use wgvq::train::prior::PriorTrainer;
-use wgvq::train::{Trainer, Training};
 
 fn gpu() -> Gpu {
     Gpu::new(Options {
@@ -74,7 +74,7 @@ fn tokens(
     let mut trainer = Trainer::new(gpu, &config, set.clone().into()).unwrap();
     trainer.step().unwrap();
     let path = folder.join("final.safetensors");
-    checkpoint::save_file(&path, &Training::trained(&mut trainer).unwrap()).unwrap();
+    checkpoint::save_file(&path, &trainer.trained().unwrap()).unwrap();
     let mut model = Trained::load(gpu, folder).unwrap();
     let tokens = tokenize(
         &mut model,
@@ -109,7 +109,7 @@ fn small(positions: &str) -> PriorConfig {
 fn stages(kind: &str, positions: &str) -> Stages {
     let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
     let (model, tokens, _) = tokens(&gpu, kind, false, folder.path());
-    let mut trainer = PriorTrainer::new(&gpu, &small(positions), tokens).unwrap();
+    let mut trainer = Trainer::prior(&gpu, &small(positions), tokens).unwrap();
     for _ in 0..12 {
         trainer.step().unwrap();
     }
@@ -612,20 +612,20 @@ fn training_goes_on_where_it_stopped() {
     let mut config = small("rotary");
     config.train.accumulate = 2;
     config.train.batch_size = 8;
-    let begin = |config: &PriorConfig| PriorTrainer::new(&gpu, config, open()).unwrap();
+    let begin = |config: &PriorConfig| Trainer::prior(&gpu, config, open()).unwrap();
     let run = |trainer: &mut PriorTrainer, to: u64| {
         while trainer.step_number() < to {
             trainer.step().unwrap();
             if trainer.step_number().is_multiple_of(4) {
-                trainer.evaluate(false).unwrap();
+                trainer.measure(false).unwrap();
             }
         }
     };
     let mut whole = begin(&config);
-    let before = whole.evaluate(false).unwrap().nats_per_token;
+    let before = whole.measure(false).unwrap().nats_per_token;
     let mut whole = begin(&config);
     run(&mut whole, 12);
-    let after = whole.evaluate(true).unwrap();
+    let after = whole.measure(true).unwrap();
     assert!(
         after.nats_per_token < before - 0.3,
         "{before} {}",
@@ -644,7 +644,7 @@ fn training_goes_on_where_it_stopped() {
         .restore(&checkpoint::from_bytes("saved".as_ref(), &saved).unwrap())
         .unwrap();
     run(&mut second, 12);
-    assert_eq!(second.evaluate(true).unwrap(), after);
+    assert_eq!(second.measure(true).unwrap(), after);
     assert_eq!(
         checkpoint::to_bytes(&second.trained().unwrap()).unwrap(),
         want
@@ -663,7 +663,7 @@ fn sixteen_bits_train_alike() {
         config.set("train.dtype", dtype).unwrap();
         config.prior.dropout = 0.0;
         let tokens = Tokens::open(&folder.path().join("prior/tokens")).unwrap();
-        let mut trainer = PriorTrainer::new(&gpu, &config, tokens).unwrap();
+        let mut trainer = Trainer::prior(&gpu, &config, tokens).unwrap();
         (0..12).for_each(|_| trainer.step().unwrap());
         trainer.close_row().unwrap();
         trainer

@@ -135,7 +135,7 @@ impl TrainedContrastive {
         let at = |e: Error| Error::file(&file, e);
         about.config.validate().map_err(at)?;
         let (model, params) = build(gpu, &about.config, about.image, &about.text).map_err(at)?;
-        let mut parts = weights::by_prefix::<0>(&checkpoint.tensors, []).map_err(at)?;
+        let mut parts = weights::by_prefix(&checkpoint.tensors, &[]).map_err(at)?;
         params
             .load_host(&parts.remove("").unwrap_or_default())
             .map_err(at)?;

@@ -163,7 +163,7 @@ impl Decoder {
         let at = |e: Error| Error::file(path, e);
         let (config, image): (RunConfig, _) = description(path, file, registry)?;
         let [width, height, channels] = image;
-        let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
+        let mut parts = weights::by_prefix(&file.tensors, &["quantizer."]).map_err(at)?;
         let own = parts.remove("").unwrap_or_default();
         let keep = |name: &str| own.contains_key(name);
         let (mut stage, params) =

@@ -276,7 +276,7 @@ impl TrainedPrior {
             return Err(Error::file(file, what));
         }
         let (prior, params) = build(gpu, &config, &about).map_err(at)?;
-        let mut parts = weights::by_prefix::<0>(&checkpoint.tensors, []).map_err(at)?;
+        let mut parts = weights::by_prefix(&checkpoint.tensors, &[]).map_err(at)?;
         params
             .load_host(&parts.remove("").unwrap_or_default())
             .map_err(at)?;

@@ -22,7 +22,10 @@ pub struct Retrieval {
 }
 
 impl Record for Retrieval {
-    const HEADER: &'static str = "step,texts_found,images_found,by_chance,pool,count";
+    fn header() -> String {
+        "step,texts_found,images_found,by_chance,pool,count".into()
+    }
+
     fn values(&self) -> String {
         let Retrieval {
             step,

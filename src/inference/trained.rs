@@ -150,7 +150,7 @@ impl Trained {
         let [width, height, channels] = image;
         let (mut stage, params) =
             build(gpu, &config, [height, width, channels], registry).map_err(at)?;
-        let mut parts = weights::by_prefix(&file.tensors, ["quantizer."]).map_err(at)?;
+        let mut parts = weights::by_prefix(&file.tensors, &["quantizer."]).map_err(at)?;
         stage
             .load(parts.remove("quantizer.").unwrap_or_default())
             .map_err(at)?;

@@ -373,7 +373,10 @@ pub fn latest(folder: &Path) -> Result<Option<Latest>> {
 ///
 /// # Errors
 /// As [`latest`].
-pub fn latest_that(folder: &Path, good: impl Fn(&Checkpoint) -> bool) -> Result<Option<Latest>> {
+pub fn latest_that(
+    folder: &Path,
+    mut good: impl FnMut(&Checkpoint) -> bool,
+) -> Result<Option<Latest>> {
     let mut warnings = Vec::new();
     for step in list(folder)?.into_iter().rev() {
         match load(folder, step) {

@@ -16,7 +16,7 @@ pub struct Log {
 /// A row of some log.
 pub trait Record {
     /// Names of the columns.
-    const HEADER: &'static str;
+    fn header() -> String;
     /// The values, in their order.
     fn values(&self) -> String;
 }
@@ -150,7 +150,9 @@ mod tests {
     }
 
     impl Record for Evaluation {
-        const HEADER: &'static str = "step,mse,edge_sharpness,used";
+        fn header() -> String {
+            "step,mse,edge_sharpness,used".into()
+        }
         fn values(&self) -> String {
             let Evaluation {
                 step,
@@ -175,13 +177,13 @@ mod tests {
     fn a_resumed_log_equals_one_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (folder.path().join("a.csv"), folder.path().join("b.csv"));
-        let mut log = Log::open(&a, Evaluation::HEADER, 0).unwrap();
+        let mut log = Log::open(&a, &Evaluation::header(), 0).unwrap();
         (1..=6).for_each(|s| log.push(&row(s)).unwrap());
-        let mut log = Log::open(&b, Evaluation::HEADER, 0).unwrap();
+        let mut log = Log::open(&b, &Evaluation::header(), 0).unwrap();
         (1..=5).for_each(|s| log.push(&row(s)).unwrap());
         let torn = std::fs::read_to_string(&b).unwrap() + "6,0.08";
         std::fs::write(&b, torn).unwrap();
-        let mut log = Log::open(&b, Evaluation::HEADER, 4).unwrap();
+        let mut log = Log::open(&b, &Evaluation::header(), 4).unwrap();
         (5..=6).for_each(|s| log.push(&row(s)).unwrap());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         let columns = columns(&a).unwrap();
@@ -200,7 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.csv");
         std::fs::write(&path, "step,used,mse\n1,7,0.5\n2,8,0.25\n3,9,0.125\n").unwrap();
-        let mut log = Log::open(&path, Evaluation::HEADER, 2).unwrap();
+        let mut log = Log::open(&path, &Evaluation::header(), 2).unwrap();
         log.push(&row(3)).unwrap();
         let columns = columns(&path).unwrap();
         assert_eq!(column(&columns, "step"), [1.0, 2.0, 3.0]);
@@ -209,7 +211,7 @@ mod tests {
         assert!(edges[0].is_nan() && edges[2] == 0.6, "{edges:?}");
         std::fs::write(&path, "step,mse,colour\n").unwrap();
         assert!(
-            Log::open(&path, Evaluation::HEADER, 2).is_err(),
+            Log::open(&path, &Evaluation::header(), 2).is_err(),
             "a column that there never was"
         );
     }

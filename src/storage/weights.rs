@@ -57,15 +57,16 @@ fn permute(values: &[f32], shape: [usize; 4], order: [usize; 4]) -> Vec<f32> {
 ///
 /// # Errors
 /// If one is not f32.
-pub fn by_prefix<const N: usize>(
+pub fn by_prefix(
     tensors: &BTreeMap<String, HostTensor>,
-    prefixes: [&'static str; N],
+    prefixes: &[&'static str],
 ) -> Result<BTreeMap<&'static str, HostTensors>> {
     let mut parts: BTreeMap<&'static str, HostTensors> = BTreeMap::new();
     for (name, tensor) in tensors {
         let value = import(tensor).map_err(|e| Error::data(format!("tensor `{name}`: {e}")))?;
         let prefix = prefixes
-            .into_iter()
+            .iter()
+            .copied()
             .find(|p| name.starts_with(p))
             .unwrap_or_default();
         parts

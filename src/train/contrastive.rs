@@ -1,26 +1,28 @@
 //! Training a contrastive model on the captioned images of a set, and what is read back of it.
 
-use super::descent::{Descent, Figures, named};
+use super::metrics::Steps;
+use super::optimizer_state::{OptimizerState, Options, named};
 use super::prior::batch_fits;
-use super::{Observer, Outcome, Schedule, Start};
+use super::task::{StepMetrics, Task, check_losses, descend};
+use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
 use crate::config::DottedConfig;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::data::{ImageSet, batch_indices};
-use crate::gpu::{Gpu, MemoryReport};
+use crate::gpu::Gpu;
 use crate::inference::contrastive::{About, Judge, build, some, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
 use crate::models::contrastive::Contrastive;
 use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
-use crate::nn::{Parameters, Pass};
+use crate::nn::{HostTensors, Parameters, Pass};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::Key;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
-use crate::train::{Training, follow};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -45,7 +47,10 @@ pub struct ContrastiveRow {
 }
 
 impl Record for ContrastiveRow {
-    const HEADER: &'static str = "step,loss,gradient_norm";
+    fn header() -> String {
+        "step,loss,gradient_norm".into()
+    }
+
     fn values(&self) -> String {
         format!("{},{:.6e},{:.4e}", self.step, self.loss, self.gradient_norm)
     }
@@ -55,19 +60,6 @@ impl std::fmt::Display for ContrastiveRow {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "loss {:.4}", self.loss)
     }
-}
-
-/// A contrastive model in training.
-pub struct ContrastiveTrainer {
-    gpu: Gpu,
-    config: ContrastiveConfig,
-    data: Arc<ImageSet>,
-    text: Text,
-    /// Those of all images, in their order.
-    texts: Arc<Texts>,
-    reader: String,
-    model: Contrastive,
-    descent: Descent,
 }
 
 /// Can such a model be trained, on images of this height, width and channels and such texts? Says
@@ -89,13 +81,28 @@ pub fn check_contrastive(
     batch_fits(gpu, "the texts that the contrastive model reads", sizes)
 }
 
-impl ContrastiveTrainer {
-    /// A trainer at step 0: `texts` are those of all images of the set, in their order, made by the
-    /// tokenizer of the sum `reader`.
+/// A contrastive model in training.
+pub struct ContrastiveTask {
+    gpu: Gpu,
+    config: ContrastiveConfig,
+    data: Arc<ImageSet>,
+    text: Text,
+    /// Those of all images, in their order.
+    texts: Arc<Texts>,
+    reader: String,
+    model: Contrastive,
+}
+
+/// The trainer of a contrastive model.
+pub type ContrastiveTrainer = Trainer<ContrastiveTask>;
+
+impl Trainer<ContrastiveTask> {
+    /// A trainer of a contrastive model at step 0: `texts` are those of all images of the set, in
+    /// their order, made by the tokenizer of the sum `reader`.
     ///
     /// # Errors
     /// If the configuration makes no model, or there are other texts than images.
-    pub fn new(
+    pub fn contrastive(
         gpu: &Gpu,
         config: &ContrastiveConfig,
         data: Arc<ImageSet>,
@@ -121,8 +128,14 @@ impl ContrastiveTrainer {
             weight_decay: t.weight_decay.into(),
             decay: Decay::Decoupled,
         };
-        let descent = Descent::new(gpu, params, hyper, MAX_NORM, 0.0, t.log_every)?;
-        Ok(ContrastiveTrainer {
+        let options = Options {
+            hyper,
+            ema_decay: 0.0,
+            metrics: StepMetrics::WIDTH,
+            log_every: t.log_every,
+        };
+        let state = OptimizerState::new(gpu, params, options)?;
+        let task = ContrastiveTask {
             gpu: gpu.clone(),
             config: config.clone(),
             data,
@@ -130,34 +143,26 @@ impl ContrastiveTrainer {
             texts,
             reader: reader.to_owned(),
             model,
-            descent,
-        })
-    }
-
-    /// What the engine holds of device memory, and held at most.
-    pub fn memory(&self) -> MemoryReport {
-        self.gpu.memory()
+        };
+        Ok(Trainer::of(gpu, task, state))
     }
 }
 
-impl Training for ContrastiveTrainer {
+impl Task for ContrastiveTask {
     type Row = ContrastiveRow;
     type Evaluation = Retrieval;
-
-    fn step_number(&self) -> u64 {
-        self.descent.number()
-    }
+    const PREFIXES: &'static [&'static str] = &[];
 
     fn per_step(&self) -> (usize, &'static str) {
         (self.config.train.batch_size, "pairs")
     }
 
-    fn rate(&self, step: u64) -> Option<f64> {
-        Some(self.config.train.rate(step))
+    fn rate(&self, step: u64) -> f64 {
+        self.config.train.rate(step)
     }
 
-    fn step(&mut self) -> Result<()> {
-        let (t, step) = (&self.config.train, self.descent.number());
+    fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
+        let (t, step) = (&self.config.train, state.number());
         let places = batch_indices(t.seed, step, t.batch_size, self.data.train.len());
         let numbers: Vec<u32> = places
             .iter()
@@ -166,7 +171,7 @@ impl Training for ContrastiveTrainer {
         let images = upload(&self.gpu, &self.data, &numbers)?;
         let texts = some(&self.texts, &self.text, &numbers).upload(&self.gpu, &self.text)?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, self.descent.params());
+        let pass = Pass::new(&tape, state.params());
         let key = Key {
             seed: t.seed,
             step,
@@ -180,36 +185,32 @@ impl Training for ContrastiveTrainer {
             .model
             .loss(&pass, &tape.constant(&images), &texts, dropout)?;
         let gradients = pass.gradients(tape.backward(&loss)?);
-        self.descent.step(loss.tensor(), &gradients, t.rate(step))
+        descend(state, loss.tensor(), &gradients, t.rate(step), MAX_NORM)
     }
 
-    fn rows(&mut self, wait: bool) -> Result<Vec<ContrastiveRow>> {
-        let mut done = Vec::new();
-        while let Some(Figures {
-            step,
-            loss,
-            gradient_norm,
-            ..
-        }) = self.descent.arrived(wait, ADVICE)?
-        {
-            done.push(ContrastiveRow {
-                step,
-                loss,
-                gradient_norm,
-            });
+    fn check(&self, steps: &Steps) -> Result<()> {
+        check_losses(steps, ADVICE)
+    }
+
+    fn diverged(&self, step: u64, what: &str) -> Error {
+        let what = format!("{what}. {ADVICE}");
+        Error::Diverged { step, what }
+    }
+
+    fn row(&self, steps: &Steps) -> ContrastiveRow {
+        let means = StepMetrics::of(steps, 0);
+        ContrastiveRow {
+            step: steps.step,
+            loss: means.loss,
+            gradient_norm: means.gradient_norm,
         }
-        Ok(done)
     }
 
-    fn close_row(&mut self) -> Result<()> {
-        self.descent.close_row()
-    }
-
-    fn evaluate(&mut self, _: bool) -> Result<Retrieval> {
+    fn evaluate(&mut self, state: &mut OptimizerState, _: bool) -> Result<Retrieval> {
         let judge = Judge {
             gpu: &self.gpu,
             model: &self.model,
-            params: self.descent.weights(),
+            params: state.weights(),
             text: &self.text,
         };
         let numbers = &self.data.test;
@@ -217,41 +218,42 @@ impl Training for ContrastiveTrainer {
         let images = judge.images(&self.data.gather(numbers)?)?;
         let found = retrieval(&images, &judge.texts(&texts)?, &texts, &self.text, POOL);
         Ok(Retrieval {
-            step: self.descent.number(),
+            step: state.number(),
             ..found
         })
     }
 
-    fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut checkpoint = self.descent.checkpoint()?;
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         checkpoint.state["data"] = self.data.sha256().into();
         checkpoint.state["reader"] = self.reader.clone().into();
-        Ok(checkpoint)
+        Ok(())
     }
 
-    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
-        self.descent.check(checkpoint, ADVICE)
-    }
-
-    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
-        if !self
-            .data
-            .is_of_sum(state["data"].as_str().unwrap_or_default())
-            || state["reader"] != *self.reader
-        {
-            let what = format!(
-                "the checkpoint was made on other images or texts than those of `{}`: say where \
-                 they lie now by --data",
-                self.data.name
-            );
-            return Err(Error::data(what));
+        let sum = state["data"].as_str().unwrap_or_default();
+        if self.data.is_of_sum(sum) && state["reader"] == *self.reader {
+            return Ok(());
         }
-        self.descent.restore(checkpoint, "").map(drop)
+        let what = format!(
+            "the checkpoint was made on other images or texts than those of `{}`: say where they \
+             lie now by --data",
+            self.data.name
+        );
+        Err(Error::data(what))
     }
 
-    fn trained(&mut self) -> Result<Checkpoint> {
-        let tensors = named("", self.descent.weights().to_host()?);
+    fn load(
+        &mut self,
+        _: &mut OptimizerState,
+        _: &Checkpoint,
+        _: BTreeMap<&'static str, HostTensors>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
+        let tensors = named("", state.weights().to_host()?);
         let about = About {
             config: self.config.clone(),
             image: self.model.image(),
@@ -268,15 +270,15 @@ impl Training for ContrastiveTrainer {
 /// Trains a contrastive model in `folder`.
 ///
 /// # Errors
-/// As [`follow`].
+/// As [`train_loop`].
 pub fn run_contrastive(
     trainer: ContrastiveTrainer,
     folder: &RunFolder,
     start: Start,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
-) -> Result<Outcome<ContrastiveTrainer>> {
-    let (config, t) = (&trainer.config, &trainer.config.train);
+) -> Result<Outcome<ContrastiveTask>> {
+    let (config, t) = (&trainer.task().config, &trainer.task().config.train);
     let schedule = Schedule {
         steps: t.steps,
         eval_every: t.eval_every,
@@ -286,5 +288,5 @@ pub fn run_contrastive(
         identity: config.identity()?,
         earlier: Vec::new(),
     };
-    follow(trainer, &schedule, folder, start, observer, stop)
+    train_loop(trainer, &schedule, folder, start, observer, stop)
 }

@@ -1,25 +1,22 @@
-//! Training in a folder: the loop, the trainers of either stage and of contrastive models, what
-//! they log.
+//! Training in a folder: the loop, the tasks (first stages, priors, contrastive models), what they
+//! log, and what they do where a run diverges.
 
 pub mod contrastive;
-pub mod health;
+pub mod first_stage;
 pub mod metrics;
 pub mod objective;
 pub mod plan;
 pub mod prior;
 
-mod average;
-mod batches;
-mod course;
-mod descent;
-mod going_on;
-mod pace;
+mod optimizer_state;
 mod run;
-mod vqvae;
-mod window;
+mod task;
+mod trainer;
 
-pub use pace::{Break, Pace, Rest};
+pub use first_stage::{FirstStageTask, check, levels_of};
+pub use optimizer_state::OptimizerState;
 pub use run::{
-    Cure, Observer, Outcome, Progress, Schedule, Start, Training, follow, run, run_with,
+    Break, Observer, Outcome, Pace, Progress, Rest, Schedule, Start, run, run_with, train_loop,
 };
-pub use vqvae::{Trainer, check, levels_of};
+pub use task::{BackOff, Recovery, StepMetrics, Task};
+pub use trainer::Trainer;

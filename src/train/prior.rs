@@ -1,8 +1,10 @@
 //! Training a prior over the tokens of a data set.
 
-use super::descent::{Descent, Figures, named};
-use super::going_on::configured;
-use super::{Observer, Outcome, Schedule, Start};
+use super::metrics::Steps;
+use super::optimizer_state::{OptimizerState, Options, named};
+use super::run::configured;
+use super::task::{StepMetrics, Task, check_losses, descend, skipped};
+use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::{accumulate, add_assign};
 use crate::codes::tokens::{Split, Tokens};
@@ -10,17 +12,16 @@ use crate::config::DottedConfig;
 use crate::config::Resumable;
 use crate::config::prior::PriorConfig;
 use crate::data::batch_indices;
-use crate::gpu::{Gpu, MemoryReport, Tensor};
+use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{Told, build, measure};
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
-use crate::nn::{Handle, Parameters, Pass};
+use crate::nn::{Handle, HostTensors, Parameters, Pass};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
-use crate::train::{Training, follow};
 use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,7 +51,10 @@ pub struct PriorRow {
 }
 
 impl Record for PriorRow {
-    const HEADER: &'static str = "step,loss,gradient_norm,lr,skipped";
+    fn header() -> String {
+        "step,loss,gradient_norm,lr,skipped".into()
+    }
+
     fn values(&self) -> String {
         let PriorRow {
             step,
@@ -86,7 +90,10 @@ pub struct PriorEvaluation {
 }
 
 impl Record for PriorEvaluation {
-    const HEADER: &'static str = "step,nats_per_token,bits_per_token,bits_per_dim,images";
+    fn header() -> String {
+        "step,nats_per_token,bits_per_token,bits_per_dim,images".into()
+    }
+
     fn values(&self) -> String {
         let PriorEvaluation {
             step,
@@ -120,16 +127,6 @@ struct Best {
     nats: f64,
     step: u64,
     weights: Parameters,
-}
-
-/// A prior in training.
-pub struct PriorTrainer {
-    gpu: Gpu,
-    config: PriorConfig,
-    tokens: Tokens,
-    prior: Prior,
-    descent: Descent,
-    best: Option<Best>,
 }
 
 /// Can such a prior be trained, over the codes and texts of this vocabulary? Says so before there
@@ -176,12 +173,24 @@ pub(super) fn batch_fits(gpu: &Gpu, what: &str, [batch, rows, channels]: [usize;
     }
 }
 
-impl PriorTrainer {
-    /// A trainer at step 0.
+/// A prior in training.
+pub struct PriorTask {
+    gpu: Gpu,
+    config: PriorConfig,
+    tokens: Tokens,
+    prior: Prior,
+    best: Option<Best>,
+}
+
+/// The trainer of a prior.
+pub type PriorTrainer = Trainer<PriorTask>;
+
+impl Trainer<PriorTask> {
+    /// A trainer of a prior over these tokens, at step 0.
     ///
     /// # Errors
     /// If the configuration makes no model, or the device cannot hold it.
-    pub fn new(gpu: &Gpu, config: &PriorConfig, tokens: Tokens) -> Result<PriorTrainer> {
+    pub fn prior(gpu: &Gpu, config: &PriorConfig, tokens: Tokens) -> Result<PriorTrainer> {
         config.validate()?;
         let config = config.resolved();
         let (prior, params) = build(gpu, &config, &tokens.about)?;
@@ -194,40 +203,32 @@ impl PriorTrainer {
             weight_decay: t.weight_decay.into(),
             decay: Decay::Decoupled,
         };
-        // Measured in any case; what is not finite is then passed over.
-        let max_norm = if t.grad_clip > 0.0 {
-            t.grad_clip
-        } else {
-            f32::INFINITY
+        let options = Options {
+            hyper,
+            ema_decay: t.ema_decay,
+            metrics: StepMetrics::WIDTH,
+            log_every: t.log_every,
         };
-        let descent = Descent::new(gpu, params, hyper, max_norm, t.ema_decay, t.log_every)?;
-        Ok(PriorTrainer {
+        let state = OptimizerState::new(gpu, params, options)?;
+        let task = PriorTask {
             gpu: gpu.clone(),
             config,
             tokens,
             prior,
-            descent,
             best: None,
-        })
+        };
+        Ok(Trainer::of(gpu, task, state))
     }
+}
 
+impl PriorTask {
     /// What is trained on.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }
 
-    /// Trained numbers.
-    pub fn parameter_count(&self) -> usize {
-        self.descent.params().count()
-    }
-
-    /// What the engine holds of device memory, and held at most.
-    pub fn memory(&self) -> MemoryReport {
-        self.gpu.memory()
-    }
-
     /// One pass over a batch: its loss, and its share of the step's gradients.
-    fn pass(&self, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
+    fn pass(&self, params: &Parameters, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
         let t = &self.config.train;
         let images = batch_indices(t.seed, number, t.batch_size, self.tokens.train.len());
         let (codes, mut classes) = self.tokens.train.read(&images)?;
@@ -251,7 +252,7 @@ impl PriorTrainer {
             .prior
             .upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, self.descent.params()).storing(self.config.train.dtype.into());
+        let pass = Pass::new(&tape, params).storing(self.config.train.dtype.into());
         let pass = pass.recomputing(t.checkpoint_blocks);
         let dropout = Dropout {
             rate: self.prior.shape().dropout,
@@ -288,13 +289,10 @@ impl PriorTrainer {
     }
 }
 
-impl Training for PriorTrainer {
+impl Task for PriorTask {
     type Row = PriorRow;
     type Evaluation = PriorEvaluation;
-
-    fn step_number(&self) -> u64 {
-        self.descent.number()
-    }
+    const PREFIXES: &'static [&'static str] = &[BEST];
 
     fn moved(&mut self, from: &Path, to: &Path) {
         self.tokens.moved(from, to);
@@ -308,19 +306,19 @@ impl Training for PriorTrainer {
         )
     }
 
-    fn rate(&self, step: u64) -> Option<f64> {
-        Some(self.config.train.rate(step))
+    fn rate(&self, step: u64) -> f64 {
+        self.config.train.rate(step)
     }
 
-    fn step(&mut self) -> Result<()> {
-        let (step, passes) = (self.descent.number(), self.config.train.accumulate as u64);
-        let (loss, gradients) = self.pass(step * passes)?;
+    fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
+        let (step, passes) = (state.number(), self.config.train.accumulate as u64);
+        let (loss, gradients) = self.pass(state.params(), step * passes)?;
         let gradients = if passes == 1 {
             gradients
         } else {
             let mut sums: BTreeMap<Handle, Tensor> = gradients.into_iter().collect();
             for i in 1..passes {
-                let (part, gradients) = self.pass(step * passes + i)?;
+                let (part, gradients) = self.pass(state.params(), step * passes + i)?;
                 add_assign(&loss, &part)?;
                 for (handle, gradient) in gradients {
                     let sum = match sums.remove(&handle) {
@@ -333,36 +331,35 @@ impl Training for PriorTrainer {
             }
             sums.into_iter().collect()
         };
-        self.descent
-            .step(&loss, &gradients, self.config.train.rate(step))
+        // Measured in any case; what is not finite is then passed over.
+        let max_norm = match self.config.train.grad_clip {
+            clip if clip > 0.0 => clip,
+            _ => f32::INFINITY,
+        };
+        descend(state, &loss, &gradients, self.rate(step), max_norm)
     }
 
-    fn rows(&mut self, wait: bool) -> Result<Vec<PriorRow>> {
-        let mut done = Vec::new();
-        while let Some(Figures {
-            step,
-            loss,
-            gradient_norm,
-            skipped,
-        }) = self.descent.arrived(wait, ADVICE)?
-        {
-            let lr = self.config.train.rate(step.saturating_sub(1));
-            done.push(PriorRow {
-                step,
-                loss,
-                gradient_norm,
-                lr,
-                skipped,
-            });
+    fn check(&self, steps: &Steps) -> Result<()> {
+        check_losses(steps, ADVICE)
+    }
+
+    fn diverged(&self, step: u64, what: &str) -> Error {
+        let what = format!("{what}. {ADVICE}");
+        Error::Diverged { step, what }
+    }
+
+    fn row(&self, steps: &Steps) -> PriorRow {
+        let means = StepMetrics::of(steps, 0);
+        PriorRow {
+            step: steps.step,
+            loss: means.loss,
+            gradient_norm: means.gradient_norm,
+            lr: self.rate(steps.step.saturating_sub(1)),
+            skipped: skipped(steps),
         }
-        Ok(done)
     }
 
-    fn close_row(&mut self) -> Result<()> {
-        self.descent.close_row()
-    }
-
-    fn evaluate(&mut self, last: bool) -> Result<PriorEvaluation> {
+    fn evaluate(&mut self, state: &mut OptimizerState, last: bool) -> Result<PriorEvaluation> {
         let (t, test) = (&self.config.train, &self.tokens.test);
         let all: Vec<u32> = (0..test.len() as u32).collect();
         let some: Vec<u32> = match t.eval_images {
@@ -374,7 +371,7 @@ impl Training for PriorTrainer {
                 .copied()
                 .collect(),
         };
-        let (now, weights) = (self.descent.number(), self.descent.weights());
+        let (now, weights) = (state.number(), state.weights());
         let nats = self.measure(weights, test, &some)?;
         if t.keep_best && self.best.as_ref().is_none_or(|best| nats < best.nats) {
             self.best = Some(Best {
@@ -394,8 +391,7 @@ impl Training for PriorTrainer {
         Ok(self.evaluation(step, nats, all.len()))
     }
 
-    fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut checkpoint = self.descent.checkpoint()?;
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         if let Some(best) = &self.best {
             checkpoint
                 .tensors
@@ -403,37 +399,37 @@ impl Training for PriorTrainer {
         }
         checkpoint.state["tokens"] = serde_json::json!(self.tokens.about);
         // As bits: a decimal number may come back as its neighbour.
-        checkpoint.state["best"] = serde_json::json!(
-            self.best
-                .as_ref()
-                .map(|best| (best.nats.to_bits(), best.step))
-        );
-        Ok(checkpoint)
+        let best = self.best.as_ref();
+        let best = best.map(|best| (best.nats.to_bits(), best.step));
+        checkpoint.state["best"] = serde_json::json!(best);
+        Ok(())
     }
 
-    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
-        self.descent.check(checkpoint, ADVICE)
-    }
-
-    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let state = &checkpoint.state;
-        let about = serde_json::from_value(state["tokens"].clone()).map_err(|e| {
+    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let about = serde_json::from_value(checkpoint.state["tokens"].clone()).map_err(|e| {
             Error::data(format!(
                 "the checkpoint does not say which tokens it was trained on: {e}"
             ))
         })?;
-        self.tokens.check(&about)?;
-        let best: Option<(u64, u64)> =
-            serde_json::from_value(state["best"].clone()).map_err(|e| {
+        self.tokens.check(&about)
+    }
+
+    fn load(
+        &mut self,
+        state: &mut OptimizerState,
+        checkpoint: &Checkpoint,
+        mut tensors: BTreeMap<&'static str, HostTensors>,
+    ) -> Result<()> {
+        let best: Option<(u64, u64)> = serde_json::from_value(checkpoint.state["best"].clone())
+            .map_err(|e| {
                 Error::data(format!(
                     "the checkpoint's best measurement cannot be used: {e}"
                 ))
             })?;
-        let best_weights = self.descent.restore(checkpoint, BEST)?;
         self.best = match best {
             Some((nats, step)) => {
-                let weights = self.descent.params().duplicate()?;
-                weights.load_host(&best_weights)?;
+                let weights = state.params().duplicate()?;
+                weights.load_host(&tensors.remove(BEST).unwrap_or_default())?;
                 Some(Best {
                     nats: f64::from_bits(nats),
                     step,
@@ -445,11 +441,9 @@ impl Training for PriorTrainer {
         Ok(())
     }
 
-    fn trained(&mut self) -> Result<Checkpoint> {
-        let kept = self
-            .best
-            .as_ref()
-            .map_or(self.descent.weights(), |best| &best.weights);
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
+        let best = self.best.as_ref();
+        let kept = best.map_or(state.weights(), |best| &best.weights);
         let tensors = named("", kept.to_host()?);
         let state =
             serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
@@ -470,9 +464,9 @@ pub fn run_prior(
     start: Start,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
-) -> Result<Outcome<PriorTrainer>> {
+) -> Result<Outcome<PriorTask>> {
     let (config, earlier) = configured(config.resolved(), folder, start)?;
-    let trainer = PriorTrainer::new(gpu, &config, tokens)?;
+    let trainer = Trainer::prior(gpu, &config, tokens)?;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,
@@ -483,5 +477,5 @@ pub fn run_prior(
         identity: config.identity()?,
         earlier,
     };
-    follow(trainer, &schedule, folder, start, observer, stop)
+    train_loop(trainer, &schedule, folder, start, observer, stop)
 }

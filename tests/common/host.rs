@@ -11,7 +11,7 @@ use wgvq::config::run::RunConfig;
 use wgvq::data::{ImageSet, Item, Pixels};
 use wgvq::gpu::Gpu;
 use wgvq::storage::checkpoint;
-use wgvq::train::{Trainer, Training};
+use wgvq::train::Trainer;
 use wgvq::wgpu;
 
 /// A texture of bytes with one usage alone.

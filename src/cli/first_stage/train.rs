@@ -22,7 +22,7 @@ use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, checkpoint, metrics_log};
-use wgvq::train::{Outcome, Start, Training, check, run};
+use wgvq::train::{Outcome, Start, check, run};
 use wgvq::{Error, Result};
 
 /// `wgvq train --preset emoji32 --out runs/emoji`

@@ -23,8 +23,8 @@ use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
+use wgvq::train::Start;
 use wgvq::train::prior::{check, run_prior};
-use wgvq::train::{Start, Training};
 use wgvq::{Error, Result};
 
 /// `wgvq prior runs/fashion --steps 3000`

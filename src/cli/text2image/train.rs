@@ -31,9 +31,10 @@ use wgvq::models::prior::{Pattern, Prior, Shape as PriorShape, TextKind};
 use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::nn::Parameters;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::contrastive::{ContrastiveTrainer, run_contrastive};
+use wgvq::train::Start;
+use wgvq::train::Trainer;
+use wgvq::train::contrastive::run_contrastive;
 use wgvq::train::prior::{PriorEvaluation, run_prior};
-use wgvq::train::{Start, Training};
 use wgvq::{Error, Result};
 
 /// Which way texts become images.
@@ -523,7 +524,7 @@ impl Train {
         m.tokenizer.save(&text_folder(self.folder()))?;
         let reader = m.tokenizer.sha256();
         let trainer =
-            ContrastiveTrainer::new(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;
+            Trainer::contrastive(gpu, config, m.set.clone(), m.text, m.texts.clone(), reader)?;
         let folder = if resumed {
             RunFolder::resume(&place)?
         } else {

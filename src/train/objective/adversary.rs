@@ -27,7 +27,7 @@ pub(crate) struct Adversary {
 }
 
 /// What the generator hears.
-pub(super) struct Heard {
+pub(super) struct GeneratorLoss {
     /// The generator's adversarial loss, unweighted, and the feature matching loss, weighted: [1]
     /// each.
     pub(super) generator: Tensor,
@@ -97,7 +97,7 @@ impl Adversary {
         step >= self.options.start
     }
 
-    /// The weight of what it says at this step; 0 while it is not heard.
+    /// The weight of what it says at this step; 0 before it takes part.
     pub(super) fn weight(&self, step: u64) -> f32 {
         self.options.weight * self.options.share(step) as f32 * 0.5f32.powi(self.halvings as i32)
     }
@@ -121,8 +121,8 @@ impl Adversary {
         self.discriminator.forward(pass, images)
     }
 
-    /// What the generator hears of reconstructions y of x, both [B, H, W, C].
-    pub(super) fn hear(&self, x: &Tensor, y: &Tensor) -> Result<Heard> {
+    /// The generator's losses of reconstructions y of x, both [B, H, W, C].
+    pub(super) fn generator_loss(&self, x: &Tensor, y: &Tensor) -> Result<GeneratorLoss> {
         let matched = self.options.feature_weight > 0.0;
         let still = Tape::no_grad(&self.gpu);
         let real = match matched {
@@ -159,7 +159,7 @@ impl Adversary {
             Error::invalid("adversary", "the discriminator does not see its images")
         })?;
         let features = features.map(|f| f.tensor().clone());
-        Ok(Heard {
+        Ok(GeneratorLoss {
             generator: generator.tensor().clone(),
             features,
             slope,

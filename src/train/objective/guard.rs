@@ -1,5 +1,5 @@
 //! Watches a run with a discriminator for collapse. Users of VQ-GANs meet it when the discriminator
-//! is first heard: reconstructions fall apart, the codebook empties, or gradients explode.
+//! is first adversarial: reconstructions fall apart, the codebook empties, or gradients explode.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ const REMEMBERED: usize = 64;
 
 /// What a row of the log says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct Sample {
     /// Steps done.
     pub(crate) step: u64,
     /// Mean squared error.
@@ -28,8 +28,8 @@ pub(crate) struct Seen {
     pub(crate) used: f64,
     /// Norm of the model's gradients.
     pub(crate) norm: f64,
-    /// Is the discriminator heard?
-    pub(crate) heard: bool,
+    /// Does the discriminator take part?
+    pub(crate) adversarial: bool,
 }
 
 /// What was seen so far. It follows from the rows alone, and is kept in checkpoints.
@@ -43,7 +43,7 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Looks at one more row. Returns what has collapsed, where something has.
-    pub(crate) fn see(&mut self, row: Seen) -> Option<String> {
+    pub(crate) fn observe(&mut self, row: Sample) -> Option<String> {
         let median = self.median();
         let before = self.clone();
         self.least = Some(
@@ -51,7 +51,7 @@ impl Guard {
                 .map_or(row.reconstruction, |least| least.min(row.reconstruction)),
         );
         self.most_used = self.most_used.max(row.used);
-        if !row.heard || before.norms.len() < LEAST_ROWS {
+        if !row.adversarial || before.norms.len() < LEAST_ROWS {
             self.remember(row.norm);
             return None;
         }
@@ -67,7 +67,7 @@ impl Guard {
         found.filter(|_| self.bad >= PATIENCE)
     }
 
-    fn wrong(&self, before: &Guard, median: f64, row: Seen) -> Option<String> {
+    fn wrong(&self, before: &Guard, median: f64, row: Sample) -> Option<String> {
         let step = row.step;
         let least = before.least.unwrap_or(row.reconstruction);
         if row.reconstruction > WORSE * least {
@@ -106,7 +106,7 @@ impl Guard {
     }
 
     /// Was nothing wrong at the last row? A checkpoint made then is one to go back to.
-    pub(crate) fn is_calm(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.bad == 0
     }
 }
@@ -115,26 +115,26 @@ impl Guard {
 mod tests {
     use super::*;
 
-    fn row(i: u64) -> Seen {
-        Seen {
+    fn row(i: u64) -> Sample {
+        Sample {
             step: 10 * i,
             reconstruction: 0.02,
             used: 200.0,
             norm: 1.0,
-            heard: i > 5,
+            adversarial: i > 5,
         }
     }
 
-    fn told(worse: impl Fn(&mut Seen), rows: u64) -> Option<String> {
+    fn told(worse: impl Fn(&mut Sample), rows: u64) -> Option<String> {
         let mut guard = Guard::default();
-        assert!((0..20).all(|i| guard.see(row(i)).is_none() && guard.is_calm()));
+        assert!((0..20).all(|i| guard.observe(row(i)).is_none() && guard.is_sound()));
         let mut found = None;
         for i in 20..20 + rows {
             let mut seen = row(i);
             worse(&mut seen);
-            found = found.or(guard.see(seen));
+            found = found.or(guard.observe(seen));
         }
-        assert!(!guard.is_calm());
+        assert!(!guard.is_sound());
         found
     }
 
@@ -168,7 +168,7 @@ mod tests {
             };
             let norm = if i % 7 == 0 { 20.0 } else { 1.0 };
             assert_eq!(
-                guard.see(Seen {
+                guard.observe(Sample {
                     reconstruction,
                     norm,
                     ..row(i)

@@ -14,6 +14,7 @@ mod structure;
 pub(crate) use adversary::Adversary;
 pub use structure::structure;
 
+use super::metrics::GanMetrics;
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
 use crate::config::objective::PixelLoss;
@@ -27,24 +28,6 @@ use crate::ops::loss::loss::{Loss, loss};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Figures that a step leaves of its objective.
-pub(crate) const FIGURES: usize = 11;
-
-/// Places of figures among them.
-pub(crate) mod figure {
-    pub(crate) const STRUCTURE: usize = 0;
-    pub(crate) const GENERATOR: usize = 1;
-    pub(crate) const FEATURES: usize = 2;
-    pub(crate) const WEIGHT: usize = 3;
-    pub(crate) const DISCRIMINATOR: usize = 4;
-    pub(crate) const REAL: usize = 5;
-    pub(crate) const FAKE: usize = 6;
-    pub(crate) const PENALTY: usize = 7;
-    pub(crate) const NORM: usize = 8;
-    pub(crate) const PERCEPTUAL: usize = 9;
-    pub(crate) const DISCRIMINATOR_NORM: usize = 10;
-}
-
 /// How a configuration's reconstructions are judged.
 pub(crate) struct Objective {
     gpu: Gpu,
@@ -56,8 +39,8 @@ pub(crate) struct Objective {
     adaptive: bool,
 }
 
-/// Where a step's figures go: place and value, [1] or, of norms, [3], of which the first counts.
-pub(crate) type Figure = (usize, Tensor);
+/// A metric of a step: its slot among the [`GanMetrics`], and its value [1].
+pub(crate) type Metric = (usize, Tensor);
 
 impl Objective {
     /// For images of so many channels and this size.
@@ -125,7 +108,7 @@ impl Objective {
     }
 
     /// What reconstructions y on the tape of `pass`, of originals x, cost at a step: the loss [1]
-    /// on that tape, the mean squared error [1], and figures for the log. `pass` watches the
+    /// on that tape, the mean squared error [1], and metrics for the log. `pass` watches the
     /// decoder's last weight where [`Objective::watches`].
     ///
     /// # Errors
@@ -136,13 +119,13 @@ impl Objective {
         x: &Var,
         y: &Var,
         step: u64,
-    ) -> Result<(Var, Tensor, Vec<Figure>)> {
+    ) -> Result<(Var, Tensor, Vec<Metric>)> {
         if self.is_plain() {
             let mse = pass.tape.loss(Loss::Mse, y, x)?;
             let value = mse.tensor().clone();
             return Ok((mse, value, Vec::new()));
         }
-        let mut figures = Vec::new();
+        let mut metrics = Vec::new();
         let (x, y_value) = (x.tensor(), y.tensor());
         let tape = Tape::new(&self.gpu);
         let (leaf, target) = (tape.leaf(y_value), tape.constant(x));
@@ -153,7 +136,10 @@ impl Objective {
                 self.structure_weight,
                 0.0,
             )?;
-            figures.push((figure::STRUCTURE, part.tensor().clone()));
+            metrics.push((
+                const { GanMetrics::slot("structure") },
+                part.tensor().clone(),
+            ));
             sum = tape.add(&sum, &part)?;
         }
         if let Some(lpips) = &self.lpips {
@@ -162,7 +148,10 @@ impl Objective {
                 self.lpips_weight,
                 0.0,
             )?;
-            figures.push((figure::PERCEPTUAL, part.tensor().clone()));
+            metrics.push((
+                const { GanMetrics::slot("perceptual") },
+                part.tensor().clone(),
+            ));
             sum = tape.add(&sum, &part)?;
         }
         let value = sum.tensor().clone();
@@ -172,16 +161,23 @@ impl Objective {
         if let Some(adversary) = &self.adversary {
             let weight = adversary.weight(step);
             if weight > 0.0 {
-                let heard = adversary.hear(x, y_value)?;
-                let weight = self.weight(pass, &slope, &heard.slope, weight)?;
-                slope = accumulate(slope, scale_by(&heard.slope, &weight)?)?;
-                figures.push((figure::GENERATOR, heard.generator));
-                figures.extend(heard.features.map(|f| (figure::FEATURES, f)));
-                figures.push((figure::WEIGHT, weight));
+                let adversarial = adversary.generator_loss(x, y_value)?;
+                let weight = self.weight(pass, &slope, &adversarial.slope, weight)?;
+                slope = accumulate(slope, scale_by(&adversarial.slope, &weight)?)?;
+                metrics.push((
+                    const { GanMetrics::slot("generator") },
+                    adversarial.generator,
+                ));
+                metrics.extend(
+                    adversarial
+                        .features
+                        .map(|f| (const { GanMetrics::slot("features") }, f)),
+                );
+                metrics.push((const { GanMetrics::slot("adversarial_weight") }, weight));
             }
         }
         let mse = loss(Loss::Mse, y_value, x)?;
-        Ok((penalty::carry(pass.tape, y, value, slope), mse, figures))
+        Ok((penalty::carry(pass.tape, y, value, slope), mse, metrics))
     }
 
     /// The factor [1] of the adversarial slope.
@@ -219,7 +215,7 @@ impl Objective {
     }
 
     /// The other player's step, where there is one: on originals x and reconstructions y, at the
-    /// model's learning rate. Returns figures for the log.
+    /// model's learning rate. Returns metrics for the log.
     ///
     /// # Errors
     /// If the device fails.
@@ -229,21 +225,28 @@ impl Objective {
         y: &Tensor,
         step: u64,
         rate: f64,
-    ) -> Result<Vec<Figure>> {
+    ) -> Result<Vec<Metric>> {
         let Some(adversary) = self.adversary.as_mut().filter(|a| a.trains(step)) else {
             return Ok(Vec::new());
         };
         let learned = adversary.learn(x, y, step, rate)?;
-        let mut figures = vec![
-            (figure::DISCRIMINATOR, learned.loss),
-            (figure::REAL, learned.real),
-            (figure::FAKE, learned.fake),
+        let mut metrics = vec![
+            (const { GanMetrics::slot("discriminator") }, learned.loss),
+            (const { GanMetrics::slot("logits_real") }, learned.real),
+            (const { GanMetrics::slot("logits_fake") }, learned.fake),
         ];
-        figures.extend(learned.penalty.map(|p| (figure::PENALTY, p)));
+        metrics.extend(
+            learned
+                .penalty
+                .map(|p| (const { GanMetrics::slot("penalty") }, p)),
+        );
         if let Some(report) = learned.norm {
-            figures.push((figure::DISCRIMINATOR_NORM, report.view(0, &[1])?));
+            metrics.push((
+                const { GanMetrics::slot("discriminator_gradient_norm") },
+                report.view(0, &[1])?,
+            ));
         }
-        Ok(figures)
+        Ok(metrics)
     }
 
     /// What a checkpoint keeps of the other player.
@@ -333,7 +336,7 @@ mod tests {
                 let y = model
                     .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
                     .unwrap();
-                let (loss, mse, figures) = objective.judge(&pass, &x, &y, 0).unwrap();
+                let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0).unwrap();
                 let gradients = pass.gradients(tape.backward(&loss).unwrap());
                 let of = |h| {
                     gradients
@@ -348,13 +351,13 @@ mod tests {
                     of(model.last_weight()),
                     of(params.find("encoder.down.0.weight").unwrap()),
                     mse,
-                    figures,
+                    metrics,
                     y,
                 )
             };
-            let (last, first, mse, figures, y) = run();
+            let (last, first, mse, metrics, y) = run();
             let value = |at| {
-                figures
+                metrics
                     .iter()
                     .find(|(a, _)| *a == at)
                     .unwrap()
@@ -366,7 +369,7 @@ mod tests {
             assert_eq!(mse.read::<f32>().unwrap(), expected.read::<f32>().unwrap());
 
             // The same by hand, in one graph, with the weight as a number.
-            let weight = value(figure::WEIGHT);
+            let weight = value(const { GanMetrics::slot("adversarial_weight") });
             let tape = Tape::new(&gpu);
             let pass = Pass::new(&tape, &params);
             let x = tape.constant(&images);
@@ -396,13 +399,13 @@ mod tests {
             let y = model
                 .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
                 .unwrap();
-            let heard = objective
+            let adversarial = objective
                 .adversary
                 .as_ref()
                 .unwrap()
-                .hear(&images, y.tensor())
+                .generator_loss(&images, y.tensor())
                 .unwrap();
-            let loss = penalty::carry(&tape, &y, heard.generator, heard.slope);
+            let loss = penalty::carry(&tape, &y, adversarial.generator, adversarial.slope);
             let all = pass.gradients(tape.backward(&loss).unwrap());
             let of = |h| {
                 all.iter()
@@ -412,13 +415,13 @@ mod tests {
                     .read::<f32>()
                     .unwrap()
             };
-            let (her_last, her_first) = (
+            let (disc_last, disc_first) = (
                 of(model.last_weight()),
                 of(params.find("encoder.down.0.weight").unwrap()),
             );
             let norm = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             let wanted = if adaptive {
-                0.6 * norm(&own_last) / (norm(&her_last) + 1e-4)
+                0.6 * norm(&own_last) / (norm(&disc_last) + 1e-4)
             } else {
                 0.6
             };
@@ -426,11 +429,11 @@ mod tests {
                 (f64::from(weight) / wanted - 1.0).abs() < 1e-3,
                 "{adaptive}: {weight} for {wanted}"
             );
-            for (got, own, her) in [
-                (&last, &own_last, &her_last),
-                (&first, &own_first, &her_first),
+            for (got, own, disc) in [
+                (&last, &own_last, &disc_last),
+                (&first, &own_first, &disc_first),
             ] {
-                let sum: Vec<f32> = own.iter().zip(her).map(|(a, b)| a + weight * b).collect();
+                let sum: Vec<f32> = own.iter().zip(disc).map(|(a, b)| a + weight * b).collect();
                 let apart: Vec<f32> = got.iter().zip(&sum).map(|(a, b)| a - b).collect();
                 assert!(
                     norm(&apart) < 1e-4 * norm(&sum),
@@ -460,9 +463,9 @@ mod tests {
         let pass = Pass::new(&tape, &params);
         let y = tape.leaf(&Tensor::from_slice(&gpu, &[1, 1, 2, 1], &[1.0f32, 0.0]).unwrap());
         let x = tape.constant(&Tensor::zeros(&gpu, &[1, 1, 2, 1], DType::F32).unwrap());
-        let (loss, mse, figures) = objective.judge(&pass, &x, &y, 0).unwrap();
+        let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0).unwrap();
         assert_eq!(
-            (loss.tensor().read::<f32>().unwrap(), figures.len()),
+            (loss.tensor().read::<f32>().unwrap(), metrics.len()),
             (vec![0.5], 0)
         );
         assert_eq!(mse.read::<f32>().unwrap(), [0.5]);

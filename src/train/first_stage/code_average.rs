@@ -1,15 +1,18 @@
-//! A moving average of a first stage: of its weights, and of the codes that its quantizers move
-//! themselves. Averaged weights with codes of the moment do not fit one another.
+//! A moving average of the codes that quantizers move themselves, beside that of the weights:
+//! averaged weights with codes of the moment do not fit one another.
 
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::FirstStage;
-use crate::nn::{Ema, HostTensors, Parameters};
+use crate::nn::HostTensors;
 use crate::ops::elementwise::lerp::lerp_assign;
+use crate::train::optimizer_state::exchange;
 use crate::{Error, Result};
 
+/// Under what a checkpoint keeps it.
+pub(super) const PREFIX: &str = "ema.codes.";
+
 /// The average.
-pub(super) struct Average {
-    weights: Ema,
+pub(super) struct CodeAverage {
     decay: f64,
     /// Of the quantizers' codes, in their order; empty before the first step.
     codes: Vec<Tensor>,
@@ -19,30 +22,16 @@ fn live(stage: &FirstStage) -> Vec<&Tensor> {
     stage.quantizers.iter().flat_map(|q| q.learned()).collect()
 }
 
-fn exchange(a: &Tensor, b: &Tensor) -> Result<()> {
-    let kept = a.duplicate()?;
-    a.copy_from(b)?;
-    b.copy_from(&kept)
-}
-
-impl Average {
-    /// Begins at the weights as they are.
-    pub(super) fn new(params: &Parameters, decay: f64) -> Result<Average> {
-        Ok(Average {
-            weights: Ema::new(params, decay)?,
+impl CodeAverage {
+    pub(super) fn new(decay: f64) -> CodeAverage {
+        CodeAverage {
             decay,
             codes: Vec::new(),
-        })
+        }
     }
 
-    /// Follows the model after a step.
-    pub(super) fn follow(
-        &mut self,
-        params: &Parameters,
-        stage: &FirstStage,
-        step: u64,
-    ) -> Result<()> {
-        self.weights.update(params, step)?;
+    /// Moves the average towards the codes after a step.
+    pub(super) fn update(&mut self, stage: &FirstStage, step: u64) -> Result<()> {
         let live = live(stage);
         if self.codes.len() != live.len() {
             self.codes = live.iter().map(|t| t.duplicate()).collect::<Result<_>>()?;
@@ -56,9 +45,8 @@ impl Average {
             .try_for_each(|(average, code)| lerp_assign(average, code, weight))
     }
 
-    /// Exchanges the model and its average; again, and both are as they were.
-    pub(super) fn exchange(&self, params: &Parameters, stage: &FirstStage) -> Result<()> {
-        exchange(params.arena(), self.weights.weights().arena())?;
+    /// Exchanges the codes and their average; again, and both are as they were.
+    pub(super) fn exchange(&self, stage: &FirstStage) -> Result<()> {
         // Before the first step the codes have no average, or have not been placed.
         self.codes
             .iter()
@@ -66,34 +54,28 @@ impl Average {
             .try_for_each(|(average, code)| exchange(code, average))
     }
 
-    /// What a checkpoint keeps: weights by name, and codes under `codes.`.
+    /// What a checkpoint keeps, by the codes' numbers.
     pub(super) fn save(&self) -> Result<HostTensors> {
-        let mut all = self.weights.weights().to_host()?;
-        for (i, t) in self.codes.iter().enumerate() {
-            all.insert(format!("codes.{i}"), (t.shape().to_vec(), t.read::<f32>()?));
-        }
-        Ok(all)
+        let of =
+            |(i, t): (usize, &Tensor)| Ok((i.to_string(), (t.shape().to_vec(), t.read::<f32>()?)));
+        self.codes.iter().enumerate().map(of).collect()
     }
 
-    /// Goes on from what [`Average::save`] gave.
+    /// Goes on from what [`CodeAverage::save`] gave.
     pub(super) fn load(
         &mut self,
         gpu: &Gpu,
-        tensors: HostTensors,
+        tensors: &HostTensors,
         stage: &FirstStage,
     ) -> Result<()> {
-        let (codes, weights): (HostTensors, HostTensors) = tensors
-            .into_iter()
-            .partition(|(name, _)| name.starts_with("codes."));
-        self.weights.load_host(&weights)?;
         let live = live(stage);
         self.codes.clear();
-        if codes.is_empty() {
+        if tensors.is_empty() {
             return Ok(());
         }
         for (i, own) in live.iter().enumerate() {
-            let found = codes
-                .get(&format!("codes.{i}"))
+            let found = tensors
+                .get(&i.to_string())
                 .filter(|(shape, _)| shape == own.shape());
             let missing = || {
                 Error::data(format!(

@@ -1,4 +1,5 @@
-//! A run under way: its steps, what is due after each of them, and the way back where it diverges.
+//! The session of a run: its steps, what is due after each of them, and the way back where it
+//! diverges.
 
 use super::pace::{Break, Pace, Rest};
 use crate::gpu::clock::Instant;
@@ -6,13 +7,14 @@ use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Log;
 use crate::storage::run_folder::RunFolder;
-use crate::train::{Observer, Progress, Schedule, Training};
+use crate::train::task::{Recovery, Task};
+use crate::train::{Observer, Progress, Schedule, Trainer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Times that a run is gone on with more carefully.
-const MOST_CURES: u32 = 4;
+const MOST_BACK_OFFS: u32 = 4;
 
 /// Where a run went back to, until it has come further. It follows from the steps alone, and is
 /// kept in checkpoints.
@@ -34,9 +36,9 @@ impl Setback {
     }
 }
 
-/// A run under way.
-pub(super) struct Course<'a, T: Training> {
-    pub(super) trainer: T,
+/// A run in a folder, from its first step in this process on.
+pub(super) struct Session<'a, T: Task> {
+    pub(super) trainer: Trainer<T>,
     pub(super) tests: Log,
     pub(super) observer: &'a mut dyn Observer,
     log: Log,
@@ -51,18 +53,18 @@ pub(super) struct Course<'a, T: Training> {
     setback: Option<Setback>,
 }
 
-impl<'a, T: Training> Course<'a, T> {
+impl<'a, T: Task> Session<'a, T> {
     /// `saved` is the step of the checkpoint that the trainer stands at, where it stands at one,
     /// and `setback` what that says.
     pub(super) fn new(
-        trainer: T,
+        trainer: Trainer<T>,
         schedule: &'a Schedule,
         folder: &'a RunFolder,
         observer: &'a mut dyn Observer,
         saved: Option<u64>,
         setback: Option<Setback>,
     ) -> Result<Self> {
-        let (row_columns, test_columns) = trainer.columns();
+        let (row_columns, test_columns) = trainer.task.columns();
         let step = trainer.step_number();
         // The last measurement comes after the last checkpoint: a run that is resumed there makes
         // it again.
@@ -75,7 +77,7 @@ impl<'a, T: Training> Course<'a, T> {
         let tests = Log::open(&folder.test(), &test_columns, measured)?;
         let (began, pace) = (Instant::now(), Pace::new(Duration::ZERO));
         let newest = None;
-        let mut course = Course {
+        let mut session = Session {
             trainer,
             tests,
             observer,
@@ -88,13 +90,19 @@ impl<'a, T: Training> Course<'a, T> {
             saved,
             setback,
         };
-        if step == 0 && course.trainer.heals() {
+        if step == 0
+            && session
+                .trainer
+                .task
+                .recovery()
+                .is_some_and(|r| r.can_restore())
+        {
             // What a run goes back to that diverges before its first checkpoint. It is on disk, so
             // that a resumed run has it too.
-            course.save()?;
+            session.save()?;
         }
-        course.pace.skip(course.began.elapsed());
-        Ok(course)
+        session.pace.skip(session.began.elapsed());
+        Ok(session)
     }
 
     /// Does a step, and what is due after it.
@@ -108,17 +116,25 @@ impl<'a, T: Training> Course<'a, T> {
         let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < s.steps;
         let save = due(s.checkpoint_every);
         // What a resumed run finds in the log must be there before the checkpoint is.
-        let mut rows = self.trainer.rows(save)?;
-        let mended = self.trainer.heal(&mut rows)?;
+        let mut rows = self.observed_rows(save)?;
+        let mut recovered = Vec::new();
+        if self.recovery().is_some_and(|r| r.is_due(step)) {
+            // At fixed steps and with all rows at hand, so that a run resumed recovers at the same
+            // step as the run left alone.
+            rows.extend(self.observed_rows(true)?);
+            if let Some(recovery) = self.recovery() {
+                recovered = recovery.recover(step);
+            }
+        }
         for row in rows {
             self.log.push(&row)?;
             self.newest = Some(row.to_string());
         }
-        self.advise();
-        mended.iter().for_each(|m| self.observer.note(m));
+        self.warn();
+        recovered.iter().for_each(|done| self.observer.note(done));
         self.pace.stepped(1, self.began.elapsed());
         if due(s.eval_every) {
-            let evaluation = self.trainer.evaluate(false)?;
+            let evaluation = self.trainer.measure(false)?;
             self.tests.push(&evaluation)?;
             self.observer.evaluated(step, &evaluation);
             self.pace.took(Break::Measuring, self.began.elapsed());
@@ -127,7 +143,7 @@ impl<'a, T: Training> Course<'a, T> {
             self.save()?;
             self.pace.took(Break::Saving, self.began.elapsed());
         }
-        let (per_step, unit) = self.trainer.per_step();
+        let (per_step, unit) = self.trainer.task.per_step();
         let per_second = self.pace.per_second().map(|steps| steps * per_step as f64);
         let (row, waiting, left) = (
             self.newest.clone(),
@@ -150,15 +166,15 @@ impl<'a, T: Training> Course<'a, T> {
     /// the run's last step, not where it is stopped.
     ///
     /// # Errors
-    /// As [`Course::step`].
+    /// As [`Session::step`].
     pub(super) fn end(&mut self) -> Result<()> {
         if self.trainer.step_number() >= self.schedule.steps {
             self.trainer.close_row()?;
         }
-        for row in self.trainer.rows(true)? {
+        for row in self.observed_rows(true)? {
             self.log.push(&row)?;
         }
-        self.advise();
+        self.warn();
         if self.saved == Some(self.trainer.step_number()) {
             Ok(())
         } else {
@@ -166,11 +182,25 @@ impl<'a, T: Training> Course<'a, T> {
         }
     }
 
-    fn advise(&mut self) {
-        self.trainer
-            .advice()
-            .iter()
-            .for_each(|a| self.observer.note(a));
+    fn recovery(&mut self) -> Option<&mut dyn Recovery<T::Row>> {
+        self.trainer.task.recovery()
+    }
+
+    /// The rows that have arrived, each of which what watches over the run has seen.
+    fn observed_rows(&mut self, wait: bool) -> Result<Vec<T::Row>> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.trainer.next_row(wait)? {
+            if let Some(recovery) = self.recovery() {
+                recovery.observe(&row)?;
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn warn(&mut self) {
+        let warnings = self.recovery().map(|r| r.warnings()).unwrap_or_default();
+        warnings.iter().for_each(|w| self.observer.note(w));
     }
 
     /// Saves a checkpoint, unless it is one that nothing can go on from.
@@ -203,7 +233,7 @@ impl<'a, T: Training> Course<'a, T> {
         };
         self.trainer.moved(&from, self.folder.path());
         let (step, (row_columns, test_columns)) =
-            (self.trainer.step_number(), self.trainer.columns());
+            (self.trainer.step_number(), self.trainer.task.columns());
         self.log = Log::open(&self.folder.metrics(), &row_columns, step)?;
         self.tests = Log::open(&self.folder.test(), &test_columns, step)?;
         Ok(())
@@ -220,12 +250,12 @@ impl<'a, T: Training> Course<'a, T> {
         let Error::Diverged { step, what } = &diverged else {
             return Err(diverged);
         };
-        let Some(cure) = self.trainer.cure(*step) else {
+        let Some(back_off) = self.recovery().and_then(|r| r.back_off(*step)) else {
             return Err(diverged);
         };
-        if cure.times() >= MOST_CURES {
+        if back_off.times() >= MOST_BACK_OFFS {
             let what = format!(
-                "{what}. It was gone on with more carefully {MOST_CURES} times, and that did not \
+                "{what}. It was gone on with more carefully {MOST_BACK_OFFS} times, and that did not \
                  help"
             );
             return Err(Error::Diverged { step: *step, what });
@@ -236,17 +266,19 @@ impl<'a, T: Training> Course<'a, T> {
         let from = self
             .setback
             .map_or(*step, |setback| setback.from.max(*step));
-        let sound = |c: &Checkpoint| self.trainer.check(c).is_ok();
-        let good = |c: &Checkpoint| self.trainer.may_go_back_to(c, failed) && sound(c);
         // Where there is none before the one that failed, that one once more, and yet more
         // carefully.
         let late = |c: &Checkpoint| {
             failed.is_some_and(|failed| c.state["step"].as_u64().is_none_or(|s| s > failed))
         };
-        let again = |c: &Checkpoint| !late(c) && self.trainer.may_go_back_to(c, None) && sound(c);
-        let found = match checkpoint::latest_that(&place, good)? {
+        let trainer = &mut self.trainer;
+        let mut accepts = |c: &Checkpoint, failed: Option<u64>| {
+            let accepted = trainer.task.recovery().is_none_or(|r| r.accepts(c, failed));
+            accepted && trainer.check(c).is_ok()
+        };
+        let found = match checkpoint::latest_that(&place, |c| accepts(c, failed))? {
             Some(found) => Some(found),
-            None => checkpoint::latest_that(&place, again)?,
+            None => checkpoint::latest_that(&place, |c| !late(c) && accepts(c, None))?,
         };
         let Some(latest) = found else {
             return Err(diverged);
@@ -255,7 +287,7 @@ impl<'a, T: Training> Course<'a, T> {
         self.trainer
             .restore(&latest.checkpoint)
             .map_err(|e| Error::file(&place, e))?;
-        let (row_columns, test_columns) = self.trainer.columns();
+        let (row_columns, test_columns) = self.trainer.task.columns();
         self.log = Log::open(&self.folder.metrics(), &row_columns, latest.step)?;
         self.tests = Log::open(&self.folder.test(), &test_columns, latest.step)?;
         (self.saved, self.setback) = (
@@ -265,9 +297,10 @@ impl<'a, T: Training> Course<'a, T> {
                 from,
             }),
         );
-        let calmed = self.trainer.calm(cure);
+        let applied = self.recovery().map(|r| r.apply(latest.step, back_off));
+        let applied = applied.unwrap_or_default();
         self.observer.note(&format!(
-            "went back to the checkpoint of step {}; {calmed}",
+            "went back to the checkpoint of step {}; {applied}",
             latest.step
         ));
         self.pace.skip(self.began.elapsed());
@@ -296,9 +329,15 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Gpu, Options};
+    use crate::nn::{HostTensors, Init, Parameters};
+    use crate::ops::optim::adam::Hyper;
     use crate::storage::metrics_log::Record;
-    use crate::train::run::Cure;
-    use crate::train::{Start, follow};
+    use crate::train::metrics::Steps;
+    use crate::train::optimizer_state::{self, OptimizerState};
+    use crate::train::task::BackOff;
+    use crate::train::{Start, train_loop};
+    use std::collections::BTreeMap;
     use std::fmt::Display;
     use std::path::Path;
     use std::sync::atomic::AtomicBool;
@@ -329,87 +368,128 @@ mod tests {
         assert_eq!(rest(100), [0, 1, 0]);
     }
 
-    /// A model whose loss is what its step and the times that it was calmed make it.
+    /// A task that diverges where its step and the times that it backed off say so.
     struct Fake {
-        step: u64,
-        calmed: u32,
+        back_offs: u32,
         diverges: fn(u64, u32) -> bool,
     }
 
-    struct Figure(u64);
+    struct Metric(u64);
 
-    impl Record for Figure {
-        const HEADER: &'static str = "step";
+    impl Record for Metric {
+        fn header() -> String {
+            "step".into()
+        }
         fn values(&self) -> String {
             self.0.to_string()
         }
     }
 
-    impl Display for Figure {
+    impl Display for Metric {
         fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
             write!(f, "{}", self.0)
         }
     }
 
-    impl Training for Fake {
-        type Row = Figure;
-        type Evaluation = Figure;
-        fn step_number(&self) -> u64 {
-            self.step
-        }
-        fn step(&mut self) -> Result<()> {
-            self.step += 1;
-            Ok(())
-        }
+    impl Task for Fake {
+        type Row = Metric;
+        type Evaluation = Metric;
+        const PREFIXES: &'static [&'static str] = &[];
         fn per_step(&self) -> (usize, &'static str) {
             (1, "images")
         }
-        fn rows(&mut self, _: bool) -> Result<Vec<Figure>> {
-            match (self.diverges)(self.step, self.calmed) {
-                true => Err(Error::Diverged {
-                    step: self.step,
-                    what: "diverged".into(),
-                }),
-                false => Ok(vec![Figure(self.step)]),
+        fn rate(&self, _: u64) -> f64 {
+            0.0
+        }
+        fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
+            state.metrics().begin()
+        }
+        fn check(&self, steps: &Steps) -> Result<()> {
+            match (self.diverges)(steps.step, self.back_offs) && steps.each().count() > 0 {
+                true => Err(self.diverged(steps.step, "diverged")),
+                false => Ok(()),
             }
         }
-        fn close_row(&mut self) -> Result<()> {
+        fn diverged(&self, step: u64, what: &str) -> Error {
+            Error::Diverged {
+                step,
+                what: what.into(),
+            }
+        }
+        fn row(&self, steps: &Steps) -> Metric {
+            Metric(steps.step)
+        }
+        fn evaluate(&mut self, state: &mut OptimizerState, _: bool) -> Result<Metric> {
+            Ok(Metric(state.number()))
+        }
+        fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+            checkpoint.state["back_offs"] = self.back_offs.into();
             Ok(())
         }
-        fn evaluate(&mut self, _: bool) -> Result<Figure> {
-            Ok(Figure(self.step))
-        }
-        fn checkpoint(&mut self) -> Result<Checkpoint> {
-            let state = serde_json::json!({ "step": self.step, "calmed": self.calmed });
-            Ok(Checkpoint {
-                tensors: Default::default(),
-                state,
-            })
-        }
-        fn check(&self, _: &Checkpoint) -> Result<()> {
+        fn belongs(&self, _: &Checkpoint) -> Result<()> {
             Ok(())
         }
-        fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-            self.step = checkpoint.state["step"].as_u64().unwrap();
-            self.calmed = checkpoint.state["calmed"].as_u64().unwrap() as u32;
+        fn load(
+            &mut self,
+            _: &mut OptimizerState,
+            checkpoint: &Checkpoint,
+            _: BTreeMap<&'static str, HostTensors>,
+        ) -> Result<()> {
+            self.back_offs = checkpoint.state["back_offs"].as_u64().unwrap() as u32;
             Ok(())
         }
-        fn trained(&mut self) -> Result<Checkpoint> {
-            self.checkpoint()
+        fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
+            state.save()
         }
-        fn heals(&self) -> bool {
+        fn recovery(&mut self) -> Option<&mut dyn Recovery<Metric>> {
+            Some(self)
+        }
+    }
+
+    impl Recovery<Metric> for Fake {
+        fn observe(&mut self, _: &Metric) -> Result<()> {
+            Ok(())
+        }
+        fn warnings(&mut self) -> Vec<String> {
+            Vec::new()
+        }
+        fn is_due(&self, _: u64) -> bool {
+            false
+        }
+        fn recover(&mut self, _: u64) -> Vec<String> {
+            Vec::new()
+        }
+        fn can_restore(&self) -> bool {
             true
         }
-        fn cure(&self, _: u64) -> Option<Cure> {
-            Some(Cure::Rate(self.calmed))
+        fn back_off(&self, _: u64) -> Option<BackOff> {
+            Some(BackOff::Rate(self.back_offs))
         }
-        fn may_go_back_to(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
+        fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
             failed.is_none_or(|failed| checkpoint.state["step"].as_u64().unwrap() < failed)
         }
-        fn calm(&mut self, cure: Cure) -> String {
-            self.calmed = cure.times() + 1;
-            "calmed".into()
+        fn apply(&mut self, _: u64, back_off: BackOff) -> String {
+            self.back_offs = back_off.times() + 1;
+            "backed off".into()
         }
+    }
+
+    fn fake(diverges: fn(u64, u32) -> bool) -> Trainer<Fake> {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let mut b = Parameters::builder();
+        b.declare("w", &[1], Init::Zeros);
+        let options = optimizer_state::Options {
+            hyper: Hyper::default(),
+            ema_decay: 0.0,
+            metrics: 1,
+            log_every: 1,
+        };
+        let state = OptimizerState::new(&gpu, b.build(&gpu, 0).unwrap(), options).unwrap();
+        let task = Fake {
+            back_offs: 0,
+            diverges,
+        };
+        Trainer::of(&gpu, task, state)
     }
 
     #[derive(Default)]
@@ -443,17 +523,9 @@ mod tests {
             Start::Fresh => RunFolder::create(path, false),
             Start::Resume => RunFolder::resume(path),
         };
-        let (fake, mut notes) = (
-            Fake {
-                step: 0,
-                calmed: 0,
-                diverges,
-            },
-            Notes::default(),
-        );
-        let folder = folder.unwrap();
-        let ended = follow(
-            fake,
+        let (folder, mut notes) = (folder.unwrap(), Notes::default());
+        let ended = train_loop(
+            fake(diverges),
             &schedule,
             &folder,
             start,
@@ -471,7 +543,7 @@ mod tests {
         (
             back,
             std::fs::read_to_string(folder.metrics()).unwrap(),
-            ended.map(|outcome| outcome.trainer.calmed),
+            ended.map(|outcome| outcome.trainer.task.back_offs),
         )
     }
 
@@ -480,21 +552,21 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         // Three times calmer it passes. A checkpoint that is made again on the way does not count
         // as further.
-        let (back, log, ended) =
-            followed(&place.path().join("a"), 20, Start::Fresh, |step, calmed| {
-                step == 11 && calmed < 3
-            });
-        assert_eq!((back, ended.unwrap()), (vec![8, 4, 0], 3));
-        assert_eq!(
-            log.lines().count(),
-            1 + 20 + 1,
-            "each step once, and the last again at the end"
+        let (back, log, ended) = followed(
+            &place.path().join("a"),
+            20,
+            Start::Fresh,
+            |step, back_offs| step == 11 && back_offs < 3,
         );
+        assert_eq!((back, ended.unwrap()), (vec![8, 4, 0], 3));
+        assert_eq!(log.lines().count(), 1 + 20, "each step once");
         // Past it, another divergence is another matter.
-        let (back, _, ended) =
-            followed(&place.path().join("b"), 20, Start::Fresh, |step, calmed| {
-                (step == 6 && calmed < 1) || (step == 18 && calmed < 2)
-            });
+        let (back, _, ended) = followed(
+            &place.path().join("b"),
+            20,
+            Start::Fresh,
+            |step, back_offs| (step == 6 && back_offs < 1) || (step == 18 && back_offs < 2),
+        );
         assert_eq!((back, ended.unwrap()), (vec![4, 16], 2));
         // Before the first checkpoint there is that of step 0, again and again.
         let (back, _, ended) = followed(&place.path().join("c"), 20, Start::Fresh, |step, _| {
@@ -507,17 +579,19 @@ mod tests {
             "{said}"
         );
         // What only shows after the last step is mended, too.
-        let (back, _, ended) =
-            followed(&place.path().join("d"), 10, Start::Fresh, |step, calmed| {
-                step == 10 && calmed < 1
-            });
+        let (back, _, ended) = followed(
+            &place.path().join("d"),
+            10,
+            Start::Fresh,
+            |step, back_offs| step == 10 && back_offs < 1,
+        );
         assert_eq!((back, ended.unwrap()), (vec![8], 1));
     }
 
     #[test]
-    fn a_run_that_is_cut_short_while_it_heals_goes_the_same_way() {
+    fn a_run_that_is_cut_short_while_it_recovers_goes_the_same_way() {
         let place = tempfile::tempdir().unwrap();
-        let diverges = |step, calmed| step == 11 && calmed < 3;
+        let diverges = |step, back_offs| step == 11 && back_offs < 3;
         let path = place.path().join("a");
         let (_, whole, _) = followed(&path, 20, Start::Fresh, diverges);
         let checkpoints = |path: &Path| {

@@ -1,9 +1,15 @@
-//! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on. What is
-//! trained is behind [`Training`].
+//! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on.
 
-use super::Trainer;
-use super::course::{Course, Setback};
-use super::going_on::configured;
+mod continuation;
+mod pace;
+mod session;
+
+pub(super) use continuation::configured;
+pub use pace::{Break, Pace, Rest};
+
+use super::first_stage::FirstStageTask;
+use super::task::Task;
+use super::trainer::Trainer;
 use crate::config::DottedConfig;
 use crate::config::Resumable;
 use crate::config::learning_rate;
@@ -14,136 +20,14 @@ use crate::quantize::Registry;
 use crate::storage::atomic;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
-use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
 use crate::{Error, Result};
+use session::{Session, Setback};
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// What can be trained in a folder. Steps record and submit; only reading figures waits for the
-/// device.
-pub trait Training {
-    /// A row of the training log.
-    type Row: Record + Display;
-    /// A measurement on pictures held out.
-    type Evaluation: Record + Display;
-
-    /// Names of the columns of rows and of measurements.
-    fn columns(&self) -> (String, String) {
-        (Self::Row::HEADER.into(), Self::Evaluation::HEADER.into())
-    }
-    /// Steps done.
-    fn step_number(&self) -> u64;
-    /// Does one.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn step(&mut self) -> Result<()>;
-    /// How much of what a step takes.
-    fn per_step(&self) -> (usize, &'static str);
-    /// The learning rate of a step; `None` where there is no one rate.
-    fn rate(&self, step: u64) -> Option<f64> {
-        let _ = step;
-        None
-    }
-    /// The rows of the log that have arrived; with `wait`, all that are on their way.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] if a figure is not finite.
-    fn rows(&mut self, wait: bool) -> Result<Vec<Self::Row>>;
-    /// Ends the row that is being gathered, whatever its length.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn close_row(&mut self) -> Result<()>;
-    /// Measures, after the last step more thoroughly where that is dear.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn evaluate(&mut self, last: bool) -> Result<Self::Evaluation>;
-    /// All that going on from here needs.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn checkpoint(&mut self) -> Result<Checkpoint>;
-    /// Goes back to where a checkpoint was made.
-    ///
-    /// # Errors
-    /// If it is another model's, or its data are not these.
-    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()>;
-    /// What was trained, as inference needs it.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn trained(&mut self) -> Result<Checkpoint>;
-    /// What it reads from the run's folder lies in `to` from now on, and no longer in `from`.
-    fn moved(&mut self, from: &Path, to: &Path) {
-        let _ = (from, to);
-    }
-    /// What the user should be told of the rows so far, each once.
-    fn advice(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-    /// Mends what is wrong, where the step is one at which this is done. Returns what was done;
-    /// rows that it had to wait for join `rows`.
-    ///
-    /// # Errors
-    /// As [`Training::rows`].
-    fn heal(&mut self, rows: &mut Vec<Self::Row>) -> Result<Vec<String>> {
-        let _ = rows;
-        Ok(Vec::new())
-    }
-    /// How long training waited for its data so far; `None` where they lie ready.
-    fn waiting(&self) -> Option<Waiting> {
-        None
-    }
-    /// Is all that this checkpoint holds finite? One that is not would be gone back to in vain.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] if not.
-    fn check(&self, checkpoint: &Checkpoint) -> Result<()>;
-    /// May it go back by itself where it diverges? Then there is a checkpoint from the first step
-    /// on.
-    fn heals(&self) -> bool {
-        false
-    }
-    /// How it would go on more carefully after it diverged at a step; `None` where it would not.
-    fn cure(&self, step: u64) -> Option<Cure> {
-        let _ = step;
-        None
-    }
-    /// May a run that diverged go back to this checkpoint? `failed` is the step of the one that it
-    /// went back to before, where it diverged again and came to no other.
-    fn may_go_back_to(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
-        let _ = (checkpoint, failed);
-        true
-    }
-    /// After the run went back to a checkpoint because it diverged: goes on more carefully, once
-    /// more than `cure` says. Returns what was done.
-    fn calm(&mut self, cure: Cure) -> String {
-        let _ = cure;
-        String::new()
-    }
-}
-
-/// What a run that diverged goes on with, and how often that was done to it before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cure {
-    /// A lower learning rate.
-    Rate(u32),
-    /// A weaker discriminator.
-    Adversary(u32),
-}
-
-impl Cure {
-    pub(super) fn times(self) -> u32 {
-        let (Cure::Rate(times) | Cure::Adversary(times)) = self;
-        times
-    }
-}
 
 /// How long a run is, and when it measures and saves.
 #[derive(Clone, Debug)]
@@ -203,9 +87,9 @@ pub enum Start {
 }
 
 /// How a run ended.
-pub struct Outcome<T: Training = Trainer> {
+pub struct Outcome<T: Task = FirstStageTask> {
     /// The trainer, at its last step.
-    pub trainer: T,
+    pub trainer: Trainer<T>,
     /// The last measurement; `None` for a run that was stopped.
     pub evaluation: Option<T::Evaluation>,
     /// Was it stopped before its last step? A checkpoint was saved then.
@@ -272,7 +156,7 @@ pub fn run_with(
         identity: config.identity()?,
         earlier,
     };
-    follow(trainer, &schedule, folder, start, observer, stop)
+    train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 
 /// Trains in `folder` by a schedule, until its steps are done or `stop` is set; the step at hand is
@@ -280,8 +164,8 @@ pub fn run_with(
 ///
 /// # Errors
 /// As [`run`].
-pub fn follow<T: Training>(
-    mut trainer: T,
+pub fn train_loop<T: Task>(
+    mut trainer: Trainer<T>,
     schedule: &Schedule,
     folder: &RunFolder,
     start: Start,
@@ -301,12 +185,8 @@ pub fn follow<T: Training>(
             return Err(Error::config("train.steps", what));
         }
         let (before, at) = (steps_of(&folder.config()), trainer.step_number());
-        if let (Some(before), Some(_), true) = (
-            before.filter(|n| *n != s.steps),
-            trainer.rate(at),
-            at < s.steps,
-        ) {
-            let rate = |step| trainer.rate(step).unwrap_or(f64::NAN);
+        if let (Some(before), true) = (before.filter(|n| *n != s.steps), at < s.steps) {
+            let rate = |step| trainer.task().rate(step);
             observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
     }
@@ -316,29 +196,29 @@ pub fn follow<T: Training>(
     atomic::write(&folder.config(), s.toml.as_bytes())?;
     let began = Instant::now();
     let saved = (start == Start::Resume).then(|| trainer.step_number());
-    let mut course = Course::new(trainer, schedule, folder, observer, saved, setback)?;
+    let mut session = Session::new(trainer, schedule, folder, observer, saved, setback)?;
     let stopped = loop {
-        let more = course.trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed);
-        if !more && course.trainer.step_number() == 0 && folder.replaces() {
+        let more = session.trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed);
+        if !more && session.trainer.step_number() == 0 && folder.replaces() {
             let what = "stopped before the first step: the run that is there is as it was";
             return Err(Error::file(folder.place(), what));
         }
-        match if more { course.step() } else { course.end() } {
+        match if more { session.step() } else { session.end() } {
             Ok(()) if more => {}
-            Ok(()) => break course.trainer.step_number() < s.steps,
-            Err(e @ Error::Diverged { .. }) => course.back(e)?,
+            Ok(()) => break session.trainer.step_number() < s.steps,
+            Err(e @ Error::Diverged { .. }) => session.back(e)?,
             Err(e) => return Err(e),
         }
     };
-    let Course {
+    let Session {
         mut trainer,
         mut tests,
         observer,
         ..
-    } = course;
+    } = session;
     let mut evaluation = None;
     if !stopped {
-        let last = trainer.evaluate(true)?;
+        let last = trainer.measure(true)?;
         tests.push(&last)?;
         observer.evaluated(trainer.step_number(), &last);
         save_model(&folder.model(), &trainer.trained()?)?;
@@ -378,8 +258,8 @@ fn steps_of(config: &Path) -> Option<u64> {
 }
 
 /// Takes a trainer to the newest checkpoint of its folder that is whole.
-fn resume<T: Training>(
-    trainer: &mut T,
+fn resume<T: Task>(
+    trainer: &mut Trainer<T>,
     schedule: &Schedule,
     folder: &RunFolder,
     observer: &mut dyn Observer,

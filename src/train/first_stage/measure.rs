@@ -1,5 +1,6 @@
 //! Measuring a first stage on the test split, and what is shown of it.
 
+use super::FirstStageTask;
 use crate::Result;
 use crate::analysis::sharpness::Energy;
 use crate::autograd::Tape;
@@ -11,15 +12,15 @@ use crate::nn::Pass;
 use crate::ops::image::ssim;
 use crate::ops::loss::loss::{Loss, loss};
 use crate::quantize::Mode;
-use crate::train::Trainer;
 use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
+use crate::train::optimizer_state::OptimizerState;
 use std::time::{Duration, Instant};
 
-impl Trainer {
+impl FirstStageTask {
     /// Images in the set, and what the model makes of them.
-    fn reconstruct(&mut self, numbers: &[u32]) -> Result<Reconstructed> {
+    fn reconstruct(&mut self, state: &OptimizerState, numbers: &[u32]) -> Result<Reconstructed> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = Pass::new(&tape, state.params());
         let x = tape.constant(&self.images(numbers)?);
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
         let of = |part: &Coded| {
@@ -34,41 +35,29 @@ impl Trainer {
         })
     }
 
-    /// Measures the model on the test split; pixels in [0, 1], reconstructions clamped.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn evaluate(&mut self) -> Result<Evaluation> {
-        if self.wants_init() {
-            self.initialize()?;
-        }
-        let test = self.data.test.clone();
-        self.kept(|t| t.measure(&test))
-    }
-
     /// The time that a measurement will take, by that of a part of it.
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn time_measurement(&mut self) -> Result<Duration> {
+    pub(super) fn time_measurement(&mut self, state: &mut OptimizerState) -> Result<Duration> {
         let (test, part) = (self.data.test.clone(), self.evaluation_batch());
         let mut parts = test.chunks(part);
         let first = parts.next().unwrap_or_default();
         // The first time compiles kernels. The last part may be a small one.
-        self.kept(|t| t.measure(first))?;
+        self.kept(state, |task, state| task.measure(state, first))?;
         let second = parts
             .next()
             .filter(|second| second.len() == first.len())
             .unwrap_or(first);
         let began = Instant::now();
-        self.kept(|t| t.measure(second))?;
+        self.kept(state, |task, state| task.measure(state, second))?;
         Ok(began
             .elapsed()
             .mul_f64(test.len() as f64 / second.len().max(1) as f64))
     }
 
     /// Measures the model on some pictures of the set.
-    fn measure(&mut self, test: &[u32]) -> Result<Evaluation> {
+    pub(super) fn measure(&mut self, state: &OptimizerState, test: &[u32]) -> Result<Evaluation> {
         let count = |l: &Level| LevelCounts {
             name: l.name.clone(),
             codes: l.codes(),
@@ -83,7 +72,7 @@ impl Trainer {
         let shape = [self.data.height, self.data.width, self.data.channels];
         let windowed = ssim::fits(self.data.height, self.data.width);
         for numbers in test.chunks(self.evaluation_batch()) {
-            let r = self.reconstruct(numbers)?;
+            let r = self.reconstruct(state, numbers)?;
             let share = numbers.len() as f64 / test.len() as f64;
             if windowed {
                 similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
@@ -117,7 +106,7 @@ impl Trainer {
             lpips: perceptual.unwrap_or(f64::NAN),
             image_pixels: self.data.width * self.data.height,
         };
-        Ok(Evaluation::new(self.step, fidelity, levels))
+        Ok(Evaluation::new(state.number(), fidelity, levels))
     }
 
     /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64,
@@ -132,7 +121,11 @@ impl Trainer {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn test_pairs(&mut self, n: usize) -> Result<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn test_pairs(
+        &mut self,
+        state: &mut OptimizerState,
+        n: usize,
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
         // Spread over the split, so that neighbours in the set do not fill the picture.
         let stride = (self.data.test.len() / n.max(1)).max(1);
         let numbers: Vec<u32> = self
@@ -144,7 +137,9 @@ impl Trainer {
             .copied()
             .collect();
         let originals = self.data.gather(&numbers)?;
-        let y = self.kept(|t| t.reconstruct(&numbers))?.y;
+        let y = self
+            .kept(state, |task, state| task.reconstruct(state, &numbers))?
+            .y;
         Ok((
             originals,
             crate::ops::image::image::to_bytes(&y)?.read::<u8>()?,
@@ -157,11 +152,15 @@ impl Trainer {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn test_levels(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
-        self.kept(|t| t.partial(n))
+    pub(super) fn test_levels(
+        &mut self,
+        state: &mut OptimizerState,
+        n: usize,
+    ) -> Result<Vec<Vec<u8>>> {
+        self.kept(state, |task, state| task.partial(state, n))
     }
 
-    fn partial(&mut self, n: usize) -> Result<Vec<Vec<u8>>> {
+    fn partial(&mut self, state: &OptimizerState, n: usize) -> Result<Vec<Vec<u8>>> {
         let spread = |n: usize| -> Vec<u32> {
             let stride = (self.data.test.len() / n.max(1)).max(1);
             self.data
@@ -174,13 +173,13 @@ impl Trainer {
         };
         let mut means = Means::new(&self.stage);
         for part in spread(256).chunks(self.evaluation_batch()) {
-            means.see(&self.stage, &self.params, &self.images(part)?)?;
+            means.see(&self.stage, state.params(), &self.images(part)?)?;
         }
         let shown = spread(n);
         let mut pictures = vec![Vec::new(); self.levels.len() + 1];
         for part in shown.chunks(self.evaluation_batch()) {
             let x = self.images(part)?;
-            let levels = means.reconstructions(&self.stage, &self.params, &x)?;
+            let levels = means.reconstructions(&self.stage, state.params(), &x)?;
             for (picture, y) in pictures.iter_mut().zip(std::iter::once(&x).chain(&levels)) {
                 picture.extend(crate::ops::image::image::to_bytes(y)?.read::<u8>()?);
             }

@@ -1,8 +1,8 @@
 //! Watching a run while it trains: a codebook that collapses, and a loss that runs away. What is
 //! said names the figure, the likely cause and what to change.
 
-use super::metrics::Row;
 use crate::quantize::Options;
+use crate::train::metrics::Row;
 use serde::{Deserialize, Serialize};
 
 /// Steps before a codebook is judged: it begins in disorder.
@@ -16,26 +16,26 @@ const RUNAWAY: f64 = 20.0;
 
 /// What is wrong with a run.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ailment {
+pub enum Warning {
     /// Few codes are in use.
     Collapse(String),
     /// The loss grows.
     Runaway(String),
 }
 
-impl Ailment {
+impl Warning {
     /// What is wrong, the likely cause and what to change.
     pub fn text(&self) -> &str {
         match self {
-            Ailment::Collapse(text) | Ailment::Runaway(text) => text,
+            Warning::Collapse(text) | Warning::Runaway(text) => text,
         }
     }
 
     /// The same, of the level of that name.
-    pub fn at_level(self, name: &str) -> Ailment {
+    pub fn at_level(self, name: &str) -> Warning {
         match self {
-            Ailment::Collapse(text) if !name.is_empty() => {
-                Ailment::Collapse(format!("{name} level: {text}"))
+            Warning::Collapse(text) if !name.is_empty() => {
+                Warning::Collapse(format!("{name} level: {text}"))
             }
             other => other,
         }
@@ -53,7 +53,7 @@ pub struct Health {
 
 /// What a codebook could use at best in a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Reach {
+pub struct Capacity {
     /// Codes of all codebooks.
     pub codes: usize,
     /// Latents of a step, times the codebooks.
@@ -61,33 +61,39 @@ pub struct Reach {
 }
 
 impl Health {
-    /// Looks at one more row. Each ailment is told once.
-    pub fn see(&mut self, row: &Row, reach: Reach, options: &Options) -> Vec<Ailment> {
+    /// Looks at one more row. Each warning is given once.
+    pub fn observe(&mut self, row: &Row, capacity: Capacity, options: &Options) -> Vec<Warning> {
         let mut found = Vec::new();
-        let could = reach.codes.min(reach.choices) as f64;
-        let low = row.step >= WARM_UP && row.used < LEAST_USE * could;
+        let could = capacity.codes.min(capacity.choices) as f64;
+        let low = row.step >= WARM_UP && row.codes.used < LEAST_USE * could;
         self.low = if low { self.low + 1 } else { 0 };
         if self.low >= PATIENCE && !self.told_collapse {
             self.told_collapse = true;
-            found.push(Ailment::Collapse(collapse(row, reach, options)));
+            found.push(Warning::Collapse(collapse(row, capacity, options)));
         }
-        let least = self.least_loss.map_or(row.loss, |l| l.min(row.loss));
+        let least = self
+            .least_loss
+            .map_or(row.losses.loss, |l| l.min(row.losses.loss));
         self.least_loss = Some(least);
-        if least > 0.0 && row.loss > RUNAWAY * least && row.step >= WARM_UP && !self.told_runaway {
+        if least > 0.0
+            && row.losses.loss > RUNAWAY * least
+            && row.step >= WARM_UP
+            && !self.told_runaway
+        {
             self.told_runaway = true;
-            found.push(Ailment::Runaway(format!(
+            found.push(Warning::Runaway(format!(
                 "the loss is {:.4} at step {}, {:.0} times the least so far: training runs away. \
                  Lower train.lr, or set train.grad_clip = 1; --auto-heal halves the rate",
-                row.loss,
+                row.losses.loss,
                 row.step,
-                row.loss / least
+                row.losses.loss / least
             )));
         }
         found
     }
 
     /// Begins to judge anew, after something was mended.
-    pub fn mended(&mut self) {
+    pub fn resolved(&mut self) {
         *self = Health {
             least_loss: self.least_loss,
             ..Health::default()
@@ -95,10 +101,10 @@ impl Health {
     }
 }
 
-fn collapse(row: &Row, reach: Reach, o: &Options) -> String {
+fn collapse(row: &Row, capacity: Capacity, o: &Options) -> String {
     let what = format!(
         "the codebook collapses: {:.0} of {} codes in use at step {}, perplexity {:.1}",
-        row.used, reach.codes, row.step, row.perplexity
+        row.codes.used, capacity.codes, row.step, row.codes.perplexity
     );
     let way_out = match o.kind.as_str() {
         "gumbel" => {
@@ -128,25 +134,30 @@ fn collapse(row: &Row, reach: Reach, o: &Options) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::LevelRow;
+    use crate::train::metrics::{CodeMetrics, LevelRow, LossMetrics};
 
     fn row(step: u64, used: f64, loss: f64) -> Row {
         let level = LevelRow {
             name: String::new(),
             codes: 1,
             codebooks: 1,
-            quantization_error: 0.0,
-            perplexity: used,
-            entropy_bits: 0.0,
-            used,
-            revived: 0.0,
+            metrics: CodeMetrics {
+                perplexity: used,
+                used,
+                ..Default::default()
+            },
         };
-        Row::new(step, [loss, loss, 0.0, 0.0, 0.0], vec![level])
+        let losses = LossMetrics {
+            loss,
+            reconstruction: loss,
+            ..Default::default()
+        };
+        Row::new(step, losses, vec![level])
     }
 
     #[test]
     fn collapse_is_told_once_with_a_way_out() {
-        let reach = Reach {
+        let capacity = Capacity {
             codes: 512,
             choices: 2048,
         };
@@ -157,7 +168,7 @@ mod tests {
         let mut health = Health::default();
         let mut told = Vec::new();
         for step in (10..600).step_by(10) {
-            told.extend(health.see(&row(step, 20.0, 0.1), reach, &dead));
+            told.extend(health.observe(&row(step, 20.0, 0.1), capacity, &dead));
         }
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
@@ -167,11 +178,11 @@ mod tests {
         let mut health = Health::default();
         let fine = (10..600)
             .step_by(10)
-            .flat_map(|s| health.see(&row(s, 300.0, 0.1), reach, &dead))
+            .flat_map(|s| health.observe(&row(s, 300.0, 0.1), capacity, &dead))
             .count();
         assert_eq!(fine, 0);
         // Few latents cannot use many codes: 64 in use of 65,536 by 128 latents is no collapse.
-        let reach = Reach {
+        let capacity = Capacity {
             codes: 65_536,
             choices: 128,
         };
@@ -179,7 +190,7 @@ mod tests {
         assert_eq!(
             (10..600)
                 .step_by(10)
-                .flat_map(|s| health.see(&row(s, 64.0, 0.1), reach, &dead))
+                .flat_map(|s| health.observe(&row(s, 64.0, 0.1), capacity, &dead))
                 .count(),
             0
         );
@@ -187,22 +198,22 @@ mod tests {
 
     #[test]
     fn a_loss_that_runs_away_is_told() {
-        let reach = Reach {
+        let capacity = Capacity {
             codes: 8,
             choices: 64,
         };
         let mut health = Health::default();
-        let told: Vec<Ailment> = (1..60)
+        let told: Vec<Warning> = (1..60)
             .flat_map(|i| {
-                health.see(
+                health.observe(
                     &row(10 * i, 8.0, if i < 40 { 0.1 } else { 9.0 }),
-                    reach,
+                    capacity,
                     &Options::default(),
                 )
             })
             .collect();
         assert!(
-            matches!(&told[..], [Ailment::Runaway(text)] if text.contains("90 times")),
+            matches!(&told[..], [Warning::Runaway(text)] if text.contains("90 times")),
             "{told:?}"
         );
     }

@@ -1,0 +1,361 @@
+//! Training a first stage: one step, as data see it.
+
+pub(crate) mod batches;
+mod code_average;
+pub mod health;
+mod measure;
+mod monitor;
+mod state;
+mod trainer;
+
+pub use trainer::{check, levels_of};
+
+use super::metrics::{CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, Row, Steps};
+use super::objective::Objective;
+use super::optimizer_state::OptimizerState;
+use super::task::{Recovery, Task};
+use crate::autograd::{Tape, Var};
+use crate::config::run::RunConfig;
+use crate::data::{ImageSet, Waiting};
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::inference::first_stage::{Coded, FirstStage};
+use crate::models::Level;
+use crate::models::vqvae2::MOST_LEVELS;
+use crate::nn::{HostTensors, Parameters, Pass};
+use crate::ops::loss::loss::{Loss, loss};
+use crate::ops::quantize::codebook_use::codebook_use;
+use crate::quantize::{Mode, Term};
+use crate::storage::checkpoint::Checkpoint;
+use crate::{Error, Result};
+use batches::Batches;
+use code_average::CodeAverage;
+use monitor::Monitor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Latents that k-means sees at least, where the first batches hold so many.
+const INIT_LATENTS: usize = 20_000;
+
+/// Where the metrics of a level lie among those of a step: behind the losses.
+const fn level_slot(level: usize) -> usize {
+    LossMetrics::WIDTH + CodeMetrics::WIDTH * level
+}
+
+/// Where those of the objective lie: behind the levels.
+const GAN_SLOT: usize = level_slot(MOST_LEVELS);
+
+/// Metrics of a step.
+const WIDTH: usize = GAN_SLOT + GanMetrics::WIDTH;
+
+/// A first stage in training.
+pub struct FirstStageTask {
+    gpu: Gpu,
+    config: RunConfig,
+    data: Arc<ImageSet>,
+    batches: Batches,
+    stage: FirstStage,
+    levels: Vec<Level>,
+    average: Option<CodeAverage>,
+    objective: Objective,
+    monitor: Monitor,
+}
+
+impl FirstStageTask {
+    /// Images by their numbers in the set, in [-1, 1]: [B, H, W, C]. The top bit of a number
+    /// mirrors the image.
+    fn images(&self, numbers: &[u32]) -> Result<Tensor> {
+        self.batches.images(numbers)
+    }
+
+    /// Places the codes of each level, from the top down, among the latents of the first batches.
+    fn initialize(&mut self, params: &Parameters) -> Result<()> {
+        for level in 0..self.levels.len() {
+            if self.stage.quantizers[level].wants_init() {
+                self.initialize_level(params, level)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn initialize_level(&mut self, params: &Parameters, level: usize) -> Result<()> {
+        let [h, w] = self.levels[level].grid;
+        let per_batch = h * w * self.config.train.batch_size;
+        let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
+        let dim = self.stage.quantizers[level].dim();
+        let all = Tensor::empty(&self.gpu, &[batches * per_batch, dim], DType::F32)?;
+        for i in 0..batches {
+            let tape = Tape::no_grad(&self.gpu);
+            let pass = Pass::new(&tape, params);
+            let images = self.batches.batch(i as u64)?;
+            let rows = self.stage.latents(&pass, &tape.constant(&images), level)?;
+            all.copy_into(
+                i * per_batch * dim,
+                &rows.tensor().reshape(&[per_batch * dim])?,
+            )?;
+        }
+        let tape = Tape::no_grad(&self.gpu);
+        self.stage.quantizers[level].initialize(&Pass::new(&tape, params), &all, per_batch)
+    }
+
+    fn wants_init(&self) -> bool {
+        self.stage.quantizers.iter().any(|q| q.wants_init())
+    }
+
+    /// Leaves the metrics of a step's forward pass on the device, until a row of the log is due.
+    fn record(
+        &self,
+        state: &OptimizerState,
+        loss_var: &Var,
+        reconstruction: &Tensor,
+        coded: &[Coded],
+    ) -> Result<()> {
+        let metrics = state.metrics();
+        // What a quantizer does not have stays 0.
+        metrics.begin()?;
+        metrics.set(const { LossMetrics::slot("loss") }, loss_var.tensor())?;
+        metrics.set(
+            const { LossMetrics::slot("reconstruction") },
+            reconstruction,
+        )?;
+        let still = Tape::no_grad(&self.gpu);
+        for (slot, term) in [
+            (const { LossMetrics::slot("commitment") }, Term::Commitment),
+            (const { LossMetrics::slot("codebook") }, Term::Codebook),
+            (
+                const { LossMetrics::slot("regularizer") },
+                Term::Regularizer,
+            ),
+        ] {
+            let mut sum: Option<Var> = None;
+            for part in coded {
+                sum = match (sum, part.quantized.loss(&still, term)?) {
+                    (Some(sum), Some(more)) => Some(still.add(&sum, &more)?),
+                    (sum, more) => sum.or(more),
+                };
+            }
+            if let Some(sum) = sum {
+                metrics.set(slot, sum.tensor())?;
+            }
+        }
+        for (level, part) in coded.iter().enumerate() {
+            let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
+            metrics.set(
+                level_slot(level) + const { CodeMetrics::slot("quantization_error") },
+                &error,
+            )?;
+            // Perplexity, entropy and codes used lie one behind the other.
+            metrics.set(
+                level_slot(level) + const { CodeMetrics::slot("perplexity") },
+                &codebook_use(&part.quantized.counts)?,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The norm that gradients are clipped to; infinity where it is measured alone.
+    fn max_norm(&self) -> Option<f32> {
+        let clip = self.config.train.grad_clip;
+        let backed_off = self.monitor.halvings() > 0;
+        let clip = match (clip > 0.0, backed_off) {
+            (true, true) => Some(clip.min(1.0)),
+            (true, false) => Some(clip),
+            (false, true) => Some(1.0),
+            (false, false) => None,
+        };
+        // Beside a discriminator, the norm is measured anyway.
+        clip.or(self.objective.adversary.is_some().then_some(f32::INFINITY))
+    }
+
+    /// Runs `f` with the weights and codes that are measured and kept: those of the moment, or
+    /// their average.
+    fn kept<T>(
+        &mut self,
+        state: &mut OptimizerState,
+        f: impl FnOnce(&mut Self, &mut OptimizerState) -> Result<T>,
+    ) -> Result<T> {
+        let exchange = |task: &Self, state: &OptimizerState| match &task.average {
+            Some(average) => {
+                state.exchange_average()?;
+                average.exchange(&task.stage)
+            }
+            None => Ok(()),
+        };
+        exchange(self, state)?;
+        let found = f(self, state);
+        exchange(self, state)?;
+        found
+    }
+
+    /// The quantization errors of a step.
+    fn errors(&self, metrics: &[f32]) -> f32 {
+        const ERROR: usize = CodeMetrics::slot("quantization_error");
+        (0..self.levels.len())
+            .map(|level| metrics[level_slot(level) + ERROR])
+            .sum()
+    }
+}
+
+impl Task for FirstStageTask {
+    type Row = Row;
+    type Evaluation = Evaluation;
+    const PREFIXES: &'static [&'static str] = &["quantizer.", "adversary.", code_average::PREFIX];
+
+    fn columns(&self) -> (String, String) {
+        let names: Vec<&str> = self.levels.iter().map(|l| l.name.as_str()).collect();
+        (
+            Row::columns(&names, self.objective.adversary.is_some()),
+            Evaluation::columns(&names),
+        )
+    }
+
+    fn per_step(&self) -> (usize, &'static str) {
+        (self.config.train.batch_size, "images")
+    }
+
+    fn rate(&self, step: u64) -> f64 {
+        self.config.train.rate(step) * 0.5f64.powi(self.monitor.halvings() as i32)
+    }
+
+    fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
+        let step = state.number();
+        if self.wants_init() {
+            self.initialize(state.params())?;
+        }
+        let tape = Tape::new(&self.gpu);
+        let pass = Pass::new(&tape, state.params()).storing(self.config.train.dtype.into());
+        let pass = pass.recomputing(self.config.train.checkpoint_blocks);
+        let x = tape.constant(&self.batches.batch(step)?);
+        // What is watched stays in memory for the whole step.
+        let pass = if self.objective.watches() {
+            pass.watching(self.stage.model.last_weight())
+        } else {
+            pass
+        };
+        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step })?;
+        let (mut loss, reconstruction, metrics) = self.objective.judge(&pass, &x, &y, step)?;
+        let judged = self
+            .objective
+            .adversary
+            .is_some()
+            .then(|| (x.tensor().clone(), y.tensor().clone()));
+        drop((x, y));
+        for part in &coded {
+            if let Some(part) = part.quantized.total(&tape)? {
+                loss = tape.add(&loss, &part)?;
+            }
+        }
+        self.record(state, &loss, &reconstruction, &coded)?;
+        let seen: Vec<_> = coded.into_iter().map(|part| part.quantized.seen).collect();
+        let gradients = pass.gradients(tape.backward(&loss)?);
+        let rate = self.rate(step);
+        let report = state.update(&gradients, rate, self.max_norm())?;
+        drop(gradients);
+        for (slot, value) in metrics {
+            state.metrics().set(GAN_SLOT + slot, &value)?;
+        }
+        if let Some(report) = report {
+            let slot = GAN_SLOT + const { GanMetrics::slot("gradient_norm") };
+            state.metrics().set(slot, &report.view(0, &[1])?)?;
+        }
+        if let Some((x, y)) = judged {
+            for (slot, value) in self.objective.learn(&x, &y, step, rate)? {
+                state.metrics().set(GAN_SLOT + slot, &value)?;
+            }
+        }
+        // The latents above were quantized with the old codes; the next batch meets the new ones.
+        for (level, (quantizer, seen)) in self.stage.quantizers.iter_mut().zip(seen).enumerate() {
+            if let Some(revived) = quantizer.learn(state.params(), &seen, step)? {
+                let slot = level_slot(level) + const { CodeMetrics::slot("revived") };
+                state.metrics().set(slot, &revived)?;
+            }
+        }
+        match &mut self.average {
+            Some(average) => average.update(&self.stage, step),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, steps: &Steps) -> Result<()> {
+        const LOSS: usize = LossMetrics::slot("loss");
+        let finite = |m: &[f32]| m[LOSS].is_finite() && self.errors(m).is_finite();
+        let Some((step, metrics)) = steps.first_bad(finite) else {
+            return Ok(());
+        };
+        let what = if self.errors(metrics).is_finite() {
+            format!(
+                "the loss is {} at step {step}: training diverged",
+                metrics[LOSS]
+            )
+        } else {
+            format!("the latents are not finite at step {step}: the encoder diverged")
+        };
+        Err(self.diverged(step, &what))
+    }
+
+    fn diverged(&self, step: u64, what: &str) -> Error {
+        let heal = match self.config.train.auto_heal {
+            // It is at it.
+            true => "",
+            false => "; --auto-heal goes back to the last checkpoint and on at half the rate",
+        };
+        Error::Diverged {
+            step,
+            what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{heal}"),
+        }
+    }
+
+    fn row(&self, steps: &Steps) -> Row {
+        let level = |(i, level): (usize, &Level)| LevelRow {
+            name: level.name.clone(),
+            codes: level.codes(),
+            codebooks: level.codebooks,
+            metrics: CodeMetrics::of(steps, level_slot(i)),
+        };
+        let levels = self.levels.iter().enumerate().map(level).collect();
+        let mut row = Row::new(steps.step, LossMetrics::of(steps, 0), levels);
+        if self.objective.adversary.is_some() {
+            row.gan = Some(GanMetrics::of(steps, GAN_SLOT));
+        }
+        row
+    }
+
+    fn evaluate(&mut self, state: &mut OptimizerState, _last: bool) -> Result<Evaluation> {
+        if self.wants_init() {
+            self.initialize(state.params())?;
+        }
+        let test = self.data.test.clone();
+        self.kept(state, |task, state| task.measure(state, &test))
+    }
+
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.save_state(checkpoint)
+    }
+
+    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.check_data(checkpoint)
+    }
+
+    fn load(
+        &mut self,
+        state: &mut OptimizerState,
+        checkpoint: &Checkpoint,
+        tensors: BTreeMap<&'static str, HostTensors>,
+    ) -> Result<()> {
+        self.load_state(state, checkpoint, tensors)
+    }
+
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
+        Ok(Checkpoint {
+            tensors: self.weights(state)?,
+            state: crate::inference::trained::describe(&self.config, &self.data),
+        })
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.batches.waiting()
+    }
+
+    fn recovery(&mut self) -> Option<&mut dyn Recovery<Row>> {
+        Some(self)
+    }
+}

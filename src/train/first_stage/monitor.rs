@@ -1,0 +1,222 @@
+//! What watches over a first stage in training: warnings from its rows, and recovery from a
+//! collapse, a loss that runs away or a discriminator that breaks the model.
+
+use super::FirstStageTask;
+use super::health::{Capacity, Health, Warning};
+use crate::models::Level;
+use crate::storage::checkpoint::Checkpoint;
+use crate::train::metrics::Row;
+use crate::train::objective::guard::{Guard, Sample};
+use crate::train::task::{BackOff, Recovery, Task};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Steps between those at which a run recovers, where it may.
+const RECOVER_EVERY: u64 = 100;
+
+/// What was seen of a run, and what was done about it.
+pub(super) struct Monitor {
+    /// Of each level's codebook.
+    health: Vec<Health>,
+    guard: Guard,
+    /// Warnings that the user has not been given yet.
+    warnings: Vec<Warning>,
+    recovery: RecoveryState,
+}
+
+/// What a run that recovers has changed, and what it is to change at the next step at which this is
+/// done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct RecoveryState {
+    collapse_due: bool,
+    runaway_due: bool,
+    revives: bool,
+    /// Times that the learning rate was halved.
+    halvings: u32,
+}
+
+impl Monitor {
+    /// Of a run with so many levels.
+    pub(super) fn new(levels: usize) -> Monitor {
+        Monitor {
+            health: vec![Health::default(); levels],
+            guard: Guard::default(),
+            warnings: Vec::new(),
+            recovery: RecoveryState::default(),
+        }
+    }
+
+    /// Times that the learning rate was halved.
+    pub(super) fn halvings(&self) -> u32 {
+        self.recovery.halvings
+    }
+
+    /// Are dead codes placed anew because a codebook collapsed?
+    pub(super) fn revives(&self) -> bool {
+        self.recovery.revives
+    }
+
+    /// Adds what it keeps to a checkpoint's state.
+    pub(super) fn save(&self, state: &mut serde_json::Value) {
+        state["health"] = serde_json::json!(self.health);
+        state["cures"] = serde_json::json!(self.recovery);
+        state["guard"] = serde_json::json!(self.guard);
+    }
+
+    /// Goes back to what [`Monitor::save`] kept.
+    pub(super) fn load(&mut self, state: &serde_json::Value) -> Result<()> {
+        let damaged = |e: serde_json::Error| {
+            Error::data(format!("the checkpoint's state cannot be used: {e}"))
+        };
+        let part = |key: &str| state[key].clone();
+        self.health = serde_json::from_value(part("health")).map_err(damaged)?;
+        self.recovery = serde_json::from_value(part("cures")).map_err(damaged)?;
+        self.guard = serde_json::from_value(part("guard")).map_err(damaged)?;
+        self.warnings.clear();
+        Ok(())
+    }
+
+    fn resolved(&mut self) {
+        self.health.iter_mut().for_each(Health::resolved);
+    }
+}
+
+impl FirstStageTask {
+    /// Begins to place dead codes anew at every level that can and does not yet; says whether one
+    /// did.
+    pub(super) fn begin_revival(&mut self) -> bool {
+        // All of them, whatever the first one says.
+        let quantizers = self.stage.quantizers.iter_mut();
+        let began: Vec<bool> = quantizers.map(|q| q.begin_revival()).collect();
+        began.contains(&true)
+    }
+
+    /// Goes on at half the learning rate from a step on, with clipped gradients. Returns what was
+    /// done.
+    fn halve_rate(&mut self, step: u64) -> String {
+        self.monitor.recovery.halvings += 1;
+        self.monitor.resolved();
+        format!(
+            "step {step}: from here on at a learning rate of {:e}, gradients clipped to 1",
+            self.rate(step) as f32
+        )
+    }
+
+    /// Does the discriminator take part in the step that is the `step`-th?
+    fn is_adversarial(&self, step: u64) -> bool {
+        self.objective.adversary.is_some() && self.config.gan.share(step.saturating_sub(1)) > 0.0
+    }
+
+    /// Warns of codebooks that collapse and of a loss that runs away.
+    fn warn(&mut self, row: &Row) {
+        for (i, level) in self.levels.iter().enumerate() {
+            let capacity = Capacity {
+                codes: level.codebook_size * level.codebooks,
+                choices: Level::codes(level) * self.config.train.batch_size,
+            };
+            let options = crate::inference::first_stage::options(&self.config, i);
+            let monitor = &mut self.monitor;
+            for warning in monitor.health[i].observe(&row.of_level(i), capacity, &options) {
+                match &warning {
+                    Warning::Collapse(_) => monitor.recovery.collapse_due = true,
+                    // The loss is that of all levels: one word of it is enough.
+                    Warning::Runaway(_) if i > 0 => continue,
+                    Warning::Runaway(_) => monitor.recovery.runaway_due = true,
+                }
+                monitor.warnings.push(warning.at_level(&level.name));
+            }
+        }
+    }
+}
+
+impl Recovery<Row> for FirstStageTask {
+    fn observe(&mut self, row: &Row) -> Result<()> {
+        self.warn(row);
+        let (Some(gan), true) = (&row.gan, self.config.gan.guard) else {
+            return Ok(());
+        };
+        let sample = Sample {
+            step: row.step,
+            reconstruction: row.losses.reconstruction,
+            used: row.codes.used,
+            norm: gan.gradient_norm,
+            adversarial: self.is_adversarial(row.step),
+        };
+        let Some(what) = self.monitor.guard.observe(sample) else {
+            return Ok(());
+        };
+        let way_out = "lower gan.weight or gan.lr, or start the discriminator later (gan.start)";
+        Err(Error::Diverged {
+            step: row.step,
+            what: format!("{what}. Where that does not mend it: {way_out}"),
+        })
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.monitor.warnings)
+            .into_iter()
+            .map(|warning| warning.text().to_owned())
+            .collect()
+    }
+
+    fn is_due(&self, step: u64) -> bool {
+        self.config.train.auto_heal && step.is_multiple_of(RECOVER_EVERY)
+    }
+
+    fn recover(&mut self, step: u64) -> Vec<String> {
+        let mut done = Vec::new();
+        if std::mem::take(&mut self.monitor.recovery.collapse_due) && self.begin_revival() {
+            self.monitor.recovery.revives = true;
+            self.monitor.resolved();
+            done.push(format!("step {step}: from here on dead codes are revived"));
+        }
+        if std::mem::take(&mut self.monitor.recovery.runaway_due) {
+            done.push(self.halve_rate(step));
+        }
+        done
+    }
+
+    fn can_restore(&self) -> bool {
+        self.config.train.auto_heal || (self.config.gan.guard && self.objective.adversary.is_some())
+    }
+
+    fn back_off(&self, step: u64) -> Option<BackOff> {
+        match &self.objective.adversary {
+            // Before it takes part, it is not what a run diverges by.
+            Some(adversary) if self.config.gan.guard && self.is_adversarial(step) => {
+                Some(BackOff::Discriminator(adversary.halvings()))
+            }
+            _ => self
+                .config
+                .train
+                .auto_heal
+                .then_some(BackOff::Rate(self.monitor.halvings())),
+        }
+    }
+
+    fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
+        let guard: Option<Guard> = serde_json::from_value(checkpoint.state["guard"].clone()).ok();
+        let step = checkpoint.state["step"].as_u64().unwrap_or(u64::MAX);
+        // A model that a discriminator broke was sound before. One that diverges by itself again
+        // may have been about to at the checkpoint.
+        let before = failed.is_none_or(|failed| step < failed || self.is_adversarial(failed));
+        guard.is_some_and(|guard| guard.is_sound()) && before
+    }
+
+    fn apply(&mut self, step: u64, back_off: BackOff) -> String {
+        let mut note = String::new();
+        match (back_off, &mut self.objective.adversary) {
+            (BackOff::Discriminator(times), Some(adversary)) => {
+                while adversary.halvings() <= times {
+                    note = adversary.weaken();
+                }
+            }
+            (BackOff::Rate(times) | BackOff::Discriminator(times), _) => {
+                while self.monitor.halvings() <= times {
+                    note = self.halve_rate(step);
+                }
+            }
+        }
+        note
+    }
+}

@@ -1,0 +1,194 @@
+//! Parameters in training: the optimiser's steps along the gradients of one loss, the moving average
+//! of the weights, and the metrics that each step leaves.
+
+use super::metrics::{MetricsBuffer, Steps};
+use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
+use crate::gpu::{Gpu, Tensor};
+use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters};
+use crate::ops::optim::adam::Hyper;
+use crate::storage::checkpoint::{Checkpoint, HostTensor};
+use crate::storage::weights;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Prefixes of the tensors that a checkpoint keeps of it; the parameters have none.
+const PREFIXES: [&str; 3] = ["adam.m.", "adam.v.", EMA];
+const EMA: &str = "ema.";
+
+/// Parameters in training, with their optimiser, their average and their metrics.
+pub struct OptimizerState {
+    gpu: Gpu,
+    params: Parameters,
+    ema: Option<Ema>,
+    adam: Adam,
+    step: u64,
+    metrics: MetricsBuffer,
+    in_flight: InFlight,
+}
+
+/// How parameters are optimised, and what is kept of each step.
+pub(crate) struct Options {
+    /// Of Adam; its learning rate is given at each step.
+    pub(crate) hyper: Hyper,
+    /// Decay of the weights' moving average; 0 for none.
+    pub(crate) ema_decay: f32,
+    /// Metrics of a step.
+    pub(crate) metrics: usize,
+    /// Steps of a row of the log.
+    pub(crate) log_every: u64,
+}
+
+impl OptimizerState {
+    /// At step 0.
+    pub(crate) fn new(gpu: &Gpu, params: Parameters, options: Options) -> Result<OptimizerState> {
+        let adam = Adam::new(&params, options.hyper)?;
+        let ema = (options.ema_decay > 0.0)
+            .then(|| Ema::new(&params, options.ema_decay.into()))
+            .transpose()?;
+        Ok(OptimizerState {
+            gpu: gpu.clone(),
+            ema,
+            adam,
+            step: 0,
+            metrics: MetricsBuffer::new(gpu, options.log_every, options.metrics)?,
+            in_flight: InFlight::new(STEPS_IN_FLIGHT),
+            params,
+        })
+    }
+
+    /// The weights that learn.
+    pub(crate) fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    /// The weights to measure and keep: their average where there is one.
+    pub(crate) fn weights(&self) -> &Parameters {
+        self.ema.as_ref().map_or(&self.params, Ema::weights)
+    }
+
+    /// Steps done.
+    pub(crate) fn number(&self) -> u64 {
+        self.step
+    }
+
+    /// The metrics of the step at hand and of those before it.
+    pub(crate) fn metrics(&self) -> &MetricsBuffer {
+        &self.metrics
+    }
+
+    /// The same, to read rows from.
+    pub(crate) fn metrics_mut(&mut self) -> &mut MetricsBuffer {
+        &mut self.metrics
+    }
+
+    /// Moves the parameters along gradients at a learning rate, their norm clipped to `max_norm`;
+    /// infinity measures it alone. Returns the norm, the factor of the clipping and whether all
+    /// were finite, f32 [3], where the norm was measured.
+    pub(crate) fn update(
+        &mut self,
+        gradients: &[(Handle, Tensor)],
+        rate: f64,
+        max_norm: Option<f32>,
+    ) -> Result<Option<Tensor>> {
+        self.adam.hyper.lr = rate;
+        self.adam.max_norm = max_norm;
+        self.adam.step(&self.params, gradients)
+    }
+
+    /// Ends the step at hand: the average follows, and what was recorded is submitted.
+    pub(crate) fn finish_step(&mut self) -> Result<()> {
+        if let Some(ema) = &self.ema {
+            ema.update(&self.params, self.step)?;
+        }
+        self.step += 1;
+        self.metrics.end(self.step)?;
+        self.in_flight.submit(&self.gpu)
+    }
+
+    /// Exchanges the weights that learn and their average; again, and both are as they were.
+    pub(crate) fn exchange_average(&self) -> Result<()> {
+        match &self.ema {
+            Some(ema) => exchange(self.params.arena(), ema.weights().arena()),
+            None => Ok(()),
+        }
+    }
+
+    /// All of it, and the number of the step. Waits for the device.
+    pub(crate) fn save(&self) -> Result<Checkpoint> {
+        let adam = self.adam.save()?;
+        let mut parts = vec![
+            ("", self.params.to_host()?),
+            (PREFIXES[0], adam.m),
+            (PREFIXES[1], adam.v),
+        ];
+        if let Some(ema) = &self.ema {
+            parts.push((EMA, ema.weights().to_host()?));
+        }
+        let tensors = parts
+            .into_iter()
+            .flat_map(|(prefix, part)| named(prefix, part))
+            .collect();
+        let state = serde_json::json!({
+            "step": self.step,
+            "adam_step": adam.step,
+            "window": self.metrics.save()?,
+        });
+        Ok(Checkpoint { tensors, state })
+    }
+
+    /// Goes on from a checkpoint, in which tensors of others stand under the prefixes `others`;
+    /// these are returned by their prefix.
+    ///
+    /// # Errors
+    /// If something is missing, or does not fit the model.
+    pub(crate) fn load(
+        &mut self,
+        checkpoint: &Checkpoint,
+        others: &[&'static str],
+    ) -> Result<BTreeMap<&'static str, HostTensors>> {
+        let number = |key: &str| {
+            checkpoint.state[key]
+                .as_u64()
+                .ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
+        };
+        // The prefixes of others may begin like one of these.
+        let prefixes: Vec<&'static str> = others.iter().copied().chain(PREFIXES).collect();
+        let mut parts = weights::by_prefix(&checkpoint.tensors, &prefixes)?;
+        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
+        self.params.load_host(&part(""))?;
+        let (m, v) = (part(PREFIXES[0]), part(PREFIXES[1]));
+        self.adam.load(&AdamState {
+            step: number("adam_step")?,
+            m,
+            v,
+        })?;
+        let average = part(EMA);
+        if let Some(ema) = &self.ema {
+            ema.load_host(&average)?;
+        }
+        self.step = number("step")?;
+        self.metrics.load(&checkpoint.state["window"])?;
+        Ok(parts)
+    }
+
+    /// The steps of a checkpoint's row that is not full yet.
+    pub(crate) fn open_row(&self, checkpoint: &Checkpoint) -> Steps {
+        let step = checkpoint.state["step"].as_u64().unwrap_or(self.step);
+        self.metrics.open(&checkpoint.state["window"], step)
+    }
+}
+
+/// Exchanges the values of two tensors.
+pub(crate) fn exchange(a: &Tensor, b: &Tensor) -> Result<()> {
+    let kept = a.duplicate()?;
+    a.copy_from(b)?;
+    b.copy_from(&kept)
+}
+
+/// Tensors as a file has them, each name behind a prefix.
+pub(crate) fn named(prefix: &str, tensors: HostTensors) -> BTreeMap<String, HostTensor> {
+    tensors
+        .into_iter()
+        .map(|(name, t)| (format!("{prefix}{name}"), weights::export(t)))
+        .collect()
+}

@@ -1,0 +1,211 @@
+//! What is trained, as the [`Trainer`](super::Trainer) sees it: a first stage, a prior, a
+//! contrastive model.
+
+use super::metrics::{Steps, metrics};
+use super::optimizer_state::OptimizerState;
+use crate::data::Waiting;
+use crate::gpu::Tensor;
+use crate::nn::{Handle, HostTensors};
+use crate::storage::checkpoint::Checkpoint;
+use crate::storage::metrics_log::Record;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+
+/// What can be trained. Steps record and submit; only reading metrics waits for the device.
+pub trait Task {
+    /// A row of the training log.
+    type Row: Record + Display;
+    /// A measurement on images held out.
+    type Evaluation: Record + Display;
+    /// Prefixes under which a checkpoint keeps tensors of the task's own.
+    const PREFIXES: &'static [&'static str];
+
+    /// Names of the columns of rows and of measurements.
+    fn columns(&self) -> (String, String) {
+        (Self::Row::header(), Self::Evaluation::header())
+    }
+
+    /// How much of what a step takes.
+    fn per_step(&self) -> (usize, &'static str);
+
+    /// The learning rate of a step.
+    fn rate(&self, step: u64) -> f64;
+
+    /// Records a step: forward, backward, and the update of the parameters. The trainer ends it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn step(&mut self, state: &mut OptimizerState) -> Result<()>;
+
+    /// Are the steps of a row, or of a part of one, in order?
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a metric is not finite.
+    fn check(&self, steps: &Steps) -> Result<()>;
+
+    /// The error of a run in which something named is not finite after a step.
+    fn diverged(&self, step: u64, what: &str) -> Error;
+
+    /// The row of the log that these steps make.
+    fn row(&self, steps: &Steps) -> Self::Row;
+
+    /// Measures; a full measurement after the last step, if it is expensive.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn evaluate(&mut self, state: &mut OptimizerState, last: bool) -> Result<Self::Evaluation>;
+
+    /// Adds to a checkpoint what the task needs to go on, its tensors under [`Task::PREFIXES`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()>;
+
+    /// Does a checkpoint belong to these data and this model? Asked before anything is loaded.
+    ///
+    /// # Errors
+    /// If not.
+    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()>;
+
+    /// Goes back to what [`Task::save`] kept; `tensors` are those under [`Task::PREFIXES`].
+    ///
+    /// # Errors
+    /// If it is another model's.
+    fn load(
+        &mut self,
+        state: &mut OptimizerState,
+        checkpoint: &Checkpoint,
+        tensors: BTreeMap<&'static str, HostTensors>,
+    ) -> Result<()>;
+
+    /// What was trained, as inference needs it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint>;
+
+    /// What the task reads from the run's folder lies in `to` from now on, and no longer in `from`.
+    fn moved(&mut self, from: &Path, to: &Path) {
+        let _ = (from, to);
+    }
+
+    /// How long training waited for its data so far; `None` where they lie ready.
+    fn waiting(&self) -> Option<Waiting> {
+        None
+    }
+
+    /// Of a task that can recover from divergence by itself, how.
+    fn recovery(&mut self) -> Option<&mut dyn Recovery<Self::Row>> {
+        None
+    }
+}
+
+/// A task that watches its rows, warns, and recovers from divergence where its configuration allows
+/// it. All of it follows from the rows and the steps alone, so that a resumed run does the same.
+pub trait Recovery<Row> {
+    /// Looks at one more row of the log.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if the run has broken.
+    fn observe(&mut self, row: &Row) -> Result<()>;
+
+    /// What the user should be told of the rows so far, each once.
+    fn warnings(&mut self) -> Vec<String>;
+
+    /// Is this one of the steps at which [`Recovery::recover`] is due? All rows are observed then.
+    fn is_due(&self, step: u64) -> bool;
+
+    /// Mends what the rows showed. Returns what was done.
+    fn recover(&mut self, step: u64) -> Vec<String>;
+
+    /// May the run go back by itself where it diverges? Then there is a checkpoint from the first
+    /// step on.
+    fn can_restore(&self) -> bool;
+
+    /// How it would go on more carefully after it diverged at a step; `None` where it would not.
+    fn back_off(&self, step: u64) -> Option<BackOff>;
+
+    /// May a run that diverged go back to this checkpoint? `failed` is the step of the one that it
+    /// went back to before, where it diverged again and came to no other.
+    fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool;
+
+    /// After the run went back to the checkpoint of a step because it diverged: goes on more
+    /// carefully, once more than `back_off` says. Returns what was done.
+    fn apply(&mut self, step: u64, back_off: BackOff) -> String;
+}
+
+/// What a run that diverged goes on with, and how often that was done to it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackOff {
+    /// A lower learning rate.
+    Rate(u32),
+    /// A weaker discriminator.
+    Discriminator(u32),
+}
+
+impl BackOff {
+    pub(crate) fn times(self) -> u32 {
+        let (BackOff::Rate(times) | BackOff::Discriminator(times)) = self;
+        times
+    }
+}
+
+metrics! {
+    /// The metrics of a step with one loss. The last three are those that
+    /// [`OptimizerState::update`] measures.
+    pub struct StepMetrics {
+        /// The loss.
+        loss: 0, Mean, "{:.6e}";
+        /// Norm of the gradients before they are clipped.
+        gradient_norm: 1, Mean, "{:.4e}";
+        /// The factor that clipped them.
+        clip_factor: 2, Mean, "{:.4e}";
+        /// Whether all gradients were finite, 1 or 0; where not, the step was skipped.
+        finite: 3, Mean, "{:.4}";
+    }
+}
+
+/// Checks the losses of steps with [`StepMetrics`].
+///
+/// # Errors
+/// If one is not finite: the step, and `advice`.
+pub(crate) fn check_losses(steps: &Steps, advice: &str) -> Result<()> {
+    const LOSS: usize = StepMetrics::slot("loss");
+    let Some((step, metrics)) = steps.first_bad(|m| m[LOSS].is_finite()) else {
+        return Ok(());
+    };
+    let what = format!(
+        "the loss is {} at step {step}: training diverged. {advice}",
+        metrics[LOSS]
+    );
+    Err(Error::Diverged { step, what })
+}
+
+/// Moves the parameters along the gradients of a step's one loss, and leaves its [`StepMetrics`].
+pub(crate) fn descend(
+    state: &mut OptimizerState,
+    loss: &Tensor,
+    gradients: &[(Handle, Tensor)],
+    rate: f64,
+    max_norm: f32,
+) -> Result<()> {
+    state.metrics().begin()?;
+    state
+        .metrics()
+        .set(const { StepMetrics::slot("loss") }, loss)?;
+    if let Some(report) = state.update(gradients, rate, Some(max_norm))? {
+        // The norm, the factor of the clipping, and whether all were finite.
+        state
+            .metrics()
+            .set(const { StepMetrics::slot("gradient_norm") }, &report)?;
+    }
+    Ok(())
+}
+
+/// Steps of a row that were skipped because a gradient was not finite.
+pub(crate) fn skipped(steps: &Steps) -> u64 {
+    const FINITE: usize = StepMetrics::slot("finite");
+    steps.each().filter(|m| m[FINITE] == 0.0).count() as u64
+}

@@ -1,0 +1,161 @@
+//! The trainer: a task, its optimiser's state, and what all tasks have in common.
+
+use super::first_stage::FirstStageTask;
+use super::optimizer_state::OptimizerState;
+use super::task::Task;
+use crate::Result;
+use crate::data::Waiting;
+use crate::gpu::{Gpu, MemoryReport, Worked};
+use crate::storage::checkpoint::Checkpoint;
+use std::path::Path;
+use std::time::Duration;
+
+/// Something in training: by default a first stage.
+pub struct Trainer<T: Task = FirstStageTask> {
+    gpu: Gpu,
+    pub(crate) task: T,
+    pub(crate) state: OptimizerState,
+}
+
+impl<T: Task> Trainer<T> {
+    pub(crate) fn of(gpu: &Gpu, task: T, state: OptimizerState) -> Trainer<T> {
+        Trainer {
+            gpu: gpu.clone(),
+            task,
+            state,
+        }
+    }
+
+    /// What is trained.
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+
+    /// Steps done.
+    pub fn step_number(&self) -> u64 {
+        self.state.number()
+    }
+
+    /// Trained numbers; a codebook that moves by an average is not counted.
+    pub fn parameter_count(&self) -> usize {
+        self.state.params().count()
+    }
+
+    /// What the engine holds of device memory, and held at most.
+    pub fn memory(&self) -> MemoryReport {
+        self.gpu.memory()
+    }
+
+    /// How long training waited for its data so far; `None` where they lie ready.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.task.waiting()
+    }
+
+    /// One training step. Records and submits; waits only for the step before the last.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn step(&mut self) -> Result<()> {
+        self.task.step(&mut self.state)?;
+        self.state.finish_step()
+    }
+
+    /// Trains for about `budget`, a part of a step or several, and leaves the rest of a step to the
+    /// next call: for a render loop. The bytes are those of [`Trainer::step`]. See
+    /// [`Gpu::work_for`] for the rules; a step counts in [`Trainer::step_number`] once it is
+    /// recorded.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn step_for(&mut self, budget: Duration) -> Result<Worked> {
+        let gpu = self.gpu.clone();
+        gpu.work_for(budget, || self.step().map(|()| true))
+    }
+
+    /// The next row of the log that has arrived; with `wait`, the next on its way.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`](crate::Error::Diverged) if a metric is not finite.
+    pub fn next_row(&mut self, wait: bool) -> Result<Option<T::Row>> {
+        let Some(steps) = self.state.metrics_mut().next(wait)? else {
+            return Ok(None);
+        };
+        self.task.check(&steps)?;
+        Ok(Some(self.task.row(&steps)))
+    }
+
+    /// The rows of the log that have arrived; with `wait`, all that are on their way.
+    ///
+    /// # Errors
+    /// As [`Trainer::next_row`].
+    pub fn rows(&mut self, wait: bool) -> Result<Vec<T::Row>> {
+        std::iter::from_fn(|| self.next_row(wait).transpose()).collect()
+    }
+
+    /// Ends the row that is being gathered, whatever its length.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn close_row(&mut self) -> Result<()> {
+        let step = self.state.number();
+        self.state.metrics_mut().close(step)
+    }
+
+    /// Measures on what is held out; a full measurement after the `last` step, if it is expensive.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn measure(&mut self, last: bool) -> Result<T::Evaluation> {
+        self.task.evaluate(&mut self.state, last)
+    }
+
+    /// All that going on from here needs: weights, optimiser, and the step, from which data order
+    /// and random numbers follow.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let mut checkpoint = self.state.save()?;
+        self.task.save(&mut checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// Goes back to the step at which `checkpoint` was made.
+    ///
+    /// # Errors
+    /// If it belongs to another architecture or another data set.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.task.belongs(checkpoint)?;
+        let tensors = self.state.load(checkpoint, T::PREFIXES)?;
+        self.task.load(&mut self.state, checkpoint, tensors)
+    }
+
+    /// Is all that this checkpoint holds finite? One that is not would be gone back to in vain.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`](crate::Error::Diverged) if not.
+    pub fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        // Steps whose row is not full yet, and whom nothing has looked at.
+        self.task.check(&self.state.open_row(checkpoint))?;
+        let Some(name) = checkpoint.first_not_finite() else {
+            return Ok(());
+        };
+        let step = checkpoint.state["step"].as_u64();
+        let step = step.unwrap_or(self.state.number());
+        let what = format!("`{name}` is not finite at step {step}: training diverged");
+        Err(self.task.diverged(step, &what))
+    }
+
+    /// What was trained, as inference needs it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn trained(&mut self) -> Result<Checkpoint> {
+        self.task.trained(&mut self.state)
+    }
+
+    /// What the task reads from the run's folder lies in `to` from now on, and no longer in `from`.
+    pub(crate) fn moved(&mut self, from: &Path, to: &Path) {
+        self.task.moved(from, to);
+    }
+}
