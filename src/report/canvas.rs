@@ -1,6 +1,8 @@
 //! The RGB picture that everything in this folder draws on.
 
 use crate::{Error, Result};
+use image::{ImageFormat, Rgb, RgbImage, imageops};
+use std::io::Cursor;
 
 /// An opaque colour, 8 bits each of red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,10 @@ impl Colour {
     /// What the reference did.
     pub(super) const REFERENCE: Colour = Colour(234, 88, 12);
 
+    fn rgb(self) -> Rgb<u8> {
+        Rgb([self.0, self.1, self.2])
+    }
+
     /// This colour thinned towards white; `strength` 1 leaves it, 0 gives white.
     pub(super) fn tint(self, strength: f32) -> Colour {
         let f = |v: u8| blend(255, v, strength);
@@ -36,11 +42,7 @@ const MOST_PIXELS: u64 = 64 << 20;
 
 /// An RGB picture, 8 bits per channel, rows from the top. Drawing outside of it is clipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Canvas {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
-}
+pub struct Canvas(RgbImage);
 
 impl Canvas {
     /// A picture of `width` x `height` pixels filled with `colour`.
@@ -58,47 +60,44 @@ impl Canvas {
                 ),
             ));
         }
-        Ok(Canvas {
-            width,
-            height,
-            pixels: [colour.0, colour.1, colour.2].repeat(width * height),
-        })
+        Ok(Canvas(RgbImage::from_pixel(
+            width as u32,
+            height as u32,
+            colour.rgb(),
+        )))
     }
 
     /// Width in pixels.
     pub fn width(&self) -> usize {
-        self.width
+        self.0.width() as usize
     }
 
     /// Height in pixels.
     pub fn height(&self) -> usize {
-        self.height
+        self.0.height() as usize
     }
 
     /// The pixels, RGB, rows from the top: `width * height * 3` bytes.
     pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+        self.0.as_raw()
     }
 
     /// The colour at (`x`, `y`); white outside of the picture.
     pub fn get(&self, x: usize, y: usize) -> Colour {
-        if x >= self.width || y >= self.height {
-            return Colour::WHITE;
-        }
-        let at = (y * self.width + x) * 3;
-        Colour(self.pixels[at], self.pixels[at + 1], self.pixels[at + 2])
+        let at = |n| u32::try_from(n).ok();
+        let pixel = at(x)
+            .zip(at(y))
+            .and_then(|(x, y)| self.0.get_pixel_checked(x, y));
+        pixel.map_or(Colour::WHITE, |&Rgb([r, g, b])| Colour(r, g, b))
     }
 
     /// Lays `colour` over one pixel, `alpha` of 0 to 1.
     pub(super) fn dot(&mut self, x: i64, y: i64, colour: Colour, alpha: f32) {
-        if x < 0 || y < 0 || x >= self.width as i64 || y >= self.height as i64 {
-            return;
-        }
-        let at = (y as usize * self.width + x as usize) * 3;
-        for (under, over) in self.pixels[at..at + 3]
-            .iter_mut()
-            .zip([colour.0, colour.1, colour.2])
-        {
+        let at = |n| u32::try_from(n).ok();
+        let pixel = at(x)
+            .zip(at(y))
+            .and_then(|(x, y)| self.0.get_pixel_mut_checked(x, y));
+        for (under, over) in pixel.into_iter().flat_map(|p| &mut p.0).zip(colour.rgb().0) {
             *under = blend(*under, over, alpha);
         }
     }
@@ -107,40 +106,29 @@ impl Canvas {
     pub(super) fn fill(&mut self, x: i64, y: i64, width: usize, height: usize, colour: Colour) {
         let clip = |from: i64, size: usize, end: usize| {
             let to = from.saturating_add(size as i64).clamp(0, end as i64);
-            (from.clamp(0, end as i64) as usize, to as usize)
+            let from = from.clamp(0, end as i64);
+            (from as usize, (to - from) as usize)
         };
-        let (x0, x1) = clip(x, width, self.width);
-        let (y0, y1) = clip(y, height, self.height);
-        for y in y0..y1 {
-            for pixel in self.pixels[(y * self.width + x0) * 3..(y * self.width + x1) * 3]
-                .as_chunks_mut::<3>()
-                .0
-            {
-                *pixel = [colour.0, colour.1, colour.2];
-            }
+        let (left, columns) = clip(x, width, self.width());
+        let (top, rows) = clip(y, height, self.height());
+        for row in self.0.rows_mut().skip(top).take(rows) {
+            row.skip(left)
+                .take(columns)
+                .for_each(|pixel| *pixel = colour.rgb());
         }
     }
 
     /// Copies `other` with its left upper corner at (`x`, `y`); what reaches over the edge is left
     /// out.
     pub fn place(&mut self, x: usize, y: usize, other: &Canvas) {
-        if x >= self.width {
-            return;
-        }
-        let columns = other.width.min(self.width - x);
-        for row in 0..other.height.min(self.height.saturating_sub(y)) {
-            let to = ((y + row) * self.width + x) * 3;
-            let from = row * other.width * 3;
-            self.pixels[to..to + columns * 3]
-                .copy_from_slice(&other.pixels[from..from + columns * 3]);
-        }
+        imageops::replace(&mut self.0, &other.0, x as i64, y as i64);
     }
 
     /// This picture with white around it, so that nothing touches the edge.
     pub(super) fn with_margin(&self, margin: usize) -> Result<Canvas> {
         let mut canvas = Canvas::new(
-            self.width + 2 * margin,
-            self.height + 2 * margin,
+            self.width() + 2 * margin,
+            self.height() + 2 * margin,
             Colour::WHITE,
         )?;
         canvas.place(margin, margin, self);
@@ -173,22 +161,14 @@ impl Canvas {
     /// # Errors
     /// [`Error::Invalid`] if the encoder refuses, which a canvas gives it no reason for.
     pub fn png(&self) -> Result<Vec<u8>> {
-        use image::ImageEncoder;
-        let mut bytes = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut bytes)
-            .write_image(
-                &self.pixels,
-                self.width as u32,
-                self.height as u32,
-                image::ExtendedColorType::Rgb8,
+        let mut bytes = Cursor::new(Vec::new());
+        self.0.write_to(&mut bytes, ImageFormat::Png).map_err(|e| {
+            Error::invalid(
+                "report",
+                format!("the picture cannot be encoded as PNG: {e}"),
             )
-            .map_err(|e| {
-                Error::invalid(
-                    "report",
-                    format!("the picture cannot be encoded as PNG: {e}"),
-                )
-            })?;
-        Ok(bytes)
+        })?;
+        Ok(bytes.into_inner())
     }
 }
 

@@ -5,6 +5,7 @@ use super::axes::{self, Axis, Frame, Words};
 use super::canvas::{Canvas, Colour};
 use super::colours::{ramp, wheel};
 use super::pca::Plane;
+use super::stroke::disc;
 use super::text::{self, Align, Style};
 use crate::{Error, Result};
 
@@ -134,17 +135,6 @@ fn panel(
         }
     }
     Ok(canvas)
-}
-
-/// A filled circle.
-fn disc(canvas: &mut Canvas, (cx, cy): (f32, f32), radius: f32, colour: Colour) {
-    let reach = radius.ceil() as i64 + 1;
-    for y in cy as i64 - reach..=cy as i64 + reach {
-        for x in cx as i64 - reach..=cx as i64 + reach {
-            let apart = (x as f32 + 0.5 - cx).hypot(y as f32 + 0.5 - cy);
-            canvas.dot(x, y, colour, (radius + 0.5 - apart).clamp(0.0, 1.0));
-        }
-    }
 }
 
 /// The ramp with its ends, and what a red ring is.

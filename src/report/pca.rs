@@ -1,8 +1,8 @@
 //! The two directions in which vectors differ most (principal component analysis, Pearson 1901), in
 //! f64 on the host.
 
-use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result};
+use nalgebra::DMatrix;
 
 /// Vectors laid on a plane.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,17 +13,9 @@ pub struct Plane {
     pub shares: [f64; 2],
 }
 
-/// Directions that are iterated together; more than two, so that the second settles even where the
-/// third is as long.
-const BLOCK: usize = 8;
-/// Products with the covariance at most. The subspace of 8 settles by (ninth eigenvalue / second)
-/// each.
-const ROUNDS: usize = 200;
-
-/// Lays the rows of `vectors` [N, D] on the plane of their first two principal components, by
-/// orthogonal iteration of the covariance with a Rayleigh-Ritz step (Golub and Van Loan 2013,
-/// section 8.2). Of each direction's two signs, the one is taken under which its largest channel is
-/// positive. A direction in which nothing varies is 0.
+/// Lays the rows of `vectors` `[N, D]` on the plane of their first two principal components, the
+/// leading eigenvectors of the covariance. Of each direction's two signs, the one is taken under
+/// which its largest channel is positive. A direction in which nothing varies is 0.
 ///
 /// # Errors
 /// If there is no vector, they are not of `d` channels each, or a number is not finite.
@@ -38,171 +30,43 @@ pub fn plane(vectors: &[f32], d: usize) -> Result<Plane> {
         ));
     }
     if vectors.iter().any(|v| !v.is_finite()) {
-        return Err(Error::invalid(
-            "principal components",
-            "a vector is not finite: the model has diverged",
-        ));
+        let what = "a vector is not finite: the model has diverged";
+        return Err(Error::invalid("principal components", what));
     }
-    let column = |c: usize| vectors.iter().skip(c).step_by(d).map(|v| f64::from(*v));
-    let mean: Vec<f64> = (0..d).map(|c| column(c).sum::<f64>() / n as f64).collect();
-    let centred = |row: &[f32]| -> Vec<f64> {
-        row.iter()
-            .zip(&mean)
-            .map(|(v, m)| f64::from(*v) - m)
-            .collect()
-    };
-    let mut covariance = vec![0.0; d * d];
-    for row in vectors.chunks(d) {
-        let row = centred(row);
-        for (a, line) in row.iter().zip(covariance.chunks_mut(d)) {
-            line.iter_mut()
-                .zip(&row)
-                .for_each(|(sum, b)| *sum += a * b / n as f64);
-        }
-    }
-    let total: f64 = (0..d).map(|c| covariance[c * d + c]).sum();
-    let mut directions = leading(&covariance, d);
-    for v in &mut directions {
-        let largest = v
-            .iter()
-            .fold(0.0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
-        if largest < 0.0 {
-            v.iter_mut().for_each(|x| *x = -*x);
-        }
-    }
-    let along = |row: &[f64], v: &[f64]| row.iter().zip(v).map(|(a, b)| a * b).sum::<f64>();
-    let places: Vec<[f64; 2]> = vectors
-        .chunks(d)
-        .map(|row| {
-            let row = centred(row);
-            [0, 1].map(|i| directions.get(i).map_or(0.0, |v| along(&row, v)))
+    let mut centred = DMatrix::from_row_iterator(n, d, vectors.iter().map(|v| f64::from(*v)));
+    let mean = centred.row_mean();
+    centred.row_iter_mut().for_each(|mut row| row -= &mean);
+    let covariance = centred.tr_mul(&centred) / n as f64;
+    let total = covariance.trace();
+    let eigen = covariance.symmetric_eigen();
+    let mut order: Vec<usize> = (0..d).collect();
+    order.sort_by(|i, j| eigen.eigenvalues[*j].total_cmp(&eigen.eigenvalues[*i]));
+    // What rounding leaves of a direction without variance is none.
+    order.retain(|i| eigen.eigenvalues[*i] > 1e-12 * total);
+    let along: Vec<_> = order[..order.len().min(2)]
+        .iter()
+        .map(|i| {
+            let direction = eigen.eigenvectors.column(*i);
+            let sign = direction[direction.icamax()].signum();
+            &centred * direction * sign
         })
         .collect();
-    let share = |i: usize| places.iter().map(|p| p[i] * p[i]).sum::<f64>() / n as f64 / total;
-    let shares = if total > 0.0 {
-        [share(0), share(1)]
-    } else {
-        [0.0, 0.0]
+    let place = |row| [0, 1].map(|i: usize| along.get(i).map_or(0.0, |values| values[row]));
+    let share = |i: usize| {
+        along
+            .get(i)
+            .map_or(0.0, |v| v.norm_squared() / n as f64 / total)
     };
-    Ok(Plane { places, shares })
-}
-
-/// Removes from each vector what lies along those before it, and brings it to length 1; one of
-/// which nothing is left becomes 0.
-fn orthonormal(block: &mut [Vec<f64>]) {
-    for i in 0..block.len() {
-        let (before, rest) = block.split_at_mut(i);
-        let v = &mut rest[0];
-        let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let whole = length(v);
-        // Twice: once leaves rounding errors as large as what remains.
-        for _ in 0..2 {
-            for u in before.iter() {
-                let along: f64 = u.iter().zip(v.iter()).map(|(a, b)| a * b).sum();
-                v.iter_mut().zip(u).for_each(|(x, u)| *x -= along * u);
-            }
-        }
-        let left = length(v);
-        let scale = if left > 1e-12 * whole {
-            1.0 / left
-        } else {
-            0.0
-        };
-        v.iter_mut().for_each(|x| *x *= scale);
-    }
-}
-
-fn product(matrix: &[f64], v: &[f64]) -> Vec<f64> {
-    matrix
-        .chunks(v.len())
-        .map(|line| line.iter().zip(v).map(|(a, b)| a * b).sum())
-        .collect()
-}
-
-/// The eigenvectors of the two largest eigenvalues of a symmetric matrix [D, D] without negative
-/// ones; one where D is 1.
-fn leading(matrix: &[f64], d: usize) -> Vec<Vec<f64>> {
-    let numbers = philox::normal(
-        Key {
-            seed: 0,
-            step: 0,
-            stream: 0,
-        },
-        BLOCK.min(d) * d,
-    );
-    let mut block: Vec<Vec<f64>> = numbers
-        .chunks(d)
-        .map(|v| v.iter().map(|x| f64::from(*x)).collect())
-        .collect();
-    orthonormal(&mut block);
-    for _ in 0..ROUNDS {
-        block = block.iter().map(|v| product(matrix, v)).collect();
-        orthonormal(&mut block);
-    }
-    // Within the block, the eigenvectors of the matrix seen from it.
-    let b = block.len();
-    let mut small = vec![0.0; b * b];
-    for (i, line) in small.chunks_mut(b).enumerate() {
-        let image = product(matrix, &block[i]);
-        line.iter_mut()
-            .zip(&block)
-            .for_each(|(m, v)| *m = image.iter().zip(v).map(|(a, b)| a * b).sum());
-    }
-    let turns = jacobi(&mut small, b);
-    let mut order: Vec<usize> = (0..b).collect();
-    order.sort_by(|i, j| small[j * b + j].total_cmp(&small[i * b + i]));
-    let combined = |i: usize| {
-        let mut v = vec![0.0; d];
-        for (k, u) in block.iter().enumerate() {
-            v.iter_mut()
-                .zip(u)
-                .for_each(|(x, u)| *x += turns[k * b + i] * u);
-        }
-        v
-    };
-    order.into_iter().take(2).map(combined).collect()
-}
-
-/// Turns a small symmetric matrix [B, B] diagonal in place (Jacobi 1846, by cyclic sweeps); returns
-/// the eigenvectors as columns.
-fn jacobi(m: &mut [f64], b: usize) -> Vec<f64> {
-    let mut turns = vec![0.0; b * b];
-    (0..b).for_each(|i| turns[i * b + i] = 1.0);
-    for _ in 0..30 {
-        for p in 0..b {
-            for q in p + 1..b {
-                let off = m[p * b + q];
-                if off == 0.0 {
-                    continue;
-                }
-                let theta = (m[q * b + q] - m[p * b + p]) / (2.0 * off);
-                let t = if theta >= 0.0 { 1.0 } else { -1.0 }
-                    / (theta.abs() + (theta * theta + 1.0).sqrt());
-                let c = 1.0 / (t * t + 1.0).sqrt();
-                let s = t * c;
-                let turn = |x: &mut f64, y: &mut f64| (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
-                for k in 0..b {
-                    let (mut x, mut y) = (m[k * b + p], m[k * b + q]);
-                    turn(&mut x, &mut y);
-                    (m[k * b + p], m[k * b + q]) = (x, y);
-                }
-                for k in 0..b {
-                    let (mut x, mut y) = (m[p * b + k], m[q * b + k]);
-                    turn(&mut x, &mut y);
-                    (m[p * b + k], m[q * b + k]) = (x, y);
-                    let (mut x, mut y) = (turns[k * b + p], turns[k * b + q]);
-                    turn(&mut x, &mut y);
-                    (turns[k * b + p], turns[k * b + q]) = (x, y);
-                }
-            }
-        }
-    }
-    turns
+    Ok(Plane {
+        places: (0..n).map(place).collect(),
+        shares: [share(0), share(1)],
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::sampling::random::{Key, philox};
 
     fn numbers(n: usize, stream: u32) -> Vec<f64> {
         philox::normal(

@@ -1,6 +1,7 @@
 //! Smooth lines and markers: a pixel's coverage is read off its distance to the shape.
 
 use super::canvas::{Canvas, Colour};
+use std::ops::Range;
 
 /// Draws the path through `points` (pixel coordinates, centres at .5), `width` pixels wide with
 /// round joins. A path of one point is a dot. Joins are not drawn twice: coverage is gathered first
@@ -9,33 +10,46 @@ pub(super) fn path(canvas: &mut Canvas, points: &[(f32, f32)], width: f32, colou
     if points.is_empty() || points.iter().any(|p| !p.0.is_finite() || !p.1.is_finite()) {
         return;
     }
+    // Over the path's bounds alone: pages are large, and markers small.
     let reach = width / 2.0 + 1.0;
-    let (columns, rows) = (canvas.width(), canvas.height());
-    let mut coverage = vec![0.0_f32; columns * rows];
-    let segment = |a: (f32, f32), b: (f32, f32), coverage: &mut [f32]| {
-        let span = |p: f32, q: f32, end: usize| {
-            let from = (p.min(q) - reach).floor().clamp(0.0, end as f32) as usize;
-            let to = (p.max(q) + reach).ceil().clamp(0.0, end as f32) as usize;
-            from..to
-        };
-        for y in span(a.1, b.1, rows) {
-            for x in span(a.0, b.0, columns) {
+    let bounds = |of: fn(&(f32, f32)) -> f32, end: usize| {
+        let values = points.iter().map(of);
+        let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
+            (l.min(v), h.max(v))
+        });
+        span(low - reach, high + reach, 0..end)
+    };
+    let (columns, rows) = (
+        bounds(|p| p.0, canvas.width()),
+        bounds(|p| p.1, canvas.height()),
+    );
+    let mut coverage = vec![0.0_f32; columns.len() * rows.len()];
+    let ends = |i: usize| (points[i], points[(i + 1).min(points.len() - 1)]);
+    for (a, b) in (0..(points.len() - 1).max(1)).map(ends) {
+        for y in span(a.1.min(b.1) - reach, a.1.max(b.1) + reach, rows.clone()) {
+            for x in span(a.0.min(b.0) - reach, a.0.max(b.0) + reach, columns.clone()) {
                 let apart = distance((x as f32 + 0.5, y as f32 + 0.5), a, b);
                 let covered = (width / 2.0 + 0.5 - apart).clamp(0.0, 1.0);
-                let at = &mut coverage[y * columns + x];
+                let at = &mut coverage[(y - rows.start) * columns.len() + x - columns.start];
                 *at = at.max(covered);
             }
         }
-    };
-    if let [only] = points {
-        segment(*only, *only, &mut coverage);
     }
-    for pair in points.windows(2) {
-        segment(pair[0], pair[1], &mut coverage);
+    let places = rows.flat_map(|y| columns.clone().map(move |x| (x, y)));
+    for ((x, y), &covered) in places.zip(&coverage).filter(|(_, c)| **c > 0.0) {
+        canvas.dot(x as i64, y as i64, colour, covered);
     }
-    for (i, &covered) in coverage.iter().enumerate().filter(|(_, c)| **c > 0.0) {
-        canvas.dot((i % columns) as i64, (i / columns) as i64, colour, covered);
-    }
+}
+
+/// The pixels of `within` that lie between two places.
+fn span(from: f32, to: f32, within: Range<usize>) -> Range<usize> {
+    let inside = |v: f32| (v.max(0.0) as usize).clamp(within.start, within.end);
+    inside(from.floor())..inside(to.ceil())
+}
+
+/// A filled circle.
+pub(super) fn disc(canvas: &mut Canvas, centre: (f32, f32), radius: f32, colour: Colour) {
+    path(canvas, &[centre], 2.0 * radius, colour);
 }
 
 /// Distance of `p` from the segment `a`-`b`.
