@@ -5,6 +5,8 @@ mod common;
 
 mod compat;
 mod configurations;
+mod golden;
+mod help;
 mod input;
 mod keys;
 mod layering;
