@@ -18,10 +18,9 @@
 #ifdef MASK
 @group(0) @binding(5) var<storage, read> mask: array<u32>;
 #endif
-#ifndef LANES
-var<workgroup> k_tile: array<vec4<f32>, NC * DQ>;
-var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
-#endif
+#for (walked, walked2) in (k, v)
+#import attention/attention/tiles
+#end
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -5,26 +5,15 @@
 // them, NC at a time, handed round as the keys are in attention.wgsl. Every sum runs over the queries in their order.
 // Reads 4 D (2 B H Tk + 2 B H Tq Tk / (V GROUP)) bytes, writes 8 B H Tk D.
 #import attention/attention/operands
+#import attention/attention/upstream
 #ifdef VEC
-@group(0) @binding(3) var<storage, read> do_: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dkv: array<vec4<f32>>;
-fn do_at(row: u32, t: u32) -> vec4<f32> { return do_[row / 4u + t]; }
 #else
-@group(0) @binding(3) var<storage, read> do_: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dkv: array<f32>;
-fn do_at(row: u32, t: u32) -> vec4<f32> {
-    return within(t, vec4<f32>(do_[row + channel(t, 0u)], do_[row + channel(t, 1u)], do_[row + channel(t, 2u)], do_[row + channel(t, 3u)]));
-}
 #endif
-@group(0) @binding(4) var<storage, read> lse: array<f32>;
-@group(0) @binding(5) var<storage, read> delta: array<f32>;
-#ifdef MASK
-@group(0) @binding(7) var<storage, read> mask: array<u32>;
-#endif
-#ifndef LANES
-var<workgroup> q_tile: array<vec4<f32>, NC * DQ>;
-var<workgroup> do_tile: array<vec4<f32>, NC * DQ>;
-#endif
+#for (walked, walked2) in (q, do)
+#import attention/attention/tiles
+#end
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -59,14 +48,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let delta_own = delta[head * p.tq + query];
 #unroll u 0 DQ/SPREAD
         let q_{u} = q_at(p.q_offset + q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
-        let do_{u} = do_at(o_base + query * p.o_row, SPREAD * {u}u + lane / NC % SPREAD);
+        let do_{u} = d_o_at(o_base + query * p.o_row, SPREAD * {u}u + lane / NC % SPREAD);
 #end
 #else
         workgroupBarrier();
         for (var i = lane; i < NC * DQ; i += GROUP) {
             let query = min(u32(c0) + i / DQ, p.tq - 1u);
             q_tile[i] = q_at(p.q_offset + q_base + query * p.q_row, i % DQ) * p.scale;
-            do_tile[i] = do_at(o_base + query * p.o_row, i % DQ);
+            do_tile[i] = d_o_at(o_base + query * p.o_row, i % DQ);
         }
         workgroupBarrier();
 #endif
@@ -78,24 +67,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let l_{c} = lse[head * p.tq + min(u32(c0) + {c}u, p.tq - 1u)];
         let e_{c} = delta[head * p.tq + min(u32(c0) + {c}u, p.tq - 1u)];
 #endif
-#unroll v 0 V
-        var s_{v}_{c} = 0.0;
-        var dp_{v}_{c} = 0.0;
-#end
-#unroll t 0 DQ
-        {
-#ifdef LANES
-            let b = subgroupBroadcast(q_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-            let w = subgroupBroadcast(do_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let b = q_tile[{c*DQ+t}];
-            let w = do_tile[{c*DQ+t}];
-#endif
-#unroll v 0 V
-            s_{v}_{c} = fma(k_{v}_{t}.w, b.w, fma(k_{v}_{t}.z, b.z, fma(k_{v}_{t}.y, b.y, fma(k_{v}_{t}.x, b.x, s_{v}_{c}))));
-            dp_{v}_{c} = fma(v_{v}_{t}.w, w.w, fma(v_{v}_{t}.z, w.z, fma(v_{v}_{t}.y, w.y, fma(v_{v}_{t}.x, w.x, dp_{v}_{c}))));
-#end
-        }
+#for (own, own2, walked, walked2) in (k, v, q, do)
+#import attention/attention/scores
 #end
 #unroll v 0 V
 #ifdef MASK

@@ -6,26 +6,15 @@
 // Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention.wgsl does.
 // Reads 4 D (2 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq D.
 #import attention/attention/operands
+#import attention/attention/upstream
 #ifdef VEC
-@group(0) @binding(3) var<storage, read> do_: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
-fn do_at(row: u32, t: u32) -> vec4<f32> { return do_[row / 4u + t]; }
 #else
-@group(0) @binding(3) var<storage, read> do_: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dq: array<f32>;
-fn do_at(row: u32, t: u32) -> vec4<f32> {
-    return within(t, vec4<f32>(do_[row + channel(t, 0u)], do_[row + channel(t, 1u)], do_[row + channel(t, 2u)], do_[row + channel(t, 3u)]));
-}
 #endif
-@group(0) @binding(4) var<storage, read> lse: array<f32>;
-@group(0) @binding(5) var<storage, read> delta: array<f32>;
-#ifdef MASK
-@group(0) @binding(7) var<storage, read> mask: array<u32>;
-#endif
-#ifndef LANES
-var<workgroup> k_tile: array<vec4<f32>, NC * DQ>;
-var<workgroup> v_tile: array<vec4<f32>, NC * DQ>;
-#endif
+#for (walked, walked2) in (k, v)
+#import attention/attention/tiles
+#end
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -43,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #endif
 #unroll t 0 DQ
     let q_{v}_{t} = q_at(p.q_offset + q_base + safe_{v} * p.q_row, {t}u) * p.scale;
-    let do_{v}_{t} = do_at(o_base + safe_{v} * p.o_row, {t}u);
+    let do_{v}_{t} = d_o_at(o_base + safe_{v} * p.o_row, {t}u);
 #unroll j 0 4
     var dq_{v}_{4*t+j} = 0.0;
 #end
@@ -57,24 +46,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #endif
 #import attention/attention/keys
 #unroll c 0 NC
-#unroll v 0 V
-        var s_{v}_{c} = 0.0;
-        var dp_{v}_{c} = 0.0;
-#end
-#unroll t 0 DQ
-        {
-#ifdef LANES
-            let b = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-            let w = subgroupBroadcast(v_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let b = k_tile[{c*DQ+t}];
-            let w = v_tile[{c*DQ+t}];
-#endif
-#unroll v 0 V
-            s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z, fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
-            dp_{v}_{c} = fma(do_{v}_{t}.w, w.w, fma(do_{v}_{t}.z, w.z, fma(do_{v}_{t}.y, w.y, fma(do_{v}_{t}.x, w.x, dp_{v}_{c}))));
-#end
-        }
+#for (own, own2, walked, walked2) in (q, do, k, v)
+#import attention/attention/scores
 #end
 #unroll v 0 V
 #ifdef MASK

@@ -13,23 +13,7 @@ struct Params {
 }
 var<immediate> p: Params;
 #import gemm/operands
-#import gemm/stored
-#ifdef MASK_HALF
-enable f16;
-alias Mask = vec4<f16>;
-#else
-alias Mask = Value;
-#endif
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
-#ifdef BIAS
-@group(0) @binding(3) var<storage, read> bias: array<Value>;
-#endif
-#ifdef RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<Stored>;
-#endif
-#ifdef RELU_MASK
-@group(0) @binding(5) var<storage, read> mask: array<Mask>;
-#endif
+#import gemm/epilogue
 
 struct Lhs { image: i32, y: i32, x: i32, lo: i32, hi: i32 }
 struct Rhs { start: i32, end: i32 }
@@ -55,19 +39,6 @@ fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
 }
 #import gemm/core
 #import shared/grid
-fn store(at: u32, col: u32, sum: Value) {
-    var value = sum;
-#ifdef BIAS
-    value += bias[col];
-#endif
-#ifdef RESIDUAL
-    value += Value(residual[at]);
-#endif
-#ifdef RELU_MASK
-    value = select(Value(), value, Value(mask[at]) > Value());
-#endif
-    y[at] = Stored(value);
-}
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -79,22 +50,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let t1_begin = 0u; let t1_end = 1u; let t0_end = p.kh;
     let k_end = i32(p.kw * p.i);
 #import gemm/accumulate
+    let cols = p.o;
 #unroll v 0 V
     {
         let row = tile_row(tile_r0, lane, {v}u);
         if row < p.rows {
             let start = row * p.o + tile_col;
-#ifdef OUT_VEC
-#unroll q 0 NC/4
-            if tile_col + {4*q}u < p.o {
-                store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
-            }
-#end
-#else
-#unroll c 0 NC
-            if tile_col + {c}u < p.o { store(start + {c}u, tile_col + {c}u, acc_{v}_{c}); }
-#end
-#endif
+#import gemm/store_row
         }
     }
 #end

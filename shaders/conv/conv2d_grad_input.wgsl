@@ -1,7 +1,7 @@
-// dx[n,iy,ix,c] = bias[c] + g(x) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],  oy s - p + ky = iy,  ox s - p + kx = ix
+// y[n,iy,ix,c] = bias[c] + g(mask) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],  oy s - p + ky = iy,  ox s - p + kx = ix
 //
-// dy: f32 [N, OH, OW, O] (f16 with LHS_HALF, and with OUT_HALF dx, with MASK_HALF x), w: [O, KH, KW, I], dx: [N, H, W, I]; s stride, p padding. With RELU_MASK, g = 1 where x > 0 and 0
-// elsewhere: the convolution had rectified its input x [N, H, W, I]. The forward pass of a transposed convolution is this
+// dy: f32 [N, OH, OW, O] (f16 with LHS_HALF, and with OUT_HALF y, with MASK_HALF mask), w: [O, KH, KW, I], y: [N, H, W, I], the gradient to x; s stride, p padding. With RELU_MASK, g = 1 where
+// mask > 0 and 0 elsewhere: the convolution had rectified its input, which is mask [N, H, W, I]. The forward pass of a transposed convolution is this
 // sum too, with BIAS [I], and LHS_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns input channels. A pixel meets only taps of
 // its own phase ((iy + p) mod s, (ix + p) mod s), so the grid's z is the phase and within it the problem is dense.
 // Reads 4 (N OH OW O + O KH KW I) bytes or more, writes 4 N H W I.
@@ -14,20 +14,7 @@ struct Params {
 }
 var<immediate> p: Params;
 #import gemm/operands
-#import gemm/stored
-#ifdef MASK_HALF
-enable f16;
-alias Mask = vec4<f16>;
-#else
-alias Mask = Value;
-#endif
-@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
-#ifdef RELU_MASK
-@group(0) @binding(3) var<storage, read> mask: array<Mask>;
-#endif
-#ifdef BIAS
-@group(0) @binding(4) var<storage, read> bias: array<Value>;
-#endif
+#import gemm/epilogue
 
 var<private> phase_y: u32;           // the first ky of this phase
 var<private> phase_x: u32;
@@ -61,16 +48,6 @@ fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
 }
 #import gemm/core
 #import shared/grid
-fn store(at: u32, col: u32, sum: Value) {
-    var value = sum;
-#ifdef BIAS
-    value += bias[col];
-#endif
-#ifdef RELU_MASK
-    value = select(Value(), value, Value(mask[at]) > Value());
-#endif
-    dx[at] = Stored(value);
-}
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -100,6 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let t0_end = (max(p.kw, phase.x) - phase.x + p.stride - 1u) / p.stride;
     let k_end = i32(p.o);
 #import gemm/accumulate
+    let cols = p.i;
 #unroll v 0 V
     {
         let row = tile_row(tile_r0, lane, {v}u);
@@ -107,17 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let rest = row / phase_w;
             let iy = first_y + rest % phase_h * p.stride;
             let start = ((rest / phase_h * p.h + iy) * p.w + row_x(row)) * p.i + tile_col;
-#ifdef OUT_VEC
-#unroll q 0 NC/4
-            if tile_col + {4*q}u < p.i {
-                store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
-            }
-#end
-#else
-#unroll c 0 NC
-            if tile_col + {c}u < p.i { store(start + {c}u, tile_col + {c}u, acc_{v}_{c}); }
-#end
-#endif
+#import gemm/store_row
         }
     }
 #end

@@ -21,25 +21,9 @@ alias Loaded = vec4<f16>;
 #else
 alias Loaded = vec4<f32>;
 #endif
-#import gemm/stored
-#ifdef MASK_HALF
-enable f16;
-alias Mask = vec4<f16>;
-#else
-alias Mask = Value;
-#endif
 @group(0) @binding(0) var<storage, read> x: array<Loaded>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
-#ifdef BIAS
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-#endif
-#ifdef RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<Stored>;
-#endif
-#ifdef RELU_MASK
-@group(0) @binding(5) var<storage, read> mask: array<Mask>;
-#endif
+#import gemm/epilogue
 #import shared/grid
 
 fn load(base: i32, k: u32, inside: bool) -> vec4<f32> {
@@ -50,19 +34,6 @@ fn load(base: i32, k: u32, inside: bool) -> vec4<f32> {
     return value;
 #endif
 }
-fn store(at: u32, col: u32, sum: vec4<f32>) {
-    var value = sum;
-#ifdef BIAS
-    value += bias[col];
-#endif
-#ifdef RESIDUAL
-    value += vec4<f32>(residual[at]);
-#endif
-#ifdef RELU_MASK
-    value = select(vec4<f32>(), value, vec4<f32>(mask[at]) > vec4<f32>());
-#endif
-    y[at] = Stored(value);
-}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -70,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let tile = linear_group(group, groups);
     if tile >= p.tiles { return; }
     let unit = tile / p.col_tiles * LANES + lane;
-    let col0 = tile % p.col_tiles * NC;
+    let tile_col = tile % p.col_tiles * NC;
     let ox = unit % p.row_units * V;
     let row = unit / p.row_units;
     let iy0 = i32(row % p.oh) - i32(p.pad_y);
@@ -97,7 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 KW
 #unroll g 0 NC/(4*RHS_LANES)
 #unroll j 0 4
-            let w_{t}_{g}_{j} = w[(((k + {j}u) * p.kh + p.kh - 1u - ky) * KW + {KW-1-t}u) * (p.o / 4u) + min(col0 / 4u + {g}u * RHS_LANES + lane % RHS_LANES, p.o / 4u - 1u)];
+            let w_{t}_{g}_{j} = w[(((k + {j}u) * p.kh + p.kh - 1u - ky) * KW + {KW-1-t}u) * (p.o / 4u) + min(tile_col / 4u + {g}u * RHS_LANES + lane % RHS_LANES, p.o / 4u - 1u)];
 #end
 #end
 #end
@@ -123,7 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             // Four steps along k, of one column.
 #unroll t 0 KW
 #unroll g 0 NC/RHS_LANES
-            let w_{t}_{g} = w[((min(col0 + {g}u * RHS_LANES + lane % RHS_LANES, p.o - 1u) * p.kh + ky) * KW + {t}u) * (p.i / 4u) + k / 4u];
+            let w_{t}_{g} = w[((min(tile_col + {g}u * RHS_LANES + lane % RHS_LANES, p.o - 1u) * p.kh + ky) * KW + {t}u) * (p.i / 4u) + k / 4u];
 #end
 #end
 #unroll c 0 NC
@@ -144,14 +115,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
     if unit >= p.units { return; }
+    let cols = p.o;
 #unroll v 0 V
     if ox + {v}u < p.ow {
-        let start = ((row * p.ow + ox + {v}u) * p.o + col0) / 4u;
-#unroll q 0 NC/4
-        if col0 + {4*q}u < p.o {
-            store(start + {q}u, col0 / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
-        }
-#end
+        let start = (row * p.ow + ox + {v}u) * p.o + tile_col;
+#import gemm/store_row
     }
 #end
 }

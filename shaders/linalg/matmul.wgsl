@@ -1,4 +1,4 @@
-// C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the defines A_T and B_T
+// C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the strides
 //
 // A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C: [batch, M, N].
 // A, B and C may be f16 (LHS_HALF, RHS_HALF, OUT_HALF); sums are f32. Where C has few tiles, `splits` workgroups share each: every one
@@ -9,16 +9,12 @@ struct Params {
     tiles: u32,
     a_batch: u32, b_batch: u32,   // elements from one matrix to the next; 0 where all share one
     splits: u32, k_part: u32,
+    a_row: u32, a_k: u32,         // elements from one row of op(A) to the next, and from one step along K
+    b_col: u32, b_k: u32,         // from one column of op(B) to the next, and from one step along K
 }
 var<immediate> p: Params;
 #import gemm/operands
-#import gemm/stored
-#ifdef BIAS
-@group(0) @binding(2) var<storage, read> bias: array<Value>;
-@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
-#else
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
-#endif
+#import gemm/epilogue
 
 // A row of C is a row of A; a column of C is a column of B. Both are one run of K.
 struct Lhs { run: Run }
@@ -29,32 +25,17 @@ fn steps() -> u32 { return min(p.k - k_begin, p.k_part); }
 fn lhs_begin(row: u32) -> Lhs {
     let start = batch * p.a_batch;
     let end = select(0, i32(steps()), row < p.m);
-#ifdef A_T
-    return Lhs(Run(i32(start + row + k_begin * p.m), i32(p.m), 0, end));
-#else
-    return Lhs(Run(i32(start + row * p.k + k_begin), 1, 0, end));
-#endif
+    return Lhs(Run(i32(start + row * p.a_row + k_begin * p.a_k), i32(p.a_k), 0, end));
 }
 fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
 fn rhs_begin(col: u32) -> Rhs {
     let start = batch * p.b_batch;
     let end = select(0, i32(steps()), col < p.n);
-#ifdef B_T
-    return Rhs(Run(i32(start + col * p.k + k_begin), 1, 0, end));
-#else
-    return Rhs(Run(i32(start + col + k_begin * p.n), i32(p.n), 0, end));
-#endif
+    return Rhs(Run(i32(start + col * p.b_col + k_begin * p.b_k), i32(p.b_k), 0, end));
 }
 fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
 #import gemm/core
 #import shared/grid
-fn store(at: u32, col: u32, value: Value) {
-#ifdef BIAS
-    y[at] = Stored(value + bias[col]);
-#else
-    y[at] = Stored(value);
-#endif
-}
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -68,22 +49,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let t1_begin = 0u; let t1_end = 1u; let t0_end = 1u;
     let k_end = i32(p.k_part);
 #import gemm/accumulate
+    let cols = p.n;
 #unroll v 0 V
     {
         let row = tile_row(tile_r0, lane, {v}u);
         if row < p.m {
             let start = (group.z * p.m + row) * p.n + tile_col;
-#ifdef OUT_VEC
-#unroll q 0 NC/4
-            if tile_col + {4*q}u < p.n {
-                store(start / 4u + {q}u, tile_col / 4u + {q}u, vec4<f32>(acc_{v}_{4*q}, acc_{v}_{4*q+1}, acc_{v}_{4*q+2}, acc_{v}_{4*q+3}));
-            }
-#end
-#else
-#unroll c 0 NC
-            if tile_col + {c}u < p.n { store(start + {c}u, tile_col + {c}u, acc_{v}_{c}); }
-#end
-#endif
+#import gemm/store_row
         }
     }
 #end

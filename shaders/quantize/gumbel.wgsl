@@ -26,32 +26,13 @@ var<immediate> p: Params;
 #import shared/group_max
 #import shared/gumbel
 
-// Four codes of the row that begins at `base`; past the last, what no code loses to.
-#ifdef VEC
-fn load_l(base: u32, block: u32) -> vec4<f32> { return l[base / 4u + block]; }
-fn load_y(base: u32, block: u32) -> vec4<f32> { return y[base / 4u + block]; }
-fn store_y(base: u32, block: u32, v: vec4<f32>) { y[base / 4u + block] = v; }
-#else
-fn load_l(base: u32, block: u32) -> vec4<f32> {
-    var v = vec4<f32>(LOWEST);
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { v[{j}] = l[base + 4u * block + {j}u]; }
+// Past the last code stands what no code loses to.
+#for (x, past) in (l, LOWEST) (y, LOWEST)
+#import quantize/gumbel/rows
 #end
-    return v;
-}
-fn load_y(base: u32, block: u32) -> vec4<f32> {
-    var v = vec4<f32>(LOWEST);
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { v[{j}] = y[base + 4u * block + {j}u]; }
+#for x in y
+#import quantize/gumbel/store
 #end
-    return v;
-}
-fn store_y(base: u32, block: u32, v: vec4<f32>) {
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { y[base + 4u * block + {j}u] = v[{j}]; }
-#end
-}
-#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -21,40 +21,13 @@ var<immediate> p: Params;
 #import shared/reduce
 #import shared/group_max
 
-// Four codes of the row that begins at `base`; past the last, what adds nothing.
-#ifdef VEC
-fn load_l(base: u32, block: u32) -> vec4<f32> { return l[base / 4u + block]; }
-fn load_y(base: u32, block: u32) -> vec4<f32> { return y[base / 4u + block]; }
-fn load_dy(base: u32, block: u32) -> vec4<f32> { return dy[base / 4u + block]; }
-fn store(base: u32, block: u32, v: vec4<f32>) { dy[base / 4u + block] = v; }
-#else
-fn load_l(base: u32, block: u32) -> vec4<f32> {
-    var v = vec4<f32>(LOWEST);
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { v[{j}] = l[base + 4u * block + {j}u]; }
+// Past the last code stands what adds nothing.
+#for (x, past) in (l, LOWEST) (y, 0.0) (dy, 0.0)
+#import quantize/gumbel/rows
 #end
-    return v;
-}
-fn load_y(base: u32, block: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { v[{j}] = y[base + 4u * block + {j}u]; }
+#for x in dy
+#import quantize/gumbel/store
 #end
-    return v;
-}
-fn load_dy(base: u32, block: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { v[{j}] = dy[base + 4u * block + {j}u]; }
-#end
-    return v;
-}
-fn store(base: u32, block: u32, v: vec4<f32>) {
-#unroll j 0 4
-    if 4u * block + {j}u < p.k { dy[base + 4u * block + {j}u] = v[{j}]; }
-#end
-}
-#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -86,6 +59,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var block = lane; 4u * block < p.k; block += GROUP) {
         let t = max(load_l(base, block) - m_all, vec4<f32>(-1e4));
         let soft = load_y(base, block) * (load_dy(base, block) - r) * p.inv_tau;
-        store(base, block, soft + pull * exp(t) * (t - s_all));
+        store_dy(base, block, soft + pull * exp(t) * (t - s_all));
     }
 }

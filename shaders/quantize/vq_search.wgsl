@@ -7,7 +7,6 @@
 // code to vq_search_pick: score and code [S, N]. Reads 4 D (N + K N / TILE_ROWS) bytes, writes 4 N, or 8 S N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }
 var<immediate> p: Params;
-#import gemm/operands
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
 #ifdef SPLIT
 @group(0) @binding(3) var<storage, read_write> part_score: array<f32>;
@@ -16,13 +15,7 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read_write> index: array<u32>;
 #endif
 
-struct Lhs { run: Run }
-struct Rhs { run: Run }
-fn lhs_begin(row: u32) -> Lhs { return Lhs(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n))); }
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
-fn rhs_begin(col: u32) -> Rhs { return Rhs(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k))); }
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
-#import gemm/core
+#import quantize/vq_search/rows
 #import shared/grid
 fn found(part: u32, row: u32, best: f32, code: u32) {
 #ifdef SPLIT

@@ -19,18 +19,11 @@
 // workgroup walks all codes for 64 latents. A latent with a NaN gets index 0. Reads 4 D (N + K N / 64) bytes, writes 4 N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, flush: f32, grow: f32, inflate: f32 }
 var<immediate> p: Params;
-#import gemm/operands
 @group(0) @binding(2) var<storage, read> half_code: array<f32>;
 @group(0) @binding(3) var<storage, read> half_latent: array<f32>;
 @group(0) @binding(4) var<storage, read_write> index: array<u32>;
 
-struct Lhs { run: Run }
-struct Rhs { run: Run }
-fn lhs_begin(row: u32) -> Lhs { return Lhs(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n))); }
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
-fn rhs_begin(col: u32) -> Rhs { return Rhs(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k))); }
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
-#import gemm/core
+#import quantize/vq_search/rows
 #import shared/grid
 
 const MAX = 3.4028234e38;

@@ -23,7 +23,7 @@ impl Coopmat {
         ];
         let (col_tiles, tiles) = (n.div_ceil(64), m.div_ceil(64) * n.div_ceil(64));
         // As in shaders/linalg/matmul.wgsl: the product of two matrices, element by element.
-        let params = [m, n, k, col_tiles, tiles, m * k, k * n, 1, k].map(|v| v as u32);
+        let params = [m, n, k, col_tiles, tiles, m * k, k * n, 1, k, k, 1, 1, n].map(|v| v as u32);
         let kernel = self.define(Kernel::new(shader!("linalg/matmul")));
         gpu.dispatch(
             "coopmat check",

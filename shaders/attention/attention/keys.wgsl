@@ -1,3 +1,4 @@
+#requires c0 k_base lane k_at v_at
         // The keys and values from c0 on, NC of them: spread over the lanes as k_{u} and v_{u}, or in k_tile and v_tile.
 #ifdef LANES
         let key = k_base + min(u32(c0) + lane % NC, p.tk - 1u) * p.k_row;

@@ -15,27 +15,13 @@ struct Params {
 }
 var<immediate> p: Params;
 const LOWEST: f32 = -3.4028234e38;
-#ifdef VEC
-@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
-fn q_at(row: u32, t: u32) -> vec4<f32> { return q[row / 4u + t]; }
-fn k_at(row: u32, t: u32) -> vec4<f32> { return k[row / 4u + t]; }
-fn v_at(row: u32, t: u32) -> vec4<f32> { return v[row / 4u + t]; }
-#else
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
+#ifndef VEC
 fn channel(t: u32, j: u32) -> u32 { return min(4u * t + j, p.d - 1u); }
-fn within(t: u32, x: vec4<f32>) -> vec4<f32> { return select(vec4<f32>(), x, vec4<u32>(4u * t) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.d)); }
-fn q_at(row: u32, t: u32) -> vec4<f32> {
-    return within(t, vec4<f32>(q[row + channel(t, 0u)], q[row + channel(t, 1u)], q[row + channel(t, 2u)], q[row + channel(t, 3u)]));
-}
-fn k_at(row: u32, t: u32) -> vec4<f32> {
-    return within(t, vec4<f32>(k[row + channel(t, 0u)], k[row + channel(t, 1u)], k[row + channel(t, 2u)], k[row + channel(t, 3u)]));
-}
-fn v_at(row: u32, t: u32) -> vec4<f32> {
-    return within(t, vec4<f32>(v[row + channel(t, 0u)], v[row + channel(t, 1u)], v[row + channel(t, 2u)], v[row + channel(t, 3u)]));
+fn within(t: u32, x: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), x, vec4<u32>(4u * t) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.d));
 }
 #endif
+#for (x, binding) in (q, 0) (k, 1) (v, 2)
+#import attention/attention/rows
+#end
 #import shared/grid

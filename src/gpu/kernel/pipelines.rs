@@ -46,6 +46,11 @@ impl Kernel {
         if on { self.define(name, 1) } else { self }
     }
 
+    /// The text that this is a variant of.
+    pub fn source(&self) -> &'static Source {
+        self.source
+    }
+
     /// The kernel's file name, without `.wgsl`.
     pub fn name(&self) -> &'static str {
         self.source

@@ -3,7 +3,7 @@
 
 use super::contract::{declared, fits, pattern};
 use super::expand::{callers, imported, missing, mistake, reason, unkept};
-use super::expression::{Failure, evaluate, substitute};
+use super::expression::{Failure, evaluate, substitute, with_words};
 use super::parse::{Line, Node, parse};
 use super::{Library, SourceError, Value, Variables, is_define, is_name};
 use std::cell::RefCell;
@@ -57,8 +57,8 @@ impl Checker<'_> {
         let before = std::mem::take(&mut self.seen);
         let mut provided = Vec::new();
         self.nodes(&nodes, vars, &before, &mut provided)?;
-        for line in provided {
-            for name in line.text.split_whitespace() {
+        for (line, names) in provided {
+            for name in names.split_whitespace() {
                 if !self
                     .seen
                     .iter()
@@ -112,7 +112,7 @@ impl Checker<'_> {
         nodes: &[Node<'t>],
         vars: &mut Variables,
         before: &HashSet<String>,
-        provided: &mut Vec<Line<'t>>,
+        provided: &mut Vec<(Line<'t>, String)>,
     ) -> Result<(), SourceError> {
         for node in nodes {
             match node {
@@ -142,7 +142,7 @@ impl Checker<'_> {
                         }
                     }
                 }
-                Node::Provides(line) => provided.push(*line),
+                Node::Provides(line) => provided.push((*line, with_words(line.text, vars))),
                 Node::Choice(arms) => {
                     for arm in arms {
                         if let Some((text, _)) = arm.condition {

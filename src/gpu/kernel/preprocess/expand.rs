@@ -1,7 +1,7 @@
 //! The final text of one variant.
 
 use super::contract::{declared, fits, pattern};
-use super::expression::{Failure, evaluate, substitute};
+use super::expression::{Failure, evaluate, substitute, with_words};
 use super::parse::{Line, Node, parse};
 use super::{Library, SourceError, Value, Variables};
 use std::collections::HashSet;
@@ -167,7 +167,7 @@ impl Expander<'_, '_> {
                         }
                     }
                 }
-                Node::Provides(line) => provided.push(*line),
+                Node::Provides(line) => provided.push((*line, with_words(line.text, vars))),
                 Node::Choice(arms) => {
                     for arm in arms {
                         let taken = match arm.condition {
@@ -219,8 +219,8 @@ impl Expander<'_, '_> {
         }
         if !provided.is_empty() {
             let own = names_of(&self.out.text[start..]);
-            for line in provided {
-                for name in line.text.split_whitespace() {
+            for (line, names) in provided {
+                for name in names.split_whitespace() {
                     if !own.iter().any(|declared| fits(declared, &pattern(name))) {
                         return Err(self.error(line, unkept(name)));
                     }

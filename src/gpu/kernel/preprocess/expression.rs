@@ -1,5 +1,8 @@
 //! Whole-number expressions, and their values in place of `{..}`.
 
+use super::{Value, Variables};
+use std::convert::Infallible;
+
 /// Why an expression has no value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Failure {
@@ -111,4 +114,13 @@ pub(super) fn substitute<E>(
     text.push_str(rest);
     text.push_str(comment);
     Ok(text)
+}
+
+/// `line` with the words of `#for` in their places, and all other braces as they are.
+pub(super) fn with_words(line: &str, vars: &Variables) -> String {
+    let word = |inner: &str| match vars.iter().rev().find(|(name, _)| name == inner) {
+        Some((_, Value::Word(word))) => word.clone(),
+        _ => format!("{{{inner}}}"),
+    };
+    substitute(line, |inner| Ok::<_, Infallible>(word(inner))).unwrap_or_default()
 }

@@ -225,6 +225,15 @@ fn contracts_are_kept_by_name() {
             );
         }
     }
+    let named = "#for x in a b\n#import load\n#end\n#requires load_a load_b\n";
+    for (text, good) in [
+        ("#provides load_{x}\nfn load_{x}() {}\n", true),
+        ("#provides load_{x}\n", false),
+    ] {
+        let files = |name: &str| (name == "load").then_some(text);
+        assert_eq!(expand("kernel", named, &[], &files).is_ok(), good);
+        assert_eq!(check("kernel", named, &files).is_ok(), good);
+    }
     // Whoever provides it before does not provide it here.
     for text in ["fn tile() {}\n#import other\n"] {
         let files = |name: &str| (name == "other").then_some("#provides tile\n");

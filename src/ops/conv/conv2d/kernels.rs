@@ -403,8 +403,8 @@ pub(crate) fn grad_input(
     );
     let bindings: Vec<&Tensor> = [dy, w, &dx]
         .into_iter()
-        .chain(fused.mask)
         .chain(fused.bias)
+        .chain(fused.mask)
         .collect();
     gpu.dispatch(
         "conv2d gradient",

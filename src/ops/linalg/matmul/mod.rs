@@ -44,21 +44,16 @@ struct Params {
     b_batch: u32,
     splits: u32,
     k_part: u32,
+    a_row: u32,
+    a_k: u32,
+    b_col: u32,
+    b_k: u32,
 }
 
-fn kernel(
-    tile: Tile,
-    t: Transpose,
-    lhs: Form,
-    rhs: Form,
-    out_vec: bool,
-    bias: bool,
-    halves: Halves,
-) -> Kernel {
+fn kernel(tile: Tile, lhs: Form, rhs: Form, out_vec: bool, bias: bool, halves: Halves) -> Kernel {
     let kernel = Kernel::new(shader!("linalg/matmul"))
-        .flag("A_T", t.a)
-        .flag("B_T", t.b);
-    let kernel = kernel.flag("OUT_VEC", out_vec).flag("BIAS", bias);
+        .flag("OUT_VEC", out_vec)
+        .flag("BIAS", bias);
     let kernel = kernel
         .flag("LHS_HALF", halves.a)
         .flag("RHS_HALF", halves.b)
@@ -204,6 +199,10 @@ pub fn matmul_as(
         _ => (1, k),
     };
     let (groups, tiles, col_tiles) = tile.grid(m, n, batch * splits);
+    let ((a_row, a_k), (b_col, b_k)) = (
+        if t.a { (1, m) } else { (k, 1) },
+        if t.b { (k, 1) } else { (1, n) },
+    );
     let params = Params {
         m: m as u32,
         n: n as u32,
@@ -214,25 +213,20 @@ pub fn matmul_as(
         b_batch: (k * n) as u32,
         splits: splits as u32,
         k_part: k_part as u32,
+        a_row: a_row as u32,
+        a_k: a_k as u32,
+        b_col: b_col as u32,
+        b_k: b_k as u32,
     };
-    let kernel = kernel(
-        tile,
-        t,
-        lhs,
-        rhs,
-        n.is_multiple_of(4),
-        bias.is_some(),
-        halves,
-    );
+    let kernel = kernel(tile, lhs, rhs, n.is_multiple_of(4), bias.is_some(), halves);
     let split = if splits > 1 {
         Some(Tensor::empty(gpu, &[splits, m * n], out)?)
     } else {
         None
     };
-    let bindings: Vec<&Tensor> = [a, b]
+    let bindings: Vec<&Tensor> = [a, b, split.as_ref().unwrap_or(&y)]
         .into_iter()
         .chain(bias)
-        .chain([split.as_ref().unwrap_or(&y)])
         .collect();
     gpu.dispatch(
         "matmul",
@@ -455,31 +449,27 @@ impl Operation for Matmul {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
-        for tile in Tile::all() {
-            for t in [Transpose::NONE, Transpose::A, Transpose::B, Transpose::BOTH] {
-                for lhs in [if t.a { Form::M } else { Form::K }, Form::Scalar] {
-                    for rhs in [if t.b { Form::K } else { Form::M }, Form::Scalar] {
-                        // A B read by vec4 along the columns means columns in fours; otherwise both
-                        // can be.
-                        for out_vec in [false, true].into_iter().filter(|v| *v || rhs != Form::M) {
-                            let plain = Halves::default();
-                            all.extend(
-                                [false, true]
-                                    .map(|bias| kernel(tile, t, lhs, rhs, out_vec, bias, plain)),
-                            );
-                            // f16 is read and written four at a time, or not at all.
-                            if out_vec && lhs != Form::Scalar && rhs != Form::Scalar {
-                                let variants = Halves::KERNELS
-                                    .into_iter()
-                                    .flat_map(|h| [(h, false), (h, true)]);
-                                all.extend(
-                                    variants
-                                        .map(|(h, bias)| kernel(tile, t, lhs, rhs, true, bias, h)),
-                                );
-                            }
-                        }
-                    }
-                }
+        let forms = [Form::K, Form::M, Form::Scalar];
+        let operands = || {
+            forms
+                .into_iter()
+                .flat_map(|lhs| forms.map(|rhs| (lhs, rhs)))
+        };
+        for (tile, (lhs, rhs)) in Tile::all()
+            .into_iter()
+            .flat_map(|tile| operands().map(move |operands| (tile, operands)))
+        {
+            // A B read by vec4 along the columns means columns in fours; otherwise both can be.
+            for out_vec in [false, true].into_iter().filter(|v| *v || rhs != Form::M) {
+                let plain = Halves::default();
+                all.extend([false, true].map(|bias| kernel(tile, lhs, rhs, out_vec, bias, plain)));
+            }
+            // f16 is read and written four at a time, or not at all.
+            if lhs != Form::Scalar && rhs != Form::Scalar {
+                let variants = Halves::KERNELS
+                    .into_iter()
+                    .flat_map(|h| [(h, false), (h, true)]);
+                all.extend(variants.map(|(h, bias)| kernel(tile, lhs, rhs, true, bias, h)));
             }
         }
         all

@@ -1,0 +1,12 @@
+// The rows of `{x}`: four channels at a time, those past D as 0.
+#provides {x}_at
+#ifdef VEC
+@group(0) @binding({binding}) var<storage, read> {x}: array<vec4<f32>>;
+fn {x}_at(row: u32, t: u32) -> vec4<f32> { return {x}[row / 4u + t]; }
+#else
+@group(0) @binding({binding}) var<storage, read> {x}: array<f32>;
+fn {x}_at(row: u32, t: u32) -> vec4<f32> {
+    return within(t, vec4<f32>({x}[row + channel(t, 0u)], {x}[row + channel(t, 1u)],
+        {x}[row + channel(t, 2u)], {x}[row + channel(t, 3u)]));
+}
+#endif
