@@ -1,210 +1,265 @@
-//! Adds the operation of `docs/add-an-op.md` by following it, and runs it through every check that
-//! the registry's rows meet.
+//! `scripts/new_op.sh` in a copy of the tree: what it writes, what it refuses, and (before a
+//! release, since it compiles for minutes) that the operation it wrote passes every check.
+#![cfg(unix)]
 
-use wgvq::autograd::{Tape, Var};
-use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work, groups_for};
-use wgvq::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
-use wgvq::{Error, Result, verify};
+#[path = "common/skip.rs"]
+mod skip;
 
-static FORWARD: Source = Source {
-    name: "softplus",
-    text: "\
-struct Params { n: u32 }
-var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-#import shared/grid
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use wgvq::gpu::{Elements, Kernel, Source};
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = linear_index(group, groups, lane, 64u);
-    if i >= p.n { return; }
-    y[i] = max(x[i], 0.0) + log(1.0 + exp(-abs(x[i])));
-}
-",
-};
-
-static BACKWARD: Source = Source {
-    name: "softplus_grad",
-    text: "\
-struct Params { n: u32 }
-var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
-#import shared/grid
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = linear_index(group, groups, lane, 64u);
-    if i >= p.n { return; }
-    dx[i] = dy[i] / (1.0 + exp(-x[i]));
-}
-",
-};
-
-fn softplus(x: &Tensor) -> Result<Tensor> {
-    if x.dtype() != DType::F32 {
-        return Err(Error::shape(
-            "softplus",
-            "a tensor of f32",
-            format!("{x:?}"),
-        ));
-    }
-    let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-    x.gpu().dispatch(
-        "softplus",
-        &Kernel::new(&FORWARD),
-        &[x, &y],
-        &(x.len() as u32),
-        groups_for(x.len(), 64),
-        work(x.len()),
-    )?;
-    Ok(y)
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn softplus_grad(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-    let kernel = Kernel::new(&BACKWARD);
-    x.gpu().dispatch(
-        "softplus",
-        &kernel,
-        &[x, dy, &dx],
-        &(x.len() as u32),
-        groups_for(x.len(), 64),
-        work(x.len()),
-    )?;
-    Ok(dx)
+/// A copy of the given folders and files of the tree.
+fn copy(names: &[&str]) -> tempfile::TempDir {
+    fn copy_to(from: &Path, to: &Path) {
+        if from.is_dir() {
+            fs::create_dir_all(to).unwrap();
+            for entry in fs::read_dir(from).unwrap() {
+                let name = entry.unwrap().file_name();
+                copy_to(&from.join(&name), &to.join(&name));
+            }
+        } else {
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(from, to).unwrap();
+        }
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for name in names {
+        copy_to(&root().join(name), &copy.path().join(name));
+    }
+    copy
 }
 
-fn work(n: usize) -> Work {
-    Work {
-        flops: 4.0 * n as f64,
-        bytes: 8.0 * n as f64,
-    }
+/// What the script reads.
+fn tree() -> tempfile::TempDir {
+    copy(&[
+        "src/ops",
+        "src/autograd",
+        "src/registry.rs",
+        "tests/ops.rs",
+        "shaders",
+    ])
 }
 
-fn record(tape: &Tape, x: &Var) -> Result<Var> {
-    let (y, saved) = (softplus(x.tensor())?, x.tensor().clone());
-    Ok(tape.record(y, &[x], move |g, _| {
-        Ok(vec![Some(softplus_grad(&saved, g)?)])
-    }))
+fn script(tree: &Path, args: &[&str]) -> Output {
+    Command::new(root().join("scripts/new_op.sh"))
+        .args(args)
+        .env("WGVQ_ROOT", tree)
+        .output()
+        .unwrap()
 }
 
-fn reference<T: Real>(x: T) -> T {
-    (T::one() + x.exp()).ln()
-}
-
-fn reference_grad<T: Real>(x: T, g: T) -> T {
-    g * x.exp() / (T::one() + x.exp())
-}
-
-struct Softplus;
-
-impl Operation for Softplus {
-    fn name(&self) -> &'static str {
-        "softplus"
+/// The text of every file, by its path.
+fn texts(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_owned();
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
     }
-    fn cases(&self) -> Vec<Case> {
-        [1, 61, 65, 4_099].map(|n| case(&[("n", n)])).to_vec()
-    }
-    fn bench(&self) -> Vec<Case> {
-        vec![case(&[("n", 1 << 20)])]
-    }
-    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
-        vec![rng.normals(&[case.get("n")])]
-    }
-    fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![softplus(&t[0])?])
-    }
-    fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(
-            &inputs[0].shape,
-            inputs[0].as_f64().iter().map(|x| reference(*x)).collect(),
-        )]
-    }
-    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance::POINTWISE
-    }
-    fn work(&self, case: &Case) -> Work {
-        work(case.get("n"))
-    }
-    fn kernels(&self) -> Vec<Kernel> {
-        vec![Kernel::new(&FORWARD), Kernel::new(&BACKWARD)]
-    }
-    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
-        Ok(vec![("integers", softplus(&integers).map(drop))])
-    }
-    fn gradient(&self) -> Option<&dyn Gradient> {
-        Some(self)
-    }
-}
-
-impl Gradient for Softplus {
-    fn wrt(&self, _: &Case) -> Vec<usize> {
-        vec![0]
-    }
-    fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
-        record(tape, &v[0])
-    }
-    fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
-        let pairs = inputs[0].as_f64().iter().zip(upstream.as_f64());
-        vec![HostTensor::f64(
-            &inputs[0].shape,
-            pairs.map(|(x, g)| reference_grad(*x, *g)).collect(),
-        )]
-    }
-    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance::POINTWISE
-    }
+    found
 }
 
 #[test]
-fn the_page_tells_how_to_add_an_operation() {
-    let gpu = Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect("an adapter; scripts/test.sh installs one");
-    for case in Softplus.cases() {
-        let forward = verify::forward(&gpu, &Softplus, &case, 5).expect("it runs");
-        assert!(
-            forward.pass && forward.compared == case.get("n"),
-            "{}",
-            forward.detail
-        );
-        let backward = verify::backward(&gpu, &Softplus, &case, 5)
-            .expect("it runs")
-            .expect("it has a gradient");
-        assert!(
-            backward.pass && backward.compared == case.get("n"),
-            "{}",
-            backward.detail
-        );
-        let differences = verify::differences(&Softplus, &case, 5, 16).expect("it has a gradient");
-        assert!(differences.pass, "{}", differences.detail);
-    }
-    let calls = Softplus.error_inputs(&gpu).expect("the set-up holds");
+fn it_writes_an_operations_files_and_their_lines() {
+    let tree = tree();
+    let before = texts(tree.path());
+    let done = script(tree.path(), &["norm", "soft_shift2"]);
     assert!(
-        calls
-            .iter()
-            .all(|(_, result)| matches!(result, Err(Error::Shape { .. })))
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
     );
+    let after = texts(tree.path());
+
+    let new: Vec<&str> = after
+        .keys()
+        .filter(|path| !before.contains_key(*path))
+        .map(|path| path.to_str().unwrap())
+        .collect();
+    let written = [
+        "shaders/norm/soft_shift2.wgsl",
+        "shaders/norm/soft_shift2_grad.wgsl",
+        "src/ops/norm/soft_shift2/mod.rs",
+        "src/ops/norm/soft_shift2/reference.rs",
+        "src/ops/norm/soft_shift2/spec.rs",
+    ];
+    assert_eq!(new, written);
+    assert!(
+        written
+            .iter()
+            .all(|path| !after[Path::new(path)].to_lowercase().contains("softplus"))
+    );
+
+    let line_of = |text: &str, line: &str| text.lines().position(|l| l.trim() == line);
+    let mut changed = 0;
+    for (path, line, behind) in [
+        (
+            "src/ops/norm/mod.rs",
+            "pub mod soft_shift2;",
+            "pub mod rms_norm;",
+        ),
+        (
+            "src/registry.rs",
+            "&norm::soft_shift2::SoftShift2,",
+            "&linalg::scale_by::ScaleBy,",
+        ),
+        ("tests/ops.rs", "\"soft_shift2\",", "\"scale_by\","),
+    ] {
+        let (old, new) = (&before[Path::new(path)], &after[Path::new(path)]);
+        let at = line_of(new, line).unwrap_or_else(|| panic!("{path} lacks {line}"));
+        assert_eq!(line_of(new, behind), Some(at - 1), "{path}");
+        let rest = new.lines().enumerate().filter(|(i, _)| *i != at);
+        assert!(
+            rest.map(|(_, line)| line).eq(old.lines()),
+            "{path}: more than a line"
+        );
+        changed += 1;
+    }
+    let kept = before
+        .iter()
+        .filter(|(path, text)| after.get(*path) == Some(text));
+    assert_eq!(kept.count() + changed, before.len());
+
+    // The kernels, as far as naga goes.
+    for (name, bindings) in [("soft_shift2", 2), ("soft_shift2_grad", 3)] {
+        let path = tree.path().join(format!("shaders/norm/{name}.wgsl"));
+        let text = fs::read_to_string(path).unwrap().leak();
+        let source: &'static Source = Box::leak(Box::new(Source { name: "new", text }));
+        source.check().unwrap();
+        let (_, _, reflection) = Kernel::new(source).parse(true).unwrap();
+        assert_eq!(reflection.storage.len(), bindings);
+        let last = reflection.storage.last().unwrap();
+        assert!(last.write && last.elements == Elements::Words && reflection.params == 4);
+    }
 }
 
 #[test]
-fn the_page_shows_the_kernel_that_is_tested() {
-    let page: String = include_str!("../docs/add-an-op.md")
-        .lines()
-        .map(|l| l.trim_start().to_owned() + "\n")
-        .collect();
-    for line in FORWARD.text.lines() {
+fn what_it_refuses_it_leaves_alone() {
+    let tree = tree();
+    let before = texts(tree.path());
+    for (args, what) in [
+        (vec![], "usage: scripts/new_op.sh FAMILY NAME"),
+        (vec!["elementwise"], "usage"),
+        (vec!["elementwise", "a", "b"], "usage"),
+        (
+            vec!["activations", "softplus"],
+            "there are attention conv elementwise",
+        ),
+        (vec!["elementwise", "SoftPlus"], "small letters"),
+        (vec!["elementwise", "../x"], "small letters"),
+        (vec!["elementwise", "loop"], "a word of Rust's"),
+        (
+            vec!["elementwise", "scale"],
+            "src/ops/elementwise/scale is there already",
+        ),
+        (
+            vec!["elementwise", "swiglu_grad"],
+            "swiglu_grad.wgsl is there already",
+        ),
+        (vec!["elementwise", "matmul"], "called `matmul` already"),
+        (vec!["norm", "backward"], "called `backward` already"),
+    ] {
+        let done = script(tree.path(), &args);
+        let said = String::from_utf8_lossy(&done.stderr);
         assert!(
-            page.contains(line.trim_start()),
+            done.status.code() == Some(1) && said.contains(what),
+            "{args:?}: {said}"
+        );
+        assert!(done.stdout.is_empty(), "{args:?}");
+        assert!(
+            texts(tree.path()) == before,
+            "{args:?}: something was written"
+        );
+    }
+}
+
+#[test]
+fn what_it_writes_passes_every_check() {
+    if std::env::var_os("WGVQ_THOROUGH").is_none() {
+        let what = "compiles for minutes; WGVQ_THOROUGH=1 (scripts/release.sh) runs it";
+        return skip::skipped("what_it_writes_passes_every_check", what);
+    }
+    let tree = copy(&[
+        "Cargo.toml",
+        "Cargo.lock",
+        "build.rs",
+        "src",
+        "tests",
+        "benches",
+        "examples",
+        "shaders",
+        "assets",
+        "docs",
+        "README.md",
+    ]);
+    let done = script(tree.path(), &["elementwise", "softplus"]);
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    // What it is built on was built for these tests.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let done = Command::new(env!("CARGO"))
+        .args(["test", "--offline", "--test", "ops", "softplus"])
+        .current_dir(tree.path())
+        .env("CARGO_TARGET_DIR", target)
+        .env_remove("WGVQ_THOROUGH")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    for test in [
+        "error_inputs::softplus",
+        "differences::softplus",
+        "agree::softplus::default",
+    ] {
+        let ran = said
+            .lines()
+            .any(|line| line.contains(test) && line.ends_with("ok"));
+        assert!(ran, "{test} did not run:\n{said}");
+    }
+}
+
+#[test]
+fn the_page_shows_what_it_writes() {
+    let page = fs::read_to_string(root().join("docs/add-an-op.md")).unwrap();
+    let page: Vec<&str> = page.lines().map(str::trim).collect();
+    let text = fs::read_to_string(root().join("scripts/new_op/forward.wgsl")).unwrap();
+    for line in text.lines() {
+        assert!(
+            page.contains(&line.trim()),
             "docs/add-an-op.md lacks: {line}"
+        );
+    }
+    for file in fs::read_dir(root().join("scripts/new_op")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let name = match name.as_str() {
+            "forward.wgsl" => "softplus.wgsl",
+            "grad.wgsl" => "softplus_grad.wgsl",
+            other => other,
+        };
+        assert!(
+            page.iter().any(|line| line.contains(name)),
+            "docs/add-an-op.md lacks {name}"
         );
     }
 }
