@@ -59,22 +59,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #unroll t 0 DQ
         {
-#ifdef LANES
-            let b = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let b = k_tile[{c*DQ+t}];
-#endif
+#for (x, walked) in (b, k)
+#import attention/attention/handed
+#end
 #unroll v 0 V
             s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z, fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
 #end
         }
 #end
 #unroll v 0 V
-#ifdef MASK
-        let sees_{v}_{c} = c0 + {c} <= last_{v} && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
-#else
-        let sees_{v}_{c} = c0 + {c} <= last_{v};
-#endif
+        let near_{v}_{c} = c0 + {c} <= last_{v};
+#for seen in sees
+#import attention/attention/seen
+#end
         s_{v}_{c} = select(LOWEST, s_{v}_{c}, sees_{v}_{c});
         new_{v} = max(new_{v}, s_{v}_{c});
 #end
@@ -93,11 +90,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 DQ
         {
 #unroll c 0 NC
-#ifdef LANES
-            let b_{c} = subgroupBroadcast(v_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let b_{c} = v_tile[{c*DQ+t}];
-#endif
+#for (x, walked) in (b_{c}, v)
+#import attention/attention/handed
+#end
 #end
 #unroll v 0 V
 #unroll j 0 4

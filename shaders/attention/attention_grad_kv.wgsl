@@ -71,11 +71,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #import attention/attention/scores
 #end
 #unroll v 0 V
-#ifdef MASK
-        let seen_{v}_{c} = c0 + {c} >= first_{v} && c0 + {c} < i32(p.tq) && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
-#else
-        let seen_{v}_{c} = c0 + {c} >= first_{v} && c0 + {c} < i32(p.tq);
-#endif
+        let near_{v}_{c} = c0 + {c} >= first_{v} && c0 + {c} < i32(p.tq);
+#for seen in seen
+#import attention/attention/seen
+#end
         let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - l_{c}), seen_{v}_{c});
         let ds_{v}_{c} = p_{v}_{c} * (dp_{v}_{c} - e_{c});
 #end
@@ -83,13 +82,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 DQ
         {
 #unroll c 0 NC
-#ifdef LANES
-            let b_{c} = subgroupBroadcast(q_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-            let w_{c} = subgroupBroadcast(do_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let b_{c} = q_tile[{c*DQ+t}];
-            let w_{c} = do_tile[{c*DQ+t}];
-#endif
+#for (x, walked) in (b_{c}, q) (w_{c}, do)
+#import attention/attention/handed
+#end
 #end
 #unroll v 0 V
 #unroll j 0 4

@@ -50,22 +50,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #import attention/attention/scores
 #end
 #unroll v 0 V
-#ifdef MASK
-        let sees_{v}_{c} = c0 + {c} <= last_{v} && extractBits(word_{v}, bit + {c}u, 1u) == 1u;
-#else
-        let sees_{v}_{c} = c0 + {c} <= last_{v};
-#endif
+        let near_{v}_{c} = c0 + {c} <= last_{v};
+#for seen in sees
+#import attention/attention/seen
+#end
         let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), sees_{v}_{c}) * (dp_{v}_{c} - delta_{v});
 #end
 #end
 #unroll t 0 DQ
         {
 #unroll c 0 NC
-#ifdef LANES
-            let b_{c} = subgroupBroadcast(k_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let b_{c} = k_tile[{c*DQ+t}];
-#endif
+#for (x, walked) in (b_{c}, k)
+#import attention/attention/handed
+#end
 #end
 #unroll v 0 V
 #unroll j 0 4

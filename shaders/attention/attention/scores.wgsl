@@ -6,12 +6,8 @@
 #end
 #unroll t 0 DQ
         {
-#for (x, walks) in (b, {walked}) (w, {walked2})
-#ifdef LANES
-            let {x} = subgroupBroadcast({walks}_{t/SPREAD}, {c+NC*(t%SPREAD)}u);
-#else
-            let {x} = {walks}_tile[{c*DQ+t}];
-#endif
+#for (x, walked) in (b, {walked}) (w, {walked2})
+#import attention/attention/handed
 #end
 #unroll v 0 V
 #for (sum, mine, x) in (s, {own}, b) (dp, {own2}, w)
