@@ -74,7 +74,7 @@ impl Gpu {
         // An operation that was not written for 16-bit floats would take two of them for one
         // number.
         let mut pairs = bindings.iter().zip(&declared.storage);
-        if let Some((t, at)) = pairs.find(|(t, at)| !at.elements.fit(t.dtype())) {
+        if let Some((t, at)) = pairs.find(|(t, at)| !t.dtype().fits(at.elements)) {
             let expected = match at.elements {
                 Elements::Words => "32-bit elements: `ops::cast` makes f32",
                 Elements::F16 => "f16: `ops::cast` makes it",

@@ -1,6 +1,5 @@
 //! What naga reads from a kernel's text: bindings, parameters, and the features that it needs.
 
-use crate::gpu::DType;
 use crate::{Error, Result};
 use naga::{AddressSpace, BuiltIn, Expression, Handle, Module, ScalarKind, Type, TypeInner};
 
@@ -41,17 +40,6 @@ pub enum Elements {
     Halves,
     /// Of 32 bits.
     Words,
-}
-
-impl Elements {
-    /// Is a tensor of that type what the kernel takes it for?
-    pub(crate) fn fit(self, dtype: DType) -> bool {
-        match self {
-            Elements::F16 => dtype == DType::F16,
-            Elements::Halves => dtype.is_half(),
-            Elements::Words => !dtype.is_half(),
-        }
-    }
 }
 
 /// Parses `wgsl` and reads its bindings, parameter size and workgroup size.

@@ -2,6 +2,7 @@
 
 use super::pool::Storage;
 use crate::gpu::Gpu;
+use crate::gpu::kernel::reflect::Elements;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -22,6 +23,15 @@ pub enum DType {
 }
 
 impl DType {
+    /// Is this what a kernel takes elements for?
+    pub(crate) fn fits(self, elements: Elements) -> bool {
+        match elements {
+            Elements::F16 => self == DType::F16,
+            Elements::Halves => self.is_half(),
+            Elements::Words => !self.is_half(),
+        }
+    }
+
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
