@@ -106,7 +106,7 @@ pub fn train(config: &RunConfig, steps: u64) -> Result<wgvq::train::metrics::Eva
     let registry = Registry::default().with(kind);
     let gpu = Gpu::new(Default::default())?;
     let data = Arc::new(wgvq::data::open(&config.data.source, &Default::default())?);
-    let mut trainer = Trainer::with(&gpu, config, data, &registry)?;
+    let mut trainer = Trainer::with(&gpu, &config.resolve(&registry)?, data, &registry)?;
     for _ in 0..steps {
         trainer.step()?;
         for row in trainer.rows(false)? {

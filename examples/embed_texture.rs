@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::Gpu;
 use wgvq::inference::Decoder;
+use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::train::Trainer;
 use wgvq::{Error, Result, Wanted, wgpu};
@@ -32,7 +33,7 @@ pub fn small_model(gpu: &Gpu, steps: u64) -> Result<Vec<u8>> {
         config.train.batch_size,
     ) = (32, 16, 8);
     let data = Arc::new(wgvq::data::open("emoji", &Default::default())?);
-    let mut trainer = Trainer::new(gpu, &config, data)?;
+    let mut trainer = Trainer::new(gpu, &config.resolve(&Registry::default())?, data)?;
     (0..steps).try_for_each(|_| trainer.step())?;
     checkpoint::to_bytes(&trainer.trained()?)
 }

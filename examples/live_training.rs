@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::ops::image::image::normalize;
+use wgvq::quantize::Registry;
 use wgvq::train::Trainer;
 use wgvq::{Result, Wanted, wgpu};
 
@@ -69,7 +70,7 @@ impl Live {
         let originals = normalize(&bytes, &Tensor::from_slice(&gpu, &[chosen.len()], &order)?)?;
         let texture = || host.texture(side, wgpu::TextureFormat::Rgba8UnormSrgb);
         let textures = chosen.iter().map(|_| [texture(), texture()]).collect();
-        let trainer = Trainer::new(&gpu, &config, data)?;
+        let trainer = Trainer::new(&gpu, &config.resolve(&Registry::default())?, data)?;
         let pipeline = host.quad(format);
         let (trained, log) = (Vec::new(), Vec::new());
         Ok(Live {

@@ -11,6 +11,7 @@ use wgvq::config::run::{ModelKind, RunConfig};
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::inference::{DECODER_FORMAT, Decoder, Trained};
 use wgvq::ops::elementwise::scale::scale;
+use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
 use wgvq::train::Trainer;
 use wgvq::{Wanted, wgpu};
@@ -22,7 +23,12 @@ fn after(
     steps: u64,
     advance: impl Fn(&mut Trainer),
 ) -> BTreeMap<String, HostTensor> {
-    let mut trainer = Trainer::new(gpu, config, Arc::new(pictures(64, 12))).unwrap();
+    let mut trainer = Trainer::new(
+        gpu,
+        &config.resolve(&Registry::default()).unwrap(),
+        Arc::new(pictures(64, 12)),
+    )
+    .unwrap();
     while trainer.step_number() < steps {
         advance(&mut trainer);
     }
@@ -210,7 +216,8 @@ fn every_models_decoder_decodes_alike() {
     for config in configs {
         let data = Arc::new(pictures(64, 6));
         let name = format!("{} {}", config.model.kind, config.quantizer.kind);
-        let mut trainer = Trainer::new(&gpu, &config, data).unwrap();
+        let mut trainer =
+            Trainer::new(&gpu, &config.resolve(&Registry::default()).unwrap(), data).unwrap();
         trainer.step().unwrap();
         let mut whole =
             Trained::from_bytes(&gpu, &to_bytes(&trainer.trained().unwrap()).unwrap()).unwrap();
@@ -276,7 +283,8 @@ fn samples_come_in_slices_too() {
         mirrored: false,
         reader: String::new(),
     };
-    let prior = TrainedPrior::untrained(&gpu, &PriorConfig::default(), about).unwrap();
+    let prior =
+        TrainedPrior::untrained(&gpu, &PriorConfig::default().resolve().unwrap(), about).unwrap();
     let how = Draw {
         seed: 11,
         ..Default::default()

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use wgvq::config::DottedConfig;
-use wgvq::config::run::RunConfig;
+use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};
 use wgvq::inference::Trained;
+use wgvq::quantize::Registry;
 use wgvq::storage::metrics_log::columns;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start, Trainer};
@@ -53,12 +54,12 @@ const TINY: [(&str, &str); 14] = [
     ("train.ema_decay", "0.9"),
 ];
 
-fn tiny(more: &[(&str, &str)]) -> RunConfig {
+fn tiny(more: &[(&str, &str)]) -> ResolvedConfig {
     let mut config = RunConfig::default();
     for (key, value) in TINY.iter().chain(more) {
         config.set(key, value).unwrap();
     }
-    config.resolved()
+    config.resolve(&Registry::default()).unwrap()
 }
 
 fn emoji() -> Arc<ImageSet> {

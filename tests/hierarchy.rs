@@ -19,6 +19,7 @@ use wgvq::inference::{Draw, Given, Priors, Trained, TrainedPrior, prior_folder};
 use wgvq::models::Autoencoder;
 use wgvq::models::vqvae2::{Config, VqVae2, level_names};
 use wgvq::nn::{HostTensors, Parameters, Pass};
+use wgvq::quantize::Registry;
 use wgvq::storage::{checkpoint, weights};
 use wgvq::train::Trainer;
 
@@ -153,7 +154,7 @@ fn pictures(kind: &str, levels: usize) -> (RunConfig, ImageSet) {
     let mut set = wgvq::data::open("emoji", &Default::default()).unwrap();
     set.train.truncate(40);
     set.test.truncate(12);
-    (config.resolved(), set)
+    (config, set)
 }
 
 /// Every quantizer at two levels and three: trains, is measured level by level, comes back from its
@@ -164,7 +165,12 @@ fn every_quantizer_works_at_every_level() {
     for (i, kind) in wgvq::quantize::all().iter().enumerate() {
         let levels = 2 + i % 2;
         let (config, set) = pictures(kind.name, levels);
-        let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
+        let mut trainer = Trainer::new(
+            &gpu,
+            &config.resolve(&Registry::default()).unwrap(),
+            set.clone().into(),
+        )
+        .unwrap();
         for _ in 0..4 {
             trainer.step().unwrap();
         }
@@ -250,7 +256,12 @@ fn what_is_above_conditions_what_is_below() {
     config.train.lr = 3e-3;
     // The top level learns to draw alone.
     config.model.level_dropout = 0.3;
-    let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
+    let mut trainer = Trainer::new(
+        &gpu,
+        &config.resolve(&Registry::default()).unwrap(),
+        set.clone().into(),
+    )
+    .unwrap();
     (0..120).for_each(|_| trainer.step().unwrap());
     let folder = tempfile::tempdir().unwrap();
     checkpoint::save_file(
@@ -317,7 +328,12 @@ fn priors_of_levels_draw_top_down() {
     let gpu = gpu();
     for kind in ["ema", "residual"] {
         let (config, set) = pictures(kind, 2);
-        let mut trainer = Trainer::new(&gpu, &config, set.clone().into()).unwrap();
+        let mut trainer = Trainer::new(
+            &gpu,
+            &config.resolve(&Registry::default()).unwrap(),
+            set.clone().into(),
+        )
+        .unwrap();
         (0..4).for_each(|_| trainer.step().unwrap());
         let folder = tempfile::tempdir().unwrap();
         checkpoint::save_file(
@@ -359,7 +375,7 @@ fn priors_of_levels_draw_top_down() {
             ] {
                 config.set(key, value).unwrap();
             }
-            let mut trainer = Trainer::prior(&gpu, &config, tokens).unwrap();
+            let mut trainer = Trainer::prior(&gpu, &config.resolve().unwrap(), tokens).unwrap();
             (0..8).for_each(|_| trainer.step().unwrap());
             checkpoint::save_file(&own.join("final.safetensors"), &trainer.trained().unwrap())
                 .unwrap();

@@ -204,7 +204,12 @@ fn training_with_f16_activations_follows_f32_in_less_memory() {
         config.train.batch_size = 16;
         config.train.log_every = 1;
         config.set("train.dtype", dtype).unwrap();
-        let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
+        let mut trainer = Trainer::new(
+            &gpu,
+            &config.resolve(&Registry::default()).unwrap(),
+            data.clone(),
+        )
+        .unwrap();
         let mut losses = Vec::new();
         for _ in 0..30 {
             trainer.step().unwrap();

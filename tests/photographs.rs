@@ -10,6 +10,7 @@ use wgvq::data::{self, ImageSet};
 use wgvq::gpu::{Gpu, Options};
 use wgvq::inference::Trained;
 use wgvq::inference::tokenize::tokenize;
+use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start, Trainer, run};
@@ -95,7 +96,12 @@ const CROPS: [(&str, &str); 3] = [
 
 /// The trained weights after `steps` steps.
 fn trained(gpu: &Gpu, place: &Place, config: &RunConfig, steps: u64) -> Vec<u8> {
-    let mut trainer = Trainer::new(gpu, config, place.open(config).unwrap()).unwrap();
+    let mut trainer = Trainer::new(
+        gpu,
+        &config.resolve(&Registry::default()).unwrap(),
+        place.open(config).unwrap(),
+    )
+    .unwrap();
     (0..steps).for_each(|_| trainer.step().unwrap());
     checkpoint::to_bytes(&trainer.trained().unwrap()).unwrap()
 }
@@ -164,8 +170,14 @@ fn a_set_on_disk_trains_as_the_set_on_the_device() {
         trained(&gpu, &place, &stored, 3),
     );
     assert!(tensors(&a) == tensors(&b));
-    let mut trainers =
-        [&resident, &stored].map(|c| Trainer::new(&gpu, c, place.open(c).unwrap()).unwrap());
+    let mut trainers = [&resident, &stored].map(|c| {
+        Trainer::new(
+            &gpu,
+            &c.resolve(&Registry::default()).unwrap(),
+            place.open(c).unwrap(),
+        )
+        .unwrap()
+    });
     let [mse, again] = trainers.each_mut().map(|t| t.evaluate().unwrap().mse);
     assert_eq!(mse.to_bits(), again.to_bits());
     let [pairs, others] = trainers.each_mut().map(|t| t.test_pairs(3).unwrap());
@@ -203,7 +215,7 @@ fn run_in(
     let mut heard = Heard::default();
     run(
         gpu,
-        config,
+        &config.resolve(&Registry::default())?,
         place.open(config)?,
         &folder,
         start,
@@ -287,7 +299,12 @@ fn a_run_on_photographs_resumes_to_the_same_bytes_and_becomes_tokens() {
 fn what_goes_wrong_with_pictures_is_named() {
     let (gpu, place) = (gpu(), Place::new());
     let crops = config(&place, &CROPS);
-    let mut trainer = Trainer::new(&gpu, &crops, place.open(&crops).unwrap()).unwrap();
+    let mut trainer = Trainer::new(
+        &gpu,
+        &crops.resolve(&Registry::default()).unwrap(),
+        place.open(&crops).unwrap(),
+    )
+    .unwrap();
     for i in 0..30 {
         std::fs::remove_file(place.pictures.path().join(format!("{i:02}.png"))).unwrap();
     }
@@ -308,7 +325,9 @@ fn what_goes_wrong_with_pictures_is_named() {
     let mut emoji = crops.clone();
     emoji.data.source = "emoji".into();
     let set = data::open("emoji", &emoji.data.options()).unwrap();
-    let error = wgvq::train::check(&emoji, &set).unwrap_err().to_string();
+    let error = wgvq::train::check(&emoji.resolve(&Registry::default()).unwrap(), &set)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("data.crop") && error.contains("not a folder of photographs"),
         "{error}"

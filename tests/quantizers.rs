@@ -9,7 +9,7 @@ use wgvq::inference::Trained;
 use wgvq::nn::{Init, Parameters, Pass};
 use wgvq::ops::quantize::code_softmax::{Metric, sample_codes};
 use wgvq::ops::sampling::random::Key;
-use wgvq::quantize::{self, Mode, Options, Quantizer, Term};
+use wgvq::quantize::{self, Mode, Options, Quantizer, Registry, Term};
 use wgvq::spec::{HostTensor, Rng};
 use wgvq::train::Trainer;
 
@@ -228,8 +228,12 @@ fn each_trains_resumes_and_is_read_back() {
     for kind in quantize::all() {
         let config = tiny(kind.name);
         let new = || {
-            Trainer::new(&gpu, &config, data.clone())
-                .unwrap_or_else(|e| panic!("{}: {e}", kind.name))
+            Trainer::new(
+                &gpu,
+                &config.resolve(&Registry::default()).unwrap(),
+                data.clone(),
+            )
+            .unwrap_or_else(|e| panic!("{}: {e}", kind.name))
         };
         let mut whole = new();
         let mut half = None;
@@ -515,7 +519,12 @@ fn latents_that_are_not_numbers_are_named_at_their_step() {
     for kind in ["ema", "fsq", "gumbel"] {
         let mut config = tiny(kind);
         config.train.log_every = 4;
-        let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
+        let mut trainer = Trainer::new(
+            &gpu,
+            &config.resolve(&Registry::default()).unwrap(),
+            data.clone(),
+        )
+        .unwrap();
         for _ in 0..5 {
             trainer.step().unwrap();
         }
@@ -560,7 +569,7 @@ fn a_quantizer_from_outside_trains_by_its_name() {
     );
     assert!(
         config
-            .validate()
+            .resolve(&Registry::default())
             .unwrap_err()
             .to_string()
             .contains("spherical"),
@@ -609,7 +618,7 @@ fn a_collapse_is_told_and_mended() {
         let mut notes = Notes(Vec::new());
         run(
             &gpu,
-            config,
+            &config.resolve(&Registry::default()).unwrap(),
             data.clone(),
             &at.unwrap(),
             start,
@@ -670,7 +679,7 @@ fn a_run_that_diverges_goes_back() {
         let mut notes = Notes(Vec::new());
         let ended = run(
             &gpu,
-            config,
+            &config.resolve(&Registry::default()).unwrap(),
             data.clone(),
             &at,
             Start::Fresh,

@@ -17,6 +17,7 @@ use wgvq::nn::{Init, MlpKind, NormKind, Parameters, Pass};
 use wgvq::ops::linalg::matmul::Transpose;
 use wgvq::ops::loss::loss::Loss;
 use wgvq::ops::sampling::random::Key;
+use wgvq::quantize::Registry;
 use wgvq::spec::Rng;
 use wgvq::train::Trainer;
 
@@ -378,7 +379,12 @@ fn trainers_end_with_the_same_weights() {
         config.quantizer.codebook_dim = 16;
         config.train.batch_size = 8;
         config.train.checkpoint_blocks = recompute;
-        let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
+        let mut trainer = Trainer::new(
+            &gpu,
+            &config.resolve(&Registry::default()).unwrap(),
+            data.clone(),
+        )
+        .unwrap();
         trainer.step().unwrap();
         gpu.reset_peak();
         for _ in 0..3 {

@@ -9,6 +9,7 @@ use wgvq::config::DottedConfig;
 use wgvq::config::presets;
 use wgvq::config::run::RunConfig;
 use wgvq::models::Level;
+use wgvq::quantize::Registry;
 use wgvq::storage::atomic;
 use wgvq::storage::checkpoint;
 use wgvq::storage::checkpoint::{Checkpoint, HostTensor};
@@ -277,7 +278,7 @@ fn configurations_that_cannot_be_used_name_the_key_and_the_way_out() {
         ("[train]\nlr = 1e300", &["train.lr"]),
         ("[train]\nlr = nan", &["train.lr"]),
     ] {
-        let said = text(RunConfig::from_toml(toml).and_then(|c| c.validate()));
+        let said = text(RunConfig::from_toml(toml).and_then(|c| c.resolve(&Registry::default())));
         assert!(words.iter().all(|w| said.contains(w)), "{toml}: {said}");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -400,7 +401,7 @@ proptest! {
 
     #[test]
     fn any_text_is_a_configuration_or_an_error(given in ".{0,80}", key in "[a-z._]{0,20}", value in ".{0,12}") {
-        let _ = RunConfig::from_toml(&given).map(|c| c.validate());
+        let _ = RunConfig::from_toml(&given).map(|c| c.resolve(&Registry::default()));
         let _ = RunConfig::default().set(&key, &value);
         let _ = presets::preset(&key);
     }

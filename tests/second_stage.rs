@@ -15,6 +15,7 @@ use wgvq::models::prior::Prior;
 use wgvq::nn::transformer::Dropout;
 use wgvq::nn::{Parameters, Pass};
 use wgvq::ops::sampling::sample::Sampling;
+use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::train::Trainer;
 use wgvq::train::prior::PriorTrainer;
@@ -70,7 +71,7 @@ fn tokens(
 ) -> (Trained, Tokens, ImageSet) {
     let (mut config, set) = pictures(flip);
     config.set("quantizer.kind", kind).unwrap();
-    let config = config.resolved();
+    let config = config.resolve(&Registry::default()).unwrap();
     let mut trainer = Trainer::new(gpu, &config, set.clone().into()).unwrap();
     trainer.step().unwrap();
     let path = folder.join("final.safetensors");
@@ -109,7 +110,7 @@ fn small(positions: &str) -> PriorConfig {
 fn stages(kind: &str, positions: &str) -> Stages {
     let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
     let (model, tokens, _) = tokens(&gpu, kind, false, folder.path());
-    let mut trainer = Trainer::prior(&gpu, &small(positions), tokens).unwrap();
+    let mut trainer = Trainer::prior(&gpu, &small(positions).resolve().unwrap(), tokens).unwrap();
     for _ in 0..12 {
         trainer.step().unwrap();
     }
@@ -612,7 +613,8 @@ fn training_goes_on_where_it_stopped() {
     let mut config = small("rotary");
     config.train.accumulate = 2;
     config.train.batch_size = 8;
-    let begin = |config: &PriorConfig| Trainer::prior(&gpu, config, open()).unwrap();
+    let begin =
+        |config: &PriorConfig| Trainer::prior(&gpu, &config.resolve().unwrap(), open()).unwrap();
     let run = |trainer: &mut PriorTrainer, to: u64| {
         while trainer.step_number() < to {
             trainer.step().unwrap();
@@ -663,7 +665,7 @@ fn sixteen_bits_train_alike() {
         config.set("train.dtype", dtype).unwrap();
         config.prior.dropout = 0.0;
         let tokens = Tokens::open(&folder.path().join("prior/tokens")).unwrap();
-        let mut trainer = Trainer::prior(&gpu, &config, tokens).unwrap();
+        let mut trainer = Trainer::prior(&gpu, &config.resolve().unwrap(), tokens).unwrap();
         (0..12).for_each(|_| trainer.step().unwrap());
         trainer.close_row().unwrap();
         trainer

@@ -57,7 +57,7 @@ fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> Traine
         data_sha256: String::new(),
         mirrored: false,
     };
-    TrainedPrior::untrained(gpu, &config, about).unwrap()
+    TrainedPrior::untrained(gpu, &config.resolve().unwrap(), about).unwrap()
 }
 
 /// The systems: one sequence with sparse layers, an encoder, and rows from elsewhere; each with

@@ -208,7 +208,7 @@ fn untrained(gpu: &Gpu, seed: u64) -> Result<TrainedPrior> {
         data_sha256: String::new(),
         mirrored: false,
     };
-    TrainedPrior::untrained(gpu, &config, about)
+    TrainedPrior::untrained(gpu, &config.resolve()?, about)
 }
 
 struct State {

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::config::section::flat_section;
 use crate::config::train_common::{TrainCommon, embeds};
-use crate::config::{DottedConfig, learning_rate};
+use crate::config::{DottedConfig, Resolved, learning_rate};
 use crate::models::contrastive::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -63,13 +63,14 @@ impl Default for Train {
 impl DottedConfig for ContrastiveConfig {}
 
 impl ContrastiveConfig {
-    /// Are all values usable?
+    /// The same, once it is known that all values are usable.
     ///
     /// # Errors
-    /// On the first that is not: its key, its value and what is allowed.
-    pub fn validate(&self) -> Result<()> {
+    /// On the first value that is not usable: its key, the value and what is allowed.
+    pub fn resolve(&self) -> Result<Resolved<ContrastiveConfig>> {
         self.model.check()?;
-        self.train.validate(2..=1 << 14)
+        self.train.validate(2..=1 << 14)?;
+        Ok(Resolved::of(self.clone()))
     }
 
     /// A hash of what a resumed run may not change: every value, but for the steps in all.

@@ -6,6 +6,7 @@ pub(crate) mod learning_rate;
 pub mod objective;
 pub mod presets;
 pub mod prior;
+mod resolved;
 mod resumable;
 pub mod run;
 mod section;
@@ -15,5 +16,6 @@ mod words;
 
 pub use dotted::DottedConfig;
 pub(crate) use dotted::{check, nearest};
+pub use resolved::Resolved;
 pub use resumable::{Resumable, StepSchedule};
 pub use train_common::{ActivationDtype, StageTrain, TrainCommon};

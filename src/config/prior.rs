@@ -3,7 +3,7 @@
 
 use crate::config::section::flat_section;
 use crate::config::train_common::{ActivationDtype, StageTrain, TrainCommon, check_share, embeds};
-use crate::config::{DottedConfig, Resumable, StepSchedule, check, learning_rate};
+use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule, check, learning_rate};
 use crate::models::prior::Shape;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ impl DottedConfig for PriorConfig {}
 
 impl Resumable for PriorConfig {
     fn schedule(&self) -> StepSchedule {
-        self.resolved().train.schedule()
+        self.written_out().train.schedule()
     }
 
     fn decaying(mut self, decay_steps: u64) -> Self {
@@ -117,7 +117,7 @@ impl Resumable for PriorConfig {
 
     /// Every value, but for the steps in all and for what the backward pass keeps.
     fn plain_identity(&self) -> Result<String> {
-        let mut same = self.resolved();
+        let mut same = self.written_out();
         same.train.steps = 1;
         same.train.checkpoint_blocks = false;
         same.sha256()
@@ -167,8 +167,18 @@ impl Shape {
 }
 
 impl PriorConfig {
+    /// The same with every value written out that was left open, once it is known that all are
+    /// usable.
+    ///
+    /// # Errors
+    /// On the first value that is not usable: its key, the value and what is allowed.
+    pub fn resolve(&self) -> Result<Resolved<PriorConfig>> {
+        self.validate()?;
+        Ok(Resolved::of(self.written_out()))
+    }
+
     /// The same with every value written out that was left open.
-    pub fn resolved(&self) -> PriorConfig {
+    fn written_out(&self) -> PriorConfig {
         let mut all = self.clone();
         all.prior = all.prior.resolved();
         if all.train.decay_steps == 0 {
@@ -177,11 +187,7 @@ impl PriorConfig {
         all
     }
 
-    /// Are all values usable?
-    ///
-    /// # Errors
-    /// On the first that is not: its key, its value and what is allowed.
-    pub fn validate(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         self.prior.resolved().check()?;
         let t = &self.train;
         t.validate()?;
@@ -216,7 +222,7 @@ mod tests {
     fn the_rate_rises_and_falls() {
         let mut config = PriorConfig::default();
         (config.train.steps, config.train.lr) = (1100, 1.0);
-        let t = config.resolved().train;
+        let t = config.written_out().train;
         assert_eq!(t.decay_steps, 1000);
         let close = |step, want: f64| {
             assert!(
@@ -254,7 +260,7 @@ mod tests {
 
     #[test]
     fn unusable_values_are_named() {
-        PriorConfig::default().validate().unwrap();
+        PriorConfig::default().resolve().unwrap();
         for (key, value) in [
             ("prior.layers", "0"),
             ("prior.heads", "5"),
@@ -271,7 +277,7 @@ mod tests {
         ] {
             let mut config = PriorConfig::default();
             config.set(key, value).unwrap();
-            let error = config.validate().unwrap_err().to_string();
+            let error = config.resolve().unwrap_err().to_string();
             assert!(error.contains(key), "{key} = {value}: {error}");
         }
         let error = PriorConfig::default()
@@ -299,11 +305,11 @@ mod tests {
         let mut config = PriorConfig::default();
         config.set("prior.positions", "learned").unwrap();
         config.set("train.lr", "3e-4").unwrap();
-        let config = config.resolved();
+        let config = config.written_out();
         assert_eq!(
             PriorConfig::from_toml(&config.to_toml().unwrap()).unwrap(),
             config
         );
-        assert_eq!(config.resolved(), config);
+        assert_eq!(config.written_out(), config);
     }
 }

@@ -133,7 +133,7 @@ impl RunConfig {
     }
 
     fn unread_other(&self, key: &str) -> Option<String> {
-        let all = self.resolved();
+        let all = self.written_out();
         let (gan, data) = (&all.gan, &all.data);
         match key {
             "gan.weight" | "gan.guard" => None,

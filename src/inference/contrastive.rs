@@ -2,6 +2,7 @@
 
 use super::retrieval::{Retrieval, retrieval};
 use crate::autograd::Tape;
+use crate::config::Resolved;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
@@ -18,7 +19,7 @@ use std::path::Path;
 
 pub(crate) fn build(
     gpu: &Gpu,
-    config: &ContrastiveConfig,
+    config: &Resolved<ContrastiveConfig>,
     image: [usize; 3],
     text: &Text,
 ) -> Result<(Contrastive, Parameters)> {
@@ -133,8 +134,8 @@ impl TrainedContrastive {
         let about: About = serde_json::from_value(checkpoint.state["contrastive"].clone())
             .map_err(|e| Error::file(&file, format!("holds no contrastive model: {e}")))?;
         let at = |e: Error| Error::file(&file, e);
-        about.config.validate().map_err(at)?;
-        let (model, params) = build(gpu, &about.config, about.image, &about.text).map_err(at)?;
+        let config = about.config.resolve().map_err(at)?;
+        let (model, params) = build(gpu, &config, about.image, &about.text).map_err(at)?;
         let mut parts = weights::by_prefix(&checkpoint.tensors, &[]).map_err(at)?;
         params
             .load_host(&parts.remove("").unwrap_or_default())

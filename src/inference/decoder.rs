@@ -2,7 +2,6 @@
 
 use crate::autograd::Tape;
 use crate::codes::check;
-use crate::config::run::RunConfig;
 use crate::gpu::{DType, Gpu, Picture, Tensor};
 use crate::inference::Trained;
 use crate::inference::first_stage::{FirstStage, build_part};
@@ -161,7 +160,7 @@ impl Decoder {
 
     fn of(gpu: &Gpu, path: &Path, file: &Checkpoint, registry: &Registry) -> Result<Decoder> {
         let at = |e: Error| Error::file(path, e);
-        let (config, image): (RunConfig, _) = description(path, file, registry)?;
+        let (config, image) = description(path, file, registry)?;
         let [width, height, channels] = image;
         let mut parts = weights::by_prefix(&file.tensors, &["quantizer."]).map_err(at)?;
         let own = parts.remove("").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The first stage of a configuration: an autoencoder with a quantizer at each of its levels.
 
 use crate::autograd::{Tape, Var};
-use crate::config::run::{ModelKind, RunConfig};
+use crate::config::run::{ModelKind, ResolvedConfig};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::decoder::split;
 use crate::models::Level;
@@ -44,7 +44,7 @@ const LEVEL_STREAM: u32 = 0x6c65_766c;
 /// parameters.
 pub(crate) fn build(
     gpu: &Gpu,
-    c: &RunConfig,
+    c: &ResolvedConfig,
     image: [usize; 3],
     registry: &Registry,
 ) -> Result<(FirstStage, Parameters)> {
@@ -54,13 +54,13 @@ pub(crate) fn build(
 /// The same with the parameters that `keep` names alone: of a decoder, say.
 pub(crate) fn build_part(
     gpu: &Gpu,
-    c: &RunConfig,
+    c: &ResolvedConfig,
     image: [usize; 3],
     registry: &Registry,
     keep: &dyn Fn(&str) -> bool,
 ) -> Result<(FirstStage, Parameters)> {
     let mut builder = Parameters::builder();
-    let m = c.model.resolved();
+    let m = &c.model;
     let names = level_names(m.levels);
     let mut quantizers = Vec::new();
     for (level, name) in names.iter().enumerate() {
@@ -122,7 +122,7 @@ pub(crate) fn build_part(
 }
 
 /// The options of a level's quantizer.
-pub(crate) fn options(c: &RunConfig, level: usize) -> Options {
+pub(crate) fn options(c: &ResolvedConfig, level: usize) -> Options {
     let own = c.model.codebook_sizes.get(level).copied();
     Options {
         seed: c.train.seed ^ LEVEL_SEED.wrapping_mul(level as u64),

@@ -3,7 +3,7 @@
 
 use crate::config::DottedConfig;
 use crate::config::check;
-use crate::config::run::{ModelKind, RunConfig};
+use crate::config::run::{ModelKind, ResolvedConfig, RunConfig};
 use crate::data::NO_SOURCE;
 use crate::gpu::Gpu;
 use crate::inference::first_stage::build;
@@ -295,7 +295,7 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
 }
 
 impl Imported {
-    fn configured(&self, [width, height]: [usize; 2]) -> Result<RunConfig> {
+    fn configured(&self, [width, height]: [usize; 2]) -> Result<ResolvedConfig> {
         let mut config = self.config.clone();
         // In a configuration 0 is the data's own size, and here there are no data.
         let coarsest = config.model.coarsest();
@@ -309,12 +309,10 @@ impl Imported {
         }
         (config.data.width, config.data.height, config.data.channels) =
             (width, height, self.channels);
-        let config = config.resolved();
-        config.validate()?;
-        Ok(config)
+        config.resolve(&Registry::default())
     }
 
-    fn load(&self, gpu: &Gpu, config: &RunConfig) -> Result<BTreeMap<String, HostTensor>> {
+    fn load(&self, gpu: &Gpu, config: &ResolvedConfig) -> Result<BTreeMap<String, HostTensor>> {
         let (stage, params) = build(
             gpu,
             config,

@@ -2,6 +2,7 @@
 
 use crate::autograd::Tape;
 use crate::codes::tokens::{About, Tokens};
+use crate::config::Resolved;
 use crate::config::prior::PriorConfig;
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{DType, Gpu, Readback, Tensor};
@@ -27,7 +28,7 @@ use std::path::Path;
 /// A trained prior.
 pub struct TrainedPrior {
     pub(crate) gpu: Gpu,
-    config: PriorConfig,
+    config: Resolved<PriorConfig>,
     pub(crate) about: About,
     pub(crate) prior: Prior,
     pub(crate) params: Parameters,
@@ -253,7 +254,7 @@ impl TrainedPrior {
         let config: PriorConfig =
             serde_json::from_value(state["config"].clone()).map_err(damaged)?;
         let about: About = serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
-        config.validate().map_err(at)?;
+        let config = config.resolve().map_err(at)?;
         let v = &about.vocabulary;
         let own = Vocabulary {
             text: v.text,
@@ -293,13 +294,15 @@ impl TrainedPrior {
     ///
     /// # Errors
     /// If the configuration makes no model.
-    pub fn untrained(gpu: &Gpu, config: &PriorConfig, about: About) -> Result<TrainedPrior> {
-        config.validate()?;
-        let config = config.resolved();
-        let (prior, params) = build(gpu, &config, &about)?;
+    pub fn untrained(
+        gpu: &Gpu,
+        config: &Resolved<PriorConfig>,
+        about: About,
+    ) -> Result<TrainedPrior> {
+        let (prior, params) = build(gpu, config, &about)?;
         Ok(TrainedPrior {
             gpu: gpu.clone(),
-            config,
+            config: config.clone(),
             about,
             prior,
             params,

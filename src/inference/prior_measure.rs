@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::autograd::Tape;
 use crate::codes::tokens::Split;
+use crate::config::Resolved;
 use crate::config::prior::PriorConfig;
 use crate::gpu::Gpu;
 use crate::models::prior::Prior;
@@ -13,7 +14,7 @@ use crate::nn::{Parameters, Pass};
 /// A model of a configuration, and its parameters.
 pub(crate) fn build(
     gpu: &Gpu,
-    c: &PriorConfig,
+    c: &Resolved<PriorConfig>,
     tokens: &crate::codes::tokens::About,
 ) -> Result<(Prior, Parameters)> {
     let mut builder = Parameters::builder();

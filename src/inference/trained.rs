@@ -2,7 +2,7 @@
 
 use crate::autograd::Tape;
 use crate::codes::{Codes, check, interleave};
-use crate::config::run::RunConfig;
+use crate::config::run::{ResolvedConfig, RunConfig};
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::ablation::Means;
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 use std::path::Path;
 
 /// What a model file says of itself beside its tensors.
-pub(crate) fn describe(config: &RunConfig, data: &ImageSet) -> serde_json::Value {
+pub(crate) fn describe(config: &ResolvedConfig, data: &ImageSet) -> serde_json::Value {
     serde_json::json!({
         "config": config,
         "image": { "width": data.width, "height": data.height, "channels": data.channels },
@@ -31,7 +31,7 @@ pub(crate) fn description(
     path: &Path,
     file: &Checkpoint,
     registry: &Registry,
-) -> Result<(RunConfig, [usize; 3])> {
+) -> Result<(ResolvedConfig, [usize; 3])> {
     if !file.state["prior"].is_null() {
         return Err(Error::file(
             path,
@@ -40,9 +40,7 @@ pub(crate) fn description(
     }
     let config: RunConfig = serde_json::from_value(file.state["config"].clone())
         .map_err(|e| Error::file(path, format!("its configuration cannot be used: {e}")))?;
-    config
-        .validate_with(registry)
-        .map_err(|e| Error::file(path, e))?;
+    let config = config.resolve(registry).map_err(|e| Error::file(path, e))?;
     let size = |key: &str| {
         file.state["image"][key]
             .as_u64()
@@ -60,7 +58,7 @@ pub(crate) fn description(
 /// A trained first stage: a VQ-VAE, of one level of codes or several.
 pub struct Trained {
     pub(crate) gpu: Gpu,
-    pub(crate) config: RunConfig,
+    pub(crate) config: ResolvedConfig,
     pub(crate) stage: FirstStage,
     pub(crate) params: Parameters,
     /// What an image's codes look like.
@@ -170,7 +168,7 @@ impl Trained {
     }
 
     /// The configuration that it was trained under.
-    pub fn config(&self) -> &RunConfig {
+    pub fn config(&self) -> &ResolvedConfig {
         &self.config
     }
     /// Width, height and channels of its images.

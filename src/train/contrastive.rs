@@ -6,8 +6,8 @@ use super::prior::batch_fits;
 use super::task::{StepMetrics, Task, check_losses, descend};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
-use crate::config::DottedConfig;
 use crate::config::contrastive::ContrastiveConfig;
+use crate::config::{DottedConfig, Resolved};
 use crate::data::{ImageSet, batch_indices};
 use crate::gpu::Gpu;
 use crate::inference::contrastive::{About, Judge, build, some, upload};
@@ -69,11 +69,10 @@ impl std::fmt::Display for ContrastiveRow {
 /// If the configuration makes no model, or the device or this process cannot hold it or a batch.
 pub fn check_contrastive(
     gpu: &Gpu,
-    config: &ContrastiveConfig,
+    config: &Resolved<ContrastiveConfig>,
     image: [usize; 3],
     text: &Text,
 ) -> Result<()> {
-    config.validate()?;
     let mut builder = Parameters::builder();
     Contrastive::new(&mut builder, &config.model, image, text)?;
     builder.check(gpu)?;
@@ -84,7 +83,7 @@ pub fn check_contrastive(
 /// A contrastive model in training.
 pub struct ContrastiveTask {
     gpu: Gpu,
-    config: ContrastiveConfig,
+    config: Resolved<ContrastiveConfig>,
     data: Arc<ImageSet>,
     text: Text,
     /// Those of all images, in their order.
@@ -104,13 +103,12 @@ impl Trainer<ContrastiveTask> {
     /// If the configuration makes no model, or there are other texts than images.
     pub fn contrastive(
         gpu: &Gpu,
-        config: &ContrastiveConfig,
+        config: &Resolved<ContrastiveConfig>,
         data: Arc<ImageSet>,
         text: Text,
         texts: Arc<Texts>,
         reader: &str,
     ) -> Result<ContrastiveTrainer> {
-        config.validate()?;
         if texts.lengths.len() != data.len() {
             return Err(Error::shape(
                 "contrastive",
@@ -255,7 +253,7 @@ impl Task for ContrastiveTask {
     fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
         let tensors = named("", state.weights().to_host()?);
         let about = About {
-            config: self.config.clone(),
+            config: self.config.clone().into_inner(),
             image: self.model.image(),
             text: self.text,
             reader: self.reader.clone(),

@@ -3,7 +3,7 @@
 use super::Trainer;
 use crate::Result;
 use crate::config::objective::Regularizer;
-use crate::config::run::RunConfig;
+use crate::config::run::{ResolvedConfig, RunConfig};
 use crate::data::ImageSet;
 use crate::gpu::Gpu;
 use std::sync::Arc;
@@ -55,14 +55,20 @@ impl Plan {
     ///
     /// # Errors
     /// If the configuration makes no model for this data set, or the device cannot hold it.
-    pub fn of(gpu: &Gpu, config: &RunConfig, data: &Arc<ImageSet>) -> Result<Plan> {
+    pub fn of(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<Plan> {
         gpu.reset_peak();
-        let all = config.resolved();
+        let all = config;
+        // Other steps than are asked for, of the same model.
+        let changed = |change: &dyn Fn(&mut RunConfig)| {
+            config.clone().map(|mut config| {
+                change(&mut config);
+                config
+            })
+        };
         let start = all.gan.start.min(all.train.steps);
         let before = match all.gan.is_on() && start > 0 {
             true => {
-                let mut alone = all.clone();
-                alone.gan.start = NEVER;
+                let alone = changed(&|c| c.gan.start = NEVER);
                 Some((
                     start,
                     pace(gpu, &mut Trainer::new(gpu, &alone, data.clone())?)?,
@@ -70,21 +76,26 @@ impl Plan {
             }
             false => None,
         };
-        let mut heard = all.clone();
-        (heard.gan.start, heard.gan.head_start, heard.gan.ramp) = (0, 0, 1);
         let penalized = all.gan.is_on()
             && all.gan.regularizer == Regularizer::R1
             && all.gan.regularizer_weight > 0.0;
         // The penalty comes once in so many steps; what it adds to one is shared out among them.
         let with_penalty = match penalized {
             true => {
-                let mut each = heard.clone();
-                each.gan.regularizer_every = 1;
-                heard.gan.regularizer = Regularizer::None;
+                let each = changed(&|c| {
+                    at_once(c);
+                    c.gan.regularizer_every = 1;
+                });
                 Some(pace(gpu, &mut Trainer::new(gpu, &each, data.clone())?)?)
             }
             false => None,
         };
+        let heard = changed(&|c| {
+            at_once(c);
+            if penalized {
+                c.gan.regularizer = Regularizer::None;
+            }
+        });
         let mut trainer = Trainer::new(gpu, &heard, data.clone())?;
         let mut step = pace(gpu, &mut trainer)?;
         if let Some(dear) = with_penalty {
@@ -129,6 +140,11 @@ impl Plan {
         Duration::try_from_secs_f64(self.training_seconds() + self.measuring_seconds())
             .unwrap_or(Duration::MAX)
     }
+}
+
+/// Lets the discriminator begin at once.
+fn at_once(c: &mut RunConfig) {
+    (c.gan.start, c.gan.head_start, c.gan.ramp) = (0, 0, 1);
 }
 
 /// What a step of the trainer takes. The first one also compiles kernels and places the codes, and

@@ -8,9 +8,9 @@ use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::{accumulate, add_assign};
 use crate::codes::tokens::{Split, Tokens};
-use crate::config::DottedConfig;
 use crate::config::Resumable;
 use crate::config::prior::PriorConfig;
+use crate::config::{DottedConfig, Resolved};
 use crate::data::batch_indices;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{Told, build, measure};
@@ -134,9 +134,7 @@ struct Best {
 ///
 /// # Errors
 /// If the configuration makes no model, or the device or this process cannot hold it or a batch.
-pub fn check(gpu: &Gpu, config: &PriorConfig, vocabulary: &Vocabulary) -> Result<()> {
-    let config = config.resolved();
-    config.validate()?;
+pub fn check(gpu: &Gpu, config: &Resolved<PriorConfig>, vocabulary: &Vocabulary) -> Result<()> {
     let mut builder = Parameters::builder();
     let prior = Prior::new(gpu, &mut builder, &config.prior, vocabulary)?;
     builder.check(gpu)?;
@@ -176,7 +174,7 @@ pub(super) fn batch_fits(gpu: &Gpu, what: &str, [batch, rows, channels]: [usize;
 /// A prior in training.
 pub struct PriorTask {
     gpu: Gpu,
-    config: PriorConfig,
+    config: Resolved<PriorConfig>,
     tokens: Tokens,
     prior: Prior,
     best: Option<Best>,
@@ -190,10 +188,12 @@ impl Trainer<PriorTask> {
     ///
     /// # Errors
     /// If the configuration makes no model, or the device cannot hold it.
-    pub fn prior(gpu: &Gpu, config: &PriorConfig, tokens: Tokens) -> Result<PriorTrainer> {
-        config.validate()?;
-        let config = config.resolved();
-        let (prior, params) = build(gpu, &config, &tokens.about)?;
+    pub fn prior(
+        gpu: &Gpu,
+        config: &Resolved<PriorConfig>,
+        tokens: Tokens,
+    ) -> Result<PriorTrainer> {
+        let (prior, params) = build(gpu, config, &tokens.about)?;
         let t = &config.train;
         let hyper = Hyper {
             lr: t.rate(0),
@@ -212,7 +212,7 @@ impl Trainer<PriorTask> {
         let state = OptimizerState::new(gpu, params, options)?;
         let task = PriorTask {
             gpu: gpu.clone(),
-            config,
+            config: config.clone(),
             tokens,
             prior,
             best: None,
@@ -458,14 +458,14 @@ impl Task for PriorTask {
 /// As [`super::run`].
 pub fn run_prior(
     gpu: &Gpu,
-    config: &PriorConfig,
+    config: &Resolved<PriorConfig>,
     tokens: Tokens,
     folder: &RunFolder,
     start: Start,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome<PriorTask>> {
-    let (config, earlier) = configured(config.resolved(), folder, start)?;
+    let (config, earlier) = configured(config, folder, start)?;
     let trainer = Trainer::prior(gpu, &config, tokens)?;
     let t = &config.train;
     let schedule = Schedule {

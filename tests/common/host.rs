@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use wgvq::config::run::RunConfig;
 use wgvq::data::{ImageSet, Item, Pixels};
 use wgvq::gpu::Gpu;
+use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::train::Trainer;
 use wgvq::wgpu;
@@ -92,8 +93,12 @@ pub fn model_bytes(side: usize) -> Vec<u8> {
     static MADE: OnceLock<Vec<u8>> = OnceLock::new();
     let make = || {
         let gpu = Gpu::new(Default::default()).expect("an adapter");
-        let mut trainer =
-            Trainer::new(&gpu, &small_config(), Arc::new(pictures(side, 12))).expect("a trainer");
+        let mut trainer = Trainer::new(
+            &gpu,
+            &small_config().resolve(&Registry::default()).unwrap(),
+            Arc::new(pictures(side, 12)),
+        )
+        .expect("a trainer");
         (0..8).for_each(|_| trainer.step().expect("a step"));
         checkpoint::to_bytes(&trainer.trained().expect("a model")).expect("its bytes")
     };

@@ -9,6 +9,7 @@ use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::config::{DottedConfig, Resumable};
 use wgvq::models::prior::Shape;
+use wgvq::quantize::Registry;
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -152,7 +153,11 @@ fn lines() -> String {
     let of_run = |config: &RunConfig| {
         [
             config.sha256().unwrap(),
-            config.resolved().sha256().unwrap(),
+            config
+                .resolve(&Registry::default())
+                .unwrap()
+                .sha256()
+                .unwrap(),
             config.identity().unwrap(),
         ]
     };
@@ -172,7 +177,7 @@ fn lines() -> String {
         let config = set(PriorConfig::default(), pairs);
         let hashes = [
             config.sha256().unwrap(),
-            config.resolved().sha256().unwrap(),
+            config.resolve().unwrap().sha256().unwrap(),
             config.identity().unwrap(),
         ];
         line(format!("prior {name}"), &hashes);

@@ -12,6 +12,7 @@ use wgvq::config::presets::presets;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Options};
+use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::plan::Plan;
@@ -89,12 +90,12 @@ fn set_to_itself<T: DottedConfig + PartialEq + std::fmt::Debug>(config: &T) {
 #[test]
 fn every_key_takes_its_own_value() {
     set_to_itself(&RunConfig::default());
-    set_to_itself(&RunConfig::default().resolved());
+    set_to_itself(&*RunConfig::default().resolve(&Registry::default()).unwrap());
     presets()
         .iter()
-        .for_each(|p| set_to_itself(&p.config().unwrap().resolved()));
+        .for_each(|p| set_to_itself(&*p.config().unwrap().resolve(&Registry::default()).unwrap()));
     set_to_itself(&PriorConfig::default());
-    set_to_itself(&PriorConfig::default().resolved());
+    set_to_itself(&*PriorConfig::default().resolve().unwrap());
     set_to_itself(&ContrastiveConfig::default());
     let mut prior = PriorConfig::default();
     for (given, written) in [
@@ -316,7 +317,9 @@ fn a_plan_is_what_a_run_then_takes() {
             presets.get(i).unwrap_or(&presets[0]),
             kinds[i % kinds.len()].name,
         );
-        let config = shrunk(preset.config().unwrap(), kind);
+        let config = shrunk(preset.config().unwrap(), kind)
+            .resolve(&Registry::default())
+            .unwrap();
         let set = set.get_or_insert_with(|| {
             let mut set = data::open("emoji", &config.data.options()).unwrap();
             set.test.truncate(8);
@@ -366,9 +369,8 @@ fn a_plan_is_what_a_run_then_takes() {
             model.tensors.keys().collect::<Vec<_>>()
         );
         assert_eq!(plan.codebook == 0, matches!(kind, "fsq" | "lfq"), "{name}");
-        let resolved = config.resolved();
-        assert_eq!(plan.discriminator > 0, resolved.gan.is_on(), "{name}");
-        if resolved.gan.is_on() {
+        assert_eq!(plan.discriminator > 0, config.gan.is_on(), "{name}");
+        if config.gan.is_on() {
             let (saved, _) =
                 checkpoint::load_file(&out.checkpoints().join("step-00000002.safetensors"))
                     .unwrap();

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use wgvq::config::DottedConfig;
 use wgvq::config::presets::{preset, presets};
-use wgvq::config::run::{ModelKind, RunConfig};
+use wgvq::config::run::{ModelKind, ResolvedConfig, RunConfig};
 use wgvq::data::{self, ImageSet};
-use wgvq::{Error, Result, quantize};
+use wgvq::quantize::{self, Registry};
+use wgvq::{Error, Result};
 
 /// The keys of a configuration that have a flag of their own.
 #[derive(Args, Default)]
@@ -48,14 +49,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Sets the keys that flags name, and checks the whole.
-    pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
-        self.apply_unchecked(config)?;
-        config.validate()
-    }
-
     /// Sets the keys that flags name.
-    pub fn apply_unchecked(&self, config: &mut RunConfig) -> Result<()> {
+    pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
         let text = |v: &Option<u64>| v.map(|v| v.to_string());
         let flags = [
             ("data.source", self.data.clone()),
@@ -159,14 +154,18 @@ pub fn key_value<'a>(option: &str, pair: &'a str) -> Result<(&'a str, &'a str)> 
 }
 
 /// The configuration of a file or preset, with flags over it.
-pub fn configuration(file: Option<&Path>, name: Option<&str>, keys: &Keys) -> Result<RunConfig> {
+pub fn configuration(
+    file: Option<&Path>,
+    name: Option<&str>,
+    keys: &Keys,
+) -> Result<ResolvedConfig> {
     let mut config = match (file, name) {
         (Some(path), _) => RunConfig::load(path)?,
         (None, Some(name)) => preset(name)?.config()?,
         (None, None) => RunConfig::default(),
     };
     keys.apply(&mut config)?;
-    Ok(config.resolved())
+    config.resolve(&Registry::default())
 }
 
 /// The pictures that a configuration names.

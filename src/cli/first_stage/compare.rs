@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use wgvq::config::run::RunConfig;
+use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
+use wgvq::quantize::{self, Registry};
 use wgvq::report::comparison::{self, Reached};
 use wgvq::storage::checkpoint;
 use wgvq::storage::checkpoint::Checkpoint;
@@ -26,7 +27,7 @@ use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::run_parts::COMPARED;
 use wgvq::storage::{atomic, metrics_log};
 use wgvq::train::{Start, Trainer, check, run};
-use wgvq::{Error, Result, files, quantize};
+use wgvq::{Error, Result, files};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
 #[derive(Args)]
@@ -73,7 +74,7 @@ struct Entry {
     /// As the table calls it.
     name: String,
     folder: PathBuf,
-    config: RunConfig,
+    config: ResolvedConfig,
 }
 
 /// `64..8192`, or `64,500,8192`.
@@ -162,7 +163,7 @@ impl Compare {
                 .chain(sizes.is_none().then_some(None))
             {
                 for seed in &seeds {
-                    let mut config = base.clone();
+                    let mut config = base.clone().into_inner();
                     // A kind's own channels, not those that the base resolved for another.
                     config.quantizer = quantize::Options {
                         kind: kind.into(),
@@ -171,7 +172,7 @@ impl Compare {
                         ..base.quantizer.clone()
                     };
                     config.train.seed = *seed;
-                    self.keys.apply_unchecked(&mut config)?;
+                    self.keys.apply(&mut config)?;
                     if seed == &seeds[0] {
                         let unread = self.keys.unread(&config);
                         unread.iter().for_each(|(key, why)| {
@@ -181,7 +182,6 @@ impl Compare {
                     if let Some(k) = k {
                         config.quantizer.codebook_size = k as usize;
                     }
-                    config.validate()?;
                     // Ten points to a curve, and the last.
                     config.train.eval_every = (config.train.steps / 10).max(1);
                     let name = k.map_or_else(|| kind.to_owned(), |k| format!("{kind} {k}"));
@@ -191,7 +191,7 @@ impl Compare {
                     entries.push(Entry {
                         name,
                         folder,
-                        config: config.resolved(),
+                        config: config.resolve(&Registry::default())?,
                     });
                 }
             }

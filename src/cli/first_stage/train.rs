@@ -10,12 +10,12 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wgvq::config::presets::{Reference, presets};
-use wgvq::config::run::RunConfig;
+use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::priors_of;
-use wgvq::quantize::Options;
+use wgvq::quantize::{Options, Registry};
 use wgvq::report::grid::Shape;
 use wgvq::report::players::players;
 use wgvq::report::samples::by_level;
@@ -84,7 +84,7 @@ impl Train {
 ///
 /// # Errors
 /// If a flag would make another run of it; `option` is what it is named by.
-pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<RunConfig> {
+pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<ResolvedConfig> {
     let mut config = kept.clone();
     keys.apply(&mut config)?;
     let config = config.going_on(kept);
@@ -96,7 +96,7 @@ pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<RunConfig
              data.memory_mib, data.cache_mib, data.workers)",
         ));
     }
-    Ok(config)
+    config.resolve(&Registry::default())
 }
 
 /// The pictures of a first stage that goes on, once it is known that it may.
@@ -119,7 +119,7 @@ pub const GO_ON: &str = "wgvq train --resume";
 pub fn train(
     global: &Global,
     gpu: &Gpu,
-    config: &RunConfig,
+    config: &ResolvedConfig,
     data: Arc<ImageSet>,
     folder: &RunFolder,
     start: Start,

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Baselines, Tokens, baselines};
-use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
+use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::tokenize::{about as tokens_about, tokenize};
@@ -95,7 +95,7 @@ impl PriorCommand {
         set_keys(config, flags, "--set", &self.set)
     }
 
-    fn configuration(&self) -> Result<PriorConfig> {
+    fn configuration(&self) -> Result<Resolved<PriorConfig>> {
         let mut config = self
             .config
             .as_deref()
@@ -106,12 +106,11 @@ impl PriorCommand {
             config.prior = PriorShape::of_size(size)?;
         }
         self.keys(&mut config)?;
-        config.validate()?;
-        Ok(config.resolved())
+        config.resolve()
     }
 
     /// The configuration of the prior that is there; of the keys, the steps alone may be others.
-    fn resumed(&self, folder: &RunFolder) -> Result<PriorConfig> {
+    fn resumed(&self, folder: &RunFolder) -> Result<Resolved<PriorConfig>> {
         let mut config = PriorConfig::load(&folder.config())?;
         let mut asked = config.clone();
         self.keys(&mut asked)?;
@@ -123,8 +122,7 @@ impl PriorCommand {
                         may be given";
             return Err(Error::config("--resume", what));
         }
-        config.validate()?;
-        Ok(config)
+        config.resolve()
     }
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
@@ -216,15 +214,15 @@ impl PriorCommand {
 
     /// The pictures whose codes are modelled, in the model's size.
     fn open(&self, model: &Trained) -> Result<Arc<ImageSet>> {
-        let mut config = model.config().clone();
+        let mut data = model.config().data.clone();
         let [width, height, channels] = model.image();
-        (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
+        (data.width, data.height, data.channels) = (width, height, channels);
         let own = pictures::source_of(&self.run, model);
         Ok(Arc::new(pictures::open(
             &self.run,
             &own,
             self.data.as_deref(),
-            &config.data.options(),
+            &data.options(),
         )?))
     }
 
@@ -272,7 +270,7 @@ impl PriorCommand {
         &self,
         global: &Global,
         gpu: &Gpu,
-        config: &PriorConfig,
+        config: &Resolved<PriorConfig>,
         mut model: Trained,
         tokens: Tokens,
         folder: &RunFolder,

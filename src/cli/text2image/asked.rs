@@ -37,6 +37,15 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Can what is asked for be trained?
+    ///
+    /// # Errors
+    /// If a value is not usable.
+    pub fn check(&self) -> Result<()> {
+        self.prior.resolve()?;
+        self.judge.resolve().map(drop)
+    }
+
     /// Writes it into the folder of a run's texts, or of those of the run that is to be.
     ///
     /// # Errors
@@ -62,10 +71,8 @@ impl Asked {
         let damaged =
             |e: toml::de::Error| Error::file(&path, format!("is damaged: {}", e.message()));
         let asked: Asked = toml::from_str(&text).map_err(damaged)?;
-        let checked = asked.prior.validate().and_then(|()| asked.judge.validate());
-        checked
-            .map_err(|e| Error::file(&path, e))
-            .map(|()| Some(asked))
+        asked.check().map_err(|e| Error::file(&path, e))?;
+        Ok(Some(asked))
     }
 }
 
@@ -88,7 +95,7 @@ mod tests {
             embeddings: false,
             strict: true,
             judge_steps: 7,
-            prior: prior.resolved(),
+            prior: prior.resolve().unwrap().into_inner(),
             judge: ContrastiveConfig::default(),
         };
         asked.save(&text_folder(run.path())).unwrap();

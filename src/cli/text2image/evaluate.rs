@@ -77,18 +77,13 @@ impl Evaluate {
         let gpu = global.gpu()?;
         let mut models = load(&gpu, &self.run)?;
         let judge = load_judge(&gpu, &self.run, &models.tokenizer)?;
-        let mut config = models.first.config().clone();
+        let mut data = models.first.config().data.clone();
         let [width, height, channels] = models.first.image();
-        (config.data.width, config.data.height, config.data.channels) = (width, height, channels);
-        config.data.crop = Crop::None;
+        (data.width, data.height, data.channels) = (width, height, channels);
+        data.crop = Crop::None;
         let about = models.priors.about();
         let own = pictures::first_there(&about.data, pictures::source_of(&self.run, &models.first));
-        let mut set = pictures::open(
-            &self.run,
-            &own,
-            self.data.as_deref(),
-            &config.data.options(),
-        )?;
+        let mut set = pictures::open(&self.run, &own, self.data.as_deref(), &data.options())?;
         // As the prior saw them: those without a caption count for neither.
         reading::captioned(global, &mut set)?;
         if !set.is_of_sum(&about.data_sha256) {

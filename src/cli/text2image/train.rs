@@ -17,10 +17,10 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Captions, Tokens};
-use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
+use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::absolute;
 use wgvq::gpu::Gpu;
 use wgvq::inference::contrastive::some;
@@ -193,11 +193,11 @@ impl Train {
         if !self.overwrite && !matches!(first.stage, Stage::New(_)) {
             asked.save(&text_folder(run))?;
         }
-        let mut config = first.config;
+        let config = first.config;
         let ended = match first.stage {
             Stage::Trained(_) => Ended::Done,
             Stage::New(images) => {
-                let folder = self.begin(&mut config, &asked)?;
+                let folder = self.begin(&config, &asked)?;
                 train_first_stage(global, &gpu, &config, images, &folder, Start::Fresh, GO_ON)?
             }
             Stage::Begun(images, folder) => {
@@ -264,8 +264,8 @@ impl Train {
             embeddings: self.embeddings,
             strict: self.strict,
             judge_steps: self.judge_steps.unwrap_or(JUDGE_STEPS),
-            prior: self.prior_config()?,
-            judge: self.judge_config()?,
+            prior: self.prior_config()?.into_inner(),
+            judge: self.judge_config()?.into_inner(),
         })
     }
 
@@ -273,7 +273,7 @@ impl Train {
         self.system.unwrap_or(System::Parti)
     }
 
-    fn prior_config(&self) -> Result<PriorConfig> {
+    fn prior_config(&self) -> Result<Resolved<PriorConfig>> {
         let mut config = PriorConfig {
             prior: PriorShape::of_size(self.size.as_deref().unwrap_or(SIZE))?,
             ..Default::default()
@@ -292,17 +292,15 @@ impl Train {
             ("train.seed", text(&self.seed)),
         ];
         set_keys(&mut config, flags, "--set", &self.set)?;
-        config.validate()?;
-        Ok(config.resolved())
+        config.resolve()
     }
 
-    fn judge_config(&self) -> Result<ContrastiveConfig> {
+    fn judge_config(&self) -> Result<Resolved<ContrastiveConfig>> {
         let mut config = ContrastiveConfig::default();
         config.train.steps = self.judge_steps.unwrap_or(JUDGE_STEPS).max(1);
         let flags = [("train.seed", self.seed.map(|s| s.to_string()))];
         set_keys(&mut config, flags, "--judge", &self.judge)?;
-        config.validate()?;
-        Ok(config)
+        config.resolve()
     }
 
     /// Turns images and captions into tokens, and trains a level's prior on them.
@@ -313,7 +311,7 @@ impl Train {
         model: &mut Trained,
         level: usize,
         material: Option<&Material>,
-        config: &PriorConfig,
+        config: &Resolved<PriorConfig>,
         asked: &Asked,
     ) -> Result<Ended> {
         let run = self.folder();
@@ -396,7 +394,7 @@ impl Train {
         model: &mut Trained,
         level: usize,
         m: &Material,
-        config: &PriorConfig,
+        config: &Resolved<PriorConfig>,
         asked: &Asked,
     ) -> Result<(RunFolder, Option<Tokens>)> {
         let place = &prior_folder(self.folder(), &model.levels()[level].name);
@@ -517,7 +515,7 @@ impl Train {
         global: &Global,
         gpu: &Gpu,
         m: &Material,
-        config: &ContrastiveConfig,
+        config: &Resolved<ContrastiveConfig>,
     ) -> Result<Ended> {
         let place = contrastive_folder(self.folder());
         let resumed = self.resume.is_some() && place.join("config.toml").exists();

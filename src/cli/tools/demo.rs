@@ -8,6 +8,7 @@ use clap::Args;
 use std::path::PathBuf;
 use wgvq::Result;
 use wgvq::config::presets::preset;
+use wgvq::quantize::Registry;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
 
@@ -33,7 +34,7 @@ impl Demo {
         config.train.steps = self.steps;
         config.train.seed = self.seed;
         config.train.eval_every = 100;
-        config.validate()?;
+        let config = config.resolve(&Registry::default())?;
         RunFolder::may_create(&self.out, true)?;
         let gpu = global.gpu()?;
         let data = open(&config)?;

@@ -112,11 +112,12 @@ pub fn preset(name: &str) -> Result<&'static Preset> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantize::Registry;
 
     #[test]
     fn presets_are_usable_and_found() {
         for p in presets() {
-            p.config().unwrap().validate().unwrap();
+            p.config().unwrap().resolve(&Registry::default()).unwrap();
             assert!(p.toml.starts_with("# ") && !p.about().is_empty());
             assert_eq!(preset(p.name).unwrap().toml, p.toml);
         }

@@ -11,7 +11,7 @@ pub use train::Train;
 
 use crate::Result;
 use crate::config::objective::{Gan, Loss};
-use crate::config::{DottedConfig, Resumable, StepSchedule};
+use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule};
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct RunConfig {
     /// The training.
     pub train: Train,
 }
+
+/// What a first stage is built of and trained by.
+pub type ResolvedConfig = Resolved<RunConfig>;
 
 impl DottedConfig for RunConfig {}
 
@@ -67,8 +70,18 @@ impl Resumable for RunConfig {
 }
 
 impl RunConfig {
+    /// The same with every value written out that was left open, once it is known that all are
+    /// usable. `registry` has the quantizers that there are.
+    ///
+    /// # Errors
+    /// On the first value that is not usable: its key, the value and what is allowed.
+    pub fn resolve(&self, registry: &Registry) -> Result<ResolvedConfig> {
+        self.validate(registry)?;
+        Ok(Resolved::of(self.written_out()))
+    }
+
     /// The same with every value written out that was left open.
-    pub fn resolved(&self) -> RunConfig {
+    pub(super) fn written_out(&self) -> RunConfig {
         let adversarial = self.model.kind.is_adversarial();
         RunConfig {
             model: self.model.resolved(),
@@ -80,7 +93,7 @@ impl RunConfig {
     }
 
     fn identity_with_source(&self) -> Result<String> {
-        let mut same = self.resolved();
+        let mut same = self.written_out();
         same.train.steps = 1;
         same.train.checkpoint_blocks = false;
         let Data {
@@ -100,25 +113,13 @@ impl RunConfig {
         same.sha256()
     }
 
-    /// Are all values usable?
-    ///
-    /// # Errors
-    /// On the first that is not: its key, its value and what is allowed.
-    pub fn validate(&self) -> Result<()> {
-        self.validate_with(&Registry::default())
-    }
-
-    /// [`RunConfig::validate`] where a program has quantizers of its own.
-    ///
-    /// # Errors
-    /// As [`RunConfig::validate`].
-    pub fn validate_with(&self, registry: &Registry) -> Result<()> {
+    fn validate(&self, registry: &Registry) -> Result<()> {
         self.model.validate()?;
         registry.find(&self.quantizer.kind)?;
         self.quantizer.check()?;
         self.model.validate_codebooks(&self.quantizer)?;
         self.model.validate_shape(&self.data)?;
-        let all = self.resolved();
+        let all = self.written_out();
         all.loss.validate()?;
         all.gan.validate()?;
         self.data.validate()?;
@@ -152,7 +153,7 @@ mod tests {
     fn a_resumed_run_may_change_where_pixels_lie_and_nothing_that_they_are() {
         let config = RunConfig::default();
         let first = config.identity().unwrap();
-        assert_eq!(config.resolved().identity().unwrap(), first);
+        assert_eq!(config.written_out().identity().unwrap(), first);
         for (key, value, same) in [
             ("train.steps", "77", true),
             ("train.checkpoint_blocks", "true", true),
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn unusable_values_are_named() {
-        RunConfig::default().validate().unwrap();
+        RunConfig::default().resolve(&Registry::default()).unwrap();
         for (key, value) in [
             ("quantizer.codebook_size", "0"),
             ("quantizer.codebook_dim", "5000"),
@@ -268,7 +269,10 @@ mod tests {
         ] {
             let mut config = RunConfig::default();
             config.set(key, value).unwrap();
-            let error = config.validate().unwrap_err().to_string();
+            let error = config
+                .resolve(&Registry::default())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(key), "{key} = {value}: {error}");
         }
         for (kind, key, value) in [
@@ -282,7 +286,10 @@ mod tests {
             let mut config = RunConfig::default();
             config.set("quantizer.kind", kind).unwrap();
             config.set(key, value).unwrap();
-            let error = config.validate().unwrap_err().to_string();
+            let error = config
+                .resolve(&Registry::default())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(key), "{kind}: {key} = {value}: {error}");
         }
     }

@@ -4,7 +4,7 @@
 //! any other set, and where crops or colours change, a step's images are made on the host by
 //! [`Ahead`]'s threads before it comes.
 
-use crate::config::run::RunConfig;
+use crate::config::run::ResolvedConfig;
 use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};
@@ -33,7 +33,7 @@ enum Source {
 }
 
 /// How a configuration's batches are made.
-fn recipe(config: &RunConfig) -> Recipe {
+fn recipe(config: &ResolvedConfig) -> Recipe {
     let (d, t) = (&config.data, &config.train);
     let crop = d.crops().then_some((d.crop_scale_min, d.crop_scale_max));
     Recipe {
@@ -49,7 +49,7 @@ fn recipe(config: &RunConfig) -> Recipe {
 ///
 /// # Errors
 /// If not; the message names the key.
-pub(super) fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
+pub(super) fn check(config: &ResolvedConfig, data: &ImageSet) -> Result<()> {
     if recipe(config).crop.is_some() && data.pixels.photographs().is_none() {
         return Err(no_photographs(data));
     }
@@ -61,7 +61,7 @@ impl Batches {
     ///
     /// # Errors
     /// If the device cannot hold a set that should fit, or the system gives no threads.
-    pub(super) fn new(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>) -> Result<Batches> {
+    pub(super) fn new(gpu: &Gpu, config: &ResolvedConfig, data: Arc<ImageSet>) -> Result<Batches> {
         let recipe = recipe(config);
         let most = gpu.limits().max_storage_buffer_binding_size.min(RESIDENT);
         let resident = data
@@ -158,7 +158,7 @@ fn flag(mirrored: bool) -> u32 {
 
 /// Threads that make the batches of `data`. Each holds one, and as many again may wait, within
 /// bounds.
-fn ahead(config: &RunConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahead<Batch>> {
+fn ahead(config: &ResolvedConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahead<Batch>> {
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     let workers = match config.data.workers {
         0 => processors.min(WORKERS),

@@ -15,7 +15,7 @@ use super::objective::Objective;
 use super::optimizer_state::OptimizerState;
 use super::task::{Recovery, Task};
 use crate::autograd::{Tape, Var};
-use crate::config::run::RunConfig;
+use crate::config::run::ResolvedConfig;
 use crate::data::{ImageSet, Waiting};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::first_stage::{Coded, FirstStage};
@@ -50,7 +50,7 @@ const WIDTH: usize = GAN_SLOT + GanMetrics::WIDTH;
 /// A first stage in training.
 pub struct FirstStageTask {
     gpu: Gpu,
-    config: RunConfig,
+    config: ResolvedConfig,
     data: Arc<ImageSet>,
     batches: Batches,
     stage: FirstStage,

@@ -89,6 +89,7 @@ mod tests {
     use crate::config::DottedConfig;
     use crate::config::run::RunConfig;
     use crate::gpu::{Gpu, Options};
+    use crate::quantize::Registry;
     use crate::train::Trainer;
     use std::sync::Arc;
 
@@ -112,7 +113,12 @@ mod tests {
             ] {
                 config.set(key, value).unwrap();
             }
-            let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
+            let mut trainer = Trainer::new(
+                &gpu,
+                &config.resolve(&Registry::default()).unwrap(),
+                data.clone(),
+            )
+            .unwrap();
             let first = Trainer::checkpoint(&mut trainer).unwrap();
             let go = |trainer: &mut Trainer| {
                 (0..3).for_each(|_| trainer.step().unwrap());

@@ -4,7 +4,7 @@ use super::code_average::CodeAverage;
 use super::monitor::Monitor;
 use super::{FirstStageTask, WIDTH, batches};
 use crate::autograd::Tape;
-use crate::config::run::RunConfig;
+use crate::config::run::ResolvedConfig;
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::build;
@@ -22,14 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Can this configuration train on this data set?
-///
-/// # Errors
-/// If not; the message names the key, or what the data lack.
-pub fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
-    check_with(config, data, &Registry::default())
-}
-
 /// The levels of codes that a configuration makes of images of this width, height and channels,
 /// before it is trained.
 ///
@@ -37,15 +29,18 @@ pub fn check(config: &RunConfig, data: &ImageSet) -> Result<()> {
 /// If it makes no model, or the device cannot hold its parameters.
 pub fn levels_of(
     gpu: &Gpu,
-    config: &RunConfig,
+    config: &ResolvedConfig,
     [width, height, channels]: [usize; 3],
 ) -> Result<Vec<Level>> {
     let (stage, _) = build(gpu, config, [height, width, channels], &Registry::default())?;
     Ok(stage.levels(width, height))
 }
 
-fn check_with(config: &RunConfig, data: &ImageSet, registry: &Registry) -> Result<()> {
-    config.validate_with(registry)?;
+/// Can this configuration train on this data set?
+///
+/// # Errors
+/// If not; the message names the key, or what the data lack.
+pub fn check(config: &ResolvedConfig, data: &ImageSet) -> Result<()> {
     let factor = config.model.coarsest();
     if !data.width.is_multiple_of(factor) || !data.height.is_multiple_of(factor) {
         let what = format!(
@@ -72,7 +67,7 @@ impl Trainer<FirstStageTask> {
     ///
     /// # Errors
     /// If the configuration makes no model for this data set, or the device cannot hold it.
-    pub fn new(gpu: &Gpu, config: &RunConfig, data: Arc<ImageSet>) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &ResolvedConfig, data: Arc<ImageSet>) -> Result<Self> {
         Trainer::with(gpu, config, data, &Registry::default())
     }
 
@@ -82,12 +77,11 @@ impl Trainer<FirstStageTask> {
     /// As [`Trainer::new`].
     pub fn with(
         gpu: &Gpu,
-        config: &RunConfig,
+        config: &ResolvedConfig,
         data: Arc<ImageSet>,
         registry: &Registry,
     ) -> Result<Self> {
-        check_with(config, &data, registry)?;
-        let config = &config.resolved();
+        check(config, &data)?;
         let image = [data.height, data.width, data.channels];
         let objective = Objective::new(gpu, config, image)?;
         let (stage, params) = build(gpu, config, image, registry)?;

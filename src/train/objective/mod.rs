@@ -18,7 +18,7 @@ use super::metrics::GanMetrics;
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
 use crate::config::objective::PixelLoss;
-use crate::config::run::RunConfig;
+use crate::config::run::ResolvedConfig;
 use crate::gpu::{Gpu, Tensor, fill};
 use crate::models::lpips::Lpips;
 use crate::nn::{HostTensors, Pass};
@@ -49,7 +49,7 @@ impl Objective {
     /// If the discriminator cannot judge such images; the error names the key.
     pub(crate) fn new(
         gpu: &Gpu,
-        c: &RunConfig,
+        c: &ResolvedConfig,
         [height, width, channels]: [usize; 3],
     ) -> Result<Objective> {
         let adversary = match c.gan.is_on() {
@@ -276,10 +276,12 @@ impl Objective {
 mod tests {
     use super::*;
     use crate::config::objective;
+    use crate::config::run::RunConfig;
     use crate::gpu::{DType, Options};
     use crate::models::Autoencoder;
     use crate::models::vqvae::{Config, VqVae};
     use crate::nn::{Parameters, Pass};
+    use crate::quantize::Registry;
 
     fn config(adaptive: bool) -> RunConfig {
         let mut c = RunConfig::default();
@@ -328,7 +330,12 @@ mod tests {
             .collect();
         let images = Tensor::from_slice(&gpu, &[2, 24, 24, 3], &values).unwrap();
         for adaptive in [true, false] {
-            let objective = Objective::new(&gpu, &config(adaptive), [24, 24, 3]).unwrap();
+            let objective = Objective::new(
+                &gpu,
+                &config(adaptive).resolve(&Registry::default()).unwrap(),
+                [24, 24, 3],
+            )
+            .unwrap();
             let run = || {
                 let tape = Tape::new(&gpu);
                 let pass = Pass::new(&tape, &params).watching(model.last_weight());
@@ -453,7 +460,12 @@ mod tests {
             ..Default::default()
         })
         .unwrap();
-        let objective = Objective::new(&gpu, &RunConfig::default().resolved(), [8, 8, 1]).unwrap();
+        let objective = Objective::new(
+            &gpu,
+            &RunConfig::default().resolve(&Registry::default()).unwrap(),
+            [8, 8, 1],
+        )
+        .unwrap();
         let params = {
             let mut b = Parameters::builder();
             b.declare("w", &[1], crate::nn::Init::Zeros);
@@ -485,6 +497,7 @@ mod tests {
         let gpu = Gpu::new(Options::default()).unwrap();
         let mut c = config(true);
         c.gan.layers = 3;
+        let c = c.resolve(&Registry::default()).unwrap();
         let error = Objective::new(&gpu, &c, [16, 40, 3])
             .err()
             .unwrap()

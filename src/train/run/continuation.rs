@@ -3,17 +3,18 @@
 
 use super::Start;
 use crate::Result;
-use crate::config::{Resumable, StepSchedule};
+use crate::config::{Resolved, Resumable, StepSchedule};
 use crate::storage::checkpoint;
 use crate::storage::run_folder::RunFolder;
 
 /// The configuration under which a run goes on in `folder`, and the identities by which earlier
 /// versions may have known it.
 pub(in crate::train) fn configured<C: Resumable>(
-    config: C,
+    config: &Resolved<C>,
     folder: &RunFolder,
     start: Start,
-) -> Result<(C, Vec<String>)> {
+) -> Result<(Resolved<C>, Vec<String>)> {
+    let config = config.clone();
     if start == Start::Fresh {
         return Ok((config, Vec::new()));
     }
@@ -22,7 +23,7 @@ pub(in crate::train) fn configured<C: Resumable>(
     let Ok(kept) = C::load(&folder.config()) else {
         return Ok((config, Vec::new()));
     };
-    let mut config = config.going_on(&kept);
+    let mut config = config.map(|config| config.going_on(&kept));
     // The folder's own may have been given other steps by hand: then the checkpoints know that the
     // rate fell until the last.
     let StepSchedule {
@@ -35,7 +36,7 @@ pub(in crate::train) fn configured<C: Resumable>(
         && warmup.saturating_add(decay_steps) >= step
         && config.identity_to_the_end()? == identity
     {
-        config = config.falling_to_the_end();
+        config = config.map(C::falling_to_the_end);
     }
     let earlier = config.earlier_identities(&kept)?;
     Ok((config, earlier))
@@ -54,7 +55,7 @@ mod tests {
             config.train.warmup,
             config.train.decay_steps,
         ) = (steps, 100, decay_steps);
-        config.resolved()
+        config.resolve().unwrap().into_inner()
     }
 
     #[test]

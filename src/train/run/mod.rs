@@ -13,7 +13,7 @@ use super::trainer::Trainer;
 use crate::config::DottedConfig;
 use crate::config::Resumable;
 use crate::config::learning_rate;
-use crate::config::run::RunConfig;
+use crate::config::run::ResolvedConfig;
 use crate::data::{ImageSet, Waiting, absolute};
 use crate::gpu::{Gpu, clock::Instant};
 use crate::quantize::Registry;
@@ -106,7 +106,7 @@ pub struct Outcome<T: Task = FirstStageTask> {
 /// the run diverges. The folder holds the last checkpoint then.
 pub fn run(
     gpu: &Gpu,
-    config: &RunConfig,
+    config: &ResolvedConfig,
     data: Arc<ImageSet>,
     folder: &RunFolder,
     start: Start,
@@ -131,7 +131,7 @@ pub fn run(
 /// As [`run`].
 pub fn run_with(
     gpu: &Gpu,
-    config: &RunConfig,
+    config: &ResolvedConfig,
     data: Arc<ImageSet>,
     folder: &RunFolder,
     start: Start,
@@ -139,11 +139,12 @@ pub fn run_with(
     stop: &AtomicBool,
     registry: &Registry,
 ) -> Result<Outcome> {
-    config.validate_with(registry)?;
-    let (mut config, earlier) = configured(config.resolved(), folder, start)?;
-    // The run may be gone on with from another working directory.
-    config.data.source = absolute(&config.data.source);
-    let config = &config;
+    let (config, earlier) = configured(config, folder, start)?;
+    let config = &config.map(|mut config| {
+        // The run may be gone on with from another working directory.
+        config.data.source = absolute(&config.data.source);
+        config
+    });
     data.notes.iter().for_each(|n| observer.note(n));
     let trainer = Trainer::with(gpu, config, data, registry)?;
     let t = &config.train;

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::codes::tokens::{Tokens, vocabulary_of};
-use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
-use wgvq::config::run::{Crop, RunConfig};
+use wgvq::config::run::{Crop, ResolvedConfig, RunConfig};
+use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::inference::Trained;
@@ -54,7 +54,7 @@ pub(super) fn check_texts(asked: &Asked) -> Result<()> {
 
 /// The first stage of a run, trained or to be trained.
 pub(super) struct First {
-    pub config: RunConfig,
+    pub config: ResolvedConfig,
     /// What its codes look like.
     pub levels: Vec<Level>,
     /// Width, height and channels of its images.
@@ -171,7 +171,7 @@ impl Train {
     }
 
     /// The configuration of a first stage that is to begin.
-    fn new_first(&self) -> Result<RunConfig> {
+    fn new_first(&self) -> Result<ResolvedConfig> {
         let data = self.data.clone().ok_or_else(|| {
             let run = self.folder().display();
             Error::config(
@@ -228,11 +228,11 @@ impl Train {
         asked: &Asked,
     ) -> Result<Material> {
         let run = self.folder();
-        let mut config = first.config.clone();
-        [config.data.width, config.data.height, config.data.channels] = first.image;
+        let mut data = first.config.data.clone();
+        [data.width, data.height, data.channels] = first.image;
         // Crops of whole photographs are the first stage's: what is described is the whole picture.
-        config.data.crop = Crop::None;
-        let options = config.data.options();
+        data.crop = Crop::None;
+        let options = data.options();
         // Those of the first stage, where they are the same.
         let same = |images: &&ImageSet| {
             let of_first = first.config.data.options();
@@ -244,7 +244,7 @@ impl Train {
             (None, stage) => {
                 let source = match stage {
                     Stage::Trained(model) => pictures::source_of(run, model),
-                    _ => config.data.source.clone(),
+                    _ => data.source.clone(),
                 };
                 let own = pictures::first_there(&asked.data, source);
                 let set = pictures::open(run, &own, self.data.as_deref(), &options)?;
@@ -313,8 +313,8 @@ impl Train {
         gpu: &Gpu,
         first: &First,
         m: &Material,
-        priors: &[PriorConfig],
-        judge: Option<&ContrastiveConfig>,
+        priors: &[Resolved<PriorConfig>],
+        judge: Option<&Resolved<ContrastiveConfig>>,
     ) -> Result<()> {
         for (level, config) in priors.iter().enumerate() {
             let text = Some(m.rows.unwrap_or(m.text));
@@ -343,9 +343,10 @@ impl Train {
 
     /// Makes the folder of a first stage that begins; from here on --resume goes on, whichever
     /// stage is stopped.
-    pub(super) fn begin(&self, config: &mut RunConfig, asked: &Asked) -> Result<RunFolder> {
+    pub(super) fn begin(&self, config: &RunConfig, asked: &Asked) -> Result<RunFolder> {
         let run = self.folder();
         let folder = RunFolder::create(run, false)?;
+        let mut config = config.clone();
         config.data.source = absolute(&config.data.source);
         atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
         asked.save(&text_folder(run))?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
-use wgvq::config::{DottedConfig, Resumable};
+use wgvq::config::{DottedConfig, Resolved, Resumable};
 use wgvq::inference::prior_folder;
 use wgvq::models::text::Form;
 use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
@@ -78,7 +78,7 @@ impl Train {
             ("--embeddings", self.embeddings && !kept.embeddings),
             (
                 "--set, --batch or --seed",
-                asked.prior.resolved() != kept.prior,
+                *asked.prior.resolve()? != kept.prior,
             ),
             ("--judge or --seed", asked.judge != kept.judge),
         ]
@@ -90,8 +90,7 @@ impl Train {
         }
         asked.strict |= self.strict;
         self.more_steps(&mut asked);
-        asked.prior.validate()?;
-        asked.judge.validate()?;
+        asked.check()?;
         Ok(asked)
     }
 
@@ -150,9 +149,9 @@ impl Train {
 
     /// The configuration of a level's prior. What has begun must be what was asked for: another may
     /// be there still.
-    pub(super) fn prior_of(&self, place: &Path, asked: &Asked) -> Result<PriorConfig> {
+    pub(super) fn prior_of(&self, place: &Path, asked: &Asked) -> Result<Resolved<PriorConfig>> {
         if self.resume.is_none() || !place.join("config.toml").is_file() {
-            return Ok(asked.prior.clone());
+            return asked.prior.resolve();
         }
         let kept = PriorConfig::load(&place.join("config.toml"))?;
         if kept.identity()? != asked.prior.identity()? {
@@ -160,15 +159,18 @@ impl Train {
         }
         let mut config = kept.clone();
         config.train.steps = self.steps.unwrap_or(kept.train.steps);
-        let config = config.going_on(&kept);
-        config.validate()?;
+        let config = config.going_on(&kept).resolve()?;
         enough(place, config.train.steps).map(|()| config)
     }
 
     /// The configuration of the contrastive model, likewise.
-    pub(super) fn judge_of(&self, place: &Path, asked: &Asked) -> Result<ContrastiveConfig> {
+    pub(super) fn judge_of(
+        &self,
+        place: &Path,
+        asked: &Asked,
+    ) -> Result<Resolved<ContrastiveConfig>> {
         if self.resume.is_none() || !place.join("config.toml").is_file() {
-            return Ok(asked.judge.clone());
+            return asked.judge.resolve();
         }
         let mut kept = ContrastiveConfig::load(&place.join("config.toml"))?;
         if kept.identity()? != asked.judge.identity()? {
@@ -178,7 +180,8 @@ impl Train {
             .judge_steps
             .filter(|steps| *steps > 0)
             .unwrap_or(kept.train.steps);
-        enough(place, kept.train.steps).map(|()| kept)
+        enough(place, kept.train.steps)?;
+        kept.resolve()
     }
 }
 
