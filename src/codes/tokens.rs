@@ -7,15 +7,20 @@
 //! made them from what. Writing holds one shard in memory, reading one batch, however large the set
 //! is.
 
-use crate::models::Level;
+mod about;
+mod baselines;
+
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Text, Texts};
 use crate::{Error, Result, files};
+pub(crate) use about::made_by;
+pub use about::{About, vocabulary_of};
+pub use baselines::{Baselines, baselines};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -31,34 +36,6 @@ pub(crate) const BATCH: usize = 256;
 const OPEN: usize = 32;
 /// The class of an image that has none, in files.
 pub(crate) const NO_CLASS: u32 = u32::MAX;
-
-/// What tokens are, and where they come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// SHA-256 of the model file that made them.
-    pub model: String,
-    /// Its quantizer's name.
-    pub quantizer: String,
-    /// The level whose codes they are; empty where the model has one.
-    #[serde(default)]
-    pub level: String,
-    /// What they look like.
-    pub vocabulary: Vocabulary,
-    /// Width, height and channels of the images.
-    pub image: [usize; 3],
-    /// The classes' names.
-    pub classes: Vec<String>,
-    /// The data set, by a name that holds from any working directory. It counts for nothing when
-    /// tokens are held against what is wanted.
-    pub data: String,
-    /// Its [`ImageSet::sha256`].
-    pub data_sha256: String,
-    /// Is each training image there mirrored, too?
-    pub mirrored: bool,
-    /// What made tokens of the texts, by its SHA-256; empty where there are none.
-    #[serde(default)]
-    pub reader: String,
-}
 
 /// The images' texts, as a prior is to read them.
 #[derive(Clone, Copy)]
@@ -121,39 +98,6 @@ struct Shard {
     /// Of the texts and of their lengths, where there are some.
     text_at: Option<[u64; 2]>,
     width: usize,
-}
-
-impl About {
-    /// Which of a model's levels these are.
-    ///
-    /// # Errors
-    /// If it has no such level.
-    pub fn level(&self, levels: &[Level]) -> Result<usize> {
-        let found = levels.iter().position(|l| l.name == self.level);
-        found
-            .ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
-    }
-}
-
-/// The SHA-256 of the model that made the tokens in a folder, as their manifest says; `None` where
-/// there is none that can be read.
-pub(crate) fn made_by(folder: &Path) -> Option<String> {
-    let value: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;
-    value["about"]["model"].as_str().map(str::to_owned)
-}
-
-/// What the codes of a level look like to a prior, where a model has these.
-pub fn vocabulary_of(levels: &[Level], level: usize, classes: usize) -> Vocabulary {
-    let of = &levels[level];
-    Vocabulary {
-        codebook_size: of.codebook_size,
-        codebooks: of.codebooks,
-        grid: of.grid,
-        classes,
-        above: levels[..level].to_vec(),
-        text: None,
-    }
 }
 
 pub(crate) fn code_bytes(v: &Vocabulary) -> usize {
@@ -515,70 +459,4 @@ impl Split {
         }
         Ok(())
     }
-}
-
-/// What simple models of the training tokens say of those held out, in bits per token: what a prior
-/// has to beat.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Baselines {
-    /// Each code by how often it comes, one more for each.
-    pub unigram_bits: f64,
-    /// Each code by the one before it in the sequence, brought towards the unigram where pairs are
-    /// rare: as much as suits the held-out tokens best.
-    pub bigram_bits: f64,
-}
-
-/// Counts tokens and pairs of them. Memory grows with the pairs that occur, and is bounded by the
-/// vocabulary.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
-    let v = &tokens.about.vocabulary;
-    let (books, k, known) = (v.codebooks, v.codebook_size, v.known());
-    let mut single = vec![1u64; books * k];
-    // By codebook, the code before and the code; the first code of an image has none before.
-    let mut pairs: HashMap<(u32, u32, u32), u64> = HashMap::new();
-    let mut contexts: HashMap<(u32, u32), u64> = HashMap::new();
-    let before = |image: &[u32], i: usize| if i == 0 { u32::MAX } else { image[i - 1] };
-    tokens.train.walk(|image| {
-        let image = &image[known..];
-        for (i, code) in image.iter().enumerate() {
-            let book = (i % books) as u32;
-            single[book as usize * k + *code as usize] += 1;
-            *pairs.entry((book, before(image, i), *code)).or_default() += 1;
-            *contexts.entry((book, before(image, i))).or_default() += 1;
-        }
-    })?;
-    let totals: Vec<f64> = single
-        .chunks(k)
-        .map(|book| book.iter().sum::<u64>() as f64)
-        .collect();
-    const PULLS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
-    let (mut unigram, mut bigram, mut count) = (0.0, [0.0; PULLS.len()], 0.0);
-    tokens.test.walk(|image| {
-        let image = &image[known..];
-        for (i, code) in image.iter().enumerate() {
-            let book = i % books;
-            let p = single[book * k + *code as usize] as f64 / totals[book];
-            unigram -= p.log2();
-            let pair = pairs
-                .get(&(book as u32, before(image, i), *code))
-                .copied()
-                .unwrap_or(0) as f64;
-            let context = contexts
-                .get(&(book as u32, before(image, i)))
-                .copied()
-                .unwrap_or(0) as f64;
-            for (sum, pull) in bigram.iter_mut().zip(PULLS) {
-                *sum -= ((pair + pull * p) / (context + pull)).log2();
-            }
-            count += 1.0;
-        }
-    })?;
-    let bigram = bigram.into_iter().fold(f64::INFINITY, f64::min);
-    Ok(Baselines {
-        unigram_bits: unigram / count,
-        bigram_bits: bigram / count,
-    })
 }

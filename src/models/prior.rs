@@ -4,6 +4,10 @@
 //! text: in one sequence with it (Ramesh et al. 2021), or by attention to what an encoder makes of
 //! it (Yu et al. 2022).
 
+mod decoding;
+mod training;
+mod vocabulary;
+
 mod shape;
 
 pub use super::pattern::Pattern;
@@ -11,57 +15,18 @@ pub use shape::{Positions, Shape, TextKind};
 
 use super::conditioning::Conditioning;
 use super::pattern::{Masks, Place};
-use super::text::{Form, IGNORED, Text, TextBatch, Texts};
+use super::text::{Form, Text, TextBatch};
 use super::text_encoder::TextEncoder;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
-use crate::models::Level;
-use crate::nn::transformer::{Block, Dropout, Rows};
+use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{BlockConfig, Builder, Handle, Heard, INIT_STD, Init, Linear, Norm, Pass, linear};
 use crate::ops::attention::attention::{Attention, Mask};
-use crate::ops::attention::attention_decode::KvCache;
 use crate::ops::attention::rotary::{Rotary, raster};
-use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
-
-/// What the codes look like that a prior models.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vocabulary {
-    /// Codes of a codebook, K.
-    pub codebook_size: usize,
-    /// Codes of a latent, Q: one from each codebook.
-    pub codebooks: usize,
-    /// Rows and columns of an image's latents.
-    pub grid: [usize; 2],
-    /// Classes, C; 0 where images have none.
-    pub classes: usize,
-    /// The levels above these codes', the coarsest first: their codes are known before.
-    #[serde(default)]
-    pub above: Vec<Level>,
-    /// What the images' texts look like, where they have some.
-    #[serde(default)]
-    pub text: Option<Text>,
-}
-
-impl Vocabulary {
-    /// Codes of an image, T.
-    pub fn tokens(&self) -> usize {
-        self.grid[0] * self.grid[1] * self.codebooks
-    }
-
-    /// Codes of an image at the levels above.
-    pub fn known(&self) -> usize {
-        self.above.iter().map(Level::codes).sum()
-    }
-
-    /// The class of images that have none, or whose class the model is not to see.
-    pub fn no_class(&self) -> u32 {
-        self.classes as u32
-    }
-}
+pub use vocabulary::Vocabulary;
 
 /// A prior: the handles of its parameters, and its positions.
 #[derive(Clone, Debug)]
@@ -431,76 +396,6 @@ impl Prior {
         Ok(x)
     }
 
-    /// Classes `[B]` and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each
-    /// image's A codes of the levels above, the coarsest level's first, then its own; and the
-    /// images' texts, where the model reads them.
-    ///
-    /// # Errors
-    /// If they are not whole images, a class, code or token is none of the vocabulary, or texts are
-    /// missing or too many.
-    pub fn upload(
-        &self,
-        gpu: &Gpu,
-        classes: &[u32],
-        codes: &[u32],
-        texts: Option<&Texts>,
-    ) -> Result<Batch> {
-        let v = &self.vocabulary;
-        let text = match (&v.text, texts) {
-            (Some(text), Some(texts)) if texts.lengths.len() == classes.len() => {
-                Some(texts.upload(gpu, text)?)
-            }
-            (None, None) => None,
-            (expected, got) => {
-                let expected = if expected.is_some() { classes.len() } else { 0 };
-                let got = got.map_or(0, |t| t.lengths.len());
-                return Err(Error::shape("prior", format!("{expected} texts"), got));
-            }
-        };
-        let each = v.known() + v.tokens();
-        if codes.len() != classes.len() * each {
-            let expected = format!("{each} codes for each of {} images", classes.len());
-            return Err(Error::shape("prior", expected, codes.len()));
-        }
-        if let Some(class) = classes.iter().find(|c| **c > v.no_class()) {
-            return Err(Error::data(format!(
-                "there is no class {class}: there are {}",
-                v.classes
-            )));
-        }
-        let mut at = 0;
-        let mut books = |n: usize, books: usize, size: usize| -> Result<Vec<Tensor>> {
-            let own: Vec<u32> = codes
-                .chunks(each)
-                .flat_map(|image| &image[at..at + n])
-                .copied()
-                .collect();
-            at += n;
-            if let Some(code) = own.iter().find(|c| **c as usize >= size) {
-                return Err(Error::data(format!(
-                    "there is no code {code}: the codebook has {size}"
-                )));
-            }
-            let of = |q: usize| {
-                let own: Vec<u32> = own.iter().skip(q).step_by(books).copied().collect();
-                Tensor::from_slice(gpu, &[own.len()], &own)
-            };
-            (0..books).map(of).collect()
-        };
-        let above = v
-            .above
-            .iter()
-            .map(|l| books(l.codes(), l.codebooks, l.codebook_size))
-            .collect::<Result<_>>()?;
-        let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
-        Ok(Batch {
-            classes: Tensor::from_slice(gpu, &[classes.len()], classes)?,
-            codes,
-            above,
-            text,
-        })
-    }
-
     /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N,
     /// K].
     fn head(&self, pass: &Pass, x: &Var, q: usize) -> Result<Var> {
@@ -544,233 +439,6 @@ impl Prior {
     pub fn logits(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Vec<Var>> {
         let x = self.run(pass, batch, dropout)?;
         self.code_logits(pass, x)
-    }
-
-    fn code_logits(&self, pass: &Pass, mut x: Var) -> Result<Vec<Var>> {
-        let (tape, v, d) = (pass.tape, &self.vocabulary, self.shape.dim);
-        let [b, rows, _] = x.tensor().dims("prior")?;
-        let before = rows - v.tokens();
-        if before > 0 {
-            x = tape.columns(
-                &tape.reshape(&x, &[b, rows * d])?,
-                before * d,
-                v.tokens() * d,
-            )?;
-        }
-        let cells = b * v.grid[0] * v.grid[1];
-        let x = tape.reshape(&x, &[cells, v.codebooks * d])?;
-        let of = |q: usize| {
-            let x = if v.codebooks == 1 {
-                x.clone()
-            } else {
-                tape.columns(&x, q * d, d)?
-            };
-            self.head(pass, &x, q)
-        };
-        (0..v.codebooks).map(of).collect()
-    }
-
-    /// The mean cross-entropies of the images' codes and, where the model learns them, of their
-    /// texts, in nats.
-    ///
-    /// # Errors
-    /// If the device fails, or the smoothing lies outside [0, 1).
-    pub fn losses(
-        &self,
-        pass: &Pass,
-        batch: &Batch,
-        dropout: Dropout,
-        smoothing: f32,
-    ) -> Result<Losses> {
-        let (tape, d) = (pass.tape, self.shape.dim);
-        let books = self.vocabulary.codebooks as f32;
-        let options = CrossEntropy {
-            smoothing,
-            ..Default::default()
-        };
-        let x = self.run(pass, batch, dropout)?;
-        let text = match &self.reader {
-            Reader::Stream { head, text, .. } => {
-                let ([b, rows, _], of) = (x.tensor().dims("prior")?, batch.text()?);
-                let before = text.length - 1;
-                let rows = tape.columns(&tape.reshape(&x, &[b, rows * d])?, 0, before * d)?;
-                let logits = head.forward(pass, &tape.reshape(&rows, &[b * before, d])?)?;
-                let targets = of
-                    .targets
-                    .as_ref()
-                    .ok_or_else(|| Error::invalid("prior", "texts without tokens"))?;
-                let options = CrossEntropy {
-                    ignore: Some(IGNORED),
-                    ..options
-                };
-                let sum = tape.sum(&tape.cross_entropy(&logits, targets, options)?)?;
-                Some(tape.scale(&sum, 1.0 / of.counted.max(1) as f32, 0.0)?)
-            }
-            _ => None,
-        };
-        let mut sum: Option<Var> = None;
-        // Each handle on logits goes before the next is made: the gradient then takes their place.
-        for (logits, targets) in self.code_logits(pass, x)?.into_iter().zip(&batch.codes) {
-            let mean = tape.mean(&tape.cross_entropy(&logits, targets, options)?)?;
-            sum = Some(match sum {
-                Some(sum) => tape.add(&sum, &mean)?,
-                None => mean,
-            });
-        }
-        let sum = sum.ok_or_else(|| Error::invalid("prior", "a vocabulary without codebooks"))?;
-        let codes = if books == 1.0 {
-            sum
-        } else {
-            tape.scale(&sum, 1.0 / books, 0.0)?
-        };
-        Ok(Losses { codes, text })
-    }
-
-    /// What training lowers, in nats: `[1]`. The mean cross-entropy of the images' codes; where the
-    /// model learns texts too, both weighed by [`Shape::text_weight`] (Ramesh et al. 2021, section
-    /// 2.2).
-    ///
-    /// # Errors
-    /// As [`Prior::losses`].
-    pub fn loss(
-        &self,
-        pass: &Pass,
-        batch: &Batch,
-        dropout: Dropout,
-        smoothing: f32,
-    ) -> Result<Var> {
-        let Losses { codes, text } = self.losses(pass, batch, dropout, smoothing)?;
-        let Some(text) = text else { return Ok(codes) };
-        let (tape, w) = (pass.tape, self.shape.text_weight);
-        tape.add(
-            &tape.scale(&codes, 1.0 - w, 0.0)?,
-            &tape.scale(&text, w, 0.0)?,
-        )
-    }
-
-    /// Room for the keys and values of `rows` sequences, a cache for each block.
-    ///
-    /// # Errors
-    /// If the device cannot hold them.
-    pub fn caches(&self, gpu: &Gpu, rows: usize) -> Result<Vec<KvCache>> {
-        let (h, d) = (self.shape.heads, self.shape.dim / self.shape.heads);
-        self.blocks
-            .iter()
-            .map(|_| KvCache::new(gpu, [rows, self.rows(), h, d]))
-            .collect()
-    }
-
-    /// Bytes that [`Prior::caches`] take for each sequence.
-    pub fn cache_bytes(&self) -> u64 {
-        8 * (self.shape.layers * self.rows() * self.shape.dim) as u64
-    }
-
-    /// Takes in the class or the text and the first `known` codes of the images, less than T, with
-    /// their [`Prior::conditions`], and returns the logits [B, K] of the code after them. The
-    /// caches, where there are any, hold P + `known` rows then.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn prompt(
-        &self,
-        pass: &Pass,
-        batch: &Batch,
-        conditions: &Conditions,
-        known: usize,
-        caches: Option<&[KvCache]>,
-    ) -> Result<Tensor> {
-        let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
-        let length = self.prefix() + known;
-        let mut x = self.embed(pass, batch, conditions, known + 1)?;
-        let patterns = &self.shape.attention;
-        let masks = Masks::new(
-            tape.gpu(),
-            patterns,
-            length,
-            &place(&self.shape, &self.vocabulary),
-        )?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            let rows = caches
-                .and_then(|caches| caches.get(i))
-                .map_or(Rows::Sequences, Rows::Prompt);
-            let attention = Attention {
-                mask: masks.of(patterns, i),
-                ..Attention::CAUSAL
-            };
-            let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
-            x = block.forward(
-                pass,
-                &x,
-                attention,
-                self.rotary.as_ref(),
-                rows,
-                (Dropout::OFF, 0),
-                heard,
-            )?;
-        }
-        let last = tape.columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
-        let x = self.norm.forward(pass, &last)?;
-        Ok(self
-            .head(pass, &x, known % self.vocabulary.codebooks)?
-            .tensor()
-            .clone())
-    }
-
-    /// Where each code of `rows` images finds what the levels above say of it, for each level: u32
-    /// [T, W], W a multiple of 64.
-    ///
-    /// # Errors
-    /// If the device cannot hold them.
-    pub fn places(&self, gpu: &Gpu, rows: usize) -> Result<Vec<Tensor>> {
-        let (t, books, wide) = (
-            self.vocabulary.tokens(),
-            self.vocabulary.codebooks,
-            rows.next_multiple_of(64),
-        );
-        let of = |layers: &Conditioning| {
-            Tensor::from_slice(gpu, &[t, wide], &layers.by_code(rows, t, books, wide))
-        };
-        self.above.iter().map(of).collect()
-    }
-
-    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits
-    /// [B, K] of the code after it; `lengths` are the rows that the caches hold, `[B]`,
-    /// `conditions` what the levels above say of each cell, with the rows of them that belong to
-    /// the code after it, u32 `[B]`, and `memory` what an encoder made of the texts.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn step(
-        &self,
-        pass: &Pass,
-        code: &Tensor,
-        known: usize,
-        conditions: &[(Var, Tensor)],
-        memory: Option<&Memory>,
-        caches: &[KvCache],
-        lengths: &Tensor,
-    ) -> Result<Tensor> {
-        let (tape, d, [b]) = (pass.tape, self.shape.dim, code.dims("prior")?);
-        let books = self.vocabulary.codebooks;
-        let mut x = tape.gather(&pass.param(self.tokens[(known - 1) % books])?, code)?;
-        for (rows, places) in conditions {
-            x = tape.add(&x, &tape.gather(rows, places)?)?;
-        }
-        let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
-        for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
-            let (rows, heard) = (Rows::Step(cache, lengths), memory.and_then(|m| m.heard(i)));
-            x = block.forward(
-                pass,
-                &x,
-                self.attention(i),
-                self.rotary.as_ref(),
-                rows,
-                (Dropout::OFF, 0),
-                heard,
-            )?;
-        }
-        let x = self.norm.forward(pass, &tape.reshape(&x, &[b, d])?)?;
-        Ok(self.head(pass, &x, known % books)?.tensor().clone())
     }
 }
 

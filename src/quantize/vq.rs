@@ -1,8 +1,10 @@
 //! Vector quantization: each latent takes the nearest code of a codebook (van den Oord et al. 2017,
 //! "Neural discrete representation learning"), which learns in one of three ways.
 
+mod construct;
+
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only,
+    Mode, Options, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only,
     regularize, restore, saved, squared_distances,
 };
 use crate::autograd::Var;
@@ -19,9 +21,10 @@ use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::kmeans::kmeans;
 use crate::ops::quantize::revive::{Codes, revive};
 use crate::ops::quantize::vq_search::nearest;
-use crate::ops::sampling::random;
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
+pub use construct::{cosine, ema, gradient, simvq};
+use construct::{numbers, ones};
 
 /// Streams of random numbers.
 const INITIAL: u32 = 0x434f_4445;
@@ -54,67 +57,6 @@ pub struct VectorQuantizer {
     initialized: bool,
     /// The threshold of dead codes, and whether it was initialized, as it was made.
     at_first: (f32, bool),
-}
-
-fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
-    let codes = Tensor::empty(gpu, &[k, d], DType::F32)?;
-    random::normal(
-        &codes,
-        Key {
-            seed,
-            step: 0,
-            stream: INITIAL,
-        },
-    )?;
-    Ok(codes)
-}
-
-fn ones(gpu: &Gpu, k: usize) -> Result<Tensor> {
-    let counts = Tensor::empty(gpu, &[k], DType::F32)?;
-    crate::gpu::fill(&counts, 1.0)?;
-    Ok(counts)
-}
-
-/// `ema`: the codebook is a moving average of its latents.
-///
-/// # Errors
-/// If the device cannot hold the codebook.
-pub fn ema(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
-    Projected::around(b, o, Box::new(VectorQuantizer::average(gpu, "ema", o)?))
-}
-
-/// `vq`: the codebook learns by gradient.
-///
-/// # Errors
-/// If the device cannot hold the codebook.
-pub fn gradient(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
-    let inner = Box::new(VectorQuantizer::gradient(gpu, b, o)?);
-    Projected::around(b, o, inner)
-}
-
-/// `cosine`: latents and codes of length 1, in few channels (Yu et al. 2021).
-///
-/// # Errors
-/// If the device cannot hold the codebook.
-pub fn cosine(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
-    let o = Options {
-        use_cosine_sim: true,
-        ..o.clone()
-    };
-    Projected::around(
-        b,
-        &o,
-        Box::new(VectorQuantizer::average(gpu, "cosine", &o)?),
-    )
-}
-
-/// `simvq`: a frozen codebook behind a learned linear map.
-///
-/// # Errors
-/// If the device cannot hold the codebook.
-pub fn simvq(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
-    let inner = Box::new(VectorQuantizer::mapped(gpu, b, o)?);
-    Projected::around(b, o, inner)
 }
 
 impl VectorQuantizer {

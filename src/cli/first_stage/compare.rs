@@ -1,8 +1,10 @@
 //! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on
 //! the same data.
 
+mod results;
+mod round;
+
 use crate::cli::common::apart::apart;
-use crate::cli::common::images::png;
 use crate::cli::common::keys::{Keys, configuration, open, preset_names, quantizer_names};
 use crate::cli::common::output;
 use crate::cli::common::output::Watch;
@@ -10,11 +12,11 @@ use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{Ended, Global};
 use clap::Args;
-use std::io::ErrorKind;
+use results::{csv, curves, png_bits, read, read_beside};
+use round::{Round, ms_per_step};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::{ImageSet, absolute};
@@ -24,10 +26,9 @@ use wgvq::report::comparison::{self, Reached};
 use wgvq::storage::checkpoint;
 use wgvq::storage::checkpoint::Checkpoint;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::storage::run_parts::COMPARED;
-use wgvq::storage::{atomic, metrics_log};
-use wgvq::train::{Start, Trainer, check, run};
-use wgvq::{Error, Result, files};
+use wgvq::storage::atomic;
+use wgvq::train::{Start, check, run};
+use wgvq::{Error, Result};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
 #[derive(Args)]
@@ -430,264 +431,6 @@ fn continues(
             .to_owned()
     };
     Ok(latest.is_none_or(|latest| data.is_of_sum(&sum(&latest.checkpoint))))
-}
-
-/// One replacing of a comparison, which may take several calls of the same command: what was
-/// trained in it is gone on with.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Round {
-    /// What it is of: another command begins another.
-    of: String,
-    /// When it began: what names it in the runs that it made. `None` where nothing is replaced.
-    began: Option<String>,
-    #[serde(skip)]
-    file: PathBuf,
-}
-
-impl Round {
-    /// The round that a folder is in, or a new one.
-    fn begin(out: &Path, entries: &[Entry], overwrite: bool) -> Result<Round> {
-        let name = |e: &Entry| {
-            e.folder
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
-        };
-        let identity = |e: &Entry| Ok(format!("{} {}", name(e), e.config.sha256()?));
-        let of = entries
-            .iter()
-            .map(identity)
-            .collect::<Result<Vec<_>>>()?
-            .join("\n");
-        let file = out.join("replacing.json");
-        if !overwrite {
-            return Ok(Round {
-                of,
-                began: None,
-                file,
-            });
-        }
-        let known = std::fs::read(&file)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Round>(&text).ok());
-        if let Some(round) = known.filter(|round| round.of == of) {
-            return Ok(Round { file, ..round });
-        }
-        let began = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos());
-        let round = Round {
-            of,
-            began: Some(began.to_string()),
-            file,
-        };
-        std::fs::create_dir_all(out)
-            .map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
-        atomic::write(
-            &round.file,
-            &serde_json::to_vec_pretty(&round).map_err(Error::data)?,
-        )?;
-        Ok(round)
-    }
-
-    /// Is the run in this folder from before the round?
-    fn replaces(&self, folder: &Path) -> bool {
-        let made = std::fs::read_to_string(folder.join(COMPARED)).unwrap_or_default();
-        self.began.as_ref().is_some_and(|began| made != *began)
-    }
-
-    /// Notes in the folder of a run that the round made it.
-    fn mark(&self, folder: &Path) -> Result<()> {
-        match &self.began {
-            Some(began) => atomic::write(&folder.join(COMPARED), began.as_bytes()),
-            None => Ok(()),
-        }
-    }
-
-    /// All is replaced: the same command begins another round.
-    fn end(self) -> Result<()> {
-        match std::fs::remove_file(&self.file) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(Error::file(&self.file, format!("cannot be removed: {e}")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Median milliseconds of a few more steps of a trained model.
-fn ms_per_step(gpu: &Gpu, trainer: &mut Trainer) -> Result<f64> {
-    let mut times = Vec::new();
-    for _ in 0..7 {
-        gpu.finish()?;
-        let start = Instant::now();
-        trainer.step()?;
-        gpu.finish()?;
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
-    Ok(Duration::as_secs_f64(&times[times.len() / 2]) * 1e3)
-}
-
-/// What a finished run's files say.
-fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
-    let path = entry.folder.join("test.csv");
-    let columns = metrics_log::columns(&path)?;
-    let column = |name: &str| -> Result<&Vec<f64>> {
-        let found = columns.iter().find(|(n, _)| n == name).map(|(_, v)| v);
-        found.ok_or_else(|| Error::file(&path, format!("has no column `{name}`")))
-    };
-    let last = |name: &str| -> Result<f64> {
-        column(name)?
-            .last()
-            .copied()
-            .ok_or_else(|| Error::file(&path, "holds no measurement"))
-    };
-    let about = files::read(pace, files::TEXT)?;
-    let about: serde_json::Value = serde_json::from_slice(&about)
-        .map_err(|e| Error::file(pace, format!("is damaged: {e}")))?;
-    let curve = |name: &str| -> Result<Vec<(f64, f64)>> {
-        Ok(column("step")?
-            .iter()
-            .copied()
-            .zip(column(name)?.iter().copied())
-            .collect())
-    };
-    Ok(Reached {
-        name: entry.name.clone(),
-        codes: about["codes"].as_u64().unwrap_or(0) as usize,
-        mse: last("mse")?,
-        psnr: last("psnr")?,
-        ssim: last("ssim")?,
-        perplexity: last("perplexity")?,
-        used: last("used")?,
-        bits_per_pixel: last("bits_per_pixel")?,
-        ms_per_step: about["ms_per_step"].as_f64().unwrap_or(f64::NAN),
-        mse_curve: curve("mse")?,
-        perplexity_curve: curve("perplexity")?,
-    })
-}
-
-/// The columns of a file of curves, one row to a measurement.
-const CURVES: &str = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
-
-/// The runs' curves in the columns that `--beside` reads, so that they can be held against later
-/// ones.
-fn curves(entries: &[Entry]) -> Result<String> {
-    let mut text = format!("{CURVES}\n");
-    for entry in entries {
-        let columns = metrics_log::columns(&entry.folder.join("test.csv"))?;
-        let codes = read(entry, &entry.folder.join("pace.json"))?.codes;
-        let at = |name: &str, i: usize| {
-            let column = columns.iter().find(|(n, _)| n == name).map(|(_, v)| v);
-            column.and_then(|v| v.get(i)).copied().unwrap_or(f64::NAN)
-        };
-        for i in 0..columns.first().map_or(0, |(_, v)| v.len()) {
-            text += &format!(
-                "{},{},{},{:.6e},{:.3},{:.2},{},{codes}\n",
-                entry.name,
-                entry.config.train.seed,
-                at("step", i),
-                at("mse", i),
-                at("psnr", i),
-                at("perplexity", i),
-                at("used", i)
-            );
-        }
-    }
-    Ok(text)
-}
-
-/// Another program's curves: rows of [`CURVES`].
-fn read_beside(path: &Path) -> Result<Vec<Reached>> {
-    let text = files::read_text(path, files::LIST)?;
-    let header = CURVES;
-    let mut lines = text.lines();
-    if lines.next().map(str::trim) != Some(header) {
-        return Err(Error::file(
-            path,
-            format!("does not begin with the columns {header}"),
-        ));
-    }
-    let mut all: Vec<(String, Reached)> = Vec::new();
-    for (i, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        let values: Vec<f64> = fields
-            .iter()
-            .skip(1)
-            .filter_map(|v| v.parse().ok())
-            .collect();
-        let ([name, seed, ..], [_, step, mse, psnr, perplexity, used, codes]) =
-            (&fields[..], &values[..])
-        else {
-            return Err(Error::file(
-                path,
-                format!("line {} does not have the columns {header}", i + 2),
-            ));
-        };
-        let run = format!("{name} {seed}");
-        if all.iter().all(|(r, _)| *r != run) {
-            let none = f64::NAN;
-            let empty = Reached {
-                name: name.to_string(),
-                codes: *codes as usize,
-                mse: none,
-                psnr: none,
-                ssim: none,
-                perplexity: none,
-                used: none,
-                bits_per_pixel: none,
-                ms_per_step: none,
-                mse_curve: Vec::new(),
-                perplexity_curve: Vec::new(),
-            };
-            all.push((run.clone(), empty));
-        }
-        if let Some((_, r)) = all.iter_mut().find(|(r, _)| *r == run) {
-            (r.mse, r.psnr, r.perplexity, r.used) = (*mse, *psnr, *perplexity, *used);
-            r.mse_curve.push((*step, *mse));
-            r.perplexity_curve.push((*step, *perplexity));
-        }
-    }
-    Ok(all.into_iter().map(|(_, r)| r).collect())
-}
-
-fn csv(reached: &[Reached]) -> String {
-    let mut text =
-        String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
-    for r in reached {
-        let row = format!(
-            "{},{},{:.6e},{:.3},{:.4},{:.2},{},{:.5},{:.2}",
-            r.name,
-            r.codes,
-            r.mse,
-            r.psnr,
-            r.ssim,
-            r.perplexity,
-            r.used,
-            r.bits_per_pixel,
-            r.ms_per_step
-        );
-        text += &(metrics_log::measured(&row) + "\n");
-    }
-    text
-}
-
-/// Bits per pixel of the first thousand test pictures as PNG.
-fn png_bits(data: &ImageSet) -> Result<f64> {
-    let (mut bytes, mut pixels) = (0, 0);
-    for i in data.test.iter().take(1000) {
-        bytes += png(
-            &data.image(*i as usize)?,
-            data.width,
-            data.height,
-            data.channels,
-        )?
-        .len();
-        pixels += data.width * data.height;
-    }
-    Ok(8.0 * bytes as f64 / pixels.max(1) as f64)
 }
 
 #[cfg(test)]

@@ -13,9 +13,12 @@
 //! order is found when it is wanted, which is an error, and pictures count as the same if their
 //! files are.
 
+mod notes;
 pub(crate) mod stored;
 
 use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
+pub(crate) use notes::first_few;
+use notes::{choose_size, enough, note_sizes, note_skipped};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::ops::Range;
@@ -396,97 +399,6 @@ fn stems(name: &str) -> [&str; 2] {
     let last = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
     let first = name[file..].find('.').map_or(name.len(), |dot| file + dot);
     [&name[..last], &name[..first]]
-}
-
-/// An error that names the first failure if half of the files or more failed.
-fn enough(root: &Path, skipped: &[(String, Error)], total: usize) -> Result<()> {
-    if 2 * skipped.len() < total {
-        return Ok(());
-    }
-    let first = skipped
-        .iter()
-        .min_by(|a, b| a.0.cmp(&b.0))
-        .map_or(String::new(), |(_, error)| error.to_string());
-    let what = format!(
-        "{} of its {total} images cannot be read; the first: {first}",
-        skipped.len()
-    );
-    Err(Error::file(root, what))
-}
-
-/// The size of most, if half or more agree on it and it is not large; a small square otherwise.
-fn choose_size(headers: &[Header]) -> (usize, usize) {
-    let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for header in headers {
-        *counts.entry((header.width, header.height)).or_default() += 1;
-    }
-    // Of two sizes as common, the smaller: the map is in order and the later of equals would win.
-    let (&size, &count) = counts
-        .iter()
-        .rev()
-        .max_by_key(|(_, count)| **count)
-        .unwrap_or((&(64, 64), &0));
-    if count == headers.len() || (2 * count >= headers.len() && size.0.max(size.1) <= 256) {
-        return size;
-    }
-    let mut sides: Vec<usize> = headers
-        .iter()
-        .map(|header| header.width.min(header.height))
-        .collect();
-    sides.sort_unstable();
-    let median = sides[sides.len() / 2].max(1);
-    let side = (1 << median.ilog2()).min(64);
-    (side, side)
-}
-
-fn note_sizes(headers: &[Header], (width, height): (usize, usize), notes: &mut Vec<String>) {
-    let other = headers
-        .iter()
-        .filter(|header| (header.width, header.height) != (width, height))
-        .count();
-    if other == 0 {
-        return;
-    }
-    let small = headers
-        .iter()
-        .filter(|header| header.width < width || header.height < height)
-        .count();
-    let enlarged = if small > 0 {
-        format!(" ({small} of them smaller, so enlarged)")
-    } else {
-        String::new()
-    };
-    let all = headers.len();
-    notes.push(format!(
-        "{other} of {all} images have another size: cropped and scaled to \
-         {width}x{height}{enlarged}"
-    ));
-}
-
-fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<String>) {
-    if skipped.is_empty() {
-        return;
-    }
-    skipped.sort_by(|a, b| a.0.cmp(&b.0));
-    let reasons = skipped.iter().map(|(name, error)| match error {
-        Error::File { what, .. } => format!("{name} ({what})"),
-        other => format!("{name} ({other})"),
-    });
-    notes.push(format!(
-        "{} of {total} files skipped: {}",
-        skipped.len(),
-        first_few(reasons)
-    ));
-}
-
-pub(crate) fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
-    let more = names.len().saturating_sub(5);
-    let names = names.take(5).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        format!("{names} and {more} more")
-    } else {
-        names
-    }
 }
 
 /// Train and test, where the subfolders just below say so.

@@ -1,12 +1,13 @@
 //! Recording and submitting: dispatches gather in one pass of one encoder, and go to the queue in
 //! batches.
 
-use super::clock::Instant;
-use super::host_encoder::{Arena, Recording};
+mod binding;
+mod sending;
+
+use super::host_encoder::Recording;
 use super::profile::{Profile, Span};
-use super::slices::{Slice, Slices};
-use super::stream::{BindGroupKey, Counters, Stream, Submission, UNIFORM_STEP};
-use crate::gpu::kernel::pipelines::UNIFORM_BINDING;
+use super::slices::Slices;
+use super::stream::{BindGroupKey, Counters, Stream, UNIFORM_STEP};
 use crate::gpu::kernel::reflect::Elements;
 use crate::gpu::{Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
@@ -196,101 +197,6 @@ impl Gpu {
         Ok(())
     }
 
-    /// Is the tensor small enough to bind?
-    pub(in crate::gpu) fn check_binding(&self, op: &'static str, t: &Tensor) -> Result<()> {
-        let (asked, limit) = (
-            t.binding_size(),
-            self.inner.limits.max_storage_buffer_binding_size,
-        );
-        if asked > limit {
-            return Err(Error::Limit {
-                what: format!("{op}: a tensor of shape {:?}", t.shape()),
-                asked,
-                limit,
-            });
-        }
-        Ok(())
-    }
-
-    /// The bind group of a pipeline and buffers, made at the first use.
-    pub(in crate::gpu) fn bind_group_for(
-        &self,
-        key: BindGroupKey,
-        make: impl FnOnce() -> wgpu::BindGroup,
-    ) -> wgpu::BindGroup {
-        self.inner
-            .command
-            .recorder
-            .lock()
-            .bind_groups
-            .entry(key)
-            .or_insert_with(make)
-            .clone()
-    }
-
-    fn bind_group(
-        &self,
-        pipeline: &crate::gpu::kernel::pipelines::Pipeline,
-        bindings: &[&Tensor],
-        arena: Option<&Arena>,
-    ) -> wgpu::BindGroup {
-        let mut entries: Vec<wgpu::BindGroupEntry> = bindings
-            .iter()
-            .zip(&pipeline.reflection.storage)
-            .map(|(t, at)| wgpu::BindGroupEntry {
-                binding: at.binding,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: t.storage.buffer(),
-                    offset: t.offset,
-                    size: std::num::NonZeroU64::new(t.bound_size()),
-                }),
-            })
-            .collect();
-        if let Some(arena) = arena {
-            entries.push(wgpu::BindGroupEntry {
-                binding: UNIFORM_BINDING,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &arena.buffer,
-                    offset: 0,
-                    size: std::num::NonZeroU64::new(pipeline.reflection.params as u64),
-                }),
-            });
-        }
-        self.inner
-            .device
-            .create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&pipeline.label),
-                layout: &pipeline.layout,
-                entries: &entries,
-            })
-    }
-
-    fn uniform_arena(&self) -> Arena {
-        let arena = self
-            .inner
-            .command
-            .uniforms
-            .get_or_init(|| Arena::new(self, UNIFORM_ARENA));
-        arena.clone()
-    }
-
-    pub(crate) fn forget_bind_groups(&self) {
-        self.inner.command.recorder.lock().bind_groups.clear();
-    }
-
-    /// Forgets the bind groups over buffers that their host took back.
-    pub(in crate::gpu) fn forget_gone(&self, recorder: &mut Recorder) {
-        let gone = std::mem::take(&mut *self.inner.memory.gone.lock());
-        if !gone.is_empty() {
-            recorder
-                .bind_groups
-                .retain(|(_, key), _| !key.iter().any(|(id, ..)| gone.contains(id)));
-        }
-        if recorder.bind_groups.len() > BIND_GROUPS_KEPT {
-            recorder.bind_groups.clear();
-        }
-    }
-
     /// Ends the pass and lends the encoder, for copies, queries and render passes.
     pub(crate) fn with_encoder<R>(&self, f: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
         let mut recorder = self.inner.command.recorder.lock();
@@ -315,150 +221,6 @@ impl Gpu {
                 Ordering::Relaxed,
             ),
         }
-    }
-
-    /// The last batch that went to the queue.
-    pub(crate) fn submitted(&self) -> u64 {
-        self.inner.command.submitted.load(Ordering::Relaxed)
-    }
-
-    /// Is there work of our own that is recorded and has not been closed?
-    pub(in crate::gpu) fn has_open_work(recorder: &Recorder) -> bool {
-        recorder.own.encoder.is_some()
-    }
-
-    /// Closes the batch. It is submitted, after those that wait, unless batches are being kept for
-    /// later.
-    pub(in crate::gpu) fn submit(&self, recorder: &mut Recorder) {
-        self.forget_gone(recorder);
-        let Recorder {
-            own,
-            slices,
-            recorded,
-            weight,
-            ..
-        } = recorder;
-        own.pass = None;
-        if let Some(encoder) = own.encoder.take() {
-            let epoch = self.inner.command.epoch.fetch_add(1, Ordering::Relaxed);
-            let uniforms = std::mem::take(&mut own.uniforms);
-            slices.push(Slice::new(
-                encoder.finish(),
-                uniforms,
-                std::mem::take(weight),
-                epoch,
-            ));
-            *recorded = 0;
-        }
-        if !recorder.slices.keeping() {
-            self.send_all(recorder);
-        }
-    }
-
-    /// Submits all batches that wait.
-    pub(in crate::gpu) fn send_all(&self, recorder: &mut Recorder) {
-        while let Some(slice) = recorder.slices.pop() {
-            self.send(recorder, slice);
-        }
-    }
-
-    /// Submits one batch.
-    pub(in crate::gpu) fn send(&self, recorder: &mut Recorder, slice: Slice) {
-        let Slice {
-            commands,
-            mut uniforms,
-            weight,
-            epoch,
-            ..
-        } = slice;
-        if !uniforms.is_empty() {
-            // Ordered by the queue after what was submitted before, and before what is submitted
-            // now.
-            self.inner
-                .queue
-                .write_buffer(&self.uniform_arena().buffer, 0, &uniforms);
-            uniforms.clear();
-            if recorder.own.uniforms.capacity() == 0 {
-                recorder.own.uniforms = uniforms;
-            }
-        }
-        let start = Instant::now();
-        recorder.last = Some(self.inner.queue.submit([commands]));
-        recorder.counters.submitting += start.elapsed();
-        recorder.counters.submissions += 1;
-        self.inner.command.submitted.store(epoch, Ordering::Relaxed);
-        let (start, inner) = (Instant::now(), Arc::downgrade(&self.inner));
-        self.inner.queue.on_submitted_work_done(move || {
-            if let Some(inner) = inner.upgrade() {
-                let now = Instant::now();
-                let begun = inner
-                    .command
-                    .last_done
-                    .lock()
-                    .replace(now)
-                    .map_or(start, |done| done.max(start));
-                inner
-                    .command
-                    .pace
-                    .observe(weight, (now - begun).as_secs_f64());
-            }
-        });
-    }
-
-    /// Submits what was recorded. Returns the point in the queue up to which all is then on its
-    /// way.
-    ///
-    /// # Errors
-    /// If the device was lost or refused something since the last call.
-    pub fn flush(&self) -> Result<Submission> {
-        let submission = {
-            let mut recorder = self.inner.command.recorder.lock();
-            self.submit(&mut recorder);
-            Submission {
-                index: recorder.last.clone(),
-                epoch: self.inner.command.epoch.load(Ordering::Relaxed) - 1,
-            }
-        };
-        self.check()?;
-        Ok(submission)
-    }
-
-    /// Sends what waits, up to this batch, whether it is being kept for later or not.
-    pub(crate) fn send_up_to(&self, epoch: u64) {
-        if epoch > self.submitted() {
-            let mut recorder = self.inner.command.recorder.lock();
-            self.submit(&mut recorder);
-            self.send_all(&mut recorder);
-        }
-    }
-
-    /// Waits until the device has done everything up to `submission`. In a browser nothing may
-    /// wait: this returns at once, and [`Gpu::finish_async`] is what waits.
-    pub fn wait(&self, submission: &Submission) -> Result<()> {
-        let mut index = submission.index.clone();
-        if submission.epoch > self.submitted() {
-            self.send_up_to(submission.epoch);
-            index = self.inner.command.recorder.lock().last.clone();
-        }
-        if let Some(index) = index {
-            let poll = wgpu::PollType::Wait {
-                submission_index: Some(index),
-                timeout: None,
-            };
-            self.inner
-                .device
-                .poll(poll)
-                .map_err(|e| Error::DeviceLost {
-                    reason: e.to_string(),
-                })?;
-        }
-        self.check()
-    }
-
-    /// Submits what was recorded and waits for all of it.
-    pub fn finish(&self) -> Result<()> {
-        let submission = self.flush()?;
-        self.wait(&submission)
     }
 
     /// Dispatches, submissions and readbacks so far.

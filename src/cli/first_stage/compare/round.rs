@@ -1,0 +1,110 @@
+//! One round of a comparison: what was begun, and how far it came.
+
+use super::*;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use wgvq::config::DottedConfig;
+use wgvq::gpu::Gpu;
+use wgvq::storage::run_parts::COMPARED;
+use wgvq::storage::atomic;
+use wgvq::train::Trainer;
+use wgvq::{Error, Result};
+
+/// One replacing of a comparison, which may take several calls of the same command: what was
+/// trained in it is gone on with.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Round {
+    /// What it is of: another command begins another.
+    of: String,
+    /// When it began: what names it in the runs that it made. `None` where nothing is replaced.
+    began: Option<String>,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+impl Round {
+    /// The round that a folder is in, or a new one.
+    pub(super) fn begin(out: &Path, entries: &[Entry], overwrite: bool) -> Result<Round> {
+        let name = |e: &Entry| {
+            e.folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let identity = |e: &Entry| Ok(format!("{} {}", name(e), e.config.sha256()?));
+        let of = entries
+            .iter()
+            .map(identity)
+            .collect::<Result<Vec<_>>>()?
+            .join("\n");
+        let file = out.join("replacing.json");
+        if !overwrite {
+            return Ok(Round {
+                of,
+                began: None,
+                file,
+            });
+        }
+        let known = std::fs::read(&file)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Round>(&text).ok());
+        if let Some(round) = known.filter(|round| round.of == of) {
+            return Ok(Round { file, ..round });
+        }
+        let began = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
+        let round = Round {
+            of,
+            began: Some(began.to_string()),
+            file,
+        };
+        std::fs::create_dir_all(out)
+            .map_err(|e| Error::file(out, format!("cannot be made: {e}")))?;
+        atomic::write(
+            &round.file,
+            &serde_json::to_vec_pretty(&round).map_err(Error::data)?,
+        )?;
+        Ok(round)
+    }
+
+    /// Is the run in this folder from before the round?
+    pub(super) fn replaces(&self, folder: &Path) -> bool {
+        let made = std::fs::read_to_string(folder.join(COMPARED)).unwrap_or_default();
+        self.began.as_ref().is_some_and(|began| made != *began)
+    }
+
+    /// Notes in the folder of a run that the round made it.
+    pub(super) fn mark(&self, folder: &Path) -> Result<()> {
+        match &self.began {
+            Some(began) => atomic::write(&folder.join(COMPARED), began.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// All is replaced: the same command begins another round.
+    pub(super) fn end(self) -> Result<()> {
+        match std::fs::remove_file(&self.file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::file(&self.file, format!("cannot be removed: {e}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Median milliseconds of a few more steps of a trained model.
+pub(super) fn ms_per_step(gpu: &Gpu, trainer: &mut Trainer) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        gpu.finish()?;
+        let start = Instant::now();
+        trainer.step()?;
+        gpu.finish()?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(Duration::as_secs_f64(&times[times.len() / 2]) * 1e3)
+}

@@ -1,0 +1,124 @@
+//! The chart and the table of a benchmark.
+
+use wgvq::bench::{Row, Workload};
+use wgvq::report::study::Point;
+use wgvq::report::sweep::{Legend, Series, sweep};
+use wgvq::{Error, Result};
+
+/// Rows that differ in one size only: that size's name, the others in words, and points of (size,
+/// milliseconds).
+pub(super) type Line = (String, String, Vec<(f64, f64)>);
+
+pub(super) fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
+    let mut found: Vec<Line> = Vec::new();
+    for (workload, row) in rows {
+        let (Some(ms), case) = (row.ms, workload.case()) else {
+            continue;
+        };
+        let kind = workload
+            .name()
+            .split("_n")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(|c: char| c.is_ascii_digit());
+        for (size, value) in case.sizes() {
+            let rest: Vec<String> = case
+                .sizes()
+                .filter(|(n, _)| *n != size)
+                .map(|(n, v)| format!("{n}={v}"))
+                .collect();
+            let several = format!("{} {}", kind, row.core);
+            let rest = format!("{several} {}", rest.join(","));
+            match found.iter_mut().find(|(s, r, _)| s == size && *r == rest) {
+                Some((_, _, points)) => points.push((value as f64, ms)),
+                None => found.push((size.to_owned(), rest, vec![(value as f64, ms)])),
+            }
+        }
+    }
+    for (_, _, points) in &mut found {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points.dedup_by(|a, b| a.0 == b.0);
+    }
+    found.retain(|(_, _, points)| points.len() >= 2);
+    found
+}
+
+/// Time against the size with the most values; one line per combination of the others.
+pub(super) fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec<u8>> {
+    let lines = lines(rows);
+    let count = |size: &str| {
+        lines
+            .iter()
+            .filter(|(s, ..)| s == size)
+            .map(|(_, _, p)| p.len())
+            .max()
+            .unwrap_or(0)
+    };
+    let mut sizes: Vec<&str> = lines.iter().map(|(s, ..)| s.as_str()).collect();
+    sizes.dedup();
+    let Some(size) = sizes.into_iter().rev().max_by_key(|s| count(s)) else {
+        return Err(Error::config(
+            "--plot",
+            "needs a size with two values or more, such as --n 1024,4096",
+        ));
+    };
+    let series: Vec<Series> = lines
+        .iter()
+        .filter(|(s, ..)| s == size)
+        .map(|(_, rest, points)| Series::new(rest.trim(), points.clone()))
+        .collect();
+    let title = format!("milliseconds against {size}");
+    sweep(
+        [
+            &title,
+            &format!("{}, {}", info.name, info.driver_info),
+            size,
+        ],
+        &series,
+        Legend::Column,
+        900,
+        560,
+    )?
+    .png()
+}
+
+/// The quantizer study's measurements: `quantizer_ema_n4096_k512_d8` says what each is.
+pub(super) fn studied(rows: &[(Workload, Row)]) -> Vec<Point> {
+    let point = |(workload, row): &(Workload, Row)| {
+        let quantizer = row
+            .name
+            .strip_prefix("quantizer_")?
+            .split('_')
+            .next()?
+            .to_owned();
+        let case = workload.case();
+        Some(Point {
+            quantizer,
+            k: case.get("k"),
+            d: case.get("d"),
+            ms: row.ms?,
+        })
+    };
+    rows.iter().filter_map(point).collect()
+}
+
+pub(super) fn csv(rows: &[(Workload, Row)]) -> String {
+    let mut text =
+        String::from("name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error\n");
+    for (workload, r) in rows {
+        let or = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
+        text += &format!(
+            "{},\"{}\",{},{},{},{},{},{},{}\n",
+            r.name,
+            workload.case(),
+            r.core,
+            or(r.ms),
+            or(r.wall_ms),
+            or(r.gflops),
+            or(r.peak_share),
+            r.memory,
+            r.max_err.map_or(String::new(), |e| format!("{e:.3e}"))
+        );
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! Bind groups of dispatches, kept while their buffers live.
+
+use super::super::host_encoder::Arena;
+use super::super::stream::BindGroupKey;
+use super::*;
+use crate::gpu::kernel::pipelines::UNIFORM_BINDING;
+use crate::gpu::{Gpu, Tensor};
+use crate::{Error, Result};
+
+impl Gpu {
+    /// Is the tensor small enough to bind?
+    pub(in crate::gpu) fn check_binding(&self, op: &'static str, t: &Tensor) -> Result<()> {
+        let (asked, limit) = (
+            t.binding_size(),
+            self.inner.limits.max_storage_buffer_binding_size,
+        );
+        if asked > limit {
+            return Err(Error::Limit {
+                what: format!("{op}: a tensor of shape {:?}", t.shape()),
+                asked,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// The bind group of a pipeline and buffers, made at the first use.
+    pub(in crate::gpu) fn bind_group_for(
+        &self,
+        key: BindGroupKey,
+        make: impl FnOnce() -> wgpu::BindGroup,
+    ) -> wgpu::BindGroup {
+        self.inner
+            .command
+            .recorder
+            .lock()
+            .bind_groups
+            .entry(key)
+            .or_insert_with(make)
+            .clone()
+    }
+
+    pub(super) fn bind_group(
+        &self,
+        pipeline: &crate::gpu::kernel::pipelines::Pipeline,
+        bindings: &[&Tensor],
+        arena: Option<&Arena>,
+    ) -> wgpu::BindGroup {
+        let mut entries: Vec<wgpu::BindGroupEntry> = bindings
+            .iter()
+            .zip(&pipeline.reflection.storage)
+            .map(|(t, at)| wgpu::BindGroupEntry {
+                binding: at.binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: t.storage.buffer(),
+                    offset: t.offset,
+                    size: std::num::NonZeroU64::new(t.bound_size()),
+                }),
+            })
+            .collect();
+        if let Some(arena) = arena {
+            entries.push(wgpu::BindGroupEntry {
+                binding: UNIFORM_BINDING,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &arena.buffer,
+                    offset: 0,
+                    size: std::num::NonZeroU64::new(pipeline.reflection.params as u64),
+                }),
+            });
+        }
+        self.inner
+            .device
+            .create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&pipeline.label),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+    }
+
+    pub(super) fn uniform_arena(&self) -> Arena {
+        let arena = self
+            .inner
+            .command
+            .uniforms
+            .get_or_init(|| Arena::new(self, UNIFORM_ARENA));
+        arena.clone()
+    }
+
+    pub(crate) fn forget_bind_groups(&self) {
+        self.inner.command.recorder.lock().bind_groups.clear();
+    }
+
+    /// Forgets the bind groups over buffers that their host took back.
+    pub(in crate::gpu) fn forget_gone(&self, recorder: &mut Recorder) {
+        let gone = std::mem::take(&mut *self.inner.memory.gone.lock());
+        if !gone.is_empty() {
+            recorder
+                .bind_groups
+                .retain(|(_, key), _| !key.iter().any(|(id, ..)| gone.contains(id)));
+        }
+        if recorder.bind_groups.len() > BIND_GROUPS_KEPT {
+            recorder.bind_groups.clear();
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Decoding step by step: the prompt at once, then one row an image, over caches of keys and values.
+
+use super::super::conditioning::Conditioning;
+use super::super::pattern::Masks;
+use super::*;
+use crate::Result;
+use crate::autograd::Var;
+use crate::gpu::{Gpu, Tensor};
+use crate::nn::Pass;
+use crate::nn::transformer::{Dropout, Rows};
+use crate::ops::attention::attention::Attention;
+use crate::ops::attention::attention_decode::KvCache;
+
+impl Prior {
+    /// Room for the keys and values of `rows` sequences, a cache for each block.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn caches(&self, gpu: &Gpu, rows: usize) -> Result<Vec<KvCache>> {
+        let (h, d) = (self.shape.heads, self.shape.dim / self.shape.heads);
+        self.blocks
+            .iter()
+            .map(|_| KvCache::new(gpu, [rows, self.rows(), h, d]))
+            .collect()
+    }
+
+    /// Bytes that [`Prior::caches`] take for each sequence.
+    pub fn cache_bytes(&self) -> u64 {
+        8 * (self.shape.layers * self.rows() * self.shape.dim) as u64
+    }
+
+    /// Takes in the class or the text and the first `known` codes of the images, less than T, with
+    /// their [`Prior::conditions`], and returns the logits [B, K] of the code after them. The
+    /// caches, where there are any, hold P + `known` rows then.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn prompt(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        conditions: &Conditions,
+        known: usize,
+        caches: Option<&[KvCache]>,
+    ) -> Result<Tensor> {
+        let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
+        let length = self.prefix() + known;
+        let mut x = self.embed(pass, batch, conditions, known + 1)?;
+        let patterns = &self.shape.attention;
+        let masks = Masks::new(
+            tape.gpu(),
+            patterns,
+            length,
+            &place(&self.shape, &self.vocabulary),
+        )?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let rows = caches
+                .and_then(|caches| caches.get(i))
+                .map_or(Rows::Sequences, Rows::Prompt);
+            let attention = Attention {
+                mask: masks.of(patterns, i),
+                ..Attention::CAUSAL
+            };
+            let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
+            x = block.forward(
+                pass,
+                &x,
+                attention,
+                self.rotary.as_ref(),
+                rows,
+                (Dropout::OFF, 0),
+                heard,
+            )?;
+        }
+        let last = tape.columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
+        let x = self.norm.forward(pass, &last)?;
+        Ok(self
+            .head(pass, &x, known % self.vocabulary.codebooks)?
+            .tensor()
+            .clone())
+    }
+
+    /// Where each code of `rows` images finds what the levels above say of it, for each level: u32
+    /// [T, W], W a multiple of 64.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn places(&self, gpu: &Gpu, rows: usize) -> Result<Vec<Tensor>> {
+        let (t, books, wide) = (
+            self.vocabulary.tokens(),
+            self.vocabulary.codebooks,
+            rows.next_multiple_of(64),
+        );
+        let of = |layers: &Conditioning| {
+            Tensor::from_slice(gpu, &[t, wide], &layers.by_code(rows, t, books, wide))
+        };
+        self.above.iter().map(of).collect()
+    }
+
+    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits
+    /// [B, K] of the code after it; `lengths` are the rows that the caches hold, `[B]`,
+    /// `conditions` what the levels above say of each cell, with the rows of them that belong to
+    /// the code after it, u32 `[B]`, and `memory` what an encoder made of the texts.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn step(
+        &self,
+        pass: &Pass,
+        code: &Tensor,
+        known: usize,
+        conditions: &[(Var, Tensor)],
+        memory: Option<&Memory>,
+        caches: &[KvCache],
+        lengths: &Tensor,
+    ) -> Result<Tensor> {
+        let (tape, d, [b]) = (pass.tape, self.shape.dim, code.dims("prior")?);
+        let books = self.vocabulary.codebooks;
+        let mut x = tape.gather(&pass.param(self.tokens[(known - 1) % books])?, code)?;
+        for (rows, places) in conditions {
+            x = tape.add(&x, &tape.gather(rows, places)?)?;
+        }
+        let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
+        for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
+            let (rows, heard) = (Rows::Step(cache, lengths), memory.and_then(|m| m.heard(i)));
+            x = block.forward(
+                pass,
+                &x,
+                self.attention(i),
+                self.rotary.as_ref(),
+                rows,
+                (Dropout::OFF, 0),
+                heard,
+            )?;
+        }
+        let x = self.norm.forward(pass, &tape.reshape(&x, &[b, d])?)?;
+        Ok(self.head(pass, &x, known % books)?.tensor().clone())
+    }
+}

@@ -1,0 +1,184 @@
+//! The loss of whole sequences.
+
+use super::super::text::{IGNORED, Texts};
+use super::*;
+use crate::autograd::Var;
+use crate::gpu::{Gpu, Tensor};
+use crate::nn::Pass;
+use crate::nn::transformer::Dropout;
+use crate::ops::loss::cross_entropy::CrossEntropy;
+use crate::{Error, Result};
+
+impl Prior {
+    /// Classes `[B]` and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each
+    /// image's A codes of the levels above, the coarsest level's first, then its own; and the
+    /// images' texts, where the model reads them.
+    ///
+    /// # Errors
+    /// If they are not whole images, a class, code or token is none of the vocabulary, or texts are
+    /// missing or too many.
+    pub fn upload(
+        &self,
+        gpu: &Gpu,
+        classes: &[u32],
+        codes: &[u32],
+        texts: Option<&Texts>,
+    ) -> Result<Batch> {
+        let v = &self.vocabulary;
+        let text = match (&v.text, texts) {
+            (Some(text), Some(texts)) if texts.lengths.len() == classes.len() => {
+                Some(texts.upload(gpu, text)?)
+            }
+            (None, None) => None,
+            (expected, got) => {
+                let expected = if expected.is_some() { classes.len() } else { 0 };
+                let got = got.map_or(0, |t| t.lengths.len());
+                return Err(Error::shape("prior", format!("{expected} texts"), got));
+            }
+        };
+        let each = v.known() + v.tokens();
+        if codes.len() != classes.len() * each {
+            let expected = format!("{each} codes for each of {} images", classes.len());
+            return Err(Error::shape("prior", expected, codes.len()));
+        }
+        if let Some(class) = classes.iter().find(|c| **c > v.no_class()) {
+            return Err(Error::data(format!(
+                "there is no class {class}: there are {}",
+                v.classes
+            )));
+        }
+        let mut at = 0;
+        let mut books = |n: usize, books: usize, size: usize| -> Result<Vec<Tensor>> {
+            let own: Vec<u32> = codes
+                .chunks(each)
+                .flat_map(|image| &image[at..at + n])
+                .copied()
+                .collect();
+            at += n;
+            if let Some(code) = own.iter().find(|c| **c as usize >= size) {
+                return Err(Error::data(format!(
+                    "there is no code {code}: the codebook has {size}"
+                )));
+            }
+            let of = |q: usize| {
+                let own: Vec<u32> = own.iter().skip(q).step_by(books).copied().collect();
+                Tensor::from_slice(gpu, &[own.len()], &own)
+            };
+            (0..books).map(of).collect()
+        };
+        let above = v
+            .above
+            .iter()
+            .map(|l| books(l.codes(), l.codebooks, l.codebook_size))
+            .collect::<Result<_>>()?;
+        let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
+        Ok(Batch {
+            classes: Tensor::from_slice(gpu, &[classes.len()], classes)?,
+            codes,
+            above,
+            text,
+        })
+    }
+
+    pub(super) fn code_logits(&self, pass: &Pass, mut x: Var) -> Result<Vec<Var>> {
+        let (tape, v, d) = (pass.tape, &self.vocabulary, self.shape.dim);
+        let [b, rows, _] = x.tensor().dims("prior")?;
+        let before = rows - v.tokens();
+        if before > 0 {
+            x = tape.columns(
+                &tape.reshape(&x, &[b, rows * d])?,
+                before * d,
+                v.tokens() * d,
+            )?;
+        }
+        let cells = b * v.grid[0] * v.grid[1];
+        let x = tape.reshape(&x, &[cells, v.codebooks * d])?;
+        let of = |q: usize| {
+            let x = if v.codebooks == 1 {
+                x.clone()
+            } else {
+                tape.columns(&x, q * d, d)?
+            };
+            self.head(pass, &x, q)
+        };
+        (0..v.codebooks).map(of).collect()
+    }
+
+    /// The mean cross-entropies of the images' codes and, where the model learns them, of their
+    /// texts, in nats.
+    ///
+    /// # Errors
+    /// If the device fails, or the smoothing lies outside [0, 1).
+    pub fn losses(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        dropout: Dropout,
+        smoothing: f32,
+    ) -> Result<Losses> {
+        let (tape, d) = (pass.tape, self.shape.dim);
+        let books = self.vocabulary.codebooks as f32;
+        let options = CrossEntropy {
+            smoothing,
+            ..Default::default()
+        };
+        let x = self.run(pass, batch, dropout)?;
+        let text = match &self.reader {
+            Reader::Stream { head, text, .. } => {
+                let ([b, rows, _], of) = (x.tensor().dims("prior")?, batch.text()?);
+                let before = text.length - 1;
+                let rows = tape.columns(&tape.reshape(&x, &[b, rows * d])?, 0, before * d)?;
+                let logits = head.forward(pass, &tape.reshape(&rows, &[b * before, d])?)?;
+                let targets = of
+                    .targets
+                    .as_ref()
+                    .ok_or_else(|| Error::invalid("prior", "texts without tokens"))?;
+                let options = CrossEntropy {
+                    ignore: Some(IGNORED),
+                    ..options
+                };
+                let sum = tape.sum(&tape.cross_entropy(&logits, targets, options)?)?;
+                Some(tape.scale(&sum, 1.0 / of.counted.max(1) as f32, 0.0)?)
+            }
+            _ => None,
+        };
+        let mut sum: Option<Var> = None;
+        // Each handle on logits goes before the next is made: the gradient then takes their place.
+        for (logits, targets) in self.code_logits(pass, x)?.into_iter().zip(&batch.codes) {
+            let mean = tape.mean(&tape.cross_entropy(&logits, targets, options)?)?;
+            sum = Some(match sum {
+                Some(sum) => tape.add(&sum, &mean)?,
+                None => mean,
+            });
+        }
+        let sum = sum.ok_or_else(|| Error::invalid("prior", "a vocabulary without codebooks"))?;
+        let codes = if books == 1.0 {
+            sum
+        } else {
+            tape.scale(&sum, 1.0 / books, 0.0)?
+        };
+        Ok(Losses { codes, text })
+    }
+
+    /// What training lowers, in nats: `[1]`. The mean cross-entropy of the images' codes; where the
+    /// model learns texts too, both weighed by [`Shape::text_weight`] (Ramesh et al. 2021, section
+    /// 2.2).
+    ///
+    /// # Errors
+    /// As [`Prior::losses`].
+    pub fn loss(
+        &self,
+        pass: &Pass,
+        batch: &Batch,
+        dropout: Dropout,
+        smoothing: f32,
+    ) -> Result<Var> {
+        let Losses { codes, text } = self.losses(pass, batch, dropout, smoothing)?;
+        let Some(text) = text else { return Ok(codes) };
+        let (tape, w) = (pass.tape, self.shape.text_weight);
+        tape.add(
+            &tape.scale(&codes, 1.0 - w, 0.0)?,
+            &tape.scale(&text, w, 0.0)?,
+        )
+    }
+}

@@ -1,0 +1,41 @@
+//! The codes, classes and texts that a prior is over.
+
+use super::super::text::Text;
+use crate::models::Level;
+use serde::{Deserialize, Serialize};
+
+/// What the codes look like that a prior models.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vocabulary {
+    /// Codes of a codebook, K.
+    pub codebook_size: usize,
+    /// Codes of a latent, Q: one from each codebook.
+    pub codebooks: usize,
+    /// Rows and columns of an image's latents.
+    pub grid: [usize; 2],
+    /// Classes, C; 0 where images have none.
+    pub classes: usize,
+    /// The levels above these codes', the coarsest first: their codes are known before.
+    #[serde(default)]
+    pub above: Vec<Level>,
+    /// What the images' texts look like, where they have some.
+    #[serde(default)]
+    pub text: Option<Text>,
+}
+
+impl Vocabulary {
+    /// Codes of an image, T.
+    pub fn tokens(&self) -> usize {
+        self.grid[0] * self.grid[1] * self.codebooks
+    }
+
+    /// Codes of an image at the levels above.
+    pub fn known(&self) -> usize {
+        self.above.iter().map(Level::codes).sum()
+    }
+
+    /// The class of images that have none, or whose class the model is not to see.
+    pub fn no_class(&self) -> u32 {
+        self.classes as u32
+    }
+}

@@ -1,0 +1,165 @@
+use super::*;
+use crate::gpu::Options;
+
+fn gpu() -> Gpu {
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .unwrap()
+}
+
+#[test]
+fn views_are_aligned_initialised_and_padded_with_zeros() {
+    let gpu = gpu();
+    let mut b = Parameters::builder();
+    let bias = b.declare("bias", &[3], Init::Constant(0.5));
+    let weight = b.declare("weight", &[5, 13], Init::Uniform(0.25));
+    let gain = b.declare("gain", &[64], Init::Ones);
+    let table = b.declare("table", &[2, 2], Init::Normal(2.0));
+    b.without_decay(table);
+    let p = b.build(&gpu, 9).unwrap();
+    assert_eq!(
+        p.names().collect::<Vec<_>>(),
+        ["bias", "weight", "gain", "table"]
+    );
+    assert_eq!(
+        (p.count(), p.arena().len(), p.decay_len()),
+        (3 + 65 + 64 + 4, 5 * 64, 128)
+    );
+    assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [0.5; 3]);
+    assert_eq!(p.get(gain).unwrap().read::<f32>().unwrap(), [1.0; 64]);
+    let values: Vec<f32> = p.get(weight).unwrap().read().unwrap();
+    assert!(
+        values.iter().all(|x| (-0.25..0.25).contains(x)) && values.iter().any(|x| x.abs() > 0.2)
+    );
+    assert!(
+        p.get(table)
+            .unwrap()
+            .read::<f32>()
+            .unwrap()
+            .iter()
+            .all(|x| *x != 0.0 && x.abs() < 12.0)
+    );
+    let arena: Vec<f32> = p.arena().read().unwrap();
+    // The weight decays and comes first, its padding after it; then bias, gain and table.
+    assert!(
+        arena[65..128]
+            .iter()
+            .chain(&arena[131..192])
+            .chain(&arena[260..])
+            .all(|x| x.to_bits() == 0)
+    );
+    assert_eq!(
+        (p.find("gain"), p.find("gone"), p.name(table)),
+        (Some(gain), None, "table")
+    );
+}
+
+#[test]
+fn a_parameter_depends_on_seed_and_name_alone() {
+    let gpu = gpu();
+    let build = |seed, names: &[&str]| {
+        let mut b = Parameters::builder();
+        for name in names {
+            b.declare(*name, &[7, 3], Init::Normal(1.0));
+        }
+        b.build(&gpu, seed).unwrap().to_host().unwrap()
+    };
+    let (one, two, other) = (
+        build(1, &["a"]),
+        build(1, &["z", "a", "b"]),
+        build(2, &["a"]),
+    );
+    assert_eq!(one["a"], two["a"]);
+    assert_ne!(two["a"], two["b"]);
+    assert_ne!(one["a"], other["a"]);
+}
+
+#[test]
+fn loading_checks_all_before_it_changes_any() {
+    let gpu = gpu();
+    let mut b = Parameters::builder();
+    b.declare("a.weight", &[2, 3], Init::Normal(1.0));
+    let bias = b.declare("a.bias", &[2], Init::Zeros);
+    let p = b.build(&gpu, 1).unwrap();
+    let saved = p.to_host().unwrap();
+    let refuse = |change: &dyn Fn(&mut HostTensors), word: &str| {
+        let mut tensors = saved.clone();
+        tensors.get_mut("a.weight").unwrap().1[0] = 99.0;
+        change(&mut tensors);
+        let message = p.load_host(&tensors).unwrap_err().to_string();
+        assert!(message.contains(word) && message.contains('`'), "{message}");
+        assert_eq!(p.to_host().unwrap(), saved);
+    };
+    refuse(&|t| drop(t.remove("a.bias")), "missing");
+    refuse(
+        &|t| drop(t.insert("b".into(), (vec![1], vec![0.0]))),
+        "unexpected",
+    );
+    refuse(&|t| t.get_mut("a.bias").unwrap().0 = vec![1, 2], "shape");
+    refuse(&|t| t.get_mut("a.bias").unwrap().1 = vec![1.0], "shape");
+    let mut tensors = saved.clone();
+    tensors.get_mut("a.bias").unwrap().1 = vec![3.0, -4.0];
+    p.load_host(&tensors).unwrap();
+    assert_eq!(p.to_host().unwrap(), tensors);
+    assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [3.0, -4.0]);
+}
+
+#[test]
+fn a_part_of_a_model_holds_no_more_than_it_uses() {
+    let gpu = gpu();
+    let mut b = Parameters::builder();
+    let gone = b.declare("encoder.weight", &[100, 100], Init::Normal(1.0));
+    let kept = b.declare("decoder.bias", &[5], Init::Constant(2.0));
+    b.retain(|name| name.starts_with("decoder"));
+    let p = b.build(&gpu, 3).unwrap();
+    assert_eq!((p.count(), p.arena().len(), p.decay_len()), (5, 64, 0));
+    assert_eq!(p.names().collect::<Vec<_>>(), ["decoder.bias"]);
+    assert_eq!(p.get(kept).unwrap().read::<f32>().unwrap(), [2.0; 5]);
+    assert!(
+        p.get(gone)
+            .unwrap_err()
+            .to_string()
+            .contains("`encoder.weight` was left out")
+    );
+    let saved = p.to_host().unwrap();
+    assert_eq!(saved.keys().collect::<Vec<_>>(), ["decoder.bias"]);
+    p.load_host(&saved).unwrap();
+    let mut b = Parameters::builder();
+    b.declare("a", &[1], Init::Ones);
+    b.retain(|_| false);
+    assert!(b.build(&gpu, 0).is_err());
+}
+
+#[test]
+fn wrong_declarations_are_errors() {
+    let gpu = gpu();
+    let build = |declared: &[(&str, &[usize], Init)]| {
+        let mut b = Parameters::builder();
+        for (name, shape, init) in declared {
+            b.declare(*name, shape, *init);
+        }
+        b.build(&gpu, 0).map(drop).map_err(|e| e.to_string())
+    };
+    let ok = ("a", &[2usize][..], Init::Zeros);
+    assert!(build(&[ok]).is_ok());
+    assert!(build(&[]).unwrap_err().contains("none"));
+    assert!(
+        build(&[ok, ok])
+            .unwrap_err()
+            .contains("`a` is declared twice")
+    );
+    assert!(
+        build(&[("b", &[3, 0], Init::Zeros)])
+            .unwrap_err()
+            .contains("`b`")
+    );
+    assert!(build(&[("b", &[usize::MAX, 3], Init::Zeros)]).is_err());
+    assert!(build(&[("b", &[1], Init::Normal(f32::NAN))]).is_err());
+    assert!(build(&[("b", &[1], Init::Uniform(-1.0))]).is_err());
+    assert!(build(&[("b", &[4], Init::Uniform(0.0))]).is_ok());
+    let mut b = Parameters::builder();
+    b.declare("a", &[1], Init::Ones);
+    assert!(b.build(&gpu, 0).unwrap().get(Handle(1)).is_err());
+}
