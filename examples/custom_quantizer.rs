@@ -97,7 +97,7 @@ fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
 }
 
 /// Trains a model with it; returns what the test split says.
-pub fn train(config: &RunConfig, steps: u64) -> Result<wgvq::train::metrics::Evaluation> {
+pub fn train(config: &RunConfig, steps: u64) -> Result<wgvq::metrics::Evaluation> {
     let kind = Kind {
         name: "spherical",
         about: "signs on the sphere",

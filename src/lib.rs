@@ -58,9 +58,11 @@ pub mod gpu;
 pub mod inference;
 pub mod kernels;
 pub mod memory;
+pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod pace;
 pub mod quantize;
 pub mod registry;
 #[cfg(feature = "cli")]

@@ -17,7 +17,7 @@ use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::inference::tokenize::tokenize;
 use wgvq::inference::{Draw, Given, Priors, Trained, TrainedPrior, prior_folder};
 use wgvq::models::Autoencoder;
-use wgvq::models::vqvae2::{Config, VqVae2, level_names};
+use wgvq::models::first_stage::vqvae2::{Config, VqVae2, level_names};
 use wgvq::nn::{HostTensors, Parameters, Pass};
 use wgvq::quantize::Registry;
 use wgvq::storage::{checkpoint, weights};

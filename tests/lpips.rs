@@ -6,7 +6,7 @@ use common::pattern;
 use std::path::Path;
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
-use wgvq::models::lpips::{Backbone, Lpips};
+use wgvq::models::losses::lpips::{Backbone, Lpips};
 use wgvq::nn::HostTensors;
 
 fn gpu() -> Gpu {

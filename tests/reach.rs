@@ -2,8 +2,10 @@
 
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{Gpu, Options, Tensor};
-use wgvq::models::vqvae::{self, VqVae};
-use wgvq::models::vqvae2::{self, VqVae2};
+use wgvq::models::first_stage::vqvae;
+use wgvq::models::first_stage::vqvae::VqVae;
+use wgvq::models::first_stage::vqvae2;
+use wgvq::models::first_stage::vqvae2::VqVae2;
 use wgvq::models::{Autoencoder, Reach};
 use wgvq::nn::{Parameters, Pass};
 use wgvq::spec::Rng;

@@ -8,6 +8,7 @@ use wgvq::codes::Codes;
 use wgvq::config::DottedConfig;
 use wgvq::config::presets;
 use wgvq::config::run::RunConfig;
+use wgvq::metrics::{Evaluation, Fidelity, LevelCounts};
 use wgvq::models::Level;
 use wgvq::quantize::Registry;
 use wgvq::storage::atomic;
@@ -16,7 +17,6 @@ use wgvq::storage::checkpoint::{Checkpoint, HostTensor};
 use wgvq::storage::metrics_log;
 use wgvq::storage::metrics_log::{Log, Record};
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::metrics::{Evaluation, Fidelity, LevelCounts};
 
 fn sample(step: u64) -> Checkpoint {
     let values: Vec<f32> = (0..24).map(|i| i as f32 * 0.5 + step as f32).collect();

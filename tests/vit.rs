@@ -6,7 +6,7 @@ use common::{pattern, pattern_weights};
 use wgvq::autograd::Tape;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
-use wgvq::models::vit::{Config, Vit};
+use wgvq::models::first_stage::vit::{Config, Vit};
 use wgvq::nn::{Parameters, Pass};
 use wgvq::storage::weights;
 

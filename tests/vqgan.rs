@@ -6,7 +6,7 @@ use common::{pattern, pattern_weights};
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
-use wgvq::models::vqgan::{Config, VqGan};
+use wgvq::models::first_stage::vqgan::{Config, VqGan};
 use wgvq::nn::{Parameters, Pass};
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::storage::weights;

@@ -6,7 +6,7 @@ use super::Prepared;
 use crate::Result;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::models::vqvae::{Config, VqVae};
+use crate::models::first_stage::vqvae::{Config, VqVae};
 use crate::nn::{Adam, Parameters, Pass};
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::Hyper;

@@ -4,7 +4,7 @@
 use crate::Result;
 use crate::config::check;
 use crate::config::words::word_keys;
-use crate::models::discriminator::DiscriminatorNorm;
+use crate::models::losses::discriminator::DiscriminatorNorm;
 use serde::{Deserialize, Serialize};
 
 /// `[loss]`: how reconstructions are compared with originals, pixels in [-1, 1].

@@ -4,8 +4,10 @@
 pub(crate) mod command;
 mod coopmat_check;
 pub(crate) mod device;
+mod dtype;
 pub(crate) mod kernel;
 pub(crate) mod memory;
+mod texture;
 
 pub(crate) use command::clock;
 pub use command::profile::Span;
@@ -16,6 +18,7 @@ pub use device::adapter::adapters;
 pub use device::adapter::{AdapterReport, Core};
 pub use device::coopmat::Coopmat;
 pub use device::features::{Lost, Wanted, required_features, required_limits};
+pub use dtype::DType;
 pub use kernel::gemm::Tile;
 pub use kernel::groups::groups_for;
 pub(crate) use kernel::groups::{ROW_GROUPS, chunks, row_chunks, row_group};
@@ -28,8 +31,8 @@ pub use memory::fill::{fill, fill_bits};
 pub use memory::guard::GUARD_BAND;
 pub use memory::pool::MemoryReport;
 pub use memory::readback::Readback;
-pub use memory::tensor::{DType, Element, POISON, Tensor};
-pub use memory::texture::{Light, Picture, texture_shaders};
+pub use memory::tensor::{Element, POISON, Tensor};
+pub use texture::{Light, Picture, texture_shaders};
 
 use crate::{Error, Result};
 use device::{adapter, coopmat, features};
@@ -85,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) memory: memory::Memory,
     pub(crate) command: command::Commands,
     pub(crate) kernel: kernel::Kernels,
+    /// The pipelines that textures go through.
+    textures: Mutex<texture::Pipelines>,
     /// The number of the next buffer, pipeline or arena.
     ids: AtomicU64,
     failure: Arc<Mutex<Option<Error>>>,
@@ -240,6 +245,7 @@ impl Gpu {
             memory,
             command: command::Commands::new(guess),
             kernel: kernel::Kernels::default(),
+            textures: Default::default(),
             host_memory: host_memory.unwrap_or(u64::MAX),
             ids: AtomicU64::new(1),
             failure: Default::default(),

@@ -5,7 +5,7 @@ use crate::codes::tokens::About;
 use crate::gpu::Gpu;
 use crate::inference::Trained;
 use crate::inference::{Asked, Draw, Drawing, Given, TrainedPrior};
-use crate::models::vqvae2::{MOST_LEVELS, level_names};
+use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use crate::storage::checkpoint;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};

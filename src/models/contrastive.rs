@@ -4,9 +4,9 @@
 
 use super::prior::Shape as TextShape;
 use super::text::{Text, TextBatch};
-use super::text_encoder::TextEncoder;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
+use crate::models::text::encoder::TextEncoder;
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{BlockConfig, Builder, Conv2d, Handle, INIT_STD, Init, Linear, Norm, Pass};
 use crate::ops::attention::attention::{Attention, MOST_CHANNELS};

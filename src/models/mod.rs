@@ -1,18 +1,11 @@
 //! Models: plain structs of layers.
 
-pub mod conditioning;
 pub mod contrastive;
-pub mod discriminator;
+pub mod first_stage;
 mod level;
-pub mod lpips;
-mod pattern;
+pub mod losses;
 pub mod prior;
 pub mod text;
-pub mod text_encoder;
-pub mod vit;
-pub mod vqgan;
-pub mod vqvae;
-pub mod vqvae2;
 
 pub use level::Level;
 

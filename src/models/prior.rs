@@ -4,21 +4,23 @@
 //! text: in one sequence with it (Ramesh et al. 2021), or by attention to what an encoder makes of
 //! it (Yu et al. 2022).
 
+pub mod conditioning;
 mod decoding;
+mod pattern;
 mod training;
 mod vocabulary;
 
 mod shape;
 
-pub use super::pattern::Pattern;
+pub use pattern::Pattern;
 pub use shape::{Positions, Shape, TextKind};
 
-use super::conditioning::Conditioning;
-use super::pattern::{Masks, Place};
 use super::text::{Form, Text, TextBatch};
-use super::text_encoder::TextEncoder;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
+use crate::models::prior::conditioning::Conditioning;
+use crate::models::prior::pattern::{Masks, Place};
+use crate::models::text::encoder::TextEncoder;
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{BlockConfig, Builder, Handle, Heard, INIT_STD, Init, Linear, Norm, Pass, linear};
 use crate::ops::attention::attention::{Attention, Mask};

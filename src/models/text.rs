@@ -1,5 +1,7 @@
 //! Texts as models read them: tokens, or the rows that an encoder from elsewhere made of them.
 
+pub mod encoder;
+
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::attention::attention::Mask;
 use crate::{Error, Result, memory};

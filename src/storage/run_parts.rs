@@ -1,7 +1,7 @@
 //! What a run makes in its folder, by name: all of it goes when the run is replaced, and nothing
 //! that somebody laid beside it.
 
-use crate::models::vqvae2::{MOST_LEVELS, level_names};
+use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use crate::storage::{atomic, staged};
 use crate::{Error, Result};
 use std::io::ErrorKind;

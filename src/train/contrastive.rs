@@ -1,7 +1,6 @@
 //! Training a contrastive model on the captioned images of a set, and what is read back of it.
 
-use super::metrics::Steps;
-use super::optimizer_state::{OptimizerState, Options, named};
+use super::optimizer_state::{OptimizerOptions, OptimizerState, named};
 use super::prior::batch_fits;
 use super::task::{StepMetrics, Task, check_losses, descend};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
@@ -12,6 +11,7 @@ use crate::data::{ImageSet, batch_indices};
 use crate::gpu::Gpu;
 use crate::inference::contrastive::{About, Judge, build, some, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
+use crate::metrics::Steps;
 use crate::models::contrastive::Contrastive;
 use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
@@ -126,7 +126,7 @@ impl Trainer<ContrastiveTask> {
             weight_decay: t.weight_decay.into(),
             decay: Decay::Decoupled,
         };
-        let options = Options {
+        let options = OptimizerOptions {
             hyper,
             ema_decay: 0.0,
             metrics: StepMetrics::WIDTH,

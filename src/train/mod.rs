@@ -3,7 +3,6 @@
 
 pub mod contrastive;
 pub mod first_stage;
-pub mod metrics;
 pub mod objective;
 pub mod plan;
 pub mod prior;
@@ -14,9 +13,7 @@ mod task;
 mod trainer;
 
 pub use first_stage::{FirstStageTask, check, levels_of};
-pub use optimizer_state::OptimizerState;
-pub use run::{
-    Break, Observer, Outcome, Pace, Progress, Rest, Schedule, Start, run, run_with, train_loop,
-};
+pub use optimizer_state::{OptimizerOptions, OptimizerState};
+pub use run::{Observer, Outcome, Progress, Schedule, Start, run, run_with, train_loop};
 pub use task::{BackOff, Recovery, StepMetrics, Task};
 pub use trainer::Trainer;

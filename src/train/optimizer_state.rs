@@ -1,9 +1,9 @@
 //! Parameters in training: the optimiser's steps along the gradients of one loss, the moving average
 //! of the weights, and the metrics that each step leaves.
 
-use super::metrics::{MetricsBuffer, Steps};
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};
+use crate::metrics::{MetricsBuffer, Steps};
 use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::Hyper;
 use crate::storage::checkpoint::{Checkpoint, HostTensor};
@@ -27,20 +27,23 @@ pub struct OptimizerState {
 }
 
 /// How parameters are optimised, and what is kept of each step.
-pub(crate) struct Options {
+pub struct OptimizerOptions {
     /// Of Adam; its learning rate is given at each step.
-    pub(crate) hyper: Hyper,
+    pub hyper: Hyper,
     /// Decay of the weights' moving average; 0 for none.
-    pub(crate) ema_decay: f32,
+    pub ema_decay: f32,
     /// Metrics of a step.
-    pub(crate) metrics: usize,
+    pub metrics: usize,
     /// Steps of a row of the log.
-    pub(crate) log_every: u64,
+    pub log_every: u64,
 }
 
 impl OptimizerState {
     /// At step 0.
-    pub(crate) fn new(gpu: &Gpu, params: Parameters, options: Options) -> Result<OptimizerState> {
+    ///
+    /// # Errors
+    /// If the device cannot hold the moments, the average or the metrics.
+    pub fn new(gpu: &Gpu, params: Parameters, options: OptimizerOptions) -> Result<OptimizerState> {
         let adam = Adam::new(&params, options.hyper)?;
         let ema = (options.ema_decay > 0.0)
             .then(|| Ema::new(&params, options.ema_decay.into()))
@@ -57,22 +60,22 @@ impl OptimizerState {
     }
 
     /// The weights that learn.
-    pub(crate) fn params(&self) -> &Parameters {
+    pub fn params(&self) -> &Parameters {
         &self.params
     }
 
     /// The weights to measure and keep: their average where there is one.
-    pub(crate) fn weights(&self) -> &Parameters {
+    pub fn weights(&self) -> &Parameters {
         self.ema.as_ref().map_or(&self.params, Ema::weights)
     }
 
     /// Steps done.
-    pub(crate) fn number(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.step
     }
 
     /// The metrics of the step at hand and of those before it.
-    pub(crate) fn metrics(&self) -> &MetricsBuffer {
+    pub fn metrics(&self) -> &MetricsBuffer {
         &self.metrics
     }
 
@@ -84,7 +87,10 @@ impl OptimizerState {
     /// Moves the parameters along gradients at a learning rate, their norm clipped to `max_norm`;
     /// infinity measures it alone. Returns the norm, the factor of the clipping and whether all
     /// were finite, f32 [3], where the norm was measured.
-    pub(crate) fn update(
+    ///
+    /// # Errors
+    /// If a gradient has another shape than its parameter, or the device fails.
+    pub fn update(
         &mut self,
         gradients: &[(Handle, Tensor)],
         rate: f64,
@@ -114,7 +120,10 @@ impl OptimizerState {
     }
 
     /// All of it, and the number of the step. Waits for the device.
-    pub(crate) fn save(&self) -> Result<Checkpoint> {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn save(&self) -> Result<Checkpoint> {
         let adam = self.adam.save()?;
         let mut parts = vec![
             ("", self.params.to_host()?),

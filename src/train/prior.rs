@@ -1,7 +1,6 @@
 //! Training a prior over the tokens of a data set.
 
-use super::metrics::Steps;
-use super::optimizer_state::{OptimizerState, Options, named};
+use super::optimizer_state::{OptimizerOptions, OptimizerState, named};
 use super::run::configured;
 use super::task::{StepMetrics, Task, check_losses, descend, skipped};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
@@ -14,6 +13,7 @@ use crate::config::{DottedConfig, Resolved};
 use crate::data::batch_indices;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{Told, build, measure};
+use crate::metrics::Steps;
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
 use crate::nn::{Handle, HostTensors, Parameters, Pass};
@@ -203,7 +203,7 @@ impl Trainer<PriorTask> {
             weight_decay: t.weight_decay.into(),
             decay: Decay::Decoupled,
         };
-        let options = Options {
+        let options = OptimizerOptions {
             hyper,
             ema_decay: t.ema_decay,
             metrics: StepMetrics::WIDTH,

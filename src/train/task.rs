@@ -1,10 +1,10 @@
 //! What is trained, as the [`Trainer`](super::Trainer) sees it: a first stage, a prior, a
 //! contrastive model.
 
-use super::metrics::{Steps, metrics};
 use super::optimizer_state::OptimizerState;
 use crate::data::Waiting;
 use crate::gpu::Tensor;
+use crate::metrics::{Steps, metrics};
 use crate::nn::{Handle, HostTensors};
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
@@ -146,7 +146,8 @@ pub enum BackOff {
 }
 
 impl BackOff {
-    pub(crate) fn times(self) -> u32 {
+    /// How often that was done before.
+    pub fn times(self) -> u32 {
         let (BackOff::Rate(times) | BackOff::Discriminator(times)) = self;
         times
     }

@@ -18,7 +18,8 @@ pub struct Trainer<T: Task = FirstStageTask> {
 }
 
 impl<T: Task> Trainer<T> {
-    pub(crate) fn of(gpu: &Gpu, task: T, state: OptimizerState) -> Trainer<T> {
+    /// A trainer of a task and the parameters that it trains.
+    pub fn of(gpu: &Gpu, task: T, state: OptimizerState) -> Trainer<T> {
         Trainer {
             gpu: gpu.clone(),
             task,

@@ -10,6 +10,7 @@ use std::path::Path;
 /// The floors of `src/`, lowest first: a folder, or a file beside them.
 const FLOORS: &[&str] = &[
     "error",
+    "pace",
     "splitmix",
     "memory",
     "text",
@@ -27,6 +28,7 @@ const FLOORS: &[&str] = &[
     "data",
     "config",
     "storage",
+    "metrics",
     "codes",
     "inference",
     "analysis",

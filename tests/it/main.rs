@@ -11,6 +11,7 @@ mod input;
 mod keys;
 mod layering;
 mod models;
+mod recovery;
 mod replacing;
 mod resuming;
 mod system;

@@ -9,7 +9,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wgvq::data::Waiting;
-use wgvq::train::{Observer, Pace, Progress, Rest};
+use wgvq::pace::{Pace, Rest};
+use wgvq::train::{Observer, Progress};
 
 /// Prints a result; a closed pipe is no error.
 pub fn result(text: &str) {

@@ -23,10 +23,10 @@ use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::quantize::{self, Registry};
 use wgvq::report::comparison::{self, Reached};
+use wgvq::storage::atomic;
 use wgvq::storage::checkpoint;
 use wgvq::storage::checkpoint::Checkpoint;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::storage::atomic;
 use wgvq::train::{Start, check, run};
 use wgvq::{Error, Result};
 

@@ -14,6 +14,7 @@ use crate::cli::first_stage::train::train as train_first_stage;
 use before::{Stage, check_texts};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
+use wgvq::Result;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
@@ -21,11 +22,10 @@ use wgvq::config::run::RunConfig;
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::absolute;
 use wgvq::inference::{Trained, prior_folder};
+use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::models::prior::{Pattern, Shape as PriorShape, TextKind};
-use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
-use wgvq::Result;
 
 /// Which way texts become images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

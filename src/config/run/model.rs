@@ -4,8 +4,8 @@ use super::Data;
 use crate::Result;
 use crate::config::check;
 use crate::config::words::word_keys;
-use crate::models::vqvae2::MOST_LEVELS;
-use crate::models::{vit, vqgan};
+use crate::models::first_stage::vqvae2::MOST_LEVELS;
+use crate::models::first_stage::{vit, vqgan};
 use crate::quantize::Options;
 use serde::{Deserialize, Serialize};
 

@@ -5,13 +5,12 @@ pub(crate) mod guard;
 pub(crate) mod pool;
 pub(crate) mod readback;
 pub(crate) mod tensor;
-pub(crate) mod texture;
 
 use parking_lot::Mutex;
 use pool::{Ledger, Pool};
 use std::sync::Arc;
 
-/// The memory of an engine: its pool, what it counts, and the pipelines that textures go through.
+/// The memory of an engine: its pool, and what it counts.
 pub(crate) struct Memory {
     pub(in crate::gpu) ledger: Arc<Ledger>,
     pub(in crate::gpu) pool: Arc<Mutex<Pool>>,
@@ -19,7 +18,6 @@ pub(crate) struct Memory {
     pub(in crate::gpu) gone: Arc<Mutex<Vec<u64>>>,
     /// Buffers between guard bands that were made or alive since the last check.
     pub(in crate::gpu) guarded: Mutex<Vec<guard::Guarded>>,
-    pub(in crate::gpu) textures: Mutex<texture::Pipelines>,
 }
 
 impl Memory {
@@ -30,7 +28,6 @@ impl Memory {
             ledger,
             gone: Default::default(),
             guarded: Default::default(),
-            textures: Default::default(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Decoding step by step: the prompt at once, then one row an image, over caches of keys and values.
 
-use super::super::conditioning::Conditioning;
-use super::super::pattern::Masks;
 use super::*;
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
+use crate::models::prior::conditioning::Conditioning;
+use crate::models::prior::pattern::Masks;
 use crate::nn::Pass;
 use crate::nn::transformer::{Dropout, Rows};
 use crate::ops::attention::attention::Attention;

@@ -1,6 +1,6 @@
 //! What a prior looks like: the keys of `[prior]`.
 
-use crate::models::pattern::{Pattern, check_kernel};
+use crate::models::prior::pattern::{Pattern, check_kernel};
 use crate::nn::{MlpKind, NormKind};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

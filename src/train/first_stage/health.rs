@@ -1,8 +1,8 @@
 //! Watching a run while it trains: a codebook that collapses, and a loss that runs away. What is
 //! said names the figure, the likely cause and what to change.
 
+use crate::metrics::Row;
 use crate::quantize::Options;
-use crate::train::metrics::Row;
 use serde::{Deserialize, Serialize};
 
 /// Steps before a codebook is judged: it begins in disorder.
@@ -134,7 +134,7 @@ fn collapse(row: &Row, capacity: Capacity, o: &Options) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::{CodeMetrics, LevelRow, LossMetrics};
+    use crate::metrics::{CodeMetrics, LevelRow, LossMetrics};
 
     fn row(step: u64, used: f64, loss: f64) -> Row {
         let level = LevelRow {

@@ -7,12 +7,12 @@ use crate::autograd::Tape;
 use crate::gpu::Tensor;
 use crate::inference::ablation::Means;
 use crate::inference::first_stage::Coded;
+use crate::metrics::{Evaluation, Fidelity, LevelCounts};
 use crate::models::Level;
 use crate::nn::Pass;
 use crate::ops::image::ssim;
 use crate::ops::loss::loss::{Loss, loss};
 use crate::quantize::Mode;
-use crate::train::metrics::{Evaluation, Fidelity, LevelCounts};
 use crate::train::optimizer_state::OptimizerState;
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,6 @@ mod trainer;
 
 pub use trainer::{check, levels_of};
 
-use super::metrics::{CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, Row, Steps};
 use super::objective::Objective;
 use super::optimizer_state::OptimizerState;
 use super::task::{Recovery, Task};
@@ -19,8 +18,9 @@ use crate::config::run::ResolvedConfig;
 use crate::data::{ImageSet, Waiting};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::first_stage::{Coded, FirstStage};
+use crate::metrics::{CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, Row, Steps};
 use crate::models::Level;
-use crate::models::vqvae2::MOST_LEVELS;
+use crate::models::first_stage::vqvae2::MOST_LEVELS;
 use crate::nn::{HostTensors, Parameters, Pass};
 use crate::ops::loss::loss::{Loss, loss};
 use crate::ops::quantize::codebook_use::codebook_use;

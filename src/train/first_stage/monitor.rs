@@ -3,9 +3,9 @@
 
 use super::FirstStageTask;
 use super::health::{Capacity, Health, Warning};
+use crate::metrics::Row;
 use crate::models::Level;
 use crate::storage::checkpoint::Checkpoint;
-use crate::train::metrics::Row;
 use crate::train::objective::guard::{Guard, Sample};
 use crate::train::task::{BackOff, Recovery, Task};
 use crate::{Error, Result};

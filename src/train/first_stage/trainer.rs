@@ -8,15 +8,15 @@ use crate::config::run::ResolvedConfig;
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::build;
+use crate::metrics::Evaluation;
 use crate::models::Level;
 use crate::nn::Pass;
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::quantize::{Mode, Quantizer, Registry};
 use crate::storage::checkpoint::HostTensor;
 use crate::train::Trainer;
-use crate::train::metrics::Evaluation;
 use crate::train::objective::{Adversary, Objective};
-use crate::train::optimizer_state::{OptimizerState, Options};
+use crate::train::optimizer_state::{OptimizerOptions, OptimizerState};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Trainer<FirstStageTask> {
             weight_decay: t.weight_decay as f64,
             decay: Decay::Decoupled,
         };
-        let options = Options {
+        let options = OptimizerOptions {
             hyper,
             ema_decay: t.ema_decay,
             metrics: WIDTH,

@@ -1,10 +1,10 @@
 //! The other player: a discriminator, its optimiser, and what it tells the generator.
 
-use super::penalty::{Averages, gradient_penalty};
 use crate::autograd::{Tape, Var};
 use crate::config::objective::{Gan, Regularizer};
 use crate::gpu::{Gpu, Tensor};
-use crate::models::discriminator::{Config, Discriminator, Verdict};
+use crate::models::losses::discriminator::{Config, Discriminator, Verdict};
+use crate::models::losses::penalty::{Averages, gradient_penalty};
 use crate::nn::{Adam, AdamState, HostTensors, Parameters, Pass};
 use crate::ops::linalg::reduce::mean;
 use crate::ops::loss::loss::Loss;

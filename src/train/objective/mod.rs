@@ -8,19 +8,18 @@
 mod adversarial;
 mod adversary;
 pub(crate) mod guard;
-mod penalty;
-mod structure;
 
 pub(crate) use adversary::Adversary;
-pub use structure::structure;
 
-use super::metrics::GanMetrics;
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
 use crate::config::objective::PixelLoss;
 use crate::config::run::ResolvedConfig;
 use crate::gpu::{Gpu, Tensor, fill};
-use crate::models::lpips::Lpips;
+use crate::metrics::GanMetrics;
+use crate::models::losses::lpips::Lpips;
+use crate::models::losses::penalty;
+use crate::models::losses::structure::structure;
 use crate::nn::{HostTensors, Pass};
 use crate::ops::linalg::scale_by::scale_by;
 use crate::ops::loss::adaptive_weight::adaptive_weight;
@@ -279,7 +278,7 @@ mod tests {
     use crate::config::run::RunConfig;
     use crate::gpu::{DType, Options};
     use crate::models::Autoencoder;
-    use crate::models::vqvae::{Config, VqVae};
+    use crate::models::first_stage::vqvae::{Config, VqVae};
     use crate::nn::{Parameters, Pass};
     use crate::quantize::Registry;
 

@@ -1,11 +1,9 @@
 //! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on.
 
 mod continuation;
-mod pace;
 mod session;
 
 pub(super) use continuation::configured;
-pub use pace::{Break, Pace, Rest};
 
 use super::first_stage::FirstStageTask;
 use super::task::Task;

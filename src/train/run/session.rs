@@ -1,8 +1,8 @@
 //! The session of a run: its steps, what is due after each of them, and the way back where it
 //! diverges.
 
-use super::pace::{Break, Pace, Rest};
 use crate::gpu::clock::Instant;
+use crate::pace::{Break, Pace, Rest};
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Log;
@@ -327,4 +327,32 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_counts_what_is_due() {
+        let schedule = Schedule {
+            steps: 100,
+            eval_every: 20,
+            checkpoint_every: 0,
+            keep_checkpoints: 1,
+            toml: String::new(),
+            identity: String::new(),
+            earlier: Vec::new(),
+        };
+        let rest = |step| {
+            let Rest {
+                steps,
+                measurements,
+                checkpoints,
+            } = schedule.rest(step);
+            [steps, measurements, checkpoints]
+        };
+        // At 20, 40, 60 and 80, and the last one.
+        assert_eq!(rest(1), [99, 5, 1]);
+        assert_eq!(rest(20), [80, 4, 1]);
+        assert_eq!(rest(99), [1, 1, 1]);
+        assert_eq!(rest(100), [0, 1, 0]);
+    }
+}

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wgvq::config::DottedConfig;
 use wgvq::gpu::Gpu;
-use wgvq::storage::run_parts::COMPARED;
 use wgvq::storage::atomic;
+use wgvq::storage::run_parts::COMPARED;
 use wgvq::train::Trainer;
 use wgvq::{Error, Result};
 

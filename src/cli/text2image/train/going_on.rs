@@ -10,8 +10,8 @@ use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved, Resumable};
 use wgvq::inference::prior_folder;
+use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::models::text::Form;
-use wgvq::models::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::checkpoint;
 use wgvq::{Error, Result};
 

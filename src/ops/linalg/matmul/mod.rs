@@ -9,7 +9,6 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::kernel::gemm::{Form, Tile, splits};
 use crate::gpu::{DType, Kernel, Tensor, Work};
 use crate::ops::elementwise::cast::cast;
-use crate::spec::Gradient;
 use crate::{Error, Result, shader};
 pub use spec::Matmul;
 

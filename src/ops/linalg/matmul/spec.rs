@@ -1,13 +1,13 @@
 //! What a matrix product promises.
 
 use super::*;
+use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::kernel::gemm::{Form, Tile};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
 };
-use crate::Result;
 
 /// The registry's row.
 pub struct Matmul;

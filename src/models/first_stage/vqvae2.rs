@@ -6,9 +6,10 @@
 //! sum on at twice the size. What comes down also conditions the level's latents before they are
 //! quantized, so that they need not repeat what is known from above.
 
-use super::vqvae::{self, come_up, needs_above, needs_below, needs_of_blocks};
-use super::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::autograd::Var;
+use crate::models::first_stage::vqvae;
+use crate::models::first_stage::vqvae::{come_up, needs_above, needs_below, needs_of_blocks};
+use crate::models::{Autoencoder, Quantize, Reach, check_divisible};
 use crate::nn::{
     Builder, Conv2d, ConvTranspose2d, Handle, Pass, ResidualBlock, Span, residual_stack,
 };

@@ -2,7 +2,7 @@
 //! all: perplexities are means over the codebooks, entropies means over the codes of an image,
 //! errors means over levels, and codes used are summed.
 
-use super::{columns, mean};
+use crate::metrics::{columns, mean};
 use crate::storage::metrics_log::Record;
 
 /// The columns of a measurement: name, and value as it stands in the log.

@@ -5,9 +5,9 @@
 //! A published checkpoint loads by its own names, but for `quantize.embedding.weight`, which is the
 //! quantizer's codebook.
 
-use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
 use crate::gpu::DType;
+use crate::models::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::nn::{Builder, Conv2d, GroupNorm, Handle, Pass};
 use crate::ops::attention::attention::Attention;
 use crate::ops::conv::Conv;

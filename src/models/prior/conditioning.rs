@@ -2,11 +2,11 @@
 //! spread over the cells below them, so that each code to come has a vector of its own place
 //! (Razavi et al. 2019, section 3.2, where residual convolutions do it).
 
-use super::prior::{Positions, Shape};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::Level;
+use crate::models::prior::{Positions, Shape};
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
 use crate::ops::attention::attention::Attention;

@@ -168,7 +168,7 @@ pub fn texture_shaders() -> [&'static Source; 2] {
 
 impl Gpu {
     fn texture_pipeline(&self, variant: &Variant) -> Result<Arc<(u64, Made)>> {
-        if let Some(made) = self.inner.memory.textures.lock().get(variant) {
+        if let Some(made) = self.inner.textures.lock().get(variant) {
             return Ok(made.clone());
         }
         let device = &self.inner.device;
@@ -231,7 +231,6 @@ impl Gpu {
         }
         let made = Arc::new((self.next_id(), made));
         self.inner
-            .memory
             .textures
             .lock()
             .insert(variant.clone(), made.clone());

@@ -29,7 +29,7 @@ fn score(tape: &Tape, logits: &Var, images: usize) -> Result<Var> {
 /// The gradient with respect to weights would be that of a gradient. With v the gradient at x, it
 /// is `weight / B` times the derivative of the score along v, v held, and so that of a difference
 /// of two scores (Pearlmutter 1994): two passes more, and no second derivative of any kernel.
-pub(super) fn gradient_penalty(
+pub(crate) fn gradient_penalty(
     pass: &Pass,
     params: &Parameters,
     judge: &dyn Fn(&Pass, &Var) -> Result<Var>,
@@ -69,18 +69,18 @@ pub(super) fn gradient_penalty(
 
 /// Moving averages of the discriminator's mean logits, for LeCAM (Tseng et al. 2021, "Regularizing
 /// generative adversarial networks under limited data", equations 3 and 4).
-pub(super) struct Averages {
+pub(crate) struct Averages {
     real: Tensor,
     fake: Tensor,
     /// Steps that they have seen.
-    pub(super) seen: u64,
+    pub(crate) seen: u64,
 }
 
 /// How slowly they follow.
 const DECAY: f64 = 0.99;
 
 impl Averages {
-    pub(super) fn new(gpu: &Gpu) -> Result<Averages> {
+    pub(crate) fn new(gpu: &Gpu) -> Result<Averages> {
         let zero = || Tensor::zeros(gpu, &[1], DType::F32);
         Ok(Averages {
             real: zero()?,
@@ -91,7 +91,7 @@ impl Averages {
 
     /// Takes in the mean logits of a step. The first steps count as much as the plain mean would
     /// have them.
-    pub(super) fn see(&mut self, real: &Tensor, fake: &Tensor) -> Result<()> {
+    pub(crate) fn see(&mut self, real: &Tensor, fake: &Tensor) -> Result<()> {
         let early = self.seen as f64 / (1 + self.seen) as f64;
         let weight = 1.0 - DECAY.min(early);
         lerp_assign(&self.real, real, weight)?;
@@ -102,7 +102,7 @@ impl Averages {
 
     /// The mean of `max(real - fakes' average, 0)^2` plus that of `max(reals' average - fake,
     /// 0)^2`: [1], as in the authors' code.
-    pub(super) fn penalty(&self, tape: &Tape, real: &Var, fake: &Var) -> Result<Var> {
+    pub(crate) fn penalty(&self, tape: &Tape, real: &Var, fake: &Var) -> Result<Var> {
         let part = |logits: &Var, sign: f32, average: &Tensor| {
             let n = logits.tensor().len();
             let column = tape.scale(&tape.reshape(logits, &[n, 1])?, sign, 0.0)?;
@@ -117,14 +117,14 @@ impl Averages {
         )
     }
 
-    pub(super) fn save(&self) -> Result<HostTensors> {
+    pub(crate) fn save(&self) -> Result<HostTensors> {
         let one = |name: &str, t: &Tensor| Ok((name.to_owned(), (vec![1], t.read::<f32>()?)));
         [one("real", &self.real), one("fake", &self.fake)]
             .into_iter()
             .collect()
     }
 
-    pub(super) fn load(&mut self, state: &HostTensors, seen: u64) -> Result<()> {
+    pub(crate) fn load(&mut self, state: &HostTensors, seen: u64) -> Result<()> {
         for (name, t) in [("real", &self.real), ("fake", &self.fake)] {
             let missing = || {
                 Error::data(format!(
@@ -144,7 +144,7 @@ impl Averages {
 
 /// `value`, and `slope`, times what comes back, as its gradient with respect to y: what was found
 /// of y on another tape.
-pub(super) fn carry(tape: &Tape, y: &Var, value: Tensor, slope: Tensor) -> Var {
+pub(crate) fn carry(tape: &Tape, y: &Var, value: Tensor, slope: Tensor) -> Var {
     tape.record(value, &[y], move |g, _| {
         Ok(vec![Some(scale_by(&slope, g)?)])
     })

@@ -1,10 +1,10 @@
 //! What a decoder reads of a text: the rows of a transformer that looks both ways over its tokens
 //! (Yu et al. 2022, "Parti", section 2.2), or rows that an encoder from elsewhere made.
 
-use super::prior::Shape;
-use super::text::{Form, Text, TextBatch};
 use crate::Result;
 use crate::autograd::Var;
+use crate::models::prior::Shape;
+use crate::models::text::{Form, Text, TextBatch};
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
 use crate::ops::attention::attention::Attention;

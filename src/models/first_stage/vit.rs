@@ -5,9 +5,9 @@
 //! the pixels of its patch. Between lie pre-norm blocks that look both ways, over positions learned
 //! for one grid: a model takes images of one size.
 
-use super::{Autoencoder, Quantize, Reach, only_level};
 use crate::autograd::Var;
 use crate::gpu::DType;
+use crate::models::{Autoencoder, Quantize, Reach, only_level};
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{
     BlockConfig, Builder, Conv2d, ConvTranspose2d, Handle, INIT_STD, Init, MlpKind, Norm, NormKind,

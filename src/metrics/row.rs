@@ -2,7 +2,7 @@
 //! perplexities are means over the codebooks, entropies means over the codes of an image, errors
 //! means over levels, and codes used are summed.
 
-use super::{columns, mean, metrics};
+use crate::metrics::{columns, mean, metrics};
 use crate::storage::metrics_log::Record;
 
 metrics! {

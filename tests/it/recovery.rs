@@ -1,42 +1,22 @@
-use super::*;
-use crate::gpu::{Gpu, Options};
-use crate::nn::{HostTensors, Init, Parameters};
-use crate::ops::optim::adam::Hyper;
-use crate::storage::metrics_log::Record;
-use crate::train::metrics::Steps;
-use crate::train::optimizer_state::{self, OptimizerState};
-use crate::train::task::BackOff;
-use crate::train::{Start, train_loop};
+//! A program's own task in the trainer: how a run that diverges goes back, and how far.
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-#[test]
-fn the_rest_counts_what_is_due() {
-    let schedule = Schedule {
-        steps: 100,
-        eval_every: 20,
-        checkpoint_every: 0,
-        keep_checkpoints: 1,
-        toml: String::new(),
-        identity: String::new(),
-        earlier: Vec::new(),
-    };
-    let rest = |step| {
-        let Rest {
-            steps,
-            measurements,
-            checkpoints,
-        } = schedule.rest(step);
-        [steps, measurements, checkpoints]
-    };
-    // At 20, 40, 60 and 80, and the last one.
-    assert_eq!(rest(1), [99, 5, 1]);
-    assert_eq!(rest(20), [80, 4, 1]);
-    assert_eq!(rest(99), [1, 1, 1]);
-    assert_eq!(rest(100), [0, 1, 0]);
-}
+use wgvq::gpu::{Gpu, Options};
+use wgvq::metrics::Steps;
+use wgvq::nn::{HostTensors, Init, Parameters};
+use wgvq::ops::optim::adam::Hyper;
+use wgvq::storage::checkpoint::{self, Checkpoint};
+use wgvq::storage::metrics_log::Record;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::train::{
+    BackOff, Observer, OptimizerOptions, OptimizerState, Progress, Recovery, Schedule, Start, Task,
+    Trainer, train_loop,
+};
+use wgvq::{Error, Result};
 
 /// A task that diverges where its step and the times that it backed off say so.
 struct Fake {
@@ -148,7 +128,7 @@ fn fake(diverges: fn(u64, u32) -> bool) -> Trainer<Fake> {
     let gpu = Gpu::new(Options::default()).unwrap();
     let mut b = Parameters::builder();
     b.declare("w", &[1], Init::Zeros);
-    let options = optimizer_state::Options {
+    let options = OptimizerOptions {
         hyper: Hyper::default(),
         ema_decay: 0.0,
         metrics: 1,
@@ -213,7 +193,7 @@ fn followed(
     (
         back,
         std::fs::read_to_string(folder.metrics()).unwrap(),
-        ended.map(|outcome| outcome.trainer.task.back_offs),
+        ended.map(|outcome| outcome.trainer.task().back_offs),
     )
 }
 

@@ -7,14 +7,14 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
 /// How to come by such a file.
-pub(super) const WAY: &str =
+pub(crate) const WAY: &str =
     "`python scripts/convert_lpips.py vgg lpips-vgg.safetensors` makes such a file";
 
 /// The tensors of `path` whose names begin as one of `prefixes` does, as f32.
 ///
 /// # Errors
 /// If it cannot be read, is no safetensors file, or one of them holds no floats of 16 or 32 bits.
-pub(super) fn read(path: &Path, prefixes: &[&str]) -> Result<HostTensors> {
+pub(crate) fn read(path: &Path, prefixes: &[&str]) -> Result<HostTensors> {
     let bytes = files::read(path, files::MODEL).map_err(|e| match e {
         Error::File { path, what } => Error::file(path, format!("{what}; {WAY}")),
         other => other,

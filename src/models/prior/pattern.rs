@@ -22,7 +22,7 @@ pub enum Pattern {
 
 /// Where the codes lie that a pattern speaks of.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Rows before the first code.
     pub prefix: usize,
     /// Cells of a row of the image.
@@ -54,7 +54,7 @@ impl Pattern {
     ///
     /// # Errors
     /// If the device cannot hold it.
-    pub(super) fn mask(self, gpu: &Gpu, rows: usize, at: &Place) -> Result<Option<Mask>> {
+    pub(crate) fn mask(self, gpu: &Gpu, rows: usize, at: &Place) -> Result<Option<Mask>> {
         if self == Pattern::Full {
             return Ok(None);
         }
@@ -67,7 +67,7 @@ impl Pattern {
 
 /// Masks of the patterns of a stack's layers, by what they are of.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Masks(Vec<(Pattern, Mask)>);
+pub(crate) struct Masks(Vec<(Pattern, Mask)>);
 
 impl Masks {
     /// Of every pattern among `patterns`, for the first `rows` rows.
@@ -98,7 +98,7 @@ impl Masks {
 ///
 /// # Errors
 /// If it is even, which has no middle, or 0.
-pub(super) fn check_kernel(kernel: usize) -> Result<()> {
+pub(crate) fn check_kernel(kernel: usize) -> Result<()> {
     if kernel.is_multiple_of(2) || kernel > 1 << 16 {
         let what = format!("{kernel} is not allowed: it must be odd, up to 65535");
         return Err(Error::config("prior.attention_kernel", what));

@@ -16,7 +16,7 @@ pub enum Backbone {
 
 /// A convolution with bias: `name.weight` [o, i, kernel, kernel] and `name.bias` \[o].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     pub name: String,
     pub i: usize,
     pub o: usize,
@@ -27,7 +27,7 @@ pub(super) struct Filter {
 /// One step of a network. Rectifiers are part of the convolution behind them: between, nothing but
 /// the largest value of a window is taken, which is the same before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Filter(Filter),
     /// Two convolutions of one input, their channels one after the other's.
     Expand([Filter; 2]),
@@ -56,7 +56,7 @@ impl Backbone {
     }
 
     /// A tensor that it has and no other.
-    pub(super) fn mark(self) -> &'static str {
+    pub(crate) fn mark(self) -> &'static str {
         match self {
             Backbone::Vgg16 => "features.28.weight",
             Backbone::AlexNet => "features.8.weight",
@@ -65,7 +65,7 @@ impl Backbone {
     }
 
     /// Channels where features are compared, in order.
-    pub(super) fn taps(self) -> &'static [usize] {
+    pub(crate) fn taps(self) -> &'static [usize] {
         match self {
             Backbone::Vgg16 => &[64, 128, 256, 512, 512],
             Backbone::AlexNet => &[64, 192, 384, 256, 256],
@@ -73,7 +73,7 @@ impl Backbone {
         }
     }
 
-    pub(super) fn steps(self) -> Vec<Step> {
+    pub(crate) fn steps(self) -> Vec<Step> {
         let mut net = Net::default();
         match self {
             Backbone::Vgg16 => {

@@ -5,8 +5,7 @@ mod buffer;
 mod evaluation;
 mod row;
 
-pub(crate) use buffer::MetricsBuffer;
-pub use buffer::Steps;
+pub use buffer::{MetricsBuffer, Steps};
 pub use evaluation::{Evaluation, Fidelity, LevelCounts, LevelUse};
 pub use row::{CodeMetrics, GanMetrics, LevelRow, LossMetrics, Row};
 
@@ -85,19 +84,19 @@ macro_rules! metrics {
         }
 
         impl $Group {
-            pub(crate) const METRICS: &'static [$crate::train::metrics::Metric] = &[
-                $($crate::train::metrics::Metric {
+            pub(crate) const METRICS: &'static [$crate::metrics::Metric] = &[
+                $($crate::metrics::Metric {
                     name: stringify!($name),
                     slot: $slot,
                     text: |value| format!($format, value),
                 },)+
             ];
             /// Slots on the device.
-            pub(crate) const WIDTH: usize = $crate::train::metrics::width_of(Self::METRICS);
+            pub(crate) const WIDTH: usize = $crate::metrics::width_of(Self::METRICS);
 
             /// The slot of a metric, by its name.
             pub(crate) const fn slot(name: &str) -> usize {
-                $crate::train::metrics::slot_of(Self::METRICS, name)
+                $crate::metrics::slot_of(Self::METRICS, name)
             }
 
             /// The names, in the order of the columns.
@@ -111,8 +110,8 @@ macro_rules! metrics {
             }
 
             /// What the steps of a row say, the group beginning at slot `at`.
-            pub(crate) fn of(steps: &$crate::train::metrics::Steps, at: usize) -> $Group {
-                use $crate::train::metrics::Reduce;
+            pub(crate) fn of(steps: &$crate::metrics::Steps, at: usize) -> $Group {
+                use $crate::metrics::Reduce;
                 $Group { $($name: steps.reduce(at + $slot, Reduce::$reduce),)+ }
             }
 

@@ -1,13 +1,13 @@
 //! The metrics of the steps since the last row of a log. They stay on the device and are read
 //! asynchronously, so that no step waits.
 
-use super::Reduce;
 use crate::gpu::{DType, Gpu, Readback, Tensor, fill};
+use crate::metrics::Reduce;
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
 /// The metrics of the steps of a row, on the device.
-pub(crate) struct MetricsBuffer {
+pub struct MetricsBuffer {
     /// f32 [steps of a row, metrics of a step].
     values: Tensor,
     /// Steps of the row that is being gathered.
@@ -18,7 +18,7 @@ pub(crate) struct MetricsBuffer {
 /// The metrics of a row's steps, on the host.
 pub struct Steps {
     /// Steps done at the row's end.
-    pub(crate) step: u64,
+    pub step: u64,
     width: usize,
     /// [steps, width].
     values: Vec<f32>,
@@ -35,7 +35,7 @@ impl Steps {
     }
 
     /// The metrics of each step.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &[f32]> {
+    pub fn each(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.width)
     }
 
@@ -78,13 +78,19 @@ impl MetricsBuffer {
     }
 
     /// Sets metrics of the step at hand, from `slot` on; those that are not set are 0.
-    pub(crate) fn set(&self, slot: usize, values: &Tensor) -> Result<()> {
+    ///
+    /// # Errors
+    /// If there are not so many slots.
+    pub fn set(&self, slot: usize, values: &Tensor) -> Result<()> {
         self.values
             .copy_into(self.filled * self.width() + slot, values)
     }
 
-    /// Before the first metric of a step.
-    pub(crate) fn begin(&self) -> Result<()> {
+    /// Begins a step: to be called before its first metric is set.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn begin(&self) -> Result<()> {
         if self.filled == 0 {
             fill(&self.values, 0.0)
         } else {

@@ -4,8 +4,8 @@
 //! With hidden 128, two residual layers of 32 and a downsampling of 4 it is the one that Sonnet's
 //! example trains.
 
-use super::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::autograd::Var;
+use crate::models::{Autoencoder, Quantize, Reach, check_divisible, only_level};
 use crate::nn::{
     Builder, Conv2d, ConvTranspose2d, Handle, Parameters, Pass, ResidualBlock, Span, residual_stack,
 };
@@ -32,12 +32,12 @@ pub struct Config {
 
 impl Config {
     /// Strided convolutions in the encoder.
-    pub(super) fn levels(&self) -> usize {
+    pub(crate) fn levels(&self) -> usize {
         self.downsample.trailing_zeros() as usize
     }
 
     /// Channels after each strided convolution: half the width at first, as in Sonnet's example.
-    pub(super) fn widths(&self) -> Vec<usize> {
+    pub(crate) fn widths(&self) -> Vec<usize> {
         (0..self.levels())
             .map(|level| {
                 if level == 0 {
@@ -49,7 +49,7 @@ impl Config {
             .collect()
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let fail = |key: &str, what: &str| Err(Error::config(format!("model.{key}"), what));
         if !self.downsample.is_power_of_two() || !(2..=64).contains(&self.downsample) {
             return fail("downsample", "is a power of two from 2 to 64");
@@ -84,7 +84,7 @@ pub struct VqVae {
 /// pass recomputes: a convolution keeps its input and nothing else, so that one alone would gain
 /// nothing. For the same reason the transposed convolutions at the decoder's end are no block: the
 /// backward pass begins with them, when all else is still kept.
-pub(super) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> Result<Var> {
+pub(crate) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> Result<Var> {
     let (down, conv) = (down.to_vec(), conv.clone());
     pass.block(x.clone(), move |pass, x| {
         conv.forward(
@@ -97,14 +97,14 @@ pub(super) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> R
 }
 
 /// What of its input [`come_up`] needs to give this.
-pub(super) fn needs_below(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
+pub(crate) fn needs_below(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
     down.iter()
         .rev()
         .fold(conv.needs(output), |span, layer| layer.needs(span))
 }
 
 /// What of its input a stack of blocks needs to give this.
-pub(super) fn needs_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
+pub(crate) fn needs_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
     blocks
         .iter()
         .rev()
@@ -112,7 +112,7 @@ pub(super) fn needs_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
 }
 
 /// What of its input transposed convolutions one after another need to give this.
-pub(super) fn needs_above(up: &[ConvTranspose2d], output: Span) -> Span {
+pub(crate) fn needs_above(up: &[ConvTranspose2d], output: Span) -> Span {
     up.iter()
         .rev()
         .fold(output, |span, layer| layer.needs(span))

@@ -1,0 +1,6 @@
+//! The first stages: autoencoders with a quantizer at each of their levels of codes.
+
+pub mod vit;
+pub mod vqgan;
+pub mod vqvae;
+pub mod vqvae2;
