@@ -80,5 +80,5 @@ $folder/reference.rs   the same in plain loops
 $folder/spec.rs        shapes, tolerances, cost, errors
 src/ops/$family/mod.rs, $registry, $gradients    a line each
 
-docs/add-an-op.md says what each holds. To check it:  cargo test --test ops $name  &&  cargo test --test shaders
+docs/add-an-op.md says what each holds. To check it:  cargo test --test ops $name  &&  cargo test --test it shaders::
 END

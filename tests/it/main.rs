@@ -2,16 +2,58 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/host.rs"]
+mod host;
+#[path = "../common/scalar.rs"]
+mod scalar;
+#[path = "../common/skip.rs"]
+mod skip;
 
+mod add_an_op;
+mod bench;
+mod cli;
 mod compat;
 mod configurations;
+mod coopmat;
+mod data_script;
+mod embed;
+mod embed_train;
+mod gan;
 mod golden;
 mod help;
+mod hierarchy;
+mod import;
 mod input;
+mod inspect;
 mod keys;
+mod large_images;
 mod layering;
+mod learning;
+mod low_precision;
+mod lpips;
 mod models;
+mod photographs;
+mod prior;
+mod prior_cli;
+mod quantizers;
+mod reach;
+mod readme;
+mod recompute;
 mod recovery;
 mod replacing;
+mod report;
+mod resume;
 mod resuming;
+mod run_files;
+mod sampling;
+mod scripts;
+mod search;
+mod second_stage;
+mod shaders;
 mod system;
+mod text2image;
+mod tiles;
+mod vit;
+mod vq_pytorch;
+mod vqgan;
+mod wrong_kernels;

@@ -1,9 +1,7 @@
 //! It learns: the standard model on the embedded emoji, a short budget of the curve that the README
 //! states.
 
-mod common;
-
-use common::{run, stderr, stdout};
+use crate::common::{run, stderr, stdout};
 
 /// 60 steps of the preset, held to what this engine reached with room to spare. The curves that are
 /// compared with another program's are those of `scripts/learning.sh`.

@@ -1,8 +1,6 @@
 //! `wgvq prior`, `sample` and `complete` end to end on tiny models, and what they say to bad input.
 
-mod common;
-
-use common::{kill, lines_of, run, stderr, stdout, train_tiny, wait_until, wgvq};
+use crate::common::{kill, lines_of, run, stderr, stdout, train_tiny, wait_until, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 

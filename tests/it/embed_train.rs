@@ -1,9 +1,6 @@
 //! Work in slices, and models as bytes.
 
-#[path = "common/host.rs"]
-mod host;
-
-use host::{Host, model_bytes, picture, pictures, small_config};
+use crate::host::{Host, model_bytes, picture, pictures, small_config};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,9 +2,6 @@
 //! release, since it compiles for minutes) that the operation it wrote passes every check.
 #![cfg(unix)]
 
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -191,7 +188,7 @@ fn what_it_refuses_it_leaves_alone() {
 fn what_it_writes_passes_every_check() {
     if std::env::var_os("WGVQ_THOROUGH").is_none() {
         let what = "compiles for minutes; WGVQ_THOROUGH=1 (scripts/release.sh) runs it";
-        return skip::skipped("what_it_writes_passes_every_check", what);
+        return crate::skip::skipped("what_it_writes_passes_every_check", what);
     }
     let tree = copy(&[
         "Cargo.toml",

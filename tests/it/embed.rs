@@ -1,10 +1,7 @@
 //! The engine inside another wgpu application: the host's device, its encoder, its textures and
 //! buffers.
 
-#[path = "common/host.rs"]
-mod host;
-
-use host::{Host, model_bytes, picture, solid};
+use crate::host::{Host, model_bytes, picture, solid};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wgvq::gpu::{Core, DType, Gpu, Light, Picture, Tensor};

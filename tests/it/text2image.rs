@@ -1,9 +1,7 @@
 //! Text to image: how codes are drawn of texts, and `wgvq text2image` end to end on pictures that
 //! say what they are.
 
-mod common;
-
-use common::{run, stderr, stdout};
+use crate::common::{run, stderr, stdout};
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokens::About;
 use wgvq::config::prior::PriorConfig;

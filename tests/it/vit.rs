@@ -1,8 +1,6 @@
 //! ViT-VQGAN's first stage against PyTorch.
 
-mod common;
-
-use common::{pattern, pattern_weights};
+use crate::common::{pattern, pattern_weights};
 use wgvq::autograd::Tape;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;

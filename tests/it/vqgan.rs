@@ -1,8 +1,6 @@
 //! VQ-GAN's first stage against PyTorch, under taming-transformers' names.
 
-mod common;
-
-use common::{pattern, pattern_weights};
+use crate::common::{pattern, pattern_weights};
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;

@@ -1,9 +1,7 @@
 //! First stages that others trained, by their names.
 
-mod common;
-
-use common::published::{checkpoint, fixture};
-use common::{run, stderr, stdout};
+use crate::common::published::{checkpoint, fixture};
+use crate::common::{run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
 use wgvq::gpu::{Gpu, Options, Tensor};

@@ -1,9 +1,7 @@
 //! `wgvq report` end to end: the figures agree with the runs' own measurements, and bad input is
 //! refused in words.
 
-mod common;
-
-use common::{run, stderr, stdout, tiny_config};
+use crate::common::{run, stderr, stdout, tiny_config};
 use std::path::{Path, PathBuf};
 
 fn text(path: &Path) -> &str {

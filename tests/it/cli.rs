@@ -1,8 +1,6 @@
 //! The commands end to end on a tiny model, and what they say to bad input.
 
-mod common;
-
-use common::{run, stderr, stdout, train_tiny, wgvq};
+use crate::common::{run, stderr, stdout, train_tiny, wgvq};
 use std::path::Path;
 
 fn text(path: &Path) -> &str {

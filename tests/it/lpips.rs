@@ -1,8 +1,6 @@
 //! LPIPS against PyTorch, over torchvision's networks under their names.
 
-mod common;
-
-use common::pattern;
+use crate::common::pattern;
 use std::path::Path;
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Options, Tensor};

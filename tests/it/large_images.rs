@@ -1,9 +1,7 @@
 //! Images of any size through a trained model: tiles give what the whole gives, within the memory
 //! allowed, and no seam.
 
-mod common;
-
-use common::{run, stderr, stdout, wgvq};
+use crate::common::{run, stderr, stdout, wgvq};
 use std::path::{Path, PathBuf};
 use wgvq::codes::load_all;
 use wgvq::gpu::{Gpu, Options};

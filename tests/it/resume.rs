@@ -1,8 +1,6 @@
 //! A run that is stopped at any moment and resumed ends with the bytes of the run left alone.
 
-mod common;
-
-use common::{kill, lines_of, run, stderr, tiny_config, train_tiny, wait_until, wgvq};
+use crate::common::{kill, lines_of, run, stderr, tiny_config, train_tiny, wait_until, wgvq};
 use std::path::Path;
 use std::process::{Child, Stdio};
 

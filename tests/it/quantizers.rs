@@ -547,7 +547,7 @@ fn latents_that_are_not_numbers_are_named_at_their_step() {
     }
 }
 
-#[path = "../examples/custom_quantizer.rs"]
+#[path = "../../examples/custom_quantizer.rs"]
 mod custom_quantizer;
 
 /// The example of a quantizer from outside this crate, as far as a few steps show it.

@@ -1,9 +1,6 @@
 //! The prior: its logits, loss and gradients against a reference in f64, and how it draws.
 
-#[path = "common/scalar.rs"]
-mod scalar;
-
-use scalar::{S, Scalars};
+use crate::scalar::{S, Scalars};
 use std::collections::BTreeMap;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options};

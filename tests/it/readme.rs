@@ -1,13 +1,11 @@
 //! The README's commands are commands: each line of it that calls the program parses, flags and
 //! all.
 
-mod common;
-
-use common::{run, stderr};
+use crate::common::{run, stderr};
 
 #[test]
 fn every_command_line_parses() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let lines = readme
         .lines()
         .filter_map(|l| l.strip_prefix("    wgvq "))

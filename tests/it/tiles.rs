@@ -1,8 +1,5 @@
 //! Every tile that a table can name computes right, and tiles of one core give the same bits.
 
-#[path = "common/skip.rs"]
-mod skip;
-
 use wgvq::gpu::{Core, Gpu, Options, Rule, TUNING_FORMAT, Tensor, Tile, Tuning};
 use wgvq::ops::linalg::matmul::{Transpose, matmul};
 use wgvq::registry::find;
@@ -33,7 +30,7 @@ fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
         })
         .expect("an adapter; scripts/test.sh installs one");
         if gpu.core() != core {
-            skip::skipped(
+            crate::skip::skipped(
                 "tiles",
                 &format!("{} cannot run the {} core", gpu.info().name, core.name()),
             );

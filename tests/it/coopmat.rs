@@ -2,9 +2,6 @@
 //! and the search; where none does, what asking for it says. Newer versions of Mesa's llvmpipe have
 //! them (run on 26.2), and take minutes for this, nearly all to compile.
 
-#[path = "common/skip.rs"]
-mod skip;
-
 use wgvq::gpu::{Core, Gpu, Options, Tensor, adapters};
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::registry::operations;
@@ -17,7 +14,7 @@ fn gpu(options: Options) -> Option<Gpu> {
         .into_iter()
         .find(|a| a.cores.contains(&Core::Coopmat));
     let Some(adapter) = found else {
-        skip::skipped("coopmat", "no adapter here has the coopmat core");
+        crate::skip::skipped("coopmat", "no adapter here has the coopmat core");
         return None;
     };
     let adapter = Some(adapter.index.to_string());

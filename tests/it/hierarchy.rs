@@ -1,9 +1,7 @@
 //! Codes on several grids: the model against PyTorch, every quantizer at every level, and the whole
 //! way from pictures to new ones.
 
-mod common;
-
-use common::{run, stderr, stdout};
+use crate::common::{run, stderr, stdout};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -483,7 +481,7 @@ fn every_command_works_level_by_level() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let config = at("tiny.toml");
-    common::tiny_config(&config, 8);
+    crate::common::tiny_config(&config, 8);
     let train = |steps: &str, out: &Path| {
         let set = [
             "--set",
@@ -505,8 +503,8 @@ fn every_command_works_level_by_level() {
     let (one, two) = (at("one"), at("two"));
     train("8", &one);
     train("4", &two);
-    let resumed = common::run(&["train", "--resume", text(&two), "--steps", "8"]);
-    let said = common::stderr(&resumed);
+    let resumed = crate::common::run(&["train", "--resume", text(&two), "--steps", "8"]);
+    let said = crate::common::stderr(&resumed);
     assert!(
         resumed.status.success() && said.contains("16 and 32 codes of 8"),
         "{said}"
@@ -699,7 +697,7 @@ fn every_command_works_level_by_level() {
         &["model.levels", "vqvae2"],
     );
     // A level is asked for where there is but one.
-    let flat = common::train_tiny(folder.path(), "flat", 4);
+    let flat = crate::common::train_tiny(folder.path(), "flat", 4);
     refused(
         &["prior", text(&flat), "--level", "top"],
         &["--level", "one level"],

@@ -1,9 +1,7 @@
 //! `wgvq bench` and `wgvq tune`: right numbers of a right kernel, no speed for a wrong one, and
 //! what they say to bad input.
 
-mod common;
-
-use common::{run, stderr, stdout, wgvq};
+use crate::common::{run, stderr, stdout, wgvq};
 use std::time::Duration;
 use wgvq::Result;
 use wgvq::bench::{self, Budget, Peak, Row, Workload};
@@ -202,7 +200,7 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
 fn a_profile_holds_every_dispatch_once_and_changes_nothing() {
     let gpu = Gpu::new(Options::default()).expect("an adapter");
     if !gpu.has_timestamps() {
-        common::skip::skipped(
+        crate::common::skip::skipped(
             "a profile",
             &format!("{} has no timestamp queries", gpu.info().name),
         );

@@ -1,8 +1,6 @@
 //! `wgvq inspect` end to end: the files, what they say, and bad input.
 
-mod common;
-
-use common::{run, stderr, stdout};
+use crate::common::{run, stderr, stdout};
 use std::path::{Path, PathBuf};
 
 fn text(path: &Path) -> &str {
