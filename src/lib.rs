@@ -6,11 +6,11 @@
 //!
 //! ```no_run
 //! use wgvq::gpu::{Gpu, Options};
-//! use wgvq::inference::Trained;
+//! use wgvq::inference::FirstStageModel;
 //!
 //! fn main() -> wgvq::Result<()> {
 //!     let gpu = Gpu::new(Options::default())?;
-//!     let mut model = Trained::load(&gpu, "runs/demo".as_ref())?;
+//!     let model = FirstStageModel::load(&gpu, "runs/demo".as_ref())?;
 //!     let [width, height, channels] = model.image();
 //!     let pixels = wgvq::data::load_image("smile.png", width, height, channels)?;
 //!     let codes = model.encode(&pixels)?; // one number per patch

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgvq::data::{Options, load_image};
 use wgvq::gpu::{Core, Gpu};
-use wgvq::inference::{Draw, Trained, TrainedPrior};
+use wgvq::inference::{FirstStageModel, PriorModel, SampleRequest, SamplingOptions, no_progress};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::registry::operations;
 
@@ -79,12 +79,13 @@ fn gpu(core: Option<Core>) -> Gpu {
 }
 
 /// The model on two cores: where they part, two codes are as near.
-fn models() -> [Trained; 2] {
-    [Some(Core::Tiled), None]
-        .map(|core| Trained::load(&gpu(core), &root().join("web/model/model.safetensors")).unwrap())
+fn models() -> [FirstStageModel; 2] {
+    [Some(Core::Tiled), None].map(|core| {
+        FirstStageModel::load(&gpu(core), &root().join("web/model/model.safetensors")).unwrap()
+    })
 }
 
-fn expected(name: &str, pixels: &[u8], [one, other]: &mut [Trained; 2]) -> Value {
+fn expected(name: &str, pixels: &[u8], [one, other]: &[FirstStageModel; 2]) -> Value {
     let codes = one.encode(pixels).unwrap();
     let decoded = one.decode(&codes).unwrap();
     json!({ "name": name, "codes": codes, "others": other.encode(pixels).unwrap(), "decoded": decoded })
@@ -175,18 +176,14 @@ fn the_page_works_in_chromium() {
 
     let folder = root().join("target/web/test");
     std::fs::create_dir_all(folder.join("given")).unwrap();
-    let mut models = models();
+    let models = models();
     let samples: Vec<Value> = SAMPLES
         .iter()
-        .map(|name| expected(name, &sample(name), &mut models))
+        .map(|name| expected(name, &sample(name), &models))
         .collect();
     let path = folder.join("given/larger.png");
     larger(&path);
-    let mut file = expected(
-        "larger",
-        &load_image(&path, 32, 32, 3).unwrap(),
-        &mut models,
-    );
+    let mut file = expected("larger", &load_image(&path, 32, 32, 3).unwrap(), &models);
     file["path"] = json!(path);
 
     let (brush, cells) = (
@@ -201,19 +198,22 @@ fn the_page_works_in_chromium() {
     let device = gpu(Some(Core::Tiled));
     let [model, _] = &models;
     let prior =
-        TrainedPrior::load(&device, &root().join("web/model/prior.safetensors"), model).unwrap();
+        PriorModel::load(&device, &root().join("web/model/prior.safetensors"), model).unwrap();
     let sampling = Sampling {
         temperature: 0.9,
         top_p: 0.98,
         guidance: Some(1.5),
         ..Default::default()
     };
-    let how = Draw {
-        sampling,
-        seed: 5,
-        ..Default::default()
+    let request = SampleRequest {
+        options: SamplingOptions {
+            sampling,
+            seed: 5,
+            ..Default::default()
+        },
+        ..SampleRequest::new(&[3; 4])
     };
-    let drawing = prior.draw(&[3; 4], None, &how, &mut |_, _| Ok(())).unwrap();
+    let drawing = prior.sample(&request, &mut no_progress).unwrap();
     let drawing = json!({ "class": 3, "count": 4, "temperature": 0.9, "guidance": 1.5, "seed": 5, "codes": drawing.codes });
 
     let expected = json!({

@@ -5,7 +5,7 @@ use crate::analysis::nearest::Nearest;
 use crate::autograd::Tape;
 use crate::codes::check;
 use crate::gpu::Tensor;
-use crate::inference::Trained;
+use crate::inference::FirstStageModel;
 use crate::models::Level;
 use crate::nn::Pass;
 use crate::ops::image::image::{normalize, to_bytes};
@@ -47,7 +47,7 @@ impl Survey {
     }
 }
 
-impl Trained {
+impl FirstStageModel {
     /// Pictures, u8 NHWC, as the model takes them: f32 [B, H, W, C] in [-1, 1].
     pub(crate) fn pictures(&self, bytes: &[u8]) -> Result<Tensor> {
         let [w, h, c] = self.image;
@@ -72,7 +72,7 @@ impl Trained {
     /// If the bytes are not whole images with a group each, there is no such level, or the device
     /// fails.
     pub fn survey(
-        &mut self,
+        &self,
         level: usize,
         images: &[u8],
         groups: &[u64],
@@ -156,7 +156,7 @@ impl Trained {
     ///
     /// # Errors
     /// If the codes are not whole latents, one is past its codebook, or the device fails.
-    pub fn code_vectors(&mut self, level: usize, codes: &[u32]) -> Result<Vec<f32>> {
+    pub fn code_vectors(&self, level: usize, codes: &[u32]) -> Result<Vec<f32>> {
         let of = self.at(level)?;
         let one = Level {
             grid: [1, 1],
@@ -180,12 +180,7 @@ impl Trained {
     ///
     /// # Errors
     /// If the vectors are of other channels, or the device fails.
-    pub fn swatches(
-        &mut self,
-        level: usize,
-        vectors: &[f32],
-        means: &[Vec<f32>],
-    ) -> Result<Vec<u8>> {
+    pub fn swatches(&self, level: usize, vectors: &[f32], means: &[Vec<f32>]) -> Result<Vec<u8>> {
         self.at(level)?;
         let (dim, channels, factors) = (
             self.stage.quantizers[level].dim(),

@@ -5,7 +5,7 @@
 use crate::analysis::probe::BATCH;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Tensor};
-use crate::inference::Trained;
+use crate::inference::FirstStageModel;
 use crate::nn::Pass;
 use crate::ops::loss::loss::Loss;
 use crate::ops::sampling::random::{Key, philox};
@@ -118,7 +118,7 @@ struct Seen {
     codes: Vec<u32>,
 }
 
-impl Trained {
+impl FirstStageModel {
     fn seen(&self, level: usize, x: &Tensor) -> Result<Seen> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
@@ -192,7 +192,7 @@ impl Trained {
     ///
     /// # Errors
     /// If the bytes are not whole images, there are none, or the device fails.
-    pub fn robustness(&mut self, level: usize, images: &[u8], seed: u64) -> Result<Robustness> {
+    pub fn robustness(&self, level: usize, images: &[u8], seed: u64) -> Result<Robustness> {
         let Some(of) = self.levels.get(level) else {
             return Err(Error::invalid(
                 "inspect",

@@ -4,10 +4,10 @@
 
 use super::Prepared;
 use crate::autograd::Tape;
-use crate::codes::tokens::About;
+use crate::codes::tokens::TokenDatasetInfo;
 use crate::config::prior::PriorConfig;
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::inference::{Draw, TrainedPrior};
+use crate::inference::{PriorModel, SampleRequest, SamplingOptions, no_progress};
 use crate::models::prior::{Batch, Prior, Vocabulary};
 use crate::nn::transformer::Dropout;
 use crate::nn::{Adam, Parameters, Pass};
@@ -104,12 +104,14 @@ impl PriorWork {
             }
             Kind::Cached | Kind::Plain => {
                 let prior = untrained(gpu, seed)?;
-                let draw = draw(seed, self.kind == Kind::Cached);
+                let options = options(seed, self.kind == Kind::Cached);
                 let classes: Vec<u32> = (0..self.images as u32).map(|i| i % 10).collect();
                 let call = move || {
-                    prior
-                        .draw(&classes, None, &draw, &mut |_, _| Ok(()))
-                        .map(drop)
+                    let request = SampleRequest {
+                        options,
+                        ..SampleRequest::new(&classes)
+                    };
+                    prior.sample(&request, &mut no_progress).map(drop)
                 };
                 Ok(Prepared {
                     call: Box::new(call),
@@ -146,8 +148,13 @@ impl PriorWork {
             }
             Kind::Cached | Kind::Plain => {
                 let prior = untrained(gpu, seed)?;
-                let drawn =
-                    |cached| prior.draw(&[0, 9, 10], None, &draw(seed, cached), &mut |_, _| Ok(()));
+                let drawn = |cached| {
+                    let request = SampleRequest {
+                        options: options(seed, cached),
+                        ..SampleRequest::new(&[0, 9, 10])
+                    };
+                    prior.sample(&request, &mut no_progress)
+                };
                 let (with, without) = (drawn(true)?.codes, drawn(false)?.codes);
                 let differ = with.iter().zip(&without).filter(|(a, b)| a != b).count();
                 (
@@ -179,12 +186,12 @@ fn size(what: &str) -> String {
     )
 }
 
-fn draw(seed: u64, cache: bool) -> Draw {
+fn options(seed: u64, cache: bool) -> SamplingOptions {
     let sampling = Sampling {
         top_k: Some(100),
         ..Default::default()
     };
-    Draw {
+    SamplingOptions {
         sampling,
         seed,
         batch: usize::MAX,
@@ -193,10 +200,10 @@ fn draw(seed: u64, cache: bool) -> Draw {
     }
 }
 
-fn untrained(gpu: &Gpu, seed: u64) -> Result<TrainedPrior> {
+fn untrained(gpu: &Gpu, seed: u64) -> Result<PriorModel> {
     let mut config = PriorConfig::default();
     config.train.seed = seed;
-    let about = About {
+    let info = TokenDatasetInfo {
         reader: String::new(),
         model: String::new(),
         quantizer: "ema".into(),
@@ -208,7 +215,7 @@ fn untrained(gpu: &Gpu, seed: u64) -> Result<TrainedPrior> {
         data_sha256: String::new(),
         mirrored: false,
     };
-    TrainedPrior::untrained(gpu, &config.resolve()?, about)
+    PriorModel::untrained(gpu, &config.resolve()?, info)
 }
 
 struct State {

@@ -124,7 +124,7 @@ enum Command {
     /// Draw new images from a run's prior
     Sample(prior::sample::Sample),
     /// Complete an image of which a part is given
-    Complete(prior::sample::Complete),
+    Complete(prior::complete::Complete),
     /// Images from texts: train on captioned images, draw, and measure
     #[command(name = "text2image")]
     Text2Image(text2image::Text2Image),

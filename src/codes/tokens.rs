@@ -14,7 +14,8 @@ use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Text, Texts};
 use crate::{Error, Result, files};
 pub(crate) use about::made_by;
-pub use about::{About, vocabulary_of};
+#[allow(deprecated)]
+pub use about::{About, TokenDatasetInfo, vocabulary_of};
 pub use baselines::{Baselines, baselines};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,8 @@ pub(crate) struct ShardEntry {
 pub(crate) struct Manifest {
     pub(crate) format: u32,
     pub(crate) version: String,
-    pub(crate) about: About,
+    #[serde(rename = "about")]
+    pub(crate) info: TokenDatasetInfo,
     pub(crate) train: Vec<ShardEntry>,
     pub(crate) test: Vec<ShardEntry>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Manifest {
 #[derive(Debug)]
 pub struct Tokens {
     /// What they are.
-    pub about: About,
+    pub info: TokenDatasetInfo,
     /// Of the images to train on.
     pub train: Split,
     /// Of the images held out.
@@ -144,13 +146,13 @@ impl Tokens {
             let mut split = Split {
                 shards: Vec::new(),
                 images: 0,
-                per_image: m.about.vocabulary.known() + m.about.vocabulary.tokens(),
+                per_image: m.info.vocabulary.known() + m.info.vocabulary.tokens(),
                 open: RefCell::default(),
-                no_class: m.about.vocabulary.no_class(),
-                text: m.about.vocabulary.text,
+                no_class: m.info.vocabulary.no_class(),
+                text: m.info.vocabulary.text,
             };
             for entry in entries {
-                let shard = Shard::open(folder, entry, &m.about, split.images)?;
+                let shard = Shard::open(folder, entry, &m.info, split.images)?;
                 split.images += shard.images;
                 split.shards.push(shard);
             }
@@ -164,7 +166,7 @@ impl Tokens {
             ));
         }
         Ok(Tokens {
-            about: m.about,
+            info: m.info,
             train,
             test,
         })
@@ -184,9 +186,9 @@ impl Tokens {
     /// # Errors
     /// If not; the message says the way out.
     pub fn check_model(&self, hash: &str) -> Result<()> {
-        self.check(&About {
+        self.check(&TokenDatasetInfo {
             model: hash.to_owned(),
-            ..self.about.clone()
+            ..self.info.clone()
         })
     }
 
@@ -194,11 +196,11 @@ impl Tokens {
     ///
     /// # Errors
     /// If not; the message says what differs, and the way out.
-    pub fn check(&self, wanted: &About) -> Result<()> {
-        let (has, v) = (&self.about, &self.about.vocabulary);
+    pub fn check(&self, wanted: &TokenDatasetInfo) -> Result<()> {
+        let (has, v) = (&self.info, &self.info.vocabulary);
         // The set may have been moved, or be called by another path: what it holds is in its sum.
         if *has
-            == (About {
+            == (TokenDatasetInfo {
                 data: has.data.clone(),
                 ..wanted.clone()
             })
@@ -240,7 +242,12 @@ impl Tokens {
 }
 
 impl Shard {
-    fn open(folder: &Path, entry: &ShardEntry, about: &About, first: usize) -> Result<Shard> {
+    fn open(
+        folder: &Path,
+        entry: &ShardEntry,
+        info: &TokenDatasetInfo,
+        first: usize,
+    ) -> Result<Shard> {
         let path = folder.join(&entry.file);
         let cannot = |e: std::io::Error| Error::file(&path, format!("cannot be read: {e}"));
         let plain = Path::new(&entry.file).components().count() == 1 && path.is_file();
@@ -286,7 +293,7 @@ impl Shard {
         let mut text = vec![0; header as usize];
         file.read_exact(&mut text).map_err(cannot)?;
         let metadata: Metadata = serde_json::from_slice(&text).map_err(|_| wrong())?;
-        let width = code_bytes(&about.vocabulary);
+        let width = code_bytes(&info.vocabulary);
         let at = |name: &str, dtype: Dtype, elements: usize| -> Result<u64> {
             let info = metadata.info(name).ok_or_else(wrong)?;
             let size = if dtype == Dtype::U16 { 2 } else { 4 };
@@ -300,9 +307,9 @@ impl Shard {
         };
         let codes = entry
             .images
-            .checked_mul(about.vocabulary.known() + about.vocabulary.tokens())
+            .checked_mul(info.vocabulary.known() + info.vocabulary.tokens())
             .ok_or_else(wrong)?;
-        let text_at = match &about.vocabulary.text {
+        let text_at = match &info.vocabulary.text {
             Some(text) => {
                 let dtype = if matches!(text.form, Form::Tokens(_)) {
                     Dtype::U32

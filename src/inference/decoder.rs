@@ -1,14 +1,15 @@
-//! A trained model's second half alone: codes to images, from a file that holds nothing else.
+//! The decoder of a trained first stage: codes to images, as a part of the whole model or from a
+//! file that holds nothing else.
 
 use crate::autograd::Tape;
 use crate::codes::check;
 use crate::gpu::{DType, Gpu, Picture, Tensor};
-use crate::inference::Trained;
+use crate::inference::FirstStageModel;
 use crate::inference::first_stage::{FirstStage, build_part};
-use crate::inference::trained::description;
+use crate::inference::first_stage_model::BATCH;
+use crate::inference::loading::{LoadOptions, description, model_file};
 use crate::models::Level;
 use crate::nn::{Parameters, Pass};
-use crate::ops::elementwise::columns::columns;
 use crate::ops::image::image::to_bytes;
 use crate::quantize::Registry;
 use crate::storage::checkpoint;
@@ -21,21 +22,46 @@ use std::path::Path;
 /// ones.
 pub const DECODER_FORMAT: u32 = 1;
 
-/// Images that go through the decoder at a time.
-const BATCH: usize = 64;
-
-/// What decoding reads of a model.
-pub(crate) struct Half<'a> {
-    pub(crate) gpu: &'a Gpu,
-    pub(crate) stage: &'a FirstStage,
-    pub(crate) params: &'a Parameters,
-    pub(crate) levels: &'a [Level],
+/// The decoder of a model that is loaded, with its codebooks: of a [`FirstStageModel`], or of a
+/// [`Decoder`]. It borrows both and costs nothing to make.
+#[derive(Clone, Copy)]
+pub struct DecoderView<'a> {
+    pub(super) gpu: &'a Gpu,
+    pub(super) stage: &'a FirstStage,
+    pub(super) params: &'a Parameters,
+    pub(super) levels: &'a [Level],
+    pub(super) image: [usize; 3],
 }
 
-impl Half<'_> {
-    /// Images f32 [B, H, W, C] of codes u32 of any shape, each image's together.
-    pub(crate) fn images(&self, codes: &Tensor) -> Result<Tensor> {
-        let each: usize = self.levels.iter().map(Level::codes).sum();
+impl DecoderView<'_> {
+    /// Returns the number of codes of an image, of all levels.
+    pub fn codes_per_image(&self) -> usize {
+        self.levels.iter().map(Level::codes).sum()
+    }
+
+    /// See [`Decoder::decode_async`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn decode_async(&self, codes: &[u32]) -> Result<Vec<u8>> {
+        check(self.levels, codes)?;
+        let [width, height, _] = self.image;
+        let batch = self.stage.batch(self.gpu, BATCH, width, height);
+        let mut images = Vec::new();
+        for part in codes.chunks(batch * self.codes_per_image()) {
+            let codes = Tensor::from_slice(self.gpu, &[part.len()], part)?;
+            let bytes = to_bytes(&self.images(&codes)?)?.read_async()?;
+            images.extend(bytes.get::<u8>().await?);
+        }
+        Ok(images)
+    }
+
+    /// See [`Decoder::images`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn images(&self, codes: &Tensor) -> Result<Tensor> {
+        let each = self.codes_per_image();
         if codes.dtype() != DType::U32
             || codes.is_empty()
             || !codes.len().is_multiple_of(each.max(1))
@@ -48,19 +74,22 @@ impl Half<'_> {
         }
         let tape = Tape::no_grad(self.gpu);
         let pass = Pass::new(&tape, self.params);
-        let images = self.stage.decode_tensor(&pass, codes, self.levels)?;
+        let images = self.stage.decode(&pass, codes, self.levels)?;
         Ok(images.tensor().clone())
     }
 
-    /// Records the image of codes into a host's encoder and texture.
-    pub(crate) fn record_image(
+    /// See [`Decoder::decode_into`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_into<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         codes: &[u32],
-        to: Picture,
+        to: impl Into<Picture<'a>>,
     ) -> Result<()> {
         check(self.levels, codes)?;
-        let each: usize = self.levels.iter().map(Level::codes).sum();
+        let each = self.codes_per_image();
         if codes.len() != each {
             return Err(Error::shape(
                 "decode_into",
@@ -74,42 +103,42 @@ impl Half<'_> {
         })
     }
 
-    /// The same of codes that lie on the device.
-    pub(crate) fn record_image_of(
+    /// See [`Decoder::decode_tensor_into`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_tensor_into<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         codes: &Tensor,
         image: usize,
-        to: Picture,
+        to: impl Into<Picture<'a>>,
     ) -> Result<()> {
         self.gpu
             .record_into(encoder, || self.images(codes)?.to_texture(image, to))
     }
 }
 
-/// The codes of the levels, u32 [N h w, Q] each, of images' codes u32, each image's level by level.
-pub(crate) fn split(codes: &Tensor, levels: &[Level]) -> Result<Vec<Tensor>> {
-    let each: usize = levels.iter().map(Level::codes).sum();
-    let images = codes.len() / each.max(1);
-    let mut at = 0;
-    let part = |level: &Level| {
-        let own = level.codes();
-        let rows = [images * own / level.codebooks, level.codebooks];
-        let part = if own == each {
-            codes.clone()
-        } else {
-            columns(&codes.reshape(&[images, each])?, at, own)?
-        };
-        at += own;
-        part.reshape(&rows)
-    };
-    levels.iter().map(part).collect()
-}
-
-/// The decoder of a trained first stage, with its codebooks: what turns codes into images, in the
-/// memory that this takes.
+/// The decoder of a trained first stage, with its codebooks: codes to images, in the memory that
+/// this takes.
 ///
-/// `wgvq export RUN --decoder -o FILE` and [`Trained::to_decoder_bytes`] make its file.
+/// `wgvq export RUN --decoder -o FILE` and [`FirstStageModel::to_decoder_bytes`] make its file. Codes
+/// and images are laid out as in [`FirstStageModel`].
+///
+/// ```no_run
+/// use wgvq::gpu::{Gpu, Options};
+/// use wgvq::inference::Decoder;
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let decoder = Decoder::load(&gpu, "decoder.safetensors".as_ref())?;
+/// let [width, height, channels] = decoder.image();
+/// let codes = vec![0; 2 * decoder.codes_per_image()]; // two images, each of the first code
+/// let images = decoder.decode(&codes)?;
+/// assert_eq!(images.len(), 2 * width * height * channels);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Decoder {
     gpu: Gpu,
     stage: FirstStage,
@@ -119,28 +148,19 @@ pub struct Decoder {
     model: String,
 }
 
-impl Decoder {
-    /// A decoder from the bytes of its file, or of a whole model's, of which it takes its part:
-    /// `include_bytes!`, a download.
-    ///
-    /// # Errors
-    /// If they are damaged, of a newer format, or no such file.
-    pub fn from_bytes(gpu: &Gpu, bytes: &[u8]) -> Result<Decoder> {
-        Decoder::from_bytes_with(gpu, bytes, &Registry::default())
-    }
-
-    /// [`Decoder::from_bytes`] where a program has quantizers of its own.
+impl LoadOptions<'_> {
+    /// Loads a decoder from the bytes of its file, or of a whole model's.
     ///
     /// # Errors
     /// As [`Decoder::from_bytes`].
-    pub fn from_bytes_with(gpu: &Gpu, bytes: &[u8], registry: &Registry) -> Result<Decoder> {
+    pub fn decoder_from_bytes(self, gpu: &Gpu, bytes: &[u8]) -> Result<Decoder> {
         let path = Path::new("the decoder's bytes");
         let file = checkpoint::from_bytes(path, bytes)?;
-        let at = |e: Error| Error::file(path, e);
         let about = &file.state["decoder"];
         if about.is_null() {
-            let whole = Trained::from_bytes_with(gpu, bytes, registry)?;
-            return Decoder::of(gpu, path, &whole.decoder_file()?, registry);
+            let whole = self.from_bytes(gpu, bytes)?;
+            let part = whole.decoder_file()?;
+            return self.with_registry(|registry| Decoder::of(gpu, path, &part, registry));
         }
         let format = about["format"].as_u64().unwrap_or(0);
         if format == 0 || format > u64::from(DECODER_FORMAT) {
@@ -149,13 +169,45 @@ impl Decoder {
             );
             return Err(Error::file(path, what));
         }
-        Decoder::of(gpu, path, &file, registry).map_err(|e| {
-            if matches!(e, Error::File { .. }) {
-                e
-            } else {
-                at(e)
-            }
+        self.with_registry(|registry| Decoder::of(gpu, path, &file, registry))
+            .map_err(|e| match e {
+                Error::File { .. } => e,
+                other => Error::file(path, other),
+            })
+    }
+
+    /// Loads a decoder's file, or takes the decoder of a whole model's: a run's folder, or a path.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub fn load_decoder(self, gpu: &Gpu, path: &Path) -> Result<Decoder> {
+        let file = model_file(path);
+        let bytes = checkpoint::read(&file)?;
+        self.decoder_from_bytes(gpu, &bytes).map_err(|e| match e {
+            Error::File { what, .. } => Error::file(&file, what),
+            other => other,
         })
+    }
+}
+
+impl Decoder {
+    /// Loads a decoder from the bytes of its file, or of a whole model's, of which it takes its
+    /// part: `include_bytes!`, a download. [`LoadOptions::decoder_from_bytes`] does the same under
+    /// options.
+    ///
+    /// # Errors
+    /// If they are damaged, of a newer format, or no such file.
+    pub fn from_bytes(gpu: &Gpu, bytes: &[u8]) -> Result<Decoder> {
+        LoadOptions::default().decoder_from_bytes(gpu, bytes)
+    }
+
+    /// Loads a decoder's file, or a whole model's: a run's folder, or a path.
+    /// [`LoadOptions::load_decoder`] does the same under options.
+    ///
+    /// # Errors
+    /// As [`Decoder::from_bytes`]; if it cannot be read.
+    pub fn load(gpu: &Gpu, path: &Path) -> Result<Decoder> {
+        LoadOptions::default().load_decoder(gpu, path)
     }
 
     fn of(gpu: &Gpu, path: &Path, file: &Checkpoint, registry: &Registry) -> Result<Decoder> {
@@ -186,96 +238,81 @@ impl Decoder {
         };
         // A file that lacks a part is found now, and not in the middle of a frame; what the kernels
         // need is compiled.
-        decoder
-            .half()
-            .images(&Tensor::zeros(
-                gpu,
-                &[decoder.codes_per_image()],
-                DType::U32,
-            )?)
-            .map_err(at)?;
+        let codes = Tensor::zeros(gpu, &[decoder.codes_per_image()], DType::U32)?;
+        decoder.images(&codes).map_err(at)?;
         Ok(decoder)
     }
 
-    /// Loads a decoder's file, or a whole model's: a run's folder, or a path.
-    ///
-    /// # Errors
-    /// As [`Decoder::from_bytes`]; if it cannot be read.
-    pub fn load(gpu: &Gpu, path: &Path) -> Result<Decoder> {
-        let file = if path.is_dir() {
-            path.join("final.safetensors")
-        } else {
-            path.to_owned()
-        };
-        let bytes = checkpoint::read(&file)?;
-        Decoder::from_bytes(gpu, &bytes).map_err(|e| match e {
-            Error::File { what, .. } => Error::file(&file, what),
-            other => other,
-        })
-    }
-
-    fn half(&self) -> Half<'_> {
-        Half {
+    fn view(&self) -> DecoderView<'_> {
+        DecoderView {
             gpu: &self.gpu,
             stage: &self.stage,
             params: &self.params,
             levels: &self.levels,
+            image: self.image,
         }
     }
 
-    /// Width, height and channels of its images.
+    /// Returns width, height and channels of the decoder's images.
     pub fn image(&self) -> [usize; 3] {
         self.image
     }
-    /// What an image's codes look like, level by level, the coarsest first.
+
+    /// Returns the levels of an image's codes, the coarsest first.
     pub fn levels(&self) -> &[Level] {
         &self.levels
     }
-    /// Codes of an image, of all levels.
+
+    /// Returns the number of codes of an image, of all levels.
     pub fn codes_per_image(&self) -> usize {
-        self.levels.iter().map(Level::codes).sum()
+        self.view().codes_per_image()
     }
-    /// SHA-256 of the model file that it was cut from, which that model's codes carry.
+
+    /// Returns the SHA-256 of the model file that the decoder was cut from, which that model's codes
+    /// carry.
     pub fn model(&self) -> &str {
         &self.model
     }
-    /// Numbers that it holds beside its codebooks.
+
+    /// Returns how many numbers the decoder holds beside its codebooks.
     pub fn parameter_count(&self) -> usize {
         self.params.count()
     }
 
-    /// Images of codes, as [`Trained::encode`] gives them: u8 NHWC. Waits for the device.
+    /// Decodes codes, u32 [N, [`Decoder::codes_per_image`]], to images, u8 [N, H, W, C].
     ///
     /// # Errors
     /// If the codes are not whole images', one is past the codebook, or the device fails.
-    pub fn decode(&self, codes: &[u32]) -> Result<Vec<u8>> {
-        check(&self.levels, codes)?;
-        let [width, height, _] = self.image;
-        let batch = self.stage.batch(&self.gpu, BATCH, width, height);
-        let mut images = Vec::new();
-        for part in codes.chunks(batch * self.codes_per_image()) {
-            let codes = Tensor::from_slice(&self.gpu, &[part.len()], part)?;
-            images.extend(to_bytes(&self.half().images(&codes)?)?.read::<u8>()?);
-        }
-        Ok(images)
+    pub async fn decode_async(&self, codes: &[u32]) -> Result<Vec<u8>> {
+        self.view().decode_async(codes).await
     }
 
-    /// Records images of codes that lie on the device: u32 of any shape, each image's together, to
-    /// f32 [B, H, W, C] in [-1, 1], not clamped. The device reads the codes, so none is refused:
-    /// one past its codebook gives what the last code gives, or any code.
+    /// [`Decoder::decode_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn decode(&self, codes: &[u32]) -> Result<Vec<u8>> {
+        self.gpu.block_on(self.decode_async(codes))
+    }
+
+    /// Records the decoding of codes on the device: u32 of any shape, each image's together, to f32
+    /// [N, H, W, C] in [-1, 1], not clamped. The device reads the codes, so none is refused: one past
+    /// its codebook gives what the last code gives, or any code.
     ///
     /// # Errors
     /// If the codes are not whole images', or the device fails.
     pub fn images(&self, codes: &Tensor) -> Result<Tensor> {
-        self.half().images(codes)
+        self.view().images(codes)
     }
 
-    /// Records the image of codes into a host's encoder and texture, and submits, waits for and
-    /// polls nothing. See [`Gpu::record_into`] for the rules, and [`Picture`] for the textures.
+    /// Records the decoding of one image's codes into a host's encoder and texture, and submits,
+    /// waits for and polls nothing. See [`Gpu::record_into`] for the rules, and [`Picture`] for the
+    /// textures.
     ///
     /// ```no_run
     /// # use wgvq::gpu::Gpu;
-    /// # use wgvq::train::Decoder;
+    /// # use wgvq::inference::Decoder;
     /// # fn frame(device: &wgpu::Device, queue: &wgpu::Queue, decoder: &Decoder, codes: &[u32], view: &wgpu::TextureView) -> wgvq::Result<()> {
     /// # use wgvq::wgpu;
     /// let mut encoder = device.create_command_encoder(&Default::default());
@@ -294,11 +331,11 @@ impl Decoder {
         codes: &[u32],
         to: impl Into<Picture<'a>>,
     ) -> Result<()> {
-        self.half().record_image(encoder, codes, to.into())
+        self.view().decode_into(encoder, codes, to)
     }
 
-    /// [`Decoder::decode_into`] of codes that lie on the device ([`Tensor::from_buffer`] takes a
-    /// host's buffer), of the given image among theirs.
+    /// [`Decoder::decode_into`] of codes on the device ([`Tensor::from_buffer`] takes a host's
+    /// buffer), of the image of this number among theirs.
     ///
     /// # Errors
     /// As [`Decoder::images`]; if the texture does not fit.
@@ -309,49 +346,18 @@ impl Decoder {
         image: usize,
         to: impl Into<Picture<'a>>,
     ) -> Result<()> {
-        self.half()
-            .record_image_of(encoder, codes, image, to.into())
+        self.view().decode_tensor_into(encoder, codes, image, to)
     }
 }
 
-impl Trained {
-    pub(crate) fn half(&self) -> Half<'_> {
-        Half {
-            gpu: &self.gpu,
-            stage: &self.stage,
-            params: &self.params,
-            levels: &self.levels,
-        }
-    }
-
-    /// [`Decoder::images`] of the whole model.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn images(&self, codes: &Tensor) -> Result<Tensor> {
-        self.half().images(codes)
-    }
-
-    /// [`Decoder::decode_into`] of the whole model.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn decode_into<'a>(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        codes: &[u32],
-        to: impl Into<Picture<'a>>,
-    ) -> Result<()> {
-        self.half().record_image(encoder, codes, to.into())
-    }
-
-    /// What decoding reads of this model, as a checkpoint: the tensors that a decode uses, and no
-    /// other.
+impl FirstStageModel {
+    /// Returns what decoding reads of the model as a checkpoint: the tensors that a decode uses,
+    /// and no other.
     fn decoder_file(&self) -> Result<Checkpoint> {
         let tape = Tape::no_grad(&self.gpu);
         let pass = Pass::new(&tape, &self.params);
         let codes = Tensor::zeros(&self.gpu, &[self.codes_per_image()], DType::U32)?;
-        self.stage.decode_tensor(&pass, &codes, &self.levels)?;
+        self.stage.decode(&pass, &codes, &self.levels)?;
         let used: Vec<&str> = pass
             .used()
             .into_iter()
@@ -377,9 +383,9 @@ impl Trained {
         Ok(Checkpoint { tensors, state })
     }
 
-    /// The bytes of a file that [`Decoder::from_bytes`] reads: the decoder and the codes, under
-    /// PyTorch's names and layouts; no encoder, no averages, nothing of an optimiser. Waits for the
-    /// device.
+    /// Returns the bytes of a file that [`Decoder::from_bytes`] reads: the decoder and the
+    /// codebooks, under PyTorch's names and layouts; no encoder, no averages, nothing of an
+    /// optimiser. Waits for the device.
     ///
     /// # Errors
     /// If the device fails.

@@ -2,15 +2,15 @@
 
 use crate::autograd::Tape;
 use crate::gpu::{Picture, Tensor};
-use crate::inference::Trained;
+use crate::inference::FirstStageModel;
 use crate::nn::Pass;
 use crate::ops::elementwise::columns::concat_columns;
 use crate::quantize::Mode;
 use crate::{Error, Result};
 
-impl Trained {
-    /// Records codes of images on the device, f32 [B, H, W, C] in [-1, 1] of the model's size: u32
-    /// [B, codes of an image], in the order of [`Trained::encode`].
+impl FirstStageModel {
+    /// Records the encoding of images on the device: f32 [B, H, W, C] in [-1, 1] of the model's size
+    /// to u32 [B, codes of an image], in the order of [`FirstStageModel::encode_async`].
     ///
     /// # Errors
     /// If the images have another shape, or the device fails.
@@ -42,10 +42,11 @@ impl Trained {
         }
     }
 
-    /// Records the codes of the image in a host's texture into its encoder, and submits, waits for
-    /// and polls nothing: u32 [1, codes of an image], there once the host has submitted.
-    /// [`Tensor::read_async`] within [`Gpu::record_into`](crate::gpu::Gpu::record_into) brings them
-    /// to the processor in the same submission.
+    /// Records the encoding of the image in a host's texture into its encoder, and submits, waits
+    /// for and polls nothing. Returns u32 [1, codes of an image], computed once the host has
+    /// submitted. [`Tensor::read_async`] within
+    /// [`Gpu::record_into`](crate::gpu::Gpu::record_into) brings them to the host in the same
+    /// submission.
     ///
     /// # Errors
     /// If the texture is smaller than the model's images, or of a format that [`Picture`] does not

@@ -3,7 +3,6 @@
 use crate::autograd::{Tape, Var};
 use crate::config::run::{ModelKind, ResolvedConfig};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::inference::decoder::split;
 use crate::models::Level;
 use crate::models::first_stage::vit::Vit;
 use crate::models::first_stage::vqgan::VqGan;
@@ -13,12 +12,14 @@ use crate::models::first_stage::vqvae2;
 use crate::models::first_stage::vqvae2::{VqVae2, level_names};
 use crate::models::{Autoencoder, Quantize};
 use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::ops::elementwise::columns::columns;
 use crate::ops::sampling::random::{Key, philox};
 use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// Model and quantizers, the top level's first.
+/// An autoencoder and its quantizers, the top level's first: what is trained, and what a
+/// [`FirstStageModel`](super::FirstStageModel) runs.
 pub(crate) struct FirstStage {
     pub(crate) model: Box<dyn Autoencoder>,
     pub(crate) quantizers: Vec<Box<dyn Quantizer>>,
@@ -30,7 +31,7 @@ pub(crate) struct FirstStage {
     seed: u64,
 }
 
-/// A level's latents, and what they became.
+/// A level's latents before and after quantizing.
 pub(crate) struct Coded {
     /// [N, D].
     pub(crate) rows: Var,
@@ -42,7 +43,7 @@ const LEVEL_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The stream of random numbers that levels are left out by: "levl".
 const LEVEL_STREAM: u32 = 0x6c65_766c;
 
-/// The first stage of a configuration for images of this height, width and channels, and its
+/// Builds the first stage of a configuration for images of this height, width and channels, and its
 /// parameters.
 pub(crate) fn build(
     gpu: &Gpu,
@@ -53,7 +54,7 @@ pub(crate) fn build(
     build_part(gpu, c, image, registry, &|_| true)
 }
 
-/// The same with the parameters that `keep` names alone: of a decoder, say.
+/// [`build`] with the parameters that `keep` names alone: of a decoder, say.
 pub(crate) fn build_part(
     gpu: &Gpu,
     c: &ResolvedConfig,
@@ -123,7 +124,7 @@ pub(crate) fn build_part(
     ))
 }
 
-/// The options of a level's quantizer.
+/// Returns the options of a level's quantizer.
 pub(crate) fn options(c: &ResolvedConfig, level: usize) -> Options {
     let own = c.model.codebook_sizes.get(level).copied();
     Options {
@@ -133,7 +134,7 @@ pub(crate) fn options(c: &ResolvedConfig, level: usize) -> Options {
     }
 }
 
-/// A level's quantizer. Its parameters, `quantize.` and so on, get the level's name behind that.
+/// Builds a level's quantizer. Its parameters, `quantize.` and so on, get the level's name behind that.
 fn quantizer(
     gpu: &Gpu,
     b: &mut Builder,
@@ -154,7 +155,7 @@ fn quantizer(
 }
 
 impl FirstStage {
-    /// What images of this size become, level by level.
+    /// Returns the levels of the codes of images of this size.
     pub(crate) fn levels(&self, width: usize, height: usize) -> Vec<Level> {
         let level = |(i, (name, f)): (usize, (&String, &usize))| Level {
             name: name.clone(),
@@ -170,26 +171,27 @@ impl FirstStage {
             .collect()
     }
 
-    /// Images of this width and height that go through the model at a time: `wanted`, or as many as
-    /// the device can bind the widest tensor of.
+    /// Returns how many images of this width and height go through the model at a time: `wanted`, or
+    /// as many as the device can bind the widest tensor of.
     pub(crate) fn batch(&self, gpu: &Gpu, wanted: usize, width: usize, height: usize) -> usize {
         let bytes = 4 * (self.model.widest() * width * height).max(1) as u64;
         ((gpu.limits().max_storage_buffer_binding_size / bytes) as usize).clamp(1, wanted)
     }
 
-    /// Latents [B, h, w, D] as rows [N, D].
+    /// Reshapes latents [B, h, w, D] to rows [N, D].
     fn rows(tape: &Tape, z_e: &Var) -> Result<Var> {
         let [b, h, w, d] = z_e.tensor().dims("latents")?;
         tape.reshape(z_e, &[b * h * w, d])
     }
 
-    /// Do the last steps still leave levels out, so that the decoder knows what 0 means?
+    /// Returns whether the last steps still leave levels out, so that the decoder has learned from 0
+    /// in their place.
     pub(crate) fn drops_to_the_end(&self) -> bool {
         self.level_dropout > 0.0 && self.level_dropout_steps == 0
     }
 
-    /// Levels that a step's images are drawn from: all, or, in a share of the steps, so many of the
-    /// coarsest.
+    /// Returns how many of the coarsest levels a step decodes from: all, or, in a share of the steps,
+    /// fewer.
     fn kept(&self, mode: Mode) -> usize {
         let levels = self.names.len();
         let Mode::Train { step } = mode else {
@@ -247,7 +249,7 @@ impl FirstStage {
         self.quantizers.get(level).map(|q| &**q).ok_or_else(missing)
     }
 
-    /// Codes of images, level by level.
+    /// Encodes images, level by level.
     pub(crate) fn encode(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<Vec<Coded>> {
         Ok(self
             .with_codes(pass, mode, self.names.len(), |model, quantize| {
@@ -256,7 +258,7 @@ impl FirstStage {
             .0)
     }
 
-    /// Codes of images, and the images that come of them.
+    /// Encodes and decodes images.
     pub(crate) fn reconstruct(
         &self,
         pass: &Pass,
@@ -268,7 +270,8 @@ impl FirstStage {
         })
     }
 
-    /// The latents [N, D] of one level as they come to its quantizer, those above it quantized.
+    /// Returns the latents [N, D] of one level as they come to its quantizer, those above it
+    /// quantized.
     pub(crate) fn latents(&self, pass: &Pass, images: &Var, level: usize) -> Result<Var> {
         let mut found = None;
         self.model.encode(pass, images, &mut |at, z_e| {
@@ -285,12 +288,12 @@ impl FirstStage {
         found.ok_or_else(|| Error::invalid("latents", format!("the model has no level {level}")))
     }
 
-    /// The quantizers' state, under `quantizer.` and, where there are several, the level's name.
+    /// Returns the quantizers' state, under `quantizer.` and, where there are several, the level's name.
     pub(crate) fn save(&self) -> Result<HostTensors> {
         self.save_each(|q| q.save())
     }
 
-    /// What decoding reads of that.
+    /// Returns the part of it that decoding reads.
     pub(crate) fn save_codes(&self) -> Result<HostTensors> {
         self.save_each(|q| q.save_codes())
     }
@@ -315,12 +318,12 @@ impl FirstStage {
         Ok(all)
     }
 
-    /// Takes a state that [`FirstStage::save`] gave, without its `quantizer.`.
+    /// Loads a state that [`FirstStage::save`] gave, without its `quantizer.`.
     pub(crate) fn load(&mut self, state: HostTensors) -> Result<()> {
         self.load_each(state, |q, state| q.load(state))
     }
 
-    /// Takes what [`FirstStage::save_codes`] gave, likewise.
+    /// Loads what [`FirstStage::save_codes`] gave, likewise.
     pub(crate) fn load_codes(&mut self, codes: HostTensors) -> Result<()> {
         self.load_each(codes, |q, codes| q.load_codes(codes))
     }
@@ -352,40 +355,16 @@ impl FirstStage {
         Ok(())
     }
 
-    /// Images of codes u32, each image's one level after another, on the given levels' grids: [B,
-    /// H, W, C] in f32.
-    pub(crate) fn decode(&self, pass: &Pass, codes: &[u32], levels: &[Level]) -> Result<Var> {
-        let latents = self.code_latents(pass, codes, levels)?;
-        self.model.decode(pass, &latents)
-    }
-
-    /// The quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`] takes
-    /// them.
-    pub(crate) fn code_latents(
-        &self,
-        pass: &Pass,
-        codes: &[u32],
-        levels: &[Level],
-    ) -> Result<Vec<Var>> {
-        self.tensor_latents(
-            pass,
-            &Tensor::from_slice(pass.tape.gpu(), &[codes.len()], codes)?,
-            levels,
-        )
-    }
-
-    /// [`FirstStage::decode`] of codes on the device, u32.
-    pub(crate) fn decode_tensor(
-        &self,
-        pass: &Pass,
-        codes: &Tensor,
-        levels: &[Level],
-    ) -> Result<Var> {
+    /// Decodes codes on the device, u32, each image's one level after another, on the given levels'
+    /// grids: [B, H, W, C] in f32.
+    pub(crate) fn decode(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Var> {
         self.model
-            .decode(pass, &self.tensor_latents(pass, codes, levels)?)
+            .decode(pass, &self.code_latents(pass, codes, levels)?)
     }
 
-    fn tensor_latents(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Vec<Var>> {
+    /// Returns the quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`]
+    /// takes them.
+    fn code_latents(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Vec<Var>> {
         let mut latents = Vec::new();
         for ((level, q), indices) in levels
             .iter()
@@ -399,4 +378,23 @@ impl FirstStage {
         }
         Ok(latents)
     }
+}
+
+/// Splits images' codes, u32, each image's level by level, into those of each level, u32 [N h w, Q].
+fn split(codes: &Tensor, levels: &[Level]) -> Result<Vec<Tensor>> {
+    let each: usize = levels.iter().map(Level::codes).sum();
+    let images = codes.len() / each.max(1);
+    let mut at = 0;
+    let part = |level: &Level| {
+        let own = level.codes();
+        let rows = [images * own / level.codebooks, level.codebooks];
+        let part = if own == each {
+            codes.clone()
+        } else {
+            columns(&codes.reshape(&[images, each])?, at, own)?
+        };
+        at += own;
+        part.reshape(&rows)
+    };
+    levels.iter().map(part).collect()
 }

@@ -1,17 +1,18 @@
-//! The priors of a run's levels together: drawn from the top down, each over the codes above it.
+//! The priors of a run's levels together, which sample from the top level down, each conditioned on
+//! the codes above it.
 
 use crate::codes::tokens;
-use crate::codes::tokens::About;
+use crate::codes::tokens::TokenDatasetInfo;
 use crate::gpu::Gpu;
-use crate::inference::Trained;
-use crate::inference::{Asked, Draw, Drawing, Given, TrainedPrior};
+use crate::inference::progress::Progress;
+use crate::inference::{FirstStageModel, KnownCodes, PriorModel, SampleRequest, Samples};
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use crate::storage::checkpoint;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Where the prior of a level lies in its run: `prior`, or `prior-top` and so on where there are
-/// several.
+/// Returns the folder of the prior of a level in its run: `prior`, or `prior-top` and so on where
+/// there are several.
 pub fn prior_folder(run: &Path, level: &str) -> PathBuf {
     if level.is_empty() {
         run.join("prior")
@@ -20,8 +21,8 @@ pub fn prior_folder(run: &Path, level: &str) -> PathBuf {
     }
 }
 
-/// The folders of a run's priors, and of each whether it is over the codes of the model that the
-/// run has now.
+/// Returns the folders of a run's priors, and of each whether it is over the codes of the model that
+/// the run has now.
 ///
 /// # Errors
 /// If the run's model cannot be read.
@@ -49,7 +50,7 @@ pub fn priors_of(run: &Path) -> Result<Vec<(PathBuf, bool)>> {
         .collect())
 }
 
-/// The SHA-256 of the model that the prior in a folder is of; `None` where there is none, or
+/// Returns the SHA-256 of the model that the prior in a folder is of; `None` where there is none, or
 /// nothing was trained.
 fn model_of(place: &Path) -> Option<String> {
     if !place.join("config.toml").is_file() {
@@ -65,135 +66,158 @@ fn model_of(place: &Path) -> Option<String> {
     by_tokens().or_else(by_prior)
 }
 
-/// A prior for each level of a model, the top level's first.
-pub struct Priors {
-    levels: Vec<TrainedPrior>,
+/// The priors of all levels of a model, the top level's first: one, but for a hierarchy.
+///
+/// ```no_run
+/// use wgvq::gpu::{Gpu, Options};
+/// use wgvq::inference::{FirstStageModel, Hierarchy, SampleRequest, no_progress};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let model = FirstStageModel::load(&gpu, "runs/demo".as_ref())?;
+/// let priors = Hierarchy::load(&gpu, "runs/demo".as_ref(), &model)?;
+/// let samples = priors.sample(&SampleRequest::new(&[0; 16]), &mut no_progress)?;
+/// let images = model.decode(&samples.codes)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Hierarchy {
+    levels: Vec<PriorModel>,
 }
 
-impl Priors {
+impl Hierarchy {
     /// Loads the priors of a run.
     ///
     /// # Errors
-    /// If one is missing, damaged, or of another model: see [`TrainedPrior::load`].
-    pub fn load(gpu: &Gpu, run: &Path, model: &Trained) -> Result<Priors> {
+    /// If one is missing, damaged, or of another model: see [`PriorModel::load`].
+    pub fn load(gpu: &Gpu, run: &Path, model: &FirstStageModel) -> Result<Hierarchy> {
         let of = |level: &crate::models::Level| {
-            TrainedPrior::load(gpu, &prior_folder(run, &level.name), model)
+            PriorModel::load(gpu, &prior_folder(run, &level.name), model)
         };
         let levels = model.levels().iter().map(of).collect::<Result<Vec<_>>>()?;
-        Priors::new(levels)
+        Hierarchy::new(levels)
     }
 
-    /// Of these, the top level's first.
+    /// Returns the hierarchy of these priors, the top level's first.
     ///
     /// # Errors
     /// If there is none, or one is not over the codes of those before it, or they know other
     /// classes.
-    pub fn new(levels: Vec<TrainedPrior>) -> Result<Priors> {
+    pub fn new(levels: Vec<PriorModel>) -> Result<Hierarchy> {
         let Some(first) = levels.first() else {
             return Err(Error::invalid("priors", "there is none"));
         };
         for (i, prior) in levels.iter().enumerate() {
-            let about = prior.about();
-            if about.vocabulary.above.len() != i {
-                let n = about.vocabulary.above.len();
+            let info = prior.info();
+            if info.vocabulary.above.len() != i {
+                let n = info.vocabulary.above.len();
                 return Err(Error::data(format!(
                     "the prior of level {i} is conditioned on {n} levels"
                 )));
             }
-            if about.classes != first.about().classes {
+            if info.classes != first.info().classes {
                 let what = format!(
                     "the priors of the levels `{}` and `{}` know other classes: train them on the \
                      same pictures",
-                    first.about().level,
-                    about.level
+                    first.info().level,
+                    info.level
                 );
                 return Err(Error::data(what));
             }
         }
-        Ok(Priors { levels })
+        Ok(Hierarchy { levels })
     }
 
-    /// What they were trained on.
-    pub fn about(&self) -> &About {
-        self.levels[0].about()
+    /// Returns what the top level's prior was trained on.
+    pub fn info(&self) -> &TokenDatasetInfo {
+        self.levels[0].info()
     }
 
-    /// The prior of each level.
-    pub fn levels(&self) -> &[TrainedPrior] {
+    /// Returns the prior of each level.
+    pub fn levels(&self) -> &[PriorModel] {
         &self.levels
     }
 
-    /// Codes of an image, of all levels.
+    /// Returns the number of codes of an image, of all levels.
     pub fn codes_per_image(&self) -> usize {
         self.levels
             .iter()
-            .map(|p| p.about().vocabulary.tokens())
+            .map(|p| p.info().vocabulary.tokens())
             .sum()
     }
 
-    /// Draws the codes of an image for each that is asked for, level by level, as
-    /// [`TrainedPrior::draw`] draws those of one. `given` has the codes and places of all levels.
-    /// The codes are those of [`Trained::decode`], the log-likelihoods sums over levels.
+    /// Samples the codes of each image of a request, level by level, as [`PriorModel::sample_async`]
+    /// samples those of one. Known codes and their places are those of all levels. The codes are
+    /// those that [`FirstStageModel::decode_async`] takes, the log-likelihoods sums over levels.
     ///
     /// # Errors
-    /// As [`TrainedPrior::draw`].
-    pub fn draw<'a>(
+    /// As [`PriorModel::sample_async`].
+    pub async fn sample_async(
         &self,
-        asked: impl Into<Asked<'a>>,
-        given: Option<Given>,
-        how: &Draw,
-        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
-    ) -> Result<Drawing> {
-        let asked = asked.into();
-        let (n, all) = (asked.classes.len(), self.codes_per_image());
-        if let Some(g) = given
-            && (g.codes.len() != n * all || g.places.len() != all)
-        {
-            let got = format!("{} codes at {} places", g.codes.len(), g.places.len());
+        request: &SampleRequest<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Samples> {
+        let (n, all) = (request.images(), self.codes_per_image());
+        let KnownCodes { codes, places } = request.known;
+        let none = request.known.is_none();
+        if !none && (codes.len() != n * all || places.len() != all) {
+            let got = format!("{} codes at {} places", codes.len(), places.len());
             return Err(Error::shape(
                 "sample",
                 format!("{all} codes for each of {n} images"),
                 got,
             ));
         }
-        let nothing = vec![false; all];
-        let places = given.map_or(&nothing[..], |g| g.places);
-        let to_draw = n * places.iter().filter(|given| !**given).count();
-        let mut drawing = Drawing {
-            codes: vec![0; n * all],
+        let places = request.known.places_of(all);
+        let to_draw = n * places.iter().filter(|known| !**known).count();
+        let mut samples = Samples {
+            codes: if none {
+                vec![0; n * all]
+            } else {
+                codes.to_vec()
+            },
             log_likelihood: vec![0.0; n],
         };
-        if let Some(g) = given {
-            drawing.codes.copy_from_slice(g.codes);
-        }
         let mut before = 0;
         for prior in &self.levels {
-            let v = &prior.about().vocabulary;
+            let v = &prior.info().vocabulary;
             let (first, each) = (v.known(), v.tokens());
             let own_places = &places[first..first + each];
-            let known: Vec<u32> = drawing
+            let known: Vec<u32> = samples
                 .codes
                 .chunks(all)
                 .flat_map(|image| &image[..first + each])
                 .copied()
                 .collect();
-            let own = Given {
-                codes: &known,
-                places: own_places,
+            let own = SampleRequest {
+                known: KnownCodes {
+                    codes: &known,
+                    places: own_places,
+                },
+                ..*request
             };
-            let drawn = prior.draw(asked, Some(own), how, &mut |done, _| {
-                progress(before + done, to_draw)
-            })?;
-            before += n * own_places.iter().filter(|given| !**given).count();
-            for (image, codes) in drawing.codes.chunks_mut(all).zip(drawn.codes.chunks(each)) {
+            let mut tell = |done: usize, _: usize| progress(before + done, to_draw);
+            let drawn = prior.sample_async(&own, &mut tell).await?;
+            before += n * own_places.iter().filter(|known| !**known).count();
+            for (image, codes) in samples.codes.chunks_mut(all).zip(drawn.codes.chunks(each)) {
                 image[first..first + each].copy_from_slice(codes);
             }
-            drawing
+            samples
                 .log_likelihood
                 .iter_mut()
                 .zip(drawn.log_likelihood)
                 .for_each(|(sum, l)| *sum += l);
         }
-        Ok(drawing)
+        Ok(samples)
+    }
+
+    /// [`Hierarchy::sample_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`Hierarchy::sample_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn sample(&self, request: &SampleRequest, progress: &mut Progress) -> Result<Samples> {
+        let gpu = &self.levels[0].gpu;
+        gpu.block_on(self.sample_async(request, progress))
     }
 }

@@ -18,7 +18,7 @@ use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Whose names a file has.
+/// Naming schemes of checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// taming-transformers (Esser et al. 2021): `encoder.down.0.block.0.conv1.weight`.
@@ -27,14 +27,29 @@ pub enum Names {
     LlamaGen,
 }
 
-/// A checkpoint under our names, and the configuration that its tensors' shapes tell of.
+/// A checkpoint of another program under our names, and the configuration that its tensors' shapes
+/// imply.
+///
+/// ```no_run
+/// use wgvq::gpu::{Gpu, Options};
+/// use wgvq::inference::import::read;
+/// use wgvq::storage::run_folder::RunFolder;
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let imported = read("vqgan_imagenet_f16_1024.safetensors".as_ref(), None)?;
+/// let folder = RunFolder::create("runs/imagenet".as_ref(), false)?;
+/// imported.write(&gpu, [256, 256], &folder)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// Whose names it had.
+    /// The naming scheme that it had.
     pub names: Names,
-    /// What they stood behind.
+    /// The prefix that its names had.
     pub prefix: String,
-    /// What those of the file's other models stand behind.
+    /// The prefixes of the file's other models.
     pub others: Vec<String>,
     /// The first stage's configuration.
     pub config: RunConfig,
@@ -125,7 +140,7 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
     })
 }
 
-/// The prefix of the first stage to take, and the other models that there are.
+/// Returns the prefix of the first stage to take, and those of the other models.
 fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<String>)> {
     let mut all: Vec<&str> = names
         .iter()
@@ -204,7 +219,7 @@ fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
     }
 }
 
-/// LlamaGen's names as taming-transformers has them. Its decoder counts resolutions from the
+/// Renames tensors from LlamaGen's names to taming-transformers'. Its decoder counts resolutions from the
 /// coarsest.
 fn renamed(tensors: HostTensors) -> HostTensors {
     let level = |name: &str| {
@@ -239,7 +254,8 @@ fn renamed(tensors: HostTensors) -> HostTensors {
         .collect()
 }
 
-/// What the shapes say, under taming-transformers' names; and the images' channels.
+/// Returns the configuration that the shapes imply, under taming-transformers' names, and the images'
+/// channels.
 fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usize)> {
     let shape = |name: &str| {
         let missing = || {
@@ -342,7 +358,7 @@ impl Imported {
         Ok(tensors)
     }
 
-    /// Does it make a model of images of this width and height?
+    /// Checks that it makes a model of images of this width and height.
     ///
     /// # Errors
     /// If not: a tensor is missing, unexpected or of another shape, or the size is not divisible.

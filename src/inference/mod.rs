@@ -1,25 +1,52 @@
-//! Trained models: images to codes and back, priors that draw, and what is made of either. What
-//! applications link.
+//! Trained models: images to codes and back, priors that sample codes. What applications link.
+//!
+//! | type | what it does |
+//! | --- | --- |
+//! | [`FirstStageModel`] | images to codes and codes to images, of one size |
+//! | [`TiledModel`] | the same for images of any size, within a memory budget |
+//! | [`Decoder`] | codes to images alone, from a smaller file |
+//! | [`PriorModel`], [`Hierarchy`] | samples codes, of one level or of all |
+//! | [`ContrastiveModel`] | scores images against texts |
+//!
+//! Sampling goes [`SampleRequest`] → [`SamplingSession`] → [`Samples`]. What waits for the device is
+//! an `async` function (`encode_async`, `decode_async`, `sample_async`); the function of the same
+//! name without `_async` runs it by [`Gpu::block_on`](crate::gpu::Gpu::block_on), and does not exist
+//! in browsers, where nothing may block. Functions that load a model take a path or bytes;
+//! [`LoadOptions`] has what else may be said.
 
-pub(crate) mod ablation;
-pub mod contrastive;
+pub(crate) mod contrastive_model;
 mod decoder;
+mod deprecated;
 mod encode_texture;
 pub(crate) mod first_stage;
+mod first_stage_model;
 mod hierarchy;
 pub mod import;
-mod prior;
-pub mod prior_measure;
+pub(crate) mod level_ablation;
+pub(crate) mod loading;
+pub(crate) mod prior_measure;
+mod prior_model;
+mod progress;
 pub mod retrieval;
-mod session;
+mod sampling;
 mod tiled;
 mod tiles;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod tokenize;
-pub(crate) mod trained;
 
-pub use decoder::{DECODER_FORMAT, Decoder};
-pub use hierarchy::{Priors, prior_folder, priors_of};
-pub use prior::{Arriving, Asked, Draw, Drawing, Given, TrainedPrior};
-pub use session::Underway;
-pub use tiled::{Tiled, Tiling};
-pub use trained::Trained;
+pub use contrastive_model::ContrastiveModel;
+pub use decoder::{DECODER_FORMAT, Decoder, DecoderView};
+#[allow(deprecated)]
+pub use deprecated::{
+    Arriving, Asked, Draw, Drawing, Given, Priors, Tiled, Tiling, Trained, TrainedPrior, Underway,
+};
+pub use first_stage_model::FirstStageModel;
+pub use hierarchy::{Hierarchy, prior_folder, priors_of};
+pub use loading::LoadOptions;
+pub use prior_measure::Conditioning;
+pub use prior_model::PriorModel;
+pub use progress::{Progress, no_progress};
+pub use sampling::{
+    Condition, KnownCodes, PendingSamples, SampleRequest, Samples, SamplingOptions, SamplingSession,
+};
+pub use tiled::{TiledModel, TilingOptions};

@@ -1,8 +1,8 @@
-//! A prior built of its configuration, and its cross-entropy on tokens held out.
+//! A prior built from its configuration, and its cross-entropy on tokens held out.
 
 use crate::Result;
 use crate::autograd::Tape;
-use crate::codes::tokens::Split;
+use crate::codes::tokens::{Split, TokenDatasetInfo};
 use crate::config::Resolved;
 use crate::config::prior::PriorConfig;
 use crate::gpu::Gpu;
@@ -11,29 +11,30 @@ use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
 
-/// A model of a configuration, and its parameters.
+/// Builds the model of a configuration, and its parameters.
 pub(crate) fn build(
     gpu: &Gpu,
     c: &Resolved<PriorConfig>,
-    tokens: &crate::codes::tokens::About,
+    tokens: &TokenDatasetInfo,
 ) -> Result<(Prior, Parameters)> {
     let mut builder = Parameters::builder();
     let prior = Prior::new(gpu, &mut builder, &c.prior, &tokens.vocabulary)?;
     Ok((prior, builder.build(gpu, c.train.seed)?))
 }
 
-/// What a prior is told of each image while it is measured.
+/// What a prior is conditioned on while it is measured. What an image's own class and text save,
+/// against none and against another's, is what the prior has learned of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Its class and text.
-    Own,
-    /// No class, and a text that says nothing.
-    Nothing,
-    /// Those of another image.
-    Others,
+pub enum Conditioning {
+    /// Each image's own class and text.
+    Matched,
+    /// No class, and the empty text.
+    None,
+    /// Class and text of another image.
+    Shuffled,
 }
 
-/// Mean cross-entropy of the codes of images of a side, in nats per token.
+/// Returns the mean cross-entropy of the codes of images of a split, in nats per token.
 ///
 /// # Errors
 /// If an image cannot be read, or the device fails.
@@ -43,7 +44,7 @@ pub fn measure(
     side: &Split,
     images: &[u32],
     batch: usize,
-    told: Told,
+    conditioning: Conditioning,
 ) -> Result<f64> {
     let (gpu, v) = (weights.gpu(), prior.vocabulary());
     let other = |i: usize| images[(i + images.len().div_ceil(2)) % images.len()];
@@ -51,15 +52,15 @@ pub fn measure(
     for (n, part) in images.chunks(batch.max(1)).enumerate() {
         let (codes, mut classes) = side.read(part)?;
         let mut texts = side.read_texts(part)?;
-        match told {
-            Told::Own => {}
-            Told::Nothing => {
+        match conditioning {
+            Conditioning::Matched => {}
+            Conditioning::None => {
                 classes.fill(v.no_class());
                 texts = texts
                     .zip(v.text)
                     .map(|(_, text)| Texts::nothing(&text, part.len()));
             }
-            Told::Others => {
+            Conditioning::Shuffled => {
                 let others: Vec<u32> = (0..part.len())
                     .map(|i| other(n * batch.max(1) + i))
                     .collect();

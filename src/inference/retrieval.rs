@@ -1,9 +1,9 @@
-//! How well images and texts find each other.
+//! Retrieval: how well images and texts find each other.
 
 use crate::models::text::{Text, Texts};
 use crate::storage::metrics_log::Record;
 
-/// How well images and texts held out find each other.
+/// Retrieval among images and texts held out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retrieval {
     /// Steps done.

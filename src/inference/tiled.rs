@@ -7,21 +7,23 @@
 
 use crate::codes::{Codes, check};
 use crate::gpu::Gpu;
-use crate::inference::Trained;
+use crate::inference::FirstStageModel;
+use crate::inference::decoder::DecoderView;
+use crate::inference::progress::Progress;
 use crate::inference::tiles::{Cells, Tile, smallest, tiles, window};
 use crate::models::Level;
 use crate::{Error, Result};
 
-/// How large tiles may be.
+/// Options for images of any size: how large tiles may be.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tiling {
+pub struct TilingOptions {
     /// Bytes of device memory that the engine may hold, the model with it. Unless given, the work
     /// on a tile takes 1 GiB at most. In either case it takes no more than one binding holds, so
     /// that none of its tensors is larger.
     pub memory_budget: Option<u64>,
 }
 
-/// What the work on a tile takes at most, unless it is told otherwise.
+/// Bytes that the work on a tile takes at most, unless the options say otherwise.
 const MOST: u64 = 1 << 30;
 /// Sides of the images that memory is measured on: first one that any budget can bear, then one
 /// beside which what does not grow with the image weighs little.
@@ -29,20 +31,35 @@ const PROBES: [usize; 2] = [64, 256];
 
 /// Pixels to codes, or codes to pixels.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Encode,
     Decode,
 }
 
-/// A trained model at work on images of any size.
-pub struct Tiled<'a> {
-    model: &'a mut Trained,
-    tiling: Tiling,
-    /// Bytes that a pixel takes each way, once measured.
+/// A first stage for images of any size, see [`FirstStageModel::tiled`].
+///
+/// ```no_run
+/// use wgvq::gpu::{Gpu, Options};
+/// use wgvq::inference::{FirstStageModel, TilingOptions, no_progress};
+///
+/// # fn run(pixels: &[u8]) -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let model = FirstStageModel::load(&gpu, "runs/photos".as_ref())?;
+/// let mut tiled = model.tiled(TilingOptions { memory_budget: Some(512 << 20) });
+/// let size = [4000, 3000];
+/// let codes = tiled.encode(pixels, size, &mut no_progress)?;
+/// let reconstruction = tiled.decode(&codes, size, &mut no_progress)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct TiledModel<'a> {
+    model: &'a FirstStageModel,
+    tiling: TilingOptions,
+    /// Bytes that a pixel takes in each direction, once measured.
     bytes: [Option<f64>; 2],
 }
 
-/// Sides that images may have: what is reckoned of them stays far from overflowing.
+/// Checks the sides of an image: what is computed of them stays far from overflowing.
 fn check_size(op: &'static str, [w, h]: [usize; 2]) -> Result<()> {
     let sides = 1..=1 << 16;
     if sides.contains(&w) && sides.contains(&h) {
@@ -55,13 +72,10 @@ fn check_size(op: &'static str, [w, h]: [usize; 2]) -> Result<()> {
     ))
 }
 
-/// Told after each tile how many of how many are done.
-pub type Progress<'a> = dyn FnMut(usize, usize) + 'a;
-
-impl Trained {
-    /// The model for images of any size.
-    pub fn tiled(&mut self, tiling: Tiling) -> Tiled<'_> {
-        Tiled {
+impl FirstStageModel {
+    /// Returns the model for images of any size.
+    pub fn tiled(&self, tiling: TilingOptions) -> TiledModel<'_> {
+        TiledModel {
             model: self,
             tiling,
             bytes: [None; 2],
@@ -69,8 +83,8 @@ impl Trained {
     }
 }
 
-impl Tiled<'_> {
-    /// The size [width, height] padded to whole cells of the coarsest level.
+impl TiledModel<'_> {
+    /// Returns the size [width, height] padded to whole cells of the coarsest level.
     fn padded(&self, size: [usize; 2]) -> [usize; 2] {
         size.map(|n| n.next_multiple_of(self.factor()))
     }
@@ -79,25 +93,25 @@ impl Tiled<'_> {
         self.model.stage.model.factors()[0]
     }
 
-    /// What the codes of an image of [width, height] look like, level by level, each side from 1 to
-    /// 65,536.
+    /// Returns the levels of the codes of an image of size [width, height], each side from 1 to
+    /// 65,536 pixels.
     pub fn levels(&self, size: [usize; 2]) -> Vec<Level> {
         let [w, h] = self.padded(size);
         self.model.stage.levels(w, h)
     }
 
-    /// Codes of an image, u8 [H, W, C] of size [width, height]: level by level, row by row, those
-    /// of a latent together. Where the coarsest cells do not divide a side, its last pixels go on
-    /// until they do.
+    /// Encodes an image, u8 [H, W, C] of size [width, height], to codes, u32: level by level, row by
+    /// row, those of a latent together. Where the coarsest cells do not divide a side, its last
+    /// pixels go on until they do. `progress` is called with the tiles done, and the tiles in all.
     ///
     /// # Errors
     /// If the bytes are not an image of this size, the memory that the engine may take is too
-    /// little, or the device fails.
-    pub fn encode(
+    /// little, `progress` ends the work, or the device fails.
+    pub async fn encode_async(
         &mut self,
         pixels: &[u8],
         size: [usize; 2],
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<Vec<u32>> {
         check_size("encode", size)?;
         let channels = self.model.image[2];
@@ -119,30 +133,31 @@ impl Tiled<'_> {
             each: channels,
             columns: size[0],
         };
-        let plan = self.plan(size, Way::Encode)?;
+        let plan = self.plan(size, Direction::Encode).await?;
         for (i, tile) in plan.iter().enumerate() {
             let [w, h] = tile.size();
-            let part = self.model.code(&image.cut(tile, pixels), [1, w, h])?;
+            let cut = image.cut(tile, pixels);
+            let part = self.model.encode_levels(&cut, [1, w, h]).await?;
             for ((level, own), whole) in self.cells(&levels).iter().zip(&part).zip(&mut codes) {
                 level.paste(tile, own, whole);
             }
-            progress(i + 1, plan.len());
+            progress(i + 1, plan.len())?;
         }
         self.model.gpu.trim();
         Ok(codes.concat())
     }
 
-    /// The image of size [width, height] that codes stand for, as [`Tiled::encode`] gives them: u8
-    /// [H, W, C].
+    /// Decodes codes, as [`TiledModel::encode_async`] gives them, to the image of size [width,
+    /// height]: u8 [H, W, C].
     ///
     /// # Errors
-    /// If they are not one image's codes, the memory that the engine may take is too little, or the
-    /// device fails.
-    pub fn decode(
+    /// If they are not one image's codes, the memory that the engine may take is too little,
+    /// `progress` ends the work, or the device fails.
+    pub async fn decode_async(
         &mut self,
         codes: &[u32],
         size: [usize; 2],
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<Vec<u8>> {
         check_size("decode", size)?;
         let levels = self.levels(size);
@@ -166,7 +181,7 @@ impl Tiled<'_> {
             each: channels,
             columns: size[0],
         };
-        let plan = self.plan(size, Way::Decode)?;
+        let plan = self.plan(size, Direction::Decode).await?;
         for (i, tile) in plan.iter().enumerate() {
             let [w, h] = tile.size();
             let (mut at, mut part) = (0, Vec::new());
@@ -174,18 +189,49 @@ impl Tiled<'_> {
                 part.extend(cells.cut(tile, &codes[at..at + level.codes()]));
                 at += level.codes();
             }
-            let picture = self.model.picture(&part, &self.model.stage.levels(w, h))?;
-            image.paste(tile, &picture, &mut pixels);
-            progress(i + 1, plan.len());
+            let pixels_of_tile = self.decode_tile(&part, [w, h]).await?;
+            image.paste(tile, &pixels_of_tile, &mut pixels);
+            progress(i + 1, plan.len())?;
         }
         self.model.gpu.trim();
         Ok(pixels)
     }
 
-    /// The codes of an image as a file holds them.
+    /// [`TiledModel::encode_async`], waiting for the device.
     ///
     /// # Errors
-    /// As [`Tiled::encode`].
+    /// As [`TiledModel::encode_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn encode(
+        &mut self,
+        pixels: &[u8],
+        size: [usize; 2],
+        progress: &mut Progress,
+    ) -> Result<Vec<u32>> {
+        let gpu = &self.model.gpu;
+        gpu.block_on(self.encode_async(pixels, size, progress))
+    }
+
+    /// [`TiledModel::decode_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`TiledModel::decode_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn decode(
+        &mut self,
+        codes: &[u32],
+        size: [usize; 2],
+        progress: &mut Progress,
+    ) -> Result<Vec<u8>> {
+        let gpu = &self.model.gpu;
+        gpu.block_on(self.decode_async(codes, size, progress))
+    }
+
+    /// Encodes an image to a file of codes that describes itself; `name` is the image's.
+    ///
+    /// # Errors
+    /// As [`TiledModel::encode_async`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn to_codes(
         &mut self,
         pixels: &[u8],
@@ -194,14 +240,9 @@ impl Tiled<'_> {
         progress: &mut Progress,
     ) -> Result<Codes> {
         let indices = self.encode(pixels, size, progress)?;
-        Ok(Codes {
-            model: self.model.hash().to_owned(),
-            quantizer: self.model.config.quantizer.kind.clone(),
-            levels: self.levels(size),
-            image: [size[0], size[1], self.model.image[2]],
-            names: vec![name],
-            indices,
-        })
+        let image = [size[0], size[1], self.model.image[2]];
+        let levels = self.levels(size);
+        Ok(self.model.codes_file(indices, levels, image, vec![name]))
     }
 
     fn cells(&self, levels: &[Level]) -> Vec<Cells> {
@@ -217,18 +258,28 @@ impl Tiled<'_> {
             .collect()
     }
 
-    /// How an image of this size is cut.
-    fn plan(&mut self, size: [usize; 2], way: Way) -> Result<Vec<Tile>> {
+    /// Decodes the codes of a tile of this size.
+    async fn decode_tile(&self, codes: &[u32], [w, h]: [usize; 2]) -> Result<Vec<u8>> {
+        let view = DecoderView {
+            levels: &self.model.stage.levels(w, h),
+            image: [w, h, self.model.image[2]],
+            ..self.model.decoder()
+        };
+        view.decode_async(codes).await
+    }
+
+    /// Returns the tiles that an image of this size is cut into.
+    async fn plan(&mut self, size: [usize; 2], direction: Direction) -> Result<Vec<Tile>> {
         let (padded, factor) = (self.padded(size), self.factor());
         let halo = self.model.stage.model.reach().map(|reach| {
-            let looks = if way == Way::Encode {
+            let looks = if direction == Direction::Encode {
                 reach.encode
             } else {
                 reach.decode
             };
             looks.next_multiple_of(factor)
         });
-        let area = self.area(padded, way)?;
+        let area = self.area(padded, direction).await?;
         let window = match halo {
             Some(halo) => window(padded, area.most, halo, factor),
             None => (padded[0] * padded[1] <= area.most).then_some(padded),
@@ -261,8 +312,8 @@ impl Tiled<'_> {
         Ok(tiles(padded, window, halo.unwrap_or(0)))
     }
 
-    /// How many pixels a tile may have.
-    fn area(&mut self, size: [usize; 2], way: Way) -> Result<Area> {
+    /// Returns how many pixels a tile may have.
+    async fn area(&mut self, size: [usize; 2], direction: Direction) -> Result<Area> {
         let gpu = self.model.gpu.clone();
         // What waits in the pool from other work would count against this.
         gpu.trim();
@@ -288,11 +339,11 @@ impl Tiled<'_> {
             .memory_budget
             .map_or(MOST, |budget| budget.saturating_sub(held))
             .min(most);
-        let bytes = match self.bytes[way as usize] {
+        let bytes = match self.bytes[direction as usize] {
             Some(bytes) => bytes,
-            None => self.measure(&gpu, way, limit)?,
+            None => self.measure(&gpu, direction, limit).await?,
         };
-        self.bytes[way as usize] = Some(bytes);
+        self.bytes[direction as usize] = Some(bytes);
         Ok(Area {
             most: (limit as f64 / bytes) as usize,
             bytes,
@@ -300,9 +351,9 @@ impl Tiled<'_> {
         })
     }
 
-    /// Bytes that the work on a pixel takes. Buffers come in classes, up to a quarter larger than
+    /// Measures the bytes that the work on a pixel takes. Buffers come in classes, up to a quarter larger than
     /// what was asked for, and the size at hand may be less lucky than those measured here.
-    fn measure(&mut self, gpu: &Gpu, way: Way, limit: u64) -> Result<f64> {
+    async fn measure(&self, gpu: &Gpu, direction: Direction, limit: u64) -> Result<f64> {
         let mut bytes = 0.0;
         for side in PROBES.map(|side| side.next_multiple_of(self.factor())) {
             let pixels = (side * side) as f64;
@@ -311,17 +362,21 @@ impl Tiled<'_> {
                 break;
             }
             let levels = self.model.stage.levels(side, side);
-            let (work, peak) = gpu.peak_of(|| match way {
-                Way::Encode => self
-                    .model
-                    .code(&vec![0; side * side * self.model.image[2]], [1, side, side])
-                    .map(drop),
-                Way::Decode => {
-                    let codes = vec![0; levels.iter().map(Level::codes).sum()];
-                    self.model.picture(&codes, &levels).map(drop)
+            let work = async {
+                match direction {
+                    Direction::Encode => {
+                        let pixels = vec![0; side * side * self.model.image[2]];
+                        let codes = self.model.encode_levels(&pixels, [1, side, side]);
+                        codes.await.map(drop)
+                    }
+                    Direction::Decode => {
+                        let codes = vec![0; levels.iter().map(Level::codes).sum()];
+                        self.decode_tile(&codes, [side, side]).await.map(drop)
+                    }
                 }
-            });
-            work?;
+            };
+            let (done, peak) = gpu.peak_of(work).await;
+            done?;
             gpu.trim();
             bytes = 1.25 * peak as f64 / pixels;
         }
@@ -329,7 +384,7 @@ impl Tiled<'_> {
     }
 }
 
-/// What a tile may be.
+/// Limits of a tile.
 struct Area {
     /// Pixels.
     most: usize,

@@ -1,11 +1,12 @@
-//! A data set sent through a trained model: the tokens that a prior trains on.
+//! Tokenizing of a data set by a trained model: the tokens that a prior trains on.
 
 use crate::codes::tokens::{
-    About, BATCH, Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, SHARD_BYTES, ShardEntry, Tokens,
-    code_bytes, vocabulary_of,
+    BATCH, Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, SHARD_BYTES, ShardEntry,
+    TokenDatasetInfo, Tokens, code_bytes, vocabulary_of,
 };
 use crate::data::{ImageSet, absolute};
-use crate::inference::Trained;
+use crate::inference::FirstStageModel;
+use crate::inference::progress::Progress;
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Form, Texts};
 use crate::storage::atomic;
@@ -16,15 +17,21 @@ use safetensors::tensor::Dtype;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What the codes of a model's level look like to a prior.
-pub fn vocabulary(model: &Trained, level: usize, classes: usize) -> Vocabulary {
+/// Returns the vocabulary of a prior over the codes of a model's level.
+pub fn vocabulary(model: &FirstStageModel, level: usize, classes: usize) -> Vocabulary {
     vocabulary_of(model.levels(), level, classes)
 }
 
-/// What a model makes of a data set at a level, before it is done.
-pub fn about(model: &Trained, level: usize, data: &ImageSet, captions: Option<Captions>) -> About {
+/// Returns what describes the tokens that a model makes of a data set at a level, before they are
+/// made.
+pub fn describe(
+    model: &FirstStageModel,
+    level: usize,
+    data: &ImageSet,
+    captions: Option<Captions>,
+) -> TokenDatasetInfo {
     let vocabulary = vocabulary(model, level, data.classes.len());
-    About {
+    TokenDatasetInfo {
         reader: captions.map_or(String::new(), |c| c.reader.to_owned()),
         model: model.hash().to_owned(),
         quantizer: model.quantizers()[level].name().to_owned(),
@@ -41,22 +48,22 @@ pub fn about(model: &Trained, level: usize, data: &ImageSet, captions: Option<Ca
     }
 }
 
-/// Sends a data set through a model and writes its codes of a level, behind those of the levels
-/// above, and its texts into `folder`; `progress` hears of images done, and of how many there are.
+/// Encodes a data set and writes its codes of a level, behind those of the levels above, and its
+/// texts into `folder`; `progress` is called with the images done, and with how many there are.
 ///
 /// # Errors
 /// If the images are not of the model's size, a file cannot be written, or `progress` asks to stop
 /// by an error.
 pub fn tokenize(
-    model: &mut Trained,
+    model: &FirstStageModel,
     level: usize,
     data: &ImageSet,
     captions: Option<Captions>,
     folder: &Path,
-    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    progress: &mut Progress,
 ) -> Result<Tokens> {
-    let about = about(model, level, data, captions);
-    let [w, h, c] = about.image;
+    let info = describe(model, level, data, captions);
+    let [w, h, c] = info.image;
     if [data.width, data.height, data.channels] != [w, h, c] {
         let got = format!("{} x {} x {}", data.width, data.height, data.channels);
         return Err(Error::shape(
@@ -76,16 +83,16 @@ pub fn tokenize(
     // The levels above come first in an image's codes, those below last.
     let (all_levels, kept) = (
         model.codes_per_image(),
-        about.vocabulary.known() + about.vocabulary.tokens(),
+        info.vocabulary.known() + info.vocabulary.tokens(),
     );
-    let copies = if about.mirrored { 2 } else { 1 };
+    let copies = if info.mirrored { 2 } else { 1 };
     let all = data.train.len() * copies + data.test.len();
     let mut done = 0;
     let mut side = |name: &str, items: &[u32], copies: usize| -> Result<Vec<ShardEntry>> {
         let mut writer = Writer {
             folder,
             name,
-            about: &about,
+            info: &info,
             codes: Vec::new(),
             classes: Vec::new(),
             texts: Texts::default(),
@@ -120,7 +127,7 @@ pub fn tokenize(
     let manifest = Manifest {
         format: FORMAT,
         version,
-        about: about.clone(),
+        info: info.clone(),
         train,
         test,
     };
@@ -129,7 +136,7 @@ pub fn tokenize(
     Tokens::open(folder)
 }
 
-/// A row of pixels from right to left.
+/// Mirrors a row of pixels.
 fn mirror(row: &mut [u8], channels: usize) {
     row.reverse();
     row.chunks_mut(channels).for_each(<[u8]>::reverse);
@@ -138,7 +145,7 @@ fn mirror(row: &mut [u8], channels: usize) {
 struct Writer<'a> {
     folder: &'a Path,
     name: &'a str,
-    about: &'a About,
+    info: &'a TokenDatasetInfo,
     codes: Vec<u32>,
     classes: Vec<u32>,
     texts: Texts,
@@ -155,10 +162,10 @@ impl Writer<'_> {
         self.codes.extend(codes);
         self.classes.extend(classes);
         if let Some(texts) = texts {
-            self.texts = std::mem::take(&mut self.texts).and(&texts);
+            self.texts.append(&texts);
         }
         let bytes =
-            self.codes.len() * code_bytes(&self.about.vocabulary) + 4 * self.texts.words.len();
+            self.codes.len() * code_bytes(&self.info.vocabulary) + 4 * self.texts.words.len();
         if bytes >= SHARD_BYTES {
             self.write()
         } else {
@@ -167,7 +174,7 @@ impl Writer<'_> {
     }
 
     fn write(&mut self) -> Result<()> {
-        let v = &self.about.vocabulary;
+        let v = &self.info.vocabulary;
         let (codes, classes) = (
             std::mem::take(&mut self.codes),
             std::mem::take(&mut self.classes),
@@ -240,7 +247,7 @@ impl Writer<'_> {
             tensors.insert("text_lengths".into(), lengths);
         }
         let file = format!("{}-{:05}.safetensors", self.name, self.entries.len());
-        let state = serde_json::json!({ "tokens": self.about });
+        let state = serde_json::json!({ "tokens": self.info });
         let sha256 =
             checkpoint::save_file(&self.folder.join(&file), &Checkpoint { tensors, state })?;
         self.entries.push(ShardEntry {

@@ -185,15 +185,30 @@ impl Texts {
         (self.lengths[i], self.hidden[i]) = (length, true);
     }
 
-    /// These and others behind them.
-    pub fn and(mut self, other: &Texts) -> Texts {
+    /// Appends `other`, texts of the same kind.
+    pub fn append(&mut self, other: &Texts) {
         self.words.extend(&other.words);
         self.lengths.extend(&other.lengths);
         self.hidden.extend(&other.hidden);
-        self
     }
 
-    /// Some of them.
+    /// Returns the texts of these numbers, in their order; a number may come several times. The time
+    /// is linear in what is returned.
+    ///
+    /// # Panics
+    /// If there is no text of a number.
+    pub fn gather(&self, numbers: impl IntoIterator<Item = usize>) -> Texts {
+        let each = self.words.len() / self.lengths.len().max(1);
+        let mut texts = Texts::default();
+        for i in numbers {
+            texts.words.extend(&self.words[i * each..][..each]);
+            texts.lengths.push(self.lengths[i]);
+            texts.hidden.push(self.hidden[i]);
+        }
+        texts
+    }
+
+    /// Returns the texts of a range.
     pub fn slice(&self, text: &Text, at: std::ops::Range<usize>) -> Texts {
         let each = text.words();
         Texts {
@@ -355,6 +370,30 @@ mod tests {
             self.hidden.fill(false);
             self
         }
+    }
+
+    #[test]
+    fn texts_are_gathered_by_number() {
+        let text = Text {
+            form: Form::Tokens(9),
+            length: 5,
+        };
+        let mut texts = Texts::of_tokens(&text, &[vec![4, 5], vec![2], vec![3, 7, 8]]).unwrap();
+        texts.hide(&text, 1);
+        let numbers = [2, 0, 2, 1];
+        let mut expected = Texts::default();
+        for i in numbers {
+            expected.append(&texts.slice(&text, i..i + 1));
+        }
+        assert_eq!(texts.gather(numbers), expected);
+        assert_eq!(expected.hidden, [false, false, false, true]);
+        assert_eq!(texts.gather([]), Texts::default());
+        let text = Text {
+            form: Form::Rows(2),
+            length: 3,
+        };
+        let texts = Texts::of_rows(&text, &[vec![1.5, -2.0], vec![]]).unwrap();
+        assert_eq!(texts.gather([1]), texts.slice(&text, 1..2));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config::contrastive::ContrastiveConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::data::{ImageSet, batch_indices};
 use crate::gpu::Gpu;
-use crate::inference::contrastive::{About, Judge, build, some, upload};
+use crate::inference::contrastive_model::{Judge, Metadata, build, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
 use crate::metrics::Steps;
 use crate::models::contrastive::Contrastive;
@@ -167,7 +167,8 @@ impl Task for ContrastiveTask {
             .map(|i| self.data.train[*i as usize])
             .collect();
         let images = upload(&self.gpu, &self.data, &numbers)?;
-        let texts = some(&self.texts, &self.text, &numbers).upload(&self.gpu, &self.text)?;
+        let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
+        let texts = texts.upload(&self.gpu, &self.text)?;
         let tape = Tape::new(&self.gpu);
         let pass = Pass::new(&tape, state.params());
         let key = Key {
@@ -212,7 +213,7 @@ impl Task for ContrastiveTask {
             text: &self.text,
         };
         let numbers = &self.data.test;
-        let texts = some(&self.texts, &self.text, numbers);
+        let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
         let images = judge.images(&self.data.gather(numbers)?)?;
         let found = retrieval(&images, &judge.texts(&texts)?, &texts, &self.text, POOL);
         Ok(Retrieval {
@@ -252,7 +253,7 @@ impl Task for ContrastiveTask {
 
     fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
         let tensors = named("", state.weights().to_host()?);
-        let about = About {
+        let metadata = Metadata {
             config: self.config.clone().into_inner(),
             image: self.model.image(),
             text: self.text,
@@ -260,7 +261,7 @@ impl Task for ContrastiveTask {
         };
         Ok(Checkpoint {
             tensors,
-            state: serde_json::json!({ "contrastive": about }),
+            state: serde_json::json!({ "contrastive": metadata }),
         })
     }
 }
@@ -288,3 +289,7 @@ pub fn run_contrastive(
     };
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
+
+/// Moved and renamed.
+#[deprecated(since = "0.2.0", note = "is `wgvq::inference::ContrastiveModel`")]
+pub type TrainedContrastive = crate::inference::ContrastiveModel;

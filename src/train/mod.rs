@@ -7,11 +7,17 @@ pub mod objective;
 pub mod plan;
 pub mod prior;
 
+mod deprecated;
 mod optimizer_state;
 mod run;
 mod task;
 mod trainer;
 
+#[allow(deprecated)]
+pub use deprecated::{
+    Arriving, Asked, DECODER_FORMAT, Decoder, Draw, Drawing, Given, Priors, Tiled, Tiling, Trained,
+    TrainedPrior, Underway, prior_folder, priors_of,
+};
 pub use first_stage::{FirstStageTask, check, levels_of};
 pub use optimizer_state::{OptimizerOptions, OptimizerState};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, run, run_with, train_loop};

@@ -12,7 +12,7 @@ use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::data::batch_indices;
 use crate::gpu::{Gpu, Tensor};
-use crate::inference::prior_measure::{Told, build, measure};
+use crate::inference::prior_measure::{Conditioning, build, measure};
 use crate::metrics::Steps;
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
@@ -193,7 +193,7 @@ impl Trainer<PriorTask> {
         config: &Resolved<PriorConfig>,
         tokens: Tokens,
     ) -> Result<PriorTrainer> {
-        let (prior, params) = build(gpu, config, &tokens.about)?;
+        let (prior, params) = build(gpu, config, &tokens.info)?;
         let t = &config.train;
         let hyper = Hyper {
             lr: t.rate(0),
@@ -273,12 +273,12 @@ impl PriorTask {
             side,
             images,
             self.config.train.batch_size,
-            Told::Own,
+            Conditioning::Matched,
         )
     }
 
     fn evaluation(&self, step: u64, nats: f64, images: usize) -> PriorEvaluation {
-        let (bits, [w, h, c]) = (nats / std::f64::consts::LN_2, self.tokens.about.image);
+        let (bits, [w, h, c]) = (nats / std::f64::consts::LN_2, self.tokens.info.image);
         PriorEvaluation {
             step,
             nats_per_token: nats,
@@ -397,7 +397,7 @@ impl Task for PriorTask {
                 .tensors
                 .extend(named(BEST, best.weights.to_host()?));
         }
-        checkpoint.state["tokens"] = serde_json::json!(self.tokens.about);
+        checkpoint.state["tokens"] = serde_json::json!(self.tokens.info);
         // As bits: a decimal number may come back as its neighbour.
         let best = self.best.as_ref();
         let best = best.map(|best| (best.nats.to_bits(), best.step));
@@ -446,7 +446,7 @@ impl Task for PriorTask {
         let kept = best.map_or(state.weights(), |best| &best.weights);
         let tensors = named("", kept.to_host()?);
         let state =
-            serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.about } });
+            serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.info } });
         Ok(Checkpoint { tensors, state })
     }
 }
@@ -479,3 +479,7 @@ pub fn run_prior(
     };
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
+
+/// Moved and renamed.
+#[deprecated(since = "0.2.0", note = "is `wgvq::inference::Conditioning`")]
+pub type Told = Conditioning;

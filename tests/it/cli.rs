@@ -349,7 +349,7 @@ fn export_writes_a_decoder_that_loads() {
     let gpu = wgvq::gpu::Gpu::new(Default::default()).unwrap();
     let decoder = wgvq::inference::Decoder::load(&gpu, &file).unwrap();
     let codes: Vec<u32> = (0..64).map(|i| i % 32).collect();
-    let mut whole = wgvq::inference::Trained::load(&gpu, &out).unwrap();
+    let whole = wgvq::inference::FirstStageModel::load(&gpu, &out).unwrap();
     assert_eq!(
         decoder.decode(&codes).unwrap(),
         whole.decode(&codes).unwrap()

@@ -5,7 +5,7 @@ use crate::host::{Host, model_bytes, picture, solid};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wgvq::gpu::{Core, DType, Gpu, Light, Picture, Tensor};
-use wgvq::inference::{Decoder, Trained};
+use wgvq::inference::{Decoder, FirstStageModel};
 use wgvq::ops::elementwise::scale::scale;
 use wgvq::{Error, Lost, Wanted, wgpu};
 
@@ -99,7 +99,7 @@ fn no_frame_makes_a_validation_error() {
                 seen.lock().unwrap().push(e.to_string())
             }));
         let gpu = host.gpu();
-        let model = Trained::from_bytes(&gpu, &model_bytes(64)).unwrap();
+        let model = FirstStageModel::from_bytes(&gpu, &model_bytes(64)).unwrap();
         let decoder = Decoder::from_bytes(&gpu, &model.to_decoder_bytes().unwrap()).unwrap();
         let codes = codes(&decoder, 2);
         let texture = host.texture([64, 64], wgpu::TextureFormat::Rgba8UnormSrgb);
@@ -194,7 +194,7 @@ fn every_format_holds_the_decoded_bytes() {
 fn a_texture_is_encoded_as_its_bytes_are() {
     let host = Host::new(Wanted::NOTHING);
     let gpu = host.gpu();
-    let mut model = Trained::from_bytes(&gpu, &model_bytes(64)).unwrap();
+    let model = FirstStageModel::from_bytes(&gpu, &model_bytes(64)).unwrap();
     let pixels = picture(64, 9);
     let expected = model.encode(&pixels).unwrap();
     for format in [
@@ -593,7 +593,7 @@ fn what_crosses_threads_may() {
     both::<wgvq::gpu::Picture>();
     sends::<wgvq::gpu::Readback>();
     sends::<Decoder>();
-    sends::<Trained>();
+    sends::<FirstStageModel>();
     sends::<wgvq::train::Trainer>();
-    sends::<wgvq::inference::TrainedPrior>();
+    sends::<wgvq::inference::PriorModel>();
 }

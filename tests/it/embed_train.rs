@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wgvq::config::run::{ModelKind, RunConfig};
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::inference::{DECODER_FORMAT, Decoder, Trained};
+use wgvq::inference::{DECODER_FORMAT, Decoder, FirstStageModel};
 use wgvq::ops::elementwise::scale::scale;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
@@ -121,7 +121,7 @@ fn work_for_ends_in_time_and_says_what_is_left() {
 fn a_decoders_file_holds_no_more_than_decoding_reads() {
     let gpu = Host::new(Wanted::default()).gpu();
     let bytes = model_bytes(64);
-    let mut whole = Trained::from_bytes(&gpu, &bytes).unwrap();
+    let whole = FirstStageModel::from_bytes(&gpu, &bytes).unwrap();
     let codes = whole.encode(&picture(64, 3)).unwrap();
     let expected = whole.decode(&codes).unwrap();
     let part = whole.to_decoder_bytes().unwrap();
@@ -154,7 +154,10 @@ fn a_decoders_file_holds_no_more_than_decoding_reads() {
     }
     // The same bytes each time, and no decoder is taken for a model.
     assert!(whole.to_decoder_bytes().unwrap() == part);
-    let message = Trained::from_bytes(&gpu, &part).err().unwrap().to_string();
+    let message = FirstStageModel::from_bytes(&gpu, &part)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
         message.contains("is a decoder") && message.contains("Decoder"),
         "{message}"
@@ -216,8 +219,9 @@ fn every_models_decoder_decodes_alike() {
         let mut trainer =
             Trainer::new(&gpu, &config.resolve(&Registry::default()).unwrap(), data).unwrap();
         trainer.step().unwrap();
-        let mut whole =
-            Trained::from_bytes(&gpu, &to_bytes(&trainer.trained().unwrap()).unwrap()).unwrap();
+        let whole =
+            FirstStageModel::from_bytes(&gpu, &to_bytes(&trainer.trained().unwrap()).unwrap())
+                .unwrap();
         let codes = whole
             .encode(&[picture(64, 1), picture(64, 2)].concat())
             .unwrap();
@@ -255,9 +259,9 @@ fn every_models_decoder_decodes_alike() {
 /// Samples drawn between frames are those that are drawn at once.
 #[test]
 fn samples_come_in_slices_too() {
-    use wgvq::codes::tokens::About;
+    use wgvq::codes::tokens::TokenDatasetInfo;
     use wgvq::config::prior::PriorConfig;
-    use wgvq::inference::{Draw, TrainedPrior};
+    use wgvq::inference::{PriorModel, SampleRequest, SamplingOptions, no_progress};
     use wgvq::models::prior::Vocabulary;
     let gpu = Host::new(Wanted::default()).gpu();
     let vocabulary = Vocabulary {
@@ -268,7 +272,7 @@ fn samples_come_in_slices_too() {
         above: Vec::new(),
         text: None,
     };
-    let about = About {
+    let info = TokenDatasetInfo {
         model: String::new(),
         quantizer: "ema".into(),
         level: String::new(),
@@ -281,25 +285,26 @@ fn samples_come_in_slices_too() {
         reader: String::new(),
     };
     let prior =
-        TrainedPrior::untrained(&gpu, &PriorConfig::default().resolve().unwrap(), about).unwrap();
-    let how = Draw {
+        PriorModel::untrained(&gpu, &PriorConfig::default().resolve().unwrap(), info).unwrap();
+    let options = SamplingOptions {
         seed: 11,
         ..Default::default()
     };
-    let classes = [0, 1, 1, 0, 1];
-    let expected = prior
-        .draw(&classes, None, &how, &mut |_, _| Ok(()))
-        .unwrap();
-    let mut arriving = None;
+    let request = SampleRequest {
+        options,
+        ..SampleRequest::new(&[0, 1, 1, 0, 1])
+    };
+    let expected = prior.sample(&request, &mut no_progress).unwrap();
+    let mut pending = None;
     let mut frames = 0;
-    while !arriving
+    while !pending
         .as_ref()
-        .is_some_and(wgvq::inference::Arriving::ready)
+        .is_some_and(wgvq::inference::PendingSamples::ready)
     {
         let begin = || {
-            let begins = arriving.is_none();
+            let begins = pending.is_none();
             if begins {
-                arriving = Some(prior.draw_async(&classes, None, &how)?);
+                pending = Some(prior.record(&request)?);
             }
             Ok(begins)
         };
@@ -308,17 +313,13 @@ fn samples_come_in_slices_too() {
         assert!(frames < 100_000);
     }
     assert!(frames > 1, "one frame shows no slices");
-    assert_eq!(arriving.unwrap().wait().unwrap(), expected);
-    assert!(
-        prior
-            .draw_async(
-                &classes,
-                None,
-                &Draw {
-                    cache: false,
-                    ..how
-                }
-            )
-            .is_err()
-    );
+    assert_eq!(pending.unwrap().wait().unwrap(), expected);
+    let uncached = SampleRequest {
+        options: SamplingOptions {
+            cache: false,
+            ..options
+        },
+        ..request
+    };
+    assert!(prior.record(&uncached).is_err());
 }

@@ -8,7 +8,7 @@ use wgvq::config::DottedConfig;
 use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::quantize::Registry;
 use wgvq::storage::metrics_log::columns;
 use wgvq::storage::run_folder::RunFolder;
@@ -248,7 +248,7 @@ fn every_command_works_with_it() {
 
     // What is kept is the average of the weights, and no discriminator.
     let gpu = gpu();
-    let model = Trained::load(&gpu, &run_at).unwrap();
+    let model = FirstStageModel::load(&gpu, &run_at).unwrap();
     assert_eq!(model.config().model.downsample, 2);
     let tiny = [
         "--set",
@@ -335,7 +335,7 @@ fn a_vit_trains_and_codes() {
     args.extend(["--steps", "6", "--quiet", "--out", text(&out)].map(String::from));
     ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let gpu = gpu();
-    let mut model = Trained::load(&gpu, &out).unwrap();
+    let model = FirstStageModel::load(&gpu, &out).unwrap();
     assert_eq!(model.levels()[0].grid, [4, 4]);
     let codes = model.encode(&emoji().image(3).unwrap()).unwrap();
     assert_eq!(

@@ -13,7 +13,10 @@ use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::inference::tokenize::tokenize;
-use wgvq::inference::{Draw, Given, Priors, Trained, TrainedPrior, prior_folder};
+use wgvq::inference::{
+    FirstStageModel, Hierarchy, KnownCodes, PriorModel, SampleRequest, SamplingOptions,
+    no_progress, prior_folder,
+};
 use wgvq::models::Autoencoder;
 use wgvq::models::first_stage::vqvae2::{Config, VqVae2, level_names};
 use wgvq::nn::{HostTensors, Parameters, Pass};
@@ -126,8 +129,17 @@ fn pytorch_agrees() {
     }
 }
 
-fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
-    Ok(())
+/// A request for images of these classes.
+fn request<'a>(
+    classes: &'a [u32],
+    known: Option<KnownCodes<'a>>,
+    options: &SamplingOptions,
+) -> SampleRequest<'a> {
+    SampleRequest {
+        known: known.unwrap_or_default(),
+        options: *options,
+        ..SampleRequest::new(classes)
+    }
 }
 
 /// A tiny hierarchy, and a few pictures of 32 x 32.
@@ -202,7 +214,7 @@ fn every_quantizer_works_at_every_level() {
             &trainer.trained().unwrap(),
         )
         .unwrap();
-        let mut model = Trained::load(&gpu, folder.path()).unwrap();
+        let model = FirstStageModel::load(&gpu, folder.path()).unwrap();
         let grids: Vec<[usize; 2]> = model.levels().iter().map(|l| l.grid).collect();
         assert_eq!(
             grids,
@@ -267,7 +279,7 @@ fn what_is_above_conditions_what_is_below() {
         &trainer.trained().unwrap(),
     )
     .unwrap();
-    let mut model = Trained::load(&gpu, folder.path()).unwrap();
+    let model = FirstStageModel::load(&gpu, folder.path()).unwrap();
     let codes = model.encode(&set.gather(&[0]).unwrap()).unwrap();
     let a = model.decode(&codes).unwrap();
     // After so few steps some codes look alike.
@@ -339,17 +351,17 @@ fn priors_of_levels_draw_top_down() {
             &trainer.trained().unwrap(),
         )
         .unwrap();
-        let mut model = Trained::load(&gpu, folder.path()).unwrap();
+        let model = FirstStageModel::load(&gpu, folder.path()).unwrap();
         let mut priors = Vec::new();
         for (level, name) in ["top", "bottom"].into_iter().enumerate() {
             let own = prior_folder(folder.path(), name);
             let tokens = tokenize(
-                &mut model,
+                &model,
                 level,
                 &set,
                 None,
                 &own.join("tokens"),
-                &mut quiet,
+                &mut no_progress,
             )
             .unwrap();
             let (codes, _) = tokens.test.read(&[1]).unwrap();
@@ -377,26 +389,31 @@ fn priors_of_levels_draw_top_down() {
             (0..8).for_each(|_| trainer.step().unwrap());
             checkpoint::save_file(&own.join("final.safetensors"), &trainer.trained().unwrap())
                 .unwrap();
-            priors.push(TrainedPrior::load(&gpu, &own, &model).unwrap());
+            priors.push(PriorModel::load(&gpu, &own, &model).unwrap());
         }
         // A level below is drawn under codes above it, and not without.
         let error = priors[1]
-            .draw(&[0], None, &Draw::default(), &mut quiet)
+            .sample(
+                &request(&[0], None, &SamplingOptions::default()),
+                &mut no_progress,
+            )
             .unwrap_err()
             .to_string();
         assert!(error.contains("levels above"), "{error}");
-        let priors = Priors::new(priors).unwrap();
-        let none = priors.about().vocabulary.no_class();
+        let priors = Hierarchy::new(priors).unwrap();
+        let none = priors.info().vocabulary.no_class();
         let (all, classes) = (priors.codes_per_image(), vec![none; 5]);
         let mut told = Vec::new();
         let drawing = priors
-            .draw(
-                &classes,
-                None,
-                &Draw {
-                    seed: 3,
-                    ..Default::default()
-                },
+            .sample(
+                &request(
+                    &classes,
+                    None,
+                    &SamplingOptions {
+                        seed: 3,
+                        ..Default::default()
+                    },
+                ),
                 &mut |done, all| {
                     told.push((done, all));
                     Ok(())
@@ -409,24 +426,29 @@ fn priors_of_levels_draw_top_down() {
         );
         assert!(told.is_sorted());
         for how in [
-            Draw {
+            SamplingOptions {
                 seed: 3,
                 batch: 2,
                 ..Default::default()
             },
-            Draw {
+            SamplingOptions {
                 seed: 3,
                 cache: false,
                 batch: 3,
                 ..Default::default()
             },
         ] {
-            let again = priors.draw(&classes, None, &how, &mut quiet).unwrap();
+            let again = priors
+                .sample(&request(&classes, None, &how), &mut no_progress)
+                .unwrap();
             assert_eq!(again.codes, drawing.codes, "{kind}: {how:?}");
         }
         assert_ne!(
             priors
-                .draw(&classes, None, &Draw::default(), &mut quiet)
+                .sample(
+                    &request(&classes, None, &SamplingOptions::default()),
+                    &mut no_progress
+                )
                 .unwrap()
                 .codes,
             drawing.codes
@@ -435,12 +457,15 @@ fn priors_of_levels_draw_top_down() {
         let original = model.encode(&set.gather(&[3]).unwrap()).unwrap();
         let top = model.levels()[0].codes();
         let places: Vec<bool> = (0..all).map(|i| i < top || i % 3 == 0).collect();
-        let given = Given {
+        let given = KnownCodes {
             codes: &original.repeat(2),
             places: &places,
         };
         let drawn = priors
-            .draw(&[none; 2], Some(given), &Draw::default(), &mut quiet)
+            .sample(
+                &request(&[none; 2], Some(given), &SamplingOptions::default()),
+                &mut no_progress,
+            )
             .unwrap();
         for image in drawn.codes.chunks(all) {
             let stays = places

@@ -5,7 +5,7 @@ use crate::common::{run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
 use wgvq::gpu::{Gpu, Options, Tensor};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::inference::import::{Names, read};
 use wgvq::storage::run_folder::RunFolder;
 
@@ -57,7 +57,7 @@ fn published_names_load_and_agree_with_pytorch() {
 
         let want = fixture(name);
         let images = Tensor::from_slice(&gpu, &[1, 16, 8, 3], &floats(&want["images"].1)).unwrap();
-        let model = Trained::load(&gpu, place.path()).unwrap();
+        let model = FirstStageModel::load(&gpu, place.path()).unwrap();
         let (codes, y) = model.reconstruct(&images).unwrap();
         let (codes, y) = (codes[0].read::<u32>().unwrap(), y.read::<f32>().unwrap());
         let wanted: Vec<u32> = want["codes"]

@@ -5,7 +5,7 @@ use crate::common::{run, stderr, stdout, wgvq};
 use std::path::{Path, PathBuf};
 use wgvq::codes::load_all;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::inference::{Tiling, Trained};
+use wgvq::inference::{FirstStageModel, TilingOptions, no_progress};
 
 /// A model of one level, or of two, trained for a few steps: its weights and codes are then no
 /// longer symmetric in anything.
@@ -45,16 +45,24 @@ fn picture(w: usize, h: usize) -> Vec<u8> {
 
 /// Bytes that force an image into so many tiles at least, and what is known of them.
 fn tiled(
-    model: &mut Trained,
+    model: &FirstStageModel,
     pixels: &[u8],
     size: [usize; 2],
     memory_budget: Option<u64>,
 ) -> (Vec<u32>, usize, Vec<u8>) {
-    let mut tiled = model.tiled(Tiling { memory_budget });
+    let mut tiled = model.tiled(TilingOptions { memory_budget });
     let mut tiles = 0;
-    let codes = tiled.encode(pixels, size, &mut |_, of| tiles = of).unwrap();
+    let codes = tiled
+        .encode(pixels, size, &mut |_, of| {
+            tiles = of;
+            Ok(())
+        })
+        .unwrap();
     let image = tiled
-        .decode(&codes, size, &mut |_, of| tiles = tiles.min(of))
+        .decode(&codes, size, &mut |_, of| {
+            tiles = tiles.min(of);
+            Ok(())
+        })
         .unwrap();
     (codes, tiles, image)
 }
@@ -67,13 +75,13 @@ fn tiles_give_what_the_whole_image_gives() {
         ("vqvae", [333, 290], 3 << 20),
         ("vqvae2", [402, 611], 8 << 20),
     ] {
-        let mut model = Trained::load(&gpu, &train(folder.path(), kind)).unwrap();
+        let model = FirstStageModel::load(&gpu, &train(folder.path(), kind)).unwrap();
         let pixels = picture(size[0], size[1]);
-        let (codes, one, image) = tiled(&mut model, &pixels, size, None);
+        let (codes, one, image) = tiled(&model, &pixels, size, None);
         assert_eq!((one, image.len()), (1, pixels.len()));
         gpu.trim();
         gpu.reset_peak();
-        let (parts, many, composed) = tiled(&mut model, &pixels, size, Some(budget));
+        let (parts, many, composed) = tiled(&model, &pixels, size, Some(budget));
         assert!(many >= 4, "{kind}: {many} tiles prove nothing");
         let peak = gpu.memory().peak;
         assert!(
@@ -97,8 +105,8 @@ fn tiles_give_what_the_whole_image_gives() {
         // Decoding the same codes both ways: no pixel is off by more than rounding, at tile borders
         // as elsewhere.
         let whole = model
-            .tiled(Tiling::default())
-            .decode(&parts, size, &mut |_, _| ())
+            .tiled(TilingOptions::default())
+            .decode(&parts, size, &mut no_progress)
             .unwrap();
         let off = whole.iter().zip(&composed).filter(|(a, b)| a != b).count();
         let worst = whole
@@ -124,24 +132,24 @@ fn tiles_give_what_the_whole_image_gives() {
 fn small_images_and_small_budgets() {
     let folder = tempfile::tempdir().unwrap();
     let gpu = Gpu::new(Options::default()).unwrap();
-    let mut model = Trained::load(&gpu, &train(folder.path(), "vqvae")).unwrap();
+    let model = FirstStageModel::load(&gpu, &train(folder.path(), "vqvae")).unwrap();
     let pixels = picture(32, 32);
     let codes = model.encode(&pixels).unwrap();
     let image = model.decode(&codes).unwrap();
-    let (same, _, again) = tiled(&mut model, &pixels, [32, 32], None);
+    let (same, _, again) = tiled(&model, &pixels, [32, 32], None);
     assert_eq!((codes, image), (same.clone(), again));
-    let mut small = model.tiled(Tiling {
+    let mut small = model.tiled(TilingOptions {
         memory_budget: Some(1 << 18),
     });
     let error = small
-        .encode(&picture(400, 400), [400, 400], &mut |_, _| ())
+        .encode(&picture(400, 400), [400, 400], &mut no_progress)
         .unwrap_err()
         .to_string();
     assert!(
         error.contains("memory-budget") && error.contains("allow more"),
         "{error}"
     );
-    let mut tiled = model.tiled(Tiling::default());
+    let mut tiled = model.tiled(TilingOptions::default());
     for (size, codes) in [
         ([32, 36], &same[..]),
         ([0, 32], &[]),
@@ -149,14 +157,14 @@ fn small_images_and_small_budgets() {
         ([32, 32], &same[1..]),
     ] {
         assert!(
-            tiled.decode(codes, size, &mut |_, _| ()).is_err(),
+            tiled.decode(codes, size, &mut no_progress).is_err(),
             "{size:?}"
         );
     }
-    assert!(tiled.encode(&pixels, [32, 31], &mut |_, _| ()).is_err());
+    assert!(tiled.encode(&pixels, [32, 31], &mut no_progress).is_err());
     assert!(
         tiled
-            .decode(&vec![128; same.len()], [32, 32], &mut |_, _| ())
+            .decode(&vec![128; same.len()], [32, 32], &mut no_progress)
             .unwrap_err()
             .to_string()
             .contains("128")

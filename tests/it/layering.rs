@@ -47,7 +47,7 @@ const STILL_UP: &[(&str, &str)] = &[];
 const STILL_CIRCLES: &[&[&str]] = &[];
 
 /// Folders in which more than three files still lie in a circle.
-const STILL_TIED: &[&str] = &["inference", "bench", "cli/text2image", "quantize"];
+const STILL_TIED: &[&str] = &["bench", "cli/text2image", "quantize"];
 
 /// What is wrong with a tree.
 #[derive(Debug, Default, PartialEq)]

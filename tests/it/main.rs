@@ -16,6 +16,7 @@ mod compat;
 mod configurations;
 mod coopmat;
 mod data_script;
+mod deprecated;
 mod embed;
 mod embed_train;
 mod gan;

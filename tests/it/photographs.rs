@@ -8,7 +8,7 @@ use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::{Gpu, Options};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::inference::tokenize::tokenize;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
@@ -264,9 +264,9 @@ fn a_run_on_photographs_resumes_to_the_same_bytes_and_becomes_tokens() {
     let model = |folder: &Path| std::fs::read(folder.join("final.safetensors")).unwrap();
     assert!(tensors(&model(&a)) == tensors(&model(&b)));
     // The tokens walk over the fixed tiles, each training tile mirrored too.
-    let mut trained = Trained::load(&gpu, &a).unwrap();
+    let trained = FirstStageModel::load(&gpu, &a).unwrap();
     let tokens = tokenize(
-        &mut trained,
+        &trained,
         0,
         &set,
         None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::nn::{Init, Parameters, Pass};
 use wgvq::ops::quantize::code_softmax::{Metric, sample_codes};
 use wgvq::ops::sampling::random::Key;
@@ -279,8 +279,8 @@ fn each_trains_resumes_and_is_read_back() {
             state,
         };
         wgvq::storage::checkpoint::save_file(&path, &model).unwrap();
-        let mut trained =
-            Trained::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+        let trained =
+            FirstStageModel::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
         let pictures: Vec<u8> = (0..3)
             .flat_map(|i| data.image(i).unwrap().to_vec())
             .collect();

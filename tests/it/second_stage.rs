@@ -10,7 +10,9 @@ use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
 use wgvq::gpu::{Gpu, Options};
 use wgvq::inference::tokenize::tokenize;
-use wgvq::inference::{Draw, Drawing, Given, Trained, TrainedPrior};
+use wgvq::inference::{
+    FirstStageModel, KnownCodes, PriorModel, SampleRequest, Samples, SamplingOptions, no_progress,
+};
 use wgvq::models::prior::Prior;
 use wgvq::nn::transformer::Dropout;
 use wgvq::nn::{Parameters, Pass};
@@ -34,12 +36,8 @@ fn gpu() -> Gpu {
 /// apart.
 struct Stages {
     gpu: Gpu,
-    prior: TrainedPrior,
+    prior: PriorModel,
     folder: tempfile::TempDir,
-}
-
-fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
-    Ok(())
 }
 
 fn pictures(flip: bool) -> (RunConfig, ImageSet) {
@@ -68,7 +66,7 @@ fn tokens(
     kind: &str,
     flip: bool,
     folder: &std::path::Path,
-) -> (Trained, Tokens, ImageSet) {
+) -> (FirstStageModel, Tokens, ImageSet) {
     let (mut config, set) = pictures(flip);
     config.set("quantizer.kind", kind).unwrap();
     let config = config.resolve(&Registry::default()).unwrap();
@@ -76,14 +74,14 @@ fn tokens(
     trainer.step().unwrap();
     let path = folder.join("final.safetensors");
     checkpoint::save_file(&path, &trainer.trained().unwrap()).unwrap();
-    let mut model = Trained::load(gpu, folder).unwrap();
+    let model = FirstStageModel::load(gpu, folder).unwrap();
     let tokens = tokenize(
-        &mut model,
+        &model,
         0,
         &set,
         None,
         &folder.join("prior/tokens"),
-        &mut quiet,
+        &mut no_progress,
     )
     .unwrap();
     (model, tokens, set)
@@ -116,12 +114,27 @@ fn stages(kind: &str, positions: &str) -> Stages {
     }
     let path = folder.path().join("prior/final.safetensors");
     checkpoint::save_file(&path, &trainer.trained().unwrap()).unwrap();
-    let prior = TrainedPrior::load(&gpu, &folder.path().join("prior"), &model).unwrap();
+    let prior = PriorModel::load(&gpu, &folder.path().join("prior"), &model).unwrap();
     Stages { gpu, prior, folder }
 }
 
-fn draw(s: &Stages, classes: &[u32], given: Option<Given>, how: &Draw) -> Drawing {
-    s.prior.draw(classes, given, how, &mut quiet).unwrap()
+/// A request for images of these classes.
+fn request<'a>(
+    classes: &'a [u32],
+    known: Option<KnownCodes<'a>>,
+    options: &SamplingOptions,
+) -> SampleRequest<'a> {
+    SampleRequest {
+        known: known.unwrap_or_default(),
+        options: *options,
+        ..SampleRequest::new(classes)
+    }
+}
+
+fn draw(s: &Stages, classes: &[u32], given: Option<KnownCodes>, how: &SamplingOptions) -> Samples {
+    s.prior
+        .sample(&request(classes, given, how), &mut no_progress)
+        .unwrap()
 }
 
 /// With a cache and without, in whatever batches, guided or not, filtered or not: the same codes,
@@ -130,7 +143,7 @@ fn draw(s: &Stages, classes: &[u32], given: Option<Given>, how: &Draw) -> Drawin
 fn codes_follow_from_the_seed_alone() {
     for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
         let s = stages(kind, positions);
-        let v = s.prior.about().vocabulary.clone();
+        let v = s.prior.info().vocabulary.clone();
         let classes: Vec<u32> = (0..9).map(|i| i % (v.classes as u32 + 1)).collect();
         let guided = Sampling {
             guidance: Some(1.5),
@@ -146,7 +159,7 @@ fn codes_follow_from_the_seed_alone() {
                 ..Default::default()
             },
         ] {
-            let how = Draw {
+            let how = SamplingOptions {
                 sampling,
                 seed: 3,
                 ..Default::default()
@@ -157,7 +170,7 @@ fn codes_follow_from_the_seed_alone() {
             assert_eq!(one, draw(&s, &classes, None, &how), "{kind}: again");
             assert_eq!(
                 one,
-                draw(&s, &classes, None, &Draw { batch: 4, ..how }),
+                draw(&s, &classes, None, &SamplingOptions { batch: 4, ..how }),
                 "{kind}: in batches of 4"
             );
             assert_eq!(
@@ -169,7 +182,7 @@ fn codes_follow_from_the_seed_alone() {
                 &s,
                 &classes,
                 None,
-                &Draw {
+                &SamplingOptions {
                     cache: false,
                     ..how
                 },
@@ -179,7 +192,7 @@ fn codes_follow_from_the_seed_alone() {
                 assert!((a - b).abs() < 1e-3, "{a} {b}");
             }
             if sampling.temperature > 0.0 {
-                let other = draw(&s, &classes, None, &Draw { seed: 4, ..how });
+                let other = draw(&s, &classes, None, &SamplingOptions { seed: 4, ..how });
                 assert_ne!(one.codes, other.codes, "{kind}: another seed");
             }
         }
@@ -192,13 +205,13 @@ fn codes_follow_from_the_seed_alone() {
 fn repetition_is_penalised() {
     for (kind, positions) in [("ema", "rotary"), ("residual", "learned")] {
         let s = stages(kind, positions);
-        let v = s.prior.about().vocabulary.clone();
+        let v = s.prior.info().vocabulary.clone();
         let greedy = Sampling {
             temperature: 0.0,
             ..Default::default()
         };
         let distinct = |penalty: f32| {
-            let how = Draw {
+            let how = SamplingOptions {
                 sampling: greedy,
                 repetition_penalty: penalty,
                 ..Default::default()
@@ -210,7 +223,7 @@ fn repetition_is_penalised() {
                     &s,
                     &[0, 1],
                     None,
-                    &Draw {
+                    &SamplingOptions {
                         cache: false,
                         ..how
                     }
@@ -244,9 +257,9 @@ fn repetition_is_penalised() {
 #[test]
 fn the_log_likelihood_is_that_of_the_codes() {
     let s = stages("ema", "rotary");
-    let v = s.prior.about().vocabulary.clone();
+    let v = s.prior.info().vocabulary.clone();
     let classes = vec![0, v.no_class(), 2];
-    let how = Draw {
+    let how = SamplingOptions {
         sampling: Sampling {
             top_p: 0.9,
             ..Default::default()
@@ -287,7 +300,7 @@ fn the_log_likelihood_is_that_of_the_codes() {
 #[test]
 fn what_is_given_is_kept() {
     let s = stages("ema", "rotary");
-    let v = s.prior.about().vocabulary.clone();
+    let v = s.prior.info().vocabulary.clone();
     let t = v.tokens();
     let codes: Vec<u32> = (0..3 * t)
         .map(|i| (7 * i % v.codebook_size) as u32)
@@ -299,11 +312,11 @@ fn what_is_given_is_kept() {
         (None, (0..t).map(|i| i >= t / 2).collect()),
         (None, vec![true; t]),
     ] {
-        let given = Given {
+        let given = KnownCodes {
             codes: &codes,
             places: &places,
         };
-        let how = Draw {
+        let how = SamplingOptions {
             sampling: Sampling {
                 guidance,
                 ..Default::default()
@@ -319,20 +332,23 @@ fn what_is_given_is_kept() {
             &s,
             &classes,
             Some(given),
-            &Draw {
+            &SamplingOptions {
                 cache: false,
                 ..how
             },
         );
         assert_eq!(drawing.codes, again.codes);
     }
-    let wrong = Given {
+    let wrong = KnownCodes {
         codes: &codes[1..],
         places: &[true],
     };
     assert!(
         s.prior
-            .draw(&classes, Some(wrong), &Draw::default(), &mut quiet)
+            .sample(
+                &request(&classes, Some(wrong), &SamplingOptions::default()),
+                &mut no_progress
+            )
             .is_err()
     );
 }
@@ -342,28 +358,28 @@ fn what_is_given_is_kept() {
 #[test]
 fn a_drawing_may_be_taken_in_steps() {
     let s = stages("ema", "rotary");
-    let t = s.prior.about().vocabulary.tokens();
+    let t = s.prior.info().vocabulary.tokens();
     let guided = Sampling {
         guidance: Some(2.0),
         temperature: 0.9,
         ..Default::default()
     };
-    let how = Draw {
+    let how = SamplingOptions {
         sampling: guided,
         seed: 11,
         ..Default::default()
     };
     let classes = [0, 3, 1];
     let want = draw(&s, &classes, None, &how);
-    let mut underway = s.prior.begin(&classes, None, &how).unwrap();
-    while underway.step().unwrap() {
-        let so_far = underway.codes().unwrap().wait::<u32>().unwrap();
+    let mut session = s.prior.session(&request(&classes, None, &how)).unwrap();
+    while session.step().unwrap() {
+        let so_far = session.codes().unwrap().wait::<u32>().unwrap();
         for (image, drawn) in so_far.chunks(t).zip(want.codes.chunks(t)) {
-            assert_eq!(image[..underway.drawn()], drawn[..underway.drawn()]);
+            assert_eq!(image[..session.drawn()], drawn[..session.drawn()]);
         }
     }
-    assert!(underway.drawn() == t && !underway.step().unwrap());
-    assert_eq!(underway.finish().unwrap(), want);
+    assert!(session.drawn() == t && !session.step().unwrap());
+    assert_eq!(session.finish().unwrap(), want);
 
     let (mut codes, mut places) = (want.codes.clone(), vec![true; t]);
     places[t / 2..].fill(false);
@@ -371,26 +387,29 @@ fn a_drawing_may_be_taken_in_steps() {
     codes
         .chunks_mut(t)
         .for_each(|image| image[t / 2..t - 1].fill(0));
-    let given = Given {
+    let given = KnownCodes {
         codes: &codes,
         places: &places,
     };
-    let mut underway = s.prior.begin(&classes, Some(given), &how).unwrap();
-    while underway.step().unwrap() {}
+    let mut session = s
+        .prior
+        .session(&request(&classes, Some(given), &how))
+        .unwrap();
+    while session.step().unwrap() {}
     assert_eq!(
-        (underway.steps(), underway.drawn()),
+        (session.steps(), session.drawn()),
         (t - t / 2, t - t / 2 - 1)
     );
     assert_eq!(
-        underway.finish().unwrap(),
+        session.finish().unwrap(),
         draw(&s, &classes, Some(given), &how)
     );
-    assert!(s.prior.begin(&[], None, &how).is_err());
+    assert!(s.prior.session(&request(&[], None, &how)).is_err());
 
-    let mut model = Trained::load(&s.gpu, s.folder.path()).unwrap();
+    let model = FirstStageModel::load(&s.gpu, s.folder.path()).unwrap();
     let pictures = model.decode(&want.codes).unwrap();
     let bytes = std::fs::read(s.folder.path().join("final.safetensors")).unwrap();
-    let again = Trained::from_bytes(&s.gpu, &bytes).unwrap();
+    let again = FirstStageModel::from_bytes(&s.gpu, &bytes).unwrap();
     assert_eq!(again.hash(), model.hash());
     // Someone has to poll the device for a future that does not.
     assert_eq!(polled(&s.gpu, again.decode_async(&want.codes)), pictures);
@@ -399,9 +418,14 @@ fn a_drawing_may_be_taken_in_steps() {
         model.encode(&pictures).unwrap()
     );
     let prior = std::fs::read(s.folder.path().join("prior/final.safetensors")).unwrap();
-    let prior = TrainedPrior::from_bytes(&s.gpu, &prior, &again).unwrap();
-    assert_eq!(prior.draw(&classes, None, &how, &mut quiet).unwrap(), want);
-    let error = TrainedPrior::from_bytes(&s.gpu, &bytes, &again)
+    let prior = PriorModel::from_bytes(&s.gpu, &prior, &again).unwrap();
+    assert_eq!(
+        prior
+            .sample(&request(&classes, None, &how), &mut no_progress)
+            .unwrap(),
+        want
+    );
+    let error = PriorModel::from_bytes(&s.gpu, &bytes, &again)
         .err()
         .expect("a model is no prior")
         .to_string();
@@ -433,7 +457,7 @@ fn polled<T>(gpu: &Gpu, future: impl Future<Output = wgvq::Result<T>>) -> T {
 #[test]
 fn drawing_stays_on_the_device() {
     let s = stages("ema", "rotary");
-    let how = Draw {
+    let how = SamplingOptions {
         batch: 3,
         ..Default::default()
     };
@@ -452,13 +476,13 @@ fn drawing_stays_on_the_device() {
 #[test]
 fn what_cannot_be_drawn_is_an_error() {
     let s = stages("ema", "rotary");
-    let fails = |classes: &[u32], how: Draw| {
+    let fails = |classes: &[u32], how: SamplingOptions| {
         s.prior
-            .draw(classes, None, &how, &mut quiet)
+            .sample(&request(classes, None, &how), &mut no_progress)
             .unwrap_err()
             .to_string()
     };
-    let with = |sampling| Draw {
+    let with = |sampling| SamplingOptions {
         sampling,
         ..Default::default()
     };
@@ -492,11 +516,11 @@ fn what_cannot_be_drawn_is_an_error() {
         )
         .contains("temperature")
     );
-    assert!(fails(&[99], Draw::default()).contains("no class 99"));
+    assert!(fails(&[99], SamplingOptions::default()).contains("no class 99"));
     assert!(
         fails(
             &[0],
-            Draw {
+            SamplingOptions {
                 repetition_penalty: 0.5,
                 ..Default::default()
             }
@@ -506,7 +530,7 @@ fn what_cannot_be_drawn_is_an_error() {
     assert!(
         fails(
             &[0],
-            Draw {
+            SamplingOptions {
                 batch: 0,
                 ..Default::default()
             }
@@ -515,12 +539,16 @@ fn what_cannot_be_drawn_is_an_error() {
     );
     let none = s
         .prior
-        .draw(&[], None, &Draw::default(), &mut quiet)
+        .sample(
+            &request(&[], None, &SamplingOptions::default()),
+            &mut no_progress,
+        )
         .unwrap();
     assert!(none.codes.is_empty());
-    let stop = s.prior.draw(&[0], None, &Draw::default(), &mut |_, _| {
-        Err(wgvq::Error::data("enough"))
-    });
+    let stop = s.prior.sample(
+        &request(&[0], None, &SamplingOptions::default()),
+        &mut |_, _| Err(wgvq::Error::data("enough")),
+    );
     assert!(stop.unwrap_err().to_string().contains("enough"));
 }
 
@@ -531,7 +559,7 @@ fn stages_know_each_other() {
     let other = tempfile::tempdir().unwrap();
     let (model, _, _) = tokens(&s.gpu, "fsq", false, other.path());
     let load = |path: &std::path::Path| {
-        TrainedPrior::load(&s.gpu, path, &model)
+        PriorModel::load(&s.gpu, path, &model)
             .map(drop)
             .unwrap_err()
             .to_string()
@@ -550,9 +578,9 @@ fn stages_know_each_other() {
 #[test]
 fn tokens_come_back() {
     let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
-    let (mut model, tokens, set) = tokens(&gpu, "ema", true, folder.path());
+    let (model, tokens, set) = tokens(&gpu, "ema", true, folder.path());
     assert_eq!((tokens.train.len(), tokens.test.len()), (140, 20));
-    let t = tokens.about.vocabulary.tokens();
+    let t = tokens.info.vocabulary.tokens();
     let whole = model.encode(&set.gather(&set.train).unwrap()).unwrap();
     let mirrored: Vec<u8> = set
         .train

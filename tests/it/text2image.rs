@@ -3,16 +3,22 @@
 
 use crate::common::{run, stderr, stdout};
 use std::path::{Path, PathBuf};
-use wgvq::codes::tokens::About;
+use wgvq::codes::tokens::TokenDatasetInfo;
 use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::inference::{Asked, Draw, Drawing, TrainedPrior};
+use wgvq::inference::{
+    Condition, PriorModel, SampleRequest, Samples, SamplingOptions, no_progress,
+};
 use wgvq::models::prior::{Pattern, Shape, TextKind, Vocabulary};
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::ops::sampling::sample::Sampling;
 
-fn quiet(_: usize, _: usize) -> wgvq::Result<()> {
-    Ok(())
+/// A request for images of these classes and texts.
+fn request<'a>(condition: Condition<'a>, options: &SamplingOptions) -> SampleRequest<'a> {
+    SampleRequest {
+        options: *options,
+        ..SampleRequest::new(condition)
+    }
 }
 
 const TEXT: Text = Text {
@@ -21,7 +27,7 @@ const TEXT: Text = Text {
 };
 
 /// A prior that has not been trained, whose logits are far enough apart to draw from.
-fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> TrainedPrior {
+fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> PriorModel {
     let prior = Shape {
         layers: 3,
         dim: 32,
@@ -36,7 +42,7 @@ fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> Traine
         prior,
         ..Default::default()
     };
-    let about = About {
+    let info = TokenDatasetInfo {
         reader: String::new(),
         model: String::new(),
         quantizer: "ema".into(),
@@ -55,12 +61,12 @@ fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> Traine
         data_sha256: String::new(),
         mirrored: false,
     };
-    TrainedPrior::untrained(gpu, &config.resolve().unwrap(), about).unwrap()
+    PriorModel::untrained(gpu, &config.resolve().unwrap(), info).unwrap()
 }
 
 /// The systems: one sequence with sparse layers, an encoder, and rows from elsewhere; each with
 /// four texts of several lengths.
-fn systems(gpu: &Gpu) -> Vec<(TrainedPrior, Texts)> {
+fn systems(gpu: &Gpu) -> Vec<(PriorModel, Texts)> {
     let sparse = [Pattern::Row, Pattern::Column, Pattern::Convolution];
     let tokens = Texts::of_tokens(&TEXT, &[vec![5, 6, 7], vec![8], vec![9; 20], vec![]]).unwrap();
     let rows = Text {
@@ -83,17 +89,18 @@ fn systems(gpu: &Gpu) -> Vec<(TrainedPrior, Texts)> {
     ]
 }
 
-fn draw(prior: &TrainedPrior, texts: &Texts, how: Draw) -> Drawing {
+fn draw(prior: &PriorModel, texts: &Texts, how: SamplingOptions) -> Samples {
     let classes = vec![0; texts.lengths.len()];
     prior
-        .draw(
-            Asked {
-                classes: &classes,
-                texts: Some(texts),
-            },
-            None,
-            &how,
-            &mut quiet,
+        .sample(
+            &request(
+                Condition {
+                    classes: &classes,
+                    texts: Some(texts),
+                },
+                &how,
+            ),
+            &mut no_progress,
         )
         .unwrap()
 }
@@ -110,7 +117,7 @@ fn caches_and_batches_change_no_code() {
     for (prior, texts) in systems(&gpu) {
         for guidance in [None, Some(3.0)] {
             // Far apart, so that no rounding decides what is drawn.
-            let how = Draw {
+            let how = SamplingOptions {
                 sampling: Sampling {
                     guidance,
                     temperature: 0.05,
@@ -124,7 +131,7 @@ fn caches_and_batches_change_no_code() {
             let plain = draw(
                 &prior,
                 &texts,
-                Draw {
+                SamplingOptions {
                     cache: false,
                     ..how
                 },
@@ -133,12 +140,15 @@ fn caches_and_batches_change_no_code() {
             for (a, b) in whole.log_likelihood.iter().zip(&plain.log_likelihood) {
                 assert!((a - b).abs() <= 1e-3 * a.abs().max(1.0), "{a}, {b}");
             }
-            assert_eq!(draw(&prior, &texts, Draw { batch: 3, ..how }), whole);
+            assert_eq!(
+                draw(&prior, &texts, SamplingOptions { batch: 3, ..how }),
+                whole
+            );
             assert_ne!(
                 draw(
                     &prior,
                     &texts,
-                    Draw {
+                    SamplingOptions {
                         seed: 5,
                         sampling: Sampling {
                             guidance,
@@ -159,9 +169,9 @@ fn caches_and_batches_change_no_code() {
 fn texts_are_read() {
     let gpu = Gpu::new(Options::default()).unwrap();
     for (prior, texts) in systems(&gpu) {
-        let text = prior.about().vocabulary.text.unwrap();
+        let text = prior.info().vocabulary.text.unwrap();
         let one = |i: usize| texts.slice(&text, i..i + 1);
-        let how = Draw {
+        let how = SamplingOptions {
             sampling: Sampling {
                 temperature: 0.0,
                 ..Default::default()
@@ -178,7 +188,7 @@ fn texts_are_read() {
 fn drawing_of_texts_stays_on_the_device() {
     let gpu = Gpu::new(Options::default()).unwrap();
     for (prior, texts) in systems(&gpu) {
-        let how = Draw {
+        let how = SamplingOptions {
             batch: 2,
             ..Default::default()
         };
@@ -200,22 +210,23 @@ fn drawing_of_texts_stays_on_the_device() {
 fn without_a_text_a_prior_is_told_nothing() {
     let gpu = Gpu::new(Options::default()).unwrap();
     for (prior, _) in systems(&gpu) {
-        let text = prior.about().vocabulary.text.unwrap();
+        let text = prior.info().vocabulary.text.unwrap();
         let nothing = Texts::nothing(&text, 4);
-        let how = Draw {
+        let how = SamplingOptions {
             batch: 3,
-            ..Draw::default()
+            ..SamplingOptions::default()
         };
         let drawn = |texts| {
             prior
-                .draw(
-                    Asked {
-                        classes: &[0; 4],
-                        texts,
-                    },
-                    None,
-                    &how,
-                    &mut quiet,
+                .sample(
+                    &request(
+                        Condition {
+                            classes: &[0; 4],
+                            texts,
+                        },
+                        &how,
+                    ),
+                    &mut no_progress,
                 )
                 .unwrap()
         };
@@ -227,14 +238,17 @@ fn without_a_text_a_prior_is_told_nothing() {
 fn texts_that_do_not_fit_are_errors() {
     let gpu = Gpu::new(Options::default()).unwrap();
     let (prior, texts) = systems(&gpu).remove(1);
-    let none = |asked: Asked| {
+    let none = |asked: Condition| {
         prior
-            .draw(asked, None, &Draw::default(), &mut quiet)
+            .sample(
+                &request(asked, &SamplingOptions::default()),
+                &mut no_progress,
+            )
             .unwrap_err()
             .to_string()
     };
     assert!(
-        none(Asked {
+        none(Condition {
             classes: &[0; 3],
             texts: Some(&texts)
         })
@@ -245,7 +259,7 @@ fn texts_that_do_not_fit_are_errors() {
         ..texts
     };
     assert!(
-        none(Asked {
+        none(Condition {
             classes: &[0; 4],
             texts: Some(&wrong)
         })

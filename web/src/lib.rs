@@ -8,7 +8,7 @@ mod search;
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::inference::{Draw, Trained, TrainedPrior};
+use wgvq::inference::{FirstStageModel, PriorModel, SampleRequest, SamplingOptions};
 use wgvq::ops::sampling::sample::Sampling;
 
 #[wasm_bindgen]
@@ -31,8 +31,8 @@ fn thrown(error: wgvq::Error) -> JsError {
 #[wasm_bindgen]
 pub struct Engine {
     gpu: Gpu,
-    model: Trained,
-    prior: TrainedPrior,
+    model: FirstStageModel,
+    prior: PriorModel,
 }
 
 #[wasm_bindgen]
@@ -40,13 +40,13 @@ impl Engine {
     /// Opens the browser's adapter and puts the two model files on it.
     pub async fn open(model: Vec<u8>, prior: Vec<u8>) -> Result<Engine, JsError> {
         let gpu = Gpu::new_async(Options::default()).await.map_err(thrown)?;
-        let model = Trained::from_bytes(&gpu, &model).map_err(thrown)?;
+        let model = FirstStageModel::from_bytes(&gpu, &model).map_err(thrown)?;
         if model.levels().len() != 1 || model.levels()[0].codebooks != 1 || model.image()[2] != 3 {
             return Err(JsError::new(
                 "the page shows models of one level, one codebook and pictures in colour",
             ));
         }
-        let prior = TrainedPrior::from_bytes(&gpu, &prior, &model).map_err(thrown)?;
+        let prior = PriorModel::from_bytes(&gpu, &prior, &model).map_err(thrown)?;
         gpu.finish_async().await.map_err(thrown)?;
         Ok(Engine { gpu, model, prior })
     }
@@ -67,7 +67,7 @@ impl Engine {
             "rows": level.grid[0],
             "columns": level.grid[1],
             "codes": level.codebook_size,
-            "classes": self.prior.about().classes,
+            "classes": self.prior.info().classes,
             "prior_parameters": self.prior.parameter_count(),
         })
         .to_string()
@@ -135,16 +135,19 @@ impl Engine {
             guidance,
             ..Default::default()
         };
-        let how = Draw {
-            sampling,
-            seed: u64::from(seed),
-            ..Default::default()
-        };
         let classes = vec![class; n.clamp(1, 64) as usize];
-        let mut underway = self.prior.begin(&classes, None, &how).map_err(thrown)?;
+        let request = SampleRequest {
+            options: SamplingOptions {
+                sampling,
+                seed: u64::from(seed),
+                ..Default::default()
+            },
+            ..SampleRequest::new(&classes)
+        };
+        let mut session = self.prior.session(&request).map_err(thrown)?;
         let mut codes = Vec::new();
-        while underway.step().map_err(thrown)? {
-            codes = underway
+        while session.step().map_err(thrown)? {
+            codes = session
                 .codes()
                 .map_err(thrown)?
                 .get::<u32>()
@@ -158,7 +161,7 @@ impl Engine {
             let more = step
                 .call3(
                     &JsValue::NULL,
-                    &(underway.drawn() as u32).into(),
+                    &(session.drawn() as u32).into(),
                     &codes,
                     &pictures,
                 )

@@ -5,7 +5,7 @@ use crate::cli::common::output;
 use clap::Args;
 use std::path::Path;
 use wgvq::gpu::Gpu;
-use wgvq::inference::Tiling;
+use wgvq::inference::TilingOptions;
 use wgvq::{Error, Result};
 
 /// What images of their own size may take.
@@ -18,8 +18,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn tiling(&self) -> Tiling {
-        Tiling {
+    pub fn tiling(&self) -> TilingOptions {
+        TilingOptions {
             memory_budget: self.memory_budget.map(|mib| mib << 20),
         }
     }

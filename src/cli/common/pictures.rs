@@ -4,12 +4,12 @@ use std::path::Path;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::{Error, Result};
 
 /// Where a run's pictures lie, as its folder says: they may have been moved since its model was
 /// written.
-pub fn source_of(run: &Path, model: &Trained) -> String {
+pub fn source_of(run: &Path, model: &FirstStageModel) -> String {
     let kept = RunConfig::load(&folder_of(run).join("config.toml"));
     kept.map_or_else(
         |_| model.config().data.source.clone(),

@@ -12,7 +12,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
 
@@ -64,7 +64,7 @@ impl Encode {
         let beside = self.npy.then(|| npy.clone());
         apart(read(), std::iter::once(&self.output).chain(&beside))?;
         let gpu = global.gpu()?;
-        let mut model = Trained::load(&gpu, &self.run)?;
+        let model = FirstStageModel::load(&gpu, &self.run)?;
         if self.npy {
             let arrays = Codes::npy_paths(&npy, model.levels());
             arrays
@@ -73,7 +73,7 @@ impl Encode {
             apart(read(), std::iter::once(&self.output).chain(&arrays))?;
         }
         if self.native_size {
-            let all = self.native(global, &mut model)?;
+            let all = self.native(global, &model)?;
             if global.json {
                 self.tell(&all, &[], &gpu);
             } else {
@@ -128,7 +128,7 @@ impl Encode {
     }
 
     /// Images at their own size.
-    fn native(&self, global: &Global, model: &mut Trained) -> Result<Vec<Codes>> {
+    fn native(&self, global: &Global, model: &FirstStageModel) -> Result<Vec<Codes>> {
         let channels = model.image()[2];
         let mut tiled = model.tiled(self.memory.tiling());
         let mut all = Vec::new();
@@ -136,7 +136,8 @@ impl Encode {
             let (pixels, size) = data::load_image_whole(path, channels)?;
             let mut bar = Bar::new(global, "tiles");
             let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| {
-                bar.show(done, of)
+                bar.show(done, of);
+                Ok(())
             })?;
             bar.finish();
             let [w, h] = size;
@@ -197,7 +198,7 @@ impl Decode {
         let written = names.iter().map(|name| self.output.join(name));
         apart([self.codes.clone(), model_of(&self.run)], written)?;
         let gpu = global.gpu()?;
-        let mut model = Trained::load(&gpu, &self.run)?;
+        let model = FirstStageModel::load(&gpu, &self.run)?;
         all.iter()
             .try_for_each(|codes| codes.check_model(model.hash()))?;
         let channels = model.image()[2];
@@ -216,8 +217,10 @@ impl Decode {
             } else {
                 let mut bar = Bar::new(global, "tiles");
                 let mut tiled = model.tiled(self.memory.tiling());
-                let image =
-                    tiled.decode(&codes.indices, [w, h], &mut |done, of| bar.show(done, of))?;
+                let image = tiled.decode(&codes.indices, [w, h], &mut |done, of| {
+                    bar.show(done, of);
+                    Ok(())
+                })?;
                 bar.finish();
                 image
             };

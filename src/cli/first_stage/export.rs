@@ -6,7 +6,7 @@ use crate::cli::common::place::Place;
 use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::inference::{DECODER_FORMAT, Trained};
+use wgvq::inference::{DECODER_FORMAT, FirstStageModel};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
@@ -37,7 +37,7 @@ impl Export {
         }
         let _place = Place::file(global, &self.output, self.overwrite)?;
         apart([model_of(&self.run)], [&self.output])?;
-        let model = Trained::load(&global.gpu()?, &self.run)?;
+        let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
         let bytes = model.to_decoder_bytes()?;
         atomic::write(&self.output, &bytes)?;
         if global.json {

@@ -8,7 +8,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::analysis::probe::{SWATCH, Survey};
 use wgvq::data::{self, ImageSet};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::report::grid::Shape;
 use wgvq::report::inspection::{Book, Inspection, entropy_bits, names};
 use wgvq::report::metrics::code_usage;
@@ -76,7 +76,7 @@ impl Inspect {
             .clone()
             .unwrap_or_else(|| folder_of(&self.run).join("inspect"));
         let place = Place::folder(global, &base)?;
-        let mut model = Trained::load(&global.gpu()?, &self.run)?;
+        let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
         let levels: Vec<usize> = match self.level.as_deref() {
             None => (0..model.levels().len()).collect(),
             name => vec![model.level(name)?],
@@ -111,7 +111,7 @@ impl Inspect {
             let name = model.levels()[level].name.clone();
             let to = staged.path().join(&name);
             let (survey, inspection) =
-                self.level(global, &mut model, level, &set, &pictures, &groups, &to)?;
+                self.level(global, &model, level, &set, &pictures, &groups, &to)?;
             said.push((survey, inspection, base.join(name)));
         }
         staged.put(&old)?;
@@ -124,7 +124,7 @@ impl Inspect {
     fn level(
         &self,
         global: &Global,
-        model: &mut Trained,
+        model: &FirstStageModel,
         level: usize,
         set: &ImageSet,
         pictures: &[u8],
@@ -239,7 +239,7 @@ pub fn name_of(run: &Path) -> String {
     )
 }
 
-pub fn shape(model: &Trained) -> Shape {
+pub fn shape(model: &FirstStageModel) -> Shape {
     let [width, height, channels] = model.image();
     Shape {
         width,
@@ -249,7 +249,7 @@ pub fn shape(model: &Trained) -> Shape {
 }
 
 /// A model's own data set or another, brought to the model's size.
-pub fn open(run: &Path, model: &Trained, other: Option<&str>) -> Result<ImageSet> {
+pub fn open(run: &Path, model: &FirstStageModel, other: Option<&str>) -> Result<ImageSet> {
     let [width, height, channels] = model.image();
     let own = model.config().data.options();
     let options = data::Options {
@@ -283,7 +283,7 @@ fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
 
 /// The quantized latents of the codes of each codebook, the most used first, while the other
 /// codebooks stay at their most used code.
-fn vectors(model: &mut Trained, survey: &Survey) -> Result<Vec<Vec<f32>>> {
+fn vectors(model: &FirstStageModel, survey: &Survey) -> Result<Vec<Vec<f32>>> {
     let books = survey.counts.len();
     let usual: Vec<u32> = (0..books)
         .map(|b| survey.most_used(b, 1).first().copied().unwrap_or(0))
@@ -343,7 +343,7 @@ fn company(vectors: &[Vec<f32>], survey: &Survey, dim: usize) -> Vec<Vec<f32>> {
 
 /// What the pictures of one codebook show.
 fn book(
-    model: &mut Trained,
+    model: &FirstStageModel,
     survey: &Survey,
     book: usize,
     vectors: &[f32],

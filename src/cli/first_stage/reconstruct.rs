@@ -9,7 +9,7 @@ use crate::cli::common::place::Place;
 use crate::cli::{Ended, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::report::grid::{Layout, Shape, pairs};
 use wgvq::report::metrics::{mse, psnr};
 use wgvq::report::samples::by_level;
@@ -49,7 +49,7 @@ impl Reconstruct {
             .unwrap_or_else(|| "reconstructions.png".into());
         let _place = Place::file(global, &output, self.overwrite)?;
         apart(self.read(), [&output])?;
-        let mut model = Trained::load(&global.gpu()?, &self.run)?;
+        let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
         let [width, height, channels] = model.image();
         let mut originals = Vec::new();
         for path in &self.images {
@@ -122,15 +122,19 @@ impl Reconstruct {
             .filter(|path| !old.contains(path));
         apart(self.read(), old.iter().cloned().chain(written))?;
         let gpu = global.gpu()?;
-        let mut model = Trained::load(&gpu, &self.run)?;
+        let model = FirstStageModel::load(&gpu, &self.run)?;
         let channels = model.image()[2];
         let mut tiled = model.tiled(self.memory.tiling());
         let staged = place.staged()?;
         for (path, name) in self.images.iter().zip(&names) {
             let (original, size) = data::load_image_whole(path, channels)?;
             let mut bar = Bar::new(global, "tiles");
-            let codes = tiled.encode(&original, size, &mut |done, of| bar.show(done, of))?;
-            let pixels = tiled.decode(&codes, size, &mut |done, of| bar.show(done, of))?;
+            let mut progress = |done, of| {
+                bar.show(done, of);
+                Ok(())
+            };
+            let codes = tiled.encode(&original, size, &mut progress)?;
+            let pixels = tiled.decode(&codes, size, &mut progress)?;
             bar.finish();
             atomic::write(
                 &staged.path().join(name),

@@ -10,7 +10,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::Codes;
 use wgvq::data::absolute;
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::report::codecs::{self, At, QUALITIES, at_psnr};
 use wgvq::report::metrics::{code_usage, mse, psnr};
 use wgvq::report::rate::{Codecs, Coded, LevelRate, chart, csv, table};
@@ -57,10 +57,10 @@ impl Report {
         let place = Place::folder(global, &out)?;
         place.holds_none(["rate.png", "rate.csv"], self.overwrite)?;
         let gpu = global.gpu()?;
-        let mut models = self
+        let models = self
             .runs
             .iter()
-            .map(|run| Trained::load(&gpu, run))
+            .map(|run| FirstStageModel::load(&gpu, run))
             .collect::<Result<Vec<_>>>()?;
         self.comparable(&models)?;
         let set = open(&self.runs[0], &models[0], self.data.as_deref())?;
@@ -73,7 +73,7 @@ impl Report {
         );
         let names = names(&self.runs);
         let mut runs = Vec::new();
-        for (model, name) in models.iter_mut().zip(names) {
+        for (model, name) in models.iter().zip(names) {
             runs.push(coded(model, name, &pixels, count)?);
         }
         output::note(
@@ -128,7 +128,7 @@ impl Report {
     }
 
     /// Can the runs be measured on the same pictures?
-    fn comparable(&self, models: &[Trained]) -> Result<()> {
+    fn comparable(&self, models: &[FirstStageModel]) -> Result<()> {
         let (first, name) = (&models[0], self.runs[0].display());
         for (model, run) in models.iter().zip(&self.runs).skip(1) {
             if model.image() != first.image() {
@@ -164,7 +164,7 @@ fn names(runs: &[PathBuf]) -> Vec<String> {
 }
 
 /// What a model makes of pictures, and what its codes take.
-fn coded(model: &mut Trained, name: String, pixels: &[u8], count: usize) -> Result<Coded> {
+fn coded(model: &FirstStageModel, name: String, pixels: &[u8], count: usize) -> Result<Coded> {
     let codes = model.to_codes(pixels, vec![String::new(); count])?;
     let error = mse(pixels, &model.decode(&codes.indices)?)?;
     let [w, h, _] = model.image();

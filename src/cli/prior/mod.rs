@@ -1,4 +1,6 @@
 //! Commands of the second stage: training a prior, sampling and completing images.
 
+pub mod complete;
 pub mod sample;
+pub mod sampling;
 pub mod train;

@@ -15,10 +15,11 @@ use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
-use wgvq::inference::tokenize::{about as tokens_about, tokenize};
-use wgvq::inference::{Draw, Priors, Trained, TrainedPrior, prior_folder};
+use wgvq::inference::tokenize::{describe, tokenize};
+use wgvq::inference::{
+    FirstStageModel, Hierarchy, PriorModel, SampleRequest, no_progress, prior_folder,
+};
 use wgvq::models::prior::Shape as PriorShape;
-use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
@@ -132,7 +133,7 @@ impl PriorCommand {
             Some(self.configuration()?)
         };
         let gpu = global.gpu()?;
-        let mut model = Trained::load(&gpu, &self.run)?;
+        let model = FirstStageModel::load(&gpu, &self.run)?;
         let level = model.level(self.level.as_deref())?;
         let place = prior_folder(&self.run, &model.levels()[level].name);
         RunFolder::settle(&place)?;
@@ -157,8 +158,8 @@ impl PriorCommand {
             // The tokens that it began with are all that it needs, whatever became of the pictures.
             let tokens = Tokens::open(&there)?;
             tokens.check_model(model.hash())?;
-            tokens.about.level(model.levels())?;
-            if self.data.is_some() && !self.open(&model)?.is_of_sum(&tokens.about.data_sha256) {
+            tokens.info.level(model.levels())?;
+            if self.data.is_some() && !self.open(&model)?.is_of_sum(&tokens.info.data_sha256) {
                 let what = "are other pictures than the prior began with, whose tokens it has: \
                             leave --data out to go on with those";
                 return Err(Error::config("--data", what));
@@ -166,16 +167,16 @@ impl PriorCommand {
             Ok(tokens)
         } else {
             let data = self.open(&model)?;
-            let about = tokens_about(&model, level, &data, None);
+            let info = describe(&model, level, &data, None);
             if let Some(config) = &config {
-                check(&gpu, config, &about.vocabulary)?;
+                check(&gpu, config, &info.vocabulary)?;
             }
             let opened = if Tokens::exist(&there) {
                 Some(Tokens::open(&there))
             } else {
                 None
             };
-            match opened.map(|tokens| tokens.and_then(|t| t.check(&about).map(|()| t))) {
+            match opened.map(|tokens| tokens.and_then(|t| t.check(&info).map(|()| t))) {
                 Some(Ok(tokens)) => Ok(tokens),
                 Some(Err(e)) if !self.overwrite => return Err(e),
                 _ => Err(data),
@@ -192,7 +193,7 @@ impl PriorCommand {
         };
         let tokens = match made {
             Ok(tokens) => tokens,
-            Err(data) => match self.tokenize(global, &mut model, level, &data, &folder)? {
+            Err(data) => match self.tokenize(global, &model, level, &data, &folder)? {
                 Some(tokens) => tokens,
                 None => return Ok(Ended::Abandoned),
             },
@@ -213,7 +214,7 @@ impl PriorCommand {
     }
 
     /// The pictures whose codes are modelled, in the model's size.
-    fn open(&self, model: &Trained) -> Result<Arc<ImageSet>> {
+    fn open(&self, model: &FirstStageModel) -> Result<Arc<ImageSet>> {
         let mut data = model.config().data.clone();
         let [width, height, channels] = model.image();
         (data.width, data.height, data.channels) = (width, height, channels);
@@ -229,7 +230,7 @@ impl PriorCommand {
     fn tokenize(
         &self,
         global: &Global,
-        model: &mut Trained,
+        model: &FirstStageModel,
         level: usize,
         data: &ImageSet,
         folder: &RunFolder,
@@ -271,23 +272,19 @@ impl PriorCommand {
         global: &Global,
         gpu: &Gpu,
         config: &Resolved<PriorConfig>,
-        mut model: Trained,
+        model: FirstStageModel,
         tokens: Tokens,
         folder: &RunFolder,
         start: Start,
     ) -> Result<Ended> {
         let base = baselines(&tokens)?;
-        let (v, t, p) = (
-            tokens.about.vocabulary.clone(),
-            &config.train,
-            &config.prior,
-        );
+        let (v, t, p) = (tokens.info.vocabulary.clone(), &config.train, &config.prior);
         output::note(
             global,
             &format!(
                 "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes; {} \
                  blocks of {} channels; {} steps of {} on {} ({} core)",
-                tokens.about.data,
+                tokens.info.data,
                 tokens.train.len(),
                 v.tokens(),
                 tokens.test.len(),
@@ -329,7 +326,7 @@ impl PriorCommand {
         let (parameters, memory) = (outcome.trainer.parameter_count(), outcome.trainer.memory());
         let (run, model_path) = (folder.path(), folder.model());
         drop(outcome.trainer);
-        let picture = picture(gpu, &self.run, &mut model, folder, &format!("{e}"), base)?;
+        let picture = picture(gpu, &self.run, &model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
                 "run": output::shown(run), "step": e.step, "nats_per_token": e.nats_per_token, "bits_per_token": e.bits_per_token,
@@ -360,23 +357,23 @@ impl PriorCommand {
 fn picture(
     gpu: &Gpu,
     run: &Path,
-    model: &mut Trained,
+    model: &FirstStageModel,
     folder: &RunFolder,
     reached: &str,
     base: Baselines,
 ) -> Result<PathBuf> {
-    let prior = TrainedPrior::load(gpu, folder.path(), model)?;
-    let about = prior.about().clone();
-    let names = &about.classes;
-    let which = if about.level.is_empty() {
+    let prior = PriorModel::load(gpu, folder.path(), model)?;
+    let info = prior.info().clone();
+    let names = &info.classes;
+    let which = if info.level.is_empty() {
         String::new()
     } else {
-        format!("{} ", about.level)
+        format!("{} ", info.level)
     };
-    let title = format!("{}: a prior over its {which}codes", about.data);
+    let title = format!("{}: a prior over its {which}codes", info.data);
     let shown: Vec<u32> = (0..names.len().min(CLASSES_SHOWN) as u32).collect();
     let (asked, columns): (Vec<u32>, usize) = if shown.is_empty() {
-        (vec![about.vocabulary.no_class(); WITHOUT_CLASSES], 16)
+        (vec![info.vocabulary.no_class(); WITHOUT_CLASSES], 16)
     } else {
         (
             shown
@@ -389,21 +386,18 @@ fn picture(
     let labels: Vec<&str> = shown.iter().map(|c| names[*c as usize].as_str()).collect();
     // Of several levels, images need the priors of all.
     let priors = if model.levels().len() == 1 {
-        Ok(Priors::new(vec![prior])?)
+        Ok(Hierarchy::new(vec![prior])?)
     } else {
-        Priors::load(gpu, run, model)
+        Hierarchy::load(gpu, run, model)
     };
     let samples = match &priors {
         Ok(priors) => {
             // Without a filter: what the priors believe, rare codes too.
-            let how = Draw {
-                sampling: Sampling::default(),
-                ..Default::default()
-            };
-            let drawing = priors.draw(&asked, None, &how, &mut |_, _| Ok(()))?;
+            let request = SampleRequest::new(&asked);
+            let samples = priors.sample(&request, &mut no_progress)?;
             let [width, height, channels] = model.image();
             Some(rows(
-                &model.decode(&drawing.codes)?,
+                &model.decode(&samples.codes)?,
                 Shape {
                     width,
                     height,

@@ -1,16 +1,14 @@
 //! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model,
 //! over a range of guidance.
 
-use super::sample::{draw, load, load_judge};
+use super::sample::{load, load_judge, sample_texts};
 use super::{Ended, Global, reading};
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
-use crate::cli::prior::sample::How;
+use crate::cli::prior::sampling::SamplingArgs;
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::config::run::Crop;
-use wgvq::inference::Draw;
-use wgvq::inference::contrastive::some;
 use wgvq::inference::retrieval::Retrieval;
 use wgvq::models::text::Form;
 use wgvq::report::grid::Shape;
@@ -39,7 +37,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "G,..", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 5.0])]
     sweep: Vec<f32>,
     #[command(flatten)]
-    how: How,
+    sampling: SamplingArgs,
     /// The folder of evaluation.csv, evaluation.png and evaluation-samples.png; without,
     /// RUN/report
     #[arg(long)]
@@ -65,7 +63,7 @@ struct Line {
 
 impl Evaluate {
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        let how = self.how.draw()?;
+        let options = self.sampling.options()?;
         if self.sweep.iter().any(|g| !g.is_finite()) || self.sweep.is_empty() || self.pool < 2 {
             return Err(Error::config(
                 "--sweep",
@@ -75,22 +73,22 @@ impl Evaluate {
         let place = Place::folder(global, &self.out())?;
         place.holds_none(FILES, self.overwrite)?;
         let gpu = global.gpu()?;
-        let mut models = load(&gpu, &self.run)?;
+        let models = load(&gpu, &self.run)?;
         let judge = load_judge(&gpu, &self.run, &models.tokenizer)?;
         let mut data = models.first.config().data.clone();
         let [width, height, channels] = models.first.image();
         (data.width, data.height, data.channels) = (width, height, channels);
         data.crop = Crop::None;
-        let about = models.priors.about();
-        let own = pictures::first_there(&about.data, pictures::source_of(&self.run, &models.first));
+        let info = models.priors.info();
+        let own = pictures::first_there(&info.data, pictures::source_of(&self.run, &models.first));
         let mut set = pictures::open(&self.run, &own, self.data.as_deref(), &data.options())?;
         // As the prior saw them: those without a caption count for neither.
         reading::captioned(global, &mut set)?;
-        if !set.is_of_sum(&about.data_sha256) {
+        if !set.is_of_sum(&info.data_sha256) {
             let what = format!(
                 "are not as they were when the prior was trained on them at `{}`, and what was \
                  held out then may not be now: say by --data where those lie",
-                about.data
+                info.data
             );
             return Err(Error::data(format!("the pictures of {} {what}", set.name)));
         }
@@ -98,14 +96,14 @@ impl Evaluate {
         let n = if self.n == 0 { all } else { self.n.min(all) };
         let numbers: Vec<u32> = (0..n).map(|i| set.test[i * all / n]).collect();
         let (read, _) = reading::tokens(&set, &models.tokenizer, judge.text())?;
-        let judged = some(&read, judge.text(), &numbers);
+        let places = numbers.iter().map(|i| *i as usize);
+        let judged = read.gather(places.clone());
         let asked = match models.text.form {
             Form::Rows(_) => reading::read_rows(&set, &models.text, &numbers)?,
-            Form::Tokens(_) => some(
-                &reading::tokens(&set, &models.tokenizer, &models.text)?.0,
-                &models.text,
-                &numbers,
-            ),
+            Form::Tokens(_) => {
+                let (texts, _) = reading::tokens(&set, &models.tokenizer, &models.text)?;
+                texts.gather(places.clone())
+            }
         };
         let real = set.gather(&numbers)?;
         let measure = |name: &str, guidance, pixels: &[u8], texts: &_| -> Result<Line> {
@@ -120,7 +118,7 @@ impl Evaluate {
             })
         };
         // Each image with the text of another: half the set away.
-        let away: Vec<u32> = (0..n).map(|i| numbers[(i + n.div_ceil(2)) % n]).collect();
+        let away = read.gather((0..n).map(|i| numbers[(i + n.div_ceil(2)) % n] as usize));
         let codes = models.first.encode(&real)?;
         let kept = models.first.decode(&codes)?;
         let mut lines = vec![
@@ -138,21 +136,20 @@ impl Evaluate {
         let bytes = shown * width * height * channels;
         let mut columns = vec![real[..bytes].to_vec(), kept[..bytes].to_vec()];
         for guidance in &self.sweep {
-            let mut own: Draw = how;
+            let mut own = options;
             own.sampling.guidance = Some(*guidance).filter(|g| *g != 1.0);
-            let Some(drawing) = draw(global, &models.priors, &asked, &own)? else {
+            let Some(samples) = sample_texts(global, &models.priors, &asked, &own)? else {
                 return Ok(Ended::Abandoned);
             };
-            let pixels = models.first.decode(&drawing.codes)?;
+            let pixels = models.first.decode(&samples.codes)?;
             columns.push(pixels[..bytes].to_vec());
             lines.push(measure("drawn", Some(*guidance), &pixels, &judged)?);
             if *guidance == self.sweep[0] {
-                let others = some(&read, judge.text(), &away);
                 lines.push(measure(
                     "drawn, held against another's text",
                     Some(*guidance),
                     &pixels,
-                    &others,
+                    &away,
                 )?);
             }
         }

@@ -2,21 +2,19 @@
 
 use super::{Ended, Global, contrastive_folder, reading, text_folder};
 use crate::cli::common::apart::apart;
-use crate::cli::common::images::png;
-use crate::cli::common::made::{SAMPLES, made_before};
-use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sample::{GRID, How, draw as draw_asked, room, slug};
+use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample, slug};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::gpu::Gpu;
-use wgvq::inference::contrastive::TrainedContrastive;
-use wgvq::inference::{Asked, Draw, Drawing, Priors, Trained};
+use wgvq::inference::{
+    Condition, ContrastiveModel, FirstStageModel, Hierarchy, SampleRequest, Samples,
+    SamplingOptions,
+};
 use wgvq::models::text::{Form, Text, Texts};
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::rows;
-use wgvq::storage::atomic;
 use wgvq::text::one_line;
 use wgvq::{Error, Result, files};
 
@@ -51,7 +49,7 @@ pub struct Sample {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    how: How,
+    sampling: SamplingArgs,
     /// The folder: grid.png, samples.json, and a PNG for each image
     #[arg(long, default_value = "samples")]
     out: PathBuf,
@@ -62,8 +60,8 @@ pub struct Sample {
 
 /// The three models of a run.
 pub struct Models {
-    pub first: Trained,
-    pub priors: Priors,
+    pub first: FirstStageModel,
+    pub priors: Hierarchy,
     pub tokenizer: Tokenizer,
     /// How the priors see texts.
     pub text: Text,
@@ -71,16 +69,16 @@ pub struct Models {
 
 /// Loads a run.
 pub fn load(gpu: &Gpu, run: &Path) -> Result<Models> {
-    let first = Trained::load(gpu, run)?;
-    let priors = Priors::load(gpu, run, &first)?;
-    let about = priors.about();
-    let Some(text) = about.vocabulary.text else {
+    let first = FirstStageModel::load(gpu, run)?;
+    let priors = Hierarchy::load(gpu, run, &first)?;
+    let info = priors.info();
+    let Some(text) = info.vocabulary.text else {
         let what = "has a prior that reads no texts: draw from it by `wgvq sample`, or train one \
                     by `wgvq text2image train`";
         return Err(Error::file(run, what));
     };
     let tokenizer = Tokenizer::load(&text_folder(run))?;
-    if about.reader != tokenizer.sha256() {
+    if info.reader != tokenizer.sha256() {
         let what = "is not the tokenizer that the prior was trained with: put that back, or train \
                     again with --overwrite";
         return Err(Error::file(text_folder(run), what));
@@ -94,9 +92,9 @@ pub fn load(gpu: &Gpu, run: &Path) -> Result<Models> {
 }
 
 /// The contrastive model of a run.
-pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<TrainedContrastive> {
+pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<ContrastiveModel> {
     let folder = contrastive_folder(run);
-    let judge = TrainedContrastive::load(gpu, &folder)?;
+    let judge = ContrastiveModel::load(gpu, &folder)?;
     if judge.reader() != tokenizer.sha256() {
         return Err(Error::file(
             &folder,
@@ -106,24 +104,22 @@ pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<Traine
     Ok(judge)
 }
 
-/// Draws an image of each text, with a bar. `None` if the user stopped it.
-pub fn draw(
+/// Samples an image of each text, with a bar. `None` if the user stopped it.
+pub fn sample_texts(
     global: &Global,
-    priors: &Priors,
+    priors: &Hierarchy,
     texts: &Texts,
-    how: &Draw,
-) -> Result<Option<Drawing>> {
-    let none = vec![priors.about().vocabulary.no_class(); texts.lengths.len()];
-    draw_asked(
-        global,
-        priors,
-        Asked {
+    options: &SamplingOptions,
+) -> Result<Option<Samples>> {
+    let none = vec![priors.info().vocabulary.no_class(); texts.lengths.len()];
+    let request = SampleRequest {
+        options: *options,
+        ..SampleRequest::new(Condition {
             classes: &none,
             texts: Some(texts),
-        },
-        None,
-        how,
-    )
+        })
+    };
+    sample(global, priors, &request)
 }
 
 /// Characters of a prompt in the names of its images: at most 160 bytes of the 255 that file
@@ -194,7 +190,7 @@ impl Sample {
     }
 
     pub fn run(&self, global: &Global) -> Result<Ended> {
-        let how = self.how.draw()?;
+        let options = self.sampling.options()?;
         let each = self.candidates.unwrap_or(self.n);
         if self.n == 0 || each < self.n || each > 1 << 16 {
             let what = format!(
@@ -207,12 +203,12 @@ impl Sample {
         let place = Place::folder(global, &self.out)?;
         let rerank = self.rerank || self.candidates.is_some();
         let gpu = global.gpu()?;
-        let mut models = load(&gpu, &self.run)?;
+        let models = load(&gpu, &self.run)?;
         let judge = rerank
             .then(|| load_judge(&gpu, &self.run, &models.tokenizer))
             .transpose()?;
         let (texts, prompts) = self.texts(global, &models)?;
-        room(
+        check_memory(
             &models.first,
             &models.priors,
             prompts.len().saturating_mul(each),
@@ -227,30 +223,17 @@ impl Sample {
         let names: Vec<Vec<String>> = (0..prompts.len())
             .map(|p| (0..self.n).map(|i| name(p, i)).collect())
             .collect();
-        place.holds_none(
-            names
-                .iter()
-                .flatten()
-                .map(String::as_str)
-                .chain([GRID, SAMPLES]),
-            self.overwrite,
-        )?;
-        let written = names
-            .iter()
-            .flatten()
-            .map(String::as_str)
-            .chain([GRID, SAMPLES])
-            .map(|name| self.out.join(name));
+        let all_names = || SamplesFolder::files(names.iter().flatten());
+        place.holds_none(all_names(), self.overwrite)?;
+        let written = all_names().map(|name| self.out.join(name));
         apart(self.prompts.iter().chain(&self.embedding), written)?;
         let places = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, each));
-        let all = places.clone().fold(Texts::default(), |all, p| {
-            all.and(&texts.slice(&models.text, p..p + 1))
-        });
+        let all = texts.gather(places.clone());
         let began = std::time::Instant::now();
-        let Some(drawing) = draw(global, &models.priors, &all, &how)? else {
+        let Some(samples) = sample_texts(global, &models.priors, &all, &options)? else {
             return Ok(Ended::Abandoned);
         };
-        let pixels = models.first.decode(&drawing.codes)?;
+        let pixels = models.first.decode(&samples.codes)?;
         let seconds = began.elapsed().as_secs_f64();
         let [width, height, channels] = models.first.image();
         let size = width * height * channels;
@@ -265,7 +248,6 @@ impl Sample {
             None => None,
         };
         let (mut kept, mut list) = (Vec::new(), Vec::new());
-        let staged = place.staged()?;
         for (p, names) in names.iter().enumerate() {
             let mut order: Vec<usize> = (p * each..(p + 1) * each).collect();
             if let Some(scores) = &scores {
@@ -273,23 +255,13 @@ impl Sample {
                 order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
             }
             for (name, i) in names.iter().zip(order) {
-                let image = &pixels[i * size..][..size];
-                kept.extend_from_slice(image);
-                atomic::write(
-                    &staged.path().join(name),
-                    &png(image, width, height, channels)?,
-                )?;
+                kept.extend_from_slice(&pixels[i * size..][..size]);
                 list.push(serde_json::json!({
                     "image": name, "prompt": prompts[p], "score": scores.as_ref().map(|s| s[i]),
-                    "log_likelihood": drawing.log_likelihood[i],
+                    "log_likelihood": samples.log_likelihood[i],
                 }));
             }
         }
-        let made = serde_json::json!({ "images": list });
-        atomic::write(
-            &staged.path().join(SAMPLES),
-            (serde_json::to_string_pretty(&made).map_err(Error::data)? + "\n").as_bytes(),
-        )?;
         let columns = self.n.min(COLUMNS);
         let lines = self.n.div_ceil(columns);
         let label = |line: usize| {
@@ -305,36 +277,23 @@ impl Sample {
             height,
             channels,
         };
-        let grid = self.out.join(GRID);
         // A prompt begins a row of its own.
         let blank = vec![255u8; (lines * columns - self.n) * size];
         let padded: Vec<u8> = kept
             .chunks(self.n * size)
             .flat_map(|row| [row, &blank[..]].concat())
             .collect();
-        atomic::write(
-            &staged.path().join(GRID),
+        let folder = SamplesFolder {
+            place: &place,
+            folder: &self.out,
+        };
+        folder.write(
+            names.iter().flatten().zip(kept.chunks(size)),
+            shape,
             &rows(&padded, shape, columns, &labels, 96)?.png()?,
+            &serde_json::json!({ "images": list }),
         )?;
-        staged.put(&made_before(&self.out, SAMPLES))?;
-        let codes = drawing.codes.len();
-        if global.json {
-            let line = serde_json::json!({
-                "out": output::shown(&self.out), "images": list.len(), "codes": codes, "seconds": seconds, "codes_per_second": codes as f64 / seconds,
-                "grid": output::shown(&grid),
-            });
-            output::result(&line.to_string());
-        } else {
-            output::result(&format!("{}: {} images", self.out.display(), list.len()));
-            output::result(&format!("grid: {}", grid.display()));
-            output::note(
-                global,
-                &format!(
-                    "{codes} codes in {seconds:.1} s, {:.0} per second",
-                    codes as f64 / seconds
-                ),
-            );
-        }
+        folder.report(global, list.len(), samples.codes.len(), seconds, None);
         Ok(Ended::Done)
     }
 }

@@ -21,7 +21,7 @@ use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::absolute;
-use wgvq::inference::{Trained, prior_folder};
+use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::models::prior::{Pattern, Shape as PriorShape, TextKind};
 use wgvq::storage::run_folder::RunFolder;
@@ -197,7 +197,7 @@ impl Train {
         if !matches!(ended, Ended::Done) {
             return Ok(ended);
         }
-        let mut model = Trained::load(&gpu, run)?;
+        let model = FirstStageModel::load(&gpu, run)?;
         let mut done = judged;
         for (level, config) in priors.iter().enumerate() {
             if self.ended(&places[level], config.train.steps)? {
@@ -207,7 +207,7 @@ impl Train {
             match self.prior(
                 global,
                 &gpu,
-                &mut model,
+                &model,
                 level,
                 material.as_ref(),
                 config,

@@ -5,12 +5,11 @@ use crate::models::Level;
 use crate::models::prior::Vocabulary;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-
 use std::path::Path;
 
-/// What tokens are, and where they come from.
+/// What the tokens of a data set are, and where they come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
+pub struct TokenDatasetInfo {
     /// SHA-256 of the model file that made them.
     pub model: String,
     /// Its quantizer's name.
@@ -36,7 +35,11 @@ pub struct About {
     pub reader: String,
 }
 
-impl About {
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `TokenDatasetInfo`")]
+pub type About = TokenDatasetInfo;
+
+impl TokenDatasetInfo {
     /// Which of a model's levels these are.
     ///
     /// # Errors

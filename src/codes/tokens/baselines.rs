@@ -22,7 +22,7 @@ pub struct Baselines {
 /// # Errors
 /// If a file cannot be read.
 pub fn baselines(tokens: &Tokens) -> Result<Baselines> {
-    let v = &tokens.about.vocabulary;
+    let v = &tokens.info.vocabulary;
     let (books, k, known) = (v.codebooks, v.codebook_size, v.known());
     let mut single = vec![1u64; books * k];
     // By codebook, the code before and the code; the first code of an image has none before.

@@ -25,17 +25,29 @@ impl InFlight {
 
     /// Submits what is recorded, and waits for the oldest where there are too many.
     pub fn submit(&mut self, gpu: &Gpu) -> Result<()> {
+        match self.push(gpu)? {
+            Some(oldest) => gpu.wait(&oldest),
+            None => Ok(()),
+        }
+    }
+
+    /// [`InFlight::submit`] without blocking the thread.
+    pub async fn submit_async(&mut self, gpu: &Gpu) -> Result<()> {
+        match self.push(gpu)? {
+            Some(oldest) => gpu.wait_async(&oldest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Submits what is recorded; returns what is then to be waited for.
+    fn push(&mut self, gpu: &Gpu) -> Result<Option<Submission>> {
         let submission = gpu.flush()?;
         if gpu.deferring() {
             // What waits is submitted bit by bit, and bounded by whoever does that.
-            return Ok(());
+            return Ok(None);
         }
         self.submissions.push_back(submission);
-        if self.submissions.len() > self.most
-            && let Some(oldest) = self.submissions.pop_front()
-        {
-            gpu.wait(&oldest)?;
-        }
-        Ok(())
+        let full = self.submissions.len() > self.most;
+        Ok(full.then(|| self.submissions.pop_front()).flatten())
     }
 }

@@ -1,7 +1,7 @@
 //! Recording and submitting, for this engine or into an encoder of its host's; time on the device.
 
 pub(crate) mod clock;
-pub(crate) mod finish;
+pub(crate) mod completion;
 pub(crate) mod host_encoder;
 pub(crate) mod in_flight;
 pub(crate) mod profile;
@@ -12,6 +12,7 @@ pub(crate) mod stream;
 pub(crate) mod timing;
 
 use clock::Instant;
+use completion::Completions;
 use host_encoder::{Arena, Set};
 use parking_lot::Mutex;
 use recorder::Recorder;
@@ -31,6 +32,8 @@ pub(crate) struct Commands {
     pub(in crate::gpu) epoch: AtomicU64,
     /// Number of the last batch that was submitted.
     pub(in crate::gpu) submitted: AtomicU64,
+    /// Which of them the device has finished.
+    pub(in crate::gpu) completions: Arc<Completions>,
     pub(in crate::gpu) pace: Pace,
     pub(in crate::gpu) last_done: Mutex<Option<Instant>>,
 }
@@ -45,6 +48,7 @@ impl Commands {
             uniforms: OnceLock::new(),
             epoch: AtomicU64::new(1),
             submitted: AtomicU64::new(0),
+            completions: Default::default(),
             pace: Pace::new(guess),
             last_done: Mutex::new(None),
         }

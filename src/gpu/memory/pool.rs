@@ -428,12 +428,12 @@ impl Gpu {
         *self.inner.memory.ledger.report.lock()
     }
 
-    /// Runs `work`, and gives the most bytes that were in use meanwhile beside those from before.
+    /// Awaits `work`, and gives the most bytes that were in use meanwhile beside those from before.
     /// [`MemoryReport::peak`] is what it would have been.
-    pub(crate) fn peak_of<R>(&self, work: impl FnOnce() -> R) -> (R, u64) {
+    pub(crate) async fn peak_of<R>(&self, work: impl Future<Output = R>) -> (R, u64) {
         let before = self.memory();
         self.reset_peak();
-        let result = work();
+        let result = work.await;
         let mut report = self.inner.memory.ledger.report.lock();
         let peak = report.peak;
         report.peak = peak.max(before.peak);

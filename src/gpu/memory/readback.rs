@@ -43,8 +43,6 @@ pub struct Readback {
     staging: wgpu::Buffer,
     bytes: usize,
     dtype: DType,
-    /// The batch of our own that holds the copy; 0 where a host's encoder does.
-    epoch: u64,
     state: Arc<Mutex<State>>,
 }
 
@@ -74,18 +72,15 @@ impl Tensor {
                 arrival.tell(result.map_err(|e| e.to_string()));
             });
         });
-        let epoch = if gpu.host_set().is_some() {
-            0
-        } else {
-            gpu.flush()?.epoch()
-        };
+        if gpu.host_set().is_none() {
+            gpu.flush()?;
+        }
         let dtype = self.dtype();
         Ok(Readback {
             gpu: gpu.clone(),
             staging,
             bytes: self.len() * dtype.size(),
             dtype,
-            epoch,
             state,
         })
     }
@@ -113,32 +108,19 @@ impl Readback {
     /// If `T` is not the tensor's element type, or the device was lost; in a browser, if the copy
     /// has not arrived yet.
     pub fn wait<T: Element>(self) -> Result<Vec<T>> {
-        if cfg!(target_arch = "wasm32") && self.state.lock().done.is_none() {
-            return Err(Error::invalid(
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            self.gpu.clone().block_on(self.get())
+        }
+        #[cfg(target_arch = "wasm32")]
+        if self.state.lock().done.is_some() {
+            self.take()
+        } else {
+            Err(Error::invalid(
                 "read",
                 "nothing may wait for the device in a browser: await `Readback::get`",
-            ));
+            ))
         }
-        self.gpu.send_up_to(self.epoch);
-        let mut idle = 0;
-        while self.state.lock().done.is_none() {
-            let polled = self
-                .gpu
-                .inner
-                .device
-                .poll(wgpu::PollType::wait_indefinitely());
-            let status = polled.map_err(|e| Error::DeviceLost {
-                reason: e.to_string(),
-            })?;
-            // With nothing under way, only another thread that just polled can still bring it.
-            idle += u32::from(status.is_queue_empty());
-            if idle > 1_000 && self.state.lock().done.is_none() {
-                let what = "the copy was recorded into a host's encoder, and that has not been \
-                            submitted; wait after `queue.submit`";
-                return Err(Error::invalid("readback", what));
-            }
-        }
-        self.take()
     }
 
     /// Waits without blocking the thread: in browsers, and where the host polls the device.

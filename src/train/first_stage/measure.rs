@@ -5,8 +5,8 @@ use crate::Result;
 use crate::analysis::sharpness::Energy;
 use crate::autograd::Tape;
 use crate::gpu::Tensor;
-use crate::inference::ablation::Means;
 use crate::inference::first_stage::Coded;
+use crate::inference::level_ablation::LevelAblation;
 use crate::metrics::{Evaluation, Fidelity, LevelCounts};
 use crate::models::Level;
 use crate::nn::Pass;
@@ -171,9 +171,9 @@ impl FirstStageTask {
                 .copied()
                 .collect()
         };
-        let mut means = Means::new(&self.stage);
+        let mut means = LevelAblation::new(&self.stage);
         for part in spread(256).chunks(self.evaluation_batch()) {
-            means.see(&self.stage, state.params(), &self.images(part)?)?;
+            means.observe(&self.stage, state.params(), &self.images(part)?)?;
         }
         let shown = spread(n);
         let mut pictures = vec![Vec::new(); self.levels.len() + 1];

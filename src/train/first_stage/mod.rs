@@ -347,7 +347,7 @@ impl Task for FirstStageTask {
     fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
         Ok(Checkpoint {
             tensors: self.weights(state)?,
-            state: crate::inference::trained::describe(&self.config, &self.data),
+            state: crate::inference::loading::describe(&self.config, &self.data),
         })
     }
 

@@ -17,7 +17,7 @@ use wgvq::config::run::{Crop, ResolvedConfig, RunConfig};
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
-use wgvq::inference::Trained;
+use wgvq::inference::FirstStageModel;
 use wgvq::models::Level;
 use wgvq::models::prior::Vocabulary;
 use wgvq::models::text::{Form, Text, Texts};
@@ -65,7 +65,7 @@ pub(super) struct First {
 /// How far a first stage is.
 pub(super) enum Stage {
     /// It is there.
-    Trained(Box<Trained>),
+    Trained(Box<FirstStageModel>),
     /// It is to begin.
     New(Arc<ImageSet>),
     /// It goes on in its folder.
@@ -84,7 +84,7 @@ pub(super) struct Material {
 }
 
 impl First {
-    fn trained(model: Trained) -> First {
+    fn trained(model: FirstStageModel) -> First {
         let (config, levels, image) = (
             model.config().clone(),
             model.levels().to_vec(),
@@ -126,7 +126,7 @@ impl Train {
                 };
                 let config = first_stage_going_on(&kept, &keys, "--first")?;
                 if has_ended && config.train.steps == kept.train.steps {
-                    return Ok(First::trained(Trained::load(gpu, run)?));
+                    return Ok(First::trained(FirstStageModel::load(gpu, run)?));
                 }
                 let folder = RunFolder::resume(run)?;
                 let images = own_pictures(run, &config, &keys)?;
@@ -142,7 +142,7 @@ impl Train {
                     );
                     return Err(Error::config("--first", what));
                 }
-                return Ok(First::trained(Trained::load(gpu, run)?));
+                return Ok(First::trained(FirstStageModel::load(gpu, run)?));
             }
             Some(_) => {
                 let what =
@@ -329,14 +329,13 @@ impl Train {
 
     /// Are these the images and texts that a prior's tokens were made of?
     pub(super) fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
-        if m.set.is_of_sum(&tokens.about.data_sha256) && tokens.about.reader == m.tokenizer.sha256()
-        {
+        if m.set.is_of_sum(&tokens.info.data_sha256) && tokens.info.reader == m.tokenizer.sha256() {
             return Ok(());
         }
         let what = format!(
             "the images or captions of `{}` are others than those that the run began with (`{}`): \
              say by --data where those lie now",
-            m.set.name, tokens.about.data
+            m.set.name, tokens.info.data
         );
         Err(Error::data(what))
     }

@@ -125,7 +125,7 @@ impl Train {
             }
             asked.prior = kept;
             if Tokens::exist(&place.join("tokens")) {
-                let text = Tokens::open(&place.join("tokens"))?.about.vocabulary.text;
+                let text = Tokens::open(&place.join("tokens"))?.info.vocabulary.text;
                 asked.embeddings = text.is_some_and(|text| matches!(text.form, Form::Rows(_)));
                 asked.text_length = self
                     .text_length

@@ -13,10 +13,8 @@ use wgvq::config::Resolved;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::Gpu;
-use wgvq::inference::contrastive::some;
-use wgvq::inference::prior_measure::Told;
-use wgvq::inference::tokenize::{about as tokens_about, tokenize};
-use wgvq::inference::{Trained, TrainedPrior, prior_folder};
+use wgvq::inference::tokenize::{describe, tokenize};
+use wgvq::inference::{Conditioning, FirstStageModel, PriorModel, prior_folder};
 use wgvq::models::prior::{Prior, TextKind};
 use wgvq::nn::Parameters;
 use wgvq::storage::run_folder::RunFolder;
@@ -32,7 +30,7 @@ impl Train {
         &self,
         global: &Global,
         gpu: &Gpu,
-        model: &mut Trained,
+        model: &FirstStageModel,
         level: usize,
         material: Option<&Material>,
         config: &Resolved<PriorConfig>,
@@ -51,7 +49,7 @@ impl Train {
                     gpu,
                     &mut Parameters::builder(),
                     &config.prior,
-                    &tokens.about.vocabulary,
+                    &tokens.info.vocabulary,
                 )?;
                 (RunFolder::resume(&place)?, Some(tokens))
             }
@@ -66,7 +64,7 @@ impl Train {
         let Some(tokens) = tokens else {
             return Ok(Ended::Abandoned);
         };
-        let (v, p, t) = (&tokens.about.vocabulary, &config.prior, &config.train);
+        let (v, p, t) = (&tokens.info.vocabulary, &config.prior, &config.train);
         let way = if p.text == TextKind::Stream {
             "text and codes in one sequence"
         } else {
@@ -115,7 +113,7 @@ impl Train {
         &self,
         global: &Global,
         gpu: &Gpu,
-        model: &mut Trained,
+        model: &FirstStageModel,
         level: usize,
         m: &Material,
         config: &Resolved<PriorConfig>,
@@ -124,20 +122,20 @@ impl Train {
         let place = &prior_folder(self.folder(), &model.levels()[level].name);
         let of = |numbers: &[u32]| match &m.rows {
             Some(text) => reading::read_rows(&m.set, text, numbers),
-            None => Ok(some(&m.texts, &m.text, numbers)),
+            None => Ok(m.texts.gather(numbers.iter().map(|i| *i as usize))),
         };
         let captions = Captions {
             text: m.rows.unwrap_or(m.text),
             reader: m.tokenizer.sha256(),
             of: &of,
         };
-        let about = tokens_about(model, level, &m.set, Some(captions));
+        let info = describe(model, level, &m.set, Some(captions));
         // What is wrong with the model is found before anything is written.
         Prior::new(
             gpu,
             &mut Parameters::builder(),
             &config.prior,
-            &about.vocabulary,
+            &info.vocabulary,
         )?;
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
         let folder = match (resumed, level) {
@@ -154,7 +152,7 @@ impl Train {
         } else {
             None
         };
-        if let Some(tokens) = made.filter(|t| t.check(&about).is_ok()) {
+        if let Some(tokens) = made.filter(|t| t.check(&info).is_ok()) {
             return Ok((folder, Some(tokens)));
         }
         output::note(
@@ -203,18 +201,22 @@ impl Train {
         global: &Global,
         gpu: &Gpu,
         folder: &RunFolder,
-        model: &Trained,
+        model: &FirstStageModel,
         e: PriorEvaluation,
         parameters: usize,
     ) -> Result<()> {
-        let prior = TrainedPrior::load(gpu, folder.path(), model)?;
+        let prior = PriorModel::load(gpu, folder.path(), model)?;
         let held_out = Tokens::open(&folder.tokens())?;
         let bits = |told| {
             prior
                 .measure(&held_out, told)
                 .map(|nats| nats / std::f64::consts::LN_2)
         };
-        let (own, none, others) = (bits(Told::Own)?, bits(Told::Nothing)?, bits(Told::Others)?);
+        let (own, none, others) = (
+            bits(Conditioning::Matched)?,
+            bits(Conditioning::None)?,
+            bits(Conditioning::Shuffled)?,
+        );
         if global.json {
             let line = serde_json::json!({
                 "prior": output::shown(folder.path()), "step": e.step, "parameters": parameters, "bits_per_code": own,

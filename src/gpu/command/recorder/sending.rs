@@ -76,12 +76,16 @@ impl Gpu {
             }
         }
         let start = Instant::now();
-        recorder.last = Some(self.inner.queue.submit([commands]));
+        let index = self.inner.queue.submit([commands]);
+        recorder.last = Some(index.clone());
+        self.inner.command.completions.submitted(epoch, index);
         recorder.counters.submitting += start.elapsed();
         recorder.counters.submissions += 1;
         self.inner.command.submitted.store(epoch, Ordering::Relaxed);
         let (start, inner) = (Instant::now(), Arc::downgrade(&self.inner));
+        let completions = self.inner.command.completions.clone();
         self.inner.queue.on_submitted_work_done(move || {
+            completions.finished(epoch);
             if let Some(inner) = inner.upgrade() {
                 let now = Instant::now();
                 let begun = inner

@@ -1,4 +1,4 @@
-//! A trained contrastive model: images and texts as vectors.
+//! A trained contrastive model, which makes vectors of images and texts.
 
 use super::retrieval::{Retrieval, retrieval};
 use crate::autograd::Tape;
@@ -6,17 +6,18 @@ use crate::config::Resolved;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
+use crate::inference::loading::load_parameters;
 use crate::models::contrastive::Contrastive;
 use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
 use crate::nn::{Parameters, Pass};
 use crate::ops::image::image::normalize;
 use crate::storage::checkpoint;
-use crate::storage::weights;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// Builds the model of a configuration, and its parameters; `image` is height, width and channels.
 pub(crate) fn build(
     gpu: &Gpu,
     config: &Resolved<ContrastiveConfig>,
@@ -28,7 +29,7 @@ pub(crate) fn build(
     Ok((model, builder.build(gpu, config.train.seed)?))
 }
 
-/// Images by their numbers, on the device.
+/// Uploads images by their numbers: f32 [N, H, W, C] in [-1, 1].
 pub(crate) fn upload(gpu: &Gpu, data: &ImageSet, numbers: &[u32]) -> Result<Tensor> {
     pixels(
         gpu,
@@ -37,6 +38,7 @@ pub(crate) fn upload(gpu: &Gpu, data: &ImageSet, numbers: &[u32]) -> Result<Tens
     )
 }
 
+/// Uploads images, u8 of `shape`, [N, H, W, C]: f32 in [-1, 1].
 pub(crate) fn pixels(gpu: &Gpu, bytes: &[u8], shape: [usize; 4]) -> Result<Tensor> {
     let order: Vec<u32> = (0..shape[0] as u32).collect();
     normalize(
@@ -45,15 +47,9 @@ pub(crate) fn pixels(gpu: &Gpu, bytes: &[u8], shape: [usize; 4]) -> Result<Tenso
     )
 }
 
-/// The texts of some images.
-pub fn some(texts: &Texts, text: &Text, numbers: &[u32]) -> Texts {
-    numbers.iter().fold(Texts::default(), |all, i| {
-        all.and(&texts.slice(text, *i as usize..*i as usize + 1))
-    })
-}
-
+/// What a contrastive model's file says of itself beside its tensors.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct About {
+pub(crate) struct Metadata {
     pub(crate) config: ContrastiveConfig,
     /// Height, width, channels.
     pub(crate) image: [usize; 3],
@@ -61,7 +57,7 @@ pub(crate) struct About {
     pub(crate) reader: String,
 }
 
-/// A model and its weights.
+/// A model and its weights, trained or in training.
 pub(crate) struct Judge<'a> {
     pub(crate) gpu: &'a Gpu,
     pub(crate) model: &'a Contrastive,
@@ -108,8 +104,22 @@ impl Judge<'_> {
     }
 }
 
-/// A trained contrastive model.
-pub struct TrainedContrastive {
+/// A trained contrastive model, after CLIP (Radford et al. 2021): vectors of images and texts whose
+/// cosine says how well they match.
+///
+/// ```no_run
+/// use wgvq::gpu::{Gpu, Options};
+/// use wgvq::inference::ContrastiveModel;
+/// use wgvq::models::text::Texts;
+///
+/// # fn scores(pixels: &[u8], tokens: &[Vec<u32>]) -> wgvq::Result<Vec<f32>> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let judge = ContrastiveModel::load(&gpu, "runs/hearts/contrastive".as_ref())?;
+/// let texts = Texts::of_tokens(judge.text(), tokens)?;
+/// judge.score(pixels, &texts) // a cosine for each image and its text
+/// # }
+/// ```
+pub struct ContrastiveModel {
     gpu: Gpu,
     model: Contrastive,
     params: Parameters,
@@ -117,12 +127,12 @@ pub struct TrainedContrastive {
     reader: String,
 }
 
-impl TrainedContrastive {
-    /// Loads the model of a folder.
+impl ContrastiveModel {
+    /// Loads the model of a folder, `RUN/contrastive`.
     ///
     /// # Errors
     /// If there is none, or it is damaged.
-    pub fn load(gpu: &Gpu, folder: &Path) -> Result<TrainedContrastive> {
+    pub fn load(gpu: &Gpu, folder: &Path) -> Result<ContrastiveModel> {
         let file = folder.join("final.safetensors");
         if !file.exists() {
             return Err(Error::file(
@@ -131,21 +141,18 @@ impl TrainedContrastive {
             ));
         }
         let (checkpoint, _) = checkpoint::load_file(&file)?;
-        let about: About = serde_json::from_value(checkpoint.state["contrastive"].clone())
+        let metadata: Metadata = serde_json::from_value(checkpoint.state["contrastive"].clone())
             .map_err(|e| Error::file(&file, format!("holds no contrastive model: {e}")))?;
         let at = |e: Error| Error::file(&file, e);
-        let config = about.config.resolve().map_err(at)?;
-        let (model, params) = build(gpu, &config, about.image, &about.text).map_err(at)?;
-        let mut parts = weights::by_prefix(&checkpoint.tensors, &[]).map_err(at)?;
-        params
-            .load_host(&parts.remove("").unwrap_or_default())
-            .map_err(at)?;
-        Ok(TrainedContrastive {
+        let config = metadata.config.resolve().map_err(at)?;
+        let (model, params) = build(gpu, &config, metadata.image, &metadata.text).map_err(at)?;
+        load_parameters(&params, &checkpoint).map_err(at)?;
+        Ok(ContrastiveModel {
             gpu: gpu.clone(),
             model,
             params,
-            text: about.text,
-            reader: about.reader,
+            text: metadata.text,
+            reader: metadata.reader,
         })
     }
 
@@ -158,17 +165,17 @@ impl TrainedContrastive {
         }
     }
 
-    /// How it sees texts.
+    /// Returns how the model sees texts.
     pub fn text(&self) -> &Text {
         &self.text
     }
 
-    /// SHA-256 of the tokenizer whose texts it reads.
+    /// Returns the SHA-256 of the tokenizer whose texts the model reads.
     pub fn reader(&self) -> &str {
         &self.reader
     }
 
-    /// Rows [N, E] of images, u8 NHWC.
+    /// Returns the vectors of images, u8 [N, H, W, C]: f32 [N, E], each of length 1.
     ///
     /// # Errors
     /// If the bytes are not whole images of its size.
@@ -184,7 +191,7 @@ impl TrainedContrastive {
         self.judge().images(bytes)
     }
 
-    /// Rows [N, E] of texts.
+    /// Returns the vectors of texts: f32 [N, E], each of length 1.
     ///
     /// # Errors
     /// If the texts are of another kind.
@@ -192,10 +199,10 @@ impl TrainedContrastive {
         self.judge().texts(texts)
     }
 
-    /// The cosine between each image and its text.
+    /// Returns the cosine of each image, u8 [N, H, W, C], and its text, `[N]`.
     ///
     /// # Errors
-    /// As [`TrainedContrastive::images`] and [`TrainedContrastive::texts`].
+    /// As [`ContrastiveModel::images`] and [`ContrastiveModel::texts`].
     pub fn score(&self, bytes: &[u8], texts: &Texts) -> Result<Vec<f32>> {
         let (a, b) = (self.images(bytes)?, self.texts(texts)?);
         if a.len() != b.len() {
@@ -212,10 +219,10 @@ impl TrainedContrastive {
             .collect())
     }
 
-    /// How images and texts find each other, in pools of `pool`.
+    /// Measures how images and texts find each other, in pools of `pool`.
     ///
     /// # Errors
-    /// As [`TrainedContrastive::score`].
+    /// As [`ContrastiveModel::score`].
     pub fn retrieval(&self, bytes: &[u8], texts: &Texts, pool: usize) -> Result<Retrieval> {
         let (a, b) = (self.images(bytes)?, self.texts(texts)?);
         if a.len() != b.len() {

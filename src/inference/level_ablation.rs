@@ -1,5 +1,7 @@
-//! Images from the coarse levels alone: what each level adds (Razavi et al. 2019, figure 3). The
-//! levels that are left out hold 0, as in the training steps that leave them out; where there were
+//! Reconstructions from the coarse levels alone, which show what each level adds (Razavi et al. 2019,
+//! figure 3).
+//!
+//! The levels that are left out hold 0, as in the training steps that leave them out; where there were
 //! none, the mean of their quantized latents everywhere, which the decoder has never seen but lies
 //! among what it has.
 
@@ -10,30 +12,31 @@ use crate::inference::first_stage::FirstStage;
 use crate::nn::{Parameters, Pass};
 use crate::quantize::Mode;
 
-/// Means of the quantized latents of each level, over images.
-pub(crate) struct Means {
+/// Reconstructions without the finer levels, and the means over images of each level's quantized
+/// latents, which may take their place.
+pub(crate) struct LevelAblation {
     sums: Vec<Vec<f64>>,
     rows: Vec<usize>,
-    /// Did the decoder see 0 in their place?
+    /// Whether the decoder has seen 0 in the place of a level.
     zero: bool,
 }
 
-impl Means {
-    pub(crate) fn new(stage: &FirstStage) -> Means {
+impl LevelAblation {
+    pub(crate) fn new(stage: &FirstStage) -> LevelAblation {
         let sums: Vec<Vec<f64>> = stage
             .quantizers
             .iter()
             .map(|q| vec![0.0; q.dim()])
             .collect();
-        Means {
+        LevelAblation {
             rows: vec![0; sums.len()],
             sums,
             zero: stage.drops_to_the_end(),
         }
     }
 
-    /// Takes in images [B, H, W, C].
-    pub(crate) fn see(
+    /// Adds images [B, H, W, C] to the means.
+    pub(crate) fn observe(
         &mut self,
         stage: &FirstStage,
         params: &Parameters,
@@ -60,7 +63,8 @@ impl Means {
         Ok(())
     }
 
-    fn of(&self, level: usize) -> Vec<f32> {
+    /// Returns what a latent of a level that is left out holds.
+    fn placeholder(&self, level: usize) -> Vec<f32> {
         if self.zero {
             return vec![0.0; self.sums[level].len()];
         }
@@ -71,8 +75,8 @@ impl Means {
             .collect()
     }
 
-    /// What images [B, H, W, C] are drawn from by their first level, by their first two, and so on:
-    /// an image batch each.
+    /// Reconstructs images [B, H, W, C] from their first level, from their first two, and so on: an
+    /// image batch each.
     pub(crate) fn reconstructions(
         &self,
         stage: &FirstStage,
@@ -95,7 +99,7 @@ impl Means {
                     return Ok(z.clone());
                 }
                 let [b, h, w, _] = z.tensor().dims("reconstruct")?;
-                let mean = self.of(i).repeat(b * h * w);
+                let mean = self.placeholder(i).repeat(b * h * w);
                 Ok(tape.constant(&Tensor::from_slice(images.gpu(), z.shape(), &mean)?))
             };
             let latents = latents

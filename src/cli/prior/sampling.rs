@@ -1,0 +1,236 @@
+//! Sampling as every command does it: the options, the progress bar, and the folder that samples are
+//! written into.
+
+use crate::cli::Global;
+use crate::cli::common::images::png;
+use crate::cli::common::made::{SAMPLES, made_before};
+use crate::cli::common::output;
+use crate::cli::common::output::Bar;
+use crate::cli::common::place::Place;
+use crate::cli::common::signals::stop_flag;
+use clap::Args;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use wgvq::inference::{FirstStageModel, Hierarchy, SampleRequest, Samples, SamplingOptions};
+use wgvq::ops::sampling::sample::Sampling;
+use wgvq::report::grid::Shape;
+use wgvq::storage::atomic;
+use wgvq::{Error, Result, memory};
+
+/// Options for how codes are drawn.
+#[derive(Args)]
+pub struct SamplingArgs {
+    /// Logits are divided by it: below 1 likelier, above 1 more various; 0 takes the likeliest
+    /// code
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    temperature: f32,
+    /// Draw from this many of the likeliest codes
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Draw from the fewest likeliest codes whose probabilities sum to this, in (0, 1]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    top_p: f32,
+    /// Draw from codes of at least this share of the likeliest one's probability
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    min_p: f32,
+    /// Penalty on codes that an image has already: 1 is none, `inf` lets none come twice; with
+    /// --temperature 0 it keeps the likeliest code from being drawn over and over
+    #[arg(
+        long,
+        value_name = "THETA",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    repetition_penalty: f32,
+    /// Classifier-free guidance: above 1 more of the class, and less various
+    #[arg(long, value_name = "G", allow_negative_numbers = true)]
+    guidance: Option<f32>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Images drawn at a time; changes memory and time, and no image
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Compute everything again for each code, as a check or for comparison
+    #[arg(long)]
+    no_cache: bool,
+}
+
+impl SamplingArgs {
+    /// Returns the options that the library takes.
+    ///
+    /// # Errors
+    /// Names the first that cannot be used.
+    pub fn options(&self) -> Result<SamplingOptions> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            // A guidance of 1 is the conditional distribution itself, at half the cost.
+            guidance: self.guidance.filter(|g| *g != 1.0),
+        };
+        let options = SamplingOptions {
+            sampling,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+            batch: self.batch,
+            cache: !self.no_cache,
+        };
+        match options.fault() {
+            Some((field, what)) => Err(Error::config(
+                format!("--{}", field.replace('_', "-")),
+                what,
+            )),
+            None => Ok(options),
+        }
+    }
+}
+
+/// Checks that the host has the memory that sampling `n` images takes: their codes, their pixels, and
+/// the grid of them.
+pub fn check_memory(model: &FirstStageModel, priors: &Hierarchy, n: usize) -> Result<()> {
+    let [width, height, channels] = model.image();
+    let codes = memory::product(&[n, priors.codes_per_image(), 8]);
+    let pixels = memory::product(&[n, width, height, channels, 3]);
+    let asked = codes.and_then(|codes| codes.checked_add(pixels?));
+    memory::hold(
+        format!("--n: {n} images of {width} x {height} x {channels}"),
+        asked,
+    )
+}
+
+/// Samples with a progress bar. `None` if the user stopped it.
+pub fn sample(
+    global: &Global,
+    priors: &Hierarchy,
+    request: &SampleRequest,
+) -> Result<Option<Samples>> {
+    let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
+    let samples = priors.sample(request, &mut |done, all| {
+        bar.show(done, all);
+        if stop.load(Ordering::Relaxed) {
+            Err(Error::data("interrupted"))
+        } else {
+            Ok(())
+        }
+    });
+    bar.finish();
+    if stop.load(Ordering::Relaxed) {
+        output::note(global, "stopped: nothing was written");
+        return Ok(None);
+    }
+    samples.map(Some)
+}
+
+/// Returns a class's name as part of a file's: `ankle-boot` of `Ankle boot`. Characters of all scripts
+/// stay, and pictographs; only what stands between words, what some file system forbids and what
+/// cannot be seen does not.
+pub fn slug(name: &str) -> String {
+    let invisible = |c: char| matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let between = |c: char| match c.is_ascii() {
+        true => !c.is_ascii_alphanumeric(),
+        false => c.is_whitespace() || c.is_control() || invisible(c),
+    };
+    let words = name.split(between).filter(|w| !w.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
+}
+
+/// The picture of all samples.
+const GRID: &str = "grid.png";
+/// The folder that samples are written into: a PNG of each, a picture of all, and a list.
+pub struct SamplesFolder<'a> {
+    pub place: &'a Place,
+    pub folder: &'a Path,
+}
+
+impl SamplesFolder<'_> {
+    /// Returns the names of what is written where the images have these.
+    pub fn files<'a>(names: impl Iterator<Item = &'a String>) -> impl Iterator<Item = &'a str> {
+        names.map(String::as_str).chain([GRID, SAMPLES])
+    }
+
+    /// Writes images, each with its name, the picture of all, and the list, by which the next
+    /// sampling knows what it may remove.
+    pub fn write<'a>(
+        &self,
+        images: impl Iterator<Item = (&'a String, &'a [u8])>,
+        shape: Shape,
+        grid: &[u8],
+        list: &serde_json::Value,
+    ) -> Result<()> {
+        let staged = self.place.staged()?;
+        let at = |name: &str| staged.path().join(name);
+        let list = serde_json::to_string_pretty(list).map_err(Error::data)?;
+        atomic::write(&at(SAMPLES), (list + "\n").as_bytes())?;
+        for (name, image) in images {
+            let png = png(image, shape.width, shape.height, shape.channels)?;
+            atomic::write(&at(name), &png)?;
+        }
+        atomic::write(&at(GRID), grid)?;
+        staged.put(&made_before(self.folder, SAMPLES))
+    }
+
+    /// Says what was written: so many images, of so many codes that took so long; in JSON with
+    /// `more`.
+    pub fn report(
+        &self,
+        global: &Global,
+        images: usize,
+        codes: usize,
+        seconds: f64,
+        more: Option<(&str, f64)>,
+    ) {
+        let (grid, pace) = (self.folder.join(GRID), codes as f64 / seconds);
+        if global.json {
+            let mut line = serde_json::json!({
+                "out": output::shown(self.folder),
+                "images": images,
+                "codes": codes,
+                "seconds": seconds,
+                "codes_per_second": pace,
+                "grid": output::shown(&grid),
+            });
+            if let Some((key, value)) = more {
+                line[key] = value.into();
+            }
+            output::result(&line.to_string());
+            return;
+        }
+        output::result(&format!("{}: {images} images", self.folder.display()));
+        output::result(&format!("grid: {}", grid.display()));
+        output::note(
+            global,
+            &format!("{codes} codes in {seconds:.1} s, {pace:.0} per second"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_make_files() {
+        assert_eq!(slug("T-shirt/top"), "t-shirt-top");
+        assert_eq!(slug("Ankle boot"), "ankle-boot");
+        assert_eq!(slug("../x"), "x");
+        assert_eq!(slug("Красный  Круг?"), "красный-круг");
+        assert_eq!(slug("红色的 心/星"), "红色的-心-星");
+        assert_eq!(
+            slug("\u{feff}\u{2764}\u{fe0f} \u{202e}हिन्दी"),
+            "\u{2764}\u{fe0f}-हिन्दी"
+        );
+        assert_eq!(slug("?!"), "");
+    }
+}

@@ -1,0 +1,188 @@
+//! Which batches the device has finished, and futures of that: waiting without blocking the thread,
+//! and running such a future on a thread that may block.
+
+use crate::Result;
+use crate::gpu::{Gpu, Submission};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+/// Batches that were submitted, and those that wait for one of them.
+#[derive(Default)]
+pub(in crate::gpu) struct Completions {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The last batch that the device has finished.
+    finished: u64,
+    /// Batches on the device, the oldest first, each with its point in the queue.
+    unfinished: VecDeque<(u64, wgpu::SubmissionIndex)>,
+    wakers: Vec<Waker>,
+}
+
+impl Completions {
+    /// Notes that a batch was submitted.
+    pub(in crate::gpu) fn submitted(&self, epoch: u64, index: wgpu::SubmissionIndex) {
+        self.state.lock().unfinished.push_back((epoch, index));
+    }
+
+    /// Notes that the device has finished a batch, and with it those before.
+    pub(in crate::gpu) fn finished(&self, epoch: u64) {
+        let wakers = {
+            let mut state = self.state.lock();
+            state.finished = state.finished.max(epoch);
+            let finished = state.finished;
+            state.unfinished.retain(|(epoch, _)| *epoch > finished);
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready once the device has finished a batch.
+    fn poll(&self, epoch: u64, context: &Context) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.finished >= epoch {
+            return Poll::Ready(());
+        }
+        state.wakers.push(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// The oldest batch on the device.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn oldest(&self) -> Option<wgpu::SubmissionIndex> {
+        let state = self.state.lock();
+        state.unfinished.front().map(|(_, index)| index.clone())
+    }
+}
+
+impl Gpu {
+    /// [`Gpu::wait`] as a future: done when the device has done everything up to `submission`. For
+    /// browsers, and for hosts that poll the device themselves: someone has to.
+    ///
+    /// # Errors
+    /// If the device was lost or refused something since the last call.
+    pub async fn wait_async(&self, submission: &Submission) -> Result<()> {
+        self.send_up_to(submission.epoch());
+        let completions = &self.inner.command.completions;
+        poll_fn(|context| completions.poll(submission.epoch(), context)).await;
+        self.check()
+    }
+
+    /// [`Gpu::finish`] as a future: submits what was recorded, and is done when the device has done
+    /// all of it.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait_async`].
+    pub async fn finish_async(&self) -> Result<()> {
+        let submission = self.flush()?;
+        self.wait_async(&submission).await
+    }
+
+    /// Runs a future of this device's work to its end: blocks the thread, submits what was recorded,
+    /// and polls the device. Every blocking call of the library that has an `async` one beside it is
+    /// that one, run by this. Not in browsers, where nothing may block.
+    ///
+    /// ```
+    /// use wgvq::gpu::{Gpu, Options, Tensor};
+    ///
+    /// # fn main() -> wgvq::Result<()> {
+    /// let gpu = Gpu::new(Options::default())?;
+    /// let tensor = Tensor::from_slice(&gpu, &[2], &[1.0f32, 2.0])?;
+    /// let values = gpu.block_on(async { tensor.read_async()?.get::<f32>().await })?;
+    /// assert_eq!(values, [1.0, 2.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the future; if the device was lost; if the future waits for a host's encoder that
+    /// was not submitted.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        use crate::Error;
+        use std::sync::atomic::Ordering;
+        let mut future = std::pin::pin!(future);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut idle = 0;
+        loop {
+            if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+                return result;
+            }
+            // With nothing under way, only another thread that just polled can still bring it.
+            if idle > 1_000 {
+                let what = "the copy was recorded into a host's encoder, and that has not been \
+                            submitted; wait after `queue.submit`";
+                return Err(Error::invalid("readback", what));
+            }
+            self.send_up_to(self.inner.command.epoch.load(Ordering::Relaxed) - 1);
+            // The oldest alone: the future may record more while the others run.
+            let polled = self.inner.device.poll(wgpu::PollType::Wait {
+                submission_index: self.inner.command.completions.oldest(),
+                timeout: None,
+            });
+            let status = polled.map_err(|e| Error::DeviceLost {
+                reason: e.to_string(),
+            })?;
+            idle += u32::from(status.is_queue_empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{DType, Options, Tensor};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn finishing_a_batch_finishes_those_before_and_wakes() {
+        let completions = Completions::default();
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = count.clone().into();
+        let context = Context::from_waker(&waker);
+        assert!(completions.poll(0, &context).is_ready());
+        assert!(completions.poll(2, &context).is_pending());
+        completions.finished(1);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(completions.poll(2, &context).is_pending());
+        completions.finished(3);
+        completions.finished(2);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(completions.poll(3, &context).is_ready());
+    }
+
+    #[test]
+    fn submissions_are_awaited_one_by_one() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let tensor = Tensor::zeros(&gpu, &[64], DType::F32).unwrap();
+        let mut submissions = Vec::new();
+        for i in 1..=4 {
+            let values = [i as f32; 64];
+            let from = Tensor::from_slice(&gpu, &[64], &values).unwrap();
+            tensor.copy_from(&from).unwrap();
+            submissions.push(gpu.flush().unwrap());
+        }
+        let all = async {
+            for submission in &submissions {
+                gpu.wait_async(submission).await?;
+            }
+            gpu.finish_async().await
+        };
+        gpu.block_on(all).unwrap();
+        assert!(gpu.inner.command.completions.oldest().is_none());
+        assert_eq!(tensor.read::<f32>().unwrap()[0], 4.0);
+    }
+}

@@ -1,0 +1,199 @@
+//! A trained prior, which samples codes and measures how likely codes are.
+
+use crate::codes::tokens::{TokenDatasetInfo, Tokens, vocabulary_of};
+use crate::config::Resolved;
+use crate::config::prior::PriorConfig;
+use crate::gpu::Gpu;
+use crate::inference::FirstStageModel;
+use crate::inference::loading::{load_parameters, model_file};
+use crate::inference::prior_measure::{Conditioning, build, measure};
+use crate::models::prior::{Prior, Vocabulary};
+use crate::nn::Parameters;
+use crate::storage::checkpoint;
+use crate::storage::checkpoint::Checkpoint;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// A trained prior over the codes of one level: a transformer that samples them one by one.
+///
+/// ```no_run
+/// use wgvq::gpu::{Gpu, Options};
+/// use wgvq::inference::{
+///     FirstStageModel, PriorModel, SampleRequest, SamplingOptions, no_progress,
+/// };
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let model = FirstStageModel::load(&gpu, "runs/demo".as_ref())?;
+/// let prior = PriorModel::load(&gpu, "runs/demo/prior".as_ref(), &model)?;
+/// let request = SampleRequest {
+///     options: SamplingOptions { seed: 7, ..Default::default() },
+///     ..SampleRequest::new(&[0, 0, 1]) // two images of one class, one of another
+/// };
+/// let samples = prior.sample(&request, &mut no_progress)?;
+/// let images = model.decode(&samples.codes)?; // where the model has one level
+/// # Ok(())
+/// # }
+/// ```
+pub struct PriorModel {
+    pub(super) gpu: Gpu,
+    config: Resolved<PriorConfig>,
+    info: TokenDatasetInfo,
+    pub(super) prior: Prior,
+    pub(super) params: Parameters,
+}
+
+impl PriorModel {
+    /// Loads the prior of a run (`RUN/prior`, or its `final.safetensors`) over the codes of
+    /// `model`.
+    ///
+    /// # Errors
+    /// If there is none, it is damaged, or it was trained on another model's codes.
+    pub fn load(gpu: &Gpu, path: &Path, model: &FirstStageModel) -> Result<PriorModel> {
+        let file = model_file(path);
+        if !file.exists() {
+            let run = path.parent().unwrap_or(path).display();
+            let what = if path.join("config.toml").exists() {
+                format!(
+                    "is not there: the prior has not been trained to its end; go on with it by \
+                     `wgvq prior {run} --resume`"
+                )
+            } else {
+                format!("is not there: the run has no prior yet; train one by `wgvq prior {run}`")
+            };
+            return Err(Error::file(&file, what));
+        }
+        let (checkpoint, _) = checkpoint::load_file(&file)?;
+        PriorModel::of(gpu, &file, &checkpoint, model)
+    }
+
+    /// Loads a prior from the bytes of its file: `include_bytes!`, a download.
+    ///
+    /// # Errors
+    /// As [`PriorModel::load`].
+    pub fn from_bytes(gpu: &Gpu, bytes: &[u8], model: &FirstStageModel) -> Result<PriorModel> {
+        let name = Path::new("the prior's bytes");
+        PriorModel::of(gpu, name, &checkpoint::from_bytes(name, bytes)?, model)
+    }
+
+    /// Returns the prior that a file holds; `file` names it in errors.
+    fn of(
+        gpu: &Gpu,
+        file: &Path,
+        checkpoint: &Checkpoint,
+        model: &FirstStageModel,
+    ) -> Result<PriorModel> {
+        let at = |e: Error| Error::file(file, e);
+        let state = &checkpoint.state["prior"];
+        if state.is_null() {
+            return Err(Error::file(
+                file,
+                "is a model file of wgvq, but holds no prior",
+            ));
+        }
+        let damaged = |e: serde_json::Error| {
+            Error::file(file, format!("what it says of itself cannot be used: {e}"))
+        };
+        let config: PriorConfig =
+            serde_json::from_value(state["config"].clone()).map_err(damaged)?;
+        let info: TokenDatasetInfo =
+            serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
+        let config = config.resolve().map_err(at)?;
+        let v = &info.vocabulary;
+        let own = Vocabulary {
+            text: v.text,
+            ..vocabulary_of(
+                model.levels(),
+                info.level(model.levels()).map_err(at)?,
+                v.classes,
+            )
+        };
+        if *v != own {
+            let text = |v: &Vocabulary| {
+                let [rows, columns] = v.grid;
+                format!(
+                    "{rows} x {columns} x {} codes of {}",
+                    v.codebooks, v.codebook_size
+                )
+            };
+            let what = format!("is a prior of {}, the model's are {}", text(v), text(&own));
+            return Err(Error::file(file, what));
+        }
+        if info.model != model.hash() {
+            let what = "was trained on the codes of another model than the run's; train one on \
+                        these by `wgvq prior --overwrite`";
+            return Err(Error::file(file, what));
+        }
+        let (prior, params) = build(gpu, &config, &info).map_err(at)?;
+        load_parameters(&params, checkpoint).map_err(at)?;
+        Ok(PriorModel {
+            gpu: gpu.clone(),
+            config,
+            info,
+            prior,
+            params,
+        })
+    }
+
+    /// Returns a prior with the weights that training would begin with: to measure how fast it
+    /// samples.
+    ///
+    /// # Errors
+    /// If the configuration makes no model.
+    pub fn untrained(
+        gpu: &Gpu,
+        config: &Resolved<PriorConfig>,
+        info: TokenDatasetInfo,
+    ) -> Result<PriorModel> {
+        let (prior, params) = build(gpu, config, &info)?;
+        Ok(PriorModel {
+            gpu: gpu.clone(),
+            config: config.clone(),
+            info,
+            prior,
+            params,
+        })
+    }
+
+    /// Returns the configuration that the prior was trained under.
+    pub fn config(&self) -> &PriorConfig {
+        &self.config
+    }
+
+    /// Returns what the prior was trained on: its vocabulary, the classes' names, the data set.
+    pub fn info(&self) -> &TokenDatasetInfo {
+        &self.info
+    }
+
+    /// Returns the layers.
+    pub fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    /// Returns the mean cross-entropy in nats per token of the codes of the images held out, when
+    /// the model is conditioned on each image's own class and text, on none, or on another's.
+    ///
+    /// # Errors
+    /// If the tokens are not such as it was trained on, or cannot be read.
+    pub fn measure(&self, tokens: &Tokens, conditioning: Conditioning) -> Result<f64> {
+        if tokens.info.vocabulary != self.info.vocabulary {
+            return Err(Error::data(
+                "the tokens are not such as the prior was trained on",
+            ));
+        }
+        let images: Vec<u32> = (0..tokens.test.len() as u32).collect();
+        measure(
+            &self.prior,
+            &self.params,
+            &tokens.test,
+            &images,
+            self.config.train.batch_size,
+            conditioning,
+        )
+    }
+
+    /// Returns the number of trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.params.count()
+    }
+}

@@ -1,0 +1,14 @@
+//! Sampling of codes from a prior: what is asked for, the session that goes on code by code, and what
+//! comes of it.
+
+mod batch;
+mod request;
+mod run;
+mod samples;
+mod session;
+mod step;
+mod uncached;
+
+pub use request::{Condition, KnownCodes, SampleRequest, SamplingOptions};
+pub use samples::{PendingSamples, Samples};
+pub use session::SamplingSession;

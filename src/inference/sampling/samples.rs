@@ -1,0 +1,63 @@
+//! What comes of sampling: on the host, or on its way there.
+
+use crate::Result;
+use crate::gpu::{Gpu, Readback};
+
+/// Codes that were sampled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// Codes, u32 [N, T]; of a [`Hierarchy`](super::super::Hierarchy), those of all levels, which
+    /// [`FirstStageModel::decode_async`](super::super::FirstStageModel::decode_async) takes.
+    pub codes: Vec<u32>,
+    /// The log-likelihood in nats of what was drawn of each image, `[N]`, under the model without
+    /// temperature and filters (but guided and penalized).
+    pub log_likelihood: Vec<f32>,
+}
+
+/// Samples on their way to the host: await them, poll them with [`PendingSamples::ready`], or
+/// [`PendingSamples::wait`] for them.
+pub struct PendingSamples {
+    pub(super) gpu: Gpu,
+    pub(super) codes: Readback,
+    pub(super) log_probs: Readback,
+    /// The length of a row of the log-probabilities.
+    pub(super) stride: usize,
+    pub(super) images: usize,
+}
+
+impl PendingSamples {
+    /// Returns whether they have arrived. Never waits.
+    pub fn ready(&self) -> bool {
+        self.codes.ready() && self.log_probs.ready()
+    }
+
+    /// Waits without blocking the thread: in browsers, and where the host polls the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn get(self) -> Result<Samples> {
+        let codes = self.codes.get().await?;
+        let log_probs = self.log_probs.get::<f32>().await?;
+        let sum = |n: usize| {
+            log_probs
+                .iter()
+                .skip(n)
+                .step_by(self.stride)
+                .map(|p| f64::from(*p))
+                .sum::<f64>() as f32
+        };
+        Ok(Samples {
+            codes,
+            log_likelihood: (0..self.images).map(sum).collect(),
+        })
+    }
+
+    /// [`PendingSamples::get`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`PendingSamples::get`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(self) -> Result<Samples> {
+        self.gpu.clone().block_on(self.get())
+    }
+}
