@@ -5,8 +5,11 @@
 use crate::metrics::{columns, mean};
 use crate::storage::metrics_log::Record;
 
-/// The columns of a measurement: name, and value as it stands in the log.
-const COLUMNS: &[(&str, fn(&Evaluation) -> String)] = &[
+/// A column of a log: its name, and the value as it stands there.
+type Column<T> = (&'static str, fn(&T) -> String);
+
+/// The columns of a measurement.
+const COLUMNS: &[Column<Evaluation>] = &[
     ("mse", |e| format!("{:.6e}", e.mse)),
     ("psnr", |e| format!("{:.3}", e.psnr)),
     ("ssim", |e| format!("{:.5}", e.ssim)),
@@ -23,7 +26,7 @@ const COLUMNS: &[(&str, fn(&Evaluation) -> String)] = &[
 ];
 
 /// Those of one level of codes.
-const LEVEL_COLUMNS: &[(&str, fn(&LevelUse) -> String)] = &[
+const LEVEL_COLUMNS: &[Column<LevelUse>] = &[
     ("quantization_error", |l| {
         format!("{:.6e}", l.quantization_error)
     }),

@@ -6,8 +6,8 @@ mod common;
 mod host;
 #[path = "../common/scalar.rs"]
 mod scalar;
-#[path = "../common/skip.rs"]
-mod skip;
+
+use common::skip;
 
 mod add_an_op;
 mod bench;

@@ -106,7 +106,7 @@ fn pictures(n: usize) -> Vec<u8> {
             i % channels,
         );
         let picture = i / (channels * width * height);
-        let block = (x / 3 + picture) % 3 == 0 && y / 4 == picture % 2;
+        let block = (x / 3 + picture).is_multiple_of(3) && y / 4 == picture % 2;
         if block {
             (60 + 70 * c) as u8
         } else {
