@@ -63,6 +63,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod pace;
+pub mod plan;
 pub mod quantize;
 pub mod registry;
 #[cfg(feature = "cli")]

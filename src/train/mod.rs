@@ -4,7 +4,6 @@
 pub mod contrastive;
 pub mod first_stage;
 pub mod objective;
-pub mod plan;
 pub mod prior;
 
 mod deprecated;

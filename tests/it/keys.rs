@@ -12,10 +12,10 @@ use wgvq::config::presets::presets;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Options};
+use wgvq::plan::Plan;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::plan::Plan;
 use wgvq::train::{Observer, Progress, Start};
 use wgvq::{data, quantize};
 
@@ -403,7 +403,7 @@ fn a_plan_counts_the_measurements_and_the_steps_before_the_discriminator() {
         lpips: 0,
         codebook: 1,
         peak_bytes: 1,
-        step: wgvq::train::plan::Pace {
+        step: wgvq::plan::Pace {
             seconds: 2.0,
             flops: 1.0,
         },
@@ -412,7 +412,7 @@ fn a_plan_counts_the_measurements_and_the_steps_before_the_discriminator() {
         measurements,
         measurement_seconds: 10.0,
     };
-    let early = wgvq::train::plan::Pace {
+    let early = wgvq::plan::Pace {
         seconds: 0.5,
         flops: 1.0,
     };

@@ -33,6 +33,7 @@ const FLOORS: &[&str] = &[
     "inference",
     "analysis",
     "train",
+    "plan",
     "report",
     "bench",
     "cli",

@@ -7,7 +7,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 use wgvq::Result;
-use wgvq::train::plan::Plan as Found;
+use wgvq::plan::Plan as Found;
 
 #[derive(Args)]
 pub struct Plan {

@@ -107,18 +107,23 @@ impl Gpu {
         use std::sync::atomic::Ordering;
         let mut future = std::pin::pin!(future);
         let mut context = Context::from_waker(Waker::noop());
-        let mut idle = 0;
+        let (mut idle, mut last) = (0, 0);
         loop {
             if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
                 return result;
             }
-            // With nothing under way, only another thread that just polled can still bring it.
+            // What is recorded in between is progress. With nothing of it and nothing under way, only
+            // another thread that just polled can still bring what the future waits for.
+            let epoch = self.inner.command.epoch.load(Ordering::Relaxed);
+            if epoch != last {
+                (idle, last) = (0, epoch);
+            }
             if idle > 1_000 {
                 let what = "the copy was recorded into a host's encoder, and that has not been \
                             submitted; wait after `queue.submit`";
                 return Err(Error::invalid("readback", what));
             }
-            self.send_up_to(self.inner.command.epoch.load(Ordering::Relaxed) - 1);
+            self.send_up_to(epoch - 1);
             // The oldest alone: the future may record more while the others run.
             let polled = self.inner.device.poll(wgpu::PollType::Wait {
                 submission_index: self.inner.command.completions.oldest(),
@@ -162,6 +167,20 @@ mod tests {
         completions.finished(2);
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
         assert!(completions.poll(3, &context).is_ready());
+    }
+
+    /// However many readbacks a future awaits, each is progress.
+    #[test]
+    fn a_future_may_wait_for_many_readbacks() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let tensor = Tensor::from_slice(&gpu, &[1], &[3.0f32]).unwrap();
+        let many = async {
+            for _ in 0..1_500 {
+                assert_eq!(tensor.read_async()?.get::<f32>().await?, [3.0]);
+            }
+            Ok(())
+        };
+        gpu.block_on(many).unwrap();
     }
 
     #[test]

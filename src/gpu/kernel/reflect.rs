@@ -90,8 +90,8 @@ impl Reflection {
             workgroup: entry.workgroup_size,
             f16: types().any(is_f16),
             subgroups: uses_subgroups(module),
-            cooperative_matrices: types()
-                .any(|inner| matches!(inner, TypeInner::CooperativeMatrix { .. })),
+            cooperative_matrices: uses_matrices(module)
+                || types().any(|inner| matches!(inner, TypeInner::CooperativeMatrix { .. })),
         })
     }
 }
@@ -114,6 +114,24 @@ fn elements(module: &Module, ty: Handle<Type>) -> Elements {
     }
 }
 
+/// Is a matrix loaded or multiplied? The types of such expressions are not among the module's.
+fn uses_matrices(module: &Module) -> bool {
+    functions(module).any(|function| {
+        function.expressions.iter().any(|(_, expression)| {
+            matches!(
+                expression,
+                Expression::CooperativeLoad { .. } | Expression::CooperativeMultiplyAdd { .. }
+            )
+        })
+    })
+}
+
+/// All functions of a module, entry points too.
+fn functions(module: &Module) -> impl Iterator<Item = &naga::Function> {
+    let entries = module.entry_points.iter().map(|entry| &entry.function);
+    module.functions.iter().map(|(_, f)| f).chain(entries)
+}
+
 fn uses_subgroups(module: &Module) -> bool {
     let is_builtin = |binding: &Option<naga::Binding>| {
         use BuiltIn::{NumSubgroups, SubgroupId, SubgroupInvocationId, SubgroupSize};
@@ -124,9 +142,7 @@ fn uses_subgroups(module: &Module) -> bool {
             ))
         )
     };
-    let entries = module.entry_points.iter().map(|entry| &entry.function);
-    let mut functions = module.functions.iter().map(|(_, f)| f).chain(entries);
-    functions.any(|function| {
+    functions(module).any(|function| {
         // Each operation of a subgroup has a result.
         let mut expressions = function.expressions.iter();
         function

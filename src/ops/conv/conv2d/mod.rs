@@ -3,6 +3,7 @@
 //! The three kernels here also make the transposed convolution, which is the gradient of a
 //! convolution with respect to its input: see [`super::conv_transpose2d`].
 
+mod fused;
 mod kernels;
 pub(crate) mod reference;
 mod row_kernel;
@@ -10,7 +11,8 @@ mod spec;
 
 pub use spec::Conv2dRow;
 
-pub(crate) use kernels::{Fused, forward, grad_input, grad_weight, kernels, work};
+pub(crate) use fused::Fused;
+pub(crate) use kernels::{forward, grad_input, grad_weight, kernels, work};
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};

@@ -1,7 +1,8 @@
 //! Convolutions at stride 1 whose lanes own runs of pixels, so that what is loaded along x serves
 //! every tap of a row.
 
-use super::kernels::{Flags, Fused, work};
+use super::fused::{Flags, Fused};
+use super::kernels::work;
 use crate::gpu::device::adapter::LANES;
 use crate::gpu::{Core, Gpu, Kernel, Tensor, groups_for};
 use crate::ops::conv::geometry::Geometry;

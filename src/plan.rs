@@ -1,11 +1,11 @@
 //! What a configuration will take, found by taking a few steps of it and measuring a few pictures.
 
-use super::Trainer;
 use crate::Result;
 use crate::config::objective::Regularizer;
 use crate::config::run::{ResolvedConfig, RunConfig};
 use crate::data::ImageSet;
 use crate::gpu::Gpu;
+use crate::train::Trainer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,81 @@
+//! What is done on the way in and out of a convolution's sum, and the defines that it becomes.
+
+use crate::gpu::{DType, Kernel, Tensor};
+
+/// What is done on the way in and out of a convolution's sum.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fused<'a> {
+    /// Rectify the operand that the rows load.
+    pub relu: bool,
+    /// Add a value per column.
+    pub bias: Option<&'a Tensor>,
+    /// Add a tensor of the output's shape (forward only).
+    pub residual: Option<&'a Tensor>,
+    /// Zero the output where this tensor, of the output's shape, is not above 0.
+    pub mask: Option<&'a Tensor>,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Flags {
+    pub relu: bool,
+    pub bias: bool,
+    pub residual: bool,
+    pub mask: bool,
+    /// Which tensors are f16: what the rows load; the output and with it the residual; the mask.
+    pub lhs_half: bool,
+    pub out_half: bool,
+    pub mask_half: bool,
+}
+
+impl Flags {
+    pub(super) fn define(self, kernel: Kernel) -> Kernel {
+        let kernel = kernel
+            .flag("BIAS", self.bias)
+            .flag("RESIDUAL", self.residual)
+            .flag("RELU_MASK", self.mask);
+        let kernel = kernel
+            .flag("LHS_RELU", self.relu)
+            .flag("LHS_HALF", self.lhs_half);
+        kernel
+            .flag("OUT_HALF", self.out_half)
+            .flag("MASK_HALF", self.mask_half)
+    }
+
+    /// The variants over f16 of one without: activations in or out, or a mask on a gradient.
+    pub(super) fn halves(self) -> Vec<Flags> {
+        if self.mask {
+            return vec![Flags {
+                mask_half: true,
+                ..self
+            }];
+        }
+        [(true, true), (true, false), (false, true)]
+            .map(|(lhs_half, out_half)| Flags {
+                lhs_half,
+                out_half,
+                ..self
+            })
+            .to_vec()
+    }
+}
+
+impl Fused<'_> {
+    pub(super) fn flags(&self, lhs: &Tensor, out: DType) -> Flags {
+        Flags {
+            relu: self.relu,
+            bias: self.bias.is_some(),
+            residual: self.residual.is_some(),
+            mask: self.mask.is_some(),
+            lhs_half: lhs.dtype().is_half(),
+            out_half: out.is_half(),
+            mask_half: self.mask.is_some_and(|m| m.dtype().is_half()),
+        }
+    }
+
+    pub(super) fn any_half(&self) -> bool {
+        [self.residual, self.mask]
+            .into_iter()
+            .flatten()
+            .any(|t| t.dtype().is_half())
+    }
+}
