@@ -136,7 +136,8 @@ impl Train {
                 if !self.first.is_empty() || self.first_steps.is_some() {
                     let what = format!(
                         "{} has its first stage already: go on with what was asked for by \
-                         `{GO_ON} {}`, or train another in another folder",
+                         `{GO_ON} {}`, train what follows it anew by `--overwrite` without this option, or train \
+                         another in another folder",
                         run.display(),
                         output::shell(run)
                     );
