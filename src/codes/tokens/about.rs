@@ -1,6 +1,6 @@
 //! What a token set says of itself.
 
-use super::*;
+use super::MANIFEST;
 use crate::models::Level;
 use crate::models::prior::Vocabulary;
 use crate::{Error, Result};

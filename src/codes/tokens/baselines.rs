@@ -1,6 +1,6 @@
 //! What knowing no image would predict of its tokens: the entropies of single codes and of pairs.
 
-use super::*;
+use super::Tokens;
 use crate::Result;
 use serde::Serialize;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Decoding step by step: the prompt at once, then one row an image, over caches of keys and values.
 
-use super::*;
+use super::{Batch, Conditions, Memory, Prior, place};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};

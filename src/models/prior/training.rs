@@ -1,9 +1,9 @@
 //! The loss of whole sequences.
 
-use super::super::text::{IGNORED, Texts};
-use super::*;
+use super::{Batch, Losses, Prior, Reader};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
+use crate::models::text::{IGNORED, Texts};
 use crate::nn::Pass;
 use crate::nn::transformer::Dropout;
 use crate::ops::loss::cross_entropy::CrossEntropy;

@@ -1,7 +1,7 @@
 //! The codes, classes and texts that a prior is over.
 
-use super::super::text::Text;
 use crate::models::Level;
+use crate::models::text::Text;
 use serde::{Deserialize, Serialize};
 
 /// What the codes look like that a prior models.

@@ -1,12 +1,12 @@
 //! The four ways in which a codebook learns.
 
-use super::super::{Options, Projected, Quantizer};
-use super::*;
+use super::{INITIAL, VectorQuantizer};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::Builder;
 use crate::ops::sampling::random;
 use crate::ops::sampling::random::Key;
+use crate::quantize::{Options, Projected, Quantizer};
 
 pub(super) fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
     let codes = Tensor::empty(gpu, &[k, d], DType::F32)?;

@@ -1,15 +1,15 @@
 //! Maps of codes over images, and how far codes survive changes of them.
 
-use super::super::axes::measured;
-use super::super::canvas::Colour;
-use super::super::map::{colours, map};
-use super::super::overlay::{Overlay, overlay};
-use super::super::page::{Figure, Section, Table};
-use super::super::pca::plane;
-use super::super::robustness;
-use super::*;
+use super::{Inspection, OVERLAID, name};
 use crate::Result;
 use crate::analysis::robustness::{Attack, Robustness};
+use crate::report::axes::measured;
+use crate::report::canvas::Colour;
+use crate::report::map::{colours, map};
+use crate::report::overlay::{Overlay, overlay};
+use crate::report::page::{Figure, Section, Table};
+use crate::report::pca::plane;
+use crate::report::robustness;
 use std::collections::BTreeMap;
 
 impl Inspection {

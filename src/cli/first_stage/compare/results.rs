@@ -1,6 +1,6 @@
 //! What runs reached, as tables: of this comparison, and of one beside it.
 
-use super::*;
+use super::Entry;
 use crate::cli::common::images::png;
 use std::path::Path;
 use wgvq::data::ImageSet;

@@ -1,6 +1,6 @@
 //! One round of a comparison: what was begun, and how far it came.
 
-use super::*;
+use super::Entry;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

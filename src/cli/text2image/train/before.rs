@@ -1,12 +1,12 @@
 //! What is found out before anything is trained: the first stage, images and captions, and whether
 //! every stage can be trained on them.
 
-use super::super::asked::Asked;
-use super::super::{Global, contrastive_folder, reading, text_folder};
 use super::{GO_ON, System, Train, going_on, output};
 use crate::cli::common::keys::{Keys, configuration, open};
 use crate::cli::common::pictures;
 use crate::cli::first_stage::train::{going_on as first_stage_going_on, own_pictures};
+use crate::cli::text2image::asked::Asked;
+use crate::cli::text2image::{Global, contrastive_folder, reading, text_folder};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wgvq::codes::tokenizer::Tokenizer;

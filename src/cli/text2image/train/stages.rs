@@ -1,12 +1,12 @@
 //! The stages of the second half: tokens, the prior, and the contrastive model.
 
-use super::super::asked::Asked;
-use super::super::{Ended, Global, contrastive_folder, reading, text_folder};
 use super::before::Material;
-use super::*;
+use super::{GO_ON, Train};
 use crate::cli::common::output;
 use crate::cli::common::output::{Bar, Watch};
 use crate::cli::common::signals::stop_flag;
+use crate::cli::text2image::asked::Asked;
+use crate::cli::text2image::{Ended, Global, contrastive_folder, reading, text_folder};
 use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Captions, Tokens};
 use wgvq::config::Resolved;

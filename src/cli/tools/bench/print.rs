@@ -1,6 +1,6 @@
 //! What a benchmark prints.
 
-use super::*;
+use super::{lines, processor};
 use crate::cli::Global;
 use crate::cli::common::output;
 use indicatif::HumanBytes;

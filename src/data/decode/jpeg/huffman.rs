@@ -1,6 +1,6 @@
 //! Huffman codes of a JPEG scan, and the bits that they are read from.
 
-use super::*;
+use super::{SHORT, Walked, next_marker};
 
 /// Codes of up to [`FAST`] bits are found in a table of their first bits: length and value.
 pub(super) struct Huffman {

@@ -1,8 +1,8 @@
 //! Bind groups of dispatches, kept while their buffers live.
 
-use super::super::host_encoder::Arena;
-use super::super::stream::BindGroupKey;
-use super::*;
+use super::{BIND_GROUPS_KEPT, Recorder, UNIFORM_ARENA};
+use crate::gpu::command::host_encoder::Arena;
+use crate::gpu::command::stream::BindGroupKey;
 use crate::gpu::kernel::pipelines::UNIFORM_BINDING;
 use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};

@@ -1,10 +1,10 @@
 //! Submitting what was recorded, and waiting for it.
 
-use super::super::clock::Instant;
-use super::super::slices::Slice;
-use super::super::stream::Submission;
-use super::*;
+use super::Recorder;
 use crate::gpu::Gpu;
+use crate::gpu::command::clock::Instant;
+use crate::gpu::command::slices::Slice;
+use crate::gpu::command::stream::Submission;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,6 +1,6 @@
 //! What a matrix product promises.
 
-use super::*;
+use super::{Halves, Transpose, kernel, matmul, reference, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::kernel::gemm::{Form, Tile};
