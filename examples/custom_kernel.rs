@@ -6,7 +6,7 @@
 
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Kernel, Source, Tensor, Work, groups_for};
-use wgvq::nn::{Adam, Init, Parameters, Pass};
+use wgvq::nn::{Adam, ForwardContext, Init, Parameters};
 use wgvq::ops::linalg::column_sum::column_sum;
 use wgvq::ops::loss::loss::Loss;
 use wgvq::ops::optim::adam::Hyper;
@@ -150,7 +150,7 @@ pub fn run(steps: usize) -> Result<f32> {
     );
     for _ in 0..steps {
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let y = snake(&tape, &tape.constant(&x), &pass.param(a)?)?;
         let loss = tape.loss(Loss::Mse, &y, &tape.constant(&wanted))?;
         adam.step(&params, &pass.gradients(tape.backward(&loss)?))?;

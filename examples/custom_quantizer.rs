@@ -12,7 +12,7 @@ use std::sync::Arc;
 use wgvq::autograd::Var;
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::nn::{Builder, Pass};
+use wgvq::nn::{Builder, ForwardContext};
 use wgvq::ops::elementwise::scale::scale;
 use wgvq::ops::loss::loss::Loss;
 use wgvq::ops::quantize::assignment::assign;
@@ -42,7 +42,7 @@ impl Quantizer for Spherical {
     fn dim(&self) -> usize {
         self.channels
     }
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let tape = pass.tape;
         let u = tape.l2_norm(z_e)?;
         let (signs, index) = signs(u.tensor())?;
@@ -67,7 +67,7 @@ impl Quantizer for Spherical {
             seen: Vec::new(),
         })
     }
-    fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, _: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         self.corner(&signs_of(
             &indices.reshape(&[indices.len()])?,
             self.channels,

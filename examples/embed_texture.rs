@@ -19,7 +19,7 @@ use wgvq::inference::Decoder;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::train::Trainer;
-use wgvq::{Error, Result, Wanted, wgpu};
+use wgvq::{Error, FeatureRequest, Result, wgpu};
 
 /// Pixels of the frame for one of the picture, each way.
 const ZOOM: usize = 4;
@@ -53,7 +53,7 @@ pub struct Shown {
 /// Draws so many frames.
 pub fn run(model: Option<&[u8]>, frames: usize) -> Result<Shown> {
     // What a host asks for, so that the engine runs at its best; it runs on a default device too.
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let gpu = host.gpu();
     let trained = if model.is_none() {
         small_model(&gpu, 20)?

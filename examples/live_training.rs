@@ -21,7 +21,7 @@ use wgvq::gpu::{Gpu, Tensor};
 use wgvq::ops::image::image::normalize;
 use wgvq::quantize::Registry;
 use wgvq::train::Trainer;
-use wgvq::{Result, Wanted, wgpu};
+use wgvq::{FeatureRequest, Result, wgpu};
 
 /// Pictures that are shown.
 const SHOWN: usize = 4;
@@ -141,7 +141,7 @@ impl Live {
 
 /// Draws frames into a texture, at most 60 a second.
 pub fn headless(frames: usize, budget: Duration, source: &str) -> Result<Live> {
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let target = host.texture([640, 320], wgpu::TextureFormat::Rgba8UnormSrgb);
     let mut live = Live::new(host, target.format(), budget, source)?;
     for _ in 0..frames {

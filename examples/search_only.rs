@@ -8,7 +8,7 @@ use host::Host;
 use std::time::{Duration, Instant};
 use wgvq::gpu::Gpu;
 use wgvq::kernels::{Array, nearest_codebook};
-use wgvq::{Error, Result, Wanted, wgpu};
+use wgvq::{Error, FeatureRequest, Result, wgpu};
 
 /// What was found.
 pub struct Found {
@@ -28,7 +28,7 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
 
 /// Searches `n` latents among `k` codes of `d` channels.
 pub fn run(n: usize, k: usize, d: usize) -> Result<Found> {
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let gpu: Gpu = host.gpu();
     let (latents, codebook) = (numbers(n * d, 1), numbers(k * d, 2));
     let upload = |values: &[f32]| {

@@ -76,7 +76,9 @@ pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};
-pub use gpu::{Lost, Wanted, required_features, required_limits};
+pub use gpu::{FeatureRequest, MissingFeature, required_features, required_limits};
+#[allow(deprecated)]
+pub use gpu::{Lost, Wanted};
 pub use wgpu;
 
 /// The page's examples compile.

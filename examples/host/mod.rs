@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each example and test uses a part")]
 
 use wgvq::gpu::Gpu;
-use wgvq::{Wanted, required_features, required_limits, wgpu};
+use wgvq::{FeatureRequest, required_features, required_limits, wgpu};
 
 /// A device and its queue, made without the engine's help.
 pub struct Host {
@@ -26,13 +26,17 @@ struct Corner { @builtin(position) place: vec4<f32>, @location(0) uv: vec2<f32> 
 
 impl Host {
     /// A device as a host asks for one, with WebGPU's default limits where nothing is wanted.
-    pub fn new(wanted: Wanted) -> Host {
+    pub fn new(wanted: FeatureRequest) -> Host {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         Host::on(&instance, None, wanted)
     }
 
     /// The same on an adapter that can show what it draws on `surface`.
-    pub fn on(instance: &wgpu::Instance, surface: Option<&wgpu::Surface>, wanted: Wanted) -> Host {
+    pub fn on(
+        instance: &wgpu::Instance,
+        surface: Option<&wgpu::Surface>,
+        wanted: FeatureRequest,
+    ) -> Host {
         pollster::block_on(async {
             let options = wgpu::RequestAdapterOptions {
                 compatible_surface: surface,
@@ -42,7 +46,7 @@ impl Host {
                 .request_adapter(&options)
                 .await
                 .expect("an adapter");
-            let required_limits = if wanted == Wanted::NOTHING {
+            let required_limits = if wanted == FeatureRequest::NOTHING {
                 wgpu::Limits::default()
             } else {
                 required_limits(&adapter, wanted)

@@ -4,7 +4,7 @@ use super::Live;
 use super::host::Host;
 use std::sync::Arc;
 use std::time::Duration;
-use wgvq::{Error, Result, Wanted, wgpu};
+use wgvq::{Error, FeatureRequest, Result, wgpu};
 use winit::application::ApplicationHandler;
 use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, EventLoop};
@@ -39,7 +39,7 @@ impl Shown {
         let window = Arc::new(events.create_window(attributes).map_err(refused)?);
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let surface = instance.create_surface(window.clone()).map_err(refused)?;
-        let host = Host::on(&instance, Some(&surface), Wanted::default());
+        let host = Host::on(&instance, Some(&surface), FeatureRequest::default());
         let size = window.inner_size();
         // The formats that every window system has.
         let config = wgpu::SurfaceConfiguration {

@@ -1,8 +1,8 @@
-"""The same model with vector-quantize-pytorch's quantizers in PyTorch: the curves that `wgvq compare --beside` draws beside ours.
+"""The same model with vector-quantize-pytorch's quantizers in PyTorch: the curves that `wgvq compare --reference` draws beside ours.
 
     pip install torch vector-quantize-pytorch==1.32.* numpy pillow
     python scripts/peers/learning.py --steps 500 --seeds 0 > beside.csv
-    wgvq compare --steps 500 --beside beside.csv --out compared
+    wgvq compare --steps 500 --reference beside.csv --out compared
 
 The model of Sonnet's example (128 hidden, 2 residual blocks of 32, downsampling 4), Adam at 3e-4, batches of 32 of the embedded
 emoji, pixels in [-1, 1], test split by picture as wgvq splits it. Quantizers, with the options that wgvq's defaults stand for:

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Where in the pictures a latent is, and how far it lies from its code.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found {
+pub struct Match {
     /// In the measure by which the quantizer chooses.
     pub distance: f32,
     /// The picture, by its place among those seen.
@@ -15,7 +15,7 @@ pub struct Found {
 }
 
 /// What was found for a code, the nearest first, and each one's group of pictures.
-type Entry = (Vec<Found>, Vec<u64>);
+type Entry = (Vec<Match>, Vec<u64>);
 
 /// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat
 /// ground, or variants of one picture, would fill the list by themselves.
@@ -56,7 +56,7 @@ impl Nearest {
                 }
                 found.insert(
                     at,
-                    Found {
+                    Match {
                         distance: *distance,
                         image,
                         position,
@@ -71,13 +71,17 @@ impl Nearest {
 
     /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer groups
     /// hold it.
-    pub fn of(&self, book: usize, code: u32) -> &[Found] {
+    pub fn of(&self, book: usize, code: u32) -> &[Match] {
         self.books
             .get(book)
             .and_then(|b| b.get(&code))
             .map_or(&[], |(found, _)| found)
     }
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `Match`")]
+pub type Found = Match;
 
 #[cfg(test)]
 mod tests {
@@ -91,7 +95,7 @@ mod tests {
         let (images, positions, books, k, keep) = (40, 17, 3, 5, 6);
         let group = |image: usize| (image - usize::from(image % 3 == 2)) as u64;
         let mut nearest = Nearest::new(books, keep);
-        let mut all: Vec<(usize, u32, Found)> = Vec::new();
+        let mut all: Vec<(usize, u32, Match)> = Vec::new();
         for image in 0..images {
             let words = bits(
                 Key {
@@ -111,7 +115,7 @@ mod tests {
                 all.push((
                     i % books,
                     *code,
-                    Found {
+                    Match {
                         distance: *distance,
                         image,
                         position: i / books,
@@ -121,7 +125,7 @@ mod tests {
         }
         for book in 0..books {
             for code in 0..k {
-                let mut own: Vec<Found> = all
+                let mut own: Vec<Match> = all
                     .iter()
                     .filter(|(b, c, _)| (*b, *c) == (book, code))
                     .map(|(.., f)| *f)

@@ -7,7 +7,7 @@ use crate::codes::check;
 use crate::gpu::Tensor;
 use crate::inference::FirstStageModel;
 use crate::models::Level;
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::Mode;
 use crate::{Error, Result};
@@ -108,7 +108,7 @@ impl FirstStageModel {
         let mut image = 0;
         for part in images.chunks(self.batch(BATCH) * w * h * c) {
             let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, &self.params);
+            let pass = ForwardContext::new(&tape, &self.params);
             let coded =
                 self.stage
                     .encode(&pass, &tape.constant(&self.pictures(part)?), Mode::Eval)?;
@@ -167,7 +167,7 @@ impl FirstStageModel {
         let mut vectors = Vec::new();
         for part in codes.chunks(4096 * books) {
             let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, &self.params);
+            let pass = ForwardContext::new(&tape, &self.params);
             let indices = Tensor::from_slice(&self.gpu, &[part.len() / books, books], part)?;
             vectors.extend(quantizer.decode(&pass, &indices)?.read::<f32>()?);
         }
@@ -207,7 +207,7 @@ impl FirstStageModel {
         for part in vectors.chunks(BATCH * dim) {
             let n = part.len() / dim;
             let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, &self.params);
+            let pass = ForwardContext::new(&tape, &self.params);
             let latents = factors.iter().enumerate().map(|(i, factor)| {
                 let size = field * cell / factor;
                 let values: Vec<f32> = match i == level {

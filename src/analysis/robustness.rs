@@ -6,7 +6,7 @@ use crate::analysis::probe::BATCH;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Tensor};
 use crate::inference::FirstStageModel;
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::ops::loss::loss::Loss;
 use crate::ops::sampling::random::{Key, philox};
 use crate::quantize::{Mode, Term};
@@ -112,22 +112,22 @@ fn ratio([change, whole]: [f64; 2]) -> f64 {
 }
 
 /// Pictures as they are quantized.
-struct Seen {
+struct Encoded {
     latents: Vec<f32>,
     quantized: Vec<f32>,
     codes: Vec<u32>,
 }
 
 impl FirstStageModel {
-    fn seen(&self, level: usize, x: &Tensor) -> Result<Seen> {
+    fn encoded(&self, level: usize, x: &Tensor) -> Result<Encoded> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let coded = self
             .stage
             .encode(&pass, &tape.constant(x), Mode::Eval)?
             .swap_remove(level);
         let q = coded.quantized;
-        Ok(Seen {
+        Ok(Encoded {
             latents: coded.rows.tensor().read()?,
             quantized: q.z_q.tensor().read()?,
             codes: q.indices.read()?,
@@ -141,7 +141,7 @@ impl FirstStageModel {
             &self.stage.quantizers[level],
         );
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let z = Tensor::zeros(&self.gpu, &[1, quantizer.dim()], DType::F32)?;
         let q = quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step: 0 })?;
         let has = weight > 0.0 && q.loss(&tape, Term::Commitment)?.is_some();
@@ -155,7 +155,7 @@ impl FirstStageModel {
     /// The signs of the gradient of what is attacked with respect to the pictures, as -1, 0 and 1.
     fn gradient_signs(&self, level: usize, x: &Tensor, attack: Attack) -> Result<Vec<f32>> {
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let leaf = tape.leaf(x);
         let loss = match attack {
             Attack::Commitment => {
@@ -217,7 +217,7 @@ impl FirstStageModel {
         ];
         for (batch, part) in images.chunks(self.batch(BATCH) * w * h * c).enumerate() {
             let x = self.pictures(part)?;
-            let (values, clean) = (x.read::<f32>()?, self.seen(level, &x)?);
+            let (values, clean) = (x.read::<f32>()?, self.encoded(level, &x)?);
             let noise = philox::normal(
                 Key {
                     seed,
@@ -240,13 +240,14 @@ impl FirstStageModel {
                     .zip(direction)
                     .map(|(x, d)| (x + step * d).clamp(-1.0, 1.0))
                     .collect::<Vec<_>>();
-                let seen = self.seen(level, &Tensor::from_slice(&self.gpu, x.shape(), &moved)?)?;
-                for (i, (a, b)) in clean.codes.iter().zip(&seen.codes).enumerate() {
+                let encoded =
+                    self.encoded(level, &Tensor::from_slice(&self.gpu, x.shape(), &moved)?)?;
+                for (i, (a, b)) in clean.codes.iter().zip(&encoded.codes).enumerate() {
                     sums.same[i % books] += u64::from(a == b);
                 }
                 sums.each += (clean.codes.len() / books) as u64;
-                add_lengths(&mut sums.latents, &clean.latents, &seen.latents);
-                add_lengths(&mut sums.quantized, &clean.quantized, &seen.quantized);
+                add_lengths(&mut sums.latents, &clean.latents, &encoded.latents);
+                add_lengths(&mut sums.quantized, &clean.quantized, &encoded.quantized);
             }
         }
         let outcome = |((by, strength), s): (&(Perturbation, f64), &Sums)| Outcome {

@@ -169,7 +169,7 @@ impl Tape {
         let whole = self.record(first.clone(), inputs, move |_, needs| {
             rule(taken.take(), needs)
         });
-        let lay_down = |(i, value): (usize, Tensor)| {
+        let push_params = |(i, value): (usize, Tensor)| {
             let slots = slots.clone();
             self.record(value, &[&whole], move |g, _| {
                 let mut slots = slots.borrow_mut();
@@ -178,7 +178,7 @@ impl Tape {
                 Ok(vec![token])
             })
         };
-        values.into_iter().enumerate().map(lay_down).collect()
+        values.into_iter().enumerate().map(push_params).collect()
     }
 
     /// The same elements under another shape of as many elements.

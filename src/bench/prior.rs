@@ -10,7 +10,7 @@ use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::{PriorModel, SampleRequest, SamplingOptions, no_progress};
 use crate::models::prior::{Batch, Prior, Vocabulary};
 use crate::nn::transformer::Dropout;
-use crate::nn::{Adam, Parameters, Pass};
+use crate::nn::{Adam, ForwardContext, Parameters};
 use crate::ops::optim::adam::Hyper;
 use crate::ops::sampling::sample::Sampling;
 use crate::spec::{Rng, Verdict};
@@ -265,7 +265,7 @@ impl State {
     /// One step; its loss.
     fn step(&mut self) -> Result<Tensor> {
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params).storing(self.activations);
+        let pass = ForwardContext::new(&tape, &self.params).with_activation_dtype(self.activations);
         let loss = self.prior.loss(&pass, &self.batch, Dropout::OFF, 0.0)?;
         let gradients = pass.gradients(tape.backward(&loss)?);
         self.adam.step(&self.params, &gradients)?;

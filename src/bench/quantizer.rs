@@ -3,7 +3,7 @@
 use super::{Prepared, Workload};
 use crate::autograd::Tape;
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::{HostTensors, Init, Parameters, Pass};
+use crate::nn::{ForwardContext, HostTensors, Init, Parameters};
 use crate::ops::norm::batch_norm;
 use crate::ops::quantize::vq_search::VqSearch;
 use crate::ops::sampling::random::Key;
@@ -132,7 +132,7 @@ impl QuantizerForward {
         let (gpu, mut step) = (gpu.clone(), 0);
         let call = move || {
             let tape = Tape::new(&gpu);
-            let pass = Pass::new(&tape, &params);
+            let pass = ForwardContext::new(&tape, &params);
             step += 1;
             let out = quantizer.quantize(&pass, &tape.leaf(&latents), Mode::Train { step })?;
             quantizer.learn(&params, &out.seen, step).map(drop)
@@ -150,7 +150,7 @@ impl QuantizerForward {
         let latents = Rng::new(seed).normals(&[self.n, quantizer.dim()]);
         let before = quantizer.save()?;
         let tape = Tape::new(gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let out = quantizer.quantize(
             &pass,
             &tape.leaf(&latents.upload(gpu)?),
@@ -173,7 +173,7 @@ impl QuantizerForward {
             );
             let (k, d) = (quantizer.codebook_size(), x.shape[1]);
             let prefix = if quantizer.codebooks() > 1 {
-                format!("{}.", seen.book)
+                format!("{}.", seen.codebook)
             } else {
                 String::new()
             };

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::models::first_stage::vqvae::{Config, VqVae};
-use crate::nn::{Adam, Parameters, Pass};
+use crate::nn::{Adam, ForwardContext, Parameters};
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::Hyper;
 use crate::ops::sampling::random;
@@ -118,7 +118,7 @@ impl State {
     /// One step; its reconstruction loss.
     fn step(&mut self) -> Result<Tensor> {
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params).storing(self.activations);
+        let pass = ForwardContext::new(&tape, &self.params).with_activation_dtype(self.activations);
         let x = tape.constant(&self.images);
         let z_e = self.model.latents(&pass, &x)?;
         let [b, h, w, d] = z_e.tensor().dims("train step")?;

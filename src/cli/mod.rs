@@ -142,7 +142,7 @@ enum Command {
 }
 
 /// How a command ended that did not fail.
-enum Ended {
+enum CommandStatus {
     Done,
     Failed,
     /// Interrupted, and saved.
@@ -187,9 +187,9 @@ pub fn main() -> ExitCode {
         Command::Selftest(c) => c.run(global),
     };
     match result {
-        Ok(Ended::Done) => ExitCode::SUCCESS,
-        Ok(Ended::Failed | Ended::Abandoned) => ExitCode::FAILURE,
-        Ok(Ended::Interrupted) => ExitCode::from(130),
+        Ok(CommandStatus::Done) => ExitCode::SUCCESS,
+        Ok(CommandStatus::Failed | CommandStatus::Abandoned) => ExitCode::FAILURE,
+        Ok(CommandStatus::Interrupted) => ExitCode::from(130),
         Err(error) => {
             common::output::error(global, &error);
             ExitCode::from(if matches!(error, Error::Config { .. }) {

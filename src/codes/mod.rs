@@ -40,7 +40,7 @@ pub fn check(levels: &[Level], codes: &[u32]) -> Result<()> {
         for level in levels {
             let own = &image[at..at + level.codes()];
             at += own.len();
-            if let Some(code) = level.stranger(own) {
+            if let Some(code) = level.first_invalid(own) {
                 let of = if level.name.is_empty() {
                     String::new()
                 } else {
@@ -157,7 +157,7 @@ impl Codes {
             return Err(Error::invalid("codes", what));
         }
         for (i, level) in self.levels.iter().enumerate() {
-            if let Some(code) = level.stranger(&self.of_level(i)) {
+            if let Some(code) = level.first_invalid(&self.of_level(i)) {
                 return Err(Error::invalid(
                     "codes",
                     format!("there is a code {code}, of {}", level.codebook_size),
@@ -348,7 +348,7 @@ fn indices_of(
                 .collect(),
             other => return Err(format!("`{name}` are {other:?}")),
         };
-        if let Some(code) = level.stranger(&indices) {
+        if let Some(code) = level.first_invalid(&indices) {
             return Err(format!(
                 "there is a code {code}, of {}",
                 level.codebook_size

@@ -2,7 +2,7 @@
 //! learned from the captions themselves and kept beside the model as `tokenizer.json`, which other
 //! programs read too. Letters are folded to lower case, as DALL-E's.
 
-use crate::models::text::{BEGIN, END, Form, Text};
+use crate::models::text::{BEGIN, END, Text, TextFormat};
 use crate::storage::atomic;
 use crate::{Error, Result, files};
 use sha2::{Digest, Sha256};
@@ -162,7 +162,7 @@ impl Tokenizer {
     /// How models see texts of at most `length` tokens, [`BEGIN`] and [`END`] counted.
     pub fn text(&self, length: usize) -> Text {
         Text {
-            form: Form::Tokens(self.size()),
+            form: TextFormat::Tokens(self.size()),
             length,
         }
     }

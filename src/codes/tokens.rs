@@ -7,16 +7,16 @@
 //! made them from what. Writing holds one shard in memory, reading one batch, however large the set
 //! is.
 
-mod about;
 mod baselines;
+mod info;
 
 use crate::models::prior::Vocabulary;
-use crate::models::text::{Form, Text, Texts};
+use crate::models::text::{Text, TextFormat, Texts};
 use crate::{Error, Result, files};
-pub(crate) use about::made_by;
-#[allow(deprecated)]
-pub use about::{About, TokenDatasetInfo, vocabulary_of};
 pub use baselines::{Baselines, baselines};
+pub(crate) use info::made_by;
+#[allow(deprecated)]
+pub use info::{About, TokenDatasetInfo, vocabulary_of};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -311,7 +311,7 @@ impl Shard {
             .ok_or_else(wrong)?;
         let text_at = match &info.vocabulary.text {
             Some(text) => {
-                let dtype = if matches!(text.form, Form::Tokens(_)) {
+                let dtype = if matches!(text.form, TextFormat::Tokens(_)) {
                     Dtype::U32
                 } else {
                     Dtype::F32

@@ -4,8 +4,8 @@
 /// Fields of what it embeds are reached through `Deref`; a key that a file lacks has the section's
 /// own default. `key as old` reads a key under the name that it had before, too.
 ///
-/// serde's `flatten` would give embedded keys the defaults of the struct that they lie in, and write
-/// them together.
+/// serde's `flatten` would give embedded keys the defaults of the struct that they lie in, and
+/// write them together.
 macro_rules! flat_section {
     ($section:ident { $($key:ident $(as $old:ident)?),+ $(,)? }) => {
         impl serde::Serialize for $section {

@@ -8,8 +8,8 @@
 //! and the variants of one picture share it.
 //!
 //! What fits a budget of memory lies there; of a larger folder the decoded pictures lie on disk
-//! ([`Store`]), and an image is read when it is asked for. [`Recipe`] says what training sees of a
-//! set at each step, and [`Ahead`] makes that on other threads before it is needed.
+//! ([`ImageCache`]), and an image is read when it is asked for. [`BatchPlan`] says what training
+//! sees of a set at each step, and [`Prefetcher`] makes that on other threads before it is needed.
 
 mod cache;
 mod decode;
@@ -21,13 +21,13 @@ mod source;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-pub use cache::Store;
+pub use cache::ImageCache;
 pub use cache::folder::cache_dir;
 pub use decode::picture::{load_image, load_image_whole, read_image};
-pub use loader::ahead::{Ahead, Waiting};
+pub(crate) use loader::batch_plan::no_photographs;
+pub use loader::batch_plan::{Batch, BatchPlan};
 pub use loader::order::{Sampler, batch_indices, flip, uniform};
-pub(crate) use loader::recipe::no_photographs;
-pub use loader::recipe::{Batch, Recipe};
+pub use loader::prefetcher::{DataStall, Prefetcher};
 pub use pixels::Pixels;
 pub use set::{ImageSet, Item};
 pub use source::builtin::BUILT_IN;
@@ -46,7 +46,7 @@ pub const MAX_SIDE: usize = 16_384;
 /// What is held out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HoldOut {
+pub enum SplitRule {
     /// The source's own test side; else one picture in ten, with its variants.
     #[default]
     Pictures,
@@ -58,7 +58,7 @@ pub enum HoldOut {
 /// Where the pixels of a set are to lie.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Keep {
+pub enum Residency {
     /// In memory, if they fit the budget and half of what this process may use; otherwise on disk.
     #[default]
     Auto,
@@ -85,13 +85,13 @@ pub struct Options {
     /// tiles'.
     pub photo_side: usize,
     /// Where pixels are to lie.
-    pub keep: Keep,
+    pub keep: Residency,
     /// Bytes of pixels that may lie in memory, at most [`MAX_BYTES`].
     pub memory_bytes: u64,
     /// Bytes that decoded pictures may take on disk, those of all sets together.
     pub cache_bytes: u64,
     /// What is held out.
-    pub hold_out: HoldOut,
+    pub hold_out: SplitRule,
 }
 
 impl Default for Options {
@@ -102,10 +102,10 @@ impl Default for Options {
             cache_dir: None,
             whole: false,
             photo_side: 0,
-            keep: Keep::Auto,
+            keep: Residency::Auto,
             memory_bytes: MAX_BYTES,
             cache_bytes: 10 << 30,
-            hold_out: HoldOut::Pictures,
+            hold_out: SplitRule::Pictures,
         }
     }
 }
@@ -114,9 +114,9 @@ impl Options {
     /// Do this many images of `image_bytes` belong on disk?
     fn on_disk(&self, count: usize, image_bytes: usize) -> bool {
         match self.keep {
-            Keep::Memory => false,
-            Keep::Disk => true,
-            Keep::Auto => self.is_beyond(memory::available(), count, image_bytes),
+            Residency::Memory => false,
+            Residency::Disk => true,
+            Residency::Auto => self.is_beyond(memory::available(), count, image_bytes),
         }
     }
 
@@ -139,7 +139,7 @@ impl Options {
 pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     check_options(options)?;
     let mut set = open_source(source, options)?;
-    if options.hold_out == HoldOut::Combinations {
+    if options.hold_out == SplitRule::Combinations {
         hold_out_combinations(&mut set)?;
     }
     Ok(set)
@@ -256,6 +256,25 @@ fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
     );
     (train, test, Some(note))
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `ImageCache`")]
+pub type Store = ImageCache;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `Prefetcher`")]
+pub type Ahead<T> = Prefetcher<T>;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `DataStall`")]
+pub type Waiting = DataStall;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `BatchPlan`")]
+pub type Recipe = BatchPlan;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `SplitRule`")]
+pub type HoldOut = SplitRule;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `Residency`")]
+pub type Keep = Residency;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Store;
+use super::ImageCache;
 
 /// The pixels of a set, `[N, H, W, C]`.
 #[derive(Debug, Clone)]
@@ -10,7 +10,7 @@ pub enum Pixels {
     /// All of them, in memory.
     Memory(Vec<u8>),
     /// Read from disk as they are asked for.
-    Stored(Arc<Store>),
+    Stored(Arc<ImageCache>),
 }
 
 impl Pixels {
@@ -23,7 +23,7 @@ impl Pixels {
     }
 
     /// The photographs behind the images, where crops can be drawn from anywhere in them.
-    pub fn photographs(&self) -> Option<&Store> {
+    pub fn photographs(&self) -> Option<&ImageCache> {
         match self {
             Pixels::Stored(store) if store.whole() => Some(store),
             _ => None,
@@ -37,8 +37,8 @@ impl From<Vec<u8>> for Pixels {
     }
 }
 
-impl From<Store> for Pixels {
-    fn from(store: Store) -> Self {
+impl From<ImageCache> for Pixels {
+    fn from(store: ImageCache) -> Self {
         Pixels::Stored(Arc::new(store))
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod command;
 mod coopmat_check;
+mod deprecated;
 pub(crate) mod device;
 mod dtype;
 pub(crate) mod kernel;
@@ -11,13 +12,13 @@ mod texture;
 
 pub(crate) use command::clock;
 pub use command::profile::Span;
-pub use command::slices::Worked;
+pub use command::slices::SliceProgress;
 pub use command::stream::{Counters, Submission};
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::adapter::adapters;
 pub use device::adapter::{AdapterReport, Core};
 pub use device::coopmat::Coopmat;
-pub use device::features::{Lost, Wanted, required_features, required_limits};
+pub use device::features::{FeatureRequest, MissingFeature, required_features, required_limits};
 pub use dtype::DType;
 pub use kernel::gemm::Tile;
 pub use kernel::groups::groups_for;
@@ -32,7 +33,7 @@ pub use memory::guard::GUARD_BAND;
 pub use memory::pool::MemoryReport;
 pub use memory::readback::Readback;
 pub use memory::tensor::{Element, POISON, Tensor};
-pub use texture::{Light, Picture, texture_shaders};
+pub use texture::{ColorSpace, ImageTexture, texture_shaders};
 
 use crate::{Error, Result};
 use device::{adapter, coopmat, features};
@@ -122,7 +123,7 @@ impl Gpu {
         let mut features = if options.no_features {
             wgpu::Features::empty()
         } else {
-            required_features(&adapter, Wanted::ALL)
+            required_features(&adapter, FeatureRequest::ALL)
         };
         let coopmat = match options.core {
             Some(Core::Coopmat) if options.no_features => Err(coopmat::lacking(
@@ -329,3 +330,19 @@ impl Gpu {
         )
     }
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `SliceProgress`")]
+pub type Worked = SliceProgress;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `MissingFeature`")]
+pub type Lost = MissingFeature;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `FeatureRequest`")]
+pub type Wanted = FeatureRequest;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `ColorSpace`")]
+pub type Light = ColorSpace;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `ImageTexture`")]
+pub type Picture<'a> = ImageTexture<'a>;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// What the numbers of a texture are, as shaders sample them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Light {
+pub enum ColorSpace {
     /// Display-encoded (sRGB), as models and image files have them.
     Encoded,
     /// Linear light. A format that ends in `-srgb` is sampled so: it decodes when read and encodes
@@ -23,40 +23,40 @@ pub enum Light {
 /// `Rgba32Float`. The texture needs the usage `RENDER_ATTACHMENT` to be written, by a draw, which
 /// every such format allows, and `TEXTURE_BINDING` to be read.
 #[derive(Clone, Copy, Debug)]
-pub struct Picture<'a> {
+pub struct ImageTexture<'a> {
     view: &'a wgpu::TextureView,
     format: wgpu::TextureFormat,
-    light: Light,
+    light: ColorSpace,
 }
 
-impl<'a> From<&'a wgpu::TextureView> for Picture<'a> {
+impl<'a> From<&'a wgpu::TextureView> for ImageTexture<'a> {
     /// A view of the texture's own format, of its first mip level and one layer.
     fn from(view: &'a wgpu::TextureView) -> Self {
-        Picture::new(view, view.texture().format())
+        ImageTexture::new(view, view.texture().format())
     }
 }
 
-impl<'a> Picture<'a> {
+impl<'a> ImageTexture<'a> {
     /// A view that was made with another format than its texture's. Numbers are encoded, but for
     /// those of a format with `Srgb`.
     pub fn new(view: &'a wgpu::TextureView, format: wgpu::TextureFormat) -> Self {
-        Picture {
+        ImageTexture {
             view,
             format,
             light: if format.is_srgb() {
-                Light::Linear
+                ColorSpace::Linear
             } else {
-                Light::Encoded
+                ColorSpace::Encoded
             },
         }
     }
 
     /// The same holding numbers of this kind: linear light in a texture of floats, say. It does not
     /// apply to a format with `Srgb`, whose numbers are linear.
-    pub fn holding(self, light: Light) -> Self {
-        Picture {
+    pub fn with_color_space(self, light: ColorSpace) -> Self {
+        ImageTexture {
             light: if self.format.is_srgb() {
-                Light::Linear
+                ColorSpace::Linear
             } else {
                 light
             },
@@ -130,7 +130,7 @@ impl<'a> Picture<'a> {
 pub(crate) struct Variant {
     size: [usize; 3],
     levels: u32,
-    light: Light,
+    light: ColorSpace,
     /// The format that it draws to; `None` reads.
     target: Option<wgpu::TextureFormat>,
 }
@@ -138,7 +138,7 @@ pub(crate) struct Variant {
 impl Variant {
     fn constants(&self) -> [(&'static str, f64); 5] {
         let [h, w, c] = self.size.map(|n| n as f64);
-        let linear = f64::from(u8::from(self.light == Light::Linear));
+        let linear = f64::from(u8::from(self.light == ColorSpace::Linear));
         [
             ("W", w),
             ("H", h),
@@ -246,8 +246,8 @@ impl Tensor {
     ///
     /// # Errors
     /// If this is no such tensor or image; if the texture is too small, lacks `RENDER_ATTACHMENT`,
-    /// or has another format than [`Picture`] names.
-    pub fn to_texture<'a>(&self, image: usize, to: impl Into<Picture<'a>>) -> Result<()> {
+    /// or has another format than [`ImageTexture`] names.
+    pub fn to_texture<'a>(&self, image: usize, to: impl Into<ImageTexture<'a>>) -> Result<()> {
         const OP: &str = "to_texture";
         let ([n, h, w, c], to) = (self.dims(OP)?, to.into());
         if image >= n || self.dtype() != DType::F32 || u32::try_from(self.len()).is_err() {
@@ -308,11 +308,11 @@ impl Tensor {
     /// [`normalize`](crate::ops::image::image::normalize) makes of them.
     ///
     /// # Errors
-    /// If the texture is smaller, lacks `TEXTURE_BINDING`, or has another format than [`Picture`]
-    /// names.
+    /// If the texture is smaller, lacks `TEXTURE_BINDING`, or has another format than
+    /// [`ImageTexture`] names.
     pub fn from_texture<'a>(
         gpu: &Gpu,
-        from: impl Into<Picture<'a>>,
+        from: impl Into<ImageTexture<'a>>,
         [h, w, c]: [usize; 3],
     ) -> Result<Tensor> {
         const OP: &str = "from_texture";

@@ -10,7 +10,7 @@ use crate::inference::loading::load_parameters;
 use crate::models::contrastive::Contrastive;
 use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
-use crate::nn::{Parameters, Pass};
+use crate::nn::{ForwardContext, Parameters};
 use crate::ops::image::image::normalize;
 use crate::storage::checkpoint;
 use crate::{Error, Result};
@@ -75,7 +75,7 @@ impl Judge<'_> {
         for part in bytes.chunks(BATCH * h * w * c) {
             let x = pixels(self.gpu, part, [part.len() / (h * w * c), h, w, c])?;
             let tape = Tape::no_grad(self.gpu);
-            let pass = Pass::new(&tape, self.params);
+            let pass = ForwardContext::new(&tape, self.params);
             rows.extend(
                 self.model
                     .images(&pass, &tape.constant(&x), Dropout::OFF)?
@@ -95,7 +95,11 @@ impl Judge<'_> {
             let tape = Tape::no_grad(self.gpu);
             rows.extend(
                 self.model
-                    .texts(&Pass::new(&tape, self.params), &part, Dropout::OFF)?
+                    .texts(
+                        &ForwardContext::new(&tape, self.params),
+                        &part,
+                        Dropout::OFF,
+                    )?
                     .tensor()
                     .read::<f32>()?,
             );

@@ -3,13 +3,13 @@
 
 use crate::autograd::Tape;
 use crate::codes::check;
-use crate::gpu::{DType, Gpu, Picture, Tensor};
+use crate::gpu::{DType, Gpu, ImageTexture, Tensor};
 use crate::inference::FirstStageModel;
 use crate::inference::first_stage::{FirstStage, build_part};
 use crate::inference::first_stage_model::BATCH;
 use crate::inference::loading::{LoadOptions, description, model_file};
 use crate::models::Level;
-use crate::nn::{Parameters, Pass};
+use crate::nn::{ForwardContext, Parameters};
 use crate::ops::image::image::to_bytes;
 use crate::quantize::Registry;
 use crate::storage::checkpoint;
@@ -73,7 +73,7 @@ impl DecoderView<'_> {
             ));
         }
         let tape = Tape::no_grad(self.gpu);
-        let pass = Pass::new(&tape, self.params);
+        let pass = ForwardContext::new(&tape, self.params);
         let images = self.stage.decode(&pass, codes, self.levels)?;
         Ok(images.tensor().clone())
     }
@@ -86,7 +86,7 @@ impl DecoderView<'_> {
         &self,
         encoder: &mut wgpu::CommandEncoder,
         codes: &[u32],
-        to: impl Into<Picture<'a>>,
+        to: impl Into<ImageTexture<'a>>,
     ) -> Result<()> {
         check(self.levels, codes)?;
         let each = self.codes_per_image();
@@ -112,7 +112,7 @@ impl DecoderView<'_> {
         encoder: &mut wgpu::CommandEncoder,
         codes: &Tensor,
         image: usize,
-        to: impl Into<Picture<'a>>,
+        to: impl Into<ImageTexture<'a>>,
     ) -> Result<()> {
         self.gpu
             .record_into(encoder, || self.images(codes)?.to_texture(image, to))
@@ -122,8 +122,8 @@ impl DecoderView<'_> {
 /// The decoder of a trained first stage, with its codebooks: codes to images, in the memory that
 /// this takes.
 ///
-/// `wgvq export RUN --decoder -o FILE` and [`FirstStageModel::to_decoder_bytes`] make its file. Codes
-/// and images are laid out as in [`FirstStageModel`].
+/// `wgvq export RUN --decoder -o FILE` and [`FirstStageModel::to_decoder_bytes`] make its file.
+/// Codes and images are laid out as in [`FirstStageModel`].
 ///
 /// ```no_run
 /// use wgvq::gpu::{Gpu, Options};
@@ -268,8 +268,8 @@ impl Decoder {
         self.view().codes_per_image()
     }
 
-    /// Returns the SHA-256 of the model file that the decoder was cut from, which that model's codes
-    /// carry.
+    /// Returns the SHA-256 of the model file that the decoder was cut from, which that model's
+    /// codes carry.
     pub fn model(&self) -> &str {
         &self.model
     }
@@ -297,8 +297,8 @@ impl Decoder {
     }
 
     /// Records the decoding of codes on the device: u32 of any shape, each image's together, to f32
-    /// [N, H, W, C] in [-1, 1], not clamped. The device reads the codes, so none is refused: one past
-    /// its codebook gives what the last code gives, or any code.
+    /// [N, H, W, C] in [-1, 1], not clamped. The device reads the codes, so none is refused: one
+    /// past its codebook gives what the last code gives, or any code.
     ///
     /// # Errors
     /// If the codes are not whole images', or the device fails.
@@ -307,8 +307,8 @@ impl Decoder {
     }
 
     /// Records the decoding of one image's codes into a host's encoder and texture, and submits,
-    /// waits for and polls nothing. See [`Gpu::record_into`] for the rules, and [`Picture`] for the
-    /// textures.
+    /// waits for and polls nothing. See [`Gpu::record_into`] for the rules, and [`ImageTexture`]
+    /// for the textures.
     ///
     /// ```no_run
     /// # use wgvq::gpu::Gpu;
@@ -329,7 +329,7 @@ impl Decoder {
         &self,
         encoder: &mut wgpu::CommandEncoder,
         codes: &[u32],
-        to: impl Into<Picture<'a>>,
+        to: impl Into<ImageTexture<'a>>,
     ) -> Result<()> {
         self.view().decode_into(encoder, codes, to)
     }
@@ -344,7 +344,7 @@ impl Decoder {
         encoder: &mut wgpu::CommandEncoder,
         codes: &Tensor,
         image: usize,
-        to: impl Into<Picture<'a>>,
+        to: impl Into<ImageTexture<'a>>,
     ) -> Result<()> {
         self.view().decode_tensor_into(encoder, codes, image, to)
     }
@@ -355,7 +355,7 @@ impl FirstStageModel {
     /// and no other.
     fn decoder_file(&self) -> Result<Checkpoint> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let codes = Tensor::zeros(&self.gpu, &[self.codes_per_image()], DType::U32)?;
         self.stage.decode(&pass, &codes, &self.levels)?;
         let used: Vec<&str> = pass

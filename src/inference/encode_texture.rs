@@ -1,16 +1,16 @@
 //! Images on the device to codes on the device: the way in for hosts whose images never leave it.
 
 use crate::autograd::Tape;
-use crate::gpu::{Picture, Tensor};
+use crate::gpu::{ImageTexture, Tensor};
 use crate::inference::FirstStageModel;
-use crate::nn::Pass;
-use crate::ops::elementwise::columns::concat_columns;
+use crate::nn::ForwardContext;
+use crate::ops::elementwise::slice_columns::concat_columns;
 use crate::quantize::Mode;
 use crate::{Error, Result};
 
 impl FirstStageModel {
-    /// Records the encoding of images on the device: f32 [B, H, W, C] in [-1, 1] of the model's size
-    /// to u32 [B, codes of an image], in the order of [`FirstStageModel::encode_async`].
+    /// Records the encoding of images on the device: f32 [B, H, W, C] in [-1, 1] of the model's
+    /// size to u32 [B, codes of an image], in the order of [`FirstStageModel::encode_async`].
     ///
     /// # Errors
     /// If the images have another shape, or the device fails.
@@ -24,7 +24,7 @@ impl FirstStageModel {
             ));
         }
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let coded = self
             .stage
             .encode(&pass, &tape.constant(images), Mode::Eval)?;
@@ -49,12 +49,12 @@ impl FirstStageModel {
     /// submission.
     ///
     /// # Errors
-    /// If the texture is smaller than the model's images, or of a format that [`Picture`] does not
-    /// name.
+    /// If the texture is smaller than the model's images, or of a format that [`ImageTexture`] does
+    /// not name.
     pub fn encode_from<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        from: impl Into<Picture<'a>>,
+        from: impl Into<ImageTexture<'a>>,
     ) -> Result<Tensor> {
         let ([w, h, c], from) = (self.image, from.into());
         self.gpu.record_into(encoder, || {

@@ -11,8 +11,8 @@ use crate::models::first_stage::vqvae::VqVae;
 use crate::models::first_stage::vqvae2;
 use crate::models::first_stage::vqvae2::{VqVae2, level_names};
 use crate::models::{Autoencoder, Quantize};
-use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::elementwise::columns::columns;
+use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
+use crate::ops::elementwise::slice_columns::slice_columns;
 use crate::ops::sampling::random::{Key, philox};
 use crate::quantize::{Mode, Options, Quantized, Quantizer, Registry};
 use crate::{Error, Result};
@@ -134,7 +134,8 @@ pub(crate) fn options(c: &ResolvedConfig, level: usize) -> Options {
     }
 }
 
-/// Builds a level's quantizer. Its parameters, `quantize.` and so on, get the level's name behind that.
+/// Builds a level's quantizer. Its parameters, `quantize.` and so on, get the level's name behind
+/// that.
 fn quantizer(
     gpu: &Gpu,
     b: &mut Builder,
@@ -171,8 +172,8 @@ impl FirstStage {
             .collect()
     }
 
-    /// Returns how many images of this width and height go through the model at a time: `wanted`, or
-    /// as many as the device can bind the widest tensor of.
+    /// Returns how many images of this width and height go through the model at a time: `wanted`,
+    /// or as many as the device can bind the widest tensor of.
     pub(crate) fn batch(&self, gpu: &Gpu, wanted: usize, width: usize, height: usize) -> usize {
         let bytes = 4 * (self.model.widest() * width * height).max(1) as u64;
         ((gpu.limits().max_storage_buffer_binding_size / bytes) as usize).clamp(1, wanted)
@@ -184,14 +185,14 @@ impl FirstStage {
         tape.reshape(z_e, &[b * h * w, d])
     }
 
-    /// Returns whether the last steps still leave levels out, so that the decoder has learned from 0
-    /// in their place.
+    /// Returns whether the last steps still leave levels out, so that the decoder has learned from
+    /// 0 in their place.
     pub(crate) fn drops_to_the_end(&self) -> bool {
         self.level_dropout > 0.0 && self.level_dropout_steps == 0
     }
 
-    /// Returns how many of the coarsest levels a step decodes from: all, or, in a share of the steps,
-    /// fewer.
+    /// Returns how many of the coarsest levels a step decodes from: all, or, in a share of the
+    /// steps, fewer.
     fn kept(&self, mode: Mode) -> usize {
         let levels = self.names.len();
         let Mode::Train { step } = mode else {
@@ -217,7 +218,7 @@ impl FirstStage {
     /// and returns what became of them.
     fn with_codes<T>(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         mode: Mode,
         kept: usize,
         model: impl FnOnce(&dyn Autoencoder, &mut Quantize) -> Result<T>,
@@ -250,7 +251,12 @@ impl FirstStage {
     }
 
     /// Encodes images, level by level.
-    pub(crate) fn encode(&self, pass: &Pass, images: &Var, mode: Mode) -> Result<Vec<Coded>> {
+    pub(crate) fn encode(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        mode: Mode,
+    ) -> Result<Vec<Coded>> {
         Ok(self
             .with_codes(pass, mode, self.names.len(), |model, quantize| {
                 model.encode(pass, images, quantize)
@@ -261,7 +267,7 @@ impl FirstStage {
     /// Encodes and decodes images.
     pub(crate) fn reconstruct(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         images: &Var,
         mode: Mode,
     ) -> Result<(Vec<Coded>, Var)> {
@@ -272,7 +278,7 @@ impl FirstStage {
 
     /// Returns the latents [N, D] of one level as they come to its quantizer, those above it
     /// quantized.
-    pub(crate) fn latents(&self, pass: &Pass, images: &Var, level: usize) -> Result<Var> {
+    pub(crate) fn latents(&self, pass: &ForwardContext, images: &Var, level: usize) -> Result<Var> {
         let mut found = None;
         self.model.encode(pass, images, &mut |at, z_e| {
             if at >= level {
@@ -288,7 +294,8 @@ impl FirstStage {
         found.ok_or_else(|| Error::invalid("latents", format!("the model has no level {level}")))
     }
 
-    /// Returns the quantizers' state, under `quantizer.` and, where there are several, the level's name.
+    /// Returns the quantizers' state, under `quantizer.` and, where there are several, the level's
+    /// name.
     pub(crate) fn save(&self) -> Result<HostTensors> {
         self.save_each(|q| q.save())
     }
@@ -357,14 +364,24 @@ impl FirstStage {
 
     /// Decodes codes on the device, u32, each image's one level after another, on the given levels'
     /// grids: [B, H, W, C] in f32.
-    pub(crate) fn decode(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Var> {
+    pub(crate) fn decode(
+        &self,
+        pass: &ForwardContext,
+        codes: &Tensor,
+        levels: &[Level],
+    ) -> Result<Var> {
         self.model
             .decode(pass, &self.code_latents(pass, codes, levels)?)
     }
 
     /// Returns the quantized latents of each level [B, h, w, D], of codes as [`FirstStage::decode`]
     /// takes them.
-    fn code_latents(&self, pass: &Pass, codes: &Tensor, levels: &[Level]) -> Result<Vec<Var>> {
+    fn code_latents(
+        &self,
+        pass: &ForwardContext,
+        codes: &Tensor,
+        levels: &[Level],
+    ) -> Result<Vec<Var>> {
         let mut latents = Vec::new();
         for ((level, q), indices) in levels
             .iter()
@@ -380,7 +397,8 @@ impl FirstStage {
     }
 }
 
-/// Splits images' codes, u32, each image's level by level, into those of each level, u32 [N h w, Q].
+/// Splits images' codes, u32, each image's level by level, into those of each level, u32 [N h w,
+/// Q].
 fn split(codes: &Tensor, levels: &[Level]) -> Result<Vec<Tensor>> {
     let each: usize = levels.iter().map(Level::codes).sum();
     let images = codes.len() / each.max(1);
@@ -391,7 +409,7 @@ fn split(codes: &Tensor, levels: &[Level]) -> Result<Vec<Tensor>> {
         let part = if own == each {
             codes.clone()
         } else {
-            columns(&codes.reshape(&[images, each])?, at, own)?
+            slice_columns(&codes.reshape(&[images, each])?, at, own)?
         };
         at += own;
         part.reshape(&rows)

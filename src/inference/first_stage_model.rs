@@ -3,13 +3,13 @@
 use crate::autograd::Tape;
 use crate::codes::{Codes, interleave};
 use crate::config::run::ResolvedConfig;
-use crate::gpu::{Gpu, Picture, Readback, Tensor};
+use crate::gpu::{Gpu, ImageTexture, Readback, Tensor};
 use crate::inference::decoder::DecoderView;
 use crate::inference::first_stage::{FirstStage, build};
 use crate::inference::level_ablation::LevelAblation;
 use crate::inference::loading::{LoadOptions, description, model_file};
 use crate::models::Level;
-use crate::nn::{Parameters, Pass};
+use crate::nn::{ForwardContext, Parameters};
 use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::{Mode, Quantizer, Registry};
 use crate::storage::checkpoint;
@@ -18,7 +18,8 @@ use crate::storage::weights;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// A trained first stage: an encoder of images to codes, of one level or several, and their decoder.
+/// A trained first stage: an encoder of images to codes, of one level or several, and their
+/// decoder.
 ///
 /// Images are u8 NHWC: pixels row by row, the channels of one together, image behind image, each of
 /// [`FirstStageModel::image`]'s size. Codes are u32, image behind image: an image's levels, the
@@ -277,7 +278,8 @@ impl FirstStageModel {
         self.gpu.block_on(self.decode_async(codes))
     }
 
-    /// Records the decoding of codes on the device, see [`Decoder::images`](super::Decoder::images).
+    /// Records the decoding of codes on the device, see
+    /// [`Decoder::images`](super::Decoder::images).
     ///
     /// # Errors
     /// As there.
@@ -294,7 +296,7 @@ impl FirstStageModel {
         &self,
         encoder: &mut wgpu::CommandEncoder,
         codes: &[u32],
-        to: impl Into<Picture<'a>>,
+        to: impl Into<ImageTexture<'a>>,
     ) -> Result<()> {
         self.decoder().decode_into(encoder, codes, to)
     }
@@ -307,7 +309,7 @@ impl FirstStageModel {
     /// If the images have another shape, or the device fails.
     pub fn reconstruct(&self, images: &Tensor) -> Result<(Vec<Tensor>, Tensor)> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let (coded, y) = self
             .stage
             .reconstruct(&pass, &tape.constant(images), Mode::Eval)?;
@@ -355,7 +357,7 @@ impl FirstStageModel {
             let x = normalize(&bytes, &Tensor::from_slice(&self.gpu, &[n], &order)?)?;
             drop(bytes);
             let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, &self.params);
+            let pass = ForwardContext::new(&tape, &self.params);
             let coded = self.stage.encode(&pass, &tape.constant(&x), Mode::Eval)?;
             let read = |indices: &Tensor| indices.read_async();
             coded

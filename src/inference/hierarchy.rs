@@ -21,8 +21,8 @@ pub fn prior_folder(run: &Path, level: &str) -> PathBuf {
     }
 }
 
-/// Returns the folders of a run's priors, and of each whether it is over the codes of the model that
-/// the run has now.
+/// Returns the folders of a run's priors, and of each whether it is over the codes of the model
+/// that the run has now.
 ///
 /// # Errors
 /// If the run's model cannot be read.
@@ -50,8 +50,8 @@ pub fn priors_of(run: &Path) -> Result<Vec<(PathBuf, bool)>> {
         .collect())
 }
 
-/// Returns the SHA-256 of the model that the prior in a folder is of; `None` where there is none, or
-/// nothing was trained.
+/// Returns the SHA-256 of the model that the prior in a folder is of; `None` where there is none,
+/// or nothing was trained.
 fn model_of(place: &Path) -> Option<String> {
     if !place.join("config.toml").is_file() {
         return None;
@@ -146,9 +146,10 @@ impl Hierarchy {
             .sum()
     }
 
-    /// Samples the codes of each image of a request, level by level, as [`PriorModel::sample_async`]
-    /// samples those of one. Known codes and their places are those of all levels. The codes are
-    /// those that [`FirstStageModel::decode_async`] takes, the log-likelihoods sums over levels.
+    /// Samples the codes of each image of a request, level by level, as
+    /// [`PriorModel::sample_async`] samples those of one. Known codes and their places are those of
+    /// all levels. The codes are those that [`FirstStageModel::decode_async`] takes, the
+    /// log-likelihoods sums over levels.
     ///
     /// # Errors
     /// As [`PriorModel::sample_async`].

@@ -219,8 +219,8 @@ fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
     }
 }
 
-/// Renames tensors from LlamaGen's names to taming-transformers'. Its decoder counts resolutions from the
-/// coarsest.
+/// Renames tensors from LlamaGen's names to taming-transformers'. Its decoder counts resolutions
+/// from the coarsest.
 fn renamed(tensors: HostTensors) -> HostTensors {
     let level = |name: &str| {
         name.strip_prefix("decoder.conv_blocks.")?
@@ -254,8 +254,8 @@ fn renamed(tensors: HostTensors) -> HostTensors {
         .collect()
 }
 
-/// Returns the configuration that the shapes imply, under taming-transformers' names, and the images'
-/// channels.
+/// Returns the configuration that the shapes imply, under taming-transformers' names, and the
+/// images' channels.
 fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usize)> {
     let shape = |name: &str| {
         let missing = || {

@@ -1,15 +1,15 @@
-//! Reconstructions from the coarse levels alone, which show what each level adds (Razavi et al. 2019,
-//! figure 3).
+//! Reconstructions from the coarse levels alone, which show what each level adds (Razavi et al.
+//! 2019, figure 3).
 //!
-//! The levels that are left out hold 0, as in the training steps that leave them out; where there were
-//! none, the mean of their quantized latents everywhere, which the decoder has never seen but lies
-//! among what it has.
+//! The levels that are left out hold 0, as in the training steps that leave them out; where there
+//! were none, the mean of their quantized latents everywhere, which the decoder has never seen but
+//! lies among what it has.
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::Tensor;
 use crate::inference::first_stage::FirstStage;
-use crate::nn::{Parameters, Pass};
+use crate::nn::{ForwardContext, Parameters};
 use crate::quantize::Mode;
 
 /// Reconstructions without the finer levels, and the means over images of each level's quantized
@@ -47,7 +47,7 @@ impl LevelAblation {
         }
         let tape = Tape::no_grad(images.gpu());
         let coded = stage.encode(
-            &Pass::new(&tape, params),
+            &ForwardContext::new(&tape, params),
             &tape.constant(images),
             Mode::Eval,
         )?;
@@ -84,7 +84,7 @@ impl LevelAblation {
         images: &Tensor,
     ) -> Result<Vec<Tensor>> {
         let tape = Tape::no_grad(images.gpu());
-        let pass = Pass::new(&tape, params);
+        let pass = ForwardContext::new(&tape, params);
         let coded = stage.encode(&pass, &tape.constant(images), Mode::Eval)?;
         let [b, height, width, _] = images.dims("reconstruct")?;
         let factors = stage.model.factors();

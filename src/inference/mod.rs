@@ -8,10 +8,10 @@
 //! | [`PriorModel`], [`Hierarchy`] | samples codes, of one level or of all |
 //! | [`ContrastiveModel`] | scores images against texts |
 //!
-//! Sampling goes [`SampleRequest`] → [`SamplingSession`] → [`Samples`]. What waits for the device is
-//! an `async` function (`encode_async`, `decode_async`, `sample_async`); the function of the same
-//! name without `_async` runs it by [`Gpu::block_on`](crate::gpu::Gpu::block_on), and does not exist
-//! in browsers, where nothing may block. Functions that load a model take a path or bytes;
+//! Sampling goes [`SampleRequest`] → [`SamplingSession`] → [`Samples`]. What waits for the device
+//! is an `async` function (`encode_async`, `decode_async`, `sample_async`); the function of the
+//! same name without `_async` runs it by [`Gpu::block_on`](crate::gpu::Gpu::block_on), and does not
+//! exist in browsers, where nothing may block. Functions that load a model take a path or bytes;
 //! [`LoadOptions`] has what else may be said.
 
 pub(crate) mod contrastive_model;

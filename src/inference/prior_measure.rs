@@ -9,7 +9,7 @@ use crate::gpu::Gpu;
 use crate::models::prior::Prior;
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
-use crate::nn::{Parameters, Pass};
+use crate::nn::{ForwardContext, Parameters};
 
 /// Builds the model of a configuration, and its parameters.
 pub(crate) fn build(
@@ -70,7 +70,12 @@ pub fn measure(
         let batch = prior.upload(gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::no_grad(gpu);
         let loss = prior
-            .losses(&Pass::new(&tape, weights), &batch, Dropout::OFF, 0.0)?
+            .losses(
+                &ForwardContext::new(&tape, weights),
+                &batch,
+                Dropout::OFF,
+                0.0,
+            )?
             .codes;
         sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
     }

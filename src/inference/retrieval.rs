@@ -97,12 +97,12 @@ pub fn retrieval(a: &[f32], b: &[f32], texts: &Texts, text: &Text, pool: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::text::Form;
+    use crate::models::text::TextFormat;
 
     /// Texts of one token each, in pools of four, and rows that point where their token says.
     fn found(tokens: &[u32], points: impl Fn(u32) -> usize) -> Retrieval {
         let text = Text {
-            form: Form::Tokens(16),
+            form: TextFormat::Tokens(16),
             length: 4,
         };
         let ids: Vec<Vec<u32>> = tokens.iter().map(|t| vec![*t]).collect();

@@ -1,9 +1,9 @@
 //! Images of any size through a first stage: padded to whole cells, and in tiles where the whole
 //! would not fit the device.
 //!
-//! A model looks only so far ([`crate::models::Autoencoder::reach`]), and a tile has that much
-//! around what is kept of it. So tiles give the codes and the pixels that the whole image would
-//! give, but for the order in which a kernel adds; there are no seams to hide.
+//! A model looks only so far ([`crate::models::Autoencoder::receptive_field`]), and a tile has that
+//! much around what is kept of it. So tiles give the codes and the pixels that the whole image
+//! would give, but for the order in which a kernel adds; there are no seams to hide.
 
 use crate::codes::{Codes, check};
 use crate::gpu::Gpu;
@@ -100,8 +100,8 @@ impl TiledModel<'_> {
         self.model.stage.levels(w, h)
     }
 
-    /// Encodes an image, u8 [H, W, C] of size [width, height], to codes, u32: level by level, row by
-    /// row, those of a latent together. Where the coarsest cells do not divide a side, its last
+    /// Encodes an image, u8 [H, W, C] of size [width, height], to codes, u32: level by level, row
+    /// by row, those of a latent together. Where the coarsest cells do not divide a side, its last
     /// pixels go on until they do. `progress` is called with the tiles done, and the tiles in all.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ impl TiledModel<'_> {
     /// Returns the tiles that an image of this size is cut into.
     async fn plan(&mut self, size: [usize; 2], direction: Direction) -> Result<Vec<Tile>> {
         let (padded, factor) = (self.padded(size), self.factor());
-        let halo = self.model.stage.model.reach().map(|reach| {
+        let halo = self.model.stage.model.receptive_field().map(|reach| {
             let looks = if direction == Direction::Encode {
                 reach.encode
             } else {
@@ -327,7 +327,7 @@ impl TiledModel<'_> {
         }
         // What a binding holds, so that no tensor is larger, however it is cut; what cannot be cut
         // is for the kernels to take or refuse.
-        let cut = self.model.stage.model.reach().is_some();
+        let cut = self.model.stage.model.receptive_field().is_some();
         let most = if cut {
             gpu.limits().max_storage_buffer_binding_size
         } else {
@@ -351,8 +351,9 @@ impl TiledModel<'_> {
         })
     }
 
-    /// Measures the bytes that the work on a pixel takes. Buffers come in classes, up to a quarter larger than
-    /// what was asked for, and the size at hand may be less lucky than those measured here.
+    /// Measures the bytes that the work on a pixel takes. Buffers come in classes, up to a quarter
+    /// larger than what was asked for, and the size at hand may be less lucky than those measured
+    /// here.
     async fn measure(&self, gpu: &Gpu, direction: Direction, limit: u64) -> Result<f64> {
         let mut bytes = 0.0;
         for side in PROBES.map(|side| side.next_multiple_of(self.factor())) {

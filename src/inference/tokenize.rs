@@ -8,7 +8,7 @@ use crate::data::{ImageSet, absolute};
 use crate::inference::FirstStageModel;
 use crate::inference::progress::Progress;
 use crate::models::prior::Vocabulary;
-use crate::models::text::{Form, Texts};
+use crate::models::text::{TextFormat, Texts};
 use crate::storage::atomic;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::{Checkpoint, HostTensor};
@@ -220,8 +220,8 @@ impl Writer<'_> {
             let Texts { words, lengths, .. } = std::mem::take(&mut self.texts);
             let n = classes.len();
             let (shape, dtype) = match text.form {
-                Form::Tokens(_) => (vec![n, text.length], Dtype::U32),
-                Form::Rows(channels) => (vec![n, text.length, channels], Dtype::F32),
+                TextFormat::Tokens(_) => (vec![n, text.length], Dtype::U32),
+                TextFormat::Rows(channels) => (vec![n, text.length, channels], Dtype::F32),
             };
             let bytes = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect();
             if words.len() != n * text.words() || lengths.len() != n {

@@ -8,7 +8,9 @@ use crate::autograd::Var;
 use crate::gpu::Tensor;
 use crate::models::text::encoder::TextEncoder;
 use crate::nn::transformer::{Block, Dropout};
-use crate::nn::{BlockConfig, Builder, Conv2d, Handle, INIT_STD, Init, Linear, Norm, Pass};
+use crate::nn::{
+    BlockConfig, Builder, Conv2d, ForwardContext, Handle, INIT_STD, Init, Linear, Norm,
+};
 use crate::ops::attention::attention::{Attention, MOST_CHANNELS};
 use crate::ops::conv::Conv;
 use crate::ops::linalg::matmul::Transpose;
@@ -119,7 +121,8 @@ pub struct Contrastive {
     from_image: Linear,
     text: TextEncoder,
     from_text: Linear,
-    /// [1]: the logits' factor over [`SCALE`]. Linear where CLIP learns its logarithm, which for factors near 1 is the same to first order.
+    /// [1]: the logits' factor over [`SCALE`]. Linear where CLIP learns its logarithm, which for
+    /// factors near 1 is the same to first order.
     scale: Handle,
     length: usize,
 }
@@ -208,7 +211,7 @@ impl Contrastive {
     ///
     /// # Errors
     /// If the images are of another size.
-    pub fn images(&self, pass: &Pass, images: &Var, dropout: Dropout) -> Result<Var> {
+    pub fn images(&self, pass: &ForwardContext, images: &Var, dropout: Dropout) -> Result<Var> {
         let ([n, h, w, c], [height, width, channels]) =
             (images.tensor().dims("contrastive")?, self.image);
         if [h, w, c] != [height, width, channels] {
@@ -247,14 +250,14 @@ impl Contrastive {
     ///
     /// # Errors
     /// If the texts are of another kind.
-    pub fn texts(&self, pass: &Pass, texts: &TextBatch, dropout: Dropout) -> Result<Var> {
+    pub fn texts(&self, pass: &ForwardContext, texts: &TextBatch, dropout: Dropout) -> Result<Var> {
         let (tape, d) = (pass.tape, self.shape.dim);
         let x = self
             .text
             .forward(pass, texts, (dropout, 2 * self.blocks.len()))?;
         let n = x.shape()[0];
         // The first row sees the whole text.
-        let first = tape.columns(&tape.reshape(&x, &[n, self.length * d])?, 0, d)?;
+        let first = tape.slice_columns(&tape.reshape(&x, &[n, self.length * d])?, 0, d)?;
         tape.l2_norm(&self.from_text.forward(pass, &first)?)
     }
 
@@ -265,7 +268,7 @@ impl Contrastive {
     /// If there are other texts than images.
     pub fn loss(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         images: &Var,
         texts: &TextBatch,
         dropout: Dropout,

@@ -39,7 +39,7 @@ impl Level {
     }
 
     /// A first code that its codebook has not.
-    pub(crate) fn stranger(&self, codes: &[u32]) -> Option<u32> {
+    pub(crate) fn first_invalid(&self, codes: &[u32]) -> Option<u32> {
         codes
             .iter()
             .find(|c| **c as usize >= self.codebook_size)

@@ -11,7 +11,7 @@ pub use level::Level;
 
 use crate::Result;
 use crate::autograd::Var;
-use crate::nn::{Handle, Pass};
+use crate::nn::{ForwardContext, Handle};
 
 /// What quantizes the latents [B, h, w, D] of a level into latents of the same shape.
 pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
@@ -20,7 +20,7 @@ pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
 /// of the top level's latents: codes, and pixels, of an image's part come out as those of the whole
 /// image if so much around it is there too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct ReceptiveField {
     /// From a place's codes, of every level, to the pixels that they depend on.
     pub encode: usize,
     /// From a place's pixels to the latents, of every level, that they depend on.
@@ -41,14 +41,24 @@ pub trait Autoencoder: Send {
     ///
     /// # Errors
     /// If H or W is not divisible by the top level's factor.
-    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>>;
+    fn encode(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Vec<Var>>;
 
     /// Images through the model: what [`Autoencoder::decode`] makes of what [`Autoencoder::encode`]
     /// gives, with nothing computed twice.
     ///
     /// # Errors
     /// As those.
-    fn reconstruct(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Var> {
+    fn reconstruct(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Var> {
         self.decode(pass, &self.encode(pass, images, quantize)?)
     }
 
@@ -56,7 +66,7 @@ pub trait Autoencoder: Send {
     ///
     /// # Errors
     /// If there is not one for each level, or they do not fit one another.
-    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var>;
+    fn decode(&self, pass: &ForwardContext, latents: &[Var]) -> Result<Var>;
 
     /// Numbers per image pixel of the largest tensor that a pass makes: of them a device must bind
     /// as many as a batch has pixels.
@@ -67,7 +77,7 @@ pub trait Autoencoder: Send {
 
     /// How far [`Autoencoder::encode`] and [`Autoencoder::decode`] look; `None` where norms or
     /// attention see all of an image.
-    fn reach(&self) -> Option<Reach>;
+    fn receptive_field(&self) -> Option<ReceptiveField>;
 }
 
 /// Images must be divisible by the top level's factor.
@@ -95,3 +105,7 @@ fn only_level(latents: &[Var]) -> Result<&Var> {
         )),
     }
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `ReceptiveField`")]
+pub type Reach = ReceptiveField;

@@ -15,14 +15,17 @@ mod shape;
 pub use pattern::Pattern;
 pub use shape::{Positions, Shape, TextKind};
 
-use super::text::{Form, Text, TextBatch};
+use super::text::{Text, TextBatch, TextFormat};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
 use crate::models::prior::pattern::{Masks, Place};
 use crate::models::text::encoder::TextEncoder;
 use crate::nn::transformer::{Block, Dropout};
-use crate::nn::{BlockConfig, Builder, Handle, Heard, INIT_STD, Init, Linear, Norm, Pass, linear};
+use crate::nn::{
+    BlockConfig, Builder, EncoderStates, ForwardContext, Handle, INIT_STD, Init, Linear, Norm,
+    linear,
+};
 use crate::ops::attention::attention::{Attention, Mask};
 use crate::ops::attention::rotary::{Rotary, raster};
 use crate::ops::sampling::random::Key;
@@ -87,9 +90,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn heard(&self, block: usize) -> Option<Heard<'_>> {
+    fn encoder_states(&self, block: usize) -> Option<EncoderStates<'_>> {
         let kv = self.keys.get(block)?;
-        Some(Heard {
+        Some(EncoderStates {
             kv,
             mask: &self.mask,
             lengths: &self.lengths,
@@ -187,7 +190,7 @@ impl Prior {
             }
             (Some(text), TextKind::Stream) => {
                 text.check()?;
-                let Form::Tokens(size) = text.form else {
+                let TextFormat::Tokens(size) = text.form else {
                     let what = "`stream` learns a text's tokens: rows of an encoder from \
                                 elsewhere need `encoder`";
                     return Err(Error::config("prior.text", what));
@@ -270,7 +273,12 @@ impl Prior {
     ///
     /// # Errors
     /// If the device fails, or a text is missing.
-    pub fn conditions(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Conditions> {
+    pub fn conditions(
+        &self,
+        pass: &ForwardContext,
+        batch: &Batch,
+        dropout: Dropout,
+    ) -> Result<Conditions> {
         // Behind the places of the model's own blocks.
         let mut place = 1 + 2 * self.blocks.len();
         let of = |(layers, codes): (&Conditioning, &Vec<Tensor>)| {
@@ -314,7 +322,7 @@ impl Prior {
     /// of the place of the code to come; `length` of 1 to T.
     fn embed(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         batch: &Batch,
         conditions: &Conditions,
         length: usize,
@@ -335,8 +343,8 @@ impl Prior {
                 let rows = tape.reshape(&rows, &[b, text.length * d])?;
                 let before = (text.length - 1) * d;
                 (
-                    Some(tape.columns(&rows, 0, before)?),
-                    tape.columns(&rows, before, d)?,
+                    Some(tape.slice_columns(&rows, 0, before)?),
+                    tape.slice_columns(&rows, before, d)?,
                 )
             }
             _ => {
@@ -356,7 +364,7 @@ impl Prior {
                 tape.concat_columns(&rows)?
             };
             let cells = tape.reshape(&cells, &[b, self.vocabulary.tokens() * d])?;
-            x = tape.concat_columns(&[x, tape.columns(&cells, 0, (length - 1) * d)?])?;
+            x = tape.concat_columns(&[x, tape.slice_columns(&cells, 0, (length - 1) * d)?])?;
         }
         let mut x = tape.reshape(&x, &[b * length, d])?;
         for (layers, rows) in self.above.iter().zip(&conditions.above) {
@@ -374,7 +382,7 @@ impl Prior {
     }
 
     /// Adds the learned embeddings of positions `at` to x [B, T, D].
-    fn place(&self, pass: &Pass, mut x: Var, at: Range<usize>) -> Result<Var> {
+    fn place(&self, pass: &ForwardContext, mut x: Var, at: Range<usize>) -> Result<Var> {
         let (tape, books) = (pass.tape, self.vocabulary.codebooks);
         let mut add = |table: Handle, row: &dyn Fn(usize) -> usize| -> Result<()> {
             let mut table = pass.param(table)?;
@@ -400,7 +408,7 @@ impl Prior {
 
     /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N,
     /// K].
-    fn head(&self, pass: &Pass, x: &Var, q: usize) -> Result<Var> {
+    fn head(&self, pass: &ForwardContext, x: &Var, q: usize) -> Result<Var> {
         match self.heads.get(q) {
             Some(head) => head.forward(pass, x),
             None => linear(pass, x, &pass.param(self.tokens[q])?),
@@ -416,7 +424,7 @@ impl Prior {
     }
 
     /// What the blocks make of whole images: [B, P - 1 + T, D], normed.
-    fn run(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Var> {
+    fn run(&self, pass: &ForwardContext, batch: &Batch, dropout: Dropout) -> Result<Var> {
         let key = Key {
             stream: DROPOUT_STREAM,
             ..dropout.key
@@ -427,8 +435,15 @@ impl Prior {
         x = dropout.apply(pass, &x, 0)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let at = (dropout, 1 + 2 * i);
-            let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
-            x = block.sequences(pass, x, self.attention(i), self.rotary.as_ref(), at, heard)?;
+            let encoder_states = conditions.memory.as_ref().and_then(|m| m.encoder_states(i));
+            x = block.sequences(
+                pass,
+                x,
+                self.attention(i),
+                self.rotary.as_ref(),
+                at,
+                encoder_states,
+            )?;
         }
         self.norm.forward(pass, &x)
     }
@@ -438,7 +453,12 @@ impl Prior {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn logits(&self, pass: &Pass, batch: &Batch, dropout: Dropout) -> Result<Vec<Var>> {
+    pub fn logits(
+        &self,
+        pass: &ForwardContext,
+        batch: &Batch,
+        dropout: Dropout,
+    ) -> Result<Vec<Var>> {
         let x = self.run(pass, batch, dropout)?;
         self.code_logits(pass, x)
     }

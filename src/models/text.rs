@@ -17,7 +17,7 @@ pub(super) const IGNORED: u32 = u32::MAX;
 /// What a text is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum TextFormat {
     /// Tokens of a vocabulary of this size, [`BEGIN`] and [`END`] among them.
     Tokens(usize),
     /// Rows of this many channels.
@@ -28,7 +28,7 @@ pub enum Form {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
     /// What they are made of.
-    pub form: Form,
+    pub form: TextFormat,
     /// Tokens or rows of the longest, S; of tokens, the first is [`BEGIN`] and [`END`] is counted.
     pub length: usize,
 }
@@ -37,8 +37,8 @@ impl Text {
     /// 32-bit words of a text: S tokens, or S rows of f32.
     pub fn words(&self) -> usize {
         match self.form {
-            Form::Tokens(_) => self.length,
-            Form::Rows(channels) => self.length * channels,
+            TextFormat::Tokens(_) => self.length,
+            TextFormat::Rows(channels) => self.length * channels,
         }
     }
 
@@ -48,8 +48,8 @@ impl Text {
     /// If a size is 0, or beyond 2^20.
     pub fn check(&self) -> Result<()> {
         let (least, size) = match self.form {
-            Form::Tokens(size) => (2, size),
-            Form::Rows(channels) => (1, channels),
+            TextFormat::Tokens(size) => (2, size),
+            TextFormat::Rows(channels) => (1, channels),
         };
         let fits = |n: usize| (least..=1 << 20).contains(&n);
         if !fits(size) || !fits(self.length) {
@@ -67,7 +67,7 @@ impl Text {
     /// If there is not so much, or there can be no such texts.
     pub fn hold(&self, n: usize) -> Result<()> {
         self.check()?;
-        let unit = if matches!(self.form, Form::Tokens(_)) {
+        let unit = if matches!(self.form, TextFormat::Tokens(_)) {
             "tokens"
         } else {
             "rows"
@@ -82,11 +82,11 @@ impl Text {
     fn nothing(&self) -> (Vec<u32>, u32) {
         let mut words = vec![0; self.words()];
         match self.form {
-            Form::Tokens(_) => {
+            TextFormat::Tokens(_) => {
                 (words[0], words[1]) = (BEGIN, END);
                 (words, 2)
             }
-            Form::Rows(_) => (words, 0),
+            TextFormat::Rows(_) => (words, 0),
         }
     }
 }
@@ -109,7 +109,7 @@ impl Texts {
     /// # Errors
     /// If texts are not of tokens, or there is no such token.
     pub fn of_tokens<T: AsRef<[u32]>>(text: &Text, tokens: &[T]) -> Result<Texts> {
-        let Form::Tokens(size) = text.form else {
+        let TextFormat::Tokens(size) = text.form else {
             return Err(Error::invalid(
                 "text",
                 "tokens for a model that reads rows of an encoder from elsewhere",
@@ -140,7 +140,7 @@ impl Texts {
     /// # Errors
     /// If texts are not of rows, or these have other channels.
     pub fn of_rows<T: AsRef<[f32]>>(text: &Text, rows: &[T]) -> Result<Texts> {
-        let Form::Rows(channels) = text.form else {
+        let TextFormat::Rows(channels) = text.form else {
             return Err(Error::invalid("text", "rows for a model that reads tokens"));
         };
         text.hold(rows.len())?;
@@ -192,8 +192,8 @@ impl Texts {
         self.hidden.extend(&other.hidden);
     }
 
-    /// Returns the texts of these numbers, in their order; a number may come several times. The time
-    /// is linear in what is returned.
+    /// Returns the texts of these numbers, in their order; a number may come several times. The
+    /// time is linear in what is returned.
     ///
     /// # Panics
     /// If there is no text of a number.
@@ -238,7 +238,7 @@ impl Texts {
         let place = |i: usize| (i / s, i % s);
         let (mut input, mut targets, mut counted) = (None, None, 0);
         match text.form {
-            Form::Tokens(size) => {
+            TextFormat::Tokens(size) => {
                 // Past its end a text has a token of its own at each place (Ramesh et al. 2021,
                 // section 2.2).
                 let padded = |i: usize| {
@@ -272,7 +272,7 @@ impl Texts {
                 targets = Some(Tensor::from_slice(gpu, &[next.len()], &next)?);
                 input = Some(Tensor::from_slice(gpu, &[n * s], &ids)?);
             }
-            Form::Rows(channels) => {
+            TextFormat::Rows(channels) => {
                 let rows: Vec<f32> = self.words.iter().map(|w| f32::from_bits(*w)).collect();
                 input.replace(Tensor::from_slice(gpu, &[n * s, channels], &rows)?);
             }
@@ -303,6 +303,10 @@ pub struct TextBatch {
     pub(super) lengths: Tensor,
 }
 
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `TextFormat`")]
+pub type Form = TextFormat;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +315,7 @@ mod tests {
     #[test]
     fn texts_beyond_all_memory_are_refused() {
         let text = Text {
-            form: Form::Tokens(9),
+            form: TextFormat::Tokens(9),
             length: 1 << 20,
         };
         let error = text.hold(1 << 40).unwrap_err().to_string();
@@ -336,7 +340,7 @@ mod tests {
     #[test]
     fn texts_are_padded_cut_and_hidden() {
         let text = Text {
-            form: Form::Tokens(9),
+            form: TextFormat::Tokens(9),
             length: 5,
         };
         let mut texts =
@@ -375,7 +379,7 @@ mod tests {
     #[test]
     fn texts_are_gathered_by_number() {
         let text = Text {
-            form: Form::Tokens(9),
+            form: TextFormat::Tokens(9),
             length: 5,
         };
         let mut texts = Texts::of_tokens(&text, &[vec![4, 5], vec![2], vec![3, 7, 8]]).unwrap();
@@ -389,7 +393,7 @@ mod tests {
         assert_eq!(expected.hidden, [false, false, false, true]);
         assert_eq!(texts.gather([]), Texts::default());
         let text = Text {
-            form: Form::Rows(2),
+            form: TextFormat::Rows(2),
             length: 3,
         };
         let texts = Texts::of_rows(&text, &[vec![1.5, -2.0], vec![]]).unwrap();
@@ -399,7 +403,7 @@ mod tests {
     #[test]
     fn rows_from_elsewhere_are_kept_to_the_bit() {
         let text = Text {
-            form: Form::Rows(2),
+            form: TextFormat::Rows(2),
             length: 3,
         };
         let texts = Texts::of_rows(&text, &[vec![1.5, -2.0], vec![0.0; 8], vec![]]).unwrap();

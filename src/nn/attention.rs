@@ -1,7 +1,7 @@
 //! Attention of one sequence to another: the part of a decoder's block that reads what an encoder
 //! made (Vaswani et al. 2017, section 3.2.3).
 
-use super::{BlockConfig, Builder, INIT_STD, Linear, Norm, Pass, residual_std};
+use super::{BlockConfig, Builder, ForwardContext, INIT_STD, Linear, Norm, residual_std};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
@@ -20,7 +20,7 @@ pub struct CrossAttention {
 
 /// A sequence that is read: its keys and values for one block, and how much of it there is.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard<'a> {
+pub struct EncoderStates<'a> {
     /// [B, S, 2, H, D], of [`CrossAttention::keys`].
     pub kv: &'a Var,
     /// Which of the S every query of an image sees.
@@ -51,7 +51,7 @@ impl CrossAttention {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn keys(&self, pass: &Pass, memory: &Var) -> Result<Var> {
+    pub fn keys(&self, pass: &ForwardContext, memory: &Var) -> Result<Var> {
         let [b, s, d] = memory.tensor().dims("cross-attention")?;
         let kv = self
             .kv
@@ -64,7 +64,13 @@ impl CrossAttention {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, pass: &Pass, x: &Var, heard: Heard, step: bool) -> Result<Var> {
+    pub fn forward(
+        &self,
+        pass: &ForwardContext,
+        x: &Var,
+        encoder_states: EncoderStates,
+        step: bool,
+    ) -> Result<Var> {
         let [b, t, d] = x.tensor().dims("cross-attention")?;
         let tape = pass.tape;
         let q = self.q.forward(
@@ -75,16 +81,16 @@ impl CrossAttention {
         let attended = if step {
             tape.constant(&cross_decode(
                 q.tensor(),
-                heard.kv.tensor(),
-                heard.lengths,
+                encoder_states.kv.tensor(),
+                encoder_states.lengths,
                 None,
             )?)
         } else {
             tape.attention_cross(
                 &q,
-                heard.kv,
+                encoder_states.kv,
                 Attention {
-                    mask: Some(heard.mask),
+                    mask: Some(encoder_states.mask),
                     ..Attention::FULL
                 },
             )?

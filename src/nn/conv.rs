@@ -1,7 +1,7 @@
 //! Convolutions, and the blocks of them that models share.
 
 use super::span::Span;
-use super::{Builder, Handle, Init, Pass};
+use super::{Builder, ForwardContext, Handle, Init};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::DType;
@@ -46,22 +46,22 @@ impl Conv2d {
     }
 
     /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.apply(pass, x, None, pass.activations())
     }
 
     /// The same, added to `residual`.
-    pub fn forward_onto(&self, pass: &Pass, x: &Var, residual: &Var) -> Result<Var> {
+    pub fn forward_onto(&self, pass: &ForwardContext, x: &Var, residual: &Var) -> Result<Var> {
         self.apply(pass, x, Some(residual), pass.activations())
     }
 
     /// The same in f32 in any pass: what leaves a model.
-    pub fn forward_f32(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward_f32(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.apply(pass, x, None, DType::F32)
     }
 
     /// The same in f32 in any pass, added to `residual`, which is f32.
-    pub fn forward_onto_f32(&self, pass: &Pass, x: &Var, residual: &Var) -> Result<Var> {
+    pub fn forward_onto_f32(&self, pass: &ForwardContext, x: &Var, residual: &Var) -> Result<Var> {
         self.apply(pass, x, Some(residual), DType::F32)
     }
 
@@ -71,13 +71,19 @@ impl Conv2d {
     }
 
     /// What it needs of its input to give this.
-    pub(crate) fn needs(&self, output: Span) -> Span {
+    pub(crate) fn input_range(&self, output: Span) -> Span {
         output.of_conv(self.kernel, self.conv.stride, self.conv.pad)
     }
 
-    fn apply(&self, pass: &Pass, x: &Var, residual: Option<&Var>, out: DType) -> Result<Var> {
+    fn apply(
+        &self,
+        pass: &ForwardContext,
+        x: &Var,
+        residual: Option<&Var>,
+        out: DType,
+    ) -> Result<Var> {
         let layer = self.clone();
-        pass.see(self.weight, x, move |pass, x| {
+        pass.keep_watched_input(self.weight, x, move |pass, x| {
             layer.apply(pass, x, None, out)
         });
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
@@ -124,12 +130,12 @@ impl ConvTranspose2d {
     }
 
     /// x [N, H, W, I] to [N, OH, OW, O], stored as the pass stores activations.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.apply(pass, x, pass.activations())
     }
 
     /// The same in f32 in any pass: what leaves a model.
-    pub fn forward_f32(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward_f32(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.apply(pass, x, DType::F32)
     }
 
@@ -139,13 +145,13 @@ impl ConvTranspose2d {
     }
 
     /// What it needs of its input to give this.
-    pub(crate) fn needs(&self, output: Span) -> Span {
+    pub(crate) fn input_range(&self, output: Span) -> Span {
         output.of_conv_transpose(self.kernel, self.conv.stride, self.conv.pad)
     }
 
-    fn apply(&self, pass: &Pass, x: &Var, out: DType) -> Result<Var> {
+    fn apply(&self, pass: &ForwardContext, x: &Var, out: DType) -> Result<Var> {
         let layer = self.clone();
-        pass.see(self.weight, x, move |pass, x| layer.apply(pass, x, out));
+        pass.keep_watched_input(self.weight, x, move |pass, x| layer.apply(pass, x, out));
         let (weight, bias) = (pass.param(self.weight)?, pass.param(self.bias)?);
         pass.tape
             .conv_transpose2d_as(x, &weight, Some(&bias), self.conv, out)
@@ -197,31 +203,34 @@ impl ResidualBlock {
     }
 
     /// x [N, H, W, C] to the same shape.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.conv2
             .forward_onto(pass, &self.conv1.forward(pass, x)?, x)
     }
 
     /// What it needs of its input to give this.
-    pub(crate) fn needs(&self, output: Span) -> Span {
-        self.conv1.needs(self.conv2.needs(output)).and(output)
+    pub(crate) fn input_range(&self, output: Span) -> Span {
+        self.conv1
+            .input_range(self.conv2.input_range(output))
+            .and(output)
     }
 }
 
 /// Residual blocks one after another: x [N, H, W, C] to the same shape.
 ///
-/// Where the pass recomputes ([`Pass::block`]), it does so for runs of blocks. A block keeps little
-/// more than its input, so that recomputing each alone would keep nearly as much. Of runs of r
-/// among the n blocks of an encoder and as many of a decoder, 2 n / r inputs are kept, and r blocks
-/// made again at a time: the least is at the root of 2 n (Chen et al. 2016, section 3.2).
+/// Where the pass recomputes ([`ForwardContext::checkpoint`]), it does so for runs of blocks. A
+/// block keeps little more than its input, so that recomputing each alone would keep nearly as
+/// much. Of runs of r among the n blocks of an encoder and as many of a decoder, 2 n / r inputs are
+/// kept, and r blocks made again at a time: the least is at the root of 2 n (Chen et al. 2016,
+/// section 3.2).
 ///
 /// # Errors
 /// If x has other channels.
-pub fn residual_stack(pass: &Pass, blocks: &[ResidualBlock], x: Var) -> Result<Var> {
+pub fn residual_stack(pass: &ForwardContext, blocks: &[ResidualBlock], x: Var) -> Result<Var> {
     let run = (2 * blocks.len()).isqrt().max(1);
     blocks.chunks(run).try_fold(x, |x, blocks| {
         let blocks = blocks.to_vec();
-        pass.block(x, move |pass, x| {
+        pass.checkpoint(x, move |pass, x| {
             blocks
                 .iter()
                 .try_fold(x, |x, block| block.forward(pass, &x))

@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// A layer, to be run again on another tape.
-type Layer = Box<dyn Fn(&Pass, &Var) -> Result<Var>>;
+type Layer = Box<dyn Fn(&ForwardContext, &Var) -> Result<Var>>;
 
 /// What layers compute with. A parameter becomes a leaf of the tape at its first use.
-pub struct Pass<'a> {
+pub struct ForwardContext<'a> {
     /// The tape.
     pub tape: &'a Tape,
     params: &'a Parameters,
@@ -24,10 +24,10 @@ pub struct Pass<'a> {
     seen: RefCell<Option<(Tensor, Layer)>>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ForwardContext<'a> {
     /// A pass of `params` over `tape`.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Self {
-        Pass {
+        ForwardContext {
             tape,
             params,
             activations: DType::F32,
@@ -41,17 +41,17 @@ impl<'a> Pass<'a> {
 
     /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and
     /// gradients stay f32.
-    pub fn storing(self, dtype: DType) -> Self {
-        Pass {
+    pub fn with_activation_dtype(self, dtype: DType) -> Self {
+        ForwardContext {
             activations: dtype,
             ..self
         }
     }
 
-    /// The same, keeping of each [`Pass::block`] its input alone where `on`: what is inside is
-    /// computed again in the backward pass.
-    pub fn recomputing(self, on: bool) -> Self {
-        Pass {
+    /// The same, keeping of each [`ForwardContext::checkpoint`] its input alone where `on`: what is
+    /// inside is computed again in the backward pass.
+    pub fn with_checkpointing(self, on: bool) -> Self {
+        ForwardContext {
             recomputes: on,
             ..self
         }
@@ -59,15 +59,16 @@ impl<'a> Pass<'a> {
 
     /// The same with parameters that are constants: gradients reach inputs alone.
     pub fn frozen(self) -> Self {
-        Pass {
+        ForwardContext {
             frozen: true,
             ..self
         }
     }
 
-    /// The same, keeping what the layer of this weight is given, for [`Pass::watched_gradient`].
-    pub fn watching(self, weight: Handle) -> Self {
-        Pass {
+    /// The same, keeping what the layer of this weight is given, for
+    /// [`ForwardContext::watched_gradient`].
+    pub fn with_watched(self, weight: Handle) -> Self {
+        ForwardContext {
             watched: Some(weight),
             ..self
         }
@@ -89,18 +90,18 @@ impl<'a> Pass<'a> {
         };
         let ((x, layer), weight) = seen.as_ref().zip(self.watched).ok_or_else(missing)?;
         let tape = Tape::new(self.tape.gpu());
-        let pass = Pass::new(&tape, self.params).storing(self.activations);
+        let pass = ForwardContext::new(&tape, self.params).with_activation_dtype(self.activations);
         let y = layer(&pass, &tape.constant(x))?;
         let mut gradients = tape.backward_with(&y, upstream.clone())?;
         gradients.take(&pass.param(weight)?).ok_or_else(missing)
     }
 
     /// Keeps a layer and its input, where its weight is the one that is watched.
-    pub(super) fn see(
+    pub(super) fn keep_watched_input(
         &self,
         weight: Handle,
         x: &Var,
-        layer: impl Fn(&Pass, &Var) -> Result<Var> + 'static,
+        layer: impl Fn(&ForwardContext, &Var) -> Result<Var> + 'static,
     ) {
         if self.watched == Some(weight) {
             *self.seen.borrow_mut() = Some((x.tensor().clone(), Box::new(layer)));
@@ -134,37 +135,42 @@ impl<'a> Pass<'a> {
 
     /// Runs `f` of `x`, as a part of the model whose activations need not be kept.
     ///
-    /// In a pass that is [`Pass::recomputing`], the tape keeps `x` and none of what `f` computes;
-    /// the backward pass runs `f` once more, on a tape of its own, when it comes to the gradients
-    /// of `x` and of the parameters that `f` uses (Chen et al. 2016, "Training deep nets with
-    /// sublinear memory cost"). Otherwise it is `f(self, x)`. Gradients are the same to the bit
-    /// where nothing but `x` and parameters leads into `f`, and a parameter used in several blocks
-    /// is used once in each.
+    /// In a pass that is [`ForwardContext::with_checkpointing`], the tape keeps `x` and none of
+    /// what `f` computes; the backward pass runs `f` once more, on a tape of its own, when it comes
+    /// to the gradients of `x` and of the parameters that `f` uses (Chen et al. 2016, "Training
+    /// deep nets with sublinear memory cost"). Otherwise it is `f(self, x)`. Gradients are the same
+    /// to the bit where nothing but `x` and parameters leads into `f`, and a parameter used in
+    /// several blocks is used once in each.
     ///
     /// `f` must compute the same whenever it runs: its random numbers come from keys that it holds.
     /// Tensors that it holds are constants. Blocks within a block are a part of it.
     ///
     /// # Errors
     /// Those of `f`.
-    pub fn block(&self, x: Var, f: impl Fn(&Pass, Var) -> Result<Var> + 'static) -> Result<Var> {
-        self.block_of([x], move |pass, [x]| f(pass, x))
+    pub fn checkpoint(
+        &self,
+        x: Var,
+        f: impl Fn(&ForwardContext, Var) -> Result<Var> + 'static,
+    ) -> Result<Var> {
+        self.checkpoint_many([x], move |pass, [x]| f(pass, x))
     }
 
-    /// [`Pass::block`] of several values.
+    /// [`ForwardContext::checkpoint`] of several values.
     ///
     /// # Errors
     /// Those of `f`.
-    pub fn block_of<const N: usize>(
+    pub fn checkpoint_many<const N: usize>(
         &self,
         x: [Var; N],
-        f: impl Fn(&Pass, [Var; N]) -> Result<Var> + 'static,
+        f: impl Fn(&ForwardContext, [Var; N]) -> Result<Var> + 'static,
     ) -> Result<Var> {
         if !(self.recomputes && self.tape.is_recording()) {
             return f(self, x);
         }
         let gpu = self.tape.gpu().clone();
         let still = Tape::no_grad(&gpu);
-        let inner = Pass::new(&still, self.params).storing(self.activations);
+        let inner =
+            ForwardContext::new(&still, self.params).with_activation_dtype(self.activations);
         let y = f(&inner, x.each_ref().map(Var::detach))?;
         let used: Vec<Handle> = inner.leaves.into_inner().into_keys().collect();
         let leaves = used
@@ -181,7 +187,7 @@ impl<'a> Pass<'a> {
             .tape
             .record_owned(y.tensor().clone(), &inputs, move |upstream, needs| {
                 let tape = Tape::new(&gpu);
-                let pass = Pass::new(&tape, &params).storing(activations);
+                let pass = ForwardContext::new(&tape, &params).with_activation_dtype(activations);
                 let own = |i: usize| {
                     if needs[i] {
                         tape.leaf(&given[i])

@@ -1,6 +1,6 @@
 //! Linear maps without bias, and how their weights begin.
 
-use super::{Builder, Handle, Init, Pass};
+use super::{Builder, ForwardContext, Handle, Init};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::DType;
@@ -32,7 +32,7 @@ impl Linear {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         linear(pass, x, &pass.param(self.weight)?)
     }
 }
@@ -41,7 +41,7 @@ impl Linear {
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn linear(pass: &Pass, x: &Var, w: &Var) -> Result<Var> {
+pub fn linear(pass: &ForwardContext, x: &Var, w: &Var) -> Result<Var> {
     let x = pass.tape.cast(x, pass.activations())?;
     pass.tape.matmul_as(&x, w, Transpose::B, DType::F32)
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod block_config;
 mod conv;
+mod deprecated;
 mod ema;
 mod forward;
 mod linear;
@@ -13,11 +14,11 @@ mod span;
 mod spectral;
 pub mod transformer;
 
-pub use attention::{CrossAttention, Heard};
+pub use attention::{CrossAttention, EncoderStates};
 pub use block_config::{BlockConfig, MlpKind};
 pub use conv::{Conv2d, ConvTranspose2d, ResidualBlock, residual_stack};
 pub use ema::Ema;
-pub use forward::Pass;
+pub use forward::ForwardContext;
 pub(crate) use linear::residual_std;
 pub use linear::{INIT_STD, Linear, linear};
 pub use norm::{GroupNorm, Norm, NormKind};
@@ -25,3 +26,10 @@ pub use optimizer::{Adam, AdamState};
 pub use parameters::{Builder, Handle, HostTensors, Init, Parameters};
 pub(crate) use span::Span;
 pub use spectral::SpectralNorm;
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `ForwardContext`")]
+pub type Pass<'a> = ForwardContext<'a>;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `EncoderStates`")]
+pub type Heard<'a> = EncoderStates<'a>;

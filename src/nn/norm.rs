@@ -1,6 +1,6 @@
 //! Norms: of the channels of rows, and of groups of channels.
 
-use super::{Builder, Handle, Init, Pass};
+use super::{Builder, ForwardContext, Handle, Init};
 use crate::Result;
 use crate::autograd::Var;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ impl Norm {
     ///
     /// # Errors
     /// If x has other channels.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         let weight = pass.param(self.weight)?;
         match self.bias {
             Some(bias) => pass.tape.layer_norm(x, &weight, &pass.param(bias)?, EPS),
@@ -73,7 +73,7 @@ impl GroupNorm {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         pass.tape.group_norm(
             x,
             &pass.param(self.weight)?,

@@ -1,7 +1,7 @@
 //! The spectral norm of weights (Miyato et al. 2018, "Spectral normalization for generative
 //! adversarial networks", algorithm 1).
 
-use super::{Handle, HostTensors, Init, Parameters, Pass};
+use super::{ForwardContext, Handle, HostTensors, Init, Parameters};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::linalg::matmul::{Transpose, matmul};
@@ -72,7 +72,7 @@ impl SpectralNorm {
     ///
     /// # Errors
     /// If it did not begin, or the device fails.
-    pub fn weight(&self, pass: &Pass) -> Result<Var> {
+    pub fn weight(&self, pass: &ForwardContext) -> Result<Var> {
         let (tape, w, [u, v]) = (pass.tape, pass.param(self.weight)?, self.vectors()?);
         let rows = w.shape()[0];
         let flat = tape.reshape(&w, &[rows, w.tensor().len() / rows])?;
@@ -137,10 +137,10 @@ mod tests {
         params.get(w).unwrap().write(&turned).unwrap();
         let mut norm = SpectralNorm::new(w, "n");
         let tape = Tape::no_grad(&gpu);
-        assert!(norm.weight(&Pass::new(&tape, &params)).is_err());
+        assert!(norm.weight(&ForwardContext::new(&tape, &params)).is_err());
         norm.begin(&gpu, &params, 3).unwrap();
         let got = norm
-            .weight(&Pass::new(&tape, &params))
+            .weight(&ForwardContext::new(&tape, &params))
             .unwrap()
             .tensor()
             .read::<f32>()
@@ -177,7 +177,7 @@ mod tests {
         norm.begin(&gpu, &params, 3).unwrap();
         let weights: Vec<f32> = (0..15).map(|i| (i as f32 * 0.7).sin()).collect();
         let c = Tensor::from_slice(&gpu, &[15, 1], &weights).unwrap();
-        let value = |pass: &Pass| {
+        let value = |pass: &ForwardContext| {
             let flat = pass
                 .tape
                 .reshape(&norm.weight(pass).unwrap(), &[1, 15])
@@ -189,7 +189,7 @@ mod tests {
             pass.tape.reshape(&y, &[1]).unwrap()
         };
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let y = value(&pass);
         let gradients = pass.gradients(tape.backward(&y).unwrap());
         let got = gradients[0].1.read::<f32>().unwrap();
@@ -201,7 +201,7 @@ mod tests {
                 params.get(w).unwrap().write(&moved).unwrap();
                 let still = Tape::no_grad(&gpu);
                 f64::from(
-                    value(&Pass::new(&still, &params))
+                    value(&ForwardContext::new(&still, &params))
                         .tensor()
                         .read::<f32>()
                         .unwrap()[0],

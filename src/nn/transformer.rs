@@ -3,8 +3,8 @@
 //! SwiGLU and rotary positions).
 
 use super::{
-    BlockConfig, Builder, CrossAttention, Heard, INIT_STD, Linear, MlpKind, Norm, Pass,
-    residual_std,
+    BlockConfig, Builder, CrossAttention, EncoderStates, ForwardContext, INIT_STD, Linear, MlpKind,
+    Norm, residual_std,
 };
 use crate::autograd::Var;
 use crate::gpu::Tensor;
@@ -49,7 +49,7 @@ impl Mlp {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         let inner = self.up.forward(pass, x)?;
         let inner = match self.kind {
             MlpKind::SwiGlu => pass.tape.swiglu(&inner)?,
@@ -84,7 +84,7 @@ impl Dropout {
     ///
     /// # Errors
     /// If the rate lies outside [0, 1).
-    pub fn apply(&self, pass: &Pass, x: &Var, place: usize) -> Result<Var> {
+    pub fn apply(&self, pass: &ForwardContext, x: &Var, place: usize) -> Result<Var> {
         let key = Key {
             stream: self.key.stream.wrapping_add(place as u32),
             ..self.key
@@ -95,13 +95,13 @@ impl Dropout {
 
 /// Where the rows of a block stand, and what attention keeps of them.
 #[derive(Clone, Copy, Debug)]
-pub enum Rows<'a> {
+pub enum Phase<'a> {
     /// Whole sequences.
-    Sequences,
+    Full,
     /// Whole sequences whose keys and values a cache takes in, for steps to go on from.
-    Prompt(&'a KvCache),
+    Prefill(&'a KvCache),
     /// One new row of each sequence, after as many as the lengths `[B]` say; the cache takes it in.
-    Step(&'a KvCache, &'a Tensor),
+    Decode(&'a KvCache, &'a Tensor),
 }
 
 /// `x + proj(attention(norm1(x)))`, then, where it reads another sequence, [`CrossAttention`], then
@@ -151,28 +151,28 @@ impl Block {
         self.cross.as_ref()
     }
 
-    /// [`Block::forward`] of whole sequences, as a [`Pass::block`].
+    /// [`Block::forward`] of whole sequences, as a [`ForwardContext::checkpoint`].
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn sequences(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         x: Var,
         attention: Attention,
         rotary: Option<&Rotary>,
         dropout: (Dropout, usize),
-        heard: Option<Heard>,
+        encoder_states: Option<EncoderStates>,
     ) -> Result<Var> {
         let (block, rotary, mask) = (self.clone(), rotary.cloned(), attention.mask.cloned());
         let Attention { causal, scale, .. } = attention;
-        let Some(Heard {
+        let Some(EncoderStates {
             kv,
             mask: words,
             lengths,
-        }) = heard
+        }) = encoder_states
         else {
-            return pass.block(x, move |pass, x| {
+            return pass.checkpoint(x, move |pass, x| {
                 let attention = Attention {
                     causal,
                     scale,
@@ -183,20 +183,20 @@ impl Block {
                     &x,
                     attention,
                     rotary.as_ref(),
-                    Rows::Sequences,
+                    Phase::Full,
                     dropout,
                     None,
                 )
             });
         };
         let (words, lengths) = (words.clone(), lengths.clone());
-        pass.block_of([x, kv.clone()], move |pass, [x, kv]| {
+        pass.checkpoint_many([x, kv.clone()], move |pass, [x, kv]| {
             let attention = Attention {
                 causal,
                 scale,
                 mask: mask.as_ref(),
             };
-            let heard = Heard {
+            let encoder_states = EncoderStates {
                 kv: &kv,
                 mask: &words,
                 lengths: &lengths,
@@ -206,9 +206,9 @@ impl Block {
                 &x,
                 attention,
                 rotary.as_ref(),
-                Rows::Sequences,
+                Phase::Full,
                 dropout,
-                Some(heard),
+                Some(encoder_states),
             )
         })
     }
@@ -222,16 +222,16 @@ impl Block {
     /// other way round.
     pub fn forward(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         x: &Var,
         attention: Attention,
         rotary: Option<&Rotary>,
-        rows: Rows,
+        rows: Phase,
         dropout: (Dropout, usize),
-        heard: Option<Heard>,
+        encoder_states: Option<EncoderStates>,
     ) -> Result<Var> {
         let [b, t, d] = x.tensor().dims("block")?;
-        if heard.is_some() != self.cross.is_some() {
+        if encoder_states.is_some() != self.cross.is_some() {
             return Err(Error::invalid(
                 "block",
                 "a sequence to read goes to a block that reads one, and to no other",
@@ -253,7 +253,7 @@ impl Block {
             .forward(pass, &flat(&self.norm1.forward(pass, x)?)?)?;
         let mut qkv = tape.reshape(&qkv, &[b, t, 3, self.heads, d / self.heads])?;
         if let Some(rotary) = rotary {
-            let start = if let Rows::Step(_, lengths) = rows {
+            let start = if let Phase::Decode(_, lengths) = rows {
                 Start::Each(lengths)
             } else {
                 Start::At(0)
@@ -261,12 +261,12 @@ impl Block {
             qkv = tape.rotary(&qkv, rotary, start)?;
         }
         let attended = match rows {
-            Rows::Sequences => tape.attention_packed(&qkv, attention)?,
-            Rows::Prompt(cache) => {
+            Phase::Full => tape.attention_packed(&qkv, attention)?,
+            Phase::Prefill(cache) => {
                 cache.prefill(qkv.tensor())?;
                 tape.attention_packed(&qkv, attention)?
             }
-            Rows::Step(cache, lengths) => {
+            Phase::Decode(cache, lengths) => {
                 tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention)?)
             }
         };
@@ -274,12 +274,12 @@ impl Block {
         drop(qkv);
         let attended = self.proj.forward(pass, &flat(&attended)?)?;
         let x = tape.add(&flat(x)?, &dropout.apply(pass, &attended, place)?)?;
-        let x = match self.cross.as_ref().zip(heard) {
-            Some((cross, heard)) => {
-                let step = matches!(rows, Rows::Step(..));
+        let x = match self.cross.as_ref().zip(encoder_states) {
+            Some((cross, encoder_states)) => {
+                let step = matches!(rows, Phase::Decode(..));
                 tape.add(
                     &x,
-                    &cross.forward(pass, &tape.reshape(&x, &[b, t, d])?, heard, step)?,
+                    &cross.forward(pass, &tape.reshape(&x, &[b, t, d])?, encoder_states, step)?,
                 )?
             }
             None => x,

@@ -4,7 +4,7 @@ use super::{Mode, Options, Projected, Quantized, Quantizer, arrive, check_latent
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::{Builder, Pass};
+use crate::nn::{Builder, ForwardContext};
 use crate::ops::quantize::fsq::Levels;
 
 /// Each channel rounded to a few levels.
@@ -43,7 +43,7 @@ impl Quantizer for Fsq {
     fn dim(&self) -> usize {
         self.levels.channels()
     }
-    fn quantize(&self, pass: &Pass, z_e: &Var, _: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, _: Mode) -> Result<Quantized> {
         let z_e = &arrive("fsq", pass, z_e, self.dim())?;
         let (z_q, index) = pass.tape.fsq(z_e, &self.levels)?;
         let counts = count(&index, self.codebook_size())?;
@@ -56,11 +56,11 @@ impl Quantizer for Fsq {
             seen: Vec::new(),
         })
     }
-    fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, _: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         self.levels.codes_of(&only("decode", indices)?)
     }
     /// From the bounded latents, before they are rounded.
-    fn distances(&self, _: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, _: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("fsq", z_e.tensor(), self.dim())?;
         self.levels.distances(z_e.tensor())
     }

@@ -2,18 +2,18 @@
 //! learn by gradient.
 
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only,
-    restore, saved,
+    CodebookBatch, Mode, Options, Projected, Quantized, Quantizer, Term, arrive, check_latents,
+    count, only, restore, saved,
 };
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor, fill};
-use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
+use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
 use crate::ops::elementwise::lerp::lerp_assign;
 use crate::ops::norm::batch_norm::batch_norm_by;
 use crate::ops::quantize::gather::gather;
-use crate::ops::quantize::gumbel::{Codes, Draw};
-use crate::ops::quantize::vq_search::likeliest;
+use crate::ops::quantize::gumbel::{Codes, GumbelOptions};
+use crate::ops::quantize::vq_search::linear_argmax;
 use crate::ops::sampling::random::Key;
 
 pub(crate) const NOISE: u32 = 0x4755_4d42;
@@ -128,7 +128,7 @@ impl Quantizer for Gumbel {
     fn dim(&self) -> usize {
         self.size[1]
     }
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
         let z_e = &arrive("gumbel", pass, z_e, d)?;
         let [weight, bias, codebook] = [
@@ -143,7 +143,7 @@ impl Quantizer for Gumbel {
                     step,
                     stream: NOISE,
                 };
-                let draw = Draw {
+                let draw = GumbelOptions {
                     temperature: self.temperature(step),
                     straight_through: o.straight_through,
                     key,
@@ -171,7 +171,7 @@ impl Quantizer for Gumbel {
                 )
             }
             Mode::Eval => {
-                let index = likeliest(
+                let index = linear_argmax(
                     &self.normalised(z_e.tensor())?,
                     weight.tensor(),
                     bias.tensor(),
@@ -182,8 +182,8 @@ impl Quantizer for Gumbel {
         };
         let counts = count(&index, k)?;
         let indices = index.reshape(&[index.len(), 1])?;
-        let seen = vec![Seen {
-            book: 0,
+        let seen = vec![CodebookBatch {
+            codebook: 0,
             latents: z_e.tensor().clone(),
             index,
             moments,
@@ -196,7 +196,12 @@ impl Quantizer for Gumbel {
             seen,
         })
     }
-    fn learn(&mut self, _: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+    fn learn(
+        &mut self,
+        _: &Parameters,
+        seen: &[CodebookBatch],
+        step: u64,
+    ) -> Result<Option<Tensor>> {
         let Some(norm) = &self.norm else {
             return Ok(None);
         };
@@ -210,7 +215,7 @@ impl Quantizer for Gumbel {
         }
         Ok(None)
     }
-    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         gather(
             pass.param(self.codes.codebook)?.tensor(),
             &only("decode", indices)?,
@@ -218,11 +223,11 @@ impl Quantizer for Gumbel {
     }
     /// Codes are chosen by logits, not by distance: the negative logit, so that the surest choice
     /// is the nearest.
-    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("gumbel", z_e.tensor(), self.size[1])?;
         let (weight, bias) = (pass.param(self.codes.weight)?, pass.param(self.codes.bias)?);
         let x = self.normalised(z_e.tensor())?;
-        let index = likeliest(&x, weight.tensor(), bias.tensor())?;
+        let index = linear_argmax(&x, weight.tensor(), bias.tensor())?;
         let rows = gather(weight.tensor(), &index)?.read::<f32>()?;
         let (z, bias, index) = (
             x.read::<f32>()?,
@@ -283,7 +288,11 @@ mod tests {
         let codes = |quantizer: &dyn Quantizer, mode: Mode| {
             let tape = Tape::new(&gpu);
             let q = quantizer
-                .quantize(&Pass::new(&tape, &params), &tape.leaf(&latents), mode)
+                .quantize(
+                    &ForwardContext::new(&tape, &params),
+                    &tape.leaf(&latents),
+                    mode,
+                )
                 .unwrap();
             let indices = q.indices.read::<u32>().unwrap();
             (

@@ -5,7 +5,7 @@ use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, count,
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::{Builder, Pass};
+use crate::nn::{Builder, ForwardContext};
 use crate::ops::linalg::matmul::Transpose;
 use crate::ops::loss::loss::Loss;
 use crate::ops::quantize::bits::signs_of;
@@ -70,7 +70,7 @@ impl Quantizer for Lfq {
     fn dim(&self) -> usize {
         self.channels
     }
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let z_e = &arrive("lfq", pass, z_e, self.channels)?;
         let (tape, o) = (pass.tape, &self.options);
         let (z_q, index) = tape.signs(z_e)?;
@@ -103,7 +103,7 @@ impl Quantizer for Lfq {
             seen: Vec::new(),
         })
     }
-    fn decode(&self, _: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, _: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         signs_of(&only("decode", indices)?, self.channels)
     }
 }

@@ -4,7 +4,7 @@
 use super::{Mode, Quantized, Quantizer, arrive};
 use crate::autograd::Var;
 use crate::gpu::{DType, Tensor};
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::ops::quantize::gather::gather;
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ pub const PADDING: u32 = u32::MAX;
 /// If `keep` has another length, or keeps nothing.
 pub fn quantize_kept(
     quantizer: &dyn Quantizer,
-    pass: &Pass,
+    pass: &ForwardContext,
     z_e: &Var,
     keep: &[bool],
     mode: Mode,

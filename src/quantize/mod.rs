@@ -26,7 +26,7 @@ pub use projected::Projected;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::nn::{Builder, HostTensors, Parameters, Pass};
+use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
 use crate::ops::quantize::assignment::assign;
 use crate::{Error, Result};
 
@@ -55,9 +55,9 @@ pub enum Term {
 
 /// Latents and the codes that they were given, as [`Quantizer::learn`] takes them.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct CodebookBatch {
     /// Which of the quantizer's codebooks.
-    pub book: usize,
+    pub codebook: usize,
     /// f32 [N, D] as the codebook met them.
     pub latents: Tensor,
     /// u32 `[N]`.
@@ -79,7 +79,7 @@ pub struct Quantized {
     /// What the quantizer adds to the loss, weighted: `[1]` each.
     pub losses: Vec<(Term, Var)>,
     /// What a codebook learns from outside the optimiser.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<CodebookBatch>,
 }
 
 impl Quantized {
@@ -142,7 +142,12 @@ pub trait Quantizer: Send {
     ///
     /// # Errors
     /// If the latents have another size.
-    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+    fn initialize(
+        &mut self,
+        pass: &ForwardContext,
+        latents: &Tensor,
+        per_step: usize,
+    ) -> Result<()> {
         let _ = (pass, latents, per_step);
         Ok(())
     }
@@ -150,13 +155,18 @@ pub trait Quantizer: Send {
     ///
     /// # Errors
     /// If the latents have another size.
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized>;
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized>;
     /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many
     /// it revived, f32 `[1]`, where it revives any.
     ///
     /// # Errors
     /// If the device fails.
-    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+    fn learn(
+        &mut self,
+        params: &Parameters,
+        seen: &[CodebookBatch],
+        step: u64,
+    ) -> Result<Option<Tensor>> {
         let _ = (params, seen, step);
         Ok(None)
     }
@@ -164,14 +174,14 @@ pub trait Quantizer: Send {
     ///
     /// # Errors
     /// If there are more or fewer codes to a latent.
-    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor>;
+    fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor>;
     /// How far each of the latents [N, D] lies from the codes that it takes, in the measure by
     /// which this quantizer chooses: [N, Q], row-major; smaller is nearer. Unless told otherwise,
     /// the squared distance from what is handed on. Waits for the device.
     ///
     /// # Errors
     /// If the latents have another size.
-    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         Ok(interleaved(&vec![
             squared_distances(
@@ -381,7 +391,12 @@ pub(crate) fn check_latents(op: &'static str, latents: &Tensor, d: usize) -> Res
 
 /// The latents [N, D] as a quantizer computes with them: f32, whatever they were stored as. Choices
 /// are f32's, so that storage in 16 bits changes none.
-pub(crate) fn arrive(op: &'static str, pass: &Pass, latents: &Var, d: usize) -> Result<Var> {
+pub(crate) fn arrive(
+    op: &'static str,
+    pass: &ForwardContext,
+    latents: &Var,
+    d: usize,
+) -> Result<Var> {
     let wide = pass.tape.cast(latents, DType::F32)?;
     check_latents(op, wide.tensor(), d)?;
     Ok(wide)
@@ -467,3 +482,7 @@ pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)])
         .iter()
         .try_for_each(|(name, tensor)| tensor.write(&state[*name].1))
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `CodebookBatch`")]
+pub type Seen = CodebookBatch;

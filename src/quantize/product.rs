@@ -3,11 +3,11 @@
 
 use super::residual::{distances_of_each, learn_each, load_each, save_each};
 use super::vq::VectorQuantizer;
-use super::{Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, check_latents};
+use super::{CodebookBatch, Mode, Options, Projected, Quantized, Quantizer, arrive, check_latents};
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::elementwise::columns::{columns, concat_columns};
+use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
+use crate::ops::elementwise::slice_columns::{concat_columns, slice_columns};
 use crate::{Error, Result};
 
 /// Quantizers with EMA codebooks, one to a group of channels.
@@ -65,17 +65,22 @@ impl Quantizer for Product {
         self.groups.iter().any(Quantizer::wants_init)
     }
 
-    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+    fn initialize(
+        &mut self,
+        pass: &ForwardContext,
+        latents: &Tensor,
+        per_step: usize,
+    ) -> Result<()> {
         check_latents("product", latents, self.dim())?;
         let width = self.width();
         for (i, group) in self.groups.iter_mut().enumerate() {
-            group.initialize(pass, &columns(latents, i * width, width)?, per_step)?;
+            group.initialize(pass, &slice_columns(latents, i * width, width)?, per_step)?;
         }
         Ok(())
     }
 
     /// The losses are means over the groups, as if over all channels at once.
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let z_e = &arrive("product", pass, z_e, self.dim())?;
         let (tape, k, width) = (pass.tape, self.codebook_size(), self.width());
         let share = 1.0 / self.groups.len() as f32;
@@ -83,12 +88,16 @@ impl Quantizer for Product {
         let (mut losses, mut seen, mut indices, mut parts) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (i, group) in self.groups.iter().enumerate() {
-            let q = group.quantize(pass, &tape.columns(z_e, i * width, width)?, mode)?;
+            let q = group.quantize(pass, &tape.slice_columns(z_e, i * width, width)?, mode)?;
             counts.copy_into(i * k, &q.counts)?;
             for (term, loss) in q.losses {
                 losses.push((term, tape.scale(&loss, share, 0.0)?));
             }
-            seen.extend(q.seen.into_iter().map(|s| Seen { book: i, ..s }));
+            seen.extend(
+                q.seen
+                    .into_iter()
+                    .map(|s| CodebookBatch { codebook: i, ..s }),
+            );
             indices.push(q.indices);
             parts.push(q.z_q);
         }
@@ -102,18 +111,24 @@ impl Quantizer for Product {
         })
     }
 
-    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+    fn learn(
+        &mut self,
+        params: &Parameters,
+        seen: &[CodebookBatch],
+        step: u64,
+    ) -> Result<Option<Tensor>> {
         learn_each(&mut self.groups, params, seen, step)
     }
 
-    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         let [_, groups] = indices.dims("decode")?;
         if groups != self.groups.len() {
             let expected = format!("u32 indices [N, {}]", self.groups.len());
             return Err(Error::shape("decode", expected, format!("{indices:?}")));
         }
-        let part =
-            |(i, group): (usize, &VectorQuantizer)| group.decode(pass, &columns(indices, i, 1)?);
+        let part = |(i, group): (usize, &VectorQuantizer)| {
+            group.decode(pass, &slice_columns(indices, i, 1)?)
+        };
         let parts = self
             .groups
             .iter()
@@ -123,7 +138,7 @@ impl Quantizer for Product {
         concat_columns(&parts.iter().collect::<Vec<_>>())
     }
 
-    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         distances_of_each(pass, &q, |i| &self.groups[i])
     }

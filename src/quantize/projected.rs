@@ -1,10 +1,10 @@
 //! A quantizer between two linear maps: into the channels that it works in, and out again.
 
-use super::{Mode, Options, Quantized, Quantizer, Seen, arrive, check_latents};
+use super::{CodebookBatch, Mode, Options, Quantized, Quantizer, arrive, check_latents};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
-use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
+use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
 use crate::ops::linalg::matmul::Transpose;
 
 /// A quantizer between the parameters `quantize.project_in` and `quantize.project_out`, a weight
@@ -25,7 +25,7 @@ fn linear(b: &mut Builder, name: &str, i: usize, o: usize) -> [Handle; 2] {
     ]
 }
 
-fn apply(pass: &Pass, x: &Var, [weight, bias]: [Handle; 2]) -> Result<Var> {
+fn apply(pass: &ForwardContext, x: &Var, [weight, bias]: [Handle; 2]) -> Result<Var> {
     let y = pass.tape.matmul(x, &pass.param(weight)?, Transpose::B)?;
     pass.tape.bias(&y, &pass.param(bias)?)
 }
@@ -74,12 +74,17 @@ impl Quantizer for Projected {
     fn wants_init(&self) -> bool {
         self.inner.wants_init()
     }
-    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+    fn initialize(
+        &mut self,
+        pass: &ForwardContext,
+        latents: &Tensor,
+        per_step: usize,
+    ) -> Result<()> {
         check_latents("quantizer", latents, self.dim)?;
         let x = apply(pass, &pass.tape.constant(latents), self.into)?;
         self.inner.initialize(pass, x.tensor(), per_step)
     }
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let z_e = &arrive("quantizer", pass, z_e, self.dim)?;
         let mut q = self
             .inner
@@ -87,14 +92,19 @@ impl Quantizer for Projected {
         q.z_q = apply(pass, &q.z_q, self.out)?;
         Ok(q)
     }
-    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+    fn learn(
+        &mut self,
+        params: &Parameters,
+        seen: &[CodebookBatch],
+        step: u64,
+    ) -> Result<Option<Tensor>> {
         self.inner.learn(params, seen, step)
     }
-    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         let codes = pass.tape.constant(&self.inner.decode(pass, indices)?);
         Ok(apply(pass, &codes, self.out)?.tensor().clone())
     }
-    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("quantizer", z_e.tensor(), self.dim)?;
         self.inner.distances(pass, &apply(pass, z_e, self.into)?)
     }

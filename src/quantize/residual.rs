@@ -4,13 +4,14 @@
 
 use super::vq::VectorQuantizer;
 use super::{
-    Mode, Options, Projected, Quantized, Quantizer, Seen, arrive, interleaved, squared_distances,
+    CodebookBatch, Mode, Options, Projected, Quantized, Quantizer, arrive, interleaved,
+    squared_distances,
 };
 use crate::autograd::Var;
 use crate::autograd::accumulate::add;
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::nn::{Builder, HostTensors, Parameters, Pass};
-use crate::ops::elementwise::columns::{columns, concat_columns};
+use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
+use crate::ops::elementwise::slice_columns::{concat_columns, slice_columns};
 use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result};
 
@@ -109,7 +110,12 @@ impl Quantizer for Residual {
         self.stages.iter().any(Quantizer::wants_init)
     }
 
-    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+    fn initialize(
+        &mut self,
+        pass: &ForwardContext,
+        latents: &Tensor,
+        per_step: usize,
+    ) -> Result<()> {
         // A shared codebook is placed among the latents themselves, and finds the residuals as it
         // learns.
         let mut residual = pass.tape.constant(latents);
@@ -124,7 +130,7 @@ impl Quantizer for Residual {
     }
 
     /// In a step of which dropout left some quantizers out, their codes are 0 and count nothing.
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, k) = (pass.tape, self.codebook_size());
         let z_e = &arrive("residual", pass, z_e, self.dim())?;
         let (n, gpu, active) = (z_e.shape()[0], tape.gpu(), self.active(mode));
@@ -142,8 +148,8 @@ impl Quantizer for Residual {
             });
             counts.copy_into(i * k, &q.counts)?;
             losses.extend(q.losses);
-            let book = i.min(self.stages.len() - 1);
-            seen.extend(q.seen.into_iter().map(|s| Seen { book, ..s }));
+            let codebook = i.min(self.stages.len() - 1);
+            seen.extend(q.seen.into_iter().map(|s| CodebookBatch { codebook, ..s }));
             indices.push(q.indices);
         }
         for _ in active..self.depth {
@@ -163,11 +169,16 @@ impl Quantizer for Residual {
         })
     }
 
-    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+    fn learn(
+        &mut self,
+        params: &Parameters,
+        seen: &[CodebookBatch],
+        step: u64,
+    ) -> Result<Option<Tensor>> {
         learn_each(&mut self.stages, params, seen, step)
     }
 
-    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         let [_, depth] = indices.dims("decode")?;
         if depth != self.depth {
             return Err(Error::shape(
@@ -178,7 +189,7 @@ impl Quantizer for Residual {
         }
         let mut sum: Option<Tensor> = None;
         for i in 0..depth {
-            let codes = self.stage(i).decode(pass, &columns(indices, i, 1)?)?;
+            let codes = self.stage(i).decode(pass, &slice_columns(indices, i, 1)?)?;
             sum = Some(match &sum {
                 Some(before) => add(before, &codes)?,
                 None => codes,
@@ -188,7 +199,7 @@ impl Quantizer for Residual {
     }
 
     /// Of each stage: from what the stages before left.
-    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         distances_of_each(pass, &q, |i| self.stage(i))
     }
@@ -228,12 +239,12 @@ impl Quantizer for Residual {
 pub(super) fn learn_each(
     stages: &mut [VectorQuantizer],
     params: &Parameters,
-    seen: &[Seen],
+    seen: &[CodebookBatch],
     step: u64,
 ) -> Result<Option<Tensor>> {
     let mut revived: Option<Tensor> = None;
     for (i, stage) in stages.iter_mut().enumerate() {
-        let of: Vec<Seen> = seen.iter().filter(|s| s.book == i).cloned().collect();
+        let of: Vec<CodebookBatch> = seen.iter().filter(|s| s.codebook == i).cloned().collect();
         // Dropout may have left it out of this step.
         if of.is_empty() {
             continue;
@@ -248,12 +259,12 @@ pub(super) fn learn_each(
 
 /// How far the latents that each codebook saw lie from the codes they were given: [N, Q].
 pub(super) fn distances_of_each<'a>(
-    pass: &Pass,
+    pass: &ForwardContext,
     q: &Quantized,
     book: impl Fn(usize) -> &'a VectorQuantizer,
 ) -> Result<Vec<f32>> {
-    let of = |(i, seen): (usize, &Seen)| {
-        let codes = book(i).decode(pass, &columns(&q.indices, i, 1)?)?;
+    let of = |(i, seen): (usize, &CodebookBatch)| {
+        let codes = book(i).decode(pass, &slice_columns(&q.indices, i, 1)?)?;
         squared_distances(&seen.latents, &codes)
     };
     Ok(interleaved(

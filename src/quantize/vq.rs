@@ -4,12 +4,12 @@
 mod construct;
 
 use super::{
-    Mode, Options, Quantized, Quantizer, Seen, Term, arrive, check_latents, count, only,
+    CodebookBatch, Mode, Options, Quantized, Quantizer, Term, arrive, check_latents, count, only,
     regularize, restore, saved, squared_distances,
 };
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass};
+use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
 use crate::ops::elementwise::scale::scale;
 use crate::ops::linalg::matmul::Transpose;
 use crate::ops::loss::loss::Loss;
@@ -19,7 +19,7 @@ use crate::ops::quantize::code_softmax::{Metric, sample_codes};
 use crate::ops::quantize::ema_update::{Ema, Options as Average, ema_counts, ema_update};
 use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::kmeans::kmeans;
-use crate::ops::quantize::revive::{Codes, revive};
+use crate::ops::quantize::restart_dead_codes::{Codes, restart_dead_codes};
 use crate::ops::quantize::vq_search::nearest;
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
@@ -34,7 +34,7 @@ const AT_START: u64 = u64::MAX;
 
 /// How a codebook learns.
 #[derive(Debug)]
-enum Book {
+enum Learning {
     /// A moving average of the latents that chose each code (van den Oord et al. 2017, appendix
     /// A.1).
     Average(Ema),
@@ -53,7 +53,7 @@ pub struct VectorQuantizer {
     options: Options,
     /// Codes and channels.
     size: [usize; 2],
-    book: Book,
+    book: Learning,
     initialized: bool,
     /// The threshold of dead codes, and whether it was initialized, as it was made.
     at_first: (f32, bool),
@@ -79,7 +79,7 @@ impl VectorQuantizer {
         Ok(VectorQuantizer::over(
             name,
             o,
-            Book::Average(ema),
+            Learning::Average(ema),
             !o.kmeans_init,
         ))
     }
@@ -95,7 +95,7 @@ impl VectorQuantizer {
         Ok(VectorQuantizer::over(
             "vq",
             o,
-            Book::Gradient {
+            Learning::Gradient {
                 codes,
                 counts: ones(gpu, k)?,
             },
@@ -116,12 +116,12 @@ impl VectorQuantizer {
         Ok(VectorQuantizer::over(
             "simvq",
             o,
-            Book::Mapped { frozen, map },
+            Learning::Mapped { frozen, map },
             true,
         ))
     }
 
-    fn over(name: &'static str, o: &Options, book: Book, initialized: bool) -> VectorQuantizer {
+    fn over(name: &'static str, o: &Options, book: Learning, initialized: bool) -> VectorQuantizer {
         let (size, at_first) = (
             [o.codebook_size, o.code_channels()],
             (o.threshold_ema_dead_code, initialized),
@@ -145,12 +145,12 @@ impl VectorQuantizer {
     }
 
     /// The codes as latents meet them: [K, D].
-    fn codebook(&self, pass: &Pass) -> Result<Var> {
+    fn codebook(&self, pass: &ForwardContext) -> Result<Var> {
         let codes = match &self.book {
             // Its codes have length 1 already where that is wanted.
-            Book::Average(ema) => return Ok(pass.tape.constant(&ema.codebook)),
-            Book::Gradient { codes, .. } => pass.param(*codes)?,
-            Book::Mapped { frozen, map } => pass.tape.matmul(
+            Learning::Average(ema) => return Ok(pass.tape.constant(&ema.codebook)),
+            Learning::Gradient { codes, .. } => pass.param(*codes)?,
+            Learning::Mapped { frozen, map } => pass.tape.matmul(
                 &pass.tape.constant(frozen),
                 &pass.param(*map)?,
                 Transpose::B,
@@ -169,7 +169,7 @@ impl VectorQuantizer {
         codebook: &Tensor,
         sums: Option<&Tensor>,
         fresh: &Tensor,
-        seen: &[Seen],
+        seen: &[CodebookBatch],
         step: u64,
     ) -> Result<Option<Tensor>> {
         // The books that share a codebook are averaged one after another, so the mean is of one of
@@ -186,7 +186,7 @@ impl VectorQuantizer {
             step,
             stream: 0,
         };
-        revive(
+        restart_dead_codes(
             Codes {
                 codebook,
                 counts,
@@ -203,30 +203,30 @@ impl VectorQuantizer {
     /// What of the state decoding reads.
     fn codes(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.book {
-            Book::Average(ema) => vec![("codebook", &ema.codebook)],
-            Book::Gradient { .. } => Vec::new(),
-            Book::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
+            Learning::Average(ema) => vec![("codebook", &ema.codebook)],
+            Learning::Gradient { .. } => Vec::new(),
+            Learning::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
         }
     }
 
     /// The state by name.
     fn state(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.book {
-            Book::Average(ema) => {
+            Learning::Average(ema) => {
                 vec![
                     ("codebook", &ema.codebook),
                     ("ema_counts", &ema.counts),
                     ("ema_sums", &ema.sums),
                 ]
             }
-            Book::Gradient { counts, .. } => vec![("ema_counts", counts)],
-            Book::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
+            Learning::Gradient { counts, .. } => vec![("ema_counts", counts)],
+            Learning::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
         }
     }
 }
 
 /// All latents that were seen, as one matrix.
-fn all_latents(seen: &[Seen]) -> Result<Tensor> {
+fn all_latents(seen: &[CodebookBatch]) -> Result<Tensor> {
     let [first, rest @ ..] = seen else {
         return Err(Error::invalid("learn", "nothing was seen"));
     };
@@ -261,7 +261,12 @@ impl Quantizer for VectorQuantizer {
         !self.initialized
     }
 
-    fn initialize(&mut self, pass: &Pass, latents: &Tensor, per_step: usize) -> Result<()> {
+    fn initialize(
+        &mut self,
+        pass: &ForwardContext,
+        latents: &Tensor,
+        per_step: usize,
+    ) -> Result<()> {
         let ([k, d], o) = (self.size, &self.options);
         check_latents("quantizer", latents, d)?;
         let x = if o.use_cosine_sim {
@@ -276,7 +281,7 @@ impl Quantizer for VectorQuantizer {
         // they are while the encoder moves away, and no code would look dead for hundreds of steps.
         let share = per_step as f32 / latents.shape()[0].max(1) as f32;
         match &self.book {
-            Book::Average(ema) => {
+            Learning::Average(ema) => {
                 // The average begins as this batch left it: a decay of 0 takes over counts and
                 // sums, so that sums = mean x count, and a cluster without rows is revived like any
                 // dead code.
@@ -285,8 +290,8 @@ impl Quantizer for VectorQuantizer {
                     eps: o.eps,
                 };
                 let fresh = ema_update(ema, &groups.counts, &groups.sums(&x)?, begin)?;
-                let seen = [Seen {
-                    book: 0,
+                let seen = [CodebookBatch {
+                    codebook: 0,
                     latents: x,
                     index,
                     moments: None,
@@ -306,18 +311,18 @@ impl Quantizer for VectorQuantizer {
                     part.copy_from(&scale(part, share, 0.0)?)?;
                 }
             }
-            Book::Gradient { codes, counts } => {
+            Learning::Gradient { codes, counts } => {
                 pass.param(*codes)?.tensor().copy_from(&clusters.means)?;
                 let fresh = ema_counts(counts, &groups.counts, 0.0)?;
                 counts.copy_from(&scale(&fresh, share, 0.0)?)?;
             }
-            Book::Mapped { .. } => {}
+            Learning::Mapped { .. } => {}
         }
         self.initialized = true;
         Ok(())
     }
 
-    fn quantize(&self, pass: &Pass, z_e: &Var, mode: Mode) -> Result<Quantized> {
+    fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
         let z_e = &arrive("quantizer", pass, z_e, d)?;
         let x = if o.use_cosine_sim {
@@ -363,8 +368,8 @@ impl Quantizer for VectorQuantizer {
             counts: count(&index, k)?,
             indices: index.reshape(&[n, 1])?,
             losses,
-            seen: vec![Seen {
-                book: 0,
+            seen: vec![CodebookBatch {
+                codebook: 0,
                 latents: x.tensor().clone(),
                 index,
                 moments: None,
@@ -374,13 +379,18 @@ impl Quantizer for VectorQuantizer {
 
     /// A codebook that several of a stack share takes in what each of them saw, one after another,
     /// as vector-quantize-pytorch does: the average keeps `decay` of itself each time.
-    fn learn(&mut self, params: &Parameters, seen: &[Seen], step: u64) -> Result<Option<Tensor>> {
+    fn learn(
+        &mut self,
+        params: &Parameters,
+        seen: &[CodebookBatch],
+        step: u64,
+    ) -> Result<Option<Tensor>> {
         let (o, k) = (&self.options, self.size[0]);
         let mut fresh = None;
         for s in seen {
             let groups = assign(&s.index, k)?;
             fresh = match &self.book {
-                Book::Average(ema) => {
+                Learning::Average(ema) => {
                     let move_by = Average {
                         decay: o.decay,
                         eps: o.eps,
@@ -392,17 +402,17 @@ impl Quantizer for VectorQuantizer {
                         move_by,
                     )?)
                 }
-                Book::Gradient { counts, .. } => {
+                Learning::Gradient { counts, .. } => {
                     let fresh = ema_counts(counts, &groups.counts, o.decay)?;
                     counts.copy_from(&fresh)?;
                     Some(fresh)
                 }
-                Book::Mapped { .. } => None,
+                Learning::Mapped { .. } => None,
             };
         }
         let Some(fresh) = fresh else { return Ok(None) };
         match &self.book {
-            Book::Average(ema) => {
+            Learning::Average(ema) => {
                 if o.use_cosine_sim {
                     ema.codebook.copy_from(&l2_norm(&ema.codebook)?)?;
                 }
@@ -415,21 +425,21 @@ impl Quantizer for VectorQuantizer {
                     step,
                 )
             }
-            Book::Gradient { codes, counts } => {
+            Learning::Gradient { codes, counts } => {
                 self.revival(counts, params.get(*codes)?, None, &fresh, seen, step)
             }
-            Book::Mapped { .. } => Ok(None),
+            Learning::Mapped { .. } => Ok(None),
         }
     }
 
-    fn decode(&self, pass: &Pass, indices: &Tensor) -> Result<Tensor> {
+    fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         gather(self.codebook(pass)?.tensor(), &only("decode", indices)?)
     }
 
-    fn distances(&self, pass: &Pass, z_e: &Var) -> Result<Vec<f32>> {
+    fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         // The latents as the codebook met them: of length 1 where the codes are.
-        let [Seen { latents, .. }] = &q.seen[..] else {
+        let [CodebookBatch { latents, .. }] = &q.seen[..] else {
             return Err(Error::invalid(
                 "distances",
                 "latents were seen by other than one codebook",
@@ -466,13 +476,13 @@ impl Quantizer for VectorQuantizer {
 
     fn learned(&self) -> Vec<&Tensor> {
         match &self.book {
-            Book::Average(ema) => vec![&ema.codebook],
-            Book::Gradient { .. } | Book::Mapped { .. } => Vec::new(),
+            Learning::Average(ema) => vec![&ema.codebook],
+            Learning::Gradient { .. } | Learning::Mapped { .. } => Vec::new(),
         }
     }
 
     fn begin_revival(&mut self) -> bool {
-        let can = !matches!(self.book, Book::Mapped { .. })
+        let can = !matches!(self.book, Learning::Mapped { .. })
             && self.options.threshold_ema_dead_code == 0.0;
         if can {
             self.options.threshold_ema_dead_code = Options::default().threshold_ema_dead_code;

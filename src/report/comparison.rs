@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 /// What a run reached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reached {
+pub struct RunResult {
     /// What the run is called in the table; runs of one name and other seeds are averaged.
     pub name: String,
     /// Codes of all codebooks.
@@ -33,17 +33,17 @@ pub struct Reached {
 }
 
 /// Means over runs of one name, in the order in which names first come.
-pub fn averaged(runs: &[Reached]) -> Vec<(Reached, usize)> {
+pub fn averaged(runs: &[RunResult]) -> Vec<(RunResult, usize)> {
     let mut names: Vec<&str> = Vec::new();
     runs.iter().for_each(|r| {
         if !names.contains(&r.name.as_str()) {
             names.push(&r.name)
         }
     });
-    let mean = |of: &[&Reached], f: fn(&Reached) -> f64| {
+    let mean = |of: &[&RunResult], f: fn(&RunResult) -> f64| {
         of.iter().map(|r| f(r)).sum::<f64>() / of.len() as f64
     };
-    let curve = |of: &[&Reached], f: fn(&Reached) -> &Vec<(f64, f64)>| -> Vec<(f64, f64)> {
+    let curve = |of: &[&RunResult], f: fn(&RunResult) -> &Vec<(f64, f64)>| -> Vec<(f64, f64)> {
         let shortest = of.iter().map(|r| f(r).len()).min().unwrap_or(0);
         let at = |i: usize| {
             (
@@ -56,8 +56,8 @@ pub fn averaged(runs: &[Reached]) -> Vec<(Reached, usize)> {
     names
         .into_iter()
         .map(|name| {
-            let of: Vec<&Reached> = runs.iter().filter(|r| r.name == name).collect();
-            let all = Reached {
+            let of: Vec<&RunResult> = runs.iter().filter(|r| r.name == name).collect();
+            let all = RunResult {
                 name: name.to_owned(),
                 codes: of[0].codes,
                 mse: mean(&of, |r| r.mse),
@@ -85,7 +85,7 @@ fn shown(value: f64, digits: usize) -> String {
 }
 
 /// The table in Markdown.
-pub fn table(rows: &[(Reached, usize)]) -> String {
+pub fn table(rows: &[(RunResult, usize)]) -> String {
     let mut text = String::from(
         "| quantizer | test MSE | PSNR, dB | SSIM | perplexity | codes used | bits per pixel | ms \
          per step |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -118,7 +118,7 @@ pub fn table(rows: &[(Reached, usize)]) -> String {
 
 /// What runs reached beside another program's of the same names, in Markdown; `None` where no name
 /// is in both.
-pub fn held_against(rows: &[(Reached, usize)], beside: &[(Reached, usize)]) -> Option<String> {
+pub fn held_against(rows: &[(RunResult, usize)], beside: &[(RunResult, usize)]) -> Option<String> {
     let mut text = String::from(
         "| quantizer | test MSE | beside | ratio | perplexity | beside | codes used | beside |\n| \
          --- | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -151,10 +151,10 @@ pub fn held_against(rows: &[(Reached, usize)], beside: &[(Reached, usize)]) -> O
 /// If a picture cannot be drawn.
 pub fn curves(
     title: &str,
-    rows: &[(Reached, usize)],
-    beside: &[(Reached, usize)],
+    rows: &[(RunResult, usize)],
+    beside: &[(RunResult, usize)],
 ) -> Result<Vec<u8>> {
-    let series = |f: fn(&Reached) -> &Vec<(f64, f64)>| -> Vec<Series> {
+    let series = |f: fn(&RunResult) -> &Vec<(f64, f64)>| -> Vec<Series> {
         let mut all = Vec::new();
         for (r, _) in rows {
             all.push(Series::new(&r.name, f(r).clone()));
@@ -189,9 +189,9 @@ pub fn curves(
 ///
 /// # Errors
 /// If a picture cannot be drawn.
-pub fn sizes(title: &str, lines: &[(String, Vec<Reached>)]) -> Result<Vec<u8>> {
-    let series = |f: fn(&Reached) -> f64| -> Vec<Series> {
-        let line = |(name, runs): &(String, Vec<Reached>)| {
+pub fn sizes(title: &str, lines: &[(String, Vec<RunResult>)]) -> Result<Vec<u8>> {
+    let series = |f: fn(&RunResult) -> f64| -> Vec<Series> {
+        let line = |(name, runs): &(String, Vec<RunResult>)| {
             Series::new(name, runs.iter().map(|r| (r.codes as f64, f(r))).collect())
         };
         lines.iter().map(line).collect()
@@ -226,7 +226,7 @@ fn pair(left: &Canvas, right: &Canvas) -> Result<Vec<u8>> {
 
 /// The smallest codebook on which no larger one gains a hundredth, in words. Runs in the order of
 /// their codes.
-pub fn saturation(name: &str, runs: &[Reached]) -> String {
+pub fn saturation(name: &str, runs: &[RunResult]) -> String {
     if runs.len() < 2 {
         return String::new();
     }
@@ -252,12 +252,16 @@ pub fn saturation(name: &str, runs: &[Reached]) -> String {
     )
 }
 
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `RunResult`")]
+pub type Reached = RunResult;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reached(name: &str, codes: usize, mse: f64) -> Reached {
-        Reached {
+    fn reached(name: &str, codes: usize, mse: f64) -> RunResult {
+        RunResult {
             name: name.into(),
             codes,
             mse,

@@ -18,7 +18,7 @@ const OVERLAID: usize = 3;
 
 /// What is known of one codebook. The first codes of `order` are what its pictures show.
 #[derive(Clone, Debug)]
-pub struct Book {
+pub struct CodebookInspection {
     /// How often each code was taken.
     pub counts: Vec<u64>,
     /// Codes, the most used first.
@@ -51,7 +51,7 @@ pub struct Inspection {
     /// Codebooks that the model has; the first ones are shown.
     pub codebooks: usize,
     /// Those that are shown.
-    pub books: Vec<Book>,
+    pub books: Vec<CodebookInspection>,
     /// Cells that a tile is wide.
     pub cells: usize,
     /// Patches to a code.
@@ -110,7 +110,7 @@ impl Inspection {
         }
     }
 
-    fn codes(&self, book: &Book) -> Vec<Code> {
+    fn codes(&self, book: &CodebookInspection) -> Vec<Code> {
         let total = book.counts.iter().sum::<u64>().max(1) as f64;
         let code = |n: &u32| Code {
             number: *n,
@@ -370,3 +370,7 @@ impl Inspection {
         })
     }
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `CodebookInspection`")]
+pub type Book = CodebookInspection;

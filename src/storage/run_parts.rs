@@ -40,7 +40,10 @@ fn is_own(folder: &str, name: &str) -> bool {
             )
         }
         "checkpoints" => is_checkpoint(name),
-        "pictures" => matches!(name, "summary.png" | "levels.png" | "players.png"),
+        "pictures" => matches!(
+            name,
+            "summary.png" | "levels.png" | "gan.png" | "players.png"
+        ),
         TOKENS => is_token_file(name),
         INSPECTION => is_inspection(name),
         REPORT => matches!(name, "rate.png" | "rate.csv") || EVALUATION.contains(&name),

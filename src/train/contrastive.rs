@@ -15,7 +15,7 @@ use crate::metrics::Steps;
 use crate::models::contrastive::Contrastive;
 use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
-use crate::nn::{HostTensors, Parameters, Pass};
+use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::Key;
 use crate::storage::checkpoint::Checkpoint;
@@ -170,7 +170,7 @@ impl Task for ContrastiveTask {
         let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
         let texts = texts.upload(&self.gpu, &self.text)?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, state.params());
+        let pass = ForwardContext::new(&tape, state.params());
         let key = Key {
             seed: t.seed,
             step,

@@ -1,5 +1,5 @@
-//! Parameters in training: the optimiser's steps along the gradients of one loss, the moving average
-//! of the weights, and the metrics that each step leaves.
+//! Parameters in training: the optimiser's steps along the gradients of one loss, the moving
+//! average of the weights, and the metrics that each step leaves.
 
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};

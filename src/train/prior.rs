@@ -16,7 +16,7 @@ use crate::inference::prior_measure::{Conditioning, build, measure};
 use crate::metrics::Steps;
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
-use crate::nn::{Handle, HostTensors, Parameters, Pass};
+use crate::nn::{ForwardContext, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
 use crate::storage::checkpoint::Checkpoint;
@@ -252,8 +252,9 @@ impl PriorTask {
             .prior
             .upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, params).storing(self.config.train.dtype.into());
-        let pass = pass.recomputing(t.checkpoint_blocks);
+        let pass = ForwardContext::new(&tape, params)
+            .with_activation_dtype(self.config.train.dtype.into());
+        let pass = pass.with_checkpointing(t.checkpoint_blocks);
         let dropout = Dropout {
             rate: self.prior.shape().dropout,
             key,

@@ -2,7 +2,7 @@
 //! contrastive model.
 
 use super::optimizer_state::OptimizerState;
-use crate::data::Waiting;
+use crate::data::DataStall;
 use crate::gpu::Tensor;
 use crate::metrics::{Steps, metrics};
 use crate::nn::{Handle, HostTensors};
@@ -92,7 +92,7 @@ pub trait Task {
     }
 
     /// How long training waited for its data so far; `None` where they lie ready.
-    fn waiting(&self) -> Option<Waiting> {
+    fn waiting(&self) -> Option<DataStall> {
         None
     }
 

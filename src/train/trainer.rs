@@ -4,8 +4,8 @@ use super::first_stage::FirstStageTask;
 use super::optimizer_state::OptimizerState;
 use super::task::Task;
 use crate::Result;
-use crate::data::Waiting;
-use crate::gpu::{Gpu, MemoryReport, Worked};
+use crate::data::DataStall;
+use crate::gpu::{Gpu, MemoryReport, SliceProgress};
 use crate::storage::checkpoint::Checkpoint;
 use std::path::Path;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// How long training waited for its data so far; `None` where they lie ready.
-    pub fn waiting(&self) -> Option<Waiting> {
+    pub fn waiting(&self) -> Option<DataStall> {
         self.task.waiting()
     }
 
@@ -63,14 +63,14 @@ impl<T: Task> Trainer<T> {
 
     /// Trains for about `budget`, a part of a step or several, and leaves the rest of a step to the
     /// next call: for a render loop. The bytes are those of [`Trainer::step`]. See
-    /// [`Gpu::work_for`] for the rules; a step counts in [`Trainer::step_number`] once it is
+    /// [`Gpu::run_for_budget`] for the rules; a step counts in [`Trainer::step_number`] once it is
     /// recorded.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn step_for(&mut self, budget: Duration) -> Result<Worked> {
+    pub fn step_for(&mut self, budget: Duration) -> Result<SliceProgress> {
         let gpu = self.gpu.clone();
-        gpu.work_for(budget, || self.step().map(|()| true))
+        gpu.run_for_budget(budget, || self.step().map(|()| true))
     }
 
     /// The next row of the log that has arrived; with `wait`, the next on its way.

@@ -4,10 +4,10 @@
 use crate::host::{Host, model_bytes, picture, solid};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use wgvq::gpu::{Core, DType, Gpu, Light, Picture, Tensor};
+use wgvq::gpu::{ColorSpace, Core, DType, Gpu, ImageTexture, Tensor};
 use wgvq::inference::{Decoder, FirstStageModel};
 use wgvq::ops::elementwise::scale::scale;
-use wgvq::{Error, Lost, Wanted, wgpu};
+use wgvq::{Error, FeatureRequest, MissingFeature, wgpu};
 
 /// Codes that look like nothing in particular.
 fn codes(decoder: &Decoder, seed: u32) -> Vec<u32> {
@@ -27,22 +27,26 @@ fn rgba(pixels: &[u8]) -> Vec<u8> {
 
 #[test]
 fn one_encoder_and_one_submit_hold_the_hosts_pass_and_our_decode() {
-    let host = Host::new(Wanted::NOTHING);
+    let host = Host::new(FeatureRequest::NOTHING);
     assert_eq!(host.device.features(), wgpu::Features::empty());
     let gpu = host.gpu();
-    let lost = gpu.lost();
-    for missing in [Lost::F16, Lost::Immediates, Lost::Timestamps] {
-        assert!(lost.contains(&missing), "{lost:?}");
+    let missing_features = gpu.missing_features();
+    for missing in [
+        MissingFeature::F16,
+        MissingFeature::Immediates,
+        MissingFeature::Timestamps,
+    ] {
+        assert!(missing_features.contains(&missing), "{missing_features:?}");
     }
     assert!(
-        lost.iter().any(|l| matches!(
+        missing_features.iter().any(|l| matches!(
             l,
-            Lost::Core {
+            MissingFeature::Core {
                 core: Core::Subgroup,
                 ..
             }
         )),
-        "{lost:?}"
+        "{missing_features:?}"
     );
     assert_eq!(gpu.core(), Core::Tiled);
 
@@ -90,7 +94,7 @@ fn one_encoder_and_one_submit_hold_the_hosts_pass_and_our_decode() {
 
 #[test]
 fn no_frame_makes_a_validation_error() {
-    for wanted in [Wanted::NOTHING, Wanted::default()] {
+    for wanted in [FeatureRequest::NOTHING, FeatureRequest::default()] {
         let host = Host::new(wanted);
         let errors = Arc::new(Mutex::new(Vec::new()));
         let seen = errors.clone();
@@ -128,21 +132,21 @@ fn no_frame_makes_a_validation_error() {
 
 #[test]
 fn every_format_holds_the_decoded_bytes() {
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let gpu = host.gpu();
     let decoder = Decoder::from_bytes(&gpu, &model_bytes(64)).unwrap();
     let codes = codes(&decoder, 3);
     let bytes = decoder.decode(&codes).unwrap();
-    let draw = |format, light: Option<Light>| {
+    let draw = |format, light: Option<ColorSpace>| {
         let texture = host.texture([64, 64], format);
         let view = texture.create_view(&Default::default());
-        let picture = Picture::from(&view);
+        let picture = ImageTexture::from(&view);
         let mut encoder = host.device.create_command_encoder(&Default::default());
         decoder
             .decode_into(
                 &mut encoder,
                 &codes,
-                light.map_or(picture, |light| picture.holding(light)),
+                light.map_or(picture, |light| picture.with_color_space(light)),
             )
             .unwrap();
         host.queue.submit([encoder.finish()]);
@@ -172,7 +176,7 @@ fn every_format_holds_the_decoded_bytes() {
     };
     let (encoded, light) = (
         halves(draw(Rgba16Float, None)),
-        halves(draw(Rgba16Float, Some(Light::Linear))),
+        halves(draw(Rgba16Float, Some(ColorSpace::Linear))),
     );
     for ((encoded, light), byte) in encoded.iter().zip(&light).zip(rgba(&bytes)) {
         // Not rounded to bytes: half a step, and f16's own 2^-11.
@@ -192,7 +196,7 @@ fn every_format_holds_the_decoded_bytes() {
 
 #[test]
 fn a_texture_is_encoded_as_its_bytes_are() {
-    let host = Host::new(Wanted::NOTHING);
+    let host = Host::new(FeatureRequest::NOTHING);
     let gpu = host.gpu();
     let model = FirstStageModel::from_bytes(&gpu, &model_bytes(64)).unwrap();
     let pixels = picture(64, 9);
@@ -270,7 +274,7 @@ fn a_texture_is_encoded_as_its_bytes_are() {
 
 #[test]
 fn encoders_that_wait_keep_what_they_will_read() {
-    for wanted in [Wanted::NOTHING, Wanted::default()] {
+    for wanted in [FeatureRequest::NOTHING, FeatureRequest::default()] {
         let host = Host::new(wanted);
         let gpu = host.gpu();
         let decoder = Decoder::from_bytes(&gpu, &model_bytes(64)).unwrap();
@@ -321,7 +325,7 @@ fn encoders_that_wait_keep_what_they_will_read() {
 
 #[test]
 fn uploads_within_a_recording_come_in_its_order() {
-    for wanted in [Wanted::NOTHING, Wanted::default()] {
+    for wanted in [FeatureRequest::NOTHING, FeatureRequest::default()] {
         let host = Host::new(wanted);
         let gpu = host.gpu();
         let kept = Tensor::from_slice(&gpu, &[64], &[1.0f32; 64]).unwrap();
@@ -354,7 +358,7 @@ fn uploads_within_a_recording_come_in_its_order() {
 
 #[test]
 fn an_encoder_that_is_dropped_gives_back_its_memory_and_says_so() {
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let gpu = host.gpu();
     let x = Tensor::from_slice(&gpu, &[1 << 16], &vec![1.0f32; 1 << 16]).unwrap();
     let mut allocations = 0;
@@ -389,7 +393,7 @@ fn an_encoder_that_is_dropped_gives_back_its_memory_and_says_so() {
 
 #[test]
 fn a_warm_frame_allocates_and_submits_nothing() {
-    for wanted in [Wanted::NOTHING, Wanted::default()] {
+    for wanted in [FeatureRequest::NOTHING, FeatureRequest::default()] {
         let host = Host::new(wanted);
         let gpu = host.gpu();
         let decoder = Decoder::from_bytes(&gpu, &model_bytes(64)).unwrap();
@@ -432,7 +436,7 @@ fn a_warm_frame_allocates_and_submits_nothing() {
 
 #[test]
 fn the_budget_is_kept_and_named() {
-    let gpu = Host::new(Wanted::default()).gpu();
+    let gpu = Host::new(FeatureRequest::default()).gpu();
     let mib = |n: usize| Tensor::empty(&gpu, &[n << 18], DType::F32);
     let (a, b) = (mib(4).unwrap(), mib(4).unwrap());
     gpu.set_memory_budget(Some(10 << 20));
@@ -468,7 +472,7 @@ fn the_budget_is_kept_and_named() {
 
 #[test]
 fn several_engines_share_a_device() {
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let engines: Vec<Gpu> = (0..3).map(|_| host.gpu()).collect();
     let workers: Vec<_> = engines
         .iter()
@@ -512,7 +516,7 @@ fn several_engines_share_a_device() {
 
 #[test]
 fn hosts_buffers_are_tensors() {
-    let host = Host::new(Wanted::NOTHING);
+    let host = Host::new(FeatureRequest::NOTHING);
     let gpu = host.gpu();
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -547,7 +551,7 @@ fn hosts_buffers_are_tensors() {
 
 #[test]
 fn textures_that_do_not_fit_are_refused() {
-    let host = Host::new(Wanted::NOTHING);
+    let host = Host::new(FeatureRequest::NOTHING);
     let gpu = host.gpu();
     let image = Tensor::zeros(&gpu, &[2, 8, 8, 3], DType::F32).unwrap();
     let refuse = |texture: &wgpu::Texture, word: &str| {
@@ -590,7 +594,7 @@ fn what_crosses_threads_may() {
     both::<Tensor>();
     both::<Error>();
     both::<wgvq::nn::Parameters>();
-    both::<wgvq::gpu::Picture>();
+    both::<wgvq::gpu::ImageTexture>();
     sends::<wgvq::gpu::Readback>();
     sends::<Decoder>();
     sends::<FirstStageModel>();

@@ -11,7 +11,7 @@ use wgvq::ops::elementwise::scale::scale;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint::{Checkpoint, HostTensor, from_bytes, to_bytes};
 use wgvq::train::Trainer;
-use wgvq::{Wanted, wgpu};
+use wgvq::{FeatureRequest, wgpu};
 
 /// The bytes of training after so many steps.
 fn after(
@@ -35,7 +35,7 @@ fn after(
 #[test]
 fn a_step_in_slices_is_the_step() {
     let config = small_config();
-    for wanted in [Wanted::NOTHING, Wanted::default()] {
+    for wanted in [FeatureRequest::NOTHING, FeatureRequest::default()] {
         let host = Host::new(wanted);
         let whole = after(&config, &host.gpu(), 4, |trainer| trainer.step().unwrap());
         let gpu = host.gpu();
@@ -63,7 +63,7 @@ fn a_step_in_slices_is_the_step() {
 
 #[test]
 fn work_for_ends_in_time_and_says_what_is_left() {
-    let gpu = Host::new(Wanted::default()).gpu();
+    let gpu = Host::new(FeatureRequest::default()).gpu();
     let x = Tensor::from_slice(&gpu, &[1 << 18], &vec![1.0f32; 1 << 18]).unwrap();
     let mut recorded = 0;
     let mut sums = Vec::new();
@@ -71,7 +71,7 @@ fn work_for_ends_in_time_and_says_what_is_left() {
     let mut calls = 0;
     loop {
         let worked = gpu
-            .work_for(budget, || {
+            .run_for_budget(budget, || {
                 if recorded == 3 {
                     return Ok(false);
                 }
@@ -96,7 +96,7 @@ fn work_for_ends_in_time_and_says_what_is_left() {
     }
     // What is left over is done when somebody waits for it.
     let mut left = None;
-    gpu.work_for(Duration::from_nanos(1), || {
+    gpu.run_for_budget(Duration::from_nanos(1), || {
         let mut y = x.clone();
         for _ in 0..400 {
             y = scale(&y, 1.0, -1.0)?;
@@ -106,10 +106,12 @@ fn work_for_ends_in_time_and_says_what_is_left() {
     })
     .unwrap();
     assert_eq!(left.unwrap().wait::<f32>().unwrap()[7], -399.0);
-    let nested = gpu.work_for(budget, || gpu.work_for(budget, || Ok(false)).map(|_| true));
+    let nested = gpu.run_for_budget(budget, || {
+        gpu.run_for_budget(budget, || Ok(false)).map(|_| true)
+    });
     assert!(nested.unwrap_err().to_string().contains("within itself"));
     assert!(
-        gpu.work_for(budget, || Ok(true))
+        gpu.run_for_budget(budget, || Ok(true))
             .unwrap_err()
             .to_string()
             .contains("recorded nothing")
@@ -119,7 +121,7 @@ fn work_for_ends_in_time_and_says_what_is_left() {
 
 #[test]
 fn a_decoders_file_holds_no_more_than_decoding_reads() {
-    let gpu = Host::new(Wanted::default()).gpu();
+    let gpu = Host::new(FeatureRequest::default()).gpu();
     let bytes = model_bytes(64);
     let whole = FirstStageModel::from_bytes(&gpu, &bytes).unwrap();
     let codes = whole.encode(&picture(64, 3)).unwrap();
@@ -198,7 +200,7 @@ fn a_decoders_file_holds_no_more_than_decoding_reads() {
 /// Every quantizer and a hierarchy: what the whole model decodes, its decoder does.
 #[test]
 fn every_models_decoder_decodes_alike() {
-    let host = Host::new(Wanted::default());
+    let host = Host::new(FeatureRequest::default());
     let gpu = host.gpu();
     let mut configs: Vec<RunConfig> = Vec::new();
     for kind in wgvq::quantize::all() {
@@ -263,7 +265,7 @@ fn samples_come_in_slices_too() {
     use wgvq::config::prior::PriorConfig;
     use wgvq::inference::{PriorModel, SampleRequest, SamplingOptions, no_progress};
     use wgvq::models::prior::Vocabulary;
-    let gpu = Host::new(Wanted::default()).gpu();
+    let gpu = Host::new(FeatureRequest::default()).gpu();
     let vocabulary = Vocabulary {
         codebook_size: 32,
         codebooks: 1,
@@ -308,7 +310,7 @@ fn samples_come_in_slices_too() {
             }
             Ok(begins)
         };
-        gpu.work_for(Duration::from_millis(5), begin).unwrap();
+        gpu.run_for_budget(Duration::from_millis(5), begin).unwrap();
         frames += 1;
         assert!(frames < 100_000);
     }

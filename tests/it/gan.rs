@@ -244,7 +244,7 @@ fn every_command_works_with_it() {
             .ends_with("gradient_norm,discriminator_gradient_norm"),
         "{log}"
     );
-    assert!(run_at.join("pictures/players.png").is_file());
+    assert!(run_at.join("pictures/gan.png").is_file());
 
     // What is kept is the average of the weights, and no discriminator.
     let gpu = gpu();

@@ -19,7 +19,7 @@ use wgvq::inference::{
 };
 use wgvq::models::Autoencoder;
 use wgvq::models::first_stage::vqvae2::{Config, VqVae2, level_names};
-use wgvq::nn::{HostTensors, Parameters, Pass};
+use wgvq::nn::{ForwardContext, HostTensors, Parameters};
 use wgvq::quantize::Registry;
 use wgvq::storage::{checkpoint, weights};
 use wgvq::train::Trainer;
@@ -93,7 +93,7 @@ fn pytorch_agrees() {
     let (shape, values) = host("images");
     let images = Tensor::from_slice(&gpu, &shape, &values).unwrap();
     let tape = Tape::new(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     let seen: RefCell<Vec<Vec<f32>>> = RefCell::default();
     let mut stand_in = |level: usize, z: &wgvq::autograd::Var| {
         seen.borrow_mut().push(z.tensor().read().unwrap());
@@ -101,10 +101,17 @@ fn pytorch_agrees() {
     };
     let x = tape.constant(&images);
     let latents = model
-        .encode(&Pass::new(&Tape::no_grad(&gpu), &params), &x, &mut stand_in)
+        .encode(
+            &ForwardContext::new(&Tape::no_grad(&gpu), &params),
+            &x,
+            &mut stand_in,
+        )
         .unwrap();
     let again = model
-        .decode(&Pass::new(&Tape::no_grad(&gpu), &params), &latents)
+        .decode(
+            &ForwardContext::new(&Tape::no_grad(&gpu), &params),
+            &latents,
+        )
         .unwrap();
     seen.borrow_mut().clear();
     let y = model.reconstruct(&pass, &x, &mut stand_in).unwrap();

@@ -349,7 +349,7 @@ fn captions_and_prompts_are_read_as_their_marks_say() {
     let first = first
         .iter()
         .chain(&["quantizer.kmeans_iters=3", "train.batch_size=4"])
-        .flat_map(|set| ["--first", set]);
+        .flat_map(|set| ["--stage1", set]);
     let set = ["prior.layers=1", "prior.dim=16", "prior.heads=1"]
         .into_iter()
         .flat_map(|set| ["--set", set]);
@@ -368,7 +368,7 @@ fn captions_and_prompts_are_read_as_their_marks_say() {
         text(&data),
         "--out",
         text(&out),
-        "--first-steps",
+        "--stage1-steps",
         "2",
         "--steps",
         "2",

@@ -253,7 +253,7 @@ fn a_value_that_cannot_be_used_names_its_key() {
 fn a_pair_of_an_option_names_that_option() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    for option in ["--set", "--judge", "--first"] {
+    for option in ["--set", "--judge", "--stage1"] {
         let args = [
             "text2image",
             "train",

@@ -6,7 +6,7 @@ use wgvq::autograd::Tape;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
-use wgvq::nn::{Init, Parameters, Pass};
+use wgvq::nn::{ForwardContext, Init, Parameters};
 use wgvq::ops::conv::Conv;
 use wgvq::ops::conv::conv2d::conv2d;
 use wgvq::ops::elementwise::cast::cast;
@@ -57,7 +57,7 @@ fn storage_in_16_bits_changes_no_index() {
         let indices = |z: &Tensor, mode| -> Vec<u32> {
             let tape = Tape::new(&gpu);
             let q = quantizer
-                .quantize(&Pass::new(&tape, &params), &tape.leaf(z), mode)
+                .quantize(&ForwardContext::new(&tape, &params), &tape.leaf(z), mode)
                 .unwrap();
             q.indices.read().unwrap()
         };

@@ -228,7 +228,7 @@ fn pipes_folders_and_devices_are_no_files_to_read() {
         let list = [
             vec!["import", path, "--out", &out],
             vec!["train", path, "--out", &out],
-            vec!["compare", "--beside", path, "--out", &out],
+            vec!["compare", "--reference", path, "--out", &out],
             vec!["decode", run_path, path, "-o", &out],
             vec!["bench", "--compare", path],
         ];
@@ -349,12 +349,12 @@ fn a_run_that_diverges_before_its_first_checkpoint_begins_again() {
     let place = Place::new();
     let late = ["--set", "train.checkpoint_every=100"];
     let plain = wild(&place, "plain", 12, &late);
-    refused(&plain, &["diverged", "--auto-heal"]);
+    refused(&plain, &["diverged", "--auto-recover"]);
     let healed = ok(wild(
         &place,
         "healed",
         12,
-        &[&late[..], &["--auto-heal"]].concat(),
+        &[&late[..], &["--auto-recover"]].concat(),
     ));
     let said = stderr(&healed);
     assert!(
@@ -364,7 +364,7 @@ fn a_run_that_diverges_before_its_first_checkpoint_begins_again() {
         "{said}"
     );
     let advice = said.lines().find(|line| line.contains("diverged")).unwrap();
-    assert!(!advice.contains("--auto-heal"), "it is at it: {advice}");
+    assert!(!advice.contains("--auto-recover"), "it is at it: {advice}");
     // Every step of the log is of the run that was kept.
     let log = std::fs::read_to_string(place.at("healed/metrics.csv")).unwrap();
     let steps: Vec<&str> = log
@@ -392,7 +392,7 @@ fn a_checkpoint_that_has_diverged_is_never_saved_and_older_ones_are_gone_back_to
     // Diverged at step 3, before the one of step 4.
     assert_eq!(checkpoints(&place.at("plain")), ["step-00000002.json"]);
 
-    let keys = [&keys[..], &["--auto-heal"]].concat();
+    let keys = [&keys[..], &["--auto-recover"]].concat();
     let healed = ok(wild(&place, "healed", 12, &keys));
     let said = stderr(&healed);
     let back: Vec<u64> = said

@@ -54,7 +54,7 @@ impl Place {
         options.cache_dir = Some(self.cache.path().into());
         // Less than the thirty pictures take even at 16 x 16; the configuration's budget is in
         // whole MiB.
-        if config.data.store == data::Keep::Auto {
+        if config.data.store == data::Residency::Auto {
             options.memory_bytes = 10_000;
         }
         Ok(Arc::new(data::open(

@@ -6,9 +6,9 @@ use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options};
 use wgvq::models::Level;
 use wgvq::models::prior::{Pattern, Positions, Prior, Shape, TextKind, Vocabulary};
-use wgvq::models::text::{Form, Text, Texts};
+use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::nn::transformer::Dropout;
-use wgvq::nn::{HostTensors, MlpKind, NormKind, Parameters, Pass};
+use wgvq::nn::{ForwardContext, HostTensors, MlpKind, NormKind, Parameters};
 use wgvq::spec::Rng;
 
 fn gpu() -> Gpu {
@@ -132,7 +132,7 @@ fn dalle() -> (Shape, Vocabulary) {
         ..gpt().0
     };
     let text = Some(Text {
-        form: Form::Tokens(9),
+        form: TextFormat::Tokens(9),
         length: 5,
     });
     (
@@ -158,7 +158,7 @@ fn dalle_rotary() -> (Shape, Vocabulary) {
         ..llama().0
     };
     let text = Some(Text {
-        form: Form::Tokens(6),
+        form: TextFormat::Tokens(6),
         length: 4,
     });
     (
@@ -182,7 +182,7 @@ fn parti() -> (Shape, Vocabulary) {
         ..llama().0
     };
     let text = Some(Text {
-        form: Form::Tokens(8),
+        form: TextFormat::Tokens(8),
         length: 6,
     });
     (
@@ -201,7 +201,7 @@ fn parti() -> (Shape, Vocabulary) {
 /// Rows of an encoder from elsewhere.
 fn rows() -> (Shape, Vocabulary) {
     let text = Some(Text {
-        form: Form::Rows(3),
+        form: TextFormat::Rows(3),
         length: 4,
     });
     (
@@ -219,7 +219,7 @@ fn texts(v: &Vocabulary, n: usize) -> Option<Texts> {
     let text = v.text?;
     let mut rng = Rng::new(21);
     let mut texts = match text.form {
-        Form::Tokens(size) => {
+        TextFormat::Tokens(size) => {
             let one = |i: usize| {
                 (0..text.length - 2 - i % 2)
                     .map(|_| 2 + rng.below(size - 2) as u32)
@@ -227,7 +227,7 @@ fn texts(v: &Vocabulary, n: usize) -> Option<Texts> {
             };
             Texts::of_tokens(&text, &(0..n).map(one).collect::<Vec<_>>()).unwrap()
         }
-        Form::Rows(channels) => {
+        TextFormat::Rows(channels) => {
             let one = |i: usize| {
                 (0..channels * (text.length - i % 2))
                     .map(|_| rng.normal() as f32)
@@ -562,7 +562,7 @@ impl Reference<'_> {
     fn memory(&self, words: &[u32]) -> Vec<Vec<S>> {
         let text = self.v.text.unwrap();
         let rows: Vec<Vec<S>> = match text.form {
-            Form::Tokens(_) => {
+            TextFormat::Tokens(_) => {
                 let row = |(i, w): (usize, &u32)| {
                     self.add(
                         &self.row("text.tokens.weight", *w as usize),
@@ -580,7 +580,7 @@ impl Reference<'_> {
                 }
                 rows
             }
-            Form::Rows(channels) => {
+            TextFormat::Rows(channels) => {
                 let row = |w: &[u32]| {
                     let x: Vec<f64> = w.iter().map(|w| f64::from(f32::from_bits(*w))).collect();
                     self.linear("text.rows.weight", &self.s.constants(&x))
@@ -638,7 +638,7 @@ impl Reference<'_> {
             codes = rest;
         }
         let text_row = |i: usize| {
-            let Form::Tokens(size) = self.v.text.unwrap().form else {
+            let TextFormat::Tokens(size) = self.v.text.unwrap().form else {
                 panic!()
             };
             let token = if i < length {
@@ -811,7 +811,7 @@ fn logits_loss_and_gradients_equal_the_reference() {
             .upload(&gpu, &classes, &codes, texts.as_ref())
             .unwrap();
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let got = prior.logits(&pass, &batch, Dropout::OFF).unwrap();
         let got: Vec<Vec<f32>> = got.iter().map(|l| l.tensor().read().unwrap()).collect();
         let (mut worst, mut compared) = (0.0f64, 0);
@@ -826,7 +826,7 @@ fn logits_loss_and_gradients_equal_the_reference() {
         assert_eq!(compared, classes.len() * v.tokens() * v.codebook_size);
 
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let value = prior.loss(&pass, &batch, Dropout::OFF, 0.0).unwrap();
         worst = worst.max(close(
             "loss",
@@ -952,7 +952,7 @@ fn pytorch_agrees() {
             .upload(&gpu, &numbers("classes"), &numbers("codes"), None)
             .unwrap();
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let (k, books) = (v.codebook_size, v.codebooks);
         let want = floats("logits");
         for (q, logits) in prior
@@ -975,7 +975,7 @@ fn pytorch_agrees() {
             );
         }
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let loss = prior.loss(&pass, &batch, Dropout::OFF, 0.0).unwrap();
         close(
             "loss",

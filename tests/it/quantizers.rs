@@ -6,7 +6,7 @@ use wgvq::autograd::{Tape, Var};
 use wgvq::config::run::RunConfig;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::inference::FirstStageModel;
-use wgvq::nn::{Init, Parameters, Pass};
+use wgvq::nn::{ForwardContext, Init, Parameters};
 use wgvq::ops::quantize::code_softmax::{Metric, sample_codes};
 use wgvq::ops::sampling::random::Key;
 use wgvq::quantize::{self, Mode, Options, Quantizer, Registry, Term};
@@ -65,7 +65,7 @@ fn codes_decode_to_what_was_handed_on_and_gradients_arrive() {
         let z = latents(&gpu, n, 12, 7);
         for mode in [Mode::Train { step: 2 }, Mode::Eval] {
             let tape = Tape::new(&gpu);
-            let pass = Pass::new(&tape, &params);
+            let pass = ForwardContext::new(&tape, &params);
             let z_e = tape.leaf(&z);
             let q = quantizer.quantize(&pass, &z_e, mode).unwrap();
             let (books, k) = (quantizer.codebooks(), quantizer.codebook_size());
@@ -148,7 +148,7 @@ fn a_state_comes_back_and_another_is_refused() {
         let z = latents(&gpu, 200, 12, 9);
         for step in 0..3 {
             let tape = Tape::no_grad(&gpu);
-            let pass = Pass::new(&tape, &params);
+            let pass = ForwardContext::new(&tape, &params);
             let q = quantizer
                 .quantize(&pass, &tape.constant(&z), Mode::Train { step })
                 .unwrap();
@@ -166,7 +166,7 @@ fn a_state_comes_back_and_another_is_refused() {
         assert_eq!(again.save().unwrap(), state, "{}", kind.name);
         let codes = |q: &dyn Quantizer| {
             let tape = Tape::no_grad(&gpu);
-            let pass = Pass::new(&tape, &params);
+            let pass = ForwardContext::new(&tape, &params);
             q.quantize(&pass, &tape.constant(&z), Mode::Eval)
                 .unwrap()
                 .indices
@@ -317,7 +317,7 @@ fn padding_is_not_quantized_and_teaches_nothing() {
         let keep: Vec<bool> = (0..n).map(|i| i % 3 != 1 && i < 60).collect();
         let z = latents(&gpu, n, 12, 4);
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let z_e = tape.leaf(&z);
         let mode = Mode::Train { step: 1 };
         let q = quantize::mask::quantize_kept(&*quantizer, &pass, &z_e, &keep, mode).unwrap();
@@ -475,7 +475,7 @@ fn dropout_shortens_the_stack() {
     let mut depths = std::collections::BTreeSet::new();
     for step in 0..12 {
         let tape = Tape::no_grad(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let q = quantizer
             .quantize(&pass, &tape.constant(&z), Mode::Train { step })
             .unwrap();
@@ -500,7 +500,11 @@ fn dropout_shortens_the_stack() {
     assert_eq!(depths.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
     let tape = Tape::no_grad(&gpu);
     let q = quantizer
-        .quantize(&Pass::new(&tape, &params), &tape.constant(&z), Mode::Eval)
+        .quantize(
+            &ForwardContext::new(&tape, &params),
+            &tape.constant(&z),
+            Mode::Eval,
+        )
         .unwrap();
     assert!(
         q.counts

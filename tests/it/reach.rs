@@ -6,8 +6,8 @@ use wgvq::models::first_stage::vqvae;
 use wgvq::models::first_stage::vqvae::VqVae;
 use wgvq::models::first_stage::vqvae2;
 use wgvq::models::first_stage::vqvae2::VqVae2;
-use wgvq::models::{Autoencoder, Reach};
-use wgvq::nn::{Parameters, Pass};
+use wgvq::models::{Autoencoder, ReceptiveField};
+use wgvq::nn::{ForwardContext, Parameters};
 use wgvq::spec::Rng;
 
 /// The first and the last row that holds something other than 0, of a gradient [1, H, W, C].
@@ -44,7 +44,7 @@ fn looked(
     params: &Parameters,
     cells: usize,
     dims: &[usize],
-) -> Reach {
+) -> ReceptiveField {
     let top = model.factors()[0];
     let (side, from) = (cells * top, cells / 2 * top);
     let mut rng = Rng::new(5);
@@ -55,7 +55,7 @@ fn looked(
     let mut encode = 0;
     for level in 0..dims.len() {
         let tape = Tape::new(gpu);
-        let pass = Pass::new(&tape, params);
+        let pass = ForwardContext::new(&tape, params);
         let images = tape.leaf(&rng.normals(&[1, side, top, 3]).upload(gpu).unwrap());
         // Without quantizers all that leads to a level's codes leads to its latents.
         let z = model
@@ -68,7 +68,7 @@ fn looked(
         encode = encode.max(beyond(touched(gradients.get(&images).unwrap())));
     }
     let tape = Tape::new(gpu);
-    let pass = Pass::new(&tape, params);
+    let pass = ForwardContext::new(&tape, params);
     let latents: Vec<Var> = model
         .factors()
         .iter()
@@ -89,7 +89,7 @@ fn looked(
         let (first, last) = touched(gradients.get(z).unwrap());
         beyond((first * f, last * f))
     };
-    Reach {
+    ReceptiveField {
         encode,
         decode: latents.iter().zip(model.factors()).map(of).max().unwrap(),
     }
@@ -115,7 +115,7 @@ fn models_look_as_far_as_they_say_and_no_farther() {
         };
         let (model, params) = VqVae::build(&gpu, &config, 3).unwrap();
         assert_eq!(
-            model.reach().unwrap(),
+            model.receptive_field().unwrap(),
             looked(&gpu, &model, &params, 17, &[6]),
             "{config:?}"
         );
@@ -133,7 +133,7 @@ fn models_look_as_far_as_they_say_and_no_farther() {
         let model = VqVae2::new(&mut builder, &config).unwrap();
         let params = builder.build(&gpu, 3).unwrap();
         assert_eq!(
-            model.reach().unwrap(),
+            model.receptive_field().unwrap(),
             looked(&gpu, &model, &params, 31, &dims),
             "{config:?}"
         );

@@ -16,7 +16,7 @@ use wgvq::models::first_stage::vqvae2::VqVae2;
 use wgvq::models::prior::{Positions, Prior, Shape, Vocabulary};
 use wgvq::models::{Autoencoder, Quantize};
 use wgvq::nn::transformer::Dropout;
-use wgvq::nn::{Init, MlpKind, NormKind, Parameters, Pass};
+use wgvq::nn::{ForwardContext, Init, MlpKind, NormKind, Parameters};
 use wgvq::ops::linalg::matmul::Transpose;
 use wgvq::ops::loss::loss::Loss;
 use wgvq::ops::sampling::random::Key;
@@ -35,7 +35,7 @@ fn gpu() -> Gpu {
 }
 
 /// A model's loss on a pass.
-type LossOf<'a> = dyn Fn(&Pass) -> Var + 'a;
+type LossOf<'a> = dyn Fn(&ForwardContext) -> Var + 'a;
 
 /// The bits of each parameter's gradient, by name.
 type Gradients = Vec<(String, Vec<u32>)>;
@@ -53,9 +53,9 @@ fn step(
     gpu.reset_peak();
     let before = gpu.memory().in_use;
     let tape = Tape::new(gpu);
-    let pass = Pass::new(&tape, params)
-        .storing(dtype)
-        .recomputing(recompute);
+    let pass = ForwardContext::new(&tape, params)
+        .with_activation_dtype(dtype)
+        .with_checkpointing(recompute);
     let loss = loss(&pass);
     let bits = |t: &Tensor| {
         t.read::<f32>()
@@ -111,11 +111,11 @@ fn normals(gpu: &Gpu, shape: &[usize]) -> Tensor {
 }
 
 /// In place of a quantizer: what it does to gradients is not asked here.
-fn halve(pass: &Pass, z: &Var) -> Var {
+fn halve(pass: &ForwardContext, z: &Var) -> Var {
     pass.tape.scale(z, 0.5, 0.0).unwrap()
 }
 
-fn reconstruction(pass: &Pass, model: &dyn Autoencoder, images: &Tensor) -> Var {
+fn reconstruction(pass: &ForwardContext, model: &dyn Autoencoder, images: &Tensor) -> Var {
     let x = pass.tape.constant(images);
     let mut quantize = |_: usize, z: &Var| Ok(halve(pass, z));
     let quantize: &mut Quantize = &mut quantize;
@@ -264,11 +264,11 @@ fn tied_weights_add_up() {
     );
     let params = b.build(&gpu, 8).unwrap();
     let x = normals(&gpu, &[5, 7]);
-    let loss = |pass: &Pass| {
+    let loss = |pass: &ForwardContext| {
         let mut x = pass.tape.constant(&x);
         for handle in [first, w, w, w] {
             x = pass
-                .block(x, move |pass, x| {
+                .checkpoint(x, move |pass, x| {
                     pass.tape.matmul(&x, &pass.param(handle)?, Transpose::B)
                 })
                 .unwrap();
@@ -293,16 +293,16 @@ fn off_it_is_a_call() {
     let w = b.declare("w", &[64, 64], Init::Normal(0.1));
     let params = b.build(&gpu, 8).unwrap();
     let x = normals(&gpu, &[512, 64]);
-    let twice = move |pass: &Pass, x: Var| {
+    let twice = move |pass: &ForwardContext, x: Var| {
         let y = pass.tape.matmul(&x, &pass.param(w)?, Transpose::B)?;
         drop(x);
         pass.tape.matmul(&y, &pass.param(w)?, Transpose::B)
     };
-    let cost = |run: &dyn Fn(&Pass, Var) -> wgvq::Result<Var>, tape: &Tape| {
+    let cost = |run: &dyn Fn(&ForwardContext, Var) -> wgvq::Result<Var>, tape: &Tape| {
         gpu.finish().unwrap();
         gpu.reset_peak();
         let (dispatches, before) = (gpu.counters().dispatches, gpu.memory().in_use);
-        let pass = Pass::new(tape, &params);
+        let pass = ForwardContext::new(tape, &params);
         let x = tape.constant(&x.duplicate().unwrap());
         run(&pass, x).unwrap();
         (
@@ -312,12 +312,19 @@ fn off_it_is_a_call() {
     };
     for tape in [Tape::new, Tape::no_grad] {
         let direct = cost(&|pass, x| twice(pass, x), &tape(&gpu));
-        assert_eq!(direct, cost(&|pass, x| pass.block(x, twice), &tape(&gpu)));
+        assert_eq!(
+            direct,
+            cost(&|pass, x| pass.checkpoint(x, twice), &tape(&gpu))
+        );
     }
     // A pass that keeps nothing anyway has nothing to compute again.
     let direct = cost(&|pass, x| twice(pass, x), &Tape::no_grad(&gpu));
     let still = Tape::no_grad(&gpu);
-    let pass = |p: &Pass, x: Var| Pass::new(p.tape, &params).recomputing(true).block(x, twice);
+    let pass = |p: &ForwardContext, x: Var| {
+        ForwardContext::new(p.tape, &params)
+            .with_checkpointing(true)
+            .checkpoint(x, twice)
+    };
     assert_eq!(direct, cost(&pass, &still));
 }
 
@@ -326,7 +333,7 @@ fn the_peak_of_memory_falls_by_a_wide_margin() {
     let gpu = Gpu::new(Options::default()).unwrap();
     let (model, params) = vqvae(&gpu, 16);
     let images = normals(&gpu, &[2, 64, 64, 3]);
-    let loss = |pass: &Pass| reconstruction(pass, &model, &images);
+    let loss = |pass: &ForwardContext| reconstruction(pass, &model, &images);
     let (kept, recomputed) = peaks(&params, &loss);
     assert!(
         recomputed * 2 < kept,
@@ -359,7 +366,7 @@ fn the_peak_of_memory_falls_by_a_wide_margin() {
             stream: 0,
         },
     };
-    let loss = |pass: &Pass| prior.loss(pass, &batch, dropout, 0.0).unwrap();
+    let loss = |pass: &ForwardContext| prior.loss(pass, &batch, dropout, 0.0).unwrap();
     let (kept, recomputed) = peaks(&params, &loss);
     assert!(
         recomputed * 2 < kept,

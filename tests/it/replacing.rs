@@ -238,7 +238,7 @@ fn a_replaced_run_leaves_nothing_behind() {
     ok(run(&["report", text(&out), "--images", "20", "--quiet"]));
     ok(run(&["inspect", text(&out), "--images", "20", "--quiet"]));
     std::fs::write(
-        out.join("pictures/players.png"),
+        out.join("pictures/gan.png"),
         "of a discriminator that there is no longer",
     )
     .unwrap();
@@ -872,19 +872,19 @@ fn captioned(folder: &Path) -> PathBuf {
 
 /// A first stage of captioned pictures, and a prior and a judge over it, as small as they can be.
 const FIRST: [&str; 14] = [
-    "--first",
+    "--stage1",
     "model.hidden=16",
-    "--first",
+    "--stage1",
     "model.residual_layers=1",
-    "--first",
+    "--stage1",
     "model.residual_hidden=8",
-    "--first",
+    "--stage1",
     "quantizer.codebook_size=32",
-    "--first",
+    "--stage1",
     "quantizer.kmeans_iters=3",
-    "--first",
+    "--stage1",
     "train.batch_size=8",
-    "--first-steps",
+    "--stage1-steps",
     "4",
 ];
 const TEXTS: [&str; 12] = [

@@ -475,13 +475,13 @@ fn captioned(folder: &Path) -> PathBuf {
 }
 
 /// Options of a tiny system, other than the defaults in every stage.
-const SYSTEM: &str = "--system dalle --first model.hidden=16 --first model.residual_layers=1 --first \
-     model.residual_hidden=8 --first quantizer.codebook_size=16 --first train.batch_size=4 \
-     --first train.checkpoint_every=4 --size tiny --set prior.layers=1 --set prior.dim=16 --set \
+const SYSTEM: &str = "--system dalle --stage1 model.hidden=16 --stage1 model.residual_layers=1 --stage1 \
+     model.residual_hidden=8 --stage1 quantizer.codebook_size=16 --stage1 train.batch_size=4 \
+     --stage1 train.checkpoint_every=4 --size tiny --set prior.layers=1 --set prior.dim=16 --set \
      prior.heads=1 --set train.checkpoint_every=4 --set train.log_every=1 --set train.warmup=2 \
      --batch 4 --vocabulary 290 --judge model.dim=16 --judge model.layers=1 --judge \
      train.batch_size=4 --judge train.warmup=1 --judge train.checkpoint_every=4 --seed 3";
-const STEPS: [&str; 6] = ["--first-steps", "8", "--steps", "8", "--judge-steps", "8"];
+const STEPS: [&str; 6] = ["--stage1-steps", "8", "--steps", "8", "--judge-steps", "8"];
 
 fn options() -> Vec<&'static str> {
     SYSTEM.split_whitespace().collect()
@@ -542,13 +542,13 @@ fn text_to_image_goes_on_as_it_was_asked_for() {
     );
     refused(resume(&["--set", "prior.layers=2"]), &["--set", "--steps"]);
     refused(resume(&["--judge", "model.dim=32"]), &["--judge"]);
-    refused(resume(&["--first", "model.hidden=32"]), &["--first"]);
+    refused(resume(&["--stage1", "model.hidden=32"]), &["--stage1"]);
     refused(
         resume(&["--steps", "4"]),
         &["train.steps", "8 steps are done"],
     );
     refused(
-        resume(&["--first-steps", "12"]),
+        resume(&["--stage1-steps", "12"]),
         &["12 steps", "8 are done", "prior"],
     );
 
@@ -684,7 +684,7 @@ fn the_command_that_a_stopped_run_prints_goes_on_with_it() {
         "set/set.jsonl",
         "--out",
         "my run",
-        "--first-steps",
+        "--stage1-steps",
         "100000",
     ];
     let args = [
@@ -736,7 +736,7 @@ fn the_command_that_a_stopped_run_prints_goes_on_with_it() {
         "train",
         "--resume",
         "my run",
-        "--first-steps",
+        "--stage1-steps",
         &more,
         "--quiet",
     ];

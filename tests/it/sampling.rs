@@ -5,7 +5,7 @@
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::ops::quantize::gather::gather;
 use wgvq::ops::sampling::random::Key;
-use wgvq::ops::sampling::sample::{Drawn, Sampling, probabilities, sample};
+use wgvq::ops::sampling::sample::{SampleOutputs, Sampling, probabilities, sample};
 use wgvq::spec::{HostTensor, Rng};
 
 const ROWS: usize = 4_000;
@@ -57,7 +57,7 @@ fn counts(gpu: &Gpu, logits: &[&[f32]], s: &Sampling, steps: u64) -> Vec<u64> {
             s,
             key,
             0,
-            Drawn {
+            SampleOutputs {
                 token: &token,
                 log_prob: &log_prob,
                 sequence: None,
@@ -208,7 +208,7 @@ fn tokens_feed_the_next_step_on_the_device() {
                 step: at as u64,
                 stream: 0,
             };
-            let to = Drawn {
+            let to = SampleOutputs {
                 token: &token,
                 log_prob: &log_prob,
                 sequence: Some((&sequence, at)),

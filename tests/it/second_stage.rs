@@ -15,7 +15,7 @@ use wgvq::inference::{
 };
 use wgvq::models::prior::Prior;
 use wgvq::nn::transformer::Dropout;
-use wgvq::nn::{Parameters, Pass};
+use wgvq::nn::{ForwardContext, Parameters};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
@@ -284,7 +284,12 @@ fn the_log_likelihood_is_that_of_the_codes() {
         let batch = prior.upload(&s.gpu, &classes[i..=i], codes, None).unwrap();
         let tape = Tape::no_grad(&s.gpu);
         let loss = prior
-            .loss(&Pass::new(&tape, &params), &batch, Dropout::OFF, 0.0)
+            .loss(
+                &ForwardContext::new(&tape, &params),
+                &batch,
+                Dropout::OFF,
+                0.0,
+            )
             .unwrap();
         let want = -loss.tensor().read::<f32>().unwrap()[0] * v.tokens() as f32;
         assert!(

@@ -10,7 +10,7 @@ use wgvq::inference::{
     Condition, PriorModel, SampleRequest, Samples, SamplingOptions, no_progress,
 };
 use wgvq::models::prior::{Pattern, Shape, TextKind, Vocabulary};
-use wgvq::models::text::{Form, Text, Texts};
+use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::ops::sampling::sample::Sampling;
 
 /// A request for images of these classes and texts.
@@ -22,12 +22,12 @@ fn request<'a>(condition: Condition<'a>, options: &SamplingOptions) -> SampleReq
 }
 
 const TEXT: Text = Text {
-    form: Form::Tokens(40),
+    form: TextFormat::Tokens(40),
     length: 7,
 };
 
 /// A prior that has not been trained, whose logits are far enough apart to draw from.
-fn prior(gpu: &Gpu, text: TextKind, form: Form, attention: &[Pattern]) -> PriorModel {
+fn prior(gpu: &Gpu, text: TextKind, form: TextFormat, attention: &[Pattern]) -> PriorModel {
     let prior = Shape {
         layers: 3,
         dim: 32,
@@ -70,7 +70,7 @@ fn systems(gpu: &Gpu) -> Vec<(PriorModel, Texts)> {
     let sparse = [Pattern::Row, Pattern::Column, Pattern::Convolution];
     let tokens = Texts::of_tokens(&TEXT, &[vec![5, 6, 7], vec![8], vec![9; 20], vec![]]).unwrap();
     let rows = Text {
-        form: Form::Rows(6),
+        form: TextFormat::Rows(6),
         ..TEXT
     };
     let row = |n: usize| {
@@ -85,7 +85,10 @@ fn systems(gpu: &Gpu) -> Vec<(PriorModel, Texts)> {
             tokens.clone(),
         ),
         (prior(gpu, TextKind::Encoder, TEXT.form, &[]), tokens),
-        (prior(gpu, TextKind::Encoder, Form::Rows(6), &sparse), rows),
+        (
+            prior(gpu, TextKind::Encoder, TextFormat::Rows(6), &sparse),
+            rows,
+        ),
     ]
 }
 
@@ -306,19 +309,19 @@ fn pictures(folder: &Path) -> PathBuf {
 }
 
 const TINY: [&str; 28] = [
-    "--first",
+    "--stage1",
     "model.hidden=16",
-    "--first",
+    "--stage1",
     "model.residual_layers=1",
-    "--first",
+    "--stage1",
     "model.residual_hidden=8",
-    "--first",
+    "--stage1",
     "quantizer.codebook_size=32",
-    "--first",
+    "--stage1",
     "quantizer.kmeans_iters=3",
-    "--first",
+    "--stage1",
     "train.batch_size=16",
-    "--first-steps",
+    "--stage1-steps",
     "30",
     "--size",
     "tiny",
@@ -391,7 +394,7 @@ fn a_run_is_trained_drawn_from_and_measured() {
     let output = ok(trained(
         &data,
         &run_path,
-        &[&JUDGE[..], &["--first", "data.split=captions", "--json"]].concat(),
+        &[&JUDGE[..], &["--stage1", "data.split=captions", "--json"]].concat(),
     ));
     let lines: Vec<serde_json::Value> = stdout(&output)
         .lines()

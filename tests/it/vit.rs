@@ -5,7 +5,7 @@ use wgvq::autograd::Tape;
 use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::first_stage::vit::{Config, Vit};
-use wgvq::nn::{Parameters, Pass};
+use wgvq::nn::{ForwardContext, Parameters};
 use wgvq::storage::weights;
 
 fn gpu() -> Gpu {
@@ -61,7 +61,7 @@ fn pytorch_agrees() {
     let model = Vit::new(&mut b, &config()).unwrap();
     let params = b.build(&gpu, 1).unwrap();
     params.load_host(&pattern_weights(&params)).unwrap();
-    assert!(model.factors() == [4] && model.reach().is_none());
+    assert!(model.factors() == [4] && model.receptive_field().is_none());
     let close = |name: &str, got: &[f32]| {
         let want = floats(name);
         assert_eq!(got.len(), want.len(), "{name}");
@@ -78,7 +78,7 @@ fn pytorch_agrees() {
     };
     let gradients = |recompute: bool| {
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params).recomputing(recompute);
+        let pass = ForwardContext::new(&tape, &params).with_checkpointing(recompute);
         let mut seen = None;
         let mut through = |level: usize, z: &wgvq::autograd::Var| {
             assert_eq!(level, 0);
@@ -161,7 +161,7 @@ fn shapes_are_checked() {
     let model = Vit::new(&mut b, &config()).unwrap();
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::no_grad(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     let zeros =
         |shape: [usize; 4]| tape.constant(&Tensor::zeros(&gpu, &shape, DType::F32).unwrap());
     let error = model

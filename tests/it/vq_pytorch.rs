@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Tensor};
-use wgvq::nn::{HostTensors, Init, Parameters, Pass};
+use wgvq::nn::{ForwardContext, HostTensors, Init, Parameters};
 use wgvq::ops::linalg::matmul::Transpose;
 use wgvq::quantize::{Mode, Options, Quantizer, Registry, Term, mask};
 
@@ -169,7 +169,7 @@ fn compare(name: &str) {
     let f = load(name);
     let (mut quantizer, params) = start(&gpu, &f);
     let tape = Tape::new(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     let z = tape.leaf(&f.tensor(&gpu, "z"));
     let [n, d] = [z.shape()[0], z.shape()[1]];
     let mode = Mode::Train { step: 0 };

@@ -5,7 +5,7 @@ use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::first_stage::vqgan::{Config, VqGan};
-use wgvq::nn::{Parameters, Pass};
+use wgvq::nn::{ForwardContext, Parameters};
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::storage::weights;
 
@@ -75,7 +75,7 @@ fn pytorch_agrees() {
     };
 
     let tape = Tape::new(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     let z = model
         .latents(&pass, &tape.constant(&tensor("images")))
         .unwrap();
@@ -97,7 +97,7 @@ fn pytorch_agrees() {
         .reshape(z.shape())
         .unwrap();
     let y = model
-        .images(&Pass::new(&still, &params), &still.constant(&z_q))
+        .images(&ForwardContext::new(&still, &params), &still.constant(&z_q))
         .unwrap();
     close(
         "reconstruction",
@@ -178,7 +178,7 @@ fn shapes_are_checked() {
     );
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::no_grad(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     for (h, w, fits) in [(4, 8, true), (12, 4, true), (6, 8, false)] {
         let x = tape.constant(&Tensor::zeros(&gpu, &[2, h, w, 3], wgvq::gpu::DType::F32).unwrap());
         match model.latents(&pass, &x) {
@@ -204,7 +204,7 @@ fn attention_is_as_wide_as_the_published_models() {
     let model = VqGan::new(&mut b, &c).unwrap();
     let params = b.build(&gpu, 1).unwrap();
     let tape = Tape::new(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     let x: Vec<f32> = pattern("images", 4 * 6 * 3)
         .into_iter()
         .map(|v| v as f32)

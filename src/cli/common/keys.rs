@@ -40,9 +40,9 @@ pub struct Keys {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Mend a codebook that collapses and a run that diverges
-    #[arg(long)]
-    pub auto_heal: bool,
+    /// Recover from a codebook that collapses and from divergence
+    #[arg(long, alias = "auto-heal")]
+    pub auto_recover: bool,
     /// Any other key, such as quantizer.decay=0.95; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -63,7 +63,7 @@ impl Keys {
             ("train.seed", text(&self.seed)),
         ];
         set_keys(config, flags, "--set", &[])?;
-        if self.auto_heal {
+        if self.auto_recover {
             config.train.auto_heal = true;
         }
         set_keys(config, [], "--set", &self.set)

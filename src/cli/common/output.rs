@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use wgvq::data::Waiting;
+use wgvq::data::DataStall;
 use wgvq::pace::{Pace, Rest};
 use wgvq::train::{Observer, Progress};
 
@@ -252,7 +252,7 @@ fn describe(p: &Progress) -> String {
 }
 
 /// `2 % of the time waiting for data`
-pub fn waited(waiting: Waiting) -> String {
+pub fn waited(waiting: DataStall) -> String {
     format!(
         "{:.0} % of the time waiting for data",
         100.0 * waiting.share()

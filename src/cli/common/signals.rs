@@ -20,15 +20,15 @@ pub fn stop_flag() -> &'static AtomicBool {
 }
 
 /// Counts what was heard.
-struct Heard {
+struct SignalCounter {
     stop: &'static AtomicBool,
     interrupts: u32,
 }
 
-impl Heard {
+impl SignalCounter {
     /// A signal came; `interrupt` is Ctrl-C's. Nothing here may panic: there may be nobody left to
     /// read what is said.
-    fn one(&mut self, interrupt: bool) {
+    fn count(&mut self, interrupt: bool) {
         let first = !self.stop.swap(true, Ordering::Relaxed);
         self.interrupts += u32::from(interrupt);
         if self.interrupts > 1 {
@@ -63,14 +63,14 @@ fn listen(stop: &'static AtomicBool) {
     let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else {
         return;
     };
-    let mut heard = Heard {
+    let mut heard = SignalCounter {
         stop,
         interrupts: 0,
     };
     std::thread::spawn(move || {
         signals
             .forever()
-            .for_each(|signal| heard.one(signal == SIGINT))
+            .for_each(|signal| heard.count(signal == SIGINT))
     });
 }
 
@@ -88,12 +88,12 @@ fn is_ignored(signal: i32) -> bool {
 
 #[cfg(windows)]
 fn listen(stop: &'static AtomicBool) {
-    let mut heard = Heard {
+    let mut heard = SignalCounter {
         stop,
         interrupts: 0,
     };
     // Fails where a handler is set already: then Ctrl-C does what that one does.
-    let _ = ctrlc::set_handler(move || heard.one(true));
+    let _ = ctrlc::set_handler(move || heard.count(true));
 }
 
 #[cfg(not(any(unix, windows)))]

@@ -7,7 +7,7 @@ use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::place::refuse_existing;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
@@ -57,7 +57,7 @@ pub struct Decode {
 }
 
 impl Encode {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let npy = self.output.with_extension("npy");
         let place = Place::file(global, &self.output, self.overwrite)?;
         let read = || self.images.iter().cloned().chain([model_of(&self.run)]);
@@ -84,7 +84,7 @@ impl Encode {
                 ));
             }
             tell_memory(global, &gpu);
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         }
         let [w, h, c] = model.image();
         let mut pixels = Vec::new();
@@ -117,14 +117,14 @@ impl Encode {
                 false => Vec::new(),
             };
             self.tell(std::slice::from_ref(&codes), &arrays, &gpu);
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         }
         let (path, images) = (self.output.display(), codes.names.len());
         output::result(&format!(
             "{path}: {images} images of {} codes",
             grids(&codes)
         ));
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// Images at their own size.
@@ -184,7 +184,7 @@ fn grids(codes: &Codes) -> String {
 }
 
 impl Decode {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let all = load_all(&self.codes)?;
         let names: Vec<String> = all.iter().flat_map(|codes| codes.names.clone()).collect();
         let names: Vec<String> = unique(&names)
@@ -249,7 +249,7 @@ impl Decode {
         if all.iter().any(|codes| codes.image != model.image()) {
             tell_memory(global, &gpu);
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

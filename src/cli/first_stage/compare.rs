@@ -10,7 +10,7 @@ use crate::cli::common::output;
 use crate::cli::common::output::Watch;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use results::{csv, curves, png_bits, read, read_beside};
 use round::{Round, ms_per_step};
@@ -22,7 +22,7 @@ use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::quantize::{self, Registry};
-use wgvq::report::comparison::{self, Reached};
+use wgvq::report::comparison::{self, RunResult};
 use wgvq::storage::atomic;
 use wgvq::storage::checkpoint;
 use wgvq::storage::checkpoint::Checkpoint;
@@ -54,8 +54,8 @@ pub struct Compare {
     seeds: Vec<u64>,
     /// Another program's curves, to be drawn beside: a CSV file with the columns
     /// quantizer,seed,step,mse,psnr,perplexity,used,codes
-    #[arg(long, value_name = "CSV")]
-    beside: Option<PathBuf>,
+    #[arg(long, alias = "beside", value_name = "CSV")]
+    reference: Option<PathBuf>,
     #[command(flatten)]
     keys: Keys,
     /// The folder: a run to each, the table and the chart
@@ -200,7 +200,7 @@ impl Compare {
         Ok(entries)
     }
 
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         if self.quantizers.len() + self.seeds.len() > 1 && self.keys.quantizer.is_some() {
             return Err(Error::config(
                 "--quantizer",
@@ -210,11 +210,11 @@ impl Compare {
         let entries = self.entries(global)?;
         let written = ["compare.csv", "curves.csv", "compare.md", "compare.png"];
         apart(
-            self.beside.iter().chain(&self.config),
+            self.reference.iter().chain(&self.config),
             written.map(|name| self.out.join(name)),
         )?;
         let beside = self
-            .beside
+            .reference
             .as_deref()
             .map(read_beside)
             .transpose()?
@@ -252,13 +252,13 @@ impl Compare {
                         global,
                         "stopped and saved; the same command goes on from here",
                     );
-                    return Ok(Ended::Interrupted);
+                    return Ok(CommandStatus::Interrupted);
                 }
             }
         }
         self.report(global, &data, &budget, &entries, &reached, &beside, &place)?;
         round.end()?;
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// Was one begun before, which is gone on with?
@@ -289,7 +289,7 @@ impl Compare {
         entry: &Entry,
         data: &Arc<ImageSet>,
         round: &Round,
-    ) -> Result<Option<Reached>> {
+    ) -> Result<Option<RunResult>> {
         let started = self.started(entry, data, round)?;
         let pace = entry.folder.join("pace.json");
         if !(started && entry.folder.join("final.safetensors").is_file() && pace.is_file()) {
@@ -345,8 +345,8 @@ impl Compare {
         data: &ImageSet,
         budget: &str,
         entries: &[Entry],
-        reached: &[Reached],
-        beside: &[Reached],
+        reached: &[RunResult],
+        beside: &[RunResult],
         place: &Place,
     ) -> Result<()> {
         let rows = comparison::averaged(reached);
@@ -363,7 +363,7 @@ impl Compare {
         }
         let title = format!("{}, test split", data.name);
         let chart = if self.k.is_some() {
-            let mut lines: Vec<(String, Vec<Reached>)> = Vec::new();
+            let mut lines: Vec<(String, Vec<RunResult>)> = Vec::new();
             for (r, _) in &rows {
                 let kind = r.name.split(' ').next().unwrap_or_default().to_owned();
                 match lines.iter_mut().find(|(name, _)| *name == kind) {

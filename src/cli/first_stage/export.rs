@@ -3,7 +3,7 @@
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::inference::{DECODER_FORMAT, FirstStageModel};
@@ -29,7 +29,7 @@ pub struct Export {
 }
 
 impl Export {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         if !self.decoder {
             let what = "says what to export, and is the one part there is; the whole model is the \
                         run's final.safetensors";
@@ -43,13 +43,13 @@ impl Export {
         if global.json {
             let line = serde_json::json!({ "file": output::shown(&self.output), "bytes": bytes.len(), "format": DECODER_FORMAT, "model": model.hash() });
             output::result(&line.to_string());
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         }
         let (path, kib) = (self.output.display(), bytes.len().div_ceil(1 << 10));
         output::result(&format!(
             "{path}: a decoder of {} codes to an image, {kib} KiB",
             model.codes_per_image()
         ));
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }

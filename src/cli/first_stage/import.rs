@@ -2,7 +2,7 @@
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::output;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::data::is_there;
@@ -45,7 +45,7 @@ pub struct Import {
 }
 
 impl Import {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         apart(
             [&self.file],
             [
@@ -76,7 +76,7 @@ impl Import {
             let line = serde_json::json!({ "run": output::shown(folder.path()), "config": imported.config, "prefix": imported.prefix,
                 "others": imported.others, "left_out": imported.left_out });
             output::result(&line.to_string());
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         }
         let names = if imported.names == Names::Taming {
             "taming-transformers"
@@ -111,6 +111,6 @@ impl Import {
             m.multipliers
         ));
         output::result(&format!("model: {}", folder.model().display()));
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }

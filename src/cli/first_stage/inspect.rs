@@ -3,14 +3,14 @@
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::analysis::probe::{SWATCH, Survey};
 use wgvq::data::{self, ImageSet};
 use wgvq::inference::FirstStageModel;
 use wgvq::report::grid::Shape;
-use wgvq::report::inspection::{Book, Inspection, entropy_bits, names};
+use wgvq::report::inspection::{CodebookInspection, Inspection, entropy_bits, names};
 use wgvq::report::metrics::code_usage;
 use wgvq::report::{patches, robustness};
 use wgvq::storage::atomic;
@@ -64,7 +64,7 @@ const SHOWN: usize = 8;
 const CHANGED: usize = 128;
 
 impl Inspect {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         if self.images == 0 {
             return Err(Error::config(
                 "--images",
@@ -117,7 +117,7 @@ impl Inspect {
         staged.put(&old)?;
         said.iter()
             .for_each(|(survey, inspection, out)| self.report(global, survey, inspection, out));
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// Inspects a level, and writes its page.
@@ -349,7 +349,7 @@ fn book(
     vectors: &[f32],
     company: &[f32],
     pictures: &[u8],
-) -> Result<Book> {
+) -> Result<CodebookInspection> {
     let (shape, [_, columns]) = (shape(model), model.levels()[survey.level].grid);
     let order = survey.most_used(book, MAPPED);
     let shown = vectors.chunks(company.len()).take(DECODED);
@@ -378,7 +378,7 @@ fn book(
             Ok(tiles)
         })
         .collect::<Result<Vec<Vec<u8>>>>()?;
-    Ok(Book {
+    Ok(CodebookInspection {
         counts: survey.counts[book].clone(),
         order,
         tiles,

@@ -2,7 +2,7 @@
 
 use crate::cli::common::keys::{Keys, configuration, open, preset_names};
 use crate::cli::common::output;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         self.keys.tell_unread(global, &config)?;
         let data = open(&config)?;
@@ -46,7 +46,7 @@ impl Plan {
         } else {
             table(&plan);
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

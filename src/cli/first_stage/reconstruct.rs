@@ -6,7 +6,7 @@ use crate::cli::common::made::{self, PICTURES, replaced};
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::inference::FirstStageModel;
@@ -39,7 +39,7 @@ pub struct Reconstruct {
 }
 
 impl Reconstruct {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         if self.native_size {
             return self.native(global);
         }
@@ -89,7 +89,7 @@ impl Reconstruct {
             tell(global, path, mse(a, b)?);
         }
         output::note(global, &format!("picture: {}", output.display()));
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// What is read, and must not be written over.
@@ -98,7 +98,7 @@ impl Reconstruct {
     }
 
     /// Images at their own size, each in a file of its own.
-    fn native(&self, global: &Global) -> Result<Ended> {
+    fn native(&self, global: &Global) -> Result<CommandStatus> {
         let folder = self
             .output
             .clone()
@@ -146,7 +146,7 @@ impl Reconstruct {
         staged.put(&old)?;
         output::note(global, &format!("pictures: {}", folder.display()));
         tell_memory(global, &gpu);
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

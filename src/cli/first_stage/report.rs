@@ -5,7 +5,7 @@ use crate::cli::common::pictures::folder_of;
 use crate::cli::common::pictures::source_of;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::{chosen, name_of, open, shape};
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::Codes;
@@ -47,7 +47,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let first = &self.runs[0];
         let out = self
             .out
@@ -124,7 +124,7 @@ impl Report {
                 figures.display()
             ),
         );
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// Can the runs be measured on the same pictures?

@@ -5,7 +5,7 @@ use crate::cli::common::output;
 use crate::cli::common::output::Watch;
 use crate::cli::common::pictures;
 use crate::cli::common::signals::stop_flag;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::priors_of;
 use wgvq::quantize::{Options, Registry};
+use wgvq::report::gan_curves::gan_curves;
 use wgvq::report::grid::Shape;
-use wgvq::report::players::players;
 use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
@@ -55,7 +55,7 @@ pub struct Train {
 }
 
 impl Train {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         if let Some(path) = &self.resume {
             return self.resume(global, path);
         }
@@ -70,7 +70,7 @@ impl Train {
         train(global, &gpu, &config, data, &folder, Start::Fresh, GO_ON)
     }
 
-    fn resume(&self, global: &Global, path: &Path) -> Result<Ended> {
+    fn resume(&self, global: &Global, path: &Path) -> Result<CommandStatus> {
         let folder = RunFolder::resume(path)?;
         let kept = RunConfig::load(&folder.config())?;
         let config = going_on(&kept, &self.keys, "--resume")?;
@@ -124,7 +124,7 @@ pub fn train(
     folder: &RunFolder,
     start: Start,
     go_on: &str,
-) -> Result<Ended> {
+) -> Result<CommandStatus> {
     let (q, t) = (&config.quantizer, &config.train);
     // Each level's, where they have sizes of their own.
     let sized = |size: &usize| {
@@ -169,7 +169,7 @@ pub fn train(
             global,
             &format!("stopped and saved at step {step}; go on with: {go_on} {path}"),
         );
-        return Ok(Ended::Interrupted);
+        return Ok(CommandStatus::Interrupted);
     }
     let picture = picture(config, folder, &mut outcome)?;
     report(global, folder, &outcome, &picture);
@@ -183,7 +183,7 @@ pub fn train(
             ),
         );
     }
-    Ok(Ended::Done)
+    Ok(CommandStatus::Done)
 }
 
 /// Fails where steps are still to be done by a run whose model has a prior: they would make another
@@ -286,7 +286,7 @@ fn picture(config: &RunConfig, folder: &RunFolder, outcome: &mut Outcome) -> Res
     let path = folder.pictures().join("summary.png");
     atomic::write(&path, &png)?;
     if columns.iter().any(|(name, _)| name == "discriminator") {
-        atomic::write(&folder.pictures().join("players.png"), &players(&columns)?)?;
+        atomic::write(&folder.pictures().join("gan.png"), &gan_curves(&columns)?)?;
     }
     let names: Vec<String> = outcome
         .trainer

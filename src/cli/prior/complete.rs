@@ -5,7 +5,7 @@ use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sample::{class, load, tell_of_guidance, tell_of_texts};
 use crate::cli::prior::sampling::{SamplingArgs, check_memory, sample};
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::inference::{KnownCodes, SampleRequest};
@@ -113,7 +113,7 @@ fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<V
 }
 
 impl Complete {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let options = self.sampling.options()?;
         if self.n == 0 || self.n > 4096 {
             return Err(Error::config(
@@ -161,7 +161,7 @@ impl Complete {
             ..SampleRequest::new(&classes)
         };
         let Some(samples) = sample(global, &priors, &request)? else {
-            return Ok(Ended::Abandoned);
+            return Ok(CommandStatus::Abandoned);
         };
         let mut pixels = original.clone();
         pixels.extend(covered(&original, [width, height, channels], &cells, grid));
@@ -192,7 +192,7 @@ impl Complete {
                 self.n
             ));
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

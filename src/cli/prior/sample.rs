@@ -3,7 +3,7 @@
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample, slug};
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokens::TokenDatasetInfo;
@@ -45,8 +45,8 @@ const NAMED: usize = 60;
 /// Names of no class, beside classes that are called so.
 const NO_CLASS: [&str; 2] = ["none", "unconditional"];
 
-/// Returns the class of that name: just it, the whole of it in whatever case, or a part that no other has.
-/// A class that is called as no class is goes before it.
+/// Returns the class of that name: just it, the whole of it in whatever case, or a part that no
+/// other has. A class that is called as no class is goes before it.
 pub fn class(info: &TokenDatasetInfo, name: &str) -> Result<u32> {
     let names = &info.classes;
     if let Some(exact) = names.iter().position(|n| n == name) {
@@ -96,7 +96,7 @@ pub fn load(gpu: &Gpu, run: &Path) -> Result<(FirstStageModel, Hierarchy)> {
 }
 
 impl Sample {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let options = self.sampling.options()?;
         if self.n == 0 || self.n > 1 << 20 {
             return Err(Error::config(
@@ -141,7 +141,7 @@ impl Sample {
             ..SampleRequest::new(&classes)
         };
         let Some(samples) = sample(global, &priors, &request)? else {
-            return Ok(Ended::Abandoned);
+            return Ok(CommandStatus::Abandoned);
         };
         let seconds = began.elapsed().as_secs_f64();
         let pixels = model.decode(&samples.codes)?;
@@ -181,7 +181,7 @@ impl Sample {
         let sum: f64 = samples.log_likelihood.iter().map(|l| f64::from(*l)).sum();
         let mean = ("log_likelihood_per_code", sum / codes as f64);
         folder.report(global, self.n, codes, seconds, Some(mean));
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Sampling as every command does it: the options, the progress bar, and the folder that samples are
-//! written into.
+//! Sampling as every command does it: the options, the progress bar, and the folder that samples
+//! are written into.
 
 use crate::cli::Global;
 use crate::cli::common::images::png;
@@ -97,8 +97,8 @@ impl SamplingArgs {
     }
 }
 
-/// Checks that the host has the memory that sampling `n` images takes: their codes, their pixels, and
-/// the grid of them.
+/// Checks that the host has the memory that sampling `n` images takes: their codes, their pixels,
+/// and the grid of them.
 pub fn check_memory(model: &FirstStageModel, priors: &Hierarchy, n: usize) -> Result<()> {
     let [width, height, channels] = model.image();
     let codes = memory::product(&[n, priors.codes_per_image(), 8]);
@@ -133,9 +133,9 @@ pub fn sample(
     samples.map(Some)
 }
 
-/// Returns a class's name as part of a file's: `ankle-boot` of `Ankle boot`. Characters of all scripts
-/// stay, and pictographs; only what stands between words, what some file system forbids and what
-/// cannot be seen does not.
+/// Returns a class's name as part of a file's: `ankle-boot` of `Ankle boot`. Characters of all
+/// scripts stay, and pictographs; only what stands between words, what some file system forbids and
+/// what cannot be seen does not.
 pub fn slug(name: &str) -> String {
     let invisible = |c: char| matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let between = |c: char| match c.is_ascii() {

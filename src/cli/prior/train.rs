@@ -5,7 +5,7 @@ use crate::cli::common::output;
 use crate::cli::common::output::{Bar, Watch};
 use crate::cli::common::pictures;
 use crate::cli::common::signals::stop_flag;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl PriorCommand {
         config.resolve()
     }
 
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let config = if self.resume {
             None
         } else {
@@ -195,7 +195,7 @@ impl PriorCommand {
             Ok(tokens) => tokens,
             Err(data) => match self.tokenize(global, &model, level, &data, &folder)? {
                 Some(tokens) => tokens,
-                None => return Ok(Ended::Abandoned),
+                None => return Ok(CommandStatus::Abandoned),
             },
         };
         let start = if self.resume {
@@ -276,7 +276,7 @@ impl PriorCommand {
         tokens: Tokens,
         folder: &RunFolder,
         start: Start,
-    ) -> Result<Ended> {
+    ) -> Result<CommandStatus> {
         let base = baselines(&tokens)?;
         let (v, t, p) = (tokens.info.vocabulary.clone(), &config.train, &config.prior);
         output::note(
@@ -318,10 +318,10 @@ impl PriorCommand {
                     self.of_level()
                 ),
             );
-            return Ok(Ended::Interrupted);
+            return Ok(CommandStatus::Interrupted);
         }
         let Some(e) = outcome.evaluation else {
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         };
         let (parameters, memory) = (outcome.trainer.parameter_count(), outcome.trainer.memory());
         let (run, model_path) = (folder.path(), folder.model());
@@ -349,7 +349,7 @@ impl PriorCommand {
             output::result(&format!("picture: {}", picture.display()));
             output::result(&format!("prior:   {}", model_path.display()));
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

@@ -2,7 +2,7 @@
 //! over a range of guidance.
 
 use super::sample::{load, load_judge, sample_texts};
-use super::{Ended, Global, reading};
+use super::{CommandStatus, Global, reading};
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
 use crate::cli::prior::sampling::SamplingArgs;
@@ -10,7 +10,7 @@ use clap::Args;
 use std::path::PathBuf;
 use wgvq::config::run::Crop;
 use wgvq::inference::retrieval::Retrieval;
-use wgvq::models::text::Form;
+use wgvq::models::text::TextFormat;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
 use wgvq::report::sweep::{Legend, Series, lines as curves};
@@ -62,7 +62,7 @@ struct Line {
 }
 
 impl Evaluate {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let options = self.sampling.options()?;
         if self.sweep.iter().any(|g| !g.is_finite()) || self.sweep.is_empty() || self.pool < 2 {
             return Err(Error::config(
@@ -98,9 +98,9 @@ impl Evaluate {
         let (read, _) = reading::tokens(&set, &models.tokenizer, judge.text())?;
         let places = numbers.iter().map(|i| *i as usize);
         let judged = read.gather(places.clone());
-        let asked = match models.text.form {
-            Form::Rows(_) => reading::read_rows(&set, &models.text, &numbers)?,
-            Form::Tokens(_) => {
+        let request = match models.text.form {
+            TextFormat::Rows(_) => reading::read_rows(&set, &models.text, &numbers)?,
+            TextFormat::Tokens(_) => {
                 let (texts, _) = reading::tokens(&set, &models.tokenizer, &models.text)?;
                 texts.gather(places.clone())
             }
@@ -138,8 +138,8 @@ impl Evaluate {
         for guidance in &self.sweep {
             let mut own = options;
             own.sampling.guidance = Some(*guidance).filter(|g| *g != 1.0);
-            let Some(samples) = sample_texts(global, &models.priors, &asked, &own)? else {
-                return Ok(Ended::Abandoned);
+            let Some(samples) = sample_texts(global, &models.priors, &request, &own)? else {
+                return Ok(CommandStatus::Abandoned);
             };
             let pixels = models.first.decode(&samples.codes)?;
             columns.push(pixels[..bytes].to_vec());
@@ -190,7 +190,13 @@ impl Evaluate {
         self.out.clone().unwrap_or_else(|| self.run.join("report"))
     }
 
-    fn report(&self, global: &Global, lines: &[Line], grid: &[u8], place: &Place) -> Result<Ended> {
+    fn report(
+        &self,
+        global: &Global,
+        lines: &[Line],
+        grid: &[u8],
+        place: &Place,
+    ) -> Result<CommandStatus> {
         let (staged, [table, curve, samples]) = (place.staged()?, FILES);
         let at = |name: &str| staged.path().join(name);
         let mut csv = String::from(
@@ -263,6 +269,6 @@ impl Evaluate {
                 self.out().display()
             ),
         );
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }

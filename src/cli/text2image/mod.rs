@@ -1,12 +1,12 @@
 //! `wgvq text2image`: images from texts, in the ways of DALL-E and Parti.
 
-mod asked;
 mod evaluate;
 mod reading;
+mod request;
 mod sample;
 mod train;
 
-use super::{Ended, Global};
+use super::{CommandStatus, Global};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use wgvq::Result;
@@ -29,7 +29,7 @@ enum Action {
 }
 
 impl Text2Image {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         match &self.action {
             Action::Train(c) => c.run(global),
             Action::Sample(c) => c.run(global),

@@ -5,7 +5,7 @@ use crate::cli::common::output;
 use std::path::Path;
 use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::data::{ImageSet, load_embedding};
-use wgvq::models::text::{Form, Text, Texts};
+use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::{Error, Result};
 
 /// Examples that a note or an error lists.
@@ -191,7 +191,7 @@ pub fn rows(set: &ImageSet, length: usize) -> Result<Text> {
     }
     let length = if length == 0 { most } else { length };
     Ok(Text {
-        form: Form::Rows(channels.unwrap_or(0)),
+        form: TextFormat::Rows(channels.unwrap_or(0)),
         length,
     })
 }
@@ -208,7 +208,7 @@ pub fn embedding(path: &Path, channels: usize) -> Result<Vec<f32>> {
 
 /// The rows of some pictures' texts.
 pub fn read_rows(set: &ImageSet, text: &Text, numbers: &[u32]) -> Result<Texts> {
-    let Form::Rows(channels) = text.form else {
+    let TextFormat::Rows(channels) = text.form else {
         return Err(Error::data("the model reads tokens"));
     };
     let own = |i: &u32| {

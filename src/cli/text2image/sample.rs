@@ -1,6 +1,6 @@
 //! `wgvq text2image sample`: images of texts.
 
-use super::{Ended, Global, contrastive_folder, reading, text_folder};
+use super::{CommandStatus, Global, contrastive_folder, reading, text_folder};
 use crate::cli::common::apart::apart;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample, slug};
@@ -12,7 +12,7 @@ use wgvq::inference::{
     Condition, ContrastiveModel, FirstStageModel, Hierarchy, SampleRequest, Samples,
     SamplingOptions,
 };
-use wgvq::models::text::{Form, Text, Texts};
+use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::rows;
 use wgvq::text::one_line;
@@ -129,7 +129,7 @@ const NAMED: usize = 40;
 const COLUMNS: usize = 8;
 
 impl Sample {
-    fn asked(&self) -> Result<Vec<String>> {
+    fn prompts(&self) -> Result<Vec<String>> {
         let mut prompts: Vec<String> = self
             .prompt
             .iter()
@@ -144,24 +144,24 @@ impl Sample {
 
     /// What is asked for, as the priors read it, and as the grid calls it.
     fn texts(&self, global: &Global, models: &Models) -> Result<(Texts, Vec<String>)> {
-        let prompts = self.asked()?;
+        let prompts = self.prompts()?;
         match models.text.form {
-            Form::Tokens(_) if !self.embedding.is_empty() => Err(Error::config(
+            TextFormat::Tokens(_) if !self.embedding.is_empty() => Err(Error::config(
                 "--embedding",
                 "the run's prior reads texts, not embeddings: give a prompt",
             )),
-            Form::Tokens(_) if prompts.is_empty() => Err(Error::config(
+            TextFormat::Tokens(_) if prompts.is_empty() => Err(Error::config(
                 "the prompt",
                 "is missing: say what is to be seen",
             )),
-            Form::Tokens(_) => {
+            TextFormat::Tokens(_) => {
                 let one = |p: &String| {
                     reading::prompt(global, p, &models.tokenizer, &models.text, self.strict)
                 };
                 let ids = prompts.iter().map(one).collect::<Result<Vec<_>>>()?;
                 Ok((Texts::of_tokens(&models.text, &ids)?, prompts))
             }
-            Form::Rows(channels) => {
+            TextFormat::Rows(channels) => {
                 if self.embedding.is_empty() {
                     let what = format!(
                         "is needed: the run's prior reads embeddings of {channels} channels"
@@ -189,7 +189,7 @@ impl Sample {
         }
     }
 
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let options = self.sampling.options()?;
         let each = self.candidates.unwrap_or(self.n);
         if self.n == 0 || each < self.n || each > 1 << 16 {
@@ -231,7 +231,7 @@ impl Sample {
         let all = texts.gather(places.clone());
         let began = std::time::Instant::now();
         let Some(samples) = sample_texts(global, &models.priors, &all, &options)? else {
-            return Ok(Ended::Abandoned);
+            return Ok(CommandStatus::Abandoned);
         };
         let pixels = models.first.decode(&samples.codes)?;
         let seconds = began.elapsed().as_secs_f64();
@@ -294,6 +294,6 @@ impl Sample {
             &serde_json::json!({ "images": list }),
         )?;
         folder.report(global, list.len(), samples.codes.len(), seconds, None);
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }

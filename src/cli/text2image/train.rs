@@ -5,8 +5,8 @@ mod before;
 mod going_on;
 mod stages;
 
-use super::asked::Asked;
-use super::{Ended, Global, contrastive_folder, text_folder};
+use super::request::TrainRequest;
+use super::{CommandStatus, Global, contrastive_folder, text_folder};
 use crate::cli::common::keys::{key_value, set_keys};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
@@ -42,7 +42,7 @@ enum System {
                        a folder with a .txt beside each image, a WebDataset tar, or a built-in \
                        set with captions (emoji, twemoji).\n\nExamples:\n  wgvq text2image train \
                        --data captions.jsonl --out runs/hearts\n  wgvq text2image train --system \
-                       dalle --data emoji --first data.split=captions --out runs/dalle\n  wgvq \
+                       dalle --data emoji --stage1 data.split=captions --out runs/dalle\n  wgvq \
                        train --preset emoji32 --quantizer cosine --out runs/mine && wgvq \
                        text2image train --out runs/mine\n  wgvq text2image train --resume \
                        runs/hearts\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 \
@@ -59,11 +59,11 @@ pub struct Train {
     #[arg(long, default_value = "runs/text2image", conflicts_with = "resume")]
     out: PathBuf,
     /// Training steps of the first stage
-    #[arg(long, value_name = "N")]
-    first_steps: Option<u64>,
+    #[arg(long, alias = "first-steps", value_name = "N")]
+    stage1_steps: Option<u64>,
     /// A key of the first stage, such as model.hidden=64; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    first: Vec<String>,
+    #[arg(long, alias = "first", value_name = "KEY=VALUE")]
+    stage1: Vec<String>,
     /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters) [default:
     /// small]
     #[arg(long)]
@@ -101,7 +101,7 @@ pub struct Train {
     #[arg(long)]
     seed: Option<u64>,
     /// Go on with the run in this folder, each stage where it stopped, as it was asked for;
-    /// --steps, --first-steps and --judge-steps may be more, and --data says where the same images
+    /// --steps, --stage1-steps and --judge-steps may be more, and --data says where the same images
     /// lie now
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
@@ -122,12 +122,12 @@ impl Train {
         self.resume.as_deref().unwrap_or(&self.out)
     }
 
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let run = self.folder();
         // By the name that this command has for them.
-        self.first
+        self.stage1
             .iter()
-            .try_for_each(|pair| key_value("--first", pair).map(drop))?;
+            .try_for_each(|pair| key_value("--stage1", pair).map(drop))?;
         let _place = Place::folder(global, run)?;
         let levels = [String::new()]
             .into_iter()
@@ -138,12 +138,12 @@ impl Train {
         places
             .into_iter()
             .try_for_each(|place| RunFolder::settle(&place))?;
-        let mut asked = if self.resume.is_some() {
+        let mut request = if self.resume.is_some() {
             self.going_on(run)?
         } else {
-            self.asked(run)?
+            self.request(run)?
         };
-        check_texts(&asked)?;
+        check_texts(&request)?;
         let gpu = global.gpu()?;
         let first = self.first(&gpu)?;
         let places: Vec<PathBuf> = first
@@ -154,11 +154,11 @@ impl Train {
         self.check_places(&places)?;
         let priors = places
             .iter()
-            .map(|place| self.prior_of(place, &asked))
+            .map(|place| self.prior_of(place, &request))
             .collect::<Result<Vec<_>>>()?;
-        let judge = self.judge_of(&contrastive_folder(run), &asked)?;
+        let judge = self.judge_of(&contrastive_folder(run), &request)?;
         let judged =
-            asked.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
+            request.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
         // Priors that have begun need their tokens alone, whatever became of the images.
         let begun = |place: &PathBuf| {
             place.join("config.toml").exists() && Tokens::exist(&place.join("tokens"))
@@ -166,7 +166,7 @@ impl Train {
         let needed =
             self.resume.is_none() || self.data.is_some() || !judged || !places.iter().all(begun);
         let material = if needed {
-            Some(self.material(global, &first, &asked)?)
+            Some(self.material(global, &first, &request)?)
         } else {
             None
         };
@@ -176,25 +176,25 @@ impl Train {
                 for place in places.iter().filter(|place| begun(place)) {
                     self.same_images(&Tokens::open(&place.join("tokens"))?, m)?;
                 }
-                asked.data = absolute(&m.set.name);
+                request.data = absolute(&m.set.name);
             }
         }
         // What is to be replaced keeps what it was asked for until then.
         if !self.overwrite && !matches!(first.stage, Stage::New(_)) {
-            asked.save(&text_folder(run))?;
+            request.save(&text_folder(run))?;
         }
         let config = first.config;
         let ended = match first.stage {
-            Stage::Trained(_) => Ended::Done,
+            Stage::Trained(_) => CommandStatus::Done,
             Stage::New(images) => {
-                let folder = self.begin(&config, &asked)?;
+                let folder = self.begin(&config, &request)?;
                 train_first_stage(global, &gpu, &config, images, &folder, Start::Fresh, GO_ON)?
             }
             Stage::Begun(images, folder) => {
                 train_first_stage(global, &gpu, &config, images, &folder, Start::Resume, GO_ON)?
             }
         };
-        if !matches!(ended, Ended::Done) {
+        if !matches!(ended, CommandStatus::Done) {
             return Ok(ended);
         }
         let model = FirstStageModel::load(&gpu, run)?;
@@ -211,9 +211,9 @@ impl Train {
                 level,
                 material.as_ref(),
                 config,
-                &asked,
+                &request,
             )? {
-                Ended::Done => {}
+                CommandStatus::Done => {}
                 ended => return Ok(ended),
             }
         }
@@ -230,7 +230,7 @@ impl Train {
             }
             _ => {}
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// Has a stage of a run that goes on been trained to its end?
@@ -239,13 +239,13 @@ impl Train {
     }
 
     /// What is asked for of a run that begins.
-    fn asked(&self, run: &Path) -> Result<Asked> {
+    fn request(&self, run: &Path) -> Result<TrainRequest> {
         let kept = || {
             RunConfig::load(&run.join("config.toml"))
                 .map(|kept| kept.data.source)
                 .unwrap_or_default()
         };
-        Ok(Asked {
+        Ok(TrainRequest {
             data: self.data.as_deref().map_or_else(kept, absolute),
             system: self.system().name().into(),
             size: self.size.clone().unwrap_or_else(|| SIZE.into()),

@@ -6,7 +6,7 @@ mod print;
 use crate::cli::common::apart::apart;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::{Args, ValueEnum};
 use figures::{chart, csv, lines, studied};
 use print::{growth, head, line, shares};
@@ -111,7 +111,7 @@ enum Suite {
 const STUDY_ROWS: usize = 4096;
 
 impl Bench {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         if self.list {
             return list(global);
         }
@@ -212,9 +212,9 @@ impl Bench {
             );
         }
         Ok(if failed == 0 {
-            Ended::Done
+            CommandStatus::Done
         } else {
-            Ended::Failed
+            CommandStatus::Failed
         })
     }
 
@@ -359,7 +359,7 @@ fn prior() -> Vec<Workload> {
     bench::PriorWork::all().map(Workload::prior).to_vec()
 }
 
-fn list(global: &Global) -> Result<Ended> {
+fn list(global: &Global) -> Result<CommandStatus> {
     let show = |suite: &str, workloads: Vec<Workload>| {
         for w in workloads {
             if global.json {
@@ -377,7 +377,7 @@ fn list(global: &Global) -> Result<Ended> {
     show("quantizers", bench::study(STUDY_ROWS));
     show("steps", steps());
     show("prior", prior());
-    Ok(Ended::Done)
+    Ok(CommandStatus::Done)
 }
 
 /// Inputs and their f64 copies have to fit the machine: better to say so than to be killed by it.

@@ -3,7 +3,7 @@
 use crate::cli::common::keys::open;
 use crate::cli::first_stage::train::{GO_ON, train};
 use crate::cli::prior::train::PriorCommand;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::Result;
@@ -29,7 +29,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let mut config = preset("emoji32")?.config()?;
         config.train.steps = self.steps;
         config.train.seed = self.seed;
@@ -40,13 +40,13 @@ impl Demo {
         let data = open(&config)?;
         let folder = RunFolder::create(&self.out, true)?;
         match train(global, &gpu, &config, data, &folder, Start::Fresh, GO_ON)? {
-            Ended::Done if self.prior_steps > 0 => self.prior(global),
+            CommandStatus::Done if self.prior_steps > 0 => self.prior(global),
             ended => Ok(ended),
         }
     }
 
     /// The second stage, small and short.
-    fn prior(&self, global: &Global) -> Result<Ended> {
+    fn prior(&self, global: &Global) -> Result<CommandStatus> {
         let set = |key: &str, value: u64| format!("{key}={value}");
         let prior = PriorCommand {
             run: self.out.clone(),

@@ -2,12 +2,12 @@
 
 use crate::cli::common::output;
 use crate::cli::tools::tune;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use wgvq::Result;
 use wgvq::gpu::{adapters, default_rules};
 use wgvq::wgpu::Features;
 
-pub fn run(global: &Global) -> Result<Ended> {
+pub fn run(global: &Global) -> Result<CommandStatus> {
     let all = adapters();
     if all.is_empty() {
         output::note(
@@ -15,7 +15,7 @@ pub fn run(global: &Global) -> Result<Ended> {
             "No adapter. Install a GPU driver, or Mesa's software Vulkan (Debian: apt-get install \
              mesa-vulkan-drivers libvulkan1).",
         );
-        return Ok(Ended::Failed);
+        return Ok(CommandStatus::Failed);
     }
     for a in &all {
         let cores: Vec<&str> = a.cores.iter().map(|c| c.name()).collect();
@@ -95,5 +95,5 @@ pub fn run(global: &Global) -> Result<Ended> {
             .iter()
             .for_each(|rule| output::result(&format!("                    {rule}")));
     }
-    Ok(Ended::Done)
+    Ok(CommandStatus::Done)
 }

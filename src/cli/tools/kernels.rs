@@ -1,7 +1,7 @@
 //! `wgvq kernels`
 
 use crate::cli::common::output;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use naga::back::spv;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
@@ -24,7 +24,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         for folder in [&self.spirv, &self.wgsl].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         }
@@ -51,7 +51,7 @@ impl Kernels {
         } else {
             output::result(&format!("{} variants written", kernels.len()));
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

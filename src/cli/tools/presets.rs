@@ -2,7 +2,7 @@
 
 use crate::cli::common::keys::preset_names;
 use crate::cli::common::output;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use wgvq::Result;
 use wgvq::config::presets::{Preset, preset, presets};
@@ -20,7 +20,7 @@ pub struct Presets {
 }
 
 impl Presets {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         match &self.name {
             Some(name) => {
                 let preset = preset(name)?;
@@ -40,7 +40,7 @@ impl Presets {
                 }
             }
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

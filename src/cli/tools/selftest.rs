@@ -1,7 +1,7 @@
 //! `wgvq selftest`
 
 use crate::cli::common::output;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use wgvq::registry::{find, operations};
 use wgvq::spec::{Case, Verdict};
@@ -21,7 +21,7 @@ pub struct Selftest {
 }
 
 impl Selftest {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let gpu = global.gpu()?;
         let ops = match &self.op {
             Some(name) => vec![find(name)?],
@@ -97,9 +97,9 @@ impl Selftest {
             });
         }
         Ok(if failed == 0 {
-            Ended::Done
+            CommandStatus::Done
         } else {
-            Ended::Failed
+            CommandStatus::Failed
         })
     }
 }

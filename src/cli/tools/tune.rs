@@ -1,7 +1,7 @@
 //! `wgvq tune`, and the tables that it stores.
 
 use crate::cli::common::output;
-use crate::cli::{Ended, Global};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct Tune {
 }
 
 impl Tune {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let gpu = global.untuned_gpu()?;
         let path = path(gpu.info(), global.one_core()?);
         if self.reset {
@@ -50,7 +50,7 @@ impl Tune {
                     },
                 );
             }
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         }
         if !self.dry_run {
             may_store(path.as_deref().ok_or_else(nowhere)?)?;
@@ -102,7 +102,7 @@ impl Tune {
                 ),
             );
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

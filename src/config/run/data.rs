@@ -48,10 +48,10 @@ pub struct Data {
     pub color: f32,
     /// What is held out: with `captions`, combinations of words that no caption of the other side
     /// has, though it has each word.
-    pub split: data::HoldOut,
+    pub split: data::SplitRule,
     /// Where pixels lie: with `auto`, in memory what fits data.memory_mib and half of the memory
     /// that the process may use.
-    pub store: data::Keep,
+    pub store: data::Residency,
     /// MiB of pixels that may lie in memory.
     pub memory_mib: u64,
     /// MiB that decoded pictures may take on disk, those of all data sets together.
@@ -73,8 +73,8 @@ impl Default for Data {
             crop_scale_max: 0.25,
             photo_side: 0,
             color: 0.0,
-            split: data::HoldOut::Pictures,
-            store: data::Keep::Auto,
+            split: data::SplitRule::Pictures,
+            store: data::Residency::Auto,
             memory_mib: 4096,
             cache_mib: 10 << 10,
             workers: 0,

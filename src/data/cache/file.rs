@@ -2,8 +2,8 @@
 //! memory.
 //!
 //! A crop reads the rows that it needs and their sums, and nothing else. A file that is not whole,
-//! is another picture's, or has a row that is not what was written, is [`Found::Damaged`]: whoever
-//! asked decodes the picture again.
+//! is another picture's, or has a row that is not what was written, is [`ReadOutcome::Damaged`]:
+//! whoever asked decodes the picture again.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -44,7 +44,7 @@ impl Size {
 
 /// What came of reading.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ReadOutcome {
     Rows(Vec<u8>),
     Absent,
     Damaged,
@@ -76,18 +76,18 @@ pub(crate) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Re
             .chunks(size.row().max(1))
             .flat_map(|row| crc32fast::hash(row).to_le_bytes()),
     );
-    let mut file = crate::data::cache::shelf::scratch(folder)?;
+    let mut file = crate::data::cache::disk_cache::scratch(folder)?;
     file.write_all(&head)?;
     file.write_all(pixels)?;
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
 /// The rows `from..from + rows` of the picture at `path`.
-pub(crate) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> Found {
+pub(crate) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> ReadOutcome {
     match try_read(path, key, size, from as usize, rows as usize) {
-        Ok(Some(rows)) => Found::Rows(rows),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Found::Absent,
-        Ok(None) | Err(_) => Found::Damaged,
+        Ok(Some(rows)) => ReadOutcome::Rows(rows),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => ReadOutcome::Absent,
+        Ok(None) | Err(_) => ReadOutcome::Damaged,
     }
 }
 
@@ -141,12 +141,15 @@ mod tests {
     fn rows_come_back_as_they_were_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("07/x.u8");
-        assert_eq!(read(&path, &KEY, SIZE, 0, 4), Found::Absent);
+        assert_eq!(read(&path, &KEY, SIZE, 0, 4), ReadOutcome::Absent);
         write(&path, &KEY, SIZE, &pixels()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), SIZE.file_bytes());
         for (from, rows) in [(0, 4), (1, 2), (3, 1), (4, 0)] {
             let expected = pixels()[15 * from as usize..15 * (from + rows) as usize].to_vec();
-            assert_eq!(read(&path, &KEY, SIZE, from, rows), Found::Rows(expected));
+            assert_eq!(
+                read(&path, &KEY, SIZE, from, rows),
+                ReadOutcome::Rows(expected)
+            );
         }
         assert_eq!(
             fs::read_dir(path.parent().unwrap()).unwrap().count(),
@@ -165,21 +168,29 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&path, &bad).unwrap();
-            assert_eq!(read(&path, &KEY, SIZE, 0, 4), Found::Damaged, "byte {at}");
+            assert_eq!(
+                read(&path, &KEY, SIZE, 0, 4),
+                ReadOutcome::Damaged,
+                "byte {at}"
+            );
         }
         for cut in [0, 63, 64, 80, good.len() - 1] {
             fs::write(&path, &good[..cut]).unwrap();
-            assert_eq!(read(&path, &KEY, SIZE, 0, 1), Found::Damaged, "{cut} bytes");
+            assert_eq!(
+                read(&path, &KEY, SIZE, 0, 1),
+                ReadOutcome::Damaged,
+                "{cut} bytes"
+            );
         }
         fs::write(&path, [&good[..], &[0]].concat()).unwrap();
         assert_eq!(
             read(&path, &KEY, SIZE, 0, 1),
-            Found::Damaged,
+            ReadOutcome::Damaged,
             "a byte too many"
         );
         // Another picture's file, and one of another size.
         fs::write(&path, &good).unwrap();
-        assert_eq!(read(&path, &[8; 32], SIZE, 0, 1), Found::Damaged);
+        assert_eq!(read(&path, &[8; 32], SIZE, 0, 1), ReadOutcome::Damaged);
         assert_eq!(
             read(
                 &path,
@@ -192,8 +203,11 @@ mod tests {
                 0,
                 1
             ),
-            Found::Damaged
+            ReadOutcome::Damaged
         );
-        assert!(matches!(read(&path, &KEY, SIZE, 0, 1), Found::Rows(_)));
+        assert!(matches!(
+            read(&path, &KEY, SIZE, 0, 1),
+            ReadOutcome::Rows(_)
+        ));
     }
 }

@@ -4,10 +4,10 @@
 //! Memory holds a name and some numbers for each picture, what is being decoded (1 GiB at most, all
 //! threads together), and the pictures used last that have no place on disk.
 
+mod disk_cache;
 mod file;
 pub(super) mod folder;
-mod recent;
-mod shelf;
+mod memory_cache;
 
 use crate::data::decode::resize::{Resize, scaled};
 use std::io::{Read, Seek, SeekFrom};
@@ -20,11 +20,11 @@ use sha2::{Digest, Sha256};
 use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
 use crate::data::decode::picture;
 use crate::data::decode::place::Place;
-use crate::data::{Keep, Options, cache_dir};
+use crate::data::{Options, Residency, cache_dir};
 use crate::{Error, Result};
-use file::{Found, Key, Size};
-use recent::Recent;
-use shelf::Shelf;
+use disk_cache::DiskCache;
+use file::{Key, ReadOutcome, Size};
+use memory_cache::MemoryCache;
 
 /// Bytes of pictures without a place on disk that are held in memory, where the disk is used.
 const HELD: u64 = 256 << 20;
@@ -63,7 +63,7 @@ pub(crate) struct View {
 }
 
 #[derive(Debug)]
-struct Picture {
+struct CachedImage {
     place: Place,
     bytes: u64,
     modified: SystemTime,
@@ -75,16 +75,16 @@ struct Picture {
 
 /// The pictures of a set on disk.
 #[derive(Debug)]
-pub struct Store {
-    pictures: Vec<Picture>,
+pub struct ImageCache {
+    pictures: Vec<CachedImage>,
     views: Vec<View>,
     /// Of an image.
     tile: (u32, u32),
     channels: u32,
     how: Resize,
     whole: bool,
-    shelf: Option<Shelf>,
-    recent: Recent,
+    disk: Option<DiskCache>,
+    memory: MemoryCache,
     budget: MemoryBudget,
     making: Vec<Mutex<()>>,
     sum: [u8; 32],
@@ -123,7 +123,7 @@ impl Stamp {
     }
 }
 
-impl Store {
+impl ImageCache {
     /// Pictures of which `views` are the images, each `tile` wide and high; a view's tile must lie
     /// in its picture. `whole`: crops may be drawn from anywhere in them.
     ///
@@ -136,7 +136,7 @@ impl Store {
         channels: usize,
         how: Resize,
         options: &Options,
-    ) -> Result<Store> {
+    ) -> Result<ImageCache> {
         let channels = channels as u32;
         let mut sum = Sha256::new();
         let mut pictures = Vec::with_capacity(sources.len());
@@ -154,7 +154,7 @@ impl Store {
             let Stamp {
                 bytes, modified, ..
             } = stamp;
-            pictures.push(Picture {
+            pictures.push(CachedImage {
                 place,
                 bytes,
                 modified,
@@ -169,10 +169,10 @@ impl Store {
                 .iter()
                 .for_each(|n| sum.update(n.to_le_bytes()));
         }
-        let (shelf, held) = match options.keep {
-            Keep::Memory => (None, options.memory_bytes),
-            Keep::Auto | Keep::Disk => {
-                let size = |p: &Picture| {
+        let (disk, held) = match options.keep {
+            Residency::Memory => (None, options.memory_bytes),
+            Residency::Auto | Residency::Disk => {
+                let size = |p: &CachedImage| {
                     Size {
                         width: p.width,
                         height: p.height,
@@ -188,20 +188,20 @@ impl Store {
                     .unwrap_or_else(cache_dir)
                     .join("decoded");
                 (
-                    Some(Shelf::open(root, options.cache_bytes, &own)?),
+                    Some(DiskCache::open(root, options.cache_bytes, &own)?),
                     options.memory_bytes.min(HELD),
                 )
             }
         };
-        Ok(Store {
+        Ok(ImageCache {
             pictures,
             views,
             tile,
             channels,
             how,
             whole: options.whole,
-            shelf,
-            recent: Recent::new(usize::try_from(held).unwrap_or(usize::MAX)),
+            disk,
+            memory: MemoryCache::new(usize::try_from(held).unwrap_or(usize::MAX)),
             budget: MemoryBudget::new(DECODING),
             making: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             sum: sum.finalize().into(),
@@ -247,7 +247,7 @@ impl Store {
     /// If there is no such image, or its picture can no longer be read.
     pub fn crop(&self, i: usize, area: f64, at: (f64, f64)) -> Result<Vec<u8>> {
         let picture = self.view(i)?.picture;
-        let Picture { width, height, .. } = self.pictures[picture as usize];
+        let CachedImage { width, height, .. } = self.pictures[picture as usize];
         let part = place((width, height), self.tile, area, at);
         let pixels = self.part(picture, part)?;
         if (part.width, part.height) == self.tile {
@@ -279,7 +279,7 @@ impl Store {
         self.views.get(i).copied().ok_or_else(missing)
     }
 
-    fn size(&self, picture: &Picture) -> Size {
+    fn size(&self, picture: &CachedImage) -> Size {
         Size {
             width: picture.width,
             height: picture.height,
@@ -289,59 +289,59 @@ impl Store {
 
     /// Part of a picture: from memory, from disk, or from its file.
     fn part(&self, number: u32, part: Part) -> Result<Vec<u8>> {
-        if let Found::Rows(pixels) = self.kept(number, part) {
+        if let ReadOutcome::Rows(pixels) = self.kept(number, part) {
             return Ok(pixels);
         }
         let _one = self.making[number as usize % LOCKS].lock();
         // Another thread may have made it meanwhile.
         let damaged = match self.kept(number, part) {
-            Found::Rows(pixels) => return Ok(pixels),
-            Found::Damaged => true,
-            Found::Absent => false,
+            ReadOutcome::Rows(pixels) => return Ok(pixels),
+            ReadOutcome::Damaged => true,
+            ReadOutcome::Absent => false,
         };
         let picture = &self.pictures[number as usize];
         let (size, pixels) = (self.size(picture), self.decode(picture)?);
         let out = cut(&pixels, size, 0, part);
-        match &self.shelf {
+        match &self.disk {
             // A damaged file's room is its own.
-            Some(shelf) if damaged || shelf.reserve(size.file_bytes()) => {
-                let path = shelf.path(&picture.key);
+            Some(disk) if damaged || disk.reserve(size.file_bytes()) => {
+                let path = disk.path(&picture.key);
                 file::write(&path, &picture.key, size, &pixels).map_err(|e| {
                     if !damaged {
-                        shelf.release(size.file_bytes());
+                        disk.release(size.file_bytes());
                     }
-                    shelf.refused(&path, &e)
+                    disk.refused(&path, &e)
                 })?;
             }
-            _ => self.recent.put(number, Arc::new(pixels)),
+            _ => self.memory.put(number, Arc::new(pixels)),
         }
         Ok(out)
     }
 
     /// Part of a picture, if it is decoded already.
-    fn kept(&self, number: u32, part: Part) -> Found {
+    fn kept(&self, number: u32, part: Part) -> ReadOutcome {
         let picture = &self.pictures[number as usize];
         let size = self.size(picture);
-        if let Some(pixels) = self.recent.get(number) {
-            return Found::Rows(cut(&pixels, size, 0, part));
+        if let Some(pixels) = self.memory.get(number) {
+            return ReadOutcome::Rows(cut(&pixels, size, 0, part));
         }
-        let Some(shelf) = &self.shelf else {
-            return Found::Absent;
+        let Some(disk) = &self.disk else {
+            return ReadOutcome::Absent;
         };
         match file::read(
-            &shelf.path(&picture.key),
+            &disk.path(&picture.key),
             &picture.key,
             size,
             part.y,
             part.height,
         ) {
-            Found::Rows(rows) => Found::Rows(cut(&rows, size, part.y, part)),
+            ReadOutcome::Rows(rows) => ReadOutcome::Rows(cut(&rows, size, part.y, part)),
             other => other,
         }
     }
 
     /// The picture in the form in which it is kept.
-    fn decode(&self, picture: &Picture) -> Result<Vec<u8>> {
+    fn decode(&self, picture: &CachedImage) -> Result<Vec<u8>> {
         let gone = |e: std::io::Error| {
             picture
                 .place
@@ -409,7 +409,7 @@ fn cut(rows: &[u8], size: Size, from: u32, part: Part) -> Vec<u8> {
         .collect()
 }
 
-/// The crop of a picture: see [`Store::crop`].
+/// The crop of a picture: see [`ImageCache::crop`].
 fn place(picture: (u32, u32), tile: (u32, u32), area: f64, at: (f64, f64)) -> Part {
     let (w, h, tile_w, tile_h) = (
         u64::from(picture.0),

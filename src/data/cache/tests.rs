@@ -9,7 +9,7 @@ use image::DynamicImage;
 
 use crate::data::cache::*;
 use crate::data::decode::picture::tests::{encoded, gradient};
-use crate::data::{ImageSet, Recipe, open};
+use crate::data::{BatchPlan, ImageSet, open};
 
 const TILE: usize = 16;
 
@@ -34,7 +34,7 @@ fn options(cache: &tempfile::TempDir) -> Options {
     Options {
         size: Some((TILE, TILE)),
         cache_dir: Some(cache.path().into()),
-        keep: Keep::Disk,
+        keep: Residency::Disk,
         ..Default::default()
     }
 }
@@ -69,7 +69,7 @@ fn a_folder_on_disk_is_the_folder_in_memory() {
     let memory = opened(
         &dir,
         &Options {
-            keep: Keep::Memory,
+            keep: Residency::Memory,
             ..options(&cache)
         },
     );
@@ -98,7 +98,7 @@ fn what_does_not_fit_the_memory_budget_goes_to_disk() {
             &dir,
             &Options {
                 memory_bytes,
-                keep: Keep::Auto,
+                keep: Residency::Auto,
                 ..options(&cache)
             },
         );
@@ -203,7 +203,8 @@ proptest! {
         let part = place((w, h), (tile_w, tile_h), area, (u, v));
         prop_assert!(part.x + part.width <= w && part.y + part.height <= h);
         prop_assert!(part.width >= tile_w && part.height >= tile_h, "{:?}", part);
-        // The shape, where the smallest crop does not bind: the largest crop is cut to whole pixels, and each side is rounded.
+        // The shape, where the smallest crop does not bind: the largest crop is cut to whole
+        // pixels, and each side is rounded.
         let wide = f64::from(part.width) * f64::from(tile_h) - f64::from(part.height) * f64::from(tile_w);
         prop_assert!(wide.abs() <= 2.0 * f64::from(tile_w.max(tile_h)), "{:?} of {w}x{h} for {tile_w}x{tile_h}", part);
         if area == 1.0 {
@@ -225,7 +226,7 @@ fn beyond_the_disk_budget_pictures_are_decoded_again() {
         &dir,
         &Options {
             whole: true,
-            keep: Keep::Memory,
+            keep: Residency::Memory,
             ..options(&cache)
         },
     );
@@ -355,7 +356,7 @@ fn batches_do_not_depend_on_where_pixels_lie() {
         whole: true,
         ..options(&cache)
     };
-    let recipe = Recipe {
+    let recipe = BatchPlan {
         seed: 3,
         batch: 9,
         flip: true,
@@ -368,7 +369,7 @@ fn batches_do_not_depend_on_where_pixels_lie() {
         opened(
             &dir,
             &Options {
-                keep: Keep::Memory,
+                keep: Residency::Memory,
                 ..whole.clone()
             },
         ),

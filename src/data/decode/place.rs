@@ -94,14 +94,14 @@ impl Place {
     }
 
     /// A reader of its bytes and no others.
-    pub(crate) fn open(&self) -> io::Result<Window> {
+    pub(crate) fn open(&self) -> io::Result<FileSection> {
         let mut file = File::open(&self.path)?;
         let (from, bytes) = match &self.part {
             Some(part) => (part.at, part.bytes),
             None => (0, file.metadata()?.len()),
         };
         file.seek(SeekFrom::Start(from))?;
-        Ok(Window {
+        Ok(FileSection {
             file,
             from,
             bytes,
@@ -119,14 +119,14 @@ impl Place {
 
 /// A part of a file, as if it were one.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct FileSection {
     file: File,
     from: u64,
     bytes: u64,
     at: u64,
 }
 
-impl Read for Window {
+impl Read for FileSection {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.bytes.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let room = out.len().min(left);
@@ -136,7 +136,7 @@ impl Read for Window {
     }
 }
 
-impl Seek for Window {
+impl Seek for FileSection {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),

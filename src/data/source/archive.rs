@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::data::decode::place::Place;
 use crate::data::source::folder;
-use crate::data::source::folder::{Beside, ENDINGS, Found, MAX_CAPTION};
+use crate::data::source::folder::{ENDINGS, ImageFile, MAX_CAPTION, Sidecar};
 use crate::data::{ImageSet, Options, cache_dir};
 use crate::text::decode_text;
 use crate::{Error, Result, files};
@@ -103,7 +103,11 @@ struct Sample {
 }
 
 /// The pictures of an archive in the order of their names, which begin with `prefix`.
-pub(crate) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+pub(crate) fn samples(
+    path: &Path,
+    prefix: &str,
+    notes: &mut Vec<String>,
+) -> Result<Vec<ImageFile>> {
     let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
     for (name, member) in members(path)? {
         let file = name.rfind('/').map_or(0, |slash| slash + 1);
@@ -130,7 +134,7 @@ pub(crate) fn samples(path: &Path, prefix: &str, notes: &mut Vec<String>) -> Res
             }
             let said = |endings: &[&str]| said(&texts, &ending, endings, prefix);
             let (caption, class) = (said(&["txt", "json"]), said(&["cls"]));
-            found.push(Found {
+            found.push(ImageFile {
                 place,
                 name: format!("{prefix}{name}"),
                 shard: 0..prefix.len(),
@@ -158,7 +162,7 @@ fn said(
     picture: &str,
     endings: &[&str],
     prefix: &str,
-) -> Beside {
+) -> Sidecar {
     let more = picture.rfind('.').map_or("", |dot| &picture[..dot + 1]);
     let mut damaged = None;
     for ending in endings {
@@ -174,13 +178,13 @@ fn said(
             }
         }) {
             Ok(text) if text.trim().is_empty() => {}
-            Ok(text) => return Beside::Said(text),
+            Ok(text) => return Sidecar::Said(text),
             Err(what) => {
-                damaged = damaged.or(Some(Beside::Damaged(format!("{prefix}{name}"), what)))
+                damaged = damaged.or(Some(Sidecar::Damaged(format!("{prefix}{name}"), what)))
             }
         }
     }
-    damaged.unwrap_or(Beside::Nothing)
+    damaged.unwrap_or(Sidecar::Nothing)
 }
 
 /// The caption of a sample's JSON; empty if it has none.

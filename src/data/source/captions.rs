@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::data::source::folder;
-use crate::data::source::folder::{Found, TEST, TRAIN};
+use crate::data::source::folder::{ImageFile, TEST, TRAIN};
 use crate::data::{ImageSet, Item, Options};
 use crate::text::one_line;
 use crate::{Error, Result, files};
@@ -56,7 +56,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     let mut found = Vec::new();
     for line in &lines {
         if line.path.is_file() {
-            found.push(Found::file(line.path.clone(), line.name.clone()));
+            found.push(ImageFile::file(line.path.clone(), line.name.clone()));
             names.insert(line.name.clone(), line);
         } else {
             missing.push(line.path.display().to_string());

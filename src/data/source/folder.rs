@@ -37,7 +37,7 @@ use crate::data::source::tiles;
 use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::text::{decode_text, one_line};
 use crate::{Error, Result};
-use stored::Form;
+use stored::SetLayout;
 
 pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
 /// Pictures in formats that are not read; people should know that they were passed over.
@@ -52,19 +52,19 @@ pub(crate) const MAX_CAPTION: u64 = 64 << 10;
 
 /// One picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct ImageFile {
     pub(crate) place: Place,
     /// Below the folder, with `/`.
     pub(crate) name: String,
     /// The part of the name that is an archive's, with the folders above it.
     pub(crate) shard: Range<usize>,
-    pub(crate) caption: Beside,
-    pub(crate) class: Beside,
+    pub(crate) caption: Sidecar,
+    pub(crate) class: Sidecar,
 }
 
 /// What a text beside a picture says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Beside {
+pub(crate) enum Sidecar {
     Nothing,
     /// What this file says.
     At(Place),
@@ -75,11 +75,11 @@ pub(crate) enum Beside {
 
 /// Texts that cannot be read, and why.
 #[derive(Debug, Default)]
-pub(crate) struct Unread(Vec<(String, String)>);
+pub(crate) struct UnreadableTexts(Vec<(String, String)>);
 
-impl Unread {
+impl UnreadableTexts {
     fn note(self, notes: &mut Vec<String>) {
-        let Unread(all) = self;
+        let UnreadableTexts(all) = self;
         if !all.is_empty() {
             let count = all.len();
             let reasons = all
@@ -94,13 +94,13 @@ impl Unread {
     }
 }
 
-impl Beside {
-    fn read(&self, unread: &mut Unread) -> Option<String> {
+impl Sidecar {
+    fn read(&self, unread: &mut UnreadableTexts) -> Option<String> {
         let damaged = match self {
-            Beside::Nothing => return None,
-            Beside::Said(text) => return Some(one_line(text)).filter(|text| !text.is_empty()),
-            Beside::Damaged(name, what) => (name.clone(), what.clone()),
-            Beside::At(place) => {
+            Sidecar::Nothing => return None,
+            Sidecar::Said(text) => return Some(one_line(text)).filter(|text| !text.is_empty()),
+            Sidecar::Damaged(name, what) => (name.clone(), what.clone()),
+            Sidecar::At(place) => {
                 let text = match place.read(MAX_CAPTION) {
                     Ok(Some(bytes)) => decode_text(&bytes),
                     Ok(None) => Err(too_long(MAX_CAPTION)),
@@ -122,20 +122,20 @@ pub(crate) fn too_long(most: u64) -> String {
     format!("is longer than the {} KiB that are read", most >> 10)
 }
 
-impl Found {
+impl ImageFile {
     /// A file of its own, with nothing beside it.
-    pub(crate) fn file(path: PathBuf, name: String) -> Found {
-        Found {
+    pub(crate) fn file(path: PathBuf, name: String) -> ImageFile {
+        ImageFile {
             place: Place::file(path),
             name,
             shard: 0..0,
-            caption: Beside::Nothing,
-            class: Beside::Nothing,
+            caption: Sidecar::Nothing,
+            class: Sidecar::Nothing,
         }
     }
 
     /// The text beside it.
-    fn caption(&self, unread: &mut Unread) -> Option<String> {
+    fn caption(&self, unread: &mut UnreadableTexts) -> Option<String> {
         self.caption.read(unread)
     }
 
@@ -164,7 +164,7 @@ pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 /// Reads these pictures, which `root` holds or names.
 pub(crate) fn load(
     root: &Path,
-    found: Vec<Found>,
+    found: Vec<ImageFile>,
     options: &Options,
     mut notes: Vec<String>,
 ) -> Result<ImageSet> {
@@ -174,7 +174,7 @@ pub(crate) fn load(
         .collect();
     let total = found.len();
     let mut skipped = Vec::new();
-    let mut kept: Vec<(Found, Header)> = Vec::new();
+    let mut kept: Vec<(ImageFile, Header)> = Vec::new();
     for (file, header) in found.into_iter().zip(headers) {
         match header {
             Ok(header) => kept.push((file, header)),
@@ -208,7 +208,7 @@ pub(crate) fn load(
                 down: 1,
             })
         };
-        let form = Form {
+        let form = SetLayout {
             image: (width, height, channels),
             how: Resize::Fit,
             grid: &one,
@@ -241,7 +241,7 @@ pub(crate) fn load(
     note_skipped(&mut skipped, total, &mut notes);
 
     let official = official(&files);
-    let mut unread = Unread::default();
+    let mut unread = UnreadableTexts::default();
     let (classes, class_of) = classes(&files, usize::from(official.is_some()), &mut unread);
     let groups = groups(&files, &pixels, bytes);
     let items: Vec<Item> = files
@@ -278,7 +278,7 @@ pub(crate) fn load(
 }
 
 /// Every picture below `root` in the order of the names; hidden files and folders are left alone.
-pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
+pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile>> {
     let mut found = Vec::new();
     let mut unread: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed = Vec::new();
@@ -320,7 +320,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
             if fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) {
                 open.push((path, name + "/"));
             } else if ENDINGS.contains(&&*ending) {
-                found.push(Found::file(path, name));
+                found.push(ImageFile::file(path, name));
             } else if ending == "txt" {
                 others += 1;
                 let end = name.len() - ending.len() - 1;
@@ -340,7 +340,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Found>> {
     }
     for file in &mut found {
         if let Some(text) = stems(&file.name).iter().find_map(|stem| texts.get(*stem)) {
-            file.caption = Beside::At(Place::file(text));
+            file.caption = Sidecar::At(Place::file(text));
         }
     }
     if found.is_empty() {
@@ -402,8 +402,8 @@ fn stems(name: &str) -> [&str; 2] {
 }
 
 /// Train and test, where the subfolders just below say so.
-fn official(files: &[Found]) -> Option<(Vec<u32>, Vec<u32>)> {
-    let side = |file: &Found| {
+fn official(files: &[ImageFile]) -> Option<(Vec<u32>, Vec<u32>)> {
+    let side = |file: &ImageFile| {
         let folder = file.folders().first()?.to_lowercase();
         match (TRAIN.contains(&&*folder), TEST.contains(&&*folder)) {
             (false, false) => None,
@@ -418,8 +418,12 @@ fn official(files: &[Found]) -> Option<(Vec<u32>, Vec<u32>)> {
 
 /// The names of the classes, and each picture's place among them: what is said beside pictures,
 /// where that is so of any, else the names of the subfolders `depth` folders down.
-fn classes(files: &[Found], depth: usize, unread: &mut Unread) -> (Vec<String>, Vec<Option<u32>>) {
-    let said: Vec<Option<String>> = match files.iter().any(|file| file.class != Beside::Nothing) {
+fn classes(
+    files: &[ImageFile],
+    depth: usize,
+    unread: &mut UnreadableTexts,
+) -> (Vec<String>, Vec<Option<u32>>) {
+    let said: Vec<Option<String>> = match files.iter().any(|file| file.class != Sidecar::Nothing) {
         true => files.iter().map(|file| file.class.read(unread)).collect(),
         false => files
             .iter()
@@ -434,7 +438,7 @@ fn classes(files: &[Found], depth: usize, unread: &mut Unread) -> (Vec<String>, 
         .collect();
     // Numbers in their own order, where all are; so many digits or none more is as good as their
     // value.
-    if files.iter().any(|file| file.class != Beside::Nothing)
+    if files.iter().any(|file| file.class != Sidecar::Nothing)
         && names.iter().all(|name| name.parse::<u64>().is_ok())
     {
         names.sort_by_key(|name| name.parse::<u64>().unwrap_or(0));
@@ -456,7 +460,7 @@ pub(crate) fn group(name: &str) -> u64 {
 }
 
 /// Each picture's [`group`]; pictures whose pixels are the same take the first one's.
-fn groups(files: &[Found], pixels: &[u8], bytes: usize) -> Vec<u64> {
+fn groups(files: &[ImageFile], pixels: &[u8], bytes: usize) -> Vec<u64> {
     let sums: Vec<[u8; 32]> = pixels
         .par_chunks(bytes)
         .map(|image| Sha256::digest(image).into())

@@ -17,8 +17,8 @@ use crate::data::decode::picture::Header;
 use crate::data::decode::place::Place;
 use crate::data::decode::resize::{Resize, scaled};
 use crate::data::source::folder;
-use crate::data::source::folder::Found;
-use crate::data::source::folder::stored::Form;
+use crate::data::source::folder::ImageFile;
+use crate::data::source::folder::stored::SetLayout;
 use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::{Error, Result};
 
@@ -109,7 +109,7 @@ pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 /// The set of photographs that stay on disk.
 pub(crate) fn stored(
     root: &Path,
-    kept: Vec<(Found, Header)>,
+    kept: Vec<(ImageFile, Header)>,
     options: &Options,
     notes: Vec<String>,
 ) -> Result<ImageSet> {
@@ -120,7 +120,7 @@ pub(crate) fn stored(
     folder::stored::open(
         root,
         kept,
-        &Form {
+        &SetLayout {
             image,
             how: Resize::Scale,
             grid: &grid,

@@ -82,9 +82,9 @@ impl Gpu {
         self.wait_async(&submission).await
     }
 
-    /// Runs a future of this device's work to its end: blocks the thread, submits what was recorded,
-    /// and polls the device. Every blocking call of the library that has an `async` one beside it is
-    /// that one, run by this. Not in browsers, where nothing may block.
+    /// Runs a future of this device's work to its end: blocks the thread, submits what was
+    /// recorded, and polls the device. Every blocking call of the library that has an `async` one
+    /// beside it is that one, run by this. Not in browsers, where nothing may block.
     ///
     /// ```
     /// use wgvq::gpu::{Gpu, Options, Tensor};
@@ -112,8 +112,8 @@ impl Gpu {
             if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
                 return result;
             }
-            // What is recorded in between is progress. With nothing of it and nothing under way, only
-            // another thread that just polled can still bring what the future waits for.
+            // What is recorded in between is progress. With nothing of it and nothing under way,
+            // only another thread that just polled can still bring what the future waits for.
             let epoch = self.inner.command.epoch.load(Ordering::Relaxed);
             if epoch != last {
                 (idle, last) = (0, epoch);

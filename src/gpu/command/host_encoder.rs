@@ -3,8 +3,9 @@
 //!
 //! Between recording and submission the queue's order protects nothing: other work, of ours or of
 //! another encoder, may be submitted first. So what is recorded for a host takes its buffers from a
-//! [`Set`] that nothing else uses until the host's encoder has run or was dropped, keeps alive what
-//! it reads of others, and writes what it is given into buffers that it has not used yet.
+//! [`BufferSet`] that nothing else uses until the host's encoder has run or was dropped, keeps
+//! alive what it reads of others, and writes what it is given into buffers that it has not used
+//! yet.
 
 use super::recorder::Recorder;
 use super::stream::{Stream, UNIFORM_STEP};
@@ -42,24 +43,24 @@ impl Arena {
 const ARENA: usize = 64 * 1024;
 
 /// An arena, and what the queue wrote into it last.
-type Filled = (Arena, Vec<u8>);
+type WrittenArena = (Arena, Vec<u8>);
 
 /// The buffers of one recording.
 #[derive(Debug)]
-pub(crate) struct Set {
+pub(crate) struct BufferSet {
     /// For what kernels write: given back and taken again within the recording, since one encoder
     /// orders its own uses.
     pub(in crate::gpu) kernels: Arc<Mutex<Pool>>,
     /// For what the queue writes before the encoder runs: each is used once.
     pub(in crate::gpu) uploads: Arc<Mutex<Pool>>,
-    arenas: Vec<Filled>,
+    arenas: Vec<WrittenArena>,
 }
 
 /// A recording that is going on.
 pub(crate) struct Recording {
     thread: ThreadId,
     pub(in crate::gpu) stream: Stream,
-    set: Set,
+    set: BufferSet,
     /// Arenas of the set that are full or being filled.
     arenas: usize,
     held: Vec<Arc<Storage>>,
@@ -105,13 +106,13 @@ impl Recording {
 }
 
 /// Gives a set back when the encoder that used it has run, or was dropped.
-struct Lease {
-    set: Option<Set>,
+struct BufferLease {
+    set: Option<BufferSet>,
     held: Vec<Arc<Storage>>,
-    home: Weak<Mutex<Vec<Set>>>,
+    home: Weak<Mutex<Vec<BufferSet>>>,
 }
 
-impl Drop for Lease {
+impl Drop for BufferLease {
     fn drop(&mut self) {
         // Uploads go back to the set before the next recording gets it.
         self.held.clear();
@@ -122,13 +123,13 @@ impl Drop for Lease {
 }
 
 /// A host's encoder, lent to the recorder of this thread; dropping it gives it back.
-struct Loan<'a> {
+struct EncoderGuard<'a> {
     gpu: &'a Gpu,
     encoder: &'a mut wgpu::CommandEncoder,
 }
 
-impl<'a> Loan<'a> {
-    fn begin(gpu: &'a Gpu, encoder: &'a mut wgpu::CommandEncoder) -> Result<Loan<'a>> {
+impl<'a> EncoderGuard<'a> {
+    fn begin(gpu: &'a Gpu, encoder: &'a mut wgpu::CommandEncoder) -> Result<EncoderGuard<'a>> {
         let mut recorder = gpu.inner.command.recorder.lock();
         let recorder = &mut *recorder;
         let thread = std::thread::current().id();
@@ -148,7 +149,7 @@ impl<'a> Loan<'a> {
             .idle_sets
             .lock()
             .pop()
-            .unwrap_or_else(|| Set {
+            .unwrap_or_else(|| BufferSet {
                 kernels: Pool::new(&gpu.inner.memory.ledger),
                 uploads: Pool::new(&gpu.inner.memory.ledger),
                 arenas: Vec::new(),
@@ -171,11 +172,11 @@ impl<'a> Loan<'a> {
             held: Vec::new(),
         });
         gpu.inner.command.hosts.fetch_add(1, Ordering::Relaxed);
-        Ok(Loan { gpu, encoder })
+        Ok(EncoderGuard { gpu, encoder })
     }
 }
 
-impl Drop for Loan<'_> {
+impl Drop for EncoderGuard<'_> {
     fn drop(&mut self) {
         let mut recorder = self.gpu.inner.command.recorder.lock();
         let Some(mut recording) = recorder.host().map(|i| recorder.hosts.swap_remove(i)) else {
@@ -194,7 +195,7 @@ impl Drop for Loan<'_> {
             std::mem::swap(self.encoder, &mut lent);
             recorder.spares.push(lent);
         }
-        let lease = Lease {
+        let lease = BufferLease {
             set: Some(set),
             held,
             home: Arc::downgrade(&self.gpu.inner.command.idle_sets),
@@ -249,7 +250,7 @@ impl Gpu {
     ///
     /// Work of the engine's own that was recorded before and waits for its submission is submitted
     /// first, since it may be what this reads; where all work goes by this call, there is none.
-    /// What [`Gpu::work_for`] keeps for later is not waited for.
+    /// What [`Gpu::run_for_budget`] keeps for later is not waited for.
     ///
     /// # Errors
     /// Those of `record`; the encoder then holds what was recorded before the error. If this thread
@@ -259,7 +260,7 @@ impl Gpu {
         encoder: &mut wgpu::CommandEncoder,
         record: impl FnOnce() -> Result<R>,
     ) -> Result<R> {
-        let loan = Loan::begin(self, encoder)?;
+        let loan = EncoderGuard::begin(self, encoder)?;
         let result = record();
         drop(loan);
         let result = result?;

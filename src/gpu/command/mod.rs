@@ -13,7 +13,7 @@ pub(crate) mod timing;
 
 use clock::Instant;
 use completion::Completions;
-use host_encoder::{Arena, Set};
+use host_encoder::{Arena, BufferSet};
 use parking_lot::Mutex;
 use recorder::Recorder;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -24,7 +24,7 @@ use stream::Pace;
 pub(crate) struct Commands {
     pub(in crate::gpu) recorder: Mutex<Recorder>,
     /// Sets of buffers that no host's encoder uses now.
-    pub(in crate::gpu) idle_sets: Arc<Mutex<Vec<Set>>>,
+    pub(in crate::gpu) idle_sets: Arc<Mutex<Vec<BufferSet>>>,
     /// Recordings for hosts that are going on.
     pub(in crate::gpu) hosts: AtomicUsize,
     pub(in crate::gpu) uniforms: OnceLock<Arena>,

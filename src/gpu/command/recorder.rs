@@ -166,7 +166,7 @@ impl Gpu {
         if let Some(profile) = &mut profile {
             profile.before(stream, &self.inner.device);
         }
-        let offset = uniform.then(|| stream.lay_down(params));
+        let offset = uniform.then(|| stream.push_params(params));
         let pass = stream.pass(&self.inner.device);
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &*bind_group, offset.as_slice());

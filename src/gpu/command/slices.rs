@@ -129,9 +129,9 @@ impl Slices {
     }
 }
 
-/// What [`Gpu::work_for`] did.
+/// What [`Gpu::run_for_budget`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Worked {
+pub struct SliceProgress {
     /// How long it took, waiting for the device included.
     pub took: Duration,
     /// Pieces of work that the device finished.
@@ -159,19 +159,19 @@ impl Gpu {
     /// # Errors
     /// Those of `more`; if the device fails; if it is called from within `more`, or within
     /// [`Gpu::record_into`].
-    pub fn work_for(
+    pub fn run_for_budget(
         &self,
         budget: Duration,
         mut more: impl FnMut() -> Result<bool>,
-    ) -> Result<Worked> {
+    ) -> Result<SliceProgress> {
         let start = Instant::now();
         if self.deferring() || self.host_set().is_some() {
             return Err(Error::invalid(
-                "work_for",
+                "run_for_budget",
                 "is called from within itself, or while recording for a host",
             ));
         }
-        let mut worked = Worked::default();
+        let mut worked = SliceProgress::default();
         loop {
             let (next, recording) = {
                 let slices = &self.inner.command.recorder.lock().slices;
@@ -199,7 +199,7 @@ impl Gpu {
                 slices.recording = began.elapsed().as_secs_f64();
                 if slices.waiting.is_empty() {
                     return Err(Error::invalid(
-                        "work_for",
+                        "run_for_budget",
                         "`more` says that there is more, and recorded nothing",
                     ));
                 }

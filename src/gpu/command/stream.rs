@@ -71,7 +71,7 @@ impl Stream {
     }
 
     /// Where parameters lie on devices without immediates.
-    pub(in crate::gpu) fn lay_down(&mut self, params: &[u8]) -> u32 {
+    pub(in crate::gpu) fn push_params(&mut self, params: &[u8]) -> u32 {
         let offset = self.uniforms.len() as u32;
         self.uniforms.extend_from_slice(params);
         let aligned = self.uniforms.len().next_multiple_of(UNIFORM_STEP);

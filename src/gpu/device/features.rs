@@ -8,7 +8,7 @@ use std::fmt;
 /// What a host wants of the engine. [`required_features`] and [`required_limits`] turn it into what
 /// to ask an adapter for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct FeatureRequest {
     /// The fastest exact kernels that the adapter can run, and parameters as immediates: less work
     /// for the processor per dispatch.
     pub speed: bool,
@@ -20,10 +20,10 @@ pub struct Wanted {
     pub largest_tensor: u64,
 }
 
-impl Default for Wanted {
+impl Default for FeatureRequest {
     /// Speed, and no tensor past WebGPU's default of 128 MiB.
     fn default() -> Self {
-        Wanted {
+        FeatureRequest {
             speed: true,
             f16: false,
             timestamps: false,
@@ -32,17 +32,17 @@ impl Default for Wanted {
     }
 }
 
-impl Wanted {
+impl FeatureRequest {
     /// No feature and default limits: what a browser gives unasked. Everything works, some of it
     /// slower.
-    pub const NOTHING: Wanted = Wanted {
+    pub const NOTHING: FeatureRequest = FeatureRequest {
         speed: false,
         f16: false,
         timestamps: false,
         largest_tensor: 128 << 20,
     };
     /// All that some kernel can use, and tensors as large as the adapter binds.
-    pub const ALL: Wanted = Wanted {
+    pub const ALL: FeatureRequest = FeatureRequest {
         speed: true,
         f16: true,
         timestamps: true,
@@ -68,14 +68,14 @@ impl Wanted {
 
 /// The features to ask `adapter` for: those of what is wanted that it has, so that it does not
 /// refuse.
-pub fn required_features(adapter: &wgpu::Adapter, wanted: Wanted) -> wgpu::Features {
+pub fn required_features(adapter: &wgpu::Adapter, wanted: FeatureRequest) -> wgpu::Features {
     adapter.features() & wanted.features()
 }
 
 /// The limits to ask `adapter` for: WebGPU's defaults, raised where what is wanted needs more, and
 /// never past what the adapter has, so that it does not refuse. A host that needs more of its own
 /// raises them further.
-pub fn required_limits(adapter: &wgpu::Adapter, wanted: Wanted) -> wgpu::Limits {
+pub fn required_limits(adapter: &wgpu::Adapter, wanted: FeatureRequest) -> wgpu::Limits {
     limits_for(
         &adapter.limits(),
         required_features(adapter, wanted),
@@ -83,7 +83,11 @@ pub fn required_limits(adapter: &wgpu::Adapter, wanted: Wanted) -> wgpu::Limits 
     )
 }
 
-fn limits_for(has: &wgpu::Limits, features: wgpu::Features, wanted: Wanted) -> wgpu::Limits {
+fn limits_for(
+    has: &wgpu::Limits,
+    features: wgpu::Features,
+    wanted: FeatureRequest,
+) -> wgpu::Limits {
     let mut limits = wgpu::Limits::default().or_worse_values_from(has);
     if features.contains(wgpu::Features::IMMEDIATES) {
         limits.max_immediate_size = has.max_immediate_size.min(IMMEDIATE_BYTES);
@@ -112,7 +116,7 @@ const INVOCATIONS: u32 = 256;
 /// Something of the engine that a device goes without. `Display` says it in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Lost {
+pub enum MissingFeature {
     /// A matrix core does not run; the others do the same work.
     Core {
         /// Which.
@@ -140,32 +144,32 @@ pub enum Lost {
     },
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for MissingFeature {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Lost::Core { core, missing } => {
+            MissingFeature::Core { core, missing } => {
                 write!(
                     f,
                     "the {} core does not run: the device lacks {missing}",
                     core.name()
                 )
             }
-            Lost::F16 => write!(
+            MissingFeature::F16 => write!(
                 f,
                 "f16 is widened and narrowed around kernels: the device lacks SHADER_F16"
             ),
-            Lost::Immediates => {
+            MissingFeature::Immediates => {
                 write!(
                     f,
                     "parameters travel in uniform buffers: the device lacks IMMEDIATES of \
                      {IMMEDIATE_BYTES} bytes"
                 )
             }
-            Lost::Timestamps => write!(
+            MissingFeature::Timestamps => write!(
                 f,
                 "nothing is timed on the device: it lacks TIMESTAMP_QUERY_INSIDE_ENCODERS"
             ),
-            Lost::Limit {
+            MissingFeature::Limit {
                 limit,
                 allows,
                 needs,
@@ -181,13 +185,13 @@ impl fmt::Display for Lost {
 }
 
 /// What a device goes without, from what it has.
-fn lost(
+fn missing_features(
     features: wgpu::Features,
     limits: &wgpu::Limits,
     info: &wgpu::AdapterInfo,
     coopmat: bool,
-) -> Vec<Lost> {
-    let mut lost = Vec::new();
+) -> Vec<MissingFeature> {
+    let mut missing_features = Vec::new();
     if adapter::subgroup_size(features, info).is_none() {
         let missing = match features.contains(wgpu::Features::SUBGROUP) {
             false => "SUBGROUP".into(),
@@ -196,7 +200,7 @@ fn lost(
                 info.subgroup_min_size, info.subgroup_max_size
             ),
         };
-        lost.push(Lost::Core {
+        missing_features.push(MissingFeature::Core {
             core: Core::Subgroup,
             missing,
         });
@@ -208,21 +212,21 @@ fn lost(
                      device uses it"
                 .into(),
         };
-        lost.push(Lost::Core {
+        missing_features.push(MissingFeature::Core {
             core: Core::Coopmat,
             missing,
         });
     }
     if !features.contains(wgpu::Features::SHADER_F16) {
-        lost.push(Lost::F16);
+        missing_features.push(MissingFeature::F16);
     }
     if !has_immediates(features, limits) {
-        lost.push(Lost::Immediates);
+        missing_features.push(MissingFeature::Immediates);
     }
     if !features
         .contains(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
     {
-        lost.push(Lost::Timestamps);
+        missing_features.push(MissingFeature::Timestamps);
     }
     let needed = [
         (
@@ -249,12 +253,12 @@ fn lost(
     let short = needed
         .into_iter()
         .filter(|(_, allows, needs)| allows < needs);
-    lost.extend(short.map(|(limit, allows, needs)| Lost::Limit {
+    missing_features.extend(short.map(|(limit, allows, needs)| MissingFeature::Limit {
         limit,
         allows: allows.into(),
         needs: needs.into(),
     }));
-    lost
+    missing_features
 }
 
 /// Can kernels take their parameters as immediates?
@@ -264,9 +268,9 @@ pub(in crate::gpu) fn has_immediates(features: wgpu::Features, limits: &wgpu::Li
 
 impl Gpu {
     /// What this device goes without: cores, features, limits. What remains works.
-    pub fn lost(&self) -> Vec<Lost> {
+    pub fn missing_features(&self) -> Vec<MissingFeature> {
         let inner = &self.inner;
-        lost(
+        missing_features(
             inner.device.features(),
             &inner.limits,
             &inner.info,
@@ -288,7 +292,7 @@ mod tests {
             max_texture_dimension_2d: 4096,
             ..Default::default()
         };
-        let nothing = limits_for(&has, wgpu::Features::empty(), Wanted::NOTHING);
+        let nothing = limits_for(&has, wgpu::Features::empty(), FeatureRequest::NOTHING);
         assert_eq!(
             nothing,
             wgpu::Limits {
@@ -296,7 +300,7 @@ mod tests {
                 ..Default::default()
             }
         );
-        let wanted = Wanted {
+        let wanted = FeatureRequest {
             largest_tensor: 512 << 20,
             ..Default::default()
         };
@@ -309,7 +313,7 @@ mod tests {
             (128, 512 << 20)
         );
         assert_eq!(limits.max_buffer_size, 640 << 20);
-        let all = limits_for(&has, wgpu::Features::all(), Wanted::ALL);
+        let all = limits_for(&has, wgpu::Features::all(), FeatureRequest::ALL);
         assert_eq!(
             (all.max_storage_buffer_binding_size, all.max_buffer_size),
             (1 << 30, 1 << 30)
@@ -325,10 +329,11 @@ mod tests {
             subgroup_max_size: 16,
             ..info
         };
-        let of = |features, limits: &wgpu::Limits| lost(features, limits, &info, false);
-        let words = |lost: &[Lost]| {
-            lost.iter()
-                .map(Lost::to_string)
+        let of = |features, limits: &wgpu::Limits| missing_features(features, limits, &info, false);
+        let words = |missing_features: &[MissingFeature]| {
+            missing_features
+                .iter()
+                .map(MissingFeature::to_string)
                 .collect::<Vec<_>>()
                 .join("; ")
         };
@@ -344,15 +349,22 @@ mod tests {
             "{}",
             words(&bare)
         );
-        assert!(!bare.iter().any(|l| matches!(l, Lost::Limit { .. })));
+        assert!(
+            !bare
+                .iter()
+                .any(|l| matches!(l, MissingFeature::Limit { .. }))
+        );
         // All features, but immediates too small to be of use.
         let small = wgpu::Limits {
             max_immediate_size: 64,
             ..Default::default()
         };
-        let full = of(Wanted::ALL.features(), &small);
-        assert_eq!(full[1..], [Lost::Immediates], "{full:?}");
-        let downlevel = of(Wanted::ALL.features(), &wgpu::Limits::downlevel_defaults());
+        let full = of(FeatureRequest::ALL.features(), &small);
+        assert_eq!(full[1..], [MissingFeature::Immediates], "{full:?}");
+        let downlevel = of(
+            FeatureRequest::ALL.features(),
+            &wgpu::Limits::downlevel_defaults(),
+        );
         assert!(
             words(&downlevel)
                 .contains("max_storage_buffers_per_shader_stage is 4, the hungriest needs 8")

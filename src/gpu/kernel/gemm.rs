@@ -9,7 +9,7 @@ use std::fmt;
 
 /// How an operand's runs lie in memory, see `shaders/gemm/core.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum OperandLayout {
     /// Four steps along k are one vec4.
     K,
     /// Four rows (or columns) side by side are one vec4.
@@ -149,16 +149,16 @@ impl Tile {
     }
 
     /// Adds the defines of this tile and of the operands' forms.
-    pub(crate) fn define(self, kernel: Kernel, lhs: Form, rhs: Form) -> Kernel {
+    pub(crate) fn define(self, kernel: Kernel, lhs: OperandLayout, rhs: OperandLayout) -> Kernel {
         let kernel = kernel
             .define("TILE_ROWS", self.rows() as u32)
             .define("TILE_COLS", self.cols() as u32)
-            .flag("LHS_K", lhs == Form::K)
-            .flag("LHS_M", lhs == Form::M)
-            .flag("LHS_VEC", lhs != Form::Scalar)
-            .flag("RHS_K", rhs == Form::K)
-            .flag("RHS_M", rhs == Form::M)
-            .flag("RHS_VEC", rhs != Form::Scalar);
+            .flag("LHS_K", lhs == OperandLayout::K)
+            .flag("LHS_M", lhs == OperandLayout::M)
+            .flag("LHS_VEC", lhs != OperandLayout::Scalar)
+            .flag("RHS_K", rhs == OperandLayout::K)
+            .flag("RHS_M", rhs == OperandLayout::M)
+            .flag("RHS_VEC", rhs != OperandLayout::Scalar);
         match self {
             Tile::Coopmat(coopmat) => coopmat.define(kernel),
             Tile::Tiled {
@@ -174,7 +174,7 @@ impl Tile {
                 .define("ACROSS", across)
                 .define("TILE_K", depth),
             Tile::Subgroup { lanes, v, nc } => {
-                let units = if rhs == Form::M { nc / 4 } else { nc };
+                let units = if rhs == OperandLayout::M { nc / 4 } else { nc };
                 let spread = lanes.min(units);
                 let kernel = kernel
                     .define("V", v)

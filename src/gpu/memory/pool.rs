@@ -104,7 +104,7 @@ struct Raw {
 
 /// Where a buffer goes when the last tensor over it is dropped.
 #[derive(Debug)]
-enum Home {
+enum Owner {
     Pool(Weak<Mutex<Pool>>, Arc<Ledger>),
     /// To its host. Bind groups over it are forgotten by its number.
     Host(Arc<Mutex<Vec<u64>>>),
@@ -121,7 +121,7 @@ pub(crate) struct Storage {
     pub(crate) fresh: AtomicBool,
     /// Bytes from the buffer's start to the tensor's: a guard band, or none.
     pub(crate) start: u64,
-    home: Home,
+    owner: Owner,
 }
 
 impl Storage {
@@ -140,7 +140,7 @@ impl Storage {
     }
     /// Does it go back to this pool?
     pub(crate) fn is_of(&self, pool: &Arc<Mutex<Pool>>) -> bool {
-        matches!(&self.home, Home::Pool(home, _) if home.as_ptr() == Arc::as_ptr(pool))
+        matches!(&self.owner, Owner::Pool(owner, _) if owner.as_ptr() == Arc::as_ptr(pool))
     }
 }
 
@@ -150,9 +150,9 @@ impl Drop for Storage {
             return;
         };
         raw.last_use = *self.last_use.get_mut();
-        match &self.home {
-            Home::Host(gone) => gone.lock().push(raw.id),
-            Home::Pool(pool, ledger) => {
+        match &self.owner {
+            Owner::Host(gone) => gone.lock().push(raw.id),
+            Owner::Pool(pool, ledger) => {
                 let size = raw.buffer.size();
                 ledger.report.lock().in_use -= size;
                 if let Some(pool) = pool.upgrade() {
@@ -245,13 +245,13 @@ impl Gpu {
             report.in_use += size;
             report.peak = report.peak.max(report.in_use);
         }
-        let home = Home::Pool(Arc::downgrade(pool), self.inner.memory.ledger.clone());
+        let owner = Owner::Pool(Arc::downgrade(pool), self.inner.memory.ledger.clone());
         Ok(Arc::new(Storage {
             last_use: AtomicU64::new(raw.last_use),
             raw: Some(raw),
             fresh: false.into(),
             start: 0,
-            home,
+            owner,
         }))
     }
 
@@ -274,14 +274,14 @@ impl Gpu {
             report.in_use += size;
             report.peak = report.peak.max(report.in_use);
         }
-        let home = Home::Pool(Weak::new(), self.inner.memory.ledger.clone());
+        let owner = Owner::Pool(Weak::new(), self.inner.memory.ledger.clone());
         let (raw, start) = (Some(raw), tensor.start);
         let storage = Arc::new(Storage {
             last_use: AtomicU64::new(0),
             raw,
             fresh: false.into(),
             start,
-            home,
+            owner,
         });
         self.watch(&storage, tensor);
         Ok(storage)
@@ -294,13 +294,13 @@ impl Gpu {
             id: self.next_id(),
             last_use: 0,
         };
-        let home = Home::Host(self.inner.memory.gone.clone());
+        let owner = Owner::Host(self.inner.memory.gone.clone());
         Arc::new(Storage {
             raw: Some(raw),
             last_use: AtomicU64::new(0),
             fresh: false.into(),
             start: 0,
-            home,
+            owner,
         })
     }
 

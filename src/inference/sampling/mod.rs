@@ -1,5 +1,5 @@
-//! Sampling of codes from a prior: what is asked for, the session that goes on code by code, and what
-//! comes of it.
+//! Sampling of codes from a prior: what is asked for, the session that goes on code by code, and
+//! what comes of it.
 
 mod batch;
 mod request;

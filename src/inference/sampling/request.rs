@@ -2,7 +2,7 @@
 
 use crate::inference::PriorModel;
 use crate::models::text::Texts;
-use crate::ops::sampling::repetition;
+use crate::ops::sampling::repetition_penalty;
 use crate::ops::sampling::sample::Sampling;
 use crate::{Error, Result};
 
@@ -139,14 +139,14 @@ pub struct SamplingOptions {
     /// The distribution: temperature, filters, guidance.
     pub sampling: Sampling,
     /// The penalty on codes that an image has already, of at least 1, which is none; infinite, no
-    /// code comes twice. See [`repetition`](crate::ops::sampling::repetition).
+    /// code comes twice. See [`repetition_penalty`](crate::ops::sampling::repetition_penalty).
     pub repetition_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,
     /// Images drawn at a time. It changes how much memory is taken, and no image.
     pub batch: usize,
-    /// Whether keys and values are kept from step to step; without, everything is computed again for
-    /// each code.
+    /// Whether keys and values are kept from step to step; without, everything is computed again
+    /// for each code.
     pub cache: bool,
 }
 
@@ -177,7 +177,7 @@ impl SamplingOptions {
     pub fn fault(&self) -> Option<(&'static str, String)> {
         let penalty = || {
             let what = "it must be at least 1, which is none; `inf` lets no code come twice";
-            let wrong = repetition::check(self.repetition_penalty).is_err();
+            let wrong = repetition_penalty::check(self.repetition_penalty).is_err();
             wrong.then(|| {
                 (
                     "repetition_penalty",

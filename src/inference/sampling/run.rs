@@ -58,8 +58,8 @@ impl PriorModel {
     }
 
     /// Starts to sample what [`PriorModel::sample_async`] samples, to go on place by place with
-    /// [`SamplingSession::step`]: for those who show each step, and for render loops. All images are
-    /// drawn together, with a cache, whatever the options say of either.
+    /// [`SamplingSession::step`]: for those who show each step, and for render loops. All images
+    /// are drawn together, with a cache, whatever the options say of either.
     ///
     /// # Errors
     /// As [`PriorModel::sample_async`]; also if there is no image.
@@ -75,11 +75,12 @@ impl PriorModel {
     }
 
     /// Records all that [`PriorModel::sample_async`] does, of all images together, and waits for
-    /// nothing: for [`Gpu::work_for`](crate::gpu::Gpu::work_for), which samples between the frames
-    /// of a render loop. The codes are those of `sample_async`.
+    /// nothing: for [`Gpu::run_for_budget`](crate::gpu::Gpu::run_for_budget), which samples between
+    /// the frames of a render loop. The codes are those of `sample_async`.
     ///
     /// # Errors
-    /// As [`PriorModel::session`]; if the cache is off, since each code then goes by way of the host.
+    /// As [`PriorModel::session`]; if the cache is off, since each code then goes by way of the
+    /// host.
     pub fn record(&self, request: &SampleRequest) -> Result<PendingSamples> {
         if !request.options.cache {
             let what = "sampling without waiting takes a cache of keys and values";

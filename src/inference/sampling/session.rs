@@ -11,10 +11,10 @@ use crate::inference::sampling::samples::PendingSamples;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::inference::sampling::samples::Samples;
 use crate::models::prior::{Conditions, Memory};
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
 use crate::ops::attention::attention_decode::KvCache;
-use crate::ops::sampling::sample::{Drawn, sample};
+use crate::ops::sampling::sample::{SampleOutputs, sample};
 
 /// Sampling under way: all images of a request together, the same place of each at a time.
 ///
@@ -101,9 +101,9 @@ impl<'a> SamplingSession<'a> {
             let lengths = Tensor::from_slice(gpu, &[t, stride], &lengths)?;
             let known = batch.known_columns(gpu)?;
             let tape = Tape::no_grad(gpu);
-            let pass = Pass::new(&tape, &model.params);
+            let pass = ForwardContext::new(&tape, &model.params);
             let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
-            let logits = prior.prompt(&pass, &inputs, &conditions, prefix, Some(&caches))?;
+            let logits = prior.prefill(&pass, &inputs, &conditions, prefix, Some(&caches))?;
             drop(inputs);
             let Conditions { above, memory } = conditions;
             let above = above.into_iter().zip(prior.places(gpu, rows)?).collect();
@@ -145,7 +145,7 @@ impl<'a> SamplingSession<'a> {
             return Ok(false);
         };
         let tape = Tape::no_grad(&model.gpu);
-        let pass = Pass::new(&tape, &model.params);
+        let pass = ForwardContext::new(&tape, &model.params);
         if i > self.prefix {
             let here = |(rows_above, places): &(Var, Tensor)| {
                 Ok((rows_above.clone(), places.view(i * stride, &[rows])?))
@@ -169,7 +169,7 @@ impl<'a> SamplingSession<'a> {
             None => {
                 let logits = model.penalized(&state.logits, &self.sequence, i, &self.options)?;
                 let log_prob = self.log_probs.view(i * stride, &[self.images])?;
-                let to = Drawn {
+                let to = SampleOutputs {
                     token: &self.token,
                     log_prob: &log_prob,
                     sequence: Some((&self.sequence, i)),

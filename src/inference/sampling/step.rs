@@ -5,8 +5,8 @@ use crate::gpu::Tensor;
 use crate::inference::PriorModel;
 use crate::inference::sampling::request::SamplingOptions;
 use crate::ops::sampling::random::Key;
-use crate::ops::sampling::repetition;
-use crate::ops::sampling::repetition::Columns;
+use crate::ops::sampling::repetition_penalty;
+use crate::ops::sampling::repetition_penalty::Columns;
 
 /// The stream of random numbers that codes are drawn with: "draw".
 const STREAM: u32 = 0x6472_6177;
@@ -40,6 +40,11 @@ impl PriorModel {
             stride: books,
             count: i / books,
         };
-        repetition::repetition(logits, sequence, columns, options.repetition_penalty)
+        repetition_penalty::repetition_penalty(
+            logits,
+            sequence,
+            columns,
+            options.repetition_penalty,
+        )
     }
 }

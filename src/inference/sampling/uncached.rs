@@ -7,9 +7,9 @@ use crate::gpu::{DType, Tensor};
 use crate::inference::PriorModel;
 use crate::inference::sampling::batch::SampleBatch;
 use crate::inference::sampling::samples::Samples;
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
-use crate::ops::sampling::sample::{Drawn, sample};
+use crate::ops::sampling::sample::{SampleOutputs, sample};
 
 /// Draws a batch; `progress` is called with the codes drawn of each image.
 pub(super) async fn sample_uncached(
@@ -27,7 +27,7 @@ pub(super) async fn sample_uncached(
     for i in (0..t).filter(|i| !batch.places[*i]) {
         {
             let tape = Tape::no_grad(gpu);
-            let pass = Pass::new(&tape, &model.params);
+            let pass = ForwardContext::new(&tape, &model.params);
             let inputs = prior.upload(
                 gpu,
                 &batch.classes,
@@ -35,10 +35,10 @@ pub(super) async fn sample_uncached(
                 batch.texts.as_ref(),
             )?;
             let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
-            let logits = prior.prompt(&pass, &inputs, &conditions, i, None)?;
+            let logits = prior.prefill(&pass, &inputs, &conditions, i, None)?;
             let sequence = Tensor::from_slice(gpu, &[b, t], &codes)?;
             let logits = model.penalized(&logits, &sequence, i, options)?;
-            let to = Drawn {
+            let to = SampleOutputs {
                 token: &token,
                 log_prob: &log_prob,
                 sequence: None,

@@ -7,11 +7,11 @@
 
 use crate::autograd::Var;
 use crate::gpu::DType;
-use crate::models::{Autoencoder, Quantize, Reach, only_level};
+use crate::models::{Autoencoder, Quantize, ReceptiveField, only_level};
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{
-    BlockConfig, Builder, Conv2d, ConvTranspose2d, Handle, INIT_STD, Init, MlpKind, Norm, NormKind,
-    Pass,
+    BlockConfig, Builder, Conv2d, ConvTranspose2d, ForwardContext, Handle, INIT_STD, Init, MlpKind,
+    Norm, NormKind,
 };
 use crate::ops::attention::attention::{Attention, MOST_CHANNELS};
 use crate::ops::conv::Conv;
@@ -130,7 +130,7 @@ impl Transformer {
         }
     }
 
-    fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         let (tape, [n, h, w, d]) = (pass.tape, x.tensor().dims("vit")?);
         let x = tape.reshape(x, &[n, h * w, d])?;
         let mut x = tape.positions(&x, &pass.param(self.positions)?)?;
@@ -204,7 +204,7 @@ impl Vit {
     ///
     /// # Errors
     /// If the images are of another size.
-    pub fn latents(&self, pass: &Pass, images: &Var) -> Result<Var> {
+    pub fn latents(&self, pass: &ForwardContext, images: &Var) -> Result<Var> {
         let [_, h, w, _] = images.tensor().dims("encode")?;
         let [height, width] = self.config.size();
         if [h, w] != [height, width] {
@@ -223,7 +223,7 @@ impl Vit {
     ///
     /// # Errors
     /// If the latents are of another grid or have other channels.
-    pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
+    pub fn images(&self, pass: &ForwardContext, latents: &Var) -> Result<Var> {
         let ([_, h, w, _], grid) = (latents.tensor().dims("decode")?, self.config.grid);
         if [h, w] != grid {
             let expected = format!(
@@ -248,12 +248,17 @@ impl Autoencoder for Vit {
         std::slice::from_ref(&self.config.downsample)
     }
 
-    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>> {
+    fn encode(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Vec<Var>> {
         let z_e = self.latents(pass, images)?;
         Ok(vec![quantize(0, &z_e)?])
     }
 
-    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
+    fn decode(&self, pass: &ForwardContext, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
     }
 
@@ -269,7 +274,7 @@ impl Autoencoder for Vit {
         self.pixels.weight()
     }
 
-    fn reach(&self) -> Option<Reach> {
+    fn receptive_field(&self) -> Option<ReceptiveField> {
         None
     }
 }

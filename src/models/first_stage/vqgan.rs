@@ -7,8 +7,8 @@
 
 use crate::autograd::Var;
 use crate::gpu::DType;
-use crate::models::{Autoencoder, Quantize, Reach, check_divisible, only_level};
-use crate::nn::{Builder, Conv2d, GroupNorm, Handle, Pass};
+use crate::models::{Autoencoder, Quantize, ReceptiveField, check_divisible, only_level};
+use crate::nn::{Builder, Conv2d, ForwardContext, GroupNorm, Handle};
 use crate::ops::attention::attention::Attention;
 use crate::ops::conv::Conv;
 use crate::ops::elementwise::activation::Function;
@@ -142,7 +142,7 @@ fn norm(b: &mut Builder, name: &str, channels: usize) -> GroupNorm {
 }
 
 /// `silu(norm(x))`, stored as the pass stores activations.
-fn activated(pass: &Pass, norm: &GroupNorm, x: &Var) -> Result<Var> {
+fn activated(pass: &ForwardContext, norm: &GroupNorm, x: &Var) -> Result<Var> {
     let x = pass
         .tape
         .activation(Function::Silu, &norm.forward(pass, x)?)?;
@@ -170,13 +170,13 @@ impl Block {
         }
     }
 
-    /// [`Block::layers`] as a [`Pass::block`].
-    fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
+    /// [`Block::layers`] as a [`ForwardContext::checkpoint`].
+    fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
         let block = self.clone();
-        pass.block(x, move |pass, x| block.layers(pass, &x))
+        pass.checkpoint(x, move |pass, x| block.layers(pass, &x))
     }
 
-    fn layers(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    fn layers(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         let h = self
             .conv1
             .forward_f32(pass, &activated(pass, &self.norm1, x)?)?;
@@ -214,13 +214,13 @@ impl AttentionBlock {
         }
     }
 
-    /// [`AttentionBlock::layers`] as a [`Pass::block`].
-    fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
+    /// [`AttentionBlock::layers`] as a [`ForwardContext::checkpoint`].
+    fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
         let block = self.clone();
-        pass.block(x, move |pass, x| block.layers(pass, &x))
+        pass.checkpoint(x, move |pass, x| block.layers(pass, &x))
     }
 
-    fn layers(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    fn layers(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         let (tape, [n, height, width, c]) = (pass.tape, x.tensor().dims("attention")?);
         let h = self.norm.forward(pass, x)?;
         let part =
@@ -246,7 +246,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn blocks(&self, pass: &Pass, mut x: Var) -> Result<Var> {
+    fn blocks(&self, pass: &ForwardContext, mut x: Var) -> Result<Var> {
         for (block, attention) in &self.blocks {
             x = block.forward(pass, x)?;
             if let Some(attention) = attention {
@@ -274,7 +274,7 @@ impl Middle {
         }
     }
 
-    fn forward(&self, pass: &Pass, x: Var) -> Result<Var> {
+    fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
         self.block_2.forward(
             pass,
             self.attn_1.forward(pass, self.block_1.forward(pass, x)?)?,
@@ -393,7 +393,7 @@ impl VqGan {
     ///
     /// # Errors
     /// If H or W is not divisible by f.
-    pub fn latents(&self, pass: &Pass, images: &Var) -> Result<Var> {
+    pub fn latents(&self, pass: &ForwardContext, images: &Var) -> Result<Var> {
         check_divisible(images, self.factor)?;
         let mut x = self.conv_in.forward_f32(pass, images)?;
         for stage in &self.down {
@@ -413,7 +413,7 @@ impl VqGan {
     ///
     /// # Errors
     /// If the latents have other channels.
-    pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
+    pub fn images(&self, pass: &ForwardContext, latents: &Var) -> Result<Var> {
         let latents = pass.tape.cast(latents, DType::F32)?;
         let mut x = self
             .decoder_in
@@ -435,12 +435,17 @@ impl Autoencoder for VqGan {
         std::slice::from_ref(&self.factor)
     }
 
-    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>> {
+    fn encode(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Vec<Var>> {
         let z_e = self.latents(pass, images)?;
         Ok(vec![quantize(0, &z_e)?])
     }
 
-    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
+    fn decode(&self, pass: &ForwardContext, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
     }
     fn widest(&self) -> usize {
@@ -456,7 +461,7 @@ impl Autoencoder for VqGan {
     fn last_weight(&self) -> Handle {
         self.decoder_out.weight()
     }
-    fn reach(&self) -> Option<Reach> {
+    fn receptive_field(&self) -> Option<ReceptiveField> {
         None
     }
 }

@@ -5,9 +5,10 @@
 //! example trains.
 
 use crate::autograd::Var;
-use crate::models::{Autoencoder, Quantize, Reach, check_divisible, only_level};
+use crate::models::{Autoencoder, Quantize, ReceptiveField, check_divisible, only_level};
 use crate::nn::{
-    Builder, Conv2d, ConvTranspose2d, Handle, Parameters, Pass, ResidualBlock, Span, residual_stack,
+    Builder, Conv2d, ConvTranspose2d, ForwardContext, Handle, Parameters, ResidualBlock, Span,
+    residual_stack,
 };
 use crate::ops::conv::Conv;
 use crate::ops::conv::conv_transpose2d::ConvTranspose;
@@ -84,9 +85,14 @@ pub struct VqVae {
 /// pass recomputes: a convolution keeps its input and nothing else, so that one alone would gain
 /// nothing. For the same reason the transposed convolutions at the decoder's end are no block: the
 /// backward pass begins with them, when all else is still kept.
-pub(crate) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> Result<Var> {
+pub(crate) fn encode_features(
+    pass: &ForwardContext,
+    down: &[Conv2d],
+    conv: &Conv2d,
+    x: &Var,
+) -> Result<Var> {
     let (down, conv) = (down.to_vec(), conv.clone());
-    pass.block(x.clone(), move |pass, x| {
+    pass.checkpoint(x.clone(), move |pass, x| {
         conv.forward(
             pass,
             &down
@@ -96,26 +102,28 @@ pub(crate) fn come_up(pass: &Pass, down: &[Conv2d], conv: &Conv2d, x: &Var) -> R
     })
 }
 
-/// What of its input [`come_up`] needs to give this.
-pub(crate) fn needs_below(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
+/// What of its input [`encode_features`] needs to give this.
+pub(crate) fn input_range_of_encoder(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
     down.iter()
         .rev()
-        .fold(conv.needs(output), |span, layer| layer.needs(span))
+        .fold(conv.input_range(output), |span, layer| {
+            layer.input_range(span)
+        })
 }
 
 /// What of its input a stack of blocks needs to give this.
-pub(crate) fn needs_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
+pub(crate) fn input_range_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
     blocks
         .iter()
         .rev()
-        .fold(output, |span, block| block.needs(span))
+        .fold(output, |span, block| block.input_range(span))
 }
 
 /// What of its input transposed convolutions one after another need to give this.
-pub(crate) fn needs_above(up: &[ConvTranspose2d], output: Span) -> Span {
+pub(crate) fn input_range_of_upsampling(up: &[ConvTranspose2d], output: Span) -> Span {
     up.iter()
         .rev()
-        .fold(output, |span, layer| layer.needs(span))
+        .fold(output, |span, layer| layer.input_range(span))
 }
 
 impl VqVae {
@@ -231,16 +239,16 @@ impl VqVae {
     ///
     /// # Errors
     /// If H or W is not divisible by the downsampling.
-    pub fn latents(&self, pass: &Pass, images: &Var) -> Result<Var> {
+    pub fn latents(&self, pass: &ForwardContext, images: &Var) -> Result<Var> {
         check_divisible(images, self.config.downsample)?;
-        let x = come_up(pass, &self.down, &self.encoder_conv, images)?;
+        let x = encode_features(pass, &self.down, &self.encoder_conv, images)?;
         let x = residual_stack(pass, &self.encoder_blocks, x)?;
         self.to_latent.forward_f32(pass, &x)
     }
 
     /// Quantized latents [B, h, w, D] to images [B, h downsample, w downsample, C], around [-1, 1],
     /// in f32.
-    pub fn images(&self, pass: &Pass, latents: &Var) -> Result<Var> {
+    pub fn images(&self, pass: &ForwardContext, latents: &Var) -> Result<Var> {
         let x = self.from_latent.forward(pass, latents)?;
         let mut x = residual_stack(pass, &self.decoder_blocks, x)?;
         let Some((last, before)) = self.up.split_last() else {
@@ -265,12 +273,17 @@ impl Autoencoder for VqVae {
         std::slice::from_ref(&self.config.downsample)
     }
 
-    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>> {
+    fn encode(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Vec<Var>> {
         let z_e = self.latents(pass, images)?;
         Ok(vec![quantize(0, &z_e)?])
     }
 
-    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
+    fn decode(&self, pass: &ForwardContext, latents: &[Var]) -> Result<Var> {
         self.images(pass, only_level(latents)?)
     }
     fn widest(&self) -> usize {
@@ -282,16 +295,19 @@ impl Autoencoder for VqVae {
             .last()
             .map_or_else(|| self.from_latent.weight(), |layer| layer.weight())
     }
-    fn reach(&self) -> Option<Reach> {
+    fn receptive_field(&self) -> Option<ReceptiveField> {
         let factor = self.config.downsample;
-        let features = needs_of_blocks(&self.encoder_blocks, self.to_latent.needs(Span::new(1)));
-        let pixels = needs_below(&self.down, &self.encoder_conv, features);
-        let hidden = needs_of_blocks(
-            &self.decoder_blocks,
-            needs_above(&self.up, Span::new(factor)),
+        let features = input_range_of_blocks(
+            &self.encoder_blocks,
+            self.to_latent.input_range(Span::new(1)),
         );
-        let latents = self.from_latent.needs(hidden);
-        Some(Reach {
+        let pixels = input_range_of_encoder(&self.down, &self.encoder_conv, features);
+        let hidden = input_range_of_blocks(
+            &self.decoder_blocks,
+            input_range_of_upsampling(&self.up, Span::new(factor)),
+        );
+        let latents = self.from_latent.input_range(hidden);
+        Some(ReceptiveField {
             encode: pixels.beyond(factor),
             decode: latents.times(factor).beyond(factor),
         })

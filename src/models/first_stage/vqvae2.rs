@@ -8,10 +8,12 @@
 
 use crate::autograd::Var;
 use crate::models::first_stage::vqvae;
-use crate::models::first_stage::vqvae::{come_up, needs_above, needs_below, needs_of_blocks};
-use crate::models::{Autoencoder, Quantize, Reach, check_divisible};
+use crate::models::first_stage::vqvae::{
+    encode_features, input_range_of_blocks, input_range_of_encoder, input_range_of_upsampling,
+};
+use crate::models::{Autoencoder, Quantize, ReceptiveField, check_divisible};
 use crate::nn::{
-    Builder, Conv2d, ConvTranspose2d, Handle, Pass, ResidualBlock, Span, residual_stack,
+    Builder, Conv2d, ConvTranspose2d, ForwardContext, Handle, ResidualBlock, Span, residual_stack,
 };
 use crate::ops::conv::Conv;
 use crate::ops::conv::conv_transpose2d::ConvTranspose;
@@ -110,7 +112,7 @@ impl VqVae2 {
     /// The quantized latents of all levels, and what comes down to the last.
     fn quantized(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         images: &Var,
         quantize: &mut Quantize,
     ) -> Result<(Vec<Var>, Option<Var>)> {
@@ -128,7 +130,7 @@ impl VqVae2 {
             drop(own);
             let z_q = quantize(i, &z_e)?;
             if i + 1 < self.levels.len() {
-                above = Some(self.come_down(pass, i, &z_q, above.as_ref())?);
+                above = Some(self.decode_level(pass, i, &z_q, above.as_ref())?);
             }
             quantized.push(z_q);
         }
@@ -137,9 +139,9 @@ impl VqVae2 {
 
     /// What a level's decoder makes of its quantized latents and of what comes from above: what the
     /// level below gets, or the image.
-    fn come_down(
+    fn decode_level(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         level: usize,
         latents: &Var,
         above: Option<&Var>,
@@ -291,19 +293,22 @@ impl Level {
     }
 
     /// The features of this level, of the image or of the features below.
-    fn features(&self, pass: &Pass, below: &Var) -> Result<Var> {
-        let x = come_up(pass, &self.down, &self.encoder_conv, below)?;
+    fn features(&self, pass: &ForwardContext, below: &Var) -> Result<Var> {
+        let x = encode_features(pass, &self.down, &self.encoder_conv, below)?;
         residual_stack(pass, &self.encoder_blocks, x)
     }
 
     /// What of the sum of its latents and of what comes from above its decoder needs to give this
     /// below.
-    fn needs_to_come_down(&self, output: Span) -> Span {
-        needs_of_blocks(&self.decoder_blocks, needs_above(&self.up, output))
+    fn decoder_input_range(&self, output: Span) -> Span {
+        input_range_of_blocks(
+            &self.decoder_blocks,
+            input_range_of_upsampling(&self.up, output),
+        )
     }
 
     /// Latents before they are quantized.
-    fn latents(&self, pass: &Pass, features: &Var, above: Option<&Var>) -> Result<Var> {
+    fn latents(&self, pass: &ForwardContext, features: &Var, above: Option<&Var>) -> Result<Var> {
         let z = self.to_latent.forward_f32(pass, features)?;
         match (&self.from_above, above) {
             (Some(layer), Some(above)) => layer.forward_onto_f32(pass, above, &z),
@@ -317,21 +322,31 @@ impl Autoencoder for VqVae2 {
         &self.factors
     }
 
-    fn encode(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Vec<Var>> {
+    fn encode(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Vec<Var>> {
         Ok(self.quantized(pass, images, quantize)?.0)
     }
 
-    fn reconstruct(&self, pass: &Pass, images: &Var, quantize: &mut Quantize) -> Result<Var> {
+    fn reconstruct(
+        &self,
+        pass: &ForwardContext,
+        images: &Var,
+        quantize: &mut Quantize,
+    ) -> Result<Var> {
         let (mut latents, above) = self.quantized(pass, images, quantize)?;
         // What came down to the last level's latents also leads on to the image.
         let last = latents
             .pop()
             .ok_or_else(|| Error::invalid("reconstruct", "a model without levels"))?;
         drop(latents);
-        self.come_down(pass, self.levels.len() - 1, &last, above.as_ref())
+        self.decode_level(pass, self.levels.len() - 1, &last, above.as_ref())
     }
 
-    fn decode(&self, pass: &Pass, latents: &[Var]) -> Result<Var> {
+    fn decode(&self, pass: &ForwardContext, latents: &[Var]) -> Result<Var> {
         if latents.len() != self.levels.len() {
             return Err(Error::shape(
                 "decode",
@@ -341,7 +356,7 @@ impl Autoencoder for VqVae2 {
         }
         let mut x = None;
         for (i, z_q) in latents.iter().enumerate() {
-            x = Some(self.come_down(pass, i, z_q, x.as_ref())?);
+            x = Some(self.decode_level(pass, i, z_q, x.as_ref())?);
         }
         x.ok_or_else(|| Error::invalid("decode", "a model without levels"))
     }
@@ -355,7 +370,7 @@ impl Autoencoder for VqVae2 {
             .last()
             .map_or_else(|| bottom.from_latent.weight(), |layer| layer.weight())
     }
-    fn reach(&self) -> Option<Reach> {
+    fn receptive_field(&self) -> Option<ReceptiveField> {
         let (top, pixels) = (self.factors[0], Span::new(self.factors[0]));
         // Encoding: the codes of one of the top level's cells, at every level. What comes down is
         // asked for from the bottom up.
@@ -364,30 +379,36 @@ impl Autoencoder for VqVae2 {
         let mut above = None;
         for (i, level) in self.levels.iter().enumerate().rev() {
             if let Some(output) = above.take() {
-                let hidden = level.needs_to_come_down(output);
-                latents[i] = latents[i].and(level.from_latent.needs(hidden));
+                let hidden = level.decoder_input_range(output);
+                latents[i] = latents[i].and(level.from_latent.input_range(hidden));
                 above = Some(hidden);
             }
-            features[i] = level.to_latent.needs(latents[i]);
+            features[i] = level.to_latent.input_range(latents[i]);
             if let Some(layer) = &level.from_above {
-                let wanted = layer.needs(latents[i]);
+                let wanted = layer.input_range(latents[i]);
                 above = Some(above.map_or(wanted, |span: Span| span.and(wanted)));
             }
         }
         // And then what the features are made of, from the top down.
         let mut from_above = features[0];
         for (level, own) in self.levels.iter().zip(&features) {
-            let hidden = needs_of_blocks(&level.encoder_blocks, own.and(from_above));
-            from_above = needs_below(&level.down, &level.encoder_conv, hidden);
+            let hidden = input_range_of_blocks(&level.encoder_blocks, own.and(from_above));
+            from_above = input_range_of_encoder(&level.down, &level.encoder_conv, hidden);
         }
         // Decoding: a cell's pixels.
         let mut output = pixels;
         let mut decode = 0;
         for (level, factor) in self.levels.iter().zip(&self.factors).rev() {
-            output = level.needs_to_come_down(output);
-            decode = decode.max(level.from_latent.needs(output).times(*factor).beyond(top));
+            output = level.decoder_input_range(output);
+            decode = decode.max(
+                level
+                    .from_latent
+                    .input_range(output)
+                    .times(*factor)
+                    .beyond(top),
+            );
         }
-        Some(Reach {
+        Some(ReceptiveField {
             encode: from_above.beyond(top),
             decode,
         })

@@ -4,7 +4,7 @@
 
 use crate::autograd::Var;
 use crate::gpu::Gpu;
-use crate::nn::{Builder, Handle, HostTensors, Init, Parameters, Pass, SpectralNorm};
+use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters, SpectralNorm};
 use crate::ops::conv::Conv;
 use crate::ops::elementwise::activation::Function;
 use crate::{Error, Result};
@@ -131,7 +131,7 @@ impl Discriminator {
     ///
     /// # Errors
     /// If the images are too small or have other channels.
-    pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Verdict> {
+    pub fn forward(&self, pass: &ForwardContext, images: &Var) -> Result<Verdict> {
         let [_, h, w, _] = images.tensor().dims("discriminator")?;
         if h.min(w) < self.smallest {
             let what = format!(
@@ -203,7 +203,7 @@ impl Discriminator {
 }
 
 impl Layer {
-    fn forward(&self, pass: &Pass, x: &Var) -> Result<Var> {
+    fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         let tape = pass.tape;
         let conv = Conv {
             stride: self.stride,
@@ -263,7 +263,7 @@ mod tests {
             let (d, params) = build(&gpu, norm);
             assert_eq!(d.smallest(), 12);
             let tape = Tape::no_grad(&gpu);
-            let pass = Pass::new(&tape, &params);
+            let pass = ForwardContext::new(&tape, &params);
             let image =
                 |h, w| tape.constant(&Tensor::zeros(&gpu, &[2, h, w, 3], DType::F32).unwrap());
             let verdict = d.forward(&pass, &image(12, 12)).unwrap();
@@ -293,7 +293,10 @@ mod tests {
         let judge = || {
             let tape = Tape::no_grad(&gpu);
             let x = tape.constant(&Tensor::from_slice(&gpu, &[2, 16, 16, 3], &images).unwrap());
-            let logits = d.forward(&Pass::new(&tape, &params), &x).unwrap().logits;
+            let logits = d
+                .forward(&ForwardContext::new(&tape, &params), &x)
+                .unwrap()
+                .logits;
             logits.tensor().read::<f32>().unwrap()
         };
         let grow = |factor: f32| {

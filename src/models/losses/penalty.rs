@@ -3,7 +3,7 @@
 use crate::autograd::accumulate::add;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::nn::{HostTensors, Parameters, Pass};
+use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::elementwise::activation::Function;
 use crate::ops::elementwise::lerp::lerp_assign;
 use crate::ops::elementwise::scale::scale;
@@ -30,16 +30,16 @@ fn score(tape: &Tape, logits: &Var, images: usize) -> Result<Var> {
 /// is `weight / B` times the derivative of the score along v, v held, and so that of a difference
 /// of two scores (Pearlmutter 1994): two passes more, and no second derivative of any kernel.
 pub(crate) fn gradient_penalty(
-    pass: &Pass,
+    pass: &ForwardContext,
     params: &Parameters,
-    judge: &dyn Fn(&Pass, &Var) -> Result<Var>,
+    judge: &dyn Fn(&ForwardContext, &Var) -> Result<Var>,
     x: &Tensor,
     weight: f32,
 ) -> Result<(Var, Tensor)> {
     let (gpu, images) = (x.gpu(), x.shape()[0]);
     let inner = Tape::new(gpu);
     let leaf = inner.leaf(x);
-    let logits = judge(&Pass::new(&inner, params).frozen(), &leaf)?;
+    let logits = judge(&ForwardContext::new(&inner, params).frozen(), &leaf)?;
     let slope = inner
         .backward(&score(&inner, &logits, images)?)?
         .take(&leaf);
@@ -192,7 +192,7 @@ mod tests {
             Conv2d::new(&mut b, "c", 5, 1, 3, Conv { stride: 1, ..conv }, true),
         ];
         let params = b.build(&gpu, 3).unwrap();
-        let judge = |pass: &Pass, x: &Var| {
+        let judge = |pass: &ForwardContext, x: &Var| {
             let mut x = layers[0].forward(pass, x)?;
             for layer in &layers[1..] {
                 x = layer.forward(pass, &pass.tape.activation(Function::Silu, &x)?)?;
@@ -203,7 +203,7 @@ mod tests {
         let weight = 0.7;
         let penalty = |params: &Parameters| {
             let tape = Tape::new(&gpu);
-            let pass = Pass::new(&tape, params);
+            let pass = ForwardContext::new(&tape, params);
             let (term, value) = gradient_penalty(&pass, params, &judge, &x, weight).unwrap();
             let gradients = pass.gradients(tape.backward(&term).unwrap());
             let gradients: Vec<(Handle, Vec<f32>)> = gradients

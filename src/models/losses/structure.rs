@@ -26,7 +26,11 @@ pub fn structure(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
     loop {
         let [_, h, w, _] = a.tensor().dims("structure")?;
         let fits = ssim::fits(h, w);
-        let mut part = tape.loss(Loss::L1, &tape.differences(&a)?, &tape.differences(&b)?)?;
+        let mut part = tape.loss(
+            Loss::L1,
+            &tape.image_gradient(&a)?,
+            &tape.image_gradient(&b)?,
+        )?;
         if fits {
             part = tape.add(&part, &tape.scale(&tape.ssim(&a, &b)?, -0.5, 0.5)?)?;
         }

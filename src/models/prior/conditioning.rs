@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::models::Level;
 use crate::models::prior::{Positions, Shape};
 use crate::nn::transformer::{Block, Dropout};
-use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
+use crate::nn::{BlockConfig, Builder, ForwardContext, Handle, INIT_STD, Init, Linear, Norm};
 use crate::ops::attention::attention::Attention;
 use crate::ops::attention::rotary::{Rotary, raster};
 use std::ops::Range;
@@ -115,7 +115,12 @@ impl Conditioning {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn rows(&self, pass: &Pass, codes: &[Tensor], dropout: (Dropout, usize)) -> Result<Var> {
+    pub fn rows(
+        &self,
+        pass: &ForwardContext,
+        codes: &[Tensor],
+        dropout: (Dropout, usize),
+    ) -> Result<Var> {
         let (tape, d, [h, w]) = (pass.tape, self.dim, self.level.grid);
         let mut x: Option<Var> = None;
         for (codes, table) in codes.iter().zip(&self.tokens) {

@@ -1,4 +1,5 @@
-//! Decoding step by step: the prompt at once, then one row an image, over caches of keys and values.
+//! Decoding step by step: the prompt at once, then one row an image, over caches of keys and
+//! values.
 
 use super::{Batch, Conditions, Memory, Prior, place};
 use crate::Result;
@@ -6,8 +7,8 @@ use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
 use crate::models::prior::pattern::Masks;
-use crate::nn::Pass;
-use crate::nn::transformer::{Dropout, Rows};
+use crate::nn::ForwardContext;
+use crate::nn::transformer::{Dropout, Phase};
 use crate::ops::attention::attention::Attention;
 use crate::ops::attention::attention_decode::KvCache;
 
@@ -35,9 +36,9 @@ impl Prior {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn prompt(
+    pub fn prefill(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         batch: &Batch,
         conditions: &Conditions,
         known: usize,
@@ -56,12 +57,12 @@ impl Prior {
         for (i, block) in self.blocks.iter().enumerate() {
             let rows = caches
                 .and_then(|caches| caches.get(i))
-                .map_or(Rows::Sequences, Rows::Prompt);
+                .map_or(Phase::Full, Phase::Prefill);
             let attention = Attention {
                 mask: masks.of(patterns, i),
                 ..Attention::CAUSAL
             };
-            let heard = conditions.memory.as_ref().and_then(|m| m.heard(i));
+            let encoder_states = conditions.memory.as_ref().and_then(|m| m.encoder_states(i));
             x = block.forward(
                 pass,
                 &x,
@@ -69,10 +70,10 @@ impl Prior {
                 self.rotary.as_ref(),
                 rows,
                 (Dropout::OFF, 0),
-                heard,
+                encoder_states,
             )?;
         }
-        let last = tape.columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
+        let last = tape.slice_columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
         let x = self.norm.forward(pass, &last)?;
         Ok(self
             .head(pass, &x, known % self.vocabulary.codebooks)?
@@ -106,7 +107,7 @@ impl Prior {
     /// If the device fails.
     pub fn step(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         code: &Tensor,
         known: usize,
         conditions: &[(Var, Tensor)],
@@ -122,7 +123,10 @@ impl Prior {
         }
         let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
         for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
-            let (rows, heard) = (Rows::Step(cache, lengths), memory.and_then(|m| m.heard(i)));
+            let (rows, encoder_states) = (
+                Phase::Decode(cache, lengths),
+                memory.and_then(|m| m.encoder_states(i)),
+            );
             x = block.forward(
                 pass,
                 &x,
@@ -130,7 +134,7 @@ impl Prior {
                 self.rotary.as_ref(),
                 rows,
                 (Dropout::OFF, 0),
-                heard,
+                encoder_states,
             )?;
         }
         let x = self.norm.forward(pass, &tape.reshape(&x, &[b, d])?)?;

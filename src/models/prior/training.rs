@@ -4,7 +4,7 @@ use super::{Batch, Losses, Prior, Reader};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::text::{IGNORED, Texts};
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
 use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::{Error, Result};
@@ -80,12 +80,12 @@ impl Prior {
         })
     }
 
-    pub(super) fn code_logits(&self, pass: &Pass, mut x: Var) -> Result<Vec<Var>> {
+    pub(super) fn code_logits(&self, pass: &ForwardContext, mut x: Var) -> Result<Vec<Var>> {
         let (tape, v, d) = (pass.tape, &self.vocabulary, self.shape.dim);
         let [b, rows, _] = x.tensor().dims("prior")?;
         let before = rows - v.tokens();
         if before > 0 {
-            x = tape.columns(
+            x = tape.slice_columns(
                 &tape.reshape(&x, &[b, rows * d])?,
                 before * d,
                 v.tokens() * d,
@@ -97,7 +97,7 @@ impl Prior {
             let x = if v.codebooks == 1 {
                 x.clone()
             } else {
-                tape.columns(&x, q * d, d)?
+                tape.slice_columns(&x, q * d, d)?
             };
             self.head(pass, &x, q)
         };
@@ -111,7 +111,7 @@ impl Prior {
     /// If the device fails, or the smoothing lies outside [0, 1).
     pub fn losses(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         batch: &Batch,
         dropout: Dropout,
         smoothing: f32,
@@ -127,7 +127,7 @@ impl Prior {
             Reader::Stream { head, text, .. } => {
                 let ([b, rows, _], of) = (x.tensor().dims("prior")?, batch.text()?);
                 let before = text.length - 1;
-                let rows = tape.columns(&tape.reshape(&x, &[b, rows * d])?, 0, before * d)?;
+                let rows = tape.slice_columns(&tape.reshape(&x, &[b, rows * d])?, 0, before * d)?;
                 let logits = head.forward(pass, &tape.reshape(&rows, &[b * before, d])?)?;
                 let targets = of
                     .targets
@@ -168,7 +168,7 @@ impl Prior {
     /// As [`Prior::losses`].
     pub fn loss(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         batch: &Batch,
         dropout: Dropout,
         smoothing: f32,

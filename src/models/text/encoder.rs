@@ -4,9 +4,9 @@
 use crate::Result;
 use crate::autograd::Var;
 use crate::models::prior::Shape;
-use crate::models::text::{Form, Text, TextBatch};
+use crate::models::text::{Text, TextBatch, TextFormat};
 use crate::nn::transformer::{Block, Dropout};
-use crate::nn::{BlockConfig, Builder, Handle, INIT_STD, Init, Linear, Norm, Pass};
+use crate::nn::{BlockConfig, Builder, ForwardContext, Handle, INIT_STD, Init, Linear, Norm};
 use crate::ops::attention::attention::Attention;
 
 /// Embeddings, blocks, a norm; or a linear map of given rows, and a norm.
@@ -39,7 +39,7 @@ impl TextEncoder {
         text.check()?;
         let d = shape.dim;
         let (input, layers) = match text.form {
-            Form::Tokens(size) => {
+            TextFormat::Tokens(size) => {
                 let table = b.declare(
                     format!("{name}.tokens.weight"),
                     &[size + text.length, d],
@@ -54,7 +54,7 @@ impl TextEncoder {
                 b.without_decay(positions);
                 (Input::Tokens { table, positions }, shape.text_layers)
             }
-            Form::Rows(channels) => {
+            TextFormat::Rows(channels) => {
                 let std = 1.0 / (channels as f32).sqrt();
                 (
                     Input::Rows(Linear::new(b, &format!("{name}.rows"), channels, d, std)),
@@ -90,7 +90,7 @@ impl TextEncoder {
     /// If the device fails.
     pub fn forward(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         text: &TextBatch,
         (dropout, place): (Dropout, usize),
     ) -> Result<Var> {

@@ -3,10 +3,10 @@
 pub mod activation;
 pub mod add;
 pub mod cast;
-pub mod columns;
 pub mod copy;
 pub mod fill;
 pub mod fma_chain;
 pub mod lerp;
 pub mod scale;
+pub mod slice_columns;
 pub mod swiglu;

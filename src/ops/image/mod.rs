@@ -1,7 +1,7 @@
 //! Images: bytes to numbers and back, resizing, similarity.
 
-pub mod differences;
 pub mod downsample;
 pub mod image;
+pub mod image_gradient;
 pub mod ssim;
 pub mod upsample;

@@ -2,5 +2,5 @@
 
 pub mod adaptive_weight;
 pub mod cross_entropy;
-pub mod feature_distance;
 pub mod loss;
+pub mod lpips_distance;

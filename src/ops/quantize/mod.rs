@@ -10,6 +10,6 @@ pub mod fsq;
 pub mod gather;
 pub mod gumbel;
 pub mod kmeans;
-pub mod revive;
+pub mod restart_dead_codes;
 pub mod rotation;
 pub mod vq_search;

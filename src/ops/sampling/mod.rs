@@ -2,5 +2,5 @@
 
 pub mod dropout;
 pub mod random;
-pub mod repetition;
+pub mod repetition_penalty;
 pub mod sample;

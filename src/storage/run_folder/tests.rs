@@ -93,7 +93,7 @@ fn a_run_that_is_replaced_goes_whole() {
     let own = [
         "checkpoints/step-00000005.json",
         "pictures/summary.png",
-        "pictures/players.png",
+        "pictures/gan.png",
     ];
     let parts: Vec<String> = [
         "",

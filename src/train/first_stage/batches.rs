@@ -2,10 +2,10 @@
 //!
 //! A set that fits a binding lies on the device as bytes, and a step gathers its images there. Of
 //! any other set, and where crops or colours change, a step's images are made on the host by
-//! [`Ahead`]'s threads before it comes.
+//! [`Prefetcher`]'s threads before it comes.
 
 use crate::config::run::ResolvedConfig;
-use crate::data::{Ahead, Batch, ImageSet, Recipe, Waiting, no_photographs};
+use crate::data::{Batch, BatchPlan, DataStall, ImageSet, Prefetcher, no_photographs};
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};
 use crate::{Result, memory};
@@ -22,21 +22,21 @@ const WORKERS: usize = 8;
 pub(super) struct Batches {
     gpu: Gpu,
     data: Arc<ImageSet>,
-    recipe: Recipe,
+    recipe: BatchPlan,
     source: Source,
 }
 
 enum Source {
     /// All images, on the device.
     Resident(Tensor),
-    Ahead(Ahead<Batch>),
+    Prefetcher(Prefetcher<Batch>),
 }
 
 /// How a configuration's batches are made.
-fn recipe(config: &ResolvedConfig) -> Recipe {
+fn recipe(config: &ResolvedConfig) -> BatchPlan {
     let (d, t) = (&config.data, &config.train);
     let crop = d.crops().then_some((d.crop_scale_min, d.crop_scale_max));
-    Recipe {
+    BatchPlan {
         seed: t.seed,
         batch: t.batch_size,
         flip: d.flip,
@@ -73,7 +73,7 @@ impl Batches {
                 let shape = [data.len(), data.height, data.width, data.channels];
                 Source::Resident(Tensor::from_slice(gpu, &shape, all)?)
             }
-            None => Source::Ahead(ahead(config, recipe, data.clone())?),
+            None => Source::Prefetcher(ahead(config, recipe, data.clone())?),
         };
         Ok(Batches {
             gpu: gpu.clone(),
@@ -94,7 +94,7 @@ impl Batches {
                 all,
                 &Tensor::from_slice(&self.gpu, &[numbers.len()], numbers)?,
             ),
-            Source::Ahead(_) => {
+            Source::Prefetcher(_) => {
                 let plain: Vec<u32> = numbers.iter().map(|n| n & !FLIP).collect();
                 let mirrored: Vec<bool> = numbers.iter().map(|n| n & FLIP != 0).collect();
                 self.upload(&self.data.gather(&plain)?, &mirrored)
@@ -118,7 +118,7 @@ impl Batches {
                     .collect();
                 self.images(&numbers)
             }
-            Source::Ahead(ahead) => {
+            Source::Prefetcher(ahead) => {
                 let batch = ahead.take(step)?;
                 self.upload(&batch.pixels, &batch.mirrored)
             }
@@ -126,10 +126,10 @@ impl Batches {
     }
 
     /// How long steps waited for their images; `None` where these lie on the device.
-    pub(super) fn waiting(&self) -> Option<Waiting> {
+    pub(super) fn waiting(&self) -> Option<DataStall> {
         match &self.source {
             Source::Resident(_) => None,
-            Source::Ahead(ahead) => Some(ahead.waiting()),
+            Source::Prefetcher(ahead) => Some(ahead.waiting()),
         }
     }
 
@@ -158,7 +158,11 @@ fn flag(mirrored: bool) -> u32 {
 
 /// Threads that make the batches of `data`. Each holds one, and as many again may wait, within
 /// bounds.
-fn ahead(config: &ResolvedConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result<Ahead<Batch>> {
+fn ahead(
+    config: &ResolvedConfig,
+    recipe: BatchPlan,
+    data: Arc<ImageSet>,
+) -> Result<Prefetcher<Batch>> {
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     let workers = match config.data.workers {
         0 => processors.min(WORKERS),
@@ -176,7 +180,7 @@ fn ahead(config: &ResolvedConfig, recipe: Recipe, data: Arc<ImageSet>) -> Result
         what,
         memory::product(&[data.image_bytes(), recipe.batch, held]),
     )?;
-    Ahead::new(workers.min(most), (2 * workers).min(most), move |step| {
+    Prefetcher::new(workers.min(most), (2 * workers).min(most), move |step| {
         recipe.batch(&data, step)
     })
 }

@@ -83,7 +83,7 @@ impl Health {
             self.told_runaway = true;
             found.push(Warning::Runaway(format!(
                 "the loss is {:.4} at step {}, {:.0} times the least so far: training runs away. \
-                 Lower train.lr, or set train.grad_clip = 1; --auto-heal halves the rate",
+                 Lower train.lr, or set train.grad_clip = 1; --auto-recover halves the rate",
                 row.losses.loss,
                 row.step,
                 row.losses.loss / least
@@ -120,7 +120,7 @@ fn collapse(row: &Row, capacity: Capacity, o: &Options) -> String {
             "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim"
         }
         _ if o.threshold_ema_dead_code == 0.0 => {
-            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 (--auto-heal \
+            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 (--auto-recover \
              does), or place the codes by quantizer.kmeans_init = true"
         }
         _ => {

@@ -9,7 +9,7 @@ use crate::inference::first_stage::Coded;
 use crate::inference::level_ablation::LevelAblation;
 use crate::metrics::{Evaluation, Fidelity, LevelCounts};
 use crate::models::Level;
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::ops::image::ssim;
 use crate::ops::loss::loss::{Loss, loss};
 use crate::quantize::Mode;
@@ -20,7 +20,7 @@ impl FirstStageTask {
     /// Images in the set, and what the model makes of them.
     fn reconstruct(&mut self, state: &OptimizerState, numbers: &[u32]) -> Result<Reconstructed> {
         let tape = Tape::no_grad(&self.gpu);
-        let pass = Pass::new(&tape, state.params());
+        let pass = ForwardContext::new(&tape, state.params());
         let x = tape.constant(&self.images(numbers)?);
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
         let of = |part: &Coded| {

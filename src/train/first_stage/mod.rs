@@ -15,13 +15,13 @@ use super::optimizer_state::OptimizerState;
 use super::task::{Recovery, Task};
 use crate::autograd::{Tape, Var};
 use crate::config::run::ResolvedConfig;
-use crate::data::{ImageSet, Waiting};
+use crate::data::{DataStall, ImageSet};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::first_stage::{Coded, FirstStage};
 use crate::metrics::{CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, Row, Steps};
 use crate::models::Level;
 use crate::models::first_stage::vqvae2::MOST_LEVELS;
-use crate::nn::{HostTensors, Parameters, Pass};
+use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::loss::loss::{Loss, loss};
 use crate::ops::quantize::codebook_use::codebook_use;
 use crate::quantize::{Mode, Term};
@@ -85,7 +85,7 @@ impl FirstStageTask {
         let all = Tensor::empty(&self.gpu, &[batches * per_batch, dim], DType::F32)?;
         for i in 0..batches {
             let tape = Tape::no_grad(&self.gpu);
-            let pass = Pass::new(&tape, params);
+            let pass = ForwardContext::new(&tape, params);
             let images = self.batches.batch(i as u64)?;
             let rows = self.stage.latents(&pass, &tape.constant(&images), level)?;
             all.copy_into(
@@ -94,7 +94,11 @@ impl FirstStageTask {
             )?;
         }
         let tape = Tape::no_grad(&self.gpu);
-        self.stage.quantizers[level].initialize(&Pass::new(&tape, params), &all, per_batch)
+        self.stage.quantizers[level].initialize(
+            &ForwardContext::new(&tape, params),
+            &all,
+            per_batch,
+        )
     }
 
     fn wants_init(&self) -> bool {
@@ -222,12 +226,13 @@ impl Task for FirstStageTask {
             self.initialize(state.params())?;
         }
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, state.params()).storing(self.config.train.dtype.into());
-        let pass = pass.recomputing(self.config.train.checkpoint_blocks);
+        let pass = ForwardContext::new(&tape, state.params())
+            .with_activation_dtype(self.config.train.dtype.into());
+        let pass = pass.with_checkpointing(self.config.train.checkpoint_blocks);
         let x = tape.constant(&self.batches.batch(step)?);
         // What is watched stays in memory for the whole step.
         let pass = if self.objective.watches() {
-            pass.watching(self.stage.model.last_weight())
+            pass.with_watched(self.stage.model.last_weight())
         } else {
             pass
         };
@@ -296,7 +301,7 @@ impl Task for FirstStageTask {
         let heal = match self.config.train.auto_heal {
             // It is at it.
             true => "",
-            false => "; --auto-heal goes back to the last checkpoint and on at half the rate",
+            false => "; --auto-recover goes back to the last checkpoint and on at half the rate",
         };
         Error::Diverged {
             step,
@@ -351,7 +356,7 @@ impl Task for FirstStageTask {
         })
     }
 
-    fn waiting(&self) -> Option<Waiting> {
+    fn waiting(&self) -> Option<DataStall> {
         self.batches.waiting()
     }
 

@@ -10,7 +10,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::build;
 use crate::metrics::Evaluation;
 use crate::models::Level;
-use crate::nn::Pass;
+use crate::nn::ForwardContext;
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::quantize::{Mode, Quantizer, Registry};
 use crate::storage::checkpoint::HostTensor;
@@ -150,8 +150,8 @@ impl Trainer<FirstStageTask> {
     /// If the images have another shape, or the device fails.
     pub fn reconstruction(&self, images: &Tensor) -> Result<Tensor> {
         let tape = Tape::no_grad(&self.task.gpu);
-        let pass =
-            Pass::new(&tape, self.state.params()).storing(self.task.config.train.dtype.into());
+        let pass = ForwardContext::new(&tape, self.state.params())
+            .with_activation_dtype(self.task.config.train.dtype.into());
         let x = tape.constant(images);
         let (_, y) = self.task.stage.reconstruct(&pass, &x, Mode::Eval)?;
         Ok(y.tensor().clone())

@@ -5,7 +5,7 @@ use crate::config::objective::{Gan, Regularizer};
 use crate::gpu::{Gpu, Tensor};
 use crate::models::losses::discriminator::{Config, Discriminator, Verdict};
 use crate::models::losses::penalty::{Averages, gradient_penalty};
-use crate::nn::{Adam, AdamState, HostTensors, Parameters, Pass};
+use crate::nn::{Adam, AdamState, ForwardContext, HostTensors, Parameters};
 use crate::ops::linalg::reduce::mean;
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::{Decay, Hyper};
@@ -117,7 +117,7 @@ impl Adversary {
         )
     }
 
-    fn judge(&self, pass: &Pass, images: &Var) -> Result<Verdict> {
+    fn judge(&self, pass: &ForwardContext, images: &Var) -> Result<Verdict> {
         self.discriminator.forward(pass, images)
     }
 
@@ -127,14 +127,17 @@ impl Adversary {
         let still = Tape::no_grad(&self.gpu);
         let real = match matched {
             true => {
-                self.judge(&Pass::new(&still, &self.params), &still.constant(x))?
-                    .features
+                self.judge(
+                    &ForwardContext::new(&still, &self.params),
+                    &still.constant(x),
+                )?
+                .features
             }
             false => Vec::new(),
         };
         let tape = Tape::new(&self.gpu);
         let leaf = tape.leaf(y);
-        let verdict = self.judge(&Pass::new(&tape, &self.params).frozen(), &leaf)?;
+        let verdict = self.judge(&ForwardContext::new(&tape, &self.params).frozen(), &leaf)?;
         let generator = self.options.objective.generator(&tape, &verdict.logits)?;
         let mut loss = generator.clone();
         let mut features: Option<Var> = None;
@@ -176,7 +179,7 @@ impl Adversary {
     ) -> Result<Learned> {
         let o = &self.options;
         let tape = Tape::new(&self.gpu);
-        let pass = Pass::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params);
         let real = self.judge(&pass, &tape.constant(x))?.logits;
         let fake = self.judge(&pass, &tape.constant(y))?.logits;
         let objective = o.objective.discriminator(&tape, &real, &fake)?;
@@ -185,7 +188,7 @@ impl Adversary {
             match o.regularizer {
                 Regularizer::R1 if step.is_multiple_of(o.regularizer_every) => {
                     let weight = o.regularizer_weight * o.regularizer_every as f32;
-                    let judge = |pass: &Pass, x: &Var| Ok(self.judge(pass, x)?.logits);
+                    let judge = |pass: &ForwardContext, x: &Var| Ok(self.judge(pass, x)?.logits);
                     let (term, value) = gradient_penalty(&pass, &self.params, &judge, x, weight)?;
                     loss = tape.add(&loss, &term)?;
                     penalty = Some(value);

@@ -20,7 +20,7 @@ use crate::metrics::GanMetrics;
 use crate::models::losses::lpips::Lpips;
 use crate::models::losses::penalty;
 use crate::models::losses::structure::structure;
-use crate::nn::{HostTensors, Pass};
+use crate::nn::{ForwardContext, HostTensors};
 use crate::ops::linalg::scale_by::scale_by;
 use crate::ops::loss::adaptive_weight::adaptive_weight;
 use crate::ops::loss::loss::{Loss, loss};
@@ -114,7 +114,7 @@ impl Objective {
     /// If the device fails.
     pub(crate) fn judge(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         x: &Var,
         y: &Var,
         step: u64,
@@ -182,7 +182,7 @@ impl Objective {
     /// The factor [1] of the adversarial slope.
     fn weight(
         &self,
-        pass: &Pass,
+        pass: &ForwardContext,
         own: &Tensor,
         adversarial: &Tensor,
         weight: f32,

@@ -4,7 +4,7 @@ use crate::config::run::RunConfig;
 use crate::gpu::{DType, Options};
 use crate::models::Autoencoder;
 use crate::models::first_stage::vqvae::{Config, VqVae};
-use crate::nn::{Parameters, Pass};
+use crate::nn::{ForwardContext, Parameters};
 use crate::quantize::Registry;
 
 fn config(adaptive: bool) -> RunConfig {
@@ -62,7 +62,7 @@ fn parts_are_weighed_and_added() {
         .unwrap();
         let run = || {
             let tape = Tape::new(&gpu);
-            let pass = Pass::new(&tape, &params).watching(model.last_weight());
+            let pass = ForwardContext::new(&tape, &params).with_watched(model.last_weight());
             let x = tape.constant(&images);
             let y = model
                 .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
@@ -102,7 +102,7 @@ fn parts_are_weighed_and_added() {
         // The same by hand, in one graph, with the weight as a number.
         let weight = value(const { GanMetrics::slot("adversarial_weight") });
         let tape = Tape::new(&gpu);
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let x = tape.constant(&images);
         let y = model
             .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
@@ -126,7 +126,7 @@ fn parts_are_weighed_and_added() {
             of(model.last_weight()),
             of(params.find("encoder.down.0.weight").unwrap()),
         );
-        let pass = Pass::new(&tape, &params);
+        let pass = ForwardContext::new(&tape, &params);
         let y = model
             .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
             .unwrap();
@@ -196,7 +196,7 @@ fn without_options_it_is_the_mean_squared_error() {
         b.build(&gpu, 0).unwrap()
     };
     let tape = Tape::new(&gpu);
-    let pass = Pass::new(&tape, &params);
+    let pass = ForwardContext::new(&tape, &params);
     let y = tape.leaf(&Tensor::from_slice(&gpu, &[1, 1, 2, 1], &[1.0f32, 0.0]).unwrap());
     let x = tape.constant(&Tensor::zeros(&gpu, &[1, 1, 2, 1], DType::F32).unwrap());
     let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0).unwrap();

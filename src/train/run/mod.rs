@@ -12,7 +12,7 @@ use crate::config::DottedConfig;
 use crate::config::Resumable;
 use crate::config::learning_rate;
 use crate::config::run::ResolvedConfig;
-use crate::data::{ImageSet, Waiting, absolute};
+use crate::data::{DataStall, ImageSet, absolute};
 use crate::gpu::{Gpu, clock::Instant};
 use crate::quantize::Registry;
 use crate::storage::atomic;
@@ -72,7 +72,7 @@ pub struct Progress {
     /// Time left at that pace, measurements and checkpoints counted; `None` before it is known.
     pub left: Option<Duration>,
     /// How long training waited for its data so far; `None` where they lie ready.
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<DataStall>,
 }
 
 /// How a run begins.

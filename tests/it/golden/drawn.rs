@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use wgvq::analysis::robustness::{Outcome, Perturbation};
 use wgvq::report::atlas::{Code, atlas};
 use wgvq::report::codecs::Lossy;
-use wgvq::report::comparison::{self, Reached};
+use wgvq::report::comparison::{self, RunResult};
 use wgvq::report::curves::{Curve, curve};
+use wgvq::report::gan_curves::gan_curves;
 use wgvq::report::grid::{self, Layout, Shape};
 use wgvq::report::map::{colours, map};
 use wgvq::report::overlay::{Overlay, overlay};
 use wgvq::report::patches::{self, Row};
 use wgvq::report::pca;
-use wgvq::report::players::players;
 use wgvq::report::rate::{self, Codecs, Coded, LevelRate};
 use wgvq::report::robustness;
 use wgvq::report::samples::{self, PriorPage};
@@ -62,7 +62,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
             "comparison",
             comparison::curves("runs", &reached(0.02), &reached(0.03)).unwrap(),
         ),
-        ("players", players(&log()).unwrap()),
+        ("gan", gan_curves(&log()).unwrap()),
         ("rate", rated()),
         ("robustness", png(robustness::chart(&outcomes()).unwrap())),
         ("map", png(map("codebook", &plane(), &counts(40)).unwrap())),
@@ -212,8 +212,8 @@ fn studied() -> Vec<Point> {
         .collect()
 }
 
-fn reached(mse: f64) -> Vec<(Reached, usize)> {
-    let one = |name: &str, mse: f64| Reached {
+fn reached(mse: f64) -> Vec<(RunResult, usize)> {
+    let one = |name: &str, mse: f64| RunResult {
         name: name.into(),
         codes: 64,
         mse,

@@ -4,12 +4,12 @@ use super::Entry;
 use crate::cli::common::images::png;
 use std::path::Path;
 use wgvq::data::ImageSet;
-use wgvq::report::comparison::Reached;
+use wgvq::report::comparison::RunResult;
 use wgvq::storage::metrics_log;
 use wgvq::{Error, Result, files};
 
 /// What a finished run's files say.
-pub(super) fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
+pub(super) fn read(entry: &Entry, pace: &Path) -> Result<RunResult> {
     let path = entry.folder.join("test.csv");
     let columns = metrics_log::columns(&path)?;
     let column = |name: &str| -> Result<&Vec<f64>> {
@@ -32,7 +32,7 @@ pub(super) fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
             .zip(column(name)?.iter().copied())
             .collect())
     };
-    Ok(Reached {
+    Ok(RunResult {
         name: entry.name.clone(),
         codes: about["codes"].as_u64().unwrap_or(0) as usize,
         mse: last("mse")?,
@@ -50,7 +50,7 @@ pub(super) fn read(entry: &Entry, pace: &Path) -> Result<Reached> {
 /// The columns of a file of curves, one row to a measurement.
 const CURVES: &str = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
 
-/// The runs' curves in the columns that `--beside` reads, so that they can be held against later
+/// The runs' curves in the columns that `--reference` reads, so that they can be held against later
 /// ones.
 pub(super) fn curves(entries: &[Entry]) -> Result<String> {
     let mut text = format!("{CURVES}\n");
@@ -78,7 +78,7 @@ pub(super) fn curves(entries: &[Entry]) -> Result<String> {
 }
 
 /// Another program's curves: rows of [`CURVES`].
-pub(super) fn read_beside(path: &Path) -> Result<Vec<Reached>> {
+pub(super) fn read_beside(path: &Path) -> Result<Vec<RunResult>> {
     let text = files::read_text(path, files::LIST)?;
     let header = CURVES;
     let mut lines = text.lines();
@@ -88,7 +88,7 @@ pub(super) fn read_beside(path: &Path) -> Result<Vec<Reached>> {
             format!("does not begin with the columns {header}"),
         ));
     }
-    let mut all: Vec<(String, Reached)> = Vec::new();
+    let mut all: Vec<(String, RunResult)> = Vec::new();
     for (i, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
         let values: Vec<f64> = fields
@@ -107,7 +107,7 @@ pub(super) fn read_beside(path: &Path) -> Result<Vec<Reached>> {
         let run = format!("{name} {seed}");
         if all.iter().all(|(r, _)| *r != run) {
             let none = f64::NAN;
-            let empty = Reached {
+            let empty = RunResult {
                 name: name.to_string(),
                 codes: *codes as usize,
                 mse: none,
@@ -131,7 +131,7 @@ pub(super) fn read_beside(path: &Path) -> Result<Vec<Reached>> {
     Ok(all.into_iter().map(|(_, r)| r).collect())
 }
 
-pub(super) fn csv(reached: &[Reached]) -> String {
+pub(super) fn csv(reached: &[RunResult]) -> String {
     let mut text =
         String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
     for r in reached {

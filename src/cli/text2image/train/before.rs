@@ -5,7 +5,7 @@ use super::{GO_ON, System, Train, going_on, output};
 use crate::cli::common::keys::{Keys, configuration, open};
 use crate::cli::common::pictures;
 use crate::cli::first_stage::train::{going_on as first_stage_going_on, own_pictures};
-use crate::cli::text2image::asked::Asked;
+use crate::cli::text2image::request::TrainRequest;
 use crate::cli::text2image::{Global, contrastive_folder, reading, text_folder};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use wgvq::gpu::Gpu;
 use wgvq::inference::FirstStageModel;
 use wgvq::models::Level;
 use wgvq::models::prior::Vocabulary;
-use wgvq::models::text::{Form, Text, Texts};
+use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::storage::atomic;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::contrastive::check_contrastive;
@@ -33,20 +33,20 @@ const LEAST: usize = 12;
 const LONGEST: usize = 128;
 
 /// What the options say of texts, whatever the captions are.
-pub(super) fn check_texts(asked: &Asked) -> Result<()> {
-    Tokenizer::check_size(asked.vocabulary)?;
-    if asked.text_length > 1 << 20 {
+pub(super) fn check_texts(request: &TrainRequest) -> Result<()> {
+    Tokenizer::check_size(request.vocabulary)?;
+    if request.text_length > 1 << 20 {
         let what = format!(
             "{} is not allowed: at most 2^20 tokens can be read",
-            asked.text_length
+            request.text_length
         );
         return Err(Error::config("--text-length", what));
     }
-    if asked.text_length != 0 && asked.text_length < 3 && !asked.embeddings {
+    if request.text_length != 0 && request.text_length < 3 && !request.embeddings {
         let what = "is not allowed: a text has its first and last token, and one more";
         return Err(Error::config(
             "--text-length",
-            format!("{} {what}", asked.text_length),
+            format!("{} {what}", request.text_length),
         ));
     }
     Ok(())
@@ -116,7 +116,8 @@ impl Train {
                 let has_ended = going_on::ended(run, kept.train.steps)?;
                 // Beside a first stage that `wgvq train` made, the seed is the others' alone.
                 let seed = if has_ended { None } else { self.seed };
-                let (data, steps, set) = (self.data.clone(), self.first_steps, self.first.clone());
+                let (data, steps, set) =
+                    (self.data.clone(), self.stage1_steps, self.stage1.clone());
                 let keys = Keys {
                     data,
                     steps,
@@ -124,7 +125,7 @@ impl Train {
                     set,
                     ..Default::default()
                 };
-                let config = first_stage_going_on(&kept, &keys, "--first")?;
+                let config = first_stage_going_on(&kept, &keys, "--stage1")?;
                 if has_ended && config.train.steps == kept.train.steps {
                     return Ok(First::trained(FirstStageModel::load(gpu, run)?));
                 }
@@ -133,7 +134,7 @@ impl Train {
                 (config, Stage::Begun(images, folder))
             }
             _ if run.join("final.safetensors").exists() => {
-                if !self.first.is_empty() || self.first_steps.is_some() {
+                if !self.stage1.is_empty() || self.stage1_steps.is_some() {
                     let what = format!(
                         "{} has its first stage already: go on with what was asked for by \
                          `{GO_ON} {}`, train what follows it anew by `--overwrite` without this option, or train \
@@ -141,7 +142,7 @@ impl Train {
                         run.display(),
                         output::shell(run)
                     );
-                    return Err(Error::config("--first", what));
+                    return Err(Error::config("--stage1", what));
                 }
                 return Ok(First::trained(FirstStageModel::load(gpu, run)?));
             }
@@ -185,10 +186,10 @@ impl Train {
             System::Dalle => vec!["quantizer.kind=gumbel".to_owned()],
             System::Parti => vec!["quantizer.kind=cosine".to_owned()],
         };
-        set.extend(self.first.clone());
+        set.extend(self.stage1.clone());
         let keys = Keys {
             data: Some(data),
-            steps: self.first_steps,
+            steps: self.stage1_steps,
             seed: self.seed,
             set,
             ..Default::default()
@@ -226,7 +227,7 @@ impl Train {
         &self,
         global: &Global,
         first: &First,
-        asked: &Asked,
+        request: &TrainRequest,
     ) -> Result<Material> {
         let run = self.folder();
         let mut data = first.config.data.clone();
@@ -238,7 +239,7 @@ impl Train {
         let same = |images: &&ImageSet| {
             let of_first = first.config.data.options();
             options == of_first
-                && absolute(&images.name) == absolute(self.data.as_deref().unwrap_or(&asked.data))
+                && absolute(&images.name) == absolute(self.data.as_deref().unwrap_or(&request.data))
         };
         let mut set = match (first.images().filter(same), &first.stage) {
             (Some(images), _) => images.clone(),
@@ -247,18 +248,18 @@ impl Train {
                     Stage::Trained(model) => pictures::source_of(run, model),
                     _ => data.source.clone(),
                 };
-                let own = pictures::first_there(&asked.data, source);
+                let own = pictures::first_there(&request.data, source);
                 let set = pictures::open(run, &own, self.data.as_deref(), &options)?;
                 set.notes.iter().for_each(|n| output::note(global, n));
                 set
             }
         };
         reading::captioned(global, &mut set)?;
-        if asked.text_length > 0 && !asked.embeddings {
+        if request.text_length > 0 && !request.embeddings {
             // Before captions are read that nothing could hold.
             let text = Text {
-                form: Form::Tokens(asked.vocabulary),
-                length: asked.text_length,
+                form: TextFormat::Tokens(request.vocabulary),
+                length: request.text_length,
             };
             text.hold(set.len())
                 .map_err(|e| Error::config("--text-length", e))?;
@@ -272,19 +273,19 @@ impl Train {
                 .iter()
                 .filter_map(|i| set.items[*i as usize].caption.as_deref())
                 .collect();
-            Tokenizer::learn(&captions, asked.vocabulary)?
+            Tokenizer::learn(&captions, request.vocabulary)?
         };
         let own = reading::longest(&set, &tokenizer)?;
-        let length = if asked.text_length == 0 || asked.embeddings {
+        let length = if request.text_length == 0 || request.embeddings {
             own.clamp(LEAST, LONGEST)
         } else {
-            asked.text_length
+            request.text_length
         };
         let text = tokenizer.text(length);
         let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
-        reading::tell_of_long(global, &long, set.len(), length, asked.strict)?;
-        let rows = if asked.embeddings {
-            Some(reading::rows(&set, asked.text_length)?)
+        reading::tell_of_long(global, &long, set.len(), length, request.strict)?;
+        let rows = if request.embeddings {
+            Some(reading::rows(&set, request.text_length)?)
         } else {
             None
         };
@@ -343,13 +344,13 @@ impl Train {
 
     /// Makes the folder of a first stage that begins; from here on --resume goes on, whichever
     /// stage is stopped.
-    pub(super) fn begin(&self, config: &RunConfig, asked: &Asked) -> Result<RunFolder> {
+    pub(super) fn begin(&self, config: &RunConfig, request: &TrainRequest) -> Result<RunFolder> {
         let run = self.folder();
         let folder = RunFolder::create(run, false)?;
         let mut config = config.clone();
         config.data.source = absolute(&config.data.source);
         atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
-        asked.save(&text_folder(run))?;
+        request.save(&text_folder(run))?;
         Ok(folder)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{System, Train};
 use crate::cli::common::keys::set_keys;
-use crate::cli::text2image::asked::Asked;
 use crate::cli::text2image::contrastive_folder;
+use crate::cli::text2image::request::TrainRequest;
 use std::path::Path;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::contrastive::ContrastiveConfig;
@@ -11,7 +11,7 @@ use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved, Resumable};
 use wgvq::inference::prior_folder;
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
-use wgvq::models::text::Form;
+use wgvq::models::text::TextFormat;
 use wgvq::storage::checkpoint;
 use wgvq::{Error, Result};
 
@@ -26,7 +26,7 @@ pub(super) fn ended(place: &Path, steps: u64) -> Result<bool> {
 fn refused(others: &[&str]) -> Error {
     let what = format!(
         "goes on under the run's own configuration, and {} would be another: leave it out \
-         (--steps, --first-steps and --judge-steps may be more, and --data says where the same \
+         (--steps, --stage1-steps and --judge-steps may be more, and --data says where the same \
          images lie now)",
         others.join(", ")
     );
@@ -36,23 +36,23 @@ fn refused(others: &[&str]) -> Error {
 impl Train {
     /// What the run was asked for, with more steps where these are asked for now. Its own options
     /// may be given again.
-    pub(super) fn going_on(&self, run: &Path) -> Result<Asked> {
-        let Some(kept) = Asked::load(run)? else {
+    pub(super) fn going_on(&self, run: &Path) -> Result<TrainRequest> {
+        let Some(kept) = TrainRequest::load(run)? else {
             return self.going_on_from_earlier(run);
         };
-        let mut asked = kept.clone();
+        let mut request = kept.clone();
         let (batch, seed) = (
             self.batch.map(|n| n.to_string()),
             self.seed.map(|n| n.to_string()),
         );
         set_keys(
-            &mut asked.prior,
+            &mut request.prior,
             [("train.batch_size", batch), ("train.seed", seed.clone())],
             "--set",
             &self.set,
         )?;
         set_keys(
-            &mut asked.judge,
+            &mut request.judge,
             [("train.seed", seed)],
             "--judge",
             &self.judge,
@@ -78,9 +78,9 @@ impl Train {
             ("--embeddings", self.embeddings && !kept.embeddings),
             (
                 "--set, --batch or --seed",
-                *asked.prior.resolve()? != kept.prior,
+                *request.prior.resolve()? != kept.prior,
             ),
-            ("--judge or --seed", asked.judge != kept.judge),
+            ("--judge or --seed", request.judge != kept.judge),
         ]
         .into_iter()
         .filter_map(|(option, other)| other.then_some(option))
@@ -88,25 +88,25 @@ impl Train {
         if !others.is_empty() {
             return Err(refused(&others));
         }
-        asked.strict |= self.strict;
-        self.more_steps(&mut asked);
-        asked.check()?;
-        Ok(asked)
+        request.strict |= self.strict;
+        self.more_steps(&mut request);
+        request.check()?;
+        Ok(request)
     }
 
-    fn more_steps(&self, asked: &mut Asked) {
-        let kept = asked.prior.clone();
-        asked.prior.train.steps = self.steps.unwrap_or(kept.train.steps);
-        asked.prior = asked.prior.clone().going_on(&kept);
+    fn more_steps(&self, request: &mut TrainRequest) {
+        let kept = request.prior.clone();
+        request.prior.train.steps = self.steps.unwrap_or(kept.train.steps);
+        request.prior = request.prior.clone().going_on(&kept);
         if let Some(steps) = self.judge_steps {
-            (asked.judge_steps, asked.judge.train.steps) = (steps, steps.max(1));
+            (request.judge_steps, request.judge.train.steps) = (steps, steps.max(1));
         }
     }
 
     /// The same of a run that an earlier version began: what its stages have is theirs, and options
     /// say the rest.
-    fn going_on_from_earlier(&self, run: &Path) -> Result<Asked> {
-        let mut asked = self.asked(run)?;
+    fn going_on_from_earlier(&self, run: &Path) -> Result<TrainRequest> {
+        let mut request = self.request(run)?;
         let levels = [String::new()]
             .into_iter()
             .chain((2..=MOST_LEVELS).flat_map(level_names));
@@ -120,14 +120,15 @@ impl Train {
                 || !self.set.is_empty()
                 || self.batch.is_some()
                 || self.seed.is_some();
-            if given && asked.prior.identity()? != kept.identity()? {
+            if given && request.prior.identity()? != kept.identity()? {
                 return Err(refused(&["--system, --size, --set, --batch or --seed"]));
             }
-            asked.prior = kept;
+            request.prior = kept;
             if Tokens::exist(&place.join("tokens")) {
                 let text = Tokens::open(&place.join("tokens"))?.info.vocabulary.text;
-                asked.embeddings = text.is_some_and(|text| matches!(text.form, Form::Rows(_)));
-                asked.text_length = self
+                request.embeddings =
+                    text.is_some_and(|text| matches!(text.form, TextFormat::Rows(_)));
+                request.text_length = self
                     .text_length
                     .or(text.map(|text| text.length))
                     .unwrap_or(0);
@@ -137,24 +138,28 @@ impl Train {
         if judge.is_file() {
             let kept = ContrastiveConfig::load(&judge)?;
             if (!self.judge.is_empty() || self.seed.is_some())
-                && asked.judge.identity()? != kept.identity()?
+                && request.judge.identity()? != kept.identity()?
             {
                 return Err(refused(&["--judge or --seed"]));
             }
-            (asked.judge_steps, asked.judge) = (kept.train.steps, kept);
+            (request.judge_steps, request.judge) = (kept.train.steps, kept);
         }
-        self.more_steps(&mut asked);
-        Ok(asked)
+        self.more_steps(&mut request);
+        Ok(request)
     }
 
     /// The configuration of a level's prior. What has begun must be what was asked for: another may
     /// be there still.
-    pub(super) fn prior_of(&self, place: &Path, asked: &Asked) -> Result<Resolved<PriorConfig>> {
+    pub(super) fn prior_of(
+        &self,
+        place: &Path,
+        request: &TrainRequest,
+    ) -> Result<Resolved<PriorConfig>> {
         if self.resume.is_none() || !place.join("config.toml").is_file() {
-            return asked.prior.resolve();
+            return request.prior.resolve();
         }
         let kept = PriorConfig::load(&place.join("config.toml"))?;
-        if kept.identity()? != asked.prior.identity()? {
+        if kept.identity()? != request.prior.identity()? {
             return Err(another(place));
         }
         let mut config = kept.clone();
@@ -167,13 +172,13 @@ impl Train {
     pub(super) fn judge_of(
         &self,
         place: &Path,
-        asked: &Asked,
+        request: &TrainRequest,
     ) -> Result<Resolved<ContrastiveConfig>> {
         if self.resume.is_none() || !place.join("config.toml").is_file() {
-            return asked.judge.resolve();
+            return request.judge.resolve();
         }
         let mut kept = ContrastiveConfig::load(&place.join("config.toml"))?;
-        if kept.identity()? != asked.judge.identity()? {
+        if kept.identity()? != request.judge.identity()? {
             return Err(another(place));
         }
         kept.train.steps = self

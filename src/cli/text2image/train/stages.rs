@@ -5,8 +5,8 @@ use super::{GO_ON, Train};
 use crate::cli::common::output;
 use crate::cli::common::output::{Bar, Watch};
 use crate::cli::common::signals::stop_flag;
-use crate::cli::text2image::asked::Asked;
-use crate::cli::text2image::{Ended, Global, contrastive_folder, reading, text_folder};
+use crate::cli::text2image::request::TrainRequest;
+use crate::cli::text2image::{CommandStatus, Global, contrastive_folder, reading, text_folder};
 use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Captions, Tokens};
 use wgvq::config::Resolved;
@@ -34,8 +34,8 @@ impl Train {
         level: usize,
         material: Option<&Material>,
         config: &Resolved<PriorConfig>,
-        asked: &Asked,
-    ) -> Result<Ended> {
+        request: &TrainRequest,
+    ) -> Result<CommandStatus> {
         let run = self.folder();
         let name = model.levels()[level].name.clone();
         let place = prior_folder(run, &name);
@@ -53,7 +53,7 @@ impl Train {
                 )?;
                 (RunFolder::resume(&place)?, Some(tokens))
             }
-            Some(m) => self.tokenized(global, gpu, model, level, m, config, asked)?,
+            Some(m) => self.tokenized(global, gpu, model, level, m, config, request)?,
             None => {
                 return Err(Error::file(
                     &place,
@@ -62,7 +62,7 @@ impl Train {
             }
         };
         let Some(tokens) = tokens else {
-            return Ok(Ended::Abandoned);
+            return Ok(CommandStatus::Abandoned);
         };
         let (v, p, t) = (&tokens.info.vocabulary, &config.prior, &config.train);
         let way = if p.text == TextKind::Stream {
@@ -97,14 +97,14 @@ impl Train {
         let outcome = outcome?;
         if outcome.stopped {
             self.tell_stopped(global, outcome.trainer.step_number());
-            return Ok(Ended::Interrupted);
+            return Ok(CommandStatus::Interrupted);
         }
         let (Some(e), parameters) = (outcome.evaluation, outcome.trainer.parameter_count()) else {
-            return Ok(Ended::Done);
+            return Ok(CommandStatus::Done);
         };
         drop(outcome.trainer);
         self.text_helps(global, gpu, &folder, model, e, parameters)?;
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     /// Turns images and captions into tokens, unless these are there. No tokens if this was
@@ -117,7 +117,7 @@ impl Train {
         level: usize,
         m: &Material,
         config: &Resolved<PriorConfig>,
-        asked: &Asked,
+        request: &TrainRequest,
     ) -> Result<(RunFolder, Option<Tokens>)> {
         let place = &prior_folder(self.folder(), &model.levels()[level].name);
         let of = |numbers: &[u32]| match &m.rows {
@@ -146,7 +146,7 @@ impl Train {
         };
         let texts = folder.beside("text");
         m.tokenizer.save(&texts)?;
-        asked.save(&texts)?;
+        request.save(&texts)?;
         let made = if Tokens::exist(&folder.tokens()) {
             Some(Tokens::open(&folder.tokens())?)
         } else {
@@ -242,7 +242,7 @@ impl Train {
         gpu: &Gpu,
         m: &Material,
         config: &Resolved<ContrastiveConfig>,
-    ) -> Result<Ended> {
+    ) -> Result<CommandStatus> {
         let place = contrastive_folder(self.folder());
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
         m.tokenizer.save(&text_folder(self.folder()))?;
@@ -269,7 +269,7 @@ impl Train {
         let outcome = outcome?;
         if outcome.stopped {
             self.tell_stopped(global, outcome.trainer.step_number());
-            return Ok(Ended::Interrupted);
+            return Ok(CommandStatus::Interrupted);
         }
         if let Some(e) = outcome.evaluation {
             if global.json {
@@ -282,7 +282,7 @@ impl Train {
                 output::result(&format!("run: {}", self.folder().display()));
             }
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 
     pub(super) fn tell_stopped(&self, global: &Global, step: u64) {

@@ -25,7 +25,7 @@ fn write(path: &Path, files: &[(&str, Vec<u8>)]) {
     builder.finish().unwrap();
 }
 
-fn opened(dir: &Path, source: &str, keep: data::Keep) -> Result<ImageSet> {
+fn opened(dir: &Path, source: &str, keep: data::Residency) -> Result<ImageSet> {
     let options = Options {
         cache_dir: Some(dir.join("cache")),
         keep,
@@ -55,7 +55,11 @@ fn samples_have_their_texts_and_nothing_is_unpacked() {
     write(&dir.path().join("set.tar"), &files);
     let stale = dir.path().join("cache/archives/.unpackingX");
     fs::create_dir_all(&stale).unwrap();
-    for keep in [data::Keep::Memory, data::Keep::Disk, data::Keep::Disk] {
+    for keep in [
+        data::Residency::Memory,
+        data::Residency::Disk,
+        data::Residency::Disk,
+    ] {
         let set = opened(dir.path(), "set.tar", keep).unwrap();
         assert_eq!(
             captions(&set),
@@ -88,7 +92,7 @@ fn names_are_matched_up_to_the_first_dot_in_any_case() {
         ("0004.png", png(6)),
     ];
     write(&dir.path().join("set.tar"), &files);
-    let set = opened(dir.path(), "set.tar", data::Keep::Auto).unwrap();
+    let set = opened(dir.path(), "set.tar", data::Residency::Auto).unwrap();
     let expected = [
         ("0001.JPG.png", Some("one")),
         ("0002.PNG", Some("two")),
@@ -136,7 +140,7 @@ fn texts_that_are_none_are_named_and_condemn_no_set() {
         ("0006.json", b"{".to_vec()),
     ];
     write(&dir.path().join("set.tar"), &files);
-    let set = opened(dir.path(), "set.tar", data::Keep::Auto).unwrap();
+    let set = opened(dir.path(), "set.tar", data::Residency::Auto).unwrap();
     let own: Vec<Option<&str>> = captions(&set)
         .into_iter()
         .map(|(_, caption)| caption)
@@ -172,7 +176,7 @@ fn classes_are_read_from_their_files() {
         .map(|(name, bytes)| (name.as_str(), bytes.clone()))
         .collect();
     write(&dir.path().join("set.tar"), &files);
-    let set = opened(dir.path(), "set.tar", data::Keep::Auto).unwrap();
+    let set = opened(dir.path(), "set.tar", data::Residency::Auto).unwrap();
     assert_eq!(set.classes, ["2", "7", "10"]);
     assert_eq!(
         set.items.iter().map(|i| i.class).collect::<Vec<_>>(),
@@ -196,7 +200,7 @@ fn a_folder_of_archives_is_one_set() {
         ];
         write(&dir.path().join("shards").join(shard), &files);
     }
-    let set = opened(dir.path(), "shards", data::Keep::Disk).unwrap();
+    let set = opened(dir.path(), "shards", data::Residency::Disk).unwrap();
     assert_eq!(
         (set.len(), &set.train[..], &set.test[..]),
         (6, &[0, 1, 2, 3][..], &[4, 5][..])
@@ -212,7 +216,7 @@ fn a_folder_of_archives_is_one_set() {
     );
     // Beside pictures, an archive is what they were unpacked from.
     fs::write(dir.path().join("shards/x.png"), png(77)).unwrap();
-    let set = opened(dir.path(), "shards", data::Keep::Auto).unwrap();
+    let set = opened(dir.path(), "shards", data::Residency::Auto).unwrap();
     assert_eq!(set.len(), 1);
     assert!(
         set.notes.iter().any(|n| n.contains("3 archives")),
@@ -226,7 +230,7 @@ fn what_is_no_archive_is_called_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |name: &str, bytes: &[u8]| {
         fs::write(dir.path().join(name), bytes).unwrap();
-        let error = opened(dir.path(), name, data::Keep::Auto)
+        let error = opened(dir.path(), name, data::Residency::Auto)
             .unwrap_err()
             .to_string();
         assert!(error.contains(name), "{error}");
@@ -249,7 +253,7 @@ fn what_is_no_archive_is_called_what_it_is() {
     let whole = fs::read(dir.path().join("whole.tar")).unwrap();
     assert!(refused("cut.tar", &whole[..512 + 512 + 512 + 20]).contains("ends within `b.png`"));
     write(&dir.path().join("set.tar"), &[("a.txt", b"x".to_vec())]);
-    let error = opened(dir.path(), "set.tar", data::Keep::Auto)
+    let error = opened(dir.path(), "set.tar", data::Residency::Auto)
         .unwrap_err()
         .to_string();
     assert!(error.contains("holds no images"), "{error}");

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::data::cache::{Source, Stamp, Store, View};
+use crate::data::cache::{ImageCache, Source, Stamp, View};
 use crate::data::decode::picture::Header;
 use crate::data::decode::resize::Resize;
-use crate::data::source::folder::{Found, Unread, classes, group, official, stem};
+use crate::data::source::folder::{ImageFile, UnreadableTexts, classes, group, official, stem};
 use crate::data::source::grid::Grid;
-use crate::data::{ImageSet, Item, Keep, Options, cache_dir, split};
+use crate::data::{ImageSet, Item, Options, Residency, cache_dir, split};
 use crate::{Error, Result};
 
 /// The form of a set's pictures, and of its images.
-pub(crate) struct Form<'a> {
+pub(crate) struct SetLayout<'a> {
     /// Width, height and channels of an image.
     pub(crate) image: (usize, usize, usize),
     /// Resize pictures are brought to the size at which they are kept.
@@ -26,12 +26,12 @@ pub(crate) struct Form<'a> {
 /// The set of the pictures `kept`.
 pub(crate) fn open(
     root: &Path,
-    kept: Vec<(Found, Header)>,
-    form: &Form,
+    kept: Vec<(ImageFile, Header)>,
+    form: &SetLayout,
     options: &Options,
     mut notes: Vec<String>,
 ) -> Result<ImageSet> {
-    let Form {
+    let SetLayout {
         image: (width, height, channels),
         how,
         grid,
@@ -76,7 +76,7 @@ pub(crate) fn open(
         ));
     }
     let sides = official(&files);
-    let mut unread = Unread::default();
+    let mut unread = UnreadableTexts::default();
     let (classes, class_of) = classes(&files, usize::from(sides.is_some()), &mut unread);
     let (mut items, mut views) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (n, (file, grid)) in files.iter().zip(&grids).enumerate() {
@@ -127,7 +127,7 @@ pub(crate) fn open(
         ));
     }
     notes.push(where_kept(options));
-    let store = Store::new(sources, views, tile, channels, how, options)?;
+    let store = ImageCache::new(sources, views, tile, channels, how, options)?;
     let name = root.display().to_string();
     Ok(ImageSet {
         name,
@@ -144,7 +144,7 @@ pub(crate) fn open(
 }
 
 fn where_kept(options: &Options) -> String {
-    if options.keep == Keep::Memory {
+    if options.keep == Residency::Memory {
         let mib = options.memory_bytes >> 20;
         return format!(
             "pictures are decoded as they are needed, and up to {mib} MiB of them held in memory"

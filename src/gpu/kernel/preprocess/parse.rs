@@ -20,7 +20,7 @@ pub(super) enum Node<'t> {
     Choice(Vec<Arm<'t>>),
     /// Name, from, to.
     Unroll(Line<'t>, [&'t str; 3], Vec<Node<'t>>),
-    For(Line<'t>, Rows<'t>, Vec<Node<'t>>),
+    For(Line<'t>, ForTable<'t>, Vec<Node<'t>>),
 }
 
 /// One way of an `#ifdef` .. `#endif`.
@@ -34,7 +34,7 @@ pub(super) struct Arm<'t> {
 
 /// What a `#for` walks over.
 #[derive(Debug)]
-pub(super) struct Rows<'t> {
+pub(super) struct ForTable<'t> {
     pub names: Vec<&'t str>,
     pub rows: Vec<Vec<&'t str>>,
 }
@@ -46,7 +46,7 @@ const DIRECTIVES: &str =
 enum Open<'t> {
     Choice(Vec<Arm<'t>>),
     Unroll(Line<'t>, [&'t str; 3]),
-    For(Line<'t>, Rows<'t>),
+    For(Line<'t>, ForTable<'t>),
 }
 
 /// The tree of `text`.
@@ -186,7 +186,7 @@ pub(super) fn parse<'t>(file: &str, text: &'t str) -> Result<Vec<Node<'t>>, Sour
 }
 
 /// `NAME in WORD WORD`, or `(NAME, NAME) in (WORD, WORD) (WORD, WORD)`.
-fn rows(text: &str) -> Option<Rows<'_>> {
+fn rows(text: &str) -> Option<ForTable<'_>> {
     let (names, words) = text.split_once(" in ")?;
     let names = group(&mut names.trim())?;
     let mut rest = words.trim();
@@ -195,7 +195,7 @@ fn rows(text: &str) -> Option<Rows<'_>> {
         rows.push(group(&mut rest).filter(|row| row.len() == names.len())?);
     }
     (!rows.is_empty() && names.iter().all(|name| super::is_name(name)))
-        .then_some(Rows { names, rows })
+        .then_some(ForTable { names, rows })
 }
 
 /// A word, or several in parentheses, off the start of `text`.

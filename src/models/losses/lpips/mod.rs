@@ -1,6 +1,6 @@
 //! LPIPS, the distance of images that people see (Zhang et al. 2018, "The unreasonable
 //! effectiveness of deep features as a perceptual metric"): features of a network trained to
-//! classify images, compared place by place (`ops::feature_distance`), under weights for
+//! classify images, compared place by place (`ops::lpips_distance`), under weights for
 //! their channels that were fitted to people's judgements. It is that of the `lpips` package,
 //! version 0.1 of its weights.
 //!
@@ -215,7 +215,7 @@ impl Lpips {
         }
         let mut total: Option<Var> = None;
         for ((a, b), lin) in a.taps.iter().zip(&b.taps).zip(&self.lins) {
-            let distance = tape.mean(&tape.feature_distance(a, b, lin)?)?;
+            let distance = tape.mean(&tape.lpips_distance(a, b, lin)?)?;
             total = Some(match total {
                 Some(sum) => tape.add(&sum, &distance)?,
                 None => distance,

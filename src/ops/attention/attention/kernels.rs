@@ -70,7 +70,7 @@ struct DeltaParams {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
+enum AttentionPass {
     Forward,
     Queries,
     Keys,
@@ -87,10 +87,10 @@ const GROUP: u32 = 64;
 
 /// Rows that a lane owns: as many as keep the instructions of a step over a block, and the time to
 /// compile them, in bounds.
-fn rows_per_lane(pass: Pass, quarters: u32) -> u32 {
+fn rows_per_lane(pass: AttentionPass, quarters: u32) -> u32 {
     let most = match pass {
-        Pass::Forward => 64,
-        Pass::Queries | Pass::Keys => 32,
+        AttentionPass::Forward => 64,
+        AttentionPass::Queries | AttentionPass::Keys => 32,
     };
     (most / quarters).clamp(1, 4)
 }
@@ -105,11 +105,17 @@ fn spread(lanes: u32, quarters: u32) -> u32 {
     (lanes / BLOCK).min(1 << quarters.trailing_zeros())
 }
 
-fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool, masked: bool) -> Kernel {
+fn kernel(
+    pass: AttentionPass,
+    lanes: Option<u32>,
+    quarters: u32,
+    vec: bool,
+    masked: bool,
+) -> Kernel {
     let source: &'static Source = match pass {
-        Pass::Forward => shader!("attention/attention"),
-        Pass::Queries => shader!("attention/attention_grad_q"),
-        Pass::Keys => shader!("attention/attention_grad_kv"),
+        AttentionPass::Forward => shader!("attention/attention"),
+        AttentionPass::Queries => shader!("attention/attention_grad_q"),
+        AttentionPass::Keys => shader!("attention/attention_grad_kv"),
     };
     let kernel = Kernel::new(source)
         .define("DQ", quarters)
@@ -134,7 +140,11 @@ fn kernel(pass: Pass, lanes: Option<u32>, quarters: u32, vec: bool, masked: bool
 pub(super) fn kernels() -> Vec<Kernel> {
     let mut all = Vec::new();
     for lanes in LANES.map(Some).into_iter().chain([None]) {
-        for pass in [Pass::Forward, Pass::Queries, Pass::Keys] {
+        for pass in [
+            AttentionPass::Forward,
+            AttentionPass::Queries,
+            AttentionPass::Keys,
+        ] {
             for vec in [false, true] {
                 all.extend(QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, false)));
                 all.extend(
@@ -152,7 +162,7 @@ fn delta_kernel(vec: bool) -> Kernel {
 }
 
 /// The kernel for a problem on a device, and the rows of one workgroup.
-fn choose(gpu: &Gpu, pass: Pass, p: &Problem, masked: bool) -> (Kernel, usize) {
+fn choose(gpu: &Gpu, pass: AttentionPass, p: &Problem, masked: bool) -> (Kernel, usize) {
     let lanes = gpu
         .subgroup_size()
         .filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
@@ -244,7 +254,7 @@ pub(super) fn forward(
     let o = Tensor::empty(gpu, shape, DType::F32)?;
     let lse = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
     let mask = mask.map(Mask::by_query);
-    let (kernel, rows) = choose(gpu, Pass::Forward, p, mask.is_some());
+    let (kernel, rows) = choose(gpu, AttentionPass::Forward, p, mask.is_some());
     let (params, groups) = params(p, l, p.tq, rows, [0; 3], mask);
     let mut bindings = vec![qkv[0], qkv[1], qkv[2], &o, &lse];
     bindings.extend(mask.map(|m| &m.words));
@@ -289,7 +299,7 @@ pub(super) fn backward(
         work,
     )?;
     let bits = mask.map(Mask::by_query);
-    let (kernel, rows) = choose(gpu, Pass::Queries, p, bits.is_some());
+    let (kernel, rows) = choose(gpu, AttentionPass::Queries, p, bits.is_some());
     let (queries, groups) = params(p, l, p.tq, rows, to, bits);
     let mut bindings = vec![q, k, v, upstream, lse, &delta, dq];
     bindings.extend(bits.map(|m| &m.words));
@@ -302,7 +312,7 @@ pub(super) fn backward(
         products(p, 3.0),
     )?;
     let bits = mask.map(Mask::by_key);
-    let (kernel, rows) = choose(gpu, Pass::Keys, p, bits.is_some());
+    let (kernel, rows) = choose(gpu, AttentionPass::Keys, p, bits.is_some());
     let (keys, groups) = params(p, l, p.tk, rows, to, bits);
     let mut bindings = vec![q, k, v, upstream, lse, &delta, dkv];
     bindings.extend(bits.map(|m| &m.words));

@@ -8,7 +8,7 @@ mod spec;
 mod wide;
 
 pub use mask::Mask;
-pub use spec::AttentionRow;
+pub use spec::AttentionSpec;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};

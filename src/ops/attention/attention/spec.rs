@@ -13,7 +13,7 @@ use crate::spec::{
 /// The registry's row of [`attention`]; with `packed` 1 of [`attention_packed`], with 2 of
 /// [`attention_cross`]. `mask` 1 is of the sequences' lengths, 2 of a pattern for all, 3 of one for
 /// each image.
-pub struct AttentionRow;
+pub struct AttentionSpec;
 
 fn options<'a>(case: &Case, mask: Option<&'a Mask>) -> Attention<'a> {
     Attention {
@@ -157,7 +157,7 @@ fn together(c: &Case, rows: usize, parts: &[Vec<f64>]) -> Vec<f64> {
     out
 }
 
-impl Operation for AttentionRow {
+impl Operation for AttentionSpec {
     fn name(&self) -> &'static str {
         "attention"
     }
@@ -362,7 +362,7 @@ impl Operation for AttentionRow {
     }
 }
 
-impl Gradient for AttentionRow {
+impl Gradient for AttentionSpec {
     fn wrt(&self, c: &Case) -> Vec<usize> {
         match c.get("packed") {
             0 => vec![0, 1, 2],

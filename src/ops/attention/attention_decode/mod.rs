@@ -7,7 +7,7 @@
 mod reference;
 mod spec;
 
-pub use spec::AttentionDecodeRow;
+pub use spec::AttentionDecodeSpec;
 
 use super::attention::{Attention, MOST_CHANNELS};
 use crate::gpu::device::adapter::LANES;

@@ -10,7 +10,7 @@ use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case
 /// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length
 /// of its own, then `steps` tokens in a row. The outputs are those of the steps, and the cache
 /// where it was written.
-pub struct AttentionDecodeRow;
+pub struct AttentionDecodeSpec;
 
 fn sized([b, most, h, d, prompt, steps, mask]: [usize; 7]) -> Case {
     case(&[
@@ -47,7 +47,7 @@ fn parts(x: &[f64], at: usize, h: usize, heads: usize, d: usize) -> [&[f64]; 3] 
     [0, 1, 2].map(|part| &x[((at * 3 + part) * heads + h) * d..][..d])
 }
 
-impl Operation for AttentionDecodeRow {
+impl Operation for AttentionDecodeSpec {
     fn name(&self) -> &'static str {
         "attention_decode"
     }

@@ -3,7 +3,7 @@
 
 mod spec;
 
-pub use spec::CrossDecodeRow;
+pub use spec::CrossDecodeSpec;
 
 use super::attention::{Attention, MOST_CHANNELS};
 use super::attention_decode::{Keys, choose, params, scale, work};

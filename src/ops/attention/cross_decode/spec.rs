@@ -7,7 +7,7 @@ use crate::ops::attention::attention_decode::{Keys, steps};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
 
 /// The registry's row of [`cross_decode`].
-pub struct CrossDecodeRow;
+pub struct CrossDecodeSpec;
 
 fn sized([b, s, h, d]: [usize; 4]) -> Case {
     case(&[("b", b), ("s", s), ("h", h), ("d", d)])
@@ -34,7 +34,7 @@ fn attend<T: Real>(q: &[T], keys: &[&[T]], values: &[&[T]], scale: T) -> Vec<T> 
     (0..q.len()).map(mean).collect()
 }
 
-impl Operation for CrossDecodeRow {
+impl Operation for CrossDecodeSpec {
     fn name(&self) -> &'static str {
         super::OP
     }

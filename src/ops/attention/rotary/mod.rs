@@ -7,7 +7,7 @@
 mod reference;
 mod spec;
 
-pub use spec::RotaryRow;
+pub use spec::RotarySpec;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};

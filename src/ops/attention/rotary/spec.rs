@@ -8,7 +8,7 @@ use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Toler
 
 /// The registry's row of [`Rotary`]: `axes` 1 or 2; `parts` 1 or 3; every sequence starts at
 /// `start`, or with `each` at a place of its own up to it.
-pub struct RotaryRow;
+pub struct RotarySpec;
 
 const BASE: f64 = 10_000.0;
 /// Columns of the raster of the cases with two axes.
@@ -69,7 +69,7 @@ fn turned(c: &Case, x: &[f64], starts: &[u32], sign: f64) -> HostTensor {
     HostTensor::f64(&shape(c), reference::turn(x, d / 2, angle, sign))
 }
 
-impl Operation for RotaryRow {
+impl Operation for RotarySpec {
     fn name(&self) -> &'static str {
         "rotary"
     }
@@ -191,7 +191,7 @@ impl Operation for RotaryRow {
     }
 }
 
-impl Gradient for RotaryRow {
+impl Gradient for RotarySpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0]
     }

@@ -4,7 +4,7 @@
 mod reference;
 mod spec;
 
-pub use spec::SoftmaxRow;
+pub use spec::SoftmaxSpec;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};

@@ -7,7 +7,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`softmax`].
-pub struct SoftmaxRow;
+pub struct SoftmaxSpec;
 
 /// A scale that makes some rows nearly one-hot.
 fn options(case: &Case) -> Softmax {
@@ -25,7 +25,7 @@ fn sized([n, t, c, causal]: [usize; 4]) -> Case {
     case(&[("n", n), ("t", t), ("c", c), ("causal", causal)])
 }
 
-impl Operation for SoftmaxRow {
+impl Operation for SoftmaxSpec {
     fn name(&self) -> &'static str {
         "softmax"
     }
@@ -120,7 +120,7 @@ impl Operation for SoftmaxRow {
     }
 }
 
-impl Gradient for SoftmaxRow {
+impl Gradient for SoftmaxSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0]
     }

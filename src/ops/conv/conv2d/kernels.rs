@@ -2,7 +2,7 @@
 
 use super::fused::{Flags, Fused};
 use super::row_kernel;
-use crate::gpu::kernel::gemm::{Form, Tile, splits};
+use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::geometry::Geometry;
 use crate::ops::conv::{fold, unfold};
@@ -33,7 +33,11 @@ fn takes_halves(gpu: &Gpu, g: &Geometry) -> bool {
 }
 
 fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, f: Flags) -> Kernel {
-    let form = if vec { Form::K } else { Form::Scalar };
+    let form = if vec {
+        OperandLayout::K
+    } else {
+        OperandLayout::Scalar
+    };
     let kernel = f
         .define(Kernel::new(shader!("conv/conv2d")))
         .flag("OUT_VEC", out_vec);
@@ -41,8 +45,16 @@ fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, f: Flags) -> Kernel {
 }
 
 fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, f: Flags) -> Kernel {
-    let lhs = if o_vec { Form::K } else { Form::Scalar };
-    let rhs = if i_vec { Form::M } else { Form::Scalar };
+    let lhs = if o_vec {
+        OperandLayout::K
+    } else {
+        OperandLayout::Scalar
+    };
+    let rhs = if i_vec {
+        OperandLayout::M
+    } else {
+        OperandLayout::Scalar
+    };
     let kernel = f
         .define(Kernel::new(shader!("conv/conv2d_grad_input")))
         .flag("OUT_VEC", i_vec);
@@ -58,7 +70,13 @@ fn grad_weight_kernel(
     relu: [bool; 2],
     half: [bool; 2],
 ) -> Kernel {
-    let form = |vec| if vec { Form::M } else { Form::Scalar };
+    let form = |vec| {
+        if vec {
+            OperandLayout::M
+        } else {
+            OperandLayout::Scalar
+        }
+    };
     let kernel = tile.define(
         Kernel::new(shader!("conv/conv2d_grad_weight")),
         form(i_vec),

@@ -9,7 +9,7 @@ pub(crate) mod reference;
 mod row_kernel;
 mod spec;
 
-pub use spec::Conv2dRow;
+pub use spec::Conv2dSpec;
 
 pub(crate) use fused::Fused;
 pub(crate) use kernels::{forward, grad_input, grad_weight, kernels, work};

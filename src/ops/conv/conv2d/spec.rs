@@ -12,7 +12,7 @@ use crate::spec::{
 use crate::{Error, Result};
 
 /// The registry's row of [`conv2d`].
-pub struct Conv2dRow;
+pub struct Conv2dSpec;
 
 pub(crate) fn conv(case: &Case) -> Conv {
     Conv {
@@ -50,7 +50,7 @@ fn sized(v: [usize; 10]) -> Case {
     case(&names.into_iter().zip(v).collect::<Vec<_>>())
 }
 
-impl Operation for Conv2dRow {
+impl Operation for Conv2dSpec {
     fn name(&self) -> &'static str {
         "conv2d"
     }
@@ -206,7 +206,7 @@ impl Operation for Conv2dRow {
     }
 }
 
-impl Gradient for Conv2dRow {
+impl Gradient for Conv2dSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0, 1, 2, 3]
     }

@@ -5,7 +5,7 @@
 
 mod spec;
 
-pub use spec::ConvTranspose2dRow;
+pub use spec::ConvTranspose2dSpec;
 
 use super::conv2d::{Fused, forward, grad_input, grad_weight};
 use super::geometry::{Geometry, check_bias};

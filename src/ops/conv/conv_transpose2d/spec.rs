@@ -11,7 +11,7 @@ use crate::spec::{
 use crate::{Error, Result};
 
 /// The registry's row of [`conv_transpose2d`].
-pub struct ConvTranspose2dRow;
+pub struct ConvTranspose2dSpec;
 
 fn conv(case: &Case) -> ConvTranspose {
     ConvTranspose {
@@ -50,7 +50,7 @@ fn sized(v: [usize; 11]) -> Case {
     case(&names.into_iter().zip(v).collect::<Vec<_>>())
 }
 
-impl Operation for ConvTranspose2dRow {
+impl Operation for ConvTranspose2dSpec {
     fn name(&self) -> &'static str {
         "conv_transpose2d"
     }
@@ -204,7 +204,7 @@ impl Operation for ConvTranspose2dRow {
     }
 }
 
-impl Gradient for ConvTranspose2dRow {
+impl Gradient for ConvTranspose2dSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0, 1, 2]
     }

@@ -6,7 +6,7 @@ mod reference;
 
 use super::split_sum::split_sum;
 use crate::autograd::{Tape, Var};
-use crate::gpu::kernel::gemm::{Form, Tile, splits};
+use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
 use crate::gpu::{DType, Kernel, Tensor, Work};
 use crate::ops::elementwise::cast::cast;
 use crate::{Error, Result, shader};
@@ -50,7 +50,14 @@ struct Params {
     b_k: u32,
 }
 
-fn kernel(tile: Tile, lhs: Form, rhs: Form, out_vec: bool, bias: bool, halves: Halves) -> Kernel {
+fn kernel(
+    tile: Tile,
+    lhs: OperandLayout,
+    rhs: OperandLayout,
+    out_vec: bool,
+    bias: bool,
+    halves: Halves,
+) -> Kernel {
     let kernel = Kernel::new(shader!("linalg/matmul"))
         .flag("OUT_VEC", out_vec)
         .flag("BIAS", bias);
@@ -100,11 +107,11 @@ impl Halves {
 }
 
 /// The forms that let vec4 loads stay aligned.
-fn forms(t: Transpose, m: usize, n: usize, k: usize) -> (Form, Form) {
+fn forms(t: Transpose, m: usize, n: usize, k: usize) -> (OperandLayout, OperandLayout) {
     let pick = |m_form: bool, rows: usize| match m_form {
-        true if rows.is_multiple_of(4) => Form::M,
-        false if k.is_multiple_of(4) => Form::K,
-        _ => Form::Scalar,
+        true if rows.is_multiple_of(4) => OperandLayout::M,
+        false if k.is_multiple_of(4) => OperandLayout::K,
+        _ => OperandLayout::Scalar,
     };
     (pick(t.a, m), pick(!t.b, n))
 }
@@ -165,7 +172,7 @@ pub fn matmul_as(
         y: out.is_half(),
     };
     let (lhs, rhs) = forms(t, m, n, k);
-    let vec = lhs != Form::Scalar && rhs != Form::Scalar && n.is_multiple_of(4);
+    let vec = lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar && n.is_multiple_of(4);
     if halves.any() && !(vec && Halves::KERNELS.contains(&halves) && a.gpu().shader_f16()) {
         let wide = matmul_as(
             &cast(a, DType::F32)?,

@@ -3,7 +3,7 @@
 use super::{Halves, Transpose, kernel, matmul, reference, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
-use crate::gpu::kernel::gemm::{Form, Tile};
+use crate::gpu::kernel::gemm::{OperandLayout, Tile};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
@@ -158,7 +158,7 @@ impl Operation for Matmul {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
-        let forms = [Form::K, Form::M, Form::Scalar];
+        let forms = [OperandLayout::K, OperandLayout::M, OperandLayout::Scalar];
         let operands = || {
             forms
                 .into_iter()
@@ -169,12 +169,15 @@ impl Operation for Matmul {
             .flat_map(|tile| operands().map(move |operands| (tile, operands)))
         {
             // A B read by vec4 along the columns means columns in fours; otherwise both can be.
-            for out_vec in [false, true].into_iter().filter(|v| *v || rhs != Form::M) {
+            for out_vec in [false, true]
+                .into_iter()
+                .filter(|v| *v || rhs != OperandLayout::M)
+            {
                 let plain = Halves::default();
                 all.extend([false, true].map(|bias| kernel(tile, lhs, rhs, out_vec, bias, plain)));
             }
             // f16 is read and written four at a time, or not at all.
-            if lhs != Form::Scalar && rhs != Form::Scalar {
+            if lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar {
                 let variants = Halves::KERNELS
                     .into_iter()
                     .flat_map(|h| [(h, false), (h, true)]);

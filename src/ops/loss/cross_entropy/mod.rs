@@ -7,7 +7,7 @@
 mod reference;
 mod spec;
 
-pub use spec::CrossEntropyRow;
+pub use spec::CrossEntropySpec;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Kernel, Tensor, Work, groups_for, row_chunks, row_group};

@@ -11,7 +11,7 @@ use crate::spec::{
 
 /// The registry's row of [`cross_entropy`]: `smooth` in percent; `ignore` 1 ignores class 0, 2 a
 /// number that is no class; `weighted` 1 gives every row a factor.
-pub struct CrossEntropyRow;
+pub struct CrossEntropySpec;
 
 fn sized([n, v, smooth, ignore, weighted]: [usize; 5]) -> Case {
     case(&[
@@ -52,7 +52,7 @@ fn rows<'a>(c: &Case, inputs: &'a [HostTensor]) -> Rows<'a, f64> {
     }
 }
 
-impl Operation for CrossEntropyRow {
+impl Operation for CrossEntropySpec {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
@@ -207,7 +207,7 @@ impl Operation for CrossEntropyRow {
     }
 }
 
-impl Gradient for CrossEntropyRow {
+impl Gradient for CrossEntropySpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0]
     }

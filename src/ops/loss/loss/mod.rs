@@ -99,7 +99,7 @@ impl Tape {
 }
 
 /// The registry's row.
-pub struct LossRow;
+pub struct LossSpec;
 
 fn kind(case: &Case) -> Loss {
     if case.get("mae") == 1 {
@@ -109,7 +109,7 @@ fn kind(case: &Case) -> Loss {
     }
 }
 
-impl Operation for LossRow {
+impl Operation for LossSpec {
     fn name(&self) -> &'static str {
         "loss"
     }
@@ -171,7 +171,7 @@ impl Operation for LossRow {
     }
 }
 
-impl Gradient for LossRow {
+impl Gradient for LossSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0, 1]
     }

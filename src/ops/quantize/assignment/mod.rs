@@ -154,9 +154,9 @@ fn work(n: usize, k: usize, d: usize) -> Work {
 }
 
 /// The registry's row.
-pub struct AssignmentRow;
+pub struct AssignmentSpec;
 
-impl Operation for AssignmentRow {
+impl Operation for AssignmentSpec {
     fn name(&self) -> &'static str {
         "assignment"
     }

@@ -30,7 +30,7 @@ pub enum Metric {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum KernelOutput {
     Probability,
     Gradient,
     Sample,
@@ -49,11 +49,11 @@ struct Params {
     scale: f32,
 }
 
-fn kernel(way: Way, metric: Metric) -> Kernel {
+fn kernel(way: KernelOutput, metric: Metric) -> Kernel {
     let way = match way {
-        Way::Probability => "PROB",
-        Way::Gradient => "GRAD",
-        Way::Sample => "SAMPLE",
+        KernelOutput::Probability => "PROB",
+        KernelOutput::Gradient => "GRAD",
+        KernelOutput::Sample => "SAMPLE",
     };
     Kernel::new(shader!("quantize/code_softmax"))
         .define(way, 1)
@@ -65,7 +65,11 @@ fn scale_rows_kernel() -> Kernel {
 }
 
 fn kernels() -> Vec<Kernel> {
-    let ways = [Way::Probability, Way::Gradient, Way::Sample];
+    let ways = [
+        KernelOutput::Probability,
+        KernelOutput::Gradient,
+        KernelOutput::Sample,
+    ];
     let both = ways
         .into_iter()
         .flat_map(|way| [kernel(way, Metric::Euclidean), kernel(way, Metric::Cosine)]);
@@ -146,7 +150,7 @@ impl Problem<'_> {
 
     fn dispatch(
         &self,
-        way: Way,
+        way: KernelOutput,
         start: usize,
         s: &Tensor,
         rest: &[&Tensor],
@@ -222,7 +226,13 @@ pub fn sample_codes(
     let index = Tensor::empty(x.gpu(), &[n], DType::U32)?;
     for (start, rows) in problem.parts() {
         let (_, s) = problem.products(start, rows)?;
-        problem.dispatch(Way::Sample, start, &s, &[&index.view(start, &[rows])?], 1.0)?;
+        problem.dispatch(
+            KernelOutput::Sample,
+            start,
+            &s,
+            &[&index.view(start, &[rows])?],
+            1.0,
+        )?;
     }
     Ok(index)
 }
@@ -232,7 +242,7 @@ fn average(problem: &Problem) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (start, rows) in problem.parts() {
         let (_, s) = problem.products(start, rows)?;
-        problem.dispatch(Way::Probability, start, &s, &[], 1.0)?;
+        problem.dispatch(KernelOutput::Probability, start, &s, &[], 1.0)?;
         let part = column_sum(&s)?;
         sum = Some(match sum {
             Some(before) => accumulate(before, part)?,
@@ -253,7 +263,13 @@ fn average_grad(problem: &Problem, u: &Tensor, needs: &[bool]) -> Result<Vec<Opt
     for (start, rows) in problem.parts() {
         let (x, r) = problem.products(start, rows)?;
         let sums = Tensor::empty(gpu, &[rows], DType::F32)?;
-        problem.dispatch(Way::Gradient, start, &r, &[u, &sums], 1.0 / n as f32)?;
+        problem.dispatch(
+            KernelOutput::Gradient,
+            start,
+            &r,
+            &[u, &sums],
+            1.0 / n as f32,
+        )?;
         if needs[0] {
             let pull = matmul(&r, e, Transpose::NONE, None)?;
             scale_rows(&sums, &x, &pull)?;

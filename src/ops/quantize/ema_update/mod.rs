@@ -94,7 +94,7 @@ pub fn ema_counts(c: &Tensor, counts: &Tensor, decay: f32) -> Result<Tensor> {
 }
 
 /// Moves `ema` by one batch: its counts u32 `[K]` and sums [K, D] by code. Returns the new averaged
-/// counts in a tensor of their own, f32 `[K]`, by which [`revive`](super::revive::revive) judges.
+/// counts in a tensor of their own, f32 `[K]`, by which [`restart_dead_codes`](super::restart_dead_codes::restart_dead_codes) judges.
 ///
 /// # Errors
 /// If the shapes do not fit, or the decay is outside [0, 1).

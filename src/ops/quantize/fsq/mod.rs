@@ -5,7 +5,7 @@
 pub(crate) mod reference;
 mod spec;
 
-pub use spec::FsqRow;
+pub use spec::FsqSpec;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};

@@ -7,7 +7,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
 
 /// The registry's row of [`Levels`].
-pub struct FsqRow;
+pub struct FsqSpec;
 
 /// Levels of a case: those that the paper recommends for 2^8, 2^10, 2^12, 2^14 and 2^16 codes
 /// (Mentzer et al. 2023, section 4.1), and small ones.
@@ -25,7 +25,7 @@ fn levels(case: &Case) -> &'static [usize] {
     SETS[case.get("set").min(SETS.len() - 1)]
 }
 
-impl Operation for FsqRow {
+impl Operation for FsqSpec {
     fn name(&self) -> &'static str {
         "fsq"
     }
@@ -108,7 +108,7 @@ impl Operation for FsqRow {
     }
 }
 
-impl Gradient for FsqRow {
+impl Gradient for FsqSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0]
     }

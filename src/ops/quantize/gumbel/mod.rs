@@ -8,7 +8,7 @@
 pub(crate) mod reference;
 mod spec;
 
-pub use spec::GumbelRow;
+pub use spec::GumbelSpec;
 
 use super::assignment;
 use super::gather::gather;
@@ -26,7 +26,7 @@ const PART: usize = 1 << 20;
 
 /// How codes are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Draw {
+pub struct GumbelOptions {
     /// Temperature of the softmax, above 0.
     pub temperature: f32,
     /// The likeliest code forward, the mixture backward; else the mixture both ways.
@@ -89,7 +89,7 @@ struct Part {
     kl: Tensor,
 }
 
-fn part(x: &Tensor, codes: Codes<&Tensor>, draw: Draw, start: usize) -> Result<Part> {
+fn part(x: &Tensor, codes: Codes<&Tensor>, draw: GumbelOptions, start: usize) -> Result<Part> {
     let ([n, d], [k, _], gpu) = (x.dims("gumbel")?, codes.weight.dims("gumbel")?, x.gpu());
     let rows = rows_per_part(k).min(n - start);
     let x = x.view(start * d, &[rows, d])?;
@@ -134,7 +134,7 @@ fn row_work(rows: usize, k: usize) -> Work {
     }
 }
 
-fn check(x: &Tensor, codes: Codes<&Tensor>, draw: Draw) -> Result<[usize; 4]> {
+fn check(x: &Tensor, codes: Codes<&Tensor>, draw: GumbelOptions) -> Result<[usize; 4]> {
     let op = "gumbel";
     let ([n, d], [k, d2], [k2, e]) = (
         x.dims(op)?,
@@ -163,7 +163,7 @@ fn check(x: &Tensor, codes: Codes<&Tensor>, draw: Draw) -> Result<[usize; 4]> {
 
 /// What [`Tape::gumbel`] makes.
 #[derive(Debug)]
-pub struct Drawn {
+pub struct GumbelOutput {
     /// Codes, or mixtures of them: [N, E].
     pub z_q: Var,
     /// The likeliest code under the noise: u32 `[N]`.
@@ -177,7 +177,7 @@ impl Tape {
     ///
     /// # Errors
     /// If the shapes do not fit, or the temperature is not above 0.
-    pub fn gumbel(&self, x: &Var, codes: Codes<&Var>, draw: Draw) -> Result<Drawn> {
+    pub fn gumbel(&self, x: &Var, codes: Codes<&Var>, draw: GumbelOptions) -> Result<GumbelOutput> {
         let saved = Codes {
             weight: codes.weight.tensor().clone(),
             bias: codes.bias.tensor().clone(),
@@ -210,7 +210,7 @@ impl Tape {
         });
         let [z_q, kl] = <[Var; 2]>::try_from(values)
             .map_err(|_| Error::invalid("gumbel", "two values were made"))?;
-        Ok(Drawn { z_q, index, kl })
+        Ok(GumbelOutput { z_q, index, kl })
     }
 }
 
@@ -227,7 +227,7 @@ fn borrow(c: &Codes<Tensor>) -> Codes<&Tensor> {
 fn backward(
     x: &Tensor,
     codes: &Codes<Tensor>,
-    draw: Draw,
+    draw: GumbelOptions,
     g: &[Option<Tensor>],
     mut only: Option<Part>,
 ) -> Result<Vec<Option<Tensor>>> {
@@ -289,3 +289,10 @@ fn backward(
     let [weight, bias, codebook] = sums;
     Ok(vec![Some(dx), weight, bias, codebook])
 }
+
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `GumbelOutput`")]
+pub type Drawn = GumbelOutput;
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `GumbelOptions`")]
+pub type Draw = GumbelOptions;

@@ -1,6 +1,6 @@
 //! The Gumbel-softmax in plain loops.
 
-use super::{Codes, Draw};
+use super::{Codes, GumbelOptions};
 use crate::ops::sampling::random::philox::gumbel;
 use crate::spec::Real;
 
@@ -22,7 +22,7 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-pub fn forward<T: Real>(x: &[T], codes: Codes<&[T]>, d: usize, draw: Draw) -> Forward<T> {
+pub fn forward<T: Real>(x: &[T], codes: Codes<&[T]>, d: usize, draw: GumbelOptions) -> Forward<T> {
     let (k, tau) = (codes.bias.len(), T::of(draw.temperature as f64));
     let e = codes.codebook.len() / k;
     let n = x.len() / d;
@@ -68,7 +68,7 @@ pub fn backward<T: Real>(
     x: &[T],
     codes: Codes<&[T]>,
     d: usize,
-    draw: Draw,
+    draw: GumbelOptions,
     g: &[T],
     g_kl: T,
 ) -> [Vec<T>; 4] {

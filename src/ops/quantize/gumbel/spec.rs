@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{Codes, Draw, kernels, reference};
+use super::{Codes, GumbelOptions, kernels, reference};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -9,15 +9,15 @@ use crate::spec::{Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng,
 
 /// The registry's row of [`Tape::gumbel`]: the codes drawn, and beside them `3 kl` as one more row,
 /// so that the gradient of both is checked at once.
-pub struct GumbelRow;
+pub struct GumbelSpec;
 
-fn draw(case: &Case) -> Draw {
+fn draw(case: &Case) -> GumbelOptions {
     let key = Key {
         seed: 0x1234_5678_9abc,
         step: 17,
         stream: 5,
     };
-    Draw {
+    GumbelOptions {
         temperature: 0.7,
         straight_through: case.get("hard") == 1,
         key,
@@ -43,7 +43,7 @@ fn slices(inputs: &[HostTensor]) -> Codes<&[f64]> {
 /// Weight of the KL term in what the row computes.
 const KL: f32 = 3.0;
 
-impl GumbelRow {
+impl GumbelSpec {
     fn record(tape: &Tape, case: &Case, v: &[Var]) -> Result<(Var, Tensor)> {
         let drawn = tape.gumbel(&v[0], codes(v), draw(case))?;
         // z_q plus 3 kl in every element: one output that depends on both.
@@ -63,7 +63,7 @@ impl GumbelRow {
     }
 }
 
-impl Operation for GumbelRow {
+impl Operation for GumbelSpec {
     fn name(&self) -> &'static str {
         "gumbel"
     }
@@ -101,7 +101,7 @@ impl Operation for GumbelRow {
     fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let tape = Tape::no_grad(gpu);
         let v: Vec<Var> = t.iter().map(|t| tape.constant(t)).collect();
-        let (y, index) = GumbelRow::record(&tape, case, &v)?;
+        let (y, index) = GumbelSpec::record(&tape, case, &v)?;
         Ok(vec![y.tensor().clone(), index])
     }
     fn time(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
@@ -157,11 +157,11 @@ impl Operation for GumbelRow {
             .collect();
         let fine = draw(&case(&[]));
         let (cold, frozen) = (
-            Draw {
+            GumbelOptions {
                 temperature: 0.0,
                 ..fine
             },
-            Draw {
+            GumbelOptions {
                 temperature: f32::NAN,
                 ..fine
             },
@@ -187,12 +187,12 @@ impl Operation for GumbelRow {
     }
 }
 
-impl Gradient for GumbelRow {
+impl Gradient for GumbelSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0, 1, 2, 3]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        Ok(GumbelRow::record(tape, case, v)?.0)
+        Ok(GumbelSpec::record(tape, case, v)?.0)
     }
     fn time(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         Ok(tape.gumbel(&v[0], codes(v), draw(case))?.z_q)
@@ -234,7 +234,7 @@ impl Gradient for GumbelRow {
         }
         let (d, soft) = (
             case.get("d"),
-            Draw {
+            GumbelOptions {
                 straight_through: false,
                 ..draw(case)
             },

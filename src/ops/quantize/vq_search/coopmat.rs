@@ -2,7 +2,7 @@
 //! `shaders/quantize/vq_search_coopmat.wgsl` says how.
 
 use super::{half_norms, work};
-use crate::gpu::kernel::gemm::{Form, Tile};
+use crate::gpu::kernel::gemm::{OperandLayout, Tile};
 use crate::gpu::{Coopmat, Kernel, Tensor, groups_for};
 use crate::{Result, shader};
 
@@ -41,7 +41,11 @@ impl Bound {
 }
 
 fn kernel(coopmat: Coopmat, vec: bool) -> Kernel {
-    let form = if vec { Form::K } else { Form::Scalar };
+    let form = if vec {
+        OperandLayout::K
+    } else {
+        OperandLayout::Scalar
+    };
     Tile::Coopmat(coopmat).define(
         Kernel::new(shader!("quantize/vq_search_coopmat")),
         form,

@@ -7,7 +7,7 @@ mod spec;
 pub use spec::VqSearch;
 
 use crate::gpu::device::adapter::LANES;
-use crate::gpu::kernel::gemm::{Form, Tile, splits};
+use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::ops::elementwise::cast::cast;
 use crate::ops::elementwise::scale::scale;
@@ -24,7 +24,11 @@ struct Params {
 }
 
 fn kernel(tile: Tile, vec: bool, half: bool, split: bool) -> Kernel {
-    let form = if vec { Form::K } else { Form::Scalar };
+    let form = if vec {
+        OperandLayout::K
+    } else {
+        OperandLayout::Scalar
+    };
     tile.define(
         Kernel::new(shader!("quantize/vq_search"))
             .flag("LHS_HALF", half)
@@ -143,12 +147,12 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If the shapes do not fit or there is no row.
-pub fn likeliest(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+pub fn linear_argmax(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     match weight.shape() {
         [k, _] if bias.shape() == [*k] && bias.dtype() == DType::F32 => {}
         _ => {
             return Err(Error::shape(
-                "likeliest",
+                "linear_argmax",
                 "weight [K, D] and bias [K]",
                 format!("{weight:?}, {bias:?}"),
             ));

@@ -4,7 +4,7 @@
 mod reference;
 mod spec;
 
-pub use spec::SampleRow;
+pub use spec::SampleSpec;
 
 use super::random::Key;
 use crate::gpu::{DType, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
@@ -103,7 +103,7 @@ impl Sampling {
 
 /// Where tokens go.
 #[derive(Clone, Copy, Debug)]
-pub struct Drawn<'a> {
+pub struct SampleOutputs<'a> {
     /// u32 `[B]`, or [2 B] with guidance, where the halves get the same tokens: what the next
     /// step's embedding reads.
     pub token: &'a Tensor,
@@ -232,7 +232,7 @@ pub fn sample(
     sampling: &Sampling,
     key: Key,
     row0: usize,
-    to: Drawn,
+    to: SampleOutputs,
 ) -> Result<()> {
     let [rows, v] = sampling.rows(logits)?;
     let tokens = if sampling.guidance.is_some() {
@@ -309,6 +309,10 @@ pub fn probabilities(logits: &Tensor, sampling: &Sampling) -> Result<Tensor> {
     Ok(y)
 }
 
+/// Renamed.
+#[deprecated(since = "0.2.0", note = "renamed to `SampleOutputs`")]
+pub type Drawn<'a> = SampleOutputs<'a>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +340,7 @@ mod tests {
             s,
             key,
             row0,
-            Drawn {
+            SampleOutputs {
                 token: &token,
                 log_prob: &log_prob,
                 sequence: None,

@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{Drawn, Sampling, kernels, probabilities, reference, sample, work};
+use super::{SampleOutputs, Sampling, kernels, probabilities, reference, sample, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
@@ -11,7 +11,7 @@ use crate::spec::{
 /// The registry's row of [`sample`]: `temp`, `p` (top-p) and `w` (guidance; 0 for none) in percent,
 /// `minp` in thousandths, `k` is top-k, 0 for none; `tied` 1 rounds logits to quarters, so that
 /// many are equal.
-pub struct SampleRow;
+pub struct SampleSpec;
 
 const KEY: Key = Key {
     seed: 0x0bad_cafe_dead_beef,
@@ -63,7 +63,7 @@ fn draw(gpu: &Gpu, c: &Case, logits: &Tensor, kept: bool) -> Result<[Tensor; 3]>
     let token = Tensor::empty(gpu, &[inputs_rows(c)], DType::U32)?;
     let log_prob = Tensor::empty(gpu, &[b], DType::F32)?;
     let sequence = Tensor::zeros(gpu, &[b, SEQUENCE[0]], DType::U32)?;
-    let to = Drawn {
+    let to = SampleOutputs {
         token: &token,
         log_prob: &log_prob,
         sequence: kept.then_some((&sequence, SEQUENCE[1])),
@@ -72,7 +72,7 @@ fn draw(gpu: &Gpu, c: &Case, logits: &Tensor, kept: bool) -> Result<[Tensor; 3]>
     Ok([token, log_prob, sequence])
 }
 
-impl Operation for SampleRow {
+impl Operation for SampleSpec {
     fn name(&self) -> &'static str {
         "sample"
     }
@@ -241,7 +241,7 @@ impl Operation for SampleRow {
                 &fine,
                 KEY,
                 0,
-                Drawn {
+                SampleOutputs {
                     token,
                     log_prob,
                     sequence,

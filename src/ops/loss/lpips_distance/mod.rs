@@ -22,10 +22,10 @@ struct Params {
 }
 
 fn forward(vec: bool) -> Kernel {
-    Kernel::new(shader!("loss/feature_distance")).flag("VEC", vec)
+    Kernel::new(shader!("loss/lpips_distance")).flag("VEC", vec)
 }
 fn backward(vec: bool) -> Kernel {
-    Kernel::new(shader!("loss/feature_distance_grad")).flag("VEC", vec)
+    Kernel::new(shader!("loss/lpips_distance_grad")).flag("VEC", vec)
 }
 
 /// `walks` over both tensors, of which `written` more are made.
@@ -46,7 +46,7 @@ fn check(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<[usize; 2]> {
         _ => {
             let expected = "f32 features [.., C], twice, and weights [C]";
             Err(Error::shape(
-                "feature_distance",
+                "lpips_distance",
                 expected,
                 format!("{a:?}, {b:?} and {w:?}"),
             ))
@@ -72,7 +72,7 @@ fn params(n: usize, c: usize) -> (bool, Params) {
 ///
 /// # Errors
 /// If the shapes do not fit, or a tensor is not f32.
-pub fn feature_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
+pub fn lpips_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
     let [rows, c] = check(a, b, w)?;
     let gpu = a.gpu();
     let y = Tensor::empty(gpu, &[rows], DType::F32)?;
@@ -81,7 +81,7 @@ pub fn feature_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
         let (vec, params) = params(n, c);
         let bindings = [&part(a)?, &part(b)?, w, &y.view(first, &[n])?];
         gpu.dispatch(
-            "feature_distance",
+            "lpips_distance",
             &forward(vec),
             &bindings,
             &params,
@@ -92,16 +92,16 @@ pub fn feature_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The gradient of [`feature_distance`] with respect to a, of g \[N]; with a and b in each other's
+/// The gradient of [`lpips_distance`] with respect to a, of g \[N]; with a and b in each other's
 /// place, with respect to b.
 ///
 /// # Errors
-/// As [`feature_distance`]'s, or if g has another shape than its result.
-pub fn feature_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> Result<Tensor> {
+/// As [`lpips_distance`]'s, or if g has another shape than its result.
+pub fn lpips_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> Result<Tensor> {
     let [rows, c] = check(a, b, w)?;
     if g.shape() != [rows] || g.dtype() != DType::F32 {
         return Err(Error::shape(
-            "feature_distance gradient",
+            "lpips_distance gradient",
             format!("f32 [{rows}]"),
             format!("{g:?}"),
         ));
@@ -112,7 +112,7 @@ pub fn feature_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> 
         let part = |t: &Tensor| t.view(first * c, &[n, c]);
         let (vec, params) = params(n, c);
         let bindings = [&part(a)?, &part(b)?, w, &g.view(first, &[n])?, &part(&da)?];
-        let op = "feature_distance gradient";
+        let op = "lpips_distance gradient";
         gpu.dispatch(
             op,
             &backward(vec),
@@ -126,19 +126,19 @@ pub fn feature_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> 
 }
 
 impl Tape {
-    /// See [`feature_distance`]. The weights are constants.
+    /// See [`lpips_distance`]. The weights are constants.
     ///
     /// # Errors
-    /// As [`feature_distance`].
-    pub fn feature_distance(&self, a: &Var, b: &Var, w: &Tensor) -> Result<Var> {
-        let y = feature_distance(a.tensor(), b.tensor(), w)?;
+    /// As [`lpips_distance`].
+    pub fn lpips_distance(&self, a: &Var, b: &Var, w: &Tensor) -> Result<Var> {
+        let y = lpips_distance(a.tensor(), b.tensor(), w)?;
         let (sa, sb, w) = (a.tensor().clone(), b.tensor().clone(), w.clone());
         Ok(self.record(y, &[a, b], move |g, needs| {
             let da = needs[0]
-                .then(|| feature_distance_grad(&sa, &sb, &w, g))
+                .then(|| lpips_distance_grad(&sa, &sb, &w, g))
                 .transpose()?;
             let db = needs[1]
-                .then(|| feature_distance_grad(&sb, &sa, &w, g))
+                .then(|| lpips_distance_grad(&sb, &sa, &w, g))
                 .transpose()?;
             Ok(vec![da, db])
         }))
@@ -146,15 +146,15 @@ impl Tape {
 }
 
 /// The registry's row.
-pub struct FeatureDistance;
+pub struct LpipsDistance;
 
 fn size(case: &Case) -> [usize; 2] {
     [case.get("n"), case.get("c")]
 }
 
-impl Operation for FeatureDistance {
+impl Operation for LpipsDistance {
     fn name(&self) -> &'static str {
-        "feature_distance"
+        "lpips_distance"
     }
     fn cases(&self) -> Vec<Case> {
         [(1, 1), (7, 3), (65, 4), (1_031, 17), (130, 64), (35, 512)]
@@ -184,7 +184,7 @@ impl Operation for FeatureDistance {
         ]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![feature_distance(&t[0], &t[1], &t[2])?])
+        Ok(vec![lpips_distance(&t[0], &t[1], &t[2])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let y = reference::distance(inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_f64());
@@ -214,19 +214,19 @@ impl Operation for FeatureDistance {
         Ok(vec![
             (
                 "fewer rows",
-                feature_distance(&a, &zeros(&[2, 4], DType::F32)?, &w).map(drop),
+                lpips_distance(&a, &zeros(&[2, 4], DType::F32)?, &w).map(drop),
             ),
             (
                 "weights of other channels",
-                feature_distance(&a, &a, &zeros(&[3], DType::F32)?).map(drop),
+                lpips_distance(&a, &a, &zeros(&[3], DType::F32)?).map(drop),
             ),
             (
                 "integers",
-                feature_distance(&a, &zeros(&[3, 4], DType::U32)?, &w).map(drop),
+                lpips_distance(&a, &zeros(&[3, 4], DType::U32)?, &w).map(drop),
             ),
             (
                 "a gradient of other rows",
-                feature_distance_grad(&a, &a, &w, &w).map(drop),
+                lpips_distance_grad(&a, &a, &w, &w).map(drop),
             ),
         ])
     }
@@ -235,12 +235,12 @@ impl Operation for FeatureDistance {
     }
 }
 
-impl Gradient for FeatureDistance {
+impl Gradient for LpipsDistance {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0, 1]
     }
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
-        tape.feature_distance(&v[0], &v[1], v[2].tensor())
+        tape.lpips_distance(&v[0], &v[1], v[2].tensor())
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor], upstream: &HostTensor) -> Vec<HostTensor> {
         let [a, b, w] = [0, 1, 2].map(|i| inputs[i].as_f64());

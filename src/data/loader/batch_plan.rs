@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// Resize batches are made of a set's training side.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Recipe {
+pub struct BatchPlan {
     /// The run's seed.
     pub seed: u64,
     /// Images in a batch.
@@ -40,7 +40,7 @@ const LEFT: u64 = 1;
 const TOP: u64 = 2;
 const COLOR: u64 = 3;
 
-impl Recipe {
+impl BatchPlan {
     /// Are the images of a step more than the set's own, mirrored or not?
     pub fn changes_pixels(&self) -> bool {
         self.crop.is_some() || self.color > 0.0
@@ -109,8 +109,8 @@ pub(crate) fn no_photographs(set: &ImageSet) -> Error {
 mod tests {
     use super::*;
 
-    fn recipe() -> Recipe {
-        Recipe {
+    fn recipe() -> BatchPlan {
+        BatchPlan {
             seed: 5,
             batch: 16,
             flip: true,
@@ -140,7 +140,7 @@ mod tests {
                 "step {step}"
             );
         }
-        let still = Recipe {
+        let still = BatchPlan {
             flip: false,
             ..recipe()
         };
@@ -152,7 +152,7 @@ mod tests {
         let set = emoji();
         let (plain, colored) = (
             recipe(),
-            Recipe {
+            BatchPlan {
                 color: 0.2,
                 ..recipe()
             },
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn crops_of_a_set_without_photographs_are_refused_by_the_key() {
-        let error = Recipe {
+        let error = BatchPlan {
             crop: Some((0.1, 1.0)),
             ..recipe()
         }

@@ -1,10 +1,10 @@
 //! Batches made by other threads before they are needed.
 //!
-//! Threads take the steps that come next, one each, and put what they make where [`Ahead::take`]
-//! finds it; so many may wait there and no more. What a step needs is a function of its number, so
-//! that neither the number of threads nor their pace shows in what is taken, and a jump to another
-//! step (a run resumed, a run that went back) only throws away what was made for the steps that do
-//! not come.
+//! Threads take the steps that come next, one each, and put what they make where
+//! [`Prefetcher::take`] finds it; so many may wait there and no more. What a step needs is a
+//! function of its number, so that neither the number of threads nor their pace shows in what is
+//! taken, and a jump to another step (a run resumed, a run that went back) only throws away what
+//! was made for the steps that do not come.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,14 +18,14 @@ use crate::{Error, Result};
 
 /// Resize long whoever takes had to wait, and of how long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct DataStall {
     /// Waiting for what was not made yet.
     pub waited: Duration,
     /// Since the first was asked for.
     pub of: Duration,
 }
 
-impl Waiting {
+impl DataStall {
     /// The share, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.of.is_zero() {
@@ -37,7 +37,7 @@ impl Waiting {
 }
 
 /// What is made ahead, step by step. Dropping it ends its threads.
-pub struct Ahead<T> {
+pub struct Prefetcher<T> {
     shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -64,7 +64,7 @@ struct State<T> {
     since: Option<Instant>,
 }
 
-impl<T: Send + 'static> Ahead<T> {
+impl<T: Send + 'static> Prefetcher<T> {
     /// Makes steps by `make` on so many threads, from step 0 until another is taken; at most
     /// `ahead` beyond the one that is taken next are made or waiting. Both are at least 1.
     ///
@@ -74,7 +74,7 @@ impl<T: Send + 'static> Ahead<T> {
         threads: usize,
         ahead: usize,
         make: impl Fn(u64) -> Result<T> + Send + Sync + 'static,
-    ) -> Result<Ahead<T>> {
+    ) -> Result<Prefetcher<T>> {
         let state = State {
             jumps: 0,
             wanted: 0,
@@ -92,7 +92,7 @@ impl<T: Send + 'static> Ahead<T> {
             ahead: ahead.max(1) as u64,
         });
         // Made first, so that should a thread fail to start, those before it are ended.
-        let mut all = Ahead {
+        let mut all = Prefetcher {
             shared,
             threads: Vec::new(),
         };
@@ -139,9 +139,9 @@ impl<T: Send + 'static> Ahead<T> {
     }
 
     /// Resize long takers had to wait so far.
-    pub fn waiting(&self) -> Waiting {
+    pub fn waiting(&self) -> DataStall {
         let state = self.shared.state.lock();
-        Waiting {
+        DataStall {
             waited: state.waited,
             of: state.since.map_or(Duration::ZERO, |since| since.elapsed()),
         }
@@ -177,7 +177,7 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T> Drop for Ahead<T> {
+impl<T> Drop for Prefetcher<T> {
     fn drop(&mut self) {
         self.shared.state.lock().stop = true;
         self.shared.room.notify_all();
@@ -203,7 +203,7 @@ mod tests {
     fn steps_come_in_order_whatever_the_threads() {
         for threads in [1, 2, 4, 9] {
             for ahead in [1, 3, 20] {
-                let all = Ahead::new(threads, ahead, uneven).unwrap();
+                let all = Prefetcher::new(threads, ahead, uneven).unwrap();
                 for step in (0..30).chain(5..12).chain(100..103).chain([7, 7, 8]) {
                     assert_eq!(
                         all.take(step).unwrap(),
@@ -220,7 +220,7 @@ mod tests {
     fn no_more_is_made_than_may_wait() {
         let (begun, top) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
         let (count, most) = (begun.clone(), top.clone());
-        let all = Ahead::new(4, 3, move |step| {
+        let all = Prefetcher::new(4, 3, move |step| {
             count.fetch_add(1, Ordering::SeqCst);
             most.fetch_max(step, Ordering::SeqCst);
             Ok(step)
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn errors_and_panics_reach_whoever_takes() {
-        let all = Ahead::new(3, 4, |step| match step {
+        let all = Prefetcher::new(3, 4, |step| match step {
             3 => Err(Error::file("/pictures/three.png", "is damaged")),
             5 => panic!("a bug"),
             _ => Ok(step),
@@ -268,7 +268,7 @@ mod tests {
     fn dropping_ends_the_threads() {
         let alive = Arc::new(());
         let held = alive.clone();
-        let all = Ahead::new(4, 2, move |step| {
+        let all = Prefetcher::new(4, 2, move |step| {
             std::thread::sleep(Duration::from_millis(5));
             let _ = &held;
             Ok(step)
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn a_slow_source_shows_as_waiting_and_a_slow_taker_does_not() {
         let share = |make: u64, take: u64| {
-            let all = Ahead::new(2, 4, move |step| {
+            let all = Prefetcher::new(2, 4, move |step| {
                 std::thread::sleep(Duration::from_millis(make));
                 Ok(step)
             })
@@ -297,6 +297,6 @@ mod tests {
         // each but the first. Resize large the shares are depends on what else the machine does.
         let (starved, fed) = (share(40, 1), share(4, 40));
         assert!(starved > fed, "{starved}, {fed}");
-        assert_eq!(Waiting::default().share(), 0.0);
+        assert_eq!(DataStall::default().share(), 0.0);
     }
 }

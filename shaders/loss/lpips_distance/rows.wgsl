@@ -1,4 +1,4 @@
-// What the kernels of feature_distance share: rows of features, and their lengths once rectified.
+// What the kernels of lpips_distance share: rows of features, and their lengths once rectified.
 struct Params { n: u32, units: u32, eps: f32 }
 var<immediate> p: Params;
 #import shared/rows

@@ -30,12 +30,12 @@ fn words(x: u64) -> [u32; 2] {
 }
 
 fn kernel(vec: bool, sums: bool) -> Kernel {
-    Kernel::new(shader!("quantize/revive"))
+    Kernel::new(shader!("quantize/restart_dead_codes"))
         .flag("VEC", vec)
         .flag("SUMS", sums)
 }
 fn count_kernel() -> Kernel {
-    Kernel::new(shader!("quantize/revive_below_count"))
+    Kernel::new(shader!("quantize/restart_dead_codes_below_count"))
 }
 
 /// What a dead code takes with it.
@@ -54,14 +54,14 @@ pub struct Codes<'a> {
 ///
 /// # Errors
 /// If the shapes do not fit, there is no row, or the threshold is negative.
-pub fn revive(
+pub fn restart_dead_codes(
     codes: Codes,
     judged: &Tensor,
     x: &Tensor,
     threshold: f32,
     key: Key,
 ) -> Result<Tensor> {
-    let op = "revive";
+    let op = "restart_dead_codes";
     let [k, d] = codes.codebook.dims(op)?;
     let [n, d2] = x.dims(op)?;
     let sums_fit = codes.sums.is_none_or(|sums| sums.shape() == [k, d]);
@@ -138,7 +138,7 @@ mod reference {
     }
 
     /// Counts, sums and codes with the dead ones revived, and their number.
-    pub fn revive<T: Real>(
+    pub fn restart_dead_codes<T: Real>(
         mut parts: [Vec<T>; 3],
         judged: &[T],
         x: &[T],
@@ -162,7 +162,7 @@ mod reference {
 }
 
 /// The registry's row.
-pub struct Revive;
+pub struct RestartDeadCodes;
 
 const THRESHOLD: f32 = 0.95;
 const KEY: Key = Key {
@@ -171,9 +171,9 @@ const KEY: Key = Key {
     stream: 0,
 };
 
-impl Operation for Revive {
+impl Operation for RestartDeadCodes {
     fn name(&self) -> &'static str {
-        "revive"
+        "restart_dead_codes"
     }
     fn cases(&self) -> Vec<Case> {
         let shapes = [(1, 1, 1), (40, 17, 5), (300, 65, 16), (1_031, 130, 64)];
@@ -202,9 +202,9 @@ impl Operation for Revive {
             counts: &counts,
             sums: Some(&sums),
         };
-        let dead = revive(codes, &t[1], &t[0], THRESHOLD, KEY)?;
+        let dead = restart_dead_codes(codes, &t[1], &t[0], THRESHOLD, KEY)?;
         let (counts_too, alone) = (t[1].duplicate()?, t[3].duplicate()?);
-        revive(
+        restart_dead_codes(
             Codes {
                 codebook: &alone,
                 counts: &counts_too,
@@ -224,13 +224,14 @@ impl Operation for Revive {
             counts: &t[1],
             sums: Some(&t[2]),
         };
-        revive(codes, &judged, &t[0], THRESHOLD, KEY).map(drop)
+        restart_dead_codes(codes, &judged, &t[0], THRESHOLD, KEY).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (k, d) = (case.get("k"), case.get("d"));
         let [x, counts, sums, codebook] = [0, 1, 2, 3].map(|i| inputs[i].as_f64());
         let parts = [counts.to_vec(), sums.to_vec(), codebook.to_vec()];
-        let ([c, m, e], dead) = reference::revive(parts, counts, x, THRESHOLD as f64, KEY);
+        let ([c, m, e], dead) =
+            reference::restart_dead_codes(parts, counts, x, THRESHOLD as f64, KEY);
         let f = |shape: &[usize], v: Vec<f64>| HostTensor::f64(shape, v);
         vec![
             f(&[k], c),
@@ -267,15 +268,15 @@ impl Operation for Revive {
         Ok(vec![
             (
                 "no latent",
-                revive(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop),
+                restart_dead_codes(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop),
             ),
             (
                 "a threshold of NaN",
-                revive(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop),
+                restart_dead_codes(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop),
             ),
             (
                 "counts of another size",
-                revive(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop),
+                restart_dead_codes(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop),
             ),
         ])
     }

@@ -13,7 +13,7 @@ const FILE: &str = "asked.toml";
 
 /// What was asked for, beside the first stage's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct TrainRequest {
     /// Where the captioned images lie.
     pub data: String,
     /// Which way texts become images, by its name.
@@ -36,7 +36,7 @@ pub struct Asked {
     pub judge: ContrastiveConfig,
 }
 
-impl Asked {
+impl TrainRequest {
     /// Can what is asked for be trained?
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Asked {
     ///
     /// # Errors
     /// If it is damaged.
-    pub fn load(run: &Path) -> Result<Option<Asked>> {
+    pub fn load(run: &Path) -> Result<Option<TrainRequest>> {
         let path = text_folder(run).join(FILE);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -70,9 +70,9 @@ impl Asked {
         };
         let damaged =
             |e: toml::de::Error| Error::file(&path, format!("is damaged: {}", e.message()));
-        let asked: Asked = toml::from_str(&text).map_err(damaged)?;
-        asked.check().map_err(|e| Error::file(&path, e))?;
-        Ok(Some(asked))
+        let request: TrainRequest = toml::from_str(&text).map_err(damaged)?;
+        request.check().map_err(|e| Error::file(&path, e))?;
+        Ok(Some(request))
     }
 }
 
@@ -83,10 +83,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let run = tempfile::tempdir().unwrap();
-        assert_eq!(Asked::load(run.path()).unwrap(), None);
+        assert_eq!(TrainRequest::load(run.path()).unwrap(), None);
         let mut prior = PriorConfig::default();
         prior.prior.attention = vec![wgvq::models::prior::Pattern::Row];
-        let asked = Asked {
+        let request = TrainRequest {
             data: "a \"b\".jsonl".into(),
             system: "parti".into(),
             size: "tiny".into(),
@@ -98,11 +98,11 @@ mod tests {
             prior: prior.resolve().unwrap().into_inner(),
             judge: ContrastiveConfig::default(),
         };
-        asked.save(&text_folder(run.path())).unwrap();
-        assert_eq!(Asked::load(run.path()).unwrap(), Some(asked));
+        request.save(&text_folder(run.path())).unwrap();
+        assert_eq!(TrainRequest::load(run.path()).unwrap(), Some(request));
         std::fs::write(run.path().join("text/asked.toml"), "data = 3").unwrap();
         assert!(
-            Asked::load(run.path())
+            TrainRequest::load(run.path())
                 .unwrap_err()
                 .to_string()
                 .contains("asked.toml")

@@ -4,7 +4,7 @@
 //
 // a, b: f32 [N, C], w: [C], y: [N]. One invocation makes one row, in two walks: the lengths first, so that near rows differ by what
 // they differ by. Reads 16 N C bytes, writes 4 N.
-#import loss/feature_distance/rows
+#import loss/lpips_distance/rows
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 #import shared/grid
 

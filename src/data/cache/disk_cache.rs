@@ -24,7 +24,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The folder. Several programs may use it at once; each counts what it adds.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct DiskCache {
     root: PathBuf,
     budget: u64,
     used: AtomicU64,
@@ -41,14 +41,14 @@ pub(crate) fn scratch(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     files::scratch(PREFIX, "").tempfile_in(folder)
 }
 
-impl Shelf {
+impl DiskCache {
     /// Opens `root` for a set whose files have the names and bytes of `own`, ascending. Those that
     /// are there count at the size that they should have, which is also what is given back should
     /// they be damaged.
     ///
     /// # Errors
     /// If the folder cannot be made, listed or written.
-    pub(crate) fn open(root: PathBuf, budget: u64, own: &[(Key, u64)]) -> Result<Shelf> {
+    pub(crate) fn open(root: PathBuf, budget: u64, own: &[(Key, u64)]) -> Result<DiskCache> {
         let cannot = |e: io::Error| refused(&root, &e);
         fs::create_dir_all(&root).map_err(cannot)?;
         scratch(&root).map_err(cannot)?;
@@ -88,7 +88,7 @@ impl Shelf {
                 theirs -= other.bytes;
             }
         }
-        Ok(Shelf {
+        Ok(DiskCache {
             root,
             budget,
             used: AtomicU64::new(mine + theirs),
@@ -168,7 +168,7 @@ fn is_scratch(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
-/// The name that [`Shelf::path`] made a path of.
+/// The name that [`DiskCache::path`] made a path of.
 fn key_of(path: &Path) -> Option<Key> {
     if path.extension()? != ENDING {
         return None;
@@ -187,8 +187,8 @@ fn key_of(path: &Path) -> Option<Key> {
 mod tests {
     use super::*;
 
-    fn put(shelf: &Shelf, key: &Key, bytes: usize, days: u64) -> PathBuf {
-        let path = shelf.path(key);
+    fn put(cache: &DiskCache, key: &Key, bytes: usize, days: u64) -> PathBuf {
+        let path = cache.path(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, vec![0; bytes]).unwrap();
         let used = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
@@ -205,18 +205,18 @@ mod tests {
     fn room_is_taken_from_other_sets_the_longest_unused_first() {
         let dir = tempfile::tempdir().unwrap();
         let open =
-            |budget, own: &[(Key, u64)]| Shelf::open(dir.path().into(), budget, own).unwrap();
+            |budget, own: &[(Key, u64)]| DiskCache::open(dir.path().into(), budget, own).unwrap();
         let keys: Vec<Key> = (1..=4).map(|n| [n; 32]).collect();
-        let shelf = open(1000, &[]);
+        let cache = open(1000, &[]);
         let paths: Vec<PathBuf> = keys
             .iter()
             .zip([9, 3, 6, 1])
-            .map(|(key, days)| put(&shelf, key, 100, days))
+            .map(|(key, days)| put(&cache, key, 100, days))
             .collect();
         let there = |paths: &[PathBuf]| paths.iter().map(|path| path.is_file()).collect::<Vec<_>>();
         // The first is ours, and is old; 300 of others, 200 ours in all: all fits.
         let ours = |more: u64| [(keys[0], 100), ([9; 32], more)];
-        let shelf = open(500, &ours(100));
+        let cache = open(500, &ours(100));
         assert_eq!(there(&paths), [true; 4]);
         assert!(
             fs::metadata(&paths[0])
@@ -228,9 +228,9 @@ mod tests {
                 < USED,
             "used now"
         );
-        assert!(shelf.reserve(100) && !shelf.reserve(1), "400 were there");
-        shelf.release(100);
-        assert!(shelf.reserve(100));
+        assert!(cache.reserve(100) && !cache.reserve(1), "400 were there");
+        cache.release(100);
+        assert!(cache.reserve(100));
         // 350 for us of 500: of 300 others, the one of 6 days and the one of 3 days go.
         open(500, &ours(250));
         assert_eq!(there(&paths), [true, false, false, true]);
@@ -256,14 +256,14 @@ mod tests {
             .unwrap()
             .set_modified(then)
             .unwrap();
-        let shelf = Shelf::open(dir.path().into(), 10, &[]).unwrap();
-        assert!(shelf.reserve(10), "what is not ours does not count");
+        let cache = DiskCache::open(dir.path().into(), 10, &[]).unwrap();
+        assert!(cache.reserve(10), "what is not ours does not count");
         for name in ["notes.txt", "ab/short.u8", "ab/README", "ab/.decoded-new"] {
             assert!(dir.path().join(name).is_file(), "{name}");
         }
         assert!(!old.exists(), "what was begun long ago is gone");
         let key: Key = std::array::from_fn(|i| 255 - i as u8);
-        assert_eq!(key_of(&shelf.path(&key)), Some(key));
+        assert_eq!(key_of(&cache.path(&key)), Some(key));
     }
 
     #[test]
@@ -271,7 +271,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, b"").unwrap();
-        let error = Shelf::open(file.join("decoded"), 10, &[])
+        let error = DiskCache::open(file.join("decoded"), 10, &[])
             .unwrap_err()
             .to_string();
         assert!(

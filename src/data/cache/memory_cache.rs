@@ -7,22 +7,22 @@ use parking_lot::Mutex;
 
 /// Pictures that have no place on disk.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub(crate) struct MemoryCache {
     budget: usize,
-    held: Mutex<Held>,
+    held: Mutex<Entries>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Entries {
     bytes: usize,
     pictures: LruCache<u32, Arc<Vec<u8>>>,
 }
 
-impl Recent {
-    pub(crate) fn new(budget: usize) -> Recent {
-        Recent {
+impl MemoryCache {
+    pub(crate) fn new(budget: usize) -> MemoryCache {
+        MemoryCache {
             budget,
-            held: Mutex::new(Held {
+            held: Mutex::new(Entries {
                 bytes: 0,
                 pictures: LruCache::unbounded(),
             }),
@@ -57,26 +57,20 @@ mod tests {
 
     #[test]
     fn the_longest_unused_go_and_the_budget_holds() {
-        let recent = Recent::new(30);
-        let there = |recent: &Recent| -> Vec<u32> {
-            recent
-                .held
-                .lock()
-                .pictures
-                .iter()
-                .map(|(n, _)| *n)
-                .collect()
+        let cache = MemoryCache::new(30);
+        let there = |cache: &MemoryCache| -> Vec<u32> {
+            cache.held.lock().pictures.iter().map(|(n, _)| *n).collect()
         };
         for n in 0..3 {
-            recent.put(n, vec![n as u8; 10].into());
+            cache.put(n, vec![n as u8; 10].into());
         }
-        assert_eq!(recent.get(0).unwrap()[..], [0; 10]);
-        recent.put(3, vec![3; 10].into());
-        recent.put(3, vec![3; 10].into());
-        assert_eq!(there(&recent), [3, 0, 2]);
-        recent.put(4, vec![4; 25].into());
-        assert_eq!(there(&recent), [4]);
-        recent.put(5, vec![5; 31].into());
-        assert_eq!((there(&recent), recent.get(5)), (vec![4], None));
+        assert_eq!(cache.get(0).unwrap()[..], [0; 10]);
+        cache.put(3, vec![3; 10].into());
+        cache.put(3, vec![3; 10].into());
+        assert_eq!(there(&cache), [3, 0, 2]);
+        cache.put(4, vec![4; 25].into());
+        assert_eq!(there(&cache), [4]);
+        cache.put(5, vec![5; 31].into());
+        assert_eq!((there(&cache), cache.get(5)), (vec![4], None));
     }
 }

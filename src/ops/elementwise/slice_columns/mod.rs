@@ -1,4 +1,4 @@
-//! Columns of a matrix cut out and put together: the groups of a product quantizer.
+//! SliceColumns of a matrix cut out and put together: the groups of a product quantizer.
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
@@ -17,13 +17,13 @@ struct Params {
 }
 
 fn kernel(pad: bool) -> Kernel {
-    Kernel::new(shader!("elementwise/columns")).flag("PAD", pad)
+    Kernel::new(shader!("elementwise/slice_columns")).flag("PAD", pad)
 }
 
 /// Copies `w` columns of x, from `at_x`, to the columns of y from `at_y`; with `pad` the rest of y
 /// becomes 0.
 fn copy(x: &Tensor, at_x: usize, y: &Tensor, at_y: usize, w: usize, pad: bool) -> Result<()> {
-    let ([n, cx], [_, cy]) = (x.dims("columns")?, y.dims("columns")?);
+    let ([n, cx], [_, cy]) = (x.dims("slice_columns")?, y.dims("slice_columns")?);
     let [n_, w_, cx_, cy_, ax, ay] = [n, w, cx, cy, at_x, at_y].map(|v| v as u32);
     let params = Params {
         n: n_,
@@ -39,7 +39,7 @@ fn copy(x: &Tensor, at_x: usize, y: &Tensor, at_y: usize, w: usize, pad: bool) -
         bytes: 4.0 * (n * w + made) as f64,
     };
     x.gpu().dispatch(
-        "columns",
+        "slice_columns",
         &kernel(pad),
         &[x, y],
         &params,
@@ -48,15 +48,15 @@ fn copy(x: &Tensor, at_x: usize, y: &Tensor, at_y: usize, w: usize, pad: bool) -
     )
 }
 
-/// Columns `at..at + w` of x [N, C], f32 or u32: [N, w].
+/// SliceColumns `at..at + w` of x [N, C], f32 or u32: [N, w].
 ///
 /// # Errors
 /// If there are no such columns.
-pub fn columns(x: &Tensor, at: usize, w: usize) -> Result<Tensor> {
-    let [n, c] = x.dims("columns")?;
+pub fn slice_columns(x: &Tensor, at: usize, w: usize) -> Result<Tensor> {
+    let [n, c] = x.dims("slice_columns")?;
     if w == 0 || at + w > c || x.dtype() == DType::U8 {
         return Err(Error::shape(
-            "columns",
+            "slice_columns",
             format!("f32 or u32 with the columns {at}..{}", at + w),
             format!("{x:?}"),
         ));
@@ -98,12 +98,12 @@ pub fn concat_columns(parts: &[&Tensor]) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// Columns `at..at + w` of x [N, C], see [`columns`].
+    /// SliceColumns `at..at + w` of x [N, C], see [`slice_columns`].
     ///
     /// # Errors
-    /// As [`columns`].
-    pub fn columns(&self, x: &Var, at: usize, w: usize) -> Result<Var> {
-        let y = columns(x.tensor(), at, w)?;
+    /// As [`slice_columns`].
+    pub fn slice_columns(&self, x: &Var, at: usize, w: usize) -> Result<Var> {
+        let y = slice_columns(x.tensor(), at, w)?;
         let shape = x.shape().to_vec();
         Ok(self.record(y, &[x], move |g, _| {
             let dx = Tensor::empty(g.gpu(), &shape, DType::F32)?;
@@ -125,7 +125,7 @@ impl Tape {
             let mut at = 0;
             let part = |w: &usize| {
                 at += w;
-                columns(g, at - w, *w).map(Some)
+                slice_columns(g, at - w, *w).map(Some)
             };
             widths.iter().map(part).collect()
         }))
@@ -134,8 +134,8 @@ impl Tape {
 
 mod reference {
     use super::Real;
-    /// Columns `at..at + w` of rows of `c`.
-    pub fn columns<T: Real>(x: &[T], c: usize, at: usize, w: usize) -> Vec<T> {
+    /// SliceColumns `at..at + w` of rows of `c`.
+    pub fn slice_columns<T: Real>(x: &[T], c: usize, at: usize, w: usize) -> Vec<T> {
         x.chunks(c)
             .flat_map(|row| row[at..at + w].to_vec())
             .collect()
@@ -143,11 +143,11 @@ mod reference {
 }
 
 /// The registry's row: columns cut out, and set before the whole again.
-pub struct Columns;
+pub struct SliceColumns;
 
-impl Operation for Columns {
+impl Operation for SliceColumns {
     fn name(&self) -> &'static str {
-        "columns"
+        "slice_columns"
     }
     fn cases(&self) -> Vec<Case> {
         [
@@ -166,16 +166,16 @@ impl Operation for Columns {
         vec![rng.normals(&[case.get("n"), case.get("c")])]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        let part = columns(&t[0], case.get("at"), case.get("w"))?;
+        let part = slice_columns(&t[0], case.get("at"), case.get("w"))?;
         Ok(vec![concat_columns(&[&part, &t[0]])?])
     }
     fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
-        columns(&t[0], case.get("at"), case.get("w")).map(drop)
+        slice_columns(&t[0], case.get("at"), case.get("w")).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (n, c, at, w) = (case.get("n"), case.get("c"), case.get("at"), case.get("w"));
         let x = inputs[0].as_f64();
-        let part = reference::columns(x, c, at, w);
+        let part = reference::slice_columns(x, c, at, w);
         let y = (0..n)
             .flat_map(|i| [&part[i * w..][..w], &x[i * c..][..c]].concat())
             .collect();
@@ -199,7 +199,7 @@ impl Operation for Columns {
             Tensor::zeros(gpu, &[2, 4], DType::F32)?,
         );
         Ok(vec![
-            ("columns past the last", columns(&a, 2, 3).map(drop)),
+            ("columns past the last", slice_columns(&a, 2, 3).map(drop)),
             ("other rows", concat_columns(&[&a, &b]).map(drop)),
             ("nothing to put together", concat_columns(&[]).map(drop)),
         ])
@@ -209,12 +209,12 @@ impl Operation for Columns {
     }
 }
 
-impl Gradient for Columns {
+impl Gradient for SliceColumns {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        let part = tape.columns(&v[0], case.get("at"), case.get("w"))?;
+        let part = tape.slice_columns(&v[0], case.get("at"), case.get("w"))?;
         tape.concat_columns(&[part, v[0].clone()])
     }
     fn reference(

@@ -1,4 +1,4 @@
-//! Differences of neighbouring pixels: edges, as a loss compares them (Mathieu et al. 2015, "Deep
+//! ImageGradient of neighbouring pixels: edges, as a loss compares them (Mathieu et al. 2015, "Deep
 //! multi-scale video prediction beyond mean square error", section 3.3).
 
 use crate::autograd::{Tape, Var};
@@ -16,7 +16,7 @@ struct Params {
 }
 
 fn kernel(grad: bool) -> Kernel {
-    Kernel::new(shader!("image/differences")).flag("GRAD", grad)
+    Kernel::new(shader!("image/image_gradient")).flag("GRAD", grad)
 }
 
 fn work(n: usize) -> Work {
@@ -35,7 +35,7 @@ fn dispatch(from: &Tensor, to: &Tensor, [n, h, w, c]: [usize; 4], grad: bool) ->
         c: c as u32,
     };
     from.gpu().dispatch(
-        "differences",
+        "image_gradient",
         &kernel(grad),
         &[from, to],
         &params,
@@ -49,11 +49,11 @@ fn dispatch(from: &Tensor, to: &Tensor, [n, h, w, c]: [usize; 4], grad: bool) ->
 ///
 /// # Errors
 /// If x is no f32 [N, H, W, C].
-pub fn differences(x: &Tensor) -> Result<Tensor> {
-    let [n, h, w, c] = x.dims("differences")?;
+pub fn image_gradient(x: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = x.dims("image_gradient")?;
     if x.dtype() != DType::F32 {
         return Err(Error::shape(
-            "differences",
+            "image_gradient",
             "f32 [N, H, W, C]",
             format!("{x:?}"),
         ));
@@ -63,21 +63,21 @@ pub fn differences(x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-fn differences_grad(dy: &Tensor) -> Result<Tensor> {
-    let [n, h, w, c] = dy.dims("differences gradient")?;
+fn image_gradient_grad(dy: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = dy.dims("image_gradient gradient")?;
     let dx = Tensor::empty(dy.gpu(), &[n, h, w, c / 2], DType::F32)?;
     dispatch(dy, &dx, [n, h, w, c / 2], true)?;
     Ok(dx)
 }
 
 impl Tape {
-    /// See [`differences`].
+    /// See [`image_gradient`].
     ///
     /// # Errors
-    /// As [`differences`].
-    pub fn differences(&self, x: &Var) -> Result<Var> {
-        let y = differences(x.tensor())?;
-        Ok(self.record(y, &[x], |g, _| Ok(vec![Some(differences_grad(g)?)])))
+    /// As [`image_gradient`].
+    pub fn image_gradient(&self, x: &Var) -> Result<Var> {
+        let y = image_gradient(x.tensor())?;
+        Ok(self.record(y, &[x], |g, _| Ok(vec![Some(image_gradient_grad(g)?)])))
     }
 }
 
@@ -95,7 +95,7 @@ mod reference {
             right.into_iter().chain(below)
         })
     }
-    pub fn differences<T: Real>(x: &[T], shape: [usize; 4]) -> Vec<T> {
+    pub fn image_gradient<T: Real>(x: &[T], shape: [usize; 4]) -> Vec<T> {
         let mut y = vec![T::zero(); 2 * x.len()];
         pairs(shape).for_each(|(at, a, b)| y[at] = x[a] - x[b]);
         y
@@ -111,15 +111,15 @@ mod reference {
 }
 
 /// The registry's row.
-pub struct Differences;
+pub struct ImageGradient;
 
 fn shape(case: &Case) -> [usize; 4] {
     ["n", "h", "w", "c"].map(|size| case.get(size))
 }
 
-impl Operation for Differences {
+impl Operation for ImageGradient {
     fn name(&self) -> &'static str {
-        "differences"
+        "image_gradient"
     }
     fn cases(&self) -> Vec<Case> {
         [
@@ -139,13 +139,13 @@ impl Operation for Differences {
         vec![rng.normals(&shape(case))]
     }
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![differences(&t[0])?])
+        Ok(vec![image_gradient(&t[0])?])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [n, h, w, c] = shape(case);
         vec![HostTensor::f64(
             &[n, h, w, 2 * c],
-            reference::differences(inputs[0].as_f64(), [n, h, w, c]),
+            reference::image_gradient(inputs[0].as_f64(), [n, h, w, c]),
         )]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
@@ -162,11 +162,11 @@ impl Operation for Differences {
         Ok(vec![
             (
                 "a matrix",
-                differences(&zeros(&[4, 4], DType::F32)?).map(drop),
+                image_gradient(&zeros(&[4, 4], DType::F32)?).map(drop),
             ),
             (
                 "integers",
-                differences(&zeros(&[1, 2, 2, 4], DType::U32)?).map(drop),
+                image_gradient(&zeros(&[1, 2, 2, 4], DType::U32)?).map(drop),
             ),
         ])
     }
@@ -175,12 +175,12 @@ impl Operation for Differences {
     }
 }
 
-impl Gradient for Differences {
+impl Gradient for ImageGradient {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0]
     }
     fn record(&self, tape: &Tape, _: &Case, v: &[Var]) -> Result<Var> {
-        tape.differences(&v[0])
+        tape.image_gradient(&v[0])
     }
     fn reference(
         &self,

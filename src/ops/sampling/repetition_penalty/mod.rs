@@ -29,12 +29,12 @@ struct Params {
     theta: f32,
 }
 
-const OP: &str = "repetition";
+const OP: &str = "repetition_penalty";
 /// The logit of a banned token: below any other, and still a number.
 const BANNED: f32 = -3.0e38;
 
 fn kernel(ban: bool) -> Kernel {
-    Kernel::new(shader!("sampling/repetition")).flag("BAN", ban)
+    Kernel::new(shader!("sampling/repetition_penalty")).flag("BAN", ban)
 }
 
 fn work(rows: usize, v: usize, count: usize) -> Work {
@@ -67,7 +67,7 @@ pub fn check(penalty: f32) -> Result<()> {
 ///
 /// # Errors
 /// If the shapes do not fit, or the penalty is below 1.
-pub fn repetition(
+pub fn repetition_penalty(
     logits: &Tensor,
     sequence: &Tensor,
     columns: Columns,
@@ -133,7 +133,7 @@ pub fn repetition(
 
 mod reference {
     use super::{BANNED, Columns, Real};
-    pub fn repetition<T: Real>(
+    pub fn repetition_penalty<T: Real>(
         x: &[T],
         v: usize,
         seq: &[u32],
@@ -159,7 +159,7 @@ mod reference {
 }
 
 /// The registry's row.
-pub struct Repetition;
+pub struct RepetitionPenalty;
 
 /// The penalty of a case: `ban=1` is the infinite one.
 fn penalty(case: &Case) -> f32 {
@@ -180,7 +180,7 @@ fn columns(case: &Case) -> Columns {
     }
 }
 
-impl Operation for Repetition {
+impl Operation for RepetitionPenalty {
     fn name(&self) -> &'static str {
         OP
     }
@@ -221,7 +221,7 @@ impl Operation for Repetition {
         vec![rng.normals(&[r, v]), rng.indices(&[b, l], v)]
     }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![repetition(
+        Ok(vec![repetition_penalty(
             &inputs[0],
             &inputs[1],
             columns(case),
@@ -231,7 +231,8 @@ impl Operation for Repetition {
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [r, v, l] = ["r", "v", "l"].map(|n| case.get(n));
         let (x, seq) = (inputs[0].as_f64(), inputs[1].as_u32());
-        let y = reference::repetition(x, v, seq, l, columns(case), f64::from(penalty(case)));
+        let y =
+            reference::repetition_penalty(x, v, seq, l, columns(case), f64::from(penalty(case)));
         vec![HostTensor::f64(&[r, v], y)]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
@@ -257,7 +258,9 @@ impl Operation for Repetition {
             stride: 1,
             count: 3,
         };
-        let call = |seq: &Tensor, columns, penalty| repetition(&x, seq, columns, penalty).map(drop);
+        let call = |seq: &Tensor, columns, penalty| {
+            repetition_penalty(&x, seq, columns, penalty).map(drop)
+        };
         Ok(vec![
             ("a penalty below 1", call(&seq, all, 0.5)),
             ("a penalty of NaN", call(&seq, all, f32::NAN)),

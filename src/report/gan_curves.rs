@@ -73,7 +73,7 @@ const MARGIN: usize = 24;
 ///
 /// # Errors
 /// If columns have other lengths than that of `step`.
-pub fn players(columns: &[(String, Vec<f64>)]) -> Result<Vec<u8>> {
+pub fn gan_curves(columns: &[(String, Vec<f64>)]) -> Result<Vec<u8>> {
     let column = |name: &str| {
         columns
             .iter()
@@ -132,7 +132,7 @@ mod tests {
         };
         let mut columns = vec![("step".to_owned(), steps.clone())];
         let draw = |columns: &[(String, Vec<f64>)]| {
-            let picture = image::load_from_memory(&players(columns).unwrap())
+            let picture = image::load_from_memory(&gan_curves(columns).unwrap())
                 .unwrap()
                 .to_rgb8();
             assert_eq!(picture.dimensions(), (3 * 464 + 24, 3 * 324 + 24));
@@ -158,6 +158,6 @@ mod tests {
             assert!(inked(&full) > 100 && inked(&empty) == 0, "{i}");
         }
         columns[1].1.pop();
-        assert!(players(&columns).is_err());
+        assert!(gan_curves(&columns).is_err());
     }
 }
