@@ -134,8 +134,8 @@ enum Command {
     Bench(tools::bench::Bench),
     /// Measure which tiles of the matrix core suit this adapter, and keep the table
     Tune(tools::tune::Tune),
-    /// Write every variant of every kernel, for the tools of compilers and drivers; no adapter is
-    /// needed
+    /// List the variants of the kernels, write them in the languages of drivers, or compile them
+    /// and say what the driver's compiler made of them
     Kernels(tools::kernels::Kernels),
     /// Check every operation against its reference on this adapter
     Selftest(tools::selftest::Selftest),

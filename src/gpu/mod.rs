@@ -26,6 +26,8 @@ pub(crate) use kernel::groups::{ROW_GROUPS, chunks, row_chunks, row_group};
 pub use kernel::pipelines::{Kernel, Pipeline};
 pub use kernel::reflect::{Elements, Reflection, StorageBinding, reflect};
 pub use kernel::source::{Source, preprocess};
+#[cfg(all(feature = "cli", any(windows, all(unix, not(target_vendor = "apple")))))]
+pub use kernel::statistics;
 pub use kernel::tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 pub use kernel::work::Work;
 pub use memory::fill::{fill, fill_bits};

@@ -2,6 +2,7 @@
 //! "nothing was compared" fail.
 
 mod gradient_check;
+pub mod pairwise;
 
 pub use gradient_check::{GradientCheck, gradient_check};
 

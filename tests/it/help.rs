@@ -116,7 +116,8 @@ const WRONG: &[&str] = &[
     "complete none a.png",
     "text2image sample none",
     "bench matmul_102",
-    "kernels",
+    "kernels adamm",
+    "kernels adam --ir ir --robust-access maybe",
 ];
 
 #[test]

@@ -26,6 +26,7 @@ mod hierarchy;
 mod import;
 mod input;
 mod inspect;
+mod kernel_budgets;
 mod keys;
 mod large_images;
 mod layering;

@@ -1,19 +1,28 @@
 //! `wgvq kernels`
 
+#[cfg(any(windows, all(unix, not(target_vendor = "apple"))))]
+mod table;
+
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
-use clap::Args;
-use naga::back::spv;
-use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use clap::{Args, ValueEnum};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wgvq::gpu::{Kernel, reflect};
+use wgvq::gpu::Kernel;
 use wgvq::registry::operations;
+use wgvq::verify::pairwise::{by_file, pairwise};
 use wgvq::{Error, Result};
 
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 pub struct Kernels {
+    /// Only variants whose name contains one of these; without any, all
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Only a choice of variants, a tenth of all, in which every two values of two of a kernel's
+    /// defines meet
+    #[arg(long)]
+    pairwise: bool,
     /// Write each variant as SPIR-V into this folder, as wgpu makes it without bounds checks:
     /// NAME.spv
     #[arg(long, value_name = "DIR")]
@@ -21,36 +30,144 @@ pub struct Kernels {
     /// Write each variant as WGSL into this folder: NAME.wgsl
     #[arg(long, value_name = "DIR")]
     wgsl: Option<PathBuf>,
+    /// Write each variant in Metal's language into this folder: NAME.metal
+    #[arg(long, value_name = "DIR")]
+    msl: Option<PathBuf>,
+    /// Write each variant in Direct3D's language into this folder: NAME.hlsl; those of
+    /// cooperative matrices have none
+    #[arg(long, value_name = "DIR")]
+    hlsl: Option<PathBuf>,
+    /// Compile each variant on the adapter (Vulkan), run none, and print what its compiler says:
+    /// registers, spills, occupancy, workgroup memory, instructions; --json has all it says
+    #[arg(long)]
+    statistics: bool,
+    /// Write the driver's own texts of each variant into this folder, its final code too:
+    /// NAME.TEXT.txt
+    #[arg(long, value_name = "DIR")]
+    ir: Option<PathBuf>,
+    /// Robust buffer access in --statistics and --ir: on, as wgpu's devices have it, or off
+    #[arg(long, value_enum, default_value_t = Robust::On, value_name = "WHETHER")]
+    robust_access: Robust,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Robust {
+    On,
+    Off,
 }
 
 impl Kernels {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
-        for folder in [&self.spirv, &self.wgsl].into_iter().flatten() {
+        let kernels = self.chosen()?;
+        let folders = [&self.spirv, &self.wgsl, &self.msl, &self.hlsl, &self.ir];
+        for folder in folders.into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         }
-        let kernels: BTreeMap<String, Kernel> = operations()
+        if folders.iter().take(4).any(|folder| folder.is_some()) {
+            kernels
+                .par_iter()
+                .try_for_each(|(label, kernel)| self.write(label, kernel))?;
+            if global.json {
+                output::result(&serde_json::json!({ "kernels": kernels.len() }).to_string());
+            } else {
+                output::result(&format!("{} variants written", kernels.len()));
+            }
+        }
+        if self.statistics || self.ir.is_some() {
+            return self.compile(global, &kernels);
+        }
+        if folders.iter().all(|folder| folder.is_none()) {
+            for label in kernels.keys() {
+                if global.json {
+                    output::result(&serde_json::json!({ "kernel": label }).to_string());
+                } else {
+                    output::result(label);
+                }
+            }
+        }
+        Ok(CommandStatus::Done)
+    }
+
+    /// The variants that are asked for, by name.
+    fn chosen(&self) -> Result<BTreeMap<String, Kernel>> {
+        let all = operations().iter().flat_map(|op| op.kernels());
+        let mut chosen: BTreeMap<String, Kernel> =
+            all.map(|kernel| (kernel.label(), kernel)).collect();
+        if let Some(unknown) = self
+            .names
             .iter()
-            .flat_map(|op| op.kernels())
-            .map(|kernel| (kernel.label(), kernel))
-            .collect();
-        for (label, kernel) in &kernels {
-            let (name, wgsl) = (file_name(label), kernel.wgsl(true)?);
-            if let Some(folder) = &self.spirv {
-                let words = spirv(label, &wgsl)?;
-                write(
-                    &folder.join(name.clone() + ".spv"),
-                    bytemuck::cast_slice(&words),
-                )?;
-            }
-            if let Some(folder) = &self.wgsl {
-                write(&folder.join(name + ".wgsl"), wgsl.as_bytes())?;
-            }
+            .find(|name| !chosen.keys().any(|label| label.contains(*name)))
+        {
+            return Err(Error::invalid(
+                "kernels",
+                format!("no variant's name contains `{unknown}`; `wgvq kernels` lists them"),
+            ));
         }
-        if global.json {
-            output::result(&serde_json::json!({ "kernels": kernels.len() }).to_string());
-        } else {
-            output::result(&format!("{} variants written", kernels.len()));
+        if !self.names.is_empty() {
+            chosen.retain(|label, _| self.names.iter().any(|name| label.contains(name)));
         }
+        if self.pairwise {
+            let files = by_file(&chosen);
+            let few = files.values().flat_map(|variants| pairwise(variants));
+            return Ok(few.map(|kernel| (kernel.label(), kernel.clone())).collect());
+        }
+        Ok(chosen)
+    }
+
+    fn write(&self, label: &str, kernel: &Kernel) -> Result<()> {
+        let name = file_name(label);
+        if let Some(folder) = &self.spirv {
+            let words = kernel.spirv()?;
+            let bytes = bytemuck::cast_slice(&words);
+            write(&folder.join(format!("{name}.spv")), bytes)?;
+        }
+        if let Some(folder) = &self.wgsl {
+            let text = kernel.wgsl(true)?;
+            write(&folder.join(format!("{name}.wgsl")), text.as_bytes())?;
+        }
+        if let Some(folder) = &self.msl {
+            let text = kernel.msl()?;
+            write(&folder.join(format!("{name}.metal")), text.as_bytes())?;
+        }
+        if let Some(folder) = &self.hlsl
+            && let Some(text) = kernel.hlsl()?
+        {
+            write(&folder.join(format!("{name}.hlsl")), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(any(windows, all(unix, not(target_vendor = "apple")))))]
+    fn compile(&self, _: &Global, _: &BTreeMap<String, Kernel>) -> Result<CommandStatus> {
+        Err(Error::config(
+            "--statistics",
+            "drivers tell of their compilers through Vulkan alone, which this system has not",
+        ))
+    }
+
+    #[cfg(any(windows, all(unix, not(target_vendor = "apple"))))]
+    fn compile(&self, global: &Global, kernels: &BTreeMap<String, Kernel>) -> Result<CommandStatus> {
+        use wgvq::gpu::statistics::{Compiler, Outcome};
+        let robust = self.robust_access == Robust::On;
+        let compiler = Compiler::open(global.adapter.as_deref(), robust)?;
+        let texts = self.ir.is_some();
+        // A compiler's time per variant differs by a factor of a thousand: shared out singly.
+        let rows: Vec<(&String, &Kernel)> = kernels.iter().collect();
+        let outcomes: Vec<(&str, Outcome)> = rows
+            .par_iter()
+            .with_max_len(1)
+            .map(|(label, kernel)| {
+                let outcome = compiler.compile(kernel, texts)?;
+                if let (Some(folder), Outcome::Compiled(compiled)) = (&self.ir, &outcome) {
+                    for (kind, text) in &compiled.texts {
+                        let name = format!("{}.{}.txt", file_name(label), file_name(kind));
+                        write(&folder.join(name), text.as_bytes())?;
+                    }
+                }
+                Ok((label.as_str(), outcome))
+            })
+            .collect::<Result<_>>()?;
+        table::print(global, self.statistics, outcomes);
         Ok(CommandStatus::Done)
     }
 }
@@ -71,26 +188,6 @@ fn file_name(label: &str) -> String {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).map_err(|e| Error::file(path, e))
-}
-
-fn spirv(label: &str, wgsl: &str) -> Result<Vec<u32>> {
-    let failed = |what: String| Error::Gpu {
-        op: format!("shader {label}"),
-        what,
-    };
-    let (module, _) = reflect(label, wgsl)?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
-        .subgroup_stages(ShaderStages::COMPUTE)
-        .subgroup_operations(SubgroupOperationSet::all())
-        .validate(&module)
-        .map_err(|e| failed(e.emit_to_string(wgsl)))?;
-    let options = spv::Options {
-        lang_version: (1, 3),
-        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
-        force_loop_bounding: false,
-        ..Default::default()
-    };
-    spv::write_vec(&module, &info, &options, None).map_err(|e| failed(e.to_string()))
 }
 
 #[cfg(test)]
@@ -121,7 +218,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for kernel in operations().iter().flat_map(|op| op.kernels()) {
             if seen.insert(kernel.name()) {
-                let words = spirv(&kernel.label(), &kernel.wgsl(true).unwrap()).unwrap();
+                let words = kernel.spirv().unwrap();
                 assert_eq!(words[0], 0x0723_0203, "{}", kernel.label());
             }
         }

@@ -66,6 +66,8 @@ fn instance() -> wgpu::Instance {
         true => wgpu::Backends::BROWSER_WEBGPU,
         false => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
     };
+    // WGPU_DEBUG=1 gives kernels their names in the tools of drivers.
+    descriptor.flags = descriptor.flags.with_env();
     wgpu::Instance::new(descriptor)
 }
 

@@ -7,6 +7,10 @@ pub(crate) mod pipelines;
 mod preprocess;
 pub(crate) mod reflect;
 pub(crate) mod source;
+#[cfg(all(feature = "cli", any(windows, all(unix, not(target_vendor = "apple")))))]
+pub mod statistics;
+#[cfg(feature = "cli")]
+mod translate;
 pub(crate) mod tuning;
 pub(crate) mod work;
 

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Holds what compilers say of the kernels against a table of budgets, or writes the table.
+
+Reads files named after a GPU, with a line of JSON for each kernel variant, as
+`wgvq kernels --statistics --json` prints them. scripts/gpulab.sh runs this.
+"""
+
+import argparse
+import csv
+import json
+import os
+import sys
+
+COLUMNS = ["gpu", "kernel", "variants", "registers", "spills", "instructions", "occupancy"]
+ORDER = ["rtx2060", "rtx3080", "rtx4070", "rtx5080", "rx580", "rx6800", "rx7900", "rx9070", "deck", "m1", "adreno740"]
+# A compiler's figures move a little with text that does not matter.
+SLACK = {"registers": 1.0, "spills": 1.0, "instructions": 1.02}
+
+
+def worst(path):
+    """The worst figures of each kernel's variants, the number refused, and occupancy's unit."""
+    kernels, refused, unit = {}, [], None
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if "refused" in row:
+                refused.append(f"{row['kernel']}: {row['refused']}")
+            if "registers" not in row:
+                continue
+            unit = row["occupancy_unit"] or unit
+            name = row["kernel"].split("(")[0]
+            old = kernels.setdefault(name, {"variants": 0, "registers": 0, "spills": 0, "instructions": 0, "occupancy": None})
+            old["variants"] += 1
+            for figure in ("registers", "spills", "instructions"):
+                old[figure] = max(old[figure], int(row[figure] or 0))
+            if row["occupancy"] is not None:
+                fewest = int(row["occupancy"])
+                old["occupancy"] = fewest if old["occupancy"] is None else min(old["occupancy"], fewest)
+    return kernels, refused, unit
+
+
+def read_budgets(path):
+    """The table's Mesa, its access, and its rows by GPU and kernel."""
+    with open(path, encoding="utf-8", newline="") as table:
+        head = table.readline()
+        if not head.startswith("# Mesa "):
+            sys.exit(f"{path}: the first line names no Mesa version")
+        mesa, robust = head.removeprefix("# Mesa ").strip().split(", robust access ")
+        rows = {(row["gpu"], row["kernel"]): row for row in csv.DictReader(table)}
+    return mesa, robust, rows
+
+
+def check(args, found):
+    mesa, robust, budgets = read_budgets(args.budgets)
+    if robust != args.robust:
+        sys.exit(f"{args.budgets} holds for robust access {robust}, this is {args.robust}")
+    over = []
+    for gpu, (kernels, refused, _) in found.items():
+        over += [f"{gpu}: refused: {what}" for what in refused]
+        for name, figures in sorted(kernels.items()):
+            budget = budgets.get((gpu, name))
+            if budget is None:
+                over.append(f"{gpu}: {name} has no budget; scripts/gpulab.sh record {gpu} makes one")
+                continue
+            for figure, slack in SLACK.items():
+                if figures[figure] > int(budget[figure]) * slack:
+                    over.append(f"{gpu}: {name}: {figures[figure]} {figure}, of {budget[figure]} allowed")
+    for line in over:
+        print(line)
+    kernels = sum(len(kernels) for kernels, _, _ in found.values())
+    print(f"{kernels} kernels on {len(found)} GPUs, {len(over)} beyond their budget")
+    if over and mesa != args.mesa:
+        print(f"warning only: the budgets are of Mesa {mesa}, this is {args.mesa}")
+        return 0
+    return 1 if over else 0
+
+
+def record(args, found):
+    rows = {}
+    if os.path.exists(args.budgets):
+        mesa, robust, rows = read_budgets(args.budgets)
+        if (mesa, robust) != (args.mesa, args.robust):
+            rows = {}
+    for gpu, (kernels, refused, _) in found.items():
+        if refused:
+            sys.exit(f"{gpu} refuses {len(refused)} kernels, first {refused[0]}")
+        rows = {key: row for key, row in rows.items() if key[0] != gpu}
+        for name, figures in kernels.items():
+            rows[gpu, name] = {"gpu": gpu, "kernel": name, **figures}
+    os.makedirs(os.path.dirname(args.budgets), exist_ok=True)
+    with open(args.budgets, "w", encoding="utf-8", newline="") as table:
+        table.write(f"# Mesa {args.mesa}, robust access {args.robust}\n")
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for key in sorted(rows):
+            writer.writerow(rows[key])
+    with open(args.page, "w", encoding="utf-8") as page:
+        page.write(text(args, rows))
+    spilling = sum(int(row["spills"]) > 0 for row in rows.values())
+    print(f"{args.budgets}: {len(rows)} budgets, {spilling} of them with spills; {args.page}")
+    return 0
+
+
+def text(args, rows):
+    gpus = sorted({gpu for gpu, _ in rows}, key=lambda gpu: (ORDER.index(gpu) if gpu in ORDER else len(ORDER), gpu))
+    names = sorted({name for _, name in rows})
+    lines = [
+        "# Kernels, as GPUs' compilers see them",
+        "",
+        "This page is made by `scripts/gpulab.sh record`, and is not to be edited.",
+        "",
+        f"Mesa {args.mesa}'s compilers for these GPUs, run without the GPUs, robust buffer access {args.robust}.",
+        "The variants of each kernel are a choice (`wgvq kernels --pairwise`) of those that the GPU can run; a cell has the worst of them: registers, then the fewest waves or threads that fit at once, then, in bold, registers spilled to memory.",
+        "Registers count 32 bits for an invocation on GeForce and Radeon, 16 bits on Apple, and vectors of four on Adreno.",
+        "Waves are warps of a multiprocessor on GeForce, subgroups of a SIMD on Radeon, threads of a core on Apple, and waves of a core on Adreno.",
+        "Intel's GPUs, and the drivers of NVIDIA, AMD on Windows, Metal and Direct3D, are not seen here.",
+        "",
+        "| kernel | " + " | ".join(gpus) + " |",
+        "| --- |" + " --- |" * len(gpus),
+    ]
+    for name in names:
+        cells = []
+        for gpu in gpus:
+            row = rows.get((gpu, name))
+            if row is None:
+                cells.append("")
+                continue
+            spilled = f", **{row['spills']}**" if int(row["spills"]) > 0 else ""
+            occupancy = "" if row["occupancy"] in (None, "") else f", {row['occupancy']}"
+            cells.append(f"{row['registers']}{occupancy}{spilled}")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["check", "record"])
+    parser.add_argument("--mesa", required=True)
+    parser.add_argument("--robust", default="on")
+    parser.add_argument("--budgets", required=True)
+    parser.add_argument("--page", required=True)
+    parser.add_argument("files", nargs="+")
+    args = parser.parse_args()
+    found = {os.path.basename(path).removesuffix(".jsonl"): worst(path) for path in args.files}
+    sys.exit({"check": check, "record": record}[args.what](args, found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+//! `wgvq kernels`, and `scripts/kernel_budgets.py`, which holds what compilers say against a table.
+
+use crate::common::skip::skipped;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn wgvq(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wgvq"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn kernels_are_listed_and_written_by_name() {
+    let all = text(&wgvq(&["kernels"]).stdout);
+    let few = text(&wgvq(&["kernels", "--pairwise"]).stdout);
+    let names = |text: &str| {
+        let names = text
+            .lines()
+            .map(|l| l.split('(').next().unwrap().to_owned());
+        names.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(names(&all), names(&few));
+    assert!(few.lines().count() * 4 < all.lines().count());
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |kind: &str| folder.path().join(kind).display().to_string();
+    let [wgsl, spirv, msl, hlsl] = ["wgsl", "spirv", "msl", "hlsl"].map(at);
+    let made = wgvq(&[
+        "kernels", "adam", "--wgsl", &wgsl, "--spirv", &spirv, "--msl", &msl, "--hlsl", &hlsl,
+    ]);
+    assert_eq!(text(&made.stdout), "4 variants written\n", "{made:?}");
+    for (folder, kind, mark) in [
+        (&wgsl, "wgsl", "@compute"),
+        (&msl, "metal", "kernel void"),
+        (&hlsl, "hlsl", "[numthreads("),
+    ] {
+        let file = Path::new(folder).join(format!("adam_CLIPPED=1_.{kind}"));
+        assert!(fs::read_to_string(file).unwrap().contains(mark), "{kind}");
+    }
+    let words = fs::read(Path::new(&spirv).join("adam.spv")).unwrap();
+    assert_eq!(words[..4], 0x0723_0203_u32.to_le_bytes());
+
+    let unknown = wgvq(&["kernels", "adamm"]);
+    assert!(text(&unknown.stderr).contains("`adamm`"), "{unknown:?}");
+}
+
+/// Software Vulkan has no registers to tell of.
+#[test]
+fn a_driver_that_tells_nothing_is_named() {
+    let refused = wgvq(&["kernels", "--statistics", "adam", "--adapter", "llvmpipe"]);
+    let error = text(&refused.stderr);
+    if error.contains("no usable GPU adapter") {
+        return skipped(
+            "kernel_budgets::a_driver_that_tells_nothing_is_named",
+            "no llvmpipe on this machine",
+        );
+    }
+    assert_eq!(refused.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("VK_KHR_pipeline_executable_properties") && error.contains("llvmpipe"),
+        "{error}"
+    );
+}
+
+/// A row as `wgvq kernels --statistics --json` prints it.
+fn row(kernel: &str, registers: u32, spills: u32, instructions: u32) -> String {
+    format!(
+        r#"{{"kernel": "{kernel}", "registers": {registers}, "spills": {spills}, "occupancy": 8, "occupancy_unit": "waves", "instructions": {instructions}}}"#
+    )
+}
+
+#[test]
+fn a_budget_that_is_exceeded_fails() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped(
+            "kernel_budgets::a_budget_that_is_exceeded_fails",
+            "no python3 on this machine",
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let run = |what: &str, mesa: &str, rows: &[String]| {
+        fs::write(at("gpu1.jsonl"), rows.join("\n")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kernel_budgets.py");
+        let output = Command::new("python3")
+            .arg(script)
+            .args([what, "--mesa", mesa, "--budgets"])
+            .arg(at("budgets.csv"))
+            .arg("--page")
+            .arg(at("kernels.md"))
+            .arg(at("gpu1.jsonl"))
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    // Two variants of one kernel: its budget is the worst of both.
+    let made = [row("a(X=1)", 40, 0, 1000), row("a(X=2)", 64, 0, 500)];
+    let (code, said) = run("record", "1", &made);
+    assert_eq!(code, Some(0), "{said}");
+    let page = fs::read_to_string(at("kernels.md")).unwrap();
+    assert!(page.contains("| `a` | 64, 8 |"), "{page}");
+
+    assert_eq!(run("check", "1", &made).0, Some(0));
+    let better = [row("a(X=1)", 30, 0, 1015)];
+    assert_eq!(run("check", "1", &better).0, Some(0), "a little longer");
+    for (worse, named) in [
+        (row("a(X=1)", 65, 0, 10), "65 registers, of 64"),
+        (row("a(X=1)", 64, 3, 10), "3 spills, of 0"),
+        (row("a(X=1)", 64, 0, 1100), "1100 instructions, of 1000"),
+        (row("b", 1, 0, 1), "b has no budget"),
+        (
+            r#"{"kernel": "a", "refused": "crash"}"#.into(),
+            "refused: a: crash",
+        ),
+    ] {
+        let (code, said) = run("check", "1", std::slice::from_ref(&worse));
+        assert_eq!(code, Some(1), "{worse}: {said}");
+        assert!(said.contains(named), "{worse}: {said}");
+        let (code, said) = run("check", "2", &[worse]);
+        assert_eq!(code, Some(0), "another compiler only warns: {said}");
+        assert!(
+            said.contains(named) && said.contains("warning only"),
+            "{said}"
+        );
+    }
+}
