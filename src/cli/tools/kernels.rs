@@ -146,7 +146,11 @@ impl Kernels {
     }
 
     #[cfg(any(windows, all(unix, not(target_vendor = "apple"))))]
-    fn compile(&self, global: &Global, kernels: &BTreeMap<String, Kernel>) -> Result<CommandStatus> {
+    fn compile(
+        &self,
+        global: &Global,
+        kernels: &BTreeMap<String, Kernel>,
+    ) -> Result<CommandStatus> {
         use wgvq::gpu::statistics::{Compiler, Outcome};
         let robust = self.robust_access == Robust::On;
         let compiler = Compiler::open(global.adapter.as_deref(), robust)?;
