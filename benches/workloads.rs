@@ -1,5 +1,5 @@
-//! What `wgvq bench` times, under criterion: its statistics, its plots and its comparison with the
-//! run before. The workloads are those of `wgvq::bench` and no others.
+//! The workloads of `wgvq bench` under criterion: its statistics, its plots and its comparison with
+//! the run before. They are those of `wgvq::bench` and no others.
 //!
 //!     cargo bench --bench workloads -- kernels/vq_search     one family of the registry's operations
 //!     cargo bench --bench workloads -- standard/             those that other libraries are measured by too

@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 ",
 };
 
-/// What it costs: how the engine decides how much one submission holds.
+/// Returns the cost of a dispatch, by which the engine decides how much one submission holds.
 fn work(n: usize, tensors: usize) -> Work {
     Work {
         flops: 20.0 * n as f64,

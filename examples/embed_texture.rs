@@ -38,7 +38,7 @@ pub fn small_model(gpu: &Gpu, steps: u64) -> Result<Vec<u8>> {
     checkpoint::to_bytes(&trainer.trained()?)
 }
 
-/// What was shown.
+/// The textures that were shown.
 pub struct Shown {
     /// Pixels of the last frame that differ from the processor's.
     pub wrong: usize,

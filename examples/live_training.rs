@@ -37,7 +37,7 @@ pub struct Live {
     textures: Vec<[wgpu::Texture; 2]>,
     pipeline: wgpu::RenderPipeline,
     budget: Duration,
-    /// Of each frame, how long it trained.
+    /// Time of each frame that went into training.
     pub trained: Vec<Duration>,
     /// The training log, a line to a row.
     pub log: Vec<String>,

@@ -10,7 +10,7 @@ use wgvq::gpu::Gpu;
 use wgvq::kernels::{Array, nearest_codebook};
 use wgvq::{Error, FeatureRequest, Result, wgpu};
 
-/// What was found.
+/// The result of the searches.
 pub struct Found {
     /// Latents whose code is no nearest one.
     pub wrong: usize,

@@ -10,7 +10,7 @@ pub enum Error {
     /// No adapter fits what was asked for.
     #[error("no usable GPU adapter: {what}")]
     NoAdapter {
-        /// What was asked, what was found and how to get one.
+        /// The request, what was found, and how to get an adapter.
         what: String,
     },
     /// An operation was handed tensors whose shapes do not fit together.
@@ -18,9 +18,9 @@ pub enum Error {
     Shape {
         /// The operation.
         op: &'static str,
-        /// What it takes.
+        /// The expected input.
         expected: String,
-        /// What it was given.
+        /// The given input.
         got: String,
     },
     /// A value that no operation can work with: a stride of 0, a codebook without codes.
@@ -28,13 +28,13 @@ pub enum Error {
     Invalid {
         /// The operation or object.
         op: &'static str,
-        /// What is wrong and what would be right.
+        /// The mistake, and what would be right.
         what: String,
     },
     /// The device cannot hold or bind something of this size.
     #[error("{what}: {asked} bytes asked for, the device allows {limit}")]
     Limit {
-        /// What was to be made.
+        /// The thing that was to be made.
         what: String,
         /// Bytes asked for.
         asked: u64,
@@ -95,7 +95,7 @@ pub enum Error {
     /// wgpu or naga refused something: a bug of ours, or of the driver's.
     #[error("{op}: the GPU layer refused: {what}")]
     Gpu {
-        /// What was being done.
+        /// The operation that failed.
         op: String,
         /// The layer's own words.
         what: String,
@@ -107,7 +107,7 @@ pub enum Error {
         file: String,
         /// The line in it, from 1 on.
         line: usize,
-        /// What is wrong with it.
+        /// The mistake.
         what: String,
     },
     /// A file that is missing, damaged, hostile or of another kind than it should be.
@@ -115,7 +115,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what was expected.
+        /// The mistake, and what was expected.
         what: String,
     },
     /// A configuration key, or an option of a command, that is unknown or whose value cannot be
@@ -125,7 +125,7 @@ pub enum Error {
         /// The key, dotted (`quantizer.codebook_size`), or the option as it is written
         /// (`--temperature`).
         key: String,
-        /// What is wrong, what is allowed, the nearest known key.
+        /// The mistake, the allowed values, the nearest known key.
         what: String,
     },
     /// A run whose figures are no longer finite.
@@ -133,13 +133,13 @@ pub enum Error {
     Diverged {
         /// The first step whose figures are not finite.
         step: u64,
-        /// What is not, and what to change.
+        /// The thing that is not finite, and what to change.
         what: String,
     },
     /// Data that cannot be trained on or read: no images, another model's codes.
     #[error("{what}")]
     Data {
-        /// What is wrong and the way out.
+        /// The mistake, and how to fix it.
         what: String,
     },
 }
@@ -153,7 +153,8 @@ fn mib(bytes: u64) -> String {
     }
 }
 
-/// What is wrong: a key of a configuration, an option, or something that has words for its name.
+/// Returns the subject of an error: a key of a configuration, an option, or something that has
+/// words for its name.
 fn subject(key: &str) -> String {
     match key {
         option if option.starts_with('-') => format!("option `{option}`"),

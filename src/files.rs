@@ -60,7 +60,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     }
 }
 
-/// The same of a file of text, decoded as [`decode_text`] does.
+/// Reads a file of text, decoded as [`decode_text`] does.
 ///
 /// # Errors
 /// As [`read`], and if it is no text.
@@ -68,8 +68,8 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     decode_text(&read(path, most)?).map_err(|what| Error::file(path, what))
 }
 
-/// What makes files that are gone unless they are persisted, of an ordinary file's mode, less the
-/// umask: a temporary file's own would be readable by its owner alone.
+/// Returns a builder of files that are gone unless they are persisted, of an ordinary file's mode,
+/// less the umask: a temporary file's own would be readable by its owner alone.
 pub(crate) fn scratch<'a>(prefix: &'a str, suffix: &'a str) -> tempfile::Builder<'a, 'a> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(suffix);

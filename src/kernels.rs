@@ -60,7 +60,7 @@ impl<'a> Array<'a> {
     }
 }
 
-/// What a kernel reads: an [`Array`], or a [`Tensor`] of the same engine.
+/// An input of a kernel: an [`Array`], or a [`Tensor`] of the same engine.
 pub trait Operand {
     /// It as a tensor, whose elements are of type `dtype` where the host's buffer does not say.
     ///
@@ -141,9 +141,10 @@ pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Resul
     ops::quantize::gather::gather(&f32s(gpu, codebook)?, &indices.tensor(gpu, DType::U32)?)
 }
 
-/// How often each of `codes` codes is used, and the sum of its latents: what a codebook that is a
-/// moving average learns from. Latents [N, D] and indices u32 `[N]` to counts u32 `[K]` and sums
-/// [K, D], which are added in the order of the latents. An index past K counts as the last.
+/// Counts how often each of `codes` codes is used, and sums its latents: what a codebook that is a
+/// moving average learns from (van den Oord et al. 2017, appendix A.1). Latents [N, D] and indices
+/// u32 `[N]` to counts u32 `[K]` and sums [K, D], which are added in the order of the latents. An
+/// index past K counts as the last.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};

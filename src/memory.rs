@@ -1,14 +1,13 @@
-//! How much memory this process may still use, and sizes that are held against it before they are
-//! asked for.
+//! The memory that this process may still use, and checks of sizes before they are allocated.
 //!
-//! What counts is what this process may use, not what the machine has: a limit of its control group
-//! or of any above it, and those of `ulimit`. A system that lends more than it has would grant a
-//! size beyond that, and end the process later.
+//! The limit is what this process may use, not what the machine has: that of its control group or
+//! of any above it, and those of `ulimit`. A system that lends more than it has would grant a size
+//! beyond that, and end the process later.
 
 use crate::{Error, Result};
 use std::fmt::Display;
 
-/// What is smaller is not held against anything: asking would cost more than it tells.
+/// Size in bytes below which nothing is checked: a check would cost more than it tells.
 const SMALL: u64 = 32 << 20;
 
 /// Bytes that this process may use beside those that it uses; `u64::MAX` where the system does not
@@ -60,8 +59,8 @@ mod linux {
         rest.split_ascii_whitespace().next()?.parse().ok()
     }
 
-    /// What the machine, and the control groups of the process, leave. `root` is where `/proc` and
-    /// `/sys` lie.
+    /// Returns the bytes that the machine, and the control groups of the process, leave. `root` is
+    /// the folder of `/proc` and `/sys`.
     pub(super) fn available(root: &Path) -> u64 {
         let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
         let about = read("proc/meminfo");
@@ -100,8 +99,8 @@ mod linux {
         least
     }
 
-    /// What the limit of a control group leaves; files that were read and may be forgotten do not
-    /// count as used.
+    /// Returns the bytes that the limit of a control group leaves; files that were read and may be
+    /// forgotten do not count as used.
     fn left(group: &Path, [limit, used, idle]: [&str; 3]) -> u64 {
         let read = |name: &str| std::fs::read_to_string(group.join(name)).unwrap_or_default();
         // `max` is no limit.
@@ -113,7 +112,7 @@ mod linux {
         limit.saturating_sub(used.saturating_sub(idle))
     }
 
-    /// What the limits on this process's addresses and data leave.
+    /// Returns the bytes that the limits on this process's addresses and data leave.
     pub(super) fn by_limits() -> u64 {
         let about = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let used = |name: &str| entry(&about, name).unwrap_or(0).saturating_mul(1024);

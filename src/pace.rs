@@ -1,5 +1,5 @@
-//! How fast something goes, and how long the rest of it takes: a function of what is done and of
-//! times alone, so that it can be held against made-up clocks.
+//! Pace and remaining time: a function of what is done and of times alone, so that it can be tested
+//! against made-up clocks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const OUTLIER: f64 = 5.0;
 /// Breaks of a kind that are remembered.
 const BREAKS: usize = 5;
 
-/// What is no step and comes again.
+/// A recurring pause of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
     /// A measurement.
@@ -26,7 +26,7 @@ pub enum Break {
     Saving,
 }
 
-/// What is still to be done.
+/// Work that is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Steps.
@@ -44,9 +44,9 @@ pub struct Pace {
     calls: u32,
     /// Steps of the part at hand, and the time that they took.
     open: (u64, Duration),
-    /// The same of those before.
+    /// Steps and seconds of the parts before.
     parts: VecDeque<(u64, f64)>,
-    /// What measurements and checkpoints took, in seconds.
+    /// Durations of measurements and checkpoints, in seconds.
     breaks: [VecDeque<f64>; 2],
 }
 
@@ -119,7 +119,7 @@ impl Pace {
         self.seconds_per_step().filter(|s| *s > 0.0).map(f64::recip)
     }
 
-    /// How long the rest takes at this pace; `None` before it is known. Measurements and
+    /// Returns the duration of the rest at this pace; `None` before it is known. Measurements and
     /// checkpoints count from the first one on.
     pub fn left(&self, rest: Rest) -> Option<Duration> {
         let [measuring, saving] = self.breaks.each_ref().map(|b| median(b.iter().copied()));

@@ -1,4 +1,5 @@
-//! What a configuration will take, found by taking a few steps of it and measuring a few pictures.
+//! Estimates of a configuration's time and memory, from a few steps of it and a few measured
+//! pictures.
 
 use crate::Result;
 use crate::config::objective::Regularizer;
@@ -14,7 +15,7 @@ const TIMED: u32 = 3;
 /// A step that no run reaches.
 const NEVER: u64 = 1 << 40;
 
-/// What a step takes.
+/// Time and work of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
     /// Seconds.
@@ -23,7 +24,7 @@ pub struct Pace {
     pub flops: f64,
 }
 
-/// What a configuration will take.
+/// Time, memory and size of a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Numbers that the model's optimiser trains, those of the quantizers among them.
@@ -147,7 +148,7 @@ fn at_once(c: &mut RunConfig) {
     (c.gan.start, c.gan.head_start, c.gan.ramp) = (0, 0, 1);
 }
 
-/// What a step of the trainer takes. The first one also compiles kernels and places the codes, and
+/// Measures a step of the trainer. The first one also compiles kernels and places the codes, and
 /// does not count.
 fn pace(gpu: &Gpu, trainer: &mut Trainer) -> Result<Pace> {
     trainer.step()?;

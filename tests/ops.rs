@@ -56,10 +56,10 @@ const WITH_A_GRADIENT: &[&str] = &[
     "upsample",
 ];
 
-/// What an operation runs on: kernels differ by it.
+/// The device options that kernels differ by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
-    /// What the device prefers.
+    /// The device's own choice.
     Default,
     Core(Core),
     /// Invocations that share a row. No device chooses all three by itself.
@@ -96,15 +96,15 @@ fn gpu(options: Options) -> Gpu {
     )
 }
 
-/// Is it of a matrix core, or of subgroups?
+/// Whether it is of a matrix core, or of subgroups.
 fn of_a_core(kernel: &Kernel) -> bool {
     ["LANES", "TILE_ROWS", "SIDE"]
         .iter()
         .any(|define| kernel.get(define).is_some())
 }
 
-/// What the kernels of an operation differ by, from what it declares. Cooperative matrices are in
-/// `tests/coopmat.rs`.
+/// Returns the places that the kernels of an operation differ by, from what it declares.
+/// Cooperative matrices are in `tests/coopmat.rs`.
 fn places(op: &dyn Operation) -> Vec<Place> {
     let kernels = op.kernels();
     let mut groups: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
@@ -159,8 +159,8 @@ fn compiles_for_long(case: &Case) -> bool {
     (65..=256).contains(&case.get("d"))
 }
 
-/// Is a case left to [`thorough`] checks? On the tiled core, those that were never run there for
-/// their cost.
+/// Whether a case is left to [`thorough`] checks. On the tiled core, those that were never run
+/// there for their cost.
 fn left_out(op: &dyn Operation, place: Place, case: &Case) -> bool {
     place == Place::Core(Core::Tiled)
         && (op.work(case).flops >= 1e7 || case.get("d") > 128)

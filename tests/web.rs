@@ -134,8 +134,8 @@ const TILE: [&str; 11] = [
     "SPREAD",
 ];
 
-/// Of the kernels that a browser may be handed, the shortest of those that differ by their tile
-/// alone: label, features, text.
+/// Returns, of the kernels that a browser may be handed, the shortest of those that differ by their
+/// tile alone: label, features, text.
 fn kernels() -> Vec<Value> {
     let mut found: BTreeMap<String, (String, Value)> = BTreeMap::new();
     for kernel in operations()
@@ -242,7 +242,7 @@ fn the_page_works_in_chromium() {
     );
 }
 
-/// What the page reconstructs first was held out from training.
+/// The images that the page reconstructs first were held out from training.
 #[test]
 fn sample_pictures_are_held_out() {
     let script = std::fs::read_to_string(root().join("web/page/app.js")).unwrap();

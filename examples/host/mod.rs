@@ -1,5 +1,5 @@
-//! A host application in small: a device, textures, and a pass that draws one texture into another.
-//! What a program that embeds the engine has already.
+//! A host application in small, with all that a program that embeds the engine has already: a
+//! device, textures, and a pass that draws one texture into another.
 #![allow(dead_code, reason = "each example and test uses a part")]
 
 use wgvq::gpu::Gpu;
@@ -31,7 +31,7 @@ impl Host {
         Host::on(&instance, None, wanted)
     }
 
-    /// The same on an adapter that can show what it draws on `surface`.
+    /// Creates the host on an adapter that can show what it draws on `surface`.
     pub fn on(
         instance: &wgpu::Instance,
         surface: Option<&wgpu::Surface>,

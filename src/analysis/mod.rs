@@ -1,4 +1,4 @@
-//! What a trained model keeps and loses: probes of its codebook, robustness, sharpness, retrieval.
+//! Analysis of a trained model: probes of its codebook, robustness, sharpness, retrieval.
 
 pub mod nearest;
 pub mod probe;

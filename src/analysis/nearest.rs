@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// Where in the pictures a latent is, and how far it lies from its code.
+/// A latent near a code: its place in the pictures, and its distance from the code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Match {
     /// In the measure by which the quantizer chooses.
@@ -14,7 +14,7 @@ pub struct Match {
     pub position: usize,
 }
 
-/// What was found for a code, the nearest first, and each one's group of pictures.
+/// The latents found for a code, the nearest first, and each one's group of pictures.
 type Entry = (Vec<Match>, Vec<u64>);
 
 /// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat

@@ -1,5 +1,5 @@
-//! What a trained model's codes are: how often pictures take each, which latents lie nearest to it,
-//! its vector, and what it decodes to.
+//! Probes of a trained model's codes: how often pictures take each, which latents lie nearest to
+//! it, its vector, and the image that it decodes to.
 
 use crate::analysis::nearest::Nearest;
 use crate::autograd::Tape;
@@ -20,12 +20,12 @@ const FIELD: usize = 7;
 /// Side, in latents, of what is kept of it: the middle.
 pub const SWATCH: usize = 3;
 
-/// What a set of pictures says of a level's codebooks.
+/// Usage of a level's codebooks by a set of pictures.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// The level.
     pub level: usize,
-    /// How often each code was taken, by codebook.
+    /// Number of uses of each code, by codebook.
     pub counts: Vec<Vec<u64>>,
     /// The latents nearest to each code.
     pub nearest: Nearest,
@@ -174,9 +174,9 @@ impl FirstStageModel {
         Ok(vectors)
     }
 
-    /// What each of a level's quantized latents `vectors`, f32 [N, D], looks like on its own: the
-    /// middle, [`SWATCH`] latents wide, of a field of nothing else, decoded, while the other levels
-    /// have their `means` everywhere. u8 NHWC.
+    /// Decodes each of a level's quantized latents `vectors`, f32 [N, D], on its own: the middle,
+    /// [`SWATCH`] latents wide, of a field of nothing else, while the other levels have their
+    /// `means` everywhere. Returns u8 NHWC.
     ///
     /// # Errors
     /// If the vectors are of other channels, or the device fails.

@@ -1,6 +1,6 @@
-//! Do codes survive when pixels change? The share that stays the same under noise and under a
-//! gradient-sign perturbation (FGSM; Goodfellow et al. 2014, "Explaining and harnessing adversarial
-//! examples", section 4), beside the drift of the latents.
+//! Robustness of codes to changes of the pixels: the share that stays the same under noise and
+//! under a gradient-sign perturbation (FGSM; Goodfellow et al. 2014, "Explaining and harnessing
+//! adversarial examples", section 4), beside the drift of the latents.
 
 use crate::analysis::probe::BATCH;
 use crate::autograd::Tape;
@@ -15,8 +15,8 @@ use std::cmp::Ordering;
 
 const NOISE: u32 = 0x4e4f_4953;
 
-/// How pixels are changed. Strengths are in grey levels of 255; what leaves black or white is cut
-/// off.
+/// A perturbation of pixels. Strengths are in grey levels of 255; values beyond black or white are
+/// cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Perturbation {
     /// Gaussian noise of this standard deviation, each picture's the same at every strength.
@@ -37,14 +37,14 @@ pub enum Attack {
     Reconstruction,
 }
 
-/// What became of codes when pixels changed.
+/// Robustness of a level's codes, for each perturbation and strength.
 #[derive(Clone, Debug)]
 pub struct Robustness {
     /// All strengths of one perturbation, 0 first, then those of the next.
     pub outcomes: Vec<Outcome>,
     /// Pictures that were changed.
     pub images: usize,
-    /// What the gradient was taken of.
+    /// The loss whose gradient was taken.
     pub attack: Attack,
 }
 
@@ -69,20 +69,20 @@ impl Perturbation {
     }
 }
 
-/// What one strength did.
+/// Result of one perturbation at one strength.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// How pixels were changed.
+    /// The perturbation.
     pub by: Perturbation,
-    /// How much, in grey levels of 255.
+    /// Its strength, in grey levels of 255.
     pub strength: f64,
     /// The share of codes that stayed, over all codebooks.
     pub surviving: f64,
-    /// The same for each codebook.
+    /// Surviving share by codebook.
     pub by_book: Vec<f64>,
     /// |z' - z| / |z| of the encoder's latents, over all of them at once.
     pub latents: f64,
-    /// The same of the quantized latents.
+    /// Relative drift of the quantized latents.
     pub quantized: f64,
 }
 
@@ -134,7 +134,7 @@ impl FirstStageModel {
         })
     }
 
-    /// What the gradient is taken of.
+    /// Returns the loss of which the gradient is taken.
     fn attack(&self, level: usize) -> Result<Attack> {
         let (weight, quantizer) = (
             self.config.quantizer.commitment_weight,

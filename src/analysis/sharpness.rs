@@ -1,4 +1,4 @@
-//! How sharp images are: their energy in high frequencies.
+//! Sharpness of images: their energy in high frequencies.
 
 /// The share of an image's values that are its edges: where the original's Laplacians are largest.
 const EDGES: f64 = 0.1;
@@ -36,7 +36,8 @@ impl Energy {
         self.all[1] / self.all[0]
     }
 
-    /// The same at the originals' edges alone, where grain on smooth ground does not count.
+    /// Returns the sharpness at the originals' edges alone, where grain on smooth ground does not
+    /// count.
     pub fn at_edges(&self) -> f64 {
         self.edges[1] / self.edges[0]
     }

@@ -39,7 +39,7 @@ impl Var {
     pub fn needs_gradient(&self) -> bool {
         self.node.is_some()
     }
-    /// The same value, cut from the tape.
+    /// Returns a constant with the same value: no gradient flows through it.
     pub fn detach(&self) -> Var {
         Var {
             tensor: self.tensor.clone(),
@@ -79,7 +79,7 @@ impl Tape {
         &self.gpu
     }
 
-    /// Does it record?
+    /// Whether operations are recorded, so that gradients can be computed.
     pub fn is_recording(&self) -> bool {
         self.recording
     }
@@ -181,7 +181,7 @@ impl Tape {
         values.into_iter().enumerate().map(push_params).collect()
     }
 
-    /// The same elements under another shape of as many elements.
+    /// Reshapes x to another shape with as many elements.
     pub fn reshape(&self, x: &Var, shape: &[usize]) -> Result<Var> {
         let y = x.tensor.reshape(shape)?;
         let before = x.tensor.shape().to_vec();
@@ -263,7 +263,7 @@ impl Tape {
     }
 }
 
-/// What a backward pass found, by leaf.
+/// Gradients of a backward pass, by leaf.
 pub struct Gradients {
     leaves: HashMap<usize, Tensor>,
 }

@@ -8,13 +8,13 @@ use std::path::Path;
 /// A file that `wgvq bench --json` wrote.
 #[derive(Clone, Debug)]
 pub struct Baseline {
-    /// Where it was measured.
+    /// The machine that it was measured on.
     pub header: Header,
-    /// What was measured.
+    /// The measured rows.
     pub rows: Vec<Row>,
 }
 
-/// How a workload changed.
+/// The change of a workload.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
     /// The baseline has no such workload on this core, or no time for it.
@@ -72,7 +72,7 @@ impl Baseline {
         Ok(Baseline { header, rows })
     }
 
-    /// How `row` stands to the baseline's row of the same workload, core and type.
+    /// Compares `row` with the baseline's row of the same workload, core and type.
     pub fn change(&self, row: &Row) -> Change {
         let same =
             |old: &&Row| (&old.name, &old.core, &old.dtype) == (&row.name, &row.core, &row.dtype);

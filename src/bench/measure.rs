@@ -1,11 +1,11 @@
-//! How one workload is measured.
+//! Measurement of one workload.
 
 use super::Prepared;
 use crate::Result;
 use crate::gpu::{Gpu, Work};
 use std::time::{Duration, Instant};
 
-/// How long a workload is repeated.
+/// The number of repetitions and the time of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Time to fill with repetitions.
@@ -26,7 +26,7 @@ impl Default for Budget {
     }
 }
 
-/// What was measured. Times in milliseconds.
+/// Measured times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Timing {
     /// The first call of this process: pipelines are made, buffers allocated.
@@ -74,7 +74,7 @@ impl Timing {
             &self.device
         }
     }
-    /// Where they come from.
+    /// Returns the clock that they come from.
     pub fn clock(&self) -> &'static str {
         if self.device.is_empty() {
             "wall"

@@ -1,5 +1,4 @@
-//! What an adapter reaches at best, measured by a kernel that only computes and one that only
-//! copies.
+//! Peak rates of an adapter, measured by a kernel that only computes and one that only copies.
 
 use crate::Result;
 use crate::gpu::{Gpu, Tensor};

@@ -16,25 +16,25 @@ use crate::ops::sampling::sample::Sampling;
 use crate::spec::{Rng, Verdict};
 use crate::{Error, Result};
 
-/// What is done with it.
+/// The computation that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Forward, cross-entropy, backward, clipping, AdamW; without dropout.
     Train,
     /// Draws from the 100 likeliest codes, each step over the keys and values of those before.
     Cached,
-    /// The same with everything computed again for each code.
+    /// Sampling with everything computed again for each code.
     Plain,
 }
 
 /// One of them, over `images` images.
 #[derive(Clone, Copy, Debug)]
 pub struct PriorWork {
-    /// What.
+    /// The computation.
     pub kind: Kind,
     /// Images of a step, or drawn.
     pub images: usize,
-    /// What the backward pass keeps of the inputs of linear maps.
+    /// Type in which the backward pass keeps the inputs of linear maps.
     pub activations: DType,
 }
 
@@ -63,7 +63,7 @@ impl PriorWork {
         format!("{}{of}{}", size(what), self.images)
     }
 
-    /// What a name stands for; `None` for another's.
+    /// Returns the workload of a name; `None` if the name is another's.
     pub fn parse(name: &str) -> Option<PriorWork> {
         KINDS.into_iter().find_map(|(kind, what, of)| {
             let images = name

@@ -1,4 +1,4 @@
-//! Where a workload's time goes: the device's time by kernel.
+//! The device's time in a workload, by kernel.
 
 use super::Workload;
 use crate::Result;
@@ -6,7 +6,7 @@ use crate::gpu::{Gpu, Work};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// What one kernel takes of a workload, a call of it on average.
+/// The share of one kernel in a workload, for a call of it on average.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// The workload's name.

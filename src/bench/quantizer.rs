@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// A quantizer and the sizes that it meets.
 #[derive(Clone, Copy, Debug)]
 pub struct QuantizerForward {
-    /// Which quantizer.
+    /// The quantizer.
     pub kind: &'static Kind,
     /// Latents.
     pub n: usize,
@@ -318,7 +318,7 @@ impl QuantizerForward {
     }
 }
 
-/// Is each index that of the nearest code, at as many latents as `flops` allow?
+/// Checks that each index is that of the nearest code, at as many latents as `flops` allow.
 fn nearest(
     x: &HostTensor,
     codebook: &HostTensor,

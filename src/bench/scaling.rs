@@ -1,4 +1,4 @@
-//! How cost grows: lists of sizes to walk, and the exponent that the times follow.
+//! Scaling of cost: lists of sizes to walk, and the exponent that the times follow.
 
 use crate::spec::Case;
 

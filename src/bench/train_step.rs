@@ -20,9 +20,9 @@ use crate::spec::Verdict;
 pub struct TrainStep {
     /// Images per step.
     pub batch: usize,
-    /// Which quantizer.
+    /// The quantizer.
     pub kind: &'static Kind,
-    /// How activations are stored.
+    /// Type of stored activations.
     pub activations: DType,
 }
 

@@ -138,8 +138,8 @@ impl Workload {
         }
     }
 
-    /// The same with activations stored as f16, under the same name; `None` where there is no such
-    /// thing.
+    /// Returns the workload with activations stored as f16, under the same name; `None` where there
+    /// is none.
     pub fn in_f16(&self) -> Option<Workload> {
         let subject = match &self.subject {
             Subject::Operation { op, case, backward } => Subject::Operation {
@@ -166,7 +166,7 @@ impl Workload {
         })
     }
 
-    /// What activations are stored as.
+    /// Returns the type of stored activations.
     pub fn dtype(&self) -> DType {
         match &self.subject {
             Subject::Operation { case, .. } if case.get("half") == 1 => DType::F16,

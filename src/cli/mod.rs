@@ -141,7 +141,7 @@ enum Command {
     Selftest(tools::selftest::Selftest),
 }
 
-/// How a command ended that did not fail.
+/// The end of a command that did not fail.
 enum CommandStatus {
     Done,
     Failed,

@@ -15,7 +15,7 @@ use npyz::{WriteOptions, WriterBuilder};
 use safetensors::tensor::Dtype;
 use std::path::{Path, PathBuf};
 
-/// Are these whole images' codes, each of its codebook?
+/// Checks that these are the codes of whole images, each below the size of its codebook.
 ///
 /// # Errors
 /// If not: how many were expected, or the code that there is not.
@@ -64,7 +64,7 @@ pub struct Codes {
     pub model: String,
     /// The quantizer's name.
     pub quantizer: String,
-    /// What they look like, level by level, the coarsest first.
+    /// Layout of the codes, level by level, the coarsest first.
     pub levels: Vec<Level>,
     /// Width, height and channels of the images.
     pub image: [usize; 3],
@@ -132,7 +132,7 @@ impl Codes {
         })
     }
 
-    /// Do the parts agree? Codes past the codebook would be cut to other codes in 16 bits.
+    /// Checks that the parts agree. Codes past the codebook would be cut to other codes in 16 bits.
     fn check(&self) -> Result<()> {
         let sizes = self.levels.iter().map(|l| {
             let parts = [l.grid[0], l.grid[1], l.codebooks];
@@ -167,8 +167,8 @@ impl Codes {
         Ok(())
     }
 
-    /// Where [`Codes::save_npy`] writes: `path`, or with several levels a file for each,
-    /// `codes-top.npy` and so on.
+    /// Returns the files that [`Codes::save_npy`] writes: `path`, or with several levels a file for
+    /// each, `codes-top.npy` and so on.
     pub fn npy_paths(path: &Path, levels: &[Level]) -> Vec<PathBuf> {
         let stem = path
             .file_stem()
@@ -280,7 +280,7 @@ impl Codes {
         Ok(codes)
     }
 
-    /// Were these codes made by the model of this hash?
+    /// Checks that the model of this hash made these codes.
     ///
     /// # Errors
     /// If not; the message says which model made them.

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What a file says of one image.
+/// The entry of one image in a file.
 #[derive(Serialize, Deserialize)]
 struct Image {
     name: String,

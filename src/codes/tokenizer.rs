@@ -22,7 +22,7 @@ pub const LEAST: usize = 256 + SPECIAL.len();
 const SEEN: &str = "characters.txt";
 const FILE: &str = "tokenizer.json";
 
-/// What turns texts into tokens.
+/// A tokenizer of texts by byte-pair encoding.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     seen: BTreeSet<char>,
@@ -43,7 +43,7 @@ fn failed(what: &str, e: tokenizers::Error) -> Error {
 }
 
 impl Tokenizer {
-    /// Can so many tokens be learned?
+    /// Checks that a vocabulary may have this size.
     ///
     /// # Errors
     /// If the size is below [`LEAST`] or above 2^20.
@@ -159,7 +159,7 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// How models see texts of at most `length` tokens, [`BEGIN`] and [`END`] counted.
+    /// Returns the layout of texts of at most `length` tokens, [`BEGIN`] and [`END`] counted.
     pub fn text(&self, length: usize) -> Text {
         Text {
             form: TextFormat::Tokens(self.size()),

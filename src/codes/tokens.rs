@@ -41,7 +41,7 @@ pub(crate) const NO_CLASS: u32 = u32::MAX;
 /// The images' texts, as a prior is to read them.
 #[derive(Clone, Copy)]
 pub struct Captions<'a> {
-    /// What they look like.
+    /// Layout of the tokenized captions.
     pub text: Text,
     /// SHA-256 of what makes tokens of them.
     pub reader: &'a str,
@@ -69,11 +69,11 @@ pub(crate) struct Manifest {
 /// The tokens of a data set.
 #[derive(Debug)]
 pub struct Tokens {
-    /// What they are.
+    /// Layout and origin of the tokens.
     pub info: TokenDatasetInfo,
-    /// Of the images to train on.
+    /// Tokens of the training split.
     pub train: Split,
-    /// Of the images held out.
+    /// Tokens of the test split.
     pub test: Split,
 }
 
@@ -97,7 +97,7 @@ struct Shard {
     /// Bytes before the codes and the classes, and of a code.
     codes_at: u64,
     classes_at: u64,
-    /// Of the texts and of their lengths, where there are some.
+    /// Places in the file of the texts and of their lengths, where there are some.
     text_at: Option<[u64; 2]>,
     width: usize,
 }
@@ -112,7 +112,7 @@ pub(crate) fn code_bytes(v: &Vocabulary) -> usize {
 }
 
 impl Tokens {
-    /// Are there whole tokens in `folder`?
+    /// Whether `folder` holds whole tokens.
     pub fn exist(folder: &Path) -> bool {
         folder.join(MANIFEST).is_file()
     }
@@ -181,7 +181,7 @@ impl Tokens {
         }
     }
 
-    /// Were these tokens made by the model of this hash?
+    /// Checks that the model of this hash made these tokens.
     ///
     /// # Errors
     /// If not; the message says the way out.
@@ -192,7 +192,7 @@ impl Tokens {
         })
     }
 
-    /// Were these tokens made by this model, from this data set?
+    /// Checks that these tokens were made by this model, from this data set.
     ///
     /// # Errors
     /// If not; the message says what differs, and the way out.
@@ -346,7 +346,7 @@ impl Split {
         self.images
     }
 
-    /// Is there none?
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.images == 0
     }

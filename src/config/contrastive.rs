@@ -20,7 +20,7 @@ pub struct ContrastiveConfig {
 /// `[train]`. The batch is one of pairs: each image is told apart from the others' texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Train {
-    /// What everything that is trained has.
+    /// Keys of everything that is trained.
     pub common: TrainCommon,
 }
 
@@ -63,7 +63,7 @@ impl Default for Train {
 impl DottedConfig for ContrastiveConfig {}
 
 impl ContrastiveConfig {
-    /// The same, once it is known that all values are usable.
+    /// Checks that all values are usable.
     ///
     /// # Errors
     /// On the first value that is not usable: its key, the value and what is allowed.

@@ -133,8 +133,8 @@ fn alone<T: DottedConfig>(
     toml::Value::Table(toml::Table::from_iter([(section.to_owned(), inner.into())])).try_into()
 }
 
-/// Is this a value of that key? If not, the error names the key, and not the place in a file where
-/// reading ended.
+/// Checks that this is a value of that key. If not, the error names the key, and not the place in a
+/// file where reading ended.
 fn fits<T: DottedConfig>(section: &str, key: &str, kind: &Kind, value: &toml::Value) -> Result<()> {
     let wrong = |what: String| Error::config(format!("{section}.{key}"), what);
     kind.check(value).map_err(wrong)?;
@@ -143,7 +143,8 @@ fn fits<T: DottedConfig>(section: &str, key: &str, kind: &Kind, value: &toml::Va
         .map_err(|e| wrong(told(e.message())))
 }
 
-/// What is wrong in a text, in one line: its line by number, and no picture of it.
+/// Returns a mistake in a text in one line: the number of the line and the message, without the
+/// excerpt.
 fn located(text: &str, error: &toml::de::Error) -> String {
     let what = error
         .message()

@@ -20,8 +20,8 @@ pub(crate) fn to_the_end(steps: u64, warmup: u64) -> u64 {
     steps.saturating_sub(warmup).max(1)
 }
 
-/// What a run that began with `before` steps and goes on at step `at` to `steps` is told of its
-/// rate. `rate` gives that of each step.
+/// Returns a sentence on the learning rate of a run that began with `before` steps and continues at
+/// step `at` to `steps`. `rate` gives the rate of each step.
 pub(crate) fn extension(before: u64, steps: u64, at: u64, rate: impl Fn(u64) -> f64) -> String {
     let (now, last) = (rate(at), rate(steps.saturating_sub(1)));
     if now == last {

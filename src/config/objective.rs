@@ -1,5 +1,5 @@
-//! What a first stage is trained for, as its configuration says it: `[loss]`, and `[gan]` for an
-//! adversary.
+//! The objective of a first stage, as its configuration has it: `[loss]`, and `[gan]` for a
+//! discriminator.
 
 use crate::Result;
 use crate::config::check;
@@ -22,7 +22,7 @@ pub struct Loss {
     pub lpips: String,
 }
 
-/// How pixels are compared.
+/// The loss between pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelLoss {
@@ -37,7 +37,7 @@ pub enum PixelLoss {
 
 word_keys!(PixelLoss);
 
-/// How discriminator and generator are scored.
+/// The objective of discriminator and generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Adversarial {
@@ -48,7 +48,7 @@ pub enum Adversarial {
     NonSaturating,
 }
 
-/// What keeps a discriminator from running away.
+/// A regularizer of the discriminator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Regularizer {
@@ -68,7 +68,7 @@ pub struct Gan {
     /// Weight of what the discriminator says in the generator's loss; 0: there is no
     /// discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
     pub weight: f32,
-    /// How both are scored.
+    /// Objective of both networks.
     pub objective: Adversarial,
     /// Scale it so that its gradient at the decoder's last layer is as large as that of the
     /// reconstruction (Esser et al. 2021, equation 7).
@@ -95,7 +95,7 @@ pub struct Gan {
     pub beta1: f32,
     /// Second decay.
     pub beta2: f32,
-    /// What keeps it from running away.
+    /// Regularizer of the discriminator.
     pub regularizer: Regularizer,
     /// Its weight.
     pub regularizer_weight: f32,
@@ -150,7 +150,8 @@ fn weight(key: &str, w: f32) -> Result<()> {
     )
 }
 
-/// What was left open is `own` for a model that is trained against a discriminator.
+/// Returns the weight; one that was left open is `own` for a model that is trained against a
+/// discriminator, else 0.
 fn open(weight: f32, own: f32, adversarial: bool) -> f32 {
     match (weight == -1.0, adversarial) {
         (true, true) => own,
@@ -160,7 +161,7 @@ fn open(weight: f32, own: f32, adversarial: bool) -> f32 {
 }
 
 impl Loss {
-    /// The same with what was left open written out.
+    /// Returns the section with all open values written out.
     pub(crate) fn resolved(&self, adversarial: bool) -> Loss {
         let pixels = match (self.pixels, adversarial) {
             (PixelLoss::Auto, true) => PixelLoss::L1,
@@ -188,7 +189,7 @@ impl Loss {
 }
 
 impl Gan {
-    /// The same with what was left open written out.
+    /// Returns the section with all open values written out.
     pub(crate) fn resolved(&self, adversarial: bool) -> Gan {
         Gan {
             weight: open(self.weight, 0.8, adversarial),
@@ -197,7 +198,7 @@ impl Gan {
         }
     }
 
-    /// Is there a discriminator?
+    /// Whether there is a discriminator.
     pub fn is_on(&self) -> bool {
         self.weight > 0.0
     }

@@ -21,7 +21,7 @@ pub struct PriorConfig {
 /// `[train]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Train {
-    /// What a first stage has, too. The batch is that of a pass; with `decay_steps` of 0 the
+    /// Keys that a first stage has, too. The batch is that of a pass; with `decay_steps` of 0 the
     /// learning rate falls until the last step (Loshchilov and Hutter 2017).
     pub stage: StageTrain,
     /// Passes per step, whose gradients are averaged.
@@ -167,8 +167,7 @@ impl Shape {
 }
 
 impl PriorConfig {
-    /// The same with every value written out that was left open, once it is known that all are
-    /// usable.
+    /// Checks that all values are usable, and writes out those that were left open.
     ///
     /// # Errors
     /// On the first value that is not usable: its key, the value and what is allowed.
@@ -177,7 +176,7 @@ impl PriorConfig {
         Ok(Resolved::of(self.written_out()))
     }
 
-    /// The same with every value written out that was left open.
+    /// Returns the configuration with all open values written out.
     fn written_out(&self) -> PriorConfig {
         let mut all = self.clone();
         all.prior = all.prior.resolved();

@@ -9,12 +9,12 @@ use std::ops::Deref;
 pub struct Resolved<C>(C);
 
 impl<C> Resolved<C> {
-    /// What `resolve` found usable.
+    /// Marks a configuration that `resolve` found usable.
     pub(super) fn of(config: C) -> Self {
         Resolved(config)
     }
 
-    /// The same with a change that leaves it usable.
+    /// Applies a change that leaves it usable.
     pub(crate) fn map(self, change: impl FnOnce(C) -> C) -> Self {
         Resolved(change(self.0))
     }

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::config::DottedConfig;
 use crate::config::learning_rate;
 
-/// How long a run is, and the steps over which its learning rate rises and falls.
+/// The length of a run, and the steps over which its learning rate rises and falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepSchedule {
     /// Steps in all.
@@ -15,12 +15,12 @@ pub struct StepSchedule {
     pub decay_steps: u64,
 }
 
-/// What stands in an identity for steps of decay that reach to the last step, whichever that is. No
-/// configuration may have it.
+/// Number in an identity that stands for steps of decay that reach to the last step, whichever that
+/// is. No configuration may have it.
 const TO_THE_END: u64 = (1 << 40) + 1;
 
 impl StepSchedule {
-    /// Does the rate fall until the last step?
+    /// Whether the rate falls until the last step.
     fn falls_to_the_end(&self) -> bool {
         self.decay_steps > 0
             && self.decay_steps == learning_rate::to_the_end(self.steps, self.warmup)
@@ -29,17 +29,17 @@ impl StepSchedule {
 
 /// The configuration of a run that may go on for more steps than it began with.
 pub trait Resumable: DottedConfig {
-    /// How long it is.
+    /// Returns its schedule.
     fn schedule(&self) -> StepSchedule;
-    /// The same with other steps of decay.
+    /// Returns the configuration with other steps of decay.
     fn decaying(self, decay_steps: u64) -> Self;
     /// A hash of what a resumed run may not change, in which steps of decay stand as they are.
     ///
     /// # Errors
     /// As [`DottedConfig::to_toml`].
     fn plain_identity(&self) -> Result<String>;
-    /// What [`Resumable::identity`] was in earlier versions, for a configuration whose folder has
-    /// `kept` in its place.
+    /// Returns the values of [`Resumable::identity`] in earlier versions, for a configuration whose
+    /// folder has `kept` in its place.
     ///
     /// # Errors
     /// As [`DottedConfig::to_toml`].
@@ -66,8 +66,9 @@ pub trait Resumable: DottedConfig {
         self.clone().decaying(TO_THE_END).plain_identity()
     }
 
-    /// The same for a run that has `kept` in its folder: where the learning rate fell until the
-    /// last step there, it falls until the last step here, however many steps were added.
+    /// Returns the configuration for a run that has `kept` in its folder: where the learning rate
+    /// fell until the last step there, it falls until the last step here, however many steps were
+    /// added.
     fn going_on(self, kept: &Self) -> Self {
         let (now, before) = (self.schedule(), kept.schedule());
         let same = now.decay_steps == before.decay_steps && now.warmup == before.warmup;
@@ -78,7 +79,7 @@ pub trait Resumable: DottedConfig {
         }
     }
 
-    /// The same with a learning rate that falls until the last step.
+    /// Returns the configuration with a learning rate that falls until the last step.
     fn falling_to_the_end(self) -> Self {
         let StepSchedule { steps, warmup, .. } = self.schedule();
         self.decaying(learning_rate::to_the_end(steps, warmup))

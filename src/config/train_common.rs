@@ -1,4 +1,4 @@
-//! What the `[train]` sections of all that can be trained have in common.
+//! Keys that the `[train]` sections of all trained models have in common.
 
 use super::learning_rate;
 use super::words::word_keys;
@@ -17,7 +17,7 @@ pub struct TrainCommon {
     pub batch_size: usize,
     /// Adam's learning rate at its highest.
     pub lr: f32,
-    /// What the rate falls to, as a share of `lr`.
+    /// Final learning rate, as a share of `lr`.
     pub min_lr: f32,
     /// Steps over which the rate rises.
     pub warmup: u64,
@@ -38,7 +38,7 @@ pub struct TrainCommon {
 /// The keys of the `[train]` of a first stage and of a prior.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageTrain {
-    /// What a contrastive model has, too.
+    /// Keys that a contrastive model has, too.
     pub common: TrainCommon,
     /// Steps after the rise over which the rate falls along half a cosine.
     pub decay_steps: u64,
@@ -53,8 +53,8 @@ pub struct StageTrain {
     /// Decay of a moving average of what is trained, which is what is measured and kept; 0: there
     /// is none.
     pub ema_decay: f32,
-    /// How the backward pass finds activations stored. Sums, weights and gradients are f32 either
-    /// way.
+    /// Type in which activations are stored for the backward pass. Sums, weights and gradients are
+    /// f32 either way.
     pub dtype: ActivationDtype,
     /// Keep no activations inside the model's blocks, and compute them again in the backward pass
     /// (Chen et al. 2016): less memory, more time, the same bits. A run may change it when it is
@@ -62,7 +62,7 @@ pub struct StageTrain {
     pub checkpoint_blocks: bool,
 }
 
-/// How activations are stored.
+/// Type of stored activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivationDtype {
@@ -84,7 +84,7 @@ impl From<ActivationDtype> for DType {
     }
 }
 
-/// What an embedding section has of an embedded one is its own.
+/// Makes the keys of an embedded section reachable from the one that embeds it.
 macro_rules! embeds {
     ($section:ty, $field:ident: $embedded:ty) => {
         impl std::ops::Deref for $section {
@@ -107,12 +107,12 @@ pub(crate) use embeds;
 
 embeds!(StageTrain, common: TrainCommon);
 
-/// Is it a finite number above 0?
+/// Whether it is a finite number above 0.
 fn positive(x: f32) -> bool {
     x.is_finite() && x > 0.0
 }
 
-/// Is it a finite number of at least 0?
+/// Whether it is a finite number of at least 0.
 fn not_negative(x: f32) -> bool {
     x.is_finite() && x >= 0.0
 }
@@ -128,7 +128,7 @@ impl TrainCommon {
         learning_rate::at(step, self.lr, self.min_lr, self.warmup, decay_steps)
     }
 
-    /// Are all values usable, with batches of such sizes?
+    /// Checks that all values are usable, with batches of such sizes.
     pub(super) fn validate(&self, batch: RangeInclusive<usize>) -> Result<()> {
         check(
             "train.steps",
@@ -183,7 +183,8 @@ impl TrainCommon {
 }
 
 impl StageTrain {
-    /// How long the training is, and how its learning rate rises and falls.
+    /// Returns the length of the training, and the steps over which its learning rate rises and
+    /// falls.
     pub(super) fn schedule(&self) -> StepSchedule {
         StepSchedule {
             steps: self.steps,
@@ -192,7 +193,7 @@ impl StageTrain {
         }
     }
 
-    /// Are all values usable?
+    /// Checks that all values are usable.
     pub(super) fn validate(&self) -> Result<()> {
         self.common.validate(1..=1 << 16)?;
         check(

@@ -7,14 +7,14 @@ use crate::quantize;
 
 /// Quantizers that choose the nearest code of a codebook.
 const NEAREST: [&str; 6] = ["ema", "vq", "cosine", "simvq", "residual", "product"];
-/// Those of them whose codes are placed by k-means and revived.
+/// Quantizers whose codes are placed by k-means and revived.
 const PLACED: [&str; 5] = ["ema", "vq", "cosine", "residual", "product"];
-/// Those whose codebooks are moving averages.
+/// Quantizers whose codebooks are moving averages.
 const AVERAGED: [&str; 4] = ["ema", "cosine", "residual", "product"];
 
 impl RunConfig {
-    /// Why this configuration does not read that key, and what to set in its place; `None` where it
-    /// reads it.
+    /// Returns why this configuration does not read that key, and what to set in its place; `None`
+    /// where it reads it.
     pub fn unread(&self, key: &str) -> Option<String> {
         let (section, name) = key.split_once('.')?;
         match section {

@@ -7,9 +7,10 @@
 //! of the picture, not of its place, so that adding pictures moves none from one side to the other,
 //! and the variants of one picture share it.
 //!
-//! What fits a budget of memory lies there; of a larger folder the decoded pictures lie on disk
-//! ([`ImageCache`]), and an image is read when it is asked for. [`BatchPlan`] says what training
-//! sees of a set at each step, and [`Prefetcher`] makes that on other threads before it is needed.
+//! A set that fits a budget of memory is held there; of a larger folder the decoded pictures are
+//! held on disk ([`ImageCache`]), and an image is read when it is asked for. [`BatchPlan`] says
+//! what training sees of a set at each step, and [`Prefetcher`] makes that on other threads before
+//! it is needed.
 
 mod cache;
 mod decode;
@@ -43,7 +44,7 @@ pub const MAX_BYTES: u64 = 4 << 30;
 /// The longest side in pixels of an image that is read or made.
 pub const MAX_SIDE: usize = 16_384;
 
-/// What is held out.
+/// The rule that splits a set into training and held-out images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitRule {
@@ -55,7 +56,7 @@ pub enum SplitRule {
     Combinations,
 }
 
-/// Where the pixels of a set are to lie.
+/// The place where the pixels of a set are held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Residency {
@@ -68,7 +69,7 @@ pub enum Residency {
     Disk,
 }
 
-/// What is asked of a set.
+/// Options of [`open`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Width and height; images of another size are scaled and cropped at the centre. `None`: the
@@ -76,7 +77,7 @@ pub struct Options {
     pub size: Option<(usize, usize)>,
     /// 1 or 3. `None`: the source's own.
     pub channels: Option<usize>,
-    /// Where fetched sets and decoded pictures lie. `None`: [`cache_dir`].
+    /// Folder of fetched sets and decoded pictures. `None`: [`cache_dir`].
     pub cache_dir: Option<PathBuf>,
     /// Keep the photographs of a folder whole, so that training can draw crops from anywhere in
     /// them. The images of such a set are tiles of the photographs, and `photos` is such a folder.
@@ -84,13 +85,13 @@ pub struct Options {
     /// The shorter side in pixels at which photographs are cut into tiles, or kept whole. 0: eight
     /// tiles'.
     pub photo_side: usize,
-    /// Where pixels are to lie.
+    /// Place of the pixels.
     pub keep: Residency,
     /// Bytes of pixels that may lie in memory, at most [`MAX_BYTES`].
     pub memory_bytes: u64,
     /// Bytes that decoded pictures may take on disk, those of all sets together.
     pub cache_bytes: u64,
-    /// What is held out.
+    /// Rule for the held-out images.
     pub hold_out: SplitRule,
 }
 
@@ -111,7 +112,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Do this many images of `image_bytes` belong on disk?
+    /// Whether this many images of `image_bytes` belong on disk.
     fn on_disk(&self, count: usize, image_bytes: usize) -> bool {
         match self.keep {
             Residency::Memory => false,
@@ -120,8 +121,9 @@ impl Options {
         }
     }
 
-    /// Is this more than may lie in memory, of which this process may use `available`? Half of that
-    /// is for what comes beside the set: its copy on the device, batches and the model.
+    /// Whether this is more than may be held in memory, of which this process may use `available`.
+    /// Half of that is for what comes beside the set: its copy on the device, batches and the
+    /// model.
     fn is_beyond(&self, available: u64, count: usize, image_bytes: usize) -> bool {
         let most = self.memory_bytes.min(MAX_BYTES).min(available / 2);
         (count as u64).saturating_mul(image_bytes as u64) > most

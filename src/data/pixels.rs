@@ -1,4 +1,4 @@
-//! Where the pixels of a set are.
+//! The pixels of a set, in memory or on disk.
 
 use std::sync::Arc;
 

@@ -20,13 +20,12 @@ pub struct ImageSet {
     pub channels: usize,
     /// `[N, H, W, C]`, 0..=255, in memory or on disk.
     pub pixels: Pixels,
-    /// What is known of each image, in their order.
+    /// Metadata of each image, in their order.
     pub items: Vec<Item>,
     /// The classes' names; [`Item::class`] is an index into them. Empty where the source has no
     /// classes.
     pub classes: Vec<String>,
-    /// What whoever asked should be told, once: files skipped, sizes changed, which split was
-    /// used.
+    /// Notes for the user: files skipped, sizes changed, which split was used.
     pub notes: Vec<String>,
     /// The images to train on, ascending.
     pub train: Vec<u32>,
@@ -34,7 +33,7 @@ pub struct ImageSet {
     pub test: Vec<u32>,
 }
 
-/// What is known of one image.
+/// Metadata of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// Unique within the set: a short name, a path below the folder (with `/`), a position.
@@ -124,8 +123,8 @@ impl ImageSet {
     /// and split, but not where the set came from. Equal sums mean that a run can be resumed on
     /// this set.
     ///
-    /// Of a set on disk, which may be terabytes, not the pixels are summed but each picture's name,
-    /// the length and both ends (4 KiB) of its file, and the size at which it is kept. A file
+    /// For a set on disk, which may be terabytes, not the pixels are summed but each picture's
+    /// name, the length and both ends (4 KiB) of its file, and the size at which it is kept. A file
     /// changed in its middle alone is not noticed.
     pub fn sha256(&self) -> String {
         // By its place beside the set's file, which moves with it.
@@ -133,8 +132,8 @@ impl ImageSet {
         self.sum(|embedding| embedding.strip_prefix(base).unwrap_or(embedding))
     }
 
-    /// Is this the set whose [`ImageSet::sha256`] was `sum`? Also by the sums of earlier versions,
-    /// in which the paths of embeddings stood as they were found.
+    /// Whether this is the set whose [`ImageSet::sha256`] was `sum`. Sums of earlier versions count
+    /// too, in which the paths of embeddings stood as they were found.
     pub fn is_of_sum(&self, sum: &str) -> bool {
         let embeddings = || self.items.iter().any(|item| item.embedding.is_some());
         self.sha256() == sum || (embeddings() && self.sum(|embedding| embedding) == sum)

@@ -14,7 +14,7 @@ impl Gpu {
     /// Renamed.
     ///
     /// # Errors
-    /// Those of [`Gpu::run_for_budget`].
+    /// Returns the errors of [`Gpu::run_for_budget`].
     #[deprecated(since = "0.2.0", note = "renamed to `run_for_budget`")]
     pub fn work_for(
         &self,

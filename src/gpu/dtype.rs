@@ -19,7 +19,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Is this what a kernel takes elements for?
+    /// Whether a kernel that declares such elements can read this type.
     pub(crate) fn fits(self, elements: Elements) -> bool {
         match elements {
             Elements::F16 => self == DType::F16,
@@ -48,7 +48,7 @@ impl DType {
         }
     }
 
-    /// Is it a 16-bit float?
+    /// Whether it is a 16-bit float.
     pub(crate) fn is_half(self) -> bool {
         matches!(self, DType::F16 | DType::Bf16)
     }

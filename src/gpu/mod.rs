@@ -43,11 +43,11 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How an engine is made.
+/// Options of an engine.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which adapter: an index of [`adapters`], part of a name, or a backend. `None` takes the
-    /// most capable.
+    /// The adapter: an index of [`adapters`], part of a name, or a backend. `None` takes the most
+    /// capable.
     pub adapter: Option<String>,
     /// Use only this matrix core, where the device can run it. [`Core::Coopmat`] is used only when
     /// asked for here, and asking for it where it cannot run is an error.
@@ -293,8 +293,8 @@ impl Gpu {
         adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
     }
 
-    /// Can kernels read and write f16 themselves? Where they cannot, what is stored as f16 is
-    /// widened before and narrowed after.
+    /// Whether kernels can read and write f16 themselves. Where they cannot, what is stored as f16
+    /// is widened before and narrowed after.
     pub fn shader_f16(&self) -> bool {
         self.inner
             .device

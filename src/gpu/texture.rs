@@ -7,7 +7,7 @@ use crate::{Error, Result, shader};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What the numbers of a texture are, as shaders sample them.
+/// The encoding of a texture's numbers, as shaders sample them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ColorSpace {
     /// Display-encoded (sRGB), as models and image files have them.
@@ -51,8 +51,8 @@ impl<'a> ImageTexture<'a> {
         }
     }
 
-    /// The same holding numbers of this kind: linear light in a texture of floats, say. It does not
-    /// apply to a format with `Srgb`, whose numbers are linear.
+    /// Sets the color space: linear light in a texture of floats, say. It does not apply to a
+    /// format with `Srgb`, whose numbers are linear.
     pub fn with_color_space(self, light: ColorSpace) -> Self {
         ImageTexture {
             light: if self.format.is_srgb() {
@@ -125,7 +125,7 @@ impl<'a> ImageTexture<'a> {
     }
 }
 
-/// What a pipeline is made for.
+/// The key of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
     size: [usize; 3],

@@ -47,7 +47,7 @@ pub(crate) fn pixels(gpu: &Gpu, bytes: &[u8], shape: [usize; 4]) -> Result<Tenso
     )
 }
 
-/// What a contrastive model's file says of itself beside its tensors.
+/// Metadata in a contrastive model's file, beside its tensors.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) config: ContrastiveConfig,

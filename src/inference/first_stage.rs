@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 pub(crate) struct FirstStage {
     pub(crate) model: Box<dyn Autoencoder>,
     pub(crate) quantizers: Vec<Box<dyn Quantizer>>,
-    /// What the levels are called; a level alone has no name.
+    /// Names of the levels; a single level has none.
     pub(crate) names: Vec<String>,
     /// See [`crate::config::run::Model::level_dropout`], and the run's seed.
     level_dropout: f32,

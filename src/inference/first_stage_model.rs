@@ -47,7 +47,7 @@ pub struct FirstStageModel {
     pub(crate) config: ResolvedConfig,
     pub(crate) stage: FirstStage,
     pub(crate) params: Parameters,
-    /// What an image's codes look like.
+    /// Layout of an image's codes.
     pub(crate) levels: Vec<Level>,
     /// Width, height and channels of its images.
     pub(crate) image: [usize; 3],

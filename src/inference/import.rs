@@ -63,9 +63,9 @@ pub struct Imported {
 
 const CODEBOOK: &str = "quantize.embedding.weight";
 
-/// What every first stage has, and tells where its names begin.
+/// A tensor that every first stage has; the name before it is the prefix.
 const ANCHOR: &str = "encoder.conv_in.weight";
-/// Where a model of two stages keeps its first.
+/// The prefix of the first stage in a file of two stages.
 const FIRST_STAGE: &str = "first_stage_model.";
 
 /// Reads a checkpoint in safetensors, f32, f16 or bf16. Names may stand behind a prefix, with or

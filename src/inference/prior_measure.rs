@@ -22,8 +22,8 @@ pub(crate) fn build(
     Ok((prior, builder.build(gpu, c.train.seed)?))
 }
 
-/// What a prior is conditioned on while it is measured. What an image's own class and text save,
-/// against none and against another's, is what the prior has learned of them.
+/// The condition under which a prior is measured. The bits that an image's own class and text save,
+/// against none and against another's, are what the prior has learned of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conditioning {
     /// Each image's own class and text.

@@ -1,5 +1,5 @@
-//! How an image is cut into tiles that overlap, so that each gives of its inside what the whole
-//! image would.
+//! Cuts an image into tiles that overlap, so that the inside of each comes out as in the whole
+//! image.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use std::ops::Range;
 pub(crate) struct Tile {
     /// Columns and rows that go through the model.
     pub(crate) outer: [Range<usize>; 2],
-    /// Those of which the result is kept.
+    /// The rows and columns of which the result is kept.
     pub(crate) inner: [Range<usize>; 2],
 }
 
@@ -109,7 +109,8 @@ impl Cells {
         }
     }
 
-    /// What goes through the model of the whole. Beyond its last column and row, those go on.
+    /// Returns a tile of the whole, as it goes through the model. Beyond its last column and row,
+    /// those go on.
     pub(crate) fn cut<T: Copy>(&self, tile: &Tile, whole: &[T]) -> Vec<T> {
         let f = self.factor;
         let rows = whole.len() / (self.columns * self.each).max(1);

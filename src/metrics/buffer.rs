@@ -25,7 +25,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Of steps with `width` metrics each, the last of which is the `step`-th.
+    /// Creates the values of steps with `width` metrics each, the last of which is the `step`-th.
     pub(crate) fn new(step: u64, width: usize, values: Vec<f32>) -> Steps {
         Steps {
             step,
@@ -135,7 +135,7 @@ impl MetricsBuffer {
         Ok(Some(Steps::new(step, self.width(), values)))
     }
 
-    /// What has been gathered of the open row. Waits for the device.
+    /// Returns the values gathered of the open row. Waits for the device.
     pub(crate) fn save(&self) -> Result<Vec<f32>> {
         let mut values = self.values.read::<f32>()?;
         values.truncate(self.filled * self.width());

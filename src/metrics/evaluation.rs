@@ -25,7 +25,7 @@ const COLUMNS: &[Column<Evaluation>] = &[
     ("used", |e| e.used.to_string()),
 ];
 
-/// Those of one level of codes.
+/// Columns of one level of codes.
 const LEVEL_COLUMNS: &[Column<LevelUse>] = &[
     ("quantization_error", |l| {
         format!("{:.6e}", l.quantization_error)
@@ -50,7 +50,7 @@ pub struct Evaluation {
     /// Energy of reconstructions in high frequencies over that of the originals: sums of squared
     /// Laplacians. Below 1 they are blurred.
     pub sharpness: f64,
-    /// The same over the tenth of each original's pixels where it has most: its edges, without
+    /// Sharpness over the tenth of each original's pixels where it has most: its edges, without
     /// what is grain on smooth ground.
     pub edge_sharpness: f64,
     /// LPIPS (Zhang et al. 2018) to the originals; NaN where the run has no weights of it.
@@ -65,13 +65,13 @@ pub struct Evaluation {
     pub bits_per_pixel: f64,
     /// Codes that it used, of all codebooks.
     pub used: usize,
-    /// How often it used each, level by level, codebook by codebook.
+    /// Number of uses of each code, level by level, codebook by codebook.
     pub counts: Vec<u64>,
-    /// The same of each level, the coarsest first.
+    /// Use of each level, the coarsest first.
     pub levels: Vec<LevelUse>,
 }
 
-/// What a measurement says of one level of codes.
+/// Measurements of one level of codes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelUse {
     /// Its name; empty where there is one level.
@@ -94,7 +94,7 @@ pub struct LevelUse {
     pub of: usize,
 }
 
-/// What is counted of one level of codes.
+/// Counts of one level of codes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelCounts {
     /// Its name; empty where there is one level.
@@ -105,11 +105,11 @@ pub struct LevelCounts {
     pub codebooks: usize,
     /// See [`Evaluation::quantization_error`].
     pub quantization_error: f64,
-    /// How often each code was used, codebook by codebook.
+    /// Number of uses of each code, codebook by codebook.
     pub counts: Vec<u64>,
 }
 
-/// What is measured of images and latents, before codes are counted.
+/// Measurements of images and latents, before codes are counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fidelity {
     /// See [`Evaluation::mse`].

@@ -21,7 +21,7 @@ pub(crate) struct Metric {
     pub(crate) text: fn(f64) -> String,
 }
 
-/// How the metrics of a row's steps become one.
+/// The reduction of the metrics of a row's steps to one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reduce {
     /// Their mean.
@@ -109,7 +109,7 @@ macro_rules! metrics {
                 vec![$(self.$name),+]
             }
 
-            /// What the steps of a row say, the group beginning at slot `at`.
+            /// Returns the metrics of the steps of a row, the group beginning at slot `at`.
             pub(crate) fn of(steps: &$crate::metrics::Steps, at: usize) -> $Group {
                 use $crate::metrics::Reduce;
                 $Group { $($name: steps.reduce(at + $slot, Reduce::$reduce),)+ }

@@ -14,7 +14,7 @@ metrics! {
         reconstruction: 1, Mean, "{:.6e}";
         /// The quantizer's losses that draw latents to codes, weighted.
         commitment: 2, Mean, "{:.6e}";
-        /// Those that draw codes to latents, weighted.
+        /// Losses that draw codes to latents, weighted.
         codebook: 3, Mean, "{:.6e}";
         /// Entropies and other terms that keep codes in use, weighted.
         regularizer: 4, Mean, "{:.6e}";
@@ -22,7 +22,7 @@ metrics! {
 }
 
 metrics! {
-    /// What a step says of its codes.
+    /// Metrics of a step's codes.
     pub struct CodeMetrics {
         /// Mean squared distance of latents to what they became, per channel.
         quantization_error: 0, Mean, "{:.6e}";
@@ -38,8 +38,7 @@ metrics! {
 }
 
 metrics! {
-    /// What a step of a run with a discriminator says of both. Before the discriminator takes part,
-    /// its metrics are 0.
+    /// GAN metrics of a step. Before the discriminator takes part, they are 0.
     pub struct GanMetrics {
         /// The loss of edges and windows, weighted.
         structure: 0, Mean, "{:.5e}";
@@ -75,13 +74,13 @@ pub struct Row {
     pub losses: LossMetrics,
     /// The codes of all levels.
     pub codes: CodeMetrics,
-    /// Those of each level, the coarsest first.
+    /// Metrics of each level, the coarsest first.
     pub levels: Vec<LevelRow>,
-    /// Of a run with a discriminator, what it and the model did to one another.
+    /// GAN metrics of a run with a discriminator.
     pub gan: Option<GanMetrics>,
 }
 
-/// What a row says of one level of codes.
+/// A row's metrics of one level of codes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelRow {
     /// Its name; empty where there is one level.
@@ -90,7 +89,7 @@ pub struct LevelRow {
     pub codes: usize,
     /// Codebooks.
     pub codebooks: usize,
-    /// What the steps say of them.
+    /// Metrics of its codes.
     pub metrics: CodeMetrics,
 }
 
@@ -113,7 +112,7 @@ impl Row {
         }
     }
 
-    /// The same as if there were this level alone.
+    /// Returns the row as if there were this level alone.
     pub fn of_level(&self, level: usize) -> Row {
         let own = self.levels.get(level).cloned().into_iter().collect();
         Row::new(self.step, self.losses, own)

@@ -18,7 +18,7 @@ use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What the model looks like.
+/// Sizes of a contrastive model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Shape {
@@ -50,7 +50,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// Does this make a model?
+    /// Checks that a model can be built.
     ///
     /// # Errors
     /// Names the key, and what it may be.
@@ -106,7 +106,7 @@ impl Shape {
     }
 }
 
-/// Where the logits' factor begins (Radford et al. 2021, section 2.5).
+/// Initial factor of the logits (Radford et al. 2021, section 2.5).
 const SCALE: f32 = 1.0 / 0.07;
 
 /// The model: the handles of its parameters.
@@ -197,7 +197,7 @@ impl Contrastive {
         })
     }
 
-    /// What it looks like.
+    /// Returns its sizes.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }

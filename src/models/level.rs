@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What an image's codes look like at one level of a model.
+/// Layout of an image's codes at one level of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     /// `top`, `bottom`, ..; empty where there is one level.

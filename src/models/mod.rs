@@ -13,12 +13,12 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::nn::{ForwardContext, Handle};
 
-/// What quantizes the latents [B, h, w, D] of a level into latents of the same shape.
+/// A quantizer of the latents [B, h, w, D] of a level, to latents of the same shape.
 pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
 
-/// How many image pixels beyond a place a model looks, each way, where the place is a whole number
-/// of the top level's latents: codes, and pixels, of an image's part come out as those of the whole
-/// image if so much around it is there too.
+/// The receptive field of a first stage: image pixels beyond a place that it depends on, each way,
+/// where the place is a whole number of the top level's latents. Codes and pixels of an image's
+/// part come out as those of the whole image if so much around it is there too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceptiveField {
     /// From a place's codes, of every level, to the pixels that they depend on.
@@ -75,8 +75,8 @@ pub trait Autoencoder: Send {
     /// The weight of the decoder's last layer, which makes the pixels.
     fn last_weight(&self) -> Handle;
 
-    /// How far [`Autoencoder::encode`] and [`Autoencoder::decode`] look; `None` where norms or
-    /// attention see all of an image.
+    /// Returns the receptive field of [`Autoencoder::encode`] and [`Autoencoder::decode`]; `None`
+    /// where norms or attention see all of an image.
     fn receptive_field(&self) -> Option<ReceptiveField>;
 }
 

@@ -58,7 +58,7 @@ pub struct Prior {
     heads: Vec<Linear>,
 }
 
-/// What reads the text.
+/// The reader of the texts.
 #[derive(Clone, Debug)]
 enum Reader {
     None,
@@ -72,12 +72,12 @@ enum Reader {
     Encoder(TextEncoder),
 }
 
-/// What is known beside the codes before a code, for all codes of a batch.
+/// Conditions of the codes of a batch: all that is known beside the codes before each.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// What the levels above say of each cell: see [`Conditioning::rows`].
+    /// Rows of the levels above, for each cell: see [`Conditioning::rows`].
     pub above: Vec<Var>,
-    /// What an encoder made of the texts.
+    /// Keys and values of the encoded texts.
     pub memory: Option<Memory>,
 }
 
@@ -103,9 +103,9 @@ impl Memory {
 /// Losses in nats: means over codes, and over the tokens of texts.
 #[derive(Clone, Debug)]
 pub struct Losses {
-    /// Of the codes: `[1]`.
+    /// Loss of the codes: `[1]`.
     pub codes: Var,
-    /// Of the texts, where the model learns them: `[1]`.
+    /// Loss of the texts, where the model learns them: `[1]`.
     pub text: Option<Var>,
 }
 
@@ -248,12 +248,12 @@ impl Prior {
         })
     }
 
-    /// What it looks like.
+    /// Returns its sizes.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// What its codes look like.
+    /// Returns the layout of its codes.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
@@ -269,7 +269,7 @@ impl Prior {
         self.prefix() - 1 + self.vocabulary.tokens()
     }
 
-    /// What the levels above say of each cell, and an encoder of the texts.
+    /// Computes the conditions of a batch: the rows of the levels above, and the encoded texts.
     ///
     /// # Errors
     /// If the device fails, or a text is missing.
@@ -406,8 +406,8 @@ impl Prior {
         Ok(x)
     }
 
-    /// What a row of the last block says of the next code, of codebook `q`: x [N, D] to logits [N,
-    /// K].
+    /// Computes the logits of the next code, of codebook `q`, from rows of the last block: x [N, D]
+    /// to [N, K].
     fn head(&self, pass: &ForwardContext, x: &Var, q: usize) -> Result<Var> {
         match self.heads.get(q) {
             Some(head) => head.forward(pass, x),
@@ -423,7 +423,7 @@ impl Prior {
         }
     }
 
-    /// What the blocks make of whole images: [B, P - 1 + T, D], normed.
+    /// Runs the blocks over whole images: [B, P - 1 + T, D], normed.
     fn run(&self, pass: &ForwardContext, batch: &Batch, dropout: Dropout) -> Result<Var> {
         let key = Key {
             stream: DROPOUT_STREAM,

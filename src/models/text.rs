@@ -14,7 +14,7 @@ pub const END: u32 = 1;
 /// A place of a text that is no target.
 pub(super) const IGNORED: u32 = u32::MAX;
 
-/// What a text is made of.
+/// Representation of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TextFormat {
@@ -24,10 +24,10 @@ pub enum TextFormat {
     Rows(usize),
 }
 
-/// What the texts look like that images are conditioned on.
+/// Layout of the texts that images are conditioned on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
-    /// What they are made of.
+    /// Tokens or rows.
     pub form: TextFormat,
     /// Tokens or rows of the longest, S; of tokens, the first is [`BEGIN`] and [`END`] is counted.
     pub length: usize,
@@ -42,7 +42,7 @@ impl Text {
         }
     }
 
-    /// Can there be such texts?
+    /// Checks that such texts are possible.
     ///
     /// # Errors
     /// If a size is 0, or beyond 2^20.
@@ -98,7 +98,7 @@ pub struct Texts {
     pub words: Vec<u32>,
     /// Tokens or rows of each.
     pub lengths: Vec<u32>,
-    /// Those that the model is not to see, and that nothing is learned of.
+    /// Texts that the model is not to see, and that nothing is learned of.
     pub hidden: Vec<bool>,
 }
 

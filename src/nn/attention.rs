@@ -23,9 +23,9 @@ pub struct CrossAttention {
 pub struct EncoderStates<'a> {
     /// [B, S, 2, H, D], of [`CrossAttention::keys`].
     pub kv: &'a Var,
-    /// Which of the S every query of an image sees.
+    /// Mask of the S rows that every query of an image sees.
     pub mask: &'a Mask,
-    /// The same as lengths, u32 `[B]`.
+    /// Numbers of rows that are seen, u32 `[B]`.
     pub lengths: &'a Tensor,
 }
 
@@ -60,7 +60,8 @@ impl CrossAttention {
             .reshape(&kv, &[b, s, 2, self.heads, d / self.heads])
     }
 
-    /// What is added to x [B, T, D]: [B T, D]. A step's single row takes the kernel made for it.
+    /// Computes what is added to x [B, T, D]: [B T, D]. A step's single row takes the kernel made
+    /// for it.
     ///
     /// # Errors
     /// If the shapes do not fit.

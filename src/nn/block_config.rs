@@ -3,7 +3,7 @@
 use super::NormKind;
 use serde::{Deserialize, Serialize};
 
-/// What lies between the two linear maps of an MLP.
+/// The activation between the two linear maps of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MlpKind {

@@ -50,17 +50,17 @@ impl Conv2d {
         self.apply(pass, x, None, pass.activations())
     }
 
-    /// The same, added to `residual`.
+    /// Computes the convolution plus `residual`.
     pub fn forward_onto(&self, pass: &ForwardContext, x: &Var, residual: &Var) -> Result<Var> {
         self.apply(pass, x, Some(residual), pass.activations())
     }
 
-    /// The same in f32 in any pass: what leaves a model.
+    /// Computes the convolution in f32 in any pass: for what leaves a model.
     pub fn forward_f32(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.apply(pass, x, None, DType::F32)
     }
 
-    /// The same in f32 in any pass, added to `residual`, which is f32.
+    /// Computes the convolution in f32 in any pass, plus `residual`, which is f32.
     pub fn forward_onto_f32(&self, pass: &ForwardContext, x: &Var, residual: &Var) -> Result<Var> {
         self.apply(pass, x, Some(residual), DType::F32)
     }
@@ -70,7 +70,7 @@ impl Conv2d {
         self.weight
     }
 
-    /// What it needs of its input to give this.
+    /// Returns the range of inputs that `output` depends on.
     pub(crate) fn input_range(&self, output: Span) -> Span {
         output.of_conv(self.kernel, self.conv.stride, self.conv.pad)
     }
@@ -134,7 +134,7 @@ impl ConvTranspose2d {
         self.apply(pass, x, pass.activations())
     }
 
-    /// The same in f32 in any pass: what leaves a model.
+    /// Computes the transposed convolution in f32 in any pass: for what leaves a model.
     pub fn forward_f32(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
         self.apply(pass, x, DType::F32)
     }
@@ -144,7 +144,7 @@ impl ConvTranspose2d {
         self.weight
     }
 
-    /// What it needs of its input to give this.
+    /// Returns the range of inputs that `output` depends on.
     pub(crate) fn input_range(&self, output: Span) -> Span {
         output.of_conv_transpose(self.kernel, self.conv.stride, self.conv.pad)
     }
@@ -208,7 +208,7 @@ impl ResidualBlock {
             .forward_onto(pass, &self.conv1.forward(pass, x)?, x)
     }
 
-    /// What it needs of its input to give this.
+    /// Returns the range of inputs that `output` depends on.
     pub(crate) fn input_range(&self, output: Span) -> Span {
         self.conv1
             .input_range(self.conv2.input_range(output))
@@ -218,11 +218,11 @@ impl ResidualBlock {
 
 /// Residual blocks one after another: x [N, H, W, C] to the same shape.
 ///
-/// Where the pass recomputes ([`ForwardContext::checkpoint`]), it does so for runs of blocks. A
-/// block keeps little more than its input, so that recomputing each alone would keep nearly as
-/// much. Of runs of r among the n blocks of an encoder and as many of a decoder, 2 n / r inputs are
-/// kept, and r blocks made again at a time: the least is at the root of 2 n (Chen et al. 2016,
-/// section 3.2).
+/// If the pass recomputes ([`ForwardContext::checkpoint`]), it does so for runs of blocks. A block
+/// keeps little more than its input, so that recomputing each alone would keep nearly as much. Of
+/// runs of r among the n blocks of an encoder and as many of a decoder, 2 n / r inputs are kept,
+/// and r blocks made again at a time: the least is at the root of 2 n (Chen et al. 2016, section
+/// 3.2).
 ///
 /// # Errors
 /// If x has other channels.

@@ -27,7 +27,7 @@ impl ForwardContext<'_> {
     /// Renamed.
     ///
     /// # Errors
-    /// Those of `f`.
+    /// Returns the errors of `f`.
     #[deprecated(since = "0.2.0", note = "renamed to `checkpoint`")]
     pub fn block(
         &self,

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// A layer, to be run again on another tape.
 type Layer = Box<dyn Fn(&ForwardContext, &Var) -> Result<Var>>;
 
-/// What layers compute with. A parameter becomes a leaf of the tape at its first use.
+/// The context of a forward pass: the tape, the parameters, and the options of the pass. A
+/// parameter becomes a leaf of the tape at its first use.
 pub struct ForwardContext<'a> {
     /// The tape.
     pub tape: &'a Tape,
@@ -20,7 +21,7 @@ pub struct ForwardContext<'a> {
     frozen: bool,
     leaves: RefCell<BTreeMap<Handle, Var>>,
     watched: Option<Handle>,
-    /// What the watched parameter's layer was given, and the layer.
+    /// The input of the watched parameter's layer, and the layer.
     seen: RefCell<Option<(Tensor, Layer)>>,
 }
 
@@ -39,8 +40,8 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// The same with activations between layers stored as `dtype`, f32 or f16. Parameters, sums and
-    /// gradients stay f32.
+    /// Sets the type in which activations between layers are stored, f32 or f16. Parameters, sums
+    /// and gradients stay f32.
     pub fn with_activation_dtype(self, dtype: DType) -> Self {
         ForwardContext {
             activations: dtype,
@@ -48,8 +49,8 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// The same, keeping of each [`ForwardContext::checkpoint`] its input alone where `on`: what is
-    /// inside is computed again in the backward pass.
+    /// Turns gradient checkpointing on or off: if on, a [`ForwardContext::checkpoint`] keeps its
+    /// input alone, and computes what is inside again in the backward pass (Chen et al. 2016).
     pub fn with_checkpointing(self, on: bool) -> Self {
         ForwardContext {
             recomputes: on,
@@ -57,7 +58,7 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// The same with parameters that are constants: gradients reach inputs alone.
+    /// Makes the parameters constants: gradients reach inputs alone.
     pub fn frozen(self) -> Self {
         ForwardContext {
             frozen: true,
@@ -65,8 +66,7 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// The same, keeping what the layer of this weight is given, for
-    /// [`ForwardContext::watched_gradient`].
+    /// Keeps the input of the layer of this weight, for [`ForwardContext::watched_gradient`].
     pub fn with_watched(self, weight: Handle) -> Self {
         ForwardContext {
             watched: Some(weight),
@@ -108,7 +108,7 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// What layers store their activations as.
+    /// Returns the type in which layers store their activations.
     pub fn activations(&self) -> DType {
         self.activations
     }
@@ -146,7 +146,7 @@ impl<'a> ForwardContext<'a> {
     /// Tensors that it holds are constants. Blocks within a block are a part of it.
     ///
     /// # Errors
-    /// Those of `f`.
+    /// Returns the errors of `f`.
     pub fn checkpoint(
         &self,
         x: Var,
@@ -158,7 +158,7 @@ impl<'a> ForwardContext<'a> {
     /// [`ForwardContext::checkpoint`] of several values.
     ///
     /// # Errors
-    /// Those of `f`.
+    /// Returns the errors of `f`.
     pub fn checkpoint_many<const N: usize>(
         &self,
         x: [Var; N],

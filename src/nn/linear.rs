@@ -8,7 +8,8 @@ use crate::ops::linalg::matmul::Transpose;
 
 /// The standard deviation of initial weights (Radford et al. 2019).
 pub const INIT_STD: f32 = 0.02;
-/// Of maps that add to the residual stream (Radford et al. 2019, section 2.3; two a block).
+/// Returns the standard deviation of the initial weights of maps that add to the residual stream
+/// (Radford et al. 2019, section 2.3; two a block).
 pub(crate) fn residual_std(layers: usize) -> f32 {
     INIT_STD / (2.0 * layers.max(1) as f32).sqrt()
 }

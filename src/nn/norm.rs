@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Added under the root of norms.
 const EPS: f32 = 1e-5;
 
-/// How the rows of activations are brought to one size.
+/// The normalisation of rows of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NormKind {

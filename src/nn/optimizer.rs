@@ -27,7 +27,7 @@ pub struct Adam {
     step: u64,
 }
 
-/// What a checkpoint keeps of an [`Adam`].
+/// The state of an [`Adam`] in a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamState {
     /// Steps done.
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// The same steps by the references, in f64.
+    /// Takes the same steps by the references, in f64.
     fn reference(params: &Parameters, hyper: Hyper) -> Vec<Vec<f64>> {
         let host = params.to_host().unwrap();
         let mut state: Vec<Vec<[f64; 3]>> = SHAPES

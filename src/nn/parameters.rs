@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Tensors of the host by name, each a shape and its elements, row-major: what checkpoints hold.
 pub type HostTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// What a parameter holds before training.
+/// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// 0 everywhere.
@@ -132,7 +132,7 @@ impl Builder {
         self.declared.len()
     }
 
-    /// Is there none?
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.declared.is_empty()
     }
@@ -270,7 +270,7 @@ struct Slot {
     shape: Vec<usize>,
     /// Elements before it in the arena.
     start: usize,
-    /// Has it no place there?
+    /// Whether it is left out of the arena.
     omitted: bool,
 }
 
@@ -280,7 +280,7 @@ impl Slot {
     }
 }
 
-/// Where each parameter lies in an arena.
+/// Places of the parameters in an arena.
 #[derive(Debug)]
 pub(crate) struct Layout {
     slots: Vec<Slot>,

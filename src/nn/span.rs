@@ -1,5 +1,5 @@
-//! Which inputs a layer's outputs depend on, along one side of an image: how far a model looks is
-//! reckoned of these.
+//! Ranges of inputs that a layer's outputs depend on, along one side of an image: a model's
+//! receptive field is computed from them.
 //!
 //! Layers are asked from the last to the first; where a value goes two ways, what both need is put
 //! together.
@@ -19,7 +19,7 @@ impl Span {
         }
     }
 
-    /// What a convolution needs to give this.
+    /// Returns the range of inputs that these outputs of a convolution depend on.
     pub(crate) fn of_conv(self, kernel: usize, stride: usize, pad: usize) -> Span {
         let (kernel, stride, pad) = (kernel as i64, stride as i64, pad as i64);
         Span {
@@ -28,7 +28,8 @@ impl Span {
         }
     }
 
-    /// What a transposed convolution needs to give this: output o takes input i where `0 <= o + pad
+    /// Returns the range of inputs that these outputs of a transposed convolution depend on: output
+    /// o takes input i where `0 <= o + pad - i stride < kernel`.
     /// - i stride < kernel`.
     pub(crate) fn of_conv_transpose(self, kernel: usize, stride: usize, pad: usize) -> Span {
         let (kernel, stride, pad) = (kernel as i64, stride as i64, pad as i64);
@@ -47,7 +48,7 @@ impl Span {
         }
     }
 
-    /// The same in units `factor` times as fine.
+    /// Returns the range in units `factor` times as fine.
     pub(crate) fn times(self, factor: usize) -> Span {
         Span {
             from: self.from * factor as i64,
@@ -55,7 +56,7 @@ impl Span {
         }
     }
 
-    /// How far it goes beyond the places 0 to `length`.
+    /// Returns how far it goes beyond the places 0 to `length`.
     pub(crate) fn beyond(self, length: usize) -> usize {
         (-self.from).max(self.to - length as i64).max(0) as usize
     }

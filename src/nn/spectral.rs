@@ -162,7 +162,8 @@ mod tests {
         );
     }
 
-    /// Of a function of the normalised weight, against central differences with the vectors held.
+    /// The gradient of a function of the normalised weight, against central differences with the
+    /// vectors held.
     #[test]
     fn the_gradient_is_that_of_the_quotient() {
         let gpu = Gpu::new(Options {

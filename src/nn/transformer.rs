@@ -93,7 +93,7 @@ impl Dropout {
     }
 }
 
-/// Where the rows of a block stand, and what attention keeps of them.
+/// The phase in which a block runs, and the cache of its attention.
 #[derive(Clone, Copy, Debug)]
 pub enum Phase<'a> {
     /// Whole sequences.
@@ -123,7 +123,7 @@ impl Block {
         Block::declare(b, name, c, false)
     }
 
-    /// The same with `name.cross`, a [`CrossAttention`].
+    /// Declares a block that also reads another sequence, by `name.cross`, a [`CrossAttention`].
     pub fn reading(b: &mut Builder, name: &str, c: &BlockConfig) -> Self {
         Block::declare(b, name, c, true)
     }

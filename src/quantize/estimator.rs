@@ -1,4 +1,4 @@
-//! How a gradient passes a choice that has none.
+//! Gradient estimators of a choice that has no gradient of its own.
 
 use crate::Result;
 use crate::autograd::{Tape, Var};

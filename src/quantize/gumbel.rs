@@ -20,7 +20,7 @@ pub(crate) const NOISE: u32 = 0x4755_4d42;
 
 /// Added to the variance of a channel.
 pub(crate) const EPS: f32 = 1e-5;
-/// How much of a step's moments the kept ones take over, as in PyTorch's batch norm.
+/// Share of a step's moments in the kept ones, as in PyTorch's batch norm.
 const MOMENTUM: f64 = 0.1;
 
 /// A code drawn by the Gumbel-softmax of a linear map of the normalised latent: the parameters
@@ -38,7 +38,7 @@ pub struct Gumbel {
     norm: Option<Norm>,
 }
 
-/// How latents are normalised; models of an earlier version have none.
+/// Normalisation of latents; models of an earlier version have none.
 #[derive(Debug)]
 struct Norm {
     /// (mean, inverse deviation) of each channel, averaged over steps: [D, 2].

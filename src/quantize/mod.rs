@@ -30,7 +30,7 @@ use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
 use crate::ops::quantize::assignment::assign;
 use crate::{Error, Result};
 
-/// What a quantizer is asked for.
+/// The purpose of a call of [`Quantizer::quantize`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Quantize as training does; `step` keys the random numbers.
@@ -42,7 +42,7 @@ pub enum Mode {
     Eval,
 }
 
-/// What a part of the loss is.
+/// The kind of a loss term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
     /// Draws latents to their codes.
@@ -56,14 +56,14 @@ pub enum Term {
 /// Latents and the codes that they were given, as [`Quantizer::learn`] takes them.
 #[derive(Clone, Debug)]
 pub struct CodebookBatch {
-    /// Which of the quantizer's codebooks.
+    /// Index of the quantizer's codebook.
     pub codebook: usize,
     /// f32 [N, D] as the codebook met them.
     pub latents: Tensor,
     /// u32 `[N]`.
     pub index: Tensor,
-    /// What a quantizer that normalises its latents did so by: (mean, inverse deviation) of each
-    /// channel, f32 [D, 2].
+    /// Moments by which a quantizer that normalises its latents did so: (mean, inverse deviation)
+    /// of each channel, f32 [D, 2].
     pub moments: Option<Tensor>,
 }
 
@@ -74,11 +74,11 @@ pub struct Quantized {
     pub z_q: Var,
     /// The codes of each latent, one from each codebook: u32 [N, Q].
     pub indices: Tensor,
-    /// How often each code was chosen: u32 [Q, K].
+    /// Number of uses of each code: u32 [Q, K].
     pub counts: Tensor,
-    /// What the quantizer adds to the loss, weighted: `[1]` each.
+    /// Weighted terms that the quantizer adds to the loss: `[1]` each.
     pub losses: Vec<(Term, Var)>,
-    /// What a codebook learns from outside the optimiser.
+    /// Latents and codes that a codebook learns from outside the optimiser.
     pub seen: Vec<CodebookBatch>,
 }
 
@@ -132,7 +132,7 @@ pub trait Quantizer: Send {
     }
     /// Channels of a latent.
     fn dim(&self) -> usize;
-    /// Does it still want latents of the first batches before it can quantize? See
+    /// Whether it needs latents of the first batches before it can quantize. See
     /// [`Quantizer::initialize`].
     fn wants_init(&self) -> bool {
         false
@@ -175,9 +175,9 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If there are more or fewer codes to a latent.
     fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor>;
-    /// How far each of the latents [N, D] lies from the codes that it takes, in the measure by
-    /// which this quantizer chooses: [N, Q], row-major; smaller is nearer. Unless told otherwise,
-    /// the squared distance from what is handed on. Waits for the device.
+    /// Computes the distance of each of the latents [N, D] to the codes that it takes, in the
+    /// measure by which this quantizer chooses: [N, Q], row-major; smaller is nearer. The default
+    /// is the squared distance from the quantized latents. Waits for the device.
     ///
     /// # Errors
     /// If the latents have another size.
@@ -253,7 +253,7 @@ pub type Build = fn(&Gpu, &mut Builder, &Options) -> Result<Box<dyn Quantizer>>;
 pub struct Kind {
     /// Its [`Quantizer::name`].
     pub name: &'static str,
-    /// What it is, in a line.
+    /// A description in one line.
     pub about: &'static str,
     /// Makes it.
     pub build: Build,
@@ -414,7 +414,7 @@ pub(crate) fn only(op: &'static str, indices: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// How often each of `k` codes is in an index u32 [N]: [1, K].
+/// Counts the uses of each of `k` codes in an index u32 [N]: [1, K].
 pub(crate) fn count(index: &Tensor, k: usize) -> Result<Tensor> {
     assign(index, k)?.counts.reshape(&[1, k])
 }

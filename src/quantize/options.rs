@@ -4,12 +4,12 @@ use crate::ops::quantize::fsq::Levels;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a quantizer is made from: the `[quantizer]` section of a configuration. Each reads those of
-/// its own.
+/// The `[quantizer]` section of a configuration. Each quantizer reads the keys that it has a use
+/// for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// Which quantizer: see [`super::all`].
+    /// Name of the quantizer: see [`super::all`].
     pub kind: String,
     /// Codes of a codebook, K. `fsq` has as many as its levels make.
     pub codebook_size: usize,
@@ -183,7 +183,7 @@ impl Options {
         }
     }
 
-    /// Are all values usable?
+    /// Checks that all values are usable.
     ///
     /// # Errors
     /// On the first that is not: its key, its value and what is allowed.

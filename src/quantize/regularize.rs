@@ -44,7 +44,7 @@ impl Tape {
     }
 }
 
-/// What the options ask for.
+/// Computes the regularizers that the options ask for.
 pub(super) fn terms(
     tape: &Tape,
     o: &Options,

@@ -198,7 +198,7 @@ impl Quantizer for Residual {
         sum.ok_or_else(|| Error::invalid("decode", "no quantizer in the stack"))
     }
 
-    /// Of each stage: from what the stages before left.
+    /// The distances of each stage, from what the stages before left.
     fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         distances_of_each(pass, &q, |i| self.stage(i))
@@ -257,7 +257,8 @@ pub(super) fn learn_each(
     Ok(revived)
 }
 
-/// How far the latents that each codebook saw lie from the codes they were given: [N, Q].
+/// Computes the distances of the latents that each codebook saw to the codes that they were given:
+/// [N, Q].
 pub(super) fn distances_of_each<'a>(
     pass: &ForwardContext,
     q: &Quantized,

@@ -32,7 +32,7 @@ const SAMPLES: u32 = 0x534d_504c;
 /// The step of what happens before the first.
 const AT_START: u64 = u64::MAX;
 
-/// How a codebook learns.
+/// The way in which a codebook learns.
 #[derive(Debug)]
 enum Learning {
     /// A moving average of the latents that chose each code (van den Oord et al. 2017, appendix
@@ -200,7 +200,7 @@ impl VectorQuantizer {
         .map(Some)
     }
 
-    /// What of the state decoding reads.
+    /// Returns the tensors of the state that decoding reads.
     fn codes(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.book {
             Learning::Average(ema) => vec![("codebook", &ema.codebook)],

@@ -56,8 +56,8 @@ impl Axis {
         self
     }
 
-    /// Where `value` lies: 0 at the low end, 1 at the high end; nothing for what this axis cannot
-    /// show.
+    /// Returns the place of `value`: 0 at the low end, 1 at the high end; nothing for what this
+    /// axis cannot show.
     pub(super) fn at(&self, value: f64) -> Option<f64> {
         let (v, low, high) = if self.log {
             (value.ln(), self.low.ln(), self.high.ln())
@@ -162,14 +162,14 @@ pub(super) fn measured(v: f64) -> String {
     }
 }
 
-/// What stands around a chart.
+/// Title and labels around a chart.
 pub(super) struct Words<'a> {
     pub title: &'a str,
     pub caption: &'a str,
     pub x: &'a str,
 }
 
-/// Where the chart's own area lies on its canvas, in whole pixels, and its axes.
+/// The chart's own area on its canvas, in whole pixels, and its axes.
 pub(super) struct Frame {
     pub left: usize,
     pub top: usize,

@@ -19,7 +19,7 @@ impl Colour {
     pub(super) const RULE: Colour = Colour(229, 231, 235);
     /// Axes.
     pub(super) const AXIS: Colour = Colour(156, 163, 175);
-    /// What the reference did.
+    /// Colour of the reference.
     pub(super) const REFERENCE: Colour = Colour(234, 88, 12);
 
     fn rgb(self) -> Rgb<u8> {

@@ -1,5 +1,5 @@
-//! What common codecs take for images: the bytes of their files, headers and all, and how far off
-//! they are.
+//! Rates of common codecs: the bytes of their files, headers and all, and the error of what they
+//! decode to.
 
 use super::grid::Shape;
 use super::metrics::{mse, psnr};
@@ -8,10 +8,10 @@ use image::codecs::{jpeg::JpegEncoder, png, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 
-/// What a lossy codec does to a set of images at one quality.
+/// Rate and error of a lossy codec at one quality, over a set of images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lossy {
-    /// Of 1 to 100.
+    /// Quality from 1 to 100.
     pub quality: u8,
     /// Bits of the files over the pixels of the images.
     pub bits_per_pixel: f64,
@@ -132,7 +132,7 @@ pub fn webp(pixels: &[u8], shape: Shape) -> Result<f64> {
     Ok(rate(&files, shape))
 }
 
-/// Where a quality lies that a codec was not measured at.
+/// A quality at which a codec was not measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum At {
     /// Its bits per pixel there, between two qualities: along a straight line of dB over the

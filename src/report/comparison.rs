@@ -5,10 +5,10 @@ use super::sweep::{Legend, Series, sweep};
 use crate::Result;
 use std::fmt::Write;
 
-/// What a run reached.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunResult {
-    /// What the run is called in the table; runs of one name and other seeds are averaged.
+    /// Name of the run in the table; runs of one name and other seeds are averaged.
     pub name: String,
     /// Codes of all codebooks.
     pub codes: usize,
@@ -116,8 +116,8 @@ pub fn table(rows: &[(RunResult, usize)]) -> String {
     text
 }
 
-/// What runs reached beside another program's of the same names, in Markdown; `None` where no name
-/// is in both.
+/// Returns the runs' results beside another program's of the same names, in Markdown; `None` where
+/// no name is in both.
 pub fn held_against(rows: &[(RunResult, usize)], beside: &[(RunResult, usize)]) -> Option<String> {
     let mut text = String::from(
         "| quantizer | test MSE | beside | ratio | perplexity | beside | codes used | beside |\n| \

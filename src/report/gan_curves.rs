@@ -1,4 +1,4 @@
-//! What model and discriminator did to one another over a run: a chart to each figure of both.
+//! Curves of model and discriminator over a run: a chart for each metric of both.
 
 use super::canvas::{Canvas, Colour};
 use super::curves::{Curve, curve};

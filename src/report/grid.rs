@@ -17,7 +17,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// How many images `pixels` holds.
+    /// Returns how many images `pixels` holds.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an empty shape or a channel count that no picture has;
@@ -116,7 +116,7 @@ impl Shape {
     }
 }
 
-/// How a grid is laid out.
+/// The layout of a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Images per row; 0 lets the grid choose one that is near a square.

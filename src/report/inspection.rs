@@ -16,14 +16,14 @@ use crate::analysis::robustness::Robustness;
 /// Codebooks whose codes are laid over pictures.
 const OVERLAID: usize = 3;
 
-/// What is known of one codebook. The first codes of `order` are what its pictures show.
+/// The inspection of one codebook. The first codes of `order` are those that its pictures show.
 #[derive(Clone, Debug)]
 pub struct CodebookInspection {
-    /// How often each code was taken.
+    /// Number of uses of each code.
     pub counts: Vec<u64>,
     /// Codes, the most used first.
     pub order: Vec<u32>,
-    /// What the first codes decode to: tiles, u8 NHWC.
+    /// Decoded images of the first codes: tiles, u8 NHWC.
     pub tiles: Vec<u8>,
     /// The vectors of `order`, of [`Inspection::dim`] channels.
     pub vectors: Vec<f32>,
@@ -31,7 +31,7 @@ pub struct CodebookInspection {
     pub patches: Vec<Vec<u8>>,
 }
 
-/// What is known of a model.
+/// The inspection of a model.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// The run.
@@ -50,7 +50,7 @@ pub struct Inspection {
     pub dim: usize,
     /// Codebooks that the model has; the first ones are shown.
     pub codebooks: usize,
-    /// Those that are shown.
+    /// The codebooks that are shown.
     pub books: Vec<CodebookInspection>,
     /// Cells that a tile is wide.
     pub cells: usize,
@@ -58,7 +58,7 @@ pub struct Inspection {
     pub nearest: usize,
     /// Originals, their reconstructions and codes [N, rows, columns, Q], of some of the pictures.
     pub shown: (Vec<u8>, Vec<u8>, Vec<u32>),
-    /// What became of codes when pixels changed.
+    /// Robustness of the codes to changes of the pixels.
     pub robustness: Robustness,
 }
 
@@ -119,7 +119,7 @@ impl Inspection {
         book.order.iter().map(code).collect()
     }
 
-    /// Of several codebooks, what the others do while one is looked at.
+    /// Describes what the other codebooks hold while one is looked at, where there are several.
     fn company(&self) -> String {
         match self.codebooks {
             1 => String::new(),

@@ -122,7 +122,7 @@ fn windows(v: &[f64], width: usize, height: usize) -> Vec<f64> {
     means
 }
 
-/// What a codebook's counts say.
+/// Use of a codebook, from its counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CodeUsage {
     /// `exp` of the entropy of the codes' shares: 1 if one code takes all, K if all are taken

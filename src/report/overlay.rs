@@ -1,5 +1,4 @@
-//! What a model stores of a picture: its codes, a colour each, over the original, with the
-//! reconstruction beside.
+//! Overlays: an image's codes, a colour each, over the original, with the reconstruction beside.
 
 use super::canvas::{Canvas, Colour};
 use super::grid::Shape;
@@ -37,7 +36,7 @@ const WIDTH: usize = 1300;
 const MARGIN: usize = 24;
 /// Cells at least so wide have their code's number.
 const NUMBERED: usize = 20;
-/// How much of the colour lies over the original.
+/// Opacity of the colour over the original.
 const STRENGTH: f32 = 0.66;
 const PLAIN: Colour = Colour(160, 160, 160);
 

@@ -21,7 +21,7 @@ pub struct Section {
     pub id: &'static str,
     /// Its heading.
     pub title: String,
-    /// What is seen, and how to read it: one paragraph each.
+    /// Explanation of the pictures, in paragraphs.
     pub text: Vec<String>,
     /// Its pictures.
     pub figures: Vec<Figure>,

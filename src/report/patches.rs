@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub struct Row<'a> {
     /// The code.
     pub code: Code,
-    /// What it decodes to: one tile.
+    /// Decoded image of the code: one tile.
     pub decoded: &'a [u8],
     /// Patches of real pictures, nearest first: tiles of the same shape, the cell of the latent in
     /// the middle.

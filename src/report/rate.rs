@@ -9,10 +9,10 @@ use super::text::{self, Align, Style};
 use crate::{Error, Result};
 use std::fmt::Write;
 
-/// What a run reached on the pictures.
+/// The results of a run on the pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Coded {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Mean squared error, pixels in [0, 1].
     pub mse: f64,
@@ -22,7 +22,7 @@ pub struct Coded {
     pub levels: Vec<LevelRate>,
 }
 
-/// What one level of codes takes.
+/// Rate of one level of codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LevelRate {
     /// Its name; empty where there is one.
@@ -46,12 +46,12 @@ impl Coded {
     }
 }
 
-/// What common codecs take for the same pictures.
+/// Rates of common codecs for the same pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codecs {
     /// JPEG, quality by quality.
     pub jpeg: Vec<Lossy>,
-    /// Of JPEG's bits per pixel, those that its headers take.
+    /// Bits per pixel of JPEG's headers.
     pub jpeg_headers: f64,
     /// Bits per pixel of PNG.
     pub png: f64,
@@ -169,7 +169,7 @@ pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
 
 const SIZE: [usize; 2] = [900, 560];
 const EDGE: usize = 12;
-/// What the legend takes.
+/// Width of a column of the legend.
 const COLUMN: usize = 220;
 const LABEL: Style = Style::regular(11.0, Colour::INK);
 /// JPEG's curve, PNG's and WebP's lines.

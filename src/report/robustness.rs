@@ -1,4 +1,4 @@
-//! How many codes survive changed pixels: a chart, a table, and rows for a file.
+//! Robustness of codes to changed pixels: a chart, a table, and rows for a file.
 
 use super::axes::{self, Axis, Frame, Words};
 use super::canvas::{Canvas, Colour};
@@ -18,7 +18,7 @@ const BETWEEN: usize = 40;
 const LINE: usize = 20;
 const MARGIN: usize = 24;
 
-/// What a perturbation is called in pictures.
+/// Returns the name of a perturbation in pictures.
 fn title(by: Perturbation) -> [&'static str; 2] {
     match by {
         Perturbation::Noise => [

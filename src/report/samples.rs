@@ -132,12 +132,12 @@ pub fn by_level(pictures: &[u8], shape: Shape, levels: &[&str]) -> Result<Canvas
     )
 }
 
-/// What the training of a prior has to show.
+/// The page of a prior's training.
 #[derive(Debug, Clone, Default)]
 pub struct PriorPage<'a> {
     /// The page's heading, on one line.
     pub title: &'a str,
-    /// What was measured, wrapped.
+    /// Measurements, wrapped.
     pub figures: &'a str,
     /// The steps of the training log.
     pub steps: &'a [f64],

@@ -20,7 +20,7 @@ pub struct Point {
 
 const PANEL: [usize; 2] = [440, 380];
 const ACROSS: usize = 3;
-/// What a legend takes beside the last chart of the first row.
+/// Width of a legend beside the last chart of the first row.
 const LEGEND: usize = 150;
 
 /// Draws the charts, as the bytes of a PNG file.

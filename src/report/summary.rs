@@ -8,8 +8,8 @@ use super::text::{self, Align, Style};
 use super::usage::usage;
 use crate::{Error, Result};
 
-/// What a run has to show. Everything but the pictures' shape may be empty; the page then says so
-/// or leaves it out.
+/// The page of a run. Everything but the pictures' shape may be empty; the page then says so or
+/// leaves it out.
 #[derive(Debug, Clone, Default)]
 pub struct Summary<'a> {
     /// The page's heading, on one line.
@@ -33,10 +33,10 @@ pub struct Summary<'a> {
     pub reference: &'a [(f64, f64)],
     /// (step, perplexity) of the same reference run.
     pub reference_perplexity: &'a [(f64, f64)],
-    /// How often each of the K codes was taken.
+    /// Number of uses of each of the K codes.
     pub usage: &'a [u64],
-    /// What was measured, under the heading: `test MSE 0.0102, PSNR 19.9 dB, ...`; wrapped, own
-    /// line ends kept.
+    /// Measurements, under the heading: `test MSE 0.0102, PSNR 19.9 dB, ...`; wrapped, own line
+    /// ends kept.
     pub figures: String,
 }
 

@@ -28,7 +28,7 @@ impl Series {
     }
 }
 
-/// Does the chart say which line is which?
+/// Whether the chart has a legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Legend {
     /// In a column of its own, right of the lines.

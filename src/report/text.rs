@@ -12,7 +12,7 @@ pub(super) enum Weight {
     Bold,
 }
 
-/// Which end of the text lies at the given x.
+/// The end of the text that lies at the given x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
     Left,

@@ -20,7 +20,7 @@ impl Case {
             .find(|(n, _)| n == name)
             .map_or(0, |(_, v)| *v)
     }
-    /// The same case with the size called `name` at another value.
+    /// Returns the case with the size called `name` at another value.
     pub fn with(&self, name: &str, value: usize) -> Case {
         Case(
             self.0
@@ -29,7 +29,7 @@ impl Case {
                 .collect(),
         )
     }
-    /// The same case with one more size.
+    /// Returns the case with one more size.
     pub fn and(mut self, name: &str, value: usize) -> Case {
         self.0.push((name.to_owned(), value));
         self

@@ -18,7 +18,7 @@ pub(crate) fn spread(n: usize, take: usize) -> Vec<usize> {
         .collect()
 }
 
-/// How many of `n` equal parts of a problem of `flops` fit a budget: at least one.
+/// Returns how many of `n` equal parts of a problem of `flops` fit a budget: at least one.
 pub(crate) fn affordable(n: usize, flops: f64, budget: f64) -> usize {
     if flops <= budget {
         n

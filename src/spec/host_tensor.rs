@@ -64,7 +64,7 @@ impl HostTensor {
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
-    /// Is there no element?
+    /// Whether it has no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -89,14 +89,14 @@ impl HostTensor {
             _ => &[],
         }
     }
-    /// The same with f32 widened to f64, as the references take it.
+    /// Returns the tensor with f32 widened to f64, as the references take it.
     pub fn widened(&self) -> HostTensor {
         match &self.data {
             Data::F32(v) => HostTensor::f64(&self.shape, v.iter().map(|x| *x as f64).collect()),
             _ => self.clone(),
         }
     }
-    /// The same on the device. f64 is narrowed to f32.
+    /// Copies it to the device. f64 is narrowed to f32.
     pub fn upload(&self, gpu: &Gpu) -> Result<Tensor> {
         match &self.data {
             Data::F32(v) => Tensor::from_slice(gpu, &self.shape, v),
@@ -109,7 +109,7 @@ impl HostTensor {
             Data::U8(v) => Tensor::from_slice(gpu, &self.shape, v),
         }
     }
-    /// What a tensor holds.
+    /// Reads a tensor's content.
     pub fn download(tensor: &Tensor) -> Result<HostTensor> {
         let data = match tensor.dtype() {
             DType::F32 => Data::F32(tensor.read()?),

@@ -1,4 +1,4 @@
-//! What an operation promises, and the arrays of the host in which its reference says it.
+//! Specifications of operations, and the host arrays in which their references compute.
 //!
 //! Operations ([`crate::ops`]) implement [`Operation`], and [`Gradient`] where they have one;
 //! [`crate::registry`] lists them, and [`crate::verify`] holds them to it.

@@ -1,4 +1,4 @@
-//! What an operation promises to the registry: shapes, a reference, a tolerance, a cost, its
+//! The specification of an operation in the registry: shapes, a reference, a tolerance, a cost, its
 //! kernels and its errors.
 
 use super::case::{self, Case};
@@ -7,7 +7,8 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Kernel, Tensor, Work};
 
-/// What [`Operation::error_inputs`] returns.
+/// The result of [`Operation::error_inputs`]: a name and an outcome, which must be an error, for
+/// each call.
 pub type ErrorInputs = Result<Vec<(&'static str, Result<()>)>>;
 
 /// An operation of the registry.
@@ -18,9 +19,9 @@ pub trait Operation: Sync {
     fn cases(&self) -> Vec<Case>;
     /// Shapes to time.
     fn bench(&self) -> Vec<Case>;
-    /// Is this a case that [`Operation::run`] can be given? Its sizes must be those of the
-    /// operation's own cases by name, in their order; 0 only where one of them has it. For cases
-    /// that a user made up.
+    /// Checks that [`Operation::run`] can be given this case, which a user may have made up. Its
+    /// sizes must be those of the operation's own cases by name, in their order; 0 only where one
+    /// of them has it.
     ///
     /// # Errors
     /// Says which size is wrong, and what there is.
@@ -40,9 +41,9 @@ pub trait Operation: Sync {
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor>;
     /// The operation on the device.
     fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
-    /// What is timed: the one call that [`Operation::work`] counts. [`Operation::run`] may do more
-    /// (several options, copies of what is changed in place); a call that changes its inputs in
-    /// place may change these.
+    /// Runs the one call that is timed, which [`Operation::work`] counts. [`Operation::run`] may do
+    /// more (several options, copies of what is changed in place); a call that changes its inputs
+    /// in place may change these.
     fn time(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
         self.run(gpu, case, inputs).map(drop)
     }
@@ -58,16 +59,16 @@ pub trait Operation: Sync {
     ) -> Option<(Case, Vec<HostTensor>, Vec<HostTensor>)> {
         None
     }
-    /// The same in f64: floats arrive and leave as [`Data::F64`](super::Data::F64).
+    /// Computes the same in f64: floats arrive and leave as [`Data::F64`](super::Data::F64).
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor>;
-    /// How far an output may lie from the reference, by output.
+    /// Returns the allowed distance of an output from the reference.
     fn tolerance(&self, case: &Case, output: usize) -> Tolerance;
-    /// What an element may be off by beside that where the `coopmat` core rounds to f16 what the
+    /// Returns the error of an element beside that where the `coopmat` core rounds to f16 what the
     /// operation works out in between. Its inputs need no allowance: a check rounds them first.
     fn rounded(&self, _case: &Case) -> f64 {
         0.0
     }
-    /// What a case costs.
+    /// Returns the cost of a case.
     fn work(&self, case: &Case) -> Work;
     /// Every kernel variant that the operation can dispatch on any device.
     fn kernels(&self) -> Vec<Kernel>;
@@ -101,8 +102,8 @@ pub trait Gradient: Sync {
     fn wrt(&self, case: &Case) -> Vec<usize>;
     /// The operation on a tape; the first output.
     fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var>;
-    /// What is timed: as [`Gradient::record`], without the options that the forward call is timed
-    /// without.
+    /// Records the call that is timed: as [`Gradient::record`], without the options that the
+    /// forward call is timed without.
     fn time(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
         self.record(tape, case, inputs)
     }
@@ -113,9 +114,10 @@ pub trait Gradient: Sync {
         inputs: &[HostTensor],
         upstream: &HostTensor,
     ) -> Vec<HostTensor>;
-    /// What the reference's gradient is the gradient of, for the check by finite differences: the
-    /// operation's own reference, or the surrogate that defines a straight-through gradient. `at`
-    /// are the inputs where the gradient is taken, for what such a surrogate holds constant.
+    /// Computes the function whose gradient the reference's gradient is, for the check by finite
+    /// differences: the operation's own reference, or the surrogate that defines a straight-through
+    /// gradient. `at` are the inputs where the gradient is taken, for what such a surrogate holds
+    /// constant.
     fn surrogate(
         &self,
         op: &dyn Operation,
@@ -125,7 +127,7 @@ pub trait Gradient: Sync {
     ) -> HostTensor {
         op.reference(case, inputs).swap_remove(0)
     }
-    /// How far an element of a gradient may lie from the reference's, by position in
+    /// Returns the allowed distance of a gradient's element from the reference's, by position in
     /// [`Gradient::wrt`].
     fn tolerance(&self, case: &Case, input: usize) -> Tolerance;
 }

@@ -1,6 +1,6 @@
-//! How exact an operation is.
+//! Tolerances of comparisons.
 
-/// How far one element may lie from its f64 reference: `abs + rel * |expected|`.
+/// The allowed distance of an element from its f64 reference: `abs + rel * |expected|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Absolute part.

@@ -1,8 +1,8 @@
-//! How two arrays are compared. NaN and "nothing was compared" fail.
+//! Comparison of two arrays. NaN and "nothing was compared" fail.
 
 use super::{Data, HostTensor, Tolerance};
 
-/// How a comparison ended.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Elements compared.

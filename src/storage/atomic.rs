@@ -38,7 +38,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Can files be written to a folder, which may not be there yet? Nothing is left of the attempt.
+/// Checks that files can be written to a folder, which may not be there yet. Nothing is left of the
+/// attempt.
 ///
 /// # Errors
 /// If not; the message names what stands in the way.
@@ -67,7 +68,7 @@ pub fn may_write_below(folder: &Path) -> Result<()> {
     .map_err(cannot)
 }
 
-/// Is this the name of a file that [`write()`] had begun?
+/// Whether this is the name of a file that [`write()`] had begun.
 pub(crate) fn is_scratch(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }

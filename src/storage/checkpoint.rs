@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// with parameters of their own, figures of more kinds in a checkpoint's open row, the health of
 /// the run. 3: levels of codes, with figures and health of each.
 pub const FORMAT: u32 = 4;
-/// How a file of a newer format is refused.
+/// Words that refuse a file of a newer format.
 const NEWER: &str = "this version reads up to";
 const KEY: &str = "wgvq";
 
@@ -67,7 +67,8 @@ pub struct Checkpoint {
     pub state: serde_json::Value,
 }
 
-/// Where means of squared gradients lie. They may be infinite: the weight then stays as it is.
+/// Prefixes of the means of squared gradients. They may be infinite: the weight then stays as it
+/// is.
 const SQUARES: [&str; 2] = ["adam.v.", "adversary.v."];
 
 impl Checkpoint {
@@ -90,7 +91,7 @@ impl Checkpoint {
     }
 }
 
-/// What is written after a checkpoint's tensors, and vouches for them.
+/// The manifest of a checkpoint, written after its tensors: their hash, and the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     format: u32,
@@ -350,7 +351,7 @@ fn list(folder: &Path) -> Result<Vec<u64>> {
 pub struct Latest {
     /// Its step.
     pub step: u64,
-    /// What it holds.
+    /// Its content.
     pub checkpoint: Checkpoint,
     /// The hash of the configuration that it was made under.
     pub config_sha256: String,

@@ -79,8 +79,8 @@ fn unsupported() -> io::Error {
     io::ErrorKind::Unsupported.into()
 }
 
-/// Does the error say that the file system lacks the operation, rather than that the operation
-/// failed?
+/// Whether the error says that the file system lacks the operation, rather than that the operation
+/// failed.
 fn is_missing(error: &io::Error) -> bool {
     if error.kind() == io::ErrorKind::Unsupported {
         return true;

@@ -23,12 +23,12 @@ pub struct RunFolder {
     /// Files beside the folder that go with the old run.
     beside: Vec<PathBuf>,
     _lock: File,
-    /// Of the runs that hang on the one that is replaced: nobody trains in them meanwhile.
+    /// Locks of the runs that depend on the one that is replaced: nobody trains in them meanwhile.
     hanging: Vec<(PathBuf, File)>,
 }
 
 impl RunFolder {
-    /// Can the folder of a new run be made here? Says so before anything is done, and changes
+    /// Checks that the folder of a new run can be made here, before anything is done; changes
     /// nothing.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl RunFolder {
         RunFolder::create_with(prior, true, Some(run))
     }
 
-    /// Can that folder be made? Says so before anything is done, and changes nothing.
+    /// Checks that that folder can be made, before anything is done; changes nothing.
     ///
     /// # Errors
     /// As [`RunFolder::may_create`], and if something foreign lies where another prior or the judge
@@ -164,7 +164,7 @@ impl RunFolder {
         staged::settle(path, Content::Run)
     }
 
-    /// Does the folder hold another run, which goes once this one is established?
+    /// Whether the folder holds another run, which goes once this one is established.
     pub fn replaces(&self) -> bool {
         self.staged.as_ref().is_some_and(|s| !s.is_put())
     }
@@ -258,7 +258,7 @@ fn clear_scratch(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// May a new run begin here? Says whether it replaces one.
+/// Checks that a new run may begin here, and returns whether it replaces one.
 fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     let held = names(path)?;
     let holds = |name: &str| held.iter().any(|n| n == name);

@@ -1,5 +1,5 @@
-//! What a run makes in its folder, by name: all of it goes when the run is replaced, and nothing
-//! that somebody laid beside it.
+//! The parts of a run's folder, by name: all of them go when the run is replaced, and nothing that
+//! somebody put beside them.
 
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use crate::storage::{atomic, staged};
@@ -7,19 +7,18 @@ use crate::{Error, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What a prior is trained on.
+/// Name of the folder of the tokens that a prior is trained on.
 pub(crate) const TOKENS: &str = "tokens";
 pub(crate) const LOCK: &str = "run.lock";
-/// What `wgvq compare` says of a run that it trained.
+/// Name of the file in which `wgvq compare` records a run that it trained.
 pub const COMPARED: &str = "comparison.json";
-/// What `wgvq inspect` makes of a run: the page, and its pictures and tables by how their names
-/// begin.
+/// Name of the folder and of the page that `wgvq inspect` makes.
 const INSPECTION: &str = "inspect";
 const PAGE: &str = "index.html";
 const INSPECTED: [&str; 6] = ["codes", "patches", "usage", "map", "overlay", "robustness"];
 /// The second stage, and behind a line the level that it is of.
 const PRIOR: &str = "prior";
-/// What `wgvq text2image` adds: its tokenizer and its judge, and what it measures.
+/// Name of the folder that `wgvq text2image` adds, with the tokenizer and measurements.
 const TEXT: &str = "text";
 const CONTRASTIVE: &str = "contrastive";
 const REPORT: &str = "report";
@@ -110,8 +109,8 @@ fn all_of(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// What hangs on the prior of a run that reads texts, beside that prior: the other levels', the
-/// judge, and what they were measured by.
+/// Returns what depends on the prior of a run that reads texts, beside that prior: the other
+/// levels', the judge, and their measurements.
 ///
 /// # Errors
 /// If a folder cannot be listed.
@@ -152,7 +151,7 @@ fn own_files(run: &Path, folder: &str, kind: &str) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Is there nothing in the folder of `name` in a run's but what a run makes there? Neither a file
+/// Whether the folder of `name` in a run's holds nothing but what a run makes there. Neither a file
 /// nor a foreign folder is such.
 pub(crate) fn is_own_entry(path: &Path, name: &str) -> Result<bool> {
     let entry = path.join(name);
@@ -175,7 +174,7 @@ pub(crate) fn is_own_entry(path: &Path, name: &str) -> Result<bool> {
     Ok(FOLDERS.contains(&name) && inside.iter().all(own))
 }
 
-/// What lies in a folder of a run and was not made by one, if anything does.
+/// Returns an entry of a run's folder that no run made, if there is one.
 pub(crate) fn foreign_in(run: &Path) -> Result<Option<PathBuf>> {
     for name in names(run)? {
         if !is_own_entry(run, &name)? {
@@ -193,7 +192,7 @@ pub(crate) fn is_checkpoint(name: &str) -> bool {
     step.is_some_and(|s| s.len() >= 8 && s.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Is this a file of tokens, `train-00000.safetensors`, or what names them?
+/// Whether this is a file of tokens, `train-00000.safetensors`, or the one that names them.
 pub(crate) fn is_token_file(name: &str) -> bool {
     let shard = name
         .strip_suffix(".safetensors")
@@ -202,8 +201,8 @@ pub(crate) fn is_token_file(name: &str) -> bool {
         || shard.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Is this a file that an inspection makes? `codes.png`, or `codes-2.png` where there are several
-/// codebooks.
+/// Whether an inspection makes a file of this name: `codes.png`, or `codes-2.png` where there are
+/// several codebooks.
 fn is_inspection(name: &str) -> bool {
     let stem = name
         .strip_suffix(".png")

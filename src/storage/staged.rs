@@ -1,8 +1,8 @@
 //! A folder's next content: made whole in a folder inside it, then put in the place of what was
 //! there.
 //!
-//! What is being made lies in `.wgvq-run-next` and counts for nothing. Once it is whole, one rename
-//! to `.wgvq-run-new` decides: from there on it is the folder's content. What it replaces is then
+//! A run is made in `.wgvq-run-next`, which counts for nothing. Once it is whole, one rename to
+//! `.wgvq-run-new` decides: from there on it is the folder's content. The old content is then
 //! removed, by a list that was written before, and the new files are moved up. A process that is
 //! killed before the rename leaves the old content as it was; one that is killed after it leaves
 //! what [`settle`] brings to its end.
@@ -14,19 +14,19 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a folder's content is of. Each has names of its own: a run may be trained where a report is
-/// written.
+/// The kind of a folder's content. Each has names of its own: a run may be trained where a report
+/// is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A run, by whoever holds its lock.
     Run,
-    /// What another command writes, by whoever holds the folder's.
+    /// Files of another command, written by whoever holds the folder's lock.
     Output,
     /// A file and what belongs beside it, of a name with this sum, by whoever holds that file's.
     Files(u64),
 }
 
-/// How the names begin of folders that are being filled, and of those that are whole.
+/// Prefixes of folders that are being filled, and of those that are whole.
 const RUN: [&str; 2] = [".wgvq-run-next", ".wgvq-run-new"];
 const OUTPUT: [&str; 2] = [".wgvq-output-next", ".wgvq-output-new"];
 
@@ -49,9 +49,10 @@ impl Content {
     }
 }
 
-/// Of what is staged: what goes into folders beside the target.
+/// Subfolder of the staged content for what goes into folders beside the target.
 const BESIDE: &str = ".wgvq-beside";
-/// What goes, written before the rename that decides and removed once all of it is gone.
+/// List of the files to remove, written before the rename that decides and removed once all of them
+/// are gone.
 const LIST: &str = ".wgvq-replaced.json";
 
 /// Content of a folder that is not in its place yet.
@@ -63,24 +64,24 @@ pub struct Staged {
     put: AtomicBool,
 }
 
-/// What a staged content replaces: files, and folders as far as they are empty, by their paths from
-/// the target, and from the folder that the target lies in.
+/// The content that a staged one replaces: files, and folders as far as they are empty, by their
+/// paths from the target, and from the folder that the target lies in.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Replaced {
     here: Vec<String>,
     beside: Vec<String>,
 }
 
-/// How the names of files begin by whose locks commands keep out of each other's folders.
+/// Prefix of the files by whose locks commands keep out of each other's folders.
 pub const LOCK: &str = ".wgvq-lock";
 
-/// Is this the name of what [`Staged`] works with, or of a lock?
+/// Whether this is a name of a file that [`Staged`] works with, or of a lock.
 pub(crate) fn is_staged(name: &str) -> bool {
     name.starts_with(LOCK) || RUN.contains(&name) || OUTPUT.iter().any(|own| name.starts_with(own))
 }
 
-/// Does `target` hold content that was decided upon, and that a killed process did not bring to its
-/// place?
+/// Whether `target` holds content that was decided upon, and that a killed process did not bring to
+/// its place.
 pub fn is_unsettled(target: &Path, content: Content) -> bool {
     target.join(content.whole()).is_dir()
 }
@@ -104,17 +105,18 @@ impl Staged {
         })
     }
 
-    /// Where the content is made.
+    /// Returns the folder in which the content is made.
     pub fn path(&self) -> &Path {
         &self.next
     }
 
-    /// Where what belongs into the folder of this name beside the target is made.
+    /// Returns the folder in which the content of the folder of this name beside the target is
+    /// made.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.next.join(BESIDE).join(name)
     }
 
-    /// Was it put in its place?
+    /// Whether it was put in its place.
     pub fn is_put(&self) -> bool {
         self.put.load(Ordering::Relaxed)
     }
@@ -169,7 +171,7 @@ impl Staged {
 }
 
 impl Drop for Staged {
-    /// What was not put in its place is of no use to anybody.
+    /// Removes content that was not put in its place.
     fn drop(&mut self) {
         if !self.is_put() {
             let _ = std::fs::remove_dir_all(&self.next);
@@ -222,7 +224,7 @@ fn finish(target: &Path, new: &Path) -> Result<()> {
         .map_err(|e| Error::file(target, format!("cannot be written: {e}")))
 }
 
-/// Does a listed path stay in the folder that it is read from?
+/// Whether a listed path stays in the folder that it is read from.
 fn is_inside(name: &str) -> bool {
     Path::new(name)
         .components()
@@ -280,8 +282,8 @@ fn move_up(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Can a file of this path from `place` be written, or does a folder stand there, or a file where a
-/// folder is needed?
+/// Checks that a file of this path from `place` can be written: that no folder stands there, and no
+/// file where a folder is needed.
 fn may_stand(place: &Path, file: &Path) -> Result<()> {
     let path = place.join(file);
     if path.is_dir() {

@@ -16,7 +16,7 @@ pub fn export((shape, values): (Vec<usize>, Vec<f32>)) -> HostTensor {
     }
 }
 
-/// The same tensor under the store's layout.
+/// Returns the tensor under the store's layout.
 ///
 /// # Errors
 /// If it is not f32.

@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 
 /// The norm that gradients are clipped to.
 const MAX_NORM: f32 = 1.0;
-/// What to change where training diverges.
+/// Advice where training diverges.
 const ADVICE: &str = "Lower train.lr";
 /// Images that a measurement tells apart.
 const POOL: usize = 64;
@@ -62,8 +62,8 @@ impl std::fmt::Display for ContrastiveRow {
     }
 }
 
-/// Can such a model be trained, on images of this height, width and channels and such texts? Says
-/// so before anything is trained.
+/// Checks that such a model can be trained, on images of this height, width and channels and such
+/// texts, before anything is trained.
 ///
 /// # Errors
 /// If the configuration makes no model, or the device or this process cannot hold it or a batch.
@@ -86,7 +86,7 @@ pub struct ContrastiveTask {
     config: Resolved<ContrastiveConfig>,
     data: Arc<ImageSet>,
     text: Text,
-    /// Those of all images, in their order.
+    /// Texts of all images, in their order.
     texts: Arc<Texts>,
     reader: String,
     model: Contrastive,

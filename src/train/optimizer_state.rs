@@ -26,9 +26,9 @@ pub struct OptimizerState {
     in_flight: InFlight,
 }
 
-/// How parameters are optimised, and what is kept of each step.
+/// Options of the optimizer, and of the metrics kept of each step.
 pub struct OptimizerOptions {
-    /// Of Adam; its learning rate is given at each step.
+    /// Hyperparameters of Adam; its learning rate is given at each step.
     pub hyper: Hyper,
     /// Decay of the weights' moving average; 0 for none.
     pub ema_decay: f32,
@@ -79,7 +79,7 @@ impl OptimizerState {
         &self.metrics
     }
 
-    /// The same, to read rows from.
+    /// Returns the metrics, to read rows from.
     pub(crate) fn metrics_mut(&mut self) -> &mut MetricsBuffer {
         &mut self.metrics
     }

@@ -32,7 +32,7 @@ const BEST: &str = "best.";
 /// The stream of random numbers that decides which classes are hidden: "clas".
 const CLASS_STREAM: u32 = 0x636c_6173;
 
-/// What to change where training diverges.
+/// Advice where training diverges.
 const ADVICE: &str = "Lower train.lr, or clip gradients by train.grad_clip = 1";
 
 /// A row of the training log: means over the steps since the row before.
@@ -80,7 +80,7 @@ pub struct PriorEvaluation {
     pub step: u64,
     /// Cross-entropy in nats per token.
     pub nats_per_token: f64,
-    /// The same in bits.
+    /// Cross-entropy in bits per token.
     pub bits_per_token: f64,
     /// Bits of an image's tokens over its width times height times channels: the rate at which the
     /// two stages code its pixels.
@@ -129,8 +129,8 @@ struct Best {
     weights: Parameters,
 }
 
-/// Can such a prior be trained, over the codes and texts of this vocabulary? Says so before there
-/// is any.
+/// Checks that such a prior can be trained, over the codes and texts of this vocabulary, before
+/// there is any.
 ///
 /// # Errors
 /// If the configuration makes no model, or the device or this process cannot hold it or a batch.
@@ -154,8 +154,8 @@ pub fn check(gpu: &Gpu, config: &Resolved<PriorConfig>, vocabulary: &Vocabulary)
     }
 }
 
-/// Can the device bind the activations of a batch, of so many rows each of so many channels, and is
-/// there memory for them?
+/// Checks that the device can bind the activations of a batch, of so many rows each of so many
+/// channels, and that there is memory for them.
 pub(super) fn batch_fits(gpu: &Gpu, what: &str, [batch, rows, channels]: [usize; 3]) -> Result<()> {
     let what = format!("{what}: {batch} in a batch, of {rows} rows of {channels} channels each");
     // They may be kept in 16 bits.
@@ -222,7 +222,7 @@ impl Trainer<PriorTask> {
 }
 
 impl PriorTask {
-    /// What is trained on.
+    /// Returns the tokens that it is trained on.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }

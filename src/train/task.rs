@@ -1,5 +1,5 @@
-//! What is trained, as the [`Trainer`](super::Trainer) sees it: a first stage, a prior, a
-//! contrastive model.
+//! Tasks, as the [`Trainer`](super::Trainer) sees them: a first stage, a prior, a contrastive
+//! model.
 
 use super::optimizer_state::OptimizerState;
 use crate::data::DataStall;
@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
-/// What can be trained. Steps record and submit; only reading metrics waits for the device.
+/// Something that can be trained. Steps record and submit; only reading metrics waits for the
+/// device.
 pub trait Task {
     /// A row of the training log.
     type Row: Record + Display;
@@ -27,7 +28,7 @@ pub trait Task {
         (Self::Row::header(), Self::Evaluation::header())
     }
 
-    /// How much of what a step takes.
+    /// Returns the number of units that a step takes, and the unit's name.
     fn per_step(&self) -> (usize, &'static str);
 
     /// The learning rate of a step.
@@ -39,7 +40,7 @@ pub trait Task {
     /// If the device fails.
     fn step(&mut self, state: &mut OptimizerState) -> Result<()>;
 
-    /// Are the steps of a row, or of a part of one, in order?
+    /// Checks that the steps of a row, or of a part of one, are in order.
     ///
     /// # Errors
     /// [`Error::Diverged`] if a metric is not finite.
@@ -63,7 +64,8 @@ pub trait Task {
     /// If the device fails.
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()>;
 
-    /// Does a checkpoint belong to these data and this model? Asked before anything is loaded.
+    /// Checks that a checkpoint belongs to these data and this model. Called before anything is
+    /// loaded.
     ///
     /// # Errors
     /// If not.
@@ -80,23 +82,23 @@ pub trait Task {
         tensors: BTreeMap<&'static str, HostTensors>,
     ) -> Result<()>;
 
-    /// What was trained, as inference needs it.
+    /// Returns the trained model, as inference reads it.
     ///
     /// # Errors
     /// If the device fails.
     fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint>;
 
-    /// What the task reads from the run's folder lies in `to` from now on, and no longer in `from`.
+    /// Tells the task that the run's folder was moved from `from` to `to`.
     fn moved(&mut self, from: &Path, to: &Path) {
         let _ = (from, to);
     }
 
-    /// How long training waited for its data so far; `None` where they lie ready.
+    /// Returns how long training waited for its data so far; `None` where they lie ready.
     fn waiting(&self) -> Option<DataStall> {
         None
     }
 
-    /// Of a task that can recover from divergence by itself, how.
+    /// Returns the recovery of a task that can recover from divergence by itself.
     fn recovery(&mut self) -> Option<&mut dyn Recovery<Self::Row>> {
         None
     }
@@ -111,24 +113,25 @@ pub trait Recovery<Row> {
     /// [`Error::Diverged`] if the run has broken.
     fn observe(&mut self, row: &Row) -> Result<()>;
 
-    /// What the user should be told of the rows so far, each once.
+    /// Returns the warnings of the rows so far, each once.
     fn warnings(&mut self) -> Vec<String>;
 
-    /// Is this one of the steps at which [`Recovery::recover`] is due? All rows are observed then.
+    /// Whether [`Recovery::recover`] is due at this step. All rows are observed then.
     fn is_due(&self, step: u64) -> bool;
 
     /// Mends what the rows showed. Returns what was done.
     fn recover(&mut self, step: u64) -> Vec<String>;
 
-    /// May the run go back by itself where it diverges? Then there is a checkpoint from the first
-    /// step on.
+    /// Whether the run may go back by itself where it diverges. Then there is a checkpoint from the
+    /// first step on.
     fn can_restore(&self) -> bool;
 
-    /// How it would go on more carefully after it diverged at a step; `None` where it would not.
+    /// Returns how it would go on more carefully after it diverged at a step; `None` where it would
+    /// not.
     fn back_off(&self, step: u64) -> Option<BackOff>;
 
-    /// May a run that diverged go back to this checkpoint? `failed` is the step of the one that it
-    /// went back to before, where it diverged again and came to no other.
+    /// Whether a run that diverged may go back to this checkpoint. `failed` is the step of the one
+    /// that it went back to before, where it diverged again and came to no other.
     fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool;
 
     /// After the run went back to the checkpoint of a step because it diverged: goes on more
@@ -136,7 +139,7 @@ pub trait Recovery<Row> {
     fn apply(&mut self, step: u64, back_off: BackOff) -> String;
 }
 
-/// What a run that diverged goes on with, and how often that was done to it before.
+/// The change with which a run that diverged goes on, and how often it was made before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackOff {
     /// A lower learning rate.
@@ -146,7 +149,7 @@ pub enum BackOff {
 }
 
 impl BackOff {
-    /// How often that was done before.
+    /// Returns how often it was made before.
     pub fn times(self) -> u32 {
         let (BackOff::Rate(times) | BackOff::Discriminator(times)) = self;
         times

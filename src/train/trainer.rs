@@ -27,7 +27,7 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    /// What is trained.
+    /// Returns the task.
     pub fn task(&self) -> &T {
         &self.task
     }
@@ -42,12 +42,12 @@ impl<T: Task> Trainer<T> {
         self.state.params().count()
     }
 
-    /// What the engine holds of device memory, and held at most.
+    /// Returns the device memory that the engine holds, and its peak.
     pub fn memory(&self) -> MemoryReport {
         self.gpu.memory()
     }
 
-    /// How long training waited for its data so far; `None` where they lie ready.
+    /// Returns how long training waited for its data so far; `None` where they lie ready.
     pub fn waiting(&self) -> Option<DataStall> {
         self.task.waiting()
     }
@@ -131,7 +131,8 @@ impl<T: Task> Trainer<T> {
         self.task.load(&mut self.state, checkpoint, tensors)
     }
 
-    /// Is all that this checkpoint holds finite? One that is not would be gone back to in vain.
+    /// Checks that all that this checkpoint holds is finite. One that is not would be gone back to
+    /// in vain.
     ///
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged) if not.
@@ -147,7 +148,7 @@ impl<T: Task> Trainer<T> {
         Err(self.task.diverged(step, &what))
     }
 
-    /// What was trained, as inference needs it.
+    /// Returns the trained model, as inference reads it.
     ///
     /// # Errors
     /// If the device fails.
@@ -155,7 +156,7 @@ impl<T: Task> Trainer<T> {
         self.task.trained(&mut self.state)
     }
 
-    /// What the task reads from the run's folder lies in `to` from now on, and no longer in `from`.
+    /// Tells the task that the run's folder was moved from `from` to `to`.
     pub(crate) fn moved(&mut self, from: &Path, to: &Path) {
         self.task.moved(from, to);
     }

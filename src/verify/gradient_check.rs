@@ -5,13 +5,13 @@ use crate::gpu::Gpu;
 use crate::spec::{Data, HostTensor, Rng, Tolerance, Verdict, compare};
 use crate::{Error, Result};
 
-/// How [`gradient_check`] looks.
+/// Options of [`gradient_check`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientCheck {
     /// Step of the central differences. The device computes in f32, so a small one drowns in
     /// rounding.
     pub eps: f64,
-    /// How far a gradient may lie from its difference.
+    /// Allowed distance of a gradient from its difference.
     pub tolerance: Tolerance,
     /// Elements of each input that are looked at, at most.
     pub samples: usize,

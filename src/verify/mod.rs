@@ -75,8 +75,8 @@ pub fn upload(
     inputs.iter().enumerate().map(one).collect()
 }
 
-/// What a value may be off by, where it was rounded to a type of 16 bits on its way to memory: half
-/// a unit in the last place, one where a device's own conversion cuts off.
+/// Returns the tolerance of a value that was rounded to a type of 16 bits on its way to memory:
+/// half a unit in the last place, one where a device's own conversion cuts off.
 fn stored(dtype: DType, tolerance: Tolerance) -> Tolerance {
     match dtype {
         DType::F16 => Tolerance {
@@ -253,7 +253,7 @@ pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result
     Ok(Backward::run(gpu, op, case, seed)?.and_then(|ran| ran.judge(gpu, op, case)))
 }
 
-/// Are the elements of both equal, bit by bit?
+/// Whether the elements of both are equal, bit by bit.
 fn same_bits(what: &str, one: &HostTensor, other: &HostTensor) -> Verdict {
     let bits = |host: &HostTensor| -> Vec<u64> {
         match &host.data {

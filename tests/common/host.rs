@@ -1,4 +1,5 @@
-//! What the tests of embedding share: the host application of the examples, and a small model.
+//! Parts that the tests of embedding share: the host application of the examples, and a small
+//! model.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 #[path = "../../examples/host/mod.rs"]

@@ -1,4 +1,4 @@
-//! What the tests share: the command line, and weights that follow from their names.
+//! Parts that the tests share: the command line, and weights that follow from their names.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod published;

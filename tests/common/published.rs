@@ -102,7 +102,7 @@ fn llama(name: &str) -> String {
     })
 }
 
-/// What PyTorch made of the fixtures' network.
+/// Returns the outputs of the fixtures' network in PyTorch.
 pub fn fixture(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
     let path = format!(
         "{}/tests/fixtures/vqgan/{name}.safetensors",
@@ -156,7 +156,7 @@ pub fn tensors(fixture_name: &str, names: Names) -> Tensors {
     }
 }
 
-/// The same behind a prefix.
+/// Returns the tensors with a prefix before their names.
 pub fn behind(prefix: &str, tensors: &Tensors) -> Tensors {
     tensors
         .iter()

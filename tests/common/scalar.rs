@@ -7,7 +7,7 @@ use std::cell::RefCell;
 #[derive(Default)]
 pub struct Scalars {
     values: RefCell<Vec<f64>>,
-    /// Where each number's derivatives begin.
+    /// First place of each number's derivatives.
     starts: RefCell<Vec<usize>>,
     derivatives: RefCell<Vec<(usize, f64)>>,
 }

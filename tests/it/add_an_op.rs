@@ -33,7 +33,7 @@ fn copy(names: &[&str]) -> tempfile::TempDir {
     copy
 }
 
-/// What the script reads.
+/// Copies the files that the script reads.
 fn tree() -> tempfile::TempDir {
     copy(&[
         "src/ops",

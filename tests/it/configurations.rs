@@ -144,7 +144,8 @@ const CONTRASTIVE: [(&str, Pairs); 2] = [
     ),
 ];
 
-/// Of each configuration the hash of its text, as it is and with all written out, and its identity.
+/// Returns, for each configuration, the hash of its text, as it is and with all written out, and
+/// its identity.
 fn lines() -> String {
     let mut lines = String::new();
     let mut line = |name: String, hashes: &[String]| {
@@ -207,7 +208,7 @@ fn texts_and_identities_are_those_of_earlier_versions() {
     assert_eq!(now, kept);
 }
 
-/// What the command prints is a preset's file, and a configuration.
+/// The command prints a preset's file, which is a configuration.
 #[test]
 fn presets_are_listed_and_printed() {
     let list = stdout(&run(&["presets"]));

@@ -51,7 +51,7 @@ impl Machine {
         )
     }
 
-    /// What is in the cache, hidden files too.
+    /// Returns the names in the cache, hidden files too.
     fn cached(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("cache")) else {
             return Vec::new();

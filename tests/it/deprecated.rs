@@ -1,4 +1,4 @@
-//! What programs of version 0.1 called still compiles, and gives what the new names give.
+//! Programs of version 0.1 still compile, and compute what the new names compute.
 #![allow(deprecated)]
 
 use std::path::{Path, PathBuf};

@@ -354,8 +354,7 @@ fn a_vit_trains_and_codes() {
     assert!(stderr(&bad).contains("model.heads"), "{}", stderr(&bad));
 }
 
-/// What is kept is the moving average of weights and codes, and measuring it leaves the model as it
-/// is.
+/// The moving average of weights and codes is kept, and measuring it leaves the model as it is.
 #[test]
 fn weights_and_codes_are_averaged_together() {
     let (gpu, data) = (gpu(), emoji());

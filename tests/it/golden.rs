@@ -39,8 +39,8 @@ fn save(path: &Path, picture: &RgbImage) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// What is wrong with a picture, if something is; the picture and what differs are then written to
-/// `folder`. Pixels that agree are pale in the second, those that do not are red.
+/// Returns the difference between pictures, if there is one; the picture and the difference are
+/// then written to `folder`. Pixels that agree are pale in the second, those that do not are red.
 fn wrong(name: &str, new: &RgbImage, old: &RgbImage, folder: &Path) -> Option<String> {
     let write = |kind: &str, picture: &RgbImage| {
         let path = folder.join(format!("{name}.{kind}.png"));

@@ -1,6 +1,6 @@
-//! What the command line says, word for word: the help of every command, and the main errors. What
-//! was meant to change is written anew by `INSTA_UPDATE=always cargo test --test it help`, and read
-//! before it is committed.
+//! The texts of the command line, word for word: the help of every command, and the main errors.
+//! Intended changes are written by `INSTA_UPDATE=always cargo test --test it help`, and read before
+//! they are committed.
 
 use crate::common::wgvq;
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ fn every_command_says_what_is_committed() {
     assert!(gone.is_empty(), "no command says this any more: {gone:?}");
 }
 
-/// What is typed, and is answered by an error; the files that it names are those of [`errors`].
+/// Commands that are answered by an error; the files that they name are those of [`errors`].
 const WRONG: &[&str] = &[
     "trian",
     "train --stpes 3",

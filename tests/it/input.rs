@@ -1,4 +1,4 @@
-//! What people hand in: pictures, tars, captions, labels.
+//! Files from users: pictures, tars, captions, labels.
 
 use super::common::{run, stderr, stdout, tiny_config};
 use std::path::{Path, PathBuf};

@@ -808,7 +808,7 @@ fn refused_words(args: &[&str], words: &[&str]) {
         .for_each(|word| assert!(stderr(&output).contains(word), "{}", stderr(&output)));
 }
 
-/// What a note says may hold a file's name or a text, which may hold anything.
+/// Notes may hold a file's name or a text, which may hold anything.
 #[test]
 fn notes_and_errors_have_one_line() {
     let folder = tempfile::tempdir().unwrap();

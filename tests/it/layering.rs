@@ -50,7 +50,7 @@ const STILL_CIRCLES: &[&[&str]] = &[];
 /// Folders in which more than three files still lie in a circle.
 const STILL_TIED: &[&str] = &["bench", "cli/text2image", "quantize"];
 
-/// What is wrong with a tree.
+/// Mistakes of a tree.
 #[derive(Debug, Default, PartialEq)]
 struct Findings {
     /// Arrows up: (floor, floor), and the files of the first such import.

@@ -103,7 +103,7 @@ fn the_search_over_f16_gives_the_indices_of_f32() {
     }
 }
 
-/// What a device without `SHADER_F16` computes, by widening first, is what one with it does.
+/// A device without `SHADER_F16`, which widens first, computes what one with it does.
 #[test]
 fn devices_without_f16_arithmetic_store_it_too() {
     let gpu = gpu_with(true);

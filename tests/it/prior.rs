@@ -102,7 +102,7 @@ fn below() -> (Shape, Vocabulary) {
     )
 }
 
-/// The same with learned positions, and layer norms.
+/// A prior below another level with learned positions and layer norms.
 fn below_gpt() -> (Shape, Vocabulary) {
     let (_, mut v) = below();
     v.above.remove(0);
@@ -148,7 +148,7 @@ fn dalle() -> (Shape, Vocabulary) {
     )
 }
 
-/// The same with rotary positions, and two codes a cell.
+/// DALL-E's system with rotary positions, and two codes a cell.
 fn dalle_rotary() -> (Shape, Vocabulary) {
     let shape = Shape {
         text: TextKind::Stream,
@@ -307,7 +307,7 @@ struct Reference<'a> {
     params: BTreeMap<String, (Vec<usize>, Vec<S>)>,
 }
 
-/// What attention sees of rows: which cell of a grid each stands in, and which sees which.
+/// The cells of a grid that rows stand in, and which row sees which.
 struct Seen<'a> {
     columns: usize,
     cell: &'a dyn Fn(usize) -> usize,
@@ -438,7 +438,8 @@ impl Reference<'_> {
         self.linear(&format!("{name}.down.weight"), &inner)
     }
 
-    /// What rows add to themselves by attention to another sequence, [`Reference::memory`]'s.
+    /// Computes what rows add to themselves by attention to another sequence,
+    /// [`Reference::memory`]'s.
     fn cross(&self, name: &str, rows: &[Vec<S>], memory: &[Vec<S>]) -> Vec<Vec<S>> {
         let (s, d, heads) = (self.s, self.shape.dim, self.shape.heads);
         let width = d / heads;
@@ -510,7 +511,7 @@ impl Reference<'_> {
         rows.iter().map(|x| self.add(x, &inner(x))).collect()
     }
 
-    /// What a level above says of each cell of the grid below it, row by row.
+    /// Computes the rows of a level above for each cell of the grid below it, row by row.
     fn conditions(&self, level: &Level, codes: &[u32]) -> Vec<Vec<S>> {
         let (name, [h, w], d) = (format!("above.{}", level.name), level.grid, self.shape.dim);
         let cell = |i: usize| {
@@ -591,7 +592,7 @@ impl Reference<'_> {
         rows.iter().map(|x| self.norm("text.norm", x)).collect()
     }
 
-    /// Which code sees which, by [`Pattern`]'s words.
+    /// Whether code i sees code j, by [`Pattern`]'s words.
     fn sees(&self, layer: usize, i: usize, j: usize) -> bool {
         let (columns, books, kernel) = (
             self.v.grid[1],

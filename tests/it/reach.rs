@@ -1,4 +1,4 @@
-//! How far a first stage says that it looks, against how far its gradients come.
+//! The receptive field that a first stage states, against how far its gradients come.
 
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{Gpu, Options, Tensor};
@@ -36,8 +36,8 @@ fn within(gpu: &Gpu, x: &Var, from: usize, to: usize) -> Tensor {
     Tensor::from_slice(gpu, &[1, h, w, c], &values).unwrap()
 }
 
-/// How far it looks, from the gradients of the cell in the middle of an image of `cells` cells of
-/// the coarsest grid.
+/// Measures the receptive field from the gradients of the cell in the middle of an image of `cells`
+/// cells of the coarsest grid.
 fn looked(
     gpu: &Gpu,
     model: &dyn Autoencoder,

@@ -285,7 +285,7 @@ fn tied_weights_add_up() {
     same_bits("tied", &params, &loss);
 }
 
-/// What is not asked for costs nothing: no dispatch, and the block's input goes as soon as it did.
+/// Without checkpointing a block costs nothing: no dispatch, and its input goes as soon as it did.
 #[test]
 fn off_it_is_a_call() {
     let gpu = gpu();

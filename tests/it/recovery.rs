@@ -153,7 +153,7 @@ impl Observer for Notes {
     }
 }
 
-/// Where a run goes back to, its log, and how it ends.
+/// Follows a run: where it goes back to, its log, and how it ends.
 fn followed(
     path: &Path,
     steps: u64,

@@ -229,7 +229,7 @@ fn a_run_outlives_a_successor_that_is_killed() {
     );
 }
 
-/// What hangs on a run goes with it, and what its owner laid there stays.
+/// A run's dependent files go with it, and its owner's stay.
 #[test]
 fn a_replaced_run_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -506,8 +506,8 @@ fn pictures_that_are_replaced_go_and_others_stay() {
     assert!(place.join("codes-mine.png").exists() && place.join("index.html").exists());
 }
 
-/// What was decoded or reconstructed before makes way for what is now, as it is listed; without
-/// being asked, pictures join it.
+/// Decoded or reconstructed pictures of before make way for those of now, as listed; without being
+/// asked, pictures join them.
 #[test]
 fn pictures_that_were_decoded_go_with_what_replaces_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -656,8 +656,8 @@ fn codes_and_their_arrays_come_together() {
     assert!(!folder.path().join(format!(".wgvq-lock-{sum}")).exists());
 }
 
-/// Where a command cannot write, it says so first: before the run is opened, which is not there
-/// here.
+/// A command that cannot write to a place says so first: before the run is opened, which is not
+/// there here.
 #[test]
 fn places_are_checked_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -902,7 +902,7 @@ const TEXTS: [&str; 12] = [
     "model.layers=1",
 ];
 
-/// What the later stages cannot take is refused before the first one trains.
+/// Material that the later stages cannot take is refused before the first one trains.
 #[test]
 fn the_later_stages_are_checked_before_the_first_one_trains() {
     let folder = tempfile::tempdir().unwrap();
@@ -930,7 +930,7 @@ fn the_later_stages_are_checked_before_the_first_one_trains() {
     }
 }
 
-/// Of a run that reads texts, prior, tokenizer and judge are one: they stay until the new ones can
+/// Prior, tokenizer and judge of a run that reads texts are one: they stay until the new ones can
 /// run, and go together.
 #[test]
 fn what_reads_texts_is_replaced_together() {

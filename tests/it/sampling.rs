@@ -18,7 +18,7 @@ fn gpu() -> Gpu {
     Gpu::new(Options::default()).expect("these tests need a Vulkan, Metal or DX12 adapter")
 }
 
-/// What top-k, top-p and min-p keep of a distribution in f64, by sorting.
+/// Computes the distribution that top-k, top-p and min-p keep, in f64, by sorting.
 fn exact(logits: &[f64], s: &Sampling) -> Vec<f64> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));

@@ -1,5 +1,5 @@
-//! What the nearest-codebook search promises beyond its reference: ties, NaN, and every core and
-//! check the same indices.
+//! Promises of the nearest-codebook search beyond its reference: ties, NaN, and the same indices
+//! from every core and check.
 
 use wgvq::gpu::{Core, Gpu, Options, Tensor};
 use wgvq::ops::quantize::vq_search::nearest;

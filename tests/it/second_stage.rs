@@ -252,8 +252,8 @@ fn repetition_is_penalised() {
     }
 }
 
-/// What is drawn of an image is likely under the model as a whole: its log-likelihood is that of
-/// the codes, teacher forced.
+/// A sample is likely under the model as a whole: its log-likelihood is that of the codes, teacher
+/// forced.
 #[test]
 fn the_log_likelihood_is_that_of_the_codes() {
     let s = stages("ema", "rotary");
@@ -688,7 +688,7 @@ fn training_goes_on_where_it_stopped() {
     assert_eq!(one.pop(), two.pop(), "the open row goes on too");
 }
 
-/// What the backward pass keeps in 16 bits changes a step by little.
+/// Activations kept in 16 bits change a step by little.
 #[test]
 fn sixteen_bits_train_alike() {
     let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());

@@ -167,7 +167,7 @@ fn caches_and_batches_change_no_code() {
     }
 }
 
-/// What is drawn depends on the text, and with guidance the more.
+/// Samples depend on the text, and with guidance the more.
 #[test]
 fn texts_are_read() {
     let gpu = Gpu::new(Options::default()).unwrap();

@@ -135,7 +135,7 @@ fn pytorch_agrees() {
     }
 }
 
-/// What makes no model is named; a model takes images and latents of its own grid.
+/// A configuration that makes no model is named; a model takes images and latents of its own grid.
 #[test]
 fn shapes_are_checked() {
     let gpu = gpu();

@@ -58,7 +58,7 @@ impl Fixture {
         Tensor::from_slice(gpu, shape, values).unwrap()
     }
 
-    /// Those whose names begin with `prefix`, without it.
+    /// Returns the tensors whose names begin with `prefix`, without it.
     fn under(&self, prefix: &str) -> HostTensors {
         let of = self
             .floats

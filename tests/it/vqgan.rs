@@ -145,7 +145,8 @@ fn pytorch_agrees() {
     }
 }
 
-/// What makes no model is named; what is a model takes every size that the downsampling divides.
+/// A configuration that makes no model is named; a model takes every size that the downsampling
+/// divides.
 #[test]
 fn shapes_are_checked() {
     let gpu = gpu();

@@ -115,7 +115,7 @@ fn verdict(op: &Double) -> Verdict {
     verify::forward(&gpu, op, &op.cases()[0], 7).expect("the kernel compiles and runs")
 }
 
-/// What fails between guard bands, with naga's bounds checks off and on.
+/// Returns the failures between guard bands, with naga's bounds checks off and on.
 fn failures(op: &Double) -> Vec<String> {
     let options = Options {
         guard: true,

@@ -1,4 +1,4 @@
-//! What the page calls: a trained model and its prior on the visitor's GPU.
+//! The functions that the page calls: a trained model and its prior on the visitor's GPU.
 //!
 //! Pictures are RGB bytes, rows from the top; codes are one number per cell, row by row. Every call
 //! that computes is a promise: a browser lets nothing wait.
@@ -90,8 +90,8 @@ impl Engine {
         self.model.decode_async(&codes).await.map_err(thrown)
     }
 
-    /// What each code stands for: the centre of the picture that has it everywhere, one cell's
-    /// pixels, code by code.
+    /// Returns a colour field for each code: the centre of the image that has it everywhere, one
+    /// cell's pixels, code by code.
     pub async fn palette(&self) -> Result<Vec<u8>, JsError> {
         let (level, [width, height, _]) = (&self.model.levels()[0], self.model.image());
         let [rows, columns] = level.grid;

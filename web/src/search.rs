@@ -8,7 +8,7 @@ use wgvq::{Error, Result};
 
 /// Rows that are compared with the processor's.
 const CHECKED: usize = 64;
-/// What a measurement takes, about, and how often it is repeated; the median counts.
+/// Seconds of a measurement, about, and how often it is repeated; the median counts.
 const SECONDS: f64 = 0.4;
 const ROUNDS: usize = 3;
 

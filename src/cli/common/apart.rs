@@ -1,10 +1,10 @@
-//! What a command writes goes to places of its own: none over what it reads, and none over another.
+//! Checks that outputs have places of their own: none over an input, and none over another output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wgvq::{Error, Result};
 
-/// Are all outputs files of their own, and none an input?
+/// Checks that all outputs are files of their own, and none an input.
 ///
 /// # Errors
 /// If not; the message names the file and what to change.

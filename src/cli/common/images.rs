@@ -8,7 +8,7 @@ use wgvq::gpu::Gpu;
 use wgvq::inference::TilingOptions;
 use wgvq::{Error, Result};
 
-/// What images of their own size may take.
+/// Memory for images of their own size.
 #[derive(Args)]
 pub struct Memory {
     /// MiB of device memory to stay within, where images keep their own size: tiles are as large
@@ -25,7 +25,7 @@ impl Memory {
     }
 }
 
-/// What the work took, as `wgvq plan` says what training will.
+/// Prints the memory and the time that the work took.
 pub fn tell_memory(global: &Global, gpu: &Gpu) {
     output::note(
         global,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result, files};
 
-/// What a sampling made, of classes or of texts.
+/// Name of the list of samples, of classes or of texts.
 pub const SAMPLES: &str = "samples.json";
-/// What decoding and reconstructing made. The name is nobody else's: it is written without being
-/// asked for.
+/// Name of the list of decoded and reconstructed images. The name is nobody else's: it is written
+/// without being asked for.
 pub const PICTURES: &str = ".wgvq-pictures.json";
 
 /// The pictures that are listed in a folder and that are there still.

@@ -1,5 +1,5 @@
-//! What several commands share: options of keys, places of outputs, messages, signals, images as
-//! files.
+//! Parts that several commands share: options of keys, places of outputs, messages, signals, images
+//! as files.
 
 pub mod apart;
 pub mod images;

@@ -1,4 +1,4 @@
-//! What commands print, and where: results to standard output, the rest to standard error.
+//! Output of commands: results to standard output, the rest to standard error.
 
 use crate::cli::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

@@ -7,8 +7,8 @@ use wgvq::data::{self, ImageSet};
 use wgvq::inference::FirstStageModel;
 use wgvq::{Error, Result};
 
-/// Where a run's pictures lie, as its folder says: they may have been moved since its model was
-/// written.
+/// Returns the source of a run's images, as its folder names it: they may have been moved since its
+/// model was written.
 pub fn source_of(run: &Path, model: &FirstStageModel) -> String {
     let kept = RunConfig::load(&folder_of(run).join("config.toml"));
     kept.map_or_else(
@@ -31,7 +31,8 @@ pub fn first_there(last: &str, own: String) -> String {
 /// lie.
 ///
 /// # Errors
-/// Where the run's own are no longer there; the message says how to tell where they are.
+/// Returns an error if the run's own images are no longer there; the message says how to name their
+/// place.
 pub fn open(
     run: &Path,
     own: &str,

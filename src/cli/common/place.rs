@@ -1,5 +1,5 @@
-//! Where commands write: checked and taken before the work, so that none is done in vain, and no
-//! two commands write to one place.
+//! Places that commands write to: checked and locked before the work, so that none is done in vain,
+//! and no two commands write to one place.
 
 use crate::cli::Global;
 use crate::cli::common::output;
@@ -70,7 +70,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Can these files be written to the folder?
+    /// Checks that these files can be written to the folder.
     ///
     /// # Errors
     /// If one is there and may not be replaced, or something else stands there.
@@ -169,7 +169,7 @@ fn make(folder: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Is an open file still the one of this path?
+/// Whether an open file is still the one of this path.
 #[cfg(unix)]
 fn is_same(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -181,7 +181,8 @@ fn is_same(file: &File, path: &Path) -> bool {
     matches!((open, there), (Ok(open), Ok(there)) if open == there)
 }
 
-/// Is an open file still the one of this path? A file that is open cannot be made anew here.
+/// Whether an open file is still the one of this path. A file that is open cannot be made anew
+/// here.
 #[cfg(not(unix))]
 fn is_same(_: &File, path: &Path) -> bool {
     path.exists()

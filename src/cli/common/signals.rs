@@ -1,4 +1,4 @@
-//! How a command is asked to stop, from a terminal, by another program, or because the terminal
+//! Signals that ask a command to stop, from a terminal, by another program, or because the terminal
 //! closed.
 
 use crate::cli::common::output;
@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// interrupted and saved.
 const LEFT_AT_ONCE: i32 = 1;
 
-/// What is set by the first signal that asks the command to stop. More of them change nothing: the
-/// save has begun, and only a second Ctrl-C leaves without it. A signal that was ignored when the
-/// program began, as `nohup` and shells' background jobs have it, stays ignored.
+/// Returns the flag that the first signal sets which asks the command to stop. More of them change
+/// nothing: the save has begun, and only a second Ctrl-C leaves without it. A signal that was
+/// ignored when the program began, as `nohup` and shells' background jobs have it, stays ignored.
 pub fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     static LISTENING: Once = Once::new();
@@ -74,7 +74,7 @@ fn listen(stop: &'static AtomicBool) {
     });
 }
 
-/// Was the program started with this signal ignored?
+/// Whether the program was started with this signal ignored.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();

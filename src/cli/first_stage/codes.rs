@@ -155,7 +155,7 @@ impl Encode {
         Ok(all)
     }
 
-    /// What was written, as JSON.
+    /// Prints what was written, as JSON.
     fn tell(&self, all: &[Codes], arrays: &[String], gpu: &Gpu) {
         let image = |codes: &Codes| -> Vec<serde_json::Value> {
             let [width, height, channels] = codes.image;

@@ -67,7 +67,7 @@ pub struct Compare {
     overwrite: bool,
 }
 
-/// What it writes beside the runs.
+/// Files that it writes beside the runs.
 const FILES: [&str; 4] = ["compare.md", "compare.png", "compare.csv", "curves.csv"];
 
 /// One run of the comparison.
@@ -261,7 +261,7 @@ impl Compare {
         Ok(CommandStatus::Done)
     }
 
-    /// Was one begun before, which is gone on with?
+    /// Whether a run was begun before, which is resumed.
     fn started(&self, entry: &Entry, data: &ImageSet, round: &Round) -> Result<bool> {
         RunFolder::settle(&entry.folder)?;
         let known = entry.folder.join("config.toml");
@@ -408,8 +408,8 @@ impl Compare {
     }
 }
 
-/// Is what a folder holds a run of this configuration on these pictures, by whatever path they were
-/// named?
+/// Whether a folder holds a run of this configuration on these images, by whatever path they were
+/// named.
 fn continues(
     folder: &Path,
     known: &RunConfig,

@@ -24,8 +24,8 @@ pub struct Import {
     /// The run to make of it
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// What the names of the first stage stand behind, such as first_stage_model, where the file
-    /// holds several models
+    /// The prefix of the first stage's names, such as first_stage_model, where the file holds
+    /// several models
     #[arg(long, value_name = "NAME")]
     prefix: Option<String>,
     /// Width and height of its images, a multiple of what the model's strides make of a latent

@@ -39,8 +39,8 @@ pub struct Inspect {
     /// Pictures to look at, at most
     #[arg(long, default_value_t = 512)]
     images: usize,
-    /// Of several levels of codes, the one to look into: top, bottom, ..; all of them unless
-    /// given, a page each
+    /// The level of codes to look into, where there are several: top, bottom, ..; all of them
+    /// unless given, a page each
     #[arg(long, value_name = "NAME")]
     level: Option<String>,
     /// Seed of the noise that codes have to bear
@@ -229,7 +229,7 @@ impl Inspect {
     }
 }
 
-/// What a run is called: its folder's name.
+/// Returns the name of a run: that of its folder.
 pub fn name_of(run: &Path) -> String {
     let folder = folder_of(run);
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -341,7 +341,7 @@ fn company(vectors: &[Vec<f32>], survey: &Survey, dim: usize) -> Vec<Vec<f32>> {
     (0..vectors.len()).map(of).collect()
 }
 
-/// What the pictures of one codebook show.
+/// Computes the pictures of one codebook.
 fn book(
     model: &FirstStageModel,
     survey: &Survey,

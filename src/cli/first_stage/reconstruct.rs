@@ -92,7 +92,7 @@ impl Reconstruct {
         Ok(CommandStatus::Done)
     }
 
-    /// What is read, and must not be written over.
+    /// Returns the files that are read, and must not be written over.
     fn read(&self) -> impl Iterator<Item = PathBuf> {
         self.images.iter().cloned().chain([model_of(&self.run)])
     }
@@ -150,7 +150,7 @@ impl Reconstruct {
     }
 }
 
-/// How far an image and its reconstruction are apart.
+/// Prints the error between an image and its reconstruction.
 fn tell(global: &Global, path: &Path, error: f64) {
     let db = psnr(error);
     if global.json {

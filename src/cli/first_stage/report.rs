@@ -127,7 +127,7 @@ impl Report {
         Ok(CommandStatus::Done)
     }
 
-    /// Can the runs be measured on the same pictures?
+    /// Checks that the runs can be measured on the same images.
     fn comparable(&self, models: &[FirstStageModel]) -> Result<()> {
         let (first, name) = (&models[0], self.runs[0].display());
         for (model, run) in models.iter().zip(&self.runs).skip(1) {
@@ -153,7 +153,8 @@ impl Report {
     }
 }
 
-/// What the runs are called: by their folders; those of one name also by their place in the list.
+/// Returns the names of the runs: by their folders; those of one name also by their place in the
+/// list.
 fn names(runs: &[PathBuf]) -> Vec<String> {
     let plain: Vec<String> = runs.iter().map(|run| name_of(run)).collect();
     let of = |(i, name): (usize, &String)| match plain.iter().filter(|n| *n == name).count() {
@@ -163,7 +164,7 @@ fn names(runs: &[PathBuf]) -> Vec<String> {
     plain.iter().enumerate().map(of).collect()
 }
 
-/// What a model makes of pictures, and what its codes take.
+/// Reconstructs images and measures the rate of their codes.
 fn coded(model: &FirstStageModel, name: String, pixels: &[u8], count: usize) -> Result<Coded> {
     let codes = model.to_codes(pixels, vec![String::new(); count])?;
     let error = mse(pixels, &model.decode(&codes.indices)?)?;
@@ -179,7 +180,7 @@ fn coded(model: &FirstStageModel, name: String, pixels: &[u8], count: usize) -> 
     })
 }
 
-/// What a level's codes take, per pixel.
+/// Computes the bits per pixel of a level's codes.
 fn rate(codes: &Codes, level: usize, pixels: usize) -> LevelRate {
     let (of, indices) = (&codes.levels[level], codes.of_level(level));
     let entropy = |book: usize| {

@@ -208,7 +208,7 @@ fn keep_priors(run: &Path, steps: u64) -> Result<()> {
     Err(Error::file(run, what))
 }
 
-/// What the run reached, as a line or as JSON.
+/// Prints the results of the run, as a line or as JSON.
 fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path) {
     let Some(e) = &outcome.evaluation else { return };
     let memory = outcome.trainer.memory();

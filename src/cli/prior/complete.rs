@@ -25,10 +25,10 @@ pub struct Complete {
     run: PathBuf,
     /// The image
     image: PathBuf,
-    /// What is kept: top, bottom, left or right, and how much of it: half, third, quarter or a
-    /// number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share, rounded
-    /// to whole rows or columns. Codes are drawn row by row, each from those before it, so that a
-    /// part other than the top is kept but not looked ahead to
+    /// The part that is kept: top, bottom, left or right, and how much of it: half, third, quarter
+    /// or a number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share,
+    /// rounded to whole rows or columns. Codes are drawn row by row, each from those before it, so
+    /// that a part other than the top is kept but not looked ahead to
     #[arg(long, default_value = "top-half", value_name = "SIDE-SHARE")]
     keep: String,
     /// The image's class, by its name or a part of it

@@ -40,7 +40,7 @@ pub struct PriorCommand {
     /// The run of the first stage; its prior goes into the folder `prior` there (`prior-top` and
     /// so on with several levels of codes)
     pub run: PathBuf,
-    /// Of several levels of codes, the one to model: top, bottom, ..
+    /// The level of codes to model, where there are several: top, bottom, ..
     #[arg(long, value_name = "NAME")]
     pub level: Option<String>,
     /// A configuration in TOML

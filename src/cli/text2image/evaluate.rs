@@ -50,7 +50,7 @@ pub struct Evaluate {
 /// Captions whose images the picture shows.
 const SHOWN: usize = 12;
 
-/// What it writes.
+/// Files that it writes.
 const FILES: [&str; 3] = ["evaluation.csv", "evaluation.png", "evaluation-samples.png"];
 
 /// One line of the table.

@@ -38,12 +38,12 @@ impl Text2Image {
     }
 }
 
-/// Where a run keeps its tokenizer.
+/// Returns the folder of a run's tokenizer.
 fn text_folder(run: &Path) -> PathBuf {
     run.join("text")
 }
 
-/// Where a run keeps its contrastive model.
+/// Returns the folder of a run's contrastive model.
 fn contrastive_folder(run: &Path) -> PathBuf {
     run.join("contrastive")
 }

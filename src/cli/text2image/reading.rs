@@ -166,8 +166,8 @@ pub fn prompt(
     Ok(read.ids)
 }
 
-/// How the texts of a set look whose rows an encoder from elsewhere made, of at most `length` rows
-/// (0: the longest's).
+/// Returns the layout of a set's texts whose rows an encoder from elsewhere made, of at most
+/// `length` rows (0: the longest's).
 pub fn rows(set: &ImageSet, length: usize) -> Result<Text> {
     let (mut channels, mut most) = (None, 0);
     for item in &set.items {

@@ -1,5 +1,5 @@
-//! What `wgvq text2image train` was asked for, as the run keeps it: a stage that has not begun yet
-//! begins as it was to, whenever that is.
+//! The request of `wgvq text2image train`, as the run keeps it: a stage that has not begun yet
+//! begins by it, whenever that is.
 
 use super::text_folder;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ use wgvq::{Error, Result};
 
 const FILE: &str = "asked.toml";
 
-/// What was asked for, beside the first stage's configuration.
+/// The options of a training, beside the first stage's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainRequest {
-    /// Where the captioned images lie.
+    /// Source of the captioned images.
     pub data: String,
-    /// Which way texts become images, by its name.
+    /// Name of the system that makes images of texts.
     pub system: String,
     /// The prior's size, by its name.
     pub size: String,
@@ -24,20 +24,20 @@ pub struct TrainRequest {
     pub vocabulary: usize,
     /// Tokens of a text, or rows; 0 is the longest caption's.
     pub text_length: usize,
-    /// Are texts read from files of embeddings?
+    /// Whether texts are read from files of embeddings.
     pub embeddings: bool,
-    /// Is a caption that is too long an error?
+    /// Whether a caption that is too long is an error.
     pub strict: bool,
     /// Steps of the contrastive model; 0: there is none.
     pub judge_steps: u64,
-    /// Of the prior of each level.
+    /// Configuration of each level's prior.
     pub prior: PriorConfig,
-    /// Of the contrastive model.
+    /// Configuration of the contrastive model.
     pub judge: ContrastiveConfig,
 }
 
 impl TrainRequest {
-    /// Can what is asked for be trained?
+    /// Checks that it can be trained.
     ///
     /// # Errors
     /// If a value is not usable.

@@ -27,7 +27,7 @@ use wgvq::{Error, Result, files};
 pub struct Sample {
     /// The run
     run: PathBuf,
-    /// What is to be seen; several make a row of the grid each
+    /// Texts to draw; several make a row of the grid each
     prompt: Vec<String>,
     /// A file with a prompt on each line
     #[arg(long, value_name = "FILE")]
@@ -63,7 +63,7 @@ pub struct Models {
     pub first: FirstStageModel,
     pub priors: Hierarchy,
     pub tokenizer: Tokenizer,
-    /// How the priors see texts.
+    /// Layout of the texts that the priors read.
     pub text: Text,
 }
 
@@ -142,7 +142,7 @@ impl Sample {
         Ok(prompts)
     }
 
-    /// What is asked for, as the priors read it, and as the grid calls it.
+    /// Returns the texts, as the priors read them, and their names in the grid.
     fn texts(&self, global: &Global, models: &Models) -> Result<(Texts, Vec<String>)> {
         let prompts = self.prompts()?;
         match models.text.form {

@@ -110,7 +110,7 @@ pub struct Train {
     overwrite: bool,
 }
 
-/// What is taken where nothing is asked for.
+/// Defaults.
 const SIZE: &str = "small";
 const VOCABULARY: usize = 1024;
 const JUDGE_STEPS: u64 = 1500;
@@ -233,12 +233,12 @@ impl Train {
         Ok(CommandStatus::Done)
     }
 
-    /// Has a stage of a run that goes on been trained to its end?
+    /// Whether a stage of a run that is resumed was trained to its end.
     fn ended(&self, place: &Path, steps: u64) -> Result<bool> {
         Ok(self.resume.is_some() && going_on::ended(place, steps)?)
     }
 
-    /// What is asked for of a run that begins.
+    /// Returns the request of a new run.
     fn request(&self, run: &Path) -> Result<TrainRequest> {
         let kept = || {
             RunConfig::load(&run.join("config.toml"))

@@ -57,7 +57,7 @@ pub struct Bench {
     /// Values of any other size, such as m=64,256
     #[arg(long, value_name = "NAME=LIST", requires = "kernel")]
     size: Vec<String>,
-    /// How activations are stored: f32, f16
+    /// Type of stored activations: f32, f16
     #[arg(
         long,
         value_delimiter = ',',
@@ -97,7 +97,7 @@ enum Suite {
     Standard,
     /// Every operation at its bench shapes
     Kernels,
-    /// How time grows with rows, codes, channels and batch
+    /// Growth of the time with rows, codes, channels and batch
     Scaling,
     /// Every quantizer over K and D
     Quantizers,
@@ -261,7 +261,7 @@ impl Bench {
         Ok(all)
     }
 
-    /// What the arguments name, in f32.
+    /// Returns the workloads that the arguments name, in f32.
     fn chosen(&self) -> Result<Vec<Workload>> {
         if let Some(kernel) = &self.kernel {
             return self.kernel(kernel);

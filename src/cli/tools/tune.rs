@@ -113,7 +113,7 @@ fn nowhere() -> Error {
     )
 }
 
-/// Can a table be stored there? Says so before anything is measured.
+/// Checks that a table can be stored there, before anything is measured.
 fn may_store(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(Error::file(
@@ -134,8 +134,8 @@ fn write(path: &Path, tuning: &Tuning) -> Result<()> {
     wgvq::storage::atomic::write(path, text.as_bytes())
 }
 
-/// Where the table of an adapter, and of a core that was asked for, is kept: `$WGVQ_TUNING`, or the
-/// user's folder for caches.
+/// Returns the path of the table of an adapter, and of a core that was asked for: `$WGVQ_TUNING`,
+/// or the user's folder for caches.
 fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
     let folder = match std::env::var_os("WGVQ_TUNING") {
         Some(folder) => PathBuf::from(folder),

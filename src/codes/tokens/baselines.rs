@@ -1,12 +1,12 @@
-//! What knowing no image would predict of its tokens: the entropies of single codes and of pairs.
+//! Baselines of a prior, which see no image: the entropies of single codes and of pairs.
 
 use super::Tokens;
 use crate::Result;
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// What simple models of the training tokens say of those held out, in bits per token: what a prior
-/// has to beat.
+/// Cross-entropy of the test split's tokens under simple models of the training tokens, in bits per
+/// token: what a prior has to beat.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Baselines {
     /// Each code by how often it comes, one more for each.

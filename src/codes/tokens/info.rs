@@ -1,4 +1,4 @@
-//! What a token set says of itself.
+//! Metadata of a token set.
 
 use super::MANIFEST;
 use crate::models::Level;
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What the tokens of a data set are, and where they come from.
+/// Layout and origin of the tokens of a data set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenDatasetInfo {
     /// SHA-256 of the model file that made them.
@@ -17,7 +17,7 @@ pub struct TokenDatasetInfo {
     /// The level whose codes they are; empty where the model has one.
     #[serde(default)]
     pub level: String,
-    /// What they look like.
+    /// Layout of the codes.
     pub vocabulary: Vocabulary,
     /// Width, height and channels of the images.
     pub image: [usize; 3],
@@ -28,9 +28,9 @@ pub struct TokenDatasetInfo {
     pub data: String,
     /// Its [`ImageSet::sha256`].
     pub data_sha256: String,
-    /// Is each training image there mirrored, too?
+    /// Whether each training image is there mirrored, too.
     pub mirrored: bool,
-    /// What made tokens of the texts, by its SHA-256; empty where there are none.
+    /// SHA-256 of what made tokens of the texts; empty where there are none.
     #[serde(default)]
     pub reader: String,
 }
@@ -40,7 +40,7 @@ pub struct TokenDatasetInfo {
 pub type About = TokenDatasetInfo;
 
 impl TokenDatasetInfo {
-    /// Which of a model's levels these are.
+    /// Returns the index of the level whose codes these are.
     ///
     /// # Errors
     /// If it has no such level.
@@ -59,7 +59,7 @@ pub(crate) fn made_by(folder: &Path) -> Option<String> {
     value["about"]["model"].as_str().map(str::to_owned)
 }
 
-/// What the codes of a level look like to a prior, where a model has these.
+/// Returns the vocabulary of a prior of the codes of level `level`.
 pub fn vocabulary_of(levels: &[Level], level: usize, classes: usize) -> Vocabulary {
     let of = &levels[level];
     Vocabulary {

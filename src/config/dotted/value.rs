@@ -3,7 +3,7 @@
 use crate::config::nearest;
 use toml::Value;
 
-/// What a key holds.
+/// The type of a key's value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
     Whole,
@@ -37,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// Of a key: `a whole number`.
+    /// Returns its name with an article: `a whole number`.
     fn one(&self) -> String {
         match self {
             Kind::Whole => "a whole number".into(),
@@ -66,7 +66,7 @@ impl Kind {
     /// have them, as in TOML.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns what is wrong with the text.
     pub(crate) fn read(&self, text: &str) -> Result<Value, String> {
         let text = text.trim();
         let not = || format!("`{text}` is not {}", self.one());
@@ -124,10 +124,10 @@ impl Kind {
         }
     }
 
-    /// Does a value of a file fit?
+    /// Checks the type of a value from a file.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns what is wrong with the value.
     pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
         match (self, value) {
             (Kind::Whole, Value::Integer(number)) if *number < 0 => {
@@ -200,8 +200,8 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// What serde says of a value, in the words of this crate: a word that is none of those known names
-/// them, and the nearest.
+/// Returns serde's message in the words of this crate: for an unknown word it names the known ones,
+/// and the nearest.
 pub(crate) fn told(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown variant `") else {
         return message.to_owned();

@@ -30,7 +30,7 @@ pub struct Preset {
 }
 
 impl Preset {
-    /// What it is for: the first line of its file.
+    /// Returns its purpose: the first line of its file.
     pub fn about(&self) -> &'static str {
         let first = self.toml.lines().next().unwrap_or_default();
         first.trim_start_matches(['#', ' '])

@@ -6,7 +6,7 @@ use crate::config::words::word_keys;
 use crate::data;
 use serde::{Deserialize, Serialize};
 
-/// What training sees of a photograph.
+/// The crop of a photograph that training sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
@@ -33,7 +33,7 @@ pub struct Data {
     pub channels: usize,
     /// Mirror half of the training pictures.
     pub flip: bool,
-    /// What training sees of a photograph.
+    /// The crop of a photograph that training sees.
     pub crop: Crop,
     /// The smallest area of a random crop, of the largest that fits the photograph. A crop is
     /// never enlarged.
@@ -43,13 +43,13 @@ pub struct Data {
     /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random
     /// crops; 0: eight pictures.
     pub photo_side: usize,
-    /// How much brightness, contrast and saturation of a training picture may change: each by a
+    /// Color jitter: brightness, contrast and saturation of a training picture change each by a
     /// factor from 1 - color to 1 + color.
     pub color: f32,
-    /// What is held out: with `captions`, combinations of words that no caption of the other side
+    /// The held-out side: with `captions`, combinations of words that no caption of the other side
     /// has, though it has each word.
     pub split: data::SplitRule,
-    /// Where pixels lie: with `auto`, in memory what fits data.memory_mib and half of the memory
+    /// Place of the pixels: with `auto`, in memory what fits data.memory_mib and half of the memory
     /// that the process may use.
     pub store: data::Residency,
     /// MiB of pixels that may lie in memory.
@@ -83,12 +83,12 @@ impl Default for Data {
 }
 
 impl Data {
-    /// Does training see random crops?
+    /// Whether training sees random crops.
     pub(crate) fn crops(&self) -> bool {
         self.crop == Crop::Random
     }
 
-    /// How [`data::open`] is to open them.
+    /// Returns the options for [`data::open`].
     pub fn options(&self) -> data::Options {
         let size = match (self.width, self.height) {
             (0, 0) => None,

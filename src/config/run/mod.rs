@@ -25,7 +25,7 @@ pub struct RunConfig {
     pub quantizer: Options,
     /// The pictures.
     pub data: Data,
-    /// What reconstructions are compared by.
+    /// Losses between reconstructions and originals.
     pub loss: Loss,
     /// The discriminator, where there is one.
     pub gan: Gan,
@@ -33,7 +33,7 @@ pub struct RunConfig {
     pub train: Train,
 }
 
-/// What a first stage is built of and trained by.
+/// The checked configuration that a first stage is built and trained from.
 pub type ResolvedConfig = Resolved<RunConfig>;
 
 impl DottedConfig for RunConfig {}
@@ -70,8 +70,8 @@ impl Resumable for RunConfig {
 }
 
 impl RunConfig {
-    /// The same with every value written out that was left open, once it is known that all are
-    /// usable. `registry` has the quantizers that there are.
+    /// Checks that all values are usable, and writes out those that were left open. `registry` has
+    /// the known quantizers.
     ///
     /// # Errors
     /// On the first value that is not usable: its key, the value and what is allowed.
@@ -80,7 +80,7 @@ impl RunConfig {
         Ok(Resolved::of(self.written_out()))
     }
 
-    /// The same with every value written out that was left open.
+    /// Returns the configuration with all open values written out.
     pub(super) fn written_out(&self) -> RunConfig {
         let adversarial = self.model.kind.is_adversarial();
         RunConfig {

@@ -32,7 +32,7 @@ pub enum ModelKind {
 word_keys!(ModelKind);
 
 impl ModelKind {
-    /// Is it trained against a discriminator, unless its configuration says otherwise?
+    /// Whether it is trained against a discriminator, unless its configuration says otherwise.
     pub fn is_adversarial(self) -> bool {
         matches!(self, ModelKind::VqGan | ModelKind::Vit)
     }
@@ -84,8 +84,8 @@ pub struct Model {
     pub heads: usize,
 }
 
-/// What `hidden` is multiplied by at each resolution: those of taming-transformers' and latent
-/// diffusion's models.
+/// Returns the factors of `hidden` at each resolution, as taming-transformers' and latent
+/// diffusion's models have them.
 fn usual_multipliers(downsample: usize) -> Vec<usize> {
     match downsample {
         2 => vec![1, 2],
@@ -98,7 +98,7 @@ fn usual_multipliers(downsample: usize) -> Vec<usize> {
 }
 
 impl Model {
-    /// The same with the levels written out.
+    /// Returns the section with the levels written out.
     pub fn resolved(&self) -> Model {
         let own = if self.kind == ModelKind::VqVae2 { 2 } else { 1 };
         let mut all = Model {
@@ -228,7 +228,7 @@ impl Model {
         )
     }
 
-    /// Can the quantizer have codebooks of the levels' sizes?
+    /// Checks that the quantizer can have codebooks of the levels' sizes.
     pub(super) fn validate_codebooks(&self, q: &Options) -> Result<()> {
         let m = self;
         let sized = |k: &usize| {
@@ -253,7 +253,7 @@ impl Model {
         )
     }
 
-    /// Do its values make a model?
+    /// Checks that its values make a model.
     pub(super) fn validate_shape(&self, d: &Data) -> Result<()> {
         match self.kind {
             ModelKind::VqVae | ModelKind::VqVae2 => Ok(()),
@@ -270,7 +270,7 @@ impl Model {
         }
     }
 
-    /// Do its latents cover the images?
+    /// Checks that its latents cover the images.
     pub(super) fn validate_images(&self, d: &Data) -> Result<()> {
         let levels = self.resolved().levels;
         // A size of 0 is the data's own, and is checked once that is known.

@@ -6,7 +6,7 @@ use crate::config::train_common::{ActivationDtype, StageTrain, TrainCommon, embe
 /// `[train]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Train {
-    /// What a prior has, too. With `decay_steps` of 0 the learning rate does not fall.
+    /// Keys that a prior has, too. With `decay_steps` of 0 the learning rate does not fall.
     pub stage: StageTrain,
     /// Mend a codebook that collapses (revive its dead codes) and a run that diverges (go back, at
     /// half the rate).

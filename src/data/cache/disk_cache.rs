@@ -19,7 +19,7 @@ const PREFIX: &str = ".decoded-";
 /// A file's time of last use is kept to within this: writing it down each time would cost as much
 /// as reading the file.
 const USED: Duration = Duration::from_secs(24 * 3600);
-/// What was begun longer ago than this will not be ended.
+/// Age beyond which an unfinished file counts as abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The folder. Several programs may use it at once; each counts what it adds.
@@ -95,7 +95,7 @@ impl DiskCache {
         })
     }
 
-    /// Where the file of that name is or would be.
+    /// Returns the path of the file of that name, whether it exists or not.
     pub(crate) fn path(&self, key: &Key) -> PathBuf {
         let name = hex::encode(key);
         self.root

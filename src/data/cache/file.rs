@@ -14,7 +14,7 @@ const MAGIC: [u8; 8] = *b"wgvqu8\0\x01";
 const HEADER: usize = 64;
 const SUM: usize = 4;
 
-/// What a picture's file is named by.
+/// Name of a picture's file.
 pub(crate) type Key = [u8; 32];
 
 /// The size of a picture.
@@ -42,7 +42,7 @@ impl Size {
     }
 }
 
-/// What came of reading.
+/// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {
     Rows(Vec<u8>),

@@ -1,9 +1,9 @@
-//! Where fetched sets and decoded images lie.
+//! The folder of fetched sets and decoded images.
 
 use std::path::PathBuf;
 
-/// Where `scripts/data.sh` puts what it fetches: `$WGVQ_DATA`, else `wgvq` below `$XDG_CACHE_HOME`,
-/// else below `~/.cache`.
+/// Returns the folder in which `scripts/data.sh` puts what it fetches: `$WGVQ_DATA`, else `wgvq`
+/// below `$XDG_CACHE_HOME`, else below `~/.cache`.
 pub fn cache_dir() -> PathBuf {
     let set = |key| {
         std::env::var_os(key)

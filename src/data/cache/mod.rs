@@ -45,7 +45,7 @@ pub(crate) struct Source {
     pub(crate) cost: u64,
 }
 
-/// What tells a file from another, or from what it was, without reading all of it.
+/// A fingerprint that tells a file from another, or from what it was, without reading all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) bytes: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Stamp {
     pub(crate) ends: [u8; 32],
 }
 
-/// Where an image of the set lies in a picture: its upper left corner.
+/// Place of an image of the set in a picture: its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) picture: u32,
@@ -78,7 +78,7 @@ struct CachedImage {
 pub struct ImageCache {
     pictures: Vec<CachedImage>,
     views: Vec<View>,
-    /// Of an image.
+    /// Width and height of an image.
     tile: (u32, u32),
     channels: u32,
     how: Resize,
@@ -208,7 +208,7 @@ impl ImageCache {
         })
     }
 
-    /// Can crops be drawn from anywhere in the pictures?
+    /// Whether crops can be drawn from anywhere in the pictures.
     pub fn whole(&self) -> bool {
         self.whole
     }

@@ -14,8 +14,8 @@ pub(crate) const SHORT: &str = "ends too early: truncated";
 
 type Walked<T> = Result<T, String>;
 
-/// Is it whole, as far as its picture goes? Kinds that are not walked through (arithmetic coding,
-/// lossless) pass: decoders refuse them.
+/// Checks that a file is whole, as far as its picture goes. Kinds that are not walked through
+/// (arithmetic coding, lossless) pass: decoders refuse them.
 pub(crate) fn whole(bytes: &[u8]) -> Walked<()> {
     let mut walk = Walk {
         bytes,
@@ -54,19 +54,20 @@ struct Component {
     row: usize,
     /// Bits of each coefficient that are still to come; [`UNSENT`] where it was not sent at all.
     missing: [u8; 64],
-    /// Which coefficients of each block are not 0: a refinement has a bit for each of them.
+    /// Bits of the coefficients of each block that are not 0: a refinement has a bit for each of
+    /// them.
     nonzero: Vec<u64>,
 }
 
 const UNSENT: u8 = 255;
 
-/// What a scan says of itself.
+/// Header of a scan.
 struct Scan {
     /// Components by their place in the frame, with the numbers of their tables.
     parts: Vec<(usize, usize, usize)>,
     first: usize,
     last: usize,
-    /// Is it the first of its coefficients?
+    /// Whether it is the first scan of its coefficients.
     begins: bool,
     /// Bits of them that come after it.
     low: u8,
@@ -96,7 +97,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What follows a marker, without its length.
+    /// Returns the segment behind a marker, without its length.
     fn segment(&mut self) -> Walked<&'a [u8]> {
         let length = usize::from(number(&self.bytes[self.at..], 0)?);
         let segment = self.bytes.get(self.at + 2..self.at + length).ok_or(SHORT)?;

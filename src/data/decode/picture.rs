@@ -1,9 +1,9 @@
 //! One picture: from a file that may be anything to `[H, W, C]` bytes of the size asked for.
 //!
-//! What a file claims is checked before memory is taken for it: its length, the sides and the bytes
-//! that its header names. The format is guessed from the content. Transparency is laid on white, a
-//! camera's orientation is applied, an animation gives its first frame, and a picture of another
-//! size is cropped at the centre to the shape asked for and scaled with a Lanczos filter.
+//! The claims of a file are checked before memory is taken for it: its length, the sides and the
+//! bytes that its header names. The format is guessed from the content. Transparency is laid on
+//! white, a camera's orientation is applied, an animation gives its first frame, and a picture of
+//! another size is cropped at the centre to the shape asked for and scaled with a Lanczos filter.
 
 use std::io::{BufRead, BufReader, Cursor, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +26,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Resize a JPEG begins.
 const JPEG: &[u8] = b"\xFF\xD8\xFF";
 
-/// What a file's header says.
+/// The header of an image file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     /// After the camera's orientation.

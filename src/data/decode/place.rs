@@ -1,5 +1,5 @@
-//! Where the bytes of a picture lie: in a file of its own, or in one of many in a tar archive, from
-//! which they are read in place.
+//! Places of a picture's bytes: a file of its own, or one of many in a tar archive, from which they
+//! are read in place.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -45,7 +45,7 @@ impl Place {
         }
     }
 
-    /// What errors call it.
+    /// Returns its name for errors.
     pub(crate) fn named(&self) -> PathBuf {
         self.part.as_ref().map_or_else(
             || self.path.to_path_buf(),
@@ -57,7 +57,7 @@ impl Place {
         Error::file(self.named(), what)
     }
 
-    /// What tells it from other places.
+    /// Returns bytes that tell it from other places.
     pub(crate) fn identity(&self) -> Vec<u8> {
         let whole = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.to_path_buf());
         let mut out = whole.as_os_str().as_encoded_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! What training sees of a set at each step: which images, from where in their photographs,
+//! The plan of training's batches at each step: which images, from where in their photographs,
 //! mirrored or not, in which colours.
 //!
 //! All of it is a function of the seed, the step and the place in the batch, so that no state has
@@ -30,7 +30,7 @@ pub struct BatchPlan {
 pub struct Batch {
     /// `[batch, H, W, C]`, not mirrored yet.
     pub pixels: Vec<u8>,
-    /// Which are to be mirrored.
+    /// Whether each image is to be mirrored.
     pub mirrored: Vec<bool>,
 }
 
@@ -41,7 +41,7 @@ const TOP: u64 = 2;
 const COLOR: u64 = 3;
 
 impl BatchPlan {
-    /// Are the images of a step more than the set's own, mirrored or not?
+    /// Whether the images of a step are more than the set's own, mirrored or not.
     pub fn changes_pixels(&self) -> bool {
         self.crop.is_some() || self.color > 0.0
     }

@@ -1,4 +1,4 @@
-//! What training sees of a set at each step, in which order, and threads that make it ahead.
+//! The order and content of training's batches, and threads that make them ahead.
 
 pub(super) mod batch_plan;
 mod jitter;

@@ -36,7 +36,7 @@ impl DataStall {
     }
 }
 
-/// What is made ahead, step by step. Dropping it ends its threads.
+/// Values of the next steps, made ahead by other threads. Dropping it ends its threads.
 pub struct Prefetcher<T> {
     shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
@@ -110,7 +110,7 @@ impl<T: Send + 'static> Prefetcher<T> {
         Ok(all)
     }
 
-    /// What was made for `step`; waits for it.
+    /// Returns the value of `step`; waits for it.
     ///
     /// # Errors
     /// If making it failed.

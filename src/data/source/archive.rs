@@ -33,7 +33,7 @@ const COMPRESSED: [(&[u8], &str, &str); 6] = [
     (b"7z\xBC\xAF", "a 7z archive", "7z x"),
 ];
 
-/// Is it an archive, by its name?
+/// Whether it is an archive, by its name.
 pub(crate) fn is_archive(path: &Path) -> bool {
     let name = path
         .file_name()
@@ -64,7 +64,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     folder::load(path, found, options, notes)
 }
 
-/// What earlier versions unpacked archives to, or began to, which nothing reads any more.
+/// Removes what earlier versions unpacked archives to, or began to, which nothing reads any more.
 fn clear_unpacked(cache: &Path, notes: &mut Vec<String>) {
     let root = cache.join("archives");
     let Ok(entries) = fs::read_dir(&root) else {
@@ -91,7 +91,7 @@ fn clear_unpacked(cache: &Path, notes: &mut Vec<String>) {
 #[derive(Clone)]
 enum Member {
     Picture(Place),
-    /// What it says, or why it cannot be read.
+    /// Its content, or the reason why it cannot be read.
     Text(Result<String, String>),
 }
 
@@ -155,8 +155,8 @@ pub(crate) fn samples(
     Ok(found)
 }
 
-/// What the texts of a sample say of its picture with that ending: those that share more of its
-/// name first.
+/// Returns the content of the texts of a sample for its picture with that ending: those that share
+/// more of its name come first.
 fn said(
     texts: &BTreeMap<String, (String, Result<String, String>)>,
     picture: &str,

@@ -39,7 +39,7 @@ const CLOTHES: [&str; 10] = [
     "ankle boot",
 ];
 
-/// Where Debian's package dataset-fashion-mnist puts its files.
+/// Folder of Debian's package dataset-fashion-mnist.
 const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
 
 /// The set of that name; `None` if it is no built-in name.

@@ -33,7 +33,7 @@ struct Line {
     embedding: Option<PathBuf>,
 }
 
-/// Does a file look as if it were one of captions, by its name?
+/// Whether a file is one of captions, by its name.
 pub(crate) fn is_captions(path: &Path) -> bool {
     let ending = path
         .extension()

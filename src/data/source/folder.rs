@@ -9,9 +9,9 @@
 //! are variants of one. A file that cannot be read is skipped and told of, unless half or more
 //! cannot.
 //!
-//! What does not fit in memory stays on disk ([`stored`]): then a damaged file whose header is in
-//! order is found when it is wanted, which is an error, and pictures count as the same if their
-//! files are.
+//! A set that does not fit in memory stays on disk ([`stored`]): then a damaged file whose header
+//! is in order is found when it is wanted, which is an error, and pictures count as the same if
+//! their files are.
 
 mod notes;
 pub(crate) mod stored;
@@ -62,11 +62,11 @@ pub(crate) struct ImageFile {
     pub(crate) class: Sidecar,
 }
 
-/// What a text beside a picture says.
+/// The text beside a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sidecar {
     Nothing,
-    /// What this file says.
+    /// The content of this file.
     At(Place),
     Said(String),
     /// The name of one that cannot be read, and why.
@@ -392,8 +392,8 @@ pub(crate) fn kinds() -> String {
     ENDINGS.map(|ending| format!(".{ending}")).join(", ")
 }
 
-/// What a picture's text may be called, without its ending: as the picture without its own, or up
-/// to its first dot.
+/// Returns the names of a picture's text without their ending: as the picture without its own, or
+/// up to its first dot.
 fn stems(name: &str) -> [&str; 2] {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     let last = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);

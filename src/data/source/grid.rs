@@ -15,7 +15,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Of a photograph of that size; none if it is smaller than a tile. `side`: see
+    /// Cuts a photograph of that size into tiles; none if it is smaller than a tile. `side`: see
     /// [`Options::photo_side`].
     pub(crate) fn of(
         photograph: &Header,

@@ -1,4 +1,4 @@
-//! Where a set lies, as a configuration names it.
+//! The location of a set, as a configuration names it.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub fn absolute(source: &str) -> String {
         .unwrap_or_else(|| source.to_owned())
 }
 
-/// Is something there that [`crate::data::open`] could open?
+/// Whether something is there that [`crate::data::open`] could open.
 pub fn is_there(source: &str) -> bool {
     is_built_in(source) || Path::new(source).exists()
 }

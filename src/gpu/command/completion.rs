@@ -1,5 +1,5 @@
-//! Which batches the device has finished, and futures of that: waiting without blocking the thread,
-//! and running such a future on a thread that may block.
+//! Completion of submitted batches, and futures of it: waiting without blocking the thread, and
+//! running such a future on a thread that may block.
 
 use crate::Result;
 use crate::gpu::{Gpu, Submission};
@@ -99,8 +99,8 @@ impl Gpu {
     /// ```
     ///
     /// # Errors
-    /// Those of the future; if the device was lost; if the future waits for a host's encoder that
-    /// was not submitted.
+    /// Returns the future's error, or one if the device was lost or if the future waits for a
+    /// host's encoder that was not submitted.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         use crate::Error;

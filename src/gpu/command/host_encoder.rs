@@ -215,7 +215,7 @@ impl Recorder {
     }
 }
 
-/// What a recording of this thread takes its buffers from.
+/// The buffer pools of this thread's recording.
 pub(crate) struct Pools {
     pub(in crate::gpu) kernels: Arc<Mutex<Pool>>,
     pub(in crate::gpu) uploads: Arc<Mutex<Pool>>,
@@ -250,11 +250,11 @@ impl Gpu {
     ///
     /// Work of the engine's own that was recorded before and waits for its submission is submitted
     /// first, since it may be what this reads; where all work goes by this call, there is none.
-    /// What [`Gpu::run_for_budget`] keeps for later is not waited for.
+    /// Work that [`Gpu::run_for_budget`] keeps for later is not waited for.
     ///
     /// # Errors
-    /// Those of `record`; the encoder then holds what was recorded before the error. If this thread
-    /// is within such a call already.
+    /// Returns the error of `record`; the encoder then holds what was recorded before it. Returns
+    /// an error if this thread is within such a call already.
     pub fn record_into<R>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -289,7 +289,8 @@ impl Gpu {
         }
     }
 
-    /// Is what this thread records run later than what the queue is told now?
+    /// Whether work that this thread records runs later than writes that are given to the queue
+    /// now.
     pub(crate) fn is_deferred_here(&self) -> bool {
         self.host_set().is_some() || self.deferring()
     }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use stream::Pace;
 
-/// What an engine records and has sent.
+/// State of recording and submission.
 pub(crate) struct Commands {
     pub(in crate::gpu) recorder: Mutex<Recorder>,
     /// Sets of buffers that no host's encoder uses now.
@@ -32,7 +32,7 @@ pub(crate) struct Commands {
     pub(in crate::gpu) epoch: AtomicU64,
     /// Number of the last batch that was submitted.
     pub(in crate::gpu) submitted: AtomicU64,
-    /// Which of them the device has finished.
+    /// Tracker of the batches that the device has finished.
     pub(in crate::gpu) completions: Arc<Completions>,
     pub(in crate::gpu) pace: Pace,
     pub(in crate::gpu) last_done: Mutex<Option<Instant>>,

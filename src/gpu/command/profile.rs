@@ -1,4 +1,4 @@
-//! Where a computation's time goes on the device: a timestamp before and after each dispatch.
+//! Profiles of the device's time: a timestamp before and after each dispatch.
 
 use super::stream::Stream;
 use crate::gpu::{Gpu, Work};
@@ -14,7 +14,7 @@ pub struct Span {
     pub kernel: String,
     /// Workgroups.
     pub groups: [u32; 3],
-    /// What it costs, as its operation states it.
+    /// Its cost, as its operation states it.
     pub work: Work,
     /// From the end of what ran before it to its own end.
     pub time: Duration,
@@ -23,7 +23,7 @@ pub struct Span {
 /// Queries in one set: what WebGPU allows.
 const QUERIES: u32 = 4096;
 
-/// What is being timed: sets of queries, and what each pair of them stands for.
+/// An open profile: sets of queries, and the dispatch that each pair of them belongs to.
 #[derive(Default)]
 pub(in crate::gpu) struct Profile {
     sets: Vec<wgpu::QuerySet>,

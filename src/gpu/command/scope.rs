@@ -1,5 +1,5 @@
-//! What an error scope caught: at once where a call may wait for the device, later in a browser,
-//! where none may.
+//! Errors that an error scope caught: at once where a call may wait for the device, later in a
+//! browser, where none may.
 
 #[cfg(target_arch = "wasm32")]
 use crate::Error;

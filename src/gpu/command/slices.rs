@@ -44,11 +44,11 @@ pub(in crate::gpu) struct Slices {
     waiting: VecDeque<Slice>,
     /// Seconds of work that a batch holds at most, while batches are being kept.
     length: Option<f64>,
-    /// Of the open batch.
+    /// Expected seconds of the open batch, by pipeline.
     open: Vec<(u64, f64)>,
     /// Seconds per weight of each pipeline, as measured.
     rates: HashMap<u64, f64>,
-    /// How many times longer than expected slices took lately, rather the worst of them than the
+    /// Factor by which slices took longer than expected lately, nearer the worst of them than the
     /// mean: a machine that others use too is not even.
     overrun: f64,
     /// Seconds that recording took the last time.
@@ -129,14 +129,14 @@ impl Slices {
     }
 }
 
-/// What [`Gpu::run_for_budget`] did.
+/// Progress that one call of [`Gpu::run_for_budget`] made.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SliceProgress {
-    /// How long it took, waiting for the device included.
+    /// Time that the call took, waiting for the device included.
     pub took: Duration,
     /// Pieces of work that the device finished.
     pub slices: u32,
-    /// Is nothing left of what was recorded?
+    /// Whether nothing is left of what was recorded.
     pub done: bool,
 }
 
@@ -157,8 +157,8 @@ impl Gpu {
     /// before work that is recorded outside.
     ///
     /// # Errors
-    /// Those of `more`; if the device fails; if it is called from within `more`, or within
-    /// [`Gpu::record_into`].
+    /// Returns the error of `more`, or one if the device fails, or if it is called from within
+    /// `more` or within [`Gpu::record_into`].
     pub fn run_for_budget(
         &self,
         budget: Duration,
@@ -255,7 +255,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Is what is recorded now kept for later?
+    /// Whether work that is recorded now is kept for later.
     pub(crate) fn deferring(&self) -> bool {
         self.inner.command.recorder.lock().slices.keeping()
     }

@@ -1,5 +1,4 @@
-//! What is being filled and what was sent: encoders, points of the queue, counters, the pace of the
-//! device.
+//! Open encoders and submissions: points of the queue, counters, the pace of the device.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,7 +69,8 @@ impl Stream {
             .get_or_insert_with(|| device.create_command_encoder(&Default::default()))
     }
 
-    /// Where parameters lie on devices without immediates.
+    /// Appends the parameters of a dispatch, on devices without immediates, and returns their
+    /// offset in bytes.
     pub(in crate::gpu) fn push_params(&mut self, params: &[u8]) -> u32 {
         let offset = self.uniforms.len() as u32;
         self.uniforms.extend_from_slice(params);

@@ -5,7 +5,7 @@ use crate::gpu::Gpu;
 use std::time::Duration;
 
 impl Gpu {
-    /// Can [`Gpu::timed`] measure on the device's own clock?
+    /// Whether [`Gpu::timed`] can measure by the device's own clock.
     pub fn has_timestamps(&self) -> bool {
         self.inner.device.features().contains(
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS,

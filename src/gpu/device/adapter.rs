@@ -52,9 +52,9 @@ pub struct AdapterReport {
     pub index: usize,
     /// Name, driver, kind, backend.
     pub info: wgpu::AdapterInfo,
-    /// What it allows.
+    /// Its limits.
     pub limits: wgpu::Limits,
-    /// What it offers.
+    /// Its features.
     pub features: wgpu::Features,
     /// The matrix cores that can run on it, the preferred one first.
     pub cores: Vec<Core>,

@@ -1,12 +1,12 @@
-//! What a host asks its adapter for, so that the engine can use the device; and what a device that
-//! has less goes without.
+//! Features and limits: those that a host requests of its adapter so that the engine can use the
+//! device, and those that a device lacks.
 
 use super::{adapter, coopmat};
 use crate::gpu::{Core, Gpu};
 use std::fmt;
 
-/// What a host wants of the engine. [`required_features`] and [`required_limits`] turn it into what
-/// to ask an adapter for.
+/// The capabilities that a host requests for the engine. [`required_features`] and
+/// [`required_limits`] turn it into what to ask an adapter for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeatureRequest {
     /// The fastest exact kernels that the adapter can run, and parameters as immediates: less work
@@ -119,9 +119,9 @@ const INVOCATIONS: u32 = 256;
 pub enum MissingFeature {
     /// A matrix core does not run; the others do the same work.
     Core {
-        /// Which.
+        /// The core that does not run.
         core: Core,
-        /// What the device would need.
+        /// The features that it needs and the device lacks.
         missing: String,
     },
     /// Kernels do not read f16: what is stored so is widened before and narrowed after. Asked for
@@ -135,11 +135,11 @@ pub enum MissingFeature {
     Timestamps,
     /// A limit lies below WebGPU's default: kernels that need more are errors, the rest works.
     Limit {
-        /// Which, by wgpu's name.
+        /// The limit, by wgpu's name.
         limit: &'static str,
-        /// What the device allows.
+        /// The value that the device allows.
         allows: u64,
-        /// What the hungriest kernel needs.
+        /// The value that the most demanding kernel needs.
         needs: u64,
     },
 }
@@ -184,7 +184,7 @@ impl fmt::Display for MissingFeature {
     }
 }
 
-/// What a device goes without, from what it has.
+/// Returns what a device with these features and limits goes without.
 fn missing_features(
     features: wgpu::Features,
     limits: &wgpu::Limits,
@@ -261,13 +261,13 @@ fn missing_features(
     missing_features
 }
 
-/// Can kernels take their parameters as immediates?
+/// Whether kernels can take their parameters as immediates.
 pub(in crate::gpu) fn has_immediates(features: wgpu::Features, limits: &wgpu::Limits) -> bool {
     features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES
 }
 
 impl Gpu {
-    /// What this device goes without: cores, features, limits. What remains works.
+    /// Returns the cores, features and limits that this device lacks. All else works.
     pub fn missing_features(&self) -> Vec<MissingFeature> {
         let inner = &self.inner;
         missing_features(

@@ -1,4 +1,4 @@
-//! What a device is and can do: adapters, features, the conditions of the matrix cores.
+//! Adapters and devices: features, limits, the conditions of the matrix cores.
 
 pub(crate) mod adapter;
 pub(crate) mod coopmat;

@@ -7,7 +7,7 @@ use crate::gpu::device::adapter::LANES;
 use crate::gpu::{Coopmat, Core, Gpu, Kernel, Work, groups_for};
 use std::fmt;
 
-/// How an operand's runs lie in memory, see `shaders/gemm/core.wgsl`.
+/// The layout of an operand's runs in memory, see `shaders/gemm/core.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperandLayout {
     /// Four steps along k are one vec4.
@@ -119,7 +119,7 @@ impl Tile {
         all
     }
 
-    /// Those that multiply in f32.
+    /// Returns the tiles that multiply in f32.
     pub(crate) fn exact() -> Vec<Tile> {
         let mut all = Tile::candidates(Core::Tiled, None);
         all.extend(

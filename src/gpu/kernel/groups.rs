@@ -1,5 +1,5 @@
-//! How work is shared out: groups of a dispatch, parts of what a binding may not hold, invocations
-//! to a row.
+//! Division of work: workgroups of a dispatch, parts of tensors that are too large for one binding,
+//! invocations per row.
 
 use crate::gpu::{Core, Gpu};
 

@@ -137,7 +137,7 @@ impl Kernel {
     }
 }
 
-/// Where parameters are bound on devices without immediates: past every storage binding.
+/// Binding of the parameters on devices without immediates: past every storage binding.
 pub(crate) const UNIFORM_BINDING: u32 = 15;
 
 fn for_browsers(text: String, reflection: &Reflection) -> String {
@@ -187,7 +187,7 @@ impl Gpu {
         names
     }
 
-    /// Has the device what the kernel's text needs?
+    /// Checks that the device has the features that the kernel's text uses.
     fn check_features(&self, kernel: &Kernel, reflection: &Reflection) -> Result<()> {
         use wgpu::Features;
         let needed = [

@@ -1,9 +1,9 @@
-//! What naga reads from a kernel's text: bindings, parameters, and the features that it needs.
+//! Reflection of a kernel's text by naga: bindings, parameters, and the features that it needs.
 
 use crate::{Error, Result};
 use naga::{AddressSpace, BuiltIn, Expression, Handle, Module, ScalarKind, Type, TypeInner};
 
-/// What a module's text says about itself.
+/// The interface of a kernel's module.
 #[derive(Clone, Debug)]
 pub struct Reflection {
     /// Storage bindings of group 0, in order.
@@ -12,11 +12,11 @@ pub struct Reflection {
     pub params: u32,
     /// Invocations per workgroup.
     pub workgroup: [u32; 3],
-    /// Does it use WGSL's f16?
+    /// Whether it uses WGSL's f16.
     pub f16: bool,
-    /// Does it use subgroups?
+    /// Whether it uses subgroups.
     pub subgroups: bool,
-    /// Does it use cooperative matrices?
+    /// Whether it uses cooperative matrices.
     pub cooperative_matrices: bool,
 }
 
@@ -25,20 +25,20 @@ pub struct Reflection {
 pub struct StorageBinding {
     /// Its number.
     pub binding: u32,
-    /// May the kernel write it?
+    /// Whether the kernel may write it.
     pub write: bool,
-    /// What the kernel takes its elements for.
+    /// The width of its elements.
     pub elements: Elements,
 }
 
-/// What a kernel takes a buffer's elements for, as far as their width goes.
+/// The width of a buffer's elements, as a kernel declares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elements {
     /// WGSL's f16.
     F16,
     /// A struct `Halves`: words that hold two 16-bit floats each, of either kind.
     Halves,
-    /// Of 32 bits.
+    /// Elements of 32 bits.
     Words,
 }
 
@@ -114,7 +114,8 @@ fn elements(module: &Module, ty: Handle<Type>) -> Elements {
     }
 }
 
-/// Is a matrix loaded or multiplied? The types of such expressions are not among the module's.
+/// Whether a matrix is loaded or multiplied. The types of such expressions are not among the
+/// module's.
 fn uses_matrices(module: &Module) -> bool {
     functions(module).any(|function| {
         function.expressions.iter().any(|(_, expression)| {

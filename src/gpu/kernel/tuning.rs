@@ -1,5 +1,5 @@
-//! Which tile of a matrix core serves which problem: a table per adapter, a default one until `wgvq
-//! tune` has measured.
+//! The choice of a matrix core's tile for each problem: a table per adapter, a default one until
+//! `wgvq tune` has measured.
 
 use super::gemm::Tile;
 use crate::gpu::{Core, Gpu};
@@ -37,7 +37,7 @@ pub struct Rule {
     pub below_flops: Option<f64>,
     /// The tile, as [`Tile`] displays it.
     pub tile: String,
-    /// What was measured with it, in 10^9 operations per second.
+    /// The speed measured with it, in 10^9 operations per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gflops: Option<f64>,
 }
@@ -70,7 +70,7 @@ fn rule(max_cols: Option<usize>, below_flops: Option<f64>, tile: &str) -> Rule {
     }
 }
 
-/// What an untuned device uses.
+/// Returns the rules of a device that was not tuned.
 pub fn default_rules(core: Core) -> Vec<Rule> {
     match core {
         // Larger tiles load less per product but take longer to compile: on llvmpipe half a second,

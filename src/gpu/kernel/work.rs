@@ -1,6 +1,6 @@
-//! What a dispatch costs.
+//! The cost of a dispatch.
 
-/// What a dispatch costs, as far as its caller knows: it decides how much work one submission
+/// The cost of a dispatch, as far as its caller knows: it decides how much work one submission
 /// holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {

@@ -54,7 +54,8 @@ impl Gpu {
         buffer.unmap();
     }
 
-    /// Are fresh buffers to be filled with poison? Those between guard bands are from the start.
+    /// Whether fresh buffers are to be filled with poison. Those between guard bands are from the
+    /// start.
     pub(in crate::gpu) fn poisons(&self) -> bool {
         self.inner.options.poison && !self.inner.options.guard
     }

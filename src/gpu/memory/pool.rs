@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-/// What the engine holds of device memory.
+/// Device memory that the engine holds, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryReport {
     /// Bytes of buffers that live tensors own.
@@ -21,7 +21,7 @@ pub struct MemoryReport {
     pub allocations: u64,
 }
 
-/// What all pools of an engine hold together, and how much they may.
+/// The sum of what all pools of an engine hold, and its budget.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     report: Mutex<MemoryReport>,
@@ -102,7 +102,7 @@ struct Raw {
     last_use: u64,
 }
 
-/// Where a buffer goes when the last tensor over it is dropped.
+/// The owner to whom a buffer goes when the last tensor over it is dropped.
 #[derive(Debug)]
 enum Owner {
     Pool(Weak<Mutex<Pool>>, Arc<Ledger>),
@@ -138,7 +138,7 @@ impl Storage {
             .expect("a live storage holds its buffer")
             .id
     }
-    /// Does it go back to this pool?
+    /// Whether it goes back to this pool.
     pub(crate) fn is_of(&self, pool: &Arc<Mutex<Pool>>) -> bool {
         matches!(&self.owner, Owner::Pool(owner, _) if owner.as_ptr() == Arc::as_ptr(pool))
     }
@@ -183,7 +183,7 @@ pub(crate) const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 impl Gpu {
     /// A buffer of at least `bytes`, from the pool or new. Its content is undefined.
     ///
-    /// What is recorded for a host gets buffers of its own, see [`Gpu::record_into`].
+    /// A recording for a host gets buffers of its own, see [`Gpu::record_into`].
     pub(crate) fn storage(&self, bytes: u64) -> Result<Arc<Storage>> {
         match self.host_set() {
             Some(set) => self.storage_from(&set.kernels, bytes, self.submitted()),
@@ -191,8 +191,9 @@ impl Gpu {
         }
     }
 
-    /// The same for what the host is about to write: where the queue's order could not keep an
-    /// upload apart from work that is recorded and not submitted, a buffer that no such work uses.
+    /// Returns a buffer of at least `bytes` for an upload that follows: where the queue's order
+    /// could not keep the upload apart from work that is recorded and not submitted, one that no
+    /// such work uses.
     pub(crate) fn storage_for_upload(&self, bytes: u64) -> Result<Arc<Storage>> {
         let submitted = self.submitted();
         if let Some(set) = self.host_set() {
@@ -329,9 +330,10 @@ impl Gpu {
         })
     }
 
-    /// Is there so much of the host's memory, where the device has none of its own? Such a device
-    /// grants any size, and the system ends the process once it is written to. What was granted
-    /// before may not have been written to yet, so what there was at the start counts too.
+    /// Whether the host's memory has room for `size` bytes, where the device has no memory of its
+    /// own. Such a device grants any size, and the system ends the process once it is written to.
+    /// Earlier grants may not have been written to yet, so the memory that there was at the start
+    /// counts too.
     fn host_has(&self, size: u64) -> bool {
         let most = self.inner.host_memory;
         let held = || {
@@ -417,13 +419,13 @@ impl Gpu {
         }
     }
 
-    /// What [`Gpu::set_memory_budget`] set.
+    /// Returns the budget that [`Gpu::set_memory_budget`] set, in bytes.
     pub fn memory_budget(&self) -> Option<u64> {
         Some(self.inner.memory.ledger.budget.load(Ordering::Relaxed))
             .filter(|bytes| *bytes < u64::MAX)
     }
 
-    /// What the engine holds of device memory.
+    /// Returns the device memory that the engine holds.
     pub fn memory(&self) -> MemoryReport {
         *self.inner.memory.ledger.report.lock()
     }

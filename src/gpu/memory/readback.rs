@@ -96,7 +96,7 @@ impl Tensor {
 }
 
 impl Readback {
-    /// Has the copy arrived? Never waits.
+    /// Whether the copy has arrived. Never waits.
     pub fn ready(&self) -> bool {
         let _ = self.gpu.inner.device.poll(wgpu::PollType::Poll);
         self.state.lock().done.is_some()

@@ -205,7 +205,7 @@ impl Tensor {
         self.gpu.upload(self, bytemuck::cast_slice(data))
     }
 
-    /// The same elements under another shape of as many elements.
+    /// Returns the same memory under another shape with as many elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         if shape.iter().product::<usize>() != self.len() {
             return Err(Error::shape(
@@ -290,7 +290,7 @@ impl Tensor {
         Ok(())
     }
 
-    /// The same place as 4-byte words, what pads the last one too.
+    /// Returns the same memory as 4-byte words, the padding of the last one included.
     pub(crate) fn words(&self) -> Tensor {
         Tensor {
             shape: vec![(self.binding_size() / 4) as usize],
@@ -309,7 +309,7 @@ impl Tensor {
         }
     }
 
-    /// Is this the only tensor over its buffer, so that a kernel may overwrite it?
+    /// Whether this is the only tensor over its buffer, so that a kernel may overwrite it.
     pub(crate) fn is_sole(&self) -> bool {
         Arc::strong_count(&self.storage) == 1
     }
@@ -342,7 +342,7 @@ impl Tensor {
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
-    /// Is there no element?
+    /// Whether it has no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 pub(super) struct SampleBatch {
     /// The number of the first among those of the request.
     pub(super) first: usize,
-    /// How many there are.
+    /// Number of images.
     pub(super) images: usize,
     /// Classes as the model sees them, [rows]: with guidance once more, without a class.
     pub(super) classes: Vec<u32>,
@@ -21,7 +21,7 @@ pub(super) struct SampleBatch {
     above: Vec<u32>,
     /// Codes, [B, T]; those that are not known are 0.
     pub(super) codes: Vec<u32>,
-    /// Which of the T are known.
+    /// Whether each of the T codes is known.
     pub(super) places: Vec<bool>,
     pub(super) options: SamplingOptions,
 }

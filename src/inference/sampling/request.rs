@@ -1,4 +1,4 @@
-//! What is asked of a prior.
+//! Requests for samples of a prior.
 
 use crate::inference::PriorModel;
 use crate::models::text::Texts;
@@ -21,11 +21,11 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampleRequest<'a> {
-    /// What images are conditioned on; its length is their number.
+    /// The condition of each image; its length is the number of images.
     pub condition: Condition<'a>,
     /// Codes that are not drawn; by default none.
     pub known: KnownCodes<'a>,
-    /// How codes are drawn.
+    /// Temperature, filters, seed and batch size.
     pub options: SamplingOptions,
 }
 
@@ -74,7 +74,7 @@ impl<'a> SampleRequest<'a> {
     }
 }
 
-/// What images are conditioned on. Slices and vectors of classes convert into it.
+/// Conditions of images: classes or texts. Slices and vectors of classes convert into it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Condition<'a> {
     /// A class for each image; the number of classes, as
@@ -113,7 +113,7 @@ pub struct KnownCodes<'a> {
     /// own; of a [`Hierarchy`](super::super::Hierarchy), [N, all]. Those that are drawn do not
     /// matter.
     pub codes: &'a [u32],
-    /// Which are known, of an image's T own codes, or of all.
+    /// Whether each code is known, of an image's T own codes, or of all.
     pub places: &'a [bool],
 }
 

@@ -15,7 +15,7 @@ const CODES_TOGETHER: usize = 8;
 
 impl PriorModel {
     /// Samples the codes of each image of a request, [`SamplingOptions::batch`] images at a time.
-    /// What is drawn of an image follows from the seed and the image's number, not from the others.
+    /// An image's samples follow from the seed and the image's number, not from the other images.
     /// `progress` is called with the codes drawn, and with how many there will be.
     ///
     /// [`SamplingOptions::batch`]: super::super::SamplingOptions::batch

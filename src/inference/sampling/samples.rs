@@ -1,4 +1,4 @@
-//! What comes of sampling: on the host, or on its way there.
+//! Samples, on the host or on their way there.
 
 use crate::Result;
 use crate::gpu::{Gpu, Readback};

@@ -41,7 +41,7 @@ pub struct SamplingSession<'a> {
     /// The number of the first image, and how many there are.
     first: usize,
     images: usize,
-    /// Which places are known.
+    /// Whether each place is known.
     places: Vec<bool>,
     /// The place that is next, and the first that was not known.
     at: usize,
@@ -61,14 +61,14 @@ pub struct SamplingSession<'a> {
     state: Option<State>,
 }
 
-/// What the next step needs.
+/// State that the next step needs.
 struct State {
     caches: Vec<KvCache>,
     /// Rows that the caches hold at each place, u32 [T, `stride`].
     lengths: Tensor,
     known: Option<Tensor>,
     above: Vec<(Var, Tensor)>,
-    /// What an encoder made of the texts.
+    /// Keys and values of the encoded texts.
     memory: Option<Memory>,
     logits: Tensor,
 }

@@ -1,4 +1,4 @@
-//! What is done for each code that is drawn, with a cache or without.
+//! One step of sampling: filters and draws a code, with a cache or without.
 
 use crate::Result;
 use crate::gpu::Tensor;

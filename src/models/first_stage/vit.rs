@@ -43,7 +43,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Does this make a model?
+    /// Checks that a model can be built.
     ///
     /// # Errors
     /// Names the key, and what it may be.

@@ -27,8 +27,8 @@ pub struct Config {
     pub channels: usize,
     /// Channels at full resolution; a multiple of 32, the groups of a norm.
     pub hidden: usize,
-    /// What they are multiplied by at each resolution, the finest first; each after the first has
-    /// half the rows and columns of the one before.
+    /// Factors of the channels at each resolution, the finest first; each resolution after the
+    /// first has half the rows and columns of the one before.
     pub multipliers: Vec<usize>,
     /// Residual blocks at each resolution of the encoder; the decoder has one more.
     pub residual_layers: usize,
@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Does this make a model?
+    /// Checks that a model can be built.
     ///
     /// # Errors
     /// Names the key, and what it may be.

@@ -102,7 +102,7 @@ pub(crate) fn encode_features(
     })
 }
 
-/// What of its input [`encode_features`] needs to give this.
+/// Returns the range of inputs of [`encode_features`] that `output` depends on.
 pub(crate) fn input_range_of_encoder(down: &[Conv2d], conv: &Conv2d, output: Span) -> Span {
     down.iter()
         .rev()
@@ -111,7 +111,7 @@ pub(crate) fn input_range_of_encoder(down: &[Conv2d], conv: &Conv2d, output: Spa
         })
 }
 
-/// What of its input a stack of blocks needs to give this.
+/// Returns the range of inputs of a stack of blocks that `output` depends on.
 pub(crate) fn input_range_of_blocks(blocks: &[ResidualBlock], output: Span) -> Span {
     blocks
         .iter()
@@ -119,7 +119,7 @@ pub(crate) fn input_range_of_blocks(blocks: &[ResidualBlock], output: Span) -> S
         .fold(output, |span, block| block.input_range(span))
 }
 
-/// What of its input transposed convolutions one after another need to give this.
+/// Returns the range of inputs of successive transposed convolutions that `output` depends on.
 pub(crate) fn input_range_of_upsampling(up: &[ConvTranspose2d], output: Span) -> Span {
     up.iter()
         .rev()

@@ -41,8 +41,8 @@ pub struct Config {
     pub codebook_dims: Vec<usize>,
 }
 
-/// What levels are called, the top first: `top`, `bottom`; with more, `middle` or `middle-1`,
-/// `middle-2`, .. between. One level alone has no name.
+/// Returns the names of levels, the top first: `top`, `bottom`; with more, `middle` or `middle-1`,
+/// `middle-2`, .. between. A single level has no name.
 pub fn level_names(levels: usize) -> Vec<String> {
     let name = |level: usize| match (level, levels) {
         (_, 1) => String::new(),
@@ -137,8 +137,8 @@ impl VqVae2 {
         Ok((quantized, above))
     }
 
-    /// What a level's decoder makes of its quantized latents and of what comes from above: what the
-    /// level below gets, or the image.
+    /// Decodes a level's quantized latents, with what comes from the level above: to the input of
+    /// the level below, or to the image.
     fn decode_level(
         &self,
         pass: &ForwardContext,
@@ -298,8 +298,8 @@ impl Level {
         residual_stack(pass, &self.encoder_blocks, x)
     }
 
-    /// What of the sum of its latents and of what comes from above its decoder needs to give this
-    /// below.
+    /// Returns the range of a level decoder's input, the sum of its latents and of what comes from
+    /// above, that `output` depends on.
     fn decoder_input_range(&self, output: Span) -> Span {
         input_range_of_blocks(
             &self.decoder_blocks,

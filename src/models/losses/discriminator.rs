@@ -10,7 +10,7 @@ use crate::ops::elementwise::activation::Function;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What keeps a discriminator's layers in bounds.
+/// Normalisation of a discriminator's layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiscriminatorNorm {
@@ -52,11 +52,11 @@ struct Layer {
     spectral: Option<SpectralNorm>,
 }
 
-/// What a discriminator says of images.
+/// Output of a discriminator.
 pub struct Verdict {
     /// A logit for each patch [B, h, w, 1]: large for what looks real.
     pub logits: Var,
-    /// What its layers but the last gave, as feature matching compares them.
+    /// Activations of all layers but the last, as feature matching compares them.
     pub features: Vec<Var>,
 }
 
@@ -181,7 +181,7 @@ impl Discriminator {
         self.spectral().try_for_each(|norm| norm.iterate(params))
     }
 
-    /// What is kept beside the parameters, by name.
+    /// Returns the state beside the parameters, by name.
     ///
     /// # Errors
     /// If the device fails.

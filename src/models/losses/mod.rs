@@ -1,4 +1,4 @@
-//! What a first stage is judged by beside the pixels' error: structure, a perceptual distance, a
+//! Losses of a first stage beside the pixels' error: structure, a perceptual distance, a
 //! discriminator and its penalties.
 
 pub mod discriminator;

@@ -1,4 +1,4 @@
-//! What keeps a discriminator from running away: R1, and LeCAM.
+//! Regularizers of a discriminator: R1 (Mescheder et al. 2018) and LeCAM (Tseng et al. 2021).
 
 use crate::autograd::accumulate::add;
 use crate::autograd::{Tape, Var};
@@ -12,8 +12,8 @@ use crate::ops::loss::loss::Loss;
 use crate::ops::optim::clip::global_norm;
 use crate::{Error, Result};
 
-/// How far images are moved, each, as a length in [-1, 1] pixels: so little that a discriminator is
-/// straight along the way, and enough that f32 holds the difference.
+/// Distance by which each image is moved, as a length in [-1, 1] pixels: so little that a
+/// discriminator is straight along the way, and enough that f32 holds the difference.
 const STEP: f32 = 0.05;
 
 /// The sum over images of the mean logit: [1].
@@ -76,7 +76,7 @@ pub(crate) struct Averages {
     pub(crate) seen: u64,
 }
 
-/// How slowly they follow.
+/// Decay of the moving averages.
 const DECAY: f64 = 0.99;
 
 impl Averages {

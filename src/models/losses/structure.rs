@@ -1,6 +1,5 @@
-//! How alike two images are in what eyes look for, with no network to judge it: edges (Mathieu et
-//! al. 2015, equation 6, to the first power) and structural similarity (Wang et al. 2004), each at
-//! several scales.
+//! Structural losses, which need no network: edges (Mathieu et al. 2015, equation 6, to the first
+//! power) and structural similarity (Wang et al. 2004), each at several scales.
 
 use crate::Result;
 use crate::autograd::{Tape, Var};

@@ -1,4 +1,4 @@
-//! What a prior knows of the levels above its own: their codes through blocks that look both ways,
+//! Conditioning on the levels above: their codes go through blocks that look both ways, and are
 //! spread over the cells below them, so that each code to come has a vector of its own place
 //! (Razavi et al. 2019, section 3.2, where residual convolutions do it).
 
@@ -148,7 +148,7 @@ impl Conditioning {
         tape.reshape(&x, &[b * h * w * self.ratio * self.ratio, d])
     }
 
-    /// Which of [`Conditioning::rows`] the cell `cell` of image `image` has.
+    /// Returns the row of [`Conditioning::rows`] that belongs to the cell `cell` of image `image`.
     fn row(&self, image: usize, cell: usize) -> u32 {
         let ([h, w], r) = (self.level.grid, self.ratio);
         let (y, x) = (cell / self.grid[1], cell % self.grid[1]);
@@ -156,14 +156,15 @@ impl Conditioning {
         (above * r * r + y % r * r + x % r) as u32
     }
 
-    /// Which rows the codes `at` of images have, image by image; each cell has `books` codes.
+    /// Returns the rows that belong to the codes `at` of images, image by image; each cell has
+    /// `books` codes.
     pub fn by_image(&self, images: usize, at: Range<usize>, books: usize) -> Vec<u32> {
         (0..images)
             .flat_map(|image| at.clone().map(move |i| self.row(image, i / books)))
             .collect()
     }
 
-    /// The same of all `codes`, code by code, each code's padded to `width`.
+    /// Returns the rows that belong to all `codes`, code by code, each code's padded to `width`.
     pub fn by_code(&self, images: usize, codes: usize, books: usize, width: usize) -> Vec<u32> {
         let of = |i: usize| {
             (0..width).map(move |image| self.row(image.min(images.max(1) - 1), i / books))

@@ -81,8 +81,8 @@ impl Prior {
             .clone())
     }
 
-    /// Where each code of `rows` images finds what the levels above say of it, for each level: u32
-    /// [T, W], W a multiple of 64.
+    /// Returns the row of the levels above for each code of `rows` images, for each level: u32 [T,
+    /// W], W a multiple of 64.
     ///
     /// # Errors
     /// If the device cannot hold them.

@@ -1,5 +1,5 @@
-//! Which of the codes before it a code of an image sees, in a layer of sparse attention (Child et
-//! al. 2019; Ramesh et al. 2021, appendix B.1).
+//! Patterns of sparse attention: the codes before it that a code of an image sees in a layer (Child
+//! et al. 2019; Ramesh et al. 2021, appendix B.1).
 
 use crate::gpu::Gpu;
 use crate::ops::attention::attention::Mask;
@@ -20,7 +20,7 @@ pub enum Pattern {
     Convolution,
 }
 
-/// Where the codes lie that a pattern speaks of.
+/// The layout of the sequence that a pattern refers to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     /// Rows before the first code.
@@ -34,7 +34,7 @@ pub(crate) struct Place {
 }
 
 impl Pattern {
-    /// Does the code at i see that at j, which is no later?
+    /// Whether the code at i sees that at j, which is no later.
     fn sees(self, i: usize, j: usize, at: &Place) -> bool {
         let (a, b) = (i / at.books, j / at.books);
         let (rows, columns) = (
@@ -70,7 +70,7 @@ impl Pattern {
 pub(crate) struct Masks(Vec<(Pattern, Mask)>);
 
 impl Masks {
-    /// Of every pattern among `patterns`, for the first `rows` rows.
+    /// Builds the masks of every pattern among `patterns`, for the first `rows` rows.
     ///
     /// # Errors
     /// If the device cannot hold them.
@@ -94,7 +94,7 @@ impl Masks {
     }
 }
 
-/// Can attention of this kernel be asked for?
+/// Checks that attention of this kernel size is possible.
 ///
 /// # Errors
 /// If it is even, which has no middle, or 0.

@@ -1,11 +1,11 @@
-//! What a prior looks like: the keys of `[prior]`.
+//! The sizes of a prior: the keys of `[prior]`.
 
 use crate::models::prior::pattern::{Pattern, check_kernel};
 use crate::nn::{MlpKind, NormKind};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How the model knows where a code stands.
+/// Encoding of a code's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
@@ -16,7 +16,7 @@ pub enum Positions {
     Learned,
 }
 
-/// How a model reads a text.
+/// The way in which a prior reads texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TextKind {
@@ -27,7 +27,7 @@ pub enum TextKind {
     Encoder,
 }
 
-/// What a prior looks like.
+/// The sizes of a prior.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Shape {
@@ -48,24 +48,24 @@ pub struct Shape {
     pub positions: Positions,
     /// The base of rotary positions.
     pub rope_base: f32,
-    /// Do the logits share their weights with the codes' embeddings (Press and Wolf 2017)?
+    /// Whether the logits share their weights with the codes' embeddings (Press and Wolf 2017).
     pub tied: bool,
     /// Share of the elements that dropout takes from the embeddings and from what each half of a
     /// block adds.
     pub dropout: f32,
-    /// Does the model see the codes of the levels above its own, where there are any?
+    /// Whether the model sees the codes of the levels above its own, where there are any.
     pub conditioned: bool,
     /// Blocks over the codes of each level above, which look both ways.
     pub condition_layers: usize,
-    /// How texts are read, where images have some.
+    /// The way in which texts are read, where images have some.
     pub text: TextKind,
     /// Blocks over a text, with [`TextKind::Encoder`].
     pub text_layers: usize,
-    /// What the text's own tokens weigh in the loss, with [`TextKind::Stream`]; the codes weigh
-    /// the rest.
+    /// Weight of the text's own tokens in the loss, with [`TextKind::Stream`]; the codes have the
+    /// rest.
     pub text_weight: f32,
-    /// What each block's attention sees of the codes before, the first block's first; they come
-    /// round again. Empty is [`Pattern::Full`].
+    /// Pattern of each block's attention, the first block's first; they come round again. Empty is
+    /// [`Pattern::Full`].
     pub attention: Vec<Pattern>,
     /// Side in cells of what [`Pattern::Convolution`] sees; odd.
     pub attention_kernel: usize,
@@ -96,7 +96,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// The same with the MLPs' channels written out.
+    /// Returns the sizes with the MLPs' channels written out.
     pub fn resolved(&self) -> Shape {
         let hidden = match (self.hidden, self.mlp) {
             (0, MlpKind::SwiGlu) => (8 * self.dim / 3).next_multiple_of(32),
@@ -109,7 +109,7 @@ impl Shape {
         }
     }
 
-    /// Does this make a model?
+    /// Checks that a model can be built.
     ///
     /// # Errors
     /// Names the key, and what it may be.

@@ -4,7 +4,7 @@ use crate::models::Level;
 use crate::models::text::Text;
 use serde::{Deserialize, Serialize};
 
-/// What the codes look like that a prior models.
+/// Layout of the codes that a prior models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vocabulary {
     /// Codes of a codebook, K.
@@ -18,7 +18,7 @@ pub struct Vocabulary {
     /// The levels above these codes', the coarsest first: their codes are known before.
     #[serde(default)]
     pub above: Vec<Level>,
-    /// What the images' texts look like, where they have some.
+    /// Layout of the images' texts, where they have some.
     #[serde(default)]
     pub text: Option<Text>,
 }

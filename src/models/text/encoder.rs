@@ -1,5 +1,5 @@
-//! What a decoder reads of a text: the rows of a transformer that looks both ways over its tokens
-//! (Yu et al. 2022, "Parti", section 2.2), or rows that an encoder from elsewhere made.
+//! Encoders of texts: the rows of a transformer that looks both ways over their tokens (Yu et al.
+//! 2022, "Parti", section 2.2), or rows that an encoder from elsewhere made.
 
 use crate::Result;
 use crate::autograd::Var;

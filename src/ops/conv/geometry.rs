@@ -3,7 +3,7 @@
 use crate::gpu::Tensor;
 use crate::{Error, Result};
 
-/// How a convolution walks its input.
+/// Stride and padding of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// Pixels from one output to the next, both ways.

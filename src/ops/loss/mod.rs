@@ -1,4 +1,4 @@
-//! What training minimises, and how its parts are weighed.
+//! Losses, and the weights of their parts.
 
 pub mod adaptive_weight;
 pub mod cross_entropy;

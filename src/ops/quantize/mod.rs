@@ -1,4 +1,4 @@
-//! What quantizers compute: searches, codebooks and their use, estimators.
+//! Operations of quantizers: searches, codebooks and their use, estimators.
 
 pub mod assignment;
 pub mod bits;

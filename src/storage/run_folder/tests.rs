@@ -77,7 +77,7 @@ fn one_process_at_a_time_and_only_runs_resume() {
     RunFolder::create(&path, true).unwrap();
 }
 
-/// What hangs on a run goes with it, what its owner laid anywhere beside stays.
+/// A run's own files and what depends on it go with it; what its owner put beside it stays.
 #[test]
 fn a_run_that_is_replaced_goes_whole() {
     let base = tempfile::tempdir().unwrap();

@@ -32,7 +32,7 @@ enum Source {
     Prefetcher(Prefetcher<Batch>),
 }
 
-/// How a configuration's batches are made.
+/// Returns the plan of a configuration's batches.
 fn recipe(config: &ResolvedConfig) -> BatchPlan {
     let (d, t) = (&config.data, &config.train);
     let crop = d.crops().then_some((d.crop_scale_min, d.crop_scale_max));
@@ -45,7 +45,7 @@ fn recipe(config: &ResolvedConfig) -> BatchPlan {
     }
 }
 
-/// Can batches be made of this set as the configuration says?
+/// Checks that batches can be made of this set as the configuration says.
 ///
 /// # Errors
 /// If not; the message names the key.
@@ -125,7 +125,7 @@ impl Batches {
         }
     }
 
-    /// How long steps waited for their images; `None` where these lie on the device.
+    /// Returns how long steps waited for their images; `None` where these lie on the device.
     pub(super) fn waiting(&self) -> Option<DataStall> {
         match &self.source {
             Source::Resident(_) => None,

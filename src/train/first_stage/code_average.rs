@@ -14,7 +14,7 @@ pub(super) const PREFIX: &str = "ema.codes.";
 /// The average.
 pub(super) struct CodeAverage {
     decay: f64,
-    /// Of the quantizers' codes, in their order; empty before the first step.
+    /// Averages of the quantizers' codes, in their order; empty before the first step.
     codes: Vec<Tensor>,
 }
 
@@ -54,7 +54,7 @@ impl CodeAverage {
             .try_for_each(|(average, code)| exchange(code, average))
     }
 
-    /// What a checkpoint keeps, by the codes' numbers.
+    /// Returns the state of a checkpoint, by the codes' numbers.
     pub(super) fn save(&self) -> Result<HostTensors> {
         let of =
             |(i, t): (usize, &Tensor)| Ok((i.to_string(), (t.shape().to_vec(), t.read::<f32>()?)));

@@ -14,7 +14,7 @@ const PATIENCE: u32 = 5;
 /// A loss this many times the least so far has run away.
 const RUNAWAY: f64 = 20.0;
 
-/// What is wrong with a run.
+/// A warning about a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
     /// Few codes are in use.
@@ -24,14 +24,14 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// What is wrong, the likely cause and what to change.
+    /// Returns the mistake, the likely cause and what to change.
     pub fn text(&self) -> &str {
         match self {
             Warning::Collapse(text) | Warning::Runaway(text) => text,
         }
     }
 
-    /// The same, of the level of that name.
+    /// Returns the warning with the name of a level.
     pub fn at_level(self, name: &str) -> Warning {
         match self {
             Warning::Collapse(text) if !name.is_empty() => {
@@ -42,7 +42,7 @@ impl Warning {
     }
 }
 
-/// What has been seen of a run so far. It follows from the rows alone, and is kept in checkpoints.
+/// Observations of a run. They follow from the rows alone, and are kept in checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     low: u32,
@@ -51,7 +51,7 @@ pub struct Health {
     told_runaway: bool,
 }
 
-/// What a codebook could use at best in a step.
+/// The most of a codebook that a step can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Codes of all codebooks.

@@ -146,9 +146,9 @@ impl FirstStageTask {
         ))
     }
 
-    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level
-    /// alone, from their first two, and so on; u8 NHWC each. The other levels hold 0, or their mean
-    /// over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
+    /// Returns, of the first `n` test images, the originals, and the images that their coarsest
+    /// level alone, their first two, and so on decode to; u8 NHWC each. The other levels hold 0, or
+    /// their mean over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
     ///
     /// # Errors
     /// If the device fails.

@@ -36,12 +36,12 @@ use std::sync::Arc;
 /// Latents that k-means sees at least, where the first batches hold so many.
 const INIT_LATENTS: usize = 20_000;
 
-/// Where the metrics of a level lie among those of a step: behind the losses.
+/// Returns the place of a level's metrics among those of a step: behind the losses.
 const fn level_slot(level: usize) -> usize {
     LossMetrics::WIDTH + CodeMetrics::WIDTH * level
 }
 
-/// Where those of the objective lie: behind the levels.
+/// Place of the objective's metrics: behind the levels.
 const GAN_SLOT: usize = level_slot(MOST_LEVELS);
 
 /// Metrics of a step.

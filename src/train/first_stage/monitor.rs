@@ -1,5 +1,5 @@
-//! What watches over a first stage in training: warnings from its rows, and recovery from a
-//! collapse, a loss that runs away or a discriminator that breaks the model.
+//! The monitor of a first stage in training: warnings from its rows, and recovery from a collapse,
+//! a loss that runs away or a discriminator that breaks the model.
 
 use super::FirstStageTask;
 use super::health::{Capacity, Health, Warning};
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 /// Steps between those at which a run recovers, where it may.
 const RECOVER_EVERY: u64 = 100;
 
-/// What was seen of a run, and what was done about it.
+/// Observations of a run, and the state of its recovery.
 pub(super) struct Monitor {
-    /// Of each level's codebook.
+    /// Health of each level's codebook.
     health: Vec<Health>,
     guard: Guard,
     /// Warnings that the user has not been given yet.
@@ -24,8 +24,7 @@ pub(super) struct Monitor {
     recovery: RecoveryState,
 }
 
-/// What a run that recovers has changed, and what it is to change at the next step at which this is
-/// done.
+/// Changes that a recovering run has made, and those due at the next step at which this is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct RecoveryState {
     collapse_due: bool,
@@ -36,7 +35,7 @@ struct RecoveryState {
 }
 
 impl Monitor {
-    /// Of a run with so many levels.
+    /// Creates the monitor of a run with so many levels.
     pub(super) fn new(levels: usize) -> Monitor {
         Monitor {
             health: vec![Health::default(); levels],
@@ -51,7 +50,7 @@ impl Monitor {
         self.recovery.halvings
     }
 
-    /// Are dead codes placed anew because a codebook collapsed?
+    /// Whether dead codes are placed anew because a codebook collapsed.
     pub(super) fn revives(&self) -> bool {
         self.recovery.revives
     }
@@ -102,7 +101,7 @@ impl FirstStageTask {
         )
     }
 
-    /// Does the discriminator take part in the step that is the `step`-th?
+    /// Whether the discriminator takes part in the step that is the `step`-th.
     fn is_adversarial(&self, step: u64) -> bool {
         self.objective.adversary.is_some() && self.config.gan.share(step.saturating_sub(1)) > 0.0
     }

@@ -1,5 +1,5 @@
-//! What is kept of a first stage in training, to go on from any step, and what is kept of one that
-//! has ended.
+//! State of a first stage in training, from which any step can be resumed, and the state of one
+//! that has ended.
 
 use super::FirstStageTask;
 use super::code_average::PREFIX as AVERAGE;
@@ -39,7 +39,7 @@ impl FirstStageTask {
         })
     }
 
-    /// Was the checkpoint made on these data?
+    /// Checks that the checkpoint was made on these data.
     pub(super) fn check_data(&self, checkpoint: &Checkpoint) -> Result<()> {
         let data = &checkpoint.state["data"];
         if self

@@ -36,7 +36,7 @@ pub fn levels_of(
     Ok(stage.levels(width, height))
 }
 
-/// Can this configuration train on this data set?
+/// Checks that this configuration can train on this data set.
 ///
 /// # Errors
 /// If not; the message names the key, or what the data lack.
@@ -126,7 +126,7 @@ impl Trainer<FirstStageTask> {
         &self.task.stage.quantizers
     }
 
-    /// What an image's codes look like, level by level.
+    /// Returns the layout of an image's codes, level by level.
     pub fn levels(&self) -> &[Level] {
         &self.task.levels
     }
@@ -189,9 +189,9 @@ impl Trainer<FirstStageTask> {
         self.task.test_pairs(&mut self.state, n)
     }
 
-    /// Of the first `n` test images: the originals, and what is drawn from their coarsest level
-    /// alone, from their first two, and so on; u8 NHWC each. The other levels hold 0, or their mean
-    /// over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
+    /// Returns, of the first `n` test images, the originals, and the images that their coarsest
+    /// level alone, their first two, and so on decode to; u8 NHWC each. The other levels hold 0, or
+    /// their mean over at most 256 test images: see [`crate::config::run::Model::level_dropout`].
     ///
     /// # Errors
     /// If the device fails.

@@ -1,4 +1,4 @@
-//! How discriminator and generator are scored by logits.
+//! Losses of discriminator and generator, from logits.
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
@@ -11,7 +11,7 @@ fn mean_of(tape: &Tape, f: Function, x: &Var, a: f32, b: f32) -> Result<Var> {
 }
 
 impl Adversarial {
-    /// What the discriminator minimises, of its logits for real images and for reconstructions:
+    /// Computes the discriminator's loss, from its logits for real images and for reconstructions:
     /// [1]. Half the sum of both parts, as in taming-transformers.
     pub(super) fn discriminator(self, tape: &Tape, real: &Var, fake: &Var) -> Result<Var> {
         let [real, fake] = match self {
@@ -27,7 +27,7 @@ impl Adversarial {
         tape.scale(&tape.add(&real, &fake)?, 0.5, 0.0)
     }
 
-    /// What the generator minimises, of the logits for its reconstructions: [1].
+    /// Computes the generator's loss, from the logits for its reconstructions: [1].
     pub(super) fn generator(self, tape: &Tape, fake: &Var) -> Result<Var> {
         match self {
             Adversarial::Hinge => tape.scale(&tape.mean(fake)?, -1.0, 0.0),

@@ -26,7 +26,7 @@ pub(crate) struct Adversary {
     halvings: u32,
 }
 
-/// What the generator hears.
+/// The generator's losses by the discriminator.
 pub(super) struct GeneratorLoss {
     /// The generator's adversarial loss, unweighted, and the feature matching loss, weighted: [1]
     /// each.
@@ -36,8 +36,7 @@ pub(super) struct GeneratorLoss {
     pub(super) slope: Tensor,
 }
 
-/// What a step of the discriminator leaves for the log, each [1], and the report of its gradients'
-/// norm [3].
+/// Metrics of a step of the discriminator, each [1], and the report of its gradients' norm [3].
 pub(super) struct Learned {
     pub(super) loss: Tensor,
     pub(super) real: Tensor,
@@ -92,7 +91,7 @@ impl Adversary {
         self.params.count()
     }
 
-    /// Does the discriminator train at this step?
+    /// Whether the discriminator trains at this step.
     pub(super) fn trains(&self, step: u64) -> bool {
         step >= self.options.start
     }
@@ -217,7 +216,7 @@ impl Adversary {
         })
     }
 
-    /// What goes on from here needs, by name.
+    /// Returns the tensors of a checkpoint, by name.
     pub(super) fn save(&self) -> Result<HostTensors> {
         let AdamState { m, v, .. } = self.adam.save()?;
         let mut all = self.params.to_host()?;

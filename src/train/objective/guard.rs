@@ -17,7 +17,7 @@ const STEEPER: f64 = 100.0;
 /// Gradients' norms that are remembered.
 const REMEMBERED: usize = 64;
 
-/// What a row of the log says.
+/// A row of the log, as far as the guard reads it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
     /// Steps done.
@@ -28,11 +28,11 @@ pub(crate) struct Sample {
     pub(crate) used: f64,
     /// Norm of the model's gradients.
     pub(crate) norm: f64,
-    /// Does the discriminator take part?
+    /// Whether the discriminator takes part.
     pub(crate) adversarial: bool,
 }
 
-/// What was seen so far. It follows from the rows alone, and is kept in checkpoints.
+/// Observations so far. They follow from the rows alone, and are kept in checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Guard {
     least: Option<f64>,
@@ -105,7 +105,7 @@ impl Guard {
         self.norms.push(norm);
     }
 
-    /// Was nothing wrong at the last row? A checkpoint made then is one to go back to.
+    /// Whether nothing was wrong at the last row. A checkpoint made then is one to go back to.
     pub(crate) fn is_sound(&self) -> bool {
         self.bad == 0
     }
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(told(|s| s.norm = 1e4, 2), None);
     }
 
-    /// What a discriminator usually costs is no collapse, nor is disorder before it is heard.
+    /// The usual price of a discriminator is no collapse, nor is disorder before it takes part.
     #[test]
     fn the_usual_price_is_no_collapse() {
         let mut guard = Guard::default();

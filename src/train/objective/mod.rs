@@ -1,5 +1,4 @@
-//! What a first stage minimises of its reconstructions: pixels, structure, a perceptual distance,
-//! and a discriminator's word.
+//! The objective of a first stage: pixels, structure, a perceptual distance, and a discriminator.
 //!
 //! The loss is found on tapes of its own, of the reconstructions as leaves. What they give is a
 //! value and its slope, the gradient with respect to the reconstructions; `Objective::judge` hands
@@ -27,7 +26,7 @@ use crate::ops::loss::loss::{Loss, loss};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// How a configuration's reconstructions are judged.
+/// The losses of a configuration's reconstructions.
 pub(crate) struct Objective {
     gpu: Gpu,
     pixels: Loss,
@@ -88,7 +87,8 @@ impl Objective {
         })
     }
 
-    /// Is it the mean squared error and nothing else? Then the model's own tape does.
+    /// Whether it is the mean squared error and nothing else. Then the model's own tape computes
+    /// it.
     fn is_plain(&self) -> bool {
         self.pixels == Loss::Mse
             && self.structure_weight == 0.0
@@ -101,14 +101,14 @@ impl Objective {
         self.lpips.as_ref().map_or(0, Lpips::numbers)
     }
 
-    /// Does the pass that is judged have to watch the decoder's last weight?
+    /// Whether the judged pass has to watch the decoder's last weight.
     pub(crate) fn watches(&self) -> bool {
         self.adaptive && self.adversary.is_some()
     }
 
-    /// What reconstructions y on the tape of `pass`, of originals x, cost at a step: the loss [1]
-    /// on that tape, the mean squared error [1], and metrics for the log. `pass` watches the
-    /// decoder's last weight where [`Objective::watches`].
+    /// Computes the loss of reconstructions y on the tape of `pass`, of originals x, at a step: the
+    /// loss [1] on that tape, the mean squared error [1], and metrics for the log. `pass` watches
+    /// the decoder's last weight where [`Objective::watches`].
     ///
     /// # Errors
     /// If the device fails.
@@ -248,7 +248,7 @@ impl Objective {
         Ok(metrics)
     }
 
-    /// What a checkpoint keeps of the other player.
+    /// Returns the discriminator's part of a checkpoint.
     ///
     /// # Errors
     /// If the device fails.

@@ -176,7 +176,7 @@ fn parts_are_weighed_and_added() {
     }
 }
 
-/// What was L2 before is L2 still, on the model's own tape.
+/// Without options the loss is the mean squared error on the model's own tape.
 #[test]
 fn without_options_it_is_the_mean_squared_error() {
     let gpu = Gpu::new(Options {

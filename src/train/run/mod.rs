@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long a run is, and when it measures and saves.
+/// The length of a run, and the steps at which it measures and saves.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// Steps in all.
@@ -42,11 +42,11 @@ pub struct Schedule {
     pub toml: String,
     /// A hash of what a resumed run may not change.
     pub identity: String,
-    /// What that was in earlier versions: their checkpoints are gone on from, too.
+    /// Identities in earlier versions: their checkpoints are resumed from, too.
     pub earlier: Vec<String>,
 }
 
-/// What a run tells whoever watches. All calls come from the training thread.
+/// An observer of a run. All calls come from the training thread.
 pub trait Observer {
     /// After every step.
     fn step(&mut self, progress: &Progress);
@@ -56,7 +56,7 @@ pub trait Observer {
     fn note(&mut self, text: &str);
 }
 
-/// Where a run stands.
+/// Progress of a run.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// Steps done.
@@ -65,17 +65,17 @@ pub struct Progress {
     pub steps: u64,
     /// The newest row of the log, in words.
     pub row: Option<String>,
-    /// What a step takes, per second, lately; `None` before it is known.
+    /// Units per second, lately; `None` before it is known.
     pub per_second: Option<f64>,
-    /// What that is: images, say.
+    /// The unit: images, say.
     pub unit: &'static str,
     /// Time left at that pace, measurements and checkpoints counted; `None` before it is known.
     pub left: Option<Duration>,
-    /// How long training waited for its data so far; `None` where they lie ready.
+    /// Time that training waited for its data so far; `None` where they lie ready.
     pub waiting: Option<DataStall>,
 }
 
-/// How a run begins.
+/// The way in which a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// From step 0.
@@ -84,13 +84,13 @@ pub enum Start {
     Resume,
 }
 
-/// How a run ended.
+/// The result of a run.
 pub struct Outcome<T: Task = FirstStageTask> {
     /// The trainer, at its last step.
     pub trainer: Trainer<T>,
     /// The last measurement; `None` for a run that was stopped.
     pub evaluation: Option<T::Evaluation>,
-    /// Was it stopped before its last step? A checkpoint was saved then.
+    /// Whether it was stopped before its last step. A checkpoint was saved then.
     pub stopped: bool,
     /// Time spent in this process.
     pub elapsed: Duration,

@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Times that a run is gone on with more carefully.
 const MOST_BACK_OFFS: u32 = 4;
 
-/// Where a run went back to, until it has come further. It follows from the steps alone, and is
-/// kept in checkpoints.
+/// The checkpoint that a run went back to, until it has come further. It follows from the steps
+/// alone, and is kept in checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setback {
     /// The step of the checkpoint.
@@ -30,7 +30,7 @@ pub(super) struct Setback {
 const SETBACK: &str = "setback";
 
 impl Setback {
-    /// What a checkpoint says of it.
+    /// Returns the setback that a checkpoint records.
     pub(super) fn of(checkpoint: &Checkpoint) -> Option<Setback> {
         serde_json::from_value(checkpoint.state[SETBACK].clone()).ok()
     }
@@ -309,8 +309,8 @@ impl<'a, T: Task> Session<'a, T> {
 }
 
 impl Schedule {
-    /// What is still to be done after `step` steps, the last measurement and the last checkpoint
-    /// too.
+    /// Returns the work that is left after `step` steps, the last measurement and the last
+    /// checkpoint included.
     fn rest(&self, step: u64) -> Rest {
         // Those that are due at the last step are the last ones.
         let between = |every: u64| match every {

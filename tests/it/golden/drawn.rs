@@ -116,7 +116,7 @@ fn pictures(n: usize) -> Vec<u8> {
     (0..n * width * height * channels).map(pixel).collect()
 }
 
-/// How often each of `n` codes was taken; the last ones never.
+/// Returns the number of uses of each of `n` codes; the last ones have none.
 fn counts(n: u64) -> Vec<u64> {
     (0..n)
         .map(|i| if i + 4 < n { 4000 / (i + 2) } else { 0 })

@@ -15,7 +15,7 @@ pub struct Tree {
     pub imports: Vec<BTreeSet<usize>>,
 }
 
-/// What one file says.
+/// Imports and modules that one file states.
 #[derive(Default)]
 struct Stated {
     /// Modules that it holds in itself.
@@ -90,7 +90,7 @@ impl Tree {
 
 struct Names {
     files: BTreeMap<Path, usize>,
-    /// What a name stands for in a module that imports it.
+    /// The items that names stand for in a module that imports them.
     uses: BTreeMap<(Path, String), Path>,
 }
 
@@ -150,7 +150,7 @@ fn module(file: &str) -> Path {
     path
 }
 
-/// What a source says, in its module `at`.
+/// Reads what a source states, in its module `at`.
 fn state(text: &str, at: &Path) -> Stated {
     let tokens = tokens(text);
     let mut said = Stated::default();

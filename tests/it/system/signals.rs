@@ -1,4 +1,4 @@
-//! What a run does with signals: a save for each that asks it to stop, nothing for one that was
+//! A run's response to signals: a save for each that asks it to stop, nothing for one that was
 //! ignored at the start.
 
 use super::pictures;

@@ -1,4 +1,4 @@
-//! What runs reached, as tables: of this comparison, and of one beside it.
+//! Results of runs, as tables: of this comparison, and of a reference.
 
 use super::Entry;
 use crate::cli::common::images::png;
@@ -8,7 +8,7 @@ use wgvq::report::comparison::RunResult;
 use wgvq::storage::metrics_log;
 use wgvq::{Error, Result, files};
 
-/// What a finished run's files say.
+/// Reads the results of a finished run.
 pub(super) fn read(entry: &Entry, pace: &Path) -> Result<RunResult> {
     let path = entry.folder.join("test.csv");
     let columns = metrics_log::columns(&path)?;

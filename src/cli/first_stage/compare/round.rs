@@ -15,7 +15,7 @@ use wgvq::{Error, Result};
 /// trained in it is gone on with.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Round {
-    /// What it is of: another command begins another.
+    /// Hash of what is compared: another command begins another round.
     of: String,
     /// When it began: what names it in the runs that it made. `None` where nothing is replaced.
     began: Option<String>,
@@ -70,7 +70,7 @@ impl Round {
         Ok(round)
     }
 
-    /// Is the run in this folder from before the round?
+    /// Whether the run in this folder is from before the round.
     pub(super) fn replaces(&self, folder: &Path) -> bool {
         let made = std::fs::read_to_string(folder.join(COMPARED)).unwrap_or_default();
         self.began.as_ref().is_some_and(|began| made != *began)

@@ -1,5 +1,5 @@
-//! What is found out before anything is trained: the first stage, images and captions, and whether
-//! every stage can be trained on them.
+//! Checks before anything is trained: the first stage, images and captions, and whether every stage
+//! can be trained on them.
 
 use super::{GO_ON, System, Train, going_on, output};
 use crate::cli::common::keys::{Keys, configuration, open};
@@ -27,12 +27,12 @@ use wgvq::train::contrastive::check_contrastive;
 use wgvq::train::{check, levels_of, prior};
 use wgvq::{Error, Result};
 
-/// What a text may have without being asked, at least and at most: prompts are often longer than
+/// Length of texts where none is asked for, at least and at most: prompts are often longer than
 /// captions.
 const LEAST: usize = 12;
 const LONGEST: usize = 128;
 
-/// What the options say of texts, whatever the captions are.
+/// Checks the options of texts, whatever the captions are.
 pub(super) fn check_texts(request: &TrainRequest) -> Result<()> {
     Tokenizer::check_size(request.vocabulary)?;
     if request.text_length > 1 << 20 {
@@ -55,14 +55,14 @@ pub(super) fn check_texts(request: &TrainRequest) -> Result<()> {
 /// The first stage of a run, trained or to be trained.
 pub(super) struct First {
     pub config: ResolvedConfig,
-    /// What its codes look like.
+    /// Layout of its codes.
     pub levels: Vec<Level>,
     /// Width, height and channels of its images.
     image: [usize; 3],
     pub stage: Stage,
 }
 
-/// How far a first stage is.
+/// Progress of a first stage.
 pub(super) enum Stage {
     /// It is there.
     Trained(Box<FirstStageModel>),
@@ -72,14 +72,14 @@ pub(super) enum Stage {
     Begun(Arc<ImageSet>, RunFolder),
 }
 
-/// What the models of a run are trained on.
+/// The data that the models of a run are trained on.
 pub(super) struct Material {
     pub set: Arc<ImageSet>,
     pub tokenizer: Tokenizer,
     /// Captions in tokens.
     pub text: Text,
     pub texts: Arc<Texts>,
-    /// What the prior reads, where that is something else.
+    /// Layout of the rows that the prior reads, where those are something else.
     pub rows: Option<Text>,
 }
 
@@ -197,7 +197,7 @@ impl Train {
         configuration(None, None, &keys)
     }
 
-    /// Can the folders of the stages that are to begin be made?
+    /// Checks that the folders of the stages that are to begin can be made.
     pub(super) fn check_places(&self, places: &[PathBuf]) -> Result<()> {
         let run = self.folder();
         if self.resume.is_some() {
@@ -309,7 +309,7 @@ impl Train {
         })
     }
 
-    /// Can the later stages be trained on this?
+    /// Checks that the later stages can be trained on this.
     pub(super) fn check_stages(
         &self,
         gpu: &Gpu,
@@ -329,7 +329,7 @@ impl Train {
         })
     }
 
-    /// Are these the images and texts that a prior's tokens were made of?
+    /// Checks that these are the images and texts that a prior's tokens were made of.
     pub(super) fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
         if m.set.is_of_sum(&tokens.info.data_sha256) && tokens.info.reader == m.tokenizer.sha256() {
             return Ok(());

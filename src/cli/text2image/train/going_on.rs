@@ -1,4 +1,4 @@
-//! What a run that goes on was asked for: its own, with more steps where they are asked for now.
+//! The request of a run that is resumed: its own, with more steps where they are asked for now.
 
 use super::{System, Train};
 use crate::cli::common::keys::set_keys;
@@ -15,8 +15,8 @@ use wgvq::models::text::TextFormat;
 use wgvq::storage::checkpoint;
 use wgvq::{Error, Result};
 
-/// Has the model in a folder been trained to its end, which is at `steps`? A shorter one of before
-/// may stand there while more are done.
+/// Whether the model in a folder was trained to its end, which is at `steps`. A shorter one of
+/// before may stand there while more are done.
 pub(super) fn ended(place: &Path, steps: u64) -> Result<bool> {
     let newest = checkpoint::newest(&place.join("checkpoints"))?;
     Ok(place.join("final.safetensors").is_file() && newest.is_none_or(|(step, _)| step == steps))
@@ -34,7 +34,7 @@ fn refused(others: &[&str]) -> Error {
 }
 
 impl Train {
-    /// What the run was asked for, with more steps where these are asked for now. Its own options
+    /// Returns the run's request, with more steps where these are asked for now. Its own options
     /// may be given again.
     pub(super) fn going_on(&self, run: &Path) -> Result<TrainRequest> {
         let Some(kept) = TrainRequest::load(run)? else {
@@ -103,8 +103,8 @@ impl Train {
         }
     }
 
-    /// The same of a run that an earlier version began: what its stages have is theirs, and options
-    /// say the rest.
+    /// Returns the request of a run that an earlier version began: its finished stages keep their
+    /// configurations, and options say the rest.
     fn going_on_from_earlier(&self, run: &Path) -> Result<TrainRequest> {
         let mut request = self.request(run)?;
         let levels = [String::new()]

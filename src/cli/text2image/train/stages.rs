@@ -195,7 +195,7 @@ impl Train {
         made.map(|tokens| (folder, Some(tokens)))
     }
 
-    /// What captions held out save of the bits of their images.
+    /// Prints how many bits of their images' codes held-out captions save.
     pub(super) fn text_helps(
         &self,
         global: &Global,

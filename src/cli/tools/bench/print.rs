@@ -1,4 +1,4 @@
-//! What a benchmark prints.
+//! Output of a benchmark.
 
 use super::{lines, processor};
 use crate::cli::Global;
@@ -133,8 +133,8 @@ pub(super) fn line(
     ));
 }
 
-/// Where the time of a workload goes: every variant of a kernel as JSON, else a line for all of
-/// them.
+/// Prints the shares of a workload's time: every variant of a kernel as JSON, else a line for all
+/// of them.
 pub(super) fn shares(global: &Global, shares: &[Share]) {
     if global.json {
         shares

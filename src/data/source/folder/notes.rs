@@ -1,4 +1,4 @@
-//! What whoever opens a folder is told of its images.
+//! Notes on the images of a folder, for the user who opens it.
 
 use crate::data::decode::picture::Header;
 use crate::{Error, Result};

@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};
 
 impl Gpu {
-    /// Is the tensor small enough to bind?
+    /// Checks that the tensor is small enough to bind.
     pub(in crate::gpu) fn check_binding(&self, op: &'static str, t: &Tensor) -> Result<()> {
         let (asked, limit) = (
             t.binding_size(),

@@ -15,7 +15,7 @@ impl Gpu {
         self.inner.command.submitted.load(Ordering::Relaxed)
     }
 
-    /// Is there work of our own that is recorded and has not been closed?
+    /// Whether some of the engine's own work is recorded and not closed yet.
     pub(in crate::gpu) fn has_open_work(recorder: &Recorder) -> bool {
         recorder.own.encoder.is_some()
     }

@@ -9,7 +9,7 @@ use super::{Library, SourceError, Value, Variables, is_define, is_name};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 
-/// What a text asks for.
+/// The defines and imports that a checked text refers to.
 #[derive(Debug, Default, PartialEq)]
 pub struct Checked {
     /// The files that it imports, by itself or by way of others.
@@ -22,7 +22,7 @@ pub struct Checked {
 /// contracts as far as some branch must meet them. Whatever is written as a define counts as one.
 ///
 /// # Errors
-/// With the file and line of the first mistake.
+/// Returns the file and line of the first mistake.
 pub fn check(name: &str, text: &str, library: Library) -> Result<Checked, SourceError> {
     let mut checker = Checker {
         library,
@@ -73,7 +73,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Does the expression have a value in some variant?
+    /// Checks that the expression has a value in some variant.
     fn value(&mut self, text: &str, vars: &Variables) -> Result<(), Failure> {
         let defines = RefCell::new(Vec::new());
         let value = any_value(text, vars, &defines);

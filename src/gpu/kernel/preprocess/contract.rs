@@ -15,7 +15,7 @@ pub(super) fn pattern(text: &str) -> String {
     out
 }
 
-/// Does `name` look like `pattern`, whose `*` stand for numbers or further patterns?
+/// Whether `name` matches `pattern`, whose `*` stand for numbers or further patterns.
 pub(super) fn fits(name: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => name == pattern,

@@ -16,7 +16,7 @@ pub struct Expanded {
     /// The text.
     pub text: String,
     files: Vec<String>,
-    /// Of each line of the text, the file and the line that it came from.
+    /// The file and line that each line of the text came from.
     origins: Vec<Option<(usize, usize)>>,
 }
 
@@ -267,7 +267,7 @@ pub(super) fn imported<'a>(
     library(name).ok_or_else(|| format!("`#import {name}`: there is no shaders/{name}.wgsl"))
 }
 
-/// What is wrong with an expression.
+/// Returns the reason why an expression has no value, for an error.
 pub(super) fn reason(text: &str, failure: Failure) -> String {
     match failure {
         Failure::Unknown(name) => {
@@ -280,13 +280,13 @@ pub(super) fn reason(text: &str, failure: Failure) -> String {
     }
 }
 
-/// What is wrong where a name is required that nothing declares.
+/// Returns the error text for a required name that nothing declares.
 pub(super) fn missing(name: &str, entry: Option<&(String, usize)>) -> String {
     let file = entry.map_or("?", |(file, _)| file.as_str());
     format!("requires `{name}`, which shaders/{file}.wgsl must declare before it imports this")
 }
 
-/// What is wrong where a file does not declare what it provides.
+/// Returns the error text for a file that does not declare what it provides.
 pub(super) fn unkept(name: &str) -> String {
     format!("provides `{name}`, and declares nothing of that name")
 }

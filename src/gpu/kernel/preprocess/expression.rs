@@ -3,7 +3,7 @@
 use super::{Value, Variables};
 use std::convert::Infallible;
 
-/// Why an expression has no value.
+/// The reason why an expression has no value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Failure {
     /// It is not an expression.

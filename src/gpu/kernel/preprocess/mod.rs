@@ -19,9 +19,9 @@
 //! other braces are WGSL's. Loops' variables are in small letters where they are numbers, defines
 //! in capitals. Every define becomes a `const NAME: u32` of the module.
 //!
-//! What is not known is an error with the file and line: a directive, an import, a name in braces.
-//! The build script (`build.rs`) includes this module too, and [`check`]s every branch of every
-//! file with it. So it depends on the standard library alone.
+//! An unknown directive, import or name in braces is an error with the file and line. The build
+//! script (`build.rs`) includes this module too, and [`check`]s every branch of every file with it.
+//! So it depends on the standard library alone.
 
 mod check;
 mod contract;
@@ -43,14 +43,14 @@ pub struct SourceError {
     pub file: String,
     /// The line, from 1 on.
     pub line: usize,
-    /// What is wrong with it, and what would be right.
+    /// The mistake, and what would be right.
     pub what: String,
     /// The imports by which the file was reached, the innermost first.
     pub imported_by: Vec<(String, usize)>,
 }
 
 impl SourceError {
-    /// What is wrong, and by which imports the file was reached.
+    /// Returns the mistake, and the imports by which the file was reached.
     pub fn what_and_imports(&self) -> String {
         let imports = self
             .imported_by
@@ -80,9 +80,9 @@ pub type Library<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
 /// The value of a loop's variable.
 #[derive(Clone, Debug)]
 enum Value {
-    /// Of `#unroll`.
+    /// The variable of an `#unroll`.
     Number(u32),
-    /// Of `#for`.
+    /// The variable of a `#for`.
     Word(String),
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Arm<'t> {
     pub body: Vec<Node<'t>>,
 }
 
-/// What a `#for` walks over.
+/// The variables of a `#for` and their values in each round.
 #[derive(Debug)]
 pub(super) struct ForTable<'t> {
     pub names: Vec<&'t str>,
@@ -42,7 +42,7 @@ pub(super) struct ForTable<'t> {
 const DIRECTIVES: &str =
     "#import, #ifdef, #ifndef, #elif, #else, #endif, #unroll, #for, #end, #requires and #provides";
 
-/// What stands open while its lines are read.
+/// A block whose end has not been read yet.
 enum Open<'t> {
     Choice(Vec<Arm<'t>>),
     Unroll(Line<'t>, [&'t str; 3]),

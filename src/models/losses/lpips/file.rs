@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
-/// How to come by such a file.
+/// Instructions for making such a file.
 pub(crate) const WAY: &str =
     "`python scripts/convert_lpips.py vgg lpips-vgg.safetensors` makes such a file";
 

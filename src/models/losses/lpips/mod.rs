@@ -22,7 +22,7 @@ use crate::{Error, Result};
 use backbone::{Filter, Step};
 use std::path::Path;
 
-/// What the network's channels are brought to: (x - shift) / scale of images in [-1, 1].
+/// Shift of the input's channels: images in [-1, 1] become (x - shift) / scale.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 
@@ -57,10 +57,10 @@ enum Layer {
 #[derive(Debug)]
 pub struct Lpips {
     backbone: Backbone,
-    /// Of grey images and of those of three channels: a grey one counts as three alike.
+    /// Scales of grey images and of those of three channels: a grey one counts as three alike.
     scaling: [Frozen; 2],
     layers: Vec<Layer>,
-    /// Of each tap, \[C].
+    /// Weights of each tap's channels, \[C].
     lins: Vec<Tensor>,
 }
 
@@ -85,8 +85,8 @@ impl Lpips {
         })
     }
 
-    /// The same of tensors by name, in PyTorch's layouts: convolutions [O, I, K, K], biases \[O],
-    /// weights of features [1, C, 1, 1].
+    /// Builds it from tensors by name, in PyTorch's layouts: convolutions [O, I, K, K], biases
+    /// \[O], weights of features [1, C, 1, 1].
     ///
     /// # Errors
     /// If the names are of no network that is known, a tensor is missing, has another shape than

@@ -25,7 +25,7 @@ pub(super) struct Strides {
     pub row: usize,
 }
 
-/// Where q, k, v and o lie in their buffers; v as k.
+/// Places of q, k, v and o in their buffers; v is laid out as k.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub q: Strides,
@@ -78,7 +78,7 @@ enum AttentionPass {
 
 /// The quarters of a head's channels that kernels are made for; others round up.
 const QUARTERS: [u32; 11] = [1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64];
-/// Those of kernels with a mask: fewer, for there are enough variants.
+/// Quarters of kernels with a mask: fewer, for there are enough variants.
 const MASKED_QUARTERS: [u32; 6] = [2, 4, 8, 16, 32, 64];
 /// The subgroups that kernels are made for.
 const LANES: [u32; 2] = [8, 16];

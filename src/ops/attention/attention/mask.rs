@@ -1,5 +1,5 @@
-//! Which keys a query may see, as bits: the patterns of sparse attention, and the padding of
-//! sequences.
+//! Masks: the keys that a query may see, as bits, for the patterns of sparse attention and the
+//! padding of sequences.
 
 use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};
@@ -151,7 +151,7 @@ impl Mask {
         })
     }
 
-    /// Does it fit this many images, queries and keys?
+    /// Checks that it fits this many images, queries and keys.
     pub(crate) fn check(&self, op: &'static str, [b, tq, tk]: [usize; 3]) -> Result<()> {
         if self.images.is_some_and(|n| n != b)
             || self.queries.is_some_and(|n| n != tq)

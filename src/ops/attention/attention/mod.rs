@@ -15,7 +15,7 @@ use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
 use kernels::{Layout, Problem, Strides};
 
-/// Which keys a query sees, and how scores are scaled.
+/// Options of attention: causality, mask and the scale of scores.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
     /// Query i of Tq sees the keys j <= i + Tk - Tq of Tk: with as many keys as queries, itself
@@ -24,7 +24,7 @@ pub struct Attention<'a> {
     pub causal: bool,
     /// The factor of q . k; `None` is 1 / sqrt D.
     pub scale: Option<f32>,
-    /// Of those keys, a query sees the ones that this lets it see; `None` is all of them.
+    /// Keys that a query may see, of those that it would see without a mask; `None` is all of them.
     pub mask: Option<&'a Mask>,
 }
 

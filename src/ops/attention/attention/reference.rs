@@ -10,7 +10,7 @@ pub struct Sizes<'a> {
     pub tq: usize,
     pub tk: usize,
     pub d: usize,
-    /// Which query of which image sees which key: [B, Tq, Tk].
+    /// Whether a query of an image sees a key: [B, Tq, Tk].
     pub sees: &'a [bool],
 }
 

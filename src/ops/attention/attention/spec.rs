@@ -61,7 +61,7 @@ fn problem(c: &Case) -> Problem {
     }
 }
 
-/// Which query of which image sees which key, [B, Tq, Tk].
+/// Returns whether each query of each image sees each key, [B, Tq, Tk].
 fn sees(c: &Case) -> Vec<bool> {
     let p = problem(c);
     let seen = |b: usize, i: usize, j: usize| match c.get("mask") {

@@ -8,7 +8,7 @@ use crate::gpu::Tensor;
 use crate::ops::attention::softmax::{Softmax, softmax, softmax_grad};
 use crate::ops::linalg::matmul::{Transpose, matmul};
 
-/// What the backward pass needs of the forward one: the shares of the values, [B H, Tq, Tk].
+/// Activations that the backward pass needs: the shares of the values, [B H, Tq, Tk].
 pub(super) struct Kept {
     shares: Tensor,
     p: Problem,

@@ -39,14 +39,14 @@ const UNITS_EACH: [u32; 4] = [1, 2, 4, 8];
 /// Keys that an invocation scores in one go; the kernel names four.
 const KEYS_EACH: u32 = 4;
 
-/// What a query attends to.
+/// Keys that a query attends to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
     /// A cache.
     All,
-    /// Those of a cache that a mask lets it see.
+    /// Keys of a cache that a mask lets it see.
     Masked,
-    /// Those of another sequence.
+    /// Keys of another sequence.
     Cross,
 }
 

@@ -20,10 +20,10 @@ pub struct Rotary {
     table: Tensor,
 }
 
-/// Where a sequence's first row stands in the table of positions.
+/// Position of a sequence's first row in the table.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
-    /// The same for every sequence.
+    /// One position for every sequence.
     At(usize),
     /// u32 `[B]`, one for each: how many rows a cache has of each sequence, say. Positions past the
     /// table's last read the last.
@@ -201,7 +201,7 @@ mod tests {
     use crate::gpu::Options;
     use crate::spec::Rng;
 
-    /// What the embedding is for: products of turned queries and keys depend on distances alone.
+    /// The purpose of the embedding: products of turned queries and keys depend on distances alone.
     #[test]
     fn products_depend_on_distances() {
         let gpu = Gpu::new(Options::default()).unwrap();

@@ -10,7 +10,7 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
 use crate::{Error, Result, shader};
 
-/// What scores are scaled by, and which count.
+/// The scale and the mask of scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Softmax {
     /// The factor of every score.

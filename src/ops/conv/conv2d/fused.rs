@@ -1,8 +1,9 @@
-//! What is done on the way in and out of a convolution's sum, and the defines that it becomes.
+//! Operations that are fused into a convolution's loads and stores, and the defines that they
+//! become.
 
 use crate::gpu::{DType, Kernel, Tensor};
 
-/// What is done on the way in and out of a convolution's sum.
+/// Operations that are fused into a convolution's loads and stores.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Fused<'a> {
     /// Rectify the operand that the rows load.
@@ -21,7 +22,8 @@ pub(super) struct Flags {
     pub bias: bool,
     pub residual: bool,
     pub mask: bool,
-    /// Which tensors are f16: what the rows load; the output and with it the residual; the mask.
+    /// Whether tensors are f16: those that the rows load; the output and with it the residual; the
+    /// mask.
     pub lhs_half: bool,
     pub out_half: bool,
     pub mask_half: bool,

@@ -27,7 +27,7 @@ pub(super) fn check_types(op: &'static str, activations: &[DType], weight: &Tens
     }
 }
 
-/// Can the kernels read and write f16 for this problem? They do so four channels at a time.
+/// Whether the kernels can read and write f16 for this problem. They do so four channels at a time.
 fn takes_halves(gpu: &Gpu, g: &Geometry) -> bool {
     gpu.shader_f16() && g.i.is_multiple_of(4) && g.o.is_multiple_of(4)
 }
@@ -61,8 +61,8 @@ fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, f: Flags) -> Kernel {
     tile.define(kernel, lhs, rhs)
 }
 
-/// Of a convolution's two operands one is an activation, which may be f16 and rectified; the other
-/// is a gradient.
+/// Returns the kernel of the weight's gradient. Of its two operands one is an activation, which may
+/// be f16 and rectified; the other is a gradient.
 fn grad_weight_kernel(
     tile: Tile,
     i_vec: bool,
@@ -454,7 +454,7 @@ pub(crate) fn grad_weight(
     split_sum(&parts, &g.w_shape())
 }
 
-/// Those that there are, in f32.
+/// Returns the tensors, as far as there are some, in f32.
 fn widened<const N: usize>(tensors: [Option<&Tensor>; N]) -> Result<[Option<Tensor>; N]> {
     let mut wide = [const { None }; N];
     for (slot, t) in wide.iter_mut().zip(tensors) {

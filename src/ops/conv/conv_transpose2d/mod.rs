@@ -14,7 +14,7 @@ use crate::gpu::{DType, Tensor};
 use crate::ops::linalg::column_sum::column_sum;
 use crate::{Error, Result};
 
-/// How a transposed convolution walks its output.
+/// Stride and padding of a transposed convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvTranspose {
     /// Output pixels from one input pixel to the next, both ways.

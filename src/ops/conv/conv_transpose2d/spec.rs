@@ -22,7 +22,7 @@ fn conv(case: &Case) -> ConvTranspose {
     }
 }
 
-/// Of the convolution that is transposed.
+/// Returns the geometry of the convolution that is transposed.
 fn geometry(case: &Case) -> Geometry {
     let [n, h, w, i, o, kh, kw, stride, pad, op] =
         ["n", "h", "w", "i", "o", "kh", "kw", "s", "p", "op"].map(|k| case.get(k));

@@ -10,7 +10,7 @@ use crate::gpu::{DType, Kernel, Tensor, Work, groups_for};
 use crate::{Error, Result, shader};
 use std::ops::Range;
 
-/// How windows walk an image, both ways alike and without padding.
+/// Size and stride of windows, both ways alike and without padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Pixels of a window each way, 1 to 1024.

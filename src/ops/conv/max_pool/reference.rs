@@ -3,7 +3,8 @@
 use super::Geometry;
 use crate::spec::Real;
 
-/// Of every output, the element of x that is the largest of its window: the first of several.
+/// Returns, for every output, the element of x that is the largest of its window: the first of
+/// several.
 pub fn winners<T: Real>(x: &[T], g: &Geometry) -> Vec<usize> {
     let mut all = Vec::new();
     for n in 0..g.n {

@@ -184,7 +184,7 @@ impl Gradient for MaxPool {
             reference::gradient(inputs[0].as_f64(), upstream.as_f64(), &g),
         )]
     }
-    /// Which value is the largest is held constant: where several are, the maximum has a corner.
+    /// Holds the choice of the largest value constant: where several are, the maximum has a corner.
     fn surrogate(
         &self,
         _: &dyn Operation,

@@ -32,7 +32,7 @@ pub(super) fn work(g: &Geometry) -> Work {
     }
 }
 
-/// Does the grid hold the problem? Images and output rows are its dimensions.
+/// Whether the grid holds the problem. Images and output rows are its dimensions.
 pub(crate) fn fits(gpu: &Gpu, g: &Geometry) -> bool {
     let most = gpu.limits().max_compute_workgroups_per_dimension as usize;
     let bytes = 4 * (g.n * g.oh * g.ow * g.kh * g.kw * g.i) as u64;

@@ -190,8 +190,8 @@ impl Gradient for Cast {
 mod tests {
     use super::*;
 
-    /// What [`compare`](crate::spec::compare) cannot hold equal: infinities and NaN; and every f16
-    /// there is, both ways.
+    /// Values that [`compare`](crate::spec::compare) cannot hold equal: infinities and NaN; and
+    /// every f16 there is, both ways.
     #[test]
     fn every_f16_and_the_ends_of_the_range() {
         let gpu = Gpu::new(Default::default())

@@ -44,8 +44,9 @@ fn dispatch(from: &Tensor, to: &Tensor, [n, h, w, c]: [usize; 4], grad: bool) ->
     )
 }
 
-/// What the pixel to the right has more, and the pixel below: f32 x [N, H, W, C] to [N, H, W, 2 C],
-/// those to the right first, 0 where there is no such pixel.
+/// Computes forward differences along both axes, the pixel to the right and the pixel below less
+/// the pixel itself: f32 x [N, H, W, C] to [N, H, W, 2 C], those to the right first, 0 where there
+/// is no such pixel.
 ///
 /// # Errors
 /// If x is no f32 [N, H, W, C].

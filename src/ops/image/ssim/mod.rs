@@ -40,7 +40,7 @@ fn weights() -> [f64; WINDOW] {
     raw.map(|w| w / total)
 }
 
-/// Can images of this size be compared? The window must fit.
+/// Whether images of this size can be compared. The window must fit.
 pub fn fits(height: usize, width: usize) -> bool {
     height >= WINDOW && width >= WINDOW
 }

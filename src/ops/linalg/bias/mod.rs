@@ -49,7 +49,7 @@ pub fn bias(x: &Tensor, b: &Tensor) -> Result<Tensor> {
     bias_in_parts(x, b, x.gpu().limits().max_storage_buffer_binding_size)
 }
 
-/// The same, binding at most `limit` bytes of x at a time where rows allow it.
+/// Adds the bias, binding at most `limit` bytes of x at a time where rows allow it.
 fn bias_in_parts(x: &Tensor, b: &Tensor, limit: u64) -> Result<Tensor> {
     let (rows, cols) = rows_of(x, b)?;
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;

@@ -12,7 +12,7 @@ use crate::ops::elementwise::cast::cast;
 use crate::{Error, Result, shader};
 pub use spec::Matmul;
 
-/// Which operands are read transposed.
+/// The operands that are read transposed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transpose {
     /// A is stored [K, M].
@@ -68,7 +68,7 @@ fn kernel(
     tile.define(kernel, lhs, rhs)
 }
 
-/// Which tensors are f16.
+/// Whether each tensor is f16.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Halves {
     a: bool,
@@ -80,8 +80,8 @@ impl Halves {
     fn any(self) -> bool {
         self != Halves::default()
     }
-    /// Those that there are kernels for: an activation by a weight or by another activation, and
-    /// their gradients.
+    /// Combinations that there are kernels for: an activation by a weight or by another activation,
+    /// and their gradients.
     const KERNELS: [Halves; 4] = [
         Halves {
             a: true,

@@ -1,4 +1,4 @@
-//! What a matrix product promises.
+//! The specification of a matrix product.
 
 use super::{Halves, Transpose, kernel, matmul, reference, work};
 use crate::Result;

@@ -5,7 +5,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
 use crate::{Error, Result, shader};
 
-/// What is summed.
+/// The term that is summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Term {
     Value,

@@ -13,7 +13,7 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Kernel, Tensor, Work, groups_for, row_chunks, row_group};
 use crate::{Error, Result, shader};
 
-/// What counts, and how.
+/// Options of the cross-entropy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrossEntropy<'a> {
     /// Label smoothing s in [0, 1): the right class has 1 - s of the target distribution and every

@@ -1,7 +1,7 @@
-//! How far the features of two images lie apart, place by place: rectified, brought to length 1
-//! over the channels, and squared differences weighed by channel (Zhang et al. 2018, "The
-//! unreasonable effectiveness of deep features as a perceptual metric", equation 1). In one kernel
-//! each way, since the features of the finest layer are by far the largest tensors of it.
+//! Distance between the features of two images, place by place: rectified, brought to length 1 over
+//! the channels, and squared differences weighted by channel (Zhang et al. 2018, "The unreasonable
+//! effectiveness of deep features as a perceptual metric", equation 1). In one kernel each way,
+//! since the features of the finest layer are by far the largest tensors of it.
 
 mod reference;
 

@@ -33,7 +33,7 @@ pub fn batch_norm(
     layout(x, eps)?.forward_wide("batch_norm", x, weight, bias)
 }
 
-/// The same by given moments [C, 2].
+/// Normalises by given moments [C, 2].
 ///
 /// # Errors
 /// If the shapes do not fit.

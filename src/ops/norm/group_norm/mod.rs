@@ -87,12 +87,12 @@ impl Layout {
         Ok(())
     }
 
-    /// Is it a layer norm: one group over one position's channels?
+    /// Whether it is a layer norm: one group over one position's channels.
     fn is_line(&self) -> bool {
         self.s == 1 && self.g == 1
     }
 
-    /// How many invocations share a line of channels?
+    /// Returns how many invocations share a line of channels.
     fn group(&self, x: &Tensor) -> u32 {
         row_group(x.gpu(), self.c > 4096, 3 * self.c)
     }
@@ -196,7 +196,8 @@ impl Layout {
         }))
     }
 
-    /// The same over many positions, and (mean, inverse deviation) of each group: [N G, 2].
+    /// Normalises over many positions, and also returns (mean, inverse deviation) of each group: [N
+    /// G, 2].
     pub fn record_with_moments(
         self,
         op: &'static str,

@@ -7,7 +7,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, chunks, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
 use crate::{Error, Result, shader};
 
-/// How weight decay acts.
+/// The kind of weight decay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Decay {
     /// `weight_decay * w` joins the gradient, and so the moments (PyTorch's `Adam`).
@@ -17,7 +17,8 @@ pub enum Decay {
     Decoupled,
 }
 
-/// What a step of Adam needs to know. The defaults are PyTorch's, without weight decay.
+/// Hyperparameters of a step of Adam (Kingma and Ba 2014). The defaults are PyTorch's, without
+/// weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyper {
     /// Learning rate.
@@ -30,7 +31,7 @@ pub struct Hyper {
     pub eps: f64,
     /// Strength of weight decay; 0 for none.
     pub weight_decay: f64,
-    /// How weight decay acts.
+    /// The kind of weight decay.
     pub decay: Decay,
 }
 
@@ -48,7 +49,7 @@ impl Default for Hyper {
 }
 
 impl Hyper {
-    /// Are these usable?
+    /// Checks that these are usable.
     ///
     /// # Errors
     /// Names the first that is not, and what it may be.

@@ -43,7 +43,7 @@ fn work(n: usize) -> Work {
 /// `factor = min(1, max_norm / (norm + 1e-6))`, by which a clipped gradient is multiplied (Pascanu
 /// et al. 2013, in PyTorch's form). An infinite `max_norm` only measures.
 ///
-/// Where an element is not finite, or the sum of squares overflows f32 (a norm beyond 1.8e19), the
+/// If an element is not finite, or the sum of squares overflows f32 (a norm beyond 1.8e19), the
 /// norm is infinite or NaN, and factor and finite are 0; [`super::adam::adam`] then skips the step.
 /// Sums are taken in an order that depends on the size alone.
 ///

@@ -13,7 +13,7 @@ use crate::{Error, Result, shader};
 pub struct Assignment {
     /// Rows of each code: u32 `[K]`.
     pub counts: Tensor,
-    /// Where each code's rows begin in `order`: u32 [K + 1].
+    /// The first place of each code's rows in `order`: u32 [K + 1].
     pub offsets: Tensor,
     /// Row numbers, by code and rising within a code: u32 `[N]`.
     pub order: Tensor,

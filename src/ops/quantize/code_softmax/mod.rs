@@ -20,7 +20,7 @@ use crate::ops::linalg::matmul::{Transpose, matmul};
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result, shader};
 
-/// What nearness is.
+/// The measure of nearness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// `-|x - e|`.

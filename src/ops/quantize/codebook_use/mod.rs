@@ -1,4 +1,4 @@
-//! How a codebook is used: perplexity, entropy and the number of codes in use.
+//! Use of a codebook: perplexity, entropy and the number of codes in use.
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};

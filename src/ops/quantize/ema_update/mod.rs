@@ -22,7 +22,7 @@ pub struct Ema {
     pub codebook: Tensor,
 }
 
-/// How the average moves.
+/// Options of the moving average.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Share of the old value that is kept, in [0, 1).
@@ -94,7 +94,8 @@ pub fn ema_counts(c: &Tensor, counts: &Tensor, decay: f32) -> Result<Tensor> {
 }
 
 /// Moves `ema` by one batch: its counts u32 `[K]` and sums [K, D] by code. Returns the new averaged
-/// counts in a tensor of their own, f32 `[K]`, by which [`restart_dead_codes`](super::restart_dead_codes::restart_dead_codes) judges.
+/// counts in a tensor of their own, f32 `[K]`, by which
+/// [`restart_dead_codes`](super::restart_dead_codes::restart_dead_codes) judges.
 ///
 /// # Errors
 /// If the shapes do not fit, or the decay is outside [0, 1).

@@ -24,25 +24,25 @@ use crate::{Error, Result, shader};
 /// Elements of one N x K matrix that exist at a time.
 const PART: usize = 1 << 20;
 
-/// How codes are drawn.
+/// Options of the Gumbel-softmax.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GumbelOptions {
     /// Temperature of the softmax, above 0.
     pub temperature: f32,
     /// The likeliest code forward, the mixture backward; else the mixture both ways.
     pub straight_through: bool,
-    /// Where the noise comes from.
+    /// Key of the noise.
     pub key: Key,
 }
 
-/// What makes logits and codes: weight [K, D], bias `[K]`, codebook [K, E].
+/// Parameters of logits and codes: weight [K, D], bias `[K]`, codebook [K, E].
 #[derive(Clone, Copy, Debug)]
 pub struct Codes<T> {
     /// Logits are `weight z + bias`: [K, D].
     pub weight: T,
     /// `[K]`.
     pub bias: T,
-    /// What is mixed: [K, E].
+    /// Code vectors that are mixed: [K, E].
     pub codebook: T,
 }
 
@@ -161,7 +161,7 @@ fn check(x: &Tensor, codes: Codes<&Tensor>, draw: GumbelOptions) -> Result<[usiz
     Ok([n, d, k, e])
 }
 
-/// What [`Tape::gumbel`] makes.
+/// The result of [`Tape::gumbel`].
 #[derive(Debug)]
 pub struct GumbelOutput {
     /// Codes, or mixtures of them: [N, E].

@@ -6,7 +6,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
 use crate::{Error, Result, shader};
 
-/// What k-means leaves.
+/// The result of k-means.
 #[derive(Clone, Debug)]
 pub struct Clusters {
     /// Their means: f32 [K, D].

@@ -38,7 +38,7 @@ fn count_kernel() -> Kernel {
     Kernel::new(shader!("quantize/restart_dead_codes_below_count"))
 }
 
-/// What a dead code takes with it.
+/// The state of a codebook that moves with a dead code.
 #[derive(Clone, Copy, Debug)]
 pub struct Codes<'a> {
     /// The codes: f32 [K, D].

@@ -21,11 +21,12 @@ struct Params {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::NoUninit)]
 struct Bound {
-    /// What losing f16's subnormals can change a vector by.
+    /// Change of a vector by the loss of f16's subnormals, at most.
     flush: f32,
-    /// What summing can lose, of the product of the norms.
+    /// Error of summing, at most, as a share of the product of the norms.
     grow: f32,
-    /// What makes an upper bound of a norm that was rounded (its square by D 2^-24 of itself).
+    /// Factor that makes an upper bound of a norm that was rounded (its square by D 2^-24 of
+    /// itself).
     inflate: f32,
 }
 

@@ -7,7 +7,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
 use crate::{Error, Result, shader};
 
-/// Where in the space of random numbers a tensor's numbers lie. Two tensors with equal keys hold
+/// The place of a tensor's numbers in the space of random numbers. Two tensors with equal keys hold
 /// equal numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -15,7 +15,7 @@ pub struct Key {
     pub seed: u64,
     /// The training step, or whatever else counts.
     pub step: u64,
-    /// What the numbers are for, so that two uses in one step differ.
+    /// The purpose of the numbers, so that two uses in one step differ.
     pub stream: u32,
 }
 

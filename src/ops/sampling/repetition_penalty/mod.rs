@@ -5,14 +5,15 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
 use crate::{Error, Result, shader};
 
-/// Which tokens of sequences [B, L] are penalised: `count` columns from `first` on, `stride` apart.
+/// The tokens of sequences [B, L] that are penalised: `count` columns from `first` on, `stride`
+/// apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Columns {
     /// The first.
     pub first: usize,
     /// From one to the next.
     pub stride: usize,
-    /// How many.
+    /// Number of columns.
     pub count: usize,
 }
 
@@ -44,7 +45,7 @@ fn work(rows: usize, v: usize, count: usize) -> Work {
     }
 }
 
-/// Is a penalty usable: a number of at least 1, or infinite?
+/// Checks that a penalty is usable: a number of at least 1, or infinite.
 ///
 /// # Errors
 /// If not.

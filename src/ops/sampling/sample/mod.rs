@@ -44,7 +44,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Are these usable?
+    /// Checks that these are usable.
     ///
     /// # Errors
     /// Names the first that is not, and what it may be.
@@ -101,7 +101,7 @@ impl Sampling {
     }
 }
 
-/// Where tokens go.
+/// Tensors that the drawn tokens are written to.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleOutputs<'a> {
     /// u32 `[B]`, or [2 B] with guidance, where the halves get the same tokens: what the next
@@ -376,7 +376,7 @@ mod tests {
         assert_ne!(whole.0, other.0);
     }
 
-    /// What is not a number is never drawn, and a row of nothing else says so.
+    /// A value that is not a number is never drawn, and a row of nothing else says so.
     #[test]
     fn nan_and_masked_logits_are_never_drawn() {
         let gpu = Gpu::new(Options::default()).unwrap();
