@@ -2,6 +2,7 @@
 
 mod common;
 mod first_stage;
+mod generate;
 mod prior;
 mod text2image;
 mod tools;
@@ -29,6 +30,7 @@ struct Cli {
 
 /// Options of every command.
 #[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// The adapter: a number or part of a name, as `wgvq info` lists them, or a backend (vulkan,
     /// metal, dx12)
@@ -129,6 +131,10 @@ enum Command {
     #[command(name = "text2image")]
     Text2Image(text2image::Text2Image),
     /// List the adapters and what of the engine each can run
+    #[command(after_long_help = "\
+Examples:
+  wgvq info
+  wgvq info --json")]
     Info,
     /// Time kernels and whole steps, after checking that they are right
     Bench(tools::bench::Bench),
@@ -139,6 +145,11 @@ enum Command {
     Kernels(tools::kernels::Kernels),
     /// Check every operation against its reference on this adapter
     Selftest(tools::selftest::Selftest),
+    /// Print a script that completes commands and options in a shell
+    Completions(generate::Completions),
+    /// Print the reference of the command line, or write man pages
+    #[command(hide = true)]
+    Generate(generate::Generate),
 }
 
 /// The end of a command that did not fail.
@@ -185,6 +196,8 @@ pub fn main() -> ExitCode {
         Command::Tune(c) => c.run(global),
         Command::Kernels(c) => c.run(global),
         Command::Selftest(c) => c.run(global),
+        Command::Completions(c) => c.run(),
+        Command::Generate(c) => c.run(global),
     };
     match result {
         Ok(CommandStatus::Done) => ExitCode::SUCCESS,

@@ -17,6 +17,10 @@ use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
 
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  wgvq encode runs/emoji a.png b.png -o codes.safetensors --npy
+  wgvq encode runs/photos 4096x4096.jpg --native-size -o codes.safetensors  # any size, in tiles")]
 pub struct Encode {
     /// The run whose model encodes: its folder, or its final.safetensors
     run: PathBuf,
@@ -40,6 +44,9 @@ pub struct Encode {
 }
 
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  wgvq decode runs/emoji codes.safetensors -o decoded")]
 pub struct Decode {
     /// The run whose model decodes: its folder, or its final.safetensors
     run: PathBuf,

@@ -32,11 +32,11 @@ use wgvq::{Error, Result};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq compare --steps 500 --out compared\n  wgvq compare \
-                       --quantizers ema,fsq --seeds 0,1,2 --steps 2000 --out curves\n  wgvq \
-                       compare --quantizers ema --k 64..8192 --steps 500 --out sizes"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq compare --steps 500 --out runs/compared           # all quantizers: a table and a chart
+  wgvq compare --quantizers ema,fsq --seeds 0,1,2 --steps 2000 --out runs/curves
+  wgvq compare --quantizers ema --k 64..8192 --steps 500 --out runs/sizes")]
 pub struct Compare {
     /// A configuration in TOML, the base of all runs
     config: Option<PathBuf>,

@@ -12,7 +12,9 @@ use wgvq::{Error, Result};
 
 /// `wgvq export RUN --decoder -o decoder.safetensors`
 #[derive(Args)]
-#[command(after_long_help = "Examples:\n  wgvq export runs/emoji --decoder -o decoder.safetensors")]
+#[command(after_long_help = "\
+Examples:
+  wgvq export runs/emoji --decoder -o decoder.safetensors")]
 pub struct Export {
     /// The run whose model is exported: its folder, or its final.safetensors
     run: PathBuf,

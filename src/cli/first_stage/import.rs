@@ -12,11 +12,11 @@ use wgvq::{Error, Result};
 
 /// `wgvq import vqgan.safetensors --size 256 --out runs/vqgan`
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq import vqgan_imagenet_f16_16384.safetensors --size 256 \
-                       --data ~/pictures --out runs/taming\n  wgvq reconstruct runs/taming a.png \
-                       -o side-by-side.png\n  wgvq prior runs/taming"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq import vqgan_imagenet_f16_16384.safetensors --size 256 --data ~/pictures --out runs/taming
+  wgvq reconstruct runs/taming a.png -o side-by-side.png
+  wgvq prior runs/taming")]
 pub struct Import {
     /// A checkpoint of taming-transformers' VQModel or a LlamaGen VQ tokenizer, converted to
     /// safetensors

@@ -19,13 +19,14 @@ use wgvq::{Error, Result};
 
 /// `wgvq inspect runs/emoji`
 #[derive(Args)]
-#[command(
-    after_long_help = "Makes index.html, a page to open from disk, and its pictures beside it: \
-                       every code decoded, the real\npatches that chose it, usage, a map of the \
-                       codebook, codes laid over pictures, and whether codes\nsurvive changed \
-                       pixels.\n\nExamples:\n  wgvq inspect runs/emoji\n  wgvq inspect runs/emoji \
-                       --data ~/pictures --images 200 --out elsewhere"
-)]
+#[command(after_long_help = "\
+Makes index.html, a page to open from disk, and its pictures beside it: every code
+decoded, the real patches that chose it, usage, a map of the codebook, codes laid over
+pictures, and whether codes survive changed pixels.
+
+Examples:
+  wgvq inspect runs/emoji
+  wgvq inspect runs/emoji --data ~/pictures --images 200 --out elsewhere")]
 pub struct Inspect {
     /// The run whose model is looked into: its folder, or its final.safetensors
     run: PathBuf,

@@ -10,6 +10,13 @@ use wgvq::Result;
 use wgvq::plan::Plan as Found;
 
 #[derive(Args)]
+#[command(after_long_help = "\
+It takes a few steps on the adapter to find out. Memory and time include the discriminator
+and the measurements on the test split.
+
+Examples:
+  wgvq plan --preset photo64 --data ~/pictures
+  wgvq plan --preset gan64 --data ~/pictures --batch 16")]
 pub struct Plan {
     /// A configuration in TOML
     config: Option<PathBuf>,

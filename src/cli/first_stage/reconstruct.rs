@@ -17,6 +17,10 @@ use wgvq::storage::atomic;
 use wgvq::{Result, data};
 
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  wgvq reconstruct runs/emoji a.png b.png -o side-by-side.png
+  wgvq reconstruct runs/photos 4096x4096.jpg --native-size -o large")]
 pub struct Reconstruct {
     /// The run whose model is used: its folder, or its final.safetensors
     run: PathBuf,

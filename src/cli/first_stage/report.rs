@@ -19,14 +19,15 @@ use wgvq::{Error, Result};
 
 /// `wgvq report runs/emoji runs/fsq`
 #[derive(Args)]
-#[command(
-    after_long_help = "Writes rate.png and rate.csv. A run's rate is the entropy of its codes \
-                       over the pictures, each by its frequency,\nlevel by level and summed; \
-                       beside it, log2 K for each code. Neither counts the model. A codec's rate \
-                       is that of\nits files, whose headers weigh heavily on small \
-                       pictures.\n\nExamples:\n  wgvq report runs/emoji\n  wgvq report runs/ema \
-                       runs/fsq runs/residual --out compared"
-)]
+#[command(after_long_help = "\
+Writes rate.png and rate.csv. A run's rate is the entropy of its codes over the pictures,
+each by its frequency, level by level and summed; beside it, log2 K for each code. Neither
+counts the model. A codec's rate is that of its files, whose headers weigh heavily on
+small pictures.
+
+Examples:
+  wgvq report runs/emoji
+  wgvq report runs/ema runs/fsq runs/residual --out compared")]
 pub struct Report {
     /// The runs: their folders, or their final.safetensors; all of images of one size
     #[arg(required = true)]

@@ -27,12 +27,18 @@ use wgvq::{Error, Result};
 
 /// `wgvq train --preset emoji32 --out runs/emoji`
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq train --preset emoji32 --out runs/emoji\n  wgvq train \
-                       --data ~/pictures --set data.width=64 --set data.height=64 --out \
-                       runs/mine\n  wgvq train config.toml --steps 5000 --seed 3 --out \
-                       runs/three\n  wgvq train --resume runs/emoji"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq train --preset emoji32 --out runs/emoji
+  wgvq train --data ~/pictures --set data.width=64 --set data.height=64 --out runs/mine
+  wgvq train --data ~/photographs --set data.width=128 --set data.height=128 \\
+      --set data.crop=random --out runs/photographs
+  wgvq train --data fashion-mnist --steps 1000 --out runs/fashion
+  wgvq train --preset photo128 --data ~/photographs --out runs/two-grids    # VQ-VAE-2
+  wgvq train --preset gan64 --data ~/photographs --out runs/gan             # VQ-GAN
+  wgvq train --quantizer fsq --out runs/fsq
+  wgvq train mine.toml --steps 5000 --seed 3 --out runs/three
+  wgvq train --resume runs/emoji           # after Ctrl-C or a crash: the same bytes as without")]
 pub struct Train {
     /// A configuration in TOML
     config: Option<PathBuf>,

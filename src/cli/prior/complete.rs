@@ -15,11 +15,11 @@ use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
 
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq complete runs/fashion boot.png --keep top-half\n  wgvq \
-                       complete runs/fashion boot.png --keep left-half --class boot --n 15 \
-                       --temperature 0.8 -o boots.png"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq complete runs/fashion boot.png --keep top-half
+  wgvq complete runs/fashion boot.png --keep left-half --class boot --n 15 --temperature 0.8 \\
+      -o boots.png")]
 pub struct Complete {
     /// The run, with a prior
     run: PathBuf,

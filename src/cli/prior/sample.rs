@@ -13,11 +13,11 @@ use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::{Error, Result};
 
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq sample runs/fashion --n 64\n  wgvq sample runs/fashion \
-                       --class boot --n 64 --temperature 0.9 --top-k 100 --top-p 0.95 --guidance \
-                       2 --seed 7 --out boots"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq sample runs/fashion --n 64
+  wgvq sample runs/fashion --class boot --n 64 --temperature 0.9 --top-k 100 --top-p 0.95 \\
+      --guidance 2 --seed 7 --out boots")]
 pub struct Sample {
     /// The run, with a prior
     run: PathBuf,

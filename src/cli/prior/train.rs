@@ -30,12 +30,13 @@ use wgvq::{Error, Result};
 
 /// `wgvq prior runs/fashion --steps 3000`
 #[derive(Args, Default)]
-#[command(
-    after_long_help = "Examples:\n  wgvq prior runs/fashion\n  wgvq prior runs/fashion --size \
-                       base --steps 10000 --set prior.dropout=0.2 --overwrite\n  wgvq prior \
-                       runs/fashion --resume\n  wgvq sample runs/fashion --class boot --n 64 \
-                       --guidance 2"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq prior runs/fashion
+  wgvq prior runs/fashion --size base --steps 10000 --set prior.dropout=0.2 --overwrite
+  wgvq prior runs/fashion --resume
+  wgvq prior runs/photographs --level top      # of several grids, one at a time
+  wgvq prior runs/photographs --level bottom   # conditioned on the codes of the grid above")]
 pub struct PriorCommand {
     /// The run of the first stage; its prior goes into the folder `prior` there (`prior-top` and
     /// so on with several levels of codes)

@@ -18,9 +18,9 @@ use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 #[derive(Args)]
-#[command(
-    after_long_help = "Example:\n  wgvq text2image evaluate runs/hearts --n 256 --sweep 1,2,3,4,5"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq text2image evaluate runs/hearts --n 256 --sweep 1,2,3,4,5")]
 pub struct Evaluate {
     /// The run, with a contrastive model
     run: PathBuf,

@@ -19,11 +19,10 @@ use wgvq::text::one_line;
 use wgvq::{Error, Result, files};
 
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 \
-                       --guidance 3 --seed 1 --rerank\n  wgvq text2image sample runs/hearts \
-                       --prompts prompts.txt --n 8 --out many"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq text2image sample runs/hearts \"a red heart\" --n 16 --guidance 3 --seed 1 --rerank
+  wgvq text2image sample runs/hearts --prompts prompts.txt --n 8 --out many")]
 pub struct Sample {
     /// The run
     run: PathBuf,

@@ -37,17 +37,16 @@ enum System {
 }
 
 #[derive(Args)]
-#[command(
-    after_long_help = "The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, \
-                       a folder with a .txt beside each image, a WebDataset tar, or a built-in \
-                       set with captions (emoji, twemoji).\n\nExamples:\n  wgvq text2image train \
-                       --data captions.jsonl --out runs/hearts\n  wgvq text2image train --system \
-                       dalle --data emoji --stage1 data.split=captions --out runs/dalle\n  wgvq \
-                       train --preset emoji32 --quantizer cosine --out runs/mine && wgvq \
-                       text2image train --out runs/mine\n  wgvq text2image train --resume \
-                       runs/hearts\n  wgvq text2image sample runs/hearts \"a red heart\" --n 16 \
-                       --guidance 3 --rerank"
-)]
+#[command(after_long_help = "\
+The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, a folder with a .txt
+beside each image, a WebDataset tar, or a built-in set with captions (emoji, twemoji).
+
+Examples:
+  wgvq text2image train --data captions.jsonl --out runs/hearts
+  wgvq text2image train --system dalle --data emoji --stage1 data.split=captions --out runs/dalle
+  wgvq train --preset emoji32 --quantizer cosine --out runs/mine \\
+      && wgvq text2image train --out runs/mine
+  wgvq text2image train --resume runs/hearts")]
 pub struct Train {
     /// Captioned images; without, those of the first stage that the run has
     #[arg(long, value_name = "FILE|DIR|NAME")]

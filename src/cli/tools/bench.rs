@@ -22,12 +22,16 @@ use wgvq::{Error, Result, registry};
 /// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and
 /// never a speed.
 #[derive(Args)]
-#[command(after_help = "Examples:
-  wgvq bench                                              the standard workloads
-  wgvq bench matmul_1024 vq_search_n999_k77_d12           by name, as a line of output gives it
+#[command(after_long_help = "\
+Examples:
+  wgvq bench                               # the standard workloads
+  wgvq bench matmul_1024 vq_search_n999_k77_d12    # by name, as a line of output gives it
   wgvq bench --kernel vq_search --n 4096,16384,65536 --plot search.png
-  wgvq bench --suite standard --json > before.json        and after a change:
-  wgvq bench --suite standard --compare before.json
+  wgvq bench --suite prior                 # a step of the prior, and drawing images
+  wgvq bench --suite quantizers            # each over codes and channels: a table and a chart
+  wgvq bench vqvae_train_step_b32 --profile    # the device's time, kernel by kernel
+  wgvq bench --suite standard --json > before.json
+  wgvq bench --suite standard --compare before.json    # after a change
   wgvq bench --kernel matmul --core subgroup,tiled")]
 pub struct Bench {
     /// Workloads by name; --list shows them

@@ -15,6 +15,12 @@ use wgvq::verify::pairwise::{by_file, pairwise};
 use wgvq::{Error, Result};
 
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  wgvq kernels                             # their names
+  wgvq kernels vq_search --pairwise --spirv DIR
+  wgvq kernels --wgsl DIR
+  wgvq kernels matmul --statistics         # registers, spills and occupancy")]
 pub struct Kernels {
     /// Only variants whose name contains one of these; without any, all
     #[arg(value_name = "NAME")]

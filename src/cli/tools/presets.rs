@@ -9,10 +9,11 @@ use wgvq::config::presets::{Preset, preset, presets};
 
 /// `wgvq presets emoji32 > mine.toml`
 #[derive(Args)]
-#[command(
-    after_long_help = "Examples:\n  wgvq presets\n  wgvq presets emoji32 > mine.toml && wgvq train \
-                       mine.toml --out runs/mine"
-)]
+#[command(after_long_help = "\
+Examples:
+  wgvq presets                             # their names
+  wgvq presets gan64                       # the file of one
+  wgvq presets emoji32 > mine.toml && wgvq train mine.toml --out runs/mine")]
 pub struct Presets {
     /// The preset whose file to print: copied, it is a configuration for `wgvq train FILE`
     #[arg(value_name = "NAME", value_parser = preset_names())]

@@ -8,6 +8,10 @@ use wgvq::spec::{Case, Verdict};
 use wgvq::{Result, verify};
 
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  wgvq selftest
+  wgvq selftest --adapter nvidia --op vq_search --case n=999,k=77,d=12")]
 pub struct Selftest {
     /// Check only this operation
     #[arg(long)]

@@ -14,6 +14,10 @@ use wgvq::{Error, Result};
 /// problems best, and stores the table. Every command then uses it. A table is of one adapter and
 /// driver (and core, with --core); `wgvq info` shows it.
 #[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  wgvq tune                                # the table is kept, and shown by wgvq info
+  wgvq tune --reset")]
 pub struct Tune {
     /// Forget the stored table; the default one is used again
     #[arg(long)]
