@@ -81,7 +81,12 @@ pub use gpu::{FeatureRequest, MissingFeature, required_features, required_limits
 pub use gpu::{Lost, Wanted};
 pub use wgpu;
 
-/// The page's examples compile.
+/// The pages' examples compile.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]
 pub struct Embedding;
+
+/// Likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

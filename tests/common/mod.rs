@@ -13,6 +13,12 @@ use wgvq::storage::weights;
 /// The program, without the caller's environment getting in its way.
 pub fn wgvq() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgvq"));
+    environment(&mut command);
+    command
+}
+
+/// Keeps the caller's environment out of a command that is or starts the program.
+pub fn environment(command: &mut Command) -> &mut Command {
     command
         .env_remove("WGVQ_ADAPTER")
         .env_remove("WGVQ_CORE")
@@ -21,8 +27,7 @@ pub fn wgvq() -> Command {
     command.env(
         "WGVQ_TUNING",
         std::env::temp_dir().join("wgvq-without-tuning"),
-    );
-    command
+    )
 }
 
 /// Runs it to its end.
