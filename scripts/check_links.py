@@ -64,6 +64,9 @@ def main():
         for number, link in links(page):
             if re.match(r"[a-z][a-z0-9+.-]*:", link):
                 continue
+            if name == Path("README.md") and link.startswith("../../actions/"):
+                # As GitHub resolves it: the workflows of whichever repository this is.
+                continue
             seen += 1
             place, _, anchor = link.partition("#")
             target = (page.parent / place).resolve() if place else page

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What takes too long for every change, to be run before a release: each operation on each core with each of its cases, every
 # variant of every kernel translated, and an operation that scripts/new_op.sh adds to a copy of the tree, compiled and
-# checked there. An hour or more on two cores.
+# checked there; then the licences and advisories of dependencies, the library for browsers, and the book. An hour or more on
+# two cores. What cannot be checked here is listed at the end.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -16,4 +17,44 @@ for group in "it shaders::" "it add_an_op::" ops; do
     cargo test --test $group "$@"
     printf '== %s: %d s\n' "$group" $((SECONDS - began))
 done
+
+unchecked=()
+# Runs a check, or notes that what it needs is not there: check NAME WHAT-IS-MISSING IS-IT-THERE -- COMMAND
+check() {
+    local name=$1 missing=$2 there=$3 began=$SECONDS
+    shift 4
+    if ! bash -c "$there" >/dev/null 2>&1; then
+        printf '!! %s: NOT CHECKED, since there is no %s\n' "$name" "$missing" >&2
+        unchecked+=("$name: needs $missing")
+        return 0
+    fi
+    "$@"
+    printf '== %s: %d s\n' "$name" $((SECONDS - began))
+}
+
+wasm=wasm32-unknown-unknown
+# shellcheck disable=SC2016
+has_wasm='[ -d "$(rustc --print sysroot)/lib/rustlib/'$wasm'/lib" ]'
+if have rustup && [ "${WGVQ_INSTALL:-yes}" != no ]; then rustup target add "$wasm" >/dev/null 2>&1 || true; fi
+
+check licences "cargo-deny (cargo install cargo-deny --locked)" "cargo deny --version" -- cargo deny check
+check licences-of-the-page "cargo-deny (cargo install cargo-deny --locked)" "cargo deny --version" -- \
+    cargo deny --manifest-path web/Cargo.toml check --config deny.toml
+check wasm32 "target (rustup target add $wasm)" "$has_wasm" -- \
+    cargo check --locked --lib --no-default-features --target "$wasm"
+check wasm32-of-the-page "target (rustup target add $wasm)" "$has_wasm" -- \
+    cargo check --locked --manifest-path web/Cargo.toml --target "$wasm"
+check book "mdbook (cargo install mdbook --locked)" "mdbook --version" -- \
+    bash -c 'mdbook build && scripts/check_book.py'
+check archive "program (cargo build --release)" "test -x target/release/wgvq" -- \
+    scripts/archive.sh target/release/wgvq "$(rustc -vV | sed -n 's/^host: //p')" target/dist
+check semver "cargo-semver-checks (cargo install cargo-semver-checks --locked), or no release to compare with" \
+    "cargo semver-checks --version && git describe --tags --match 'v*' --abbrev=0" -- \
+    bash -c 'cargo semver-checks --baseline-rev "$(git describe --tags --match "v*" --abbrev=0)"'
+check image "docker" "docker info" -- docker build -t wgvq .
+
 printf '== all: %d s\n' $((SECONDS - started))
+if [ ${#unchecked[@]} != 0 ]; then
+    printf '!! %d checks could not run here:\n' ${#unchecked[@]} >&2
+    printf '!!   %s\n' "${unchecked[@]}" >&2
+fi

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# What demo.sh and test.sh share; sourced, not run. Sees that there is a Rust toolchain, a C linker and a Vulkan driver,
+# What demo.sh, test.sh and others share; sourced, not run. Sees that there is a Rust toolchain, a C linker and a Vulkan driver,
 # installs Mesa's software driver where there is no driver at all, and says what to do where it may not.
 #
 #   WGVQ_INSTALL=no      never install anything: only say what is missing
 #   VK_DRIVER_FILES      the Vulkan loader's own list of driver manifests, honoured here (also VK_ICD_FILENAMES and
 #                        VK_ADD_DRIVER_FILES)
 #   WGVQ_VULKAN_DIRS     folders to look for driver manifests in, colon-separated, instead of the system's
+#   WGVQ_NO_VULKAN       leave the driver out: the caller computes nothing
 #   WGVQ_LIBRARY_DIRS    folders to look for libvulkan in, colon-separated, instead of the system's
 
 say() { printf '%s\n' "$*" >&2; }
@@ -255,5 +256,6 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 cd -- "$root" || exit 1
 need_cargo
 need_linker
-need_vulkan
+# What checks documents alone computes nothing.
+if [ -z "${WGVQ_NO_VULKAN:-}" ]; then need_vulkan; fi
 need_runtime_dir

@@ -99,10 +99,14 @@ impl Machine {
     /// Sources setup.sh as demo.sh and test.sh do; `ready` is printed where it lets them go on.
     fn set_up(&self) -> Outcome {
         let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/setup.sh");
-        let script = format!(
+        self.run(&format!(
             "set -euo pipefail; . '{}'; echo ready; echo \"runtime $XDG_RUNTIME_DIR\"",
             setup.display()
-        );
+        ))
+    }
+
+    /// Runs a script of bash.
+    fn run(&self, script: &str) -> Outcome {
         let mut command = Command::new("/bin/bash");
         command
             .arg("-c")
@@ -321,4 +325,49 @@ fn the_runtime_folder_is_made_and_removed() {
         .with("XDG_RUNTIME_DIR", "/run/user/1000")
         .set_up();
     assert!(kept.ready().said.contains("runtime /run/user/1000"));
+}
+
+/// The tools of `scripts/check_docs.sh`, as a machine has them where Python cannot make a virtual
+/// environment until its package is installed.
+fn with_half_a_python(machine: Machine) -> Machine {
+    machine.tool(
+        "python3",
+        &format!(
+            "case \"$*\" in\n'-m venv'*) [ -e {lib}/libvulkan.so.1 ] || exit 1\n    /bin/mkdir -p \
+             \"$3/bin\"\n    printf '#!/bin/bash\\necho typos \"$@\"\\n' >\"$3/bin/typos\"\n    \
+             /bin/ln -s /bin/true \"$3/bin/python\"\n    /bin/chmod +x \"$3/bin/typos\" ;;\n'-m \
+             pip'*) exit 1 ;;\nscripts/*) echo links ;;\nesac",
+            lib = machine.path("lib").display()
+        ),
+    );
+    let tools = machine.path("tools").display().to_string();
+    machine.with("WGVQ_TOOLS", &tools)
+}
+
+#[test]
+fn the_speller_is_installed_with_what_it_needs() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check_docs.sh");
+    let script = format!("'{}' && echo ready", script.display());
+    let machine = with_half_a_python(Machine::new().root_user());
+    machine.run(&script).ready();
+    let installed = machine.installed();
+    assert!(
+        installed.contains("python3-venv") && !installed.contains("mesa"),
+        "{installed}"
+    );
+    // The second time everything is there.
+    let typos = machine.path("tools/python/bin/typos");
+    fs::write(&typos, "#!/bin/bash\necho typos-cli 1.52.0\n").unwrap();
+    machine.run(&script).ready();
+    assert_eq!(machine.installed(), installed);
+    let refused = with_half_a_python(Machine::new().root_user()).with("WGVQ_INSTALL", "no");
+    refused
+        .run(&script)
+        .stopped(&["typos", "WGVQ_INSTALL=no", "pip install typos=="]);
+    assert_eq!(refused.installed(), "");
+    let bare = Machine::new().with("WGVQ_INSTALL", "no");
+    bare.run(&script).stopped(&["apt-get install", "python3"]);
+    // A misspelt word is a failure.
+    fs::write(&typos, "#!/bin/bash\n[ \"$*\" ] && echo typos-cli 1.52.0\n").unwrap();
+    assert_ne!(machine.run(&script).code, Some(0));
 }
