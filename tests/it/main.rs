@@ -10,6 +10,7 @@ mod scalar;
 use common::skip;
 
 mod add_an_op;
+mod archive;
 mod bench;
 mod cli;
 mod compat;

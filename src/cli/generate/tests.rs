@@ -91,8 +91,8 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
             count += 1;
         }
     }
-    // The whole configuration, where no file has to be read for it.
-    if matches.try_contains_id("auto_heal").is_ok() {
+    // The whole configuration of a run, but for a file that it begins with.
+    if ["wgvq train", "wgvq plan", "wgvq compare"].contains(&name) {
         let keys = Keys::from_arg_matches(matches).expect("clap has read them");
         let preset = matches.get_one::<String>("preset");
         configuration(None, preset.map(String::as_str), &keys)?;
