@@ -117,7 +117,7 @@ impl Tokens {
         folder.join(MANIFEST).is_file()
     }
 
-    /// Opens what [`tokenize`] wrote. Every shard is read once, for its sum.
+    /// Opens what `inference::tokenize` wrote. Every shard is read once, for its sum.
     ///
     /// # Errors
     /// If there are none, one is damaged, or they are of a newer format.

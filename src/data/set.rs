@@ -54,7 +54,7 @@ impl ImageSet {
         self.items.len()
     }
 
-    /// Whether there is no image. [`open`] never gives such a set.
+    /// Whether there is no image. [`open`](crate::data::open) never gives such a set.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -86,7 +86,7 @@ impl OptimizerState {
 
     /// Moves the parameters along gradients at a learning rate, their norm clipped to `max_norm`;
     /// infinity measures it alone. Returns the norm, the factor of the clipping and whether all
-    /// were finite, f32 [3], where the norm was measured.
+    /// were finite, f32 `[3]`, where the norm was measured.
     ///
     /// # Errors
     /// If a gradient has another shape than its parameter, or the device fails.

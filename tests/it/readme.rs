@@ -8,11 +8,13 @@
 //! reader types it; `~/pictures` holds twenty images.
 
 use crate::common::{run, stderr};
+#[cfg(target_os = "linux")]
 use std::path::{Path, PathBuf};
 
 const README: &str = include_str!("../../README.md");
 
 /// The lines of the README's shell blocks.
+#[cfg(target_os = "linux")]
 fn commands() -> Vec<&'static str> {
     let mut inside = false;
     let mut lines = Vec::new();

@@ -3,7 +3,7 @@
 
 mod reference;
 
-use super::{Cli, Ended, Global};
+use super::{Cli, CommandStatus, Global};
 use crate::cli::common::output;
 use clap::{Args, Command, CommandFactory, Subcommand};
 use clap_complete::Shell;
@@ -25,11 +25,11 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self) -> Result<Ended> {
+    pub fn run(&self) -> Result<CommandStatus> {
         let (mut script, mut cli) = (Vec::new(), Cli::command());
         clap_complete::generate(self.shell, &mut cli, "wgvq", &mut script);
         output::result(String::from_utf8_lossy(&script).trim_end());
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 
@@ -58,7 +58,7 @@ struct ManPages {
 }
 
 impl Generate {
-    pub fn run(&self, global: &Global) -> Result<Ended> {
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         match &self.what {
             What::Docs => output::result(reference::page(&built()).trim_end()),
             What::Man(pages) => {
@@ -66,7 +66,7 @@ impl Generate {
                 output::note(global, &format!("{written} pages written"));
             }
         }
-        Ok(Ended::Done)
+        Ok(CommandStatus::Done)
     }
 }
 

@@ -79,7 +79,7 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
                 let mut config = ContrastiveConfig::default();
                 Box::new(move |key, value| config.set(key, value))
             }
-            ("wgvq text2image train", "first") | (_, "set") => {
+            ("wgvq text2image train", "stage1") | (_, "set") => {
                 let mut config = RunConfig::default();
                 Box::new(move |key, value| config.set(key, value))
             }

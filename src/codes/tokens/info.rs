@@ -26,7 +26,7 @@ pub struct TokenDatasetInfo {
     /// The data set, by a name that holds from any working directory. It counts for nothing when
     /// tokens are held against what is wanted.
     pub data: String,
-    /// Its [`ImageSet::sha256`].
+    /// Its [`ImageSet::sha256`](crate::data::ImageSet::sha256).
     pub data_sha256: String,
     /// Whether each training image is there mirrored, too.
     pub mirrored: bool,
