@@ -160,9 +160,9 @@ impl Prior {
         Ok(Losses { codes, text })
     }
 
-    /// What training lowers, in nats: `[1]`. The mean cross-entropy of the images' codes; where the
-    /// model learns texts too, both weighed by `Shape::text_weight` (Ramesh et al. 2021, section
-    /// 2.2).
+    /// Computes the training loss in nats: `[1]`. It is the mean cross-entropy of the images'
+    /// codes; where the model learns texts too, both are weighted by `Shape::text_weight` (Ramesh
+    /// et al. 2021, section 2.2).
     ///
     /// # Errors
     /// As [`Prior::losses`].
