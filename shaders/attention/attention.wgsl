@@ -1,13 +1,13 @@
 // o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys j <= i + diagonal that the mask lets it see;  lse_i = log of the
 // softmax's denominator
 //
-// q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists: a walk over the keys, NC at a
-// time, keeps the largest score so far, the sum of exponentials under it, and the weighted sum of values, and brings the last two
-// down whenever the largest grows (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1). A row that sees no key gives 0.
-// Each invocation owns V rows of q and their sums. NC keys and values at a time are handed round: over a subgroup of LANES lanes by
-// broadcast, elsewhere through workgroup memory. With NC below LANES, SPREAD lanes share a key and load every SPREAD-th quarter of
-// it, so that no lane loads what another has. Key blocks past the last visible one are not walked.
-// Reads 4 D (B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq (D + 1).
+// q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists: a workgroup owns TILE_ROWS queries
+// and walks over the keys, 32 at a time, as two products of matrices in workgroup memory: scores q k^T, and p v under a running maximum
+// (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1). An invocation has four queries, 32 / ACROSS of the keys' scores and QUADS
+// times four channels of the values, and keeps nothing of D's size. A row that sees no key gives 0. Blocks past the last visible key are
+// not walked. Where there are few queries, parts of the keys go to several workgroups, each of which writes an o and an lse of its own:
+// attention_parts brings them together.
+// Reads 4 D (B H Tq Tk / 32 + 2 B H Tk Tq / TILE_ROWS) bytes, writes 4 B H Tq (D + 1).
 #import attention/attention/operands
 #ifdef VEC
 @group(0) @binding(3) var<storage, read_write> o: array<vec4<f32>>;
@@ -18,110 +18,95 @@
 #ifdef MASK
 @group(0) @binding(5) var<storage, read> mask: array<u32>;
 #endif
-#for (walked, walked2) in (k, v)
-#import attention/attention/tiles
-#end
+#import attention/attention/tile/memory
+var<workgroup> weights: array<vec4<f32>, BLOCK * PITCH>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-#import attention/attention/begin
-#unroll v 0 V
-    let row_{v} = row0 + {v}u * GROUP + lane;
-    let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
-    let from_{v} = p.q_offset + q_base + min(row_{v}, p.tq - 1u) * p.q_row;
+#import attention/attention/tile/begin
+    // The last queries see most keys.
+    let row0 = (p.row_tiles - 1u - order) * TILE_ROWS;
+#for all in p.tq
+#import attention/attention/tile/own
+#end
+    var top = vec4<f32>(LOWEST);
+    var sum = vec4<f32>();
+#unroll n 0 QUADS
+#unroll i 0 4
+    var o_{n}_{i} = vec4<f32>();
+#end
+#end
+    let first = i32(part * p.part_rows);
+    let end = min(min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)), first + i32(p.part_rows));
+    for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
-    let mask_{v} = image * p.mask_batch + min(row_{v}, p.tq - 1u) * p.mask_row;
-    var word_{v} = 0u;
+#for all in p.tq
+#import attention/attention/tile/mask
+#end
 #endif
-    var top_{v} = LOWEST;
-    var sum_{v} = 0.0;
-#unroll t 0 DQ
-    let q_{v}_{t} = q_at(from_{v}, {t}u) * p.scale;
-#unroll j 0 4
-    var o_{v}_{4*t+j} = 0.0;
+#unroll u 0 1+127/GROUP
+        let walked_row_{u} = min(u32(c0) + lane / 4u + {u*GROUP/4}u, p.tk - 1u);
 #end
+#for (own, walked, sum) in (q, k, s)
+#import attention/attention/tile/product
 #end
-#end
-    let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
-    let begin = 0;
-    for (var c0 = begin; c0 < end; c0 += i32(NC)) {
 #ifdef MASK
-#import attention/attention/mask
+#for all in p.tq
+#import attention/attention/tile/words
+#end
 #endif
-#import attention/attention/keys
-#unroll v 0 V
-        var new_{v} = top_{v};
+        var most = vec4<f32>(LOWEST);
+#unroll j 0 32/ACROSS
+        let key_{j} = c0 + i32(x) + {j*ACROSS};
+        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN & vec4<bool>(key_{j} < i32(p.tk));
+#import attention/attention/tile/seen
+        s_{j} = select(vec4<f32>(LOWEST), s_{j} * p.scale, seen_{j});
+        most = max(most, s_{j});
 #end
-#unroll c 0 NC
-#unroll v 0 V
-        var s_{v}_{c} = 0.0;
-#end
-#unroll t 0 DQ
-        {
-#for (x, walked) in (b, k)
-#import attention/attention/handed
-#end
-#unroll v 0 V
-            s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z, fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
-#end
-        }
-#end
-#unroll v 0 V
-        let near_{v}_{c} = c0 + {c} <= last_{v};
-#for seen in sees
-#import attention/attention/seen
-#end
-        s_{v}_{c} = select(LOWEST, s_{v}_{c}, sees_{v}_{c});
-        new_{v} = max(new_{v}, s_{v}_{c});
-#end
-#end
-#unroll v 0 V
-        let shrink_{v} = exp(top_{v} - new_{v});
-        top_{v} = new_{v};
-        var part_{v} = 0.0;
-#unroll c 0 NC
+        weights[x * (TILE_ROWS / 4u) + y] = most;
+        workgroupBarrier();
+        most = top;
+        for (var n = 0u; n < ACROSS; n += 1u) { most = max(most, weights[n * (TILE_ROWS / 4u) + y]); }
+        let shrink = exp(top - most);
+        top = most;
+        sum *= shrink;
+        workgroupBarrier();
+#unroll j 0 32/ACROSS
         // A row that has seen no key yet has LOWEST for its largest: its weights are 0 and not exp(0).
-        let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - new_{v}), sees_{v}_{c});
-        part_{v} += p_{v}_{c};
+        let p_{j} = select(vec4<f32>(), exp(s_{j} - top), seen_{j});
+        sum += p_{j};
+        weights[(x + {j*ACROSS}u) * PITCH + y] = p_{j};
 #end
-        sum_{v} = fma(sum_{v}, shrink_{v}, part_{v});
-#end
-#unroll t 0 DQ
-        {
-#unroll c 0 NC
-#for (x, walked) in (b_{c}, v)
-#import attention/attention/handed
+#unroll n 0 QUADS
+#unroll i 0 4
+        o_{n}_{i} *= shrink[{i}];
 #end
 #end
-#unroll v 0 V
-#unroll j 0 4
-            var y_{v}_{j} = o_{v}_{4*t+j} * shrink_{v};
-#unroll c 0 NC
-            y_{v}_{j} = fma(p_{v}_{c}, b_{c}[{j}], y_{v}_{j});
-#end
-            o_{v}_{4*t+j} = y_{v}_{j};
-#end
-#end
-        }
+#for (walked, weights, out, most) in (v, weights, o, p.tk-1u)
+#import attention/attention/tile/values
 #end
     }
-#unroll v 0 V
-    if row_{v} < p.tq {
-        let seen = sum_{v} > 0.0;
-        let over = select(0.0, 1.0 / sum_{v}, seen);
-        // Such that exp(score - lse) is 0 for a row without keys.
-        lse[head * p.tq + row_{v}] = select(-LOWEST, top_{v} + log(sum_{v}), seen);
-        let to = o_base + row_{v} * p.o_row;
-#ifdef VEC
-#unroll t 0 DQ
-        o[to / 4u + {t}u] = vec4<f32>(o_{v}_{4*t}, o_{v}_{4*t+1}, o_{v}_{4*t+2}, o_{v}_{4*t+3}) * over;
+    // The sums of the invocations that share a row, in their order.
+    workgroupBarrier();
+    weights[x * (TILE_ROWS / 4u) + y] = sum;
+    workgroupBarrier();
+    var total = vec4<f32>();
+    for (var n = 0u; n < ACROSS; n += 1u) { total += weights[n * (TILE_ROWS / 4u) + y]; }
+    let seen = total > vec4<f32>();
+    let over = select(vec4<f32>(), 1.0 / total, seen);
+    // Such that exp(score - lse) is 0 for a row without keys.
+    let logs = select(vec4<f32>(-LOWEST), top + log(total), seen);
+    let to = part * p.part_stride + o_from;
+#unroll i 0 4
+    let row_{i} = row0 + y + {i*TILE_ROWS/4}u;
+    if row_{i} < p.tq {
+        if x == 0u { lse[(part * all_heads + head) * p.tq + row_{i}] = logs[{i}]; }
+#unroll n 0 QUADS
+#for (target, row, value) in (o, to+row_{i}*p.o_row, o_{n}_{i}*over[{i}])
+#import attention/attention/tile/store
 #end
-#else
-#unroll t 0 4*DQ
-        if {t}u < p.d { o[to + {t}u] = o_{v}_{t} * over; }
 #end
-#endif
     }
 #end
 }

@@ -7,10 +7,12 @@
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
 // k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is a multiple of 4; D is at most 256. One workgroup has one
 // head of one sequence and walks over its keys, KEYS at a time, with a running softmax (Milakov and Gimelshein 2018): for the scores an
-// invocation has whole keys, for the weighted sum UNITS_EACH times four channels of every few-th key. Reads 8 B H t D bytes.
+// invocation has whole keys, for the weighted sum UNITS_EACH times four channels of every few-th key. With PARTS several workgroups have
+// a share of the keys each, and write an o [PARTS, B, 1, H, D] and its lse [PARTS, B, H], which attention_parts brings together.
+// Reads 8 B H t D bytes.
 const KEYS = GROUP * KEYS_EACH;
 const LOWEST_SCORE = -3.4e38;
-struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32 }
+struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32, parts: u32 }
 var<immediate> p: Params;
 #ifdef VEC
 alias Value = vec4<f32>;
@@ -29,6 +31,9 @@ alias Value = f32;
 #endif
 #ifdef MASK
 @group(0) @binding(5) var<storage, read> mask: array<u32>;
+#endif
+#ifdef PARTS
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 #endif
 #import shared/grid
 #import shared/reduce
@@ -75,8 +80,16 @@ fn value(row: u32, u: u32) -> vec4<f32> {
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
+    let all_heads = p.sequences * p.heads;
+#ifdef PARTS
+    let number = linear_group(group, groups);
+    if number >= all_heads * p.parts { return; }
+    let at = number % all_heads;
+    let part = number / all_heads;
+#else
     let at = linear_group(group, groups);
-    if at >= p.sequences * p.heads { return; }
+    if at >= all_heads { return; }
+#endif
     let sequence = at / p.heads;
     let head = at % p.heads;
     let units = (p.d + 3u) / 4u;
@@ -95,10 +108,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef MASK
     let mask_at = sequence * p.mask_batch + own * p.mask_row;
 #endif
+#ifdef PARTS
+    // As many for each part, in whole rounds of the invocations.
+    let share = (count / p.parts + GROUP) / GROUP * GROUP;
+    let begin = min(part * share, count);
+    let end = min(begin + share, count);
+#else
+    let begin = 0u;
+    let end = count;
+#endif
     for (var u = lane; u < units; u += GROUP) {
         query[u] = token(q_at, u) * p.scale;
 #ifdef CROSS
 #else
+#ifdef PARTS
+        if part > 0u { continue; }
+#endif
 #ifdef VEC
         k[(cache + own * row) / 4u + u] = token(q_at + row, u);
         v[(cache + own * row) / 4u + u] = token(q_at + 2u * row, u);
@@ -120,14 +145,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     var top = LOWEST_SCORE;
     var total = 0.0;
-    for (var j0 = 0u; j0 < count; j0 += KEYS) {
+    for (var j0 = begin; j0 < end; j0 += KEYS) {
 #unroll i 0 KEYS_EACH
         let j_{i} = j0 + {i}u * GROUP + lane;
         var s_{i} = LOWEST_SCORE;
 #ifdef MASK
-        let seen_{i} = j_{i} < count && (j_{i} == own || ((mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u)) & 1u) == 1u);
+        let seen_{i} = j_{i} < end && (j_{i} == own || ((mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u)) & 1u) == 1u);
 #else
-        let seen_{i} = j_{i} < count;
+        let seen_{i} = j_{i} < end;
 #endif
         if seen_{i} {
             s_{i} = 0.0;
@@ -156,7 +181,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum_{n} *= shrink;
 #end
         if lane < stride * sharers {
-            for (var j = lane / sharers; j < min(KEYS, count - j0); j += stride) {
+            for (var j = lane / sharers; j < min(KEYS, end - j0); j += stride) {
                 let w = weights[j];
 #ifdef CROSS
 #unroll n 0 UNITS_EACH
@@ -179,7 +204,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let all = group_sum(total, lane);
     let over = select(0.0, 1.0 / all, all > 0.0);
+#ifdef PARTS
+    if lane == 0u { lse[number] = select(3.4028234e38, top + log(all), all > 0.0); }
+    let o_at = part * all_heads * p.d + sequence * width + head * p.d;
+#else
     let o_at = sequence * width + head * p.d;
+#endif
 #unroll n 0 UNITS_EACH
     workgroupBarrier();
     sums[lane] = sum_{n};

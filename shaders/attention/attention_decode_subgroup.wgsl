@@ -6,7 +6,7 @@
 // of one sequence. Each lane keeps UNITS_EACH quarters of the query and of the weighted sum; it scores one key at a time, of LANES, and
 // queries and weights are handed round by broadcast, with a running softmax (Milakov and Gimelshein 2018). Reads 8 B H t D bytes.
 const LOWEST_SCORE = -3.4e38;
-struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32 }
+struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32, parts: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> lengths: array<u32>;

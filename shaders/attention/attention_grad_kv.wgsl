@@ -1,9 +1,10 @@
 // dv_j = sum over i of p_ij do_i,  dk_j = scale sum over i of ds_ij q_i,  with p and ds as attention_grad_q has them
 //
 // q, k, v, do: f32 as attention/operands says (do as o), dkv: dk and dv in one buffer, from dk_offset and dv_offset, each laid out
-// as k; lse and delta: f32 [B, H, Tq]. Each invocation owns V rows of k and v and their gradients and walks the queries that see
-// them, NC at a time, handed round as the keys are in attention.wgsl. Every sum runs over the queries in their order.
-// Reads 4 D (2 B H Tk + 2 B H Tq Tk / (V GROUP)) bytes, writes 8 B H Tk D.
+// as k; lse and delta: f32 [B, H, Tq]. A workgroup owns TILE_ROWS keys and walks over the queries that see them, 32 at a time, as
+// attention.wgsl does over keys, in four products of matrices: k q^T, v do^T, p^T do and ds^T q. Every sum runs over the queries in
+// their order. With several parts of the walk each writes a dk and a dv of its own, which split_sum adds in order.
+// Reads 4 D (2 B H Tq Tk / 32 + 4 B H Tq Tk / TILE_ROWS) bytes, writes 8 B H Tk D.
 #import attention/attention/operands
 #import attention/attention/upstream
 #ifdef VEC
@@ -11,112 +12,88 @@
 #else
 @group(0) @binding(6) var<storage, read_write> dkv: array<f32>;
 #endif
-#for (walked, walked2) in (q, do)
-#import attention/attention/tiles
-#end
+#import attention/attention/tile/memory
+// p and ds, at once where there is room, else one after the other.
+var<workgroup> p_tile: array<vec4<f32>, BLOCK * PITCH>;
+#ifdef BOTH
+var<workgroup> ds_tile: array<vec4<f32>, BLOCK * PITCH>;
+#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-#import attention/attention/begin
-#unroll v 0 V
-    let row_{v} = row0 + {v}u * GROUP + lane;
-    let first_{v} = i32(row_{v}) - p.diagonal;
+#import attention/attention/tile/begin
+    // The first keys are seen by most queries.
+    let row0 = order * TILE_ROWS;
+    let d_o_from = o_from;
+    let d_o_step = p.o_row;
+#for all in p.tk
+#import attention/attention/tile/own
+#end
+#unroll n 0 QUADS
+#unroll i 0 4
+    var dk_{n}_{i} = vec4<f32>();
+    var dv_{n}_{i} = vec4<f32>();
+#end
+#end
+    // The first query that sees the tile's first key, on a multiple of a block, so that every sum has one order.
+    let first = max(max(i32(row0) - p.diagonal, 0) / i32(BLOCK) * i32(BLOCK), i32(part * p.part_rows));
+    let end = min(i32(p.tq), i32((part + 1u) * p.part_rows));
+    for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
-    let mask_{v} = image * p.mask_batch + min(row_{v}, p.tk - 1u) * p.mask_row;
-    var word_{v} = 0u;
+#for all in p.tk
+#import attention/attention/tile/mask
+#end
 #endif
-    let safe_{v} = k_base + min(row_{v}, p.tk - 1u) * p.k_row;
-#unroll t 0 DQ
-    let k_{v}_{t} = k_at(p.k_offset + safe_{v}, {t}u);
-    let v_{v}_{t} = v_at(p.v_offset + safe_{v}, {t}u);
-#unroll j 0 4
-    var dk_{v}_{4*t+j} = 0.0;
-    var dv_{v}_{4*t+j} = 0.0;
+#unroll u 0 1+127/GROUP
+        let walked_row_{u} = min(u32(c0) + lane / 4u + {u*GROUP/4}u, p.tq - 1u);
 #end
+#for (own, walked, sum) in (k, q, s) (v, d_o, dp)
+#import attention/attention/tile/product
 #end
-#end
-    // The first query that sees the tile's first key, on a multiple of NC so that every sum has one order.
-    let begin = max(i32(row0) - p.diagonal, 0) / i32(NC) * i32(NC);
-    for (var c0 = begin; c0 < i32(p.tq); c0 += i32(NC)) {
 #ifdef MASK
-#import attention/attention/mask
+#for all in p.tk
+#import attention/attention/tile/words
+#end
 #endif
-#ifdef LANES
-        let query = min(u32(c0) + lane % NC, p.tq - 1u);
-        let lse_own = lse[head * p.tq + query];
-        let delta_own = delta[head * p.tq + query];
-#unroll u 0 DQ/SPREAD
-        let q_{u} = q_at(p.q_offset + q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
-        let do_{u} = d_o_at(o_base + query * p.o_row, SPREAD * {u}u + lane / NC % SPREAD);
+#unroll j 0 32/ACROSS
+        let query_{j} = c0 + i32(x) + {j*ACROSS};
+        let safe_{j} = head * p.tq + min(u32(query_{j}), p.tq - 1u);
+        let near_{j} = vec4<i32>(query_{j} - i32(row0 + y) + p.diagonal) >= DOWN & vec4<bool>(query_{j} < i32(p.tq));
+#import attention/attention/tile/seen
+        let p_{j} = select(vec4<f32>(), exp(s_{j} * p.scale - lse[safe_{j}]), seen_{j});
+        p_tile[(x + {j*ACROSS}u) * PITCH + y] = p_{j};
+        dp_{j} = p_{j} * (dp_{j} - delta[safe_{j}]);
+#ifdef BOTH
+        ds_tile[(x + {j*ACROSS}u) * PITCH + y] = dp_{j};
+#endif
+#end
+#for (walked, weights, out, most) in (d_o, p_tile, dv, p.tq-1u)
+#import attention/attention/tile/values
+#end
+#ifdef BOTH
+#for (walked, weights, out, most) in (q, ds_tile, dk, p.tq-1u)
+#import attention/attention/tile/values
 #end
 #else
         workgroupBarrier();
-        for (var i = lane; i < NC * DQ; i += GROUP) {
-            let query = min(u32(c0) + i / DQ, p.tq - 1u);
-            q_tile[i] = q_at(p.q_offset + q_base + query * p.q_row, i % DQ) * p.scale;
-            do_tile[i] = d_o_at(o_base + query * p.o_row, i % DQ);
-        }
-        workgroupBarrier();
+#unroll j 0 32/ACROSS
+        p_tile[(x + {j*ACROSS}u) * PITCH + y] = dp_{j};
+#end
+#for (walked, weights, out, most) in (q, p_tile, dk, p.tq-1u)
+#import attention/attention/tile/values
+#end
 #endif
-#unroll c 0 NC
-#ifdef LANES
-        let l_{c} = subgroupBroadcast(lse_own, {c}u);
-        let e_{c} = subgroupBroadcast(delta_own, {c}u);
-#else
-        let l_{c} = lse[head * p.tq + min(u32(c0) + {c}u, p.tq - 1u)];
-        let e_{c} = delta[head * p.tq + min(u32(c0) + {c}u, p.tq - 1u)];
-#endif
-#for (own, own2, walked, walked2) in (k, v, q, do)
-#import attention/attention/scores
-#end
-#unroll v 0 V
-        let near_{v}_{c} = c0 + {c} >= first_{v} && c0 + {c} < i32(p.tq);
-#for seen in seen
-#import attention/attention/seen
-#end
-        let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - l_{c}), seen_{v}_{c});
-        let ds_{v}_{c} = p_{v}_{c} * (dp_{v}_{c} - e_{c});
-#end
-#end
-#unroll t 0 DQ
-        {
-#unroll c 0 NC
-#for (x, walked) in (b_{c}, q) (w_{c}, do)
-#import attention/attention/handed
-#end
-#end
-#unroll v 0 V
-#unroll j 0 4
-            var y_{v}_{j} = dk_{v}_{4*t+j};
-            var z_{v}_{j} = dv_{v}_{4*t+j};
-#unroll c 0 NC
-            y_{v}_{j} = fma(ds_{v}_{c}, b_{c}[{j}], y_{v}_{j});
-            z_{v}_{j} = fma(p_{v}_{c}, w_{c}[{j}], z_{v}_{j});
-#end
-            dk_{v}_{4*t+j} = y_{v}_{j};
-            dv_{v}_{4*t+j} = z_{v}_{j};
-#end
-#end
-        }
-#end
     }
-#unroll v 0 V
-    if row_{v} < p.tk {
-        let to = k_base + row_{v} * p.k_row;
-#ifdef VEC
-#unroll t 0 DQ
-        dkv[(p.dk_offset + to) / 4u + {t}u] = vec4<f32>(dk_{v}_{4*t}, dk_{v}_{4*t+1}, dk_{v}_{4*t+2}, dk_{v}_{4*t+3});
-        dkv[(p.dv_offset + to) / 4u + {t}u] = vec4<f32>(dv_{v}_{4*t}, dv_{v}_{4*t+1}, dv_{v}_{4*t+2}, dv_{v}_{4*t+3});
+    let to = part * p.part_stride + image * p.k_batch + head % p.heads * p.k_head;
+#unroll i 0 4
+    let row_{i} = row0 + y + {i*TILE_ROWS/4}u;
+    if row_{i} < p.tk {
+#unroll n 0 QUADS
+#for (target, row, value) in (dkv, to+p.dk_offset+row_{i}*p.k_row, dk_{n}_{i}*p.scale) (dkv, to+p.dv_offset+row_{i}*p.k_row, dv_{n}_{i})
+#import attention/attention/tile/store
 #end
-#else
-#unroll t 0 4*DQ
-        if {t}u < p.d {
-            dkv[p.dk_offset + to + {t}u] = dk_{v}_{t};
-            dkv[p.dv_offset + to + {t}u] = dv_{v}_{t};
-        }
 #end
-#endif
     }
 #end
 }

@@ -3,8 +3,9 @@
 //
 // q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
 // are made again from the forward pass's lse (Dao et al. 2022, algorithm 2, with the loops the other way round: no atomics).
-// Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention.wgsl does.
-// Reads 4 D (2 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq D.
+// A workgroup owns TILE_ROWS queries and walks over the keys, 32 at a time, as attention.wgsl does, in three products of matrices:
+// q k^T, do v^T and ds k. With several parts of the walk each writes a dq of its own, which split_sum adds in order.
+// Reads 4 D (2 B H Tq Tk / 32 + 3 B H Tk Tq / TILE_ROWS) bytes, writes 4 B H Tq D.
 #import attention/attention/operands
 #import attention/attention/upstream
 #ifdef VEC
@@ -12,82 +13,68 @@
 #else
 @group(0) @binding(6) var<storage, read_write> dq: array<f32>;
 #endif
-#for (walked, walked2) in (k, v)
-#import attention/attention/tiles
-#end
+#import attention/attention/tile/memory
+var<workgroup> weights: array<vec4<f32>, BLOCK * PITCH>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-#import attention/attention/begin
-#unroll v 0 V
-    let row_{v} = row0 + {v}u * GROUP + lane;
-    let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
-    let safe_{v} = min(row_{v}, p.tq - 1u);
-    let lse_{v} = lse[head * p.tq + safe_{v}];
-    let delta_{v} = delta[head * p.tq + safe_{v}];
+#import attention/attention/tile/begin
+    // The last queries see most keys.
+    let row0 = (p.row_tiles - 1u - order) * TILE_ROWS;
+    let d_o_from = o_from;
+    let d_o_step = p.o_row;
+#for all in p.tq
+#import attention/attention/tile/own
+#end
+#unroll n 0 QUADS
+#unroll i 0 4
+    var dq_{n}_{i} = vec4<f32>();
+#end
+#end
+    let first = i32(part * p.part_rows);
+    let end = min(min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)), first + i32(p.part_rows));
+    for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
-    let mask_{v} = image * p.mask_batch + safe_{v} * p.mask_row;
-    var word_{v} = 0u;
+#for all in p.tq
+#import attention/attention/tile/mask
+#end
 #endif
-#unroll t 0 DQ
-    let q_{v}_{t} = q_at(p.q_offset + q_base + safe_{v} * p.q_row, {t}u) * p.scale;
-    let do_{v}_{t} = d_o_at(o_base + safe_{v} * p.o_row, {t}u);
-#unroll j 0 4
-    var dq_{v}_{4*t+j} = 0.0;
+#unroll u 0 1+127/GROUP
+        let walked_row_{u} = min(u32(c0) + lane / 4u + {u*GROUP/4}u, p.tk - 1u);
 #end
+#for (own, walked, sum) in (q, k, s) (d_o, v, dp)
+#import attention/attention/tile/product
 #end
-#end
-    let end = min(i32(min(row0 + GROUP * V, p.tq)) + p.diagonal, i32(p.tk));
-    let begin = 0;
-    for (var c0 = begin; c0 < end; c0 += i32(NC)) {
 #ifdef MASK
-#import attention/attention/mask
+#for all in p.tq
+#import attention/attention/tile/words
+#end
 #endif
-#import attention/attention/keys
-#unroll c 0 NC
-#for (own, own2, walked, walked2) in (q, do, k, v)
-#import attention/attention/scores
+#unroll i 0 4
+        let safe_{i} = head * p.tq + min(row0 + y + {i*TILE_ROWS/4}u, p.tq - 1u);
 #end
-#unroll v 0 V
-        let near_{v}_{c} = c0 + {c} <= last_{v};
-#for seen in sees
-#import attention/attention/seen
+        let lses = vec4<f32>(lse[safe_0], lse[safe_1], lse[safe_2], lse[safe_3]);
+        let deltas = vec4<f32>(delta[safe_0], delta[safe_1], delta[safe_2], delta[safe_3]);
+#unroll j 0 32/ACROSS
+        let key_{j} = c0 + i32(x) + {j*ACROSS};
+        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN & vec4<bool>(key_{j} < i32(p.tk));
+#import attention/attention/tile/seen
+        weights[(x + {j*ACROSS}u) * PITCH + y] = select(vec4<f32>(), exp(s_{j} * p.scale - lses), seen_{j}) * (dp_{j} - deltas);
 #end
-        let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), sees_{v}_{c}) * (dp_{v}_{c} - delta_{v});
-#end
-#end
-#unroll t 0 DQ
-        {
-#unroll c 0 NC
-#for (x, walked) in (b_{c}, k)
-#import attention/attention/handed
-#end
-#end
-#unroll v 0 V
-#unroll j 0 4
-            var y_{v}_{j} = dq_{v}_{4*t+j};
-#unroll c 0 NC
-            y_{v}_{j} = fma(ds_{v}_{c}, b_{c}[{j}], y_{v}_{j});
-#end
-            dq_{v}_{4*t+j} = y_{v}_{j};
-#end
-#end
-        }
+#for (walked, weights, out, most) in (k, weights, dq, p.tk-1u)
+#import attention/attention/tile/values
 #end
     }
-#unroll v 0 V
-    if row_{v} < p.tq {
-        let to = p.dq_offset + q_base + row_{v} * p.q_row;
-#ifdef VEC
-#unroll t 0 DQ
-        dq[to / 4u + {t}u] = vec4<f32>(dq_{v}_{4*t}, dq_{v}_{4*t+1}, dq_{v}_{4*t+2}, dq_{v}_{4*t+3}) * p.scale;
+    let to = part * p.part_stride + p.dq_offset + image * p.q_batch + head % p.heads * p.q_head;
+#unroll i 0 4
+    let row_{i} = row0 + y + {i*TILE_ROWS/4}u;
+    if row_{i} < p.tq {
+#unroll n 0 QUADS
+#for (target, row, value) in (dq, to+row_{i}*p.q_row, dq_{n}_{i}*p.scale)
+#import attention/attention/tile/store
 #end
-#else
-#unroll t 0 4*DQ
-        if {t}u < p.d { dq[to + {t}u] = dq_{v}_{t} * p.scale; }
 #end
-#endif
     }
 #end
 }

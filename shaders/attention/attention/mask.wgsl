@@ -7,11 +7,9 @@
 #end
         }
         let bit = u32(c0) % 32u;
-#ifdef LANES
         // A block that no row of the group sees changes nothing.
         var any = 0u;
 #unroll v 0 V
         any |= extractBits(word_{v}, bit, NC);
 #end
         if !subgroupAny(any != 0u) { continue; }
-#endif

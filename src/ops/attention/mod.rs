@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod attention_decode;
 pub mod cross_decode;
+mod parts;
 pub mod positions;
 pub mod rotary;
 pub mod softmax;

@@ -1,7 +1,10 @@
-//! The three kernels: forward, to the queries, to the keys and values.
+//! The three kernels: forward, to the queries, to the keys and values; over tiles in workgroup
+//! memory, and over subgroups.
 
 use super::mask::{Bits, Mask};
+use super::tile::{self, Parts, Tile};
 use crate::gpu::{Core, DType, Gpu, Kernel, Source, Tensor, Work, groups_for};
+use crate::ops::attention::parts::{Rows, join, join_kernels};
 use crate::{Result, shader};
 
 /// Sizes: q [b, h, tq, d], k and v [b, h, tk, d].
@@ -57,6 +60,10 @@ struct Params {
     dk_offset: u32,
     dv_offset: u32,
     mask: [u32; 3],
+    mask_blocks: [u32; 3],
+    parts: u32,
+    part_rows: u32,
+    part_stride: u32,
 }
 
 #[repr(C)]
@@ -70,7 +77,7 @@ struct DeltaParams {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum AttentionPass {
+pub(super) enum AttentionPass {
     Forward,
     Queries,
     Keys,
@@ -82,9 +89,6 @@ const QUARTERS: [u32; 11] = [1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64];
 const MASKED_QUARTERS: [u32; 6] = [2, 4, 8, 16, 32, 64];
 /// The subgroups that kernels are made for.
 const LANES: [u32; 2] = [8, 16];
-/// Invocations of a workgroup where keys go through workgroup memory.
-const GROUP: u32 = 64;
-
 /// Rows that a lane owns: as many as keep the instructions of a step over a block, and the time to
 /// compile them, in bounds.
 fn rows_per_lane(pass: AttentionPass, quarters: u32) -> u32 {
@@ -105,55 +109,47 @@ fn spread(lanes: u32, quarters: u32) -> u32 {
     (lanes / BLOCK).min(1 << quarters.trailing_zeros())
 }
 
-fn kernel(
+fn subgroup_kernel(
     pass: AttentionPass,
-    lanes: Option<u32>,
+    lanes: u32,
     quarters: u32,
     vec: bool,
     masked: bool,
 ) -> Kernel {
     let source: &'static Source = match pass {
-        AttentionPass::Forward => shader!("attention/attention"),
-        AttentionPass::Queries => shader!("attention/attention_grad_q"),
-        AttentionPass::Keys => shader!("attention/attention_grad_kv"),
+        AttentionPass::Forward => shader!("attention/attention_subgroup"),
+        AttentionPass::Queries => shader!("attention/attention_grad_q_subgroup"),
+        AttentionPass::Keys => shader!("attention/attention_grad_kv_subgroup"),
     };
-    let kernel = Kernel::new(source)
+    Kernel::new(source)
         .define("DQ", quarters)
         .flag("VEC", vec)
-        .flag("MASK", masked);
-    match lanes {
-        Some(lanes) => kernel
-            .define("V", rows_per_lane(pass, quarters))
-            .define("NC", BLOCK)
-            .define("LANES", lanes)
-            .define("GROUP", lanes)
-            .define("SPREAD", spread(lanes, quarters)),
-        // 16 KiB of workgroup memory is all that every device has.
-        None => kernel
-            .define("V", 1)
-            .define("NC", if quarters > 32 { 4 } else { 8 })
-            .define("GROUP", GROUP),
-    }
+        .flag("MASK", masked)
+        .define("V", rows_per_lane(pass, quarters))
+        .define("NC", BLOCK)
+        .define("LANES", lanes)
+        .define("GROUP", lanes)
+        .define("SPREAD", spread(lanes, quarters))
 }
 
 /// Every variant on any device.
 pub(super) fn kernels() -> Vec<Kernel> {
-    let mut all = Vec::new();
-    for lanes in LANES.map(Some).into_iter().chain([None]) {
+    let mut all: Vec<Kernel> = tile::kernels().collect();
+    for lanes in LANES {
         for pass in [
             AttentionPass::Forward,
             AttentionPass::Queries,
             AttentionPass::Keys,
         ] {
             for vec in [false, true] {
-                all.extend(QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, false)));
-                all.extend(
-                    MASKED_QUARTERS.map(|quarters| kernel(pass, lanes, quarters, vec, true)),
-                );
+                let plain = QUARTERS.map(|q| subgroup_kernel(pass, lanes, q, vec, false));
+                let masked = MASKED_QUARTERS.map(|q| subgroup_kernel(pass, lanes, q, vec, true));
+                all.extend(plain.into_iter().chain(masked));
             }
         }
     }
     all.extend([false, true].map(delta_kernel));
+    all.extend(join_kernels());
     all
 }
 
@@ -161,11 +157,42 @@ fn delta_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("attention/attention_delta")).flag("VEC", vec)
 }
 
-/// The kernel for a problem on a device, and the rows of one workgroup.
-fn choose(gpu: &Gpu, pass: AttentionPass, p: &Problem, masked: bool) -> (Kernel, usize) {
+/// How a problem is worked on.
+struct Chosen {
+    kernel: Kernel,
+    /// Rows of one workgroup, of all those that workgroups own.
+    rows: usize,
+    own: usize,
+    parts: Parts,
+}
+
+impl Chosen {
+    fn tiles(&self, p: &Problem) -> usize {
+        p.b * p.h * self.own.div_ceil(self.rows)
+    }
+}
+
+fn choose(gpu: &Gpu, pass: AttentionPass, p: &Problem, masked: bool) -> Chosen {
+    let (own, walked) = match pass {
+        AttentionPass::Forward | AttentionPass::Queries => (p.tq, p.tk),
+        AttentionPass::Keys => (p.tk, p.tq),
+    };
     let lanes = gpu
         .subgroup_size()
         .filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
+    let Some(lanes) = lanes else {
+        let tile = Tile::pick(pass, p.d);
+        let mut chosen = Chosen {
+            kernel: tile.kernel(pass, p.d.is_multiple_of(4), masked),
+            rows: tile.rows,
+            own,
+            parts: Parts::one(walked),
+        };
+        if pass == AttentionPass::Forward {
+            chosen.parts = Parts::of(gpu, chosen.tiles(p), walked);
+        }
+        return chosen;
+    };
     let needed = p.d.div_ceil(4) as u32;
     let made: &[u32] = if masked { &MASKED_QUARTERS } else { &QUARTERS };
     let quarters = made
@@ -173,11 +200,13 @@ fn choose(gpu: &Gpu, pass: AttentionPass, p: &Problem, masked: bool) -> (Kernel,
         .copied()
         .find(|q| *q >= needed)
         .unwrap_or(made[made.len() - 1]);
-    let rows = lanes.map_or(GROUP, |lanes| lanes * rows_per_lane(pass, quarters));
-    (
-        kernel(pass, lanes, quarters, p.d == 4 * quarters as usize, masked),
-        rows as usize,
-    )
+    let vec = p.d == 4 * quarters as usize;
+    Chosen {
+        kernel: subgroup_kernel(pass, lanes, quarters, vec, masked),
+        rows: (lanes * rows_per_lane(pass, quarters)) as usize,
+        own,
+        parts: Parts::one(walked),
+    }
 }
 
 /// Pairs of a query and a key that it sees.
@@ -203,16 +232,17 @@ fn products(p: &Problem, products: f64) -> Work {
     }
 }
 
+/// The parameters, and the workgroups; `part_stride` elements lie between the results of two parts.
 fn params(
     p: &Problem,
     l: &Layout,
-    rows: usize,
-    rows_per_group: usize,
+    chosen: &Chosen,
     to: [usize; 3],
     mask: Option<&Bits>,
+    part_stride: usize,
 ) -> (Params, [u32; 3]) {
-    let row_tiles = rows.div_ceil(rows_per_group);
-    let tiles = p.b * p.h * row_tiles;
+    let row_tiles = chosen.own.div_ceil(chosen.rows);
+    let tiles = chosen.tiles(p);
     let strides = |s: Strides| [s.batch as u32, s.head as u32, s.row as u32];
     let diagonal = if p.causal {
         p.tk as i32 - p.tq as i32
@@ -238,8 +268,12 @@ fn params(
         dk_offset: to[1] as u32,
         dv_offset: to[2] as u32,
         mask: mask.map_or([0; 3], |m| m.strides),
+        mask_blocks: mask.map_or([0; 3], |m| m.blocks),
+        parts: chosen.parts.count as u32,
+        part_rows: chosen.parts.rows as u32,
+        part_stride: part_stride as u32,
     };
-    (params, groups_for(tiles, 1))
+    (params, groups_for(tiles * chosen.parts.count, 1))
 }
 
 /// The attended values, of the given shape, and log-sum-exp.
@@ -254,11 +288,38 @@ pub(super) fn forward(
     let o = Tensor::empty(gpu, shape, DType::F32)?;
     let lse = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
     let mask = mask.map(Mask::by_query);
-    let (kernel, rows) = choose(gpu, AttentionPass::Forward, p, mask.is_some());
-    let (params, groups) = params(p, l, p.tq, rows, [0; 3], mask);
-    let mut bindings = vec![qkv[0], qkv[1], qkv[2], &o, &lse];
+    let chosen = choose(gpu, AttentionPass::Forward, p, mask.is_some());
+    let (params, groups) = params(p, l, &chosen, [0; 3], mask, o.len());
+    let parts = chosen.parts.count;
+    let found = if parts > 1 {
+        let o_parts = Tensor::empty(gpu, &[parts, o.len()], DType::F32)?;
+        Some((
+            o_parts,
+            Tensor::empty(gpu, &[parts, lse.len()], DType::F32)?,
+        ))
+    } else {
+        None
+    };
+    let (to, to_lse) = found.as_ref().map_or((&o, &lse), |(o, lse)| (o, lse));
+    let mut bindings = vec![qkv[0], qkv[1], qkv[2], to, to_lse];
     bindings.extend(mask.map(|m| &m.words));
-    gpu.dispatch("attention", &kernel, &bindings, &params, groups, work(p))?;
+    gpu.dispatch(
+        "attention",
+        &chosen.kernel,
+        &bindings,
+        &params,
+        groups,
+        work(p),
+    )?;
+    if let Some((o_parts, lse_parts)) = &found {
+        let rows = Rows {
+            heads: p.h,
+            tq: p.tq,
+            d: p.d,
+            o: [l.o.batch, l.o.head, l.o.row],
+        };
+        join("attention", [o_parts, lse_parts], [&o, &lse], rows, parts)?;
+    }
     Ok((o, lse))
 }
 
@@ -299,26 +360,26 @@ pub(super) fn backward(
         work,
     )?;
     let bits = mask.map(Mask::by_query);
-    let (kernel, rows) = choose(gpu, AttentionPass::Queries, p, bits.is_some());
-    let (queries, groups) = params(p, l, p.tq, rows, to, bits);
+    let chosen = choose(gpu, AttentionPass::Queries, p, bits.is_some());
+    let (queries, groups) = params(p, l, &chosen, to, bits, 0);
     let mut bindings = vec![q, k, v, upstream, lse, &delta, dq];
     bindings.extend(bits.map(|m| &m.words));
     gpu.dispatch(
         "attention gradient",
-        &kernel,
+        &chosen.kernel,
         &bindings,
         &queries,
         groups,
         products(p, 3.0),
     )?;
     let bits = mask.map(Mask::by_key);
-    let (kernel, rows) = choose(gpu, AttentionPass::Keys, p, bits.is_some());
-    let (keys, groups) = params(p, l, p.tk, rows, to, bits);
+    let chosen = choose(gpu, AttentionPass::Keys, p, bits.is_some());
+    let (keys, groups) = params(p, l, &chosen, to, bits, 0);
     let mut bindings = vec![q, k, v, upstream, lse, &delta, dkv];
     bindings.extend(bits.map(|m| &m.words));
     gpu.dispatch(
         "attention gradient",
-        &kernel,
+        &chosen.kernel,
         &bindings,
         &keys,
         groups,

@@ -5,7 +5,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};
 
 /// A bit for each pair of a query and a key, of one image for all or of each. The kernels read it
-/// along keys or along queries, so it lies on the device both ways: Tq Tk / 4 bytes.
+/// along keys or along queries, so it lies on the device both ways: a little over Tq Tk / 4 bytes.
 #[derive(Clone, Debug)]
 pub struct Mask {
     by_query: Bits,
@@ -23,6 +23,9 @@ pub(crate) struct Bits {
     pub words: Tensor,
     /// From one image, row, and 32 rows of the side that is walked over to the next.
     pub strides: [u32; 3],
+    /// Past the words a bit for 32 rows of both sides, whether any of those pairs has one: where
+    /// they begin, and from one image and 32 rows to the next.
+    pub blocks: [u32; 3],
 }
 
 fn pack(bits: impl Iterator<Item = bool>) -> Vec<u32> {
@@ -35,10 +38,36 @@ fn pack(bits: impl Iterator<Item = bool>) -> Vec<u32> {
     bits.chunks(32).map(word).collect()
 }
 
-fn upload(gpu: &Gpu, words: Vec<u32>, strides: [usize; 3]) -> Result<Bits> {
+/// Of `images` x `rows` rows of `wide` words. `strides` are 0 where all images, all rows, or all
+/// words of a row are one.
+fn upload(
+    gpu: &Gpu,
+    mut words: Vec<u32>,
+    [images, rows, wide]: [usize; 3],
+    strides: [usize; 3],
+) -> Result<Bits> {
+    let (start, high, across) = (words.len(), rows.div_ceil(32), wide.div_ceil(32));
+    let mut blocks = vec![0; images * high * across];
+    for (i, _) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
+        let (row, column) = (i / wide, i % wide);
+        let at = (row / rows * high + row % rows / 32) * across + column / 32;
+        // One word for all that follow each other is one for all blocks of them.
+        blocks[at] |= if strides[2] == 0 {
+            u32::MAX
+        } else {
+            1 << (column % 32)
+        };
+    }
+    words.extend(blocks);
+    let step = |stride: usize, blocks: usize| if stride == 0 { 0 } else { blocks };
     Ok(Bits {
         words: Tensor::from_slice(gpu, &[words.len()], &words)?,
         strides: strides.map(|s| s as u32),
+        blocks: [
+            start as u32,
+            step(strides[0], high * across) as u32,
+            step(strides[1], across) as u32,
+        ],
     })
 }
 
@@ -80,8 +109,13 @@ impl Mask {
             .flat_map(|l| (0..keys).map(move |j| if j < *l { u32::MAX } else { 0 }))
             .collect();
         Ok(Mask {
-            by_query: upload(gpu, by_query, [keys.div_ceil(32), 0, 1])?,
-            by_key: upload(gpu, by_key, [keys, 1, 0])?,
+            by_query: upload(
+                gpu,
+                by_query,
+                [lengths.len(), 1, keys.div_ceil(32)],
+                [keys.div_ceil(32), 0, 1],
+            )?,
+            by_key: upload(gpu, by_key, [lengths.len(), keys, 1], [keys, 1, 0])?,
             images: Some(lengths.len()),
             queries: None,
             keys,
@@ -102,6 +136,7 @@ impl Mask {
         let mask = Mask::build(gpu, 1, queries, keys, |_, i, j| sees(i, j))?;
         let all = |bits: Bits| Bits {
             strides: [0, bits.strides[1], bits.strides[2]],
+            blocks: [bits.blocks[0], 0, bits.blocks[2]],
             ..bits
         };
         Ok(Mask {
@@ -143,8 +178,13 @@ impl Mask {
             .collect();
         let (wide, high) = (keys.div_ceil(32), queries.div_ceil(32));
         Ok(Mask {
-            by_query: upload(gpu, by_query, [queries * wide, wide, 1])?,
-            by_key: upload(gpu, by_key, [keys * high, high, 1])?,
+            by_query: upload(
+                gpu,
+                by_query,
+                [images, queries, wide],
+                [queries * wide, wide, 1],
+            )?,
+            by_key: upload(gpu, by_key, [images, keys, high], [keys * high, high, 1])?,
             images: Some(images),
             queries: Some(queries),
             keys,

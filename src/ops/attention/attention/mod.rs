@@ -5,6 +5,7 @@ mod kernels;
 mod mask;
 mod reference;
 mod spec;
+mod tile;
 mod wide;
 
 pub use mask::Mask;

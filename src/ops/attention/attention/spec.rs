@@ -175,6 +175,14 @@ impl Operation for AttentionSpec {
             [1, 1, 130, 130, 9, 1, 0, 0],
             [1, 1, 19, 19, 130, 1, 0, 0],
             [1, 1, 12, 12, 256, 0, 0, 0],
+            // Few queries and many keys: parts of a walk, some of which a query does not see.
+            [1, 1, 3, 300, 33, 0, 0, 0],
+            [1, 2, 70, 260, 6, 1, 0, 0],
+            // Every tile, at rows and channels that fill none, and at those that fill all.
+            [1, 1, 70, 66, 66, 1, 0, 0],
+            [1, 1, 64, 96, 128, 0, 0, 0],
+            [1, 1, 40, 33, 190, 1, 0, 0],
+            [1, 1, 33, 34, 255, 0, 0, 0],
             // Past what the kernels hold.
             [2, 1, 37, 37, 321, 0, 0, 0],
             [1, 2, 5, 7, 260, 1, 0, 0],
@@ -187,6 +195,8 @@ impl Operation for AttentionSpec {
             [2, 1, 70, 45, 12, 1, 0, 2],
             [2, 2, 33, 67, 6, 0, 0, 3],
             [1, 1, 5, 40, 130, 0, 0, 3],
+            [1, 2, 2, 280, 20, 0, 0, 2],
+            [2, 1, 1, 290, 5, 0, 0, 1],
             [3, 2, 40, 40, 16, 1, 1, 2],
             [3, 1, 37, 37, 24, 0, 1, 1],
             // From one sequence to another.

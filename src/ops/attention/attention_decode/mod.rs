@@ -10,6 +10,7 @@ mod spec;
 pub use spec::AttentionDecodeSpec;
 
 use super::attention::{Attention, MOST_CHANNELS};
+use super::parts::{Rows, join, join_kernels};
 use crate::gpu::device::adapter::LANES;
 use crate::gpu::{Core, DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
 use crate::{Error, Result, shader};
@@ -32,10 +33,13 @@ struct Params {
     d: u32,
     scale: f32,
     mask: [u32; 2],
+    parts: u32,
 }
 
 /// Quarters of a head's channels that an invocation sums, 1 where a workgroup has enough of them.
 const UNITS_EACH: [u32; 4] = [1, 2, 4, 8];
+/// Groups whose walk may fall into parts.
+const PARTED: [u32; 2] = [ROW_GROUPS[1], ROW_GROUPS[2]];
 /// Keys that an invocation scores in one go; the kernel names four.
 const KEYS_EACH: u32 = 4;
 
@@ -50,7 +54,7 @@ pub(super) enum Keys {
     Cross,
 }
 
-fn kernel(keys: Keys, vec: bool, group: u32, each: u32) -> Kernel {
+fn kernel(keys: Keys, vec: bool, group: u32, each: u32, parts: bool) -> Kernel {
     let kernel = Kernel::new(shader!("attention/attention_decode"))
         .define("GROUP", group)
         .define("KEYS_EACH", KEYS_EACH);
@@ -58,6 +62,7 @@ fn kernel(keys: Keys, vec: bool, group: u32, each: u32) -> Kernel {
     kernel
         .flag("MASK", keys == Keys::Masked)
         .flag("CROSS", keys == Keys::Cross)
+        .flag("PARTS", parts)
 }
 
 /// For workgroups that are a subgroup, and heads of a multiple of 4 channels.
@@ -68,21 +73,39 @@ fn subgroup_kernel(masked: bool, lanes: u32, each: u32) -> Kernel {
     kernel.flag("MASK", masked)
 }
 
-/// The kernel for heads of `d` channels.
-pub(super) fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> Kernel {
+/// Keys that are worth a workgroup of their own.
+const PART: usize = 256;
+/// Parts at most.
+const MOST_PARTS: usize = 32;
+
+/// Into how many parts the keys of a query fall, so that the few heads of few sequences keep a GPU
+/// busy. By the cache's size alone: a sequence gets the same bits among others as alone.
+fn parts(gpu: &Gpu, most: usize, group: u32) -> usize {
+    if gpu.core() == Core::Subgroup || !PARTED.contains(&group) {
+        return 1;
+    }
+    (most / PART).clamp(1, MOST_PARTS)
+}
+
+/// The kernel for heads of `d` channels, and the parts of its walk.
+fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> (Kernel, usize) {
     let fits = d.is_multiple_of(4) && keys != Keys::Cross;
     if let (Core::Subgroup, Some(lanes), true) = (gpu.core(), gpu.subgroup_size(), fits) {
         let each = (d as u32 / 4).div_ceil(lanes).next_power_of_two();
-        return subgroup_kernel(keys == Keys::Masked, lanes, each);
+        return (subgroup_kernel(keys == Keys::Masked, lanes, each), 1);
     }
     // Each key is walked over by quarters for its score, and once for its value.
-    let group = row_group(gpu, most > 512, 2 * most * d.div_ceil(4));
+    let group = row_group(gpu, false, 2 * most * d.div_ceil(4));
+    let parts = parts(gpu, most, group);
     let needed = (d as u32).div_ceil(4 * group);
     let each = UNITS_EACH
         .into_iter()
         .find(|e| *e >= needed)
         .unwrap_or(UNITS_EACH[3]);
-    kernel(keys, d.is_multiple_of(4), group, each)
+    (
+        kernel(keys, d.is_multiple_of(4), group, each, parts > 1),
+        parts,
+    )
 }
 
 pub(super) fn steps(keys: Keys) -> Vec<Kernel> {
@@ -90,8 +113,13 @@ pub(super) fn steps(keys: Keys) -> Vec<Kernel> {
     let variants = small
         .into_iter()
         .chain([(ROW_GROUPS[1], 1), (ROW_GROUPS[2], 1)]);
+    let parted = PARTED.map(|group| (group, 1, true));
     variants
-        .flat_map(|(group, each)| [false, true].map(|vec| kernel(keys, vec, group, each)))
+        .map(|(group, each)| (group, each, false))
+        .chain(parted)
+        .flat_map(|(group, each, parts)| {
+            [false, true].map(|vec| kernel(keys, vec, group, each, parts))
+        })
         .collect()
 }
 
@@ -109,6 +137,7 @@ fn kernels() -> Vec<Kernel> {
         .into_iter()
         .chain(subgroup)
         .chain(fixed)
+        .chain(join_kernels())
         .collect()
 }
 fn fill_kernel(vec: bool) -> Kernel {
@@ -242,28 +271,70 @@ pub fn attention_decode(
         .mask
         .map(|m| m.check(OP, [b, most, most]).map(|()| m.by_query()))
         .transpose()?;
-    let o = Tensor::empty(qkv.gpu(), &[b, 1, h, d], DType::F32)?;
-    let params = params(
-        [b, most, h, d],
-        scale,
-        mask.map_or([0; 2], |m| [m.strides[0], m.strides[1]]),
-    );
-    let mut bindings = vec![qkv, lengths, &cache.k, &cache.v, &o];
-    bindings.extend(mask.map(|m| &m.words));
     let keys = if mask.is_some() {
         Keys::Masked
     } else {
         Keys::All
     };
-    let groups = groups_for(b * h, 1);
-    qkv.gpu().dispatch(
+    let sizes = [b, most, h, d];
+    let strides = mask.map_or([0; 2], |m| [m.strides[0], m.strides[1]]);
+    let inputs = [qkv, lengths, &cache.k, &cache.v];
+    step(
         OP,
-        &choose(qkv.gpu(), keys, most, d),
-        &bindings,
-        &params,
-        groups,
-        work([b, most, h, d]),
-    )?;
+        keys,
+        sizes,
+        scale,
+        strides,
+        &inputs,
+        mask.map(|m| &m.words),
+    )
+}
+
+/// A step over `sizes` = [B, T, H, D]: the inputs, then what it writes, then the words of a mask.
+pub(super) fn step(
+    op: &'static str,
+    keys: Keys,
+    sizes: [usize; 4],
+    scale: f32,
+    mask: [u32; 2],
+    inputs: &[&Tensor],
+    words: Option<&Tensor>,
+) -> Result<Tensor> {
+    let [b, most, h, d] = sizes;
+    let gpu = inputs[0].gpu();
+    let (kernel, parts) = choose(gpu, keys, most, d);
+    let o = Tensor::empty(gpu, &[b, 1, h, d], DType::F32)?;
+    let found = if parts > 1 {
+        let o_parts = Tensor::empty(gpu, &[parts, o.len()], DType::F32)?;
+        Some((o_parts, Tensor::empty(gpu, &[parts, b * h], DType::F32)?))
+    } else {
+        None
+    };
+    let params = Params {
+        heads: h as u32,
+        sequences: b as u32,
+        most: most as u32,
+        d: d as u32,
+        scale,
+        mask,
+        parts: parts as u32,
+    };
+    let mut bindings = inputs.to_vec();
+    bindings.push(found.as_ref().map_or(&o, |(o_parts, _)| o_parts));
+    bindings.extend(words);
+    bindings.extend(found.as_ref().map(|(_, lse_parts)| lse_parts));
+    let groups = groups_for(b * h * parts, 1);
+    gpu.dispatch(op, &kernel, &bindings, &params, groups, work(sizes))?;
+    if let Some((o_parts, lse_parts)) = &found {
+        let lse = Tensor::empty(gpu, &[b, h, 1], DType::F32)?;
+        let rows = Rows {
+            heads: h,
+            tq: 1,
+            d,
+            o: [h * d, d, h * d],
+        };
+        join(op, [o_parts, lse_parts], [&o, &lse], rows, parts)?;
+    }
     Ok(o)
 }
 
@@ -274,21 +345,6 @@ pub(super) fn scale(options: Attention, d: usize) -> Result<f32> {
         Ok(scale)
     } else {
         Err(Error::invalid(OP, "a scale that is not finite"))
-    }
-}
-
-pub(super) fn params(
-    [b, most, h, d]: [usize; 4],
-    scale: f32,
-    mask: [u32; 2],
-) -> impl bytemuck::NoUninit {
-    Params {
-        heads: h as u32,
-        sequences: b as u32,
-        most: most as u32,
-        d: d as u32,
-        scale,
-        mask,
     }
 }
 

@@ -65,6 +65,9 @@ impl Operation for AttentionDecodeSpec {
             [2, 9, 2, 5, 4, 4, 1],
             [2, 70, 2, 32, 60, 4, 1],
             [1, 300, 1, 12, 280, 2, 1],
+            // In parts, some of them without a key.
+            [2, 800, 2, 20, 3, 2, 0],
+            [1, 700, 2, 6, 690, 2, 1],
         ]
         .map(sized)
         .to_vec()

@@ -6,8 +6,8 @@ mod spec;
 pub use spec::CrossDecodeSpec;
 
 use super::attention::{Attention, MOST_CHANNELS};
-use super::attention_decode::{Keys, choose, params, scale, work};
-use crate::gpu::{DType, Tensor, groups_for};
+use super::attention_decode::{Keys, scale, step};
+use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
 
 const OP: &str = "cross_decode";
@@ -47,16 +47,13 @@ pub fn cross_decode(
         },
         d,
     )?;
-    let o = Tensor::empty(q.gpu(), &[b, 1, h, d], DType::F32)?;
-    let params = params([b, s, h, d], scale, [0; 2]);
-    let kernel = choose(q.gpu(), Keys::Cross, s, d);
-    q.gpu().dispatch(
+    step(
         OP,
-        &kernel,
-        &[q, lengths, kv, &o],
-        &params,
-        groups_for(b * h, 1),
-        work([b, s, h, d]),
-    )?;
-    Ok(o)
+        Keys::Cross,
+        [b, s, h, d],
+        scale,
+        [0; 2],
+        &[q, lengths, kv],
+        None,
+    )
 }

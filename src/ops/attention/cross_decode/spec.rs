@@ -1,9 +1,9 @@
 //! The registry's row, whose reference is attention's own definition for a query alone.
 
-use super::{cross_decode, work};
+use super::cross_decode;
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::attention::attention_decode::{Keys, steps};
+use crate::ops::attention::attention_decode::{Keys, steps, work};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
 
 /// The registry's row of [`cross_decode`].
@@ -46,6 +46,8 @@ impl Operation for CrossDecodeSpec {
             [2, 300, 1, 64],
             [2, 33, 1, 130],
             [3, 70, 1, 256],
+            // In parts.
+            [3, 530, 2, 20],
         ]
         .map(sized)
         .to_vec()
