@@ -76,7 +76,7 @@ struct DeltaParams {
     o: [u32; 3],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttentionPass {
     Forward,
     Queries,

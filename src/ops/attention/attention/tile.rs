@@ -6,6 +6,11 @@ use crate::gpu::kernel::gemm::splits;
 use crate::gpu::{Gpu, Kernel, Source};
 use crate::shader;
 
+const PASSES: [AttentionPass; 3] = [
+    AttentionPass::Forward,
+    AttentionPass::Queries,
+    AttentionPass::Keys,
+];
 /// Rows of the other side in workgroup memory at a time.
 const BLOCK: usize = 32;
 /// A part of a walk is worth a workgroup of its own from as many rows on.
@@ -26,6 +31,8 @@ pub(super) struct Tile {
     depth: u32,
     /// Is there room for the probabilities and their gradients at once?
     both: bool,
+    /// Is it for channels that are a multiple of four alone? Reading others takes registers.
+    vec: bool,
 }
 
 const fn tile(channels: usize, rows: usize, across: u32, quads: u32, depth: u32) -> Tile {
@@ -36,11 +43,16 @@ const fn tile(channels: usize, rows: usize, across: u32, quads: u32, depth: u32)
         quads,
         depth,
         both: false,
+        vec: false,
     }
 }
 
 const fn both(tile: Tile) -> Tile {
     Tile { both: true, ..tile }
+}
+
+const fn vec(tile: Tile) -> Tile {
+    Tile { vec: true, ..tile }
 }
 
 /// Each within 16 KiB of workgroup memory, all that every device has, and 256 invocations; with as
@@ -52,19 +64,19 @@ const FORWARD: [Tile; 6] = [
     tile(96, 64, 8, 3, 16),
     tile(128, 64, 16, 2, 8),
     tile(192, 32, 16, 3, 8),
-    tile(256, 32, 16, 4, 8),
+    tile(256, 32, 16, 4, 4),
 ];
 const QUERIES: [Tile; 5] = [
     tile(32, 64, 8, 1, 32),
     tile(64, 64, 8, 2, 16),
     tile(128, 64, 16, 2, 8),
     tile(192, 32, 16, 3, 8),
-    tile(256, 32, 16, 4, 8),
+    tile(256, 32, 16, 4, 4),
 ];
 const KEYS: [Tile; 4] = [
     tile(32, 64, 8, 1, 16),
     tile(64, 64, 16, 1, 16),
-    both(tile(128, 32, 16, 2, 8)),
+    vec(both(tile(128, 32, 16, 2, 8))),
     both(tile(256, 32, 32, 2, 4)),
 ];
 
@@ -80,7 +92,9 @@ impl Tile {
     /// The tile for heads of `d` channels.
     pub(super) fn pick(pass: AttentionPass, d: usize) -> Tile {
         let tiles = tiles(pass);
-        let fits = tiles.iter().find(|tile| tile.channels >= d);
+        let fits = tiles
+            .iter()
+            .find(|tile| tile.channels >= d && (!tile.vec || d.is_multiple_of(4)));
         *fits.unwrap_or(&tiles[tiles.len() - 1])
     }
 
@@ -104,16 +118,12 @@ impl Tile {
 
 /// Every variant.
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    [
-        AttentionPass::Forward,
-        AttentionPass::Queries,
-        AttentionPass::Keys,
-    ]
-    .into_iter()
-    .flat_map(|pass| {
+    PASSES.into_iter().flat_map(|pass| {
         tiles(pass).iter().flat_map(move |tile| {
-            [(false, false), (false, true), (true, false), (true, true)]
-                .map(|(vec, masked)| tile.kernel(pass, vec, masked))
+            [(true, false), (true, true), (false, false), (false, true)]
+                .into_iter()
+                .filter(|(vec, _)| *vec || !tile.vec)
+                .map(move |(vec, masked)| tile.kernel(pass, vec, masked))
         })
     })
 }
@@ -155,11 +165,7 @@ mod tests {
 
     #[test]
     fn every_variant_fits_a_workgroup() {
-        for pass in [
-            AttentionPass::Forward,
-            AttentionPass::Queries,
-            AttentionPass::Keys,
-        ] {
+        for pass in PASSES {
             for tile in tiles(pass) {
                 let group = tile.across as usize * tile.rows / 4;
                 let width = (tile.across * tile.quads) as usize;
@@ -170,6 +176,18 @@ mod tests {
                 let chunk = (5 * (tile.rows + BLOCK)).max(tile.depth as usize * width);
                 let weights = BLOCK * (tile.rows / 4 + 1) * (1 + usize::from(tile.both));
                 assert!(16 * (chunk + weights) <= 16_384, "{tile:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_head_has_a_tile_that_holds_it() {
+        for pass in PASSES {
+            for d in 1..=256 {
+                let tile = Tile::pick(pass, d);
+                assert!(tile.channels >= d, "{d} channels: {tile:?}");
+                let kernel = tile.kernel(pass, d.is_multiple_of(4), false);
+                assert!(kernels().any(|k| k == kernel), "{}", kernel.label());
             }
         }
     }
