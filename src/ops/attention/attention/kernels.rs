@@ -5,6 +5,7 @@ use super::mask::{Bits, Mask};
 use super::tile::{self, Parts, Tile};
 use crate::gpu::{Core, DType, Gpu, Kernel, Source, Tensor, Work, groups_for};
 use crate::ops::attention::parts::{Rows, join, join_kernels};
+use crate::ops::linalg::split_sum::split_sum;
 use crate::{Result, shader};
 
 /// Sizes: q [b, h, tq, d], k and v [b, h, tk, d].
@@ -188,9 +189,7 @@ fn choose(gpu: &Gpu, pass: AttentionPass, p: &Problem, masked: bool) -> Chosen {
             own,
             parts: Parts::one(walked),
         };
-        if pass == AttentionPass::Forward {
-            chosen.parts = Parts::of(gpu, chosen.tiles(p), walked);
-        }
+        chosen.parts = Parts::of(gpu, chosen.tiles(p), walked);
         return chosen;
     };
     let needed = p.d.div_ceil(4) as u32;
@@ -323,7 +322,31 @@ pub(super) fn forward(
     Ok((o, lse))
 }
 
-/// Writes the gradients of q to `dq` and of k and v to `dkv`, from the element offsets `to`.
+/// Where gradients go: the shape of that of q, and of the buffer of those of k and v. `None` is the
+/// same one, where all three are packed.
+pub(super) struct Targets<'a> {
+    pub dq: &'a [usize],
+    pub dkv: Option<&'a [usize]>,
+    /// Where each begins, in elements.
+    pub to: [usize; 3],
+}
+
+/// A tensor of `shape`, or as many of them as there are parts of a sum.
+fn summands(gpu: &Gpu, shape: &[usize], parts: usize) -> Result<Tensor> {
+    if parts == 1 {
+        return Tensor::empty(gpu, shape, DType::F32);
+    }
+    Tensor::empty(gpu, &[parts, shape.iter().product()], DType::F32)
+}
+
+fn sum(summands: Tensor, shape: &[usize], parts: usize) -> Result<Tensor> {
+    if parts == 1 {
+        return Ok(summands);
+    }
+    split_sum(&summands, shape)
+}
+
+/// The gradients of q, and of k and v where they have a buffer of their own.
 pub(super) fn backward(
     [q, k, v]: [&Tensor; 3],
     o: &Tensor,
@@ -332,11 +355,22 @@ pub(super) fn backward(
     p: &Problem,
     l: &Layout,
     mask: Option<&Mask>,
-    dq: &Tensor,
-    dkv: &Tensor,
-    to: [usize; 3],
-) -> Result<()> {
+    targets: &Targets,
+) -> Result<(Tensor, Option<Tensor>)> {
     let gpu = q.gpu();
+    let mut queries = choose(gpu, AttentionPass::Queries, p, mask.is_some());
+    let mut keys = choose(gpu, AttentionPass::Keys, p, mask.is_some());
+    if targets.dkv.is_none() {
+        // One sum for all.
+        let count = queries.parts.count.min(keys.parts.count);
+        queries.parts = Parts::split(count, p.tk);
+        keys.parts = Parts::split(count, p.tq);
+    }
+    let dq = summands(gpu, targets.dq, queries.parts.count)?;
+    let dkv = targets
+        .dkv
+        .map(|shape| summands(gpu, shape, keys.parts.count))
+        .transpose()?;
     let delta = Tensor::empty(gpu, &[p.b, p.h, p.tq], DType::F32)?;
     let rows = p.b * p.h * p.tq;
     let of = DeltaParams {
@@ -359,30 +393,33 @@ pub(super) fn backward(
         groups_for(rows, 64),
         work,
     )?;
-    let bits = mask.map(Mask::by_query);
-    let chosen = choose(gpu, AttentionPass::Queries, p, bits.is_some());
-    let (queries, groups) = params(p, l, &chosen, to, bits, 0);
-    let mut bindings = vec![q, k, v, upstream, lse, &delta, dq];
-    bindings.extend(bits.map(|m| &m.words));
-    gpu.dispatch(
-        "attention gradient",
-        &chosen.kernel,
-        &bindings,
-        &queries,
-        groups,
-        products(p, 3.0),
-    )?;
-    let bits = mask.map(Mask::by_key);
-    let chosen = choose(gpu, AttentionPass::Keys, p, bits.is_some());
-    let (keys, groups) = params(p, l, &chosen, to, bits, 0);
-    let mut bindings = vec![q, k, v, upstream, lse, &delta, dkv];
-    bindings.extend(bits.map(|m| &m.words));
-    gpu.dispatch(
-        "attention gradient",
-        &chosen.kernel,
-        &bindings,
-        &keys,
-        groups,
-        products(p, 4.0),
-    )
+    let both = [
+        (&queries, mask.map(Mask::by_query), &dq, 3.0),
+        (
+            &keys,
+            mask.map(Mask::by_key),
+            dkv.as_ref().unwrap_or(&dq),
+            4.0,
+        ),
+    ];
+    for (chosen, bits, to, count) in both {
+        let stride = to.len() / chosen.parts.count;
+        let (params, groups) = params(p, l, chosen, targets.to, bits, stride);
+        let mut bindings = vec![q, k, v, upstream, lse, &delta, to];
+        bindings.extend(bits.map(|m| &m.words));
+        gpu.dispatch(
+            "attention gradient",
+            &chosen.kernel,
+            &bindings,
+            &params,
+            groups,
+            products(p, count),
+        )?;
+    }
+    let dq = sum(dq, targets.dq, queries.parts.count)?;
+    let dkv = dkv
+        .zip(targets.dkv)
+        .map(|(dkv, shape)| sum(dkv, shape, keys.parts.count))
+        .transpose()?;
+    Ok((dq, dkv))
 }

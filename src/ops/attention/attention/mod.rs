@@ -14,7 +14,7 @@ pub use spec::AttentionSpec;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
-use kernels::{Layout, Problem, Strides};
+use kernels::{Layout, Problem, Strides, Targets};
 
 /// Options of attention: causality, mask and the scale of scores.
 #[derive(Clone, Copy, Debug)]
@@ -241,26 +241,19 @@ impl Tape {
         let (o, lse) = attention(&sq, &sk, &sv, options)?;
         let (so, mask) = (o.clone(), options.mask.cloned());
         Ok(self.record(o, &[q, k, v], move |g, _| {
-            let gpu = g.gpu();
-            let dq = Tensor::empty(gpu, sq.shape(), DType::F32)?;
-            // One buffer for both, the second part where a view may begin.
+            // One buffer for k and v, the second part where a view may begin.
             let n = sk.len().next_multiple_of(64);
-            let dkv = Tensor::empty(gpu, &[2 * n], DType::F32)?;
-            let to = [0, 0, n];
-            kernels::backward(
-                [&sq, &sk, &sv],
-                &so,
-                g,
-                &lse,
-                &p,
-                &layout,
-                mask.as_ref(),
-                &dq,
-                &dkv,
-                to,
-            )?;
-            let part = |at| dkv.view(at, sk.shape());
-            Ok(vec![Some(dq), Some(part(0)?), Some(part(n)?)])
+            let dkv = [2 * n];
+            let targets = Targets {
+                dq: sq.shape(),
+                dkv: Some(&dkv),
+                to: [0, 0, n],
+            };
+            let inputs = [&sq, &sk, &sv];
+            let (dq, dkv) =
+                kernels::backward(inputs, &so, g, &lse, &p, &layout, mask.as_ref(), &targets)?;
+            let part = |at| dkv.as_ref().map(|dkv| dkv.view(at, sk.shape())).transpose();
+            Ok(vec![Some(dq), part(0)?, part(n)?])
         }))
     }
 
@@ -270,20 +263,13 @@ impl Tape {
         let (o, lse) = attention_packed(qkv.tensor(), options)?;
         let (s, so, mask) = (qkv.tensor().clone(), o.clone(), options.mask.cloned());
         Ok(self.record(o, &[qkv], move |g, _| {
-            let d = Tensor::empty(g.gpu(), s.shape(), DType::F32)?;
-            let to = [layout.q_at, layout.k_at, layout.v_at];
-            kernels::backward(
-                [&s; 3],
-                &so,
-                g,
-                &lse,
-                &p,
-                &layout,
-                mask.as_ref(),
-                &d,
-                &d,
-                to,
-            )?;
+            let targets = Targets {
+                dq: s.shape(),
+                dkv: None,
+                to: [layout.q_at, layout.k_at, layout.v_at],
+            };
+            let (d, _) =
+                kernels::backward([&s; 3], &so, g, &lse, &p, &layout, mask.as_ref(), &targets)?;
             Ok(vec![Some(d)])
         }))
     }
@@ -299,22 +285,15 @@ impl Tape {
             options.mask.cloned(),
         );
         Ok(self.record(o, &[q, kv], move |g, _| {
-            let dq = Tensor::empty(g.gpu(), sq.shape(), DType::F32)?;
-            let dkv = Tensor::empty(g.gpu(), skv.shape(), DType::F32)?;
-            let to = [0, layout.k_at, layout.v_at];
-            kernels::backward(
-                [&sq, &skv, &skv],
-                &so,
-                g,
-                &lse,
-                &p,
-                &layout,
-                mask.as_ref(),
-                &dq,
-                &dkv,
-                to,
-            )?;
-            Ok(vec![Some(dq), Some(dkv)])
+            let targets = Targets {
+                dq: sq.shape(),
+                dkv: Some(skv.shape()),
+                to: [0, layout.k_at, layout.v_at],
+            };
+            let inputs = [&sq, &skv, &skv];
+            let (dq, dkv) =
+                kernels::backward(inputs, &so, g, &lse, &p, &layout, mask.as_ref(), &targets)?;
+            Ok(vec![Some(dq), dkv])
         }))
     }
 }

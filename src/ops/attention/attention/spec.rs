@@ -183,6 +183,9 @@ impl Operation for AttentionSpec {
             [1, 1, 64, 96, 128, 0, 0, 0],
             [1, 1, 40, 33, 190, 1, 0, 0],
             [1, 1, 33, 34, 255, 0, 0, 0],
+            // Few of both, and long walks: gradients in parts, packed and not.
+            [1, 1, 260, 257, 5, 1, 0, 0],
+            [1, 1, 264, 264, 12, 1, 1, 0],
             // Past what the kernels hold.
             [2, 1, 37, 37, 321, 0, 0, 0],
             [1, 2, 5, 7, 260, 1, 0, 0],

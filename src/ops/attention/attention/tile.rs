@@ -149,7 +149,8 @@ impl Parts {
         Parts::split(splits(gpu, tiles), walked)
     }
 
-    fn split(wanted: usize, walked: usize) -> Parts {
+    /// At most `wanted`, each long enough.
+    pub(super) fn split(wanted: usize, walked: usize) -> Parts {
         let most = wanted.min(walked / LEAST_PART).max(1);
         let rows = walked.div_ceil(most).next_multiple_of(BLOCK);
         Parts {
