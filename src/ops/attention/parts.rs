@@ -30,7 +30,7 @@ fn kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("attention/attention_parts")).flag("VEC", vec)
 }
 
-/// Every variant.
+/// Returns every variant.
 pub(super) fn join_kernels() -> [Kernel; 2] {
     [false, true].map(kernel)
 }

@@ -158,7 +158,7 @@ fn delta_kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("attention/attention_delta")).flag("VEC", vec)
 }
 
-/// How a problem is worked on.
+/// The kernel for a problem, and how it is shared out.
 struct Chosen {
     kernel: Kernel,
     /// Rows of one workgroup, of all those that workgroups own.
@@ -231,7 +231,7 @@ fn products(p: &Problem, products: f64) -> Work {
     }
 }
 
-/// The parameters, and the workgroups; `part_stride` elements lie between the results of two parts.
+/// Returns the parameters, and the workgroups; `part_stride` elements lie between the results of two parts.
 fn params(
     p: &Problem,
     l: &Layout,
@@ -322,7 +322,7 @@ pub(super) fn forward(
     Ok((o, lse))
 }
 
-/// Where gradients go: the shape of that of q, and of the buffer of those of k and v. `None` is the
+/// The places of the gradients: the shape of that of q, and of the buffer of those of k and v. `None` is the
 /// same one, where all three are packed.
 pub(super) struct Targets<'a> {
     pub dq: &'a [usize],
@@ -331,7 +331,7 @@ pub(super) struct Targets<'a> {
     pub to: [usize; 3],
 }
 
-/// A tensor of `shape`, or as many of them as there are parts of a sum.
+/// Returns a tensor of `shape`, or as many of them as a sum has parts.
 fn summands(gpu: &Gpu, shape: &[usize], parts: usize) -> Result<Tensor> {
     if parts == 1 {
         return Tensor::empty(gpu, shape, DType::F32);
@@ -339,6 +339,7 @@ fn summands(gpu: &Gpu, shape: &[usize], parts: usize) -> Result<Tensor> {
     Tensor::empty(gpu, &[parts, shape.iter().product()], DType::F32)
 }
 
+/// Returns the sum of what [`summands`] made.
 fn sum(summands: Tensor, shape: &[usize], parts: usize) -> Result<Tensor> {
     if parts == 1 {
         return Ok(summands);
@@ -346,7 +347,7 @@ fn sum(summands: Tensor, shape: &[usize], parts: usize) -> Result<Tensor> {
     split_sum(&summands, shape)
 }
 
-/// The gradients of q, and of k and v where they have a buffer of their own.
+/// Returns the gradients of q, and of k and v where they have a buffer of their own.
 pub(super) fn backward(
     [q, k, v]: [&Tensor; 3],
     o: &Tensor,

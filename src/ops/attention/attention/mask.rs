@@ -38,7 +38,7 @@ fn pack(bits: impl Iterator<Item = bool>) -> Vec<u32> {
     bits.chunks(32).map(word).collect()
 }
 
-/// Of `images` x `rows` rows of `wide` words. `strides` are 0 where all images, all rows, or all
+/// Uploads `images` x `rows` rows of `wide` words. `strides` are 0 where all images, all rows, or all
 /// words of a row are one.
 fn upload(
     gpu: &Gpu,

@@ -13,10 +13,10 @@ const PASSES: [AttentionPass; 3] = [
 ];
 /// Rows of the other side in workgroup memory at a time.
 const BLOCK: usize = 32;
-/// A part of a walk is worth a workgroup of its own from as many rows on.
+/// Rows that are worth a workgroup of their own, as a part of a walk.
 const LEAST_PART: usize = 4 * BLOCK;
 
-/// How a workgroup shares its tile out.
+/// A workgroup's tile, and how its invocations share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tile {
     /// Channels of a head at most.
@@ -29,9 +29,9 @@ pub(super) struct Tile {
     quads: u32,
     /// Walked rows whose channels lie in workgroup memory together.
     depth: u32,
-    /// Is there room for the probabilities and their gradients at once?
+    /// Whether there is room for the probabilities and their gradients at once.
     both: bool,
-    /// Is it for channels that are a multiple of four alone? Reading others takes registers.
+    /// Whether it is for channels that are a multiple of four alone: reading others takes registers.
     vec: bool,
 }
 
@@ -89,7 +89,7 @@ fn tiles(pass: AttentionPass) -> &'static [Tile] {
 }
 
 impl Tile {
-    /// The tile for heads of `d` channels.
+    /// Returns the tile for heads of `d` channels.
     pub(super) fn pick(pass: AttentionPass, d: usize) -> Tile {
         let tiles = tiles(pass);
         let fits = tiles
@@ -116,7 +116,7 @@ impl Tile {
     }
 }
 
-/// Every variant.
+/// Returns every variant.
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
     PASSES.into_iter().flat_map(|pass| {
         tiles(pass).iter().flat_map(move |tile| {
@@ -144,12 +144,13 @@ impl Parts {
         }
     }
 
-    /// So many that there are workgroups to keep the device busy, where there are `tiles` tiles.
+    /// Returns so many that there are workgroups to keep the device busy, where there are `tiles`
+    /// tiles.
     pub(super) fn of(gpu: &Gpu, tiles: usize, walked: usize) -> Parts {
         Parts::split(splits(gpu, tiles), walked)
     }
 
-    /// At most `wanted`, each long enough.
+    /// Returns at most `wanted`, each long enough.
     pub(super) fn split(wanted: usize, walked: usize) -> Parts {
         let most = wanted.min(walked / LEAST_PART).max(1);
         let rows = walked.div_ceil(most).next_multiple_of(BLOCK);

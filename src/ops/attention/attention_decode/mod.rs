@@ -78,7 +78,7 @@ const PART: usize = 256;
 /// Parts at most.
 const MOST_PARTS: usize = 32;
 
-/// Into how many parts the keys of a query fall, so that the few heads of few sequences keep a GPU
+/// Returns into how many parts the keys of a query fall, so that the few heads of few sequences keep a GPU
 /// busy. By the cache's size alone: a sequence gets the same bits among others as alone.
 fn parts(gpu: &Gpu, most: usize, group: u32) -> usize {
     if gpu.core() == Core::Subgroup || !PARTED.contains(&group) {
@@ -87,7 +87,7 @@ fn parts(gpu: &Gpu, most: usize, group: u32) -> usize {
     (most / PART).clamp(1, MOST_PARTS)
 }
 
-/// The kernel for heads of `d` channels, and the parts of its walk.
+/// Returns the kernel for heads of `d` channels, and the parts of its walk.
 fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> (Kernel, usize) {
     let fits = d.is_multiple_of(4) && keys != Keys::Cross;
     if let (Core::Subgroup, Some(lanes), true) = (gpu.core(), gpu.subgroup_size(), fits) {
@@ -290,7 +290,8 @@ pub fn attention_decode(
     )
 }
 
-/// A step over `sizes` = [B, T, H, D]: the inputs, then what it writes, then the words of a mask.
+/// Returns the attended values of a step over `sizes` = [B, T, H, D], from the inputs in the order
+/// of the bindings and the words of a mask.
 pub(super) fn step(
     op: &'static str,
     keys: Keys,
