@@ -64,10 +64,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         s_{j} = select(vec4<f32>(LOWEST), s_{j} * p.scale, seen_{j});
         most = max(most, s_{j});
 #end
-        weights[x * (TILE_ROWS / 4u) + y] = most;
+        weights[x * PITCH + y] = most;
         workgroupBarrier();
         most = top;
-        for (var n = 0u; n < ACROSS; n += 1u) { most = max(most, weights[n * (TILE_ROWS / 4u) + y]); }
+        for (var n = 0u; n < ACROSS; n += 1u) { most = max(most, weights[n * PITCH + y]); }
         let shrink = exp(top - most);
         top = most;
         sum *= shrink;
@@ -89,10 +89,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     // The sums of the invocations that share a row, in their order.
     workgroupBarrier();
-    weights[x * (TILE_ROWS / 4u) + y] = sum;
+    weights[x * PITCH + y] = sum;
     workgroupBarrier();
     var total = vec4<f32>();
-    for (var n = 0u; n < ACROSS; n += 1u) { total += weights[n * (TILE_ROWS / 4u) + y]; }
+    for (var n = 0u; n < ACROSS; n += 1u) { total += weights[n * PITCH + y]; }
     let seen = total > vec4<f32>();
     let over = select(vec4<f32>(), 1.0 / total, seen);
     // Such that exp(score - lse) is 0 for a row without keys.
