@@ -1,8 +1,12 @@
-// y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy s - p + ky, ox s - p + kx, c]) w[o,ky,kx,c]
+// y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c
+//     of f(x[n, oy s - p + ky, ox s - p + kx, c]) w[o,ky,kx,c]
 //
-// x: f32 [N, H, W, I] (f16 with LHS_HALF, and with OUT_HALF y and residual, with MASK_HALF mask), w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the identity, or
-// max(., 0) with LHS_RELU. With RELU_MASK, y is 0 wherever mask [N, OH, OW, O] is not above 0. On the matrix core: rows are output pixels, columns output channels. At one ky the (kx, c)
-// pairs are one run of KW I values in x and in w alike. Reads 4 (N H W I + O KH KW I) bytes or more, writes 4 N OH OW O.
+// x: f32 [N, H, W, I] (f16 with LHS_HALF, and with OUT_HALF y and residual, with MASK_HALF mask),
+// w: [O, KH, KW, I], bias: [O], residual, y: [N, OH, OW, O]; s stride, p padding; f is the
+// identity, or max(., 0) with LHS_RELU. With RELU_MASK, y is 0 wherever mask [N, OH, OW, O] is not
+// above 0. On the matrix core: rows are output pixels, columns output channels. At one ky the
+// (kx, c) pairs are one run of KW I values in x and in w alike. Reads 4 (N H W I + O KH KW I) bytes
+// or more, writes 4 N OH OW O.
 struct Params {
     rows: u32,                       // N OH OW
     h: u32, w: u32, i: u32,
@@ -23,12 +27,17 @@ fn lhs_begin(row: u32) -> Lhs {
     let x0 = i32(ox * p.stride) - i32(p.pad);
     let lo = max(0, -x0) * i32(p.i);
     let hi = min(i32(p.kw), i32(p.w) - x0) * i32(p.i);
-    return Lhs(i32(rest / p.oh * p.h), i32(rest % p.oh * p.stride) - i32(p.pad), x0, lo, select(0, hi, row < p.rows));
+    return Lhs(
+        i32(rest / p.oh * p.h), i32(rest % p.oh * p.stride) - i32(p.pad), x0, lo,
+        select(0, hi, row < p.rows),
+    );
 }
 fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
     let iy = lhs.y + i32(t0);
     let inside = iy >= 0 && iy < i32(p.h);
-    return Run(((lhs.image + iy) * i32(p.w) + lhs.x) * i32(p.i), 1, lhs.lo, select(0, lhs.hi, inside));
+    return Run(
+        ((lhs.image + iy) * i32(p.w) + lhs.x) * i32(p.i), 1, lhs.lo, select(0, lhs.hi, inside),
+    );
 }
 fn rhs_begin(col: u32) -> Rhs {
     let run = p.kw * p.i;

@@ -1,10 +1,14 @@
-// y[n,iy,ix,c] = bias[c] + g(mask) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],  oy s - p + ky = iy,  ox s - p + kx = ix
+// y[n,iy,ix,c] = bias[c] + g(mask) sum over ky, kx, o of dy[n,oy,ox,o] w[o,ky,kx,c],
+//   oy s - p + ky = iy,  ox s - p + kx = ix
 //
-// dy: f32 [N, OH, OW, O] (f16 with LHS_HALF, and with OUT_HALF y, with MASK_HALF mask), w: [O, KH, KW, I], y: [N, H, W, I], the gradient to x; s stride, p padding. With RELU_MASK, g = 1 where
-// mask > 0 and 0 elsewhere: the convolution had rectified its input, which is mask [N, H, W, I]. The forward pass of a transposed convolution is this
-// sum too, with BIAS [I], and LHS_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns input channels. A pixel meets only taps of
-// its own phase ((iy + p) mod s, (ix + p) mod s), so the grid's z is the phase and within it the problem is dense.
-// Reads 4 (N OH OW O + O KH KW I) bytes or more, writes 4 N H W I.
+// dy: f32 [N, OH, OW, O] (f16 with LHS_HALF, and with OUT_HALF y, with MASK_HALF mask), w:
+// [O, KH, KW, I], y: [N, H, W, I], the gradient to x; s stride, p padding. With RELU_MASK, g = 1
+// where mask > 0 and 0 elsewhere: the convolution had rectified its input, which is mask
+// [N, H, W, I]. The forward pass of a transposed convolution is this sum too, with BIAS [I], and
+// LHS_RELU where it rectifies its input first. On the matrix core: rows are input pixels, columns
+// input channels. A pixel meets only taps of its own phase ((iy + p) mod s, (ix + p) mod s), so the
+// grid's z is the phase and within it the problem is dense. Reads 4 (N OH OW O + O KH KW I) bytes
+// or more, writes 4 N H W I.
 struct Params {
     h: u32, w: u32, i: u32,
     oh: u32, ow: u32, o: u32,
@@ -44,7 +48,10 @@ fn rhs_begin(col: u32) -> Rhs { return Rhs(i32(col), col < p.i); }
 fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
     let ky = phase_y + t1 * p.stride;
     let kx = phase_x + t0 * p.stride;
-    return Run(rhs.start + i32((ky * p.kw + kx) * p.i), i32(p.kh * p.kw * p.i), 0, select(0, i32(p.o), rhs.valid));
+    return Run(
+        rhs.start + i32((ky * p.kw + kx) * p.i), i32(p.kh * p.kw * p.i), 0,
+        select(0, i32(p.o), rhs.valid),
+    );
 }
 #import gemm/core
 #import shared/grid
@@ -52,8 +59,8 @@ fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    // Whether the workgroup has work, and how long its loops are, is read from values that browsers see to be the same for all of it:
-    // variables outside of functions never are.
+    // Whether the workgroup has work, and how long its loops are, is read from values that browsers
+    // see to be the same for all of it: variables outside of functions never are.
     let phase = vec2(group.z % p.stride, group.z / p.stride);
     // iy + p = phase (mod s), the smallest such iy.
     let first = (phase + p.stride - p.pad % p.stride) % p.stride;

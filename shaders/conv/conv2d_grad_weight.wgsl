@@ -1,9 +1,10 @@
 // dw[o,ky,kx,c] = sum over n, oy, ox of dy[n,oy,ox,o] f(x[n, oy s - p + ky, ox s - p + kx, c])
 //
-// x: f32 [N, H, W, I], dy: [N, OH, OW, O], dw: [splits, O, KH, KW, I]; s stride, p padding; f is the identity, or max(., 0)
-// with LHS_RELU; RHS_RELU does the same to dy, which a transposed convolution has in its place. On the matrix core: rows are (ky, kx, c), columns output channels, and the sum runs over output pixels.
-// The images are split over the grid's z; split_sum adds the parts in a fixed order.
-// Reads 4 (N H W I + N OH OW O) bytes or more, writes 4 splits O KH KW I.
+// x: f32 [N, H, W, I], dy: [N, OH, OW, O], dw: [splits, O, KH, KW, I]; s stride, p padding; f is
+// the identity, or max(., 0) with LHS_RELU; RHS_RELU does the same to dy, which a transposed
+// convolution has in its place. On the matrix core: rows are (ky, kx, c), columns output channels,
+// and the sum runs over output pixels. The images are split over the grid's z; split_sum adds the
+// parts in a fixed order. Reads 4 (N H W I + N OH OW O) bytes or more, writes 4 splits O KH KW I.
 struct Params {
     n: u32,
     h: u32, w: u32, i: u32,
@@ -35,7 +36,9 @@ fn lhs_begin(row: u32) -> Lhs {
     let lo = (before + s - 1) / s;
     let room = i32(p.w) + i32(p.pad) - kx;
     let hi = min(select(0, (room + s - 1) / s, room > 0), i32(p.ow));
-    return Lhs(i32(ky) - i32(p.pad), (kx - i32(p.pad)) * i32(p.i) + c, lo, select(0, hi, ky < p.kh));
+    return Lhs(
+        i32(ky) - i32(p.pad), (kx - i32(p.pad)) * i32(p.i) + c, lo, select(0, hi, ky < p.kh),
+    );
 }
 fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
     let iy = i32(t0 * p.stride) + lhs.y;
@@ -70,7 +73,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll c 0 NC
         if tile_col + {c}u < p.o {
 #ifdef LHS_VEC
-            if row < rows { dw[(start + {c}u * rows) / 4u] = vec4<f32>(acc_{4*v}_{c}, acc_{4*v+1}_{c}, acc_{4*v+2}_{c}, acc_{4*v+3}_{c}); }
+            if row < rows {
+                dw[(start + {c}u * rows) / 4u] =
+                    vec4<f32>(acc_{4*v}_{c}, acc_{4*v+1}_{c}, acc_{4*v+2}_{c}, acc_{4*v+3}_{c});
+            }
 #else
 #unroll j 0 4
             if row + {j}u < rows { dw[start + {c}u * rows + {j}u] = acc_{4*v+j}_{c}; }

@@ -1,12 +1,15 @@
-// y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c of f(x[n, oy - py + ky, ox - px + kx, c]) w[o,ky,kx,c]
+// y[n,oy,ox,o] = bias[o] + residual[n,oy,ox,o] + sum over ky, kx, c
+//     of f(x[n, oy - py + ky, ox - px + kx, c]) w[o,ky,kx,c]
 //
-// conv2d at stride 1 for kernels KW wide; with FLIP its gradient to the input, which is a convolution too: x is dy, y is dx, and
-// w'[c,ky,kx,o] = w[o,KH-1-ky,KW-1-kx,c] stands for w. x: f32 [N, H, W, I] (f16 with LHS_HALF, and with OUT_HALF y and residual, with
-// MASK_HALF mask), y: [N, OH, OW, O], I and O multiples of 4; f is the
-// identity, or max(., 0) with LHS_RELU; with RELU_MASK y is 0 where mask, of y's shape, is not above 0.
-// A workgroup is one subgroup of LANES lanes. Each lane owns V pixels side by side and NC channels of each: the V + KW - 1 values of
-// x that it loads for a row of taps serve all KW of them, where the matrix core would load V for each. Weights are handed round by
-// broadcast. Reads 4 (N H W I KH (V + KW - 1) / V O / NC + O KH KW I) bytes or more, writes 4 N OH OW O.
+// conv2d at stride 1 for kernels KW wide; with FLIP its gradient to the input, which is a
+// convolution too: x is dy, y is dx, and w'[c,ky,kx,o] = w[o,KH-1-ky,KW-1-kx,c] stands for w.
+// x: f32 [N, H, W, I] (f16 with LHS_HALF, and with OUT_HALF y and residual, with
+// MASK_HALF mask), y: [N, OH, OW, O], I and O multiples of 4; f is the identity, or max(., 0) with
+// LHS_RELU; with RELU_MASK y is 0 where mask, of y's shape, is not above 0. A workgroup is one
+// subgroup of LANES lanes. Each lane owns V pixels side by side and NC channels of each: the
+// V + KW - 1 values of x that it loads for a row of taps serve all KW of them, where the matrix
+// core would load V for each. Weights are handed round by broadcast.
+// Reads 4 (N H W I KH (V + KW - 1) / V O / NC + O KH KW I) bytes or more, writes 4 N OH OW O.
 struct Params {
     h: u32, w: u32, i: u32,
     oh: u32, ow: u32, o: u32,
@@ -68,7 +71,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 KW
 #unroll g 0 NC/(4*RHS_LANES)
 #unroll j 0 4
-            let w_{t}_{g}_{j} = w[(((k + {j}u) * p.kh + p.kh - 1u - ky) * KW + {KW-1-t}u) * (p.o / 4u) + min(tile_col / 4u + {g}u * RHS_LANES + lane % RHS_LANES, p.o / 4u - 1u)];
+            let w_{t}_{g}_{j} = w[
+                (((k + {j}u) * p.kh + p.kh - 1u - ky) * KW + {KW-1-t}u) * (p.o / 4u)
+                + min(tile_col / 4u + {g}u * RHS_LANES + lane % RHS_LANES, p.o / 4u - 1u)];
 #end
 #end
 #end
@@ -83,7 +88,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll v 0 V
                 var s_{v}_{c} = acc_{v}_{4*q+c};
 #unroll t 0 KW
-                s_{v}_{c} = fma(x_{v+t}.w, b_{t}_3[{c}], fma(x_{v+t}.z, b_{t}_2[{c}], fma(x_{v+t}.y, b_{t}_1[{c}], fma(x_{v+t}.x, b_{t}_0[{c}], s_{v}_{c}))));
+                s_{v}_{c} = fma(x_{v+t}.w, b_{t}_3[{c}], fma(x_{v+t}.z, b_{t}_2[{c}],
+                    fma(x_{v+t}.y, b_{t}_1[{c}], fma(x_{v+t}.x, b_{t}_0[{c}], s_{v}_{c}))));
 #end
                 acc_{v}_{4*q+c} = s_{v}_{c};
 #end
@@ -94,7 +100,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             // Four steps along k, of one column.
 #unroll t 0 KW
 #unroll g 0 NC/RHS_LANES
-            let w_{t}_{g} = w[((min(tile_col + {g}u * RHS_LANES + lane % RHS_LANES, p.o - 1u) * p.kh + ky) * KW + {t}u) * (p.i / 4u) + k / 4u];
+            let w_{t}_{g} = w[
+                ((min(tile_col + {g}u * RHS_LANES + lane % RHS_LANES, p.o - 1u) * p.kh + ky) * KW
+                + {t}u) * (p.i / 4u) + k / 4u];
 #end
 #end
 #unroll c 0 NC
@@ -105,7 +113,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll v 0 V
                 var s_{v} = acc_{v}_{c};
 #unroll t 0 KW
-                s_{v} = fma(x_{v+t}.w, b_{t}.w, fma(x_{v+t}.z, b_{t}.z, fma(x_{v+t}.y, b_{t}.y, fma(x_{v+t}.x, b_{t}.x, s_{v}))));
+                s_{v} = fma(x_{v+t}.w, b_{t}.w, fma(x_{v+t}.z, b_{t}.z,
+                    fma(x_{v+t}.y, b_{t}.y, fma(x_{v+t}.x, b_{t}.x, s_{v}))));
 #end
                 acc_{v}_{c} = s_{v};
 #end

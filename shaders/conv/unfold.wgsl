@@ -1,8 +1,9 @@
 // y[n,oy,ox,(ky,kx,c)] = x[n, oy s - p + ky, ox s - p + kx, c], 0 outside of x
 //
-// x: f32 [N, H, W, I], y: [N, OH, OW, KH KW I]; s stride, p padding: the patches that a convolution sums over, so that it becomes a
-// 1 x 1 one. One invocation copies one row (ky) of one patch, KW I numbers that lie side by side in x; the grid's y and z are oy and
-// n. VEC stores four at a time, where KW I is a multiple of 4. Reads 4 N OH OW KH KW I bytes at most, writes as many.
+// x: f32 [N, H, W, I], y: [N, OH, OW, KH KW I]; s stride, p padding: the patches that a convolution
+// sums over, so that it becomes a 1 x 1 one. One invocation copies one row (ky) of one patch, KW I
+// numbers that lie side by side in x; the grid's y and z are oy and n. VEC stores four at a time,
+// where KW I is a multiple of 4. Reads 4 N OH OW KH KW I bytes at most, writes as many.
 struct Params { h: u32, w: u32, i: u32, oh: u32, ow: u32, kh: u32, kw: u32, stride: u32, pad: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -33,7 +34,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let to = (((group.z * p.oh + group.y) * p.ow + ox) * p.kh + ky) * u32(run);
 #ifdef VEC
     for (var t = 0; t < run; t += 4) {
-        y[(to + u32(t)) / 4u] = vec4<f32>(value(base, t, lo, hi), value(base, t + 1, lo, hi), value(base, t + 2, lo, hi), value(base, t + 3, lo, hi));
+        y[(to + u32(t)) / 4u] = vec4<f32>(
+            value(base, t, lo, hi), value(base, t + 1, lo, hi),
+            value(base, t + 2, lo, hi), value(base, t + 3, lo, hi),
+        );
     }
 #else
     for (var t = 0; t < run; t += 1) { y[to + u32(t)] = value(base, t, lo, hi); }

@@ -1,6 +1,7 @@
 // y[i] = f(x[i]), with f chosen by RELU, SILU, GELU, LEAKY, SOFTPLUS or TANH
 //
-//   relu(x) = max(x, 0);  silu(x) = x / (1 + e^-x);  gelu(x) = x/2 (1 + erf(x / sqrt 2))   (Hendrycks and Gimpel 2016)
+//   relu(x) = max(x, 0);  silu(x) = x / (1 + e^-x);
+//     gelu(x) = x/2 (1 + erf(x / sqrt 2))   (Hendrycks and Gimpel 2016)
 //   leaky(x) = x, below 0 x / 5;  softplus(x) = ln(1 + e^x);  tanh
 //
 // x, y: f32 [N]. One invocation makes four elements. Reads 4 N bytes, writes 4 N.

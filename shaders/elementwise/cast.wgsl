@@ -1,8 +1,10 @@
-// y[i] = x[i] in another float type:  NARROW f32 to 16 bits, WIDEN 16 bits to f32;  16 bits are f16, or bfloat16 with BRAIN
+// y[i] = x[i] in another float type:  NARROW f32 to 16 bits, WIDEN 16 bits to f32;
+//   16 bits are f16, or bfloat16 with BRAIN
 //
-// x, y: [N], words of 32 bits that hold one f32 or two 16-bit floats, the first in the low half. Narrowing rounds to the nearest,
-// ties to even, to infinity past the largest, and keeps subnormals and NaN: integers do it, so that every device gives the same bits
-// and none needs SHADER_F16. Widening is exact. One invocation makes two elements. Reads and writes 6 N bytes in all.
+// x, y: [N], words of 32 bits that hold one f32 or two 16-bit floats, the first in the low half.
+// Narrowing rounds to the nearest, ties to even, to infinity past the largest, and keeps subnormals
+// and NaN: integers do it, so that every device gives the same bits and none needs SHADER_F16.
+// Widening is exact. One invocation makes two elements. Reads and writes 6 N bytes in all.
 struct Params { n: u32 }
 var<immediate> p: Params;
 // Two 16-bit floats. The engine knows by this name what a buffer holds.

@@ -1,6 +1,7 @@
 // y[i] = x[i], by vec4: the bandwidth that this device gives to a kernel that does nothing else.
 //
-// x, y: f32 [N], N a multiple of 4. One invocation copies 16 numbers, a workgroup's loads lying side by side. Moves 8 N bytes.
+// x, y: f32 [N], N a multiple of 4. One invocation copies 16 numbers, a workgroup's loads lying
+// side by side. Moves 8 N bytes.
 struct Params { n: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;

@@ -1,7 +1,9 @@
-// y[i] = sum over c of z_c after rounds x 64 steps of  z_c <- a z_c + b,  from z_c = x[i] + c / 8:  the arithmetic ceiling.
+// y[i] = sum over c of z_c after rounds x 64 steps of  z_c <- a z_c + b,
+//   from z_c = x[i] + c / 8:  the arithmetic ceiling.
 //
-// x, y: f32 [N]. Eight chains per invocation hide the latency of a multiply-add; nothing is loaded in the loop, and no
-// compiler can shorten it without reordering sums. 1024 rounds N operations, 8 N bytes.
+// x, y: f32 [N]. Eight chains per invocation hide the latency of a multiply-add; nothing is loaded
+// in the loop, and no compiler can shorten it without reordering sums. 1024 rounds N operations, 8
+// N bytes.
 struct Params { n: u32, rounds: u32, a: f32, b: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

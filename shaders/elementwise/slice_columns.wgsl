@@ -1,7 +1,7 @@
 // y[n, to + j] = x[n, from + j] for j < W; with PAD the other columns of y become 0
 //
-// x: [N, CX], y: [N, CY], words of any type. One invocation makes one element: of the W copied ones, or with PAD of all CY. Reads
-// 4 N W bytes, writes as many or 4 N CY.
+// x: [N, CX], y: [N, CY], words of any type. One invocation makes one element: of the W copied
+// ones, or with PAD of all CY. Reads 4 N W bytes, writes as many or 4 N CY.
 struct Params { n: u32, w: u32, cx: u32, cy: u32, at_x: u32, at_y: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<u32>;

@@ -1,7 +1,8 @@
-// y[n,f] = silu(a) b,  a = x[n,f], b = x[n,F+f],  silu(a) = a / (1 + e^-a)   (Shazeer 2020, equation 6)
+// y[n,f] = silu(a) b,  a = x[n,f], b = x[n,F+f],
+//   silu(a) = a / (1 + e^-a)   (Shazeer 2020, equation 6)
 //
-// x: f32 [N, 2 F], y: f32 [N, F]. As vec4 with VEC, where F is a multiple of 4. One invocation makes one value of y. Reads 8 N F
-// bytes, writes 4 N F.
+// x: f32 [N, 2 F], y: f32 [N, F]. As vec4 with VEC, where F is a multiple of 4. One invocation
+// makes one value of y. Reads 8 N F bytes, writes 4 N F.
 struct Params { n: u32, units: u32 }
 var<immediate> p: Params;
 #import shared/rows

@@ -1,7 +1,8 @@
-// dx[n,f] = dy b s (1 + a (1 - s)),  dx[n,F+f] = dy a s,  s = 1 / (1 + e^-a): the gradient of swiglu
+// dx[n,f] = dy b s (1 + a (1 - s)),  dx[n,F+f] = dy a s,
+//   s = 1 / (1 + e^-a): the gradient of swiglu
 //
-// x, dx: f32 [N, 2 F], dy: f32 [N, F]. As vec4 with VEC, where F is a multiple of 4. One invocation makes both for one value of dy.
-// Reads 12 N F bytes, writes 8 N F.
+// x, dx: f32 [N, 2 F], dy: f32 [N, F]. As vec4 with VEC, where F is a multiple of 4. One invocation
+// makes both for one value of dy. Reads 12 N F bytes, writes 8 N F.
 struct Params { n: u32, units: u32 }
 var<immediate> p: Params;
 #import shared/rows

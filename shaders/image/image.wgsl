@@ -1,7 +1,9 @@
-// y[b, h, w, c] = (2 v - 255) / 255, v = images[index[b] mod 2^31, h, w or W-1-w if bit 31 of index[b] is set, c]
+// y[b, h, w, c] = (2 v - 255) / 255, v = images[index[b] mod 2^31, h, w or W-1-w if bit 31 of
+//     index[b] is set, c]
 //
-// images: u8 [M, H, W, C], four to a word; index: u32 [B]; y: f32 [B, H, W, C]. An index past M gives NaN, which no
-// loss overlooks. One invocation makes four elements. Reads B H W C bytes, writes 4 B H W C.
+// images: u8 [M, H, W, C], four to a word; index: u32 [B]; y: f32 [B, H, W, C]. An index past M
+// gives NaN, which no loss overlooks. One invocation makes four elements. Reads B H W C bytes,
+// writes 4 B H W C.
 struct Params { n: u32, images: u32, row: u32, size: u32, channels: u32 }   // row: W C, size: H W C
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> images: array<u32>;

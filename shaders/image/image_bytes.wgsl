@@ -1,7 +1,7 @@
 // y[i] = the nearest of 0..=255 to (x[i] + 1) 127.5; beyond [-1, 1] the nearest end, and 0 for NaN
 //
-// x: f32 [N]; y: u8 [N], four to a word, of which the last is filled up with 0. One invocation makes one word. Reads
-// 4 N bytes, writes N.
+// x: f32 [N]; y: u8 [N], four to a word, of which the last is filled up with 0. One invocation
+// makes one word. Reads 4 N bytes, writes N.
 struct Params { n: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<u32>;   // the bits, so that NaN is seen

@@ -1,10 +1,12 @@
 // Differences of neighbouring pixels, and the gradient of it.
 //
-//   y[n, h, w, 0 .. C] = x[n, h, w + 1] - x[n, h, w],   y[n, h, w, C .. 2 C] = x[n, h + 1, w] - x[n, h, w],   0 at the last column, row
+//   y[n, h, w, 0 .. C] = x[n, h, w + 1] - x[n, h, w],
+//     y[n, h, w, C .. 2 C] = x[n, h + 1, w] - x[n, h, w],  0 at the last column, row
 //   dx[n, h, w] = sum of dy where it was added, minus dy where it was taken off (GRAD)
 //
-// x: f32 [N, H, W, C], y: f32 [N, H, W, 2 C]. One invocation makes both differences of an element of x, or one element of dx. Reads
-// 12 bytes an element of x and writes 8; with GRAD reads 16 and writes 4.
+// x: f32 [N, H, W, C], y: f32 [N, H, W, 2 C]. One invocation makes both differences of an element
+// of x, or one element of dx. Reads 12 bytes an element of x and writes 8; with GRAD reads 16 and
+// writes 4.
 struct Params { n: u32, h: u32, w: u32, c: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> from_: array<f32>;

@@ -1,10 +1,12 @@
-// Structural similarity (Wang et al. 2004, equation 13): for each image, channel and place of an 11 x 11 window that lies inside, with
-// Gaussian weights of deviation 1.5 and the means m = E[u], k = E[v], q = E[u^2 + v^2], r = E[u v],
+// Structural similarity (Wang et al. 2004, equation 13): for each image, channel and place of an 11
+// x 11 window that lies inside, with Gaussian weights of deviation 1.5 and the means m = E[u], k =
+// E[v], q = E[u^2 + v^2], r = E[u v],
 //
-//   S = (2 m k + C1)(2 (r - m k) + C2) / ((m^2 + k^2 + C1)(q - m^2 - k^2 + C2)),   C1 = 0.01^2, C2 = 0.03^2
+//   S = (2 m k + C1)(2 (r - m k) + C2) / ((m^2 + k^2 + C1)(q - m^2 - k^2 + C2)),
+//     C1 = 0.01^2, C2 = 0.03^2
 //
-// rows: vec4 [N, H, W-10, C] of ssim_rows. y: f32 [N, H-10, W-10, C]; with SLOPES, y: vec4 (dS/dm, dS/dq, dS/dr, 0) of the same places.
-// One invocation makes one element.
+// rows: vec4 [N, H, W-10, C] of ssim_rows. y: f32 [N, H-10, W-10, C]; with SLOPES, y: vec4
+// (dS/dm, dS/dq, dS/dr, 0) of the same places. One invocation makes one element.
 struct Params { n: u32, h: u32, w: u32, c: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> rows: array<vec4<f32>>;

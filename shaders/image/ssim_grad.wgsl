@@ -1,8 +1,11 @@
-// The gradient of the mean structural similarity with respect to image a: over the windows that hold a pixel,
+// The gradient of the mean structural similarity with respect to image a: over the windows that
+// hold a pixel,
 //
-//   da = g[0] / windows  1/2  sum of weight (dS/dm + 2 u dS/dq + v dS/dr),   0 where a lies outside [-1, 1]
+//   da = g[0] / windows  1/2  sum of weight (dS/dm + 2 u dS/dq + v dS/dr),
+//     0 where a lies outside [-1, 1]
 //
-// a, b, da: f32 [N, H, W, C]; columns: vec4 [N, H, W-10, C] of ssim_grad_columns; g: f32 [1]. One invocation makes one element of da.
+// a, b, da: f32 [N, H, W, C]; columns: vec4 [N, H, W-10, C] of ssim_grad_columns; g: f32 [1]. One
+// invocation makes one element of da.
 struct Params { n: u32, h: u32, w: u32, c: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<f32>;

@@ -1,8 +1,10 @@
 // The first half of the way back: each row's sum over the windows above it that hold it.
 //
-//   columns[n, y, x, c] = sum over windows (n, z, x, c) with z <= y <= z + 10 of weights[y - z] slopes[n, z, x, c]
+//   columns[n, y, x, c] = sum over windows (n, z, x, c) with z <= y <= z + 10
+//       of weights[y - z] slopes[n, z, x, c]
 //
-// slopes: vec4 [N, H-10, W-10, C] of ssim with SLOPES; columns: vec4 [N, H, W-10, C]. One invocation makes one element.
+// slopes: vec4 [N, H-10, W-10, C] of ssim with SLOPES; columns: vec4 [N, H, W-10, C]. One
+// invocation makes one element.
 struct Params { n: u32, h: u32, w: u32, c: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> slopes: array<vec4<f32>>;

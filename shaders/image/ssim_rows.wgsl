@@ -1,8 +1,11 @@
-// The first half of the windows of structural similarity (Wang et al. 2004): sums along rows, of which ssim.wgsl adds eleven.
+// The first half of the windows of structural similarity (Wang et al. 2004): sums along rows, of
+// which ssim.wgsl adds eleven.
 //
-//   rows[n, y, x, c] = sum over dx of weights[dx] (u, v, u^2 + v^2, u v)[n, y, x + dx, c],   u, v: a, b as pixels in [0, 1], clamped
+//   rows[n, y, x, c] = sum over dx of weights[dx] (u, v, u^2 + v^2, u v)[n, y, x + dx, c],
+//     u, v: a, b as pixels in [0, 1], clamped
 //
-// a, b: f32 [N, H, W, C], values in [-1, 1]; rows: vec4 [N, H, W-10, C]. One invocation makes one element.
+// a, b: f32 [N, H, W, C], values in [-1, 1]; rows: vec4 [N, H, W-10, C]. One invocation makes one
+// element.
 struct Params { n: u32, h: u32, w: u32, c: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<f32>;

@@ -1,7 +1,9 @@
-// y[h, w, :] = 2 v - 1, v = texel[h, w], held in [0, 1]; with LEVELS, the nearest of its LEVELS + 1 steps
+// y[h, w, :] = 2 v - 1, v = texel[h, w], held in [0, 1]; with LEVELS, the nearest of its
+// LEVELS + 1 steps
 //
-// y: f32 [H, W, C], display-encoded (sRGB). C = 1 is the luma (Rec. 709 weights), 3 the colours, 4 alpha too. With LINEAR, texels are linear
-// light, as -srgb formats hand them out, and are encoded again. One invocation makes one pixel. Reads H W texels, writes 4 H W C bytes.
+// y: f32 [H, W, C], display-encoded (sRGB). C = 1 is the luma (Rec. 709 weights), 3 the colours, 4
+// alpha too. With LINEAR, texels are linear light, as -srgb formats hand them out, and are encoded
+// again. One invocation makes one pixel. Reads H W texels, writes 4 H W C bytes.
 override W: u32;
 override H: u32;
 override C: u32;
@@ -13,7 +15,8 @@ override LINEAR: u32;
 
 fn value(v: f32) -> f32 {
     if LEVELS == 0u { return 2.0 * clamp(v, 0.0, 1.0) - 1.0; }
-    // Whole numbers, and the product of shaders/image/image.wgsl: the same bits as of the same bytes.
+    // Whole numbers, and the product of shaders/image/image.wgsl: the same bits as of the same
+    // bytes.
     let level = i32(floor(clamp(v, 0.0, 1.0) * f32(LEVELS) + 0.5));
     return f32(2 * level - i32(LEVELS)) * (1.0 / max(f32(LEVELS), 1.0));
 }

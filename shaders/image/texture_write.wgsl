@@ -1,8 +1,10 @@
-// texel[h, w] = (x[n, h, w, :] + 1) / 2, held in [0, 1]; with LEVELS, the nearest of its LEVELS + 1 steps
+// texel[h, w] = (x[n, h, w, :] + 1) / 2, held in [0, 1]; with LEVELS, the nearest of its
+// LEVELS + 1 steps
 //
-// x: f32 [N, H, W, C] in [-1, 1], display-encoded (sRGB). C = 1 is grey, 3 opaque, 4 has its alpha. With LINEAR, colours become linear
-// light: a target that encodes on its own (-srgb) then stores x again. One triangle covers the viewport of W x H pixels; the instance is the
-// image n; one fragment makes one texel. Reads 4 H W C bytes.
+// x: f32 [N, H, W, C] in [-1, 1], display-encoded (sRGB). C = 1 is grey, 3 opaque, 4 has its alpha.
+// With LINEAR, colours become linear light: a target that encodes on its own (-srgb) then stores x
+// again. One triangle covers the viewport of W x H pixels; the instance is the image n; one
+// fragment makes one texel. Reads 4 H W C bytes.
 override W: u32;
 override H: u32;
 override C: u32;

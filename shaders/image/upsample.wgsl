@@ -1,9 +1,11 @@
 // Nearest upsampling by two, and its gradient.
 //
-//   y[n, h, w, c] = x[n, h / 2, w / 2, c]          dx[n, h, w, c] = sum over the four places of dy that read it (GRAD)
+//   y[n, h, w, c] = x[n, h / 2, w / 2, c]
+//   dx[n, h, w, c] = sum over the four places of dy that read it (GRAD)
 //
-// x [N, H, W, C], y [N, 2 H, 2 W, C], each V f32 at a time, V of 4 or 1. One invocation makes one unit of V: of y, or of dx. The four
-// are added in the order of rows, then columns. Reads 4 bytes an element of x (or of dy), writes 4 an element of y (or of dx).
+// x [N, H, W, C], y [N, 2 H, 2 W, C], each V f32 at a time, V of 4 or 1. One invocation makes one
+// unit of V: of y, or of dx. The four are added in the order of rows, then columns. Reads 4 bytes
+// an element of x (or of dy), writes 4 an element of y (or of dx).
 //
 // p.units: units of what is made. p.width, p.height: of x. p.c: units of a pixel.
 struct Params { units: u32, height: u32, width: u32, c: u32 }

@@ -1,7 +1,8 @@
 // y[r,c] = x[r,c] + b[c]
 //
-// x, y: f32 [R, C], b: f32 [C] (as vec4 with VEC, where C is a multiple of 4). One invocation loads b once for four columns
-// (VEC) or one, and adds it in ROWS rows. Reads 4 R C + 4 C bytes, writes 4 R C.
+// x, y: f32 [R, C], b: f32 [C] (as vec4 with VEC, where C is a multiple of 4). One invocation loads
+// b once for four columns (VEC) or one, and adds it in ROWS rows. Reads 4 R C + 4 C bytes, writes 4
+// R C.
 struct Params { rows: u32, units: u32 }
 var<immediate> p: Params;
 #ifdef VEC

@@ -1,7 +1,8 @@
 // parts[s,c] = sum of x[r,c] over the rows r of slice s
 //
-// x: f32 [R, C], parts: f32 [S, C]. One invocation sums four columns (VEC, where C is a multiple of 4) or one over its
-// slice of the rows; split_sum adds the slices in order. Reads 4 R C bytes, writes 4 S C.
+// x: f32 [R, C], parts: f32 [S, C]. One invocation sums four columns
+// (VEC, where C is a multiple of 4) or one over its slice of the rows; split_sum adds the slices in
+// order. Reads 4 R C bytes, writes 4 S C.
 struct Params { rows: u32, units: u32, rows_per_slice: u32, slices: u32 }
 var<immediate> p: Params;
 #ifdef VEC

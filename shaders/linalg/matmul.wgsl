@@ -1,15 +1,18 @@
 // C[b] = op(A[b]) op(B[b]) + bias,  op = identity or transposition, by the strides
 //
-// A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C: [batch, M, N].
-// A, B and C may be f16 (LHS_HALF, RHS_HALF, OUT_HALF); sums are f32. Where C has few tiles, `splits` workgroups share each: every one
-// sums k_part steps of K, and C is [splits, M, N], which split_sum adds. On the matrix core: rows are those of C, columns those of C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
+// A: f32 [batch, M, K] (or [batch, K, M]), B: [batch, K, N] (or [batch, N, K]), bias: [N], C:
+// [batch, M, N]. A, B and C may be f16 (LHS_HALF, RHS_HALF, OUT_HALF); sums are f32. Where C has
+// few tiles, `splits` workgroups share each: every one sums k_part steps of K, and C is
+// [splits, M, N], which split_sum adds. On the matrix core: rows are those of C, columns those of
+// C. Reads 4 (M K + K N) bytes or more, writes 4 M N.
 struct Params {
     m: u32, n: u32, k: u32,
     col_tiles: u32,
     tiles: u32,
     a_batch: u32, b_batch: u32,   // elements from one matrix to the next; 0 where all share one
     splits: u32, k_part: u32,
-    a_row: u32, a_k: u32,         // elements from one row of op(A) to the next, and from one step along K
+    // Elements from one row of op(A) to the next, and from one step along K
+    a_row: u32, a_k: u32,
     b_col: u32, b_k: u32,         // from one column of op(B) to the next, and from one step along K
 }
 var<immediate> p: Params;

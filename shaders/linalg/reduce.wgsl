@@ -1,8 +1,8 @@
-// parts[i] = sum over j = i, i + P, i + 2 P, .. of term(a[j], b[j]),  by default term = a, with SQUARED (a - b)^2, with
-// ABSOLUTE |a - b|, with PRODUCT a b
+// parts[i] = sum over j = i, i + P, i + 2 P, .. of term(a[j], b[j]),
+//   by default term = a, with SQUARED (a - b)^2, with ABSOLUTE |a - b|, with PRODUCT a b
 //
-// a, b: f32 [N] (as vec4 with VEC, where N is a multiple of 4), parts: f32 [P]. One invocation makes one part.
-// Reads 4 N or 8 N bytes, writes 4 P. reduce_finish adds the parts.
+// a, b: f32 [N] (as vec4 with VEC, where N is a multiple of 4), parts: f32 [P]. One invocation
+// makes one part. Reads 4 N or 8 N bytes, writes 4 P. reduce_finish adds the parts.
 struct Params { n: u32, parts: u32 }
 var<immediate> p: Params;
 #ifdef VEC

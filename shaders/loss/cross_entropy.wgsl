@@ -1,10 +1,13 @@
-// loss[n] = w[n] (log z - a l_t - b sum over k of l_k),  l_k = x[n,k] - max x[n,:],  z = sum of exp l_k,  t = target[n]
+// loss[n] = w[n] (log z - a l_t - b sum over k of l_k),  l_k = x[n,k] - max x[n,:],
+//   z = sum of exp l_k,  t = target[n]
 //
-// with a = 1 - s and b = s / V for label smoothing s (Szegedy et al. 2016, section 7); w is 1 without WEIGHTED.
+// with a = 1 - s and b = s / V for label smoothing s (Szegedy et al. 2016, section 7); w is 1
+//     without WEIGHTED.
 //
-// x: f32 [N, V]; target: u32 [N]; loss: f32 [N]; stats: f32 [N, 2] = (max, log z), whose sum is log-sum-exp; w: f32 [N]. One
-// workgroup makes one row in one walk: each invocation keeps its maximum and the sums under it (Milakov and Gimelshein 2018),
-// four values at a time. An ignored row has loss 0, a target past V NaN. Reads 4 N V bytes, writes 12 N.
+// x: f32 [N, V]; target: u32 [N]; loss: f32 [N]; stats: f32 [N, 2] = (max, log z), whose sum is
+// log-sum-exp; w: f32 [N]. One workgroup makes one row in one walk: each invocation keeps its
+// maximum and the sums under it (Milakov and Gimelshein 2018), four values at a time. An ignored
+// row has loss 0, a target past V NaN. Reads 4 N V bytes, writes 12 N.
 struct Params { rows: u32, v: u32, ignore: u32, ignoring: u32, a: f32, b: f32 }
 var<immediate> p: Params;
 #import loss/cross_entropy/logits

@@ -1,8 +1,9 @@
 // dx[n,k] = g[n] w[n] (exp(x[n,k] - max - log z) - b - a [k = t]),  the gradient of cross_entropy
 //
-// x: f32 [N, V]; target: u32 [N]; stats: f32 [N, 2] = (max, log z); g: f32 [N], the upstream gradient; w: f32 [N], 1 without
-// WEIGHTED; dx: f32 [N, V], which IN_PLACE is x itself. One workgroup makes one row. An ignored row is 0, one whose target is past V
-// is NaN. Reads 4 N V bytes, writes as many.
+// x: f32 [N, V]; target: u32 [N]; stats: f32 [N, 2] = (max, log z); g: f32 [N], the upstream
+// gradient; w: f32 [N], 1 without WEIGHTED; dx: f32 [N, V], which IN_PLACE is x itself. One
+// workgroup makes one row. An ignored row is 0, one whose target is past V is NaN. Reads 4 N V
+// bytes, writes as many.
 struct Params { rows: u32, v: u32, ignore: u32, ignoring: u32, a: f32, b: f32 }
 var<immediate> p: Params;
 #import loss/cross_entropy/logits

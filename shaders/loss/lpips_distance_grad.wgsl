@@ -1,9 +1,11 @@
-// da[n,c] = (q[n,c] - r (q[n,:] . r) / (|r| (|r| + eps))) / (|r| + eps) where a[n,c] > 0, else 0;  q = 2 g[n] w (u - v)
+// da[n,c] = (q[n,c] - r (q[n,:] . r) / (|r| (|r| + eps))) / (|r| + eps) where a[n,c] > 0, else 0;
+//   q = 2 g[n] w (u - v)
 //
-// with r, u and v as lpips_distance has them; the gradient to b is that with a and b in each other's place.
+// with r, u and v as lpips_distance has them; the gradient to b is that with a and b in each
+// other's place.
 //
-// a, b, da: f32 [N, C], w: [C], g: [N]. One invocation makes one row, in three walks. A row without a positive element has gradient 0.
-// Reads 24 N C bytes, writes 4 N C.
+// a, b, da: f32 [N, C], w: [C], g: [N]. One invocation makes one row, in three walks. A row without
+// a positive element has gradient 0. Reads 24 N C bytes, writes 4 N C.
 #import loss/lpips_distance/rows
 @group(0) @binding(3) var<storage, read> g: array<f32>;
 @group(0) @binding(4) var<storage, read_write> da: array<Value>;

@@ -1,8 +1,10 @@
 // y[n,s,c] = w[c] (x[n,s,c] - mu) r + b[c]   (Wu and He 2018), or, with GRAD,
-// dx[n,s,c] = r (g - m1 - (x[n,s,c] - mu) r m2),   g = dy[n,s,c] w[c],   (m1, m2) the means of g and of g (x - mu) r over (n, group)
+// dx[n,s,c] = r (g - m1 - (x[n,s,c] - mu) r m2),  g = dy[n,s,c] w[c],
+//   (m1, m2) the means of g and of g (x - mu) r over (n, group)
 //
-// x, dy, y, dx: f32 [N, S, C]; w, b: [C]; stats: [N G, 2] = (mu, r); means: [N G, 2] = (m1, m2). One invocation has a channel of eight positions;
-// neighbours have neighbouring channels. Reads 4 N S C bytes (with GRAD 8), writes 4 N S C.
+// x, dy, y, dx: f32 [N, S, C]; w, b: [C]; stats: [N G, 2] = (mu, r); means: [N G, 2] = (m1, m2).
+// One invocation has a channel of eight positions; neighbours have neighbouring channels. Reads 4 N
+// S C bytes (with GRAD 8), writes 4 N S C.
 struct Params { n: u32, s: u32, c: u32, g: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

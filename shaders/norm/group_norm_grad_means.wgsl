@@ -1,6 +1,8 @@
-// means[n,g] = the means over the S x C/G values of group g of image n of g = dy w[c], and of g (x - mu) r
+// means[n,g] = the means over the S x C/G values of group g of image n of g = dy w[c], and of g
+//     (x - mu) r
 //
-// sums, along: f32 [N, T, C] of grad_parts; w: [C]; means: [N G, 2]. One invocation has one (n, g), and adds slice by slice, channel by channel.
+// sums, along: f32 [N, T, C] of grad_parts; w: [C]; means: [N G, 2]. One invocation has one (n, g),
+// and adds slice by slice, channel by channel.
 struct Params { rows: u32, s: u32, c: u32, g: u32, slices: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> sums: array<f32>;

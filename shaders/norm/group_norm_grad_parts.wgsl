@@ -1,7 +1,9 @@
-// sums[n,t,c] and along[n,t,c] = the sum over the positions s of slice t of dy[n,s,c], and of dy[n,s,c] (x[n,s,c] - mu) r
+// sums[n,t,c] and along[n,t,c] = the sum over the positions s of slice t of dy[n,s,c],
+//     and of dy[n,s,c] (x[n,s,c] - mu) r
 //
-// x, dy: f32 [N, S, C]; stats: [N G, 2] = (mu, r); sums, along: f32 [N, T, C]. One invocation has a channel of a slice of an image; neighbours
-// have neighbouring channels. Reads 8 N S C bytes. Summed over n and t they are the gradients of bias and weight.
+// x, dy: f32 [N, S, C]; stats: [N G, 2] = (mu, r); sums, along: f32 [N, T, C]. One invocation has a
+// channel of a slice of an image; neighbours have neighbouring channels. Reads 8 N S C bytes.
+// Summed over n and t they are the gradients of bias and weight.
 struct Params { n: u32, s: u32, c: u32, g: u32, per_slice: u32, slices: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

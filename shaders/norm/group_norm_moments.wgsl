@@ -1,7 +1,9 @@
-// means[n,t,c] and squares[n,t,c] = the mean of x[n,s,c] over the positions s of slice t, and the sum of squared differences from it
+// means[n,t,c] and squares[n,t,c] = the mean of x[n,s,c] over the positions s of slice t, and the
+//     sum of squared differences from it
 //
-// x: f32 [N, S, C]; means, squares: f32 [N, T, C]. One invocation has a channel of a slice of an image, and goes over it twice, so that nothing
-// cancels; neighbours have neighbouring channels. Reads 8 N S C bytes.
+// x: f32 [N, S, C]; means, squares: f32 [N, T, C]. One invocation has a channel of a slice of an
+// image, and goes over it twice, so that nothing cancels; neighbours have neighbouring channels.
+// Reads 8 N S C bytes.
 struct Params { n: u32, s: u32, c: u32, per_slice: u32, slices: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

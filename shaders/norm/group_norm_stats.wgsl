@@ -1,7 +1,10 @@
-// stats[n,g] = (mu, r = 1 / sqrt(var + eps)) of the S x C/G values of group g of image n, from the moments of their parts: mu is the mean of
-// the parts' means, and the sum of squared differences that of the parts plus count (mean - mu)^2 each (Chan et al. 1979)
+// stats[n,g] = (mu, r = 1 / sqrt(var + eps)) of the S x C/G values of group g of image n, from the
+//     moments of their parts: mu is the mean of
+// the parts' means, and the sum of squared differences that of the parts plus count (mean - mu)^2
+// each (Chan et al. 1979)
 //
-// means, squares: f32 [N, T, C] of moments; stats: [N G, 2]. One invocation has one (n, g), and adds slice by slice, channel by channel.
+// means, squares: f32 [N, T, C] of moments; stats: [N G, 2]. One invocation has one (n, g), and
+// adds slice by slice, channel by channel.
 struct Params { rows: u32, s: u32, c: u32, g: u32, per_slice: u32, slices: u32, eps: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> means: array<f32>;

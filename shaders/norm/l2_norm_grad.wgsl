@@ -1,4 +1,5 @@
-// dx[n,:] = (dy[n,:] - u (u . dy[n,:])) / |x[n,:]|,  u = x[n,:] / |x[n,:]|;  dy[n,:] / eps where |x[n,:]| <= eps
+// dx[n,:] = (dy[n,:] - u (u . dy[n,:])) / |x[n,:]|,  u = x[n,:] / |x[n,:]|;
+//   dy[n,:] / eps where |x[n,:]| <= eps
 //
 // x, dy, dx: f32 [N, D]. One invocation makes one row. Reads 16 N D bytes, writes 4 N D.
 struct Params { n: u32, units: u32, eps: f32 }
@@ -23,7 +24,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let length = sqrt(squares);
     if length <= p.eps {
-        for (var i = 0u; i < p.units; i += 1u) { dx[n * p.units + i] = dy[n * p.units + i] / p.eps; }
+        for (var i = 0u; i < p.units; i += 1u) {
+            dx[n * p.units + i] = dy[n * p.units + i] / p.eps;
+        }
         return;
     }
     let share = along / squares;

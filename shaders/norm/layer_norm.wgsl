@@ -1,7 +1,9 @@
-// y[n,c] = w[c] (x[n,c] - mu) r + b[c],  mu and r = 1 / sqrt(var + eps) over the C values of n   (Ba et al. 2016)
+// y[n,c] = w[c] (x[n,c] - mu) r + b[c],
+//   mu and r = 1 / sqrt(var + eps) over the C values of n   (Ba et al. 2016)
 //
-// x, y: f32 [N, C]; w, b: [C]; stats: [N, 2] = (mu, r). One workgroup of GROUP has one n; the mean comes first, then the mean of squared
-// differences from it, so that nothing cancels. Reads 12 N C bytes, writes 4 N C.
+// x, y: f32 [N, C]; w, b: [C]; stats: [N, 2] = (mu, r). One workgroup of GROUP has one n; the mean
+// comes first, then the mean of squared differences from it, so that nothing cancels. Reads 12 N C
+// bytes, writes 4 N C.
 struct Params { c: u32, rows: u32, eps: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -27,7 +29,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         squares = fma(d, d, squares);
     }
     let r = inverseSqrt(group_sum(squares, lane) / f32(p.c) + p.eps);
-    for (var i = lane; i < p.c; i += GROUP) { y[first + i] = fma((x[first + i] - mean) * r, w[i], b[i]); }
+    for (var i = lane; i < p.c; i += GROUP) {
+        y[first + i] = fma((x[first + i] - mean) * r, w[i], b[i]);
+    }
     if lane == 0u {
         stats[2u * row] = mean;
         stats[2u * row + 1u] = r;

@@ -1,6 +1,7 @@
 // dx = r (g - mean(g) - h mean(g h)),  g = dy w[c],  h = (x - mu) r,  means over the C values of n
 //
-// x, dy, dx: f32 [N, C]; w: [C]; stats: [N, 2] = (mu, r). One workgroup of GROUP has one n. Reads 16 N C bytes, writes 4 N C.
+// x, dy, dx: f32 [N, C]; w: [C]; stats: [N, 2] = (mu, r). One workgroup of GROUP has one n. Reads
+// 16 N C bytes, writes 4 N C.
 struct Params { c: u32, rows: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

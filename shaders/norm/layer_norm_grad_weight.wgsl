@@ -1,7 +1,7 @@
 // parts[t,c] = sum over the rows n of slice t of dy[n,c] (x[n,c] - mu) r
 //
-// x, dy: f32 [N, C]; stats: [N, 2] = (mu, r); parts: [T, C]. One invocation has one column of one slice of the N rows; split_sum adds the
-// slices in order. Reads 8 N C bytes, writes 4 T C.
+// x, dy: f32 [N, C]; stats: [N, 2] = (mu, r); parts: [T, C]. One invocation has one column of one
+// slice of the N rows; split_sum adds the slices in order. Reads 8 N C bytes, writes 4 T C.
 struct Params { c: u32, rows: u32, rows_per_slice: u32, slices: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -1,7 +1,7 @@
 // y[n,:] = w r x[n,:],  r = 1 / sqrt(mean(x[n,:]^2) + eps)   (Zhang and Sennrich 2019, equation 4)
 //
-// x, y: f32 [N, D]; w: [D]; stats: [N, 2] = (0, r), as layer_norm_grad_weight reads them. As vec4 with VEC, where D is a multiple of
-// 4. One workgroup has one row. Reads 8 N D bytes, writes 4 N D.
+// x, y: f32 [N, D]; w: [D]; stats: [N, 2] = (0, r), as layer_norm_grad_weight reads them. As vec4
+// with VEC, where D is a multiple of 4. One workgroup has one row. Reads 8 N D bytes, writes 4 N D.
 struct Params { rows: u32, units: u32, d: u32, eps: f32 }
 var<immediate> p: Params;
 #import shared/rows

@@ -1,7 +1,7 @@
 // dx[n,:] = r (g - h mean(g h)),  g = dy[n,:] w,  h = r x[n,:],  the gradient of rms_norm
 //
-// x, dy, dx: f32 [N, D]; w: [D]; stats: [N, 2] = (0, r). As vec4 with VEC, where D is a multiple of 4. One workgroup has one row.
-// Reads 16 N D bytes, writes 4 N D.
+// x, dy, dx: f32 [N, D]; w: [D]; stats: [N, 2] = (0, r). As vec4 with VEC, where D is a multiple of
+// 4. One workgroup has one row. Reads 16 N D bytes, writes 4 N D.
 struct Params { rows: u32, units: u32, d: u32, eps: f32 }
 var<immediate> p: Params;
 #import shared/rows
@@ -21,7 +21,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let first = row * p.units;
     let r = stats[2u * row + 1u];
     var along = 0.0;
-    for (var i = lane; i < p.units; i += GROUP) { along += inner(dy[first + i] * w[i], x[first + i] * r); }
+    for (var i = lane; i < p.units; i += GROUP) {
+        along += inner(dy[first + i] * w[i], x[first + i] * r);
+    }
     let mean = group_sum(along, lane) / f32(p.d);
     for (var i = lane; i < p.units; i += GROUP) {
         dx[first + i] = r * (dy[first + i] * w[i] - x[first + i] * r * mean);

@@ -1,14 +1,17 @@
-// One step of Adam (Kingma and Ba 2015, algorithm 1), with weight decay as L2 or, with DECOUPLED, as in AdamW
-// (Loshchilov and Hutter 2019, algorithm 2), over all parameters at once:
+// One step of Adam (Kingma and Ba 2015, algorithm 1), with weight decay as L2 or, with DECOUPLED,
+// as in AdamW (Loshchilov and Hutter 2019, algorithm 2), over all parameters at once:
 //
 //   g = factor * grad [+ decay * w, where not DECOUPLED and i < decay_len]
 //   m = m + (1 - beta1) (g - m);   v = beta2 * v + (1 - beta2) g^2
 //   w = w * (shrink, where i < decay_len) - rate * m / (sqrt(v) / root + eps)
 //
-// shrink = 1 - lr * weight_decay, rate = lr / (1 - beta1^t) and root = sqrt(1 - beta2^t) come from the host. With
-// CLIPPED the factor is clip[1]; a factor of 0 says that the gradient is not finite, and nothing is changed.
+// shrink = 1 - lr * weight_decay, rate = lr / (1 - beta1^t) and root = sqrt(1 - beta2^t) come from
+//     the host. With
+// CLIPPED the factor is clip[1]; a factor of 0 says that the gradient is not finite, and nothing is
+// changed.
 //
-// w, m, v, grad: f32 [N]; clip: f32 [3]. One invocation makes four elements. Reads 16 N bytes, writes 12 N.
+// w, m, v, grad: f32 [N]; clip: f32 [3]. One invocation makes four elements. Reads 16 N bytes,
+// writes 12 N.
 struct Params {
     n: u32, decay_len: u32, decay: f32, shrink: f32, rate: f32, root: f32, eps: f32,
     one_minus_beta1: f32, beta2: f32, one_minus_beta2: f32

@@ -1,7 +1,9 @@
-// report = [norm, factor, finite]: norm = sqrt(sum of partial), factor = min(1, max_norm / (norm + 1e-6))
+// report = [norm, factor, finite]: norm = sqrt(sum of partial),
+//     factor = min(1, max_norm / (norm + 1e-6))
 //
-// The second of two passes of a global norm. Where the sum is not finite, factor and finite are 0 (else finite is 1)
-// and the norm is what it is. partial: f32 [P]; report: f32 [3]. One workgroup. Reads 4 P bytes, writes 12.
+// The second of two passes of a global norm. Where the sum is not finite, factor and finite are 0
+// (else finite is 1) and the norm is what it is. partial: f32 [P]; report: f32 [3]. One workgroup.
+// Reads 4 P bytes, writes 12.
 struct Params { partials: u32, max_norm: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> partial: array<f32>;

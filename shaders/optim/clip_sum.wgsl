@@ -1,7 +1,9 @@
-// partial[first + group] = sum of x[i]^2 over the group's share of x: the first of two passes of a global norm
+// partial[first + group] = sum of x[i]^2 over the group's share of x: the first of two passes of a
+//     global norm
 //
-// x: f32 [N]; partial: f32 [P]. A workgroup sums `share` elements, its invocations every 64th of them in four
-// accumulators, and then one another's by a tree: the order depends on N alone. Reads 4 N bytes, writes 4 P.
+// x: f32 [N]; partial: f32 [P]. A workgroup sums `share` elements, its invocations every 64th of
+// them in four accumulators, and then one another's by a tree: the order depends on N alone. Reads
+// 4 N bytes, writes 4 P.
 struct Params { n: u32, share: u32, first: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -1,7 +1,8 @@
 // order[offsets[k] + r] = the r-th row whose code is k, rows in rising order
 //
-// index: u32 [N], offsets: u32 [K + 1], table: u32 [B, K] as assignment_scan left it, order: u32 [N]. One invocation places
-// its block of rows, one after the other, so the order is the same every time.
+// index: u32 [N], offsets: u32 [K + 1], table: u32 [B, K] as assignment_scan left it, order: u32
+// [N]. One invocation places its block of rows, one after the other, so the order is the same every
+// time.
 struct Params { n: u32, k: u32, block: u32, blocks: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> index: array<u32>;

@@ -1,7 +1,8 @@
 // sums[k,:] = sum over the rows n of code k, in rising order, of x[n,:]
 //
-// x: f32 [N, D], offsets: u32 [K + 1], order: u32 [N], sums: f32 [K, D]. One invocation sums four columns (VEC, where D is a
-// multiple of 4) or one, of one code. Reads 4 N (D + 1) bytes, writes 4 K D.
+// x: f32 [N, D], offsets: u32 [K + 1], order: u32 [N], sums: f32 [K, D]. One invocation sums four
+// columns (VEC, where D is a multiple of 4) or one, of one code. Reads 4 N (D + 1) bytes, writes 4
+// K D.
 struct Params { k: u32, units: u32 }
 var<immediate> p: Params;
 #ifdef VEC
@@ -22,6 +23,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if i >= p.k * p.units { return; }
     let k = i / p.units;
     var sum = Value();
-    for (var r = offsets[k]; r < offsets[k + 1u]; r += 1u) { sum += x[order[r] * p.units + i % p.units]; }
+    for (var r = offsets[k]; r < offsets[k + 1u]; r += 1u) {
+        sum += x[order[r] * p.units + i % p.units];
+    }
     sums[i] = sum;
 }

@@ -1,8 +1,9 @@
-// codes[n,d] = 1 where x[n,d] > 0, else -1;  index[n] = the bits codes > 0 as a number, channel 0 the highest
+// codes[n,d] = 1 where x[n,d] > 0, else -1;
+//   index[n] = the bits codes > 0 as a number, channel 0 the highest
 // (lookup-free quantization, Yu et al. 2023, "Language model beats diffusion", equations 3 and 4)
 //
-// x, codes: f32 [N, D], D at most 24; index: u32 [N]. One invocation makes one row. Reads 4 N D bytes, writes 4 N (D + 1).
-// FROM_INDEX: codes from indices alone.
+// x, codes: f32 [N, D], D at most 24; index: u32 [N]. One invocation makes one row. Reads 4 N D
+// bytes, writes 4 N (D + 1). FROM_INDEX: codes from indices alone.
 struct Params { n: u32, d: u32 }
 var<immediate> p: Params;
 #ifdef FROM_INDEX

@@ -1,10 +1,10 @@
 // H[n] = sum over d of H(q_d),  q_d = sigmoid(a x[n,d]),  H(q) = -q ln q - (1 - q) ln(1 - q)
 //
-// The codes of lookup-free quantization are all sign vectors, so their softmax splits into independent bits, and so does its
-// entropy: exact, where K terms would be summed.
+// The codes of lookup-free quantization are all sign vectors, so their softmax splits into
+// independent bits, and so does its entropy: exact, where K terms would be summed.
 //
-// x: f32 [N, D]; GRAD: dx[n,d] = -g a^2 x q (1 - q) with g: f32 [1] times 1 / N, else H: f32 [N]. One invocation makes one
-// row, or with GRAD one element. Reads 4 N D bytes, writes as many or 4 N.
+// x: f32 [N, D]; GRAD: dx[n,d] = -g a^2 x q (1 - q) with g: f32 [1] times 1 / N, else H: f32 [N].
+// One invocation makes one row, or with GRAD one element. Reads 4 N D bytes, writes as many or 4 N.
 struct Params { n: u32, d: u32, a: f32, scale: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -1,11 +1,12 @@
-// T[n,j] = product over i < B of (bit i of j ? q_i : 1 - q_i),  q_i = sigmoid(a x[n, first + i]), bit 0 the highest of B
+// T[n,j] = product over i < B of (bit i of j ? q_i : 1 - q_i),
+//   q_i = sigmoid(a x[n, first + i]), bit 0 the highest of B
 //
-// The probabilities of B bits together. Two such tables multiply to the probabilities of all codes, so the codes' mean use is
-// a matrix product of them and never an N x K matrix.
+// The probabilities of B bits together. Two such tables multiply to the probabilities of all codes,
+// so the codes' mean use is a matrix product of them and never an N x K matrix.
 //
-// x: f32 [N, D]; T: f32 [N, 2^B]. One invocation makes one element, B at most 12.
-// GRAD: dx[n, first + i] = a sum over j of g[n,j] T[n,j] (bit i of j ? 1 - q_i : -q_i), other channels 0; g, T: f32 [N, 2^B],
-// dx: f32 [N, D]; one invocation makes one element.
+// x: f32 [N, D]; T: f32 [N, 2^B]. One invocation makes one element, B at most 12. GRAD:
+// dx[n, first + i] = a sum over j of g[n,j] T[n,j] (bit i of j ? 1 - q_i : -q_i), other channels 0;
+// g, T: f32 [N, 2^B], dx: f32 [N, D]; one invocation makes one element.
 struct Params { n: u32, d: u32, first: u32, bits: u32, a: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -1,11 +1,13 @@
 // f[n,k] = -T |x_n - e_k|, or with COSINE T x_n . e_k;  q[n,:] = softmax(f[n,:])
 //   PROB    s <- q
 //   GRAD    of sum over k of u[k] mean over n of q[n,k]: with dq = q (u - q . u) / N,
-//           s <- -T dq / |x_n - e_k| (COSINE: -T dq), sums[n] = the row's sum (COSINE: 0), from which dx = sums x - s e
-//   SAMPLE  index[n] = argmax of f + Gumbel noise: a draw from q (Gumbel 1954; Maddison et al. 2014)
+//           s <- -T dq / |x_n - e_k| (COSINE: -T dq), sums[n] = the row's sum (COSINE: 0),
+//           from which dx = sums x - s e
+//   SAMPLE  index[n] = argmax of f + Gumbel noise: a draw from q
+//           (Gumbel 1954; Maddison et al. 2014)
 //
-// s: f32 [R, K], x . e; hx: f32 [R] and he: f32 [K], half the squared norms. One workgroup makes one row. Distances below 1e-4
-// count as that, and have no gradient.
+// s: f32 [R, K], x . e; hx: f32 [R] and he: f32 [K], half the squared norms. One workgroup makes
+// one row. Distances below 1e-4 count as that, and have no gradient.
 const GROUP = 64u;
 struct Params {
     rows: u32, k: u32, row0: u32, stream: u32,

@@ -1,8 +1,10 @@
-// For each codebook q: H = - sum over k of p_k ln p_k,  p_k = counts[q,k] / sum of counts[q,:],  0 ln 0 = 0
-// y = [mean exp H, mean H / ln 2, used]: means over the codebooks that were used at all, and the codes used of all of them
+// For each codebook q: H = - sum over k of p_k ln p_k, p_k = counts[q,k] / sum of counts[q,:], 0 ln
+// 0 = 0
+// y = [mean exp H, mean H / ln 2, used]: means over the codebooks that were used at all, and the
+//     codes used of all of them
 //
-// counts: u32 [Q, K], y: f32 [3]: perplexity, entropy in bits, and the number of codes with a count. One workgroup; its tree
-// has a fixed shape. All zero where there is no count.
+// counts: u32 [Q, K], y: f32 [3]: perplexity, entropy in bits, and the number of codes with a
+// count. One workgroup; its tree has a fixed shape. All zero where there is no count.
 const GROUP = 64u;
 struct Params { q: u32, k: u32 }
 var<immediate> p: Params;

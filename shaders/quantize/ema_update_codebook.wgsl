@@ -1,9 +1,9 @@
-// m[k,:] <- decay m[k,:] + (1 - decay) sums[k,:];   e[k,:] <- m[k,:] / s_k;   c_k <- fresh_k
-// with Laplace smoothing in the division alone: s_k = (fresh_k + eps) / (total + K eps) total   (van den Oord et al. 2017,
-// appendix A; Razavi et al. 2019)
+// m[k,:] <- decay m[k,:] + (1 - decay) sums[k,:]; e[k,:] <- m[k,:] / s_k; c_k <- fresh_k with
+// Laplace smoothing in the division alone: s_k = (fresh_k + eps) / (total + K eps) total (van den
+// Oord et al. 2017, appendix A; Razavi et al. 2019)
 //
-// sums, m, e: f32 [K, D]; fresh, c: f32 [K]; total: f32 [1], the sum of fresh. One invocation updates four elements (VEC,
-// where D is a multiple of 4) or one.
+// sums, m, e: f32 [K, D]; fresh, c: f32 [K]; total: f32 [1], the sum of fresh. One invocation
+// updates four elements (VEC, where D is a multiple of 4) or one.
 struct Params { k: u32, units: u32, decay: f32, eps: f32 }     // units of an invocation in a row
 var<immediate> p: Params;
 #ifdef VEC

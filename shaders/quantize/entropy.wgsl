@@ -1,7 +1,8 @@
 // y = - sum over i of p[i] ln max(p[i], eps)
 //
-// p: f32 [K], y: f32 [1]. One workgroup; its tree has a fixed shape. Reads 4 K bytes.
-// GRAD: dp[i] = -g (ln max(p[i], eps) + (p[i] > eps ? 1 : 0)), g: f32 [1], dp: f32 [K]. One invocation makes one element.
+// p: f32 [K], y: f32 [1]. One workgroup; its tree has a fixed shape. Reads 4 K bytes. GRAD: dp[i] =
+// -g (ln max(p[i], eps) + (p[i] > eps ? 1 : 0)), g: f32 [1], dp: f32 [K]. One invocation makes one
+// element.
 const GROUP = 64u;
 struct Params { k: u32, eps: f32 }
 var<immediate> p: Params;

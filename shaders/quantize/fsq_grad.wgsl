@@ -1,8 +1,9 @@
-// dz = g (1 - tanh(z + shift)^2) half / floor(L / 2): the gradient of the bounded value, straight through the rounding
+// dz = g (1 - tanh(z + shift)^2) half / floor(L / 2): the gradient of the bounded value, straight
+//     through the rounding
 // (Mentzer et al. 2023, section 3.1)
 //
-// z, g (the gradient that arrives at the codes), dz: f32 [N, D]; levels: vec4 [D] = (half, offset, shift, L). One invocation
-// makes one element. Reads 8 N D bytes, writes 4 N D.
+// z, g (the gradient that arrives at the codes), dz: f32 [N, D]; levels: vec4 [D] =
+// (half, offset, shift, L). One invocation makes one element. Reads 8 N D bytes, writes 4 N D.
 struct Params { n: u32, d: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> levels: array<vec4<f32>>;

@@ -1,7 +1,8 @@
 // y[n,:] = table[index[n],:]
 //
-// table: [K, D] of words of any type, index: u32 [N] (an index past K reads the last row), y: [N, D]. One invocation copies four
-// elements (VEC, where D is a multiple of 4) or one. Reads 4 N (D + 1) bytes, writes 4 N D.
+// table: [K, D] of words of any type, index: u32 [N] (an index past K reads the last row), y:
+// [N, D]. One invocation copies four elements (VEC, where D is a multiple of 4) or one. Reads 4 N
+// (D + 1) bytes, writes 4 N D.
 struct Params { n: u32, k: u32, units: u32 }
 var<immediate> p: Params;
 #ifdef VEC

@@ -1,10 +1,13 @@
-// y[n,:] = softmax((l[n,:] + g[n,:]) / tau),  index[n] = argmax of l + g,  kl[n] = KL(softmax(l[n,:]) || uniform)
+// y[n,:] = softmax((l[n,:] + g[n,:]) / tau),  index[n] = argmax of l + g,
+//   kl[n] = KL(softmax(l[n,:]) || uniform)
 //
-// with standard Gumbel noise g (Jang et al. 2016, equation 2; the KL term as in Ramesh et al. 2021, section 2.1).
+// with standard Gumbel noise g (Jang et al. 2016, equation 2; the KL term as in Ramesh et al. 2021,
+// section 2.1).
 //
-// l: f32 [R, K], rows row0 .. row0 + R of the whole; y: f32 [R, K]; index: u32 [R]; kl: f32 [R]. One workgroup makes one row, four
-// codes at a time to an invocation, which VEC loads and stores at once where 4 divides K: first (l + g) / tau and the maxima, then
-// the exponentials and their sums, then their share. Reads 8 R K bytes, moves y four times.
+// l: f32 [R, K], rows row0 .. row0 + R of the whole; y: f32 [R, K]; index: u32 [R]; kl: f32 [R].
+// One workgroup makes one row, four codes at a time to an invocation, which VEC loads and stores at
+// once where 4 divides K: first (l + g) / tau and the maxima, then the exponentials and their sums,
+// then their share. Reads 8 R K bytes, moves y four times.
 const GROUP = 64u;
 struct Params {
     rows: u32, k: u32, row0: u32, stream: u32,
@@ -74,5 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         index[row] = top.index;
         kl[row] = s_all / z_all - log(z_all) + p.log_k;
     }
-    for (var block = lane; 4u * block < p.k; block += GROUP) { store_y(base, block, load_y(base, block) * share); }
+    for (var block = lane; 4u * block < p.k; block += GROUP) {
+        store_y(base, block, load_y(base, block) * share);
+    }
 }

@@ -1,8 +1,10 @@
-// dl = y (dy - y . dy) / tau + g q (ln q - q . ln q),  q = softmax(l):  the gradients of the Gumbel-softmax y and of the mean
+// dl = y (dy - y . dy) / tau + g q (ln q - q . ln q),
+//   q = softmax(l):  the gradients of the Gumbel-softmax y and of the mean
 // over N rows of KL(q || uniform)
 //
-// l, y, dy: f32 [R, K]; dy becomes dl; g: f32 [1], times 1 / N in scale. One workgroup makes one row, four codes at a time to an
-// invocation, which VEC loads and stores at once where 4 divides K. Reads 28 R K bytes, writes 4 R K.
+// l, y, dy: f32 [R, K]; dy becomes dl; g: f32 [1], times 1 / N in scale. One workgroup makes one
+// row, four codes at a time to an invocation, which VEC loads and stores at once where 4 divides K.
+// Reads 28 R K bytes, writes 4 R K.
 const GROUP = 64u;
 struct Params { rows: u32, k: u32, inv_tau: f32, scale: f32 }
 var<immediate> p: Params;

@@ -1,8 +1,9 @@
-// e[k,:] = sums[k,:] / counts[k], or with INIT, or where counts[k] = 0, a random latent x_r   (Lloyd 1982)
+// e[k,:] = sums[k,:] / counts[k], or with INIT, or where counts[k] = 0, a random latent x_r
+//     (Lloyd 1982)
 //
-// sums, e: f32 [K, D]; counts: u32 [K]; x: f32 [N, D]. One invocation makes one element. At INIT code k draws from its own
-// stratum of rows k N / K .. (k + 1) N / K, so that no two codes begin at one row where N >= K; r is drawn by Philox from
-// (seed; k, round).
+// sums, e: f32 [K, D]; counts: u32 [K]; x: f32 [N, D]. One invocation makes one element. At INIT
+// code k draws from its own stratum of rows k N / K .. (k + 1) N / K, so that no two codes begin at
+// one row where N >= K; r is drawn by Philox from (seed; k, round).
 struct Params { k: u32, d: u32, n: u32, round: u32, seed_lo: u32, seed_hi: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;

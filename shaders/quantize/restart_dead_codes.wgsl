@@ -1,9 +1,10 @@
-// A code with c[k] < threshold is dead: e[k,:] <- x[r,:], a random latent of this batch, c[k] <- threshold, and where sums are
-// kept m[k,:] <- threshold x[r,:], so that all three agree (Dhariwal et al. 2020, "Jukebox", section 3.1)
+// A code with c[k] < threshold is dead: e[k,:] <- x[r,:], a random latent of this batch, c[k] <-
+// threshold, and where sums are kept m[k,:] <- threshold x[r,:], so that all three agree (Dhariwal
+// et al. 2020, "Jukebox", section 3.1)
 //
-// x: f32 [N, D]; c, alive: f32 [K], alive the counts that are judged; m (SUMS), e: f32 [K, D]. One invocation looks after four
-// elements (VEC, where D is a multiple of 4) or one. r is drawn by Philox from (seed; k, step), so it is the same for all
-// elements of a code.
+// x: f32 [N, D]; c, alive: f32 [K], alive the counts that are judged; m (SUMS), e: f32 [K, D]. One
+// invocation looks after four elements (VEC, where D is a multiple of 4) or one. r is drawn by
+// Philox from (seed; k, step), so it is the same for all elements of a code.
 struct Params {
     k: u32, units: u32, n: u32,     // units of an invocation in a row
     threshold: f32,
@@ -28,7 +29,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if i >= p.k * p.units { return; }
     let k = i / p.units;
     if alive[k] >= p.threshold { return; }
-    let bits = philox(vec4<u32>(k, 0x52455649u, p.step_lo, p.step_hi), vec2<u32>(p.seed_lo, p.seed_hi));
+    let bits = philox(
+        vec4<u32>(k, 0x52455649u, p.step_lo, p.step_hi),
+        vec2<u32>(p.seed_lo, p.seed_hi),
+    );
     let value = x[below(bits.x, p.n) * p.units + i % p.units];
     e[i] = value;
 #ifdef SUMS

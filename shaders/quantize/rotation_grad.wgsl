@@ -1,10 +1,12 @@
-// dz[n,:] = s (g - 2 (g . w) w + 2 (g . q) u),  u = z / |z|, q = z_q / |z_q|, w = (u + q) / |u + q|, s = |z_q| / |z|
+// dz[n,:] = s (g - 2 (g . w) w + 2 (g . q) u),
+//   u = z / |z|, q = z_q / |z_q|, w = (u + q) / |u + q|, s = |z_q| / |z|
 //
-// The rotation trick: z_q = s R z, where the rotation R takes u to q, with R and s held constant (Fifty et al. 2024,
-// "Restructuring vector quantization with the rotation trick", section 4.2). This is the adjoint of s R.
+// The rotation trick: z_q = s R z, where the rotation R takes u to q, with R and s held constant
+// (Fifty et al. 2024, "Restructuring vector quantization with the rotation trick", section 4.2).
+// This is the adjoint of s R.
 //
-// z, z_q, g (the gradient that arrives at z_q), dz: f32 [N, D]. Lengths below eps count as eps. One invocation makes one row.
-// Reads 32 N D bytes, writes 4 N D.
+// z, z_q, g (the gradient that arrives at z_q), dz: f32 [N, D]. Lengths below eps count as eps. One
+// invocation makes one row. Reads 32 N D bytes, writes 4 N D.
 struct Params { n: u32, units: u32, eps: f32 }
 var<immediate> p: Params;
 #import shared/rows

@@ -1,10 +1,13 @@
-// index[n] = argmin over k of |x_n - e_k|^2 = argmin over k of  0.5 |e_k|^2 - x_n . e_k;  ties go to the lowest k
+// index[n] = argmin over k of |x_n - e_k|^2 = argmin over k of  0.5 |e_k|^2 - x_n . e_k;
+//   ties go to the lowest k
 //
-// x (lhs_data): f32 [N, D] (f16 with LHS_HALF, widened), e (rhs_data): [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]. |x|^2 is the same for every
-// k and would only cost digits. On the matrix core: rows are latents, columns codes; the tile's sums never leave
-// registers, and the N x K matrix never exists. A latent with a NaN gets index 0. Source: van den Oord et al. 2017, eq. 1.
-// One workgroup walks all codes for its rows, or (SPLIT, where there are few rows) k_part of them, and leaves the best score and its
-// code to vq_search_pick: score and code [S, N]. Reads 4 D (N + K N / TILE_ROWS) bytes, writes 4 N, or 8 S N.
+// x (lhs_data): f32 [N, D] (f16 with LHS_HALF, widened), e (rhs_data): [K, D], half_norm: [K] = 0.5
+// |e_k|^2, index: u32 [N]. |x|^2 is the same for every k and would only cost digits. On the matrix
+// core: rows are latents, columns codes; the tile's sums never leave registers, and the N x K
+// matrix never exists. A latent with a NaN gets index 0. Source: van den Oord et al. 2017, eq. 1.
+// One workgroup walks all codes for its rows, or (SPLIT, where there are few rows) k_part of them,
+// and leaves the best score and its code to vq_search_pick: score and code [S, N]. Reads 4 D
+// (N + K N / TILE_ROWS) bytes, writes 4 N, or 8 S N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }
 var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
@@ -68,7 +71,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 #end
 #else
-    // ACROSS invocations share a row, each with its own columns: the lowest code among their best scores.
+    // ACROSS invocations share a row, each with its own columns: the lowest code among their best
+    // scores.
 #unroll v 0 V
     workgroupBarrier();
     scores[lane] = best_{v};
@@ -76,7 +80,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     workgroupBarrier();
     if lane % ACROSS == 0u {
         for (var other = lane + 1u; other < lane + ACROSS; other += 1u) {
-            let wins = scores[other] < best_{v} || (scores[other] == best_{v} && codes[other] < code_{v});
+            let wins = scores[other] < best_{v}
+                || (scores[other] == best_{v} && codes[other] < code_{v});
             best_{v} = select(best_{v}, scores[other], wins);
             code_{v} = select(code_{v}, codes[other], wins);
         }

@@ -1,22 +1,31 @@
-// index[n] = argmin over k of  S[n,k] = 0.5 |e_k|^2 - x_n . e_k  as the f32 cores round it;  ties go to the lowest k
+// index[n] = argmin over k of  S[n,k] = 0.5 |e_k|^2 - x_n . e_k  as the f32 cores round it;
+//   ties go to the lowest k
 //
-// vq_search on cooperative matrices, with the same result: x_n . e_k is found with f16 operands, which gives H[n,k], and
-// S is computed in f32, in the f32 cores' order, for every code that H cannot rule out. With a bound eps on |H - S|
-// the winner w has  H_w - eps_w <= S_w <= S_j <= H_j + eps_j  for all j, so a code whose H - eps exceeds the least H + eps
-// seen so far has lost, ties included. The bound need not be the final one, so one walk over the codes does both, and it holds
-// whatever order the matrices sum in. With codes in random order about ln K of them are re-ranked per latent. Keeping the best M
-// for a second kernel would need a way out for latents with more than M; a second walk would cost the matrices twice.
+// vq_search on cooperative matrices, with the same result: x_n . e_k is found with f16 operands,
+// which gives H[n,k], and S is computed in f32, in the f32 cores' order, for every code that H
+// cannot rule out. With a bound eps on |H - S| the winner w has H_w - eps_w <= S_w <= S_j <= H_j +
+// eps_j for all j, so a code whose H - eps exceeds the least H + eps seen so far has lost, ties
+// included. The bound need not be the final one, so one walk over the codes does both, and it holds
+// whatever order the matrices sum in. With codes in random order about ln K of them are re-ranked
+// per latent. Keeping the best M for a second kernel would need a way out for latents with more
+// than M; a second walk would cost the matrices twice.
 //
-// eps, with X >= |x|, E >= |e|, u = 2^-10 (f16 rounded either way), flush = 2^-14 sqrt(D) (f16's subnormals may become 0):
-//     |f16(x) - x| <= a = u X + flush,   |f16(e) - e| <= b = u E + flush                                      as vectors, so
-//     |f16(x) . f16(e) - x . e| <= (X + a) b + a E                                                   by Cauchy and Schwarz;
-//     summing D exact products, each step good to 2^-22 of the largest partial sum, and the f32 sum of S:
+// eps, with X >= |x|, E >= |e|, u = 2^-10 (f16 rounded either way), flush = 2^-14 sqrt(D)
+// (f16's subnormals may become 0):
+//     |f16(x) - x| <= a = u X + flush,
+//       |f16(e) - e| <= b = u E + flush                                      as vectors, so
+//     |f16(x) . f16(e) - x . e| <= (X + a) b
+//         + a E                                                   by Cauchy and Schwarz;
+// summing D exact products, each step good to 2^-22 of the largest partial sum, and the f32 sum of
+//         S:
 //         <= grow (X + a) (E + b),  grow = (D + 32) 2^-21;
 //     the roundings of 0.5 |e|^2 - sum, of H -+ eps and of eps:  <= 2^-21 (0.5 E^2 + X E).
-// Together eps = X slope(E) + rest(E). Norms from 60,000 on could overflow f16: such pairs are always computed in f32.
+// Together eps = X slope(E) + rest(E). Norms from 60,000 on could overflow f16: such pairs are
+//     always computed in f32.
 //
-// x (lhs_data): f32 [N, D], e (rhs_data): [K, D], half_code: [K] = 0.5 |e_k|^2, half_latent: [N] likewise, index: u32 [N]. One
-// workgroup walks all codes for 64 latents. A latent with a NaN gets index 0. Reads 4 D (N + K N / 64) bytes, writes 4 N.
+// x (lhs_data): f32 [N, D], e (rhs_data): [K, D], half_code: [K] = 0.5 |e_k|^2, half_latent: [N]
+// likewise, index: u32 [N]. One workgroup walks all codes for 64 latents. A latent with a NaN gets
+// index 0. Reads 4 D (N + K N / 64) bytes, writes 4 N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, flush: f32, grow: f32, inflate: f32 }
 var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read> half_code: array<f32>;
@@ -31,7 +40,8 @@ const MAX_ORDERED = 0xff7fffffu;     // ordered(MAX)
 const SAFE = 6e4;
 const U = 0.0009765625;              // 2^-10
 const ROUND = 4.7683716e-7;          // 2^-21
-// By row of the tile: the least upper bound, in the end the least score; and the first code that has it.
+// By row of the tile: the least upper bound, in the end the least score; and the first code that
+// has it.
 var<workgroup> least: array<atomic<u32>, 64>;
 var<workgroup> first: array<atomic<u32>, 64>;
 
@@ -63,7 +73,9 @@ fn dot_exact(row: u32, col: u32) -> f32 {
         sum = fma(x.w, e.w, fma(x.z, e.z, fma(x.y, e.y, fma(x.x, e.x, sum))));
     }
 #else
-    for (var i = 0u; i < p.d; i += 1u) { sum = fma(lhs_data[row * p.d + i], rhs_data[col * p.d + i], sum); }
+    for (var i = 0u; i < p.d; i += 1u) {
+        sum = fma(lhs_data[row * p.d + i], rhs_data[col * p.d + i], sum);
+    }
 #endif
     return sum;
 }
@@ -96,7 +108,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             var high = MAX;
 #unroll c 0 4
             let high_{c} = half_{c} - acc_{v}_{c} + (norm_{v} * slope_{c} + rest_{c});
-            high = select(high, high_{c}, exists_{c} && norm_{v} < SAFE && e_{c} < SAFE && high_{c} < high);
+            high = select(
+                high, high_{c},
+                exists_{c} && norm_{v} < SAFE && e_{c} < SAFE && high_{c} < high,
+            );
 #end
             if high < MAX { atomicMin(&least[tile_row(0u, lane, {v}u)], ordered(high)); }
         }
@@ -108,7 +123,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             var open = 0u;
 #unroll j 0 4
             if tile_row(tile_r0, lane, {4*g+j}u) < p.n {
-                let bound = min(best_{4*g+j}, unordered(atomicLoad(&least[tile_row(0u, lane, {4*g+j}u)])));
+                let bound = min(
+                    best_{4*g+j}, unordered(atomicLoad(&least[tile_row(0u, lane, {4*g+j}u)])),
+                );
 #unroll c 0 4
                 let low_{c} = half_{c} - acc_{4*g+j}_{c} - (norm_{4*g+j} * slope_{c} + rest_{c});
                 let lost_{c} = norm_{4*g+j} < SAFE && e_{c} < SAFE && low_{c} > bound;
@@ -120,7 +137,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 let bit = firstTrailingBit(open);
                 open &= open - 1u;
                 let col = tile_col + bit % 4u;
-                let score = half_code[col] - dot_exact(tile_row(tile_r0, lane, {4*g}u + bit / 4u), col);
+                let score = half_code[col]
+                    - dot_exact(tile_row(tile_r0, lane, {4*g}u + bit / 4u), col);
 #unroll j 0 4
                 let wins_{j} = bit / 4u == {j}u && score < best_{4*g+j};
                 best_{4*g+j} = select(best_{4*g+j}, score, wins_{j});
@@ -130,7 +148,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
 #end
     }
-    // Sixteen invocations share a row: the lowest code among their best scores. -0 and 0 are one score.
+    // Sixteen invocations share a row: the lowest code among their best scores. -0 and 0 are one
+    // score.
     workgroupBarrier();
     for (var i = lane; i < 64u; i += GROUP) {
         atomicStore(&least[i], MAX_ORDERED);
@@ -143,7 +162,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     workgroupBarrier();
 #unroll v 0 V
-    if score_{v} == atomicLoad(&least[tile_row(0u, lane, {v}u)]) { atomicMin(&first[tile_row(0u, lane, {v}u)], code_{v}); }
+    if score_{v} == atomicLoad(&least[tile_row(0u, lane, {v}u)]) {
+        atomicMin(&first[tile_row(0u, lane, {v}u)], code_{v});
+    }
 #end
     workgroupBarrier();
     for (var i = lane; i < 64u; i += GROUP) {

@@ -1,7 +1,9 @@
-// index[n] = code[s,n] of the part s with the least score[s,n];  ties go to the first part, whose codes are the lowest
+// index[n] = code[s,n] of the part s with the least score[s,n];
+//   ties go to the first part, whose codes are the lowest
 //
-// score: f32 [S, N], code: u32 [S, N], as vq_search leaves them where several workgroups share the codes of a row; index: u32 [N].
-// One invocation walks the parts of its row. Reads 8 S N bytes, writes 4 N.
+// score: f32 [S, N], code: u32 [S, N], as vq_search leaves them where several workgroups share the
+// codes of a row; index: u32 [N]. One invocation walks the parts of its row. Reads 8 S N bytes,
+// writes 4 N.
 struct Params { n: u32, splits: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> score: array<f32>;

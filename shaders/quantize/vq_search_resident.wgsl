@@ -1,11 +1,15 @@
-// index[n] = argmin over k of  0.5 |e_k|^2 - x_n . e_k;  ties go to the lowest k:  vq_search for D known when it is compiled
+// index[n] = argmin over k of  0.5 |e_k|^2 - x_n . e_k;
+//   ties go to the lowest k:  vq_search for D known when it is compiled
 //
-// x: f32 [N, D] (f16 with LHS_HALF, widened), e: [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32 [N]; D a multiple of 4. A workgroup is one subgroup of LANES
-// lanes. Each lane keeps V latents in named variables for the whole walk over the codes; of NC codes at a time each lane loads its
-// share and hands them round by broadcast. Nothing but the best score and its code is carried from one step to the next, where the
-// matrix core of vq_search carries V x NC sums: on llvmpipe every carried variable costs. The sums' order is the matrix core's.
-// Reads 4 D (N + K N / (V LANES)) bytes, writes 4 N.
-struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }  // as vq_search's; no codes are shared out here
+// x: f32 [N, D] (f16 with LHS_HALF, widened), e: [K, D], half_norm: [K] = 0.5 |e_k|^2, index: u32
+// [N]; D a multiple of 4. A workgroup is one subgroup of LANES lanes. Each lane keeps V latents in
+// named variables for the whole walk over the codes; of NC codes at a time each lane loads its
+// share and hands them round by broadcast. Nothing but the best score and its code is carried from
+// one step to the next, where the matrix core of vq_search carries V x NC sums: on llvmpipe every
+// carried variable costs. The sums' order is the matrix core's. Reads 4 D (N + K N / (V LANES))
+// bytes, writes 4 N.
+// As vq_search's; no codes are shared out here.
+struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }
 var<immediate> p: Params;
 #ifdef LHS_HALF
 enable f16;
@@ -48,12 +52,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll t 0 D/4
             let b_{t} = subgroupBroadcast(e_{c/RHS_LANES}_{t}, {c%RHS_LANES}u);
 #unroll v 0 V
-            sum_{v} = fma(x_{v}_{t}.w, b_{t}.w, fma(x_{v}_{t}.z, b_{t}.z, fma(x_{v}_{t}.y, b_{t}.y, fma(x_{v}_{t}.x, b_{t}.x, sum_{v}))));
+            sum_{v} = fma(x_{v}_{t}.w, b_{t}.w, fma(x_{v}_{t}.z, b_{t}.z,
+                fma(x_{v}_{t}.y, b_{t}.y, fma(x_{v}_{t}.x, b_{t}.x, sum_{v}))));
 #end
 #end
             // Past the last code no score can win.
             let col = c0 + {c}u;
-            let half = select(3.4028234e38, subgroupBroadcast(half_{c/RHS_LANES}, {c%RHS_LANES}u), col < p.k);
+            let half = select(
+                3.4028234e38, subgroupBroadcast(half_{c/RHS_LANES}, {c%RHS_LANES}u), col < p.k,
+            );
 #unroll v 0 V
             let score_{v} = half - sum_{v};
             let wins_{v} = score_{v} < best_{v};

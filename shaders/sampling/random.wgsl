@@ -1,10 +1,13 @@
 // y[i] = word i % 4 of Philox4x32-10 at counter (i / 4, stream, step), key seed:
 //   BITS     the word itself, y: u32 [N]
 //   UNIFORM  min(lo + scale u, top), u in [0, 1) of 24 bits, y: f32 [N]
-//   NORMAL   standard normal, y: f32 [N] (Box and Muller 1958: words 0 and 1 make one pair, words 2 and 3 another)
+// NORMAL standard normal, y: f32 [N] (Box and Muller 1958: words 0 and 1 make one pair, words 2 and
+//       3 another)
 //
 // One invocation makes one block of four elements. Writes 4 N bytes.
-struct Params { n: u32, stream: u32, step: vec2<u32>, seed: vec2<u32>, lo: f32, scale: f32, top: f32, pad: u32 }
+struct Params {
+    n: u32, stream: u32, step: vec2<u32>, seed: vec2<u32>, lo: f32, scale: f32, top: f32, pad: u32,
+}
 var<immediate> p: Params;
 #ifdef BITS
 @group(0) @binding(0) var<storage, read_write> y: array<u32>;
@@ -16,8 +19,8 @@ var<immediate> p: Params;
 
 #ifdef NORMAL
 #import shared/ln_unit
-// Drivers may err by 2^-11 in cos; these stay within 2e-7 of the truth. The coefficients are those of S. Moshier's
-// Cephes library (sinf, cosf).
+// Drivers may err by 2^-11 in cos; these stay within 2e-7 of the truth. The coefficients are those
+// of S. Moshier's Cephes library (sinf, cosf).
 
 // (cos, sin) of 2 pi k / 2^24: the nearest quarter turn is taken off exactly, in integers.
 fn turn(k: u32) -> vec2<f32> {
@@ -35,7 +38,9 @@ fn turn(k: u32) -> vec2<f32> {
     let odd = (quarter & 1u) == 1u;
     let u = select(cosine, sine, odd);
     let v = select(sine, cosine, odd);
-    return vec2<f32>(select(u, -u, ((quarter + 1u) & 2u) == 2u), select(v, -v, (quarter & 2u) == 2u));
+    return vec2<f32>(
+        select(u, -u, ((quarter + 1u) & 2u) == 2u), select(v, -v, (quarter & 2u) == 2u),
+    );
 }
 fn normal_pair(a: u32, b: u32) -> vec2<f32> {
     return sqrt(-2.0 * ln_unit((a >> 8u) + 1u)) * turn(b >> 8u);

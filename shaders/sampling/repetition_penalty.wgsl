@@ -1,9 +1,13 @@
-// y[r,t] = x[r,t] / theta where it is above 0, else x[r,t] theta, for the tokens t = seq[r mod B, first + j stride], j < count
+// y[r,t] = x[r,t] / theta where it is above 0, else x[r,t] theta, for the tokens t =
+//     seq[r mod B, first + j stride], j < count
 // (Keskar et al. 2019, "CTRL", section 4.1); or out of reach of any other logit, with BAN
 //
-// x: f32 [R, V], y: the same with a copy of x in it; seq: u32 [B, L]. One invocation has one j of one row. A token that occurs again is
-// written again with what it has already. Reads 8 R count bytes, writes 4 R count.
-struct Params { rows: u32, v: u32, sequences: u32, length: u32, first: u32, stride: u32, count: u32, theta: f32 }
+// x: f32 [R, V], y: the same with a copy of x in it; seq: u32 [B, L]. One invocation has one j of
+// one row. A token that occurs again is written again with what it has already. Reads 8 R count
+// bytes, writes 4 R count.
+struct Params {
+    rows: u32, v: u32, sequences: u32, length: u32, first: u32, stride: u32, count: u32, theta: f32,
+}
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> seq: array<u32>;

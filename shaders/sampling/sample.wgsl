@@ -1,17 +1,21 @@
-// token[b] drawn from softmax(l / T) over the codes that the filters keep;  log_prob[b] = ln softmax(l)[token], without filters or T
-//   l = x[b], or with GUIDED u + w (c - u), c = x[b], u = x[B + b]   (Ho and Salimans 2021, equation 6)
-//   filters, one after another: the K likeliest; of those the fewest whose probabilities sum to P (Holtzman et al. 2020); of those
+// token[b] drawn from softmax(l / T) over the codes that the filters keep;
+// log_prob[b] = ln softmax(l)[token], without filters or T
+//   l = x[b], or with GUIDED u + w (c - u), c = x[b], u = x[B + b]
+//       (Ho and Salimans 2021, equation 6)
+//   filters, one after another: the K likeliest; of those the fewest whose probabilities sum to P
+//   (Holtzman et al. 2020); of those
 //   all of at least M times the largest probability. Equal codes are kept from the lowest index on.
 // With PROBS y[b,:] is the distribution instead.
 //
-// x: f32 [B, V], GUIDED [2 B, V]; token: u32 [B], GUIDED [2 B] with the same token twice; log_prob: f32 [B];
-// sequence: u32 [B, LENGTH], whose column `column` becomes the token too (SEQUENCE). NaN and -inf are never drawn; a row of nothing
-// else gives token 0 and NaN.
+// x: f32 [B, V], GUIDED [2 B, V]; token: u32 [B], GUIDED [2 B] with the same token twice; log_prob:
+// f32 [B]; sequence: u32 [B, LENGTH], whose column `column` becomes the token too (SEQUENCE). NaN
+// and -inf are never drawn; a row of nothing else gives token 0 and NaN.
 //
-// One workgroup has one row. A filter keeps a prefix of the codes in order of (l descending, index ascending). Where it ends is found
-// without sorting: floats are walked as integers of the same order, two bits of the bound at a time, each with one walk over the row
-// that sums what lies above three candidates. The draw is the largest of l / T + Gumbel noise (Gumbel 1954). Reads some 36 times 4 V
-// bytes a row with both filters, twice 4 V without.
+// One workgroup has one row. A filter keeps a prefix of the codes in order of
+// (l descending, index ascending). Where it ends is found without sorting: floats are walked as
+// integers of the same order, two bits of the bound at a time, each with one walk over the row that
+// sums what lies above three candidates. The draw is the largest of l / T + Gumbel noise
+// (Gumbel 1954). Reads some 36 times 4 V bytes a row with both filters, twice 4 V without.
 struct Params {
     rows: u32, v: u32, row0: u32, stream: u32,
     step: vec2<u32>, seed: vec2<u32>,
@@ -53,7 +57,8 @@ fn raw(row: u32, i: u32) -> vec4<f32> {
 #endif
 }
 fn codes(i: u32) -> vec4<u32> { return 4u * i + vec4<u32>(0u, 1u, 2u, 3u); }
-// l, with LOWEST for what is not to be drawn or past V. Every walk must see the same bits: no sum here may be contracted.
+// l, with LOWEST for what is not to be drawn or past V. Every walk must see the same bits: no sum
+// here may be contracted.
 fn values(row: u32, i: u32) -> vec4<f32> {
 #ifdef GUIDED
     let u = raw(p.rows + row, i);
@@ -70,13 +75,16 @@ fn keys(v: vec4<f32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(select(v, vec4<f32>(), v == vec4<f32>()));
     return select(bits | vec4<u32>(0x80000000u), ~bits, (bits >> vec4<u32>(31u)) == vec4<u32>(1u));
 }
-fn of_key(key: u32) -> f32 { return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u)); }
+fn of_key(key: u32) -> f32 {
+    return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
 fn weights(v: vec4<f32>, top: f32) -> vec4<f32> { return exp((v - top) * p.inv_t); }
 
 // The codes whose key is above `key`, and those that have it below index `end`.
 struct Kept { key: u32, end: u32 }
 fn kept(k: vec4<u32>, i: u32, few: Kept) -> vec4<bool> {
-    return (codes(i) < vec4<u32>(p.v)) & ((k > vec4<u32>(few.key)) | ((k == vec4<u32>(few.key)) & (codes(i) < vec4<u32>(few.end))));
+    return (codes(i) < vec4<u32>(p.v)) & ((k > vec4<u32>(few.key))
+        | ((k == vec4<u32>(few.key)) & (codes(i) < vec4<u32>(few.end))));
 }
 
 var<workgroup> quads: array<vec4<f32>, GROUP>;
@@ -94,8 +102,8 @@ fn total(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 const ALL = 0xffffffffu;
 var<workgroup> tied: u32;
 
-// The first codes of `few` whose counts, or with `heavy` whose weights, reach `goal`. Rounded sums of fewer terms are never above those
-// of more, so that the bound that is found is one.
+// The first codes of `few` whose counts, or with `heavy` whose weights, reach `goal`. Rounded sums
+// of fewer terms are never above those of more, so that the bound that is found is one.
 fn narrow(row: u32, lane: u32, few: Kept, heavy: bool, goal: f32, top: f32) -> Kept {
     let blocks = (p.v + 3u) / 4u;
     var key = 0u;
@@ -105,7 +113,9 @@ fn narrow(row: u32, lane: u32, few: Kept, heavy: bool, goal: f32, top: f32) -> K
         for (var i = lane; i < blocks; i += GROUP) {
             let l = values(row, i);
             let k = keys(l);
-            let w = select(vec4<f32>(), select(vec4<f32>(1.0), weights(l, top), heavy), kept(k, i, few));
+            let w = select(
+                vec4<f32>(), select(vec4<f32>(1.0), weights(l, top), heavy), kept(k, i, few),
+            );
             sum += vec4<f32>(
                 total(select(vec4<f32>(), w, k >= vec4<u32>(key + one))),
                 total(select(vec4<f32>(), w, k >= vec4<u32>(key + 2u * one))),
@@ -122,7 +132,9 @@ fn narrow(row: u32, lane: u32, few: Kept, heavy: bool, goal: f32, top: f32) -> K
         let inside = kept(k, i, few);
         let w = select(vec4<f32>(1.0), weights(l, top), heavy);
         sum += vec4<f32>(total(select(vec4<f32>(), w, inside & (k > vec4<u32>(key)))),
-                         total(select(vec4<f32>(), vec4<f32>(1.0), inside & (k == vec4<u32>(key)))), 0.0, 0.0);
+                         total(select(
+                             vec4<f32>(), vec4<f32>(1.0), inside & (k == vec4<u32>(key)),
+                         )), 0.0, 0.0);
     }
     let found = group_sums(sum, lane);
     let each = select(1.0, exp((of_key(key) - top) * p.inv_t), heavy);

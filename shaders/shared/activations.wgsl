@@ -1,7 +1,8 @@
 // The activation functions and their slopes.
 
-// erf by Abramowitz and Stegun 7.1.26 would err by 1.5e-7, too much beside f32's 6e-8; this is a series in t = x^2 for
-// |x| < 1 and their rational form with a refined tail beyond (W. J. Cody, Math. Comp. 23, 1969).
+// erf by Abramowitz and Stegun 7.1.26 would err by 1.5e-7, too much beside f32's 6e-8; this is a
+// series in t = x^2 for |x| < 1 and their rational form with a refined tail beyond
+// (W. J. Cody, Math. Comp. 23, 1969).
 fn erf_small(x: f32) -> f32 {
     let t = x * x;
     // Maclaurin series of erf(x)/x, to x^18: below 3e-9 on |x| < 1.

@@ -1,4 +1,5 @@
-// The largest value of a workgroup of GROUP invocations and the lowest index that has it. Every invocation gets them.
+// The largest value of a workgroup of GROUP invocations and the lowest index that has it. Every
+// invocation gets them.
 struct Peak { value: f32, index: u32 }
 var<workgroup> peak_values: array<f32, GROUP>;
 var<workgroup> peak_indices: array<u32, GROUP>;

@@ -1,5 +1,5 @@
-// Where a driver's log may err by 2^-21 near 1, this stays within 2e-7 of the truth, relatively. The coefficients are those of
-// S. Moshier's Cephes library (logf).
+// Where a driver's log may err by 2^-21 near 1, this stays within 2e-7 of the truth, relatively.
+// The coefficients are those of S. Moshier's Cephes library (logf).
 
 // ln(k / 2^24) for k in 1..=2^24: k = m 2^e with m in [sqrt 1/2, sqrt 2).
 fn ln_unit(k: u32) -> f32 {

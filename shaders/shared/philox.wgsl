@@ -1,5 +1,6 @@
-// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): 128 random bits from a counter
-// and a key, so a number depends on (seed, step, stream, element) alone, and never on the order of work.
+// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): 128 random
+// bits from a counter and a key, so a number depends on (seed, step, stream, element) alone, and
+// never on the order of work.
 fn mul_high(a: u32, b: u32) -> u32 {
     let al = a & 0xffffu; let ah = a >> 16u;
     let bl = b & 0xffffu; let bh = b >> 16u;

@@ -1,4 +1,5 @@
-// The sum over a workgroup of GROUP invocations, by a tree of fixed shape. Every invocation gets it.
+// The sum over a workgroup of GROUP invocations, by a tree of fixed shape. Every invocation gets
+// it.
 var<workgroup> reduce_scratch: array<f32, GROUP>;
 fn group_sum(value: f32, lane: u32) -> f32 {
     workgroupBarrier();

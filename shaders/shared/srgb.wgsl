@@ -4,5 +4,9 @@ fn to_linear(v: vec3<f32>) -> vec3<f32> {
 }
 fn from_linear(v: vec3<f32>) -> vec3<f32> {
     let light = clamp(v, vec3<f32>(0.0), vec3<f32>(1.0));
-    return select(1.055 * pow(light, vec3<f32>(1.0 / 2.4)) - 0.055, light * 12.92, light <= vec3<f32>(0.0031308));
+    return select(
+        1.055 * pow(light, vec3<f32>(1.0 / 2.4)) - 0.055,
+        light * 12.92,
+        light <= vec3<f32>(0.0031308),
+    );
 }

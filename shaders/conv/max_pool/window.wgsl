@@ -1,8 +1,11 @@
-// What the kernels of max pooling share: the window of K x K that begins at (S i, S j), in units of V channels, V of 4 (VEC) or 1.
+// What the kernels of max pooling share: the window of K x K that begins at (S i, S j), in units of
+// V channels, V of 4 (VEC) or 1.
 //
-// p.units: units of what is made. p.height, p.width: of x. p.c: units of a pixel. p.window: K. p.stride: S.
+// p.units: units of what is made. p.height, p.width: of x. p.c: units of a pixel. p.window: K.
+// p.stride: S.
 struct Params {
-    units: u32, height: u32, width: u32, out_height: u32, out_width: u32, c: u32, window: u32, stride: u32,
+    units: u32, height: u32, width: u32, out_height: u32, out_width: u32, c: u32, window: u32,
+    stride: u32,
 }
 var<immediate> p: Params;
 #ifdef VEC
@@ -13,7 +16,8 @@ alias T = f32;
 alias Place = u32;
 #endif
 @group(0) @binding(0) var<storage, read> x: array<T>;
-// The largest value of a window, and where in it that lies: the first such place, row by row. The window begins within x.
+// The largest value of a window, and where in it that lies: the first such place, row by row. The
+// window begins within x.
 struct Largest { value: T, place: Place }
 fn largest(n: u32, i: u32, j: u32, c: u32) -> Largest {
     let top = i * p.stride;

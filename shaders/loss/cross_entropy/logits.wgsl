@@ -1,4 +1,5 @@
-// Rows of logits, four at a time; those past V read as the lowest f32, whose exponential is 0. With VEC V is a multiple of 4.
+// Rows of logits, four at a time; those past V read as the lowest f32, whose exponential is 0. With
+// VEC V is a multiple of 4.
 #ifdef VEC
 alias Logits = vec4<f32>;
 #else
@@ -23,6 +24,10 @@ fn logits(row: u32, i: u32) -> vec4<f32> {
 #else
     let at = row * p.v;
     let k = min(4u * i + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.v - 1u));
-    return select(vec4<f32>(-3.4e38), vec4<f32>(x[at + k.x], x[at + k.y], x[at + k.z], x[at + k.w]), within(i));
+    return select(
+        vec4<f32>(-3.4e38),
+        vec4<f32>(x[at + k.x], x[at + k.y], x[at + k.z], x[at + k.w]),
+        within(i),
+    );
 #endif
 }

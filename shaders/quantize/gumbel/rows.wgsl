@@ -1,5 +1,5 @@
-// Four numbers of the row of `{x}` that begins at `base`, at once where VEC says that 4 divides K; {past} for those past the
-// last.
+// Four numbers of the row of `{x}` that begins at `base`, at once where VEC says that 4 divides K;
+// {past} for those past the last.
 #ifdef VEC
 fn load_{x}(base: u32, block: u32) -> vec4<f32> { return {x}[base / 4u + block]; }
 #else
