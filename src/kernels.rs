@@ -19,11 +19,16 @@
 //! # fn main() -> wgvq::Result<()> {
 //! # let gpu = Gpu::new(Options::default())?;
 //! # let (device, queue) = (gpu.device().clone(), gpu.queue().clone());
-//! # let buffer = |data: &[f32]| device.create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
-//! let (latents, codebook) = (buffer(&[0.9, 0.2, -0.1, 0.1]), buffer(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0]));
+//! # let buffer = |data: &[f32]| {
+//! #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+//! #     device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+//! # };
+//! let latents = buffer(&[0.9, 0.2, -0.1, 0.1]);
+//! let codebook = buffer(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+//! let (latents, codebook) = (Array::new(&latents, 0, &[2, 2]), Array::new(&codebook, 0, &[3, 2]));
 //! let mut encoder = device.create_command_encoder(&Default::default());
 //! let indices = gpu.record_into(&mut encoder, || {
-//!     nearest_codebook(&gpu, Array::new(&latents, 0, &[2, 2]), Array::new(&codebook, 0, &[3, 2]))?.read_async()
+//!     nearest_codebook(&gpu, latents, codebook)?.read_async()
 //! })?;
 //! queue.submit([encoder.finish()]);
 //! assert_eq!(indices.wait::<u32>()?, [1, 0]);
@@ -50,7 +55,7 @@ pub struct Array<'a> {
 }
 
 impl<'a> Array<'a> {
-    /// An array of `shape`, row-major, that begins `offset` bytes into `buffer`.
+    /// Creates an array of `shape`, row-major, that begins `offset` bytes into `buffer`.
     pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize]) -> Self {
         Array {
             buffer,
@@ -62,7 +67,8 @@ impl<'a> Array<'a> {
 
 /// An input of a kernel: an [`Array`], or a [`Tensor`] of the same engine.
 pub trait Operand {
-    /// It as a tensor, whose elements are of type `dtype` where the host's buffer does not say.
+    /// Returns it as a tensor, whose elements are of type `dtype` where the host's buffer does not
+    /// say.
     ///
     /// # Errors
     /// If it lies outside its buffer, or cannot be bound.
@@ -85,8 +91,8 @@ fn f32s(gpu: &Gpu, x: impl Operand) -> Result<Tensor> {
     x.tensor(gpu, DType::F32)
 }
 
-/// The nearest code of each latent, by Euclidean distance: latents [N, D] and codebook [K, D] to
-/// indices u32 `[N]`.
+/// Finds the nearest code of each latent, by Euclidean distance: latents [N, D] and codebook [K, D]
+/// to indices u32 `[N]`.
 ///
 /// Ties go to the lowest index; a latent with a NaN gets index 0. The matrix of distances is never
 /// made: memory beyond the result is 4 K bytes. Source: van den Oord et al. 2017, equation 1.
@@ -96,11 +102,17 @@ fn f32s(gpu: &Gpu, x: impl Operand) -> Result<Tensor> {
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, nearest_codebook};
 ///
-/// let (latents, codebook) = (buffer(&[0.9, 0.2, -0.1, 0.1]), buffer(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0]));
-/// let indices = nearest_codebook(&gpu, Array::new(&latents, 0, &[2, 2]), Array::new(&codebook, 0, &[3, 2]))?;
+/// let latents = buffer(&[0.9, 0.2, -0.1, 0.1]);
+/// let codebook = buffer(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+/// let (latents, codebook) = (Array::new(&latents, 0, &[2, 2]), Array::new(&codebook, 0, &[3, 2]));
+/// let indices = nearest_codebook(&gpu, latents, codebook)?;
 /// assert_eq!(indices.read::<u32>()?, [1, 0]);
 /// # Ok(())
 /// # }
@@ -116,15 +128,19 @@ pub fn nearest_codebook(
     ops::quantize::vq_search::nearest(&f32s(gpu, latents)?, &f32s(gpu, codebook)?)
 }
 
-/// The codes of indices: codebook [K, D] and indices u32 `[N]` to [N, D]. An index past K reads the
-/// last code.
+/// Looks up the codes of indices: codebook [K, D] and indices u32 `[N]` to [N, D]. An index past K
+/// reads the last code.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, lookup, nearest_codebook};
 ///
 /// let (latents, codebook) = (buffer(&[0.9, 0.2]), buffer(&[0.0, 0.0, 1.0, 0.0]));
@@ -151,10 +167,15 @@ pub fn lookup(gpu: &Gpu, codebook: impl Operand, indices: impl Operand) -> Resul
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, code_sums, nearest_codebook};
 ///
-/// let (latents, codebook) = (buffer(&[0.9, 0.2, 1.0, 0.0, 0.0, 0.1]), buffer(&[0.0, 0.0, 1.0, 0.0]));
+/// let latents = buffer(&[0.9, 0.2, 1.0, 0.0, 0.0, 0.1]);
+/// let codebook = buffer(&[0.0, 0.0, 1.0, 0.0]);
 /// let latents = Array::new(&latents, 0, &[3, 2]);
 /// let indices = nearest_codebook(&gpu, latents, Array::new(&codebook, 0, &[2, 2]))?;
 /// let (counts, sums) = code_sums(&gpu, latents, &indices, 2)?;
@@ -177,7 +198,7 @@ pub fn code_sums(
     Ok((assignment.counts, sums))
 }
 
-/// Codes and indices of finite scalar quantization (Mentzer et al. 2023): latents [N, D], and for
+/// Quantizes by finite scalar quantization (Mentzer et al. 2023): latents [N, D], and for
 /// each of the D channels how many `levels` it is rounded to, to codes [N, D] in [-1, 1] and
 /// indices u32 `[N]`, below the product of the levels.
 ///
@@ -186,7 +207,11 @@ pub fn code_sums(
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, fsq};
 ///
 /// let latents = buffer(&[9.0, -9.0, 0.0, 0.1]);
@@ -203,16 +228,20 @@ pub fn fsq(gpu: &Gpu, latents: impl Operand, levels: &[usize]) -> Result<(Tensor
     ops::quantize::fsq::Levels::new(gpu, levels)?.quantize(&f32s(gpu, latents)?)
 }
 
-/// The matrix product `a b`, of [M, K] and [K, N] to [M, N], or of as many pairs: [B, M, K] and [B,
-/// K, N] to [B, M, N]. `t` says which is stored transposed. Sums are f32, in an order that depends
-/// on the shapes alone.
+/// Computes the matrix product `a b`, of [M, K] and [K, N] to [M, N], or of as many pairs: [B, M,
+/// K] and [B, K, N] to [B, M, N]. `t` says which is stored transposed. Sums are f32, in an order
+/// that depends on the shapes alone.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, Transpose, matmul};
 ///
 /// let (a, b) = (buffer(&[1.0, 2.0, 3.0, 4.0]), buffer(&[1.0, 1.0, 0.0, 1.0]));
@@ -229,19 +258,24 @@ pub fn matmul(gpu: &Gpu, a: impl Operand, b: impl Operand, t: Transpose) -> Resu
     ops::linalg::matmul::matmul(&f32s(gpu, a)?, &f32s(gpu, b)?, t, None)
 }
 
-/// The convolution of images x [N, H, W, I] (NHWC) with weights [O, KH, KW, I], to [N, OH, OW, O],
-/// OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise. PyTorch's weights are [O, I, KH,
-/// KW].
+/// Computes the convolution of images x [N, H, W, I] (NHWC) with weights [O, KH, KW, I], to [N, OH,
+/// OW, O], OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise. PyTorch's weights are [O, I,
+/// KH, KW].
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, Conv, conv2d};
 ///
-/// let (x, w) = (buffer(&[1.0, 2.0, 3.0, 4.0]), buffer(&[0.0, 0.0, 0.0, 0.0, 10.0, 1.0, 0.0, 0.0, 0.0]));
+/// let x = buffer(&[1.0, 2.0, 3.0, 4.0]);
+/// let w = buffer(&[0.0, 0.0, 0.0, 0.0, 10.0, 1.0, 0.0, 0.0, 0.0]);
 /// let (x, w) = (Array::new(&x, 0, &[1, 2, 2, 1]), Array::new(&w, 0, &[1, 3, 3, 1]));
 /// let same = Conv { stride: 1, pad: 1, after: 0, relu: false };
 /// assert_eq!(conv2d(&gpu, x, w, same)?.read::<f32>()?, [12.0, 20.0, 34.0, 40.0]);
@@ -255,16 +289,20 @@ pub fn conv2d(gpu: &Gpu, x: impl Operand, weights: impl Operand, conv: Conv) -> 
     ops::conv::conv2d::conv2d(&f32s(gpu, x)?, &f32s(gpu, weights)?, None, None, conv)
 }
 
-/// Scaled dot-product attention (Vaswani et al. 2017): queries [B, H, Tq, D], keys and values [B,
-/// H, Tk, D], to [B, H, Tq, D]. Up to 256 channels a head, the matrix of scores is never made. With
-/// `causal`, the last query sees all keys, and each before it one less.
+/// Computes scaled dot-product attention (Vaswani et al. 2017): queries [B, H, Tq, D], keys and
+/// values [B, H, Tk, D], to [B, H, Tq, D]. Up to 256 channels a head, the matrix of scores is never
+/// made. With `causal`, the last query sees all keys, and each before it one less.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, Attention, attention};
 ///
 /// let (q, v) = (buffer(&[9.0, 0.0, 0.0, 9.0]), buffer(&[1.0, 0.0, 0.0, 1.0]));
@@ -294,18 +332,23 @@ pub fn attention(
     .0)
 }
 
-/// The softmax of each row of x [N, C] times `scale`, an inverse temperature: [N, C].
+/// Computes the softmax of each row of x [N, C] times `scale`, an inverse temperature: [N, C].
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, softmax};
 ///
 /// let x = buffer(&[0.0, 0.0, 1.0, 1.0, f32::NEG_INFINITY, 1.0]);
-/// assert_eq!(softmax(&gpu, Array::new(&x, 0, &[3, 2]), 1.0)?.read::<f32>()?, [0.5, 0.5, 0.5, 0.5, 0.0, 1.0]);
+/// let y = softmax(&gpu, Array::new(&x, 0, &[3, 2]), 1.0)?;
+/// assert_eq!(y.read::<f32>()?, [0.5, 0.5, 0.5, 0.5, 0.0, 1.0]);
 /// # Ok(())
 /// # }
 /// ```
@@ -324,15 +367,19 @@ pub fn softmax(gpu: &Gpu, x: impl Operand, scale: f32) -> Result<Tensor> {
         .reshape(&[n, c])
 }
 
-/// `weight (x - mean) / sqrt(variance + eps) + bias`, mean and variance over the last dimension (Ba
-/// et al. 2016): x [.., C], weight and bias `[C]`, to the shape of x.
+/// Computes `weight (x - mean) / sqrt(variance + eps) + bias`, mean and variance over the last
+/// dimension (Ba et al. 2016): x [.., C], weight and bias `[C]`, to the shape of x.
 ///
 /// ```
 /// # use wgvq::gpu::{Gpu, Options};
 /// # use wgvq::wgpu::{BufferUsages, util::{BufferInitDescriptor, DeviceExt}};
 /// # fn main() -> wgvq::Result<()> {
 /// # let gpu = Gpu::new(Options::default())?;
-/// # let buffer = |data: &[f32]| gpu.device().create_buffer_init(&BufferInitDescriptor { label: None, contents: bytemuck::cast_slice(data), usage: BufferUsages::STORAGE });
+/// # let buffer = |data: &[f32]| {
+/// #     let (contents, usage) = (bytemuck::cast_slice(data), BufferUsages::STORAGE);
+/// #     let buffer = BufferInitDescriptor { label: None, contents, usage };
+/// #     gpu.device().create_buffer_init(&buffer)
+/// # };
 /// use wgvq::kernels::{Array, layer_norm};
 ///
 /// let (x, ones, zeros) = (buffer(&[1.0, 3.0]), buffer(&[1.0, 1.0]), buffer(&[0.0, 0.5]));

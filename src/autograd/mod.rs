@@ -27,15 +27,15 @@ pub struct Var {
 }
 
 impl Var {
-    /// The value.
+    /// Returns the value.
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }
-    /// The value's dimensions.
+    /// Returns the value's dimensions.
     pub fn shape(&self) -> &[usize] {
         self.tensor.shape()
     }
-    /// Will a backward pass reach it?
+    /// Whether a backward pass reaches it.
     pub fn needs_gradient(&self) -> bool {
         self.node.is_some()
     }
@@ -48,7 +48,25 @@ impl Var {
     }
 }
 
-/// Records operations for one backward pass. Not global: whoever computes holds it.
+/// A record of operations, for one backward pass. Not global: whoever computes holds it.
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Options, Tensor};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?;
+/// let tape = Tape::new(&gpu);
+/// let x = tape.leaf(&Tensor::from_slice(&gpu, &[4], &[1.0f32, 2.0, 3.0, 4.0])?);
+/// let y = tape.scale(&x, 2.0, 1.0)?; // 2 x + 1
+/// let loss = tape.mean(&y)?;
+/// assert_eq!(loss.tensor().read::<f32>()?, [6.0]);
+/// let mut gradients = tape.backward(&loss)?;
+/// let gradient = gradients.take(&x).expect("x leads to the loss");
+/// assert_eq!(gradient.read::<f32>()?, [0.5; 4]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tape {
     gpu: Gpu,
     recording: bool,
@@ -56,7 +74,7 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// A tape that records.
+    /// Creates a tape that records.
     pub fn new(gpu: &Gpu) -> Self {
         Tape {
             gpu: gpu.clone(),
@@ -65,7 +83,7 @@ impl Tape {
         }
     }
 
-    /// A tape that records nothing: activations are freed as soon as the caller drops them.
+    /// Creates a tape that records nothing: activations are freed as soon as the caller drops them.
     pub fn no_grad(gpu: &Gpu) -> Self {
         Tape {
             gpu: gpu.clone(),
@@ -74,7 +92,7 @@ impl Tape {
         }
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
@@ -84,7 +102,7 @@ impl Tape {
         self.recording
     }
 
-    /// A variable whose gradient is wanted: a parameter, or an input under study.
+    /// Creates a variable whose gradient is wanted: a parameter, or an input under study.
     pub fn leaf(&self, tensor: &Tensor) -> Var {
         let node = self.recording.then(|| {
             self.push(Node {
@@ -98,7 +116,7 @@ impl Tape {
         }
     }
 
-    /// A value without gradient.
+    /// Creates a value without gradient.
     pub fn constant(&self, tensor: &Tensor) -> Var {
         Var {
             tensor: tensor.clone(),
@@ -188,7 +206,8 @@ impl Tape {
         Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(g.reshape(&before)?)])))
     }
 
-    /// Gradients of the scalar `loss` with respect to every leaf. The tape is empty afterwards.
+    /// Computes the gradients of the scalar `loss` with respect to every leaf. The tape is empty
+    /// afterwards.
     ///
     /// # Errors
     /// If `loss` has more than one element, or no leaf leads to it.
@@ -205,8 +224,8 @@ impl Tape {
         self.backward_with(loss, one)
     }
 
-    /// Gradients of `sum(upstream * output)` with respect to every leaf. The tape is empty
-    /// afterwards.
+    /// Computes the gradients of `sum(upstream * output)` with respect to every leaf. The tape is
+    /// empty afterwards.
     pub fn backward_with(&self, output: &Var, upstream: Tensor) -> Result<Gradients> {
         self.walk_back(output.clone(), upstream)
     }
@@ -269,7 +288,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// The gradient of a leaf; `None` if nothing led to it.
+    /// Returns the gradient of a leaf; `None` if nothing led to it.
     pub fn get(&self, leaf: &Var) -> Option<&Tensor> {
         leaf.node.and_then(|n| self.leaves.get(&n))
     }

@@ -71,7 +71,23 @@ pub struct Options {
     pub memory_budget: Option<u64>,
 }
 
-/// One engine on one device. Clones share it; several may live in a process, and nothing is global.
+/// An engine on one device. Clones share it; several may live in a process, and nothing is global.
+///
+/// Operations over its tensors record work. It is submitted when enough has gathered, by
+/// [`Gpu::flush`], or when a result is read.
+///
+/// ```
+/// use wgvq::gpu::{Gpu, Options, Tensor};
+/// use wgvq::ops::linalg::matmul::{Transpose, matmul};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Options::default())?; // the most capable adapter
+/// let x = Tensor::from_slice(&gpu, &[2, 2], &[1.0f32, 2.0, 3.0, 4.0])?;
+/// let y = matmul(&x, &x, Transpose::B, None)?; // recorded
+/// assert_eq!(y.read::<f32>()?, [5.0, 11.0, 11.0, 25.0]); // submitted, and waited for
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gpu {
     pub(crate) inner: Arc<Inner>,
@@ -195,8 +211,8 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// An engine on a host's device and queue: any device that has compute, WebGPU's default one
-    /// without features too.
+    /// Creates an engine on a host's device and queue: any device that has compute, WebGPU's
+    /// default one without features too.
     ///
     /// The host keeps its error and device-lost handlers; kernels are chosen from what the device
     /// has, whatever the adapter could do. [`Gpu::lost`] says what it goes without, and
@@ -274,21 +290,21 @@ impl Gpu {
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.inner.info
     }
-    /// The device, for hosts that share it.
+    /// Returns the device, for hosts that share it.
     pub fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }
-    /// The queue, for hosts that share it.
+    /// Returns the queue, for hosts that share it.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
-    /// The device's limits.
+    /// Returns the device's limits.
     pub fn limits(&self) -> &wgpu::Limits {
         &self.inner.limits
     }
 
-    /// The lanes of a subgroup, where the `subgroup` core can run: the device has subgroups of one
-    /// known size.
+    /// Returns the lanes of a subgroup, where the `subgroup` core can run: the device has subgroups
+    /// of one known size.
     pub fn subgroup_size(&self) -> Option<u32> {
         adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
     }
@@ -302,7 +318,7 @@ impl Gpu {
             .contains(wgpu::Features::SHADER_F16)
     }
 
-    /// The variant of the `coopmat` core, where that is the core.
+    /// Returns the variant of the `coopmat` core, where that is the core.
     pub(crate) fn coopmat(&self) -> Option<Coopmat> {
         self.inner.coopmat
     }
@@ -317,7 +333,7 @@ impl Gpu {
         }
     }
 
-    /// The matrix core that heavy kernels use on this device.
+    /// Returns the matrix core that heavy kernels use on this device.
     pub fn core(&self) -> Core {
         if self.inner.coopmat.is_some() {
             return Core::Coopmat;

@@ -125,13 +125,13 @@ impl DecoderView<'_> {
 /// `wgvq export RUN --decoder -o FILE` and [`FirstStageModel::to_decoder_bytes`] make its file.
 /// Codes and images are laid out as in [`FirstStageModel`].
 ///
-/// ```no_run
+/// ```
 /// use wgvq::gpu::{Gpu, Options};
 /// use wgvq::inference::Decoder;
 ///
 /// # fn main() -> wgvq::Result<()> {
 /// let gpu = Gpu::new(Options::default())?;
-/// let decoder = Decoder::load(&gpu, "decoder.safetensors".as_ref())?;
+/// let decoder = Decoder::load(&gpu, "tests/fixtures/runs/ema".as_ref())?; // a run, or a file
 /// let [width, height, channels] = decoder.image();
 /// let codes = vec![0; 2 * decoder.codes_per_image()]; // two images, each of the first code
 /// let images = decoder.decode(&codes)?;
@@ -313,8 +313,14 @@ impl Decoder {
     /// ```no_run
     /// # use wgvq::gpu::Gpu;
     /// # use wgvq::inference::Decoder;
-    /// # fn frame(device: &wgpu::Device, queue: &wgpu::Queue, decoder: &Decoder, codes: &[u32], view: &wgpu::TextureView) -> wgvq::Result<()> {
     /// # use wgvq::wgpu;
+    /// # fn frame(
+    /// #     device: &wgpu::Device,
+    /// #     queue: &wgpu::Queue,
+    /// #     decoder: &Decoder,
+    /// #     codes: &[u32],
+    /// #     view: &wgpu::TextureView,
+    /// # ) -> wgvq::Result<()> {
     /// let mut encoder = device.create_command_encoder(&Default::default());
     /// decoder.decode_into(&mut encoder, codes, view)?;
     /// // .. the host's own passes, which sample the texture ..

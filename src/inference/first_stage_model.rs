@@ -26,15 +26,17 @@ use std::path::Path;
 /// coarsest first, each row by row, those of one latent together
 /// ([`FirstStageModel::codes_per_image`] in all).
 ///
-/// ```no_run
+/// ```
 /// use wgvq::gpu::{Gpu, Options};
 /// use wgvq::inference::FirstStageModel;
 ///
 /// # fn main() -> wgvq::Result<()> {
 /// let gpu = Gpu::new(Options::default())?;
-/// let model = FirstStageModel::load(&gpu, "runs/demo".as_ref())?;
+/// let run = "tests/fixtures/runs/ema"; // a folder that `wgvq train` made
+/// let model = FirstStageModel::load(&gpu, run.as_ref())?;
 /// let [width, height, channels] = model.image();
-/// let pixels = wgvq::data::load_image("smile.png", width, height, channels)?;
+/// let image = "tests/fixtures/runs/original.png";
+/// let pixels = wgvq::data::load_image(image, width, height, channels)?;
 /// let codes = model.encode(&pixels)?;
 /// assert_eq!(codes.len(), model.codes_per_image());
 /// let reconstruction = model.decode(&codes)?;

@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// A trained prior over the codes of one level: a transformer that samples them one by one.
 ///
-/// ```no_run
+/// ```
 /// use wgvq::gpu::{Gpu, Options};
 /// use wgvq::inference::{
 ///     FirstStageModel, PriorModel, SampleRequest, SamplingOptions, no_progress,
@@ -24,13 +24,15 @@ use std::path::Path;
 ///
 /// # fn main() -> wgvq::Result<()> {
 /// let gpu = Gpu::new(Options::default())?;
-/// let model = FirstStageModel::load(&gpu, "runs/demo".as_ref())?;
-/// let prior = PriorModel::load(&gpu, "runs/demo/prior".as_ref(), &model)?;
+/// let run = std::path::Path::new("tests/fixtures/runs/ema"); // of `wgvq train` and `wgvq prior`
+/// let model = FirstStageModel::load(&gpu, run)?;
+/// let prior = PriorModel::load(&gpu, &run.join("prior"), &model)?;
 /// let request = SampleRequest {
 ///     options: SamplingOptions { seed: 7, ..Default::default() },
 ///     ..SampleRequest::new(&[0, 0, 1]) // two images of one class, one of another
 /// };
 /// let samples = prior.sample(&request, &mut no_progress)?;
+/// assert_eq!(samples.codes.len(), 3 * model.codes_per_image());
 /// let images = model.decode(&samples.codes)?; // where the model has one level
 /// # Ok(())
 /// # }

@@ -14,7 +14,7 @@ pub struct Fsq {
 }
 
 impl Fsq {
-    /// A quantizer of these levels, one number per channel.
+    /// Creates a quantizer of these levels, one number per channel.
     ///
     /// # Errors
     /// If a level is below 2, or there are more than 2^24 codes.
@@ -25,7 +25,34 @@ impl Fsq {
     }
 }
 
-/// `fsq`, from its options.
+/// Builds `fsq`, finite scalar quantization (Mentzer et al. 2023): each channel is rounded to one
+/// of a few levels, and the code is the tuple of levels.
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, fsq};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options { levels: vec![5, 3], ..Options::of("fsq") };
+/// let quantizer = fsq::build(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// As [`Fsq::new`].
@@ -59,7 +86,7 @@ impl Quantizer for Fsq {
     fn decode(&self, _: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         self.levels.codes_of(&only("decode", indices)?)
     }
-    /// From the bounded latents, before they are rounded.
+    /// Computes the distances from the bounded latents, before they are rounded.
     fn distances(&self, _: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("fsq", z_e.tensor(), self.dim())?;
         self.levels.distances(z_e.tensor())

@@ -60,7 +60,33 @@ impl Norm {
     }
 }
 
-/// `gumbel`, from its options.
+/// Builds `gumbel`, a codebook behind a Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021).
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, gumbel};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options { codebook_size: 16, codebook_dim: 2, ..Default::default() };
+/// let quantizer = gumbel::build(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If a temperature is not above 0, or the device fails.
@@ -90,7 +116,7 @@ pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantize
 }
 
 impl Gumbel {
-    /// The temperature of a step: along a cosine from the first to the last.
+    /// Returns the temperature of a step: along a cosine from the first to the last.
     pub fn temperature(&self, step: u64) -> f32 {
         let o = &self.options;
         let way = (step as f64 / o.temperature_steps.max(1) as f64).min(1.0);

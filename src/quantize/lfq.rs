@@ -17,7 +17,34 @@ pub struct Lfq {
     channels: usize,
 }
 
-/// `lfq`, from its options.
+/// Builds `lfq`, lookup-free quantization (Yu et al. 2023): the signs of the channels are the bits
+/// of the code.
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, lfq};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options { codebook_size: 4, ..Options::of("lfq") };
+/// let quantizer = lfq::build(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the number of codes is no power of two.
@@ -34,9 +61,9 @@ pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>
 }
 
 impl Tape {
-    /// The entropies, in nats, of softmax(sharpness times minus the squared distance) over all sign
-    /// vectors as codes, for x [N, D]: the mean over rows of each row's, and that of the rows'
-    /// mean, `[1]` each.
+    /// Computes the entropies, in nats, of softmax(sharpness times minus the squared distance) over
+    /// all sign vectors as codes, for x [N, D]: the mean over rows of each row's, and that of the
+    /// rows' mean, `[1]` each.
     ///
     /// The softmax over 2^D codes is that of D independent bits. So a row's entropy is a sum over
     /// bits, and the mean use of all codes a product of two matrices [N, 2^(D/2)]: nothing of size

@@ -15,7 +15,40 @@ pub struct Product {
     groups: Vec<VectorQuantizer>,
 }
 
-/// `product`, from its options.
+/// Builds `product`, product quantization (Jégou et al. 2011): groups of channels have an EMA
+/// codebook each.
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, product};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options {
+///     groups: 2,
+///     codebook_size: 16,
+///     codebook_dim: 4,
+///     kmeans_init: false,
+///     ..Default::default()
+/// };
+/// let quantizer = product::build(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1, 0.0, 0.5, -0.5, 1.0]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 4], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 4]);
+/// assert_eq!(q.indices.shape(), [2, 2]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 4]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the groups do not divide the channels, or the device cannot hold the codebooks.

@@ -27,7 +27,39 @@ pub struct Residual {
     seed: u64,
 }
 
-/// `residual`, from its options.
+/// Builds `residual`, residual quantization (Zeghidour et al. 2021; Lee et al. 2022): each codebook
+/// quantizes what the ones before it left.
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, residual};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options {
+///     num_quantizers: 3,
+///     codebook_dim: 2,
+///     kmeans_init: false,
+///     ..Default::default()
+/// };
+/// let quantizer = residual::build(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 3]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the device cannot hold the codebooks.
@@ -129,7 +161,8 @@ impl Quantizer for Residual {
         Ok(())
     }
 
-    /// In a step of which dropout left some quantizers out, their codes are 0 and count nothing.
+    /// Quantizes by all stages. In a step of which dropout left some out, their codes are 0 and
+    /// count nothing.
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, k) = (pass.tape, self.codebook_size());
         let z_e = &arrive("residual", pass, z_e, self.dim())?;
@@ -198,7 +231,7 @@ impl Quantizer for Residual {
         sum.ok_or_else(|| Error::invalid("decode", "no quantizer in the stack"))
     }
 
-    /// The distances of each stage, from what the stages before left.
+    /// Computes the distances of each stage, from what the stages before left.
     fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         let q = self.quantize(pass, z_e, Mode::Eval)?;
         distances_of_each(pass, &q, |i| self.stage(i))
@@ -277,7 +310,7 @@ pub(super) fn distances_of_each<'a>(
     ))
 }
 
-/// The state of each, under its number.
+/// Returns the state of each, under its number.
 pub(super) fn save_each(
     stages: &[VectorQuantizer],
     save: impl Fn(&VectorQuantizer) -> Result<HostTensors>,

@@ -29,6 +29,19 @@ impl Element for u8 {
 
 /// A dense, row-major array on the device. Clones share the buffer; the last one to go gives it
 /// back to the pool.
+///
+/// ```
+/// use wgvq::gpu::{DType, Gpu, Tensor};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let x = Tensor::from_slice(&gpu, &[2, 3], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// assert_eq!((x.shape(), x.dtype(), x.len()), (&[2, 3][..], DType::F32, 6));
+/// let y = x.reshape(&[3, 2])?; // the same memory
+/// assert_eq!(y.read::<f32>()?, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]); // waits for the device
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
@@ -59,7 +72,7 @@ fn bytes_of(shape: &[usize], dtype: DType) -> Result<u64> {
 }
 
 impl Tensor {
-    /// A tensor whose content is undefined until a kernel writes it.
+    /// Creates a tensor whose content is undefined until a kernel writes it.
     pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
         let storage = gpu.storage(bytes_of(shape, dtype)?.max(4))?;
         let tensor = Tensor {
@@ -75,14 +88,14 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// Zeros.
+    /// Creates a tensor of zeros.
     pub fn zeros(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Tensor> {
         let tensor = Tensor::empty(gpu, shape, dtype)?;
         crate::gpu::fill_bits(&tensor, 0)?;
         Ok(tensor)
     }
 
-    /// A tensor holding `data`, row-major.
+    /// Creates a tensor that holds `data`, row-major.
     ///
     /// # Errors
     /// If the shape's product is not `data.len()`.
@@ -110,7 +123,7 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// A host's buffer as a tensor, from `offset` bytes on: no copy. The buffer is the host's
+    /// Wraps a host's buffer as a tensor, from `offset` bytes on: no copy. The buffer is the host's
     /// before and after; while work that was recorded over it has not run, what the host writes
     /// there is what that work sees.
     ///
@@ -220,7 +233,7 @@ impl Tensor {
         })
     }
 
-    /// A view of `shape` that starts `elements` elements into this tensor's buffer.
+    /// Returns a view of `shape` that starts `elements` elements into this tensor's buffer.
     ///
     /// # Errors
     /// If it would leave this tensor, or start off the 256-byte alignment that bindings need.
@@ -241,7 +254,7 @@ impl Tensor {
         })
     }
 
-    /// A copy in a buffer of its own.
+    /// Returns a copy in a buffer of its own.
     pub fn duplicate(&self) -> Result<Tensor> {
         let copy = Tensor::empty(&self.gpu, &self.shape, self.dtype)?;
         copy.copy_from(self)?;
@@ -319,11 +332,11 @@ impl Tensor {
         self.gpu.mark(self);
     }
 
-    /// The engine that made it.
+    /// Returns the engine that made it.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
-    /// The wgpu buffer, and the byte range in it that this tensor spans.
+    /// Returns the wgpu buffer, and the byte range in it that this tensor spans.
     pub fn buffer(&self) -> (&wgpu::Buffer, std::ops::Range<u64>) {
         (
             self.storage.buffer(),
@@ -362,7 +375,7 @@ impl Tensor {
         let limit = self.gpu.inner.limits.max_storage_buffer_binding_size & !3;
         (self.storage.buffer().size() - self.offset).min(limit)
     }
-    /// The shape as exactly `N` dimensions, or an error of `op`.
+    /// Returns the shape as exactly `N` dimensions, or an error of `op`.
     pub fn dims<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
         self.shape
             .as_slice()

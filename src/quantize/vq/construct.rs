@@ -27,7 +27,39 @@ pub(super) fn ones(gpu: &Gpu, k: usize) -> Result<Tensor> {
     Ok(counts)
 }
 
-/// `ema`: the codebook is a moving average of its latents.
+/// Builds `ema`: the codebook is a moving average of its latents (van den Oord et al. 2017,
+/// appendix A.1).
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, vq};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options {
+///     codebook_size: 16,
+///     codebook_dim: 2,
+///     kmeans_init: false,
+///     ..Default::default()
+/// };
+/// let quantizer = vq::ema(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the device cannot hold the codebook.
@@ -35,7 +67,38 @@ pub fn ema(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>
     Projected::around(b, o, Box::new(VectorQuantizer::average(gpu, "ema", o)?))
 }
 
-/// `vq`: the codebook learns by gradient.
+/// Builds `vq`: the codebook learns by gradient (van den Oord et al. 2017, equation 3).
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, vq};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options {
+///     codebook_size: 16,
+///     codebook_dim: 2,
+///     kmeans_init: false,
+///     ..Default::default()
+/// };
+/// let quantizer = vq::gradient(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the device cannot hold the codebook.
@@ -44,7 +107,33 @@ pub fn gradient(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quant
     Projected::around(b, o, inner)
 }
 
-/// `cosine`: latents and codes of length 1, in few channels (Yu et al. 2021).
+/// Builds `cosine`: latents and codes have length 1, in few channels (ViT-VQGAN: Yu et al. 2021).
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, vq};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options { dim: 4, codebook_dim: 2, kmeans_init: false, ..Default::default() };
+/// let quantizer = vq::cosine(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1, 0.0, 0.5, -0.5, 1.0]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 4], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 4]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 4]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the device cannot hold the codebook.
@@ -60,7 +149,33 @@ pub fn cosine(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantiz
     )
 }
 
-/// `simvq`: a frozen codebook behind a learned linear map.
+/// Builds `simvq`: a frozen codebook behind a learned linear map (Zhu et al. 2024).
+///
+/// ```
+/// use wgvq::autograd::Tape;
+/// use wgvq::gpu::{Gpu, Tensor};
+/// use wgvq::nn::{ForwardContext, Init, Parameters};
+/// use wgvq::quantize::{Mode, Options, vq};
+///
+/// # fn main() -> wgvq::Result<()> {
+/// let gpu = Gpu::new(Default::default())?;
+/// let mut b = Parameters::builder();
+/// b.declare("encoder.weight", &[1], Init::Zeros); // a model's parameters
+/// let options = Options { codebook_size: 16, codebook_dim: 2, ..Default::default() };
+/// let quantizer = vq::simvq(&gpu, &mut b, &options)?;
+/// let params = b.build(&gpu, 0)?;
+///
+/// let tape = Tape::new(&gpu);
+/// let pass = ForwardContext::new(&tape, &params);
+/// let z_e = [0.9f32, 0.2, -0.1, 0.1]; // two latents
+/// let z_e = tape.leaf(&Tensor::from_slice(&gpu, &[2, 2], &z_e)?);
+/// let q = quantizer.quantize(&pass, &z_e, Mode::Eval)?;
+/// assert_eq!(q.z_q.shape(), [2, 2]);
+/// assert_eq!(q.indices.shape(), [2, 1]);
+/// assert_eq!(quantizer.decode(&pass, &q.indices)?.shape(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// If the device cannot hold the codebook.
