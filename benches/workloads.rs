@@ -1,9 +1,12 @@
 //! The workloads of `wgvq bench` under criterion: its statistics, its plots and its comparison with
 //! the run before. They are those of `wgvq::bench` and no others.
 //!
-//!     cargo bench --bench workloads -- kernels/vq_search     one family of the registry's operations
-//!     cargo bench --bench workloads -- standard/             those that other libraries are measured by too
-//!     cargo bench --bench workloads -- train_step/           the standard training step, for a peer beside it
+//!     # One family of the registry's operations:
+//!     cargo bench --bench workloads -- kernels/vq_search
+//!     # Those that other libraries are measured by too:
+//!     cargo bench --bench workloads -- standard/
+//!     # The standard training step, for a peer beside it:
+//!     cargo bench --bench workloads -- train_step/
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;

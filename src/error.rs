@@ -66,7 +66,11 @@ pub enum Error {
         budget: u64,
     },
     /// This process may not use so much memory.
-    #[error("{what}: {} of memory asked for, and this process may use {} MiB more; ask for less, or raise its limit", mib(*asked), available >> 20)]
+    #[error(
+        "{what}: {} of memory asked for, and this process may use {} MiB more; ask for less, or \
+         raise its limit",
+        mib(*asked), available >> 20
+    )]
     Memory {
         /// Who asks, and for what.
         what: String,
@@ -110,7 +114,7 @@ pub enum Error {
         /// The mistake.
         what: String,
     },
-    /// A file that is missing, damaged, hostile or of another kind than it should be.
+    /// A file that is missing, damaged, malicious or of another kind than it should be.
     #[error("{}: {what}", path.display())]
     File {
         /// The file.
@@ -167,34 +171,34 @@ fn subject(key: &str) -> String {
 }
 
 impl Error {
-    /// An [`Error::File`] about `path`.
+    /// Creates an [`Error::File`] about `path`.
     pub fn file(path: impl AsRef<Path>, what: impl std::fmt::Display) -> Self {
         Error::File {
             path: path.as_ref().to_owned(),
             what: what.to_string(),
         }
     }
-    /// An [`Error::Config`] about `key`.
+    /// Creates an [`Error::Config`] about `key`.
     pub fn config(key: impl Into<String>, what: impl std::fmt::Display) -> Self {
         Error::Config {
             key: key.into(),
             what: what.to_string(),
         }
     }
-    /// An [`Error::Data`].
+    /// Creates an [`Error::Data`].
     pub fn data(what: impl std::fmt::Display) -> Self {
         Error::Data {
             what: what.to_string(),
         }
     }
-    /// An [`Error::Invalid`] of `op`.
+    /// Creates an [`Error::Invalid`] of `op`.
     pub fn invalid(op: &'static str, what: impl std::fmt::Display) -> Self {
         Error::Invalid {
             op,
             what: what.to_string(),
         }
     }
-    /// An [`Error::Shape`] of `op`.
+    /// Creates an [`Error::Shape`] of `op`.
     pub fn shape(
         op: &'static str,
         expected: impl std::fmt::Display,

@@ -32,7 +32,7 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(unreadable(path))
 }
 
-/// The bytes of an ordinary file of at most `most` bytes.
+/// Returns the bytes of an ordinary file of at most `most` bytes.
 ///
 /// # Errors
 /// If it is something else, is larger, or cannot be read.

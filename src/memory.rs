@@ -1,7 +1,7 @@
 //! The memory that this process may still use, and checks of sizes before they are allocated.
 //!
 //! The limit is what this process may use, not what the machine has: that of its control group or
-//! of any above it, and those of `ulimit`. A system that lends more than it has would grant a size
+//! of any above it, and those of `ulimit`. A system that overcommits would grant a size
 //! beyond that, and end the process later.
 
 use crate::{Error, Result};
@@ -24,14 +24,14 @@ pub fn available() -> u64 {
 ///
 /// # Errors
 /// [`Error::Memory`] if there is not so much.
-pub fn hold(what: impl Display, asked: Option<u64>) -> Result<()> {
+pub fn check_available(what: impl Display, asked: Option<u64>) -> Result<()> {
     match asked {
         Some(asked) if asked <= SMALL => Ok(()),
-        _ => held(what, asked.unwrap_or(u64::MAX), available()),
+        _ => check_against(what, asked.unwrap_or(u64::MAX), available()),
     }
 }
 
-fn held(what: impl Display, asked: u64, available: u64) -> Result<()> {
+fn check_against(what: impl Display, asked: u64, available: u64) -> Result<()> {
     if asked <= available && asked < u64::MAX {
         return Ok(());
     }
@@ -42,7 +42,7 @@ fn held(what: impl Display, asked: u64, available: u64) -> Result<()> {
     })
 }
 
-/// The product of sizes in bytes; `None` where it is beyond all numbers.
+/// Returns the product of sizes in bytes; `None` where it is beyond all numbers.
 pub fn product(sizes: &[usize]) -> Option<u64> {
     sizes
         .iter()
@@ -53,7 +53,7 @@ pub fn product(sizes: &[usize]) -> Option<u64> {
 mod linux {
     use std::path::Path;
 
-    /// A number after `name` in a file of such lines, as it stands there.
+    /// Returns a number after `name` in a file of such lines, as it stands there.
     fn entry(text: &str, name: &str) -> Option<u64> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
         rest.split_ascii_whitespace().next()?.parse().ok()
@@ -221,19 +221,21 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_who_asked_for_how_much() {
-        held("a set", 100, 100).unwrap();
-        let error = held("a set", 3 << 30, 1 << 30).unwrap_err().to_string();
+        check_against("a set", 100, 100).unwrap();
+        let error = check_against("a set", 3 << 30, 1 << 30)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("a set") && error.contains("3072 MiB") && error.contains("1024 MiB"),
             "{error}"
         );
-        let error = hold("texts", product(&[usize::MAX, 3]))
+        let error = check_available("texts", product(&[usize::MAX, 3]))
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("texts") && error.contains("beyond"),
             "{error}"
         );
-        hold("little", Some(1)).unwrap();
+        check_available("little", Some(1)).unwrap();
     }
 }

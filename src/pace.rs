@@ -135,8 +135,8 @@ fn remember<T>(all: &mut VecDeque<T>, one: T, most: usize) {
     all.push_back(one);
 }
 
-/// The middle one, of two the less: a first measurement compiles kernels, and the second does not.
-/// 0 of none.
+/// Returns the middle one, of two the less: a first measurement compiles kernels, and the second
+/// does not. 0 of none.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);

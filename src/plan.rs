@@ -99,10 +99,10 @@ impl Plan {
         });
         let mut trainer = Trainer::new(gpu, &heard, data.clone())?;
         let mut step = pace(gpu, &mut trainer)?;
-        if let Some(dear) = with_penalty {
+        if let Some(costly) = with_penalty {
             let share = 1.0 / all.gan.regularizer_every as f64;
-            step.seconds += share * (dear.seconds - step.seconds).max(0.0);
-            step.flops += share * (dear.flops - step.flops).max(0.0);
+            step.seconds += share * (costly.seconds - step.seconds).max(0.0);
+            step.flops += share * (costly.flops - step.flops).max(0.0);
         }
         let measurement_seconds = trainer.time_measurement()?.as_secs_f64();
         let (steps, every) = (all.train.steps, all.train.eval_every);

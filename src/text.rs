@@ -1,8 +1,8 @@
 //! Bytes of other people's text files, whatever editor they come from: UTF-8, or UTF-16 that says
 //! so in its first bytes.
 
-/// The text of these bytes, decoded as their byte order mark says and without it; UTF-8 where there
-/// is none.
+/// Returns the text of these bytes, decoded as their byte order mark says and without it; UTF-8
+/// where there is none.
 ///
 /// # Errors
 /// Says what is not text, and from which byte on.
@@ -51,7 +51,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     }
 }
 
-/// A text in one line, without byte order marks.
+/// Returns a text in one line, without byte order marks.
 pub fn one_line(text: &str) -> String {
     // Files that were put together keep the marks of each in their midst, where they mean nothing.
     let text = text.replace('\u{feff}', " ");

@@ -88,7 +88,9 @@ fn models() -> [FirstStageModel; 2] {
 fn expected(name: &str, pixels: &[u8], [one, other]: &[FirstStageModel; 2]) -> Value {
     let codes = one.encode(pixels).unwrap();
     let decoded = one.decode(&codes).unwrap();
-    json!({ "name": name, "codes": codes, "others": other.encode(pixels).unwrap(), "decoded": decoded })
+    json!({
+        "name": name, "codes": codes, "others": other.encode(pixels).unwrap(), "decoded": decoded,
+    })
 }
 
 fn sample(name: &str) -> Vec<u8> {
@@ -214,10 +216,14 @@ fn the_page_works_in_chromium() {
         ..SampleRequest::new(&[3; 4])
     };
     let drawing = prior.sample(&request, &mut no_progress).unwrap();
-    let drawing = json!({ "class": 3, "count": 4, "temperature": 0.9, "guidance": 1.5, "seed": 5, "codes": drawing.codes });
+    let drawing = json!({
+        "class": 3, "count": 4, "temperature": 0.9, "guidance": 1.5, "seed": 5,
+        "codes": drawing.codes,
+    });
 
     let expected = json!({
-        "samples": samples, "least_psnr": 17.0, "file": file, "painted": painted, "drawing": drawing,
+        "samples": samples, "least_psnr": 17.0, "file": file, "painted": painted,
+        "drawing": drawing,
         "codebook": model.levels()[0].codebook_size,
         // One that fills tiles, one of primes, one of a single latent.
         "searches": [[2048, 512, 64], [61, 97, 13], [1, 3, 4]],

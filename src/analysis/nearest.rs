@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// A latent near a code: its place in the pictures, and its distance from the code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Match {
-    /// In the measure by which the quantizer chooses.
+    /// Distance, in the measure by which the quantizer chooses.
     pub distance: f32,
     /// The picture, by its place among those seen.
     pub image: usize,
@@ -22,7 +22,7 @@ type Entry = (Vec<Match>, Vec<u64>);
 #[derive(Clone, Debug)]
 pub struct Nearest {
     keep: usize,
-    /// By codebook and code.
+    /// Entries by codebook and code.
     books: Vec<BTreeMap<u32, Entry>>,
 }
 
@@ -37,7 +37,7 @@ impl Nearest {
 
     /// Takes in the picture number `image`, of the group `group`: the codes of its latents and
     /// their distances, [N, Q] each.
-    pub fn see(&mut self, image: usize, group: u64, codes: &[u32], distances: &[f32]) {
+    pub fn observe(&mut self, image: usize, group: u64, codes: &[u32], distances: &[f32]) {
         let books = self.books.len().max(1);
         for (book, best) in self.books.iter_mut().enumerate() {
             let column = codes.iter().zip(distances).skip(book).step_by(books);
@@ -69,8 +69,8 @@ impl Nearest {
         }
     }
 
-    /// The latents nearest to a code, nearest first; fewer than were to be kept where fewer groups
-    /// hold it.
+    /// Returns the latents nearest to a code, nearest first; fewer than were to be kept where fewer
+    /// groups hold it.
     pub fn of(&self, book: usize, code: u32) -> &[Match] {
         self.books
             .get(book)
@@ -110,7 +110,7 @@ mod tests {
             // Few values, so that there are ties.
             let distances: Vec<f32> = b.iter().map(|w| (w % 11) as f32 - 2.0).collect();
             // Every third picture is a variant of the one before.
-            nearest.see(image, group(image), &codes, &distances);
+            nearest.observe(image, group(image), &codes, &distances);
             for (i, (code, distance)) in codes.iter().zip(&distances).enumerate() {
                 all.push((
                     i % books,

@@ -136,7 +136,9 @@ impl FirstStageModel {
                 .enumerate()
                 .for_each(|(i, code)| survey.counts[i % books][*code as usize] += 1);
             for (codes, distances) in codes.chunks(each).zip(distances.chunks(each)) {
-                survey.nearest.see(image, groups[image], codes, distances);
+                survey
+                    .nearest
+                    .observe(image, groups[image], codes, distances);
                 image += 1;
             }
         }
@@ -152,7 +154,8 @@ impl FirstStageModel {
         self.levels.get(level).ok_or_else(missing)
     }
 
-    /// The quantized latents of `codes` of a level, [N, Q]: f32 [N, D], D the channels of a latent.
+    /// Returns the quantized latents of `codes` of a level, [N, Q]: f32 [N, D], D the channels of a
+    /// latent.
     ///
     /// # Errors
     /// If the codes are not whole latents, one is past its codebook, or the device fails.

@@ -31,7 +31,7 @@ impl Energy {
         }
     }
 
-    /// The reconstructions' energy over the originals'.
+    /// Returns the reconstructions' energy over the originals'.
     pub fn sharpness(&self) -> f64 {
         self.all[1] / self.all[0]
     }
@@ -43,8 +43,8 @@ impl Energy {
     }
 }
 
-/// The squared Laplacian of each value inside an image: what a pixel has beyond the mean of its
-/// four neighbours, times four.
+/// Returns the squared Laplacian of each value inside an image: what a pixel has beyond the mean of
+/// its four neighbours, times four.
 fn laplacians(image: &[f32], [h, w, c]: [usize; 3]) -> Vec<f64> {
     let at = |y: usize, x: usize, channel: usize| f64::from(image[(y * w + x) * c + channel]);
     let mut all = Vec::with_capacity(image.len());

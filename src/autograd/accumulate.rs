@@ -31,7 +31,7 @@ pub(crate) fn work(n: usize) -> Work {
     }
 }
 
-/// `a + b`, shapes equal.
+/// Computes `a + b`, shapes equal.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     check(a, b)?;
     let y = Tensor::empty(a.gpu(), a.shape(), DType::F32)?;
@@ -61,7 +61,7 @@ pub fn add_assign(a: &Tensor, b: &Tensor) -> Result<()> {
     )
 }
 
-/// `a + b`, in one of the two buffers where nobody else holds it.
+/// Computes `a + b`, in one of the two buffers where nobody else holds it.
 pub fn accumulate(a: Tensor, b: Tensor) -> Result<Tensor> {
     if a.is_sole() {
         add_assign(&a, &b)?;

@@ -31,10 +31,10 @@ impl Default for Budget {
 pub struct Timing {
     /// The first call of this process: pipelines are made, buffers allocated.
     pub cold: f64,
-    /// From the first to the last command on the device's clock, sorted; empty without timestamp
-    /// queries.
+    /// Times from the first to the last command on the device's clock, sorted; empty without
+    /// timestamp queries.
     pub device: Vec<f64>,
-    /// From the call to the device's having done it, sorted.
+    /// Times from the call to the end of the device's work, sorted.
     pub wall: Vec<f64>,
     /// The call alone, until everything is recorded: the processor's side, without the driver's
     /// taking of batches; sorted.
@@ -52,7 +52,7 @@ pub struct Timing {
     pub work: Work,
 }
 
-/// The value at a share of the way through sorted values.
+/// Returns the value at a share of the way through sorted values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len().max(1) - 1) as f64;
     let (low, high) = (

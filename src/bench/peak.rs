@@ -17,8 +17,8 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// The share of the ceiling that binds: the time that `flops` and `bytes` would need at the
-    /// peak, over `ms`. And whether memory is what binds.
+    /// Returns the share of the ceiling that binds: the time that `flops` and `bytes` would need at
+    /// the peak, over `ms`. And whether memory is what binds.
     pub fn share(&self, flops: f64, bytes: f64, ms: f64) -> (f64, bool) {
         let (compute, memory) = (flops / self.gflops / 1e6, bytes / self.gbps / 1e6);
         (compute.max(memory) / ms, memory > compute)

@@ -57,7 +57,8 @@ const KINDS: [(Kind, &str, char); 3] = [
 ];
 
 impl PriorWork {
-    /// As the script that measures PyTorch calls it: `prior_train_l4_d192_t49_k512_b64`.
+    /// Returns the name that the script which measures PyTorch has for it:
+    /// `prior_train_l4_d192_t49_k512_b64`.
     pub fn name(&self) -> String {
         let (_, what, of) = KINDS[self.kind as usize];
         format!("{}{of}{}", size(what), self.images)
@@ -79,7 +80,7 @@ impl PriorWork {
         })
     }
 
-    /// All three, at 64 images.
+    /// Returns all three, at 64 images.
     pub fn all() -> [PriorWork; 3] {
         KINDS.map(|(kind, ..)| PriorWork {
             kind,

@@ -219,7 +219,7 @@ impl QuantizerForward {
         Ok(verdict)
     }
 
-    /// The codes of quantizers that search no codebook, in f64.
+    /// Returns the codes of quantizers that search no codebook, in f64.
     fn choice(
         &self,
         latents: &HostTensor,
@@ -261,8 +261,8 @@ impl QuantizerForward {
         })
     }
 
-    /// The codes that Gumbel noise draws at some of the rows, of latents that are normalised over
-    /// all of them.
+    /// Returns the codes that Gumbel noise draws at some of the rows, of latents that are
+    /// normalised over all of them.
     fn drawn(
         &self,
         x: &[f64],

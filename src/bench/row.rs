@@ -38,7 +38,7 @@ pub struct Row {
     pub core: String,
     /// The elements' type.
     pub dtype: String,
-    /// Did it agree with f64?
+    /// Whether it agreed with f64.
     pub pass: bool,
     /// Median time, in milliseconds; `None` where the result was wrong, as are all speeds then.
     pub ms: Option<f64>,

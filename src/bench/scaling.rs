@@ -7,7 +7,7 @@ use crate::spec::Case;
 pub struct Sweep(pub Vec<(String, Vec<usize>)>);
 
 impl Sweep {
-    /// The cases, the last size changing fastest.
+    /// Returns the cases, the last size changing fastest.
     pub fn cases(&self, base: &Case) -> Vec<Case> {
         let mut cases = vec![base.clone()];
         for (name, values) in &self.0 {
@@ -20,8 +20,8 @@ impl Sweep {
     }
 }
 
-/// The slope of log y over log x by least squares: the b of y = a x^b. `None` for fewer than three
-/// points, or one that has no logarithm.
+/// Returns the slope of log y over log x by least squares: the b of y = a x^b. `None` for fewer
+/// than three points, or one that has no logarithm.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
     let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let n = logs.len() as f64;

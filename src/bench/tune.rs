@@ -48,8 +48,8 @@ fn table(gpu: &Gpu, core: Core, rules: Vec<Rule>) -> Tuning {
 /// Tiles, and 10^9 operations per second with each.
 type Measured = Vec<(Tile, f64)>;
 
-/// Every tile of a core on a product of about `flops` operations over `cols` columns: its shape,
-/// and 10^9 operations per second.
+/// Returns every tile of a core on a product of about `flops` operations over `cols` columns: its
+/// shape, and 10^9 operations per second.
 fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], Measured)> {
     let rows = ((flops / (2 * INNER * cols) as f64) as usize).clamp(64, 1 << 17);
     let (a, b) = (

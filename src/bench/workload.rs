@@ -123,7 +123,8 @@ impl Workload {
         }
     }
 
-    /// A training step of a prior, or images drawn from it, under a name of its own.
+    /// Returns the workload of a training step of a prior, or of images drawn from it, under a name
+    /// of its own.
     pub fn prior(work: PriorWork) -> Workload {
         Workload {
             name: work.name(),
@@ -361,7 +362,8 @@ pub fn standard() -> Result<Vec<Workload>> {
     Ok(all)
 }
 
-/// Every operation of the registry at its bench shapes, and with its gradient where it has one.
+/// Returns every operation of the registry at its bench shapes, and with its gradient where it has
+/// one.
 ///
 /// # Errors
 /// If a bench shape is none of its operation's cases; a test says that none is.

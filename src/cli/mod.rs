@@ -53,7 +53,12 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// No colour and no progress bar
-    #[arg(long, global = true, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(
+        long,
+        global = true,
+        env = "NO_COLOR",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
     no_color: bool,
 }
 

@@ -80,7 +80,7 @@ impl Codes {
         self.levels.iter().map(Level::codes).sum()
     }
 
-    /// The codes of one level, image by image.
+    /// Returns the codes of one level, image by image.
     pub fn of_level(&self, level: usize) -> Vec<u32> {
         let at: usize = self.levels.iter().take(level).map(Level::codes).sum();
         let each = self.levels.get(level).map_or(0, Level::codes);
@@ -101,7 +101,8 @@ impl Codes {
         self.check()?;
         let tensors = self.tensors(String::new()).collect();
         let mut about = serde_json::json!({
-            "model": self.model, "quantizer": self.quantizer, "image": self.image, "names": self.names,
+            "model": self.model, "quantizer": self.quantizer, "image": self.image,
+            "names": self.names,
         });
         match &self.levels[..] {
             // As they were before there were levels, for readers of that time.
@@ -116,7 +117,7 @@ impl Codes {
         checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state }).map(drop)
     }
 
-    /// The tensors of a file, each level's under its name behind `prefix`.
+    /// Returns the tensors of a file, each level's under its name behind `prefix`.
     fn tensors(&self, prefix: String) -> impl Iterator<Item = (String, checkpoint::HostTensor)> {
         self.levels.iter().enumerate().map(move |(i, level)| {
             let (dtype, bytes) = packed(level, &self.of_level(i));
@@ -305,7 +306,7 @@ impl Codes {
     }
 }
 
-/// The codes of levels, each image by image, as those of images, each level by level.
+/// Returns the codes of levels, each image by image, as those of images, each level by level.
 pub fn interleave(levels: &[Vec<u32>], images: usize) -> Vec<u32> {
     let each: Vec<usize> = levels
         .iter()
@@ -320,8 +321,8 @@ pub fn interleave(levels: &[Vec<u32>], images: usize) -> Vec<u32> {
     (0..images).flat_map(of).copied().collect()
 }
 
-/// The codes of the levels of `images` images, from a file's tensors under `prefix`; or what is
-/// wrong with them.
+/// Returns the codes of the levels of `images` images, from a file's tensors under `prefix`; or
+/// what is wrong with them.
 fn indices_of(
     file: &checkpoint::Checkpoint,
     prefix: &str,
@@ -386,7 +387,7 @@ fn dtype(level: &Level) -> Dtype {
     }
 }
 
-/// The bytes of an array's `.npy` file.
+/// Returns the bytes of an array's `.npy` file.
 fn npy<T: npyz::AutoSerialize>(
     shape: &[usize],
     values: impl Iterator<Item = T>,

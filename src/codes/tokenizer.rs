@@ -167,7 +167,8 @@ impl Tokenizer {
         }
     }
 
-    /// A text's tokens. Any text has some: what was never seen comes byte by byte, and is named.
+    /// Returns a text's tokens. Any text has some: what was never seen comes byte by byte, and is
+    /// named.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -188,7 +189,7 @@ impl Tokenizer {
         })
     }
 
-    /// The text of tokens.
+    /// Returns the text of tokens.
     ///
     /// # Errors
     /// If the tokenizer fails.

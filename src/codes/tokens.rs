@@ -173,7 +173,7 @@ impl Tokens {
     }
 
     /// The files lie in `to` from now on, if they lay in `from`.
-    pub(crate) fn moved(&mut self, from: &Path, to: &Path) {
+    pub(crate) fn relocate(&mut self, from: &Path, to: &Path) {
         for shard in self.train.shards.iter_mut().chain(&mut self.test.shards) {
             if let Ok(own) = shard.path.strip_prefix(from) {
                 shard.path = to.join(own);
@@ -351,9 +351,9 @@ impl Split {
         self.images == 0
     }
 
-    /// The codes of images, by their numbers, one after another, each image's codes of the levels
-    /// above before its own, and their classes; an image without one has as its class the number of
-    /// classes.
+    /// Returns the codes of images, by their numbers, one after another, each image's codes of the
+    /// levels above before its own, and their classes; an image without one has as its class the
+    /// number of classes.
     ///
     /// # Errors
     /// If there is no such image, or a file cannot be read.
@@ -397,7 +397,7 @@ impl Split {
         Ok((codes, classes))
     }
 
-    /// The texts of images, by their numbers; `None` where there are none.
+    /// Returns the texts of images, by their numbers; `None` where there are none.
     ///
     /// # Errors
     /// As [`Split::read`].

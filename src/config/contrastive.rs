@@ -85,7 +85,7 @@ impl ContrastiveConfig {
 }
 
 impl Train {
-    /// The learning rate of a step, from 0 on. It reaches its least at the last step.
+    /// Returns the learning rate of a step, from 0 on. It reaches its least at the last step.
     pub fn rate(&self, step: u64) -> f64 {
         self.rate_over(learning_rate::to_the_end(self.steps, self.warmup), step)
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use strsim::levenshtein;
-use value::{Kind, shown, told};
+use value::{Kind, serde_message, shown};
 
 /// A configuration whose sections are structs of plain values, each with its default.
 pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
@@ -58,7 +58,7 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
         Ok(())
     }
 
-    /// Every value, written out.
+    /// Returns every value, written out.
     ///
     /// # Errors
     /// If a number is beyond what TOML holds (2^63).
@@ -66,7 +66,7 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
         toml::to_string(self).map_err(|e| Error::config("the configuration", e))
     }
 
-    /// A hash of every value.
+    /// Returns a hash of every value.
     ///
     /// # Errors
     /// As [`DottedConfig::to_toml`].
@@ -123,7 +123,7 @@ fn whole<T: DottedConfig>(table: toml::Table) -> Result<T> {
         .map_err(|e: toml::de::Error| Error::config("the configuration", e.message()))
 }
 
-/// The default configuration with one value in it.
+/// Returns the default configuration with one value in it.
 fn alone<T: DottedConfig>(
     section: &str,
     key: &str,
@@ -140,7 +140,7 @@ fn fits<T: DottedConfig>(section: &str, key: &str, kind: &Kind, value: &toml::Va
     kind.check(value).map_err(wrong)?;
     alone::<T>(section, key, value)
         .map(drop)
-        .map_err(|e| wrong(told(e.message())))
+        .map_err(|e| wrong(serde_message(e.message())))
 }
 
 /// Returns a mistake in a text in one line: the number of the line and the message, without the
@@ -178,7 +178,7 @@ fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Error {
     )
 }
 
-/// The candidate at the smallest edit distance.
+/// Returns the candidate at the smallest edit distance.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
     // A key is as often misplaced as misspelt: its last part alone counts too.
     fn tail(key: &str) -> &str {

@@ -1,8 +1,8 @@
 //! The learning rate over the steps of a run.
 
-/// The rate of a step, from 0 on: it rises along a line to `lr` over `warmup` steps, falls along
-/// half a cosine (Loshchilov and Hutter 2017) to the share `min_lr` of it over `decay_steps`, and
-/// stays there. With 0 of either that part is left out.
+/// Returns the rate of a step, from 0 on: it rises along a line to `lr` over `warmup` steps, falls
+/// along half a cosine (Loshchilov and Hutter 2017) to the share `min_lr` of it over `decay_steps`,
+/// and stays there. With 0 of either that part is left out.
 pub(crate) fn at(step: u64, lr: f32, min_lr: f32, warmup: u64, decay_steps: u64) -> f64 {
     let (high, low) = (f64::from(lr), f64::from(lr) * f64::from(min_lr));
     if step < warmup {

@@ -75,7 +75,7 @@ pub struct Gan {
     pub adaptive: bool,
     /// Step from which the discriminator trains.
     pub start: u64,
-    /// Steps that it trains before the generator hears of it.
+    /// Steps that it trains before its judgement enters the generator loss.
     pub head_start: u64,
     /// Steps over which its weight then rises.
     pub ramp: u64,
@@ -203,7 +203,7 @@ impl Gan {
         self.weight > 0.0
     }
 
-    /// The share of its weight that the discriminator has at a step, from 0 on.
+    /// Returns the share of its weight that the discriminator has at a step, from 0 on.
     pub fn share(&self, step: u64) -> f64 {
         let Some(heard) = step.checked_sub(self.start.saturating_add(self.head_start)) else {
             return 0.0;

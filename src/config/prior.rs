@@ -115,7 +115,7 @@ impl Resumable for PriorConfig {
         self
     }
 
-    /// Every value, but for the steps in all and for what the backward pass keeps.
+    /// Returns every value, but for the steps in all and for what the backward pass keeps.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.written_out();
         same.train.steps = 1;
@@ -207,7 +207,7 @@ impl PriorConfig {
 }
 
 impl Train {
-    /// The learning rate of a step, from 0 on.
+    /// Returns the learning rate of a step, from 0 on.
     pub fn rate(&self, step: u64) -> f64 {
         self.rate_over(self.decay_steps.max(1), step)
     }

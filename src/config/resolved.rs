@@ -19,7 +19,7 @@ impl<C> Resolved<C> {
         Resolved(change(self.0))
     }
 
-    /// The configuration, to be changed and resolved again.
+    /// Returns the configuration, to be changed and resolved again.
     pub fn into_inner(self) -> C {
         self.0
     }
@@ -33,7 +33,7 @@ impl<C> Deref for Resolved<C> {
     }
 }
 
-/// As the configuration itself.
+/// Writes it as the configuration itself.
 impl<C: Serialize> Serialize for Resolved<C> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)

@@ -69,7 +69,7 @@ pub trait Resumable: DottedConfig {
     /// Returns the configuration for a run that has `kept` in its folder: where the learning rate
     /// fell until the last step there, it falls until the last step here, however many steps were
     /// added.
-    fn going_on(self, kept: &Self) -> Self {
+    fn resumed_from(self, kept: &Self) -> Self {
         let (now, before) = (self.schedule(), kept.schedule());
         let same = now.decay_steps == before.decay_steps && now.warmup == before.warmup;
         if same && before.falls_to_the_end() {

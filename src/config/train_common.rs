@@ -123,7 +123,7 @@ pub(super) fn check_share(key: &str, share: f32) -> Result<()> {
 }
 
 impl TrainCommon {
-    /// The learning rate of a step, from 0 on, which falls over so many steps.
+    /// Returns the learning rate of a step, from 0 on, which falls over so many steps.
     pub(super) fn rate_over(&self, decay_steps: u64, step: u64) -> f64 {
         learning_rate::at(step, self.lr, self.min_lr, self.warmup, decay_steps)
     }

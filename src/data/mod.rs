@@ -211,14 +211,14 @@ fn check_channels(channels: usize) -> Result<()> {
     }
 }
 
-/// The bytes of `count` images, or an error if the set would be too large.
+/// Returns the bytes of `count` images, or an error if the set would be too large.
 fn budget(name: &str, count: usize, width: usize, height: usize, channels: usize) -> Result<usize> {
     let bytes = [count, width, height, channels]
         .iter()
         .try_fold(1u64, |n, &by| n.checked_mul(by as u64));
     match bytes {
         Some(bytes) if bytes <= MAX_BYTES && count < 1 << 31 => {
-            memory::hold(
+            memory::check_available(
                 format!("{name}: {count} images of {width}x{height}x{channels}"),
                 Some(bytes),
             )?;

@@ -49,7 +49,7 @@ pub struct Item {
 }
 
 impl ImageSet {
-    /// The number of images.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.items.len()
     }
@@ -113,7 +113,7 @@ impl ImageSet {
         Ok(out)
     }
 
-    /// The name of image `i`'s class.
+    /// Returns the name of image `i`'s class.
     pub fn class_name(&self, i: usize) -> Option<&str> {
         let class = self.items.get(i)?.class?;
         self.classes.get(class as usize).map(String::as_str)

@@ -30,7 +30,7 @@ pub struct ImageTexture<'a> {
 }
 
 impl<'a> From<&'a wgpu::TextureView> for ImageTexture<'a> {
-    /// A view of the texture's own format, of its first mip level and one layer.
+    /// Creates a view of the texture's own format, of its first mip level and one layer.
     fn from(view: &'a wgpu::TextureView) -> Self {
         ImageTexture::new(view, view.texture().format())
     }
@@ -303,8 +303,8 @@ impl Tensor {
         Ok(())
     }
 
-    /// The top left `[height, width]` of a texture as an image f32 [1, H, W, C] in [-1, 1], of 1
-    /// (luma), 3 or 4 channels. Of bytes it is, to the bit, what
+    /// Reads the top left `[height, width]` of a texture as an image f32 [1, H, W, C] in [-1, 1],
+    /// of 1 (luma), 3 or 4 channels. Of bytes it is, to the bit, what
     /// [`normalize`](crate::ops::image::image::normalize) makes of them.
     ///
     /// # Errors

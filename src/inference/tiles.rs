@@ -35,7 +35,7 @@ fn windows(length: usize, window: usize, halo: usize) -> Vec<(Range<usize>, Rang
     all
 }
 
-/// The tiles of an image of `size`, of at most `window` each way. Row by row.
+/// Returns the tiles of an image of `size`, of at most `window` each way. Row by row.
 pub(crate) fn tiles(size: [usize; 2], window: [usize; 2], halo: usize) -> Vec<Tile> {
     let [columns, rows] = [0, 1].map(|side| windows(size[side], window[side], halo));
     let tile = |row: &(Range<usize>, Range<usize>), column: &(Range<usize>, Range<usize>)| Tile {
@@ -47,8 +47,8 @@ pub(crate) fn tiles(size: [usize; 2], window: [usize; 2], halo: usize) -> Vec<Ti
         .collect()
 }
 
-/// The largest window of about `area` pixels into an image of `size`, each side the image's or a
-/// multiple of `factor` that leaves something between two halos; `None` if there is none.
+/// Returns the largest window of about `area` pixels into an image of `size`, each side the image's
+/// or a multiple of `factor` that leaves something between two halos; `None` if there is none.
 pub(crate) fn window(
     size: [usize; 2],
     area: usize,

@@ -34,7 +34,7 @@ impl Steps {
         }
     }
 
-    /// The metrics of each step.
+    /// Returns the metrics of each step.
     pub fn each(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.width)
     }
@@ -63,7 +63,7 @@ impl Steps {
 }
 
 impl MetricsBuffer {
-    /// For rows of `steps` steps with `width` metrics each.
+    /// Creates a buffer for rows of `steps` steps with `width` metrics each.
     pub(crate) fn new(gpu: &Gpu, steps: u64, width: usize) -> Result<Self> {
         let values = Tensor::zeros(gpu, &[steps.max(1) as usize, width], DType::F32)?;
         Ok(MetricsBuffer {
@@ -142,7 +142,7 @@ impl MetricsBuffer {
         Ok(values)
     }
 
-    /// The steps of a row that [`MetricsBuffer::save`] gave after the `step`-th.
+    /// Returns the steps of a row that [`MetricsBuffer::save`] gave after the `step`-th.
     pub(crate) fn open(&self, saved: &serde_json::Value, step: u64) -> Steps {
         let mut values: Vec<f32> = saved
             .as_array()

@@ -153,7 +153,7 @@ impl LevelCounts {
 }
 
 impl Evaluation {
-    /// From what was measured, and the counts of the codes of each level.
+    /// Computes it from the measurements, and the counts of the codes of each level.
     pub fn new(step: u64, f: Fidelity, levels: Vec<LevelCounts>) -> Evaluation {
         let of: Vec<LevelUse> = levels.iter().map(|l| l.measured(f.image_pixels)).collect();
         Evaluation {
@@ -232,7 +232,7 @@ impl Record for Evaluation {
 }
 
 impl Evaluation {
-    /// The names of the columns, with levels of these names.
+    /// Returns the names of the columns, with levels of these names.
     pub fn columns(levels: &[&str]) -> String {
         let own = columns(COLUMNS.iter().map(|(name, _)| *name), "");
         let each = levels.iter().filter(|level| !level.is_empty());

@@ -17,7 +17,7 @@ pub(crate) struct Metric {
     /// Its place among those of its group on the device. Checkpoints keep the steps of a row that
     /// is not full yet by it, so it stays what it is.
     pub(crate) slot: usize,
-    /// As it stands in a log.
+    /// Formats a value for a log.
     pub(crate) text: fn(f64) -> String,
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum Reduce {
     MeanWhereAny,
 }
 
-/// The slot of a metric of a group. In a `const` block, an unknown name fails to compile.
+/// Returns the slot of a metric of a group. In a `const` block, an unknown name fails to compile.
 pub(crate) const fn slot_of(group: &[Metric], name: &str) -> usize {
     let mut i = 0;
     while i < group.len() {
@@ -104,7 +104,7 @@ macro_rules! metrics {
                 Self::METRICS.iter().map(|m| m.name)
             }
 
-            /// The values, in the same order.
+            /// Returns the values, in the same order.
             pub fn values(&self) -> Vec<f64> {
                 vec![$(self.$name),+]
             }
@@ -138,7 +138,7 @@ fn columns<'a>(names: impl IntoIterator<Item = &'a str>, level: &str) -> String 
         .collect()
 }
 
-/// The mean of a metric over levels that count this much.
+/// Returns the mean of a metric over levels that count this much.
 fn mean<T>(levels: &[T], weight: impl Fn(&T) -> usize, metric: impl Fn(&T) -> f64) -> f64 {
     if let [only] = levels {
         return metric(only);

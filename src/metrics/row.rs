@@ -94,7 +94,7 @@ pub struct LevelRow {
 }
 
 impl Row {
-    /// From the losses and what each level shows.
+    /// Creates it from the losses and the metrics of each level.
     pub fn new(step: u64, losses: LossMetrics, levels: Vec<LevelRow>) -> Row {
         let codes = CodeMetrics {
             quantization_error: mean(&levels, |_| 1, |l| l.metrics.quantization_error),
@@ -118,7 +118,7 @@ impl Row {
         Row::new(self.step, self.losses, own)
     }
 
-    /// The names of the columns, with levels of these names, and those of a run with a
+    /// Returns the names of the columns, with levels of these names, and those of a run with a
     /// discriminator.
     pub fn columns(levels: &[&str], gan: bool) -> String {
         let all = columns(LossMetrics::names().chain(CodeMetrics::names()), "");

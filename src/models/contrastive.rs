@@ -95,7 +95,7 @@ impl Shape {
         Ok(())
     }
 
-    /// The side of a patch of images of `height` x `width`.
+    /// Returns the side of a patch of images of `height` x `width`.
     fn patch(&self, [height, width]: [usize; 2]) -> usize {
         let side = height.min(width);
         if self.patch > 0 {
@@ -261,8 +261,8 @@ impl Contrastive {
         tape.l2_norm(&self.from_text.forward(pass, &first)?)
     }
 
-    /// The mean of both cross-entropies of a batch whose images and texts belong together pair by
-    /// pair, in nats: `[1]`.
+    /// Computes the mean of both cross-entropies of a batch whose images and texts belong together
+    /// pair by pair, in nats: `[1]`.
     ///
     /// # Errors
     /// If there are other texts than images.

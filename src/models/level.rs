@@ -29,7 +29,7 @@ impl Level {
         shape
     }
 
-    /// The name of this level's tensor in a file.
+    /// Returns the name of this level's tensor in a file.
     pub(crate) fn tensor(&self) -> String {
         if self.name.is_empty() {
             "indices".into()

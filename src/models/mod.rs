@@ -21,9 +21,11 @@ pub type Quantize<'a> = dyn FnMut(usize, &Var) -> Result<Var> + 'a;
 /// part come out as those of the whole image if so much around it is there too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceptiveField {
-    /// From a place's codes, of every level, to the pixels that they depend on.
+    /// Reach of the encoder: from a place's codes, of every level, to the pixels that they depend
+    /// on.
     pub encode: usize,
-    /// From a place's pixels to the latents, of every level, that they depend on.
+    /// Reach of the decoder: from a place's pixels to the latents, of every level, that they depend
+    /// on.
     pub decode: usize,
 }
 
@@ -72,7 +74,7 @@ pub trait Autoencoder: Send {
     /// as many as a batch has pixels.
     fn widest(&self) -> usize;
 
-    /// The weight of the decoder's last layer, which makes the pixels.
+    /// Returns the weight of the decoder's last layer, which makes the pixels.
     fn last_weight(&self) -> Handle;
 
     /// Returns the receptive field of [`Autoencoder::encode`] and [`Autoencoder::decode`]; `None`
@@ -94,7 +96,7 @@ fn check_divisible(images: &Var, factor: usize) -> Result<()> {
     ))
 }
 
-/// The latents of a model's only level.
+/// Returns the latents of a model's only level.
 fn only_level(latents: &[Var]) -> Result<&Var> {
     match latents {
         [only] => Ok(only),

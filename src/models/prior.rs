@@ -415,7 +415,7 @@ impl Prior {
         }
     }
 
-    /// The attention of a block over whole sequences.
+    /// Returns the attention of a block over whole sequences.
     fn attention(&self, block: usize) -> Attention<'_> {
         Attention {
             mask: self.masks.of(&self.shape.attention, block),

@@ -65,20 +65,20 @@ impl Text {
     ///
     /// # Errors
     /// If there is not so much, or there can be no such texts.
-    pub fn hold(&self, n: usize) -> Result<()> {
+    pub fn check_memory(&self, n: usize) -> Result<()> {
         self.check()?;
         let unit = if matches!(self.form, TextFormat::Tokens(_)) {
             "tokens"
         } else {
             "rows"
         };
-        memory::hold(
+        memory::check_available(
             format!("{n} texts of {} {unit} each", self.length),
             memory::product(&[n, self.words(), 4]),
         )
     }
 
-    /// The words and length of a text that says nothing.
+    /// Returns the words and length of a text that says nothing.
     fn nothing(&self) -> (Vec<u32>, u32) {
         let mut words = vec![0; self.words()];
         match self.form {
@@ -115,7 +115,7 @@ impl Texts {
                 "tokens for a model that reads rows of an encoder from elsewhere",
             ));
         };
-        text.hold(tokens.len())?;
+        text.check_memory(tokens.len())?;
         let mut texts = Texts::default();
         for tokens in tokens {
             let tokens = tokens.as_ref();
@@ -143,7 +143,7 @@ impl Texts {
         let TextFormat::Rows(channels) = text.form else {
             return Err(Error::invalid("text", "rows for a model that reads tokens"));
         };
-        text.hold(rows.len())?;
+        text.check_memory(rows.len())?;
         let mut texts = Texts::default();
         for rows in rows {
             let rows = rows.as_ref();
@@ -218,7 +218,7 @@ impl Texts {
         }
     }
 
-    /// As models take them.
+    /// Uploads them as models read them.
     ///
     /// # Errors
     /// If these are not such texts, or the device cannot hold them.
@@ -318,12 +318,12 @@ mod tests {
             form: TextFormat::Tokens(9),
             length: 1 << 20,
         };
-        let error = text.hold(1 << 40).unwrap_err().to_string();
+        let error = text.check_memory(1 << 40).unwrap_err().to_string();
         assert!(
             error.contains("1048576 tokens") && error.contains("memory asked for"),
             "{error}"
         );
-        text.hold(usize::MAX).unwrap_err();
+        text.check_memory(usize::MAX).unwrap_err();
         let none: [Vec<u32>; 1] = [Vec::new()];
         assert!(
             Texts::of_tokens(

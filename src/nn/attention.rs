@@ -47,7 +47,7 @@ impl CrossAttention {
         }
     }
 
-    /// The keys and values of a sequence: memory [B, S, D] to [B, S, 2, H, D / H].
+    /// Computes the keys and values of a sequence: memory [B, S, D] to [B, S, 2, H, D / H].
     ///
     /// # Errors
     /// If the shapes do not fit.

@@ -65,7 +65,7 @@ impl Conv2d {
         self.apply(pass, x, Some(residual), DType::F32)
     }
 
-    /// Its weight.
+    /// Returns its weight.
     pub fn weight(&self) -> Handle {
         self.weight
     }
@@ -139,7 +139,7 @@ impl ConvTranspose2d {
         self.apply(pass, x, DType::F32)
     }
 
-    /// Its weight.
+    /// Returns its weight.
     pub fn weight(&self) -> Handle {
         self.weight
     }

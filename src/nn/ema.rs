@@ -51,7 +51,7 @@ impl Ema {
         )
     }
 
-    /// The averaged parameters, under the handles of the model's own.
+    /// Returns the averaged parameters, under the handles of the model's own.
     pub fn weights(&self) -> &Parameters {
         &self.weights
     }

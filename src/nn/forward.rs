@@ -26,7 +26,7 @@ pub struct ForwardContext<'a> {
 }
 
 impl<'a> ForwardContext<'a> {
-    /// A pass of `params` over `tape`.
+    /// Creates a pass of `params` over `tape`.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Self {
         ForwardContext {
             tape,
@@ -74,9 +74,9 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// The gradient of the watched weight alone, of `upstream`, a gradient of what its layer gave:
-    /// as often as is wanted, before the tape is walked back or after. Where the layer was used
-    /// several times, it is of the last.
+    /// Computes the gradient of the watched weight alone, of `upstream`, a gradient of what its
+    /// layer gave: as often as is wanted, before the tape is walked back or after. Where the layer
+    /// was used several times, it is of the last.
     ///
     /// # Errors
     /// If no weight is watched, or its layer was not used yet.
@@ -113,7 +113,7 @@ impl<'a> ForwardContext<'a> {
         self.activations
     }
 
-    /// The leaf of a parameter.
+    /// Returns the leaf of a parameter.
     pub fn param(&self, handle: Handle) -> Result<Var> {
         if let Some(var) = self.leaves.borrow().get(&handle) {
             return Ok(var.clone());
@@ -128,7 +128,7 @@ impl<'a> ForwardContext<'a> {
         Ok(var)
     }
 
-    /// The parameters that this pass used so far.
+    /// Returns the parameters that this pass used so far.
     pub fn used(&self) -> Vec<Handle> {
         self.leaves.borrow().keys().copied().collect()
     }
@@ -207,7 +207,8 @@ impl<'a> ForwardContext<'a> {
             }))
     }
 
-    /// The gradients of the parameters that this pass used, as [`super::Adam::step`] takes them.
+    /// Returns the gradients of the parameters that this pass used, as [`super::Adam::step`] takes
+    /// them.
     pub fn gradients(&self, mut gradients: Gradients) -> Vec<(Handle, Tensor)> {
         let leaves = self.leaves.borrow();
         leaves

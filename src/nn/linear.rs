@@ -38,7 +38,7 @@ impl Linear {
     }
 }
 
-/// `x w^T`: x [N, I], w [O, I] to [N, O], f32; x is stored as the pass stores activations.
+/// Computes `x w^T`: x [N, I], w [O, I] to [N, O], f32; x is stored as the pass stores activations.
 ///
 /// # Errors
 /// If the shapes do not fit.

@@ -12,9 +12,9 @@ const EPS: f32 = 1e-5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NormKind {
-    /// By their root mean square (Zhang and Sennrich 2019).
+    /// Root mean square norm (Zhang and Sennrich 2019).
     Rms,
-    /// By mean and variance (Ba et al. 2016).
+    /// Layer norm: mean and variance (Ba et al. 2016).
     Layer,
 }
 

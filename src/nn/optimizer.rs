@@ -66,7 +66,7 @@ impl Adam {
     ///
     /// With [`Adam::max_norm`] the result is the report `[norm, factor, finite]`, f32 `[3]`, on the
     /// device. Where it says that the gradient was not finite, weights and moments stay as they
-    /// are; the step counts all the same, since nobody waits to hear of it.
+    /// are; the step counts all the same, since nobody waits for the result.
     ///
     /// # Errors
     /// If `params` are another model's, a gradient has another shape than its parameter or is named
@@ -196,7 +196,7 @@ mod tests {
         (params, adam)
     }
 
-    /// The gradients of a step; the bias has none in every third.
+    /// Returns the gradients of a step; the bias has none in every third.
     fn gradients(step: usize) -> Vec<Option<Vec<f32>>> {
         let mut rng = Rng::new(100 + step as u64);
         let one = |(i, (_, shape)): (usize, &(&str, &[usize]))| {

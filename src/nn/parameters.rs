@@ -36,8 +36,8 @@ const INIT_STREAM: u32 = 0x696e_6974;
 const ALIGN: usize = 64;
 
 impl Init {
-    /// The first `n` values for the parameter called `name`: they depend on the seed and the name
-    /// alone, so a layer more or less changes no other layer.
+    /// Returns the first `n` values for the parameter called `name`: they depend on the seed and
+    /// the name alone, so a layer more or less changes no other layer.
     pub(super) fn values(self, seed: u64, name: &str, n: usize) -> Vec<f32> {
         let hash = Sha256::digest(name.as_bytes());
         let step = hash
@@ -174,7 +174,7 @@ impl Builder {
         Parameters::over(Arc::new(layout), arena)
     }
 
-    /// Could [`Builder::build`] make them? Nothing is allocated.
+    /// Checks that [`Builder::build`] can make them. Nothing is allocated.
     ///
     /// # Errors
     /// As [`Builder::build`], but for initial values.
@@ -182,7 +182,7 @@ impl Builder {
         self.fitting(gpu).map(drop)
     }
 
-    /// The layout, held against what the device and this process may hold.
+    /// Returns the layout, held against what the device and this process may hold.
     fn fitting(&self, gpu: &Gpu) -> Result<Layout> {
         let layout = self.layout()?;
         let what = format!("the {} parameters of the model", layout.len);
@@ -191,7 +191,7 @@ impl Builder {
         if let Some(asked) = asked.filter(|asked| *asked > limit) {
             return Err(Error::Limit { what, asked, limit });
         }
-        memory::hold(what, asked)?;
+        memory::check_available(what, asked)?;
         Ok(layout)
     }
 
@@ -291,7 +291,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// A tensor for each parameter over an arena of this layout.
+    /// Creates a tensor for each parameter over an arena of this layout.
     pub(crate) fn views(&self, arena: &Tensor) -> Result<Vec<Tensor>> {
         let view = |slot: &Slot| {
             if slot.omitted {
@@ -317,7 +317,7 @@ impl Layout {
         Ok(self.kept().map(named).collect())
     }
 
-    /// The content of an arena from tensors by name. `what` names them in errors.
+    /// Returns the content of an arena from tensors by name. `what` names them in errors.
     pub(crate) fn pack(&self, what: &str, tensors: &HostTensors) -> Result<Vec<f32>> {
         let mut content = vec![0f32; self.len];
         for slot in self.kept() {
@@ -373,7 +373,7 @@ impl Parameters {
         })
     }
 
-    /// The parameter behind a handle: a view of the one buffer.
+    /// Returns the parameter behind a handle: a view of the one buffer.
     ///
     /// # Errors
     /// If the handle comes from another builder, or the parameter was left out
@@ -396,7 +396,7 @@ impl Parameters {
         })
     }
 
-    /// The handle of the parameter called `name`.
+    /// Returns the handle of the parameter called `name`.
     pub fn find(&self, name: &str) -> Option<Handle> {
         self.layout
             .slots
@@ -405,7 +405,7 @@ impl Parameters {
             .map(Handle)
     }
 
-    /// The name of the parameter behind a handle; empty for another builder's handle.
+    /// Returns the name of the parameter behind a handle; empty for another builder's handle.
     pub fn name(&self, handle: Handle) -> &str {
         self.layout
             .slots
@@ -413,7 +413,7 @@ impl Parameters {
             .map_or("", |slot| &slot.name)
     }
 
-    /// All handles, in the order of declaration.
+    /// Returns all handles, in the order of declaration.
     pub fn handles(&self) -> impl Iterator<Item = Handle> + use<> {
         (0..self.views.len()).map(Handle)
     }
@@ -428,7 +428,8 @@ impl Parameters {
         self.layout.kept().map(Slot::len).sum()
     }
 
-    /// The one buffer, f32 `[N]`: every parameter at a multiple of 64 elements, and 0 between them.
+    /// Returns the one buffer, f32 `[N]`: every parameter at a multiple of 64 elements, and 0
+    /// between them.
     pub fn arena(&self) -> &Tensor {
         &self.arena
     }
@@ -438,7 +439,7 @@ impl Parameters {
         self.layout.decay_len
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn gpu(&self) -> &Gpu {
         self.arena.gpu()
     }
@@ -447,7 +448,7 @@ impl Parameters {
         &self.layout
     }
 
-    /// A copy in a buffer of its own, under the same handles.
+    /// Returns a copy in a buffer of its own, under the same handles.
     pub fn duplicate(&self) -> Result<Parameters> {
         Parameters::over(self.layout.clone(), self.arena.duplicate()?)
     }
@@ -465,7 +466,7 @@ impl Parameters {
         self.arena.write(&self.layout.pack("weights", tensors)?)
     }
 
-    /// A zeroed arena of this layout.
+    /// Creates a zeroed arena of this layout.
     pub(crate) fn zeros(&self) -> Result<Tensor> {
         Tensor::zeros(self.gpu(), &[self.layout.len], DType::F32)
     }

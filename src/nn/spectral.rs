@@ -28,7 +28,7 @@ fn matrix(params: &Parameters, weight: Handle) -> Result<Tensor> {
 }
 
 impl SpectralNorm {
-    /// For a weight; `name` is what its vectors are saved under.
+    /// Creates the norm of a weight; its vectors are saved under `name`.
     pub fn new(weight: Handle, name: &str) -> SpectralNorm {
         SpectralNorm {
             weight,
@@ -68,7 +68,7 @@ impl SpectralNorm {
         u.copy_from(&l2_norm(&matmul(v, &w, Transpose::B, None)?)?)
     }
 
-    /// `W / (u^T W v)`, of W's shape. The vectors are constants.
+    /// Computes `W / (u^T W v)`, of W's shape. The vectors are constants.
     ///
     /// # Errors
     /// If it did not begin, or the device fails.

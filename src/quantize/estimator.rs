@@ -5,8 +5,8 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::Tensor;
 
 impl Tape {
-    /// The straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for `z_e` the
-    /// gradient that arrives, as if quantizing were the identity.
+    /// Computes the straight-through estimator (Bengio et al. 2013): the value of `z_q`, and for
+    /// `z_e` the gradient that arrives, as if quantizing were the identity.
     ///
     /// # Errors
     /// If the shapes differ.
@@ -18,7 +18,8 @@ impl Tape {
         Ok(self.record(z_q.clone(), &[z_e], |g, _| Ok(vec![Some(g.clone())])))
     }
 
-    /// The value of `z_q` with the gradient of [`Tape::rotate`] or [`Tape::straight_through`].
+    /// Computes the value of `z_q` with the gradient of [`Tape::rotate`] or
+    /// [`Tape::straight_through`].
     ///
     /// # Errors
     /// If the shapes differ.

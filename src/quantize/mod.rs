@@ -2,7 +2,7 @@
 //!
 //! | name | what | file |
 //! | --- | --- | --- |
-//! | `ema`, `vq`, `cosine`, `simvq` | the nearest code of a codebook, which moves by an average, by gradient, on the sphere, or through a linear map | [`vq`] |
+//! | `ema`, `vq`, `cosine`, `simvq` | the nearest code; four ways to learn | [`vq`] |
 //! | `gumbel` | a code drawn by the Gumbel-softmax | [`gumbel`] |
 //! | `fsq` | each channel rounded to a few levels | [`fsq`] |
 //! | `lfq` | the signs of the channels | [`lfq`] |
@@ -83,7 +83,7 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    /// The sum of the losses of a kind; `None` where there is none.
+    /// Computes the sum of the losses of a kind; `None` where there is none.
     ///
     /// # Errors
     /// If the device fails.
@@ -97,7 +97,7 @@ impl Quantized {
         )
     }
 
-    /// The sum of all losses; `None` where there is none.
+    /// Computes the sum of all losses; `None` where there is none.
     ///
     /// # Errors
     /// If the device fails.
@@ -170,7 +170,7 @@ pub trait Quantizer: Send {
         let _ = (params, seen, step);
         Ok(None)
     }
-    /// The quantized latents [N, D] of codes u32 [N, Q].
+    /// Computes the quantized latents [N, D] of codes u32 [N, Q].
     ///
     /// # Errors
     /// If there are more or fewer codes to a latent.
@@ -233,13 +233,13 @@ pub trait Quantizer: Send {
     fn reset(&mut self, placed: bool) {
         let _ = placed;
     }
-    /// The codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average of the
-    /// model averages beside its weights.
+    /// Returns the codes that [`Quantizer::learn`] moves, and no optimiser: what a moving average
+    /// of the model averages beside its weights.
     fn learned(&self) -> Vec<&Tensor> {
         Vec::new()
     }
     /// Begins to revive dead codes, where it has codes that can die and does not revive them yet.
-    /// Returns whether it did: what a training run that heals itself asks for.
+    /// Returns whether it did. A training run that recovers from a collapse calls it.
     fn begin_revival(&mut self) -> bool {
         false
     }
@@ -346,7 +346,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// With one more; one of the same name is replaced.
+    /// Adds a kind; one of the same name is replaced.
     pub fn with(mut self, kind: Kind) -> Registry {
         self.kinds.retain(|k| k.name != kind.name);
         self.kinds.push(kind);
@@ -389,8 +389,8 @@ pub(crate) fn check_latents(op: &'static str, latents: &Tensor, d: usize) -> Res
     }
 }
 
-/// The latents [N, D] as a quantizer computes with them: f32, whatever they were stored as. Choices
-/// are f32's, so that storage in 16 bits changes none.
+/// Returns the latents [N, D] as a quantizer computes with them: f32, whatever they were stored
+/// as. Choices are f32's, so that storage in 16 bits changes none.
 pub(crate) fn arrive(
     op: &'static str,
     pass: &ForwardContext,
@@ -419,7 +419,8 @@ pub(crate) fn count(index: &Tensor, k: usize) -> Result<Tensor> {
     assign(index, k)?.counts.reshape(&[1, k])
 }
 
-/// The squared distance of each row of `a` from that of `b`, both [N, D]: N. Waits for the device.
+/// Computes the squared distance of each row of `a` from that of `b`, both [N, D]: N. Waits for the
+/// device.
 pub(crate) fn squared_distances(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
     let [_, d] = a.dims("distances")?;
     if b.shape() != a.shape() {

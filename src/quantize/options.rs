@@ -123,7 +123,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults of a kind.
+    /// Returns the defaults of a kind.
     pub fn of(kind: &str) -> Options {
         Options {
             kind: kind.to_owned(),

@@ -25,9 +25,9 @@ impl Tape {
         self.scale(&self.entropy(&used)?, -1.0, 0.0)
     }
 
-    /// The mean over pairs of codes of their squared cosine, less 1 / K: `[1]` (Shin et al. 2021,
-    /// "Translation-equivariant image quantizer for bi-directional image-text generation", equation
-    /// 2).
+    /// Computes the mean over pairs of codes of their squared cosine, less 1 / K: `[1]` (Shin et
+    /// al. 2021, "Translation-equivariant image quantizer for bi-directional image-text
+    /// generation", equation 2).
     ///
     /// The sum over K x K pairs is that over D x D of the codes' second moments, `|C C^T|^2 = |C^T
     /// C|^2`, so K x K is never made.

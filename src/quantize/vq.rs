@@ -103,7 +103,7 @@ impl VectorQuantizer {
         ))
     }
 
-    /// A quantizer of a frozen codebook, normal of deviation D^-1/2, and the parameter
+    /// Returns a quantizer of a frozen codebook, normal of deviation D^-1/2, and the parameter
     /// `quantize.map` [D, D].
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl VectorQuantizer {
         }
     }
 
-    /// The codes as latents meet them: [K, D].
+    /// Returns the codes as latents meet them: [K, D].
     fn codebook(&self, pass: &ForwardContext) -> Result<Var> {
         let codes = match &self.book {
             // Its codes have length 1 already where that is wanted.
@@ -377,8 +377,8 @@ impl Quantizer for VectorQuantizer {
         })
     }
 
-    /// A codebook that several of a stack share takes in what each of them saw, one after another,
-    /// as vector-quantize-pytorch does: the average keeps `decay` of itself each time.
+    /// A codebook that several of a stack share takes in what each of them saw, one after
+    /// another, as vector-quantize-pytorch does: the average keeps `decay` of itself each time.
     fn learn(
         &mut self,
         params: &Parameters,

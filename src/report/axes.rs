@@ -19,7 +19,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// A linear axis over `low..=high`, with about `most` ticks at most.
+    /// Creates a linear axis over `low..=high`, with about `most` ticks at most.
     pub(super) fn linear(low: f64, high: f64, most: usize) -> Self {
         let (low, high) = if high > low {
             (low, high)
@@ -34,8 +34,8 @@ impl Axis {
         }
     }
 
-    /// A logarithmic axis over `low..=high`, both above 0, widened a little so that curves keep off
-    /// the frame.
+    /// Creates a logarithmic axis over `low..=high`, both above 0, widened a little so that curves
+    /// keep off the frame.
     pub(super) fn log(low: f64, high: f64, most: usize) -> Self {
         let (mut from, mut to) = (low.ln(), high.ln());
         let air = ((to - from) * 0.06).max(0.1);
@@ -50,7 +50,7 @@ impl Axis {
         }
     }
 
-    /// This axis with ticks at whole numbers only.
+    /// Returns this axis with ticks at whole numbers only.
     pub(super) fn whole(mut self) -> Self {
         self.ticks.retain(|t| (t - t.round()).abs() < 1e-9);
         self
@@ -124,7 +124,7 @@ fn round_powers(low: f64, high: f64, most: usize) -> Vec<f64> {
     }
 }
 
-/// A tick's number, short: `2000`, `15k`, `0.005`, `2e-5`.
+/// Returns a tick's number, short: `2000`, `15k`, `0.005`, `2e-5`.
 pub(super) fn short(v: f64) -> String {
     let size = v.abs();
     let trimmed = |v: f64, decimals: usize| {
@@ -146,8 +146,8 @@ pub(super) fn short(v: f64) -> String {
     }
 }
 
-/// A measured number with three significant digits: `402`, `0.0102`, `1.25`; four digits and more
-/// are whole.
+/// Returns a measured number with three significant digits: `402`, `0.0102`, `1.25`; four digits
+/// and more are whole.
 pub(super) fn measured(v: f64) -> String {
     let size = v.abs();
     if !v.is_finite() {
@@ -259,8 +259,8 @@ impl Frame {
         Ok(frame)
     }
 
-    /// The pixel of (`x`, `y`), clamped to the chart's edge in y; nothing for what the axes cannot
-    /// show.
+    /// Returns the pixel of (`x`, `y`), clamped to the chart's edge in y; nothing for what the axes
+    /// cannot show.
     pub(super) fn place(&self, x: f64, y: f64) -> Option<(f32, f32)> {
         let fx = self.x.at(x)?;
         let (_, py) = self.place_y(y)?;

@@ -26,7 +26,7 @@ impl Colour {
         Rgb([self.0, self.1, self.2])
     }
 
-    /// This colour thinned towards white; `strength` 1 leaves it, 0 gives white.
+    /// Returns this colour thinned towards white; `strength` 1 leaves it, 0 gives white.
     pub(super) fn tint(self, strength: f32) -> Colour {
         let f = |v: u8| blend(255, v, strength);
         Colour(f(self.0), f(self.1), f(self.2))
@@ -45,7 +45,7 @@ const MOST_PIXELS: u64 = 64 << 20;
 pub struct Canvas(RgbImage);
 
 impl Canvas {
-    /// A picture of `width` x `height` pixels filled with `colour`.
+    /// Creates a picture of `width` x `height` pixels filled with `colour`.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an empty picture or one beyond 64 megapixels.
@@ -77,12 +77,12 @@ impl Canvas {
         self.0.height() as usize
     }
 
-    /// The pixels, RGB, rows from the top: `width * height * 3` bytes.
+    /// Returns the pixels, RGB, rows from the top: `width * height * 3` bytes.
     pub fn pixels(&self) -> &[u8] {
         self.0.as_raw()
     }
 
-    /// The colour at (`x`, `y`); white outside of the picture.
+    /// Returns the colour at (`x`, `y`); white outside of the picture.
     pub fn get(&self, x: usize, y: usize) -> Colour {
         let at = |n| u32::try_from(n).ok();
         let pixel = at(x)
@@ -124,7 +124,7 @@ impl Canvas {
         imageops::replace(&mut self.0, &other.0, x as i64, y as i64);
     }
 
-    /// This picture with white around it, so that nothing touches the edge.
+    /// Returns this picture with white around it, so that nothing touches the edge.
     pub(super) fn with_margin(&self, margin: usize) -> Result<Canvas> {
         let mut canvas = Canvas::new(
             self.width() + 2 * margin,
@@ -156,7 +156,7 @@ impl Canvas {
         self.fill(x + right, y, line, height, colour);
     }
 
-    /// The picture as the bytes of a PNG file.
+    /// Returns the picture as the bytes of a PNG file.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the encoder refuses, which a canvas gives it no reason for.

@@ -35,7 +35,7 @@ fn kind(shape: Shape) -> Result<ExtendedColorType> {
     }
 }
 
-/// The file that `encoder` makes of each image.
+/// Returns the file that `encoder` makes of each image.
 fn files(
     pixels: &[u8],
     shape: Shape,

@@ -2,7 +2,7 @@
 
 use super::canvas::Colour;
 
-/// From little to much; each end is seen on white, the far end best.
+/// Colours from little to much; each end is seen on white, the far end best.
 const RAMP: [Colour; 5] = [
     Colour(188, 214, 242),
     Colour(96, 165, 235),
@@ -16,7 +16,7 @@ fn between(a: Colour, b: Colour, share: f64) -> Colour {
     Colour(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
 }
 
-/// The ramp at `share`, 0 to 1.
+/// Returns the ramp at `share`, 0 to 1.
 pub(super) fn ramp(share: f64) -> Colour {
     let at = if share.is_finite() {
         share.clamp(0.0, 1.0)
@@ -27,8 +27,8 @@ pub(super) fn ramp(share: f64) -> Colour {
     between(RAMP[from], RAMP[from + 1], at - from as f64)
 }
 
-/// The colour of a place on a plane around (0, 0): its hue is the direction, and it is paler near
-/// the middle. `far` is the distance of the full colour.
+/// Returns the colour of a place on a plane around (0, 0): its hue is the direction, and it is
+/// paler near the middle. `far` is the distance of the full colour.
 pub(super) fn wheel(x: f64, y: f64, far: f64) -> Colour {
     let turn = (y.atan2(x) / std::f64::consts::TAU).rem_euclid(1.0);
     let strength = if far > 0.0 {

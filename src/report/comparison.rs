@@ -14,7 +14,7 @@ pub struct RunResult {
     pub codes: usize,
     /// Mean squared error of the test split, pixels in [0, 1].
     pub mse: f64,
-    /// In dB.
+    /// PSNR in dB.
     pub psnr: f64,
     /// NaN where images are too small for it.
     pub ssim: f64,
@@ -84,7 +84,7 @@ fn shown(value: f64, digits: usize) -> String {
     }
 }
 
-/// The table in Markdown.
+/// Returns the table in Markdown.
 pub fn table(rows: &[(RunResult, usize)]) -> String {
     let mut text = String::from(
         "| quantizer | test MSE | PSNR, dB | SSIM | perplexity | codes used | bits per pixel | ms \
@@ -144,8 +144,8 @@ pub fn held_against(rows: &[(RunResult, usize)], beside: &[(RunResult, usize)]) 
     found.then_some(text)
 }
 
-/// The test error and the perplexity along the runs, side by side; `beside` are another program's,
-/// drawn thinly after the run of the same name.
+/// Returns the test error and the perplexity along the runs, side by side; `beside` are another
+/// program's, drawn thinly after the run of the same name.
 ///
 /// # Errors
 /// If a picture cannot be drawn.
@@ -184,8 +184,8 @@ pub fn curves(
     pair(&mse, &perplexity)
 }
 
-/// The test error and the share of codes used against the codes that there are, a line to each
-/// quantizer.
+/// Returns the test error and the share of codes used against the codes that there are, a line to
+/// each quantizer.
 ///
 /// # Errors
 /// If a picture cannot be drawn.
@@ -224,8 +224,8 @@ fn pair(left: &Canvas, right: &Canvas) -> Result<Vec<u8>> {
     both.png()
 }
 
-/// The smallest codebook on which no larger one gains a hundredth, in words. Runs in the order of
-/// their codes.
+/// Returns the smallest codebook on which no larger one gains a hundredth, in words. Runs in the
+/// order of their codes.
 pub fn saturation(name: &str, runs: &[RunResult]) -> String {
     if runs.len() < 2 {
         return String::new();

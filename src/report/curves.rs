@@ -161,10 +161,11 @@ pub fn curve(curve: &Curve<'_>, width: usize, height: usize) -> Result<Canvas> {
     Ok(canvas)
 }
 
-/// With more points than this, single values are noise to the eye.
+/// Number of points above which single values are noise to the eye.
 const SMOOTH_FROM: usize = 60;
 
-/// The mean over a window around each point of about 1/40 of all; few points stay as they are.
+/// Returns the mean over a window around each point of about 1/40 of all; few points stay as they
+/// are.
 fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= SMOOTH_FROM {
         return points.to_vec();
@@ -186,8 +187,8 @@ fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// For each pixel column that points fall into, from the left: the highest and lowest of them, in
-/// pixels from the top.
+/// Returns, for each pixel column that points fall into, from the left, the highest and lowest of
+/// them, in pixels from the top.
 fn columns(
     frame: &Frame,
     points: &[(f64, f64)],

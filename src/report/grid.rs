@@ -56,8 +56,9 @@ impl Shape {
         Ok(pixels.len() / each)
     }
 
-    /// The `n`-th image of `pixels` with its longer side brought to at most `tile` pixels (nearest,
-    /// by whole factors: each pixel becomes a square, or a square of pixels becomes its mean).
+    /// Returns the `n`-th image of `pixels` with its longer side brought to at most `tile` pixels
+    /// (nearest, by whole factors: each pixel becomes a square, or a square of pixels becomes its
+    /// mean).
     pub(super) fn tile(&self, pixels: &[u8], n: usize, tile: usize) -> Result<Canvas> {
         let Shape {
             width,
@@ -239,8 +240,8 @@ pub fn pairs(
     Ok(canvas)
 }
 
-/// The layout that shows `count` labelled pairs largest within `width` x `height` pixels; where
-/// they do not fit the height, the smallest one considered.
+/// Returns the layout that shows `count` labelled pairs largest within `width` x `height` pixels;
+/// where they do not fit the height, the smallest one considered.
 pub(super) fn fit(count: usize, shape: Shape, width: usize, height: usize) -> Layout {
     /// Pictures are enlarged up to this, and shown as they are up to twice this.
     const LARGEST: usize = 128;
@@ -305,7 +306,7 @@ fn some(count: usize) -> Result<usize> {
     Ok(count)
 }
 
-/// The asked-for columns, or about the square root; `stack` images stand over one another.
+/// Returns the asked-for columns, or about the square root; `stack` images stand over one another.
 fn columns(count: usize, layout: Layout, stack: usize) -> usize {
     let chosen = if layout.columns > 0 {
         layout.columns

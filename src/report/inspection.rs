@@ -76,7 +76,7 @@ fn name(stem: &str, books: usize, book: usize) -> String {
     }
 }
 
-/// The names of all files that an inspection with so many codebooks makes.
+/// Returns the names of all files that an inspection with so many codebooks makes.
 pub fn names(books: usize) -> Vec<String> {
     let each = ["codes", "patches", "usage", "map"];
     let pictures = each
@@ -120,7 +120,7 @@ impl Inspection {
     }
 
     /// Describes what the other codebooks hold while one is looked at, where there are several.
-    fn company(&self) -> String {
+    fn others(&self) -> String {
         match self.codebooks {
             1 => String::new(),
             _ => " A place takes a code of each codebook. While the codes of one are shown, the \
@@ -214,7 +214,7 @@ impl Inspection {
                  that the code asks for when nothing beside it disagrees. The most used codes \
                  come first; under each tile is the code's number.{1}",
                 self.cells,
-                self.company()
+                self.others()
             )],
             ..Default::default()
         };

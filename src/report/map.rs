@@ -17,8 +17,8 @@ const BETWEEN: usize = 40;
 const FOOT: usize = 48;
 const MARGIN: usize = 24;
 
-/// The colours of codes on a plane: the direction from the middle is the hue, so that neighbours on
-/// the map are alike.
+/// Returns the colours of codes on a plane: the direction from the middle is the hue, so that
+/// neighbours on the map are alike.
 pub fn colours(plane: &Plane) -> Vec<Colour> {
     let mut distances: Vec<f64> = plane.places.iter().map(|[x, y]| x.hypot(*y)).collect();
     distances.sort_by(f64::total_cmp);

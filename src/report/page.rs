@@ -34,7 +34,7 @@ pub struct Section {
 pub struct Figure {
     /// The bytes of a PNG file.
     pub png: Vec<u8>,
-    /// For who does not see it.
+    /// Text for who does not see it.
     pub alt: String,
     /// Under the picture.
     pub caption: String,
@@ -45,7 +45,7 @@ pub struct Figure {
 pub struct Table {
     /// Names of the columns.
     pub head: Vec<String>,
-    /// As many cells each.
+    /// Rows of as many cells each.
     pub rows: Vec<Vec<String>>,
 }
 
@@ -137,7 +137,7 @@ impl Table {
 }
 
 impl Page {
-    /// The whole file.
+    /// Returns the whole file.
     pub fn html(&self) -> String {
         let paragraphs = |all: &[String]| -> String {
             all.iter()

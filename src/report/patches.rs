@@ -31,9 +31,9 @@ const BETWEEN: usize = 40;
 const TILE: usize = 52;
 const BESIDE: Colour = Colour(243, 244, 246);
 
-/// The patch around cell (`row`, `column`) of cells of `cell` pixels: `cells` cells each way, an
-/// odd number, with the cell in the middle; what lies outside of the picture is pale grey. u8 [H,
-/// W, C].
+/// Returns the patch around cell (`row`, `column`) of cells of `cell` pixels: `cells` cells each
+/// way, an odd number, with the cell in the middle; what lies outside of the picture is pale grey.
+/// u8 [H, W, C].
 ///
 /// # Errors
 /// [`Error::Shape`] if `image` is not of that shape.

@@ -60,7 +60,7 @@ pub struct Codecs {
 }
 
 /// JPEG at a PSNR, in words.
-fn beside(codecs: &Codecs, psnr: f64) -> String {
+fn jpeg_rate(codecs: &Codecs, psnr: f64) -> String {
     match at_psnr(&codecs.jpeg, psnr) {
         None => "-".into(),
         Some(At::Rate(rate)) => format!("{rate:.3}"),
@@ -75,7 +75,7 @@ fn beside(codecs: &Codecs, psnr: f64) -> String {
     }
 }
 
-/// A rate, and in brackets those of the levels it sums.
+/// Returns a rate, and in brackets those of the levels it sums.
 fn summed(run: &Coded, of: fn(&LevelRate) -> f64) -> String {
     let sum: f64 = run.levels.iter().map(of).sum();
     match &run.levels[..] {
@@ -98,7 +98,7 @@ pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
     );
     for run in runs {
         let (entropy, nominal) = (summed(run, |l| l.entropy), summed(run, |l| l.nominal));
-        let jpeg = beside(codecs, run.psnr);
+        let jpeg = jpeg_rate(codecs, run.psnr);
         let _ = writeln!(
             text,
             "| {} | {:.2} | {:.5} | {entropy} | {nominal} | {jpeg} |",
@@ -124,8 +124,8 @@ pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
     text
 }
 
-/// The figures as CSV: a row to each run, each of its levels, and each setting of a codec. Without
-/// loss, PSNR is infinite.
+/// Returns the figures as CSV: a row to each run, each of its levels, and each setting of a codec.
+/// Without loss, PSNR is infinite.
 pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
     let mut text = String::from(
         "kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,\

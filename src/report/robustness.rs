@@ -128,7 +128,7 @@ fn panel(by: Perturbation, of: &[&Outcome], top: f64) -> Result<Canvas> {
     Ok(canvas)
 }
 
-/// The header of a table, and its rows, as text.
+/// Returns the header of a table, and its rows, as text.
 pub fn table(outcomes: &[Outcome]) -> (Vec<String>, Vec<Vec<String>>) {
     let books = outcomes.first().map_or(0, |o| o.by_book.len());
     let mut head: Vec<String> = ["change", "strength", "codes that stay"]

@@ -22,7 +22,7 @@ const GAP: usize = 4;
 const HEADING: Style = Style::regular(11.0, Colour::GREY);
 /// Room for headings over columns.
 const HEAD: usize = 20;
-/// From one line of a label to the next.
+/// Pixels from one line of a label to the next.
 const LINE: usize = 16;
 
 /// Pictures, u8 NHWC, in rows of `columns` with a label to each; a label may be empty.

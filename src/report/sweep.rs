@@ -11,14 +11,14 @@ use crate::Result;
 pub struct Series {
     /// Said in the legend.
     pub name: String,
-    /// In the order in which they are joined.
+    /// Points, in the order in which they are joined.
     pub points: Vec<(f64, f64)>,
     /// Drawn thinly, in the colour of the series before: what it is held against.
     pub beside: bool,
 }
 
 impl Series {
-    /// A whole line.
+    /// Creates a whole line.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
         Series {
             name: name.into(),
@@ -31,7 +31,7 @@ impl Series {
 /// Whether the chart has a legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Legend {
-    /// In a column of its own, right of the lines.
+    /// A column of its own, right of the lines.
     Column,
     /// No: a chart beside it does.
     Elsewhere,

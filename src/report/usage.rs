@@ -10,7 +10,7 @@ use crate::Result;
 
 const BARS: Colour = Colour(124, 58, 237);
 const UNUSED: Colour = Colour(254, 226, 226);
-/// From this width on there is room for the entropy.
+/// Width from which on there is room for the entropy.
 const WIDE: usize = 600;
 const NOTE: Style = Style::regular(11.0, Colour::GREY);
 

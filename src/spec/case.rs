@@ -7,13 +7,13 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Case(Vec<(String, usize)>);
 
-/// A [`Case`] of these sizes.
+/// Returns a [`Case`] of these sizes.
 pub fn case(sizes: &[(&str, usize)]) -> Case {
     Case(sizes.iter().map(|(n, v)| (n.to_string(), *v)).collect())
 }
 
 impl Case {
-    /// The size called `name`; 0 if the case has none.
+    /// Returns the size called `name`; 0 if the case has none.
     pub fn get(&self, name: &str) -> usize {
         self.0
             .iter()
@@ -34,7 +34,7 @@ impl Case {
         self.0.push((name.to_owned(), value));
         self
     }
-    /// The sizes in order.
+    /// Returns the sizes in order.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
         self.0.iter().map(|(n, v)| (n.as_str(), *v))
     }

@@ -27,7 +27,7 @@ pub(crate) fn affordable(n: usize, flops: f64, budget: f64) -> usize {
     }
 }
 
-/// The entries `chosen` along the first dimension.
+/// Returns the entries `chosen` along the first dimension.
 pub(crate) fn rows(host: &HostTensor, chosen: &[usize]) -> HostTensor {
     let each = host.len() / host.shape.first().copied().unwrap_or(1).max(1);
     fn pick<T: Copy>(v: &[T], chosen: &[usize], each: usize) -> Vec<T> {

@@ -8,7 +8,7 @@ use crate::gpu::{DType, Gpu, Tensor};
 pub trait Real:
     num_traits::Float + num_traits::FromPrimitive + std::iter::Sum + std::ops::AddAssign + 'static
 {
-    /// A constant.
+    /// Creates a constant.
     fn of(x: f64) -> Self {
         Self::from_f64(x).unwrap_or_else(Self::nan)
     }
@@ -19,9 +19,9 @@ impl Real for f64 {}
 /// The elements of a [`HostTensor`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
-    /// As on the device.
+    /// f32, as on the device.
     F32(Vec<f32>),
-    /// As the references compute.
+    /// f64, as the references compute.
     F64(Vec<f64>),
     /// Indices, counts, bits.
     U32(Vec<u32>),
@@ -39,21 +39,21 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
-    /// An array of f64.
+    /// Returns an array of f64.
     pub fn f64(shape: &[usize], data: Vec<f64>) -> HostTensor {
         HostTensor {
             shape: shape.to_vec(),
             data: Data::F64(data),
         }
     }
-    /// An array of f32.
+    /// Returns an array of f32.
     pub fn f32(shape: &[usize], data: Vec<f32>) -> HostTensor {
         HostTensor {
             shape: shape.to_vec(),
             data: Data::F32(data),
         }
     }
-    /// An array of u32.
+    /// Returns an array of u32.
     pub fn u32(shape: &[usize], data: Vec<u32>) -> HostTensor {
         HostTensor {
             shape: shape.to_vec(),
@@ -68,21 +68,21 @@ impl HostTensor {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The elements of an array of f64; an empty slice for another type.
+    /// Returns the elements of an array of f64; an empty slice for another type.
     pub fn as_f64(&self) -> &[f64] {
         match &self.data {
             Data::F64(v) => v,
             _ => &[],
         }
     }
-    /// The elements of an array of u32; an empty slice for another type.
+    /// Returns the elements of an array of u32; an empty slice for another type.
     pub fn as_u32(&self) -> &[u32] {
         match &self.data {
             Data::U32(v) => v,
             _ => &[],
         }
     }
-    /// The elements of an array of u8; an empty slice for another type.
+    /// Returns the elements of an array of u8; an empty slice for another type.
     pub fn as_u8(&self) -> &[u8] {
         match &self.data {
             Data::U8(v) => v,

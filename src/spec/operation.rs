@@ -28,18 +28,18 @@ pub trait Operation: Sync {
     fn check(&self, case: &Case) -> Result<()> {
         case::check(case, &self.cases(), self.name())
     }
-    /// The inputs that a case of the size `half=1` has as f16. Empty for an operation that takes
-    /// f32 alone.
+    /// Returns the inputs that a case of the size `half=1` has as f16. Empty for an operation that
+    /// takes f32 alone.
     fn halves(&self) -> &'static [usize] {
         &[]
     }
-    /// The case with those inputs as f16, where the operation takes them.
+    /// Returns the case with those inputs as f16, where the operation takes them.
     fn in_f16(&self, case: &Case) -> Option<Case> {
         (!self.halves().is_empty()).then(|| case.clone().and("half", 1))
     }
     /// Random inputs of a case.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor>;
-    /// The operation on the device.
+    /// Runs the operation on the device.
     fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
     /// Runs the one call that is timed, which [`Operation::work`] counts. [`Operation::run`] may do
     /// more (several options, copies of what is changed in place); a call that changes its inputs
@@ -47,9 +47,9 @@ pub trait Operation: Sync {
     fn time(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
         self.run(gpu, case, inputs).map(drop)
     }
-    /// A part of a case's inputs and outputs that is a case by itself and costs at most about
-    /// `flops` to check (rows of a search, images of a convolution): how a large case is compared
-    /// with its reference. `None` where no part stands alone.
+    /// Returns a part of a case's inputs and outputs that is a case by itself and costs at most
+    /// about `flops` to check (rows of a search, images of a convolution): how a large case is
+    /// compared with its reference. `None` where no part stands alone.
     fn excerpt(
         &self,
         _case: &Case,
@@ -100,14 +100,15 @@ pub trait Operation: Sync {
 pub trait Gradient: Sync {
     /// The inputs that have a gradient.
     fn wrt(&self, case: &Case) -> Vec<usize>;
-    /// The operation on a tape; the first output.
+    /// Records the operation on a tape, and returns the first output.
     fn record(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var>;
     /// Records the call that is timed: as [`Gradient::record`], without the options that the
     /// forward call is timed without.
     fn time(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
         self.record(tape, case, inputs)
     }
-    /// The gradient of `sum(upstream * output)` in f64, for each input of [`Gradient::wrt`].
+    /// Returns the gradient of `sum(upstream * output)` in f64, for each input of
+    /// [`Gradient::wrt`].
     fn reference(
         &self,
         case: &Case,

@@ -9,7 +9,7 @@ use crate::splitmix::{GOLDEN, splitmix64};
 pub struct Rng(u64);
 
 impl Rng {
-    /// A generator of its own sequence.
+    /// Creates a generator of its own sequence.
     pub fn new(seed: u64) -> Self {
         Rng(seed ^ GOLDEN)
     }
@@ -32,7 +32,7 @@ impl Rng {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
-    /// An array of standard normals.
+    /// Returns an array of standard normals.
     pub fn normals(&mut self, shape: &[usize]) -> HostTensor {
         HostTensor::f32(
             shape,
@@ -41,7 +41,7 @@ impl Rng {
                 .collect(),
         )
     }
-    /// An array of indices below `n`.
+    /// Returns an array of indices below `n`.
     pub fn indices(&mut self, shape: &[usize], n: usize) -> HostTensor {
         HostTensor::u32(
             shape,

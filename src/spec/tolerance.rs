@@ -17,10 +17,10 @@ impl Tolerance {
         abs: 1e-6,
         rel: 4e-6,
     };
-    /// A sum of `terms` products of standard normals, added one after another: the sum so far is
-    /// about root j after j terms and is rounded by a random share of 2^-24 of itself each time, so
-    /// the errors' deviation is 2.4e-8 times the number of terms. The worst of a million elements
-    /// lies five deviations out.
+    /// Returns a sum of `terms` products of standard normals, added one after another: the sum so
+    /// far is about root j after j terms and is rounded by a random share of 2^-24 of itself each
+    /// time, so the errors' deviation is 2.4e-8 times the number of terms. The worst of a million
+    /// elements lies five deviations out.
     pub fn sum(terms: usize) -> Tolerance {
         Tolerance {
             abs: 1.6e-7 * terms as f64 + 1e-6,

@@ -13,7 +13,7 @@ pub struct Verdict {
     pub max_error: f64,
     /// The worst element in words.
     pub detail: String,
-    /// Did all of it hold?
+    /// Whether all of it held.
     pub pass: bool,
 }
 

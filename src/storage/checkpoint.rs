@@ -29,7 +29,7 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
-    /// An array of f32.
+    /// Returns an array of f32.
     pub fn f32(shape: &[usize], values: &[f32]) -> HostTensor {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         HostTensor {
@@ -39,7 +39,7 @@ impl HostTensor {
         }
     }
 
-    /// The elements of an array of f32.
+    /// Returns the elements of an array of f32.
     ///
     /// # Errors
     /// If it holds something else.
@@ -61,7 +61,7 @@ impl HostTensor {
 /// Tensors by name, and whatever else belongs to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// By name, PyTorch's layout.
+    /// Tensors by name, in PyTorch's layout.
     pub tensors: BTreeMap<String, HostTensor>,
     /// Steps, sums, settings.
     pub state: serde_json::Value,
@@ -72,7 +72,8 @@ pub struct Checkpoint {
 const SQUARES: [&str; 2] = ["adam.v.", "adversary.v."];
 
 impl Checkpoint {
-    /// The first tensor of floats with a value that is not finite, from which nothing can go on.
+    /// Returns the first tensor of floats with a value that is not finite, from which nothing can
+    /// go on.
     pub fn first_not_finite(&self) -> Option<&str> {
         let sound = |(name, t): &(&String, &HostTensor)| {
             let squares = SQUARES.iter().any(|prefix| name.starts_with(prefix));
@@ -103,14 +104,15 @@ struct Manifest {
     sha256: String,
 }
 
-/// The bytes of a model file: the same tensors and state give the same bytes.
+/// Returns the bytes of a model file: the same tensors and state give the same bytes.
 ///
 /// # Errors
 /// If a tensor's bytes do not fit its shape.
 pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let sum = tensor_sum(&checkpoint.tensors);
     let state = serde_json::json!({
-        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "sha256": sum, "state": checkpoint.state,
+        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "sha256": sum,
+        "state": checkpoint.state,
     });
     // One key, so that the order of a hash map cannot show; its JSON is sorted.
     let metadata = HashMap::from([(KEY.to_owned(), state.to_string())]);
@@ -211,7 +213,7 @@ pub(crate) fn sum(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// The bytes of a model file.
+/// Returns the bytes of a model file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     files::read(path, files::MODEL)
 }
@@ -407,7 +409,7 @@ pub fn latest_that(
     }
 }
 
-/// The manifest of a step's checkpoint.
+/// Returns the manifest of a step's checkpoint.
 fn manifest(folder: &Path, step: u64) -> Result<Manifest> {
     let path: PathBuf = folder.join(format!("{}.json", stem(step)));
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)

@@ -17,7 +17,7 @@ pub struct Log {
 pub trait Record {
     /// Names of the columns.
     fn header() -> String;
-    /// The values, in their order.
+    /// Returns the values, in their order.
     fn values(&self) -> String;
 }
 

@@ -204,7 +204,7 @@ impl RunFolder {
         Ok(Some(staged.path().to_owned()))
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.staged
             .as_ref()

@@ -128,7 +128,7 @@ pub(crate) fn made_of_texts(run: &Path, prior: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files of a folder that an inspection made there.
+/// Returns the files of a folder that an inspection made there.
 ///
 /// # Errors
 /// If it cannot be listed.

@@ -87,8 +87,9 @@ pub fn is_unsettled(target: &Path, content: Content) -> bool {
 }
 
 impl Staged {
-    /// An empty next content of `target`, which exists and which this process has to itself. What a
-    /// killed process had begun is removed, or brought to its place where it was whole.
+    /// Creates an empty next content of `target`, which exists and which this process has to
+    /// itself. What a killed process had begun is removed, or brought to its place where it was
+    /// whole.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -315,7 +316,7 @@ fn text(path: &Path) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// The files below a folder, by their paths from it, sorted; none where there is no folder.
+/// Returns the files below a folder, by their paths from it, sorted; none where there is no folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     walk(folder, false)
 }
@@ -362,7 +363,7 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    /// A target of old files and one of somebody else's, and what is staged for it.
+    /// Returns a target of old files and one of somebody else's, and what is staged for it.
     fn staged(base: &Path) -> (PathBuf, Staged, Vec<PathBuf>) {
         let target = base.join("target");
         for file in ["config", "old/a", "old/b", "mine"] {

@@ -6,7 +6,7 @@ use crate::storage::checkpoint::HostTensor;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// A tensor under PyTorch's layout.
+/// Returns a tensor under PyTorch's layout.
 pub fn export((shape, values): (Vec<usize>, Vec<f32>)) -> HostTensor {
     match shape[..] {
         [o, h, w, i] => {
@@ -52,8 +52,8 @@ fn permute(values: &[f32], shape: [usize; 4], order: [usize; 4]) -> Vec<f32> {
     out
 }
 
-/// The tensors of a checkpoint under the store's layout, by the prefix that says what they belong
-/// to, without it; those with none of the `prefixes` under the empty one.
+/// Returns the tensors of a checkpoint under the store's layout, by the prefix that says what they
+/// belong to, without it; those with none of the `prefixes` under the empty one.
 ///
 /// # Errors
 /// If one is not f32.

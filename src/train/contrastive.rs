@@ -96,8 +96,8 @@ pub struct ContrastiveTask {
 pub type ContrastiveTrainer = Trainer<ContrastiveTask>;
 
 impl Trainer<ContrastiveTask> {
-    /// A trainer of a contrastive model at step 0: `texts` are those of all images of the set, in
-    /// their order, made by the tokenizer of the sum `reader`.
+    /// Returns a trainer of a contrastive model at step 0: `texts` are those of all images of the
+    /// set, in their order, made by the tokenizer of the sum `reader`.
     ///
     /// # Errors
     /// If the configuration makes no model, or there are other texts than images.
@@ -228,7 +228,7 @@ impl Task for ContrastiveTask {
         Ok(())
     }
 
-    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         let state = &checkpoint.state;
         let sum = state["data"].as_str().unwrap_or_default();
         if self.data.is_of_sum(sum) && state["reader"] == *self.reader {

@@ -39,7 +39,7 @@ pub struct OptimizerOptions {
 }
 
 impl OptimizerState {
-    /// At step 0.
+    /// Creates the state at step 0.
     ///
     /// # Errors
     /// If the device cannot hold the moments, the average or the metrics.
@@ -74,7 +74,7 @@ impl OptimizerState {
         self.step
     }
 
-    /// The metrics of the step at hand and of those before it.
+    /// Returns the metrics of the step at hand and of those before it.
     pub fn metrics(&self) -> &MetricsBuffer {
         &self.metrics
     }
@@ -119,7 +119,7 @@ impl OptimizerState {
         }
     }
 
-    /// All of it, and the number of the step. Waits for the device.
+    /// Returns all of it, and the number of the step. Waits for the device.
     ///
     /// # Errors
     /// If the device fails.

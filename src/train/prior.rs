@@ -166,7 +166,9 @@ pub(super) fn batch_fits(gpu: &Gpu, what: &str, [batch, rows, channels]: [usize;
     match asked {
         Some(asked) if asked > limit => Err(Error::Limit { what, asked, limit }),
         // A device with memory of its own takes none of this process's.
-        _ if gpu.info().device_type == wgpu::DeviceType::Cpu => memory::hold(what, asked),
+        _ if gpu.info().device_type == wgpu::DeviceType::Cpu => {
+            memory::check_available(what, asked)
+        }
         _ => Ok(()),
     }
 }
@@ -184,7 +186,7 @@ pub struct PriorTask {
 pub type PriorTrainer = Trainer<PriorTask>;
 
 impl Trainer<PriorTask> {
-    /// A trainer of a prior over these tokens, at step 0.
+    /// Returns a trainer of a prior over these tokens, at step 0.
     ///
     /// # Errors
     /// If the configuration makes no model, or the device cannot hold it.
@@ -295,8 +297,8 @@ impl Task for PriorTask {
     type Evaluation = PriorEvaluation;
     const PREFIXES: &'static [&'static str] = &[BEST];
 
-    fn moved(&mut self, from: &Path, to: &Path) {
-        self.tokens.moved(from, to);
+    fn relocate(&mut self, from: &Path, to: &Path) {
+        self.tokens.relocate(from, to);
     }
 
     fn per_step(&self) -> (usize, &'static str) {
@@ -406,7 +408,7 @@ impl Task for PriorTask {
         Ok(())
     }
 
-    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         let about = serde_json::from_value(checkpoint.state["tokens"].clone()).map_err(|e| {
             Error::data(format!(
                 "the checkpoint does not say which tokens it was trained on: {e}"

@@ -31,7 +31,7 @@ pub trait Task {
     /// Returns the number of units that a step takes, and the unit's name.
     fn per_step(&self) -> (usize, &'static str);
 
-    /// The learning rate of a step.
+    /// Returns the learning rate of a step.
     fn rate(&self, step: u64) -> f64;
 
     /// Records a step: forward, backward, and the update of the parameters. The trainer ends it.
@@ -49,7 +49,7 @@ pub trait Task {
     /// The error of a run in which something named is not finite after a step.
     fn diverged(&self, step: u64, what: &str) -> Error;
 
-    /// The row of the log that these steps make.
+    /// Returns the row of the log that these steps make.
     fn row(&self, steps: &Steps) -> Self::Row;
 
     /// Measures; a full measurement after the last step, if it is expensive.
@@ -69,7 +69,7 @@ pub trait Task {
     ///
     /// # Errors
     /// If not.
-    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()>;
+    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
 
     /// Goes back to what [`Task::save`] kept; `tensors` are those under [`Task::PREFIXES`].
     ///
@@ -89,7 +89,7 @@ pub trait Task {
     fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint>;
 
     /// Tells the task that the run's folder was moved from `from` to `to`.
-    fn moved(&mut self, from: &Path, to: &Path) {
+    fn relocate(&mut self, from: &Path, to: &Path) {
         let _ = (from, to);
     }
 
@@ -119,7 +119,7 @@ pub trait Recovery<Row> {
     /// Whether [`Recovery::recover`] is due at this step. All rows are observed then.
     fn is_due(&self, step: u64) -> bool;
 
-    /// Mends what the rows showed. Returns what was done.
+    /// Recovers from what the rows showed. Returns what was done.
     fn recover(&mut self, step: u64) -> Vec<String>;
 
     /// Whether the run may go back by itself where it diverges. Then there is a checkpoint from the

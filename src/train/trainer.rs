@@ -18,7 +18,7 @@ pub struct Trainer<T: Task = FirstStageTask> {
 }
 
 impl<T: Task> Trainer<T> {
-    /// A trainer of a task and the parameters that it trains.
+    /// Creates a trainer of a task and the parameters that it trains.
     pub fn of(gpu: &Gpu, task: T, state: OptimizerState) -> Trainer<T> {
         Trainer {
             gpu: gpu.clone(),
@@ -126,7 +126,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If it belongs to another architecture or another data set.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        self.task.belongs(checkpoint)?;
+        self.task.check_checkpoint(checkpoint)?;
         let tensors = self.state.load(checkpoint, T::PREFIXES)?;
         self.task.load(&mut self.state, checkpoint, tensors)
     }
@@ -157,7 +157,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Tells the task that the run's folder was moved from `from` to `to`.
-    pub(crate) fn moved(&mut self, from: &Path, to: &Path) {
-        self.task.moved(from, to);
+    pub(crate) fn relocate(&mut self, from: &Path, to: &Path) {
+        self.task.relocate(from, to);
     }
 }

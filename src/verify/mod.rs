@@ -33,8 +33,8 @@ fn representable(gpu: &Gpu, mut inputs: Vec<HostTensor>) -> Vec<HostTensor> {
     inputs
 }
 
-/// The inputs of a case as the operation takes them: those that a case of `half=1` has as f16 are
-/// rounded to it.
+/// Returns the inputs of a case as the operation takes them: those that a case of `half=1` has as
+/// f16 are rounded to it.
 pub fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
     let mut inputs = representable(gpu, op.inputs(case, rng));
     if case.get("half") == 1 {
@@ -49,7 +49,7 @@ pub fn made(gpu: &Gpu, op: &dyn Operation, case: &Case, rng: &mut Rng) -> Vec<Ho
     inputs
 }
 
-/// The inputs of a case on the device.
+/// Returns the inputs of a case on the device.
 ///
 /// # Errors
 /// If they do not fit it.
@@ -87,7 +87,7 @@ fn stored(dtype: DType, tolerance: Tolerance) -> Tolerance {
     }
 }
 
-/// With what the `coopmat` core adds to it.
+/// Returns the tolerance with what the `coopmat` core adds to it.
 fn on_core(gpu: &Gpu, op: &dyn Operation, case: &Case, tolerance: Tolerance) -> Tolerance {
     let rounded = if gpu.core() == Core::Coopmat {
         op.rounded(case)

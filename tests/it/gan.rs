@@ -75,9 +75,9 @@ impl Observer for Notes {
     }
 }
 
-/// With every regularizer and norm, both players move, and a run resumed is the run left alone.
+/// With every regularizer and norm, both networks move, and a run resumed is the run left alone.
 #[test]
-fn both_players_go_on_to_the_same_bytes() {
+fn both_networks_go_on_to_the_same_bytes() {
     let (gpu, data) = (gpu(), emoji());
     for (norm, regularizer, objective) in [
         ("batch", "lecam", "hinge"),
@@ -116,23 +116,23 @@ fn both_players_go_on_to_the_same_bytes() {
             "{norm}: {differ:?}"
         );
         assert_eq!(again.state["objective"], end.state["objective"]);
-        let players: Vec<_> = rows.iter().map(|row| row.gan.unwrap()).collect();
+        let metrics: Vec<_> = rows.iter().map(|row| row.gan.unwrap()).collect();
         // Steps 1 and 2, 3 and 4, 5 and 6: alone at first, then heard.
         assert!(
-            players[0].generator == 0.0 && players[0].discriminator > 0.0,
-            "{players:?}"
+            metrics[0].generator == 0.0 && metrics[0].discriminator > 0.0,
+            "{metrics:?}"
         );
         assert!(
-            players[1].adversarial_weight > 0.0 && players[2].features > 0.0,
-            "{players:?}"
+            metrics[1].adversarial_weight > 0.0 && metrics[2].features > 0.0,
+            "{metrics:?}"
         );
         assert_eq!(
-            players[2].penalty > 0.0,
+            metrics[2].penalty > 0.0,
             regularizer != "none",
-            "{players:?}"
+            "{metrics:?}"
         );
         assert!(
-            players
+            metrics
                 .iter()
                 .all(|p| p.values().iter().all(|v| v.is_finite()) && p.gradient_norm > 0.0)
         );

@@ -918,8 +918,10 @@ fn pytorch_agrees() {
             |name: &str| -> Vec<u32> { words(name).into_iter().map(u32::from_le_bytes).collect() };
         let size = |key: &str| c[key].as_u64().unwrap() as usize;
         let shape = serde_json::json!({
-            "layers": c["layers"], "dim": c["dim"], "heads": c["heads"], "hidden": c["hidden"], "norm": c["norm"], "mlp": c["mlp"],
-            "positions": c["positions"], "rope_base": c["rope_base"], "tied": c["tied"], "dropout": 0.0,
+            "layers": c["layers"], "dim": c["dim"], "heads": c["heads"], "hidden": c["hidden"],
+            "norm": c["norm"], "mlp": c["mlp"],
+            "positions": c["positions"], "rope_base": c["rope_base"], "tied": c["tied"],
+            "dropout": 0.0,
         });
         let shape: Shape = serde_json::from_value(shape).unwrap();
         let v = Vocabulary {

@@ -272,7 +272,8 @@ fn each_trains_resumes_and_is_read_back() {
         let path = folder.path().join(format!("{}.safetensors", kind.name));
         let image = [data.width, data.height, data.channels];
         let state = serde_json::json!({
-            "config": config, "image": { "width": image[0], "height": image[1], "channels": image[2] },
+            "config": config,
+            "image": { "width": image[0], "height": image[1], "channels": image[2] },
         });
         let model = wgvq::storage::checkpoint::Checkpoint {
             tensors: weights,

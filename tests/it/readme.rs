@@ -28,7 +28,7 @@ fn commands() -> Vec<&'static str> {
     lines
 }
 
-/// What is typed inside of a sentence: code spans that begin with the program's name.
+/// Commands inside of sentences: code spans that begin with the program's name.
 fn spans() -> Vec<&'static str> {
     let spans = README.split('`').skip(1).step_by(2);
     let commands = spans.filter(|s| s.starts_with("wgvq ") && !s.starts_with("wgvq ="));

@@ -76,7 +76,7 @@ impl Task for Fake {
         checkpoint.state["back_offs"] = self.back_offs.into();
         Ok(())
     }
-    fn belongs(&self, _: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, _: &Checkpoint) -> Result<()> {
         Ok(())
     }
     fn load(

@@ -458,7 +458,8 @@ fn pictures_that_are_replaced_go_and_others_stay() {
     ] {
         std::fs::write(out.join(name), "old").unwrap();
     }
-    let list = r#"{"images": [{"image": "000-a-red-heart-000.png"}, {"image": "000-a-red-heart-001.png"}]}"#;
+    let list = r#"{"images": [{"image": "000-a-red-heart-000.png"},
+        {"image": "000-a-red-heart-001.png"}]}"#;
     std::fs::write(out.join("samples.json"), list).unwrap();
     let sample = |n: &str| {
         run(&[

@@ -475,10 +475,11 @@ fn captioned(folder: &Path) -> PathBuf {
 }
 
 /// Options of a tiny system, other than the defaults in every stage.
-const SYSTEM: &str = "--system dalle --stage1 model.hidden=16 --stage1 model.residual_layers=1 --stage1 \
-     model.residual_hidden=8 --stage1 quantizer.codebook_size=16 --stage1 train.batch_size=4 \
-     --stage1 train.checkpoint_every=4 --size tiny --set prior.layers=1 --set prior.dim=16 --set \
-     prior.heads=1 --set train.checkpoint_every=4 --set train.log_every=1 --set train.warmup=2 \
+const SYSTEM: &str = "--system dalle --stage1 model.hidden=16 --stage1 model.residual_layers=1 \
+     --stage1 model.residual_hidden=8 --stage1 quantizer.codebook_size=16 \
+     --stage1 train.batch_size=4 --stage1 train.checkpoint_every=4 --size tiny \
+     --set prior.layers=1 --set prior.dim=16 --set prior.heads=1 \
+     --set train.checkpoint_every=4 --set train.log_every=1 --set train.warmup=2 \
      --batch 4 --vocabulary 290 --judge model.dim=16 --judge model.layers=1 --judge \
      train.batch_size=4 --judge train.warmup=1 --judge train.checkpoint_every=4 --seed 3";
 const STEPS: [&str; 6] = ["--stage1-steps", "8", "--steps", "8", "--judge-steps", "8"];

@@ -380,7 +380,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn damaged_codes_are_refused_or_stay_within_the_codebook(at in 0usize..1000, to in any::<u8>(), cut in 0usize..1000) {
+    fn damaged_codes_are_refused_or_stay_within_the_codebook(
+        at in 0usize..1000,
+        to in any::<u8>(),
+        cut in 0usize..1000,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
         codes(3).save(&path).unwrap();
@@ -400,7 +404,11 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_configuration_or_an_error(given in ".{0,80}", key in "[a-z._]{0,20}", value in ".{0,12}") {
+    fn any_text_is_a_configuration_or_an_error(
+        given in ".{0,80}",
+        key in "[a-z._]{0,20}",
+        value in ".{0,12}",
+    ) {
         let _ = RunConfig::from_toml(&given).map(|c| c.resolve(&Registry::default()));
         let _ = RunConfig::default().set(&key, &value);
         let _ = presets::preset(&key);

@@ -23,7 +23,7 @@ fn thorough() -> bool {
     std::env::var_os("WGVQ_THOROUGH").is_some()
 }
 
-/// What is translated: a choice, or all.
+/// Returns the variants to translate: a choice, or all.
 fn chosen(kernels: &BTreeMap<String, Kernel>) -> Vec<&Kernel> {
     if thorough() {
         return kernels.values().collect();
@@ -101,8 +101,8 @@ fn every_define_is_set_by_a_variant() {
     assert!(asked.len() > 40, "only {} defines", asked.len());
 }
 
-/// What a variant needs by its defines: SIDE is of cooperative matrices, LANES of a subgroup, and
-/// what ends in _HALF of f16.
+/// Returns what a variant needs by its defines: SIDE is of cooperative matrices, LANES of a
+/// subgroup, and what ends in _HALF of f16.
 fn needs(kernel: &Kernel) -> [bool; 3] {
     let matrices = kernel.get("SIDE").is_some();
     let f16 = kernel

@@ -36,8 +36,8 @@ pub fn tell_memory(global: &Global, gpu: &Gpu) {
     );
 }
 
-/// The name of an image's codes, and of the image that comes of them: its file's, without folder
-/// and ending.
+/// Returns the name of an image's codes, and of the image that comes of them: its file's, without
+/// folder and ending.
 pub fn name_of(path: &Path) -> String {
     path.file_stem()
         .map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned())
@@ -77,7 +77,7 @@ pub fn unique(names: &[String]) -> Vec<String> {
     names.iter().map(safe).map(number).collect()
 }
 
-/// A PNG of one u8 image.
+/// Returns a PNG of one u8 image.
 pub fn png(pixels: &[u8], w: usize, h: usize, c: usize) -> Result<Vec<u8>> {
     let kind = if c == 1 {
         image::ExtendedColorType::L8

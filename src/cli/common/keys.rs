@@ -142,7 +142,7 @@ pub fn set_keys<'a>(
     Ok(())
 }
 
-/// The key and the value of a pair that an option was given.
+/// Returns the key and the value of a pair that an option was given.
 ///
 /// # Errors
 /// If it is no pair; the error names the option.
@@ -153,7 +153,7 @@ pub fn key_value<'a>(option: &str, pair: &'a str) -> Result<(&'a str, &'a str)> 
     Ok((key.trim(), value.trim()))
 }
 
-/// The configuration of a file or preset, with flags over it.
+/// Returns the configuration of a file or preset, with flags over it.
 pub fn configuration(
     file: Option<&Path>,
     name: Option<&str>,

@@ -35,7 +35,8 @@ pub fn made_before(folder: &Path, list: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The pictures of an earlier call that `--overwrite` replaces; without it, new ones join them.
+/// Returns the pictures of an earlier call that `--overwrite` replaces; without it, new ones join
+/// them.
 pub fn replaced(folder: &Path, overwrite: bool) -> Vec<PathBuf> {
     if overwrite {
         made_before(folder, PICTURES)

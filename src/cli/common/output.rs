@@ -92,7 +92,7 @@ pub fn warn_of_what_the_library_says(global: &Global) {
         .with_max_level(tracing::Level::WARN)
         .with_writer(|| Lines)
         .with_ansi(false);
-    // Fails where there is a subscriber already, which then hears them.
+    // Fails where there is a subscriber already, which then gets them.
     let _ = lines
         .without_time()
         .with_level(false)

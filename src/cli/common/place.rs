@@ -84,8 +84,8 @@ impl Place {
             .try_for_each(|name| refuse_existing(&self.path.join(name), overwrite))
     }
 
-    /// The files of the folder, or the file and those beside it, as they come to be. They are put
-    /// in their place when all are whole.
+    /// Stages the files of the folder, or the file and those beside it. They
+    /// are put in their place when all are whole.
     ///
     /// # Errors
     /// If the folder cannot be written.

@@ -167,20 +167,31 @@ impl Encode {
         let image = |codes: &Codes| -> Vec<serde_json::Value> {
             let [width, height, channels] = codes.image;
             let levels: Vec<_> = (codes.levels.iter())
-                .map(|l| serde_json::json!({ "level": l.name, "grid": l.grid, "codebook_size": l.codebook_size, "codebooks": l.codebooks }))
+                .map(|l| {
+                    serde_json::json!({
+                        "level": l.name, "grid": l.grid, "codebook_size": l.codebook_size,
+                        "codebooks": l.codebooks,
+                    })
+                })
                 .collect();
-            let one = |name: &String| serde_json::json!({ "name": name, "width": width, "height": height, "channels": channels, "levels": levels });
+            let one = |name: &String| {
+                serde_json::json!({
+                    "name": name, "width": width, "height": height, "channels": channels,
+                    "levels": levels,
+                })
+            };
             codes.names.iter().map(one).collect()
         };
         let images: Vec<_> = all.iter().flat_map(image).collect();
         let line = serde_json::json!({
-            "codes": self.output.display().to_string(), "npy": arrays, "images": images, "peak_device_bytes": gpu.memory().peak,
+            "codes": self.output.display().to_string(), "npy": arrays, "images": images,
+            "peak_device_bytes": gpu.memory().peak,
         });
         output::result(&line.to_string());
     }
 }
 
-/// The grids of an image's codes, in words.
+/// Returns the grids of an image's codes, in words.
 fn grids(codes: &Codes) -> String {
     let grids: Vec<String> = codes
         .levels
@@ -243,7 +254,8 @@ impl Decode {
                 .map(|name| output::shown(&self.output.join(name)))
                 .collect();
             let line = serde_json::json!({
-                "out": output::shown(&self.output), "images": images, "peak_device_bytes": gpu.memory().peak,
+                "out": output::shown(&self.output), "images": images,
+                "peak_device_bytes": gpu.memory().peak,
             });
             output::result(&line.to_string());
         } else {

@@ -44,7 +44,12 @@ pub struct Compare {
     #[arg(long, conflicts_with = "config", value_parser = preset_names())]
     preset: Option<String>,
     /// The quantizers, by name; all there are, or ema with --k
-    #[arg(long, value_delimiter = ',', value_parser = quantizer_names(), hide_possible_values = true)]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = quantizer_names(),
+        hide_possible_values = true
+    )]
     quantizers: Vec<String>,
     /// Sizes of the codebook: from..to in powers of two, or a list
     #[arg(long, value_name = "K..K|K,K")]
@@ -72,7 +77,7 @@ const FILES: [&str; 4] = ["compare.md", "compare.png", "compare.csv", "curves.cs
 
 /// One run of the comparison.
 struct Entry {
-    /// As the table calls it.
+    /// Its name in the table.
     name: String,
     folder: PathBuf,
     config: ResolvedConfig,
@@ -390,7 +395,8 @@ impl Compare {
         if global.json {
             for r in reached {
                 let line = serde_json::json!({
-                    "quantizer": r.name, "codes": r.codes, "mse": r.mse, "psnr": r.psnr, "ssim": r.ssim,
+                    "quantizer": r.name, "codes": r.codes, "mse": r.mse, "psnr": r.psnr,
+                    "ssim": r.ssim,
                     "perplexity": r.perplexity, "used": r.used, "bits_per_pixel": r.bits_per_pixel,
                     "ms_per_step": r.ms_per_step,
                 });

@@ -43,7 +43,10 @@ impl Export {
         let bytes = model.to_decoder_bytes()?;
         atomic::write(&self.output, &bytes)?;
         if global.json {
-            let line = serde_json::json!({ "file": output::shown(&self.output), "bytes": bytes.len(), "format": DECODER_FORMAT, "model": model.hash() });
+            let line = serde_json::json!({
+                "file": output::shown(&self.output), "bytes": bytes.len(),
+                "format": DECODER_FORMAT, "model": model.hash(),
+            });
             output::result(&line.to_string());
             return Ok(CommandStatus::Done);
         }

@@ -73,7 +73,9 @@ impl Import {
         imported.write(&gpu, [self.size; 2], &folder)?;
         let (m, q) = (&imported.config.model, &imported.config.quantizer);
         if global.json {
-            let line = serde_json::json!({ "run": output::shown(folder.path()), "config": imported.config, "prefix": imported.prefix,
+            let line = serde_json::json!({
+                "run": output::shown(folder.path()), "config": imported.config,
+                "prefix": imported.prefix,
                 "others": imported.others, "left_out": imported.left_out });
             output::result(&line.to_string());
             return Ok(CommandStatus::Done);

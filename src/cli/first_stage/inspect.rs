@@ -142,7 +142,7 @@ impl Inspect {
         };
         output::note(global, &format!("{which}codes, their patches and vectors"));
         let vectors = vectors(model, &survey)?;
-        let company = company(&vectors, &survey, dim);
+        let company = mean_offsets(&vectors, &survey, dim);
         let book = |b: usize| book(model, &survey, b, &vectors[b], &company[b], pictures);
         let books = (0..of.codebooks.min(BOOKS))
             .map(book)
@@ -188,19 +188,26 @@ impl Inspect {
         if global.json {
             let books: Vec<_> = usages
                 .iter()
-                .map(|u| serde_json::json!({ "codes": u.codes, "used": u.used, "perplexity": u.perplexity, "entropy_bits": entropy_bits(u) }))
+                .map(|u| {
+                    serde_json::json!({
+                        "codes": u.codes, "used": u.used, "perplexity": u.perplexity,
+                        "entropy_bits": entropy_bits(u),
+                    })
+                })
                 .collect();
             let survival: Vec<_> = outcomes
                 .iter()
                 .map(|o| {
                     serde_json::json!({
-                        "perturbation": o.by.name(), "strength": o.strength, "surviving": o.surviving, "surviving_by_codebook": o.by_book,
+                        "perturbation": o.by.name(), "strength": o.strength,
+                        "surviving": o.surviving, "surviving_by_codebook": o.by_book,
                         "latents_drift": o.latents, "quantized_drift": o.quantized,
                     })
                 })
                 .collect();
             let line = serde_json::json!({
-                "run": output::shown(&self.run), "level": inspection.level, "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
+                "run": output::shown(&self.run), "level": inspection.level,
+                "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
                 "robustness": survival, "page": output::shown(&page),
             });
             output::result(&line.to_string());
@@ -249,7 +256,7 @@ pub fn shape(model: &FirstStageModel) -> Shape {
     }
 }
 
-/// A model's own data set or another, brought to the model's size.
+/// Returns a model's own data set or another, brought to the model's size.
 pub fn open(run: &Path, model: &FirstStageModel, other: Option<&str>) -> Result<ImageSet> {
     let [width, height, channels] = model.image();
     let own = model.config().data.options();
@@ -261,7 +268,7 @@ pub fn open(run: &Path, model: &FirstStageModel, other: Option<&str>) -> Result<
     pictures::open(run, &pictures::source_of(run, model), other, &options)
 }
 
-/// At most `most` pictures of the test split, spread over it.
+/// Returns at most `most` pictures of the test split, spread over it.
 pub fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
     let n = set.test.len().min(most);
     if n == 0 {
@@ -273,7 +280,7 @@ pub fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
     Ok((0..n).map(|i| set.test[i * set.test.len() / n]).collect())
 }
 
-/// At most `most` of pictures of `bytes` each, spread over them.
+/// Returns at most `most` of pictures of `bytes` each, spread over them.
 fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
     let have = pictures.len() / bytes.max(1);
     let n = have.min(most);
@@ -282,8 +289,8 @@ fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The quantized latents of the codes of each codebook, the most used first, while the other
-/// codebooks stay at their most used code.
+/// Returns the quantized latents of the codes of each codebook, the most used first, while the
+/// other codebooks stay at their most used code.
 fn vectors(model: &FirstStageModel, survey: &Survey) -> Result<Vec<Vec<f32>>> {
     let books = survey.counts.len();
     let usual: Vec<u32> = (0..books)
@@ -305,10 +312,10 @@ fn vectors(model: &FirstStageModel, survey: &Survey) -> Result<Vec<Vec<f32>>> {
     (0..books).map(of).collect()
 }
 
-/// By codebook, what turns the company of the other codebooks' most used codes into what they give
-/// on average: the codebooks' parts of a latent add up (residual) or lie side by side (product),
-/// and whatever maps them onwards is linear.
-fn company(vectors: &[Vec<f32>], survey: &Survey, dim: usize) -> Vec<Vec<f32>> {
+/// Returns, by codebook, the vector from the other codebooks' most used codes to their mean: the
+/// codebooks' parts of a latent add up (residual) or lie side by side (product), and whatever maps
+/// them onwards is linear.
+fn mean_offsets(vectors: &[Vec<f32>], survey: &Survey, dim: usize) -> Vec<Vec<f32>> {
     let to_mean = |book: usize| -> Vec<f64> {
         let order = survey.most_used(book, MAPPED);
         let counts = order
@@ -388,7 +395,7 @@ fn book(
     })
 }
 
-/// A table in columns for a terminal: the first to the left, the rest to the right.
+/// Returns a table in columns for a terminal: the first to the left, the rest to the right.
 fn aligned(head: &[String], rows: &[Vec<String>]) -> String {
     let lines: Vec<&[String]> = std::iter::once(head)
         .chain(rows.iter().map(Vec::as_slice))

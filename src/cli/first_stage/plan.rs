@@ -40,13 +40,17 @@ impl Plan {
         let plan = Found::of(&gpu, &config, &data)?;
         if global.json {
             let line = serde_json::json!({
-                "parameters": plan.parameters, "discriminator": plan.discriminator, "lpips": plan.lpips,
-                "codebook": plan.codebook, "peak_device_bytes": plan.peak_bytes, "flops_per_step": plan.step.flops,
+                "parameters": plan.parameters, "discriminator": plan.discriminator,
+                "lpips": plan.lpips,
+                "codebook": plan.codebook, "peak_device_bytes": plan.peak_bytes,
+                "flops_per_step": plan.step.flops,
                 "ms_per_step": plan.step.seconds * 1e3,
                 "steps_before_discriminator": plan.before.map_or(0, |(steps, _)| steps),
                 "ms_per_step_before": plan.before.map(|(_, pace)| pace.seconds * 1e3),
-                "steps": plan.steps, "measurements": plan.measurements, "ms_per_measurement": plan.measurement_seconds * 1e3,
-                "training_seconds": plan.training_seconds(), "measuring_seconds": plan.measuring_seconds(),
+                "steps": plan.steps, "measurements": plan.measurements,
+                "ms_per_measurement": plan.measurement_seconds * 1e3,
+                "training_seconds": plan.training_seconds(),
+                "measuring_seconds": plan.measuring_seconds(),
                 "seconds": plan.total().as_secs_f64(),
             });
             output::result(&line.to_string());

@@ -202,22 +202,32 @@ fn rate(codes: &Codes, level: usize, pixels: usize) -> LevelRate {
 }
 
 fn line(run: &Coded, codecs: &Codecs) -> serde_json::Value {
-    let level = |l: &LevelRate| serde_json::json!({ "level": l.name, "bits_per_pixel": l.entropy, "nominal_bits_per_pixel": l.nominal });
+    let level = |l: &LevelRate| {
+        serde_json::json!({
+            "level": l.name, "bits_per_pixel": l.entropy, "nominal_bits_per_pixel": l.nominal,
+        })
+    };
     let jpeg = match at_psnr(&codecs.jpeg, run.psnr) {
         Some(At::Rate(rate)) => Some(rate),
         _ => None,
     };
     serde_json::json!({
         "run": run.name, "mse": run.mse, "psnr": run.psnr, "bits_per_pixel": run.entropy(),
-        "nominal_bits_per_pixel": run.nominal(), "levels": run.levels.iter().map(level).collect::<Vec<_>>(),
+        "nominal_bits_per_pixel": run.nominal(),
+        "levels": run.levels.iter().map(level).collect::<Vec<_>>(),
         "jpeg_bits_per_pixel": jpeg,
     })
 }
 
 fn codec_line(codecs: &Codecs, images: usize) -> serde_json::Value {
-    let point = |l: &codecs::Lossy| serde_json::json!({ "quality": l.quality, "bits_per_pixel": l.bits_per_pixel, "mse": l.mse, "psnr": l.psnr });
+    let point = |l: &codecs::Lossy| {
+        serde_json::json!({
+            "quality": l.quality, "bits_per_pixel": l.bits_per_pixel, "mse": l.mse, "psnr": l.psnr,
+        })
+    };
     serde_json::json!({
-        "images": images, "jpeg_headers_bits_per_pixel": codecs.jpeg_headers, "jpeg": codecs.jpeg.iter().map(point).collect::<Vec<_>>(),
+        "images": images, "jpeg_headers_bits_per_pixel": codecs.jpeg_headers,
+        "jpeg": codecs.jpeg.iter().map(point).collect::<Vec<_>>(),
         "png_bits_per_pixel": codecs.png, "webp_lossless_bits_per_pixel": codecs.webp,
     })
 }

@@ -79,7 +79,7 @@ impl Train {
     fn resume(&self, global: &Global, path: &Path) -> Result<CommandStatus> {
         let folder = RunFolder::resume(path)?;
         let kept = RunConfig::load(&folder.config())?;
-        let config = going_on(&kept, &self.keys, "--resume")?;
+        let config = resumed_config(&kept, &self.keys, "--resume")?;
         let data = own_pictures(path, &config, &self.keys)?;
         let gpu = global.gpu()?;
         train(global, &gpu, &config, data, &folder, Start::Resume, GO_ON)
@@ -90,10 +90,10 @@ impl Train {
 ///
 /// # Errors
 /// If a flag would make another run of it; `option` is what it is named by.
-pub fn going_on(kept: &RunConfig, keys: &Keys, option: &str) -> Result<ResolvedConfig> {
+pub fn resumed_config(kept: &RunConfig, keys: &Keys, option: &str) -> Result<ResolvedConfig> {
     let mut config = kept.clone();
     keys.apply(&mut config)?;
-    let config = config.going_on(kept);
+    let config = config.resumed_from(kept);
     if config.identity()? != kept.identity()? {
         return Err(Error::config(
             option,
@@ -220,12 +220,17 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
     let memory = outcome.trainer.memory();
     if global.json {
         let line = serde_json::json!({
-            "run": output::shown(folder.path()), "step": e.step, "mse": e.mse, "psnr": e.psnr, "ssim": (!e.ssim.is_nan()).then_some(e.ssim), "sharpness": e.sharpness, "edge_sharpness": e.edge_sharpness,
+            "run": output::shown(folder.path()), "step": e.step, "mse": e.mse, "psnr": e.psnr,
+            "ssim": (!e.ssim.is_nan()).then_some(e.ssim), "sharpness": e.sharpness,
+            "edge_sharpness": e.edge_sharpness,
             "lpips": (!e.lpips.is_nan()).then_some(e.lpips),
             "perplexity": e.perplexity,
-            "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel, "quantization_error": e.quantization_error,
+            "entropy_bits": e.entropy_bits, "bits_per_pixel": e.bits_per_pixel,
+            "quantization_error": e.quantization_error,
             "used": e.used, "codes": e.counts.len(), "seconds": outcome.elapsed.as_secs_f64(),
-            "peak_device_bytes": memory.peak, "waited_share": outcome.trainer.waiting().map(|w| w.share()), "picture": output::shown(picture),
+            "peak_device_bytes": memory.peak,
+            "waited_share": outcome.trainer.waiting().map(|w| w.share()),
+            "picture": output::shown(picture),
         });
         output::result(&line.to_string());
     } else {

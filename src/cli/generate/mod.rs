@@ -1,4 +1,4 @@
-//! What is made of the command line's own description: its reference, man pages, and completions
+//! Files made of the command line's own description: its reference, man pages, and completions
 //! for shells.
 
 mod reference;
@@ -33,7 +33,7 @@ impl Completions {
     }
 }
 
-/// What those need who package the program or keep its documentation.
+/// Files for those who package the program or keep its documentation.
 #[derive(Args)]
 pub struct Generate {
     #[command(subcommand)]

@@ -3,7 +3,7 @@
 use super::with_subcommands;
 use clap::{Arg, ArgAction, Command};
 
-/// What holds for every command, and is not clap's to say.
+/// The text that holds for every command, and is not clap's to say.
 const INTRODUCTION: &str = include_str!("introduction.txt");
 
 /// The page: an introduction, the commands in a table, the options that all have, and a section

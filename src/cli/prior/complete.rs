@@ -183,7 +183,10 @@ impl Complete {
                 .map(|l| f64::from(*l))
                 .sum::<f64>()
                 / self.n as f64;
-            let line = serde_json::json!({ "picture": output::shown(&self.output), "completions": self.n, "log_likelihood": mean });
+            let line = serde_json::json!({
+                "picture": output::shown(&self.output), "completions": self.n,
+                "log_likelihood": mean,
+            });
             output::result(&line.to_string());
         } else {
             let picture = self.output.display();

@@ -87,7 +87,7 @@ impl SamplingArgs {
             batch: self.batch,
             cache: !self.no_cache,
         };
-        match options.fault() {
+        match options.invalid_field() {
             Some((field, what)) => Err(Error::config(
                 format!("--{}", field.replace('_', "-")),
                 what,
@@ -104,7 +104,7 @@ pub fn check_memory(model: &FirstStageModel, priors: &Hierarchy, n: usize) -> Re
     let codes = memory::product(&[n, priors.codes_per_image(), 8]);
     let pixels = memory::product(&[n, width, height, channels, 3]);
     let asked = codes.and_then(|codes| codes.checked_add(pixels?));
-    memory::hold(
+    memory::check_available(
         format!("--n: {n} images of {width} x {height} x {channels}"),
         asked,
     )
@@ -137,7 +137,16 @@ pub fn sample(
 /// scripts stay, and pictographs; only what stands between words, what some file system forbids and
 /// what cannot be seen does not.
 pub fn slug(name: &str) -> String {
-    let invisible = |c: char| matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let invisible = |c: char| {
+        matches!(
+            c,
+            '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+        )
+    };
     let between = |c: char| match c.is_ascii() {
         true => !c.is_ascii_alphanumeric(),
         false => c.is_whitespace() || c.is_control() || invisible(c),

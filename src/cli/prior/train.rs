@@ -330,9 +330,12 @@ impl PriorCommand {
         let picture = picture(gpu, &self.run, &model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
-                "run": output::shown(run), "step": e.step, "nats_per_token": e.nats_per_token, "bits_per_token": e.bits_per_token,
-                "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits, "bigram_bits": base.bigram_bits,
-                "parameters": parameters, "seconds": outcome.elapsed.as_secs_f64(), "peak_device_bytes": memory.peak,
+                "run": output::shown(run), "step": e.step, "nats_per_token": e.nats_per_token,
+                "bits_per_token": e.bits_per_token,
+                "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits,
+                "bigram_bits": base.bigram_bits,
+                "parameters": parameters, "seconds": outcome.elapsed.as_secs_f64(),
+                "peak_device_bytes": memory.peak,
                 "picture": output::shown(&picture),
             });
             output::result(&line.to_string());

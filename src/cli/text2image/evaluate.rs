@@ -34,7 +34,12 @@ pub struct Evaluate {
     #[arg(long, default_value_t = 64)]
     pool: usize,
     /// Guidances to draw with
-    #[arg(long, value_name = "G,..", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 5.0])]
+    #[arg(
+        long,
+        value_name = "G,..",
+        value_delimiter = ',',
+        default_values_t = [1.0, 2.0, 3.0, 4.0, 5.0]
+    )]
     sweep: Vec<f32>,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -223,7 +228,8 @@ impl Evaluate {
             );
             if global.json {
                 let line = serde_json::json!({
-                    "images": name, "guidance": guidance, "texts_found": texts, "images_found": images, "mean_cosine": score,
+                    "images": name, "guidance": guidance, "texts_found": texts,
+                    "images_found": images, "mean_cosine": score,
                     "pool": pool, "count": count, "by_chance": chance,
                 });
                 output::result(&line.to_string());

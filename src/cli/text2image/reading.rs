@@ -55,7 +55,7 @@ pub fn captioned(global: &Global, set: &mut ImageSet) -> Result<()> {
     Ok(())
 }
 
-/// The captions of all pictures in tokens, and how many are longer than `length` allows.
+/// Returns the captions of all pictures in tokens, and how many are longer than `length` allows.
 pub fn tokens(set: &ImageSet, tokenizer: &Tokenizer, text: &Text) -> Result<(Texts, Vec<String>)> {
     let (mut all, mut long) = (Vec::with_capacity(set.len()), Vec::new());
     for item in &set.items {
@@ -196,7 +196,7 @@ pub fn rows(set: &ImageSet, length: usize) -> Result<Text> {
     })
 }
 
-/// The rows of one text, of so many channels.
+/// Returns the rows of one text, of so many channels.
 pub fn embedding(path: &Path, channels: usize) -> Result<Vec<f32>> {
     let own = load_embedding(path)?;
     if own.channels != channels {
@@ -206,7 +206,7 @@ pub fn embedding(path: &Path, channels: usize) -> Result<Vec<f32>> {
     Ok(own.values)
 }
 
-/// The rows of some pictures' texts.
+/// Returns the rows of some pictures' texts.
 pub fn read_rows(set: &ImageSet, text: &Text, numbers: &[u32]) -> Result<Texts> {
     let TextFormat::Rows(channels) = text.form else {
         return Err(Error::data("the model reads tokens"));

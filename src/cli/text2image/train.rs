@@ -2,7 +2,7 @@
 //! stopped.
 
 mod before;
-mod going_on;
+mod resume;
 mod stages;
 
 use super::request::TrainRequest;
@@ -27,7 +27,7 @@ use wgvq::models::prior::{Pattern, Shape as PriorShape, TextKind};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
 
-/// Which way texts become images.
+/// The system by which texts become images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum System {
     /// Text and codes in one sequence, over a Gumbel-softmax codebook (Ramesh et al. 2021)
@@ -138,7 +138,7 @@ impl Train {
             .into_iter()
             .try_for_each(|place| RunFolder::settle(&place))?;
         let mut request = if self.resume.is_some() {
-            self.going_on(run)?
+            self.resumed_request(run)?
         } else {
             self.request(run)?
         };
@@ -234,7 +234,7 @@ impl Train {
 
     /// Whether a stage of a run that is resumed was trained to its end.
     fn ended(&self, place: &Path, steps: u64) -> Result<bool> {
-        Ok(self.resume.is_some() && going_on::ended(place, steps)?)
+        Ok(self.resume.is_some() && resume::ended(place, steps)?)
     }
 
     /// Returns the request of a new run.

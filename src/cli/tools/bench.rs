@@ -350,7 +350,7 @@ fn scaling() -> Result<Vec<Workload>> {
     Ok(all)
 }
 
-/// The standard training step with each quantizer in the place of the moving average.
+/// Returns the standard training step with each quantizer in the place of the moving average.
 fn steps() -> Vec<Workload> {
     wgvq::quantize::all()
         .iter()
@@ -358,7 +358,7 @@ fn steps() -> Vec<Workload> {
         .collect()
 }
 
-/// The second stage.
+/// Returns the second stage.
 fn prior() -> Vec<Workload> {
     bench::PriorWork::all().map(Workload::prior).to_vec()
 }
@@ -368,7 +368,9 @@ fn list(global: &Global) -> Result<CommandStatus> {
         for w in workloads {
             if global.json {
                 let op = w.op().map(|o| o.name());
-                let line = serde_json::json!({ "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string() });
+                let line = serde_json::json!({
+                    "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string(),
+                });
                 output::result(&line.to_string());
             } else {
                 output::result(&format!("{suite:<10} {}", w.name()));

@@ -49,7 +49,7 @@ impl Demo {
         }
     }
 
-    /// The second stage, small and short.
+    /// Trains the second stage, small and short.
     fn prior(&self, global: &Global) -> Result<CommandStatus> {
         let set = |key: &str, value: u64| format!("{key}={value}");
         let prior = PriorCommand {

@@ -41,12 +41,16 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
             .map_or_else(|| default_rules(a.cores[0]), |(_, t)| t.rules.clone());
         if global.json {
             let line = serde_json::json!({
-                "index": a.index, "name": i.name, "backend": i.backend.to_string(), "kind": format!("{:?}", i.device_type),
-                "driver": format!("{} {}", i.driver, i.driver_info), "cores": cores, "features": features,
+                "index": a.index, "name": i.name, "backend": i.backend.to_string(),
+                "kind": format!("{:?}", i.device_type),
+                "driver": format!("{} {}", i.driver, i.driver_info), "cores": cores,
+                "features": features,
                 "subgroup": [i.subgroup_min_size, i.subgroup_max_size],
-                "max_buffer_size": l.max_buffer_size, "max_binding_size": l.max_storage_buffer_binding_size,
+                "max_buffer_size": l.max_buffer_size,
+                "max_binding_size": l.max_storage_buffer_binding_size,
                 "workgroup_memory": l.max_compute_workgroup_storage_size,
-                "tiles": rules, "tuned": stored.as_ref().map(|(path, _)| path.display().to_string()),
+                "tiles": rules,
+                "tuned": stored.as_ref().map(|(path, _)| path.display().to_string()),
             });
             output::result(&line.to_string());
             continue;

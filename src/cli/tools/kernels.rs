@@ -182,7 +182,7 @@ impl Kernels {
     }
 }
 
-/// The label, with an underscore for what shells and file systems take for something else.
+/// Returns the label, with an underscore for what shells and file systems take for something else.
 fn file_name(label: &str) -> String {
     label
         .chars()

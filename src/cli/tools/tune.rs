@@ -32,7 +32,7 @@ impl Tune {
         let gpu = global.untuned_gpu()?;
         let path = path(gpu.info(), global.one_core()?);
         if self.reset {
-            let path = path.ok_or_else(nowhere)?;
+            let path = path.ok_or_else(no_cache_folder)?;
             let removed = match std::fs::remove_file(&path) {
                 Ok(()) => true,
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -57,7 +57,7 @@ impl Tune {
             return Ok(CommandStatus::Done);
         }
         if !self.dry_run {
-            may_store(path.as_deref().ok_or_else(nowhere)?)?;
+            may_store(path.as_deref().ok_or_else(no_cache_folder)?)?;
         }
         output::note(
             global,
@@ -71,7 +71,9 @@ impl Tune {
                     .iter()
                     .map(|(t, g)| serde_json::json!({ "tile": t.to_string(), "gflops": g }))
                     .collect();
-                let line = serde_json::json!({ "m": rows, "n": cols, "k": inner, "chosen": class.rule.tile, "tiles": tiles });
+                let line = serde_json::json!({
+                    "m": rows, "n": cols, "k": inner, "chosen": class.rule.tile, "tiles": tiles,
+                });
                 output::result(&line.to_string());
                 return;
             }
@@ -110,7 +112,7 @@ impl Tune {
     }
 }
 
-fn nowhere() -> Error {
+fn no_cache_folder() -> Error {
     Error::config(
         "WGVQ_TUNING",
         "this system names no folder for caches; set it to a folder for tuning tables",
@@ -165,9 +167,9 @@ fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
     Some(folder.join(format!("tuning-{}.toml", slug.trim_matches('-'))))
 }
 
-/// The stored table of an adapter, and of a core that was asked for, and its file. Tables are a
-/// convenience: where the user's own folder cannot be looked into (no home, or one that is closed
-/// to this process), there is none.
+/// Returns the stored table of an adapter, and of a core that was asked for, and its file. Tables
+/// are a convenience: where the user's own folder cannot be looked into (no home, or one that is
+/// closed to this process), there is none.
 ///
 /// # Errors
 /// If there is one that is damaged, or the folder that `WGVQ_TUNING` names cannot be looked into.

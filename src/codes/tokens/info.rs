@@ -51,8 +51,8 @@ impl TokenDatasetInfo {
     }
 }
 
-/// The SHA-256 of the model that made the tokens in a folder, as their manifest says; `None` where
-/// there is none that can be read.
+/// Returns the SHA-256 of the model that made the tokens in a folder, as their manifest says;
+/// `None` where there is none that can be read.
 pub(crate) fn made_by(folder: &Path) -> Option<String> {
     let value: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;

@@ -192,7 +192,8 @@ fn parts(text: &str) -> Vec<&str> {
     parts
 }
 
-/// A value as a message shows it; a number of 32 bits without the digits that widening gave it.
+/// Returns a value as a message shows it; a number of 32 bits without the digits that widening gave
+/// it.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::Float(x) if f64::from(*x as f32) == *x => (*x as f32).to_string(),
@@ -202,7 +203,7 @@ pub(crate) fn shown(value: &Value) -> String {
 
 /// Returns serde's message in the words of this crate: for an unknown word it names the known ones,
 /// and the nearest.
-pub(crate) fn told(message: &str) -> String {
+pub(crate) fn serde_message(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown variant `") else {
         return message.to_owned();
     };
@@ -335,15 +336,16 @@ mod tests {
 
     #[test]
     fn a_word_that_is_not_known_names_those_that_are() {
-        let told = told("unknown variant `colum`, expected one of `full`, `row`, `column`");
+        let told =
+            serde_message("unknown variant `colum`, expected one of `full`, `row`, `column`");
         assert_eq!(
             told,
             "`colum` is not known: it must be full, row or column; the nearest is `column`"
         );
         assert_eq!(
-            super::told("unknown variant `x`, expected `a`"),
+            super::serde_message("unknown variant `x`, expected `a`"),
             unknown_word("x", &["a"])
         );
-        assert_eq!(super::told("something else"), "something else");
+        assert_eq!(super::serde_message("something else"), "something else");
     }
 }

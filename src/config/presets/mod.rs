@@ -36,7 +36,7 @@ impl Preset {
         first.trim_start_matches(['#', ' '])
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     ///
     /// # Errors
     /// If its file is none, which a test rules out.
@@ -89,7 +89,7 @@ const PRESETS: [Preset; 5] = [
     },
 ];
 
-/// Every preset.
+/// Returns every preset.
 pub fn presets() -> &'static [Preset] {
     &PRESETS
 }

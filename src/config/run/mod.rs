@@ -48,17 +48,17 @@ impl Resumable for RunConfig {
         self
     }
 
-    /// Every value, but for the steps in all, for where pictures and pixels lie and how many
-    /// threads make batches of them, and for what the backward pass keeps. These leave the steps
-    /// that were done as they are; any other change would not. That the pictures are the
-    /// same is told by their sum, which checkpoints have.
+    /// Returns every value, but for the steps in all, for where pictures and pixels lie and how
+    /// many threads make batches of them, and for what the backward pass keeps. These leave the
+    /// steps that were done as they are; any other change would not. That the pictures are the same
+    /// is told by their sum, which checkpoints have.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.clone();
         same.data.source = Data::default().source;
         same.identity_with_source()
     }
 
-    /// They had the source in them, as it was written.
+    /// Returns the identities of earlier versions, which had the source in them, as it was written.
     fn earlier_identities(&self, kept: &Self) -> Result<Vec<String>> {
         let mut same = self.clone();
         same.data.source.clone_from(&kept.data.source);

@@ -114,8 +114,8 @@ impl Model {
         all
     }
 
-    /// The shape of a `vit` for images of so many channels, rows and columns, whose latents have
-    /// `codebook_dim`.
+    /// Returns the shape of a `vit` for images of so many channels, rows and columns, whose latents
+    /// have `codebook_dim`.
     pub(crate) fn vit_shape(
         &self,
         [height, width, channels]: [usize; 3],
@@ -142,7 +142,8 @@ impl Model {
         }
     }
 
-    /// The shape of a `vqgan` for images of so many channels, whose latents have `codebook_dim`.
+    /// Returns the shape of a `vqgan` for images of so many channels, whose latents have
+    /// `codebook_dim`.
     pub(crate) fn gan_shape(&self, channels: usize, codebook_dim: usize) -> vqgan::Config {
         let all = self.resolved();
         vqgan::Config {

@@ -8,7 +8,7 @@ use crate::config::train_common::{ActivationDtype, StageTrain, TrainCommon, embe
 pub struct Train {
     /// Keys that a prior has, too. With `decay_steps` of 0 the learning rate does not fall.
     pub stage: StageTrain,
-    /// Mend a codebook that collapses (revive its dead codes) and a run that diverges (go back, at
+    /// Recover from a codebook collapse (revive its dead codes) and from divergence (go back, at
     /// half the rate).
     pub auto_heal: bool,
 }
@@ -70,7 +70,7 @@ impl Default for Train {
 }
 
 impl Train {
-    /// The learning rate of a step, from 0 on.
+    /// Returns the learning rate of a step, from 0 on.
     pub fn rate(&self, step: u64) -> f64 {
         self.rate_over(self.decay_steps, step)
     }

@@ -119,7 +119,7 @@ impl DiskCache {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// The error of a file that could not be written.
+    /// Returns the error of a file that could not be written.
     pub(crate) fn refused(&self, path: &Path, error: &io::Error) -> Error {
         refused(path, error)
     }
@@ -135,7 +135,7 @@ fn refused(path: &Path, error: &io::Error) -> Error {
     )
 }
 
-/// Every file one folder down. What goes while we look was never there.
+/// Returns every file one folder down. What goes while we look was never there.
 fn list(root: &Path) -> io::Result<Vec<Listed>> {
     let mut out = Vec::new();
     let mut look = |folder: &Path| -> io::Result<Vec<PathBuf>> {

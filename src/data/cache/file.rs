@@ -82,7 +82,7 @@ pub(crate) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Re
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
-/// The rows `from..from + rows` of the picture at `path`.
+/// Reads the rows `from..from + rows` of the picture at `path`.
 pub(crate) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> ReadOutcome {
     match try_read(path, key, size, from as usize, rows as usize) {
         Ok(Some(rows)) => ReadOutcome::Rows(rows),

@@ -238,10 +238,10 @@ impl ImageCache {
         )
     }
 
-    /// A crop of the picture that image `i` is from, brought to the size of an image, `[H, W, C]`.
-    /// The crop has an image's shape and `area` of the area of the largest such crop, but is never
-    /// smaller than an image; `at` says where it lies, from one side (0, 0) to the other (towards
-    /// 1, 1).
+    /// Returns a crop of the picture that image `i` is from, brought to the size of an image,
+    /// `[H, W, C]`. The crop has an image's shape and `area` of the area of the largest such crop,
+    /// but is never smaller than an image; `at` says where it lies, from one side (0, 0) to the
+    /// other (towards 1, 1).
     ///
     /// # Errors
     /// If there is no such image, or its picture can no longer be read.
@@ -340,7 +340,7 @@ impl ImageCache {
         }
     }
 
-    /// The picture in the form in which it is kept.
+    /// Returns the picture in the form in which it is kept.
     fn decode(&self, picture: &CachedImage) -> Result<Vec<u8>> {
         let gone = |e: std::io::Error| {
             picture

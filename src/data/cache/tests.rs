@@ -48,7 +48,7 @@ fn all(set: &ImageSet) -> Vec<u8> {
         .unwrap()
 }
 
-/// Every file of decoded pictures.
+/// Returns every file of decoded pictures.
 fn decoded(cache: &tempfile::TempDir) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for folder in fs::read_dir(cache.path().join("decoded")).unwrap() {
@@ -205,8 +205,12 @@ proptest! {
         prop_assert!(part.width >= tile_w && part.height >= tile_h, "{:?}", part);
         // The shape, where the smallest crop does not bind: the largest crop is cut to whole
         // pixels, and each side is rounded.
-        let wide = f64::from(part.width) * f64::from(tile_h) - f64::from(part.height) * f64::from(tile_w);
-        prop_assert!(wide.abs() <= 2.0 * f64::from(tile_w.max(tile_h)), "{:?} of {w}x{h} for {tile_w}x{tile_h}", part);
+        let wide = f64::from(part.width) * f64::from(tile_h)
+            - f64::from(part.height) * f64::from(tile_w);
+        prop_assert!(
+            wide.abs() <= 2.0 * f64::from(tile_w.max(tile_h)),
+            "{:?} of {w}x{h} for {tile_w}x{tile_h}", part
+        );
         if area == 1.0 {
             prop_assert!(part.width == w || part.height == h);
         }

@@ -338,8 +338,8 @@ impl Scan {
         Ok(true)
     }
 
-    /// A block of a progressive scan; `run` blocks from it on have nothing new. `None` without a
-    /// table.
+    /// Returns a block of a progressive scan; `run` blocks from it on have nothing new. `None`
+    /// without a table.
     fn part_of_block(
         &self,
         bits: &mut Bits,
@@ -402,7 +402,7 @@ impl Scan {
     }
 }
 
-/// A block of a sequential scan. `None` without a table.
+/// Returns a block of a sequential scan. `None` without a table.
 fn block(bits: &mut Bits, tables: (Option<&Huffman>, Option<&Huffman>)) -> Walked<Option<()>> {
     let (Some(dc), Some(ac)) = tables else {
         return Ok(None);

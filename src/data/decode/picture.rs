@@ -107,7 +107,7 @@ pub(crate) fn load_whole(place: &Place) -> Result<RgbImage> {
     guarded(place, |reader| Ok(on_white(read(reader)?)))
 }
 
-/// The header alone.
+/// Returns the header alone.
 pub(crate) fn header(place: &Place) -> Result<Header> {
     guarded(place, |reader| {
         let mut decoder = decoder(reader)?;
@@ -141,7 +141,7 @@ pub(crate) fn header(place: &Place) -> Result<Header> {
     })
 }
 
-/// A picture in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
+/// Returns a picture in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
 pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
     // Cropped first: scaling the whole of a picture of 16,384 x 1 would pass through one of a
     // million columns.
@@ -168,7 +168,7 @@ pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: 
     in_channels(rgb, channels)
 }
 
-/// The bytes of a picture in colour, or in grey.
+/// Returns the bytes of a picture in colour, or in grey.
 pub(crate) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
     match channels {
         1 => rgb.pixels().map(|pixel| luma(pixel.0)).collect(),
@@ -176,7 +176,7 @@ pub(crate) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
     }
 }
 
-/// The set in the size and channels asked for, with a note if that changed it.
+/// Returns the set in the size and channels asked for, with a note if that changed it.
 pub(crate) fn refit(mut set: ImageSet, options: &Options) -> Result<ImageSet> {
     let (width, height) = options.size.unwrap_or((set.width, set.height));
     let channels = options.channels.unwrap_or(set.channels);
@@ -230,7 +230,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     read(std::io::Cursor::new(bytes))
 }
 
-/// A picture of `[H, W, C]` bytes; `None` if they are too few.
+/// Returns a picture of `[H, W, C]` bytes; `None` if they are too few.
 pub(crate) fn whole(
     pixels: &[u8],
     (width, height, channels): (usize, usize, usize),

@@ -18,14 +18,14 @@ pub(crate) struct Place {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
-    /// In the archive.
+    /// Name in the archive.
     name: Arc<str>,
     at: u64,
     bytes: u64,
 }
 
 impl Place {
-    /// The whole of a file.
+    /// Returns the whole of a file.
     pub(crate) fn file(path: impl AsRef<Path>) -> Place {
         Place {
             path: path.as_ref().into(),
@@ -93,7 +93,7 @@ impl Place {
         fs::metadata(&self.path).map(|about| about.is_file())
     }
 
-    /// A reader of its bytes and no others.
+    /// Returns a reader of its bytes and no others.
     pub(crate) fn open(&self) -> io::Result<FileSection> {
         let mut file = File::open(&self.path)?;
         let (from, bytes) = match &self.part {

@@ -46,7 +46,7 @@ impl BatchPlan {
         self.crop.is_some() || self.color > 0.0
     }
 
-    /// The images of a step by their numbers in the set, and which are to be mirrored.
+    /// Returns the images of a step by their numbers in the set, and which are to be mirrored.
     pub fn order(&self, set: &ImageSet, step: u64) -> (Vec<u32>, Vec<bool>) {
         let places = batch_indices(self.seed, step, self.batch, set.train.len());
         let mirrored = (0..places.len())
@@ -58,7 +58,7 @@ impl BatchPlan {
         )
     }
 
-    /// The training images of a step.
+    /// Returns the training images of a step.
     ///
     /// # Errors
     /// If a picture can no longer be read, or crops are asked for of a set that has no whole
@@ -90,7 +90,7 @@ impl BatchPlan {
     }
 }
 
-/// The error of crops that cannot be drawn.
+/// Returns the error of crops that cannot be drawn.
 pub(crate) fn no_photographs(set: &ImageSet) -> Error {
     let what = match set.pixels {
         Pixels::Memory(_) => "is not a folder of photographs",

@@ -22,7 +22,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The order of `n` items under `seed`.
+    /// Returns the order of `n` items under `seed`.
     ///
     /// # Errors
     /// If there are no items, or 2^31 or more.
@@ -36,7 +36,7 @@ impl Sampler {
         }
     }
 
-    /// The items of step `step` (from 0) at `batch` items a step, each below n.
+    /// Returns the items of step `step` (from 0) at `batch` items a step, each below n.
     pub fn batch(&self, step: u64, batch: usize) -> Vec<u32> {
         let n = u128::from(self.n);
         let start = u128::from(step) * batch as u128;
@@ -153,10 +153,16 @@ mod tests {
         }
 
         #[test]
-        fn a_step_depends_on_nothing_before_it(seed: u64, step in 0u64..1 << 60, n in 1usize..100_000) {
+        fn a_step_depends_on_nothing_before_it(
+            seed: u64,
+            step in 0u64..1 << 60,
+            n in 1usize..100_000,
+        ) {
             // The same positions as one batch of 12 and as three of 4.
             let whole = batch_indices(seed, step, 12, n);
-            let parts: Vec<u32> = (0..3).flat_map(|i| batch_indices(seed, step * 3 + i, 4, n)).collect();
+            let parts: Vec<u32> = (0..3)
+                .flat_map(|i| batch_indices(seed, step * 3 + i, 4, n))
+                .collect();
             prop_assert_eq!(whole, parts);
         }
     }

@@ -26,7 +26,7 @@ pub struct DataStall {
 }
 
 impl DataStall {
-    /// The share, from 0 to 1.
+    /// Returns the share, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.of.is_zero() {
             0.0
@@ -47,7 +47,7 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     /// A step was made.
     made: Condvar,
-    /// There is room for another, or the end has come.
+    /// Signals that there is room for another, or that the end has come.
     room: Condvar,
     ahead: u64,
 }
@@ -182,7 +182,7 @@ impl<T> Drop for Prefetcher<T> {
         self.shared.state.lock().stop = true;
         self.shared.room.notify_all();
         for thread in self.threads.drain(..) {
-            // It catches what it runs, so that there is nothing to hear from it.
+            // It catches what it runs, so that joining it gives no error.
             let _ = thread.join();
         }
     }
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-    /// A number that costs another time at each step.
+    /// Returns a number that costs another time at each step.
     fn uneven(step: u64) -> Result<u64> {
         std::thread::sleep(Duration::from_micros(step * 7919 % 13 * 100));
         Ok(step * step)

@@ -102,7 +102,7 @@ struct Sample {
     texts: BTreeMap<String, (String, Result<String, String>)>,
 }
 
-/// The pictures of an archive in the order of their names, which begin with `prefix`.
+/// Returns the pictures of an archive in the order of their names, which begin with `prefix`.
 pub(crate) fn samples(
     path: &Path,
     prefix: &str,
@@ -187,7 +187,7 @@ fn said(
     damaged.unwrap_or(Sidecar::Nothing)
 }
 
-/// The caption of a sample's JSON; empty if it has none.
+/// Returns the caption of a sample's JSON; empty if it has none.
 fn json(text: &str) -> Result<String, String> {
     let value: serde_json::Value =
         serde_json::from_str(text).map_err(|e| format!("is not JSON: {e}"))?;
@@ -198,8 +198,8 @@ fn json(text: &str) -> Result<String, String> {
         .to_owned())
 }
 
-/// The pictures and texts of an archive, by their names. Of two that share a name the later counts,
-/// as it would were they unpacked.
+/// Returns the pictures and texts of an archive, by their names. Of two that share a name the later
+/// counts, as it would were they unpacked.
 fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
     let damaged =
@@ -280,7 +280,8 @@ fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     Ok(members)
 }
 
-/// The name of an entry with `/`; none for what lies outside the archive, and for hidden files.
+/// Returns the name of an entry with `/`; none for what lies outside the archive, and for hidden
+/// files.
 fn inner_name(path: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.components() {

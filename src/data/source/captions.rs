@@ -198,7 +198,7 @@ fn variant(name: &str, n: usize) -> String {
     }
 }
 
-/// A caption's words, in lower case.
+/// Returns a caption's words, in lower case.
 fn words(caption: &str) -> BTreeSet<String> {
     let letters = |c: char| !(c.is_alphanumeric() || c == '\'');
     caption

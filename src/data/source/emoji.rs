@@ -14,7 +14,7 @@ const ATLAS: &[u8] = include_bytes!("../../../assets/emoji32.png");
 const TABLE: &str = include_str!("../../../assets/emoji32.tsv");
 const SIDE: usize = 32;
 
-/// The set; its classes are the ten categories.
+/// Returns the set; its classes are the ten categories.
 pub(crate) fn open(options: &Options) -> Result<ImageSet> {
     picture::refit(read(ATLAS, TABLE)?, options)
 }

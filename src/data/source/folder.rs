@@ -54,7 +54,7 @@ pub(crate) const MAX_CAPTION: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageFile {
     pub(crate) place: Place,
-    /// Below the folder, with `/`.
+    /// Path relative to the folder, `/`-separated.
     pub(crate) name: String,
     /// The part of the name that is an archive's, with the folders above it.
     pub(crate) shard: Range<usize>,
@@ -123,7 +123,7 @@ pub(crate) fn too_long(most: u64) -> String {
 }
 
 impl ImageFile {
-    /// A file of its own, with nothing beside it.
+    /// Returns a file of its own, with nothing beside it.
     pub(crate) fn file(path: PathBuf, name: String) -> ImageFile {
         ImageFile {
             place: Place::file(path),
@@ -134,7 +134,7 @@ impl ImageFile {
         }
     }
 
-    /// The text beside it.
+    /// Returns the text beside it.
     fn caption(&self, unread: &mut UnreadableTexts) -> Option<String> {
         self.caption.read(unread)
     }
@@ -277,7 +277,8 @@ pub(crate) fn load(
     })
 }
 
-/// Every picture below `root` in the order of the names; hidden files and folders are left alone.
+/// Returns every picture below `root` in the order of the names; hidden files and folders are left
+/// alone.
 pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile>> {
     let mut found = Vec::new();
     let mut unread: BTreeMap<String, usize> = BTreeMap::new();
@@ -387,7 +388,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     Ok(found)
 }
 
-/// The endings of pictures, as a list.
+/// Returns the endings of pictures, as a list.
 pub(crate) fn kinds() -> String {
     ENDINGS.map(|ending| format!(".{ending}")).join(", ")
 }
@@ -416,8 +417,8 @@ fn official(files: &[ImageFile]) -> Option<(Vec<u32>, Vec<u32>)> {
     (!train.is_empty() && !test.is_empty()).then_some((train, test))
 }
 
-/// The names of the classes, and each picture's place among them: what is said beside pictures,
-/// where that is so of any, else the names of the subfolders `depth` folders down.
+/// Returns the names of the classes, and each picture's place among them: what is said beside
+/// pictures, where that is so of any, else the names of the subfolders `depth` folders down.
 fn classes(
     files: &[ImageFile],
     depth: usize,
@@ -451,7 +452,8 @@ fn classes(
     (names.into_iter().cloned().collect(), of)
 }
 
-/// The first 8 bytes of SHA-256 of the name without its ending and without what follows an `@`.
+/// Returns the first 8 bytes of SHA-256 of the name without its ending and without what follows an
+/// `@`.
 pub(crate) fn group(name: &str) -> u64 {
     Sha256::digest(stem(name))
         .iter()

@@ -29,7 +29,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     picture::refit(open_files(&train, test.as_deref())?, options)
 }
 
-/// The set of one file, or of a train and a test file, with the labels beside each.
+/// Returns the set of one file, or of a train and a test file, with the labels beside each.
 pub(crate) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> {
     let mut pixels = Vec::new();
     let shape @ Shape {
@@ -431,11 +431,19 @@ pub(crate) mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn hostile_bytes(dims in proptest::collection::vec(0u32..5, 0..5), bytes: Vec<u8>, zip: bool, raw: bool) {
+        fn any_bytes_are_read_or_refused(
+            dims in proptest::collection::vec(0u32..5, 0..5),
+            bytes: Vec<u8>,
+            zip: bool,
+            raw: bool,
+        ) {
             let bytes = if raw { bytes } else { idx(&dims, &bytes) };
             let dir = files(&[("images", if zip { gz(&bytes) } else { bytes })]);
             match open_in(&dir, "images") {
-                Ok(set) => prop_assert_eq!(set.pixels.in_memory().unwrap().len(), set.len() * set.image_bytes()),
+                Ok(set) => prop_assert_eq!(
+                    set.pixels.in_memory().unwrap().len(),
+                    set.len() * set.image_bytes()
+                ),
                 Err(error) => prop_assert!(error.to_string().contains("images")),
             }
         }

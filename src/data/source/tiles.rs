@@ -106,7 +106,7 @@ pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     })
 }
 
-/// The set of photographs that stay on disk.
+/// Returns the set of photographs that stay on disk.
 pub(crate) fn stored(
     root: &Path,
     kept: Vec<(ImageFile, Header)>,
@@ -130,7 +130,7 @@ pub(crate) fn stored(
     )
 }
 
-/// The tiles of one photograph, row by row.
+/// Returns the tiles of one photograph, row by row.
 fn cut(
     place: &Place,
     grid: Grid,

@@ -51,7 +51,7 @@ impl Completions {
         Poll::Pending
     }
 
-    /// The oldest batch on the device.
+    /// Returns the oldest batch on the device.
     #[cfg(not(target_arch = "wasm32"))]
     fn oldest(&self) -> Option<wgpu::SubmissionIndex> {
         let state = self.state.lock();

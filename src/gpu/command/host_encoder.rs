@@ -48,10 +48,10 @@ type WrittenArena = (Arena, Vec<u8>);
 /// The buffers of one recording.
 #[derive(Debug)]
 pub(crate) struct BufferSet {
-    /// For what kernels write: given back and taken again within the recording, since one encoder
-    /// orders its own uses.
+    /// Buffers that kernels write: given back and taken again within the recording, since one
+    /// encoder orders its own uses.
     pub(in crate::gpu) kernels: Arc<Mutex<Pool>>,
-    /// For what the queue writes before the encoder runs: each is used once.
+    /// Buffers that the queue writes before the encoder runs: each is used once.
     pub(in crate::gpu) uploads: Arc<Mutex<Pool>>,
     arenas: Vec<WrittenArena>,
 }
@@ -77,7 +77,7 @@ impl Recording {
         }
     }
 
-    /// The arena with room for one more dispatch.
+    /// Returns the arena with room for one more dispatch.
     pub(in crate::gpu) fn arena(&mut self, gpu: &Gpu) -> Arena {
         if self.arenas == 0 || self.stream.uniforms.len() + UNIFORM_STEP > ARENA {
             self.fill(gpu);
@@ -205,7 +205,7 @@ impl Drop for EncoderGuard<'_> {
 }
 
 impl Recorder {
-    /// The recording of this thread, among those for hosts.
+    /// Returns the recording of this thread, among those for hosts.
     pub(in crate::gpu) fn host(&self) -> Option<usize> {
         if self.hosts.is_empty() {
             return None;
@@ -268,7 +268,7 @@ impl Gpu {
         Ok(result)
     }
 
-    /// The pools of this thread's recording for a host.
+    /// Returns the pools of this thread's recording for a host.
     pub(crate) fn host_set(&self) -> Option<Pools> {
         if self.inner.command.hosts.load(Ordering::Relaxed) == 0 {
             return None;

@@ -15,7 +15,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// At most `most`.
+    /// Creates a limit of `most` batches.
     pub fn new(most: usize) -> Self {
         InFlight {
             most,

@@ -39,7 +39,7 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// For a device that does about `guess` units of work a second.
+    /// Creates the state for a device that does about `guess` units of work a second.
     pub(in crate::gpu) fn new(guess: f64) -> Commands {
         Commands {
             recorder: Default::default(),

@@ -16,7 +16,7 @@ pub struct Span {
     pub groups: [u32; 3],
     /// Its cost, as its operation states it.
     pub work: Work,
-    /// From the end of what ran before it to its own end.
+    /// Time from the end of what ran before it to its own end.
     pub time: Duration,
 }
 
@@ -31,7 +31,7 @@ pub(in crate::gpu) struct Profile {
 }
 
 impl Profile {
-    /// The set and the first query of the next dispatch.
+    /// Returns the set and the first query of the next dispatch.
     fn next(&mut self, device: &wgpu::Device) -> (&wgpu::QuerySet, u32) {
         let at = 2 * self.spans.len() as u32;
         if at / QUERIES == self.sets.len() as u32 {

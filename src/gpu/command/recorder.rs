@@ -197,7 +197,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Ends the pass and lends the encoder, for copies, queries and render passes.
+    /// Ends the pass and returns the encoder, for copies, queries and render passes.
     pub(crate) fn with_encoder<R>(&self, f: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
         let mut recorder = self.inner.command.recorder.lock();
         let stream = match recorder.host() {

@@ -7,7 +7,7 @@ use crate::gpu::Gpu;
 
 impl Gpu {
     /// Closes `scope` and gives what it caught. In a browser that is not known yet: it is then the
-    /// failure that the next call hears of that can return one.
+    /// failure that the next fallible call returns.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn caught(&self, scope: wgpu::ErrorScopeGuard, _what: &str) -> Option<wgpu::Error> {
         pollster::block_on(scope.pop())

@@ -80,7 +80,7 @@ impl Slices {
             .map_or(weight / pace, |rate| rate * weight)
     }
 
-    /// Would one more dispatch make the open batch too long?
+    /// Whether one more dispatch would make the open batch too long.
     pub(in crate::gpu) fn full(&self, pipeline: u64, weight: f64, pace: f64) -> bool {
         let Some(length) = self.length else {
             return false;

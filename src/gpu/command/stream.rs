@@ -37,10 +37,10 @@ impl Submission {
 /// A pipeline, and per binding the buffer, its offset and its size.
 pub(in crate::gpu) type BindGroupKey = (u64, Vec<(u64, u64, u64)>);
 
-/// An encoder that is being filled.
+/// An open command encoder and its current compute pass.
 #[derive(Default)]
 pub(in crate::gpu) struct Stream {
-    // The pass borrows the encoder in spirit: it is dropped first, always.
+    // `pass` logically borrows `encoder` (`forget_lifetime`): drop it first.
     pub(in crate::gpu) pass: Option<wgpu::ComputePass<'static>>,
     pub(in crate::gpu) encoder: Option<wgpu::CommandEncoder>,
     /// Parameters of this batch, on devices without immediates.
@@ -62,7 +62,7 @@ impl Stream {
         })
     }
 
-    /// The encoder between passes.
+    /// Returns the encoder between passes.
     pub(in crate::gpu) fn encoder(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
         self.pass = None;
         self.encoder

@@ -34,14 +34,14 @@ impl Gpu {
         Ok((result, Some(self.between(ticks[0], ticks[1]))))
     }
 
-    /// The time from one tick of the device's clock to another.
+    /// Returns the time from one tick of the device's clock to another.
     pub(in crate::gpu) fn between(&self, from: u64, to: u64) -> Duration {
         let nanoseconds =
             to.saturating_sub(from) as f64 * self.inner.queue.get_timestamp_period() as f64;
         Duration::from_nanos(nanoseconds as u64)
     }
 
-    /// The first `count` queries of a set, in ticks. Waits for them.
+    /// Returns the first `count` queries of a set, in ticks. Waits for them.
     pub(in crate::gpu) fn resolve(&self, queries: &wgpu::QuerySet, count: u32) -> Result<Vec<u64>> {
         let size = 8 * count as u64;
         let resolved =

@@ -71,7 +71,7 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-/// Every adapter on this machine, hardware first, in a stable order.
+/// Returns every adapter on this machine, hardware first, in a stable order.
 async fn enumerate() -> Vec<wgpu::Adapter> {
     let mut all = instance().enumerate_adapters(wgpu::Backends::all()).await;
     all.sort_by_key(|a| rank(a.get_info().device_type));
@@ -171,7 +171,7 @@ fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
     one.then_some(info.subgroup_min_size)
 }
 
-/// The variant of the `coopmat` core for an adapter.
+/// Returns the variant of the `coopmat` core for an adapter.
 ///
 /// # Errors
 /// Names what the adapter lacks.

@@ -36,7 +36,7 @@ impl Coopmat {
             .collect()
     }
 
-    /// The variant for an adapter, or the first thing that it lacks.
+    /// Returns the variant for an adapter, or the first thing that it lacks.
     pub(in crate::gpu) fn of(
         features: wgpu::Features,
         limits: &wgpu::Limits,

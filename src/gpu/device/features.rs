@@ -66,15 +66,15 @@ impl FeatureRequest {
     }
 }
 
-/// The features to ask `adapter` for: those of what is wanted that it has, so that it does not
-/// refuse.
+/// Returns the features to ask `adapter` for: those of what is wanted that it has, so that it does
+/// not refuse.
 pub fn required_features(adapter: &wgpu::Adapter, wanted: FeatureRequest) -> wgpu::Features {
     adapter.features() & wanted.features()
 }
 
-/// The limits to ask `adapter` for: WebGPU's defaults, raised where what is wanted needs more, and
-/// never past what the adapter has, so that it does not refuse. A host that needs more of its own
-/// raises them further.
+/// Returns the limits to ask `adapter` for: WebGPU's defaults, raised where what is wanted needs
+/// more, and never past what the adapter has, so that it does not refuse. A host that needs more of
+/// its own raises them further.
 pub fn required_limits(adapter: &wgpu::Adapter, wanted: FeatureRequest) -> wgpu::Limits {
     limits_for(
         &adapter.limits(),

@@ -4,7 +4,7 @@ use super::pipelines::Kernel;
 use crate::gpu::Coopmat;
 
 impl Coopmat {
-    /// The defines of `shaders/gemm/coopmat.wgsl`, for a tile of 64 x 64.
+    /// Returns the defines of `shaders/gemm/coopmat.wgsl`, for a tile of 64 x 64.
     pub(crate) fn define(self, kernel: Kernel) -> Kernel {
         let Coopmat { side, lanes } = self;
         let kernel = kernel

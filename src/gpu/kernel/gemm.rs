@@ -48,8 +48,8 @@ pub enum Tile {
     Coopmat(Coopmat),
 }
 
-/// As tables name it: `subgroup 8x64` (rows and columns of a lane), `tiled 128x64 8x8` (of a
-/// workgroup, and of an invocation).
+/// Writes its name in tables: `subgroup 8x64` (rows and columns of a lane), `tiled 128x64 8x8` (of
+/// a workgroup, and of an invocation).
 impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -88,7 +88,7 @@ const TILED: [(u32, u32, u32, u32, u32); 6] = [
 ];
 
 impl Tile {
-    /// The tile for `cols` columns on this device, by its table.
+    /// Returns the tile for `cols` columns on this device, by its table.
     pub(crate) fn pick(gpu: &Gpu, cols: usize, work: Work) -> Tile {
         gpu.tile(cols, work.flops)
     }
@@ -188,8 +188,8 @@ impl Tile {
         }
     }
 
-    /// The grid over `rows` x `cols` outputs, `batch` times: (workgroups, tiles per matrix, tiles
-    /// along the columns).
+    /// Returns the grid over `rows` x `cols` outputs, `batch` times: (workgroups, tiles per matrix,
+    /// tiles along the columns).
     pub(crate) fn grid(self, rows: usize, cols: usize, batch: usize) -> ([u32; 3], u32, u32) {
         let col_tiles = cols.div_ceil(self.cols());
         let tiles = rows.div_ceil(self.rows()) * col_tiles;

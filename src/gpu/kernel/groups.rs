@@ -14,9 +14,9 @@ pub fn groups_for(items: usize, per_group: usize) -> [u32; 3] {
     [x as u32, groups.div_ceil(x) as u32, 1]
 }
 
-/// The parts, as (start, length), in which a kernel over `n` f32 walks buffers of which the device
-/// binds `limit` bytes at a time. Every part but the last is a whole number of 256-byte blocks, as
-/// [`Tensor::view`] wants its start.
+/// Returns the parts, as (start, length), in which a kernel over `n` f32 walks buffers of which the
+/// device binds `limit` bytes at a time. Every part but the last is a whole number of 256-byte
+/// blocks, as [`Tensor::view`] wants its start.
 pub(crate) fn chunks(n: usize, limit: u64) -> impl Iterator<Item = (usize, usize)> {
     // Within what u32 counts in a kernel, too.
     let most = (limit / 256 * 64).clamp(64, 1 << 31) as usize;
@@ -48,9 +48,9 @@ pub(crate) fn row_group(gpu: &Gpu, long: bool, steps: usize) -> u32 {
     }
 }
 
-/// The parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the device
-/// binds `limit` bytes at a time. Every part but the last is a multiple of 64 rows, so that it
-/// starts where bindings may.
+/// Returns the parts, as (first row, rows), in which a kernel walks rows of `cols` f32 of which the
+/// device binds `limit` bytes at a time. Every part but the last is a multiple of 64 rows, so that
+/// it starts where bindings may.
 pub(crate) fn row_chunks(
     rows: usize,
     cols: usize,

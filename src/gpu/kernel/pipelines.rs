@@ -1,4 +1,4 @@
-//! From kernel text to a pipeline: naga's reflection supplies the bindings and the workgroup size.
+//! Pipelines from kernel text: naga's reflection supplies the bindings and the workgroup size.
 
 use super::preprocess::Expanded;
 use super::reflect::Reflection;
@@ -24,7 +24,7 @@ impl std::hash::Hash for Kernel {
 }
 
 impl Kernel {
-    /// The plain variant of `source`.
+    /// Returns the plain variant of `source`.
     pub fn new(source: &'static Source) -> Self {
         Kernel {
             source,
@@ -64,7 +64,7 @@ impl Kernel {
         &self.defines
     }
 
-    /// The value of a define of this variant.
+    /// Returns the value of a define of this variant.
     pub fn get(&self, name: &str) -> Option<u32> {
         self.defines
             .iter()
@@ -94,8 +94,8 @@ impl Kernel {
         Ok(for_browsers(text, &reflection))
     }
 
-    /// The final WGSL. `immediates` tells whether the device takes parameters as immediates;
-    /// without them the same struct is read from a uniform buffer.
+    /// Returns the final WGSL. `immediates` tells whether the device takes parameters as
+    /// immediates; without them the same struct is read from a uniform buffer.
     pub fn wgsl(&self, immediates: bool) -> Result<String> {
         Ok(self.expanded(immediates)?.text)
     }
@@ -159,7 +159,7 @@ pub struct Pipeline {
 }
 
 impl Gpu {
-    /// The pipeline of a kernel, compiled at first use and kept.
+    /// Returns the pipeline of a kernel, compiled at first use and kept.
     pub fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
         if let Some(p) = self.inner.kernel.pipelines.lock().get(kernel) {
             return Ok(p.clone());
@@ -173,7 +173,7 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    /// The variants compiled so far, sorted by label.
+    /// Returns the variants compiled so far, sorted by label.
     pub fn kernels_in_use(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .inner

@@ -127,7 +127,7 @@ fn uses_matrices(module: &Module) -> bool {
     })
 }
 
-/// All functions of a module, entry points too.
+/// Returns all functions of a module, entry points too.
 fn functions(module: &Module) -> impl Iterator<Item = &naga::Function> {
     let entries = module.entry_points.iter().map(|entry| &entry.function);
     module.functions.iter().map(|(_, f)| f).chain(entries)

@@ -1,4 +1,4 @@
-//! What a driver's compiler says of the kernels: registers, spills, occupancy.
+//! Statistics of kernels by a driver's compiler: registers, spills, occupancy.
 //!
 //! wgpu hands out no pipelines of the driver, so the kernels are compiled a second time, on a
 //! Vulkan device that is made for this and runs nothing, from the SPIR-V that wgpu would make.
@@ -21,7 +21,7 @@ pub struct Compiler {
     _adapter: wgpu::Adapter,
 }
 
-/// What decides whether the adapter can run a kernel.
+/// Features that decide whether the adapter can run a kernel.
 struct Offers {
     f16: bool,
     lanes: Option<(u32, u32)>,
@@ -30,7 +30,7 @@ struct Offers {
     workgroup_memory: u32,
 }
 
-/// What the driver says of a compiled kernel.
+/// The driver's statistics of a compiled kernel.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// Bytes of workgroup memory that the text declares.
@@ -55,7 +55,7 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// What drivers call the number of registers of an invocation.
+/// Drivers' names for the number of registers of an invocation.
 const REGISTERS: [&str; 7] = [
     "VGPRs",
     "Number of GPRs",
@@ -65,7 +65,7 @@ const REGISTERS: [&str; 7] = [
     "GRF registers",
     "numUsedVgprs",
 ];
-/// What drivers call a spill to memory.
+/// Drivers' names for a spill to memory.
 const SPILLS: [&str; 8] = [
     "Spilled VGPRs",
     "Spills to memory",
@@ -76,7 +76,7 @@ const SPILLS: [&str; 8] = [
     "STP Count",
     "Local Memory Size",
 ];
-/// What drivers call the most that runs at once on a part of the GPU.
+/// Drivers' names for the most that runs at once on a part of the GPU.
 const OCCUPANCY: [&str; 5] = [
     "Subgroups per SIMD",
     "Max warps/SM",
@@ -84,7 +84,7 @@ const OCCUPANCY: [&str; 5] = [
     "Threads",
     "Max dispatch width",
 ];
-/// What drivers call the number of instructions.
+/// Drivers' names for the number of instructions.
 const INSTRUCTIONS: [&str; 5] = [
     "Instructions",
     "Instruction count",
@@ -362,7 +362,8 @@ impl Drop for Compiler {
 /// Statistics and texts.
 type Answer = (Vec<(String, f64)>, Vec<(String, String)>);
 
-/// What a pipeline is made of, destroyed with this value. A null handle destroys nothing.
+/// The handles that a pipeline is made of, destroyed with this value. A null handle destroys
+/// nothing.
 struct Made<'a> {
     device: &'a ash::Device,
     set: vk::DescriptorSetLayout,
@@ -395,7 +396,7 @@ impl Drop for Made<'_> {
     }
 }
 
-/// The sides of the square matrices of f16, summed in f32, that an adapter multiplies.
+/// Returns the sides of the square matrices of f16, summed in f32, that an adapter multiplies.
 fn sides(adapter: &wgpu::Adapter) -> Vec<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let all = adapter.cooperative_matrix_properties();
@@ -434,7 +435,8 @@ fn bindings(valid: &Validated) -> Vec<(u32, vk::DescriptorType)> {
         .collect()
 }
 
-/// A device with everything that the adapter offers, so that whatever it can compile, it does.
+/// Returns a device with everything that the adapter offers, so that whatever it can compile, it
+/// does.
 fn make_device(
     hal: &wgpu::hal::vulkan::Adapter,
     robust: bool,

@@ -10,7 +10,7 @@ use naga::valid::{
 };
 use naga::{Module, proc::BoundsCheckPolicies, proc::BoundsCheckPolicy};
 
-/// What naga's checks of bounds would add is left out, as in the kernels that run.
+/// Naga's checks of bounds are left out, as in the kernels that run.
 const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
     index: BoundsCheckPolicy::Unchecked,
     buffer: BoundsCheckPolicy::Unchecked,

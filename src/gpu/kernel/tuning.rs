@@ -149,7 +149,7 @@ impl Tiles {
 }
 
 impl Gpu {
-    /// The default table; made at the first use.
+    /// Returns the default table; made at the first use.
     fn tiles(&self) -> std::sync::Arc<Tiles> {
         if let Some(tiles) = &*self.inner.kernel.tiles.read() {
             return tiles.clone();
@@ -166,7 +166,7 @@ impl Gpu {
             .clone()
     }
 
-    /// The tile for a problem of that many columns and operations.
+    /// Returns the tile for a problem of that many columns and operations.
     pub(crate) fn tile(&self, cols: usize, flops: f64) -> Tile {
         if let Some(coopmat) = self.coopmat() {
             return Tile::Coopmat(coopmat);

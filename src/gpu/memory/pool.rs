@@ -57,7 +57,8 @@ impl Pool {
         self.free.entry(raw.buffer.size()).or_default().push(raw);
     }
 
-    /// The buffer of this size that came last, of those that no batch after `submitted` uses.
+    /// Returns the buffer of this size that came last, of those that no batch after `submitted`
+    /// uses.
     fn take(&mut self, size: u64, submitted: u64) -> Option<Raw> {
         let free = self.free.get_mut(&size)?;
         let at = free.iter().rposition(|raw| raw.last_use <= submitted)?;
@@ -106,7 +107,7 @@ struct Raw {
 #[derive(Debug)]
 enum Owner {
     Pool(Weak<Mutex<Pool>>, Arc<Ledger>),
-    /// To its host. Bind groups over it are forgotten by its number.
+    /// A host. Bind groups over the buffer are forgotten by its number.
     Host(Arc<Mutex<Vec<u64>>>),
 }
 
@@ -181,7 +182,7 @@ pub(crate) const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_DST);
 
 impl Gpu {
-    /// A buffer of at least `bytes`, from the pool or new. Its content is undefined.
+    /// Returns a buffer of at least `bytes`, from the pool or new. Its content is undefined.
     ///
     /// A recording for a host gets buffers of its own, see [`Gpu::record_into`].
     pub(crate) fn storage(&self, bytes: u64) -> Result<Arc<Storage>> {
@@ -256,8 +257,8 @@ impl Gpu {
         }))
     }
 
-    /// A new buffer between guard bands. It is never pooled, so that its bands can still be read
-    /// after its tensors are gone.
+    /// Returns a new buffer between guard bands. It is never pooled, so that its bands can still be
+    /// read after its tensors are gone.
     fn guarded_storage(&self, bytes: u64) -> Result<Arc<Storage>> {
         let (size, tensor) = Gpu::guard_layout(bytes);
         let limit = self.inner.limits.max_buffer_size;
@@ -288,7 +289,7 @@ impl Gpu {
         Ok(storage)
     }
 
-    /// A host's buffer as a tensor's storage: it is not counted and never pooled.
+    /// Returns a host's buffer as a tensor's storage: it is not counted and never pooled.
     pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> Arc<Storage> {
         let raw = Raw {
             buffer: buffer.clone(),

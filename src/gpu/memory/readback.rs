@@ -85,8 +85,8 @@ impl Tensor {
         })
     }
 
-    /// The content, row-major. Waits for the device, which a browser does not allow: there, await
-    /// [`Readback::get`].
+    /// Returns the content, row-major. Waits for the device, which a browser does not allow: there,
+    /// await [`Readback::get`].
     ///
     /// # Errors
     /// If `T` is not the tensor's element type, or the device was lost.

@@ -168,13 +168,13 @@ impl SamplingOptions {
     /// # Errors
     /// Names the first that cannot, and what it may be.
     pub fn check(&self) -> Result<()> {
-        self.fault().map_or(Ok(()), |(field, what)| {
+        self.invalid_field().map_or(Ok(()), |(field, what)| {
             Err(Error::invalid("sample", format!("{field}: {what}")))
         })
     }
 
     /// Returns the name of the first field that cannot be used, and what it may be.
-    pub fn fault(&self) -> Option<(&'static str, String)> {
+    pub fn invalid_field(&self) -> Option<(&'static str, String)> {
         let penalty = || {
             let what = "it must be at least 1, which is none; `inf` lets no code come twice";
             let wrong = repetition_penalty::check(self.repetition_penalty).is_err();
@@ -193,6 +193,9 @@ impl SamplingOptions {
                 )
             })
         };
-        self.sampling.fault().or_else(penalty).or_else(batch)
+        self.sampling
+            .invalid_field()
+            .or_else(penalty)
+            .or_else(batch)
     }
 }

@@ -141,7 +141,7 @@ fn norm(b: &mut Builder, name: &str, channels: usize) -> GroupNorm {
     GroupNorm::new(b, name, channels, GROUPS, EPS)
 }
 
-/// `silu(norm(x))`, stored as the pass stores activations.
+/// Computes `silu(norm(x))`, stored as the pass stores activations.
 fn activated(pass: &ForwardContext, norm: &GroupNorm, x: &Var) -> Result<Var> {
     let x = pass
         .tape

@@ -81,10 +81,10 @@ pub struct VqVae {
     up: Vec<ConvTranspose2d>,
 }
 
-/// The strided convolutions of an encoder and the one after them, recomputed as one block where the
-/// pass recomputes: a convolution keeps its input and nothing else, so that one alone would gain
-/// nothing. For the same reason the transposed convolutions at the decoder's end are no block: the
-/// backward pass begins with them, when all else is still kept.
+/// Computes the strided convolutions of an encoder and the one after them, recomputed as one block
+/// where the pass recomputes: a convolution keeps its input and nothing else, so that one alone
+/// would gain nothing. For the same reason the transposed convolutions at the decoder's end are no
+/// block: the backward pass begins with them, when all else is still kept.
 pub(crate) fn encode_features(
     pass: &ForwardContext,
     down: &[Conv2d],
@@ -260,7 +260,7 @@ impl VqVae {
         last.forward_f32(pass, &x)
     }
 
-    /// A model and its parameters, initialised from `seed`.
+    /// Returns a model and its parameters, initialised from `seed`.
     pub fn build(gpu: &crate::gpu::Gpu, config: &Config, seed: u64) -> Result<(VqVae, Parameters)> {
         let mut builder = Parameters::builder();
         let model = VqVae::new(&mut builder, config)?;

@@ -57,7 +57,7 @@ pub fn level_names(levels: usize) -> Vec<String> {
 /// One level's layers.
 #[derive(Debug)]
 struct Level {
-    /// From the image (at the bottom) or from the features of the level below.
+    /// Convolutions from the image (at the bottom) or from the features of the level below.
     down: Vec<Conv2d>,
     encoder_conv: Conv2d,
     encoder_blocks: Vec<ResidualBlock>,
@@ -67,7 +67,7 @@ struct Level {
     from_above: Option<Conv2d>,
     from_latent: Conv2d,
     decoder_blocks: Vec<ResidualBlock>,
-    /// To the level below, or to the image.
+    /// Transposed convolutions to the level below, or to the image.
     up: Vec<ConvTranspose2d>,
 }
 
@@ -109,7 +109,7 @@ impl VqVae2 {
         &self.config
     }
 
-    /// The quantized latents of all levels, and what comes down to the last.
+    /// Computes the quantized latents of all levels, and what comes down to the last.
     fn quantized(
         &self,
         pass: &ForwardContext,
@@ -292,7 +292,7 @@ impl Level {
         })
     }
 
-    /// The features of this level, of the image or of the features below.
+    /// Computes the features of this level, of the image or of the features below.
     fn features(&self, pass: &ForwardContext, below: &Var) -> Result<Var> {
         let x = encode_features(pass, &self.down, &self.encoder_conv, below)?;
         residual_stack(pass, &self.encoder_blocks, x)

@@ -177,7 +177,7 @@ impl Discriminator {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn follow(&self, params: &Parameters) -> Result<()> {
+    pub fn update_spectral_norm(&self, params: &Parameters) -> Result<()> {
         self.spectral().try_for_each(|norm| norm.iterate(params))
     }
 
@@ -277,8 +277,8 @@ mod tests {
         }
     }
 
-    /// With batch norm, what is judged does not depend on the scale and mean of what the layers
-    /// before gave.
+    /// With batch norm, the logits do not depend on the scale and mean of what the layers before
+    /// gave.
     #[test]
     fn a_batch_norm_takes_off_a_constant_and_a_scale() {
         let gpu = Gpu::new(Options {

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// discriminator is straight along the way, and enough that f32 holds the difference.
 const STEP: f32 = 0.05;
 
-/// The sum over images of the mean logit: [1].
+/// Computes the sum over images of the mean logit: [1].
 fn score(tape: &Tape, logits: &Var, images: usize) -> Result<Var> {
     tape.scale(&tape.mean(logits)?, images as f32, 0.0)
 }
@@ -91,7 +91,7 @@ impl Averages {
 
     /// Takes in the mean logits of a step. The first steps count as much as the plain mean would
     /// have them.
-    pub(crate) fn see(&mut self, real: &Tensor, fake: &Tensor) -> Result<()> {
+    pub(crate) fn update(&mut self, real: &Tensor, fake: &Tensor) -> Result<()> {
         let early = self.seen as f64 / (1 + self.seen) as f64;
         let weight = 1.0 - DECAY.min(early);
         lerp_assign(&self.real, real, weight)?;
@@ -100,8 +100,8 @@ impl Averages {
         Ok(())
     }
 
-    /// The mean of `max(real - fakes' average, 0)^2` plus that of `max(reals' average - fake,
-    /// 0)^2`: [1], as in the authors' code.
+    /// Computes the mean of `max(real - fakes' average, 0)^2` plus that of
+    /// `max(reals' average - fake, 0)^2`: [1], as in the authors' code.
     pub(crate) fn penalty(&self, tape: &Tape, real: &Var, fake: &Var) -> Result<Var> {
         let part = |logits: &Var, sign: f32, average: &Tensor| {
             let n = logits.tensor().len();
@@ -142,8 +142,8 @@ impl Averages {
     }
 }
 
-/// `value`, and `slope`, times what comes back, as its gradient with respect to y: what was found
-/// of y on another tape.
+/// Computes `value`, and `slope`, times what comes back, as its gradient with respect to y: what
+/// was found of y on another tape.
 pub(crate) fn carry(tape: &Tape, y: &Var, value: Tensor, slope: Tensor) -> Var {
     tape.record(value, &[y], move |g, _| {
         Ok(vec![Some(scale_by(&slope, g)?)])
@@ -245,8 +245,8 @@ mod tests {
         let gpu = gpu();
         let mut averages = Averages::new(&gpu).unwrap();
         let one = |v: f32| Tensor::from_slice(&gpu, &[1], &[v]).unwrap();
-        averages.see(&one(1.0), &one(-2.0)).unwrap();
-        averages.see(&one(3.0), &one(-1.0)).unwrap();
+        averages.update(&one(1.0), &one(-2.0)).unwrap();
+        averages.update(&one(3.0), &one(-1.0)).unwrap();
         // The first two count alike: 2 and -1.5.
         let tape = Tape::new(&gpu);
         let leaf = |v: &[f32]| tape.leaf(&Tensor::from_slice(&gpu, &[1, 2, 1, 1], v).unwrap());

@@ -9,8 +9,8 @@ use crate::ops::loss::loss::Loss;
 /// Scales at most, each half the one before.
 const SCALES: usize = 3;
 
-/// The mean over scales of the mean absolute difference of neighbours' differences plus `(1 - SSIM)
-/// / 2`: `[1]`, 0 for equal images.
+/// Computes the mean over scales of the mean absolute difference of neighbours' differences plus
+/// `(1 - SSIM) / 2`: `[1]`, 0 for equal images.
 ///
 /// Images a, b: f32 [N, H, W, C] in [-1, 1]. There are three scales, or those at which sides are
 /// even before they are halved and SSIM's window fits. Where it fits at none, edges alone count, at

@@ -24,7 +24,7 @@ pub struct Conditioning {
     rotary: Option<Rotary>,
     blocks: Vec<Block>,
     norm: Norm,
-    /// From a cell's row to those of the cells below it: [r r D, D].
+    /// Linear map of a cell's row to those of the cells below it: [r r D, D].
     spread: Linear,
     dim: usize,
     /// The grid below, and its cells to a cell of this level, each way.
@@ -110,8 +110,8 @@ impl Conditioning {
         2 * self.blocks.len()
     }
 
-    /// A row for each cell below, [B h w r r, D], those below a cell together: of this level's
-    /// codes, of each codebook u32 [B h w].
+    /// Computes a row for each cell below, [B h w r r, D], those below a cell together: of this
+    /// level's codes, of each codebook u32 [B h w].
     ///
     /// # Errors
     /// If the device fails.

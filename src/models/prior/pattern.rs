@@ -49,7 +49,7 @@ impl Pattern {
         }
     }
 
-    /// The first `rows` rows of a sequence under this pattern and causal; `None` for
+    /// Returns the first `rows` rows of a sequence under this pattern and causal; `None` for
     /// [`Pattern::Full`], which needs no mask.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Masks {
         ))
     }
 
-    /// The mask of a layer under `patterns`, which come round again.
+    /// Returns the mask of a layer under `patterns`, which come round again.
     pub fn of(&self, patterns: &[Pattern], layer: usize) -> Option<&Mask> {
         let kind = patterns.get(layer.checked_rem(patterns.len())?)?;
         self.0.iter().find(|(k, _)| k == kind).map(|(_, mask)| mask)

@@ -104,8 +104,8 @@ impl Prior {
         (0..v.codebooks).map(of).collect()
     }
 
-    /// The mean cross-entropies of the images' codes and, where the model learns them, of their
-    /// texts, in nats.
+    /// Returns the mean cross-entropies of the images' codes and, where the model learns them, of
+    /// their texts, in nats.
     ///
     /// # Errors
     /// If the device fails, or the smoothing lies outside [0, 1).

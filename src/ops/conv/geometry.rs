@@ -35,13 +35,13 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// From the shapes of x and w.
+    /// Creates the geometry from the shapes of x and w.
     pub fn new(op: &'static str, x: &Tensor, w: &Tensor, c: Conv) -> Result<Geometry> {
         let (_, _): ([usize; 4], [usize; 4]) = (x.dims(op)?, w.dims(op)?);
         Geometry::from_shapes(op, x.shape(), w.shape(), c)
     }
 
-    /// From shapes of four dimensions each.
+    /// Creates the geometry from shapes of four dimensions each.
     pub fn from_shapes(op: &'static str, x: &[usize], w: &[usize], c: Conv) -> Result<Geometry> {
         let ([n, h, width, i], [o, kh, kw, i2]) = (x, w) else {
             return Err(Error::shape(op, "four dimensions", format!("{x:?}, {w:?}")));

@@ -13,7 +13,7 @@ use crate::report::robustness;
 use std::collections::BTreeMap;
 
 impl Inspection {
-    /// The maps, and the colour of each code by codebook.
+    /// Returns the maps, and the colour of each code by codebook.
     pub(super) fn maps(
         &self,
         files: &mut Vec<(String, Vec<u8>)>,

@@ -102,8 +102,8 @@ impl Batches {
         }
     }
 
-    /// The training images of a step, as [`Batches::images`]: a function of the seed and the step
-    /// alone.
+    /// Returns the training images of a step, as [`Batches::images`]: a function of the seed and
+    /// the step alone.
     ///
     /// # Errors
     /// As [`Batches::images`].
@@ -176,7 +176,7 @@ fn ahead(
         data.image_bytes()
     );
     let held = workers.min(most) + (2 * workers).min(most);
-    memory::hold(
+    memory::check_available(
         what,
         memory::product(&[data.image_bytes(), recipe.batch, held]),
     )?;

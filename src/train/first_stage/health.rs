@@ -92,7 +92,7 @@ impl Health {
         found
     }
 
-    /// Begins to judge anew, after something was mended.
+    /// Begins to judge anew, after a recovery.
     pub fn resolved(&mut self) {
         *self = Health {
             least_loss: self.least_loss,
@@ -120,8 +120,8 @@ fn collapse(row: &Row, capacity: Capacity, o: &Options) -> String {
             "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim"
         }
         _ if o.threshold_ema_dead_code == 0.0 => {
-            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 (--auto-recover \
-             does), or place the codes by quantizer.kmeans_init = true"
+            "dead codes are not revived: set quantizer.threshold_ema_dead_code = -1 \
+             (--auto-recover does), or place the codes by quantizer.kmeans_init = true"
         }
         _ => {
             "the codes lie far from the latents: take fewer quantizer.codebook_dim (8 to 32), \

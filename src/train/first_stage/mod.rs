@@ -190,7 +190,7 @@ impl FirstStageTask {
         found
     }
 
-    /// The quantization errors of a step.
+    /// Returns the quantization errors of a step.
     fn errors(&self, metrics: &[f32]) -> f32 {
         const ERROR: usize = CodeMetrics::slot("quantization_error");
         (0..self.levels.len())
@@ -298,14 +298,14 @@ impl Task for FirstStageTask {
     }
 
     fn diverged(&self, step: u64, what: &str) -> Error {
-        let heal = match self.config.train.auto_heal {
+        let advice = match self.config.train.auto_heal {
             // It is at it.
             true => "",
             false => "; --auto-recover goes back to the last checkpoint and on at half the rate",
         };
         Error::Diverged {
             step,
-            what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{heal}"),
+            what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{advice}"),
         }
     }
 
@@ -336,7 +336,7 @@ impl Task for FirstStageTask {
         self.save_state(checkpoint)
     }
 
-    fn belongs(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.check_data(checkpoint)
     }
 

@@ -147,7 +147,7 @@ impl Recovery<Row> for FirstStageTask {
         let way_out = "lower gan.weight or gan.lr, or start the discriminator later (gan.start)";
         Err(Error::Diverged {
             step: row.step,
-            what: format!("{what}. Where that does not mend it: {way_out}"),
+            what: format!("{what}. Where that does not help: {way_out}"),
         })
     }
 

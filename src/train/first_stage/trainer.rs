@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The levels of codes that a configuration makes of images of this width, height and channels,
-/// before it is trained.
+/// Returns the levels of codes that a configuration makes of images of this width, height and
+/// channels, before it is trained.
 ///
 /// # Errors
 /// If it makes no model, or the device cannot hold its parameters.
@@ -63,7 +63,7 @@ pub fn check(config: &ResolvedConfig, data: &ImageSet) -> Result<()> {
 }
 
 impl Trainer<FirstStageTask> {
-    /// A trainer at step 0.
+    /// Creates a trainer at step 0.
     ///
     /// # Errors
     /// If the configuration makes no model for this data set, or the device cannot hold it.
@@ -116,12 +116,12 @@ impl Trainer<FirstStageTask> {
         Ok(Trainer::of(gpu, task, state))
     }
 
-    /// The data set.
+    /// Returns the data set.
     pub fn data(&self) -> &ImageSet {
         &self.task.data
     }
 
-    /// The quantizers, level by level, the coarsest first.
+    /// Returns the quantizers, level by level, the coarsest first.
     pub fn quantizers(&self) -> &[Box<dyn Quantizer>] {
         &self.task.stage.quantizers
     }

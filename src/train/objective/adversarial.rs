@@ -5,7 +5,7 @@ use crate::autograd::{Tape, Var};
 use crate::config::objective::Adversarial;
 use crate::ops::elementwise::activation::Function;
 
-/// The mean of `f(a x + b)`: [1].
+/// Computes the mean of `f(a x + b)`: [1].
 fn mean_of(tape: &Tape, f: Function, x: &Var, a: f32, b: f32) -> Result<Var> {
     tape.mean(&tape.activation(f, &tape.scale(x, a, b)?)?)
 }

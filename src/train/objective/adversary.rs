@@ -1,4 +1,4 @@
-//! The other player: a discriminator, its optimiser, and what it tells the generator.
+//! The discriminator in training: its network, its optimiser, and the generator loss.
 
 use crate::autograd::{Tape, Var};
 use crate::config::objective::{Gan, Regularizer};
@@ -46,7 +46,7 @@ pub(super) struct Learned {
 }
 
 impl Adversary {
-    /// For images of so many channels.
+    /// Creates a discriminator for images of so many channels.
     pub(super) fn new(gpu: &Gpu, options: &Gan, channels: usize, seed: u64) -> Result<Adversary> {
         let mut b = Parameters::builder();
         let config = Config {
@@ -106,7 +106,7 @@ impl Adversary {
         self.halvings
     }
 
-    /// From here on it weighs half as much and learns at half the rate.
+    /// Halves its weight and its learning rate from here on.
     pub(crate) fn weaken(&mut self) -> String {
         self.halvings += 1;
         let weight = self.options.weight * 0.5f32.powi(self.halvings as i32);
@@ -120,7 +120,7 @@ impl Adversary {
         self.discriminator.forward(pass, images)
     }
 
-    /// The generator's losses of reconstructions y of x, both [B, H, W, C].
+    /// Computes the generator's losses of reconstructions y of x, both [B, H, W, C].
     pub(super) fn generator_loss(&self, x: &Tensor, y: &Tensor) -> Result<GeneratorLoss> {
         let matched = self.options.feature_weight > 0.0;
         let still = Tape::no_grad(&self.gpu);
@@ -205,8 +205,8 @@ impl Adversary {
         let own = if o.lr > 0.0 { f64::from(o.lr) } else { rate };
         self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
         let norm = self.adam.step(&self.params, &gradients)?;
-        self.discriminator.follow(&self.params)?;
-        self.averages.see(&real, &fake)?;
+        self.discriminator.update_spectral_norm(&self.params)?;
+        self.averages.update(&real, &fake)?;
         Ok(Learned {
             loss: objective.tensor().clone(),
             real,
@@ -237,7 +237,9 @@ impl Adversary {
 
     /// Its numbers that are not tensors.
     pub(super) fn state(&self) -> serde_json::Value {
-        serde_json::json!({ "adam_step": self.adam.steps(), "halvings": self.halvings, "seen": self.averages.seen })
+        serde_json::json!({
+            "adam_step": self.adam.steps(), "halvings": self.halvings, "seen": self.averages.seen,
+        })
     }
 
     /// Goes back to where [`Adversary::save`] and [`Adversary::state`] were taken.

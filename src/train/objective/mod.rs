@@ -41,7 +41,7 @@ pub(crate) struct Objective {
 pub(crate) type Metric = (usize, Tensor);
 
 impl Objective {
-    /// For images of so many channels and this size.
+    /// Creates the objective for images of so many channels and this size.
     ///
     /// # Errors
     /// If the discriminator cannot judge such images; the error names the key.
@@ -179,7 +179,7 @@ impl Objective {
         Ok((penalty::carry(pass.tape, y, value, slope), mse, metrics))
     }
 
-    /// The factor [1] of the adversarial slope.
+    /// Computes the factor [1] of the adversarial slope.
     fn weight(
         &self,
         pass: &ForwardContext,
@@ -213,8 +213,8 @@ impl Objective {
         self.lpips.as_ref().map(distance).transpose()
     }
 
-    /// The other player's step, where there is one: on originals x and reconstructions y, at the
-    /// model's learning rate. Returns metrics for the log.
+    /// Takes the discriminator's step, where there is one: on originals x and reconstructions y, at
+    /// the model's learning rate. Returns metrics for the log.
     ///
     /// # Errors
     /// If the device fails.

@@ -23,7 +23,7 @@ pub(in crate::train) fn configured<C: Resumable>(
     let Ok(kept) = C::load(&folder.config()) else {
         return Ok((config, Vec::new()));
     };
-    let mut config = config.map(|config| config.going_on(&kept));
+    let mut config = config.map(|config| config.resumed_from(&kept));
     // The folder's own may have been given other steps by hand: then the checkpoints know that the
     // rate fell until the last.
     let StepSchedule {
@@ -68,14 +68,14 @@ mod tests {
             short.identity().unwrap(),
             "its rate would stay at the least"
         );
-        let more = more.going_on(&short);
+        let more = more.resumed_from(&short);
         assert_eq!(more, long);
         assert_eq!(more.identity().unwrap(), short.identity().unwrap());
-        assert_eq!(more.clone().going_on(&short), more);
+        assert_eq!(more.clone().resumed_from(&short), more);
         // One that was to end before is left alone.
         let (early, mut more) = (prior(1000, 300), prior(1000, 300));
         more.train.steps = 3000;
-        assert_eq!(more.clone().going_on(&early), more);
+        assert_eq!(more.clone().resumed_from(&early), more);
         assert_eq!(more.identity().unwrap(), early.identity().unwrap());
     }
 
@@ -84,10 +84,13 @@ mod tests {
         let kept = RunConfig::default();
         let mut more = kept.clone();
         more.train.steps *= 2;
-        assert_eq!(more.clone().going_on(&kept), more);
+        assert_eq!(more.clone().resumed_from(&kept), more);
         let mut kept = kept;
         kept.train.decay_steps = kept.train.steps;
         more.train.decay_steps = kept.train.steps;
-        assert_eq!(more.going_on(&kept).train.decay_steps, 2 * kept.train.steps);
+        assert_eq!(
+            more.resumed_from(&kept).train.decay_steps,
+            2 * kept.train.steps
+        );
     }
 }

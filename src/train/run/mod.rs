@@ -78,9 +78,9 @@ pub struct Progress {
 /// The way in which a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// From step 0.
+    /// Begins at step 0.
     Fresh,
-    /// From the newest checkpoint that is whole.
+    /// Resumes from the newest checkpoint that is whole.
     Resume,
 }
 
@@ -245,7 +245,7 @@ fn save_model(path: &Path, trained: &Checkpoint) -> Result<()> {
     checkpoint::save_file(path, trained).map(drop)
 }
 
-/// The steps that a configuration of any kind says.
+/// Returns the steps that a configuration of any kind says.
 fn steps_of(config: &Path) -> Option<u64> {
     let table: toml::Table = std::fs::read_to_string(config).ok()?.parse().ok()?;
     table

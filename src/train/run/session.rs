@@ -231,7 +231,7 @@ impl<'a, T: Task> Session<'a, T> {
         let Some(from) = self.folder.establish()? else {
             return Ok(());
         };
-        self.trainer.moved(&from, self.folder.path());
+        self.trainer.relocate(&from, self.folder.path());
         let (step, (row_columns, test_columns)) =
             (self.trainer.step_number(), self.trainer.task.columns());
         self.log = Log::open(&self.folder.metrics(), &row_columns, step)?;
@@ -255,8 +255,8 @@ impl<'a, T: Task> Session<'a, T> {
         };
         if back_off.times() >= MOST_BACK_OFFS {
             let what = format!(
-                "{what}. It was gone on with more carefully {MOST_BACK_OFFS} times, and that did not \
-                 help"
+                "{what}. It was gone on with more carefully {MOST_BACK_OFFS} times, and that did \
+                 not help"
             );
             return Err(Error::Diverged { step: *step, what });
         }

@@ -77,7 +77,7 @@ pub(super) fn curves(entries: &[Entry]) -> Result<String> {
     Ok(text)
 }
 
-/// Another program's curves: rows of [`CURVES`].
+/// Reads another program's curves: rows of [`CURVES`].
 pub(super) fn read_beside(path: &Path) -> Result<Vec<RunResult>> {
     let text = files::read_text(path, files::LIST)?;
     let header = CURVES;

@@ -17,7 +17,8 @@ use wgvq::{Error, Result};
 pub(super) struct Round {
     /// Hash of what is compared: another command begins another round.
     of: String,
-    /// When it began: what names it in the runs that it made. `None` where nothing is replaced.
+    /// Time at which it began, which names it in the runs that it made. `None` where nothing is
+    /// replaced.
     began: Option<String>,
     #[serde(skip)]
     file: PathBuf,

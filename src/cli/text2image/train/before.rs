@@ -1,10 +1,10 @@
 //! Checks before anything is trained: the first stage, images and captions, and whether every stage
 //! can be trained on them.
 
-use super::{GO_ON, System, Train, going_on, output};
+use super::{GO_ON, System, Train, output, resume};
 use crate::cli::common::keys::{Keys, configuration, open};
 use crate::cli::common::pictures;
-use crate::cli::first_stage::train::{going_on as first_stage_going_on, own_pictures};
+use crate::cli::first_stage::train::{own_pictures, resumed_config};
 use crate::cli::text2image::request::TrainRequest;
 use crate::cli::text2image::{Global, contrastive_folder, reading, text_folder};
 use std::path::PathBuf;
@@ -64,11 +64,11 @@ pub(super) struct First {
 
 /// Progress of a first stage.
 pub(super) enum Stage {
-    /// It is there.
+    /// It is trained.
     Trained(Box<FirstStageModel>),
-    /// It is to begin.
+    /// It has not begun.
     New(Arc<ImageSet>),
-    /// It goes on in its folder.
+    /// It was begun, and is resumed in its folder.
     Begun(Arc<ImageSet>, RunFolder),
 }
 
@@ -113,7 +113,7 @@ impl Train {
         let (config, stage) = match &self.resume {
             Some(_) if run.join("config.toml").exists() => {
                 let kept = RunConfig::load(&run.join("config.toml"))?;
-                let has_ended = going_on::ended(run, kept.train.steps)?;
+                let has_ended = resume::ended(run, kept.train.steps)?;
                 // Beside a first stage that `wgvq train` made, the seed is the others' alone.
                 let seed = if has_ended { None } else { self.seed };
                 let (data, steps, set) =
@@ -125,7 +125,7 @@ impl Train {
                     set,
                     ..Default::default()
                 };
-                let config = first_stage_going_on(&kept, &keys, "--stage1")?;
+                let config = resumed_config(&kept, &keys, "--stage1")?;
                 if has_ended && config.train.steps == kept.train.steps {
                     return Ok(First::trained(FirstStageModel::load(gpu, run)?));
                 }
@@ -137,8 +137,8 @@ impl Train {
                 if !self.stage1.is_empty() || self.stage1_steps.is_some() {
                     let what = format!(
                         "{} has its first stage already: go on with what was asked for by \
-                         `{GO_ON} {}`, train what follows it anew by `--overwrite` without this option, or train \
-                         another in another folder",
+                         `{GO_ON} {}`, train what follows it anew by `--overwrite` without \
+                         this option, or train another in another folder",
                         run.display(),
                         output::shell(run)
                     );
@@ -261,7 +261,7 @@ impl Train {
                 form: TextFormat::Tokens(request.vocabulary),
                 length: request.text_length,
             };
-            text.hold(set.len())
+            text.check_memory(set.len())
                 .map_err(|e| Error::config("--text-length", e))?;
         }
         let folder = text_folder(run);

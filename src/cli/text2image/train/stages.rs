@@ -219,7 +219,8 @@ impl Train {
         );
         if global.json {
             let line = serde_json::json!({
-                "prior": output::shown(folder.path()), "step": e.step, "parameters": parameters, "bits_per_code": own,
+                "prior": output::shown(folder.path()), "step": e.step, "parameters": parameters,
+                "bits_per_code": own,
                 "bits_per_code_without_text": none, "bits_per_code_with_other_text": others,
             });
             output::result(&line.to_string());
@@ -274,7 +275,8 @@ impl Train {
         if let Some(e) = outcome.evaluation {
             if global.json {
                 let line = serde_json::json!({
-                    "contrastive": output::shown(folder.path()), "texts_found": e.texts, "images_found": e.images, "pool": e.pool, "count": e.count,
+                    "contrastive": output::shown(folder.path()), "texts_found": e.texts,
+                    "images_found": e.images, "pool": e.pool, "count": e.count,
                 });
                 output::result(&line.to_string());
             } else {

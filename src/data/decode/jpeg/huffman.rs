@@ -70,7 +70,7 @@ impl Bits<'_> {
         }
     }
 
-    /// The next `n` bits, at most 16, with zeros after the last.
+    /// Returns the next `n` bits, at most 16, with zeros after the last.
     pub(super) fn peek(&mut self, n: u32) -> u32 {
         if self.count < n {
             self.fill();

@@ -3,7 +3,7 @@ use image::ImageFormat;
 use proptest::prelude::*;
 use std::fs;
 
-/// A gradient that no two pictures share.
+/// Returns a gradient that no two pictures share.
 pub(crate) fn gradient(width: u32, height: u32, tint: u8) -> DynamicImage {
     let at = |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, tint]);
     DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, at))
@@ -144,7 +144,10 @@ fn a_camera_held_sideways_is_turned() {
 fn a_cut_picture_is_an_error_or_whole() {
     macro_rules! fixture {
         ($($name:literal),*) => {
-            vec![$(($name, include_bytes!(concat!("../../../../tests/fixtures/pictures/", $name)).to_vec())),*]
+            vec![$((
+                $name,
+                include_bytes!(concat!("../../../../tests/fixtures/pictures/", $name)).to_vec(),
+            )),*]
         };
     }
     let mut files: Vec<(&str, Vec<u8>)> = fixture![
@@ -269,8 +272,13 @@ proptest! {
         edits in proptest::collection::vec((0usize..4000, any::<u8>()), 0..12),
         tail in proptest::collection::vec(any::<u8>(), 0..64),
     ) {
-        let formats =
-            [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP];
+        let formats = [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::Gif,
+            ImageFormat::Bmp,
+            ImageFormat::WebP,
+        ];
         let mut bytes = encoded(&gradient(20, 13, 5), formats[which]);
         let length = bytes.len();
         for (at, value) in edits {
@@ -281,11 +289,11 @@ proptest! {
         }
         bytes.extend(tail);
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("hostile");
+        let path = dir.path().join("damaged");
         fs::write(&path, &bytes).unwrap();
         match load_image(&path, 9, 7, 3) {
             Ok(pixels) => prop_assert_eq!(pixels.len(), 9 * 7 * 3),
-            Err(error) => prop_assert!(error.to_string().contains("hostile")),
+            Err(error) => prop_assert!(error.to_string().contains("damaged")),
         }
     }
 }

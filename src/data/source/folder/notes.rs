@@ -21,7 +21,8 @@ pub(super) fn enough(root: &Path, skipped: &[(String, Error)], total: usize) -> 
     Err(Error::file(root, what))
 }
 
-/// The size of most, if half or more agree on it and it is not large; a small square otherwise.
+/// Returns the size of most, if half or more agree on it and it is not large; a small square
+/// otherwise.
 pub(super) fn choose_size(headers: &[Header]) -> (usize, usize) {
     let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for header in headers {

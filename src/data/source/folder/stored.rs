@@ -23,7 +23,7 @@ pub(crate) struct SetLayout<'a> {
     pub(crate) grid: &'a dyn Fn(&Header) -> Option<Grid>,
 }
 
-/// The set of the pictures `kept`.
+/// Returns the set of the pictures `kept`.
 pub(crate) fn open(
     root: &Path,
     kept: Vec<(ImageFile, Header)>,

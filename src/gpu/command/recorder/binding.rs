@@ -24,7 +24,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// The bind group of a pipeline and buffers, made at the first use.
+    /// Returns the bind group of a pipeline and buffers, made at the first use.
     pub(in crate::gpu) fn bind_group_for(
         &self,
         key: BindGroupKey,

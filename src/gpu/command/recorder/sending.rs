@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Gpu {
-    /// The last batch that went to the queue.
+    /// Returns the last batch that went to the queue.
     pub(crate) fn submitted(&self) -> u64 {
         self.inner.command.submitted.load(Ordering::Relaxed)
     }

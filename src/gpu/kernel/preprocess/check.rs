@@ -2,7 +2,7 @@
 //! is built.
 
 use super::contract::{declared, fits, pattern};
-use super::expand::{callers, imported, missing, mistake, reason, unkept};
+use super::expand::{callers, imported, missing, mistake, reason, undeclared};
 use super::expression::{Failure, evaluate, substitute, with_words};
 use super::parse::{Line, Node, parse};
 use super::{Library, SourceError, Value, Variables, is_define, is_name};
@@ -64,7 +64,7 @@ impl Checker<'_> {
                     .iter()
                     .any(|declared| fits(declared, &pattern(name)))
                 {
-                    return Err(self.error(line, unkept(name)));
+                    return Err(self.error(line, undeclared(name)));
                 }
             }
         }
@@ -85,7 +85,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The line with `#for`'s words in place, and the rest of what braces hold left standing.
+    /// Returns the line with `#for`'s words in place, and the rest of what braces hold left
+    /// standing.
     fn fill(&mut self, line: Line, vars: &Variables) -> Result<String, SourceError> {
         substitute(line.text, |inner| {
             if let Some((_, Value::Word(word))) = vars.iter().rev().find(|(name, _)| name == inner)
@@ -194,7 +195,7 @@ impl Checker<'_> {
     }
 }
 
-/// A value of the expression where every define is 1.
+/// Returns a value of the expression where every define is 1.
 fn any_value(text: &str, vars: &Variables, defines: &RefCell<Vec<String>>) -> Result<u32, Failure> {
     evaluate(
         text,
@@ -210,7 +211,7 @@ fn any_value(text: &str, vars: &Variables, defines: &RefCell<Vec<String>>) -> Re
     )
 }
 
-/// The line with `*` where a loop's variable stands in a name. Braces of WGSL's stay.
+/// Returns the line with `*` where a loop's variable stands in a name. Braces of WGSL's stay.
 fn pattern_of(line: &str) -> String {
     substitute(line, |_| Ok::<_, std::convert::Infallible>("*".into())).unwrap_or_default()
 }

@@ -222,7 +222,7 @@ impl Expander<'_, '_> {
             for (line, names) in provided {
                 for name in names.split_whitespace() {
                     if !own.iter().any(|declared| fits(declared, &pattern(name))) {
-                        return Err(self.error(line, unkept(name)));
+                        return Err(self.error(line, undeclared(name)));
                     }
                 }
             }
@@ -237,12 +237,12 @@ fn names_of(text: &str) -> HashSet<String> {
     names
 }
 
-/// The imports that lead to a file which is about to be read, the innermost first.
+/// Returns the imports that lead to a file which is about to be read, the innermost first.
 pub(super) fn callers(stack: &[(String, usize)]) -> Vec<(String, usize)> {
     stack.iter().rev().cloned().collect()
 }
 
-/// An error in a line of the file on top of `stack`.
+/// Returns an error in a line of the file on top of `stack`.
 pub(super) fn mistake(stack: &[(String, usize)], line: usize, what: String) -> SourceError {
     let (file, below) = stack
         .split_last()
@@ -287,6 +287,6 @@ pub(super) fn missing(name: &str, entry: Option<&(String, usize)>) -> String {
 }
 
 /// Returns the error text for a file that does not declare what it provides.
-pub(super) fn unkept(name: &str) -> String {
+pub(super) fn undeclared(name: &str) -> String {
     format!("provides `{name}`, and declares nothing of that name")
 }

@@ -49,7 +49,7 @@ enum Open<'t> {
     For(Line<'t>, ForTable<'t>),
 }
 
-/// The tree of `text`.
+/// Returns the tree of `text`.
 pub(super) fn parse<'t>(file: &str, text: &'t str) -> Result<Vec<Node<'t>>, SourceError> {
     let error = |line: Line, what: String| {
         Err(SourceError {
@@ -198,7 +198,7 @@ fn rows(text: &str) -> Option<ForTable<'_>> {
         .then_some(ForTable { names, rows })
 }
 
-/// A word, or several in parentheses, off the start of `text`.
+/// Takes a word, or several in parentheses, off the start of `text`.
 fn group<'t>(text: &mut &'t str) -> Option<Vec<&'t str>> {
     let (inner, rest) = match text.strip_prefix('(') {
         Some(inner) => inner.split_once(')')?,

@@ -9,7 +9,7 @@ fn run(text: &str, defines: &[(&str, u32)]) -> Result<String, SourceError> {
     expand("test", text, defines, &no_library).map(|out| out.text)
 }
 
-/// The lines after the constants.
+/// Returns the lines after the constants.
 fn body(text: &str, defines: &[(&str, u32)]) -> Vec<String> {
     run(text, defines)
         .unwrap()
@@ -391,8 +391,16 @@ fn model(trees: &[Tree], on: &[bool], around: &mut Vec<u32>, out: &mut Vec<Strin
 
 proptest! {
     #[test]
-    fn nesting_and_chains_mean_what_they_say(trees in tree(), on in prop::array::uniform4(any::<bool>())) {
-        let defines: Vec<(&str, u32)> = DEFINES.into_iter().zip(on).filter(|(_, on)| *on).map(|(name, _)| (name, 1)).collect();
+    fn nesting_and_chains_mean_what_they_say(
+        trees in tree(),
+        on in prop::array::uniform4(any::<bool>()),
+    ) {
+        let defines: Vec<(&str, u32)> = DEFINES
+            .into_iter()
+            .zip(on)
+            .filter(|(_, on)| *on)
+            .map(|(name, _)| (name, 1))
+            .collect();
         let mut want = Vec::new();
         model(&trees, &on, &mut Vec::new(), &mut want);
         for chain in [true, false] {
@@ -405,7 +413,11 @@ proptest! {
     }
 
     #[test]
-    fn a_mistake_anywhere_is_told_with_its_line(trees in tree(), at in any::<prop::sample::Index>(), kind in 0usize..3) {
+    fn a_mistake_anywhere_is_told_with_its_line(
+        trees in tree(),
+        at in any::<prop::sample::Index>(),
+        kind in 0usize..3,
+    ) {
         let mut lines = Vec::new();
         write(&trees, true, 0, &mut lines);
         let at = at.index(lines.len() + 1);
@@ -423,14 +435,20 @@ proptest! {
     fn a_directive_taken_away_is_missed(trees in tree(), at in any::<prop::sample::Index>()) {
         let mut lines = Vec::new();
         write(&trees, true, 0, &mut lines);
-        let closing: Vec<usize> = (0..lines.len()).filter(|i| matches!(lines[*i].as_str(), "#end" | "#endif")).collect();
+        let closing: Vec<usize> = (0..lines.len())
+            .filter(|i| matches!(lines[*i].as_str(), "#end" | "#endif"))
+            .collect();
         prop_assume!(!closing.is_empty());
         lines.remove(closing[at.index(closing.len())]);
-        prop_assert!(run(&lines.join("\n"), &[]).is_err() && check("test", &lines.join("\n"), &no_library).is_err());
+        let text = lines.join("\n");
+        prop_assert!(run(&text, &[]).is_err() && check("test", &text, &no_library).is_err());
     }
 
     #[test]
-    fn no_text_panics(text in "([#{}a-zA-Z0-9_+*/%() \n-]|#(ifdef|unroll|for|elif|else|endif|end|import|requires) ){0,60}") {
+    fn no_text_panics(text in concat!(
+        "([#{}a-zA-Z0-9_+*/%() \n-]|",
+        "#(ifdef|unroll|for|elif|else|endif|end|import|requires) ){0,60}",
+    )) {
         let _ = run(&text, &[("A", 1)]);
         let _ = check("test", &text, &no_library);
     }

@@ -145,7 +145,7 @@ impl Lpips {
         self.backbone
     }
 
-    /// The features of images [B, H, W, C] in [-1, 1], C of 1 or 3.
+    /// Computes the features of images [B, H, W, C] in [-1, 1], C of 1 or 3.
     ///
     /// # Errors
     /// If there are other channels, or a side is below [`Backbone::smallest_side`].
@@ -182,9 +182,9 @@ impl Lpips {
         Ok(Features { taps })
     }
 
-    /// The distance of images a and b, [B, H, W, C] in [-1, 1] of one shape, averaged over the
-    /// images: \[1], 0 for equal ones. Gradients go to those of a and b that lead to a leaf; the
-    /// other's features cost no memory beyond themselves.
+    /// Computes the distance of images a and b, [B, H, W, C] in [-1, 1] of one shape, averaged over
+    /// the images: \[1], 0 for equal ones. Gradients go to those of a and b that lead to a leaf;
+    /// the other's features cost no memory beyond themselves.
     ///
     /// # Errors
     /// If the shapes differ, or as [`Lpips::features`].

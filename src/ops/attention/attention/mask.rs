@@ -21,7 +21,7 @@ pub struct Mask {
 #[derive(Clone, Debug)]
 pub(crate) struct Bits {
     pub words: Tensor,
-    /// From one image, row, and 32 rows of the side that is walked over to the next.
+    /// Words from one image, row, and 32 rows of the side that is walked over to the next.
     pub strides: [u32; 3],
     /// Past the words a bit for 32 rows of both sides, whether any of those pairs has one: where
     /// they begin, and from one image and 32 rows to the next.

@@ -179,10 +179,10 @@ fn check([b, h, tq, tk, d]: [usize; 5], options: Attention, bounded: bool) -> Re
     })
 }
 
-/// The attended values [B, H, Tq, D], and the logarithm of each query's softmax denominator [B, H,
-/// Tq], for q [B, H, Tq, D] and k, v [B, H, Tk, D]. A query that sees no key gives 0. Memory beyond
-/// inputs and outputs: none up to [`MOST_CHANNELS`] channels a head; above, two matrices [B, H, Tq,
-/// Tk], of which the tape keeps one.
+/// Computes the attended values [B, H, Tq, D], and the logarithm of each query's softmax
+/// denominator [B, H, Tq], for q [B, H, Tq, D] and k, v [B, H, Tk, D]. A query that sees no key
+/// gives 0. Memory beyond inputs and outputs: none up to [`MOST_CHANNELS`] channels a head; above,
+/// two matrices [B, H, Tq, Tk], of which the tape keeps one.
 ///
 /// # Errors
 /// If the shapes do not fit, there is no key or no channel, or there is a mask and D is above

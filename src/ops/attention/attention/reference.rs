@@ -26,7 +26,8 @@ impl Sizes<'_> {
     fn row<'b, T>(&self, x: &'b [T], h: usize, t: usize, i: usize) -> &'b [T] {
         &x[(h * t + i) * self.d..][..self.d]
     }
-    /// The softmax of row i's scores over the keys that it sees, 0 for others; and its log-sum-exp.
+    /// Returns the softmax of row i's scores over the keys that it sees, 0 for others; and its
+    /// log-sum-exp.
     fn probabilities<T: Real>(
         &self,
         q: &[T],
@@ -58,7 +59,7 @@ impl Sizes<'_> {
     }
 }
 
-/// The attended values, and log-sum-exp (the largest f32 for a row that sees nothing).
+/// Returns the attended values, and log-sum-exp (the largest f32 for a row that sees nothing).
 pub fn forward<T: Real>(q: &[T], k: &[T], v: &[T], scale: T, s: Sizes) -> (Vec<T>, Vec<T>) {
     let (mut o, mut sums) = (vec![T::zero(); q.len()], Vec::new());
     for h in 0..s.images * s.heads {

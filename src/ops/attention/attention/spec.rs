@@ -28,7 +28,7 @@ fn length(b: usize, keys: usize) -> usize {
     (keys + 3).saturating_sub(3 + 5 * b).min(keys)
 }
 
-/// The text of a stream, and every third of what follows it; some rows see nothing.
+/// Returns the text of a stream, and every third of what follows it; some rows see nothing.
 fn pattern(i: usize, j: usize) -> bool {
     (j < 3 || (i + 2 * j).is_multiple_of(3)) && i % 11 != 7
 }
@@ -114,7 +114,7 @@ fn sized([b, h, tq, tk, d, causal, packed, mask]: [usize; 8]) -> Case {
     case(&sizes).and("mask", mask)
 }
 
-/// The element of [B, T, parts, H, D] that is (b, h, t, c) of part `part`.
+/// Returns the element of [B, T, parts, H, D] that is (b, h, t, c) of part `part`.
 fn at(c: &Case, rows: usize, parts: usize, part: usize, [b, h, t, x]: [usize; 4]) -> usize {
     let (heads, d) = (c.get("h"), c.get("d"));
     (((b * rows + t) * parts + part) * heads + h) * d + x
@@ -126,7 +126,7 @@ fn each(c: &Case, t: usize) -> impl Iterator<Item = [usize; 4]> {
     (0..b * h * t * d).map(move |i| [i / (h * t * d), i / (t * d) % h, i / d % t, i % d])
 }
 
-/// A part of [B, rows, parts, H, D], by heads.
+/// Returns a part of [B, rows, parts, H, D], by heads.
 fn part(c: &Case, x: &[f64], rows: usize, parts: usize, part: usize) -> Vec<f64> {
     each(c, rows)
         .map(|i| x[at(c, rows, parts, part, i)])
@@ -146,7 +146,7 @@ fn apart(c: &Case, inputs: &[HostTensor]) -> [Vec<f64>; 3] {
     [0, 1, 2].map(|i| inputs[i].as_f64().to_vec())
 }
 
-/// The parts, given by heads, side by side in [B, rows, parts, H, D].
+/// Returns the parts, given by heads, side by side in [B, rows, parts, H, D].
 fn together(c: &Case, rows: usize, parts: &[Vec<f64>]) -> Vec<f64> {
     let mut out = vec![0.0; parts.iter().map(Vec::len).sum()];
     for (part, x) in parts.iter().enumerate() {

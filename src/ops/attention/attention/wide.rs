@@ -14,7 +14,7 @@ pub(super) struct Kept {
     p: Problem,
 }
 
-/// By heads: x [B, H, rows, D] as [B H, rows, D].
+/// Reshapes by heads: x [B, H, rows, D] as [B H, rows, D].
 fn heads(p: &Problem, x: &Tensor, rows: usize) -> Result<Tensor> {
     x.reshape(&[p.b * p.h, rows, p.d])
 }
@@ -38,7 +38,7 @@ pub(super) fn forward([q, k, v]: [&Tensor; 3], p: &Problem) -> Result<(Tensor, T
     ))
 }
 
-/// The gradients of those of q, k and v that are wanted.
+/// Computes the gradients of those of q, k and v that are wanted.
 pub(super) fn backward(
     [q, k, v]: [&Tensor; 3],
     kept: &Kept,

@@ -10,8 +10,8 @@ pub struct Head<T> {
 }
 
 impl<T: Real> Head<T> {
-    /// A token joins, and attends to itself and to those before it of which `sees(i, j)`, i being
-    /// its own place.
+    /// A token joins, and attends to itself and to those before it of which `sees(i, j)`, i
+    /// being its own place.
     pub fn step(
         &mut self,
         q: &[T],

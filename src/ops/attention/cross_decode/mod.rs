@@ -12,9 +12,9 @@ use crate::{Error, Result};
 
 const OP: &str = "cross_decode";
 
-/// The attended values [B, 1, H, D] for q [B, 1, H, D] over the first `lengths[b]` of the keys and
-/// values kv [B, S, 2, H, D], as [`attention_cross`](super::attention::attention_cross) takes them;
-/// lengths u32 `[B]`, and those past S count as S. A sequence without keys gives 0.
+/// Computes the attended values [B, 1, H, D] for q [B, 1, H, D] over the first `lengths[b]` of the
+/// keys and values kv [B, S, 2, H, D], as [`attention_cross`](super::attention::attention_cross)
+/// takes them; lengths u32 `[B]`, and those past S count as S. A sequence without keys gives 0.
 ///
 /// # Errors
 /// If the shapes do not fit, there is no key, or D is above [`MOST_CHANNELS`].

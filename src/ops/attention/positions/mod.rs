@@ -19,7 +19,8 @@ fn rows(x: &Tensor, table: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((x.reshape(&[b, t * d])?, table.view(0, &[t * d])?))
 }
 
-/// `y[b, t, :] = x[b, t, :] + table[t, :]`: x, y [B, T, D], table [P, D] with P at least T.
+/// Computes `y[b, t, :] = x[b, t, :] + table[t, :]`: x, y [B, T, D], table [P, D] with P at least
+/// T.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -64,7 +65,7 @@ mod reference {
             .map(|(i, x)| *x + table[i % row])
             .collect()
     }
-    /// With respect to the table, of `len` elements.
+    /// Computes the gradient with respect to the table, of `len` elements.
     pub fn gradient<T: Real>(dy: &[T], row: usize, len: usize) -> Vec<T> {
         (0..len)
             .map(|i| {

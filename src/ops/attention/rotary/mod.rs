@@ -30,7 +30,7 @@ pub enum Start<'a> {
     Each(&'a Tensor),
 }
 
-/// The positions of an image's codes, row by row: (row, column).
+/// Returns the positions of an image's codes, row by row: (row, column).
 pub fn raster(rows: usize, cols: usize) -> Vec<[f64; 2]> {
     (0..rows * cols)
         .map(|i| [(i / cols) as f64, (i % cols) as f64])
@@ -38,8 +38,8 @@ pub fn raster(rows: usize, cols: usize) -> Vec<[f64; 2]> {
 }
 
 impl Rotary {
-    /// For positions on a line and heads of `d` channels: pair i turns by `x base^(-2i/D)` at
-    /// position x (equation 15). The paper's base is 10,000.
+    /// Creates the angles of positions on a line and heads of `d` channels (Su et al. 2021): pair i
+    /// turns by `x base^(-2i/D)` at position x (equation 15). The paper's base is 10,000.
     ///
     /// # Errors
     /// If `d` is odd or 0, the base is not above 1, or there is no position or one that is not

@@ -2,8 +2,8 @@
 
 use crate::spec::Real;
 
-/// The angle of each position's pairs, [P, D / 2]: positions have `axes` coordinates, and each axis
-/// an equal share of the channels.
+/// Returns the angle of each position's pairs, [P, D / 2]: positions have `axes` coordinates, and
+/// each axis an equal share of the channels.
 pub fn angles<T: Real>(positions: &[T], d: usize, axes: usize, base: T) -> Vec<T> {
     let share = d / axes;
     let angle = |x: T, i: usize| x * base.powf(T::of(-2.0 * i as f64 / share as f64));

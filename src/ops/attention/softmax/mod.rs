@@ -92,9 +92,9 @@ fn check(x: &Tensor, scale: f32) -> Result<[usize; 3]> {
     Ok([n, t, c])
 }
 
-/// The softmax y [N, T, C] of the rows of `scale x`, x [N, T, C], over the columns that they see,
-/// and the logarithm of each row's denominator [N, T]. Elsewhere y is 0, and a row that sees
-/// nothing is 0 all over, with the largest f32 for the logarithm.
+/// Computes the softmax y [N, T, C] of the rows of `scale x`, x [N, T, C], over the columns that
+/// they see, and the logarithm of each row's denominator [N, T]. Elsewhere y is 0, and a row that
+/// sees nothing is 0 all over, with the largest f32 for the logarithm.
 ///
 /// # Errors
 /// If x is no f32 [N, T, C] with at least one column, or the scale is not finite.
@@ -127,7 +127,7 @@ pub fn softmax(x: &Tensor, options: Softmax) -> Result<(Tensor, Tensor)> {
     Ok((y, lse))
 }
 
-/// The gradient of [`softmax`] with respect to x, from its y and dy [N, T, C].
+/// Computes the gradient of [`softmax`] with respect to x, from its y and dy [N, T, C].
 ///
 /// # Errors
 /// As [`softmax`]'s, or if dy has another shape than y.

@@ -12,8 +12,8 @@ fn count(i: usize, rows: usize, columns: usize, causal: bool) -> usize {
     }
 }
 
-/// The shares, and log-sum-exp (the largest f32 for a row that sees nothing), of x [.., rows,
-/// columns].
+/// Returns the shares, and log-sum-exp (the largest f32 for a row that sees nothing), of x [..,
+/// rows, columns].
 pub fn softmax<T: Real>(
     x: &[T],
     [rows, columns]: [usize; 2],
@@ -40,7 +40,7 @@ pub fn softmax<T: Real>(
     (y, lse)
 }
 
-/// The gradient of sum(dy y) to x, by the chain rule from y.
+/// Returns the gradient of sum(dy y) to x, by the chain rule from y.
 pub fn gradient<T: Real>(y: &[T], dy: &[T], columns: usize, scale: T) -> Vec<T> {
     let of = |(y, dy): (&[T], &[T])| {
         let mean: T = y.iter().zip(dy).map(|(y, g)| *y * *g).sum();

@@ -43,7 +43,8 @@ impl Flags {
             .flag("MASK_HALF", self.mask_half)
     }
 
-    /// The variants over f16 of one without: activations in or out, or a mask on a gradient.
+    /// Returns the variants over f16 of one without: activations in or out, or a mask on a
+    /// gradient.
     pub(super) fn halves(self) -> Vec<Flags> {
         if self.mask {
             return vec![Flags {

@@ -86,7 +86,7 @@ fn grad_weight_kernel(
     kernel.flag("LHS_HALF", half[0]).flag("RHS_HALF", half[1])
 }
 
-/// Every variant on any device.
+/// Returns every variant on any device.
 pub(crate) fn kernels() -> Vec<Kernel> {
     let mut all = row_kernel::kernels();
     let both = [false, true];
@@ -157,7 +157,7 @@ fn by_patches(gpu: &Gpu, g: &Geometry) -> bool {
         && unfold::fits(gpu, g)
 }
 
-/// The convolution over the patches.
+/// Returns the convolution over the patches.
 fn over_patches(g: &Geometry) -> Geometry {
     let i = g.kh * g.kw * g.i;
     Geometry {

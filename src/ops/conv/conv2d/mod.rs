@@ -21,8 +21,8 @@ use crate::ops::conv::geometry::{Geometry, check_bias};
 use crate::ops::linalg::column_sum::column_sum;
 use crate::{Error, Result};
 
-/// `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`, residual and y
-/// [N, OH, OW, O], with OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
+/// Computes `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`,
+/// residual and y [N, OH, OW, O], with OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
 ///
 /// x and the residual may be f16; sums are f32, and y is stored as x is.
 ///
@@ -76,8 +76,8 @@ pub fn conv2d_as(
 }
 
 impl Tape {
-    /// `conv(x, w) + bias + residual`, see [`conv2d`]. The residual connection and the activation
-    /// before the convolution cost no pass over memory, forward or backward.
+    /// Computes `conv(x, w) + bias + residual`, see [`conv2d`]. The residual connection and the
+    /// activation before the convolution cost no pass over memory, forward or backward.
     pub fn conv2d(
         &self,
         x: &Var,

@@ -59,7 +59,7 @@ pub fn mask<T: Real>(dx: Vec<T>, x: &[T]) -> Vec<T> {
         .collect()
 }
 
-/// The sum of each channel.
+/// Returns the sum of each channel.
 pub fn channel_sum<T: Real>(dy: &[T], channels: usize) -> Vec<T> {
     let mut sum = vec![T::zero(); channels];
     dy.iter()

@@ -61,7 +61,7 @@ fn kernel(lanes: u32, f: Flags, flip: bool) -> Kernel {
     f.define(kernel.define("OUT_VEC", 1))
 }
 
-/// Every variant on any device.
+/// Returns every variant on any device.
 pub(super) fn kernels() -> Vec<Kernel> {
     let mut all = Vec::new();
     for lanes in LANES {
@@ -186,7 +186,7 @@ pub(super) fn forward(
     Ok(true)
 }
 
-/// The gradient to the input into dx; false if the matrix core is to do it.
+/// Computes the gradient to the input into dx; false if the matrix core is to do it.
 pub(super) fn grad_input(
     dy: &Tensor,
     w: &Tensor,

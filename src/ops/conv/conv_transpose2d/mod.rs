@@ -75,8 +75,8 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
     })
 }
 
-/// `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias `[O]`, y [N, OH, OW,
-/// O], with OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
+/// Computes `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias `[O]`, y [N,
+/// OH, OW, O], with OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
 ///
 /// x may be f16; sums are f32, and y is stored as x is.
 ///
@@ -118,7 +118,7 @@ pub fn conv_transpose2d_as(
 }
 
 impl Tape {
-    /// `conv_transpose(x, w) + bias`, see [`conv_transpose2d`].
+    /// Computes `conv_transpose(x, w) + bias`, see [`conv_transpose2d`].
     pub fn conv_transpose2d(
         &self,
         x: &Var,

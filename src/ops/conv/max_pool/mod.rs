@@ -53,7 +53,7 @@ impl Pool {
         (count > 0).then_some(count)
     }
 
-    /// The pixels of window `i`, of `n`.
+    /// Returns the pixels of window `i`, of `n`.
     fn reach(&self, i: usize, n: usize) -> Range<usize> {
         i * self.stride..(i * self.stride + self.window).min(n)
     }
@@ -179,9 +179,9 @@ fn backward(vec: bool) -> Kernel {
     Kernel::new(shader!("conv/max_pool_grad")).flag("VEC", vec)
 }
 
-/// `y[n, i, j, c] = max of x[n, S i + a, S j + b, c]` over the places of a window, `0 <= a, b < K`,
-/// that lie in x: f32 x [N, H, W, C] to y [N, OH, OW, C], with as many rows and columns as
-/// [`Pool::windows`] says.
+/// Computes `y[n, i, j, c] = max of x[n, S i + a, S j + b, c]` over the places of a window,
+/// `0 <= a, b < K`, that lie in x: f32 x [N, H, W, C] to y [N, OH, OW, C], with as many rows and
+/// columns as [`Pool::windows`] says.
 ///
 /// # Errors
 /// If x is no f32 [N, H, W, C] or too small for a window, or the window or the stride is 0 or above
@@ -203,8 +203,8 @@ pub fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The gradient of [`max_pool`] with respect to x, of dy [N, OH, OW, C]: each element goes to the
-/// largest value of its window, to the first, row by row, where several are as large.
+/// Computes the gradient of [`max_pool`] with respect to x, of dy [N, OH, OW, C]: each element goes
+/// to the largest value of its window, to the first, row by row, where several are as large.
 ///
 /// # Errors
 /// As [`max_pool`]'s, or if dy has another shape than its result.

@@ -54,8 +54,8 @@ pub(crate) fn patches(x: &Tensor, g: &Geometry) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The patches that a convolution of `kernel` (height, width) sums over: x f32 [N, H, W, I] to [N,
-/// OH, OW, KH KW I], with OH = (H + 2 pad - KH) / stride + 1 and OW likewise.
+/// Computes the patches that a convolution of `kernel` (height, width) sums over: x f32 [N, H, W,
+/// I] to [N, OH, OW, KH KW I], with OH = (H + 2 pad - KH) / stride + 1 and OW likewise.
 ///
 /// # Errors
 /// If the kernel does not fit the padded image, a size is 0, or there are more images or rows than
@@ -87,7 +87,7 @@ pub fn unfold(x: &Tensor, kernel: [usize; 2], stride: usize, pad: usize) -> Resu
     patches(x, &g)
 }
 
-/// For each element of the patches, the element of x that it is, if it lies in the image.
+/// Returns, for each element of the patches, the element of x that it is, if it lies in the image.
 pub(crate) fn sources(g: Geometry) -> impl Iterator<Item = Option<usize>> {
     let row = g.kh * g.kw * g.i;
     (0..g.n * g.oh * g.ow * row).map(move |at| {

@@ -65,7 +65,7 @@ fn work(n: usize, tensors: usize) -> Work {
     }
 }
 
-/// `f(x)`, elementwise, any shape.
+/// Computes `f(x)`, elementwise, any shape.
 pub fn activation(f: Function, x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 {
         return Err(Error::shape(
@@ -87,7 +87,7 @@ pub fn activation(f: Function, x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// `dy f'(x)`, elementwise, shapes equal.
+/// Computes `dy f'(x)`, elementwise, shapes equal.
 pub fn activation_grad(f: Function, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     if x.shape() != dy.shape() {
         return Err(Error::shape(
@@ -110,7 +110,7 @@ pub fn activation_grad(f: Function, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// `f(x)`, elementwise.
+    /// Computes `f(x)`, elementwise.
     pub fn activation(&self, f: Function, x: &Var) -> Result<Var> {
         let y = activation(f, x.tensor())?;
         let saved = x.tensor().clone();

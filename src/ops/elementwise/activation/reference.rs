@@ -3,8 +3,8 @@
 use super::Function;
 use crate::spec::Real;
 
-/// The error function by its series, or by the continued fraction of its complement (A&S 7.1.5 and
-/// 7.1.14).
+/// Returns the error function by its series, or by the continued fraction of its complement (A&S
+/// 7.1.5 and 7.1.14).
 pub fn erf<T: Real>(x: T) -> T {
     let (zero, one, two) = (T::zero(), T::one(), T::of(2.0));
     let a = x.abs();

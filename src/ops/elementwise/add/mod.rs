@@ -8,7 +8,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
 
 impl Tape {
-    /// `a + b`, shapes equal.
+    /// Computes `a + b`, shapes equal.
     pub fn add(&self, a: &Var, b: &Var) -> Result<Var> {
         let y = add(a.tensor(), b.tensor())?;
         Ok(self.record(y, &[a, b], |g, _| {

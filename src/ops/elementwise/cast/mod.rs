@@ -25,9 +25,9 @@ fn work(n: usize) -> Work {
     }
 }
 
-/// `x` stored as another float type: f32 to f16 or bf16, rounded to the nearest with ties to even,
-/// or back, exactly. Any shape. A tensor that has the type already is returned as it is, without a
-/// copy.
+/// Computes `x` stored as another float type: f32 to f16 or bf16, rounded to the nearest with ties
+/// to even, or back, exactly. Any shape. A tensor that has the type already is returned as it is,
+/// without a copy.
 ///
 /// # Errors
 /// If either type is no float.
@@ -65,7 +65,7 @@ pub fn cast(x: &Tensor, to: DType) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// `x` stored as another float type, see [`cast`]. The gradient passes as it is.
+    /// Computes `x` stored as another float type, see [`cast`]. The gradient passes as it is.
     pub fn cast(&self, x: &Var, to: DType) -> Result<Var> {
         if x.tensor().dtype() == to {
             return Ok(x.clone());

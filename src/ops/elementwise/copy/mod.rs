@@ -15,8 +15,8 @@ fn work(n: usize) -> Work {
     }
 }
 
-/// A copy of x, f32 of a multiple of four elements, made by a kernel that loads and stores vec4.
-/// [`Tensor::duplicate`] takes any tensor, and lets the driver copy.
+/// Copies x, f32 of a multiple of four elements, made by a kernel that loads and stores
+/// vec4. [`Tensor::duplicate`] takes any tensor, and lets the driver copy.
 ///
 /// # Errors
 /// If x has another type or number of elements.

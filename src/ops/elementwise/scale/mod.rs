@@ -17,7 +17,7 @@ fn kernel() -> Kernel {
     Kernel::new(shader!("elementwise/scale"))
 }
 
-/// `a x + b`, elementwise, any shape.
+/// Computes `a x + b`, elementwise, any shape.
 ///
 /// # Errors
 /// If x is not f32.
@@ -50,7 +50,7 @@ fn work(n: usize) -> Work {
 }
 
 impl Tape {
-    /// `a x + b`, elementwise.
+    /// Computes `a x + b`, elementwise.
     pub fn scale(&self, x: &Var, a: f32, b: f32) -> Result<Var> {
         let y = scale(x.tensor(), a, b)?;
         Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(scale(g, a, 0.0)?)])))

@@ -35,7 +35,8 @@ fn params([n, f]: [usize; 2]) -> (bool, [u32; 2], usize) {
     (vec, [n as u32, units as u32], n * units)
 }
 
-/// `silu(a) b`, where a is the first and b the second half of each row: x [.., 2 F] to [.., F].
+/// Computes `silu(a) b`, where a is the first and b the second half of each row: x [.., 2 F] to
+/// [.., F].
 ///
 /// # Errors
 /// If the last dimension is odd or 0, or x is not f32.

@@ -39,9 +39,9 @@ fn work(n: usize) -> Work {
     }
 }
 
-/// A batch of f32 images `[B, H, W, C]` in [-1, 1]: `v / 127.5 - 1` of the u8 images `[M, H, W, C]`
-/// that `index`, u32 `[B]`, names. An index with [`FLIP`] set gives the image flipped left to
-/// right.
+/// Computes a batch of f32 images `[B, H, W, C]` in [-1, 1]: `v / 127.5 - 1` of the u8 images
+/// `[M, H, W, C]` that `index`, u32 `[B]`, names. An index with [`FLIP`] set gives the image
+/// flipped left to right.
 ///
 /// The device reads the indices, so none can be refused here: one past the last image gives an
 /// image of NaN.
@@ -93,8 +93,8 @@ pub fn normalize(images: &Tensor, index: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The u8 images of the shape of `x`, f32 of any shape: `(x + 1) 127.5`, rounded to the nearest and
-/// held in 0..=255; 0 for NaN.
+/// Computes the u8 images of the shape of `x`, f32 of any shape: `(x + 1) 127.5`, rounded to the
+/// nearest and held in 0..=255; 0 for NaN.
 pub fn to_bytes(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 || u32::try_from(x.len()).is_err() {
         return Err(Error::shape(

@@ -84,8 +84,8 @@ impl Tape {
 
 mod reference {
     use super::Real;
-    /// The two differences of each element, as (place in y, place of the larger, place of the
-    /// smaller).
+    /// Returns the two differences of each element, as (place in y, place of the larger, place of
+    /// the smaller).
     fn pairs([n, h, w, c]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..n * h * w * c).flat_map(move |i| {
             let (channel, pixel) = (i % c, i / c);

@@ -45,8 +45,8 @@ pub fn fits(height: usize, width: usize) -> bool {
     height >= WINDOW && width >= WINDOW
 }
 
-/// The mean structural similarity of images a and b, f32 [N, H, W, C] in [-1, 1], over channels and
-/// the places of an 11 x 11 Gaussian window inside the image: `[1]`.
+/// Computes the mean structural similarity of images a and b, f32 [N, H, W, C] in [-1, 1], over
+/// channels and the places of an 11 x 11 Gaussian window inside the image: `[1]`.
 ///
 /// # Errors
 /// If the shapes differ, there is no image, or the window does not fit.
@@ -101,7 +101,7 @@ fn taps(gpu: &Gpu) -> Result<Tensor> {
     Tensor::from_slice(gpu, &[WINDOW], &weights().map(|w| w as f32))
 }
 
-/// `g` times the gradient of [`ssim`] with respect to a: a, b [N, H, W, C], g [1].
+/// Computes `g` times the gradient of [`ssim`] with respect to a: a, b [N, H, W, C], g [1].
 fn ssim_grad(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = a.dims("ssim gradient")?;
     let (gpu, slopes) = (a.gpu(), windows(a, b, true)?);
@@ -192,7 +192,7 @@ mod reference {
         sum / T::of(places as f64)
     }
 
-    /// The gradient with respect to a: each window's similarity by the means, variances and
+    /// Returns the gradient with respect to a: each window's similarity by the means, variances and
     /// covariance that its pixels enter.
     pub fn gradient<T: Real>(a: &[T], b: &[T], [n, h, w, c]: [usize; 4], upstream: T) -> Vec<T> {
         let pixel = |x: T| (x / T::of(2.0) + T::of(0.5)).max(T::zero()).min(T::one());

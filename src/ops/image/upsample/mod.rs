@@ -59,7 +59,7 @@ fn dispatch(
     )
 }
 
-/// `y[n, h, w, c] = x[n, h / 2, w / 2, c]`: f32 x [N, H, W, C] to y [N, 2 H, 2 W, C].
+/// Computes `y[n, h, w, c] = x[n, h / 2, w / 2, c]`: f32 x [N, H, W, C] to y [N, 2 H, 2 W, C].
 ///
 /// # Errors
 /// If x is no f32 [N, H, W, C].
@@ -77,8 +77,8 @@ pub fn upsample(x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The gradient of [`upsample`] with respect to x [N, H, W, C], of dy [N, 2 H, 2 W, C]: sums over
-/// squares of four.
+/// Computes the gradient of [`upsample`] with respect to x [N, H, W, C], of dy [N, 2 H, 2 W, C]:
+/// sums over squares of four.
 ///
 /// # Errors
 /// If dy is no f32 [N, 2 H, 2 W, C].

@@ -40,8 +40,8 @@ fn rows_of(x: &Tensor, b: &Tensor) -> Result<(usize, usize)> {
     }
 }
 
-/// `y[r, c] = x[r, c] + b[c]`: x and y [.., C], b `[C]`; the dimensions before the last count as
-/// rows.
+/// Computes `y[r, c] = x[r, c] + b[c]`: x and y [.., C], b `[C]`; the dimensions before the last
+/// count as rows.
 ///
 /// # Errors
 /// If b is not as long as a row of x, or either is not f32.
@@ -72,8 +72,8 @@ fn bias_in_parts(x: &Tensor, b: &Tensor, limit: u64) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// `x + b` on every row, see [`bias`]. The gradient of b is the sum of the upstream one's
-    /// columns.
+    /// Computes `x + b` on every row, see [`bias`]. The gradient of b is the sum of the upstream
+    /// one's columns.
     pub fn bias(&self, x: &Var, b: &Var) -> Result<Var> {
         let (rows, cols) = rows_of(x.tensor(), b.tensor())?;
         let y = bias(x.tensor(), b.tensor())?;

@@ -9,7 +9,7 @@ pub fn bias<T: Real>(x: &[T], b: &[T]) -> Vec<T> {
         .collect()
 }
 
-/// With respect to `b`, of `cols` elements; that to `x` is `dy` itself.
+/// Computes the gradient with respect to `b`, of `cols` elements; that to `x` is `dy` itself.
 pub fn gradient<T: Real>(dy: &[T], cols: usize) -> Vec<T> {
     let mut db = vec![T::zero(); cols];
     for (i, g) in dy.iter().enumerate() {

@@ -14,8 +14,8 @@ fn kernel(vec: bool) -> Kernel {
 /// fixed too.
 const INVOCATIONS: usize = 4096;
 
-/// `y[c] = sum over r of x[r, c]`: x [R, C], y `[C]`. The order of the sum depends on the shape
-/// alone.
+/// Computes `y[c] = sum over r of x[r, c]`: x [R, C], y `[C]`. The order of the sum depends on the
+/// shape alone.
 ///
 /// # Errors
 /// If x is not a matrix of f32.
@@ -74,8 +74,8 @@ mod reference {
 }
 
 impl Tape {
-    /// `y[c] = sum over r of x[r, c]`, see [`column_sum`]. Its gradient repeats the upstream one on
-    /// every row.
+    /// Computes `y[c] = sum over r of x[r, c]`, see [`column_sum`]. Its gradient repeats the
+    /// upstream one on every row.
     pub fn column_sum(&self, x: &Var) -> Result<Var> {
         let y = column_sum(x.tensor())?;
         let [rows, cols] = x.tensor().dims("column_sum")?;

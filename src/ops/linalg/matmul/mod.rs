@@ -106,7 +106,7 @@ impl Halves {
     ];
 }
 
-/// The forms that let vec4 loads stay aligned.
+/// Returns the forms that let vec4 loads stay aligned.
 fn forms(t: Transpose, m: usize, n: usize, k: usize) -> (OperandLayout, OperandLayout) {
     let pick = |m_form: bool, rows: usize| match m_form {
         true if rows.is_multiple_of(4) => OperandLayout::M,
@@ -134,8 +134,9 @@ fn problem(a: &[usize], b: &[usize], t: Transpose) -> Option<Problem> {
     (k == k2).then_some(Problem { batch, m, n, k })
 }
 
-/// `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is stored
-/// transposed; bias `[N]`. Either may be f16: sums are f32, and the result is stored as `a` is.
+/// Computes `op(a) op(b) + bias`: a [M, K] and b [K, N], or [batch, ..] both; `t` says which is
+/// stored transposed; bias `[N]`. Either may be f16: sums are f32, and the result is stored as `a`
+/// is.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -273,12 +274,12 @@ fn work(batch: usize, m: usize, n: usize, k: usize) -> Work {
 }
 
 impl Tape {
-    /// `op(a) op(b)`, see [`matmul`].
+    /// Computes `op(a) op(b)`, see [`matmul`].
     pub fn matmul(&self, a: &Var, b: &Var, t: Transpose) -> Result<Var> {
         self.matmul_as(a, b, t, a.tensor().dtype())
     }
 
-    /// `op(a) op(b)` stored as `out`, see [`matmul_as`]. Gradients are f32.
+    /// Computes `op(a) op(b)` stored as `out`, see [`matmul_as`]. Gradients are f32.
     ///
     /// # Errors
     /// As [`matmul_as`].

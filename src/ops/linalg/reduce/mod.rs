@@ -45,7 +45,7 @@ pub(crate) fn kernels(terms: &[Term]) -> Vec<Kernel> {
     both.chain([finish_kernel()]).collect()
 }
 
-/// `scale * sum of term(a, b)`: [1].
+/// Computes `scale * sum of term(a, b)`: [1].
 pub(crate) fn reduce(
     op: &'static str,
     term: Term,
@@ -101,23 +101,23 @@ pub(crate) fn reduce(
     Ok(y)
 }
 
-/// The sum of all elements: `[1]`.
+/// Computes the sum of all elements: `[1]`.
 pub fn sum(x: &Tensor) -> Result<Tensor> {
     reduce("sum", Term::Value, x, None, 1.0)
 }
 
-/// The mean of all elements: `[1]`.
+/// Computes the mean of all elements: `[1]`.
 pub fn mean(x: &Tensor) -> Result<Tensor> {
     reduce("mean", Term::Value, x, None, 1.0 / x.len() as f32)
 }
 
 impl Tape {
-    /// The sum of all elements: `[1]`.
+    /// Computes the sum of all elements: `[1]`.
     pub fn sum(&self, x: &Var) -> Result<Var> {
         self.reduction(x, sum(x.tensor())?, 1.0)
     }
 
-    /// The mean of all elements: `[1]`.
+    /// Computes the mean of all elements: `[1]`.
     pub fn mean(&self, x: &Var) -> Result<Var> {
         self.reduction(x, mean(x.tensor())?, 1.0 / x.tensor().len() as f32)
     }

@@ -44,7 +44,7 @@ fn dispatch(x: &Tensor, s: &Tensor, divide: bool) -> Result<Tensor> {
     Ok(y)
 }
 
-/// `s x`, elementwise: x of any shape, s `[1]`.
+/// Computes `s x`, elementwise: x of any shape, s `[1]`.
 ///
 /// # Errors
 /// If either is not f32, or s has more than one element.
@@ -52,7 +52,7 @@ pub fn scale_by(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     dispatch(x, s, false)
 }
 
-/// `x / s`, elementwise: x of any shape, s `[1]`.
+/// Computes `x / s`, elementwise: x of any shape, s `[1]`.
 ///
 /// # Errors
 /// As [`scale_by`].
@@ -60,7 +60,7 @@ pub fn divide_by(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     dispatch(x, s, true)
 }
 
-/// The sum of `a b` over all elements: `[1]`.
+/// Computes the sum of `a b` over all elements: `[1]`.
 ///
 /// # Errors
 /// If the shapes differ or there is no element.

@@ -15,7 +15,8 @@ fn work(splits: usize, n: usize) -> Work {
     }
 }
 
-/// `y[i] = sum over s of parts[s, i]`, in the order of s: parts [S, N], y of `shape`, N elements.
+/// Computes `y[i] = sum over s of parts[s, i]`, in the order of s: parts [S, N], y of `shape`, N
+/// elements.
 ///
 /// # Errors
 /// If the shapes do not fit.

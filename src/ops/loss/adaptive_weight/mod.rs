@@ -17,8 +17,8 @@ fn kernel() -> Kernel {
     Kernel::new(shader!("loss/adaptive_weight"))
 }
 
-/// `factor clamp(|a| / (|b| + 1e-4), 0, 1e4)`: `[1]`, of the norms of two gradients of any shape; 0
-/// where one of them is not finite.
+/// Computes `factor clamp(|a| / (|b| + 1e-4), 0, 1e4)`: `[1]`, of the norms of two gradients of any
+/// shape; 0 where one of them is not finite.
 ///
 /// # Errors
 /// If a gradient is empty or no f32, or the factor is not finite.

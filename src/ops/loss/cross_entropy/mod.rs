@@ -129,7 +129,7 @@ impl CrossEntropy<'_> {
         Ok((loss, stats))
     }
 
-    /// The gradient to the logits, from that of the losses.
+    /// Computes the gradient to the logits, from that of the losses.
     fn backward(
         &self,
         x: Tensor,
@@ -182,8 +182,9 @@ impl CrossEntropy<'_> {
     }
 }
 
-/// The loss of each row in nats, `[N]`, and its log-sum-exp in two parts, (max, log of the sum) [N,
-/// 2]: logits f32 [N, V], targets u32 `[N]`. A target past V that is not the ignored one gives NaN.
+/// Computes the loss of each row in nats, `[N]`, and its log-sum-exp in two parts, (max, log of the
+/// sum) [N, 2]: logits f32 [N, V], targets u32 `[N]`. A target past V that is not the ignored one
+/// gives NaN.
 ///
 /// # Errors
 /// If the shapes do not fit, or the smoothing lies outside [0, 1).
@@ -200,8 +201,8 @@ pub fn cross_entropy(
 }
 
 impl Tape {
-    /// The loss of each row in nats, `[N]`: see [`cross_entropy`]. The gradient goes to the logits;
-    /// in place of them where the caller has dropped its own handles.
+    /// Computes the loss of each row in nats, `[N]`: see [`cross_entropy`]. The gradient goes to
+    /// the logits; in place of them where the caller has dropped its own handles.
     ///
     /// # Errors
     /// As [`cross_entropy`].

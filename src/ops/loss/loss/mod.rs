@@ -45,7 +45,7 @@ fn grad_kernel(loss: Loss) -> Kernel {
     )
 }
 
-/// The loss between `prediction` and `target`, shapes equal: `[1]`.
+/// Computes the loss between `prediction` and `target`, shapes equal: `[1]`.
 ///
 /// # Errors
 /// If the shapes differ or there is no element.
@@ -82,7 +82,7 @@ fn gradient(kind: Loss, a: &Tensor, b: &Tensor, g: &Tensor, sign: f32) -> Result
 }
 
 impl Tape {
-    /// The loss between `prediction` and `target`, shapes equal: `[1]`.
+    /// Computes the loss between `prediction` and `target`, shapes equal: `[1]`.
     pub fn loss(&self, kind: Loss, prediction: &Var, target: &Var) -> Result<Var> {
         let y = loss(kind, prediction.tensor(), target.tensor())?;
         let (a, b) = (prediction.tensor().clone(), target.tensor().clone());

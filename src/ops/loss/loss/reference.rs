@@ -11,7 +11,7 @@ pub fn loss<T: Real>(kind: Loss, a: &[T], b: &[T]) -> T {
     terms.sum::<T>() / T::of(a.len() as f64)
 }
 
-/// With respect to `a`; that to `b` is its negative.
+/// Computes the gradient with respect to `a`; that to `b` is its negative.
 pub fn gradient<T: Real>(kind: Loss, a: &[T], b: &[T], g: T) -> Vec<T> {
     let n = T::of(a.len() as f64);
     let slope = |x: T| match kind {

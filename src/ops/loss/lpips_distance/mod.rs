@@ -66,9 +66,9 @@ fn params(n: usize, c: usize) -> (bool, Params) {
     )
 }
 
-/// `y[n] = sum over c of w[c] (u[n, c] - v[n, c])^2`, where u is max(a, 0) over its length, over
-/// the channels, plus 1e-10, and v that of b: a and b [.., C], w \[C], to y \[N], a number for each
-/// row.
+/// Computes `y[n] = sum over c of w[c] (u[n, c] - v[n, c])^2`, where u is max(a, 0) over its
+/// length, over the channels, plus 1e-10, and v that of b: a and b [.., C], w \[C], to y \[N], a
+/// number for each row.
 ///
 /// # Errors
 /// If the shapes do not fit, or a tensor is not f32.
@@ -92,8 +92,8 @@ pub fn lpips_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The gradient of [`lpips_distance`] with respect to a, of g \[N]; with a and b in each other's
-/// place, with respect to b.
+/// Computes the gradient of [`lpips_distance`] with respect to a, of g \[N]; with a and b in each
+/// other's place, with respect to b.
 ///
 /// # Errors
 /// As [`lpips_distance`]'s, or if g has another shape than its result.

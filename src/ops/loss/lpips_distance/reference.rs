@@ -3,14 +3,14 @@
 use super::EPS;
 use crate::spec::Real;
 
-/// A rectified row, and its length.
+/// Returns a rectified row, and its length.
 fn rectified<T: Real>(x: &[T]) -> (Vec<T>, T) {
     let r: Vec<T> = x.iter().map(|v| v.max(T::zero())).collect();
     let length = r.iter().map(|v| *v * *v).sum::<T>().sqrt();
     (r, length)
 }
 
-/// The rectified row over its length.
+/// Returns the rectified row over its length.
 fn unit<T: Real>(x: &[T]) -> Vec<T> {
     let (r, length) = rectified(x);
     r.into_iter()
@@ -30,7 +30,7 @@ pub fn distance<T: Real>(a: &[T], b: &[T], w: &[T]) -> Vec<T> {
     a.chunks(w.len()).zip(b.chunks(w.len())).map(of).collect()
 }
 
-/// The gradient of sum(g distance) to a: by the quotient rule, row by row.
+/// Returns the gradient of sum(g distance) to a: by the quotient rule, row by row.
 pub fn gradient<T: Real>(a: &[T], b: &[T], w: &[T], g: &[T]) -> Vec<T> {
     let mut da = Vec::with_capacity(a.len());
     for ((x, y), g) in a.chunks(w.len()).zip(b.chunks(w.len())).zip(g) {

@@ -19,8 +19,8 @@ fn layout(x: &Tensor, eps: f32) -> Result<Layout> {
     })
 }
 
-/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance of each column: x [N, C], weight and
-/// bias `[C]`. And what it went by, (mean, 1 / sqrt(var + eps)) of each column: [C, 2].
+/// Computes `w (x - mean) / sqrt(var + eps) + b`, mean and variance of each column: x [N, C],
+/// weight and bias `[C]`. And what it went by, (mean, 1 / sqrt(var + eps)) of each column: [C, 2].
 ///
 /// # Errors
 /// If the shapes do not fit, or eps is not above 0.
@@ -122,7 +122,7 @@ impl Operation for BatchNorm {
             rng.normals(&[c, 2]),
         ]
     }
-    /// By the batch's moments, and by those that are given.
+    /// Runs it by the batch's moments, and by those that are given.
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let (y, moments) = batch_norm(&t[0], &t[1], &t[2], EPS)?;
         Ok(vec![y, moments, batch_norm_by(&t[0], &t[1], &t[2], &t[3])?])

@@ -97,7 +97,7 @@ impl Layout {
         row_group(x.gpu(), self.c > 4096, 3 * self.c)
     }
 
-    /// The normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
+    /// Computes the normalised tensor, and (mean, inverse deviation) of each group: [N G, 2].
     pub fn forward(
         &self,
         op: &'static str,
@@ -176,7 +176,7 @@ impl Layout {
         split_sum(&parts, &[self.c])
     }
 
-    /// The operation on the tape: x, weight, bias.
+    /// Records the operation on the tape: x, weight, bias.
     pub fn record(self, op: &'static str, tape: &Tape, x: &Var, w: &Var, b: &Var) -> Result<Var> {
         if !self.is_line() {
             return Ok(self.record_with_moments(op, tape, x, w, b)?.0);
@@ -226,8 +226,8 @@ fn layout(x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
     })
 }
 
-/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and each
-/// group's channels: x [N, H, W, C], weight and bias `[C]`.
+/// Computes `w (x - mean) / sqrt(var + eps) + b`, mean and variance over each image's positions and
+/// each group's channels: x [N, H, W, C], weight and bias `[C]`.
 ///
 /// # Errors
 /// If the groups do not divide the channels, or the shapes do not fit.

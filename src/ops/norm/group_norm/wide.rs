@@ -69,7 +69,7 @@ impl Layout {
         }
     }
 
-    /// As [`Layout::forward`].
+    /// Computes the same as [`Layout::forward`], by slices of the positions.
     pub(crate) fn forward_wide(
         &self,
         op: &'static str,
@@ -116,7 +116,7 @@ impl Layout {
         Ok((self.apply_wide(op, x, w, b, &found)?, found))
     }
 
-    /// The tensor normalised by given (mean, inverse deviation) of each group: [N G, 2].
+    /// Computes the tensor normalised by given (mean, inverse deviation) of each group: [N G, 2].
     pub(crate) fn apply_wide(
         &self,
         op: &'static str,
@@ -143,7 +143,7 @@ impl Layout {
         groups_for(self.n * self.s.div_ceil(8) * self.c, 64)
     }
 
-    /// The gradients of x, weight and bias, where they are wanted.
+    /// Computes the gradients of x, weight and bias, where they are wanted.
     pub(super) fn backward_wide(
         &self,
         op: &'static str,

@@ -45,7 +45,7 @@ fn work(n: usize, d: usize, tensors: usize) -> Work {
     }
 }
 
-/// `y[n, :] = x[n, :] / max(|x[n, :]|, 1e-6)`: x, y [N, D].
+/// Computes `y[n, :] = x[n, :] / max(|x[n, :]|, 1e-6)`: x, y [N, D].
 ///
 /// # Errors
 /// If x is no matrix of f32.

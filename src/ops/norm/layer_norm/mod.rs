@@ -24,8 +24,8 @@ fn layout(x: &Tensor, eps: f32) -> Result<Layout> {
     }
 }
 
-/// `w (x - mean) / sqrt(var + eps) + b`, mean and variance over the last dimension: x [.., C],
-/// weight and bias `[C]`.
+/// Computes `w (x - mean) / sqrt(var + eps) + b`, mean and variance over the last dimension: x [..,
+/// C], weight and bias `[C]`.
 ///
 /// # Errors
 /// If the shapes do not fit.

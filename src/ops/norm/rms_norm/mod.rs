@@ -76,7 +76,7 @@ fn params([rows, d]: [usize; 2], eps: f32) -> (bool, Params) {
     )
 }
 
-/// The normalised rows, and (0, inverse root of the mean square) of each: [N, 2].
+/// Computes the normalised rows, and (0, inverse root of the mean square) of each: [N, 2].
 fn forward(x: &Tensor, w: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
     let [rows, d] = check(x, w, eps)?;
     let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
@@ -130,7 +130,8 @@ fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
     split_sum(&parts, &[d])
 }
 
-/// `w x / sqrt(mean(x^2) + eps)`, the mean over the last dimension: x [.., D], weight `[D]`.
+/// Computes `w x / sqrt(mean(x^2) + eps)`, the mean over the last dimension: x [.., D], weight
+/// `[D]`.
 ///
 /// # Errors
 /// If the shapes do not fit, or eps is not above 0.

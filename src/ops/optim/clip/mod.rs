@@ -39,7 +39,7 @@ fn work(n: usize) -> Work {
     }
 }
 
-/// `[norm, factor, finite]`, f32 `[3]`: the L2 norm over all of `x`, f32 of any shape, and
+/// Computes `[norm, factor, finite]`, f32 `[3]`: the L2 norm over all of `x`, f32 of any shape, and
 /// `factor = min(1, max_norm / (norm + 1e-6))`, by which a clipped gradient is multiplied (Pascanu
 /// et al. 2013, in PyTorch's form). An infinite `max_norm` only measures.
 ///

@@ -115,7 +115,7 @@ pub fn assign(index: &Tensor, codes: usize) -> Result<Assignment> {
 }
 
 impl Assignment {
-    /// The sum of each code's rows of x [N, D]: f32 [K, D].
+    /// Computes the sum of each code's rows of x [N, D]: f32 [K, D].
     ///
     /// # Errors
     /// If x has another number of rows.

@@ -21,7 +21,7 @@ pub fn assign(index: &[u32], codes: usize) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
     (counts, offsets, order)
 }
 
-/// The sum of each code's rows.
+/// Returns the sum of each code's rows.
 pub fn sums<T: Real>(x: &[T], offsets: &[u32], order: &[u32], d: usize) -> Vec<T> {
     let mut sums = vec![T::zero(); (offsets.len() - 1) * d];
     for k in 0..offsets.len() - 1 {

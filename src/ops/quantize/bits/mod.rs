@@ -64,8 +64,8 @@ fn matrix(op: &'static str, x: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// The signs of x [N, D], 1 or -1 (0 counts as -1), and as numbers u32 `[N]`, channel 0 the highest
-/// bit.
+/// Computes the signs of x [N, D], 1 or -1 (0 counts as -1), and as numbers u32 `[N]`, channel 0
+/// the highest bit.
 ///
 /// # Errors
 /// If D is above 24.
@@ -84,7 +84,7 @@ pub fn signs(x: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((codes, index))
 }
 
-/// The signs [N, D] that a number u32 `[N]` stands for.
+/// Computes the signs [N, D] that a number u32 `[N]` stands for.
 ///
 /// # Errors
 /// If D is above 24, or the indices are no vector of u32.
@@ -181,8 +181,8 @@ fn bit_table(x: &Tensor, first: usize, bits: usize, a: f32) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// The signs of x [N, D] and their numbers, see [`signs`]; the gradient passes straight
-    /// through.
+    /// Computes the signs of x [N, D] and their numbers, see [`signs`]; the gradient passes
+    /// straight through.
     ///
     /// # Errors
     /// As [`signs`].
@@ -194,7 +194,7 @@ impl Tape {
         ))
     }
 
-    /// The mean over rows of the entropy, in nats, of D independent bits that are on with
+    /// Computes the mean over rows of the entropy, in nats, of D independent bits that are on with
     /// probability sigmoid(a x): `[1]`.
     ///
     /// # Errors
@@ -207,8 +207,8 @@ impl Tape {
         }))
     }
 
-    /// The probabilities [N, 2^bits] of the channels `first..first + bits` of x [N, D] together,
-    /// each on with probability sigmoid(a x).
+    /// Computes the probabilities [N, 2^bits] of the channels `first..first + bits` of x [N, D]
+    /// together, each on with probability sigmoid(a x).
     ///
     /// # Errors
     /// If there are no such channels, or more than 12.

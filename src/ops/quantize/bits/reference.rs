@@ -49,7 +49,7 @@ pub fn bit_entropy_grad<T: Real>(x: &[T], n: usize, a: T, g: T) -> Vec<T> {
         .collect()
 }
 
-/// The probability of each setting of the channels `first..first + bits`.
+/// Returns the probability of each setting of the channels `first..first + bits`.
 pub fn bit_table<T: Real>(x: &[T], d: usize, first: usize, bits: usize, a: T) -> Vec<T> {
     let entry = |row: &[T], j: usize| {
         (0..bits).fold(T::one(), |product, i| {

@@ -132,7 +132,7 @@ impl Problem<'_> {
         })
     }
 
-    /// The rows of each part: (first, how many).
+    /// Returns the rows of each part: (first, how many).
     fn parts(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (n, rows) = (self.hx.len(), rows_per_part(self.he.len()));
         (0..n)
@@ -209,8 +209,8 @@ const NO_KEY: Key = Key {
     stream: 0,
 };
 
-/// A code for each latent, drawn with the probabilities softmax(f / temperature) over the codes,
-/// where f is the metric: x [N, D], codebook [K, D] to u32 `[N]`.
+/// Computes a code for each latent, drawn with the probabilities softmax(f / temperature) over the
+/// codes, where f is the metric: x [N, D], codebook [K, D] to u32 `[N]`.
 ///
 /// # Errors
 /// If the shapes do not fit, or the temperature is not above 0.
@@ -289,8 +289,8 @@ fn average_grad(problem: &Problem, u: &Tensor, needs: &[bool]) -> Result<Vec<Opt
 }
 
 impl Tape {
-    /// The mean over rows of softmax(sharpness f) over the codes, where f is the metric: x [N, D],
-    /// codebook [K, D] to `[K]`.
+    /// Computes the mean over rows of softmax(sharpness f) over the codes, where f is the metric: x
+    /// [N, D], codebook [K, D] to `[K]`.
     ///
     /// # Errors
     /// If the shapes do not fit, or the sharpness is not above 0.

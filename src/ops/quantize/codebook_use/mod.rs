@@ -8,9 +8,9 @@ fn kernel() -> Kernel {
     Kernel::new(shader!("quantize/codebook_use"))
 }
 
-/// `[perplexity, entropy in bits, codes used]` of the counts u32 [Q, K] of Q codebooks: f32 `[3]`.
-/// Perplexity is `exp(-sum p ln p)`; it and the entropy are means over the codebooks that were
-/// used, the codes are those of all.
+/// Computes `[perplexity, entropy in bits, codes used]` of the counts u32 [Q, K] of Q codebooks:
+/// f32 `[3]`. Perplexity is `exp(-sum p ln p)`; it and the entropy are means over the codebooks
+/// that were used, the codes are those of all.
 ///
 /// # Errors
 /// If the counts are no matrix of u32, or empty.

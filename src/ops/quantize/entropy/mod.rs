@@ -26,7 +26,7 @@ fn work(k: usize) -> Work {
     }
 }
 
-/// `- sum of p ln max(p, 1e-5)` of a distribution of any shape: `[1]`.
+/// Computes `- sum of p ln max(p, 1e-5)` of a distribution of any shape: `[1]`.
 ///
 /// # Errors
 /// If p is empty or not f32.
@@ -55,7 +55,7 @@ pub fn entropy(p: &Tensor) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// The entropy of a distribution of any shape, see [`entropy`].
+    /// Computes the entropy of a distribution of any shape, see [`entropy`].
     ///
     /// # Errors
     /// As [`entropy`].

@@ -61,7 +61,7 @@ impl Levels {
         })
     }
 
-    /// The codes of these levels: their product.
+    /// Returns the codes of these levels: their product.
     ///
     /// # Errors
     /// As [`Levels::new`].
@@ -129,7 +129,7 @@ impl Levels {
         Ok((codes, index))
     }
 
-    /// The codes [N, D] of indices u32 `[N]`.
+    /// Computes the codes [N, D] of indices u32 `[N]`.
     ///
     /// # Errors
     /// If the indices are no vector of u32.
@@ -151,8 +151,8 @@ impl Levels {
         Ok(codes)
     }
 
-    /// The squared distance of each bounded row of z [N, D] from its rounding, in units of the
-    /// codes: N. Waits for the device.
+    /// Computes the squared distance of each bounded row of z [N, D] from its rounding, in units of
+    /// the codes: N. Waits for the device.
     ///
     /// # Errors
     /// If z has another number of channels.

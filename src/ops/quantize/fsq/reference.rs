@@ -3,8 +3,8 @@
 use super::bound;
 use crate::spec::Real;
 
-/// The bounded value before rounding, over floor(L / 2): what the straight-through gradient is the
-/// gradient of.
+/// Returns the bounded value before rounding, over floor(L / 2): what the straight-through gradient
+/// is the gradient of.
 pub fn bounded<T: Real>(z: T, level: usize) -> T {
     let [half, offset, shift] = bound(level).map(T::of);
     (z + shift).tanh() * half - offset
@@ -30,7 +30,7 @@ pub fn quantize<T: Real>(z: &[T], levels: &[usize]) -> (Vec<T>, Vec<u32>) {
     (codes, index)
 }
 
-/// The codes of indices.
+/// Returns the codes of indices.
 pub fn codes_of<T: Real>(index: &[u32], levels: &[usize]) -> Vec<T> {
     let digits = |index: &u32| {
         let mut rest = *index as usize;
@@ -46,7 +46,7 @@ pub fn codes_of<T: Real>(index: &[u32], levels: &[usize]) -> Vec<T> {
     index.iter().flat_map(digits).collect()
 }
 
-/// The gradient with respect to z of what has gradient g with respect to the codes.
+/// Returns the gradient with respect to z of what has gradient g with respect to the codes.
 pub fn gradient<T: Real>(z: &[T], g: &[T], levels: &[usize]) -> Vec<T> {
     let slope = |i: usize, z: T| {
         let level = levels[i % levels.len()];

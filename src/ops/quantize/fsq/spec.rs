@@ -124,7 +124,7 @@ impl Gradient for FsqSpec {
         let dz = reference::gradient(inputs[0].as_f64(), upstream.as_f64(), levels(case));
         vec![HostTensor::f64(&inputs[0].shape, dz)]
     }
-    /// The codes without the rounding.
+    /// Computes the codes without the rounding.
     fn surrogate(
         &self,
         _: &dyn Operation,

@@ -17,8 +17,8 @@ fn work(n: usize, d: usize) -> Work {
     }
 }
 
-/// `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 `[N]`, y [N, D] like the
-/// table. An index past K reads the last row.
+/// Computes `y[n, :] = table[index[n], :]`: table [K, D] of f32 or u32, index u32 `[N]`, y [N, D]
+/// like the table. An index past K reads the last row.
 ///
 /// # Errors
 /// If the shapes do not fit or the table is empty.
@@ -49,8 +49,8 @@ pub fn gather(table: &Tensor, index: &Tensor) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// `y[n, :] = table[index[n], :]`, see [`gather`]. The gradient of a row of the table is the
-    /// sum over its places, in their order.
+    /// Computes `y[n, :] = table[index[n], :]`, see [`gather`]. The gradient of a row of the table
+    /// is the sum over its places, in their order.
     ///
     /// # Errors
     /// As [`gather`].
@@ -63,8 +63,8 @@ impl Tape {
         }))
     }
 
-    /// The adjoint of [`Tape::gather`]: rows [M, D] laid at their places among `n`, the others 0;
-    /// rows of one place add.
+    /// Computes the adjoint of [`Tape::gather`]: rows [M, D] laid at their places among `n`, the
+    /// others 0; rows of one place add.
     ///
     /// # Errors
     /// If the index has another length, or `n` is 0.

@@ -122,8 +122,8 @@ impl Operation for GumbelSpec {
             HostTensor::u32(&[case.get("n")], f.index),
         ]
     }
-    /// The softmax at temperature 0.7 of sums of 16 terms; an index that ties within f32 would
-    /// fail, and none does.
+    /// Returns the softmax at temperature 0.7 of sums of 16 terms; an index that ties within f32
+    /// would fail, and none does.
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
         if output == 1 {
             Tolerance::EXACT

@@ -83,7 +83,7 @@ pub fn kmeans(x: &Tensor, k: usize, rounds: usize, seed: u64) -> Result<Clusters
 mod reference {
     use super::Real;
 
-    /// The mean squared distance of each row to its nearest mean.
+    /// Returns the mean squared distance of each row to its nearest mean.
     pub fn distortion<T: Real>(x: &[T], means: &[T], d: usize) -> T {
         let nearest = |x: &[T]| {
             means

@@ -194,7 +194,7 @@ impl Operation for RestartDeadCodes {
             rng.normals(&[k, d]),
         ]
     }
-    /// With sums, and the codebook alone.
+    /// Runs it with sums, and over the codebook alone.
     fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let [counts, sums, codebook] = [t[1].duplicate()?, t[2].duplicate()?, t[3].duplicate()?];
         let codes = Codes {

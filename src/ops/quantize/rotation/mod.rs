@@ -40,8 +40,8 @@ fn check(z: &Tensor, z_q: &Tensor) -> Result<[usize; 2]> {
     Ok(dims)
 }
 
-/// The gradient with respect to the latents z [N, D] of what has gradient g [N, D] with respect to
-/// the codes z_q [N, D].
+/// Computes the gradient with respect to the latents z [N, D] of what has gradient g [N, D] with
+/// respect to the codes z_q [N, D].
 ///
 /// # Errors
 /// If the shapes differ.
@@ -67,8 +67,8 @@ pub fn rotation_grad(z: &Tensor, z_q: &Tensor, g: &Tensor) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// The value of `z_q` [N, D], and for `z_e` [N, D] the gradient that arrives, turned and scaled
-    /// as z_q is z_e turned and scaled: see [`rotation_grad`].
+    /// Computes the value of `z_q` [N, D], and for `z_e` [N, D] the gradient that arrives, turned
+    /// and scaled as z_q is z_e turned and scaled: see [`rotation_grad`].
     ///
     /// # Errors
     /// If the shapes differ.
@@ -153,7 +153,7 @@ impl Gradient for Rotation {
             reference::rotation_grad(z, q, upstream.as_f64(), case.get("d")),
         )]
     }
-    /// `s R z` with the rotation R and the scale s of the latents as they were.
+    /// Computes `s R z` with the rotation R and the scale s of the latents as they were.
     fn surrogate(
         &self,
         _: &dyn Operation,

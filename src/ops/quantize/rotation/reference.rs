@@ -38,7 +38,7 @@ pub fn rotate<T: Real>(z: &[T], z_q: &[T], x: &[T], d: usize) -> Vec<T> {
     })
 }
 
-/// The adjoint of [`rotate`], applied to g.
+/// Returns the adjoint of [`rotate`], applied to g.
 pub fn rotation_grad<T: Real>(z: &[T], z_q: &[T], g: &[T], d: usize) -> Vec<T> {
     rows([z, z_q, g], d, |z, z_q, g| {
         let (u, q, w, s) = frame(z, z_q);

@@ -96,7 +96,7 @@ mod tests {
     use half::f16;
     use proptest::prelude::*;
 
-    /// As the shader computes it, from exact half squared norms.
+    /// Computes the bound as the shader does, from exact half squared norms.
     fn eps(d: usize, half_x: f32, half_e: f32) -> f32 {
         let Bound {
             flush,
@@ -167,7 +167,12 @@ mod tests {
             let mut rng = crate::spec::Rng::new(seed);
             // Skewed: a few large channels among many small ones, so that sums round most.
             let mut vector = |scale: i32| -> Vec<f32> {
-                (0..d).map(|_| (rng.normal() * 2f64.powi(scale)) as f32 * if rng.below(4) < skew { 1.0 } else { 1e-3 }).collect()
+                (0..d)
+                    .map(|_| {
+                        (rng.normal() * 2f64.powi(scale)) as f32
+                            * if rng.below(4) < skew { 1.0 } else { 1e-3 }
+                    })
+                    .collect()
             };
             let (x, e) = (vector(scales.0), vector(scales.1));
             let half_square = |v: &[f32]| 0.5 * v.iter().fold(0.0f32, |s, x| x.mul_add(*x, s));
@@ -177,9 +182,13 @@ mod tests {
             for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
                 let hx: Vec<f32> = x.iter().map(|v| halves(*v)[i]).collect();
                 let he: Vec<f32> = e.iter().map(|v| halves(*v)[j]).collect();
-                for sum in [cut(&hx, &he), hx.iter().zip(&he).rev().fold(0.0, |s, (a, b)| a.mul_add(*b, s))] {
+                let backwards = hx.iter().zip(&he).rev().fold(0.0, |s, (a, b)| a.mul_add(*b, s));
+                for sum in [cut(&hx, &he), backwards] {
                     let score = half_e - sum;
-                    prop_assert!(score - eps <= exact && exact <= score + eps, "{score} -+ {eps} misses {exact}");
+                    prop_assert!(
+                        score - eps <= exact && exact <= score + eps,
+                        "{score} -+ {eps} misses {exact}"
+                    );
                 }
             }
         }

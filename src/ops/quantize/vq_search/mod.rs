@@ -49,7 +49,7 @@ const RESIDENT: [(usize, u32, u32); 4] = [(8, 8, 32), (16, 8, 16), (32, 8, 8), (
 /// Codes that a workgroup walks at least, where several share those of a row.
 const CODES: usize = 256;
 
-/// The search of a device and size: the kernel, the latents of one workgroup and its codes.
+/// Returns the search of a device and size: the kernel, the latents of one workgroup and its codes.
 fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, usize, usize) {
     let resident = RESIDENT.iter().find(|(channels, ..)| *channels == d);
     if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) =
@@ -106,7 +106,7 @@ fn work(n: usize, k: usize, d: usize) -> Work {
     }
 }
 
-/// `0.5 |e_k|^2` for each row of a codebook [K, D]: `[K]`.
+/// Computes `0.5 |e_k|^2` for each row of a codebook [K, D]: `[K]`.
 pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
     let [k, d] = codebook.dims("half_norms")?;
     let gpu = codebook.gpu();
@@ -126,8 +126,8 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean distance: u32
-/// `[N]`.
+/// Computes the row of `codebook` [K, D] nearest to each row of `latents` [N, D] in Euclidean
+/// distance: u32 `[N]`.
 ///
 /// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits:
 /// distances are f32 all the same, so that the index is the one that the same latents have in f32.
@@ -141,9 +141,9 @@ pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
     search(latents, codebook, None)
 }
 
-/// The row of `weight` [K, D] with the largest `weight x + bias` for each row x of `latents` [N,
-/// D]: u32 `[N]`. The largest of K logits, of which none is stored. Ties go to the lowest index; a
-/// latent with a NaN gets index 0.
+/// Computes the row of `weight` [K, D] with the largest `weight x + bias` for each row x of
+/// `latents` [N, D]: u32 `[N]`. The largest of K logits, of which none is stored. Ties go to the
+/// lowest index; a latent with a NaN gets index 0.
 ///
 /// # Errors
 /// If the shapes do not fit or there is no row.
@@ -161,7 +161,8 @@ pub fn linear_argmax(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result
     search(latents, weight, Some(&scale(bias, -1.0, 0.0)?))
 }
 
-/// The row with the least `offset - x . row`; half the squared norms as offsets give the nearest.
+/// Computes the row with the least `offset - x . row`; half the squared norms as offsets give the
+/// nearest.
 fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Result<Tensor> {
     let [n, d] = latents.dims("nearest")?;
     let [k, d2] = codebook.dims("nearest")?;

@@ -7,7 +7,7 @@ pub fn distance<T: Real>(x: &[T], e: &[T]) -> T {
     x.iter().zip(e).map(|(a, b)| (*a - *b) * (*a - *b)).sum()
 }
 
-/// For each latent: the nearest code, the lowest of equals; 0 where a distance is NaN.
+/// Finds, for each latent, the nearest code, the lowest of equals; 0 where a distance is NaN.
 pub fn nearest<T: Real>(x: &[T], e: &[T], d: usize) -> Vec<u32> {
     x.chunks(d)
         .map(|x| {

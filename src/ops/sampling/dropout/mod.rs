@@ -36,8 +36,8 @@ fn threshold(rate: f32) -> u32 {
     (f64::from(rate) * 4_294_967_296.0) as u32
 }
 
-/// `x / (1 - rate)`, with each element 0 with probability `rate` instead: any shape. Which are, the
-/// key says alone. At rate 0 it is x.
+/// Computes `x / (1 - rate)`, with each element 0 with probability `rate` instead: any shape. Which
+/// are, the key says alone. At rate 0 it is x.
 ///
 /// # Errors
 /// If the rate lies outside [0, 1), or x is not f32.

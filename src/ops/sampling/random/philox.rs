@@ -25,8 +25,8 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
-/// The four words of block `block`: elements `4 block` to `4 block + 3` of the tensor that `key`
-/// fills.
+/// Returns the four words of block `block`: elements `4 block` to `4 block + 3` of the tensor that
+/// `key` fills.
 pub fn block(key: Key, block: u32) -> [u32; 4] {
     let counter = [block, key.stream, key.step as u32, (key.step >> 32) as u32];
     philox4x32(counter, [key.seed as u32, (key.seed >> 32) as u32])

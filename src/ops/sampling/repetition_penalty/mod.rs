@@ -11,7 +11,7 @@ use crate::{Error, Result, shader};
 pub struct Columns {
     /// The first.
     pub first: usize,
-    /// From one to the next.
+    /// Columns from one to the next.
     pub stride: usize,
     /// Number of columns.
     pub count: usize,

@@ -49,13 +49,13 @@ impl Sampling {
     /// # Errors
     /// Names the first that is not, and what it may be.
     pub fn check(&self) -> Result<()> {
-        self.fault().map_or(Ok(()), |(field, what)| {
+        self.invalid_field().map_or(Ok(()), |(field, what)| {
             Err(Error::invalid(OP, format!("{field}: {what}")))
         })
     }
 
-    /// The first field that cannot be used, by its name, and what it may be.
-    pub fn fault(&self) -> Option<(&'static str, String)> {
+    /// Returns the first field that cannot be used, by its name, and what it may be.
+    pub fn invalid_field(&self) -> Option<(&'static str, String)> {
         let wrong = |field, value: &dyn std::fmt::Display, allowed: &str| {
             Some((
                 field,
@@ -276,7 +276,7 @@ pub fn sample(
     )
 }
 
-/// The distribution that [`sample`] draws from: f32 [B, V], 0 for what the filters drop.
+/// Computes the distribution that [`sample`] draws from: f32 [B, V], 0 for what the filters drop.
 ///
 /// # Errors
 /// As [`sample`].

@@ -84,7 +84,8 @@ fn order_top<T: Real>(l: &[T]) -> usize {
     (0..l.len()).fold(0, |best, i| if l[i] > l[best] { i } else { best })
 }
 
-/// The token of the largest l / T + noise among those kept, and how far the second was behind.
+/// Returns the token of the largest l / T + noise among those kept, and how far the second was
+/// behind.
 pub fn draw(l: &[f64], kept: &[f64], s: &Sampling, key: Key, row: usize) -> (u32, f64) {
     let temperature = if s.temperature == 0.0 {
         1.0

@@ -44,7 +44,7 @@ fn sampling(c: &Case) -> Sampling {
     }
 }
 
-/// The (guided) logits of each row.
+/// Returns the (guided) logits of each row.
 fn rows(c: &Case, x: &[f64]) -> Vec<Vec<f64>> {
     let (b, v) = (c.get("b"), c.get("v"));
     let w = sampling(c).guidance;

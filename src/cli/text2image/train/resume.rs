@@ -36,9 +36,9 @@ fn refused(others: &[&str]) -> Error {
 impl Train {
     /// Returns the run's request, with more steps where these are asked for now. Its own options
     /// may be given again.
-    pub(super) fn going_on(&self, run: &Path) -> Result<TrainRequest> {
+    pub(super) fn resumed_request(&self, run: &Path) -> Result<TrainRequest> {
         let Some(kept) = TrainRequest::load(run)? else {
-            return self.going_on_from_earlier(run);
+            return self.resumed_request_from_earlier(run);
         };
         let mut request = kept.clone();
         let (batch, seed) = (
@@ -97,7 +97,7 @@ impl Train {
     fn more_steps(&self, request: &mut TrainRequest) {
         let kept = request.prior.clone();
         request.prior.train.steps = self.steps.unwrap_or(kept.train.steps);
-        request.prior = request.prior.clone().going_on(&kept);
+        request.prior = request.prior.clone().resumed_from(&kept);
         if let Some(steps) = self.judge_steps {
             (request.judge_steps, request.judge.train.steps) = (steps, steps.max(1));
         }
@@ -105,7 +105,7 @@ impl Train {
 
     /// Returns the request of a run that an earlier version began: its finished stages keep their
     /// configurations, and options say the rest.
-    fn going_on_from_earlier(&self, run: &Path) -> Result<TrainRequest> {
+    fn resumed_request_from_earlier(&self, run: &Path) -> Result<TrainRequest> {
         let mut request = self.request(run)?;
         let levels = [String::new()]
             .into_iter()
@@ -148,8 +148,8 @@ impl Train {
         Ok(request)
     }
 
-    /// The configuration of a level's prior. What has begun must be what was asked for: another may
-    /// be there still.
+    /// Returns the configuration of a level's prior. What has begun must be what was asked for:
+    /// another may be there still.
     pub(super) fn prior_of(
         &self,
         place: &Path,
@@ -164,11 +164,11 @@ impl Train {
         }
         let mut config = kept.clone();
         config.train.steps = self.steps.unwrap_or(kept.train.steps);
-        let config = config.going_on(&kept).resolve()?;
+        let config = config.resumed_from(&kept).resolve()?;
         enough(place, config.train.steps).map(|()| config)
     }
 
-    /// The configuration of the contrastive model, likewise.
+    /// Returns the configuration of the contrastive model, likewise.
     pub(super) fn judge_of(
         &self,
         place: &Path,
