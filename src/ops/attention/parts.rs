@@ -1,4 +1,5 @@
-//! What several workgroups found of a query, each over a part of its keys, brought together.
+//! Parts of attention: merges what several workgroups found of a query, each over a part of its
+//! keys.
 
 use crate::gpu::{Kernel, Tensor, Work, groups_for};
 use crate::{Result, shader};

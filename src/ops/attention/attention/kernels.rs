@@ -231,7 +231,8 @@ fn products(p: &Problem, products: f64) -> Work {
     }
 }
 
-/// Returns the parameters, and the workgroups; `part_stride` elements lie between the results of two parts.
+/// Returns the parameters, and the workgroups; `part_stride` elements lie between the results of
+/// two parts.
 fn params(
     p: &Problem,
     l: &Layout,
@@ -322,8 +323,8 @@ pub(super) fn forward(
     Ok((o, lse))
 }
 
-/// The places of the gradients: the shape of that of q, and of the buffer of those of k and v. `None` is the
-/// same one, where all three are packed.
+/// The places of the gradients: the shape of that of q, and of the buffer of those of k and v.
+/// `None` is the same one, where all three are packed.
 pub(super) struct Targets<'a> {
     pub dq: &'a [usize],
     pub dkv: Option<&'a [usize]>,

@@ -38,8 +38,8 @@ fn pack(bits: impl Iterator<Item = bool>) -> Vec<u32> {
     bits.chunks(32).map(word).collect()
 }
 
-/// Uploads `images` x `rows` rows of `wide` words. `strides` are 0 where all images, all rows, or all
-/// words of a row are one.
+/// Uploads `images` x `rows` rows of `wide` words. `strides` are 0 where all images, all rows, or
+/// all words of a row are one.
 fn upload(
     gpu: &Gpu,
     mut words: Vec<u32>,

@@ -31,7 +31,8 @@ pub(super) struct Tile {
     depth: u32,
     /// Whether there is room for the probabilities and their gradients at once.
     both: bool,
-    /// Whether it is for channels that are a multiple of four alone: reading others takes registers.
+    /// Whether it is for channels that are a multiple of four alone: reading others takes
+    /// registers.
     vec: bool,
 }
 

@@ -78,8 +78,8 @@ const PART: usize = 256;
 /// Parts at most.
 const MOST_PARTS: usize = 32;
 
-/// Returns into how many parts the keys of a query fall, so that the few heads of few sequences keep a GPU
-/// busy. By the cache's size alone: a sequence gets the same bits among others as alone.
+/// Returns into how many parts the keys of a query fall, so that the few heads of few sequences
+/// keep a GPU busy. By the cache's size alone: a sequence gets the same bits among others as alone.
 fn parts(gpu: &Gpu, most: usize, group: u32) -> usize {
     if gpu.core() == Core::Subgroup || !PARTED.contains(&group) {
         return 1;
