@@ -71,15 +71,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let row = tile_row(tile_r0, lane, {4*v}u);
         let start = (group.z * p.o + tile_col) * rows + row;
 #unroll c 0 NC
-        if tile_col + {c}u < p.o {
+        if tile_col + {c/4}u * QUAD_COLS + {c%4}u < p.o {
+            let at = start + ({c/4}u * QUAD_COLS + {c%4}u) * rows;
 #ifdef LHS_VEC
             if row < rows {
-                dw[(start + {c}u * rows) / 4u] =
+                dw[at / 4u] =
                     vec4<f32>(acc_{4*v}_{c}, acc_{4*v+1}_{c}, acc_{4*v+2}_{c}, acc_{4*v+3}_{c});
             }
 #else
 #unroll j 0 4
-            if row + {j}u < rows { dw[start + {c}u * rows + {j}u] = acc_{4*v+j}_{c}; }
+            if row + {j}u < rows { dw[at + {j}u] = acc_{4*v+j}_{c}; }
 #end
 #endif
         }

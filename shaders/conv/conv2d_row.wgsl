@@ -27,6 +27,7 @@ alias Loaded = vec4<f32>;
 @group(0) @binding(0) var<storage, read> x: array<Loaded>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
 #import gemm/epilogue
+const QUAD_COLS = 4u;                // as gemm/store_row has it
 #import shared/grid
 
 fn load(base: i32, k: u32, inside: bool) -> vec4<f32> {

@@ -28,13 +28,31 @@ fn steps() -> u32 { return min(p.k - k_begin, p.k_part); }
 fn lhs_begin(row: u32) -> Lhs {
     let start = batch * p.a_batch;
     let end = select(0, i32(steps()), row < p.m);
-    return Lhs(Run(i32(start + row * p.a_row + k_begin * p.a_k), i32(p.a_k), 0, end));
+#ifdef WHOLE
+#ifdef LHS_M
+    let read = min(row, p.m - 4u);
+#else
+    let read = min(row, p.m - 1u);
+#endif
+#else
+    let read = row;
+#endif
+    return Lhs(Run(i32(start + read * p.a_row + k_begin * p.a_k), i32(p.a_k), 0, end));
 }
 fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
 fn rhs_begin(col: u32) -> Rhs {
     let start = batch * p.b_batch;
     let end = select(0, i32(steps()), col < p.n);
-    return Rhs(Run(i32(start + col * p.b_col + k_begin * p.b_k), i32(p.b_k), 0, end));
+#ifdef WHOLE
+#ifdef RHS_M
+    let read = min(col, p.n - 4u);
+#else
+    let read = min(col, p.n - 1u);
+#endif
+#else
+    let read = col;
+#endif
+    return Rhs(Run(i32(start + read * p.b_col + k_begin * p.b_k), i32(p.b_k), 0, end));
 }
 fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
 #import gemm/core
@@ -50,7 +68,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let tile_r0 = tile / p.col_tiles * TILE_ROWS;
     let tile_c0 = tile % p.col_tiles * TILE_COLS;
     let t1_begin = 0u; let t1_end = 1u; let t0_end = 1u;
+#ifdef WHOLE
+    let k_end = i32(steps());
+#else
     let k_end = i32(p.k_part);
+#endif
 #import gemm/accumulate
     let cols = p.n;
 #unroll v 0 V

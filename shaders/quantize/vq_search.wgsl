@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll c 0 NC
         {
             // Past the last code no score can win.
-            let col = tile_col + {c}u;
+            let col = tile_col + {c/4}u * QUAD_COLS + {c%4}u;
             let half = select(3.4028234e38, half_norm[min(col, p.k - 1u)], col < p.k);
 #unroll v 0 V
             let score_{v} = half - acc_{v}_{c};
@@ -73,13 +73,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #else
     // ACROSS invocations share a row, each with its own columns: the lowest code among their best
     // scores.
+    let slot = tile_y(lane) * ACROSS + tile_x(lane);
 #unroll v 0 V
     workgroupBarrier();
-    scores[lane] = best_{v};
-    codes[lane] = code_{v};
+    scores[slot] = best_{v};
+    codes[slot] = code_{v};
     workgroupBarrier();
-    if lane % ACROSS == 0u {
-        for (var other = lane + 1u; other < lane + ACROSS; other += 1u) {
+    if slot % ACROSS == 0u {
+        for (var other = slot + 1u; other < slot + ACROSS; other += 1u) {
             let wins = scores[other] < best_{v}
                 || (scores[other] == best_{v} && codes[other] < code_{v});
             best_{v} = select(best_{v}, scores[other], wins);

@@ -79,11 +79,11 @@ const SUBGROUP: [(u32, u32); 4] = [(8, 8), (4, 32), (8, 32), (8, 64)];
 /// tile has rows, and as columns, or more; tiles and the search's scratch stay within the 16 KiB of
 /// workgroup memory that every device has.
 const TILED: [(u32, u32, u32, u32, u32); 6] = [
-    (8, 8, 8, 8, 16),
+    (8, 8, 8, 8, 8),
     (16, 4, 4, 4, 16),
     (8, 8, 4, 4, 16),
     (16, 16, 4, 4, 16),
-    (16, 8, 8, 8, 16),
+    (16, 8, 8, 8, 8),
     (16, 16, 8, 8, 8),
 ];
 
@@ -146,6 +146,19 @@ impl Tile {
             Tile::Tiled { across, nc, .. } => (across * nc) as usize,
             Tile::Coopmat(_) => 64,
         }
+    }
+
+    /// Is a sum over `k` steps whole tiles along k, so that the kernel need not compare (WHOLE in
+    /// `shaders/gemm/core.wgsl`)? Operands that are read element by element are not.
+    pub(crate) fn whole(self, lhs: OperandLayout, rhs: OperandLayout, k: usize) -> bool {
+        let vec = lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar;
+        vec && k > 0
+            && matches!(self, Tile::Tiled { depth, .. } if k.is_multiple_of(depth as usize))
+    }
+
+    /// Can there be a variant for [`whole`](Tile::whole) tiles?
+    pub(crate) fn has_whole(self, lhs: OperandLayout, rhs: OperandLayout) -> bool {
+        self.whole(lhs, rhs, 1 << 16)
     }
 
     /// Adds the defines of this tile and of the operands' forms.

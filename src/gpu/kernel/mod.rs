@@ -12,6 +12,8 @@ pub mod statistics;
 #[cfg(feature = "cli")]
 mod translate;
 pub(crate) mod tuning;
+#[cfg(test)]
+mod wavefronts;
 pub(crate) mod work;
 
 use parking_lot::{Mutex, RwLock};

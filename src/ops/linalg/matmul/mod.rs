@@ -57,10 +57,12 @@ fn kernel(
     out_vec: bool,
     bias: bool,
     halves: Halves,
+    whole: bool,
 ) -> Kernel {
     let kernel = Kernel::new(shader!("linalg/matmul"))
         .flag("OUT_VEC", out_vec)
-        .flag("BIAS", bias);
+        .flag("BIAS", bias)
+        .flag("WHOLE", whole);
     let kernel = kernel
         .flag("LHS_HALF", halves.a)
         .flag("RHS_HALF", halves.b)
@@ -226,7 +228,17 @@ pub fn matmul_as(
         b_col: b_col as u32,
         b_k: b_k as u32,
     };
-    let kernel = kernel(tile, lhs, rhs, n.is_multiple_of(4), bias.is_some(), halves);
+    // Parts of K are multiples of every tile's depth.
+    let whole = tile.whole(lhs, rhs, k);
+    let kernel = kernel(
+        tile,
+        lhs,
+        rhs,
+        n.is_multiple_of(4),
+        bias.is_some(),
+        halves,
+        whole,
+    );
     let split = if splits > 1 {
         Some(Tensor::empty(gpu, &[splits, m * n], out)?)
     } else {

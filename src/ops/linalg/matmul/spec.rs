@@ -168,20 +168,31 @@ impl Operation for Matmul {
             .into_iter()
             .flat_map(|tile| operands().map(move |operands| (tile, operands)))
         {
+            let wholes = [false, true]
+                .into_iter()
+                .filter(|whole| !whole || tile.has_whole(lhs, rhs));
             // A B read by vec4 along the columns means columns in fours; otherwise both can be.
             for out_vec in [false, true]
                 .into_iter()
                 .filter(|v| *v || rhs != OperandLayout::M)
             {
                 let plain = Halves::default();
-                all.extend([false, true].map(|bias| kernel(tile, lhs, rhs, out_vec, bias, plain)));
+                for whole in wholes.clone() {
+                    all.extend(
+                        [false, true]
+                            .map(|bias| kernel(tile, lhs, rhs, out_vec, bias, plain, whole)),
+                    );
+                }
             }
             // f16 is read and written four at a time, or not at all.
             if lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar {
                 let variants = Halves::KERNELS
                     .into_iter()
                     .flat_map(|h| [(h, false), (h, true)]);
-                all.extend(variants.map(|(h, bias)| kernel(tile, lhs, rhs, true, bias, h)));
+                all.extend(variants.flat_map(|(h, bias)| {
+                    let of = move |whole| kernel(tile, lhs, rhs, true, bias, h, whole);
+                    wholes.clone().map(of)
+                }));
             }
         }
         all

@@ -23,7 +23,7 @@ struct Params {
     k_part: u32,
 }
 
-fn kernel(tile: Tile, vec: bool, half: bool, split: bool) -> Kernel {
+fn kernel(tile: Tile, vec: bool, half: bool, split: bool, whole: bool) -> Kernel {
     let form = if vec {
         OperandLayout::K
     } else {
@@ -32,7 +32,8 @@ fn kernel(tile: Tile, vec: bool, half: bool, split: bool) -> Kernel {
     tile.define(
         Kernel::new(shader!("quantize/vq_search"))
             .flag("LHS_HALF", half)
-            .flag("SPLIT", split),
+            .flag("SPLIT", split)
+            .flag("WHOLE", whole),
         form,
         form,
     )
@@ -66,11 +67,9 @@ fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, us
         .min(k / CODES)
         .max(1);
     let part = k.div_ceil(wanted).next_multiple_of(tile.cols()).min(k);
-    (
-        kernel(tile, d.is_multiple_of(4), half, part < k),
-        tile.rows(),
-        part,
-    )
+    let vec = d.is_multiple_of(4);
+    let whole = vec && tile.whole(OperandLayout::K, OperandLayout::K, d);
+    (kernel(tile, vec, half, part < k, whole), tile.rows(), part)
 }
 
 fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32, half: bool) -> Kernel {

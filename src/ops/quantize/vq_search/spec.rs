@@ -4,7 +4,7 @@ use super::{
     coopmat, half_norm_kernel, kernel, nearest, pick_kernel, reference, resident_kernels, work,
 };
 use crate::Result;
-use crate::gpu::kernel::gemm::Tile;
+use crate::gpu::kernel::gemm::{OperandLayout, Tile};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
     Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, excerpt,
@@ -134,7 +134,13 @@ impl Operation for VqSearch {
         let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).collect();
         all.extend([half_norm_kernel(), pick_kernel()]);
         let forms = [(false, false), (true, false), (true, true)];
-        let both = |tile, (vec, half)| [false, true].map(|split| kernel(tile, vec, half, split));
+        let both = |tile: Tile, (vec, half)| {
+            let whole = vec && tile.has_whole(OperandLayout::K, OperandLayout::K);
+            let of = move |whole| [false, true].map(|split| kernel(tile, vec, half, split, whole));
+            of(false)
+                .into_iter()
+                .chain(whole.then(|| of(true)).into_iter().flatten())
+        };
         all.extend(
             Tile::exact()
                 .into_iter()
