@@ -295,10 +295,114 @@ fn a_run_on_photographs_resumes_to_the_same_bytes_and_becomes_tokens() {
     );
 }
 
+/// A PNG of which the last part of the pixels is noise, with its header and both ends in order.
+fn damage(picture: &Path) {
+    let mut bytes = std::fs::read(picture).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40].fill(0xaa);
+    std::fs::write(picture, bytes).unwrap();
+}
+
+/// Wherever pixels lie, a damaged picture is named, counted and passed over, and what is trained is
+/// what would be without it; a run that is resumed goes on with the same set.
+#[test]
+fn a_damaged_picture_does_not_end_a_run_wherever_pixels_lie() {
+    let (gpu, out) = (gpu(), tempfile::tempdir().unwrap());
+    let (sound, place) = (Place::new(), Place::new());
+    for name in ["07.png", "22.png"] {
+        std::fs::remove_file(sound.pictures.path().join(name)).unwrap();
+        damage(&place.pictures.path().join(name));
+    }
+    let here = |place: &Place, path: &Path, keys: &[(&str, &str)], start| {
+        run_in(&gpu, place, &config(place, keys), path, start)
+    };
+    let model = |folder: &Path| std::fs::read(folder.join("final.safetensors")).unwrap();
+    let nowhere = [("data.cache_mib", "0"), ("data.store", "disk")];
+    for (n, keys) in [&CROPS[..], &[("data.store", "disk")], &nowhere]
+        .into_iter()
+        .enumerate()
+    {
+        let at = |name: &str| out.path().join(format!("{name}{n}"));
+        let heard = here(&place, &at("a"), keys, Start::Fresh).unwrap();
+        let notes = heard.notes.join("; ");
+        for words in ["2 of 30 files skipped", "07.png (", "22.png ("] {
+            assert!(notes.contains(words), "{words}: {notes}");
+        }
+        let heard = here(&sound, &at("b"), keys, Start::Fresh).unwrap();
+        assert!(!heard.notes.iter().any(|note| note.contains("skipped")));
+        assert!(
+            tensors(&model(&at("a"))) == tensors(&model(&at("b"))),
+            "{n}"
+        );
+        let half = [keys, &[("train.steps", "3")]].concat();
+        here(&place, &at("c"), &half, Start::Fresh).unwrap();
+        here(&place, &at("c"), keys, Start::Resume).unwrap();
+        assert!(
+            tensors(&model(&at("a"))) == tensors(&model(&at("c"))),
+            "{n}"
+        );
+    }
+    // The same pictures of the same set in memory.
+    let set = |keys: &[(&str, &str)]| place.open(&config(&place, keys)).unwrap();
+    let (disk, memory) = (set(&nowhere), set(&[("data.store", "memory")]));
+    assert_eq!(
+        (disk.len(), &disk.items, &disk.test),
+        (28, &memory.items, &memory.test)
+    );
+    // Half of them damaged are too many.
+    for i in 8..21 {
+        damage(&place.pictures.path().join(format!("{i:02}.png")));
+    }
+    let error = place.open(&config(&place, &nowhere)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("15 of its 30 images cannot be read; the first:"),
+        "{error}"
+    );
+}
+
+/// A set that was opened before is not decoded again, also where nothing of it could be kept.
+#[test]
+fn a_set_is_decoded_as_a_whole_but_once() {
+    let place = Place::new();
+    // Of pixels that cannot be packed, so that its middle lies between the ends that are looked at.
+    let picture = place.pictures.path().join("07.png");
+    let noise = |x: u32, y: u32| {
+        let n = (x * 200 + y).wrapping_mul(2_654_435_761);
+        image::Rgb([(n >> 24) as u8, (n >> 16) as u8, (n >> 8) as u8])
+    };
+    let noise = image::RgbImage::from_fn(200, 200, noise);
+    noise.save(&picture).unwrap();
+    let nowhere = config(&place, &[&CROPS[..], &[("data.cache_mib", "0")]].concat());
+    let before = place.open(&nowhere).unwrap();
+    // Nothing that is known of the file changes: length, ends and time.
+    let time = std::fs::metadata(&picture).unwrap().modified().unwrap();
+    damage(&picture);
+    let file = std::fs::File::options().write(true).open(&picture).unwrap();
+    file.set_modified(time).unwrap();
+    assert_eq!(place.open(&nowhere).unwrap().len(), before.len());
+    // Another form of it was not looked at yet.
+    let grey = [
+        &CROPS[..],
+        &[("data.cache_mib", "0"), ("data.channels", "1")],
+    ]
+    .concat();
+    let set = place.open(&config(&place, &grey)).unwrap();
+    assert!(
+        set.notes
+            .iter()
+            .any(|note| note.contains("1 of 30 files skipped: 07.png")),
+        "{:?}",
+        set.notes
+    );
+}
+
 #[test]
 fn what_goes_wrong_with_pictures_is_named() {
     let (gpu, place) = (gpu(), Place::new());
-    let crops = config(&place, &CROPS);
+    // With no place for what is decoded.
+    let crops = config(&place, &[&CROPS[..], &[("data.cache_mib", "0")]].concat());
     let mut trainer = Trainer::new(
         &gpu,
         &crops.resolve(&Registry::default()).unwrap(),

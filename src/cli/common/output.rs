@@ -83,13 +83,13 @@ pub fn anyway(text: &str) {
     }
 }
 
-/// Prints the library's warnings as notes.
+/// Prints the library's warnings, and how far it is with what takes long, as notes.
 pub fn warn_of_what_the_library_says(global: &Global) {
     if global.quiet {
         return;
     }
     let lines = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
+        .with_env_filter("warn,wgvq=info")
         .with_writer(|| Lines)
         .with_ansi(false);
     // Fails where there is a subscriber already, which then gets them.

@@ -65,6 +65,11 @@ fn header(key: &Key, size: Size) -> [u8; HEADER] {
     out
 }
 
+/// Is the picture at `path`, as far as its header and its length say?
+pub(crate) fn is_there(path: &Path, key: &Key, size: Size) -> bool {
+    matches!(read(path, key, size, 0, 0), ReadOutcome::Rows(_))
+}
+
 /// Writes `pixels` to `path`, beside it first, so that a reader never sees half a file. It is not
 /// synced: what a loss of power leaves is found by its sums.
 pub(crate) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Result<()> {

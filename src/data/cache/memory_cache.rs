@@ -33,6 +33,13 @@ impl MemoryCache {
         self.held.lock().pictures.get(&picture).cloned()
     }
 
+    /// Lets all go.
+    pub(crate) fn clear(&mut self) {
+        let held = self.held.get_mut();
+        held.pictures.clear();
+        held.bytes = 0;
+    }
+
     /// Takes a picture in, if the budget has room for it alone; those used longest ago go.
     pub(crate) fn put(&self, picture: u32, pixels: Arc<Vec<u8>>) {
         if pixels.len() > self.budget {

@@ -1,5 +1,5 @@
-//! Pictures that are not in memory: decoded once, brought to the size at which they are kept,
-//! written to the cache as bytes, and read from there by rows.
+//! Pictures that are not in memory: decoded when their set is opened, brought to the size at which
+//! they are kept, written to the cache as bytes, and read from there by rows.
 //!
 //! Memory holds a name and some numbers for each picture, what is being decoded (1 GiB at most, all
 //! threads together), and the pictures used last that have no place on disk.
@@ -8,9 +8,11 @@ mod disk_cache;
 mod file;
 pub(super) mod folder;
 mod memory_cache;
+mod sound;
 
 use crate::data::decode::resize::{Resize, scaled};
 use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -67,6 +69,8 @@ struct CachedImage {
     place: Place,
     bytes: u64,
     modified: SystemTime,
+    /// [`Stamp::ends`].
+    ends: [u8; 32],
     key: Key,
     width: u32,
     height: u32,
@@ -84,6 +88,8 @@ pub struct ImageCache {
     how: Resize,
     whole: bool,
     disk: Option<DiskCache>,
+    /// The name of the list of those that were whole and have no place on disk.
+    listed: Key,
     memory: MemoryCache,
     budget: MemoryBudget,
     making: Vec<Mutex<()>>,
@@ -124,21 +130,19 @@ impl Stamp {
 }
 
 impl ImageCache {
-    /// Pictures of which `views` are the images, each `tile` wide and high; a view's tile must lie
-    /// in its picture. `whole`: crops may be drawn from anywhere in them.
+    /// The pictures of the set at `root`, of which no image is shown yet: see [`ImageCache::show`].
     ///
     /// # Errors
     /// If the cache on disk cannot be used.
     pub(crate) fn new(
+        root: &Path,
         sources: Vec<Source>,
-        views: Vec<View>,
         tile: (u32, u32),
         channels: usize,
         how: Resize,
         options: &Options,
     ) -> Result<ImageCache> {
         let channels = channels as u32;
-        let mut sum = Sha256::new();
         let mut pictures = Vec::with_capacity(sources.len());
         for source in sources {
             let Source {
@@ -148,27 +152,24 @@ impl ImageCache {
                 height,
                 cost,
             } = source;
-            sum.update(stamp.ends);
-            sum.update(form(how, width, height, channels));
             let key = key(&place, &stamp, how, width, height, channels);
             let Stamp {
-                bytes, modified, ..
+                bytes,
+                modified,
+                ends,
             } = stamp;
             pictures.push(CachedImage {
                 place,
                 bytes,
                 modified,
+                ends,
                 key,
                 width,
                 height,
                 cost,
             });
         }
-        for View { picture, x, y } in &views {
-            [picture, x, y]
-                .iter()
-                .for_each(|n| sum.update(n.to_le_bytes()));
-        }
+        let listed = sound::name(root, how, tile, channels);
         let (disk, held) = match options.keep {
             Residency::Memory => (None, options.memory_bytes),
             Residency::Auto | Residency::Disk => {
@@ -181,6 +182,8 @@ impl ImageCache {
                     .file_bytes()
                 };
                 let mut own: Vec<(Key, u64)> = pictures.iter().map(|p| (p.key, size(p))).collect();
+                // Names beside the budget, and few bytes.
+                own.push((listed, 0));
                 own.sort_unstable();
                 let root = options
                     .cache_dir
@@ -195,17 +198,39 @@ impl ImageCache {
         };
         Ok(ImageCache {
             pictures,
-            views,
+            views: Vec::new(),
             tile,
             channels,
             how,
             whole: options.whole,
             disk,
+            listed,
             memory: MemoryCache::new(usize::try_from(held).unwrap_or(usize::MAX)),
             budget: MemoryBudget::new(DECODING),
             making: (0..LOCKS).map(|_| Mutex::new(())).collect(),
-            sum: sum.finalize().into(),
+            sum: [0; 32],
         })
+    }
+
+    /// Makes `views` the images, each as large as a tile of the set, which must lie in its picture.
+    pub(crate) fn show(&mut self, views: Vec<View>) {
+        let mut sum = Sha256::new();
+        for CachedImage {
+            ends,
+            width,
+            height,
+            ..
+        } in &self.pictures
+        {
+            sum.update(ends);
+            sum.update(form(self.how, *width, *height, self.channels));
+        }
+        for View { picture, x, y } in &views {
+            [picture, x, y]
+                .iter()
+                .for_each(|n| sum.update(n.to_le_bytes()));
+        }
+        (self.views, self.sum) = (views, sum.finalize().into());
     }
 
     /// Whether crops can be drawn from anywhere in the pictures.
@@ -302,6 +327,14 @@ impl ImageCache {
         let picture = &self.pictures[number as usize];
         let (size, pixels) = (self.size(picture), self.decode(picture)?);
         let out = cut(&pixels, size, 0, part);
+        self.keep(number, pixels, damaged)?;
+        Ok(out)
+    }
+
+    /// Keeps a decoded picture where there is room for it: on disk, or among those used last.
+    fn keep(&self, number: u32, pixels: Vec<u8>, damaged: bool) -> Result<()> {
+        let picture = &self.pictures[number as usize];
+        let size = self.size(picture);
         match &self.disk {
             // A damaged file's room is its own.
             Some(disk) if damaged || disk.reserve(size.file_bytes()) => {
@@ -311,11 +344,13 @@ impl ImageCache {
                         disk.release(size.file_bytes());
                     }
                     disk.refused(&path, &e)
-                })?;
+                })
             }
-            _ => self.memory.put(number, Arc::new(pixels)),
+            _ => {
+                self.memory.put(number, Arc::new(pixels));
+                Ok(())
+            }
         }
-        Ok(out)
     }
 
     /// Part of a picture, if it is decoded already.

@@ -9,16 +9,15 @@
 //! are variants of one. A file that cannot be read is skipped and told of, unless half or more
 //! cannot.
 //!
-//! A set that does not fit in memory stays on disk ([`stored`]): then a damaged file whose header
-//! is in order is found when it is wanted, which is an error, and pictures count as the same if
+//! A set that does not fit in memory stays on disk ([`stored`]): then pictures count as the same if
 //! their files are.
 
 mod notes;
 pub(crate) mod stored;
 
 use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
-pub(crate) use notes::first_few;
-use notes::{choose_size, enough, note_sizes, note_skipped};
+pub(crate) use notes::{Skipped, first_few};
+use notes::{choose_size, note_sizes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::ops::Range;
@@ -172,19 +171,17 @@ pub(crate) fn load(
         .par_iter()
         .map(|file| picture::header(&file.place))
         .collect();
-    let total = found.len();
-    let mut skipped = Vec::new();
+    let mut skipped = Skipped::of(found.len());
     let mut kept: Vec<(ImageFile, Header)> = Vec::new();
     for (file, header) in found.into_iter().zip(headers) {
         match header {
             Ok(header) => kept.push((file, header)),
-            Err(error) => skipped.push((file.name, error)),
+            Err(error) => skipped.push(file.name, error),
         }
     }
-    enough(root, &skipped, total)?;
+    skipped.enough(root)?;
     if options.whole {
-        note_skipped(&mut skipped, total, &mut notes);
-        return tiles::stored(root, kept, options, notes);
+        return tiles::stored(root, kept, skipped, options, notes);
     }
     let headers: Vec<Header> = kept.iter().map(|(_, header)| *header).collect();
     let (width, height) = options.size.unwrap_or_else(|| choose_size(&headers));
@@ -199,7 +196,6 @@ pub(crate) fn load(
 
     let bytes = width * height * channels;
     if options.on_disk(kept.len(), bytes) {
-        note_skipped(&mut skipped, total, &mut notes);
         let one = |_: &Header| {
             Some(Grid {
                 width: width as u32,
@@ -213,7 +209,7 @@ pub(crate) fn load(
             how: Resize::Fit,
             grid: &one,
         };
-        return stored::open(root, kept, &form, options, notes);
+        return stored::open(root, kept, skipped, &form, options, notes);
     }
     let name = root.display().to_string();
     let mut pixels = picture::zeros(&name, budget(&name, kept.len(), width, height, channels)?)?;
@@ -233,12 +229,12 @@ pub(crate) fn load(
                 pixels.copy_within(i * bytes..(i + 1) * bytes, files.len() * bytes);
                 files.push(file);
             }
-            Err(error) => skipped.push((file.name, error)),
+            Err(error) => skipped.push(file.name, error),
         }
     }
-    enough(root, &skipped, total)?;
+    skipped.enough(root)?;
     pixels.truncate(files.len() * bytes);
-    note_skipped(&mut skipped, total, &mut notes);
+    skipped.note(&mut notes);
 
     let official = official(&files);
     let mut unread = UnreadableTexts::default();

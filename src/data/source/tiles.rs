@@ -17,8 +17,8 @@ use crate::data::decode::picture::Header;
 use crate::data::decode::place::Place;
 use crate::data::decode::resize::{Resize, scaled};
 use crate::data::source::folder;
-use crate::data::source::folder::ImageFile;
 use crate::data::source::folder::stored::SetLayout;
+use crate::data::source::folder::{ImageFile, Skipped};
 use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::{Error, Result};
 
@@ -44,12 +44,9 @@ pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
         .collect();
     let count = grids.iter().flatten().map(Grid::tiles).sum();
     if options.whole || options.on_disk(count, width * height * channels) {
-        return stored(
-            root,
-            files.into_iter().zip(headers).collect(),
-            options,
-            notes,
-        );
+        let skipped = Skipped::of(files.len());
+        let kept = files.into_iter().zip(headers).collect();
+        return stored(root, kept, skipped, options, notes);
     }
     budget(&name, count, width, height, channels)?;
     let budget = MemoryBudget::new(DECODING);
@@ -110,6 +107,7 @@ pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
 pub(crate) fn stored(
     root: &Path,
     kept: Vec<(ImageFile, Header)>,
+    skipped: Skipped,
     options: &Options,
     notes: Vec<String>,
 ) -> Result<ImageSet> {
@@ -120,6 +118,7 @@ pub(crate) fn stored(
     folder::stored::open(
         root,
         kept,
+        skipped,
         &SetLayout {
             image,
             how: Resize::Scale,

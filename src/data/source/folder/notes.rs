@@ -5,20 +5,61 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// An error that names the first failure if half of the files or more failed.
-pub(super) fn enough(root: &Path, skipped: &[(String, Error)], total: usize) -> Result<()> {
-    if 2 * skipped.len() < total {
-        return Ok(());
+/// The files of a folder that cannot be read, and why.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    files: Vec<(String, Error)>,
+    /// Files in all.
+    total: usize,
+}
+
+impl Skipped {
+    /// None so far, of `total` files.
+    pub(crate) fn of(total: usize) -> Skipped {
+        Skipped {
+            files: Vec::new(),
+            total,
+        }
     }
-    let first = skipped
-        .iter()
-        .min_by(|a, b| a.0.cmp(&b.0))
-        .map_or(String::new(), |(_, error)| error.to_string());
-    let what = format!(
-        "{} of its {total} images cannot be read; the first: {first}",
-        skipped.len()
-    );
-    Err(Error::file(root, what))
+
+    pub(crate) fn push(&mut self, name: String, error: Error) {
+        self.files.push((name, error));
+    }
+
+    /// An error that names the first failure if half of the files or more failed.
+    pub(crate) fn enough(&self, root: &Path) -> Result<()> {
+        if 2 * self.files.len() < self.total {
+            return Ok(());
+        }
+        let first = self
+            .files
+            .iter()
+            .min_by(|a, b| a.0.cmp(&b.0))
+            .map_or(String::new(), |(_, error)| error.to_string());
+        let what = format!(
+            "{} of its {} images cannot be read; the first: {first}",
+            self.files.len(),
+            self.total
+        );
+        Err(Error::file(root, what))
+    }
+
+    pub(crate) fn note(mut self, notes: &mut Vec<String>) {
+        if self.files.is_empty() {
+            return;
+        }
+        self.files.sort_by(|a, b| a.0.cmp(&b.0));
+        let reasons = self.files.iter().map(|(name, error)| match error {
+            Error::File { what, .. } => format!("{name} ({what})"),
+            other => format!("{name} ({other})"),
+        });
+        notes.push(format!(
+            "{} of {} files skipped: {}",
+            self.files.len(),
+            self.total,
+            first_few(reasons)
+        ));
+    }
 }
 
 /// Returns the size of most, if half or more agree on it and it is not large; a small square
@@ -72,22 +113,6 @@ pub(super) fn note_sizes(
     notes.push(format!(
         "{other} of {all} images have another size: cropped and scaled to \
          {width}x{height}{enlarged}"
-    ));
-}
-
-pub(super) fn note_skipped(skipped: &mut [(String, Error)], total: usize, notes: &mut Vec<String>) {
-    if skipped.is_empty() {
-        return;
-    }
-    skipped.sort_by(|a, b| a.0.cmp(&b.0));
-    let reasons = skipped.iter().map(|(name, error)| match error {
-        Error::File { what, .. } => format!("{name} ({what})"),
-        other => format!("{name} ({other})"),
-    });
-    notes.push(format!(
-        "{} of {total} files skipped: {}",
-        skipped.len(),
-        first_few(reasons)
     ));
 }
 

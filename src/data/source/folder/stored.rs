@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use crate::data::cache::{ImageCache, Source, Stamp, View};
 use crate::data::decode::picture::Header;
 use crate::data::decode::resize::Resize;
-use crate::data::source::folder::{ImageFile, UnreadableTexts, classes, group, official, stem};
+use crate::data::source::folder::{
+    ImageFile, Skipped, UnreadableTexts, classes, group, official, stem,
+};
 use crate::data::source::grid::Grid;
 use crate::data::{ImageSet, Item, Options, Residency, cache_dir, split};
 use crate::{Error, Result};
@@ -23,10 +25,12 @@ pub(crate) struct SetLayout<'a> {
     pub(crate) grid: &'a dyn Fn(&Header) -> Option<Grid>,
 }
 
-/// Returns the set of the pictures `kept`.
+/// Returns the set of the pictures `kept`. All that were not decoded before are decoded now, so
+/// that a damaged one is found here, and not in the middle of training.
 pub(crate) fn open(
     root: &Path,
     kept: Vec<(ImageFile, Header)>,
+    mut skipped: Skipped,
     form: &SetLayout,
     options: &Options,
     mut notes: Vec<String>,
@@ -42,26 +46,40 @@ pub(crate) fn open(
         .par_iter()
         .map(|(file, _)| Stamp::of(&file.place))
         .collect();
-    let (mut files, mut sources, mut grids, mut groups) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    // Copies share the first one's group, though no picture was decoded: they have the same length
-    // and ends.
-    let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+    let (mut files, mut sources, mut grids) = (Vec::new(), Vec::new(), Vec::new());
     for ((file, header), stamp) in kept.into_iter().zip(stamps) {
         let Some(grid) = grid(&header) else { continue };
-        let stamp = stamp?;
-        groups.push(*first.entry(stamp.ends).or_insert(group(&file.name)));
-        let (place, cost) = (file.place.clone(), header.cost);
         sources.push(Source {
-            place,
-            stamp,
+            place: file.place.clone(),
+            stamp: stamp?,
             width: grid.width,
             height: grid.height,
-            cost,
+            cost: header.cost,
         });
         grids.push(grid);
         files.push(file);
     }
+    let small = all - files.len();
+    let mut store = ImageCache::new(root, sources, tile, channels, how, options)?;
+    let mut damaged = store.damaged()?;
+    store.leave_out(&damaged);
+    let mut whole = Vec::with_capacity(files.len());
+    for (n, (file, grid)) in files.into_iter().zip(grids).enumerate() {
+        match damaged.remove(&n) {
+            Some(error) => skipped.push(file.name, error),
+            None => whole.push((file, grid)),
+        }
+    }
+    skipped.enough(root)?;
+    skipped.note(&mut notes);
+    let (files, grids): (Vec<ImageFile>, Vec<Grid>) = whole.into_iter().unzip();
+    // Copies share the first one's group: they have the same length and ends.
+    let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+    let groups: Vec<u64> = files
+        .iter()
+        .zip(store.ends())
+        .map(|(file, ends)| *first.entry(*ends).or_insert(group(&file.name)))
+        .collect();
     let count: usize = grids.iter().map(Grid::tiles).sum();
     if count == 0 {
         return Err(Error::file(
@@ -114,8 +132,7 @@ pub(crate) fn open(
             (train, test)
         }
     };
-    if files.len() < all {
-        let small = all - files.len();
+    if small > 0 {
         notes.push(format!(
             "{small} of {all} photographs are smaller than {width}x{height} and were left out"
         ));
@@ -127,7 +144,7 @@ pub(crate) fn open(
         ));
     }
     notes.push(where_kept(options));
-    let store = ImageCache::new(sources, views, tile, channels, how, options)?;
+    store.show(views);
     let name = root.display().to_string();
     Ok(ImageSet {
         name,
@@ -157,7 +174,8 @@ fn where_kept(options: &Options) -> String {
         .join("decoded");
     let mib = options.cache_bytes >> 20;
     format!(
-        "pictures are decoded as they are needed, and kept on disk in {}, up to {mib} MiB",
+        "decoded pictures are kept on disk in {}, up to {mib} MiB; what is beyond that is decoded \
+         as it is needed",
         folder.display()
     )
 }
