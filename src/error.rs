@@ -43,14 +43,18 @@ pub enum Error {
     },
     /// Device memory ran out.
     #[error(
-        "out of device memory: {asked} bytes asked for while {in_use} are in use; lower the batch \
-         size or the model's width"
+        "out of device memory: {what}: {asked} bytes asked for while {in_use} are in use{}; lower \
+         the batch size or the model's width", of_what_there_is(*has)
     )]
     OutOfMemory {
+        /// What was to be made, and for whom.
+        what: String,
         /// Bytes asked for.
         asked: u64,
         /// Bytes that the engine holds.
         in_use: u64,
+        /// Bytes that the device has, where that is known.
+        has: Option<u64>,
     },
     /// The engine's memory budget does not allow it.
     #[error(
@@ -155,6 +159,11 @@ fn mib(bytes: u64) -> String {
     } else {
         format!("{} MiB", bytes.div_ceil(1 << 20))
     }
+}
+
+/// The memory that a device has, where that is known, behind what is asked of it.
+fn of_what_there_is(bytes: Option<u64>) -> String {
+    bytes.map_or(String::new(), |bytes| format!(" of {bytes} that there are"))
 }
 
 /// Returns the subject of an error: a key of a configuration, an option, or something that has

@@ -101,6 +101,8 @@ pub(crate) struct Inner {
     /// Bytes of the host's memory that there were at the start, where the device has none of its
     /// own.
     pub(crate) host_memory: u64,
+    /// Bytes of the device's own memory, where the driver tells.
+    pub(crate) heap: Option<u64>,
     pub(crate) options: Options,
     pub(crate) immediates: bool,
     pub(crate) coopmat: Option<Coopmat>,
@@ -177,7 +179,8 @@ impl Gpu {
             .map_err(|e| Error::NoAdapter {
                 what: format!("{} refused a device: {e}", adapter.get_info().name),
             })?;
-        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, coopmat);
+        let heap = adapter::heap(&adapter);
+        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, coopmat, heap);
         // The device is ours, so its handlers are too: errors become values at the next call that
         // can return one.
         let failure = gpu.inner.failure.clone();
@@ -186,8 +189,10 @@ impl Gpu {
             .on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
                 failure.lock().get_or_insert(match &error {
                     wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+                        what: "the driver".into(),
                         asked: 0,
                         in_use: 0,
+                        has: None,
                     },
                     other => Error::Gpu {
                         op: "device".into(),
@@ -232,7 +237,7 @@ impl Gpu {
         options: Options,
     ) -> Gpu {
         let core = options.core.filter(|core| *core != Core::Coopmat);
-        Gpu::assemble(info, device, queue, Options { core, ..options }, None)
+        Gpu::assemble(info, device, queue, Options { core, ..options }, None, None)
     }
 
     fn assemble(
@@ -241,6 +246,7 @@ impl Gpu {
         queue: wgpu::Queue,
         options: Options,
         coopmat: Option<Coopmat>,
+        heap: Option<u64>,
     ) -> Gpu {
         let limits = device.limits();
         let immediates = features::has_immediates(device.features(), &limits);
@@ -266,6 +272,7 @@ impl Gpu {
             kernel: kernel::Kernels::default(),
             textures: Default::default(),
             host_memory: host_memory.unwrap_or(u64::MAX),
+            heap,
             ids: AtomicU64::new(1),
             failure: Default::default(),
         };

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Folders that were made for it, the innermost first.
+    made: Vec<PathBuf>,
     staged: Option<Staged>,
     /// Files beside the folder that go with the old run.
     beside: Vec<PathBuf>,
@@ -79,6 +81,10 @@ impl RunFolder {
 
     fn create_with(path: &Path, overwrite: bool, texts_of: Option<&Path>) -> Result<RunFolder> {
         RunFolder::may_create(path, overwrite)?;
+        let missing = path
+            .ancestors()
+            .take_while(|p| !p.as_os_str().is_empty() && !p.exists());
+        let made = missing.map(Path::to_owned).collect();
         std::fs::create_dir_all(path)
             .map_err(|e| Error::file(path, format!("cannot be made: {e}")))?;
         let lock = lock(path)?;
@@ -108,6 +114,7 @@ impl RunFolder {
         };
         let folder = RunFolder {
             path: path.to_owned(),
+            made,
             staged,
             beside,
             _lock: lock,
@@ -124,6 +131,22 @@ impl RunFolder {
                 .map_err(|e| Error::file(&sub, format!("cannot be made: {e}")))?;
         }
         Ok(())
+    }
+
+    /// Passes on what came of something that a run begins with. Where that failed, the folder goes,
+    /// if it was made for this run and nothing was written to it yet.
+    pub(crate) fn or_nothing<R>(&self, outcome: Result<R>) -> Result<R> {
+        if outcome.is_err() && !self.made.is_empty() {
+            for sub in [self.checkpoints(), self.pictures()] {
+                let _ = std::fs::remove_dir(sub);
+            }
+            if names(&self.path).is_ok_and(|left| left == [LOCK]) {
+                let _ = std::fs::remove_file(self.path.join(LOCK));
+                // Those above may hold something of others by now, and stay then.
+                let _ = self.made.iter().try_for_each(std::fs::remove_dir);
+            }
+        }
+        outcome
     }
 
     /// Opens the folder of a run to go on with it.
@@ -143,6 +166,7 @@ impl RunFolder {
         let staged = None;
         let folder = RunFolder {
             path: path.to_owned(),
+            made: Vec::new(),
             staged,
             beside: Vec::new(),
             _lock: lock,
@@ -303,6 +327,22 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     Ok(false)
 }
 
+/// Does the file still lie there? Who held its lock may have removed it with its folder.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Does the file still lie there? What is open cannot be removed here.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
 fn lock(path: &Path) -> Result<File> {
     let at = path.join(LOCK);
     let file = File::options()
@@ -311,7 +351,7 @@ fn lock(path: &Path) -> Result<File> {
         .write(true)
         .open(&at);
     let file = file.map_err(|e| Error::file(&at, format!("cannot be opened: {e}")))?;
-    if file_system::try_lock(&file, &at)? {
+    if file_system::try_lock(&file, &at)? && is_at(&file, &at) {
         Ok(file)
     } else {
         Err(Error::file(

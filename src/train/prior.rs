@@ -469,7 +469,7 @@ pub fn run_prior(
     stop: &AtomicBool,
 ) -> Result<Outcome<PriorTask>> {
     let (config, earlier) = configured(config, folder, start)?;
-    let trainer = Trainer::prior(gpu, &config, tokens)?;
+    let trainer = folder.or_nothing(Trainer::prior(gpu, &config, tokens))?;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,

@@ -46,6 +46,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
                 "driver": format!("{} {}", i.driver, i.driver_info), "cores": cores,
                 "features": features,
                 "subgroup": [i.subgroup_min_size, i.subgroup_max_size],
+                "memory_bytes": a.memory,
                 "max_buffer_size": l.max_buffer_size,
                 "max_binding_size": l.max_storage_buffer_binding_size,
                 "workgroup_memory": l.max_compute_workgroup_storage_size,
@@ -81,6 +82,8 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
             "   subgroups        {} to {} lanes",
             i.subgroup_min_size, i.subgroup_max_size
         ));
+        let memory = a.memory.map_or("not told by this driver".into(), mib);
+        output::result(&format!("   memory           {memory}"));
         output::result(&format!(
             "   largest buffer   {}, of which {} in one binding",
             mib(l.max_buffer_size),

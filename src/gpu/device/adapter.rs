@@ -54,6 +54,9 @@ pub struct AdapterReport {
     pub info: wgpu::AdapterInfo,
     /// Its limits.
     pub limits: wgpu::Limits,
+    /// Bytes of the largest heap of the device's own memory, where the driver tells. On a software
+    /// adapter that is the host's.
+    pub memory: Option<u64>,
     /// Its features.
     pub features: wgpu::Features,
     /// The matrix cores that can run on it, the preferred one first.
@@ -109,12 +112,38 @@ pub fn adapters() -> Vec<AdapterReport> {
             AdapterReport {
                 index,
                 limits: adapter.limits(),
+                memory: heap(&adapter),
                 features,
                 cores,
                 info,
             }
         })
         .collect()
+}
+
+/// Bytes of the largest heap of the device's own memory, where the driver tells: Vulkan's does.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+pub(in crate::gpu) fn heap(adapter: &wgpu::Adapter) -> Option<u64> {
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: what is borrowed is asked and not changed.
+    let own = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = own.shared_instance().raw_instance();
+    // SAFETY: the physical device is this instance's, and both outlive the call.
+    let memory =
+        unsafe { instance.get_physical_device_memory_properties(own.raw_physical_device()) };
+    let heaps = memory
+        .memory_heaps
+        .iter()
+        .take(memory.memory_heap_count as usize);
+    let own = heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0);
+    own.map(|heap| heap.size).max()
+}
+
+/// No driver is asked here.
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+pub(in crate::gpu) fn heap(_: &wgpu::Adapter) -> Option<u64> {
+    None
 }
 
 pub(in crate::gpu) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {

@@ -350,10 +350,7 @@ impl Gpu {
             self.trim();
         }
         if !self.host_has(size) {
-            return Err(Error::OutOfMemory {
-                asked: size,
-                in_use: self.inner.memory.ledger.report.lock().in_use,
-            });
+            return Err(self.out_of_memory(size));
         }
         let device = &self.inner.device;
         for attempt in 0..2 {
@@ -385,10 +382,25 @@ impl Gpu {
                 self.trim();
             }
         }
-        Err(Error::OutOfMemory {
-            asked: size,
-            in_use: self.inner.memory.ledger.report.lock().in_use,
-        })
+        Err(self.out_of_memory(size))
+    }
+
+    fn out_of_memory(&self, asked: u64) -> Error {
+        Error::OutOfMemory {
+            what: "a tensor".into(),
+            asked,
+            in_use: self.memory().in_use,
+            has: self.device_memory(),
+        }
+    }
+
+    /// The bytes that there are for this engine, as far as the system says: on a software adapter
+    /// those of the host that this process could use when the engine was made, under Vulkan those
+    /// of the largest heap of the device's own. Others may hold some of the latter, and what of it
+    /// is free only an allocation tells. `None` elsewhere.
+    pub fn device_memory(&self) -> Option<u64> {
+        let host = Some(self.inner.host_memory).filter(|bytes| *bytes < u64::MAX);
+        host.or(self.inner.heap)
     }
 
     /// Gives every pooled buffer back to the device: for a host that will not need the engine for a

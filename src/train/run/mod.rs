@@ -1,6 +1,7 @@
 //! A run: training in a folder, with its log, its checkpoints, and a way to stop and go on.
 
 mod continuation;
+mod first_step;
 mod session;
 
 pub(super) use continuation::configured;
@@ -20,6 +21,7 @@ use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::run_folder::RunFolder;
 use crate::{Error, Result};
+use first_step::FirstStep;
 use session::{Session, Setback};
 use std::fmt::Display;
 use std::path::Path;
@@ -144,7 +146,7 @@ pub fn run_with(
         config
     });
     data.notes.iter().for_each(|n| observer.note(n));
-    let trainer = Trainer::with(gpu, config, data, registry)?;
+    let trainer = folder.or_nothing(Trainer::with(gpu, config, data, registry))?;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,
@@ -172,9 +174,10 @@ pub fn train_loop<T: Task>(
     stop: &AtomicBool,
 ) -> Result<Outcome<T>> {
     let s = schedule;
-    let mut setback = None;
+    let (mut setback, mut saved) = (None, None);
     if start == Start::Resume {
         setback = resume(&mut trainer, schedule, folder, observer)?;
+        saved = Some(trainer.step_number());
         if trainer.step_number() > s.steps {
             let what = format!(
                 "{} is not allowed: {} steps are done",
@@ -189,15 +192,16 @@ pub fn train_loop<T: Task>(
             observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
     }
+    let began = Instant::now();
+    let first = folder.or_nothing(FirstStep::take(&mut trainer, s.steps, stop))?;
     if folder.replaces() {
         observer.note("the run that is there stays until this one has its first checkpoint");
     }
     atomic::write(&folder.config(), s.toml.as_bytes())?;
-    let began = Instant::now();
-    let saved = (start == Start::Resume).then(|| trainer.step_number());
-    let mut session = Session::new(trainer, schedule, folder, observer, saved, setback)?;
+    let mut session = Session::new(trainer, schedule, folder, observer, first, saved, setback)?;
     let stopped = loop {
-        let more = session.trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed);
+        let more = session.is_ahead()
+            || session.trainer.step_number() < s.steps && !stop.load(Ordering::Relaxed);
         if !more && session.trainer.step_number() == 0 && folder.replaces() {
             let what = "stopped before the first step: the run that is there is as it was";
             return Err(Error::file(folder.place(), what));

@@ -1,6 +1,7 @@
 //! The session of a run: its steps, what is due after each of them, and the way back where it
 //! diverges.
 
+use super::first_step::FirstStep;
 use crate::gpu::clock::Instant;
 use crate::pace::{Break, Pace, Rest};
 use crate::storage::checkpoint;
@@ -51,21 +52,25 @@ pub(super) struct Session<'a, T: Task> {
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     setback: Option<Setback>,
+    /// The first step is taken, and what is due after it is not done yet.
+    is_ahead: bool,
 }
 
 impl<'a, T: Task> Session<'a, T> {
-    /// `saved` is the step of the checkpoint that the trainer stands at, where it stands at one,
+    /// `first` is the step that was taken before, where one was; `saved` is the step of the checkpoint that the trainer stands at, where it stands at one,
     /// and `setback` what that says.
     pub(super) fn new(
         trainer: Trainer<T>,
         schedule: &'a Schedule,
         folder: &'a RunFolder,
         observer: &'a mut dyn Observer,
+        first: Option<FirstStep>,
         saved: Option<u64>,
         setback: Option<Setback>,
     ) -> Result<Self> {
         let (row_columns, test_columns) = trainer.task.columns();
-        let step = trainer.step_number();
+        let is_ahead = first.is_some();
+        let step = if is_ahead { 0 } else { trainer.step_number() };
         // The last measurement comes after the last checkpoint: a run that is resumed there makes
         // it again.
         let measured = if step >= schedule.steps {
@@ -89,20 +94,27 @@ impl<'a, T: Task> Session<'a, T> {
             newest,
             saved,
             setback,
+            is_ahead,
         };
-        if step == 0
-            && session
-                .trainer
-                .task
-                .recovery()
-                .is_some_and(|r| r.can_restore())
-        {
-            // What a run goes back to that diverges before its first checkpoint. It is on disk, so
-            // that a resumed run has it too.
-            session.save()?;
+        // What a run goes back to that diverges before its first checkpoint. It is on disk, so that
+        // a resumed run has it too.
+        match first {
+            Some(first) => match first.before {
+                Some(before) => session.save_as(0, before)?,
+                None => {}
+            },
+            None if step == 0 && session.recovery().is_some_and(|r| r.can_restore()) => {
+                session.save()?;
+            }
+            None => {}
         }
         session.pace.skip(session.began.elapsed());
         Ok(session)
+    }
+
+    /// Is the trainer a step ahead of what is written?
+    pub(super) fn is_ahead(&self) -> bool {
+        self.is_ahead
     }
 
     /// Does a step, and what is due after it.
@@ -111,7 +123,9 @@ impl<'a, T: Task> Session<'a, T> {
     /// [`Error::Diverged`], and if the device fails or a file cannot be written.
     pub(super) fn step(&mut self) -> Result<()> {
         let s = self.schedule;
-        self.trainer.step()?;
+        if !std::mem::take(&mut self.is_ahead) {
+            self.trainer.step()?;
+        }
         let step = self.trainer.step_number();
         let due = |every: u64| every > 0 && step.is_multiple_of(every) && step < s.steps;
         let save = due(s.checkpoint_every);
@@ -205,8 +219,12 @@ impl<'a, T: Task> Session<'a, T> {
 
     /// Saves a checkpoint, unless it is one that nothing can go on from.
     fn save(&mut self) -> Result<()> {
-        let (step, s) = (self.trainer.step_number(), self.schedule);
-        let mut checkpoint = self.trainer.checkpoint()?;
+        let checkpoint = self.trainer.checkpoint()?;
+        self.save_as(self.trainer.step_number(), checkpoint)
+    }
+
+    fn save_as(&mut self, step: u64, mut checkpoint: Checkpoint) -> Result<()> {
+        let s = self.schedule;
         self.trainer.check(&checkpoint)?;
         self.setback = self.setback.filter(|setback| step <= setback.from);
         if let Some(setback) = &self.setback {

@@ -151,15 +151,26 @@ fn what_cannot_fit_is_refused_by_the_name_of_its_option() {
         ]);
         command
     };
-    // Of a batch only its first step tells.
-    let begun = folder.path().join("begun");
+    // Of a batch its first step tells, before anything is written.
+    let runs = folder.path().join("runs");
+    let more = ["--batch", "65536", "--set", "model.hidden=1024"];
     refused(
-        &within(
-            8192,
-            &mut train(&begun, &["--batch", "65536", "--set", "model.hidden=1024"]),
-        ),
-        &["bytes"],
+        &within(8192, &mut train(&runs.join("begun"), &more)),
+        &[
+            "65536 images in a step (train.batch_size): ",
+            "bytes asked for, the device allows",
+        ],
     );
+    assert!(!runs.exists());
+    let memory = wgvq::Error::OutOfMemory {
+        what: "9 images in a step (train.batch_size): a tensor".into(),
+        asked: 5,
+        in_use: 6,
+        has: Some(7),
+    };
+    let said = "9 images in a step (train.batch_size): a tensor: 5 bytes asked for while 6 are in \
+                use of 7 that there are";
+    assert!(memory.to_string().contains(said), "{memory}");
     let none = folder.path().join("none");
     let many = ["--codes", "16777216", "--set", "quantizer.codebook_dim=256"];
     refused(&within(8192, &mut train(&none, &many)), &["asked for"]);
