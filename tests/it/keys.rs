@@ -1,6 +1,6 @@
 //! Configuration keys, plans, and what commands say.
 
-use crate::common::{run, stderr, stdout, train_tiny};
+use crate::common::{run, stderr, stdout, train_tiny, wgvq as program};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -831,3 +831,57 @@ fn notes_and_errors_have_one_line() {
         );
     }
 }
+/// The library's warnings too, and whatever a driver or a file system calls its things.
+#[cfg(unix)]
+#[test]
+fn a_warning_has_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let caches = folder.path().join("two\nlines");
+    std::fs::create_dir(&caches).unwrap();
+    // A folder that leads to itself cannot be looked into.
+    std::os::unix::fs::symlink("wgvq", caches.join("wgvq")).unwrap();
+    let mut command = program();
+    command.arg("info").env_remove("WGVQ_TUNING");
+    let said = stderr(&command.env("XDG_CACHE_HOME", &caches).output().unwrap());
+    assert!(said.contains("two lines/wgvq"), "{said}");
+    assert!(said.contains("the default one is used"), "{said}");
+    let notes = said.matches("note:").count();
+    assert_eq!(said.lines().count(), notes, "{said}");
+}
+
+/// What is said goes through one function, which makes it one line.
+#[test]
+fn one_file_writes_to_standard_error() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut writers = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let calls = [
+                "io::stderr()",
+                "stderr_with_hz",
+                "eprint!",
+                "eprintln!",
+                "dbg!",
+            ];
+            let calls = calls.map(|call| code.matches(call).count());
+            if calls.iter().sum::<usize>() > 0 {
+                writers.push((path, calls));
+            }
+        }
+    }
+    let [(file, calls)] = &writers[..] else {
+        panic!("{writers:?}");
+    };
+    assert!(file.ends_with("cli/common/output.rs"), "{file:?}");
+    // One writes lines, one breaks them behind an echo, one asks whether somebody is there to see
+    // colours or a bar, which draws itself.
+    assert_eq!(calls, &[3, 1, 0, 0, 0]);
+}
+

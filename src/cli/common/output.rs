@@ -47,35 +47,51 @@ fn one_line(text: &str) -> Cow<'_, str> {
     parts.join(" ").into()
 }
 
+/// Writes one line to standard error, whatever the text behind its head holds: nothing else in the
+/// program writes there, bars and the parser of the command line aside. Nobody may be there to read
+/// it.
+fn headed(head: &str, text: &str) {
+    let space = if head.is_empty() { "" } else { " " };
+    let _ = writeln!(io::stderr(), "{head}{space}{}", one_line(text));
+}
+
+/// Does somebody see what is written to standard error?
+pub fn is_seen() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Begins a new line behind what a terminal echoes (`^C`).
+pub fn break_line() {
+    if is_seen() {
+        let _ = writeln!(io::stderr());
+    }
+}
+
 /// Prints what an error says, in one line that a script can find.
 pub fn error(global: &Global, error: &wgvq::Error) {
-    let colour = std::io::stderr().is_terminal() && !global.no_color;
-    let (on, off) = if colour {
-        ("\x1b[1;31m", "\x1b[0m")
+    let colour = is_seen() && !global.no_color;
+    let head = if colour {
+        "\x1b[1;31merror:\x1b[0m"
     } else {
-        ("", "")
+        "error:"
     };
-    let _ = writeln!(
-        std::io::stderr(),
-        "{on}error:{off} {}",
-        one_line(&error.to_string())
-    );
+    headed(head, &error.to_string());
 }
 
 /// Tells the user something that is no result, in one line.
 pub fn note(global: &Global, text: &str) {
     if !global.quiet {
-        let _ = writeln!(std::io::stderr(), "{}", one_line(text));
+        headed("", text);
     }
 }
 
 /// The bar that is shown now, above which others print.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Tells the user something whatever `--quiet` says, from any thread. Nobody may be there to read
-/// it.
+/// Tells the user something in one line whatever `--quiet` says, from any thread. Nobody may be
+/// there to read it.
 pub fn anyway(text: &str) {
-    let write = || drop(writeln!(io::stderr(), "{text}"));
+    let write = || headed("", text);
     let bar = SHOWN.lock().clone();
     match bar {
         Some(bar) => bar.suspend(write),
@@ -130,7 +146,7 @@ pub struct Watch<'a> {
 }
 
 fn on_terminal(global: &Global) -> bool {
-    std::io::stderr().is_terminal() && !global.quiet && !global.no_color
+    is_seen() && !global.quiet && !global.no_color
 }
 
 fn progress_bar(len: u64, style: &str) -> ProgressBar {

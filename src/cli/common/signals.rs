@@ -35,7 +35,8 @@ impl SignalCounter {
             output::anyway("left at once: what came after the last checkpoint is not saved");
             leave();
         } else if interrupt {
-            output::anyway("\nfinishing this step and saving; Ctrl-C again leaves at once");
+            output::break_line();
+            output::anyway("finishing this step and saving; Ctrl-C again leaves at once");
         } else if first {
             output::anyway("finishing this step and saving");
         }
