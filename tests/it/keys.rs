@@ -379,7 +379,13 @@ fn a_plan_is_what_a_run_then_takes() {
                 name.starts_with("adversary.") && !state.iter().any(|s| name.starts_with(s))
             };
             assert_eq!(plan.discriminator, numbers(&saved.tensors, &own), "{name}");
-            assert_eq!(plan.before.map(|(steps, _)| steps), Some(1));
+            let (steps, before) = plan.before.unwrap();
+            assert_eq!(steps, 1);
+            // Its own passes, and those of its gradient.
+            assert!(
+                before.flops > 0.0 && plan.step.flops > before.flops,
+                "{name}"
+            );
         }
         assert!(plan.step.seconds > 0.0 && plan.measurement_seconds > 0.0);
         assert_eq!(plan.measurements, 1);
@@ -393,6 +399,34 @@ fn a_plan_is_what_a_run_then_takes() {
         peaks.iter().all(|(.., ratio)| (0.8..1.25).contains(ratio)),
         "{peaks:#?}"
     );
+}
+
+/// Where a measurement takes more memory than a step, that is what a plan says.
+#[test]
+fn a_plan_counts_the_memory_of_measurements() {
+    let gpu = Gpu::new(Options::default()).expect("an adapter");
+    let mut small = shrunk(RunConfig::default(), "ema");
+    small.train.batch_size = 1;
+    let config = small.resolve(&Registry::default()).unwrap();
+    let peaks = [1, 64].map(|test| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut set = data::open("emoji", &small.data.options()).unwrap();
+        set.test.truncate(test);
+        let set = Arc::new(set);
+        let plan = Plan::of(&gpu, &config, &set).unwrap().peak_bytes;
+        gpu.reset_peak();
+        let out = RunFolder::create(&folder.path().join("run"), false).unwrap();
+        let (start, stop) = (Start::Fresh, AtomicBool::new(false));
+        drop(wgvq::train::run(&gpu, &config, set, &out, start, &mut Silent, &stop).unwrap());
+        (plan, gpu.memory().peak)
+    });
+    for (plan, run) in peaks {
+        assert!(
+            (0.9..1.1).contains(&(plan as f64 / run as f64)),
+            "{peaks:?}"
+        );
+    }
+    assert!(peaks[1].1 > peaks[0].1 + peaks[0].1 / 4, "{peaks:?}");
 }
 
 #[test]
@@ -831,6 +865,7 @@ fn notes_and_errors_have_one_line() {
         );
     }
 }
+
 /// The library's warnings too, and whatever a driver or a file system calls its things.
 #[cfg(unix)]
 #[test]
