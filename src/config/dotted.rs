@@ -8,11 +8,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::Once;
 use strsim::levenshtein;
 use value::{Kind, serde_message, shown};
 
 /// A configuration whose sections are structs of plain values, each with its default.
 pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
+    /// Keys that had another name in earlier versions, by dotted names: that one, and the one that
+    /// they have. The former is read, too.
+    const RENAMED: &'static [(&'static str, &'static str)] = &[];
+
     /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest
     /// known key.
     ///
@@ -39,6 +44,11 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
     /// # Errors
     /// If there is no such key, or the value is of another type.
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let renamed = Self::RENAMED.iter().find(|(old, _)| *old == key);
+        let key = renamed.map_or(key, |(old, new)| {
+            tell_of_new_name(old, new);
+            new
+        });
         let mut table = to_table(self)?;
         let all = dotted(&table);
         let (section, name) = key.split_once('.').unwrap_or_default();
@@ -66,12 +76,18 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
         toml::to_string(self).map_err(|e| Error::config("the configuration", e))
     }
 
-    /// Returns a hash of every value.
+    /// Returns a hash of every value. Keys stand in it under the names that they first had, so that a new
+    /// name changes no hash.
     ///
     /// # Errors
     /// As [`DottedConfig::to_toml`].
     fn sha256(&self) -> Result<String> {
-        Ok(hex::encode(Sha256::digest(self.to_toml()?)))
+        let mut text = self.to_toml()?;
+        for (old, new) in Self::RENAMED {
+            let line = |key: &str| format!("\n{} = ", tail(key));
+            text = text.replace(&line(new), &line(old));
+        }
+        Ok(hex::encode(Sha256::digest(text)))
     }
 }
 
@@ -92,8 +108,43 @@ pub(crate) fn check(
     }
 }
 
-fn from_table<T: DottedConfig>(table: toml::Table) -> Result<T> {
+/// Says once that a key has another name now.
+fn tell_of_new_name(old: &str, new: &str) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| tracing::warn!("note: the key `{old}` is called `{new}` now"));
+}
+
+/// Gives renamed keys their names of now.
+fn rename<T: DottedConfig>(table: &mut toml::Table, known: &toml::Table) -> Result<()> {
+    for (old, new) in T::RENAMED {
+        let (section, name) = (new.split('.').next().unwrap_or_default(), tail(new));
+        let Some(keys) = table.get_mut(section).and_then(toml::Value::as_table_mut) else {
+            continue;
+        };
+        let Some(value) = keys.remove(tail(old)) else {
+            continue;
+        };
+        // Every run of an earlier version has it written out; it is news to whoever set it.
+        if known.get(section).and_then(|keys| keys.get(name)) != Some(&value) {
+            tell_of_new_name(old, new);
+        }
+        if keys.insert(name.to_owned(), value).is_some() {
+            let what =
+                format!("is the former name of `{new}`, which stands beside it: leave it out");
+            return Err(Error::config(*old, what));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a key within its section.
+fn tail(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or_default()
+}
+
+fn from_table<T: DottedConfig>(mut table: toml::Table) -> Result<T> {
     let known = to_table(&T::default())?;
+    rename::<T>(&mut table, &known)?;
     for (section, value) in &table {
         let Some(keys) = known.get(section).and_then(toml::Value::as_table) else {
             return Err(unknown(section, known.keys().map(String::as_str)));
@@ -181,9 +232,6 @@ fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Error {
 /// Returns the candidate at the smallest edit distance.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
     // A key is as often misplaced as misspelt: its last part alone counts too.
-    fn tail(key: &str) -> &str {
-        key.rsplit('.').next().unwrap_or_default()
-    }
     candidates
         .min_by_key(|c| levenshtein(word, c).min(levenshtein(tail(word), tail(c)) + 1))
         .unwrap_or_default()

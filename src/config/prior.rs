@@ -2,7 +2,9 @@
 //! results.
 
 use crate::config::section::flat_section;
-use crate::config::train_common::{ActivationDtype, StageTrain, TrainCommon, check_share, embeds};
+use crate::config::train_common::{
+    ActivationDtype, RENAMED, StageTrain, TrainCommon, check_share, embeds,
+};
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule, check, learning_rate};
 use crate::models::prior::Shape;
 use crate::{Error, Result};
@@ -59,7 +61,7 @@ flat_section!(Train {
     ema_decay,
     keep_best,
     dtype,
-    checkpoint_blocks,
+    gradient_checkpointing as checkpoint_blocks,
     seed,
     log_every,
     eval_every,
@@ -92,7 +94,7 @@ impl Default for Train {
                 grad_clip: 1.0,
                 ema_decay: 0.999,
                 dtype: ActivationDtype::F32,
-                checkpoint_blocks: false,
+                gradient_checkpointing: false,
             },
             accumulate: 1,
             label_smoothing: 0.0,
@@ -103,7 +105,9 @@ impl Default for Train {
     }
 }
 
-impl DottedConfig for PriorConfig {}
+impl DottedConfig for PriorConfig {
+    const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
+}
 
 impl Resumable for PriorConfig {
     fn schedule(&self) -> StepSchedule {
@@ -119,7 +123,7 @@ impl Resumable for PriorConfig {
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.written_out();
         same.train.steps = 1;
-        same.train.checkpoint_blocks = false;
+        same.train.gradient_checkpointing = false;
         same.sha256()
     }
 

@@ -59,8 +59,12 @@ pub struct StageTrain {
     /// Keep no activations inside the model's blocks, and compute them again in the backward pass
     /// (Chen et al. 2016): less memory, more time, the same bits. A run may change it when it is
     /// resumed.
-    pub checkpoint_blocks: bool,
+    pub gradient_checkpointing: bool,
 }
+
+/// Keys of both that had another name: that one, and the one that they have.
+pub(super) const RENAMED: [(&str, &str); 1] =
+    [("train.checkpoint_blocks", "train.gradient_checkpointing")];
 
 /// Type of stored activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

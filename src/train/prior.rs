@@ -256,7 +256,7 @@ impl PriorTask {
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, params)
             .with_activation_dtype(self.config.train.dtype.into());
-        let pass = pass.with_checkpointing(t.checkpoint_blocks);
+        let pass = pass.with_checkpointing(t.gradient_checkpointing);
         let dropout = Dropout {
             rate: self.prior.shape().dropout,
             key,

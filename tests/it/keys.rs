@@ -920,3 +920,54 @@ fn one_file_writes_to_standard_error() {
     assert_eq!(calls, &[3, 1, 0, 0, 0]);
 }
 
+/// Configurations, of runs and as models carry them, have keys under the names of their time.
+#[test]
+fn a_key_is_read_under_its_former_name() {
+    let new = "gradient_checkpointing = true";
+    let mut config = RunConfig::default();
+    config.set("train.checkpoint_blocks", "true").unwrap();
+    assert!(config.to_toml().unwrap().contains(new));
+    let former = "[train]\ncheckpoint_blocks = true\n";
+    assert_eq!(RunConfig::from_toml(former).unwrap(), config);
+    let prior = PriorConfig::from_toml(former).unwrap();
+    assert!(prior.to_toml().unwrap().contains(new));
+    let json = serde_json::json!({ "train": { "checkpoint_blocks": true } });
+    assert_eq!(
+        serde_json::from_value::<RunConfig>(json.clone()).unwrap(),
+        config
+    );
+    assert_eq!(serde_json::from_value::<PriorConfig>(json).unwrap(), prior);
+    let both = format!("{former}gradient_checkpointing = false\n");
+    let error = RunConfig::from_toml(&both).unwrap_err().to_string();
+    assert!(
+        error.contains("former name of `train.gradient_checkpointing`"),
+        "{error}"
+    );
+    // What the program makes of it, and what it says.
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let tiny = folder.path().join("tiny.toml");
+    crate::common::tiny_config(&tiny, 2);
+    let old = "train.checkpoint_blocks=true";
+    let output = ok(&["train", text(&tiny), "--set", old, "--out", text(&out)]);
+    let said = stderr(&output);
+    assert!(
+        said.contains("`train.checkpoint_blocks` is called `train.gradient_checkpointing` now"),
+        "{said}"
+    );
+    // A run of before, which has the old name written out, goes on; nobody is told who set nothing.
+    let file = out.join("config.toml");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains(new));
+    std::fs::write(
+        &file,
+        kept.replace("gradient_checkpointing", "checkpoint_blocks"),
+    )
+    .unwrap();
+    ok(&["train", "--resume", text(&out), "--steps", "3"]);
+    let off = kept.replace(new, "checkpoint_blocks = false");
+    std::fs::write(&file, off).unwrap();
+    let said = stderr(&ok(&["train", "--resume", text(&out), "--steps", "4"]));
+    assert!(!said.contains("is called"), "{said}");
+}
+

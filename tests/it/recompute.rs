@@ -388,7 +388,7 @@ fn trainers_end_with_the_same_weights() {
         config.quantizer.codebook_size = 64;
         config.quantizer.codebook_dim = 16;
         config.train.batch_size = 8;
-        config.train.checkpoint_blocks = recompute;
+        config.train.gradient_checkpointing = recompute;
         let mut trainer = Trainer::new(
             &gpu,
             &config.resolve(&Registry::default()).unwrap(),

@@ -312,7 +312,7 @@ fn a_prior_that_goes_on_for_more_steps_has_a_learning_rate_for_them() {
     let short = rates(&prior);
     // As an earlier version left it: its steps of decay stand in the hash of its configuration.
     let mut old = PriorConfig::load(&prior.join("config.toml")).unwrap();
-    (old.train.steps, old.train.checkpoint_blocks) = (1, false);
+    (old.train.steps, old.train.gradient_checkpointing) = (1, false);
     as_earlier_versions_had_it(&prior, &old.sha256().unwrap());
 
     let said = stderr(&ok(run(&[

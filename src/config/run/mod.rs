@@ -11,6 +11,7 @@ pub use train::Train;
 
 use crate::Result;
 use crate::config::objective::{Gan, Loss};
+use crate::config::train_common::RENAMED;
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule};
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,9 @@ pub struct RunConfig {
 /// The checked configuration that a first stage is built and trained from.
 pub type ResolvedConfig = Resolved<RunConfig>;
 
-impl DottedConfig for RunConfig {}
+impl DottedConfig for RunConfig {
+    const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
+}
 
 impl Resumable for RunConfig {
     fn schedule(&self) -> StepSchedule {
@@ -95,7 +98,7 @@ impl RunConfig {
     fn identity_with_source(&self) -> Result<String> {
         let mut same = self.written_out();
         same.train.steps = 1;
-        same.train.checkpoint_blocks = false;
+        same.train.gradient_checkpointing = false;
         let Data {
             store,
             memory_mib,
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!(config.written_out().identity().unwrap(), first);
         for (key, value, same) in [
             ("train.steps", "77", true),
-            ("train.checkpoint_blocks", "true", true),
+            ("train.gradient_checkpointing", "true", true),
             ("data.workers", "3", true),
             ("data.store", "disk", true),
             ("data.memory_mib", "1", true),
@@ -237,6 +240,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_key_is_read_under_its_former_name() {
+        let mut set = RunConfig::default();
+        set.set("train.checkpoint_blocks", "true").unwrap();
+        assert!(set.train.gradient_checkpointing);
+        let text = "[train]\ncheckpoint_blocks = true";
+        assert_eq!(RunConfig::from_toml(text).unwrap(), set);
+        let json = serde_json::json!({ "train": { "checkpoint_blocks": true } });
+        assert_eq!(serde_json::from_value::<RunConfig>(json).unwrap(), set);
+        assert!(!set.to_toml().unwrap().contains("checkpoint_blocks"));
+        let both = format!("{text}\ngradient_checkpointing = false");
+        let error = RunConfig::from_toml(&both).unwrap_err().to_string();
+        assert!(error.contains("former name"), "{error}");
     }
 
     #[test]

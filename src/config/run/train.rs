@@ -28,7 +28,7 @@ flat_section!(Train {
     ema_decay,
     weight_decay,
     dtype,
-    checkpoint_blocks,
+    gradient_checkpointing as checkpoint_blocks,
     grad_clip,
     seed,
     log_every,
@@ -62,7 +62,7 @@ impl Default for Train {
                 grad_clip: 0.0,
                 ema_decay: 0.0,
                 dtype: ActivationDtype::F32,
-                checkpoint_blocks: false,
+                gradient_checkpointing: false,
             },
             auto_heal: false,
         }

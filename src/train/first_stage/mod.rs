@@ -228,7 +228,7 @@ impl Task for FirstStageTask {
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, state.params())
             .with_activation_dtype(self.config.train.dtype.into());
-        let pass = pass.with_checkpointing(self.config.train.checkpoint_blocks);
+        let pass = pass.with_checkpointing(self.config.train.gradient_checkpointing);
         let x = tape.constant(&self.batches.batch(step)?);
         // What is watched stays in memory for the whole step.
         let pass = if self.objective.watches() {
