@@ -298,7 +298,10 @@ impl Shard {
             let info = metadata.info(name).ok_or_else(wrong)?;
             let size = if dtype == Dtype::U16 { 2 } else { 4 };
             let (from, to) = info.data_offsets;
-            let fits = info.dtype == dtype && to.checked_sub(from) == Some(size * elements);
+            let fits = info.dtype == dtype
+                && elements
+                    .checked_mul(size)
+                    .is_some_and(|bytes| to.checked_sub(from) == Some(bytes));
             if fits {
                 Ok(8 + header + from as u64)
             } else {

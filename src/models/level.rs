@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Layout of an image's codes at one level of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Level {
     /// `top`, `bottom`, ..; empty where there is one level.
     pub name: String,
@@ -13,6 +14,43 @@ pub struct Level {
     pub codebook_size: usize,
     /// Codes of a latent, Q: one from each codebook.
     pub codebooks: usize,
+}
+
+/// A level as a file has it: its sizes may be anything.
+#[derive(Deserialize)]
+struct Unchecked {
+    name: String,
+    grid: [usize; 2],
+    codebook_size: usize,
+    codebooks: usize,
+}
+
+impl TryFrom<Unchecked> for Level {
+    type Error = String;
+
+    fn try_from(level: Unchecked) -> Result<Level, String> {
+        let Unchecked {
+            name,
+            grid,
+            codebook_size,
+            codebooks,
+        } = level;
+        countable(&[grid[0], grid[1], codebooks])?;
+        countable(&[codebook_size, codebooks])?;
+        Ok(Level {
+            name,
+            grid,
+            codebook_size,
+            codebooks,
+        })
+    }
+}
+
+/// Is the product of sizes that a file names one that can be counted with? An index has 32 bits.
+pub(crate) fn countable(sizes: &[usize]) -> Result<usize, String> {
+    let product = sizes.iter().try_fold(1usize, |n, by| n.checked_mul(*by));
+    let within = product.filter(|n| *n <= u32::MAX as usize);
+    within.ok_or_else(|| format!("sizes of {sizes:?} are more than can be counted"))
 }
 
 impl Level {

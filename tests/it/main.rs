@@ -16,6 +16,7 @@ mod cli;
 mod compat;
 mod configurations;
 mod coopmat;
+mod damaged;
 mod data_script;
 mod deprecated;
 mod embed;

@@ -42,7 +42,7 @@ pub fn load_embedding(path: &Path) -> Result<Embedding> {
             "holds an array of shape {shape:?}; a text is a matrix [T, E]"
         )));
     };
-    if rows == 0 || channels == 0 || values.len() != rows * channels {
+    if rows == 0 || channels == 0 || Some(values.len()) != rows.checked_mul(channels) {
         return Err(wrong(format!(
             "holds {} values for a matrix of {rows} x {channels}",
             values.len()
@@ -56,7 +56,31 @@ pub fn load_embedding(path: &Path) -> Result<Embedding> {
 
 type Array = (Vec<usize>, Vec<f32>);
 
+/// The numbers that a `.npy` file says it holds, where its shape can be read; `None` beyond all
+/// numbers.
+fn claimed(bytes: &[u8]) -> Option<usize> {
+    let (from, length) = match bytes.get(6) {
+        Some(1) => (10, 2),
+        _ => (12, 4),
+    };
+    let length = bytes.get(8..8 + length).unwrap_or_default().iter().rev();
+    let length = length.fold(0, |n, byte| n << 8 | usize::from(*byte));
+    let header = bytes.get(from..).unwrap_or_default();
+    let header = String::from_utf8_lossy(&header[..length.min(header.len())]);
+    let shape = header.split("'shape'").nth(1).unwrap_or_default();
+    let shape = shape.split('(').nth(1).unwrap_or_default();
+    let sides = shape.split(')').next().unwrap_or_default().split(',');
+    sides
+        .map(str::trim)
+        .filter(|side| !side.is_empty() && side.chars().all(|c| c.is_ascii_digit()))
+        .try_fold(1usize, |n, side| n.checked_mul(side.parse().ok()?))
+}
+
 fn npy(bytes: &[u8]) -> std::result::Result<Array, String> {
+    // Before anything is multiplied or made of that size.
+    if claimed(bytes).is_none_or(|numbers| numbers > bytes.len()) {
+        return Err("is a damaged .npy file: it is shorter than its shape".into());
+    }
     let file = npyz::NpyFile::new(bytes).map_err(|e| format!("is a damaged .npy file: {e}"))?;
     let shape: Vec<usize> = file.shape().iter().map(|n| *n as usize).collect();
     if file.order() == npyz::Order::Fortran && shape.len() > 1 {

@@ -1,11 +1,13 @@
 //! The codes, classes and texts that a prior is over.
 
 use crate::models::Level;
+use crate::models::level::countable;
 use crate::models::text::Text;
 use serde::{Deserialize, Serialize};
 
 /// Layout of the codes that a prior models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Vocabulary {
     /// Codes of a codebook, K.
     pub codebook_size: usize,
@@ -21,6 +23,49 @@ pub struct Vocabulary {
     /// Layout of the images' texts, where they have some.
     #[serde(default)]
     pub text: Option<Text>,
+}
+
+/// A vocabulary as a file has it: its sizes may be anything.
+#[derive(Deserialize)]
+struct Unchecked {
+    codebook_size: usize,
+    codebooks: usize,
+    grid: [usize; 2],
+    classes: usize,
+    #[serde(default)]
+    above: Vec<Level>,
+    #[serde(default)]
+    text: Option<Text>,
+}
+
+impl TryFrom<Unchecked> for Vocabulary {
+    type Error = String;
+
+    fn try_from(found: Unchecked) -> Result<Vocabulary, String> {
+        let Unchecked {
+            codebook_size,
+            codebooks,
+            grid,
+            classes,
+            above,
+            text,
+        } = found;
+        countable(&[grid[0], grid[1], codebooks])?;
+        countable(&[codebook_size, codebooks])?;
+        // One more stands for none.
+        countable(&[classes.saturating_add(1)])?;
+        if let Some(text) = &text {
+            text.check().map_err(|error| error.to_string())?;
+        }
+        Ok(Vocabulary {
+            codebook_size,
+            codebooks,
+            grid,
+            classes,
+            above,
+            text,
+        })
+    }
 }
 
 impl Vocabulary {
