@@ -6,6 +6,7 @@ use super::codecs::{At, Lossy, at_psnr};
 use super::stroke;
 use super::sweep::COLOURS;
 use super::text::{self, Align, Style};
+use crate::storage::table;
 use crate::{Error, Result};
 use std::fmt::Write;
 
@@ -127,44 +128,80 @@ pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
 /// Returns the figures as CSV: a row to each run, each of its levels, and each setting of a codec.
 /// Without loss, PSNR is infinite.
 pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
-    let mut text = String::from(
-        "kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,\
-         jpeg_bits_per_pixel\n",
-    );
-    // Names are folders' and may hold anything.
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let header = "kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,\
+                  jpeg_bits_per_pixel";
+    let none = String::new;
+    let six = |value: f64| format!("{value:.6}");
+    let mut rows: Vec<[String; 9]> = Vec::new();
     for run in runs {
         let jpeg = match at_psnr(&codecs.jpeg, run.psnr) {
-            Some(At::Rate(rate)) => format!("{rate:.6}"),
-            _ => String::new(),
+            Some(At::Rate(rate)) => six(rate),
+            _ => none(),
         };
-        let (name, psnr, mse) = (quoted(&run.name), run.psnr, run.mse);
-        let _ = writeln!(
-            text,
-            "run,{name},,,{psnr:.4},{mse:.8},{:.6},{:.6},{jpeg}",
-            run.entropy(),
-            run.nominal()
-        );
+        rows.push([
+            "run".into(),
+            run.name.clone(),
+            none(),
+            none(),
+            format!("{:.4}", run.psnr),
+            format!("{:.8}", run.mse),
+            six(run.entropy()),
+            six(run.nominal()),
+            jpeg,
+        ]);
         for l in run.levels.iter().filter(|l| !l.name.is_empty()) {
-            let _ = writeln!(
-                text,
-                "level,{name},{},,,,{:.6},{:.6},",
-                l.name, l.entropy, l.nominal
-            );
+            let (name, level) = (run.name.clone(), l.name.clone());
+            let (entropy, nominal) = (six(l.entropy), six(l.nominal));
+            rows.push([
+                "level".into(),
+                name,
+                level,
+                none(),
+                none(),
+                none(),
+                entropy,
+                nominal,
+                none(),
+            ]);
         }
     }
+    let codec = |name: &str, quality: String, psnr: String, mse: String, rate: f64| {
+        let name = name.to_owned();
+        let kind = "codec".to_owned();
+        [
+            kind,
+            name,
+            none(),
+            quality,
+            psnr,
+            mse,
+            six(rate),
+            none(),
+            none(),
+        ]
+    };
     for l in &codecs.jpeg {
-        let _ = writeln!(
-            text,
-            "codec,JPEG,,{},{:.4},{:.8},{:.6},,",
-            l.quality, l.psnr, l.mse, l.bits_per_pixel
-        );
+        let (psnr, mse) = (format!("{:.4}", l.psnr), format!("{:.8}", l.mse));
+        rows.push(codec(
+            "JPEG",
+            l.quality.to_string(),
+            psnr,
+            mse,
+            l.bits_per_pixel,
+        ));
     }
-    let _ = writeln!(text, "codec,JPEG headers,,,,,{:.6},,", codecs.jpeg_headers);
+    rows.push(codec(
+        "JPEG headers",
+        none(),
+        none(),
+        none(),
+        codecs.jpeg_headers,
+    ));
     for (name, rate) in [("PNG", codecs.png), ("WebP lossless", codecs.webp)] {
-        let _ = writeln!(text, "codec,{name},,,inf,0,{rate:.6},,");
+        rows.push(codec(name, none(), "inf".into(), "0".into(), rate));
     }
-    text
+    let header = header.split(',').map(str::to_owned).collect();
+    table::csv(std::iter::once(header).chain(rows.into_iter().map(Vec::from)))
 }
 
 const SIZE: [usize; 2] = [900, 560];
@@ -348,9 +385,9 @@ mod tests {
         );
         assert_eq!(
             rows[1],
-            "run,\"two\",,,25.0000,0.00316228,0.500000,0.625000,2.000000"
+            "run,two,,,25.0000,0.00316228,0.500000,0.625000,2.000000"
         );
-        assert_eq!(rows[2], "level,\"two\",top,,,,0.100000,0.125000,");
+        assert_eq!(rows[2], "level,two,top,,,,0.100000,0.125000,");
         assert_eq!(rows.len(), 1 + 2 + 2 + 2 + 1 + 2);
     }
 

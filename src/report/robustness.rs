@@ -6,7 +6,7 @@ use super::stroke;
 use super::text::{self, Align, Style};
 use crate::Result;
 use crate::analysis::robustness::{Outcome, Perturbation};
-use std::fmt::Write;
+use crate::storage::table;
 
 const SURVIVING: Colour = Colour(0, 114, 178);
 const LATENTS: Colour = Colour(213, 94, 0);
@@ -162,18 +162,22 @@ pub fn table(outcomes: &[Outcome]) -> (Vec<String>, Vec<Vec<String>>) {
 /// The outcomes as CSV: `surviving_N` is codebook N's.
 pub fn csv(outcomes: &[Outcome]) -> String {
     let books = outcomes.first().map_or(0, |o| o.by_book.len());
-    let mut text = String::from("perturbation,strength,surviving,latents_drift,quantized_drift");
-    (1..=books).for_each(|b| _ = write!(text, ",surviving_{b}"));
-    for o in outcomes {
-        let name = o.by.name();
-        _ = write!(
-            text,
-            "\n{name},{},{:.6},{:.6},{:.6}",
-            o.strength, o.surviving, o.latents, o.quantized
-        );
-        o.by_book.iter().for_each(|s| _ = write!(text, ",{s:.6}"));
-    }
-    text + "\n"
+    let names = [
+        "perturbation",
+        "strength",
+        "surviving",
+        "latents_drift",
+        "quantized_drift",
+    ];
+    let mut header = names.map(str::to_owned).to_vec();
+    header.extend((1..=books).map(|b| format!("surviving_{b}")));
+    let row = |o: &Outcome| {
+        let mut row = vec![o.by.name().to_string(), o.strength.to_string()];
+        let shares = [o.surviving, o.latents, o.quantized];
+        row.extend(shares.iter().chain(&o.by_book).map(|x| format!("{x:.6}")));
+        row
+    };
+    table::csv(std::iter::once(header).chain(outcomes.iter().map(row)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Logs as CSV: one row per measurement, appended as it comes. A resumed run cuts off what lies
 //! past its checkpoint, so its log is that of the run left alone.
 
+use crate::storage::table;
 use crate::{Error, Result, files};
 use std::fs::File;
 use std::io::Write;
@@ -35,15 +36,14 @@ impl Log {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(Error::file(path, format!("cannot be read: {e}"))),
         };
-        let mut lines = before.split_inclusive('\n');
-        let found: Vec<&str> = lines
-            .next()
-            .unwrap_or(header)
-            .trim_end()
-            .split(',')
-            .collect();
         let wanted: Vec<&str> = header.split(',').collect();
-        if found.first() != wanted.first() || found.iter().any(|name| !wanted.contains(name)) {
+        let found = match first(&before) {
+            found if found.is_empty() => wanted.iter().map(|name| (*name).to_owned()).collect(),
+            found => found,
+        };
+        let known = |name: &String| wanted.contains(&name.as_str());
+        if found.first().map(String::as_str) != wanted.first().copied() || !found.iter().all(known)
+        {
             return Err(Error::file(
                 path,
                 format!("is no log of this kind: its columns are not {header}"),
@@ -53,16 +53,16 @@ impl Log {
             .iter()
             .map(|name| found.iter().position(|f| f == name))
             .collect();
-        let mut text = format!("{header}\n");
-        for line in lines.filter_map(|l| l.strip_suffix('\n')) {
-            let values: Vec<&str> = line.split(',').collect();
-            if values[0].parse::<u64>().is_ok_and(|at| at <= step) {
-                let of = |place: &Option<usize>| {
-                    place.map_or("", |i| values.get(i).copied().unwrap_or(""))
-                };
-                text += &(places.iter().map(of).collect::<Vec<_>>().join(",") + "\n");
-            }
-        }
+        let kept = rows(&before)
+            .into_iter()
+            .filter(|row| row[0].parse::<u64>().is_ok_and(|at| at <= step));
+        let kept = kept.map(|row| {
+            let of = |place: &Option<usize>| place.and_then(|i| row.get(i).cloned());
+            let values = places.iter().map(|place| of(place).unwrap_or_default());
+            values.collect::<Vec<_>>()
+        });
+        let names = wanted.iter().map(|name| (*name).to_owned()).collect();
+        let text = table::csv(std::iter::once(names).chain(kept));
         crate::storage::atomic::write(path, text.as_bytes())?;
         let file = File::options().append(true).open(path).map_err(failed)?;
         Ok(Log {
@@ -85,7 +85,9 @@ impl Log {
     /// # Errors
     /// If it cannot be written.
     pub fn push<R: Record>(&mut self, row: &R) -> Result<()> {
-        let line = measured(&row.values()) + "\n";
+        let values = row.values();
+        let values = values.split(',').map(|v| table::measured(v.to_owned()));
+        let line = table::csv([values]);
         self.file
             .write_all(line.as_bytes())
             .and_then(|()| self.file.flush())
@@ -93,10 +95,18 @@ impl Log {
     }
 }
 
-/// A row of values as it is written: what was not measured is no number, and stays empty.
-pub fn measured(row: &str) -> String {
-    let of = |value| if value == "NaN" { "" } else { value };
-    row.split(',').map(of).collect::<Vec<_>>().join(",")
+/// The names of a log's columns.
+fn first(text: &str) -> Vec<String> {
+    let rows = table::rows(text.lines().next().unwrap_or_default());
+    rows.into_iter().next().unwrap_or_default().1
+}
+
+/// The rows of a log below the names. A last line without its end may be short of digits as well as
+/// of columns, and does not count.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let rows = table::rows(whole).into_iter();
+    rows.skip(1).map(|(_, row)| row).collect()
 }
 
 /// The columns of a log by name, NaN where nothing was measured. Lines cut short are passed over.
@@ -105,20 +115,18 @@ pub fn measured(row: &str) -> String {
 /// If the file cannot be read.
 pub fn columns(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     let text = files::read_text(path, files::LIST)?;
-    let mut lines = text.lines();
-    let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
-    let mut columns: Vec<(String, Vec<f64>)> =
-        names.iter().map(|n| (n.to_string(), Vec::new())).collect();
-    // A last line without its end may be short of digits as well as of columns.
-    let whole = text.lines().count() - usize::from(!text.is_empty() && !text.ends_with('\n'));
-    for line in lines.take(whole.saturating_sub(1)) {
+    let mut columns: Vec<(String, Vec<f64>)> = first(&text)
+        .into_iter()
+        .map(|name| (name, Vec::new()))
+        .collect();
+    for row in rows(&text) {
         // Earlier versions wrote NaN.
-        let of = |value: &str| match value {
+        let of = |value: &String| match value.as_str() {
             "" => Some(f64::NAN),
             value => value.parse().ok(),
         };
-        let values: Vec<f64> = line.split(',').filter_map(of).collect();
-        if values.len() == names.len() {
+        let values: Vec<f64> = row.iter().filter_map(of).collect();
+        if values.len() == columns.len() {
             columns
                 .iter_mut()
                 .zip(values)

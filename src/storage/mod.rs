@@ -8,4 +8,5 @@ pub mod metrics_log;
 pub mod run_folder;
 pub mod run_parts;
 pub mod staged;
+pub mod table;
 pub mod weights;

@@ -971,3 +971,37 @@ fn a_key_is_read_under_its_former_name() {
     assert!(!said.contains("is called"), "{said}");
 }
 
+/// A name may hold what separates columns and rows, in what is written and in what is read.
+#[test]
+fn names_are_quoted_in_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    crate::common::tiny_config(&at("tiny.toml"), 2);
+    let beside = "quantizer,seed,step,mse,psnr,perplexity,used,codes\n\
+                  \"fsq\",0,2,0.25,3,4,7,9\n\
+                  \"of \"\"two\"\" lines,\nand more\",0,2,0.5,3,1,1,10\n\
+                  plain,0,2,0.5,3,1,1,10\n";
+    std::fs::write(at("beside.csv"), beside).unwrap();
+    let tiny = at("tiny.toml");
+    let compare = ["compare", text(&tiny), "--quantizers", "fsq", "--beside"];
+    let (file, out) = (at("beside.csv"), at("out"));
+    ok(&[&compare[..], &[text(&file), "--out", text(&out)]].concat());
+    let table = std::fs::read_to_string(out.join("compare.md")).unwrap();
+    let held = table.split("beside the other program's").nth(1);
+    assert!(
+        held.is_some_and(|held| held.contains("| 0.25000 |")),
+        "{table}"
+    );
+    // What it writes reads back.
+    let written = std::fs::read_to_string(out.join("curves.csv")).unwrap();
+    assert!(written.starts_with("quantizer,seed,step,mse,psnr,perplexity,used,codes\nfsq,0,"));
+    let (file, again) = (out.join("curves.csv"), at("again"));
+    ok(&[&compare[..], &[text(&file), "--out", text(&again)]].concat());
+    // One that is short is named by its line.
+    std::fs::write(at("short.csv"), format!("{beside}short,1,2\n")).unwrap();
+    let (file, none) = (at("short.csv"), at("none"));
+    let output = run(&[&compare[..], &[text(&file), "--out", text(&none)]].concat());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("short.csv: line 6 does not"), "{said}");
+}

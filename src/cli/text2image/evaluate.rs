@@ -14,7 +14,7 @@ use wgvq::models::text::TextFormat;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
 use wgvq::report::sweep::{Legend, Series, lines as curves};
-use wgvq::storage::atomic;
+use wgvq::storage::{atomic, table};
 use wgvq::{Error, Result};
 
 #[derive(Args)]
@@ -202,11 +202,10 @@ impl Evaluate {
         grid: &[u8],
         place: &Place,
     ) -> Result<CommandStatus> {
-        let (staged, [table, curve, samples]) = (place.staged()?, FILES);
+        let (staged, [figures, curve, samples]) = (place.staged()?, FILES);
         let at = |name: &str| staged.path().join(name);
-        let mut csv = String::from(
-            "images,guidance,texts_found,images_found,mean_cosine,pool,count,by_chance\n",
-        );
+        let header = "images,guidance,texts_found,images_found,mean_cosine,pool,count,by_chance";
+        let mut rows: Vec<Vec<String>> = vec![header.split(',').map(str::to_owned).collect()];
         for Line {
             name,
             guidance,
@@ -223,9 +222,15 @@ impl Evaluate {
                 count,
                 ..
             } = found;
-            csv += &format!(
-                "\"{name}\",{g},{texts:.4},{images:.4},{score:.4},{pool:.1},{count},{chance:.4}\n"
-            );
+            let numbers = [
+                format!("{texts:.4}"),
+                format!("{images:.4}"),
+                format!("{score:.4}"),
+                format!("{pool:.1}"),
+                count.to_string(),
+                format!("{chance:.4}"),
+            ];
+            rows.push([name.to_string(), g].into_iter().chain(numbers).collect());
             if global.json {
                 let line = serde_json::json!({
                     "images": name, "guidance": guidance, "texts_found": texts,
@@ -243,7 +248,7 @@ impl Evaluate {
                 ));
             }
         }
-        atomic::write(&at(table), csv.as_bytes())?;
+        atomic::write(&at(figures), table::csv(rows).as_bytes())?;
         let drawn: Vec<&Line> = lines.iter().filter(|l| l.name == "drawn").collect();
         let points: Vec<(f64, f64)> = drawn
             .iter()

@@ -5,7 +5,8 @@ use crate::cli::common::images::png;
 use std::path::Path;
 use wgvq::data::ImageSet;
 use wgvq::report::comparison::RunResult;
-use wgvq::storage::metrics_log;
+use wgvq::storage::table::{measured, rows};
+use wgvq::storage::{metrics_log, table};
 use wgvq::{Error, Result, files};
 
 /// Reads the results of a finished run.
@@ -53,7 +54,7 @@ const CURVES: &str = "quantizer,seed,step,mse,psnr,perplexity,used,codes";
 /// The runs' curves in the columns that `--reference` reads, so that they can be held against later
 /// ones.
 pub(super) fn curves(entries: &[Entry]) -> Result<String> {
-    let mut text = format!("{CURVES}\n");
+    let mut rows: Vec<Vec<String>> = vec![names(CURVES)];
     for entry in entries {
         let columns = metrics_log::columns(&entry.folder.join("test.csv"))?;
         let codes = read(entry, &entry.folder.join("pace.json"))?.codes;
@@ -62,35 +63,42 @@ pub(super) fn curves(entries: &[Entry]) -> Result<String> {
             column.and_then(|v| v.get(i)).copied().unwrap_or(f64::NAN)
         };
         for i in 0..columns.first().map_or(0, |(_, v)| v.len()) {
-            text += &format!(
-                "{},{},{},{:.6e},{:.3},{:.2},{},{codes}\n",
-                entry.name,
-                entry.config.train.seed,
-                at("step", i),
-                at("mse", i),
-                at("psnr", i),
-                at("perplexity", i),
-                at("used", i)
-            );
+            rows.push(vec![
+                entry.name.clone(),
+                entry.config.train.seed.to_string(),
+                at("step", i).to_string(),
+                format!("{:.6e}", at("mse", i)),
+                format!("{:.3}", at("psnr", i)),
+                format!("{:.2}", at("perplexity", i)),
+                at("used", i).to_string(),
+                codes.to_string(),
+            ]);
         }
     }
-    Ok(text)
+    Ok(table::csv(rows))
+}
+
+/// The names of columns.
+fn names(header: &str) -> Vec<String> {
+    header.split(',').map(str::to_owned).collect()
 }
 
 /// Reads another program's curves: rows of [`CURVES`].
 pub(super) fn read_beside(path: &Path) -> Result<Vec<RunResult>> {
     let text = files::read_text(path, files::LIST)?;
     let header = CURVES;
-    let mut lines = text.lines();
-    if lines.next().map(str::trim) != Some(header) {
+    let mut rows = rows(&text).into_iter().map(|(line, row)| {
+        let fields = row.iter().map(|field| field.trim().to_owned());
+        (line, fields.collect::<Vec<_>>())
+    });
+    if rows.next().map(|(_, row)| row) != Some(names(header)) {
         return Err(Error::file(
             path,
             format!("does not begin with the columns {header}"),
         ));
     }
     let mut all: Vec<(String, RunResult)> = Vec::new();
-    for (i, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    for (line, fields) in rows.filter(|(_, row)| row.iter().any(|field| !field.is_empty())) {
         let values: Vec<f64> = fields
             .iter()
             .skip(1)
@@ -101,7 +109,7 @@ pub(super) fn read_beside(path: &Path) -> Result<Vec<RunResult>> {
         else {
             return Err(Error::file(
                 path,
-                format!("line {} does not have the columns {header}", i + 2),
+                format!("line {line} does not have the columns {header}"),
             ));
         };
         let run = format!("{name} {seed}");
@@ -132,24 +140,22 @@ pub(super) fn read_beside(path: &Path) -> Result<Vec<RunResult>> {
 }
 
 pub(super) fn csv(reached: &[RunResult]) -> String {
-    let mut text =
-        String::from("quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step\n");
-    for r in reached {
-        let row = format!(
-            "{},{},{:.6e},{:.3},{:.4},{:.2},{},{:.5},{:.2}",
-            r.name,
-            r.codes,
-            r.mse,
-            r.psnr,
-            r.ssim,
-            r.perplexity,
-            r.used,
-            r.bits_per_pixel,
-            r.ms_per_step
-        );
-        text += &(metrics_log::measured(&row) + "\n");
-    }
-    text
+    let header = "quantizer,codes,mse,psnr,ssim,perplexity,used,bits_per_pixel,ms_per_step";
+    let row = |r: &RunResult| {
+        let numbers = [
+            format!("{:.6e}", r.mse),
+            format!("{:.3}", r.psnr),
+            format!("{:.4}", r.ssim),
+            format!("{:.2}", r.perplexity),
+            r.used.to_string(),
+            format!("{:.5}", r.bits_per_pixel),
+            format!("{:.2}", r.ms_per_step),
+        ];
+        let mut row = vec![r.name.clone(), r.codes.to_string()];
+        row.extend(numbers.map(measured));
+        row
+    };
+    table::csv(std::iter::once(names(header)).chain(reached.iter().map(row)))
 }
 
 /// Bits per pixel of the first thousand test pictures as PNG.

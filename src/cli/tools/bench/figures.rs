@@ -3,6 +3,7 @@
 use wgvq::bench::{Row, Workload};
 use wgvq::report::study::Point;
 use wgvq::report::sweep::{Legend, Series, sweep};
+use wgvq::storage::table;
 use wgvq::{Error, Result};
 
 /// Rows that differ in one size only: that size's name, the others in words, and points of (size,
@@ -103,22 +104,21 @@ pub(super) fn studied(rows: &[(Workload, Row)]) -> Vec<Point> {
 }
 
 pub(super) fn csv(rows: &[(Workload, Row)]) -> String {
-    let mut text =
-        String::from("name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error\n");
-    for (workload, r) in rows {
+    let header = "name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error";
+    let row = |(workload, r): &(Workload, Row)| {
         let or = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
-        text += &format!(
-            "{},\"{}\",{},{},{},{},{},{},{}\n",
-            r.name,
-            workload.case(),
-            r.core,
+        vec![
+            r.name.to_string(),
+            workload.case().to_string(),
+            r.core.to_string(),
             or(r.ms),
             or(r.wall_ms),
             or(r.gflops),
             or(r.peak_share),
-            r.memory,
-            r.max_err.map_or(String::new(), |e| format!("{e:.3e}"))
-        );
-    }
-    text
+            r.memory.to_string(),
+            r.max_err.map_or(String::new(), |e| format!("{e:.3e}")),
+        ]
+    };
+    let header = header.split(',').map(str::to_owned).collect();
+    table::csv(std::iter::once(header).chain(rows.iter().map(row)))
 }
