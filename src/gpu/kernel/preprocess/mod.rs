@@ -30,6 +30,7 @@ mod expression;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use check::check;
 pub use expand::{Expanded, expand};
