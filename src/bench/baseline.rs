@@ -1,6 +1,6 @@
 //! Results of an earlier run, to hold new ones against.
 
-use super::Share;
+use super::profile::Share;
 use super::row::{FORMAT, Header, Row};
 use crate::{Error, Result, files};
 use std::path::Path;

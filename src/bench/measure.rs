@@ -1,6 +1,6 @@
 //! Measurement of one workload.
 
-use super::Prepared;
+use super::prepared::Prepared;
 use crate::Result;
 use crate::gpu::{Gpu, Work};
 use std::time::{Duration, Instant};

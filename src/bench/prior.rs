@@ -2,7 +2,7 @@
 //! values and without. The model is the default one over 7 x 7 codes of 512 with 10 classes, as
 //! Fashion-MNIST's.
 
-use super::Prepared;
+use super::prepared::Prepared;
 use crate::autograd::Tape;
 use crate::codes::tokens::TokenDatasetInfo;
 use crate::config::prior::PriorConfig;

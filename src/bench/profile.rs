@@ -1,6 +1,6 @@
 //! The device's time in a workload, by kernel.
 
-use super::Workload;
+use super::workload::Workload;
 use crate::Result;
 use crate::gpu::{Gpu, Work};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! One training forward pass of a quantizer: search, gather, loss, and whatever moves its codebook.
 
-use super::{Prepared, Workload};
+use super::prepared::Prepared;
+use super::workload::Workload;
 use crate::autograd::Tape;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{ForwardContext, HostTensors, Init, Parameters};

@@ -1,6 +1,8 @@
 //! One line of results, as it is printed, written and read back.
 
-use super::{Budget, Peak, Workload, measure};
+use super::measure::{Budget, measure};
+use super::peak::Peak;
+use super::workload::Workload;
 use crate::gpu::Gpu;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

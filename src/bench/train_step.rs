@@ -2,7 +2,7 @@
 //! layers of 32, K 512, D 64), forward, backward, Adam and the moving average of the codebook; and
 //! the same with another quantizer.
 
-use super::Prepared;
+use super::prepared::Prepared;
 use crate::Result;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Gpu, Tensor};

@@ -1,8 +1,11 @@
 //! Workloads: what is timed, under a name from which it can be run again.
 
-use super::{PriorWork, QuantizerForward, TrainStep};
+use super::prepared::Prepared;
+use super::prior::PriorWork;
+use super::quantizer::QuantizerForward;
+use super::train_step::TrainStep;
 use crate::autograd::Tape;
-use crate::gpu::{DType, Gpu, Work};
+use crate::gpu::{DType, Gpu};
 use crate::quantize::Kind;
 use crate::registry::operations;
 use crate::spec::{Case, Operation, Rng, Verdict, case};
@@ -29,14 +32,6 @@ enum Subject {
     TrainStep(TrainStep),
     /// A training step of a prior, or images drawn from it.
     Prior(PriorWork),
-}
-
-/// A workload with its inputs on a device.
-pub struct Prepared {
-    /// Records it once.
-    pub call: Box<dyn FnMut() -> Result<()>>,
-    /// Its cost as its operation states it; `None` where what is dispatched has to be added up.
-    pub work: Option<Work>,
 }
 
 /// The end of a name that stands for an operation and its gradient.

@@ -1,6 +1,9 @@
 //! Finite scalar quantization (Mentzer et al. 2023): no codebook, no loss of its own.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, arrive, check_latents, count, only};
+use super::latents::{arrive, check_latents, count, only};
+use super::options::Options;
+use super::projected::Projected;
+use super::quantizer::{Mode, Quantized, Quantizer};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};

@@ -1,10 +1,11 @@
 //! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and
 //! learn by gradient.
 
-use super::{
-    CodebookBatch, Mode, Options, Projected, Quantized, Quantizer, Term, arrive, check_latents,
-    count, only, restore, saved,
-};
+use super::latents::{arrive, check_latents, count, only};
+use super::options::Options;
+use super::projected::Projected;
+use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
+use super::state::{restore, saved};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor, fill};

@@ -1,7 +1,10 @@
 //! Lookup-free quantization (Yu et al. 2023, "Language model beats diffusion", section 3.1): the
 //! signs of the channels, with an entropy loss that makes each choice sure and their use even.
 
-use super::{Mode, Options, Projected, Quantized, Quantizer, Term, arrive, count, only};
+use super::latents::{arrive, count, only};
+use super::options::Options;
+use super::projected::Projected;
+use super::quantizer::{Mode, Quantized, Quantizer, Term};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};

@@ -1,7 +1,8 @@
 //! Sequences of several lengths: positions that are padding are not quantized, and nothing learns
 //! from them.
 
-use super::{Mode, Quantized, Quantizer, arrive};
+use super::latents::arrive;
+use super::quantizer::{Mode, Quantized, Quantizer};
 use crate::autograd::Var;
 use crate::gpu::{DType, Tensor};
 use crate::nn::ForwardContext;

@@ -1,9 +1,12 @@
 //! Product quantization: groups of channels, a codebook each (Jegou et al. 2011, "Product
 //! quantization for nearest neighbor search"; multi-head codebooks).
 
+use super::latents::{arrive, check_latents};
+use super::options::Options;
+use super::projected::Projected;
+use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer};
 use super::residual::{distances_of_each, learn_each, load_each, save_each};
 use super::vq::VectorQuantizer;
-use super::{CodebookBatch, Mode, Options, Projected, Quantized, Quantizer, arrive, check_latents};
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};

@@ -1,6 +1,8 @@
 //! A quantizer between two linear maps: into the channels that it works in, and out again.
 
-use super::{CodebookBatch, Mode, Options, Quantized, Quantizer, arrive, check_latents};
+use super::latents::{arrive, check_latents};
+use super::options::Options;
+use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;

@@ -1,6 +1,7 @@
 //! Losses that keep codes in use, or apart from each other.
 
-use super::{Options, Term};
+use super::options::Options;
+use super::quantizer::Term;
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};

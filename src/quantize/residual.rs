@@ -2,11 +2,11 @@
 //! 2021, "SoundStream", section III-C; Lee et al. 2022, "Autoregressive image generation using
 //! residual quantization").
 
+use super::latents::{arrive, interleaved, squared_distances};
+use super::options::Options;
+use super::projected::Projected;
+use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer};
 use super::vq::VectorQuantizer;
-use super::{
-    CodebookBatch, Mode, Options, Projected, Quantized, Quantizer, arrive, interleaved,
-    squared_distances,
-};
 use crate::autograd::Var;
 use crate::autograd::accumulate::add;
 use crate::gpu::{DType, Gpu, Tensor};

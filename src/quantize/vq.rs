@@ -3,10 +3,11 @@
 
 mod construct;
 
-use super::{
-    CodebookBatch, Mode, Options, Quantized, Quantizer, Term, arrive, check_latents, count, only,
-    regularize, restore, saved, squared_distances,
-};
+use super::latents::{arrive, check_latents, count, only, squared_distances};
+use super::options::Options;
+use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
+use super::regularize;
+use super::state::{restore, saved};
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};

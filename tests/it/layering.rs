@@ -40,16 +40,6 @@ const FLOORS: &[&str] = &[
     "main",
 ];
 
-/// Arrows that still point up, from a floor to one above it. The lists shrink: what is no longer
-/// needed fails the test.
-const STILL_UP: &[(&str, &str)] = &[];
-
-/// Folders that still lie in a circle with one beside them.
-const STILL_CIRCLES: &[&[&str]] = &[];
-
-/// Folders in which more than three files still lie in a circle.
-const STILL_TIED: &[&str] = &["bench", "cli/text2image", "quantize"];
-
 /// Mistakes of a tree.
 #[derive(Debug, Default, PartialEq)]
 struct Findings {
@@ -179,50 +169,7 @@ fn sources() -> Vec<(String, String)> {
 
 #[test]
 fn imports_point_down() {
-    let found = find(&Tree::read(&sources()));
-    let expected: BTreeSet<(String, String)> = STILL_UP
-        .iter()
-        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
-        .collect();
-    for (arrow, import) in &found.up {
-        assert!(
-            expected.contains(arrow),
-            "{} must not import {}: {import}",
-            arrow.0,
-            arrow.1
-        );
-    }
-    for arrow in expected {
-        assert!(
-            found.up.contains_key(&arrow),
-            "{arrow:?} points up no more: take it off the list"
-        );
-    }
-    let circles = STILL_CIRCLES
-        .iter()
-        .map(|circle| circle.iter().map(|s| (*s).to_owned()).collect());
-    assert_eq!(
-        found.circles,
-        circles.collect(),
-        "circles between folders, found and listed"
-    );
-    for circle in &found.tied {
-        let folder = circle[0].rsplit_once('/').map_or("", |(folder, _)| folder);
-        assert!(
-            STILL_TIED.contains(&folder),
-            "more than three files in a circle: {circle:?}"
-        );
-    }
-    for folder in STILL_TIED {
-        let tied = |file: &String| {
-            file.rsplit_once('/')
-                .is_some_and(|(parent, _)| parent == *folder)
-        };
-        assert!(
-            found.tied.iter().flatten().any(tied),
-            "no circle in {folder} any more: take it off the list"
-        );
-    }
+    assert_eq!(find(&Tree::read(&sources())), Findings::default());
 }
 
 fn made(files: &[(&str, &str)]) -> Findings {

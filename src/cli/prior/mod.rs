@@ -3,4 +3,5 @@
 pub mod complete;
 pub mod sample;
 pub mod sampling;
+pub mod stage;
 pub mod train;

@@ -1,21 +1,17 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
-use crate::cli::common::keys::set_keys;
 use crate::cli::common::output;
-use crate::cli::common::output::{Bar, Watch};
 use crate::cli::common::pictures;
-use crate::cli::common::signals::stop_flag;
+use crate::cli::prior::stage::{PriorKeys, PriorStage, TokenSource, made, resumed};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use wgvq::codes::tokens::{Baselines, Tokens, baselines};
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
-use wgvq::inference::tokenize::{describe, tokenize};
 use wgvq::inference::{
     FirstStageModel, Hierarchy, PriorModel, SampleRequest, no_progress, prior_folder,
 };
@@ -25,7 +21,6 @@ use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
 use wgvq::train::Start;
-use wgvq::train::prior::{check, run_prior};
 use wgvq::{Error, Result};
 
 /// `wgvq prior runs/fashion --steps 3000`
@@ -86,15 +81,14 @@ const WITHOUT_CLASSES: usize = 64;
 const CLASSES_SHOWN: usize = 12;
 
 impl PriorCommand {
-    fn keys(&self, config: &mut PriorConfig) -> Result<()> {
-        let text = |v: &Option<u64>| v.map(|v| v.to_string());
-        let flags = [
-            ("train.steps", text(&self.steps)),
-            ("train.batch_size", text(&self.batch)),
-            ("train.lr", self.lr.map(|v| v.to_string())),
-            ("train.seed", text(&self.seed)),
-        ];
-        set_keys(config, flags, "--set", &self.set)
+    fn keys(&self) -> PriorKeys<'_> {
+        PriorKeys {
+            steps: self.steps,
+            batch: self.batch,
+            lr: self.lr,
+            seed: self.seed,
+            set: &self.set,
+        }
     }
 
     fn configuration(&self) -> Result<Resolved<PriorConfig>> {
@@ -107,28 +101,28 @@ impl PriorCommand {
         if let Some(size) = &self.size {
             config.prior = PriorShape::of_size(size)?;
         }
-        self.keys(&mut config)?;
+        self.keys().apply(&mut config)?;
         config.resolve()
     }
 
     /// The configuration of the prior that is there; of the keys, the steps alone may be others.
-    fn resumed(&self, folder: &RunFolder) -> Result<Resolved<PriorConfig>> {
-        let mut config = PriorConfig::load(&folder.config())?;
-        let mut asked = config.clone();
-        self.keys(&mut asked)?;
-        if let Some(steps) = self.steps {
-            config.train.steps = steps;
-        }
-        if asked != config {
+    fn resumed(&self, place: &Path) -> Result<Resolved<PriorConfig>> {
+        resumed(place, self.steps, |kept| {
+            let (mut asked, mut same) = (kept.clone(), kept.clone());
+            self.keys().apply(&mut asked)?;
+            same.train.steps = self.steps.unwrap_or(kept.train.steps);
+            if asked == same {
+                return Ok(());
+            }
             let what = "goes on under the prior's own configuration: of the keys, --steps alone \
                         may be given";
-            return Err(Error::config("--resume", what));
-        }
-        config.resolve()
+            Err(Error::config("--resume", what))
+        })
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
-        let config = if self.resume {
+        // What is wrong is found before anything is written, or replaced.
+        let asked = if self.resume {
             None
         } else {
             Some(self.configuration()?)
@@ -138,80 +132,93 @@ impl PriorCommand {
         let level = model.level(self.level.as_deref())?;
         let place = prior_folder(&self.run, &model.levels()[level].name);
         RunFolder::settle(&place)?;
-        let there = place.join("tokens");
-        if !self.resume && !self.overwrite && place.join("config.toml").exists() {
-            if Tokens::exist(&there) {
-                Tokens::open(&there)?.check_model(model.hash())?;
-            }
-            let run = output::shell(&self.run);
-            let what = format!(
-                "holds a prior already; go on with it by `wgvq prior {run}{} --resume`, or \
-                 replace it with `--overwrite`",
-                self.of_level()
-            );
-            return Err(Error::file(&place, what));
-        }
         if !self.resume {
-            RunFolder::may_create(&place, self.overwrite)?;
+            self.may_begin(&place, &model)?;
         }
-        // What is wrong is found before anything is written, or replaced.
-        let made = if self.resume && Tokens::exist(&there) {
-            // The tokens that it began with are all that it needs, whatever became of the pictures.
-            let tokens = Tokens::open(&there)?;
-            tokens.check_model(model.hash())?;
-            tokens.info.level(model.levels())?;
-            if self.data.is_some() && !self.open(&model)?.is_of_sum(&tokens.info.data_sha256) {
-                let what = "are other pictures than the prior began with, whose tokens it has: \
-                            leave --data out to go on with those";
-                return Err(Error::config("--data", what));
-            }
-            Ok(tokens)
-        } else {
-            let data = self.open(&model)?;
-            let info = describe(&model, level, &data, None);
-            if let Some(config) = &config {
-                check(&gpu, config, &info.vocabulary)?;
-            }
-            let opened = if Tokens::exist(&there) {
-                Some(Tokens::open(&there))
-            } else {
-                None
-            };
-            match opened.map(|tokens| tokens.and_then(|t| t.check(&info).map(|()| t))) {
-                Some(Ok(tokens)) => Ok(tokens),
-                Some(Err(e)) if !self.overwrite => return Err(e),
-                _ => Err(data),
+        let (resumed, config) = match asked {
+            Some(config) => (None, config),
+            None => {
+                let folder = RunFolder::resume(&place)?;
+                (Some(folder), self.resumed(&place)?)
             }
         };
-        let folder = if self.resume {
-            RunFolder::resume(&place)?
-        } else {
-            RunFolder::create(&place, self.overwrite)?
+        let stage = PriorStage {
+            global,
+            gpu: &gpu,
+            model: &model,
+            level,
+            config: &config,
+            go_on: &self.go_on(),
         };
-        let config = match config {
-            Some(config) => config,
-            None => self.resumed(&folder)?,
+        let (folder, start, tokens) = match resumed {
+            Some(folder) => {
+                let tokens = match stage.begun(&place)? {
+                    Some(tokens) => {
+                        self.same_pictures(&model, &tokens)?;
+                        Ok(tokens)
+                    }
+                    None => Err(self.open(&model)?),
+                };
+                (folder, Start::Resume, tokens)
+            }
+            None => {
+                let images = self.open(&model)?;
+                let info = stage.describe(&TokenSource::of(&images))?;
+                let tokens = match made(&place.join("tokens"), &info) {
+                    Some(Ok(tokens)) => Ok(tokens),
+                    Some(Err(e)) if !self.overwrite => return Err(e),
+                    _ => Err(images),
+                };
+                let folder = RunFolder::create(&place, self.overwrite)?;
+                (folder, Start::Fresh, tokens)
+            }
         };
-        let tokens = match made {
-            Ok(tokens) => tokens,
-            Err(data) => match self.tokenize(global, &model, level, &data, &folder)? {
-                Some(tokens) => tokens,
-                None => return Ok(CommandStatus::Abandoned),
-            },
+        let tokens = match tokens {
+            Ok(tokens) => Some(tokens),
+            Err(images) => stage.tokenize(
+                &TokenSource::of(&images),
+                &folder,
+                "the same command begins with the codes again",
+            )?,
         };
-        let start = if self.resume {
-            Start::Resume
-        } else {
-            Start::Fresh
-        };
-        self.train(global, &gpu, &config, model, tokens, &folder, start)
+        match tokens {
+            Some(tokens) => self.train(&stage, tokens, &folder, start),
+            None => Ok(CommandStatus::Abandoned),
+        }
     }
 
-    /// ` --level top`, as the command line had it.
-    fn of_level(&self) -> String {
-        self.level
-            .as_deref()
-            .map_or(String::new(), |name| format!(" --level {name}"))
+    /// Can a prior begin in this folder?
+    fn may_begin(&self, place: &Path, model: &FirstStageModel) -> Result<()> {
+        let tokens = place.join("tokens");
+        if !self.overwrite && place.join("config.toml").exists() {
+            if Tokens::exist(&tokens) {
+                Tokens::open(&tokens)?.check_model(model.hash())?;
+            }
+            let what = format!(
+                "holds a prior already; go on with it by `{}`, or replace it with `--overwrite`",
+                self.go_on()
+            );
+            return Err(Error::file(place, what));
+        }
+        RunFolder::may_create(place, self.overwrite)
+    }
+
+    /// Pictures that are named must be those that the prior began with.
+    fn same_pictures(&self, model: &FirstStageModel, tokens: &Tokens) -> Result<()> {
+        if self.data.is_none() || self.open(model)?.is_of_sum(&tokens.info.data_sha256) {
+            return Ok(());
+        }
+        let what = "are other pictures than the prior began with, whose tokens it has: leave \
+                    --data out to go on with those";
+        Err(Error::config("--data", what))
+    }
+
+    /// The command that goes on with this prior.
+    fn go_on(&self) -> String {
+        let run = output::shell(&self.run);
+        let level = self.level.as_deref();
+        let level = level.map_or(String::new(), |name| format!(" --level {name}"));
+        format!("wgvq prior {run}{level} --resume")
     }
 
     /// The pictures whose codes are modelled, in the model's size.
@@ -228,77 +235,27 @@ impl PriorCommand {
         )?))
     }
 
-    fn tokenize(
-        &self,
-        global: &Global,
-        model: &FirstStageModel,
-        level: usize,
-        data: &ImageSet,
-        folder: &RunFolder,
-    ) -> Result<Option<Tokens>> {
-        let images = data.train.len() + data.test.len();
-        output::note(
-            global,
-            &format!("turning {images} pictures of {} into codes", data.name),
-        );
-        let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let tokens = tokenize(
-            model,
-            level,
-            data,
-            None,
-            &folder.tokens(),
-            &mut |done, all| {
-                bar.show(done, all);
-                if stop.load(Ordering::Relaxed) {
-                    Err(Error::data("interrupted"))
-                } else {
-                    Ok(())
-                }
-            },
-        );
-        bar.finish();
-        if stop.load(Ordering::Relaxed) {
-            output::note(
-                global,
-                "stopped; the same command begins with the codes again",
-            );
-            return Ok(None);
-        }
-        tokens.map(Some)
-    }
-
     fn train(
         &self,
-        global: &Global,
-        gpu: &Gpu,
-        config: &Resolved<PriorConfig>,
-        model: FirstStageModel,
+        stage: &PriorStage,
         tokens: Tokens,
         folder: &RunFolder,
         start: Start,
     ) -> Result<CommandStatus> {
+        let PriorStage {
+            global, gpu, model, ..
+        } = *stage;
         let base = baselines(&tokens)?;
-        let (v, t, p) = (tokens.info.vocabulary.clone(), &config.train, &config.prior);
-        output::note(
-            global,
-            &format!(
-                "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes; {} \
-                 blocks of {} channels; {} steps of {} on {} ({} core)",
-                tokens.info.data,
-                tokens.train.len(),
-                v.tokens(),
-                tokens.test.len(),
-                v.codebook_size,
-                v.classes,
-                p.layers,
-                p.dim,
-                t.steps,
-                t.batch_size * t.accumulate,
-                gpu.info().name,
-                gpu.core().name()
-            ),
-        );
+        let v = &tokens.info.vocabulary;
+        stage.tell(&format!(
+            "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes",
+            tokens.info.data,
+            tokens.train.len(),
+            v.tokens(),
+            tokens.test.len(),
+            v.codebook_size,
+            v.classes
+        ));
         output::note(
             global,
             &format!(
@@ -306,50 +263,26 @@ impl PriorCommand {
                 base.unigram_bits, base.bigram_bits
             ),
         );
-        let mut watch = Watch::new(global, t.steps);
-        let outcome = run_prior(gpu, config, tokens, folder, start, &mut watch, stop_flag());
-        watch.finish();
-        let outcome = outcome?;
-        if outcome.stopped {
-            let (step, run) = (outcome.trainer.step_number(), output::shell(&self.run));
-            output::note(
-                global,
-                &format!(
-                    "stopped and saved at step {step}; go on with: wgvq prior {run}{} --resume",
-                    self.of_level()
-                ),
-            );
+        let Some(trained) = stage.train(tokens, folder, start)? else {
             return Ok(CommandStatus::Interrupted);
-        }
-        let Some(e) = outcome.evaluation else {
-            return Ok(CommandStatus::Done);
         };
-        let (parameters, memory) = (outcome.trainer.parameter_count(), outcome.trainer.memory());
+        let (e, parameters) = (trained.evaluation, trained.parameters);
         let (run, model_path) = (folder.path(), folder.model());
-        drop(outcome.trainer);
-        let picture = picture(gpu, &self.run, &model, folder, &format!("{e}"), base)?;
+        let picture = picture(gpu, &self.run, model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
                 "run": output::shown(run), "step": e.step, "nats_per_token": e.nats_per_token,
                 "bits_per_token": e.bits_per_token,
                 "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits,
                 "bigram_bits": base.bigram_bits,
-                "parameters": parameters, "seconds": outcome.elapsed.as_secs_f64(),
-                "peak_device_bytes": memory.peak,
+                "parameters": parameters, "seconds": trained.elapsed.as_secs_f64(),
+                "peak_device_bytes": trained.peak_bytes,
                 "picture": output::shown(&picture),
             });
             output::result(&line.to_string());
         } else {
             output::result(&format!("{e}"));
-            let (time, mib) = (output::duration(outcome.elapsed), memory.peak >> 20);
-            output::note(
-                global,
-                &format!(
-                    "{parameters} parameters, those of step {}; {time}, {mib} MiB of device \
-                     memory at peak",
-                    e.step
-                ),
-            );
+            trained.tell(global);
             output::result(&format!("picture: {}", picture.display()));
             output::result(&format!("prior:   {}", model_path.display()));
         }

@@ -1,11 +1,12 @@
 //! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model,
 //! over a range of guidance.
 
+use super::reading;
 use super::sample::{load, load_judge, sample_texts};
-use super::{CommandStatus, Global, reading};
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
 use crate::cli::prior::sampling::SamplingArgs;
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::config::run::Crop;

@@ -1,6 +1,7 @@
 //! `wgvq text2image`: images from texts, in the ways of DALL-E and Parti.
 
 mod evaluate;
+mod folders;
 mod reading;
 mod request;
 mod sample;
@@ -8,7 +9,6 @@ mod train;
 
 use super::{CommandStatus, Global};
 use clap::{Args, Subcommand};
-use std::path::{Path, PathBuf};
 use wgvq::Result;
 
 #[derive(Args)]
@@ -36,14 +36,4 @@ impl Text2Image {
             Action::Evaluate(c) => c.run(global),
         }
     }
-}
-
-/// Returns the folder of a run's tokenizer.
-fn text_folder(run: &Path) -> PathBuf {
-    run.join("text")
-}
-
-/// Returns the folder of a run's contrastive model.
-fn contrastive_folder(run: &Path) -> PathBuf {
-    run.join("contrastive")
 }

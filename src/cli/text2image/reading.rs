@@ -1,6 +1,6 @@
 //! The captions of a set, as a model reads them.
 
-use super::Global;
+use crate::cli::Global;
 use crate::cli::common::output;
 use std::path::Path;
 use wgvq::codes::tokenizer::Tokenizer;

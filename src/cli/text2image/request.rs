@@ -1,7 +1,7 @@
 //! The request of `wgvq text2image train`, as the run keeps it: a stage that has not begun yet
 //! begins by it, whenever that is.
 
-use super::text_folder;
+use super::folders::text_folder;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use wgvq::config::contrastive::ContrastiveConfig;

@@ -1,9 +1,11 @@
 //! `wgvq text2image sample`: images of texts.
 
-use super::{CommandStatus, Global, contrastive_folder, reading, text_folder};
+use super::folders::{contrastive_folder, text_folder};
+use super::reading;
 use crate::cli::common::apart::apart;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample, slug};
+use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokenizer::Tokenizer;

@@ -5,12 +5,14 @@ mod before;
 mod resume;
 mod stages;
 
+use super::folders::{contrastive_folder, text_folder};
 use super::request::TrainRequest;
-use super::{CommandStatus, Global, contrastive_folder, text_folder};
 use crate::cli::common::keys::{key_value, set_keys};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::train::train as train_first_stage;
+use crate::cli::prior::stage::PriorKeys;
+use crate::cli::{CommandStatus, Global};
 use before::{Stage, check_texts};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -274,21 +276,29 @@ impl Train {
             config.prior.attention =
                 vec![Pattern::Row, Pattern::Column, Pattern::Row, Pattern::Full];
         }
-        let text = |v: &Option<u64>| v.map(|v| v.to_string());
-        let flags = [
-            ("train.steps", text(&self.steps)),
-            ("train.batch_size", text(&self.batch)),
-            ("train.seed", text(&self.seed)),
-        ];
-        set_keys(&mut config, flags, "--set", &self.set)?;
+        self.prior_keys().apply(&mut config)?;
         config.resolve()
+    }
+
+    fn prior_keys(&self) -> PriorKeys<'_> {
+        PriorKeys {
+            steps: self.steps,
+            batch: self.batch,
+            lr: None,
+            seed: self.seed,
+            set: &self.set,
+        }
     }
 
     fn judge_config(&self) -> Result<Resolved<ContrastiveConfig>> {
         let mut config = ContrastiveConfig::default();
         config.train.steps = self.judge_steps.unwrap_or(JUDGE_STEPS).max(1);
-        let flags = [("train.seed", self.seed.map(|s| s.to_string()))];
-        set_keys(&mut config, flags, "--judge", &self.judge)?;
+        self.judge_keys(&mut config)?;
         config.resolve()
+    }
+
+    fn judge_keys(&self, config: &mut ContrastiveConfig) -> Result<()> {
+        let flags = [("train.seed", self.seed.map(|s| s.to_string()))];
+        set_keys(config, flags, "--judge", &self.judge)
     }
 }

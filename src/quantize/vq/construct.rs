@@ -6,7 +6,9 @@ use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::Builder;
 use crate::ops::sampling::random;
 use crate::ops::sampling::random::Key;
-use crate::quantize::{Options, Projected, Quantizer};
+use crate::quantize::options::Options;
+use crate::quantize::projected::Projected;
+use crate::quantize::quantizer::Quantizer;
 
 pub(super) fn numbers(gpu: &Gpu, k: usize, d: usize, seed: u64) -> Result<Tensor> {
     let codes = Tensor::empty(gpu, &[k, d], DType::F32)?;

@@ -2,11 +2,13 @@
 //! can be trained on them.
 
 use super::{GO_ON, System, Train, output, resume};
+use crate::cli::Global;
 use crate::cli::common::keys::{Keys, configuration, open};
 use crate::cli::common::pictures;
 use crate::cli::first_stage::train::{own_pictures, resumed_config};
+use crate::cli::text2image::folders::{contrastive_folder, text_folder};
+use crate::cli::text2image::reading;
 use crate::cli::text2image::request::TrainRequest;
-use crate::cli::text2image::{Global, contrastive_folder, reading, text_folder};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wgvq::codes::tokenizer::Tokenizer;

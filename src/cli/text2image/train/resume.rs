@@ -1,8 +1,8 @@
 //! The request of a run that is resumed: its own, with more steps where they are asked for now.
 
 use super::{System, Train};
-use crate::cli::common::keys::set_keys;
-use crate::cli::text2image::contrastive_folder;
+use crate::cli::prior::stage::{PriorKeys, check_steps, resumed};
+use crate::cli::text2image::folders::contrastive_folder;
 use crate::cli::text2image::request::TrainRequest;
 use std::path::Path;
 use wgvq::codes::tokens::Tokens;
@@ -41,22 +41,12 @@ impl Train {
             return self.resumed_request_from_earlier(run);
         };
         let mut request = kept.clone();
-        let (batch, seed) = (
-            self.batch.map(|n| n.to_string()),
-            self.seed.map(|n| n.to_string()),
-        );
-        set_keys(
-            &mut request.prior,
-            [("train.batch_size", batch), ("train.seed", seed.clone())],
-            "--set",
-            &self.set,
-        )?;
-        set_keys(
-            &mut request.judge,
-            [("train.seed", seed)],
-            "--judge",
-            &self.judge,
-        )?;
+        PriorKeys {
+            steps: None,
+            ..self.prior_keys()
+        }
+        .apply(&mut request.prior)?;
+        self.judge_keys(&mut request.judge)?;
         let others: Vec<&str> = [
             (
                 "--system",
@@ -158,14 +148,10 @@ impl Train {
         if self.resume.is_none() || !place.join("config.toml").is_file() {
             return request.prior.resolve();
         }
-        let kept = PriorConfig::load(&place.join("config.toml"))?;
-        if kept.identity()? != request.prior.identity()? {
-            return Err(another(place));
-        }
-        let mut config = kept.clone();
-        config.train.steps = self.steps.unwrap_or(kept.train.steps);
-        let config = config.resumed_from(&kept).resolve()?;
-        enough(place, config.train.steps).map(|()| config)
+        resumed(place, self.steps, |kept| {
+            let same = kept.identity()? == request.prior.identity()?;
+            if same { Ok(()) } else { Err(another(place)) }
+        })
     }
 
     /// Returns the configuration of the contrastive model, likewise.
@@ -185,19 +171,8 @@ impl Train {
             .judge_steps
             .filter(|steps| *steps > 0)
             .unwrap_or(kept.train.steps);
-        enough(place, kept.train.steps)?;
+        check_steps(place, kept.train.steps)?;
         kept.resolve()
-    }
-}
-
-/// Fewer steps than are done are refused before the run keeps what it is asked for.
-fn enough(place: &Path, steps: u64) -> Result<()> {
-    match checkpoint::newest(&place.join("checkpoints"))? {
-        Some((done, _)) if done > steps => Err(Error::config(
-            "train.steps",
-            format!("{steps} is not allowed: {done} steps are done"),
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -3,25 +3,25 @@
 use super::before::Material;
 use super::{GO_ON, Train};
 use crate::cli::common::output;
-use crate::cli::common::output::{Bar, Watch};
+use crate::cli::common::output::Watch;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::prior::stage::{PriorStage, TokenSource, TrainedPrior, made};
+use crate::cli::text2image::folders::{contrastive_folder, text_folder};
+use crate::cli::text2image::reading;
 use crate::cli::text2image::request::TrainRequest;
-use crate::cli::text2image::{CommandStatus, Global, contrastive_folder, reading, text_folder};
-use std::sync::atomic::Ordering;
+use crate::cli::{CommandStatus, Global};
+use std::path::Path;
 use wgvq::codes::tokens::{Captions, Tokens};
 use wgvq::config::Resolved;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::Gpu;
-use wgvq::inference::tokenize::{describe, tokenize};
 use wgvq::inference::{Conditioning, FirstStageModel, PriorModel, prior_folder};
-use wgvq::models::prior::{Prior, TextKind};
-use wgvq::nn::Parameters;
+use wgvq::models::prior::TextKind;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
 use wgvq::train::Trainer;
 use wgvq::train::contrastive::run_contrastive;
-use wgvq::train::prior::{PriorEvaluation, run_prior};
 use wgvq::{Error, Result};
 
 impl Train {
@@ -40,21 +40,20 @@ impl Train {
         let name = model.levels()[level].name.clone();
         let place = prior_folder(run, &name);
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
-        let own = resumed && Tokens::exist(&place.join("tokens"));
-        let (folder, tokens) = match material {
-            _ if own => {
-                let tokens = Tokens::open(&place.join("tokens"))?;
-                tokens.check_model(model.hash())?;
-                Prior::new(
-                    gpu,
-                    &mut Parameters::builder(),
-                    &config.prior,
-                    &tokens.info.vocabulary,
-                )?;
-                (RunFolder::resume(&place)?, Some(tokens))
-            }
-            Some(m) => self.tokenized(global, gpu, model, level, m, config, request)?,
-            None => {
+        let go_on = self.go_on();
+        let stage = PriorStage {
+            global,
+            gpu,
+            model,
+            level,
+            config,
+            go_on: &go_on,
+        };
+        let own = if resumed { stage.begun(&place)? } else { None };
+        let (folder, tokens) = match (own, material) {
+            (Some(tokens), _) => (RunFolder::resume(&place)?, Some(tokens)),
+            (None, Some(m)) => self.tokenized(&stage, &place, m, request)?,
+            (None, None) => {
                 return Err(Error::file(
                     &place,
                     "has no tokens: say by --data where the images lie",
@@ -64,81 +63,55 @@ impl Train {
         let Some(tokens) = tokens else {
             return Ok(CommandStatus::Abandoned);
         };
-        let (v, p, t) = (&tokens.info.vocabulary, &config.prior, &config.train);
-        let way = if p.text == TextKind::Stream {
+        let v = &tokens.info.vocabulary;
+        let way = if config.prior.text == TextKind::Stream {
             "text and codes in one sequence"
         } else {
             "a text encoder"
         };
-        output::note(
-            global,
-            &format!(
-                "prior{}: {way}, {} codes of {}; {} blocks of {} channels; {} steps of {} on {} \
-                 ({} core)",
-                if name.is_empty() {
-                    String::new()
-                } else {
-                    format!(" of level {name}")
-                },
-                v.tokens(),
-                v.codebook_size,
-                p.layers,
-                p.dim,
-                t.steps,
-                t.batch_size * t.accumulate,
-                gpu.info().name,
-                gpu.core().name()
-            ),
-        );
-        let mut watch = Watch::new(global, t.steps);
-        let start = if resumed { Start::Resume } else { Start::Fresh };
-        let outcome = run_prior(gpu, config, tokens, &folder, start, &mut watch, stop_flag());
-        watch.finish();
-        let outcome = outcome?;
-        if outcome.stopped {
-            self.tell_stopped(global, outcome.trainer.step_number());
-            return Ok(CommandStatus::Interrupted);
-        }
-        let (Some(e), parameters) = (outcome.evaluation, outcome.trainer.parameter_count()) else {
-            return Ok(CommandStatus::Done);
+        let of_level = if name.is_empty() {
+            String::new()
+        } else {
+            format!(" of level {name}")
         };
-        drop(outcome.trainer);
-        self.text_helps(global, gpu, &folder, model, e, parameters)?;
+        stage.tell(&format!(
+            "prior{of_level}: {way}, {} codes of {}",
+            v.tokens(),
+            v.codebook_size
+        ));
+        let start = if resumed { Start::Resume } else { Start::Fresh };
+        let Some(trained) = stage.train(tokens, &folder, start)? else {
+            return Ok(CommandStatus::Interrupted);
+        };
+        self.text_helps(global, gpu, &folder, model, &trained)?;
         Ok(CommandStatus::Done)
     }
 
     /// Turns images and captions into tokens, unless these are there. No tokens if this was
     /// stopped.
-    pub(super) fn tokenized(
+    fn tokenized(
         &self,
-        global: &Global,
-        gpu: &Gpu,
-        model: &FirstStageModel,
-        level: usize,
+        stage: &PriorStage,
+        place: &Path,
         m: &Material,
-        config: &Resolved<PriorConfig>,
         request: &TrainRequest,
     ) -> Result<(RunFolder, Option<Tokens>)> {
-        let place = &prior_folder(self.folder(), &model.levels()[level].name);
         let of = |numbers: &[u32]| match &m.rows {
             Some(text) => reading::read_rows(&m.set, text, numbers),
             None => Ok(m.texts.gather(numbers.iter().map(|i| *i as usize))),
         };
-        let captions = Captions {
-            text: m.rows.unwrap_or(m.text),
-            reader: m.tokenizer.sha256(),
-            of: &of,
+        let source = TokenSource {
+            images: &m.set,
+            captions: Some(Captions {
+                text: m.rows.unwrap_or(m.text),
+                reader: m.tokenizer.sha256(),
+                of: &of,
+            }),
         };
-        let info = describe(model, level, &m.set, Some(captions));
         // What is wrong with the model is found before anything is written.
-        Prior::new(
-            gpu,
-            &mut Parameters::builder(),
-            &config.prior,
-            &info.vocabulary,
-        )?;
+        let info = stage.describe(&source)?;
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
-        let folder = match (resumed, level) {
+        let folder = match (resumed, stage.level) {
             (true, _) => RunFolder::resume(place)?,
             // With the first of them, all goes that the run has of texts.
             (false, 0) if self.overwrite => RunFolder::create_over_texts(self.folder(), place)?,
@@ -147,63 +120,26 @@ impl Train {
         let texts = folder.beside("text");
         m.tokenizer.save(&texts)?;
         request.save(&texts)?;
-        let made = if Tokens::exist(&folder.tokens()) {
-            Some(Tokens::open(&folder.tokens())?)
-        } else {
-            None
+        // Those of a run that is replaced are left alone: their sums say nothing of what stands in
+        // files of embeddings.
+        let tokens = match made(&folder.tokens(), &info) {
+            Some(Ok(tokens)) => Some(tokens),
+            _ => {
+                let again = format!("begin with the codes again by: {}", self.go_on());
+                stage.tokenize(&source, &folder, &again)?
+            }
         };
-        if let Some(tokens) = made.filter(|t| t.check(&info).is_ok()) {
-            return Ok((folder, Some(tokens)));
-        }
-        output::note(
-            global,
-            &format!(
-                "turning {} pictures into codes",
-                m.set.train.len() + m.set.test.len()
-            ),
-        );
-        let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let made = tokenize(
-            model,
-            level,
-            &m.set,
-            Some(captions),
-            &folder.tokens(),
-            &mut |done, all| {
-                bar.show(done, all);
-                if stop.load(Ordering::Relaxed) {
-                    Err(Error::data("interrupted"))
-                } else {
-                    Ok(())
-                }
-            },
-        );
-        bar.finish();
-        if stop.load(Ordering::Relaxed) {
-            let again = match folder.replaces() {
-                true => "what is there is as it was, and the same command begins with the codes \
-                         again"
-                    .to_owned(),
-                false => format!(
-                    "begin with the codes again by: {GO_ON} {}",
-                    output::shell(self.folder())
-                ),
-            };
-            output::note(global, &format!("stopped; {again}"));
-            return Ok((folder, None));
-        }
-        made.map(|tokens| (folder, Some(tokens)))
+        Ok((folder, tokens))
     }
 
     /// Prints how many bits of their images' codes held-out captions save.
-    pub(super) fn text_helps(
+    fn text_helps(
         &self,
         global: &Global,
         gpu: &Gpu,
         folder: &RunFolder,
         model: &FirstStageModel,
-        e: PriorEvaluation,
-        parameters: usize,
+        trained: &TrainedPrior,
     ) -> Result<()> {
         let prior = PriorModel::load(gpu, folder.path(), model)?;
         let held_out = Tokens::open(&folder.tokens())?;
@@ -219,8 +155,8 @@ impl Train {
         );
         if global.json {
             let line = serde_json::json!({
-                "prior": output::shown(folder.path()), "step": e.step, "parameters": parameters,
-                "bits_per_code": own,
+                "prior": output::shown(folder.path()), "step": trained.evaluation.step,
+                "parameters": trained.parameters, "bits_per_code": own,
                 "bits_per_code_without_text": none, "bits_per_code_with_other_text": others,
             });
             output::result(&line.to_string());
@@ -229,10 +165,7 @@ impl Train {
                 "held out, bits per code: {own:.3} with its text, {none:.3} without, {others:.3} \
                  with another image's"
             ));
-            output::note(
-                global,
-                &format!("{parameters} parameters, those of step {}", e.step),
-            );
+            trained.tell(global);
         }
         Ok(())
     }
@@ -269,7 +202,11 @@ impl Train {
         watch.finish();
         let outcome = outcome?;
         if outcome.stopped {
-            self.tell_stopped(global, outcome.trainer.step_number());
+            let (step, go_on) = (outcome.trainer.step_number(), self.go_on());
+            output::note(
+                global,
+                &format!("stopped and saved at step {step}; go on with: {go_on}"),
+            );
             return Ok(CommandStatus::Interrupted);
         }
         if let Some(e) = outcome.evaluation {
@@ -287,11 +224,8 @@ impl Train {
         Ok(CommandStatus::Done)
     }
 
-    pub(super) fn tell_stopped(&self, global: &Global, step: u64) {
-        let run = output::shell(self.folder());
-        output::note(
-            global,
-            &format!("stopped and saved at step {step}; go on with: {GO_ON} {run}"),
-        );
+    /// The command that goes on with the run.
+    fn go_on(&self) -> String {
+        format!("{GO_ON} {}", output::shell(self.folder()))
     }
 }
