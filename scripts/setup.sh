@@ -247,9 +247,14 @@ need_runtime_dir() {
     if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
         XDG_RUNTIME_DIR=$(mktemp -d "${TMPDIR:-/tmp}/wgvq-runtime.XXXXXX")
         export XDG_RUNTIME_DIR
-        # shellcheck disable=SC2064 # the folder that was made, not what the variable says at the end
-        trap "rm -rf -- '$XDG_RUNTIME_DIR'" EXIT
+        made_runtime_dir=$XDG_RUNTIME_DIR
+        trap clean_up EXIT
     fi
+}
+
+# Removes what was made for the script's time. One with a trap of its own calls it there.
+clean_up() {
+    if [ -n "${made_runtime_dir:-}" ]; then rm -rf -- "$made_runtime_dir"; fi
 }
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what is missing (a Vulkan driver), then runs every test, the documentation's examples too.
+# Sets up what is missing (a Vulkan driver), then runs every test, the documentation's examples too. Ends with how long each
+# group of tests took, and with the tests that cannot run here.
 # Arguments filter the tests, as with `cargo test`: scripts/test.sh matmul
 set -euo pipefail
 
@@ -9,19 +10,52 @@ set -euo pipefail
 # Tests that cannot run here pass, and say so in this file.
 WGVQ_SKIPPED=$(mktemp)
 export WGVQ_SKIPPED
-skipped() {
+# Seconds and names of groups, a line each.
+times=$(mktemp)
+finish() {
     local code=$?
+    print_times
     sort -u "$WGVQ_SKIPPED"
     printf '%s tests skipped: %s\n' "$(sort -u "$WGVQ_SKIPPED" | wc -l | tr -d ' ')" \
         "$(sort -u "$WGVQ_SKIPPED" | sed 's/^SKIPPED \([^:]*\(::[^:]*\)*\):.*/\1/' | paste -sd ' ' -)"
-    rm -f "$WGVQ_SKIPPED"
+    rm -f "$WGVQ_SKIPPED" "$times"
+    clean_up
     exit "$code"
 }
-trap skipped EXIT
+trap finish EXIT
 
-cargo test --doc -- "$@"
+# Tests run side by side: the groups' seconds may add up to more than passed.
+print_times() {
+    [ -s "$times" ] || return 0
+    printf 'Seconds of each group, longest first:\n'
+    LC_ALL=C sort -rn "$times" | LC_ALL=C awk -F '\t' '{ printf "%8.1f  %s\n", $1, $2 }'
+    printf '%8d  passed\n' "$SECONDS"
+}
+
+# Runs the command $2.. and notes how long it took under the name $1.
+timed() {
+    local name=$1 began=$SECONDS code=0
+    shift
+    "$@" || code=$?
+    printf '%d\t%s\n' $((SECONDS - began)) "$name" >>"$times"
+    return "$code"
+}
+
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --no-fail-fast "$@"
-else
-    cargo test --no-fail-fast --lib --bins --tests -- "$@"
+    timed build cargo nextest run --no-run
+    timed documentation cargo test --doc -- "$@"
+    report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+    rm -f "$report"
+    code=0
+    cargo nextest run --no-fail-fast "$@" || code=$?
+    [ ! -f "$report" ] || LC_ALL=C awk -f scripts/test_times.awk "$report" >>"$times"
+    exit "$code"
 fi
+timed build cargo test --no-run
+timed documentation cargo test --doc -- "$@"
+code=0
+timed "library, command line" cargo test --no-fail-fast --lib --bins -- "$@" || code=$?
+for file in it $(cd tests && ls -- *.rs); do
+    timed "${file%.rs}" cargo test --no-fail-fast --test "${file%.rs}" -- "$@" || code=$?
+done
+exit "$code"

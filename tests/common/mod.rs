@@ -1,11 +1,14 @@
 //! Parts that the tests share: the command line, and weights that follow from their names.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod fixture;
 pub mod published;
 pub mod skip;
 
-use std::path::Path;
+use std::borrow::Borrow;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use wgvq::gpu::{Gpu, Options};
 use wgvq::nn::{HostTensors, Parameters};
 use wgvq::storage::checkpoint::HostTensor;
 use wgvq::storage::weights;
@@ -43,12 +46,96 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Returns a path for the command line.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in Unicode")
+}
+
+/// Checks that a command succeeded.
+pub fn ok(output: Output) -> Output {
+    assert!(output.status.success(), "{}", stderr(&output));
+    output
+}
+
+/// Returns what the program prints, which must succeed.
+pub fn printed(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+/// Checks that a command failed, with an error that names all of these, and without a panic.
+pub fn refused(output: impl Borrow<Output>, named: &[&str]) {
+    let output = output.borrow();
+    let said = stderr(output);
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}\n{said}",
+        output.status
+    );
+    for named in named {
+        assert!(said.contains(named), "does not name {named}:\n{said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// Returns an engine whose unwritten memory is full of NaN.
+pub fn gpu() -> Gpu {
+    Gpu::new(Options {
+        poison: true,
+        ..Default::default()
+    })
+    .expect(
+        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
+    )
+}
+
+/// Pictures of [`few_pictures`].
+const FEW: u32 = 64;
+
+/// Returns a folder of 64 pictures of 32 x 32, no two alike. A run over them costs what its steps
+/// cost: to measure on the embedded emoji takes longer than a few steps do.
+pub fn few_pictures() -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("few-pictures");
+    if !place.is_dir() {
+        let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+        for i in 0..FEW {
+            let disc = |x: u32, y: u32| {
+                let (x, y) = (
+                    x as f32 - (6 + i % 21) as f32,
+                    y as f32 - (6 + i * 7 % 19) as f32,
+                );
+                (x * x + y * y).sqrt() < (3 + i % 9) as f32
+            };
+            let picture = image::RgbImage::from_fn(32, 32, |x, y| {
+                let colour = if disc(x, y) {
+                    i * 37
+                } else {
+                    255 - i * 4 + x / 2
+                };
+                image::Rgb([colour, colour * 3 + 2 * y, colour * 5 + i].map(|v| v as u8))
+            });
+            let file = made.path().join(format!("{i:02}.png"));
+            picture.save(file).expect("a picture");
+        }
+        // Another test may have been quicker.
+        let _ = std::fs::rename(made.path(), &place);
+    }
+    place
+}
+
 /// A model so small that a step takes milliseconds.
 pub fn tiny_config(path: &Path, steps: u64) {
+    tiny_config_over(path, steps, &few_pictures(), "");
+}
+
+/// The same over other pictures, with further keys of `[data]`.
+pub fn tiny_config_over(path: &Path, steps: u64, source: &Path, data: &str) {
     let text = format!(
-        "[model]\nhidden = 16\nresidual_layers = 1\nresidual_hidden = \
+        "[data]\nsource = '{}'\n{data}[model]\nhidden = 16\nresidual_layers = 1\nresidual_hidden = \
          8\n[quantizer]\ncodebook_size = 32\ncodebook_dim = 8\nkmeans_iters = 3\n[train]\nsteps = \
-         {steps}\nbatch_size = 4\nlog_every = 3\neval_every = 8\ncheckpoint_every = 4\n"
+         {steps}\nbatch_size = 4\nlog_every = 3\neval_every = 8\ncheckpoint_every = 4\n",
+        source.display()
     );
     std::fs::write(path, text).expect("a temporary file");
 }

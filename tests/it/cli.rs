@@ -1,11 +1,7 @@
 //! The commands end to end on a tiny model, and what they say to bad input.
 
-use crate::common::{run, stderr, stdout, train_tiny, wgvq};
+use crate::common::{run, stderr, stdout, text, train_tiny, wgvq};
 use std::path::Path;
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
 
 /// A picture with something in it.
 fn picture(path: &Path, side: u32) {

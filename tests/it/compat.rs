@@ -1,6 +1,6 @@
 //! Runs, codes and tokens that earlier versions wrote still open.
 
-use crate::common::{run, stderr, stdout};
+use crate::common::{printed, text};
 use std::path::{Path, PathBuf};
 
 /// Copies a run of `tests/fixtures/runs` to where it may be written to.
@@ -28,16 +28,6 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/runs")
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn ok(args: &[&str]) -> String {
-    let output = run(args);
-    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
-    stdout(&output)
-}
-
 fn pixels(path: &Path) -> Vec<u8> {
     image::open(path)
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -52,7 +42,7 @@ fn first_stages_of_0_1_0_reconstruct() {
     for name in ["ema", "vqvae2", "vqgan", "vit", "text2image"] {
         let run = fixture(name, folder.path());
         let out = folder.path().join(format!("{name}.png"));
-        ok(&[
+        printed(&[
             "reconstruct",
             text(&run),
             text(&original),
@@ -72,7 +62,7 @@ fn codes_of_0_1_0_decode_to_the_same_picture() {
     for name in ["ema", "vqvae2"] {
         let run = fixture(name, folder.path());
         let out = folder.path().join(format!("{name}-decoded"));
-        ok(&[
+        printed(&[
             "decode",
             text(&run),
             text(&run.join("codes.safetensors")),
@@ -97,7 +87,7 @@ fn codes_of_0_1_0_decode_to_the_same_picture() {
         assert!(worst <= 2, "{name}: a pixel differs by {worst}");
 
         let codes = folder.path().join(format!("{name}-codes.safetensors"));
-        ok(&[
+        printed(&[
             "encode",
             text(&run),
             text(&fixtures().join("original.png")),
@@ -140,7 +130,7 @@ fn priors_of_0_1_0_draw() {
         } else {
             args.push(text(&run));
         }
-        ok(&[&args[..], &["--n", "2", "--out", text(&out), "--quiet"]].concat());
+        printed(&[&args[..], &["--n", "2", "--out", text(&out), "--quiet"]].concat());
         assert!(out.join("samples.json").is_file(), "{name}");
     }
 }
@@ -151,7 +141,7 @@ fn a_run_of_0_1_0_resumes() {
     let run = fixture("ema", folder.path());
     // The prior beside it belongs to the model as it was.
     std::fs::remove_dir_all(run.join("prior")).unwrap();
-    ok(&["train", "--resume", text(&run), "--steps", "64", "--quiet"]);
+    printed(&["train", "--resume", text(&run), "--steps", "64", "--quiet"]);
     let log = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
     assert!(log.lines().last().unwrap().starts_with("64,"), "{log}");
 }
@@ -180,18 +170,20 @@ fn tokens_of_0_1_0_train_a_prior() {
         "--set",
         "prior.heads=2",
     ];
-    ok(&[
+    printed(
         &[
-            "prior",
-            text(&run),
-            "--steps",
-            "4",
-            "--batch",
-            "4",
-            "--quiet",
-        ][..],
-        &small,
-    ]
-    .concat());
+            &[
+                "prior",
+                text(&run),
+                "--steps",
+                "4",
+                "--batch",
+                "4",
+                "--quiet",
+            ][..],
+            &small,
+        ]
+        .concat(),
+    );
     assert_eq!(std::fs::read(&shard).unwrap(), before);
 }

@@ -1,38 +1,16 @@
 //! Training against a discriminator, from configurations to pictures.
 
-use crate::common::{run, stderr, stdout};
-use std::path::Path;
+use crate::common::{few_pictures, gpu, printed, run, stderr, text};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::data::ImageSet;
-use wgvq::gpu::{Gpu, Options};
 use wgvq::inference::FirstStageModel;
 use wgvq::quantize::Registry;
 use wgvq::storage::metrics_log::columns;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start, Trainer};
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn ok(args: &[&str]) -> String {
-    let out = run(args);
-    assert!(out.status.success(), "{args:?}: {}", stderr(&out));
-    stdout(&out)
-}
 
 /// The smallest VQ-GAN there is: 32 channels at full resolution.
 const TINY: [(&str, &str); 14] = [
@@ -60,8 +38,16 @@ fn tiny(more: &[(&str, &str)]) -> ResolvedConfig {
     config.resolve(&Registry::default()).unwrap()
 }
 
+/// A few emoji, in a quarter of their pixels.
 fn emoji() -> Arc<ImageSet> {
-    Arc::new(wgvq::data::open("emoji", &Default::default()).unwrap())
+    let small = wgvq::data::Options {
+        size: Some((16, 16)),
+        ..Default::default()
+    };
+    let mut set = wgvq::data::open("emoji", &small).unwrap();
+    set.train.truncate(200);
+    set.test.truncate(8);
+    Arc::new(set)
 }
 
 #[derive(Default)]
@@ -231,10 +217,11 @@ fn every_command_works_with_it() {
     for (key, value) in TINY {
         args.extend(["--set".into(), format!("{key}={value}")]);
     }
-    let run_at = at("run");
+    let (run_at, few) = (at("run"), few_pictures());
+    args.extend(["--data", text(&few)].map(String::from));
     args.extend(["--steps", "6", "--quiet", "--json", "--out", text(&run_at)].map(String::from));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let said: serde_json::Value = serde_json::from_str(ok(&args).trim()).unwrap();
+    let said: serde_json::Value = serde_json::from_str(printed(&args).trim()).unwrap();
     assert!(said["sharpness"].as_f64().unwrap() >= 0.0, "{said}");
     let log = std::fs::read_to_string(run_at.join("metrics.csv")).unwrap();
     assert!(
@@ -261,9 +248,9 @@ fn every_command_works_with_it() {
         "4",
         "--quiet",
     ];
-    ok(&[&["prior", text(&run_at), "--steps", "2"], &tiny[..]].concat());
-    ok(&["sample", text(&run_at), "--n", "2", "--out", text(&at("s"))]);
-    ok(&["inspect", text(&run_at), "--images", "4"]);
+    printed(&[&["prior", text(&run_at), "--steps", "2"], &tiny[..]].concat());
+    printed(&["sample", text(&run_at), "--n", "2", "--out", text(&at("s"))]);
+    printed(&["inspect", text(&run_at), "--images", "4"]);
     let picture = at("s").join("grid.png");
     assert!(
         picture.is_file(),
@@ -332,12 +319,15 @@ fn a_vit_trains_and_codes() {
     ] {
         args.extend(["--set".into(), set.into()]);
     }
-    args.extend(["--steps", "6", "--quiet", "--out", text(&out)].map(String::from));
-    ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let few = few_pictures();
+    args.extend(["--data", text(&few), "--steps", "6"].map(String::from));
+    args.extend(["--quiet", "--out", text(&out)].map(String::from));
+    printed(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let gpu = gpu();
     let model = FirstStageModel::load(&gpu, &out).unwrap();
     assert_eq!(model.levels()[0].grid, [4, 4]);
-    let codes = model.encode(&emoji().image(3).unwrap()).unwrap();
+    let set = wgvq::data::open(text(&few), &Default::default()).unwrap();
+    let codes = model.encode(&set.image(3).unwrap()).unwrap();
     assert_eq!(
         (codes.len(), model.decode(&codes).unwrap().len()),
         (16, 32 * 32 * 3)

@@ -1,7 +1,8 @@
 //! Codes on several grids: the model against PyTorch, every quantizer at every level, and the whole
 //! way from pictures to new ones.
 
-use crate::common::{run, stderr, stdout};
+use crate::common::fixture::{Fixture, close};
+use crate::common::{gpu, printed, run, stderr, text};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,6 @@ use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
-use wgvq::gpu::{Gpu, Options, Tensor};
 use wgvq::inference::tokenize::tokenize;
 use wgvq::inference::{
     FirstStageModel, Hierarchy, KnownCodes, PriorModel, SampleRequest, SamplingOptions,
@@ -24,47 +24,20 @@ use wgvq::quantize::Registry;
 use wgvq::storage::{checkpoint, weights};
 use wgvq::train::Trainer;
 
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
-
 /// PyTorch in f64 on the same weights and images, which `scripts/fixtures/vqvae2.py` wrote: each
 /// level's latents, the reconstruction and the gradients of every parameter, within 2e-5 of each
 /// tensor's largest element.
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
-    let bytes = std::fs::read(format!(
-        "{}/tests/fixtures/vqvae2/three.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    ))
-    .unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let host = |name: &str| {
-        let view = file.tensor(name).unwrap();
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
-        (view.shape().to_vec(), values)
-    };
+    let fixture = Fixture::load("vqvae2/three");
+    // In our layouts.
     let under = |prefix: &str| -> HostTensors {
-        let ours = |name: &str| {
-            let (shape, values): (Vec<usize>, Vec<f32>) = host(&format!("{prefix}{name}"));
-            weights::import(&checkpoint::HostTensor::f32(&shape, &values)).unwrap()
+        let ours = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
+            let ours = checkpoint::HostTensor::f32(&shape, &values);
+            (name, weights::import(&ours).unwrap())
         };
-        let names = file
-            .names()
-            .into_iter()
-            .filter_map(|n| n.strip_prefix(prefix));
-        names.map(|n| (n.to_owned(), ours(n))).collect()
+        fixture.under(prefix).into_iter().map(ours).collect()
     };
     let config = Config {
         channels: 3,
@@ -80,18 +53,7 @@ fn pytorch_agrees() {
     let params = b.build(&gpu, 1).unwrap();
     params.load_host(&under("model.")).unwrap();
 
-    let close = |name: &str, got: &[f32], want: &[f32]| {
-        let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        assert_eq!(got.len(), want.len(), "{name}");
-        for (i, (got, want)) in got.iter().zip(want).enumerate() {
-            assert!(
-                (got - want).abs() <= 2e-5 * largest,
-                "{name}[{i}]: {got} for {want}"
-            );
-        }
-    };
-    let (shape, values) = host("images");
-    let images = Tensor::from_slice(&gpu, &shape, &values).unwrap();
+    let images = fixture.tensor(&gpu, "images");
     let tape = Tape::new(&gpu);
     let pass = ForwardContext::new(&tape, &params);
     let seen: RefCell<Vec<Vec<f32>>> = RefCell::default();
@@ -116,23 +78,22 @@ fn pytorch_agrees() {
     seen.borrow_mut().clear();
     let y = model.reconstruct(&pass, &x, &mut stand_in).unwrap();
     for (name, got) in level_names(3).iter().zip(seen.borrow().iter()) {
-        close(name, got, &host(&format!("z.{name}")).1);
+        fixture.close(&format!("z.{name}"), got, 2e-5);
     }
     let whole: Vec<f32> = y.tensor().read().unwrap();
-    close("reconstruction", &whole, &host("reconstruction").1);
+    fixture.close("reconstruction", &whole, 2e-5);
     assert_eq!(
         whole,
         again.tensor().read::<f32>().unwrap(),
         "in one way as in two"
     );
-    let (shape, values) = host("upstream");
-    let upstream = Tensor::from_slice(&gpu, &shape, &values).unwrap();
+    let upstream = fixture.tensor(&gpu, "upstream");
     let gradients = pass.gradients(tape.backward_with(&y, upstream).unwrap());
     let want = under("grad.");
     assert_eq!(gradients.len(), want.len());
     for (handle, got) in gradients {
         let name = params.name(handle);
-        close(name, &got.read::<f32>().unwrap(), &want[name].1);
+        close(name, &got.read::<f32>().unwrap(), &want[name].1, 2e-5);
     }
 }
 
@@ -486,16 +447,6 @@ fn priors_of_levels_draw_top_down() {
     }
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn ok(args: &[&str]) -> String {
-    let output = run(args);
-    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
-    stdout(&output)
-}
-
 fn refused(args: &[&str], words: &[&str]) {
     let output = run(args);
     let said = stderr(&output);
@@ -530,7 +481,7 @@ fn every_command_works_level_by_level() {
             &[text(out)],
         ]
         .concat();
-        ok(&args)
+        printed(&args)
     };
     let (one, two) = (at("one"), at("two"));
     train("8", &one);
@@ -575,7 +526,7 @@ fn every_command_works_level_by_level() {
     )
     .unwrap();
     let codes = at("codes.safetensors");
-    let said = ok(&[
+    let said = printed(&[
         "encode",
         text(&one),
         text(&picture),
@@ -585,7 +536,7 @@ fn every_command_works_level_by_level() {
     ]);
     assert!(said.contains("4 x 4 and 8 x 8"), "{said}");
     assert!(at("codes-top.npy").is_file() && at("codes-bottom.npy").is_file());
-    ok(&[
+    printed(&[
         "decode",
         text(&one),
         text(&codes),
@@ -593,7 +544,7 @@ fn every_command_works_level_by_level() {
         text(&at("decoded")),
     ]);
     assert!(at("decoded/a.png").is_file());
-    ok(&[
+    printed(&[
         "reconstruct",
         text(&one),
         text(&picture),
@@ -602,7 +553,7 @@ fn every_command_works_level_by_level() {
     ]);
 
     // A page to each level.
-    ok(&["inspect", text(&one), "--images", "6"]);
+    printed(&["inspect", text(&one), "--images", "6"]);
     for level in ["top", "bottom"] {
         let page =
             std::fs::read_to_string(one.join("inspect").join(level).join("index.html")).unwrap();
@@ -637,20 +588,20 @@ fn every_command_works_level_by_level() {
         &["sample", text(&one), "--out", text(&at("s"))],
         &["no prior yet", "wgvq prior"],
     );
-    ok(&prior(&["--level", "top", "--steps", "3"]));
+    printed(&prior(&["--level", "top", "--steps", "3"]));
     assert!(one.join("prior-top/final.safetensors").is_file());
     refused(
         &["sample", text(&one), "--out", text(&at("s"))],
         &["prior-bottom"],
     );
-    let bottom = ok(&prior(&["--level", "bottom", "--steps", "3", "--json"]));
+    let bottom = printed(&prior(&["--level", "bottom", "--steps", "3", "--json"]));
     let bottom: serde_json::Value = serde_json::from_str(bottom.trim()).unwrap();
     assert!(bottom["bits_per_token"].as_f64().unwrap() > 0.0);
     refused(
         &prior(&["--level", "bottom", "--steps", "3"]),
         &["--level bottom --resume", "--overwrite"],
     );
-    ok(&[
+    printed(&[
         "sample",
         text(&one),
         "--n",
@@ -660,7 +611,7 @@ fn every_command_works_level_by_level() {
         "--out",
         text(&at("s")),
     ]);
-    ok(&[
+    printed(&[
         "sample",
         text(&one),
         "--n",
@@ -691,7 +642,7 @@ fn every_command_works_level_by_level() {
             "{name:?}"
         );
     }
-    ok(&[
+    printed(&[
         "complete",
         text(&one),
         text(&picture),

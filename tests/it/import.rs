@@ -1,23 +1,13 @@
 //! First stages that others trained, by their names.
 
 use crate::common::published::{checkpoint, fixture};
-use crate::common::{run, stderr, stdout};
+use crate::common::{gpu, run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
-use wgvq::gpu::{Gpu, Options, Tensor};
+use wgvq::gpu::Tensor;
 use wgvq::inference::FirstStageModel;
 use wgvq::inference::import::{Names, read};
 use wgvq::storage::run_folder::RunFolder;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes

@@ -1,33 +1,12 @@
 //! Files from users: pictures, tars, captions, labels.
 
 use super::common::{run, stderr, stdout, tiny_config};
+use crate::common::{ok, refused, text};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 const BASELINE: &[u8] = include_bytes!("../fixtures/pictures/baseline.jpg");
 const PROGRESSIVE: &[u8] = include_bytes!("../fixtures/pictures/progressive.jpg");
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
-
-fn ok(output: Output) -> Output {
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
-
-fn refused(output: Output, named: &[&str]) {
-    let said = stderr(&output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}\n{said}",
-        output.status
-    );
-    named
-        .iter()
-        .for_each(|named| assert!(said.contains(named), "does not name {named}:\n{said}"));
-    assert!(!said.contains("panicked"), "{said}");
-}
 
 fn picture(n: usize, side: u32) -> image::RgbImage {
     image::RgbImage::from_fn(side, side, |x, y| {

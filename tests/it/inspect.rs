@@ -1,11 +1,7 @@
 //! `wgvq inspect` end to end: the files, what they say, and bad input.
 
-use crate::common::{run, stderr, stdout};
+use crate::common::{run, stderr, stdout, text};
 use std::path::{Path, PathBuf};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
 
 /// A small model of a quantizer, trained a few steps.
 fn trained(folder: &Path, kind: &str) -> PathBuf {

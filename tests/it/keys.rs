@@ -1,6 +1,6 @@
 //! Configuration keys, plans, and what commands say.
 
-use crate::common::{run, stderr, stdout, train_tiny, wgvq as program};
+use crate::common::{run, stderr, stdout, text, train_tiny, wgvq as program};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -18,10 +18,6 @@ use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start};
 use wgvq::{data, quantize};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
 
 fn ok(args: &[&str]) -> Output {
     let output = run(args);

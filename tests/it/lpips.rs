@@ -1,21 +1,12 @@
 //! LPIPS against PyTorch, over torchvision's networks under their names.
 
-use crate::common::pattern;
+use crate::common::fixture::Fixture;
+use crate::common::{gpu, pattern};
 use std::path::Path;
 use wgvq::autograd::{Tape, Var};
-use wgvq::gpu::{DType, Gpu, Options, Tensor};
+use wgvq::gpu::{DType, Gpu, Tensor};
 use wgvq::models::losses::lpips::{Backbone, Lpips};
 use wgvq::nn::HostTensors;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 /// The convolutions of torchvision's networks, as (name, [O, I, K, K]), and the channels of the
 /// features that are compared.
@@ -119,25 +110,12 @@ fn pair(gpu: &Gpu, shape: [usize; 4]) -> [Tensor; 2] {
 /// images.
 fn agrees(backbone: Backbone, batch: usize) {
     let gpu = gpu();
-    let path = format!(
-        "{}/tests/fixtures/lpips/{}.safetensors",
-        env!("CARGO_MANIFEST_DIR"),
-        backbone.name()
-    );
-    let bytes = std::fs::read(path).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> {
-        let bytes = file.tensor(name).unwrap().data();
-        bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
-    };
+    let fixture = Fixture::load(&format!("lpips/{}", backbone.name()));
     let lpips = Lpips::from_tensors(&gpu, &weights(backbone)).unwrap();
     assert_eq!(lpips.backbone(), backbone);
     for (name, gradient, channels) in [("distance", "gradient", 3), ("grey", "gradient.grey", 1)] {
         let [a, b] = pair(&gpu, [batch, 35, 50, channels]);
-        let want = floats(name);
+        let want = fixture.floats(name);
         assert_eq!(want.len(), batch);
         let want = want.iter().sum::<f32>() / batch as f32;
         let tape = Tape::new(&gpu);
@@ -149,23 +127,7 @@ fn agrees(backbone: Backbone, batch: usize) {
             "{name}: {got} for {want}"
         );
         let got: Vec<f32> = tape.backward(&y).unwrap().get(&x).unwrap().read().unwrap();
-        let want = floats(gradient);
-        assert_eq!(got.len(), want.len());
-        let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = got
-            .iter()
-            .zip(&want)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
-        assert!(
-            worst <= 1e-4 * largest,
-            "{gradient}: off by {worst}, of {largest} at most"
-        );
-        println!(
-            "{} {gradient}: off by {:e} of the largest",
-            backbone.name(),
-            worst / largest
-        );
+        fixture.close(gradient, &got, 1e-4);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files of models and codes, and training that goes wrong.
 
 use crate::common::published::{Tensors, behind, checkpoint, tensors, write};
-use crate::common::{run, stderr, stdout, tiny_config, train_tiny, wgvq};
+use crate::common::{ok, refused, run, stderr, stdout, tiny_config, train_tiny, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,25 +19,6 @@ impl Place {
     fn text(&self, name: &str) -> String {
         self.at(name).to_str().unwrap().to_owned()
     }
-}
-
-fn ok(output: Output) -> Output {
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
-
-fn refused(output: &Output, named: &[&str]) {
-    let said = stderr(output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}\n{said}",
-        output.status
-    );
-    assert!(
-        named.iter().all(|word| said.contains(word)),
-        "does not name all of {named:?}:\n{said}"
-    );
-    assert!(!said.contains("panicked"), "{said}");
 }
 
 /// A picture of 32 x 32.

@@ -1,29 +1,20 @@
 //! Training on photographs that are not in memory: the same bytes wherever they lie and whoever
 //! reads them, and errors by name.
 
+use crate::common::gpu;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::{self, ImageSet};
-use wgvq::gpu::{Gpu, Options};
+use wgvq::gpu::Gpu;
 use wgvq::inference::FirstStageModel;
 use wgvq::inference::tokenize::tokenize;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{Observer, Progress, Start, Trainer, run};
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 /// Thirty photographs of 96 x 64 that differ, and a place for what is decoded.
 struct Place {

@@ -1,5 +1,7 @@
 //! The prior: its logits, loss and gradients against a reference in f64, and how it draws.
 
+use crate::common::fixture::{Fixture, close};
+use crate::common::gpu;
 use crate::scalar::{S, Scalars};
 use std::collections::BTreeMap;
 use wgvq::autograd::Tape;
@@ -10,16 +12,6 @@ use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::nn::transformer::Dropout;
 use wgvq::nn::{ForwardContext, HostTensors, MlpKind, NormKind, Parameters};
 use wgvq::spec::Rng;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 /// As in LLaMA: RMS norm, SwiGLU, rotary positions, tied.
 fn llama() -> (Shape, Vocabulary) {
@@ -895,27 +887,8 @@ fn the_reference_differentiates() {
 fn pytorch_agrees() {
     let gpu = gpu();
     for name in ["rotary", "learned"] {
-        let path = format!(
-            "{}/tests/fixtures/prior/{name}.safetensors",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let c: serde_json::Value =
-            serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let words = |name: &str| -> Vec<[u8; 4]> {
-            file.tensor(name)
-                .unwrap()
-                .data()
-                .as_chunks::<4>()
-                .0
-                .to_vec()
-        };
-        let floats =
-            |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
-        let numbers =
-            |name: &str| -> Vec<u32> { words(name).into_iter().map(u32::from_le_bytes).collect() };
+        let fixture = Fixture::load(&format!("prior/{name}"));
+        let c = &fixture.metadata["config"];
         let size = |key: &str| c[key].as_u64().unwrap() as usize;
         let shape = serde_json::json!({
             "layers": c["layers"], "dim": c["dim"], "heads": c["heads"], "hidden": c["hidden"],
@@ -933,26 +906,16 @@ fn pytorch_agrees() {
             text: None,
         };
         let (prior, params) = build(&gpu, &shape, &v);
-        let weights: HostTensors = file
-            .tensors()
-            .into_iter()
-            .filter_map(|(name, view)| {
-                let own = name.strip_prefix("model.")?.to_owned();
-                Some((own, (view.shape().to_vec(), floats(&name))))
-            })
-            .collect();
+        let weights = fixture.under("model.");
         params.load_host(&weights).unwrap();
 
         let close = |what: &str, got: &[f32], want: &[f32]| {
-            assert_eq!(got.len(), want.len(), "{name}: {what}");
-            let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
-            for (i, (got, want)) in got.iter().zip(want).enumerate() {
-                let holds = (got - want).abs() <= 3e-5 * largest;
-                assert!(holds, "{name}: {what}[{i}] is {got}, PyTorch has {want}");
-            }
+            close(&format!("{name}: {what}"), got, want, 3e-5);
         };
+        let floats = |name: &str| fixture.floats(name);
+        let numbers = |name: &str| &fixture.words[name];
         let batch = prior
-            .upload(&gpu, &numbers("classes"), &numbers("codes"), None)
+            .upload(&gpu, numbers("classes"), numbers("codes"), None)
             .unwrap();
         let tape = Tape::new(&gpu);
         let pass = ForwardContext::new(&tape, &params);
@@ -983,7 +946,7 @@ fn pytorch_agrees() {
         close(
             "loss",
             &loss.tensor().read::<f32>().unwrap(),
-            &floats("loss"),
+            floats("loss"),
         );
         let gradients = pass.gradients(tape.backward(&loss).unwrap());
         assert_eq!(gradients.len(), weights.len());
@@ -992,7 +955,7 @@ fn pytorch_agrees() {
             close(
                 &format!("gradient of {name}"),
                 &gradient.read::<f32>().unwrap(),
-                &floats(&format!("grad.{name}")),
+                floats(&format!("grad.{name}")),
             );
         }
     }

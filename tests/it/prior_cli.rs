@@ -1,12 +1,8 @@
 //! `wgvq prior`, `sample` and `complete` end to end on tiny models, and what they say to bad input.
 
-use crate::common::{kill, lines_of, run, stderr, stdout, train_tiny, wait_until, wgvq};
+use crate::common::{kill, lines_of, ok, refused, run, stdout, text, train_tiny, wait_until, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
 
 const TINY: [&str; 10] = [
     "--batch",
@@ -29,24 +25,6 @@ fn prior(run_path: &Path, more: &[&str]) -> std::process::Output {
         .chain(more.iter().copied())
         .collect();
     run(&args)
-}
-
-fn ok(output: std::process::Output) -> std::process::Output {
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
-
-fn refused(output: std::process::Output, named: &[&str]) {
-    let said = stderr(&output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}\n{said}",
-        output.status
-    );
-    for named in named {
-        assert!(said.contains(named), "does not name {named}:\n{said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Every quantizer by what all must do: codes that decode to what was handed on, gradients that
 //! arrive, a state that comes back, training that resumes; and by what is its own.
 
+use crate::common::gpu;
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
 use wgvq::config::run::RunConfig;
@@ -12,16 +13,6 @@ use wgvq::ops::sampling::random::Key;
 use wgvq::quantize::{self, Mode, Options, Quantizer, Registry, Term};
 use wgvq::spec::{HostTensor, Rng};
 use wgvq::train::Trainer;
-
-fn gpu() -> Gpu {
-    Gpu::new(wgvq::gpu::Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 fn make(gpu: &Gpu, options: &Options) -> (Box<dyn Quantizer>, Parameters) {
     let mut b = Parameters::builder();

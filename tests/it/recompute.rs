@@ -1,6 +1,7 @@
 //! Blocks that are computed again in the backward pass: the same gradients to the bit, in much less
 //! memory.
 
+use crate::common::gpu;
 use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
 use wgvq::config::DottedConfig;
@@ -23,16 +24,6 @@ use wgvq::ops::sampling::random::Key;
 use wgvq::quantize::Registry;
 use wgvq::spec::Rng;
 use wgvq::train::Trainer;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 /// A model's loss on a pass.
 type LossOf<'a> = dyn Fn(&ForwardContext) -> Var + 'a;

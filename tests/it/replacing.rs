@@ -1,32 +1,9 @@
 //! Whatever replaces is whole first; what can be known is checked before anything is done.
 
-use crate::common::{run, stderr, tiny_config, wgvq};
+use crate::common::{kill, ok, refused, run, stderr, text, tiny_config_over, wait_until, wgvq};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
-use std::time::{Duration, Instant};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
-
-fn ok(output: Output) -> Output {
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
-
-fn refused(output: &Output, named: &[&str]) {
-    let said = stderr(output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}\n{said}",
-        output.status
-    );
-    named
-        .iter()
-        .for_each(|named| assert!(said.contains(named), "does not name {named}:\n{said}"));
-    assert!(!said.contains("panicked"), "{said}");
-}
 
 /// Every file below a folder, with what it holds.
 fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -63,12 +40,7 @@ fn tiny(folder: &Path, steps: u64) -> PathBuf {
         paint(&pictures, 3);
     }
     let config = folder.join("tiny.toml");
-    tiny_config(&config, steps);
-    let data = format!(
-        "[data]\nsource = {:?}\nwidth = 16\nheight = 16\n",
-        text(&pictures)
-    );
-    std::fs::write(&config, data + &std::fs::read_to_string(&config).unwrap()).unwrap();
+    tiny_config_over(&config, steps, &pictures, "width = 16\nheight = 16\n");
     config
 }
 
@@ -95,6 +67,13 @@ fn train_tiny(folder: &Path, name: &str, steps: u64) -> PathBuf {
     out
 }
 
+/// Kills a program once it has made a file.
+fn kill_once_there(child: &mut Child, file: &Path) {
+    wait_until(child, || file.exists());
+    assert!(file.exists(), "{} never came", file.display());
+    kill(child);
+}
+
 fn start(args: &[&str]) -> Child {
     let mut command = wgvq();
     command
@@ -103,18 +82,6 @@ fn start(args: &[&str]) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command.spawn().expect("the program starts")
-}
-
-fn wait_for(path: &Path) {
-    let begun = Instant::now();
-    while !path.exists() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "{} never came",
-            path.display()
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 const TINY_PRIOR: [&str; 10] = [
@@ -192,9 +159,7 @@ fn a_run_outlives_a_successor_that_is_killed() {
     ];
     for _ in 0..2 {
         let mut child = start(&endless);
-        wait_for(&out.join(".wgvq-run-next/metrics.csv"));
-        child.kill().expect("SIGKILL");
-        child.wait().expect("it is gone");
+        kill_once_there(&mut child, &out.join(".wgvq-run-next/metrics.csv"));
         assert!(
             before
                 .iter()
@@ -209,9 +174,7 @@ fn a_run_outlives_a_successor_that_is_killed() {
     assert!(!out.join(".wgvq-run-next").exists());
     // Once it has a checkpoint, it is the run that is there.
     let mut child = start(&["train", text(&config), "--out", text(&out), "--overwrite"]);
-    wait_for(&out.join("checkpoints/step-00000008.json"));
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it is gone");
+    kill_once_there(&mut child, &out.join("checkpoints/step-00000008.json"));
     assert!(!out.join("final.safetensors").exists());
     ok(run(&[
         "train",
@@ -333,9 +296,7 @@ fn a_prior_stays_until_its_successor_has_codes_and_runs() {
                 .chain(endless)
                 .collect::<Vec<_>>(),
         );
-        wait_for(&own.join(moment));
-        child.kill().expect("SIGKILL");
-        child.wait().expect("it is gone");
+        kill_once_there(&mut child, &own.join(moment));
         assert!(
             before
                 .iter()
@@ -398,19 +359,13 @@ fn a_comparison_that_replaces_goes_on_where_it_stopped() {
     let old = std::fs::metadata(&done).unwrap().modified().unwrap();
     let args = compare(&["--overwrite"]);
     let mut child = start(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    wait_for(&out.join("replacing.json"));
-    let begun = Instant::now();
     let replaced =
         || std::fs::metadata(&done).is_ok_and(|m| m.modified().is_ok_and(|at| at != old));
-    while !replaced() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "the first run never ended"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it is gone");
+    wait_until(&mut child, || {
+        out.join("replacing.json").exists() && replaced()
+    });
+    assert!(replaced(), "the first run never ended");
+    kill(&mut child);
     let of_first = |name: &str| {
         std::fs::metadata(out.join("ema-seed0").join(name))
             .unwrap()
@@ -1011,9 +966,7 @@ fn what_reads_texts_is_replaced_together() {
             .map(String::as_str)
             .collect::<Vec<_>>(),
     );
-    wait_for(&out.join("prior/.wgvq-run-next/metrics.csv"));
-    child.kill().expect("SIGKILL");
-    child.wait().expect("it is gone");
+    kill_once_there(&mut child, &out.join("prior/.wgvq-run-next/metrics.csv"));
     assert!(
         before
             .iter()

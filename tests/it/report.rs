@@ -1,12 +1,8 @@
 //! `wgvq report` end to end: the figures agree with the runs' own measurements, and bad input is
 //! refused in words.
 
-use crate::common::{run, stderr, stdout, tiny_config};
+use crate::common::{run, stderr, stdout, text, tiny_config};
 use std::path::{Path, PathBuf};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in Unicode")
-}
 
 fn trained(folder: &Path, name: &str, more: &[&str]) -> PathBuf {
     let (config, out) = (folder.join("tiny.toml"), folder.join(name));

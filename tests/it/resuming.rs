@@ -1,34 +1,12 @@
 //! Runs that are moved, resumed and extended.
 
-use crate::common::{run, stderr, stdout, tiny_config, wgvq};
+use crate::common::{ok, refused, run, stderr, stdout, text, tiny_config, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::config::{DottedConfig, Resumable};
 use wgvq::storage::checkpoint;
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn ok(output: Output) -> Output {
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
-
-fn refused(output: Output, named: &[&str]) {
-    let said = stderr(&output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}\n{said}",
-        output.status
-    );
-    for named in named {
-        assert!(said.contains(named), "does not name {named}:\n{said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
-}
 
 fn within(folder: &Path, args: &[&str]) -> Output {
     wgvq()

@@ -371,3 +371,45 @@ fn the_speller_is_installed_with_what_it_needs() {
     fs::write(&typos, "#!/bin/bash\n[ \"$*\" ] && echo typos-cli 1.52.0\n").unwrap();
     assert_ne!(machine.run(&script).code, Some(0));
 }
+
+/// Seconds of each binary of tests, and of each module of the largest.
+#[test]
+fn seconds_of_tests_are_summed_by_group() {
+    let case = |classname: &str, name: &str, seconds: &str| {
+        format!(
+            "        <testcase name=\"{name}\" classname=\"{classname}\" \
+             timestamp=\"2026-01-01T00:00:00.000+00:00\" time=\"{seconds}\">\n        </testcase>\n"
+        )
+    };
+    let report = [
+        case("wgvq", "gpu::tests::one", "1.5"),
+        case("wgvq::bin/wgvq", "cli::tests::two", "0.5"),
+        case("wgvq::ops", "matmul: subgroup", "3"),
+        case("wgvq::it", "gan::three", "10.1"),
+        case("wgvq::it", "gan::deeper::four", "0.2"),
+        case("wgvq::it", "vit::five", "4"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("junit.xml");
+    let text = format!("<testsuites>\n{}</testsuites>\n", report.concat());
+    fs::write(&file, text).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/test_times.awk");
+    let out = Command::new("awk")
+        .arg("-f")
+        .args([&script, &file])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "0.5\tcommand line",
+            "1.5\tlibrary",
+            "10.3\tit gan",
+            "3.0\tops",
+            "4.0\tit vit"
+        ]
+    );
+}

@@ -1,6 +1,7 @@
 //! The second stage on real pictures: token files, training that goes on where it stopped, and how
 //! codes are drawn.
 
+use crate::common::gpu;
 use std::task::{Context, Poll, Waker};
 use wgvq::autograd::Tape;
 use wgvq::codes::tokens::Tokens;
@@ -8,7 +9,7 @@ use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
-use wgvq::gpu::{Gpu, Options};
+use wgvq::gpu::Gpu;
 use wgvq::inference::tokenize::tokenize;
 use wgvq::inference::{
     FirstStageModel, KnownCodes, PriorModel, SampleRequest, Samples, SamplingOptions, no_progress,
@@ -21,16 +22,6 @@ use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 use wgvq::train::Trainer;
 use wgvq::train::prior::PriorTrainer;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 /// A first stage and a prior over its codes that have seen a few steps: enough that logits are far
 /// apart.

@@ -1,7 +1,7 @@
 //! Text to image: how codes are drawn of texts, and `wgvq text2image` end to end on pictures that
 //! say what they are.
 
-use crate::common::{run, stderr, stdout};
+use crate::common::{ok, refused, run, stderr, stdout, text};
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokens::TokenDatasetInfo;
 use wgvq::config::prior::PriorConfig;
@@ -346,28 +346,6 @@ const JUDGE: [&str; 6] = [
     "--judge",
     "model.layers=1",
 ];
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn ok(output: std::process::Output) -> std::process::Output {
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
-
-fn refused(output: std::process::Output, named: &[&str]) {
-    let said = stderr(&output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}\n{said}",
-        output.status
-    );
-    for named in named {
-        assert!(said.contains(named), "does not name {named}:\n{said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
-}
 
 fn trained(data: &Path, out: &Path, more: &[&str]) -> std::process::Output {
     let args = [

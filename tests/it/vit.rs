@@ -1,22 +1,12 @@
 //! ViT-VQGAN's first stage against PyTorch.
 
-use crate::common::{pattern, pattern_weights};
+use crate::common::fixture::Fixture;
+use crate::common::{gpu, pattern, pattern_weights};
 use wgvq::autograd::Tape;
-use wgvq::gpu::{DType, Gpu, Options, Tensor};
+use wgvq::gpu::{DType, Tensor};
 use wgvq::models::Autoencoder;
 use wgvq::models::first_stage::vit::{Config, Vit};
-use wgvq::nn::{ForwardContext, Parameters};
-use wgvq::storage::weights;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
+use wgvq::nn::{ForwardContext, Handle, Parameters};
 
 fn config() -> Config {
     Config {
@@ -37,19 +27,7 @@ fn config() -> Config {
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
-    let bytes = std::fs::read(format!(
-        "{}/tests/fixtures/vit/vit.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    ))
-    .unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> {
-        let bytes = file.tensor(name).unwrap().data();
-        bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
-    };
+    let fixture = Fixture::load("vit/vit");
     let image = |name: &str| {
         let values: Vec<f32> = pattern(name, 2 * 12 * 8 * 3)
             .into_iter()
@@ -62,20 +40,6 @@ fn pytorch_agrees() {
     let params = b.build(&gpu, 1).unwrap();
     params.load_host(&pattern_weights(&params)).unwrap();
     assert!(model.factors() == [4] && model.receptive_field().is_none());
-    let close = |name: &str, got: &[f32]| {
-        let want = floats(name);
-        assert_eq!(got.len(), want.len(), "{name}");
-        let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = got
-            .iter()
-            .zip(&want)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
-        assert!(
-            worst <= 1e-5 * largest,
-            "{name}: off by {worst}, of {largest} at most"
-        );
-    };
     let gradients = |recompute: bool| {
         let tape = Tape::new(&gpu);
         let pass = ForwardContext::new(&tape, &params).with_checkpointing(recompute);
@@ -90,49 +54,18 @@ fn pytorch_agrees() {
             .unwrap();
         let z = seen.unwrap();
         assert!(z.shape() == [2, 3, 2, 5] && y.shape() == [2, 12, 8, 3]);
-        close("latents", &z.tensor().read::<f32>().unwrap());
-        close("reconstruction", &y.tensor().read::<f32>().unwrap());
-        let gradients = pass.gradients(tape.backward_with(&y, image("upstream")).unwrap());
-        gradients
-            .into_iter()
-            .map(|(h, g)| (h, g.shape().to_vec(), g.read::<f32>().unwrap()))
-            .collect::<Vec<_>>()
+        fixture.close("latents", &z.tensor().read::<f32>().unwrap(), 1e-5);
+        fixture.close("reconstruction", &y.tensor().read::<f32>().unwrap(), 1e-5);
+        pass.gradients(tape.backward_with(&y, image("upstream")).unwrap())
+    };
+    let read = |gradients: &[(Handle, Tensor)]| -> Vec<(Handle, Vec<f32>)> {
+        let read = |(h, g): &(Handle, Tensor)| (*h, g.read::<f32>().unwrap());
+        gradients.iter().map(read).collect()
     };
     let plain = gradients(false);
-    assert_eq!(plain, gradients(true));
-    assert_eq!(
-        plain.len(),
-        file.names()
-            .iter()
-            .filter(|n| n.starts_with("grad."))
-            .count()
-    );
+    assert_eq!(read(&plain), read(&gradients(true)));
     assert_eq!(plain.len(), params.names().count());
-    for (handle, shape, values) in plain {
-        let name = params.name(handle);
-        // Under PyTorch's layout, in which the pattern runs.
-        let g: Vec<f64> = weights::export((shape, values))
-            .to_f32()
-            .unwrap()
-            .into_iter()
-            .map(f64::from)
-            .collect();
-        let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let along: f64 = g
-            .iter()
-            .zip(pattern(name, g.len()))
-            .map(|(g, p)| g * p)
-            .sum();
-        for (got, want) in [norm, along, g[0]]
-            .into_iter()
-            .zip(floats(&format!("grad.{name}")))
-        {
-            assert!(
-                (got - f64::from(want)).abs() <= 3e-5 * norm,
-                "gradient of {name}: {got} for {want}, norm {norm}"
-            );
-        }
-    }
+    fixture.gradients_agree(&params, &plain, 0.0);
 }
 
 /// A configuration that makes no model is named; a model takes images and latents of its own grid.

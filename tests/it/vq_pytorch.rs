@@ -1,91 +1,33 @@
 //! The same quantizer in vector-quantize-pytorch: indices, outputs, losses, gradients and the state
 //! after a step, on the same numbers. `scripts/fixtures/quantizers.py` made the files.
 
-use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
+use crate::common::fixture::Fixture;
 use std::collections::BTreeMap;
-use std::path::Path;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::nn::{ForwardContext, HostTensors, Init, Parameters};
 use wgvq::ops::linalg::matmul::Transpose;
 use wgvq::quantize::{Mode, Options, Quantizer, Registry, Term, mask};
 
-struct Fixture {
-    name: String,
-    options: Value,
-    floats: HostTensors,
-    words: BTreeMap<String, Vec<u32>>,
-}
-
-fn load(name: &str) -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("tests/fixtures/quantizers/{name}.safetensors"));
-    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-    let options = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["options"]).unwrap();
-    let mut fixture = Fixture {
-        name: name.into(),
-        options,
-        floats: HostTensors::new(),
-        words: BTreeMap::new(),
-    };
-    for (name, view) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
-        let words = view
-            .data()
-            .chunks_exact(4)
-            .map(|b| [b[0], b[1], b[2], b[3]]);
-        if view.dtype() == Dtype::F32 {
-            fixture.floats.insert(
-                name,
-                (
-                    view.shape().to_vec(),
-                    words.map(f32::from_le_bytes).collect(),
-                ),
-            );
-        } else {
-            fixture
-                .words
-                .insert(name, words.map(u32::from_le_bytes).collect());
-        }
-    }
-    fixture
-}
-
-impl Fixture {
-    fn tensor(&self, gpu: &Gpu, name: &str) -> Tensor {
-        let (shape, values) = &self.floats[name];
-        Tensor::from_slice(gpu, shape, values).unwrap()
-    }
-
-    /// Returns the tensors whose names begin with `prefix`, without it.
-    fn under(&self, prefix: &str) -> HostTensors {
-        let of = self
-            .floats
-            .iter()
-            .filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())));
-        of.collect()
-    }
-
-    fn close(&self, what: &str, got: &[f32], want: &[f32], tolerance: f32) {
-        assert_eq!(got.len(), want.len(), "{}: {what}", self.name);
-        assert!(!want.is_empty(), "{}: {what}", self.name);
-        let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
-        for (i, (g, w)) in got.iter().zip(want).enumerate() {
-            let allowed = tolerance * (1e-2 * largest + w.abs()) + 1e-7;
-            let holds = (g - w).abs() <= allowed;
-            assert!(
-                holds,
-                "{}: {what}[{i}] is {g}, vector-quantize-pytorch has {w}",
-                self.name
-            );
-        }
+/// Checks that the values agree, small ones by a share of the largest.
+fn close(f: &Fixture, what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{}: {what}", f.name);
+    assert!(!want.is_empty(), "{}: {what}", f.name);
+    let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        let allowed = tolerance * (1e-2 * largest + w.abs()) + 1e-7;
+        let holds = (g - w).abs() <= allowed;
+        assert!(
+            holds,
+            "{}: {what}[{i}] is {g}, vector-quantize-pytorch has {w}",
+            f.name
+        );
     }
 }
 
 /// Our options for theirs.
 fn options(f: &Fixture) -> Options {
-    let o = &f.options;
+    let o = &f.metadata["options"];
     let number = |key: &str, default: f64| o[key].as_f64().unwrap_or(default);
     let size = |key: &str, default: usize| o[key].as_u64().map_or(default, |n| n as usize);
     let kind = o["kind"].as_str().unwrap();
@@ -152,7 +94,7 @@ fn start(gpu: &Gpu, f: &Fixture) -> (Box<dyn Quantizer>, Parameters) {
         state.insert(name, tensor);
     }
     params.load_host(&trained).unwrap();
-    if !(state.is_empty() && f.options["kind"] == "vq") {
+    if !(state.is_empty() && f.metadata["options"]["kind"] == "vq") {
         quantizer.load(&state).unwrap();
     }
     (quantizer, params)
@@ -166,7 +108,7 @@ fn compare(name: &str) {
     .expect(
         "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
     );
-    let f = load(name);
+    let f = Fixture::load(&format!("quantizers/{name}"));
     let (mut quantizer, params) = start(&gpu, &f);
     let tape = Tape::new(&gpu);
     let pass = ForwardContext::new(&tape, &params);
@@ -194,7 +136,8 @@ fn compare(name: &str) {
         );
     }
     assert_eq!(got.len(), want.len());
-    f.close(
+    close(
+        &f,
         "z_q",
         &q.z_q.tensor().read::<f32>().unwrap(),
         &f.floats["z_q"].1,
@@ -202,7 +145,7 @@ fn compare(name: &str) {
     );
     let total = q.total(&tape).unwrap();
     if let Some(total) = &total {
-        let scale = if f.options["kind"] == "product" {
+        let scale = if f.metadata["options"]["kind"] == "product" {
             books as f32
         } else {
             1.0
@@ -211,12 +154,12 @@ fn compare(name: &str) {
         // One mean square there stands for both the commitment and the codebook loss, and has both
         // their gradients.
         if let (Some("vq"), Some(codebook)) = (
-            f.options["kind"].as_str(),
+            f.metadata["options"]["kind"].as_str(),
             q.loss(&tape, Term::Codebook).unwrap(),
         ) {
             got -= codebook.tensor().read::<f32>().unwrap()[0];
         }
-        f.close("loss", &[got], &f.floats["loss"].1, 1e-3);
+        close(&f, "loss", &[got], &f.floats["loss"].1, 1e-3);
     }
     if let Some((_, entropy)) = f.floats.get("part.per_sample_entropy") {
         // The weighted parts in their order: each choice's entropy, that of all, the commitment.
@@ -225,15 +168,17 @@ fn compare(name: &str) {
             .iter()
             .map(|(_, v)| v.tensor().read::<f32>().unwrap()[0])
             .collect();
-        f.close("per-sample entropy", &[parts[0] / 0.1], entropy, 1e-3);
-        f.close(
+        close(&f, "per-sample entropy", &[parts[0] / 0.1], entropy, 1e-3);
+        close(
+            &f,
             "batch entropy",
             &[-parts[1] / 0.1],
             &f.floats["part.batch_entropy"].1,
             1e-3,
         );
         assert_eq!(q.losses[2].0, Term::Commitment);
-        f.close(
+        close(
+            &f,
             "commitment",
             &[parts[2] / 0.25],
             &f.floats["part.commitment"].1,
@@ -252,7 +197,8 @@ fn compare(name: &str) {
         }
         let mut gradients = tape.backward(&objective).unwrap();
         let dz = gradients.take(&z).expect("a gradient of the latents");
-        f.close(
+        close(
+            &f,
             "gradient of z",
             &dz.read::<f32>().unwrap(),
             &f.floats["dz"].1,
@@ -270,7 +216,8 @@ fn compare(name: &str) {
             "{name}: what is trained"
         );
         for (name, (_, values)) in &want {
-            f.close(
+            close(
+                &f,
                 &format!("gradient of {name}"),
                 &trained[name].read::<f32>().unwrap(),
                 values,
@@ -281,7 +228,8 @@ fn compare(name: &str) {
     quantizer.learn(&params, &q.seen, 0).unwrap();
     let (after, want) = (quantizer.save().unwrap(), f.under("out."));
     for (name, (_, values)) in &want {
-        f.close(
+        close(
+            &f,
             &format!("{name} after the step"),
             &after[name].1,
             values,
@@ -292,7 +240,7 @@ fn compare(name: &str) {
     assert_eq!(
         want.is_empty(),
         matches!(
-            f.options["kind"].as_str(),
+            f.metadata["options"]["kind"].as_str(),
             Some("vq" | "fsq" | "lfq" | "simvq")
         ),
         "{name}"

@@ -1,23 +1,13 @@
 //! VQ-GAN's first stage against PyTorch, under taming-transformers' names.
 
-use crate::common::{pattern, pattern_weights};
+use crate::common::fixture::Fixture;
+use crate::common::{gpu, pattern, pattern_weights};
 use wgvq::autograd::Tape;
-use wgvq::gpu::{Gpu, Options, Tensor};
+use wgvq::gpu::Tensor;
 use wgvq::models::Autoencoder;
 use wgvq::models::first_stage::vqgan::{Config, VqGan};
 use wgvq::nn::{ForwardContext, Parameters};
 use wgvq::ops::quantize::vq_search::nearest;
-use wgvq::storage::weights;
-
-fn gpu() -> Gpu {
-    Gpu::new(Options {
-        poison: true,
-        ..Default::default()
-    })
-    .expect(
-        "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
-    )
-}
 
 fn config() -> Config {
     Config {
@@ -36,60 +26,22 @@ fn config() -> Config {
 #[test]
 fn pytorch_agrees() {
     let gpu = gpu();
-    let bytes = std::fs::read(format!(
-        "{}/tests/fixtures/vqgan/taming.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    ))
-    .unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let words = |name: &str| -> Vec<[u8; 4]> {
-        file.tensor(name)
-            .unwrap()
-            .data()
-            .chunks_exact(4)
-            .map(|b| [b[0], b[1], b[2], b[3]])
-            .collect()
-    };
-    let floats =
-        |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
-    let tensor = |name: &str| {
-        Tensor::from_slice(&gpu, file.tensor(name).unwrap().shape(), &floats(name)).unwrap()
-    };
+    let fixture = Fixture::load("vqgan/taming");
     let mut b = Parameters::builder();
     let model = VqGan::new(&mut b, &config()).unwrap();
     assert_eq!(model.factors(), [4]);
     let params = b.build(&gpu, 1).unwrap();
     params.load_host(&pattern_weights(&params)).unwrap();
-    let close = |name: &str, got: &[f32], want: &[f32], share: f32| {
-        assert_eq!(got.len(), want.len(), "{name}");
-        let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = got
-            .iter()
-            .zip(want)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
-        assert!(
-            worst <= share * largest,
-            "{name}: off by {worst}, of {largest} at most"
-        );
-    };
-
     let tape = Tape::new(&gpu);
     let pass = ForwardContext::new(&tape, &params);
     let z = model
-        .latents(&pass, &tape.constant(&tensor("images")))
+        .latents(&pass, &tape.constant(&fixture.tensor(&gpu, "images")))
         .unwrap();
-    close(
-        "latents",
-        &z.tensor().read::<f32>().unwrap(),
-        &floats("latents"),
-        1e-5,
-    );
-    let codebook = tensor("codebook");
+    fixture.close("latents", &z.tensor().read::<f32>().unwrap(), 1e-5);
+    let codebook = fixture.tensor(&gpu, "codebook");
     let rows = z.tensor().reshape(&[8, 4]).unwrap();
     let codes = nearest(&rows, &codebook).unwrap();
-    let want: Vec<u32> = words("codes").into_iter().map(u32::from_le_bytes).collect();
-    assert_eq!(codes.read::<u32>().unwrap(), want);
+    assert_eq!(codes.read::<u32>().unwrap(), fixture.words["codes"]);
 
     let still = Tape::no_grad(&gpu);
     let z_q = wgvq::ops::quantize::gather::gather(&codebook, &codes)
@@ -99,50 +51,13 @@ fn pytorch_agrees() {
     let y = model
         .images(&ForwardContext::new(&still, &params), &still.constant(&z_q))
         .unwrap();
-    close(
-        "reconstruction",
-        &y.tensor().read::<f32>().unwrap(),
-        &floats("reconstruction"),
-        1e-5,
-    );
+    fixture.close("reconstruction", &y.tensor().read::<f32>().unwrap(), 1e-5);
 
     let y = model.images(&pass, &z).unwrap();
-    let gradients = pass.gradients(tape.backward_with(&y, tensor("upstream")).unwrap());
-    assert_eq!(
-        gradients.len(),
-        file.names()
-            .iter()
-            .filter(|n| n.starts_with("grad."))
-            .count()
-    );
-    for (handle, got) in gradients {
-        let name = params.name(handle);
-        let (shape, values) = (got.shape().to_vec(), got.read::<f32>().unwrap());
-        // Under PyTorch's layout, in which the pattern runs.
-        let g: Vec<f64> = weights::export((shape, values))
-            .to_f32()
-            .unwrap()
-            .into_iter()
-            .map(f64::from)
-            .collect();
-        let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let along: f64 = g
-            .iter()
-            .zip(pattern(name, g.len()))
-            .map(|(g, p)| g * p)
-            .sum();
-        for (got, want) in [norm, along, g[0]]
-            .into_iter()
-            .zip(floats(&format!("grad.{name}")))
-        {
-            // Before a norm of one channel a bias has no effect: what its gradient holds is
-            // rounding.
-            assert!(
-                (got - f64::from(want)).abs() <= 3e-5 * norm + 2e-4,
-                "gradient of {name}: {got} for {want}, norm {norm}"
-            );
-        }
-    }
+    let upstream = fixture.tensor(&gpu, "upstream");
+    let gradients = pass.gradients(tape.backward_with(&y, upstream).unwrap());
+    // Before a norm of one channel a bias has no effect: what its gradient holds is rounding.
+    fixture.gradients_agree(&params, &gradients, 2e-4);
 }
 
 /// A configuration that makes no model is named; a model takes every size that the downsampling

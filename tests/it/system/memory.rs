@@ -1,6 +1,6 @@
 //! Sizes beyond the memory that the process may use.
 
-use crate::common::{stderr, tiny_config, wgvq};
+use crate::common::{refused, tiny_config, wgvq};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
@@ -23,20 +23,6 @@ fn within(mib: u64, command: &mut Command) -> Output {
         });
     }
     command.output().expect("the program starts")
-}
-
-/// It failed, with an error and without a panic.
-fn refused(output: &Output, named: &[&str]) {
-    let said = stderr(output);
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}: {said}",
-        output.status
-    );
-    assert!(
-        !said.contains("panicked") && named.iter().all(|name| said.contains(name)),
-        "{said}"
-    );
 }
 
 #[test]
