@@ -69,43 +69,40 @@ pub(crate) struct Judge<'a> {
 pub(crate) const BATCH: usize = 64;
 
 impl Judge<'_> {
-    pub(crate) fn images(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+    /// Records the vectors of images, a batch at a time: f32 [n, E] each.
+    pub(crate) fn images(&self, bytes: &[u8]) -> impl Iterator<Item = Result<Tensor>> {
         let [h, w, c] = self.model.image();
-        let mut rows = Vec::new();
-        for part in bytes.chunks(BATCH * h * w * c) {
+        bytes.chunks(BATCH * h * w * c).map(move |part| {
             let x = pixels(self.gpu, part, [part.len() / (h * w * c), h, w, c])?;
             let tape = Tape::no_grad(self.gpu);
             let pass = ForwardContext::new(&tape, self.params);
-            rows.extend(
-                self.model
-                    .images(&pass, &tape.constant(&x), Dropout::OFF)?
-                    .tensor()
-                    .read::<f32>()?,
-            );
-        }
-        Ok(rows)
+            let rows = self.model.images(&pass, &tape.constant(&x), Dropout::OFF)?;
+            Ok(rows.tensor().clone())
+        })
     }
 
-    pub(crate) fn texts(&self, texts: &Texts) -> Result<Vec<f32>> {
-        let (n, mut rows) = (texts.lengths.len(), Vec::new());
-        for start in (0..n).step_by(BATCH) {
+    /// Records the vectors of texts likewise.
+    pub(crate) fn texts(&self, texts: &Texts) -> impl Iterator<Item = Result<Tensor>> {
+        let n = texts.lengths.len();
+        (0..n).step_by(BATCH).map(move |start| {
             let part = texts
                 .slice(self.text, start..(start + BATCH).min(n))
                 .upload(self.gpu, self.text)?;
             let tape = Tape::no_grad(self.gpu);
-            rows.extend(
-                self.model
-                    .texts(
-                        &ForwardContext::new(&tape, self.params),
-                        &part,
-                        Dropout::OFF,
-                    )?
-                    .tensor()
-                    .read::<f32>()?,
-            );
-        }
-        Ok(rows)
+            let pass = ForwardContext::new(&tape, self.params);
+            let rows = self.model.texts(&pass, &part, Dropout::OFF)?;
+            Ok(rows.tensor().clone())
+        })
     }
+}
+
+/// Reads tensors one after the other, each before the next is recorded.
+async fn gather(parts: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<f32>> {
+    let mut rows = Vec::new();
+    for part in parts {
+        rows.extend(part?.read_async()?.get::<f32>().await?);
+    }
+    Ok(rows)
 }
 
 /// A trained contrastive model, after CLIP (Radford et al. 2021): vectors of images and texts whose
@@ -182,8 +179,8 @@ impl ContrastiveModel {
     /// Returns the vectors of images, u8 [N, H, W, C]: f32 [N, E], each of length 1.
     ///
     /// # Errors
-    /// If the bytes are not whole images of its size.
-    pub fn images(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+    /// If the bytes are not whole images of its size, or the device fails.
+    pub async fn images_async(&self, bytes: &[u8]) -> Result<Vec<f32>> {
         let [h, w, c] = self.model.image();
         if !bytes.len().is_multiple_of(h * w * c) {
             return Err(Error::shape(
@@ -192,23 +189,41 @@ impl ContrastiveModel {
                 bytes.len(),
             ));
         }
-        self.judge().images(bytes)
+        gather(self.judge().images(bytes)).await
+    }
+
+    /// [`ContrastiveModel::images_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`ContrastiveModel::images_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn images(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+        self.gpu.block_on(self.images_async(bytes))
     }
 
     /// Returns the vectors of texts: f32 [N, E], each of length 1.
     ///
     /// # Errors
-    /// If the texts are of another kind.
-    pub fn texts(&self, texts: &Texts) -> Result<Vec<f32>> {
-        self.judge().texts(texts)
+    /// If the texts are of another kind, or the device fails.
+    pub async fn texts_async(&self, texts: &Texts) -> Result<Vec<f32>> {
+        gather(self.judge().texts(texts)).await
     }
 
-    /// Returns the cosine of each image, u8 [N, H, W, C], and its text, `[N]`.
+    /// [`ContrastiveModel::texts_async`], waiting for the device.
     ///
     /// # Errors
-    /// As [`ContrastiveModel::images`] and [`ContrastiveModel::texts`].
-    pub fn score(&self, bytes: &[u8], texts: &Texts) -> Result<Vec<f32>> {
-        let (a, b) = (self.images(bytes)?, self.texts(texts)?);
+    /// As [`ContrastiveModel::texts_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn texts(&self, texts: &Texts) -> Result<Vec<f32>> {
+        self.gpu.block_on(self.texts_async(texts))
+    }
+
+    /// Returns the vectors of as many images as texts.
+    async fn pairs(&self, bytes: &[u8], texts: &Texts) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (a, b) = (
+            self.images_async(bytes).await?,
+            self.texts_async(texts).await?,
+        );
         if a.len() != b.len() {
             return Err(Error::shape(
                 "contrastive",
@@ -216,6 +231,15 @@ impl ContrastiveModel {
                 texts.lengths.len(),
             ));
         }
+        Ok((a, b))
+    }
+
+    /// Returns the cosine of each image, u8 [N, H, W, C], and its text, `[N]`.
+    ///
+    /// # Errors
+    /// As [`ContrastiveModel::images_async`] and [`ContrastiveModel::texts_async`].
+    pub async fn score_async(&self, bytes: &[u8], texts: &Texts) -> Result<Vec<f32>> {
+        let (a, b) = self.pairs(bytes, texts).await?;
         let e = self.model.shape().embedding;
         Ok(a.chunks(e)
             .zip(b.chunks(e))
@@ -223,19 +247,35 @@ impl ContrastiveModel {
             .collect())
     }
 
+    /// [`ContrastiveModel::score_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`ContrastiveModel::score_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn score(&self, bytes: &[u8], texts: &Texts) -> Result<Vec<f32>> {
+        self.gpu.block_on(self.score_async(bytes, texts))
+    }
+
     /// Measures how images and texts find each other, in pools of `pool`.
     ///
     /// # Errors
-    /// As [`ContrastiveModel::score`].
-    pub fn retrieval(&self, bytes: &[u8], texts: &Texts, pool: usize) -> Result<Retrieval> {
-        let (a, b) = (self.images(bytes)?, self.texts(texts)?);
-        if a.len() != b.len() {
-            return Err(Error::shape(
-                "contrastive",
-                "as many texts as images",
-                texts.lengths.len(),
-            ));
-        }
+    /// As [`ContrastiveModel::score_async`].
+    pub async fn retrieval_async(
+        &self,
+        bytes: &[u8],
+        texts: &Texts,
+        pool: usize,
+    ) -> Result<Retrieval> {
+        let (a, b) = self.pairs(bytes, texts).await?;
         Ok(retrieval(&a, &b, texts, &self.text, pool))
+    }
+
+    /// [`ContrastiveModel::retrieval_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`ContrastiveModel::retrieval_async`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn retrieval(&self, bytes: &[u8], texts: &Texts, pool: usize) -> Result<Retrieval> {
+        self.gpu.block_on(self.retrieval_async(bytes, texts, pool))
     }
 }

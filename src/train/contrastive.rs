@@ -8,7 +8,7 @@ use crate::autograd::Tape;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::data::{ImageSet, batch_indices};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Tensor};
 use crate::inference::contrastive_model::{Judge, Metadata, build, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
 use crate::metrics::Steps;
@@ -146,6 +146,15 @@ impl Trainer<ContrastiveTask> {
     }
 }
 
+/// Reads tensors one after the other.
+fn read(parts: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<f32>> {
+    let mut rows = Vec::new();
+    for part in parts {
+        rows.extend(part?.read::<f32>()?);
+    }
+    Ok(rows)
+}
+
 impl Task for ContrastiveTask {
     type Row = ContrastiveRow;
     type Evaluation = Retrieval;
@@ -214,8 +223,9 @@ impl Task for ContrastiveTask {
         };
         let numbers = &self.data.test;
         let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
-        let images = judge.images(&self.data.gather(numbers)?)?;
-        let found = retrieval(&images, &judge.texts(&texts)?, &texts, &self.text, POOL);
+        let bytes = self.data.gather(numbers)?;
+        let (images, captions) = (read(judge.images(&bytes))?, read(judge.texts(&texts))?);
+        let found = retrieval(&images, &captions, &texts, &self.text, POOL);
         Ok(Retrieval {
             step: state.number(),
             ..found
