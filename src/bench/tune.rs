@@ -20,6 +20,8 @@ const FLOPS: [(f64, Option<f64>); 4] = [
 const INNER: usize = 256;
 /// Calls that are timed; the least counts.
 const CALLS: usize = 5;
+/// A tile that after two calls is slower than the best so far by this factor is not called again.
+const TOO_SLOW: f64 = 1.5;
 /// A larger tile has to be this much faster than a smaller one: it takes longer to compile.
 const WORTH: f64 = 0.97;
 
@@ -72,7 +74,7 @@ fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], 
             stream: 1,
         },
     )?;
-    let mut measured = Vec::new();
+    let (mut measured, mut quickest) = (Vec::new(), f64::INFINITY);
     for tile in Tile::candidates(core, gpu.subgroup_size()) {
         let rule = Rule {
             max_cols: None,
@@ -89,7 +91,11 @@ fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], 
             let (_, device) = gpu.timed(|| matmul(&a, &b, Transpose::B, None))?;
             let seconds = device.map_or_else(|| start.elapsed().as_secs_f64(), |d| d.as_secs_f64());
             least = if call > 0 { least.min(seconds) } else { least };
+            if call > 1 && least > TOO_SLOW * quickest {
+                break;
+            }
         }
+        quickest = quickest.min(least);
         measured.push((tile, 2.0 * (rows * cols * INNER) as f64 / least / 1e9));
     }
     Ok(([rows, cols, INNER], measured))

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const FORMAT: u32 = 3;
 pub(crate) const MANIFEST: &str = "tokens.json";
 /// Bytes of codes in a shard, about.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) const SHARD_BYTES: usize = 32 << 20;
 /// Images that go through the model between two reports of progress.
 pub(crate) const BATCH: usize = 256;

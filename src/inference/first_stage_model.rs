@@ -379,10 +379,18 @@ impl FirstStageModel {
     ///
     /// # Errors
     /// As [`FirstStageModel::encode_async`].
+    pub async fn to_codes_async(&self, images: &[u8], names: Vec<String>) -> Result<Codes> {
+        let indices = self.encode_async(images).await?;
+        Ok(self.codes_file(indices, self.levels.clone(), self.image, names))
+    }
+
+    /// [`FirstStageModel::to_codes_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`FirstStageModel::to_codes_async`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to_codes(&self, images: &[u8], names: Vec<String>) -> Result<Codes> {
-        let indices = self.encode(images)?;
-        Ok(self.codes_file(indices, self.levels.clone(), self.image, names))
+        self.gpu.block_on(self.to_codes_async(images, names))
     }
 
     /// Returns codes of images of a size, with what describes them.

@@ -231,6 +231,23 @@ impl TiledModel<'_> {
     ///
     /// # Errors
     /// As [`TiledModel::encode_async`].
+    pub async fn to_codes_async(
+        &mut self,
+        pixels: &[u8],
+        size: [usize; 2],
+        name: String,
+        progress: &mut Progress<'_>,
+    ) -> Result<Codes> {
+        let indices = self.encode_async(pixels, size, progress).await?;
+        let image = [size[0], size[1], self.model.image[2]];
+        let levels = self.levels(size);
+        Ok(self.model.codes_file(indices, levels, image, vec![name]))
+    }
+
+    /// [`TiledModel::to_codes_async`], waiting for the device.
+    ///
+    /// # Errors
+    /// As [`TiledModel::to_codes_async`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to_codes(
         &mut self,
@@ -239,10 +256,8 @@ impl TiledModel<'_> {
         name: String,
         progress: &mut Progress,
     ) -> Result<Codes> {
-        let indices = self.encode(pixels, size, progress)?;
-        let image = [size[0], size[1], self.model.image[2]];
-        let levels = self.levels(size);
-        Ok(self.model.codes_file(indices, levels, image, vec![name]))
+        let gpu = self.model.gpu.clone();
+        gpu.block_on(self.to_codes_async(pixels, size, name, progress))
     }
 
     fn cells(&self, levels: &[Level]) -> Vec<Cells> {

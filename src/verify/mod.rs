@@ -254,6 +254,7 @@ pub fn backward(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result
 }
 
 /// Whether the elements of both are equal, bit by bit.
+#[cfg(not(target_arch = "wasm32"))]
 fn same_bits(what: &str, one: &HostTensor, other: &HostTensor) -> Verdict {
     let bits = |host: &HostTensor| -> Vec<u64> {
         match &host.data {

@@ -12,6 +12,7 @@
 
 use super::pool::Storage;
 use crate::gpu::{Gpu, POISON};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -21,6 +22,10 @@ use std::sync::{Arc, Weak};
 pub const GUARD_BAND: u64 = 1 << 16;
 
 /// A buffer with bands, and where its tensor lies.
+#[cfg_attr(
+    target_arch = "wasm32",
+    expect(dead_code, reason = "to compare bands is to wait for the device")
+)]
 pub(crate) struct Guarded {
     buffer: wgpu::Buffer,
     tensor: Range<u64>,

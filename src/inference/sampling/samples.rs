@@ -17,6 +17,10 @@ pub struct Samples {
 /// Samples on their way to the host: await them, poll them with [`PendingSamples::ready`], or
 /// [`PendingSamples::wait`] for them.
 pub struct PendingSamples {
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(dead_code, reason = "for those that wait for the device")
+    )]
     pub(super) gpu: Gpu,
     pub(super) codes: Readback,
     pub(super) log_probs: Readback,
