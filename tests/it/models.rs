@@ -70,7 +70,7 @@ fn of_several_models_the_first_stage_is_taken_or_the_one_that_is_named() {
     }
     let both = ["`cond_stage_model`", "`first_stage_model`"];
     refused(
-        &import("two.safetensors", "none", &["--prefix", "model"]),
+        import("two.safetensors", "none", &["--prefix", "model"]),
         &both,
     );
 
@@ -80,7 +80,7 @@ fn of_several_models_the_first_stage_is_taken_or_the_one_that_is_named() {
         &[behind("a.", &of_codes(7)), behind("b.", &of_codes(13))].concat(),
     );
     refused(
-        &import("ab.safetensors", "none", &[]),
+        import("ab.safetensors", "none", &[]),
         &["`a`", "`b`", "--prefix"],
     );
     // One that has no codes is no choice.
@@ -93,7 +93,7 @@ fn of_several_models_the_first_stage_is_taken_or_the_one_that_is_named() {
         &[plain, behind("b.", &of_codes(13))].concat(),
     );
     refused(
-        &import("plain.safetensors", "none", &["--prefix", "a"]),
+        import("plain.safetensors", "none", &["--prefix", "a"]),
         &["`a`", "quantize.embedding.weight"],
     );
     assert!(!place.at("none").exists());
@@ -112,7 +112,7 @@ fn what_cannot_be_imported_leaves_nothing() {
         ("1000000000", "16384"),
     ] {
         refused(
-            &run(&["import", &file, "--size", size, "--out", &none]),
+            run(&["import", &file, "--size", size, "--out", &none]),
             &["data.width", word],
         );
     }
@@ -123,13 +123,13 @@ fn what_cannot_be_imported_leaves_nothing() {
         tensor.2[4..8].copy_from_slice(&value.to_le_bytes());
         write(&place.at("bad.safetensors"), &all);
         refused(
-            &run(&["import", &place.text("bad.safetensors"), "--out", &none]),
+            run(&["import", &place.text("bad.safetensors"), "--out", &none]),
             &[name, word],
         );
     }
     let nowhere = place.text("no-pictures");
     refused(
-        &run(&["import", &file, "--data", &nowhere, "--out", &none]),
+        run(&["import", &file, "--data", &nowhere, "--out", &none]),
         &["--data", "no-pictures"],
     );
     assert!(!place.at("none").exists());
@@ -138,7 +138,7 @@ fn what_cannot_be_imported_leaves_nothing() {
     std::fs::copy(&file, place.at("run/final.safetensors")).unwrap();
     let own = place.text("run/final.safetensors");
     refused(
-        &run(&[
+        run(&[
             "import",
             &own,
             "--size",
@@ -165,11 +165,11 @@ fn an_imported_run_has_no_pictures_of_its_own() {
         &place.text("run"),
     ]));
     refused(
-        &run(&["prior", &place.text("run"), "--steps", "2"]),
+        run(&["prior", &place.text("run"), "--steps", "2"]),
         &["--data"],
     );
     assert!(!place.at("run/prior").exists());
-    refused(&run(&["inspect", &place.text("run")]), &["--data"]);
+    refused(run(&["inspect", &place.text("run")]), &["--data"]);
 }
 
 /// Ends within a while, or is killed.
@@ -216,7 +216,7 @@ fn pipes_folders_and_devices_are_no_files_to_read() {
         for args in &list {
             let mut command = wgvq();
             command.args(args);
-            refused(&within(command), &[path, "no ordinary file"]);
+            refused(within(command), &[path, "no ordinary file"]);
         }
     }
     assert!(!place.at("out").exists());
@@ -235,7 +235,7 @@ fn nothing_is_written_over_what_is_read_or_twice() {
     let before = std::fs::read(&a).unwrap();
 
     refused(
-        &run(&[
+        run(&[
             "encode",
             run_path,
             &a,
@@ -263,7 +263,7 @@ fn nothing_is_written_over_what_is_read_or_twice() {
         vec!["export", run_path, "--decoder", "-o", model_text],
         vec!["export", model_text, "--decoder", "-o", model_text],
     ] {
-        refused(&run(&[&args[..], &["--overwrite"]].concat()), &["is read"]);
+        refused(run(&[&args[..], &["--overwrite"]].concat()), &["is read"]);
     }
     assert!(std::fs::read(&a).unwrap() == before && std::fs::read(&model).unwrap() == bytes);
 

@@ -133,7 +133,7 @@ fn a_run_stays_until_its_successor_can_run() {
     ] {
         let args = ["train", text(&config), "--out", text(&out), "--overwrite"];
         refused(
-            &run(&args.iter().chain(more).copied().collect::<Vec<_>>()),
+            run(&args.iter().chain(more).copied().collect::<Vec<_>>()),
             &[named],
         );
         unchanged(&out, &before);
@@ -499,7 +499,7 @@ fn pictures_that_were_decoded_go_with_what_replaces_them() {
     };
     ok(decode("two", &[]));
     std::fs::write(out.join("mine.png"), "mine").unwrap();
-    refused(&decode("two", &[]), &["a.png", "--overwrite"]);
+    refused(decode("two", &[]), &["a.png", "--overwrite"]);
     ok(decode("one", &[]));
     assert_eq!(pictures(&out), ["a.png", "b.png", "c.png", "mine.png"]);
     ok(decode("one", &["--overwrite"]));
@@ -533,7 +533,7 @@ fn pictures_that_were_decoded_go_with_what_replaces_them() {
         text(&inside),
         "--overwrite",
     ];
-    refused(&run(&read), &["a.png", "is read"]);
+    refused(run(&read), &["a.png", "is read"]);
     assert_eq!(pictures(&out), ["a.png", "b.png", "c.png"]);
     ok(native(&["b.png"], &["--overwrite"]));
     assert_eq!(pictures(&out), ["b.png"]);
@@ -580,7 +580,7 @@ fn codes_and_their_arrays_come_together() {
         std::fs::write(left.join("c"), "other").unwrap();
         std::fs::write(left.join("c.npy"), "other").unwrap();
         refused(
-            &run(&[
+            run(&[
                 "encode",
                 &folder.path().join("no-run").display().to_string(),
                 text(&image),
@@ -694,9 +694,9 @@ fn places_are_checked_before_the_work() {
         );
     }
     // What was made to see whether it can be goes again.
-    refused(&run(&["sample", &gone, "--out", &at("a/b/c")]), &["no-run"]);
+    refused(run(&["sample", &gone, "--out", &at("a/b/c")]), &["no-run"]);
     refused(
-        &run(&["export", &gone, "--decoder", "-o", &at("d/e/x")]),
+        run(&["export", &gone, "--decoder", "-o", &at("d/e/x")]),
         &["no-run"],
     );
     let mut names: Vec<String> = std::fs::read_dir(folder.path())
@@ -748,7 +748,7 @@ fn a_place_is_one_commands() {
         ["inspect", text(&run_path), "--out"],
     ] {
         refused(
-            &run(&args
+            run(&args
                 .into_iter()
                 .chain([text(&at("out"))])
                 .collect::<Vec<_>>()),
@@ -758,7 +758,7 @@ fn a_place_is_one_commands() {
     let config = tiny(folder.path(), 2);
     let compare = ["compare", text(&config), "--quantizers", "ema", "--out"];
     refused(
-        &run(&compare
+        run(&compare
             .into_iter()
             .chain([text(&at("out"))])
             .collect::<Vec<_>>()),
@@ -794,7 +794,7 @@ fn a_place_is_one_commands() {
         ])
     };
     refused(
-        &export("x.safetensors"),
+        export("x.safetensors"),
         &["another command", "x.safetensors"],
     );
     assert!(!at("x.safetensors").exists());
@@ -881,7 +881,7 @@ fn the_later_stages_are_checked_before_the_first_one_trains() {
             args.extend(["--out", text(&out)]);
         }
         args.extend(more);
-        refused(&run(&args), &[named]);
+        refused(run(&args), &[named]);
         assert!(!out.exists(), "{more:?}");
     }
 }
@@ -945,12 +945,12 @@ fn what_reads_texts_is_replaced_together() {
     let before = all(&out);
     assert!(before.contains_key(&out.join("report/evaluation.csv")));
     refused(
-        &run(&["text2image", "evaluate", text(&out), "--n", "4"]),
+        run(&["text2image", "evaluate", text(&out), "--n", "4"]),
         &["evaluation.csv", "--overwrite"],
     );
     // Nothing of it is touched by one that comes to nothing, or that is killed at its steps.
     refused(
-        &train(&out, &["--overwrite", "--strict", "--text-length", "4"]),
+        train(&out, &["--overwrite", "--strict", "--text-length", "4"]),
         &["--strict"],
     );
     unchanged(&out, &before);
@@ -975,7 +975,7 @@ fn what_reads_texts_is_replaced_together() {
     sample("a");
     // Something foreign lies where the judge is made anew.
     std::fs::write(out.join("contrastive/mine.txt"), "mine").unwrap();
-    refused(&train(&out, &another), &["mine.txt"]);
+    refused(train(&out, &another), &["mine.txt"]);
     std::fs::remove_file(out.join("contrastive/mine.txt")).unwrap();
     // One without a judge leaves neither the old one nor what that measured.
     let without = ["--steps", "4", "--judge-steps", "0"];

@@ -6,6 +6,9 @@ use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 
+/// Sets a key of a configuration to a value.
+type Setter = Box<dyn FnMut(&str, &str) -> wgvq::Result<()>>;
+
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
 
 #[test]
@@ -70,7 +73,7 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
             continue;
         }
         let id = option.get_id().as_str();
-        let mut config: Box<dyn FnMut(&str, &str) -> wgvq::Result<()>> = match (name, id) {
+        let mut config: Setter = match (name, id) {
             ("wgvq prior", "set") | ("wgvq text2image train", "set") => {
                 let mut config = PriorConfig::default();
                 Box::new(move |key, value| config.set(key, value))

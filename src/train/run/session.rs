@@ -99,10 +99,11 @@ impl<'a, T: Task> Session<'a, T> {
         // What a run goes back to that diverges before its first checkpoint. It is on disk, so that
         // a resumed run has it too.
         match first {
-            Some(first) => match first.before {
-                Some(before) => session.save_as(0, before)?,
-                None => {}
-            },
+            Some(first) => {
+                if let Some(before) = first.before {
+                    session.save_as(0, before)?;
+                }
+            }
             None if step == 0 && session.recovery().is_some_and(|r| r.can_restore()) => {
                 session.save()?;
             }

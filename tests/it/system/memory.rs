@@ -60,9 +60,9 @@ fn a_set_beyond_what_the_process_may_use_goes_to_disk() {
                 .env("WGVQ_DATA", folder.path().join("cache")),
         )
     };
-    refused(&train("auto"), &["no such adapter"]);
+    refused(train("auto"), &["no such adapter"]);
     refused(
-        &train("memory"),
+        train("memory"),
         &["100 images of 2048x2048x3", "this process may use"],
     );
 }
@@ -82,7 +82,7 @@ fn models_and_texts_beyond_all_memory_are_refused_before_it_is_taken() {
         command.args(["--set", set]);
     }
     refused(
-        &within(8192, &mut command),
+        within(8192, &mut command),
         &["parameters of the model", "asked for"],
     );
 
@@ -90,7 +90,7 @@ fn models_and_texts_beyond_all_memory_are_refused_before_it_is_taken() {
     command
         .args(["text2image", "train", "--text-length", "100000000", "--out"])
         .arg(&out);
-    refused(&within(8192, &mut command), &["--text-length", "100000000"]);
+    refused(within(8192, &mut command), &["--text-length", "100000000"]);
     // As many tokens as there may be, of each of the captions.
     let mut command = wgvq();
     let none = folder.path().join("none");
@@ -106,7 +106,7 @@ fn models_and_texts_beyond_all_memory_are_refused_before_it_is_taken() {
         ])
         .arg(&none);
     refused(
-        &within(4096, &mut command),
+        within(4096, &mut command),
         &["--text-length", "texts of 1048576 tokens each", "asked for"],
     );
     assert!(!none.exists());
@@ -141,7 +141,7 @@ fn what_cannot_fit_is_refused_by_the_name_of_its_option() {
     let runs = folder.path().join("runs");
     let more = ["--batch", "65536", "--set", "model.hidden=1024"];
     refused(
-        &within(8192, &mut train(&runs.join("begun"), &more)),
+        within(8192, &mut train(&runs.join("begun"), &more)),
         &[
             "65536 images in a step (train.batch_size): ",
             "bytes asked for, the device allows",
@@ -159,7 +159,7 @@ fn what_cannot_fit_is_refused_by_the_name_of_its_option() {
     assert!(memory.to_string().contains(said), "{memory}");
     let none = folder.path().join("none");
     let many = ["--codes", "16777216", "--set", "quantizer.codebook_dim=256"];
-    refused(&within(8192, &mut train(&none, &many)), &["asked for"]);
+    refused(within(8192, &mut train(&none, &many)), &["asked for"]);
     assert!(!none.join("config.toml").exists());
     assert!(train(&out, &[]).output().unwrap().status.success());
     let mut prior = wgvq();
@@ -187,7 +187,7 @@ fn what_cannot_fit_is_refused_by_the_name_of_its_option() {
         .args(["--n", "1048576", "--out"])
         .arg(folder.path().join("samples"));
     refused(
-        &within(2048, &mut sample),
+        within(2048, &mut sample),
         &["--n", "1048576 images", "asked for"],
     );
     assert!(!folder.path().join("samples").exists());
