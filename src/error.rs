@@ -47,7 +47,7 @@ pub enum Error {
          the batch size or the model's width", of_what_there_is(*has)
     )]
     OutOfMemory {
-        /// What was to be made, and for whom.
+        /// The thing to be made, and for whom.
         what: String,
         /// Bytes asked for.
         asked: u64,

@@ -24,7 +24,7 @@ struct Params {
     n: u32,
 }
 
-/// What a call costs that reads and writes `tensors` of `n` elements.
+/// Returns the cost of a call that reads and writes `tensors` of `n` elements.
 fn work(n: usize, tensors: usize) -> Work {
     Work {
         flops: 5.0 * n as f64,

@@ -1,4 +1,4 @@
-//! What the operation promises.
+//! The promises of the operation.
 
 use super::{forward_kernel, grad_kernel, reference, softplus, work};
 use crate::Result;

@@ -1,4 +1,4 @@
-//! What is ready to be timed.
+//! A workload that is ready to be timed.
 
 use crate::Result;
 use crate::gpu::Work;

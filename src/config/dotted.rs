@@ -76,8 +76,8 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
         toml::to_string(self).map_err(|e| Error::config("the configuration", e))
     }
 
-    /// Returns a hash of every value. Keys stand in it under the names that they first had, so that a new
-    /// name changes no hash.
+    /// Returns a hash of every value. Keys stand in it under the names that they first had, so that
+    /// a new name changes no hash.
     ///
     /// # Errors
     /// As [`DottedConfig::to_toml`].

@@ -4,6 +4,7 @@
 //! text: in one sequence with it (Ramesh et al. 2021), or by attention to what an encoder makes of
 //! it (Yu et al. 2022).
 
+mod batch;
 pub mod conditioning;
 mod decoding;
 mod pattern;
@@ -15,7 +16,7 @@ mod shape;
 pub use pattern::Pattern;
 pub use shape::{Positions, Shape, TextKind};
 
-use super::text::{Text, TextBatch, TextFormat};
+use super::text::{Text, TextFormat};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
@@ -30,6 +31,7 @@ use crate::ops::attention::attention::{Attention, Mask};
 use crate::ops::attention::rotary::{Rotary, raster};
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
+pub use batch::Batch;
 use std::ops::Range;
 pub use vocabulary::Vocabulary;
 
@@ -461,30 +463,6 @@ impl Prior {
     ) -> Result<Vec<Var>> {
         let x = self.run(pass, batch, dropout)?;
         self.code_logits(pass, x)
-    }
-}
-
-/// Classes u32 `[B]`, and the codes of each codebook u32 [B h w], on the device.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Classes; as many as there are for none.
-    pub classes: Tensor,
-    /// Codes by codebook.
-    pub codes: Vec<Tensor>,
-    /// Codes of each level above, by codebook.
-    pub above: Vec<Vec<Tensor>>,
-    /// The images' texts, where the model reads them.
-    pub text: Option<TextBatch>,
-}
-
-impl Batch {
-    fn text(&self) -> Result<&TextBatch> {
-        self.text.as_ref().ok_or_else(|| {
-            Error::invalid(
-                "prior",
-                "a batch without texts, for a model that reads them",
-            )
-        })
     }
 }
 

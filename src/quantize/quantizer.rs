@@ -1,4 +1,4 @@
-//! What every quantizer is, and what it gives.
+//! The trait of all quantizers, and what they return.
 
 use super::latents::{interleaved, squared_distances};
 use super::options::Options;

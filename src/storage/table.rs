@@ -59,8 +59,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_written_is_read(rows in prop::collection::vec(prop::collection::vec("[a,\"\n\r é]{0,6}", 1..4), 0..5)) {
-            let read: Vec<Vec<String>> = super::rows(&csv(&rows)).into_iter().map(|(_, row)| row).collect();
+        fn whatever_is_written_is_read(
+            rows in prop::collection::vec(
+                prop::collection::vec("[a,\"\n\r é]{0,6}", 1..4),
+                0..5,
+            )
+        ) {
+            let read: Vec<Vec<String>> = super::rows(&csv(&rows))
+                .into_iter()
+                .map(|(_, row)| row)
+                .collect();
             prop_assert_eq!(read, rows);
         }
     }

@@ -96,8 +96,8 @@ const FEW: u32 = 64;
 /// The classes of [`few_pictures`], as some of the embedded emoji have them.
 const CLASSES: [&str; 3] = ["Flags", "Food & Drink", "Smileys & Emotion"];
 
-/// Returns a folder of 64 pictures of 32 x 32 in three classes, no two alike. A run over them costs what its steps
-/// cost: to measure on the embedded emoji takes longer than a few steps do.
+/// Returns a folder of 64 pictures of 32 x 32 in three classes, no two alike. A run over them costs
+/// what its steps cost: to measure on the embedded emoji takes longer than a few steps do.
 pub fn few_pictures() -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("few-pictures-of-classes");
     if !place.is_dir() {

@@ -112,9 +112,9 @@ fn it_writes_an_operations_files_and_their_lines() {
         (
             "src/registry.rs",
             "&norm::soft_shift2::SoftShift2,",
-            "&linalg::scale_by::ScaleBy,",
+            "&elementwise::slice_columns::SliceColumns,",
         ),
-        ("tests/ops.rs", "\"soft_shift2\",", "\"scale_by\","),
+        ("tests/ops.rs", "\"soft_shift2\",", "\"slice_columns\","),
     ] {
         let (old, new) = (&before[Path::new(path)], &after[Path::new(path)]);
         let at = line_of(new, line).unwrap_or_else(|| panic!("{path} lacks {line}"));

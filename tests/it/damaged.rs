@@ -20,7 +20,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// What numbers are replaced by.
+/// The numbers that replace others.
 const NUMBERS: [&str; 6] = [
     "0",
     "1",

@@ -880,7 +880,7 @@ fn a_warning_has_one_line() {
     assert_eq!(said.lines().count(), notes, "{said}");
 }
 
-/// What is said goes through one function, which makes it one line.
+/// Messages go through one function, which makes each one line.
 #[test]
 fn one_file_writes_to_standard_error() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

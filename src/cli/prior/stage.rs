@@ -81,7 +81,7 @@ pub fn made(folder: &Path, info: &TokenDatasetInfo) -> Option<Result<Tokens>> {
     })
 }
 
-/// What tokens are made of.
+/// The source of tokens.
 pub struct TokenSource<'a> {
     pub images: &'a ImageSet,
     /// The images' texts, where the prior reads some.
@@ -109,7 +109,7 @@ pub struct PriorStage<'a> {
     pub go_on: &'a str,
 }
 
-/// How a training ended that reached its last step.
+/// The outcome of a training that reached its last step.
 pub struct TrainedPrior {
     pub evaluation: PriorEvaluation,
     pub parameters: usize,

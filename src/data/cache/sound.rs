@@ -99,7 +99,7 @@ impl ImageCache {
             .retain(|_| n.next().is_none_or(|n| !damaged.contains_key(&n)));
     }
 
-    /// What stands for the content of each picture: see [`super::Stamp::ends`].
+    /// Returns the sum that stands for the content of each picture, see [`super::Stamp::ends`].
     pub(crate) fn ends(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.pictures.iter().map(|picture| &picture.ends)
     }

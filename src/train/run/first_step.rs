@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// known once one was: no estimate refuses a run that could be trained, and a run that cannot be
 /// leaves nothing behind.
 pub(super) struct FirstStep {
-    /// What a run goes back to that diverges before its first checkpoint, where it may.
+    /// The state to which a run returns that diverges before its first checkpoint, where it may.
     pub(super) before: Option<Checkpoint>,
 }
 

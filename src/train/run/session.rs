@@ -57,8 +57,9 @@ pub(super) struct Session<'a, T: Task> {
 }
 
 impl<'a, T: Task> Session<'a, T> {
-    /// `first` is the step that was taken before, where one was; `saved` is the step of the checkpoint that the trainer stands at, where it stands at one,
-    /// and `setback` what that says.
+    /// Creates a session. `first` is the step that was taken before, where one was; `saved` is the
+    /// step of the checkpoint that the trainer stands at, where it stands at one, and `setback`
+    /// the setback that it records.
     pub(super) fn new(
         trainer: Trainer<T>,
         schedule: &'a Schedule,
