@@ -17,6 +17,15 @@ ORDER = ["rtx2060", "rtx3080", "rtx4070", "rtx5080", "rx580", "rx6800", "rx7900"
 SLACK = {"registers": 1.0, "spills": 1.0, "instructions": 1.02}
 
 
+def family(label):
+    """A kernel's name, with the matrix core whose variant it is where that is not `tiled`."""
+    name, _, defines = label.partition("(")
+    for define, core in (("SIDE=", "coopmat"), ("LANES=", "subgroup")):
+        if define in defines and not name.endswith(core):
+            return f"{name} {core}"
+    return name
+
+
 def worst(path):
     """The worst figures of each kernel's variants, the number refused, and occupancy's unit."""
     kernels, refused, unit = {}, [], None
@@ -28,7 +37,7 @@ def worst(path):
             if "registers" not in row:
                 continue
             unit = row["occupancy_unit"] or unit
-            name = row["kernel"].split("(")[0]
+            name = family(row["kernel"])
             old = kernels.setdefault(name, {"variants": 0, "registers": 0, "spills": 0, "instructions": 0, "occupancy": None})
             old["variants"] += 1
             for figure in ("registers", "spills", "instructions"):
@@ -113,6 +122,7 @@ def text(args, rows):
         "The variants of each kernel are a choice (`wgvq kernels --pairwise`) of those that the GPU can run; a cell has the worst of them: registers, then the fewest waves or threads that fit at once, then, in bold, registers spilled to memory.",
         "Registers count 32 bits for an invocation on GeForce and Radeon, 16 bits on Apple, and vectors of four on Adreno.",
         "Waves are warps of a multiprocessor on GeForce, subgroups of a SIMD on Radeon, threads of a core on Apple, and waves of a core on Adreno.",
+        "A name with `subgroup` or `coopmat` behind it is a variant of that matrix core, which a GPU runs only where it is asked for (`--core`).",
         "Intel's GPUs, and the drivers of NVIDIA, AMD on Windows, Metal and Direct3D, are not seen here.",
         "",
         "| kernel | " + " | ".join(gpus) + " |",

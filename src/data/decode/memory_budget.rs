@@ -1,4 +1,4 @@
-//! Resize much memory pictures may take while they are decoded, all threads together.
+//! A limit on the memory that images take while they are decoded, all threads together.
 
 use parking_lot::{Condvar, Mutex};
 

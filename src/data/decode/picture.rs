@@ -23,7 +23,7 @@ use crate::{Error, Result};
 
 /// The most bytes that a picture may take as a file, and as pixels (three or more to a pixel).
 const MAX_BYTES: u64 = 256 << 20;
-/// Resize a JPEG begins.
+/// The first bytes of a JPEG.
 const JPEG: &[u8] = b"\xFF\xD8\xFF";
 
 /// The header of an image file.

@@ -1,4 +1,4 @@
-//! Resize a picture is brought to the size at which it is kept.
+//! Bringing an image to the size at which it is kept.
 
 use crate::Result;
 use crate::data::decode::picture;
@@ -6,7 +6,7 @@ use crate::data::decode::place::Place;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 
-/// Resize a picture is brought to the size at which it is kept.
+/// The way in which an image is brought to the size at which it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resize {
     /// Cropped at the centre to the shape of that size, and scaled: [`picture::fit`].

@@ -10,7 +10,8 @@ use crate::data::loader::order::{batch_indices, flip, uniform};
 use crate::data::{ImageSet, Pixels};
 use crate::{Error, Result};
 
-/// Resize batches are made of a set's training side.
+/// The rule by which batches are made of the training split: the images of each step, their crops,
+/// flips and colours, which follow from the seed, the step and the place in the batch alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchPlan {
     /// The run's seed.

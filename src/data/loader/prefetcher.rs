@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{Error, Result};
 
-/// Resize long whoever takes had to wait, and of how long.
+/// The time for which the taker of batches had to wait, out of the time that passed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DataStall {
     /// Waiting for what was not made yet.
@@ -138,7 +138,7 @@ impl<T: Send + 'static> Prefetcher<T> {
         made
     }
 
-    /// Resize long takers had to wait so far.
+    /// Returns the time for which takers had to wait so far.
     pub fn waiting(&self) -> DataStall {
         let state = self.shared.state.lock();
         DataStall {

@@ -23,7 +23,7 @@ use crate::{Error, Result, files};
 
 /// A sample's JSON, which holds more than its caption, is at most this long.
 const MAX_JSON: u64 = 1 << 20;
-/// Resize compressed archives begin, what they are, and how they are unpacked.
+/// The first bytes of compressed archives, their names, and the commands that unpack them.
 const COMPRESSED: [(&[u8], &str, &str); 6] = [
     (b"\x1F\x8B", "compressed by gzip", "gunzip -k"),
     (b"BZh", "compressed by bzip2", "bunzip2 -k"),

@@ -45,7 +45,7 @@ impl Grid {
         })
     }
 
-    /// Resize many tiles.
+    /// Returns the number of tiles.
     pub(crate) fn tiles(&self) -> usize {
         self.across as usize * self.down as usize
     }

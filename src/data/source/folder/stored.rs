@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub(crate) struct SetLayout<'a> {
     /// Width, height and channels of an image.
     pub(crate) image: (usize, usize, usize),
-    /// Resize pictures are brought to the size at which they are kept.
+    /// The way in which images are brought to the size at which they are kept.
     pub(crate) how: Resize,
     /// That size, and the images that a picture gives; `None` leaves it out as too small.
     pub(crate) grid: &'a dyn Fn(&Header) -> Option<Grid>,
