@@ -77,8 +77,8 @@ impl Gpu {
         let mut pairs = bindings.iter().zip(&declared.storage);
         if let Some((t, at)) = pairs.find(|(t, at)| !t.dtype().fits(at.elements)) {
             let expected = match at.elements {
-                Elements::Words => "32-bit elements: `ops::cast` makes f32",
-                Elements::F16 => "f16: `ops::cast` makes it",
+                Elements::Words => "32-bit elements: `ops::elementwise::cast` makes f32",
+                Elements::F16 => "f16: `ops::elementwise::cast` makes it",
                 Elements::Halves => "16-bit floats",
             };
             return Err(Error::shape(op, expected, format!("{t:?}")));
