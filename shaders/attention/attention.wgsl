@@ -1,11 +1,14 @@
-// o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys j <= i + diagonal that the mask lets it see;  lse_i = log of the
-// softmax's denominator
+// o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys
+// j <= i + diagonal that the mask lets it see;  lse_i = log of the softmax's denominator
 //
-// q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists: a workgroup owns TILE_ROWS queries
-// and walks over the keys, 32 at a time, as two products of matrices in workgroup memory: scores q k^T, and p v under a running maximum
-// (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1). An invocation has four queries, 32 / ACROSS of the keys' scores and QUADS
-// times four channels of the values, and keeps nothing of D's size. A row that sees no key gives 0. Blocks past the last visible key are
-// not walked. Where there are few queries, parts of the keys go to several workgroups, each of which writes an o and an lse of its own:
+// q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists:
+// a workgroup owns TILE_ROWS queries and walks over the keys, 32 at a time, as two products of
+// matrices in workgroup memory: scores q k^T, and p v under a running maximum (Milakov and
+// Gimelshein 2018; Dao et al. 2022, algorithm 1). An invocation has four queries, 32 / ACROSS of
+// the keys' scores and QUADS times four channels of the values, and keeps nothing of D's size. A
+// row that sees no key gives 0. Blocks past the last visible key are not walked. Where there are
+// few queries, parts of the keys go to several workgroups, each of which writes an o and an lse of
+// its own:
 // attention_parts brings them together.
 // Reads 4 D (B H Tq Tk / 32 + 2 B H Tk Tq / TILE_ROWS) bytes, writes 4 B H Tq (D + 1).
 #import attention/attention/operands
@@ -38,7 +41,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #end
     let first = i32(part * p.part_rows);
-    let end = min(min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)), first + i32(p.part_rows));
+    let end = min(
+        min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)),
+        first + i32(p.part_rows));
     for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
 #for all in p.tq
@@ -59,7 +64,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         var most = vec4<f32>(LOWEST);
 #unroll j 0 32/ACROSS
         let key_{j} = c0 + i32(x) + {j*ACROSS};
-        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN & vec4<bool>(key_{j} < i32(p.tk));
+        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN
+            & vec4<bool>(key_{j} < i32(p.tk));
 #import attention/attention/tile/seen
         s_{j} = select(vec4<f32>(LOWEST), s_{j} * p.scale, seen_{j});
         most = max(most, s_{j});
@@ -73,7 +79,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum *= shrink;
         workgroupBarrier();
 #unroll j 0 32/ACROSS
-        // A row that has seen no key yet has LOWEST for its largest: its weights are 0 and not exp(0).
+        // A row that has seen no key yet has LOWEST for its largest: its weights are 0 and not
+        // exp(0).
         let p_{j} = select(vec4<f32>(), exp(s_{j} - top), seen_{j});
         sum += p_{j};
         weights[(x + {j*ACROSS}u) * PITCH + y] = p_{j};

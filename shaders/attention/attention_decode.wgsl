@@ -1,18 +1,24 @@
-// o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position t = lengths[b] of each sequence;
-// its own key and value join the cache as row t. With MASK over the keys j that bit j of row t of the mask lets it see,
-// and t itself
+// o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position
+// t = lengths[b] of each sequence; its own key and value join the cache as row t. With MASK over
+// the keys j that bit j of row t of the mask lets it see, and t itself
 //
-// With CROSS over j < lengths[b] of keys and values that stay, kv: f32 [B, S, 2, H, D]; q: f32 [B, 1, H, D]. Without a key o is 0.
+// With CROSS over j < lengths[b] of keys and values that stay, kv: f32 [B, S, 2, H, D]; q: f32
+// [B, 1, H, D]. Without a key o is 0.
 //
-// qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
-// k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is a multiple of 4; D is at most 256. One workgroup has one
-// head of one sequence and walks over its keys, KEYS at a time, with a running softmax (Milakov and Gimelshein 2018): for the scores an
-// invocation has whole keys, for the weighted sum UNITS_EACH times four channels of every few-th key. With PARTS several workgroups have
-// a share of the keys each, and write an o [PARTS, B, 1, H, D] and its lse [PARTS, B, H], which attention_parts brings together.
+// qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
+// row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is
+// a multiple of 4; D is at most 256. One workgroup has one head of one sequence and walks over its
+// keys, KEYS at a time, with a running softmax (Milakov and Gimelshein 2018): for the scores an
+// invocation has whole keys, for the weighted sum UNITS_EACH times four channels of every few-th
+// key. With PARTS several workgroups have a share of the keys each, and write an o
+// [PARTS, B, 1, H, D] and its lse [PARTS, B, H], which attention_parts brings together.
 // Reads 8 B H t D bytes.
 const KEYS = GROUP * KEYS_EACH;
 const LOWEST_SCORE = -3.4e38;
-struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32, parts: u32 }
+struct Params {
+    heads: u32, sequences: u32, most: u32, d: u32, scale: f32,
+    mask_batch: u32, mask_row: u32, parts: u32
+}
 var<immediate> p: Params;
 #ifdef VEC
 alias Value = vec4<f32>;
@@ -53,8 +59,12 @@ fn key(row: u32, u: u32) -> vec4<f32> { return k[row / 4u + u]; }
 fn value(row: u32, u: u32) -> vec4<f32> { return v[row / 4u + u]; }
 #endif
 #else
-fn channel(u: u32) -> vec4<u32> { return min(4u * u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d - 1u)); }
-fn within(u: u32, x: vec4<f32>) -> vec4<f32> { return select(vec4<f32>(), x, 4u * u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.d)); }
+fn channel(u: u32) -> vec4<u32> {
+    return min(4u * u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d - 1u));
+}
+fn within(u: u32, x: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), x, 4u * u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.d));
+}
 fn token(row: u32, u: u32) -> vec4<f32> {
     let c = row + channel(u);
     return within(u, vec4<f32>(qkv[c.x], qkv[c.y], qkv[c.z], qkv[c.w]));
@@ -150,20 +160,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let j_{i} = j0 + {i}u * GROUP + lane;
         var s_{i} = LOWEST_SCORE;
 #ifdef MASK
-        let seen_{i} = j_{i} < end && (j_{i} == own || ((mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u)) & 1u) == 1u);
+        let seen_{i} = j_{i} < end && (j_{i} == own
+            || ((mask[mask_at + min(j_{i}, own) / 32u] >> (j_{i} % 32u)) & 1u) == 1u);
 #else
         let seen_{i} = j_{i} < end;
 #endif
         if seen_{i} {
             s_{i} = 0.0;
 #ifdef CROSS
-            for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], key(cache + j_{i} * row, u)); }
+            for (var u = 0u; u < units; u += 1u) {
+                s_{i} += dot(query[u], key(cache + j_{i} * row, u));
+            }
 #else
-            // What this dispatch writes it does not read back: the own key comes from where it came from.
+            // What this dispatch writes it does not read back: the own key comes from where it came
+            // from.
             if j_{i} == own {
-                for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], token(q_at + row, u)); }
+                for (var u = 0u; u < units; u += 1u) {
+                    s_{i} += dot(query[u], token(q_at + row, u));
+                }
             } else {
-                for (var u = 0u; u < units; u += 1u) { s_{i} += dot(query[u], key(cache + j_{i} * row, u)); }
+                for (var u = 0u; u < units; u += 1u) {
+                    s_{i} += dot(query[u], key(cache + j_{i} * row, u));
+                }
             }
 #endif
         }

@@ -1,7 +1,9 @@
-// k[b, t, h, c] = qkv[b, t, 1, h, c],  v[b, t, h, c] = qkv[b, t, 2, h, c]  for t < T: a prompt's keys and values join the cache
+// k[b, t, h, c] = qkv[b, t, 1, h, c],  v[b, t, h, c] = qkv[b, t, 2, h, c]  for t < T: a prompt's
+// keys and values join the cache
 //
-// qkv: f32 [B, T, 3, H, D]; k, v: f32 [B, MOST, H, D]. As vec4 with VEC, where D is a multiple of 4; a row has UNITS of them. One
-// invocation copies one of both. Reads 8 B T H D bytes, writes as many.
+// qkv: f32 [B, T, 3, H, D]; k, v: f32 [B, MOST, H, D]. As vec4 with VEC, where D is a multiple of
+// 4; a row has UNITS of them. One invocation copies one of both. Reads 8 B T H D bytes, writes as
+// many.
 struct Params { n: u32, t: u32, units: u32, most: u32 }
 var<immediate> p: Params;
 #import shared/rows

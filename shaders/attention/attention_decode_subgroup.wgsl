@@ -1,12 +1,18 @@
-// o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position t = lengths[b] of each sequence;
-// its own key and value join the cache as row t:  attention_decode for devices where workgroup memory and barriers are dear
+// o = sum over j <= t of p_j v_j,  p = softmax over j of scale q . k_j,  for one query at position
+// t = lengths[b] of each sequence; its own key and value join the cache as row t:  attention_decode
+// for devices where workgroup memory and barriers are dear
 //
-// qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last row is written again);
-// k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]; D a multiple of 4, at most 256. A workgroup is one subgroup of LANES lanes and has one head
-// of one sequence. Each lane keeps UNITS_EACH quarters of the query and of the weighted sum; it scores one key at a time, of LANES, and
-// queries and weights are handed round by broadcast, with a running softmax (Milakov and Gimelshein 2018). Reads 8 B H t D bytes.
+// qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
+// row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]; D a multiple of 4, at most
+// 256. A workgroup is one subgroup of LANES lanes and has one head of one sequence. Each lane keeps
+// UNITS_EACH quarters of the query and of the weighted sum; it scores one key at a time, of LANES,
+// and queries and weights are handed round by broadcast, with a running softmax (Milakov and
+// Gimelshein 2018). Reads 8 B H t D bytes.
 const LOWEST_SCORE = -3.4e38;
-struct Params { heads: u32, sequences: u32, most: u32, d: u32, scale: f32, mask_batch: u32, mask_row: u32, parts: u32 }
+struct Params {
+    heads: u32, sequences: u32, most: u32, d: u32, scale: f32,
+    mask_batch: u32, mask_row: u32, parts: u32
+}
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> lengths: array<u32>;
@@ -33,7 +39,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef MASK
     let mask_at = sequence * p.mask_batch + own * p.mask_row;
 #endif
-    // What this dispatch writes it does not read back: the own key and value come from where they came from.
+    // What this dispatch writes it does not read back: the own key and value come from where they
+    // came from.
     var own_score = 0.0;
 #unroll n 0 UNITS_EACH
     let unit_{n} = min(lane + {n}u * LANES, units - 1u);

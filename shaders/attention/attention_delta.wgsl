@@ -1,6 +1,7 @@
 // delta_i = do_i . o_i:  what every score's gradient of a row is lessened by
 //
-// o, do: f32, row i of head h of image b from b o_batch + h o_head + i o_row on; delta: f32 [B, H, Tq]. An invocation has a row.
+// o, do: f32, row i of head h of image b from b o_batch + h o_head + i o_row on; delta: f32
+// [B, H, Tq]. An invocation has a row.
 // Reads 8 B H Tq D bytes, writes 4 B H Tq.
 struct Params { rows: u32, heads: u32, tq: u32, d: u32, o_batch: u32, o_head: u32, o_row: u32 }
 var<immediate> p: Params;

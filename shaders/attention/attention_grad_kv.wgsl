@@ -1,9 +1,12 @@
-// dv_j = sum over i of p_ij do_i,  dk_j = scale sum over i of ds_ij q_i,  with p and ds as attention_grad_q has them
+// dv_j = sum over i of p_ij do_i,  dk_j = scale sum over i of ds_ij q_i,  with p and ds as
+// attention_grad_q has them
 //
-// q, k, v, do: f32 as attention/operands says (do as o), dkv: dk and dv in one buffer, from dk_offset and dv_offset, each laid out
-// as k; lse and delta: f32 [B, H, Tq]. A workgroup owns TILE_ROWS keys and walks over the queries that see them, 32 at a time, as
-// attention.wgsl does over keys, in four products of matrices: k q^T, v do^T, p^T do and ds^T q. Every sum runs over the queries in
-// their order. With several parts of the walk each writes a dk and a dv of its own, which split_sum adds in order.
+// q, k, v, do: f32 as attention/operands says (do as o), dkv: dk and dv in one buffer, from
+// dk_offset and dv_offset, each laid out as k; lse and delta: f32 [B, H, Tq]. A workgroup owns
+// TILE_ROWS keys and walks over the queries that see them, 32 at a time, as attention.wgsl does
+// over keys, in four products of matrices: k q^T, v do^T, p^T do and ds^T q. Every sum runs over
+// the queries in their order. With several parts of the walk each writes a dk and a dv of its own,
+// which split_sum adds in order.
 // Reads 4 D (2 B H Tq Tk / 32 + 4 B H Tq Tk / TILE_ROWS) bytes, writes 8 B H Tk D.
 #import attention/attention/operands
 #import attention/attention/upstream
@@ -36,8 +39,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var dv_{n}_{i} = vec4<f32>();
 #end
 #end
-    // The first query that sees the tile's first key, on a multiple of a block, so that every sum has one order.
-    let first = max(max(i32(row0) - p.diagonal, 0) / i32(BLOCK) * i32(BLOCK), i32(part * p.part_rows));
+    // The first query that sees the tile's first key, on a multiple of a block, so that every sum
+    // has one order.
+    let first = max(
+        max(i32(row0) - p.diagonal, 0) / i32(BLOCK) * i32(BLOCK),
+        i32(part * p.part_rows));
     let end = min(i32(p.tq), i32((part + 1u) * p.part_rows));
     for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
@@ -59,7 +65,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll j 0 32/ACROSS
         let query_{j} = c0 + i32(x) + {j*ACROSS};
         let safe_{j} = head * p.tq + min(u32(query_{j}), p.tq - 1u);
-        let near_{j} = vec4<i32>(query_{j} - i32(row0 + y) + p.diagonal) >= DOWN & vec4<bool>(query_{j} < i32(p.tq));
+        let near_{j} = vec4<i32>(query_{j} - i32(row0 + y) + p.diagonal) >= DOWN
+            & vec4<bool>(query_{j} < i32(p.tq));
 #import attention/attention/tile/seen
         let p_{j} = select(vec4<f32>(), exp(s_{j} * p.scale - lse[safe_{j}]), seen_{j});
         p_tile[(x + {j*ACROSS}u) * PITCH + y] = p_{j};
@@ -90,8 +97,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let row_{i} = row0 + y + {i*TILE_ROWS/4}u;
     if row_{i} < p.tk {
 #unroll n 0 QUADS
-#for (target, row, value) in (dkv, to+p.dk_offset+row_{i}*p.k_row, dk_{n}_{i}*p.scale) (dkv, to+p.dv_offset+row_{i}*p.k_row, dv_{n}_{i})
+#for (gradient, value) in (dk, dk_{n}_{i}*p.scale) (dv, dv_{n}_{i})
+#for (target, row) in (dkv, to+p.{gradient}_offset+row_{i}*p.k_row)
 #import attention/attention/tile/store
+#end
 #end
 #end
     }

@@ -1,8 +1,10 @@
-// dv_j = sum over i of p_ij do_i,  dk_j = scale sum over i of ds_ij q_i,  with p and ds as attention_grad_q has them
+// dv_j = sum over i of p_ij do_i,  dk_j = scale sum over i of ds_ij q_i,  with p and ds as
+// attention_grad_q has them
 //
-// q, k, v, do: f32 as attention/operands says (do as o), dkv: dk and dv in one buffer, from dk_offset and dv_offset, each laid out
-// as k; lse and delta: f32 [B, H, Tq]. Each invocation owns V rows of k and v and their gradients and walks the queries that see
-// them, NC at a time, handed round as the keys are in attention_subgroup.wgsl. Every sum runs over the queries in their order.
+// q, k, v, do: f32 as attention/operands says (do as o), dkv: dk and dv in one buffer, from
+// dk_offset and dv_offset, each laid out as k; lse and delta: f32 [B, H, Tq]. Each invocation owns
+// V rows of k and v and their gradients and walks the queries that see them, NC at a time, handed
+// round as the keys are in attention_subgroup.wgsl. Every sum runs over the queries in their order.
 // Reads 4 D (2 B H Tk + 2 B H Tq Tk / (V GROUP)) bytes, writes 8 B H Tk D.
 #import attention/attention/operands
 #import attention/attention/upstream
@@ -33,7 +35,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #end
 #end
-    // The first query that sees the tile's first key, on a multiple of NC so that every sum has one order.
+    // The first query that sees the tile's first key, on a multiple of NC so that every sum has one
+    // order.
     let begin = max(i32(row0) - p.diagonal, 0) / i32(NC) * i32(NC);
     for (var c0 = begin; c0 < i32(p.tq); c0 += i32(NC)) {
 #ifdef MASK
@@ -43,7 +46,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let lse_own = lse[head * p.tq + query];
         let delta_own = delta[head * p.tq + query];
 #unroll u 0 DQ/SPREAD
-        let q_{u} = q_at(p.q_offset + q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
+        let q_{u} = q_at(
+            p.q_offset + q_base + query * p.q_row, SPREAD * {u}u + lane / NC % SPREAD) * p.scale;
         let do_{u} = d_o_at(o_base + query * p.o_row, SPREAD * {u}u + lane / NC % SPREAD);
 #end
 #unroll c 0 NC
@@ -88,8 +92,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let to = k_base + row_{v} * p.k_row;
 #ifdef VEC
 #unroll t 0 DQ
-        dkv[(p.dk_offset + to) / 4u + {t}u] = vec4<f32>(dk_{v}_{4*t}, dk_{v}_{4*t+1}, dk_{v}_{4*t+2}, dk_{v}_{4*t+3});
-        dkv[(p.dv_offset + to) / 4u + {t}u] = vec4<f32>(dv_{v}_{4*t}, dv_{v}_{4*t+1}, dv_{v}_{4*t+2}, dv_{v}_{4*t+3});
+        dkv[(p.dk_offset + to) / 4u + {t}u] =
+            vec4<f32>(dk_{v}_{4*t}, dk_{v}_{4*t+1}, dk_{v}_{4*t+2}, dk_{v}_{4*t+3});
+        dkv[(p.dv_offset + to) / 4u + {t}u] =
+            vec4<f32>(dv_{v}_{4*t}, dv_{v}_{4*t+1}, dv_{v}_{4*t+2}, dv_{v}_{4*t+3});
 #end
 #else
 #unroll t 0 4*DQ

@@ -1,10 +1,12 @@
-// dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale q_i . k_j - lse_i),
-// delta_i = do_i . o_i
+// dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale
+// q_i . k_j - lse_i), delta_i = do_i . o_i
 //
-// q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
-// are made again from the forward pass's lse (Dao et al. 2022, algorithm 2, with the loops the other way round: no atomics).
-// A workgroup owns TILE_ROWS queries and walks over the keys, 32 at a time, as attention.wgsl does, in three products of matrices:
-// q k^T, do v^T and ds k. With several parts of the walk each writes a dq of its own, which split_sum adds in order.
+// q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32
+// [B, H, Tq]. The probabilities are made again from the forward pass's lse (Dao et al. 2022,
+// algorithm 2, with the loops the other way round: no atomics). A workgroup owns TILE_ROWS queries
+// and walks over the keys, 32 at a time, as attention.wgsl does, in three products of matrices:
+// q k^T, do v^T and ds k. With several parts of the walk each writes a dq of its own, which
+// split_sum adds in order.
 // Reads 4 D (2 B H Tq Tk / 32 + 3 B H Tk Tq / TILE_ROWS) bytes, writes 4 B H Tq D.
 #import attention/attention/operands
 #import attention/attention/upstream
@@ -33,7 +35,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #end
     let first = i32(part * p.part_rows);
-    let end = min(min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)), first + i32(p.part_rows));
+    let end = min(
+        min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)),
+        first + i32(p.part_rows));
     for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
 #for all in p.tq
@@ -58,9 +62,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let deltas = vec4<f32>(delta[safe_0], delta[safe_1], delta[safe_2], delta[safe_3]);
 #unroll j 0 32/ACROSS
         let key_{j} = c0 + i32(x) + {j*ACROSS};
-        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN & vec4<bool>(key_{j} < i32(p.tk));
+        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN
+            & vec4<bool>(key_{j} < i32(p.tk));
 #import attention/attention/tile/seen
-        weights[(x + {j*ACROSS}u) * PITCH + y] = select(vec4<f32>(), exp(s_{j} * p.scale - lses), seen_{j}) * (dp_{j} - deltas);
+        weights[(x + {j*ACROSS}u) * PITCH + y] =
+            select(vec4<f32>(), exp(s_{j} * p.scale - lses), seen_{j}) * (dp_{j} - deltas);
 #end
 #for (walked, weights, out, most) in (k, weights, dq, p.tk-1u)
 #import attention/attention/tile/values

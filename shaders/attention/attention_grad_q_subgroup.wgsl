@@ -1,9 +1,10 @@
-// dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale q_i . k_j - lse_i),
-// delta_i = do_i . o_i
+// dq_i = scale sum over j of ds_ij k_j,  ds_ij = p_ij (do_i . v_j - delta_i),  p_ij = exp(scale
+// q_i . k_j - lse_i), delta_i = do_i . o_i
 //
-// q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32 [B, H, Tq]. The probabilities
-// are made again from the forward pass's lse (Dao et al. 2022, algorithm 2, with the loops the other way round: no atomics).
-// Each invocation owns V rows of q, do and dq and walks the keys, NC at a time, as attention_subgroup.wgsl does.
+// q, k, v, do, dq: f32 as attention/operands says (do as o; dq as q), lse and delta: f32
+// [B, H, Tq]. The probabilities are made again from the forward pass's lse (Dao et al. 2022,
+// algorithm 2, with the loops the other way round: no atomics). Each invocation owns V rows of q,
+// do and dq and walks the keys, NC at a time, as attention_subgroup.wgsl does.
 // Reads 4 D (2 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq D.
 #import attention/attention/operands
 #import attention/attention/upstream
@@ -51,7 +52,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #for seen in sees
 #import attention/attention/seen
 #end
-        let ds_{v}_{c} = select(0.0, exp(s_{v}_{c} - lse_{v}), sees_{v}_{c}) * (dp_{v}_{c} - delta_{v});
+        let ds_{v}_{c} =
+            select(0.0, exp(s_{v}_{c} - lse_{v}), sees_{v}_{c}) * (dp_{v}_{c} - delta_{v});
 #end
 #end
 #unroll t 0 DQ
@@ -78,7 +80,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let to = p.dq_offset + q_base + row_{v} * p.q_row;
 #ifdef VEC
 #unroll t 0 DQ
-        dq[to / 4u + {t}u] = vec4<f32>(dq_{v}_{4*t}, dq_{v}_{4*t+1}, dq_{v}_{4*t+2}, dq_{v}_{4*t+3}) * p.scale;
+        dq[to / 4u + {t}u] =
+            vec4<f32>(dq_{v}_{4*t}, dq_{v}_{4*t+1}, dq_{v}_{4*t+2}, dq_{v}_{4*t+3}) * p.scale;
 #end
 #else
 #unroll t 0 4*DQ

@@ -1,12 +1,15 @@
-// lse_i = log of the sum over parts s of exp(lse_si),  o_i = sum over s of exp(lse_si - lse_i) o_si:  what several workgroups found of
-// a query, each over a part of its keys, in the order of the parts
+// lse_i = log of the sum over parts s of exp(lse_si),  o_i = sum over s of exp(lse_si - lse_i)
+// o_si:  what several workgroups found of a query, each over a part of its keys, in the order of
+// the parts
 //
-// o_parts: f32 [S] times what o is, lse_parts: f32 [S, B, H, Tq]; o: f32, row i of head h of image b from b o_batch + h o_head + i o_row
-// on; lse: f32 [B, H, Tq]. As vec4 with VEC, where D is a multiple of 4; a row has UNITS of them. An invocation makes one. A part
-// without keys has the lse that attention.wgsl gives to a row without keys, and counts for nothing. Reads 4 S B H Tq (D + 1) bytes,
-// writes 4 B H Tq (D + 1).
+// o_parts: f32 [S] times what o is, lse_parts: f32 [S, B, H, Tq]; o: f32, row i of head h of image
+// b from b o_batch + h o_head + i o_row on; lse: f32 [B, H, Tq]. As vec4 with VEC, where D is a
+// multiple of 4; a row has UNITS of them. An invocation makes one. A part without keys has the lse
+// that attention.wgsl gives to a row without keys, and counts for nothing. Reads 4 S B H Tq (D + 1)
+// bytes, writes 4 B H Tq (D + 1).
 struct Params {
-    n: u32, rows: u32, heads: u32, tq: u32, units: u32, o_batch: u32, o_head: u32, o_row: u32, parts: u32, part_stride: u32,
+    n: u32, rows: u32, heads: u32, tq: u32, units: u32,
+    o_batch: u32, o_head: u32, o_row: u32, parts: u32, part_stride: u32,
 }
 var<immediate> p: Params;
 #ifdef VEC
@@ -35,7 +38,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if i >= p.n { return; }
     let row = i / p.units;
     let head = row / p.tq;
-    let at = (head / p.heads * p.o_batch + head % p.heads * p.o_head + row % p.tq * p.o_row) / EACH + i % p.units;
+    let at =
+        (head / p.heads * p.o_batch + head % p.heads * p.o_head + row % p.tq * p.o_row) / EACH
+        + i % p.units;
     var top = LOWEST;
     for (var s = 0u; s < p.parts; s += 1u) { top = max(top, part_lse(s, row)); }
     var total = 0.0;

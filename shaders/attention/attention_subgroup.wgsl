@@ -1,11 +1,15 @@
-// o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys j <= i + diagonal that the mask lets it see;  lse_i = log of the
-// softmax's denominator:  attention for devices where workgroup memory and barriers are dear
+// o_i = sum over j of p_ij v_j,  p_ij = softmax over j of scale q_i . k_j,  over the keys
+// j <= i + diagonal that the mask lets it see;  lse_i = log of the softmax's denominator:
+// attention for devices where workgroup memory and barriers are dear
 //
-// q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists: a walk over the keys, NC at a
-// time, keeps the largest score so far, the sum of exponentials under it, and the weighted sum of values, and brings the last two
-// down whenever the largest grows (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1). A row that sees no key gives 0.
-// A workgroup is one subgroup of LANES lanes. Each lane owns V rows of q and their sums, and D is at most 4 DQ. NC keys and values at a time
-// are handed round by broadcast; SPREAD lanes share a key and load every SPREAD-th quarter of it, so that no lane loads what another has. Key blocks past the last visible one are not walked.
+// q, k, v, o: f32 as attention/operands says, lse: f32 [B, H, Tq]. The Tq x Tk matrix never exists:
+// a walk over the keys, NC at a time, keeps the largest score so far, the sum of exponentials under
+// it, and the weighted sum of values, and brings the last two down whenever the largest grows
+// (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1). A row that sees no key gives 0. A
+// workgroup is one subgroup of LANES lanes. Each lane owns V rows of q and their sums, and D is at
+// most 4 DQ. NC keys and values at a time are handed round by broadcast; SPREAD lanes share a key
+// and load every SPREAD-th quarter of it, so that no lane loads what another has. Key blocks past
+// the last visible one are not walked.
 // Reads 4 D (B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq (D + 1).
 #import attention/attention/operands
 #ifdef VEC
@@ -59,7 +63,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #import attention/attention/handed
 #end
 #unroll v 0 V
-            s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z, fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
+            s_{v}_{c} = fma(q_{v}_{t}.w, b.w, fma(q_{v}_{t}.z, b.z,
+                fma(q_{v}_{t}.y, b.y, fma(q_{v}_{t}.x, b.x, s_{v}_{c}))));
 #end
         }
 #end
@@ -77,7 +82,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         top_{v} = new_{v};
         var part_{v} = 0.0;
 #unroll c 0 NC
-        // A row that has seen no key yet has LOWEST for its largest: its weights are 0 and not exp(0).
+        // A row that has seen no key yet has LOWEST for its largest: its weights are 0 and not
+        // exp(0).
         let p_{v}_{c} = select(0.0, exp(s_{v}_{c} - new_{v}), sees_{v}_{c});
         part_{v} += p_{v}_{c};
 #end
@@ -111,7 +117,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let to = o_base + row_{v} * p.o_row;
 #ifdef VEC
 #unroll t 0 DQ
-        o[to / 4u + {t}u] = vec4<f32>(o_{v}_{4*t}, o_{v}_{4*t+1}, o_{v}_{4*t+2}, o_{v}_{4*t+3}) * over;
+        o[to / 4u + {t}u] =
+            vec4<f32>(o_{v}_{4*t}, o_{v}_{4*t+1}, o_{v}_{4*t+2}, o_{v}_{4*t+3}) * over;
 #end
 #else
 #unroll t 0 4*DQ

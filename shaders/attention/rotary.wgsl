@@ -1,14 +1,20 @@
-// (y[2i], y[2i+1]) = (c x[2i] - s x[2i+1], s x[2i] + c x[2i+1]),  (c, s) = (cos, sin) of the angle of pair i at the row's position
-// (Su et al. 2021, equation 34); INVERSE turns back, which is the gradient
+// (y[2i], y[2i+1]) = (c x[2i] - s x[2i+1], s x[2i] + c x[2i+1]),  (c, s) = (cos, sin) of the angle
+// of pair i at the row's position (Su et al. 2021, equation 34); INVERSE turns back, which is the
+// gradient
 //
-// x, y: f32 [B, T, PARTS, H, D], D even; the parts from the third on are copied. table: f32 [P, D], the pairs (c, s) of a position.
-// Row (b, t) has the position start + t, with EACH starts[b] + t; past the table's last it has the last. As vec4 with VEC, where D is
-// a multiple of 4, else as vec2: one invocation turns two pairs or one. Reads 8 bytes an element, writes 4.
-struct Params { n: u32, units: u32, per_part: u32, parts: u32, t: u32, start: u32, last: u32, pad: u32 }
+// x, y: f32 [B, T, PARTS, H, D], D even; the parts from the third on are copied. table: f32 [P, D],
+// the pairs (c, s) of a position. Row (b, t) has the position start + t, with EACH starts[b] + t;
+// past the table's last it has the last. As vec4 with VEC, where D is a multiple of 4, else as
+// vec2: one invocation turns two pairs or one. Reads 8 bytes an element, writes 4.
+struct Params {
+    n: u32, units: u32, per_part: u32, parts: u32, t: u32, start: u32, last: u32, pad: u32
+}
 var<immediate> p: Params;
 #ifdef VEC
 alias Pairs = vec4<f32>;
-fn turn(x: Pairs, a: Pairs) -> Pairs { return x * a.xxzz + vec4<f32>(-x.y, x.x, -x.w, x.z) * a.yyww; }
+fn turn(x: Pairs, a: Pairs) -> Pairs {
+    return x * a.xxzz + vec4<f32>(-x.y, x.x, -x.w, x.z) * a.yyww;
+}
 #else
 alias Pairs = vec2<f32>;
 fn turn(x: Pairs, a: Pairs) -> Pairs { return x * a.xx + vec2<f32>(-x.y, x.x) * a.yy; }

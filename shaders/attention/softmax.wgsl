@@ -1,8 +1,10 @@
-// y[n,i,j] = exp(s x[n,i,j] - lse[n,i]) for j <= i + diagonal, else 0;  lse[n,i] = log of the sum over these j of exp(s x[n,i,j])
+// y[n,i,j] = exp(s x[n,i,j] - lse[n,i]) for j <= i + diagonal, else 0;  lse[n,i] = log of the sum
+// over these j of exp(s x[n,i,j])
 //
-// x, y: f32 [N, T, C], lse: f32 [N, T]. One workgroup makes one row, in two walks, in units of four columns with VEC, where C is a
-// multiple of 4: each invocation keeps its maximum and the sum under it (Milakov and Gimelshein 2018). A row that has no such j is 0, and
-// its lse the largest f32. Reads 8 N T C bytes, writes 4 N T (C + 1).
+// x, y: f32 [N, T, C], lse: f32 [N, T]. One workgroup makes one row, in two walks, in units of four
+// columns with VEC, where C is a multiple of 4: each invocation keeps its maximum and the sum under
+// it (Milakov and Gimelshein 2018). A row that has no such j is 0, and its lse the largest f32.
+// Reads 8 N T C bytes, writes 4 N T (C + 1).
 //
 // p.rows: N T. p.t: T. p.c: C. p.scale: s.
 struct Params { rows: u32, t: u32, c: u32, diagonal: i32, scale: f32 }
@@ -10,7 +12,9 @@ var<immediate> p: Params;
 #ifdef VEC
 const UNIT: u32 = 4u;
 alias Value = vec4<f32>;
-fn seen(i: u32, count: u32) -> vec4<bool> { return 4u * i + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count); }
+fn seen(i: u32, count: u32) -> vec4<bool> {
+    return 4u * i + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count);
+}
 fn top_of(v: Value) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
 fn total(v: Value) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 #else

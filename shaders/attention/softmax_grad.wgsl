@@ -1,7 +1,7 @@
 // dx[n,:] = s y[n,:] (dy[n,:] - y[n,:] . dy[n,:]), the gradient of softmax
 //
-// y, dy, dx: f32 [N, C]; y is 0 where the row does not see. One workgroup makes one row, in two walks, in units of four columns with
-// VEC. Reads 16 N C bytes, writes 4 N C.
+// y, dy, dx: f32 [N, C]; y is 0 where the row does not see. One workgroup makes one row, in two
+// walks, in units of four columns with VEC. Reads 16 N C bytes, writes 4 N C.
 struct Params { rows: u32, units: u32, scale: f32 }
 var<immediate> p: Params;
 #import shared/rows
@@ -20,5 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var along = 0.0;
     for (var i = lane; i < p.units; i += GROUP) { along += inner(y[first + i], dy[first + i]); }
     let mean = group_sum(along, lane);
-    for (var i = lane; i < p.units; i += GROUP) { dx[first + i] = p.scale * y[first + i] * (dy[first + i] - mean); }
+    for (var i = lane; i < p.units; i += GROUP) {
+        dx[first + i] = p.scale * y[first + i] * (dy[first + i] - mean);
+    }
 }

@@ -1,14 +1,16 @@
-    // The `coopmat` core: 64 x 64 outputs for a workgroup of four subgroups, on cooperative matrices of SIDE x SIDE: f16
-    // operands, f32 sums. Operands are rounded to f16 on their way into workgroup memory (from 65,520 on they are
-    // infinite), 32 steps along k at a time; each subgroup multiplies 32 x 32 outputs of its own.
+    // The `coopmat` core: 64 x 64 outputs for a workgroup of four subgroups, on cooperative
+    // matrices of SIDE x SIDE: f16 operands, f32 sums. Operands are rounded to f16 on their way
+    // into workgroup memory (from 65,520 on they are infinite), 32 steps along k at a time; each
+    // subgroup multiplies 32 x 32 outputs of its own.
     //
-    // A matrix's elements belong to no invocation in particular, so the sums go through workgroup memory, STAGE rows at a
-    // time, and an invocation picks up four columns of V rows: four side by side of each SUBGROUP.
+    // A matrix's elements belong to no invocation in particular, so the sums go through workgroup
+    // memory, STAGE rows at a time, and an invocation picks up four columns of V rows: four side by
+    // side of each SUBGROUP.
     let tile_col = tile_c0 + lane % 16u * 4u;
     // Every lane of a subgroup must name the same matrix: its first lane speaks for all.
     let subgroup = subgroupBroadcastFirst(lane) / SUBGROUP;
-    // Of the 64 / SIDE blocks along the rows a subgroup has every other one, so that all four take part in every stage;
-    // of those along the columns, one half.
+    // Of the 64 / SIDE blocks along the rows a subgroup has every other one, so that all four take
+    // part in every stage; of those along the columns, one half.
     let block_row = subgroup / 2u * SIDE;
     let block_col = subgroup % 2u * 32u;
 #unroll i 0 32/SIDE
@@ -16,7 +18,8 @@
     var sum_{i}_{j} = Sum();
 #end
 #end
-    // In loading, ROW_LANES invocations share a row (or a column), or one has ROW_EACH; or one has four side by side.
+    // In loading, ROW_LANES invocations share a row (or a column), or one has ROW_EACH; or one has
+    // four side by side.
 #for (op, OP, first) in (lhs, LHS, tile_r0) (rhs, RHS, tile_c0)
 #ifdef {OP}_M
     let {op}_0 = {op}_begin({first} + 4u * (lane % 16u));
@@ -70,10 +73,12 @@
                 {
                     // By rows of lhs_tile, and by columns of rhs_tile: both lie along k.
 #unroll i 0 32/SIDE
-                    let a_{i} = coopLoadT<Left>(&lhs_tile[({2*i*SIDE}u + block_row) * HALVES + {s*SIDE}u], HALVES);
+                    let a_{i} = coopLoadT<Left>(
+                        &lhs_tile[({2*i*SIDE}u + block_row) * HALVES + {s*SIDE}u], HALVES);
 #end
 #unroll j 0 32/SIDE
-                    let b_{j} = coopLoad<Right>(&rhs_tile[({j*SIDE}u + block_col) * HALVES + {s*SIDE}u], HALVES);
+                    let b_{j} = coopLoad<Right>(
+                        &rhs_tile[({j*SIDE}u + block_col) * HALVES + {s*SIDE}u], HALVES);
 #unroll i 0 32/SIDE
                     sum_{i}_{j} = coopMultiplyAdd(a_{i}, b_{j}, sum_{i}_{j});
 #end
@@ -104,7 +109,8 @@
 #unroll q 0 STAGE/SUBGROUP
 #unroll j 0 4
 #unroll c 0 4
-    acc_{4*(s*(STAGE/SUBGROUP)+q)+j}_{c} = sums[({q}u * SUBGROUP + lane / 16u * 4u + {j}u) * FLOATS + lane % 16u * 4u + {c}u];
+    acc_{4*(s*(STAGE/SUBGROUP)+q)+j}_{c} = sums[
+        ({q}u * SUBGROUP + lane / 16u * 4u + {j}u) * FLOATS + lane % 16u * 4u + {c}u];
 #end
 #end
 #end

@@ -1,8 +1,10 @@
-// What becomes of the sums of a product or a convolution: a value for each column, a tensor of the output's shape, and 0 where another such
-// tensor is not above 0 (BIAS, RESIDUAL, RELU_MASK); stored as f16 with OUT_HALF, and with it the residual; MASK_HALF says
-// that the mask is f16. Four columns at a time with OUT_VEC, where `at` and `col` count in fours.
+// What becomes of the sums of a product or a convolution: a value for each column, a tensor of the
+// output's shape, and 0 where another such tensor is not above 0 (BIAS, RESIDUAL, RELU_MASK);
+// stored as f16 with OUT_HALF, and with it the residual; MASK_HALF says that the mask is f16. Four
+// columns at a time with OUT_VEC, where `at` and `col` count in fours.
 #provides y store Value
-// An output's elements: Value in registers, Stored in memory, where OUT_HALF rounds them to f16 (four side by side, with OUT_VEC).
+// An output's elements: Value in registers, Stored in memory, where OUT_HALF rounds them to f16
+// (four side by side, with OUT_VEC).
 #ifdef OUT_VEC
 alias Value = vec4<f32>;
 #else

@@ -1,6 +1,7 @@
-    // The `subgroup` core. A workgroup is one subgroup of LANES lanes. Each lane owns V rows and keeps V x NC sums in
-    // named variables; the columns are spread over the lanes and handed round by broadcast, so that a step of four
-    // along k costs a few loads and V x NC x 4 fused multiply-adds. No workgroup memory and no barrier.
+    // The `subgroup` core. A workgroup is one subgroup of LANES lanes. Each lane owns V rows and
+    // keeps V x NC sums in named variables; the columns are spread over the lanes and handed round
+    // by broadcast, so that a step of four along k costs a few loads and V x NC x 4 fused
+    // multiply-adds. No workgroup memory and no barrier.
 #unroll v 0 V
 #unroll c 0 NC
     var acc_{v}_{c} = 0.0;
@@ -65,8 +66,10 @@
 #unroll c 0 4
 #unroll v 0 V
 #ifdef LHS_M
-                    acc_{v}_{4*q+c} = fma(x_{v/4}_3[{v%4}], b_3[{c}], fma(x_{v/4}_2[{v%4}], b_2[{c}],
-                        fma(x_{v/4}_1[{v%4}], b_1[{c}], fma(x_{v/4}_0[{v%4}], b_0[{c}], acc_{v}_{4*q+c}))));
+                    acc_{v}_{4*q+c} = fma(x_{v/4}_3[{v%4}], b_3[{c}],
+                        fma(x_{v/4}_2[{v%4}], b_2[{c}],
+                        fma(x_{v/4}_1[{v%4}], b_1[{c}],
+                        fma(x_{v/4}_0[{v%4}], b_0[{c}], acc_{v}_{4*q+c}))));
 #else
                     acc_{v}_{4*q+c} = fma(x_{v}.w, b_3[{c}], fma(x_{v}.z, b_2[{c}],
                         fma(x_{v}.y, b_1[{c}], fma(x_{v}.x, b_0[{c}], acc_{v}_{4*q+c}))));
@@ -87,7 +90,8 @@
                     acc_{v}_{c} = fma(x_{v/4}_3[{v%4}], b.w, fma(x_{v/4}_2[{v%4}], b.z,
                         fma(x_{v/4}_1[{v%4}], b.y, fma(x_{v/4}_0[{v%4}], b.x, acc_{v}_{c}))));
 #else
-                    acc_{v}_{c} = fma(x_{v}.w, b.w, fma(x_{v}.z, b.z, fma(x_{v}.y, b.y, fma(x_{v}.x, b.x, acc_{v}_{c}))));
+                    acc_{v}_{c} = fma(x_{v}.w, b.w, fma(x_{v}.z, b.z,
+                        fma(x_{v}.y, b.y, fma(x_{v}.x, b.x, acc_{v}_{c}))));
 #endif
 #end
                 }

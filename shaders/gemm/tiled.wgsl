@@ -1,6 +1,7 @@
-    // The `tiled` core: TILE_ROWS x TILE_COLS outputs for a workgroup of GROUP invocations, V x NC each, ACROSS of them
-    // side by side, through tiles of TILE_K along k in workgroup memory. While one tile is multiplied the next is on its
-    // way into registers. GROUP is a multiple of TILE_ROWS / 4 and of TILE_COLS / 4.
+    // The `tiled` core: TILE_ROWS x TILE_COLS outputs for a workgroup of GROUP invocations, V x NC
+    // each, ACROSS of them side by side, through tiles of TILE_K along k in workgroup memory. While
+    // one tile is multiplied the next is on its way into registers. GROUP is a multiple of
+    // TILE_ROWS / 4 and of TILE_COLS / 4.
     let tile_col = tile_c0 + 4u * tile_x(lane);
     let quad_y = tile_y(lane);
     let quad_x = tile_x(lane);
@@ -9,8 +10,9 @@
     var acc_{v}_{c} = 0.0;
 #end
 #end
-    // Which part of a tile an invocation loads, so that neighbours read what lies side by side: with _K neighbours have the
-    // quads along k of one row, with _M the quads of rows at one k, and otherwise rows, with a share of the steps along k.
+    // Which part of a tile an invocation loads, so that neighbours read what lies side by side:
+    // with _K neighbours have the quads along k of one row, with _M the quads of rows at one k, and
+    // otherwise rows, with a share of the steps along k.
 #for (op, OP, first, SPAN) in (lhs, LHS, tile_r0, TILE_ROWS) (rhs, RHS, tile_c0, TILE_COLS)
 #ifdef {OP}_K
     let {op}_k = 4u * (lane % (TILE_K / 4u));
@@ -62,10 +64,12 @@
 #unroll kk 0 TILE_K
             {
 #unroll i 0 V/4
-                let a_{i} = lhs_tile[{kk}u * (TILE_ROWS / 4u) + ((quad_y + {i}u * DOWN) ^ mixed({kk}u, TILE_ROWS / 4u))];
+                let a_{i} = lhs_tile[{kk}u * (TILE_ROWS / 4u)
+                    + ((quad_y + {i}u * DOWN) ^ mixed({kk}u, TILE_ROWS / 4u))];
 #end
 #unroll i 0 NC/4
-                let b_{i} = rhs_tile[{kk}u * (TILE_COLS / 4u) + ((quad_x + {i}u * ACROSS) ^ mixed({kk}u, TILE_COLS / 4u))];
+                let b_{i} = rhs_tile[{kk}u * (TILE_COLS / 4u)
+                    + ((quad_x + {i}u * ACROSS) ^ mixed({kk}u, TILE_COLS / 4u))];
 #end
 #unroll v 0 V
 #unroll c 0 NC

@@ -1,6 +1,7 @@
 #requires group groups lane linear_group
 #provides tile head image row0 q_base k_base o_base
-    // Which rows this workgroup owns: a head's, from row0 on. Rows of q begin at p.q_offset + q_base, and so on.
+    // Which rows this workgroup owns: a head's, from row0 on. Rows of q begin at
+    // p.q_offset + q_base, and so on.
     let tile = linear_group(group, groups);
     if tile >= p.tiles { return; }
     let head = tile / p.row_tiles;

@@ -1,5 +1,6 @@
-        // For walked row c and each row v of this invocation the products  s = own . walked  and  dp = own2 . walked2:
-        // one of them of a query and a key, the other of the gradient that arrives and a value.
+        // For walked row c and each row v of this invocation the products  s = own . walked  and
+        // dp = own2 . walked2: one of them of a query and a key, the other of the gradient that
+        // arrives and a value.
 #unroll v 0 V
         var s_{v}_{c} = 0.0;
         var dp_{v}_{c} = 0.0;

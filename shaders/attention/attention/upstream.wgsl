@@ -1,5 +1,5 @@
-// What both gradients read beside q, k and v: the gradient that arrives (`do`, which WGSL reserves), the logarithms of the
-// softmax's denominators, and delta_i = do_i . o_i.
+// What both gradients read beside q, k and v: the gradient that arrives (`do`, which WGSL
+// reserves), the logarithms of the softmax's denominators, and delta_i = do_i . o_i.
 #for (x, binding) in (d_o, 3)
 #import attention/attention/rows
 #end

@@ -1,5 +1,6 @@
-// Workgroup memory of a tile: 16 channels of the owned and the walked rows, or all of a few walked rows. A row of 16 channels takes five
-// vec4, so that invocations of neighbouring rows read other banks.
+// Workgroup memory of a tile: 16 channels of the owned and the walked rows, or all of a few walked
+// rows. A row of 16 channels takes five vec4, so that invocations of neighbouring rows read other
+// banks.
 const BLOCK = 32u; // walked rows at a time
 const PITCH = TILE_ROWS / 4u + 1u;
 // From an invocation's first row to its four.

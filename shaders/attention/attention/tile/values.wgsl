@@ -1,10 +1,12 @@
 #requires lane x y {walked}_at {walked}_from {walked}_step {weights} c0
-        // {out}_n_i += sum over the block's rows r of weight(r, i) {walked}(r, n), for owned row i of this invocation's four and its
-        // channels' quarter x + n ACROSS, DEPTH rows at a time through workgroup memory.
+        // {out}_n_i += sum over the block's rows r of weight(r, i) {walked}(r, n), for owned row i
+        // of this invocation's four and its channels' quarter x + n ACROSS, DEPTH rows at a time
+        // through workgroup memory.
         for (var r0 = 0u; r0 < BLOCK; r0 += DEPTH) {
 #unroll u 0 DEPTH*ACROSS*QUADS/GROUP
             let value_{u} = {walked}_at({walked}_from
-                + min(u32(c0) + r0 + (lane + {u}u * GROUP) / WIDTH, {most}) * {walked}_step, (lane + {u}u * GROUP) % WIDTH);
+                + min(u32(c0) + r0 + (lane + {u}u * GROUP) / WIDTH, {most}) * {walked}_step,
+                (lane + {u}u * GROUP) % WIDTH);
 #end
             workgroupBarrier();
 #unroll u 0 DEPTH*ACROSS*QUADS/GROUP
