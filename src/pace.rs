@@ -1,12 +1,20 @@
 //! Pace and remaining time: a function of what is done and of times alone, so that it can be tested
 //! against made-up clocks.
+//!
+//! What a run does once is taken out: the compilation of kernels, and what the device still had to
+//! do of it in the calls that follow. What it does again and again beside its steps, measurements
+//! and checkpoints, is counted as often as it comes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Calls that are no measure of those to come: the first one compiles kernels and waits for the
-/// first data, and what it left on the device is waited for up to two calls later.
+/// Calls that are no measure of those to come: one that compiles kernels and waits for the first
+/// data, and the two behind it, since what it left on the device is waited for up to two calls
+/// later.
 const WARM_UP: u32 = 3;
+/// Steps that lie on the device while the next is recorded. A measurement waits for them, and as
+/// many calls behind it find the device without work.
+const LAG: u64 = 2;
 /// Work is measured in parts of at least this long, so that what comes in bursts (data, say) counts
 /// at its mean.
 const PART: Duration = Duration::from_secs(1);
@@ -31,23 +39,70 @@ pub enum Break {
 pub struct Rest {
     /// Steps.
     pub steps: u64,
-    /// Measurements.
+    /// Measurements, the one after the last step included.
     pub measurements: u64,
     /// Checkpoints.
     pub checkpoints: u64,
+}
+
+/// What a measurement is worth in training steps, as far as it can be told before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MeasurementCost {
+    /// One between steps; 0 where it is not known.
+    pub between: f64,
+    /// The one after the last step; 0 where it is not known.
+    pub last: f64,
+}
+
+impl MeasurementCost {
+    /// Returns the cost of measurements that send so many images through a model, of which a
+    /// training step takes `batch`. A step goes forward and, at twice the cost, backward.
+    pub fn of_images(between: usize, last: usize, batch: usize) -> MeasurementCost {
+        let steps = |images: usize| images as f64 / batch.max(1) as f64 / 3.0;
+        MeasurementCost {
+            between: steps(between),
+            last: steps(last),
+        }
+    }
 }
 
 /// The pace of a run. Each call says what the time since the call before went into.
 #[derive(Clone, Debug)]
 pub struct Pace {
     last: Duration,
-    calls: u32,
+    /// Kernels compiled so far, and the time that it took.
+    compiled: (u64, Duration),
+    /// Of these, those since the last call.
+    compiled_now: (u64, Duration),
+    /// Calls that do not count yet.
+    cold: u32,
     /// Steps of the part at hand, and the time that they took.
     open: (u64, Duration),
     /// Steps and seconds of the parts before.
     parts: VecDeque<(u64, f64)>,
-    /// Durations of measurements and checkpoints, in seconds.
-    breaks: [VecDeque<f64>; 2],
+    /// Measurements and checkpoints.
+    breaks: [VecDeque<Pause>; 2],
+    /// The newest break that waited for the device, and the calls behind it that belong to it.
+    waited: Option<(Break, u64)>,
+    cost: MeasurementCost,
+}
+
+/// A measurement or a checkpoint, and the steps behind it whose work it waited for.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// Its own time and that of the steps behind it, in seconds, without compilation.
+    seconds: f64,
+    /// Those steps.
+    steps: u64,
+    /// Whether kernels were compiled in it.
+    cold: bool,
+}
+
+impl Pause {
+    /// Returns its own seconds at so many seconds to a step.
+    fn own(&self, step: f64) -> f64 {
+        (self.seconds - self.steps as f64 * step).max(0.0)
+    }
 }
 
 impl Pace {
@@ -55,24 +110,59 @@ impl Pace {
     pub fn new(now: Duration) -> Pace {
         Pace {
             last: now,
-            calls: 0,
+            compiled: (0, Duration::ZERO),
+            compiled_now: (0, Duration::ZERO),
+            cold: WARM_UP,
             open: (0, Duration::ZERO),
             parts: VecDeque::new(),
             breaks: Default::default(),
+            waited: None,
+            cost: MeasurementCost::default(),
         }
     }
 
-    fn since(&mut self, now: Duration) -> Duration {
-        let took = now.saturating_sub(self.last);
+    /// Says what measurements are worth, for the time before the first.
+    pub fn expect(mut self, cost: MeasurementCost) -> Pace {
+        self.cost = cost;
+        self
+    }
+
+    /// Says how many kernels were compiled until now, and in what time, before a call that says
+    /// what the time went into.
+    pub fn compiled(&mut self, kernels: u64, time: Duration) {
+        let now = (
+            kernels.saturating_sub(self.compiled.0),
+            time.saturating_sub(self.compiled.1),
+        );
+        self.compiled_now = (self.compiled_now.0 + now.0, self.compiled_now.1 + now.1);
+        self.compiled = (kernels, time);
+    }
+
+    /// Returns the time since the last call, and what of it compiled how many kernels.
+    fn since(&mut self, now: Duration) -> (Duration, u64) {
+        let (kernels, compiling) = std::mem::take(&mut self.compiled_now);
+        let took = now.saturating_sub(self.last).saturating_sub(compiling);
         self.last = now;
-        took
+        (took, kernels)
     }
 
     /// So many steps more are done.
     pub fn stepped(&mut self, steps: u64, now: Duration) {
-        let took = self.since(now);
-        if self.calls < WARM_UP {
-            self.calls += 1;
+        let (took, kernels) = self.since(now);
+        if kernels > 0 {
+            self.cold = self.cold.max(WARM_UP);
+        }
+        let waited = self.waited.take();
+        if self.cold > 0 {
+            self.cold -= 1;
+            return;
+        }
+        if let Some((what, calls)) = waited
+            && let Some(pause) = self.breaks[what as usize].back_mut()
+        {
+            pause.steps += steps;
+            pause.seconds += took.as_secs_f64();
+            self.waited = (calls > 1).then_some((what, calls - 1));
             return;
         }
         self.open = (self.open.0 + steps, self.open.1 + took);
@@ -88,13 +178,25 @@ impl Pace {
 
     /// A measurement or a checkpoint is made.
     pub fn took(&mut self, what: Break, now: Duration) {
-        let took = self.since(now).as_secs_f64();
-        remember(&mut self.breaks[what as usize], took, BREAKS);
+        let (took, kernels) = self.since(now);
+        let pause = Pause {
+            seconds: took.as_secs_f64(),
+            steps: 0,
+            cold: kernels > 0,
+        };
+        remember(&mut self.breaks[what as usize], pause, BREAKS);
+        // One right behind another finds nothing to wait for.
+        if self.waited.is_none_or(|(_, calls)| calls < LAG) {
+            self.waited = Some((what, LAG));
+        }
     }
 
     /// Something happened that is not expected again.
     pub fn skip(&mut self, now: Duration) {
         self.since(now);
+        // The device is without work now.
+        self.waited = None;
+        self.cold = self.cold.max(LAG as u32);
     }
 
     /// Seconds to a step; `None` before it is known.
@@ -119,12 +221,51 @@ impl Pace {
         self.seconds_per_step().filter(|s| *s > 0.0).map(f64::recip)
     }
 
-    /// Returns the duration of the rest at this pace; `None` before it is known. Measurements and
-    /// checkpoints count from the first one on.
+    /// Returns the seconds of a break of a kind, at so many to a step: the middle one of those that
+    /// compiled nothing. `None` where there is none and nothing is expected.
+    fn seconds_of(&self, what: Break, step: f64) -> Option<f64> {
+        let breaks = &self.breaks[what as usize];
+        let of = |cold: bool| {
+            let own = breaks.iter().filter(move |pause| pause.cold == cold);
+            own.map(|pause| pause.own(step))
+        };
+        if of(false).next().is_some() {
+            return Some(median(of(false)));
+        }
+        let expected = match what {
+            Break::Measuring => self.cost.between * step,
+            Break::Saving => 0.0,
+        };
+        match of(true).next() {
+            // A driver may compile later than it is asked to, so that the first one has some of
+            // that in it still. What was expected is wrong by another amount: the mean of their
+            // logarithms is wrong by less than the worse of the two.
+            Some(_) if expected > 0.0 => {
+                let cold = median(of(true));
+                Some(cold.min((cold * expected).sqrt()))
+            }
+            Some(_) => Some(median(of(true))),
+            None => (expected > 0.0).then_some(expected),
+        }
+    }
+
+    /// Returns the duration of the rest at this pace; `None` before it is known. Checkpoints count
+    /// from the first one on, and measurements too where it is not known what they are worth.
     pub fn left(&self, rest: Rest) -> Option<Duration> {
-        let [measuring, saving] = self.breaks.each_ref().map(|b| median(b.iter().copied()));
-        let breaks = rest.measurements as f64 * measuring + rest.checkpoints as f64 * saving;
-        Duration::try_from_secs_f64(rest.steps as f64 * self.seconds_per_step()? + breaks).ok()
+        let step = self.seconds_per_step()?;
+        let measuring = self.seconds_of(Break::Measuring, step).unwrap_or(0.0);
+        let saving = self.seconds_of(Break::Saving, step).unwrap_or(0.0);
+        let last = if self.cost.between > 0.0 {
+            measuring * self.cost.last / self.cost.between
+        } else {
+            measuring
+        };
+        let measurements = match rest.measurements {
+            0 => 0.0,
+            n => (n - 1) as f64 * measuring + last,
+        };
+        let breaks = measurements + rest.checkpoints as f64 * saving;
+        Duration::try_from_secs_f64(rest.steps as f64 * step + breaks).ok()
     }
 }
 
@@ -135,8 +276,7 @@ fn remember<T>(all: &mut VecDeque<T>, one: T, most: usize) {
     all.push_back(one);
 }
 
-/// Returns the middle one, of two the less: a first measurement compiles kernels, and the second
-/// does not. 0 of none.
+/// Returns the middle one, of two the less. 0 of none.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
@@ -146,137 +286,4 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A clock that is moved by hand.
-    struct Run {
-        pace: Pace,
-        now: f64,
-    }
-
-    impl Run {
-        fn new() -> Run {
-            Run {
-                pace: Pace::new(Duration::ZERO),
-                now: 0.0,
-            }
-        }
-        fn at(&self) -> Duration {
-            Duration::from_secs_f64(self.now)
-        }
-        fn steps(&mut self, n: usize, seconds: f64) {
-            for _ in 0..n {
-                self.now += seconds;
-                self.pace.stepped(1, self.at());
-            }
-        }
-        fn pause(&mut self, what: Break, seconds: f64) {
-            self.now += seconds;
-            self.pace.took(what, self.at());
-        }
-        fn left(&self, steps: u64, measurements: u64, checkpoints: u64) -> Option<f64> {
-            self.pace
-                .left(Rest {
-                    steps,
-                    measurements,
-                    checkpoints,
-                })
-                .map(|d| d.as_secs_f64())
-        }
-    }
-
-    fn near(found: Option<f64>, wanted: f64) {
-        assert!(
-            found.is_some_and(|f| (f - wanted).abs() <= 0.1 * wanted),
-            "{found:?} where {wanted} is right"
-        );
-    }
-
-    #[test]
-    fn what_compiles_is_not_counted_and_nothing_is_said_before_it_is_known() {
-        let mut run = Run::new();
-        run.steps(1, 30.0);
-        assert_eq!(run.left(99, 0, 0), None);
-        // Two steps lie on the device while the next is recorded: what the first one left may be
-        // waited for at the third.
-        run.steps(1, 0.01);
-        run.steps(1, 4.0);
-        assert_eq!((run.left(97, 0, 0), run.pace.per_second()), (None, None));
-        run.steps(2, 0.5);
-        near(run.left(95, 0, 0), 47.5);
-        run.steps(40, 0.5);
-        near(run.left(55, 0, 0), 27.5);
-        near(run.pace.per_second(), 2.0);
-    }
-
-    #[test]
-    fn measurements_count_as_what_they_are() {
-        let mut run = Run::new();
-        run.steps(23, 0.1);
-        // The first one compiles; the steps behind it find the device without work.
-        run.pause(Break::Measuring, 20.0);
-        run.steps(2, 0.01);
-        run.steps(18, 0.1);
-        near(run.left(100, 0, 0), 10.0);
-        run.pause(Break::Measuring, 4.0);
-        run.pause(Break::Saving, 1.0);
-        near(run.left(100, 0, 0), 10.0);
-        near(run.left(100, 5, 2), 10.0 + 20.0 + 2.0);
-        run.steps(20, 0.1);
-        run.pause(Break::Measuring, 4.0);
-        near(run.left(100, 5, 2), 32.0);
-        // Slow steps between near measurements: what was waited for in them counts with them.
-        let mut run = Run::new();
-        run.steps(3, 1.0);
-        for _ in 0..6 {
-            run.pause(Break::Measuring, 6.0);
-            run.steps(2, 0.0);
-            run.steps(2, 2.0);
-        }
-        near(run.left(40, 10, 0), 40.0 + 60.0);
-    }
-
-    #[test]
-    fn bursts_count_at_their_mean_and_one_that_held_the_run_up_does_not() {
-        let mut run = Run::new();
-        run.steps(3, 1.0);
-        // Data come eight batches at a time.
-        for _ in 0..12 {
-            run.steps(7, 0.01);
-            run.steps(1, 3.93);
-        }
-        near(run.left(80, 0, 0), 40.0);
-        let mut run = Run::new();
-        run.steps(30, 0.5);
-        run.steps(1, 40.0);
-        near(run.left(100, 0, 0), 50.0);
-        // What stays is the new pace.
-        run.steps(100, 3.0);
-        near(run.left(100, 0, 0), 300.0);
-        // Gone back to a checkpoint.
-        run.now += 500.0;
-        run.pace.skip(run.at());
-        near(run.left(100, 0, 0), 300.0);
-    }
-
-    #[test]
-    fn several_at_a_time_and_clocks_that_stand_still() {
-        let mut pace = Pace::new(Duration::ZERO);
-        for i in 1..20 {
-            pace.stepped(64, Duration::from_secs(2 * i));
-        }
-        let left = pace.left(Rest {
-            steps: 640,
-            measurements: 0,
-            checkpoints: 0,
-        });
-        assert_eq!(left, Some(Duration::from_secs(20)));
-        let mut still = Run::new();
-        still.steps(100, 0.0);
-        assert_eq!(
-            (still.left(5, 0, 0), still.pace.per_second()),
-            (Some(0.0), None)
-        );
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::Key;
+use crate::pace::MeasurementCost;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
@@ -230,6 +231,11 @@ impl Task for ContrastiveTask {
             step: state.number(),
             ..found
         })
+    }
+
+    fn measurement_cost(&self) -> MeasurementCost {
+        let images = self.data.test.len();
+        MeasurementCost::of_images(images, images, self.per_step().0)
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {

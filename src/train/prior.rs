@@ -19,6 +19,7 @@ use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
+use crate::pace::MeasurementCost;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
@@ -392,6 +393,15 @@ impl Task for PriorTask {
             .map_or((now, weights), |best| (best.step, &best.weights));
         let nats = self.measure(kept, test, &all)?;
         Ok(self.evaluation(step, nats, all.len()))
+    }
+
+    fn measurement_cost(&self) -> MeasurementCost {
+        let (t, all) = (&self.config.train, self.tokens.test.len());
+        let some = match t.eval_images {
+            0 => all,
+            n => n.min(all),
+        };
+        MeasurementCost::of_images(some, some + all, t.batch_size * t.accumulate)
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {

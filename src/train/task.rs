@@ -6,6 +6,7 @@ use crate::data::DataStall;
 use crate::gpu::Tensor;
 use crate::metrics::{Steps, metrics};
 use crate::nn::{Handle, HostTensors};
+use crate::pace::MeasurementCost;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::{Error, Result};
@@ -57,6 +58,11 @@ pub trait Task {
     /// # Errors
     /// If the device fails.
     fn evaluate(&mut self, state: &mut OptimizerState, last: bool) -> Result<Self::Evaluation>;
+
+    /// Returns what a measurement is worth in steps, as far as it can be told before the first.
+    fn measurement_cost(&self) -> MeasurementCost {
+        MeasurementCost::default()
+    }
 
     /// Adds to a checkpoint what the task needs to go on, its tensors under [`Task::PREFIXES`].
     ///

@@ -27,6 +27,11 @@ impl<T: Task> Trainer<T> {
         }
     }
 
+    /// The engine that it trains on.
+    pub(crate) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// Returns the task.
     pub fn task(&self) -> &T {
         &self.task

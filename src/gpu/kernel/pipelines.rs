@@ -1,9 +1,10 @@
 //! Pipelines from kernel text: naga's reflection supplies the bindings and the workgroup size.
 
+use super::Compiled;
 use super::preprocess::Expanded;
 use super::reflect::Reflection;
 use super::source::{Source, expand};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, clock::Instant};
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -164,13 +165,24 @@ impl Gpu {
         if let Some(p) = self.inner.kernel.pipelines.lock().get(kernel) {
             return Ok(p.clone());
         }
+        let began = Instant::now();
         let pipeline = Arc::new(self.compile(kernel)?);
+        {
+            let mut compiled = self.inner.kernel.compiled.lock();
+            compiled.kernels += 1;
+            compiled.time += began.elapsed();
+        }
         self.inner
             .kernel
             .pipelines
             .lock()
             .insert(kernel.clone(), pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// Returns how many kernels were compiled so far, and how long it took.
+    pub fn compiled(&self) -> Compiled {
+        *self.inner.kernel.compiled.lock()
     }
 
     /// Returns the variants compiled so far, sorted by label.
@@ -214,7 +226,7 @@ impl Gpu {
     fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
         let device = &self.inner.device;
         let label = kernel.label();
-        let (wgsl, _, reflection) = kernel.parse(self.inner.immediates)?;
+        let (_, module, reflection) = kernel.parse(self.inner.immediates)?;
         let most = self.inner.limits.max_storage_buffers_per_shader_stage as usize;
         if reflection.storage.len() > most {
             let feature = format!(
@@ -228,11 +240,15 @@ impl Gpu {
             });
         }
         self.check_features(kernel, &reflection)?;
-        let wgsl = if cfg!(target_arch = "wasm32") {
-            for_browsers(kernel.wgsl(false)?, &reflection)
-        } else {
-            wgsl
+        // A browser takes text alone. What was parsed here is not parsed again elsewhere: naga's
+        // parser takes time quadratic in the expressions of a function.
+        #[cfg(target_arch = "wasm32")]
+        let source = {
+            drop(module);
+            wgpu::ShaderSource::Wgsl(for_browsers(kernel.wgsl(false)?, &reflection).into())
         };
+        #[cfg(not(target_arch = "wasm32"))]
+        let source = wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module));
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
             .storage
@@ -277,7 +293,7 @@ impl Gpu {
         });
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+            source,
         };
         let checked = self.inner.options.shader_checks;
         let module = if checked {

@@ -24,6 +24,7 @@ use crate::models::first_stage::vqvae2::MOST_LEVELS;
 use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::loss::loss::{Loss, loss};
 use crate::ops::quantize::codebook_use::codebook_use;
+use crate::pace::MeasurementCost;
 use crate::quantize::{Mode, Term};
 use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
@@ -330,6 +331,11 @@ impl Task for FirstStageTask {
         }
         let test = self.data.test.clone();
         self.kept(state, |task, state| task.measure(state, &test))
+    }
+
+    fn measurement_cost(&self) -> MeasurementCost {
+        let images = self.data.test.len();
+        MeasurementCost::of_images(images, images, self.config.train.batch_size)
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {

@@ -81,7 +81,8 @@ impl<'a, T: Task> Session<'a, T> {
         };
         let log = Log::open(&folder.metrics(), &row_columns, step)?;
         let tests = Log::open(&folder.test(), &test_columns, measured)?;
-        let (began, pace) = (Instant::now(), Pace::new(Duration::ZERO));
+        let pace = Pace::new(Duration::ZERO).expect(trainer.task.measurement_cost());
+        let began = Instant::now();
         let newest = None;
         let mut session = Session {
             trainer,
@@ -110,6 +111,7 @@ impl<'a, T: Task> Session<'a, T> {
             }
             None => {}
         }
+        session.count_compiled();
         session.pace.skip(session.began.elapsed());
         Ok(session)
     }
@@ -148,15 +150,18 @@ impl<'a, T: Task> Session<'a, T> {
         }
         self.warn();
         recovered.iter().for_each(|done| self.observer.note(done));
+        self.count_compiled();
         self.pace.stepped(1, self.began.elapsed());
         if due(s.eval_every) {
             let evaluation = self.trainer.measure(false)?;
             self.tests.push(&evaluation)?;
             self.observer.evaluated(step, &evaluation);
+            self.count_compiled();
             self.pace.took(Break::Measuring, self.began.elapsed());
         }
         if save {
             self.save()?;
+            self.count_compiled();
             self.pace.took(Break::Saving, self.began.elapsed());
         }
         let (per_step, unit) = self.trainer.task.per_step();
@@ -196,6 +201,12 @@ impl<'a, T: Task> Session<'a, T> {
         } else {
             self.save()
         }
+    }
+
+    /// Tells the pace what was compiled so far.
+    fn count_compiled(&mut self) {
+        let compiled = self.trainer.gpu().compiled();
+        self.pace.compiled(compiled.kernels, compiled.time);
     }
 
     fn recovery(&mut self) -> Option<&mut dyn Recovery<T::Row>> {
