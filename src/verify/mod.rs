@@ -1,9 +1,11 @@
 //! Checking operations against their references. Every comparison is written so that NaN and
 //! "nothing was compared" fail.
 
+mod chosen;
 mod gradient_check;
 pub mod pairwise;
 
+pub use chosen::chosen;
 pub use gradient_check::{GradientCheck, gradient_check};
 
 use crate::autograd::Tape;
@@ -228,6 +230,41 @@ impl Backward {
             }
         });
         verdicts.reduce(Verdict::join)
+    }
+}
+
+/// What the device made of a case, forward and backward, before it is held against the reference.
+/// The device's part and the reference's may run on threads of their own.
+pub struct Ran {
+    forward: Forward,
+    backward: Option<Backward>,
+}
+
+/// Runs a case on the device, forward and with a random upstream gradient backward.
+///
+/// # Errors
+/// If the case does not run.
+pub fn run(gpu: &Gpu, op: &dyn Operation, case: &Case, seed: u64) -> Result<Ran> {
+    Ok(Ran {
+        forward: Forward::run(gpu, op, case, seed)?,
+        backward: Backward::run(gpu, op, case, seed)?,
+    })
+}
+
+impl Ran {
+    /// Compares every output and every gradient with the reference's. The second is `None` for an
+    /// operation that has no gradient.
+    ///
+    /// # Errors
+    /// If the operation has no output.
+    pub fn judge(
+        self,
+        gpu: &Gpu,
+        op: &dyn Operation,
+        case: &Case,
+    ) -> Result<(Verdict, Option<Verdict>)> {
+        let backward = self.backward.and_then(|ran| ran.judge(gpu, op, case));
+        Ok((self.forward.judge(gpu, op, case, f64::INFINITY)?, backward))
     }
 }
 

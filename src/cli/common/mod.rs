@@ -9,3 +9,4 @@ pub mod output;
 pub mod pictures;
 pub mod place;
 pub mod signals;
+pub mod starting;

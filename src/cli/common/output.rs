@@ -1,5 +1,6 @@
 //! Output of commands: results to standard output, the rest to standard error.
 
+use super::starting::{self, Starting};
 use crate::cli::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
@@ -9,12 +10,20 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wgvq::data::DataStall;
+use wgvq::gpu::Gpu;
 use wgvq::pace::{Pace, Rest};
 use wgvq::train::{Observer, Progress};
 
 /// Prints a result; a closed pipe is no error.
 pub fn result(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a result, and returns whether there is still somebody to read it.
+pub fn is_read(text: &str) -> bool {
+    let mut out = std::io::stdout();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    !written.is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// A path as a shell reads it, for commands that are to be copied.
@@ -143,6 +152,7 @@ pub struct Watch<'a> {
     global: &'a Global,
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
+    starting: Option<Starting>,
 }
 
 fn on_terminal(global: &Global) -> bool {
@@ -229,7 +239,21 @@ impl<'a> Watch<'a> {
             global,
             bar,
             last_line: None,
+            starting: None,
         }
+    }
+
+    /// Says how many kernels are compiled, until the first step is done.
+    pub fn starting(mut self, gpu: &Gpu) -> Self {
+        if !self.global.quiet {
+            self.starting = Some(match self.bar.clone() {
+                Some(bar) => Starting::new(gpu, starting::BAR_EVERY, move |text| {
+                    bar.set_message(text.to_owned());
+                }),
+                None => starting::in_lines(gpu),
+            });
+        }
+        self
     }
 
     fn say(&self, text: &str) {
@@ -239,7 +263,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
+        self.starting = None;
         clear(self.bar.as_ref());
     }
 }
@@ -287,6 +312,10 @@ pub fn duration(d: Duration) -> String {
 
 impl Observer for Watch<'_> {
     fn step(&mut self, p: &Progress) {
+        // The first is recorded before the device has run it.
+        if p.step > 1 {
+            self.starting = None;
+        }
         if let Some(bar) = &self.bar {
             bar.set_position(p.step);
             bar.set_message(describe(p));

@@ -307,7 +307,7 @@ impl Compare {
                     folder
                 }
             };
-            let mut watch = Watch::new(global, entry.config.train.steps);
+            let mut watch = Watch::new(global, entry.config.train.steps).starting(gpu);
             let outcome = run(
                 gpu,
                 &entry.config,

@@ -165,7 +165,7 @@ pub fn train(
             gpu.core().name()
         ),
     );
-    let mut watch = Watch::new(global, t.steps);
+    let mut watch = Watch::new(global, t.steps).starting(gpu);
     let outcome = run(gpu, config, data, folder, start, &mut watch, stop_flag());
     watch.finish();
     let mut outcome = outcome?;

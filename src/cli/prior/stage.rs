@@ -209,7 +209,7 @@ impl PriorStage<'_> {
         folder: &RunFolder,
         start: Start,
     ) -> Result<Option<TrainedPrior>> {
-        let mut watch = Watch::new(self.global, self.config.train.steps);
+        let mut watch = Watch::new(self.global, self.config.train.steps).starting(self.gpu);
         let outcome = run_prior(
             self.gpu,
             self.config,

@@ -3,34 +3,172 @@
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
+use parking_lot::Mutex;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use wgvq::gpu::Gpu;
 use wgvq::registry::{find, operations};
-use wgvq::spec::{Case, Verdict};
-use wgvq::{Result, verify};
+use wgvq::spec::{Case, Operation, Verdict};
+use wgvq::{Error, Result, verify};
 
 #[derive(Args)]
 #[command(after_long_help = "\
+Without --thorough some of each operation's cases are run, which takes about a minute on two cores.
+
 Examples:
   wgvq selftest
+  wgvq selftest --thorough
   wgvq selftest --adapter nvidia --op vq_search --case n=999,k=77,d=12")]
 pub struct Selftest {
-    /// Check only this operation
+    /// Check only this operation, in all of its cases
     #[arg(long)]
     op: Option<String>,
     /// Check only this case, as a line of output names it, such as n=7,k=3,d=5
     #[arg(long, requires = "op")]
     case: Option<Case>,
+    /// Check every case of every operation, large ones too: minutes
+    #[arg(long)]
+    thorough: bool,
     /// Seed of the random inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-impl Selftest {
-    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
-        let gpu = global.gpu()?;
-        let ops = match &self.op {
-            Some(name) => vec![find(name)?],
-            None => operations().to_vec(),
+/// The verdicts of an operation's cases, joined.
+#[derive(Default)]
+pub struct Outcome {
+    pub forward: Option<Verdict>,
+    pub gradient: Option<Verdict>,
+}
+
+impl Outcome {
+    fn add(&mut self, (forward, gradient): (Verdict, Option<Verdict>)) {
+        let join = |sum: &mut Option<Verdict>, one: Verdict| {
+            *sum = Some(match sum.take() {
+                Some(sum) => sum.join(one),
+                None => one,
+            });
         };
+        join(&mut self.forward, forward);
+        if let Some(gradient) = gradient {
+            join(&mut self.gradient, gradient);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Verdict> {
+        [&self.forward, &self.gradient].into_iter().flatten()
+    }
+
+    /// Whether something was compared, and all of it agreed.
+    pub fn pass(&self) -> bool {
+        self.forward.is_some() && self.all().all(|v| v.pass && v.compared > 0)
+    }
+
+    /// The worst element in words, where one is wrong.
+    pub fn wrong(&self) -> Option<&str> {
+        self.all().find(|v| !v.pass).map(|v| v.detail.as_str())
+    }
+}
+
+/// What is to be checked: operations, each with its cases.
+pub type Plan<'a> = Vec<(&'a dyn Operation, Vec<Case>)>;
+
+/// Runs the cases of a plan on the device, one after the other, while other threads compute their
+/// references. `each` gets every operation's outcome, in the plan's order, as soon as all of its
+/// cases are judged; where it returns false, no more are run.
+///
+/// # Errors
+/// If a case does not run.
+pub fn check(
+    gpu: &Gpu,
+    plan: &Plan,
+    seed: u64,
+    mut each: impl FnMut(&dyn Operation, usize, &Outcome) -> bool,
+) -> Result<()> {
+    type Judged = (usize, Result<(Verdict, Option<Verdict>)>);
+    let threads = thread::available_parallelism().map_or(1, |n| n.get());
+    // What the device made waits in memory for its turn: no more of it than keeps all busy.
+    let (jobs, taken) = sync_channel::<(usize, usize, verify::Ran)>(threads);
+    let (judged, results) = std::sync::mpsc::channel::<Judged>();
+    let taken = Mutex::new(taken);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (taken, judged) = (&taken, judged.clone());
+            scope.spawn(move || {
+                while let Some((op, case, ran)) = next(taken) {
+                    let (operation, cases) = &plan[op];
+                    let verdicts = ran.judge(gpu, *operation, &cases[case]);
+                    if judged.send((op, verdicts)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(judged);
+        let mut outcomes: Vec<(usize, Outcome)> = Vec::new();
+        outcomes.resize_with(plan.len(), Default::default);
+        let mut told = 0;
+        // Takes what is judged, and tells of the operations that are complete.
+        let mut take = |result: Judged| -> Result<bool> {
+            let (op, verdicts) = result;
+            outcomes[op].0 += 1;
+            outcomes[op].1.add(verdicts?);
+            while told < plan.len() && outcomes[told].0 == plan[told].1.len() {
+                let (operation, cases) = &plan[told];
+                if !each(*operation, cases.len(), &outcomes[told].1) {
+                    return Ok(false);
+                }
+                told += 1;
+            }
+            Ok(true)
+        };
+        for (op, (operation, cases)) in plan.iter().enumerate() {
+            for (i, case) in cases.iter().enumerate() {
+                let ran = verify::run(gpu, *operation, case, seed)?;
+                if jobs.send((op, i, ran)).is_err() {
+                    return Err(Error::data("a thread that computes references ended"));
+                }
+                for result in results.try_iter() {
+                    if !take(result)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        drop(jobs);
+        for result in results.iter() {
+            if !take(result)? {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Returns the next job; `None` after the last.
+fn next<T>(jobs: &Mutex<Receiver<T>>) -> Option<T> {
+    jobs.lock().recv().ok()
+}
+
+impl Selftest {
+    fn plan(&self) -> Result<Plan<'static>> {
+        Ok(match (&self.op, &self.case) {
+            (Some(name), Some(case)) => vec![(find(name)?, vec![case.clone()])],
+            (Some(name), None) => {
+                let op = find(name)?;
+                vec![(op, op.cases())]
+            }
+            (None, _) if self.thorough => operations().iter().map(|op| (*op, op.cases())).collect(),
+            (None, _) => {
+                let quick = operations().iter();
+                quick.map(|op| (*op, verify::chosen(*op))).collect()
+            }
+        })
+    }
+
+    pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let plan = self.plan()?;
+        let gpu = global.gpu()?;
         output::note(
             global,
             &format!(
@@ -46,52 +184,20 @@ impl Selftest {
                 "operation", "cases", "elements", "forward", "gradient"
             ));
         }
-        let mut failed = 0;
-        for op in ops {
-            let cases = self.case.clone().map_or_else(|| op.cases(), |c| vec![c]);
-            let (mut forward, mut backward): (Option<Verdict>, Option<Verdict>) = (None, None);
-            let join = |sum: Option<Verdict>, v: Verdict| {
-                Some(match sum {
-                    Some(s) => s.join(v),
-                    None => v,
-                })
-            };
-            for case in &cases {
-                forward = join(forward, verify::forward(&gpu, op, case, self.seed)?);
-                if let Some(v) = verify::backward(&gpu, op, case, self.seed)? {
-                    backward = join(backward, v);
+        let (mut failed, mut read) = (0, true);
+        check(&gpu, &plan, self.seed, |op, cases, outcome| {
+            read = output::is_read(&row(global, op, cases, outcome));
+            if !outcome.pass() {
+                failed += 1;
+                if let Some(wrong) = outcome.wrong() {
+                    output::note(global, &format!("  {wrong}"));
                 }
             }
-            let all: Vec<&Verdict> = [&forward, &backward].into_iter().flatten().collect();
-            let pass = !all.is_empty() && all.iter().all(|v| v.pass && v.compared > 0);
-            let compared: usize = all.iter().map(|v| v.compared).sum();
-            if global.json {
-                let error = |v: &Option<Verdict>| v.as_ref().map(|v| v.max_error);
-                let line = serde_json::json!({
-                    "op": op.name(), "cases": cases.len(), "compared": compared, "pass": pass,
-                    "forward_max_error": error(&forward), "gradient_max_error": error(&backward),
-                });
-                output::result(&line.to_string());
-            } else {
-                let error = |v: &Option<Verdict>| {
-                    v.as_ref()
-                        .map_or("-".into(), |v| format!("{:.1e}", v.max_error))
-                };
-                let (f, b) = (error(&forward), error(&backward));
-                output::result(&format!(
-                    "{:<18} {:>5} {:>10} {f:>12} {b:>12}  {}",
-                    op.name(),
-                    cases.len(),
-                    compared,
-                    if pass { "ok" } else { "FAILED" }
-                ));
-            }
-            if !pass {
-                failed += 1;
-                all.iter()
-                    .filter(|v| !v.pass)
-                    .for_each(|v| output::note(global, &format!("  {}", v.detail)));
-            }
+            read
+        })?;
+        if !read {
+            // Nobody reads the rest, and what was checked until then is not all.
+            return Ok(CommandStatus::Failed);
         }
         if !global.json {
             output::result(&if failed == 0 {
@@ -106,4 +212,28 @@ impl Selftest {
             CommandStatus::Failed
         })
     }
+}
+
+/// The line of an operation.
+fn row(global: &Global, op: &dyn Operation, cases: usize, outcome: &Outcome) -> String {
+    let compared: usize = outcome.all().map(|v| v.compared).sum();
+    let (forward, gradient) = (&outcome.forward, &outcome.gradient);
+    if global.json {
+        let error = |v: &Option<Verdict>| v.as_ref().map(|v| v.max_error);
+        let line = serde_json::json!({
+            "op": op.name(), "cases": cases, "compared": compared, "pass": outcome.pass(),
+            "forward_max_error": error(forward), "gradient_max_error": error(gradient),
+        });
+        return line.to_string();
+    }
+    let error = |v: &Option<Verdict>| {
+        v.as_ref()
+            .map_or("-".into(), |v| format!("{:.1e}", v.max_error))
+    };
+    let (f, b) = (error(forward), error(gradient));
+    format!(
+        "{:<18} {cases:>5} {compared:>10} {f:>12} {b:>12}  {}",
+        op.name(),
+        if outcome.pass() { "ok" } else { "FAILED" }
+    )
 }

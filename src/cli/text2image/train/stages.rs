@@ -196,7 +196,7 @@ impl Train {
                 t.steps, t.batch_size
             ),
         );
-        let mut watch = Watch::new(global, t.steps);
+        let mut watch = Watch::new(global, t.steps).starting(gpu);
         let start = if resumed { Start::Resume } else { Start::Fresh };
         let outcome = run_contrastive(trainer, &folder, start, &mut watch, stop_flag());
         watch.finish();
