@@ -141,6 +141,8 @@ Examples:
   wgvq info
   wgvq info --json")]
     Info,
+    /// Say whether wgvq works on this machine, and what to do where it does not
+    Doctor(tools::doctor::Doctor),
     /// Time kernels and whole steps, after checking that they are right
     Bench(tools::bench::Bench),
     /// Measure which tiles of the matrix core suit this adapter, and keep the table
@@ -197,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::Complete(c) => c.run(global),
         Command::Text2Image(c) => c.run(global),
         Command::Info => tools::info::run(global),
+        Command::Doctor(c) => c.run(global),
         Command::Bench(c) => c.run(global),
         Command::Tune(c) => c.run(global),
         Command::Kernels(c) => c.run(global),

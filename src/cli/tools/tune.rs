@@ -140,13 +140,17 @@ fn write(path: &Path, tuning: &Tuning) -> Result<()> {
     wgvq::storage::atomic::write(path, text.as_bytes())
 }
 
-/// Returns the path of the table of an adapter, and of a core that was asked for: `$WGVQ_TUNING`,
-/// or the user's folder for caches.
+/// Returns the folder of the tables: `$WGVQ_TUNING`, or the user's folder for caches.
+pub fn folder() -> Option<PathBuf> {
+    match std::env::var_os("WGVQ_TUNING") {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("wgvq")),
+    }
+}
+
+/// Returns the path of the table of an adapter, and of a core that was asked for.
 fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
-    let folder = match std::env::var_os("WGVQ_TUNING") {
-        Some(folder) => PathBuf::from(folder),
-        None => dirs::cache_dir()?.join("wgvq"),
-    };
+    let folder = folder()?;
     let words = format!(
         "{} {} {} {}",
         info.name,
