@@ -121,6 +121,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if os.path.exists(args.weights):
         net = network()
         net.load_state_dict(torch.load(args.weights))

@@ -153,6 +153,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     x, test = emoji()
     print(f"{(~test).sum()} pictures to train on, {test.sum()} to test", file=sys.stderr)
     print("quantizer,seed,step,mse,psnr,perplexity,used,codes")

@@ -203,7 +203,11 @@ if __name__ == "__main__":
     parser.add_argument("--calls", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="let products and convolutions round their operands to TF32 on CUDA")
     args = parser.parse_args()
+    # Said both ways: by default cuDNN's convolutions use it and cuBLAS's products do not.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
+    where = {"threads": args.threads, "device": args.device, "tf32": args.tf32}
     torch.set_num_threads(args.threads)
     torch.set_default_device(args.device)
     torch.manual_seed(0)
@@ -225,7 +229,7 @@ if __name__ == "__main__":
 
         ms = median(step, args.warm, args.calls)
         figure = {"name": f"prior_train_{size}_b{args.batch}", "ms": round(ms, 2), "tokens_per_s": round(1e3 * codes.numel() / ms, 1)}
-        print(json.dumps(figure | {"threads": args.threads, "device": args.device}), flush=True)
+        print(json.dumps(figure | where), flush=True)
     for part in ("plain", "cached"):
         if part not in parts:
             continue
@@ -233,4 +237,4 @@ if __name__ == "__main__":
         ms = median(lambda: model.sample(classes, args.guidance, args.top, draw, part == "cached"), args.warm, args.calls)
         rates = {"images_per_s": round(1e3 * args.n / ms, 2), "tokens_per_s": round(1e3 * args.n * model.length / ms, 1)}
         name = f"prior_sample_{part}_{size}_n{args.n}" + ("" if args.guidance is None else "_guided")
-        print(json.dumps({"name": name, "ms": round(ms, 2)} | rates | {"threads": args.threads, "device": args.device}), flush=True)
+        print(json.dumps({"name": name, "ms": round(ms, 2)} | rates | where), flush=True)

@@ -1,5 +1,7 @@
 //! Measurement of one workload.
 
+use super::clock::Probe;
+use super::peak::Peak;
 use super::prepared::Prepared;
 use crate::Result;
 use crate::gpu::{Gpu, Work};
@@ -50,7 +52,16 @@ pub struct Timing {
     pub submissions: u64,
     /// Operations and bytes per call.
     pub work: Work,
+    /// The device's clock in MHz before and after the warm repetitions, see
+    /// [`moved`](super::moved).
+    pub mhz: [f64; 2],
 }
+
+/// Time on the device's clock that is measured at once, at least: as many calls as fill it are
+/// recorded one behind another, so that what a call is cannot be told from what surrounds it.
+const REGION: f64 = 5e-3;
+/// Calls that are measured at once, at most.
+const AT_ONCE: usize = 1000;
 
 /// Returns the value at a share of the way through sorted values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
@@ -104,14 +115,16 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// Times a workload: once cold, then warm until the budget is spent. `between` runs after the cold
-/// call: the place to check that what is timed is right.
+/// Times a workload: once cold, then warm until the budget is spent, between two probes of the
+/// device's clock. `between` runs after the cold call: the place to check that what is timed is
+/// right.
 ///
 /// # Errors
 /// If the workload fails, or `between` does.
 pub fn measure(
     gpu: &Gpu,
     prepared: &mut Prepared,
+    peak: &Peak,
     budget: Budget,
     between: impl FnOnce() -> Result<()>,
 ) -> Result<Timing> {
@@ -142,24 +155,32 @@ pub fn measure(
         counters.dispatches = count.dispatches - before.2.dispatches;
         counters.submissions = count.submissions - before.2.submissions;
     }
-    if gpu.has_timestamps() {
-        gpu.timed(&mut *call)?;
-    }
+    let warm = gpu.timed(&mut *call)?.1.map_or(0.0, |t| t.as_secs_f64());
+    let at_once = match warm {
+        // A device whose clock stands still.
+        0.0 => 1,
+        warm => ((REGION / warm).ceil() as usize).clamp(1, AT_ONCE),
+    };
+    let probe = Probe::new(gpu, peak)?;
+    probe.busy()?;
+    let before = probe.mhz(gpu)?;
     let (mut device, mut wall, mut record) = (Vec::new(), Vec::new(), Vec::new());
     let mut allocations = 0;
     let begun = Instant::now();
     while wall.len() < budget.most && (wall.len() < budget.least || begun.elapsed() < budget.time) {
-        let (before, submitting) = (gpu.memory().allocations, gpu.counters().submitting);
+        let (allocated, submitting) = (gpu.memory().allocations, gpu.counters().submitting);
         let start = Instant::now();
         call()?;
         record.push(ms(start) - (gpu.counters().submitting - submitting).as_secs_f64() * 1e3);
         gpu.finish()?;
         wall.push(ms(start));
-        allocations += gpu.memory().allocations - before;
-        if let ((), Some(time)) = gpu.timed(&mut *call)? {
-            device.push(time.as_secs_f64() * 1e3);
+        allocations += gpu.memory().allocations - allocated;
+        if gpu.has_timestamps() {
+            let all = gpu.timed(|| (0..at_once).try_for_each(|_| call()))?.1;
+            device.extend(all.map(|time| time.as_secs_f64() * 1e3 / at_once as f64));
         }
     }
+    let after = probe.mhz(gpu)?;
     for times in [&mut device, &mut wall, &mut record] {
         times.sort_by(f64::total_cmp);
     }
@@ -175,6 +196,7 @@ pub fn measure(
         dispatches,
         submissions,
         work,
+        mhz: [before, after],
     })
 }
 

@@ -6,6 +6,7 @@
 //! and have no workloads of their own.
 
 mod baseline;
+mod clock;
 mod measure;
 mod peak;
 mod prepared;
@@ -19,6 +20,7 @@ mod tune;
 mod workload;
 
 pub use baseline::{Baseline, Change};
+pub use clock::moved;
 pub use measure::{Budget, Timing, measure};
 pub use peak::{Peak, peak};
 pub use prepared::Prepared;

@@ -1,5 +1,6 @@
 //! One line of results, as it is printed, written and read back.
 
+use super::clock::moved;
 use super::measure::{Budget, measure};
 use super::peak::Peak;
 use super::workload::Workload;
@@ -52,6 +53,12 @@ pub struct Row {
     pub wall_ms: Option<f64>,
     /// Median of the call alone: recording and validation, without the driver's taking of batches.
     pub record_ms: Option<f64>,
+    /// The device's clock in MHz before and after, at one multiply-add a clock.
+    #[serde(default)]
+    pub mhz: Option<[f64; 2]>,
+    /// Why the times are not to be trusted, where they are not.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// The first call in this process.
     pub cold_ms: Option<f64>,
     /// Operations per nanosecond.
@@ -80,6 +87,27 @@ pub struct Row {
     pub detail: String,
 }
 
+impl Row {
+    /// Takes the times out of a row that is refused.
+    pub fn without_refused(mut self) -> Row {
+        if self.refused.is_some() {
+            for speed in [
+                &mut self.ms,
+                &mut self.wall_ms,
+                &mut self.record_ms,
+                &mut self.cold_ms,
+                &mut self.gflops,
+                &mut self.gbps,
+                &mut self.peak_share,
+            ] {
+                *speed = None;
+            }
+            self.ms_quartiles = None;
+        }
+        self
+    }
+}
+
 /// Checks and measures a workload.
 ///
 /// # Errors
@@ -88,7 +116,7 @@ pub fn row(gpu: &Gpu, workload: &Workload, peak: &Peak, budget: Budget, seed: u6
     let wrong = || Error::data("the check did not run");
     let mut prepared = workload.prepare(gpu, seed)?;
     let mut verdict = None;
-    let timing = measure(gpu, &mut prepared, budget, || {
+    let timing = measure(gpu, &mut prepared, peak, budget, || {
         verdict = Some(workload.check(gpu, seed)?);
         Ok(())
     })?;
@@ -108,6 +136,8 @@ pub fn row(gpu: &Gpu, workload: &Workload, peak: &Peak, budget: Budget, seed: u6
         clock: timing.clock().into(),
         wall_ms: some(timing.wall_ms()),
         record_ms: some(timing.record_ms()),
+        mhz: pass.then_some(timing.mhz),
+        refused: moved(timing.mhz[0], timing.mhz[1]).filter(|_| pass),
         cold_ms: some(timing.cold),
         gflops: some(timing.work.flops / ms / 1e6),
         gbps: some(timing.work.bytes / ms / 1e6),

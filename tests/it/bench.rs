@@ -115,7 +115,15 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
     let folder = tempfile::tempdir().unwrap();
     let baseline = folder.path().join("before.json");
     let names = ["scale_n1000", "vq_search_n99_k7_d4"];
-    let out = run(&["bench", names[0], names[1], "--json", "--seconds", "0"]);
+    let out = run(&[
+        "bench",
+        names[0],
+        names[1],
+        "--json",
+        "--seconds",
+        "0",
+        "--any-clock",
+    ]);
     assert!(out.status.success(), "{}", stderr(&out));
     let text = stdout(&out);
     let lines: Vec<&str> = text.lines().collect();
@@ -127,6 +135,10 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
     for (line, name) in lines[1..].iter().zip(names) {
         let row: Row = serde_json::from_str(line).unwrap();
         assert!(row.pass && row.name == name && row.peak_share.is_some_and(|s| s > 0.0));
+        assert!(
+            row.mhz.is_some_and(|mhz| mhz.iter().all(|m| *m > 0.0)),
+            "{line}"
+        );
     }
     std::fs::write(&baseline, &text).unwrap();
     let again = run(&[
@@ -135,6 +147,7 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
         "scale_n77",
         "--seconds",
         "0",
+        "--any-clock",
         "--compare",
         baseline.to_str().unwrap(),
     ]);
@@ -145,7 +158,15 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
     );
 
     // With the kernels' shares between the rows, too.
-    let out = run(&["bench", names[1], "--json", "--seconds", "0", "--profile"]);
+    let out = run(&[
+        "bench",
+        names[1],
+        "--json",
+        "--seconds",
+        "0",
+        "--profile",
+        "--any-clock",
+    ]);
     let text = stdout(&out);
     let shares: Vec<bench::Share> = text
         .lines()
@@ -163,6 +184,7 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
         names[1],
         "--seconds",
         "0",
+        "--any-clock",
         "--profile",
         "--compare",
         baseline.to_str().unwrap(),
@@ -194,6 +216,30 @@ fn rows_are_printed_as_json_and_held_against_a_baseline() {
             stderr(&refused)
         );
     }
+}
+
+#[test]
+fn a_row_whose_clock_moved_is_said_and_has_no_times() {
+    let gpu = Gpu::new(Options::default()).expect("an adapter");
+    let workload = bench::find("scale_n257").unwrap();
+    let row = bench::row(&gpu, &workload, &PEAK, QUICK, 1).unwrap();
+    let [before, after] = row.mhz.expect("a clock before and after");
+    assert_eq!(row.refused, bench::moved(before, after));
+    let moved = Row {
+        refused: bench::moved(1980.0, 1200.0),
+        ..row.clone()
+    };
+    let kept = moved.without_refused();
+    assert!(kept.pass && kept.mhz == row.mhz && kept.refused.is_some());
+    assert_eq!((kept.ms, kept.wall_ms, kept.cold_ms), (None, None, None));
+    assert_eq!((kept.gflops, kept.ms_quartiles), (None, None));
+    // Lines that were written before there was a clock are read.
+    let mut line = serde_json::to_value(&row).unwrap();
+    let fields = line.as_object_mut().unwrap();
+    fields.remove("mhz");
+    fields.remove("refused");
+    let old: Row = serde_json::from_value(line).unwrap();
+    assert_eq!((old.mhz, old.refused, old.ms), (None, None, row.ms));
 }
 
 #[test]
@@ -248,6 +294,7 @@ fn sweeps_are_fitted_and_drawn() {
         "1000,100000,1000000",
         "--seconds",
         "0",
+        "--any-clock",
         "--plot",
     ];
     let out = wgvq().args(sweep).arg(&plot).output().unwrap();
@@ -354,7 +401,7 @@ fn a_tuning_table_is_stored_shown_used_and_forgotten() {
     let shown = stdout(&with(&["info"]));
     assert!(shown.contains("measured, from"), "{shown}");
     assert!(
-        with(&["bench", "scale_n99", "--seconds", "0"])
+        with(&["bench", "scale_n99", "--seconds", "0", "--any-clock"])
             .status
             .success()
     );

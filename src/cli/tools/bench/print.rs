@@ -61,7 +61,7 @@ pub(super) fn head(
         );
     }
     output::result(&format!(
-        "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>11} {:>8}{}",
+        "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>11} {:>8} {:>6}{}",
         "workload",
         "ms",
         "quartiles",
@@ -73,6 +73,7 @@ pub(super) fn head(
         "of peak",
         "memory",
         "error",
+        "MHz",
         if baseline.is_some() {
             "  against the baseline"
         } else {
@@ -104,10 +105,20 @@ pub(super) fn line(
     };
     let name = format!("{}{dtype}{several}", row.name);
     let (Some(ms), Some([q1, q3])) = (row.ms, row.ms_quartiles) else {
-        output::result(&format!("{name:<width$} WRONG: {}", row.detail));
+        let why = match &row.refused {
+            Some(why) => format!("REFUSED: {why}"),
+            None => format!("WRONG: {}", row.detail),
+        };
+        output::result(&format!("{name:<width$} {why}"));
         return;
     };
     let or = |v: Option<f64>| v.unwrap_or(f64::NAN);
+    // The second, where it is another.
+    let clock = match (row.mhz, &row.refused) {
+        (Some([before, after]), Some(_)) => format!("{before:.0}->{after:.0}"),
+        (Some([before, _]), None) => format!("{before:.0}"),
+        (None, _) => "-".into(),
+    };
     let change = match baseline.map(|b| b.change(row)) {
         None => String::new(),
         Some(Change::New) => "  not in it".into(),
@@ -119,7 +130,7 @@ pub(super) fn line(
     };
     output::result(&format!(
         "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} \
-         {:>11} {:>8}{change}",
+         {:>11} {:>8} {clock:>6}{change}",
         format!("{q1:.3}..{q3:.3}"),
         or(row.wall_ms),
         or(row.record_ms),
