@@ -130,8 +130,8 @@ impl Doctor {
         if !global.json {
             output::result(&match (failures, warnings) {
                 (0, 0) => "all is well".into(),
-                (0, n) => format!("wgvq works here; {n} things could be better"),
-                (n, _) => format!("{n} things have to be put right before wgvq works here"),
+                (0, n) => format!("wgvq works here; warnings: {n}"),
+                (n, _) => format!("wgvq does not work here; to be put right: {n}"),
             });
         }
         Ok(if failures == 0 {
