@@ -20,7 +20,7 @@ pub use device::adapter::{AdapterReport, Core};
 pub use device::coopmat::Coopmat;
 pub use device::features::{FeatureRequest, MissingFeature, required_features, required_limits};
 pub use dtype::DType;
-pub use kernel::Compiled;
+pub use kernel::compiled::Compiled;
 pub use kernel::gemm::Tile;
 pub use kernel::groups::groups_for;
 pub(crate) use kernel::groups::{ROW_GROUPS, chunks, row_chunks, row_group};

@@ -19,7 +19,7 @@ use wgvq::Result;
 #[command(after_long_help = "\
 Examples:
   wgvq doctor
-  wgvq doctor --json | jq 'select(.status != \"ok\")'
+  wgvq doctor --json
   wgvq doctor --adapter nvidia")]
 pub struct Doctor {}
 

@@ -1,5 +1,6 @@
 //! Kernels: their text, its reflection, pipelines, and what shares their work out.
 
+pub(crate) mod compiled;
 pub(crate) mod coopmat;
 pub(crate) mod gemm;
 pub(crate) mod groups;
@@ -20,22 +21,11 @@ use parking_lot::{Mutex, RwLock};
 use pipelines::{Kernel, Pipeline};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What an engine compiled so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Compiled {
-    /// Kernels.
-    pub kernels: u64,
-    /// The time that callers waited for them. A driver may compile on its own, when a kernel first
-    /// runs: llvmpipe does.
-    pub time: Duration,
-}
 
 /// The kernels of an engine: what was compiled, and which tiles its problems get.
 #[derive(Default)]
 pub(crate) struct Kernels {
     pub(in crate::gpu) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
-    pub(in crate::gpu) compiled: Mutex<Compiled>,
+    compiled: compiled::Count,
     pub(in crate::gpu) tiles: RwLock<Option<Arc<tuning::Tiles>>>,
 }

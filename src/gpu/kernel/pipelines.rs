@@ -1,10 +1,10 @@
 //! Pipelines from kernel text: naga's reflection supplies the bindings and the workgroup size.
 
-use super::Compiled;
+use super::compiled::Compiled;
 use super::preprocess::Expanded;
 use super::reflect::Reflection;
 use super::source::{Source, expand};
-use crate::gpu::{Gpu, clock::Instant};
+use crate::gpu::Gpu;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -165,13 +165,8 @@ impl Gpu {
         if let Some(p) = self.inner.kernel.pipelines.lock().get(kernel) {
             return Ok(p.clone());
         }
-        let began = Instant::now();
-        let pipeline = Arc::new(self.compile(kernel)?);
-        {
-            let mut compiled = self.inner.kernel.compiled.lock();
-            compiled.kernels += 1;
-            compiled.time += began.elapsed();
-        }
+        let compiled = &self.inner.kernel.compiled;
+        let pipeline = Arc::new(compiled.kernel(|| self.compile(kernel))?);
         self.inner
             .kernel
             .pipelines
@@ -182,7 +177,7 @@ impl Gpu {
 
     /// Returns how many kernels were compiled so far, and how long it took.
     pub fn compiled(&self) -> Compiled {
-        *self.inner.kernel.compiled.lock()
+        self.inner.kernel.compiled.get()
     }
 
     /// Returns the variants compiled so far, sorted by label.
