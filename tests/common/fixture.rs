@@ -74,8 +74,8 @@ impl Fixture {
     }
 
     /// Checks that these are the gradients of all parameters. Of each the file has its norm, its
-    /// sum against a pattern and its first element, in PyTorch's layout. `slack` is what rounding leaves of a
-    /// gradient that should be 0.
+    /// sum against a pattern and its first element, in PyTorch's layout. `slack` is what rounding
+    /// leaves of a gradient that should be 0.
     pub fn gradients_agree(&self, params: &Parameters, gradients: &[(Handle, Tensor)], slack: f64) {
         assert_eq!(gradients.len(), self.under("grad.").len());
         for (handle, gradient) in gradients {

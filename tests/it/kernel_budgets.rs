@@ -72,9 +72,9 @@ fn a_driver_that_tells_nothing_is_named() {
 
 /// A row as `wgvq kernels --statistics --json` prints it.
 fn row(kernel: &str, registers: u32, spills: u32, instructions: u32) -> String {
-    format!(
-        r#"{{"kernel": "{kernel}", "registers": {registers}, "spills": {spills}, "occupancy": 8, "occupancy_unit": "waves", "instructions": {instructions}}}"#
-    )
+    let counts = format!(r#""registers": {registers}, "spills": {spills}"#);
+    let rest = format!(r#""occupancy_unit": "waves", "instructions": {instructions}"#);
+    format!(r#"{{"kernel": "{kernel}", {counts}, "occupancy": 8, {rest}}}"#)
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod keys;
 mod large_images;
 mod layering;
 mod learning;
+mod lines;
 mod low_precision;
 mod lpips;
 mod models;

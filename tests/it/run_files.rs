@@ -88,10 +88,14 @@ fn a_write_that_fails_midway_leaves_what_was_there() {
     std::fs::write(folder.path().join("old.bin"), b"old").unwrap();
     checkpoint::save(&folder.path().join("checkpoints"), 1, &sample(1), "c", 1).unwrap();
     // The signal that comes with the limit is ignored, so that the write itself fails.
-    let script = r#"trap "" XFSZ; ulimit -f 64; exec "$0" --exact run_files::a_write_that_fails_midway_leaves_what_was_there --nocapture"#;
     let child = std::process::Command::new("sh")
-        .args(["-c", script])
+        .args(["-c", r#"trap "" XFSZ; ulimit -f 64; exec "$0" "$@""#])
         .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "run_files::a_write_that_fails_midway_leaves_what_was_there",
+            "--nocapture",
+        ])
         .env(KEY, folder.path())
         .output()
         .unwrap();
