@@ -1,11 +1,11 @@
 //! The README's commands work: each line of its shell blocks is run, from the top, in a folder of
 //! its own.
 //!
-//! Three rules make that short. A command that trains takes 2 steps, whatever its `--steps` say,
-//! and one that draws makes 4 images. `cargo` is this test's: it builds, installs and tests
-//! nothing, and its `run` runs the program that was built for the tests. What has run once in the
-//! same words, as a script's demo and the demo itself, is not run again. Everything else is as a
-//! reader types it; `~/pictures` holds twenty images.
+//! Three rules make that short. A command that trains takes one step, of 4 images where it can be
+//! told so, whatever its `--steps` say, and one that draws makes 4 images. `cargo` is this test's:
+//! it builds, installs and tests nothing, and its `run` runs the program that was built for the
+//! tests. What has run once in the same words, as a script's demo and the demo itself, is not run
+//! again. Everything else is as a reader types it; `~/pictures` holds twenty images.
 
 use crate::common::{run, stderr};
 #[cfg(target_os = "linux")]
@@ -147,14 +147,15 @@ set -eu
 args=()
 while [ $# -gt 0 ]; do
     case $1 in
-        --steps | --prior-steps | --n) shift ;;
+        --steps | --prior-steps | --batch | --n) shift ;;
         *) args+=("$1") ;;
     esac
     shift
 done
 case ${args[0]} in
-    demo) args+=(--steps 2 --prior-steps 2) ;;
-    train | prior | compare) args+=(--steps 2) ;;
+    demo) args+=(--steps 1 --prior-steps 1) ;;
+    train | prior) args+=(--steps 1 --batch 4) ;;
+    compare) args+=(--steps 1) ;;
     sample) args+=(--n 4) ;;
 esac
 if grep -qxF -- "${args[*]}" "$HOME/run"; then exit 0; fi
