@@ -38,7 +38,7 @@
 //! # }
 //! ```
 //!
-//! The floors, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape),
+//! The layers, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape),
 //! [`spec`] (what an operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they
 //! are held to it), [`kernels`] (some of them over a host's buffers), [`nn`] (parameters, layers,
 //! Adam), [`quantize`], [`models`], [`data`], [`config`], [`storage`], [`codes`], [`inference`],

@@ -1,4 +1,4 @@
-//! The order of the floors, held against the imports: none points up, and there are no circles
+//! The order of the layers, held against the imports: none points up, and there are no circles
 //! between folders.
 
 mod imports;
@@ -7,8 +7,8 @@ use imports::Tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The floors of `src/`, lowest first: a folder, or a file beside them.
-const FLOORS: &[&str] = &[
+/// The layers of `src/`, lowest first: a folder, or a file beside them.
+const LAYERS: &[&str] = &[
     "error",
     "pace",
     "splitmix",
@@ -43,7 +43,7 @@ const FLOORS: &[&str] = &[
 /// Mistakes of a tree.
 #[derive(Debug, Default, PartialEq)]
 struct Findings {
-    /// Arrows up: (floor, floor), and the files of the first such import.
+    /// Arrows up: (layer, layer), and the files of the first such import.
     up: BTreeMap<(String, String), String>,
     /// Circles between the folders of a folder.
     circles: BTreeSet<Vec<String>>,
@@ -57,7 +57,7 @@ fn find(tree: &Tree) -> Findings {
     for (i, imports) in tree.imports.iter().enumerate() {
         for target in imports {
             let (from, to) = (&tree.files[i], &tree.files[*target]);
-            let (lower, upper) = (floor(from), floor(to));
+            let (lower, upper) = (layer(from), layer(to));
             if rank(&lower) < rank(&upper) {
                 found
                     .up
@@ -125,7 +125,7 @@ fn circles(arrows: &Arrows) -> BTreeSet<Vec<String>> {
         .collect()
 }
 
-fn floor(file: &str) -> String {
+fn layer(file: &str) -> String {
     file.split('/')
         .next()
         .unwrap_or(file)
@@ -133,11 +133,11 @@ fn floor(file: &str) -> String {
         .to_owned()
 }
 
-fn rank(floor: &str) -> usize {
-    FLOORS
+fn rank(layer: &str) -> usize {
+    LAYERS
         .iter()
-        .position(|f| *f == floor)
-        .unwrap_or_else(|| panic!("src/{floor} has no place among the floors"))
+        .position(|f| *f == layer)
+        .unwrap_or_else(|| panic!("src/{layer} has no place among the layers"))
 }
 
 fn sources() -> Vec<(String, String)> {
