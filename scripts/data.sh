@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches a data set for `wgvq train --data NAME` and keeps it outside the repository:
 #
-#   scripts/data.sh fashion-mnist   70,000 pictures of clothes, 28x28 grey     MIT              31 MB, apt-get
+#   scripts/data.sh fashion-mnist   70,000 images of clothes, 28x28 grey       MIT              31 MB, apt-get
 #   scripts/data.sh openclipart     some 7,000 drawings of mixed sizes         public domain   131 MB, apt-get
 #   scripts/data.sh photos          two dozen photographs, cut when opened     see copyright-* 141 MB, apt-get
 #   scripts/data.sh twemoji         Twitter's emoji, 64x64, with captions      CC-BY 4.0        60 MB, npm

@@ -1,24 +1,24 @@
 //! The latents that lie nearest to each code: a running best few per code, so that memory follows
-//! the codes in use and not the pictures seen.
+//! the codes in use and not the images seen.
 
 use std::collections::BTreeMap;
 
-/// A latent near a code: its place in the pictures, and its distance from the code.
+/// A latent near a code: its place in the images, and its distance from the code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Match {
     /// Distance, in the measure by which the quantizer chooses.
     pub distance: f32,
-    /// The picture, by its place among those seen.
+    /// The image, by its place among those seen.
     pub image: usize,
-    /// The latent in its picture, row by row.
+    /// The latent in its image, row by row.
     pub position: usize,
 }
 
-/// The latents found for a code, the nearest first, and each one's group of pictures.
+/// The latents found for a code, the nearest first, and each one's group of images.
 type Entry = (Vec<Match>, Vec<u64>);
 
-/// The nearest latents of each code of each codebook, one to a group of pictures: a picture's flat
-/// ground, or variants of one picture, would fill the list by themselves.
+/// The nearest latents of each code of each codebook, one to a group of images: an image's flat
+/// ground, or variants of one image, would fill the list by themselves.
 #[derive(Clone, Debug)]
 pub struct Nearest {
     keep: usize,
@@ -35,7 +35,7 @@ impl Nearest {
         }
     }
 
-    /// Takes in the picture number `image`, of the group `group`: the codes of its latents and
+    /// Takes in the image number `image`, of the group `group`: the codes of its latents and
     /// their distances, [N, Q] each.
     pub fn observe(&mut self, image: usize, group: u64, codes: &[u32], distances: &[f32]) {
         let books = self.books.len().max(1);
@@ -43,7 +43,7 @@ impl Nearest {
             let column = codes.iter().zip(distances).skip(book).step_by(books);
             for (position, (code, distance)) in column.enumerate() {
                 let (found, of) = best.entry(*code).or_default();
-                // Behind those as near: pictures come in their order.
+                // Behind those as near: images come in their order.
                 let at = found.partition_point(|f| f.distance.total_cmp(distance).is_le());
                 // What its group has in the list already stays if it is nearer, and goes if not.
                 match of.iter().position(|g| *g == group) {
@@ -109,7 +109,7 @@ mod tests {
             let codes: Vec<u32> = a.iter().map(|w| w % k).collect();
             // Few values, so that there are ties.
             let distances: Vec<f32> = b.iter().map(|w| (w % 11) as f32 - 2.0).collect();
-            // Every third picture is a variant of the one before.
+            // Every third image is a variant of the one before.
             nearest.observe(image, group(image), &codes, &distances);
             for (i, (code, distance)) in codes.iter().zip(&distances).enumerate() {
                 all.push((

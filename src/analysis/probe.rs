@@ -1,4 +1,4 @@
-//! Probes of a trained model's codes: how often pictures take each, which latents lie nearest to
+//! Probes of a trained model's codes: how often images take each, which latents lie nearest to
 //! it, its vector, and the image that it decodes to.
 
 use crate::analysis::nearest::Nearest;
@@ -12,7 +12,7 @@ use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::Mode;
 use crate::{Error, Result};
 
-/// Pictures that go through the model at a time.
+/// Images that go through the model at a time.
 pub(crate) const BATCH: usize = 32;
 /// Side, in latents, of the field of codes that a swatch is decoded from, at least. The decoder's
 /// convolutions reach a few latents far, so the middle sees nothing of the field's edge.
@@ -20,7 +20,7 @@ const FIELD: usize = 7;
 /// Side, in latents, of what is kept of it: the middle.
 pub const SWATCH: usize = 3;
 
-/// Usage of a level's codebooks by a set of pictures.
+/// Usage of a level's codebooks by a set of images.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// The level.
@@ -48,7 +48,7 @@ impl Survey {
 }
 
 impl FirstStageModel {
-    /// Pictures, u8 NHWC, as the model takes them: f32 [B, H, W, C] in [-1, 1].
+    /// Images, u8 NHWC, as the model takes them: f32 [B, H, W, C] in [-1, 1].
     pub(crate) fn pictures(&self, bytes: &[u8]) -> Result<Tensor> {
         let [w, h, c] = self.image;
         let n = bytes.len() / (w * h * c).max(1);

@@ -19,7 +19,7 @@ const NOISE: u32 = 0x4e4f_4953;
 /// cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Perturbation {
-    /// Gaussian noise of this standard deviation, each picture's the same at every strength.
+    /// Gaussian noise of this standard deviation, each image's the same at every strength.
     Noise,
     /// Each value of each pixel by this much, up or down by the sign of the gradient of a loss: see
     /// [`Attack`].
@@ -42,7 +42,7 @@ pub enum Attack {
 pub struct Robustness {
     /// All strengths of one perturbation, 0 first, then those of the next.
     pub outcomes: Vec<Outcome>,
-    /// Pictures that were changed.
+    /// Images that were changed.
     pub images: usize,
     /// The loss whose gradient was taken.
     pub attack: Attack,
@@ -86,7 +86,7 @@ pub struct Outcome {
     pub quantized: f64,
 }
 
-/// Sums over pictures.
+/// Sums over images.
 #[derive(Clone, Default)]
 struct Sums {
     same: Vec<u64>,
@@ -111,7 +111,7 @@ fn ratio([change, whole]: [f64; 2]) -> f64 {
     }
 }
 
-/// Pictures as they are quantized.
+/// Images as they are quantized.
 struct Encoded {
     latents: Vec<f32>,
     quantized: Vec<f32>,
@@ -152,7 +152,7 @@ impl FirstStageModel {
         })
     }
 
-    /// The signs of the gradient of what is attacked with respect to the pictures, as -1, 0 and 1.
+    /// The signs of the gradient of what is attacked with respect to the images, as -1, 0 and 1.
     fn gradient_signs(&self, level: usize, x: &Tensor, attack: Attack) -> Result<Vec<f32>> {
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, &self.params);
@@ -171,7 +171,7 @@ impl FirstStageModel {
             }
             Attack::Reconstruction => {
                 let (_, y) = self.stage.reconstruct(&pass, &leaf, Mode::Eval)?;
-                // The picture is also what the reconstruction is held against; that side stays as
+                // The image is also what the reconstruction is held against; that side stays as
                 // it is.
                 tape.loss(Loss::Mse, &y, &tape.constant(x))?
             }

@@ -230,7 +230,7 @@ impl Tokens {
             "their texts were read by another tokenizer, or there were none".into()
         } else if has.data_sha256 != wanted.data_sha256 {
             format!(
-                "they are of the data set `{}` as it was; the pictures of `{}` are others",
+                "they are of the data set `{}` as it was; the images of `{}` are others",
                 has.data, wanted.data
             )
         } else {

@@ -4,10 +4,10 @@
 //! [`open`] is the one door: whatever the source, it gives an [`ImageSet`] of 8-bit images of one
 //! size, split into train and test. Where the source brings a split, that is the split; otherwise
 //! the test side is every item whose [`Item::group`] is a multiple of ten. The group is a property
-//! of the picture, not of its place, so that adding pictures moves none from one side to the other,
-//! and the variants of one picture share it.
+//! of the image, not of its place, so that adding images moves none from one side to the other,
+//! and the variants of one image share it.
 //!
-//! A set that fits a budget of memory is held there; of a larger folder the decoded pictures are
+//! A set that fits a budget of memory is held there; of a larger folder the decoded images are
 //! held on disk ([`ImageCache`]), and an image is read when it is asked for. [`BatchPlan`] says
 //! what training sees of a set at each step, and [`Prefetcher`] makes that on other threads before
 //! it is needed.
@@ -48,7 +48,7 @@ pub const MAX_SIDE: usize = 16_384;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitRule {
-    /// The source's own test side; else one picture in ten, with its variants.
+    /// The source's own test side; else one image in ten, with its variants.
     #[default]
     Pictures,
     /// Combinations of the captions' words: [`hold_out_combinations`].
@@ -77,7 +77,7 @@ pub struct Options {
     pub size: Option<(usize, usize)>,
     /// 1 or 3. `None`: the source's own.
     pub channels: Option<usize>,
-    /// Folder of fetched sets and decoded pictures. `None`: [`cache_dir`].
+    /// Folder of fetched sets and decoded images. `None`: [`cache_dir`].
     pub cache_dir: Option<PathBuf>,
     /// Keep the photographs of a folder whole, so that training can draw crops from anywhere in
     /// them. The images of such a set are tiles of the photographs, and `photos` is such a folder.
@@ -89,7 +89,7 @@ pub struct Options {
     pub keep: Residency,
     /// Bytes of pixels that may lie in memory, at most [`MAX_BYTES`].
     pub memory_bytes: u64,
-    /// Bytes that decoded pictures may take on disk, those of all sets together.
+    /// Bytes that decoded images may take on disk, those of all sets together.
     pub cache_bytes: u64,
     /// Rule for the held-out images.
     pub hold_out: SplitRule,
@@ -137,7 +137,7 @@ impl Options {
 ///
 /// # Errors
 /// If there is no such thing, if it holds nothing that can be read, if it would take more than
-/// [`MAX_BYTES`] of memory, or if decoded pictures cannot be kept on disk.
+/// [`MAX_BYTES`] of memory, or if decoded images cannot be kept on disk.
 pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     check_options(options)?;
     let mut set = open_source(source, options)?;
@@ -147,12 +147,12 @@ pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     Ok(set)
 }
 
-/// The source of a model that came without pictures: one that others trained.
+/// The source of a model that came without images: one that others trained.
 pub const NO_SOURCE: &str = "(none)";
 
 fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     if source == NO_SOURCE {
-        let what = "is needed: the model was imported without pictures. Name a folder, an IDX \
+        let what = "is needed: the model was imported without images. Name a folder, an IDX \
                     file or a built-in set";
         return Err(Error::config("--data", what));
     }
@@ -248,12 +248,11 @@ fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
     let (train, test) = by(&|group| group == lowest);
     if train.is_empty() {
         let all = test.clone();
-        let note =
-            "only one picture: it is trained on and tested on, so the test figures say little";
+        let note = "only one image: it is trained on and tested on, so the test figures say little";
         return (all, test, Some(note.into()));
     }
     let note = format!(
-        "too few pictures to hold out one in ten: {} held out for the test",
+        "too few images to hold out one in ten: {} held out for the test",
         test.len()
     );
     (train, test, Some(note))
@@ -309,7 +308,7 @@ mod tests {
         assert!(note.is_some());
         let (train, test, note) = split(&items(&[5, 5]));
         assert_eq!((train, test), (vec![0, 1], vec![0, 1]));
-        assert!(note.unwrap().contains("only one picture"));
+        assert!(note.unwrap().contains("only one image"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct ImageSet {
 pub struct Item {
     /// Unique within the set: a short name, a path below the folder (with `/`), a position.
     pub name: String,
-    /// Shared by the variants of one picture, so that they come on one side of the split.
+    /// Shared by the variants of one image, so that they come on one side of the split.
     pub group: u64,
     /// Index into [`ImageSet::classes`].
     pub class: Option<u32>,
@@ -67,7 +67,7 @@ impl ImageSet {
     /// Image `i`, `[H, W, C]`.
     ///
     /// # Errors
-    /// If there is no such image; of a set on disk also if its picture can no longer be read, and
+    /// If there is no such image; of a set on disk also if its file can no longer be read, and
     /// the error names that.
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
         if i >= self.len() {
@@ -123,7 +123,7 @@ impl ImageSet {
     /// and split, but not where the set came from. Equal sums mean that a run can be resumed on
     /// this set.
     ///
-    /// For a set on disk, which may be terabytes, not the pixels are summed but each picture's
+    /// For a set on disk, which may be terabytes, not the pixels are summed but each image's
     /// name, the length and both ends (4 KiB) of its file, and the size at which it is kept. A file
     /// changed in its middle alone is not noticed.
     pub fn sha256(&self) -> String {

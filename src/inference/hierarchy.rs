@@ -118,7 +118,7 @@ impl Hierarchy {
             if info.classes != first.info().classes {
                 let what = format!(
                     "the priors of the levels `{}` and `{}` know other classes: train them on the \
-                     same pictures",
+                     same images",
                     first.info().level,
                     info.level
                 );

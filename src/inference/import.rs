@@ -290,7 +290,7 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
         .collect::<Result<Vec<_>>>()?;
     let [codes, dim] = [last(CODEBOOK, 0)?, last(CODEBOOK, 1)?];
     let mut c = RunConfig::default();
-    // Whoever imports it may name pictures; none are its own.
+    // Whoever imports it may name images; none are its own.
     c.data.source = NO_SOURCE.into();
     c.model.kind = ModelKind::VqGan;
     c.model.hidden = hidden;

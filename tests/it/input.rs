@@ -160,7 +160,7 @@ fn an_archive_is_read_in_place_with_what_is_wrong_named() {
     for words in [
         "1 of 6 files skipped",
         "0005.jpg (ends too early",
-        "1 texts beside pictures",
+        "1 texts beside images",
         "0003.json (is not UTF-8",
     ] {
         assert!(said.contains(words), "{words}: {said}");

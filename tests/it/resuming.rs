@@ -115,7 +115,7 @@ fn a_run_goes_on_wherever_its_pictures_and_whoever_calls_it_are() {
     pictures(&at("others"), 8);
     refused(
         more("12", &["--data", text(&at("others"))]),
-        &["others", "pictures differ", "--data"],
+        &["others", "images differ", "--data"],
     );
     assert_eq!(
         source(&run_path),
@@ -241,7 +241,7 @@ fn a_path_written_otherwise_is_the_same_set() {
     };
     ok(resume(&[]));
     ok(resume(&["--data", "moved"]));
-    refused(resume(&["--data", "others"]), &["--data", "other pictures"]);
+    refused(resume(&["--data", "others"]), &["--data", "other images"]);
 
     let compare = |data: &str| {
         let args = [
@@ -264,7 +264,7 @@ fn a_path_written_otherwise_is_the_same_set() {
     std::fs::rename(folder.path().join("moved"), folder.path().join("again")).unwrap();
     ok(compare("again"));
     assert_eq!(std::fs::read(&finished).unwrap(), model);
-    refused(compare("others"), &["other pictures", "--out"]);
+    refused(compare("others"), &["other images", "--out"]);
 }
 
 /// Learning rates of a prior's log, a row to each step.

@@ -694,7 +694,7 @@ fn data_without_captions_is_refused() {
     }
     refused(
         trained(&data, &out, &[]),
-        &["no picture has a caption", ".txt"],
+        &["no image has a caption", ".txt"],
     );
     assert!(!out.exists());
     refused(

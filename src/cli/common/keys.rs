@@ -28,7 +28,7 @@ pub struct Keys {
     /// Training steps
     #[arg(long)]
     pub steps: Option<u64>,
-    /// Pictures per step
+    /// Images per step
     #[arg(long)]
     pub batch: Option<u64>,
     /// Adam's learning rate
@@ -168,7 +168,7 @@ pub fn configuration(
     config.resolve(&Registry::default())
 }
 
-/// The pictures that a configuration names.
+/// The images that a configuration names.
 pub fn open(config: &RunConfig) -> Result<Arc<ImageSet>> {
     Ok(Arc::new(data::open(
         &config.data.source,

@@ -1,4 +1,4 @@
-//! The pictures that a run was trained on, wherever they lie now.
+//! The images that a run was trained on, wherever they lie now.
 
 use std::path::Path;
 use wgvq::config::DottedConfig;
@@ -17,7 +17,7 @@ pub fn source_of(run: &Path, model: &FirstStageModel) -> String {
     )
 }
 
-/// The first of two places where something is: where a run's pictures were last used, or where its
+/// The first of two places where something is: where a run's images were last used, or where its
 /// folder says that they are.
 pub fn first_there(last: &str, own: String) -> String {
     if !last.is_empty() && (data::is_there(last) || !data::is_there(&own)) {
@@ -27,7 +27,7 @@ pub fn first_there(last: &str, own: String) -> String {
     }
 }
 
-/// Opens the pictures of a run at `source`, which is its own unless `asked` says where else they
+/// Opens the images of a run at `source`, which is its own unless `asked` says where else they
 /// lie.
 ///
 /// # Errors
@@ -40,11 +40,11 @@ pub fn open(
     options: &data::Options,
 ) -> Result<ImageSet> {
     let source = asked.unwrap_or(own);
-    // A model that came without pictures is told apart where they are opened.
+    // A model that came without images is told apart where they are opened.
     if asked.is_none() && source != data::NO_SOURCE && !data::is_there(source) {
         let what = format!(
-            "its pictures were at `{source}`, where there is nothing now: say by --data where \
-             they lie"
+            "its images were at `{source}`, where there is nothing now: say by --data where they \
+             lie"
         );
         return Err(Error::file(run, what));
     }

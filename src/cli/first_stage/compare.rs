@@ -279,7 +279,7 @@ impl Compare {
             &entry.config,
             data,
         )? {
-            let what = "holds a run of another configuration or on other pictures; choose another \
+            let what = "holds a run of another configuration or on other images; choose another \
                         --out, or replace it with --overwrite";
             return Err(Error::file(&entry.folder, what));
         }
@@ -428,7 +428,7 @@ fn continues(
     if absolute(&known.data.source) == absolute(&wanted.data.source) {
         return Ok(true);
     }
-    // Where nothing was saved yet, nothing was made of other pictures.
+    // Where nothing was saved yet, nothing was made of other images.
     let latest = checkpoint::latest(&folder.join("checkpoints"))?;
     let sum = |c: &Checkpoint| {
         c.state["data"]["sha256"]

@@ -31,7 +31,7 @@ pub struct Import {
     /// Width and height of its images, a multiple of what the model's strides make of a latent
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     size: usize,
-    /// Pictures that a prior is to be trained on, unless it names others: a folder, an IDX file or
+    /// Images that a prior is to be trained on, unless it names others: a folder, an IDX file or
     /// a built-in set
     #[arg(long)]
     data: Option<String>,

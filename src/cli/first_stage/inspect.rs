@@ -22,7 +22,7 @@ use wgvq::{Error, Result};
 #[command(after_long_help = "\
 Makes index.html, a page to open from disk, and its pictures beside it: every code
 decoded, the real patches that chose it, usage, a map of the codebook, codes laid over
-pictures, and whether codes survive changed pixels.
+images, and whether codes survive changed pixels.
 
 Examples:
   wgvq inspect runs/emoji
@@ -33,11 +33,11 @@ pub struct Inspect {
     /// The folder for the page and its pictures; RUN/inspect unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The pictures: a folder of images, an IDX file, or a built-in name; the run's own data
+    /// The images: a folder, an IDX file, or a built-in name; the run's own data
     /// unless given. Of them, the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,
-    /// Pictures to look at, at most
+    /// Images to look at, at most
     #[arg(long, default_value_t = 512)]
     images: usize,
     /// The level of codes to look into, where there are several: top, bottom, ..; all of them
@@ -60,7 +60,7 @@ const PATCHED: usize = 40;
 const NEAREST: usize = 8;
 /// Codebooks that are shown.
 const BOOKS: usize = 8;
-/// Pictures that are shown with their codes, and that are changed to see what survives.
+/// Images that are shown with their codes, and that are changed to see what survives.
 const SHOWN: usize = 8;
 const CHANGED: usize = 128;
 
@@ -69,7 +69,7 @@ impl Inspect {
         if self.images == 0 {
             return Err(Error::config(
                 "--images",
-                "0 is not allowed: at least one picture must be looked at",
+                "0 is not allowed: at least one image must be looked at",
             ));
         }
         let base = self
@@ -105,7 +105,7 @@ impl Inspect {
         let pictures = set.gather(&numbers)?;
         output::note(
             global,
-            &format!("{} pictures of {}'s test split", numbers.len(), set.name),
+            &format!("{} images of {}'s test split", numbers.len(), set.name),
         );
         let (staged, mut said) = (place.staged()?, Vec::new());
         for level in levels {
@@ -151,7 +151,7 @@ impl Inspect {
         let n = changed.len() / bytes;
         output::note(
             global,
-            &format!("{which}what survives noise and gradient signs, on {n} pictures"),
+            &format!("{which}what survives noise and gradient signs, on {n} images"),
         );
         let robustness = model.robustness(level, &changed, self.seed)?;
         let originals = spread(pictures, bytes, SHOWN);
@@ -268,19 +268,19 @@ pub fn open(run: &Path, model: &FirstStageModel, other: Option<&str>) -> Result<
     pictures::open(run, &pictures::source_of(run, model), other, &options)
 }
 
-/// Returns at most `most` pictures of the test split, spread over it.
+/// Returns at most `most` images of the test split, spread over it.
 pub fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
     let n = set.test.len().min(most);
     if n == 0 {
         return Err(Error::data(format!(
-            "the data set `{}` holds no pictures out for the test; add pictures",
+            "the data set `{}` holds no images out for the test; add images",
             set.name
         )));
     }
     Ok((0..n).map(|i| set.test[i * set.test.len() / n]).collect())
 }
 
-/// Returns at most `most` of pictures of `bytes` each, spread over them.
+/// Returns at most `most` of images of `bytes` each, spread over them.
 fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
     let have = pictures.len() / bytes.max(1);
     let n = have.min(most);

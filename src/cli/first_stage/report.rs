@@ -23,7 +23,7 @@ use wgvq::{Error, Result};
 Writes rate.png and rate.csv. A run's rate is the entropy of its codes over the pictures,
 each by its frequency, level by level and summed; beside it, log2 K for each code. Neither
 counts the model. A codec's rate is that of its files, whose headers weigh heavily on
-small pictures.
+small images.
 
 Examples:
   wgvq report runs/emoji
@@ -35,11 +35,11 @@ pub struct Report {
     /// The folder for the chart and the table; RUN/report of the first run unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The pictures: a folder of images, an IDX file, or a built-in name; the runs' own data
+    /// The images: a folder, an IDX file, or a built-in name; the runs' own data
     /// unless given. Of them, the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,
-    /// Pictures to look at, at most
+    /// Images to look at, at most
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     images: u32,
     /// Replace what a report made before
@@ -70,7 +70,7 @@ impl Report {
         let count = shape.count(&pixels)?;
         output::note(
             global,
-            &format!("{count} pictures of {}'s test split", set.name),
+            &format!("{count} images of {}'s test split", set.name),
         );
         let names = names(&self.runs);
         let mut runs = Vec::new();
@@ -95,7 +95,7 @@ impl Report {
             .file_name()
             .map_or(set.name.clone(), |n| n.to_string_lossy().into_owned());
         let size = format!("{} x {}", shape.width, shape.height);
-        let title = format!("PSNR, dB, of {count} held-out pictures of {data}, {size}");
+        let title = format!("PSNR, dB, of {count} held-out images of {data}, {size}");
         let caption = "dots: entropy of the codes; thin lines: up to log2 K; codecs: whole files";
         let png = chart(&title, caption, &runs, &codecs)?;
         let staged = place.staged()?;
@@ -144,7 +144,7 @@ impl Report {
                 .map(|(run, model)| absolute(&source_of(run, model)));
             if self.data.is_none() && source != other {
                 let what = format!(
-                    "was trained on `{source}`, and {name} on `{other}`: say which pictures by \
+                    "was trained on `{source}`, and {name} on `{other}`: say which images by \
                      --data"
                 );
                 return Err(Error::file(run, what));

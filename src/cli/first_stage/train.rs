@@ -51,7 +51,7 @@ pub struct Train {
     #[arg(long, default_value = "runs/run", conflicts_with = "resume")]
     out: PathBuf,
     /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps may
-    /// change, --data where the same pictures lie elsewhere, and those of where pixels lie
+    /// change, --data where the same images lie elsewhere, and those of where pixels lie
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
     resume: Option<PathBuf>,
     /// Replace a run that the folder holds, with its priors and reports, once this one has its
@@ -105,7 +105,7 @@ pub fn resumed_config(kept: &RunConfig, keys: &Keys, option: &str) -> Result<Res
     config.resolve(&Registry::default())
 }
 
-/// The pictures of a first stage that goes on, once it is known that it may.
+/// The images of a first stage that goes on, once it is known that it may.
 pub fn own_pictures(run: &Path, config: &RunConfig, keys: &Keys) -> Result<Arc<ImageSet>> {
     keep_priors(run, config.train.steps)?;
     let options = config.data.options();
@@ -148,7 +148,7 @@ pub fn train(
     output::note(
         global,
         &format!(
-            "{}: {} pictures to train on, {} to test, {} x {} x {}; {} with {} codes of {}; {} \
+            "{}: {} images to train on, {} to test, {} x {} x {}; {} with {} codes of {}; {} \
              steps of {} on {} ({} core)",
             data.name,
             data.train.len(),

@@ -59,7 +59,7 @@ pub fn class(info: &TokenDatasetInfo, name: &str) -> Result<u32> {
     if names.is_empty() {
         return Err(Error::config(
             "--class",
-            format!("`{name}` was asked for, but the pictures had no classes"),
+            format!("`{name}` was asked for, but the images had no classes"),
         ));
     }
     let matching = |f: &dyn Fn(&str) -> bool| -> Vec<u32> {

@@ -151,7 +151,7 @@ impl PriorStage<'_> {
         output::note(
             self.global,
             &format!(
-                "turning {} pictures of {} into codes",
+                "turning {} images of {} into codes",
                 images.train.len() + images.test.len(),
                 images.name
             ),

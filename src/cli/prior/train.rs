@@ -203,13 +203,13 @@ impl PriorCommand {
         RunFolder::may_create(place, self.overwrite)
     }
 
-    /// Pictures that are named must be those that the prior began with.
+    /// Images that are named must be those that the prior began with.
     fn same_pictures(&self, model: &FirstStageModel, tokens: &Tokens) -> Result<()> {
         if self.data.is_none() || self.open(model)?.is_of_sum(&tokens.info.data_sha256) {
             return Ok(());
         }
-        let what = "are other pictures than the prior began with, whose tokens it has: leave \
-                    --data out to go on with those";
+        let what = "are other images than the prior began with, whose tokens it has: leave --data \
+                    out to go on with those";
         Err(Error::config("--data", what))
     }
 
@@ -221,7 +221,7 @@ impl PriorCommand {
         format!("wgvq prior {run}{level} --resume")
     }
 
-    /// The pictures whose codes are modelled, in the model's size.
+    /// The images whose codes are modelled, in the model's size.
     fn open(&self, model: &FirstStageModel) -> Result<Arc<ImageSet>> {
         let mut data = model.config().data.clone();
         let [width, height, channels] = model.image();

@@ -96,7 +96,7 @@ impl Evaluate {
                  held out then may not be now: say by --data where those lie",
                 info.data
             );
-            return Err(Error::data(format!("the pictures of {} {what}", set.name)));
+            return Err(Error::data(format!("the images of {} {what}", set.name)));
         }
         let all = set.test.len();
         let n = if self.n == 0 { all } else { self.n.min(all) };

@@ -11,7 +11,7 @@ use wgvq::{Error, Result};
 /// Examples that a note or an error lists.
 const LISTED: usize = 3;
 
-/// Leaves out the pictures that have no caption.
+/// Leaves out the images that have no caption.
 pub fn captioned(global: &Global, set: &mut ImageSet) -> Result<()> {
     let without: Vec<&str> = set
         .items
@@ -30,8 +30,8 @@ pub fn captioned(global: &Global, set: &mut ImageSet) -> Result<()> {
         .join(", ");
     if without.len() == set.len() {
         let what = format!(
-            "{}: no picture has a caption ({examples}, ..): put a .txt beside each, or name a \
-             file of lines such as {{\"image\": \"a.png\", \"text\": \"a red heart\"}}",
+            "{}: no image has a caption ({examples}, ..): put a .txt beside each, or name a file \
+             of lines such as {{\"image\": \"a.png\", \"text\": \"a red heart\"}}",
             set.name
         );
         return Err(Error::data(what));
@@ -39,7 +39,7 @@ pub fn captioned(global: &Global, set: &mut ImageSet) -> Result<()> {
     output::note(
         global,
         &format!(
-            "{} pictures without a caption are left out: {examples}",
+            "{} images without a caption are left out: {examples}",
             without.len()
         ),
     );
@@ -55,7 +55,7 @@ pub fn captioned(global: &Global, set: &mut ImageSet) -> Result<()> {
     Ok(())
 }
 
-/// Returns the captions of all pictures in tokens, and how many are longer than `length` allows.
+/// Returns the captions of all images in tokens, and how many are longer than `length` allows.
 pub fn tokens(set: &ImageSet, tokenizer: &Tokenizer, text: &Text) -> Result<(Texts, Vec<String>)> {
     let (mut all, mut long) = (Vec::with_capacity(set.len()), Vec::new());
     for item in &set.items {
@@ -206,7 +206,7 @@ pub fn embedding(path: &Path, channels: usize) -> Result<Vec<f32>> {
     Ok(own.values)
 }
 
-/// Returns the rows of some pictures' texts.
+/// Returns the rows of some images' texts.
 pub fn read_rows(set: &ImageSet, text: &Text, numbers: &[u32]) -> Result<Texts> {
     let TextFormat::Rows(channels) = text.form else {
         return Err(Error::data("the model reads tokens"));
@@ -214,7 +214,7 @@ pub fn read_rows(set: &ImageSet, text: &Text, numbers: &[u32]) -> Result<Texts> 
     let own = |i: &u32| {
         let path = set.items[*i as usize].embedding.as_deref();
         embedding(
-            path.ok_or_else(|| Error::data("a picture has no embedding"))?,
+            path.ok_or_else(|| Error::data("an image has no embedding"))?,
             channels,
         )
     };

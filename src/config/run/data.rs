@@ -25,13 +25,13 @@ word_keys!(Crop);
 pub struct Data {
     /// A built-in name, an IDX file or a folder of images.
     pub source: String,
-    /// Width that pictures are brought to; 0 leaves it to the data.
+    /// Width that images are brought to; 0 leaves it to the data.
     pub width: usize,
-    /// Height that pictures are brought to; 0 leaves it to the data.
+    /// Height that images are brought to; 0 leaves it to the data.
     pub height: usize,
-    /// Channels that pictures are brought to, 1 or 3; 0 leaves it to the data.
+    /// Channels that images are brought to, 1 or 3; 0 leaves it to the data.
     pub channels: usize,
-    /// Mirror half of the training pictures.
+    /// Mirror half of the training images.
     pub flip: bool,
     /// The crop of a photograph that training sees.
     pub crop: Crop,
@@ -41,20 +41,20 @@ pub struct Data {
     /// The largest area of a random crop, of the largest that fits the photograph.
     pub crop_scale_max: f64,
     /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random
-    /// crops; 0: eight pictures.
+    /// crops; 0: eight images.
     pub photo_side: usize,
-    /// Color jitter: brightness, contrast and saturation of a training picture change each by a
+    /// Color jitter: brightness, contrast and saturation of a training image change each by a
     /// factor from 1 - color to 1 + color.
     pub color: f32,
     /// The held-out side: with `captions`, combinations of words that no caption of the other side
     /// has, though it has each word.
     pub split: data::SplitRule,
-    /// Place of the pixels: with `auto`, in memory what fits data.memory_mib and half of the memory
-    /// that the process may use.
+    /// Place of the pixels: with `auto`, in memory what fits data.memory_mib and half of the
+    /// memory that the process may use.
     pub store: data::Residency,
     /// MiB of pixels that may lie in memory.
     pub memory_mib: u64,
-    /// MiB that decoded pictures may take on disk, those of all data sets together.
+    /// MiB that decoded images may take on disk, those of all data sets together.
     pub cache_mib: u64,
     /// Threads that make batches ahead; 0 leaves it to the processor.
     pub workers: usize,

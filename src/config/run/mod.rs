@@ -24,7 +24,7 @@ pub struct RunConfig {
     pub model: Model,
     /// The quantizer.
     pub quantizer: Options,
-    /// The pictures.
+    /// The images.
     pub data: Data,
     /// Losses between reconstructions and originals.
     pub loss: Loss,
@@ -51,9 +51,9 @@ impl Resumable for RunConfig {
         self
     }
 
-    /// Returns every value, but for the steps in all, for where pictures and pixels lie and how
+    /// Returns every value, but for the steps in all, for where images and pixels lie and how
     /// many threads make batches of them, and for what the backward pass keeps. These leave the
-    /// steps that were done as they are; any other change would not. That the pictures are the same
+    /// steps that were done as they are; any other change would not. That the images are the same
     /// is told by their sum, which checkpoints have.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.clone();

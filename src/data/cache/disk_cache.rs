@@ -1,10 +1,11 @@
-//! The folder of decoded pictures, and its budget of bytes.
+//! The folder of decoded source images, and its budget of bytes.
 //!
 //! Files lie below two letters of their name, so that no folder grows past bounds. The budget is
 //! for all sets together: what a set lacks room for is taken from the files of others, the longest
 //! unused first, when the set is opened. While it is in use nothing of it is thrown out for the
-//! rest of it: a shuffled epoch asks for each picture once, so that what was used longest ago is as
-//! likely to be next as anything. Pictures beyond the budget are decoded again each time.
+//! rest of it: a shuffled epoch asks for each source image once, so that what was used longest ago
+//! is as likely to be next as anything. Source images beyond the budget are decoded again each
+//! time.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -129,7 +130,7 @@ fn refused(path: &Path, error: &io::Error) -> Error {
     Error::file(
         path,
         format!(
-            "decoded pictures cannot be kept there: {error}; set WGVQ_DATA to a folder that can \
+            "decoded images cannot be kept there: {error}; set WGVQ_DATA to a folder that can \
              be written and has room, lower data.cache_mib, or set data.store = \"memory\""
         ),
     )

@@ -1,9 +1,9 @@
-//! A decoded picture on disk: a header of 64 bytes, the CRC-32 of each row, the rows as they are in
-//! memory.
+//! A decoded source image on disk: a header of 64 bytes, the CRC-32 of each row, the rows as they
+//! are in memory.
 //!
 //! A crop reads the rows that it needs and their sums, and nothing else. A file that is not whole,
-//! is another picture's, or has a row that is not what was written, is [`ReadOutcome::Damaged`]:
-//! whoever asked decodes the picture again.
+//! is another source image's, or has a row that is not what was written, is
+//! [`ReadOutcome::Damaged`]: whoever asked decodes the source image again.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,10 +14,10 @@ const MAGIC: [u8; 8] = *b"wgvqu8\0\x01";
 const HEADER: usize = 64;
 const SUM: usize = 4;
 
-/// Name of a picture's file.
+/// Name of a source image's file.
 pub(crate) type Key = [u8; 32];
 
-/// The size of a picture.
+/// The size of a source image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) width: u32,
@@ -65,7 +65,7 @@ fn header(key: &Key, size: Size) -> [u8; HEADER] {
     out
 }
 
-/// Is the picture at `path`, as far as its header and its length say?
+/// Is the source image at `path`, as far as its header and its length say?
 pub(crate) fn is_there(path: &Path, key: &Key, size: Size) -> bool {
     matches!(read(path, key, size, 0, 0), ReadOutcome::Rows(_))
 }
@@ -87,7 +87,7 @@ pub(crate) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Re
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
-/// Reads the rows `from..from + rows` of the picture at `path`.
+/// Reads the rows `from..from + rows` of the source image at `path`.
 pub(crate) fn read(path: &Path, key: &Key, size: Size, from: u32, rows: u32) -> ReadOutcome {
     match try_read(path, key, size, from as usize, rows as usize) {
         Ok(Some(rows)) => ReadOutcome::Rows(rows),
@@ -193,7 +193,7 @@ mod tests {
             ReadOutcome::Damaged,
             "a byte too many"
         );
-        // Another picture's file, and one of another size.
+        // Another source image's file, and one of another size.
         fs::write(&path, &good).unwrap();
         assert_eq!(read(&path, &[8; 32], SIZE, 0, 1), ReadOutcome::Damaged);
         assert_eq!(

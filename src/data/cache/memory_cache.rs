@@ -1,11 +1,11 @@
-//! The decoded pictures that were used last, held in memory within a budget of bytes.
+//! The decoded source images that were used last, held in memory within a budget of bytes.
 
 use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
-/// Pictures that have no place on disk.
+/// Source images that have no place on disk.
 #[derive(Debug)]
 pub(crate) struct MemoryCache {
     budget: usize,
@@ -40,7 +40,7 @@ impl MemoryCache {
         held.bytes = 0;
     }
 
-    /// Takes a picture in, if the budget has room for it alone; those used longest ago go.
+    /// Takes a source image in, if the budget has room for it alone; those used longest ago go.
     pub(crate) fn put(&self, picture: u32, pixels: Arc<Vec<u8>>) {
         if pixels.len() > self.budget {
             return;

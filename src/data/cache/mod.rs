@@ -1,8 +1,9 @@
-//! Pictures that are not in memory: decoded when their set is opened, brought to the size at which
-//! they are kept, written to the cache as bytes, and read from there by rows.
+//! Source images that are not in memory: decoded when their set is opened, brought to the size at
+//! which they are kept, written to the cache as bytes, and read from there by rows. The images of
+//! the set are these, or tiles and crops of them.
 //!
-//! Memory holds a name and some numbers for each picture, what is being decoded (1 GiB at most, all
-//! threads together), and the pictures used last that have no place on disk.
+//! Memory holds a name and some numbers for each source image, what is being decoded (1 GiB at
+//! most, all threads together), and the source images used last that have no place on disk.
 
 mod disk_cache;
 mod file;
@@ -28,14 +29,14 @@ use disk_cache::DiskCache;
 use file::{Key, ReadOutcome, Size};
 use memory_cache::MemoryCache;
 
-/// Bytes of pictures without a place on disk that are held in memory, where the disk is used.
+/// Bytes of source images without a place on disk that are held in memory, where the disk is used.
 const HELD: u64 = 256 << 20;
 /// Bytes at either end of a file that stand for its content.
 const END: u64 = 4 << 10;
-/// Locks under which pictures are made, so that one is not decoded twice at once.
+/// Locks under which source images are made, so that one is not decoded twice at once.
 const LOCKS: usize = 64;
 
-/// A picture file, as it was when the set was opened.
+/// The file of a source image, as it was when the set was opened.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) place: Place,
@@ -56,7 +57,7 @@ pub(crate) struct Stamp {
     pub(crate) ends: [u8; 32],
 }
 
-/// Place of an image of the set in a picture: its upper left corner.
+/// Place of an image of the set in a source image: its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) picture: u32,
@@ -77,7 +78,7 @@ struct CachedImage {
     cost: u64,
 }
 
-/// The pictures of a set on disk.
+/// The source images of a set on disk.
 #[derive(Debug)]
 pub struct ImageCache {
     pictures: Vec<CachedImage>,
@@ -96,7 +97,7 @@ pub struct ImageCache {
     sum: [u8; 32],
 }
 
-/// A part of a picture, in its pixels.
+/// A part of a source image, in its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Part {
     x: u32,
@@ -130,7 +131,8 @@ impl Stamp {
 }
 
 impl ImageCache {
-    /// The pictures of the set at `root`, of which no image is shown yet: see [`ImageCache::show`].
+    /// The source images of the set at `root`, of which no image is shown yet: see
+    /// [`ImageCache::show`].
     ///
     /// # Errors
     /// If the cache on disk cannot be used.
@@ -212,7 +214,8 @@ impl ImageCache {
         })
     }
 
-    /// Makes `views` the images, each as large as a tile of the set, which must lie in its picture.
+    /// Makes `views` the images, each as large as a tile of the set, which must lie in its source
+    /// image.
     pub(crate) fn show(&mut self, views: Vec<View>) {
         let mut sum = Sha256::new();
         for CachedImage {
@@ -233,12 +236,12 @@ impl ImageCache {
         (self.views, self.sum) = (views, sum.finalize().into());
     }
 
-    /// Whether crops can be drawn from anywhere in the pictures.
+    /// Whether crops can be drawn from anywhere in the source images.
     pub fn whole(&self) -> bool {
         self.whole
     }
 
-    /// Pictures behind the images.
+    /// Source images behind the images.
     pub fn pictures(&self) -> usize {
         self.pictures.len()
     }
@@ -263,13 +266,13 @@ impl ImageCache {
         )
     }
 
-    /// Returns a crop of the picture that image `i` is from, brought to the size of an image,
+    /// Returns a crop of the source image that image `i` is from, brought to the size of an image,
     /// `[H, W, C]`. The crop has an image's shape and `area` of the area of the largest such crop,
     /// but is never smaller than an image; `at` says where it lies, from one side (0, 0) to the
     /// other (towards 1, 1).
     ///
     /// # Errors
-    /// If there is no such image, or its picture can no longer be read.
+    /// If there is no such image, or its source image can no longer be read.
     pub fn crop(&self, i: usize, area: f64, at: (f64, f64)) -> Result<Vec<u8>> {
         let picture = self.view(i)?.picture;
         let CachedImage { width, height, .. } = self.pictures[picture as usize];
@@ -312,7 +315,7 @@ impl ImageCache {
         }
     }
 
-    /// Part of a picture: from memory, from disk, or from its file.
+    /// Part of a source image: from memory, from disk, or from its file.
     fn part(&self, number: u32, part: Part) -> Result<Vec<u8>> {
         if let ReadOutcome::Rows(pixels) = self.kept(number, part) {
             return Ok(pixels);
@@ -331,7 +334,7 @@ impl ImageCache {
         Ok(out)
     }
 
-    /// Keeps a decoded picture where there is room for it: on disk, or among those used last.
+    /// Keeps a decoded source image where there is room for it: on disk, or among those used last.
     fn keep(&self, number: u32, pixels: Vec<u8>, damaged: bool) -> Result<()> {
         let picture = &self.pictures[number as usize];
         let size = self.size(picture);
@@ -353,7 +356,7 @@ impl ImageCache {
         }
     }
 
-    /// Part of a picture, if it is decoded already.
+    /// Part of a source image, if it is decoded already.
     fn kept(&self, number: u32, part: Part) -> ReadOutcome {
         let picture = &self.pictures[number as usize];
         let size = self.size(picture);
@@ -375,7 +378,7 @@ impl ImageCache {
         }
     }
 
-    /// Returns the picture in the form in which it is kept.
+    /// Returns the source image in the form in which it is kept.
     fn decode(&self, picture: &CachedImage) -> Result<Vec<u8>> {
         let gone = |e: std::io::Error| {
             picture
@@ -403,7 +406,7 @@ impl ImageCache {
     }
 }
 
-/// The bytes that say in what form a picture is kept.
+/// The bytes that say in what form a source image is kept.
 fn form(how: Resize, width: u32, height: u32, channels: u32) -> [u8; 13] {
     let mut out = [0; 13];
     // Another number here, should the same form ever be made in another way.
@@ -430,7 +433,7 @@ fn key(place: &Place, stamp: &Stamp, how: Resize, width: u32, height: u32, chann
     hash.finalize().into()
 }
 
-/// `part` out of rows that begin at row `from` of a picture of that size.
+/// `part` out of rows that begin at row `from` of a source image of that size.
 fn cut(rows: &[u8], size: Size, from: u32, part: Part) -> Vec<u8> {
     let (row, pixel) = (size.row(), size.channels as usize);
     let (left, bytes) = (part.x as usize * pixel, part.width as usize * pixel);
@@ -444,7 +447,7 @@ fn cut(rows: &[u8], size: Size, from: u32, part: Part) -> Vec<u8> {
         .collect()
 }
 
-/// The crop of a picture: see [`ImageCache::crop`].
+/// The crop of a source image: see [`ImageCache::crop`].
 fn place(picture: (u32, u32), tile: (u32, u32), area: f64, at: (f64, f64)) -> Part {
     let (w, h, tile_w, tile_h) = (
         u64::from(picture.0),

@@ -1,10 +1,10 @@
-//! Which pictures of a set can be decoded: found when the set is opened, so that a damaged one is
-//! left out of it and not met in the middle of training.
+//! Which source images of a set can be decoded: found when the set is opened, so that a damaged one
+//! is left out of it and not met in the middle of training.
 //!
-//! A picture with a place on disk was decoded before. Of those beyond the budget a list of names is
-//! kept beside them, so that a set is decoded as a whole but once. A name is a hash of the file's
-//! path, length, time and ends: one that has changed is looked at again. Damaged ones are not
-//! listed; why they are is found again.
+//! A source image with a place on disk was decoded before. Of those beyond the budget a list of
+//! names is kept beside them, so that a set is decoded as a whole but once. A name is a hash of the
+//! file's path, length, time and ends: one that has changed is looked at again. Damaged ones are
+//! not listed; why they are is found again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
@@ -39,11 +39,11 @@ pub(super) fn name(root: &Path, how: Resize, tile: (u32, u32), channels: u32) ->
 }
 
 impl ImageCache {
-    /// Decodes the pictures that were not decoded before, and keeps those for which there is room.
-    /// Returns the numbers of those that cannot be, and why.
+    /// Decodes the source images that were not decoded before, and keeps those for which there is
+    /// room. Returns the numbers of those that cannot be, and why.
     ///
     /// # Errors
-    /// If decoded pictures cannot be kept on disk.
+    /// If decoded source images cannot be kept on disk.
     pub(crate) fn damaged(&self) -> Result<BTreeMap<usize, Error>> {
         let before = match &self.disk {
             Some(disk) => read(&disk.path(&self.listed)),
@@ -66,7 +66,7 @@ impl ImageCache {
                     && said.elapsed() >= SAID_EVERY
                 {
                     *said = Instant::now();
-                    tracing::info!("{done} of {} pictures decoded", wanted.len());
+                    tracing::info!("{done} of {} images decoded", wanted.len());
                 }
                 Ok(outcome)
             })
@@ -87,7 +87,7 @@ impl ImageCache {
         Ok(damaged)
     }
 
-    /// Leaves these pictures out; the others move up.
+    /// Leaves these source images out; the others move up.
     pub(crate) fn leave_out(&mut self, damaged: &BTreeMap<usize, Error>) {
         if damaged.is_empty() {
             return;
@@ -99,7 +99,8 @@ impl ImageCache {
             .retain(|_| n.next().is_none_or(|n| !damaged.contains_key(&n)));
     }
 
-    /// Returns the sum that stands for the content of each picture, see [`super::Stamp::ends`].
+    /// Returns the sum that stands for the content of each source image, see
+    /// [`super::Stamp::ends`].
     pub(crate) fn ends(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.pictures.iter().map(|picture| &picture.ends)
     }
@@ -112,8 +113,8 @@ impl ImageCache {
     }
 }
 
-/// The names of a list; none of one that is not there, or not whole: its pictures are looked at
-/// again.
+/// The names of a list; none of one that is not there, or not whole: its source images are looked
+/// at again.
 fn read(path: &Path) -> HashSet<Key> {
     let Ok(bytes) = fs::read(path) else {
         return HashSet::new();

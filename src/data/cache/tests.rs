@@ -48,7 +48,7 @@ fn all(set: &ImageSet) -> Vec<u8> {
         .unwrap()
 }
 
-/// Returns every file of decoded pictures.
+/// Returns every file of decoded source images.
 fn decoded(cache: &tempfile::TempDir) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for folder in fs::read_dir(cache.path().join("decoded")).unwrap() {
@@ -177,7 +177,7 @@ fn crops_come_from_the_photograph() {
     );
     let store = set.pixels.photographs().unwrap();
     let photograph = gradient(64, 48, 0).into_rgb8();
-    // The smallest crop is the picture's own pixels, in the last corner and in the middle.
+    // The smallest crop is the source image's own pixels, in the last corner and in the middle.
     for (at, x, y) in [
         ((0.0, 0.0), 0, 0),
         ((0.9999, 0.9999), 48, 32),

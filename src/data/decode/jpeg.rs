@@ -9,12 +9,12 @@
 mod huffman;
 
 use huffman::{Bits, Huffman};
-/// The words for a file that ends before its picture does.
+/// The words for a file that ends before its image does.
 pub(crate) const SHORT: &str = "ends too early: truncated";
 
 type Walked<T> = Result<T, String>;
 
-/// Checks that a file is whole, as far as its picture goes. Kinds that are not walked through
+/// Checks that a file is whole, as far as its image goes. Kinds that are not walked through
 /// (arithmetic coding, lossless) pass: decoders refuse them.
 pub(crate) fn whole(bytes: &[u8]) -> Walked<()> {
     let mut walk = Walk {
@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
         Ok(segment)
     }
 
-    /// At the end of the file, or at the marker of the picture's end.
+    /// At the end of the file, or at the marker of the image's end.
     fn ended(&self, marked: bool) -> Walked<()> {
         let Some(frame) = &self.frame else {
             return Err(SHORT.into());

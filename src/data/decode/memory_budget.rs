@@ -2,7 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes that pictures may take while they are decoded, all threads together.
+/// Bytes that images may take while they are decoded, all threads together.
 pub(crate) const DECODING: u64 = 1 << 30;
 
 /// Lets in as much at once as it has room for; what needs more than all of it comes in alone.

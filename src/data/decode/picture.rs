@@ -1,8 +1,8 @@
-//! One picture: from a file that may be anything to `[H, W, C]` bytes of the size asked for.
+//! One image: from a file that may be anything to `[H, W, C]` bytes of the size asked for.
 //!
 //! The claims of a file are checked before memory is taken for it: its length, the sides and the
 //! bytes that its header names. The format is guessed from the content. Transparency is laid on
-//! white, a camera's orientation is applied, an animation gives its first frame, and a picture of
+//! white, a camera's orientation is applied, an animation gives its first frame, and an image of
 //! another size is cropped at the centre to the shape asked for and scaled with a Lanczos filter.
 
 use std::io::{BufRead, BufReader, Cursor, Seek, SeekFrom};
@@ -21,7 +21,7 @@ use crate::data::decode::place::{FileSection, Place};
 use crate::data::{ImageSet, MAX_SIDE, Options, budget, check_channels, check_size};
 use crate::{Error, Result};
 
-/// The most bytes that a picture may take as a file, and as pixels (three or more to a pixel).
+/// The most bytes that an image may take as a file, and as pixels (three or more to a pixel).
 const MAX_BYTES: u64 = 256 << 20;
 /// The first bytes of a JPEG.
 const JPEG: &[u8] = b"\xFF\xD8\xFF";
@@ -37,7 +37,7 @@ pub(crate) struct Header {
     pub(crate) cost: u64,
 }
 
-/// Loads one picture as `[height, width, channels]` bytes: see the module.
+/// Loads one image as `[height, width, channels]` bytes: see the module.
 ///
 /// # Errors
 /// Names the file: missing, empty, of no known format, damaged, or larger than is read
@@ -52,7 +52,7 @@ pub fn load_image(
     load_fit(&Place::file(path), width, height, channels)
 }
 
-/// [`load_image`], wherever the picture lies.
+/// [`load_image`], wherever the image lies.
 pub(crate) fn load_fit(
     place: &Place,
     width: usize,
@@ -73,7 +73,7 @@ pub(crate) fn load_fit(
 pub fn read_image(bytes: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
     check_size(width, height)?;
     check_channels(channels)?;
-    let path = Path::new("the picture's bytes");
+    let path = Path::new("the image's bytes");
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::file(path, "are more than the 256 MiB that are read"));
     }
@@ -87,7 +87,7 @@ pub fn read_image(bytes: &[u8], width: usize, height: usize, channels: usize) ->
     ))
 }
 
-/// Loads one picture at its own size: `[height, width, channels]` bytes, and width and height.
+/// Loads one image at its own size: `[height, width, channels]` bytes, and width and height.
 ///
 /// # Errors
 /// As [`load_image`].
@@ -102,7 +102,7 @@ pub fn load_image_whole(path: impl AsRef<Path>, channels: usize) -> Result<(Vec<
     Ok((pixels, size))
 }
 
-/// One picture in its own size and in colour.
+/// One image in its own size and in colour.
 pub(crate) fn load_whole(place: &Place) -> Result<RgbImage> {
     guarded(place, |reader| Ok(on_white(read(reader)?)))
 }
@@ -141,9 +141,9 @@ pub(crate) fn header(place: &Place) -> Result<Header> {
     })
 }
 
-/// Returns a picture in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
+/// Returns an image in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
 pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
-    // Cropped first: scaling the whole of a picture of 16,384 x 1 would pass through one of a
+    // Cropped first: scaling the whole of an image of 16,384 x 1 would pass through one of a
     // million columns.
     let (w, h) = (picture.width(), picture.height());
     let (to_w, to_h) = (width as u32, height as u32);
@@ -168,7 +168,7 @@ pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: 
     in_channels(rgb, channels)
 }
 
-/// Returns the bytes of a picture in colour, or in grey.
+/// Returns the bytes of an image in colour, or in grey.
 pub(crate) fn in_channels(rgb: RgbImage, channels: usize) -> Vec<u8> {
     match channels {
         1 => rgb.pixels().map(|pixel| luma(pixel.0)).collect(),
@@ -225,12 +225,12 @@ pub(crate) fn zeros(name: &str, bytes: usize) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Decodes a picture that came with the program or lies in memory.
+/// Decodes an image that came with the program or lies in memory.
 pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     read(std::io::Cursor::new(bytes))
 }
 
-/// Returns a picture of `[H, W, C]` bytes; `None` if they are too few.
+/// Returns an image of `[H, W, C]` bytes; `None` if they are too few.
 pub(crate) fn whole(
     pixels: &[u8],
     (width, height, channels): (usize, usize, usize),
@@ -301,7 +301,7 @@ fn guarded<T>(
         0 => return Err(place.error("is empty (0 bytes)")),
         bytes if bytes > MAX_BYTES => {
             return Err(place.error(format!(
-                "is {bytes} bytes; pictures of at most 256 MiB are read"
+                "is {bytes} bytes; images of at most 256 MiB are read"
             )));
         }
         _ => {}
@@ -318,7 +318,7 @@ fn decoder<'a, R: BufRead + Seek + 'a>(reader: R) -> Result<impl ImageDecoder + 
         .with_guessed_format()
         .map_err(|error| error.to_string())?;
     if reader.format().is_none() {
-        return Err("is not a PNG, JPEG, GIF, BMP or WebP picture".into());
+        return Err("is not a PNG, JPEG, GIF, BMP or WebP image".into());
     }
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(MAX_SIDE as u32);

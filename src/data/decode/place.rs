@@ -1,4 +1,4 @@
-//! Places of a picture's bytes: a file of its own, or one of many in a tar archive, from which they
+//! Places of an image's bytes: a file of its own, or one of many in a tar archive, from which they
 //! are read in place.
 
 use std::fs::{self, File};

@@ -15,7 +15,7 @@ pub(crate) enum Resize {
     Scale,
 }
 
-/// Returns the picture at `place`, scaled as a whole.
+/// Returns the image at `place`, scaled as a whole.
 pub(crate) fn scaled(place: &Place, width: u32, height: u32) -> Result<RgbImage> {
     Ok(imageops::resize(
         &picture::load_whole(place)?,

@@ -62,7 +62,7 @@ impl BatchPlan {
     /// Returns the training images of a step.
     ///
     /// # Errors
-    /// If a picture can no longer be read, or crops are asked for of a set that has no whole
+    /// If an image can no longer be read, or crops are asked for of a set that has no whole
     /// photographs.
     pub fn batch(&self, set: &ImageSet, step: u64) -> Result<Batch> {
         let (numbers, mirrored) = self.order(set, step);
@@ -169,7 +169,7 @@ mod tests {
         );
         assert_ne!(before, after);
         assert_eq!(after, colored.batch(&set, 2).unwrap());
-        // White stays within 20 % of white whatever the order of the factors; the first picture is
+        // White stays within 20 % of white whatever the order of the factors; the first image is
         // not the second's change.
         let ratio = |i: usize| {
             let sum = |b: &Batch| {

@@ -1,10 +1,10 @@
-//! Pictures in tar archives, as WebDataset lays them: the files of a sample share a name up to its
+//! Images in tar archives, as WebDataset lays them: the files of a sample share a name up to its
 //! first dot, `00012.jpg`, `00012.txt`.
 //!
-//! An archive's headers are read when the set is opened, and its pictures from where they lie in it
+//! An archive's headers are read when the set is opened, and its images from where they lie in it
 //! when they are wanted: nothing is unpacked. A sample's text is its `.txt`, or the `caption` or
 //! `text` of its `.json`; its class is its `.cls`. Endings count in whatever case. A sample that
-//! has a picture under a plain ending (`00012.jpg`) has that one; others (`00012.seg.png`) are
+//! has an image under a plain ending (`00012.jpg`) has that one; others (`00012.seg.png`) are
 //! beside it. What macOS puts beside files (`._00012.jpg`, `__MACOSX`) and other hidden files are
 //! left alone.
 
@@ -95,14 +95,14 @@ enum Member {
     Text(Result<String, String>),
 }
 
-/// A picture of a sample, or a text beside it, by its ending in lower case.
+/// An image of a sample, or a text beside it, by its ending in lower case.
 #[derive(Default)]
 struct Sample {
     pictures: Vec<(String, String, Place)>,
     texts: BTreeMap<String, (String, Result<String, String>)>,
 }
 
-/// Returns the pictures of an archive in the order of their names, which begin with `prefix`.
+/// Returns the images of an archive in the order of their names, which begin with `prefix`.
 pub(crate) fn samples(
     path: &Path,
     prefix: &str,
@@ -144,7 +144,7 @@ pub(crate) fn samples(
         }
     }
     if !beside.is_empty() {
-        let what = "pictures were passed over, which lie beside the picture of their sample";
+        let what = "images were passed over, which lie beside the image of their sample";
         notes.push(format!(
             "{} {what}: {}",
             beside.len(),
@@ -155,7 +155,7 @@ pub(crate) fn samples(
     Ok(found)
 }
 
-/// Returns the content of the texts of a sample for its picture with that ending: those that share
+/// Returns the content of the texts of a sample for its image with that ending: those that share
 /// more of its name come first.
 fn said(
     texts: &BTreeMap<String, (String, Result<String, String>)>,
@@ -198,7 +198,7 @@ fn json(text: &str) -> Result<String, String> {
         .to_owned())
 }
 
-/// Returns the pictures and texts of an archive, by their names. Of two that share a name the later
+/// Returns the images and texts of an archive, by their names. Of two that share a name the later
 /// counts, as it would were they unpacked.
 fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
@@ -218,7 +218,7 @@ fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
             "; then give the plain tar"
         };
         let what = format!(
-            "is {what}, and pictures are read from where they lie: unpack it, as by `{by} {}`{way}",
+            "is {what}, and images are read from where they lie: unpack it, as by `{by} {}`{way}",
             path.display()
         );
         return Err(Error::file(path, what));

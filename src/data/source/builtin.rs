@@ -18,7 +18,7 @@ pub const BUILT_IN: [(&str, &str); 5] = [
     ),
     (
         "fashion-mnist",
-        "70,000 pictures of clothes, 28x28 grey, 10 classes",
+        "70,000 images of clothes, 28x28 grey, 10 classes",
     ),
     ("openclipart", "some 7,000 drawings of mixed sizes"),
     ("photos", "tiles of two dozen photographs"),
@@ -246,7 +246,7 @@ mod tests {
                 1000
             );
         }
-        // The first picture of the training set is an ankle boot; the mean brightness is the
+        // The first image of the training set is an ankle boot; the mean brightness is the
         // published 0.2860.
         assert_eq!(set.class_name(0), Some("ankle boot"));
         let train = &set.pixels.in_memory().unwrap()[..60_000 * 784];

@@ -1,10 +1,10 @@
-//! Captions: pictures with their texts from a file of JSON Lines, and a split that holds out
+//! Captions: images with their texts from a file of JSON Lines, and a split that holds out
 //! combinations of words.
 //!
-//! A line is an object with the picture's path, absolute or from the file's own folder, and its
+//! A line is an object with the image's path, absolute or from the file's own folder, and its
 //! text: `{"image": "hearts/1.png", "text": "a red heart"}`. Other names that such files use are
 //! understood ([`IMAGE`], [`TEXT`]); `split` names the side of a line, `embedding` a file with the
-//! text as an encoder from elsewhere made it. A picture may stand on several lines.
+//! text as an encoder from elsewhere made it. An image may stand on several lines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::data::{ImageSet, Item, Options};
 use crate::text::one_line;
 use crate::{Error, Result, files};
 
-/// Names of the picture's path.
+/// Names of the image's path.
 const IMAGE: [&str; 5] = ["image", "file_name", "file", "path", "image_path"];
 /// Names of the text.
 const TEXT: [&str; 3] = ["text", "caption", "prompt"];
-/// Pictures that are missing are passed over up to this share of all.
+/// Images that are missing are passed over up to this share of all.
 const MISSING: f64 = 0.01;
 /// Names that an error lists.
 const LISTED: usize = 5;
@@ -43,12 +43,12 @@ pub(crate) fn is_captions(path: &Path) -> bool {
     ["jsonl", "ndjson", "json", "csv", "tsv", "txt"].contains(&&*ending)
 }
 
-/// Opens the pictures that the file names, with its texts.
+/// Opens the images that the file names, with its texts.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     if options.whole {
         return Err(Error::config(
             "data.crop",
-            "`random` cuts pictures into parts, of which a caption need not be true",
+            "`random` cuts images into parts, of which a caption need not be true",
         ));
     }
     let lines = read(path)?;
@@ -76,7 +76,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
         } else {
             String::new()
         };
-        let what = format!("{gone} of its {all} pictures are missing: {listed}{more}");
+        let what = format!("{gone} of its {all} images are missing: {listed}{more}");
         if gone as f64 >= MISSING * all as f64 {
             let way =
                 "paths are taken from the file's own folder; up to one in a hundred is passed over";
@@ -87,7 +87,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
     let mut set = folder::load(path, found, options, notes)?;
     if ((set.len() + gone) as f64) <= (1.0 - MISSING) * all as f64 {
         let what = format!(
-            "{} of its {all} pictures are missing or cannot be read: {}",
+            "{} of its {all} images are missing or cannot be read: {}",
             all - set.len(),
             set.notes.join("; ")
         );
@@ -129,8 +129,9 @@ fn read(path: &Path) -> Result<Vec<Line>> {
         .filter(|(_, row)| !row.trim().is_empty())
     {
         let wrong = |what: String| {
-            let form = r#"each line is an object such as {"image": "hearts/1.png", "text": "a red heart"}"#;
-            Error::file(path, format!("line {}: {what}; {form}", i + 1))
+            let form = r#"{"image": "hearts/1.png", "text": "a red heart"}"#;
+            let what = format!("{what}; each line is an object such as {form}");
+            Error::file(path, format!("line {}: {what}", i + 1))
         };
         let value: serde_json::Value =
             serde_json::from_str(row).map_err(|e| wrong(format!("is not JSON ({e})")))?;
@@ -147,7 +148,7 @@ fn read(path: &Path) -> Result<Vec<Line>> {
                 .join(", ")
         };
         let image =
-            string(&IMAGE).ok_or_else(|| wrong(format!("names no picture (it has {})", keys())))?;
+            string(&IMAGE).ok_or_else(|| wrong(format!("names no image (it has {})", keys())))?;
         let text =
             string(&TEXT).ok_or_else(|| wrong(format!("has no text (it has {})", keys())))?;
         let text = one_line(text);
@@ -168,7 +169,7 @@ fn read(path: &Path) -> Result<Vec<Line>> {
             .entry(image.to_owned())
             .and_modify(|n| *n += 1)
             .or_insert(1);
-        // What follows an @ names a variant of one picture.
+        // What follows an @ names a variant of one image.
         let name = if *times == 1 {
             image.to_owned()
         } else {
@@ -213,11 +214,11 @@ const KNOWN: usize = 3;
 
 /// Splits a set so that what is held out are combinations of words: about one in ten of the
 /// different captions, each of several words, all of which stand in three captions or more that are
-/// trained on, while that combination of words does not. All pictures of a combination are on
+/// trained on, while that combination of words does not. All images of a combination are on
 /// one side.
 ///
 /// # Errors
-/// If a picture has no caption, or too few captions share words for a combination to be held out.
+/// If an image has no caption, or too few captions share words for a combination to be held out.
 pub fn hold_out_combinations(set: &mut ImageSet) -> Result<()> {
     let mut combinations: BTreeMap<BTreeSet<String>, Vec<u32>> = BTreeMap::new();
     for (i, item) in set.items.iter().enumerate() {
@@ -238,7 +239,7 @@ pub fn hold_out_combinations(set: &mut ImageSet) -> Result<()> {
     for word in combinations.keys().flatten() {
         *standing.entry(word).or_default() += 1;
     }
-    // In an order that depends on the combination alone, so that another picture moves few from
+    // In an order that depends on the combination alone, so that another image moves few from
     // side to side.
     let mut order: Vec<(u64, &BTreeSet<String>)> = combinations
         .keys()
@@ -278,7 +279,7 @@ pub fn hold_out_combinations(set: &mut ImageSet) -> Result<()> {
         .for_each(|i| side[*i as usize] = true);
     (set.test, set.train) = (0..set.items.len() as u32).partition(|i| side[*i as usize]);
     set.notes.push(format!(
-        "held out: {} pictures of {} combinations of words that training never sees together, \
+        "held out: {} images of {} combinations of words that training never sees together, \
          though it sees each word",
         set.test.len(),
         held.len()
@@ -337,7 +338,7 @@ mod tests {
             ),
             (
                 "{\"url\": \"0.png\", \"text\": \"x\"}\n",
-                "names no picture (it has text, url)",
+                "names no image (it has text, url)",
             ),
             ("{\"image\": \"0.png\", \"label\": \"x\"}\n", "has no text"),
             (
@@ -351,7 +352,7 @@ mod tests {
             ("\n", "holds no line"),
             (
                 "{\"image\": \"9.png\", \"text\": \"x\"}\n",
-                "1 of its 1 pictures are missing",
+                "1 of its 1 images are missing",
             ),
         ] {
             let error = opened(dir.path(), lines).unwrap_err().to_string();
@@ -372,7 +373,7 @@ mod tests {
         assert!(
             set.notes
                 .iter()
-                .any(|n| n.contains("1 of its 201 pictures are missing") && n.contains("200.png"))
+                .any(|n| n.contains("1 of its 201 images are missing") && n.contains("200.png"))
         );
         assert!(opened(dir.path(), &(0..203).map(line).collect::<String>()).is_err());
     }

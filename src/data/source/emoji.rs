@@ -53,7 +53,7 @@ fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
         || items.is_empty()
         || items.len().div_ceil(columns) * SIDE != atlas.height() as usize
     {
-        return Err(damaged("the table and the picture do not go together"));
+        return Err(damaged("the table and the image do not go together"));
     }
     let mut pixels = Vec::with_capacity(items.len() * SIDE * SIDE * 3);
     for i in 0..items.len() {
@@ -79,7 +79,7 @@ fn read(atlas: &[u8], table: &str) -> Result<ImageSet> {
     })
 }
 
-/// Gives pictures that are drawn alike (the flags of some countries and of their islands) one
+/// Gives images that are drawn alike (the flags of some countries and of their islands) one
 /// group, the first one's, and so their variants: else what is trained on under one name would be
 /// tested on under the other.
 fn share_groups(items: &mut [Item], pixels: &[u8]) {
@@ -157,7 +157,7 @@ mod tests {
             mean(find("male-cook-dark"), 0) < mean(find("male-cook-light"), 0),
             "skin tones are in order"
         );
-        // Corners are white: the pictures are composited, not on black.
+        // Corners are white: the images are composited, not on black.
         assert!(set.image(heart).unwrap().starts_with(&[255, 255, 255]));
     }
 

@@ -1,15 +1,15 @@
-//! A folder of pictures, with all its subfolders.
+//! A folder of images, with all its subfolders.
 //!
 //! Files are taken by their ending and read by their content, in the order of their paths. The
 //! subfolders just below the folder are the classes; where these are `train` and one of `test`,
 //! `val`, `valid`, `validation`, they are the split, and the classes lie one deeper. A `.txt` file
-//! of the same stem is a picture's caption, or one whose stem is the picture's up to its first dot.
-//! A folder without pictures that has tar archives is the pictures of these. Pictures that
-//! differ only after an `@` in the file's name (`boat@2x.png`), and pictures with the same pixels,
+//! of the same stem is an image's caption, or one whose stem is the image's up to its first dot.
+//! A folder without images that has tar archives is the images of these. Images that
+//! differ only after an `@` in the file's name (`boat@2x.png`), and images with the same pixels,
 //! are variants of one. A file that cannot be read is skipped and told of, unless half or more
 //! cannot.
 //!
-//! A set that does not fit in memory stays on disk ([`stored`]): then pictures count as the same if
+//! A set that does not fit in memory stays on disk ([`stored`]): then images count as the same if
 //! their files are.
 
 mod notes;
@@ -39,7 +39,7 @@ use crate::{Error, Result};
 use stored::SetLayout;
 
 pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
-/// Pictures in formats that are not read; people should know that they were passed over.
+/// Images in formats that are not read; people should know that they were passed over.
 const UNREAD: [&str; 9] = [
     "tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd",
 ];
@@ -49,7 +49,7 @@ pub(crate) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validati
 /// A caption longer than this is not a caption.
 pub(crate) const MAX_CAPTION: u64 = 64 << 10;
 
-/// One picture.
+/// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageFile {
     pub(crate) place: Place,
@@ -61,7 +61,7 @@ pub(crate) struct ImageFile {
     pub(crate) class: Sidecar,
 }
 
-/// The text beside a picture.
+/// The text beside an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sidecar {
     Nothing,
@@ -87,7 +87,7 @@ impl UnreadableTexts {
                 .collect::<Vec<_>>();
             let reasons = first_few(reasons.into_iter());
             notes.push(format!(
-                "{count} texts beside pictures cannot be read and count as missing: {reasons}"
+                "{count} texts beside images cannot be read and count as missing: {reasons}"
             ));
         }
     }
@@ -116,7 +116,7 @@ impl Sidecar {
     }
 }
 
-/// The words for a text that is too long to be one of a picture.
+/// The words for a text that is too long to be one of an image.
 pub(crate) fn too_long(most: u64) -> String {
     format!("is longer than the {} KiB that are read", most >> 10)
 }
@@ -160,7 +160,7 @@ pub(crate) fn open(root: &Path, options: &Options) -> Result<ImageSet> {
     load(root, found, options, notes)
 }
 
-/// Reads these pictures, which `root` holds or names.
+/// Reads these images, which `root` holds or names.
 pub(crate) fn load(
     root: &Path,
     found: Vec<ImageFile>,
@@ -273,7 +273,7 @@ pub(crate) fn load(
     })
 }
 
-/// Returns every picture below `root` in the order of the names; hidden files and folders are left
+/// Returns every image below `root` in the order of the names; hidden files and folders are left
 /// alone.
 pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile>> {
     let mut found = Vec::new();
@@ -281,7 +281,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     let mut closed = Vec::new();
     let mut others = 0;
     let (mut texts, mut shards) = (HashMap::<String, PathBuf>::new(), Vec::new());
-    // A folder reached twice, through a link, holds the same pictures again, or itself.
+    // A folder reached twice, through a link, holds the same images again, or itself.
     let mut seen = BTreeSet::new();
     let mut open = vec![(root.to_owned(), String::new())];
     while let Some((folder, prefix)) = open.pop() {
@@ -345,7 +345,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
             found.extend(archive::samples(path, &format!("{name}/"), notes)?);
         }
     } else if !shards.is_empty() {
-        let what = "archives beside the pictures were passed over: give a folder of archives \
+        let what = "archives beside the images were passed over: give a folder of archives \
                     alone, or one of them";
         notes.push(format!("{} {what}", shards.len()));
     }
@@ -370,7 +370,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     }
     if !passed.is_empty() {
         notes.push(format!(
-            "pictures in formats that are not read were passed over: {}",
+            "images in formats that are not read were passed over: {}",
             passed.join(", ")
         ));
     }
@@ -384,12 +384,12 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     Ok(found)
 }
 
-/// Returns the endings of pictures, as a list.
+/// Returns the endings of images, as a list.
 pub(crate) fn kinds() -> String {
     ENDINGS.map(|ending| format!(".{ending}")).join(", ")
 }
 
-/// Returns the names of a picture's text without their ending: as the picture without its own, or
+/// Returns the names of an image's text without their ending: as the image without its own, or
 /// up to its first dot.
 fn stems(name: &str) -> [&str; 2] {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
@@ -413,8 +413,8 @@ fn official(files: &[ImageFile]) -> Option<(Vec<u32>, Vec<u32>)> {
     (!train.is_empty() && !test.is_empty()).then_some((train, test))
 }
 
-/// Returns the names of the classes, and each picture's place among them: what is said beside
-/// pictures, where that is so of any, else the names of the subfolders `depth` folders down.
+/// Returns the names of the classes, and each image's place among them: what is said beside
+/// images, where that is so of any, else the names of the subfolders `depth` folders down.
 fn classes(
     files: &[ImageFile],
     depth: usize,
@@ -457,7 +457,7 @@ pub(crate) fn group(name: &str) -> u64 {
         .fold(0, |n, &byte| n << 8 | u64::from(byte))
 }
 
-/// Each picture's [`group`]; pictures whose pixels are the same take the first one's.
+/// Each image's [`group`]; images whose pixels are the same take the first one's.
 fn groups(files: &[ImageFile], pixels: &[u8], bytes: usize) -> Vec<u64> {
     let sums: Vec<[u8; 32]> = pixels
         .par_chunks(bytes)

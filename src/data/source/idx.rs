@@ -333,11 +333,7 @@ pub(crate) mod tests {
                 .collect::<Vec<_>>(),
             [1, 0, 2, 3, 0]
         );
-        assert_eq!(
-            set.classes,
-            ["0", "1", "2", "4"],
-            "no picture is labelled 3"
-        );
+        assert_eq!(set.classes, ["0", "1", "2", "4"], "no image is labelled 3");
         assert_eq!(set.items[4].name, "test/00001");
         // The other half named gives the same set.
         assert_eq!(

@@ -190,8 +190,8 @@ mod tests {
             (108, "0@095", "1@000")
         );
         assert_eq!(set.pixels.in_memory().unwrap().len(), 108 * 16 * 16 * 3);
-        // Tiles at full size are the picture's own pixels: the first row of the second tile starts
-        // at column 16.
+        // Tiles at full size are the source image's own pixels: the first row of the second tile
+        // starts at column 16.
         assert_eq!(set.image(97).unwrap()[..3], [(16 * 7) as u8, 0, 20]);
         assert!(!set.train.is_empty() && !set.test.is_empty());
         let side = |i: &u32| set.items[*i as usize].group;

@@ -80,7 +80,7 @@ mod tests {
             .unwrap()[0]
     }
 
-    /// A picture against itself is 0; blurred it is worse than darkened, which MSE sees the other
+    /// An image against itself is 0; blurred it is worse than darkened, which MSE sees the other
     /// way round.
     #[test]
     fn blur_costs_more_than_a_shade() {

@@ -87,7 +87,7 @@ impl Batches {
     /// mirrors the image.
     ///
     /// # Errors
-    /// If there is no such image, its picture can no longer be read, or the device fails.
+    /// If there is no such image, its file can no longer be read, or the device fails.
     pub(super) fn images(&self, numbers: &[u32]) -> Result<Tensor> {
         match &self.source {
             Source::Resident(all) => normalize(
@@ -171,7 +171,7 @@ fn ahead(
     let bytes = data.image_bytes().saturating_mul(recipe.batch);
     let most = (WAITING / bytes.max(1)).max(1);
     let what = format!(
-        "batches of {} pictures of {} bytes, made ahead",
+        "batches of {} images of {} bytes, made ahead",
         recipe.batch,
         data.image_bytes()
     );

@@ -56,7 +56,7 @@ impl FirstStageTask {
             .mul_f64(test.len() as f64 / second.len().max(1) as f64))
     }
 
-    /// Measures the model on some pictures of the set.
+    /// Measures the model on some images of the set.
     pub(super) fn measure(&mut self, state: &OptimizerState, test: &[u32]) -> Result<Evaluation> {
         let count = |l: &Level| LevelCounts {
             name: l.name.clone(),

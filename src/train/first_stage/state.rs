@@ -49,7 +49,7 @@ impl FirstStageTask {
             return Ok(());
         }
         let what = format!(
-            "the data set `{}` is not the one that this run began with (`{}`): its pictures \
+            "the data set `{}` is not the one that this run began with (`{}`): its images \
              differ (--data says where those lie now)",
             self.data.name,
             data["name"].as_str().unwrap_or("unknown")

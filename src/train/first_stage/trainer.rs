@@ -52,7 +52,7 @@ pub fn check(config: &ResolvedConfig, data: &ImageSet) -> Result<()> {
     }
     if data.train.is_empty() || data.test.is_empty() {
         let what = format!(
-            "the data set `{}` leaves {} pictures to train on and {} to test; add pictures",
+            "the data set `{}` leaves {} images to train on and {} to test; add images",
             data.name,
             data.train.len(),
             data.test.len()

@@ -52,7 +52,7 @@ pub struct Schedule {
 pub trait Observer {
     /// After every step.
     fn step(&mut self, progress: &Progress);
-    /// After a measurement on pictures held out.
+    /// After a measurement on images held out.
     fn evaluated(&mut self, step: u64, evaluation: &dyn Display);
     /// Something that the user should read once.
     fn note(&mut self, text: &str);

@@ -158,7 +158,7 @@ pub(super) fn csv(reached: &[RunResult]) -> String {
     table::csv(std::iter::once(names(header)).chain(reached.iter().map(row)))
 }
 
-/// Bits per pixel of the first thousand test pictures as PNG.
+/// Bits per pixel of the first thousand test images as PNG.
 pub(super) fn png_bits(data: &ImageSet) -> Result<f64> {
     let (mut bytes, mut pixels) = (0, 0);
     for i in data.test.iter().take(1000) {

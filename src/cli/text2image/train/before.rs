@@ -139,8 +139,8 @@ impl Train {
                 if !self.stage1.is_empty() || self.stage1_steps.is_some() {
                     let what = format!(
                         "{} has its first stage already: go on with what was asked for by \
-                         `{GO_ON} {}`, train what follows it anew by `--overwrite` without \
-                         this option, or train another in another folder",
+                         `{GO_ON} {}`, train what follows it anew by `--overwrite` without this \
+                         option, or train another in another folder",
                         run.display(),
                         output::shell(run)
                     );
@@ -234,7 +234,7 @@ impl Train {
         let run = self.folder();
         let mut data = first.config.data.clone();
         [data.width, data.height, data.channels] = first.image;
-        // Crops of whole photographs are the first stage's: what is described is the whole picture.
+        // Crops of whole photographs are the first stage's: what is described is the whole image.
         data.crop = Crop::None;
         let options = data.options();
         // Those of the first stage, where they are the same.

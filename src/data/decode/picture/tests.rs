@@ -3,7 +3,7 @@ use image::ImageFormat;
 use proptest::prelude::*;
 use std::fs;
 
-/// Returns a gradient that no two pictures share.
+/// Returns a gradient that no two images share.
 pub(crate) fn gradient(width: u32, height: u32, tint: u8) -> DynamicImage {
     let at = |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, tint]);
     DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, at))
@@ -139,7 +139,7 @@ fn a_camera_held_sideways_is_turned() {
     assert!(picture[0] < 30 && picture[16 * 31 * 3] > 180);
 }
 
-/// Cut anywhere, a picture is refused, or it was all there: never a part of it.
+/// Cut anywhere, an image is refused, or it was all there: never a part of it.
 #[test]
 fn a_cut_picture_is_an_error_or_whole() {
     macro_rules! fixture {

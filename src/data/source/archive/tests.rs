@@ -104,7 +104,7 @@ fn names_are_matched_up_to_the_first_dot_in_any_case() {
     assert!(
         set.notes
             .iter()
-            .any(|n| n.contains("1 pictures were passed over") && n.contains("0002.seg.png"))
+            .any(|n| n.contains("1 images were passed over") && n.contains("0002.seg.png"))
     );
 }
 
@@ -214,7 +214,7 @@ fn a_folder_of_archives_is_one_set() {
         "an archive is no class: {:?}",
         set.classes
     );
-    // Beside pictures, an archive is what they were unpacked from.
+    // Beside images, an archive is what they were unpacked from.
     fs::write(dir.path().join("shards/x.png"), png(77)).unwrap();
     let set = opened(dir.path(), "shards", data::Residency::Auto).unwrap();
     assert_eq!(set.len(), 1);

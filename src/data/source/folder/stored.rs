@@ -1,4 +1,4 @@
-//! A folder whose pictures stay on disk: one image of each, or the tiles of each.
+//! A folder whose source images stay on disk: each gives one image of the set, or its tiles.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,18 +15,18 @@ use crate::data::source::grid::Grid;
 use crate::data::{ImageSet, Item, Options, Residency, cache_dir, split};
 use crate::{Error, Result};
 
-/// The form of a set's pictures, and of its images.
+/// The form of a set's source images, and of its images.
 pub(crate) struct SetLayout<'a> {
     /// Width, height and channels of an image.
     pub(crate) image: (usize, usize, usize),
     /// The way in which images are brought to the size at which they are kept.
     pub(crate) how: Resize,
-    /// That size, and the images that a picture gives; `None` leaves it out as too small.
+    /// That size, and the images that a source image gives; `None` leaves it out as too small.
     pub(crate) grid: &'a dyn Fn(&Header) -> Option<Grid>,
 }
 
-/// Returns the set of the pictures `kept`. All that were not decoded before are decoded now, so
-/// that a damaged one is found here, and not in the middle of training.
+/// Returns the set of the source images `kept`. All that were not decoded before are decoded now,
+/// so that a damaged one is found here, and not in the middle of training.
 pub(crate) fn open(
     root: &Path,
     kept: Vec<(ImageFile, Header)>,
@@ -164,7 +164,7 @@ fn where_kept(options: &Options) -> String {
     if options.keep == Residency::Memory {
         let mib = options.memory_bytes >> 20;
         return format!(
-            "pictures are decoded as they are needed, and up to {mib} MiB of them held in memory"
+            "images are decoded as they are needed, and up to {mib} MiB of them held in memory"
         );
     }
     let folder = options
@@ -174,7 +174,7 @@ fn where_kept(options: &Options) -> String {
         .join("decoded");
     let mib = options.cache_bytes >> 20;
     format!(
-        "decoded pictures are kept on disk in {}, up to {mib} MiB; what is beyond that is decoded \
+        "decoded images are kept on disk in {}, up to {mib} MiB; what is beyond that is decoded \
          as it is needed",
         folder.display()
     )

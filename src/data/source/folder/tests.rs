@@ -3,7 +3,7 @@ use image::ImageFormat;
 use crate::data::decode::picture::tests::{encoded, gradient, png_header};
 use crate::data::source::folder::*;
 
-/// Returns a folder with a picture of `size` for each name; the pictures differ in their tint.
+/// Returns a folder with an image of `size` for each name; the images differ in their tint.
 fn folder(files: &[(&str, (u32, u32))]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (i, (name, (width, height))) in files.iter().enumerate() {
