@@ -12,6 +12,13 @@ pub fn case(sizes: &[(&str, usize)]) -> Case {
     Case(sizes.iter().map(|(n, v)| (n.to_string(), *v)).collect())
 }
 
+/// Returns a case for each row of sizes, which have these names.
+pub fn cases<const N: usize>(names: [&str; N], rows: &[[usize; N]]) -> Vec<Case> {
+    rows.iter()
+        .map(|row| Case(names.iter().map(|n| n.to_string()).zip(*row).collect()))
+        .collect()
+}
+
 impl Case {
     /// Returns the size called `name`; 0 if the case has none.
     pub fn get(&self, name: &str) -> usize {

@@ -11,9 +11,9 @@ mod rng;
 mod tolerance;
 mod verdict;
 
-pub use case::{Case, case};
+pub use case::{Case, case, cases};
 pub use host_tensor::{Data, HostTensor, Real};
-pub use operation::{ErrorInputs, Gradient, Operation};
+pub use operation::{ErrorInputs, Gradient, Operation, refused};
 pub use rng::Rng;
 pub use tolerance::Tolerance;
 pub use verdict::{Verdict, compare};

@@ -11,6 +11,12 @@ use crate::gpu::{Gpu, Kernel, Tensor, Work};
 /// each call.
 pub type ErrorInputs = Result<Vec<(&'static str, Result<()>)>>;
 
+/// Returns an error input: what the call does wrong, and how it ended, whatever it would have
+/// returned.
+pub fn refused<T>(wrong: &'static str, outcome: Result<T>) -> (&'static str, Result<()>) {
+    (wrong, outcome.map(drop))
+}
+
 /// An operation of the registry.
 pub trait Operation: Sync {
     /// The operation's name: its folder's.

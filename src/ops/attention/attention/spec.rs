@@ -7,7 +7,7 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt, refused,
 };
 
 /// The registry's row of [`attention`]; with `packed` 1 of [`attention_packed`], with 2 of
@@ -333,39 +333,27 @@ impl Operation for AttentionSpec {
         let large = Tensor::zeros(gpu, &[1, 1, 2, 257], DType::F32)?;
         let rows = Tensor::zeros(gpu, &[1, 2, 2, 4], DType::F32)?;
         Ok(vec![
-            (
+            refused(
                 "keys of other channels",
-                attention(&q, &other, &other, full).map(drop),
+                attention(&q, &other, &other, full),
             ),
-            (
-                "more values than keys",
-                attention(&q, &q, &longer, full).map(drop),
-            ),
-            ("no key", attention(&q, &none, &none, full).map(drop)),
-            ("no channel", attention(&flat, &flat, &flat, full).map(drop)),
-            (
-                "257 channels packed",
-                attention_packed(&wide, full).map(drop),
-            ),
-            ("an endless scale", attention(&q, &q, &q, endless).map(drop)),
-            (
-                "a mask of fewer keys",
-                attention(&q, &q, &q, masked).map(drop),
-            ),
-            (
+            refused("more values than keys", attention(&q, &q, &longer, full)),
+            refused("no key", attention(&q, &none, &none, full)),
+            refused("no channel", attention(&flat, &flat, &flat, full)),
+            refused("257 channels packed", attention_packed(&wide, full)),
+            refused("an endless scale", attention(&q, &q, &q, endless)),
+            refused("a mask of fewer keys", attention(&q, &q, &q, masked)),
+            refused(
                 "257 channels masked",
-                attention(&large, &large, &large, masked).map(drop),
+                attention(&large, &large, &large, masked),
             ),
-            (
-                "a length past the keys",
-                Mask::lengths(gpu, &[3], 2).map(drop),
-            ),
-            ("a mask of nothing", Mask::lengths(gpu, &[], 2).map(drop)),
-            (
+            refused("a length past the keys", Mask::lengths(gpu, &[3], 2)),
+            refused("a mask of nothing", Mask::lengths(gpu, &[], 2)),
+            refused(
                 "keys and values of three parts",
-                attention_cross(&rows, &three, full).map(drop),
+                attention_cross(&rows, &three, full),
             ),
-            ("two parts packed", attention_packed(&two, full).map(drop)),
+            refused("two parts packed", attention_packed(&two, full)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

@@ -5,7 +5,7 @@ use super::{KvCache, advance, attention_decode, kernels, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::attention::attention::{Attention, Mask};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, refused};
 
 /// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length
 /// of its own, then `steps` tokens in a row. The outputs are those of the steps, and the cache
@@ -227,21 +227,15 @@ impl Operation for AttentionDecodeSpec {
         };
         let prompt = |shape: &[usize]| zeros(shape, DType::F32).and_then(|x| cache.prefill(&x));
         Ok(vec![
-            (
-                "a cache without rows",
-                KvCache::new(gpu, [2, 0, 2, 4]).map(drop),
-            ),
-            (
-                "a cache of 257 channels",
-                KvCache::new(gpu, [2, 3, 2, 257]).map(drop),
-            ),
-            (
+            refused("a cache without rows", KvCache::new(gpu, [2, 0, 2, 4])),
+            refused("a cache of 257 channels", KvCache::new(gpu, [2, 3, 2, 257])),
+            refused(
                 "a cache beyond the device",
-                KvCache::new(gpu, [1 << 20, 1 << 20, 8, 64]).map(drop),
+                KvCache::new(gpu, [1 << 20, 1 << 20, 8, 64]),
             ),
-            (
+            refused(
                 "a cache beyond counting",
-                KvCache::new(gpu, [usize::MAX / 2, usize::MAX / 2, 8, 64]).map(drop),
+                KvCache::new(gpu, [usize::MAX / 2, usize::MAX / 2, 8, 64]),
             ),
             (
                 "two tokens at a time",
@@ -261,9 +255,9 @@ impl Operation for AttentionDecodeSpec {
             ),
             ("lengths that are floats", step(&token, &floats, None)),
             ("a scale of NaN", step(&token, &lengths, Some(f32::NAN))),
-            (
+            refused(
                 "a mask of other queries",
-                attention_decode(&token, &cache, &lengths, masked).map(drop),
+                attention_decode(&token, &cache, &lengths, masked),
             ),
             ("a prompt longer than the cache", prompt(&[2, 4, 3, 2, 4])),
             ("a prompt of two parts", prompt(&[2, 2, 2, 2, 4])),

@@ -5,7 +5,9 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::linalg::bias;
 use crate::ops::linalg::column_sum::column_sum;
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result};
 
 /// x [B, T, D] and the T first rows of a table [P, D], both with sequences as rows.
@@ -91,9 +93,10 @@ impl Operation for Positions {
         "positions"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 1, 1), (7, 5, 3, 5), (3, 16, 20, 33), (67, 7, 12, 7)]
-            .map(|(b, t, d, p)| case(&[("b", b), ("t", t), ("d", d), ("p", p)]))
-            .to_vec()
+        cases(
+            ["b", "t", "d", "p"],
+            &[[1, 1, 1, 1], [7, 5, 3, 5], [3, 16, 20, 33], [67, 7, 12, 7]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("b", 16), ("t", 256), ("d", 256), ("p", 256)])]
@@ -136,16 +139,13 @@ impl Operation for Positions {
         let (x, fine) = (zeros(&[2, 3, 4])?, zeros(&[3, 4])?);
         let integers = Tensor::zeros(gpu, &[3, 4], DType::U32)?;
         Ok(vec![
-            (
-                "more rows than positions",
-                positions(&x, &zeros(&[2, 4])?).map(drop),
-            ),
-            (
+            refused("more rows than positions", positions(&x, &zeros(&[2, 4])?)),
+            refused(
                 "embeddings of another size",
-                positions(&x, &zeros(&[3, 5])?).map(drop),
+                positions(&x, &zeros(&[3, 5])?),
             ),
-            ("embeddings of integers", positions(&x, &integers).map(drop)),
-            ("a matrix", positions(&fine, &fine).map(drop)),
+            refused("embeddings of integers", positions(&x, &integers)),
+            refused("a matrix", positions(&fine, &fine)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

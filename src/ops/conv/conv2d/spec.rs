@@ -7,7 +7,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::Conv;
 use crate::ops::conv::geometry::Geometry;
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt, refused,
 };
 use crate::{Error, Result};
 
@@ -179,25 +179,22 @@ impl Operation for Conv2dSpec {
             after: 0,
         };
         Ok(vec![
-            (
+            refused(
                 "a stride of 0",
-                conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }).map(drop),
+                conv2d(&x, &w, None, None, Conv { stride: 0, ..plain }),
             ),
-            (
-                "other channels",
-                conv2d(&x, &other, None, None, plain).map(drop),
-            ),
-            (
+            refused("other channels", conv2d(&x, &other, None, None, plain)),
+            refused(
                 "a kernel larger than the input",
-                conv2d(&x, &large, None, None, plain).map(drop),
+                conv2d(&x, &large, None, None, plain),
             ),
-            (
+            refused(
                 "a bias of another size",
-                conv2d(&x, &w, Some(&x), None, plain).map(drop),
+                conv2d(&x, &w, Some(&x), None, plain),
             ),
-            (
+            refused(
                 "a residual of another shape",
-                conv2d(&x, &w, None, Some(&x), plain).map(drop),
+                conv2d(&x, &w, None, Some(&x), plain),
             ),
         ])
     }

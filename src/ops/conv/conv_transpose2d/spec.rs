@@ -6,7 +6,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::conv2d::{kernels, reference, work};
 use crate::ops::conv::geometry::Geometry;
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt, refused,
 };
 use crate::{Error, Result};
 
@@ -172,11 +172,11 @@ impl Operation for ConvTranspose2dSpec {
             relu: false,
         };
         Ok(vec![
-            (
+            refused(
                 "a stride of 0",
-                conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }).map(drop),
+                conv_transpose2d(&x, &w, None, ConvTranspose { stride: 0, ..plain }),
             ),
-            (
+            refused(
                 "output_pad at the stride",
                 conv_transpose2d(
                     &x,
@@ -186,17 +186,13 @@ impl Operation for ConvTranspose2dSpec {
                         output_pad: 2,
                         ..plain
                     },
-                )
-                .map(drop),
+                ),
             ),
-            (
+            refused(
                 "padding beyond the output",
-                conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }).map(drop),
+                conv_transpose2d(&x, &w, None, ConvTranspose { pad: 9, ..plain }),
             ),
-            (
-                "other channels",
-                conv_transpose2d(&x, &other, None, plain).map(drop),
-            ),
+            refused("other channels", conv_transpose2d(&x, &other, None, plain)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

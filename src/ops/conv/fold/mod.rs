@@ -4,7 +4,7 @@ use super::Conv;
 use super::geometry::Geometry;
 use super::unfold::{self, Params, geometry, sized, sources};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, refused};
 use crate::{Error, Result, shader};
 
 fn kernel(bias: bool, mask: bool) -> Kernel {
@@ -154,18 +154,15 @@ impl Operation for Fold {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let y = Tensor::zeros(gpu, &[1, 3, 3, 12], DType::F32)?;
         Ok(vec![
-            (
+            refused(
                 "patches of other images",
-                fold(&y, [1, 5, 4, 3], [2, 2], 1, 0, None).map(drop),
+                fold(&y, [1, 5, 4, 3], [2, 2], 1, 0, None),
             ),
-            (
+            refused(
                 "a bias of another size",
-                fold(&y, [1, 4, 4, 3], [2, 2], 1, 0, Some(&y)).map(drop),
+                fold(&y, [1, 4, 4, 3], [2, 2], 1, 0, Some(&y)),
             ),
-            (
-                "a stride of 0",
-                fold(&y, [1, 4, 4, 3], [2, 2], 0, 0, None).map(drop),
-            ),
+            refused("a stride of 0", fold(&y, [1, 4, 4, 3], [2, 2], 0, 0, None)),
         ])
     }
 }

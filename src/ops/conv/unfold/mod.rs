@@ -4,7 +4,7 @@
 use super::Conv;
 use super::geometry::Geometry;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, refused};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -194,12 +194,9 @@ impl Operation for Unfold {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[1, 4, 4, 3], DType::F32)?;
         Ok(vec![
-            (
-                "a kernel larger than the image",
-                unfold(&x, [5, 5], 1, 0).map(drop),
-            ),
-            ("a stride of 0", unfold(&x, [2, 2], 0, 0).map(drop)),
-            ("a kernel of 0", unfold(&x, [0, 2], 1, 0).map(drop)),
+            refused("a kernel larger than the image", unfold(&x, [5, 5], 1, 0)),
+            refused("a stride of 0", unfold(&x, [2, 2], 0, 0)),
+            refused("a kernel of 0", unfold(&x, [0, 2], 1, 0)),
         ])
     }
 }

@@ -4,7 +4,9 @@ mod reference;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+};
 use crate::{Error, Result, shader};
 
 /// An activation function.
@@ -172,9 +174,9 @@ impl Operation for Activation {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let indices = Tensor::zeros(gpu, &[4], DType::U32)?;
-        Ok(vec![(
+        Ok(vec![refused(
             "integers",
-            activation(Function::Relu, &indices).map(drop),
+            activation(Function::Relu, &indices),
         )])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

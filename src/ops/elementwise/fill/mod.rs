@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::gpu::memory::fill::kernel;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, fill};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, refused};
 
 /// The registry's row.
 pub struct Fill;
@@ -46,9 +46,9 @@ impl Operation for Fill {
         vec![kernel()]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        Ok(vec![(
+        Ok(vec![refused(
             "a shape beyond any memory",
-            Tensor::zeros(gpu, &[usize::MAX / 2, 3], DType::F32).map(drop),
+            Tensor::zeros(gpu, &[usize::MAX / 2, 3], DType::F32),
         )])
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -93,7 +95,7 @@ impl Operation for Scale {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
-        Ok(vec![("integers", scale(&integers, 1.0, 0.0).map(drop))])
+        Ok(vec![refused("integers", scale(&integers, 1.0, 0.0))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

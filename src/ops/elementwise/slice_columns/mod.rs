@@ -2,7 +2,9 @@
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -150,14 +152,15 @@ impl Operation for SliceColumns {
         "slice_columns"
     }
     fn cases(&self) -> Vec<Case> {
-        [
-            (1, 1, 0, 1),
-            (7, 5, 2, 3),
-            (65, 64, 16, 16),
-            (1_031, 17, 16, 1),
-        ]
-        .map(|(n, c, at, w)| case(&[("n", n), ("c", c), ("at", at), ("w", w)]))
-        .to_vec()
+        cases(
+            ["n", "c", "at", "w"],
+            &[
+                [1, 1, 0, 1],
+                [7, 5, 2, 3],
+                [65, 64, 16, 16],
+                [1_031, 17, 16, 1],
+            ],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("c", 64), ("at", 16), ("w", 16)])]
@@ -199,9 +202,9 @@ impl Operation for SliceColumns {
             Tensor::zeros(gpu, &[2, 4], DType::F32)?,
         );
         Ok(vec![
-            ("columns past the last", slice_columns(&a, 2, 3).map(drop)),
-            ("other rows", concat_columns(&[&a, &b]).map(drop)),
-            ("nothing to put together", concat_columns(&[]).map(drop)),
+            refused("columns past the last", slice_columns(&a, 2, 3)),
+            refused("other rows", concat_columns(&[&a, &b])),
+            refused("nothing to put together", concat_columns(&[])),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

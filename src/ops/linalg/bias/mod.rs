@@ -5,7 +5,9 @@ mod reference;
 use super::column_sum::column_sum;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for, row_chunks};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 /// Rows that one invocation adds the bias to, for one load of it.
@@ -94,14 +96,13 @@ impl Operation for Bias {
         "bias"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 4), (1_031, 17), (257, 64), (5, 1_028)]
-            .map(|(r, c)| case(&[("r", r), ("c", c)]))
-            .to_vec()
+        cases(
+            ["r", "c"],
+            &[[1, 1], [7, 3], [65, 4], [1_031, 17], [257, 64], [5, 1_028]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
-        [(8_192, 64), (32_768, 3)]
-            .map(|(r, c)| case(&[("r", r), ("c", c)]))
-            .to_vec()
+        cases(["r", "c"], &[[8_192, 64], [32_768, 3]])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (r, c) = (case.get("r"), case.get("c"));
@@ -139,11 +140,11 @@ impl Operation for Bias {
             Tensor::zeros(gpu, &[4], DType::U32)?,
         );
         Ok(vec![
-            ("a bias as long as a column", bias(&x, &short).map(drop)),
-            ("a bias of two dimensions", bias(&x, &matrix).map(drop)),
-            ("a tensor without dimensions", bias(&scalar, &b).map(drop)),
-            ("a bias of integers", bias(&x, &integers).map(drop)),
-            ("integers", bias(&integers, &b).map(drop)),
+            refused("a bias as long as a column", bias(&x, &short)),
+            refused("a bias of two dimensions", bias(&x, &matrix)),
+            refused("a tensor without dimensions", bias(&scalar, &b)),
+            refused("a bias of integers", bias(&x, &integers)),
+            refused("integers", bias(&integers, &b)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

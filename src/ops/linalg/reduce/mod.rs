@@ -2,7 +2,9 @@
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, refused,
+};
 use crate::{Error, Result, shader};
 
 /// The term that is summed.
@@ -205,7 +207,7 @@ impl Operation for Reduce {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let empty = Tensor::zeros(gpu, &[0], DType::F32)?;
-        Ok(vec![("no element", mean(&empty).map(drop))])
+        Ok(vec![refused("no element", mean(&empty))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

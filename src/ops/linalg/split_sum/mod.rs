@@ -1,7 +1,9 @@
 //! The second pass of a sum that was split: parts added in a fixed order.
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 fn kernel() -> Kernel {
@@ -59,9 +61,7 @@ impl Operation for SplitSum {
         "split_sum"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (3, 65), (64, 7), (17, 1_031)]
-            .map(|(s, n)| case(&[("s", s), ("n", n)]))
-            .to_vec()
+        cases(["s", "n"], &[[1, 1], [3, 65], [64, 7], [17, 1_031]])
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("s", 8), ("n", 1 << 17)])]
@@ -90,6 +90,6 @@ impl Operation for SplitSum {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let parts = Tensor::zeros(gpu, &[2, 4], DType::F32)?;
-        Ok(vec![("another shape", split_sum(&parts, &[5]).map(drop))])
+        Ok(vec![refused("another shape", split_sum(&parts, &[5]))])
     }
 }

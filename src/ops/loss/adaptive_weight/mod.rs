@@ -4,7 +4,7 @@
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::optim::clip;
 use crate::ops::optim::clip::global_norm;
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, cases, refused};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -60,9 +60,10 @@ impl Operation for AdaptiveWeight {
     }
     fn cases(&self) -> Vec<Case> {
         // Where b is 0, the weight is held at its largest; where it is not a number, at 0.
-        [(1, 0), (61, 0), (4_099, 0), (300, 1), (300, 2)]
-            .map(|(n, odd)| case(&[("n", n), ("odd", odd)]))
-            .to_vec()
+        cases(
+            ["n", "odd"],
+            &[[1, 0], [61, 0], [4_099, 0], [300, 1], [300, 2]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 12), ("odd", 0)])]
@@ -117,13 +118,10 @@ impl Operation for AdaptiveWeight {
             Tensor::zeros(gpu, &[4], DType::U32)?,
         );
         Ok(vec![
-            (
-                "integers",
-                adaptive_weight(&floats, &integers, 1.0).map(drop),
-            ),
-            (
+            refused("integers", adaptive_weight(&floats, &integers, 1.0)),
+            refused(
                 "a factor that is no number",
-                adaptive_weight(&floats, &floats, f32::NAN).map(drop),
+                adaptive_weight(&floats, &floats, f32::NAN),
             ),
         ])
     }

@@ -6,7 +6,9 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::ops::linalg::reduce;
 use crate::ops::linalg::reduce::{Term, reduce};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+};
 use crate::{Result, shader};
 
 /// A loss between a prediction and a target, averaged over all elements.
@@ -164,7 +166,7 @@ impl Operation for LossSpec {
             Tensor::zeros(gpu, &[3], DType::F32)?,
             Tensor::zeros(gpu, &[4], DType::F32)?,
         );
-        Ok(vec![("shapes differ", loss(Loss::Mse, &a, &b).map(drop))])
+        Ok(vec![refused("shapes differ", loss(Loss::Mse, &a, &b))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -5,7 +5,7 @@
 mod reference;
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, cases, refused};
 use crate::{Error, Result, shader};
 
 /// Rows by code.
@@ -161,16 +161,17 @@ impl Operation for AssignmentSpec {
         "assignment"
     }
     fn cases(&self) -> Vec<Case> {
-        [
-            (1, 1, 1),
-            (7, 3, 5),
-            (65, 2, 4),
-            (1_031, 100, 17),
-            (4_099, 513, 64),
-            (300, 1, 8),
-        ]
-        .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
-        .to_vec()
+        cases(
+            ["n", "k", "d"],
+            &[
+                [1, 1, 1],
+                [7, 3, 5],
+                [65, 2, 4],
+                [1_031, 100, 17],
+                [4_099, 513, 64],
+                [300, 1, 8],
+            ],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("k", 1_024), ("d", 64)])]
@@ -215,10 +216,10 @@ impl Operation for AssignmentSpec {
         let index = Tensor::zeros(gpu, &[4], DType::U32)?;
         let x = Tensor::zeros(gpu, &[5, 2], DType::F32)?;
         Ok(vec![
-            ("no code", assign(&index, 0).map(drop)),
-            (
+            refused("no code", assign(&index, 0)),
+            refused(
                 "another number of rows",
-                assign(&index, 2).and_then(|a| a.sums(&x)).map(drop),
+                assign(&index, 2).and_then(|a| a.sums(&x)),
             ),
         ])
     }

@@ -6,7 +6,9 @@ use super::{
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
+};
 
 /// Sharpness in the cases: the bits are neither all certain nor all open.
 const SHARP: f32 = 3.0;
@@ -19,9 +21,10 @@ impl Operation for Bits {
         "bits"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 9), (1_031, 18), (130, 24)]
-            .map(|(n, d)| case(&[("n", n), ("d", d)]))
-            .to_vec()
+        cases(
+            ["n", "d"],
+            &[[1, 1], [7, 3], [65, 9], [1_031, 18], [130, 24]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14)])]
@@ -60,8 +63,8 @@ impl Operation for Bits {
         let wide = Tensor::zeros(gpu, &[2, 25], DType::F32)?;
         let index = Tensor::zeros(gpu, &[2], DType::U32)?;
         Ok(vec![
-            ("25 channels", signs(&wide).map(drop)),
-            ("no channel", signs_of(&index, 0).map(drop)),
+            refused("25 channels", signs(&wide)),
+            refused("no channel", signs_of(&index, 0)),
         ])
     }
 }
@@ -74,9 +77,7 @@ impl Operation for BitEntropy {
         "bit_entropy"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (7, 3), (65, 9), (1_031, 18)]
-            .map(|(n, d)| case(&[("n", n), ("d", d)]))
-            .to_vec()
+        cases(["n", "d"], &[[1, 1], [7, 3], [65, 9], [1_031, 18]])
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14)])]
@@ -114,7 +115,7 @@ impl Operation for BitEntropy {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let words = Tensor::zeros(gpu, &[2, 5], DType::U32)?;
-        Ok(vec![("integers", bit_entropy(&words, 1.0).map(drop))])
+        Ok(vec![refused("integers", bit_entropy(&words, 1.0))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)
@@ -158,15 +159,16 @@ impl Operation for BitTable {
         "bit_table"
     }
     fn cases(&self) -> Vec<Case> {
-        [
-            (1, 1, 0, 1),
-            (7, 3, 1, 2),
-            (65, 9, 4, 5),
-            (131, 18, 0, 9),
-            (3, 12, 0, 12),
-        ]
-        .map(|(n, d, first, bits)| case(&[("n", n), ("d", d), ("first", first), ("bits", bits)]))
-        .to_vec()
+        cases(
+            ["n", "d", "first", "bits"],
+            &[
+                [1, 1, 0, 1],
+                [7, 3, 1, 2],
+                [65, 9, 4, 5],
+                [131, 18, 0, 9],
+                [3, 12, 0, 12],
+            ],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14), ("first", 0), ("bits", 7)])]
@@ -202,11 +204,8 @@ impl Operation for BitTable {
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[2, 20], DType::F32)?;
         Ok(vec![
-            (
-                "channels past the last",
-                bit_table(&x, 18, 3, 1.0).map(drop),
-            ),
-            ("13 bits", bit_table(&x, 0, 13, 1.0).map(drop)),
+            refused("channels past the last", bit_table(&x, 18, 3, 1.0)),
+            refused("13 bits", bit_table(&x, 0, 13, 1.0)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

@@ -1,7 +1,9 @@
 //! Use of a codebook: perplexity, entropy and the number of codes in use.
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 fn kernel() -> Kernel {
@@ -72,9 +74,10 @@ impl Operation for CodebookUse {
         "codebook_use"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1), (1, 3), (2, 64), (3, 65), (1, 512), (1, 8_191)]
-            .map(|(q, k)| case(&[("q", q), ("k", k)]))
-            .to_vec()
+        cases(
+            ["q", "k"],
+            &[[1, 1], [1, 3], [2, 64], [3, 65], [1, 512], [1, 8_191]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("q", 1), ("k", 8_192)])]
@@ -122,6 +125,6 @@ impl Operation for CodebookUse {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let empty = Tensor::zeros(gpu, &[1, 0], DType::U32)?;
-        Ok(vec![("no code", codebook_use(&empty).map(drop))])
+        Ok(vec![refused("no code", codebook_use(&empty))])
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, refused,
+};
 use crate::{Error, Result, shader};
 
 /// Probabilities below count as this in the logarithm, as in vector-quantize-pytorch.
@@ -147,7 +149,7 @@ impl Operation for Entropy {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let empty = Tensor::zeros(gpu, &[0], DType::F32)?;
-        Ok(vec![("no probability", entropy(&empty).map(drop))])
+        Ok(vec![refused("no probability", entropy(&empty))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

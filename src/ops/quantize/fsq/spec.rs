@@ -4,7 +4,9 @@ use super::{Levels, grad_kernel, kernel, reference, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+};
 
 /// The registry's row of [`Levels`].
 pub struct FsqSpec;
@@ -90,17 +92,11 @@ impl Operation for FsqSpec {
         let levels = Levels::new(gpu, &[8, 5])?;
         let three = Tensor::zeros(gpu, &[4, 3], DType::F32)?;
         Ok(vec![
-            ("a level of 1", Levels::new(gpu, &[8, 1]).map(drop)),
-            ("no level", Levels::new(gpu, &[]).map(drop)),
-            ("too many codes", Levels::new(gpu, &[4096, 4097]).map(drop)),
-            (
-                "another number of channels",
-                levels.quantize(&three).map(drop),
-            ),
-            (
-                "floats as indices",
-                levels.codes_of(&three.reshape(&[12])?).map(drop),
-            ),
+            refused("a level of 1", Levels::new(gpu, &[8, 1])),
+            refused("no level", Levels::new(gpu, &[])),
+            refused("too many codes", Levels::new(gpu, &[4096, 4097])),
+            refused("another number of channels", levels.quantize(&three)),
+            refused("floats as indices", levels.codes_of(&three.reshape(&[12])?)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

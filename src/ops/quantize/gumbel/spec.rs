@@ -5,7 +5,9 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
-use crate::spec::{Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+};
 
 /// The registry's row of [`Tape::gumbel`]: the codes drawn, and beside them `3 kl` as one more row,
 /// so that the gradient of both is checked at once.
@@ -168,17 +170,14 @@ impl Operation for GumbelSpec {
         );
         let short = [v[0].clone(), v[1].clone(), v[1].clone(), v[3].clone()];
         Ok(vec![
-            (
-                "a temperature of 0",
-                tape.gumbel(&v[0], codes(&v), cold).map(drop),
-            ),
-            (
+            refused("a temperature of 0", tape.gumbel(&v[0], codes(&v), cold)),
+            refused(
                 "a temperature of NaN",
-                tape.gumbel(&v[0], codes(&v), frozen).map(drop),
+                tape.gumbel(&v[0], codes(&v), frozen),
             ),
-            (
+            refused(
                 "a bias that is a matrix",
-                tape.gumbel(&v[0], codes(&short), fine).map(drop),
+                tape.gumbel(&v[0], codes(&short), fine),
             ),
         ])
     }

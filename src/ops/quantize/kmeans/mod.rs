@@ -3,7 +3,9 @@
 use super::assignment::assign;
 use super::vq_search::nearest;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 /// The result of k-means.
@@ -110,9 +112,10 @@ impl Operation for Kmeans {
         "kmeans"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 1, 1), (65, 5, 3), (300, 17, 8), (1_031, 64, 64)]
-            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
-            .to_vec()
+        cases(
+            ["n", "k", "d"],
+            &[[1, 1, 1], [65, 5, 3], [300, 17, 8], [1_031, 64, 64]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 8_192), ("k", 512), ("d", 64)])]
@@ -159,6 +162,6 @@ impl Operation for Kmeans {
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let x = Tensor::zeros(gpu, &[4, 2], DType::F32)?;
-        Ok(vec![("no cluster", kmeans(&x, 0, 3, 0).map(drop))])
+        Ok(vec![refused("no cluster", kmeans(&x, 0, 3, 0))])
     }
 }

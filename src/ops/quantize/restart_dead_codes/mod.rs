@@ -4,7 +4,7 @@
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::ops::sampling::random::{Key, philox};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, refused};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -266,17 +266,17 @@ impl Operation for RestartDeadCodes {
             sums: None,
         };
         Ok(vec![
-            (
+            refused(
                 "no latent",
-                restart_dead_codes(codes, &judged, &f(&[0, 2])?, 1.0, KEY).map(drop),
+                restart_dead_codes(codes, &judged, &f(&[0, 2])?, 1.0, KEY),
             ),
-            (
+            refused(
                 "a threshold of NaN",
-                restart_dead_codes(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY).map(drop),
+                restart_dead_codes(codes, &judged, &f(&[5, 2])?, f32::NAN, KEY),
             ),
-            (
+            refused(
                 "counts of another size",
-                restart_dead_codes(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY).map(drop),
+                restart_dead_codes(codes, &f(&[4])?, &f(&[5, 2])?, 1.0, KEY),
             ),
         ])
     }

@@ -6,7 +6,9 @@ mod reference;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 #[repr(C)]
@@ -89,9 +91,10 @@ impl Operation for Rotation {
         "rotation"
     }
     fn cases(&self) -> Vec<Case> {
-        [(1, 2), (7, 3), (65, 4), (1_031, 17), (130, 64)]
-            .map(|(n, d)| case(&[("n", n), ("d", d)]))
-            .to_vec()
+        cases(
+            ["n", "d"],
+            &[[1, 2], [7, 3], [65, 4], [1_031, 17], [130, 64]],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 64)])]
@@ -127,7 +130,7 @@ impl Operation for Rotation {
             Tensor::zeros(gpu, &[3, 4], DType::F32)?,
             Tensor::zeros(gpu, &[3, 5], DType::F32)?,
         );
-        Ok(vec![("shapes differ", rotation_grad(&a, &b, &a).map(drop))])
+        Ok(vec![refused("shapes differ", rotation_grad(&a, &b, &a))])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
         Some(self)

@@ -7,7 +7,8 @@ use crate::Result;
 use crate::gpu::kernel::gemm::{OperandLayout, Tile};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
-    Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, excerpt,
+    Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, cases, excerpt,
+    refused,
 };
 
 /// The registry's row of [`nearest`].
@@ -36,10 +37,10 @@ impl Operation for VqSearch {
         cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        [(16_384, 1024, 64), (4_096, 8_192, 64), (16_384, 512, 256)]
-            .into_iter()
-            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]))
-            .collect()
+        cases(
+            ["n", "k", "d"],
+            &[[16_384, 1024, 64], [4_096, 8_192, 64], [16_384, 512, 256]],
+        )
     }
     fn halves(&self) -> &'static [usize] {
         &[0]
@@ -153,8 +154,8 @@ impl Operation for VqSearch {
         let empty = Tensor::zeros(gpu, &[0, 4], DType::F32)?;
         let wide = Tensor::zeros(gpu, &[3, 5], DType::F32)?;
         Ok(vec![
-            ("no codes", nearest(&x, &empty).map(drop)),
-            ("codes of another size", nearest(&x, &wide).map(drop)),
+            refused("no codes", nearest(&x, &empty)),
+            refused("codes of another size", nearest(&x, &wide)),
         ])
     }
 }

@@ -6,6 +6,7 @@ use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
 use crate::spec::{
     Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case, compare, excerpt,
+    refused,
 };
 
 /// The registry's row of [`sample`]: `temp`, `p` (top-p) and `w` (guidance; 0 for none) in percent,
@@ -301,15 +302,9 @@ impl Operation for SampleSpec {
                     ..fine
                 }),
             ),
-            ("no token", probabilities(&none, &fine).map(drop)),
-            (
-                "logits that are integers",
-                probabilities(&sequence, &fine).map(drop),
-            ),
-            (
-                "logits of one dimension",
-                probabilities(&log_prob, &fine).map(drop),
-            ),
+            refused("no token", probabilities(&none, &fine)),
+            refused("logits that are integers", probabilities(&sequence, &fine)),
+            refused("logits of one dimension", probabilities(&log_prob, &fine)),
             ("tokens that are floats", into(&log_prob, &log_prob, None)),
             (
                 "tokens of other rows",
