@@ -38,6 +38,17 @@
 //! # }
 //! ```
 //!
+//! | to | begin with |
+//! | --- | --- |
+//! | turn images into codes and back | [`inference::FirstStageModel`] |
+//! | decode codes alone, to bytes or into a texture | [`inference::Decoder`] |
+//! | draw new images | [`inference::PriorModel`] |
+//! | train in a folder, as `wgvq train` does | [`train::run()`] |
+//! | train step by step, within a program of yours | [`train::Trainer`] |
+//! | add a quantizer | [`quantize::Quantizer`], `examples/custom_quantizer.rs` |
+//! | run single kernels | [`kernels`], [`ops`] |
+//! | write a layer or a model | [`autograd::Tape`], [`nn`] |
+//!
 //! The layers, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape),
 //! [`spec`] (what an operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they
 //! are held to it), [`kernels`] (some of them over a host's buffers), [`nn`] (parameters, layers,

@@ -1,5 +1,5 @@
 //! Estimates of a configuration's time and memory, from a few steps of it and a few measured
-//! pictures.
+//! images.
 
 use crate::Result;
 use crate::config::objective::Regularizer;

@@ -1,7 +1,7 @@
 //! Images to train on, from a built-in name, an IDX file or a folder, and the order in which
 //! training sees them.
 //!
-//! [`open`] is the one door: whatever the source, it gives an [`ImageSet`] of 8-bit images of one
+//! [`open`] opens every source: whatever it is, it gives an [`ImageSet`] of 8-bit images of one
 //! size, split into train and test. Where the source brings a split, that is the split; otherwise
 //! the test side is every item whose [`Item::group`] is a multiple of ten. The group is a property
 //! of the image, not of its place, so that adding images moves none from one side to the other,

@@ -1,4 +1,4 @@
-//! Training a first stage: one step, as data see it.
+//! Training a first stage: one step, from the batch to the update of the weights.
 
 pub(crate) mod batches;
 mod code_average;

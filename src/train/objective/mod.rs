@@ -2,7 +2,7 @@
 //!
 //! The loss is found on tapes of its own, of the reconstructions as leaves. What they give is a
 //! value and its slope, the gradient with respect to the reconstructions; `Objective::judge` hands
-//! it to the model's tape as one node. So each part's slope can be weighed before they meet.
+//! it to the model's tape as one node. So each part's slope can be weighed before they are added.
 
 mod adversarial;
 mod adversary;
