@@ -114,3 +114,20 @@ impl S {
         gradient[self.0]
     }
 }
+
+/// GELU and its derivative, by the error function's series.
+pub fn gelu(x: f64) -> (f64, f64) {
+    let z = x / std::f64::consts::SQRT_2;
+    let (mut term, mut sum, mut n) = (z, z, 0.0);
+    while term.abs() > 1e-18 * sum.abs().max(1e-300) && n < 400.0 {
+        n += 1.0;
+        term *= -z * z / n;
+        sum += term / (2.0 * n + 1.0);
+        if term == 0.0 {
+            break;
+        }
+    }
+    let erf = sum * 2.0 / std::f64::consts::PI.sqrt();
+    let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    (x / 2.0 * (1.0 + erf), 0.5 * (1.0 + erf) + x * density)
+}
