@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What takes too long for every change, to be run before a release: each operation on each core with each of its cases, every
-# variant of every kernel translated, and an operation that scripts/new_op.sh adds to a copy of the tree, compiled and
-# checked there; then the licences and advisories of dependencies, the library for browsers, and the book. An hour or more on
-# two cores. What cannot be checked here is listed at the end.
+# What takes too long for every change, to be run before a release: each operation on each core with each of its cases and
+# with naga's bounds checks, each tile with each of its cases, every variant of every kernel translated, a million tokens
+# drawn, and an operation that scripts/new_op.sh adds to a copy of the tree, compiled and checked there; then the licences
+# and advisories of dependencies, the library for browsers, and the book. An hour or more on two cores. What cannot be
+# checked here is listed at the end.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -10,7 +11,7 @@ set -euo pipefail
 
 export WGVQ_THOROUGH=1
 started=$SECONDS
-for group in "it shaders::" "it add_an_op::" ops; do
+for group in "it shaders::" "it tiles::" "it sampling::" "it add_an_op::" ops; do
     began=$SECONDS
     # The name of the binary, and of the module where there is one.
     # shellcheck disable=SC2086

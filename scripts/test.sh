@@ -7,6 +7,14 @@ set -euo pipefail
 # shellcheck source=scripts/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
+# Most of what tests take on Mesa's software driver is its compiler's: what it compiled is kept in one place for the tests
+# that follow, those too that give the program another home.
+if [ -z "${MESA_SHADER_CACHE_DIR:-}" ]; then
+    MESA_SHADER_CACHE_DIR=${XDG_CACHE_HOME:-${HOME:-$root/target}/.cache}
+    mkdir -p -- "$MESA_SHADER_CACHE_DIR"
+fi
+export MESA_SHADER_CACHE_DIR
+
 # Tests that cannot run here pass, and say so in this file.
 WGVQ_SKIPPED=$(mktemp)
 export WGVQ_SKIPPED
