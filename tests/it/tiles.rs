@@ -54,7 +54,7 @@ const CASES: [(&str, &str); 5] = [
     ("vq_search", "n=66,k=9,d=17"),
 ];
 
-/// Each case compiles its kernels anew for each tile: the first runs with each, the others with each
+/// Each case compiles its kernels anew for each tile: the first runs with every tile, the others
 /// in turn, and all with all before a release (`WGVQ_THOROUGH=1`).
 #[test]
 fn every_tile_agrees_with_the_twins() {
