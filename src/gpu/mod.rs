@@ -7,6 +7,7 @@ mod deprecated;
 pub(crate) mod device;
 mod dtype;
 pub(crate) mod kernel;
+pub(crate) mod lock;
 pub(crate) mod memory;
 mod texture;
 
@@ -31,6 +32,7 @@ pub use kernel::source::{Source, preprocess};
 pub use kernel::statistics;
 pub use kernel::tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
 pub use kernel::work::Work;
+pub use lock::locks_taken;
 pub use memory::fill::{fill, fill_bits};
 pub use memory::guard::GUARD_BAND;
 pub use memory::pool::MemoryReport;
@@ -40,7 +42,7 @@ pub use texture::{ColorSpace, ImageTexture, texture_shaders};
 
 use crate::{Error, Result};
 use device::{adapter, coopmat, features};
-use parking_lot::Mutex;
+use lock::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

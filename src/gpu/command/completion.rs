@@ -2,8 +2,8 @@
 //! running such a future on a thread that may block.
 
 use crate::Result;
+use crate::gpu::lock::Mutex;
 use crate::gpu::{Gpu, Submission};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};

@@ -10,9 +10,9 @@
 use super::recorder::Recorder;
 use super::stream::{Stream, UNIFORM_STEP};
 use crate::gpu::Gpu;
+use crate::gpu::lock::Mutex;
 use crate::gpu::memory::pool::{Pool, Storage};
 use crate::{Error, Result};
-use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::ThreadId;

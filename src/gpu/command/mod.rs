@@ -11,10 +11,10 @@ pub(crate) mod slices;
 pub(crate) mod stream;
 pub(crate) mod timing;
 
+use crate::gpu::lock::Mutex;
 use clock::Instant;
 use completion::Completions;
 use host_encoder::{Arena, BufferSet};
-use parking_lot::Mutex;
 use recorder::Recorder;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};

@@ -155,6 +155,7 @@ impl Gpu {
         let bind_group = match recorder.bind_groups.entry((pipeline.id, key)) {
             std::collections::hash_map::Entry::Occupied(e) => e.into_mut(),
             std::collections::hash_map::Entry::Vacant(e) => {
+                recorder.counters.bind_groups += 1;
                 e.insert(self.bind_group(&pipeline, bindings, arena.as_ref()))
             }
         };
@@ -167,6 +168,7 @@ impl Gpu {
             profile.before(stream, &self.inner.device);
         }
         let offset = uniform.then(|| stream.push_params(params));
+        let begun = stream.passes;
         let pass = stream.pass(&self.inner.device);
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &*bind_group, offset.as_slice());
@@ -174,6 +176,7 @@ impl Gpu {
             pass.set_immediates(0, params);
         }
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        let passes = stream.passes - begun;
         if let Some(profile) = profile {
             let span = Span {
                 op,
@@ -192,6 +195,9 @@ impl Gpu {
                 .count(pipeline.id, weight, self.inner.command.pace.get());
         }
         recorder.counters.dispatches += 1;
+        recorder.counters.pipelines += 1;
+        recorder.counters.bindings += 1;
+        recorder.counters.passes += passes;
         recorder.work.flops += work.flops;
         recorder.work.bytes += work.bytes;
         Ok(())
@@ -259,15 +265,11 @@ impl Gpu {
                 );
                 self.mark(tensor);
                 let target = tensor.storage.buffer();
-                self.with_encoder(|e| {
-                    e.copy_buffer_to_buffer(
-                        staging.buffer(),
-                        staging.start,
-                        target,
-                        tensor.offset,
-                        size,
-                    )
-                });
+                self.copy_buffers(
+                    (staging.buffer(), staging.start),
+                    (target, tensor.offset),
+                    size,
+                );
                 return Ok(());
             }
             if waits {
@@ -297,14 +299,20 @@ impl Gpu {
     pub(crate) fn copy(&self, from: &Tensor, to: &Tensor, bytes: u64) {
         self.mark(from);
         self.mark(to);
-        self.with_encoder(|encoder| {
-            encoder.copy_buffer_to_buffer(
-                from.storage.buffer(),
-                from.offset,
-                to.storage.buffer(),
-                to.offset,
-                bytes,
-            )
-        });
+        let (source, target) = (from.storage.buffer(), to.storage.buffer());
+        self.copy_buffers((source, from.offset), (target, to.offset), bytes);
+    }
+
+    /// Records a copy of `bytes` bytes between two buffers, each from an offset on.
+    pub(in crate::gpu) fn copy_buffers(
+        &self,
+        from: (&wgpu::Buffer, u64),
+        to: (&wgpu::Buffer, u64),
+        bytes: u64,
+    ) {
+        self.with_encoder(|e| e.copy_buffer_to_buffer(from.0, from.1, to.0, to.1, bytes));
+        let mut recorder = self.inner.command.recorder.lock();
+        recorder.counters.copies += 1;
+        recorder.counters.copied_bytes += bytes;
     }
 }

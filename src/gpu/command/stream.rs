@@ -8,6 +8,18 @@ use std::time::Duration;
 pub struct Counters {
     /// Compute dispatches recorded.
     pub dispatches: u64,
+    /// Compute passes begun.
+    pub passes: u64,
+    /// Pipelines set in passes.
+    pub pipelines: u64,
+    /// Bind groups set in passes.
+    pub bindings: u64,
+    /// Bind groups created.
+    pub bind_groups: u64,
+    /// Copies recorded between buffers, to the host included.
+    pub copies: u64,
+    /// Bytes of these copies.
+    pub copied_bytes: u64,
     /// Submissions to the queue.
     pub submissions: u64,
     /// Copies to the host.
@@ -45,6 +57,8 @@ pub(in crate::gpu) struct Stream {
     pub(in crate::gpu) encoder: Option<wgpu::CommandEncoder>,
     /// Parameters of this batch, on devices without immediates.
     pub(in crate::gpu) uniforms: Vec<u8>,
+    /// Passes begun in this encoder and those before it.
+    pub(in crate::gpu) passes: u64,
 }
 
 impl Stream {
@@ -52,8 +66,14 @@ impl Stream {
         &mut self,
         device: &wgpu::Device,
     ) -> &mut wgpu::ComputePass<'static> {
-        let Stream { pass, encoder, .. } = self;
+        let Stream {
+            pass,
+            encoder,
+            passes,
+            ..
+        } = self;
         pass.get_or_insert_with(|| {
+            *passes += 1;
             let encoder =
                 encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
             encoder

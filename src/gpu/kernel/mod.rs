@@ -17,7 +17,7 @@ pub(crate) mod tuning;
 mod wavefronts;
 pub(crate) mod work;
 
-use parking_lot::{Mutex, RwLock};
+use crate::gpu::lock::{Mutex, RwLock};
 use pipelines::{Kernel, Pipeline};
 use std::collections::HashMap;
 use std::sync::Arc;

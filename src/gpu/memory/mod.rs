@@ -6,7 +6,7 @@ pub(crate) mod pool;
 pub(crate) mod readback;
 pub(crate) mod tensor;
 
-use parking_lot::Mutex;
+use crate::gpu::lock::Mutex;
 use pool::{Ledger, Pool};
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //! one at once, since the one queue orders every use.
 
 use crate::gpu::Gpu;
+use crate::gpu::lock::Mutex;
 use crate::{Error, Result};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

@@ -1,8 +1,8 @@
 //! Reading tensors back, with or without waiting.
 
+use crate::gpu::lock::Mutex;
 use crate::gpu::{DType, Element, Gpu, Tensor};
 use crate::{Error, Result};
-use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl Tensor {
         gpu.count_readback();
         let state = Arc::new(Mutex::new(State::default()));
         let arrival = Notice(state.clone());
+        gpu.copy_buffers((buffer, range.start), (&staging, 0), size);
         gpu.with_encoder(|encoder| {
-            encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
             encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
                 arrival.tell(result.map_err(|e| e.to_string()));
             });

@@ -199,9 +199,8 @@ impl Tensor {
         if !self.is_empty() {
             self.touch();
             let from = self.storage.buffer();
-            self.gpu.with_encoder(|e| {
-                e.copy_buffer_to_buffer(from, self.offset, buffer, offset, bytes)
-            });
+            self.gpu
+                .copy_buffers((from, self.offset), (buffer, offset), bytes);
         }
         Ok(())
     }

@@ -1,0 +1,153 @@
+//! What the host does to record a training step, a step of a prior and a code that is drawn:
+//! calls of the driver, copies, allocations, locks. Its own binary, for the allocator that counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use wgvq::bench;
+use wgvq::gpu::{Counters, Gpu, Options, locks_taken};
+
+/// The system's allocator, which counts what this thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: every call is the system's own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What was counted over some calls.
+#[derive(Debug)]
+struct Counted {
+    /// Of the engine.
+    gpu: Counters,
+    /// Of this thread, wgpu's included.
+    allocations: u64,
+    /// Of the engine's, by this thread.
+    locks: u64,
+}
+
+/// Counts a call of a workload that was called before, so that kernels are compiled, buffers
+/// pooled and bind groups known.
+fn counted(gpu: &Gpu, workload: &str) -> Counted {
+    let mut prepared = bench::find(workload).unwrap().prepare(gpu, 1).unwrap();
+    for _ in 0..3 {
+        (prepared.call)().unwrap();
+        gpu.finish().unwrap();
+    }
+    let now = || (gpu.counters(), ALLOCATIONS.with(Cell::get), locks_taken());
+    let (before, allocations, locks) = now();
+    (prepared.call)().unwrap();
+    gpu.flush().unwrap();
+    let (after, allocations, locks) = (now().0, now().1 - allocations, now().2 - locks);
+    gpu.finish().unwrap();
+    let gpu = Counters {
+        dispatches: after.dispatches - before.dispatches,
+        passes: after.passes - before.passes,
+        pipelines: after.pipelines - before.pipelines,
+        bindings: after.bindings - before.bindings,
+        bind_groups: after.bind_groups - before.bind_groups,
+        copies: after.copies - before.copies,
+        copied_bytes: after.copied_bytes - before.copied_bytes,
+        submissions: after.submissions - before.submissions,
+        readbacks: after.readbacks - before.readbacks,
+        submitting: after.submitting - before.submitting,
+    };
+    let counted = Counted {
+        gpu,
+        allocations,
+        locks,
+    };
+    println!("{workload}: {counted:#?}");
+    counted
+}
+
+/// The most that a call may take: what it takes on software Vulkan, and a tenth, since how often
+/// work is submitted depends on the pace of the machine.
+struct Most {
+    dispatches: u64,
+    bind_groups: u64,
+    copies: u64,
+    allocations: u64,
+    locks: u64,
+}
+
+fn holds(workload: &str, most: Most) {
+    let gpu = Gpu::new(Options::default()).expect("an adapter; scripts/test.sh installs one");
+    let counted = counted(&gpu, workload);
+    let pairs = [
+        ("dispatches", counted.gpu.dispatches, most.dispatches),
+        ("bind groups", counted.gpu.bind_groups, most.bind_groups),
+        ("copies", counted.gpu.copies, most.copies),
+        ("allocations", counted.allocations, most.allocations),
+        ("locks", counted.locks, most.locks),
+    ];
+    for (what, count, most) in pairs {
+        assert!(count <= most, "{workload}: {count} {what}, {most} at most");
+    }
+    // Nothing is counted that is not there.
+    assert!(counted.gpu.passes <= counted.gpu.submissions + counted.gpu.copies + 1);
+    assert!(counted.gpu.dispatches > 0 && counted.allocations > 0 && counted.locks > 0);
+}
+
+#[test]
+fn a_training_step() {
+    holds(
+        "vqvae_train_step_b32",
+        Most {
+            dispatches: 105,
+            bind_groups: 60,
+            copies: 22,
+            allocations: 5_000,
+            locks: 1_350,
+        },
+    );
+}
+
+#[test]
+fn a_step_of_a_prior() {
+    holds(
+        "prior_train_l4_d192_t49_k512_b64",
+        Most {
+            dispatches: 166,
+            bind_groups: 140,
+            copies: 27,
+            allocations: 10_500,
+            locks: 2_200,
+        },
+    );
+}
+
+/// 49 codes, each after those before it, and the images' ends.
+#[test]
+fn codes_drawn() {
+    holds(
+        "prior_sample_cached_l4_d192_t49_k512_n64",
+        Most {
+            dispatches: 2_555,
+            bind_groups: 300,
+            copies: 2,
+            allocations: 57_000,
+            locks: 29_000,
+        },
+    );
+}
