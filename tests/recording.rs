@@ -50,7 +50,7 @@ struct Counted {
 /// pooled and bind groups known.
 fn counted(gpu: &Gpu, workload: &str) -> Counted {
     let mut prepared = bench::find(workload).unwrap().prepare(gpu, 1).unwrap();
-    for _ in 0..3 {
+    for _ in 0..2 {
         (prepared.call)().unwrap();
         gpu.finish().unwrap();
     }
@@ -81,10 +81,9 @@ fn counted(gpu: &Gpu, workload: &str) -> Counted {
     counted
 }
 
-/// The most that a call may take: what it takes on software Vulkan, and a tenth, since how often
-/// work is submitted depends on the pace of the machine.
+/// The most that a call may take: a third of what it took before layouts were shared, gradients
+/// written in place and what repeats followed; software Vulkan, 105, 166 and 2,555 dispatches.
 struct Most {
-    dispatches: u64,
     bind_groups: u64,
     copies: u64,
     allocations: u64,
@@ -95,7 +94,6 @@ fn holds(workload: &str, most: Most) {
     let gpu = Gpu::new(Options::default()).expect("an adapter; scripts/test.sh installs one");
     let counted = counted(&gpu, workload);
     let pairs = [
-        ("dispatches", counted.gpu.dispatches, most.dispatches),
         ("bind groups", counted.gpu.bind_groups, most.bind_groups),
         ("copies", counted.gpu.copies, most.copies),
         ("allocations", counted.allocations, most.allocations),
@@ -106,6 +104,7 @@ fn holds(workload: &str, most: Most) {
     }
     // Nothing is counted that is not there.
     assert!(counted.gpu.passes <= counted.gpu.submissions + counted.gpu.copies + 1);
+    assert!(counted.gpu.pipelines <= counted.gpu.dispatches);
     assert!(counted.gpu.dispatches > 0 && counted.allocations > 0 && counted.locks > 0);
 }
 
@@ -114,11 +113,10 @@ fn a_training_step() {
     holds(
         "vqvae_train_step_b32",
         Most {
-            dispatches: 105,
-            bind_groups: 60,
-            copies: 22,
-            allocations: 5_000,
-            locks: 1_350,
+            bind_groups: 16,
+            copies: 7,
+            allocations: 1_458,
+            locks: 392,
         },
     );
 }
@@ -128,26 +126,24 @@ fn a_step_of_a_prior() {
     holds(
         "prior_train_l4_d192_t49_k512_b64",
         Most {
-            dispatches: 166,
-            bind_groups: 140,
-            copies: 27,
-            allocations: 10_500,
-            locks: 2_200,
+            bind_groups: 41,
+            copies: 9,
+            allocations: 3_081,
+            locks: 629,
         },
     );
 }
 
-/// 49 codes, each after those before it, and the images' ends.
+/// 49 codes of each of 64 images, each after those before it; two copies bring them to the host.
 #[test]
 fn codes_drawn() {
     holds(
         "prior_sample_cached_l4_d192_t49_k512_n64",
         Most {
-            dispatches: 2_555,
-            bind_groups: 300,
+            bind_groups: 91,
             copies: 2,
-            allocations: 57_000,
-            locks: 29_000,
+            allocations: 17_265,
+            locks: 8_825,
         },
     );
 }

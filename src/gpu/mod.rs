@@ -35,7 +35,7 @@ pub use kernel::work::Work;
 pub use lock::locks_taken;
 pub use memory::fill::{fill, fill_bits};
 pub use memory::guard::GUARD_BAND;
-pub use memory::pool::MemoryReport;
+pub use memory::ledger::MemoryReport;
 pub use memory::readback::Readback;
 pub use memory::tensor::{Element, POISON, Tensor};
 pub use texture::{ColorSpace, ImageTexture, texture_shaders};
@@ -43,8 +43,13 @@ pub use texture::{ColorSpace, ImageTexture, texture_shaders};
 use crate::{Error, Result};
 use device::{adapter, coopmat, features};
 use lock::Mutex;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A map whose keys are our own, so that its hash need not withstand anybody.
+pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<rustc_hash::FxHasher>>;
 
 /// Options of an engine.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 use crate::gpu::kernel::source::preprocess;
 use crate::gpu::{DType, Gpu, Source, Tensor};
 use crate::{Error, Result, shader};
+use smallvec::smallvec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -268,8 +269,8 @@ impl Tensor {
             return Ok(());
         };
         gpu.mark(self);
-        let key = vec![(self.storage.id(), self.offset, self.binding_size())];
-        let bind_group = gpu.bind_group_for((*id, key), || {
+        let bound = smallvec![(self.storage.id(), self.offset, self.binding_size())];
+        let bind_group = gpu.bind_group_for(*id, &bound, || {
             gpu.inner
                 .device
                 .create_bind_group(&wgpu::BindGroupDescriptor {

@@ -1,6 +1,7 @@
 //! Completion of submitted batches, and futures of it: waiting without blocking the thread, and
 //! running such a future on a thread that may block.
 
+use super::clock::Instant;
 use crate::Result;
 use crate::gpu::lock::Mutex;
 use crate::gpu::{Gpu, Submission};
@@ -21,6 +22,8 @@ struct State {
     /// Batches on the device, the oldest first, each with its point in the queue.
     unfinished: VecDeque<(u64, wgpu::SubmissionIndex)>,
     wakers: Vec<Waker>,
+    /// When the last batch was found to be done.
+    last_done: Option<Instant>,
 }
 
 impl Completions {
@@ -29,16 +32,32 @@ impl Completions {
         self.state.lock().unfinished.push_back((epoch, index));
     }
 
-    /// Notes that the device has finished a batch, and with it those before.
-    pub(in crate::gpu) fn finished(&self, epoch: u64) {
-        let wakers = {
+    /// Notes that the device has finished a batch, and with it those before; returns when the one
+    /// before was found to be.
+    pub(in crate::gpu) fn finished(&self, epoch: u64, now: Instant) -> Option<Instant> {
+        let (wakers, before) = {
             let mut state = self.state.lock();
             state.finished = state.finished.max(epoch);
             let finished = state.finished;
             state.unfinished.retain(|(epoch, _)| *epoch > finished);
-            std::mem::take(&mut state.wakers)
+            (
+                std::mem::take(&mut state.wakers),
+                state.last_done.replace(now),
+            )
         };
         wakers.into_iter().for_each(Waker::wake);
+        before
+    }
+
+    /// Whether the device is known to have finished a batch.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::gpu) fn has_finished(&self, epoch: u64) -> bool {
+        self.state.lock().finished >= epoch
+    }
+
+    /// Whether nothing is known to be on the device.
+    pub(in crate::gpu) fn all_finished(&self) -> bool {
+        self.state.lock().unfinished.is_empty()
     }
 
     /// Ready once the device has finished a batch.
@@ -103,13 +122,16 @@ impl Gpu {
     /// host's encoder that was not submitted.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        use super::recorder::sending::SPIN;
         use crate::Error;
         use std::sync::atomic::Ordering;
         let mut future = std::pin::pin!(future);
         let mut context = Context::from_waker(Waker::noop());
         let (mut idle, mut last) = (0, 0);
+        let mut since = Instant::now();
         loop {
             if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+                self.note_idle();
                 return result;
             }
             // What is recorded in between is progress. With nothing of it and nothing under way,
@@ -117,6 +139,7 @@ impl Gpu {
             let epoch = self.inner.command.epoch.load(Ordering::Relaxed);
             if epoch != last {
                 (idle, last) = (0, epoch);
+                since = Instant::now();
             }
             if idle > 1_000 {
                 let what = "the copy was recorded into a host's encoder, and that has not been \
@@ -124,14 +147,20 @@ impl Gpu {
                 return Err(Error::invalid("readback", what));
             }
             self.send_up_to(epoch - 1);
+            let lost = |e: wgpu::PollError| Error::DeviceLost {
+                reason: e.to_string(),
+            };
+            if self.spins() && since.elapsed() < SPIN {
+                self.inner.device.poll(wgpu::PollType::Poll).map_err(lost)?;
+                std::hint::spin_loop();
+                continue;
+            }
             // The oldest alone: the future may record more while the others run.
             let polled = self.inner.device.poll(wgpu::PollType::Wait {
                 submission_index: self.inner.command.completions.oldest(),
                 timeout: None,
             });
-            let status = polled.map_err(|e| Error::DeviceLost {
-                reason: e.to_string(),
-            })?;
+            let status = polled.map_err(lost)?;
             idle += u32::from(status.is_queue_empty());
         }
     }
@@ -160,11 +189,11 @@ mod tests {
         let context = Context::from_waker(&waker);
         assert!(completions.poll(0, &context).is_ready());
         assert!(completions.poll(2, &context).is_pending());
-        completions.finished(1);
+        completions.finished(1, Instant::now());
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert!(completions.poll(2, &context).is_pending());
-        completions.finished(3);
-        completions.finished(2);
+        completions.finished(3, Instant::now());
+        completions.finished(2, Instant::now());
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
         assert!(completions.poll(3, &context).is_ready());
     }

@@ -11,7 +11,8 @@ use super::recorder::Recorder;
 use super::stream::{Stream, UNIFORM_STEP};
 use crate::gpu::Gpu;
 use crate::gpu::lock::Mutex;
-use crate::gpu::memory::pool::{Pool, Storage};
+use crate::gpu::memory::pool::Pool;
+use crate::gpu::memory::storage::Storage;
 use crate::{Error, Result};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -154,8 +155,6 @@ impl<'a> EncoderGuard<'a> {
                 uploads: Pool::new(&gpu.inner.memory.ledger),
                 arenas: Vec::new(),
             });
-        set.kernels.lock().settle();
-        set.uploads.lock().settle();
         let spare = recorder.spares.pop();
         let mut lent =
             spare.unwrap_or_else(|| gpu.inner.device.create_command_encoder(&Default::default()));

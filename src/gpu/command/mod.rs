@@ -12,7 +12,6 @@ pub(crate) mod stream;
 pub(crate) mod timing;
 
 use crate::gpu::lock::Mutex;
-use clock::Instant;
 use completion::Completions;
 use host_encoder::{Arena, BufferSet};
 use recorder::Recorder;
@@ -35,7 +34,6 @@ pub(crate) struct Commands {
     /// Tracker of the batches that the device has finished.
     pub(in crate::gpu) completions: Arc<Completions>,
     pub(in crate::gpu) pace: Pace,
-    pub(in crate::gpu) last_done: Mutex<Option<Instant>>,
 }
 
 impl Commands {
@@ -50,7 +48,6 @@ impl Commands {
             submitted: AtomicU64::new(0),
             completions: Default::default(),
             pace: Pace::new(guess),
-            last_done: Mutex::new(None),
         }
     }
 }

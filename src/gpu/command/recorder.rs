@@ -2,16 +2,17 @@
 //! batches.
 
 mod binding;
-mod sending;
+mod plan;
+pub(in crate::gpu) mod sending;
 
 use super::host_encoder::Recording;
 use super::profile::{Profile, Span};
 use super::slices::Slices;
-use super::stream::{BindGroupKey, Counters, Stream, UNIFORM_STEP};
+use super::stream::{Counters, Stream, UNIFORM_STEP};
 use crate::gpu::kernel::reflect::Elements;
 use crate::gpu::{Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
-use std::collections::HashMap;
+use plan::{Bound, Plan};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,13 +21,15 @@ use std::time::Duration;
 pub(crate) struct Recorder {
     own: Stream,
     recorded: u32,
+    /// Doublings of the dispatches that a batch holds, since the device had nothing to do.
+    doublings: u32,
     weight: f64,
     pub(in crate::gpu) last: Option<wgpu::SubmissionIndex>,
     pub(in crate::gpu) hosts: Vec<Recording>,
     /// Encoders that stand in for a host's while it is lent.
     pub(in crate::gpu) spares: Vec<wgpu::CommandEncoder>,
     pub(in crate::gpu) slices: Slices,
-    bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
+    plan: Plan,
     counters: Counters,
     work: Work,
     pub(in crate::gpu) profile: Option<Profile>,
@@ -35,11 +38,12 @@ pub(crate) struct Recorder {
 /// Seconds of work that one submission should hold: far below any driver's watchdog, far above its
 /// own cost.
 const SUBMIT_SECONDS: f64 = 0.04;
-/// Dispatches per submission at most, so that a fast device starts early.
+/// Dispatches of the first submission to a device that has nothing to do, so that it starts early,
+/// and of each submission at most: twice as many from one to the next.
+const FIRST_DISPATCHES: u32 = 16;
 const SUBMIT_DISPATCHES: u32 = 128;
 /// Bytes of parameters that one submission can carry where there are no immediates.
 const UNIFORM_ARENA: usize = 256 * 1024;
-const BIND_GROUPS_KEPT: usize = 8192;
 
 impl Gpu {
     /// Records one dispatch of `kernel` over `groups` workgroups.
@@ -59,7 +63,17 @@ impl Gpu {
         groups: [u32; 3],
         work: Work,
     ) -> Result<()> {
-        let pipeline = self.pipeline(kernel)?;
+        let mut recorder = self.inner.command.recorder.lock();
+        let pipeline = match recorder.plan.pipeline(kernel) {
+            Some(pipeline) => pipeline,
+            None => {
+                // It may have to be compiled, which others should not wait for.
+                drop(recorder);
+                let pipeline = self.pipeline(kernel)?;
+                recorder = self.inner.command.recorder.lock();
+                pipeline
+            }
+        };
         let declared = &pipeline.reflection;
         if bindings.len() != declared.storage.len() {
             return Err(Error::shape(
@@ -107,7 +121,7 @@ impl Gpu {
                 limit: self.inner.limits.max_compute_workgroups_per_dimension as u64,
             });
         }
-        let mut key = Vec::with_capacity(bindings.len() + 1);
+        let mut bound = Bound::new();
         for (i, t) in bindings.iter().enumerate() {
             self.check_binding(op, t)?;
             let twice = |other: &&&Tensor| Arc::ptr_eq(&other.storage, &t.storage);
@@ -117,16 +131,15 @@ impl Gpu {
                     "a tensor that the kernel writes is bound twice",
                 ));
             }
-            key.push((t.storage.id(), t.offset, t.bound_size()));
+            bound.push((t.storage.id(), t.offset, t.bound_size()));
         }
 
-        let mut recorder = self.inner.command.recorder.lock();
         let recorder = &mut *recorder;
         let weight = work.weight();
         let host = recorder.host();
         if host.is_none() {
             let budget = self.inner.command.pace.get() * SUBMIT_SECONDS;
-            let full = recorder.recorded >= SUBMIT_DISPATCHES
+            let full = recorder.recorded >= recorder.dispatches_per_batch()
                 || recorder.own.uniforms.len() + UNIFORM_STEP > UNIFORM_ARENA
                 || (recorder.recorded > 0 && recorder.weight + weight > budget);
             if recorder
@@ -151,12 +164,21 @@ impl Gpu {
             Some(i) => Some(recorder.hosts[i].arena(self)),
             None => Some(self.uniform_arena()),
         };
-        key.extend(arena.as_ref().map(|arena| (arena.id, 0, 0)));
-        let bind_group = match recorder.bind_groups.entry((pipeline.id, key)) {
-            std::collections::hash_map::Entry::Occupied(e) => e.into_mut(),
-            std::collections::hash_map::Entry::Vacant(e) => {
-                recorder.counters.bind_groups += 1;
-                e.insert(self.bind_group(&pipeline, bindings, arena.as_ref()))
+        bound.extend(
+            arena
+                .as_ref()
+                .map(|arena| (arena.id, 0, params.len() as u64)),
+        );
+        let Recorder { plan, counters, .. } = recorder;
+        let bind_group = match plan.go_on(&pipeline, &bound) {
+            Some(known) => known.bind_group.clone(),
+            None => {
+                let bind_group = plan.bind_group(pipeline.layout.id, &bound, || {
+                    counters.bind_groups += 1;
+                    self.bind_group(&pipeline, bindings, arena.as_ref())
+                });
+                plan.add(kernel, bound, &pipeline, bind_group.clone());
+                bind_group
             }
         };
         let stream = match host {
@@ -169,9 +191,17 @@ impl Gpu {
         }
         let offset = uniform.then(|| stream.push_params(params));
         let begun = stream.passes;
+        stream.pass(&self.inner.device);
+        let new_pipeline = stream.pipeline != pipeline.id;
+        let new_bind_group = stream.bind_group != bind_group.id || uniform;
+        (stream.pipeline, stream.bind_group) = (pipeline.id, bind_group.id);
         let pass = stream.pass(&self.inner.device);
-        pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, &*bind_group, offset.as_slice());
+        if new_pipeline {
+            pass.set_pipeline(&pipeline.pipeline);
+        }
+        if new_bind_group {
+            pass.set_bind_group(0, &bind_group.group, offset.as_slice());
+        }
         if offset.is_none() && !params.is_empty() {
             pass.set_immediates(0, params);
         }
@@ -195,8 +225,8 @@ impl Gpu {
                 .count(pipeline.id, weight, self.inner.command.pace.get());
         }
         recorder.counters.dispatches += 1;
-        recorder.counters.pipelines += 1;
-        recorder.counters.bindings += 1;
+        recorder.counters.pipelines += u64::from(new_pipeline);
+        recorder.counters.bindings += u64::from(new_bind_group);
         recorder.counters.passes += passes;
         recorder.work.flops += work.flops;
         recorder.work.bytes += work.bytes;

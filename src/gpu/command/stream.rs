@@ -46,9 +46,6 @@ impl Submission {
     }
 }
 
-/// A pipeline, and per binding the buffer, its offset and its size.
-pub(in crate::gpu) type BindGroupKey = (u64, Vec<(u64, u64, u64)>);
-
 /// An open command encoder and its current compute pass.
 #[derive(Default)]
 pub(in crate::gpu) struct Stream {
@@ -59,6 +56,9 @@ pub(in crate::gpu) struct Stream {
     pub(in crate::gpu) uniforms: Vec<u8>,
     /// Passes begun in this encoder and those before it.
     pub(in crate::gpu) passes: u64,
+    /// The numbers of the pipeline and of the bind group that the pass has set, 0 for none.
+    pub(in crate::gpu) pipeline: u64,
+    pub(in crate::gpu) bind_group: u64,
 }
 
 impl Stream {
@@ -70,10 +70,13 @@ impl Stream {
             pass,
             encoder,
             passes,
+            pipeline,
+            bind_group,
             ..
         } = self;
         pass.get_or_insert_with(|| {
             *passes += 1;
+            (*pipeline, *bind_group) = (0, 0);
             let encoder =
                 encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
             encoder

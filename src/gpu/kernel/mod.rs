@@ -4,6 +4,7 @@ pub(crate) mod compiled;
 pub(crate) mod coopmat;
 pub(crate) mod gemm;
 pub(crate) mod groups;
+pub(crate) mod layouts;
 pub(crate) mod pipelines;
 mod preprocess;
 pub(crate) mod reflect;
@@ -17,15 +18,17 @@ pub(crate) mod tuning;
 mod wavefronts;
 pub(crate) mod work;
 
+use crate::gpu::FastMap;
 use crate::gpu::lock::{Mutex, RwLock};
+use layouts::{Bindings, Layout};
 use pipelines::{Kernel, Pipeline};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The kernels of an engine: what was compiled, and which tiles its problems get.
 #[derive(Default)]
 pub(crate) struct Kernels {
-    pub(in crate::gpu) pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
+    pub(in crate::gpu) pipelines: Mutex<FastMap<Kernel, Arc<Pipeline>>>,
+    pub(in crate::gpu) layouts: Mutex<FastMap<Bindings, Layout>>,
     compiled: compiled::Count,
     pub(in crate::gpu) tiles: RwLock<Option<Arc<tuning::Tiles>>>,
 }

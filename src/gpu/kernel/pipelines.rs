@@ -1,11 +1,13 @@
 //! Pipelines from kernel text: naga's reflection supplies the bindings and the workgroup size.
 
 use super::compiled::Compiled;
+use super::layouts::Layout;
 use super::preprocess::Expanded;
 use super::reflect::Reflection;
 use super::source::{Source, expand};
 use crate::gpu::Gpu;
 use crate::{Error, Result};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A kernel file and the defines that make one variant of it.
@@ -13,7 +15,7 @@ use std::sync::Arc;
 pub struct Kernel {
     source: &'static Source,
     /// Sorted by name.
-    defines: Vec<(&'static str, u32)>,
+    defines: SmallVec<[(&'static str, u32); 12]>,
 }
 
 /// Without the text, whose hash took a fifth of the time in which a dispatch is recorded. Equality
@@ -29,7 +31,7 @@ impl Kernel {
     pub fn new(source: &'static Source) -> Self {
         Kernel {
             source,
-            defines: Vec::new(),
+            defines: SmallVec::new(),
         }
     }
 
@@ -154,7 +156,7 @@ fn for_browsers(text: String, reflection: &Reflection) -> String {
 pub struct Pipeline {
     pub(crate) id: u64,
     pub(crate) pipeline: wgpu::ComputePipeline,
-    pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) layout: Layout,
     pub(crate) reflection: Reflection,
     pub(crate) label: String,
 }
@@ -245,47 +247,7 @@ impl Gpu {
         #[cfg(not(target_arch = "wasm32"))]
         let source = wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module));
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let mut entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
-            .storage
-            .iter()
-            .map(|at| wgpu::BindGroupLayoutEntry {
-                binding: at.binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage {
-                        read_only: !at.write,
-                    },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
-        if !self.inner.immediates && reflection.params > 0 {
-            entries.push(wgpu::BindGroupLayoutEntry {
-                binding: UNIFORM_BINDING,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Uniform,
-                    has_dynamic_offset: true,
-                    min_binding_size: None,
-                },
-                count: None,
-            });
-        }
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(&label),
-            entries: &entries,
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(&label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: if self.inner.immediates {
-                reflection.params
-            } else {
-                0
-            },
-        });
+        let layout = self.layout(&reflection);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&label),
             source,
@@ -306,7 +268,7 @@ impl Gpu {
         };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
-            layout: Some(&pipeline_layout),
+            layout: Some(&layout.pipeline),
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {

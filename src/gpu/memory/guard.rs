@@ -10,7 +10,7 @@
 //! tensor does, and naga's bounds checks move such an index back into it. So a kernel that leaves
 //! its tensors differs between the two in its results, or in the bands.
 
-use super::pool::Storage;
+use super::storage::Storage;
 use crate::gpu::{Gpu, POISON};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{Error, Result};

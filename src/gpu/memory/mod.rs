@@ -2,20 +2,22 @@
 
 pub mod fill;
 pub(crate) mod guard;
+pub(crate) mod ledger;
 pub(crate) mod pool;
 pub(crate) mod readback;
+pub(crate) mod storage;
 pub(crate) mod tensor;
 
 use crate::gpu::lock::Mutex;
-use pool::{Ledger, Pool};
+use ledger::Ledger;
+use pool::Pool;
 use std::sync::Arc;
 
 /// The memory of an engine: its pool, and what it counts.
 pub(crate) struct Memory {
     pub(in crate::gpu) ledger: Arc<Ledger>,
     pub(in crate::gpu) pool: Arc<Mutex<Pool>>,
-    /// Hosts' buffers over which there are no tensors any more.
-    pub(in crate::gpu) gone: Arc<Mutex<Vec<u64>>>,
+    pub(in crate::gpu) gone: Arc<storage::Gone>,
     /// Buffers between guard bands that were made or alive since the last check.
     pub(in crate::gpu) guarded: Mutex<Vec<guard::Guarded>>,
 }

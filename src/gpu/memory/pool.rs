@@ -1,90 +1,66 @@
 //! Device memory: a pool of size-classed buffers. A dropped tensor's buffer is free for the next
 //! one at once, since the one queue orders every use.
 
+use super::ledger::{Ledger, MemoryReport};
+use super::storage::{Owner, Raw, SharedStorage, Storage};
 use crate::gpu::Gpu;
 use crate::gpu::lock::Mutex;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-
-/// Device memory that the engine holds, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryReport {
-    /// Bytes of buffers that live tensors own.
-    pub in_use: u64,
-    /// Bytes of buffers that wait in the pool.
-    pub pooled: u64,
-    /// The most bytes that were in use at one time.
-    pub peak: u64,
-    /// Buffers ever created on the device.
-    pub allocations: u64,
-}
-
-/// The sum of what all pools of an engine hold, and its budget.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    report: Mutex<MemoryReport>,
-    /// `u64::MAX` without a budget.
-    budget: AtomicU64,
-}
-
-impl Ledger {
-    pub(crate) fn new(budget: Option<u64>) -> Arc<Ledger> {
-        Arc::new(Ledger {
-            report: Mutex::default(),
-            budget: AtomicU64::new(budget.unwrap_or(u64::MAX)),
-        })
-    }
-}
 
 /// Buffers that wait for the next tensor of their size class.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    free: BTreeMap<u64, Vec<Raw>>,
+    /// By [`class_index`]; of each class the one that was made first comes last. What is taken so
+    /// depends on what is free and not on the order in which it came back: steps that ask for the
+    /// same get the same buffers, and their bind groups are found.
+    free: Vec<Vec<Arc<Storage>>>,
     ledger: Arc<Ledger>,
 }
 
 impl Pool {
     pub(crate) fn new(ledger: &Arc<Ledger>) -> Arc<Mutex<Pool>> {
         Arc::new(Mutex::new(Pool {
-            free: BTreeMap::new(),
+            free: Vec::new(),
             ledger: ledger.clone(),
         }))
     }
 
-    fn give(&mut self, raw: Raw) {
-        self.free.entry(raw.buffer.size()).or_default().push(raw);
+    /// Takes a storage that nobody else holds.
+    pub(super) fn give(&mut self, storage: Arc<Storage>) {
+        let class = class_index(storage.buffer().size());
+        if self.free.len() <= class {
+            self.free.resize_with(class + 1, Vec::new);
+        }
+        let free = &mut self.free[class];
+        let at = free.partition_point(|other| other.id() > storage.id());
+        free.insert(at, storage);
     }
 
-    /// Returns the buffer of this size that came last, of those that no batch after `submitted`
-    /// uses.
-    fn take(&mut self, size: u64, submitted: u64) -> Option<Raw> {
-        let free = self.free.get_mut(&size)?;
-        let at = free.iter().rposition(|raw| raw.last_use <= submitted)?;
-        self.ledger.report.lock().pooled -= size;
+    /// Returns the buffer of this size that was made first, of those that no batch after
+    /// `submitted` uses.
+    fn take(&mut self, size: u64, submitted: u64) -> Option<Arc<Storage>> {
+        let free = self.free.get_mut(class_index(size))?;
+        let at = free.iter().rposition(|storage| {
+            // The largest buffer of a device may be a class of its own.
+            storage.last_use.load(Ordering::Relaxed) <= submitted && storage.buffer().size() == size
+        })?;
+        self.ledger.let_go(size);
         Some(free.remove(at))
-    }
-
-    /// Puts the buffers in one order, so that the same calls get the same ones again and bind
-    /// groups are found.
-    pub(crate) fn settle(&mut self) {
-        self.free
-            .values_mut()
-            .for_each(|free| free.sort_unstable_by_key(|raw| std::cmp::Reverse(raw.id)));
     }
 
     /// Gives buffers back to the device, the largest first, until `enough`.
     fn shrink(&mut self, enough: impl Fn(&MemoryReport) -> bool) {
-        while !enough(&self.ledger.report.lock())
-            && let Some(mut largest) = self.free.last_entry()
-        {
-            let size = *largest.key();
-            if largest.get_mut().pop().is_some() {
-                self.ledger.report.lock().pooled -= size;
-            }
-            if largest.get().is_empty() {
-                largest.remove();
+        for free in self.free.iter_mut().rev() {
+            while !enough(&self.ledger.report())
+                && let Some(storage) = free.pop()
+            {
+                self.ledger.let_go(storage.buffer().size());
+                // Its own way back leads here.
+                if let Some(mut storage) = Arc::into_inner(storage) {
+                    storage.raw = None;
+                }
             }
         }
     }
@@ -96,81 +72,23 @@ impl Drop for Pool {
     }
 }
 
-#[derive(Debug)]
-struct Raw {
-    buffer: wgpu::Buffer,
-    id: u64,
-    last_use: u64,
-}
-
-/// The owner to whom a buffer goes when the last tensor over it is dropped.
-#[derive(Debug)]
-enum Owner {
-    Pool(Weak<Mutex<Pool>>, Arc<Ledger>),
-    /// A host. Bind groups over the buffer are forgotten by its number.
-    Host(Arc<Mutex<Vec<u64>>>),
-}
-
-/// A buffer, and what is known of its use.
-#[derive(Debug)]
-pub(crate) struct Storage {
-    raw: Option<Raw>,
-    /// The last batch of our own that uses this buffer, see [`Gpu::upload`].
-    pub(crate) last_use: AtomicU64,
-    /// Taken for an upload, and not used by anything that is recorded: the queue may write it at
-    /// once.
-    pub(crate) fresh: AtomicBool,
-    /// Bytes from the buffer's start to the tensor's: a guard band, or none.
-    pub(crate) start: u64,
-    owner: Owner,
-}
-
-impl Storage {
-    pub(crate) fn buffer(&self) -> &wgpu::Buffer {
-        &self
-            .raw
-            .as_ref()
-            .expect("a live storage holds its buffer")
-            .buffer
-    }
-    pub(crate) fn id(&self) -> u64 {
-        self.raw
-            .as_ref()
-            .expect("a live storage holds its buffer")
-            .id
-    }
-    /// Whether it goes back to this pool.
-    pub(crate) fn is_of(&self, pool: &Arc<Mutex<Pool>>) -> bool {
-        matches!(&self.owner, Owner::Pool(owner, _) if owner.as_ptr() == Arc::as_ptr(pool))
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        let Some(mut raw) = self.raw.take() else {
-            return;
-        };
-        raw.last_use = *self.last_use.get_mut();
-        match &self.owner {
-            Owner::Host(gone) => gone.lock().push(raw.id),
-            Owner::Pool(pool, ledger) => {
-                let size = raw.buffer.size();
-                ledger.report.lock().in_use -= size;
-                if let Some(pool) = pool.upgrade() {
-                    ledger.report.lock().pooled += size;
-                    pool.lock().give(raw);
-                }
-            }
-        }
-    }
-}
-
 /// Rounds up to a size class: at least 256 bytes, and four classes per power of two, so at most a
 /// quarter is wasted.
 pub(crate) fn size_class(bytes: u64) -> u64 {
     let bytes = bytes.max(256);
     let step = (bytes.next_power_of_two() / 8).max(256);
     bytes.div_ceil(step) * step
+}
+
+/// Returns the number of a size class, in order of size: 8 up to 2 KiB, then 4 to each power of
+/// two. Other sizes have that of the class above.
+fn class_index(size: u64) -> usize {
+    if size <= 2048 {
+        return size.div_ceil(256).max(1) as usize - 1;
+    }
+    let top = size.next_power_of_two();
+    let quarter = (size - top / 2).div_ceil(top / 8) as usize - 1;
+    8 + 4 * (top.trailing_zeros() as usize - 12) + quarter
 }
 
 /// Above this many bytes, a buffer in the host's memory is worth asking the system whether there is
@@ -185,7 +103,7 @@ impl Gpu {
     /// Returns a buffer of at least `bytes`, from the pool or new. Its content is undefined.
     ///
     /// A recording for a host gets buffers of its own, see [`Gpu::record_into`].
-    pub(crate) fn storage(&self, bytes: u64) -> Result<Arc<Storage>> {
+    pub(crate) fn storage(&self, bytes: u64) -> Result<SharedStorage> {
         match self.host_set() {
             Some(set) => self.storage_from(&set.kernels, bytes, self.submitted()),
             None => self.storage_from(&self.inner.memory.pool, bytes, u64::MAX),
@@ -195,7 +113,7 @@ impl Gpu {
     /// Returns a buffer of at least `bytes` for an upload that follows: where the queue's order
     /// could not keep the upload apart from work that is recorded and not submitted, one that no
     /// such work uses.
-    pub(crate) fn storage_for_upload(&self, bytes: u64) -> Result<Arc<Storage>> {
+    pub(crate) fn storage_for_upload(&self, bytes: u64) -> Result<SharedStorage> {
         let submitted = self.submitted();
         if let Some(set) = self.host_set() {
             let storage = self.storage_from(&set.uploads, bytes, submitted)?;
@@ -224,7 +142,7 @@ impl Gpu {
         pool: &Arc<Mutex<Pool>>,
         bytes: u64,
         submitted: u64,
-    ) -> Result<Arc<Storage>> {
+    ) -> Result<SharedStorage> {
         if self.inner.options.guard {
             return self.guarded_storage(bytes);
         }
@@ -237,29 +155,28 @@ impl Gpu {
                 limit,
             });
         }
+        let ledger = &self.inner.memory.ledger;
         let reused = pool.lock().take(size, submitted);
-        let raw = match reused {
-            Some(raw) => raw,
-            None => self.allocate(size, false)?,
+        let storage = match reused {
+            Some(storage) => {
+                storage.fresh.store(false, Ordering::Relaxed);
+                storage
+            }
+            None => Arc::new(Storage {
+                raw: Some(self.allocate(size, false)?),
+                last_use: AtomicU64::new(0),
+                fresh: false.into(),
+                start: 0,
+                owner: Owner::Pool(Arc::downgrade(pool), ledger.clone()),
+            }),
         };
-        {
-            let mut report = self.inner.memory.ledger.report.lock();
-            report.in_use += size;
-            report.peak = report.peak.max(report.in_use);
-        }
-        let owner = Owner::Pool(Arc::downgrade(pool), self.inner.memory.ledger.clone());
-        Ok(Arc::new(Storage {
-            last_use: AtomicU64::new(raw.last_use),
-            raw: Some(raw),
-            fresh: false.into(),
-            start: 0,
-            owner,
-        }))
+        ledger.lend(size);
+        Ok(storage.into())
     }
 
     /// Returns a new buffer between guard bands. It is never pooled, so that its bands can still be
     /// read after its tensors are gone.
-    fn guarded_storage(&self, bytes: u64) -> Result<Arc<Storage>> {
+    fn guarded_storage(&self, bytes: u64) -> Result<SharedStorage> {
         let (size, tensor) = Gpu::guard_layout(bytes);
         let limit = self.inner.limits.max_buffer_size;
         if size > limit {
@@ -271,11 +188,7 @@ impl Gpu {
         }
         let raw = self.allocate(size, true)?;
         Gpu::poison_mapped(&raw.buffer);
-        {
-            let mut report = self.inner.memory.ledger.report.lock();
-            report.in_use += size;
-            report.peak = report.peak.max(report.in_use);
-        }
+        self.inner.memory.ledger.lend(size);
         let owner = Owner::Pool(Weak::new(), self.inner.memory.ledger.clone());
         let (raw, start) = (Some(raw), tensor.start);
         let storage = Arc::new(Storage {
@@ -286,15 +199,14 @@ impl Gpu {
             owner,
         });
         self.watch(&storage, tensor);
-        Ok(storage)
+        Ok(storage.into())
     }
 
     /// Returns a host's buffer as a tensor's storage: it is not counted and never pooled.
-    pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> Arc<Storage> {
+    pub(crate) fn storage_of(&self, buffer: &wgpu::Buffer) -> SharedStorage {
         let raw = Raw {
             buffer: buffer.clone(),
             id: self.next_id(),
-            last_use: 0,
         };
         let owner = Owner::Host(self.inner.memory.gone.clone());
         Arc::new(Storage {
@@ -304,23 +216,24 @@ impl Gpu {
             start: 0,
             owner,
         })
+        .into()
     }
 
     /// Keeps the budget: what waits in pools goes before an allocation fails.
     fn make_room(&self, size: u64) -> Result<()> {
-        let budget = self.inner.memory.ledger.budget.load(Ordering::Relaxed);
+        let budget = self.inner.memory.ledger.budget();
         let fits =
             |r: &MemoryReport| r.in_use + r.pooled <= budget.saturating_sub(size) && size <= budget;
-        if fits(&self.inner.memory.ledger.report.lock()) {
+        if fits(&self.inner.memory.ledger.report()) {
             return Ok(());
         }
         // Cached bind groups hold on to their buffers.
         self.forget_bind_groups();
         self.inner.memory.pool.lock().shrink(fits);
-        if !fits(&self.inner.memory.ledger.report.lock()) {
+        if !fits(&self.inner.memory.ledger.report()) {
             self.forget_idle_sets();
         }
-        let report = *self.inner.memory.ledger.report.lock();
+        let report = self.inner.memory.ledger.report();
         if fits(&report) {
             return Ok(());
         }
@@ -338,7 +251,7 @@ impl Gpu {
     fn host_has(&self, size: u64) -> bool {
         let most = self.inner.host_memory;
         let held = || {
-            let report = self.inner.memory.ledger.report.lock();
+            let report = self.inner.memory.ledger.report();
             (report.in_use + report.pooled).saturating_add(size)
         };
         most == u64::MAX || held() <= most && (size <= LARGE || size <= crate::memory::available())
@@ -370,11 +283,10 @@ impl Gpu {
                 });
             }
             if out_of_memory.is_none() {
-                self.inner.memory.ledger.report.lock().allocations += 1;
+                self.inner.memory.ledger.count_allocation();
                 return Ok(Raw {
                     buffer,
                     id: self.next_id(),
-                    last_use: 0,
                 });
             }
             if attempt == 0 {
@@ -420,8 +332,7 @@ impl Gpu {
         self.inner
             .memory
             .ledger
-            .budget
-            .store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+            .set_budget(bytes.unwrap_or(u64::MAX));
         if let Some(budget) = bytes {
             self.forget_bind_groups();
             self.inner
@@ -434,13 +345,12 @@ impl Gpu {
 
     /// Returns the budget that [`Gpu::set_memory_budget`] set, in bytes.
     pub fn memory_budget(&self) -> Option<u64> {
-        Some(self.inner.memory.ledger.budget.load(Ordering::Relaxed))
-            .filter(|bytes| *bytes < u64::MAX)
+        Some(self.inner.memory.ledger.budget()).filter(|bytes| *bytes < u64::MAX)
     }
 
     /// Returns the device memory that the engine holds.
     pub fn memory(&self) -> MemoryReport {
-        *self.inner.memory.ledger.report.lock()
+        self.inner.memory.ledger.report()
     }
 
     /// Awaits `work`, and gives the most bytes that were in use meanwhile beside those from before.
@@ -449,22 +359,31 @@ impl Gpu {
         let before = self.memory();
         self.reset_peak();
         let result = work.await;
-        let mut report = self.inner.memory.ledger.report.lock();
-        let peak = report.peak;
-        report.peak = peak.max(before.peak);
+        let peak = self.memory().peak;
+        self.inner.memory.ledger.set_peak(peak.max(before.peak));
         (result, peak - before.in_use)
     }
 
     /// Starts a new measurement of [`MemoryReport::peak`] from what is in use now.
     pub fn reset_peak(&self) {
-        let mut report = self.inner.memory.ledger.report.lock();
-        report.peak = report.in_use;
+        self.inner.memory.ledger.set_peak(self.memory().in_use);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::size_class;
+    use super::{class_index, size_class};
+
+    #[test]
+    fn classes_are_numbered_in_order() {
+        let mut classes: Vec<u64> = (1..1 << 20).step_by(64).map(size_class).collect();
+        classes.dedup();
+        let numbers: Vec<usize> = classes.iter().map(|size| class_index(*size)).collect();
+        assert_eq!(numbers, (0..classes.len()).collect::<Vec<_>>());
+        // What lies between two is found with the larger.
+        assert_eq!(class_index(4096 + 256), class_index(4096 + 1024));
+        assert_eq!(class_index(1), 0);
+    }
 
     #[test]
     fn classes_hold_what_was_asked_and_waste_little() {

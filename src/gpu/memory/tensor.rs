@@ -1,9 +1,10 @@
 //! A dense array on the device: a shape over a pooled buffer.
 
-use super::pool::Storage;
+use super::storage::SharedStorage;
 use crate::gpu::DType;
 use crate::gpu::Gpu;
 use crate::{Error, Result};
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// An element type of the host that matches a [`DType`].
@@ -27,6 +28,9 @@ impl Element for u8 {
     const DTYPE: DType = DType::U8;
 }
 
+/// Dimensions, without an allocation for those that layers have.
+type Shape = SmallVec<[usize; 6]>;
+
 /// A dense, row-major array on the device. Clones share the buffer; the last one to go gives it
 /// back to the pool.
 ///
@@ -45,10 +49,10 @@ impl Element for u8 {
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
-    pub(crate) storage: Arc<Storage>,
+    pub(crate) storage: SharedStorage,
     /// Bytes from the buffer's start; a multiple of 256.
     pub(crate) offset: u64,
-    shape: Vec<usize>,
+    shape: Shape,
     dtype: DType,
 }
 
@@ -79,7 +83,7 @@ impl Tensor {
             gpu: gpu.clone(),
             offset: storage.start,
             storage,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             dtype,
         };
         if gpu.poisons() {
@@ -112,7 +116,7 @@ impl Tensor {
             gpu: gpu.clone(),
             offset: storage.start,
             storage,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             dtype: T::DTYPE,
         };
         // What is recorded for later would poison what the queue writes now.
@@ -169,7 +173,7 @@ impl Tensor {
             gpu: gpu.clone(),
             storage: gpu.storage_of(buffer),
             offset,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             dtype,
         })
     }
@@ -227,7 +231,7 @@ impl Tensor {
             ));
         }
         Ok(Tensor {
-            shape: shape.to_vec(),
+            shape: shape.into(),
             ..self.clone()
         })
     }
@@ -248,7 +252,7 @@ impl Tensor {
         }
         Ok(Tensor {
             offset: self.offset + bytes,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             ..self.clone()
         })
     }
@@ -305,7 +309,7 @@ impl Tensor {
     /// Returns the same memory as 4-byte words, the padding of the last one included.
     pub(crate) fn words(&self) -> Tensor {
         Tensor {
-            shape: vec![(self.binding_size() / 4) as usize],
+            shape: smallvec![(self.binding_size() / 4) as usize],
             dtype: DType::U32,
             ..self.clone()
         }
@@ -315,7 +319,7 @@ impl Tensor {
         let words = (self.storage.buffer().size() / 4) as usize;
         Tensor {
             offset: 0,
-            shape: vec![words],
+            shape: smallvec![words],
             dtype: DType::U32,
             ..self.clone()
         }

@@ -1,8 +1,8 @@
 //! Bind groups of dispatches, kept while their buffers live.
 
-use super::{BIND_GROUPS_KEPT, Recorder, UNIFORM_ARENA};
+use super::plan::{BindGroup, Bound};
+use super::{Recorder, UNIFORM_ARENA};
 use crate::gpu::command::host_encoder::Arena;
-use crate::gpu::command::stream::BindGroupKey;
 use crate::gpu::kernel::pipelines::UNIFORM_BINDING;
 use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};
@@ -24,20 +24,20 @@ impl Gpu {
         Ok(())
     }
 
-    /// Returns the bind group of a pipeline and buffers, made at the first use.
+    /// Returns the bind group over buffers of what draws into a texture, by its number; made at
+    /// the first use.
     pub(in crate::gpu) fn bind_group_for(
         &self,
-        key: BindGroupKey,
+        draw: u64,
+        bound: &Bound,
         make: impl FnOnce() -> wgpu::BindGroup,
     ) -> wgpu::BindGroup {
-        self.inner
-            .command
-            .recorder
-            .lock()
-            .bind_groups
-            .entry(key)
-            .or_insert_with(make)
-            .clone()
+        let mut recorder = self.inner.command.recorder.lock();
+        let make = || BindGroup {
+            id: self.next_id(),
+            group: make(),
+        };
+        recorder.plan.bind_group(draw, bound, make).group
     }
 
     pub(super) fn bind_group(
@@ -45,7 +45,7 @@ impl Gpu {
         pipeline: &crate::gpu::kernel::pipelines::Pipeline,
         bindings: &[&Tensor],
         arena: Option<&Arena>,
-    ) -> wgpu::BindGroup {
+    ) -> BindGroup {
         let mut entries: Vec<wgpu::BindGroupEntry> = bindings
             .iter()
             .zip(&pipeline.reflection.storage)
@@ -68,13 +68,15 @@ impl Gpu {
                 }),
             });
         }
-        self.inner
-            .device
-            .create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&pipeline.label),
-                layout: &pipeline.layout,
-                entries: &entries,
-            })
+        let descriptor = wgpu::BindGroupDescriptor {
+            label: Some("wgvq"),
+            layout: &pipeline.layout.bind_group,
+            entries: &entries,
+        };
+        BindGroup {
+            id: self.next_id(),
+            group: self.inner.device.create_bind_group(&descriptor),
+        }
     }
 
     pub(super) fn uniform_arena(&self) -> Arena {
@@ -87,19 +89,12 @@ impl Gpu {
     }
 
     pub(crate) fn forget_bind_groups(&self) {
-        self.inner.command.recorder.lock().bind_groups.clear();
+        self.inner.command.recorder.lock().plan.clear();
     }
 
     /// Forgets the bind groups over buffers that their host took back.
     pub(in crate::gpu) fn forget_gone(&self, recorder: &mut Recorder) {
-        let gone = std::mem::take(&mut *self.inner.memory.gone.lock());
-        if !gone.is_empty() {
-            recorder
-                .bind_groups
-                .retain(|(_, key), _| !key.iter().any(|(id, ..)| gone.contains(id)));
-        }
-        if recorder.bind_groups.len() > BIND_GROUPS_KEPT {
-            recorder.bind_groups.clear();
-        }
+        let gone = self.inner.memory.gone.take();
+        recorder.plan.forget(&gone);
     }
 }

@@ -1,6 +1,6 @@
 //! Submitting what was recorded, and waiting for it.
 
-use super::Recorder;
+use super::{FIRST_DISPATCHES, Recorder, SUBMIT_DISPATCHES};
 use crate::gpu::Gpu;
 use crate::gpu::command::clock::Instant;
 use crate::gpu::command::slices::Slice;
@@ -8,6 +8,23 @@ use crate::gpu::command::stream::Submission;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Duration;
+
+impl Recorder {
+    /// Returns how many dispatches go to the queue together.
+    pub(super) fn dispatches_per_batch(&self) -> u32 {
+        if self.slices.keeping() {
+            return SUBMIT_DISPATCHES;
+        }
+        (FIRST_DISPATCHES << self.doublings).min(SUBMIT_DISPATCHES)
+    }
+}
+
+/// How long to ask again and again before the thread sleeps until the device is done: a wake-up by
+/// the system takes longer than a short kernel does.
+#[cfg(not(target_arch = "wasm32"))]
+pub(in crate::gpu) const SPIN: Duration = Duration::from_micros(200);
 
 impl Gpu {
     /// Returns the last batch that went to the queue.
@@ -28,6 +45,7 @@ impl Gpu {
             own,
             slices,
             recorded,
+            doublings,
             weight,
             ..
         } = recorder;
@@ -42,6 +60,7 @@ impl Gpu {
                 epoch,
             ));
             *recorded = 0;
+            *doublings = (*doublings + 1).min(SUBMIT_DISPATCHES.ilog2());
         }
         if !recorder.slices.keeping() {
             self.send_all(recorder);
@@ -85,15 +104,10 @@ impl Gpu {
         let (start, inner) = (Instant::now(), Arc::downgrade(&self.inner));
         let completions = self.inner.command.completions.clone();
         self.inner.queue.on_submitted_work_done(move || {
-            completions.finished(epoch);
+            let now = Instant::now();
+            let before = completions.finished(epoch, now);
             if let Some(inner) = inner.upgrade() {
-                let now = Instant::now();
-                let begun = inner
-                    .command
-                    .last_done
-                    .lock()
-                    .replace(now)
-                    .map_or(start, |done| done.max(start));
+                let begun = before.map_or(start, |done| done.max(start));
                 inner
                     .command
                     .pace
@@ -137,6 +151,8 @@ impl Gpu {
             self.send_up_to(submission.epoch);
             index = self.inner.command.recorder.lock().last.clone();
         }
+        #[cfg(not(target_arch = "wasm32"))]
+        self.spin_until(submission.epoch)?;
         if let Some(index) = index {
             let poll = wgpu::PollType::Wait {
                 submission_index: Some(index),
@@ -149,7 +165,36 @@ impl Gpu {
                     reason: e.to_string(),
                 })?;
         }
+        self.note_idle();
         self.check()
+    }
+
+    /// Whether asking for the device again and again makes it no slower: one that is the processor
+    /// needs it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::gpu) fn spins(&self) -> bool {
+        self.inner.info.device_type != wgpu::DeviceType::Cpu
+    }
+
+    /// Asks for a short time whether a batch is done.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn spin_until(&self, epoch: u64) -> Result<()> {
+        let (start, completions) = (Instant::now(), &self.inner.command.completions);
+        while self.spins() && !completions.has_finished(epoch) && start.elapsed() < SPIN {
+            let polled = self.inner.device.poll(wgpu::PollType::Poll);
+            polled.map_err(|e| Error::DeviceLost {
+                reason: e.to_string(),
+            })?;
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    /// Notes whether the device has nothing to do, so that the next batch should come early.
+    pub(in crate::gpu) fn note_idle(&self) {
+        if self.inner.command.completions.all_finished() {
+            self.inner.command.recorder.lock().doublings = 0;
+        }
     }
 
     /// Submits what was recorded and waits for all of it.
