@@ -5,18 +5,24 @@
 //! while the walk goes on.
 
 pub mod accumulate;
+mod place;
+
+pub(crate) use place::{Place, Wanted, placed};
 
 use crate::gpu::{DType, Gpu, Tensor, fill};
 use crate::{Error, Result};
+use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
-type Rule = Box<dyn FnOnce(Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
+type Rule = Box<dyn FnOnce(Tensor, &Wanted) -> Result<Vec<Option<Tensor>>>>;
 
 struct Node {
-    inputs: Vec<Option<usize>>,
+    inputs: SmallVec<[Option<usize>; 4]>,
+    /// None for a leaf.
     rule: Option<Rule>,
+    /// Where a leaf's gradient should be written.
+    place: Option<Place>,
 }
 
 /// A tensor, and where on the tape it came from. Clones are cheap.
@@ -104,10 +110,17 @@ impl Tape {
 
     /// Creates a variable whose gradient is wanted: a parameter, or an input under study.
     pub fn leaf(&self, tensor: &Tensor) -> Var {
+        self.leaf_with(tensor, None)
+    }
+
+    /// [`Tape::leaf`] whose gradient is written to a place that waits for it, where the operation
+    /// that computes it can do that.
+    pub(crate) fn leaf_with(&self, tensor: &Tensor, place: Option<Place>) -> Var {
         let node = self.recording.then(|| {
             self.push(Node {
-                inputs: Vec::new(),
+                inputs: SmallVec::new(),
                 rule: None,
+                place,
             })
         });
         Var {
@@ -144,14 +157,26 @@ impl Tape {
         self.record_owned(value, inputs, move |gradient, needs| rule(&gradient, needs))
     }
 
-    /// [`Tape::record`] for a rule that lets go of the upstream gradient before it ends.
+    /// [`Tape::record`] for a rule that writes gradients to the places that wait for them.
+    pub(crate) fn record_placed(
+        &self,
+        value: Tensor,
+        inputs: &[&Var],
+        rule: impl FnOnce(&Tensor, &Wanted) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Var {
+        self.record_owned(value, inputs, move |gradient, wanted| {
+            rule(&gradient, wanted)
+        })
+    }
+
+    /// [`Tape::record_placed`] for a rule that lets go of the upstream gradient before it ends.
     pub(crate) fn record_owned(
         &self,
         value: Tensor,
         inputs: &[&Var],
-        rule: impl FnOnce(Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+        rule: impl FnOnce(Tensor, &Wanted) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Var {
-        let inputs: Vec<Option<usize>> = inputs.iter().map(|v| v.node).collect();
+        let inputs: SmallVec<[_; 4]> = inputs.iter().map(|v| v.node).collect();
         if !self.recording || inputs.iter().all(Option::is_none) {
             return Var {
                 tensor: value,
@@ -161,6 +186,7 @@ impl Tape {
         let node = self.push(Node {
             inputs,
             rule: Some(Box::new(rule)),
+            place: None,
         });
         Var {
             tensor: value,
@@ -248,19 +274,28 @@ impl Tape {
         };
         drop(output);
         nodes.truncate(last + 1);
-        let mut pending: HashMap<usize, Tensor> = HashMap::from([(last, upstream)]);
-        let mut leaves = HashMap::new();
+        let mut pending: Vec<Option<Tensor>> = vec![None; nodes.len()];
+        pending[last] = Some(upstream);
+        let mut leaves: Vec<Option<Tensor>> = vec![None; nodes.len()];
         while let Some(node) = nodes.pop() {
             let index = nodes.len();
-            let Some(gradient) = pending.remove(&index) else {
+            let Some(gradient) = pending[index].take() else {
                 continue;
             };
             let Some(rule) = node.rule else {
-                leaves.insert(index, gradient);
+                leaves[index] = Some(gradient);
                 continue;
             };
-            let needs: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
-            let parts = rule(gradient, &needs)?;
+            let mut wanted = Wanted::default();
+            for (i, input) in node.inputs.iter().enumerate() {
+                // A place is offered to what comes first; the rest is added to it.
+                let first = |input: &usize| {
+                    pending[*input].is_none() && !node.inputs[..i].contains(&Some(*input))
+                };
+                let place = input.filter(first).and_then(|i| nodes[i].place.as_ref());
+                wanted.push(input.is_some(), place.map(Place::offer));
+            }
+            let parts = rule(gradient, &wanted)?;
             if parts.len() != node.inputs.len() {
                 return Err(Error::invalid(
                     "backward",
@@ -271,11 +306,16 @@ impl Tape {
                 let (Some(input), Some(part)) = (input, part) else {
                     continue;
                 };
-                let sum = match pending.remove(&input) {
+                let placed = |t: &Tensor| nodes[input].place.as_ref().is_some_and(|p| p.holds(t));
+                let sum = match pending[input].take() {
+                    Some(before) if placed(&before) => {
+                        accumulate::add_assign(&before, &part)?;
+                        before
+                    }
                     Some(before) => accumulate::accumulate(before, part)?,
                     None => part,
                 };
-                pending.insert(input, sum);
+                pending[input] = Some(sum);
             }
         }
         Ok(Gradients { leaves })
@@ -284,16 +324,17 @@ impl Tape {
 
 /// Gradients of a backward pass, by leaf.
 pub struct Gradients {
-    leaves: HashMap<usize, Tensor>,
+    /// By the leaf's node.
+    leaves: Vec<Option<Tensor>>,
 }
 
 impl Gradients {
     /// Returns the gradient of a leaf; `None` if nothing led to it.
     pub fn get(&self, leaf: &Var) -> Option<&Tensor> {
-        leaf.node.and_then(|n| self.leaves.get(&n))
+        leaf.node.and_then(|n| self.leaves.get(n)?.as_ref())
     }
     /// Takes the gradient of a leaf out.
     pub fn take(&mut self, leaf: &Var) -> Option<Tensor> {
-        leaf.node.and_then(|n| self.leaves.remove(&n))
+        leaf.node.and_then(|n| self.leaves.get_mut(n)?.take())
     }
 }

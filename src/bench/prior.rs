@@ -266,7 +266,9 @@ impl State {
     /// One step; its loss.
     fn step(&mut self) -> Result<Tensor> {
         let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, &self.params).with_activation_dtype(self.activations);
+        let pass = ForwardContext::new(&tape, &self.params)
+            .with_activation_dtype(self.activations)
+            .with_gradients_of(&self.adam);
         let loss = self.prior.loss(&pass, &self.batch, Dropout::OFF, 0.0)?;
         let gradients = pass.gradients(tape.backward(&loss)?);
         self.adam.step(&self.params, &gradients)?;

@@ -118,7 +118,9 @@ impl State {
     /// One step; its reconstruction loss.
     fn step(&mut self) -> Result<Tensor> {
         let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, &self.params).with_activation_dtype(self.activations);
+        let pass = ForwardContext::new(&tape, &self.params)
+            .with_activation_dtype(self.activations)
+            .with_gradients_of(&self.adam);
         let x = tape.constant(&self.images);
         let z_e = self.model.latents(&pass, &x)?;
         let [b, h, w, d] = z_e.tensor().dims("train step")?;

@@ -1,11 +1,12 @@
 //! One forward pass: a tape, the parameters, and the leaves that the parameters are on it.
 
-use super::{Handle, Parameters};
-use crate::autograd::{Gradients, Tape, Var};
+use super::{Adam, Handle, Parameters};
+use crate::autograd::{Gradients, Place, Tape, Var};
 use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A layer, to be run again on another tape.
 type Layer = Box<dyn Fn(&ForwardContext, &Var) -> Result<Var>>;
@@ -19,6 +20,8 @@ pub struct ForwardContext<'a> {
     activations: DType,
     recomputes: bool,
     frozen: bool,
+    /// Where gradients should be written, by parameter.
+    places: Option<Arc<[Place]>>,
     leaves: RefCell<BTreeMap<Handle, Var>>,
     watched: Option<Handle>,
     /// The input of the watched parameter's layer, and the layer.
@@ -34,6 +37,7 @@ impl<'a> ForwardContext<'a> {
             activations: DType::F32,
             recomputes: false,
             frozen: false,
+            places: None,
             leaves: RefCell::default(),
             watched: None,
             seen: RefCell::default(),
@@ -54,6 +58,16 @@ impl<'a> ForwardContext<'a> {
     pub fn with_checkpointing(self, on: bool) -> Self {
         ForwardContext {
             recomputes: on,
+            ..self
+        }
+    }
+
+    /// Lets the backward pass write gradients into the optimiser's buffer itself, as far as the
+    /// operations can, so that its next step need not copy them. They are its buffer's parts then:
+    /// until that step, no other pass may do so.
+    pub fn with_gradients_of(self, adam: &Adam) -> Self {
+        ForwardContext {
+            places: Some(adam.places().clone()),
             ..self
         }
     }
@@ -122,7 +136,9 @@ impl<'a> ForwardContext<'a> {
         let var = if self.frozen {
             self.tape.constant(value)
         } else {
-            self.tape.leaf(value)
+            let place = self.places.as_ref().and_then(|p| p.get(handle.index()));
+            let place = place.filter(|place| place.tensor().shape() == value.shape());
+            self.tape.leaf_with(value, place.cloned())
         };
         self.leaves.borrow_mut().insert(handle, var.clone());
         Ok(var)

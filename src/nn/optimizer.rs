@@ -3,6 +3,7 @@
 
 use super::parameters::Layout;
 use super::{Handle, HostTensors, Parameters};
+use crate::autograd::Place;
 use crate::gpu::{Tensor, fill};
 use crate::ops::optim::adam::{Hyper, State, adam};
 use crate::ops::optim::clip;
@@ -21,9 +22,8 @@ pub struct Adam {
     m: Tensor,
     v: Tensor,
     gradients: Tensor,
-    /// The gradient arena by parameter, and whether each part holds something other than 0.
-    parts: Vec<Tensor>,
-    filled: Vec<bool>,
+    /// The gradient arena by parameter.
+    places: Arc<[Place]>,
     step: u64,
 }
 
@@ -48,6 +48,7 @@ impl Adam {
         hyper.check()?;
         let gradients = params.zeros()?;
         let parts = params.layout().views(&gradients)?;
+        let places = parts.into_iter().map(Place::new).collect();
         Ok(Adam {
             hyper,
             max_norm: None,
@@ -55,10 +56,15 @@ impl Adam {
             m: params.zeros()?,
             v: params.zeros()?,
             gradients,
-            filled: vec![false; parts.len()],
-            parts,
+            places,
             step: 0,
         })
+    }
+
+    /// Returns where the gradient of each parameter should be written, see
+    /// [`ForwardContext::with_gradients_of`](super::ForwardContext).
+    pub(super) fn places(&self) -> &Arc<[Place]> {
+        &self.places
     }
 
     /// One step. A parameter that `gradients` does not name has a gradient of 0: its moments fade,
@@ -77,7 +83,7 @@ impl Adam {
         gradients: &[(Handle, Tensor)],
     ) -> Result<Option<Tensor>> {
         self.check(params)?;
-        let mut named = vec![false; self.parts.len()];
+        let mut named = vec![false; self.places.len()];
         for (handle, gradient) in gradients {
             let parameter = params.get(*handle)?;
             if gradient.shape() != parameter.shape() || gradient.dtype() != parameter.dtype() {
@@ -92,13 +98,14 @@ impl Adam {
             }
         }
         for (handle, gradient) in gradients {
-            self.filled[handle.index()] = true;
-            self.parts[handle.index()].copy_from(gradient)?;
+            let place = &self.places[handle.index()];
+            if !place.holds(gradient) {
+                place.offer().copy_from(gradient)?;
+            }
         }
-        for ((part, filled), named) in self.parts.iter().zip(&mut self.filled).zip(named) {
-            if *filled && !named {
-                fill(part, 0.0)?;
-                *filled = false;
+        for (place, _) in self.places.iter().zip(named).filter(|(_, named)| !named) {
+            if place.take_filled() {
+                fill(place.tensor(), 0.0)?;
             }
         }
         let report = self
@@ -168,8 +175,10 @@ impl Adam {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autograd::Tape;
     use crate::gpu::{DType, Gpu, Options};
-    use crate::nn::Init;
+    use crate::nn::{ForwardContext, Init};
+    use crate::ops::linalg::matmul::Transpose;
     use crate::ops::optim::adam::{Decay, reference as adam_reference};
     use crate::ops::optim::clip::reference as clip_reference;
     use crate::spec::Rng;
@@ -347,6 +356,78 @@ mod tests {
                 .values()
                 .all(|(_, v)| v.iter().all(|x| x.is_finite()))
         );
+    }
+
+    /// One backward pass: the weight is used twice, the bias once, the table in even steps.
+    fn gradients_of_a_pass(
+        params: &Parameters,
+        adam: &Adam,
+        step: usize,
+        placed: bool,
+    ) -> Vec<(Handle, Tensor)> {
+        let gpu = params.gpu();
+        let tape = Tape::new(gpu);
+        let mut pass = ForwardContext::new(&tape, params);
+        if placed {
+            pass = pass.with_gradients_of(adam);
+        }
+        let param = |name| pass.param(params.find(name).unwrap()).unwrap();
+        let (weight, bias, table) = (param("weight"), param("bias"), param("table"));
+        let x = Rng::new(step as u64).normals(&[5, 7]).upload(gpu).unwrap();
+        let y = tape
+            .matmul(&tape.constant(&x), &weight, Transpose::NONE)
+            .unwrap();
+        let z = tape.matmul(&y, &weight, Transpose::B).unwrap();
+        let y = tape.bias(&y, &bias).unwrap();
+        let mut loss = tape.add(&tape.mean(&y).unwrap(), &tape.mean(&z).unwrap());
+        if step.is_multiple_of(2) {
+            let index = Tensor::from_slice(gpu, &[2], &[2u32, 0]).unwrap();
+            let rows = tape.gather(&table, &index).unwrap();
+            loss = tape.add(&loss.unwrap(), &tape.mean(&rows).unwrap());
+        }
+        pass.gradients(tape.backward(&loss.unwrap()).unwrap())
+    }
+
+    #[test]
+    fn gradients_written_in_place_are_those_that_are_copied() {
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
+        let run = |placed: bool| {
+            let (params, mut adam) = model(&gpu, Decay::Decoupled);
+            let mut copies = 0;
+            for step in 0..4 {
+                let gradients = gradients_of_a_pass(&params, &adam, step, placed);
+                let before = gpu.counters().copies;
+                adam.step(&params, &gradients).unwrap();
+                copies += gpu.counters().copies - before;
+            }
+            let bits = |v: &f32| v.to_bits();
+            let arena = params.arena().read::<f32>().unwrap();
+            (arena.iter().map(bits).collect::<Vec<u32>>(), copies)
+        };
+        let (copied, placed) = (run(false), run(true));
+        assert_eq!(copied.0, placed.0);
+        assert_eq!((copied.1, placed.1), (10, 0));
+    }
+
+    /// What a walk wrote and no step used is not taken for the gradient of a later one.
+    #[test]
+    fn gradients_that_were_given_up_are_forgotten() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let after = |given_up: bool| {
+            let (params, mut adam) = model(&gpu, Decay::Decoupled);
+            if given_up {
+                drop(gradients_of_a_pass(&params, &adam, 0, true));
+            }
+            let bias = params.find("bias").unwrap();
+            let gradient = Tensor::from_slice(&gpu, &[13], &[1.0f32; 13]).unwrap();
+            adam.step(&params, &[(bias, gradient)]).unwrap();
+            params.to_host().unwrap()
+        };
+        assert_eq!(after(true), after(false));
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Task for ContrastiveTask {
         let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
         let texts = texts.upload(&self.gpu, &self.text)?;
         let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, state.params());
+        let pass = ForwardContext::new(&tape, state.params()).with_gradients_of(state.adam());
         let key = Key {
             seed: t.seed,
             step,

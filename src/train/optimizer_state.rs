@@ -84,6 +84,11 @@ impl OptimizerState {
         &mut self.metrics
     }
 
+    /// Returns the optimiser, whose buffer a pass may write gradients into.
+    pub(crate) fn adam(&self) -> &Adam {
+        &self.adam
+    }
+
     /// Moves the parameters along gradients at a learning rate, their norm clipped to `max_norm`;
     /// infinity measures it alone. Returns the norm, the factor of the clipping and whether all
     /// were finite, f32 `[3]`, where the norm was measured.

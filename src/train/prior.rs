@@ -231,7 +231,7 @@ impl PriorTask {
     }
 
     /// One pass over a batch: its loss, and its share of the step's gradients.
-    fn pass(&self, params: &Parameters, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
+    fn pass(&self, state: &OptimizerState, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
         let t = &self.config.train;
         let images = batch_indices(t.seed, number, t.batch_size, self.tokens.train.len());
         let (codes, mut classes) = self.tokens.train.read(&images)?;
@@ -255,9 +255,12 @@ impl PriorTask {
             .prior
             .upload(&self.gpu, &classes, &codes, texts.as_ref())?;
         let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, params)
+        let pass = ForwardContext::new(&tape, state.params())
             .with_activation_dtype(self.config.train.dtype.into());
-        let pass = pass.with_checkpointing(t.gradient_checkpointing);
+        let mut pass = pass.with_checkpointing(t.gradient_checkpointing);
+        if t.accumulate == 1 {
+            pass = pass.with_gradients_of(state.adam());
+        }
         let dropout = Dropout {
             rate: self.prior.shape().dropout,
             key,
@@ -316,13 +319,13 @@ impl Task for PriorTask {
 
     fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
         let (step, passes) = (state.number(), self.config.train.accumulate as u64);
-        let (loss, gradients) = self.pass(state.params(), step * passes)?;
+        let (loss, gradients) = self.pass(state, step * passes)?;
         let gradients = if passes == 1 {
             gradients
         } else {
             let mut sums: BTreeMap<Handle, Tensor> = gradients.into_iter().collect();
             for i in 1..passes {
-                let (part, gradients) = self.pass(state.params(), step * passes + i)?;
+                let (part, gradients) = self.pass(state, step * passes + i)?;
                 add_assign(&loss, &part)?;
                 for (handle, gradient) in gradients {
                     let sum = match sums.remove(&handle) {

@@ -228,7 +228,8 @@ impl Task for FirstStageTask {
         }
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, state.params())
-            .with_activation_dtype(self.config.train.dtype.into());
+            .with_activation_dtype(self.config.train.dtype.into())
+            .with_gradients_of(state.adam());
         let pass = pass.with_checkpointing(self.config.train.gradient_checkpointing);
         let x = tape.constant(&self.batches.batch(step)?);
         // What is watched stays in memory for the whole step.

@@ -178,7 +178,7 @@ impl Adversary {
     ) -> Result<Learned> {
         let o = &self.options;
         let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, &self.params);
+        let pass = ForwardContext::new(&tape, &self.params).with_gradients_of(&self.adam);
         let real = self.judge(&pass, &tape.constant(x))?.logits;
         let fake = self.judge(&pass, &tape.constant(y))?.logits;
         let objective = o.objective.discriminator(&tape, &real, &fake)?;

@@ -1,10 +1,10 @@
 //! Learned embeddings of positions, added to the rows of every sequence: the bias of rows that are
 //! whole sequences.
 
-use crate::autograd::{Tape, Var};
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::autograd::{Tape, Var, placed};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, fill};
 use crate::ops::linalg::bias;
-use crate::ops::linalg::column_sum::column_sum;
+use crate::ops::linalg::column_sum::column_sum_to;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
 };
@@ -41,13 +41,15 @@ impl Tape {
         let y = positions(x.tensor(), table.tensor())?;
         let [b, t, d] = y.dims("positions")?;
         let shape = table.shape().to_vec();
-        Ok(self.record(y, &[x, table], move |g, needs| {
+        Ok(self.record_placed(y, &[x, table], move |g, needs| {
             let at_table = || -> Result<Tensor> {
-                let sum = column_sum(&g.reshape(&[b, t * d])?)?;
+                let rows = g.reshape(&[b, t * d])?;
                 if shape[0] == t {
-                    return sum.reshape(&shape);
+                    return column_sum_to(&rows, needs.place(1))?.reshape(&shape);
                 }
-                let whole = Tensor::zeros(g.gpu(), &shape, DType::F32)?;
+                let sum = column_sum_to(&rows, None)?;
+                let whole = placed(needs.place(1), g.gpu(), &shape)?;
+                fill(&whole, 0.0)?;
                 whole.copy_into(0, &sum)?;
                 Ok(whole)
             };

@@ -2,12 +2,13 @@
 
 use super::fused::{Flags, Fused};
 use super::row_kernel;
+use crate::autograd::placed;
 use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
 use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::geometry::Geometry;
 use crate::ops::conv::{fold, unfold};
 use crate::ops::elementwise::cast::cast;
-use crate::ops::linalg::split_sum::split_sum;
+use crate::ops::linalg::split_sum::split_sum_to;
 use crate::{Error, Result, shader};
 
 /// Activations may be f16: weights, biases and gradients are f32.
@@ -359,13 +360,14 @@ pub(crate) fn grad_input(
 }
 
 /// dw = the gradient of conv(f(x), w) to w for upstream f'(dy), where `x_relu` and `dy_relu`
-/// rectify either.
+/// rectify either; to a place that waits for it, or a new tensor.
 pub(crate) fn grad_weight(
     x: &Tensor,
     dy: &Tensor,
     g: &Geometry,
     x_relu: bool,
     dy_relu: bool,
+    place: Option<&Tensor>,
 ) -> Result<Tensor> {
     #[repr(C)]
     #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -388,7 +390,8 @@ pub(crate) fn grad_weight(
     let gpu = x.gpu();
     if by_patches(gpu, g) {
         let x = unfold::patches(&cast(x, DType::F32)?, g)?;
-        return grad_weight(&x, dy, &over_patches(g), x_relu, dy_relu)?.reshape(&g.w_shape());
+        let dw = grad_weight(&x, dy, &over_patches(g), x_relu, dy_relu, place)?;
+        return dw.reshape(&g.w_shape());
     }
     let half = [x.dtype().is_half(), dy.dtype().is_half()];
     if half[0] && half[1] || half != [false, false] && !takes_halves(gpu, g) {
@@ -398,6 +401,7 @@ pub(crate) fn grad_weight(
             g,
             x_relu,
             dy_relu,
+            place,
         );
     }
     let rows = g.kh * g.kw * g.i;
@@ -431,7 +435,7 @@ pub(crate) fn grad_weight(
         half,
     );
     if splits == 1 {
-        let dw = Tensor::empty(gpu, &g.w_shape(), DType::F32)?;
+        let dw = placed(place, gpu, &g.w_shape())?;
         gpu.dispatch(
             "conv2d gradient",
             &kernel,
@@ -451,7 +455,7 @@ pub(crate) fn grad_weight(
         groups,
         work(g),
     )?;
-    split_sum(&parts, &g.w_shape())
+    split_sum_to(&parts, &g.w_shape(), place)
 }
 
 /// Returns the tensors, as far as there are some, in f32.

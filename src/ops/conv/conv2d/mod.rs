@@ -18,7 +18,7 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};
 use crate::ops::conv::Conv;
 use crate::ops::conv::geometry::{Geometry, check_bias};
-use crate::ops::linalg::column_sum::column_sum;
+use crate::ops::linalg::column_sum::column_sum_to;
 use crate::{Error, Result};
 
 /// Computes `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`,
@@ -110,7 +110,7 @@ impl Tape {
         let g = Geometry::new("conv2d", x.tensor(), w.tensor(), c)?;
         let inputs: Vec<&Var> = [x, w].into_iter().chain(bias).chain(residual).collect();
         let (sx, sw, has_bias) = (x.tensor().clone(), w.tensor().clone(), bias.is_some());
-        Ok(self.record(y, &inputs, move |dy, needs| {
+        Ok(self.record_placed(y, &inputs, move |dy, needs| {
             let mask = c.relu.then_some(&sx);
             let dx = needs[0]
                 .then(|| {
@@ -127,12 +127,13 @@ impl Tape {
                 })
                 .transpose()?;
             let dw = needs[1]
-                .then(|| grad_weight(&sx, dy, &g, c.relu, false))
+                .then(|| grad_weight(&sx, dy, &g, c.relu, false, needs.place(1)))
                 .transpose()?;
             let mut parts = vec![dx, dw];
             if has_bias {
                 let rows = dy.reshape(&[g.n * g.oh * g.ow, g.o])?;
-                parts.push(needs[2].then(|| column_sum(&rows)).transpose()?);
+                let bias = needs[2].then(|| column_sum_to(&rows, needs.place(2)));
+                parts.push(bias.transpose()?);
             }
             if needs.len() > parts.len() {
                 parts.push(Some(dy.clone()));

@@ -11,7 +11,7 @@ use super::conv2d::{Fused, forward, grad_input, grad_weight};
 use super::geometry::{Geometry, check_bias};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};
-use crate::ops::linalg::column_sum::column_sum;
+use crate::ops::linalg::column_sum::column_sum_to;
 use crate::{Error, Result};
 
 /// Stride and padding of a transposed convolution.
@@ -142,7 +142,7 @@ impl Tape {
         let g = geometry(x.tensor(), w.tensor(), c)?;
         let inputs: Vec<&Var> = [x, w].into_iter().chain(bias).collect();
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
-        Ok(self.record(y, &inputs, move |dy, needs| {
+        Ok(self.record_placed(y, &inputs, move |dy, needs| {
             let mask = c.relu.then_some(&sx);
             let dx = needs[0]
                 .then(|| {
@@ -159,12 +159,13 @@ impl Tape {
                 })
                 .transpose()?;
             let dw = needs[1]
-                .then(|| grad_weight(dy, &sx, &g, false, c.relu))
+                .then(|| grad_weight(dy, &sx, &g, false, c.relu, needs.place(1)))
                 .transpose()?;
             let mut parts = vec![dx, dw];
             if let Some(wanted) = needs.get(2) {
                 let rows = dy.reshape(&[g.n * g.h * g.w, g.i])?;
-                parts.push(wanted.then(|| column_sum(&rows)).transpose()?);
+                let bias = wanted.then(|| column_sum_to(&rows, needs.place(2)));
+                parts.push(bias.transpose()?);
             }
             Ok(parts)
         }))

@@ -2,7 +2,7 @@
 
 mod reference;
 
-use super::column_sum::column_sum;
+use super::column_sum::column_sum_to;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for, row_chunks};
 use crate::spec::{
@@ -79,9 +79,9 @@ impl Tape {
     pub fn bias(&self, x: &Var, b: &Var) -> Result<Var> {
         let (rows, cols) = rows_of(x.tensor(), b.tensor())?;
         let y = bias(x.tensor(), b.tensor())?;
-        Ok(self.record(y, &[x, b], move |dy, needs| {
+        Ok(self.record_placed(y, &[x, b], move |dy, needs| {
             let db = needs[1]
-                .then(|| column_sum(&dy.reshape(&[rows, cols])?))
+                .then(|| column_sum_to(&dy.reshape(&[rows, cols])?, needs.place(1)))
                 .transpose()?;
             Ok(vec![needs[0].then(|| dy.clone()), db])
         }))

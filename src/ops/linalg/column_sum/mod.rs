@@ -1,7 +1,7 @@
 //! The sum of each column of a matrix: the gradient of a bias.
 
-use super::split_sum::split_sum;
-use crate::autograd::{Tape, Var};
+use super::split_sum::split_sum_to;
+use crate::autograd::{Tape, Var, placed};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, cases, refused,
@@ -22,6 +22,11 @@ const INVOCATIONS: usize = 4096;
 /// # Errors
 /// If x is not a matrix of f32.
 pub fn column_sum(x: &Tensor) -> Result<Tensor> {
+    column_sum_to(x, None)
+}
+
+/// [`column_sum`], to a place that waits for it.
+pub(crate) fn column_sum_to(x: &Tensor, place: Option<&Tensor>) -> Result<Tensor> {
     let [rows, cols] = x.dims("column_sum")?;
     if x.dtype() != DType::F32 {
         return Err(Error::shape(
@@ -37,7 +42,8 @@ pub fn column_sum(x: &Tensor) -> Result<Tensor> {
         .clamp(1, 256)
         .min(rows.div_ceil(16).max(1));
     let rows_per_slice = rows.div_ceil(slices);
-    let parts = Tensor::empty(gpu, &[slices, cols], DType::F32)?;
+    let place_of_all = place.filter(|_| slices == 1);
+    let parts = placed(place_of_all, gpu, &[slices, cols])?;
     let params = [
         rows as u32,
         units as u32,
@@ -55,7 +61,7 @@ pub fn column_sum(x: &Tensor) -> Result<Tensor> {
     if slices == 1 {
         parts.reshape(&[cols])
     } else {
-        split_sum(&parts, &[cols])
+        split_sum_to(&parts, &[cols], place)
     }
 }
 

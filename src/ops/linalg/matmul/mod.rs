@@ -4,7 +4,7 @@ mod spec;
 
 mod reference;
 
-use super::split_sum::split_sum;
+use super::split_sum::split_sum_to;
 use crate::autograd::{Tape, Var};
 use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
 use crate::gpu::{DType, Kernel, Tensor, Work};
@@ -157,6 +157,18 @@ pub fn matmul_as(
     bias: Option<&Tensor>,
     out: DType,
 ) -> Result<Tensor> {
+    matmul_to(a, b, t, bias, out, None)
+}
+
+/// [`matmul_as`], to a place that waits for it where the result is f32.
+fn matmul_to(
+    a: &Tensor,
+    b: &Tensor,
+    t: Transpose,
+    bias: Option<&Tensor>,
+    out: DType,
+    place: Option<&Tensor>,
+) -> Result<Tensor> {
     let floats = [a.dtype(), b.dtype(), out]
         .iter()
         .all(|d| matches!(d, DType::F32 | DType::F16));
@@ -177,12 +189,13 @@ pub fn matmul_as(
     let (lhs, rhs) = forms(t, m, n, k);
     let vec = lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar && n.is_multiple_of(4);
     if halves.any() && !(vec && Halves::KERNELS.contains(&halves) && a.gpu().shader_f16()) {
-        let wide = matmul_as(
+        let wide = matmul_to(
             &cast(a, DType::F32)?,
             &cast(b, DType::F32)?,
             t,
             bias,
             DType::F32,
+            place.filter(|_| out == DType::F32),
         )?;
         return cast(&wide, out);
     }
@@ -196,12 +209,12 @@ pub fn matmul_as(
         ));
     }
     let gpu = a.gpu();
-    let shape = if a.shape().len() == 3 {
-        vec![batch, m, n]
-    } else {
-        vec![m, n]
+    let batched = [batch, m, n];
+    let shape = &batched[3 - a.shape().len()..];
+    let y = match place.filter(|_| out == DType::F32) {
+        Some(place) => place.reshape(shape)?,
+        None => Tensor::empty(gpu, shape, out)?,
     };
-    let y = Tensor::empty(gpu, &shape, out)?;
     let tile = Tile::pick(gpu, n, work(batch, m, n, k));
     // By the shape and not by the tile: a table of tiles changes no order of a sum.
     let (splits, k_part) = match (batch, bias, out) {
@@ -257,7 +270,7 @@ pub fn matmul_as(
         work(batch, m, n, k),
     )?;
     match split {
-        Some(split) => split_sum(&split, &shape),
+        Some(split) => split_sum_to(&split, shape, Some(&y)),
         None => Ok(y),
     }
 }
@@ -298,19 +311,21 @@ impl Tape {
     pub fn matmul_as(&self, a: &Var, b: &Var, t: Transpose, out: DType) -> Result<Var> {
         let y = matmul_as(a.tensor(), b.tensor(), t, None, out)?;
         let (sa, sb) = (a.tensor().clone(), b.tensor().clone());
-        let gradient = |a: &Tensor, b: &Tensor, t| matmul_as(a, b, t, None, DType::F32);
-        Ok(self.record(y, &[a, b], move |g, needs| {
+        Ok(self.record_placed(y, &[a, b], move |g, needs| {
+            let gradient = |input, a: &Tensor, b: &Tensor, t| {
+                matmul_to(a, b, t, None, DType::F32, needs.place(input))
+            };
             let da = || match (t.a, t.b) {
-                (false, false) => gradient(g, &sb, Transpose::B),
-                (false, true) => gradient(g, &sb, Transpose::NONE),
-                (true, false) => gradient(&sb, g, Transpose::B),
-                (true, true) => gradient(&sb, g, Transpose::BOTH),
+                (false, false) => gradient(0, g, &sb, Transpose::B),
+                (false, true) => gradient(0, g, &sb, Transpose::NONE),
+                (true, false) => gradient(0, &sb, g, Transpose::B),
+                (true, true) => gradient(0, &sb, g, Transpose::BOTH),
             };
             let db = || match (t.a, t.b) {
-                (false, false) => gradient(&sa, g, Transpose::A),
-                (false, true) => gradient(g, &sa, Transpose::A),
-                (true, false) => gradient(&sa, g, Transpose::NONE),
-                (true, true) => gradient(g, &sa, Transpose::BOTH),
+                (false, false) => gradient(1, &sa, g, Transpose::A),
+                (false, true) => gradient(1, g, &sa, Transpose::A),
+                (true, false) => gradient(1, &sa, g, Transpose::NONE),
+                (true, true) => gradient(1, g, &sa, Transpose::BOTH),
             };
             Ok(vec![
                 needs[0].then(da).transpose()?,

@@ -1,5 +1,6 @@
 //! The second pass of a sum that was split: parts added in a fixed order.
 
+use crate::autograd::placed;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
     Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
@@ -23,6 +24,15 @@ fn work(splits: usize, n: usize) -> Work {
 /// # Errors
 /// If the shapes do not fit.
 pub fn split_sum(parts: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    split_sum_to(parts, shape, None)
+}
+
+/// [`split_sum`], to a place that waits for it.
+pub(crate) fn split_sum_to(
+    parts: &Tensor,
+    shape: &[usize],
+    place: Option<&Tensor>,
+) -> Result<Tensor> {
     let [splits, n] = parts.dims("split_sum")?;
     if shape.iter().product::<usize>() != n || parts.dtype() != DType::F32 {
         return Err(Error::shape(
@@ -31,7 +41,7 @@ pub fn split_sum(parts: &Tensor, shape: &[usize]) -> Result<Tensor> {
             format!("{parts:?}"),
         ));
     }
-    let y = Tensor::empty(parts.gpu(), shape, DType::F32)?;
+    let y = placed(place, parts.gpu(), shape)?;
     let params = [n as u32, splits as u32];
     parts.gpu().dispatch(
         "split_sum",

@@ -7,8 +7,8 @@ mod wide;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
-use crate::ops::linalg::column_sum::column_sum;
-use crate::ops::linalg::split_sum::split_sum;
+use crate::ops::linalg::column_sum::column_sum_to;
+use crate::ops::linalg::split_sum::split_sum_to;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
@@ -160,6 +160,7 @@ impl Layout {
         x: &Tensor,
         dy: &Tensor,
         stats: &Tensor,
+        place: Option<&Tensor>,
     ) -> Result<Tensor> {
         let rows = self.n;
         let slices = (4096 / self.c).clamp(1, 64).min(rows.div_ceil(16).max(1));
@@ -175,7 +176,7 @@ impl Layout {
             groups,
             work(self),
         )?;
-        split_sum(&parts, &[self.c])
+        split_sum_to(&parts, &[self.c], place)
     }
 
     /// Records the operation on the tape: x, weight, bias.
@@ -185,15 +186,17 @@ impl Layout {
         }
         let (y, stats) = self.forward(op, x.tensor(), w.tensor(), b.tensor())?;
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
-        Ok(tape.record(y, &[x, w, b], move |dy, needs| {
+        Ok(tape.record_placed(y, &[x, w, b], move |dy, needs| {
             let rows = || dy.reshape(&[self.n * self.s, self.c]);
             let dx = needs[0]
                 .then(|| self.grad_input(op, &sx, &sw, dy, &stats))
                 .transpose()?;
             let dw = needs[1]
-                .then(|| self.grad_weight(op, &sx, dy, &stats))
+                .then(|| self.grad_weight(op, &sx, dy, &stats, needs.place(1)))
                 .transpose()?;
-            let db = needs[2].then(|| column_sum(&rows()?)).transpose()?;
+            let db = needs[2]
+                .then(|| column_sum_to(&rows()?, needs.place(2)))
+                .transpose()?;
             Ok(vec![dx, dw, db])
         }))
     }
@@ -210,7 +213,7 @@ impl Layout {
     ) -> Result<(Var, Tensor)> {
         let (y, stats) = self.forward_wide(op, x.tensor(), w.tensor(), b.tensor())?;
         let (sx, sw, found) = (x.tensor().clone(), w.tensor().clone(), stats.clone());
-        let y = tape.record(y, &[x, w, b], move |dy, needs| {
+        let y = tape.record_placed(y, &[x, w, b], move |dy, needs| {
             self.backward_wide(op, [&sx, &sw, dy, &found], needs)
         });
         Ok((y, stats))

@@ -3,8 +3,9 @@
 //! groups, then every element.
 
 use super::Layout;
+use crate::autograd::Wanted;
 use crate::gpu::{DType, Kernel, Tensor, Work, groups_for};
-use crate::ops::linalg::split_sum::split_sum;
+use crate::ops::linalg::split_sum::split_sum_to;
 use crate::{Result, shader};
 
 fn moments() -> Kernel {
@@ -148,7 +149,7 @@ impl Layout {
         &self,
         op: &'static str,
         [x, w, dy, found]: [&Tensor; 4],
-        needs: &[bool],
+        needs: &Wanted,
     ) -> Result<Vec<Option<Tensor>>> {
         let (gpu, rows, [per_slice, slices]) = (x.gpu(), self.n * self.g, self.slices());
         let part = || Tensor::empty(gpu, &[self.n * slices, self.c], DType::F32);
@@ -192,8 +193,11 @@ impl Layout {
             )?;
             dx = Some(to);
         }
-        let dw = needs[1].then(|| split_sum(&along, &[self.c])).transpose()?;
-        let db = needs[2].then(|| split_sum(&sums, &[self.c])).transpose()?;
+        let sum = |input: usize, parts: &Tensor| {
+            let sum = || split_sum_to(parts, &[self.c], needs.place(input));
+            needs[input].then(sum).transpose()
+        };
+        let (dw, db) = (sum(1, &along)?, sum(2, &sums)?);
         Ok(vec![dx, dw, db])
     }
 }

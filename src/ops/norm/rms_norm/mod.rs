@@ -5,7 +5,7 @@ mod reference;
 use super::group_norm;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
-use crate::ops::linalg::split_sum::split_sum;
+use crate::ops::linalg::split_sum::split_sum_to;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
@@ -114,7 +114,7 @@ fn grad_input(x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor, eps: f32) -> 
     Ok(dx)
 }
 
-fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
+fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor, place: Option<&Tensor>) -> Result<Tensor> {
     let [rows, _] = stats.dims("rms_norm")?;
     let d = x.len() / rows.max(1);
     let slices = (4096 / d.max(1)).clamp(1, 64).min(rows.div_ceil(16).max(1));
@@ -129,7 +129,7 @@ fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor) -> Result<Tensor> {
         groups,
         work(rows, d, 2),
     )?;
-    split_sum(&parts, &[d])
+    split_sum_to(&parts, &[d], place)
 }
 
 /// Computes `w x / sqrt(mean(x^2) + eps)`, the mean over the last dimension: x [.., D], weight
@@ -149,7 +149,7 @@ impl Tape {
     pub fn rms_norm(&self, x: &Var, weight: &Var, eps: f32) -> Result<Var> {
         let (y, stats) = forward(x.tensor(), weight.tensor(), eps)?;
         let (sx, sw) = (x.tensor().clone(), weight.tensor().clone());
-        Ok(self.record(y, &[x, weight], move |dy, needs| {
+        Ok(self.record_placed(y, &[x, weight], move |dy, needs| {
             let dx = needs[0]
                 .then(|| grad_input(&sx, &sw, dy, &stats, eps))
                 .transpose()?;
@@ -158,7 +158,7 @@ impl Tape {
                 if sx.is_empty() {
                     empty()
                 } else {
-                    grad_weight(&sx, dy, &stats)
+                    grad_weight(&sx, dy, &stats, needs.place(1))
                 }
             };
             Ok(vec![dx, needs[1].then(weight).transpose()?])

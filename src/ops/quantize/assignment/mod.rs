@@ -4,6 +4,7 @@
 
 mod reference;
 
+use crate::autograd::placed;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, cases, refused};
 use crate::{Error, Result, shader};
@@ -120,6 +121,11 @@ impl Assignment {
     /// # Errors
     /// If x has another number of rows.
     pub fn sums(&self, x: &Tensor) -> Result<Tensor> {
+        self.sums_to(x, None)
+    }
+
+    /// [`Assignment::sums`], to a place that waits for them.
+    pub(crate) fn sums_to(&self, x: &Tensor, place: Option<&Tensor>) -> Result<Tensor> {
         let [n, d] = x.dims("assignment")?;
         if n != self.order.len() || x.dtype() != DType::F32 {
             return Err(Error::shape(
@@ -131,7 +137,7 @@ impl Assignment {
         let codes = self.counts.len();
         let vec = d.is_multiple_of(4);
         let units = if vec { d / 4 } else { d };
-        let sums = Tensor::empty(x.gpu(), &[codes, d], DType::F32)?;
+        let sums = placed(place, x.gpu(), &[codes, d])?;
         let bindings = [x, &self.offsets, &self.order, &sums];
         let params = [codes as u32, units as u32];
         x.gpu().dispatch(

@@ -60,8 +60,8 @@ impl Tape {
         let y = gather(table.tensor(), index)?;
         let [k, _] = table.tensor().dims("gather")?;
         let index = index.clone();
-        Ok(self.record(y, &[table], move |g, _| {
-            Ok(vec![Some(assign(&index, k)?.sums(g)?)])
+        Ok(self.record_placed(y, &[table], move |g, needs| {
+            Ok(vec![Some(assign(&index, k)?.sums_to(g, needs.place(0))?)])
         }))
     }
 
