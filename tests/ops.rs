@@ -9,7 +9,7 @@ mod skip;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use wgvq::gpu::{Core, Gpu, Kernel, Options};
+use wgvq::gpu::{Core, DeviceClass, Gpu, Kernel, Options, RobustAccess, adapters};
 use wgvq::registry::operations;
 use wgvq::spec::{Case, Operation};
 use wgvq::{Error, verify};
@@ -57,6 +57,20 @@ const WITH_A_GRADIENT: &[&str] = &[
     "upsample",
 ];
 
+/// Operations whose own kernels differ by the class of the device. Others use some of them.
+const BY_CLASS: &[&str] = &[
+    "adam",
+    "batch_norm",
+    "column_sum",
+    "group_norm",
+    "layer_norm",
+    "loss",
+    "reduce",
+    "rms_norm",
+    "scale_by",
+    "split_sum",
+];
+
 /// The device options that kernels differ by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
@@ -65,6 +79,8 @@ enum Place {
     Core(Core),
     /// Invocations that share a row. No device chooses all three by itself.
     RowGroup(u32),
+    /// As laid out on a GPU of this class, on the core that GPUs choose.
+    Class(DeviceClass),
 }
 
 impl Place {
@@ -73,18 +89,21 @@ impl Place {
             Place::Default => "default".into(),
             Place::Core(core) => core.name().into(),
             Place::RowGroup(n) => format!("row_group_{n}"),
+            Place::Class(class) => class.name().into(),
         }
     }
 
     fn options(self) -> Options {
-        let (core, row_group) = match self {
-            Place::Default => (None, None),
-            Place::Core(core) => (Some(core), None),
-            Place::RowGroup(n) => (Some(Core::Tiled), Some(n)),
+        let (core, row_group, device_class) = match self {
+            Place::Default => (None, None, None),
+            Place::Core(core) => (Some(core), None, None),
+            Place::RowGroup(n) => (Some(Core::Tiled), Some(n), None),
+            Place::Class(class) => (Some(Core::Tiled), None, Some(class)),
         };
         Options {
             core,
             row_group,
+            device_class,
             guard: true,
             ..Default::default()
         }
@@ -126,10 +145,13 @@ fn places(op: &dyn Operation) -> Vec<Place> {
         .collect();
     places.extend(shared.into_iter().map(Place::RowGroup));
     if places.is_empty() {
-        vec![Place::Default]
-    } else {
-        places
+        places.push(Place::Default);
     }
+    if BY_CLASS.contains(&op.name()) {
+        let gpus = DeviceClass::ALL.into_iter().skip(1);
+        places.extend(gpus.map(Place::Class));
+    }
+    places
 }
 
 /// Cases that are checked in one test: a few, or one that takes long.
@@ -207,16 +229,33 @@ impl Checked {
     }
 }
 
+/// Whether the adapter that these tests use can go without robust access, see [`agree`].
+fn can_go_without_robust_access(gpu: &Gpu) -> bool {
+    let info = gpu.info();
+    let used = |name: &str, driver: &str| name == info.name && driver == info.driver;
+    let mut all = adapters().into_iter();
+    all.any(|a| used(&a.info.name, &a.info.driver) && a.robust_access_optional)
+}
+
 /// Forward and backward of some cases, each as [`verify::guarded`] has it, under naga's bounds
 /// checks too where that runs something new; and that what ran is what `tests/it/shaders.rs`
 /// translates for other devices: no operation dispatches a variant that it does not declare.
+///
+/// Without bounds checks the device is one without robust access, where the adapter lets us choose:
+/// nothing but the kernels keeps them inside their tensors.
 fn agree(
     name: &str,
     op: &dyn Operation,
     place: Place,
     cases: &[(usize, Case)],
 ) -> Result<(), Failed> {
-    let unchecked = gpu(place.options());
+    let mut unchecked = gpu(place.options());
+    if can_go_without_robust_access(&unchecked) {
+        unchecked = gpu(Options {
+            robust_access: RobustAccess::Off,
+            ..place.options()
+        });
+    }
     if matches!(place, Place::Core(core) if unchecked.core() != core) {
         skip::skipped(
             name,
@@ -324,6 +363,31 @@ fn operations_with_a_gradient() -> Result<(), Failed> {
     }
 }
 
+/// Each class chooses kernels that no other does, in the operations that are checked by class.
+fn classes_differ() -> Result<(), Failed> {
+    for op in operations()
+        .iter()
+        .filter(|op| BY_CLASS.contains(&op.name()))
+    {
+        let labels = |class: DeviceClass| -> Result<BTreeSet<String>, Failed> {
+            let gpu = gpu(Options {
+                guard: false,
+                ..Place::Class(class).options()
+            });
+            for (i, case) in op.cases().iter().enumerate() {
+                verify::forward(&gpu, *op, case, i as u64)?;
+                verify::backward(&gpu, *op, case, i as u64)?;
+            }
+            Ok(gpu.kernels_in_use().into_iter().collect())
+        };
+        let processor = labels(DeviceClass::Processor)?;
+        if labels(DeviceClass::Discrete)?.is_subset(&processor) {
+            return Err(format!("{}: a GPU runs what a processor does", op.name()).into());
+        }
+    }
+    Ok(())
+}
+
 /// Each call ends in an error about what it was given, and none reaches the device.
 fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
     let gpu = gpu(Options::default());
@@ -360,11 +424,10 @@ fn compile_quickly() {
 }
 
 fn main() {
-    compile_quickly();
-    let mut trials = vec![Trial::test(
-        "operations_with_a_gradient",
-        operations_with_a_gradient,
-    )];
+    let mut trials = vec![
+        Trial::test("operations_with_a_gradient", operations_with_a_gradient),
+        Trial::test("classes_differ", classes_differ),
+    ];
     for op in operations() {
         let (op, name): (&'static dyn Operation, _) = (*op, op.name());
         trials.push(Trial::test(format!("error_inputs::{name}"), move || {

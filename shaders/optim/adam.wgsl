@@ -10,42 +10,57 @@
 // CLIPPED the factor is clip[1]; a factor of 0 says that the gradient is not finite, and nothing is
 // changed.
 //
-// w, m, v, grad: f32 [N]; clip: f32 [3]. One invocation makes four elements. Reads 16 N bytes,
-// writes 12 N.
+// w, m, v, grad: f32 [N], as vec4 with VEC, where N is a multiple of 4; clip: f32 [3]. One
+// invocation makes EACH units. Reads 16 N bytes, writes 12 N.
 struct Params {
-    n: u32, decay_len: u32, decay: f32, shrink: f32, rate: f32, root: f32, eps: f32,
+    units: u32, decay_len: u32, decay: f32, shrink: f32, rate: f32, root: f32, eps: f32,
     one_minus_beta1: f32, beta2: f32, one_minus_beta2: f32
 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read_write> w: array<f32>;
-@group(0) @binding(1) var<storage, read_write> m: array<f32>;
-@group(0) @binding(2) var<storage, read_write> v: array<f32>;
-@group(0) @binding(3) var<storage, read> grad: array<f32>;
+#import shared/rows
+@group(0) @binding(0) var<storage, read_write> w: array<Value>;
+@group(0) @binding(1) var<storage, read_write> m: array<Value>;
+@group(0) @binding(2) var<storage, read_write> v: array<Value>;
+@group(0) @binding(3) var<storage, read> grad: array<Value>;
 #ifdef CLIPPED
 @group(0) @binding(4) var<storage, read> clip: array<f32>;
 #endif
 #import shared/grid
+#ifdef VEC
+// Which of the four decay.
+fn decays(i: u32) -> vec4<bool> {
+    return 4u * i + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.decay_len);
+}
+#endif
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let start = linear_group(group, groups) * 256u + lane;
+    let start = linear_group(group, groups) * 64u * EACH + lane;
 #ifdef CLIPPED
     let factor = clip[1];
     if factor == 0.0 { return; }
 #endif
-#unroll s 0 4
+#unroll s 0 EACH
     let i_{s} = start + {s}u * 64u;
-    if i_{s} < p.n {
+    if i_{s} < p.units {
         var g = grad[i_{s}];
         var x = w[i_{s}];
 #ifdef CLIPPED
         g = g * factor;
 #endif
 #ifdef DECOUPLED
+#ifdef VEC
+        x = select(x, x * p.shrink, decays(i_{s}));
+#else
         if i_{s} < p.decay_len { x = x * p.shrink; }
+#endif
+#else
+#ifdef VEC
+        g = select(g, g + p.decay * x, decays(i_{s}));
 #else
         if i_{s} < p.decay_len { g = g + p.decay * x; }
+#endif
 #endif
         let first = m[i_{s}];
         let mean = first + p.one_minus_beta1 * (g - first);

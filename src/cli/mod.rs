@@ -9,7 +9,7 @@ mod tools;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
-use wgvq::gpu::{Core, Gpu, Options};
+use wgvq::gpu::{Core, Gpu, Options, RobustAccess};
 use wgvq::{Error, Result};
 
 /// Trains VQ-VAEs and priors over their codes, turns images into codes and back, draws new images,
@@ -46,6 +46,16 @@ struct Global {
         value_delimiter = ','
     )]
     core: Vec<Core>,
+    /// Robust buffer access: on, as wgpu's devices have it, or off, where the driver checks no
+    /// access of a kernel (Vulkan)
+    #[arg(
+        long,
+        global = true,
+        env = "WGVQ_ROBUST_ACCESS",
+        value_name = "on|off",
+        default_value = "on"
+    )]
+    robust_access: RobustAccess,
     /// Print results and errors only
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -83,6 +93,7 @@ impl Global {
         Gpu::new(Options {
             adapter: self.adapter.clone(),
             core: self.one_core()?,
+            robust_access: self.robust_access,
             ..Default::default()
         })
     }
@@ -91,6 +102,7 @@ impl Global {
         let gpu = Gpu::new(Options {
             adapter: self.adapter.clone(),
             core,
+            robust_access: self.robust_access,
             ..Default::default()
         })?;
         tools::tune::apply(&gpu, core)?;

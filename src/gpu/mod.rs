@@ -18,8 +18,10 @@ pub use command::stream::{Counters, Submission};
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::adapter::adapters;
 pub use device::adapter::{AdapterReport, Core};
+pub use device::class::DeviceClass;
 pub use device::coopmat::Coopmat;
 pub use device::features::{FeatureRequest, MissingFeature, required_features, required_limits};
+pub use device::robust::RobustAccess;
 pub use dtype::DType;
 pub use kernel::compiled::Compiled;
 pub use kernel::gemm::Tile;
@@ -41,10 +43,8 @@ pub use memory::tensor::{Element, POISON, Tensor};
 pub use texture::{ColorSpace, ImageTexture, texture_shaders};
 
 use crate::{Error, Result};
-use device::{adapter, coopmat, features};
-use lock::Mutex;
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use device::{adapter, coopmat, features, robust};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,8 +73,13 @@ pub struct Options {
     /// Let this many invocations share a row, 8, 64 or 256, where a kernel has such variants and
     /// rows are short enough. For tests: every device can run what the others choose.
     pub row_group: Option<u32>,
+    /// Lay kernels out as for this class of devices. For tests: every device can run what the others
+    /// choose.
+    pub device_class: Option<DeviceClass>,
     /// Ask for none of the optional features, as on a browser's default device. For tests.
     pub no_features: bool,
+    /// Let the driver check accesses to buffers, or not. A host's device stays as the host made it.
+    pub robust_access: RobustAccess,
     /// Bytes of device memory that the engine may hold, see [`Gpu::set_memory_budget`].
     pub memory_budget: Option<u64>,
 }
@@ -147,6 +152,12 @@ impl Gpu {
     /// # Errors
     /// If there is no such adapter (what there is, is listed), or the driver refuses.
     pub async fn new_async(options: Options) -> Result<Gpu> {
+        if options.shader_checks && options.robust_access == RobustAccess::Off {
+            return Err(Error::invalid(
+                "robust access",
+                "the checks of `shader_checks` are in part the driver's; leave it on with them",
+            ));
+        }
         let adapter = adapter::choose(options.adapter.as_deref()).await?;
         let mut features = if options.no_features {
             wgpu::Features::empty()
@@ -174,19 +185,23 @@ impl Gpu {
         } else {
             adapter.limits()
         };
-        let (device, queue) = adapter
-            .request_device(&wgpu::DeviceDescriptor {
-                label: Some("wgvq"),
-                required_features: features,
-                required_limits: limits,
-                experimental_features,
-                memory_hints: wgpu::MemoryHints::Performance,
-                ..Default::default()
-            })
-            .await
-            .map_err(|e| Error::NoAdapter {
-                what: format!("{} refused a device: {e}", adapter.get_info().name),
-            })?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgvq"),
+            required_features: features,
+            required_limits: limits,
+            experimental_features,
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = match options.robust_access {
+            RobustAccess::On => {
+                let made = adapter.request_device(&descriptor).await;
+                made.map_err(|e| Error::NoAdapter {
+                    what: format!("{} refused a device: {e}", adapter.get_info().name),
+                })?
+            }
+            RobustAccess::Off => robust::device_without(&adapter, &descriptor)?,
+        };
         let heap = adapter::heap(&adapter);
         let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, coopmat, heap);
         // The device is ours, so its handlers are too: errors become values at the next call that
@@ -245,7 +260,12 @@ impl Gpu {
         options: Options,
     ) -> Gpu {
         let core = options.core.filter(|core| *core != Core::Coopmat);
-        Gpu::assemble(info, device, queue, Options { core, ..options }, None, None)
+        let options = Options {
+            core,
+            robust_access: RobustAccess::On,
+            ..options
+        };
+        Gpu::assemble(info, device, queue, options, None, None)
     }
 
     fn assemble(
@@ -322,6 +342,19 @@ impl Gpu {
     /// of one known size.
     pub fn subgroup_size(&self) -> Option<u32> {
         adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
+    }
+
+    /// Returns the class that decides how wide kernels are laid out, and in which order split sums
+    /// are added.
+    pub fn class(&self) -> DeviceClass {
+        let inner = &self.inner;
+        (inner.options.device_class).unwrap_or_else(|| DeviceClass::of(&inner.info))
+    }
+
+    /// Whether the driver checks accesses to buffers, as [`Options::robust_access`] has it. A
+    /// host's device is taken to be as wgpu makes them.
+    pub fn robust_access(&self) -> RobustAccess {
+        self.inner.options.robust_access
     }
 
     /// Whether kernels can read and write f16 themselves. Where they cannot, what is stored as f16

@@ -36,16 +36,16 @@ fn kernels_are_listed_and_written_by_name() {
     let made = wgvq(&[
         "kernels", "adam", "--wgsl", &wgsl, "--spirv", &spirv, "--msl", &msl, "--hlsl", &hlsl,
     ]);
-    assert_eq!(text(&made.stdout), "4 variants written\n", "{made:?}");
+    assert_eq!(text(&made.stdout), "8 variants written\n", "{made:?}");
     for (folder, kind, mark) in [
         (&wgsl, "wgsl", "@compute"),
         (&msl, "metal", "kernel void"),
         (&hlsl, "hlsl", "[numthreads("),
     ] {
-        let file = Path::new(folder).join(format!("adam_CLIPPED=1_.{kind}"));
+        let file = Path::new(folder).join(format!("adam_CLIPPED=1_EACH=4_.{kind}"));
         assert!(fs::read_to_string(file).unwrap().contains(mark), "{kind}");
     }
-    let words = fs::read(Path::new(&spirv).join("adam.spv")).unwrap();
+    let words = fs::read(Path::new(&spirv).join("adam_EACH=4_.spv")).unwrap();
     assert_eq!(words[..4], 0x0723_0203_u32.to_le_bytes());
 
     let unknown = wgvq(&["kernels", "adamm"]);

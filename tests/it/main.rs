@@ -50,6 +50,7 @@ mod replacing;
 mod report;
 mod resume;
 mod resuming;
+mod robust;
 mod run_files;
 mod sampling;
 mod scripts;

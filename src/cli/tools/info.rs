@@ -4,7 +4,7 @@ use crate::cli::common::output;
 use crate::cli::tools::tune;
 use crate::cli::{CommandStatus, Global};
 use wgvq::Result;
-use wgvq::gpu::{adapters, default_rules};
+use wgvq::gpu::{AdapterReport, RobustAccess, adapters, default_rules};
 use wgvq::wgpu::Features;
 
 pub fn run(global: &Global) -> Result<CommandStatus> {
@@ -50,6 +50,8 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
                 "max_buffer_size": l.max_buffer_size,
                 "max_binding_size": l.max_storage_buffer_binding_size,
                 "workgroup_memory": l.max_compute_workgroup_storage_size,
+                "robust_access": robust(global, a).0.name(),
+                "robust_access_optional": a.robust_access_optional,
                 "tiles": rules,
                 "tuned": stored.as_ref().map(|(path, _)| path.display().to_string()),
             });
@@ -93,6 +95,8 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
             "   workgroup memory {} KiB",
             l.max_compute_workgroup_storage_size >> 10
         ));
+        let (used, why) = robust(global, a);
+        output::result(&format!("   robust access    {} ({why})", used.name()));
         let from = stored.as_ref().map_or(
             "the default table; `wgvq tune` measures a better one".into(),
             |(path, _)| format!("measured, from {}", path.display()),
@@ -103,4 +107,13 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
             .for_each(|rule| output::result(&format!("                    {rule}")));
     }
     Ok(CommandStatus::Done)
+}
+
+/// Whether an engine on the adapter has the driver check accesses to buffers, and why.
+fn robust(global: &Global, adapter: &AdapterReport) -> (RobustAccess, &'static str) {
+    if adapter.robust_access_optional {
+        (global.robust_access, "--robust-access chooses")
+    } else {
+        (RobustAccess::On, "only Vulkan has the choice")
+    }
 }

@@ -5,7 +5,7 @@ mod table;
 
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,15 +51,6 @@ pub struct Kernels {
     /// NAME.TEXT.txt
     #[arg(long, value_name = "DIR")]
     ir: Option<PathBuf>,
-    /// Robust buffer access in --statistics and --ir: on, as wgpu's devices have it, or off
-    #[arg(long, value_enum, default_value_t = Robust::On, value_name = "WHETHER")]
-    robust_access: Robust,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Robust {
-    On,
-    Off,
 }
 
 impl Kernels {
@@ -158,8 +149,7 @@ impl Kernels {
         kernels: &BTreeMap<String, Kernel>,
     ) -> Result<CommandStatus> {
         use wgvq::gpu::statistics::{Compiler, Outcome};
-        let robust = self.robust_access == Robust::On;
-        let compiler = Compiler::open(global.adapter.as_deref(), robust)?;
+        let compiler = Compiler::open(global.adapter.as_deref(), global.robust_access)?;
         let texts = self.ir.is_some();
         // A compiler's time per variant differs by a factor of a thousand: shared out singly.
         let rows: Vec<(&String, &Kernel)> = kernels.iter().collect();

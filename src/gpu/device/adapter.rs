@@ -1,6 +1,8 @@
 //! Finding adapters, choosing one, and saying what of the engine each can run.
 
 use super::coopmat::{self, Coopmat};
+#[cfg(not(target_arch = "wasm32"))]
+use super::robust;
 use crate::{Error, Result};
 
 /// The lanes that the `subgroup` core is built and tested for.
@@ -61,6 +63,9 @@ pub struct AdapterReport {
     pub features: wgpu::Features,
     /// The matrix cores that can run on it, the preferred one first.
     pub cores: Vec<Core>,
+    /// Whether a device without robust buffer access can be made on it, see
+    /// [`RobustAccess`](crate::gpu::RobustAccess).
+    pub robust_access_optional: bool,
 }
 
 fn instance() -> wgpu::Instance {
@@ -115,6 +120,7 @@ pub fn adapters() -> Vec<AdapterReport> {
                 memory: heap(&adapter),
                 features,
                 cores,
+                robust_access_optional: robust::optional(&info),
                 info,
             }
         })

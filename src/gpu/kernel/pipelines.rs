@@ -258,7 +258,8 @@ impl Gpu {
         } else {
             // SAFETY: kernels guard every index by hand and their loops end. `tests/ops.rs` runs
             // every case of the registry with the checks on and off, between guard bands
-            // (`gpu/guard.rs`), and asks for equal bits and intact bands.
+            // (`gpu/memory/guard.rs`), and asks for equal bits and intact bands. Robust access is
+            // off there where these checks are.
             unsafe {
                 device.create_shader_module_trusted(
                     descriptor,

@@ -7,6 +7,7 @@ mod compiled;
 
 use super::pipelines::Kernel;
 use super::translate::Validated;
+use crate::gpu::RobustAccess;
 use crate::gpu::device::adapter;
 use crate::{Error, Result};
 use ash::{ext, khr, vk};
@@ -36,12 +37,12 @@ struct Offers {
 
 impl Compiler {
     /// Opens the adapter that `wanted` names, see [`Options::adapter`](crate::gpu::Options).
-    /// `robust` asks for robust buffer access, which wgpu's devices always have.
+    /// With robust buffer access or without.
     ///
     /// # Errors
     /// If there is no such adapter, or it is no Vulkan adapter whose driver has
     /// VK_KHR_pipeline_executable_properties.
-    pub fn open(wanted: Option<&str>, robust: bool) -> Result<Self> {
+    pub fn open(wanted: Option<&str>, robust: RobustAccess) -> Result<Self> {
         let adapter = pollster::block_on(adapter::choose(wanted))?;
         let info = adapter.get_info();
         let lacking = |what: String| Error::Feature {
@@ -66,7 +67,7 @@ impl Compiler {
             // destroyed before `adapter` is dropped, which keeps the instance alive.
             let hal = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }
                 .ok_or_else(|| lacking("Vulkan".into()))?;
-            make_device(hal.deref(), robust).map_err(lacking)?
+            make_device(hal.deref(), robust == RobustAccess::On).map_err(lacking)?
         };
         Ok(Compiler {
             device,

@@ -2,7 +2,7 @@
 
 use super::split_sum::split_sum_to;
 use crate::autograd::{Tape, Var, placed};
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
+use crate::gpu::{DType, DeviceClass, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, cases, refused,
 };
@@ -12,12 +12,17 @@ fn kernel(vec: bool) -> Kernel {
     Kernel::new(shader!("linalg/column_sum")).flag("VEC", vec)
 }
 
-/// Invocations that a large matrix is spread over: a fixed number, so that the order of the sum is
-/// fixed too.
+/// Invocations that a large matrix is spread over on a processor: a fixed number, so that the order
+/// of the sum is fixed too.
 const INVOCATIONS: usize = 4096;
 
+/// Slices at most, which a second pass adds.
+fn most_slices(class: DeviceClass) -> usize {
+    if class.is_gpu() { 1024 } else { 256 }
+}
+
 /// Computes `y[c] = sum over r of x[r, c]`: x [R, C], y `[C]`. The order of the sum depends on the
-/// shape alone.
+/// shape and the device's class alone.
 ///
 /// # Errors
 /// If x is not a matrix of f32.
@@ -38,8 +43,9 @@ pub(crate) fn column_sum_to(x: &Tensor, place: Option<&Tensor>) -> Result<Tensor
     let gpu = x.gpu();
     let vec = cols.is_multiple_of(4);
     let units = if vec { cols / 4 } else { cols };
-    let slices = (INVOCATIONS / units.max(1))
-        .clamp(1, 256)
+    let class = gpu.class();
+    let slices = (class.invocations(INVOCATIONS) / units.max(1))
+        .clamp(1, most_slices(class))
         .min(rows.div_ceil(16).max(1));
     let rows_per_slice = rows.div_ceil(slices);
     let place_of_all = place.filter(|_| slices == 1);

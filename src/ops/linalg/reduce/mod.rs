@@ -1,4 +1,5 @@
-//! The sum or mean of a whole tensor, in two passes whose order depends on the length alone.
+//! The sum or mean of a whole tensor, in two passes whose order depends on the length and the
+//! device's class alone.
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
@@ -23,13 +24,20 @@ struct Finish {
     scale: f32,
 }
 
-/// Partial sums at most: enough to fill a device, few enough for one workgroup to finish.
+/// Partial sums at most on a processor: enough to fill it, few enough for one workgroup to finish.
 const PARTS: usize = 4096;
+/// Invocations that make a partial sum on a GPU.
+const GROUP: u32 = 256;
 
-fn kernel(term: Term, vec: bool) -> Kernel {
+fn kernel(term: Term, vec: bool, shared: bool) -> Kernel {
     let kernel = Kernel::new(shader!("linalg/reduce"))
         .flag("VEC", vec)
         .flag("PAIR", term != Term::Value);
+    let kernel = if shared {
+        kernel.define("GROUP", GROUP)
+    } else {
+        kernel
+    };
     let kernel = kernel.flag("SQUARED", term == Term::SquaredDifference);
     kernel
         .flag("ABSOLUTE", term == Term::AbsoluteDifference)
@@ -41,10 +49,11 @@ fn finish_kernel() -> Kernel {
 }
 
 pub(crate) fn kernels(terms: &[Term]) -> Vec<Kernel> {
-    let both = terms
-        .iter()
-        .flat_map(|t| [kernel(*t, false), kernel(*t, true)]);
-    both.chain([finish_kernel()]).collect()
+    let all = terms.iter().flat_map(|t| {
+        [(false, false), (true, false), (false, true), (true, true)]
+            .map(|(vec, shared)| kernel(*t, vec, shared))
+    });
+    all.chain([finish_kernel()]).collect()
 }
 
 /// Computes `scale * sum of term(a, b)`: [1].
@@ -68,7 +77,15 @@ pub(crate) fn reduce(
     let gpu = a.gpu();
     let vec = a.len().is_multiple_of(4);
     let units = if vec { a.len() / 4 } else { a.len() };
-    let count = units.div_ceil(4).min(PARTS);
+    let (class, group) = (gpu.class(), GROUP as usize);
+    let (count, groups) = if class.is_gpu() {
+        let most = class.invocations(0) / group;
+        let count = units.div_ceil(4 * group).min(most);
+        (count, groups_for(count, 1))
+    } else {
+        let count = units.div_ceil(4).min(PARTS);
+        (count, groups_for(count, 64))
+    };
     let parts = Tensor::empty(gpu, &[count], DType::F32)?;
     let bindings: Vec<&Tensor> = [a, &parts].into_iter().chain(b).collect();
     let bytes = 4.0 * a.len() as f64 * if b.is_some() { 2.0 } else { 1.0 };
@@ -78,10 +95,10 @@ pub(crate) fn reduce(
     };
     gpu.dispatch(
         op,
-        &kernel(term, vec),
+        &kernel(term, vec, class.is_gpu()),
         &bindings,
         &[units as u32, count as u32],
-        groups_for(count, 64),
+        groups,
         work,
     )?;
     let y = Tensor::empty(gpu, &[1], DType::F32)?;

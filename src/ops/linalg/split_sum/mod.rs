@@ -7,9 +7,25 @@ use crate::spec::{
 };
 use crate::{Error, Result, shader};
 
-fn kernel() -> Kernel {
-    Kernel::new(shader!("linalg/split_sum"))
+fn kernel(vec: bool, shared: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("linalg/split_sum")).flag("VEC", vec);
+    if shared {
+        kernel.define("WALKERS", WALKERS)
+    } else {
+        kernel
+    }
 }
+
+/// Its variants.
+fn kernels() -> [Kernel; 4] {
+    [(false, false), (true, false), (false, true), (true, true)]
+        .map(|(vec, shared)| kernel(vec, shared))
+}
+
+/// Invocations of a workgroup of 64 that share an element's parts.
+const WALKERS: u32 = 8;
+/// Parts from which on they do, on a GPU, where elements are too few to fill it.
+const MANY: usize = 16;
 
 fn work(splits: usize, n: usize) -> Work {
     Work {
@@ -18,8 +34,8 @@ fn work(splits: usize, n: usize) -> Work {
     }
 }
 
-/// Computes `y[i] = sum over s of parts[s, i]`, in the order of s: parts [S, N], y of `shape`, N
-/// elements.
+/// Computes `y[i] = sum over s of parts[s, i]`: parts [S, N], y of `shape`, N elements. The order of
+/// the sum depends on the shape and the device's class alone; on a processor it is that of s.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -42,13 +58,17 @@ pub(crate) fn split_sum_to(
         ));
     }
     let y = placed(place, parts.gpu(), shape)?;
-    let params = [n as u32, splits as u32];
+    let class = parts.gpu().class();
+    let vec = class.is_gpu() && n.is_multiple_of(4);
+    let units = if vec { n / 4 } else { n };
+    let shared = class.is_gpu() && splits >= MANY && units < class.invocations(0);
+    let params = [units as u32, splits as u32];
     parts.gpu().dispatch(
         "split_sum",
-        &kernel(),
+        &kernel(vec, shared),
         &[parts, &y],
         &params,
-        groups_for(n, 64),
+        groups_for(units, if shared { 64 / WALKERS as usize } else { 64 }),
         work(splits, n),
     )?;
     Ok(y)
@@ -71,7 +91,17 @@ impl Operation for SplitSum {
         "split_sum"
     }
     fn cases(&self) -> Vec<Case> {
-        cases(["s", "n"], &[[1, 1], [3, 65], [64, 7], [17, 1_031]])
+        [
+            (1, 1),
+            (3, 65),
+            (64, 7),
+            (17, 1_031),
+            (33, 68),
+            (5, 260),
+            (1_003, 36),
+        ]
+        .map(|(s, n)| case(&[("s", s), ("n", n)]))
+        .to_vec()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("s", 8), ("n", 1 << 17)])]
@@ -96,7 +126,7 @@ impl Operation for SplitSum {
         work(case.get("s"), case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel()]
+        kernels().to_vec()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let parts = Tensor::zeros(gpu, &[2, 4], DType::F32)?;

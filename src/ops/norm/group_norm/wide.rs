@@ -4,38 +4,41 @@
 
 use super::Layout;
 use crate::autograd::Wanted;
-use crate::gpu::{DType, Kernel, Tensor, Work, groups_for};
+use crate::gpu::{DType, DeviceClass, Kernel, Tensor, Work, groups_for};
 use crate::ops::linalg::split_sum::split_sum_to;
 use crate::{Result, shader};
 
-fn moments() -> Kernel {
-    Kernel::new(shader!("norm/group_norm_moments"))
+fn moments(vec: bool) -> Kernel {
+    Kernel::new(shader!("norm/group_norm_moments")).flag("VEC", vec)
 }
-fn stats() -> Kernel {
-    Kernel::new(shader!("norm/group_norm_stats"))
+fn stats(shared: bool) -> Kernel {
+    of_a_group(Kernel::new(shader!("norm/group_norm_stats")), shared)
 }
 fn apply(grad: bool) -> Kernel {
     Kernel::new(shader!("norm/group_norm_apply")).flag("GRAD", grad)
 }
-fn grad_parts() -> Kernel {
-    Kernel::new(shader!("norm/group_norm_grad_parts"))
+fn grad_parts(vec: bool) -> Kernel {
+    Kernel::new(shader!("norm/group_norm_grad_parts")).flag("VEC", vec)
 }
-fn grad_means() -> Kernel {
-    Kernel::new(shader!("norm/group_norm_grad_means"))
-}
-
-pub(super) fn kernels() -> [Kernel; 6] {
-    [
-        moments(),
-        stats(),
-        apply(false),
-        apply(true),
-        grad_parts(),
-        grad_means(),
-    ]
+fn grad_means(shared: bool) -> Kernel {
+    of_a_group(Kernel::new(shader!("norm/group_norm_grad_means")), shared)
 }
 
-/// Invocations that fill a device, of those that go along positions.
+/// A kernel in which one invocation has a group of channels, or a workgroup shares it.
+fn of_a_group(kernel: Kernel, shared: bool) -> Kernel {
+    if shared {
+        kernel.define("GROUP", 64)
+    } else {
+        kernel
+    }
+}
+
+pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
+    let both = [moments, stats, apply, grad_parts, grad_means];
+    both.into_iter().flat_map(|of| [false, true].map(of))
+}
+
+/// Invocations that fill a processor, of those that go along positions.
 const INVOCATIONS: usize = 16_384;
 /// Positions of a slice at least, and at most: an invocation goes through them twice, and through
 /// no more than 65,535 iterations on llvmpipe.
@@ -54,10 +57,11 @@ struct Stats {
 }
 
 impl Layout {
-    /// Positions of a slice, and slices of an image.
-    fn slices(&self) -> [usize; 2] {
+    /// Positions of a slice, and slices of an image, where channels go in `units`.
+    fn slices(&self, class: DeviceClass, units: usize) -> [usize; 2] {
         let [least, most] = SLICE.map(|positions| self.s.div_ceil(positions));
-        let slices = (INVOCATIONS / (self.n * self.c)).clamp(most.max(1), least.max(1));
+        let wanted = class.invocations(INVOCATIONS) / (self.n * units).max(1);
+        let slices = wanted.clamp(most.max(1), least.max(1));
         let per_slice = self.s.div_ceil(slices);
         [per_slice, self.s.div_ceil(per_slice)]
     }
@@ -79,14 +83,18 @@ impl Layout {
         b: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
         self.check(op, x, w, b)?;
-        let (gpu, rows, [per_slice, slices]) = (x.gpu(), self.n * self.g, self.slices());
+        let (gpu, rows) = (x.gpu(), self.n * self.g);
+        let class = gpu.class();
+        let vec = class.is_gpu() && self.c.is_multiple_of(4);
+        let units = if vec { self.c / 4 } else { self.c };
+        let [per_slice, slices] = self.slices(class, units);
         let part = || Tensor::empty(gpu, &[self.n * slices, self.c], DType::F32);
         let (means, squares) = (part()?, part()?);
-        let params = [self.n, self.s, self.c, per_slice, slices].map(|v| v as u32);
-        let groups = groups_for(means.len(), 64);
+        let params = [self.n, self.s, units, per_slice, slices].map(|v| v as u32);
+        let groups = groups_for(self.n * slices * units, 64);
         gpu.dispatch(
             op,
-            &moments(),
+            &moments(vec),
             &[x, &means, &squares],
             &params,
             groups,
@@ -108,10 +116,10 @@ impl Layout {
         };
         gpu.dispatch(
             op,
-            &stats(),
+            &stats(class.is_gpu()),
             &[&means, &squares, &found],
             &params,
-            groups_for(rows, 64),
+            groups_for(rows, if class.is_gpu() { 1 } else { 64 }),
             small,
         )?;
         Ok((self.apply_wide(op, x, w, b, &found)?, found))
@@ -151,14 +159,18 @@ impl Layout {
         [x, w, dy, found]: [&Tensor; 4],
         needs: &Wanted,
     ) -> Result<Vec<Option<Tensor>>> {
-        let (gpu, rows, [per_slice, slices]) = (x.gpu(), self.n * self.g, self.slices());
+        let (gpu, rows) = (x.gpu(), self.n * self.g);
+        let class = gpu.class();
+        let vec = class.is_gpu() && (self.c / self.g).is_multiple_of(4);
+        let units = if vec { self.c / 4 } else { self.c };
+        let [per_slice, slices] = self.slices(class, units);
         let part = || Tensor::empty(gpu, &[self.n * slices, self.c], DType::F32);
         let (sums, along) = (part()?, part()?);
-        let params = [self.n, self.s, self.c, self.g, per_slice, slices].map(|v| v as u32);
-        let groups = groups_for(sums.len(), 64);
+        let params = [self.n, self.s, units, self.g, per_slice, slices].map(|v| v as u32);
+        let groups = groups_for(self.n * slices * units, 64);
         gpu.dispatch(
             op,
-            &grad_parts(),
+            &grad_parts(vec),
             &[x, dy, found, &sums, &along],
             &params,
             groups,
@@ -174,10 +186,10 @@ impl Layout {
             };
             gpu.dispatch(
                 op,
-                &grad_means(),
+                &grad_means(class.is_gpu()),
                 &[&sums, &along, w, &means],
                 &params,
-                groups_for(rows, 64),
+                groups_for(rows, if class.is_gpu() { 1 } else { 64 }),
                 small,
             )?;
             let to = Tensor::empty(gpu, x.shape(), DType::F32)?;

@@ -5,7 +5,6 @@ mod reference;
 use super::group_norm;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
-use crate::ops::linalg::split_sum::split_sum_to;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
@@ -30,11 +29,6 @@ fn backward_kernel(vec: bool, group: u32) -> Kernel {
         .define("GROUP", group)
         .flag("VEC", vec)
 }
-/// The column sum of dy r x is that of layer normalisation, with a mean of 0.
-fn weight_kernel() -> Kernel {
-    group_norm::weight_kernel()
-}
-
 fn work(n: usize, d: usize, tensors: usize) -> Work {
     Work {
         flops: 4.0 * (n * d) as f64,
@@ -114,22 +108,11 @@ fn grad_input(x: &Tensor, w: &Tensor, dy: &Tensor, stats: &Tensor, eps: f32) -> 
     Ok(dx)
 }
 
+/// The column sum of dy r x is that of layer normalisation, with a mean of 0.
 fn grad_weight(x: &Tensor, dy: &Tensor, stats: &Tensor, place: Option<&Tensor>) -> Result<Tensor> {
     let [rows, _] = stats.dims("rms_norm")?;
     let d = x.len() / rows.max(1);
-    let slices = (4096 / d.max(1)).clamp(1, 64).min(rows.div_ceil(16).max(1));
-    let parts = Tensor::empty(x.gpu(), &[slices, d], DType::F32)?;
-    let params = [d, rows, rows.div_ceil(slices), slices].map(|v| v as u32);
-    let groups = groups_for(d * slices, 64);
-    x.gpu().dispatch(
-        "rms_norm",
-        &weight_kernel(),
-        &[x, dy, stats, &parts],
-        &params,
-        groups,
-        work(rows, d, 2),
-    )?;
-    split_sum_to(&parts, &[d], place)
+    group_norm::weight_gradient("rms_norm", [x, dy, stats], d, work(rows, d, 2), place)
 }
 
 /// Computes `w x / sqrt(mean(x^2) + eps)`, the mean over the last dimension: x [.., D], weight
@@ -211,7 +194,7 @@ impl Operation for RmsNorm {
             .flat_map(|group| [(false, group), (true, group)]);
         let both = variants
             .flat_map(|(vec, group)| [forward_kernel(vec, group), backward_kernel(vec, group)]);
-        both.chain([weight_kernel()]).collect()
+        both.chain(group_norm::weight_kernels()).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let (x, w) = (

@@ -85,7 +85,7 @@ impl Hyper {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct Params {
-    n: u32,
+    units: u32,
     decay_len: u32,
     decay: f32,
     shrink: f32,
@@ -97,8 +97,11 @@ struct Params {
     one_minus_beta2: f32,
 }
 
-fn kernel(decay: Decay, clipped: bool) -> Kernel {
+/// On a GPU an invocation makes one vec4 where there are such, and four elements otherwise.
+fn kernel(vec: bool, decay: Decay, clipped: bool) -> Kernel {
     Kernel::new(shader!("optim/adam"))
+        .flag("VEC", vec)
+        .define("EACH", if vec { 1 } else { 4 })
         .flag("DECOUPLED", decay == Decay::Decoupled)
         .flag("CLIPPED", clipped)
 }
@@ -176,10 +179,11 @@ fn adam_in_chunks(
     }
     // A power of more than 2^31 is 0 for every beta that f64 tells from 1.
     let t = step.min(i32::MAX as u64) as i32;
-    let kernel = kernel(hyper.decay, clip.is_some());
+    let gpu = weights.gpu();
     for (start, n) in chunks(weights.len(), limit) {
+        let vec = gpu.class().is_gpu() && n.is_multiple_of(4);
         let params = Params {
-            n: n as u32,
+            units: if vec { n / 4 } else { n } as u32,
             decay_len: decay_len.saturating_sub(start).min(n) as u32,
             decay: hyper.weight_decay as f32,
             shrink: (1.0 - hyper.lr * hyper.weight_decay) as f32,
@@ -194,9 +198,9 @@ fn adam_in_chunks(
         let (w, m, v, g) = (flat(weights)?, flat(m)?, flat(v)?, flat(gradient)?);
         let mut bindings = vec![&w, &m, &v, &g];
         bindings.extend(clip);
-        weights.gpu().dispatch(
+        gpu.dispatch(
             "adam",
-            &kernel,
+            &kernel(vec, hyper.decay, clip.is_some()),
             &bindings,
             &params,
             groups_for(n, 256),
@@ -235,7 +239,7 @@ impl Operation for Adam {
     fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for (decoupled, clip) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)] {
-            for (n, t) in [(1, 1), (13, 2), (257, 1000), (10_007, 100_000)] {
+            for (n, t) in [(1, 1), (13, 2), (257, 1000), (10_007, 100_000), (1_036, 7)] {
                 cases.push(case(&[
                     ("n", n),
                     ("t", t),
@@ -343,7 +347,7 @@ impl Operation for Adam {
         ];
         variants
             .into_iter()
-            .map(|(decay, clipped)| kernel(decay, clipped))
+            .flat_map(|(decay, clipped)| [false, true].map(|vec| kernel(vec, decay, clipped)))
             .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
