@@ -31,6 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if at >= p.sequences * p.heads { return; }
     let sequence = at / p.heads;
     let head = at % p.heads;
+#import shared/whole_subgroup
     let own = min(lengths[sequence], p.most - 1u);
     let units = p.d / 4u;
     let row = p.heads * units;
@@ -55,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     own_score += dot(q_{n}, own_k_{n});
 #end
     var top = subgroupAdd(own_score);
-    var total = 1.0;
+    var total = select(nothing, 1.0, whole);
     for (var j0 = 0u; j0 < own; j0 += LANES) {
 #ifdef MASK
         let j = min(j0 + lane, own - 1u);

@@ -18,6 +18,7 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
 #import attention/attention/begin
+#import shared/whole_subgroup
 #unroll v 0 V
     let row_{v} = row0 + {v}u * GROUP + lane;
     let first_{v} = i32(row_{v}) - p.diagonal;
@@ -30,8 +31,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let k_{v}_{t} = k_at(p.k_offset + safe_{v}, {t}u);
     let v_{v}_{t} = v_at(p.v_offset + safe_{v}, {t}u);
 #unroll j 0 4
-    var dk_{v}_{4*t+j} = 0.0;
-    var dv_{v}_{4*t+j} = 0.0;
+    var dk_{v}_{4*t+j} = nothing;
+    var dv_{v}_{4*t+j} = nothing;
 #end
 #end
 #end

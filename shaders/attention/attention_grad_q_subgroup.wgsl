@@ -18,6 +18,7 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
 #import attention/attention/begin
+#import shared/whole_subgroup
 #unroll v 0 V
     let row_{v} = row0 + {v}u * GROUP + lane;
     let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let q_{v}_{t} = q_at(p.q_offset + q_base + safe_{v} * p.q_row, {t}u) * p.scale;
     let do_{v}_{t} = d_o_at(o_base + safe_{v} * p.o_row, {t}u);
 #unroll j 0 4
-    var dq_{v}_{4*t+j} = 0.0;
+    var dq_{v}_{4*t+j} = nothing;
 #end
 #end
 #end

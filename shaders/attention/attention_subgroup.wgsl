@@ -26,6 +26,7 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
 #import attention/attention/begin
+#import shared/whole_subgroup
 #unroll v 0 V
     let row_{v} = row0 + {v}u * GROUP + lane;
     let last_{v} = min(i32(row_{v}) + p.diagonal, i32(p.tk) - 1);
@@ -35,11 +36,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var word_{v} = 0u;
 #endif
     var top_{v} = LOWEST;
-    var sum_{v} = 0.0;
+    var sum_{v} = nothing;
 #unroll t 0 DQ
     let q_{v}_{t} = q_at(from_{v}, {t}u) * p.scale;
 #unroll j 0 4
-    var o_{v}_{4*t+j} = 0.0;
+    var o_{v}_{4*t+j} = nothing;
 #end
 #end
 #end

@@ -51,9 +51,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let iy0 = i32(row % p.oh) - i32(p.pad_y);
     let ix0 = i32(ox) - i32(p.pad_x);
     let image = i32(row / p.oh * p.h);
+#import shared/whole_subgroup
 #unroll v 0 V
 #unroll c 0 NC
-    var acc_{v}_{c} = 0.0;
+    var acc_{v}_{c} = nothing;
 #end
 #end
     for (var ky = 0u; ky < p.kh; ky += 1u) {

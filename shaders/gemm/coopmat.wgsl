@@ -6,6 +6,7 @@
     // A matrix's elements belong to no invocation in particular, so the sums go through workgroup
     // memory, STAGE rows at a time, and an invocation picks up four columns of V rows: four side by
     // side of each SUBGROUP.
+#import shared/whole_subgroup
     let tile_col = tile_c0 + lane % 16u * 4u;
     // Every lane of a subgroup must name the same matrix: its first lane speaks for all.
     let subgroup = subgroupBroadcastFirst(lane) / SUBGROUP;
@@ -109,8 +110,8 @@
 #unroll q 0 STAGE/SUBGROUP
 #unroll j 0 4
 #unroll c 0 4
-    acc_{4*(s*(STAGE/SUBGROUP)+q)+j}_{c} = sums[
-        ({q}u * SUBGROUP + lane / 16u * 4u + {j}u) * FLOATS + lane % 16u * 4u + {c}u];
+    acc_{4*(s*(STAGE/SUBGROUP)+q)+j}_{c} = select(nothing, sums[
+        ({q}u * SUBGROUP + lane / 16u * 4u + {j}u) * FLOATS + lane % 16u * 4u + {c}u], whole);
 #end
 #end
 #end

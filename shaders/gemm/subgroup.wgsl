@@ -2,9 +2,10 @@
     // keeps V x NC sums in named variables; the columns are spread over the lanes and handed round
     // by broadcast, so that a step of four along k costs a few loads and V x NC x 4 fused
     // multiply-adds. No workgroup memory and no barrier.
+#import shared/whole_subgroup
 #unroll v 0 V
 #unroll c 0 NC
-    var acc_{v}_{c} = 0.0;
+    var acc_{v}_{c} = nothing;
 #end
 #end
     let tile_col = tile_c0;

@@ -27,14 +27,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
     let tile = linear_group(group, groups);
     if tile >= p.tiles { return; }
+#import shared/whole_subgroup
 #unroll v 0 V
     let row_{v} = (tile * V + {v}u) * LANES + lane;
     let start_{v} = min(row_{v}, p.n - 1u) * (D / 4u);
 #unroll t 0 D/4
     let x_{v}_{t} = vec4<f32>(x[start_{v} + {t}u]);
 #end
-    var best_{v} = 3.4028234e38;
-    var code_{v} = 0u;
+    // Nothing is below NaN, and no codebook has so many codes.
+    var best_{v} = select(nothing, 3.4028234e38, whole);
+    var code_{v} = select(0xffffffffu, 0u, whole);
 #end
     for (var c0 = 0u; c0 < p.k; c0 += NC) {
 #unroll g 0 RHS_GROUPS

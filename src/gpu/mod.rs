@@ -2,13 +2,13 @@
 //! errors.
 
 pub(crate) mod command;
-mod coopmat_check;
 mod deprecated;
 pub(crate) mod device;
 mod dtype;
 pub(crate) mod kernel;
 pub(crate) mod lock;
 pub(crate) mod memory;
+mod self_test;
 mod texture;
 
 pub(crate) use command::clock;
@@ -45,8 +45,8 @@ pub use texture::{ColorSpace, ImageTexture, texture_shaders};
 use crate::{Error, Result};
 use device::{adapter, coopmat, features, robust};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A map whose keys are our own, so that its hash need not withstand anybody.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<rustc_hash::FxHasher>>;
@@ -76,6 +76,9 @@ pub struct Options {
     /// Lay kernels out as for this class of devices. For tests: every device can run what the others
     /// choose.
     pub device_class: Option<DeviceClass>,
+    /// Take the device's subgroups to have these sizes, largest and smallest, and try them. For
+    /// tests: sizes that it has not are found out.
+    pub subgroup_sizes: Option<[u32; 2]>,
     /// Ask for none of the optional features, as on a browser's default device. For tests.
     pub no_features: bool,
     /// Let the driver check accesses to buffers, or not. A host's device stays as the host made it.
@@ -118,7 +121,10 @@ pub(crate) struct Inner {
     pub(crate) heap: Option<u64>,
     pub(crate) options: Options,
     pub(crate) immediates: bool,
-    pub(crate) coopmat: Option<Coopmat>,
+    /// The variant of the `coopmat` core, where that is the core and has passed its test.
+    pub(crate) coopmat: OnceLock<Coopmat>,
+    /// The lanes of the `subgroup` core, where it can run.
+    lanes: OnceLock<u32>,
     pub(crate) memory: memory::Memory,
     pub(crate) command: command::Commands,
     pub(crate) kernel: kernel::Kernels,
@@ -169,15 +175,15 @@ impl Gpu {
                 &adapter.get_info(),
                 "the features that this engine was told not to ask for",
             ))?,
-            Some(Core::Coopmat) => Some(adapter::coopmat(&adapter)?),
-            _ => None,
+            Some(Core::Coopmat) => adapter::coopmat(&adapter)?,
+            _ => Vec::new(),
         };
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if coopmat.is_some() {
+        if !coopmat.is_empty() {
             features |= coopmat::FEATURES;
             // SAFETY: wgpu's experiment may have bugs. The user asked for it by name, every module
-            // that uses it is validated, its accesses stay inside its tiles, and `Coopmat::check`
-            // has to pass below.
+            // that uses it is validated, its accesses stay inside its tiles, and a self-test has to
+            // pass below.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let limits = if options.no_features {
@@ -203,7 +209,7 @@ impl Gpu {
             RobustAccess::Off => robust::device_without(&adapter, &descriptor)?,
         };
         let heap = adapter::heap(&adapter);
-        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, coopmat, heap);
+        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, heap);
         // The device is ours, so its handlers are too: errors become values at the next call that
         // can return one.
         let failure = gpu.inner.failure.clone();
@@ -233,8 +239,10 @@ impl Gpu {
                     });
                 }
             });
-        if let Some(coopmat) = coopmat {
-            coopmat.check(&gpu)?;
+        if coopmat.is_empty() {
+            gpu.find_lanes();
+        } else {
+            let _ = gpu.inner.coopmat.set(gpu.passing(&coopmat)?);
         }
         Ok(gpu)
     }
@@ -265,7 +273,7 @@ impl Gpu {
             robust_access: RobustAccess::On,
             ..options
         };
-        Gpu::assemble(info, device, queue, options, None, None)
+        Gpu::assemble(info, device, queue, options, None)
     }
 
     fn assemble(
@@ -273,7 +281,6 @@ impl Gpu {
         device: wgpu::Device,
         queue: wgpu::Queue,
         options: Options,
-        coopmat: Option<Coopmat>,
         heap: Option<u64>,
     ) -> Gpu {
         let limits = device.limits();
@@ -284,6 +291,12 @@ impl Gpu {
             _ => 1e11,
         };
         let memory = memory::Memory::new(options.memory_budget);
+        // Where there are several sizes, or some are planted, a test decides (`Gpu::new`).
+        let one_size = adapter::subgroup_size(device.features(), &info);
+        let lanes = match (one_size, options.subgroup_sizes) {
+            (Some(lanes), None) => OnceLock::from(lanes),
+            _ => OnceLock::new(),
+        };
         // Where the processor is the device, its memory is the host's.
         let host_memory =
             (info.device_type == wgpu::DeviceType::Cpu).then(crate::memory::available);
@@ -294,7 +307,8 @@ impl Gpu {
             limits,
             options,
             immediates,
-            coopmat,
+            coopmat: OnceLock::new(),
+            lanes,
             memory,
             command: command::Commands::new(guess),
             kernel: kernel::Kernels::default(),
@@ -339,9 +353,9 @@ impl Gpu {
     }
 
     /// Returns the lanes of a subgroup, where the `subgroup` core can run: the device has subgroups
-    /// of one known size.
+    /// of one known size, or several, of which one has passed a test when the device was made.
     pub fn subgroup_size(&self) -> Option<u32> {
-        adapter::subgroup_size(self.inner.device.features(), &self.inner.info)
+        self.inner.lanes.get().copied()
     }
 
     /// Returns the class that decides how wide kernels are laid out, and in which order split sums
@@ -368,7 +382,7 @@ impl Gpu {
 
     /// Returns the variant of the `coopmat` core, where that is the core.
     pub(crate) fn coopmat(&self) -> Option<Coopmat> {
-        self.inner.coopmat
+        self.inner.coopmat.get().copied()
     }
 
     /// The cores that a table of tiles may choose among: those that the device runs and
@@ -383,7 +397,7 @@ impl Gpu {
 
     /// Returns the matrix core that heavy kernels use on this device.
     pub fn core(&self) -> Core {
-        if self.inner.coopmat.is_some() {
+        if self.inner.coopmat.get().is_some() {
             return Core::Coopmat;
         }
         if let Some(tiles) = &*self.inner.kernel.tiles.read() {

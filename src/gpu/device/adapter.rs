@@ -6,7 +6,7 @@ use super::robust;
 use crate::{Error, Result};
 
 /// The lanes that the `subgroup` core is built and tested for.
-pub(crate) const LANES: [u32; 3] = [8, 16, 32];
+pub(crate) const LANES: [u32; 4] = [8, 16, 32, 64];
 
 /// The matrix cores: the inner loops that every heavy kernel shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +105,8 @@ pub fn adapters() -> Vec<AdapterReport> {
         .enumerate()
         .map(|(index, adapter)| {
             let (info, features) = (adapter.get_info(), adapter.features());
-            let subgroup = subgroup_size(features, &info);
+            // Where there are several sizes, the test at opening decides.
+            let subgroup = lanes_to_try(features, &info, None).first().copied();
             let preferred = pick_core(None, subgroup, &info);
             let mut cores = vec![preferred];
             cores.extend(
@@ -197,26 +198,50 @@ pub(in crate::gpu) fn subgroup_size(
     features: wgpu::Features,
     info: &wgpu::AdapterInfo,
 ) -> Option<u32> {
-    one_size(features, info).filter(|lanes| LANES.contains(lanes))
+    match sizes(features, info)[..] {
+        [lanes] => Some(lanes).filter(|lanes| LANES.contains(lanes)),
+        _ => None,
+    }
 }
 
-fn one_size(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Option<u32> {
-    let one = features.contains(wgpu::Features::SUBGROUP)
-        && info.subgroup_min_size == info.subgroup_max_size;
-    one.then_some(info.subgroup_min_size)
+/// The sizes that a workgroup's subgroups may be taken to have, the likeliest first: the one that
+/// there is, or the largest and the smallest of several. Which of them a driver compiles a kernel
+/// for cannot be asked or told: it is tried.
+fn sizes(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Vec<u32> {
+    let mut sizes = Vec::new();
+    if features.contains(wgpu::Features::SUBGROUP) {
+        sizes.extend([info.subgroup_max_size, info.subgroup_min_size]);
+        sizes.dedup();
+    }
+    sizes
 }
 
-/// Returns the variant of the `coopmat` core for an adapter.
+/// The lanes of the `subgroup` core to try on an adapter, in turn. `planted` stands for its sizes,
+/// largest and smallest.
+pub(in crate::gpu) fn lanes_to_try(
+    features: wgpu::Features,
+    info: &wgpu::AdapterInfo,
+    planted: Option<[u32; 2]>,
+) -> Vec<u32> {
+    let mut lanes = match planted {
+        Some(sizes) if features.contains(wgpu::Features::SUBGROUP) => sizes.to_vec(),
+        _ => sizes(features, info),
+    };
+    lanes.retain(|lanes| LANES.contains(lanes));
+    lanes
+}
+
+/// Returns the variants of the `coopmat` core to try on an adapter, in turn: one at least.
 ///
 /// # Errors
 /// Names what the adapter lacks.
-pub(in crate::gpu) fn coopmat(adapter: &wgpu::Adapter) -> Result<Coopmat> {
+pub(in crate::gpu) fn coopmat(adapter: &wgpu::Adapter) -> Result<Vec<Coopmat>> {
     let (info, features) = (adapter.get_info(), adapter.features());
     let matrices = adapter.cooperative_matrix_properties();
     Coopmat::of(
         features,
         &adapter.limits(),
-        one_size(features, &info),
+        &sizes(features, &info),
         &matrices,
     )
     .map_err(|what| coopmat::lacking(&info, &what))

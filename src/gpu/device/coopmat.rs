@@ -36,19 +36,20 @@ impl Coopmat {
             .collect()
     }
 
-    /// Returns the variant for an adapter, or the first thing that it lacks.
+    /// Returns the variants to try on an adapter, in turn, or the first thing that it lacks.
     pub(in crate::gpu) fn of(
         features: wgpu::Features,
         limits: &wgpu::Limits,
-        lanes: Option<u32>,
+        sizes: &[u32],
         matrices: &[wgpu::CooperativeMatrixProperties],
-    ) -> Result<Coopmat, String> {
+    ) -> Result<Vec<Coopmat>, String> {
         if let Some((name, _)) = (FEATURES - features).iter_names().next() {
             return Err(name.to_string());
         }
-        let lanes = lanes
-            .filter(|l| LANES.contains(l))
-            .ok_or("subgroups of one size, 8 to 64 lanes")?;
+        let lanes = sizes.iter().filter(|lanes| LANES.contains(lanes));
+        if lanes.clone().next().is_none() {
+            return Err("subgroups of 8 to 64 lanes".into());
+        }
         if limits.max_compute_workgroup_storage_size < MEMORY {
             return Err(format!("{MEMORY} bytes of workgroup memory"));
         }
@@ -62,7 +63,12 @@ impl Coopmat {
         };
         let side = [16, 8].into_iter().find(|side| usable(*side));
         let side = side.ok_or("cooperative matrices of 16 x 16 or 8 x 8, f16 summed in f32")?;
-        Ok(Coopmat { side, lanes })
+        Ok(lanes
+            .map(|lanes| Coopmat {
+                side,
+                lanes: *lanes,
+            })
+            .collect())
     }
 
     /// Rows per invocation; it has four columns of each.
@@ -105,28 +111,30 @@ mod tests {
             max_compute_workgroup_storage_size: 32_768,
             ..Default::default()
         };
-        let of = |features, lanes, matrices: &[_]| Coopmat::of(features, &limits, lanes, matrices);
+        let of = |features, lanes: &[u32], matrices: &[_]| {
+            Coopmat::of(features, &limits, lanes, matrices)
+        };
         assert!(
-            of(FEATURES - wgpu::Features::SHADER_F16, Some(32), &[])
+            of(FEATURES - wgpu::Features::SHADER_F16, &[32], &[])
                 .unwrap_err()
                 .contains("SHADER_F16")
         );
         assert!(
             of(
                 wgpu::Features::all() - wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-                Some(32),
+                &[32],
                 &[]
             )
             .unwrap_err()
             .contains("COOPERATIVE_MATRIX")
         );
         assert!(
-            of(FEATURES, None, &[matrix(16, F16)])
+            of(FEATURES, &[128], &[matrix(16, F16)])
                 .unwrap_err()
-                .contains("one size")
+                .contains("64 lanes")
         );
         assert!(
-            of(FEATURES, Some(32), &[matrix(16, F32)])
+            of(FEATURES, &[32], &[matrix(16, F32)])
                 .unwrap_err()
                 .contains("f16")
         );
@@ -134,22 +142,25 @@ mod tests {
             Coopmat::of(
                 FEATURES,
                 &wgpu::Limits::default(),
-                Some(32),
+                &[32],
                 &[matrix(16, F16)]
             )
             .is_err()
         );
         assert_eq!(
-            of(FEATURES, Some(32), &[matrix(8, F16), matrix(16, F16)]),
-            Ok(Coopmat {
+            of(FEATURES, &[32], &[matrix(8, F16), matrix(16, F16)]),
+            Ok(vec![Coopmat {
                 side: 16,
                 lanes: 32
-            })
+            }])
         );
         assert_eq!(
-            of(FEATURES, Some(8), &[matrix(8, F16)]),
-            Ok(Coopmat { side: 8, lanes: 8 })
+            of(FEATURES, &[8], &[matrix(8, F16)]),
+            Ok(vec![Coopmat { side: 8, lanes: 8 }])
         );
+        // As on Radeon: both are tried, the largest first.
+        let tried = of(FEATURES, &[64, 32], &[matrix(16, F16)]).unwrap();
+        assert_eq!(tried.iter().map(|c| c.lanes).collect::<Vec<_>>(), [64, 32]);
     }
 
     /// Every output of the tile belongs to one invocation: the layout that tile_row and tile_col

@@ -1,7 +1,7 @@
 //! Features and limits: those that a host requests of its adapter so that the engine can use the
 //! device, and those that a device lacks.
 
-use super::{adapter, coopmat};
+use super::coopmat;
 use crate::gpu::{Core, Gpu};
 use std::fmt;
 
@@ -189,14 +189,16 @@ fn missing_features(
     features: wgpu::Features,
     limits: &wgpu::Limits,
     info: &wgpu::AdapterInfo,
+    lanes: Option<u32>,
     coopmat: bool,
 ) -> Vec<MissingFeature> {
     let mut missing_features = Vec::new();
-    if adapter::subgroup_size(features, info).is_none() {
+    if lanes.is_none() {
         let missing = match features.contains(wgpu::Features::SUBGROUP) {
             false => "SUBGROUP".into(),
             true => format!(
-                "subgroups of one size, 8, 16 or 32 lanes (it has {} to {})",
+                "subgroups of one size, 8, 16, 32 or 64 lanes, or of sizes with which a product was \
+                 right when a device was made for the engine (it has {} to {})",
                 info.subgroup_min_size, info.subgroup_max_size
             ),
         };
@@ -274,7 +276,8 @@ impl Gpu {
             inner.device.features(),
             &inner.limits,
             &inner.info,
-            inner.coopmat.is_some(),
+            self.subgroup_size(),
+            self.coopmat().is_some(),
         )
     }
 }
@@ -282,6 +285,7 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::device::adapter;
 
     #[test]
     fn limits_are_raised_to_what_is_wanted_and_no_further_than_there_is() {
@@ -329,7 +333,10 @@ mod tests {
             subgroup_max_size: 16,
             ..info
         };
-        let of = |features, limits: &wgpu::Limits| missing_features(features, limits, &info, false);
+        let of = |features, limits: &wgpu::Limits| {
+            let lanes = adapter::subgroup_size(features, &info);
+            missing_features(features, limits, &info, lanes, false)
+        };
         let words = |missing_features: &[MissingFeature]| {
             missing_features
                 .iter()

@@ -113,11 +113,11 @@ impl Compiler {
         }
         if needs.subgroups {
             let lanes = kernel.get("SUBGROUP").or(kernel.get("LANES"));
-            // The engine takes such kernels only where all subgroups have one size.
+            // The sizes that the engine tries.
             match (offers.lanes, lanes) {
                 (None, _) => return Some("subgroups".into()),
-                (Some((least, most)), Some(lanes)) if (least, most) != (lanes, lanes) => {
-                    return Some(format!("subgroups of {lanes} lanes, and no other"));
+                (Some((least, most)), Some(lanes)) if ![least, most].contains(&lanes) => {
+                    return Some(format!("subgroups of {lanes} lanes"));
                 }
                 _ => {}
             }
