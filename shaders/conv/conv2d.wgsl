@@ -19,33 +19,49 @@ var<immediate> p: Params;
 #import gemm/operands
 #import gemm/epilogue
 
-struct Lhs { image: i32, y: i32, x: i32, lo: i32, hi: i32 }
-struct Rhs { start: i32, end: i32 }
+struct Lhs { at: i32, y: i32, x: i32, lo: i32, hi: i32 }
+struct Rhs { at: i32, end: i32 }
 fn lhs_begin(row: u32) -> Lhs {
-    let ox = row % p.ow;
-    let rest = row / p.ow;
-    let x0 = i32(ox * p.stride) - i32(p.pad);
+#ifdef WHOLE
+    let read = min(row, p.rows - 1u);
+#else
+    let read = row;
+#endif
+    let rest = read / p.ow;
+    let y0 = i32(rest % p.oh * p.stride) - i32(p.pad);
+    let x0 = i32(read % p.ow * p.stride) - i32(p.pad);
+    let at = ((i32(rest / p.oh * p.h) + y0) * i32(p.w) + x0) * i32(p.i);
     let lo = max(0, -x0) * i32(p.i);
     let hi = min(i32(p.kw), i32(p.w) - x0) * i32(p.i);
-    return Lhs(
-        i32(rest / p.oh * p.h), i32(rest % p.oh * p.stride) - i32(p.pad), x0, lo,
-        select(0, hi, row < p.rows),
-    );
-}
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
-    let iy = lhs.y + i32(t0);
-    let inside = iy >= 0 && iy < i32(p.h);
-    return Run(
-        ((lhs.image + iy) * i32(p.w) + lhs.x) * i32(p.i), 1, lhs.lo, select(0, lhs.hi, inside),
-    );
+    return Lhs(at, y0, x0, lo, select(0, hi, row < p.rows));
 }
 fn rhs_begin(col: u32) -> Rhs {
     let run = p.kw * p.i;
-    return Rhs(i32(col * p.kh * run), select(0, i32(run), col < p.o));
+#ifdef WHOLE
+    let read = min(col, p.o - 1u);
+#else
+    let read = col;
+#endif
+    return Rhs(i32(read * p.kh * run), select(0, i32(run), col < p.o));
 }
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
-    return Run(rhs.start + i32(t0 * p.kw * p.i), 1, 0, rhs.end);
+#ifdef WHOLE
+// At one (ky, kx) the channels are a run, which is there or is not: ky is t1, and kx is t0.
+fn lhs_offset(t1: u32, t0: u32) -> i32 { return i32((t1 * p.w + t0) * p.i); }
+fn rhs_offset(t1: u32, t0: u32) -> i32 { return i32((t1 * p.kw + t0) * p.i); }
+fn lhs_exists(line: Lhs, t1: u32, t0: u32) -> bool {
+    return (u32(line.y + i32(t1)) < p.h) & (u32(line.x + i32(t0)) < p.w);
 }
+#else
+// At one ky, which is t0, the (kx, c) pairs are a run.
+fn lhs_offset(t1: u32, t0: u32) -> i32 { return i32(t0 * p.w * p.i); }
+fn rhs_offset(t1: u32, t0: u32) -> i32 { return i32(t0 * p.kw * p.i); }
+#endif
+fn lhs_limits(line: Lhs, t1: u32, t0: u32) -> vec2<i32> {
+    return vec2(line.lo, select(0, line.hi, u32(line.y + i32(t0)) < p.h));
+}
+fn rhs_limits(line: Rhs, t1: u32, t0: u32) -> vec2<i32> { return vec2(0, line.end); }
+fn lhs_step() -> i32 { return 1; }
+fn rhs_step() -> i32 { return 1; }
 #import gemm/core
 #import shared/grid
 
@@ -56,8 +72,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if tile >= p.tiles { return; }
     let tile_r0 = tile / p.col_tiles * TILE_ROWS;
     let tile_c0 = tile % p.col_tiles * TILE_COLS;
+#ifdef WHOLE
+    let t1_begin = 0u; let t1_end = p.kh; let t0_end = p.kw;
+    let k_end = i32(p.i);
+#else
     let t1_begin = 0u; let t1_end = 1u; let t0_end = p.kh;
     let k_end = i32(p.kw * p.i);
+#endif
 #import gemm/accumulate
     let cols = p.o;
 #unroll v 0 V

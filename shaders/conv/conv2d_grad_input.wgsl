@@ -28,30 +28,46 @@ var<private> phase_w: u32;           // pixels of this phase along x
 var<private> phase_rows: u32;        // pixels of this phase in all
 
 fn row_x(row: u32) -> u32 { return first_x + row % phase_w * p.stride; }
-struct Lhs { image: i32, y: i32, x: i32, valid: bool }
-struct Rhs { start: i32, valid: bool }
+struct Lhs { at: i32, y: i32, x: i32, valid: bool }
+struct Rhs { at: i32, valid: bool }
 fn lhs_begin(row: u32) -> Lhs {
+#ifdef WHOLE
+    let read = min(row, phase_rows - 1u);
+#else
+    let read = row;
+#endif
     let phase_h = (p.h - first_y + p.stride - 1u) / p.stride;
-    let rest = row / phase_w;
+    let rest = read / phase_w;
     let iy = first_y + rest % phase_h * p.stride;
     let oy = (i32(iy + p.pad) - i32(phase_y)) / i32(p.stride);
-    let ox = (i32(row_x(row) + p.pad) - i32(phase_x)) / i32(p.stride);
-    return Lhs(i32(rest / phase_h * p.oh), oy, ox, row < phase_rows);
+    let ox = (i32(row_x(read) + p.pad) - i32(phase_x)) / i32(p.stride);
+    let at = ((i32(rest / phase_h * p.oh) + oy) * i32(p.ow) + ox) * i32(p.o);
+    return Lhs(at, oy, ox, row < phase_rows);
 }
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
-    let oy = lhs.y - i32(t1);
-    let ox = lhs.x - i32(t0);
-    let inside = lhs.valid && oy >= 0 && oy < i32(p.oh) && ox >= 0 && ox < i32(p.ow);
-    return Run(((lhs.image + oy) * i32(p.ow) + ox) * i32(p.o), 1, 0, select(0, i32(p.o), inside));
+fn lhs_offset(t1: u32, t0: u32) -> i32 { return -i32((t1 * p.ow + t0) * p.o); }
+fn lhs_step() -> i32 { return 1; }
+fn lhs_exists(line: Lhs, t1: u32, t0: u32) -> bool {
+    return (u32(line.y - i32(t1)) < p.oh) & (u32(line.x - i32(t0)) < p.ow);
 }
-fn rhs_begin(col: u32) -> Rhs { return Rhs(i32(col), col < p.i); }
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
+fn lhs_limits(line: Lhs, t1: u32, t0: u32) -> vec2<i32> {
+    return vec2(0, select(0, i32(p.o), line.valid && lhs_exists(line, t1, t0)));
+}
+fn rhs_begin(col: u32) -> Rhs {
+#ifdef WHOLE
+    let read = min(col, p.i - 4u);
+#else
+    let read = col;
+#endif
+    return Rhs(i32(read), col < p.i);
+}
+fn rhs_offset(t1: u32, t0: u32) -> i32 {
     let ky = phase_y + t1 * p.stride;
     let kx = phase_x + t0 * p.stride;
-    return Run(
-        rhs.start + i32((ky * p.kw + kx) * p.i), i32(p.kh * p.kw * p.i), 0,
-        select(0, i32(p.o), rhs.valid),
-    );
+    return i32((ky * p.kw + kx) * p.i);
+}
+fn rhs_step() -> i32 { return i32(p.kh * p.kw * p.i); }
+fn rhs_limits(line: Rhs, t1: u32, t0: u32) -> vec2<i32> {
+    return vec2(0, select(0, i32(p.o), line.valid));
 }
 #import gemm/core
 #import shared/grid

@@ -1,17 +1,19 @@
 // dw[o,ky,kx,c] = sum over n, oy, ox of dy[n,oy,ox,o] f(x[n, oy s - p + ky, ox s - p + kx, c])
 //
-// x: f32 [N, H, W, I], dy: [N, OH, OW, O], dw: [splits, O, KH, KW, I]; s stride, p padding; f is
-// the identity, or max(., 0) with LHS_RELU; RHS_RELU does the same to dy, which a transposed
+// x: f32 [N, H, W, I], dy: [N, OH, OW, O], dw: [parts, O, KH, KW, I]; s stride, p padding; f is the
+// identity, or max(., 0) with LHS_RELU; RHS_RELU does the same to dy, which a transposed
 // convolution has in its place. On the matrix core: rows are (ky, kx, c), columns output channels,
-// and the sum runs over output pixels. The images are split over the grid's z; split_sum adds the
-// parts in a fixed order. Reads 4 (N H W I + N OH OW O) bytes or more, writes 4 splits O KH KW I.
+// and the sum runs over output pixels. The grid's z has parts of it, some images each, or some rows
+// of them; split_sum adds the parts in a fixed order. Reads 4 (N H W I + N OH OW O) bytes or more,
+// writes 4 parts O KH KW I.
 struct Params {
     n: u32,
     h: u32, w: u32, i: u32,
     oh: u32, ow: u32, o: u32,
     kh: u32, kw: u32,
     stride: u32, pad: u32,
-    images_per_split: u32,
+    // Images of a part, rows of dy of a part, and how many parts have the same images
+    images_per_part: u32, rows_per_part: u32, row_parts: u32,
     col_tiles: u32, tiles: u32,
 }
 var<immediate> p: Params;
@@ -22,34 +24,51 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 #endif
 
+var<private> row_begin: u32;         // the first row of dy of this part
+
 // A row is one weight of each output channel; along k it meets the pixels of one output row.
-struct Lhs { y: i32, start: i32, lo: i32, hi: i32 }
-struct Rhs { col: i32, end: i32 }
+struct Lhs { at: i32, y: i32, lo: i32, hi: i32 }
+struct Rhs { at: i32, end: i32 }
 fn lhs_begin(row: u32) -> Lhs {
     let run = p.kw * p.i;
-    let ky = row / run;
-    let kx = i32(row % run / p.i);
-    let c = i32(row % p.i);
+#ifdef WHOLE
+    let read = min(row, p.kh * run - 4u);
+#else
+    let read = row;
+#endif
+    let ky = read / run;
+    let kx = i32(read % run / p.i);
+    let c = i32(read % p.i);
     // ix = ox s - p + kx lies in the image for lo <= ox < hi.
     let s = i32(p.stride);
     let before = max(0, i32(p.pad) - kx);
     let lo = (before + s - 1) / s;
     let room = i32(p.w) + i32(p.pad) - kx;
     let hi = min(select(0, (room + s - 1) / s, room > 0), i32(p.ow));
-    return Lhs(
-        i32(ky) - i32(p.pad), (kx - i32(p.pad)) * i32(p.i) + c, lo, select(0, hi, ky < p.kh),
-    );
+    let y = i32(ky) - i32(p.pad);
+    let at = (y * i32(p.w) + kx - i32(p.pad)) * i32(p.i) + c;
+    return Lhs(at, y, lo, select(0, hi, ky < p.kh));
 }
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run {
-    let iy = i32(t0 * p.stride) + lhs.y;
-    let inside = iy >= 0 && iy < i32(p.h);
-    let base = (i32(t1 * p.h) + iy) * i32(p.w * p.i) + lhs.start;
-    return Run(base, i32(p.stride * p.i), lhs.lo, select(0, lhs.hi, inside));
+fn lhs_offset(t1: u32, t0: u32) -> i32 {
+    return i32((t1 * p.h + (row_begin + t0) * p.stride) * p.w * p.i);
 }
-fn rhs_begin(col: u32) -> Rhs { return Rhs(i32(col), select(0, i32(p.ow), col < p.o)); }
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run {
-    return Run(i32((t1 * p.oh + t0) * p.ow * p.o) + rhs.col, i32(p.o), 0, rhs.end);
+fn lhs_step() -> i32 { return i32(p.stride * p.i); }
+fn lhs_limits(line: Lhs, t1: u32, t0: u32) -> vec2<i32> {
+    return vec2(line.lo, select(0, line.hi, u32(i32((row_begin + t0) * p.stride) + line.y) < p.h));
 }
+fn rhs_begin(col: u32) -> Rhs {
+#ifdef WHOLE
+    let read = min(col, p.o - 4u);
+#else
+    let read = col;
+#endif
+    return Rhs(i32(read), select(0, i32(p.ow), col < p.o));
+}
+fn rhs_offset(t1: u32, t0: u32) -> i32 {
+    return i32((t1 * p.oh + row_begin + t0) * p.ow * p.o);
+}
+fn rhs_step() -> i32 { return i32(p.o); }
+fn rhs_limits(line: Rhs, t1: u32, t0: u32) -> vec2<i32> { return vec2(0, line.end); }
 #import gemm/core
 #import shared/grid
 
@@ -60,9 +79,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if tile >= p.tiles { return; }
     let tile_r0 = tile / p.col_tiles * TILE_ROWS;
     let tile_c0 = tile % p.col_tiles * TILE_COLS;
-    let t1_begin = group.z * p.images_per_split;
-    let t1_end = min(t1_begin + p.images_per_split, p.n);
-    let t0_end = p.oh;
+    let t1_begin = group.z / p.row_parts * p.images_per_part;
+    let t1_end = min(t1_begin + p.images_per_part, p.n);
+    let first_row = group.z % p.row_parts * p.rows_per_part;
+    let t0_end = min(p.rows_per_part, p.oh - first_row);
+    row_begin = first_row;
     let k_end = i32(p.ow);
 #import gemm/accumulate
     let rows = p.kh * p.kw * p.i;

@@ -1,7 +1,7 @@
     // The matrix cores' part inside of main: the sums of a tile. gemm/core says what each of these
     // names is.
 #requires tile_r0 tile_c0 lane t1_begin t1_end t0_end k_end
-#requires lhs_begin lhs_run lhs_load rhs_begin rhs_run rhs_load tile_row
+#requires lhs_begin rhs_begin tile_row
 #provides tile_col acc_{v}_{c}
 #ifdef LANES
 #import gemm/subgroup

@@ -1,3 +1,4 @@
+#requires lhs_run lhs_load rhs_run rhs_load
     // The `coopmat` core: 64 x 64 outputs for a workgroup of four subgroups, on cooperative
     // matrices of SIDE x SIDE: f16 operands, f32 sums. Operands are rounded to f16 on their way
     // into workgroup memory (from 65,520 on they are infinite), 32 steps along k at a time; each

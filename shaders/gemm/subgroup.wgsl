@@ -1,3 +1,4 @@
+#requires lhs_run lhs_load rhs_run rhs_load
     // The `subgroup` core. A workgroup is one subgroup of LANES lanes. Each lane owns V rows and
     // keeps V x NC sums in named variables; the columns are spread over the lanes and handed round
     // by broadcast, so that a step of four along k costs a few loads and V x NC x 4 fused

@@ -20,41 +20,30 @@ var<immediate> p: Params;
 #import gemm/epilogue
 
 // A row of C is a row of A; a column of C is a column of B. Both are one run of K.
-struct Lhs { run: Run }
-struct Rhs { run: Run }
+struct Lhs { at: i32, end: i32 }
+struct Rhs { at: i32, end: i32 }
 var<private> batch: u32;
 var<private> k_begin: u32;
 fn steps() -> u32 { return min(p.k - k_begin, p.k_part); }
-fn lhs_begin(row: u32) -> Lhs {
-    let start = batch * p.a_batch;
-    let end = select(0, i32(steps()), row < p.m);
+#for (op, OP, Op, row, a, m) in (lhs, LHS, Lhs, row, a, m) (rhs, RHS, Rhs, col, b, n)
+fn {op}_begin({row}: u32) -> {Op} {
+    let start = batch * p.{a}_batch + k_begin * p.{a}_k;
+    let end = select(0, i32(steps()), {row} < p.{m});
 #ifdef WHOLE
-#ifdef LHS_M
-    let read = min(row, p.m - 4u);
+#ifdef {OP}_M
+    let read = min({row}, p.{m} - 4u);
 #else
-    let read = min(row, p.m - 1u);
+    let read = min({row}, p.{m} - 1u);
 #endif
 #else
-    let read = row;
+    let read = {row};
 #endif
-    return Lhs(Run(i32(start + read * p.a_row + k_begin * p.a_k), i32(p.a_k), 0, end));
+    return {Op}(i32(start + read * p.{a}_{row}), end);
 }
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
-fn rhs_begin(col: u32) -> Rhs {
-    let start = batch * p.b_batch;
-    let end = select(0, i32(steps()), col < p.n);
-#ifdef WHOLE
-#ifdef RHS_M
-    let read = min(col, p.n - 4u);
-#else
-    let read = min(col, p.n - 1u);
-#endif
-#else
-    let read = col;
-#endif
-    return Rhs(Run(i32(start + read * p.b_col + k_begin * p.b_k), i32(p.b_k), 0, end));
-}
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
+fn {op}_offset(t1: u32, t0: u32) -> i32 { return 0; }
+fn {op}_step() -> i32 { return i32(p.{a}_k); }
+fn {op}_limits(line: {Op}, t1: u32, t0: u32) -> vec2<i32> { return vec2(0, line.end); }
+#end
 #import gemm/core
 #import shared/grid
 
@@ -64,12 +53,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let tile = linear_group(group, groups);
     if tile >= p.tiles { return; }
     batch = group.z / p.splits;
-    k_begin = group.z % p.splits * p.k_part;
+    let first = group.z % p.splits * p.k_part;
+    k_begin = first;
     let tile_r0 = tile / p.col_tiles * TILE_ROWS;
     let tile_c0 = tile % p.col_tiles * TILE_COLS;
     let t1_begin = 0u; let t1_end = 1u; let t0_end = 1u;
 #ifdef WHOLE
-    let k_end = i32(steps());
+    // Not by steps(): browsers take what is read of a variable outside of functions to differ.
+    let k_end = i32(min(p.k - first, p.k_part));
 #else
     let k_end = i32(p.k_part);
 #endif

@@ -28,10 +28,6 @@ fn found(part: u32, row: u32, best: f32, code: u32) {
     index[row] = code;
 #endif
 }
-#ifndef LANES
-var<workgroup> scores: array<f32, GROUP>;
-var<workgroup> codes: array<u32, GROUP>;
-#endif
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -51,9 +47,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #import gemm/accumulate
 #unroll c 0 NC
         {
+#ifdef WHOLE
+            // Past the last code it is the last one again, with the same score.
+            let col = min(tile_col + {c/4}u * QUAD_COLS + {c%4}u, p.k - 1u);
+            let half = half_norm[col];
+#else
             // Past the last code no score can win.
             let col = tile_col + {c/4}u * QUAD_COLS + {c%4}u;
             let half = select(3.4028234e38, half_norm[min(col, p.k - 1u)], col < p.k);
+#endif
 #unroll v 0 V
             let score_{v} = half - acc_{v}_{c};
             let wins_{v} = score_{v} < best_{v};
@@ -72,19 +74,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #else
     // ACROSS invocations share a row, each with its own columns: the lowest code among their best
-    // scores.
+    // scores. They leave both where tiles were, a code as two halves that f32 has exactly.
     let slot = tile_y(lane) * ACROSS + tile_x(lane);
 #unroll v 0 V
     workgroupBarrier();
-    scores[slot] = best_{v};
-    codes[slot] = code_{v};
+    lhs_tile[slot] = vec4(best_{v}, f32(code_{v} >> 16u), f32(code_{v} & 0xffffu), 0.0);
     workgroupBarrier();
     if slot % ACROSS == 0u {
         for (var other = slot + 1u; other < slot + ACROSS; other += 1u) {
-            let wins = scores[other] < best_{v}
-                || (scores[other] == best_{v} && codes[other] < code_{v});
-            best_{v} = select(best_{v}, scores[other], wins);
-            code_{v} = select(code_{v}, codes[other], wins);
+            let beside = lhs_tile[other];
+            let code = (u32(beside.y) << 16u) | u32(beside.z);
+            let wins = beside.x < best_{v} || (beside.x == best_{v} && code < code_{v});
+            best_{v} = select(best_{v}, beside.x, wins);
+            code_{v} = select(code_{v}, code, wins);
         }
         let row = tile_row(tile_r0, lane, {v}u);
         if row < p.n { found(group.z, row, best_{v}, code_{v}); }

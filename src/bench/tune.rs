@@ -75,7 +75,8 @@ fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], 
         },
     )?;
     let (mut measured, mut quickest) = (Vec::new(), f64::INFINITY);
-    for tile in Tile::candidates(core, gpu.subgroup_size()) {
+    let all = Tile::candidates(core, gpu.subgroup_size());
+    for tile in all.into_iter().filter(|tile| tile.suits(gpu.info())) {
         let rule = Rule {
             max_cols: None,
             below_flops: None,

@@ -1,19 +1,18 @@
 // Latents and codes as the matrix cores load them: a row is one run of D values.
 #import gemm/operands
-struct Lhs { run: Run }
-struct Rhs { run: Run }
+#for (op, Op, row, n) in (lhs, Lhs, row, n) (rhs, Rhs, col, k)
+struct {Op} { at: i32, end: i32 }
+fn {op}_begin({row}: u32) -> {Op} {
 #ifdef WHOLE
-// Rows and columns past the last are read as the last, and nobody stores their sums.
-fn lhs_begin(row: u32) -> Lhs { return Lhs(Run(i32(min(row, p.n - 1u) * p.d), 1, 0, i32(p.d))); }
-fn rhs_begin(col: u32) -> Rhs { return Rhs(Run(i32(min(col, p.k - 1u) * p.d), 1, 0, i32(p.d))); }
+    // Those past the last are read as the last, and nobody stores their sums.
+    let read = min({row}, p.{n} - 1u);
 #else
-fn lhs_begin(row: u32) -> Lhs {
-    return Lhs(Run(i32(row * p.d), 1, 0, select(0, i32(p.d), row < p.n)));
-}
-fn rhs_begin(col: u32) -> Rhs {
-    return Rhs(Run(i32(col * p.d), 1, 0, select(0, i32(p.d), col < p.k)));
-}
+    let read = {row};
 #endif
-fn lhs_run(lhs: Lhs, t1: u32, t0: u32) -> Run { return lhs.run; }
-fn rhs_run(rhs: Rhs, t1: u32, t0: u32) -> Run { return rhs.run; }
+    return {Op}(i32(read * p.d), select(0, i32(p.d), {row} < p.{n}));
+}
+fn {op}_offset(t1: u32, t0: u32) -> i32 { return 0; }
+fn {op}_step() -> i32 { return 1; }
+fn {op}_limits(line: {Op}, t1: u32, t0: u32) -> vec2<i32> { return vec2(0, line.end); }
+#end
 #import gemm/core

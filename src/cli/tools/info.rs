@@ -38,7 +38,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
         let stored = tune::stored(i, None)?;
         let rules = stored
             .as_ref()
-            .map_or_else(|| default_rules(a.cores[0]), |(_, t)| t.rules.clone());
+            .map_or_else(|| default_rules(a.cores[0], i), |(_, t)| t.rules.clone());
         if global.json {
             let line = serde_json::json!({
                 "index": a.index, "name": i.name, "backend": i.backend.to_string(),

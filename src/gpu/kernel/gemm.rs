@@ -18,6 +18,9 @@ pub(crate) enum OperandLayout {
     Scalar,
 }
 
+/// The vendor's number by which Metal and MoltenVK name their GPUs. Honeykrisp has Mesa's.
+const APPLE: u32 = 0x106b;
+
 /// A core and its tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
@@ -76,10 +79,11 @@ pub(crate) fn splits(gpu: &Gpu, tiles: usize) -> usize {
 /// Rows and columns of a lane in the `subgroup` core.
 const SUBGROUP: [(u32, u32); 4] = [(8, 8), (4, 32), (8, 32), (8, 64)];
 /// (down, across, v, nc, depth) in the `tiled` core. A workgroup has as many invocations as its
-/// tile has rows, and as columns, or more; tiles and the search's scratch stay within the 16 KiB of
+/// tile has rows, and as columns, or more; two tiles of each operand stay within the 16 KiB of
 /// workgroup memory that every device has.
-const TILED: [(u32, u32, u32, u32, u32); 6] = [
+const TILED: [(u32, u32, u32, u32, u32); 7] = [
     (8, 8, 8, 8, 8),
+    (8, 16, 8, 4, 8),
     (16, 4, 4, 4, 16),
     (8, 8, 4, 4, 16),
     (16, 16, 4, 4, 16),
@@ -110,6 +114,35 @@ impl Tile {
                 })
                 .to_vec(),
         }
+    }
+
+    /// Returns the tile of the `tiled` core that a kernel is made for.
+    pub(crate) fn of(kernel: &Kernel) -> Option<Tile> {
+        let is = |name, value| kernel.get(name) == Some(value);
+        let made = |tile: &Tile| match *tile {
+            Tile::Tiled {
+                down,
+                across,
+                v,
+                nc,
+                depth,
+            } => {
+                is("GROUP", down * across)
+                    && is("ACROSS", across)
+                    && is("V", v)
+                    && is("NC", nc)
+                    && is("TILE_K", depth)
+            }
+            _ => false,
+        };
+        Tile::candidates(Core::Tiled, None).into_iter().find(made)
+    }
+
+    /// Whether the sums of an invocation leave a GPU registers enough for everything else: those of
+    /// Apple have 255 halves, of which 8 x 8 sums take 128.
+    pub fn suits(self, adapter: &wgpu::AdapterInfo) -> bool {
+        let apple = adapter.vendor == APPLE || adapter.name.starts_with("Apple");
+        !(apple && matches!(self, Tile::Tiled { v: 8, nc: 8, .. }))
     }
 
     /// Every tile that any device can use.
@@ -154,6 +187,15 @@ impl Tile {
         let vec = lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar;
         vec && k > 0
             && matches!(self, Tile::Tiled { depth, .. } if k.is_multiple_of(depth as usize))
+    }
+
+    /// Adds the defines of a sum over several runs (see `shaders/gemm/core.wgsl`): whether these
+    /// are [`whole`](Tile::whole) tiles along k, and if so what is still compared of the rows'.
+    pub(crate) fn define_runs(self, kernel: Kernel, whole: bool, still: &'static str) -> Kernel {
+        kernel
+            .flag("RUNS", matches!(self, Tile::Tiled { .. }))
+            .flag("WHOLE", whole)
+            .flag(still, whole)
     }
 
     /// Can there be a variant for [`whole`](Tile::whole) tiles?

@@ -5,6 +5,7 @@
 
 mod compiled;
 
+use super::gemm::Tile;
 use super::pipelines::Kernel;
 use super::translate::Validated;
 use crate::gpu::RobustAccess;
@@ -23,6 +24,7 @@ pub struct Compiler {
     device: ash::Device,
     executables: khr::pipeline_executable_properties::Device,
     offers: Offers,
+    info: wgpu::AdapterInfo,
     _adapter: wgpu::Adapter,
 }
 
@@ -73,6 +75,7 @@ impl Compiler {
             device,
             executables,
             offers,
+            info,
             _adapter: adapter,
         })
     }
@@ -103,6 +106,10 @@ impl Compiler {
 
     fn lacks(&self, kernel: &Kernel, valid: &Validated, memory: u32) -> Option<String> {
         let (offers, needs) = (&self.offers, &valid.reflection);
+        // Neither the engine's defaults nor `wgvq tune` choose such a one.
+        if let Some(tile) = Tile::of(kernel).filter(|tile| !tile.suits(&self.info)) {
+            return Some(format!("registers for {tile}"));
+        }
         let invocations: u32 = needs.workgroup.iter().product();
         if needs.f16 && !offers.f16 {
             return Some("f16".into());

@@ -70,8 +70,14 @@ fn rule(max_cols: Option<usize>, below_flops: Option<f64>, tile: &str) -> Rule {
     }
 }
 
+/// Vendors whose GPUs have registers for 8 x 8 sums of an invocation, and enough of these at once:
+/// NVIDIA and AMD.
+const MANY_REGISTERS: [u32; 2] = [0x10de, 0x1002];
+
 /// Returns the rules of a device that was not tuned.
-pub fn default_rules(core: Core) -> Vec<Rule> {
+pub fn default_rules(core: Core, adapter: &wgpu::AdapterInfo) -> Vec<Rule> {
+    let many =
+        MANY_REGISTERS.contains(&adapter.vendor) || adapter.device_type == wgpu::DeviceType::Cpu;
     match core {
         // Larger tiles load less per product but take longer to compile: on llvmpipe half a second,
         // and the largest more than one.
@@ -83,13 +89,23 @@ pub fn default_rules(core: Core) -> Vec<Rule> {
             rule(None, None, "subgroup 8x64"),
         ],
         // Small tiles make more workgroups, and it takes many to keep a GPU busy: a product of a
-        // few 10^8 operations is not enough for the largest. As measured on an NVIDIA H100.
+        // few 10^8 operations is not enough for the largest. The limits are as measured on an
+        // NVIDIA H100. 4 x 4 sums read more of workgroup memory than they multiply, so they are
+        // for few columns and few operations.
         Core::Tiled => vec![
             rule(Some(16), None, "tiled 64x16 4x4"),
             rule(Some(32), None, "tiled 32x32 4x4"),
             rule(None, Some(2e8), "tiled 32x32 4x4"),
-            rule(None, Some(1e9), "tiled 64x64 4x4"),
-            rule(None, None, "tiled 128x64 8x8"),
+            rule(None, Some(1e9), "tiled 64x64 8x4"),
+            rule(
+                None,
+                None,
+                if many {
+                    "tiled 128x64 8x8"
+                } else {
+                    "tiled 64x64 8x4"
+                },
+            ),
         ],
         // One tile, so nothing to choose by.
         Core::Coopmat => Vec::new(),
@@ -156,8 +172,11 @@ impl Gpu {
         }
         let core = self.core();
         // The default rules name tiles that there are; a test says so.
-        let tiles =
-            Tiles::new((core, self.subgroup_size()), &default_rules(core)).expect("default tiles");
+        let tiles = Tiles::new(
+            (core, self.subgroup_size()),
+            &default_rules(core, self.info()),
+        )
+        .expect("default tiles");
         self.inner
             .kernel
             .tiles
@@ -208,23 +227,42 @@ impl Gpu {
 mod tests {
     use super::*;
 
+    fn adapter(vendor: u32, name: &str) -> wgpu::AdapterInfo {
+        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::Noop);
+        (info.vendor, info.name) = (vendor, name.into());
+        info
+    }
+
     #[test]
-    fn default_tables_name_tiles_that_there_are() {
+    fn default_tables_name_tiles_that_there_are_and_that_suit() {
         for (core, lanes) in [
             (Core::Tiled, None),
             (Core::Subgroup, Some(8)),
             (Core::Subgroup, Some(32)),
         ] {
-            let tiles = Tiles::new((core, lanes), &default_rules(core)).unwrap();
-            for cols in [1, 8, 9, 33, 64, 4096] {
-                for flops in [1.0, 1e8, 5e8, 1e12] {
-                    tiles.tile(cols, flops);
+            for adapter in [
+                adapter(0x10de, "NVIDIA"),
+                adapter(0x8086, "Intel"),
+                adapter(0x10005, "Apple M1 (G13G A0)"),
+                adapter(0x106b, ""),
+            ] {
+                let tiles = Tiles::new((core, lanes), &default_rules(core, &adapter)).unwrap();
+                for cols in [1, 8, 9, 33, 64, 4096] {
+                    for flops in [1.0, 1e8, 5e8, 1e12] {
+                        let tile = tiles.tile(cols, flops);
+                        assert!(tile.suits(&adapter), "{tile} on {adapter:?}");
+                    }
                 }
             }
         }
-        let tiles = Tiles::new((Core::Subgroup, Some(8)), &default_rules(Core::Subgroup)).unwrap();
+        let nvidia = adapter(0x10de, "");
+        let rules = default_rules(Core::Subgroup, &nvidia);
+        let tiles = Tiles::new((Core::Subgroup, Some(8)), &rules).unwrap();
         assert_eq!(tiles.tile(3, 1e12).to_string(), "subgroup 8x8");
         assert_eq!(tiles.tile(64, 2e9).to_string(), "subgroup 8x64");
+        let rules = default_rules(Core::Tiled, &nvidia);
+        let tiles = Tiles::new((Core::Tiled, None), &rules).unwrap();
+        assert_eq!(tiles.tile(64, 2e9).to_string(), "tiled 128x64 8x8");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The three kernels of a convolution: forward, to its input, to its weight.
 
 use super::fused::{Flags, Fused};
+use super::parts::Parts;
 use super::row_kernel;
 use crate::autograd::placed;
 use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
@@ -33,32 +34,37 @@ fn takes_halves(gpu: &Gpu, g: &Geometry) -> bool {
     gpu.shader_f16() && g.i.is_multiple_of(4) && g.o.is_multiple_of(4)
 }
 
-fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, f: Flags) -> Kernel {
-    let form = if vec {
+fn along_k(vec: bool) -> OperandLayout {
+    if vec {
         OperandLayout::K
     } else {
         OperandLayout::Scalar
-    };
-    let kernel = f
-        .define(Kernel::new(shader!("conv/conv2d")))
-        .flag("OUT_VEC", out_vec);
-    tile.define(kernel, form, form)
+    }
 }
 
-fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, f: Flags) -> Kernel {
-    let lhs = if o_vec {
-        OperandLayout::K
-    } else {
-        OperandLayout::Scalar
-    };
-    let rhs = if i_vec {
+fn along_rows(vec: bool) -> OperandLayout {
+    if vec {
         OperandLayout::M
     } else {
         OperandLayout::Scalar
-    };
+    }
+}
+
+fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, whole: bool, f: Flags) -> Kernel {
+    let form = along_k(vec);
+    let kernel = f
+        .define(Kernel::new(shader!("conv/conv2d")))
+        .flag("OUT_VEC", out_vec);
+    let kernel = tile.define_runs(kernel, whole, "LHS_EMPTY");
+    tile.define(kernel, form, form)
+}
+
+fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, whole: bool, f: Flags) -> Kernel {
+    let (lhs, rhs) = (along_k(o_vec), along_rows(i_vec));
     let kernel = f
         .define(Kernel::new(shader!("conv/conv2d_grad_input")))
         .flag("OUT_VEC", i_vec);
+    let kernel = tile.define_runs(kernel, whole, "LHS_EMPTY");
     tile.define(kernel, lhs, rhs)
 }
 
@@ -68,21 +74,13 @@ fn grad_weight_kernel(
     tile: Tile,
     i_vec: bool,
     o_vec: bool,
+    whole: bool,
     relu: [bool; 2],
     half: [bool; 2],
 ) -> Kernel {
-    let form = |vec| {
-        if vec {
-            OperandLayout::M
-        } else {
-            OperandLayout::Scalar
-        }
-    };
-    let kernel = tile.define(
-        Kernel::new(shader!("conv/conv2d_grad_weight")),
-        form(i_vec),
-        form(o_vec),
-    );
+    let kernel = Kernel::new(shader!("conv/conv2d_grad_weight"));
+    let kernel = tile.define_runs(kernel, whole, "LHS_CUT");
+    let kernel = tile.define(kernel, along_rows(i_vec), along_rows(o_vec));
     let kernel = kernel.flag("LHS_RELU", relu[0]).flag("RHS_RELU", relu[1]);
     kernel.flag("LHS_HALF", half[0]).flag("RHS_HALF", half[1])
 }
@@ -123,23 +121,25 @@ pub(crate) fn kernels() -> Vec<Kernel> {
                     flags.extend(halves);
                 }
             }
-            all.extend(
-                forward
-                    .into_iter()
-                    .map(|f| forward_kernel(tile, vec, vec2, f)),
-            );
-            all.extend(
-                to_input
-                    .into_iter()
-                    .map(|f| grad_input_kernel(tile, vec, vec2, f)),
-            );
-            for relu in [[false, false], [true, false], [false, true]] {
-                all.push(grad_weight_kernel(tile, vec, vec2, relu, [false, false]));
-                for half in [[true, false], [false, true]]
-                    .into_iter()
-                    .filter(|_| vec && vec2)
-                {
-                    all.push(grad_weight_kernel(tile, vec, vec2, relu, half));
+            let (k, m) = (along_k(vec), along_rows(vec2));
+            let wholes = |can: bool| both.into_iter().filter(move |whole| !whole || can);
+            for whole in wholes(tile.has_whole(k, k)) {
+                let of = |f: &Flags| forward_kernel(tile, vec, vec2, whole, *f);
+                all.extend(forward.iter().map(of));
+            }
+            for whole in wholes(tile.has_whole(k, m)) {
+                let of = |f: &Flags| grad_input_kernel(tile, vec, vec2, whole, *f);
+                all.extend(to_input.iter().map(of));
+            }
+            for whole in wholes(tile.has_whole(along_rows(vec), m)) {
+                for relu in [[false, false], [true, false], [false, true]] {
+                    let mut of =
+                        |half| all.push(grad_weight_kernel(tile, vec, vec2, whole, relu, half));
+                    of([false, false]);
+                    if vec && vec2 {
+                        of([true, false]);
+                        of([false, true]);
+                    }
                 }
             }
         }
@@ -254,12 +254,9 @@ pub(crate) fn forward(
         col_tiles,
         tiles,
     };
-    let kernel = forward_kernel(
-        tile,
-        g.i.is_multiple_of(4),
-        g.o.is_multiple_of(4),
-        fused.flags(x, out),
-    );
+    let (i_vec, o_vec) = (g.i.is_multiple_of(4), g.o.is_multiple_of(4));
+    let whole = tile.whole(along_k(i_vec), along_k(i_vec), g.i);
+    let kernel = forward_kernel(tile, i_vec, o_vec, whole, fused.flags(x, out));
     let extra = [fused.bias, fused.residual, fused.mask];
     let bindings: Vec<&Tensor> = [x, w, &y]
         .into_iter()
@@ -337,12 +334,9 @@ pub(crate) fn grad_input(
         n: g.n as u32,
         col_tiles,
     };
-    let kernel = grad_input_kernel(
-        tile,
-        g.o.is_multiple_of(4),
-        g.i.is_multiple_of(4),
-        fused.flags(dy, out),
-    );
+    let (i_vec, o_vec) = (g.i.is_multiple_of(4), g.o.is_multiple_of(4));
+    let whole = tile.whole(along_k(o_vec), along_rows(i_vec), g.o);
+    let kernel = grad_input_kernel(tile, o_vec, i_vec, whole, fused.flags(dy, out));
     let bindings: Vec<&Tensor> = [dy, w, &dx]
         .into_iter()
         .chain(fused.bias)
@@ -383,7 +377,9 @@ pub(crate) fn grad_weight(
         kw: u32,
         stride: u32,
         pad: u32,
-        images_per_split: u32,
+        images_per_part: u32,
+        rows_per_part: u32,
+        row_parts: u32,
         col_tiles: u32,
         tiles: u32,
     }
@@ -407,9 +403,8 @@ pub(crate) fn grad_weight(
     let rows = g.kh * g.kw * g.i;
     let tile = Tile::pick(gpu, g.o, work(g));
     let (_, tiles, _) = tile.grid(rows, g.o, 1);
-    let wanted = splits(gpu, tiles as usize).clamp(1, g.n.max(1));
-    let images_per_split = g.n.div_ceil(wanted).max(1);
-    let splits = g.n.div_ceil(images_per_split).max(1);
+    let parts = Parts::of(splits(gpu, tiles as usize), g.n, g.oh, tile);
+    let splits = parts.count();
     let (groups, tiles, col_tiles) = tile.grid(rows, g.o, splits);
     let params = Params {
         n: g.n as u32,
@@ -423,17 +418,15 @@ pub(crate) fn grad_weight(
         kw: g.kw as u32,
         stride: g.stride as u32,
         pad: g.pad as u32,
-        images_per_split: images_per_split as u32,
+        images_per_part: parts.images as u32,
+        rows_per_part: parts.rows as u32,
+        row_parts: parts.row_parts as u32,
         col_tiles,
         tiles,
     };
-    let kernel = grad_weight_kernel(
-        tile,
-        g.i.is_multiple_of(4),
-        g.o.is_multiple_of(4),
-        [x_relu, dy_relu],
-        half,
-    );
+    let (i_vec, o_vec) = (g.i.is_multiple_of(4), g.o.is_multiple_of(4));
+    let whole = tile.whole(along_rows(i_vec), along_rows(o_vec), g.ow);
+    let kernel = grad_weight_kernel(tile, i_vec, o_vec, whole, [x_relu, dy_relu], half);
     if splits == 1 {
         let dw = placed(place, gpu, &g.w_shape())?;
         gpu.dispatch(

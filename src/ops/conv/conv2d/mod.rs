@@ -5,6 +5,7 @@
 
 mod fused;
 mod kernels;
+mod parts;
 pub(crate) mod reference;
 mod row_kernel;
 mod spec;
