@@ -5,7 +5,8 @@
 # driver. Nothing is computed: what is submitted is dropped.
 #
 #   scripts/gpulab.sh check [GPU..]     fails where a kernel exceeds its budget in benches/kernels/budgets.csv
-#   scripts/gpulab.sh record [GPU..]    writes the budgets of these GPUs, and docs/kernels.md, anew
+#   scripts/gpulab.sh record [GPU..]    writes the budgets of these GPUs, and docs/kernels.md, anew, with
+#                                       what the hottest loops consist of (benches/kernels/loops.csv)
 #   scripts/gpulab.sh on GPU ARGS..     runs `wgvq ARGS..` there: on rx7900 info
 #   scripts/gpulab.sh gpus              lists the GPUs
 #
@@ -26,6 +27,8 @@ usual=(rtx3080 rtx4070 rx580 rx6800 rx7900 m1 adreno740)
 root=${GPULAB:-$PWD/target/gpulab}
 robust=${ROBUST:-on}
 budgets=benches/kernels/budgets.csv
+loops=benches/kernels/loops.csv
+looped=(rtx4070 rx7900)
 
 fail() {
     printf 'gpulab.sh: %s\n' "$*" >&2
@@ -87,6 +90,21 @@ measure() {
     done
 }
 
+# What the hottest loops consist of, on a GPU of each vendor whose compiler tells.
+measure_loops() {
+    local gpu robust names
+    mapfile -t names < <(python3 scripts/kernel_loops.py names)
+    for gpu in "$@"; do
+        [[ " ${looped[*]} " == *" $gpu "* ]] || continue
+        for robust in off on; do
+            rm -rf "$root/tmp/loops"
+            on "$gpu" kernels --ir /tmp/loops --robust-access "$robust" "${names[@]}" >/dev/null || fail "$gpu: the compiler failed"
+            mv "$root/tmp/loops" "$folder/$gpu.$robust"
+            python3 scripts/kernel_loops.py record --table "$loops" "$folder/$gpu.$robust"
+        done
+    done
+}
+
 command=${1:-check}
 shift || true
 case $command in
@@ -102,8 +120,9 @@ case $command in
         set_up
         binary
         measure "$@"
+        [ "$command" = check ] || measure_loops "$@"
         python3 scripts/kernel_budgets.py "$command" --mesa "$(cat "$root/ready")" --robust "$robust" --budgets "$budgets" \
-            --page docs/kernels.md "$folder"/*.jsonl
+            --page docs/kernels.md --loops "$loops" "$folder"/*.jsonl
         ;;
     *) fail "no command named $command; see the head of this file" ;;
 esac

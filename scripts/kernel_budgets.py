@@ -11,6 +11,10 @@ import json
 import os
 import sys
 
+sys.dont_write_bytecode = True  # scripts/ holds nothing that is made
+
+import kernel_loops  # noqa: E402
+
 COLUMNS = ["gpu", "kernel", "variants", "registers", "spills", "instructions", "occupancy"]
 ORDER = ["rtx2060", "rtx3080", "rtx4070", "rtx5080", "rx580", "rx6800", "rx7900", "rx9070", "deck", "m1", "adreno740"]
 # A compiler's figures move a little with text that does not matter.
@@ -105,6 +109,8 @@ def record(args, found):
             writer.writerow(rows[key])
     with open(args.page, "w", encoding="utf-8") as page:
         page.write(text(args, rows))
+        if args.loops and os.path.exists(args.loops):
+            page.write(loops(args.loops))
     spilling = sum(int(row["spills"]) > 0 for row in rows.values())
     print(f"{args.budgets}: {len(rows)} budgets, {spilling} of them with spills; {args.page}")
     return 0
@@ -123,6 +129,7 @@ def text(args, rows):
         "Registers count 32 bits for an invocation on GeForce and Radeon, 16 bits on Apple, and vectors of four on Adreno.",
         "Waves are warps of a multiprocessor on GeForce, subgroups of a SIMD on Radeon, threads of a core on Apple, and waves of a core on Adreno.",
         "A name with `subgroup` or `coopmat` behind it is a variant of that matrix core, which a GPU runs only where it is asked for (`--core`).",
+        "Tiles of the `tiled` core for which a GPU has too few registers, and which neither the default table nor `wgvq tune` chooses there, are left out: 8 x 8 sums an invocation on Apple's.",
         "Intel's GPUs, and the drivers of NVIDIA, AMD on Windows, Metal and Direct3D, are not seen here.",
         "",
         "| kernel | " + " | ".join(gpus) + " |",
@@ -142,6 +149,20 @@ def text(args, rows):
     return "\n".join(lines) + "\n"
 
 
+def loops(table):
+    lines = [
+        "",
+        "## Multiply-adds",
+        "",
+        "Of the issue cycles of the innermost loop on GeForce, and of its instructions on Radeon, those that are multiply-adds, loads and all.",
+        "The tiles are those of the `tiled` core, rows and columns of a workgroup and of an invocation; the variants those of whole tiles along k.",
+        "A convolution's loop has in it what it computes once for each tap (of a weight's gradient, for each row of pixels) and not for each tile.",
+        "",
+        *kernel_loops.page(table),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["check", "record"])
@@ -149,6 +170,7 @@ def main():
     parser.add_argument("--robust", default="on")
     parser.add_argument("--budgets", required=True)
     parser.add_argument("--page", required=True)
+    parser.add_argument("--loops", help="the table that scripts/kernel_loops.py made")
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()
     found = {os.path.basename(path).removesuffix(".jsonl"): worst(path) for path in args.files}

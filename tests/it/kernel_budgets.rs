@@ -135,3 +135,104 @@ fn a_budget_that_is_exceeded_fails() {
         );
     }
 }
+
+/// NVK's code: a loop of a loop, of which the inner one counts.
+const CODE_OF_GEFORCE: &str = "\
+block.u 0 L1 [] -> {
+      r0        = mov rZ                       // delay=1
+} -> [1]
+block.u 1 L2 [0, 3] -> {
+      r1        = ffma.ftz r2 r3 r1            // delay=9
+} -> [2]
+block.u 2 L3 [1, 2] -> {
+      r1        = ffma.ftz r2 r3 r1            // delay=1
+      r4        = ffma.ftz r2 r3 r4            // delay=1
+      r2..6     = ld.shared.b128 [r0]          // delay=2 wr:0
+                  bra up0 L3                   // delay=1
+} -> [2, 3]
+block.u 3 L4 [2] -> {
+                  bra up1 L2                   // delay=1
+} -> [1, 4]
+block.u 4 L5 [3] -> {
+                  exit                         // delay=1
+} -> []
+";
+
+/// RADV's code: what waits is no instruction of the loop.
+const CODE_OF_RADEON: &str = "\
+BB0:
+\ts_mov_b32 s0, 0                      ; 00
+BB1:
+\tv_fmac_f32_e32 v1, v2, v3            ; 00
+\ts_waitcnt lgkmcnt(0)                 ; 00
+\tv_dual_fmac_f32 v1, v2, v3 :: v_dual_fmac_f32 v4, v5, v6 ; 00
+\tds_load_b128 v[2:5], v9              ; 00
+\ts_cbranch_scc1 BB1                   ; 00
+\ts_endpgm                             ; 00
+";
+
+#[test]
+fn multiply_adds_of_the_hottest_loop_are_counted() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped(
+            "kernel_budgets::multiply_adds_of_the_hottest_loop_are_counted",
+            "no python3 on this machine",
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let script = |name: &str| {
+        let mut python = Command::new("python3");
+        python.arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("scripts")
+                .join(name),
+        );
+        python
+    };
+    let ran = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    };
+    let names = ran(script("kernel_loops.py").arg("names"));
+    let all = text(&wgvq(&["kernels"]).stdout);
+    let all: BTreeSet<&str> = all.lines().collect();
+    for (gpu, kind, code) in [
+        ("rtx1.off", "NAK_assembly", CODE_OF_GEFORCE),
+        ("rx1.off", "Assembly", CODE_OF_RADEON),
+    ] {
+        fs::create_dir(at(gpu)).unwrap();
+        for name in names.lines() {
+            assert!(all.contains(name), "{name} is no variant");
+            let stem = name.replace(['(', ')', ','], "_");
+            fs::write(at(gpu).join(format!("{stem}.{kind}.txt")), code).unwrap();
+        }
+    }
+    ran(script("kernel_loops.py")
+        .args(["record", "--table"])
+        .arg(at("loops.csv"))
+        .args([at("rtx1.off"), at("rx1.off")]));
+    let table = fs::read_to_string(at("loops.csv")).unwrap();
+    assert!(
+        table.contains("rtx1,off,matmul,128x64 8x8,2,4,5\n"),
+        "{table}"
+    );
+    assert!(
+        table.contains("rx1,off,matmul,128x64 8x8,2,4,0\n"),
+        "{table}"
+    );
+
+    fs::write(at("rtx1.jsonl"), row("a", 1, 0, 1)).unwrap();
+    ran(script("kernel_budgets.py")
+        .args(["record", "--mesa", "1", "--budgets"])
+        .arg(at("budgets.csv"))
+        .arg("--page")
+        .arg(at("kernels.md"))
+        .arg("--loops")
+        .arg(at("loops.csv"))
+        .arg(at("rtx1.jsonl")));
+    let page = fs::read_to_string(at("kernels.md")).unwrap();
+    let line = "| `matmul` | 128x64 8x8 | 40 % | 50 % |\n";
+    assert!(page.contains(line), "{page}");
+}

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""What the innermost loops of the `tiled` core are made of, from drivers' final code.
+
+`names` prints the variants that are looked at, one a line. `record` reads folders of texts as
+`wgvq kernels --ir` writes them, named GPU.on or GPU.off after robust buffer access, and replaces
+these GPUs' rows in a table. scripts/gpulab.sh runs this, and scripts/kernel_budgets.py writes the
+table into docs/kernels.md.
+"""
+
+import argparse
+import csv
+import os
+import re
+import sys
+
+COLUMNS = ["gpu", "robust", "kernel", "tile", "multiply_adds", "instructions", "cycles"]
+# down, across, rows and columns of an invocation, steps along k: those of src/gpu/kernel/gemm.rs.
+TILES = [(16, 16, 8, 8, 8), (16, 8, 8, 8, 8), (8, 8, 8, 8, 8), (8, 16, 8, 4, 8)]
+KK = "LHS_K=1 LHS_VEC=1 RHS_K=1 RHS_VEC=1 WHOLE=1"
+KM = "LHS_K=1 LHS_VEC=1 RHS_M=1 RHS_VEC=1 WHOLE=1"
+MM = "LHS_M=1 LHS_VEC=1 RHS_M=1 RHS_VEC=1 WHOLE=1"
+KERNELS = {
+    "matmul": f"{KM} OUT_VEC=1",
+    "conv2d": f"{KK} OUT_VEC=1 RUNS=1 LHS_EMPTY=1",
+    "conv2d_grad_input": f"{KM} OUT_VEC=1 RUNS=1 LHS_EMPTY=1",
+    "conv2d_grad_weight": f"{MM} RUNS=1 LHS_CUT=1",
+    "vq_search": KK,
+}
+MULTIPLY_ADD = re.compile(r"\b(v_(dual_)?fma\w*|v_pk_fma\w*|ffma\S*)\b")
+# Neither waits for anything that was loaded nor hints of the scheduler are work.
+WAIT = re.compile(r"\b(s_waitcnt\w*|s_delay_alu)\b")
+
+
+def variants():
+    """Each variant's label, with its kernel and its tile as the engine names it."""
+    for kernel, flags in KERNELS.items():
+        for down, across, v, nc, depth in TILES:
+            rows, cols = down * v, across * nc
+            tile = f"GROUP={down * across} ACROSS={across} V={v} NC={nc} TILE_K={depth} TILE_ROWS={rows} TILE_COLS={cols}"
+            label = f"{kernel}({','.join(sorted((flags + ' ' + tile).split()))})"
+            yield label, kernel, f"{rows}x{cols} {v}x{nc}"
+
+
+def graph_loops(text):
+    """The loops of NVK's code, which lists each block's successors: instructions of the innermost."""
+    blocks, successors, at = {}, {}, None
+    for line in text.splitlines():
+        if head := re.match(r"block(?:\.u)? (\d+) ", line):
+            at = int(head[1])
+            blocks[at] = []
+        elif end := re.match(r"\} -> \[([\d, ]*)\]", line):
+            successors[at] = [int(n) for n in re.findall(r"\d+", end[1])]
+        elif at is not None and re.search(r"[a-z]", line):
+            blocks[at].append(line)
+    before = {b: [p for p in blocks if b in successors.get(p, [])] for b in blocks}
+    bodies = {}
+    for block, heads in successors.items():
+        for head in (head for head in heads if head <= block):
+            body, todo = bodies.setdefault(head, {head}), [block]
+            while todo:
+                if (b := todo.pop()) not in body:
+                    body.add(b)
+                    todo.extend(before[b])
+    for head, body in bodies.items():
+        if not any(other != head and other in body for other in bodies):
+            yield [line for b in sorted(body) for line in blocks[b]]
+
+
+def text_loops(text):
+    """The loops of RADV's code, which lie together, from a label to the branch back."""
+    code, labels, spans = [], {}, set()
+    for line in text.splitlines():
+        if label := re.match(r"\s*(BB\d+):", line):
+            labels[label[1]] = len(code)
+        elif re.match(r"\s*[a-z]", line.split(";")[0]):
+            code.append(line.split(";")[0])
+    for at, line in enumerate(code):
+        to = re.search(r"\bs_c?branch\w*\s+(BB\d+)\b", line)
+        if to and labels.get(to[1], at + 1) <= at:
+            spans.add((labels[to[1]], at + 1))
+    for start, end in spans:
+        if not any((s, e) != (start, end) and start <= s and e <= end for s, e in spans):
+            yield code[start:end]
+
+
+def hottest(path):
+    """Of the innermost loop with most multiply-adds: these, all instructions, and issue cycles."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    found = []
+    for body in (graph_loops if "NAK" in os.path.basename(path) else text_loops)(text):
+        work = [line for line in body if not WAIT.search(line)]
+        cycles = sum(int(n) for line in body for n in re.findall(r"\bdelay=(\d+)", line))
+        found.append((sum(bool(MULTIPLY_ADD.search(line)) for line in work), len(work), cycles))
+    return max(found, default=(0, 0, 0), key=lambda loop: (loop[0], -loop[1]))
+
+
+def record(table, folders):
+    rows = []
+    if os.path.exists(table):
+        with open(table, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    for folder in folders:
+        gpu, _, robust = os.path.basename(folder.rstrip("/")).rpartition(".")
+        rows = [row for row in rows if (row["gpu"], row["robust"]) != (gpu, robust)]
+        for label, kernel, tile in variants():
+            stem = re.sub(r"[^A-Za-z0-9\-_=.]", "_", label)
+            texts = [f"{folder}/{stem}.{kind}.txt" for kind in ("NAK_assembly", "Assembly")]
+            text = next((path for path in texts if os.path.exists(path)), None)
+            if text is None:
+                sys.exit(f"{folder}: no final code of {label}")
+            counts = hottest(text)
+            if counts[0] == 0:
+                sys.exit(f"{text}: no loop with multiply-adds")
+            rows.append(dict(zip(COLUMNS, (gpu, robust, kernel, tile, *counts))))
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: (row["gpu"], row["robust"])))
+
+
+def page(table):
+    """The table as lines of Markdown."""
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = sorted({(row["gpu"], row["robust"]) for row in rows})
+    cells = {}
+    for row in rows:
+        whole = int(row["cycles"]) or int(row["instructions"])
+        share = f"{100 * int(row['multiply_adds']) / whole:.0f} %"
+        cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
+    lines = ["| kernel | tile |" + "".join(f" {gpu}, robust access {robust} |" for gpu, robust in columns)]
+    lines.append("| --- | --- |" + " --- |" * len(columns))
+    for _, kernel, tile in variants():
+        figures = [cells.get((kernel, tile, gpu, robust), "") for gpu, robust in columns]
+        lines.append(f"| `{kernel}` | {tile} | " + " | ".join(figures) + " |")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["names", "record"])
+    parser.add_argument("--table")
+    parser.add_argument("folders", nargs="*")
+    args = parser.parse_intermixed_args()
+    if args.what == "names":
+        print("\n".join(label for label, _, _ in variants()))
+    else:
+        record(args.table, args.folders)
+
+
+if __name__ == "__main__":
+    main()
