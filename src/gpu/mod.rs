@@ -44,7 +44,9 @@ pub use texture::{ColorSpace, ImageTexture, texture_shaders};
 
 use crate::{Error, Result};
 use device::{adapter, coopmat, features, robust};
-use parking_lot::Mutex;
+use lock::Mutex;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 

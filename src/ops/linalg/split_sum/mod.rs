@@ -2,9 +2,7 @@
 
 use crate::autograd::placed;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{
-    Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
-};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, refused};
 use crate::{Error, Result, shader};
 
 fn kernel(vec: bool, shared: bool) -> Kernel {

@@ -10,7 +10,7 @@ use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_g
 use crate::ops::linalg::column_sum::column_sum_to;
 use crate::ops::linalg::split_sum::split_sum_to;
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 use crate::{Error, Result, shader};
 
