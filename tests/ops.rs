@@ -424,6 +424,7 @@ fn compile_quickly() {
 }
 
 fn main() {
+    compile_quickly();
     let mut trials = vec![
         Trial::test("operations_with_a_gradient", operations_with_a_gradient),
         Trial::test("classes_differ", classes_differ),

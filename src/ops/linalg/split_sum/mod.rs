@@ -2,7 +2,9 @@
 
 use crate::autograd::placed;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, refused};
+use crate::spec::{
+    Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+};
 use crate::{Error, Result, shader};
 
 fn kernel(vec: bool, shared: bool) -> Kernel {
@@ -89,17 +91,18 @@ impl Operation for SplitSum {
         "split_sum"
     }
     fn cases(&self) -> Vec<Case> {
-        [
-            (1, 1),
-            (3, 65),
-            (64, 7),
-            (17, 1_031),
-            (33, 68),
-            (5, 260),
-            (1_003, 36),
-        ]
-        .map(|(s, n)| case(&[("s", s), ("n", n)]))
-        .to_vec()
+        cases(
+            ["s", "n"],
+            &[
+                [1, 1],
+                [3, 65],
+                [64, 7],
+                [17, 1_031],
+                [33, 68],
+                [5, 260],
+                [1_003, 36],
+            ],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("s", 8), ("n", 1 << 17)])]

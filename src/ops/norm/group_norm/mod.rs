@@ -10,7 +10,7 @@ use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_g
 use crate::ops::linalg::column_sum::column_sum_to;
 use crate::ops::linalg::split_sum::split_sum_to;
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -314,18 +314,19 @@ impl Operation for GroupNorm {
         "group_norm"
     }
     fn cases(&self) -> Vec<Case> {
-        [
-            (1, 1, 2, 1, 1),
-            (2, 3, 5, 6, 3),
-            (3, 7, 7, 33, 11),
-            (2, 8, 8, 64, 32),
-            (5, 4, 3, 20, 1),
-            (3, 1, 1, 12, 4),
-            (1, 37, 61, 8, 8),
-            (2, 19, 23, 48, 4),
-        ]
-        .map(|(n, h, w, c, g)| case(&[("n", n), ("h", h), ("w", w), ("c", c), ("g", g)]))
-        .to_vec()
+        cases(
+            ["n", "h", "w", "c", "g"],
+            &[
+                [1, 1, 2, 1, 1],
+                [2, 3, 5, 6, 3],
+                [3, 7, 7, 33, 11],
+                [2, 8, 8, 64, 32],
+                [5, 4, 3, 20, 1],
+                [3, 1, 1, 12, 4],
+                [1, 37, 61, 8, 8],
+                [2, 19, 23, 48, 4],
+            ],
+        )
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[
