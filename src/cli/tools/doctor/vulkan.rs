@@ -24,7 +24,7 @@ pub(super) fn check() -> Vec<Finding> {
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .collect();
     let mut findings = vec![loader];
-    findings.extend(drivers(&variables, &install, |library| loads(library)));
+    findings.extend(drivers(&variables, &install, loads));
     findings.extend(nodes(Path::new("/dev/dri")));
     findings
 }
