@@ -117,6 +117,7 @@ impl Tile {
     }
 
     /// Returns the tile of the `tiled` core that a kernel is made for.
+    #[cfg(all(feature = "cli", any(windows, all(unix, not(target_vendor = "apple")))))]
     pub(crate) fn of(kernel: &Kernel) -> Option<Tile> {
         let is = |name, value| kernel.get(name) == Some(value);
         let made = |tile: &Tile| match *tile {
