@@ -75,8 +75,8 @@ pub struct Options {
     /// Let this many invocations share a row, 8, 64 or 256, where a kernel has such variants and
     /// rows are short enough. For tests: every device can run what the others choose.
     pub row_group: Option<u32>,
-    /// Lay kernels out as for this class of devices. For tests: every device can run what the others
-    /// choose.
+    /// Lay kernels out as for this class of devices. For tests: every device can run what the
+    /// others choose.
     pub device_class: Option<DeviceClass>,
     /// Take the device's subgroups to have these sizes, largest and smallest, and try them. For
     /// tests: sizes that it has not are found out.

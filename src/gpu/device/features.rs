@@ -197,8 +197,8 @@ fn missing_features(
         let missing = match features.contains(wgpu::Features::SUBGROUP) {
             false => "SUBGROUP".into(),
             true => format!(
-                "subgroups of one size, 8, 16, 32 or 64 lanes, or of sizes with which a product was \
-                 right when a device was made for the engine (it has {} to {})",
+                "subgroups of one size, 8, 16, 32 or 64 lanes, or of sizes with which a product \
+                 was right when a device was made for the engine (it has {} to {})",
                 info.subgroup_min_size, info.subgroup_max_size
             ),
         };

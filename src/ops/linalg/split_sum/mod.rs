@@ -34,8 +34,8 @@ fn work(splits: usize, n: usize) -> Work {
     }
 }
 
-/// Computes `y[i] = sum over s of parts[s, i]`: parts [S, N], y of `shape`, N elements. The order of
-/// the sum depends on the shape and the device's class alone; on a processor it is that of s.
+/// Computes `y[i] = sum over s of parts[s, i]`: parts [S, N], y of `shape`, N elements. The order
+/// of the sum depends on the shape and the device's class alone; on a processor it is that of s.
 ///
 /// # Errors
 /// If the shapes do not fit.

@@ -65,8 +65,8 @@ pub(crate) fn kernels() -> Vec<Kernel> {
 const SLICES: [usize; 3] = [4096, 64, 16];
 
 /// Computes the gradient of the weight of rows that were normalised by stats, (mean, inverse
-/// deviation) of each: `[C]`. The order of the sum depends on the shape and the device's class. It goes to
-/// the place that waits for it, where there is one.
+/// deviation) of each: `[C]`. The order of the sum depends on the shape and the device's class. It
+/// goes to the place that waits for it, where there is one.
 pub(crate) fn weight_gradient(
     op: &'static str,
     [x, dy, stats]: [&Tensor; 3],
