@@ -58,6 +58,28 @@ pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Returns a class's name as part of a file's: `ankle-boot` of `Ankle boot`. Characters of all
+/// scripts stay, and pictographs; only what stands between words, what some file system forbids and
+/// what cannot be seen does not.
+pub fn slug(name: &str) -> String {
+    let invisible = |c: char| {
+        matches!(
+            c,
+            '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+        )
+    };
+    let between = |c: char| match c.is_ascii() {
+        true => !c.is_ascii_alphanumeric(),
+        false => c.is_whitespace() || c.is_control() || invisible(c),
+    };
+    let words = name.split(between).filter(|w| !w.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +117,19 @@ mod tests {
             let error = decode_text(bytes).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn names_make_files() {
+        assert_eq!(slug("T-shirt/top"), "t-shirt-top");
+        assert_eq!(slug("Ankle boot"), "ankle-boot");
+        assert_eq!(slug("../x"), "x");
+        assert_eq!(slug("Красный  Круг?"), "красный-круг");
+        assert_eq!(slug("红色的 心/星"), "红色的-心-星");
+        assert_eq!(
+            slug("\u{feff}\u{2764}\u{fe0f} \u{202e}हिन्दी"),
+            "\u{2764}\u{fe0f}-हिन्दी"
+        );
+        assert_eq!(slug("?!"), "");
     }
 }

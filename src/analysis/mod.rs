@@ -1,5 +1,6 @@
-//! Analysis of a trained model: probes of its codebook, robustness, sharpness, retrieval.
+//! Analysis of a trained model: what it keeps of images, probes of its codebook, robustness.
 
+pub(crate) mod fidelity;
 pub mod nearest;
 pub mod probe;
 pub mod robustness;

@@ -17,6 +17,7 @@ mod row;
 mod scaling;
 mod train_step;
 mod tune;
+mod tuning_file;
 mod workload;
 
 pub use baseline::{Baseline, Change};
@@ -31,4 +32,5 @@ pub use row::{FORMAT, Header, Row, row};
 pub use scaling::{Sweep, exponent};
 pub use train_step::TrainStep;
 pub use tune::{Class, tune};
+pub use tuning_file::{apply_stored_tuning, stored_tuning, tuning_folder, tuning_path};
 pub use workload::{Workload, find, kernels, operation, standard};

@@ -105,7 +105,7 @@ impl Global {
             robust_access: self.robust_access,
             ..Default::default()
         })?;
-        tools::tune::apply(&gpu, core)?;
+        wgvq::bench::apply_stored_tuning(&gpu, core)?;
         Ok(gpu)
     }
 }

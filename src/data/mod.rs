@@ -35,6 +35,7 @@ pub use source::builtin::BUILT_IN;
 pub use source::captions::hold_out_combinations;
 pub use source::embedding::{Embedding, load_embedding};
 pub use source::location::{absolute, is_there};
+pub use source::memory::IN_MEMORY;
 
 use crate::{Error, Result, memory};
 
@@ -154,6 +155,11 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     if source == NO_SOURCE {
         let what = "is needed: the model was imported without images. Name a folder, an IDX \
                     file or a built-in set";
+        return Err(Error::config("--data", what));
+    }
+    if source == IN_MEMORY {
+        let what = "is needed: the model was trained on images in a program's memory. Go on from \
+                    there, or name a folder, an IDX file or a built-in set of the same images";
         return Err(Error::config("--data", what));
     }
     if let Some(set) = source::builtin::open(source, options) {

@@ -22,6 +22,16 @@ pub trait Record {
     fn values(&self) -> String;
 }
 
+/// Returns the values of a row by the names of these columns; NaN where it has none.
+pub fn named_values(columns: &str, row: &impl Record) -> Vec<(String, f64)> {
+    let (names, values) = (columns, row.values());
+    let number = |value: &str| value.parse().unwrap_or(f64::NAN);
+    let pairs = names.split(',').zip(values.split(','));
+    pairs
+        .map(|(name, value)| (name.to_owned(), number(value)))
+        .collect()
+}
+
 impl Log {
     /// Opens the log of these columns, made if it is missing. Rows past `step`, and a last line
     /// that was cut short, go. The log of an earlier version, which has some of the columns, gets

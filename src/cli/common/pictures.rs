@@ -41,7 +41,8 @@ pub fn open(
 ) -> Result<ImageSet> {
     let source = asked.unwrap_or(own);
     // A model that came without images is told apart where they are opened.
-    if asked.is_none() && source != data::NO_SOURCE && !data::is_there(source) {
+    let named = ![data::NO_SOURCE, data::IN_MEMORY].contains(&source);
+    if asked.is_none() && named && !data::is_there(source) {
         let what = format!(
             "its images were at `{source}`, where there is nothing now: say by --data where they \
              lie"

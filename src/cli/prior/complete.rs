@@ -3,12 +3,12 @@
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sample::{class, load, tell_of_guidance, tell_of_texts};
+use crate::cli::prior::sample::{load, tell_of_guidance, tell_of_texts};
 use crate::cli::prior::sampling::{SamplingArgs, check_memory, sample};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::inference::{KnownCodes, SampleRequest};
+use wgvq::inference::{KnownCodes, SampleRequest, kept_cells, places_of_cells};
 use wgvq::models::Level;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::storage::atomic;
@@ -47,53 +47,10 @@ pub struct Complete {
     overwrite: bool,
 }
 
-/// Returns which of the cells of a grid are kept, row by row.
-fn kept(keep: &str, [rows, columns]: [usize; 2]) -> Result<Vec<bool>> {
-    let wrong = || {
-        let what = "is top, bottom, left or right, and how much: half, third, quarter or a number \
-                    from 0 to 1, as in top-half or left-0.3";
-        Error::config("--keep", format!("`{keep}` {what}"))
-    };
-    let (side, share) = keep.split_once('-').ok_or_else(wrong)?;
-    let share = match share {
-        "half" => 0.5,
-        "third" => 1.0 / 3.0,
-        "quarter" => 0.25,
-        number => number
-            .parse::<f64>()
-            .ok()
-            .filter(|s| (0.0..=1.0).contains(s))
-            .ok_or_else(wrong)?,
-    };
-    // Rounded to whole cells; but a part that is not all of the picture leaves a row or a column to
-    // draw, on a coarse grid too.
-    let of = |n: usize| match (share * n as f64).round() as usize {
-        all if all == n && share < 1.0 => n - 1,
-        some => some,
-    };
-    let cell: Box<dyn Fn(usize, usize) -> bool> = match side {
-        "top" => Box::new(|row, _| row < of(rows)),
-        "bottom" => Box::new(|row, _| row >= rows - of(rows)),
-        "left" => Box::new(|_, column| column < of(columns)),
-        "right" => Box::new(|_, column| column >= columns - of(columns)),
-        _ => return Err(wrong()),
-    };
-    Ok((0..rows * columns)
-        .map(|i| cell(i / columns, i % columns))
-        .collect())
-}
-
-/// Returns [`kept`] of each level: at least one must have something to draw. Says of which levels
+/// Returns which cells of each level are kept: at least one must have something to draw. Says of which levels
 /// nothing is kept.
 fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<Vec<bool>>> {
-    let all = levels
-        .iter()
-        .map(|level| kept(keep, level.grid))
-        .collect::<Result<Vec<_>>>()?;
-    if all.iter().flatten().all(|kept| *kept) {
-        let what = format!("`{keep}` keeps all codes of the image: nothing is left to complete");
-        return Err(Error::config("--keep", what));
-    }
+    let all = kept_cells("--keep", keep, levels)?;
     for (level, _) in levels
         .iter()
         .zip(&all)
@@ -130,25 +87,16 @@ impl Complete {
         let class = self
             .class
             .as_deref()
-            .map_or(Ok(info.vocabulary.no_class()), |name| class(info, name))?;
+            .map_or(Ok(info.vocabulary.no_class()), |name| {
+                info.class_named("--class", name)
+            })?;
         let original = data::load_image(&self.image, width, height, channels)?;
         let codes = model.encode(&original)?;
-        let mut places = Vec::new();
+        let kept = kept_of_levels(global, &self.keep, model.levels())?;
+        let places = places_of_cells(model.levels(), &kept);
         // The finest level's, which are the last, cover the picture.
-        let (mut cells, mut grid) = (Vec::new(), [1, 1]);
-        for (level, own) in
-            model
-                .levels()
-                .iter()
-                .zip(kept_of_levels(global, &self.keep, model.levels())?)
-        {
-            (cells, grid) = (own, level.grid);
-            places.extend(
-                cells
-                    .iter()
-                    .flat_map(|kept| std::iter::repeat_n(*kept, level.codebooks)),
-            );
-        }
+        let grid = model.levels().last().map_or([1, 1], |level| level.grid);
+        let cells = kept.last().cloned().unwrap_or_default();
         tell_of_guidance(global, info, &[class], &options);
         tell_of_texts(global, info);
         let classes = vec![class; self.n];
@@ -220,47 +168,6 @@ fn covered(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_are_kept_by_side_and_share() {
-        let count =
-            |keep: &str| kept(keep, [7, 6]).map(|cells| cells.iter().filter(|c| **c).count());
-        assert_eq!(count("top-half").unwrap(), 4 * 6);
-        assert_eq!(count("top-1").unwrap(), 7 * 6);
-        assert_eq!(count("left-third").unwrap(), 7 * 2);
-        assert_eq!(count("bottom-0.3").unwrap(), 2 * 6);
-        assert_eq!(count("right-0").unwrap(), 0);
-        assert!(kept("left-half", [2, 4]).unwrap()[..4] == [true, true, false, false]);
-        assert!(kept("bottom-half", [2, 2]).unwrap() == [false, false, true, true]);
-        for bad in ["top", "middle-half", "top-2", "top-nan", "half-top", ""] {
-            assert!(
-                count(bad).unwrap_err().to_string().contains("--keep"),
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_share_below_all_leaves_something_of_each_grid() {
-        let count = |keep: &str, grid| kept(keep, grid).unwrap().iter().filter(|c| **c).count();
-        for (keep, fine, coarse) in [
-            ("top-0.9", 3 * 4, 2),
-            ("left-0.2", 4, 0),
-            ("bottom-0.5", 2 * 4, 2),
-            ("right-1", 16, 4),
-        ] {
-            assert_eq!(
-                (count(keep, [4, 4]), count(keep, [2, 2])),
-                (fine, coarse),
-                "{keep}"
-            );
-        }
-        // One row cannot be shared out: it is drawn.
-        assert_eq!(
-            (count("top-0.9", [1, 4]), count("left-0.9", [1, 4])),
-            (0, 3)
-        );
-    }
 
     #[test]
     fn what_is_not_kept_is_covered() {

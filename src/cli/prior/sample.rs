@@ -2,7 +2,7 @@
 
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample, slug};
+use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use wgvq::codes::tokens::TokenDatasetInfo;
 use wgvq::gpu::Gpu;
 use wgvq::inference::{FirstStageModel, Hierarchy, SampleRequest, SamplingOptions};
 use wgvq::report::grid::{Layout, Shape, images};
+use wgvq::text::slug;
 use wgvq::{Error, Result};
 
 #[derive(Args)]
@@ -42,52 +43,6 @@ pub struct Sample {
 /// systems allow.
 const NAMED: usize = 60;
 
-/// Names of no class, beside classes that are called so.
-const NO_CLASS: [&str; 2] = ["none", "unconditional"];
-
-/// Returns the class of that name: just it, the whole of it in whatever case, or a part that no
-/// other has. A class that is called as no class is goes before it.
-pub fn class(info: &TokenDatasetInfo, name: &str) -> Result<u32> {
-    let names = &info.classes;
-    if let Some(exact) = names.iter().position(|n| n == name) {
-        return Ok(exact as u32);
-    }
-    let asked = name.to_lowercase();
-    if NO_CLASS.contains(&&*asked) && !names.iter().any(|n| n.to_lowercase() == asked) {
-        return Ok(info.vocabulary.no_class());
-    }
-    if names.is_empty() {
-        return Err(Error::config(
-            "--class",
-            format!("`{name}` was asked for, but the images had no classes"),
-        ));
-    }
-    let matching = |f: &dyn Fn(&str) -> bool| -> Vec<u32> {
-        (0..names.len() as u32)
-            .filter(|i| f(&names[*i as usize].to_lowercase()))
-            .collect()
-    };
-    let whole = matching(&|n| n == asked || slug(n) == asked);
-    let part = matching(&|n| n.contains(&asked));
-    match (&whole[..], &part[..]) {
-        ([one], _) | ([], [one]) => Ok(*one),
-        ([], []) => Err(Error::config(
-            "--class",
-            format!("there is no class `{name}`; there are {}", names.join(", ")),
-        )),
-        (_, several) => {
-            let several: Vec<&str> = several
-                .iter()
-                .map(|i| names[*i as usize].as_str())
-                .collect();
-            Err(Error::config(
-                "--class",
-                format!("`{name}` may be {}: say which", several.join(", ")),
-            ))
-        }
-    }
-}
-
 /// Loads both stages of a run.
 pub fn load(gpu: &Gpu, run: &Path) -> Result<(FirstStageModel, Hierarchy)> {
     let model = FirstStageModel::load(gpu, run)?;
@@ -114,7 +69,7 @@ impl Sample {
             ([], classes) => (0..classes as u32).collect(),
             (names, _) => names
                 .iter()
-                .map(|name| class(info, name))
+                .map(|name| info.class_named("--class", name))
                 .collect::<Result<_>>()?,
         };
         let classes: Vec<u32> = asked.iter().copied().cycle().take(self.n).collect();

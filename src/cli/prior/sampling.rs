@@ -133,28 +133,6 @@ pub fn sample(
     samples.map(Some)
 }
 
-/// Returns a class's name as part of a file's: `ankle-boot` of `Ankle boot`. Characters of all
-/// scripts stay, and pictographs; only what stands between words, what some file system forbids and
-/// what cannot be seen does not.
-pub fn slug(name: &str) -> String {
-    let invisible = |c: char| {
-        matches!(
-            c,
-            '\u{200b}'
-                | '\u{200e}'..='\u{200f}'
-                | '\u{202a}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-        )
-    };
-    let between = |c: char| match c.is_ascii() {
-        true => !c.is_ascii_alphanumeric(),
-        false => c.is_whitespace() || c.is_control() || invisible(c),
-    };
-    let words = name.split(between).filter(|w| !w.is_empty());
-    words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
-}
-
 /// The picture of all samples.
 const GRID: &str = "grid.png";
 /// The folder that samples are written into: a PNG of each, a picture of all, and a list.
@@ -222,24 +200,5 @@ impl SamplesFolder<'_> {
             global,
             &format!("{codes} codes in {seconds:.1} s, {pace:.0} per second"),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_make_files() {
-        assert_eq!(slug("T-shirt/top"), "t-shirt-top");
-        assert_eq!(slug("Ankle boot"), "ankle-boot");
-        assert_eq!(slug("../x"), "x");
-        assert_eq!(slug("Красный  Круг?"), "красный-круг");
-        assert_eq!(slug("红色的 心/星"), "红色的-心-星");
-        assert_eq!(
-            slug("\u{feff}\u{2764}\u{fe0f} \u{202e}हिन्दी"),
-            "\u{2764}\u{fe0f}-हिन्दी"
-        );
-        assert_eq!(slug("?!"), "");
     }
 }

@@ -4,7 +4,7 @@ use super::folders::{contrastive_folder, text_folder};
 use super::reading;
 use crate::cli::common::apart::apart;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample, slug};
+use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::rows;
 use wgvq::text::one_line;
+use wgvq::text::slug;
 use wgvq::{Error, Result, files};
 
 #[derive(Args)]

@@ -1,9 +1,9 @@
 //! `wgvq info`
 
 use crate::cli::common::output;
-use crate::cli::tools::tune;
 use crate::cli::{CommandStatus, Global};
 use wgvq::Result;
+use wgvq::bench::stored_tuning;
 use wgvq::gpu::{AdapterReport, RobustAccess, adapters, default_rules};
 use wgvq::wgpu::Features;
 
@@ -35,7 +35,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
             .map(|(n, _)| *n)
             .collect();
         let (i, l) = (&a.info, &a.limits);
-        let stored = tune::stored(i, None)?;
+        let stored = stored_tuning(i, None)?;
         let rules = stored
             .as_ref()
             .map_or_else(|| default_rules(a.cores[0], i), |(_, t)| t.rules.clone());

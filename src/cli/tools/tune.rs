@@ -4,10 +4,9 @@ use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use wgvq::bench;
-use wgvq::gpu::{Core, Gpu, Tuning};
-use wgvq::wgpu::AdapterInfo;
+use wgvq::gpu::Tuning;
 use wgvq::{Error, Result};
 
 /// Measures which matrix core is the faster on this adapter, and which of its tiles serves which
@@ -30,7 +29,7 @@ pub struct Tune {
 impl Tune {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let gpu = global.untuned_gpu()?;
-        let path = path(gpu.info(), global.one_core()?);
+        let path = bench::tuning_path(gpu.info(), global.one_core()?);
         if self.reset {
             let path = path.ok_or_else(no_cache_folder)?;
             let removed = match std::fs::remove_file(&path) {
@@ -138,83 +137,4 @@ fn write(path: &Path, tuning: &Tuning) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| fail(&e))?;
     }
     wgvq::storage::atomic::write(path, text.as_bytes())
-}
-
-/// Returns the folder of the tables: `$WGVQ_TUNING`, or the user's folder for caches.
-pub fn folder() -> Option<PathBuf> {
-    match std::env::var_os("WGVQ_TUNING") {
-        Some(folder) => Some(PathBuf::from(folder)),
-        None => Some(dirs::cache_dir()?.join("wgvq")),
-    }
-}
-
-/// Returns the path of the table of an adapter, and of a core that was asked for.
-fn path(info: &AdapterInfo, core: Option<Core>) -> Option<PathBuf> {
-    let folder = folder()?;
-    let words = format!(
-        "{} {} {} {}",
-        info.name,
-        info.driver,
-        info.driver_info,
-        core.map_or("", Core::name)
-    );
-    let slug: String = words
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    Some(folder.join(format!("tuning-{}.toml", slug.trim_matches('-'))))
-}
-
-/// Returns the stored table of an adapter, and of a core that was asked for, and its file. Tables
-/// are a convenience: where the user's own folder cannot be looked into (no home, or one that is
-/// closed to this process), there is none.
-///
-/// # Errors
-/// If there is one that is damaged, or the folder that `WGVQ_TUNING` names cannot be looked into.
-pub fn stored(info: &AdapterInfo, core: Option<Core>) -> Result<Option<(PathBuf, Tuning)>> {
-    let Some(path) = path(info, core) else {
-        return Ok(None);
-    };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            // What an error says in full shows the file, over several lines.
-            let wrong = |e: toml::de::Error| {
-                let words = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
-                let what = format!("no tuning table ({words}); remove it, or run `wgvq tune`");
-                Error::file(&path, what)
-            };
-            let tuning = toml::from_str(&text).map_err(wrong)?;
-            Ok(Some((path, tuning)))
-        }
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(e) if std::env::var_os("WGVQ_TUNING").is_some() => {
-            let what = format!("cannot be read ({e}); WGVQ_TUNING names the folder, or unset it");
-            Err(Error::file(&path, what))
-        }
-        Err(e) => {
-            tracing::warn!(
-                "note: {}: the tuning table cannot be read ({e}); the default one is used",
-                path.display()
-            );
-            Ok(None)
-        }
-    }
-}
-
-/// Makes a device, opened with or without asking for a core, use its stored table, if there is one.
-///
-/// # Errors
-/// If there is one that cannot be used; the error names the file.
-pub fn apply(gpu: &Gpu, core: Option<Core>) -> Result<()> {
-    let Some((path, tuning)) = stored(gpu.info(), core)? else {
-        return Ok(());
-    };
-    gpu.set_tuning(&tuning)
-        .map_err(|e| Error::file(&path, format!("{e}; remove it, or run `wgvq tune`")))
 }

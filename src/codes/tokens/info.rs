@@ -3,6 +3,7 @@
 use super::MANIFEST;
 use crate::models::Level;
 use crate::models::prior::Vocabulary;
+use crate::text::slug;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -35,6 +36,9 @@ pub struct TokenDatasetInfo {
     pub reader: String,
 }
 
+/// Names of no class, beside classes that are called so.
+const NO_CLASS: [&str; 2] = ["none", "unconditional"];
+
 /// Renamed.
 #[deprecated(since = "0.2.0", note = "renamed to `TokenDatasetInfo`")]
 pub type About = TokenDatasetInfo;
@@ -48,6 +52,52 @@ impl TokenDatasetInfo {
         let found = levels.iter().position(|l| l.name == self.level);
         found
             .ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
+    }
+
+    /// Returns the class of that name: just it, the whole of it in whatever case, or a part that no
+    /// other has. `none` and `unconditional` stand for no class, unless a class is called so.
+    ///
+    /// # Errors
+    /// If there is no such class, or several; the error is one about `option`.
+    pub fn class_named(&self, option: &str, name: &str) -> Result<u32> {
+        let names = &self.classes;
+        if let Some(exact) = names.iter().position(|n| n == name) {
+            return Ok(exact as u32);
+        }
+        let asked = name.to_lowercase();
+        if NO_CLASS.contains(&&*asked) && !names.iter().any(|n| n.to_lowercase() == asked) {
+            return Ok(self.vocabulary.no_class());
+        }
+        if names.is_empty() {
+            return Err(Error::config(
+                option,
+                format!("`{name}` was asked for, but the images had no classes"),
+            ));
+        }
+        let matching = |f: &dyn Fn(&str) -> bool| -> Vec<u32> {
+            (0..names.len() as u32)
+                .filter(|i| f(&names[*i as usize].to_lowercase()))
+                .collect()
+        };
+        let whole = matching(&|n| n == asked || slug(n) == asked);
+        let part = matching(&|n| n.contains(&asked));
+        match (&whole[..], &part[..]) {
+            ([one], _) | ([], [one]) => Ok(*one),
+            ([], []) => Err(Error::config(
+                option,
+                format!("there is no class `{name}`; there are {}", names.join(", ")),
+            )),
+            (_, several) => {
+                let several: Vec<&str> = several
+                    .iter()
+                    .map(|i| names[*i as usize].as_str())
+                    .collect();
+                Err(Error::config(
+                    option,
+                    format!("`{name}` may be {}: say which", several.join(", ")),
+                ))
+            }
+        }
     }
 }
 

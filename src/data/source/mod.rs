@@ -9,4 +9,5 @@ pub(super) mod folder;
 mod grid;
 pub(super) mod idx;
 pub(super) mod location;
+pub(super) mod memory;
 mod tiles;

@@ -2,6 +2,7 @@
 //! what comes of it.
 
 mod batch;
+mod kept;
 mod request;
 mod run;
 mod samples;
@@ -9,6 +10,7 @@ mod session;
 mod step;
 mod uncached;
 
+pub use kept::{kept_cells, places_of_cells};
 pub use request::{Condition, KnownCodes, SampleRequest, SamplingOptions};
 pub use samples::{PendingSamples, Samples};
 pub use session::SamplingSession;

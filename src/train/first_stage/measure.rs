@@ -2,16 +2,11 @@
 
 use super::FirstStageTask;
 use crate::Result;
-use crate::analysis::sharpness::Energy;
+use crate::analysis::fidelity::{Measurement, Reconstructed, images_at_a_time};
 use crate::autograd::Tape;
-use crate::gpu::Tensor;
-use crate::inference::first_stage::Coded;
 use crate::inference::level_ablation::LevelAblation;
-use crate::metrics::{Evaluation, Fidelity, LevelCounts};
-use crate::models::Level;
+use crate::metrics::Evaluation;
 use crate::nn::ForwardContext;
-use crate::ops::image::ssim;
-use crate::ops::loss::loss::{Loss, loss};
 use crate::quantize::Mode;
 use crate::train::optimizer_state::OptimizerState;
 use std::time::{Duration, Instant};
@@ -23,16 +18,7 @@ impl FirstStageTask {
         let pass = ForwardContext::new(&tape, state.params());
         let x = tape.constant(&self.images(numbers)?);
         let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Eval)?;
-        let of = |part: &Coded| {
-            let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
-            Ok((part.quantized.counts.clone(), error))
-        };
-        let levels = coded.iter().map(of).collect::<Result<_>>()?;
-        Ok(Reconstructed {
-            levels,
-            x: x.tensor().clone(),
-            y: y.tensor().clone(),
-        })
+        Reconstructed::new(x.tensor(), y.tensor(), &coded)
     }
 
     /// The time that a measurement will take, by that of a part of it.
@@ -58,62 +44,21 @@ impl FirstStageTask {
 
     /// Measures the model on some images of the set.
     pub(super) fn measure(&mut self, state: &OptimizerState, test: &[u32]) -> Result<Evaluation> {
-        let count = |l: &Level| LevelCounts {
-            name: l.name.clone(),
-            codes: l.codes(),
-            codebooks: l.codebooks,
-            quantization_error: 0.0,
-            counts: vec![0; l.codebook_size * l.codebooks],
-        };
-        let mut levels: Vec<LevelCounts> = self.levels.iter().map(count).collect();
-        let (mut squares, mut pixels, mut similarity) = (0.0f64, 0usize, 0.0f64);
-        let mut perceptual: Option<f64> = None;
-        let mut energy = Energy::default();
         let shape = [self.data.height, self.data.width, self.data.channels];
-        let windowed = ssim::fits(self.data.height, self.data.width);
+        let mut measurement = Measurement::new(&self.levels, shape, test.len());
         for numbers in test.chunks(self.evaluation_batch()) {
             let r = self.reconstruct(state, numbers)?;
-            let share = numbers.len() as f64 / test.len() as f64;
-            if windowed {
-                similarity += share * ssim::ssim(&r.x, &r.y)?.read::<f32>()?[0] as f64;
-            }
-            if let Some(distance) = self.objective.lpips(&r.x, &r.y)? {
-                *perceptual.get_or_insert(0.0) += share * distance.read::<f32>()?[0] as f64;
-            }
-            for (level, (counts, error)) in levels.iter_mut().zip(&r.levels) {
-                level.quantization_error += share * error.read::<f32>()?[0] as f64;
-                counts
-                    .read::<u32>()?
-                    .iter()
-                    .zip(&mut level.counts)
-                    .for_each(|(c, sum)| *sum += *c as u64);
-            }
-            let (x, mut y) = (r.x.read::<f32>()?, r.y.read::<f32>()?);
-            y.iter_mut().for_each(|y| *y = y.clamp(-1.0, 1.0));
-            squares += x
-                .iter()
-                .zip(&y)
-                .map(|(x, y)| ((y - x) as f64 / 2.0).powi(2))
-                .sum::<f64>();
-            energy.add(&x, &y, shape);
-            pixels += x.len();
+            let lpips = self.objective.lpips(&r.x, &r.y)?;
+            measurement.add(&r, lpips)?;
         }
-        let fidelity = Fidelity {
-            mse: squares / pixels as f64,
-            ssim: if windowed { similarity } else { f64::NAN },
-            sharpness: energy.sharpness(),
-            edge_sharpness: energy.at_edges(),
-            lpips: perceptual.unwrap_or(f64::NAN),
-            image_pixels: self.data.width * self.data.height,
-        };
-        Ok(Evaluation::new(state.number(), fidelity, levels))
+        Ok(measurement.finish(state.number()))
     }
 
     /// Images that are measured at a time: as many as take the memory of 128 images of 64 x 64,
     /// where the device binds as much.
     fn evaluation_batch(&self) -> usize {
         let (width, height) = (self.data.width, self.data.height);
-        let wanted = (128 * 64 * 64 / (width * height)).clamp(1, 128);
+        let wanted = images_at_a_time(width, height);
         self.stage.batch(&self.gpu, wanted, width, height)
     }
 
@@ -186,12 +131,4 @@ impl FirstStageTask {
         }
         Ok(pictures)
     }
-}
-
-/// Images that went through the model.
-struct Reconstructed {
-    /// Counts of each level's codes, and its latents' quantization error.
-    levels: Vec<(Tensor, Tensor)>,
-    x: Tensor,
-    y: Tensor,
 }

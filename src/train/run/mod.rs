@@ -19,6 +19,7 @@ use crate::quantize::Registry;
 use crate::storage::atomic;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
+use crate::storage::metrics_log;
 use crate::storage::run_folder::RunFolder;
 use crate::{Error, Result};
 use first_step::FirstStep;
@@ -52,8 +53,17 @@ pub struct Schedule {
 pub trait Observer {
     /// After every step.
     fn step(&mut self, progress: &Progress);
+    /// After a row of the log: its columns by name, `step` the first; NaN where a row has no value.
+    /// By default nothing.
+    fn logged(&mut self, row: &[(String, f64)]) {
+        let _ = row;
+    }
     /// After a measurement on images held out.
     fn evaluated(&mut self, step: u64, evaluation: &dyn Display);
+    /// Likewise, with the measurement's columns by name. By default nothing.
+    fn measured(&mut self, row: &[(String, f64)]) {
+        let _ = row;
+    }
     /// Something that the user should read once.
     fn note(&mut self, text: &str);
 }
@@ -224,6 +234,8 @@ pub fn train_loop<T: Task>(
         let last = trainer.measure(true)?;
         tests.push(&last)?;
         observer.evaluated(trainer.step_number(), &last);
+        let (_, columns) = trainer.task().columns();
+        observer.measured(&metrics_log::named_values(&columns, &last));
         save_model(&folder.model(), &trainer.trained()?)?;
         evaluation = Some(last);
     }

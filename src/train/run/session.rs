@@ -6,7 +6,7 @@ use crate::gpu::clock::Instant;
 use crate::pace::{Break, Pace, Rest};
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
-use crate::storage::metrics_log::Log;
+use crate::storage::metrics_log::{self, Log};
 use crate::storage::run_folder::RunFolder;
 use crate::train::task::{Recovery, Task};
 use crate::train::{Observer, Progress, Schedule, Trainer};
@@ -145,7 +145,7 @@ impl<'a, T: Task> Session<'a, T> {
             }
         }
         for row in rows {
-            self.log.push(&row)?;
+            self.push(&row)?;
             self.newest = Some(row.to_string());
         }
         self.warn();
@@ -156,6 +156,9 @@ impl<'a, T: Task> Session<'a, T> {
             let evaluation = self.trainer.measure(false)?;
             self.tests.push(&evaluation)?;
             self.observer.evaluated(step, &evaluation);
+            let (_, columns) = self.trainer.task.columns();
+            self.observer
+                .measured(&metrics_log::named_values(&columns, &evaluation));
             self.count_compiled();
             self.pace.took(Break::Measuring, self.began.elapsed());
         }
@@ -193,7 +196,7 @@ impl<'a, T: Task> Session<'a, T> {
             self.trainer.close_row()?;
         }
         for row in self.observed_rows(true)? {
-            self.log.push(&row)?;
+            self.push(&row)?;
         }
         self.warn();
         if self.saved == Some(self.trainer.step_number()) {
@@ -223,6 +226,15 @@ impl<'a, T: Task> Session<'a, T> {
             rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// Appends a row to the log, and shows it.
+    fn push(&mut self, row: &T::Row) -> Result<()> {
+        self.log.push(row)?;
+        let (columns, _) = self.trainer.task.columns();
+        self.observer
+            .logged(&metrics_log::named_values(&columns, row));
+        Ok(())
     }
 
     fn warn(&mut self) {

@@ -97,7 +97,7 @@ fn adapter(gpu: &Gpu) -> Finding {
 /// The stored table of tiles, where it cannot be used.
 fn tuned(gpu: &Gpu, global: &Global) -> Option<Finding> {
     let core = global.one_core().ok()?;
-    let error = crate::cli::tools::tune::apply(gpu, core).err()?;
+    let error = wgvq::bench::apply_stored_tuning(gpu, core).err()?;
     Some(Finding::failed(
         "tiles",
         error.to_string(),

@@ -1,9 +1,9 @@
 //! The folders that commands, and drivers for them, write to.
 
 use super::Finding;
-use crate::cli::tools::tune;
 use std::env;
 use std::path::{Path, PathBuf};
+use wgvq::bench::tuning_folder;
 use wgvq::storage::atomic::may_write_below;
 
 /// Checks the working directory, the home, and the folders of caches.
@@ -36,7 +36,7 @@ pub(super) fn check() -> Vec<Finding> {
 /// The folder of tuning tables.
 fn tuning() -> Finding {
     let check = "cache";
-    let Some(folder) = tune::folder() else {
+    let Some(folder) = tuning_folder() else {
         return Finding::warning(
             check,
             "this system names no folder for caches",
