@@ -1,0 +1,241 @@
+//! Training a first stage.
+
+use crate::errors::OrRaise;
+use crate::gpu::Gpu;
+use crate::observer::{Watch, named};
+use crate::set::{Owned, Source};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use wgvq::config::run::{ResolvedConfig, RunConfig};
+use wgvq::config::{DottedConfig, Resumable};
+use wgvq::data::{self, ImageSet};
+use wgvq::inference::priors_of;
+use wgvq::quantize::Registry;
+use wgvq::storage::checkpoint;
+use wgvq::storage::metrics_log::named_values;
+use wgvq::storage::run_folder::RunFolder;
+use wgvq::train::{Outcome, Start, Task, check, run};
+use wgvq::{Error, Result};
+
+/// The names of the presets, and what each is for.
+#[pyfunction]
+pub fn presets() -> Vec<(&'static str, &'static str)> {
+    let presets = wgvq::config::presets::presets();
+    presets.iter().map(|p| (p.name, p.about())).collect()
+}
+
+/// What a run did.
+pub struct Done {
+    step: u64,
+    stopped: bool,
+    seconds: f64,
+    parameters: usize,
+    peak_device_bytes: u64,
+    evaluation: Option<Vec<(String, f64)>>,
+}
+
+impl<T: Task> From<Outcome<T>> for Done {
+    fn from(outcome: Outcome<T>) -> Done {
+        let (_, columns) = outcome.trainer.task().columns();
+        let evaluation = outcome.evaluation.as_ref();
+        Done {
+            step: outcome.trainer.step_number(),
+            stopped: outcome.stopped,
+            seconds: outcome.elapsed.as_secs_f64(),
+            parameters: outcome.trainer.parameter_count(),
+            peak_device_bytes: outcome.trainer.memory().peak,
+            // What was not measured is left out.
+            evaluation: evaluation.map(|e| {
+                let mut row = named_values(&columns, e);
+                row.retain(|(_, value)| !value.is_nan());
+                row
+            }),
+        }
+    }
+}
+
+impl Done {
+    /// Returns it as Python sees it. What was raised while the run went on is raised here.
+    pub fn finish<'py>(
+        py: Python<'py>,
+        folder: &Path,
+        watch: Watch,
+        done: Result<Done>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        if let Some(raised) = watch.raised {
+            return Err(raised);
+        }
+        let done = done.or_raise()?;
+        let dict = PyDict::new(py);
+        dict.set_item("run", folder)?;
+        dict.set_item("step", done.step)?;
+        dict.set_item("stopped", done.stopped)?;
+        dict.set_item("seconds", done.seconds)?;
+        dict.set_item("parameters", done.parameters)?;
+        dict.set_item("peak_device_bytes", done.peak_device_bytes)?;
+        let evaluation = done.evaluation.map(|row| named(py, &row)).transpose()?;
+        dict.set_item("evaluation", evaluation)?;
+        Ok(dict)
+    }
+}
+
+/// A run that is about to begin or to go on.
+struct Ready {
+    config: ResolvedConfig,
+    data: Arc<ImageSet>,
+    folder: RunFolder,
+    start: Start,
+}
+
+/// The configuration of a new run: a file's or a preset's, with settings over it.
+fn configuration(
+    file: Option<&Path>,
+    preset: Option<&str>,
+    source: &Owned,
+    settings: &[(String, String)],
+) -> Result<ResolvedConfig> {
+    let mut config = match (file, preset) {
+        (Some(path), _) => RunConfig::load(path)?,
+        (None, Some(name)) => wgvq::config::presets::preset(name)?.config()?,
+        (None, None) => RunConfig::default(),
+    };
+    match source {
+        Owned::Name(name) if name.is_empty() => {}
+        Owned::Name(name) => config.data.source.clone_from(name),
+        Owned::Memory(memory) => {
+            config.data.source = data::IN_MEMORY.into();
+            let [width, height, channels] = memory.size;
+            (config.data.width, config.data.height) = (width, height);
+            config.data.channels = channels;
+        }
+    }
+    for (key, value) in settings {
+        config.set(key, value)?;
+    }
+    config.resolve(&Registry::default())
+}
+
+/// Opens what a configuration trains on: the source that was named, or the configuration's own.
+fn images(source: Owned, config: &RunConfig) -> Result<Arc<ImageSet>> {
+    let source = match source {
+        Owned::Name(name) if name.is_empty() => Owned::Name(config.data.source.clone()),
+        Owned::Memory(memory) => {
+            let asked = [config.data.width, config.data.height, config.data.channels];
+            if asked != memory.size {
+                let words = |[w, h, c]: [usize; 3]| format!("{w} x {h} x {c}");
+                let what = format!(
+                    "the arrays hold images of {}, and the configuration asks for {}: resize them, \
+                     or leave data.width, data.height and data.channels out",
+                    words(memory.size),
+                    words(asked)
+                );
+                return Err(Error::config("the argument `data`", what));
+            }
+            Owned::Memory(memory)
+        }
+        named => named,
+    };
+    Ok(Arc::new(source.open(&config.data.options())?))
+}
+
+fn fresh(
+    file: Option<&Path>,
+    preset: Option<&str>,
+    source: Owned,
+    settings: &[(String, String)],
+    out: &Path,
+    overwrite: bool,
+) -> Result<Ready> {
+    let config = configuration(file, preset, &source, settings)?;
+    RunFolder::may_create(out, overwrite)?;
+    let data = images(source, &config)?;
+    // Before the folder is made, and above all before a run in it is replaced.
+    check(&config, &data)?;
+    Ok(Ready {
+        config,
+        data,
+        folder: RunFolder::create(out, overwrite)?,
+        start: Start::Fresh,
+    })
+}
+
+fn resumed(source: Owned, settings: &[(String, String)], out: &Path) -> Result<Ready> {
+    let folder = RunFolder::resume(out)?;
+    let kept = RunConfig::load(&folder.config())?;
+    let mut config = kept.clone();
+    for (key, value) in settings {
+        config.set(key, value)?;
+    }
+    let config = config.resumed_from(&kept);
+    if config.identity()? != kept.identity()? {
+        let what = "goes on under the run's own configuration: of the settings, train.steps alone \
+                    may be given, and those of where pixels lie (data.store, data.memory_mib, \
+                    data.cache_mib, data.workers)";
+        return Err(Error::config("the argument `resume`", what));
+    }
+    let done = checkpoint::newest(&out.join("checkpoints"))?.map_or(0, |(step, _)| step);
+    if done < config.train.steps && priors_of(out)?.iter().any(|(_, own)| *own) {
+        let what = format!(
+            "{} steps are asked for and {done} are done, but the run has a prior over the codes \
+             of the model as it is, and more steps would make it useless: go on in a copy of the \
+             run that is without it",
+            config.train.steps
+        );
+        return Err(Error::file(out, what));
+    }
+    let config = config.resolve(&Registry::default())?;
+    Ok(Ready {
+        data: images(source, &config)?,
+        config,
+        folder,
+        start: Start::Resume,
+    })
+}
+
+/// Trains a first stage. `data` is a source by name, empty for the configuration's own, or arrays;
+/// `settings` are keys and values as TOML writes them.
+#[pyfunction]
+#[pyo3(signature = (gpu, data, out, settings, preset, config, resume, overwrite, callback))]
+pub fn train<'py>(
+    py: Python<'py>,
+    gpu: &Gpu,
+    data: Source,
+    out: PathBuf,
+    settings: Vec<(String, String)>,
+    preset: Option<String>,
+    config: Option<PathBuf>,
+    resume: bool,
+    overwrite: bool,
+    callback: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let source = data.own()?;
+    let stop = AtomicBool::new(false);
+    let mut watch = Watch::new(callback, &stop);
+    let work = || {
+        let ready = if resume {
+            resumed(source, &settings, &out)?
+        } else {
+            fresh(
+                config.as_deref(),
+                preset.as_deref(),
+                source,
+                &settings,
+                &out,
+                overwrite,
+            )?
+        };
+        let Ready {
+            config,
+            data,
+            folder,
+            start,
+        } = ready;
+        let engine = &gpu.engine;
+        run(engine, &config, data, &folder, start, &mut watch, &stop).map(Done::from)
+    };
+    let done = py.detach(work);
+    Done::finish(py, &out, watch, done)
+}

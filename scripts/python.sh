@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Builds the Python module, and tests it.
+#
+#   scripts/python.sh check     compiles it, without linking: what every change is held to
+#   scripts/python.sh wheel     makes a wheel in target/wheels, which installs without Rust
+#   scripts/python.sh test      makes a wheel, installs it into a new environment, and runs every test there,
+#                               beside PyTorch, vector-quantize-pytorch, faiss and scikit-learn
+#
+# Needs Python 3.10 or newer, and PyPI for everything but `check`. WGVQ_PYTHON names another interpreter.
+set -euo pipefail
+
+# shellcheck source=scripts/setup.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+
+python=${WGVQ_PYTHON:-python3}
+target=${CARGO_TARGET_DIR:-$PWD/target}
+# Dependencies that the main crate has are built once, for both.
+export CARGO_TARGET_DIR=$target
+environment=$target/python
+
+# An environment that has this in it.
+environment_with() {
+    [ -x "$environment/bin/python" ] || "$python" -m venv "$environment"
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+wheel() {
+    environment_with 'maturin>=1.16,<2'
+    rm -f "$target"/wheels/wgvq-*.whl
+    (cd python && "$environment/bin/maturin" build --release --locked --out "$target/wheels")
+}
+
+case ${1:-check} in
+check)
+    cargo clippy --locked --manifest-path python/Cargo.toml -- -D warnings
+    cargo fmt --check --manifest-path python/Cargo.toml
+    ;;
+wheel)
+    wheel
+    ls -l "$target"/wheels/wgvq-*.whl
+    ;;
+test)
+    wheel
+    # An environment without Rust's tools, as a user has it.
+    rm -rf "$target/python-test"
+    "$python" -m venv "$target/python-test"
+    "$target/python-test/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "$target"/wheels/wgvq-*.whl -r python/tests/requirements.txt
+    cargo build --release --locked
+    export WGVQ_COMMAND=$target/release/wgvq
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    tests=$PWD/python
+    # Away from the tree, so that what is installed is tested. The README's examples write a run.
+    (cd "$work" && "$target/python-test/bin/python" -m pytest -q -rs -p no:cacheprovider \
+        "$tests/tests" "$tests/README.md" --rootdir "$tests" "${@:2}")
+    ;;
+*)
+    sed -n 's/^#   //p' "$0" >&2
+    exit 2
+    ;;
+esac
