@@ -142,16 +142,17 @@ def test_the_same_bytes_as_the_command(tmp_path, tiny):
     pixels = np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3), np.uint8)
     for i, picture in enumerate(pixels):
         image.fromarray(picture).save(pictures / f"{i}.png")
-    codes = tmp_path / "codes.npy"
-    subprocess.run([command, "encode", out, pictures, "-o", codes, "--quiet"], check=True)
+    codes = tmp_path / "codes.safetensors"
+    files = sorted(pictures.iterdir())
+    subprocess.run([command, "encode", out, *files, "-o", codes, "--npy", "--quiet"], check=True)
     ours = wgvq.Tokenizer.load(tmp_path / "python").encode(pixels)
-    assert np.array_equal(np.load(codes).reshape(ours.shape), ours)
+    assert np.array_equal(np.load(codes.with_suffix(".npy")).reshape(ours.shape), ours)
     # The command opens a run of this module.
     subprocess.run(
-        [command, "encode", tmp_path / "python", pictures, "-o", tmp_path / "again.npy", "--quiet"],
+        [command, "encode", tmp_path / "python", *files, "-o", tmp_path / "again.safetensors", "--quiet"],
         check=True,
     )
-    assert (tmp_path / "again.npy").read_bytes() == codes.read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == codes.read_bytes()
 
 
 def test_iterables(tmp_path, images, labels, tiny):

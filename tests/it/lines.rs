@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 const COLUMNS: usize = 100;
 
-const FOLDERS: [&str; 6] = ["src", "shaders", "tests", "benches", "examples", "web"];
+const FOLDERS: [&str; 7] = [
+    "src", "shaders", "tests", "benches", "examples", "python", "web",
+];
 
 const EXTENSIONS: [&str; 2] = ["rs", "wgsl"];
 

@@ -93,9 +93,15 @@ fn every_define_is_set_by_a_variant() {
         }
         asked.extend(defines.into_iter().map(|name| (name, file)));
     }
+    // Both operands of a product have one text: what one of them never sets, the other may.
+    let other = |name: &str| match name.split_once('_') {
+        Some(("LHS", rest)) => format!("RHS_{rest}"),
+        Some(("RHS", rest)) => format!("LHS_{rest}"),
+        _ => name.to_owned(),
+    };
     let never: Vec<_> = asked
         .iter()
-        .filter(|(name, _)| !set.contains(*name))
+        .filter(|(name, _)| !set.contains(*name) && !set.contains(&other(name)))
         .collect();
     assert!(never.is_empty(), "no variant sets {never:?}");
     assert!(asked.len() > 40, "only {} defines", asked.len());
