@@ -47,8 +47,8 @@ pub struct Complete {
     overwrite: bool,
 }
 
-/// Returns which cells of each level are kept: at least one must have something to draw. Says of which levels
-/// nothing is kept.
+/// Returns which cells of each level are kept: at least one must have something to draw. Says of
+/// which levels nothing is kept.
 fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<Vec<bool>>> {
     let all = kept_cells("--keep", keep, levels)?;
     for (level, _) in levels
