@@ -126,6 +126,9 @@ impl Tokenizer {
     }
 }
 
+/// A level: name, rows, columns, codebooks, codes of a codebook.
+type LevelParts = (String, usize, usize, usize, usize);
+
 /// Images, their codes, and their log-likelihoods in nats.
 type Drawn<'py> = (
     Bound<'py, PyArray4<u8>>,
@@ -185,9 +188,8 @@ impl Tokenizer {
         self.with(py, |models| Ok(models.first.hash().to_owned()))
     }
 
-    /// Each level of codes, the coarsest first: name, rows, columns, codebooks, codes of a
-    /// codebook.
-    fn levels(&self, py: Python) -> PyResult<Vec<(String, usize, usize, usize, usize)>> {
+    /// Each level of codes, the coarsest first.
+    fn levels(&self, py: Python) -> PyResult<Vec<LevelParts>> {
         self.with(py, |models| {
             let levels = models.first.levels().iter();
             let described = levels.map(|l| {
