@@ -46,16 +46,23 @@ impl Stage<'_> {
         source.open(&data.options())
     }
 
+    /// Checks that a prior can be trained over the codes of these images, before anything is
+    /// written.
+    fn check(&self, images: &ImageSet, config: &Resolved<PriorConfig>) -> Result<()> {
+        let info = describe(self.model, self.level, images, None);
+        check(self.gpu, config, &info.vocabulary)
+    }
+
+    /// The tokens of these images: those that are there, or made now; `again` makes them anew where
+    /// those that are there are of other images.
     fn tokens(
         &self,
         images: &ImageSet,
         folder: &RunFolder,
-        config: &Resolved<PriorConfig>,
         again: bool,
         interrupt: &Interrupt,
     ) -> Result<Tokens> {
         let info = describe(self.model, self.level, images, None);
-        check(self.gpu, config, &info.vocabulary)?;
         if Tokens::exist(&folder.tokens()) {
             let tokens = Tokens::open(&folder.tokens())?;
             match tokens.check(&info) {
@@ -103,26 +110,29 @@ pub fn train_prior<'py>(
             run: &run,
             gpu: engine,
         };
-        let (config, folder, start) = if resume {
+        let of_names = matches!(&source, Owned::Name(name) if name.is_empty());
+        let (config, folder, start, tokens) = if resume {
             let folder = RunFolder::resume(&place)?;
-            (resumed(&place, &settings)?, folder, Start::Resume)
-        } else {
-            let config = configuration(size.as_deref(), &settings)?;
-            RunFolder::may_create(&place, overwrite)?;
-            let folder = RunFolder::create(&place, overwrite)?;
-            (config, folder, Start::Fresh)
-        };
-        let tokens = match (resume && Tokens::exist(&folder.tokens()), &source) {
-            // A run that goes on has its tokens, unless it was stopped before they were made.
-            (true, Owned::Name(name)) if name.is_empty() => {
+            let config = resumed(&place, &settings)?;
+            // It has its tokens, unless it was stopped before they were made.
+            let tokens = if of_names && Tokens::exist(&folder.tokens()) {
                 let tokens = Tokens::open(&folder.tokens())?;
                 tokens.check_model(model.hash())?;
                 tokens
-            }
-            _ => {
+            } else {
                 let images = stage.images(source)?;
-                stage.tokens(&images, &folder, &config, overwrite, &interrupt)?
-            }
+                stage.check(&images, &config)?;
+                stage.tokens(&images, &folder, false, &interrupt)?
+            };
+            (config, folder, Start::Resume, tokens)
+        } else {
+            let config = configuration(size.as_deref(), &settings)?;
+            RunFolder::may_create(&place, overwrite)?;
+            let images = stage.images(source)?;
+            stage.check(&images, &config)?;
+            let folder = RunFolder::create(&place, overwrite)?;
+            let tokens = stage.tokens(&images, &folder, overwrite, &interrupt)?;
+            (config, folder, Start::Fresh, tokens)
         };
         run_prior(engine, &config, tokens, &folder, start, &mut watch, &stop).map(Done::from)
     };

@@ -253,6 +253,17 @@ def test_a_prior_goes_on(tmp_path, images, tiny):
         wgvq.train_prior(tmp_path / "a", resume=True, lr=0.5)
 
 
+def test_a_prior_that_cannot_be_trained_leaves_nothing(tmp_path, images, tiny):
+    train(images, tmp_path / "run", tiny)
+    for arguments, says in [
+        ({}, "memory"),
+        ({"data": images, "settings": {"prior.heads": 7}}, "heads"),
+    ]:
+        with pytest.raises(wgvq.ArgumentError, match=says):
+            wgvq.train_prior(tmp_path / "run", steps=1, **arguments)
+        assert not (tmp_path / "run" / "prior").exists()
+
+
 def test_runs_on_a_thread_of_its_own(tmp_path, images, tiny):
     runs = []
     thread = threading.Thread(target=lambda: runs.append(train(images, tmp_path / "run", tiny)))
