@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs a program that was built into an archive for a release, under the name that `cargo binstall` looks for: the program,
-# man pages, completions for shells, and the licences.
+# Packs a program that was built into an archive for a release, under the name that `cargo binstall`
+# looks for: the program, man pages, completions for shells, and the licences.
 #
 #   scripts/archive.sh PROGRAM TARGET FOLDER
 #

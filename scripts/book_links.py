@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A preprocessor of mdBook: brings the pages at the top of the repository into the book, and makes links that lead out of it work.
+"""A preprocessor of mdBook: brings the pages at the top of the repository into the book, and makes
+links that lead out of it work.
 
     [preprocessor.repository] of book.toml runs it; mdBook hands it the book as JSON.
 
-README, ARCHITECTURE, BENCHMARKS, CONTRIBUTING, CHANGELOG and SECURITY become chapters at the end, and links to them links to these.
-A link to any other file of the repository becomes an address at the `repository` of Cargo.toml, or its text alone where none is set.
-Needs nothing but Python's standard library.
+README, ARCHITECTURE, BENCHMARKS, CONTRIBUTING, CHANGELOG and SECURITY become chapters at the end,
+and links to them links to these. A link to any other file of the repository becomes an address at
+the `repository` of Cargo.toml, or its text alone where none is set. Needs nothing but Python's
+standard library.
 """
 
 import json
@@ -16,7 +18,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Where a page of the repository lies in the book, whose root is docs/; README.md of docs/ is the book's first page.
+# Where a page of the repository lies in the book, whose root is docs/; README.md of docs/ is the
+# book's first page.
 PAGES = {
     "README.md": ("Overview", "overview.md"),
     "ARCHITECTURE.md": ("Architecture", "architecture.md"),
@@ -36,7 +39,8 @@ def repository():
 
 
 def moved(link, page):
-    """Where a link of a page of the repository leads in the book; None if it leads to nothing there."""
+    """Where a link of a page of the repository leads in the book; None if it leads to nothing
+    there."""
     if re.match(r"[a-z][a-z0-9+.-]*:|#", link):
         return link
     place, hash_, anchor = link.partition("#")
@@ -93,8 +97,19 @@ def main():
     items.append({"PartTitle": "The repository"})
     for page, (name, path) in PAGES.items():
         content = rewrite((ROOT / page).read_text(encoding="utf-8"), page)
-        items.append({"Chapter": {"name": name, "content": content, "number": None, "sub_items": [], "path": path,
-                                  "source_path": None, "parent_names": []}})
+        items.append(
+            {
+                "Chapter": {
+                    "name": name,
+                    "content": content,
+                    "number": None,
+                    "sub_items": [],
+                    "path": path,
+                    "source_path": None,
+                    "parent_names": [],
+                }
+            }
+        )
     json.dump(book, sys.stdout)
     return 0
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the book that `mdbook build` made: every link and picture within it leads to a file that is there, and to an anchor of it.
+"""Checks the book that `mdbook build` made: every link and picture within it leads to a file that
+is there, and to an anchor of it.
 
     scripts/check_book.py [target/book]
 
-Prints each that leads nowhere; the exit code is 1 if there is one. Needs nothing but Python's standard library.
+Prints each that leads nowhere; the exit code is 1 if there is one. Needs nothing but Python's
+standard library.
 """
 
 import sys
@@ -35,7 +37,11 @@ class Page(HTMLParser):
 
 def main():
     book = Path(sys.argv[1] if len(sys.argv) > 1 else "target/book").resolve()
-    pages = {path: Page(path) for path in sorted(book.rglob("*.html")) if path.name not in ("404.html", "toc.html")}
+    pages = {
+        path: Page(path)
+        for path in sorted(book.rglob("*.html"))
+        if path.name not in ("404.html", "toc.html")
+    }
     wrong, seen = [], 0
     for path, page in pages.items():
         for link in page.links:
@@ -46,9 +52,15 @@ def main():
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not target.is_file() or book not in target.parents:
                 wrong.append(f"{path.relative_to(book)}: {link}: no such page")
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+            elif (
+                parts.fragment
+                and target in pages
+                and unquote(parts.fragment) not in pages[target].anchors
+            ):
                 wrong.append(f"{path.relative_to(book)}: {link}: no such heading")
-    print("\n".join(wrong + [f"{seen} links in {len(pages)} pages of the book, {len(wrong)} wrong"]))
+    print(
+        "\n".join(wrong + [f"{seen} links in {len(pages)} pages of the book, {len(wrong)} wrong"])
+    )
     return 1 if wrong or not seen else 0
 
 

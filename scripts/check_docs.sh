@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Checks the words: spelling everywhere (typos), links and lists of pages in Markdown, and the library's documentation, in
-# which a warning is an error. Two minutes at most, after the dependencies were built.
+# Checks the words: spelling everywhere (typos), links and lists of pages in Markdown, and the
+# library's documentation, in which a warning is an error. Two minutes at most, after the
+# dependencies were built.
 #
-# typos is the one on the PATH, or is installed from PyPI into target/tools; Python is installed where there is none.
+# typos is the one on the PATH, or is installed from PyPI into target/tools; Python is installed
+# where there is none.
 #
 #   WGVQ_INSTALL=no    install nothing: use what is there, and fail where something is missing
 #   WGVQ_TOOLS         where typos goes, instead of target/tools
@@ -41,7 +43,8 @@ install_by_system() {
     } || stop "That failed (see above). When it is mended, run:" "$1"
 }
 
-# A virtual environment with pip in it. Debian's Python has neither, where python3-venv is not installed.
+# A virtual environment with pip in it. Debian's Python has neither, where python3-venv is not
+# installed.
 make_environment() {
     if python3 -m venv "$tools/python" >/dev/null 2>&1; then return 0; fi
     rm -rf -- "$tools/python"

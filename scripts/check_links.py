@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Checks the links of every Markdown file that git knows: relative ones lead to a file that is there, and `#anchors` to a
-heading of it. Every page of docs/ stands in docs/SUMMARY.md and in docs/README.md. Addresses on the web are not asked.
+"""Checks the links of every Markdown file that git knows: relative ones lead to a file that is
+there, and `#anchors` to a heading of it. Every page of docs/ stands in docs/SUMMARY.md and in
+docs/README.md. Addresses on the web are not asked.
 
     scripts/check_links.py
 
-Prints each link that leads nowhere; the exit code is 1 if there is one. Needs nothing but Python's standard library.
+Prints each link that leads nowhere; the exit code is 1 if there is one. Needs nothing but Python's
+standard library.
 """
 
 import re
@@ -55,8 +57,13 @@ def links(path):
 
 
 def main():
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True,
-                            text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
     pages = [ROOT / name for name in listed if name and (ROOT / name).exists()]
     wrong, seen = [], 0
     for page in pages:
@@ -78,9 +85,15 @@ def main():
                 wrong.append(f"{name}:{number}: {link}: no such heading")
     docs = ROOT / "docs"
     for index in (docs / "SUMMARY.md", docs / "README.md"):
-        named = {(index.parent / link.partition("#")[0]).resolve() for _, link in links(index)} | {index}
+        named = {(index.parent / link.partition("#")[0]).resolve() for _, link in links(index)} | {
+            index
+        }
         for page in pages:
-            if page.parent == docs and page not in named and page.name not in ("SUMMARY.md", "README.md"):
+            if (
+                page.parent == docs
+                and page not in named
+                and page.name not in ("SUMMARY.md", "README.md")
+            ):
                 wrong.append(f"{index.relative_to(ROOT)}: does not list {page.name}")
     print("\n".join(wrong + [f"{seen} links in {len(pages)} pages, {len(wrong)} wrong"]))
     return 1 if wrong or not seen else 0

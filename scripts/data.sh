@@ -6,8 +6,9 @@
 #   scripts/data.sh photos          two dozen photographs, cut when opened     see copyright-* 141 MB, apt-get
 #   scripts/data.sh twemoji         Twitter's emoji, 64x64, with captions      CC-BY 4.0        60 MB, npm
 #
-# They go to $WGVQ_DATA, else wgvq below $XDG_CACHE_HOME, else ~/.cache/wgvq. What the packages' authors publish once
-# and for all is checked against a SHA-256 here; Debian's packages against those that apt has from Debian's signed lists.
+# They go to $WGVQ_DATA, else wgvq below $XDG_CACHE_HOME, else ~/.cache/wgvq. What the packages'
+# authors publish once and for all is checked against a SHA-256 here; Debian's packages against
+# those that apt has from Debian's signed lists.
 set -euo pipefail
 shopt -s nullglob
 
@@ -114,8 +115,8 @@ twemoji() {
     fi
     check f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877 "$work/emoji-datasource-twitter-16.0.0.tgz"
     tar -xzf "$work/emoji-datasource-twitter-16.0.0.tgz" -C "$work" package/img/twitter/64
-    # Names, categories and captions are those of the same release's table in assets/. What follows the `@` marks the
-    # variants of one picture.
+    # Names, categories and captions are those of the same release's table in assets/. What follows
+    # the `@` marks the variants of one picture.
     local code picture category group caption last='' base='' file
     while IFS=$'\t' read -r code picture category _ group caption; do
         if [ "$group" != "$last" ]; then last=$group base=$picture; fi

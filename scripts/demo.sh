@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One command from a bare machine to reconstructions: sets up what is missing (a Vulkan driver), builds, and runs the demo.
-# Arguments go to `wgvq demo`: scripts/demo.sh --out DIR
+# One command from a bare machine to reconstructions: sets up what is missing (a Vulkan driver),
+# builds, and runs the demo. Arguments go to `wgvq demo`: scripts/demo.sh --out DIR
 set -euo pipefail
 
 called_from=$PWD
@@ -9,6 +9,7 @@ called_from=$PWD
 
 say "Building; the first time takes some minutes."
 cargo build --release
-# From where it was called, so that a relative --out means what its writer meant; `exec` would lose setup.sh's clean-up.
+# From where it was called, so that a relative --out means what its writer meant; `exec` would lose
+# setup.sh's clean-up.
 cd -- "$called_from"
 cargo run --quiet --release --manifest-path "$root/Cargo.toml" -- demo "$@"

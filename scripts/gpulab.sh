@@ -6,7 +6,8 @@
 #
 #   scripts/gpulab.sh check [GPU..]     fails where a kernel exceeds its budget in benches/kernels/budgets.csv
 #   scripts/gpulab.sh record [GPU..]    writes the budgets of these GPUs, and docs/kernels.md, anew, with
-#                                       what the hottest loops consist of (benches/kernels/loops.csv)
+#                                       what the hottest loops consist of
+#                                       (benches/kernels/loops.csv)
 #   scripts/gpulab.sh on GPU ARGS..     runs `wgvq ARGS..` there: on rx7900 info
 #   scripts/gpulab.sh gpus              lists the GPUs
 #

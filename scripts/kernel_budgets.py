@@ -16,7 +16,19 @@ sys.dont_write_bytecode = True  # scripts/ holds nothing that is made
 import kernel_loops  # noqa: E402
 
 COLUMNS = ["gpu", "kernel", "variants", "registers", "spills", "instructions", "occupancy"]
-ORDER = ["rtx2060", "rtx3080", "rtx4070", "rtx5080", "rx580", "rx6800", "rx7900", "rx9070", "deck", "m1", "adreno740"]
+ORDER = [
+    "rtx2060",
+    "rtx3080",
+    "rtx4070",
+    "rtx5080",
+    "rx580",
+    "rx6800",
+    "rx7900",
+    "rx9070",
+    "deck",
+    "m1",
+    "adreno740",
+]
 # A compiler's figures move a little with text that does not matter.
 SLACK = {"registers": 1.0, "spills": 1.0, "instructions": 1.02}
 
@@ -42,13 +54,18 @@ def worst(path):
                 continue
             unit = row["occupancy_unit"] or unit
             name = family(row["kernel"])
-            old = kernels.setdefault(name, {"variants": 0, "registers": 0, "spills": 0, "instructions": 0, "occupancy": None})
+            old = kernels.setdefault(
+                name,
+                {"variants": 0, "registers": 0, "spills": 0, "instructions": 0, "occupancy": None},
+            )
             old["variants"] += 1
             for figure in ("registers", "spills", "instructions"):
                 old[figure] = max(old[figure], int(row[figure] or 0))
             if row["occupancy"] is not None:
                 fewest = int(row["occupancy"])
-                old["occupancy"] = fewest if old["occupancy"] is None else min(old["occupancy"], fewest)
+                old["occupancy"] = (
+                    fewest if old["occupancy"] is None else min(old["occupancy"], fewest)
+                )
     return kernels, refused, unit
 
 
@@ -73,11 +90,15 @@ def check(args, found):
         for name, figures in sorted(kernels.items()):
             budget = budgets.get((gpu, name))
             if budget is None:
-                over.append(f"{gpu}: {name} has no budget; scripts/gpulab.sh record {gpu} makes one")
+                over.append(
+                    f"{gpu}: {name} has no budget; scripts/gpulab.sh record {gpu} makes one"
+                )
                 continue
             for figure, slack in SLACK.items():
                 if figures[figure] > int(budget[figure]) * slack:
-                    over.append(f"{gpu}: {name}: {figures[figure]} {figure}, of {budget[figure]} allowed")
+                    over.append(
+                        f"{gpu}: {name}: {figures[figure]} {figure}, of {budget[figure]} allowed"
+                    )
     for line in over:
         print(line)
     kernels = sum(len(kernels) for kernels, _, _ in found.values())
@@ -117,20 +138,46 @@ def record(args, found):
 
 
 def text(args, rows):
-    gpus = sorted({gpu for gpu, _ in rows}, key=lambda gpu: (ORDER.index(gpu) if gpu in ORDER else len(ORDER), gpu))
+    gpus = sorted(
+        {gpu for gpu, _ in rows},
+        key=lambda gpu: (ORDER.index(gpu) if gpu in ORDER else len(ORDER), gpu),
+    )
     names = sorted({name for _, name in rows})
     lines = [
         "# Kernels, as GPUs' compilers see them",
         "",
         "This page is made by `scripts/gpulab.sh record`, and is not to be edited.",
         "",
-        f"Mesa {args.mesa}'s compilers for these GPUs, run without the GPUs, robust buffer access {args.robust}.",
-        "The variants of each kernel are a choice (`wgvq kernels --pairwise`) of those that the GPU can run; a cell has the worst of them: registers, then the fewest waves or threads that fit at once, then, in bold, registers spilled to memory.",
-        "Registers count 32 bits for an invocation on GeForce and Radeon, 16 bits on Apple, and vectors of four on Adreno.",
-        "Waves are warps of a multiprocessor on GeForce, subgroups of a SIMD on Radeon, threads of a core on Apple, and waves of a core on Adreno.",
-        "A name with `subgroup` or `coopmat` behind it is a variant of that matrix core, which a GPU runs only where it is asked for (`--core`).",
-        "Tiles of the `tiled` core for which a GPU has too few registers, and which neither the default table nor `wgvq tune` chooses there, are left out: 8 x 8 sums an invocation on Apple's.",
-        "Intel's GPUs, and the drivers of NVIDIA, AMD on Windows, Metal and Direct3D, are not seen here.",
+        (
+            f"Mesa {args.mesa}'s compilers for these GPUs, run without the GPUs, robust buffer"
+            f" access {args.robust}."
+        ),
+        (
+            "The variants of each kernel are a choice (`wgvq kernels --pairwise`) of those that the"
+            " GPU can run; a cell has the worst of them: registers, then the fewest waves or"
+            " threads that fit at once, then, in bold, registers spilled to memory."
+        ),
+        (
+            "Registers count 32 bits for an invocation on GeForce and Radeon, 16 bits on Apple, and"
+            " vectors of four on Adreno."
+        ),
+        (
+            "Waves are warps of a multiprocessor on GeForce, subgroups of a SIMD on Radeon, threads"
+            " of a core on Apple, and waves of a core on Adreno."
+        ),
+        (
+            "A name with `subgroup` or `coopmat` behind it is a variant of that matrix core, which"
+            " a GPU runs only where it is asked for (`--core`)."
+        ),
+        (
+            "Tiles of the `tiled` core for which a GPU has too few registers, and which neither the"
+            " default table nor `wgvq tune` chooses there, are left out: 8 x 8 sums an invocation"
+            " on Apple's."
+        ),
+        (
+            "Intel's GPUs, and the drivers of NVIDIA, AMD on Windows, Metal and Direct3D, are not"
+            " seen here."
+        ),
         "",
         "| kernel | " + " | ".join(gpus) + " |",
         "| --- |" + " --- |" * len(gpus),
@@ -154,9 +201,18 @@ def loops(table):
         "",
         "## Multiply-adds",
         "",
-        "Of the issue cycles of the innermost loop on GeForce, and of its instructions on Radeon, those that are multiply-adds, loads and all.",
-        "The tiles are those of the `tiled` core, rows and columns of a workgroup and of an invocation; the variants those of whole tiles along k.",
-        "A convolution's loop has in it what it computes once for each tap (of a weight's gradient, for each row of pixels) and not for each tile.",
+        (
+            "Of the issue cycles of the innermost loop on GeForce, and of its instructions on"
+            " Radeon, those that are multiply-adds, loads and all."
+        ),
+        (
+            "The tiles are those of the `tiled` core, rows and columns of a workgroup and of an"
+            " invocation; the variants those of whole tiles along k."
+        ),
+        (
+            "A convolution's loop has in it what it computes once for each tap (of a weight's"
+            " gradient, for each row of pixels) and not for each tile."
+        ),
         "",
         *kernel_loops.page(table),
     ]

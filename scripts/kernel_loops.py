@@ -36,13 +36,17 @@ def variants():
     for kernel, flags in KERNELS.items():
         for down, across, v, nc, depth in TILES:
             rows, cols = down * v, across * nc
-            tile = f"GROUP={down * across} ACROSS={across} V={v} NC={nc} TILE_K={depth} TILE_ROWS={rows} TILE_COLS={cols}"
+            tile = (
+                f"GROUP={down * across} ACROSS={across} V={v} NC={nc} TILE_K={depth}"
+                f" TILE_ROWS={rows} TILE_COLS={cols}"
+            )
             label = f"{kernel}({','.join(sorted((flags + ' ' + tile).split()))})"
             yield label, kernel, f"{rows}x{cols} {v}x{nc}"
 
 
 def graph_loops(text):
-    """The loops of NVK's code, which lists each block's successors: instructions of the innermost."""
+    """The loops of NVK's code, which lists each block's successors: instructions of the
+    innermost."""
     blocks, successors, at = {}, {}, None
     for line in text.splitlines():
         if head := re.match(r"block(?:\.u)? (\d+) ", line):
@@ -129,7 +133,10 @@ def page(table):
         whole = int(row["cycles"]) or int(row["instructions"])
         share = f"{100 * int(row['multiply_adds']) / whole:.0f} %"
         cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
-    lines = ["| kernel | tile |" + "".join(f" {gpu}, robust access {robust} |" for gpu, robust in columns)]
+    lines = [
+        "| kernel | tile |"
+        + "".join(f" {gpu}, robust access {robust} |" for gpu, robust in columns)
+    ]
     lines.append("| --- | --- |" + " --- |" * len(columns))
     for _, kernel, tile in variants():
         figures = [cells.get((kernel, tile, gpu, robust), "") for gpu, robust in columns]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The learning curves that the README states: the presets over three seeds, measured on the test split.
-# Takes about an hour on two cores of software Vulkan. Usage: scripts/learning.sh [OUT]
+# The learning curves that the README states: the presets over three seeds, measured on the test
+# split. Takes about an hour on two cores of software Vulkan. Usage: scripts/learning.sh [OUT]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/learning}

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Writes the files of a new operation, with one that works in them (the softplus) to be changed into what it should be:
+# Writes the files of a new operation, with one that works in them (the softplus) to be changed into
+# what it should be:
 #
 #   scripts/new_op.sh FAMILY NAME       e.g.  scripts/new_op.sh elementwise softplus
 #
-# FAMILY is a folder of src/ops, NAME is in small letters, digits and underscores. docs/add-an-op.md goes through what it
-# writes. WGVQ_ROOT=DIR writes into another copy of the tree.
+# FAMILY is a folder of src/ops, NAME is in small letters, digits and underscores. docs/add-an-op.md
+# goes through what it writes. WGVQ_ROOT=DIR writes into another copy of the tree.
 set -euo pipefail
 
 stop() {
@@ -40,8 +41,8 @@ if grep -rqE "pub mod $name;" src/ops/*/mod.rs || grep -rqE "fn $name\([[:space:
     stop "an operation or a method of the tape is called \`$name\` already; choose another name"
 fi
 
-# Writes a line into a sorted list of such lines: put FILE PATTERN LINE. PATTERN is of the list's lines; what sorts them
-# is the last word of each.
+# Writes a line into a sorted list of such lines: put FILE PATTERN LINE. PATTERN is of the list's
+# lines; what sorts them is the last word of each.
 put() {
     PATTERN=$2 LINE=$3 awk '
         function key(line) { gsub(/[^a-z0-9_ ]/, " ", line); n = split(line, words, " "); return words[n - skip] }

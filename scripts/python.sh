@@ -6,7 +6,8 @@
 #   scripts/python.sh test      makes a wheel, installs it into a new environment, and runs every test there,
 #                               beside PyTorch, vector-quantize-pytorch, faiss and scikit-learn
 #
-# Needs Python 3.10 or newer, and PyPI for everything but `check`. WGVQ_PYTHON names another interpreter.
+# Needs Python 3.10 or newer, and PyPI for everything but `check`. WGVQ_PYTHON names another
+# interpreter.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh

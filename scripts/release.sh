@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What takes too long for every change, to be run before a release: each operation on each core with each of its cases and
-# with naga's bounds checks, each tile with each of its cases, every variant of every kernel translated, a million tokens
-# drawn, and an operation that scripts/new_op.sh adds to a copy of the tree, compiled and checked there; then the licences
-# and advisories of dependencies, the library for browsers, and the book. An hour or more on two cores. What cannot be
+# What takes too long for every change, to be run before a release: each operation on each core with
+# each of its cases and with naga's bounds checks, each tile with each of its cases, every variant
+# of every kernel translated, a million tokens drawn, and an operation that scripts/new_op.sh adds
+# to a copy of the tree, compiled and checked there; then the licences and advisories of
+# dependencies, the library for browsers, and the book. An hour or more on two cores. What cannot be
 # checked here is listed at the end.
 set -euo pipefail
 
@@ -20,7 +21,8 @@ for group in "it shaders::" "it tiles::" "it sampling::" "it add_an_op::" ops; d
 done
 
 unchecked=()
-# Runs a check, or notes that what it needs is not there: check NAME WHAT-IS-MISSING IS-IT-THERE -- COMMAND
+# Runs a check, or notes that what it needs is not there: check NAME WHAT-IS-MISSING IS-IT-THERE --
+# COMMAND
 check() {
     local name=$1 missing=$2 there=$3 began=$SECONDS
     shift 4

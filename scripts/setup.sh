@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What demo.sh, test.sh and others share; sourced, not run. Sees that there is a Rust toolchain, a C linker and a Vulkan driver,
-# installs Mesa's software driver where there is no driver at all, and says what to do where it may not.
+# What demo.sh, test.sh and others share; sourced, not run. Sees that there is a Rust toolchain, a C
+# linker and a Vulkan driver, installs Mesa's software driver where there is no driver at all, and
+# says what to do where it may not.
 #
 #   WGVQ_INSTALL=no      never install anything: only say what is missing
 #   VK_DRIVER_FILES      the Vulkan loader's own list of driver manifests, honoured here (also VK_ICD_FILENAMES and
@@ -46,7 +47,7 @@ install_command() {
     esac
 }
 
-# ---------------------------------------------------------------------------------------------------------- toolchain
+# ---------------------------------------------------------------------------------------- toolchain
 
 # cargo on the PATH; one that rustup put in its usual place is found even where no profile was read.
 need_cargo() {
@@ -66,7 +67,8 @@ need_cargo() {
     fi
 }
 
-# rustc links through the C compiler driver, `cc`; that it is there says little, so a program is linked.
+# rustc links through the C compiler driver, `cc`; that it is there says little, so a program is
+# linked.
 need_linker() {
     case $(uname -s) in MINGW* | MSYS* | CYGWIN*) return 0 ;; esac
     # Whoever named another linker knows what they do.
@@ -96,7 +98,7 @@ need_linker() {
     stop "There is no working C linker (cc) here, which Rust needs to make programs. Get one with:" "$how"
 }
 
-# ------------------------------------------------------------------------------------------------------------- Vulkan
+# ------------------------------------------------------------------------------------------- Vulkan
 
 # Folders in which the Vulkan loader looks for driver manifests, one a line.
 manifest_folders() {
@@ -134,8 +136,8 @@ manifests() {
     )
 }
 
-# Whether a driver can make a device here. Mesa installs the manifests of every GPU it knows, so that one for a GPU
-# counts only where the kernel shows a GPU; the software driver always does.
+# Whether a driver can make a device here. Mesa installs the manifests of every GPU it knows, so
+# that one for a GPU counts only where the kernel shows a GPU; the software driver always does.
 have_driver() {
     local file
     while IFS= read -r file; do
@@ -159,7 +161,8 @@ have_gpu() {
 have_loader() {
     local folder
     if [ -z "${WGVQ_LIBRARY_DIRS+set}" ]; then
-        # /sbin is not on everyone's PATH. (No `grep -q` behind a pipe: it closes the pipe early, which counts as a failure.)
+        # /sbin is not on everyone's PATH. (No `grep -q` behind a pipe: it closes the pipe early,
+        # which counts as a failure.)
         if [[ $(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null || true) == *libvulkan.so.1* ]]; then return 0; fi
     fi
     while IFS= read -r folder; do
@@ -173,7 +176,8 @@ have_loader() {
     return 1
 }
 
-# How to run a command as root, into the array `as_root`; false where that would need a password and nobody can type one.
+# How to run a command as root, into the array `as_root`; false where that would need a password and
+# nobody can type one.
 find_root() {
     as_root=()
     if [ "$(id -u)" = 0 ]; then return 0; fi
@@ -213,7 +217,8 @@ install_driver() {
     # With sudo the variable would be dropped; env carries it across.
     local run=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive)
     if [ "$manager" = apt ]; then
-        # The lists may be missing or old, as in a fresh container; with them at hand the network is not asked again.
+        # The lists may be missing or old, as in a fresh container; with them at hand the network is
+        # not asked again.
         "${run[@]}" "${words[@]}" </dev/null >&2 || {
             "${run[@]}" apt-get update </dev/null >&2 && "${run[@]}" "${words[@]}" </dev/null >&2
         } || install_failed "apt-get update && $command"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Sets up what is missing (a Vulkan driver), then runs every test, the documentation's examples too. Ends with how long each
-# group of tests took, and with the tests that cannot run here.
+# Sets up what is missing (a Vulkan driver), then runs every test, the documentation's examples too.
+# Ends with how long each group of tests took, and with the tests that cannot run here.
 # Arguments filter the tests, as with `cargo test`: scripts/test.sh matmul
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
-# Most of what tests take on Mesa's software driver is its compiler's: what it compiled is kept in one place for the tests
-# that follow, those too that give the program another home.
+# Most of what tests take on Mesa's software driver is its compiler's: what it compiled is kept in
+# one place for the tests that follow, those too that give the program another home.
 if [ -z "${MESA_SHADER_CACHE_DIR:-}" ]; then
     MESA_SHADER_CACHE_DIR=${XDG_CACHE_HOME:-${HOME:-$root/target}/.cache}
     mkdir -p -- "$MESA_SHADER_CACHE_DIR"

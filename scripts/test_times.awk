@@ -1,5 +1,5 @@
-# Sums the seconds of a report in JUnit's format, as cargo-nextest writes it: of each binary of tests, and of each module
-# of the largest, `it`. Prints seconds and name, a tab between.
+# Sums the seconds of a report in JUnit's format, as cargo-nextest writes it: of each binary of
+# tests, and of each module of the largest, `it`. Prints seconds and name, a tab between.
 
 function attribute(name) {
     if (!match($0, " " name "=\"[^\"]*\"")) return ""

@@ -6,10 +6,11 @@
 #   scripts/web.sh --serve    build, then serve it at http://localhost:8000
 #
 # The compiler is the first that there is of
-#   1. the toolchain that cargo uses, with the target wasm32-unknown-unknown (`rustup target add` is tried where it is missing);
+#   1. the toolchain that cargo uses, with the target wasm32-unknown-unknown (`rustup target add` is
+#   tried where it is missing);
 #   2. Debian's: rustc-web, cargo-web, rust-web-src and lld, which build the standard library too.
-# wasm-bindgen of exactly the version in web/Cargo.lock is taken from the PATH, or made by `cargo install` into target/web/tools
-# (some minutes, once).
+# wasm-bindgen of exactly the version in web/Cargo.lock is taken from the PATH, or made by `cargo
+# install` into target/web/tools (some minutes, once).
 #
 #   WGVQ_INSTALL=no    install nothing, neither target nor tool: only say what is missing
 set -euo pipefail
@@ -28,7 +29,7 @@ out=target/web/page
 # Beside the other targets, so that a cache of target/ holds it.
 export CARGO_TARGET_DIR=$PWD/target/web/build
 
-# --------------------------------------------------------------------------------------------------------- the compiler
+# ------------------------------------------------------------------------------------- the compiler
 
 has_target() { [ -d "$("$1" --print sysroot 2>/dev/null)/lib/rustlib/$target/lib" ]; }
 
@@ -38,7 +39,8 @@ find_compiler() {
         say "Adding the target $target."
         if timeout 300 rustup target add "$target" >&2 && has_target rustc; then way=installed; return 0; fi
     fi
-    # Debian's toolchain lies in /usr; where rustup's stands before it on the PATH, it is named in full.
+    # Debian's toolchain lies in /usr; where rustup's stands before it on the PATH, it is named in
+    # full.
     local lld
     lld=$(compgen -c wasm-ld | sort -u | head -n 1 || true)
     if [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] && [ -n "$lld" ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
@@ -60,7 +62,7 @@ build() {
     fi
 }
 
-# --------------------------------------------------------------------------------------------------------- wasm-bindgen
+# ------------------------------------------------------------------------------------- wasm-bindgen
 
 find_bindgen() {
     local version

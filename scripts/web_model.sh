@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains the small model and the small prior that the page in web/ shows, on the embedded emoji, and puts them in web/model/.
-# Some fifteen minutes on two processor cores.
+# Trains the small model and the small prior that the page in web/ shows, on the embedded emoji, and
+# puts them in web/model/. Some fifteen minutes on two processor cores.
 #
 #   scripts/web_model.sh [FOLDER]     FOLDER instead of web/model
 #   STEPS, PRIOR_STEPS                training steps of the two (1500 and 1200); a handful makes a model for tests in seconds
@@ -14,7 +14,8 @@ wgvq() { if [ -n "${WGVQ:-}" ]; then "$WGVQ" "$@"; else cargo run --release --qu
 
 rm -rf -- "$run"
 mkdir -p -- "$(dirname -- "$run")" "$folder"
-# Narrower than the preset: the page is to load at once. 256 codes of 32 numbers, 8 x 8 to a picture.
+# Narrower than the preset: the page is to load at once. 256 codes of 32 numbers, 8 x 8 to a
+# picture.
 wgvq train --preset emoji32 --steps "${STEPS:-1500}" --codes 256 --out "$run" \
     --set model.hidden=48 --set model.residual_hidden=24 --set quantizer.dim=32 --set quantizer.codebook_dim=32 \
     --set train.lr=0.001 --set train.decay_steps="${STEPS:-1500}" --set train.ema_decay=0.99

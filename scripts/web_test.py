@@ -3,10 +3,12 @@
 
     scripts/web_test.py PAGE FOLDER CHROMIUM
 
-PAGE is what scripts/web.sh builds. FOLDER holds expected.json, which tests/web.rs writes: what the same model gives without a
-browser. Screenshots go to FOLDER; a line per check goes to the output. The exit code is 0 if every check held.
+PAGE is what scripts/web.sh builds. FOLDER holds expected.json, which tests/web.rs writes: what the
+same model gives without a browser. Screenshots go to FOLDER; a line per check goes to the output.
+The exit code is 0 if every check held.
 
-Chromium is spoken to by its DevTools protocol over a pipe, so that nothing but Python's standard library is needed.
+Chromium is spoken to by its DevTools protocol over a pipe, so that nothing but Python's standard
+library is needed.
 """
 
 import base64
@@ -24,8 +26,16 @@ import time
 from pathlib import Path
 
 FLAGS = [
-    "--headless", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--remote-debugging-pipe",
-    "--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--mute-audio",
+    "--headless",
+    "--no-sandbox",
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+    "--mute-audio",
 ]
 # A page that scrolls by itself moves from under the mouse.
 STILL = {"name": "prefers-reduced-motion", "value": "reduce"}
@@ -45,19 +55,24 @@ class Chromium:
         ours_in, from_browser = os.pipe()
 
         def wire():
-            # The browser reads commands from descriptor 3 and writes answers to 4. The copies keep the two from overwriting each other.
+            # The browser reads commands from descriptor 3 and writes answers to 4. The copies keep
+            # the two from overwriting each other.
             first, second = os.dup(to_browser), os.dup(from_browser)
             os.dup2(first, 3)
             os.dup2(second, 4)
 
         command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        self.process = subprocess.Popen(command, preexec_fn=wire, close_fds=False, stdout=log, stderr=log)
+        self.process = subprocess.Popen(
+            command, preexec_fn=wire, close_fds=False, stdout=log, stderr=log
+        )
         os.close(to_browser)
         os.close(from_browser)
         self.out, self.input = ours_out, ours_in
         self.number, self.buffer, self.session, self.complaints = 0, b"", None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ["Page", "Runtime", "Log", "DOM"]:
             self.call(f"{domain}.enable")
 
@@ -80,7 +95,7 @@ class Chromium:
             command["sessionId"] = self.session
         rest = json.dumps(command).encode() + b"\0"
         while rest:
-            rest = rest[os.write(self.out, rest):]
+            rest = rest[os.write(self.out, rest) :]
         while True:
             message = self.message()
             if message.get("id") == self.number:
@@ -93,14 +108,24 @@ class Chromium:
         """What the page complains of is a failure of its own."""
         if method == "Runtime.exceptionThrown":
             details = about["exceptionDetails"]
-            self.complaints.append(details.get("exception", {}).get("description") or details["text"])
-        elif method == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning", "assert"):
-            self.complaints.append(" ".join(str(a.get("value", a.get("description"))) for a in about["args"]))
+            self.complaints.append(
+                details.get("exception", {}).get("description") or details["text"]
+            )
+        elif method == "Runtime.consoleAPICalled" and about["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
+            self.complaints.append(
+                " ".join(str(a.get("value", a.get("description"))) for a in about["args"])
+            )
         elif method == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
             self.complaints.append(about["entry"]["text"] + " " + about["entry"].get("url", ""))
 
     def value(self, expression):
-        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        result = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
         if "exceptionDetails" in result:
             details = result["exceptionDetails"]
             raise Failed(details.get("exception", {}).get("description") or details["text"])
@@ -110,7 +135,10 @@ class Chromium:
         end = time.monotonic() + seconds
         while not (value := self.value(expression)):
             if time.monotonic() > end:
-                raise Failed(f"{what}: not within {seconds} s; the page says: {self.value('document.body.innerText')[:400]!r}")
+                raise Failed(
+                    f"{what}: not within {seconds} s; the page says:"
+                    f" {self.value('document.body.innerText')[:400]!r}"
+                )
             time.sleep(0.03)
         return value
 
@@ -119,7 +147,13 @@ class Chromium:
 
     def size(self, size):
         width, height = size
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
 
     def screenshot(self, path):
         self.value("scrollTo(0, 0)")
@@ -129,15 +163,24 @@ class Chromium:
     def point(self, selector, x=0.5, y=0.5):
         """A place within an element, which is scrolled into view."""
         box = self.value(
-            f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{ block: 'center', behavior: 'instant' }});"
-            " const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
+            f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{ block:"
+            " 'center', behavior: 'instant' }); const b = e.getBoundingClientRect(); return"
+            " [b.left, b.top, b.width, b.height]; })()"
         )
         return box[0] + x * box[2], box[1] + y * box[3]
 
     def mouse(self, kind, at, modifiers=0):
         pressed = kind != "mouseReleased"
-        self.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", buttons=int(pressed), clickCount=1,
-                  modifiers=modifiers)
+        self.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=at[0],
+            y=at[1],
+            button="left",
+            buttons=int(pressed),
+            clickCount=1,
+            modifiers=modifiers,
+        )
 
     def click(self, selector, x=0.5, y=0.5, modifiers=0):
         at = self.point(selector, x, y)
@@ -177,18 +220,26 @@ class Page:
     def pixels(self, canvas):
         """RGB of a canvas."""
         text = self.b.value(
-            f"(() => {{ const from = document.querySelector({canvas!r});"
-            " const c = new OffscreenCanvas(from.width, from.height).getContext('2d', { willReadFrequently: true });"
-            " c.drawImage(from, 0, 0); const d = c.getImageData(0, 0, from.width, from.height).data;"
-            " return Array.from(d).filter((v, i) => i % 4 < 3).join(); })()"
+            f"(() => {{ const from = document.querySelector({canvas!r}); const c = new"
+            " OffscreenCanvas(from.width, from.height).getContext('2d', { willReadFrequently:"
+            " true }); c.drawImage(from, 0, 0); const d = c.getImageData(0, 0, from.width,"
+            " from.height).data; return Array.from(d).filter((v, i) => i % 4 < 3).join(); })()"
         )
         return numbers(text)
 
     def same_codes(self, picture, name):
-        """A code is right if either of two cores gives it without a browser: where they part, two codes are as near."""
+        """A code is right if either of two cores gives it without a browser: where they part, two
+        codes are as near."""
         got = self.codes()
-        wrong = [i for i, code in enumerate(got) if code not in (picture["codes"][i], picture["others"][i])]
-        check(len(got) == len(picture["codes"]) and not wrong, f"{name}: codes differ at {wrong}: {got} and {picture['codes']}")
+        wrong = [
+            i
+            for i, code in enumerate(got)
+            if code not in (picture["codes"][i], picture["others"][i])
+        ]
+        check(
+            len(got) == len(picture["codes"]) and not wrong,
+            f"{name}: codes differ at {wrong}: {got} and {picture['codes']}",
+        )
         if got == picture["codes"]:
             self.same_picture(picture["decoded"], name)
 
@@ -197,13 +248,17 @@ class Page:
         worst = max(abs(a - b) for a, b in zip(got, want, strict=True))
         check(worst <= 1, f"{name}: a byte of the decoded picture differs by {worst}")
 
-    # ------------------------------------------------------------------------------------------------------- the checks
+    # The checks.
 
     def without_webgpu(self, url):
         hide = "Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })"
         script = self.b.call("Page.addScriptToEvaluateOnNewDocument", source=hide)["identifier"]
         self.b.call("Page.navigate", url=url)
-        self.b.until("document.body?.dataset.state === 'unsupported'", 20, "the message where there is no WebGPU")
+        self.b.until(
+            "document.body?.dataset.state === 'unsupported'",
+            20,
+            "the message where there is no WebGPU",
+        )
         text = self.b.value("document.getElementById('notice').innerText")
         check("WebGPU" in text and "Firefox" in text, f"the message says what is missing: {text!r}")
         check(self.b.value("document.getElementById('main').inert"), "nothing can be pressed")
@@ -215,7 +270,9 @@ class Page:
         hide = "navigator.gpu.requestAdapter = async () => null"
         script = self.b.call("Page.addScriptToEvaluateOnNewDocument", source=hide)["identifier"]
         self.b.call("Page.navigate", url=url + "?adapter=none")
-        self.b.until("document.body?.dataset.state === 'failed'", 30, "the message where there is no adapter")
+        self.b.until(
+            "document.body?.dataset.state === 'failed'", 30, "the message where there is no adapter"
+        )
         text = self.b.value("document.getElementById('notice').innerText")
         check("no usable GPU adapter" in text, f"the message says what is missing: {text!r}")
         self.b.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
@@ -224,10 +281,18 @@ class Page:
     def start(self, url):
         begun = time.monotonic()
         self.b.call("Page.navigate", url=url + "?fresh")
-        self.b.until("['ready', 'failed'].includes(document.body?.dataset.state)", 150, "the page to start")
+        self.b.until(
+            "['ready', 'failed'].includes(document.body?.dataset.state)", 150, "the page to start"
+        )
         text = self.b.value("document.getElementById('notice').innerText")
-        check(self.b.value("document.body.dataset.state") == "ready", f"the page could not start: {text}")
-        return f"{time.monotonic() - begun:.1f} s: {self.b.value('document.getElementById(`adapter`).textContent')}"
+        check(
+            self.b.value("document.body.dataset.state") == "ready",
+            f"the page could not start: {text}",
+        )
+        return (
+            f"{time.monotonic() - begun:.1f} s:"
+            f" {self.b.value('document.getElementById(`adapter`).textContent')}"
+        )
 
     def samples(self):
         found = []
@@ -238,7 +303,9 @@ class Page:
             found.append(self.b.value("document.getElementById('error').textContent"))
         psnr = [float(text.split()[1]) for text in found]
         check(min(psnr) > self.expected["least_psnr"], f"pictures come back: {found}")
-        return f"{len(psnr)} pictures, codes as without a browser, PSNR {min(psnr)} to {max(psnr)} dB"
+        return (
+            f"{len(psnr)} pictures, codes as without a browser, PSNR {min(psnr)} to {max(psnr)} dB"
+        )
 
     def choose_file(self):
         document = self.b.call("DOM.getDocument")["root"]["nodeId"]
@@ -246,17 +313,22 @@ class Page:
         picture = self.expected["file"]
         before = self.codes()
         self.b.call("DOM.setFileInputFiles", nodeId=node, files=[picture["path"]])
-        self.b.until(f"document.getElementById('map').dataset.codes !== {','.join(map(str, before))!r}", 30, "the file's codes")
+        self.b.until(
+            f"document.getElementById('map').dataset.codes !== {','.join(map(str, before))!r}",
+            30,
+            "the file's codes",
+        )
         self.b.idle()
         self.same_codes(picture, "a file of another size")
         return "cropped and scaled as without a browser"
 
     def drop(self, data, name):
         self.b.value(
-            f"(() => {{ const bytes = Uint8Array.from(atob({base64.b64encode(data).decode()!r}), c => c.charCodeAt(0));"
-            f" const dt = new DataTransfer(); dt.items.add(new File([bytes], {name!r}));"
-            " for (const kind of ['dragenter', 'dragover', 'drop'])"
-            " document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: dt, bubbles: true, cancelable: true })); })()"
+            f"(() => {{ const bytes = Uint8Array.from(atob({base64.b64encode(data).decode()!r}), c"
+            " => c.charCodeAt(0)); const dt = new DataTransfer(); dt.items.add(new File([bytes],"
+            f" {name!r})); for (const kind of ['dragenter', 'dragover', 'drop'])"
+            " document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: dt, bubbles: true,"
+            " cancelable: true })); })()"
         )
         time.sleep(0.1)
         self.b.idle()
@@ -265,22 +337,35 @@ class Page:
         picture = self.expected["samples"][2]
         self.drop((page / "samples" / f"{picture['name']}.png").read_bytes(), "x.png")
         self.same_codes(picture, "a dropped picture")
-        check(self.b.value("document.getElementById('drop').hidden"), "the frame is gone after the drop")
+        check(
+            self.b.value("document.getElementById('drop').hidden"),
+            "the frame is gone after the drop",
+        )
         before = self.codes()
         self.drop(b"\x89PNG\r\n\x1a\n and nothing else", "broken.png")
         text = self.b.value("document.getElementById('notice').innerText")
-        check("picture" in text and self.codes() == before, f"a broken file is told and changes nothing: {text!r}")
-        svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64" fill="#d02020"/></svg>'
+        check(
+            "picture" in text and self.codes() == before,
+            f"a broken file is told and changes nothing: {text!r}",
+        )
+        svg = (
+            b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64"'
+            b' height="64" fill="#d02020"/></svg>'
+        )
         self.b.value("document.getElementById('notice').hidden = true")
         self.drop_typed(svg)
-        middle = self.pixels("#original")[3 * (16 * 32 + 16):][:3]
-        check(abs(middle[0] - 0xD0) < 4 and abs(middle[1] - 0x20) < 4, f"what only the browser reads is read by it: {middle}")
+        middle = self.pixels("#original")[3 * (16 * 32 + 16) :][:3]
+        check(
+            abs(middle[0] - 0xD0) < 4 and abs(middle[1] - 0x20) < 4,
+            f"what only the browser reads is read by it: {middle}",
+        )
         return "a picture, a broken file, one that only the browser reads"
 
     def drop_typed(self, svg):
         self.b.value(
-            f"(() => {{ const dt = new DataTransfer(); dt.items.add(new File([{svg.decode()!r}], 'x.svg', {{ type: 'image/svg+xml' }}));"
-            " document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dt, bubbles: true, cancelable: true })); })()"
+            f"(() => {{ const dt = new DataTransfer(); dt.items.add(new File([{svg.decode()!r}],"
+            " 'x.svg', { type: 'image/svg+xml' })); document.body.dispatchEvent(new"
+            " DragEvent('drop', { dataTransfer: dt, bubbles: true, cancelable: true })); })()"
         )
         time.sleep(0.1)
         self.b.idle()
@@ -290,7 +375,11 @@ class Page:
         self.b.click("#samples button:nth-child(1)")
         self.b.idle()
         codes, before = self.codes(), self.pixels("#decoded")
-        check(self.b.value("document.querySelectorAll('#palette button').length") == self.expected["codebook"], "a swatch per code")
+        check(
+            self.b.value("document.querySelectorAll('#palette button').length")
+            == self.expected["codebook"],
+            "a swatch per code",
+        )
         self.b.click(f"#palette button:nth-child({painted['brush'] + 1})")
         # One stroke from the first cell to the last, which lie in a row.
         at = lambda cell: self.b.point("#map", (cell % 8 + 0.5) / 8, (cell // 8 + 0.5) / 8)
@@ -303,7 +392,10 @@ class Page:
         want = list(codes)
         for cell in painted["cells"]:
             want[cell] = painted["brush"]
-        check(self.codes() == want, f"the stroke's cells have the brush's code: {self.codes()} and not {want}")
+        check(
+            self.codes() == want,
+            f"the stroke's cells have the brush's code: {self.codes()} and not {want}",
+        )
         after = self.pixels("#decoded")
         changed = sum(abs(a - b) > 8 for a, b in zip(before, after)) / len(after)
         check(changed > 0.02, f"the picture changes: {changed:.1%} of it did")
@@ -312,13 +404,18 @@ class Page:
         self.b.click("#undo")
         time.sleep(0.1)
         self.b.idle()
-        check(self.codes() == codes and self.pixels("#decoded") == before, "undo takes the whole stroke back")
+        check(
+            self.codes() == codes and self.pixels("#decoded") == before,
+            "undo takes the whole stroke back",
+        )
         self.b.value("document.getElementById('map').focus()")
         for key in ["ArrowRight", "ArrowRight", "ArrowDown", " "]:
             self.b.key(key)
         time.sleep(0.1)
         self.b.idle()
-        check(self.codes()[9] == painted["brush"], f"arrow keys and space paint too: {self.codes()}")
+        check(
+            self.codes()[9] == painted["brush"], f"arrow keys and space paint too: {self.codes()}"
+        )
         self.b.click("#map", 1.5 / 8, 0.5 / 8, modifiers=8)
         brush = int(self.b.value("document.getElementById('brush').textContent"))
         check(brush == self.codes()[1], "shift and a click pick a code up")
@@ -326,19 +423,27 @@ class Page:
         time.sleep(0.1)
         self.b.idle()
         check(self.codes() == codes, "reset brings the picture's codes back")
-        return f"a stroke of {len(painted['cells'])} cells changed {changed:.0%} of the picture, as without a browser; undo, keys, pick, reset"
+        return (
+            f"a stroke of {len(painted['cells'])} cells changed {changed:.0%} of the picture, as"
+            " without a browser; undo, keys, pick, reset"
+        )
 
     def sampling(self):
         drawing = self.expected["drawing"]
         for control in ["class", "count", "temperature", "guidance", "seed"]:
             self.b.value(f"document.getElementById({control!r}).value = {drawing[control]!r}")
         self.b.click("#draw")
-        self.b.until("Number(document.getElementById('progress').value) > 5", 60, "a drawing to be under way")
+        self.b.until(
+            "Number(document.getElementById('progress').value) > 5", 60, "a drawing to be under way"
+        )
         self.b.click("#stop")
         self.b.idle()
         stopped = self.b.value("Number(document.getElementById('progress').value)")
         check(5 < stopped < 64, f"stopped at {stopped}")
-        self.b.value(f"document.getElementById('seed').value = {drawing['seed']}; delete document.getElementById('gallery').dataset.drawn")
+        self.b.value(
+            f"document.getElementById('seed').value = {drawing['seed']}; delete"
+            " document.getElementById('gallery').dataset.drawn"
+        )
         seen, begun = [], time.monotonic()
         self.b.click("#draw")
         while len(seen) < 2 or self.b.value("!!document.body.dataset.busy"):
@@ -353,15 +458,28 @@ class Page:
         check(seen == sorted(seen) and last == 64 and len(seen) > 5, f"progress is seen: {seen}")
         codes = numbers(self.b.value("document.getElementById('gallery').dataset.codes"))
         each = len(drawing["codes"]) // drawing["count"]
-        check(len(codes) == len(drawing["codes"]) and max(codes) < self.expected["codebook"], f"valid codes: {codes}")
-        # A draw that falls on the border of two codes may fall either way where sums round otherwise, and all after it is another picture.
-        same = sum(codes[i:i + each] == drawing["codes"][i:i + each] for i in range(0, len(codes), each))
-        check(same * 4 >= drawing["count"] * 3, f"{same} of {drawing['count']} pictures are those drawn without a browser")
+        check(
+            len(codes) == len(drawing["codes"]) and max(codes) < self.expected["codebook"],
+            f"valid codes: {codes}",
+        )
+        # A draw that falls on the border of two codes may fall either way where sums round
+        # otherwise, and all after it is another picture.
+        same = sum(
+            codes[i : i + each] == drawing["codes"][i : i + each]
+            for i in range(0, len(codes), each)
+        )
+        check(
+            same * 4 >= drawing["count"] * 3,
+            f"{same} of {drawing['count']} pictures are those drawn without a browser",
+        )
         self.b.click("#gallery button:nth-child(2)")
         time.sleep(0.1)
         self.b.idle()
-        check(self.codes() == codes[each:2 * each], "a sample can be painted on")
-        return f"stopped at {stopped}; {len(seen)} states seen in {seconds:.1f} s, {same} of {drawing['count']} pictures as without a browser"
+        check(self.codes() == codes[each : 2 * each], "a sample can be painted on")
+        return (
+            f"stopped at {stopped}; {len(seen)} states seen in {seconds:.1f} s, {same} of"
+            f" {drawing['count']} pictures as without a browser"
+        )
 
     def measuring(self):
         said = []
@@ -370,27 +488,49 @@ class Page:
             for name, value in zip("nkd", size):
                 self.b.value(f"document.getElementById({name!r}).value = {value}")
             self.b.click("#measure")
-            self.b.until(f"document.querySelectorAll('#results [data-result]').length > {rows}", 90, f"a measurement of {size}")
-            found = json.loads(self.b.value("document.querySelector('#results [data-result]').dataset.result"))
+            self.b.until(
+                f"document.querySelectorAll('#results [data-result]').length > {rows}",
+                90,
+                f"a measurement of {size}",
+            )
+            found = json.loads(
+                self.b.value("document.querySelector('#results [data-result]').dataset.result")
+            )
             check([found["n"], found["k"], found["d"]] == size, f"N, K and D are shown: {found}")
-            check(found["wrong"] == 0 and found["checked"] == min(64, size[0]), f"the rows that were checked are right: {found}")
+            check(
+                found["wrong"] == 0 and found["checked"] == min(64, size[0]),
+                f"the rows that were checked are right: {found}",
+            )
             flops = 2e-6 * size[0] * size[1] * size[2] / found["milliseconds"]
-            check(found["gflops"] > 0 and abs(flops / found["gflops"] - 1) < 1e-3, f"a speed that fits the time: {found}")
+            check(
+                found["gflops"] > 0 and abs(flops / found["gflops"] - 1) < 1e-3,
+                f"a speed that fits the time: {found}",
+            )
             said.append(f"{size}: {found['milliseconds']:.2f} ms, {found['gflops']:.1f} GFLOP/s")
-        self.b.value("document.getElementById('n').value = 1048576; document.getElementById('d').value = 1024")
+        self.b.value(
+            "document.getElementById('n').value = 1048576; document.getElementById('d').value ="
+            " 1024"
+        )
         self.b.click("#measure")
         time.sleep(0.1)
         self.b.idle()
         text = self.b.value("document.getElementById('notice').innerText")
         check("N and K of" in text, f"what is too much is refused in words: {text!r}")
-        self.b.value("document.getElementById('n').value = 16384; document.getElementById('k').value = 1024; document.getElementById('d').value = 64")
+        self.b.value(
+            "document.getElementById('n').value = 16384; document.getElementById('k').value = 1024;"
+            " document.getElementById('d').value = 64"
+        )
         self.b.value("document.getElementById('notice').hidden = true")
         return "; ".join(said)
 
     def shaders(self, url):
         """Every kernel that a browser can be handed passes the browser's own compiler."""
         self.b.call("Page.navigate", url=url.replace("index.html", "empty.html"))
-        self.b.until("location.pathname.endsWith('empty.html') && document.readyState === 'complete'", 20, "a page of its own")
+        self.b.until(
+            "location.pathname.endsWith('empty.html') && document.readyState === 'complete'",
+            20,
+            "a page of its own",
+        )
         found = self.b.value("""(async () => {
             const kernels = await (await fetch("/test/kernels.json")).json();
             const adapter = await navigator.gpu.requestAdapter();
@@ -411,9 +551,16 @@ class Page:
             device.destroy();
             return { taken, refused, wanted, all: kernels.length };
         })()""")
-        check(not found["refused"], f"{len(found['refused'])} of {found['taken']} refused:\n" + "\n".join(found["refused"][:20]))
+        check(
+            not found["refused"],
+            f"{len(found['refused'])} of {found['taken']} refused:\n"
+            + "\n".join(found["refused"][:20]),
+        )
         check(found["taken"] > 50, f"only {found['taken']} were tried")
-        return f"{found['taken']} of {found['all']} variants, with {', '.join(found['wanted']) or 'no feature'}"
+        return (
+            f"{found['taken']} of {found['all']} variants, with"
+            f" {', '.join(found['wanted']) or 'no feature'}"
+        )
 
     def looks(self):
         said = []
@@ -426,14 +573,21 @@ class Page:
             check(wide <= size[0], f"at {size[0]} px the page is {wide} px wide")
             self.b.screenshot(self.folder / f"{name}.png")
             said.append(f"{size[0]} px")
-        self.b.call("Emulation.setEmulatedMedia", features=[STILL, {"name": "prefers-color-scheme", "value": "dark"}])
+        self.b.call(
+            "Emulation.setEmulatedMedia",
+            features=[STILL, {"name": "prefers-color-scheme", "value": "dark"}],
+        )
         self.b.size(WIDE)
         self.b.screenshot(self.folder / "dark.png")
         return "no sideways scrolling at " + " and ".join(said)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".wasm": "application/wasm", ".js": "text/javascript"}
+    extensions_map = {
+        **http.server.SimpleHTTPRequestHandler.extensions_map,
+        ".wasm": "application/wasm",
+        ".js": "text/javascript",
+    }
 
     def translate_path(self, path):
         """Below /test/ lies what tests/web.rs wrote."""
@@ -454,7 +608,9 @@ def main():
     expected = json.loads((folder / "expected.json").read_text())
     for old in folder.glob("*.png"):
         old.unlink()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=page))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=page)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://localhost:{server.server_port}/index.html"
     profile = tempfile.mkdtemp(prefix="wgvq-chromium-")

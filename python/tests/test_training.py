@@ -86,8 +86,7 @@ def test_stopped_and_gone_on_is_uninterrupted(tmp_path, images, tiny):
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, tiny):
-    script = textwrap.dedent(
-        f"""
+    script = textwrap.dedent(f"""
         import numpy as np, wgvq
         images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
         def show(row):
@@ -97,8 +96,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, tiny):
                        codebook_size=8, settings={tiny!r}, callback=show)
         except KeyboardInterrupt:
             print("interrupted", flush=True)
-        """
-    )
+        """)
     child = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
@@ -149,7 +147,15 @@ def test_the_same_bytes_as_the_command(tmp_path, tiny):
     assert np.array_equal(np.load(codes.with_suffix(".npy")).reshape(ours.shape), ours)
     # The command opens a run of this module.
     subprocess.run(
-        [command, "encode", tmp_path / "python", *files, "-o", tmp_path / "again.safetensors", "--quiet"],
+        [
+            command,
+            "encode",
+            tmp_path / "python",
+            *files,
+            "-o",
+            tmp_path / "again.safetensors",
+            "--quiet",
+        ],
         check=True,
     )
     assert (tmp_path / "again.safetensors").read_bytes() == codes.read_bytes()

@@ -1,26 +1,31 @@
-"""The same model with vector-quantize-pytorch's quantizers in PyTorch: the curves that `wgvq compare --reference` draws beside ours.
+"""The same model with vector-quantize-pytorch's quantizers in PyTorch: the curves that `wgvq
+compare --reference` draws beside ours.
 
     pip install torch vector-quantize-pytorch==1.32.* numpy pillow
     python scripts/peers/learning.py --steps 500 --seeds 0 > beside.csv
     wgvq compare --steps 500 --reference beside.csv --out compared
 
-The model of Sonnet's example (128 hidden, 2 residual blocks of 32, downsampling 4), Adam at 3e-4, batches of 32 of the embedded
-emoji, pixels in [-1, 1], test split by picture as wgvq splits it. Quantizers, with the options that wgvq's defaults stand for:
+The model of Sonnet's example (128 hidden, 2 residual blocks of 32, downsampling 4), Adam at 3e-4,
+batches of 32 of the embedded emoji, pixels in [-1, 1], test split by picture as wgvq splits it.
+Quantizers, with the options that wgvq's defaults stand for:
 
-    ema       VectorQuantize(64, 512, decay .99, commitment .25, k-means, dead codes below 1 revived)
-    vq        the same with the codebook learned by gradient (its loss has the commitment loss's weight there)
-    cosine    the same as ema with use_cosine_sim and codebook_dim 16
+    ema       VectorQuantize(64, 512, decay .99, commitment .25, k-means, dead codes below 1
+    revived) vq        the same with the codebook learned by gradient (its loss has the commitment
+    loss's weight there) cosine    the same as ema with use_cosine_sim and codebook_dim 16
     fsq       FSQ([8, 5, 5, 5]) on 4 channels
     lfq       LFQ(512) on 9 channels, entropy 0.1, commitment .25
     residual  ResidualVQ(4 of ema)
     product   GroupedResidualVQ(1 quantizer, 4 groups of ema)
     simvq     SimVQ(64, 512), its defaults but the rotation
-    gumbel    no module of the package: the Gumbel-softmax of a 1 x 1 convolution with PyTorch's initialisation, straight through,
-              temperature from 1 to 1/16 along a cosine over 2,000 steps, KL weight 5e-4, as taming-transformers trains it
+    gumbel    no module of the package: the Gumbel-softmax of a 1 x 1 convolution with PyTorch's
+    initialisation, straight through,
+              temperature from 1 to 1/16 along a cosine over 2,000 steps, KL weight 5e-4, as
+              taming-transformers trains it
 
-Prints quantizer,seed,step,mse,psnr,perplexity,used,codes: the test split, pixels in [0, 1]. Of several codebooks the perplexity is
-the mean and the codes used the sum.
+Prints quantizer,seed,step,mse,psnr,perplexity,used,codes: the test split, pixels in [0, 1]. Of
+several codebooks the perplexity is the mean and the codes used the sum.
 """
+
 import argparse, os, sys
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 import vector_quantize_pytorch as vqp
@@ -31,11 +36,19 @@ KINDS = ["ema", "vq", "cosine", "fsq", "lfq", "residual", "product", "simvq", "g
 
 
 def emoji():
-    """Pictures u8 [N, 3, 32, 32], and whether each is tested on. Variants and pictures drawn alike share a side (src/data/emoji.rs)."""
+    """Pictures u8 [N, 3, 32, 32], and whether each is tested on. Variants and pictures drawn alike
+    share a side (src/data/emoji.rs)."""
     atlas = np.asarray(Image.open(os.path.join(ASSETS, "emoji32.png")).convert("RGB"))
-    rows = [line.split("\t") for line in open(os.path.join(ASSETS, "emoji32.tsv"), encoding="utf-8").read().splitlines()[1:]]
+    rows = [
+        line.split("\t")
+        for line in (
+            open(os.path.join(ASSETS, "emoji32.tsv"), encoding="utf-8").read().splitlines()[1:]
+        )
+    ]
     across = atlas.shape[1] // 32
-    x = np.stack([atlas[i // across * 32:][:32, i % across * 32:][:, :32] for i in range(len(rows))])
+    x = np.stack(
+        [atlas[i // across * 32 :][:32, i % across * 32 :][:, :32] for i in range(len(rows))]
+    )
     first, shared = {}, {}
     for row, picture in zip(rows, x):
         own = shared.get(int(row[4]), int(row[4]))
@@ -51,7 +64,10 @@ def emoji():
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(128, 32, 3, padding=1, bias=False), nn.Conv2d(32, 128, 1, bias=False)
+        self.conv1, self.conv2 = (
+            nn.Conv2d(128, 32, 3, padding=1, bias=False),
+            nn.Conv2d(32, 128, 1, bias=False),
+        )
 
     def forward(self, x):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
@@ -60,7 +76,12 @@ class Block(nn.Module):
 class Gumbel(nn.Module):
     def __init__(self, dim, codes):
         super().__init__()
-        self.logits, self.codebook, self.codes, self.step = nn.Linear(dim, codes), nn.Embedding(codes, dim), codes, 0
+        self.logits, self.codebook, self.codes, self.step = (
+            nn.Linear(dim, codes),
+            nn.Embedding(codes, dim),
+            codes,
+            0,
+        )
 
     def forward(self, z):
         logits = self.logits(z)
@@ -78,17 +99,34 @@ class Gumbel(nn.Module):
 
 def quantizer(kind):
     """The module, its channels, its codebooks and their codes."""
-    ema = dict(codebook_size=512, decay=0.99, commitment_weight=0.25, kmeans_init=True, threshold_ema_dead_code=1, rotation_trick=False)
+    ema = dict(
+        codebook_size=512,
+        decay=0.99,
+        commitment_weight=0.25,
+        kmeans_init=True,
+        threshold_ema_dead_code=1,
+        rotation_trick=False,
+    )
     if kind == "ema":
         return vqp.VectorQuantize(dim=64, **ema), 64, 1, 512
     if kind == "vq":
-        return vqp.VectorQuantize(dim=64, learnable_codebook=True, ema_update=False, **ema), 64, 1, 512
+        return (
+            vqp.VectorQuantize(dim=64, learnable_codebook=True, ema_update=False, **ema),
+            64,
+            1,
+            512,
+        )
     if kind == "cosine":
         return vqp.VectorQuantize(dim=64, codebook_dim=16, use_cosine_sim=True, **ema), 64, 1, 512
     if kind == "fsq":
         return vqp.FSQ([8, 5, 5, 5]), 4, 1, 1000
     if kind == "lfq":
-        return vqp.LFQ(codebook_size=512, dim=9, entropy_loss_weight=0.1, commitment_loss_weight=0.25), 9, 1, 512
+        return (
+            vqp.LFQ(codebook_size=512, dim=9, entropy_loss_weight=0.1, commitment_loss_weight=0.25),
+            9,
+            1,
+            512,
+        )
     if kind == "residual":
         return vqp.ResidualVQ(dim=64, num_quantizers=4, **ema), 64, 4, 512
     if kind == "product":
@@ -103,12 +141,28 @@ def train(kind, seed, steps, every, train_x, test_x):
     rng = np.random.default_rng(seed)
     vq, channels, books, codes = quantizer(kind)
     encoder = nn.Sequential(
-        nn.Conv2d(3, 64, 4, 2, 1), nn.ReLU(), nn.Conv2d(64, 128, 4, 2, 1), nn.ReLU(), nn.Conv2d(128, 128, 3, 1, 1),
-        Block(), Block(), nn.ReLU(), nn.Conv2d(128, channels, 1))
+        nn.Conv2d(3, 64, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(64, 128, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(128, 128, 3, 1, 1),
+        Block(),
+        Block(),
+        nn.ReLU(),
+        nn.Conv2d(128, channels, 1),
+    )
     decoder = nn.Sequential(
-        nn.Conv2d(channels, 128, 3, 1, 1), Block(), Block(), nn.ReLU(),
-        nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(64, 3, 4, 2, 1))
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters(), *vq.parameters()], 3e-4)
+        nn.Conv2d(channels, 128, 3, 1, 1),
+        Block(),
+        Block(),
+        nn.ReLU(),
+        nn.ConvTranspose2d(128, 64, 4, 2, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 3, 4, 2, 1),
+    )
+    optimizer = torch.optim.Adam(
+        [*encoder.parameters(), *decoder.parameters(), *vq.parameters()], 3e-4
+    )
 
     def forward(batch):
         z = encoder(batch)
@@ -117,7 +171,11 @@ def train(kind, seed, steps, every, train_x, test_x):
         loss = out[2].sum() if len(out) > 2 else 0.0
         # Indices of the groups lie outermost, those of a stack innermost.
         index = out[1].permute(1, 2, 0, 3) if kind == "product" else out[1]
-        return decoder(out[0].reshape(b, h, w, d).permute(0, 3, 1, 2)), index.reshape(-1, books), loss
+        return (
+            decoder(out[0].reshape(b, h, w, d).permute(0, 3, 1, 2)),
+            index.reshape(-1, books),
+            loss,
+        )
 
     def measure(step):
         vq.eval()
@@ -132,7 +190,11 @@ def train(kind, seed, steps, every, train_x, test_x):
         vq.train()
         mse, p = squares / test_x.numel(), counts / counts.sum(1, keepdim=True)
         perplexity = torch.exp(-(p * (p + 1e-30).log()).sum(1)).mean().item()
-        print(f"{kind},{seed},{step},{mse:.6e},{-10 * np.log10(mse):.3f},{perplexity:.2f},{int((counts > 0).sum())},{books * codes}", flush=True)
+        print(
+            f"{kind},{seed},{step},{mse:.6e},{-10 * np.log10(mse):.3f},{perplexity:.2f},"
+            f"{int((counts > 0).sum())},{books * codes}",
+            flush=True,
+        )
 
     for step in range(1, steps + 1):
         batch = train_x[torch.from_numpy(rng.integers(0, len(train_x), 32))].float() / 127.5 - 1

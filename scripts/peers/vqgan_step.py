@@ -1,12 +1,16 @@
-"""A VQ-GAN's training step in PyTorch on the processor: the model, discriminator and losses of `wgvq train --model vqgan`, for its time and memory.
+"""A VQ-GAN's training step in PyTorch on the processor: the model, discriminator and losses of
+`wgvq train --model vqgan`, for its time and memory.
 
     pip install torch numpy
-    python scripts/peers/vqgan_step.py --batch 8 --size 64 --hidden 32 --multipliers 1,1,2 --blocks 1 --disc-hidden 32 --disc-layers 2
+    python scripts/peers/vqgan_step.py --batch 8 --size 64 --hidden 32 --multipliers 1,1,2 --blocks
+    1 --disc-hidden 32 --disc-layers 2
 
-The network is taming-transformers' under its widths; codebook by moving averages without revival; L1, structural similarity and edges at three
-scales, hinge loss, feature matching and the adaptive weight, both optimisers. Prints a line of JSON: the median time of a step in which both
-players move, and the process's largest resident size less what it was before the model was made.
+The network is taming-transformers' under its widths; codebook by moving averages without revival;
+L1, structural similarity and edges at three scales, hinge loss, feature matching and the adaptive
+weight, both optimisers. Prints a line of JSON: the median time of a step in which both players
+move, and the process's largest resident size less what it was before the model was made.
 """
+
 import argparse, json, resource, statistics, time
 import torch
 import torch.nn as nn
@@ -37,7 +41,12 @@ def norm(c):
 class Block(nn.Module):
     def __init__(self, i, o):
         super().__init__()
-        self.n1, self.c1, self.n2, self.c2 = norm(i), nn.Conv2d(i, o, 3, 1, 1), norm(o), nn.Conv2d(o, o, 3, 1, 1)
+        self.n1, self.c1, self.n2, self.c2 = (
+            norm(i),
+            nn.Conv2d(i, o, 3, 1, 1),
+            norm(o),
+            nn.Conv2d(o, o, 3, 1, 1),
+        )
         self.short = nn.Conv2d(i, o, 1) if i != o else nn.Identity()
 
     def forward(self, x):
@@ -52,7 +61,9 @@ class Attention(nn.Module):
     def forward(self, x):
         b, c, h, w = x.shape
         q, k, v = self.qkv(self.n(x)).reshape(b, 3, c, h * w).transpose(2, 3).unbind(1)
-        return x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, c, h, w))
+        return x + self.out(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, c, h, w)
+        )
 
 
 def middle(c):
@@ -100,10 +111,14 @@ encoder, decoder = nn.Sequential(*enc), nn.Sequential(*dec)
 disc, c = [], 3
 for i in range(a.disc_layers + 2):
     final = i == a.disc_layers + 1
-    o = 1 if final else a.disc_hidden * min(2 ** i, 8)
+    o = 1 if final else a.disc_hidden * min(2**i, 8)
     stride = 2 if i < a.disc_layers else 1
     plain = i == 0 or final
-    layers = [nn.Conv2d(c, o, 4, stride, 1, bias=plain)] + ([] if plain else [nn.BatchNorm2d(o)]) + ([] if final else [nn.LeakyReLU(0.2)])
+    layers = (
+        [nn.Conv2d(c, o, 4, stride, 1, bias=plain)]
+        + ([] if plain else [nn.BatchNorm2d(o)])
+        + ([] if final else [nn.LeakyReLU(0.2)])
+    )
     disc.append(nn.Sequential(*layers))
     c = o
 disc = nn.ModuleList(disc)
@@ -124,7 +139,7 @@ counts, sums = torch.ones(a.codes), codebook.clone()
 def quantize(z):
     rows = z.permute(0, 2, 3, 1).reshape(-1, a.dim)
     with torch.no_grad():
-        d = (codebook ** 2).sum(1) - 2 * rows @ codebook.T
+        d = (codebook**2).sum(1) - 2 * rows @ codebook.T
         index = d.argmin(1)
         onehot = F.one_hot(index, a.codes).float()
         counts.mul_(0.99).add_(onehot.sum(0), alpha=0.01)
@@ -137,7 +152,7 @@ def quantize(z):
     return z + (z_q - z).detach(), commit
 
 
-g = torch.exp(-((torch.arange(11) - 5.0) / 1.5) ** 2 / 2)
+g = torch.exp(-(((torch.arange(11) - 5.0) / 1.5) ** 2) / 2)
 window = (g[:, None] * g / g.sum() ** 2).expand(3, 1, 11, 11).contiguous()
 
 
@@ -146,13 +161,18 @@ def ssim(x, y):
     f = lambda t: F.conv2d(t, window, groups=3)
     mx, my = f(x), f(y)
     sx, sy, sxy = f(x * x) - mx * mx, f(y * y) - my * my, f(x * y) - mx * my
-    return ((2 * mx * my + 1e-4) * (2 * sxy + 9e-4) / ((mx ** 2 + my ** 2 + 1e-4) * (sx + sy + 9e-4))).mean()
+    return (
+        (2 * mx * my + 1e-4) * (2 * sxy + 9e-4) / ((mx**2 + my**2 + 1e-4) * (sx + sy + 9e-4))
+    ).mean()
 
 
 def structure(x, y):
     total = 0
     for i in range(3):
-        edges = 0.5 * ((x.diff(dim=3) - y.diff(dim=3)).abs().mean() + (x.diff(dim=2) - y.diff(dim=2)).abs().mean())
+        edges = 0.5 * (
+            (x.diff(dim=3) - y.diff(dim=3)).abs().mean()
+            + (x.diff(dim=2) - y.diff(dim=2)).abs().mean()
+        )
         total = total + edges + 0.5 - 0.5 * ssim(x, y)
         x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return total / 3
@@ -170,7 +190,9 @@ def step(x):
         real = judge(x)[1]
     logits, fake = judge(y)
     heard = -logits.mean() + 2 / len(real) * sum((f - r).abs().mean() for f, r in zip(fake, real))
-    norms = [torch.autograd.grad(loss, last.weight, retain_graph=True)[0].norm() for loss in (own, heard)]
+    norms = [
+        torch.autograd.grad(loss, last.weight, retain_graph=True)[0].norm() for loss in (own, heard)
+    ]
     weight = 0.8 * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4).detach()
     opt_g.zero_grad()
     (own + weight * heard + commit).backward()
@@ -189,4 +211,14 @@ for i in range(a.steps + 2):
     times.append(time.perf_counter() - began)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 count = sum(t.numel() for t in [*encoder.parameters(), *decoder.parameters()])
-print(json.dumps({"peer": "torch-cpu", "name": "vqgan_step", "ms": round(1e3 * statistics.median(times[2:]), 1), "peak_mib": peak >> 10, "parameters": count}))
+print(
+    json.dumps(
+        {
+            "peer": "torch-cpu",
+            "name": "vqgan_step",
+            "ms": round(1e3 * statistics.median(times[2:]), 1),
+            "peak_mib": peak >> 10,
+            "parameters": count,
+        }
+    )
+)

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 const COLUMNS: usize = 100;
 
-const FOLDERS: [&str; 7] = [
-    "src", "shaders", "tests", "benches", "examples", "python", "web",
+const FOLDERS: [&str; 8] = [
+    "src", "shaders", "tests", "benches", "examples", "python", "scripts", "web",
 ];
 
-const EXTENSIONS: [&str; 2] = ["rs", "wgsl"];
+const EXTENSIONS: [&str; 6] = ["rs", "wgsl", "py", "js", "css", "html"];
 
 /// The files of these extensions in a folder and in those within it, `target` folders aside.
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -1,4 +1,5 @@
-// The page: what is shown, and when the engine is asked. Pictures are RGB bytes, codes one number per cell.
+// The page: what is shown, and when the engine is asked. Images are RGB bytes, codes one number
+// per cell.
 
 import init, { Engine } from "./wgvq_web.js";
 
@@ -15,7 +16,7 @@ let cursor = null; // the cell that the keyboard is at
 let past = [];
 let swatches = []; // a canvas for each code
 
-// ------------------------------------------------------------------------------------------------------------ messages
+// messages
 
 function state(name) {
   document.body.dataset.state = name;
@@ -27,7 +28,8 @@ function notice(text, points = []) {
   box.replaceChildren(text);
   if (points.length) {
     const list = document.createElement("ul");
-    for (const point of points) list.append(Object.assign(document.createElement("li"), { textContent: point }));
+    for (const point of points)
+      list.append(Object.assign(document.createElement("li"), { textContent: point }));
     box.append(list);
   }
   box.hidden = !text;
@@ -53,7 +55,7 @@ function after(work) {
   return next;
 }
 
-// ------------------------------------------------------------------------------------------------------------ pictures
+// pictures
 
 function show(canvas, rgb, width, height, drawn = Infinity) {
   if (canvas.width !== width) canvas.width = width;
@@ -61,7 +63,9 @@ function show(canvas, rgb, width, height, drawn = Infinity) {
   const image = new ImageData(width, height);
   const [cellWidth, cellHeight] = [width / about.columns, height / about.rows];
   for (let i = 0; i < width * height; i++) {
-    const cell = Math.floor(Math.floor(i / width) / cellHeight) * about.columns + Math.floor((i % width) / cellWidth);
+    const cell =
+      Math.floor(Math.floor(i / width) / cellHeight) * about.columns +
+      Math.floor((i % width) / cellWidth);
     image.data.set(rgb.subarray(3 * i, 3 * i + 3), 4 * i);
     image.data[4 * i + 3] = cell < drawn ? 255 : 0;
   }
@@ -123,11 +127,13 @@ async function decode() {
   const took = performance.now() - begun;
   show($("decoded"), pixels, about.width, about.height);
   const encode = $("timing").dataset.encode;
-  $("timing").textContent = `decoded in ${took.toFixed(1)} ms` + (original && encode ? `, encoded in ${encode} ms` : "");
+  $("timing").textContent =
+    `decoded in ${took.toFixed(1)} ms` + (original && encode ? `, encoded in ${encode} ms` : "");
   if (original) {
     let sum = 0;
     for (let i = 0; i < pixels.length; i++) sum += ((pixels[i] - original[i]) / 255) ** 2;
-    $("error").textContent = `PSNR ${(-10 * Math.log10(Math.max(sum / pixels.length, 1e-9))).toFixed(1)} dB`;
+    $("error").textContent =
+      `PSNR ${(-10 * Math.log10(Math.max(sum / pixels.length, 1e-9))).toFixed(1)} dB`;
   } else {
     $("error").textContent = "";
   }
@@ -144,7 +150,7 @@ function decodeSoon() {
   });
 }
 
-// ------------------------------------------------------------------------------------------------------------ codes
+// codes
 
 function showCodes() {
   const canvas = $("map");
@@ -169,11 +175,18 @@ function showCodes() {
   if (cursor !== null && document.activeElement === canvas) {
     context.strokeStyle = "#ee8f54";
     context.lineWidth = 6;
-    context.strokeRect((cursor % about.columns) * w + 3, Math.floor(cursor / about.columns) * h + 3, w - 6, h - 6);
+    context.strokeRect(
+      (cursor % about.columns) * w + 3,
+      Math.floor(cursor / about.columns) * h + 3,
+      w - 6,
+      h - 6,
+    );
   }
   canvas.dataset.codes = codes.join(",");
   const used = new Set(codes);
-  $("palette").childNodes.forEach((button, code) => button.classList.toggle("used", used.has(code)));
+  $("palette").childNodes.forEach((button, code) =>
+    button.classList.toggle("used", used.has(code)),
+  );
   $("undo").disabled = past.length === 0;
   $("reset").disabled = codes.every((code, i) => code === coded[i]);
 }
@@ -232,7 +245,12 @@ function listenToMap() {
   map.addEventListener("blur", () => codes.length && showCodes());
   map.addEventListener("keydown", (event) => {
     if (!codes.length) return;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -about.columns, ArrowDown: about.columns };
+    const steps = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -about.columns,
+      ArrowDown: about.columns,
+    };
     if (event.key in steps) {
       const to = (cursor ?? 0) + (cursor === null ? 0 : steps[event.key]);
       if (to >= 0 && to < codes.length) cursor = to;
@@ -279,7 +297,10 @@ async function makePalette() {
     canvas.getContext("2d").putImageData(image, 0, 0);
     canvas.light = light / (w * h) > 140;
     swatches.push(canvas);
-    const button = Object.assign(document.createElement("button"), { type: "button", title: `code ${code}` });
+    const button = Object.assign(document.createElement("button"), {
+      type: "button",
+      title: `code ${code}`,
+    });
     button.setAttribute("aria-label", `code ${code}`);
     button.setAttribute("aria-pressed", "false");
     button.style.background = `url(${canvas.toDataURL()}) center / 100% 100%`;
@@ -290,7 +311,7 @@ async function makePalette() {
   choose(0);
 }
 
-// ------------------------------------------------------------------------------------------------------------ samples
+// samples
 
 let stopped = false;
 
@@ -304,8 +325,14 @@ async function draw() {
   const each = 3 * about.width * about.height;
   let newest = new Uint32Array(n * total);
   const canvases = Array.from({ length: n }, (_, i) => {
-    const canvas = Object.assign(document.createElement("canvas"), { width: about.width, height: about.height });
-    const button = Object.assign(document.createElement("button"), { type: "button", title: "Paint on this one" });
+    const canvas = Object.assign(document.createElement("canvas"), {
+      width: about.width,
+      height: about.height,
+    });
+    const button = Object.assign(document.createElement("button"), {
+      type: "button",
+      title: "Paint on this one",
+    });
     button.append(canvas);
     button.addEventListener("click", () => {
       const own = newest.slice(i * total, (i + 1) * total);
@@ -330,13 +357,22 @@ async function draw() {
     $("progress").value = drawn;
     const seconds = (performance.now() - begun) / 1000;
     $("progress-text").textContent =
-      `${drawn} of ${total} codes of ${n === 1 ? "1 picture" : `${n} pictures`}, ${((drawn * n) / seconds).toFixed(0)} codes/s`;
+      `${drawn} of ${total} codes of ${n === 1 ? "1 picture" : `${n} pictures`}, ` +
+      `${((drawn * n) / seconds).toFixed(0)} codes/s`;
     $("gallery").dataset.drawn = drawn;
     return !stopped;
   };
   try {
     const [temperature, guidance] = [Number($("temperature").value), Number($("guidance").value)];
-    await engine.sample(n, Number($("class").value), temperature, 0.98, guidance, Number($("seed").value) >>> 0, step);
+    await engine.sample(
+      n,
+      Number($("class").value),
+      temperature,
+      0.98,
+      guidance,
+      Number($("seed").value) >>> 0,
+      step,
+    );
     $("gallery").dataset.codes = newest.join(",");
     $("seed").value = (Number($("seed").value) + 1) >>> 0;
   } finally {
@@ -345,7 +381,7 @@ async function draw() {
   }
 }
 
-// ------------------------------------------------------------------------------------------------------------ benchmark
+// benchmark
 
 async function measure() {
   notice("");
@@ -363,7 +399,10 @@ async function measure() {
     for (const size of [found.n, found.k, found.d]) cell(size.toLocaleString("en"));
     cell(found.milliseconds.toFixed(found.milliseconds < 10 ? 3 : 1));
     cell(found.gflops.toFixed(found.gflops < 10 ? 2 : 0));
-    cell(found.wrong ? `${found.wrong} of ${found.checked} wrong` : `${found.checked} right`, found.wrong > 0);
+    cell(
+      found.wrong ? `${found.wrong} of ${found.checked} wrong` : `${found.checked} right`,
+      found.wrong > 0,
+    );
     row.dataset.result = JSON.stringify(found);
     $("results").querySelector(".empty")?.remove();
     $("results").prepend(row);
@@ -373,7 +412,7 @@ async function measure() {
   }
 }
 
-// ------------------------------------------------------------------------------------------------------------ start
+// start
 
 function listen() {
   listenToMap();
@@ -414,7 +453,11 @@ function listen() {
 // Browsers name an adapter by a sentence, by its maker and kind, or not at all.
 async function adapterName() {
   const info = about.adapter ? null : (await navigator.gpu.requestAdapter())?.info;
-  return about.adapter || [info?.vendor, info?.architecture].filter(Boolean).join(" ") || "a GPU that the browser does not name";
+  return (
+    about.adapter ||
+    [info?.vendor, info?.architecture].filter(Boolean).join(" ") ||
+    "a GPU that the browser does not name"
+  );
 }
 
 async function describe() {
@@ -428,8 +471,10 @@ async function describe() {
     element.textContent = texts[element.dataset.about];
   }
   const bytes = (about.rows * about.columns * Math.log2(about.codes)) / 8;
-  $("bits").textContent = `${about.rows * about.columns} × ${Math.log2(about.codes)} bits = ${Math.ceil(bytes)} bytes`;
-  $("adapter").textContent = `${await adapterName()}, ${about.core} core` + (about.software ? " (software: slow)" : "");
+  $("bits").textContent =
+    `${about.rows * about.columns} × ${Math.log2(about.codes)} bits = ${Math.ceil(bytes)} bytes`;
+  $("adapter").textContent =
+    `${await adapterName()}, ${about.core} core` + (about.software ? " (software: slow)" : "");
   // A software adapter takes seconds for what a GPU does in milliseconds.
   if (about.software) $("n").value = 4096;
   const any = about.classes.length;
@@ -460,13 +505,15 @@ async function start() {
       : ["This page came over plain http. Browsers give WebGPU to https and to localhost only."];
     notice("This page computes with WebGPU, which this browser does not offer.", [
       ...secure,
-      "Chrome and Edge have it from version 113 on (Android: 121), Safari from 26, Firefox from 141 (Windows) and 145 (macOS).",
+      "Chrome and Edge have it from version 113 on (Android: 121), Safari from 26, " +
+        "Firefox from 141 (Windows) and 145 (macOS).",
       "On Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu and a Vulkan driver.",
     ]);
     return;
   }
   try {
-    const bytes = async (name) => new Uint8Array(await (await fetched(`model/${name}.safetensors`)).arrayBuffer());
+    const bytes = async (name) =>
+      new Uint8Array(await (await fetched(`model/${name}.safetensors`)).arrayBuffer());
     $("adapter").textContent = "Loading the engine and the model …";
     const [, model, prior] = await Promise.all([init(), bytes("model"), bytes("prior")]);
     engine = await Engine.open(model, prior);
@@ -480,7 +527,8 @@ async function start() {
     state("failed");
     $("adapter").textContent = "not started";
     notice(`The engine could not start: ${words(error)}`, [
-      "WebGPU may be there and find no adapter: a driver that the browser does not trust, or a virtual machine without a GPU.",
+      "WebGPU may be there and find no adapter: a driver that the browser does not trust, " +
+        "or a virtual machine without a GPU.",
       "The browser's own report is at chrome://gpu or about:support.",
     ]);
   }

@@ -59,7 +59,8 @@ _default: Gpu | None = None
 
 
 def default_gpu() -> Gpu:
-    """Returns the engine that is used where none is given: opened once, on the most capable adapter.
+    """Returns the engine that is used where none is given: opened once, on the most capable
+    adapter.
 
     The environment variable ``WGVQ_ADAPTER`` names another one.
     """
@@ -175,7 +176,7 @@ class Tokenizer:
         return codes[0] if one else codes
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Decodes codes, in any shape that :meth:`encode` returns, to images, uint8 [N, H, W, C]."""
+        """Decodes codes, in any shape that :meth:`encode` returns, to uint8 images [N, H, W, C]."""
         array = _arrays.whole(codes, "codes")
         shape = self._code_shape
         one = array.shape == shape
@@ -303,8 +304,8 @@ def train(
     ``settings`` are keys of the configuration by dotted names, such as ``{"model.hidden": 64}``.
     ``callback`` is called with every row of the log and every measurement, a ``dict`` with ``kind``
     ("train" or "test"), ``step`` and the columns; the run is saved and ends where it returns
-    ``True`` or raises. So it does by Ctrl-C. With ``resume`` the run in ``out`` goes on, on the same
-    data, and only ``steps`` may differ.
+    ``True`` or raises. So it does by Ctrl-C. With ``resume`` the run in ``out`` goes on, on the
+    same data, and only ``steps`` may differ.
     """
     given = {
         "train.steps": steps,
@@ -446,8 +447,8 @@ def bench(
 ) -> list[dict[str, Any]]:
     """Times kernels and steps, each compared with its f64 reference first.
 
-    ``names`` are workloads as ``wgvq bench`` takes them; by default the standard ones. Returns a row
-    for each, with the columns of ``wgvq bench --json``.
+    ``names`` are workloads as ``wgvq bench`` takes them; by default the standard ones. Returns a
+    row for each, with the columns of ``wgvq bench --json``.
     """
     if isinstance(names, str):
         names = [names]
@@ -497,8 +498,8 @@ def _source(
     if data is None or isinstance(data, (str, Path)):
         if any(value is not None for value in (labels, classes, test)):
             raise ArgumentError(
-                "the arguments `labels`, `classes` and `test` go with images in memory; a source by "
-                "name has its own"
+                "the arguments `labels`, `classes` and `test` go with images in memory; a source by"
+                " name has its own"
             )
         return "" if data is None else str(data)
     pixels, own = _held(data, labels)

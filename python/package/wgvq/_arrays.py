@@ -86,7 +86,9 @@ def whole(value: Any, name: str, ndim: int | None = None) -> np.ndarray:
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.uint32)
     if array.dtype.kind not in "iu":
-        raise ArgumentError(f"the argument `{name}` has type {array.dtype}; whole numbers are asked for")
+        raise ArgumentError(
+            f"the argument `{name}` has type {array.dtype}; whole numbers are asked for"
+        )
     if ndim is not None and array.ndim != ndim:
         raise ArgumentError(
             f"the argument `{name}` has shape {array.shape}; {ndim} dimensions are asked for"
