@@ -124,7 +124,7 @@ fn a_training_step() {
             bind_groups: 0,
             copies: 0,
             allocations: 450,
-            locks: 420,
+            locks: 280,
         },
     );
 }
@@ -137,7 +137,7 @@ fn a_step_of_a_prior() {
             bind_groups: 0,
             copies: 0,
             allocations: 800,
-            locks: 660,
+            locks: 500,
         },
     );
 }
@@ -151,7 +151,7 @@ fn codes_drawn() {
             bind_groups: 0,
             copies: 2,
             allocations: 11_000,
-            locks: 11_000,
+            locks: 8_900,
         },
     );
 }

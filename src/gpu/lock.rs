@@ -1,6 +1,6 @@
 //! The engine's locks: parking_lot's, which count how often this thread took one.
 
-use parking_lot::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::MutexGuard;
 use std::cell::Cell;
 
 thread_local! {
@@ -29,21 +29,5 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         count();
         self.0.lock()
-    }
-}
-
-/// A lock for many readers that counts.
-#[derive(Debug, Default)]
-pub(crate) struct RwLock<T>(parking_lot::RwLock<T>);
-
-impl<T> RwLock<T> {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-        count();
-        self.0.read()
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-        count();
-        self.0.write()
     }
 }

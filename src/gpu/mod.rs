@@ -6,6 +6,7 @@ mod deprecated;
 pub(crate) mod device;
 mod dtype;
 pub(crate) mod kernel;
+mod latest;
 pub(crate) mod lock;
 pub(crate) mod memory;
 mod self_test;
@@ -402,7 +403,7 @@ impl Gpu {
         if self.inner.coopmat.get().is_some() {
             return Core::Coopmat;
         }
-        if let Some(tiles) = &*self.inner.kernel.tiles.read() {
+        if let Some(tiles) = self.inner.kernel.tiles.get() {
             return tiles.core;
         }
         adapter::pick_core(

@@ -160,6 +160,33 @@ pub fn train_tiny(folder: &Path, name: &str, steps: u64) -> std::path::PathBuf {
     out
 }
 
+/// Writes images into `folder`, with their captions beside them, and returns the file of these.
+pub fn write_captioned(
+    folder: &Path,
+    images: impl IntoIterator<Item = (image::RgbImage, String)>,
+) -> PathBuf {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let mut lines = String::new();
+    for (n, (image, caption)) in images.into_iter().enumerate() {
+        let name = format!("{n:03}.png");
+        image.save(folder.join(&name)).expect("an image");
+        lines += &format!("{{\"image\": \"{name}\", \"text\": \"{caption}\"}}\n");
+    }
+    let file = folder.join("captions.jsonl");
+    std::fs::write(&file, lines).expect("a temporary file");
+    file
+}
+
+/// Options of the smallest prior.
+pub const SMALLEST_PRIOR: [&str; 6] = [
+    "--set",
+    "prior.layers=1",
+    "--set",
+    "prior.dim=16",
+    "--set",
+    "prior.heads=1",
+];
+
 /// Waits until a running program has come so far, or has ended.
 pub fn wait_until(child: &mut Child, reached: impl Fn() -> bool) {
     while !reached()

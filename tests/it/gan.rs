@@ -1,6 +1,6 @@
 //! Training against a discriminator, from configurations to pictures.
 
-use crate::common::{few_pictures, gpu, printed, run, stderr, text};
+use crate::common::{SMALLEST_PRIOR, few_pictures, gpu, printed, run, stderr, text};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use wgvq::config::DottedConfig;
@@ -237,17 +237,7 @@ fn every_command_works_with_it() {
     let gpu = gpu();
     let model = FirstStageModel::load(&gpu, &run_at).unwrap();
     assert_eq!(model.config().model.downsample, 2);
-    let tiny = [
-        "--set",
-        "prior.layers=1",
-        "--set",
-        "prior.dim=16",
-        "--set",
-        "prior.heads=1",
-        "--batch",
-        "4",
-        "--quiet",
-    ];
+    let tiny = [&SMALLEST_PRIOR[..], &["--batch", "4", "--quiet"]].concat();
     printed(&[&["prior", text(&run_at), "--steps", "2"], &tiny[..]].concat());
     printed(&["sample", text(&run_at), "--n", "2", "--out", text(&at("s"))]);
     printed(&["inspect", text(&run_at), "--images", "4"]);

@@ -1,7 +1,6 @@
 //! Files from users: pictures, tars, captions, labels.
 
-use super::common::{run, stderr, stdout, tiny_config};
-use crate::common::{ok, refused, text};
+use crate::common::{SMALLEST_PRIOR, ok, refused, run, stderr, stdout, text, tiny_config};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -240,21 +239,8 @@ fn small_pictures_with_gaps_in_their_labels() {
 }
 
 fn prior(run_path: &Path) {
-    let args = [
-        "prior",
-        text(run_path),
-        "--batch",
-        "4",
-        "--steps",
-        "2",
-        "--set",
-        "prior.layers=1",
-    ];
-    ok(run(&[
-        &args[..],
-        &["--set", "prior.dim=16", "--set", "prior.heads=1"],
-    ]
-    .concat()));
+    let args = ["prior", text(run_path), "--batch", "4", "--steps", "2"];
+    ok(run(&[&args[..], &SMALLEST_PRIOR].concat()));
 }
 
 #[test]
@@ -329,9 +315,6 @@ fn captions_and_prompts_are_read_as_their_marks_say() {
         .iter()
         .chain(&["quantizer.kmeans_iters=3", "train.batch_size=4"])
         .flat_map(|set| ["--stage1", set]);
-    let set = ["prior.layers=1", "prior.dim=16", "prior.heads=1"]
-        .into_iter()
-        .flat_map(|set| ["--set", set]);
     let judge = [
         "--judge-steps",
         "2",
@@ -357,7 +340,7 @@ fn captions_and_prompts_are_read_as_their_marks_say() {
         .into_iter()
         .chain(more)
         .chain(first)
-        .chain(set)
+        .chain(SMALLEST_PRIOR)
         .chain(judge)
         .collect();
     ok(run(&all));

@@ -1,26 +1,18 @@
 //! `wgvq prior`, `sample` and `complete` end to end on tiny models, and what they say to bad input.
 
-use crate::common::{kill, lines_of, ok, refused, run, stdout, text, train_tiny, wait_until, wgvq};
+use crate::common::{
+    SMALLEST_PRIOR, kill, lines_of, ok, refused, run, stdout, text, train_tiny, wait_until, wgvq,
+};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-const TINY: [&str; 10] = [
-    "--batch",
-    "8",
-    "--set",
-    "prior.layers=1",
-    "--set",
-    "prior.dim=16",
-    "--set",
-    "prior.heads=1",
-    "--set",
-    "train.checkpoint_every=4",
-];
+const TINY: [&str; 4] = ["--batch", "8", "--set", "train.checkpoint_every=4"];
 const SHORT: [&str; 2] = ["--steps", "12"];
 
 fn prior(run_path: &Path, more: &[&str]) -> std::process::Output {
     let args: Vec<&str> = ["prior", text(run_path)]
         .into_iter()
+        .chain(SMALLEST_PRIOR)
         .chain(TINY)
         .chain(more.iter().copied())
         .collect();
@@ -416,6 +408,7 @@ fn killed_and_resumed_equals_left_alone() {
     let own = killed.join("prior");
     let args: Vec<&str> = ["prior", text(&killed)]
         .into_iter()
+        .chain(SMALLEST_PRIOR)
         .chain(TINY)
         .chain(steps)
         .collect();

@@ -4,7 +4,9 @@ mod pictures;
 mod places;
 mod texts;
 
-use crate::common::{kill, ok, refused, run, text, tiny_config_over, wait_until, wgvq};
+use crate::common::{
+    SMALLEST_PRIOR, kill, ok, refused, run, text, tiny_config_over, wait_until, wgvq,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
@@ -88,22 +90,12 @@ fn start(args: &[&str]) -> Child {
     command.spawn().expect("the program starts")
 }
 
-const TINY_PRIOR: [&str; 10] = [
-    "--batch",
-    "8",
-    "--steps",
-    "4",
-    "--set",
-    "prior.layers=1",
-    "--set",
-    "prior.dim=16",
-    "--set",
-    "prior.heads=1",
-];
+const TINY_PRIOR: [&str; 4] = ["--batch", "8", "--steps", "4"];
 
 fn prior(run_path: &Path, more: &[&str]) -> Output {
     run(&["prior", text(run_path), "--quiet"]
         .into_iter()
+        .chain(SMALLEST_PRIOR)
         .chain(TINY_PRIOR)
         .chain(more.iter().copied())
         .collect::<Vec<_>>())
@@ -282,20 +274,12 @@ fn a_prior_stays_until_its_successor_has_codes_and_runs() {
     paint(&pictures, 7);
     let others = ["--overwrite", "--data", text(&pictures)];
     let endless = ["--steps", "100000", "--set", "train.checkpoint_every=99999"];
-    let long = [
-        "prior",
-        text(&out),
-        "--set",
-        "prior.layers=1",
-        "--set",
-        "prior.dim=16",
-        "--set",
-        "prior.heads=1",
-    ];
+    let long = ["prior", text(&out)];
     for moment in [".wgvq-run-next/tokens", ".wgvq-run-next/metrics.csv"] {
         let mut child = start(
             &long
                 .into_iter()
+                .chain(SMALLEST_PRIOR)
                 .chain(others)
                 .chain(endless)
                 .collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 mod learning_rates;
 mod texts;
 
-use crate::common::{ok, refused, run, stderr, stdout, text, tiny_config, wgvq};
+use crate::common::{SMALLEST_PRIOR, ok, refused, run, stderr, stdout, text, tiny_config, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use wgvq::config::DottedConfig;
@@ -186,15 +186,9 @@ fn a_run_of_an_earlier_version_with_a_relative_path_goes_on() {
     ]));
 }
 
-const TINY_PRIOR: [&str; 16] = [
+const TINY_PRIOR: [&str; 10] = [
     "--batch",
     "4",
-    "--set",
-    "prior.layers=1",
-    "--set",
-    "prior.dim=16",
-    "--set",
-    "prior.heads=1",
     "--set",
     "train.checkpoint_every=4",
     "--set",
@@ -212,7 +206,14 @@ fn a_path_written_otherwise_is_the_same_set() {
     let prior = |more: &[&str]| {
         within(
             folder.path(),
-            &[&["prior", "run"][..], &TINY_PRIOR, &["--quiet"], more].concat(),
+            &[
+                &["prior", "run"][..],
+                &SMALLEST_PRIOR,
+                &TINY_PRIOR,
+                &["--quiet"],
+                more,
+            ]
+            .concat(),
         )
     };
     ok(prior(&["--data", "pics"]));
@@ -275,7 +276,8 @@ fn a_model_is_not_trained_away_from_under_its_prior() {
     let run_path = begun(folder.path(), "run");
     ok(run(&[
         &["prior", text(&run_path), "--quiet"],
-        &TINY_PRIOR[..],
+        &SMALLEST_PRIOR[..],
+        &TINY_PRIOR,
     ]
     .concat()));
     let model = std::fs::read(run_path.join("final.safetensors")).unwrap();

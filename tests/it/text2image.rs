@@ -3,7 +3,7 @@
 
 mod drawing;
 
-use crate::common::{ok, refused, run, stderr, stdout, text};
+use crate::common::{ok, refused, run, stderr, stdout, text, write_captioned};
 use std::path::{Path, PathBuf};
 
 const COLOURS: [(&str, [u8; 3]); 4] = [
@@ -17,11 +17,7 @@ const SHAPES: [&str; 4] = ["square", "cross", "frame", "stripe"];
 
 /// A set of 96 pictures, six of each colour and shape, and a file of their captions.
 fn pictures(folder: &Path) -> PathBuf {
-    let mut lines = String::new();
-    for (n, (i, j, k)) in (0..4)
-        .flat_map(|i| (0..4).flat_map(move |j| (0..6).map(move |k| (i, j, k))))
-        .enumerate()
-    {
+    let image = |(i, j, k): (usize, usize, i32)| {
         let ((colour, rgb), shape) = (COLOURS[i], SHAPES[j]);
         let paint = |x: u32, y: u32| {
             let (x, y) = (x as i32 - 8 - k % 3, y as i32 - 8 - k / 3);
@@ -34,15 +30,13 @@ fn pictures(folder: &Path) -> PathBuf {
             };
             image::Rgb(if drawn { rgb } else { [255; 3] })
         };
-        let name = format!("{n:03}.png");
-        image::RgbImage::from_fn(16, 16, paint)
-            .save(folder.join(&name))
-            .unwrap();
-        lines += &format!("{{\"image\": \"{name}\", \"text\": \"a {colour} {shape}\"}}\n");
-    }
-    let file = folder.join("captions.jsonl");
-    std::fs::write(&file, lines).unwrap();
-    file
+        (
+            image::RgbImage::from_fn(16, 16, paint),
+            format!("a {colour} {shape}"),
+        )
+    };
+    let each = (0..4).flat_map(|i| (0..4).flat_map(move |j| (0..6).map(move |k| (i, j, k))));
+    write_captioned(folder, each.map(image))
 }
 
 const TINY: [&str; 28] = [

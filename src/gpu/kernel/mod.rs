@@ -19,7 +19,8 @@ mod wavefronts;
 pub(crate) mod work;
 
 use crate::gpu::FastMap;
-use crate::gpu::lock::{Mutex, RwLock};
+use crate::gpu::latest::Latest;
+use crate::gpu::lock::Mutex;
 use layouts::{Bindings, Layout};
 use pipelines::{Kernel, Pipeline};
 use std::sync::Arc;
@@ -30,5 +31,5 @@ pub(crate) struct Kernels {
     pub(in crate::gpu) pipelines: Mutex<FastMap<Kernel, Arc<Pipeline>>>,
     pub(in crate::gpu) layouts: Mutex<FastMap<Bindings, Layout>>,
     compiled: compiled::Count,
-    pub(in crate::gpu) tiles: RwLock<Option<Arc<tuning::Tiles>>>,
+    pub(in crate::gpu) tiles: Latest<tuning::Tiles>,
 }

@@ -166,23 +166,13 @@ impl Tiles {
 
 impl Gpu {
     /// Returns the default table; made at the first use.
-    fn tiles(&self) -> std::sync::Arc<Tiles> {
-        if let Some(tiles) = &*self.inner.kernel.tiles.read() {
-            return tiles.clone();
-        }
-        let core = self.core();
-        // The default rules name tiles that there are; a test says so.
-        let tiles = Tiles::new(
-            (core, self.subgroup_size()),
-            &default_rules(core, self.info()),
-        )
-        .expect("default tiles");
-        self.inner
-            .kernel
-            .tiles
-            .write()
-            .get_or_insert(tiles.into())
-            .clone()
+    fn tiles(&self) -> &Tiles {
+        self.inner.kernel.tiles.get_or_init(|| {
+            let core = self.core();
+            let rules = default_rules(core, self.info());
+            // The default rules name tiles that there are; a test says so.
+            Tiles::new((core, self.subgroup_size()), &rules).expect("default tiles")
+        })
     }
 
     /// Returns the tile for a problem of that many columns and operations.
@@ -218,7 +208,7 @@ impl Gpu {
             return Err(Error::invalid("tuning", what));
         }
         let tiles = Tiles::new((core, self.subgroup_size()), &tuning.rules)?;
-        *self.inner.kernel.tiles.write() = Some(tiles.into());
+        self.inner.kernel.tiles.set(tiles);
         Ok(())
     }
 }

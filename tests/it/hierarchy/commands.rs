@@ -1,6 +1,6 @@
 //! Every command on codes of several levels.
 
-use crate::common::{printed, run, stderr, text};
+use crate::common::{SMALLEST_PRIOR, printed, run, stderr, text};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -125,17 +125,7 @@ fn every_command_works_level_by_level() {
     );
 
     // A prior to each level, then images.
-    let tiny = [
-        "--set",
-        "prior.layers=1",
-        "--set",
-        "prior.dim=16",
-        "--set",
-        "prior.heads=1",
-        "--batch",
-        "8",
-        "--quiet",
-    ];
+    let tiny = [&SMALLEST_PRIOR[..], &["--batch", "8", "--quiet"]].concat();
     fn with<'a>(run: &'a Path, more: &[&'a str], tiny: &[&'a str]) -> Vec<&'a str> {
         [&["prior", text(run)], more, tiny].concat()
     }

@@ -1,7 +1,7 @@
 //! Results as commands print them, of one run and of several, and as tables hold them.
 
 use super::{json, ok, refused};
-use crate::common::{run, stderr, stdout, text, train_tiny};
+use crate::common::{SMALLEST_PRIOR, run, stderr, stdout, text, train_tiny};
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -63,18 +63,7 @@ fn results_are_json_and_quiet_says_nothing() {
         assert!(Path::new(said[0]["images"][0].as_str().unwrap()).is_file());
     }
     // Every command that has a result says it as JSON, and with --quiet nothing else.
-    let prior = [
-        "--set",
-        "prior.layers=1",
-        "--set",
-        "prior.dim=16",
-        "--set",
-        "prior.heads=1",
-        "--batch",
-        "4",
-        "--steps",
-        "2",
-    ];
+    let prior = [&SMALLEST_PRIOR[..], &["--batch", "4", "--steps", "2"]].concat();
     let (samples, completed, shown) = (at("samples"), at("c.png"), at("shown.png"));
     let (decoder, inspected, reported, compared) = (
         at("decoder.bin"),
@@ -197,16 +186,7 @@ fn a_part_of_several_levels_is_kept() {
         "data.height=16",
     ]);
     for level in ["top", "bottom"] {
-        let tiny = [
-            "--set",
-            "prior.layers=1",
-            "--set",
-            "prior.dim=16",
-            "--set",
-            "prior.heads=1",
-            "--batch",
-            "4",
-        ];
+        let tiny = [&SMALLEST_PRIOR[..], &["--batch", "4"]].concat();
         ok(&[
             &[
                 "prior",

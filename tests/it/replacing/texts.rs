@@ -1,30 +1,22 @@
 //! What reads texts: a prior, its tokenizer and its judge are replaced together.
 
 use super::{all, kill_once_there, start, unchanged};
-use crate::common::{ok, refused, run, text};
+use crate::common::{SMALLEST_PRIOR, ok, refused, run, text, write_captioned};
 use std::path::{Path, PathBuf};
 
 /// Captioned pictures of 16 x 16.
 fn captioned(folder: &Path) -> PathBuf {
-    let mut lines = String::new();
-    for n in 0..40u8 {
-        let (name, colour) = (format!("{n}.png"), if n % 2 == 0 { "red" } else { "blue" });
-        let rgb = if n % 2 == 0 {
-            [200, 30, n]
-        } else {
-            [30, n, 200]
+    let image = |n: u8| {
+        let (colour, rgb) = match n % 2 {
+            0 => ("red", [200, 30, n]),
+            _ => ("blue", [30, n, 200]),
         };
-        image::RgbImage::from_pixel(16, 16, image::Rgb(rgb))
-            .save(folder.join(&name))
-            .unwrap();
-        lines += &format!(
-            "{{\"image\": \"{name}\", \"text\": \"a {colour} square of number {}\"}}\n",
-            n % 4
-        );
-    }
-    let file = folder.join("captions.jsonl");
-    std::fs::write(&file, lines).unwrap();
-    file
+        (
+            image::RgbImage::from_pixel(16, 16, image::Rgb(rgb)),
+            format!("a {colour} square of number {}", n % 4),
+        )
+    };
+    write_captioned(folder, (0..40).map(image))
 }
 
 /// A first stage of captioned pictures, and a prior and a judge over it, as small as they can be.
@@ -45,13 +37,7 @@ const FIRST: [&str; 14] = [
     "4",
 ];
 
-const TEXTS: [&str; 12] = [
-    "--set",
-    "prior.layers=1",
-    "--set",
-    "prior.dim=16",
-    "--set",
-    "prior.heads=1",
+const TEXTS: [&str; 6] = [
     "--batch",
     "8",
     "--judge",
@@ -78,7 +64,7 @@ fn the_later_stages_are_checked_before_the_first_one_trains() {
         (&["--out", text(&data)], "captions.jsonl"),
     ] {
         let mut args = vec!["text2image", "train", "--data", text(&data)];
-        args.extend(FIRST.iter().chain(&TEXTS));
+        args.extend(FIRST.iter().chain(&SMALLEST_PRIOR).chain(&TEXTS));
         if !more.contains(&"--out") {
             args.extend(["--out", text(&out)]);
         }
@@ -105,6 +91,7 @@ fn what_reads_texts_is_replaced_together() {
             text(out),
         ];
         args.iter()
+            .chain(&SMALLEST_PRIOR)
             .chain(&TEXTS)
             .chain(more)
             .map(|arg| (*arg).to_owned())

@@ -1,7 +1,7 @@
 //! Learning rates of what goes on for more steps.
 
 use super::{TINY_PRIOR, as_earlier_versions_had_it, begun};
-use crate::common::{ok, run, stderr, text, tiny_config};
+use crate::common::{SMALLEST_PRIOR, ok, run, stderr, text, tiny_config};
 use std::path::Path;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
@@ -24,7 +24,8 @@ fn a_prior_that_goes_on_for_more_steps_has_a_learning_rate_for_them() {
     let prior = run_path.join("prior");
     ok(run(&[
         &["prior", text(&run_path), "--quiet"],
-        &TINY_PRIOR[..],
+        &SMALLEST_PRIOR[..],
+        &TINY_PRIOR,
     ]
     .concat()));
     let short = rates(&prior);

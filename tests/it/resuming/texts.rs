@@ -2,42 +2,34 @@
 
 use super::learning_rates::rates;
 use super::within;
-use crate::common::{ok, refused, run, stderr, text, wgvq};
+use crate::common::{SMALLEST_PRIOR, ok, refused, run, stderr, text, wgvq, write_captioned};
 use std::path::{Path, PathBuf};
 
 /// Twelve small pictures with captions, and the file of these.
 fn captioned(folder: &Path) -> PathBuf {
-    std::fs::create_dir(folder).unwrap();
-    let mut lines = String::new();
-    for i in 0..12u8 {
+    let image = |i: u8| {
         let shade = image::Rgb([20 * i, 90, 200 - 10 * i]);
-        image::RgbImage::from_fn(16, 16, |x, y| {
-            if x < 8 && y < 8 {
-                shade
-            } else {
-                image::Rgb([255; 3])
-            }
-        })
-        .save(folder.join(format!("{i}.png")))
-        .unwrap();
-        lines += &format!("{{\"image\": \"{i}.png\", \"text\": \"a square of shade {i}\"}}\n");
-    }
-    std::fs::write(folder.join("set.jsonl"), lines).unwrap();
-    folder.join("set.jsonl")
+        let square = |x, y| match x < 8 && y < 8 {
+            true => shade,
+            false => image::Rgb([255; 3]),
+        };
+        let image = image::RgbImage::from_fn(16, 16, square);
+        (image, format!("a square of shade {i}"))
+    };
+    write_captioned(folder, (0..12).map(image))
 }
 
 /// Options of a tiny system, other than the defaults in every stage.
 const SYSTEM: &str = "--system dalle --stage1 model.hidden=16 --stage1 model.residual_layers=1 \
      --stage1 model.residual_hidden=8 --stage1 quantizer.codebook_size=16 \
      --stage1 train.batch_size=4 --stage1 train.checkpoint_every=4 --size tiny \
-     --set prior.layers=1 --set prior.dim=16 --set prior.heads=1 \
      --set train.checkpoint_every=4 --set train.log_every=1 --set train.warmup=2 \
      --batch 4 --vocabulary 290 --judge model.dim=16 --judge model.layers=1 --judge \
      train.batch_size=4 --judge train.warmup=1 --judge train.checkpoint_every=4 --seed 3";
 const STEPS: [&str; 6] = ["--stage1-steps", "8", "--steps", "8", "--judge-steps", "8"];
 
 fn options() -> Vec<&'static str> {
-    SYSTEM.split_whitespace().collect()
+    SYSTEM.split_whitespace().chain(SMALLEST_PRIOR).collect()
 }
 
 const STAGES: [&str; 3] = ["", "prior", "contrastive"];
@@ -67,7 +59,7 @@ fn text_to_image_goes_on_as_it_was_asked_for() {
         "text2image",
         "train",
         "--data",
-        "set/set.jsonl",
+        "set/captions.jsonl",
         "--out",
         "run",
         "--quiet",
@@ -131,18 +123,21 @@ fn text_to_image_goes_on_as_it_was_asked_for() {
     assert_eq!(rates(&run_path.join("prior")).len(), 16);
     let longer = models(&run_path);
     assert!(longer[1] != whole[1] && longer[0] == whole[0] && longer[2] == whole[2]);
-    refused(resume(&["--judge-steps", "12"]), &["set.jsonl", "--data"]);
+    refused(
+        resume(&["--judge-steps", "12"]),
+        &["captions.jsonl", "--data"],
+    );
     captioned(&at("others"));
-    let lines = std::fs::read_to_string(at("others/set.jsonl"))
+    let lines = std::fs::read_to_string(at("others/captions.jsonl"))
         .unwrap()
         .replace("shade", "tone");
-    std::fs::write(at("others/set.jsonl"), lines).unwrap();
+    std::fs::write(at("others/captions.jsonl"), lines).unwrap();
     refused(
         resume(&[
             "--judge-steps",
             "12",
             "--data",
-            text(&at("others/set.jsonl")),
+            text(&at("others/captions.jsonl")),
         ]),
         &["others", "--data"],
     );
@@ -150,7 +145,7 @@ fn text_to_image_goes_on_as_it_was_asked_for() {
         "--judge-steps",
         "12",
         "--data",
-        text(&at("moved/set.jsonl")),
+        text(&at("moved/captions.jsonl")),
     ])));
     assert!(said.contains("12 steps and not 8"), "{said}");
     let judged = models(&run_path);
@@ -177,12 +172,12 @@ fn text_to_image_goes_on_as_it_was_asked_for() {
         ]
         .concat())
     };
-    refused(evaluate(&[]), &["set.jsonl", "--data"]);
+    refused(evaluate(&[]), &["captions.jsonl", "--data"]);
     refused(
-        evaluate(&["--data", text(&at("others/set.jsonl"))]),
+        evaluate(&["--data", text(&at("others/captions.jsonl"))]),
         &["others", "--data"],
     );
-    ok(evaluate(&["--data", text(&at("moved/set.jsonl"))]));
+    ok(evaluate(&["--data", text(&at("moved/captions.jsonl"))]));
 }
 
 fn stopped_at_twelve(place: &Path) {
@@ -234,7 +229,7 @@ fn the_command_that_a_stopped_run_prints_goes_on_with_it() {
         "text2image",
         "train",
         "--data",
-        "set/set.jsonl",
+        "set/captions.jsonl",
         "--out",
         "my run",
         "--stage1-steps",

@@ -1,6 +1,6 @@
 //! Sizes beyond the memory that the process may use.
 
-use crate::common::{refused, tiny_config, wgvq};
+use crate::common::{SMALLEST_PRIOR, refused, tiny_config, wgvq};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
@@ -163,18 +163,13 @@ fn what_cannot_fit_is_refused_by_the_name_of_its_option() {
     assert!(!none.join("config.toml").exists());
     assert!(train(&out, &[]).output().unwrap().status.success());
     let mut prior = wgvq();
-    prior.arg("prior").arg(&out).args([
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--quiet",
-        "--set",
-        "prior.layers=1",
-    ]);
+    prior
+        .arg("prior")
+        .arg(&out)
+        .args(["--steps", "1", "--batch", "2", "--quiet"]);
     assert!(
         prior
-            .args(["--set", "prior.dim=16", "--set", "prior.heads=1"])
+            .args(SMALLEST_PRIOR)
             .output()
             .unwrap()
             .status

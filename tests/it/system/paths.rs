@@ -1,7 +1,7 @@
 //! Paths that are not Unicode: everything works, and JSON has what of them is.
 
 use super::pictures;
-use crate::common::{stderr, stdout, tiny_config, wgvq};
+use crate::common::{SMALLEST_PRIOR, stderr, stdout, tiny_config, wgvq};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -94,19 +94,14 @@ fn every_command_takes_paths_that_are_not_unicode() {
         "{inspected}"
     );
 
-    let small = [
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--set",
-        "prior.layers=1",
-        "--set",
-        "prior.dim=16",
-        "--set",
-        "prior.heads=1",
-    ];
-    let prior = json(&[&[arg(b"prior"), run.as_ref()], &small.map(OsStr::new)[..]].concat());
+    let small = [&SMALLEST_PRIOR[..], &["--steps", "2", "--batch", "2"]].concat();
+    let prior = json(
+        &[
+            &[arg(b"prior"), run.as_ref()][..],
+            &small.iter().map(OsStr::new).collect::<Vec<_>>(),
+        ]
+        .concat(),
+    );
     assert!(
         prior["run"].is_string() && prior["picture"].is_string(),
         "{prior}"
