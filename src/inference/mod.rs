@@ -29,6 +29,8 @@ mod prior_model;
 mod progress;
 pub mod retrieval;
 mod sampling;
+#[cfg(feature = "text")]
+pub mod texts;
 mod tiled;
 mod tiles;
 #[cfg(not(target_arch = "wasm32"))]

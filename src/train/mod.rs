@@ -5,9 +5,12 @@ pub mod contrastive;
 pub mod first_stage;
 pub mod objective;
 pub mod prior;
+#[cfg(all(feature = "text", not(target_arch = "wasm32")))]
+pub mod text2image;
 
 mod deprecated;
 mod optimizer_state;
+mod resumed;
 mod run;
 mod task;
 mod trainer;
@@ -19,6 +22,7 @@ pub use deprecated::{
 };
 pub use first_stage::{FirstStageTask, check, levels_of};
 pub use optimizer_state::{OptimizerOptions, OptimizerState};
+pub use resumed::{check_steps, keep_priors, resumed_prior, resumed_run, steps_alone};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, run, run_with, train_loop};
 pub use task::{BackOff, Recovery, StepMetrics, Task};
 pub use trainer::Trainer;

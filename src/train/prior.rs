@@ -1,8 +1,12 @@
 //! Training a prior over the tokens of a data set.
 
 mod rows;
+#[cfg(not(target_arch = "wasm32"))]
+mod stage;
 
 pub use rows::{PriorEvaluation, PriorRow};
+#[cfg(not(target_arch = "wasm32"))]
+pub use stage::{PriorStage, TokenSource, made};
 
 use super::optimizer_state::{OptimizerOptions, OptimizerState, named};
 use super::run::configured;

@@ -9,21 +9,21 @@ use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use wgvq::Result;
+use wgvq::config::DottedConfig;
 use wgvq::config::presets::{Reference, presets};
 use wgvq::config::run::{ResolvedConfig, RunConfig};
-use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::priors_of;
-use wgvq::quantize::{Options, Registry};
+use wgvq::quantize::Options;
 use wgvq::report::gan_curves::gan_curves;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::storage::{atomic, checkpoint, metrics_log};
-use wgvq::train::{Outcome, Start, check, run};
-use wgvq::{Error, Result};
+use wgvq::storage::{atomic, metrics_log};
+use wgvq::train::{Outcome, Start, check, keep_priors, resumed_run, run};
 
 /// `wgvq train --preset emoji32 --out runs/emoji`
 #[derive(Args)]
@@ -91,23 +91,13 @@ impl Train {
 /// # Errors
 /// If a flag would make another run of it; `option` is what it is named by.
 pub fn resumed_config(kept: &RunConfig, keys: &Keys, option: &str) -> Result<ResolvedConfig> {
-    let mut config = kept.clone();
-    keys.apply(&mut config)?;
-    let config = config.resumed_from(kept);
-    if config.identity()? != kept.identity()? {
-        return Err(Error::config(
-            option,
-            "goes on under the run's own configuration: of the keys, --steps alone may be given, \
-             --data where the same pictures lie elsewhere now, and where pixels lie (data.store, \
-             data.memory_mib, data.cache_mib, data.workers)",
-        ));
-    }
-    config.resolve(&Registry::default())
+    resumed_run(kept, option, |config| keys.apply(config))
 }
 
 /// The images of a first stage that goes on, once it is known that it may.
 pub fn own_pictures(run: &Path, config: &RunConfig, keys: &Keys) -> Result<Arc<ImageSet>> {
-    keep_priors(run, config.train.steps)?;
+    let again = format!("wgvq prior {}", output::shell(run));
+    keep_priors(run, config.train.steps, &again)?;
     let options = config.data.options();
     Ok(Arc::new(pictures::open(
         run,
@@ -190,28 +180,6 @@ pub fn train(
         );
     }
     Ok(CommandStatus::Done)
-}
-
-/// Fails where steps are still to be done by a run whose model has a prior: they would make another
-/// model, whose codes the prior does not know.
-fn keep_priors(run: &Path, steps: u64) -> Result<()> {
-    let done = checkpoint::newest(&run.join("checkpoints"))?.map_or(0, |(step, _)| step);
-    let priors = priors_of(run)?;
-    let own: Vec<String> = priors
-        .iter()
-        .filter(|(_, own)| *own)
-        .map(|(p, _)| p.display().to_string())
-        .collect();
-    if done >= steps || own.is_empty() {
-        return Ok(());
-    }
-    let (priors, run_path) = (own.join(" and "), output::shell(run));
-    let what = format!(
-        "{steps} steps are asked for and {done} are done, but {priors} is over the codes of the \
-         model as it is, and more steps would make it useless: go on in a copy of the run that is \
-         without it, or move it away, go on, and train another by `wgvq prior {run_path}`"
-    );
-    Err(Error::file(run, what))
 }
 
 /// Prints the results of the run, as a line or as JSON.

@@ -2,7 +2,7 @@
 
 use crate::cli::common::output;
 use crate::cli::common::pictures;
-use crate::cli::prior::stage::{PriorKeys, PriorStage, TokenSource, made, resumed};
+use crate::cli::prior::stage::{PriorKeys, Training};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
-use wgvq::train::Start;
+use wgvq::train::prior::{PriorStage, TokenSource, made};
+use wgvq::train::{Start, resumed_prior, steps_alone};
 use wgvq::{Error, Result};
 
 /// `wgvq prior runs/fashion --steps 3000`
@@ -107,16 +108,8 @@ impl PriorCommand {
 
     /// The configuration of the prior that is there; of the keys, the steps alone may be others.
     fn resumed(&self, place: &Path) -> Result<Resolved<PriorConfig>> {
-        resumed(place, self.steps, |kept| {
-            let (mut asked, mut same) = (kept.clone(), kept.clone());
-            self.keys().apply(&mut asked)?;
-            same.train.steps = self.steps.unwrap_or(kept.train.steps);
-            if asked == same {
-                return Ok(());
-            }
-            let what = "goes on under the prior's own configuration: of the keys, --steps alone \
-                        may be given";
-            Err(Error::config("--resume", what))
+        resumed_prior(place, |kept| {
+            steps_alone(kept, |config| self.keys().apply(config))
         })
     }
 
@@ -143,11 +136,14 @@ impl PriorCommand {
             }
         };
         let stage = PriorStage {
-            global,
             gpu: &gpu,
             model: &model,
             level,
             config: &config,
+        };
+        let training = Training {
+            global,
+            stage,
             go_on: &self.go_on(),
         };
         let (folder, start, tokens) = match resumed {
@@ -175,14 +171,14 @@ impl PriorCommand {
         };
         let tokens = match tokens {
             Ok(tokens) => Some(tokens),
-            Err(images) => stage.tokenize(
+            Err(images) => training.tokenize(
                 &TokenSource::of(&images),
                 &folder,
                 "the same command begins with the codes again",
             )?,
         };
         match tokens {
-            Some(tokens) => self.train(&stage, tokens, &folder, start),
+            Some(tokens) => self.train(&training, tokens, &folder, start),
             None => Ok(CommandStatus::Abandoned),
         }
     }
@@ -237,17 +233,16 @@ impl PriorCommand {
 
     fn train(
         &self,
-        stage: &PriorStage,
+        training: &Training,
         tokens: Tokens,
         folder: &RunFolder,
         start: Start,
     ) -> Result<CommandStatus> {
-        let PriorStage {
-            global, gpu, model, ..
-        } = *stage;
+        let Training { global, stage, .. } = training;
+        let PriorStage { gpu, model, .. } = *stage;
         let base = baselines(&tokens)?;
         let v = &tokens.info.vocabulary;
-        stage.tell(&format!(
+        training.tell(&format!(
             "{}: {} sequences of {} tokens to train on, {} held out; {} codes, {} classes",
             tokens.info.data,
             tokens.train.len(),
@@ -263,7 +258,7 @@ impl PriorCommand {
                 base.unigram_bits, base.bigram_bits
             ),
         );
-        let Some(trained) = stage.train(tokens, folder, start)? else {
+        let Some(trained) = training.train(tokens, folder, start)? else {
             return Ok(CommandStatus::Interrupted);
         };
         let (e, parameters) = (trained.evaluation, trained.parameters);

@@ -1,8 +1,7 @@
 //! `wgvq text2image evaluate`: images drawn of captions held out, judged by the contrastive model,
 //! over a range of guidance.
 
-use super::reading;
-use super::sample::{load, load_judge, sample_texts};
+use super::sample::{load, sample_texts};
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
 use crate::cli::prior::sampling::SamplingArgs;
@@ -11,11 +10,13 @@ use clap::Args;
 use std::path::PathBuf;
 use wgvq::config::run::Crop;
 use wgvq::inference::retrieval::Retrieval;
+use wgvq::inference::texts::load_judge;
 use wgvq::models::text::TextFormat;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
 use wgvq::report::sweep::{Legend, Series, lines as curves};
 use wgvq::storage::{atomic, table};
+use wgvq::train::text2image::{captioned, read_rows, tokens};
 use wgvq::{Error, Result};
 
 #[derive(Args)]
@@ -89,7 +90,7 @@ impl Evaluate {
         let own = pictures::first_there(&info.data, pictures::source_of(&self.run, &models.first));
         let mut set = pictures::open(&self.run, &own, self.data.as_deref(), &data.options())?;
         // As the prior saw them: those without a caption count for neither.
-        reading::captioned(global, &mut set)?;
+        captioned(&mut set, &mut |text| output::note(global, text))?;
         if !set.is_of_sum(&info.data_sha256) {
             let what = format!(
                 "are not as they were when the prior was trained on them at `{}`, and what was \
@@ -101,13 +102,13 @@ impl Evaluate {
         let all = set.test.len();
         let n = if self.n == 0 { all } else { self.n.min(all) };
         let numbers: Vec<u32> = (0..n).map(|i| set.test[i * all / n]).collect();
-        let (read, _) = reading::tokens(&set, &models.tokenizer, judge.text())?;
+        let (read, _) = tokens(&set, &models.tokenizer, judge.text())?;
         let places = numbers.iter().map(|i| *i as usize);
         let judged = read.gather(places.clone());
         let request = match models.text.form {
-            TextFormat::Rows(_) => reading::read_rows(&set, &models.text, &numbers)?,
+            TextFormat::Rows(_) => read_rows(&set, &models.text, &numbers)?,
             TextFormat::Tokens(_) => {
-                let (texts, _) = reading::tokens(&set, &models.tokenizer, &models.text)?;
+                let (texts, _) = tokens(&set, &models.tokenizer, &models.text)?;
                 texts.gather(places.clone())
             }
         };

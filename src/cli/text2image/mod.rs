@@ -1,9 +1,6 @@
 //! `wgvq text2image`: images from texts, in the ways of DALL-E and Parti.
 
 mod evaluate;
-mod folders;
-mod reading;
-mod request;
 mod sample;
 mod train;
 

@@ -1,8 +1,7 @@
 //! `wgvq text2image sample`: images of texts.
 
-use super::folders::{contrastive_folder, text_folder};
-use super::reading;
 use crate::cli::common::apart::apart;
+use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample};
 use crate::cli::{CommandStatus, Global};
@@ -10,9 +9,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokenizer::Tokenizer;
 use wgvq::gpu::Gpu;
+use wgvq::inference::texts::{load_judge, read_embedding, read_prompt, text_reader};
 use wgvq::inference::{
-    Condition, ContrastiveModel, FirstStageModel, Hierarchy, SampleRequest, Samples,
-    SamplingOptions,
+    Condition, FirstStageModel, Hierarchy, SampleRequest, Samples, SamplingOptions,
 };
 use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::report::grid::Shape;
@@ -73,37 +72,13 @@ pub struct Models {
 pub fn load(gpu: &Gpu, run: &Path) -> Result<Models> {
     let first = FirstStageModel::load(gpu, run)?;
     let priors = Hierarchy::load(gpu, run, &first)?;
-    let info = priors.info();
-    let Some(text) = info.vocabulary.text else {
-        let what = "has a prior that reads no texts: draw from it by `wgvq sample`, or train one \
-                    by `wgvq text2image train`";
-        return Err(Error::file(run, what));
-    };
-    let tokenizer = Tokenizer::load(&text_folder(run))?;
-    if info.reader != tokenizer.sha256() {
-        let what = "is not the tokenizer that the prior was trained with: put that back, or train \
-                    again with --overwrite";
-        return Err(Error::file(text_folder(run), what));
-    }
+    let (tokenizer, text) = text_reader(run, &priors)?;
     Ok(Models {
         first,
         priors,
         tokenizer,
         text,
     })
-}
-
-/// The contrastive model of a run.
-pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<ContrastiveModel> {
-    let folder = contrastive_folder(run);
-    let judge = ContrastiveModel::load(gpu, &folder)?;
-    if judge.reader() != tokenizer.sha256() {
-        return Err(Error::file(
-            &folder,
-            "was trained with another tokenizer than the run has now; train it again",
-        ));
-    }
-    Ok(judge)
 }
 
 /// Samples an image of each text, with a bar. `None` if the user stopped it.
@@ -158,7 +133,8 @@ impl Sample {
             )),
             TextFormat::Tokens(_) => {
                 let one = |p: &String| {
-                    reading::prompt(global, p, &models.tokenizer, &models.text, self.strict)
+                    let note = &mut |text: &str| output::note(global, text);
+                    read_prompt(p, &models.tokenizer, &models.text, self.strict, note)
                 };
                 let ids = prompts.iter().map(one).collect::<Result<Vec<_>>>()?;
                 Ok((Texts::of_tokens(&models.text, &ids)?, prompts))
@@ -173,7 +149,7 @@ impl Sample {
                 let rows = self
                     .embedding
                     .iter()
-                    .map(|path| reading::embedding(path, channels));
+                    .map(|path| read_embedding(path, channels));
                 let texts = Texts::of_rows(&models.text, &rows.collect::<Result<Vec<_>>>()?)?;
                 let named = |(i, path): (usize, &PathBuf)| {
                     prompts.get(i).cloned().unwrap_or_else(|| {

@@ -5,29 +5,29 @@ mod before;
 mod resume;
 mod stages;
 
-use super::folders::{contrastive_folder, text_folder};
-use super::request::TrainRequest;
 use crate::cli::common::keys::{key_value, set_keys};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::train::train as train_first_stage;
 use crate::cli::prior::stage::PriorKeys;
 use crate::cli::{CommandStatus, Global};
-use before::{Stage, check_texts};
+use before::Stage;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use wgvq::Result;
 use wgvq::codes::tokens::Tokens;
+use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
-use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::absolute;
+use wgvq::inference::texts::{contrastive_folder, text_folder};
 use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
-use wgvq::models::prior::{Pattern, Shape as PriorShape, TextKind};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
+use wgvq::train::text2image::{
+    self, GivenOptions, TrainRequest, check_stages, ended, judge_of, prior_of, same_images,
+};
 
 /// The system by which texts become images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,6 +36,15 @@ enum System {
     Dalle,
     /// An encoder that the decoder attends to, over a cosine codebook (Yu et al. 2022)
     Parti,
+}
+
+impl System {
+    fn system(self) -> text2image::System {
+        match self {
+            System::Dalle => text2image::System::Dalle,
+            System::Parti => text2image::System::Parti,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -111,10 +120,6 @@ pub struct Train {
     overwrite: bool,
 }
 
-/// Defaults.
-const SIZE: &str = "small";
-const VOCABULARY: usize = 1024;
-const JUDGE_STEPS: u64 = 1500;
 /// The command that goes on with a run, before its name.
 const GO_ON: &str = "wgvq text2image train --resume";
 
@@ -144,7 +149,7 @@ impl Train {
         } else {
             self.request(run)?
         };
-        check_texts(&request)?;
+        request.check_texts()?;
         let gpu = global.gpu()?;
         let first = self.first(&gpu)?;
         let places: Vec<PathBuf> = first
@@ -155,9 +160,14 @@ impl Train {
         self.check_places(&places)?;
         let priors = places
             .iter()
-            .map(|place| self.prior_of(place, &request))
+            .map(|place| prior_of(place, &request, self.resume.is_some(), self.steps))
             .collect::<Result<Vec<_>>>()?;
-        let judge = self.judge_of(&contrastive_folder(run), &request)?;
+        let judge = judge_of(
+            &contrastive_folder(run),
+            &request,
+            self.resume.is_some(),
+            self.judge_steps,
+        )?;
         let judged =
             request.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
         // Priors that have begun need their tokens alone, whatever became of the images.
@@ -172,10 +182,10 @@ impl Train {
             None
         };
         if let Some(m) = &material {
-            self.check_stages(&gpu, &first, m, &priors, (!judged).then_some(&judge))?;
+            check_stages(&gpu, &first.levels, m, &priors, (!judged).then_some(&judge))?;
             if self.resume.is_some() {
                 for place in places.iter().filter(|place| begun(place)) {
-                    self.same_images(&Tokens::open(&place.join("tokens"))?, m)?;
+                    same_images(&Tokens::open(&place.join("tokens"))?, m)?;
                 }
                 request.data = absolute(&m.set.name);
             }
@@ -236,7 +246,7 @@ impl Train {
 
     /// Whether a stage of a run that is resumed was trained to its end.
     fn ended(&self, place: &Path, steps: u64) -> Result<bool> {
-        Ok(self.resume.is_some() && resume::ended(place, steps)?)
+        Ok(self.resume.is_some() && ended(place, steps)?)
     }
 
     /// Returns the request of a new run.
@@ -246,55 +256,40 @@ impl Train {
                 .map(|kept| kept.data.source)
                 .unwrap_or_default()
         };
-        Ok(TrainRequest {
-            data: self.data.as_deref().map_or_else(kept, absolute),
-            system: self.system().name().into(),
-            size: self.size.clone().unwrap_or_else(|| SIZE.into()),
-            vocabulary: self.vocabulary.unwrap_or(VOCABULARY),
-            text_length: self.text_length.unwrap_or(0),
+        TrainRequest::new(
+            self.data.as_deref().map_or_else(kept, absolute),
+            &self.given(),
+            |prior| self.prior_keys().apply(prior),
+            |judge| self.judge_keys(judge),
+        )
+    }
+
+    fn system(&self) -> text2image::System {
+        self.system.map_or_else(Default::default, System::system)
+    }
+
+    fn given(&self) -> GivenOptions<'_> {
+        GivenOptions {
+            system: self.system.map(System::system),
+            size: self.size.as_deref(),
+            vocabulary: self.vocabulary,
+            text_length: self.text_length,
             embeddings: self.embeddings,
             strict: self.strict,
-            judge_steps: self.judge_steps.unwrap_or(JUDGE_STEPS),
-            prior: self.prior_config()?.into_inner(),
-            judge: self.judge_config()?.into_inner(),
-        })
-    }
-
-    fn system(&self) -> System {
-        self.system.unwrap_or(System::Parti)
-    }
-
-    fn prior_config(&self) -> Result<Resolved<PriorConfig>> {
-        let mut config = PriorConfig {
-            prior: PriorShape::of_size(self.size.as_deref().unwrap_or(SIZE))?,
-            ..Default::default()
-        };
-        if self.system() == System::Dalle {
-            config.prior.text = TextKind::Stream;
-            config.prior.positions = wgvq::models::prior::Positions::Learned;
-            // Full attention in every fourth layer: the small model's last looks at everything.
-            config.prior.attention =
-                vec![Pattern::Row, Pattern::Column, Pattern::Row, Pattern::Full];
+            steps: self.steps,
+            judge_steps: self.judge_steps,
         }
-        self.prior_keys().apply(&mut config)?;
-        config.resolve()
     }
 
+    /// The keys of the prior that options set, its steps aside.
     fn prior_keys(&self) -> PriorKeys<'_> {
         PriorKeys {
-            steps: self.steps,
+            steps: None,
             batch: self.batch,
             lr: None,
             seed: self.seed,
             set: &self.set,
         }
-    }
-
-    fn judge_config(&self) -> Result<Resolved<ContrastiveConfig>> {
-        let mut config = ContrastiveConfig::default();
-        config.train.steps = self.judge_steps.unwrap_or(JUDGE_STEPS).max(1);
-        self.judge_keys(&mut config)?;
-        config.resolve()
     }
 
     fn judge_keys(&self, config: &mut ContrastiveConfig) -> Result<()> {

@@ -1,58 +1,26 @@
 //! Checks before anything is trained: the first stage, images and captions, and whether every stage
 //! can be trained on them.
 
-use super::{GO_ON, System, Train, output, resume};
+use super::{GO_ON, Train, output};
 use crate::cli::Global;
 use crate::cli::common::keys::{Keys, configuration, open};
 use crate::cli::common::pictures;
 use crate::cli::first_stage::train::{own_pictures, resumed_config};
-use crate::cli::text2image::folders::{contrastive_folder, text_folder};
-use crate::cli::text2image::reading;
-use crate::cli::text2image::request::TrainRequest;
 use std::path::PathBuf;
 use std::sync::Arc;
 use wgvq::codes::tokenizer::Tokenizer;
-use wgvq::codes::tokens::{Tokens, vocabulary_of};
-use wgvq::config::contrastive::ContrastiveConfig;
-use wgvq::config::prior::PriorConfig;
+use wgvq::config::DottedConfig;
 use wgvq::config::run::{Crop, ResolvedConfig, RunConfig};
-use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::{ImageSet, absolute};
 use wgvq::gpu::Gpu;
 use wgvq::inference::FirstStageModel;
+use wgvq::inference::texts::text_folder;
 use wgvq::models::Level;
-use wgvq::models::prior::Vocabulary;
-use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::storage::atomic;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::contrastive::check_contrastive;
-use wgvq::train::{check, levels_of, prior};
+use wgvq::train::text2image::{Material, TrainRequest, check_places, ended};
+use wgvq::train::{check, levels_of};
 use wgvq::{Error, Result};
-
-/// Length of texts where none is asked for, at least and at most: prompts are often longer than
-/// captions.
-const LEAST: usize = 12;
-const LONGEST: usize = 128;
-
-/// Checks the options of texts, whatever the captions are.
-pub(super) fn check_texts(request: &TrainRequest) -> Result<()> {
-    Tokenizer::check_size(request.vocabulary)?;
-    if request.text_length > 1 << 20 {
-        let what = format!(
-            "{} is not allowed: at most 2^20 tokens can be read",
-            request.text_length
-        );
-        return Err(Error::config("--text-length", what));
-    }
-    if request.text_length != 0 && request.text_length < 3 && !request.embeddings {
-        let what = "is not allowed: a text has its first and last token, and one more";
-        return Err(Error::config(
-            "--text-length",
-            format!("{} {what}", request.text_length),
-        ));
-    }
-    Ok(())
-}
 
 /// The first stage of a run, trained or to be trained.
 pub(super) struct First {
@@ -72,17 +40,6 @@ pub(super) enum Stage {
     New(Arc<ImageSet>),
     /// It was begun, and is resumed in its folder.
     Begun(Arc<ImageSet>, RunFolder),
-}
-
-/// The data that the models of a run are trained on.
-pub(super) struct Material {
-    pub set: Arc<ImageSet>,
-    pub tokenizer: Tokenizer,
-    /// Captions in tokens.
-    pub text: Text,
-    pub texts: Arc<Texts>,
-    /// Layout of the rows that the prior reads, where those are something else.
-    pub rows: Option<Text>,
 }
 
 impl First {
@@ -115,7 +72,7 @@ impl Train {
         let (config, stage) = match &self.resume {
             Some(_) if run.join("config.toml").exists() => {
                 let kept = RunConfig::load(&run.join("config.toml"))?;
-                let has_ended = resume::ended(run, kept.train.steps)?;
+                let has_ended = ended(run, kept.train.steps)?;
                 // Beside a first stage that `wgvq train` made, the seed is the others' alone.
                 let seed = if has_ended { None } else { self.seed };
                 let (data, steps, set) =
@@ -184,10 +141,7 @@ impl Train {
             )
         })?;
         // What is asked for by name comes last: it overrides what the system would take.
-        let mut set = match self.system() {
-            System::Dalle => vec!["quantizer.kind=gumbel".to_owned()],
-            System::Parti => vec!["quantizer.kind=cosine".to_owned()],
-        };
+        let mut set = vec![format!("quantizer.kind={}", self.system().quantizer())];
         set.extend(self.stage1.clone());
         let keys = Keys {
             data: Some(data),
@@ -201,27 +155,10 @@ impl Train {
 
     /// Checks that the folders of the stages that are to begin can be made.
     pub(super) fn check_places(&self, places: &[PathBuf]) -> Result<()> {
-        let run = self.folder();
         if self.resume.is_some() {
             return Ok(());
         }
-        let judge = contrastive_folder(run);
-        for folder in places.iter().chain([&judge]) {
-            if !self.overwrite && folder.join("config.toml").exists() {
-                let what = format!(
-                    "is there already: go on with it by `{GO_ON} {}`, or replace it with \
-                     `--overwrite`",
-                    output::shell(run)
-                );
-                return Err(Error::file(folder, what));
-            }
-            RunFolder::may_create(folder, self.overwrite)?;
-        }
-        if self.overwrite {
-            RunFolder::may_create_over_texts(run, &places[0])
-        } else {
-            Ok(())
-        }
+        check_places(self.folder(), places, self.overwrite, &self.go_on())
     }
 
     /// Images, captions and texts, all of them read and checked.
@@ -243,7 +180,7 @@ impl Train {
             options == of_first
                 && absolute(&images.name) == absolute(self.data.as_deref().unwrap_or(&request.data))
         };
-        let mut set = match (first.images().filter(same), &first.stage) {
+        let set = match (first.images().filter(same), &first.stage) {
             (Some(images), _) => images.clone(),
             (None, stage) => {
                 let source = match stage {
@@ -256,92 +193,13 @@ impl Train {
                 set
             }
         };
-        reading::captioned(global, &mut set)?;
-        if request.text_length > 0 && !request.embeddings {
-            // Before captions are read that nothing could hold.
-            let text = Text {
-                form: TextFormat::Tokens(request.vocabulary),
-                length: request.text_length,
-            };
-            text.check_memory(set.len())
-                .map_err(|e| Error::config("--text-length", e))?;
-        }
         let folder = text_folder(run);
-        let tokenizer = if self.resume.is_some() && folder.join("tokenizer.json").exists() {
-            Tokenizer::load(&folder)?
-        } else {
-            let captions: Vec<&str> = set
-                .train
-                .iter()
-                .filter_map(|i| set.items[*i as usize].caption.as_deref())
-                .collect();
-            Tokenizer::learn(&captions, request.vocabulary)?
-        };
-        let own = reading::longest(&set, &tokenizer)?;
-        let length = if request.text_length == 0 || request.embeddings {
-            own.clamp(LEAST, LONGEST)
-        } else {
-            request.text_length
-        };
-        let text = tokenizer.text(length);
-        let (texts, long) = reading::tokens(&set, &tokenizer, &text)?;
-        reading::tell_of_long(global, &long, set.len(), length, request.strict)?;
-        let rows = if request.embeddings {
-            Some(reading::rows(&set, request.text_length)?)
+        let kept = if self.resume.is_some() && folder.join("tokenizer.json").exists() {
+            Some(Tokenizer::load(&folder)?)
         } else {
             None
         };
-        output::note(
-            global,
-            &format!(
-                "{}: {} captions to train on, {} held out; {} tokens learned of them, {length} to \
-                 a text",
-                set.name,
-                set.train.len(),
-                set.test.len(),
-                tokenizer.size()
-            ),
-        );
-        Ok(Material {
-            set: Arc::new(set),
-            tokenizer,
-            text,
-            texts: Arc::new(texts),
-            rows,
-        })
-    }
-
-    /// Checks that the later stages can be trained on this.
-    pub(super) fn check_stages(
-        &self,
-        gpu: &Gpu,
-        first: &First,
-        m: &Material,
-        priors: &[Resolved<PriorConfig>],
-        judge: Option<&Resolved<ContrastiveConfig>>,
-    ) -> Result<()> {
-        for (level, config) in priors.iter().enumerate() {
-            let text = Some(m.rows.unwrap_or(m.text));
-            let of_level = vocabulary_of(&first.levels, level, m.set.classes.len());
-            prior::check(gpu, config, &Vocabulary { text, ..of_level })?;
-        }
-        let image = [m.set.height, m.set.width, m.set.channels];
-        judge.map_or(Ok(()), |judge| {
-            check_contrastive(gpu, judge, image, &m.text)
-        })
-    }
-
-    /// Checks that these are the images and texts that a prior's tokens were made of.
-    pub(super) fn same_images(&self, tokens: &Tokens, m: &Material) -> Result<()> {
-        if m.set.is_of_sum(&tokens.info.data_sha256) && tokens.info.reader == m.tokenizer.sha256() {
-            return Ok(());
-        }
-        let what = format!(
-            "the images or captions of `{}` are others than those that the run began with (`{}`): \
-             say by --data where those lie now",
-            m.set.name, tokens.info.data
-        );
-        Err(Error::data(what))
+        Material::read(set, kept, request, &mut |text| output::note(global, text))
     }
 
     /// Makes the folder of a first stage that begins; from here on --resume goes on, whichever

@@ -1,27 +1,25 @@
 //! The stages of the second half: tokens, the prior, and the contrastive model.
 
-use super::before::Material;
 use super::{GO_ON, Train};
 use crate::cli::common::output;
 use crate::cli::common::output::Watch;
 use crate::cli::common::signals::stop_flag;
-use crate::cli::prior::stage::{PriorStage, TokenSource, TrainedPrior, made};
-use crate::cli::text2image::folders::{contrastive_folder, text_folder};
-use crate::cli::text2image::reading;
-use crate::cli::text2image::request::TrainRequest;
+use crate::cli::prior::stage::{TrainedPrior, Training};
 use crate::cli::{CommandStatus, Global};
 use std::path::Path;
-use wgvq::codes::tokens::{Captions, Tokens};
+use wgvq::codes::tokens::Tokens;
 use wgvq::config::Resolved;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::Gpu;
+use wgvq::inference::texts::{contrastive_folder, text_folder};
 use wgvq::inference::{Conditioning, FirstStageModel, PriorModel, prior_folder};
 use wgvq::models::prior::TextKind;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::Start;
-use wgvq::train::Trainer;
 use wgvq::train::contrastive::run_contrastive;
+use wgvq::train::prior::{PriorStage, TokenSource};
+use wgvq::train::text2image::{Material, TrainRequest, begin_prior};
+use wgvq::train::{Start, Trainer};
 use wgvq::{Error, Result};
 
 impl Train {
@@ -42,17 +40,20 @@ impl Train {
         let resumed = self.resume.is_some() && place.join("config.toml").exists();
         let go_on = self.go_on();
         let stage = PriorStage {
-            global,
             gpu,
             model,
             level,
             config,
+        };
+        let training = Training {
+            global,
+            stage,
             go_on: &go_on,
         };
         let own = if resumed { stage.begun(&place)? } else { None };
         let (folder, tokens) = match (own, material) {
             (Some(tokens), _) => (RunFolder::resume(&place)?, Some(tokens)),
-            (None, Some(m)) => self.tokenized(&stage, &place, m, request)?,
+            (None, Some(m)) => self.tokenized(&training, &place, m, request)?,
             (None, None) => {
                 return Err(Error::file(
                     &place,
@@ -74,13 +75,13 @@ impl Train {
         } else {
             format!(" of level {name}")
         };
-        stage.tell(&format!(
+        training.tell(&format!(
             "prior{of_level}: {way}, {} codes of {}",
             v.tokens(),
             v.codebook_size
         ));
         let start = if resumed { Start::Resume } else { Start::Fresh };
-        let Some(trained) = stage.train(tokens, &folder, start)? else {
+        let Some(trained) = training.train(tokens, &folder, start)? else {
             return Ok(CommandStatus::Interrupted);
         };
         self.text_helps(global, gpu, &folder, model, &trained)?;
@@ -91,42 +92,31 @@ impl Train {
     /// stopped.
     fn tokenized(
         &self,
-        stage: &PriorStage,
+        training: &Training,
         place: &Path,
         m: &Material,
         request: &TrainRequest,
     ) -> Result<(RunFolder, Option<Tokens>)> {
-        let of = |numbers: &[u32]| match &m.rows {
-            Some(text) => reading::read_rows(&m.set, text, numbers),
-            None => Ok(m.texts.gather(numbers.iter().map(|i| *i as usize))),
-        };
+        let of = m.reader();
         let source = TokenSource {
             images: &m.set,
-            captions: Some(Captions {
-                text: m.rows.unwrap_or(m.text),
-                reader: m.tokenizer.sha256(),
-                of: &of,
-            }),
+            captions: Some(m.captions(&of)),
         };
-        // What is wrong with the model is found before anything is written.
-        let info = stage.describe(&source)?;
-        let resumed = self.resume.is_some() && place.join("config.toml").exists();
-        let folder = match (resumed, stage.level) {
-            (true, _) => RunFolder::resume(place)?,
-            // With the first of them, all goes that the run has of texts.
-            (false, 0) if self.overwrite => RunFolder::create_over_texts(self.folder(), place)?,
-            (false, _) => RunFolder::create(place, self.overwrite)?,
-        };
-        let texts = folder.beside("text");
-        m.tokenizer.save(&texts)?;
-        request.save(&texts)?;
-        // Those of a run that is replaced are left alone: their sums say nothing of what stands in
-        // files of embeddings.
-        let tokens = match made(&folder.tokens(), &info) {
-            Some(Ok(tokens)) => Some(tokens),
-            _ => {
+        let (folder, made) = begin_prior(
+            self.folder(),
+            place,
+            &training.stage,
+            &source,
+            m,
+            request,
+            self.resume.is_some(),
+            self.overwrite,
+        )?;
+        let tokens = match made {
+            Some(tokens) => Some(tokens),
+            None => {
                 let again = format!("begin with the codes again by: {}", self.go_on());
-                stage.tokenize(&source, &folder, &again)?
+                training.tokenize(&source, &folder, &again)?
             }
         };
         Ok((folder, tokens))
@@ -225,7 +215,7 @@ impl Train {
     }
 
     /// The command that goes on with the run.
-    fn go_on(&self) -> String {
+    pub(super) fn go_on(&self) -> String {
         format!("{GO_ON} {}", output::shell(self.folder()))
     }
 }

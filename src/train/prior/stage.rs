@@ -1,0 +1,82 @@
+//! A prior that is about to be trained over the codes of a run: what it reads, and whether it can.
+
+use super::check;
+use crate::Result;
+use crate::codes::tokens::{Captions, TokenDatasetInfo, Tokens};
+use crate::config::Resolved;
+use crate::config::prior::PriorConfig;
+use crate::data::ImageSet;
+use crate::gpu::Gpu;
+use crate::inference::FirstStageModel;
+use crate::inference::tokenize::describe;
+use std::path::Path;
+
+/// A prior that is to be trained over the codes of a model's level.
+#[derive(Clone, Copy)]
+pub struct PriorStage<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// The model whose codes it reads.
+    pub model: &'a FirstStageModel,
+    /// The level of codes, by its number.
+    pub level: usize,
+    /// Its configuration.
+    pub config: &'a Resolved<PriorConfig>,
+}
+
+/// The source of tokens.
+#[derive(Clone, Copy)]
+pub struct TokenSource<'a> {
+    /// The images.
+    pub images: &'a ImageSet,
+    /// The images' texts, where the prior reads some.
+    pub captions: Option<Captions<'a>>,
+}
+
+impl<'a> TokenSource<'a> {
+    /// Returns the source of images of which no texts are read.
+    pub fn of(images: &'a ImageSet) -> Self {
+        TokenSource {
+            images,
+            captions: None,
+        }
+    }
+}
+
+impl PriorStage<'_> {
+    /// Returns the tokens that the prior in `place` began with, where they are there. They are all
+    /// that it needs, whatever became of the images.
+    ///
+    /// # Errors
+    /// If they are damaged or of another model, or such a prior cannot be trained.
+    pub fn begun(&self, place: &Path) -> Result<Option<Tokens>> {
+        let folder = place.join("tokens");
+        if !Tokens::exist(&folder) {
+            return Ok(None);
+        }
+        let tokens = Tokens::open(&folder)?;
+        tokens.check_model(self.model.hash())?;
+        tokens.info.level(self.model.levels())?;
+        check(self.gpu, self.config, &tokens.info.vocabulary)?;
+        Ok(Some(tokens))
+    }
+
+    /// Returns what the tokens of `source` will be, once it is known that a prior can be trained on
+    /// such.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn describe(&self, source: &TokenSource) -> Result<TokenDatasetInfo> {
+        let info = describe(self.model, self.level, source.images, source.captions);
+        check(self.gpu, self.config, &info.vocabulary).map(|()| info)
+    }
+}
+
+/// Returns the tokens in a folder, an error if they are not those that are described; `None` where
+/// there are none.
+pub fn made(folder: &Path, info: &TokenDatasetInfo) -> Option<Result<Tokens>> {
+    Tokens::exist(folder).then(|| {
+        let tokens = Tokens::open(folder)?;
+        tokens.check(info).map(|()| tokens)
+    })
+}
