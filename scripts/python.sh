@@ -42,19 +42,23 @@ wheel)
     ;;
 test)
     wheel
+    cargo build --release --locked
     # An environment without Rust's tools, as a user has it.
     rm -rf "$target/python-test"
     "$python" -m venv "$target/python-test"
-    "$target/python-test/bin/python" -m pip install --quiet --disable-pip-version-check \
+    bare() { env PATH=/usr/bin:/bin "$target/python-test/bin/python" -m "$@"; }
+    bare pip install --quiet --disable-pip-version-check \
         "$target"/wheels/wgvq-*.whl -r python/tests/requirements.txt
-    cargo build --release --locked
     export WGVQ_COMMAND=$target/release/wgvq
+    tests=$PWD/python
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    tests=$PWD/python
     # Away from the tree, so that what is installed is tested. The README's examples write a run.
-    (cd "$work" && "$target/python-test/bin/python" -m pytest -q -rs -p no:cacheprovider \
-        "$tests/tests" "$tests/README.md" --rootdir "$tests" "${@:2}")
+    cd "$work"
+    # What the stubs say: to who uses them, and of the native half itself.
+    bare mypy --strict --package wgvq
+    bare mypy.stubtest wgvq._native
+    bare pytest -q -rs -p no:cacheprovider "$tests/tests" "$tests/README.md" --rootdir "$tests" "${@:2}"
     ;;
 *)
     sed -n 's/^#   //p' "$0" >&2

@@ -31,7 +31,7 @@ pub fn bench(
             )
         })
         .or_raise()?;
-    let engine = &gpu.engine;
+    let engine = gpu.engine()?;
     let found: Result<Vec<Workload>> = names.iter().map(|name| timing::find(name)).collect();
     let workloads = found.or_raise()?;
     let peak = py.detach(|| timing::peak(engine)).or_raise()?;

@@ -1,4 +1,5 @@
-//! The engine's errors as Python exceptions, with its sentences. The classes are Python's own
+//! The engine's errors as Python exceptions, with its sentences, in which options of the command
+//! line have the names of Python's arguments. The classes are Python's own
 //! (`wgvq.errors`), since each is one of the standard library's, too.
 
 use pyo3::exceptions::PyRuntimeError;
@@ -21,14 +22,18 @@ fn class(error: &Error) -> &'static str {
 
 /// Returns an error as an exception.
 pub fn exception(error: Error) -> PyErr {
-    let (class, words) = (class(&error), error.to_string());
+    raised(class(&error), &error.to_string())
+}
+
+/// Returns an exception of a class of `wgvq.errors`.
+pub fn raised(class: &str, words: &str) -> PyErr {
     Python::attach(|py| {
-        let class = py
+        let made = py
             .import("wgvq.errors")
-            .and_then(|errors| errors.getattr(class));
-        match class.and_then(|class| class.call1((words.clone(),))) {
+            .and_then(|errors| errors.call_method1("_of_engine", (class, words)));
+        match made {
             Ok(value) => PyErr::from_value(value),
-            Err(_) => PyRuntimeError::new_err(words),
+            Err(_) => PyRuntimeError::new_err(words.to_owned()),
         }
     })
 }

@@ -4,10 +4,13 @@
 mod bench;
 mod errors;
 mod gpu;
+mod models;
 mod observer;
 mod prior;
+mod process;
 mod sampling;
 mod set;
+mod text2image;
 mod tokenizer;
 mod train;
 mod vectors;
@@ -22,6 +25,8 @@ mod _native {
     use super::gpu::Gpu;
     #[pymodule_export]
     use super::prior::train_prior;
+    #[pymodule_export]
+    use super::text2image::train_text2image;
     #[pymodule_export]
     use super::tokenizer::Tokenizer;
     #[pymodule_export]

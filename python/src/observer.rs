@@ -17,8 +17,10 @@ pub struct Watch<'a> {
     callback: Option<Py<PyAny>>,
     stop: &'a AtomicBool,
     looked: Instant,
+    /// The stage that rows are of, where there are several.
+    pub stage: Option<String>,
     /// What was raised meanwhile. It is raised again once the run has saved.
-    pub raised: Option<PyErr>,
+    raised: Option<PyErr>,
 }
 
 impl<'a> Watch<'a> {
@@ -27,8 +29,14 @@ impl<'a> Watch<'a> {
             callback,
             stop,
             looked: Instant::now(),
+            stage: None,
             raised: None,
         }
+    }
+
+    /// Raises what was raised meanwhile.
+    pub fn raise(self) -> PyResult<()> {
+        self.raised.map_or(Ok(()), Err)
     }
 
     /// Does something of Python's; what it raises ends the run.
@@ -50,13 +58,26 @@ impl<'a> Watch<'a> {
         let Some(callback) = self.callback.take() else {
             return;
         };
+        let stage = self.stage.clone();
         self.with(|py| {
             let dict = named(py, row)?;
             dict.set_item("kind", kind)?;
+            if let Some(stage) = &stage {
+                dict.set_item("stage", stage)?;
+            }
             callback.call1(py, (dict,))?.is_truthy(py)
         });
         self.callback = Some(callback);
     }
+}
+
+/// Tells the logger of the package something.
+pub fn log(py: Python, text: &str) -> PyResult<()> {
+    let text = py
+        .import("wgvq.errors")?
+        .call_method1("_sentence", (text,))?;
+    let log = py.import("logging")?.call_method1("getLogger", ("wgvq",))?;
+    log.call_method1("info", ("%s", text)).map(drop)
 }
 
 /// What Ctrl-C raises while the engine computes. It is raised once the engine has stopped.
@@ -115,9 +136,6 @@ impl Observer for Watch<'_> {
     }
 
     fn note(&mut self, text: &str) {
-        self.with(|py| {
-            let log = py.import("logging")?.call_method1("getLogger", ("wgvq",))?;
-            log.call_method1("info", ("%s", text)).map(|_| false)
-        });
+        self.with(|py| log(py, text).map(|()| false));
     }
 }

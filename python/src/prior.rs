@@ -10,71 +10,52 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::prior::PriorConfig;
-use wgvq::config::run::RunConfig;
-use wgvq::config::{DottedConfig, Resolved, Resumable};
+use wgvq::config::run::{Crop, RunConfig};
+use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::ImageSet;
-use wgvq::inference::tokenize::{describe, tokenize};
+use wgvq::inference::tokenize::tokenize;
 use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::models::prior::Shape;
-use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::Start;
-use wgvq::train::prior::{check, run_prior};
+use wgvq::train::prior::{PriorStage, TokenSource, made, run_prior};
+use wgvq::train::{Start, resumed_prior, steps_alone};
 use wgvq::{Error, Result};
 
-/// A prior that is about to be trained.
-struct Stage<'a> {
-    model: &'a FirstStageModel,
-    level: usize,
-    run: &'a Path,
-    gpu: &'a wgvq::gpu::Gpu,
+/// Opens the images of a run's model, or those that were named.
+pub fn images_of(
+    run: &Path,
+    model: &FirstStageModel,
+    source: Owned,
+    whole: bool,
+) -> Result<ImageSet> {
+    let mut data = model.config().data.clone();
+    let [width, height, channels] = model.image();
+    (data.width, data.height, data.channels) = (width, height, channels);
+    if whole {
+        data.crop = Crop::None;
+    }
+    let source = match source {
+        Owned::Name(name) if name.is_empty() => {
+            let kept = RunConfig::load(&run.join("config.toml"));
+            Owned::Name(kept.map_or(data.source.clone(), |kept| kept.data.source))
+        }
+        named => named,
+    };
+    source.open(&data.options())
 }
 
-impl Stage<'_> {
-    /// The images of the run, or those that were named.
-    fn images(&self, source: Owned) -> Result<ImageSet> {
-        let mut data = self.model.config().data.clone();
-        let [width, height, channels] = self.model.image();
-        (data.width, data.height, data.channels) = (width, height, channels);
-        let source = match source {
-            Owned::Name(name) if name.is_empty() => {
-                let kept = RunConfig::load(&self.run.join("config.toml"));
-                Owned::Name(kept.map_or(data.source.clone(), |kept| kept.data.source))
-            }
-            named => named,
-        };
-        source.open(&data.options())
-    }
-
-    /// Checks that a prior can be trained over the codes of these images, before anything is
-    /// written.
-    fn check(&self, images: &ImageSet, config: &Resolved<PriorConfig>) -> Result<()> {
-        let info = describe(self.model, self.level, images, None);
-        check(self.gpu, config, &info.vocabulary)
-    }
-
-    /// The tokens of these images: those that are there, or made now; `again` makes them anew where
-    /// those that are there are of other images.
-    fn tokens(
-        &self,
-        images: &ImageSet,
-        folder: &RunFolder,
-        again: bool,
-        interrupt: &Interrupt,
-    ) -> Result<Tokens> {
-        let info = describe(self.model, self.level, images, None);
-        if Tokens::exist(&folder.tokens()) {
-            let tokens = Tokens::open(&folder.tokens())?;
-            match tokens.check(&info) {
-                Ok(()) => return Ok(tokens),
-                Err(e) if !again => return Err(e),
-                Err(_) => {}
-            }
+/// Fails where a prior may not begin in this folder.
+fn may_begin(place: &Path, model: &FirstStageModel, overwrite: bool) -> Result<()> {
+    let tokens = place.join("tokens");
+    if !overwrite && place.join("config.toml").exists() {
+        if Tokens::exist(&tokens) {
+            Tokens::open(&tokens)?.check_model(model.hash())?;
         }
-        let mut progress = |_, _| interrupt.look();
-        let tokens = folder.tokens();
-        tokenize(self.model, self.level, images, None, &tokens, &mut progress)
+        let what = "holds a prior already; go on with it by `--resume`, or replace it with \
+                    `--overwrite`";
+        return Err(Error::file(place, what));
     }
+    RunFolder::may_create(place, overwrite)
 }
 
 /// Trains a prior of a level, empty where the model has one. Sizes are those of the command line;
@@ -97,42 +78,71 @@ pub fn train_prior<'py>(
     let stop = AtomicBool::new(false);
     let mut watch = Watch::new(callback, &stop);
     let interrupt = Interrupt::default();
-    let engine = &gpu.engine;
+    let engine = gpu.engine()?;
     let mut place = run.clone();
     let work = || {
         let model = FirstStageModel::load(engine, &run)?;
         let level = model.level(level.as_deref())?;
         place = prior_folder(&run, &model.levels()[level].name);
         RunFolder::settle(&place)?;
-        let stage = Stage {
+        let config = if resume {
+            let set = |config: &mut PriorConfig| {
+                let mut all = settings.iter();
+                all.try_for_each(|(key, value)| config.set(key, value))
+            };
+            // Before anything of it is read: what is in use is left alone.
+            let folder = RunFolder::resume(&place)?;
+            let config = resumed_prior(&place, |kept| steps_alone(kept, set))?;
+            (Some(folder), config)
+        } else {
+            may_begin(&place, &model, overwrite)?;
+            (None, configuration(size.as_deref(), &settings)?)
+        };
+        let (resumed, config) = config;
+        let stage = PriorStage {
+            gpu: engine,
             model: &model,
             level,
-            run: &run,
-            gpu: engine,
+            config: &config,
         };
-        let of_names = matches!(&source, Owned::Name(name) if name.is_empty());
-        let (config, folder, start, tokens) = if resume {
-            let folder = RunFolder::resume(&place)?;
-            let config = resumed(&place, &settings)?;
-            // It has its tokens, unless it was stopped before they were made.
-            let tokens = if of_names && Tokens::exist(&folder.tokens()) {
-                let tokens = Tokens::open(&folder.tokens())?;
-                tokens.check_model(model.hash())?;
-                tokens
-            } else {
-                let images = stage.images(source)?;
-                stage.check(&images, &config)?;
-                stage.tokens(&images, &folder, false, &interrupt)?
-            };
-            (config, folder, Start::Resume, tokens)
-        } else {
-            let config = configuration(size.as_deref(), &settings)?;
-            RunFolder::may_create(&place, overwrite)?;
-            let images = stage.images(source)?;
-            stage.check(&images, &config)?;
-            let folder = RunFolder::create(&place, overwrite)?;
-            let tokens = stage.tokens(&images, &folder, overwrite, &interrupt)?;
-            (config, folder, Start::Fresh, tokens)
+        let named = !matches!(&source, Owned::Name(name) if name.is_empty());
+        let begun = match resumed {
+            Some(_) => stage.begun(&place)?,
+            None => None,
+        };
+        // A run that goes on has its tokens, unless it was stopped before they were made.
+        let images = match (&begun, named) {
+            (Some(_), false) => None,
+            _ => Some(images_of(&run, &model, source, false)?),
+        };
+        let tokens = match (begun, &images) {
+            (Some(tokens), Some(images)) if !images.is_of_sum(&tokens.info.data_sha256) => {
+                let what = "are other images than the prior began with, whose tokens it has: leave \
+                            --data out to go on with those";
+                return Err(Error::config("--data", what));
+            }
+            (Some(tokens), _) => Some(tokens),
+            (None, Some(images)) => {
+                let info = stage.describe(&TokenSource::of(images))?;
+                match made(&place.join("tokens"), &info) {
+                    Some(Ok(tokens)) => Some(tokens),
+                    Some(Err(e)) if !overwrite && resumed.is_none() => return Err(e),
+                    _ => None,
+                }
+            }
+            (None, None) => None,
+        };
+        let (folder, start) = match resumed {
+            Some(folder) => (folder, Start::Resume),
+            None => (RunFolder::create(&place, overwrite)?, Start::Fresh),
+        };
+        let tokens = match (tokens, &images) {
+            (Some(tokens), _) => tokens,
+            (None, Some(images)) => {
+                let mut progress = |_, _| interrupt.look();
+                tokenize(&model, level, images, None, &folder.tokens(), &mut progress)?
+            }
+            (None, None) => return Err(Error::file(&place, "has no tokens")),
         };
         run_prior(engine, &config, tokens, &folder, start, &mut watch, &stop).map(Done::from)
     };
@@ -153,29 +163,4 @@ fn configuration(
         config.set(key, value)?;
     }
     config.resolve()
-}
-
-/// The configuration with which a prior goes on: its own, of which only the steps may change.
-fn resumed(place: &Path, settings: &[(String, String)]) -> Result<Resolved<PriorConfig>> {
-    let kept = PriorConfig::load(&place.join("config.toml"))?;
-    let mut config = kept.clone();
-    for (key, value) in settings {
-        config.set(key, value)?;
-    }
-    let mut same = kept.clone();
-    same.train.steps = config.train.steps;
-    if same != config {
-        let what = "goes on under the prior's own configuration: of the settings, train.steps \
-                    alone may be given";
-        return Err(Error::config("the argument `resume`", what));
-    }
-    let done = checkpoint::newest(&place.join("checkpoints"))?.map_or(0, |(step, _)| step);
-    if done > config.train.steps {
-        let what = format!(
-            "{} is not allowed: {done} steps are done",
-            config.train.steps
-        );
-        return Err(Error::config("train.steps", what));
-    }
-    config.resumed_from(&kept).resolve()
 }

@@ -16,6 +16,9 @@ pub struct Arrays<'py> {
     labels: Option<PyReadonlyArray1<'py, u32>>,
     #[pyo3(item)]
     classes: Vec<String>,
+    /// What is seen in each, where that is known.
+    #[pyo3(item)]
+    captions: Option<Vec<Option<String>>>,
     #[pyo3(item)]
     held_out: usize,
 }
@@ -36,6 +39,7 @@ pub struct Memory {
     pub size: [usize; 3],
     labels: Vec<u32>,
     classes: Vec<String>,
+    captions: Vec<Option<String>>,
     held_out: usize,
 }
 
@@ -61,6 +65,7 @@ impl Source<'_> {
             size: [width, height, channels],
             labels: labels.unwrap_or_default().to_vec(),
             classes: arrays.classes.clone(),
+            captions: arrays.captions.clone().unwrap_or_default(),
             held_out: arrays.held_out,
         }))
     }
@@ -79,6 +84,9 @@ impl Owned {
         let held_out = memory.held_out;
         let mut set =
             ImageSet::from_memory(memory.pixels, memory.size, &memory.labels, memory.classes)?;
+        for (item, caption) in set.items.iter_mut().zip(memory.captions) {
+            item.caption = caption;
+        }
         if held_out > 0 {
             let (all, first) = (set.len() as u32, (set.len() - held_out) as u32);
             (set.train, set.test) = ((0..first).collect(), (first..all).collect());

@@ -2,7 +2,9 @@
 
 use crate::errors::OrRaise;
 use crate::gpu::Gpu;
-use crate::observer::{Interrupt, named};
+use crate::models::{Models, OfTexts, Request};
+use crate::observer::{Interrupt, log, named};
+use crate::process::OfProcess;
 use crate::sampling::Draw;
 use crate::set::{self, Source};
 use numpy::{PyArray1, PyArray2, PyArray4, PyArrayMethods};
@@ -13,28 +15,19 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::inference::{
-    FirstStageModel, Hierarchy, KnownCodes, SampleRequest, Samples, kept_cells, places_of_cells,
-};
+use wgvq::inference::{Samples, kept_cells, places_of_cells};
 use wgvq::storage::metrics_log::named_values;
-use wgvq::{Error, Result, memory};
+use wgvq::{Error, Result};
 
 /// Images between two looks at whether Ctrl-C was pressed: a multiple of those that the engine
 /// takes at a time.
 const PART: usize = 1024;
 
-/// A first stage, and its priors once they are asked for.
-struct Models {
-    first: FirstStageModel,
-    priors: Option<Hierarchy>,
-}
-
 /// A trained model of a run.
 #[pyclass(frozen, module = "wgvq")]
 pub struct Tokenizer {
-    gpu: wgvq::gpu::Gpu,
     run: PathBuf,
-    models: Mutex<Models>,
+    models: OfProcess<Mutex<Models>>,
     /// Width, height and channels.
     image: [usize; 3],
     codes_per_image: usize,
@@ -47,59 +40,13 @@ impl Tokenizer {
         py: Python,
         act: impl FnOnce(&mut Models) -> Result<T> + Send,
     ) -> PyResult<T> {
+        let models = self.models.get()?;
         let work = || {
             // A panic elsewhere leaves the models as they were: they are never half written.
-            let mut models = self.models.lock().unwrap_or_else(|e| e.into_inner());
+            let mut models = models.lock().unwrap_or_else(|e| e.into_inner());
             act(&mut models)
         };
         py.detach(work).or_raise()
-    }
-
-    fn priors<'a>(&self, models: &'a mut Models) -> Result<(&'a FirstStageModel, &'a Hierarchy)> {
-        if models.priors.is_none() {
-            models.priors = Some(Hierarchy::load(&self.gpu, &self.run, &models.first)?);
-        }
-        let priors = models.priors.as_ref();
-        Ok((
-            &models.first,
-            priors.ok_or_else(|| Error::data("the run has no prior"))?,
-        ))
-    }
-
-    /// Checks that so many images may be drawn.
-    fn check(&self, n: usize) -> Result<()> {
-        if n == 0 || n > 1 << 20 {
-            let what = format!("{n} images: from 1 to 2^20 can be drawn");
-            return Err(Error::config("the argument `n`", what));
-        }
-        let [width, height, channels] = self.image;
-        let codes = memory::product(&[n, self.codes_per_image, 8]);
-        let pixels = memory::product(&[n, width, height, channels, 3]);
-        let asked = codes.and_then(|codes| codes.checked_add(pixels?));
-        let what = format!("{n} images of {width} x {height} x {channels}");
-        memory::check_available(what, asked)
-    }
-
-    /// Draws codes in a way that Ctrl-C ends, and decodes them.
-    fn draw(
-        &self,
-        models: &mut Models,
-        interrupt: &Interrupt,
-        request: impl FnOnce(&Hierarchy) -> Result<Request>,
-    ) -> Result<(Vec<u8>, Samples)> {
-        let (first, priors) = self.priors(models)?;
-        let own = request(priors)?;
-        self.check(own.classes.len())?;
-        let request = SampleRequest {
-            known: KnownCodes {
-                codes: &own.codes,
-                places: &own.places,
-            },
-            options: own.options,
-            ..SampleRequest::new(&own.classes)
-        };
-        let samples = priors.sample(&request, &mut |_, _| interrupt.look())?;
-        Ok((first.decode(&samples.codes)?, samples))
     }
 
     fn drawn<'py>(
@@ -136,30 +83,18 @@ type Drawn<'py> = (
     Bound<'py, PyArray1<f32>>,
 );
 
-/// A request that owns what it speaks of.
-struct Request {
-    classes: Vec<u32>,
-    codes: Vec<u32>,
-    places: Vec<bool>,
-    options: wgvq::inference::SamplingOptions,
-}
-
 #[pymethods]
 impl Tokenizer {
     #[staticmethod]
     fn load(py: Python, gpu: &Gpu, run: PathBuf) -> PyResult<Tokenizer> {
-        let engine = gpu.engine.clone();
+        let engine = gpu.engine()?.clone();
         let load = || {
-            let first = FirstStageModel::load(&engine, &run)?;
+            let models = Models::load(&engine, &run)?;
             Ok(Tokenizer {
-                image: first.image(),
-                codes_per_image: first.codes_per_image(),
-                gpu: engine,
+                image: models.first.image(),
+                codes_per_image: models.first.codes_per_image(),
                 run,
-                models: Mutex::new(Models {
-                    first,
-                    priors: None,
-                }),
+                models: OfProcess::new(Mutex::new(models)),
             })
         };
         py.detach(load).or_raise()
@@ -207,9 +142,7 @@ impl Tokenizer {
 
     /// The names of the classes that the prior knows.
     fn classes(&self, py: Python) -> PyResult<Vec<String>> {
-        self.with(py, |models| {
-            Ok(self.priors(models)?.1.info().classes.clone())
-        })
+        self.with(py, |models| Ok(models.priors()?.1.info().classes.clone()))
     }
 
     fn encode<'py>(
@@ -262,7 +195,7 @@ impl Tokenizer {
         let options = options.options().or_raise()?;
         let interrupt = Interrupt::default();
         let drawn = self.with(py, |models| {
-            self.draw(models, &interrupt, |priors| {
+            models.draw(&interrupt, |priors| {
                 let info = priors.info();
                 let named = |name: &String| info.class_named("the argument `classes`", name);
                 let asked: Vec<u32> = match (&classes[..], info.vocabulary.classes) {
@@ -279,6 +212,25 @@ impl Tokenizer {
             })
         });
         self.drawn(py, interrupt.or(drawn)?)
+    }
+
+    /// Images of texts, and the scores by which they are ordered, where they are.
+    fn sample_texts<'py>(
+        &self,
+        py: Python<'py>,
+        asked: OfTexts,
+        options: Draw,
+    ) -> PyResult<(Drawn<'py>, Option<Bound<'py, PyArray1<f32>>>)> {
+        let options = options.options().or_raise()?;
+        let interrupt = Interrupt::default();
+        let mut notes = Vec::new();
+        let drawn = self.with(py, |models| {
+            models.draw_texts(&interrupt, &asked, options, &mut notes)
+        });
+        notes.iter().try_for_each(|note| log(py, note))?;
+        let (pixels, samples, scores) = interrupt.or(drawn)?;
+        let scores = scores.map(|scores| PyArray1::from_vec(py, scores));
+        Ok((self.drawn(py, (pixels, samples))?, scores))
     }
 
     fn complete<'py>(
@@ -304,7 +256,7 @@ impl Tokenizer {
             let cells = kept_cells("the argument `keep`", &keep, levels)?;
             let places = places_of_cells(levels, &cells);
             let codes = models.first.encode(pixels)?.repeat(n);
-            self.draw(models, &interrupt, |priors| {
+            models.draw(&interrupt, |priors| {
                 let info = priors.info();
                 let class = match &class {
                     Some(name) => info.class_named("the argument `class_`", name)?,
@@ -324,25 +276,21 @@ impl Tokenizer {
     /// Measures the model on images held out, of its own source where that is empty, or on all that
     /// arrays hold.
     fn evaluate<'py>(&self, py: Python<'py>, data: Source) -> PyResult<Bound<'py, PyDict>> {
-        let config = self.with(py, |models| {
+        let (folder, config) = self.with(py, |models| {
+            let folder = models.folder().to_owned();
             let mut config: RunConfig = models.first.config().clone().into_inner();
             let [width, height, channels] = self.image;
             (config.data.width, config.data.height) = (width, height);
             config.data.channels = channels;
-            Ok(config)
+            Ok((folder, config))
         })?;
         let (whole, data) = match data {
             Source::Name(name) if name.is_empty() => {
                 // Where the run's folder says that they lie now.
-                let folder = if self.run.is_dir() {
-                    Some(self.run.as_path())
-                } else {
-                    self.run.parent()
-                };
-                let kept = folder.map(|folder| RunConfig::load(&folder.join("config.toml")));
+                let kept = RunConfig::load(&folder.join("config.toml"));
                 let source = match kept {
-                    Some(Ok(kept)) => kept.data.source,
-                    _ => config.data.source.clone(),
+                    Ok(kept) => kept.data.source,
+                    Err(_) => config.data.source.clone(),
                 };
                 (false, Source::Name(source))
             }

@@ -9,15 +9,13 @@ use pyo3::types::PyDict;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use wgvq::config::DottedConfig;
 use wgvq::config::run::{ResolvedConfig, RunConfig};
-use wgvq::config::{DottedConfig, Resumable};
 use wgvq::data::{self, ImageSet};
-use wgvq::inference::priors_of;
 use wgvq::quantize::Registry;
-use wgvq::storage::checkpoint;
 use wgvq::storage::metrics_log::named_values;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::{Outcome, Start, Task, check, run};
+use wgvq::train::{Outcome, Start, Task, check, keep_priors, resumed_run, run};
 use wgvq::{Error, Result};
 
 /// The names of the presets, and what each is for.
@@ -30,7 +28,7 @@ pub fn presets() -> Vec<(&'static str, &'static str)> {
 /// What a run did.
 pub struct Done {
     step: u64,
-    stopped: bool,
+    pub stopped: bool,
     seconds: f64,
     parameters: usize,
     peak_device_bytes: u64,
@@ -65,18 +63,20 @@ impl Done {
         watch: Watch,
         done: Result<Done>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        if let Some(raised) = watch.raised {
-            return Err(raised);
-        }
-        let done = done.or_raise()?;
+        watch.raise()?;
+        done.or_raise()?.dict(py, folder)
+    }
+
+    /// Returns it as Python sees it.
+    pub fn dict<'py>(self, py: Python<'py>, folder: &Path) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         dict.set_item("run", folder)?;
-        dict.set_item("step", done.step)?;
-        dict.set_item("stopped", done.stopped)?;
-        dict.set_item("seconds", done.seconds)?;
-        dict.set_item("parameters", done.parameters)?;
-        dict.set_item("peak_device_bytes", done.peak_device_bytes)?;
-        let evaluation = done.evaluation.map(|row| named(py, &row)).transpose()?;
+        dict.set_item("step", self.step)?;
+        dict.set_item("stopped", self.stopped)?;
+        dict.set_item("seconds", self.seconds)?;
+        dict.set_item("parameters", self.parameters)?;
+        dict.set_item("peak_device_bytes", self.peak_device_bytes)?;
+        let evaluation = self.evaluation.map(|row| named(py, &row)).transpose()?;
         dict.set_item("evaluation", evaluation)?;
         Ok(dict)
     }
@@ -165,28 +165,13 @@ fn fresh(
 fn resumed(source: Owned, settings: &[(String, String)], out: &Path) -> Result<Ready> {
     let folder = RunFolder::resume(out)?;
     let kept = RunConfig::load(&folder.config())?;
-    let mut config = kept.clone();
-    for (key, value) in settings {
-        config.set(key, value)?;
-    }
-    let config = config.resumed_from(&kept);
-    if config.identity()? != kept.identity()? {
-        let what = "goes on under the run's own configuration: of the settings, train.steps alone \
-                    may be given, and those of where pixels lie (data.store, data.memory_mib, \
-                    data.cache_mib, data.workers)";
-        return Err(Error::config("the argument `resume`", what));
-    }
-    let done = checkpoint::newest(&out.join("checkpoints"))?.map_or(0, |(step, _)| step);
-    if done < config.train.steps && priors_of(out)?.iter().any(|(_, own)| *own) {
-        let what = format!(
-            "{} steps are asked for and {done} are done, but the run has a prior over the codes \
-             of the model as it is, and more steps would make it useless: go on in a copy of the \
-             run that is without it",
-            config.train.steps
-        );
-        return Err(Error::file(out, what));
-    }
-    let config = config.resolve(&Registry::default())?;
+    let config = resumed_run(&kept, "--resume", |config| {
+        settings
+            .iter()
+            .try_for_each(|(key, value)| config.set(key, value))
+    })?;
+    let again = format!("wgvq.train_prior({:?})", out.display().to_string());
+    keep_priors(out, config.train.steps, &again)?;
     Ok(Ready {
         data: images(source, &config)?,
         config,
@@ -214,6 +199,7 @@ pub fn train<'py>(
     let source = data.own()?;
     let stop = AtomicBool::new(false);
     let mut watch = Watch::new(callback, &stop);
+    let engine = gpu.engine()?;
     let work = || {
         let ready = if resume {
             resumed(source, &settings, &out)?
@@ -233,7 +219,6 @@ pub fn train<'py>(
             folder,
             start,
         } = ready;
-        let engine = &gpu.engine;
         run(engine, &config, data, &folder, start, &mut watch, &stop).map(Done::from)
     };
     let done = py.detach(work);

@@ -17,8 +17,8 @@ type Rows<'py> = Bound<'py, PyArray2<f32>>;
 const BYTES: usize = 64 << 20;
 
 /// Returns the rows of `d` numbers that are taken at a time.
-fn rows(gpu: &Gpu, d: usize) -> usize {
-    let binding = gpu.engine.limits().max_storage_buffer_binding_size as usize;
+fn rows(gpu: &wgvq::gpu::Gpu, d: usize) -> usize {
+    let binding = gpu.limits().max_storage_buffer_binding_size as usize;
     (BYTES.min(binding) / (4 * d.max(1))).max(1)
 }
 
@@ -32,8 +32,8 @@ pub fn search<'py>(
 ) -> PyResult<Indices<'py>> {
     let (shape, of) = (vectors.shape().to_vec(), codebook.shape().to_vec());
     let (vectors, codebook) = (vectors.as_slice()?, codebook.as_slice()?);
-    let engine = &gpu.engine;
-    let [d, each] = [shape[1], rows(gpu, shape[1])];
+    let engine = gpu.engine()?;
+    let [d, each] = [shape[1], rows(engine, shape[1])];
     let codes = py
         .detach(|| Tensor::from_slice(engine, &of, codebook))
         .or_raise()?;
@@ -59,11 +59,11 @@ pub fn lookup<'py>(
 ) -> PyResult<Rows<'py>> {
     let of = codebook.shape().to_vec();
     let (codebook, indices) = (codebook.as_slice()?, indices.as_slice()?);
-    let engine = &gpu.engine;
+    let engine = gpu.engine()?;
     let look = || -> Result<Vec<f32>> {
         let codes = Tensor::from_slice(engine, &of, codebook)?;
         let mut found = Vec::with_capacity(indices.len() * of[1]);
-        for part in indices.chunks(rows(gpu, of[1])) {
+        for part in indices.chunks(rows(engine, of[1])) {
             let part = Tensor::from_slice(engine, &[part.len()], part)?;
             found.extend(kernels::lookup(engine, &codes, &part)?.read::<f32>()?);
         }
@@ -85,8 +85,9 @@ pub fn kmeans<'py>(
 ) -> PyResult<(Rows<'py>, Indices<'py>)> {
     let shape = vectors.shape().to_vec();
     let vectors = vectors.as_slice()?;
+    let engine = gpu.engine()?;
     let cluster = || -> Result<(Vec<f32>, Vec<u32>)> {
-        let x = Tensor::from_slice(&gpu.engine, &shape, vectors)?;
+        let x = Tensor::from_slice(engine, &shape, vectors)?;
         let found = clusters(&x, codes, rounds, seed)?;
         Ok((found.means.read::<f32>()?, found.counts.read::<u32>()?))
     };
@@ -106,9 +107,10 @@ pub fn fsq<'py>(
 ) -> PyResult<(Rows<'py>, Indices<'py>)> {
     let shape = vectors.shape().to_vec();
     let vectors = vectors.as_slice()?;
+    let engine = gpu.engine()?;
     let quantize = || -> Result<(Vec<f32>, Vec<u32>)> {
-        let x = Tensor::from_slice(&gpu.engine, &shape, vectors)?;
-        let (values, indices) = kernels::fsq(&gpu.engine, &x, &levels)?;
+        let x = Tensor::from_slice(engine, &shape, vectors)?;
+        let (values, indices) = kernels::fsq(engine, &x, &levels)?;
         Ok((values.read::<f32>()?, indices.read::<u32>()?))
     };
     let (values, indices) = py.detach(quantize).or_raise()?;

@@ -71,6 +71,14 @@ def trained(tmp_path_factory, images, labels):
     return out
 
 
+@pytest.fixture
+def other_run(tmp_path, images):
+    """A run without a prior."""
+    out = tmp_path / "other"
+    wgvq.train(images, out, steps=2, batch_size=4, codebook_size=16, settings=TINY)
+    return out
+
+
 @pytest.fixture(scope="session")
 def tokenizer(trained):
     return wgvq.Tokenizer.load(trained)

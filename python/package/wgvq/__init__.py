@@ -13,6 +13,8 @@ capable adapter. Arrays are NumPy's, or anything that NumPy can read.
 from __future__ import annotations
 
 import json
+import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +54,7 @@ __all__ = [
     "search",
     "train",
     "train_prior",
+    "train_text2image",
     "__version__",
 ]
 
@@ -63,6 +66,9 @@ def default_gpu() -> Gpu:
     adapter.
 
     The environment variable ``WGVQ_ADAPTER`` names another one.
+
+    >>> wgvq.default_gpu() is wgvq.default_gpu()
+    True
     """
     global _default
     if _default is None:
@@ -71,7 +77,13 @@ def default_gpu() -> Gpu:
 
 
 class Level(NamedTuple):
-    """A grid of codes, as a model has one or several."""
+    """A grid of codes, as a model has one or several.
+
+    >>> tokenizer.levels
+    [Level(name='', rows=4, columns=4, codebooks=1, codebook_size=16)]
+    >>> tokenizer.levels[0].codes
+    16
+    """
 
     name: str
     """``top``, ``bottom``, ..; empty where there is one level."""
@@ -88,7 +100,12 @@ class Level(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Images that were drawn."""
+    """Images that were drawn.
+
+    >>> drawn = tokenizer.sample(3, seed=1)
+    >>> bool((drawn.log_likelihood < 0).all()), drawn.scores is None
+    (True, True)
+    """
 
     images: np.ndarray
     """uint8 [N, H, W, C]."""
@@ -96,10 +113,17 @@ class Samples(NamedTuple):
     """uint32 [N, codes of an image]."""
     log_likelihood: np.ndarray
     """float32 [N]: nats of each image's codes under the prior, without temperature and filters."""
+    scores: np.ndarray | None = None
+    """float32 [N]: how well each image fits its text, where that was asked for."""
 
 
 class Run(NamedTuple):
-    """What a training did."""
+    """What a training did.
+
+    >>> done = wgvq.train(images, folder / "short", steps=2, codebook_size=4, settings=tiny)
+    >>> isinstance(done, wgvq.Run), done.step, done.stopped, sorted(done.evaluation)[:2]
+    (True, 2, False, ['bits_per_pixel', 'edge_sharpness'])
+    """
 
     run: Path
     """The folder, which every command and :meth:`Tokenizer.load` open."""
@@ -116,7 +140,11 @@ class Run(NamedTuple):
 class Tokenizer:
     """A trained model of a run: images to codes and back, and new images where it has a prior.
 
-    Several threads may use one; they take turns.
+    Several threads may use one; they take turns. One that is pickled is loaded from its run again.
+
+    >>> tokenizer = wgvq.Tokenizer.load(run)
+    >>> np.array_equal(tokenizer.decode(tokenizer.encode(images)), tokenizer.reconstruct(images))
+    True
     """
 
     def __init__(self, native: _native.Tokenizer) -> None:
@@ -129,37 +157,64 @@ class Tokenizer:
         """Loads the model of a run: its folder, or its file ``final.safetensors``.
 
         Raises :class:`FileError` if there is none, or it is damaged.
+
+        >>> wgvq.Tokenizer.load(run).image_shape
+        (16, 16, 3)
         """
         return cls(_native.Tokenizer.load(gpu or default_gpu(), Path(run)))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image."""
+        """Height, width and channels of an image.
+
+        >>> tokenizer.image_shape
+        (16, 16, 3)
+        """
         return self._native.image_shape
 
     @property
     def codes_per_image(self) -> int:
-        """Codes of an image, of all levels."""
+        """Codes of an image, of all levels.
+
+        >>> tokenizer.codes_per_image
+        16
+        """
         return self._native.codes_per_image
 
     @property
     def run(self) -> Path:
-        """The run that it was loaded from."""
+        """The run that it was loaded from.
+
+        >>> tokenizer.run == run
+        True
+        """
         return self._native.run
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the model's file."""
+        """SHA-256 of the model's file.
+
+        >>> len(tokenizer.hash)
+        64
+        """
         return self._native.hash
 
     @property
     def config(self) -> str:
-        """The run's configuration, as TOML."""
+        """The run's configuration, as TOML.
+
+        >>> "codebook_size = 16" in tokenizer.config
+        True
+        """
         return self._native.config()
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes that the prior knows."""
+        """The names of the classes that the prior knows.
+
+        >>> tokenizer.classes
+        ['one', 'two', 'three']
+        """
         return self._native.classes()
 
     def encode(self, images: Any) -> np.ndarray:
@@ -168,6 +223,9 @@ class Tokenizer:
         Returns uint32 [N, rows, columns] of a model with one grid and one codebook, [N, rows,
         columns, codebooks] of one with several codebooks, and [N, codes of an image] of one with
         several levels, the coarsest first. One image gives codes without N.
+
+        >>> tokenizer.encode(images).shape, tokenizer.encode(images[0]).shape
+        ((60, 4, 4), (4, 4))
         """
         array = _arrays.as_numpy(images, "images")
         one = _is_one(array, self.image_shape[2])
@@ -176,7 +234,12 @@ class Tokenizer:
         return codes[0] if one else codes
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Decodes codes, in any shape that :meth:`encode` returns, to uint8 images [N, H, W, C]."""
+        """Decodes codes, in any shape that :meth:`encode` returns, to images, uint8 [N, H, W, C].
+
+        >>> codes = tokenizer.encode(images)
+        >>> tokenizer.decode(codes).shape, tokenizer.decode(codes.reshape(60, 16)).shape
+        ((60, 16, 16, 3), (60, 16, 16, 3))
+        """
         array = _arrays.whole(codes, "codes")
         shape = self._code_shape
         one = array.shape == shape
@@ -190,11 +253,19 @@ class Tokenizer:
         return images[0] if one else images
 
     def reconstruct(self, images: Any) -> np.ndarray:
-        """Encodes images and decodes their codes."""
+        """Encodes images and decodes their codes.
+
+        >>> tokenizer.reconstruct(images[0]).shape
+        (16, 16, 3)
+        """
         return self.decode(self.encode(images))
 
     def split(self, codes: Any) -> dict[str, np.ndarray]:
-        """Returns the codes of each level by its name, [N, rows, columns, codebooks]."""
+        """Returns the codes of each level by its name, [N, rows, columns, codebooks].
+
+        >>> {name: codes.shape for name, codes in tokenizer.split(tokenizer.encode(images)).items()}
+        {'': (60, 4, 4, 1)}
+        """
         array = _arrays.whole(codes, "codes").reshape(-1, self.codes_per_image)
         out, at = {}, 0
         for level in self.levels:
@@ -206,8 +277,12 @@ class Tokenizer:
     def sample(
         self,
         n: int = 64,
-        classes: str | list[str] | None = None,
+        classes: str | Sequence[str] | None = None,
         *,
+        texts: str | Sequence[str] | None = None,
+        rerank: bool = False,
+        candidates: int | None = None,
+        strict: bool = False,
         seed: int = 0,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -221,10 +296,36 @@ class Tokenizer:
 
         ``classes`` are drawn in turn, by default all that the prior knows. The same seed gives the
         same images, whatever the batch. Raises :class:`FileError` if the run has no prior.
+
+        Where the prior reads texts (:func:`train_text2image`), ``n`` images of each of ``texts`` are
+        drawn, those of a text together. ``rerank`` puts first what the contrastive model thinks
+        best, and gives the scores; ``candidates`` are drawn of each text, of which the best ``n``
+        stay. What of a text the prior cannot read is told, or refused where ``strict``.
+
+        >>> drawn = tokenizer.sample(2, "three", seed=7, temperature=0.9, top_k=8)
+        >>> drawn.images.shape, drawn.codes.shape
+        ((2, 16, 16, 3), (2, 16))
         """
-        names = [classes] if isinstance(classes, str) else list(classes or [])
         options = _draw(seed, temperature, top_k, top_p, min_p, guidance, repetition_penalty, batch)
-        return Samples(*self._native.sample(_count(n, "n"), names, options))
+        n = _count(n, "n")
+        if texts is None:
+            if rerank or candidates is not None or strict:
+                raise ArgumentError(
+                    "the arguments `rerank`, `candidates` and `strict` go with `texts`"
+                )
+            names = [classes] if isinstance(classes, str) else list(classes or [])
+            return Samples(*self._native.sample(n, names, options))
+        if classes is not None:
+            raise ArgumentError("of the arguments `classes` and `texts` one can be given")
+        asked = {
+            "texts": _arrays.texts([texts] if isinstance(texts, str) else texts, "texts"),
+            "n": n,
+            "rerank": bool(rerank),
+            "candidates": None if candidates is None else _count(candidates, "candidates"),
+            "strict": bool(strict),
+        }
+        drawn, scores = self._native.sample_texts(asked, options)
+        return Samples(*drawn, scores)
 
     def complete(
         self,
@@ -246,6 +347,10 @@ class Tokenizer:
 
         ``keep`` is ``top``, ``bottom``, ``left`` or ``right``, and a share: ``half``, ``third``,
         ``quarter`` or a number from 0 to 1, as in ``left-0.3``.
+
+        >>> rest = tokenizer.complete(images[0], "left-half", n=2, seed=1)
+        >>> rest.images.shape
+        (2, 16, 16, 3)
         """
         options = _draw(seed, temperature, top_k, top_p, min_p, guidance, repetition_penalty, batch)
         array = _arrays.images(image, "image", self.image_shape[2])
@@ -256,8 +361,15 @@ class Tokenizer:
 
         ``data`` is as in :func:`train`; of a source by name the images held out are measured, of
         arrays all. By default the run's own source.
+
+        >>> measured = tokenizer.evaluate(images)
+        >>> measured["images"], bool(0 < measured["mse"] < 1)
+        (60, True)
         """
         return self._native.evaluate(_source(data))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _loaded, (self.run.absolute(), self.hash)
 
     @property
     def _code_shape(self) -> tuple[int, ...]:
@@ -304,8 +416,15 @@ def train(
     ``settings`` are keys of the configuration by dotted names, such as ``{"model.hidden": 64}``.
     ``callback`` is called with every row of the log and every measurement, a ``dict`` with ``kind``
     ("train" or "test"), ``step`` and the columns; the run is saved and ends where it returns
-    ``True`` or raises. So it does by Ctrl-C. With ``resume`` the run in ``out`` goes on, on the
-    same data, and only ``steps`` may differ.
+    ``True`` or raises. So it does by Ctrl-C. With ``resume`` the run in ``out`` goes on, on the same
+    data, and only ``steps`` may differ.
+
+    >>> def enough(row):
+    ...     return row["kind"] == "train" and row["step"] >= 2
+    >>> wgvq.train(images, folder / "run", steps=6, settings=tiny, callback=enough).stopped
+    True
+    >>> wgvq.train(images, folder / "run", resume=True).step
+    6
     """
     given = {
         "train.steps": steps,
@@ -331,7 +450,7 @@ def train(
         overwrite,
         callback,
     )
-    return Run(**{**done, "run": Path(done["run"])})
+    return _run(done)
 
 
 def train_prior(
@@ -357,6 +476,12 @@ def train_prior(
 
     ``size`` is ``tiny``, ``small`` or ``base``; the other arguments are those of :func:`train`. A
     model that was trained on arrays needs them again.
+
+    >>> small = {"prior.layers": 1, "prior.dim": 16, "prior.heads": 2}
+    >>> wgvq.train_prior(other_run, data=images, steps=2, batch_size=4, settings=small).step
+    2
+    >>> wgvq.Tokenizer.load(other_run).sample(2).images.shape
+    (2, 16, 16, 3)
     """
     given = {
         "train.steps": steps,
@@ -377,11 +502,81 @@ def train_prior(
         overwrite,
         callback,
     )
-    return Run(**{**done, "run": Path(done["run"])})
+    return _run(done)
+
+
+def train_text2image(
+    run: str | Path,
+    *,
+    system: str | None = None,
+    size: str | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    settings: dict[str, Any] | None = None,
+    judge_steps: int | None = None,
+    judge_settings: dict[str, Any] | None = None,
+    vocabulary: int | None = None,
+    text_length: int | None = None,
+    embeddings: bool = False,
+    strict: bool = False,
+    data: Any = None,
+    captions: Sequence[str] | None = None,
+    test: Any = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    callback: Any = None,
+    gpu: Gpu | None = None,
+) -> dict[str, Run]:
+    """Trains what draws images of texts over the codes of a run, as ``wgvq text2image train`` does.
+
+    That is a prior that reads captions for each level of codes, and a contrastive model that judges
+    (``judge_steps=0`` leaves it out). ``system`` is ``parti`` or ``dalle``. ``data`` is a source
+    with captions by name, or images in memory with ``captions`` of them, or an iterable of images
+    and captions. Returns a :class:`Run` for each stage that was trained, by the name of its folder;
+    the rows that ``callback`` gets have that name as ``stage``.
+
+    Where one is stopped, it is the last of them, and ``resume`` goes on, for more ``steps`` and
+    ``judge_steps`` where they are given.
+
+    >>> tiny = {"prior.layers": 1, "prior.dim": 16, "prior.heads": 2}
+    >>> captions = [f"stripes of width {1 + i % 3}" for i in range(60)]
+    >>> stages = wgvq.train_text2image(other_run, data=images, captions=captions, steps=2,
+    ...     batch_size=4, settings=tiny, judge_steps=0, vocabulary=300)
+    >>> stages["prior"].step
+    2
+    >>> painter = wgvq.Tokenizer.load(other_run)
+    >>> painter.sample(2, texts=["stripes of width 1", "stripes of width 3"]).images.shape
+    (4, 16, 16, 3)
+    """
+    keys = {"train.batch_size": batch_size, "train.seed": seed}
+    asked = {
+        "system": system,
+        "size": size,
+        "steps": None if steps is None else _count(steps, "steps"),
+        "settings": _settings(keys, settings),
+        "judge_steps": None if judge_steps is None else _count(judge_steps, "judge_steps"),
+        "judge_settings": _settings({"train.seed": seed}, judge_settings),
+        "vocabulary": None if vocabulary is None else _count(vocabulary, "vocabulary"),
+        "text_length": None if text_length is None else _count(text_length, "text_length"),
+        "embeddings": bool(embeddings),
+        "strict": bool(strict),
+        "resume": bool(resume),
+        "overwrite": bool(overwrite),
+    }
+    if resume and overwrite:
+        raise ArgumentError("the argument `resume` goes on with what `overwrite` would replace")
+    source = _source(data, test=test, captions=captions)
+    stages = _native.train_text2image(gpu or default_gpu(), Path(run), source, asked, callback)
+    return {name: _run(done) for name, done in stages}
 
 
 def evaluate(run: str | Path, data: Any = None, gpu: Gpu | None = None) -> dict[str, float]:
-    """Measures the model of a run: :meth:`Tokenizer.evaluate`."""
+    """Measures the model of a run: :meth:`Tokenizer.evaluate`.
+
+    >>> wgvq.evaluate(run, images[:10])["images"]
+    10
+    """
     return Tokenizer.load(run, gpu).evaluate(data)
 
 
@@ -389,6 +584,9 @@ def search(vectors: Any, codebook: Any, gpu: Gpu | None = None) -> np.ndarray:
     """Returns the index of the row of ``codebook`` [K, D] nearest to each of ``vectors`` [N, D].
 
     Distances are Euclidean; ties go to the lowest index. uint32 [N].
+
+    >>> wgvq.search([[0.2, 0.1], [0.9, 0.8]], [[0.0, 0.0], [1.0, 1.0]])
+    array([0, 1], dtype=uint32)
     """
     vectors, codebook = _arrays.floats(vectors, "vectors"), _arrays.floats(codebook, "codebook")
     if vectors.shape[1] != codebook.shape[1]:
@@ -405,6 +603,10 @@ def kmeans(
     """Clusters ``vectors`` [N, D] by k-means, from random rows.
 
     Returns the means, float32 [codes, D], and how many vectors each has, uint32 [codes].
+
+    >>> means, counts = wgvq.kmeans([[0.0], [0.2], [5.0], [5.2]], 2)
+    >>> sorted(means[:, 0].round(1).tolist()), counts.tolist()
+    ([0.1, 5.1], [2, 2])
     """
     array = _arrays.floats(vectors, "vectors")
     codes, rounds, seed = _count(codes, "codes"), _count(rounds, "rounds"), _count(seed, "seed")
@@ -415,26 +617,39 @@ def quantize(
     vectors: Any,
     codebook: Any = None,
     *,
-    levels: list[int] | None = None,
+    levels: Sequence[int] | None = None,
     gpu: Gpu | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantizes ``vectors`` [N, D]: to the nearest row of ``codebook``, or to finite scalars.
 
     ``levels`` are those of each channel (FSQ, Mentzer et al. 2023), such as ``[8, 5, 5]``. Returns
     what the vectors become, float32 [N, D], and the index of each, uint32 [N].
+
+    >>> wgvq.quantize([[0.2, 0.1], [0.9, 0.8]], [[0.0, 0.0], [1.0, 1.0]])[0].tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    >>> values, indices = wgvq.quantize([[0.2, 0.1], [0.9, 0.8]], levels=[3, 3])
+    >>> values.shape, bool((indices < 9).all())
+    ((2, 2), True)
     """
     gpu = gpu or default_gpu()
     if (codebook is None) == (levels is None):
         raise ArgumentError("of the arguments `codebook` and `levels` one is to be given")
     if levels is not None:
-        return _native.fsq(gpu, _arrays.floats(vectors, "vectors"), list(levels))
+        if not isinstance(levels, Sequence) or isinstance(levels, str):
+            raise ArgumentError("the argument `levels` is a list of whole numbers, as in [8, 5, 5]")
+        counts = [_count(level, "levels") for level in levels]
+        return _native.fsq(gpu, _arrays.floats(vectors, "vectors"), counts)
     codebook = _arrays.floats(codebook, "codebook")
     indices = search(vectors, codebook, gpu)
     return _native.lookup(gpu, codebook, indices), indices
 
 
 def presets() -> dict[str, str]:
-    """Returns the configurations that there are by name, and what each is for."""
+    """Returns the configurations that there are by name, and what each is for.
+
+    >>> "emoji32" in wgvq.presets()
+    True
+    """
     return dict(_native.presets())
 
 
@@ -447,19 +662,46 @@ def bench(
 ) -> list[dict[str, Any]]:
     """Times kernels and steps, each compared with its f64 reference first.
 
-    ``names`` are workloads as ``wgvq bench`` takes them; by default the standard ones. Returns a
-    row for each, with the columns of ``wgvq bench --json``.
+    ``names`` are workloads as ``wgvq bench`` takes them; by default the standard ones. Returns a row
+    for each, with the columns of ``wgvq bench --json``.
+
+    >>> [row["pass"] for row in wgvq.bench("vq_search_n99_k17_d8", seconds=0.01)]
+    [True]
     """
     if isinstance(names, str):
         names = [names]
     names = _native.workloads() if names is None else list(names)
+    seconds, seed = _number(seconds, "seconds"), _count(seed, "seed")
     return [json.loads(row) for row in _native.bench(gpu or default_gpu(), names, seconds, seed)]
 
 
-def _count(value: int, name: str) -> int:
-    if not 0 <= value < 1 << 64:
+def _loaded(run: Path, hash: str) -> Tokenizer:
+    """Returns the tokenizer of a run as long as it has the model that it was pickled with."""
+    tokenizer = Tokenizer.load(run)
+    if tokenizer.hash != hash:
+        raise FileError(f"{run}: has another model than the tokenizer had when it was pickled")
+    return tokenizer
+
+
+def _run(done: dict[str, Any]) -> Run:
+    return Run(**{**done, "run": Path(done["run"])})
+
+
+def _count(value: Any, name: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError as e:
+        raise ArgumentError(f"the argument `{name}` is {value!r}; it is to be a whole number") from e
+    if not 0 <= count < 1 << 64:
         raise ArgumentError(f"the argument `{name}` is {value}; it is to be from 0 to 2^64 - 1")
-    return value
+    return count
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as e:
+        raise ArgumentError(f"the argument `{name}` is {value!r}; it is to be a number") from e
 
 
 def _draw(
@@ -474,12 +716,12 @@ def _draw(
 ) -> dict[str, Any]:
     return {
         "seed": _count(seed, "seed"),
-        "temperature": temperature,
+        "temperature": _number(temperature, "temperature"),
         "top_k": None if top_k is None else _count(top_k, "top_k"),
-        "top_p": top_p,
-        "min_p": min_p,
-        "guidance": guidance,
-        "repetition_penalty": repetition_penalty,
+        "top_p": _number(top_p, "top_p"),
+        "min_p": _number(min_p, "min_p"),
+        "guidance": None if guidance is None else _number(guidance, "guidance"),
+        "repetition_penalty": _number(repetition_penalty, "repetition_penalty"),
         "batch": _count(batch, "batch"),
     }
 
@@ -487,58 +729,87 @@ def _draw(
 def _is_one(array: np.ndarray, channels: int) -> bool:
     """Whether an array is one image: [H, W, C], or [H, W] where images are grey."""
     if channels == 1 and array.ndim == 3:
-        return array.shape[-1] == 1
+        return bool(array.shape[-1] == 1)
     return array.ndim == 3 or (channels == 1 and array.ndim == 2)
 
 
 def _source(
-    data: Any, labels: Any = None, classes: list[str] | None = None, test: Any = None
+    data: Any,
+    labels: Any = None,
+    classes: list[str] | None = None,
+    test: Any = None,
+    captions: Any = None,
 ) -> str | dict[str, Any]:
     """Returns images to train on as the native module takes them."""
     if data is None or isinstance(data, (str, Path)):
-        if any(value is not None for value in (labels, classes, test)):
+        if any(value is not None for value in (labels, classes, test, captions)):
             raise ArgumentError(
-                "the arguments `labels`, `classes` and `test` go with images in memory; a source by"
-                " name has its own"
+                "the arguments `labels`, `classes`, `captions` and `test` go with images in memory; "
+                "a source by name has its own"
             )
         return "" if data is None else str(data)
-    pixels, own = _held(data, labels)
+    pixels, own, texts = _held(data, labels, captions)
     held_out = 0
     if test is not None:
-        more, of_test = _held(test, None)
+        more, of_test, test_texts = _held(test, None, None)
         if more.shape[1:] != pixels.shape[1:]:
             raise ArgumentError(
                 f"the argument `test` has images of shape {more.shape[1:]}, and `data` of "
                 f"{pixels.shape[1:]}"
             )
-        if (own is None) != (of_test is None):
+        if (own is None) != (of_test is None) or (texts is None) != (test_texts is None):
             raise ArgumentError(
-                "the arguments `data` and `test` both have labels, as pairs of images and labels, "
-                "or neither has"
+                "the arguments `data` and `test` both have labels or captions, as pairs with "
+                "images, or neither has"
             )
         pixels, held_out = np.concatenate([pixels, more]), len(more)
-        own = None if own is None else np.concatenate([own, of_test])
-    if own is None:
-        return {"images": pixels, "labels": None, "classes": [], "held_out": held_out}
-    names = list(classes) if classes is not None else [str(i) for i in range(int(own.max()) + 1)]
-    return {"images": pixels, "labels": own, "classes": names, "held_out": held_out}
+        own = None if own is None or of_test is None else np.concatenate([own, of_test])
+        texts = None if texts is None or test_texts is None else texts + test_texts
+    names: list[str] = []
+    if own is not None:
+        names = list(classes) if classes is not None else [str(i) for i in range(_most(own) + 1)]
+    return {
+        "images": pixels,
+        "labels": own,
+        "classes": names,
+        "captions": texts,
+        "held_out": held_out,
+    }
 
 
-def _held(data: Any, labels: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns images and labels of an array or an iterable."""
-    if isinstance(data, tuple) and len(data) == 2 and labels is None:
-        data, labels = data
+def _most(labels: np.ndarray) -> int:
+    """Returns the highest label, of which there are not so many that no list could name them."""
+    most = int(labels.max(initial=0))
+    if most >= 1 << 20:
+        raise ArgumentError(f"the argument `labels` has the label {most}; there are 2^20 at most")
+    return most
+
+
+def _held(
+    data: Any, labels: Any, captions: Any
+) -> tuple[np.ndarray, np.ndarray | None, list[str | None] | None]:
+    """Returns images of an array or an iterable, and their labels or captions."""
+    if isinstance(data, tuple) and len(data) == 2 and labels is None and captions is None:
+        data, beside = data
+        if _arrays.are_texts(beside):
+            captions = beside
+        else:
+            labels = beside
+    own: np.ndarray | None = None
+    texts: list[str | None] | None = None
     if hasattr(data, "__array__") or hasattr(data, "__dlpack__"):
-        pixels, own = _arrays.images(data, "data"), None
+        pixels = _arrays.images(data, "data")
     else:
-        pixels, own = _arrays.gathered(data)
+        pixels, own, texts = _arrays.gathered(data)
     if labels is not None:
         own = _arrays.whole(labels, "labels", 1)
         if len(own) != len(pixels):
             raise ArgumentError(
                 f"the argument `labels` has {len(own)} labels for {len(pixels)} images"
             )
-    return pixels, own
+    if captions is not None:
+        texts = _arrays.texts(captions, "captions", len(pixels))
+    return pixels, own, texts
 
 
 def _settings(given: dict[str, Any], settings: dict[str, Any] | None) -> list[tuple[str, str]]:

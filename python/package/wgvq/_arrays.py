@@ -12,6 +12,10 @@ from .errors import ArgumentError
 
 def as_numpy(value: Any, name: str) -> np.ndarray:
     """Returns ``value`` as an array, without a copy where it lies in the host's memory."""
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ArgumentError(f"the argument `{name}` has masked values; fill them first")
+        return value.data
     if isinstance(value, np.ndarray):
         return value
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
@@ -67,7 +71,7 @@ def images(value: Any, name: str, channels: int | None = None) -> np.ndarray:
             f"the argument `{name}` has shape {array.shape}: the last size is the channels, 1 "
             f"(grey) or 3 (colour){where}"
         )
-    return np.ascontiguousarray(array)
+    return _plain(array, np.uint8)
 
 
 def floats(value: Any, name: str) -> np.ndarray:
@@ -77,7 +81,13 @@ def floats(value: Any, name: str) -> np.ndarray:
         raise ArgumentError(f"the argument `{name}` has type {array.dtype}; vectors are numbers")
     if array.ndim != 2:
         raise ArgumentError(f"the argument `{name}` has shape {array.shape}; vectors are [N, D]")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        array = _plain(array, np.float32)
+    if not np.isfinite(array).all():
+        raise ArgumentError(
+            f"the argument `{name}` has values that are infinite or NaN, or beyond float32"
+        )
+    return array
 
 
 def whole(value: Any, name: str, ndim: int | None = None) -> np.ndarray:
@@ -95,29 +105,65 @@ def whole(value: Any, name: str, ndim: int | None = None) -> np.ndarray:
         )
     if array.size and (int(array.min()) < 0 or int(array.max()) > 0xFFFF_FFFF):
         raise ArgumentError(f"the argument `{name}` has numbers below 0 or beyond 32 bits")
-    return np.ascontiguousarray(array, dtype=np.uint32)
+    return _plain(array, np.uint32)
 
 
-def gathered(batches: Iterable[Any]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns everything that an iterable gives: images, or pairs of images and labels.
+def _plain(array: np.ndarray, dtype: type) -> np.ndarray:
+    """Returns an array as it can be read by its address; a copy where it is not so already."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
 
-    An element is a batch [N, H, W, C] or one image [H, W, C]; a label is a whole number, or one for
-    each image of the batch. A PyTorch ``Dataset`` or ``DataLoader`` is such an iterable.
+
+def are_texts(value: Any) -> bool:
+    """Whether a value is a sequence of texts."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "UT"
+    return isinstance(value, (list, tuple)) and any(isinstance(v, str) for v in value)
+
+
+def texts(value: Any, name: str, n: int | None = None) -> list[str | None]:
+    """Returns texts as a list, of so many where that is known; ``None`` is an image without one."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ArgumentError(f"the argument `{name}` is {type(value).__name__}, not a list of texts")
+    out = [None if text is None and n is not None else text for text in value]
+    for text in out:
+        if not (isinstance(text, str) or text is None and n is not None):
+            raise ArgumentError(f"the argument `{name}` has {text!r}, which is no text")
+    if n is not None and len(out) != n:
+        raise ArgumentError(f"the argument `{name}` has {len(out)} texts for {n} images")
+    if not out:
+        raise ArgumentError(f"the argument `{name}` has no text")
+    return [text if text is None else str(text) for text in out]
+
+
+def gathered(
+    batches: Iterable[Any],
+) -> tuple[np.ndarray, np.ndarray | None, list[str | None] | None]:
+    """Returns everything that an iterable gives: images, or pairs of images and labels or captions.
+
+    An element is a batch [N, H, W, C] or one image [H, W, C]; beside it a whole number or a text, or
+    one for each image of the batch. A PyTorch ``Dataset`` or ``DataLoader`` is such an iterable.
     """
     parts: list[np.ndarray] = []
     labels: list[np.ndarray] = []
+    captions: list[list[str | None]] = []
     for element in _elements(batches):
         pair = isinstance(element, (tuple, list)) and len(element) == 2
-        image, label = element if pair else (element, None)
-        part = images(image, "data")
+        image, beside = element if pair else (element, None)
+        given = as_numpy(image, "data")
+        part = images(given, "data")
         if parts and part.shape[1:] != parts[0].shape[1:]:
             raise ArgumentError(
                 f"the argument `data` gives images of shape {parts[0].shape[1:]} and then of "
                 f"{part.shape[1:]}; all have one size"
             )
-        parts.append(part)
-        if label is not None:
-            of_part = whole(np.atleast_1d(as_numpy(label, "data")), "data", 1)
+        # What gives its images in an array that it fills anew has them all kept.
+        parts.append(part.copy() if np.may_share_memory(part, given) else part)
+        if isinstance(beside, str):
+            captions.append(texts([beside], "data", len(part)))
+        elif are_texts(beside):
+            captions.append(texts(beside, "data", len(part)))
+        elif beside is not None:
+            of_part = whole(np.atleast_1d(as_numpy(beside, "data")), "data", 1)
             if len(of_part) != len(part):
                 raise ArgumentError(
                     f"the argument `data` gives {len(of_part)} labels for {len(part)} images"
@@ -125,13 +171,26 @@ def gathered(batches: Iterable[Any]) -> tuple[np.ndarray, np.ndarray | None]:
             labels.append(of_part)
     if not parts:
         raise ArgumentError("the argument `data` gives no image")
-    if labels and len(labels) != len(parts):
-        raise ArgumentError("the argument `data` gives labels for some images and not for others")
-    return np.concatenate(parts), np.concatenate(labels) if labels else None
+    for kind, some in [("labels", len(labels)), ("captions", len(captions))]:
+        if some not in (0, len(parts)):
+            raise ArgumentError(
+                f"the argument `data` gives {kind} for some images and not for others"
+            )
+    return (
+        np.concatenate(parts),
+        np.concatenate(labels) if labels else None,
+        [text for part in captions for text in part] if captions else None,
+    )
 
 
 def _elements(batches: Any) -> Iterator[Any]:
     """Iterates, also over what has only lengths and indices, as PyTorch's datasets do."""
     if not hasattr(batches, "__iter__") and hasattr(batches, "__len__"):
         return (batches[i] for i in range(len(batches)))
-    return iter(batches)
+    try:
+        return iter(batches)
+    except TypeError as e:
+        raise ArgumentError(
+            f"the argument `data` is {type(batches).__name__}; it is a source by name, an array, or "
+            "an iterable of images"
+        ) from e

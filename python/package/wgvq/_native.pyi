@@ -60,6 +60,12 @@ class Tokenizer:
     def sample(
         self, n: int, classes: list[str], options: dict[str, Any]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], npt.NDArray[np.float32]]: ...
+    def sample_texts(
+        self, asked: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[
+        tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], npt.NDArray[np.float32]],
+        npt.NDArray[np.float32] | None,
+    ]: ...
     def complete(
         self,
         image: npt.NDArray[np.uint8],
@@ -92,6 +98,13 @@ def train_prior(
     overwrite: bool,
     callback: Callable[[dict[str, Any]], Any] | None,
 ) -> dict[str, Any]: ...
+def train_text2image(
+    gpu: Gpu,
+    run: Path,
+    data: str | dict[str, Any],
+    asked: dict[str, Any],
+    callback: Callable[[dict[str, Any]], Any] | None,
+) -> list[tuple[str, dict[str, Any]]]: ...
 def search(
     gpu: Gpu, vectors: npt.NDArray[np.float32], codebook: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint32]: ...
