@@ -3,7 +3,7 @@
 #
 #   scripts/python.sh check     compiles it, without linking: what every change is held to
 #   scripts/python.sh wheel     makes a wheel in target/wheels, which installs without Rust
-#   scripts/python.sh test      makes a wheel, installs it into a new environment, and runs every test there,
+#   scripts/python.sh test      makes a wheel, installs it into a new environment, runs every test there,
 #                               beside PyTorch, vector-quantize-pytorch, faiss and scikit-learn
 #
 # Needs Python 3.10 or newer, and PyPI for everything but `check`. WGVQ_PYTHON names another
@@ -58,7 +58,8 @@ test)
     # What the stubs say: to who uses them, and of the native half itself.
     bare mypy --strict --package wgvq
     bare mypy.stubtest wgvq._native
-    bare pytest -q -rs -p no:cacheprovider "$tests/tests" "$tests/README.md" --rootdir "$tests" "${@:2}"
+    bare pytest -q -rs -p no:cacheprovider "$tests/tests" "$tests/README.md" --rootdir "$tests" \
+        "${@:2}"
     ;;
 *)
     sed -n 's/^#   //p' "$0" >&2

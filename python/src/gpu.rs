@@ -8,7 +8,8 @@ use std::str::FromStr;
 use wgvq::bench::apply_stored_tuning;
 use wgvq::gpu::{Core, Options, adapters};
 
-/// An engine on one device: `adapter` by its number in `Gpu.list()`, part of its name, or a backend.
+/// An engine on one device: `adapter` is its number in `Gpu.list()`, part of its name, or a
+/// backend.
 ///
 /// `core` is `subgroup`, `tiled` or `coopmat`, by default the fastest one that changes no result.
 /// `memory_budget` is in bytes. A process that was forked from one with an engine cannot use any.

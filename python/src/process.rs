@@ -1,5 +1,5 @@
-//! What belongs to one process. The threads of a driver are not in a process that was forked from it:
-//! what waits for them there would wait for ever.
+//! What belongs to one process. The threads of a driver are not in a process that was forked from
+//! it: what waits for them there would wait for ever.
 
 use crate::errors;
 use pyo3::prelude::*;

@@ -1,4 +1,4 @@
-"""Every public name has an example, and what it shows is so. Those of the documentation run, too."""
+"""Every public name has an example, and what it shows is so. Those of the guide run, too."""
 
 import doctest
 import inspect

@@ -54,8 +54,8 @@ pub fn load_judge(gpu: &Gpu, run: &Path, tokenizer: &Tokenizer) -> Result<Contra
     Ok(judge)
 }
 
-/// Returns a prompt in tokens, as a model with texts of this layout reads it; `note` is told what of
-/// it cannot be read.
+/// Returns a prompt in tokens, as a model with texts of this layout reads it; `note` is told what
+/// of it cannot be read.
 ///
 /// # Errors
 /// If it is empty, or something cannot be read and `strict` asks for all.

@@ -63,8 +63,8 @@ pub fn keep_priors(run: &Path, steps: u64, again: &str) -> Result<()> {
     Err(Error::file(run, what))
 }
 
-/// Returns the configuration under which the prior in `place` goes on: its own, for as many steps as
-/// `steps_of` returns once it has compared that with what is asked for.
+/// Returns the configuration under which the prior in `place` goes on: its own, for as many steps
+/// as `steps_of` returns once it has compared that with what is asked for.
 ///
 /// # Errors
 /// If there is none, `steps_of` fails, or more steps than those are done.

@@ -297,8 +297,8 @@ class Tokenizer:
         ``classes`` are drawn in turn, by default all that the prior knows. The same seed gives the
         same images, whatever the batch. Raises :class:`FileError` if the run has no prior.
 
-        Where the prior reads texts (:func:`train_text2image`), ``n`` images of each of ``texts`` are
-        drawn, those of a text together. ``rerank`` puts first what the contrastive model thinks
+        Where the prior reads texts (:func:`train_text2image`), ``n`` images of each of ``texts``
+        are drawn, those of a text together. ``rerank`` puts first what the contrastive model thinks
         best, and gives the scores; ``candidates`` are drawn of each text, of which the best ``n``
         stay. What of a text the prior cannot read is told, or refused where ``strict``.
 
@@ -416,8 +416,8 @@ def train(
     ``settings`` are keys of the configuration by dotted names, such as ``{"model.hidden": 64}``.
     ``callback`` is called with every row of the log and every measurement, a ``dict`` with ``kind``
     ("train" or "test"), ``step`` and the columns; the run is saved and ends where it returns
-    ``True`` or raises. So it does by Ctrl-C. With ``resume`` the run in ``out`` goes on, on the same
-    data, and only ``steps`` may differ.
+    ``True`` or raises. So it does by Ctrl-C. With ``resume`` the run in ``out`` goes on, on the
+    same data, and only ``steps`` may differ.
 
     >>> def enough(row):
     ...     return row["kind"] == "train" and row["step"] >= 2
@@ -662,8 +662,8 @@ def bench(
 ) -> list[dict[str, Any]]:
     """Times kernels and steps, each compared with its f64 reference first.
 
-    ``names`` are workloads as ``wgvq bench`` takes them; by default the standard ones. Returns a row
-    for each, with the columns of ``wgvq bench --json``.
+    ``names`` are workloads as ``wgvq bench`` takes them; by default the standard ones. Returns a
+    row for each, with the columns of ``wgvq bench --json``.
 
     >>> [row["pass"] for row in wgvq.bench("vq_search_n99_k17_d8", seconds=0.01)]
     [True]
@@ -691,7 +691,8 @@ def _count(value: Any, name: str) -> int:
     try:
         count = operator.index(value)
     except TypeError as e:
-        raise ArgumentError(f"the argument `{name}` is {value!r}; it is to be a whole number") from e
+        what = f"the argument `{name}` is {value!r}; it is to be a whole number"
+        raise ArgumentError(what) from e
     if not 0 <= count < 1 << 64:
         raise ArgumentError(f"the argument `{name}` is {value}; it is to be from 0 to 2^64 - 1")
     return count
@@ -744,8 +745,8 @@ def _source(
     if data is None or isinstance(data, (str, Path)):
         if any(value is not None for value in (labels, classes, test, captions)):
             raise ArgumentError(
-                "the arguments `labels`, `classes`, `captions` and `test` go with images in memory; "
-                "a source by name has its own"
+                "the arguments `labels`, `classes`, `captions` and `test` go with images in "
+                "memory; a source by name has its own"
             )
         return "" if data is None else str(data)
     pixels, own, texts = _held(data, labels, captions)

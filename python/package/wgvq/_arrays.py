@@ -140,8 +140,8 @@ def gathered(
 ) -> tuple[np.ndarray, np.ndarray | None, list[str | None] | None]:
     """Returns everything that an iterable gives: images, or pairs of images and labels or captions.
 
-    An element is a batch [N, H, W, C] or one image [H, W, C]; beside it a whole number or a text, or
-    one for each image of the batch. A PyTorch ``Dataset`` or ``DataLoader`` is such an iterable.
+    An element is a batch [N, H, W, C] or one image [H, W, C]; beside it a whole number or a text,
+    or one for each image of the batch. A PyTorch ``Dataset`` or ``DataLoader`` is such an iterable.
     """
     parts: list[np.ndarray] = []
     labels: list[np.ndarray] = []
@@ -191,6 +191,6 @@ def _elements(batches: Any) -> Iterator[Any]:
         return iter(batches)
     except TypeError as e:
         raise ArgumentError(
-            f"the argument `data` is {type(batches).__name__}; it is a source by name, an array, or "
-            "an iterable of images"
+            f"the argument `data` is {type(batches).__name__}; it is a source by name, an array, "
+            "or an iterable of images"
         ) from e

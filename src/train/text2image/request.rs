@@ -1,5 +1,5 @@
-//! The request of a training on captioned images, as the run keeps it: a stage that has not begun yet
-//! begins by it, whenever that is.
+//! The request of a training on captioned images, as the run keeps it: a stage that has not begun
+//! yet begins by it, whenever that is.
 
 use super::{JUDGE_STEPS, SIZE, System, VOCABULARY};
 use crate::codes::tokenizer::Tokenizer;
@@ -72,8 +72,8 @@ pub fn other_options(others: &[&str]) -> Error {
 }
 
 impl TrainRequest {
-    /// Returns the request of a new training on `data`, of which `set_prior` and `set_judge` set the
-    /// keys that are given.
+    /// Returns the request of a new training on `data`, of which `set_prior` and `set_judge` set
+    /// the keys that are given.
     ///
     /// # Errors
     /// If a value is not usable.

@@ -140,8 +140,8 @@ fn another(place: &Path) -> Error {
     Error::file(place, what)
 }
 
-/// Makes the folder of a prior that reads texts, or opens the one that was begun, with the tokenizer
-/// and the request beside it. Returns the tokens too, where they are there already.
+/// Makes the folder of a prior that reads texts, or opens the one that was begun, with the
+/// tokenizer and the request beside it. Returns the tokens too, where they are there already.
 ///
 /// # Errors
 /// If such a prior cannot be trained, or the folder cannot be written.
@@ -167,8 +167,8 @@ pub fn begin_prior(
     let texts = folder.beside("text");
     m.tokenizer.save(&texts)?;
     request.save(&texts)?;
-    // Those of a run that is replaced are left alone: their sums say nothing of what stands in files
-    // of embeddings.
+    // Those of a run that is replaced are left alone: their sums say nothing of what stands in
+    // files of embeddings.
     let tokens = made(&folder.tokens(), &info).and_then(Result::ok);
     Ok((folder, tokens))
 }
