@@ -17,6 +17,76 @@ fn main() {
     if let Err(what) = embed() {
         println!("cargo::error={what}");
     }
+    describe_build();
+}
+
+/// Tells the crate what it was built of, for the files of `wgvq bench`.
+fn describe_build() {
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    println!("cargo::rerun-if-changed=Cargo.toml");
+    let profile = std::env::var("PROFILE").unwrap_or_default();
+    // Nobody quotes the times of a debug build, and looking at the commit makes every commit
+    // compile the crate again.
+    let commit = (profile == "release").then(commit).flatten();
+    let (commit, dirty) = match commit {
+        Some((commit, dirty)) => (commit, dirty.to_string()),
+        None => Default::default(),
+    };
+    println!("cargo::rustc-env=WGVQ_COMMIT={commit}");
+    println!("cargo::rustc-env=WGVQ_DIRTY={dirty}");
+    println!("cargo::rustc-env=WGVQ_PROFILE={profile}");
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    for name in ["wgpu", "naga"] {
+        let version = locked(&lock, name).unwrap_or("unknown");
+        println!("cargo::rustc-env=WGVQ_{}={version}", name.to_uppercase());
+    }
+}
+
+/// The version of a package in a `Cargo.lock`.
+fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = lock
+        .lines()
+        .skip_while(|l| *l != format!("name = \"{name}\""));
+    lines
+        .nth(1)?
+        .strip_prefix("version = \"")?
+        .strip_suffix('"')
+}
+
+/// The commit of the sources, and whether they differ from it: that of the repository, or what
+/// `cargo package` wrote into the archive.
+fn commit() -> Option<(String, bool)> {
+    let git = |args: &[&str]| {
+        let out = std::process::Command::new("git").args(args).output().ok()?;
+        let text = String::from_utf8(out.stdout).ok()?;
+        out.status.success().then(|| text.trim().to_owned())
+    };
+    let packed = std::fs::read_to_string(".cargo_vcs_info.json");
+    if let Ok(packed) = packed {
+        let sum = packed.split("\"sha1\": \"").nth(1)?.split('"').next()?;
+        return Some((sum.to_owned(), packed.contains("\"dirty\": true")));
+    }
+    // A folder above may be a repository of something else.
+    let tracked = git(&["ls-files", "--error-unmatch", "build.rs"]);
+    tracked?;
+    for path in ["src", "Cargo.toml"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    for path in ["HEAD", "logs/HEAD", "index"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", path]) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    let sources = [
+        "src",
+        "shaders",
+        "assets",
+        "build.rs",
+        "Cargo.toml",
+        "Cargo.lock",
+    ];
+    let changed = git(&[&["status", "--porcelain", "--"][..], &sources].concat())?;
+    Some((git(&["rev-parse", "HEAD"])?, !changed.is_empty()))
 }
 
 fn embed() -> Result<(), String> {

@@ -1,5 +1,7 @@
-//! Peak rates of an adapter, measured by a kernel that only computes and one that only copies.
+//! Peak rates of an adapter, measured by a kernel that only computes, one that only copies, and
+//! many that do nothing.
 
+use super::launch::Launch;
 use crate::Result;
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::elementwise::copy::copy;
@@ -14,14 +16,45 @@ pub struct Peak {
     pub gflops: f64,
     /// Bytes read and written by a copy: 10^9 per second.
     pub gbps: f64,
+    /// Microseconds that each further dispatch takes which does next to nothing; 0 where they are
+    /// not known.
+    pub launch_us: f64,
+}
+
+/// What binds a workload by the roofline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Operations.
+    Compute,
+    /// Bytes.
+    Memory,
+    /// The number of dispatches.
+    Launch,
+}
+
+impl Bound {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bound::Compute => "compute",
+            Bound::Memory => "memory",
+            Bound::Launch => "launch",
+        }
+    }
 }
 
 impl Peak {
-    /// Returns the share of the ceiling that binds: the time that `flops` and `bytes` would need at
-    /// the peak, over `ms`. And whether memory is what binds.
-    pub fn share(&self, flops: f64, bytes: f64, ms: f64) -> (f64, bool) {
-        let (compute, memory) = (flops / self.gflops / 1e6, bytes / self.gbps / 1e6);
-        (compute.max(memory) / ms, memory > compute)
+    /// Returns the share of the ceiling that binds, and which does: the longest of the times that
+    /// `flops`, `bytes` and `dispatches` would need at the peak, over `ms`.
+    pub fn share(&self, flops: f64, bytes: f64, dispatches: u64, ms: f64) -> (f64, Bound) {
+        let needs = [
+            (flops / self.gflops / 1e6, Bound::Compute),
+            (bytes / self.gbps / 1e6, Bound::Memory),
+            (dispatches as f64 * self.launch_us / 1e3, Bound::Launch),
+        ];
+        let longest = needs.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        let (need, bound) = longest.unwrap_or(needs[0]);
+        (need / ms, bound)
     }
 }
 
@@ -38,7 +71,7 @@ fn least(gpu: &Gpu, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(least)
 }
 
-/// Measures both ceilings. Takes a fraction of a second.
+/// Measures the ceilings. Takes a fraction of a second.
 ///
 /// # Errors
 /// If the device fails.
@@ -68,8 +101,43 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
         },
     )?;
     let seconds = least(gpu, || copy(&x).map(drop))?;
+    let [_, few, many] = Launch::all();
+    let launches = |launch: Launch| {
+        let mut call = launch.prepare(gpu)?.call;
+        least(gpu, || call())
+    };
+    // What each further one takes: a submission's own cost is in neither.
+    let per_dispatch =
+        (launches(many)? - launches(few)?) / (many.dispatches - few.dispatches) as f64;
     Ok(Peak {
         gflops,
         gbps: 8.0 * n as f64 / seconds / 1e9,
+        launch_us: 1e6 * per_dispatch.max(0.0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longest_at_the_peak_binds() {
+        let peak = Peak {
+            gflops: 100.0,
+            gbps: 10.0,
+            launch_us: 5.0,
+        };
+        // 1, 0.1 and 0.005 ms; 0.1, 1 and 0.005; 0.1, 0.1 and 0.5.
+        for (flops, bytes, dispatches, bound, share) in [
+            (1e8, 1e6, 1, Bound::Compute, 0.5),
+            (1e7, 1e7, 1, Bound::Memory, 0.5),
+            (1e7, 1e6, 100, Bound::Launch, 0.25),
+        ] {
+            let (is, which) = peak.share(flops, bytes, dispatches, 2.0);
+            assert!(
+                which == bound && (is - share).abs() < 1e-12,
+                "{is} {which:?}"
+            );
+        }
+    }
 }

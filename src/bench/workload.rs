@@ -1,5 +1,8 @@
 //! Workloads: what is timed, under a name from which it can be run again.
 
+mod problem;
+
+use super::launch::Launch;
 use super::prepared::Prepared;
 use super::prior::PriorWork;
 use super::quantizer::QuantizerForward;
@@ -32,6 +35,8 @@ enum Subject {
     TrainStep(TrainStep),
     /// A training step of a prior, or images drawn from it.
     Prior(PriorWork),
+    /// Dispatches that do next to nothing.
+    Launch(Launch),
 }
 
 /// The end of a name that stands for an operation and its gradient.
@@ -127,6 +132,14 @@ impl Workload {
         }
     }
 
+    /// Returns the workload of dispatches that do next to nothing, under a name of its own.
+    pub fn launch(launch: Launch) -> Workload {
+        Workload {
+            name: launch.name(),
+            subject: Subject::Launch(launch),
+        }
+    }
+
     fn called(self, name: &str) -> Workload {
         Workload {
             name: name.into(),
@@ -154,7 +167,7 @@ impl Workload {
                     ..*work
                 })
             }
-            Subject::Prior(_) => return None,
+            Subject::Prior(_) | Subject::Launch(_) => return None,
         };
         Some(Workload {
             name: self.name.clone(),
@@ -192,6 +205,7 @@ impl Workload {
             Subject::Quantizer(q) => case(&[("n", q.n), ("k", q.k), ("d", q.d)]),
             Subject::TrainStep(t) => case(&[("b", t.batch)]),
             Subject::Prior(p) => case(&[("images", p.images)]),
+            Subject::Launch(l) => case(&[("d", l.dispatches)]),
         }
     }
 
@@ -205,6 +219,7 @@ impl Workload {
             Subject::Quantizer(q) => q.prepare(gpu, seed),
             Subject::TrainStep(t) => t.prepare(gpu, seed),
             Subject::Prior(p) => p.prepare(gpu, seed),
+            Subject::Launch(l) => l.prepare(gpu),
         }
     }
 
@@ -234,6 +249,7 @@ impl Workload {
             Subject::Quantizer(q) => q.check(gpu, seed, CHECK_FLOPS),
             Subject::TrainStep(t) => t.check(gpu, seed),
             Subject::Prior(p) => p.check(gpu, seed),
+            Subject::Launch(l) => l.check(gpu),
         }
     }
 }
@@ -393,6 +409,9 @@ pub fn find(name: &str) -> Result<Workload> {
         {
             return Ok(Workload::train_step_of(crate::quantize::find(kind)?, batch));
         }
+    }
+    if let Some(launch) = Launch::parse(name) {
+        return Ok(Workload::launch(launch));
     }
     if let Some(work) = PriorWork::parse(name) {
         return Ok(Workload::prior(work));

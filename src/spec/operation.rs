@@ -53,6 +53,21 @@ pub trait Operation: Sync {
     fn time(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
         self.run(gpu, case, inputs).map(drop)
     }
+    /// Returns which of [`Operation::run`]'s outputs the call that is timed makes, and other
+    /// libraries have: none for all.
+    fn timed_outputs(&self) -> &'static [usize] {
+        &[]
+    }
+    /// Turns what another library returns for the call that is timed into what [`Operation::run`]
+    /// returns, where that is a summary of it.
+    fn answer(
+        &self,
+        _case: &Case,
+        _inputs: &[HostTensor],
+        outputs: Vec<HostTensor>,
+    ) -> Vec<HostTensor> {
+        outputs
+    }
     /// Returns a part of a case's inputs and outputs that is a case by itself and costs at most
     /// about `flops` to check (rows of a search, images of a convolution): how a large case is
     /// compared with its reference. `None` where no part stands alone.
@@ -112,6 +127,10 @@ pub trait Gradient: Sync {
     /// forward call is timed without.
     fn time(&self, tape: &Tape, case: &Case, inputs: &[Var]) -> Result<Var> {
         self.record(tape, case, inputs)
+    }
+    /// Returns those of [`Gradient::wrt`] that the call that is timed has.
+    fn timed_wrt(&self, case: &Case) -> Vec<usize> {
+        self.wrt(case)
     }
     /// Returns the gradient of `sum(upstream * output)` in f64, for each input of
     /// [`Gradient::wrt`].

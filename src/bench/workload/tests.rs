@@ -26,6 +26,10 @@ fn every_workload_is_found_by_its_name() {
     for work in PriorWork::all() {
         assert_eq!(find(&work.name()).unwrap().name(), work.name());
     }
+    for launch in Launch::all() {
+        assert_eq!(find(&launch.name()).unwrap().name(), launch.name());
+    }
+    assert!(find("launch_d0").is_err());
     assert_eq!(
         find("quantizer_ema_n64_k8_d4").unwrap().case(),
         case(&[("n", 64), ("k", 8), ("d", 4)])

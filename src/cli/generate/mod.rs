@@ -120,5 +120,10 @@ fn with_subcommands(command: &Command) -> Vec<&Command> {
         .collect()
 }
 
+/// Whether a command does something by itself, whatever subcommands it has.
+fn runs(command: &Command) -> bool {
+    !command.has_subcommands() || command.is_args_conflicts_with_subcommands_set()
+}
+
 #[cfg(test)]
 mod tests;

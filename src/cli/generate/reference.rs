@@ -10,7 +10,7 @@ const INTRODUCTION: &str = include_str!("introduction.txt");
 /// for each command.
 pub fn page(cli: &Command) -> String {
     let commands = with_subcommands(cli);
-    let commands = || commands[1..].iter().filter(|c| !c.has_subcommands());
+    let commands = || commands[1..].iter().filter(|c| super::runs(c));
     let mut page = format!("{}\n## Commands\n\n", INTRODUCTION);
     page += "| command | what it does |\n| --- | --- |\n";
     for command in commands() {
@@ -58,7 +58,7 @@ fn section(command: &Command) -> String {
     }
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
-    section += &format!("\n    {usage}\n");
+    section += &format!("\n{}\n", indented(&usage));
     let own: Vec<&Arg> = own_arguments(command).collect();
     if !own.is_empty() {
         section += "\n";
@@ -73,6 +73,12 @@ fn section(command: &Command) -> String {
         }
     }
     section
+}
+
+/// Lines as a block of code.
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("    {}", line.trim()));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The arguments that a command does not share with all others; those that have a place first.

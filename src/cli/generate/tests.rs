@@ -130,9 +130,9 @@ fn every_example_is_a_command() {
     assert!(shown.len() >= 40, "{} examples were found", shown.len());
     assert!(keys >= 5, "{keys} keys were found");
     // Every command has one.
-    for command in with_subcommands(&built())
+    for command in with_subcommands(&built())[1..]
         .iter()
-        .filter(|c| !c.has_subcommands())
+        .filter(|c| super::runs(c))
     {
         let name = command.get_bin_name().unwrap();
         let begins = |words: &Vec<String>| words.join(" ").starts_with(name);

@@ -1,39 +1,55 @@
 //! `wgvq bench`
 
+mod choose;
 mod figures;
 mod print;
+mod processes;
+mod report;
+mod units;
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::{CommandStatus, Global};
-use clap::{Args, ValueEnum};
+use choose::{STUDY_ROWS, Suite, list};
+use clap::{Args, Subcommand};
 use figures::{chart, csv, lines, studied};
-use print::{growth, head, line, shares};
+use print::{Columns, change, growth, head, line, shares};
 use std::path::PathBuf;
 use std::time::Duration;
-use wgvq::bench::{self, Baseline, Budget, Sweep, Workload};
+use units::{Percent, Span};
+use wgvq::bench::{self, Budget, Cache, Environment, Peer, Results, Run, Stop, Workload};
 use wgvq::gpu::Gpu;
 use wgvq::report::study::study;
-use wgvq::spec::{Case, case};
+use wgvq::spec::Case;
 use wgvq::storage::atomic;
-use wgvq::{Error, Result, registry};
+use wgvq::{Error, Result};
+
+/// See `--spread`.
+const DEFAULT_SPREAD: &str = "1%";
 
 /// Every kernel is compared with its f64 reference first: one that is wrong reports a failure and
 /// never a speed.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_long_help = "\
 Examples:
   wgvq bench                               # the standard workloads
   wgvq bench matmul_1024 vq_search_n999_k77_d12    # by name, as a line of output gives it
   wgvq bench --kernel vq_search --n 4096,16384,65536 --plot search.png
+  wgvq bench --cache warm,cold             # inputs in the caches, and in memory
   wgvq bench --suite prior                 # a step of the prior, and drawing images
   wgvq bench --suite quantizers            # each over codes and channels: a table and a chart
   wgvq bench vqvae_train_step_b32 --profile    # the device's time, kernel by kernel
   wgvq bench --suite standard --json > before.json
   wgvq bench --suite standard --compare before.json    # after a change
+  wgvq bench --suite standard --processes 5 --share    # a file and a table for others
+  wgvq bench --suite standard --against old/wgvq --processes 10 --fail-above 5%
+  wgvq bench --suite standard --peer 'python scripts/peers/pytorch.py'
   wgvq bench --kernel matmul --core subgroup,tiled")]
 pub struct Bench {
+    #[command(subcommand)]
+    command: Option<Sub>,
     /// Workloads by name; --list shows them
     #[arg(value_name = "NAME", conflicts_with_all = ["suite", "kernel"])]
     names: Vec<String>,
@@ -69,15 +85,67 @@ pub struct Bench {
         value_name = "LIST"
     )]
     dtype: Vec<String>,
-    /// Seconds to repeat each workload
+    /// Seconds to repeat each workload, at most
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     seconds: f64,
+    /// Stop sooner, once the median is as sure as this: half of its interval at 95 %, by order
+    /// statistics, over itself. A row that is not says so
+    #[arg(long, value_name = "PERCENT", default_value = DEFAULT_SPREAD)]
+    spread: Percent,
+    /// Whether inputs lie in the caches: warm, the same ones again and again; cold, others each
+    /// time, until twice the last-level cache lies between two uses. A row for each
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "warm",
+        value_name = "LIST"
+    )]
+    cache: Vec<Cache>,
+    /// Size of the last-level cache, for --cache cold; by default the processor's own for software
+    /// adapters, and 128 MiB for GPUs, which tell none
+    #[arg(long, value_name = "MIB")]
+    last_level_cache: Option<u64>,
     /// Seed of the inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Say how each workload changed against this file, which --json wrote earlier
+    /// Measure in so many processes, one after another, and show the spread within them and
+    /// between them
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000),
+        conflicts_with_all = ["plot", "profile"]
+    )]
+    processes: Option<u16>,
+    /// Take turns with another build of this program, six times or as --processes says, and say
+    /// for each workload whether this one is SAME, FASTER, SLOWER or UNSURE. What is faster or
+    /// slower is measured again, and has to be so twice
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        conflicts_with_all = ["plot", "profile", "compare"]
+    )]
+    against: Option<PathBuf>,
+    /// Say how each workload changed against this file, which --json wrote earlier on the same
+    /// machine. A verdict takes four processes on both sides
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
+    /// Exit with 1 where a workload is SLOWER by more than this share (5% where verdicts alone are
+    /// asked for), or there are too few times for a verdict
+    #[arg(long, value_name = "PERCENT")]
+    fail_above: Option<Percent>,
+    /// Changes smaller than this are none, whatever their share
+    #[arg(long, value_name = "TIME", default_value = "20us")]
+    floor: Span,
+    /// Let this command, a program of another library, compute each workload beside ours: it is
+    /// held against f64 too, both are timed by turns, and the row has the ratio. scripts/peers has
+    /// some; may be given several times
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        conflicts_with_all = ["processes", "against", "compare"]
+    )]
+    peer: Vec<String>,
     /// Draw time against the size that takes the most values
     #[arg(long, value_name = "PNG")]
     plot: Option<PathBuf>,
@@ -87,6 +155,16 @@ pub struct Bench {
     /// Where --suite quantizers writes its table and chart
     #[arg(long, value_name = "DIR", default_value = "runs/quantizers")]
     out: PathBuf,
+    /// Write the results to a file of this folder, named by the adapter, and print a Markdown table
+    /// of them: to be sent to others
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "benches/results"
+    )]
+    share: Option<PathBuf>,
     /// Replace files that are there
     #[arg(long)]
     overwrite: bool,
@@ -99,35 +177,43 @@ pub struct Bench {
     list: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Suite {
-    /// The fixed set, by which other libraries are measured too
-    Standard,
-    /// Every operation at its bench shapes
-    Kernels,
-    /// Growth of the time with rows, codes, channels and batch
-    Scaling,
-    /// Every quantizer over K and D
-    Quantizers,
-    /// The standard training step with every quantizer
-    Steps,
-    /// A training step of the prior, and images drawn from it with a cache and without
-    Prior,
+#[derive(Subcommand)]
+enum Sub {
+    /// Make a page of results, with charts and tables, or a table of them
+    Report(report::Report),
 }
-
-/// Latents in the quantizer study.
-const STUDY_ROWS: usize = 4096;
 
 impl Bench {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        if let Some(Sub::Report(report)) = &self.command {
+            return report.run(global);
+        }
         if self.list {
             return list(global);
+        }
+        if self.cache.iter().skip(1).any(|c| *c == self.cache[0]) {
+            return Err(Error::config("--cache", "names the same twice"));
+        }
+        if self
+            .last_level_cache
+            .is_some_and(|mib| !(1..=1 << 20).contains(&mib))
+        {
+            let what = "lies between 1 and 1048576 MiB";
+            return Err(Error::config("--last-level-cache", what));
         }
         if !(self.seconds >= 0.0 && self.seconds <= 3600.0) {
             return Err(Error::config("--seconds", "lies between 0 and 3600"));
         }
         let workloads = self.workloads(global)?;
-        let baseline = self.compare.as_deref().map(Baseline::read).transpose()?;
+        let baseline = self.compare.as_deref().map(Results::read).transpose()?;
+        if self.fail_above.is_some() && self.compare.is_none() && self.against.is_none() {
+            let what = "needs --compare or --against: slower than what?";
+            return Err(Error::config("--fail-above", what));
+        }
+        self.check_gate()?;
+        if self.has_processes() {
+            return self.by_processes(global, &workloads, baseline);
+        }
         let plot = match (&self.plot, self.suite) {
             (None, Some(Suite::Quantizers)) => Some(self.out.join("quantizers.png")),
             (plot, _) => plot.clone(),
@@ -164,37 +250,52 @@ impl Bench {
         for workload in &workloads {
             enough_memory(workload)?;
         }
-        let several =
-            if global.core.len() > 1 { 9 } else { 0 } + if self.dtype.len() > 1 { 4 } else { 0 };
-        let width = workloads
-            .iter()
-            .map(|w| w.name().len())
-            .max()
-            .unwrap_or(0)
-            .max(26)
-            + several;
+        let names = workloads.iter().map(Workload::name);
+        let columns = Columns::new(global, names, self.shown(), baseline.is_some());
         let budget = Budget {
             time: Duration::from_secs_f64(self.seconds),
+            spread: self.spread.share(),
             ..Default::default()
         };
+        let mut peers = self.peers(global)?;
         let mut rows = Vec::new();
-        for (i, gpu) in gpus.iter().enumerate() {
+        let mut header = None;
+        for gpu in &gpus {
+            let environment = Environment::now(gpu);
             let peak = bench::peak(gpu)?;
-            if i == 0 {
-                head(global, gpu, &peak, self.seed, baseline.as_ref(), width);
-            }
+            // Several cores of one device are one run.
+            let measured = &*header
+                .get_or_insert_with(|| head(global, gpu, &peak, self.seed, environment, &columns));
+            let size = self.last_level_cache.map(|mib| mib << 20);
+            let size = size.unwrap_or_else(|| bench::last_level_cache(gpu));
             for workload in &workloads {
-                let row = bench::row(gpu, workload, &peak, budget, self.seed)?;
-                let row = if self.any_clock {
-                    row
-                } else {
-                    row.without_refused()
-                };
-                line(global, &row, baseline.as_ref(), width, self.dtype.len() > 1);
-                if self.profile && row.pass {
+                let caches = (&self.cache[..], size);
+                for mut row in bench::rows(gpu, workload, &peak, budget, self.seed, caches)? {
+                    if row.pass && row.cache == Cache::Warm {
+                        for peer in &mut peers {
+                            let beside = bench::beside(gpu, workload, peer, budget, self.seed)?;
+                            row.peers.push(beside);
+                        }
+                    }
+                    let row = if self.any_clock {
+                        row
+                    } else {
+                        row.without_refused()
+                    };
+                    let change = match &baseline {
+                        None => String::new(),
+                        Some(old) => {
+                            old.comparable(measured, &[&row])?;
+                            change(measured, &row, old, self.threshold())
+                        }
+                    };
+                    line(global, &row, &change, &columns);
+                    rows.push((workload.clone(), row));
+                }
+                let right = rows.last().is_some_and(|(_, row)| row.pass);
+                if self.profile && right {
                     shares(global, &bench::profile(gpu, workload, self.seed)?);
                 }
-                rows.push((workload.clone(), row));
             }
         }
         growth(global, &rows);
@@ -213,6 +314,24 @@ impl Bench {
             };
             atomic::write(&plot, &png)?;
             output::note(global, &format!("wrote {}", plot.display()));
+        }
+        if let (Some(folder), Some(header)) = (&self.share, header) {
+            let rows = rows.iter().map(|(_, row)| row.clone()).collect();
+            let runs = vec![Run { header, rows }];
+            report::share(global, folder, &Results { runs })?;
+        }
+        let unsure = |r: &bench::Row| r.ms.is_some() && r.stopped != Some(Stop::Spread);
+        let unsure = rows.iter().filter(|(_, r)| unsure(r)).count();
+        if unsure > 0 && self.seconds > 0.0 {
+            output::note(
+                global,
+                &format!(
+                    "{unsure} of {} medians are less sure than {} (marked !): their time or their \
+                     repetitions were over; --seconds gives them more",
+                    rows.len(),
+                    self.spread,
+                ),
+            );
         }
         let failed = rows.iter().filter(|(_, r)| !r.pass).count();
         if failed > 0 {
@@ -242,169 +361,27 @@ impl Bench {
             CommandStatus::Failed
         })
     }
+}
 
-    fn workloads(&self, global: &Global) -> Result<Vec<Workload>> {
-        let chosen = self.chosen()?;
-        let mut all = Vec::new();
-        for dtype in &self.dtype {
-            match dtype.as_str() {
-                "f32" => all.extend(chosen.iter().cloned()),
-                "f16" => {
-                    let (has, lacks): (Vec<_>, Vec<_>) = chosen
-                        .iter()
-                        .map(|w| (w, w.in_f16()))
-                        .partition(|w| w.1.is_some());
-                    if !lacks.is_empty() {
-                        let names: Vec<&str> = lacks.iter().map(|(w, _)| w.name()).collect();
-                        output::note(
-                            global,
-                            &format!("in f32 alone, and left out in f16: {}", names.join(", ")),
-                        );
-                    }
-                    all.extend(has.into_iter().filter_map(|(_, half)| half));
-                }
-                other => {
-                    let what = format!(
-                        "`{other}` is no type that activations are stored as; there are f32 and \
-                         f16"
-                    );
-                    return Err(Error::config("--dtype", what));
+impl Bench {
+    /// Whether rows say their type, and their cache: where there are several.
+    fn shown(&self) -> [bool; 2] {
+        [self.dtype.len() > 1, self.cache.len() > 1]
+    }
+
+    /// Starts the peers; one that is not installed is said and passed over.
+    fn peers(&self, global: &Global) -> Result<Vec<Peer>> {
+        let mut peers = Vec::new();
+        for command in &self.peer {
+            match Peer::start(command)? {
+                Ok(peer) => peers.push(peer),
+                Err(why) => {
+                    output::note(global, &format!("`{command}` is passed over: {why}"));
                 }
             }
         }
-        if all.is_empty() {
-            let ops = registry::operations()
-                .iter()
-                .filter(|op| !op.halves().is_empty())
-                .map(|op| op.name());
-            let what = format!(
-                "nothing to time in f16; {} and the training step have it",
-                ops.collect::<Vec<_>>().join(", ")
-            );
-            return Err(Error::config("--dtype", what));
-        }
-        Ok(all)
+        Ok(peers)
     }
-
-    /// Returns the workloads that the arguments name, in f32.
-    fn chosen(&self) -> Result<Vec<Workload>> {
-        if let Some(kernel) = &self.kernel {
-            return self.kernel(kernel);
-        }
-        if !self.names.is_empty() {
-            return self.names.iter().map(|n| bench::find(n)).collect();
-        }
-        match self.suite.unwrap_or(Suite::Standard) {
-            Suite::Standard => bench::standard(),
-            Suite::Kernels => bench::kernels(),
-            Suite::Scaling => scaling(),
-            Suite::Quantizers => Ok(bench::study(STUDY_ROWS)),
-            Suite::Steps => Ok(steps()),
-            Suite::Prior => Ok(prior()),
-        }
-    }
-
-    fn kernel(&self, name: &str) -> Result<Vec<Workload>> {
-        let op = bench::operation(name)?;
-        let mut lists: Vec<(String, Vec<usize>)> = [("n", &self.n), ("k", &self.k), ("d", &self.d)]
-            .into_iter()
-            .filter(|(_, list)| !list.is_empty())
-            .map(|(name, list)| (name.to_owned(), list.clone()))
-            .collect();
-        for size in &self.size {
-            lists.push(parse_list(size)?);
-        }
-        let base = match &self.case {
-            Some(case) => vec![case.clone()],
-            // Bench shapes that a sweep makes equal are one.
-            None if lists.is_empty() => op.bench(),
-            None => op.bench().into_iter().take(1).collect(),
-        };
-        for (size, _) in &lists {
-            let known: Vec<&str> = base
-                .iter()
-                .flat_map(|c| c.sizes().map(|(n, _)| n))
-                .collect();
-            if !known.contains(&size.as_str()) {
-                return Err(Error::config(
-                    "--size",
-                    format!("{name} has no size `{size}`; it has {}", known.join(", ")),
-                ));
-            }
-        }
-        let make = if self.backward {
-            Workload::with_gradient
-        } else {
-            Workload::operation
-        };
-        let cases = base.iter().flat_map(|c| Sweep(lists.clone()).cases(c));
-        cases.map(|case| make(op, case)).collect()
-    }
-}
-
-fn parse_list(text: &str) -> Result<(String, Vec<usize>)> {
-    let wrong = || Error::config("--size", format!("`{text}` is not NAME=NUMBER,NUMBER,.."));
-    let (name, list) = text.split_once('=').ok_or_else(wrong)?;
-    let values = list
-        .split(',')
-        .map(|v| v.trim().parse().map_err(|_| wrong()))
-        .collect::<Result<_>>()?;
-    Ok((name.trim().to_owned(), values))
-}
-
-/// Each of rows, codes, channels and batch, the others held.
-fn scaling() -> Result<Vec<Workload>> {
-    let op = registry::find("vq_search")?;
-    let base = case(&[("n", 16_384), ("k", 1024), ("d", 64)]);
-    let lists = [
-        ("n", vec![4_096, 8_192, 16_384, 32_768, 65_536]),
-        ("k", vec![256, 512, 1_024, 2_048, 4_096]),
-        ("d", vec![16, 32, 64, 128, 256]),
-    ];
-    let mut all = Vec::new();
-    for (name, values) in lists {
-        for value in values {
-            all.push(Workload::operation(op, base.with(name, value))?);
-        }
-    }
-    all.extend([8, 16, 32, 64].map(Workload::train_step));
-    Ok(all)
-}
-
-/// Returns the standard training step with each quantizer in the place of the moving average.
-fn steps() -> Vec<Workload> {
-    wgvq::quantize::all()
-        .iter()
-        .map(|kind| Workload::train_step_of(kind, 32))
-        .collect()
-}
-
-/// Returns the second stage.
-fn prior() -> Vec<Workload> {
-    bench::PriorWork::all().map(Workload::prior).to_vec()
-}
-
-fn list(global: &Global) -> Result<CommandStatus> {
-    let show = |suite: &str, workloads: Vec<Workload>| {
-        for w in workloads {
-            if global.json {
-                let op = w.op().map(|o| o.name());
-                let line = serde_json::json!({
-                    "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string(),
-                });
-                output::result(&line.to_string());
-            } else {
-                output::result(&format!("{suite:<10} {}", w.name()));
-            }
-        }
-    };
-    show("standard", bench::standard()?);
-    show("kernels", bench::kernels()?);
-    show("scaling", scaling()?);
-    show("quantizers", bench::study(STUDY_ROWS));
-    show("steps", steps());
-    show("prior", prior());
-    Ok(CommandStatus::Done)
 }
 
 /// Inputs and their f64 copies have to fit the machine: better to say so than to be killed by it.

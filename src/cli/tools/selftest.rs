@@ -1,11 +1,15 @@
 //! `wgvq selftest`
 
+mod table;
+
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use table::Line;
 use wgvq::gpu::Gpu;
 use wgvq::registry::{find, operations};
 use wgvq::spec::{Case, Operation, Verdict};
@@ -18,6 +22,8 @@ Without --thorough some of each operation's cases are run, which takes about a m
 Examples:
   wgvq selftest
   wgvq selftest --thorough
+  wgvq selftest --thorough --json > here.jsonl
+  wgvq selftest --table here.jsonl there.jsonl
   wgvq selftest --adapter nvidia --op vq_search --case n=999,k=77,d=12")]
 pub struct Selftest {
     /// Check only this operation, in all of its cases
@@ -32,6 +38,15 @@ pub struct Selftest {
     /// Seed of the random inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Check nothing: print what --json wrote on one or several devices as a table of Markdown,
+    /// the largest error of each operation and of its gradient
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with_all = ["op", "thorough"]
+    )]
+    table: Vec<PathBuf>,
 }
 
 /// The verdicts of an operation's cases, joined.
@@ -167,6 +182,12 @@ impl Selftest {
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        if !self.table.is_empty() {
+            let lines = self.table.iter().map(|path| table::read(path));
+            let lines = lines.collect::<Result<Vec<_>>>()?.concat();
+            output::result(table::markdown(&lines).trim_end());
+            return Ok(CommandStatus::Done);
+        }
         let plan = self.plan()?;
         let gpu = global.gpu()?;
         output::note(
@@ -186,7 +207,7 @@ impl Selftest {
         }
         let (mut failed, mut read) = (0, true);
         check(&gpu, &plan, self.seed, |op, cases, outcome| {
-            read = output::is_read(&row(global, op, cases, outcome));
+            read = output::is_read(&row(global, &gpu, op, cases, outcome));
             if !outcome.pass() {
                 failed += 1;
                 if let Some(wrong) = outcome.wrong() {
@@ -215,16 +236,25 @@ impl Selftest {
 }
 
 /// The line of an operation.
-fn row(global: &Global, op: &dyn Operation, cases: usize, outcome: &Outcome) -> String {
+fn row(global: &Global, gpu: &Gpu, op: &dyn Operation, cases: usize, outcome: &Outcome) -> String {
     let compared: usize = outcome.all().map(|v| v.compared).sum();
     let (forward, gradient) = (&outcome.forward, &outcome.gradient);
     if global.json {
         let error = |v: &Option<Verdict>| v.as_ref().map(|v| v.max_error);
-        let line = serde_json::json!({
-            "op": op.name(), "cases": cases, "compared": compared, "pass": outcome.pass(),
-            "forward_max_error": error(forward), "gradient_max_error": error(gradient),
-        });
-        return line.to_string();
+        let info = gpu.info();
+        let line = Line {
+            op: op.name().into(),
+            adapter: info.name.clone(),
+            driver: format!("{} {}", info.driver, info.driver_info),
+            core: gpu.core().name().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            cases,
+            compared,
+            pass: outcome.pass(),
+            forward_max_error: error(forward),
+            gradient_max_error: error(gradient),
+        };
+        return serde_json::to_string(&line).unwrap_or_default();
     }
     let error = |v: &Option<Verdict>| {
         v.as_ref()

@@ -183,6 +183,20 @@ impl Gpu {
         self.tiles().tile(cols, flops)
     }
 
+    /// Returns the rules of the table in use; none where there is nothing to choose.
+    pub fn tuning_rules(&self) -> Vec<Rule> {
+        if self.core() == Core::Coopmat {
+            return Vec::new();
+        }
+        let rule = |(max_cols, below_flops, tile): &(Option<usize>, Option<f64>, Tile)| Rule {
+            max_cols: *max_cols,
+            below_flops: *below_flops,
+            tile: tile.to_string(),
+            gflops: None,
+        };
+        self.tiles().rules.iter().map(rule).collect()
+    }
+
     /// Uses a measured table, and its core, from here on. Tiles of one core add in the same order;
     /// another core may round otherwise.
     ///

@@ -1,6 +1,6 @@
 //! The chart and the table of a benchmark.
 
-use wgvq::bench::{Row, Workload};
+use wgvq::bench::{Cache, Row, Workload};
 use wgvq::report::study::Point;
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::storage::table;
@@ -28,7 +28,12 @@ pub(super) fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
                 .filter(|(n, _)| *n != size)
                 .map(|(n, v)| format!("{n}={v}"))
                 .collect();
-            let several = format!("{} {}", kind, row.core);
+            let cold = if row.cache == Cache::Cold {
+                " cold"
+            } else {
+                ""
+            };
+            let several = format!("{} {}{cold}", kind, row.core);
             let rest = format!("{several} {}", rest.join(","));
             match found.iter_mut().find(|(s, r, _)| s == size && *r == rest) {
                 Some((_, _, points)) => points.push((value as f64, ms)),
@@ -104,13 +109,14 @@ pub(super) fn studied(rows: &[(Workload, Row)]) -> Vec<Point> {
 }
 
 pub(super) fn csv(rows: &[(Workload, Row)]) -> String {
-    let header = "name,case,core,ms,wall_ms,gflops,peak_share,memory_bytes,max_error";
+    let header = "name,case,core,cache,ms,wall_ms,gflops,peak_share,memory_bytes,max_error";
     let row = |(workload, r): &(Workload, Row)| {
         let or = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.4}"));
         vec![
             r.name.to_string(),
             workload.case().to_string(),
             r.core.to_string(),
+            r.cache.name().to_owned(),
             or(r.ms),
             or(r.wall_ms),
             or(r.gflops),

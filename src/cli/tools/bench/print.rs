@@ -4,17 +4,71 @@ use super::{lines, processor};
 use crate::cli::Global;
 use crate::cli::common::output;
 use indicatif::HumanBytes;
-use wgvq::bench::{Baseline, Change, FORMAT, Header, Peak, Row, Share, Workload, exponent};
+use wgvq::bench::{
+    self, Comparison, Environment, FORMAT, Header, Pairing, Peak, PeerRow, Results, Row, Run,
+    Share, Stop, Threshold, Workload, exponent,
+};
 use wgvq::gpu::Gpu;
+
+/// What a table's first column holds beside the name, and how wide that is.
+pub(super) struct Columns {
+    width: usize,
+    /// Whether there are several matrix cores.
+    cores: bool,
+    /// Whether there are several types.
+    types: bool,
+    /// Whether rows differ in whether their inputs lie in a cache.
+    caches: bool,
+    compared: bool,
+}
+
+impl Columns {
+    /// `shown` says whether rows tell their type, and their cache.
+    pub(super) fn new<'a>(
+        global: &Global,
+        names: impl Iterator<Item = &'a str>,
+        [types, caches]: [bool; 2],
+        compared: bool,
+    ) -> Columns {
+        Columns {
+            width: names.map(str::len).max().unwrap_or(0).max(26),
+            cores: global.core.len() > 1,
+            types,
+            caches,
+            compared,
+        }
+    }
+
+    fn width(&self) -> usize {
+        let cells = [(self.cores, 9), (self.types, 4), (self.caches, 5)];
+        let wanted = cells.iter().filter(|(shown, _)| *shown);
+        self.width + wanted.map(|(_, width)| width).sum::<usize>()
+    }
+
+    fn first(&self, row: &Row) -> String {
+        self.cells(&row.name, [&row.dtype, row.cache.name(), &row.core])
+    }
+
+    fn cells(&self, name: &str, [dtype, cache, core]: [&str; 3]) -> String {
+        let cells = [
+            (self.types, dtype),
+            (self.caches, cache),
+            (self.cores, core),
+        ];
+        let shown = cells.iter().filter(|(shown, _)| *shown);
+        shown.fold(name.to_owned(), |name, (_, cell)| format!("{name} {cell}"))
+    }
+}
 
 pub(super) fn head(
     global: &Global,
     gpu: &Gpu,
     peak: &Peak,
     seed: u64,
-    baseline: Option<&Baseline>,
-    width: usize,
-) {
+    environment: Environment,
+    columns: &Columns,
+) -> Header {
+    let width = columns.width();
     let info = gpu.info();
     let header = Header {
         wgvq_bench: FORMAT,
@@ -25,11 +79,13 @@ pub(super) fn head(
         seed,
         peak_gflops: peak.gflops,
         peak_gbps: peak.gbps,
+        peak_launch_us: peak.launch_us,
+        environment: Some(environment),
     };
     if global.json {
         // A line of our own type always serialises.
         output::result(&serde_json::to_string(&header).unwrap_or_default());
-        return;
+        return header;
     }
     output::note(
         global,
@@ -46,64 +102,42 @@ pub(super) fn head(
     output::note(
         global,
         &format!(
-            "measured peak {:.1} GFLOP/s (multiply-adds), {:.1} GB/s (copy); times by {clock}; \
-             seed {seed}",
-            peak.gflops, peak.gbps
+            "measured peak {:.1} GFLOP/s (multiply-adds), {:.1} GB/s (copy), {:.1} us a dispatch; \
+             times by {clock}; seed {seed}",
+            peak.gflops, peak.gbps, peak.launch_us
         ),
     );
-    if let Some(old) = baseline.filter(|b| {
-        (&b.header.adapter, &b.header.processor) != (&header.adapter, &header.processor)
-    }) {
-        let (a, p) = (&old.header.adapter, &old.header.processor);
-        output::note(
-            global,
-            &format!("the baseline is another machine's: {a}, {p}"),
-        );
-    }
     output::result(&format!(
-        "{:<width$} {:>9} {:>17} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>11} {:>8} {:>6}{}",
+        "{:<width$} {:>9} {:>17} {:>6} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>11} {:>8} {:>6}{}",
         "workload",
         "ms",
         "quartiles",
+        "spread",
         "wall ms",
         "record",
-        "cold ms",
+        "first ms",
         "GFLOP/s",
         "GB/s",
         "of peak",
         "memory",
         "error",
         "MHz",
-        if baseline.is_some() {
+        if columns.compared {
             "  against the baseline"
         } else {
             ""
         }
     ));
+    header
 }
 
-pub(super) fn line(
-    global: &Global,
-    row: &Row,
-    baseline: Option<&Baseline>,
-    width: usize,
-    types: bool,
-) {
+/// Prints a row; `change` says how it changed.
+pub(super) fn line(global: &Global, row: &Row, change: &str, columns: &Columns) {
     if global.json {
         output::result(&serde_json::to_string(row).unwrap_or_default());
         return;
     }
-    let several = if global.core.len() > 1 {
-        format!(" {}", row.core)
-    } else {
-        String::new()
-    };
-    let dtype = if types {
-        format!(" {}", row.dtype)
-    } else {
-        String::new()
-    };
-    let name = format!("{}{dtype}{several}", row.name);
+    let (width, name) = (columns.width(), columns.first(row));
     let (Some(ms), Some([q1, q3])) = (row.ms, row.ms_quartiles) else {
         let why = match &row.refused {
             Some(why) => format!("REFUSED: {why}"),
@@ -119,22 +153,14 @@ pub(super) fn line(
         (Some([before, _]), None) => format!("{before:.0}"),
         (None, _) => "-".into(),
     };
-    let change = match baseline.map(|b| b.change(row)) {
-        None => String::new(),
-        Some(Change::New) => "  not in it".into(),
-        Some(Change::Within(ratio)) => format!("  x{ratio:.2}, within the spread"),
-        Some(Change::Apart(ratio)) => format!(
-            "  x{ratio:.2}{}",
-            if ratio > 1.0 { " SLOWER" } else { " faster" }
-        ),
-    };
     output::result(&format!(
-        "{name:<width$} {ms:>9.3} {:>17} {:>9.3} {:>8.3} {:>8.1} {:>8.2} {:>7.2} {:>6.0}%{} \
+        "{name:<width$} {ms:>9.3} {:>17} {:>6} {:>9.3} {:>8.3} {:>8} {:>8.2} {:>7.2} {:>6.0}%{} \
          {:>11} {:>8} {clock:>6}{change}",
         format!("{q1:.3}..{q3:.3}"),
+        spread(row),
         or(row.wall_ms),
         or(row.record_ms),
-        or(row.cold_ms),
+        row.first_ms.map_or("-".into(), |ms| format!("{ms:.1}")),
         or(row.gflops),
         or(row.gbps),
         100.0 * or(row.peak_share),
@@ -142,6 +168,117 @@ pub(super) fn line(
         HumanBytes(row.memory).to_string(),
         row.max_err.map_or("-".into(), |e| format!("{e:.1e}")),
     ));
+    row.peers.iter().for_each(|beside| peer(beside, width));
+}
+
+/// Prints a peer's line under ours.
+fn peer(beside: &PeerRow, width: usize) {
+    let name = format!("  {}", beside.peer);
+    let line = match (beside.ms, beside.pass) {
+        (Some(ms), _) => {
+            let interval = beside.interval.map_or(String::new(), |[low, high]| {
+                format!(" [{low:.2}..{high:.2}]")
+            });
+            format!(
+                "{ms:>9.3} wall ms, ours {:.3} by turns: x{:.2}{interval}",
+                beside.ours_ms.unwrap_or(f64::NAN),
+                beside.ratio.unwrap_or(f64::NAN),
+            )
+        }
+        (None, Some(false)) => format!("WRONG: {}", beside.detail),
+        (None, _) => format!("passed over: {}", beside.detail),
+    };
+    output::result(&format!("{name:<width$} {line}"));
+}
+
+/// Returns how a row changed against what was measured before, in words.
+pub(super) fn change(header: &Header, row: &Row, old: &Results, threshold: Threshold) -> String {
+    let new = Results {
+        runs: vec![Run {
+            header: header.clone(),
+            rows: vec![row.clone()],
+        }],
+    };
+    match bench::compare(&new, old, Pairing::Apart, threshold).first() {
+        None => "  not in it".into(),
+        Some(one) => format!("  {}", ratio(one)),
+    }
+}
+
+/// `x1.10 [1.08..1.12] SLOWER`
+fn ratio(one: &Comparison) -> String {
+    if one.ratio.is_nan() {
+        return "no time to compare".into();
+    }
+    let interval = one
+        .interval
+        .map(|[low, high]| format!("[{low:.3}..{high:.3}] "));
+    let interval = interval.unwrap_or_default();
+    format!("x{:.3} {interval}{}", one.ratio, one.verdict)
+}
+
+/// Prints what several processes measured: as JSON a run behind another, else a line to each kind
+/// of row.
+pub(super) fn processes(global: &Global, results: &Results, columns: &Columns) {
+    if global.json {
+        output::result(results.text().unwrap_or_default().trim_end());
+        return;
+    }
+    let width = columns.width();
+    output::result(&format!(
+        "{:<width$} {:>9} {:>17} {:>9} {:>9} {:>9}",
+        "workload", "ms", "of processes", "within", "between", "processes"
+    ));
+    for kind in results.kinds() {
+        let name = columns.first(kind);
+        let timed = results.timed(kind);
+        let mut medians: Vec<f64> = timed.iter().filter_map(|(_, row)| row.ms).collect();
+        medians.sort_by(f64::total_cmp);
+        let (Some(least), Some(most)) = (medians.first(), medians.last()) else {
+            let rows = results.runs.iter().flat_map(|run| &run.rows);
+            let failed = rows.filter(|row| row.key() == kind.key());
+            let why = failed.map(|row| match &row.refused {
+                Some(why) => format!("REFUSED: {why}"),
+                None => format!("WRONG: {}", row.detail),
+            });
+            let why = why.last().unwrap_or_default();
+            output::result(&format!("{name:<width$} {why}"));
+            continue;
+        };
+        let spread = bench::spread_of(results, kind);
+        output::result(&format!(
+            "{name:<width$} {:>9.3} {:>17} {:>8.1}% {:>8.1}% {:>9}",
+            spread.median,
+            format!("{least:.3}..{most:.3}"),
+            100.0 * spread.within,
+            100.0 * spread.between,
+            format!("{}/{}", medians.len(), results.runs.len()),
+        ));
+    }
+}
+
+/// Prints the verdicts.
+pub(super) fn verdicts(global: &Global, found: &[Comparison], columns: &Columns) {
+    let width = columns.width();
+    for one in found {
+        if global.json {
+            output::result(&serde_json::to_string(one).unwrap_or_default());
+            continue;
+        }
+        let name = columns.cells(&one.name, [&one.dtype, &one.cache, &one.core]);
+        output::result(&format!("{name:<width$} {}", ratio(one)));
+    }
+}
+
+/// Returns how sure a median is, and whether that is less than was asked for.
+fn spread(row: &Row) -> String {
+    let mark = if row.stopped == Some(Stop::Spread) {
+        ""
+    } else {
+        "!"
+    };
+    let share = row.spread.map(|s| format!("{:.1}%", 100.0 * s));
+    format!("{}{mark}", share.unwrap_or("-".into()))
 }
 
 /// Prints the shares of a workload's time: every variant of a kernel as JSON, else a line for all

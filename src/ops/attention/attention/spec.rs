@@ -256,6 +256,9 @@ impl Operation for AttentionSpec {
             .map(|t| rng.normals(&[p.b, p.h, t, p.d]))
             .to_vec()
     }
+    fn timed_outputs(&self) -> &'static [usize] {
+        &[0]
+    }
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let mask = mask(gpu, c)?;
         let options = options(c, mask.as_ref());

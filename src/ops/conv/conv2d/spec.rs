@@ -93,6 +93,9 @@ impl Operation for Conv2dSpec {
             rng.normals(&g.y_shape()),
         ]
     }
+    fn timed_outputs(&self) -> &'static [usize] {
+        &[1]
+    }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let c = conv(case);
         Ok(vec![
@@ -206,6 +209,9 @@ impl Operation for Conv2dSpec {
 impl Gradient for Conv2dSpec {
     fn wrt(&self, _: &Case) -> Vec<usize> {
         vec![0, 1, 2, 3]
+    }
+    fn timed_wrt(&self, _: &Case) -> Vec<usize> {
+        vec![0, 1]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.conv2d(&v[0], &v[1], Some(&v[2]), Some(&v[3]), conv(case))

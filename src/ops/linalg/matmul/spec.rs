@@ -84,6 +84,9 @@ impl Operation for Matmul {
     fn halves(&self) -> &'static [usize] {
         &[0, 1]
     }
+    fn timed_outputs(&self) -> &'static [usize] {
+        &[0]
+    }
     fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let t = transpose(case);
         Ok(vec![

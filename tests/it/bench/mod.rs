@@ -1,6 +1,8 @@
 //! `wgvq bench` and `wgvq tune`: right numbers of a right kernel, no speed for a wrong one, and
 //! what they say to bad input.
 
+mod quoted;
+
 use crate::common::{run, stderr, stdout, wgvq};
 use std::time::Duration;
 use wgvq::Result;
@@ -49,10 +51,12 @@ const QUICK: Budget = Budget {
     time: Duration::ZERO,
     least: 2,
     most: 2,
+    spread: 0.01,
 };
 const PEAK: Peak = Peak {
     gflops: 100.0,
     gbps: 10.0,
+    launch_us: 0.0,
 };
 
 #[test]
@@ -74,7 +78,7 @@ fn a_wrong_kernel_has_no_speed() {
             wrong.gflops,
             wrong.gbps,
             wrong.peak_share,
-            wrong.cold_ms
+            wrong.first_ms
         ),
         (None, None, None, None, None)
     );
@@ -231,7 +235,7 @@ fn a_row_whose_clock_moved_is_said_and_has_no_times() {
     };
     let kept = moved.without_refused();
     assert!(kept.pass && kept.mhz == row.mhz && kept.refused.is_some());
-    assert_eq!((kept.ms, kept.wall_ms, kept.cold_ms), (None, None, None));
+    assert_eq!((kept.ms, kept.wall_ms, kept.first_ms), (None, None, None));
     assert_eq!((kept.gflops, kept.ms_quartiles), (None, None));
     // Lines that were written before there was a clock are read.
     let mut line = serde_json::to_value(&row).unwrap();
@@ -323,6 +327,7 @@ fn everything_that_can_be_timed_is_listed_and_the_standard_names_are_there() {
         "attention_causal_fwd",
         "attention_causal_fwd_bwd",
         "vqvae_train_step_b32",
+        "launch_d100",
         "quantizer_ema_n4096_k16384_d256",
     ] {
         assert!(
@@ -365,6 +370,41 @@ fn bad_input_is_an_error_that_names_it() {
         (vec!["scale_n99", "--core", "warp"], 2, "warp"),
         (vec!["scale_n99", "--seconds", "nan"], 2, "seconds"),
         (vec!["--n", "4"], 2, "--kernel"),
+        (
+            vec!["scale_n99", "--cache", "hot"],
+            2,
+            "neither warm nor cold",
+        ),
+        (vec!["scale_n99", "--cache", "cold,cold"], 2, "twice"),
+        (vec!["scale_n99", "--last-level-cache", "0"], 2, "MiB"),
+        (vec!["scale_n99", "--spread", "much"], 2, "such as 5%"),
+        (vec!["scale_n99", "--floor", "20"], 2, "such as 20us"),
+        (vec!["scale_n99", "--processes", "0"], 2, "1..=1000"),
+        (
+            vec!["scale_n99", "--fail-above", "5%"],
+            2,
+            "slower than what",
+        ),
+        (
+            vec![
+                "scale_n99",
+                "--against",
+                "x",
+                "--processes",
+                "5",
+                "--fail-above",
+                "5%",
+            ],
+            2,
+            "6 processes",
+        ),
+        (
+            vec!["scale_n99", "--against", "/nowhere/wgvq"],
+            1,
+            "cannot be run",
+        ),
+        (vec!["launch_d0"], 1, "launch_d"),
+        (vec!["report", "/nowhere/a.jsonl"], 1, "a.jsonl"),
         (vec!["scale_n99", "--plot", "x.png"], 2, "two values"),
     ] {
         let out = wgvq()

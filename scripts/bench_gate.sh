@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Shows that the gate of `wgvq bench` works on this machine: a build with 10 % more work in one
+# kernel is SLOWER and exits with 1, the reverse is FASTER, and two files of one build are neither.
+# Wants a machine that does nothing else; docs/benchmarking.md says how verdicts are found.
+#
+#   scripts/bench_gate.sh [ROUNDS]
+#
+#   ROUNDS          rounds of the three comparisons (20)
+#   GATE_PAIRS      processes of each side in a comparison (10)
+#   GATE_SECONDS    seconds for the workload in a process, at most (1)
+#   GATE_WORKLOAD   what is timed; the work is planted in layer_norm (layer_norm_n8192_c256)
+#   GATE_PROFILE    the profile of the builds: release, or dev for a quick look
+#   GATE_FLAGS      further options of `wgvq bench`, such as --any-clock on a shared machine
+#   CARGO           the cargo to build with
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=${1:-20}
+pairs=${GATE_PAIRS:-10}
+seconds=${GATE_SECONDS:-1}
+workload=${GATE_WORKLOAD:-layer_norm_n8192_c256}
+profile=${GATE_PROFILE:-release}
+read -ra flags <<<"${GATE_FLAGS:-}"
+cargo=${CARGO:-cargo}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+target=$(pwd)/target
+folder=$profile
+[ "$profile" != dev ] || folder=debug
+
+build() { # FOLDER NAME
+    (cd "$1" && CARGO_TARGET_DIR=$target "$cargo" build --quiet --profile "$profile" --bin wgvq)
+    cp "$target/$folder/wgvq" "$work/$2"
+}
+
+# The same sources in a folder of their own, in which every tenth row is computed twice: the
+# result is the same, and whether a row is one of these a compiler cannot know.
+mkdir "$work/tree"
+git ls-files -z | tar --null -T - -cf - | tar -xf - -C "$work/tree"
+python3 - "$work/tree/shaders/norm/layer_norm.wgsl" <<'PLANT'
+import sys
+path = sys.argv[1]
+text = open(path).read()
+begin = "    let first = row * p.units;\n"
+assert text.count(begin) == 1 and text.endswith("}\n"), "layer_norm.wgsl is another than this knows"
+loop = "    for (var again = 0u; again < 1u + u32(row % 10u == 0u); again++) {\n"
+open(path, "w").write(text.replace(begin, begin + loop)[:-2] + "    }\n}\n")
+PLANT
+build . base
+build "$work/tree" slow
+cp "$work/base" "$work/again"
+
+failed=0
+compare() { # WHAT NEW OLD VERDICT-PATTERN CODE
+    local said code=0
+    said=$("$work/$2" bench "$workload" --against "$work/$3" --processes "$pairs" \
+        --seconds "$seconds" --fail-above 5% --floor 20us --quiet "${flags[@]}") || code=$?
+    said=$(tail -n 1 <<<"$said")
+    if grep -Eq "$4\$" <<<"$said" && [ "$code" = "$5" ]; then
+        echo "ok      $1: $said"
+    else
+        echo "FAILED  $1, exit code $code: $said"
+        failed=$((failed + 1))
+    fi
+}
+
+begun=$SECONDS
+for round in $(seq "$rounds"); do
+    compare "round $round, 10 % more work" slow base SLOWER 1
+    compare "round $round, 10 % less work" base slow FASTER 0
+    compare "round $round, the same build" again base "(SAME|UNSURE)" 0
+done
+echo "$((3 * rounds - failed)) of $((3 * rounds)) as planted, in $((SECONDS - begun)) s"
+[ "$failed" = 0 ]

@@ -1,0 +1,276 @@
+//! Other libraries beside ours: a program of theirs gets a case with its inputs, and answers with
+//! what it computed and how long that took.
+//!
+//! The protocol is a line of JSON each way, over the program's standard input and output, and
+//! tensors in files of a folder: raw, little-endian, row by row. `docs/benchmarking.md` has it in
+//! full.
+
+use crate::spec::{Case, Data, HostTensor, Operation, Verdict};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// The version of the protocol.
+pub const PROTOCOL: u32 = 1;
+
+/// A case for a peer, with its inputs.
+pub struct Problem {
+    /// What is asked for: an operation's name, or `quantizer_ema` for a whole forward pass.
+    pub asked: String,
+    /// The operation whose reference judges the answer.
+    pub op: &'static dyn Operation,
+    /// Its case.
+    pub case: Case,
+    /// The inputs.
+    pub inputs: Vec<HostTensor>,
+    /// The shapes of the outputs.
+    pub shapes: Vec<Vec<usize>>,
+    /// With the gradient: that of the output, and the inputs whose gradients are the answer.
+    pub gradient: Option<(HostTensor, Vec<usize>)>,
+}
+
+/// A tensor in a file of a case's folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct File {
+    file: String,
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+/// Another library's program, running.
+pub struct Peer {
+    /// What it calls itself.
+    pub name: String,
+    /// Whether its products round operands to at most eleven bits, as TF32 and f16 do.
+    pub rounds: bool,
+    command: String,
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// An answer, or why there is none.
+pub type Answer<T> = std::result::Result<T, String>;
+
+impl Peer {
+    /// Starts a command, as a shell reads it. A peer that is not installed is the inner error.
+    ///
+    /// # Errors
+    /// If no shell can be started.
+    pub fn start(command: &str) -> Result<Answer<Peer>> {
+        let (shell, flag) = match cfg!(windows) {
+            true => ("cmd", "/C"),
+            false => ("sh", "-c"),
+        };
+        let mut child = Command::new(shell)
+            .args([flag, command])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::data(format!("`{command}` cannot be run: {e}")))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Error::data(format!("`{command}` has no pipes")));
+        };
+        let mut peer = Peer {
+            name: command.to_owned(),
+            rounds: false,
+            command: command.to_owned(),
+            child,
+            input,
+            output: BufReader::new(output),
+        };
+        Ok(peer
+            .ask(&json!({ "wgvq_peer": PROTOCOL }))
+            .and_then(|hello| {
+                let name = hello.get("peer").and_then(Value::as_str);
+                let name = name.ok_or("its first line has no `peer`")?;
+                name.clone_into(&mut peer.name);
+                peer.rounds = match hello.get("operands").and_then(Value::as_str) {
+                    None | Some("f32") => false,
+                    Some("tf32" | "f16") => true,
+                    Some(other) => return Err(format!("operands in `{other}`: f32, tf32 or f16")),
+                };
+                Ok(peer)
+            }))
+    }
+
+    /// The command that started it.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Sends a line and reads one. What the peer refuses or lacks is an error in its words.
+    fn ask(&mut self, question: &Value) -> Answer<Value> {
+        let gone = |e: std::io::Error| format!("it ended: {e}");
+        writeln!(self.input, "{question}").map_err(gone)?;
+        self.input.flush().map_err(gone)?;
+        let mut line = String::new();
+        if self.output.read_line(&mut line).map_err(gone)? == 0 {
+            let status = self.child.wait().map_err(gone)?;
+            return Err(format!("it ended without an answer ({status})"));
+        }
+        let answer: Value = serde_json::from_str(&line)
+            .map_err(|e| format!("`{}` is no answer: {e}", line.trim_end()))?;
+        for refusal in ["missing", "refused"] {
+            if let Some(why) = answer.get(refusal) {
+                let why = why.as_str().map_or_else(|| why.to_string(), str::to_owned);
+                return Err(format!("{refusal}: {why}"));
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Gives it a case, whose files go to `folder`, and returns what it computed.
+    ///
+    /// # Errors
+    /// If the folder cannot be written. A case that the peer refuses is the inner error.
+    pub fn solve(&mut self, problem: &Problem, folder: &Path) -> Result<Answer<Vec<HostTensor>>> {
+        let mut files = Vec::new();
+        let upstream = problem.gradient.as_ref().map(|(upstream, _)| upstream);
+        for (i, tensor) in problem.inputs.iter().chain(upstream).enumerate() {
+            files.push(write(folder, &format!("in{i}.bin"), tensor)?);
+        }
+        let sizes: serde_json::Map<String, Value> = problem
+            .case
+            .sizes()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        let upstream = upstream.and_then(|_| files.pop());
+        let wrt = problem.gradient.as_ref().map(|(_, wrt)| wrt);
+        let case = json!({
+            "op": problem.asked, "sizes": sizes, "folder": folder.to_string_lossy(),
+            "inputs": files, "upstream": upstream, "wrt": wrt,
+        });
+        Ok(self.ask(&json!({ "case": case })).and_then(|answer| {
+            let files = answer.get("outputs").cloned().unwrap_or_default();
+            let files: Vec<File> =
+                serde_json::from_value(files).map_err(|e| format!("its outputs: {e}"))?;
+            files.iter().map(|file| read(folder, file)).collect()
+        }))
+    }
+
+    /// Lets it repeat the case for that long, and returns the times in milliseconds.
+    pub fn time(&mut self, time: Duration, least: usize) -> Answer<Vec<f64>> {
+        let seconds = time.as_secs_f64();
+        let question = json!({ "time": { "seconds": seconds, "least": least } });
+        let answer = self.ask(&question)?;
+        let samples = answer.get("samples_ms").cloned().unwrap_or_default();
+        let samples: Vec<f64> =
+            serde_json::from_value(samples).map_err(|e| format!("its times: {e}"))?;
+        match samples.iter().all(|ms| ms.is_finite() && *ms > 0.0) && !samples.is_empty() {
+            true => Ok(samples),
+            false => Err("times that are none".into()),
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It ends by itself where its input does; one that does not is in nobody's way for long.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write(folder: &Path, name: &str, tensor: &HostTensor) -> Result<File> {
+    let (dtype, bytes): (&str, Vec<u8>) = match &tensor.data {
+        Data::F32(v) => ("f32", v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::F64(v) => (
+            "f32",
+            v.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+        ),
+        Data::U32(v) => ("u32", v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::U8(v) => ("u8", v.clone()),
+    };
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).map_err(|e| Error::file(&path, e.to_string()))?;
+    Ok(File {
+        file: name.to_owned(),
+        dtype: dtype.to_owned(),
+        shape: tensor.shape.clone(),
+    })
+}
+
+fn read(folder: &Path, file: &File) -> Answer<HostTensor> {
+    let said = |e: std::io::Error| format!("its file {}: {e}", file.file);
+    let path = folder.join(&file.file);
+    let size = match file.dtype.as_str() {
+        "f32" | "u32" => 4,
+        "u8" => 1,
+        other => return Err(format!("its type `{other}`: f32, u32 or u8")),
+    };
+    let sizes = file
+        .shape
+        .iter()
+        .try_fold(size, |n: usize, m| n.checked_mul(*m));
+    let there = std::fs::metadata(&path).map_err(said)?.len();
+    if sizes.map(|n| n as u64) != Some(there) {
+        return Err(format!(
+            "its file {} has {there} bytes, and its shape {:?} others",
+            file.file, file.shape
+        ));
+    }
+    let bytes = std::fs::read(&path).map_err(said)?;
+    let words = || bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+    let data = match file.dtype.as_str() {
+        "f32" => Data::F32(words().map(f32::from_le_bytes).collect()),
+        "u32" => Data::U32(words().map(u32::from_le_bytes).collect()),
+        _ => Data::U8(bytes),
+    };
+    Ok(HostTensor {
+        shape: file.shape.clone(),
+        data,
+    })
+}
+
+/// What a peer made of a workload, in the row of ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerRow {
+    /// What it calls itself.
+    pub peer: String,
+    /// Its command.
+    pub command: String,
+    /// Whether it agreed with f64; `None` where it computed nothing.
+    pub pass: Option<bool>,
+    /// Its median wall time in milliseconds.
+    pub ms: Option<f64>,
+    /// Ours, in the turns between.
+    pub ours_ms: Option<f64>,
+    /// Its time over ours: above 1 we are faster.
+    pub ratio: Option<f64>,
+    /// The ratio's interval at 95 %.
+    pub interval: Option<[f64; 2]>,
+    /// The median of each of its turns.
+    #[serde(default)]
+    pub samples: Vec<f64>,
+    /// The median of each of ours.
+    #[serde(default)]
+    pub ours_samples: Vec<f64>,
+    /// Its largest error against f64.
+    pub max_err: Option<f64>,
+    /// Why it has no time, where it has none; else the worst element.
+    pub detail: String,
+}
+
+impl PeerRow {
+    /// A row without a time.
+    pub(super) fn without(peer: &Peer, verdict: Option<&Verdict>, detail: String) -> PeerRow {
+        PeerRow {
+            peer: peer.name.clone(),
+            command: peer.command.clone(),
+            pass: verdict.map(|v| v.pass),
+            ms: None,
+            ours_ms: None,
+            ratio: None,
+            interval: None,
+            samples: Vec::new(),
+            ours_samples: Vec::new(),
+            max_err: verdict.map(|v| v.max_error).filter(|e| e.is_finite()),
+            detail,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Statistics of measured times: quantiles, and intervals that suppose no distribution.
+//!
+//! All intervals are by ranks, at 95 % or more, since few values are there and times are skewed:
+//!
+//! - a median's by order statistics (Conover, *Practical Nonparametric Statistics*, section 3.2),
+//! - the middle of paired differences by Wilcoxon's signed ranks, with the interval that Tukey
+//!   found in the averages of all pairs (Hollander and Wolfe, *Nonparametric Statistical Methods*,
+//!   section 3.3),
+//! - the shift between two samples by Wilcoxon's rank sum, as Hodges and Lehmann (1963) estimate
+//!   it, with Moses' interval (the same book, section 4.3).
+
+/// The chance, on each side, that an interval misses.
+const MISS: f64 = 0.025;
+
+/// A value between two others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The lower end.
+    pub low: f64,
+    /// The estimate.
+    pub middle: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl Interval {
+    /// Returns each of the three, changed.
+    pub fn map(self, f: impl Fn(f64) -> f64) -> Interval {
+        Interval {
+            low: f(self.low),
+            middle: f(self.middle),
+            high: f(self.high),
+        }
+    }
+}
+
+/// Returns the values in order.
+pub fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// Returns the value at a share of the way through sorted values; NaN where there are none.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * (sorted.len().max(1) - 1) as f64;
+    let (low, high) = (
+        sorted.get(at.floor() as usize),
+        sorted.get(at.ceil() as usize),
+    );
+    match (low, high) {
+        (Some(low), Some(high)) => low + (high - low) * at.fract(),
+        _ => f64::NAN,
+    }
+}
+
+/// Returns the median of values in any order; NaN where there are none.
+pub fn median(values: &[f64]) -> f64 {
+    quantile(&sorted(values), 0.5)
+}
+
+/// Returns how many of the least values of a statistic that takes `0, 1, ..` with these weights
+/// lie below the interval: 0 where no interval is that sure.
+fn below(weights: &[f64]) -> usize {
+    let total: f64 = weights.iter().sum();
+    let mut sum = 0.0;
+    weights
+        .iter()
+        .take_while(|weight| {
+            sum += **weight;
+            sum <= MISS * total
+        })
+        .count()
+}
+
+/// Returns the ends of sorted values of which `out` on each side lie outside, and their middle.
+fn between(sorted: &[f64], out: usize) -> Option<Interval> {
+    let low = sorted.get(out.checked_sub(1)?)?;
+    let high = sorted.get(sorted.len() - out)?;
+    Some(Interval {
+        low: *low,
+        middle: quantile(sorted, 0.5),
+        high: *high,
+    })
+}
+
+/// Returns the interval of a median. `None` for fewer than six values, which cannot be that sure.
+pub fn of_median(values: &[f64]) -> Option<Interval> {
+    let n = values.len();
+    if n > 1000 {
+        // The binomial's normal limit: its own numbers leave f64.
+        let out = 0.5 * n as f64 - 0.98 * (n as f64).sqrt();
+        return between(&sorted(values), out as usize);
+    }
+    // The number of values below the median: binomial, at one half.
+    let mut weights = vec![0.5f64.powi(n as i32)];
+    for i in 0..n {
+        weights.push(weights[i] * (n - i) as f64 / (i + 1) as f64);
+    }
+    between(&sorted(values), below(&weights))
+}
+
+/// Returns the interval of the middle of paired differences. `None` for fewer than six.
+pub fn of_pairs(differences: &[f64]) -> Option<Interval> {
+    let n = differences.len();
+    // In how many of the 2^n ways of signs the ranks of the positive ones come to each sum.
+    let mut ways = vec![0.0; n * (n + 1) / 2 + 1];
+    ways[0] = 1.0;
+    for rank in 1..=n {
+        for sum in (rank..ways.len()).rev() {
+            ways[sum] += ways[sum - rank];
+        }
+    }
+    let mut averages = Vec::new();
+    for (i, a) in differences.iter().enumerate() {
+        averages.extend(differences[i..].iter().map(|b| (a + b) / 2.0));
+    }
+    between(&sorted(&averages), below(&ways))
+}
+
+/// Returns the interval of how far the first sample lies above the second. `None` where there are
+/// too few: four of each suffice.
+pub fn of_shift(first: &[f64], second: &[f64]) -> Option<Interval> {
+    let (n, m) = (first.len(), second.len());
+    // In how many ways of mixing the two, `sum` pairs have the first above the second: choosing
+    // which of the n + m places are the first's, one after another.
+    let mut ways = vec![vec![0.0; n * m + 1]; n + 1];
+    ways[0][0] = 1.0;
+    for place in 0..n + m {
+        for chosen in (1..=n.min(place + 1)).rev() {
+            // A first value in this place stands above those of the second before it.
+            let before = place + 1 - chosen;
+            if before > m {
+                continue;
+            }
+            for sum in (before..=n * m).rev() {
+                ways[chosen][sum] += ways[chosen - 1][sum - before];
+            }
+        }
+    }
+    let differences: Vec<f64> = first
+        .iter()
+        .flat_map(|a| second.iter().map(move |b| a - b))
+        .collect();
+    between(&sorted(&differences), below(&ways[n]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Rng;
+
+    #[test]
+    fn quantiles_lie_between_the_values() {
+        assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.5), 2.0);
+        assert_eq!(quantile(&[1.0, 2.0], 0.5), 1.5);
+        assert_eq!(quantile(&[3.0], 0.25), 3.0);
+        assert!(quantile(&[], 0.5).is_nan());
+        assert_eq!(median(&[4.0, 1.0, 2.0]), 2.0);
+    }
+
+    /// How many values lie outside on each side, as tables have it.
+    #[test]
+    fn ends_are_those_of_published_tables() {
+        let values = |n: usize| (1..=n).map(|v| v as f64).collect::<Vec<f64>>();
+        let ends = |i: Option<Interval>| i.map(|i| (i.low, i.high));
+        // Conover, table A3: of 10 values the 2nd and the 9th, of 20 the 6th and the 15th.
+        assert_eq!(ends(of_median(&values(5))), None);
+        assert_eq!(ends(of_median(&values(6))), Some((1.0, 6.0)));
+        assert_eq!(ends(of_median(&values(10))), Some((2.0, 9.0)));
+        assert_eq!(ends(of_median(&values(20))), Some((6.0, 15.0)));
+        let many = of_median(&values(2000)).unwrap();
+        assert!((950.0..960.0).contains(&many.low), "{many:?}");
+        // The critical values of Wilcoxon's signed ranks at 0.05 on two sides: 0, 3 and 8.
+        let averages = |n: usize, out: usize| {
+            let v = values(n);
+            let all: Vec<f64> = (0..n)
+                .flat_map(|i| (i..n).map(move |j| (i, j)))
+                .map(|(i, j)| (v[i] + v[j]) / 2.0)
+                .collect();
+            let all = sorted(&all);
+            Some((all[out], all[all.len() - 1 - out]))
+        };
+        assert_eq!(ends(of_pairs(&values(5))), None);
+        for (n, critical) in [(6, 0), (8, 3), (10, 8)] {
+            assert_eq!(ends(of_pairs(&values(n))), averages(n, critical), "{n}");
+        }
+        // Those of the rank sum: 0 for 4 and 4, 2 for 5 and 5, 23 for 10 and 10.
+        assert_eq!(of_shift(&values(3), &values(3)), None);
+        for (n, critical) in [(4, 0), (5, 2), (10, 23)] {
+            let v = values(n);
+            let all: Vec<f64> = (v.iter().flat_map(|a| v.iter().map(move |b| a - b))).collect();
+            let all = sorted(&all);
+            let want = Some((all[critical], all[n * n - 1 - critical]));
+            assert_eq!(ends(of_shift(&v, &v)), want, "{n}");
+        }
+    }
+
+    #[test]
+    fn intervals_hold_what_was_planted_as_often_as_they_say() {
+        let mut rng = Rng::new(7);
+        let mut hits = [0, 0, 0];
+        let tries = 400;
+        for _ in 0..tries {
+            // Skewed, as times are: mostly small, at times large.
+            let mut noise =
+                |n: usize| -> Vec<f64> { (0..n).map(|_| (0.3 * rng.normal()).exp()).collect() };
+            let (a, b): (Vec<f64>, Vec<f64>) = (noise(12), noise(12));
+            let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + 2.0 - b).collect();
+            let moved: Vec<f64> = a.iter().map(|a| a + 2.0).collect();
+            let all = [
+                (of_median(&a), 1.0),
+                (of_pairs(&differences), 2.0),
+                (of_shift(&moved, &b), 2.0),
+            ];
+            for (hit, (interval, truth)) in hits.iter_mut().zip(all) {
+                let i = interval.unwrap();
+                assert!(i.low <= i.middle && i.middle <= i.high);
+                *hit += i32::from((i.low..=i.high).contains(&truth));
+            }
+        }
+        for hit in hits {
+            assert!(hit as f64 >= 0.93 * tries as f64, "{hits:?} of {tries}");
+        }
+    }
+}

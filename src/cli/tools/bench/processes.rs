@@ -1,0 +1,281 @@
+//! The same workloads in several processes, by turns with another build's.
+
+use super::Bench;
+use super::print::{Columns, processes, verdicts};
+use super::report::share;
+use crate::cli::common::output;
+use crate::cli::{CommandStatus, Global};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use wgvq::bench::{Cache, Change, Comparison, Pairing, Results, Threshold, Workload, compare};
+use wgvq::{Error, Result};
+
+/// Processes of each side where none are asked for: an interval of pairs needs six.
+const PAIRS: usize = 6;
+/// Processes that `--compare` needs on each side for a verdict.
+const APART: usize = 4;
+
+/// What the new results stand against.
+enum Against {
+    /// Nothing.
+    Nothing,
+    /// A file's.
+    File(Results),
+    /// Another program's, process by process.
+    Program(PathBuf),
+}
+
+impl Bench {
+    /// Whether workloads are measured by processes of their own.
+    pub(super) fn has_processes(&self) -> bool {
+        self.processes.is_some() || self.against.is_some()
+    }
+
+    pub(super) fn threshold(&self) -> Threshold {
+        Threshold {
+            share: self.fail_above.map_or(0.05, |p| p.share()),
+            floor_ms: self.floor.ms(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.processes.map_or(PAIRS, usize::from)
+    }
+
+    /// Checks that a verdict can be had, where the exit code is to be one.
+    pub(super) fn check_gate(&self) -> Result<()> {
+        let needs = |least: usize, what: &str| {
+            let what = format!(
+                "needs {least} processes a side at least, below which no interval is 95 % \
+                 sure{what}"
+            );
+            Err(Error::config("--fail-above", what))
+        };
+        match self.fail_above {
+            None => Ok(()),
+            Some(_) if self.against.is_some() && self.count() < PAIRS => needs(PAIRS, ""),
+            Some(_) if self.against.is_none() && self.processes.unwrap_or(1) < APART as u16 => {
+                needs(APART, "; set --processes")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Measures `workloads` by processes, prints what they say, and compares.
+    pub(super) fn by_processes(
+        &self,
+        global: &Global,
+        workloads: &[Workload],
+        baseline: Option<Results>,
+    ) -> Result<CommandStatus> {
+        let against = match (baseline, &self.against) {
+            (Some(results), _) => Against::File(results),
+            (None, Some(program)) => Against::Program(program.clone()),
+            (None, None) => Against::Nothing,
+        };
+        if let (Against::File(old), Some(_)) = (&against, self.fail_above)
+            && old.runs.len() < APART
+        {
+            let what = format!(
+                "needs {APART} processes in the file to compare with, and it has {}; \
+                 `wgvq bench --processes {APART} --json` makes one",
+                old.runs.len()
+            );
+            return Err(Error::config("--fail-above", what));
+        }
+        let names: Vec<&str> = workloads.iter().map(Workload::name).collect();
+        let (new, old) = self.measured(global, &names, &against)?;
+        let columns = Columns::new(global, names.iter().copied(), self.shown(), false);
+        processes(global, &new, &columns);
+        if let Some(folder) = &self.share {
+            share(global, folder, &new)?;
+        }
+        let wrong = new
+            .runs
+            .iter()
+            .flat_map(|run| &run.rows)
+            .filter(|row| !row.pass)
+            .count();
+        if wrong > 0 {
+            output::note(
+                global,
+                &format!("{wrong} results are WRONG: no speed is given for them"),
+            );
+        }
+        let Some(old) = old else {
+            return Ok(status(wrong == 0));
+        };
+        let pairing = match against {
+            Against::Program(_) => Pairing::Turns,
+            _ => Pairing::Apart,
+        };
+        let threshold = self.threshold();
+        let mut found = compare(&new, &old, pairing, threshold);
+        self.confirm(global, &mut found, &against, pairing, threshold)?;
+        verdicts(global, &found, &columns);
+        let slower = found.iter().filter(|c| c.verdict == Change::Slower).count();
+        let unmeasured = found.iter().filter(|c| c.interval.is_none()).count();
+        if let Some(most) = self.fail_above {
+            let left = new.kinds().len() - found.len();
+            let said = [
+                (
+                    slower,
+                    format!("slower by more than {most} and {}", self.floor),
+                ),
+                (unmeasured, "measured too seldom for a verdict".to_owned()),
+                (left, "not among what they are compared with".to_owned()),
+            ];
+            for (count, what) in said.iter().filter(|(count, _)| *count > 0) {
+                let all = new.kinds().len();
+                output::note(global, &format!("{count} of {all} workloads are {what}"));
+            }
+            return Ok(status(wrong + slower + unmeasured == 0));
+        }
+        Ok(status(wrong == 0))
+    }
+
+    /// Measures again what is faster or slower: it has to be so in both measurements.
+    fn confirm(
+        &self,
+        global: &Global,
+        found: &mut [Comparison],
+        against: &Against,
+        pairing: Pairing,
+        threshold: Threshold,
+    ) -> Result<()> {
+        let suspect = |c: &Comparison| matches!(c.verdict, Change::Slower | Change::Faster);
+        let mut names: Vec<String> = Vec::new();
+        for one in found.iter().filter(|c| suspect(c)) {
+            if !names.contains(&one.name) {
+                names.push(one.name.clone());
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        output::note(
+            global,
+            &format!("once more, to be sure: {}", names.join(", ")),
+        );
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (new, old) = self.measured(global, &names, against)?;
+        let Some(old) = old else { return Ok(()) };
+        let again = compare(&new, &old, pairing, threshold);
+        for one in found.iter_mut().filter(|c| suspect(c)) {
+            let same = |c: &&Comparison| {
+                (&c.name, &c.core, &c.dtype, &c.cache)
+                    == (&one.name, &one.core, &one.dtype, &one.cache)
+            };
+            if again.iter().find(same).map(|c| c.verdict) != Some(one.verdict) {
+                one.verdict = Change::Unsure;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the processes, and those of the other program by turns.
+    fn measured(
+        &self,
+        global: &Global,
+        names: &[&str],
+        against: &Against,
+    ) -> Result<(Results, Option<Results>)> {
+        let this = std::env::current_exe()
+            .map_err(|e| Error::data(format!("the program's own file cannot be found: {e}")))?;
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for turn in 0..self.count() {
+            let mut sides = vec![(&this, &mut new)];
+            if let Against::Program(program) = against {
+                sides.push((program, &mut old));
+                // What wanders with time strikes both alike.
+                if turn % 2 == 1 {
+                    sides.reverse();
+                }
+            }
+            for (program, texts) in sides {
+                let (turn, all) = (turn + 1, self.count());
+                let program = program.as_path();
+                output::note(global, &format!("{turn} of {all}: {}", program.display()));
+                texts.push(self.child(global, program, names)?);
+            }
+        }
+        let read = |texts: &[String]| {
+            Results::parse(&texts.concat()).map_err(|what| Error::data(format!("a process {what}")))
+        };
+        let new = read(&new)?;
+        let rows: Vec<&wgvq::bench::Row> = new.kinds();
+        let old = match against {
+            Against::Nothing => None,
+            Against::File(results) => Some(results.clone()),
+            Against::Program(_) => Some(read(&old)?),
+        };
+        if let Some(old) = &old {
+            old.comparable(new.header(), &rows)?;
+        }
+        Ok((new, old))
+    }
+
+    /// Runs one process, and returns what it wrote.
+    fn child(&self, global: &Global, program: &Path, names: &[&str]) -> Result<String> {
+        let out = Command::new(program)
+            .args(self.words(global, names))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| Error::file(program, format!("cannot be run: {e}")))?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        // A row that is wrong or refused is a failure too, and a result.
+        if Results::parse(&text).is_ok() {
+            return Ok(text);
+        }
+        let said = String::from_utf8_lossy(&out.stderr);
+        let said = said.lines().last().unwrap_or("it wrote no results");
+        Err(Error::file(program, format!("as a benchmark: {said}")))
+    }
+
+    /// The command of one process. What is at its default is left out: another build may not know
+    /// it.
+    fn words(&self, global: &Global, names: &[&str]) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["bench".into()];
+        words.extend(names.iter().map(OsString::from));
+        let mut set = |name: &str, value: String| {
+            words.push(name.into());
+            words.push(value.into());
+        };
+        set("--seconds", self.seconds.to_string());
+        set("--seed", self.seed.to_string());
+        if self.dtype != ["f32"] {
+            set("--dtype", self.dtype.join(","));
+        }
+        if self.spread != super::DEFAULT_SPREAD.parse().unwrap_or(self.spread) {
+            set("--spread", self.spread.to_string());
+        }
+        if self.cache != [Cache::Warm] {
+            let names: Vec<&str> = self.cache.iter().map(|c| c.name()).collect();
+            set("--cache", names.join(","));
+        }
+        if let Some(mib) = self.last_level_cache {
+            set("--last-level-cache", mib.to_string());
+        }
+        if let Some(adapter) = &global.adapter {
+            set("--adapter", adapter.clone());
+        }
+        if !global.core.is_empty() {
+            let names: Vec<&str> = global.core.iter().map(|c| c.name()).collect();
+            set("--core", names.join(","));
+        }
+        set("--robust-access", global.robust_access.name().into());
+        if self.any_clock {
+            words.push("--any-clock".into());
+        }
+        words.extend(["--json", "--quiet"].map(OsString::from));
+        words
+    }
+}
+
+fn status(good: bool) -> CommandStatus {
+    match good {
+        true => CommandStatus::Done,
+        false => CommandStatus::Failed,
+    }
+}
