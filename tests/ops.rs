@@ -9,7 +9,9 @@ mod skip;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use wgvq::gpu::{Core, DeviceClass, Gpu, Kernel, Options, RobustAccess, adapters};
+use wgvq::gpu::{
+    Core, DeviceClass, Gpu, Kernel, Options, RobustAccess, Rule, TUNING_FORMAT, Tuning, adapters,
+};
 use wgvq::registry::operations;
 use wgvq::spec::{Case, Operation};
 use wgvq::{Error, verify};
@@ -77,6 +79,13 @@ enum Place {
     /// The device's own choice.
     Default,
     Core(Core),
+    /// The `coopmat` core on emulated matrices of `side` x `side`, for subgroups of `lanes`, with
+    /// tiles of `size` x `size`.
+    Emulated {
+        side: u32,
+        lanes: u32,
+        size: u32,
+    },
     /// Invocations that share a row. No device chooses all three by itself.
     RowGroup(u32),
     /// As laid out on a GPU of this class, on the core that GPUs choose.
@@ -88,6 +97,9 @@ impl Place {
         match self {
             Place::Default => "default".into(),
             Place::Core(core) => core.name().into(),
+            Place::Emulated { side, lanes, size } => {
+                format!("emulated_{side}x{side}_{lanes}_lanes_tile_{size}")
+            }
             Place::RowGroup(n) => format!("row_group_{n}"),
             Place::Class(class) => class.name().into(),
         }
@@ -97,17 +109,45 @@ impl Place {
         let (core, row_group, device_class) = match self {
             Place::Default => (None, None, None),
             Place::Core(core) => (Some(core), None, None),
+            Place::Emulated { .. } => (Some(Core::Coopmat), None, None),
             Place::RowGroup(n) => (Some(Core::Tiled), Some(n), None),
             Place::Class(class) => (Some(Core::Tiled), None, Some(class)),
+        };
+        let emulated_matrices = match self {
+            Place::Emulated { side, lanes, .. } => Some((side, lanes)),
+            _ => None,
         };
         Options {
             core,
             row_group,
             device_class,
+            emulated_matrices,
             guard: true,
             ..Default::default()
         }
     }
+}
+
+/// An engine of a place, with its tile for every problem where it has one.
+fn engine(place: Place, options: Options) -> Gpu {
+    let gpu = gpu(options);
+    if let Place::Emulated { size, .. } = place {
+        let rule = Rule {
+            max_cols: None,
+            below_flops: None,
+            tile: format!("coopmat {size}x{size}"),
+            gflops: None,
+        };
+        gpu.set_tuning(&Tuning {
+            format: TUNING_FORMAT,
+            adapter: gpu.info().name.clone(),
+            driver: String::new(),
+            core: gpu.core().name().into(),
+            rules: vec![rule],
+        })
+        .expect("a tile that emulated matrices have");
+    }
+    gpu
 }
 
 fn gpu(options: Options) -> Gpu {
@@ -115,6 +155,15 @@ fn gpu(options: Options) -> Gpu {
         "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
     )
 }
+
+/// Matrices, lanes and tiles that are emulated: every way of loading and storing there is.
+const EMULATED: [(u32, u32, u32); 5] = [
+    (16, 32, 64),
+    (16, 32, 128),
+    (16, 64, 64),
+    (16, 64, 128),
+    (8, 8, 64),
+];
 
 /// Whether it is of a matrix core, or of subgroups.
 fn of_a_core(kernel: &Kernel) -> bool {
@@ -124,7 +173,7 @@ fn of_a_core(kernel: &Kernel) -> bool {
 }
 
 /// Returns the places that the kernels of an operation differ by, from what it declares.
-/// Cooperative matrices are in `tests/coopmat.rs`.
+/// Real cooperative matrices are in `tests/it/coopmat.rs`.
 fn places(op: &dyn Operation) -> Vec<Place> {
     let kernels = op.kernels();
     let mut groups: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
@@ -137,6 +186,15 @@ fn places(op: &dyn Operation) -> Vec<Place> {
     let mut places = Vec::new();
     if kernels.iter().any(of_a_core) {
         places.extend([Core::Subgroup, Core::Tiled].map(Place::Core));
+    }
+    // The core's own kernels in every form, and what is built on them in the first.
+    let own = ["matmul", "conv2d", "conv_transpose2d", "vq_search"].contains(&op.name());
+    if kernels.iter().any(|kernel| kernel.get("SIDE").is_some()) {
+        places.extend(
+            EMULATED[..if own { EMULATED.len() } else { 1 }]
+                .iter()
+                .map(|&(side, lanes, size)| Place::Emulated { side, lanes, size }),
+        );
     }
     let shared: BTreeSet<u32> = groups
         .into_values()
@@ -194,7 +252,7 @@ fn left_out(op: &dyn Operation, place: Place, case: &Case) -> bool {
     }
     // Attention makes kernels of its own for as many channels.
     let most = if op.name() == "attention" { 256 } else { 128 };
-    place == Place::Core(Core::Tiled)
+    matches!(place, Place::Core(Core::Tiled) | Place::Emulated { .. })
         && (op.work(case).flops >= 1e7 || case.get("d") > most)
         && !thorough()
 }
@@ -249,13 +307,13 @@ fn agree(
     place: Place,
     cases: &[(usize, Case)],
 ) -> Result<(), Failed> {
-    let mut unchecked = gpu(place.options());
-    if can_go_without_robust_access(&unchecked) {
-        unchecked = gpu(Options {
-            robust_access: RobustAccess::Off,
-            ..place.options()
-        });
+    let mut options = place.options();
+    if can_go_without_robust_access(&gpu(Options::default())) {
+        options.robust_access = RobustAccess::Off;
     }
+    let unchecked = engine(place, options);
+    // What a self-test dispatched is not the operation's.
+    let opening: BTreeSet<String> = unchecked.kernels_in_use().into_iter().collect();
     if matches!(place, Place::Core(core) if unchecked.core() != core) {
         skip::skipped(
             name,
@@ -267,10 +325,11 @@ fn agree(
         );
         return Ok(());
     }
-    let checked = gpu(Options {
+    let checked = Options {
         shader_checks: true,
         ..place.options()
-    });
+    };
+    let checked = engine(place, checked);
     let (mut failures, mut under_checks) = (Vec::new(), Checked::default());
     for (i, case) in cases {
         let seed = 1000 + *i as u64;
@@ -297,7 +356,8 @@ fn agree(
             }
         }
     }
-    let used = unchecked.kernels_in_use();
+    let mut used = unchecked.kernels_in_use();
+    used.retain(|label| !opening.contains(label));
     let own: BTreeSet<String> = op.kernels().iter().map(Kernel::label).collect();
     if !used.iter().all(|label| own.contains(label)) {
         let kernels: Vec<Kernel> = operations().iter().flat_map(|op| op.kernels()).collect();

@@ -80,11 +80,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let k_end = i32(p.kw * p.i);
 #endif
 #import gemm/accumulate
+    let rows = p.rows;
     let cols = p.o;
+    let tile_start = tile_r0 * p.o + tile_c0;
+#import gemm/store_tile
 #unroll v 0 V
+#import gemm/sums
     {
         let row = tile_row(tile_r0, lane, {v}u);
-        if row < p.rows {
+        if row < rows {
             let start = row * p.o + tile_col;
 #import gemm/store_row
         }

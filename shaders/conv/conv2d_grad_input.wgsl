@@ -100,8 +100,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let t0_end = (max(p.kw, phase.x) - phase.x + p.stride - 1u) / p.stride;
     let k_end = i32(p.o);
 #import gemm/accumulate
+    // The pixels of a phase lie side by side where there is only one.
+    let rows = select(0u, all_rows, p.stride == 1u);
     let cols = p.i;
+    let tile_start = tile_r0 * p.i + tile_c0;
+#import gemm/store_tile
 #unroll v 0 V
+#import gemm/sums
     {
         let row = tile_row(tile_r0, lane, {v}u);
         if row < phase_rows {

@@ -87,6 +87,65 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let k_end = i32(p.ow);
 #import gemm/accumulate
     let rows = p.kh * p.kw * p.i;
+#ifdef SIDE
+    // A column of sums is one run of dw: matrices go there as they are, the tile lying inside, or
+    // by stages, of which an invocation has four rows of a column at a time.
+#ifdef DIRECT
+    if tile_r0 + TILE_ROWS <= rows && tile_c0 + TILE_COLS <= p.o && whole {
+        let first_col = group.z * p.o + tile_c0 + block_col;
+        let stride = rows / 4u;
+#ifdef EMULATE
+        for (var block = 0u; block < DOWN * BESIDE; block += 1u) {
+            let row = tile_r0 + row_of(block / BESIDE) + block_row;
+            let at = ((first_col + col_of(block % BESIDE)) * rows + row) / 4u;
+            for (var e = 0u; e < HELD; e += 1u) {
+                let one = lane % SUBGROUP + e * SUBGROUP;
+                let line = at + one % SIDE * stride;
+                dw[line + one / SIDE / 4u][one / SIDE % 4u] = held[block * HELD + e];
+            }
+        }
+#else
+#unroll i 0 TILE_ROWS/(2*SIDE)
+#unroll j 0 TILE_COLS/(2*SIDE)
+        {
+            let row = tile_r0 + row_of({i}u) + block_row;
+            let at = ((first_col + col_of({j}u)) * rows + row) / 4u;
+            coopStore(sum_{i}_{j}, &dw[at], stride);
+        }
+#end
+#end
+#endif
+        return;
+    }
+#endif
+#unroll t 0 TILE_ROWS/32
+#unroll h 0 TILE_COLS/64
+#import gemm/coopmat_stage
+#unroll q 0 512/GROUP
+    {
+        let part = lane % 8u * 4u;
+        let beside = lane / 8u + {q}u * (GROUP / 8u);
+        let row = tile_r0 + {32*t}u + part;
+        let col = tile_c0 + {64*h}u + beside;
+        let sum = select(
+            vec4<f32>(nothing),
+            vec4<f32>(sums[part * FLOATS + beside], sums[(part + 1u) * FLOATS + beside],
+                sums[(part + 2u) * FLOATS + beside], sums[(part + 3u) * FLOATS + beside]),
+            whole,
+        );
+        let at = (group.z * p.o + col) * rows + row;
+#ifdef LHS_VEC
+        if row < rows && col < p.o { dw[at / 4u] = sum; }
+#else
+#unroll j 0 4
+        if row + {j}u < rows && col < p.o { dw[at + {j}u] = sum[{j}]; }
+#end
+#endif
+    }
+#end
+#end
+#end
+#else
 #unroll v 0 V/4
     {
         let row = tile_row(tile_r0, lane, {4*v}u);
@@ -108,4 +167,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     }
 #end
+#endif
 }

@@ -1,10 +1,43 @@
-// The `coopmat` core's module scope: its matrix types and its tiles in workgroup memory, see
-// gemm/coopmat.
+// The `coopmat` core's module scope: its matrix types, its tiles in workgroup memory, and how a
+// value gets there, see gemm/coopmat.
 //
-// Scalar arrays, since naga counts a stride in what the pointer points to for SPIR-V and in scalars
-// for MSL. Strides are padded by 8 halves or 4 floats: rows stay aligned to 16 bytes, as SPIR-V
-// wants, and start in different banks.
+// A tile's line is a row of the left operand or a column of the right one: TILE_K halves along k
+// and 8 of padding, so that lines stay aligned to 16 bytes, as SPIR-V wants, and start in different
+// banks. QUADS makes an element of a tile four halves: naga counts a stride in what the pointer
+// points to for SPIR-V and in scalars for MSL, so only matrices of 16 x 16, which Metal lacks, are
+// read so.
+//
+// With EMULATE the three operations on matrices are plain WGSL: a matrix in workgroup memory is the
+// place of its first element, and a lane keeps every SUBGROUP-th of the sums. It is for tests:
+// every index, mask, split and store of the core runs on any device with f16. Loops stand where
+// matrices have names of their own, since software drivers compile for seconds otherwise.
 enable f16;
+#ifdef QUADS
+alias Cell = vec4<f16>;
+const CELL = 4u;                     // halves in an element of a tile
+#else
+alias Cell = f16;
+const CELL = 1u;
+#endif
+const PITCH = (TILE_K + 8u) / CELL;  // from one line of a tile to the next
+const FLOATS = 68u;                  // from one row of sums to the next: 64 columns and padding
+var<workgroup> lhs_tile: array<Cell, TILE_ROWS * PITCH>;
+var<workgroup> rhs_tile: array<Cell, TILE_COLS * PITCH>;
+var<workgroup> sums: array<f32, 32u * FLOATS>;
+
+#ifdef EMULATE
+const HELD = SIDE * SIDE / SUBGROUP; // sums of a matrix that a lane keeps
+alias Sums = array<f32, TILE_ROWS * TILE_COLS / 4u / SUBGROUP>;
+#for op in lhs rhs
+fn {op}_half(first: u32, line: u32, k: u32) -> f32 {
+#ifdef QUADS
+    return f32({op}_tile[first + line * PITCH + k / 4u][k % 4u]);
+#else
+    return f32({op}_tile[first + line * PITCH + k]);
+#endif
+}
+#end
+#else
 // naga holds cooperative matrices to the rule for derivatives, and takes for divergent what a
 // function returned or a private variable holds. Every branch around the core depends on the
 // workgroup and the parameters alone.
@@ -13,13 +46,70 @@ enable wgpu_cooperative_matrix;
 alias Left = coop_mat{SIDE}x{SIDE}<f16, A>;
 alias Right = coop_mat{SIDE}x{SIDE}<f16, B>;
 alias Sum = coop_mat{SIDE}x{SIDE}<f32, C>;
-// From one row of lhs_tile, or column of rhs_tile, to the next: 32 k and padding.
-const HALVES = 40u;
-const FLOATS = 68u;                  // from one row of sums to the next: 64 columns and padding
-var<workgroup> lhs_tile: array<f16, 2560>;
-var<workgroup> rhs_tile: array<f16, 2560>;
-var<workgroup> sums: array<f32, STAGE * FLOATS>;
+#endif
+// The first row and column, within the tile, of block (i, j) of the first subgroup: of every 32
+// rows and of every 64 columns a subgroup has one half.
+fn row_of(i: u32) -> u32 { return i * SIDE + i * SIDE / 16u * 16u; }
+fn col_of(j: u32) -> u32 { return j * SIDE + j * SIDE / 32u * 32u; }
+const DOWN = TILE_ROWS / (2u * SIDE);
+const BESIDE = TILE_COLS / (2u * SIDE);
 
+// Four values as they are read, whether they are values of the operand, and four halves of it:
+// between the first and the last lie the products of the tile before, so that nothing waits for
+// memory.
+#for (op, OP) in (lhs, LHS) (rhs, RHS)
+#ifdef {OP}_HALF
+alias {op}_raw = vec4<f16>;
+#else
+alias {op}_raw = vec4<f32>;
+#endif
+#ifdef {OP}_VEC
+fn {op}_inside(r: Run, k: i32) -> bool {
+#ifdef {OP}_EMPTY
+    return r.hi > 0;
+#elif {OP}_CUT
+    return k >= r.lo && k < r.hi;
+#elif WHOLE
+    return true;
+#else
+    return k >= r.lo && k < r.hi;
+#endif
+}
+fn {op}_fetch(at: i32, inside: bool) -> {op}_raw { return {op}_data[select(0, at, inside)]; }
+#else
+fn {op}_fetch(r: Run, k: i32) -> {op}_raw {
+    return vec4<f32>({op}_at(r, k), {op}_at(r, k + 1), {op}_at(r, k + 2), {op}_at(r, k + 3));
+}
+#endif
+fn {op}_narrow(raw: {op}_raw, inside: bool) -> vec4<f16> {
+#ifdef {OP}_RELU
+    return vec4<f16>(select({op}_raw(), max(raw, {op}_raw()), inside));
+#else
+    return vec4<f16>(select({op}_raw(), raw, inside));
+#endif
+}
+// Four halves along k, from 4 * quad on.
+fn {op}_put(line: u32, quad: u32, x: vec4<f16>) {
+#ifdef QUADS
+    {op}_tile[line * PITCH + quad] = x;
+#else
+#unroll j 0 4
+    {op}_tile[line * PITCH + 4u * quad + {j}u] = x[{j}];
+#end
+#endif
+}
+fn {op}_put_one(line: u32, k: u32, x: f16) {
+#ifdef QUADS
+    {op}_tile[line * PITCH + k / 4u][k % 4u] = x;
+#else
+    {op}_tile[line * PITCH + k] = x;
+#endif
+}
+
+#end
+// The tile leaves by stages of 32 rows and 64 columns, see gemm/sums: of each stage an invocation
+// has four columns of every (GROUP / 16)th row, and so of each 64 columns of the tile.
+const QUAD_COLS = 64u;
 fn tile_row(r0: u32, lane: u32, v: u32) -> u32 {
-    return r0 + v / 4u * SUBGROUP + lane / 16u * 4u + v % 4u;
+    return r0 + v / (512u / GROUP) * 32u + v % (512u / GROUP) * (GROUP / 16u) + lane / 16u;
 }

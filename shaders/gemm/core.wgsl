@@ -24,9 +24,10 @@
 //     k_end: i32                               and over k < k_end, the same for every workgroup:
 //                                              runs end by hi
 // What it gets: fn tile_row(tile_r0, lane, v) -> u32, row v of this invocation, and QUAD_COLS,
-// here; and from gemm/accumulate tile_col: u32 and the sums acc_{v}_{c} of row v and column
-// tile_col + c / 4 * QUAD_COLS + c % 4, for v < V and c < NC: columns come four side by side, and
-// so do rows.
+// here; from gemm/accumulate tile_col: u32; and from gemm/sums, imported for each v < V in order,
+// the sums acc_{v}_{c} of row v and column tile_col + c / 4 * QUAD_COLS + c % 4, for c < NC:
+// columns come four side by side, and but for the `coopmat` core so do rows. There, gemm/store_tile
+// before it stores a whole tile straight from its matrices, with DIRECT.
 //
 // How a run is read is a define for each operand (here LHS, and likewise RHS):
 //     LHS_K: step is 1, and at, offset, lo, hi are multiples of 4: four k's are one vec4;
@@ -36,9 +37,10 @@
 // LHS_RELU rectifies an operand as it is loaded. LHS_HALF says that it is stored as f16, which vec4
 // loads widen.
 //
-// The `tiled` core asks for more, to compare less. RUNS says that there may be more than one
-// (t1, t0). WHOLE says that k_end is a multiple of TILE_K, and that rows and columns past the last,
-// whose sums nobody stores, are read as some that exist. Every value is then there, but
+// The `tiled` and the `coopmat` core ask for more, to compare less. RUNS, of `tiled`, says that
+// there may be more than one (t1, t0). WHOLE says that k_end is a multiple of TILE_K, and that rows and
+// columns past the last, whose sums nobody stores, are read as some that exist. Every value is then
+// there, but
 //     LHS_EMPTY: a run of lhs is zeros where fn lhs_exists(line: Lhs, t1: u32, t0: u32) -> bool,
 //                which the kernel supplies then, says so;
 //     LHS_CUT: lo <= k < hi is held of lhs as without WHOLE.
@@ -61,7 +63,6 @@ fn tile_row(r0: u32, lane: u32, v: u32) -> u32 {
 }
 #elif SIDE
 #import gemm/runs
-const QUAD_COLS = 4u;
 #import gemm/coopmat_tiles
 #else
 // Where an invocation of the `tiled` core stands among DOWN x ACROSS: 32 lanes side by side are

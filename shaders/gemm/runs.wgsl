@@ -5,9 +5,14 @@
 #provides Run lhs_run lhs_load rhs_run rhs_load
 struct Run { base: i32, step: i32, lo: i32, hi: i32 }
 
-#for (op, Op) in (lhs, Lhs) (rhs, Rhs)
+#for (op, OP, Op) in (lhs, LHS, Lhs) (rhs, RHS, Rhs)
 fn {op}_run(line: {Op}, t1: u32, t0: u32) -> Run {
+#ifdef {OP}_EMPTY
+    // Every step or none.
+    let limits = vec2(0, select(0, 1, {op}_exists(line, t1, t0)));
+#else
     let limits = {op}_limits(line, t1, t0);
+#endif
     return Run(line.at + {op}_offset(t1, t0), {op}_step(), limits.x, limits.y);
 }
 #end

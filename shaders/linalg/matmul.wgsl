@@ -65,11 +65,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let k_end = i32(p.k_part);
 #endif
 #import gemm/accumulate
+    let rows = p.m;
     let cols = p.n;
+    let tile_start = (group.z * p.m + tile_r0) * p.n + tile_c0;
+#import gemm/store_tile
 #unroll v 0 V
+#import gemm/sums
     {
         let row = tile_row(tile_r0, lane, {v}u);
-        if row < p.m {
+        if row < rows {
             let start = (group.z * p.m + row) * p.n + tile_col;
 #import gemm/store_row
         }

@@ -96,6 +96,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     for (var tile_c0 = 0u; tile_c0 < p.k; tile_c0 += TILE_COLS) {
 #import gemm/accumulate
+#unroll v 0 V
+#import gemm/sums
+#end
 #unroll c 0 4
         let half_{c} = half_code[min(tile_col + {c}u, p.k - 1u)];
         let exists_{c} = tile_col + {c}u < p.k;

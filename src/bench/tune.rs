@@ -75,7 +75,7 @@ fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], 
         },
     )?;
     let (mut measured, mut quickest) = (Vec::new(), f64::INFINITY);
-    let all = Tile::candidates(core, gpu.subgroup_size());
+    let all = gpu.tiles_of(core);
     for tile in all.into_iter().filter(|tile| tile.suits(gpu.info())) {
         let rule = Rule {
             max_cols: None,
@@ -126,10 +126,10 @@ fn fastest(gpu: &Gpu, cores: &[Core]) -> Result<Core> {
 /// If the device fails, or its core has nothing to choose.
 pub fn tune(gpu: &Gpu, mut done: impl FnMut(&Class)) -> Result<Tuning> {
     let core = fastest(gpu, &gpu.cores())?;
-    if Tile::candidates(core, gpu.subgroup_size()).is_empty() {
+    if gpu.tiles_of(core).is_empty() {
         return Err(Error::invalid(
             "tuning",
-            format!("the {} core has one tile: nothing to measure", core.name()),
+            format!("the {} core has no tile: nothing to measure", core.name()),
         ));
     }
     let mut rules: Vec<Rule> = Vec::new();

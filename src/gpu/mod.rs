@@ -82,6 +82,10 @@ pub struct Options {
     /// Take the device's subgroups to have these sizes, largest and smallest, and try them. For
     /// tests: sizes that it has not are found out.
     pub subgroup_sizes: Option<[u32; 2]>,
+    /// Emulate cooperative matrices of as many rows and columns, on subgroups of as many lanes, in
+    /// plain WGSL: [`Core::Coopmat`] then runs wherever kernels have f16, slowly. (16, 32),
+    /// (16, 64), (8, 32) and (8, 8) are known. For tests.
+    pub emulated_matrices: Option<(u32, u32)>,
     /// Ask for none of the optional features, as on a browser's default device. For tests.
     pub no_features: bool,
     /// Let the driver check accesses to buffers, or not. A host's device stays as the host made it.
@@ -178,11 +182,11 @@ impl Gpu {
                 &adapter.get_info(),
                 "the features that this engine was told not to ask for",
             ))?,
-            Some(Core::Coopmat) => adapter::coopmat(&adapter)?,
+            Some(Core::Coopmat) => adapter::coopmat(&adapter, options.emulated_matrices)?,
             _ => Vec::new(),
         };
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if !coopmat.is_empty() {
+        if coopmat.iter().any(|c| !c.emulated) {
             features |= coopmat::FEATURES;
             // SAFETY: wgpu's experiment may have bugs. The user asked for it by name, every module
             // that uses it is validated, its accesses stay inside its tiles, and a self-test has to

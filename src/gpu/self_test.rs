@@ -3,31 +3,71 @@
 
 use super::device::adapter::lanes_to_try;
 use super::device::coopmat::lacking;
+use super::kernel::coopmat::TILE_K;
 use super::kernel::gemm::OperandLayout;
 use super::{Coopmat, Core, DType, Gpu, Kernel, Tensor, Tile, Work};
 use crate::{Result, shader};
 
-/// Rows, columns and steps of the product: ragged for every tile.
-const SIZES: [usize; 3] = [193, 135, 161];
+/// A product: its rows, columns and steps, how its operands are read, and so whether its tiles are
+/// whole and leave matrices for memory at once.
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    layout: OperandLayout,
+}
+
+/// Ragged for every tile, and read element by element.
+const RAGGED: Product = Product {
+    m: 193,
+    n: 135,
+    k: 161,
+    layout: OperandLayout::Scalar,
+};
+
+/// Tiles that lie inside beside some that do not, over several steps along k.
+const WHOLE: Product = Product {
+    m: 131,
+    n: 260,
+    k: 3 * TILE_K,
+    layout: OperandLayout::K,
+};
 
 impl Gpu {
-    /// Returns the first variant of the `coopmat` core that multiplies right: drivers list matrices
-    /// that they get wrong, and naga leaves out the operands by which one lane's writes become
-    /// visible to another's matrix (gfx-rs/wgpu#8805). Where a device has several sizes of
-    /// subgroups, it also says which the driver compiles a kernel for.
+    /// Returns the first variant of the `coopmat` core whose every tile multiplies right: drivers
+    /// list matrices that they get wrong, and naga leaves out the operands by which one lane's
+    /// writes become visible to another's matrix (gfx-rs/wgpu#8805). Where a device has several
+    /// sizes of subgroups, it also says which the driver compiles a kernel for.
     ///
     /// # Errors
     /// Says what went wrong in the last one, if none does.
     pub(in crate::gpu) fn passing(&self, variants: &[Coopmat]) -> Result<Coopmat> {
-        let mut wrong = String::new();
+        let lacks = |what: &str| {
+            let what = format!("cooperative matrices that multiply right ({what})");
+            lacking(&self.inner.info, &what)
+        };
+        let mut failed = lacks("none was tried");
         for variant in variants {
-            match self.multiplies_wrong(Tile::Coopmat(*variant))? {
-                None => return Ok(*variant),
-                Some(what) => wrong = what,
+            match self.tiles_multiply_wrong(*variant) {
+                Ok(None) => return Ok(*variant),
+                Ok(Some(what)) => failed = lacks(&what),
+                // One that the driver refuses has not passed either.
+                Err(error) => failed = error,
+            }
+            let _ = self.check();
+        }
+        Err(failed)
+    }
+
+    fn tiles_multiply_wrong(&self, variant: Coopmat) -> Result<Option<String>> {
+        for tile in variant.tiles() {
+            for product in [RAGGED, WHOLE] {
+                if let Some(what) = self.multiplies_wrong(tile, &product)? {
+                    return Ok(Some(format!("{tile}: {what}")));
+                }
             }
         }
-        let what = format!("cooperative matrices that multiply right ({wrong})");
-        Err(lacking(&self.inner.info, &what))
+        Ok(None)
     }
 
     /// Finds the lanes of the `subgroup` core where the device has several sizes of subgroups, if
@@ -42,7 +82,7 @@ impl Gpu {
         for lanes in lanes_to_try(self.inner.device.features(), &self.inner.info, planted) {
             let tile = Tile::candidates(Core::Subgroup, Some(lanes))[0];
             // A kernel that the driver refuses has not passed either.
-            if let Ok(None) = self.multiplies_wrong(tile) {
+            if let Ok(None) = self.multiplies_wrong(tile, &RAGGED) {
                 let _ = self.inner.lanes.set(lanes);
                 break;
             }
@@ -52,28 +92,33 @@ impl Gpu {
 
     /// Multiplies matrices of whole numbers that f16 holds, and whose sums f32 holds but f16 does
     /// not, and returns what is wrong in the product, if it is not exact.
-    fn multiplies_wrong(&self, tile: Tile) -> Result<Option<String>> {
-        let [m, n, k] = SIZES;
+    fn multiplies_wrong(&self, tile: Tile, product: &Product) -> Result<Option<String>> {
+        let Product { m, n, k, layout } = *product;
+        let vec = layout == OperandLayout::K;
         let whole = |i: usize, j: usize, mul: usize, span: usize| {
             ((i * mul + j * 29) % (2 * span + 1)) as f32 - span as f32
         };
         let a: Vec<f32> = (0..m * k).map(|at| whole(at / k, at % k, 37, 60)).collect();
-        let b: Vec<f32> = (0..k * n).map(|at| whole(at / n, at % n, 23, 40)).collect();
+        // Columns of the second operand lie side by side along k.
+        let b: Vec<f32> = (0..n * k).map(|at| whole(at / k, at % k, 23, 40)).collect();
         let y = Tensor::empty(self, &[m, n], DType::F32)?;
         let bindings = [
             &Tensor::from_slice(self, &[m, k], &a)?,
-            &Tensor::from_slice(self, &[k, n], &b)?,
+            &Tensor::from_slice(self, &[n, k], &b)?,
             &y,
         ];
         let (groups, tiles, col_tiles) = tile.grid(m, n, 1);
-        let [m32, n32, k32] = SIZES.map(|size| size as u32);
-        // As in shaders/linalg/matmul.wgsl: the product of two matrices, element by element.
+        let [m32, n32, k32] = [m, n, k].map(|size| size as u32);
+        // As in shaders/linalg/matmul.wgsl: the product of two matrices, the second transposed.
         let (of_a, of_b) = (m32 * k32, k32 * n32);
         let params = [
-            m32, n32, k32, col_tiles, tiles, of_a, of_b, 1, k32, k32, 1, 1, n32,
+            m32, n32, k32, col_tiles, tiles, of_a, of_b, 1, k32, k32, 1, k32, 1,
         ];
-        let kernel = Kernel::new(shader!("linalg/matmul"));
-        let kernel = tile.define(kernel, OperandLayout::Scalar, OperandLayout::Scalar);
+        let kernel = Kernel::new(shader!("linalg/matmul"))
+            .flag("OUT_VEC", vec)
+            .flag("WHOLE", tile.whole(layout, layout, k))
+            .flag("DIRECT", tile.direct(vec));
+        let kernel = tile.define(kernel, layout, layout);
         let work = Work::default();
         self.dispatch("self-test", &kernel, &bindings, &params, groups, work)?;
         let wrong = y
@@ -82,7 +127,7 @@ impl Gpu {
             .enumerate()
             .find_map(|(at, got)| {
                 let (row, col) = (at / n, at % n);
-                let want: f32 = (0..k).map(|s| a[row * k + s] * b[s * n + col]).sum();
+                let want: f32 = (0..k).map(|s| a[row * k + s] * b[col * k + s]).sum();
                 // NaN is as wrong as any other.
                 (got != want)
                     .then(|| format!("row {row}, column {col} of a product is {got}, not {want}"))
@@ -162,7 +207,10 @@ mod tests {
         let Some([wrong, _]) = sizes() else { return };
         let gpu = planted([wrong, wrong]);
         for tile in Tile::candidates(Core::Subgroup, Some(wrong)) {
-            let what = gpu.multiplies_wrong(tile).unwrap().expect("it is wrong");
+            let what = gpu
+                .multiplies_wrong(tile, &RAGGED)
+                .unwrap()
+                .expect("it is wrong");
             assert!(
                 what.contains("row 0, column 0 of a product is NaN"),
                 "{tile}: {what}"

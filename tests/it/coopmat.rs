@@ -128,13 +128,50 @@ fn search(gpu: &Gpu, x: &[f32], e: &[f32], d: usize) -> Vec<u32> {
     nearest(&x, &e).unwrap().read().unwrap()
 }
 
+/// An engine on the core with emulated matrices.
+fn emulating(matrices: (u32, u32)) -> wgvq::Result<Gpu> {
+    Gpu::new(Options {
+        core: Some(Core::Coopmat),
+        emulated_matrices: Some(matrices),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn only_known_matrices_are_emulated() {
+    let error = emulating((16, 8)).unwrap_err().to_string();
+    assert!(error.contains("16x32, 16x64, 8x32, 8x8"), "{error}");
+    let gpu = emulating((16, 32)).unwrap();
+    assert_eq!(gpu.core(), Core::Coopmat);
+    let tiles: Vec<String> = gpu
+        .tiles_of(Core::Coopmat)
+        .iter()
+        .map(|t| t.to_string())
+        .collect();
+    assert_eq!(tiles, ["coopmat 64x64", "coopmat 128x128"]);
+    // Each was held to exact products when the device was opened.
+    let used = gpu.kernels_in_use();
+    for size in ["64", "128"] {
+        let of = |k: &&String| k.contains("EMULATE=1") && k.contains(&format!("TILE_ROWS={size},"));
+        assert_eq!(used.iter().filter(of).count(), 2, "{used:?}");
+    }
+}
+
+#[test]
+fn the_search_on_real_matrices_is_the_f32_search() {
+    if let Some(coopmat) = gpu(Options::default()) {
+        same_search(&coopmat);
+    }
+}
+
+#[test]
+fn the_search_on_emulated_matrices_is_the_f32_search() {
+    same_search(&emulating((16, 32)).unwrap());
+}
+
 /// Not near the f32 search's indices: the same. With codes that f16 cannot tell apart, too small or
 /// too large for it, or NaN.
-#[test]
-fn the_search_is_the_f32_search() {
-    let Some(coopmat) = gpu(Options::default()) else {
-        return;
-    };
+fn same_search(coopmat: &Gpu) {
     let tiled = Gpu::new(Options {
         adapter: Some(coopmat.info().name.clone()),
         core: Some(Core::Tiled),
@@ -169,7 +206,7 @@ fn the_search_is_the_f32_search() {
             e[40 * d..41 * d].copy_from_slice(&copy);
             x[7 * d..8 * d].copy_from_slice(&copy);
         }
-        let (got, want) = (search(&coopmat, &x, &e, d), search(&tiled, &x, &e, d));
+        let (got, want) = (search(coopmat, &x, &e, d), search(&tiled, &x, &e, d));
         let differ = got.iter().zip(&want).enumerate().find(|(_, (g, w))| g != w);
         assert!(
             differ.is_none() && got.len() == want.len(),

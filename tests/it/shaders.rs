@@ -107,16 +107,17 @@ fn every_define_is_set_by_a_variant() {
     assert!(asked.len() > 40, "only {} defines", asked.len());
 }
 
-/// Returns what a variant needs by its defines: SIDE is of cooperative matrices, LANES of a
-/// subgroup, and what ends in _HALF of f16.
+/// Returns what a variant needs by its defines: SIDE is of cooperative matrices (f16 alone where
+/// they are emulated), LANES of a subgroup, and what ends in _HALF of f16.
 fn needs(kernel: &Kernel) -> [bool; 3] {
-    let matrices = kernel.get("SIDE").is_some();
+    let side = kernel.get("SIDE").is_some();
+    let matrices = side && kernel.get("EMULATE").is_none();
     let f16 = kernel
         .defines()
         .iter()
         .any(|(name, _)| name.ends_with("_HALF"));
     [
-        matrices || f16,
+        side || f16,
         matrices || kernel.get("LANES").is_some(),
         matrices,
     ]
@@ -319,7 +320,7 @@ fn texts_for_browsers_name_what_they_use() {
         .any(|f| code.contains(f));
         assert_eq!(
             names("enable subgroups;"),
-            uses || kernel.get("LANES").is_some() || kernel.get("SIDE").is_some(),
+            uses || needs(kernel)[1],
             "{label}"
         );
         assert_eq!(

@@ -36,7 +36,7 @@ fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
             );
             continue;
         }
-        for tile in Tile::candidates(core, gpu.subgroup_size()) {
+        for tile in gpu.tiles_of(core) {
             use_tile(&gpu, &tile.to_string()).unwrap();
             check(&gpu, tile);
             gpu.check_guard_bands()

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use table::Line;
-use wgvq::gpu::Gpu;
+use wgvq::gpu::{Core, Gpu, Options};
 use wgvq::registry::{find, operations};
 use wgvq::spec::{Case, Operation, Verdict};
 use wgvq::{Error, Result, verify};
@@ -24,7 +24,8 @@ Examples:
   wgvq selftest --thorough
   wgvq selftest --thorough --json > here.jsonl
   wgvq selftest --table here.jsonl there.jsonl
-  wgvq selftest --adapter nvidia --op vq_search --case n=999,k=77,d=12")]
+  wgvq selftest --adapter nvidia --op vq_search --case n=999,k=77,d=12
+  wgvq selftest --emulate-matrices 16x32 --op matmul")]
 pub struct Selftest {
     /// Check only this operation, in all of its cases
     #[arg(long)]
@@ -35,6 +36,10 @@ pub struct Selftest {
     /// Check every case of every operation, large ones too: minutes
     #[arg(long)]
     thorough: bool,
+    /// Check the coopmat core on any adapter with f16, its cooperative matrices emulated: 16x32,
+    /// 16x64, 8x32 or 8x8 (rows and columns of a matrix, lanes of a subgroup)
+    #[arg(long, value_name = "SIDExLANES", value_parser = matrices)]
+    emulate_matrices: Option<(u32, u32)>,
     /// Seed of the random inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -47,6 +52,15 @@ pub struct Selftest {
         conflicts_with_all = ["op", "thorough"]
     )]
     table: Vec<PathBuf>,
+}
+
+/// Reads `SIDExLANES`.
+fn matrices(text: &str) -> std::result::Result<(u32, u32), String> {
+    let (side, lanes) = text.split_once('x').unwrap_or_default();
+    match (side.parse(), lanes.parse()) {
+        (Ok(side), Ok(lanes)) => Ok((side, lanes)),
+        _ => Err("expected rows and lanes, such as 16x32".into()),
+    }
 }
 
 /// The verdicts of an operation's cases, joined.
@@ -166,6 +180,19 @@ fn next<T>(jobs: &Mutex<Receiver<T>>) -> Option<T> {
 }
 
 impl Selftest {
+    /// Opens the adapter, which has the `coopmat` core where its matrices are to be emulated.
+    fn gpu(&self, global: &Global) -> Result<Gpu> {
+        if self.emulate_matrices.is_none() {
+            return global.gpu();
+        }
+        Gpu::new(Options {
+            adapter: global.adapter.clone(),
+            core: Some(Core::Coopmat),
+            emulated_matrices: self.emulate_matrices,
+            ..Default::default()
+        })
+    }
+
     fn plan(&self) -> Result<Plan<'static>> {
         Ok(match (&self.op, &self.case) {
             (Some(name), Some(case)) => vec![(find(name)?, vec![case.clone()])],
@@ -189,7 +216,7 @@ impl Selftest {
             return Ok(CommandStatus::Done);
         }
         let plan = self.plan()?;
-        let gpu = global.gpu()?;
+        let gpu = self.gpu(global)?;
         output::note(
             global,
             &format!(

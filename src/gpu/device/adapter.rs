@@ -114,7 +114,7 @@ pub fn adapters() -> Vec<AdapterReport> {
                     .into_iter()
                     .filter(|c| *c != preferred && (*c == Core::Tiled || subgroup.is_some())),
             );
-            cores.extend(coopmat(&adapter).ok().map(|_| Core::Coopmat));
+            cores.extend(coopmat(&adapter, None).ok().map(|_| Core::Coopmat));
             AdapterReport {
                 index,
                 limits: adapter.limits(),
@@ -231,20 +231,26 @@ pub(in crate::gpu) fn lanes_to_try(
     lanes
 }
 
-/// Returns the variants of the `coopmat` core to try on an adapter, in turn: one at least.
+/// Returns the variants of the `coopmat` core to try on an adapter, the best first; or the one
+/// that emulates such matrices.
 ///
 /// # Errors
 /// Names what the adapter lacks.
-pub(in crate::gpu) fn coopmat(adapter: &wgpu::Adapter) -> Result<Vec<Coopmat>> {
+pub(in crate::gpu) fn coopmat(
+    adapter: &wgpu::Adapter,
+    emulated: Option<(u32, u32)>,
+) -> Result<Vec<Coopmat>> {
     let (info, features) = (adapter.get_info(), adapter.features());
-    let matrices = adapter.cooperative_matrix_properties();
-    Coopmat::of(
-        features,
-        &adapter.limits(),
-        &sizes(features, &info),
-        &matrices,
-    )
-    .map_err(|what| coopmat::lacking(&info, &what))
+    let found = match emulated {
+        Some(matrices) => Coopmat::emulating(features, matrices).map(|c| vec![c]),
+        None => Coopmat::of(
+            features,
+            &adapter.limits(),
+            &sizes(features, &info),
+            &adapter.cooperative_matrix_properties(),
+        ),
+    };
+    found.map_err(|what| coopmat::lacking(&info, &what))
 }
 
 /// On a processor a load is a gather, lane by lane, and a broadcast one instruction: registers win.

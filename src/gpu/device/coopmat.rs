@@ -10,6 +10,8 @@ pub struct Coopmat {
     pub(in crate::gpu) side: u32,
     /// Lanes of a subgroup.
     pub(in crate::gpu) lanes: u32,
+    /// Whether plain WGSL stands for the matrices.
+    pub(in crate::gpu) emulated: bool,
 }
 
 /// The features without which there are no cooperative matrices of f16. The second is wgpu's
@@ -19,24 +21,52 @@ pub(in crate::gpu) const FEATURES: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::SUBGROUP);
 /// The lanes that the core is built for.
 const LANES: [u32; 4] = [8, 16, 32, 64];
-/// Workgroup memory of the hungriest variant, the search on subgroups of 64 lanes.
-const MEMORY: u32 = 28_672;
+/// Workgroup memory of the hungriest variant: tiles of 128 x 128, and a stage of their sums.
+const MEMORY: u32 = 29_184;
+/// The variants whose matrices are emulated, for tests: matrices and lanes as NVIDIA's, AMD's and
+/// Apple's GPUs have them, and as Mesa's software Vulkan does.
+const EMULATED: [(u32, u32); 4] = [(16, 32), (16, 64), (8, 32), (8, 8)];
 
 impl Coopmat {
     /// Every variant that a device can get.
     pub(crate) fn all() -> Vec<Coopmat> {
-        LANES
+        let real = LANES
             .iter()
-            .flat_map(|lanes| {
-                [8, 16].map(|side| Coopmat {
-                    side,
-                    lanes: *lanes,
-                })
+            .flat_map(|lanes| [8, 16].map(|side| (side, *lanes, false)));
+        let emulated = EMULATED.map(|(side, lanes)| (side, lanes, true));
+        real.chain(emulated)
+            .map(|(side, lanes, emulated)| Coopmat {
+                side,
+                lanes,
+                emulated,
             })
             .collect()
     }
 
-    /// Returns the variants to try on an adapter, in turn, or the first thing that it lacks.
+    /// Returns the variant that emulates matrices of `side` x `side` on subgroups of `lanes`.
+    pub(in crate::gpu) fn emulating(
+        features: wgpu::Features,
+        (side, lanes): (u32, u32),
+    ) -> Result<Coopmat, String> {
+        if !features.contains(wgpu::Features::SHADER_F16) {
+            return Err("SHADER_F16".into());
+        }
+        if !EMULATED.contains(&(side, lanes)) {
+            let known = EMULATED.map(|(side, lanes)| format!("{side}x{lanes}"));
+            return Err(format!(
+                "an emulation of matrices of {side} x {side} on {lanes} lanes (there are {})",
+                known.join(", ")
+            ));
+        }
+        Ok(Coopmat {
+            side,
+            lanes,
+            emulated: true,
+        })
+    }
+
+    /// Returns the variants to try on an adapter whose subgroups may have these sizes, in turn, or
+    /// the first thing that it lacks.
     pub(in crate::gpu) fn of(
         features: wgpu::Features,
         limits: &wgpu::Limits,
@@ -63,17 +93,12 @@ impl Coopmat {
         };
         let side = [16, 8].into_iter().find(|side| usable(*side));
         let side = side.ok_or("cooperative matrices of 16 x 16 or 8 x 8, f16 summed in f32")?;
-        Ok(lanes
-            .map(|lanes| Coopmat {
-                side,
-                lanes: *lanes,
-            })
-            .collect())
-    }
-
-    /// Rows per invocation; it has four columns of each.
-    pub fn v(self) -> u32 {
-        256 / self.lanes
+        let variant = |lanes: &u32| Coopmat {
+            side,
+            lanes: *lanes,
+            emulated: false,
+        };
+        Ok(lanes.map(variant).collect())
     }
 }
 
@@ -114,75 +139,32 @@ mod tests {
         let of = |features, lanes: &[u32], matrices: &[_]| {
             Coopmat::of(features, &limits, lanes, matrices)
         };
-        assert!(
-            of(FEATURES - wgpu::Features::SHADER_F16, &[32], &[])
-                .unwrap_err()
-                .contains("SHADER_F16")
-        );
-        assert!(
-            of(
-                wgpu::Features::all() - wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-                &[32],
-                &[]
-            )
-            .unwrap_err()
-            .contains("COOPERATIVE_MATRIX")
-        );
-        assert!(
-            of(FEATURES, &[128], &[matrix(16, F16)])
-                .unwrap_err()
-                .contains("64 lanes")
-        );
-        assert!(
-            of(FEATURES, &[32], &[matrix(16, F32)])
-                .unwrap_err()
-                .contains("f16")
-        );
-        assert!(
-            Coopmat::of(
-                FEATURES,
-                &wgpu::Limits::default(),
-                &[32],
-                &[matrix(16, F16)]
-            )
-            .is_err()
-        );
-        assert_eq!(
-            of(FEATURES, &[32], &[matrix(8, F16), matrix(16, F16)]),
-            Ok(vec![Coopmat {
-                side: 16,
-                lanes: 32
-            }])
-        );
-        assert_eq!(
-            of(FEATURES, &[8], &[matrix(8, F16)]),
-            Ok(vec![Coopmat { side: 8, lanes: 8 }])
-        );
-        // As on Radeon: both are tried, the largest first.
-        let tried = of(FEATURES, &[64, 32], &[matrix(16, F16)]).unwrap();
-        assert_eq!(tried.iter().map(|c| c.lanes).collect::<Vec<_>>(), [64, 32]);
+        let lacks = |features, lanes, matrices: &[_]| of(features, lanes, matrices).unwrap_err();
+        let most: &[u32] = &[32];
+        assert!(lacks(FEATURES - wgpu::Features::SHADER_F16, most, &[]).contains("SHADER_F16"));
+        let without = wgpu::Features::all() - wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        assert!(lacks(without, most, &[]).contains("COOPERATIVE_MATRIX"));
+        assert!(lacks(FEATURES, &[128], &[matrix(16, F16)]).contains("64 lanes"));
+        assert!(lacks(FEATURES, most, &[matrix(16, F32)]).contains("f16"));
+        let small = wgpu::Limits::default();
+        let found = Coopmat::of(FEATURES, &small, most, &[matrix(16, F16)]);
+        assert!(found.unwrap_err().contains("workgroup memory"));
     }
 
-    /// Every output of the tile belongs to one invocation: the layout that tile_row and tile_col
-    /// spell in WGSL.
     #[test]
-    fn invocations_share_the_tile_without_overlap() {
-        for c in Coopmat::all() {
-            let mut owners = vec![0; 64 * 64];
-            for (lane, v, col) in (0..4 * c.lanes)
-                .flat_map(|l| (0..c.v()).flat_map(move |v| [0, 1, 2, 3].map(|q| (l, v, q))))
-            {
-                let row = v / 4 * c.lanes + lane / 16 * 4 + v % 4;
-                owners[(row * 64 + lane % 16 * 4 + col) as usize] += 1;
-            }
-            assert!(owners.iter().all(|n| *n == 1), "{c:?}");
-            // A stage is whole blocks of all four subgroups, whole rows of all invocations, and
-            // divides the tile.
-            let stage = c.lanes.max(2 * c.side);
-            assert!(
-                stage % (2 * c.side) == 0 && stage % c.lanes == 0 && 64 % stage == 0,
-                "{c:?}"
-            );
-        }
+    fn the_largest_matrices_and_most_lanes_come_first() {
+        let limits = wgpu::Limits {
+            max_compute_workgroup_storage_size: 32_768,
+            ..Default::default()
+        };
+        let of = |lanes: &[u32], matrices: &[_]| {
+            let found = Coopmat::of(FEATURES, &limits, lanes, matrices).unwrap();
+            found.iter().map(|c| (c.side, c.lanes)).collect::<Vec<_>>()
+        };
+        let both = [matrix(8, F16), matrix(16, F16)];
+        assert_eq!(of(&[32], &both), [(16, 32)]);
+        assert_eq!(of(&[64, 32], &both), [(16, 64), (16, 32)]);
+        assert_eq!(of(&[128, 64], &both), [(16, 64)]);
+        assert_eq!(of(&[8], &both[..1]), [(8, 8)]);
     }
 }

@@ -3,6 +3,7 @@
 //! `shaders/gemm/core.wgsl` says what a kernel on the cores supplies. Nothing else in the crate
 //! knows a tile's size.
 
+use super::coopmat;
 use crate::gpu::device::adapter::LANES;
 use crate::gpu::{Coopmat, Core, Gpu, Kernel, Work, groups_for};
 use std::fmt;
@@ -47,8 +48,13 @@ pub enum Tile {
         /// Steps along k in workgroup memory at a time.
         depth: u32,
     },
-    /// The `coopmat` core: 64 x 64 outputs, four subgroups.
-    Coopmat(Coopmat),
+    /// The `coopmat` core: `size` x `size` outputs, four subgroups.
+    Coopmat {
+        /// The device's matrices and subgroups.
+        matrices: Coopmat,
+        /// Rows and columns: 64 or 128.
+        size: u32,
+    },
 }
 
 /// Writes its name in tables: `subgroup 8x64` (rows and columns of a lane), `tiled 128x64 8x8` (of
@@ -60,7 +66,7 @@ impl fmt::Display for Tile {
             Tile::Tiled { v, nc, .. } => {
                 write!(f, "tiled {}x{} {v}x{nc}", self.rows(), self.cols())
             }
-            Tile::Coopmat(_) => write!(f, "coopmat 64x64"),
+            Tile::Coopmat { size, .. } => write!(f, "coopmat {size}x{size}"),
         }
     }
 }
@@ -97,7 +103,8 @@ impl Tile {
         gpu.tile(cols, work.flops)
     }
 
-    /// The tiles that a device can choose from on one core, the smallest first.
+    /// The tiles that a device can choose from on one core, the smallest first. Those of the
+    /// `coopmat` core depend on its matrices: [`Gpu::tiles_of`] has them.
     pub fn candidates(core: Core, lanes: Option<u32>) -> Vec<Tile> {
         match (core, lanes) {
             (Core::Subgroup, Some(lanes)) => SUBGROUP
@@ -149,7 +156,7 @@ impl Tile {
     /// Every tile that any device can use.
     pub(crate) fn all() -> Vec<Tile> {
         let mut all = Tile::exact();
-        all.extend(Coopmat::all().into_iter().map(Tile::Coopmat));
+        all.extend(Coopmat::all().into_iter().flat_map(Coopmat::tiles));
         all
     }
 
@@ -169,7 +176,7 @@ impl Tile {
         match self {
             Tile::Subgroup { lanes, v, .. } => (lanes * v) as usize,
             Tile::Tiled { down, v, .. } => (down * v) as usize,
-            Tile::Coopmat(_) => 64,
+            Tile::Coopmat { size, .. } => size as usize,
         }
     }
 
@@ -178,7 +185,7 @@ impl Tile {
         match self {
             Tile::Subgroup { nc, .. } => nc as usize,
             Tile::Tiled { across, nc, .. } => (across * nc) as usize,
-            Tile::Coopmat(_) => 64,
+            Tile::Coopmat { size, .. } => size as usize,
         }
     }
 
@@ -186,8 +193,12 @@ impl Tile {
     /// `shaders/gemm/core.wgsl`)? Operands that are read element by element are not.
     pub(crate) fn whole(self, lhs: OperandLayout, rhs: OperandLayout, k: usize) -> bool {
         let vec = lhs != OperandLayout::Scalar && rhs != OperandLayout::Scalar;
-        vec && k > 0
-            && matches!(self, Tile::Tiled { depth, .. } if k.is_multiple_of(depth as usize))
+        let depth = match self {
+            Tile::Tiled { depth, .. } => depth as usize,
+            Tile::Coopmat { .. } => coopmat::TILE_K,
+            Tile::Subgroup { .. } => return false,
+        };
+        vec && k > 0 && k.is_multiple_of(depth)
     }
 
     /// Adds the defines of a sum over several runs (see `shaders/gemm/core.wgsl`): whether these
@@ -204,6 +215,13 @@ impl Tile {
         self.whole(lhs, rhs, 1 << 16)
     }
 
+    /// Whether sums can leave matrices for memory without a way through workgroup memory: as f32,
+    /// four side by side, with nothing added (DIRECT in `shaders/gemm/store_tile.wgsl`). Metal
+    /// counts strides otherwise, and its matrices are those of 8 x 8.
+    pub(crate) fn direct(self, plain: bool) -> bool {
+        plain && matches!(self, Tile::Coopmat { matrices, .. } if matrices.side == 16)
+    }
+
     /// Adds the defines of this tile and of the operands' forms.
     pub(crate) fn define(self, kernel: Kernel, lhs: OperandLayout, rhs: OperandLayout) -> Kernel {
         let kernel = kernel
@@ -216,7 +234,7 @@ impl Tile {
             .flag("RHS_M", rhs == OperandLayout::M)
             .flag("RHS_VEC", rhs != OperandLayout::Scalar);
         match self {
-            Tile::Coopmat(coopmat) => coopmat.define(kernel),
+            Tile::Coopmat { matrices, size } => matrices.define(kernel, size),
             Tile::Tiled {
                 down,
                 across,

@@ -111,6 +111,9 @@ impl Compiler {
             return Some(format!("registers for {tile}"));
         }
         let invocations: u32 = needs.workgroup.iter().product();
+        if kernel.get("EMULATE").is_some() {
+            return Some("a reason to emulate matrices: that is for tests".into());
+        }
         if needs.f16 && !offers.f16 {
             return Some("f16".into());
         }
@@ -120,9 +123,13 @@ impl Compiler {
         }
         if needs.subgroups {
             let lanes = kernel.get("SUBGROUP").or(kernel.get("LANES"));
-            // The sizes that the engine tries.
+            // The sizes that the engine tries: of cooperative matrices the largest first, which
+            // drivers compile for where nothing else is asked.
             match (offers.lanes, lanes) {
                 (None, _) => return Some("subgroups".into()),
+                (Some((_, most)), Some(lanes)) if needs.cooperative_matrices && lanes != most => {
+                    return Some(format!("subgroups of {lanes} lanes, and no more"));
+                }
                 (Some((least, most)), Some(lanes)) if ![least, most].contains(&lanes) => {
                     return Some(format!("subgroups of {lanes} lanes"));
                 }

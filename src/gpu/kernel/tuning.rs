@@ -107,15 +107,18 @@ pub fn default_rules(core: Core, adapter: &wgpu::AdapterInfo) -> Vec<Rule> {
                 },
             ),
         ],
-        // One tile, so nothing to choose by.
-        Core::Coopmat => Vec::new(),
+        // Large tiles read their operands from memory half as often, and take some hundred
+        // workgroups to fill a GPU.
+        Core::Coopmat => vec![
+            rule(Some(64), None, "coopmat 64x64"),
+            rule(None, Some(8e9), "coopmat 64x64"),
+            rule(None, None, "coopmat 128x128"),
+        ],
     }
 }
 
 impl Tiles {
-    fn new(gpu: (Core, Option<u32>), rules: &[Rule]) -> Result<Tiles> {
-        let (core, lanes) = gpu;
-        let candidates = Tile::candidates(core, lanes);
+    fn new(core: Core, candidates: &[Tile], rules: &[Rule]) -> Result<Tiles> {
         let find = |rule: &Rule| {
             let tile = candidates
                 .iter()
@@ -169,25 +172,37 @@ impl Gpu {
     fn tiles(&self) -> &Tiles {
         self.inner.kernel.tiles.get_or_init(|| {
             let core = self.core();
-            let rules = default_rules(core, self.info());
+            let candidates = self.tiles_of(core);
+            let mut rules = default_rules(core, self.info());
+            if core == Core::Coopmat {
+                // Matrices or subgroups may be too small for the large tile.
+                let last = candidates.last().map(Tile::to_string).unwrap_or_default();
+                for rule in &mut rules {
+                    if !candidates.iter().any(|t| t.to_string() == rule.tile) {
+                        rule.tile.clone_from(&last);
+                    }
+                }
+            }
             // The default rules name tiles that there are; a test says so.
-            Tiles::new((core, self.subgroup_size()), &rules).expect("default tiles")
+            Tiles::new(core, &candidates, &rules).expect("default tiles")
         })
+    }
+
+    /// Returns the tiles that this device can choose from on one core, the smallest first.
+    pub fn tiles_of(&self, core: Core) -> Vec<Tile> {
+        match (core, self.coopmat()) {
+            (Core::Coopmat, Some(matrices)) => matrices.tiles(),
+            _ => Tile::candidates(core, self.subgroup_size()),
+        }
     }
 
     /// Returns the tile for a problem of that many columns and operations.
     pub(crate) fn tile(&self, cols: usize, flops: f64) -> Tile {
-        if let Some(coopmat) = self.coopmat() {
-            return Tile::Coopmat(coopmat);
-        }
         self.tiles().tile(cols, flops)
     }
 
-    /// Returns the rules of the table in use; none where there is nothing to choose.
+    /// Returns the rules of the table in use.
     pub fn tuning_rules(&self) -> Vec<Rule> {
-        if self.core() == Core::Coopmat {
-            return Vec::new();
-        }
         let rule = |(max_cols, below_flops, tile): &(Option<usize>, Option<f64>, Tile)| Rule {
             max_cols: *max_cols,
             below_flops: *below_flops,
@@ -195,6 +210,19 @@ impl Gpu {
             gflops: None,
         };
         self.tiles().rules.iter().map(rule).collect()
+    }
+
+    /// [`Gpu::tile`] of a core that multiplies in f32: where the device's does not, the `tiled`
+    /// core's.
+    pub(crate) fn exact_tile(&self, cols: usize, flops: f64) -> Tile {
+        if self.core() != Core::Coopmat {
+            return self.tile(cols, flops);
+        }
+        let tiles = Tile::candidates(Core::Tiled, None);
+        let rules = default_rules(Core::Tiled, self.info());
+        Tiles::new(Core::Tiled, &tiles, &rules)
+            .expect("default tiles")
+            .tile(cols, flops)
     }
 
     /// Uses a measured table, and its core, from here on. Tiles of one core add in the same order;
@@ -221,7 +249,7 @@ impl Gpu {
             );
             return Err(Error::invalid("tuning", what));
         }
-        let tiles = Tiles::new((core, self.subgroup_size()), &tuning.rules)?;
+        let tiles = Tiles::new(core, &self.tiles_of(core), &tuning.rules)?;
         self.inner.kernel.tiles.set(tiles);
         Ok(())
     }
@@ -230,6 +258,7 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Coopmat;
 
     fn adapter(vendor: u32, name: &str) -> wgpu::AdapterInfo {
         let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::Noop);
@@ -250,7 +279,8 @@ mod tests {
                 adapter(0x10005, "Apple M1 (G13G A0)"),
                 adapter(0x106b, ""),
             ] {
-                let tiles = Tiles::new((core, lanes), &default_rules(core, &adapter)).unwrap();
+                let tiles = Tile::candidates(core, lanes);
+                let tiles = Tiles::new(core, &tiles, &default_rules(core, &adapter)).unwrap();
                 for cols in [1, 8, 9, 33, 64, 4096] {
                     for flops in [1.0, 1e8, 5e8, 1e12] {
                         let tile = tiles.tile(cols, flops);
@@ -260,18 +290,23 @@ mod tests {
             }
         }
         let nvidia = adapter(0x10de, "");
-        let rules = default_rules(Core::Subgroup, &nvidia);
-        let tiles = Tiles::new((Core::Subgroup, Some(8)), &rules).unwrap();
+        let table =
+            |core, tiles: &[Tile]| Tiles::new(core, tiles, &default_rules(core, &nvidia)).unwrap();
+        let large = Coopmat::all().into_iter().map(Coopmat::tiles);
+        let tiles = table(Core::Coopmat, &large.max_by_key(Vec::len).unwrap());
+        assert_eq!(tiles.tile(4096, 1e12).to_string(), "coopmat 128x128");
+        assert_eq!(tiles.tile(64, 1e12).to_string(), "coopmat 64x64");
+        let tiles = table(Core::Subgroup, &Tile::candidates(Core::Subgroup, Some(8)));
         assert_eq!(tiles.tile(3, 1e12).to_string(), "subgroup 8x8");
         assert_eq!(tiles.tile(64, 2e9).to_string(), "subgroup 8x64");
-        let rules = default_rules(Core::Tiled, &nvidia);
-        let tiles = Tiles::new((Core::Tiled, None), &rules).unwrap();
+        let tiles = table(Core::Tiled, &Tile::candidates(Core::Tiled, None));
         assert_eq!(tiles.tile(64, 2e9).to_string(), "tiled 128x64 8x8");
     }
 
     #[test]
     fn tables_that_cannot_be_used_are_refused() {
-        let table = |rules: &[Rule]| Tiles::new((Core::Tiled, None), rules);
+        let tiles = Tile::candidates(Core::Tiled, None);
+        let table = |rules: &[Rule]| Tiles::new(Core::Tiled, &tiles, rules);
         assert!(
             table(&[rule(None, None, "tiled 7x7 1x1")])
                 .unwrap_err()

@@ -43,6 +43,11 @@ impl Flags {
             .flag("MASK_HALF", self.mask_half)
     }
 
+    /// Whether the output is the sum alone, as f32.
+    pub(super) fn adds_nothing(self) -> bool {
+        !(self.bias || self.residual || self.mask || self.out_half)
+    }
+
     /// Returns the variants over f16 of one without: activations in or out, or a mask on a
     /// gradient.
     pub(super) fn halves(self) -> Vec<Flags> {

@@ -54,7 +54,8 @@ fn forward_kernel(tile: Tile, vec: bool, out_vec: bool, whole: bool, f: Flags) -
     let form = along_k(vec);
     let kernel = f
         .define(Kernel::new(shader!("conv/conv2d")))
-        .flag("OUT_VEC", out_vec);
+        .flag("OUT_VEC", out_vec)
+        .flag("DIRECT", tile.direct(out_vec && f.adds_nothing()));
     let kernel = tile.define_runs(kernel, whole, "LHS_EMPTY");
     tile.define(kernel, form, form)
 }
@@ -63,7 +64,8 @@ fn grad_input_kernel(tile: Tile, o_vec: bool, i_vec: bool, whole: bool, f: Flags
     let (lhs, rhs) = (along_k(o_vec), along_rows(i_vec));
     let kernel = f
         .define(Kernel::new(shader!("conv/conv2d_grad_input")))
-        .flag("OUT_VEC", i_vec);
+        .flag("OUT_VEC", i_vec)
+        .flag("DIRECT", tile.direct(i_vec && f.adds_nothing()));
     let kernel = tile.define_runs(kernel, whole, "LHS_EMPTY");
     tile.define(kernel, lhs, rhs)
 }
@@ -81,7 +83,10 @@ fn grad_weight_kernel(
     let kernel = Kernel::new(shader!("conv/conv2d_grad_weight"));
     let kernel = tile.define_runs(kernel, whole, "LHS_CUT");
     let kernel = tile.define(kernel, along_rows(i_vec), along_rows(o_vec));
-    let kernel = kernel.flag("LHS_RELU", relu[0]).flag("RHS_RELU", relu[1]);
+    let kernel = kernel
+        .flag("LHS_RELU", relu[0])
+        .flag("RHS_RELU", relu[1])
+        .flag("DIRECT", tile.direct(i_vec));
     kernel.flag("LHS_HALF", half[0]).flag("RHS_HALF", half[1])
 }
 

@@ -62,7 +62,8 @@ fn kernel(
     let kernel = Kernel::new(shader!("linalg/matmul"))
         .flag("OUT_VEC", out_vec)
         .flag("BIAS", bias)
-        .flag("WHOLE", whole);
+        .flag("WHOLE", whole)
+        .flag("DIRECT", tile.direct(out_vec && !bias && !halves.y));
     let kernel = kernel
         .flag("LHS_HALF", halves.a)
         .flag("RHS_HALF", halves.b)

@@ -41,13 +41,19 @@ impl Bound {
     }
 }
 
+/// Returns the tile: a row's best score stays with its invocations, for which a larger one has no
+/// room.
+fn tile(matrices: Coopmat) -> Tile {
+    Tile::Coopmat { matrices, size: 64 }
+}
+
 fn kernel(coopmat: Coopmat, vec: bool) -> Kernel {
     let form = if vec {
         OperandLayout::K
     } else {
         OperandLayout::Scalar
     };
-    Tile::Coopmat(coopmat).define(
+    tile(coopmat).define(
         Kernel::new(shader!("quantize/vq_search_coopmat")),
         form,
         form,
@@ -70,7 +76,7 @@ pub(super) fn search(
     out: &Tensor,
 ) -> Result<()> {
     let ([rows, d], [k, _]) = (x.dims("nearest")?, codebook.dims("nearest")?);
-    let tiles = rows.div_ceil(Tile::Coopmat(coopmat).rows());
+    let tiles = rows.div_ceil(tile(coopmat).rows());
     let params = Params {
         n: rows as u32,
         k: k as u32,

@@ -62,7 +62,7 @@ fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, us
             k,
         );
     }
-    let tile = Tile::pick(gpu, k, work(rows, k, d));
+    let tile = gpu.exact_tile(k, work(rows, k, d).flops);
     let wanted = splits(gpu, rows.div_ceil(tile.rows()))
         .min(k / CODES)
         .max(1);
