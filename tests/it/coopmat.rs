@@ -2,6 +2,7 @@
 //! and the search; where none does, what asking for it says. Newer versions of Mesa's llvmpipe have
 //! them (run on 26.2), and take minutes for this, nearly all to compile.
 
+use crate::tiles::use_tile;
 use wgvq::gpu::{Core, Gpu, Options, Tensor, adapters};
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::registry::operations;
@@ -160,17 +161,27 @@ fn only_known_matrices_are_emulated() {
 #[test]
 fn the_search_on_real_matrices_is_the_f32_search() {
     if let Some(coopmat) = gpu(Options::default()) {
-        same_search(&coopmat);
+        for tile in coopmat.tiles_of(Core::Coopmat) {
+            use_tile(&coopmat, &tile.to_string()).unwrap();
+            same_search(&coopmat);
+        }
     }
 }
 
 #[test]
 fn the_search_on_emulated_matrices_is_the_f32_search() {
-    same_search(&emulating((16, 32)).unwrap());
+    for (matrices, tile) in [
+        ((16, 32), "coopmat 64x64"),
+        ((16, 64), "coopmat 128x128"),
+        ((8, 8), "coopmat 64x64"),
+    ] {
+        let gpu = emulating(matrices).unwrap();
+        use_tile(&gpu, tile).unwrap();
+        same_search(&gpu);
+    }
 }
 
-/// Not near the f32 search's indices: the same. With codes that f16 cannot tell apart, too small or
-/// too large for it, or NaN.
+/// Not near the f32 search's indices: the same.
 fn same_search(coopmat: &Gpu) {
     let tiled = Gpu::new(Options {
         adapter: Some(coopmat.info().name.clone()),
@@ -178,7 +189,25 @@ fn same_search(coopmat: &Gpu) {
         ..Default::default()
     });
     let tiled = tiled.unwrap();
+    for (what, d, x, e) in about_a_centre().into_iter().chain(adversarial()) {
+        let (got, want) = (search(coopmat, &x, &e, d), search(&tiled, &x, &e, d));
+        let differ = got.iter().zip(&want).enumerate().find(|(_, (g, w))| g != w);
+        assert!(
+            differ.is_none() && got.len() == want.len(),
+            "{what}: {differ:?}"
+        );
+    }
+    let used = coopmat.kernels_in_use();
+    assert!(used.iter().any(|k| k.starts_with("vq_search_coopmat(")));
+}
+
+/// Channels, latents and codes, with what is said of them.
+type Search = (String, usize, Vec<f32>, Vec<f32>);
+
+/// Points about one centre: codes that f16 cannot tell apart, too small or too large for it, or NaN.
+fn about_a_centre() -> Vec<Search> {
     let mut rng = Rng::new(5);
+    let mut searches = Vec::new();
     for (n, k, d, scale, spread) in [
         (301, 67, 20, 1.0, 1.0),
         (130, 515, 64, 1.0, 1.0),
@@ -188,8 +217,9 @@ fn same_search(coopmat: &Gpu) {
         (65, 70, 16, 3e4, 1.0),
         (65, 70, 16, 1e18, 1.0),
         (1, 1, 1, 1.0, 1.0),
+        // More blocks of codes than are looked at together.
+        (5, 65_700, 4, 1.0, 1.0),
     ] {
-        // All points about one centre, `spread` apart.
         let centre: Vec<f64> = (0..d).map(|_| rng.normal()).collect();
         let mut points = |count: usize| -> Vec<f32> {
             (0..count * d)
@@ -197,7 +227,7 @@ fn same_search(coopmat: &Gpu) {
                 .collect()
         };
         let (mut x, mut e) = (points(n), points(k));
-        if n > 2 {
+        if n > 10 {
             x[d + 1] = f32::NAN;
             x[2 * d] = f32::INFINITY;
             e[5 * d] = f32::NAN;
@@ -206,11 +236,87 @@ fn same_search(coopmat: &Gpu) {
             e[40 * d..41 * d].copy_from_slice(&copy);
             x[7 * d..8 * d].copy_from_slice(&copy);
         }
-        let (got, want) = (search(coopmat, &x, &e, d), search(&tiled, &x, &e, d));
-        let differ = got.iter().zip(&want).enumerate().find(|(_, (g, w))| g != w);
-        assert!(
-            differ.is_none() && got.len() == want.len(),
-            "n={n},k={k},d={d},scale={scale:e},spread={spread:e}: {differ:?}"
-        );
+        let what = format!("n={n},k={k},d={d},scale={scale:e},spread={spread:e}");
+        searches.push((what, d, x, e));
     }
+    searches
+}
+
+/// Codebooks that are made to be mistaken.
+fn adversarial() -> Vec<Search> {
+    let mut rng = Rng::new(11);
+    let (n, k, d) = (90, 333, 24);
+    let mut normals =
+        |count: usize| -> Vec<f32> { (0..count * d).map(|_| rng.normal() as f32).collect() };
+    let (x, few) = (normals(n), normals(41));
+    let of = |make: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
+        (0..k * d).map(|i| make(i / d, i % d)).collect()
+    };
+    // From 2^-20 to 2^12, neighbours far apart.
+    let scale = |i: usize| 2f32.powi((i * 7 % 33) as i32 - 20);
+    let scaled = |points: &[f32]| -> Vec<f32> {
+        points
+            .iter()
+            .enumerate()
+            .map(|(i, v)| v * scale(i / d))
+            .collect()
+    };
+    let duplicates = of(&|code, c| few[code % 41 * d + c]);
+    // Codes that differ by a unit in the last place of one channel; each lies in several blocks.
+    let ulps = of(&|code, c| {
+        let base = few[code % 3 * d + c];
+        let up = if c == code % d {
+            (code / 3 % 3) as u32
+        } else {
+            0
+        };
+        f32::from_bits(base.to_bits() + up)
+    });
+    let many = normals(k);
+    let by_code = scaled(&many);
+    let mut broken = scaled(&many);
+    for (code, value) in [
+        (0, f32::NAN),
+        (64, f32::INFINITY),
+        (65, f32::NEG_INFINITY),
+        (130, f32::NAN),
+        (200, 7e4),
+        (332, f32::MAX),
+    ] {
+        broken[code * d + code % d] = value;
+    }
+    let mut lost = x.clone();
+    for (row, value) in [
+        (0, f32::NAN),
+        (3, f32::INFINITY),
+        (4, f32::NEG_INFINITY),
+        (64, f32::MAX),
+        (89, 6.1e4),
+    ] {
+        lost[row * d + row % d] = value;
+    }
+    // All latents and codes are NaN or infinite.
+    let nothing: Vec<f32> = (0..k * d)
+        .map(|i| [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][i / d % 3])
+        .collect();
+    let signs = of(&|code, c| if (code + c) % 2 == 0 { 0.0 } else { -0.0 });
+    [
+        ("duplicates", x.clone(), duplicates.clone()),
+        (
+            "latents that are codes",
+            duplicates[..n * d].to_vec(),
+            duplicates,
+        ),
+        ("one unit in the last place", x.clone(), ulps.clone()),
+        ("latents among them", ulps[..n * d].to_vec(), ulps),
+        ("codes of all scales", x.clone(), by_code.clone()),
+        ("latents of all scales", scaled(&x), by_code),
+        ("codes without numbers", x.clone(), broken.clone()),
+        ("latents without numbers", lost, broken),
+        ("nothing is a number", nothing[..n * d].to_vec(), nothing),
+        ("zeros of either sign", x, signs),
+    ]
+    .into_iter()
+    .map(|(what, x, e)| (what.to_owned(), d, x, e))
+    .collect()
 }

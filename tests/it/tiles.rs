@@ -6,7 +6,8 @@ use wgvq::registry::find;
 use wgvq::spec::Rng;
 use wgvq::verify;
 
-fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
+/// Makes one tile the engine's for every problem.
+pub fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
     gpu.set_tuning(&Tuning {
         format: TUNING_FORMAT,
         adapter: gpu.info().name.clone(),

@@ -1,10 +1,16 @@
-//! The search on cooperative matrices: candidates from f16 operands, ranked in f32.
-//! `shaders/quantize/vq_search_coopmat.wgsl` says how.
+//! The search on cooperative matrices, in two passes: the least score of each block of codes from
+//! f16 operands, then the blocks that can win in f32. `shaders/quantize/vq_search_rank.wgsl` says
+//! why the index is the f32 search's.
 
 use super::{half_norms, work};
 use crate::gpu::kernel::gemm::{OperandLayout, Tile};
-use crate::gpu::{Coopmat, Kernel, Tensor, groups_for};
+use crate::gpu::{Coopmat, DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::{Result, shader};
+
+/// Codes of a block.
+const BLOCK: usize = 64;
+/// Bytes of blocks' scores at a time, so that they stay in a GPU's cache: latents go in parts.
+const SCORES: usize = 64 << 20;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -12,7 +18,18 @@ struct Params {
     n: u32,
     k: u32,
     d: u32,
+    col_tiles: u32,
     tiles: u32,
+    blocks: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct RankParams {
+    n: u32,
+    k: u32,
+    d: u32,
+    blocks: u32,
     bound: Bound,
 }
 
@@ -41,59 +58,117 @@ impl Bound {
     }
 }
 
-/// Returns the tile: a row's best score stays with its invocations, for which a larger one has no
-/// room.
-fn tile(matrices: Coopmat) -> Tile {
-    Tile::Coopmat { matrices, size: 64 }
-}
-
-fn kernel(coopmat: Coopmat, vec: bool) -> Kernel {
-    let form = if vec {
+fn form(vec: bool) -> OperandLayout {
+    if vec {
         OperandLayout::K
     } else {
         OperandLayout::Scalar
-    };
-    tile(coopmat).define(
-        Kernel::new(shader!("quantize/vq_search_coopmat")),
-        form,
-        form,
-    )
+    }
+}
+
+fn kernel(tile: Tile, vec: bool, whole: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("quantize/vq_search_coopmat")).flag("WHOLE", whole);
+    tile.define(kernel, form(vec), form(vec))
+}
+
+fn block_norm_kernel() -> Kernel {
+    Kernel::new(shader!("quantize/vq_search_block_norm"))
+}
+
+fn rank_kernel(vec: bool) -> Kernel {
+    Kernel::new(shader!("quantize/vq_search_rank")).flag("VEC", vec)
 }
 
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    Coopmat::all()
-        .into_iter()
-        .flat_map(|c| [kernel(c, false), kernel(c, true)])
+    let tiles = Coopmat::all().into_iter().flat_map(Coopmat::tiles);
+    tiles
+        .flat_map(|tile| {
+            [(false, false), (true, false), (true, true)]
+                .map(|(vec, whole)| kernel(tile, vec, whole))
+        })
+        .chain([block_norm_kernel(), rank_kernel(false), rank_kernel(true)])
+}
+
+/// The latents that go together: as many as [`SCORES`] has room for, in steps that bindings can
+/// begin at.
+fn latents_at_once(blocks: usize) -> usize {
+    (SCORES / (4 * blocks) / 128 * 128).max(128)
+}
+
+/// The largest of half the squared norms of each block of codes.
+fn block_norms(gpu: &Gpu, norms: &Tensor, k: usize) -> Result<Tensor> {
+    let blocks = k.div_ceil(BLOCK);
+    let y = Tensor::empty(gpu, &[blocks], DType::F32)?;
+    let cost = Work {
+        flops: k as f64,
+        bytes: 4.0 * (k + blocks) as f64,
+    };
+    let (kernel, params) = (block_norm_kernel(), [k as u32, blocks as u32]);
+    let groups = groups_for(blocks, 64);
+    gpu.dispatch("nearest", &kernel, &[norms, &y], &params, groups, cost)?;
+    Ok(y)
 }
 
 /// One part of [`nearest`](super::nearest): latents [rows, D], codes [K, D] and half their squared
 /// norms.
-pub(super) fn search(
-    coopmat: Coopmat,
-    x: &Tensor,
-    codebook: &Tensor,
-    norms: &Tensor,
-    out: &Tensor,
-) -> Result<()> {
+pub(super) fn search(x: &Tensor, codebook: &Tensor, norms: &Tensor, out: &Tensor) -> Result<()> {
+    let gpu = x.gpu();
     let ([rows, d], [k, _]) = (x.dims("nearest")?, codebook.dims("nearest")?);
-    let tiles = rows.div_ceil(tile(coopmat).rows());
-    let params = Params {
-        n: rows as u32,
-        k: k as u32,
-        d: d as u32,
-        tiles: tiles as u32,
-        bound: Bound::of(d),
-    };
-    let bindings = [x, codebook, norms, &half_norms(x)?, out];
-    let kernel = kernel(coopmat, d.is_multiple_of(4));
-    x.gpu().dispatch(
-        "nearest",
-        &kernel,
-        &bindings,
-        &params,
-        groups_for(tiles, 1),
-        work(rows, k, d),
-    )
+    let (blocks, vec) = (k.div_ceil(BLOCK), d.is_multiple_of(4));
+    let (of_codes, of_latents) = (block_norms(gpu, norms, k)?, half_norms(x)?);
+    let at_once = latents_at_once(blocks);
+    for start in (0..rows).step_by(at_once) {
+        let n = at_once.min(rows - start);
+        let x = x.view(start * d, &[n, d])?;
+        let least = Tensor::empty(gpu, &[n, blocks], DType::F32)?;
+        let tile = Tile::pick(gpu, k, work(n, k, d));
+        let (groups, tiles, col_tiles) = tile.grid(n, k, 1);
+        let [n32, k32, d32, blocks32] = [n, k, d, blocks].map(|v| v as u32);
+        let params = Params {
+            n: n32,
+            k: k32,
+            d: d32,
+            col_tiles,
+            tiles,
+            blocks: blocks32,
+        };
+        let whole = tile.whole(form(vec), form(vec), d);
+        let kernel = kernel(tile, vec, whole);
+        let bindings = [&x, codebook, norms, &least];
+        let cost = work(n, k, d);
+        gpu.dispatch("nearest", &kernel, &bindings, &params, groups, cost)?;
+        let params = RankParams {
+            n: n32,
+            k: k32,
+            d: d32,
+            blocks: blocks32,
+            bound: Bound::of(d),
+        };
+        // Two blocks of each latent, as where codes lie apart.
+        let cost = Work {
+            flops: 2.0 * (2 * n * BLOCK * d) as f64,
+            bytes: 4.0 * (n * (blocks + 2 * BLOCK * d)) as f64,
+        };
+        let bindings = [
+            &x,
+            codebook,
+            norms,
+            &of_latents.view(start, &[n])?,
+            &of_codes,
+            &least,
+            &out.view(start, &[n])?,
+        ];
+        let groups = groups_for(n, 1);
+        gpu.dispatch(
+            "nearest",
+            &rank_kernel(vec),
+            &bindings,
+            &params,
+            groups,
+            cost,
+        )?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -184,7 +259,7 @@ mod tests {
             let half_square = |v: &[f32]| 0.5 * v.iter().fold(0.0f32, |s, x| x.mul_add(*x, s));
             let (half_x, half_e) = (half_square(&x), half_square(&e));
             let exact = half_e - x.iter().zip(&e).fold(0.0f32, |s, (x, e)| x.mul_add(*e, s));
-            let eps = eps(d, half_x, half_e);
+            let eps = self::eps(d, half_x, half_e);
             for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
                 let hx: Vec<f32> = x.iter().map(|v| halves(*v)[i]).collect();
                 let he: Vec<f32> = e.iter().map(|v| halves(*v)[j]).collect();
@@ -196,6 +271,10 @@ mod tests {
                         "{score} -+ {eps} misses {exact}"
                     );
                 }
+            }
+            // A block's bound is that of its largest code.
+            for larger in [1.0 + f32::EPSILON, 1.5, 1e6] {
+                prop_assert!(eps <= self::eps(d, half_x, half_e * larger));
             }
         }
     }

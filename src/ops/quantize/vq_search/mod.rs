@@ -130,8 +130,9 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 ///
 /// Ties go to the lowest index. A latent with a NaN gets index 0. Latents may be stored in 16 bits:
 /// distances are f32 all the same, so that the index is the one that the same latents have in f32.
-/// Memory beyond inputs and output: 4 K bytes, on the `coopmat` core 4 N more, and for few latents
-/// 8 N for each of the parts into which the codes are shared out. Source: van den Oord et al. 2017,
+/// Memory beyond inputs and output: 4 K bytes, and for few latents 8 N for each of the parts into
+/// which the codes are shared out; on the `coopmat` core 4 (K + N) + K / 16, and a score for each
+/// latent and 64 codes, of as many latents at a time as make 64 MiB (or of 128). Source: van den Oord et al. 2017,
 /// equation 1.
 ///
 /// # Errors
@@ -202,8 +203,8 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
         let x = latents.view(start * d, &[rows, d])?;
         let out = index.view(start, &[rows])?;
         // What f16 rules out, it rules out by the codes' norms.
-        if let (Some(coopmat), None) = (gpu.coopmat(), offsets) {
-            coopmat::search(coopmat, &x, codebook, &norms, &out)?;
+        if gpu.coopmat().is_some() && offsets.is_none() {
+            coopmat::search(&x, codebook, &norms, &out)?;
             continue;
         }
         let (kernel, per_group, k_part) = choose(gpu, rows, k, d, half);
